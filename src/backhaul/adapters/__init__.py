@@ -1,0 +1,1 @@
+"""The outside world, one module per system; foreign exceptions end here (see `core.errors`)."""

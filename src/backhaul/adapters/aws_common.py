@@ -1,0 +1,271 @@
+"""AWS's session as Backhaul uses it: credentials, regions, endpoints. A base for the AWS adapters.
+
+Everything of AWS's own goes by AWS's own names: AWS_PROFILE, AWS_ENDPOINT_URL_SQS, AWS_CA_BUNDLE,
+~/.aws/config and the rest are read by botocore. Added here: where AWS's chain finds no credentials
+the keys of a Hadoop core-site.xml serve, and refused credentials are looked up again, so that a
+held route resumes by itself once someone has renewed them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
+from urllib.parse import urlsplit
+
+import botocore.session
+from botocore.credentials import (
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+    ReadOnlyCredentials,
+)
+from botocore.exceptions import NoCredentialsError
+
+from backhaul.adapters.aws_errors import (
+    CREDENTIAL_CAUSES,
+    FOREIGN,
+    cause_of,
+    common_error,
+)
+from backhaul.adapters.hadoop_xml import read_properties
+from backhaul.core.errors import BackhaulError, ConfigurationError
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore.config import Config
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+# A refusal makes the chain run again, at most this often: it may ask a metadata service.
+_LOOK_AGAIN_S = 10.0
+_METHOD = "custom-backhaul"
+
+
+def hadoop_credentials(conf_dir: Path) -> Credentials | None:
+    """`fs.s3a.access.key`, `.secret.key` and `.session.token` of `conf_dir/core-site.xml`.
+
+    Returns:
+        None when the file or one of the two keys is missing, or is a `${variable}`.
+
+    Raises:
+        ConfigurationError: E_CFG_CORE_SITE: unreadable, not XML, or with a DTD (never needed, and
+            the door for entity tricks).
+    """
+    found = read_properties(conf_dir / "core-site.xml")
+    access, secret = found.get("fs.s3a.access.key", ""), found.get("fs.s3a.secret.key", "")
+    if not access or not secret or "${" in access + secret:
+        return None
+    token = found.get("fs.s3a.session.token") or None
+    return Credentials(access, secret, token, method="hadoop-core-site")
+
+
+class AwsCredentials(Credentials):
+    """AWS's chain, then Hadoop's keys; found at first use, and again after `forget`.
+
+    Safe to use from several threads. Every client made by `AwsSession` signs with this object.
+
+    Raises (any read):
+        NoCredentialsError: nobody has any.
+        BotoCoreError: a provider of the chain failed.
+    """
+
+    def __init__(self, hadoop_conf_dir: Path | None) -> None:
+        # Not Credentials.__init__: the attributes it sets are properties here.
+        self._hadoop_conf_dir = hadoop_conf_dir
+        self._lock = threading.Lock()
+        self._found: Credentials | None = None
+        self._looked_at_s = float("-inf")
+        self._failure: Exception | None = None
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """Key, secret and token that belong together; refreshed by their provider when due."""
+        found = self._found or self._look()
+        return found.get_frozen_credentials()
+
+    def forget(self) -> None:
+        """AWS refused these: the next use looks again, unless that was less than 10 s ago."""
+        with self._lock:
+            if time.monotonic() - self._looked_at_s >= _LOOK_AGAIN_S:
+                self._found = None
+
+    def _look(self) -> Credentials:
+        with self._lock:
+            if self._found is not None:
+                return self._found
+            now_s = time.monotonic()
+            if self._failure is None or now_s - self._looked_at_s >= _LOOK_AGAIN_S:
+                self._looked_at_s = now_s
+                try:
+                    # A new session each time: botocore's providers keep what they have read.
+                    self._found = self._search()
+                except (*FOREIGN, BackhaulError) as exc:
+                    self._failure = exc
+                    raise
+                self._failure = None
+                return self._found
+            # The same object may be raised many times; its traceback must not grow with each.
+            raise self._failure.with_traceback(None)
+
+    def _search(self) -> Credentials:
+        found: Credentials | None = botocore.session.Session().get_credentials()
+        if found is None and self._hadoop_conf_dir is not None:
+            found = hadoop_credentials(self._hadoop_conf_dir)
+        if found is None:
+            raise NoCredentialsError
+        return found
+
+    @property
+    def access_key(self) -> str:  # type: ignore[override] # read-only here
+        return str(self.get_frozen_credentials().access_key)
+
+    @property
+    def secret_key(self) -> str:  # type: ignore[override]
+        return str(self.get_frozen_credentials().secret_key)
+
+    @property
+    def token(self) -> str | None:  # type: ignore[override]
+        return self.get_frozen_credentials().token
+
+    @property
+    def method(self) -> str:  # type: ignore[override]
+        """Asked while a client is made, when nothing is to be looked up yet."""
+        return _METHOD
+
+    @property
+    def account_id(self) -> str | None:
+        return getattr(self.get_frozen_credentials(), "account_id", None)
+
+
+class _Given(CredentialProvider):
+    """A chain of one: hands `AwsCredentials` to every client of a session."""
+
+    METHOD = _METHOD
+
+    def __init__(self, credentials: AwsCredentials) -> None:
+        super().__init__()
+        self._credentials = credentials
+
+    def load(self) -> Credentials:
+        return self._credentials
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredentialsSpec:
+    """How a worker process finds the credentials itself; holds no secret, so it may be pickled.
+
+    The worker inherits AWS's variables with its environment.
+    """
+
+    hadoop_conf_dir: str | None
+
+    def load(self) -> AwsCredentials:
+        """Credentials for this process; nothing is looked up before the first use."""
+        return AwsCredentials(Path(self.hadoop_conf_dir) if self.hadoop_conf_dir else None)
+
+
+class AwsSession:
+    """Makes clients; one per process of the agent. Nothing is asked of AWS before they are used.
+
+    Args:
+        region: The REGION argument: for SQS, and for S3 where AWS's own settings name none.
+        hadoop_conf_dir: HADOOP_CONF_DIR, or None.
+    """
+
+    def __init__(self, region: str, hadoop_conf_dir: Path | None = None) -> None:
+        self.region = region
+        self.credentials_spec = CredentialsSpec(
+            hadoop_conf_dir=str(hadoop_conf_dir) if hadoop_conf_dir else None
+        )
+        self.credentials = self.credentials_spec.load()
+        self._session = botocore.session.Session()
+        self._session.register_component(
+            "credential_provider", CredentialResolver(providers=[_Given(self.credentials)])
+        )
+        self._boto3: boto3.Session | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def s3_region(self) -> str:
+        """AWS_REGION, AWS_DEFAULT_REGION or the profile's region, else the REGION argument."""
+        with self.errors(lambda exc: common_error(exc, "S3")):
+            configured = os.environ.get("AWS_REGION") or self._session.get_config_variable("region")
+        return str(configured or self.region)
+
+    @overload
+    def client(
+        self, service: Literal["sqs"], config: Config, *, region: str | None = None
+    ) -> SQSClient: ...
+    @overload
+    def client(
+        self, service: Literal["s3"], config: Config, *, region: str | None = None
+    ) -> S3Client: ...
+    def client(
+        self, service: Literal["sqs", "s3"], config: Config, *, region: str | None = None
+    ) -> SQSClient | S3Client:
+        """A boto3 client; it may be shared by threads.
+
+        Args:
+            region: Default: REGION for SQS, `s3_region` for S3.
+
+        Raises:
+            ConfigurationError: E_CFG_TLS: a plain `http://` endpoint that is not this machine;
+                E_AWS_CONFIG: region, profile or endpoint are not usable.
+        """
+        import boto3  # noqa: PLC0415 - workers import this module and never need it
+
+        region = region or (self.region if service == "sqs" else self.s3_region)
+        with self.errors(lambda exc: common_error(exc, service.upper())), self._lock:
+            if self._boto3 is None:  # one only: a second one trips over the first one's hooks
+                self._boto3 = boto3.Session(botocore_session=self._session)
+            client: SQSClient | S3Client = self._boto3.client(
+                service, region_name=region, config=config
+            )
+        refuse_plain_http(client.meta.endpoint_url, f"the {service.upper()} endpoint")
+        return client
+
+    @contextmanager
+    def errors(self, translate: Callable[[Exception], BackhaulError]) -> Iterator[None]:
+        """Foreign exceptions end here; refused credentials are forgotten."""
+        try:
+            yield
+        except FOREIGN as exc:
+            cause = cause_of(exc)
+            if cause not in CREDENTIAL_CAUSES:
+                raise translate(exc) from exc
+            self.credentials.forget()
+            # AWS's answer to a bad signature quotes the signed headers, the token among them:
+            # kept out of tracebacks.
+            raise translate(exc) from None
+
+
+def refuse_plain_http(url: str, what: str) -> None:
+    """Let `https://` pass, and `http://` to this machine.
+
+    Raises:
+        ConfigurationError: E_CFG_TLS.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        return
+    raise ConfigurationError(
+        "E_CFG_TLS",
+        f"{what} {parts.scheme}://{parts.hostname} is not https",
+        hint="plain http is for stand-ins on 127.0.0.1, ::1 or localhost only",
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """True for `localhost`, 127.0.0.0/8 and ::1."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

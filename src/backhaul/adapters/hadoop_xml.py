@@ -1,0 +1,82 @@
+"""The node's own Hadoop configuration files, as far as Backhaul reads them itself."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from xml.parsers import expat
+
+from backhaul.core.errors import ConfigurationError
+
+_MAX_BYTES = 4 * 1024**2
+
+
+def hadoop_conf_dir() -> Path | None:
+    """HADOOP_CONF_DIR, else HADOOP_HOME/etc/hadoop, as Hadoop's own commands look for it.
+
+    Raises:
+        ConfigurationError: E_CFG_HADOOP: the directory is named and not there.
+    """
+    named = os.environ.get("HADOOP_CONF_DIR")
+    if named:
+        directory = Path(named)
+        if not directory.is_dir():
+            raise ConfigurationError(
+                "E_CFG_HADOOP",
+                f"HADOOP_CONF_DIR names {directory}, which is no directory",
+                hint="point it at the directory with core-site.xml, or unset it",
+            )
+        return directory
+    home = os.environ.get("HADOOP_HOME")
+    if home and (directory := Path(home) / "etc" / "hadoop").is_dir():
+        return directory
+    return None
+
+
+def default_filesystem(conf_dir: Path | None) -> str | None:
+    """`fs.defaultFS` without a trailing slash, such as `hdfs://nameservice`; None if not set."""
+    if conf_dir is None:
+        return None
+    properties = read_properties(conf_dir / "core-site.xml")
+    value = properties.get("fs.defaultFS") or properties.get("fs.default.name") or ""
+    return value.rstrip("/") if value.startswith("hdfs://") else None
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """The name-value pairs of a `*-site.xml`; empty where there is no such file.
+
+    Raises:
+        ConfigurationError: E_CFG_CORE_SITE: unreadable, not XML, or with a DTD (never needed, and
+            the door for entity tricks).
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return _properties(path)
+    except (OSError, ValueError, expat.ExpatError, ET.ParseError) as exc:
+        # The parser's text could quote a secret value: only its kind is passed on.
+        raise ConfigurationError(
+            "E_CFG_CORE_SITE",
+            f"{path}: cannot be read as Hadoop configuration ({type(exc).__name__})",
+            hint="check its permissions and that it is XML without a DOCTYPE",
+        ) from exc
+
+
+def _properties(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ValueError("too large")
+    guard = expat.ParserCreate()
+    guard.StartDoctypeDeclHandler = _refuse_doctype
+    guard.Parse(data, True)  # noqa: FBT003 - expat takes "is final" by position only
+    root = ET.fromstring(data)  # noqa: S314 - the guard above let no DTD pass
+    return {
+        (p.findtext("name") or "").strip(): (p.findtext("value") or "").strip()
+        for p in root.iter("property")
+    }
+
+
+def _refuse_doctype(*_: object) -> None:
+    raise ValueError("has a DOCTYPE")

@@ -1,0 +1,86 @@
+"""SQLite behind SQLAlchemy: how a connection is made. Everything SQLite-only lives here.
+
+Rollback journal, truncated: WAL has a bug below SQLite 3.51.3 and Enterprise Linux ships older.
+`synchronous=EXTRA` also syncs the directory, so a commit that returned survives a power cut.
+Source: https://sqlite.org/pragma.html.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.pool import StaticPool
+
+if TYPE_CHECKING:
+    from sqlalchemy.schema import Table
+
+BUSY_TIMEOUT_S = 30.0
+CACHE_KIB = 16_384  # a large plan must not spill an open transaction page by page
+
+
+def writing_engine(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
+    """One connection for the one writer; every transaction takes the write lock at its start.
+
+    The file must exist: creating it is `files.open_ledger`'s affair.
+    """
+    pragmas = (
+        f"busy_timeout={round(busy_timeout_s * 1000)}",
+        "journal_mode=TRUNCATE",
+        "synchronous=EXTRA",
+        "foreign_keys=ON",
+        f"cache_size=-{CACHE_KIB}",
+    )
+    return _engine(path, "rw", "BEGIN IMMEDIATE", pragmas)
+
+
+def reading_engine(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
+    """A connection that cannot write, for use while an agent does."""
+    return _engine(path, "ro", "BEGIN", (f"busy_timeout={round(busy_timeout_s * 1000)}",))
+
+
+def upsert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, as `Connection.dialect.name` writes it."""
+    if dialect == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def recover(path: Path) -> None:
+    """Roll back what a killed writer left half-written; a read-only connection may not."""
+    connection = sqlite3.connect(_uri(path, "rw"), uri=True, timeout=BUSY_TIMEOUT_S)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        connection.close()
+
+
+def _uri(path: Path, mode: str) -> str:
+    return f"file:{quote(str(path.absolute()))}?mode={mode}"
+
+
+def _engine(path: Path, mode: str, begin: str, pragmas: tuple[str, ...]) -> Engine:
+    def connect() -> sqlite3.Connection:
+        # isolation_level None: the driver begins nothing on its own, the event below does.
+        connection = sqlite3.connect(
+            _uri(path, mode), uri=True, isolation_level=None, check_same_thread=False
+        )
+        try:
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+
+    def on_begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "begin", on_begin)
+    return engine

@@ -1,0 +1,75 @@
+"""SQLite's errors in Backhaul's words: one table, by SQLite's primary result code.
+
+Source: https://sqlite.org/rescode.html; the low byte of an extended code is the primary one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
+
+_LOCKED = ("E_LEDGER_LOCKED", "stayed locked by another process")
+_FULL = ("E_LEDGER_FULL", "has no room to grow")
+_READONLY = ("E_LEDGER_READONLY", "cannot be written")
+_IO = ("E_LEDGER_IO", "met an I/O error")
+
+OUTAGES = {
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_PROTOCOL: _LOCKED,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_TOOBIG: _FULL,
+    sqlite3.SQLITE_READONLY: _READONLY,
+    sqlite3.SQLITE_PERM: _READONLY,
+    sqlite3.SQLITE_AUTH: _READONLY,
+    sqlite3.SQLITE_IOERR: _IO,
+    sqlite3.SQLITE_CANTOPEN: _IO,
+    sqlite3.SQLITE_NOMEM: _IO,
+    sqlite3.SQLITE_INTERRUPT: _IO,
+    sqlite3.SQLITE_ABORT: _IO,
+}
+HINTS = {
+    "E_LEDGER_LOCKED": "look for a long-running reader, such as sqlite3 or a backup, on the file",
+    "E_LEDGER_FULL": "free space on the ledger's file system; Backhaul goes on by itself",
+    "E_LEDGER_READONLY": "the agent's user must own the ledger file and its directory",
+    "E_LEDGER_IO": "check the disk and the kernel log; the ledger must be on a local disk",
+}
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PRIMARY = 0xFF
+
+
+def result_code(error: BaseException) -> int:
+    """SQLite's extended result code, 0 where the error has none."""
+    origin = getattr(error, "orig", None) or error
+    return int(getattr(origin, "sqlite_errorcode", 0) or 0)
+
+
+def translated(error: BaseException, path: Path) -> BackhaulError:
+    """What to raise instead of `error`; anything not in the table is a bug of ours."""
+    code = result_code(error) & _PRIMARY
+    detail = str(getattr(error, "orig", None) or error).splitlines()[0]
+    if code in OUTAGES:
+        name, what = OUTAGES[code]
+        return OutageError.of("ledger", name, f"{path} {what}: {detail}", hint=HINTS[name])
+    if code in DAMAGED:
+        return ConfigurationError(
+            "E_LEDGER_CORRUPT",
+            f"{path} is damaged or no Backhaul ledger: {detail}",
+            hint="stop the agent, keep the file, restore the ledger from its backup",
+        )
+    return BackhaulError("E_LEDGER_BUG", f"{path}: {type(error).__name__}: {detail}")
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[None]:
+    """Let no foreign error leave the block."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as exc:
+        raise translated(exc, path) from exc

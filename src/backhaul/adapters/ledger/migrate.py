@@ -1,0 +1,77 @@
+"""Bring a ledger file to the schema of this program, or refuse one from a newer program.
+
+Alembic takes longer to import than everything else here, so it is imported only when there is
+something to migrate. The steps themselves are in `backhaul/migrations/versions`.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from sqlalchemy import Engine, inspect, text
+
+from backhaul.core.errors import ConfigurationError
+
+REVISIONS = ("0001",)  # oldest first; a test holds this list and the directory together
+HEAD = REVISIONS[-1]
+
+
+def bring_to_head(engine: Engine, path: Path) -> None:
+    """Migrate in one transaction; a power cut leaves the old schema or the new one.
+
+    Raises:
+        ConfigurationError: E_LEDGER_NEWER, or E_LEDGER_CORRUPT for a file of something else.
+    """
+    revision = stamped(engine, path)
+    if revision != HEAD:
+        _upgrade(engine)
+
+
+def check_current(engine: Engine, path: Path) -> None:
+    """For readers, which may not migrate: the schema must be this program's.
+
+    Raises:
+        ConfigurationError: E_LEDGER_NEWER, E_LEDGER_OLDER or E_LEDGER_CORRUPT.
+    """
+    revision = stamped(engine, path)
+    if revision != HEAD:
+        raise ConfigurationError(
+            "E_LEDGER_OLDER",
+            f"{path} has schema {revision or 'none'}, this program reads {HEAD}",
+            hint="start the agent of this version once: it migrates the ledger",
+        )
+
+
+def stamped(engine: Engine, path: Path) -> str | None:
+    """The revision of the file; None when it is empty."""
+    with engine.begin() as connection:
+        names = inspect(connection).get_table_names()
+        if "alembic_version" in names:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        elif not names:
+            return None
+        else:
+            raise ConfigurationError(
+                "E_LEDGER_CORRUPT",
+                f"{path} is an SQLite file of something else, no Backhaul ledger",
+                hint="name another file as the ledger",
+            )
+    if found is not None and found not in REVISIONS:
+        raise ConfigurationError(
+            "E_LEDGER_NEWER",
+            f"{path} has schema {found}, this program knows up to {HEAD}",
+            hint="install the version of Backhaul that wrote it, or a newer one",
+        )
+    return found
+
+
+def _upgrade(engine: Engine) -> None:
+    from alembic import command  # noqa: PLC0415 - slow, see above
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(files("backhaul") / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, HEAD)

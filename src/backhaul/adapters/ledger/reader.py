@@ -1,0 +1,278 @@
+"""The ledger as the commands read it: read-only, beside an agent that writes.
+
+Every query is a short transaction: in a rollback journal a reader holds up the writer's commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, func, select
+
+from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.faults import mapped
+from backhaul.adapters.ledger.schema import journal, objects, transfers
+from backhaul.core.errors import PermanentError
+from backhaul.core.model import (
+    Location,
+    PlannedObject,
+    Proof,
+    StagedObject,
+    TransferState,
+)
+
+FIRST_OBJECTS = 20
+_AMBIGUOUS = 4  # how many ids an error names
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferRow:
+    """One transfer as `history` shows it.
+
+    Attributes:
+        source: As asked for; likewise `destination`.
+        canonical: What was claimed; None before the first claim.
+        directory: Where the objects' relative paths are appended; None likewise.
+        owner: `host:boot_id:pid:starttime` of the process at work, None when there is none.
+        duration: First claim to end; None while not final.
+    """
+
+    id: str
+    queue: str | None
+    message_id: str | None
+    source: str
+    destination: str
+    canonical: Location | None
+    directory: Location | None
+    route: str | None
+    state: TransferState
+    attempt: int
+    failures: int
+    source_changes: int
+    epoch: int | None
+    owner: str | None
+    plan_complete: bool
+    renames_possible: bool
+    objects_planned: int
+    bytes_planned: int
+    markers: int
+    publish_mode: str | None
+    code: str | None
+    reason: str | None
+    first_seen_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    finished_at: datetime | None
+    duration: timedelta | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalRow:
+    """One change of state."""
+
+    at: datetime
+    state: TransferState
+    epoch: int | None
+    attempt: int
+    code: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofTotals:
+    """Objects and bytes that share one proof; None is the share without one yet."""
+
+    proof: Proof | None
+    objects: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceRow:
+    """One object of a plan with its proof.
+
+    Attributes:
+        target: Its final path; None before the transfer's first claim.
+        epoch: Of the proof; None while there is none.
+    """
+
+    planned: PlannedObject
+    staged: StagedObject | None
+    target: Location | None
+    epoch: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferDetails:
+    """Everything `show` tells."""
+
+    transfer: TransferRow
+    journal: tuple[JournalRow, ...]
+    proofs: tuple[ProofTotals, ...]
+    first_objects: tuple[EvidenceRow, ...]
+
+
+class LedgerReader:
+    """Questions to a ledger file; made by `files.open_reader`.
+
+    Raises (any method):
+        OutageError: `ledger`: locked too long or an I/O error.
+    """
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self._engine = engine
+        self._path = path
+
+    def close(self) -> None:
+        """Let go of the file; safe to repeat."""
+        self._engine.dispose()
+
+    def history(
+        self,
+        limit: int = 100,
+        state: TransferState | None = None,
+        since: datetime | None = None,
+    ) -> list[TransferRow]:
+        """The newest transfers first, by the time they were first seen.
+
+        Args:
+            since: Aware; only transfers that changed state at or after it.
+        """
+        query = select(transfers).order_by(transfers.c.first_seen_at.desc(), transfers.c.id.desc())
+        if state is not None:
+            query = query.where(transfers.c.state == state.value)
+        if since is not None:
+            query = query.where(transfers.c.updated_at >= since)
+        with self._transaction() as tx:
+            found = tx.execute(query.limit(limit)).mappings().all()
+        return [_transfer_row(row) for row in found]
+
+    def show(self, id_prefix: str, *, first_objects: int = FIRST_OBJECTS) -> TransferDetails:
+        """One transfer with its journal, its proofs summed up and its first objects.
+
+        Raises:
+            PermanentError: E_NO_SUCH_TRANSFER, no transfer or more than one starts like this.
+        """
+        with self._transaction() as tx:
+            row = _one(tx, id_prefix)
+            lines = tx.execute(
+                select(journal).where(journal.c.transfer_id == row["id"]).order_by(journal.c.number)
+            ).mappings()
+            sums = tx.execute(
+                select(objects.c.proof, func.count().label("count"), func.sum(objects.c.size_bytes))
+                .where(objects.c.transfer_id == row["id"])
+                .group_by(objects.c.proof)
+                .order_by(objects.c.proof)
+            )
+            return TransferDetails(
+                transfer=_transfer_row(row),
+                journal=tuple(_journal_row(line) for line in lines),
+                proofs=tuple(
+                    ProofTotals(
+                        proof=None if proof is None else Proof(proof),
+                        objects=count,
+                        size_bytes=int(size_bytes),
+                    )
+                    for proof, count, size_bytes in sums
+                ),
+                first_objects=tuple(_evidence(tx, row, after=-1, limit=first_objects)),
+            )
+
+    def objects(self, id_prefix: str, *, batch: int = 1000) -> Iterator[EvidenceRow]:
+        """Every object of a plan, in order, with bounded memory.
+
+        Raises:
+            PermanentError: E_NO_SUCH_TRANSFER, as in `show`.
+        """
+        with self._transaction() as tx:
+            row = _one(tx, id_prefix)
+        after = -1
+        while True:
+            with self._transaction() as tx:
+                page = _evidence(tx, row, after=after, limit=batch)
+            if not page:
+                return
+            yield from page
+            after = page[-1].planned.seq
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with mapped(self._path), self._engine.begin() as connection:
+            yield connection
+
+
+def _one(tx: Connection, id_prefix: str) -> RowMapping:
+    found = (
+        tx.execute(
+            select(transfers)
+            .where(func.substr(transfers.c.id, 1, len(id_prefix)) == id_prefix)
+            .order_by(transfers.c.id)
+            .limit(_AMBIGUOUS)
+        )
+        .mappings()
+        .all()
+    )
+    exact = [row for row in found if row["id"] == id_prefix]
+    if exact or (id_prefix and len(found) == 1):
+        return (exact or found)[0]
+    if id_prefix and found:
+        names = ", ".join(row["id"] for row in found)
+        raise PermanentError(
+            "E_NO_SUCH_TRANSFER",
+            f"more than one transfer starts with {id_prefix}: {names}",
+            hint="give more characters of the id",
+        )
+    raise PermanentError(
+        "E_NO_SUCH_TRANSFER",
+        f"no transfer starts with {id_prefix!r}",
+        hint="`backhaul history` lists the ids",
+    )
+
+
+def _evidence(
+    tx: Connection, transfer: RowMapping, *, after: int, limit: int
+) -> Sequence[EvidenceRow]:
+    found = tx.execute(
+        select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS, objects.c.epoch)
+        .where(objects.c.transfer_id == transfer["id"], objects.c.seq > after)
+        .order_by(objects.c.seq)
+        .limit(limit)
+    ).mappings()
+    directory = rows.optional_location(transfer["directory"])
+    return [
+        EvidenceRow(
+            planned=rows.planned_object(row),
+            staged=None if row["epoch"] is None else rows.staged_object(row),
+            target=None if directory is None else directory.join(row["relative"]),
+            epoch=row["epoch"],
+        )
+        for row in found
+    ]
+
+
+def _transfer_row(row: RowMapping) -> TransferRow:
+    duration_us = row["duration_us"]
+    values: dict[str, Any] = {
+        **row,
+        "canonical": rows.optional_location(row["canonical"]),
+        "directory": rows.optional_location(row["directory"]),
+        "state": TransferState(row["state"]),
+        "duration": None if duration_us is None else timedelta(microseconds=duration_us),
+    }
+    return TransferRow(**{field.name: values[field.name] for field in fields(TransferRow)})
+
+
+def _journal_row(row: RowMapping) -> JournalRow:
+    return JournalRow(
+        at=row["at"],
+        state=TransferState(row["state"]),
+        epoch=row["epoch"],
+        attempt=row["attempt"],
+        code=row["code"],
+        reason=row["reason"],
+    )

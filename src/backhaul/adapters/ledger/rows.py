@@ -1,0 +1,161 @@
+"""Between rows and the core's nouns, both ways; no statement is run here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from backhaul.adapters.ledger.schema import objects
+from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject, TransferState
+from backhaul.core.ports import Begun, Published
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+PLANNED_COLUMNS = (
+    objects.c.seq,
+    objects.c.bucket,
+    objects.c.key,
+    objects.c.version_id,
+    objects.c.etag,
+    objects.c.size_bytes,
+    objects.c.last_modified,
+    objects.c.relative,
+)
+PROOF_COLUMNS = (
+    objects.c.crc32c,
+    objects.c.proof,
+    objects.c.algorithm,
+    objects.c.checksum,
+    objects.c.seen_version_id,
+    objects.c.modified_ms,
+)
+
+
+def location(uri: str) -> Location:
+    """The reverse of `Location.uri`."""
+    scheme, _, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    return Location(scheme=scheme, authority=authority, path=slash + path)
+
+
+def optional_location(uri: str | None) -> Location | None:
+    """`location` of a column that may be null."""
+    return None if uri is None else location(uri)
+
+
+def overlap(one: Location, other: Location) -> bool:
+    """True when one is the other, above it or below it."""
+    return one.is_within(other) or other.is_within(one)
+
+
+def readable(text: str) -> str:
+    """Text for people, with what UTF-8 cannot hold replaced: a message body may be anything."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def planned_values(transfer_id: str, planned: PlannedObject) -> dict[str, Any]:
+    """One row of `objects` before its proof."""
+    pin = planned.pin
+    return {
+        "transfer_id": transfer_id,
+        "seq": planned.seq,
+        "bucket": pin.bucket,
+        "key": pin.key,
+        "version_id": pin.version_id,
+        "etag": pin.etag,
+        "size_bytes": pin.size_bytes,
+        "last_modified": pin.last_modified,
+        "relative": planned.relative,
+    }
+
+
+def proof_values(transfer_id: str, epoch: int, staged: StagedObject) -> dict[str, Any]:
+    """Parameters of `store.PROVE`."""
+    return {
+        "of_transfer": transfer_id,
+        "of_seq": staged.seq,
+        "of_size": staged.size_bytes,
+        "epoch": epoch,
+        "crc32c": staged.crc32c,
+        "proof": staged.proof.value,
+        "algorithm": staged.algorithm,
+        "checksum": staged.checksum,
+        "seen_version_id": staged.version_id,
+        "modified_ms": staged.modified_ms,
+    }
+
+
+def pin(row: Mapping[Any, Any]) -> Pin:
+    """From a row of `objects` or `published`."""
+    return Pin(
+        bucket=row["bucket"],
+        key=row["key"],
+        size_bytes=row["size_bytes"],
+        etag=row["etag"],
+        last_modified=row["last_modified"],
+        version_id=row["version_id"],
+    )
+
+
+def planned_object(row: RowMapping) -> PlannedObject:
+    """From `PLANNED_COLUMNS`."""
+    return PlannedObject(seq=row["seq"], pin=pin(row), relative=row["relative"])
+
+
+def staged_object(row: RowMapping) -> StagedObject:
+    """From both column lists, of a proven row."""
+    return StagedObject(
+        seq=row["seq"],
+        size_bytes=row["size_bytes"],
+        crc32c=row["crc32c"],
+        proof=Proof(row["proof"]),
+        algorithm=row["algorithm"],
+        checksum=row["checksum"],
+        version_id=row["seen_version_id"],
+        modified_ms=row["modified_ms"],
+    )
+
+
+def published_file(row: RowMapping) -> Published:
+    """From a row of `published`."""
+    return Published(
+        location=location(row["uri"]),
+        transfer_id=row["transfer_id"],
+        pin=pin(row),
+        crc32c=row["crc32c"],
+        modified_ms=row["modified_ms"],
+    )
+
+
+def begun(row: Mapping[Any, Any], *, is_live: bool) -> Begun:
+    """From a row of `transfers`."""
+    return Begun(
+        transfer_id=row["id"],
+        state=TransferState(row["state"]),
+        attempt=row["attempt"],
+        is_live=is_live,
+        has_plan=row["plan_complete"],
+        was_publishing=row["renames_possible"],
+        first_seen_at=row["first_seen_at"],
+        directory=optional_location(row["directory"]),
+        destination=optional_location(row["canonical"]),
+        failures=row["failures"],
+        source_changes=row["source_changes"],
+        code=row["code"],
+        reason=row["reason"],
+    )
+
+
+def new_page(objects_planned: int, page: Sequence[PlannedObject]) -> Sequence[PlannedObject]:
+    """The part of `page` not frozen yet; a repeated call brings nothing new.
+
+    Raises:
+        ValueError: a gap; positions count up from 0 without one.
+    """
+    fresh = [planned for planned in page if planned.seq >= objects_planned]
+    if [planned.seq for planned in fresh] != list(
+        range(objects_planned, objects_planned + len(fresh))
+    ):
+        raise ValueError(f"plan page does not go on at position {objects_planned}")
+    return fresh

@@ -1,0 +1,166 @@
+"""The ledger's tables as they are now; `migrations/versions` says how they came to be.
+
+Portable types only, so that PostgreSQL can hold the same tables. Texts that are paths or keys are
+compared as UTF-8 bytes. Rows are stored under their keys (SQLite: WITHOUT ROWID): one page less
+to write per commit.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeDecorator
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """Aware datetimes as whole microseconds since 1970 UTC: exact and sortable."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """Refuse naive times: they would be read back shifted."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("the ledger takes aware datetimes only")
+        return (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Aware UTC."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+metadata = MetaData()
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", Text, primary_key=True),  # `ledger_id`
+    Column("value", Text, nullable=False),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("queue", Text),
+    Column("message_id", Text),
+    Column("source", Text, nullable=False),  # as asked for
+    Column("destination", Text, nullable=False),  # as asked for
+    Column("canonical", Text),  # the claimed URI, from the first claim
+    Column("directory", Text),  # the URI under which objects.relative is appended
+    Column("route", Text),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False, default=0),  # recorded without refund
+    Column("source_changes", Integer, nullable=False, default=0),
+    Column("epoch", BigInteger),
+    Column("owner", Text),  # the process at work on it; null in WAITING, HELD and final states
+    Column("plan_complete", Boolean, nullable=False, default=False),
+    Column("renames_possible", Boolean, nullable=False, default=False),  # from intend to finish
+    Column("objects_planned", BigInteger, nullable=False, default=0),
+    Column("bytes_planned", BigInteger, nullable=False, default=0),
+    Column("markers", BigInteger, nullable=False, default=0),
+    Column("publish_mode", Text),
+    Column("code", Text),
+    Column("reason", Text),
+    Column("first_seen_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),  # first claim
+    Column("updated_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    Column("duration_us", BigInteger),  # first claim, else first seen, to finished
+    UniqueConstraint("queue", "message_id", name="uq_transfers_message"),
+    sqlite_with_rowid=False,
+)
+
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("uri", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("staging_root", Text),  # fixed from a claim to the next finish
+    Column("owner_transfer", Text, ForeignKey("transfers.id")),
+    Column("owner", Text),
+    Column("intent_transfer", Text),
+    Column("intent_at", UtcTime),
+    sqlite_with_rowid=False,
+)
+_owned = destinations.c.owner_transfer.is_not(None)
+Index(
+    "ix_destinations_owner_transfer",
+    destinations.c.owner_transfer,
+    sqlite_where=_owned,
+    postgresql_where=_owned,
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("transfer_id", Text, ForeignKey("transfers.id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("bucket", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("version_id", Text),
+    Column("etag", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("last_modified", UtcTime, nullable=False),
+    Column("relative", Text, nullable=False),
+    Column("epoch", BigInteger),  # of the proof; null while unproven
+    Column("crc32c", Text),
+    Column("proof", Text),
+    Column("algorithm", Text),
+    Column("checksum", Text),
+    Column("seen_version_id", Text),
+    Column("modified_ms", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+published = Table(
+    "published",
+    metadata,
+    Column("uri", Text, primary_key=True),
+    Column("transfer_id", Text, nullable=False),
+    Column("bucket", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("version_id", Text),
+    Column("etag", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("last_modified", UtcTime, nullable=False),
+    Column("crc32c", Text, nullable=False),
+    Column("modified_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("transfer_id", Text, ForeignKey("transfers.id"), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("epoch", BigInteger),
+    Column("attempt", Integer, nullable=False),
+    Column("code", Text),
+    Column("reason", Text),
+    Index("ix_journal_transfer_id", "transfer_id"),
+)

@@ -1,0 +1,257 @@
+"""The statements of the ledger's transactions; `store` puts them in order.
+
+Each function runs inside a transaction that its caller began and holds nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Insert,
+    RowMapping,
+    ScalarSelect,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
+
+from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.engine import upsert
+from backhaul.adapters.ledger.schema import destinations, journal, objects, published, transfers
+from backhaul.core.errors import BackhaulError
+from backhaul.core.model import Location, PlannedObject, StagedObject, TransferState
+from backhaul.core.ports import Claimed, MessageKey
+
+_MICROSECOND = timedelta(microseconds=1)
+
+# A finished claim. The staging root may be another one next time.
+FREE = {
+    "owner_transfer": None,
+    "owner": None,
+    "staging_root": None,
+    "intent_transfer": None,
+    "intent_at": None,
+}
+# Statements are made once: building one costs SQLAlchemy more than running it. What is to be SET
+# comes with the parameters.
+BY_ID = select(transfers).where(transfers.c.id == bindparam("of_transfer"))
+BY_MESSAGE = select(transfers).where(
+    transfers.c.queue == bindparam("of_queue"),
+    transfers.c.message_id == bindparam("of_message"),
+)
+# All owned destinations, as many as transfers in flight, and the one that is asked for.
+IN_THE_WAY = select(destinations).where(
+    or_(destinations.c.uri == bindparam("of_uri"), destinations.c.owner_transfer.is_not(None))
+)
+CHANGE = update(transfers).where(transfers.c.id == bindparam("of_transfer"))
+OWNED = destinations.c.owner_transfer == bindparam("of_transfer")
+RELEASE = update(destinations).where(OWNED).values(owner_transfer=None, owner=None)
+COMPARE_AND_SET = update(destinations).where(OWNED, destinations.c.epoch == bindparam("of_epoch"))
+# An audit line is the transfer's row as it is after a change of state.
+NOTE = insert(journal).from_select(
+    ["transfer_id", "at", "state", "epoch", "attempt", "code", "reason"],
+    select(
+        transfers.c.id,
+        transfers.c.updated_at,
+        transfers.c.state,
+        transfers.c.epoch,
+        transfers.c.attempt,
+        transfers.c.code,
+        transfers.c.reason,
+    ).where(transfers.c.id == bindparam("of_transfer")),
+)
+# The size is part of the condition: a proof of other bytes than planned finds no row.
+PROVE = (
+    update(objects)
+    .where(
+        objects.c.transfer_id == bindparam("of_transfer"),
+        objects.c.seq == bindparam("of_seq"),
+        objects.c.size_bytes == bindparam("of_size"),
+    )
+    .values(
+        epoch=bindparam("epoch"),
+        crc32c=bindparam("crc32c"),
+        proof=bindparam("proof"),
+        algorithm=bindparam("algorithm"),
+        checksum=bindparam("checksum"),
+        seen_version_id=bindparam("seen_version_id"),
+        modified_ms=bindparam("modified_ms"),
+    )
+)
+PROVEN = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS)
+
+
+def change(tx: Connection, transfer_id: str, values: Mapping[str, Any]) -> None:
+    """Change a transfer's row."""
+    tx.execute(CHANGE, {"of_transfer": transfer_id, **values})
+
+
+def move(tx: Connection, transfer_id: str, values: Mapping[str, Any]) -> None:
+    """Change a transfer's row and its state, and write the audit line."""
+    change(tx, transfer_id, values)
+    tx.execute(NOTE, {"of_transfer": transfer_id})
+
+
+def take(
+    tx: Connection, transfer_id: str, owner: str, destination: Location, claimed: Claimed
+) -> None:
+    """Make the transfer the owner of this destination and of no other."""
+    # A crashed attempt under other settings may have left a claim elsewhere.
+    release(tx, transfer_id)
+    values = {
+        "uri": destination.uri,
+        "epoch": claimed.epoch,
+        "staging_root": claimed.staging_root.uri,
+        "owner_transfer": transfer_id,
+        "owner": owner,
+    }
+    tx.execute(_taking(tx.dialect.name), values)
+
+
+@cache
+def _taking(dialect: str) -> Insert:
+    columns = ("epoch", "staging_root", "owner_transfer", "owner")
+    statement = upsert(dialect, destinations)
+    return statement.on_conflict_do_update(
+        index_elements=[destinations.c.uri],
+        set_={name: statement.excluded[name] for name in columns},
+    )
+
+
+def release(tx: Connection, transfer_id: str) -> None:
+    """End the transfer's claim; epoch and staging root stay for whoever comes next."""
+    tx.execute(RELEASE, {"of_transfer": transfer_id})
+
+
+def compare_and_set(
+    tx: Connection, transfer_id: str, epoch: int, values: Mapping[str, Any]
+) -> bool:
+    """Change the destination that the transfer owns with this epoch; False when it owns none."""
+    owned = {"of_transfer": transfer_id, "of_epoch": epoch}
+    changed = tx.execute(COMPARE_AND_SET, {**owned, **values})
+    return changed.rowcount == 1
+
+
+def by_message(tx: Connection, key: MessageKey) -> RowMapping | None:
+    """The transfer of this message."""
+    asked = {"of_queue": key.queue, "of_message": key.message_id}
+    return tx.execute(BY_MESSAGE, asked).mappings().one_or_none()
+
+
+def current_epoch(transfer_id: str) -> ScalarSelect[int | None]:
+    """A subquery, so that every batch of a long reading sees the epoch of its moment."""
+    return select(transfers.c.epoch).where(transfers.c.id == transfer_id).scalar_subquery()
+
+
+def transfer_row(tx: Connection, transfer_id: str) -> RowMapping:
+    """The transfer; it must exist."""
+    row = tx.execute(BY_ID, {"of_transfer": transfer_id}).mappings().one_or_none()
+    if row is None:
+        raise out_of_order(f"{transfer_id} is not in the ledger")
+    return row
+
+
+def staging_root(tx: Connection, transfer: RowMapping) -> Location | None:
+    """The staging root recorded for what this transfer claimed, until something finishes there."""
+    if transfer["canonical"] is None:
+        return None
+    root = tx.execute(
+        select(destinations.c.staging_root).where(destinations.c.uri == transfer["canonical"])
+    ).scalar_one_or_none()
+    return rows.location(root) if root else None
+
+
+def append(
+    tx: Connection, transfer_id: str, planned_before: int, page: Sequence[PlannedObject]
+) -> dict[str, int]:
+    """Add a page to `objects` and answer what it brought."""
+    try:
+        fresh = rows.new_page(planned_before, page)
+    except ValueError as exc:
+        raise out_of_order(f"{transfer_id}: {exc}") from exc
+    if fresh:
+        tx.execute(insert(objects), [rows.planned_values(transfer_id, one) for one in fresh])
+    return {
+        "objects_planned": len(fresh),
+        "bytes_planned": sum(one.pin.size_bytes for one in fresh),
+    }
+
+
+def drop_plan(tx: Connection, transfer_id: str) -> dict[str, Any]:
+    """Delete the plan's rows and answer what changes in the transfer's row."""
+    tx.execute(delete(objects).where(objects.c.transfer_id == transfer_id))
+    return {"objects_planned": 0, "bytes_planned": 0, "markers": 0, "plan_complete": False}
+
+
+def prove(tx: Connection, transfer_id: str, epoch: int, staged: Sequence[StagedObject]) -> None:
+    """Write proofs beside the plan's rows."""
+    if not staged:
+        return
+    found = tx.execute(PROVE, [rows.proof_values(transfer_id, epoch, one) for one in staged])
+    if found.rowcount != len(staged):
+        raise out_of_order(
+            f"{transfer_id}: {len(staged)} proofs, {found.rowcount} fit the plan's sizes"
+        )
+
+
+def publish(tx: Connection, transfer: RowMapping, epoch: int) -> None:
+    """Proofs of this epoch into `published`; what is newer there from the same key stays."""
+    prefix = rows.location(transfer["directory"]).join("").uri
+    of = {"of_transfer": transfer["id"], "of_epoch": epoch, "of_prefix": prefix}
+    tx.execute(_publishing(tx.dialect.name), of)
+
+
+@cache
+def _publishing(dialect: str) -> Insert:
+    copied = [column.name for column in published.c if column.name not in {"uri", "transfer_id"}]
+    proven = select(
+        (bindparam("of_prefix", type_=Text) + objects.c.relative).label("uri"),
+        objects.c.transfer_id,
+        *(objects.c[name] for name in copied),
+    ).where(
+        objects.c.transfer_id == bindparam("of_transfer"),
+        objects.c.epoch == bindparam("of_epoch"),
+    )
+    statement = upsert(dialect, published).from_select(["uri", "transfer_id", *copied], proven)
+    new = statement.excluded
+    is_newer_there = and_(
+        published.c.bucket == new.bucket,
+        published.c.key == new.key,
+        published.c.last_modified > new.last_modified,
+    )
+    return statement.on_conflict_do_update(
+        index_elements=[published.c.uri],
+        set_={name: new[name] for name in ("transfer_id", *copied)},
+        where=not_(is_newer_there),
+    )
+
+
+def ended(transfer: RowMapping, state: TransferState, now: datetime) -> dict[str, Any]:
+    """How the transfer's row changes when nobody works on it any more."""
+    values: dict[str, Any] = {
+        "state": state.value,
+        "owner": None,
+        "code": None,
+        "reason": None,
+        "updated_at": now,
+    }
+    if state.is_final:
+        since = transfer["started_at"] or transfer["first_seen_at"]
+        values |= {"finished_at": now, "duration_us": (now - since) // _MICROSECOND}
+    return values
+
+
+def out_of_order(what: str) -> BackhaulError:
+    """A call that no correct caller makes: a bug, never a state of the world."""
+    return BackhaulError("E_LEDGER_ORDER", what)

@@ -1,0 +1,477 @@
+"""The ledger as the agent writes it: `core.ports.Ledger` on one connection behind one lock.
+
+Every method is one transaction that holds the write lock from its start. What a method decides
+it decides inside that transaction, so a second process sees all of it or nothing.
+
+Who works on a transfer is known twice: the row names the owner process, for other processes and
+for the next start; the set `_working` names the transfers of this process, so that an attempt
+whose `fail` could not be recorded (disk full) is not taken for a running one for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    RowMapping,
+    Select,
+    insert,
+    or_,
+    select,
+)
+
+from backhaul.adapters.ledger import rows, steps
+from backhaul.adapters.ledger.faults import mapped
+from backhaul.adapters.ledger.owner import Owner
+from backhaul.adapters.ledger.schema import (
+    meta,
+    objects,
+    published,
+    transfers,
+)
+from backhaul.core.model import (
+    Job,
+    Location,
+    PlannedObject,
+    StagedObject,
+    Totals,
+    TransferState,
+)
+from backhaul.core.ports import Begun, Claimed, MessageKey, Published
+
+LOOKUP_BATCH = 500  # paths per query; SQLite before 3.32 allows 999 parameters
+_MICROSECOND = timedelta(microseconds=1)
+COPY_QUEUE = "copy"  # stands for the queue of a transfer that no message asked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orphan:
+    """A transfer that nobody will take up again.
+
+    Attributes:
+        staging_root: What it may have left behind; None when it never claimed.
+    """
+
+    transfer_id: str
+    staging_root: Location | None
+
+
+class SqlLedger:
+    """`core.ports.Ledger` on SQLite; made by `files.open_ledger`.
+
+    Attributes:
+        ledger_id: 16 hex digits drawn when the file was made.
+        owner: This process, as other processes see it.
+    """
+
+    def __init__(self, engine: Engine, path: Path, owner: Owner) -> None:
+        self.owner = owner
+        self._path = path
+        self._engine = engine
+        self._lock = threading.RLock()  # `_working` changes under it, together with the row
+        self._working: set[str] = set()
+        self._connection = engine.connect()
+        with self._transaction() as tx:
+            self.ledger_id: str = tx.execute(
+                select(meta.c.value).where(meta.c.name == "ledger_id")
+            ).scalar_one()
+
+    def close(self) -> None:
+        """Let go of the file; safe to repeat."""
+        with self._lock:
+            self._connection.close()
+            self._engine.dispose()
+
+    # ------------------------------------------------------------ a delivery
+
+    def begin(
+        self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
+    ) -> Begun:
+        """Find or make the transfer of this message and count an attempt before any work."""
+        with self._lock:
+            with self._transaction() as tx:
+                row = None if key is None else steps.by_message(tx, key)
+                if row is None:
+                    begun = self._make(tx, key, new_id, source, destination, now)
+                else:
+                    is_live = self._is_live(row["id"], row["owner"])
+                    if is_live or TransferState(row["state"]).is_final:
+                        return rows.begun(row, is_live=is_live)
+                    begun = self._again(tx, row, now)
+            self._working.add(begun.transfer_id)  # only once it is committed
+        return begun
+
+    def _make(
+        self,
+        tx: Connection,
+        key: MessageKey | None,
+        new_id: str,
+        source: str,
+        destination: str,
+        now: datetime,
+    ) -> Begun:
+        values = {
+            "id": new_id,
+            "queue": key and key.queue,
+            "message_id": key and key.message_id,
+            "source": rows.readable(source),
+            "destination": rows.readable(destination),
+            "state": TransferState.RECEIVED.value,
+            "attempt": 1,
+            "owner": self.owner.text,
+            "first_seen_at": now,
+            "updated_at": now,
+        }
+        tx.execute(insert(transfers), values)
+        tx.execute(steps.NOTE, {"of_transfer": new_id})
+        return Begun(
+            transfer_id=new_id,
+            state=TransferState.RECEIVED,
+            attempt=1,
+            is_live=False,
+            has_plan=False,
+            was_publishing=False,
+            first_seen_at=now,
+        )
+
+    def _again(self, tx: Connection, row: RowMapping, now: datetime) -> Begun:
+        values: dict[str, Any] = {
+            "attempt": row["attempt"] + 1,
+            "state": TransferState.RECEIVED.value,
+            "owner": self.owner.text,
+            "code": None,
+            "reason": None,
+            "updated_at": now,
+        }
+        steps.move(tx, row["id"], values)
+        last_error = {"code": row["code"], "reason": row["reason"]}
+        return rows.begun({**row, **values, **last_error}, is_live=False)
+
+    # ------------------------------------------------------------ the claim
+
+    def claim(  # noqa: PLR0913 - the port's; the first page rides along to save a commit
+        self,
+        transfer_id: str,
+        job: Job,
+        destination: Location,
+        staging_anchor: Location,
+        *,
+        directory: Location,
+        first: Sequence[PlannedObject] = (),
+        is_complete: bool = False,
+        markers: int = 0,
+        min_epoch: int,
+        now: datetime,
+    ) -> Claimed | None:
+        """Take the destination, or None while a live transfer owns it, one above or one below.
+
+        Claiming again within an attempt raises the epoch once more.
+
+        Args:
+            first: First page of a new plan; it replaces an incomplete one, and a complete one
+                stays. `is_complete` and `markers` as in `freeze`; without `first` they are unused.
+        """
+        with self._transaction() as tx:
+            transfer = self._mine(tx, transfer_id)
+            is_taken, row = self._look(tx, transfer_id, destination)
+            if is_taken:
+                return None
+            claimed = Claimed(
+                epoch=max(min_epoch, 1 + (row["epoch"] if row else 0)),
+                staging_root=rows.location(row["staging_root"])
+                if row and row["staging_root"]
+                else staging_anchor.join(f".backhaul/{destination.digest}"),
+            )
+            steps.take(tx, transfer_id, self.owner.text, destination, claimed)
+            values: dict[str, Any] = {
+                "state": TransferState.STAGING.value,
+                "epoch": claimed.epoch,
+                "canonical": destination.uri,
+                "directory": directory.uri,
+                "route": job.route,
+                "started_at": transfer["started_at"] or now,
+                "updated_at": now,
+            }
+            if first and not transfer["plan_complete"]:
+                if transfer["objects_planned"]:
+                    steps.drop_plan(tx, transfer_id)
+                page = steps.append(tx, transfer_id, 0, first)
+                values |= {**page, "plan_complete": is_complete, "markers": markers}
+            steps.move(tx, transfer_id, values)
+        return claimed
+
+    def _look(
+        self, tx: Connection, transfer_id: str, destination: Location
+    ) -> tuple[bool, RowMapping | None]:
+        """Whether someone live stands in the way, and the destination's own row."""
+        found = tx.execute(steps.IN_THE_WAY, {"of_uri": destination.uri}).mappings()
+        own: RowMapping | None = None
+        for row in found:
+            if row["uri"] == destination.uri:
+                own = row
+            if (
+                row["owner_transfer"] not in {None, transfer_id}
+                and rows.overlap(rows.location(row["uri"]), destination)
+                and self._is_live(row["owner_transfer"], row["owner"])
+            ):
+                return True, own
+        return False, own
+
+    # ------------------------------------------------------------ the plan
+
+    def forget_plan(self, transfer_id: str) -> None:
+        """Drop the frozen plan: the source changed; counts the change."""
+        with self._transaction() as tx:
+            changes = steps.transfer_row(tx, transfer_id)["source_changes"]
+            values = {**steps.drop_plan(tx, transfer_id), "source_changes": changes + 1}
+            steps.change(tx, transfer_id, values)
+
+    def freeze(
+        self, transfer_id: str, objects: Sequence[PlannedObject], *, is_complete: bool, markers: int
+    ) -> None:
+        """Append to the plan; pins never change once frozen.
+
+        Safe to repeat: positions frozen already are skipped, and a complete plan stays as it is.
+
+        Args:
+            objects: Positions go on where the last page ended, without a gap.
+            markers: Placeholders skipped so far, in all pages up to this one.
+        """
+        with self._transaction() as tx:
+            transfer = steps.transfer_row(tx, transfer_id)
+            if transfer["plan_complete"]:
+                return
+            page = steps.append(tx, transfer_id, transfer["objects_planned"], objects)
+            values = {
+                "objects_planned": transfer["objects_planned"] + page["objects_planned"],
+                "bytes_planned": transfer["bytes_planned"] + page["bytes_planned"],
+                "plan_complete": is_complete,
+                "markers": markers,
+            }
+            steps.change(tx, transfer_id, values)
+
+    def plan(
+        self, transfer_id: str, *, only_unstaged: bool = False, batch: int = 1000
+    ) -> Iterator[Sequence[PlannedObject]]:
+        """The frozen plan in order, in batches; each batch is a transaction of its own.
+
+        Args:
+            only_unstaged: Leave out what has a proof of the current epoch.
+        """
+        query = select(*rows.PLANNED_COLUMNS)
+        if only_unstaged:
+            current = steps.current_epoch(transfer_id)
+            query = query.where(or_(objects.c.epoch.is_(None), objects.c.epoch != current))
+        for page in self._pages(query, transfer_id, batch):
+            yield [rows.planned_object(row) for row in page]
+
+    def planned_totals(self, transfer_id: str) -> Totals:
+        """What the frozen plan adds up to."""
+        with self._transaction() as tx:
+            row = steps.transfer_row(tx, transfer_id)
+        return Totals(
+            objects=row["objects_planned"],
+            size_bytes=row["bytes_planned"],
+            markers=row["markers"],
+        )
+
+    # ------------------------------------------------------------ the proofs
+
+    def record_staged(self, transfer_id: str, staged: Sequence[StagedObject]) -> None:
+        """Note proofs; they belong to the current epoch and replace older ones."""
+        with self._transaction() as tx:
+            epoch = self._mine(tx, transfer_id)["epoch"]
+            if epoch is None:
+                raise steps.out_of_order(f"{transfer_id}: proofs before a claim")
+            steps.prove(tx, transfer_id, epoch, staged)
+
+    def staged(
+        self, transfer_id: str, *, batch: int = 1000
+    ) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
+        """Planned objects proven in the current epoch, in order; the others are left out."""
+        query = steps.PROVEN.where(objects.c.epoch == steps.current_epoch(transfer_id))
+        for page in self._pages(query, transfer_id, batch):
+            yield [(rows.planned_object(row), rows.staged_object(row)) for row in page]
+
+    def earlier_proofs(
+        self, transfer_id: str, *, batch: int = 1000
+    ) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
+        """Planned objects with proofs of an epoch before the current one, in order.
+
+        After a crash while publishing they tell what to look for. New proofs may be recorded
+        while these are read: what has been passed does not come back.
+        """
+        query = steps.PROVEN.where(objects.c.epoch < steps.current_epoch(transfer_id))
+        for page in self._pages(query, transfer_id, batch):
+            yield [(rows.planned_object(row), rows.staged_object(row)) for row in page]
+
+    # ------------------------------------------------------------ the end
+
+    def intend(
+        self, transfer_id: str, epoch: int, staged: Sequence[StagedObject], now: datetime
+    ) -> bool:
+        """Record the last proofs and the intent to publish: state PUBLISHING."""
+        with self._transaction() as tx:
+            intent = {"intent_transfer": transfer_id, "intent_at": now}
+            if not steps.compare_and_set(tx, transfer_id, epoch, intent):
+                return False
+            steps.prove(tx, transfer_id, epoch, staged)
+            state = TransferState.PUBLISHING.value
+            values = {"state": state, "renames_possible": True, "updated_at": now}
+            steps.move(tx, transfer_id, values)
+        return True
+
+    def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
+        """What this ledger published last at these paths; paths it never published are absent."""
+        found: dict[Location, Published] = {}
+        for start in range(0, len(locations), LOOKUP_BATCH):
+            uris = [location.uri for location in locations[start : start + LOOKUP_BATCH]]
+            with self._transaction() as tx:
+                answer = tx.execute(select(published).where(published.c.uri.in_(uris)))
+                for row in answer.mappings():
+                    one = rows.published_file(row)
+                    found[one.location] = one
+        return found
+
+    def finish(
+        self, transfer_id: str, epoch: int, state: TransferState, publish_mode: str, now: datetime
+    ) -> bool:
+        """State DONE or SUPERSEDED; proofs of this epoch become the published truth.
+
+        True again when repeated after it took effect.
+        """
+        with self._lock:
+            with self._transaction() as tx:
+                transfer = steps.transfer_row(tx, transfer_id)
+                if not steps.compare_and_set(tx, transfer_id, epoch, steps.FREE):
+                    return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
+                steps.publish(tx, transfer, epoch)
+                values = {"publish_mode": publish_mode, "renames_possible": False}
+                steps.move(tx, transfer_id, values | steps.ended(transfer, state, now))
+            self._working.discard(transfer_id)
+        return True
+
+    def fail(
+        self,
+        transfer_id: str,
+        state: TransferState,
+        code: str,
+        reason: str,
+        now: datetime,
+        *,
+        refund: bool = False,
+    ) -> None:
+        """State WAITING, HELD or DEAD with its reason; the claim ends.
+
+        Safe to repeat: a transfer that this process no longer owns is left as it is. Without
+        `refund` it counts as a failure.
+        """
+        with self._lock:
+            # Recorded or not, nobody works on it from here on; the next delivery may begin.
+            self._working.discard(transfer_id)
+            with self._transaction() as tx:
+                transfer = steps.transfer_row(tx, transfer_id)
+                if transfer["owner"] != self.owner.text:
+                    return
+                steps.release(tx, transfer_id)
+                values = {
+                    "attempt": max(0, transfer["attempt"] - refund),
+                    "failures": transfer["failures"] + (not refund),
+                    "code": code,
+                    "reason": rows.readable(reason),
+                }
+                steps.move(tx, transfer_id, steps.ended(transfer, state, now) | values)
+
+    # ------------------------------------------------------------ copies, that no message repeats
+
+    def staging_root(self, transfer_id: str) -> Location | None:
+        """Where this transfer may have staging; None when it never claimed or has finished."""
+        with self._transaction() as tx:
+            return steps.staging_root(tx, steps.transfer_row(tx, transfer_id))
+
+    def orphans(self) -> list[Orphan]:
+        """Copies whose process died. Messages come back by themselves; these do not."""
+        with self._transaction() as tx:
+            found = tx.execute(
+                select(transfers).where(
+                    transfers.c.queue == COPY_QUEUE, transfers.c.finished_at.is_(None)
+                )
+            ).mappings()
+            return [
+                Orphan(transfer_id=row["id"], staging_root=steps.staging_root(tx, row))
+                for row in found
+                if not self._is_live(row["id"], row["owner"])
+            ]
+
+    def abandon(self, transfer_id: str, now: datetime) -> None:
+        """State DEAD for an orphan; its destination is free again. Safe to repeat."""
+        with self._transaction() as tx:
+            transfer = steps.transfer_row(tx, transfer_id)
+            if transfer["finished_at"] is not None or self._is_live(transfer_id, transfer["owner"]):
+                return
+            steps.release(tx, transfer_id)
+            values = {"code": "E_ABANDONED", "reason": "its process died; run the copy again"}
+            steps.move(tx, transfer_id, steps.ended(transfer, TransferState.DEAD, now) | values)
+
+    # ------------------------------------------------------------ inside
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        # Die in here and SQLite rolls back at the next opening; die after it and all is kept.
+        with self._lock, mapped(self._path):
+            try:
+                with self._connection.begin():
+                    yield self._connection
+            except BaseException:
+                # A COMMIT refused by a reader's lock leaves SQLite's transaction open, and
+                # SQLAlchemy thinks that it has ended.
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        if not self._connection.closed:
+            self._connection.connection.rollback()
+
+    def _is_live(self, transfer_id: str, owner: str | None) -> bool:
+        if owner is None:
+            return False
+        if owner == self.owner.text:
+            return transfer_id in self._working
+        return self.owner.is_alive(owner)
+
+    def _mine(self, tx: Connection, transfer_id: str) -> RowMapping:
+        row = steps.transfer_row(tx, transfer_id)
+        if row["owner"] != self.owner.text:
+            raise steps.out_of_order(
+                f"{transfer_id} is {row['state']} and not begun by this process"
+            )
+        return row
+
+    def _pages(
+        self, query: Select[Any], transfer_id: str, batch: int
+    ) -> Iterator[Sequence[RowMapping]]:
+        """Rows of `objects` by position; memory holds one batch and no lock is kept between."""
+        after = -1
+        while True:
+            with self._transaction() as tx:
+                page = (
+                    tx.execute(
+                        query.where(objects.c.transfer_id == transfer_id, objects.c.seq > after)
+                        .order_by(objects.c.seq)
+                        .limit(batch)
+                    )
+                    .mappings()
+                    .all()
+                )
+            if not page:
+                return
+            yield page
+            after = page[-1]["seq"]

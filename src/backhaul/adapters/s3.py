@@ -1,0 +1,207 @@
+"""S3 for planning: listing and where to read from, through boto3. Implements `core.ObjectStore`.
+
+Bodies are read in the worker processes by `s3_get`, which needs no client.
+
+Source: Amazon S3 API reference, ListObjectsV2, HeadBucket; user guide, "Virtual hosting".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.aws_errors import (
+    Cause,
+    cause_of,
+    common_error,
+    error_code,
+    one_line,
+    status_of,
+    told,
+)
+from backhaul.core.errors import (
+    BackhaulError,
+    OutageError,
+    PermanentError,
+    TransientError,
+)
+from backhaul.core.model import Pin
+from backhaul.core.ports import Endpoint, ListPage
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
+
+_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=60,
+    retries={"total_max_attempts": 5, "mode": "standard"},
+    tcp_keepalive=True,
+)
+_DUMMY_KEY = "k"
+_URL_HEADER = "x-backhaul-url"
+_BUCKETS_KEPT = 1000
+_REDIRECTS = frozenset({301, 302, 307, 308})
+
+
+class S3Store:
+    """Lists buckets and resolves where their objects are read; safe to use from several threads.
+
+    A bucket of another region than the configured one is followed there (botocore does, for
+    listings), so `E_SRC_REGION` is left for what cannot be followed.
+    """
+
+    def __init__(self, aws: AwsSession) -> None:
+        self._aws = aws
+        self._lock = threading.Lock()
+        self._regional: dict[str, S3Client] = {}
+        self._client = self._client_in(aws.s3_region)
+        self._endpoints: dict[str, Endpoint] = {}
+
+    def list_pages(self, bucket: str, prefix: str, *, page_size: int = 1000) -> Iterator[ListPage]:
+        """See `core.ports.ObjectStore.list_pages`; at least one page, which may be empty.
+
+        Any key comes through unchanged, control characters too: botocore asks S3 for
+        percent-encoded keys and decodes them.
+        """
+        where = one_line(f"s3://{bucket}/{prefix}")
+        pages = iter(
+            self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": page_size}
+            )
+        )
+        while True:
+            with self._aws.errors(lambda exc: listing_error(exc, bucket, where)):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield _page(bucket, page)
+
+    def endpoint(self, bucket: str) -> Endpoint:
+        """See `core.ports.ObjectStore.endpoint`; one HEAD per bucket, then from memory."""
+        known = self._endpoints.get(bucket)
+        if known is not None:
+            return known
+        with self._aws.errors(lambda exc: listing_error(exc, bucket, f"s3://{bucket}")):
+            client = self._client_in(self._region_of(bucket))
+            answer = client.get_object(Bucket=bucket, Key=_DUMMY_KEY)
+        url = answer["ResponseMetadata"]["HTTPHeaders"][_URL_HEADER]
+        resolved = Endpoint(
+            base_url=url.partition("?")[0].removesuffix(_DUMMY_KEY),
+            region=client.meta.region_name,
+        )
+        with self._lock:
+            if len(self._endpoints) >= _BUCKETS_KEPT:
+                self._endpoints.clear()
+            self._endpoints[bucket] = resolved
+        return resolved
+
+    def _region_of(self, bucket: str) -> str:
+        """S3 names the bucket's region even in a refusal; stand-ins may not: then the default.
+
+        A refused HEAD is no verdict: it tells no code, and a policy may allow listing below a
+        prefix only. The GETs will tell.
+        """
+        default = self._client.meta.region_name
+        try:
+            answer = self._client.head_bucket(Bucket=bucket)
+        except ClientError as exc:
+            headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            if named := headers.get("x-amz-bucket-region"):
+                return str(named)
+            if status_of(exc) in {400, 403}:
+                return default
+            raise
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        return str(headers.get("x-amz-bucket-region") or default)
+
+    def _client_in(self, region: str) -> S3Client:
+        with self._lock:
+            client = self._regional.get(region)
+            if client is None:
+                client = self._aws.client("s3", _CONFIG, region=region)
+                client.meta.events.register("before-send.s3.GetObject", _answer_with_url)
+                self._regional[region] = client
+            return client
+
+
+def _answer_with_url(request: AWSPreparedRequest, **_: object) -> Any:
+    """Stops a GetObject before it is sent, and tells where it would have gone.
+
+    Exact for every addressing style, partition and endpoint setting. A presigned URL is not: for
+    most regions botocore presigns the global host, which answers new buckets with redirects.
+    """
+    headers: Any = {_URL_HEADER: request.url}  # the stubs want another class of mapping
+    return AWSResponse(request.url, 200, headers, BytesIO())
+
+
+def _page(bucket: str, page: ListObjectsV2OutputTypeDef) -> ListPage:
+    return ListPage(
+        pins=tuple(
+            Pin(
+                bucket=bucket,
+                key=item["Key"],
+                size_bytes=item["Size"],
+                etag=item["ETag"].strip('"'),
+                last_modified=item["LastModified"].astimezone(UTC),
+            )
+            for item in page.get("Contents", [])
+        )
+    )
+
+
+def listing_error(exc: Exception, bucket: str, where: str) -> BackhaulError:
+    """What a failed listing means for the request that asked for it."""
+    said = f"{where}: {told(exc)}"
+    if error_code(exc) in {"NoSuchBucket", "404"}:  # a HEAD's code is its status
+        return PermanentError(
+            "E_SRC_NO_BUCKET", f"{where}: no such bucket", hint="check the bucket's name"
+        )
+    if error_code(exc) == "InvalidBucketName":
+        return PermanentError("E_SRC_BUCKET", said)
+    if region := _right_region(exc):
+        return PermanentError(
+            "E_SRC_REGION",
+            f"{said}; bucket {bucket} is in {region}",
+            hint="set AWS_REGION to the bucket's region",
+        )
+    match cause_of(exc):
+        case Cause.DENIED:
+            return PermanentError(
+                "E_SRC_DENIED", said, hint="allow s3:ListBucket on this bucket for this agent"
+            )
+        case Cause.PARAMETER:
+            return PermanentError("E_SRC_BUCKET", said, hint="check the bucket's name")
+        case Cause.THROTTLED:
+            return TransientError("E_S3_THROTTLED", said)
+        case Cause.UNREACHABLE:
+            return OutageError.of(
+                "s3",
+                "E_S3_UNREACHABLE",
+                said,
+                hint="check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_S3",
+            )
+        case _:
+            return common_error(exc, where)
+
+
+def _right_region(exc: Exception) -> str:
+    """The region that S3 points to; empty where it does not point elsewhere."""
+    if not isinstance(exc, ClientError):
+        return ""
+    error = exc.response.get("Error", {})
+    if status_of(exc) not in _REDIRECTS and error_code(exc) not in {
+        *("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
+        *("PermanentRedirect", "TemporaryRedirect"),
+    }:
+        return ""
+    headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return str(headers.get("x-amz-bucket-region") or error.get("Region") or "another region")

@@ -1,0 +1,182 @@
+"""What an S3 answer says: checksum headers, and refusals turned into errors. Used by `s3_get`.
+
+Source: Amazon S3 API reference, GetObject (response headers), "Error responses".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from urllib3.exceptions import HTTPError
+
+from backhaul.adapters.aws_errors import (
+    CREDENTIAL_CAUSES,
+    Cause,
+    cause_of_answer,
+    credential_error,
+    one_line,
+)
+from backhaul.core.errors import (
+    BackhaulError,
+    PermanentError,
+    SourceChanged,
+    TransientError,
+)
+from backhaul.core.model import Pin
+from backhaul.core.verification import S3Checksum, S3Checksums
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, HTTPHeaderDict
+
+_ERROR_BODY_MAX_BYTES = 64 * 1024
+_CHECKSUM = "x-amz-checksum-"
+_COMPOSITE_VALUE = re.compile(r"-\d+$")
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorAnswer:
+    """A refusal: HTTP status and, except after HEAD, what its small XML says."""
+
+    status: int
+    code: str
+    message: str
+    region: str
+
+    @property
+    def cause(self) -> Cause:
+        return cause_of_answer(self.code, self.status)
+
+
+def checksums_in(response: BaseHTTPResponse, *, whole: bool) -> S3Checksums:
+    """Read the headers of interest; checksums only where the `whole` object was asked for.
+
+    Raises:
+        TransientError: E_S3_SERVER: no usable Content-Length, so the end could not be told.
+    """
+    headers = response.headers
+    length = headers.get("Content-Length", "")
+    if not length.isascii() or not length.isdigit():
+        raise TransientError("E_S3_SERVER", f"S3 answered with Content-Length {length!r}")
+    sse = headers.get("x-amz-server-side-encryption")
+    if "x-amz-server-side-encryption-customer-algorithm" in headers:
+        sse = "SSE-C"
+    return S3Checksums(
+        checksums=_checksums(headers) if whole else (),
+        etag=headers.get("ETag", "").removeprefix("W/").strip('"'),
+        version_id=headers.get("x-amz-version-id"),
+        content_length=int(length),
+        sse=sse,
+    )
+
+
+def _checksums(headers: HTTPHeaderDict) -> tuple[S3Checksum, ...]:
+    """A value that ends in `-N` is composite whatever the type header says."""
+    type_says_full = headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() == "FULL_OBJECT"
+    return tuple(
+        S3Checksum(
+            algorithm=name[len(_CHECKSUM) :].upper(),
+            value=value,
+            is_full_object=type_says_full and _COMPOSITE_VALUE.search(value) is None,
+        )
+        for name, value in headers.items()
+        if name.lower().startswith(_CHECKSUM) and name.lower() != f"{_CHECKSUM}type"
+    )
+
+
+def error_of(response: BaseHTTPResponse) -> ErrorAnswer:
+    """Read a refusal and give its connection back. Never raises for a broken body."""
+    try:
+        body = response.read(_ERROR_BODY_MAX_BYTES, decode_content=False)
+    except (HTTPError, OSError):
+        body = b""
+    if len(body) == _ERROR_BODY_MAX_BYTES or response.headers.get("Connection") == "close":
+        response.close()
+    response.drain_conn()
+    response.release_conn()
+    text = body.decode("utf-8", "replace")
+    return ErrorAnswer(
+        status=response.status,
+        code=_element(text, "Code"),
+        message=_element(text, "Message"),
+        region=response.headers.get("x-amz-bucket-region") or _element(text, "Region"),
+    )
+
+
+def _element(text: str, name: str) -> str:
+    """Text of the first `<name>`; the answer is flat, so no XML parser is let near it."""
+    found = re.search(rf"<{name}>([^<]{{0,1000}})</{name}>", text)
+    return one_line(found[1].strip()) if found else ""
+
+
+def refusal(error: ErrorAnswer, pin: Pin, name: str) -> BackhaulError:
+    """What a refused GET or HEAD of a pinned object means.
+
+    HEAD has no body, so there only the status counts: an archived object is found by GET alone.
+    """
+    said = f"{name}: S3 answered {error.status} {error.code} {error.message}".rstrip()
+    if error.cause in CREDENTIAL_CAUSES or error.cause is Cause.CLOCK:
+        # S3's own words may quote the signed headers; the code is enough.
+        return credential_error(
+            error.cause, name, f"S3 answered {error.status} {error.code}".rstrip()
+        )
+    if by_code := _by_code(error, pin, said):
+        return by_code
+    match error.status:
+        case 404 | 405:  # 405: a delete marker was asked for by its version
+            return SourceChanged("E_SRC_GONE", said)
+        case 409 | 412 | 416:
+            return SourceChanged("E_SRC_CHANGED", said)
+        case 301 | 302 | 307 | 308:
+            return _elsewhere(error, pin, said)
+        case 401 | 403:
+            return PermanentError(
+                "E_SRC_DENIED", said, hint="allow s3:GetObject (and kms:Decrypt) for this agent"
+            )
+        case _ if error.cause is Cause.THROTTLED:
+            return TransientError("E_S3_THROTTLED", said)
+        case _ if error.status >= _SERVER_ERROR or error.cause is Cause.UNREACHABLE:
+            return TransientError("E_S3_SERVER", said)
+        case _:
+            return TransientError("E_AWS_UNEXPECTED", said)
+
+
+def _by_code(error: ErrorAnswer, pin: Pin, said: str) -> BackhaulError | None:
+    match error.code:
+        case "NoSuchBucket":
+            return PermanentError("E_SRC_NO_BUCKET", said)
+        case "InvalidObjectState":
+            return PermanentError(
+                "E_SRC_ARCHIVED", said, hint="restore it from its archive class, then send again"
+            )
+        case "InvalidRequest" if "ncryption" in error.message:
+            return PermanentError(
+                "E_SRC_SSEC",
+                said,
+                hint="it is encrypted with a customer's key (SSE-C), which Backhaul does not have",
+            )
+        case "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" if error.region:
+            return _elsewhere(error, pin, said)
+        case "PermanentRedirect" | "TemporaryRedirect":
+            return _elsewhere(error, pin, said)
+        case "RequestTimeout":  # a 400, though it is the server that gave up waiting
+            return TransientError("E_S3_SERVER", said)
+        case code if code.startswith("KMS.") and error.cause is not Cause.THROTTLED:
+            return PermanentError("E_SRC_DENIED", said, hint="check the object's KMS key")
+        case _:
+            return None
+
+
+def _elsewhere(error: ErrorAnswer, pin: Pin, said: str) -> PermanentError:
+    return wrong_region(pin.bucket, error.region, said)
+
+
+def wrong_region(bucket: str, region: str, said: str) -> PermanentError:
+    """The bucket lives in another region than the one that was asked."""
+    return PermanentError(
+        "E_SRC_REGION",
+        f"{said}; bucket {bucket} is in {region or 'another region'}",
+        hint=f"set AWS_REGION={region}" if region else "set AWS_REGION to the bucket's region",
+    )

@@ -1,0 +1,308 @@
+"""SQS: one queue and its dead-letter queue, through boto3. Implements `core.ports.Queue`.
+
+Polling has a client of its own: a long poll occupies its connection for 20 s, must be given up
+after 25 s when the connection is dead, and is repeated by the agent, not by botocore. How long a
+message stays invisible is `core.visibility`'s affair.
+
+Source: Amazon SQS API reference; developer guide, "Message quotas" and "FIFO queues".
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from backhaul.adapters.aws_common import AwsSession, refuse_plain_http
+from backhaul.adapters.aws_errors import (
+    Cause,
+    cause_of,
+    common_error,
+    credential_error,
+    error_code,
+    no_credentials,
+    told,
+)
+from backhaul.adapters.sqs_facts import number, read_facts
+from backhaul.adapters.sqs_letter import attributes_for, shortened
+from backhaul.core.errors import (
+    BackhaulError,
+    BadMessage,
+    ConfigurationError,
+    NotAllowed,
+    OutageError,
+    VisibilityLost,
+)
+from backhaul.core.ports import Clock, DeadLetterReason, Message, QueueFacts
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+_CONNECT_TIMEOUT_S = 5
+# The longest poll is 20 s; a NAT that dropped the connection costs 5 s more, not 60.
+_POLL_READ_TIMEOUT_S = 25
+_READ_TIMEOUT_S = 10
+_ATTEMPTS = 2
+_CONNECTIONS = 32
+
+_GONE = frozenset({"NonExistentQueue", "QueueDoesNotExist", "QueueDeletedRecently"})
+_HANDLE_LOST = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"})
+_REFUSED = frozenset(
+    {
+        *("InvalidParameterValue", "InvalidMessageContents", "MessageTooLong"),
+        *("InvalidAttributeValue", "InvalidParameterCombination"),
+    }
+)
+
+
+class SqsQueue:
+    """One SQS queue and its dead-letter queue; safe to use from several threads.
+
+    Attributes:
+        facts: Read once by `open`.
+    """
+
+    facts: QueueFacts
+
+    def __init__(self, url: str, aws: AwsSession, clock: Clock) -> None:
+        """Clients only; `open` is the way in, it asks the queue about itself."""
+        self._aws = aws
+        self._clock = clock
+        self._poll: SQSClient = aws.client(
+            "sqs",
+            Config(
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                read_timeout=_POLL_READ_TIMEOUT_S,
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                tcp_keepalive=True,
+            ),
+        )
+        self._call: SQSClient = aws.client(
+            "sqs",
+            Config(
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                read_timeout=_READ_TIMEOUT_S,
+                retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+                max_pool_connections=_CONNECTIONS,
+                tcp_keepalive=True,
+            ),
+        )
+        self._url = url
+
+    @classmethod
+    def open(cls, queue_name_or_url: str, region: str, aws: AwsSession, clock: Clock) -> SqsQueue:
+        """Find the queue and read its facts.
+
+        Args:
+            queue_name_or_url: `orders`, or `https://sqs.…/123456789012/orders` (also of another
+                account, which a name cannot say).
+            region: For the texts of errors; the calls go where `aws` was made for.
+
+        Raises:
+            ConfigurationError: E_QUEUE_NOT_FOUND, E_AWS_NO_CREDENTIALS, E_CFG_TLS, E_AWS_CONFIG.
+            NotAllowed: E_AWS_DENIED.
+            OutageError: E_SQS_UNREACHABLE, E_SQS_THROTTLED, E_AWS_EXPIRED, E_AWS_CLOCK.
+        """
+        is_url = "://" in queue_name_or_url
+        if is_url:
+            refuse_plain_http(queue_name_or_url, "queue")
+        queue = cls(queue_name_or_url, aws, clock)
+        subject = f"queue {queue_name_or_url} in {region}"
+        with aws.errors(lambda exc: queue._opening(exc, subject)):
+            if not is_url:
+                answer = queue._call.get_queue_url(QueueName=queue_name_or_url)
+                queue._url = answer["QueueUrl"]
+            queue.facts = read_facts(queue._call, queue._url)
+        return queue
+
+    # ------------------------------------------------------------ core.ports.Queue
+
+    def receive(
+        self, *, max_messages: int, wait_s: int, visibility_timeout_s: int
+    ) -> list[Message]:
+        """See `core.ports.Queue.receive`. One HTTP call, not retried here."""
+        received_monotonic_s = self._clock.monotonic()
+        with self._errors("receive"):
+            answer = self._poll.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=max_messages,
+                WaitTimeSeconds=wait_s,
+                VisibilityTimeout=visibility_timeout_s,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
+            )
+        return [
+            _message(raw, self.facts.arn, received_monotonic_s)
+            for raw in answer.get("Messages", [])
+        ]
+
+    def extend(self, message: Message, visibility_timeout_s: int) -> None:
+        """See `core.ports.Queue.extend`. Nothing is clamped: SQS judges the 12 h total."""
+        with self._aws.errors(lambda exc: self._extending(exc, message, visibility_timeout_s)):
+            self._call.change_message_visibility(
+                QueueUrl=self._url,
+                ReceiptHandle=message.receipt_handle,
+                VisibilityTimeout=visibility_timeout_s,
+            )
+
+    def delete(self, message: Message) -> None:
+        """See `core.ports.Queue.delete`.
+
+        SQS answers success to a handle that is no longer the latest and may then not delete: such
+        a message comes back and is deleted again, from the ledger, with its new handle.
+        """
+        with self._errors(f"delete message {message.message_id}"):
+            try:
+                self._call.delete_message(QueueUrl=self._url, ReceiptHandle=message.receipt_handle)
+            except ClientError as exc:
+                if error_code(exc) not in _HANDLE_LOST:
+                    raise
+
+    def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
+        """See `core.ports.Queue.send_dead_letter`; the body is unchanged unless SQS refuses it.
+
+        A refused body (too large together with the reason) is replaced by its beginning and its
+        SHA-256: a short dead letter is better than a message that comes back for ever.
+        """
+        url = self.facts.dead_letter_url
+        if url is None:
+            return False
+        own = attributes_for(message, reason, with_senders=False)
+        everything = attributes_for(message, reason, with_senders=True)
+        # A second copy within five minutes (the answer was lost) is dropped by SQS itself.
+        extra: dict[str, Any] = _fifo(url, message.message_id, message.message_id)
+        with self._errors(f"dead letter for message {message.message_id}"):
+            try:
+                self._call.send_message(
+                    QueueUrl=url, MessageBody=message.body, MessageAttributes=everything, **extra
+                )
+            except ClientError as exc:
+                if error_code(exc) not in _REFUSED:
+                    raise
+                self._call.send_message(
+                    QueueUrl=url,
+                    MessageBody=shortened(message.body),
+                    MessageAttributes=own,
+                    **extra,
+                )
+        return True
+
+    # ------------------------------------------------------------ backhaul send
+
+    def send(self, body: str, attributes: Mapping[str, str] | None = None) -> str:
+        """Leave a message on the queue; returns its message id.
+
+        Not safe to repeat after an OutageError: the message may be there already, and a second one
+        is a second transfer (which adopts what the first has published).
+
+        Raises:
+            BadMessage: E_MSG_REFUSED: SQS does not accept this body.
+        """
+        sent = {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in (attributes or {}).items()
+        }
+        extra: dict[str, Any] = _fifo(self._url, "backhaul", str(uuid.uuid4()))
+        with self._errors("send"):
+            try:
+                answer = self._call.send_message(
+                    QueueUrl=self._url,
+                    MessageBody=body,
+                    MessageAttributes=sent,  # type: ignore[arg-type] # stubs want a TypedDict
+                    **extra,
+                )
+            except ClientError as exc:
+                if error_code(exc) not in _REFUSED:
+                    raise
+                raise BadMessage("E_MSG_REFUSED", f"queue {self.facts.name}: {told(exc)}") from exc
+        return str(answer["MessageId"])
+
+    # ------------------------------------------------------------ errors
+
+    def _errors(self, doing: str) -> Any:
+        return self._aws.errors(lambda exc: running_error(exc, f"queue {self.facts.name}: {doing}"))
+
+    def _extending(self, exc: Exception, message: Message, wanted_s: int) -> BackhaulError:
+        if error_code(exc) in _HANDLE_LOST:
+            return VisibilityLost(
+                "E_VISIBILITY_LOST",
+                f"queue {self.facts.name}: message {message.message_id}: "
+                f"{wanted_s} s more refused: {told(exc)}",
+            )
+        return running_error(exc, f"queue {self.facts.name}: extend {message.message_id}")
+
+    def _opening(self, exc: Exception, subject: str) -> BackhaulError:
+        endpoint = self._call.meta.endpoint_url
+        if "amazonaws.com" not in endpoint:
+            subject = f"{subject} at {endpoint}"
+        if error_code(exc) in _GONE:
+            return ConfigurationError(
+                "E_QUEUE_NOT_FOUND",
+                f"{subject}: no such queue",
+                hint="create it, or check its name, region and account",
+            )
+        match cause_of(exc):
+            case Cause.NO_CREDENTIALS:
+                return no_credentials(subject)
+            case Cause.DENIED | Cause.REFUSED:
+                return NotAllowed(
+                    "E_AWS_DENIED",
+                    f"{subject}: {told(exc)}",
+                    hint="`backhaul doctor` prints the IAM policy that this agent needs",
+                )
+            case _:
+                return running_error(exc, subject)
+
+
+def running_error(exc: Exception, subject: str) -> BackhaulError:
+    """A refused call of a queue that was open: the whole route waits, no message pays for it."""
+    if error_code(exc) in _GONE:
+        return OutageError.of(
+            "sqs", "E_QUEUE_NOT_FOUND", f"{subject}: the queue is gone", hint="create it again"
+        )
+    match cause_of(exc):
+        case Cause.DENIED as cause:
+            return credential_error(cause, subject, told(exc))
+        case Cause.THROTTLED:
+            return OutageError.of("sqs", "E_SQS_THROTTLED", f"{subject}: {told(exc)}")
+        case Cause.UNREACHABLE:
+            return OutageError.of(
+                "sqs",
+                "E_SQS_UNREACHABLE",
+                f"{subject}: {told(exc)}",
+                hint="check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_SQS",
+            )
+        case _:
+            return common_error(exc, subject)
+
+
+def _message(raw: MessageTypeDef, arn: str, received_monotonic_s: float) -> Message:
+    system = dict(raw.get("Attributes", {}))
+    sent_ms = number(system.get("SentTimestamp"))
+    return Message(
+        queue=arn,
+        message_id=raw.get("MessageId", ""),
+        receipt_handle=raw.get("ReceiptHandle", ""),
+        body=raw.get("Body", ""),
+        sender_id=system.get("SenderId", ""),
+        receive_count=number(system.get("ApproximateReceiveCount")) or 1,
+        sent_at=None if sent_ms is None else datetime.fromtimestamp(sent_ms / 1000, tz=UTC),
+        received_monotonic_s=received_monotonic_s,
+        attributes={
+            name: value["StringValue"]
+            for name, value in raw.get("MessageAttributes", {}).items()
+            if "StringValue" in value  # Binary ones are nobody's here
+        },
+    )
+
+
+def _fifo(url: str, group: str, deduplication: str) -> dict[str, str]:
+    """What a FIFO queue wants with every message; nothing for a standard one."""
+    if not url.endswith(".fifo"):
+        return {}
+    return {"MessageGroupId": group, "MessageDeduplicationId": deduplication}

@@ -1,0 +1,235 @@
+"""Facts become log lines here, and nowhere else; progress goes to whoever draws it.
+
+One line per message received and one per outcome. On a terminal lines are for people, else JSON
+for journald. Logging never raises into a transfer (F13).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+
+from backhaul.core import events
+from backhaul.core.errors import BackhaulError
+from backhaul.core.text import redacted
+
+PROGRESS_LINE_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogTarget:
+    """Where lines go.
+
+    Attributes:
+        is_json: JSON lines instead of text.
+        level: `debug`, `info`, `warning` or `error`.
+    """
+
+    stream: TextIO
+    is_json: bool
+    level: str = "info"
+    file: Path | None = None
+    file_bytes: int = 50_000_000
+    file_count: int = 5
+
+
+def human_bytes(size_bytes: float) -> str:
+    """`1.5 MiB`; whole bytes below 1 KiB."""
+    value = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":  # noqa: PLR2004
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError
+
+
+class Telemetry:
+    """Implements `ports.Emit`.
+
+    Args:
+        progress: Called with every `TransferProgress` and with the facts that end one.
+    """
+
+    def __init__(self, target: LogTarget, progress: Callable[[object], None] | None = None) -> None:
+        self._log = _logger(target)
+        self._progress = progress
+        self._lines_due: dict[str, float] = {}
+
+    def __call__(self, fact: object) -> None:
+        # A log that cannot be written must not stop a transfer; logging's own handlers say so
+        # on standard error.
+        with contextlib.suppress(OSError, ValueError):
+            if self._progress is not None:
+                self._progress(fact)
+            if isinstance(fact, events.TransferProgress):
+                self._progress_line(fact)
+            else:
+                level, event, fields = describe(fact)
+                getattr(self._log, level)(event, **fields)
+
+    def _progress_line(self, fact: events.TransferProgress) -> None:
+        """One line now and then for a long transfer."""
+        now_s = time.monotonic()
+        due_s = self._lines_due.setdefault(fact.transfer_id, now_s + PROGRESS_LINE_S)
+        if now_s < due_s:
+            return
+        self._lines_due[fact.transfer_id] = now_s + PROGRESS_LINE_S
+        if len(self._lines_due) > 1000:  # noqa: PLR2004 - of transfers that ended long ago
+            self._lines_due.clear()
+        plus = "" if fact.is_planned else "+"
+        self._log.info(
+            "transfer in progress",
+            transfer=fact.transfer_id,
+            phase=fact.phase,
+            objects=f"{fact.objects} of {fact.objects_total}{plus}",
+            bytes=f"{human_bytes(fact.size_bytes)} of {human_bytes(fact.size_bytes_total)}{plus}",
+        )
+
+
+Line = tuple[str, str, dict[str, Any]]
+
+
+def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table: fact to words
+    """Level, event and fields of a fact."""
+    match fact:
+        case events.AgentStarted():
+            return "info", "agent started", vars(fact)
+        case events.AgentStopping():
+            return "info", "agent stopping", vars(fact)
+        case events.AgentStopped():
+            return "info", "agent stopped", vars(fact)
+        case events.QueueEmpty():
+            return "debug", "queue is empty", vars(fact)
+        case events.PollFailed():
+            fields = {**vars(fact), "retry_in_s": round(fact.retry_in_s, 1)}
+            return "warning", "queue cannot be asked", fields
+        case events.MessageReceived():
+            return "info", "message received", vars(fact)
+        case events.MessageAbsorbed():
+            return "info", "message recognised: already settled or running", vars(fact)
+        case events.AttemptStarted():
+            return "debug", "attempt started", _without_none(fact)
+        case events.TransferDone():
+            return "info", "transfer done", _done(fact)
+        case events.AttemptFailed():
+            return "warning", "attempt failed: the message comes back", _without_none(fact)
+        case events.MessageDead():
+            event = "message is dead: moved to the dead-letter queue"
+            if fact.dead_letter_queue is None:
+                event = "message is dead: kept hidden, the queue has no dead-letter queue"
+            return "error", event, _without_none(fact)
+        case events.TransferHeld():
+            fields = {**vars(fact), "retry_in_s": round(fact.retry_in_s, 1)}
+            return "warning", "transfer held: a dependency is down", fields
+        case events.TransferResumed():
+            fields = {**vars(fact), "held_s": round(fact.held_s, 1)}
+            return "info", "transfer resumed", fields
+        case events.TransferWaits():
+            return "debug", "transfer waits for its destination or route", vars(fact)
+        case events.MessageReturned():
+            return "info", "message handed back", vars(fact)
+        case events.VisibilityWasLost():
+            return "warning", "visibility lost: the message may be delivered again", vars(fact)
+        case events.WorkerReplaced():
+            return "warning", "worker replaced", vars(fact)
+        case events.StagingSwept():
+            return "info", "staging of a dead transfer removed", vars(fact)
+        case BackhaulError():
+            return "warning", "try again", {"code": fact.code, "reason": fact.message}
+        case BaseException():
+            return "error", "unexpected error", {"exc_info": fact}
+        case _:
+            return "debug", type(fact).__name__, _without_none(fact)
+
+
+def _done(fact: events.TransferDone) -> dict[str, Any]:
+    fields = _without_none(fact)
+    seconds = fields.pop("duration_s")
+    size = fields.pop("size_bytes")
+    if not fact.adopted:
+        fields.pop("adopted")
+    if not fact.markers:
+        fields.pop("markers")
+    if not fact.is_superseded:
+        fields.pop("is_superseded")
+    rate = human_bytes(size / seconds) if seconds > 0 else "0 B"
+    return {**fields, "bytes": size, "seconds": round(seconds, 3), "rate": f"{rate}/s"}
+
+
+def _without_none(fact: object) -> dict[str, Any]:
+    return {name: value for name, value in vars(fact).items() if value not in {None, ""}}
+
+
+# ---------------------------------------------------------------- structlog
+
+
+def _logger(target: LogTarget) -> Any:
+    handlers: list[logging.Handler] = [logging.StreamHandler(target.stream)]
+    if target.file is not None:
+        target.file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(
+            logging.handlers.RotatingFileHandler(
+                target.file, maxBytes=target.file_bytes, backupCount=target.file_count
+            )
+        )
+    shared = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        _redact,
+    ]
+    sink = logging.Logger("backhaul", level=target.level.upper())  # noqa: LOG001 - of our own
+    for number, handler in enumerate(handlers):
+        is_json = target.is_json or number > 0
+        handler.setFormatter(_formatter(is_json=is_json, stream=target.stream))
+        sink.addHandler(handler)
+    return structlog.wrap_logger(
+        sink,
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, target.level.upper())),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _formatter(*, is_json: bool, stream: TextIO) -> logging.Formatter:
+    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if is_json:
+        renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
+        chain = [remove, structlog.processors.format_exc_info, renderer]
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), timestamp_key="at", pad_event_to=0, sort_keys=False
+        )
+        chain = [remove, renderer]
+    return structlog.stdlib.ProcessorFormatter(processors=chain)
+
+
+def _redact(_logger: object, _method: str, fields: Any) -> Any:
+    """The last net under every line: nothing that looks like a password leaves."""
+    for name, value in fields.items():
+        if isinstance(value, str):
+            fields[name] = redacted(value)
+    return fields
+
+
+def standard_target(
+    *, log_format: str, level: str, file: Path | None, file_bytes: int, file_count: int
+) -> LogTarget:
+    """Standard output, as configured."""
+    is_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
+    return LogTarget(
+        stream=sys.stdout,
+        is_json=is_json,
+        level=level,
+        file=file,
+        file_bytes=file_bytes,
+        file_count=file_count,
+    )

@@ -1,0 +1,91 @@
+"""`backhaul run`, put together: queue, ledger, workers and the agent; signals."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.ledger import agent_lock
+from backhaul.adapters.sqs import SqsQueue
+from backhaul.adapters.system import SystemClock, SystemRandomness, host_name
+from backhaul.app.context import Context, open_ports, require_routes
+from backhaul.app.sweep import sweep
+from backhaul.core.agent import Agent, AgentSettings, Stop
+from backhaul.core.errors import ExitCode
+from backhaul.core.events import AgentStarted
+from backhaul.core.ports import Emit
+
+
+def run_agent(
+    context: Context,
+    *,
+    queue_name: str,
+    region: str,
+    drain: bool,
+    emit: Emit,
+) -> ExitCode:
+    """`backhaul run`: work the queue until a signal or, in a drain, until it is empty."""
+    require_routes(context)
+    aws = AwsSession(region, context.conf_dir)
+    agent_settings = context.settings.agent
+    with (
+        agent_lock(context.settings.ledger_path),
+        open_ports(context, aws, emit, agent_settings.slots) as (ports, pool, ledger),
+    ):
+        queue = SqsQueue.open(queue_name, region, aws, SystemClock())
+        agent = Agent(
+            queue=queue,
+            ports=ports,
+            policy=lambda: context.policy,
+            settings=AgentSettings(
+                host=host_name(),
+                slots=agent_settings.slots,
+                poll_wait_s=agent_settings.poll_wait_s,
+                visibility_timeout_s=agent_settings.visibility_timeout_s,
+                stop_grace_s=agent_settings.stop_grace_s,
+                drain=drain,
+                drain_patience_s=agent_settings.drain_patience_s,
+                default_fs=context.default_fs,
+                retry=context.retry,
+            ),
+            randomness=SystemRandomness(),
+            abort_transfers=pool.abort,
+        )
+        emit(
+            AgentStarted(
+                queue=queue.facts.name,
+                slots=agent_settings.slots,
+                dead_letter_queue=queue.facts.dead_letter_name,
+                ledger=str(context.settings.ledger_path),
+            )
+        )
+        pool.warm_up()
+        sweep(ports, ledger)
+        with stopping_on_signals(agent):
+            agent.run()
+    return ExitCode.UNAVAILABLE if agent.tally.gave_up else ExitCode.OK
+
+
+@contextmanager
+def stopping_on_signals(agent: Agent) -> Iterator[None]:
+    """First SIGTERM or SIGINT: drain; the second: at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only; the embedder stops the agent itself
+        return
+    count = 0
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        agent.request_stop(Stop.DRAIN if count == 1 else Stop.NOW)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

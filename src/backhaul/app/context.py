@@ -1,0 +1,158 @@
+"""What every command starts from: settings, policy, log; and the parts put together.
+
+The composition root is this package: only it knows concrete classes. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.hadoop_xml import default_filesystem, hadoop_conf_dir
+from backhaul.adapters.ledger import open_ledger
+from backhaul.adapters.ledger.store import SqlLedger
+from backhaul.adapters.s3 import S3Store
+from backhaul.adapters.system import SystemClock, host_name
+from backhaul.adapters.telemetry import LogTarget, Telemetry, standard_target
+from backhaul.core.backoff import RetryPolicy
+from backhaul.core.errors import ConfigurationError
+from backhaul.core.policy import Policy, allow_any_route, parse_allow
+from backhaul.core.ports import Emit
+from backhaul.core.runner import Ports
+from backhaul.engines.native import Tuning
+from backhaul.engines.pool import PoolSettings, WorkerPool
+from backhaul.settings import Settings, find_config, load_settings, make_routes
+from backhaul.worker import WorkerConfiguration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What every command starts from.
+
+    Attributes:
+        config_path: The file that was read; None when there is none.
+        default_fs: `fs.defaultFS` where it is HDFS.
+    """
+
+    settings: Settings
+    config_path: Path | None
+    policy: Policy
+    conf_dir: Path | None
+    default_fs: str | None
+    is_open_door: bool
+
+    @property
+    def retry(self) -> RetryPolicy:
+        agent = self.settings.agent
+        return RetryPolicy(
+            max_attempts=agent.max_attempts,
+            base_s=agent.backoff_base_s,
+            cap_s=agent.backoff_cap_s,
+        )
+
+
+def load_context(
+    *,
+    config: Path | None,
+    allow: tuple[str, ...] = (),
+    allow_any: bool = False,
+    ledger: Path | None = None,
+) -> Context:
+    """Read configuration and environment.
+
+    Raises:
+        ConfigurationError: Whatever is wrong with them.
+    """
+    path = find_config(config)
+    settings = load_settings(path)
+    if ledger is not None:
+        settings = settings.model_copy(update={"ledger": ledger})
+    conf_dir = hadoop_conf_dir()
+    default_fs = default_filesystem(conf_dir)
+    routes = make_routes(settings, path, default_fs)
+    routes += tuple(parse_allow(text, default_fs=default_fs) for text in allow)
+    if allow_any:
+        routes += (allow_any_route(),)
+    return Context(
+        settings=settings,
+        config_path=path,
+        policy=Policy(routes=routes),
+        conf_dir=conf_dir,
+        default_fs=default_fs,
+        is_open_door=allow_any,
+    )
+
+
+def require_routes(context: Context) -> None:
+    """An agent that may do nothing must say so.
+
+    Raises:
+        ConfigurationError: E_CFG_NO_ROUTE.
+    """
+    if context.policy.routes:
+        return
+    where = (
+        f"{context.config_path} has no [[route]]"
+        if context.config_path
+        else ("there is no configuration file")
+    )
+    raise ConfigurationError(
+        "E_CFG_NO_ROUTE",
+        f"nothing is allowed: {where}, and no --allow was given",
+        hint="add --allow 's3://BUCKET/PREFIX/ -> /HDFS/DIR/', or write a route to "
+        "~/.config/backhaul/backhaul.toml (or /etc/backhaul/backhaul.toml):\n"
+        '      [[route]]\n      name = "landing"\n      source = ["s3://BUCKET/PREFIX/"]\n'
+        '      destination = ["/HDFS/DIR/"]',
+    )
+
+
+def make_telemetry(settings: Settings, progress: Callable[[object], None] | None = None) -> Emit:
+    """The log as configured."""
+    log = settings.log
+    return Telemetry(
+        standard_target(
+            log_format=log.format,
+            level=log.level,
+            file=log.file,
+            file_bytes=log.file_bytes,
+            file_count=log.file_count,
+        ),
+        progress,
+    )
+
+
+def quiet_telemetry(progress: Callable[[object], None] | None = None) -> Emit:
+    """Only what a person at the command line must know, on standard error."""
+    target = LogTarget(stream=sys.stderr, is_json=False, level="warning")
+    return Telemetry(target, progress)
+
+
+@contextmanager
+def open_ports(
+    context: Context, aws: AwsSession, emit: Emit, workers: int
+) -> Iterator[tuple[Ports, WorkerPool, SqlLedger]]:
+    """Ledger, workers and clients; closed in reverse order."""
+    ledger = open_ledger(context.settings.ledger_path, create=True, host=host_name())
+    pool = WorkerPool(
+        PoolSettings(
+            workers=workers,
+            stall_timeout_s=context.settings.agent.stall_timeout_s,
+            command=(sys.executable, "-m", "backhaul.worker"),
+            configuration=WorkerConfiguration(
+                credentials=aws.credentials_spec,
+                hadoop_conf_dir=str(context.conf_dir) if context.conf_dir else None,
+                tuning=Tuning(),
+            ),
+        ),
+        emit,
+    )
+    try:
+        ports = Ports(store=S3Store(aws), ledger=ledger, pool=pool, clock=SystemClock(), emit=emit)
+        yield ports, pool, ledger
+    finally:
+        pool.close()
+        ledger.close()

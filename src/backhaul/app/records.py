@@ -1,0 +1,113 @@
+"""Reading the ledger for people and programs; works beside a running agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from backhaul.adapters.ledger import (
+    EvidenceRow,
+    TransferDetails,
+    TransferRow,
+    open_reader,
+)
+from backhaul.app.context import Context
+from backhaul.core.model import Location, TransferState
+
+__all__ = ["TransferDetails", "TransferRow"]
+
+
+def read_history(
+    context: Context, *, limit: int, state: str | None, since: datetime | None
+) -> list[TransferRow]:
+    """Newest first; empty where no ledger exists yet."""
+    path = context.settings.ledger_path
+    if not path.exists():
+        return []
+    reader = open_reader(path)
+    try:
+        wanted = TransferState(state) if state else None
+        return list(reader.history(limit=limit, state=wanted, since=since))
+    finally:
+        reader.close()
+
+
+def read_transfer(context: Context, id_prefix: str) -> TransferDetails:
+    """One transfer.
+
+    Raises:
+        PermanentError: E_NO_SUCH_TRANSFER.
+    """
+    reader = open_reader(context.settings.ledger_path)
+    try:
+        return reader.show(id_prefix)
+    finally:
+        reader.close()
+
+
+def read_evidence(context: Context, id_prefix: str) -> Iterator[dict[str, Any]]:
+    """Every object of a transfer with its proof; constant memory."""
+    reader = open_reader(context.settings.ledger_path)
+    try:
+        for row in reader.objects(id_prefix):
+            yield evidence_as_json(row)
+    finally:
+        reader.close()
+
+
+def row_as_json(row: TransferRow) -> dict[str, Any]:
+    """Field names are those of the ledger; times are ISO 8601, durations seconds."""
+    return {name: _plain(value) for name, value in vars(row).items()}
+
+
+def details_as_json(details: TransferDetails) -> dict[str, Any]:
+    """`transfer`, `proofs`, `objects` (the first ones) and `journal`."""
+    return {
+        "transfer": row_as_json(details.transfer),
+        "proofs": [_fields(total) for total in details.proofs],
+        "objects": [evidence_as_json(one) for one in details.first_objects],
+        "journal": [_fields(entry) for entry in details.journal],
+    }
+
+
+def evidence_as_json(row: EvidenceRow) -> dict[str, Any]:
+    """One manifest line: the source pin, the target, and what proves that they are equal."""
+    pin, proof = row.planned.pin, row.staged
+    line: dict[str, Any] = {
+        "bucket": pin.bucket,
+        "key": pin.key,
+        "version_id": pin.version_id or (proof.version_id if proof else None),
+        "etag": pin.etag,
+        "size": pin.size_bytes,
+        "last_modified": _plain(pin.last_modified),
+        "target": _plain(row.target),
+        "proof": None,
+    }
+    if proof is not None:
+        line |= {
+            "proof": proof.proof.value,
+            "checksum_algorithm": proof.algorithm,
+            "checksum": proof.checksum,
+            "crc32c": proof.crc32c,
+        }
+    return line
+
+
+def _fields(record: object) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in vars(record).items()}
+
+
+def _plain(value: object) -> Any:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Location():
+            return value.uri
+        case Enum():
+            return value.value
+        case _:
+            return value

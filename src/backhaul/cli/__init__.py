@@ -1,0 +1,103 @@
+"""The commands. Each lives in a module of its own, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from backhaul import __version__
+from backhaul.core.errors import BackhaulError, ExitCode
+
+COMMANDS = {
+    "run": "work the messages of an SQS queue: the agent",
+    "send": "leave a message on an SQS queue",
+    "copy": "one transfer now, without a queue",
+    "explain": "say what a message would do, and change nothing",
+    "history": "transfers, newest first",
+    "show": "one transfer, with its proof",
+    "demo": "see it work: no account, no cluster, under a minute",
+}
+
+
+class LazyGroup(click.Group):
+    """`--help` must not pay for boto3: names and help lines come from `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order a newcomer meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import `backhaul.cli.<name>` now."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"backhaul.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table, without importing anything."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="backhaul")
+def cli() -> None:
+    r"""Just leave a message: S3 data arrives in HDFS, copied, proven, published in one step.
+
+    \b
+    Example:
+      backhaul run my-queue us-west-2 --allow 's3://acme-raw/click/ -> /landing/click/'
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; exits with a code of `ExitCode`."""
+    arguments = sys.argv[1:] if argv is None else argv
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        _refuse_undecodable(arguments)
+        result: Any = cli.main(arguments, prog_name="backhaul", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.BAD_INPUT
+    except BackhaulError as error:
+        report(error)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("backhaul: interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # `| head` is no error; keep Python's own flush at exit from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _refuse_undecodable(arguments: list[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError:
+            raise click.UsageError("an argument is not valid UTF-8") from None
+
+
+def report(error: BackhaulError) -> None:
+    """One line on standard error: what and where; then how to mend it."""
+    click.echo(f"backhaul: {error}", err=True)
+    if error.hint:
+        click.echo(f"\nhint: {error.hint}", err=True)

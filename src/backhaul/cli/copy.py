@@ -1,0 +1,61 @@
+"""`backhaul copy`: one transfer now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from backhaul.cli.options import config_option, policy_options, region_option, warn_open_door
+from backhaul.core.errors import ExitCode
+
+
+@click.command("copy")
+@click.argument("source")
+@click.argument("destination", metavar="DEST")
+@click.option(
+    "--option", "options", multiple=True, metavar="K=V", help="As for `backhaul send`. Repeatable."
+)
+@region_option
+@config_option
+@policy_options
+def command(
+    *,
+    source: str,
+    destination: str,
+    options: tuple[str, ...],
+    region: str,
+    config: Path | None,
+    ledger: Path | None,
+    allow: tuple[str, ...],
+    allow_any: bool,
+) -> int:
+    r"""Copy SOURCE to the directory DEST now: same policy, same proof, with a progress bar.
+
+    \b
+    Example:
+      backhaul copy s3://acme-raw/click/day=01/ /landing/click/day=01
+      backhaul copy s3://acme-raw/a.csv file:///tmp/in --allow 's3://acme-raw/ -> file:///tmp/in/'
+
+    Exit codes: 0 done, 65 bad input, 69 unavailable, 73 cannot write, 77 not allowed,
+    78 configuration, 130 interrupted.
+    """
+    from backhaul.app.context import load_context, quiet_telemetry, require_routes
+    from backhaul.app.copy import run_copy
+    from backhaul.cli.progress import Display
+    from backhaul.cli.send import option_pairs
+    from backhaul.core.message import parse_options, request_from_arguments
+
+    context = load_context(config=config, allow=allow, allow_any=allow_any, ledger=ledger)
+    require_routes(context)
+    warn_open_door(allow_any=allow_any)
+    request = request_from_arguments(
+        source, destination, parse_options(option_pairs(options)), default_fs=context.default_fs
+    )
+    with Display() as display:
+        emit = quiet_telemetry(display)
+        verdict = run_copy(context, request, region=region, emit=emit)
+    if verdict.error is not None:
+        raise verdict.error
+    display.summarise()
+    return ExitCode.OK

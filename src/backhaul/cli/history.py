@@ -1,0 +1,85 @@
+"""`backhaul history`: transfers, newest first."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backhaul.cli.options import config_option
+
+if TYPE_CHECKING:
+    from backhaul.app.records import TransferRow
+
+STATES = ("received", "staging", "publishing", "waiting", "held", "done", "superseded", "dead")
+
+
+@click.command("history")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)
+@click.option("--state", type=click.Choice(STATES), help="Only transfers in this state.")
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    help="Only transfers that changed since then (UTC).",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
+@config_option
+def command(
+    *,
+    limit: int,
+    state: str | None,
+    since: datetime | None,
+    as_json: bool,
+    config: Path | None,
+    ledger: Path | None,
+) -> int:
+    r"""List transfers from the ledger, newest first; works while the agent runs.
+
+    \b
+    Example:
+      backhaul history --state dead --since 2026-11-01
+    """
+    from backhaul.app.context import load_context
+    from backhaul.app.records import read_history, row_as_json
+
+    context = load_context(config=config, ledger=ledger)
+    since_utc = since.replace(tzinfo=UTC) if since else None
+    rows = read_history(context, limit=limit, state=state, since=since_utc)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row_as_json(row), ensure_ascii=False))
+    else:
+        _table(rows)
+    return 0
+
+
+def _table(rows: list[TransferRow]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from backhaul.adapters.telemetry import human_bytes
+
+    if not rows:
+        click.echo("no transfers yet")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("id", "when (UTC)", "state"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("objects", justify="right")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("source → destination", overflow="fold")
+    for row in rows:
+        state = f"{row.state}" + (f" {row.code}" if row.code and row.state != "done" else "")
+        table.add_row(
+            row.id,
+            f"{row.updated_at:%Y-%m-%d %H:%M:%S}",
+            state,
+            f"{row.objects_planned:,}",
+            human_bytes(row.bytes_planned),
+            f"{row.source} → {row.destination}",
+        )
+    console = Console()
+    Console(width=None if console.is_terminal else 240, markup=False).print(table)

@@ -1,0 +1,143 @@
+"""What a person sees while bytes move: live bars on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from backhaul.adapters.telemetry import human_bytes
+from backhaul.core import events
+
+PLAIN_LINE_S = 2.0
+
+
+class Display:
+    """Draws the transfers of one command; a context manager, and callable with facts."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._is_live = console.is_terminal
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TextColumn("{task.fields[objects]} objects"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not self._is_live,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._names: dict[str, str] = {}
+        self._said_s: dict[str, float] = {}
+        self._done: list[events.TransferDone] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, fact: object) -> None:
+        """Take a fact; those that mean nothing for progress are passed over."""
+        with self._lock:
+            match fact:
+                case events.AttemptStarted():
+                    self._start(fact)
+                case events.TransferProgress():
+                    self._move(fact)
+                case events.TransferDone():
+                    self._finish(fact)
+
+    def summarise(self) -> None:
+        """One line per finished transfer, on standard output."""
+        for done in self._done:
+            click.echo(summary(done))
+
+    def _start(self, fact: events.AttemptStarted) -> None:
+        self._names[fact.transfer_id] = fact.source.rstrip("/").rsplit("/", 1)[-1]
+        if fact.transfer_id not in self._tasks:
+            self._tasks[fact.transfer_id] = self._bars.add_task(
+                self._names[fact.transfer_id], total=None, objects="0"
+            )
+
+    def _move(self, fact: events.TransferProgress) -> None:
+        plus = "" if fact.is_planned else "+"
+        count = f"{fact.objects:,}/{fact.objects_total:,}{plus}"
+        if not self._is_live:
+            self._say(fact, count)
+            return
+        self._bars.update(
+            self._tasks[fact.transfer_id],
+            completed=fact.size_bytes,
+            total=fact.size_bytes_total if fact.is_planned else None,
+            objects=count,
+        )
+
+    def _say(self, fact: events.TransferProgress, count: str) -> None:
+        now_s = time.monotonic()
+        if now_s - self._said_s.setdefault(fact.transfer_id, now_s) < PLAIN_LINE_S:
+            return
+        self._said_s[fact.transfer_id] = now_s
+        size = f"{human_bytes(fact.size_bytes)} of {human_bytes(fact.size_bytes_total)}"
+        click.echo(f"{self._names[fact.transfer_id]}: {fact.phase}, {count} objects, {size}")
+        sys.stdout.flush()
+
+    def _finish(self, fact: events.TransferDone) -> None:
+        self._done.append(fact)
+        if self._is_live and fact.transfer_id in self._tasks:
+            self._bars.update(
+                self._tasks[fact.transfer_id],
+                completed=fact.size_bytes,
+                total=max(fact.size_bytes, 1),
+                objects=f"{fact.objects:,}/{fact.objects:,}",
+            )
+
+
+def summary(done: events.TransferDone) -> str:
+    """`s3://… -> hdfs://…: 24 objects, 1.0 GiB in 4.2 s (243.8 MiB/s), proven; id …`."""
+    seconds = max(done.duration_s, 0.001)
+    size = human_bytes(done.size_bytes)
+    notes = ["proven"]
+    if done.adopted:
+        notes.append(f"{done.adopted:,} already there, not copied")
+    if done.markers:
+        notes.append(f"{done.markers:,} directory markers skipped")
+    if done.is_superseded:
+        notes.append("superseded by something newer")
+    how = {"tree": "published in one rename", "file": "published in one rename"}
+    if done.publish in how:
+        notes.append(how[done.publish])
+    elif done.publish == "per-file":
+        notes.append("published file by file")
+    plural = "object" if done.objects == 1 else "objects"
+    return (
+        f"{done.source} -> {done.destination}: {done.objects:,} {plural}, {size} in "
+        f"{seconds:.1f} s ({human_bytes(done.size_bytes / seconds)}/s), {', '.join(notes)}; "
+        f"id {done.transfer_id}"
+    )

@@ -1,0 +1,164 @@
+"""What can go wrong, sorted by what happens to the message next.
+
+    BackhaulError
+    ├── TransientError       comes back after a back-off; spends an attempt
+    │   ├── SourceChanged    the object is no longer the pinned one: plan again
+    │   ├── TargetMissing    a path that should be there is not: staging was fenced
+    │   └── OutcomeUnknown   the call may have happened: look, then decide
+    ├── OutageError          a dependency is down: hold, spend nothing
+    ├── PermanentError       copied to the dead-letter queue with its reason, then deleted
+    │   ├── BadMessage       the body is not a request (exit 65)
+    │   ├── NotAllowed       the policy says no (exit 77)
+    │   └── CannotWrite      the target refuses for good (exit 73)
+    │       └── TargetExists     something stands where a file should go
+    ├── IntegrityError       bytes differ from S3's checksum; never published; spends an attempt
+    ├── VisibilityLost       SQS no longer accepts the receipt handle
+    ├── LedgerLocked         another agent has this ledger; try later (exit 75)
+    └── ConfigurationError   the process exits 78; systemd must not restart it
+
+The class says what happened and its base says what happens next. `code` is stable: ledger, log,
+dead letter and manual use it. The text is one line naming the object, with units and no secret;
+`hint` says how to mend it. `docs/reference/errors.md` has a row for every code and a test holds
+the two together.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Process exit codes, from sysexits(3)."""
+
+    OK = 0
+    USAGE = 64
+    BAD_INPUT = 65
+    UNAVAILABLE = 69
+    BUG = 70
+    CANNOT_WRITE = 73
+    LOCKED = 75
+    NOT_ALLOWED = 77
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+
+
+class BackhaulError(Exception):
+    """Something went wrong; see the subclass for what happens next.
+
+    Args:
+        code: Stable name such as `E_SRC_EMPTY`.
+        message: One line: what, where, with numbers and units. No secrets.
+        hint: How to mend it; one sentence or empty.
+    """
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+        super().__init__(code, message, hint)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross the pipe from a worker process; keyword arguments need this to survive.
+        return (_rebuild, (type(self), self.code, self.message, self.hint))
+
+
+def _rebuild(cls: type[BackhaulError], code: str, message: str, hint: str) -> BackhaulError:
+    return cls(code, message, hint=hint)
+
+
+class TransientError(BackhaulError):
+    """The attempt failed and may succeed later."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class SourceChanged(TransientError):
+    """The object changed or vanished after it was pinned; the next attempt pins it anew."""
+
+
+class TargetMissing(TransientError):
+    """A path on the target that should be there is not; a newer attempt may have fenced it."""
+
+
+class OutcomeUnknown(TransientError):
+    """The answer was lost: the call may have taken effect. Look before acting again."""
+
+
+class OutageError(BackhaulError):
+    """A dependency is down or refuses everyone; messages wait for it and spend nothing.
+
+    Args:
+        dependency: Closed set: `s3`, `sqs`, `hdfs`, `target`, `credentials`, `ledger`.
+    """
+
+    exit_code = ExitCode.UNAVAILABLE
+    dependency = "unknown"
+
+    @classmethod
+    def of(cls, dependency: str, code: str, message: str, *, hint: str = "") -> OutageError:
+        """An outage of `dependency`; kept apart because errors cross process borders by code."""
+        error = cls(code, message, hint=hint)
+        error.dependency = dependency
+        return error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_outage, (self.dependency, self.code, self.message, self.hint))
+
+
+def _rebuild_outage(dependency: str, code: str, message: str, hint: str) -> OutageError:
+    return OutageError.of(dependency, code, message, hint=hint)
+
+
+class PermanentError(BackhaulError):
+    """No later attempt can succeed: the message goes to the dead-letter queue with the reason."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class BadMessage(PermanentError):
+    """The message body is not a request that Backhaul understands."""
+
+
+class NotAllowed(PermanentError):
+    """The request is understood and the policy refuses it."""
+
+    exit_code = ExitCode.NOT_ALLOWED
+
+
+class CannotWrite(PermanentError):
+    """The target refuses the write for a reason that waiting does not change."""
+
+    exit_code = ExitCode.CANNOT_WRITE
+
+
+class TargetExists(CannotWrite):
+    """Something stands at the path already."""
+
+
+class IntegrityError(BackhaulError):
+    """The bytes received are not the bytes that S3 vouches for; nothing is published."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class VisibilityLost(BackhaulError):
+    """SQS no longer accepts this receipt handle; the message may be someone else's now."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class LedgerLocked(BackhaulError):
+    """Another process runs on this ledger; one ledger serves one agent at a time."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class ConfigurationError(BackhaulError):
+    """The process cannot start like this; a restart would not help."""
+
+    exit_code = ExitCode.CONFIGURATION

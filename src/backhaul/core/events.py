@@ -1,0 +1,210 @@
+"""Facts: what happened, for log, metrics and progress. `adapters.telemetry` turns them into words.
+
+Frozen data, no text for people except what an error already carries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentStarted:
+    """The queue answered and polling begins; `slots` messages at once."""
+
+    queue: str
+    slots: int
+    dead_letter_queue: str | None
+    ledger: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentStopping:
+    """A stop was asked for; `in_flight` transfers get `grace_s` seconds to finish."""
+
+    in_flight: int
+    grace_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentStopped:
+    """What this run did, in messages."""
+
+    done: int
+    dead: int
+    returned: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueEmpty:
+    """A poll brought nothing."""
+
+    queue: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PollFailed:
+    """The queue could not be asked; polling goes on after `retry_in_s`."""
+
+    queue: str
+    code: str
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageReceived:
+    """A delivery, before anything is decided about it."""
+
+    message_id: str
+    receive_count: int
+    body_excerpt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageAbsorbed:
+    """A redelivery of something already settled, or of a transfer that still runs."""
+
+    message_id: str
+    transfer_id: str
+    state: str
+    is_running: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptStarted:
+    """The request is allowed; work on it begins."""
+
+    transfer_id: str
+    message_id: str | None
+    attempt: int
+    source: str
+    destination: str
+    route: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferProgress:
+    """How far one transfer is; totals grow while the listing goes on.
+
+    Attributes:
+        phase: `planning`, `staging`, `publishing` or `recovering`.
+        is_planned: True once the totals are final.
+    """
+
+    transfer_id: str
+    phase: str
+    objects: int
+    size_bytes: int
+    objects_total: int
+    size_bytes_total: int
+    is_planned: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferDone:
+    """Proven, published and in the ledger; the message may be deleted now."""
+
+    transfer_id: str
+    message_id: str | None
+    source: str
+    destination: str
+    objects: int
+    size_bytes: int
+    markers: int
+    adopted: int
+    publish: str
+    is_superseded: bool
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptFailed:
+    """The attempt failed; the message comes back after `retry_in_s`."""
+
+    transfer_id: str
+    message_id: str | None
+    attempt: int
+    code: str
+    reason: str
+    hint: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageDead:
+    """The message went to the dead-letter queue, or stays hidden where there is none."""
+
+    transfer_id: str
+    message_id: str
+    code: str
+    reason: str
+    hint: str
+    attempts: int
+    dead_letter_queue: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferHeld:
+    """A dependency is down; the transfer keeps its message and asks again."""
+
+    transfer_id: str
+    dependency: str
+    code: str
+    reason: str
+    hint: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferResumed:
+    """The dependency is back."""
+
+    transfer_id: str
+    dependency: str
+    held_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferWaits:
+    """Another live transfer owns the destination; the message comes back later, unspent."""
+
+    transfer_id: str
+    destination: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageReturned:
+    """Handed back unspent because the agent stops."""
+
+    transfer_id: str
+    message_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisibilityWasLost:
+    """SQS no longer takes the receipt handle."""
+
+    message_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerReplaced:
+    """A worker process died or was killed.
+
+    Attributes:
+        why: `died`, `stalled` or `aborted`.
+    """
+
+    pid: int
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagingSwept:
+    """Staging of a transfer whose process died and whose message is not coming back."""
+
+    transfer_id: str
+    staging: str

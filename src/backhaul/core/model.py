@@ -1,0 +1,299 @@
+"""The nouns: what a message asks for, what was planned, what was proven.
+
+Frozen data only. How text becomes these is in `message`, `paths` and `policy`; how they move is
+in `transfer`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class OnExists(StrEnum):
+    """What a file that already stands at the final path means."""
+
+    REPLACE = "replace"  # the original's -overwrite
+    SAME_OK = "same-ok"  # adopt when it holds the pinned content, else fail
+    FAIL = "fail"
+
+
+class PublishMode(StrEnum):
+    """How a verified tree appears."""
+
+    AUTO = "auto"  # one rename where the directory is absent, else file by file
+    PER_FILE = "per-file"
+    ATOMIC_DIR = "atomic-dir"  # one rename or nothing
+
+
+class VerifyLevel(StrEnum):
+    """How much proof a route asks for."""
+
+    STORED = "stored"  # what the target holds equals what S3 vouches for
+    STREAM = "stream"  # the bytes received equal what S3 vouches for
+    SIZE = "size"  # lengths only; has to be asked for
+
+
+class EngineName(StrEnum):
+    """What carries the bytes."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    DISTCP = "distcp"
+
+
+class NameMap(StrEnum):
+    """How a key becomes a file name."""
+
+    STRICT = "strict"  # byte for byte, or refused
+    PERCENT = "percent"  # ':' becomes %3A and '%' becomes %25, so that it can be undone
+
+
+class Proof(StrEnum):
+    """What vouches for one published file, strongest first."""
+
+    STORED = "stored"  # S3's checksum equals the stream, the target's re-read equals the stream
+    STREAM = "stream"  # S3's checksum equals the stream; length re-read from the target
+    REREAD = "reread"  # S3 gave no comparable checksum: target re-read equals the stream
+    SIZE = "size"  # lengths only, because the route asked for it
+    ADOPTED = "adopted"  # already published by an earlier transfer from the same pin
+
+
+class TransferState(StrEnum):
+    """Where a transfer stands in the ledger; the order is the order of a transfer."""
+
+    RECEIVED = "received"  # an attempt is counted, nothing else is known
+    STAGING = "staging"  # owned, plan being frozen, bytes travel into staging
+    PUBLISHING = "publishing"  # verified; the intent is recorded; renames may have happened
+    WAITING = "waiting"  # an attempt failed; the message comes back later
+    HELD = "held"  # a dependency is down
+    DONE = "done"
+    SUPERSEDED = "superseded"  # done: something newer from the same source was already there
+    DEAD = "dead"
+
+    @property
+    def is_final(self) -> bool:
+        """True once nothing but an operator moves the transfer again."""
+        return self in {TransferState.DONE, TransferState.SUPERSEDED, TransferState.DEAD}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A place in S3 as the message names it.
+
+    Attributes:
+        bucket: Bucket name, without scheme.
+        key: Object key or prefix, byte-exact; ends in `/` or is empty when only a prefix is meant.
+    """
+
+    bucket: str
+    key: str
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+    @property
+    def is_prefix(self) -> bool:
+        """True when the text alone says prefix: it ends in `/` or is the whole bucket."""
+        return self.key == "" or self.key.endswith("/")
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Location:
+    """A canonical path on a target file system.
+
+    Attributes:
+        scheme: `hdfs` or `file`.
+        authority: `host:port` or nameservice; empty for `file`.
+        path: Absolute, no trailing slash, no empty or dot segments.
+    """
+
+    scheme: str
+    authority: str
+    path: str
+
+    @property
+    def uri(self) -> str:
+        return f"{self.filesystem}{self.path}"
+
+    @property
+    def filesystem(self) -> str:
+        """`hdfs://authority` or `file://`."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[1]
+
+    @property
+    def parent(self) -> Location:
+        """The directory above; the root is its own parent."""
+        return Location(
+            scheme=self.scheme,
+            authority=self.authority,
+            path=self.path.rsplit("/", 1)[0] or "/",
+        )
+
+    def join(self, relative: str) -> Location:
+        """`relative` below this one; no cleaning is done, the caller has checked it."""
+        base = "" if self.path == "/" else self.path
+        return Location(scheme=self.scheme, authority=self.authority, path=f"{base}/{relative}")
+
+    def is_within(self, other: Location) -> bool:
+        """True when this is `other` or below it, on the same file system; bytes compared."""
+        if (self.scheme, self.authority) != (other.scheme, other.authority):
+            return False
+        base = "" if other.path == "/" else other.path
+        return self.path == other.path or self.path.startswith(f"{base}/")
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that stand for this location in staging directory names."""
+        return hashlib.sha256(self.uri.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a message may ask for beyond source and destination; None leaves it to the route."""
+
+    on_exists: OnExists | None = None
+    publish: PublishMode | None = None
+    engine: EngineName | None = None
+    verify: VerifyLevel | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A parsed message: this source, to that directory."""
+
+    source: Source
+    destination: Location
+    options: Options = field(default_factory=Options)
+    form: str = "line"  # line | json | cli
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one transfer of a route may bring; None is unlimited."""
+
+    objects: int | None = None
+    size_bytes: int | None = None
+    in_flight: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Policy: which source may go to which destination, and how.
+
+    Attributes:
+        sources: (bucket, key prefix) pairs; a prefix is empty or ends in `/`. None: any source.
+        destinations: Directories that a request may name or go below. None: any destination.
+        senders: SQS SenderIds; None: any sender.
+    """
+
+    name: str
+    sources: tuple[tuple[str, str], ...] | None
+    destinations: tuple[Location, ...] | None
+    senders: frozenset[str] | None = None
+    on_exists: OnExists = OnExists.REPLACE
+    publish: PublishMode = PublishMode.AUTO
+    engine: EngineName = EngineName.AUTO
+    verify: VerifyLevel = VerifyLevel.STREAM
+    name_map: NameMap = NameMap.STRICT
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A request together with what the policy made of it; fixed for one attempt.
+
+    Attributes:
+        anchor: The route's destination directory that covers the request: staging lives under it.
+    """
+
+    request: Request
+    route: str
+    anchor: Location
+    on_exists: OnExists
+    publish: PublishMode
+    engine: EngineName
+    verify: VerifyLevel
+    name_map: NameMap
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """Exactly one state of one object, fixed when it was listed.
+
+    Every read asks for this version (`versionId`) or this ETag (`If-Match`), so an object that
+    changes under way is noticed and never mixed.
+    """
+
+    bucket: str
+    key: str
+    size_bytes: int
+    etag: str  # with its quotes removed
+    last_modified: datetime  # aware UTC
+    version_id: str | None = None
+
+    @property
+    def identity(self) -> tuple[str, str, str, int]:
+        """Equal for two pins of the same content at the same key."""
+        return (self.bucket, self.key, self.version_id or self.etag, self.size_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedObject:
+    """One object of a plan and the name it gets below the target directory.
+
+    Attributes:
+        seq: Position in the plan, from 0; the ledger's key together with the transfer id.
+        relative: Target path below the destination directory, `/` between components.
+    """
+
+    seq: int
+    pin: Pin
+    relative: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedObject:
+    """What was proven about one object when its staged file was closed.
+
+    Attributes:
+        crc32c: Of the bytes received, 8 hex digits.
+        algorithm: S3's own checksum that was compared (`CRC32C`, ..., `MD5`), None where none was.
+        checksum: Its value as S3 gives it (base64, or hex for MD5 ETags), None likewise.
+        modified_ms: The staged file's modification time; a rename keeps it.
+    """
+
+    seq: int
+    size_bytes: int
+    crc32c: str
+    proof: Proof
+    algorithm: str | None = None
+    checksum: str | None = None
+    version_id: str | None = None
+    modified_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileStatus:
+    """What a target file system says of a path."""
+
+    is_directory: bool
+    size_bytes: int
+    modified_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """Objects and bytes; markers are the directory placeholders that were counted and skipped."""
+
+    objects: int = 0
+    size_bytes: int = 0
+    markers: int = 0

@@ -1,0 +1,157 @@
+"""From a listing to a plan: which objects, under which names, within which limits.
+
+Pure and with bounded memory: pages go in, planned objects come out. The frozen plan is the
+ledger's; `runner` joins the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from backhaul.core.errors import NotAllowed, PermanentError
+from backhaul.core.model import Limits, Location, NameMap, Pin, PlannedObject, Source, Totals
+from backhaul.core.paths import check_key, is_marker, target_relative
+from backhaul.core.ports import ListPage, ObjectStore
+
+PAGE_SIZE = 1000  # S3's own maximum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """What a source turned out to be.
+
+    Attributes:
+        source: With the slash added where the text had none and a prefix was found.
+        pages: The listing from its start; lazily continued.
+    """
+
+    source: Source
+    is_object: bool
+    pages: Iterator[ListPage]
+
+
+def resolve(store: ObjectStore, source: Source) -> Resolution:
+    """Decide between object and prefix: `day=1` never matches `day=10`.
+
+    Raises:
+        PermanentError: E_SRC_AMBIGUOUS when both exist. (An empty listing is found by `Planner`.)
+    """
+    if source.is_prefix:
+        pages = store.list_pages(source.bucket, source.key, page_size=PAGE_SIZE)
+        return Resolution(source=source, is_object=False, pages=pages)
+    below = Source(bucket=source.bucket, key=source.key + "/")
+    first = next(
+        store.list_pages(source.bucket, source.key, page_size=PAGE_SIZE), ListPage(pins=())
+    )
+    found = next((pin for pin in first.pins if pin.key == source.key), None)
+    if found is None:
+        pages = store.list_pages(below.bucket, below.key, page_size=PAGE_SIZE)
+        return Resolution(source=below, is_object=False, pages=pages)
+    if _has_below(store, below, first):
+        raise PermanentError(
+            "E_SRC_AMBIGUOUS",
+            f"{source.uri} is an object and also a prefix of other objects",
+            hint=f"write {below.uri} for everything below it",
+        )
+    return Resolution(source=source, is_object=True, pages=iter([ListPage(pins=(found,))]))
+
+
+def _has_below(store: ObjectStore, below: Source, first: ListPage) -> bool:
+    if any(pin.key.startswith(below.key) for pin in first.pins):
+        return True
+    if len(first.pins) < PAGE_SIZE:
+        return False
+    # Names such as `part-0` sort before `part/`: the page ended before the question was answered.
+    page = next(store.list_pages(below.bucket, below.key, page_size=1), ListPage(pins=()))
+    return bool(page.pins)
+
+
+@dataclass(kw_only=True)
+class Planner:
+    """Turns pages into planned objects and keeps the totals.
+
+    Memory: a few keys that could still turn out to be directories of later ones; a listing is in
+    UTF-8 byte order, so they are at most as many as a key has characters.
+    """
+
+    source: Source
+    is_object: bool
+    directory: Location
+    name_map: NameMap
+    limits: Limits
+    objects: int = 0
+    size_bytes: int = 0
+    markers: int = 0
+    _open_files: list[str] = field(default_factory=list)
+
+    @property
+    def totals(self) -> Totals:
+        return Totals(objects=self.objects, size_bytes=self.size_bytes, markers=self.markers)
+
+    def add(self, pins: Iterable[Pin]) -> list[PlannedObject]:
+        """Plan one page.
+
+        Raises:
+            PermanentError: a key that cannot become a file name, a file that is also a directory.
+            NotAllowed: E_POLICY_SIZE.
+        """
+        planned = []
+        for pin in pins:
+            if is_marker(pin.key, pin.size_bytes):
+                self.markers += 1
+                continue
+            check_key(pin.key)
+            self._refuse_clash(pin)
+            relative = target_relative(self.directory, self._relative_key(pin), self.name_map)
+            planned.append(PlannedObject(seq=self.objects, pin=pin, relative=relative))
+            self.objects += 1
+            self.size_bytes += pin.size_bytes
+            self._refuse_excess()
+        return planned
+
+    def finish(self) -> Totals:
+        """The totals of the complete plan.
+
+        Raises:
+            PermanentError: E_SRC_EMPTY: nothing to copy is an error, never success.
+        """
+        if self.objects == 0:
+            markers = f" ({self.markers} directory markers only)" if self.markers else ""
+            raise PermanentError(
+                "E_SRC_EMPTY",
+                f"no object at or below {self.source.uri}{markers}",
+                hint="check bucket and path, and that the writer finished before sending",
+            )
+        return self.totals
+
+    def _relative_key(self, pin: Pin) -> str:
+        if self.is_object:
+            return pin.key.rsplit("/", 1)[-1]
+        return pin.key[len(self.source.key) :]
+
+    def _refuse_clash(self, pin: Pin) -> None:
+        while self._open_files and not pin.key.startswith(self._open_files[-1]):
+            self._open_files.pop()
+        for file_key in self._open_files:
+            if pin.key.startswith(file_key + "/"):
+                raise PermanentError(
+                    "E_SRC_FILE_DIR_CLASH",
+                    f"key {file_key!r} is an object and also the directory of {pin.key!r}",
+                    hint="a file system cannot hold both; copy them by separate messages",
+                )
+        self._open_files.append(pin.key)
+
+    def _refuse_excess(self) -> None:
+        limit = self.limits
+        over_objects = limit.objects is not None and self.objects > limit.objects
+        over_bytes = limit.size_bytes is not None and self.size_bytes > limit.size_bytes
+        if over_objects or over_bytes:
+            allowed = limit.objects if over_objects else limit.size_bytes
+            unit = "objects" if over_objects else "bytes"
+            raise NotAllowed(
+                "E_POLICY_SIZE",
+                f"{self.source.uri} holds more than the {allowed:,} {unit} its route allows "
+                f"(counted {self.objects:,} objects, {self.size_bytes:,} B so far)",
+                hint="raise the route's limits or send smaller prefixes",
+            )

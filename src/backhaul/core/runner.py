@@ -1,0 +1,542 @@
+"""Carries out the commands of `transfer`: the thin shell between decisions and effects.
+
+One `TransferRunner.run` is one attempt, in the calling thread. Every effect goes through a port;
+every failure comes back to `transfer.step` as an event. Bytes never pass through here: a worker
+process moves them (`ports.TargetSession`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from backhaul.core import transfer
+from backhaul.core.errors import BackhaulError, CannotWrite, SourceChanged, TransientError
+from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
+from backhaul.core.model import (
+    FileStatus,
+    Job,
+    Location,
+    OnExists,
+    PlannedObject,
+    Proof,
+    PublishMode,
+    StagedObject,
+    Totals,
+    TransferState,
+)
+from backhaul.core.planning import Planner, resolve
+from backhaul.core.policy import Policy
+from backhaul.core.ports import (
+    Begun,
+    Clock,
+    Emit,
+    Ledger,
+    ListPage,
+    ObjectStore,
+    Published,
+    Rename,
+    StageTask,
+    TargetPool,
+    TargetSession,
+)
+
+RECORD_BATCH = 500  # proofs per ledger transaction
+PUBLISH_BATCH = 500  # renames per call to the worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The effects one attempt needs."""
+
+    store: ObjectStore
+    ledger: Ledger
+    pool: TargetPool
+    clock: Clock
+    emit: Emit
+
+
+class TransferRunner:
+    """One attempt of one transfer.
+
+    Args:
+        policy: Asked again at resolution and right before publishing, so that a route removed
+            meanwhile counts (S5).
+        abort: Returns True once the attempt must stop where it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        ports: Ports,
+        policy: Callable[[], Policy],
+        begun: Begun,
+        job: Job,
+        budget: transfer.Budget,
+        message_id: str | None,
+    ) -> None:
+        self._ports = ports
+        self._policy = policy
+        self._begun = begun
+        self._id = begun.transfer_id
+        self._job = job
+        self._message_id = message_id
+        self._attempt = transfer.Attempt(
+            job=job,
+            budget=budget,
+            has_plan=begun.has_plan,
+            was_publishing=begun.was_publishing,
+            directory=begun.directory,
+            destination=begun.destination,
+        )
+        self._stack = ExitStack()
+        self._session_or_none: TargetSession | None = None
+        self._staging_root: Location | None = None
+        self._planner: Planner | None = None
+        self._pages: Iterator[ListPage] = iter(())
+        self._first: list[PlannedObject] = []
+        self._ahead: list[PlannedObject] = []
+        self._pending: list[StagedObject] = []
+        self._totals = Totals()
+        self._counts = _Counts()
+
+    def run(self) -> transfer.Verdict:
+        """Work until the attempt is settled; a `BackhaulError` becomes a verdict, a bug escapes."""
+        job = self._job
+        self._started_s = self._ports.clock.monotonic()
+        self._ports.emit(
+            AttemptStarted(
+                transfer_id=self._id,
+                message_id=self._message_id,
+                attempt=self._begun.attempt,
+                source=job.request.source.uri,
+                destination=job.request.destination.uri,
+                route=job.route,
+            )
+        )
+        with self._stack:
+            command = transfer.start(self._attempt)
+            while not isinstance(command, transfer.Settle):
+                try:
+                    event = self._perform(command)
+                except BackhaulError as error:
+                    event = transfer.Failed(error=error)
+                self._attempt, command = transfer.step(self._attempt, event)
+            return self._settle(command.verdict)
+
+    def _settle(self, verdict: transfer.Verdict) -> transfer.Verdict:
+        if isinstance(verdict.error, SourceChanged):
+            self._ports.ledger.forget_plan(self._id)
+        return verdict
+
+    def _perform(self, command: transfer.Command) -> transfer.Event:
+        match command:
+            case transfer.Resolve():
+                return self._resolve()
+            case transfer.Claim(min_epoch=min_epoch):
+                return self._claim(min_epoch)
+            case transfer.Recover():
+                return self._recover()
+            case transfer.Fence(epoch=epoch):
+                return transfer.Fenced(highest_seen=self._session.fence(self._root, epoch))
+            case transfer.Stage(epoch=epoch):
+                return self._stage(epoch)
+            case transfer.Intend(epoch=epoch):
+                return self._intend(epoch)
+            case transfer.Publish(epoch=epoch):
+                return self._publish(epoch)
+            case transfer.Record(epoch=epoch, mode=mode, is_superseded=is_superseded):
+                return self._record(epoch, mode, is_superseded=is_superseded)
+            case transfer.Tidy():
+                return self._tidy()
+            case transfer.Settle():  # pragma: no cover - `run` ends before this
+                message = "settle is not an effect"
+                raise AssertionError(message)
+
+    # ------------------------------------------------------------ resolve and claim
+
+    def _resolve(self) -> transfer.Event:
+        job = self._job
+        found = resolve(self._ports.store, job.request.source)
+        self._policy().check_resolved(job, found.source)
+        directory = job.request.destination
+        self._planner = Planner(
+            source=found.source,
+            is_object=found.is_object,
+            directory=directory,
+            name_map=job.name_map,
+            limits=job.limits,
+        )
+        self._pages = found.pages
+        self._first = self._next_page()
+        # One page ahead, so that a plan of one page is frozen whole together with the claim.
+        self._ahead = self._next_page() if not found.is_object else []
+        destination = directory
+        if found.is_object:
+            destination = directory.join(self._first[0].relative)
+        return transfer.Resolved(directory=directory, destination=destination)
+
+    def _next_page(self) -> list[PlannedObject]:
+        """The next non-empty page of the plan; empty at its end, after checking the totals."""
+        planner = self._planner
+        if planner is None:
+            return []
+        for page in self._pages:
+            planned = planner.add(page.pins)
+            if planned:
+                return planned
+        planner.finish()
+        return []
+
+    def _claim(self, min_epoch: int) -> transfer.Event:
+        job = self._job
+        attempt = self._attempt
+        if attempt.directory is None or attempt.destination is None:
+            message = "a claim needs a resolved destination"
+            raise AssertionError(message)
+        self._policy().check_target(job, attempt.destination)
+        # Staging goes under the route's directory, or under what exists above it.
+        existing = self._session.existing_ancestor(attempt.directory)
+        anchor = job.anchor if existing.is_within(job.anchor) else existing
+        claimed = self._ports.ledger.claim(
+            self._id,
+            job,
+            attempt.destination,
+            anchor,
+            directory=attempt.directory,
+            first=self._first,
+            is_complete=not self._ahead,
+            markers=self._markers,
+            min_epoch=min_epoch,
+            now=self._ports.clock.now(),
+        )
+        if claimed is None:
+            return transfer.ClaimBusy()
+        self._staging_root = claimed.staging_root
+        return transfer.ClaimGranted(epoch=claimed.epoch)
+
+    @property
+    def _session(self) -> TargetSession:
+        if self._session_or_none is None:
+            filesystem = self._job.request.destination.filesystem
+            self._session_or_none = self._stack.enter_context(self._ports.pool.session(filesystem))
+        return self._session_or_none
+
+    @property
+    def _root(self) -> Location:
+        if self._staging_root is None:
+            message = "staging is known only after the claim"
+            raise AssertionError(message)
+        return self._staging_root
+
+    @property
+    def _directory(self) -> Location:
+        if self._attempt.directory is None:
+            message = "the directory is known only after resolution"
+            raise AssertionError(message)
+        return self._attempt.directory
+
+    # ------------------------------------------------------------ recover
+
+    def _recover(self) -> transfer.Event:
+        """Adopt what an earlier attempt renamed before it died: same length, same CRC32C."""
+        ledger = self._ports.ledger
+        adopted = 0
+        for batch in ledger.earlier_proofs(self._id):
+            finals = [self._directory.join(planned.relative) for planned, _ in batch]
+            statuses = self._session.status(finals)
+            candidates = [
+                (final, proof)
+                for final, status, (planned, proof) in zip(finals, statuses, batch, strict=True)
+                if _is_file_of(status, planned.pin.size_bytes)
+            ]
+            sums = self._session.checksums([final for final, _ in candidates])
+            same = [
+                replace(proof, proof=Proof.ADOPTED)
+                for (_, proof), crc in zip(candidates, sums, strict=True)
+                if crc == proof.crc32c
+            ]
+            if same:
+                ledger.record_staged(self._id, same)
+                adopted += len(same)
+        self._counts.adopted = self._counts.objects = adopted
+        self._totals = ledger.planned_totals(self._id)
+        return transfer.Recovered(is_complete=adopted == self._totals.objects)
+
+    # ------------------------------------------------------------ stage
+
+    def _stage(self, epoch: int) -> transfer.Event:
+        directory = self._root.join(str(epoch))
+        chunks = self._chunks()
+        for batch in self._session.stage(chunks, directory, self._job.verify):
+            self._note(batch)
+            self._emit_progress("staging")
+        if self._attempt.has_plan:
+            self._totals = self._ports.ledger.planned_totals(self._id)
+        elif self._planner is not None:
+            self._totals = self._planner.totals
+        if self._counts.objects != self._totals.objects:
+            raise TransientError(
+                "E_BUG",
+                f"planned {self._totals.objects} objects, {self._counts.objects} were staged",
+                hint="this is a defect in Backhaul; nothing was published",
+            )
+        return transfer.StagedAll()
+
+    def _chunks(self) -> Iterator[Sequence[StageTask]]:
+        """The work of this attempt, page by page; a new plan is frozen just ahead of it."""
+        for planned in self._frozen() if self._attempt.has_plan else self._freezing():
+            rest = self._without_published(planned)
+            endpoint = self._ports.store.endpoint(self._job.request.source.bucket)
+            yield [StageTask(planned=one, endpoint=endpoint) for one in rest]
+
+    def _frozen(self) -> Iterator[Sequence[PlannedObject]]:
+        self._totals = self._ports.ledger.planned_totals(self._id)
+        self._counts.is_planned = True
+        yield from self._ports.ledger.plan(self._id, only_unstaged=True)
+
+    def _freezing(self) -> Iterator[Sequence[PlannedObject]]:
+        # The claim froze the first page in its own transaction.
+        page = self._first
+        while page:
+            if self._planner is not None:
+                self._totals = self._planner.totals
+            self._counts.is_planned = not self._ahead
+            yield page
+            page, self._ahead = self._ahead, self._next_page() if self._ahead else []
+            if page:
+                self._ports.ledger.freeze(
+                    self._id, page, is_complete=not self._ahead, markers=self._markers
+                )
+
+    @property
+    def _markers(self) -> int:
+        return 0 if self._planner is None else self._planner.markers
+
+    def _without_published(self, planned: Sequence[PlannedObject]) -> Sequence[PlannedObject]:
+        """Leave out what already stands at its final path with this very pin."""
+        finals = [self._directory.join(one.relative) for one in planned]
+        known = self._ports.ledger.published(finals)
+        is_strict = self._job.on_exists is OnExists.FAIL
+        ask = finals if is_strict else [final for final in finals if final in known]
+        if not ask:
+            return planned
+        statuses = dict(zip(ask, self._session.status(ask), strict=True))
+        rest, adopted = [], []
+        for one, final in zip(planned, finals, strict=True):
+            status, before = statuses.get(final), known.get(final)
+            if before is not None and _still_holds(one, before, status):
+                adopted.append(_adopt(one, before))
+            elif is_strict and status is not None:
+                raise _exists(final)
+            else:
+                rest.append(one)
+        if adopted:
+            self._counts.adopted += len(adopted)
+            self._note(adopted)
+        return rest
+
+    def _note(self, batch: Sequence[StagedObject]) -> None:
+        self._pending.extend(batch)
+        self._counts.objects += len(batch)
+        self._counts.size_bytes += sum(one.size_bytes for one in batch)
+        if len(self._pending) >= RECORD_BATCH:
+            self._ports.ledger.record_staged(self._id, self._pending)
+            self._pending = []
+
+    def _emit_progress(self, phase: str) -> None:
+        counts, totals = self._counts, self._totals
+        moving = self._session.progress
+        self._ports.emit(
+            TransferProgress(
+                transfer_id=self._id,
+                phase=phase,
+                objects=counts.objects,
+                size_bytes=max(moving.size_bytes, counts.size_bytes),
+                objects_total=totals.objects,
+                size_bytes_total=totals.size_bytes,
+                is_planned=counts.is_planned,
+            )
+        )
+
+    # ------------------------------------------------------------ publish
+
+    def _intend(self, epoch: int) -> transfer.Event:
+        """The last look at policy and ownership, then the intent: after this, renames may exist."""
+        if self._attempt.destination is not None:
+            self._policy().check_target(self._job, self._attempt.destination)
+        is_owner = self._ports.ledger.intend(
+            self._id, epoch, self._pending, self._ports.clock.now()
+        )
+        self._pending = []
+        return transfer.Intended(is_owner=is_owner)
+
+    def _publish(self, epoch: int) -> transfer.Event:
+        staged_dir = self._root.join(str(epoch))
+        self._emit_progress("publishing")
+        is_single = self._attempt.destination != self._attempt.directory
+        in_tree = not is_single and self._counts.adopted == 0
+        if in_tree and self._job.publish is not PublishMode.PER_FILE:
+            if self._session.publish_tree(staged_dir, self._directory):
+                return transfer.PublishedAll(mode="tree", is_superseded=False)
+            if self._job.publish is PublishMode.ATOMIC_DIR:
+                raise CannotWrite(
+                    "E_DST_EXISTS",
+                    f"{self._directory.uri} exists, and publish = atomic-dir wants it absent",
+                    hint="choose a new directory per run, or publish = auto",
+                )
+        moved, superseded = self._publish_files(staged_dir)
+        mode = "file" if is_single else "per-file"
+        if not moved:
+            mode = "superseded" if superseded else "adopted"
+        return transfer.PublishedAll(mode=mode, is_superseded=bool(superseded and not moved))
+
+    def _publish_files(self, staged_dir: Location) -> tuple[int, int]:
+        """Rename file by file; names that mark completion come last (`_SUCCESS`)."""
+        moved = superseded = 0
+        for is_marker_turn in (False, True):
+            for batch in self._ports.ledger.staged(self._id, batch=PUBLISH_BATCH):
+                turn = [
+                    (planned, proof)
+                    for planned, proof in batch
+                    if _announces(planned) is is_marker_turn and proof.proof is not Proof.ADOPTED
+                ]
+                renames, older = self._renames(staged_dir, turn)
+                superseded += older
+                if renames:
+                    replace_existing = self._job.on_exists is OnExists.REPLACE
+                    self._session.publish_files(renames, replace=replace_existing)
+                    moved += len(renames)
+        return moved, superseded
+
+    def _renames(
+        self, staged_dir: Location, turn: Sequence[tuple[PlannedObject, StagedObject]]
+    ) -> tuple[list[Rename], int]:
+        finals = [self._directory.join(planned.relative) for planned, _ in turn]
+        known = self._ports.ledger.published(finals) if finals else {}
+        same = self._same_content(finals, turn)
+        renames, older = [], 0
+        for final, (planned, _proof) in zip(finals, turn, strict=True):
+            if _is_newer(known.get(final), planned):
+                older += 1  # S4: an older state of the same key never replaces a newer one
+            elif final not in same:
+                renames.append(Rename(source=staged_dir.join(planned.relative), target=final))
+        return renames, older
+
+    def _same_content(
+        self, finals: Sequence[Location], turn: Sequence[tuple[PlannedObject, StagedObject]]
+    ) -> set[Location]:
+        """Under `same-ok`: finals that already hold these bytes; anything else there refuses."""
+        if self._job.on_exists is not OnExists.SAME_OK or not finals:
+            return set()
+        statuses = self._session.status(finals)
+        there = [
+            (final, planned, proof)
+            for final, status, (planned, proof) in zip(finals, statuses, turn, strict=True)
+            if status is not None
+        ]
+        sums = self._session.checksums([final for final, _, _ in there])
+        for (final, _, proof), crc in zip(there, sums, strict=True):
+            if crc != proof.crc32c:
+                raise _exists(final)
+        return {final for final, _, _ in there}
+
+    # ------------------------------------------------------------ the end
+
+    def _record(self, epoch: int, mode: str, *, is_superseded: bool) -> transfer.Event:
+        state = TransferState.SUPERSEDED if is_superseded else TransferState.DONE
+        clock = self._ports.clock
+        is_owner = self._ports.ledger.finish(self._id, epoch, state, mode, clock.now())
+        if is_owner:
+            totals = self._totals
+            self._ports.emit(
+                TransferDone(
+                    transfer_id=self._id,
+                    message_id=self._message_id,
+                    source=self._job.request.source.uri,
+                    destination=self._job.request.destination.uri,
+                    objects=totals.objects,
+                    size_bytes=totals.size_bytes,
+                    markers=totals.markers,
+                    adopted=self._counts.adopted,
+                    publish=mode,
+                    is_superseded=is_superseded,
+                    duration_s=clock.monotonic() - self._started_s,
+                )
+            )
+        return transfer.Recorded(is_owner=is_owner)
+
+    def _tidy(self) -> transfer.Event:
+        try:
+            self._session.remove_staging(self._root)
+        except BackhaulError:
+            # The outcome is decided and recorded; what is left is hidden, fenced by the next
+            # claim of this destination and swept at the next start.
+            return transfer.Tidied()
+        return transfer.Tidied()
+
+
+@dataclass(kw_only=True)
+class _Counts:
+    """Running totals of this attempt."""
+
+    objects: int = 0
+    size_bytes: int = 0
+    adopted: int = 0
+    is_planned: bool = field(default=False)
+
+
+def _is_file_of(status: FileStatus | None, size_bytes: int) -> bool:
+    return status is not None and not status.is_directory and status.size_bytes == size_bytes
+
+
+def _still_holds(planned: PlannedObject, before: Published, status: FileStatus | None) -> bool:
+    """The ledger published this very pin here and the file has not been touched since."""
+    return (
+        before.pin.identity == planned.pin.identity
+        and _is_file_of(status, planned.pin.size_bytes)
+        and status is not None
+        and status.modified_ms == before.modified_ms
+    )
+
+
+def _adopt(planned: PlannedObject, before: Published) -> StagedObject:
+    return StagedObject(
+        seq=planned.seq,
+        size_bytes=planned.pin.size_bytes,
+        crc32c=before.crc32c,
+        proof=Proof.ADOPTED,
+        version_id=before.pin.version_id,
+        modified_ms=before.modified_ms,
+    )
+
+
+def _is_newer(before: Published | None, planned: PlannedObject) -> bool:
+    """What stands there came from a later state of the same key."""
+    if before is None:
+        return False
+    same_key = (before.pin.bucket, before.pin.key) == (planned.pin.bucket, planned.pin.key)
+    return same_key and before.pin.last_modified > planned.pin.last_modified
+
+
+def _announces(planned: PlannedObject) -> bool:
+    """True for files that tell readers the rest is complete, such as `_SUCCESS`."""
+    return planned.relative.rsplit("/", 1)[-1].startswith("_")
+
+
+def _exists(final: Location) -> CannotWrite:
+    return CannotWrite(
+        "E_DST_EXISTS",
+        f"{final.uri} exists and its route does not replace files",
+        hint="remove it, choose another directory, or set on_exists = replace on the route",
+    )
+
+
+def unexpected(error: Exception) -> TransientError:
+    """A bug, as an error that spends an attempt; the only place that accepts any exception."""
+    return TransientError(
+        "E_BUG",
+        f"unexpected {type(error).__name__}: {error}",
+        hint="this is a defect in Backhaul; the log has the traceback",
+    )

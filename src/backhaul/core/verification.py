@@ -1,0 +1,126 @@
+"""Which of S3's checksums can prove an object, and whether a digest agrees with it.
+
+Pure. The digests themselves are `adapters.digests`; the headers are read by `adapters.s3_get`.
+
+S3 keeps a checksum of the whole object (FULL_OBJECT) or one made of its parts' checksums
+(COMPOSITE, its value ends in `-N`). Only the first compares with the object's bytes. Algorithms
+that are unknown here prove nothing, and that is no error: the caller finds another proof.
+
+Source: Amazon S3 user guide, "Checking object integrity".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+# Best first. CRC32C is what HDFS keeps, too; the CRCs are some 10 times cheaper than the SHAs.
+_DIGEST_SIZES_BYTES = {"CRC32C": 4, "CRC64NVME": 8, "CRC32": 4, "SHA256": 32, "SHA1": 20}
+MD5 = "MD5"
+PREFERENCE = (*_DIGEST_SIZES_BYTES, MD5)
+
+# An object beyond this was not uploaded in one PUT, so its ETag is no MD5.
+SINGLE_PUT_MAX_BYTES = 5 * 1024**3
+
+_MD5_HEX = re.compile(r"[0-9a-fA-F]{32}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Checksum:
+    """One checksum as S3 gives it.
+
+    Attributes:
+        algorithm: `CRC32C`, `CRC64NVME`, `CRC32`, `SHA256`, `SHA1`, or `MD5` (from the ETag).
+        value: Base64 of the big-endian bytes, such as `yZRlqg==`; hex for MD5; `…-N` if composite.
+        is_full_object: Made of the object's bytes, not of its parts' checksums.
+    """
+
+    algorithm: str
+    value: str
+    is_full_object: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Checksums:
+    """What the headers of one GET or HEAD say about the object.
+
+    Attributes:
+        checksums: Empty where S3 has none, or did not show it (it shows none for a range).
+        etag: Without its quotes.
+        version_id: None in a bucket without versions.
+        content_length: Bytes of this answer's body: of the range when one was asked for.
+        sse: `AES256`, `aws:kms`, `aws:kms:dsse`, `SSE-C`; None where S3 does not say.
+    """
+
+    checksums: tuple[S3Checksum, ...]
+    etag: str
+    version_id: str | None
+    content_length: int
+    sse: str | None
+
+    def best(self, size_bytes: int) -> S3Checksum | None:
+        """`choose` among these, for an object of this size."""
+        return choose(self.checksums, self.etag, self.sse, size_bytes)
+
+
+class Digest(Protocol):
+    """A running checksum of a stream."""
+
+    algorithm: str
+
+    def update(self, data: bytes) -> None:
+        """Add the next bytes."""
+
+    def digest(self) -> bytes:
+        """The checksum so far, big-endian; more may be added afterwards."""
+
+
+def choose(
+    checksums: Sequence[S3Checksum], etag: str, sse: str | None, size: int
+) -> S3Checksum | None:
+    """The best checksum that compares with the object's bytes; None when nothing does.
+
+    Order: CRC32C, CRC64NVME, CRC32, SHA256, SHA1, then the ETag where it is an MD5: 32 hex digits,
+    not encrypted by KMS or a customer's key, and small enough for a single PUT.
+
+    Args:
+        size: Of the object, in bytes.
+
+    Source: Amazon S3 API reference, "Object" (ETag).
+    """
+    usable = {c.algorithm: c for c in checksums if c.is_full_object and _is_well_formed(c)}
+    for algorithm in PREFERENCE:
+        if algorithm in usable:
+            return usable[algorithm]
+    if sse in {None, "AES256"} and size <= SINGLE_PUT_MAX_BYTES and _MD5_HEX.fullmatch(etag):
+        return S3Checksum(algorithm=MD5, value=etag, is_full_object=True)
+    return None
+
+
+def matches(expected: S3Checksum, digest: bytes) -> bool:
+    """True when `digest`, big-endian bytes, is what S3 vouches for.
+
+    A composite or malformed value matches nothing: `choose` never returns one.
+    """
+    if not expected.is_full_object:
+        return False
+    if expected.algorithm == MD5:
+        return expected.value.lower() == digest.hex()
+    return _decoded(expected.value) == digest
+
+
+def _is_well_formed(checksum: S3Checksum) -> bool:
+    """False for `…-N` whatever its type claims, for a wrong length, and for what is unknown."""
+    decoded = _decoded(checksum.value)
+    return decoded is not None and len(decoded) == _DIGEST_SIZES_BYTES.get(checksum.algorithm)
+
+
+def _decoded(value: str) -> bytes | None:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return None

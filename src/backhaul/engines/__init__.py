@@ -1,0 +1,1 @@
+"""How bytes travel: `native` copies inside a worker process, `pool` keeps those processes."""

@@ -1,0 +1,385 @@
+"""The native engine: one object from S3 into staging, proven. Runs inside a worker process.
+
+Small objects: one GET, whole in memory, many at once; what costs there is the file system's close.
+Medium ones: one GET, streamed. Large ones: ranges fetched ahead in parallel, written in order.
+Digests are computed over the bytes as received, so what S3 vouches for is compared with what was
+written. Which process does this, and when it is killed, is `pool`'s and `serve`'s affair.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from backhaul.core.errors import (
+    IntegrityError,
+    OutageError,
+    PermanentError,
+    SourceChanged,
+    TargetMissing,
+    TransientError,
+)
+from backhaul.core.model import Pin, Proof, StagedObject, VerifyLevel
+from backhaul.core.ports import (
+    Endpoint,
+    SourceReader,
+    StageTask,
+    TargetFs,
+    TargetWriter,
+)
+from backhaul.core.verification import Digest, S3Checksum, S3Checksums, matches
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How much one worker does at once.
+
+    Attributes:
+        threads: Objects under way; for HDFS mostly waiting in close (about 0.5 s each).
+        open_files: Files between create and close-called; adapts downwards when HDFS refuses.
+        small_bytes: Up to here an object is read whole before its file is created.
+        large_bytes: From here it is read by parallel ranges.
+        range_bytes: Size of one range.
+        ranges: Ranges in memory over all large objects of this worker: the memory bound.
+        large_at_once: Large objects under way.
+        tries: Times one object is tried within an attempt, for faults of its own requests.
+    """
+
+    threads: int = 256
+    open_files: int = 32
+    small_bytes: int = 256 * 1024
+    large_bytes: int = 16 * MIB
+    range_bytes: int = 8 * MIB
+    ranges: int = 12
+    large_at_once: int = 3
+    tries: int = 4
+
+
+class Counter:
+    """Bytes and calls done by this worker; what the pool watches to tell slow from stuck."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.size_bytes = 0
+        self.calls = 0
+
+    def add(self, size_bytes: int) -> None:
+        with self._lock:
+            self.size_bytes += size_bytes
+            self.calls += 1
+
+
+class Gate:
+    """How many files may be between create and close: additive increase, multiplicative decrease.
+
+    HDFS answers "could only be written to 0 of the 1" when its DataNodes have too much open; that
+    is a request to do less at once, not a failure.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._most = float(limit)
+        self._limit = float(limit)
+        self._inside = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Hold one place; leaving without an exception opens the gate a little."""
+        with self._changed:
+            while self._inside >= int(self._limit):
+                self._changed.wait()
+            self._inside += 1
+        try:
+            yield
+        except TransientError as error:
+            if error.code == "E_HDFS_OVERLOADED":
+                with self._changed:
+                    self._limit = max(1.0, self._limit / 2)
+            raise
+        else:
+            with self._changed:
+                self._limit = min(self._most, self._limit + 1 / self._limit)
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify()
+
+
+class Cancelled(Exception):
+    """Another object failed, or the agent asked to stop."""
+
+
+@dataclass(kw_only=True)
+class _Sums:
+    """Digests over one pass of the bytes: CRC32C always, S3's algorithm where it is another."""
+
+    crc: Digest
+    other: Digest | None
+
+    def update(self, data: bytes) -> None:
+        self.crc.update(data)
+        if self.other is not None:
+            self.other.update(data)
+
+    @property
+    def comparable(self) -> bytes:
+        """In S3's algorithm."""
+        return (self.other or self.crc).digest()
+
+
+class Stager:
+    """Stages objects below one directory, from many threads.
+
+    Args:
+        new_digest: Algorithm name (`core.verification.PREFERENCE`) to an empty digest.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: SourceReader,
+        target: TargetFs,
+        new_digest: Callable[[str], Digest],
+        tuning: Tuning,
+        counter: Counter,
+        directory: str,
+        verify: VerifyLevel,
+    ) -> None:
+        self._reader = reader
+        self._target = target
+        self._new_digest = new_digest
+        self._tuning = tuning
+        self._counter = counter
+        self._directory = directory
+        self._verify = verify
+        self._gate = Gate(tuning.open_files)
+        self._large = threading.BoundedSemaphore(tuning.large_at_once)
+        self._buffers = threading.BoundedSemaphore(tuning.ranges)
+        self._fetchers = ThreadPoolExecutor(tuning.ranges, thread_name_prefix="range")
+        self._made: set[str] = {directory}
+        self._making = threading.Lock()
+        self.cancelled = threading.Event()
+
+    def close(self) -> None:
+        """Wait for range reads that are still under way."""
+        self._fetchers.shutdown(wait=True, cancel_futures=True)
+
+    def sync_directories(self) -> None:
+        """Make every name in staging durable, deepest first."""
+        for path in sorted(self._made, key=len, reverse=True):
+            self._target.sync_directory(path)
+
+    def stage(self, task: StageTask) -> StagedObject:
+        """Copy one object and prove it; faults of its own requests are tried again.
+
+        Raises:
+            Cancelled: The whole call was given up.
+            BackhaulError: What the attempt fails with.
+        """
+        path = f"{self._directory}/{task.planned.relative}"
+        for turn in range(self._tuning.tries):
+            if self.cancelled.is_set():
+                raise Cancelled
+            try:
+                self._make_parents(task.planned.relative)
+                return self._copy(task, path)
+            except (PermanentError, SourceChanged, OutageError, TargetMissing):
+                raise
+            except (TransientError, IntegrityError) as error:
+                if turn + 1 == self._tuning.tries:
+                    raise
+                self._target.remove(path)
+                overloaded = error.code in {"E_HDFS_OVERLOADED", "E_S3_THROTTLED"}
+                self.cancelled.wait((0.5 if overloaded else 0.1) * 2**turn)
+        raise AssertionError  # the last turn returns or raises
+
+    def _make_parents(self, relative: str) -> None:
+        """Directories below staging, one level at a time: never staging itself (S6)."""
+        parts = relative.split("/")[:-1]
+        path = self._directory
+        for part in parts:
+            path = f"{path}/{part}"
+            if path in self._made:
+                continue
+            with self._making:
+                if path not in self._made:
+                    self._target.mkdir(path)
+                    self._made.add(path)
+
+    def _copy(self, task: StageTask, path: str) -> StagedObject:
+        size = task.planned.pin.size_bytes
+        if size > self._tuning.large_bytes:
+            with self._large:
+                return self._copy_large(task, path)
+        with self._reader.get(task.endpoint, task.planned.pin) as body:
+            facts = body.facts
+            expected = facts.best(size)
+            sums = self._sums(expected)
+            if size <= self._tuning.small_bytes:
+                data = body.readall()
+                sums.update(data)
+                self._check_length(task.planned.pin, len(data))
+                with self._gate.entered():
+                    writer = self._target.create(path, size)
+                    if data:
+                        writer.write(data)
+                self._counter.add(len(data))
+            else:
+                with self._gate.entered():
+                    writer = self._target.create(path, size)
+                    received = 0
+                    while data := body.read(MIB):
+                        received += len(data)
+                        self._take(writer, sums, data)
+                self._check_length(task.planned.pin, received)
+        # Closing waits for the NameNode; it needs no place at the gate.
+        writer.close()
+        return self._proven(task, path, expected, sums, facts)
+
+    def _copy_large(self, task: StageTask, path: str) -> StagedObject:
+        pin = task.planned.pin
+        facts = self._reader.head(task.endpoint, pin)
+        expected = facts.best(pin.size_bytes)
+        sums = self._sums(expected)
+        received = 0
+        with self._gate.entered():
+            writer = self._target.create(path, pin.size_bytes)
+            for data in self._ranges(task.endpoint, pin):
+                received += len(data)
+                for start in range(0, len(data), MIB):
+                    self._take(writer, sums, data[start : start + MIB])
+        self._check_length(pin, received)
+        writer.close()
+        return self._proven(task, path, expected, sums, facts)
+
+    def _take(self, writer: TargetWriter, sums: _Sums, data: bytes) -> None:
+        if self.cancelled.is_set():
+            raise Cancelled
+        sums.update(data)
+        writer.write(data)
+        self._counter.add(len(data))
+
+    def _ranges(self, endpoint: Endpoint, pin: Pin) -> Iterator[bytes]:
+        """The object's bytes in order, fetched ahead as far as the shared buffers allow.
+
+        One buffer is waited for, more are taken only when free: every large object always gets
+        on, whatever the others hold.
+        """
+        size, step = pin.size_bytes, self._tuning.range_bytes
+        ahead: deque[Future[bytes]] = deque()
+        start = 0
+        try:
+            while start < size or ahead:
+                while start < size and self._buffers.acquire(blocking=not ahead):
+                    stop = min(start + step, size)
+                    ahead.append(self._fetchers.submit(self._fetch, endpoint, pin, start, stop))
+                    start = stop
+                data = ahead[0].result()
+                yield data
+                ahead.popleft()
+                self._buffers.release()
+        finally:
+            for future in ahead:
+                if not future.cancel():
+                    future.exception()
+                self._buffers.release()
+
+    def _fetch(self, endpoint: Endpoint, pin: Pin, start: int, stop: int) -> bytes:
+        """One range, whole; a broken body is asked for again where it broke."""
+        parts: list[bytes] = []
+        for turn in range(self._tuning.tries):
+            try:
+                with self._reader.get(endpoint, pin, byte_range=(start, stop)) as body:
+                    while data := body.read(stop - start):
+                        parts.append(data)
+                        start += len(data)
+                        self._counter.add(0)
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            except (SourceChanged, PermanentError, OutageError):
+                raise
+            except TransientError:
+                if turn + 1 == self._tuning.tries or self.cancelled.is_set():
+                    raise
+                time.sleep(0.1 * 2**turn)
+        raise AssertionError  # the last turn returns or raises
+
+    # ------------------------------------------------------------ proof
+
+    def _sums(self, expected: S3Checksum | None) -> _Sums:
+        algorithm = expected.algorithm if expected else "CRC32C"
+        other = self._new_digest(algorithm) if algorithm != "CRC32C" else None
+        return _Sums(crc=self._new_digest("CRC32C"), other=other)
+
+    @staticmethod
+    def _check_length(pin: Pin, received: int) -> None:
+        if received != pin.size_bytes:
+            raise IntegrityError(
+                "E_LENGTH",
+                f"s3://{pin.bucket}/{pin.key}: source {pin.size_bytes} B, received {received} B",
+            )
+
+    def _proven(
+        self,
+        task: StageTask,
+        path: str,
+        expected: S3Checksum | None,
+        sums: _Sums,
+        facts: S3Checksums,
+    ) -> StagedObject:
+        pin = task.planned.pin
+        if expected is not None and not matches(expected, sums.comparable):
+            raise IntegrityError(
+                "E_CHECKSUM",
+                f"s3://{pin.bucket}/{pin.key}: {expected.algorithm} of the bytes received is "
+                f"{sums.comparable.hex()}, S3 says {expected.value}",
+                hint="a faulty network, proxy or disk changes bytes; nothing was published",
+            )
+        status = self._target.status(path)
+        if status is None:
+            raise TargetMissing("E_DST_MISSING", f"{path}: gone right after it was written")
+        if status.size_bytes != pin.size_bytes:
+            raise IntegrityError(
+                "E_LENGTH",
+                f"{path}: source {pin.size_bytes} B, staged {status.size_bytes} B",
+            )
+        return StagedObject(
+            seq=task.planned.seq,
+            size_bytes=pin.size_bytes,
+            crc32c=sums.crc.digest().hex(),
+            proof=self._proof(path, expected, sums),
+            algorithm=expected.algorithm if expected else None,
+            checksum=expected.value if expected else None,
+            version_id=facts.version_id,
+            modified_ms=status.modified_ms,
+        )
+
+    def _proof(self, path: str, expected: S3Checksum | None, sums: _Sums) -> Proof:
+        """Read back where the route asks for it, and where S3 gave nothing to compare with."""
+        if expected is None and self._verify is VerifyLevel.SIZE:
+            return Proof.SIZE
+        if expected is not None and self._verify is not VerifyLevel.STORED:
+            return Proof.STREAM
+        found = read_back(self._target, path, self._new_digest("CRC32C"), self._counter)
+        if found != sums.crc.digest().hex():
+            raise IntegrityError(
+                "E_STORED",
+                f"{path}: CRC32C of what the target holds is {found}, "
+                f"of what was written {sums.crc.digest().hex()}",
+                hint="the target's disk or network changes bytes; nothing was published",
+            )
+        return Proof.REREAD if expected is None else Proof.STORED
+
+
+def read_back(target: TargetFs, path: str, digest: Digest, counter: Counter) -> str:
+    """CRC32C of a target file's bytes, 8 hex digits."""
+    for data in target.read(path):
+        digest.update(data)
+        counter.add(len(data))
+    return digest.digest().hex()

@@ -1,0 +1,139 @@
+"""What a worker does on a target besides copying: looking, fencing, renaming, removing.
+
+Each method is one `Call` of the agent (`wire`); `ports.TargetSession` says what they promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from backhaul.core.errors import (
+    CannotWrite,
+    OutcomeUnknown,
+    TargetExists,
+    TargetMissing,
+)
+from backhaul.core.model import FileStatus
+from backhaul.core.ports import TargetFs
+from backhaul.core.verification import Digest
+from backhaul.engines.native import Counter, read_back
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+PARALLEL = 16
+
+
+class TargetOperations:
+    """Paths are strings of one file system."""
+
+    def __init__(
+        self, target: TargetFs, new_digest: Callable[[str], Digest], counter: Counter
+    ) -> None:
+        self._target = target
+        self._new_digest = new_digest
+        self._counter = counter
+
+    def status(self, paths: Sequence[str]) -> list[FileStatus | None]:
+        return self._each(self._target.status, paths)
+
+    def checksums(self, paths: Sequence[str]) -> list[str | None]:
+        return self._each(self._checksum, paths)
+
+    def _checksum(self, path: str) -> str | None:
+        status = self._target.status(path)
+        if status is None or status.is_directory:
+            return None
+        return read_back(self._target, path, self._new_digest("CRC32C"), self._counter)
+
+    def existing_ancestor(self, path: str) -> str:
+        """`path` or the nearest existing directory above it."""
+        above = path
+        while True:
+            status = self._target.status(above)
+            if status is not None:
+                break
+            if above == "/":
+                return above
+            above = above.rsplit("/", 1)[0] or "/"
+        if status.is_directory:
+            return above
+        if above == path:
+            raise TargetExists(
+                "E_DST_EXISTS",
+                f"{path} is a file, and a destination is always a directory",
+                hint="name the directory that the file should go to",
+            )
+        raise CannotWrite(
+            "E_DST_PARENT_FILE",
+            f"{above} is a file, so {path} cannot be a directory below it",
+            hint="remove the file or choose another destination",
+        )
+
+    def fence(self, root: str, epoch: int) -> int:
+        """Remove lower epochs, then make this one; the highest epoch seen."""
+        seen = [int(name) for name in self._target.names(root) if name.isdigit()]
+        highest = max(seen, default=0)
+        if highest >= epoch:
+            return highest
+        for lower in seen:
+            self._target.remove(f"{root}/{lower}")
+        self._target.mkdirs(root)
+        self._target.mkdir(f"{root}/{epoch}")
+        return highest
+
+    def publish_tree(self, staged: str, target: str) -> bool:
+        """One rename; False when something is at `target`."""
+        if self._target.status(target) is not None:
+            return False
+        self._mkdirs_above([target])
+        try:
+            self._rename(staged, target, replace=False)
+        except TargetExists:
+            return False
+        self._target.sync_directory(_above(target))
+        return True
+
+    def publish_files(self, renames: Sequence[tuple[str, str]], replace: bool) -> None:  # noqa: FBT001 - crosses the pipe by position
+        targets = [target for _, target in renames]
+        self._mkdirs_above(targets)
+        self._each(lambda pair: self._rename(*pair, replace=replace), renames)
+        self._each(self._target.sync_directory, {_above(target) for target in targets})
+
+    def _mkdirs_above(self, targets: Iterable[str]) -> None:
+        for directory in sorted({_above(target) for target in targets}):
+            if self._target.status(directory) is None:
+                self._target.mkdirs(directory)
+
+    def _rename(self, source: str, target: str, *, replace: bool) -> None:
+        """A rename whose lost answer is settled by looking at both ends."""
+        try:
+            self._target.rename(source, target, replace=replace)
+        except (OutcomeUnknown, TargetMissing):
+            if self._target.status(source) is not None or self._target.status(target) is None:
+                raise
+
+    def remove_staging(self, root: str) -> None:
+        """Remove the transfer's staging and `.backhaul` above it when nobody else uses it."""
+        self._target.remove(root)
+        self._target.remove_empty(_above(root))
+
+    def _each(self, work: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
+        """In parallel where there are several; the first error wins."""
+        todo = list(items)
+
+        def counted(item: In) -> Out:
+            result = work(item)
+            self._counter.add(0)
+            return result
+
+        if len(todo) <= 1:
+            return [counted(item) for item in todo]
+        with ThreadPoolExecutor(min(PARALLEL, len(todo))) as threads:
+            return list(threads.map(counted, todo))
+
+
+def _above(path: str) -> str:
+    return path.rsplit("/", 1)[0] or "/"

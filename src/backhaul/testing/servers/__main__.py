@@ -1,0 +1,88 @@
+"""``python -m backhaul.testing.servers up|down|status|prepare [--no-hdfs]``.
+
+What is to be typed into a shell goes to stdout, so ``eval "$(./dev testbed up)"`` works; all else
+to stderr. Exit status: 0 done; 69 something is not running or cannot be started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+
+from backhaul.testing.servers import bed, seed
+from backhaul.testing.servers.detached import State
+from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
+from backhaul.testing.servers.jars import PROFILES, cache_root, prepare
+
+_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
+# Left in the shell these would go before, or along with, what `up` says to export.
+_UNSET = "unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL HADOOP_USER_NAME"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="./dev testbed", description="Real SQS, S3 and HDFS servers on 127.0.0.1."
+    )
+    parser.add_argument("command", choices=["up", "down", "status", "prepare"])
+    parser.add_argument("--no-hdfs", action="store_true", help="only SQS and S3 (up, prepare)")
+    chosen = parser.parse_args(arguments)
+    try:
+        match chosen.command:
+            case "up":
+                return _up(with_hdfs=not chosen.no_hdfs)
+            case "down":
+                _tell(f"{bed.down()} processes ended")
+                return 0
+            case "status":
+                return _status()
+            case _:
+                prepare([p for p in PROFILES if p != "hdfs" or not chosen.no_hdfs])
+                _tell(f"jars are in {cache_root()}")
+                return 0
+    except (ServerFailed, ServerUnavailable) as exc:
+        _tell(f"testbed: {exc}")
+        return _UNAVAILABLE
+
+
+def _up(*, with_hdfs: bool) -> int:
+    state = bed.up(with_hdfs=with_hdfs)
+    for server in state.servers:
+        _tell(f"{server.name} works at {server.endpoint}, log {server.log_path}")
+    print(_UNSET)
+    print("\n".join(_exports(state)))
+    print("# then, for example:")
+    for example in seed.examples(with_hdfs=with_hdfs):
+        print(f"#   {example}")
+    return 0
+
+
+def _status() -> int:
+    state, conditions = bed.status()
+    if state is None:
+        _tell("not up; start it with: ./dev testbed up")
+        return _UNAVAILABLE
+    for server in state.servers:
+        pids = ", ".join(f"{each.name} {each.pid}" for each in server.processes)
+        print(f"{server.name}: {conditions[server.name]} ({server.endpoint}; process {pids})")
+        print(f"  log: {server.log_path}")
+    print("\n".join(_exports(state)))
+    has_all = state.is_complete and all(each == "works" for each in conditions.values())
+    return 0 if has_all else _UNAVAILABLE
+
+
+def _exports(state: State) -> list[str]:
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in state.settings.items()]
+    if state.path:
+        lines.append(f'export PATH={shlex.quote(":".join(state.path))}:"$PATH"')
+    return lines
+
+
+def _tell(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""`./dev testbed up|status|down`: servers that go on running, for trying things by hand.
+
+One bed for each cache directory (see `jars`); data, logs and state.json are in its ``bed/``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backhaul.testing.servers import elasticmq, hdfs_ask, s3proxy, seed
+from backhaul.testing.servers.base import Server
+from backhaul.testing.servers.clients import s3_client, settings, sqs_client
+from backhaul.testing.servers.detached import DetachedProcess, DetachedServer, State
+from backhaul.testing.servers.hdfs import Hdfs
+from backhaul.testing.servers.jars import cache_root
+
+_ANSWERS = {
+    "elasticmq": elasticmq.answers,
+    "s3proxy": s3proxy.answers,
+    "hdfs": hdfs_ask.is_writable,
+}
+
+
+def directory() -> Path:
+    """Where the bed's data, logs and state are; gone after `down`."""
+    return cache_root() / "bed"
+
+
+def up(*, with_hdfs: bool) -> State:
+    """Start what is not running yet; return when all answer. Safe to repeat.
+
+    A bed of which a part has died, or with another choice about HDFS, is replaced.
+
+    Raises:
+        ServerFailed: A server did not come up; then none is left running.
+        ServerUnavailable: Java or Maven is missing.
+    """
+    with _alone():
+        state = State.read(_state_path())
+        if state is not None and _serves(state, with_hdfs=with_hdfs):
+            return state
+        _end(state)
+        try:
+            return _start(with_hdfs=with_hdfs)
+        except BaseException:
+            _end(State.read(_state_path()))
+            raise
+
+
+def down() -> int:
+    """End the bed's processes, and no others, and remove its directory. Safe to repeat.
+
+    Returns:
+        How many processes were running.
+    """
+    with _alone():
+        state = State.read(_state_path())
+        running = sum(p.is_alive for each in state.servers for p in each.processes) if state else 0
+        _end(state)
+        return running
+
+
+def status() -> tuple[State | None, dict[str, str]]:
+    """The bed, and what each of its servers does now, asked at this moment.
+
+    Returns:
+        The second by server name: ``works``, ``does not answer`` (a process is suspended or
+        busy, or HDFS is in safe mode) or ``dead: NAME``.
+    """
+    state = State.read(_state_path())
+    return state, {each.name: _condition(each) for each in (state.servers if state else ())}
+
+
+def _condition(server: DetachedServer) -> str:
+    dead = [process.name for process in server.processes if not process.is_alive]
+    if dead:
+        return f"dead: {', '.join(dead)}"
+    return "works" if _ANSWERS[server.name](server.endpoint) else "does not answer"
+
+
+def _serves(state: State, *, with_hdfs: bool) -> bool:
+    has_hdfs = any(each.name == "hdfs" for each in state.servers)
+    return (
+        state.is_complete
+        and has_hdfs == with_hdfs
+        and all(_condition(each) == "works" for each in state.servers)
+    )
+
+
+def _start(*, with_hdfs: bool) -> State:
+    base = directory()
+    queue = elasticmq.ElasticMQ(base / "elasticmq", detached=True)
+    store = s3proxy.S3Proxy(base / "s3proxy", detached=True)
+    cluster = Hdfs(base / "hdfs", detached=True) if with_hdfs else None
+    started: list[Server] = []
+    try:
+        for server in (queue, store, *([cluster] if cluster else [])):
+            _tell(f"starting {server.name}")
+            started.append(server.start())
+            # At once: if this process is killed, the next `up` or `down` finds them.
+            _state(started, {}, (), is_complete=False).write(_state_path())
+        seed.make_queues(sqs_client(queue))
+        seed.make_objects(s3_client(store))
+    except BaseException:
+        for each in started:
+            each.stop()
+        raise
+    state = _state(
+        started,
+        settings(sqs=queue, s3=store, hdfs=cluster),
+        (str(cluster.bin_dir),) if cluster else (),
+        is_complete=True,
+    )
+    state.write(_state_path())
+    return state
+
+
+def _state(
+    started: list[Server], variables: dict[str, str], path: tuple[str, ...], *, is_complete: bool
+) -> State:
+    servers = tuple(
+        DetachedServer(
+            name=server.name,
+            processes=tuple(DetachedProcess.of(*each) for each in server.pids.items()),
+            endpoint=server.endpoint,
+            log_path=str(server.log_path),
+        )
+        for server in started
+    )
+    return State(servers=servers, settings=variables, path=path, is_complete=is_complete)
+
+
+def _end(state: State | None) -> None:
+    for server in state.servers if state else ():
+        for process in server.processes:
+            process.end()
+    shutil.rmtree(directory(), ignore_errors=True)
+
+
+def _state_path() -> Path:
+    return directory() / "state.json"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep a second `up` or `down` waiting. The lock is next to the bed, which is removed."""
+    lock_path = directory().with_suffix(".lock")
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    with lock_path.open("w") as lock:  # Not inherited by the servers: Python closes it at exec.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _tell(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)

@@ -1,0 +1,281 @@
+"""HDFS: a NameNode and a DataNode, each a real daemon that can be killed on its own.
+
+Made of Maven's jars, Hadoop 3.4.2, no security. Whoever runs it is the superuser.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Literal
+
+from backhaul.testing.servers import hdfs_files
+from backhaul.testing.servers.base import Server
+from backhaul.testing.servers.errors import ServerFailed
+from backhaul.testing.servers.hdfs_ask import is_registered, is_writable
+from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS, HdfsPorts
+from backhaul.testing.servers.jars import jars, java
+from backhaul.testing.servers.process import ServerProcess, server_environment
+
+# 4 s on an idle machine of two cores; 30 s were seen under load.
+START_TIMEOUT_S = 120.0
+_COMMAND_TIMEOUT_S = 120.0
+_NAMENODE = "org.apache.hadoop.hdfs.server.namenode.NameNode"
+_DATANODE = "org.apache.hadoop.hdfs.server.datanode.DataNode"
+
+
+class Hdfs(Server):
+    """One NameNode, one DataNode, replication 1.
+
+    `start` returns when a file can be written. Files survive `kill_namenode` and `kill_datanode`,
+    and `stop` too when a directory was given.
+    """
+
+    name = "hdfs"
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        detached: bool = False,
+    ) -> None:
+        """Describe the cluster; nothing is started or written.
+
+        Args:
+            directory: See `Server`.
+            settings: Further settings of hdfs-site.xml, for daemons and clients.
+            detached: See `Server`.
+        """
+        super().__init__(directory, detached=detached)
+        self._settings = dict(settings or {})
+        self._namenode: ServerProcess | None = None
+        self._datanode: ServerProcess | None = None
+
+    # Where it is
+
+    @property
+    def uri(self) -> str:
+        """For clients, such as ``hdfs://127.0.0.1:24680``."""
+        return f"hdfs://127.0.0.1:{self._named_ports.namenode_rpc}"
+
+    @property
+    def endpoint(self) -> str:
+        """The NameNode's web address (JMX, WebHDFS), not for `hdfs://` clients; such as ``http://127.0.0.1:24681``."""
+        return f"http://127.0.0.1:{self._named_ports.namenode_http}"
+
+    @property
+    def conf_dir(self) -> Path:
+        """For HADOOP_CONF_DIR: core-site.xml and hdfs-site.xml."""
+        return self.directory / "conf"
+
+    @property
+    def bin_dir(self) -> Path:
+        """For PATH: `hadoop` and `hdfs`, as far as HDFS clients need them."""
+        return self.directory / "bin"
+
+    @property
+    def log_path(self) -> Path:
+        """The NameNode's log; the DataNode's is `datanode_log_path`."""
+        return self.directory / "namenode.log"
+
+    @property
+    def datanode_log_path(self) -> Path:
+        """The DataNode's log."""
+        return self.directory / "datanode.log"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a daemon is running; a suspended one counts."""
+        return any(each is not None and each.is_alive for each in (self._namenode, self._datanode))
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of ``namenode`` and ``datanode``."""
+        return {each.name: each.pid for each in (self._nn, self._dn)}
+
+    # What can be done to it
+
+    def command(
+        self, *arguments: str, user: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `hdfs ARGUMENT...`, such as ``command("dfs", "-ls", "/")``; a JVM start, 1 to 3 s.
+
+        Args:
+            arguments: As on the command line.
+            user: HADOOP_USER_NAME; default: who runs this process, the superuser.
+            check: Raise when its exit status is not 0.
+
+        Raises:
+            ServerFailed: With `check`, the command failed; the text has its stderr.
+        """
+        environment = server_environment()
+        if user is not None:
+            environment["HADOOP_USER_NAME"] = user
+        done = subprocess.run(
+            [str(self.bin_dir / "hdfs"), *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise ServerFailed(
+                f"hdfs {' '.join(arguments)}: status {done.returncode}\n{done.stderr}"
+            )
+        return done
+
+    def safemode(self, action: Literal["enter", "leave"]) -> None:
+        """Refuse every change from now on, or accept changes again."""
+        self.command("dfsadmin", "-safemode", action)
+
+    def start_namenode(self) -> None:
+        """Start the NameNode after `kill_namenode`; return when a file can be written."""
+        self._run_namenode()
+        self._wait()
+
+    def kill_namenode(self) -> None:
+        """End the NameNode at once (SIGKILL). What it has acknowledged is on disk."""
+        self._nn.kill()
+
+    def suspend_namenode(self) -> None:
+        """Let the NameNode hang (SIGSTOP): it accepts connections and never answers."""
+        self._nn.suspend()
+
+    def resume_namenode(self) -> None:
+        """Let the NameNode go on after `suspend_namenode`."""
+        self._nn.resume()
+
+    def start_datanode(self) -> None:
+        """Start the DataNode after `kill_datanode`; return when a file can be written."""
+        self._run_datanode()
+        self._wait()
+
+    def kill_datanode(self) -> None:
+        """End the DataNode at once (SIGKILL). Blocks that were written stay on its disk."""
+        self._dn.kill()
+
+    def suspend_datanode(self) -> None:
+        """Let the DataNode hang (SIGSTOP)."""
+        self._dn.suspend()
+
+    def resume_datanode(self) -> None:
+        """Let the DataNode go on after `suspend_datanode`."""
+        self._dn.resume()
+
+    # How
+
+    def _prepare(self) -> None:
+        java()
+        jars("hdfs")
+
+    @property
+    def _port_count(self) -> int:
+        return len(fields(HdfsPorts))
+
+    def _start(self) -> None:
+        hdfs_files.write(
+            self._named_ports,
+            self.directory,
+            java=java(),
+            lib=jars("hdfs"),
+            extra=self._settings,
+        )
+        if not (self.directory / "name" / "current").exists():
+            self._format()
+        self._run_namenode()
+        self._run_datanode()
+        self._wait()
+
+    def _end(self) -> None:
+        # The DataNode first: it would only complain about the NameNode's end.
+        for each in (self._datanode, self._namenode):
+            if each is not None:
+                each.stop()
+
+    def _format(self) -> None:
+        log_path = self.directory / "format.log"
+        arguments = self._daemon(_NAMENODE, "-format", "-nonInteractive")
+        with log_path.open("wb") as log:
+            done = subprocess.run(
+                arguments,
+                env=server_environment(),  # HADOOP_USER_NAME would come to own the root directory.
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=START_TIMEOUT_S,
+                check=False,
+            )
+        if done.returncode != 0:
+            tail = log_path.read_text(encoding="utf-8", errors="replace")[-3000:]
+            raise ServerFailed(
+                f"namenode -format: status {done.returncode}\n\nhint: {log_path}:\n{tail}"
+            )
+
+    def _run_namenode(self) -> None:
+        self._namenode = self._run(self._namenode, "namenode", self.log_path, _NAMENODE)
+
+    def _run_datanode(self) -> None:
+        self._datanode = self._run(self._datanode, "datanode", self.datanode_log_path, _DATANODE)
+
+    def _run(
+        self, current: ServerProcess | None, name: str, log_path: Path, java_class: str
+    ) -> ServerProcess:
+        if current is not None and current.is_alive:
+            raise ServerFailed(f"{name} is running already (process {current.pid})")
+        process = ServerProcess(name, log_path, detached=self._detached)
+        process.start(self._daemon(java_class))
+        return process
+
+    def _daemon(self, java_class: str, *arguments: str) -> list[str]:
+        home = self.directory
+        return [
+            *(str(java()), *HADOOP_JVM_OPTIONS, "-Xmx384m"),
+            # The web servers unpack themselves into the second, and leave that at a SIGKILL.
+            *(f"-Dhadoop.log.dir={home}", f"-Djava.io.tmpdir={home}/scratch"),
+            *("-cp", f"{home}/conf:{home}/web:{jars('hdfs')}/*"),
+            *(java_class, *arguments),
+        ]
+
+    def _wait(self) -> None:
+        """Wait for both: after the restart of one, the other may have to find it again."""
+        ports = self._named_ports
+
+        def is_writable_unless_datanode_died() -> bool:
+            self._dn.check()
+            return is_writable(self.endpoint)
+
+        self._nn.wait_until(
+            is_writable_unless_datanode_died, port=ports.namenode_rpc, timeout_s=START_TIMEOUT_S
+        )
+        # The NameNode counts a killed DataNode as live for some 10 minutes, so ask that one too.
+        # Only now: asked before it has registered, it fills its log with stack traces.
+        self._dn.wait_until(
+            lambda: is_registered(f"http://127.0.0.1:{ports.datanode_http}"),
+            port=ports.datanode_transfer,
+            timeout_s=START_TIMEOUT_S,
+        )
+
+    @property
+    def _named_ports(self) -> HdfsPorts:
+        if not self._ports:
+            raise ServerFailed(f"{self.name} was not started")
+        return HdfsPorts(*self._ports)
+
+    @property
+    def _nn(self) -> ServerProcess:
+        return _started(self._namenode, "namenode")
+
+    @property
+    def _dn(self) -> ServerProcess:
+        return _started(self._datanode, "datanode")
+
+
+def _started(process: ServerProcess | None, name: str) -> ServerProcess:
+    if process is None:
+        raise ServerFailed(f"{name} was not started")
+    return process

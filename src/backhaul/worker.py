@@ -1,0 +1,81 @@
+"""The worker process: `python -m backhaul.worker FD`, started by `engines.pool`.
+
+Only puts the parts together; its life is `engines.serve`. It imports no agent code, so it starts
+quickly and stays small.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from backhaul.engines.native import Tuning
+from backhaul.engines.serve import Parts, serve
+
+if TYPE_CHECKING:
+    from backhaul.adapters.aws_common import CredentialsSpec
+    from backhaul.core.ports import SourceReader, TargetFs
+    from backhaul.core.verification import Digest
+
+LOCAL_TUNING = Tuning(threads=16, open_files=16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerConfiguration:
+    """What a worker is told at its start; pickled, so no secret is in it.
+
+    Attributes:
+        hadoop_conf_dir: For hdfs-native and, through `credentials`, for S3 keys.
+    """
+
+    credentials: CredentialsSpec
+    hadoop_conf_dir: str | None
+    tuning: Tuning
+
+
+def main(argv: list[str]) -> None:
+    """Serve the pipe whose file descriptor is the only argument."""
+    # A stop is the agent's decision; a signal to the whole group must not cut transfers short.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pipe = Connection(int(argv[0]))
+    try:
+        configuration: WorkerConfiguration = pipe.recv()
+    except (EOFError, OSError):
+        return
+    serve(pipe, _parts(configuration))
+
+
+def _parts(configuration: WorkerConfiguration) -> Parts:
+    # Imported when first needed: a worker for a mounted target never loads the HDFS client.
+    def reader() -> SourceReader:
+        from backhaul.adapters.s3_get import ObjectReader  # noqa: PLC0415
+
+        tuning = configuration.tuning
+        return ObjectReader(configuration.credentials.load(), tuning.threads + tuning.ranges)
+
+    def target(filesystem: str) -> TargetFs:
+        if filesystem == "file://":
+            from backhaul.adapters.local import LocalTarget  # noqa: PLC0415
+
+            return LocalTarget()
+        from backhaul.adapters.hdfs import HdfsTarget  # noqa: PLC0415
+
+        return HdfsTarget(filesystem, configuration.hadoop_conf_dir)
+
+    def digest(algorithm: str) -> Digest:
+        from backhaul.adapters.digests import new_digest  # noqa: PLC0415
+
+        return new_digest(algorithm)
+
+    def tuning(filesystem: str) -> Tuning:
+        return LOCAL_TUNING if filesystem == "file://" else configuration.tuning
+
+    return Parts(reader=reader, target=target, new_digest=digest, tuning=tuning)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,77 @@
+"""Real servers for tests, each started once per session and only when a test asks for it.
+
+Shared by all tests of the session: use queues, buckets and directories of your own names, and for
+a test that kills or suspends a server, start one of your own (``with Hdfs() as hdfs:``).
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from backhaul.testing.servers import ElasticMQ, Hdfs, Moto, S3Proxy, ServerUnavailable, clients
+from backhaul.testing.servers.base import Server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_sqs.client import SQSClient
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+def _running(server: AnyServer) -> Iterator[AnyServer]:
+    try:
+        server.start()
+    except ServerUnavailable as exc:
+        if os.environ.get("CI"):
+            pytest.fail(f"needed in CI: {exc}", pytrace=False)
+        pytest.skip(str(exc))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def elasticmq() -> Iterator[ElasticMQ]:
+    yield from _running(ElasticMQ())
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[Moto]:
+    yield from _running(Moto())
+
+
+@pytest.fixture(scope="session")
+def s3proxy() -> Iterator[S3Proxy]:
+    yield from _running(S3Proxy())
+
+
+@pytest.fixture(scope="session")
+def hdfs() -> Iterator[Hdfs]:
+    yield from _running(Hdfs())
+
+
+@pytest.fixture(scope="session")
+def sqs_elasticmq(elasticmq: ElasticMQ) -> "SQSClient":
+    return clients.sqs_client(elasticmq)
+
+
+@pytest.fixture(scope="session")
+def sqs_moto(moto_server: Moto) -> "SQSClient":
+    return clients.sqs_client(moto_server)
+
+
+@pytest.fixture(scope="session")
+def s3_s3proxy(s3proxy: S3Proxy) -> "S3Client":
+    return clients.s3_client(s3proxy)
+
+
+@pytest.fixture(scope="session")
+def s3_moto(moto_server: Moto) -> "S3Client":
+    return clients.s3_client(moto_server)
+
+
+@pytest.fixture(scope="session")
+def aws_env() -> Callable[..., dict[str, str]]:
+    """``aws_env(sqs=elasticmq, s3=s3proxy, hdfs=hdfs)``: whole environment for a child process."""
+    return clients.environment

@@ -1,0 +1,723 @@
+"""What `core.ports.Ledger` promises, asked of every implementation."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backhaul.adapters.ledger import Owner, open_ledger
+from backhaul.core.errors import BackhaulError
+from backhaul.core.model import (
+    EngineName,
+    Job,
+    Limits,
+    Location,
+    NameMap,
+    OnExists,
+    Pin,
+    PlannedObject,
+    Proof,
+    PublishMode,
+    Request,
+    Source,
+    StagedObject,
+    Totals,
+    TransferState,
+    VerifyLevel,
+)
+from backhaul.core.ports import Begun, Claimed, Ledger, MessageKey
+
+T0 = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+LANDING = Location(scheme="hdfs", authority="ns1", path="/landing")
+DAY = LANDING.join("day=01")
+KEY = MessageKey(queue="work", message_id="m-1")
+JOB = Job(
+    request=Request(source=Source(bucket="raw", key="click/day=01/"), destination=DAY),
+    route="clickstream",
+    anchor=LANDING,
+    on_exists=OnExists.REPLACE,
+    publish=PublishMode.AUTO,
+    engine=EngineName.AUTO,
+    verify=VerifyLevel.STREAM,
+    name_map=NameMap.STRICT,
+    limits=Limits(),
+)
+
+# Opens the same ledger again as another process: its owner is alive, or was killed.
+Reopen = Callable[[str], Ledger]
+
+
+@pytest.fixture(params=["sqlite"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
+    """`reopen("me")`, `reopen("alive elsewhere")`, `reopen("killed")`: who writes."""
+    me = Owner.current("edge1")
+    owners = {
+        "me": me,
+        "alive elsewhere": replace(me, host="edge2"),
+        "killed": replace(me, start=me.start - 1),
+    }
+    opened = []
+
+    def open_as(who: str) -> Ledger:
+        ledger = open_ledger(tmp_path / "ledger.sqlite", create=True, owner=owners[who])
+        opened.append(ledger)
+        return ledger
+
+    yield open_as
+    for ledger in opened:
+        ledger.close()
+
+
+@pytest.fixture
+def ledger(reopen: Reopen) -> Ledger:
+    return reopen("me")
+
+
+def planned(seq: int, relative: str | None = None, **pin: object) -> PlannedObject:
+    name = relative or f"part-{seq:05d}.parquet"
+    facts: dict[str, object] = {
+        "bucket": "raw",
+        "key": f"click/day=01/{name}",
+        "size_bytes": 100 + seq,
+        "etag": f"etag{seq}",
+        "last_modified": T0 - SECOND,
+    }
+    return PlannedObject(seq=seq, pin=Pin(**facts | pin), relative=name)  # type: ignore[arg-type]
+
+
+def proof(seq: int, crc32c: str = "0badcafe", **other: object) -> StagedObject:
+    facts: dict[str, object] = {
+        "size_bytes": 100 + seq,
+        "proof": Proof.STREAM,
+        "algorithm": "CRC32C",
+        "checksum": "C63K/g==",
+        "version_id": "v1",
+        "modified_ms": 1_700_000_000_000 + seq,
+    }
+    return StagedObject(seq=seq, crc32c=crc32c, **facts | other)  # type: ignore[arg-type]
+
+
+def begin(ledger: Ledger, new_id: str = "t1", key: MessageKey | None = KEY) -> Begun:
+    return ledger.begin(key, new_id, "raw/click/day=01/", "/landing/day=01", T0)
+
+
+def claim(
+    ledger: Ledger,
+    transfer_id: str = "t1",
+    destination: Location = DAY,
+    *,
+    directory: Location | None = None,
+    first: Sequence[PlannedObject] = (),
+    is_complete: bool = False,
+    markers: int = 0,
+    min_epoch: int = 1,
+) -> Claimed | None:
+    return ledger.claim(
+        transfer_id,
+        JOB,
+        destination,
+        LANDING,
+        directory=directory or destination,
+        first=first,
+        is_complete=is_complete,
+        markers=markers,
+        min_epoch=min_epoch,
+        now=T0 + SECOND,
+    )
+
+
+def claimed(ledger: Ledger, transfer_id: str = "t1", destination: Location = DAY) -> Claimed:
+    """A new transfer with a claim and a plan of three objects."""
+    begin(ledger, transfer_id, MessageKey(queue="work", message_id=transfer_id))
+    found = claim(
+        ledger,
+        transfer_id,
+        destination,
+        first=[planned(seq) for seq in range(3)],
+        is_complete=True,
+    )
+    assert found is not None
+    return found
+
+
+def finished(
+    ledger: Ledger, transfer_id: str, *objects: PlannedObject, destination: Location = DAY
+) -> Claimed:
+    """A whole transfer."""
+    begin(ledger, transfer_id, None)
+    found = claim(ledger, transfer_id, destination, first=objects, is_complete=True)
+    assert found is not None
+    staged = [proof(one.seq, size_bytes=one.pin.size_bytes) for one in objects]
+    assert ledger.intend(transfer_id, found.epoch, staged, T0)
+    assert ledger.finish(transfer_id, found.epoch, TransferState.DONE, "per-file", T0)
+    return found
+
+
+def fail(
+    ledger: Ledger, transfer_id: str = "t1", state: TransferState = TransferState.WAITING
+) -> None:
+    ledger.fail(transfer_id, state, "E_X", "it broke", T0 + SECOND)
+
+
+# ---------------------------------------------------------------- begin
+
+
+def test_first_delivery_counts_attempt_one(ledger: Ledger) -> None:
+    begun = begin(ledger)
+    assert begun == Begun(
+        transfer_id="t1",
+        state=TransferState.RECEIVED,
+        attempt=1,
+        is_live=False,
+        has_plan=False,
+        was_publishing=False,
+        first_seen_at=T0,
+    )
+
+
+def test_redelivery_after_failure_is_the_same_transfer_and_the_next_attempt(
+    ledger: Ledger,
+) -> None:
+    begin(ledger)
+    fail(ledger)
+    again = begin(ledger, "t2")
+    assert (again.transfer_id, again.attempt, again.failures) == ("t1", 2, 1)
+    assert (again.code, again.reason, again.first_seen_at) == ("E_X", "it broke", T0)
+    assert not again.is_live
+
+
+def test_redelivery_of_a_running_transfer_counts_nothing(ledger: Ledger) -> None:
+    begin(ledger)
+    again = begin(ledger, "t2")
+    assert (again.transfer_id, again.attempt, again.is_live) == ("t1", 1, True)
+
+
+def test_redelivery_while_another_process_works_counts_nothing(reopen: Reopen) -> None:
+    begin(reopen("alive elsewhere"))
+    again = begin(reopen("me"))
+    assert (again.attempt, again.is_live) == (1, True)
+
+
+def test_redelivery_after_the_owner_was_killed_is_an_attempt(reopen: Reopen) -> None:
+    begin(reopen("killed"))
+    again = begin(reopen("me"))
+    assert (again.attempt, again.failures, again.is_live) == (2, 0, False)
+
+
+def test_other_queue_or_message_is_another_transfer(ledger: Ledger) -> None:
+    begin(ledger)
+    assert begin(ledger, "t2", replace(KEY, queue="other")).transfer_id == "t2"
+    assert begin(ledger, "t3", replace(KEY, message_id="m-2")).transfer_id == "t3"
+
+
+def test_without_a_message_every_call_is_a_new_transfer(ledger: Ledger) -> None:
+    assert begin(ledger, "t1", None).transfer_id == "t1"
+    assert begin(ledger, "t2", None).transfer_id == "t2"
+
+
+@pytest.mark.parametrize("state", [TransferState.DONE, TransferState.SUPERSEDED])
+def test_redelivery_after_the_end_counts_nothing(ledger: Ledger, state: TransferState) -> None:
+    found = claimed(ledger)
+    ledger.intend("t1", found.epoch, [proof(seq) for seq in range(3)], T0)
+    assert ledger.finish("t1", found.epoch, state, "tree", T0)
+    again = begin(ledger, "t2", MessageKey(queue="work", message_id="t1"))
+    assert (again.transfer_id, again.state, again.attempt) == ("t1", state, 1)
+    assert not again.is_live
+    assert not again.was_publishing
+
+
+def test_redelivery_after_death_tells_the_reason(ledger: Ledger) -> None:
+    begin(ledger)
+    fail(ledger, state=TransferState.DEAD)
+    again = begin(ledger, "t2")
+    assert (again.state, again.code, again.attempt) == (TransferState.DEAD, "E_X", 1)
+
+
+def test_begin_tells_what_was_claimed_and_planned(ledger: Ledger) -> None:
+    begin(ledger)
+    file = DAY.join("a.parquet")
+    claim(ledger, "t1", file, directory=DAY, first=[planned(0, "a.parquet")], is_complete=True)
+    fail(ledger)
+    again = begin(ledger)
+    assert (again.destination, again.directory, again.has_plan) == (file, DAY, True)
+
+
+def test_only_one_of_many_threads_gets_the_attempt(ledger: Ledger) -> None:
+    answers: list[Begun] = []
+    start = threading.Barrier(8)
+
+    def deliver(number: int) -> None:
+        start.wait()
+        answers.append(begin(ledger, f"t{number}"))
+
+    threads = [threading.Thread(target=deliver, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(begun.is_live for begun in answers) == [False] + [True] * 7
+    assert len({begun.transfer_id for begun in answers}) == 1
+
+
+def test_any_unicode_is_kept_and_what_utf8_cannot_hold_is_replaced(ledger: Ledger) -> None:
+    ledger.begin(KEY, "t1", "gr\u00fc\u00df\x00\U0001f980", "bad \ud800", T0)
+    name = "a\x00'%_\u202e\U0001f980"
+    claim(ledger, first=[planned(0, name)], is_complete=True)
+    (page,) = ledger.plan("t1")
+    assert page == [planned(0, name)]
+
+
+# ---------------------------------------------------------------- claim
+
+
+def test_first_claim_has_epoch_one_and_staging_below_the_anchor(ledger: Ledger) -> None:
+    found = claimed(ledger)
+    assert found == Claimed(epoch=1, staging_root=LANDING.join(f".backhaul/{DAY.digest}"))
+
+
+def test_epochs_of_a_destination_only_grow(ledger: Ledger) -> None:
+    epochs = []
+    for number in range(4):
+        epochs.append(claimed(ledger, f"t{number}").epoch)
+        fail(ledger, f"t{number}")
+    epochs.append(finished(ledger, "t8", planned(0)).epoch)
+    epochs.append(claimed(ledger, "t9").epoch)
+    assert epochs == sorted(set(epochs))
+
+
+def test_claim_goes_above_the_asked_epoch(ledger: Ledger) -> None:
+    claimed(ledger)
+    again = claim(ledger, min_epoch=40)
+    assert again is not None
+    assert again.epoch == 40
+    once_more = claim(ledger, min_epoch=7)
+    assert once_more is not None
+    assert once_more.epoch == 41
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "is_free"),
+    [
+        ("/landing/day=01", "/landing/day=01", False),
+        ("/landing/day=01", "/landing/day=01/hour=2", False),
+        ("/landing/day=01/hour=2", "/landing/day=01", False),
+        ("/landing/day=01", "/landing/day=010", True),
+        ("/landing/day=01", "/landing/day=0", True),
+        ("/landing/day=01/a", "/landing/day=01/b", True),
+        ("/", "/landing/day=01", False),
+        ("/landing/day=01", "/", False),
+    ],
+)
+def test_claim_is_refused_on_above_and_below_a_held_destination(
+    ledger: Ledger, held: str, asked: str, *, is_free: bool
+) -> None:
+    claimed(ledger, "t1", replace(LANDING, path=held))
+    begin(ledger, "t2", None)
+    assert (claim(ledger, "t2", replace(LANDING, path=asked)) is not None) is is_free
+
+
+def test_same_path_on_another_file_system_is_free(ledger: Ledger) -> None:
+    claimed(ledger)
+    begin(ledger, "t2", None)
+    assert claim(ledger, "t2", replace(DAY, authority="ns2")) is not None
+    begin(ledger, "t3", None)
+    assert claim(ledger, "t3", replace(DAY, scheme="file", authority="")) is not None
+
+
+def test_refused_claim_changes_nothing(ledger: Ledger) -> None:
+    first = claimed(ledger)
+    begin(ledger, "t2", None)
+    assert claim(ledger, "t2", first=[planned(0)], is_complete=True) is None
+    assert ledger.planned_totals("t2") == Totals()
+    assert ledger.intend("t1", first.epoch, [], T0)
+
+
+def test_destination_of_a_failed_transfer_is_free(ledger: Ledger) -> None:
+    claimed(ledger)
+    fail(ledger)
+    begin(ledger, "t2", None)
+    assert claim(ledger, "t2") is not None
+
+
+def test_destination_of_a_killed_owner_is_free(reopen: Reopen) -> None:
+    first = claimed(reopen("killed"))
+    me = reopen("me")
+    begin(me, "t2", None)
+    second = claim(me, "t2")
+    assert second is not None
+    assert second.epoch > first.epoch
+
+
+def test_destination_of_a_live_owner_elsewhere_is_taken(reopen: Reopen) -> None:
+    claimed(reopen("alive elsewhere"))
+    me = reopen("me")
+    begin(me, "t2", None)
+    assert claim(me, "t2") is None
+
+
+def test_staging_root_stays_until_a_transfer_finishes(ledger: Ledger) -> None:
+    first = claimed(ledger)
+    fail(ledger)
+    begin(ledger, "t2", None)
+    other_anchor = LANDING.join("other")
+    again = ledger.claim("t2", JOB, DAY, other_anchor, directory=DAY, min_epoch=1, now=T0)
+    assert again is not None
+    assert again.staging_root == first.staging_root
+    assert ledger.finish("t2", again.epoch, TransferState.DONE, "tree", T0)
+    begin(ledger, "t3", None)
+    third = ledger.claim("t3", JOB, DAY, other_anchor, directory=DAY, min_epoch=1, now=T0)
+    assert third is not None
+    assert third.staging_root == other_anchor.join(f".backhaul/{DAY.digest}")
+
+
+def test_claiming_elsewhere_lets_go_of_the_old_destination(ledger: Ledger) -> None:
+    claimed(ledger)
+    assert claim(ledger, "t1", LANDING.join("day=02")) is not None
+    begin(ledger, "t2", None)
+    assert claim(ledger, "t2", DAY) is not None
+
+
+def test_claim_needs_a_begun_attempt(ledger: Ledger) -> None:
+    begin(ledger)
+    fail(ledger)
+    with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
+        claim(ledger)
+    with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
+        claim(ledger, "nobody")
+
+
+# ---------------------------------------------------------------- the plan
+
+
+def pages(ledger: Ledger, **how: int) -> list[int]:
+    return [one.seq for page in ledger.plan("t1", **how) for one in page]  # type: ignore[arg-type]
+
+
+def test_plan_comes_back_in_order_in_batches(ledger: Ledger) -> None:
+    begin(ledger)
+    claim(ledger, first=[planned(0), planned(1)])
+    ledger.freeze("t1", [planned(2), planned(3)], is_complete=False, markers=0)
+    ledger.freeze("t1", [planned(4, version_id="v9")], is_complete=True, markers=2)
+    batches = list(ledger.plan("t1", batch=2))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    expected = [planned(0), planned(1), planned(2), planned(3), planned(4, version_id="v9")]
+    assert [one for batch in batches for one in batch] == expected
+    assert ledger.planned_totals("t1") == Totals(objects=5, size_bytes=510, markers=2)
+
+
+def test_plan_is_known_as_complete_only_after_its_last_page(ledger: Ledger) -> None:
+    begin(ledger)
+    claim(ledger, first=[planned(0)])
+    fail(ledger)
+    assert not begin(ledger).has_plan
+    claim(ledger, first=[planned(0)])
+    ledger.freeze("t1", [planned(1)], is_complete=True, markers=0)
+    fail(ledger)
+    assert begin(ledger).has_plan
+
+
+def test_new_first_page_replaces_an_incomplete_plan(ledger: Ledger) -> None:
+    begin(ledger)
+    claim(ledger, first=[planned(0), planned(1)], markers=5)
+    fail(ledger)
+    begin(ledger)
+    claim(ledger, first=[planned(0, etag="new")], is_complete=True, markers=1)
+    assert list(ledger.plan("t1")) == [[planned(0, etag="new")]]
+    assert ledger.planned_totals("t1") == Totals(objects=1, size_bytes=100, markers=1)
+
+
+def test_first_page_never_changes_a_complete_plan(ledger: Ledger) -> None:
+    claimed(ledger)
+    claim(ledger, first=[planned(0, etag="new")], is_complete=True)
+    assert list(ledger.plan("t1")) == [[planned(seq) for seq in range(3)]]
+
+
+def test_claim_without_a_page_keeps_an_incomplete_plan(ledger: Ledger) -> None:
+    begin(ledger)
+    claim(ledger, first=[planned(0)])
+    claim(ledger)
+    assert pages(ledger) == [0]
+
+
+def test_page_frozen_twice_counts_once(ledger: Ledger) -> None:
+    begin(ledger)
+    claim(ledger, first=[planned(0)])
+    for _ in range(2):
+        ledger.freeze("t1", [planned(1), planned(2)], is_complete=False, markers=3)
+    ledger.freeze("t1", [planned(2, etag="new"), planned(3)], is_complete=True, markers=3)
+    ledger.freeze("t1", [planned(4)], is_complete=True, markers=9)
+    (page,) = ledger.plan("t1")
+    assert page == [planned(seq) for seq in range(4)]
+    assert ledger.planned_totals("t1") == Totals(objects=4, size_bytes=406, markers=3)
+
+
+def test_page_with_a_gap_is_refused(ledger: Ledger) -> None:
+    begin(ledger)
+    claim(ledger, first=[planned(0)])
+    with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
+        ledger.freeze("t1", [planned(2)], is_complete=True, markers=0)
+    assert pages(ledger) == [0]
+
+
+def test_forgotten_plan_is_gone_and_counted(ledger: Ledger) -> None:
+    claimed(ledger)
+    ledger.forget_plan("t1")
+    assert pages(ledger) == []
+    assert ledger.planned_totals("t1") == Totals()
+    fail(ledger)
+    again = begin(ledger, key=MessageKey(queue="work", message_id="t1"))
+    assert (again.has_plan, again.source_changes) == (False, 1)
+    assert claim(ledger, first=[planned(0, etag="new")], is_complete=True) is not None
+    assert list(ledger.plan("t1")) == [[planned(0, etag="new")]]
+
+
+def test_transfers_do_not_see_each_others_plans(ledger: Ledger) -> None:
+    claimed(ledger, "t1")
+    claimed(ledger, "t2", LANDING.join("day=02"))
+    ledger.forget_plan("t2")
+    assert pages(ledger) == [0, 1, 2]
+
+
+# ---------------------------------------------------------------- the proofs
+
+
+def proofs(batches: Iterator[Sequence[tuple[PlannedObject, StagedObject]]]) -> list[StagedObject]:
+    return [staged for batch in batches for _, staged in batch]
+
+
+def test_proofs_come_back_with_their_objects(ledger: Ledger) -> None:
+    claimed(ledger)
+    bare = proof(2, algorithm=None, checksum=None, version_id=None, proof=Proof.SIZE)
+    ledger.record_staged("t1", [bare, proof(0)])
+    assert list(ledger.staged("t1", batch=1)) == [
+        [(planned(0), proof(0))],
+        [(planned(2), bare)],
+    ]
+    assert pages(ledger, only_unstaged=True) == [1]
+
+
+def test_proofs_of_an_earlier_epoch_are_told_apart(ledger: Ledger) -> None:
+    claimed(ledger)
+    ledger.record_staged("t1", [proof(0), proof(1)])
+    claim(ledger)
+    assert list(ledger.staged("t1")) == []
+    assert proofs(ledger.earlier_proofs("t1", batch=1)) == [proof(0), proof(1)]
+    assert pages(ledger, only_unstaged=True) == [0, 1, 2]
+    ledger.record_staged("t1", [proof(1, crc32c="00000001")])
+    assert proofs(ledger.staged("t1")) == [proof(1, crc32c="00000001")]
+    assert proofs(ledger.earlier_proofs("t1")) == [proof(0)]
+
+
+def test_earlier_proofs_may_be_renewed_while_they_are_read(ledger: Ledger) -> None:
+    claimed(ledger)
+    ledger.record_staged("t1", [proof(seq) for seq in range(3)])
+    claim(ledger)
+    seen = []
+    for batch in ledger.earlier_proofs("t1", batch=1):
+        seen += [staged.seq for _, staged in batch]
+        ledger.record_staged("t1", [replace(staged, proof=Proof.ADOPTED) for _, staged in batch])
+    assert seen == [0, 1, 2]
+    assert pages(ledger, only_unstaged=True) == []
+
+
+def test_proof_of_another_size_is_refused_with_its_whole_batch(ledger: Ledger) -> None:
+    claimed(ledger)
+    with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
+        ledger.record_staged("t1", [proof(0), proof(1, size_bytes=1)])
+    with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
+        ledger.record_staged("t1", [proof(3)])
+    assert list(ledger.staged("t1")) == []
+
+
+def test_proof_needs_a_claim(ledger: Ledger) -> None:
+    begin(ledger)
+    with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
+        ledger.record_staged("t1", [proof(0)])
+
+
+# ---------------------------------------------------------------- intent and end
+
+
+def test_intent_records_the_last_proofs(ledger: Ledger) -> None:
+    found = claimed(ledger)
+    ledger.record_staged("t1", [proof(0), proof(1)])
+    assert ledger.intend("t1", found.epoch, [proof(2)], T0)
+    assert proofs(ledger.staged("t1")) == [proof(0), proof(1), proof(2)]
+    assert ledger.intend("t1", found.epoch, [], T0)
+
+
+def test_intent_of_an_older_epoch_is_refused_and_records_nothing(ledger: Ledger) -> None:
+    found = claimed(ledger)
+    claim(ledger)
+    assert not ledger.intend("t1", found.epoch, [proof(0)], T0)
+    assert list(ledger.staged("t1")) == []
+    fail(ledger)
+    assert not begin(ledger, key=MessageKey(queue="work", message_id="t1")).was_publishing
+
+
+def test_intent_after_failure_is_refused(ledger: Ledger) -> None:
+    found = claimed(ledger)
+    fail(ledger)
+    assert not ledger.intend("t1", found.epoch, [], T0)
+
+
+def test_killed_owner_comes_back_and_neither_intends_nor_finishes(reopen: Reopen) -> None:
+    zombie, me = reopen("killed"), reopen("me")
+    found = claimed(zombie)
+    assert zombie.intend("t1", found.epoch, [proof(seq) for seq in range(3)], T0)
+    begin(me, "t2", None)
+    assert claim(me, "t2") is not None
+    assert not zombie.intend("t1", found.epoch, [], T0)
+    assert not zombie.finish("t1", found.epoch, TransferState.DONE, "tree", T0)
+    assert zombie.published([DAY.join("part-00000.parquet")]) == {}
+
+
+def test_recorded_intent_is_remembered_through_crash_failure_and_claim(reopen: Reopen) -> None:
+    key = MessageKey(queue="work", message_id="t1")
+    killed, me = reopen("killed"), reopen("me")
+    found = claimed(killed)
+    assert killed.intend("t1", found.epoch, [proof(seq) for seq in range(3)], T0)
+    again = begin(me, key=key)
+    assert (again.was_publishing, again.attempt) == (True, 2)
+    claim(me)
+    assert proofs(me.earlier_proofs("t1")) == [proof(seq) for seq in range(3)]
+    fail(me)
+    third = begin(me, key=key)
+    assert (third.was_publishing, third.attempt) == (True, 3)
+
+
+def test_finish_makes_proofs_the_published_truth(ledger: Ledger) -> None:
+    found = claimed(ledger)
+    assert ledger.intend("t1", found.epoch, [proof(seq) for seq in range(3)], T0)
+    assert ledger.finish("t1", found.epoch, TransferState.DONE, "tree", T0)
+    paths = [DAY.join(planned(seq).relative) for seq in range(3)]
+    known = ledger.published([*paths, DAY.join("other"), DAY])
+    assert sorted(known) == paths
+    one = known[paths[1]]
+    assert (one.location, one.transfer_id, one.pin) == (paths[1], "t1", planned(1).pin)
+    assert (one.crc32c, one.modified_ms) == ("0badcafe", proof(1).modified_ms)
+
+
+def test_finish_of_a_single_object_publishes_below_the_directory(ledger: Ledger) -> None:
+    begin(ledger)
+    file = DAY.join("a.parquet")
+    found = claim(
+        ledger, "t1", file, directory=DAY, first=[planned(0, "a.parquet")], is_complete=True
+    )
+    assert found is not None
+    assert ledger.intend("t1", found.epoch, [proof(0)], T0)
+    assert ledger.finish("t1", found.epoch, TransferState.DONE, "per-file", T0)
+    assert list(ledger.published([file])) == [file]
+
+
+def test_paths_at_the_root_are_published_without_a_double_slash(ledger: Ledger) -> None:
+    root = replace(LANDING, path="/")
+    finished(ledger, "t1", planned(0, "a"), destination=root)
+    assert list(ledger.published([root.join("a")])) == [root.join("a")]
+
+
+def test_finish_leaves_unproven_objects_out(ledger: Ledger) -> None:
+    claimed(ledger)
+    ledger.record_staged("t1", [proof(0)])
+    found = claim(ledger)
+    assert found is not None
+    assert ledger.intend("t1", found.epoch, [proof(1)], T0)
+    assert ledger.finish("t1", found.epoch, TransferState.SUPERSEDED, "per-file", T0)
+    paths = [DAY.join(planned(seq).relative) for seq in range(3)]
+    assert list(ledger.published(paths)) == [paths[1]]
+
+
+def test_finish_by_a_stranger_epoch_is_refused(ledger: Ledger) -> None:
+    found = claimed(ledger)
+    assert not ledger.finish("t1", found.epoch + 1, TransferState.DONE, "tree", T0)
+    claim(ledger)
+    assert not ledger.finish("t1", found.epoch, TransferState.DONE, "tree", T0)
+    assert begin(ledger, key=MessageKey(queue="work", message_id="t1")).is_live
+
+
+def test_finish_repeated_after_a_lost_answer_is_true(ledger: Ledger) -> None:
+    found = claimed(ledger)
+    assert ledger.finish("t1", found.epoch, TransferState.DONE, "tree", T0)
+    assert ledger.finish("t1", found.epoch, TransferState.DONE, "tree", T0)
+    assert not ledger.finish("t1", found.epoch, TransferState.SUPERSEDED, "tree", T0)
+
+
+def test_published_is_replaced_by_newer_content(ledger: Ledger) -> None:
+    path = DAY.join("a")
+    finished(ledger, "t1", planned(0, "a"))
+    finished(ledger, "t2", planned(0, "a", etag="new", last_modified=T0))
+    assert ledger.published([path])[path].pin.etag == "new"
+    assert ledger.published([path])[path].transfer_id == "t2"
+
+
+def test_older_content_of_the_same_key_never_replaces_newer(ledger: Ledger) -> None:
+    path = DAY.join("a")
+    finished(ledger, "t1", planned(0, "a", last_modified=T0))
+    finished(ledger, "t2", planned(0, "a", etag="old"), planned(1, "b"))
+    assert ledger.published([path])[path].transfer_id == "t1"
+    assert ledger.published([DAY.join("b")])[DAY.join("b")].transfer_id == "t2"
+
+
+def test_older_content_of_another_key_replaces(ledger: Ledger) -> None:
+    path = DAY.join("a")
+    finished(ledger, "t1", planned(0, "a", last_modified=T0))
+    finished(ledger, "t2", planned(0, "a", key="elsewhere/a"))
+    assert ledger.published([path])[path].transfer_id == "t2"
+
+
+def test_published_answers_for_many_paths(ledger: Ledger) -> None:
+    objects = [planned(seq) for seq in range(1203)]
+    finished(ledger, "t1", *objects)
+    paths = [DAY.join(one.relative) for one in objects]
+    known = ledger.published(paths)
+    assert sorted(known) == paths
+    assert ledger.published([]) == {}
+
+
+# ---------------------------------------------------------------- failure
+
+
+def test_refunded_attempt_is_not_spent(ledger: Ledger) -> None:
+    begin(ledger)
+    ledger.fail("t1", TransferState.HELD, "E_S3_DOWN", "no answer", T0, refund=True)
+    again = begin(ledger)
+    assert (again.attempt, again.failures, again.code) == (1, 0, "E_S3_DOWN")
+
+
+def test_failure_repeated_is_counted_once(ledger: Ledger) -> None:
+    begin(ledger)
+    fail(ledger)
+    ledger.fail("t1", TransferState.HELD, "E_Y", "again", T0, refund=True)
+    again = begin(ledger)
+    assert (again.attempt, again.failures, again.code) == (2, 1, "E_X")
+
+
+def test_final_states_are_never_left(ledger: Ledger) -> None:
+    finished(ledger, "t1", planned(0))
+    fail(ledger, "t1", TransferState.DEAD)
+    with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
+        claim(ledger, "t1")
+    begin(ledger, "t2")
+    fail(ledger, "t2", TransferState.DEAD)
+    fail(ledger, "t2")
+    assert begin(ledger, "t3").state is TransferState.DEAD
+
+
+def test_failure_keeps_the_plan_and_its_pins(ledger: Ledger) -> None:
+    claimed(ledger)
+    fail(ledger)
+    assert begin(ledger, key=MessageKey(queue="work", message_id="t1")).has_plan
+    assert pages(ledger) == [0, 1, 2]
+
+
+def test_everything_survives_reopening(reopen: Reopen) -> None:
+    found = claimed(reopen("killed"))
+    me = reopen("me")
+    assert list(me.plan("t1")) == [[planned(seq) for seq in range(3)]]
+    begin(me, key=MessageKey(queue="work", message_id="t1"))
+    again = claim(me)
+    assert again == Claimed(epoch=found.epoch + 1, staging_root=found.staging_root)

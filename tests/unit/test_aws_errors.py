@@ -1,0 +1,375 @@
+"""Every foreign exception ends as one of ours, with the base that says what happens next."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from pathlib import Path
+
+import botocore.exceptions
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
+from backhaul.adapters.aws_common import (
+    AwsCredentials,
+    AwsSession,
+    CredentialsSpec,
+    hadoop_credentials,
+    is_loopback,
+    refuse_plain_http,
+)
+from backhaul.adapters.aws_errors import FOREIGN, Cause, cause_of, common_error, one_line, told
+from backhaul.adapters.s3 import listing_error
+from backhaul.adapters.sqs import running_error
+from backhaul.core.errors import (
+    BackhaulError,
+    ConfigurationError,
+    OutageError,
+    PermanentError,
+    TransientError,
+)
+
+
+def answer(code: str, status: int = 400, message: str = "said AWS") -> ClientError:
+    return ClientError(
+        {
+            "Error": {"Code": code, "Message": message},
+            "ResponseMetadata": {
+                "HTTPStatusCode": status,
+                "RequestId": "r",
+                "HostId": "h",
+                "HTTPHeaders": {},
+                "RetryAttempts": 0,
+            },
+        },
+        "Operation",
+    )
+
+
+def made(cls: type[BotoCoreError]) -> BotoCoreError:
+    """One of the class without knowing its fields."""
+    error = cls.__new__(cls)
+    Exception.__init__(error, "from botocore")
+    return error
+
+
+EVERY_BOTOCORE_ERROR = [
+    cls
+    for _, cls in inspect.getmembers(botocore.exceptions, inspect.isclass)
+    if issubclass(cls, BotoCoreError)
+]
+
+
+@pytest.mark.parametrize("cls", EVERY_BOTOCORE_ERROR, ids=lambda cls: cls.__name__)
+def test_nothing_of_botocore_passes_through(cls: type[BotoCoreError]) -> None:
+    error = made(cls)
+
+    assert isinstance(error, FOREIGN)
+    assert isinstance(running_error(error, "queue q"), BackhaulError)
+    assert isinstance(listing_error(error, "b", "s3://b/"), BackhaulError)
+
+
+@pytest.mark.parametrize("status", [0, 400, 404, 418])
+def test_unmapped_answer_is_transient_and_unexpected(status: int) -> None:
+    error = answer("NeverHeardOf", status)
+
+    for ours in (
+        running_error(error, "queue q"),
+        listing_error(error, "b", "s3://b/"),
+        common_error(error, "x"),
+    ):
+        assert type(ours) is TransientError
+        assert ours.code == "E_AWS_UNEXPECTED"
+        assert "NeverHeardOf: said AWS" in ours.message
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (answer("ExpiredToken"), Cause.EXPIRED),
+        (answer("InvalidClientTokenId", 403), Cause.REFUSED),
+        (answer("SignatureDoesNotMatch", 403), Cause.REFUSED),
+        (answer("RequestTimeTooSkewed", 403), Cause.CLOCK),
+        (answer("AccessDenied", 403), Cause.DENIED),
+        (answer("NeverHeardOf", 403), Cause.DENIED),
+        (answer("SlowDown", 503), Cause.THROTTLED),
+        (answer("RequestThrottled"), Cause.THROTTLED),
+        (answer("AWS.SimpleQueueService.OverLimit"), Cause.THROTTLED),
+        (answer("com.amazonaws.sqs#OverLimit"), Cause.THROTTLED),
+        (answer("InternalError", 500), Cause.UNREACHABLE),
+        (answer("NeverHeardOf", 502), Cause.UNREACHABLE),
+        (made(botocore.exceptions.NoCredentialsError), Cause.NO_CREDENTIALS),
+        (made(botocore.exceptions.EndpointConnectionError), Cause.UNREACHABLE),
+        (made(botocore.exceptions.ConnectTimeoutError), Cause.UNREACHABLE),
+        (made(botocore.exceptions.ReadTimeoutError), Cause.UNREACHABLE),
+        (made(botocore.exceptions.ConnectionClosedError), Cause.UNREACHABLE),
+        (made(botocore.exceptions.SSLError), Cause.UNREACHABLE),
+        (made(botocore.exceptions.ProxyConnectionError), Cause.UNREACHABLE),
+        (ResponseParserError("no XML"), Cause.UNREACHABLE),
+        (made(botocore.exceptions.ProfileNotFound), Cause.CONFIGURATION),
+        (made(botocore.exceptions.UnauthorizedSSOTokenError), Cause.EXPIRED),
+        (made(botocore.exceptions.ParamValidationError), Cause.PARAMETER),
+    ],
+    ids=lambda value: value.name if isinstance(value, Cause) else "",
+)
+def test_cause_is_found(error: Exception, cause: Cause) -> None:
+    assert cause_of(error) is cause
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "dependency", "ours"),
+    [
+        ("AccessDenied", 403, "credentials", "E_AWS_DENIED"),
+        ("InvalidClientTokenId", 403, "credentials", "E_AWS_DENIED"),
+        ("ExpiredToken", 403, "credentials", "E_AWS_EXPIRED"),
+        ("RequestTimeTooSkewed", 403, "credentials", "E_AWS_CLOCK"),
+        ("RequestThrottled", 400, "sqs", "E_SQS_THROTTLED"),
+        ("InternalFailure", 500, "sqs", "E_SQS_UNREACHABLE"),
+        ("AWS.SimpleQueueService.NonExistentQueue", 400, "sqs", "E_QUEUE_NOT_FOUND"),
+    ],
+)
+def test_refused_queue_holds_the_route(code: str, status: int, dependency: str, ours: str) -> None:
+    error = running_error(answer(code, status), "queue q")
+
+    assert isinstance(error, OutageError)
+    assert (error.dependency, error.code) == (dependency, ours)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind", "ours"),
+    [
+        ("NoSuchBucket", 404, PermanentError, "E_SRC_NO_BUCKET"),
+        ("404", 404, PermanentError, "E_SRC_NO_BUCKET"),
+        ("InvalidBucketName", 400, PermanentError, "E_SRC_BUCKET"),
+        ("AccessDenied", 403, PermanentError, "E_SRC_DENIED"),
+        ("403", 403, PermanentError, "E_SRC_DENIED"),
+        ("PermanentRedirect", 301, PermanentError, "E_SRC_REGION"),
+        ("AuthorizationHeaderMalformed", 400, PermanentError, "E_SRC_REGION"),
+        ("InvalidAccessKeyId", 403, OutageError, "E_AWS_DENIED"),
+        ("ExpiredToken", 400, OutageError, "E_AWS_EXPIRED"),
+        ("SlowDown", 503, TransientError, "E_S3_THROTTLED"),
+        ("InternalError", 500, OutageError, "E_S3_UNREACHABLE"),
+    ],
+)
+def test_refused_listing_is_the_requests_fault_or_an_outage(
+    code: str, status: int, kind: type[BackhaulError], ours: str
+) -> None:
+    error = listing_error(answer(code, status), "b", "s3://b/p/")
+
+    assert (type(error), error.code) == (kind, ours)
+    assert "s3://b/p/" in error.message
+
+
+def test_signature_refusal_does_not_quote_the_request() -> None:
+    error = answer("SignatureDoesNotMatch", 403, "x-amz-security-token:VERYSECRET")
+    aws = AwsSession("us-east-1")
+
+    with (
+        pytest.raises(OutageError) as caught,
+        aws.errors(lambda exc: running_error(exc, "queue q")),
+    ):
+        raise error
+    assert "VERYSECRET" not in told(error) + str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_foreign_error_stays_the_cause_for_whoever_debugs() -> None:
+    error = answer("InternalError", 500)
+
+    with (
+        pytest.raises(OutageError) as caught,
+        AwsSession("us-east-1").errors(lambda exc: running_error(exc, "queue q")),
+    ):
+        raise error
+    assert caught.value.__cause__ is error
+
+
+def test_error_texts_stay_on_one_line_and_short() -> None:
+    assert one_line("a\nb\x1b[31m\u2028c") == "a\\nb\\x1b[31m\\u2028c"
+    assert len(one_line("x" * 5000)) == 300
+
+
+# ---------------------------------------------------------------- credentials
+
+CORE_SITE = """<?xml version="1.0"?><configuration>
+  <property><name>fs.s3a.access.key</name><value> AKIDHADOOP </value></property>
+  <property><name>fs.s3a.secret.key</name><value>hadoop-secret</value></property>
+  {more}
+</configuration>"""
+TOKEN = "<property><name>fs.s3a.session.token</name><value>hadoop-token</value></property>"
+
+
+@pytest.fixture
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment in which AWS's chain finds no credentials."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.mark.usefixtures("nothing")
+@pytest.mark.parametrize(("more", "token"), [("", None), (TOKEN, "hadoop-token")])
+def test_hadoops_keys_serve_where_aws_has_none(
+    tmp_path: Path, more: str, token: str | None
+) -> None:
+    (tmp_path / "core-site.xml").write_text(CORE_SITE.format(more=more))
+
+    found = AwsCredentials(tmp_path).get_frozen_credentials()
+    assert (found.access_key, found.secret_key, found.token) == (
+        "AKIDHADOOP",
+        "hadoop-secret",
+        token,
+    )
+
+
+@pytest.mark.usefixtures("nothing")
+def test_awss_own_chain_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "core-site.xml").write_text(CORE_SITE.format(more=""))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "env-secret")
+
+    assert AwsCredentials(tmp_path).access_key == "AKIDENV"
+
+
+@pytest.mark.usefixtures("nothing")
+def test_no_credentials_anywhere_is_said_so(tmp_path: Path) -> None:
+    for conf_dir in (None, tmp_path):
+        with pytest.raises(botocore.exceptions.NoCredentialsError):
+            AwsCredentials(conf_dir).get_frozen_credentials()
+
+
+@pytest.mark.usefixtures("nothing")
+def test_refused_credentials_are_looked_up_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDOLD")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    credentials = AwsCredentials(None)
+    assert credentials.access_key == "AKIDOLD"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDNEW")
+
+    credentials.forget()  # too soon after the last look: nothing happens
+    assert credentials.access_key == "AKIDOLD"
+    monkeypatch.setattr("backhaul.adapters.aws_common._LOOK_AGAIN_S", 0.0)
+    credentials.forget()
+    assert credentials.access_key == "AKIDNEW"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>' + CORE_SITE.format(more="&e;"),
+        "<!DOCTYPE configuration>" + CORE_SITE.format(more=""),
+        "<configuration><property>",
+        "not XML",
+    ],
+)
+def test_core_site_with_a_doctype_or_broken_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "core-site.xml").write_text(text.replace('<?xml version="1.0"?>', ""))
+
+    with pytest.raises(ConfigurationError) as caught:
+        hadoop_credentials(tmp_path)
+    assert caught.value.code == "E_CFG_CORE_SITE"
+    assert "hadoop-secret" not in str(caught.value)
+
+
+def test_core_site_in_utf16_hides_no_doctype(tmp_path: Path) -> None:
+    text = "<!DOCTYPE configuration>" + CORE_SITE.format(more="")
+    (tmp_path / "core-site.xml").write_bytes(
+        text.replace('<?xml version="1.0"?>', "").encode("utf-16")
+    )
+
+    with pytest.raises(ConfigurationError):
+        hadoop_credentials(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["", "${env.SECRET}"])
+def test_core_site_without_usable_keys_gives_none(tmp_path: Path, value: str) -> None:
+    (tmp_path / "core-site.xml").write_text(
+        CORE_SITE.format(more="").replace("hadoop-secret", value)
+    )
+    assert hadoop_credentials(tmp_path) is None
+
+
+def test_credentials_spec_crosses_to_a_worker_without_secrets(tmp_path: Path) -> None:
+    spec = AwsSession("us-east-1", tmp_path).credentials_spec
+    copied = pickle.loads(pickle.dumps(spec))  # noqa: S301 - our own bytes
+
+    assert copied == spec == CredentialsSpec(hadoop_conf_dir=str(tmp_path))
+
+
+# ---------------------------------------------------------------- regions and endpoints
+
+
+@pytest.mark.usefixtures("nothing")
+def test_s3s_region_is_awss_own_setting_else_the_argument(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    assert AwsSession("eu-west-1").s3_region == "eu-west-1"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-2")
+    assert AwsSession("eu-west-1").s3_region == "eu-west-2"
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    assert AwsSession("eu-west-1").s3_region == "eu-west-3"
+
+
+@pytest.mark.usefixtures("nothing")
+def test_sqs_goes_to_the_argument_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_SQS", raising=False)
+    client = AwsSession("eu-west-1").client("sqs", Config())
+
+    assert client.meta.endpoint_url == "https://sqs.eu-west-1.amazonaws.com"
+
+
+@pytest.mark.usefixtures("nothing")
+def test_unknown_profile_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nowhere")
+    with pytest.raises(ConfigurationError) as caught:
+        AwsSession("eu-west-1").client("sqs", Config())
+    assert caught.value.code == "E_AWS_CONFIG"
+
+
+@pytest.mark.usefixtures("nothing")
+@pytest.mark.parametrize("region", ["not a region", "x/../y"])
+def test_nonsense_region_is_a_configuration_error(region: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        AwsSession(region).client("sqs", Config())
+    assert caught.value.code == "E_AWS_CONFIG"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://s3.example.com", "http://127.0.0.1:1", "http://[::1]:9000/x", "http://localhost"],
+)
+def test_https_and_this_machine_are_let_pass(url: str) -> None:
+    refuse_plain_http(url, "x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://s3.example.com",
+        "http://127.0.0.1.example.com",
+        "http://localhost.example.com",
+        "http://10.0.0.1",
+        "ftp://127.0.0.1",
+        "http://user:pw@example.com",
+        "",
+    ],
+)
+def test_plain_http_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        refuse_plain_http(url, "x")
+    assert caught.value.code == "E_CFG_TLS"
+    assert "pw" not in caught.value.message
+
+
+def test_loopback_is_judged_as_an_address_not_as_text() -> None:
+    assert is_loopback("127.8.8.8")
+    assert not is_loopback("127.evil")

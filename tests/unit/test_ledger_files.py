@@ -1,0 +1,242 @@
+"""Opening: permissions, schema versions, damage, one agent per ledger."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import event
+
+import backhaul
+from backhaul.adapters.ledger import agent_lock, open_ledger, open_reader
+from backhaul.adapters.ledger.engine import writing_engine
+from backhaul.adapters.ledger.migrate import HEAD, REVISIONS
+from backhaul.adapters.ledger.schema import metadata
+from backhaul.core.errors import ConfigurationError, ExitCode, LedgerLocked, OutageError
+from tests.contract.test_ledger import begin, fail, finished, planned
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "ledger %3F#.sqlite"  # a name that a URI has to quote
+
+
+def make(path: Path) -> str:
+    ledger = open_ledger(path, create=True)
+    ledger.close()
+    return ledger.ledger_id
+
+
+def test_new_ledger_is_for_its_owner_only(path: Path) -> None:
+    make(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.with_name(path.name + "-journal").stat().st_mode) == 0o600
+
+
+def test_ledger_keeps_its_id_and_gets_another_in_another_file(path: Path) -> None:
+    first = make(path)
+    assert make(path) == first
+    assert make(path.with_name("other")) != first
+
+
+def test_connection_is_set_for_power_cuts(path: Path) -> None:
+    ledger = open_ledger(path, create=True)
+    with ledger._transaction() as tx:
+        settings = {
+            name: tx.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
+        }
+    ledger.close()
+    assert settings == {
+        "journal_mode": "truncate",
+        "synchronous": 3,  # EXTRA
+        "busy_timeout": 30_000,
+        "foreign_keys": 1,
+    }
+
+
+@pytest.mark.parametrize("opens", [open_reader, lambda path: open_ledger(path, create=False)])
+def test_missing_ledger_is_refused_and_not_made(path: Path, opens: object) -> None:
+    with pytest.raises(ConfigurationError, match="E_LEDGER_MISSING"):
+        opens(path)  # type: ignore[operator]
+    assert not path.exists()
+
+
+def test_directory_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="E_LEDGER_MISSING"):
+        open_ledger(tmp_path, create=True)
+
+
+def test_file_in_place_of_the_directory_is_an_outage(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    with pytest.raises(OutageError, match="E_LEDGER_IO"):
+        open_ledger(tmp_path / "state" / "ledger", create=True)
+
+
+def test_forbidden_directory_stops_the_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)  # root, who runs tests in CI, is never refused
+    with pytest.raises(ConfigurationError, match="E_LEDGER_DENIED"):
+        open_ledger(path, create=True)
+
+
+# ---------------------------------------------------------------- schema
+
+
+def restamp(path: Path, revision: str | None) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("DELETE FROM alembic_version")
+        if revision:
+            connection.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
+    connection.close()
+
+
+def test_migrations_make_the_tables_of_the_schema(path: Path) -> None:
+    make(path)
+    engine = writing_engine(path)
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_tables_are_stored_under_their_keys(path: Path) -> None:
+    make(path)
+    connection = sqlite3.connect(path)
+    tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+    found = {name for name, sql in tables if "WITHOUT ROWID" in sql}
+    connection.close()
+    assert found == {"transfers", "destinations", "objects", "published"}
+
+
+def test_revisions_are_those_of_the_directory() -> None:
+    directory = ScriptDirectory(str(Path(backhaul.__file__).parent / "migrations"))
+    assert [script.revision for script in directory.walk_revisions()][::-1] == list(REVISIONS)
+    assert directory.get_current_head() == HEAD
+
+
+def test_newer_ledger_is_refused_and_left_alone(path: Path) -> None:
+    make(path)
+    restamp(path, "9999")
+    before = path.read_bytes()
+    for opens in (open_reader, lambda path: open_ledger(path, create=True)):
+        with pytest.raises(ConfigurationError, match="E_LEDGER_NEWER"):
+            opens(path)
+    assert path.read_bytes() == before
+
+
+def test_reader_does_not_migrate(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(ConfigurationError, match="E_LEDGER_OLDER"):
+        open_reader(path)
+    assert path.stat().st_size == 0
+
+
+def test_killed_first_start_is_made_good(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    assert make(path)
+
+
+def test_alembic_is_not_imported_when_nothing_is_to_migrate(path: Path) -> None:
+    code = (
+        "import sys, pathlib; from backhaul.adapters.ledger import open_ledger;"
+        "open_ledger(pathlib.Path(sys.argv[1]), create=True).close();"
+        "print('alembic' in sys.modules)"
+    )
+    argv = [sys.executable, "-c", code, str(path)]
+    answers = [
+        subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+        for _ in range(2)
+    ]
+    assert answers == ["True", "False"]
+
+
+def test_no_statement_needs_a_newer_sqlite_than_enterprise_linux_has(path: Path) -> None:
+    ledger = open_ledger(path, create=True)
+    seen: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        seen.append(statement.upper())
+
+    event.listen(ledger._engine, "before_cursor_execute", note)
+    finished(ledger, "t1", planned(0), planned(1))
+    begin(ledger, "t2")
+    fail(ledger, "t2")
+    ledger.close()
+    assert any("ON CONFLICT" in statement for statement in seen)
+    for statement in seen:
+        assert "RETURNING" not in statement
+        assert " FROM " not in statement.split("WHERE")[0] or "UPDATE" not in statement[:6]
+
+
+# ---------------------------------------------------------------- damage
+
+
+def test_text_file_is_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("not a database\n" * 100)
+    for opens in (open_reader, lambda path: open_ledger(path, create=True)):
+        with pytest.raises(ConfigurationError, match="E_LEDGER_CORRUPT"):
+            opens(path)
+    assert path.read_text() == "not a database\n" * 100
+
+
+def test_other_programs_database_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    connection.close()
+    with pytest.raises(ConfigurationError, match="E_LEDGER_CORRUPT"):
+        open_ledger(path, create=True)
+
+
+def test_damaged_page_is_found_at_start(path: Path) -> None:
+    make(path)
+    with path.open("r+b") as file:
+        file.seek(4096 * 2)
+        file.write(os.urandom(4096))
+    with pytest.raises(ConfigurationError, match="E_LEDGER_CORRUPT"):
+        open_ledger(path, create=True)
+
+
+# ---------------------------------------------------------------- one agent
+
+
+def test_second_agent_is_told_to_try_later(path: Path) -> None:
+    with agent_lock(path):
+        with pytest.raises(LedgerLocked, match="E_LEDGER_IN_USE") as caught, agent_lock(path):
+            pass
+        assert str(os.getpid()) in caught.value.message
+        assert caught.value.exit_code is ExitCode.LOCKED
+    with agent_lock(path):
+        pass
+
+
+def test_lock_goes_with_its_process(path: Path) -> None:
+    code = (
+        "import sys, pathlib; from backhaul.adapters.ledger import agent_lock\n"
+        "with agent_lock(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        with pytest.raises(LedgerLocked, match=f"pid {child.pid}"), agent_lock(path):
+            pass
+        child.kill()
+        child.wait()
+        with agent_lock(path):
+            pass

@@ -1,0 +1,65 @@
+"""Who is alive: an owner's text names one process on one boot, never a pid alone."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from backhaul.adapters.ledger import Owner
+
+ME = Owner.current("edge1")
+
+
+def test_this_process_is_alive() -> None:
+    assert ME.is_alive(ME.text)
+    assert ME.is_alive(Owner.current("edge1").text)
+
+
+def test_host_defaults_to_the_nodes_own_name() -> None:
+    assert Owner.current().host == os.uname().nodename
+
+
+def test_text_has_four_parts() -> None:
+    assert ME.text == f"edge1:{ME.boot_id}:{os.getpid()}:{ME.start}"
+    assert ME.start > 0
+
+
+@pytest.mark.parametrize(
+    ("other", "is_alive"),
+    [
+        (replace(ME, start=ME.start - 1), False),  # the pid was used again
+        (replace(ME, boot_id="another-boot"), False),
+        (replace(ME, pid=2**22 + 1), False),  # above the kernel's largest pid
+        (replace(ME, host="edge2"), True),  # cannot be judged from here
+        (replace(ME, host="edge2", boot_id="another-boot"), True),
+    ],
+)
+def test_owner_is_alive_only_as_the_very_same_process(other: Owner, *, is_alive: bool) -> None:
+    assert ME.is_alive(other.text) is is_alive
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "edge1:boot"])
+def test_text_that_is_no_owner_counts_as_alive(text: str) -> None:
+    assert ME.is_alive(text)
+
+
+def test_owner_on_this_boot_without_a_pid_is_dead() -> None:
+    assert not ME.is_alive(f"edge1:{ME.boot_id}:-1:{ME.start}")
+
+
+def test_killed_process_is_dead_before_its_parent_collects_it() -> None:
+    code = "import os; print(open(f'/proc/{os.getpid()}/stat').read(), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        start = int(child.stdout.readline().rsplit(")", 1)[1].split()[19])
+        text = replace(ME, pid=child.pid, start=start).text
+        assert ME.is_alive(text)
+        child.send_signal(signal.SIGKILL)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
+        assert not ME.is_alive(text)
+    assert not ME.is_alive(text)

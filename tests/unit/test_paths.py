@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from backhaul.core.errors import BackhaulError, PermanentError
+from backhaul.core.message import format_json, parse_message, request_from_arguments
+from backhaul.core.model import Location, NameMap, Options, Source
+from backhaul.core.paths import (
+    check_key,
+    is_marker,
+    map_name,
+    parse_destination,
+    parse_source,
+    target_relative,
+    unmap_name,
+)
+from backhaul.core.policy import Policy, parse_allow
+from backhaul.core.text import printable, redacted
+from tests.catalogue import Row, name, rows
+
+DEFAULT_FS = "hdfs://nameservice"
+LANDING = Location(scheme="hdfs", authority="nameservice", path="/landing")
+
+
+def assert_fit_for_an_operator(error: BackhaulError) -> None:
+    for line in (error.message, error.hint):
+        assert line
+        assert line.isprintable()
+        assert len(line) < 500
+
+
+def judge(section: str, row: Row) -> str | None:
+    """What the row's function makes of its input, as text."""
+    match row.where:
+        case "key":
+            check_key(row.input)
+            return None
+        case "target":
+            return target_relative(LANDING, row.input, NameMap(row.other or "strict"))
+        case "marker":
+            return str(is_marker(row.input, int(row.other)))
+        case "policy":
+            policy = Policy(routes=(parse_allow(row.allow, default_fs=DEFAULT_FS),))
+            pair = (row.input, row.other) if section == "sources" else ("bucket/raw/", row.input)
+            request = request_from_arguments(*pair, Options(), default_fs=DEFAULT_FS)
+            policy.decide(request, sender_id=None)
+            return None
+        case _ if section == "sources":
+            return parse_source(row.input).uri
+        case _:
+            return parse_destination(row.input, default_fs=DEFAULT_FS).uri
+
+
+@pytest.mark.parametrize(
+    ("section", "row"),
+    [(section, row) for section in ("sources", "destinations") for row in rows(section)],
+    ids=lambda value: name(value) if isinstance(value, Row) else value,
+)
+def test_catalogue_row(section: str, row: Row) -> None:
+    if row.code is None:
+        assert judge(section, row) == row.gives or row.gives is None
+        return
+    with pytest.raises(PermanentError) as caught:
+        judge(section, row)
+    assert caught.value.code == row.code
+    assert_fit_for_an_operator(caught.value)
+    for secret in ("secret", "ret@", "c0ffee"):
+        assert secret not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("section", "row"),
+    [
+        (section, row)
+        for section in ("sources", "destinations")
+        for row in rows(section)
+        if row.where == ""
+    ],
+    ids=lambda value: name(value) if isinstance(value, Row) else value,
+)
+def test_catalogue_row_inside_a_message(section: str, row: Row) -> None:
+    pair = (row.input, "/x") if section == "sources" else ("bucket/a", row.input)
+    body = format_json(*pair, Options())
+    if row.code is None:
+        request = parse_message(body, default_fs=DEFAULT_FS)
+        place: Source | Location = request.source if section == "sources" else request.destination
+        assert row.gives in {None, place.uri}
+        return
+    with pytest.raises(PermanentError) as caught:
+        parse_message(body, default_fs=DEFAULT_FS)
+    expected = "E_MSG_CONTROL" if row.code == "E_KEY_CONTROL" else row.code
+    assert caught.value.code == expected
+
+
+# ---------------------------------------------------------------- sources and keys
+
+
+def test_bucket_without_key_says_how_to_ask_for_all_of_it() -> None:
+    with pytest.raises(PermanentError, match="names a bucket but no key") as caught:
+        parse_source("s3://bucket")
+    assert caught.value.hint == "write s3://bucket/ for the whole bucket"
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "place"),
+    [
+        ("é/../b", "E_SRC_KEY_DOT_SEG", "the segment '..' at byte 3"),
+        ("é//b", "E_SRC_KEY_EMPTY_SEG", "an empty segment at byte 3"),
+        ("é\x1b", "E_KEY_CONTROL", "U+001B at byte 2"),
+        ("é\ud800", "E_MSG_UNICODE", "at byte 2"),
+    ],
+)
+def test_refused_key_names_the_byte(key: str, code: str, place: str) -> None:
+    with pytest.raises(PermanentError, match=code) as caught:
+        check_key(key)
+    assert place in caught.value.message
+
+
+def test_whole_bucket_and_prefix_are_fine_keys() -> None:
+    check_key("")
+    check_key("a/")
+
+
+@given(st.text(st.characters()) | st.text(st.sampled_from("ab/.:@-%s3\x00é\ud800")))
+def test_any_text_is_a_source_or_a_refusal(text: str) -> None:
+    try:
+        source = parse_source(text)
+    except PermanentError as error:
+        assert_fit_for_an_operator(error)
+    else:
+        assert text.endswith(source.key)
+        assert parse_source(source.uri) == source
+
+
+# ---------------------------------------------------------------- destinations
+
+
+@pytest.mark.parametrize(
+    ("default_fs", "uri"),
+    [
+        ("hdfs://nn:8020", "hdfs://nn:8020/x"),
+        ("hdfs://nameservice/", "hdfs://nameservice/x"),
+        ("file:///", "file:///x"),
+        ("file://", "file:///x"),
+    ],
+)
+def test_path_lands_on_the_default_file_system(default_fs: str, uri: str) -> None:
+    location = parse_destination("/x", default_fs=default_fs)
+    assert location.uri == uri
+    assert parse_destination(uri, default_fs=default_fs) == location
+
+
+@pytest.mark.parametrize(
+    "default_fs", [None, "", "hdfs://", "viewfs://cluster", "s3a://b", "hdfs://nn/x", "/x", "hdfs"]
+)
+def test_path_without_a_usable_default_is_refused(default_fs: str | None) -> None:
+    with pytest.raises(PermanentError, match="E_DST_NO_DEFAULT_FS") as caught:
+        parse_destination("/x", default_fs=default_fs)
+    assert "HADOOP_CONF_DIR" in caught.value.hint
+    assert parse_destination("hdfs://nn:1/x", default_fs=default_fs).uri == "hdfs://nn:1/x"
+    with pytest.raises(PermanentError, match="E_DST_ROOT"):
+        parse_destination("/", default_fs=default_fs)
+
+
+@pytest.mark.parametrize("text", ["hdfs://nn/x", "hdfs://NN:8020/x"])
+def test_default_file_system_has_one_name(text: str) -> None:
+    with pytest.raises(PermanentError, match="E_DST_AUTHORITY") as caught:
+        parse_destination(text, default_fs="hdfs://nn:8020")
+    assert caught.value.hint == "write hdfs://nn:8020/dir, or /dir"
+    assert parse_destination("hdfs://nn:9000/x", default_fs="hdfs://nn:8020").authority == "nn:9000"
+
+
+def test_astral_characters_count_twice_towards_the_path_limit() -> None:
+    parse_destination("/🚀🚀🚀" * 1000, default_fs=DEFAULT_FS)
+    with pytest.raises(PermanentError, match="E_DST_LIMIT"):
+        parse_destination("/🚀🚀🚀🚀" * 900, default_fs=DEFAULT_FS)
+
+
+PATHS = st.lists(
+    st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/"), min_size=1),
+    min_size=1,
+).map(lambda segments: "/" + "/".join(segments))
+DESTINATIONS = (
+    st.text(st.characters())
+    | st.text(st.sampled_from("/.:@-ahdfsile\x00é\ud800"))
+    | st.builds(
+        "{}{}{}".format,
+        st.sampled_from(["", "hdfs://ns", "hdfs://nn:8020", "file://", "s3a://b", "hdfs://u@h"]),
+        PATHS,
+        st.sampled_from(["", "/", "//"]),
+    )
+)
+
+
+@given(DESTINATIONS, st.sampled_from([None, DEFAULT_FS, "hdfs://nn:8020", "file:///", "wasb://x"]))
+def test_any_text_is_a_canonical_destination_or_a_refusal(
+    text: str, default_fs: str | None
+) -> None:
+    try:
+        location = parse_destination(text, default_fs=default_fs)
+    except PermanentError as error:
+        assert_fit_for_an_operator(error)
+        return
+    assert parse_destination(location.uri, default_fs=default_fs) == location
+    assert parse_destination(location.uri, default_fs=None) == location
+    assert not location.path.endswith("/")
+    segments = location.path[1:].split("/")
+    assert not {"", ".", "..", ".snapshot", ".backhaul", ".Trash"} & set(segments)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("/é/../x", "destination /é/../x has the segment '..' at byte 4"),
+        ("hdfs://nn/é:x", "destination /é:x has ':' at byte 3, which HDFS refuses"),
+        ("//user:secret@host/x", "destination ***@host/x has an empty segment at byte 1"),
+    ],
+)
+def test_refused_destination_names_the_byte_of_its_path(text: str, place: str) -> None:
+    with pytest.raises(PermanentError) as caught:
+        parse_destination(text, default_fs=DEFAULT_FS)
+    assert caught.value.message == place
+
+
+# ---------------------------------------------------------------- names below a destination
+
+
+@given(st.text(st.characters()) | st.text(st.sampled_from("%:3A25a")), st.sampled_from(NameMap))
+def test_mapped_name_maps_back(key: str, name_map: NameMap) -> None:
+    assert unmap_name(map_name(key, name_map), name_map) == key
+
+
+@given(st.text(st.sampled_from("%:3A25a")), st.text(st.sampled_from("%:3A25a")))
+def test_different_keys_keep_different_names(one: str, other: str) -> None:
+    assume(one != other)
+    assert map_name(one, NameMap.PERCENT) != map_name(other, NameMap.PERCENT)
+
+
+@given(
+    PATHS,
+    st.text(st.characters()) | st.text(st.sampled_from("./a%:")) | PATHS.map(lambda path: path[1:]),
+    st.sampled_from(NameMap),
+)
+def test_target_stays_strictly_below_its_destination(
+    directory: str, key: str, name_map: NameMap
+) -> None:
+    try:
+        destination = parse_destination(directory, default_fs=DEFAULT_FS)
+        relative = target_relative(destination, key, name_map)
+    except BackhaulError:
+        return
+    target = destination.join(relative)
+    assert target.is_within(destination)
+    assert target != destination
+    assert parse_destination(target.uri, default_fs=None) == target
+    assert unmap_name(relative, name_map) == key
+
+
+def test_target_path_is_limited_as_a_whole() -> None:
+    deep = Location(scheme="hdfs", authority="ns", path="/a" * 998)
+    assert target_relative(deep, "b/c", NameMap.STRICT) == "b/c"
+    with pytest.raises(PermanentError, match="E_DST_LIMIT"):
+        target_relative(deep, "b/c/d", NameMap.STRICT)
+
+
+def test_colon_names_the_way_out() -> None:
+    with pytest.raises(PermanentError, match="t=1:2@x has ':' at byte 3") as caught:
+        target_relative(LANDING, "t=1:2@x", NameMap.STRICT)
+    assert caught.value.hint == 'set name_map = "percent" on the route'
+
+
+# ---------------------------------------------------------------- text for people
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 🚀", "plain é 🚀"),
+        ("a\r\n\t\x1b[0m\x9f", r"a\r\n\t\x1b[0m\x9f"),
+        ("a\\nb", r"a\\nb"),
+        ("\u202egpj.exe\u2028", r"\u202egpj.exe\u2028"),
+        ("\ud800\U000e0001", r"\ud800\U000e0001"),
+        ("a" * 201, "a" * 199 + "…"),
+        ("a" * 200, "a" * 200),
+    ],
+)
+def test_printable(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text(st.characters()), st.integers(1, 300))
+def test_printable_is_one_short_line(text: str, limit: int) -> None:
+    shown = printable(text, limit)
+    assert shown.isprintable()
+    assert len(shown) <= limit
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://key:sec/ret@bucket/a, /x", "s3://***@bucket/a, /x"),
+        ('{"source":"s3a://key:s@bucket/a"}', '{"source":"s3a://***@bucket/a"}'),
+        ("key:secret@bucket/a", "***@bucket/a"),
+        ("s3://bucket/a@b", "s3://bucket/a@b"),
+        ("https://b/k?X-Amz-Signature=c0ffee&x=1", "https://b/k?X-Amz-Signature=***&x=1"),
+        (
+            "https://b/k?AWSAccessKeyId=A&Signature=c0ffee",
+            "https://b/k?AWSAccessKeyId=A&Signature=***",
+        ),
+        ("bucket/a, /x", "bucket/a, /x"),
+    ],
+)
+def test_redacted(text: str, shown: str) -> None:
+    assert redacted(text) == shown
