@@ -91,7 +91,7 @@ def test_nothing_is_allowed_without_a_route() -> None:
     error = refusal(Policy(routes=()), request("bucket/raw/a", "/landing"))
     assert error.code == "E_POLICY_SOURCE"
     assert 'source = ["s3://bucket/raw/"]' in error.hint
-    assert 'destination = ["hdfs://nameservice/landing"]' in error.hint
+    assert 'destination = ["hdfs://nameservice/landing/"]' in error.hint
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,14 @@ def test_first_covering_route_wins_even_if_a_later_one_would_take_the_sender() -
     assert refusal(policy, asked, "B").code == "E_SENDER"
 
 
-@pytest.mark.parametrize("sender_id", [None, "", "a", "A:session"])
-def test_unlisted_sender_is_refused(sender_id: str | None) -> None:
+def test_request_of_this_machine_has_no_sender_to_list() -> None:
+    listed = dataclasses.replace(RAW, senders=frozenset({"A"}))
+    asked = request("bucket/raw/a", "/landing")
+    assert Policy(routes=(listed,)).decide(asked, sender_id=None).route == listed.name
+
+
+@pytest.mark.parametrize("sender_id", ["", "a", "A:session"])
+def test_unlisted_sender_is_refused(sender_id: str) -> None:
     listed = dataclasses.replace(RAW, senders=frozenset({"A"}))
     error = refusal(Policy(routes=(listed,)), request("bucket/raw/a", "/landing"), sender_id)
     assert error.code == "E_SENDER"

@@ -108,16 +108,34 @@ class SqsQueue:
             NotAllowed: E_AWS_DENIED.
             OutageError: E_SQS_UNREACHABLE, E_SQS_THROTTLED, E_AWS_EXPIRED, E_AWS_CLOCK.
         """
+        queue = cls.for_sending(queue_name_or_url, region, aws, clock)
+        subject = f"queue {queue_name_or_url} in {region}"
+        with aws.errors(lambda exc: queue._opening(exc, subject)):
+            queue.facts = read_facts(queue._call, queue._url)
+        return queue
+
+    @classmethod
+    def for_sending(
+        cls, queue_name_or_url: str, region: str, aws: AwsSession, clock: Clock
+    ) -> SqsQueue:
+        """Find the queue only: a sender needs no right to read its attributes. As `open`."""
         is_url = "://" in queue_name_or_url
         if is_url:
             refuse_plain_http(queue_name_or_url, "queue")
         queue = cls(queue_name_or_url, aws, clock)
         subject = f"queue {queue_name_or_url} in {region}"
-        with aws.errors(lambda exc: queue._opening(exc, subject)):
-            if not is_url:
+        if not is_url:
+            with aws.errors(lambda exc: queue._opening(exc, subject)):
                 answer = queue._call.get_queue_url(QueueName=queue_name_or_url)
                 queue._url = answer["QueueUrl"]
-            queue.facts = read_facts(queue._call, queue._url)
+        queue.facts = QueueFacts(
+            url=queue._url,
+            name=queue._url.rstrip("/").rsplit("/", 1)[-1],
+            arn="",
+            dead_letter_url=None,
+            dead_letter_name=None,
+            max_receive_count=None,
+        )
         return queue
 
     # ------------------------------------------------------------ core.ports.Queue
@@ -253,7 +271,7 @@ class SqsQueue:
                 return NotAllowed(
                     "E_AWS_DENIED",
                     f"{subject}: {told(exc)}",
-                    hint="`backhaul doctor` prints the IAM policy that this agent needs",
+                    hint="give these credentials the rights that the quick start's IAM policy lists",
                 )
             case _:
                 return running_error(exc, subject)

@@ -181,10 +181,11 @@ def _logger(target: LogTarget) -> Any:
                 target.file, maxBytes=target.file_bytes, backupCount=target.file_count
             )
         )
-    shared = [
+    shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _redact,
+        _in_reading_order,
     ]
     sink = logging.Logger("backhaul", level=target.level.upper())  # noqa: LOG001 - of our own
     for number, handler in enumerate(handlers):
@@ -203,7 +204,7 @@ def _formatter(*, is_json: bool, stream: TextIO) -> logging.Formatter:
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if is_json:
         renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
-        chain = [remove, structlog.processors.format_exc_info, renderer]
+        chain: list[Any] = [remove, structlog.processors.format_exc_info, renderer]
     else:
         renderer = structlog.dev.ConsoleRenderer(
             colors=stream.isatty(), timestamp_key="at", pad_event_to=0, sort_keys=False
@@ -218,6 +219,12 @@ def _redact(_logger: object, _method: str, fields: Any) -> Any:
         if isinstance(value, str):
             fields[name] = redacted(value)
     return fields
+
+
+def _in_reading_order(_logger: object, _method: str, fields: Any) -> Any:
+    """When, how bad, what; then the rest as it came."""
+    first = {name: fields.pop(name) for name in ("at", "level", "event") if name in fields}
+    return {**first, **fields}
 
 
 def standard_target(

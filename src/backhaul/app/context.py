@@ -137,7 +137,18 @@ def open_ports(
 ) -> Iterator[tuple[Ports, WorkerPool, SqlLedger]]:
     """Ledger, workers and clients; closed in reverse order."""
     ledger = open_ledger(context.settings.ledger_path, create=True, host=host_name())
-    pool = WorkerPool(
+    pool = make_pool(context, aws, emit, workers)
+    try:
+        ports = Ports(store=S3Store(aws), ledger=ledger, pool=pool, clock=SystemClock(), emit=emit)
+        yield ports, pool, ledger
+    finally:
+        pool.close()
+        ledger.close()
+
+
+def make_pool(context: Context, aws: AwsSession, emit: Emit, workers: int) -> WorkerPool:
+    """The worker processes; none is started before it is needed."""
+    return WorkerPool(
         PoolSettings(
             workers=workers,
             stall_timeout_s=context.settings.agent.stall_timeout_s,
@@ -150,9 +161,3 @@ def open_ports(
         ),
         emit,
     )
-    try:
-        ports = Ports(store=S3Store(aws), ledger=ledger, pool=pool, clock=SystemClock(), emit=emit)
-        yield ports, pool, ledger
-    finally:
-        pool.close()
-        ledger.close()

@@ -38,7 +38,7 @@ def send_message(
     body = _body(source, destination, parsed)
     parse_message(body, default_fs=ELSEWHERE_FS)
     aws = AwsSession(region, hadoop_conf_dir())
-    return SqsQueue.open(queue, region, aws, SystemClock()).send(body)
+    return SqsQueue.for_sending(queue, region, aws, SystemClock()).send(body)
 
 
 def _body(source: str, destination: str, options: Options) -> str:

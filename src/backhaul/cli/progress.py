@@ -10,21 +10,22 @@ from typing import Self
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
 from backhaul.adapters.telemetry import human_bytes
 from backhaul.core import events
 
 PLAIN_LINE_S = 2.0
+NAME_WIDTH = 20
 
 
 class Display:
@@ -34,14 +35,13 @@ class Display:
         console = Console(stderr=True)
         self._is_live = console.is_terminal
         self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TextColumn("{task.fields[objects]} objects"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            _text("{task.description}"),
+            BarColumn(bar_width=16),
+            _text("{task.fields[size]}"),
+            _text("{task.fields[objects]} objects"),
+            TransferSpeedColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            _text("left"),
             console=console,
             disable=not self._is_live,
         )
@@ -80,10 +80,12 @@ class Display:
             click.echo(summary(done))
 
     def _start(self, fact: events.AttemptStarted) -> None:
-        self._names[fact.transfer_id] = fact.source.rstrip("/").rsplit("/", 1)[-1]
+        name = fact.source.rstrip("/").rsplit("/", 1)[-1]
+        self._names[fact.transfer_id] = name
         if fact.transfer_id not in self._tasks:
+            shown = name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
             self._tasks[fact.transfer_id] = self._bars.add_task(
-                self._names[fact.transfer_id], total=None, objects="0"
+                escape(shown), total=None, objects="0", size=""
             )
 
     def _move(self, fact: events.TransferProgress) -> None:
@@ -97,6 +99,7 @@ class Display:
             completed=fact.size_bytes,
             total=fact.size_bytes_total if fact.is_planned else None,
             objects=count,
+            size=_of(fact.size_bytes, fact.size_bytes_total),
         )
 
     def _say(self, fact: events.TransferProgress, count: str) -> None:
@@ -104,7 +107,7 @@ class Display:
         if now_s - self._said_s.setdefault(fact.transfer_id, now_s) < PLAIN_LINE_S:
             return
         self._said_s[fact.transfer_id] = now_s
-        size = f"{human_bytes(fact.size_bytes)} of {human_bytes(fact.size_bytes_total)}"
+        size = _of(fact.size_bytes, fact.size_bytes_total)
         click.echo(f"{self._names[fact.transfer_id]}: {fact.phase}, {count} objects, {size}")
         sys.stdout.flush()
 
@@ -116,7 +119,16 @@ class Display:
                 completed=fact.size_bytes,
                 total=max(fact.size_bytes, 1),
                 objects=f"{fact.objects:,}/{fact.objects:,}",
+                size=human_bytes(fact.size_bytes),
             )
+
+
+def _text(template: str) -> TextColumn:
+    return TextColumn(template, table_column=Column(no_wrap=True))
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{human_bytes(part)} of {human_bytes(whole)}"
 
 
 def summary(done: events.TransferDone) -> str:

@@ -25,7 +25,7 @@ from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy, hold_delay_s
 from backhaul.core.errors import BackhaulError, OutageError, PermanentError, VisibilityLost
 from backhaul.core.message import parse_message
-from backhaul.core.model import Job, TransferState
+from backhaul.core.model import Job, Request, TransferState
 from backhaul.core.policy import Policy
 from backhaul.core.ports import (
     Begun,
@@ -341,10 +341,13 @@ class Agent:
         """Count the attempt, then work; whatever happens becomes a verdict."""
         begun = None
         try:
-            begun = self._begin(message)
+            understood = self._understand(message)
+            begun = self._begin(message, understood)
             verdict = self._known_end(begun)
-            if verdict is None:
-                verdict = self._run(begun, message)
+            if verdict is None and isinstance(understood, BackhaulError):
+                verdict = after_failure(understood, self._budget(begun, message))
+            elif verdict is None:
+                verdict = self._run(begun, message, understood)
         except BackhaulError as error:
             verdict = after_failure(error, self._budget(begun, message))
         except Exception as error:  # noqa: BLE001 - the one place: any bug spends an attempt
@@ -352,9 +355,11 @@ class Agent:
             self._emit(error)
         return begun, verdict
 
-    def _begin(self, message: Message) -> Begun:
-        body = excerpt(message.body)
-        source, _, destination = body.partition(",")
+    def _begin(self, message: Message, understood: Request | BackhaulError) -> Begun:
+        if isinstance(understood, Request):
+            source, destination = understood.source.uri, understood.destination.uri
+        else:
+            source, _, destination = excerpt(message.body).partition(",")
         return self._ports.ledger.begin(
             MessageKey(queue=message.queue, message_id=message.message_id),
             self._randomness.transfer_id(),
@@ -362,6 +367,13 @@ class Agent:
             destination.strip(),
             self._clock.now(),
         )
+
+    def _understand(self, message: Message) -> Request | BackhaulError:
+        """The request, or why the body is none; the ledger remembers both."""
+        try:
+            return parse_message(message.body, default_fs=self._settings.default_fs)
+        except BackhaulError as error:
+            return error
 
     def _known_end(self, begun: Begun) -> Verdict | None:
         """What is decided without any work: a redelivery of something that has ended."""
@@ -381,9 +393,8 @@ class Agent:
             return Verdict(fate=Fate.DEAD, error=spent)
         return None
 
-    def _run(self, begun: Begun, message: Message) -> Verdict:
+    def _run(self, begun: Begun, message: Message, request: Request) -> Verdict:
         policy = self._policy()
-        request = parse_message(message.body, default_fs=self._settings.default_fs)
         job = policy.decide(request, sender_id=message.sender_id)
         if not self._enter_route(job):
             return Verdict(fate=Fate.WAIT)

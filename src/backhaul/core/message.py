@@ -34,6 +34,8 @@ from backhaul.core.model import EngineName, OnExists, Options, PublishMode, Requ
 from backhaul.core.paths import parse_destination, parse_source
 from backhaul.core.text import byte_offset, find_control, find_surrogate, printable
 
+_SECRET = re.compile(r"@|secret|token|passw|credential|signature|access.?key", re.IGNORECASE)
+
 MAX_BODY_BYTES = 64 * 1024  # SQS carries 1 MiB; a request needs about 10 KiB at most
 MAX_NESTING = 32  # levels; a request needs 2
 MAX_INTEGER_DIGITS = 20
@@ -172,11 +174,13 @@ def _why_no_line(text: str, commas: int) -> str:
 
 
 def _excerpt(text: str) -> str:
-    """The beginning of a foreign body, fit for an error; nothing of it when it has an `@` or `=`.
+    """The beginning of a foreign body, fit for an error; nothing of it when it smells of secrets.
 
-    Such a body may carry credentials in a shape that nobody foresaw.
+    Such a body may carry credentials in a shape that nobody foresaw; a `=` alone is a partition.
     """
-    return "(not shown: it may hold credentials)" if {"@", "="} & set(text) else printable(text, 60)
+    if _SECRET.search(text):
+        return "(not shown: it may hold credentials)"
+    return printable(text, 60)
 
 
 def _is_base64_of_request(text: str) -> bool:

@@ -62,8 +62,8 @@ class Policy:
         through to `raw/`; `check_resolved` judges what it turned out to be.
 
         Args:
-            sender_id: SQS's SenderId; None where there is none, as in `backhaul copy`, which a
-                route with `senders` then refuses.
+            sender_id: SQS's SenderId; None for a request of this machine's own (`copy`, `explain`):
+                `senders` says who may send messages.
 
         Raises:
             NotAllowed: E_POLICY_SOURCE, E_POLICY_DEST, E_SENDER, E_POLICY_OPTION.
@@ -207,7 +207,8 @@ def _anchor(route: Route, location: Location) -> Location | None:
 
 
 def _job(request: Request, route: Route, anchor: Location, sender_id: str | None) -> Job:
-    if route.senders is not None and sender_id not in route.senders:
+    is_listed = sender_id is None or route.senders is None or sender_id in route.senders
+    if not is_listed:
         raise NotAllowed(
             "E_SENDER",
             f"route {printable(route.name, 80)} does not list the sender"
@@ -268,7 +269,7 @@ def _route_hint(request: Request) -> str:
     directory = f"s3://{source.bucket}/{source.key[: source.key.rfind('/') + 1]}"
     return (
         f"to allow it: [[route]] with source = [{_toml(directory)}]"
-        f" and destination = [{_toml(request.destination.uri)}]"
+        f" and destination = [{_toml(request.destination.uri + '/')}]"
     )
 
 

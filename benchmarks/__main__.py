@@ -1,0 +1,51 @@
+"""`./dev bench`: measure, print the table, save it under build/bench/."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.bed import QUICK, Sizes, open_bed, tell
+from benchmarks.copies import large, small
+from benchmarks.latency import latency
+from benchmarks.messages import messages
+from benchmarks.report import Figure, save, table
+
+SHAPES = {"small": small, "large": large, "messages": messages, "latency": latency}
+OUT = Path("build/bench")
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("--only", choices=SHAPES, action="append", help="this shape; repeatable")
+    parser.add_argument("--rounds", type=int, help="default 5; 1 with --quick")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round")
+    given = parser.parse_args(arguments)
+    rounds = given.rounds or (1 if given.quick else 5)
+    sizes = QUICK if given.quick else Sizes()
+    figures: list[Figure] = []
+    with open_bed() as bed:
+        tell(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        for name in given.only or SHAPES:
+            figures += SHAPES[name](bed, sizes, rounds)
+            tell(f"load after {name}: {os.getloadavg()[0]:.1f}")
+    print(table(figures))
+    path = OUT / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
+    about: dict[str, object] = {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "rounds": rounds,
+        "is_quick": given.quick,
+    }
+    save(path, figures, about)
+    print(f"\n{path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,207 @@
+"""What every shape needs: servers, objects of known content, and Backhaul's processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdfs_native import Client
+
+from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
+from backhaul.testing.servers.clients import environment, s3_client
+
+BUCKET = "bench"
+SMALL_BYTES = 16 * 1024
+MIB = 1 << 20
+_READERS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much each shape does."""
+
+    objects: int = 2000
+    large_objects: int = 2
+    large_bytes: int = 512 * MIB
+    messages: int = 1000
+    latencies: int = 50
+
+
+QUICK = Sizes(objects=200, large_bytes=64 * MIB, messages=100, latencies=10)
+
+
+def tell(line: str) -> None:
+    """Progress, to standard error: standard output is for the table."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+class Bed:
+    """Servers started when first needed; a directory that goes away with them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._started: dict[str, Any] = {}
+        (directory / "empty.toml").touch()
+
+    @property
+    def s3(self) -> S3Proxy:
+        server: S3Proxy = self._server("s3proxy", S3Proxy)
+        return server
+
+    @property
+    def sqs(self) -> ElasticMQ:
+        server: ElasticMQ = self._server("elasticmq", ElasticMQ)
+        return server
+
+    @property
+    def hdfs(self) -> Hdfs:
+        server: Hdfs = self._server("hdfs", Hdfs)
+        return server
+
+    def _server(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self._started:
+            tell(f"starting {name}")
+            self._started[name] = make().start()
+            if name == "s3proxy":
+                s3_client(self._started[name]).create_bucket(Bucket=BUCKET)
+        return self._started[name]
+
+    def stop(self) -> None:
+        """End all servers."""
+        for server in self._started.values():
+            server.stop()
+
+    # ------------------------------------------------------------ objects
+
+    def put_small(self, prefix: str, count: int) -> dict[str, bytes]:
+        """`count` objects of 16 KiB, all different, with S3's CRC32C; SHA-256 by file name."""
+        client = s3_client(self.s3)
+        tell(f"putting {count} objects of 16 KiB")
+
+        def put(number: int) -> tuple[str, bytes]:
+            body = random.Random(number).randbytes(SMALL_BYTES)  # noqa: S311 - data
+            name = f"{number:06d}"
+            client.put_object(
+                Bucket=BUCKET, Key=prefix + name, Body=body, ChecksumAlgorithm="CRC32C"
+            )
+            return name, hashlib.sha256(body).digest()
+
+        with ThreadPoolExecutor(8) as threads:
+            return dict(threads.map(put, range(count)))
+
+    def put_large(self, prefix: str, count: int, size_bytes: int) -> dict[str, bytes]:
+        """`count` objects with CRC64NVME, which S3 itself gives; SHA-256 by file name."""
+        client = s3_client(self.s3)
+        tell(f"putting {count} objects of {size_bytes // MIB} MiB")
+        sums = {}
+        for number in range(count):
+            path = self.directory / "large"
+            digest = hashlib.sha256()
+            chance = random.Random(number)  # noqa: S311 - data
+            with path.open("wb") as file:
+                for _ in range(size_bytes // MIB):
+                    piece = chance.randbytes(MIB)
+                    digest.update(piece)
+                    file.write(piece)
+            with path.open("rb") as file:
+                client.put_object(
+                    Bucket=BUCKET,
+                    Key=f"{prefix}{number:06d}",
+                    Body=file,
+                    ChecksumAlgorithm="CRC64NVME",
+                )
+            path.unlink()
+            sums[f"{number:06d}"] = digest.digest()
+        return sums
+
+    def check_hdfs(self, directory: str, sums: dict[str, bytes]) -> None:
+        """Every file there and no other, each with the source's SHA-256; then remove them.
+
+        Raises:
+            AssertionError: Anything differs.
+        """
+        client = Client(self.hdfs.uri)
+        names = {one.path.rsplit("/", 1)[-1] for one in client.list_status(directory)}
+        assert names == set(sums), f"{directory}: {len(names)} names, {len(sums)} expected"
+
+        def check(name: str) -> None:
+            digest = hashlib.sha256()
+            reader = client.read(f"{directory}/{name}")
+            for piece in reader.read_range_stream(0, len(reader)):
+                digest.update(piece)
+            assert digest.digest() == sums[name], f"{directory}/{name} differs"
+
+        with ThreadPoolExecutor(_READERS) as threads:
+            list(threads.map(check, sums))
+        client.delete(directory, recursive=True)
+
+    # ------------------------------------------------------------ processes
+
+    def environment(self, *, hdfs: bool = False, sqs: bool = False) -> dict[str, str]:
+        """For Backhaul and its peers: these servers and no configuration of this machine."""
+        found = environment(
+            s3=self.s3, sqs=self.sqs if sqs else None, hdfs=self.hdfs if hdfs else None
+        )
+        found = {name: value for name, value in found.items() if not name.startswith("BACKHAUL_")}
+        return {**found, "BACKHAUL_CONFIG": str(self.directory / "empty.toml")}
+
+    def ledger(self, name: str) -> str:
+        """A path for a new ledger."""
+        return str(self.directory / f"{name}.db")
+
+    def timed(self, arguments: list[str], environment: dict[str, str]) -> float:
+        """Run to its end; seconds from start to exit.
+
+        Raises:
+            CalledProcessError: It failed; its output is in the log.
+        """
+        began_s = time.perf_counter()
+        done = subprocess.run(
+            arguments, env=environment, capture_output=True, text=True, check=False
+        )
+        took_s = time.perf_counter() - began_s
+        if done.returncode:
+            tell(f"{' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+            done.check_returncode()
+        return took_s
+
+    def answer(self, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
+        """Run a module of this package that prints JSON.
+
+        Raises:
+            CalledProcessError: It failed.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+
+BACKHAUL = [sys.executable, "-m", "backhaul"]
+
+
+@contextmanager
+def open_bed() -> Iterator[Bed]:
+    """A bed for one run."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        bed = Bed(Path(name))
+        try:
+            yield bed
+        finally:
+            bed.stop()

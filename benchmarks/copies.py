@@ -1,0 +1,76 @@
+"""Shapes `small` and `large`: one `backhaul copy` to HDFS against the client's own ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.bed import BACKHAUL, BUCKET, SMALL_BYTES, Bed, Sizes, tell
+from benchmarks.report import Figure, best, paired
+
+TARGET = 0.8
+
+
+def small(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+    """Many small objects: bound by the NameNode and by the client's 500 ms wait in close."""
+    sums = bed.put_small("small/", sizes.objects)
+    return _compare(bed, "small", sums, SMALL_BYTES, rounds, (128, 256, 384))
+
+
+def large(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+    """Two large objects: bound by what the DataNode takes."""
+    sums = bed.put_large("large/", sizes.large_objects, sizes.large_bytes)
+    return _compare(bed, "large", sums, sizes.large_bytes, rounds, (1, 2))
+
+
+def _compare(
+    bed: Bed,
+    shape: str,
+    sums: dict[str, bytes],
+    size_bytes: int,
+    rounds: int,
+    threads: Sequence[int],
+) -> list[Figure]:
+    environment = bed.environment(hdfs=True)
+    _copy(bed, environment, shape, "warm-up", sums)  # the servers' JVMs compile what they run
+    ours: list[float] = []
+    ceilings: dict[str, list[float]] = {f"{count} threads": [] for count in threads}
+    for turn in range(rounds):
+        for name, times in ceilings.items():
+            arguments = [bed.hdfs.uri, f"/ceiling/{shape}", str(len(sums)), str(size_bytes)]
+            found = bed.answer(
+                ["benchmarks.ceiling", *arguments, name.split()[0]], environment
+            )
+            times.append(float(found["seconds"]))
+        ours.append(_copy(bed, environment, shape, str(turn), sums))
+        now = ", ".join(f"{name} {times[-1]:.2f} s" for name, times in ceilings.items())
+        tell(f"{shape} round {turn + 1}: backhaul {ours[-1]:.2f} s; write only: {now}")
+    top = best(ceilings)
+    return [
+        Figure(shape=shape, what="backhaul copy, whole process", unit="s", values=tuple(ours)),
+        *(
+            Figure(shape=shape, what=f"write only, {name}", unit="s", values=tuple(times))
+            for name, times in ceilings.items()
+        ),
+        Figure(
+            shape=shape,
+            what=f"of the ceiling ({top})",
+            unit="x",
+            values=paired(ceilings[top], ours),
+            at_least=TARGET,
+        ),
+    ]
+
+
+def _copy(
+    bed: Bed, environment: dict[str, str], shape: str, turn: str, sums: dict[str, bytes]
+) -> float:
+    directory = f"/bench/{shape}-{turn}"
+    took_s = bed.timed(
+        [
+            *(*BACKHAUL, "copy", f"s3://{BUCKET}/{shape}/", bed.hdfs.uri + directory),
+            *("--allow-any", "--ledger", bed.ledger(f"{shape}-{turn}")),
+        ],
+        environment,
+    )
+    bed.check_hdfs(directory, sums)
+    return took_s

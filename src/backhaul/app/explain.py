@@ -1,0 +1,172 @@
+"""`backhaul explain`, put together: what a message would do. Lists and looks; changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.s3 import S3Store
+from backhaul.app.context import Context, make_pool, quiet_telemetry
+from backhaul.core.errors import BackhaulError, CannotWrite
+from backhaul.core.message import parse_message
+from backhaul.core.model import Job, Location, PlannedObject, PublishMode, Request, Totals
+from backhaul.core.planning import Planner, resolve
+from backhaul.core.ports import ListPage
+
+NAMES_SHOWN = 10
+LOOKED_AT = 1000  # target names that are looked up on the target
+# Amazon EC2 on-demand pricing, "Data transfer out to internet", first 10 TB a month, us-east-1.
+EGRESS_USD_PER_GB = 0.09
+GB = 1000**3
+
+
+@dataclass(kw_only=True)
+class Explanation:
+    """What is known about a message; later fields stay empty once something refuses it.
+
+    Attributes:
+        collisions: How many of the first `looked_at` target names exist already.
+        is_tree: The target directory is absent, so publishing is one rename.
+        refusal: Why it would not be carried out.
+        unreachable: Why S3 or the target could not be looked at; no fault of the message.
+    """
+
+    request: Request | None = None
+    job: Job | None = None
+    kind: str = ""
+    totals: Totals | None = None
+    names: tuple[Location, ...] = ()
+    looked_at: int = 0
+    collisions: int = 0
+    is_tree: bool | None = None
+    refusal: BackhaulError | None = None
+    unreachable: BackhaulError | None = None
+
+    @property
+    def engine(self) -> str:
+        """Which engine, and why."""
+        return "native: the engine of this version"
+
+    @property
+    def egress_usd(self) -> float | None:
+        """What leaving AWS costs at most, at the list price."""
+        return None if self.totals is None else self.totals.size_bytes / GB * EGRESS_USD_PER_GB
+
+    @property
+    def exit_code(self) -> int:
+        error = self.refusal or self.unreachable
+        return 0 if error is None else error.exit_code
+
+
+def explain(context: Context, body: str, *, region: str, is_listed: bool) -> Explanation:
+    """Parse, decide, list and look.
+
+    Args:
+        is_listed: False stops before anything is asked of S3 or the target.
+    """
+    told = Explanation()
+    try:
+        told.request = parse_message(body, default_fs=context.default_fs)
+        told.job = context.policy.decide(told.request, sender_id=None)
+    except BackhaulError as error:
+        told.refusal = error
+        return told
+    if is_listed:
+        first = _plan(context, told, told.job, region)
+        if first and told.refusal is None and told.unreachable is None:
+            _look(context, told, told.job, first)
+    return told
+
+
+def _plan(context: Context, told: Explanation, job: Job, region: str) -> list[PlannedObject]:
+    """List the whole source with bounded memory; the first page comes back."""
+    first: list[PlannedObject] = []
+    directory = job.request.destination
+    try:
+        found = resolve(S3Store(AwsSession(region, context.conf_dir)), job.request.source)
+        context.policy.check_resolved(job, found.source)
+        told.kind = "object" if found.is_object else f"prefix {found.source.uri}"
+        planner = Planner(
+            source=found.source,
+            is_object=found.is_object,
+            directory=directory,
+            name_map=job.name_map,
+            limits=job.limits,
+        )
+        for page in chain(found.pages, [ListPage(pins=())]):
+            planned = planner.add(page.pins)
+            first = first or planned
+        told.totals = planner.finish()
+    except BackhaulError as error:
+        _note(told, error)
+    told.names = tuple(directory.join(one.relative) for one in first[:NAMES_SHOWN])
+    return first
+
+
+def _look(context: Context, told: Explanation, job: Job, first: list[PlannedObject]) -> None:
+    """Which of the names are taken, and whether one rename can publish."""
+    directory = job.request.destination
+    finals = [directory.join(one.relative) for one in first[:LOOKED_AT]]
+    pool = make_pool(context, AwsSession("us-east-1"), quiet_telemetry(), workers=1)
+    try:
+        with pool.session(directory.filesystem) as session:
+            session.existing_ancestor(directory)
+            found = session.status([directory, *finals])
+    except BackhaulError as error:
+        _note(told, error)
+        return
+    finally:
+        pool.close()
+    told.looked_at = len(finals)
+    told.collisions = sum(status is not None for status in found[1:])
+    may_be_tree = job.publish is not PublishMode.PER_FILE and told.kind != "object"
+    told.is_tree = found[0] is None and may_be_tree
+
+
+def _note(told: Explanation, error: BackhaulError) -> None:
+    if isinstance(error, CannotWrite) or error.exit_code in {65, 77}:
+        told.refusal = error
+    else:
+        told.unreachable = error
+
+
+def read_body(file: str, limit_bytes: int) -> str:
+    """The message body from a file or `-`; never more than one byte beyond the limit.
+
+    A newline at the end is the editor's, not the message's.
+    """
+    if file == "-":
+        data = sys.stdin.buffer.read(limit_bytes + 2)
+    else:
+        with open(file, "rb") as stream:  # noqa: PTH123 - a name from the command line
+            data = stream.read(limit_bytes + 2)
+    return data.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+
+
+def explanation_as_json(told: Explanation) -> dict[str, Any]:
+    """For programs; absent knowledge is null."""
+    request, job, totals = told.request, told.job, told.totals
+    error = told.refusal or told.unreachable
+    return {
+        "form": request.form if request else None,
+        "source": request.source.uri if request else None,
+        "destination": request.destination.uri if request else None,
+        "route": job.route if job else None,
+        "decision": "refused" if told.refusal else "accepted",
+        "code": error.code if error else None,
+        "reason": error.message if error else None,
+        "hint": error.hint if error else None,
+        "on_exists": job.on_exists.value if job else None,
+        "publish": job.publish.value if job else None,
+        "verify": job.verify.value if job else None,
+        "engine": told.engine if job else None,
+        "objects": totals.objects if totals else None,
+        "bytes": totals.size_bytes if totals else None,
+        "markers": totals.markers if totals else None,
+        "targets": [name.uri for name in told.names],
+        "collisions": told.collisions if told.looked_at else None,
+        "egress_usd": round(told.egress_usd, 4) if told.egress_usd is not None else None,
+    }

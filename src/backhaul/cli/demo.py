@@ -1,0 +1,102 @@
+"""`backhaul demo`: see it work."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backhaul.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    from backhaul.demo import Demo
+
+
+@click.command("demo")
+@click.option("--hdfs", is_flag=True, help="Onto real HDFS daemons (needs a JDK 17 and Maven).")
+@click.option("--quick", is_flag=True, help="Less data.")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Work in DIR and leave data, log and ledger there.",
+)
+def command(*, hdfs: bool, quick: bool, keep: Path | None) -> int:
+    r"""Show the main job on this machine: messages in, proven files out. No account, no cluster.
+
+    \b
+    Example:
+      backhaul demo
+      backhaul demo --hdfs --keep /tmp/backhaul-demo
+    """
+    with ExitStack() as stack:
+        if keep is None:
+            temporary = tempfile.TemporaryDirectory(prefix="backhaul-demo-")
+            directory = Path(stack.enter_context(temporary))
+        else:
+            directory = keep.resolve()
+            directory.mkdir(parents=True, exist_ok=True)
+        return _show(directory, is_hdfs=hdfs, is_quick=quick, is_kept=keep is not None)
+
+
+def _show(directory: Path, *, is_hdfs: bool, is_quick: bool, is_kept: bool) -> int:
+    from backhaul import demo as play
+    from backhaul.adapters.telemetry import human_bytes
+    from backhaul.cli.progress import Display
+
+    began_s = time.monotonic()
+    click.echo("Starting stand-ins for SQS and S3" + (" and real HDFS daemons" if is_hdfs else ""))
+    with play.started(directory, is_hdfs=is_hdfs) as demo:
+        count, size = play.make_data(demo, is_quick=is_quick)
+        click.echo(f"Made {count} objects ({human_bytes(size)}) in s3://{play.BUCKET}/")
+        play.send_messages(demo)
+        click.echo(f"Left {len(demo.letters)} messages on the queue '{play.QUEUE}'\n")
+        with Display() as display:
+            code = play.work(demo, display)
+        identical, different = play.compare(demo)
+        _table(demo)
+        click.echo(f"\n{identical} of {count} files read back: byte-identical to their objects.")
+        for path in different:
+            click.echo(f"DIFFERENT: {path}", err=True)
+        click.echo(f"{play.dead_letters(demo)} messages in the dead-letter queue, none lost.")
+        click.echo(f"Done in {time.monotonic() - began_s:.1f} s.")
+        if is_kept:
+            click.echo(
+                f"\nThe files are below {demo.landing}; the agent's log is {directory}/agent.log."
+                f"\nLook further: backhaul history --config {directory}/backhaul.toml"
+            )
+    return ExitCode.BUG if different else code
+
+
+def _table(demo: Demo) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from backhaul import demo as play
+    from backhaul.adapters.telemetry import human_bytes
+
+    table = Table(title="What became of the messages", title_justify="left", expand=False)
+    table.add_column("message", overflow="fold", max_width=48)
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("objects", justify="right")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right")
+    for letter, row in play.results(demo):
+        if row is None:
+            table.add_row(letter.shows, "still on the queue", "", "", "")
+            continue
+        outcome = f"{row.state}" if row.code is None else f"{row.state}: {row.code}"
+        seconds = f"{row.duration.total_seconds():.2f}" if row.duration else ""
+        table.add_row(
+            letter.shows,
+            outcome,
+            f"{row.objects_planned:,}",
+            human_bytes(row.bytes_planned),
+            seconds,
+        )
+    console = Console()
+    Console(width=None if console.is_terminal else 120, markup=False).print(table)

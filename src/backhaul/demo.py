@@ -1,0 +1,220 @@
+"""`backhaul demo`: the main job on this machine, with nothing but Python.
+
+A stand-in for SQS and S3 (moto, in a child process) gets data and messages; the real agent works
+them onto a local directory, or onto real HDFS daemons with `--hdfs`; then every byte is compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backhaul.adapters.telemetry import LogTarget, Telemetry
+from backhaul.app.agent import run_agent
+from backhaul.app.context import Context, load_context
+from backhaul.app.records import TransferRow, read_history
+from backhaul.core.errors import OutageError
+from backhaul.core.message import parse_message
+from backhaul.testing.servers import Hdfs, Moto, ServerFailed, ServerUnavailable
+from backhaul.testing.servers.clients import environment, s3_client, sqs_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+BUCKET = "acme-raw"
+QUEUE = "demo"
+REGION = "us-east-1"
+KIB, MIB = 1024, 1024 * 1024
+SEED = 20261122
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """One message of the demo and what it shows."""
+
+    shows: str
+    body: str
+
+
+@dataclass(kw_only=True)
+class Demo:
+    """A demo under way.
+
+    Attributes:
+        landing: The destination prefix, as a URI or a path on the default file system.
+        digests: Object key to SHA-256 of what was uploaded.
+    """
+
+    directory: Path
+    landing: str
+    s3: S3Client
+    sqs: SQSClient
+    context: Context
+    hdfs: Hdfs | None
+    digests: dict[str, str] = field(default_factory=dict)
+    letters: list[Letter] = field(default_factory=list)
+
+
+@contextmanager
+def started(directory: Path, *, is_hdfs: bool) -> Iterator[Demo]:
+    """Servers up, configuration written, queue made; all of it ends with the block.
+
+    Raises:
+        OutageError: E_DEMO_SERVER: something the demo needs is not installed or did not start.
+    """
+    with ExitStack() as stack:
+        try:
+            moto = stack.enter_context(Moto())
+            hdfs = stack.enter_context(Hdfs()) if is_hdfs else None
+        except (ServerUnavailable, ServerFailed) as error:
+            raise OutageError.of("demo", "E_DEMO_SERVER", str(error)) from error
+        landing = "/landing" if hdfs else f"file://{directory}/landing"
+        os.environ.update(environment(sqs=moto, s3=moto, hdfs=hdfs))
+        os.environ.pop("AWS_PROFILE", None)
+        yield Demo(
+            directory=directory,
+            landing=landing,
+            s3=s3_client(moto),
+            sqs=sqs_client(moto),
+            context=_configured(directory, landing),
+            hdfs=hdfs,
+        )
+
+
+def _configured(directory: Path, landing: str) -> Context:
+    config = directory / "backhaul.toml"
+    config.write_text(
+        f"""# Written by `backhaul demo`.
+ledger = "{directory}/ledger.db"
+
+[agent]
+poll_wait_s = 1            # SQS allows 20; the demo should end soon
+
+[[route]]
+name = "demo"
+source = ["s3://{BUCKET}/"]
+destination = ["{landing}/"]
+""",
+        encoding="utf-8",
+    )
+    return load_context(config=config)
+
+
+def make_data(demo: Demo, *, is_quick: bool) -> tuple[int, int]:
+    """Objects of three kinds; how many, and their bytes."""
+    demo.s3.create_bucket(Bucket=BUCKET)
+    chance = random.Random(SEED)  # noqa: S311 - the same data each time
+    small = 50 if is_quick else 300
+    large_bytes = 16 * MIB if is_quick else 96 * MIB
+    objects = {f"click/day=01/part-{n:05}.json": chance.randbytes(16 * KIB) for n in range(small)}
+    objects["click/day=01/_SUCCESS"] = b""
+    objects["reports/summary, final.csv"] = b"city,visits\nOslo,12\nLima,7\n"
+    objects["models/weights.bin"] = chance.randbytes(large_bytes)
+    for key, data in objects.items():
+        demo.s3.put_object(Bucket=BUCKET, Key=key, Body=data, ChecksumAlgorithm="CRC32C")
+        demo.digests[key] = hashlib.sha256(data).hexdigest()
+    return len(objects), sum(len(data) for data in objects.values())
+
+
+def send_messages(demo: Demo) -> None:
+    """A queue with its dead-letter queue, and a message of every form."""
+    dead_url = demo.sqs.create_queue(QueueName=f"{QUEUE}-dead")["QueueUrl"]
+    answer = demo.sqs.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
+    redrive = {"deadLetterTargetArn": answer["Attributes"]["QueueArn"], "maxReceiveCount": "10"}
+    attributes: Any = {"RedrivePolicy": json.dumps(redrive)}
+    url = demo.sqs.create_queue(QueueName=QUEUE, Attributes=attributes)["QueueUrl"]
+    landing = demo.landing
+    as_json = {
+        "v": 1,
+        "source": f"s3://{BUCKET}/reports/summary, final.csv",
+        "destination": f"{landing}/reports",
+    }
+    demo.letters = [
+        Letter(
+            shows="the original's comma line: a directory, published in one rename",
+            body=f"{BUCKET}/click/day=01/, {landing}/click/day=01",
+        ),
+        Letter(
+            shows="one large object, read by parallel ranges",
+            body=f"s3a://{BUCKET}/models/weights.bin, {landing}/models",
+        ),
+        Letter(shows="JSON, for names with commas", body=json.dumps(as_json)),
+        Letter(
+            shows="a source that is not there: dead-lettered, with its reason",
+            body=f"{BUCKET}/click/day=1/, {landing}/click/day=1",
+        ),
+        Letter(
+            shows="a destination that no route allows: dead-lettered",
+            body=f"{BUCKET}/models/weights.bin, file:///etc/cron.d",
+        ),
+    ]
+    for letter in demo.letters:
+        demo.sqs.send_message(QueueUrl=url, MessageBody=letter.body)
+
+
+def work(demo: Demo, progress: Callable[[object], None]) -> int:
+    """Run the real agent until the queue is empty; its log goes to `agent.log`."""
+    with (demo.directory / "agent.log").open("w", encoding="utf-8") as log:
+        emit = Telemetry(LogTarget(stream=log, is_json=True), progress)
+        return run_agent(demo.context, queue_name=QUEUE, region=REGION, drain=True, emit=emit)
+
+
+def results(demo: Demo) -> list[tuple[Letter, TransferRow | None]]:
+    """Each message with its transfer, matched by what was asked for."""
+    rows = {
+        (row.source, row.destination): row
+        for row in read_history(demo.context, limit=100, state=None, since=None)
+    }
+    found = []
+    for letter in demo.letters:
+        request = parse_message(letter.body, default_fs=demo.context.default_fs)
+        found.append((letter, rows.get((request.source.uri, request.destination.uri))))
+    return found
+
+
+def compare(demo: Demo) -> tuple[int, list[str]]:
+    """Read back every file that should have arrived; how many are identical, and which are not."""
+    identical, different = 0, []
+    for key, digest in demo.digests.items():
+        # The messages send every directory to one of the same name below the landing zone.
+        if _digest(demo, key) == digest:
+            identical += 1
+        else:
+            different.append(key)
+    return identical, different
+
+
+def _digest(demo: Demo, path: str) -> str | None:
+    if demo.hdfs is not None:
+        from backhaul.adapters.hdfs import HdfsTarget
+        from backhaul.core.errors import BackhaulError
+
+        digest = hashlib.sha256()
+        try:
+            for data in HdfsTarget(demo.hdfs.uri, None).read(f"/landing/{path}"):
+                digest.update(data)
+        except BackhaulError:
+            return None
+        return digest.hexdigest()
+    file = demo.directory / "landing" / path
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def dead_letters(demo: Demo) -> int:
+    """How many messages the dead-letter queue holds."""
+    url = demo.sqs.get_queue_url(QueueName=f"{QUEUE}-dead")["QueueUrl"]
+    answer = demo.sqs.get_queue_attributes(
+        QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"]
+    )
+    return int(answer["Attributes"]["ApproximateNumberOfMessages"])

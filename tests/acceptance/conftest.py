@@ -1,0 +1,75 @@
+"""What the acceptance tests stand on; the servers are in `tests/conftest.py`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backhaul.testing.servers import ElasticMQ, Hdfs, Moto, S3Proxy, clients
+from tests.acceptance.installation import Installation
+from tests.acceptance.proxy import Proxy
+
+Install = Callable[..., Installation]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Iterator[Install]:
+    """`install(sqs, s3, hdfs=...)`: an installation on these servers, or on proxies before them."""
+    made: list[Installation] = []
+
+    def make(sqs: Any, s3: Any, hdfs: Hdfs | None = None, **more: Any) -> Installation:
+        number = next(_numbers)
+        one = Installation(
+            name=f"acceptance-{number}",
+            home=tmp_path / f"home-{number}",
+            sqs=clients.sqs_client(more.pop("sqs_direct", sqs)),
+            s3=clients.s3_client(more.pop("s3_direct", s3)),
+            environment=clients.environment(sqs=sqs, s3=s3, hdfs=hdfs),
+            **more,
+        )
+        one.home.mkdir()
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.clean_up()
+
+
+@pytest.fixture
+def local(install: Install, elasticmq: ElasticMQ, s3proxy: S3Proxy) -> Installation:
+    """ElasticMQ, S3Proxy, and a local landing directory."""
+    return install(elasticmq, s3proxy)
+
+
+@pytest.fixture
+def on_moto(install: Install, moto_server: Moto) -> Installation:
+    """moto for both SQS and S3: any key, versions."""
+    return install(moto_server, moto_server)
+
+
+@pytest.fixture
+def s3_proxy(s3proxy: S3Proxy) -> Iterator[Proxy]:
+    """In front of S3Proxy, honest until told otherwise."""
+    with Proxy(s3proxy) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def sqs_proxy(elasticmq: ElasticMQ) -> Iterator[Proxy]:
+    """In front of ElasticMQ, honest until told otherwise."""
+    with Proxy(elasticmq) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind_proxy(
+    install: Install, elasticmq: ElasticMQ, s3proxy: S3Proxy, s3_proxy: Proxy
+) -> Installation:
+    """Backhaul reads S3 through `s3_proxy`; the test itself does not."""
+    return install(elasticmq, s3_proxy, s3_direct=s3proxy)

@@ -1,0 +1,339 @@
+"""One installation of Backhaul for one test: its own HOME, queues, bucket, and the real process.
+
+Nothing of the package is imported here except what starts servers: everything is seen as an
+operator sees it, through argv, environment, signals, output and exit codes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psutil
+
+from tests.acceptance.landing import Landing, LocalLanding
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_sqs.client import SQSClient
+
+REGION = "us-east-1"
+PROGRAM = (sys.executable, "-m", "backhaul")
+# Quick ends for tests; what each means is in the settings reference.
+SETTINGS = {
+    "BACKHAUL_AGENT__POLL_WAIT_S": "1",
+    "BACKHAUL_AGENT__BACKOFF_BASE_S": "0.1",
+    "BACKHAUL_LOG__FORMAT": "json",
+}
+
+Found = TypeVar("Found")
+
+
+def eventually(ask: Callable[[], Found], *, within_s: float = 30, what: str = "") -> Found:
+    """The first true answer; fails when none comes in time."""
+    deadline_s = time.monotonic() + within_s
+    while True:
+        if answer := ask():
+            return answer
+        assert time.monotonic() < deadline_s, f"not within {within_s} s: {what or ask}"
+        time.sleep(0.02)
+
+
+def events_in(text: str) -> list[dict[str, Any]]:
+    """The log's JSON lines; a last line that is still being written is left out."""
+    found = []
+    for line in text.splitlines():
+        try:
+            parsed = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(parsed, dict):
+            found.append(parsed)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A process that is over."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return events_in(self.out)
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """Log lines whose event begins like this."""
+        return [line for line in self.events if line["event"].startswith(event)]
+
+    def __str__(self) -> str:
+        return f"exit {self.code} after {self.seconds:.1f} s\n{self.out}\n{self.err}"
+
+
+class Running:
+    """An agent under way."""
+
+    def __init__(self, argv: list[str], environment: Mapping[str, str], directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._out, self._err = directory / "out", directory / "err"
+        self.started_s = time.monotonic()
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._process = subprocess.Popen(
+                argv,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text("utf-8", "replace")
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text("utf-8", "replace")
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """Log lines so far whose event begins like this."""
+        return [line for line in events_in(self.out) if line["event"].startswith(event)]
+
+    def logged(self, event: str, *, times: int = 1, within_s: float = 30) -> list[dict[str, Any]]:
+        """Wait until the log has this event."""
+
+        def ask() -> list[dict[str, Any]]:
+            found = self.of(event)
+            if len(found) >= times:
+                return found
+            assert self.is_alive, f"ended before {event!r}: {self.wait(1)}"
+            return []
+
+        return eventually(ask, within_s=within_s, what=f"{event!r} in {self.out[-3000:]}")
+
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes."""
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self, timeout_s: float = 60) -> Ended:
+        code = self._process.wait(timeout_s)
+        seconds = time.monotonic() - self.started_s
+        return Ended(code=code, out=self.out, err=self.err, seconds=seconds)
+
+    def clean_up(self) -> None:
+        """At the end of a test, whatever happened in it."""
+        workers = self.workers()
+        if self.is_alive:
+            self.kill()
+        for worker in workers:
+            try:
+                worker.kill()
+            except psutil.NoSuchProcess:
+                pass
+
+
+@dataclass(kw_only=True)
+class Installation:
+    """Queue, dead-letter queue, bucket and HOME of one test, and `backhaul` run against them.
+
+    Attributes:
+        environment: Of every `backhaul`; add to it to change all of them.
+        landing: Where `allow` lets data go; replace it for HDFS.
+    """
+
+    name: str
+    home: Path
+    sqs: SQSClient
+    s3: S3Client
+    environment: dict[str, str]
+    max_receive_count: int = 50
+    queue: str = ""
+    queue_url: str = ""
+    dead_url: str = ""
+    bucket: str = ""
+    landing: Landing = field(init=False)
+    _running: list[Running] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.queue = self.name
+        self.bucket = self.name
+        self.landing = LocalLanding(self.home / "landing")
+        self.environment = {
+            **{k: v for k, v in self.environment.items() if not k.startswith(("BACKHAUL_", "XDG_"))},
+            **SETTINGS,
+            "HOME": str(self.home),
+        }
+        if cache := os.environ.get("BACKHAUL_TESTBED_CACHE"):
+            self.environment["BACKHAUL_TESTBED_CACHE"] = cache
+        self.dead_url = self.sqs.create_queue(QueueName=f"{self.queue}-dead")["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=self.dead_url, AttributeNames=["QueueArn"])
+        redrive = {
+            "deadLetterTargetArn": arn["Attributes"]["QueueArn"],
+            "maxReceiveCount": self.max_receive_count,
+        }
+        self.queue_url = self.sqs.create_queue(
+            QueueName=self.queue, Attributes={"RedrivePolicy": json.dumps(redrive)}
+        )["QueueUrl"]
+        self.s3.create_bucket(Bucket=self.bucket)
+
+    # ------------------------------------------------------------ source and messages
+
+    def put(self, key: str, data: bytes, **arguments: Any) -> None:
+        self.s3.put_object(Bucket=self.bucket, Key=key, Body=data, **arguments)
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self.bucket}/{key}"
+
+    def leave(self, body: str) -> str:
+        """A message on the queue, as any AWS client leaves it; its id."""
+        return self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)["MessageId"]
+
+    def ask_for(self, key: str, below: str = "") -> str:
+        """The original's line: this key or prefix, to the landing directory or one below it."""
+        return self.leave(f"{self.bucket}/{key}, {self.landing.uri}{f'/{below}' if below else ''}")
+
+    def counts(self) -> tuple[int, int]:
+        """Messages on the queue: visible, and invisible."""
+        names = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
+        found = self.sqs.get_queue_attributes(
+            QueueUrl=self.queue_url, AttributeNames=list(names)
+        )["Attributes"]
+        visible, hidden = (int(found[name]) for name in names)
+        return visible, hidden
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Taken off the dead-letter queue: `body`, and attributes by name."""
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self.sqs.receive_message(
+                QueueUrl=self.dead_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+            )
+            batch = answer.get("Messages", [])
+            if not batch:
+                return found
+            for one in batch:
+                attributes = one.get("MessageAttributes", {})
+                texts = {name: value["StringValue"] for name, value in attributes.items()}
+                found.append({"body": one["Body"], **texts})
+                self.sqs.delete_message(
+                    QueueUrl=self.dead_url, ReceiptHandle=one["ReceiptHandle"]
+                )
+
+    def the_dead_letter(self) -> dict[str, Any]:
+        """The only one."""
+        letters = self.dead_letters()
+        assert len(letters) == 1, letters
+        return letters[0]
+
+    # ------------------------------------------------------------ the process
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [*PROGRAM, *arguments]
+
+    @property
+    def allow(self) -> str:
+        return f"s3://{self.bucket}/ -> {self.landing.uri}/"
+
+    def backhaul(self, *arguments: str, timeout_s: float = 60, **settings: str) -> Ended:
+        """Any command, to its end."""
+        started_s = time.monotonic()
+        done = subprocess.run(
+            self.argv(*arguments),
+            env={**self.environment, **settings},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Ended(
+            code=done.returncode,
+            out=done.stdout.decode("utf-8", "replace"),
+            err=done.stderr.decode("utf-8", "replace"),
+            seconds=time.monotonic() - started_s,
+        )
+
+    def start(self, *arguments: str, **settings: str) -> Running:
+        """`backhaul run` on this test's queue, left running."""
+        route = () if "--config" in arguments else ("--allow", self.allow)
+        running = Running(
+            self.argv("run", self.queue, REGION, *route, *arguments),
+            {**self.environment, **settings},
+            self.home / "runs" / str(len(self._running)),
+        )
+        self._running.append(running)
+        return running
+
+    def drain(self, *arguments: str, timeout_s: float = 90, **settings: str) -> Ended:
+        """`backhaul run --drain`, to its end."""
+        return self.start("--drain", *arguments, **settings).wait(timeout_s)
+
+    def drained(self, *arguments: str, timeout_s: float = 90, **settings: str) -> Ended:
+        """A drain that must go well: exit 0, no message left, nothing on standard error."""
+        ended = self.drain(*arguments, timeout_s=timeout_s, **settings)
+        assert ended.code == 0, ended
+        assert self.counts() == (0, 0), ended
+        assert "Traceback" not in ended.out + ended.err, ended
+        return ended
+
+    def clean_up(self) -> None:
+        for one in self._running:
+            one.clean_up()
+
+    # ------------------------------------------------------------ the ledger, by its commands
+
+    def history(self, *arguments: str) -> list[dict[str, Any]]:
+        ended = self.backhaul("history", "--json", *arguments)
+        assert ended.code == 0, ended
+        return [json.loads(line) for line in ended.out.splitlines()]
+
+    def show(self, transfer_id: str) -> dict[str, Any]:
+        ended = self.backhaul("show", transfer_id, "--json")
+        assert ended.code == 0, ended
+        shown: dict[str, Any] = json.loads(ended.out)
+        return shown
+
+    def evidence(self, transfer_id: str) -> list[dict[str, Any]]:
+        ended = self.backhaul("show", transfer_id, "--evidence")
+        assert ended.code == 0, ended
+        return [json.loads(line) for line in ended.out.splitlines()]
+
+
+def worker_pids(of_home: Path) -> Iterator[int]:
+    """Worker processes of the agents of one test, whoever their parent is by now."""
+    for process in psutil.process_iter():
+        try:
+            argv = process.cmdline()
+            if "backhaul.worker" in argv and process.environ().get("HOME") == str(of_home):
+                yield process.pid
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue

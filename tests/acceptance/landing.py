@@ -1,0 +1,110 @@
+"""Where data lands, looked at with clients of the tests' own: a local directory, or HDFS."""
+
+from __future__ import annotations
+
+import shutil
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import hdfs_native
+
+STAGING = ".backhaul"
+
+
+class Landing(ABC):
+    """The directory that a test's route allows.
+
+    Attributes:
+        uri: Without a slash at the end, as messages and routes name it.
+    """
+
+    uri: str
+
+    @abstractmethod
+    def files(self) -> dict[str, bytes]:
+        """Everything below it by relative path, staging included."""
+
+    @abstractmethod
+    def put(self, relative: str, data: bytes) -> None:
+        """A file that was there before."""
+
+    @abstractmethod
+    def everything(self) -> list[str]:
+        """Relative paths of all files and directories, staging included."""
+
+    def staging(self) -> list[str]:
+        """What is left of staging."""
+        return [path for path in self.everything() if STAGING in path.split("/")]
+
+
+class LocalLanding(Landing):
+    """`file://`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.uri = f"file://{path}"
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.path)): path.read_bytes()
+            for path in self.path.rglob("*")
+            if path.is_file()
+        }
+
+    def everything(self) -> list[str]:
+        return [str(path.relative_to(self.path)) for path in self.path.rglob("*")]
+
+    def put(self, relative: str, data: bytes) -> None:
+        path = self.path / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path)
+
+
+class HdfsLanding(Landing):
+    """A directory in HDFS.
+
+    Args:
+        filesystem: `hdfs://host:port`.
+        path: Absolute.
+        is_named: Whether messages name the file system, or leave it to HADOOP_CONF_DIR.
+    """
+
+    def __init__(self, filesystem: str, path: str, *, is_named: bool = True) -> None:
+        self.path = path
+        self.uri = f"{filesystem}{path}" if is_named else path
+        self.client = hdfs_native.Client(filesystem)
+
+    def _walk(self, path: str) -> list[hdfs_native.FileStatus]:
+        found = []
+        try:
+            listed = list(self.client.list_status(path))
+        except FileNotFoundError:
+            return []
+        for one in listed:
+            found.append(one)
+            if one.isdir:
+                found += self._walk(one.path)
+        return found
+
+    def _relative(self, status: hdfs_native.FileStatus) -> str:
+        return status.path.removeprefix(f"{self.path}/")
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            self._relative(one): self.read(one.path)
+            for one in self._walk(self.path)
+            if not one.isdir
+        }
+
+    def read(self, path: str) -> bytes:
+        return bytes(self.client.read(path).read())
+
+    def everything(self) -> list[str]:
+        return [self._relative(one) for one in self._walk(self.path)]
+
+    def put(self, relative: str, data: bytes) -> None:
+        with self.client.create(f"{self.path}/{relative}", hdfs_native.WriteOptions()) as writer:
+            writer.write(data)
