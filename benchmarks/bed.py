@@ -115,11 +115,11 @@ class Bed:
                     digest.update(piece)
                     file.write(piece)
             with path.open("rb") as file:
-                client.put_object(
-                    Bucket=BUCKET,
-                    Key=f"{prefix}{number:06d}",
-                    Body=file,
-                    ChecksumAlgorithm="CRC64NVME",
+                client.upload_fileobj(
+                    file,
+                    BUCKET,
+                    f"{prefix}{number:06d}",
+                    ExtraArgs={"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"},
                 )
             path.unlink()
             sums[f"{number:06d}"] = digest.digest()

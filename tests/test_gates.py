@@ -6,7 +6,7 @@ import pytest
 
 
 def test_no_gate_failed() -> None:
-    failed = os.environ.get("BACKHAUL_FAILED_GATES")
+    failed = os.environ.get("DEV_FAILED_GATES")
     if failed is None:
         pytest.skip("the gates are run by ./dev test without arguments")
     assert not failed, f"see above, or build/log: {failed}"

@@ -52,6 +52,9 @@ def parse_size(value: object) -> object:
     return int(float(match["number"]) * _UNITS[match["unit"]])
 
 
+_Size = BeforeValidator(parse_size)
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,7 +63,7 @@ class LimitSettings(_Strict):
     """What one transfer of a route may bring."""
 
     objects: int | None = Field(None, ge=1, description="most objects in one transfer")
-    bytes: Annotated[int | None, BeforeValidator(parse_size)] = Field(
+    bytes: Annotated[int | None, _Size] = Field(
         None, ge=1, description="most bytes in one transfer; a number, or such as 5TiB"
     )
     in_flight: int | None = Field(None, ge=1, description="most transfers of this route at once")
@@ -109,7 +112,7 @@ class LogSection(_Strict):
     )
     level: str = Field("info", pattern="^(debug|info|warning|error)$")
     file: Path | None = Field(None, description="a rotating file beside standard output")
-    file_bytes: Annotated[int, BeforeValidator(parse_size)] = Field(
+    file_bytes: Annotated[int, _Size] = Field(
         50_000_000, ge=10_000, description="rotate at this size"
     )
     file_count: int = Field(5, ge=1, le=1000, description="rotated files kept")
@@ -155,21 +158,31 @@ def find_config(given: Path | None) -> Path | None:
     """`--config`, else BACKHAUL_CONFIG, else the system's file, else the user's; None if none.
 
     Raises:
-        ConfigurationError: E_CFG_FILE: a file was named and is not there.
+        ConfigurationError: E_CFG_FILE: a file was named and is not there, or may not be looked for.
     """
     named = given or (Path(value) if (value := os.environ.get("BACKHAUL_CONFIG")) else None)
     if named is not None:
-        if not named.is_file():
+        if not _is_file(named):
             origin = "--config" if given else "BACKHAUL_CONFIG"
             raise ConfigurationError(
                 "E_CFG_FILE", f"{origin} names {named}, which is no file", hint="check the path"
             )
         return named
     user = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    for candidate in (Path("/etc/backhaul/backhaul.toml"), user / "backhaul" / "backhaul.toml"):
-        if candidate.is_file():
-            return candidate
-    return None
+    candidates = (Path("/etc/backhaul/backhaul.toml"), user / "backhaul" / "backhaul.toml")
+    return next((path for path in candidates if _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """A directory that may not be entered could hold the policy: never pass it over."""
+    try:
+        return path.is_file()
+    except PermissionError as exc:
+        raise ConfigurationError(
+            "E_CFG_FILE",
+            f"{path}: may not be looked for: {exc.strerror}",
+            hint="let this user enter the directory, or name another file with --config",
+        ) from exc
 
 
 def load_settings(path: Path | None) -> Settings:
@@ -294,7 +307,7 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
             )
     if one.engine is EngineName.DISTCP:
         raise ConfigurationError(
-            "E_CFG_ENGINE",
+            "E_CFG_ROUTE",
             "engine = distcp is not part of this version",
             hint="use engine = auto or native",
         )

@@ -244,6 +244,12 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self._answer(seen, answer, let_go)
 
+    def finish(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        with contextlib.suppress(OSError):
+            super().finish()
+
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - their names there
 
     def _ask(self, seen: Seen) -> Answer:

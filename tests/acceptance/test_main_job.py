@@ -223,10 +223,11 @@ ODD_KEYS = [
 
 @pytest.fixture
 def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Hostile names say CANARY; in the test it is a path that must never come to exist."""
+    """Hostile texts would make a file CANARY; nothing may."""
     monkeypatch.chdir(tmp_path)
     yield
-    assert not list(tmp_path.rglob("*CANARY")), "something ran"
+    assert not list(tmp_path.rglob("CANARY")), "something ran"
+    assert not [path for path in (Path("/CANARY"), Path("/etc/CANARY")) if path.exists()]
 
 
 @pytest.mark.usefixtures("canary")

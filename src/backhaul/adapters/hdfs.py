@@ -35,6 +35,13 @@ MAX_BLOCKS = 10_000  # dfs.namenode.fs-limits.max-blocks-per-file
 DEFAULT_BLOCK_BYTES = 128 * MIB
 COMPLETE_TRIES = 3
 
+# The client tries a dead NameNode for minutes, which is right in the middle of a transfer. Whether
+# there is one at all has to be known within seconds; both NameNodes of a pair are asked.
+_IMPATIENT = {
+    "dfs.client.failover.max.attempts": "4",
+    "dfs.client.failover.sleep.base.millis": "500",
+    "dfs.client.failover.sleep.max.millis": "1000",
+}
 _REFUSED = ("Connection refused", "failed to lookup address", "No route to host")
 _JAVA = re.compile(r'RPCError\("(?P<name>[\w.$]+)", "(?P<text>.*)', re.DOTALL)
 
@@ -51,8 +58,15 @@ class HdfsTarget:
         self._filesystem = filesystem
         try:
             self._client = Client(filesystem, config_dir=config_dir)
+            self._asker = Client(filesystem, config=_IMPATIENT, config_dir=config_dir)
         except Exception as error:
             raise self._translate(error, "") from error
+
+    def check_reachable(self) -> None:
+        try:
+            self._asker.get_file_info("/")
+        except BaseException as error:
+            raise self._translate(error, "/") from error
 
     def status(self, path: str) -> FileStatus | None:
         try:
@@ -246,7 +260,7 @@ def _of_java(name: str, text: str, where: str) -> BackhaulError:
             f"{where}: {line}",
             hint="a file stands where a directory is needed; remove it or choose another path",
         )
-    if "must both be directories" in line:
+    if "must both be directories" in line or "directory is not empty" in line:
         return TargetExists(
             "E_DST_EXISTS",
             f"{where}: a directory stands where a file should go",
@@ -281,4 +295,4 @@ def _of_client(error: BaseException, text: str, where: str) -> BackhaulError:
 
 def _first_line(text: str) -> str:
     """Without the Java stack that follows."""
-    return re.split(r"\n|\\n|\\tat ", text, maxsplit=1)[0].strip().rstrip('")')[:300]
+    return re.split(r"\n|\\n|\\tat ", text, maxsplit=1)[0].strip().removesuffix('")')[:300]

@@ -32,6 +32,9 @@ MKDIRS_TRIES = 5
 class LocalTarget:
     """`file://`; implements `ports.TargetFs`."""
 
+    def check_reachable(self) -> None:
+        """A mount answers or hangs; the first real call shows it."""
+
     def status(self, path: str) -> FileStatus | None:
         try:
             found = os.stat(path)  # noqa: PTH116 - paths are plain strings here
@@ -70,8 +73,10 @@ class LocalTarget:
 
     def mkdir(self, path: str) -> None:
         try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path)  # noqa: PTH102
+            os.mkdir(path)  # noqa: PTH102
+        except FileExistsError as error:
+            if not os.path.isdir(path):  # noqa: PTH112
+                raise _translate(error, path) from error
         except OSError as error:
             raise _translate(error, path) from error
 
@@ -99,6 +104,9 @@ class LocalTarget:
             if replace:
                 os.replace(source, target)  # noqa: PTH105
             elif os.path.isdir(source):  # noqa: PTH112
+                # POSIX would put it in an empty directory's place.
+                if os.path.lexists(target):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                 os.rename(source, target)  # noqa: PTH104
             else:
                 # link + unlink is the portable rename that never replaces.

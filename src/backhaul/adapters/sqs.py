@@ -109,9 +109,7 @@ class SqsQueue:
             OutageError: E_SQS_UNREACHABLE, E_SQS_THROTTLED, E_AWS_EXPIRED, E_AWS_CLOCK.
         """
         queue = cls.for_sending(queue_name_or_url, region, aws, clock)
-        subject = f"queue {queue_name_or_url} in {region}"
-        with aws.errors(lambda exc: queue._opening(exc, subject)):
-            queue.facts = read_facts(queue._call, queue._url)
+        queue.read_facts(f"queue {queue_name_or_url} in {region}")
         return queue
 
     @classmethod
@@ -137,6 +135,11 @@ class SqsQueue:
             max_receive_count=None,
         )
         return queue
+
+    def read_facts(self, subject: str) -> None:
+        """Ask the queue about itself; raises as `open`, naming `subject`."""
+        with self._aws.errors(lambda exc: self._opening(exc, subject)):
+            self.facts = read_facts(self._call, self._url)
 
     # ------------------------------------------------------------ core.ports.Queue
 
@@ -271,7 +274,7 @@ class SqsQueue:
                 return NotAllowed(
                     "E_AWS_DENIED",
                     f"{subject}: {told(exc)}",
-                    hint="give these credentials the rights that the quick start's IAM policy lists",
+                    hint="give these credentials the rights of the quick start's IAM policy",
                 )
             case _:
                 return running_error(exc, subject)

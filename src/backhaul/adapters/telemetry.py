@@ -103,6 +103,8 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
     match fact:
         case events.AgentStarted():
             return "info", "agent started", vars(fact)
+        case events.QueueWarned():
+            return "warning", "queue settings are risky", vars(fact)
         case events.AgentStopping():
             return "info", "agent stopping", vars(fact)
         case events.AgentStopped():

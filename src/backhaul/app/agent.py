@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from backhaul.core.agent import Agent, AgentSettings, Stop
 from backhaul.core.errors import ExitCode
 from backhaul.core.events import AgentStarted
 from backhaul.core.ports import Emit
+from backhaul.core.queue_check import warnings
 
 
 def run_agent(
@@ -63,10 +66,19 @@ def run_agent(
                 ledger=str(context.settings.ledger_path),
             )
         )
+        for warning in warnings(queue.facts):
+            emit(warning)
         pool.warm_up()
         sweep(ports, ledger)
         with stopping_on_signals(agent):
             agent.run()
+        if agent.is_stuck:
+            # A thread hangs in a call without a time limit; leaving normally would wait for it.
+            pool.close()
+            sys.stdout.flush()
+            os._exit(ExitCode.INTERRUPTED)
+    if agent.was_cut_short:
+        return ExitCode.INTERRUPTED
     return ExitCode.UNAVAILABLE if agent.tally.gave_up else ExitCode.OK
 
 

@@ -10,60 +10,73 @@ from backhaul.adapters.system import SystemRandomness
 from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.sweep import sweep
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.errors import BackhaulError, SourceChanged, TransientError
+from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError
 from backhaul.core.events import AttemptFailed
-from backhaul.core.model import Request, TransferState
-from backhaul.core.ports import Emit, MessageKey
+from backhaul.core.model import Job, Request, TransferState
+from backhaul.core.ports import Begun, Emit, MessageKey
 from backhaul.core.runner import Ports, TransferRunner
 from backhaul.core.transfer import Budget, Fate, Verdict
 
 COPY_ATTEMPTS = 3
+_BUSY = DestinationBusy(
+    "E_DST_BUSY", "another transfer owns the destination", hint="try again when it has ended"
+)
 
 
-def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> Verdict:
-    """`backhaul copy`: the same transfer without a queue; repeats transient failures itself."""
+def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> None:
+    """`backhaul copy`: the same transfer without a queue; repeats transient failures itself.
+
+    Raises:
+        BackhaulError: Why the copy was given up. Nobody waits for an outage or a busy destination
+            on the command line's behalf: it is reported at once.
+    """
     require_routes(context)
     job = context.policy.decide(request, sender_id=None)
     aws = AwsSession(region, context.conf_dir)
+    chance = SystemRandomness()
     with open_ports(context, aws, emit, 1) as (ports, _, ledger):
         sweep(ports, ledger)
-        chance = SystemRandomness()
         transfer_id = chance.transfer_id()
-        failures = changes = 0
         try:
             while True:
-                begun = ledger.begin(
-                    MessageKey(queue=COPY_QUEUE, message_id=transfer_id),
-                    transfer_id,
-                    request.source.uri,
-                    request.destination.uri,
-                    ports.clock.now(),
-                )
-                verdict = TransferRunner(
-                    ports=ports,
-                    policy=lambda: context.policy,
-                    begun=begun,
-                    job=job,
-                    budget=Budget(
-                        retry=RetryPolicy(max_attempts=COPY_ATTEMPTS),
-                        failures=failures,
-                        source_changes=changes,
-                    ),
-                    message_id=None,
-                ).run()
+                begun, verdict = _attempt(context, ports, job, transfer_id)
                 if verdict.fate is Fate.DELETE:
-                    return verdict
-                is_last = _end_copy(ports, ledger, transfer_id, verdict)
-                if is_last or verdict.error is None:
-                    return verdict
-                failures += 1
-                changes += isinstance(verdict.error, SourceChanged)
-                delay_s = context.retry.delay_s(failures, chance.uniform(0, 1))
-                emit(_failed(transfer_id, begun.attempt, verdict.error, delay_s))
+                    return
+                error = verdict.error or _BUSY
+                if verdict.fate is not Fate.RETRY:
+                    _give_up(ports, ledger, transfer_id, error)
+                    raise error
+                _record(ports, transfer_id, TransferState.WAITING, error)
+                delay_s = context.retry.delay_s(begun.failures + 1, chance.uniform(0, 1))
+                emit(_failed(transfer_id, begun.attempt, error, delay_s))
                 threading.Event().wait(delay_s)
         except KeyboardInterrupt:
-            _abandon(ports, ledger, transfer_id)
+            # Leave nothing behind: no message will bring this transfer back.
+            _give_up(ports, ledger, transfer_id, PermanentError("E_INTERRUPTED", "interrupted"))
             raise
+
+
+def _attempt(context: Context, ports: Ports, job: Job, transfer_id: str) -> tuple[Begun, Verdict]:
+    begun = ports.ledger.begin(
+        MessageKey(queue=COPY_QUEUE, message_id=transfer_id),
+        transfer_id,
+        job.request.source.uri,
+        job.request.destination.uri,
+        ports.clock.now(),
+    )
+    runner = TransferRunner(
+        ports=ports,
+        policy=lambda: context.policy,
+        begun=begun,
+        job=job,
+        budget=Budget(
+            retry=RetryPolicy(max_attempts=COPY_ATTEMPTS),
+            failures=begun.failures,
+            source_changes=begun.source_changes,
+        ),
+        message_id=None,
+    )
+    return begun, runner.run()
 
 
 def _failed(transfer_id: str, attempt: int, error: BackhaulError, delay_s: float) -> AttemptFailed:
@@ -78,34 +91,25 @@ def _failed(transfer_id: str, attempt: int, error: BackhaulError, delay_s: float
     )
 
 
-def _end_copy(ports: Ports, ledger: SqlLedger, transfer_id: str, verdict: Verdict) -> bool:
-    """Record a failed attempt; True when there is no use in another.
-
-    Nobody waits for an outage on the command line's behalf: it is reported at once.
-    """
-    error = verdict.error or TransientError(
-        "E_DST_BUSY", "another transfer owns the destination", hint="try again when it has ended"
-    )
-    is_last = verdict.fate is not Fate.RETRY
-    state = TransferState.DEAD if is_last else TransferState.WAITING
-    if is_last:
-        _remove_staging(ports, ledger, transfer_id)
-    ledger.fail(transfer_id, state, error.code, error.message, ports.clock.now())
-    return is_last
-
-
-def _abandon(ports: Ports, ledger: SqlLedger, transfer_id: str) -> None:
-    """Ctrl-C: leave nothing behind."""
+def _give_up(ports: Ports, ledger: SqlLedger, transfer_id: str, error: BackhaulError) -> None:
     _remove_staging(ports, ledger, transfer_id)
-    ledger.fail(transfer_id, TransferState.DEAD, "E_INTERRUPTED", "interrupted", ports.clock.now())
+    _record(ports, transfer_id, TransferState.DEAD, error)
 
 
-def _remove_staging(ports: Ports, ledger: SqlLedger, transfer_id: str) -> None:
-    root = ledger.staging_root(transfer_id)
-    if root is None:
-        return
+def _record(ports: Ports, transfer_id: str, state: TransferState, error: BackhaulError) -> None:
+    ports.ledger.fail(transfer_id, state, error.code, error.message, ports.clock.now())
+
+
+def _remove_staging(ports: Ports, ledger: SqlLedger, transfer_id: str) -> bool:
+    """False when the target does not answer, so that something may be left."""
+    left = ledger.leftover(transfer_id)
+    if left is None:
+        return True
     try:
-        with ports.pool.session(root.filesystem) as session:
-            session.remove_staging(root)
-    except BackhaulError as error:
-        ports.emit(error)
+        with ports.pool.session(left.staging_root.filesystem) as session:
+            session.remove_staging(left.staging_root, up_to=left.epoch)
+    except PermanentError:
+        return True  # may not be written: then nothing of ours is there
+    except BackhaulError:
+        return False
+    return True

@@ -10,14 +10,14 @@ from backhaul.core.runner import Ports
 
 def sweep(ports: Ports, ledger: SqlLedger) -> None:
     """Remove it and mark those transfers dead; what fails is tried again at the next start."""
-    for orphan in ledger.orphans():
+    for transfer_id, left in ledger.orphans().items():
         try:
-            if orphan.staging_root is not None:
-                with ports.pool.session(orphan.staging_root.filesystem) as session:
-                    session.remove_staging(orphan.staging_root)
-            ledger.abandon(orphan.transfer_id, ports.clock.now())
+            if left is not None:
+                with ports.pool.session(left.staging_root.filesystem) as session:
+                    session.remove_staging(left.staging_root, up_to=left.epoch)
+            ledger.abandon(transfer_id, ports.clock.now())
         except BackhaulError as error:
             ports.emit(error)
         else:
-            staging = orphan.staging_root.uri if orphan.staging_root else "none"
-            ports.emit(StagingSwept(transfer_id=orphan.transfer_id, staging=staging))
+            staging = left.staging_root.uri if left else "none"
+            ports.emit(StagingSwept(transfer_id=transfer_id, staging=staging))

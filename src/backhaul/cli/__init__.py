@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -38,6 +39,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"backhaul.cli.{cmd_name}")
         command: click.Command = module.command
+        command.help = _with_marks(command.help)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -56,6 +58,14 @@ def cli() -> None:
     Example:
       backhaul run my-queue us-west-2 --allow 's3://acme-raw/click/ -> /landing/click/'
     """
+
+
+def _with_marks(text: str | None) -> str | None:
+    r"""Click's mark for "do not wrap" is a backspace; in our raw docstrings `\b` is two letters."""
+    return text and text.replace("\\b\n", "\b\n")
+
+
+cli.help = _with_marks(cli.help)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -81,10 +91,21 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("backhaul: interrupted", err=True)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as end:
+        # click makes SystemExit(1) of a pipe that closed while a command printed.
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
+            raise
         # `| head` is no error; keep Python's own flush at exit from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - the last resort: a bug, told as one
+        traceback.print_exc()
+        click.echo(
+            f"\nbackhaul: E_BUG: unexpected {type(error).__name__}: {error}\n\n"
+            "hint: this is a defect in Backhaul; the lines above say where",
+            err=True,
+        )
+        return ExitCode.BUG
     return result if isinstance(result, int) else ExitCode.OK
 
 

@@ -37,8 +37,8 @@ def command(
       backhaul copy s3://acme-raw/click/day=01/ /landing/click/day=01
       backhaul copy s3://acme-raw/a.csv file:///tmp/in --allow 's3://acme-raw/ -> file:///tmp/in/'
 
-    Exit codes: 0 done, 65 bad input, 69 unavailable, 73 cannot write, 77 not allowed,
-    78 configuration, 130 interrupted.
+    Exit codes: 0 done, 65 bad input, 69 unavailable, 73 cannot write, 75 destination busy,
+    77 not allowed, 78 configuration, 130 interrupted.
     """
     from backhaul.app.context import load_context, quiet_telemetry, require_routes
     from backhaul.app.copy import run_copy
@@ -54,8 +54,6 @@ def command(
     )
     with Display() as display:
         emit = quiet_telemetry(display)
-        verdict = run_copy(context, request, region=region, emit=emit)
-    if verdict.error is not None:
-        raise verdict.error
+        run_copy(context, request, region=region, emit=emit)
     display.summarise()
     return ExitCode.OK

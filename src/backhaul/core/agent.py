@@ -23,7 +23,14 @@ from enum import IntEnum
 
 from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy, hold_delay_s
-from backhaul.core.errors import BackhaulError, OutageError, PermanentError, VisibilityLost
+from backhaul.core.errors import (
+    BackhaulError,
+    ConfigurationError,
+    DestinationBusy,
+    OutageError,
+    PermanentError,
+    VisibilityLost,
+)
 from backhaul.core.message import parse_message
 from backhaul.core.model import Job, Request, TransferState
 from backhaul.core.policy import Policy
@@ -43,6 +50,8 @@ from backhaul.core.visibility import SQS_TOTAL_S, VisibilityKeeper
 BUSY_WAIT_S = 1.0
 ELSEWHERE_WAIT_S = 30
 POLL_RETRY_CAP_S = 30.0
+POLL_OVERTIME_S = 10.0  # a poll's answer may come this much after its wait
+ABORT_WAIT_S = 10.0
 
 
 class Stop(IntEnum):
@@ -112,9 +121,12 @@ class Agent:
         self._emit = ports.emit
         self._clock = ports.clock
         self.tally = Tally()
+        self.was_cut_short = False  # a second signal ended the grace
+        self.is_stuck = False  # a slot thread never ended: the process must be ended hard
         self._stop = Stop.NO
         self._changed = threading.Condition()
         self._busy = 0
+        self._is_polling = False
         self._routes: Counter[str] = Counter()
         self._returns: dict[str, float] = {}  # message id to the time its retry is due
         self._bug: BaseException | None = None
@@ -159,12 +171,12 @@ class Agent:
             BackhaulError: The ledger or the queue is unusable for good.
         """
         self._keeper.start()
-        poller = threading.Thread(target=self._poll_until_stopped, name="poll", daemon=True)
-        poller.start()
+        self._is_polling = True
+        threading.Thread(target=self._poll_until_stopped, name="poll", daemon=True).start()
         with self._changed:
-            while not self._is_stopping and poller.is_alive():
+            while not self._is_stopping and self._is_polling:
                 self._changed.wait(timeout=1.0)
-        self._finish(poller)
+        self._finish()
         if self._bug is not None:
             raise self._bug
 
@@ -175,6 +187,7 @@ class Agent:
             self._bug = error
         finally:
             with self._changed:
+                self._is_polling = False
                 self._changed.notify_all()
 
     def _poll_loop(self) -> None:
@@ -241,14 +254,14 @@ class Agent:
     def _accept(self, message: Message) -> None:
         with self._changed:
             self._returns.pop(message.message_id, None)
-            if self._is_stopping:
-                is_ours = False
-            else:
-                is_ours = self._keeper.keep(message)
-                self._busy += is_ours
-        if self._is_stopping and not is_ours:
+            is_late = self._is_stopping
+            is_ours = not is_late and self._keeper.keep(message)
+            self._busy += is_ours
+        if is_ours:
+            self._slots.submit(self._serve, message)
+        elif is_late:
             self._give_back(message, 0)
-        elif not is_ours:
+        else:
             self._emit(
                 events.MessageAbsorbed(
                     message_id=message.message_id,
@@ -257,34 +270,56 @@ class Agent:
                     is_running=True,
                 )
             )
-        else:
-            self._slots.submit(self._serve, message)
 
     # ------------------------------------------------------------ the end
 
-    def _finish(self, poller: threading.Thread) -> None:
+    def _finish(self) -> None:
         """Let transfers finish within the grace, then hand the rest back."""
         grace_s = self._settings.stop_grace_s if self._bug is None else 0.0
-        with self._changed:
-            in_flight = self._busy
         if self._is_stopping:
-            self._emit(events.AgentStopping(in_flight=in_flight, grace_s=grace_s))
-        deadline_s = self._clock.monotonic() + grace_s
+            with self._changed:
+                in_flight = self._busy
+            wait_s = self._settings.poll_wait_s if self._is_polling else 0
+            self._emit(
+                events.AgentStopping(in_flight=in_flight, grace_s=grace_s, poll_wait_s=wait_s)
+            )
+        self._wait_until_idle(grace_s, Stop.NOW)
+        # A poll cannot be interrupted; what it still brings is handed back in `_accept`. Only a
+        # second signal goes without it: such a message is invisible for one timeout.
         with self._changed:
-            while self._busy and self._stop is not Stop.NOW:
+            deadline_s = self._clock.monotonic() + self._settings.poll_wait_s + POLL_OVERTIME_S
+            while self._is_polling and self._stop is not Stop.NOW:
                 left_s = deadline_s - self._clock.monotonic()
                 if left_s <= 0:
                     break
-                self._changed.wait(timeout=min(left_s, 1.0))
-            self._stop = Stop.NOW
-            self._changed.notify_all()
+                self._changed.wait(timeout=min(left_s, 0.2))
+        self.was_cut_short = self._stop is Stop.NOW
+        self.request_stop(Stop.NOW)
         self._abort_transfers()
-        self._slots.shutdown(wait=True)
-        # A poll cannot be interrupted; what it still brings is handed back in `_accept`.
-        poller.join(timeout=self._settings.poll_wait_s + 10)
+        self._wait_until_idle(ABORT_WAIT_S, None)
+        self._hand_back_stuck()
+        self._slots.shutdown(wait=not self.is_stuck, cancel_futures=True)
         self._keeper.close()
         tally = self.tally
         self._emit(events.AgentStopped(done=tally.done, dead=tally.dead, returned=tally.returned))
+
+    def _wait_until_idle(self, seconds: float, unless: Stop | None) -> None:
+        """Until no message is in flight, at most this long, or until the stop gets that urgent."""
+        deadline_s = self._clock.monotonic() + seconds
+        with self._changed:
+            while self._busy and self._stop is not unless:
+                left_s = deadline_s - self._clock.monotonic()
+                if left_s <= 0:
+                    return
+                self._changed.wait(timeout=min(left_s, 1.0))
+
+    def _hand_back_stuck(self) -> None:
+        """A slot that does not end, in some call without a time limit, loses its message."""
+        with self._changed:
+            self.is_stuck = self._busy > 0
+        if self.is_stuck:
+            for message in self._keeper.release_all():
+                self._give_back(message, 0)
 
     # ------------------------------------------------------------ one message
 
@@ -344,10 +379,13 @@ class Agent:
             understood = self._understand(message)
             begun = self._begin(message, understood)
             verdict = self._known_end(begun)
-            if verdict is None and isinstance(understood, BackhaulError):
-                verdict = after_failure(understood, self._budget(begun, message))
-            elif verdict is None:
-                verdict = self._run(begun, message, understood)
+            if verdict is not None:
+                return begun, verdict
+            if isinstance(understood, BackhaulError):
+                return begun, after_failure(understood, self._budget(begun, message))
+            verdict = self._run(begun, message, understood)
+        except ConfigurationError:
+            raise  # no message's fault, and no later one fares better: `run` raises it
         except BackhaulError as error:
             verdict = after_failure(error, self._budget(begun, message))
         except Exception as error:  # noqa: BLE001 - the one place: any bug spends an attempt
@@ -467,7 +505,7 @@ class Agent:
             # Another process on this ledger has this very message; it will settle it.
             self._return(message, ELSEWHERE_WAIT_S)
             return True
-        busy = BackhaulError("E_DST_BUSY", "another transfer owns the destination")
+        busy = DestinationBusy("E_DST_BUSY", "another transfer owns the destination or route")
         self._release_claim(begun, TransferState.WAITING, busy)
         if begun is not None:
             self._emit(
@@ -495,6 +533,10 @@ class Agent:
             self._bury(begun, message, error)
         elif begun is not None and error is not None:
             self._retry(begun, message, error)
+        else:
+            # The ledger did not even count the attempt: nothing to record, only to come back.
+            self.tally.failed += 1
+            self._return(message, self._settings.retry.delay_s(1, self._chance()))
 
     def _delete(self, begun: Begun | None, message: Message) -> None:
         """The ledger says done: delete with the newest handle, asking until SQS answers."""
@@ -525,13 +567,14 @@ class Agent:
             transfer_id=begun.transfer_id,
             host=self._settings.host,
         )
-        is_copied = begun.state is TransferState.DEAD and facts.dead_letter_url is not None
-        if not is_copied:
-            is_copied = bool(self._insist(lambda: self._queue.send_dead_letter(message, reason)))
+        # Sent again for a redelivery, too: a second copy is allowed, and DEAD in the ledger does not
+        # say that there was a dead-letter queue when it died.
+        is_copied = bool(self._insist(lambda: self._queue.send_dead_letter(message, reason)))
         if not is_copied and facts.dead_letter_url is not None:
             self._hand_back(begun, message)
             return
         if begun.state is not TransferState.DEAD:
+            self._remove_leftover(begun)
             self._record_failure(begun, TransferState.DEAD, error)
         self._emit(
             events.MessageDead(
@@ -554,6 +597,16 @@ class Agent:
             self._show_after(
                 newest, max(0, int(self._settings.visibility_total_s - elapsed_s) - 60)
             )
+
+    def _remove_leftover(self, begun: Begun) -> None:
+        """What earlier attempts staged; the last one may have ended before it claimed anything."""
+        try:
+            left = self._ports.ledger.leftover(begun.transfer_id)
+            if left is not None:
+                with self._ports.pool.session(left.staging_root.filesystem) as session:
+                    session.remove_staging(left.staging_root, up_to=left.epoch)
+        except BackhaulError as error:
+            self._emit(error)  # hidden, and fenced by the next claim of this destination
 
     def _retry(self, begun: Begun, message: Message, error: BackhaulError) -> None:
         failures = begun.failures + 1

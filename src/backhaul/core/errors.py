@@ -3,6 +3,7 @@
     BackhaulError
     ├── TransientError       comes back after a back-off; spends an attempt
     │   ├── SourceChanged    the object is no longer the pinned one: plan again
+    │   ├── DestinationBusy  another transfer owns the destination (exit 75)
     │   ├── TargetMissing    a path that should be there is not: staging was fenced
     │   └── OutcomeUnknown   the call may have happened: look, then decide
     ├── OutageError          a dependency is down: hold, spend nothing
@@ -79,6 +80,12 @@ class TransientError(BackhaulError):
 
 class SourceChanged(TransientError):
     """The object changed or vanished after it was pinned; the next attempt pins it anew."""
+
+
+class DestinationBusy(TransientError):
+    """Another live transfer owns the destination, one above or one below it."""
+
+    exit_code = ExitCode.LOCKED
 
 
 class TargetMissing(TransientError):

@@ -19,11 +19,26 @@ class AgentStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QueueWarned:
+    """The queue's own settings put messages or their reasons at risk; said at each start."""
+
+    queue: str
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgentStopping:
-    """A stop was asked for; `in_flight` transfers get `grace_s` seconds to finish."""
+    """A stop was asked for; `in_flight` transfers get `grace_s` seconds to finish.
+
+    Attributes:
+        poll_wait_s: The long poll under way cannot be interrupted and may last this much longer.
+    """
 
     in_flight: int
     grace_s: float
+    poll_wait_s: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -216,6 +216,12 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
             hint="add the SQS SenderId to the route's senders, or send as one that is listed",
         )
     options = request.options
+    if options.engine is EngineName.DISTCP:
+        raise NotAllowed(
+            "E_POLICY_OPTION",
+            "engine = distcp is not part of this version",
+            hint="leave the option out",
+        )
     return Job(
         request=request,
         route=route.name,
@@ -268,7 +274,7 @@ def _route_hint(request: Request) -> str:
     source = request.source
     directory = f"s3://{source.bucket}/{source.key[: source.key.rfind('/') + 1]}"
     return (
-        f"to allow it: [[route]] with source = [{_toml(directory)}]"
+        f'to allow it: [[route]] with name = "NAME", source = [{_toml(directory)}]'
         f" and destination = [{_toml(request.destination.uri + '/')}]"
     )
 

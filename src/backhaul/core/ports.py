@@ -292,8 +292,12 @@ class TargetSession(Protocol):
     def checksums(self, locations: Sequence[Location]) -> list[str | None]:
         """CRC32C of each file's bytes, read from the target, 8 hex digits; None where absent."""
 
-    def remove_staging(self, staging_root: Location) -> None:
-        """Delete the transfer's staging and then `.backhaul` if it is empty; safe to repeat."""
+    def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
+        """Delete the transfer's staging and then `.backhaul` if it is empty; safe to repeat.
+
+        Args:
+            up_to: Leave higher epochs: they belong to whoever claimed the destination since.
+        """
 
     @property
     def progress(self) -> Progress:
@@ -315,6 +319,13 @@ class TargetFs(Protocol):
     Raises (any method):
         TargetMissing, TargetExists, CannotWrite, PermanentError, TransientError, OutageError.
     """
+
+    def check_reachable(self) -> None:
+        """Return at once when the file system answers.
+
+        Raises:
+            OutageError: It does not, known within seconds.
+        """
 
     def status(self, path: str) -> FileStatus | None: ...
 
@@ -409,6 +420,19 @@ class Claimed:
 
     epoch: int
     staging_root: Location
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftover:
+    """What an attempt may have left in staging.
+
+    Attributes:
+        epoch: Its last; higher ones belong to somebody else.
+    """
+
+    transfer_id: str
+    staging_root: Location
+    epoch: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -529,6 +553,9 @@ class Ledger(Protocol):
         Args:
             refund: Give the counted attempt back (outage, shutdown).
         """
+
+    def leftover(self, transfer_id: str) -> Leftover | None:
+        """Where this transfer may have staging; None when it never claimed or has finished."""
 
 
 # ---------------------------------------------------------------- telemetry

@@ -44,6 +44,7 @@ from backhaul.core.ports import (
 
 RECORD_BATCH = 500  # proofs per ledger transaction
 PUBLISH_BATCH = 500  # renames per call to the worker
+TIDY_TRIES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +149,8 @@ class TransferRunner:
                 return self._publish(epoch)
             case transfer.Record(epoch=epoch, mode=mode, is_superseded=is_superseded):
                 return self._record(epoch, mode, is_superseded=is_superseded)
-            case transfer.Tidy():
-                return self._tidy()
+            case transfer.Tidy(epoch=epoch):
+                return self._tidy(epoch)
             case transfer.Settle():  # pragma: no cover - `run` ends before this
                 message = "settle is not an effect"
                 raise AssertionError(message)
@@ -376,11 +377,12 @@ class TransferRunner:
         staged_dir = self._root.join(str(epoch))
         self._emit_progress("publishing")
         is_single = self._attempt.destination != self._attempt.directory
-        in_tree = not is_single and self._counts.adopted == 0
-        if in_tree and self._job.publish is not PublishMode.PER_FILE:
-            if self._session.publish_tree(staged_dir, self._directory):
+        if not is_single and self._job.publish is not PublishMode.PER_FILE:
+            is_untouched = self._counts.adopted == 0
+            if is_untouched and self._session.publish_tree(staged_dir, self._directory):
                 return transfer.PublishedAll(mode="tree", is_superseded=False)
-            if self._job.publish is PublishMode.ATOMIC_DIR:
+            is_rest = self._counts.adopted < self._totals.objects
+            if self._job.publish is PublishMode.ATOMIC_DIR and is_rest:
                 raise CannotWrite(
                     "E_DST_EXISTS",
                     f"{self._directory.uri} exists, and publish = atomic-dir wants it absent",
@@ -467,13 +469,15 @@ class TransferRunner:
             )
         return transfer.Recorded(is_owner=is_owner)
 
-    def _tidy(self) -> transfer.Event:
-        try:
-            self._session.remove_staging(self._root)
-        except BackhaulError:
-            # The outcome is decided and recorded; what is left is hidden, fenced by the next
-            # claim of this destination and swept at the next start.
-            return transfer.Tidied()
+    def _tidy(self, epoch: int) -> transfer.Event:
+        for _ in range(TIDY_TRIES):
+            try:
+                self._session.remove_staging(self._root, up_to=epoch)
+            except BackhaulError:
+                # The outcome is decided; what is left is hidden, and fenced by the next claim of
+                # this destination.
+                continue
+            break
         return transfer.Tidied()
 
 

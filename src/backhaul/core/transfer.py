@@ -1,6 +1,6 @@
 """The order that keeps the data safe: one attempt of one transfer, as pure decisions.
 
-    resolve → claim → (recover) → fence → stage → intend → publish → record → tidy → settle
+    resolve → claim → (recover) → fence → stage → intend → publish → tidy → record → settle
 
 `start` gives the first command; `step` takes what came of it and gives the next. Nothing here
 acts: `runner.perform` does, and the simulator may. The left command must be *known* to have
@@ -10,7 +10,8 @@ succeeded before the right one starts, and each may be repeated:
   fence removes this one's staging, so a rename by a forgotten process finds no source.
 * Die between `intend` and `record` and renames may have happened: the next attempt looks at the
   final paths first (`recover`) and adopts what is proven to be there.
-* Die after `record` and the redelivered message is only deleted.
+* Die after `record` and the redelivered message is only deleted. So `tidy` comes before it, while
+  the destination is still ours: nobody would come back to what it left.
 
 `GUARANTEES` S1 to S6 name the properties. What a failure means for the message is `after_failure`.
 """
@@ -94,7 +95,9 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Tidy:
-    """Remove what is left of staging; a failure here changes nothing."""
+    """Remove what this epoch and lower ones left in staging; a failure here changes nothing."""
+
+    epoch: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +300,7 @@ class Attempt:
         has_plan: The plan was frozen completely by an earlier attempt: its pins are used again.
         was_publishing: An earlier attempt recorded its intent: look before copying.
         destination: Known once resolved, or from the frozen plan.
+        record: What to record once staging is tidy; None while nothing is published.
     """
 
     job: Job
@@ -306,6 +310,7 @@ class Attempt:
     directory: Location | None = None
     destination: Location | None = None
     epoch: int = 0
+    record: Record | None = None
     verdict: Verdict = DONE
 
 
@@ -333,7 +338,7 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one table: what happened, what comes
             return attempt, Settle(verdict=Verdict(fate=Fate.WAIT))
         case Recovered(is_complete=True):
             record = Record(epoch=attempt.epoch, mode="adopted", is_superseded=False)
-            return attempt, record
+            return replace(attempt, record=record), Tidy(epoch=attempt.epoch)
         case Recovered():
             return attempt, Fence(epoch=attempt.epoch)
         case Fenced(highest_seen=highest) if highest >= attempt.epoch:
@@ -347,13 +352,13 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one table: what happened, what comes
             return attempt, Publish(epoch=attempt.epoch)
         case PublishedAll(mode=mode, is_superseded=is_superseded):
             record = Record(epoch=attempt.epoch, mode=mode, is_superseded=is_superseded)
-            return attempt, record
+            return replace(attempt, record=record), Tidy(epoch=attempt.epoch)
         case Recorded(is_owner=True):
-            return replace(attempt, verdict=DONE), Tidy()
+            return attempt, Settle(verdict=DONE)
         case Intended() | Recorded():
             return attempt, Settle(verdict=Verdict(fate=Fate.WAIT))
         case Tidied():
-            return attempt, Settle(verdict=attempt.verdict)
+            return attempt, attempt.record or Settle(verdict=attempt.verdict)
         case Failed(error=error):
             return _failed(attempt, error)
         case _:
@@ -363,6 +368,7 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one table: what happened, what comes
 def _failed(attempt: Attempt, error: BackhaulError) -> tuple[Attempt, Command]:
     verdict = after_failure(error, attempt.budget)
     # A dead message has no later attempt whose fence would remove this staging.
-    if verdict.fate is Fate.DEAD and attempt.epoch and not attempt.verdict.error:
-        return replace(attempt, verdict=verdict), Tidy()
+    if verdict.fate is Fate.DEAD and attempt.epoch:
+        dead = replace(attempt, verdict=verdict, record=None)
+        return dead, Tidy(epoch=attempt.epoch)
     return attempt, Settle(verdict=verdict)

@@ -99,6 +99,12 @@ class VisibilityKeeper:
             kept = self._kept.pop(message_id, None)
         return kept.message if kept else None
 
+    def release_all(self) -> list[Message]:
+        """Stop extending all of them; the newest delivery of each."""
+        with self._changed:
+            kept, self._kept = list(self._kept.values()), {}
+        return [one.message for one in kept]
+
     def _work(self) -> None:
         while True:
             with self._changed:

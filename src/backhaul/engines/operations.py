@@ -13,7 +13,6 @@ from backhaul.core.errors import (
     CannotWrite,
     OutcomeUnknown,
     TargetExists,
-    TargetMissing,
 )
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import TargetFs
@@ -50,6 +49,7 @@ class TargetOperations:
 
     def existing_ancestor(self, path: str) -> str:
         """`path` or the nearest existing directory above it."""
+        self._target.check_reachable()
         above = path
         while True:
             status = self._target.status(above)
@@ -108,16 +108,27 @@ class TargetOperations:
                 self._target.mkdirs(directory)
 
     def _rename(self, source: str, target: str, *, replace: bool) -> None:
-        """A rename whose lost answer is settled by looking at both ends."""
+        """A rename whose lost answer is settled by looking at both ends.
+
+        A missing source is no lost answer: it was fenced or removed, and what stands at the
+        target is then not ours. The next attempt looks at its bytes.
+        """
         try:
             self._target.rename(source, target, replace=replace)
-        except (OutcomeUnknown, TargetMissing):
+        except OutcomeUnknown:
             if self._target.status(source) is not None or self._target.status(target) is None:
                 raise
 
-    def remove_staging(self, root: str) -> None:
+    def remove_staging(self, root: str, up_to: int | None = None) -> None:
         """Remove the transfer's staging and `.backhaul` above it when nobody else uses it."""
-        self._target.remove(root)
+        if up_to is None:
+            self._target.remove(root)
+        else:
+            for name in self._target.names(root):
+                if name.isdigit() and int(name) <= up_to:
+                    self._target.remove(f"{root}/{name}")
+            # A higher epoch keeps it: the next owner may be staging there already.
+            self._target.remove_empty(root)
         self._target.remove_empty(_above(root))
 
     def _each(self, work: Callable[[In], Out], items: Iterable[In]) -> list[Out]:

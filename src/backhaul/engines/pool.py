@@ -250,8 +250,8 @@ class WorkerSession:
         result: list[str | None] = self._call("checksums", _paths(locations))
         return result
 
-    def remove_staging(self, staging_root: Location) -> None:
-        self._call("remove_staging", staging_root.path)
+    def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
+        self._call("remove_staging", staging_root.path, up_to)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         self._refuse_use_after_fault()

@@ -31,7 +31,7 @@ from backhaul.adapters.ledger.engine import upsert
 from backhaul.adapters.ledger.schema import destinations, journal, objects, published, transfers
 from backhaul.core.errors import BackhaulError
 from backhaul.core.model import Location, PlannedObject, StagedObject, TransferState
-from backhaul.core.ports import Claimed, MessageKey
+from backhaul.core.ports import Claimed, Leftover, MessageKey
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -162,14 +162,18 @@ def transfer_row(tx: Connection, transfer_id: str) -> RowMapping:
     return row
 
 
-def staging_root(tx: Connection, transfer: RowMapping) -> Location | None:
+def leftover(tx: Connection, transfer: RowMapping) -> Leftover | None:
     """The staging root recorded for what this transfer claimed, until something finishes there."""
-    if transfer["canonical"] is None:
+    if transfer["canonical"] is None or transfer["epoch"] is None:
         return None
     root = tx.execute(
         select(destinations.c.staging_root).where(destinations.c.uri == transfer["canonical"])
     ).scalar_one_or_none()
-    return rows.location(root) if root else None
+    if not root:
+        return None
+    return Leftover(
+        transfer_id=transfer["id"], staging_root=rows.location(root), epoch=transfer["epoch"]
+    )
 
 
 def append(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,23 +44,11 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
-from backhaul.core.ports import Begun, Claimed, MessageKey, Published
+from backhaul.core.ports import Begun, Claimed, Leftover, MessageKey, Published
 
 LOOKUP_BATCH = 500  # paths per query; SQLite before 3.32 allows 999 parameters
 _MICROSECOND = timedelta(microseconds=1)
 COPY_QUEUE = "copy"  # stands for the queue of a transfer that no message asked for
-
-
-@dataclass(frozen=True, kw_only=True)
-class Orphan:
-    """A transfer that nobody will take up again.
-
-    Attributes:
-        staging_root: What it may have left behind; None when it never claimed.
-    """
-
-    transfer_id: str
-    staging_root: Location | None
 
 
 class SqlLedger:
@@ -392,24 +379,24 @@ class SqlLedger:
 
     # ------------------------------------------------------------ copies, that no message repeats
 
-    def staging_root(self, transfer_id: str) -> Location | None:
+    def leftover(self, transfer_id: str) -> Leftover | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
         with self._transaction() as tx:
-            return steps.staging_root(tx, steps.transfer_row(tx, transfer_id))
+            return steps.leftover(tx, steps.transfer_row(tx, transfer_id))
 
-    def orphans(self) -> list[Orphan]:
-        """Copies whose process died. Messages come back by themselves; these do not."""
+    def orphans(self) -> dict[str, Leftover | None]:
+        """Copies whose process died, by id. Messages come back by themselves; these do not."""
         with self._transaction() as tx:
             found = tx.execute(
                 select(transfers).where(
                     transfers.c.queue == COPY_QUEUE, transfers.c.finished_at.is_(None)
                 )
             ).mappings()
-            return [
-                Orphan(transfer_id=row["id"], staging_root=steps.staging_root(tx, row))
+            return {
+                row["id"]: steps.leftover(tx, row)
                 for row in found
                 if not self._is_live(row["id"], row["owner"])
-            ]
+            }
 
     def abandon(self, transfer_id: str, now: datetime) -> None:
         """State DEAD for an orphan; its destination is free again. Safe to repeat."""

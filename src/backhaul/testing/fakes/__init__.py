@@ -1,0 +1,32 @@
+"""Fakes with semantics for every port but the ledger, which is quick enough to be used for real.
+
+Each call passes a `Faults`: it can be told to fail before it takes effect, to lose its answer
+after, or to end the process there. A suite in `tests/contract` holds each fake to the real thing.
+"""
+
+from __future__ import annotations
+
+from backhaul.testing.fakes.clock import FakeClock, FakeEvent, FakeRandomness
+from backhaul.testing.fakes.faults import Fault, Faults, Killed
+from backhaul.testing.fakes.inline import InlinePool, InlineSession
+from backhaul.testing.fakes.ledger import faulty
+from backhaul.testing.fakes.queue import DeadLetter, FakeQueue
+from backhaul.testing.fakes.store import FakeStore, Lie
+from backhaul.testing.fakes.target import FakeTarget
+
+__all__ = [
+    "DeadLetter",
+    "FakeClock",
+    "FakeEvent",
+    "FakeQueue",
+    "FakeRandomness",
+    "FakeStore",
+    "FakeTarget",
+    "Fault",
+    "Faults",
+    "InlinePool",
+    "InlineSession",
+    "Killed",
+    "Lie",
+    "faulty",
+]

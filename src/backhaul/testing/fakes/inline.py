@@ -1,0 +1,121 @@
+"""The worker's work in the calling thread: the real stager and operations, on fakes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from backhaul.core.errors import TransientError
+from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
+from backhaul.core.ports import Progress, Rename, SourceReader, StageTask, TargetFs
+from backhaul.core.verification import Digest
+from backhaul.engines.native import Counter, Stager, Tuning
+from backhaul.engines.operations import TargetOperations
+from backhaul.testing.fakes.faults import Faults
+
+
+@dataclass(kw_only=True)
+class InlinePool:
+    """Implements `ports.TargetPool`.
+
+    Attributes:
+        targets: File system URI (`Location.filesystem`) to the target behind it.
+        new_event: Makes what a stager waits on between tries; a `FakeEvent` takes no time.
+        is_aborted: Set by `abort`; every call of a session is refused then.
+    """
+
+    targets: Mapping[str, TargetFs]
+    reader: SourceReader
+    new_digest: Callable[[str], Digest]
+    faults: Faults
+    tuning: Tuning
+    new_event: Callable[[], threading.Event] = threading.Event
+    is_aborted: bool = False
+
+    @contextmanager
+    def session(self, filesystem: str) -> Iterator[InlineSession]:
+        """See the port."""
+        with self.faults.call("pool.session"):
+            session = InlineSession(self, self.targets[filesystem])
+        yield session
+
+    def abort(self) -> None:
+        """As killing all workers: whatever is asked next fails."""
+        self.is_aborted = True
+
+
+class InlineSession:
+    """Implements `ports.TargetSession`."""
+
+    def __init__(self, pool: InlinePool, target: TargetFs) -> None:
+        self._pool = pool
+        self._target = target
+        self._counter = Counter()
+        self._operations = TargetOperations(target, pool.new_digest, self._counter)
+        self._started_bytes = 0
+        self._objects = 0
+
+    @property
+    def progress(self) -> Progress:
+        moved = self._counter.size_bytes - self._started_bytes
+        return Progress(size_bytes=moved, objects=self._objects)
+
+    def status(self, locations: Sequence[Location]) -> list[FileStatus | None]:
+        return self._alive.status([one.path for one in locations])
+
+    def existing_ancestor(self, location: Location) -> Location:
+        path = self._alive.existing_ancestor(location.path)
+        return Location(scheme=location.scheme, authority=location.authority, path=path)
+
+    def fence(self, staging_root: Location, epoch: int) -> int:
+        return self._alive.fence(staging_root.path, epoch)
+
+    def publish_tree(self, staged: Location, target: Location) -> bool:
+        return self._alive.publish_tree(staged.path, target.path)
+
+    def publish_files(self, renames: Sequence[Rename], *, replace: bool) -> None:
+        pairs = [(one.source.path, one.target.path) for one in renames]
+        self._alive.publish_files(pairs, replace)
+
+    def checksums(self, locations: Sequence[Location]) -> list[str | None]:
+        return self._alive.checksums([one.path for one in locations])
+
+    def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
+        self._alive.remove_staging(staging_root.path, up_to)
+
+    def stage(
+        self, tasks: Iterator[Sequence[StageTask]], directory: Location, verify: VerifyLevel
+    ) -> Iterator[Sequence[StagedObject]]:
+        """See the port; one batch per object."""
+        self._started_bytes, self._objects = self._counter.size_bytes, 0
+        stager = Stager(
+            reader=self._pool.reader,
+            target=self._target,
+            new_digest=self._pool.new_digest,
+            tuning=self._pool.tuning,
+            counter=self._counter,
+            directory=directory.path,
+            verify=verify,
+        )
+        stager.cancelled = self._pool.new_event()
+        try:
+            for chunk in tasks:
+                for task in chunk:
+                    self._refuse_aborted()
+                    staged = stager.stage(task)
+                    self._objects += 1
+                    yield (staged,)
+            stager.sync_directories()
+        finally:
+            stager.close()
+
+    @property
+    def _alive(self) -> TargetOperations:
+        self._refuse_aborted()
+        return self._operations
+
+    def _refuse_aborted(self) -> None:
+        if self._pool.is_aborted:
+            raise TransientError("E_WORKER_DIED", "the pool was aborted")

@@ -1,0 +1,246 @@
+"""S3 in memory, for planning and for reading; it can lie about bytes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+from backhaul.core.errors import BackhaulError, PermanentError, SourceChanged, TransientError
+from backhaul.core.model import Pin
+from backhaul.core.ports import Clock, Endpoint, ListPage
+from backhaul.core.verification import Digest, S3Checksum, S3Checksums
+from backhaul.testing.fakes.faults import Faults
+
+
+class Lie(Enum):
+    """What a body does to its reader."""
+
+    FLIP = "one byte differs"
+    TRUNCATE = "it ends early, without an error"
+    BREAK = "the connection breaks half-way"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Object:
+    pin: Pin
+    data: bytes
+    checksums: tuple[S3Checksum, ...]
+    sse: str | None
+
+
+class FakeStore:
+    """Implements `ports.ObjectStore` and `ports.SourceReader`.
+
+    Args:
+        new_digest: As the engine gets it (`adapters.digests.new_digest`).
+
+    Attributes:
+        most_open_bytes: The most bytes of bodies that were open at once.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        new_digest: Callable[[str], Digest],
+        *,
+        faults: Faults | None = None,
+        buckets: tuple[str, ...] = ("raw",),
+    ) -> None:
+        self._clock = clock
+        self._new_digest = new_digest
+        self._faults = faults or Faults()
+        self._buckets = set(buckets)
+        self._objects: dict[tuple[str, str], _Object] = {}
+        self._versions: dict[tuple[str, str, str], _Object] = {}
+        self._lies: dict[str, list[Lie]] = {}
+        self._lock = threading.Lock()
+        self._open_bytes = 0
+        self.most_open_bytes = 0
+
+    # ------------------------------------------------------------ as the writer sees it
+
+    def make_bucket(self, bucket: str) -> None:
+        """A new, empty bucket."""
+        self._buckets.add(bucket)
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        bucket: str = "raw",
+        algorithm: str | None = "CRC32C",
+        etag: str | None = None,
+        version_id: str | None = None,
+        sse: str | None = None,
+    ) -> Pin:
+        """Write or overwrite an object.
+
+        Args:
+            algorithm: Of the checksum that S3 keeps; None: none.
+            etag: Default the MD5 of the data, as for a single PUT.
+            version_id: Keeps this state readable after an overwrite.
+            sse: Server-side encryption as the headers name it.
+        """
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        pin = Pin(
+            bucket=bucket,
+            key=key,
+            size_bytes=len(data),
+            etag=md5 if etag is None else etag,
+            last_modified=self._clock.now(),
+            version_id=version_id,
+        )
+        checksums = () if algorithm is None else (self._checksum(algorithm, data),)
+        stored = _Object(pin=pin, data=data, checksums=checksums, sse=sse)
+        with self._lock:
+            self._objects[bucket, key] = stored
+            if version_id is not None:
+                self._versions[bucket, key, version_id] = stored
+        return pin
+
+    def remove(self, key: str, *, bucket: str = "raw") -> None:
+        """Delete an object; its versions stay."""
+        with self._lock:
+            del self._objects[bucket, key]
+
+    def lie(self, key: str, lie: Lie, *, times: int = 1) -> None:
+        """Let the next `times` bodies of this key lie."""
+        with self._lock:
+            self._lies.setdefault(key, []).extend([lie] * times)
+
+    def _checksum(self, algorithm: str, data: bytes) -> S3Checksum:
+        digest = self._new_digest(algorithm)
+        digest.update(data)
+        value = base64.b64encode(digest.digest()).decode()
+        return S3Checksum(algorithm=algorithm, value=value, is_full_object=True)
+
+    # ------------------------------------------------------------ core.ports.ObjectStore
+
+    def list_pages(self, bucket: str, prefix: str, *, page_size: int = 1000) -> Iterator[ListPage]:
+        """See the port; at least one page. Each page shows the objects as they are then."""
+        after = b""
+        while True:
+            with self._faults.call("store.list"):
+                pins = self._after(bucket, prefix, after)
+            yield ListPage(pins=tuple(pins[:page_size]))
+            if len(pins) <= page_size:
+                return
+            after = pins[page_size - 1].key.encode()
+
+    def _after(self, bucket: str, prefix: str, after: bytes) -> list[Pin]:
+        if bucket not in self._buckets:
+            raise PermanentError("E_SRC_NO_BUCKET", f"s3://{bucket}/{prefix}: no such bucket")
+        with self._lock:
+            pins = [
+                one.pin
+                for (its_bucket, key), one in self._objects.items()
+                if its_bucket == bucket and key.startswith(prefix) and key.encode() > after
+            ]
+        return sorted(pins, key=lambda pin: pin.key.encode())
+
+    def endpoint(self, bucket: str) -> Endpoint:
+        """See the port."""
+        with self._faults.call("store.endpoint"):
+            return Endpoint(base_url=f"https://s3.fake/{bucket}/", region="us-east-1")
+
+    # ------------------------------------------------------------ core.ports.SourceReader
+
+    def get(
+        self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None
+    ) -> FakeBody:
+        """See the port."""
+        with self._faults.call("store.get", _no_answer):
+            found = self._pinned(pin)
+            start, stop = byte_range or (0, len(found.data))
+            with self._lock:
+                lies = self._lies.get(pin.key)
+                lie = lies.pop(0) if lies else None
+            facts = self._facts(found, stop - start, is_whole=byte_range is None)
+            return FakeBody(self, facts, found.data[start:stop], lie)
+
+    def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
+        """See the port."""
+        with self._faults.call("store.head", _no_answer):
+            found = self._pinned(pin)
+            return self._facts(found, len(found.data), is_whole=True)
+
+    def _pinned(self, pin: Pin) -> _Object:
+        """What `versionId` or `If-Match` gives: 404 and 412 are a changed source."""
+        where = f"s3://{pin.bucket}/{pin.key}"
+        with self._lock:
+            if pin.version_id is not None:
+                found = self._versions.get((pin.bucket, pin.key, pin.version_id))
+            else:
+                found = self._objects.get((pin.bucket, pin.key))
+        if found is None:
+            raise SourceChanged("E_SRC_GONE", f"{where}: S3 answered 404 NoSuchKey")
+        if (found.pin.etag, found.pin.size_bytes) != (pin.etag, pin.size_bytes):
+            raise SourceChanged("E_SRC_CHANGED", f"{where}: S3 answered 412 PreconditionFailed")
+        return found
+
+    def _facts(self, found: _Object, length: int, *, is_whole: bool) -> S3Checksums:
+        return S3Checksums(
+            checksums=found.checksums if is_whole else (),
+            etag=found.pin.etag,
+            version_id=found.pin.version_id,
+            content_length=length,
+            sse=found.sse,
+        )
+
+    def _opened(self, size_bytes: int) -> None:
+        with self._lock:
+            self._open_bytes += size_bytes
+            self.most_open_bytes = max(self.most_open_bytes, self._open_bytes)
+
+
+class FakeBody:
+    """Implements `ports.Body`."""
+
+    def __init__(self, store: FakeStore, facts: S3Checksums, data: bytes, lie: Lie | None) -> None:
+        self.facts = facts
+        self._store = store
+        self._size_bytes = len(data)
+        self._lie = lie
+        if lie is Lie.FLIP:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        elif lie is not None:
+            data = data[: len(data) // 2]
+        self._data = data
+        self._position = 0
+        store._opened(self._size_bytes)  # noqa: SLF001 - one fake in two classes
+
+    def read(self, amt: int = 1 << 20) -> bytes:
+        data = self._data[self._position : self._position + amt]
+        self._position += len(data)
+        if not data and amt and self._lie is Lie.BREAK:
+            raise TransientError("E_S3_BODY", f"body broke after {self._position} B")
+        return data
+
+    def readall(self) -> bytes:
+        return b"".join(self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while data := self.read():
+            yield data
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._store._opened(-self._size_bytes)  # noqa: SLF001 - as above
+
+
+def _no_answer(name: str) -> BackhaulError:
+    return TransientError("E_S3_SERVER", f"{name} was not answered")

@@ -1,0 +1,246 @@
+"""A file system in memory with HDFS's rules; implements `ports.TargetFs`.
+
+An open file can be seen with the length written so far; deleting it makes its writer fail.
+A rename never moves into a directory, a directory is never made along the way by `mkdir`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from backhaul.core.errors import (
+    BackhaulError,
+    CannotWrite,
+    OutcomeUnknown,
+    TargetExists,
+    TargetMissing,
+)
+from backhaul.core.model import FileStatus
+from backhaul.core.ports import Clock
+from backhaul.testing.fakes.faults import Faults
+
+READ_BYTES = 1 << 20
+
+
+@dataclass(kw_only=True, eq=False)
+class _Node:
+    is_directory: bool
+    data: bytearray = field(default_factory=bytearray)
+    modified_ms: int = 0
+    is_gone: bool = False
+
+
+class FakeTarget:
+    """One file system; safe to use from several threads.
+
+    Attributes:
+        most_open: The most files that were open at once.
+    """
+
+    def __init__(self, clock: Clock, *, faults: Faults | None = None) -> None:
+        self._clock = clock
+        self._faults = faults or Faults()
+        self._nodes: dict[str, _Node] = {"/": _Node(is_directory=True)}
+        self._lock = threading.RLock()
+        self._open = 0
+        self.most_open = 0
+
+    # ------------------------------------------------------------ as a reader of the data sees it
+
+    def files(self, below: str = "/") -> dict[str, bytes]:
+        """Path to content of every file at or below a path; staging too."""
+        with self._lock:
+            return {
+                path: bytes(node.data)
+                for path, node in sorted(self._nodes.items())
+                if not node.is_directory and _is_within(path, below)
+            }
+
+    def paths(self) -> list[str]:
+        """Everything there is, directories too."""
+        with self._lock:
+            return sorted(self._nodes)
+
+    def put(self, path: str, data: bytes) -> None:
+        """A file from elsewhere, with what is missing above it."""
+        with self._lock:
+            self._make_all(_above(path))
+            self._nodes[path] = _Node(
+                is_directory=False, data=bytearray(data), modified_ms=self._now_ms()
+            )
+
+    # ------------------------------------------------------------ core.ports.TargetFs
+
+    def check_reachable(self) -> None:
+        """Ours always answers, unless told to fail."""
+        with self._faults.call("target.check_reachable"):
+            return
+
+    def status(self, path: str) -> FileStatus | None:
+        with self._faults.call("target.status"), self._lock:
+            node = self._nodes.get(path)
+            if node is None:
+                return None
+            return FileStatus(
+                is_directory=node.is_directory,
+                size_bytes=len(node.data),
+                modified_ms=node.modified_ms,
+            )
+
+    def names(self, path: str) -> list[str]:
+        with self._faults.call("target.names"), self._lock:
+            prefix = path.rstrip("/") + "/"
+            below = [one[len(prefix) :] for one in self._nodes if one.startswith(prefix)]
+            return [name for name in below if name and "/" not in name]
+
+    def create(self, path: str, size_bytes: int) -> FakeWriter:
+        with self._faults.call("target.create"), self._lock:
+            self._need_directory(_above(path), path)
+            if path in self._nodes:
+                raise _exists(path)
+            node = _Node(is_directory=False, modified_ms=self._now_ms())
+            self._nodes[path] = node
+            self._open += 1
+            self.most_open = max(self.most_open, self._open)
+            return FakeWriter(self, path, node)
+
+    def read(self, path: str) -> Iterator[bytes]:
+        with self._faults.call("target.read"), self._lock:
+            node = self._nodes.get(path)
+            if node is None:
+                raise _missing(path)
+            data = bytes(node.data)
+        for start in range(0, len(data), READ_BYTES):
+            yield data[start : start + READ_BYTES]
+
+    def mkdir(self, path: str) -> None:
+        with self._faults.call("target.mkdir"), self._lock:
+            self._need_directory(_above(path), path)
+            self._make_one(path)
+
+    def mkdirs(self, path: str) -> None:
+        with self._faults.call("target.mkdirs"), self._lock:
+            self._make_all(path)
+
+    def rename(self, source: str, target: str, *, replace: bool) -> None:
+        with self._faults.call("target.rename", _rename_unknown), self._lock:
+            moved = self._nodes.get(source)
+            if moved is None:
+                raise _missing(source)
+            self._need_directory(_above(target), target)
+            there = self._nodes.get(target)
+            if there is not None and (
+                not replace
+                or there.is_directory != moved.is_directory
+                or (there.is_directory and len(self._below(target)) > 1)
+            ):
+                raise _exists(target)
+            if there is not None:
+                self._drop(target)
+            for path in self._below(source):
+                self._nodes[target + path[len(source) :]] = self._nodes.pop(path)
+
+    def remove(self, path: str) -> None:
+        with self._faults.call("target.remove"), self._lock:
+            self._drop(path)
+
+    def remove_empty(self, path: str) -> None:
+        with self._faults.call("target.remove_empty"), self._lock:
+            if self._below(path) == [path]:
+                self._drop(path)
+
+    def sync_directory(self, path: str) -> None:
+        with self._faults.call("target.sync_directory"):
+            pass
+
+    # ------------------------------------------------------------ inside
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
+    def _below(self, path: str) -> list[str]:
+        """The path itself, where it is there, and everything under it."""
+        return [one for one in sorted(self._nodes) if _is_within(one, path)]
+
+    def _drop(self, path: str) -> None:
+        for one in self._below(path):
+            self._nodes.pop(one).is_gone = True
+
+    def _need_directory(self, directory: str, path: str) -> None:
+        if (node := self._nodes.get(directory)) is not None:
+            if not node.is_directory:
+                raise _parent_is_file(path)
+            return
+        if directory != "/":
+            self._need_no_file_above(directory)
+        raise _missing(directory)
+
+    def _need_no_file_above(self, path: str) -> None:
+        while path != "/":
+            path = _above(path)
+            node = self._nodes.get(path)
+            if node is not None and not node.is_directory:
+                raise _parent_is_file(path)
+
+    def _make_one(self, path: str) -> None:
+        node = self._nodes.setdefault(path, _Node(is_directory=True, modified_ms=self._now_ms()))
+        if not node.is_directory:
+            raise _parent_is_file(path)
+
+    def _make_all(self, path: str) -> None:
+        self._need_no_file_above(path)
+        parts = path.strip("/").split("/")
+        for number in range(1, len(parts) + 1):
+            self._make_one("/" + "/".join(parts[:number]))
+
+
+class FakeWriter:
+    """Implements `ports.TargetWriter`."""
+
+    def __init__(self, target: FakeTarget, path: str, node: _Node) -> None:
+        self._target = target
+        self._path = path
+        self._node = node
+
+    def write(self, data: bytes) -> None:
+        target = self._target
+        with target._faults.call("target.write"), target._lock:  # noqa: SLF001 - one fake
+            self._refuse_gone()
+            self._node.data += data
+
+    def close(self) -> None:
+        target = self._target
+        with target._faults.call("target.close"), target._lock:  # noqa: SLF001 - one fake
+            target._open -= 1  # noqa: SLF001
+            self._refuse_gone()
+            self._node.modified_ms = target._now_ms()  # noqa: SLF001
+
+    def _refuse_gone(self) -> None:
+        if self._node.is_gone:
+            raise TargetMissing("E_DST_MISSING", f"{self._path}: LeaseExpired: it was deleted")
+
+
+def _is_within(path: str, above: str) -> bool:
+    return path == above or path.startswith(above.rstrip("/") + "/")
+
+
+def _above(path: str) -> str:
+    return path.rsplit("/", 1)[0] or "/"
+
+
+def _missing(path: str) -> TargetMissing:
+    return TargetMissing("E_DST_MISSING", f"{path}: not there")
+
+
+def _exists(path: str) -> TargetExists:
+    return TargetExists("E_DST_EXISTS", f"{path} exists")
+
+
+def _parent_is_file(path: str) -> CannotWrite:
+    return CannotWrite("E_DST_PARENT_FILE", f"{path}: a file stands where a directory is needed")
+
+
+def _rename_unknown(name: str) -> BackhaulError:
+    return OutcomeUnknown("E_HDFS_UNKNOWN", f"no answer to {name}")

@@ -1,0 +1,330 @@
+"""Every code, setting, option and log line is in the manual, and nothing else is."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import click
+import pytest
+
+from backhaul.cli import COMMANDS, cli
+from backhaul.core import errors
+from backhaul.core.model import NameMap, OnExists, Proof, PublishMode, TransferState
+from backhaul.settings import schema
+from tests.docs.manual import DOCS, REFERENCE, ROOT, Table, code, console, pages, table, tables
+
+SRC = ROOT / "src" / "backhaul"
+CODE = re.compile(r"(?<![A-Z])E_[A-Z0-9]+(?:_[A-Z0-9]+)*")
+
+# ---------------------------------------------------------------- errors
+
+
+@cache
+def _trees() -> dict[str, ast.Module]:
+    return {
+        str(path): ast.parse(path.read_text("utf-8"))
+        for path in sorted(SRC.rglob("*.py"))
+        if "testing" not in path.parts
+    }
+
+
+@cache
+def codes_in_source() -> frozenset[str]:
+    return frozenset(
+        node.value
+        for tree in _trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and CODE.fullmatch(node.value)
+    )
+
+
+@cache
+def classes_in_source() -> dict[str, set[type[errors.BackhaulError]]]:
+    """Code to the classes that are raised with it, where both stand in one call."""
+    found: defaultdict[str, set[type[errors.BackhaulError]]] = defaultdict(set)
+    for tree in _trees().values():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func).removesuffix(".of")
+            cls: type[errors.BackhaulError] | None = getattr(errors, name, None)
+            if cls is None:
+                continue
+            for argument in node.args:
+                if isinstance(argument, ast.Constant) and CODE.fullmatch(str(argument.value)):
+                    found[str(argument.value)].add(cls)
+    return found
+
+
+def error_tables() -> list[Table]:
+    return [one for one in tables(REFERENCE / "errors.md") if one.columns[0] == "code"]
+
+
+def error_rows() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for one in error_tables():
+        assert one.columns == ("code", "when", "message", "exit", "mend")
+        for row in one.rows:
+            (name,) = code(row[0])
+            assert name not in found, f"{name} has two rows"
+            found[name] = row
+    return found
+
+
+def test_every_error_code_has_a_row_and_every_row_a_code() -> None:
+    assert sorted(error_rows()) == sorted(codes_in_source())
+
+
+def _fate(cls: type[errors.BackhaulError]) -> str:
+    if issubclass(cls, errors.PermanentError):
+        return "dead"
+    if issubclass(cls, errors.OutageError):
+        return "hold"
+    if issubclass(cls, (errors.ConfigurationError, errors.LedgerLocked)):
+        return "start"
+    return "none" if issubclass(cls, errors.VisibilityLost) else "retry"
+
+
+# Refused by the start or for `send` and `show`, whatever their class does to a message; and the
+# agent's wait for a busy destination.
+OWN_FATE = {
+    "E_AWS_DENIED": "start, hold",
+    "E_DEMO_SERVER": "none",
+    "E_DST_BUSY": "wait",
+    "E_LEDGER_MISSING": "none",
+    "E_LEDGER_OLDER": "none",
+    "E_MSG_REFUSED": "none",
+    "E_NO_SUCH_TRANSFER": "none",
+}
+
+
+def _classified() -> list[str]:
+    return sorted(name for name, classes in classes_in_source().items() if classes)
+
+
+@pytest.mark.parametrize("name", _classified())
+def test_an_error_row_says_what_its_class_does(name: str) -> None:
+    _, _, fate, exits, _ = error_rows()[name]
+    for cls in classes_in_source()[name]:
+        if name == "E_INTERRUPTED":
+            continue  # only recorded: the process ends as interrupted
+        assert OWN_FATE.get(name, _fate(cls)) in {fate, *fate.split(", ")}, cls
+        assert str(int(cls.exit_code)) in exits.split(", "), cls
+
+
+def test_fates_are_from_the_list() -> None:
+    words = {
+        row[0].strip("*")
+        for row in table(
+            REFERENCE / "errors.md", heading="What becomes of the message", first="word"
+        ).rows
+    }
+    for name, row in error_rows().items():
+        assert set(row[2].split(", ")) <= words, name
+
+
+def test_codes_named_elsewhere_exist() -> None:
+    known = codes_in_source() | {"E_CFG_ROUTE"}
+    for page in pages():
+        for name in CODE.findall(page.read_text("utf-8")):
+            assert name in known, f"{page.name}: {name}"
+
+
+# ---------------------------------------------------------------- exit codes
+
+
+def test_exit_codes_are_all_listed() -> None:
+    known = {str(int(one)) for one in errors.ExitCode}
+    for page, heading in (
+        (REFERENCE / "commands.md", "Exit codes"),
+        (DOCS / "operate.md", "Exit codes"),
+    ):
+        listed = {row[0] for row in table(page, heading=heading, first="code").rows}
+        assert listed == known, page.name
+
+
+# ---------------------------------------------------------------- settings
+
+
+def _flat(
+    node: dict[str, Any], root: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Dotted name, its schema, whether it is required; tables are entered, not listed."""
+    for name, field in node["properties"].items():
+        reference = field.get("$ref") or field.get("items", {}).get("$ref")
+        target = root["$defs"][reference.rsplit("/", 1)[1]] if reference else {}
+        if "properties" in target:
+            yield from _flat(target, root, f"{prefix}{name}.")
+        else:
+            is_required = name in node.get("required", ())
+            yield f"{prefix}{name}", {**target, **field}, is_required
+
+
+def settings_in_source() -> dict[str, tuple[dict[str, Any], bool]]:
+    root = schema()
+    return {name: (field, required) for name, field, required in _flat(root, root)}
+
+
+def setting_rows() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for one in tables(REFERENCE / "settings.md"):
+        if one.columns[0] == "setting":
+            assert one.columns == ("setting", "type", "default", "range", "means")
+            found |= {code(row[0])[0]: row for row in one.rows}
+    return found
+
+
+def test_every_setting_has_a_row_and_every_row_a_setting() -> None:
+    assert sorted(setting_rows()) == sorted(settings_in_source())
+
+
+@pytest.mark.parametrize("name", sorted(settings_in_source()))
+def test_a_setting_row_has_the_right_default(name: str) -> None:
+    field, is_required = settings_in_source()[name]
+    cell = setting_rows()[name][2]
+    default = field.get("default")
+    if is_required:
+        assert cell == "required"
+    elif default is None:
+        assert cell == "unset"
+    else:
+        shown = f"{default:g}" if isinstance(default, float) else str(default)
+        assert cell == f"`{shown}`"
+
+
+BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength")
+
+
+@pytest.mark.parametrize("name", sorted(settings_in_source()))
+def test_a_setting_row_has_the_right_range(name: str) -> None:
+    field, _ = settings_in_source()[name]
+    kinds = [field, *field.get("anyOf", ())]
+    bounds = {kind[bound] for kind in kinds for bound in BOUNDS if bound in kind}
+    cell = setting_rows()[name][3]
+    assert {float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", cell)} == bounds
+    words = field.get("enum") or re.findall(r"\^\(([a-z|]+)\)\$", field.get("pattern", ""))
+    if words:
+        choices = words if "enum" in field else words[0].split("|")
+        assert set(code(cell)) == set(choices) - {"distcp"}, "distcp is not in this version"
+
+
+def test_values_with_a_table_of_their_own_are_complete() -> None:
+    settings, commands = REFERENCE / "settings.md", REFERENCE / "commands.md"
+    for page, heading, first, values in (
+        (settings, "on_exists", "value", OnExists),
+        (settings, "publish", "value", PublishMode),
+        (settings, "Proof", "recorded", Proof),
+        (commands, "history", "state", TransferState),
+    ):
+        rows = table(page, heading=heading, first=first).rows
+        assert [code(row[0])[0] for row in rows] == [str(value) for value in values]
+    assert set(code(setting_rows()["route.name_map"][3])) == {str(one) for one in NameMap}
+
+
+# ---------------------------------------------------------------- commands
+
+
+def _command(name: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    return found
+
+
+def _options(command: click.Command) -> set[str]:
+    return {
+        next(spelling for spelling in one.opts if spelling.startswith("--"))
+        for one in command.params
+        if isinstance(one, click.Option)
+    }
+
+
+def test_every_command_is_listed() -> None:
+    rows = table(REFERENCE / "commands.md", heading="Commands", first="command").rows
+    assert [code(row[0])[0] for row in rows] == [f"backhaul {name}" for name in COMMANDS]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_in_the_manual_and_every_row_an_option(name: str) -> None:
+    rows = table(REFERENCE / "commands.md", heading=name, first="option").rows
+    listed = {code(row[0])[0].split()[0] for row in rows}
+    assert listed == _options(_command(name))
+
+
+def test_every_command_has_an_example() -> None:
+    shown = " ".join(console(REFERENCE / "commands.md"))
+    for name in COMMANDS:
+        assert f"backhaul {name}" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_begins_with_an_example_and_shows_no_marks(name: str) -> None:
+    command = _command(name)
+    shown = command.get_help(click.Context(command, info_name=name))
+    assert "Example:" in shown
+    assert "\\b" not in shown
+
+
+def _invocations() -> list[tuple[str, str, str]]:
+    """Page, command and the rest of every `backhaul COMMAND …` that the manual tells to type."""
+    typed = re.compile(r"(?:^|[\s/|])backhaul ([a-z]+)( .*)?$")
+    return [
+        (page.name, match[1], match[2] or "")
+        for page in pages()
+        for line in console(page)
+        if (match := typed.search(line))
+    ]
+
+
+@pytest.mark.parametrize(("page", "name", "rest"), _invocations())
+def test_what_the_manual_tells_to_type_exists(page: str, name: str, rest: str) -> None:
+    assert name in COMMANDS
+    options = set(re.findall(r"(?<=\s)--[a-z-]+", rest.split("|", 1)[0]))
+    assert options <= _options(_command(name))
+
+
+# ---------------------------------------------------------------- log
+
+
+def events_in_source() -> set[str]:
+    """Every text that `telemetry` may put into `event`."""
+    tree = ast.parse((SRC / "adapters" / "telemetry.py").read_text("utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name in {"describe", "_progress_line"}:
+            for inner in ast.walk(node):
+                if (
+                    isinstance(inner, ast.Constant)
+                    and isinstance(inner.value, str)
+                    and " " in inner.value
+                    and inner.value != ast.get_docstring(node)
+                ):
+                    found.add(inner.value)
+    return {text for text in found if text == text.strip()}
+
+
+def test_every_line_of_the_log_is_in_the_operators_manual() -> None:
+    rows = table(DOCS / "operate.md", heading="The log", first="event").rows
+    assert {code(row[0])[0] for row in rows} == events_in_source()
+
+
+def test_every_warning_about_the_queue_is_in_the_operators_manual() -> None:
+    text = (SRC / "core" / "queue_check.py").read_text("utf-8")
+    rows = table(DOCS / "operate.md", heading="Warnings about the queue", first="code").rows
+    assert {code(row[0])[0] for row in rows} == set(re.findall(r'"(W_[A-Z_]+)"', text))
+
+
+def test_every_attribute_of_a_dead_letter_is_in_the_operators_manual() -> None:
+    tree = ast.parse((SRC / "adapters" / "sqs_letter.py").read_text("utf-8"))
+    made = next(
+        node for node in ast.walk(tree) if isinstance(node, ast.Dict) and len(node.keys) > 5
+    )
+    names = {str(key.value) for key in made.keys if isinstance(key, ast.Constant)} | {"attempts"}
+    rows = table(DOCS / "operate.md", heading="Dead letters", first="attribute").rows
+    assert {code(row[0])[0] for row in rows} == {f"backhaul.{name}" for name in names}

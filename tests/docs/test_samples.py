@@ -1,0 +1,210 @@
+"""Samples in the manual go through the real parsers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from backhaul.core.errors import PermanentError
+from backhaul.core.message import parse_message
+from backhaul.core.paths import parse_destination
+from backhaul.core.policy import Policy, parse_allow
+from backhaul.settings import Settings, load_settings, make_routes
+from tests.docs.manual import (
+    DOCS,
+    REFERENCE,
+    ROOT,
+    code,
+    console,
+    fences,
+    pages,
+    prose,
+    tables,
+    text_of,
+)
+
+DEFAULT_FS = "hdfs://nameservice"
+
+
+def _fenced(language: str) -> list[tuple[str, str]]:
+    return [(page.name, body) for page in pages() for body in fences(page, language)]
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def _toml() -> list[tuple[str, str]]:
+    return _fenced("toml")
+
+
+@pytest.mark.parametrize(("page", "body"), _toml())
+def test_toml_is_a_configuration(page: str, body: str, tmp_path: Path) -> None:
+    path = tmp_path / "backhaul.toml"
+    path.write_text(body, "utf-8")
+    settings = load_settings(path)
+    assert make_routes(settings, path, DEFAULT_FS)
+
+
+def test_single_settings_in_the_text_exist() -> None:
+    """`log.file = "…"`, `on_exists = "replace"`: what stands as an assignment can be read."""
+    assignment = re.compile(r"([a-z_]+(?:\.[a-z_]+)*) = (\"[^\"]*\"|\d+)")
+    found = 0
+    for page in pages():
+        for text in code(prose(page)):
+            if not (match := assignment.fullmatch(text)):
+                continue
+            if page.parent.name == "decisions":
+                continue
+            value = tomllib.loads(f"value = {match[2]}")["value"]
+            head, dot, rest = match[1].partition(".")
+            values = {head: {rest: value}} if dot else {head: value}
+            if not dot and head not in Settings.model_fields:
+                route = {"name": "a", "source": ["b-1/"], "destination": ["/d/"], head: value}
+                values = {"route": [route]}
+            Settings.model_validate(values)
+            found += 1
+    assert found >= 5
+
+
+def test_variables_named_as_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = re.findall(r"`(BACKHAUL_[A-Z_]+)=([^`]+)`", text_of(REFERENCE / "settings.md"))
+    assert len(told) == 3
+    for name, value in told:
+        monkeypatch.setenv(name, value)
+    settings = load_settings(None)
+    assert (settings.agent.slots, settings.log.level) == (8, "debug")
+    assert settings.ledger == Path("/srv/ledger.db")
+
+
+def _allows() -> list[str]:
+    return [text for page in pages() for text in re.findall(r"--allow '([^']+)'", text_of(page))]
+
+
+@pytest.mark.parametrize("text", sorted({text for text in _allows() if text != "SOURCE -> DEST"}))
+def test_allow_samples_are_routes(text: str) -> None:
+    if "BUCKET" not in text:
+        parse_allow(text, default_fs=DEFAULT_FS)
+
+
+# ---------------------------------------------------------------- messages
+
+
+def _message_rows(first: str, second: str) -> list[tuple[str, ...]]:
+    return [
+        row
+        for one in tables(REFERENCE / "messages.md")
+        if one.columns[:2] == (first, second)
+        for row in one.rows
+    ]
+
+
+@pytest.mark.parametrize("row", _message_rows("body", "source"), ids=lambda row: str(row[0]))
+def test_accepted_lines_become_what_the_manual_says(row: tuple[str, ...]) -> None:
+    body, source, destination = (code(cell)[0] for cell in row)
+    request = parse_message(body, default_fs=DEFAULT_FS)
+    assert request.source.uri == source
+    assert request.destination == parse_destination(destination, default_fs=DEFAULT_FS)
+
+
+@pytest.mark.parametrize("row", _message_rows("body", "refused with"), ids=lambda row: str(row[0]))
+def test_refused_neighbours_are_refused_with_that_code(row: tuple[str, ...]) -> None:
+    with pytest.raises(PermanentError) as caught:
+        parse_message(code(row[0])[0], default_fs=DEFAULT_FS)
+    assert caught.value.code == code(row[1])[0]
+
+
+def test_json_samples_of_messages_are_accepted() -> None:
+    bodies = fences(REFERENCE / "messages.md", "json")
+    assert len(bodies) >= 2
+    for body in bodies:
+        parse_message(body, default_fs=DEFAULT_FS)
+
+
+def _told_bodies() -> list[str]:
+    """Bodies in commands and steps: `--message-body '…'`, `echo '…' | backhaul explain`."""
+    found = []
+    for page in pages():
+        for line in console(page):
+            found += re.findall(r"--message-body '([^']+)'", line)
+            found += re.findall(r"echo '([^']+)' \|", line)
+        found += re.findall(r'"--message-body", "([^"]+)"', text_of(page))
+    return found
+
+
+@pytest.mark.parametrize("body", sorted(set(_told_bodies())))
+def test_bodies_in_commands_are_accepted_and_on_the_route_of_the_quick_start(body: str) -> None:
+    (configuration,) = fences(DOCS / "quickstart.md", "toml")
+    settings = Settings.model_validate(tomllib.loads(configuration))
+    policy = Policy(routes=make_routes(settings, None, DEFAULT_FS))
+    policy.decide(parse_message(body, default_fs=DEFAULT_FS), sender_id="AIDAEXAMPLE")
+
+
+def test_python_of_the_recipe_makes_an_accepted_body() -> None:
+    (program,) = fences(DOCS / "recipes" / "emr.md", "python")
+    document = re.search(r"json\.dumps\(\s*(\{.*?\})\s*\)", program, re.DOTALL)
+    assert document is not None
+    parse_message(document[1], default_fs=DEFAULT_FS)
+
+
+# ---------------------------------------------------------------- JSON and shell
+
+
+@pytest.mark.parametrize(("page", "body"), _fenced("json"))
+def test_json_is_json(page: str, body: str) -> None:
+    json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for page in pages() for line in console(page)}), ids=lambda line: line[:40]
+)
+def test_commands_are_well_quoted(line: str) -> None:
+    shlex.split(line, comments=True)
+
+
+def _policies(page: Path) -> list[dict[str, list[dict[str, object]]]]:
+    return [
+        document for body in fences(page, "json") if "Statement" in (document := json.loads(body))
+    ]
+
+
+def test_the_agents_iam_policy_is_the_same_in_both_places() -> None:
+    (quickstart,) = _policies(DOCS / "quickstart.md")
+    agent, _sender = _policies(DOCS / "recipes" / "iam-and-queues.md")
+    assert quickstart == agent
+
+
+# What boto3 calls need, by the SQS API reference.
+SQS_ACTIONS = {
+    "change_message_visibility": "sqs:ChangeMessageVisibility",
+    "delete_message": "sqs:DeleteMessage",
+    "get_queue_attributes": "sqs:GetQueueAttributes",
+    "get_queue_url": "sqs:GetQueueUrl",
+    "receive_message": "sqs:ReceiveMessage",
+    "send_message": "sqs:SendMessage",
+}
+S3_ACTIONS = {
+    "head_bucket": "s3:ListBucket",
+    "get_paginator": "s3:ListBucket",  # list_objects_v2, the only one
+    "get_object": "s3:GetObject",
+}
+
+
+def test_the_agents_iam_policy_is_what_the_adapters_call() -> None:
+    adapters = ROOT / "src" / "backhaul" / "adapters"
+    calls = set()
+    for path in [*adapters.glob("sqs*.py"), adapters / "s3.py"]:
+        calls |= set(
+            re.findall(r"(?:_call|_poll|_client|\bclient)\.([a-z_0-9]+)\(", path.read_text())
+        )
+    needed = {(SQS_ACTIONS | S3_ACTIONS)[name] for name in calls - {"client"}}
+    (policy,) = _policies(DOCS / "quickstart.md")
+    given: set[str] = set()
+    for statement in policy["Statement"]:
+        actions = statement["Action"]
+        given |= {actions} if isinstance(actions, str) else set(actions)  # type: ignore[call-overload]
+    assert given == needed

@@ -1,0 +1,205 @@
+"""The published JSON Schemas are current, and agree with the parsers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import tomllib
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from backhaul.core.message import parse_message
+from backhaul.settings import Settings, parse_size
+from tests import catalogue
+from tests.docs.manual import DOCS, ROOT, fences, pages
+
+SCHEMAS = DOCS / "schema"
+# Refusals that a schema can know of; the others are about names, text and policy.
+OF_THE_SHAPE = {"E_MSG_VERSION", "E_MSG_TYPE", "E_MSG_RANGE", "E_MSG_SHAPE"}
+
+
+def _script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "make_schemas", ROOT / "scripts" / "make_schemas.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _schema(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((SCHEMAS / f"{name}.schema.json").read_text("utf-8"))
+    return document
+
+
+def test_schemas_are_current() -> None:
+    for name, text in _script().texts().items():
+        found = (SCHEMAS / name).read_text("utf-8")
+        assert found == text, "run: .venv/bin/python scripts/make_schemas.py"
+
+
+TYPES: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "null": type(None),
+}
+# Words that say nothing about a value, or that `Checker` reads together with another one.
+SILENT = {"$schema", "$defs", "title", "description", "default", "format", "required"}
+
+
+class Checker:
+    """As much of JSON Schema as ours use; an unknown word fails the test."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+
+    def accepts(self, value: object, schema: dict[str, Any] | None = None) -> bool:
+        schema = self._root if schema is None else schema
+        return all(
+            self._word(word, wanted, value, schema)
+            for word, wanted in schema.items()
+            if word not in SILENT
+        )
+
+    def _word(  # noqa: C901, PLR0911, PLR0912 - one table: a word, its meaning
+        self, word: str, wanted: Any, value: Any, schema: dict[str, Any]
+    ) -> bool:
+        match word:
+            case "$ref":
+                return self.accepts(value, self._root["$defs"][wanted.rsplit("/", 1)[1]])
+            case "anyOf":
+                return any(self.accepts(value, one) for one in wanted)
+            case "type":
+                return isinstance(value, TYPES[wanted]) and not isinstance(value, bool)
+            case "const":
+                return type(value) is type(wanted) and bool(value == wanted)
+            case "enum":
+                return bool(value in wanted)
+            case "pattern":
+                return re.search(wanted, value) is not None
+            case "minLength":
+                return bool(len(value) >= wanted)
+            case "maxLength":
+                return bool(len(value) <= wanted)
+            case "minItems":
+                return bool(len(value) >= wanted)
+            case "minimum":
+                return bool(value >= wanted)
+            case "maximum":
+                return bool(value <= wanted)
+            case "exclusiveMinimum":
+                return bool(value > wanted)
+            case "items":
+                return all(self.accepts(one, wanted) for one in value)
+            case "properties":
+                has_all = all(name in value for name in schema.get("required", ()))
+                return has_all and all(
+                    self.accepts(value[name], one) for name, one in wanted.items() if name in value
+                )
+            case "additionalProperties":
+                return wanted is not False or set(value) <= set(schema["properties"])
+            case _:
+                raise AssertionError(word)
+
+
+class _TypeFirst(Checker):
+    """Stops at a wrong type, so that the other words see values they can judge."""
+
+    def accepts(self, value: object, schema: dict[str, Any] | None = None) -> bool:
+        chosen = self._root if schema is None else schema
+        if "type" in chosen and not self._word("type", chosen["type"], value, chosen):
+            return False
+        return super().accepts(value, chosen)
+
+
+# ---------------------------------------------------------------- messages
+
+
+def _json_rows() -> list[catalogue.Row]:
+    rows = []
+    for row in catalogue.rows("messages"):
+        try:
+            document = json.loads(row.input)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(document, (dict, list)):
+            rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("row", _json_rows(), ids=catalogue.name)
+def test_the_message_schema_agrees_with_the_parser(row: catalogue.Row) -> None:
+    accepted = _TypeFirst(_schema("message")).accepts(json.loads(row.input))
+    if row.code is None and row.where in {"", "parse"}:
+        parse_message(row.input, default_fs="hdfs://nameservice")
+        assert accepted
+    elif row.code in OF_THE_SHAPE:
+        assert not accepted
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"verify": "stored"}, {"on_exists": "same-ok", "publish": "per-file"}]
+)
+def test_the_message_schema_takes_every_option(options: dict[str, str]) -> None:
+    body = {"v": 1, "source": "s3://b-1/p/", "destination": "hdfs://nn:8020/d", "options": options}
+    parse_message(json.dumps(body), default_fs=None)
+    assert _TypeFirst(_schema("message")).accepts(body)
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def test_the_configuration_schema_takes_every_sample_of_the_manual() -> None:
+    checker = _TypeFirst(_schema("configuration"))
+    samples = [body for page in pages() for body in fences(page, "toml")]
+    assert samples
+    for body in samples:
+        assert checker.accepts(tomllib.loads(body)), body
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"agents": {}},
+        {"agent": {"slots": 0}},
+        {"agent": {"slots": "4"}},
+        {"log": {"level": "loud"}},
+        {"log": {"file_bytes": "50 megabytes"}},
+        {"route": [{"name": "a", "source": ["b-1/"]}]},
+        {"route": [{"name": "a", "source": [], "destination": ["/d/"]}]},
+        {"route": [{"name": "a b", "source": ["b-1/"], "destination": ["/d/"]}]},
+    ],
+    ids=str,
+)
+def test_the_configuration_schema_refuses_neighbours(wrong: dict[str, Any]) -> None:
+    assert not _TypeFirst(_schema("configuration")).accepts(wrong)
+
+
+@pytest.mark.parametrize("text", ["1", "5TiB", "500MB", "1.5GiB", " 7 kB ", "0B", "5TB"])
+def test_sizes_in_the_schema_are_sizes_to_the_parser(text: str) -> None:
+    assert isinstance(parse_size(text), int)
+    assert re.search(_script().SIZE["pattern"], text)
+
+
+@pytest.mark.parametrize("text", ["", "five", "5 Ti B", "-1", "5tib", "1,000", "KB"])
+def test_neighbours_of_sizes_are_none_to_both(text: str) -> None:
+    with pytest.raises(ValueError, match="write a size"):
+        parse_size(text)
+    assert not re.search(_script().SIZE["pattern"], text)
+
+
+def test_defaults_of_the_schema_are_accepted_by_the_parser() -> None:
+    defaults = {
+        name: field["default"]
+        for name, field in _schema("configuration")["properties"].items()
+        if field.get("default") is not None
+    }
+    assert Settings.model_validate(defaults) == Settings()

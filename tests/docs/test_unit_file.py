@@ -1,0 +1,104 @@
+"""The systemd unit: consistent with the program, and good in systemd's own eyes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from backhaul.core.errors import ExitCode
+from backhaul.settings import OTHER_ENV, Settings
+from tests.docs.manual import ROOT
+
+PACKAGING = ROOT / "packaging" / "systemd"
+UNIT = PACKAGING / "backhaul.service"
+EXPOSURE_MAX = 15  # tenths; 0 is a service that may do nothing
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+
+
+def _settings() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text("utf-8").splitlines():
+        if match := re.fullmatch(r"([A-Za-z]+)=(.*)", line):
+            found.setdefault(match[1], []).append(match[2])
+    return found
+
+
+def test_the_unit_runs_the_command_as_the_manual_says() -> None:
+    (start,) = _settings()["ExecStart"]
+    assert start == "/opt/backhaul/bin/backhaul run ${QUEUE} ${REGION}"
+
+
+def test_what_a_restart_cannot_mend_is_not_restarted() -> None:
+    (codes,) = _settings()["RestartPreventExitStatus"]
+    assert {int(code) for code in codes.split()} == {ExitCode.USAGE, ExitCode.CONFIGURATION}
+
+
+def test_systemd_waits_longer_than_the_agent_does() -> None:
+    (stop_s,) = map(int, _settings()["TimeoutStopSec"])
+    agent = Settings().agent
+    assert stop_s >= agent.stop_grace_s + agent.poll_wait_s
+
+
+def test_the_environment_file_has_what_the_unit_asks_for_and_no_unknown_setting() -> None:
+    text = (PACKAGING / "agent.env").read_text("utf-8")
+    names = set(re.findall(r"^#?([A-Z_0-9]+)=", text, re.MULTILINE))
+    assert {"QUEUE", "REGION", "HADOOP_CONF_DIR"} <= names
+    for name in names - OTHER_ENV:
+        assert not name.startswith("BACKHAUL_"), "the agent refuses it"
+
+
+def test_the_unit_hides_nothing_that_the_ledger_reads_of_processes() -> None:
+    """`adapters.ledger.owner` needs /proc/PID/stat and /proc/sys/kernel/random/boot_id."""
+    assert not {"ProcSubset", "ProtectProc", "PrivatePIDs"} & set(_settings())
+
+
+def test_the_agents_user_is_the_one_that_is_made() -> None:
+    user = (PACKAGING / "sysusers.d" / "backhaul.conf").read_text("utf-8")
+    assert re.search(rf"^u {_settings()['User'][0]} ", user, re.MULTILINE)
+    assert f"/var/lib/{_settings()['StateDirectory'][0]} " in user
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The unit as it would be where the program is installed."""
+    path = tmp_path / UNIT.name
+    program = shutil.which("true") or "/bin/true"
+    path.write_text(UNIT.read_text("utf-8").replace("/opt/backhaul/bin/backhaul", program), "utf-8")
+    return path
+
+
+@needs_systemd
+def test_systemd_finds_no_fault(installed: Path) -> None:
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(installed)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    ours = [line for line in found.stderr.splitlines() if UNIT.name in line]
+    assert ours == []
+    assert found.returncode == 0, found.stderr
+
+
+@needs_systemd
+def test_systemd_finds_little_exposed(installed: Path) -> None:
+    found = subprocess.run(
+        [
+            *("systemd-analyze", "security", "--offline=true", "--no-pager"),
+            *(f"--threshold={EXPOSURE_MAX}", str(installed)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if "unrecognized option" in found.stderr or "Unknown operation" in found.stderr:
+        pytest.skip("this systemd-analyze cannot judge a file")
+    assert found.returncode == 0, found.stdout[-500:] + found.stderr

@@ -1,0 +1,714 @@
+"""What becomes of a message: the whole agent on fakes, with a ledger of its own."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from backhaul.core import events
+from backhaul.core.agent import Agent, Stop, excerpt
+from backhaul.core.backoff import RetryPolicy
+from backhaul.core.errors import (
+    BackhaulError,
+    ConfigurationError,
+    OutageError,
+    TransientError,
+)
+from backhaul.core.model import Limits, OnExists, PublishMode
+from backhaul.testing.fakes import Fault, Killed, Lie
+from tests.world import World, eventually, route
+
+S3_DOWN = OutageError.of("s3", "E_S3_UNREACHABLE", "no route to host")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    world.store.put("p/a", b"content of a")
+    world.store.put("p/b", b"content of b")
+    return world
+
+
+COPIED = {"d/a": b"content of a", "d/b": b"content of b"}
+
+
+class Gate:
+    """Lets a call of the outside begin and not go on."""
+
+    def __init__(self, world: World, call: str) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+        self._call = call
+        world.faults.after_effect = self
+
+    def __call__(self, call: str) -> None:
+        if call == self._call:
+            self.reached.set()
+            assert self.opened.wait(30)
+
+
+def killed_at(world: World, call: str, **settings: object) -> None:
+    """A process that ends right before its first such call."""
+    world.faults.at(call, 1, Fault.KILL)
+    with pytest.raises(Killed):
+        world.drain(**settings)
+
+
+# ---------------------------------------------------------------- settled
+
+
+def test_message_is_deleted_when_its_data_is_published(world: World) -> None:
+    message_id = world.queue.send("raw/p/, /land/d")
+    agent = world.drain()
+
+    assert world.landed() == COPIED
+    assert world.states == ["done"]
+    assert world.queue.deleted == [message_id]
+    assert agent.tally.done == 1
+    (done,) = world.all_of(events.TransferDone)
+    assert (done.objects, done.size_bytes, done.publish) == (2, 24, "tree")
+
+
+def test_drain_ends_with_an_empty_queue(world: World) -> None:
+    agent = world.drain()
+
+    assert (agent.tally.done, agent.tally.dead) == (0, 0)
+    assert len(world.all_of(events.QueueEmpty)) == 1
+
+
+def test_several_messages_are_worked_on_at_once(world: World) -> None:
+    for number in range(20):
+        world.queue.send(f"raw/p/, /land/{number}")
+    agent = world.drain(slots=4, poll_wait_s=0)
+
+    assert agent.tally.done == 20
+    assert len(world.landed()) == 40
+
+
+def test_source_without_slash_is_published_as_prefix(world: World) -> None:
+    world.queue.send("raw/p, /land/d")
+    world.drain()
+
+    assert world.landed() == COPIED
+
+
+def test_message_goes_nowhere_but_to_the_dead_when_publish_fails(world: World) -> None:
+    world.faults.always("target.rename", TransientError("E_HDFS_RPC", "no"))
+    message_id = world.queue.send("raw/p/, /land/d")
+    world.drain(retry=RetryPolicy(max_attempts=2))
+
+    assert world.landed() == {}
+    assert [letter.message_id for letter in world.queue.dead_letters] == [message_id]
+
+
+# ---------------------------------------------------------------- failed
+
+
+def test_failed_attempt_comes_back_later_and_succeeds(world: World) -> None:
+    world.store.lie("p/a", Lie.FLIP, times=2)
+    message_id = world.queue.send("raw/p/, /land/d")
+    agent = world.drain()
+
+    assert world.landed() == COPIED
+    assert world.queue.deleted == [message_id]
+    (failed,) = world.all_of(events.AttemptFailed)
+    assert (failed.code, failed.attempt) == ("E_CHECKSUM", 1)
+    assert agent.tally.failed == 1
+
+
+def test_wrong_bytes_are_never_published(world: World) -> None:
+    world.store.lie("p/a", Lie.FLIP, times=100)
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    assert world.landed() == {}
+    assert world.staging() == []
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert (letter.reason.code, letter.reason.attempts) == ("E_CHECKSUM", 3)
+
+
+def test_retry_delay_doubles(world: World) -> None:
+    world.faults.always("store.list", TransientError("E_S3_SERVER", "503"))
+    world.queue.send("raw/p/, /land/d")
+    world.drain(retry=RetryPolicy(max_attempts=5, base_s=100, cap_s=500))
+
+    delays = [fact.retry_in_s for fact in world.all_of(events.AttemptFailed)]
+    assert len(delays) == 4
+    for delay_s, (least_s, most_s) in zip(
+        delays, [(50, 100), (100, 200), (200, 400), (250, 500)], strict=True
+    ):
+        assert least_s <= delay_s <= most_s
+
+
+def test_delay_is_the_messages_own_visibility(world: World) -> None:
+    world.faults.at("store.list", 1, Fault.FAIL)
+    message_id = world.queue.send("raw/p/, /land/d")
+    with world.running(retry=RetryPolicy(base_s=100)):
+        eventually(lambda: world.all_of(events.AttemptFailed))
+        eventually(lambda: 0 < world.queue.invisible_s(message_id) <= 100)
+        (failed,) = world.all_of(events.AttemptFailed)
+        assert world.queue.invisible_s(message_id) == failed.retry_in_s
+
+
+def test_bug_spends_an_attempt_and_is_shown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(world.store, "list_pages", broken)
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == "E_BUG"
+    assert [str(fact) for fact in world.all_of(RuntimeError)] == ["a bug"] * 3
+
+
+def test_changed_source_is_planned_again(world: World) -> None:
+    def overwrite(call: str) -> None:
+        if call == "ledger.claim" and world.faults.count("ledger.claim") == 1:
+            world.store.put("p/a", b"newer content")
+
+    world.faults.after_effect = overwrite
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    assert world.landed() == {**COPIED, "d/a": b"newer content"}
+    assert world.all_of(events.AttemptFailed)[0].code == "E_SRC_CHANGED"
+
+
+def test_source_that_never_rests_is_dead_after_three_changes(world: World) -> None:
+    def overwrite(call: str) -> None:
+        if call == "ledger.claim":
+            world.store.put("p/a", b"again %d" % world.faults.count("ledger.claim"))
+
+    world.faults.after_effect = overwrite
+    world.queue.send("raw/p/, /land/d")
+    world.drain(retry=RetryPolicy(max_attempts=100))
+
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == "E_SRC_UNSTABLE"
+
+
+# ---------------------------------------------------------------- dead
+
+
+def test_dead_letter_comes_before_ledger_and_delete(world: World) -> None:
+    world.queue.send("no request")
+    world.drain()
+
+    order = [call for call, _ in world.faults.log if call in ORDER]
+    assert order == list(ORDER)
+    assert world.states == ["dead"]
+    (dead,) = world.all_of(events.MessageDead)
+    assert (dead.code, dead.dead_letter_queue) == ("E_MSG_FORMAT", "work-dead")
+
+
+ORDER = ("queue.send_dead_letter", "ledger.fail", "queue.delete")
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("fault", [Fault.FAIL, Fault.LOST])
+def test_death_survives_a_fault_at_each_step(world: World, number: int, fault: Fault) -> None:
+    world.faults.at(ORDER[number], 1, fault)
+    world.queue.send("no request")
+    world.drain()
+
+    assert world.states == ["dead"]
+    assert world.queue.remaining == []
+    # A lost answer may double the letter; none is ever missing.
+    assert len(world.queue.dead_letters) == (2 if (number, fault) == (0, Fault.LOST) else 1)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_death_survives_the_agents_own_at_each_step(world: World, number: int) -> None:
+    world.queue.send("no request")
+    killed_at(world, ORDER[number])
+    world.clock.advance(3600)
+    world.drain()
+
+    assert world.states == ["dead"]
+    assert world.queue.remaining == []
+    assert world.queue.dead_letters
+
+
+def test_dead_letter_that_cannot_be_sent_keeps_the_message(world: World) -> None:
+    world.faults.always("queue.send_dead_letter", OutageError.of("sqs", "E_X", "down"))
+    message_id = world.queue.send("no request")
+    with world.running() as agent:
+        eventually(lambda: world.faults.count("queue.send_dead_letter") > 2)
+        agent.request_stop(Stop.DRAIN)
+    assert world.queue.remaining == [message_id]
+    assert world.states != ["dead"]
+    world.faults.never("queue.send_dead_letter")
+    world.drain()
+
+    assert world.queue.remaining == []
+    assert len(world.queue.dead_letters) == 1
+
+
+def test_without_dead_letter_queue_nothing_is_ever_deleted(tmp_path: Path) -> None:
+    world = World(tmp_path, has_dead_letters=False)
+    message_id = world.queue.send("no request")
+    world.drain()
+
+    assert world.states == ["dead"]
+    assert world.queue.remaining == [message_id]
+    assert world.queue.invisible_s(message_id) > 11 * 3600
+    assert world.all_of(events.MessageDead)[0].dead_letter_queue is None
+    world.clock.advance(12 * 3600)
+    world.drain()
+    assert world.queue.remaining == [message_id]
+    assert world.all_of(events.MessageDead)[1].code == "E_MSG_FORMAT"
+
+
+def test_redelivery_after_death_is_deleted_without_a_second_letter(world: World) -> None:
+    world.queue.send("no request")
+    killed_at(world, "queue.delete")
+    world.clock.advance(3600)
+    world.drain()
+
+    assert world.queue.remaining == []
+    assert len(world.queue.dead_letters) == 1
+
+
+def test_message_that_kills_its_agent_is_dead_in_the_end(world: World) -> None:
+    world.queue.send("raw/p/, /land/d")
+    for _ in range(3):
+        killed_at(world, "target.create", retry=RetryPolicy(max_starts=3))
+        world.clock.advance(3600)
+    world.drain(retry=RetryPolicy(max_starts=3))
+
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == "E_ATTEMPTS_SPENT"
+
+
+def test_message_about_to_be_redriven_dies_with_its_reason(tmp_path: Path) -> None:
+    world = World(tmp_path, max_receive_count=2)
+    world.faults.always("store.list", TransientError("E_S3_SERVER", "503"))
+    world.queue.send("raw/p/, /land/d")
+    world.drain(retry=RetryPolicy(max_attempts=100))
+
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == "E_S3_SERVER"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("other/p/, /land/d", "E_POLICY_SOURCE"),
+        ("raw/p/, /elsewhere", "E_POLICY_DEST"),
+        ("raw/none/, /land/d", "E_SRC_EMPTY"),
+        ("raw/p/a, /land/file/d", "E_DST_PARENT_FILE"),
+        ("raw/p/a, /land/file", "E_DST_EXISTS"),
+        ("{}", "E_MSG_VERSION"),
+    ],
+)
+def test_request_that_can_never_succeed_is_dead_at_once(world: World, body: str, code: str) -> None:
+    world.target.put("/land/file", b"")
+    world.queue.send(body)
+    world.drain()
+
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert (letter.reason.code, letter.reason.attempts) == (code, 1)
+    assert world.staging() == []
+
+
+def test_route_removed_under_way_publishes_nothing(world: World) -> None:
+    def revoke(call: str) -> None:
+        if call == "ledger.claim":
+            world.routes = (route(name="another"),)
+
+    world.faults.after_effect = revoke
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    assert world.landed() == {}
+    assert world.staging() == []
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == "E_POLICY_REVOKED"
+
+
+# ---------------------------------------------------------------- redelivery
+
+
+def test_redelivery_of_a_running_transfer_only_brings_a_newer_handle(world: World) -> None:
+    gate = Gate(world, "target.create")
+    message_id = world.queue.send("raw/p/a, /land/d")
+    with world.running(slots=2):
+        assert gate.reached.wait(10)
+        world.queue.redeliver(message_id)
+        eventually(lambda: world.all_of(events.MessageAbsorbed))
+        gate.opened.set()
+        eventually(lambda: world.queue.deleted)
+
+    assert world.faults.count("ledger.begin") == 1
+    assert world.faults.count("target.create") == 1
+    assert world.queue.remaining == []  # deleted by the newer handle: the fake takes no other
+    assert world.all_of(events.MessageAbsorbed)[0].is_running
+
+
+def test_redelivery_of_a_done_transfer_is_deleted_and_not_copied(world: World) -> None:
+    world.queue.send("raw/p/, /land/d")
+    killed_at(world, "queue.delete")
+    copied = world.faults.count("target.create")
+    world.clock.advance(3600)
+    agent = world.drain()
+
+    assert world.queue.remaining == []
+    assert world.faults.count("target.create") == copied
+    assert agent.tally.done == 1
+    assert world.all_of(events.MessageAbsorbed)[0].state == "done"
+
+
+def test_transfer_of_another_live_process_is_left_alone(world: World) -> None:
+    message_id = world.queue.send("raw/p/, /land/d")
+    gate = Gate(world, "target.create")
+    with world.running() as first:
+        assert gate.reached.wait(10)
+        # The same ledger, opened once more by the same live process.
+        again = world.agent(first._ports, drain=True)
+        world.queue.redeliver(message_id)
+        again._settings = first._settings
+        (message,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=60)
+        again._keeper.keep(message)
+        again._work_until_settled(message)
+        assert world.queue.invisible_s(message_id) == 30
+        gate.opened.set()
+        eventually(lambda: first.tally.done)
+
+
+def test_same_content_sent_again_is_adopted(world: World) -> None:
+    for _ in range(2):
+        world.queue.send("raw/p/, /land/d")
+        world.drain()
+
+    assert [fact.publish for fact in world.all_of(events.TransferDone)] == ["tree", "adopted"]
+    assert world.faults.count("store.get") == 2
+    assert world.landed() == COPIED
+    assert world.staging() == []
+
+
+def test_older_state_never_replaces_a_newer_one(world: World) -> None:
+    """S4: the first message is planned, then waits while a later one brings newer bytes."""
+    world.queue.send("raw/p/a, /land/d")
+    killed_at(world, "target.create")
+    old = world.store.put("p/a", b"content of a", version_id="1")
+    del old
+    world.clock.advance(60)
+    world.store.put("p/a", b"newest", version_id="2")
+    world.queue.send("raw/p/a, /land/d")
+    world.drain(slots=1)
+    world.clock.advance(3600)
+    world.drain()
+
+    assert world.landed() == {"d/a": b"newest"}
+
+
+# ---------------------------------------------------------------- busy and full
+
+
+def test_busy_destination_waits_and_then_goes_on(world: World) -> None:
+    gate = Gate(world, "target.create")
+    world.queue.send("raw/p/, /land/d")
+    world.queue.send("raw/p/a, /land/d/deeper")
+    with world.running(slots=2):
+        assert gate.reached.wait(10)
+        eventually(lambda: world.all_of(events.TransferWaits))
+        assert world.faults.count("target.create") == 1
+        gate.opened.set()
+        eventually(lambda: len(world.queue.deleted) == 2)
+
+    assert world.landed() == {**COPIED, "d/deeper/a": b"content of a"}
+    assert all(row.attempt == 1 for row in world.rows())
+
+
+def test_full_route_waits_unspent(world: World) -> None:
+    world.routes = (route(limits=Limits(in_flight=1)),)
+    gate = Gate(world, "target.create")
+    for name in ("one", "two"):
+        world.queue.send(f"raw/p/, /land/{name}")
+    with world.running(slots=2):
+        assert gate.reached.wait(10)
+        eventually(lambda: world.all_of(events.TransferWaits))
+        assert world.faults.count("pool.session") == 1
+        gate.opened.set()
+        eventually(lambda: len(world.queue.deleted) == 2)
+
+    assert [row.attempt for row in world.rows()] == [1, 1]
+
+
+# ---------------------------------------------------------------- outages
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("store.list", S3_DOWN),
+        ("store.get", S3_DOWN),
+        ("target.mkdirs", OutageError.of("hdfs", "E_HDFS_SAFE_MODE", "safe mode")),
+        ("target.rename", OutageError.of("hdfs", "E_HDFS_SAFE_MODE", "safe mode")),
+        ("ledger.begin", OutageError.of("ledger", "E_LEDGER_FULL", "no room")),
+        ("ledger.claim", OutageError.of("ledger", "E_LEDGER_FULL", "no room")),
+        ("ledger.finish", OutageError.of("ledger", "E_LEDGER_FULL", "no room")),
+    ],
+)
+def test_outage_holds_and_resumes_without_spending(
+    world: World, call: str, error: OutageError
+) -> None:
+    world.faults.always(call, error)
+    message_id = world.queue.send("raw/p/, /land/d")
+    with world.running(retry=RetryPolicy(max_attempts=1)):
+        eventually(lambda: len(world.all_of(events.TransferHeld)) > 3)
+        world.faults.never(call)
+        eventually(lambda: world.queue.deleted == [message_id])
+
+    assert world.landed() == COPIED
+    held = world.all_of(events.TransferHeld)[0]
+    assert (held.dependency, held.code) == (error.dependency, error.code)
+    assert world.all_of(events.TransferResumed)[0].dependency == error.dependency
+    (row,) = world.rows()
+    assert (row.state.value, row.attempt) == ("done", 1)
+
+
+def test_ledger_outage_while_holding_is_survived(world: World) -> None:
+    world.faults.always("store.list", S3_DOWN)
+    world.faults.at("ledger.fail", 1, Fault.LOST)
+    world.queue.send("raw/p/, /land/d")
+    with world.running():
+        eventually(lambda: len(world.all_of(events.TransferHeld)) > 2)
+        world.faults.never("store.list")
+        eventually(lambda: world.queue.deleted)
+
+    assert world.landed() == COPIED
+
+
+def test_drain_gives_up_on_a_dependency_that_stays_down(world: World) -> None:
+    world.faults.always("store.list", S3_DOWN)
+    message_id = world.queue.send("raw/p/, /land/d")
+    agent = world.drain(drain_patience_s=60)
+
+    assert (agent.tally.gave_up, agent.tally.returned) == (1, 1)
+    assert world.queue.remaining == [message_id]
+    assert world.queue.invisible_s(message_id) == 0
+    assert world.states == ["held"]
+
+
+def test_queue_that_cannot_be_asked_is_asked_again(world: World) -> None:
+    for number in range(1, 4):
+        world.faults.at("queue.receive", number, Fault.FAIL)
+    world.queue.send("raw/p/, /land/d")
+    with world.running():
+        eventually(lambda: world.queue.deleted)
+
+    assert len(world.all_of(events.PollFailed)) == 3
+
+
+def test_drain_of_a_queue_that_stays_down_fails(world: World) -> None:
+    world.faults.always("queue.receive", OutageError.of("sqs", "E_SQS_UNREACHABLE", "down"))
+
+    with pytest.raises(OutageError, match="E_SQS_UNREACHABLE"):
+        world.drain(drain_patience_s=60)
+    assert world.faults.count("queue.receive") == 5
+
+
+def test_stop_ends_the_wait_for_a_queue_that_is_down(world: World) -> None:
+    world.faults.always("queue.receive", OutageError.of("sqs", "E_SQS_UNREACHABLE", "down"))
+    with world.running():
+        eventually(lambda: world.all_of(events.PollFailed))
+
+    assert len(world.all_of(events.AgentStopped)) == 1
+
+
+def test_delete_is_asked_until_sqs_answers(world: World) -> None:
+    for number in range(1, 4):
+        world.faults.at("queue.delete", number, Fault.FAIL)
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    assert world.queue.remaining == []
+    assert world.faults.count("queue.delete") == 4
+
+
+def test_ledger_that_is_no_ledger_stops_the_agent(world: World) -> None:
+    world.faults.always("ledger.begin", ConfigurationError("E_LEDGER_CORRUPT", "damaged"))
+    message_id = world.queue.send("raw/p/, /land/d")
+
+    with pytest.raises(ConfigurationError, match="E_LEDGER_CORRUPT"):
+        world.drain()
+    assert world.queue.remaining == [message_id]
+    assert world.queue.invisible_s(message_id) <= 120
+
+
+def test_message_whose_attempt_cannot_be_counted_comes_back(world: World) -> None:
+    world.faults.at("ledger.begin", 1, Fault.FAIL, BackhaulError("E_LEDGER_BUG", "a bug"))
+    message_id = world.queue.send("raw/p/, /land/d")
+    agent = world.drain()
+
+    assert world.queue.deleted == [message_id]
+    assert agent.tally.failed == 1
+
+
+# ---------------------------------------------------------------- stopping
+
+
+def stopped_in_the_middle(world: World, how: Stop, *, grace_s: float) -> Agent:
+    """Stop while the first file is being created, then let it go on."""
+    gate = Gate(world, "target.create")
+    world.queue.send("raw/p/, /land/d")
+    with world.running(stop_grace_s=grace_s) as agent:
+        assert gate.reached.wait(10)
+        agent.request_stop(how)
+        if how is Stop.NOW or grace_s == 0:
+            eventually(lambda: agent._stop is Stop.NOW)
+            eventually(lambda: getattr(agent._ports.pool, "is_aborted", False))
+        gate.opened.set()
+    return agent
+
+
+def test_stop_lets_transfers_finish_within_the_grace(world: World) -> None:
+    agent = stopped_in_the_middle(world, Stop.DRAIN, grace_s=60)
+
+    assert agent.tally.done == 1
+    assert world.landed() == COPIED
+    assert world.all_of(events.AgentStopping)[0].in_flight == 1
+
+
+@pytest.mark.parametrize(("how", "grace_s"), [(Stop.NOW, 60.0), (Stop.DRAIN, 0.0)])
+def test_stop_hands_back_what_cannot_finish(world: World, how: Stop, grace_s: float) -> None:
+    agent = stopped_in_the_middle(world, how, grace_s=grace_s)
+
+    (message_id,) = world.queue.remaining
+    assert world.queue.invisible_s(message_id) == 0
+    assert agent.tally.returned == 1
+    (row,) = world.rows()
+    assert (row.state.value, row.attempt) == ("waiting", 0)
+    world.faults.after_effect = lambda _name: None
+    world.drain()
+    assert world.landed() == COPIED
+    assert world.staging() == []
+
+
+def test_waiting_message_is_handed_back_by_a_stop(world: World) -> None:
+    world.faults.always("store.list", S3_DOWN)
+    message_id = world.queue.send("raw/p/, /land/d")
+    with world.running() as agent:
+        eventually(lambda: world.all_of(events.TransferHeld))
+    assert world.queue.remaining == [message_id]
+    assert world.queue.invisible_s(message_id) == 0
+    assert agent.tally.returned == 1
+    assert len(world.all_of(events.MessageReturned)) == 1
+
+
+def test_message_that_comes_while_stopping_is_handed_back(world: World) -> None:
+    message_id = world.queue.send("raw/p/, /land/d")
+    gate = Gate(world, "queue.receive")
+    with world.running() as agent:
+        assert gate.reached.wait(10)
+        agent.request_stop(Stop.DRAIN)
+        gate.opened.set()
+
+    assert world.queue.remaining == [message_id]
+    assert world.queue.invisible_s(message_id) == 0
+    assert world.faults.count("ledger.begin") == 0
+    assert agent.tally.returned == 1
+
+
+def test_giving_back_a_message_that_is_visible_already_is_fine(world: World) -> None:
+    world.faults.always("store.list", S3_DOWN)
+    message_id = world.queue.send("raw/p/, /land/d")
+    with world.running(slots=1):
+        eventually(lambda: world.all_of(events.TransferHeld))
+        world.queue.redeliver(message_id)
+        world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=60)
+
+    assert world.all_of(events.VisibilityWasLost)
+
+
+def test_permanent_failure_counts_even_while_stopping(world: World) -> None:
+    """A stop cuts attempts short; it does not make a bad request good."""
+    world.queue.send("raw/none/, /land/d")
+    gate = Gate(world, "store.list")
+    with world.running() as agent:
+        assert gate.reached.wait(10)
+        agent.request_stop(Stop.NOW)
+        eventually(lambda: getattr(agent._ports.pool, "is_aborted", False))
+        gate.opened.set()
+
+    assert world.states == ["dead"]
+
+
+# ---------------------------------------------------------------- what is already there
+
+
+@pytest.mark.parametrize(
+    ("on_exists", "there", "code"),
+    [
+        (OnExists.FAIL, b"content of a", "E_DST_EXISTS"),
+        (OnExists.SAME_OK, b"another text", "E_DST_EXISTS"),
+        (OnExists.SAME_OK, b"longer than the source", "E_DST_EXISTS"),
+    ],
+)
+def test_file_that_must_not_be_replaced_is_not(
+    world: World, on_exists: OnExists, there: bytes, code: str
+) -> None:
+    world.routes = (route(on_exists=on_exists),)
+    world.target.put("/land/d/a", there)
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    assert world.landed()["d/a"] == there
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == code
+    assert world.staging() == []
+
+
+def test_same_content_from_elsewhere_is_fine_under_same_ok(world: World) -> None:
+    world.routes = (route(on_exists=OnExists.SAME_OK),)
+    world.target.put("/land/d/a", b"content of a")
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    assert world.landed() == COPIED
+    assert world.states == ["done"]
+
+
+def test_whole_directory_or_nothing_refuses_what_is_there(world: World) -> None:
+    world.routes = (route(publish=PublishMode.ATOMIC_DIR),)
+    world.target.put("/land/d/other", b"")
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    assert world.landed() == {"d/other": b""}
+    assert world.states == ["dead"]
+
+
+def test_file_changed_by_others_since_is_copied_again(world: World) -> None:
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+    world.clock.advance(10)
+    world.target.put("/land/d/a", b"content of z")
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    assert world.landed() == COPIED
+    assert world.all_of(events.TransferDone)[1].adopted == 1
+
+
+# ---------------------------------------------------------------- the excerpt
+
+
+def test_excerpt_of_a_body_shows_no_password() -> None:
+    shown = excerpt("https://user:secret@host/p, /d\n")
+
+    assert "secret" not in shown
+    assert "\n" not in shown

@@ -1,0 +1,391 @@
+"""One object from S3 into staging: sizes, checksums, liars, retries, limits."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from backhaul.adapters.digests import new_digest
+from backhaul.core.errors import (
+    BackhaulError,
+    IntegrityError,
+    OutageError,
+    SourceChanged,
+    TargetMissing,
+    TransientError,
+)
+from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
+from backhaul.core.ports import StageTask
+from backhaul.engines.native import Cancelled, Counter, Gate, Stager, Tuning
+from backhaul.testing.fakes import FakeClock, FakeEvent, FakeStore, FakeTarget, Fault, Faults, Lie
+from tests.world import eventually
+
+TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=4, large_at_once=2, tries=3)
+SIZES = {"empty": 0, "small": 10, "medium": 100, "large": 1000}
+
+
+class Bench:
+    """A stager between a fake S3 and a fake file system."""
+
+    def __init__(self, verify: VerifyLevel = VerifyLevel.STREAM, tuning: Tuning = TUNING) -> None:
+        self.clock = FakeClock()
+        self.faults = Faults()
+        self.store = FakeStore(self.clock, new_digest, faults=self.faults)
+        self.target = FakeTarget(self.clock, faults=self.faults)
+        self.target.mkdirs("/s/1")
+        self.counter = Counter()
+        self.stager = Stager(
+            reader=self.store,
+            target=self.target,
+            new_digest=new_digest,
+            tuning=tuning,
+            counter=self.counter,
+            directory="/s/1",
+            verify=verify,
+        )
+        self.stager.cancelled = FakeEvent(self.clock)
+
+    def stage(self, pin: Pin, relative: str = "f", seq: int = 0) -> StagedObject:
+        planned = PlannedObject(seq=seq, pin=pin, relative=relative)
+        return self.stager.stage(StageTask(planned=planned, endpoint=self.store.endpoint("raw")))
+
+    def put(self, size: int, algorithm: str | None = "CRC32C", etag: str | None = None) -> Pin:
+        return self.store.put("k", content(size), algorithm=algorithm, etag=etag)
+
+    @property
+    def staged(self) -> dict[str, bytes]:
+        return self.target.files("/s/1")
+
+
+def content(size: int) -> bytes:
+    return bytes(n % 251 for n in range(size))
+
+
+def crc32c(data: bytes) -> str:
+    digest = new_digest("CRC32C")
+    digest.update(data)
+    return digest.digest().hex()
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def new(verify: VerifyLevel = VerifyLevel.STREAM, tuning: Tuning = TUNING) -> Bench:
+        made.append(Bench(verify, tuning))
+        return made[-1]
+
+    yield new
+    for bench in made:
+        bench.stager.close()
+
+
+Make = Callable[..., Bench]
+
+
+# ---------------------------------------------------------------- what is proven
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("algorithm", ["CRC32C", "CRC64NVME", "CRC32", "SHA256", "SHA1"])
+def test_bytes_arrive_and_match_s3s_checksum(make: Make, size: int, algorithm: str) -> None:
+    bench = make()
+    pin = bench.put(size, algorithm)
+    proof = bench.stage(pin, seq=7)
+
+    assert bench.staged == {"/s/1/f": content(size)}
+    assert (proof.seq, proof.size_bytes, proof.proof) == (7, size, Proof.STREAM)
+    assert (proof.algorithm, proof.crc32c) == (algorithm, crc32c(content(size)))
+    assert proof.checksum is not None
+    digest = new_digest(algorithm)
+    digest.update(content(size))
+    assert base64.b64decode(proof.checksum) == digest.digest()
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_etag_serves_where_it_is_an_md5(make: Make, size: int) -> None:
+    bench = make()
+    proof = bench.stage(bench.put(size, None))
+
+    assert (proof.algorithm, proof.proof) == ("MD5", Proof.STREAM)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize(
+    ("verify", "proof"),
+    [
+        (VerifyLevel.STREAM, Proof.REREAD),
+        (VerifyLevel.STORED, Proof.REREAD),
+        (VerifyLevel.SIZE, Proof.SIZE),
+    ],
+)
+def test_without_a_checksum_the_target_is_read_back(
+    make: Make, size: int, verify: VerifyLevel, proof: Proof
+) -> None:
+    bench = make(verify)
+    found = bench.stage(bench.put(size, None, etag="no-md5-2"))
+
+    assert (found.proof, found.algorithm, found.checksum) == (proof, None, None)
+    assert bench.faults.count("target.read") == (verify is not VerifyLevel.SIZE)
+
+
+def test_stored_reads_back_although_the_stream_matched(make: Make) -> None:
+    bench = make(VerifyLevel.STORED)
+
+    assert bench.stage(bench.put(50)).proof is Proof.STORED
+    assert bench.faults.count("target.read") == 1
+
+
+def test_target_that_changes_bytes_is_caught_by_reading_back(make: Make) -> None:
+    bench = make(VerifyLevel.STORED)
+
+    def rot(call: str) -> None:
+        if call == "target.close":
+            bench.target._nodes["/s/1/f"].data[0] ^= 1
+
+    bench.faults.after_effect = rot
+    with pytest.raises(IntegrityError) as caught:
+        bench.stage(bench.put(50))
+    assert caught.value.code == "E_STORED"
+
+
+def test_target_that_loses_bytes_is_caught_by_length(make: Make) -> None:
+    bench = make()
+
+    def cut(call: str) -> None:
+        if call == "target.close":
+            del bench.target._nodes["/s/1/f"].data[-1:]
+
+    bench.faults.after_effect = cut
+    with pytest.raises(IntegrityError) as caught:
+        bench.stage(bench.put(50))
+    assert caught.value.code == "E_LENGTH"
+    assert "source 50 B, staged 49 B" in caught.value.message
+
+
+def test_file_gone_right_after_its_close_is_missing(make: Make) -> None:
+    bench = make()
+
+    def fence(call: str) -> None:
+        if call == "target.close":
+            bench.target._drop("/s/1")
+
+    bench.faults.after_effect = fence
+    with pytest.raises(TargetMissing):
+        bench.stage(bench.put(50))
+
+
+# ---------------------------------------------------------------- liars
+
+
+@pytest.mark.parametrize("size", [5, 50, 500])
+@pytest.mark.parametrize(
+    ("lie", "code"),
+    [(Lie.FLIP, "E_CHECKSUM"), (Lie.TRUNCATE, "E_LENGTH"), (Lie.BREAK, "E_S3_BODY")],
+)
+def test_liar_is_asked_again_and_believed_only_when_right(
+    make: Make, size: int, lie: Lie, code: str
+) -> None:
+    bench = make()
+    pin = bench.put(size)
+    bench.store.lie("k", lie, times=2)
+    bench.stage(pin)
+    assert bench.staged == {"/s/1/f": content(size)}
+    bench.target.remove("/s/1/f")
+    bench.store.lie("k", lie, times=100)
+
+    with pytest.raises(BackhaulError) as caught:
+        bench.stage(pin)
+    assert caught.value.code == code
+
+
+def test_changed_object_is_not_asked_for_again(make: Make) -> None:
+    bench = make()
+    pin = bench.put(50)
+    bench.put(51)
+
+    with pytest.raises(SourceChanged):
+        bench.stage(pin)
+    assert bench.faults.count("store.get") == 1
+
+
+@pytest.mark.parametrize("size", [50, 500])
+def test_outage_is_not_waited_for_here(make: Make, size: int) -> None:
+    bench = make()
+    bench.faults.always("store.get", OutageError.of("s3", "E_S3_UNREACHABLE", "down"))
+
+    with pytest.raises(OutageError):
+        bench.stage(bench.put(size))
+    # Ranges that were under way already are not counted: each was asked for once.
+    assert bench.faults.count("store.get") <= TUNING.ranges
+
+
+@pytest.mark.parametrize("call", ["target.create", "target.write", "target.close", "target.status"])
+def test_fault_of_the_target_is_tried_again_on_a_clean_file(make: Make, call: str) -> None:
+    bench = make()
+    for fault in (Fault.FAIL, Fault.LOST):
+        bench.faults.at(call, 1, fault)
+        bench.stage(bench.put(50), fault.name)
+
+    assert set(bench.staged.values()) == {content(50)}
+
+
+def test_large_object_changed_between_its_ranges_is_never_mixed(make: Make) -> None:
+    bench = make()
+    pin = bench.put(1000)
+
+    def overwrite(call: str) -> None:
+        if call == "target.write" and bench.faults.count("target.write") == 2:
+            bench.store.put("k", content(1000)[::-1])
+
+    bench.faults.after_effect = overwrite
+    with pytest.raises(SourceChanged):
+        bench.stage(pin)
+
+
+# ---------------------------------------------------------------- directories
+
+
+def test_directories_are_made_once_and_synced_deepest_first(make: Make) -> None:
+    bench = make()
+    for name in ("a/b/x", "a/b/y", "a/z"):
+        bench.stage(bench.put(5), name)
+    assert bench.faults.count("target.mkdir") == 2
+    synced: list[str] = []
+    bench.target.sync_directory = synced.append  # type: ignore[method-assign]
+    bench.stager.sync_directories()
+
+    assert synced == ["/s/1/a/b", "/s/1/a", "/s/1"]
+
+
+def test_fenced_staging_is_never_made_again(make: Make) -> None:
+    bench = make()
+    bench.target.remove("/s/1")
+
+    for relative in ("f", "sub/f"):
+        with pytest.raises(TargetMissing):
+            bench.stage(bench.put(5), relative)
+    assert bench.target.status("/s/1") is None
+
+
+# ---------------------------------------------------------------- limits
+
+
+def test_ranges_in_memory_are_bounded_over_all_large_objects(make: Make) -> None:
+    bench = make(tuning=replace(TUNING, ranges=3, large_at_once=4))
+    pins = [bench.store.put(f"k{n}", content(2000)) for n in range(6)]
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(lambda pin: bench.stage(pin, pin.key), pins))
+    assert bench.staged == {f"/s/1/k{n}": content(2000) for n in range(6)}
+    assert bench.store.most_open_bytes <= 3 * TUNING.range_bytes
+
+
+def test_open_files_are_bounded(make: Make) -> None:
+    bench = make(tuning=replace(TUNING, open_files=2))
+    pins = [bench.store.put(f"k{n}", content(50)) for n in range(30)]
+    inside = threading.Semaphore(2)
+
+    def check(call: str) -> None:
+        if call == "target.create":
+            assert inside.acquire(blocking=False), "more than two between create and the last write"
+        elif call == "target.write":
+            inside.release()
+
+    bench.faults.after_effect = check
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda pin: bench.stage(pin, pin.key), pins))
+    assert len(bench.staged) == 30
+
+
+def overloaded(gate: Gate) -> None:
+    with pytest.raises(TransientError), gate.entered():
+        raise TransientError("E_HDFS_OVERLOADED", "could only be written to 0 of the 1")
+
+
+def test_gate_halves_when_hdfs_is_overloaded_and_grows_back() -> None:
+    gate = Gate(8)
+    overloaded(gate)
+    assert gate._limit == 4
+    for _ in range(50):
+        with gate.entered():
+            pass
+    assert gate._limit == 8
+
+
+def test_gate_never_closes() -> None:
+    gate = Gate(4)
+    for _ in range(10):
+        overloaded(gate)
+
+    with gate.entered():
+        assert gate._limit == 1
+
+
+def test_other_failures_leave_the_gate_as_it_is() -> None:
+    gate = Gate(4)
+    with pytest.raises(TransientError), gate.entered():
+        raise TransientError("E_S3_BODY", "broke")
+
+    assert gate._limit == 4
+    assert gate._inside == 0
+
+
+def test_gate_that_grows_lets_more_of_those_in_who_wait() -> None:
+    gate = Gate(8)
+    for _ in range(3):
+        overloaded(gate)
+    gate._limit = 1.0
+    hold, go_on = gate.entered(), threading.Event()
+    hold.__enter__()
+    entered = threading.Semaphore(0)
+
+    def wait() -> None:
+        with gate.entered():
+            entered.release()
+            go_on.wait(10)
+
+    threads = [threading.Thread(target=wait) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(gate._changed._waiters) == 4)  # type: ignore[attr-defined]
+    hold.__exit__(None, None, None)  # the limit is 2 now, and nobody is inside
+
+    assert entered.acquire(timeout=5)
+    assert entered.acquire(timeout=5)
+    assert not entered.acquire(timeout=0.05)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+
+
+# ---------------------------------------------------------------- cancelling
+
+
+def test_cancelled_stager_takes_nothing_up(make: Make) -> None:
+    bench = make()
+    pin = bench.put(50)
+    bench.stager.cancelled.set()
+
+    with pytest.raises(Cancelled):
+        bench.stage(pin)
+    assert bench.faults.count("store.get") == 0
+
+
+@pytest.mark.parametrize("size", [100, 1000])
+def test_cancel_stops_an_object_under_way(make: Make, size: int) -> None:
+    bench = make()
+
+    def cancel(call: str) -> None:
+        if call in {"target.create", "target.write"}:
+            bench.stager.cancelled.set()
+
+    bench.faults.after_effect = cancel
+    with pytest.raises(Cancelled):
+        bench.stage(bench.put(size))
+    assert bench.staged["/s/1/f"] != content(size)
