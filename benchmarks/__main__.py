@@ -20,6 +20,7 @@ OUT = Path("build/bench")
 
 
 def main(arguments: list[str]) -> int:
+    """Measure the shapes asked for."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("--only", choices=SHAPES, action="append", help="this shape; repeatable")
     parser.add_argument("--rounds", type=int, help="default 5; 1 with --quick")

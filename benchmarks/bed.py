@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ BUCKET = "bench"
 SMALL_BYTES = 16 * 1024
 MIB = 1 << 20
 _READERS = 32
+_SPAN = ("first_seen_at", "finished_at")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +159,7 @@ class Bed:
         return {**found, "BACKHAUL_CONFIG": str(self.directory / "empty.toml")}
 
     def ledger(self, name: str) -> str:
-        """A path for a new ledger."""
+        """Path of the ledger of this name."""
         return str(self.directory / f"{name}.db")
 
     def timed(self, arguments: list[str], environment: dict[str, str]) -> float:
@@ -175,6 +177,19 @@ class Bed:
             tell(f"{' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
             done.check_returncode()
         return took_s
+
+    def last_transfer_s(self, ledger: str, environment: dict[str, str]) -> float:
+        """From the first word about the newest transfer to its last, as the ledger has them."""
+        found = subprocess.run(
+            [*BACKHAUL, "history", "--json", "--limit", "1", "--ledger", ledger],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        row = json.loads(found.stdout)
+        began, ended = (datetime.fromisoformat(row[name]) for name in _SPAN)
+        return (ended - began).total_seconds()
 
     def answer(self, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
         """Run a module of this package that prints JSON.

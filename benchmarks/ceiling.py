@@ -16,16 +16,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 from hdfs_native import Client, WriteOptions
 
+from backhaul.engines.native import Tuning
+
 MIB = 1 << 20
-OPEN_FILES = 32
 
 
 def main(arguments: list[str]) -> None:
+    """Write, time it, remove it."""
     uri, directory = arguments[:2]
     files, size_bytes, threads = (int(one) for one in arguments[2:5])
     client = Client(uri)
     client.mkdirs(directory, create_parent=True)
-    gate = threading.Semaphore(OPEN_FILES)
+    tuning = Tuning()
+    is_small = size_bytes <= tuning.small_bytes
+    gate = threading.Semaphore(tuning.open_small_files if is_small else tuning.open_files)
     piece = os.urandom(min(size_bytes, MIB))
     options = WriteOptions(block_size=MIB if size_bytes <= MIB else None, create_parent=False)
 

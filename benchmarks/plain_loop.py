@@ -19,6 +19,7 @@ _BATCH = 10
 
 
 def main(arguments: list[str]) -> None:
+    """Work until the queue stays empty for a second."""
     (url,) = arguments
     sqs = boto3.client("sqs")
     s3 = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))

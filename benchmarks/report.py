@@ -55,9 +55,9 @@ def best(by_name: dict[str, list[float]]) -> str:
 
 def table(figures: Sequence[Figure]) -> str:
     """Columns for people: shape, what, min, median, max, unit, target."""
-    rows = [("shape", "what", "min", "median", "max", "", "target")]
-    for one in figures:
-        rows.append(
+    rows = [
+        ("shape", "what", "min", "median", "max", "", "target"),
+        *(
             (
                 one.shape,
                 one.what,
@@ -67,7 +67,9 @@ def table(figures: Sequence[Figure]) -> str:
                 one.unit,
                 _target(one),
             )
-        )
+            for one in figures
+        ),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(_line(row, widths) for row in rows)
 

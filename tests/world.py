@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger import Owner, SqlLedger, TransferRow, open_ledger, open_reader
 from backhaul.core.agent import Agent, AgentSettings, Stop
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.model import Limits, Location, Route
+from backhaul.core.model import Location, Route
 from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports
 from backhaul.core.visibility import VisibilityKeeper
@@ -66,7 +65,6 @@ class World:
 
     Args:
         directory: Holds the ledger's file.
-        template: A ledger file to begin with, so that no schema has to be made.
         engine: An open ledger file that is used again, emptied; opening it costs most of a run.
     """
 
@@ -74,7 +72,6 @@ class World:
         self,
         directory: Path,
         *,
-        template: Path | None = None,
         has_dead_letters: bool = True,
         max_receive_count: int | None = 1000,
         tuning: Tuning = TUNING,
@@ -98,8 +95,6 @@ class World:
         self._tuning = tuning
         self._incarnations = 0
         self._engine = engine
-        if template is not None:
-            shutil.copyfile(template, self.path)
         if engine is not None:
             with engine.begin() as connection:
                 for table in ("objects", "journal", "published", "destinations", "transfers"):
@@ -238,7 +233,3 @@ def keeper_of(world: World, *, timeout_s: int = 120, total_s: int = 43_200) -> V
     )
     keeper._changed = world.clock.waking()
     return keeper
-
-
-def limits(**given: int) -> Limits:
-    return Limits(**given)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from backhaul.core.ports import SourceReader, TargetFs
     from backhaul.core.verification import Digest
 
-LOCAL_TUNING = Tuning(threads=16, open_files=16)
+LOCAL_TUNING = Tuning(threads=16, open_files=16, open_small_files=16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,13 @@ def main(argv: list[str]) -> None:
         configuration: WorkerConfiguration = pipe.recv()
     except (EOFError, OSError):
         return
+    threading.Thread(target=_preload, name="preload", daemon=True).start()
     serve(pipe, _parts(configuration))
+
+
+def _preload() -> None:
+    """Import what every staging needs while the agent still plans: 0.2 s off the first one."""
+    from backhaul.adapters import digests, s3_get  # noqa: F401, PLC0415
 
 
 def _parts(configuration: WorkerConfiguration) -> Parts:

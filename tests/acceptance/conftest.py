@@ -49,7 +49,7 @@ def local(install: Install, elasticmq: ElasticMQ, s3proxy: S3Proxy) -> Installat
 
 @pytest.fixture
 def on_moto(install: Install, moto_server: Moto) -> Installation:
-    """moto for both SQS and S3: any key, versions."""
+    """One moto for both SQS and S3: any key, versions."""
     return install(moto_server, moto_server)
 
 

@@ -6,6 +6,7 @@ operator sees it, through argv, environment, signals, output and exit codes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -156,10 +157,8 @@ class Running:
         if self.is_alive:
             self.kill()
         for worker in workers:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
-            except psutil.NoSuchProcess:
-                pass
 
 
 @dataclass(kw_only=True)
@@ -189,7 +188,9 @@ class Installation:
         self.bucket = self.name
         self.landing = LocalLanding(self.home / "landing")
         self.environment = {
-            **{k: v for k, v in self.environment.items() if not k.startswith(("BACKHAUL_", "XDG_"))},
+            **{
+                k: v for k, v in self.environment.items() if not k.startswith(("BACKHAUL_", "XDG_"))
+            },
             **SETTINGS,
             "HOME": str(self.home),
         }
@@ -224,11 +225,15 @@ class Installation:
 
     def counts(self) -> tuple[int, int]:
         """Messages on the queue: visible, and invisible."""
-        names = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
         found = self.sqs.get_queue_attributes(
-            QueueUrl=self.queue_url, AttributeNames=list(names)
+            QueueUrl=self.queue_url,
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+            ],
         )["Attributes"]
-        visible, hidden = (int(found[name]) for name in names)
+        visible = int(found["ApproximateNumberOfMessages"])
+        hidden = int(found["ApproximateNumberOfMessagesNotVisible"])
         return visible, hidden
 
     def dead_letters(self) -> list[dict[str, Any]]:
@@ -245,9 +250,7 @@ class Installation:
                 attributes = one.get("MessageAttributes", {})
                 texts = {name: value["StringValue"] for name, value in attributes.items()}
                 found.append({"body": one["Body"], **texts})
-                self.sqs.delete_message(
-                    QueueUrl=self.dead_url, ReceiptHandle=one["ReceiptHandle"]
-                )
+                self.sqs.delete_message(QueueUrl=self.dead_url, ReceiptHandle=one["ReceiptHandle"])
 
     def the_dead_letter(self) -> dict[str, Any]:
         """The only one."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from abc import ABC, abstractmethod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import hdfs_native
 
@@ -32,9 +31,14 @@ class Landing(ABC):
     def everything(self) -> list[str]:
         """Relative paths of all files and directories, staging included."""
 
+    @abstractmethod
+    def above(self) -> list[str]:
+        """Staging directories above it: there it goes while the landing directory is absent."""
+
     def staging(self) -> list[str]:
         """What is left of staging."""
-        return [path for path in self.everything() if STAGING in path.split("/")]
+        below = [path for path in self.everything() if STAGING in path.split("/")]
+        return below + self.above()
 
 
 class LocalLanding(Landing):
@@ -54,13 +58,13 @@ class LocalLanding(Landing):
     def everything(self) -> list[str]:
         return [str(path.relative_to(self.path)) for path in self.path.rglob("*")]
 
+    def above(self) -> list[str]:
+        return [str(path) for path in self.path.parent.glob(f"{STAGING}/**/*")]
+
     def put(self, relative: str, data: bytes) -> None:
         path = self.path / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-
-    def remove(self) -> None:
-        shutil.rmtree(self.path)
 
 
 class HdfsLanding(Landing):
@@ -104,6 +108,10 @@ class HdfsLanding(Landing):
 
     def everything(self) -> list[str]:
         return [self._relative(one) for one in self._walk(self.path)]
+
+    def above(self) -> list[str]:
+        parents = [str(path) for path in PurePosixPath(self.path).parents]
+        return [one.path for each in parents for one in self._walk(f"{each.rstrip('/')}/{STAGING}")]
 
     def put(self, relative: str, data: bytes) -> None:
         with self.client.create(f"{self.path}/{relative}", hdfs_native.WriteOptions()) as writer:

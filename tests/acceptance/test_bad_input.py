@@ -1,4 +1,4 @@
-"""Each mistake gets its exit code and one clear line, or its dead-letter reason; nothing is lost."""
+"""Each mistake gets its exit code and one clear line, or its dead-letter reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.integration
-IMPATIENT = {"BACKHAUL_AGENT__DRAIN_PATIENCE_S": "1"}
+ROUTE = '[[route]]\nname = "a"\nsource = ["s3://b/"]\ndestination = ["file:///x/"]\n'
 
 
 def refused(ended: Ended, exit_code: int, code: str) -> str:
@@ -97,8 +97,7 @@ def test_an_unknown_setting_is_78_with_file_and_line(local: Installation, tmp_pa
             "does not end in '/'",
         ),
         (
-            '[[route]]\nname = "a"\nsource = ["s3://b/"]\ndestination = ["file:///x/"]\n'
-            'engine = "distcp"\n',
+            f'{ROUTE}engine = "distcp"\n',
             "E_CFG_ROUTE",
             "distcp",
         ),
@@ -180,30 +179,28 @@ def test_a_ledger_that_cannot_be_written_is_refused_before_any_message(
 # ---------------------------------------------------------------- one message
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        ("no comma at all", "E_MSG_FORMAT"),
-        ("a,b,c", "E_MSG_FORMAT"),
-        ("x" * 200_000, "E_MSG_TOO_LARGE"),
-        ("{not json", "E_MSG_FORMAT"),
-        ('{"v":2,"source":"s3://b/k","destination":"/d"}', "E_MSG_VERSION"),
-        ("[" * 5000, "E_MSG_SHAPE"),
-        ('{"Records":[]}', "E_MSG_FIELD"),
-    ],
-    ids=lambda text: text[:12],
-)
-def test_a_malformed_message_is_dead_lettered_with_its_reason(
-    local: Installation, body: str, code: str
-) -> None:
-    local.leave(body)
+MALFORMED = {
+    "no comma at all": "E_MSG_FORMAT",
+    "a,b,c": "E_MSG_FORMAT",
+    "x" * 200_000: "E_MSG_TOO_LARGE",
+    "{not json": "E_MSG_FORMAT",
+    '{"v":2,"source":"s3://b/k","destination":"/d"}': "E_MSG_VERSION",
+    "[" * 5000: "E_MSG_SHAPE",
+    '{"Records":[]}': "E_MSG_FIELD",
+}
+
+
+def test_malformed_messages_are_dead_lettered_with_their_reasons(local: Installation) -> None:
+    for body in MALFORMED:
+        local.leave(body)
     ended = local.drained()
-    letter = local.the_dead_letter()
-    assert letter["backhaul.code"] == code
-    assert letter["body"] == body
-    assert letter["backhaul.reason"]
-    (dead,) = ended.of("message is dead")
-    assert dead["dead_letter_queue"] == f"{local.queue}-dead"
+    letters = local.dead_letters()
+    assert {letter["body"]: letter["backhaul.code"] for letter in letters} == MALFORMED
+    assert all(letter["backhaul.reason"] and letter["backhaul.hint"] for letter in letters)
+    assert len(letters) == len(ended.of("message is dead")) == len(MALFORMED)
+    assert {line["dead_letter_queue"] for line in ended.of("message is dead")} == {
+        f"{local.queue}-dead"
+    }
 
 
 def test_a_bucket_that_does_not_exist_is_dead_lettered(local: Installation) -> None:
@@ -368,7 +365,7 @@ def spends_nothing(
     """A drain gives up with 69, leaves the message as it was, and all is well once mended."""
     it.put("a", b"content")
     it.ask_for("a")
-    ended = it.drain(**IMPATIENT)
+    ended = it.drain(BACKHAUL_AGENT__DRAIN_PATIENCE_S="1")
     assert ended.code == 69, ended
     assert "Traceback" not in ended.err + ended.out
     held = ended.of("transfer held")
@@ -421,9 +418,7 @@ def test_an_hdfs_that_cannot_be_reached_holds_and_spends_nothing(
     broken = tmp_path / "conf"
     broken.mkdir()
     text = (hdfs.conf_dir / "core-site.xml").read_text()
-    (broken / "core-site.xml").write_text(
-        text.replace(hdfs.uri.removeprefix("hdfs://"), nowhere())
-    )
+    (broken / "core-site.xml").write_text(text.replace(hdfs.uri.removeprefix("hdfs://"), nowhere()))
     it.environment["HADOOP_CONF_DIR"] = str(broken)
 
     def mend() -> None:

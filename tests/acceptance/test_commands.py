@@ -157,7 +157,9 @@ def test_send_with_options_leaves_json(local: Installation) -> None:
 
 def test_copy_in_a_pipe_has_plain_lines(local: Installation) -> None:
     local.put("p/a", b"1")
-    ended = local.backhaul("copy", local.uri("p/"), f"{local.landing.uri}/x", "--allow", local.allow)
+    ended = local.backhaul(
+        "copy", local.uri("p/"), f"{local.landing.uri}/x", "--allow", local.allow
+    )
     assert ended.code == 0, ended
     assert "\x1b" not in ended.out + ended.err
     assert "1" in ended.out

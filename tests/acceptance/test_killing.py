@@ -40,6 +40,8 @@ def it(
 
 def show_again(it: Installation, sqs_proxy: Proxy) -> None:
     """End the wait for the visibility timeout of what the killed agent held."""
+    # Its last poll (1 s) may outlive it in the server, and would swallow the message once more.
+    time.sleep(1.5)
     handles = [
         one["ReceiptHandle"]
         for _, body in sqs_proxy.of("ReceiveMessage")
@@ -175,9 +177,7 @@ def test_a_namenode_that_hangs_is_waited_for_by_an_agent_that_stays_awake(
     s3proxy: S3Proxy,
     own_hdfs: Hdfs,
 ) -> None:
-    it = install(
-        sqs_proxy, s3_proxy, own_hdfs, sqs_direct=elasticmq, s3_direct=s3proxy
-    )
+    it = install(sqs_proxy, s3_proxy, own_hdfs, sqs_direct=elasticmq, s3_direct=s3proxy)
     it.landing = landing_on(own_hdfs.uri, it.name)
     for name, data in TREE.items():
         it.put(f"tree/{name}", data)
@@ -232,11 +232,10 @@ def test_a_killed_copy_leaves_nothing_after_the_next_start(
 
     s3_proxy.lie(slow)
     argv = it.argv("copy", it.uri("p/"), f"{it.landing.uri}/out", "--allow", it.allow)
-    process = psutil.Popen(argv, env=it.environment)
-    eventually(lambda: len(s3_proxy.object_gets()) == 2)
-    eventually(lambda: it.landing.staging())
-    process.kill()
-    process.wait()
+    with psutil.Popen(argv, env=it.environment) as process:
+        eventually(lambda: len(s3_proxy.object_gets()) == 2, what="copying")
+        eventually(it.landing.staging, what="staging")
+        process.kill()
     eventually(lambda: no_worker_left(it), what="workers ended")
     assert [name for name in it.landing.files() if ".backhaul" not in name] == []
     s3_proxy.be_honest()

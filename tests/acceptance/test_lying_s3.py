@@ -15,7 +15,6 @@ MIB = 1 << 20
 CHANCE = random.Random(6)
 SIZES = {"small": 1000, "medium": 700_000, "large": 17 * MIB}
 Lie = Callable[[Answer], None]
-TWO = {"BACKHAUL_AGENT__MAX_ATTEMPTS": "2"}
 
 
 def flip(answer: Answer) -> None:
@@ -43,7 +42,7 @@ def test_a_flipped_bit_is_never_published_and_ends_with_e_checksum(
     it.put("p/victim", CHANCE.randbytes(SIZES[size]))
     s3_proxy.lie(flip, to=lambda seen: seen.is_object_get and "victim" in seen.path)
     it.ask_for("p/", "out")
-    ended = it.drained(**TWO)
+    ended = it.drained(BACKHAUL_AGENT__MAX_ATTEMPTS="2")
     letter = it.the_dead_letter()
     assert letter["backhaul.code"] == "E_CHECKSUM", letter
     assert "p/victim" in letter["backhaul.reason"]
@@ -66,7 +65,7 @@ def test_the_data_arrives_when_the_lie_ends(
     times = 2 if lie is shorten else 5
     rule = s3_proxy.lie(lie, times=times)
     it.ask_for("victim")
-    it.drained(**{"BACKHAUL_AGENT__MAX_ATTEMPTS": "9"})
+    it.drained(BACKHAUL_AGENT__MAX_ATTEMPTS="9")
     assert rule.used == times
     assert it.landing.files() == {"victim": data}
     assert it.dead_letters() == []
@@ -80,7 +79,7 @@ def test_a_short_body_is_never_published(
     it.put("victim", CHANCE.randbytes(700_000))
     s3_proxy.lie(lie)
     it.ask_for("victim")
-    it.drained(**TWO)
+    it.drained(BACKHAUL_AGENT__MAX_ATTEMPTS="2")
     assert it.the_dead_letter()["backhaul.code"] in {"E_SRC_CHANGED", "E_S3_BODY", "E_LENGTH"}
     assert it.landing.files() == {}
 
@@ -153,6 +152,6 @@ def test_a_listing_with_another_key_below_it_never_leaves_the_target(
 
     s3_proxy.lie(climb, to=lambda seen: seen.is_list)
     it.ask_for("p/", "out")
-    it.drained(**TWO)
+    it.drained(BACKHAUL_AGENT__MAX_ATTEMPTS="2")
     assert it.the_dead_letter()["backhaul.code"].startswith("E_SRC_KEY")
     assert it.landing.files() == {}

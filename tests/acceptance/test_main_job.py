@@ -59,9 +59,7 @@ def test_objects_and_prefixes_arrive_by_line_and_json(anywhere: Installation) ->
     uri = it.landing.uri
     it.leave(f"{it.bucket}/one.csv, {uri}/line/object")
     it.leave(f"  s3a://{it.bucket}/day=1 ,{uri}/line/prefix\n")
-    it.leave(
-        json.dumps({"v": 1, "source": it.uri("two.csv"), "destination": f"{uri}/json/object"})
-    )
+    it.leave(json.dumps({"v": 1, "source": it.uri("two.csv"), "destination": f"{uri}/json/object"}))
     it.leave(json.dumps({"v": 1, "source": it.uri("day=1/"), "destination": f"{uri}/json/prefix"}))
 
     ended = it.drained()
@@ -78,7 +76,9 @@ def test_objects_and_prefixes_arrive_by_line_and_json(anywhere: Installation) ->
     assert it.landing.staging() == []
     assert it.dead_letters() == []
     assert len(ended.of("transfer done")) == 4
-    modes = {row["destination"].rsplit("/", 2)[-2:][0] + row["publish_mode"] for row in it.history()}
+    modes = {
+        row["destination"].rsplit("/", 2)[-2:][0] + row["publish_mode"] for row in it.history()
+    }
     assert "jsontree" in modes, modes
 
 
@@ -301,9 +301,7 @@ def test_hostile_text_is_dead_lettered_unchanged_and_reaches_nothing(local: Inst
 
 def test_an_overwritten_object_of_a_versioned_bucket_arrives_whole(on_moto: Installation) -> None:
     it = on_moto
-    it.s3.put_bucket_versioning(
-        Bucket=it.bucket, VersioningConfiguration={"Status": "Enabled"}
-    )
+    it.s3.put_bucket_versioning(Bucket=it.bucket, VersioningConfiguration={"Status": "Enabled"})
     it.put("v/a", b"first")
     it.ask_for("v/", "out")
     it.drained()
@@ -318,9 +316,7 @@ def test_an_overwritten_object_of_a_versioned_bucket_arrives_whole(on_moto: Inst
 
 def test_a_deleted_object_of_a_versioned_bucket_is_no_source(on_moto: Installation) -> None:
     it = on_moto
-    it.s3.put_bucket_versioning(
-        Bucket=it.bucket, VersioningConfiguration={"Status": "Enabled"}
-    )
+    it.s3.put_bucket_versioning(Bucket=it.bucket, VersioningConfiguration={"Status": "Enabled"})
     it.put("v/a", b"first")
     it.s3.delete_object(Bucket=it.bucket, Key="v/a")
     it.ask_for("v/a")
@@ -345,9 +341,7 @@ def test_a_message_left_by_send_arrives(local: Installation) -> None:
 def test_copy_brings_the_same_without_a_queue(local: Installation) -> None:
     local.put("p/a", b"1")
     local.put("p/b", b"2")
-    done = local.backhaul(
-        "copy", local.uri("p/"), f"{local.landing.uri}/x", "--allow", local.allow
-    )
+    done = local.backhaul("copy", local.uri("p/"), f"{local.landing.uri}/x", "--allow", local.allow)
     assert done.code == 0, done
     assert local.landing.files() == {"x/a": b"1", "x/b": b"2"}
     assert local.landing.staging() == []

@@ -36,7 +36,7 @@ def test_transfers_longer_than_the_visibility_timeout_are_never_delivered_twice(
     while time.monotonic() < until_s and len(agent.of("transfer done")) < 4:
         # Another consumer, as eager as can be.
         answer = it.sqs.receive_message(QueueUrl=it.queue_url, WaitTimeSeconds=1)
-        assert "Messages" not in answer or answer["Messages"] == [], "delivered twice"
+        assert not answer.get("Messages"), "delivered twice"
         looks += 1
     agent.logged("transfer done", times=4)
     agent.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -54,6 +55,14 @@ def killed_at(world: World, call: str, **settings: object) -> None:
     world.faults.at(call, 1, Fault.KILL)
     with pytest.raises(Killed):
         world.drain(**settings)
+
+
+def raise_epoch(world: World) -> None:
+    """As another agent does when it takes the destination."""
+    connection = sqlite3.connect(world.path)
+    connection.execute("UPDATE destinations SET epoch = epoch + 1")
+    connection.commit()
+    connection.close()
 
 
 # ---------------------------------------------------------------- settled
@@ -266,14 +275,14 @@ def test_without_dead_letter_queue_nothing_is_ever_deleted(tmp_path: Path) -> No
     assert world.all_of(events.MessageDead)[1].code == "E_MSG_FORMAT"
 
 
-def test_redelivery_after_death_is_deleted_without_a_second_letter(world: World) -> None:
+def test_redelivery_after_death_is_deleted(world: World) -> None:
     world.queue.send("no request")
     killed_at(world, "queue.delete")
     world.clock.advance(3600)
     world.drain()
 
     assert world.queue.remaining == []
-    assert len(world.queue.dead_letters) == 1
+    assert world.states == ["dead"]
 
 
 def test_message_that_kills_its_agent_is_dead_in_the_end(world: World) -> None:
@@ -398,19 +407,66 @@ def test_same_content_sent_again_is_adopted(world: World) -> None:
 
 
 def test_older_state_never_replaces_a_newer_one(world: World) -> None:
-    """S4: the first message is planned, then waits while a later one brings newer bytes."""
-    world.queue.send("raw/p/a, /land/d")
+    """S4: the first message is planned, then its agent dies; a later one brings newer bytes."""
+    world.store.put("p/a", b"older bytes", version_id="1")
+    first = world.queue.send("raw/p/a, /land/d")
     killed_at(world, "target.create")
-    old = world.store.put("p/a", b"content of a", version_id="1")
-    del old
     world.clock.advance(60)
-    world.store.put("p/a", b"newest", version_id="2")
+    world.store.put("p/a", b"newest bytes", version_id="2")
     world.queue.send("raw/p/a, /land/d")
-    world.drain(slots=1)
+    world.drain(poll_wait_s=0)
+    assert world.queue.remaining == [first]
     world.clock.advance(3600)
     world.drain()
 
-    assert world.landed() == {"d/a": b"newest"}
+    assert world.landed() == {"d/a": b"newest bytes"}
+    assert sorted(world.states) == ["done", "superseded"]
+    assert world.all_of(events.TransferDone)[1].is_superseded
+    assert world.staging() == []
+
+
+def test_plan_of_many_pages_is_frozen_ahead_and_copied_whole(world: World) -> None:
+    for number in range(2100):
+        world.store.put(f"many/{number:05d}", b"x")
+    world.queue.send("raw/many/, /land/d")
+    killed_at(world, "target.rename")
+    assert world.faults.count("ledger.freeze") == 2
+    assert world.faults.count("ledger.record_staged") == 4
+    listings = world.faults.count("store.list")
+    world.clock.advance(3600)
+    world.drain()
+
+    assert len(world.landed()) == 2100
+    assert world.faults.count("store.list") == listings, "a frozen plan is not listed again"
+
+
+def test_plan_left_incomplete_is_listed_again(world: World) -> None:
+    for number in range(2100):
+        world.store.put(f"many/{number:05d}", b"x")
+    world.queue.send("raw/many/, /land/d")
+    killed_at(world, "ledger.freeze")
+    world.store.put("many/00000a", b"y")
+    world.clock.advance(3600)
+    world.drain()
+
+    assert len(world.landed()) == 2101
+
+
+def test_agent_without_ownership_publishes_nothing(world: World) -> None:
+    """Another agent took the destination meanwhile; its epoch is higher."""
+
+    def steal(call: str) -> None:
+        if call == "target.close":
+            raise_epoch(world)
+            world.faults.after_effect = lambda _name: None
+
+    world.faults.after_effect = steal
+    world.queue.send("raw/p/a, /land/d")
+    world.drain()
+
+    assert world.faults.count("target.rename") == 1
+    assert world.faults.count("ledger.intend") == 2
+    assert world.landed() == {"d/a": b"content of a"}
 
 
 # ---------------------------------------------------------------- busy and full
@@ -644,6 +700,99 @@ def test_permanent_failure_counts_even_while_stopping(world: World) -> None:
         gate.opened.set()
 
     assert world.states == ["dead"]
+
+
+def test_slot_that_never_ends_loses_its_message(world: World) -> None:
+    gate = Gate(world, "target.create")
+    message_id = world.queue.send("raw/p/, /land/d")
+    with world.running() as agent:
+        assert gate.reached.wait(10)
+        agent.request_stop(Stop.NOW)
+
+        def is_given_up() -> bool:
+            world.clock.advance(1)
+            return agent.is_stuck and world.queue.invisible_s(message_id) == 0
+
+        eventually(is_given_up)
+        gate.opened.set()
+
+    assert agent.tally.returned >= 1
+    assert world.landed() == {}
+
+
+def test_second_stop_does_not_wait_for_the_poll(world: World) -> None:
+    gate = Gate(world, "queue.receive")
+    with world.running() as agent:
+        assert gate.reached.wait(10)
+        agent.request_stop(Stop.DRAIN)
+        agent.request_stop(Stop.NOW)
+        eventually(lambda: world.all_of(events.AgentStopped))
+        gate.opened.set()
+
+    assert agent.was_cut_short
+
+
+def test_poll_that_never_answers_is_left_after_its_time(world: World) -> None:
+    gate = Gate(world, "queue.receive")
+    with world.running() as agent:
+        assert gate.reached.wait(10)
+        agent.request_stop(Stop.DRAIN)
+
+        def has_ended() -> bool:
+            world.clock.advance(1)
+            return bool(world.all_of(events.AgentStopped))
+
+        eventually(has_ended)
+        gate.opened.set()
+
+    assert not agent.was_cut_short
+
+
+def test_staging_that_cannot_be_removed_changes_no_outcome(world: World) -> None:
+    world.faults.always("target.remove_empty", TransientError("E_HDFS_RPC", "no"))
+    message_id = world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    assert world.queue.deleted == [message_id]
+    assert world.states == ["done"]
+    world.faults.never("target.remove_empty")
+    world.store.put("p/a", b"newer")
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+    assert world.staging() == []
+
+
+def test_message_that_waits_for_its_destination_is_handed_back_by_a_stop(world: World) -> None:
+    gate = Gate(world, "target.create")
+    world.queue.send("raw/p/, /land/d")
+    second = world.queue.send("raw/p/, /land/d")
+    with world.running(slots=2) as agent:
+        assert gate.reached.wait(10)
+        eventually(lambda: world.all_of(events.TransferWaits))
+        agent.request_stop(Stop.DRAIN)
+        eventually(lambda: agent.tally.returned)
+        gate.opened.set()
+
+    assert world.queue.remaining == [second]
+    assert world.queue.invisible_s(second) == 0
+    assert sorted(world.states) == ["done", "waiting"]
+
+
+def test_ownership_lost_after_publishing_records_nothing(world: World) -> None:
+    """The one that took the destination settles what stands there; ours asks again."""
+
+    def steal(call: str) -> None:
+        if call == "target.rename":
+            raise_epoch(world)
+            world.faults.after_effect = lambda _name: None
+
+    world.faults.after_effect = steal
+    world.queue.send("raw/p/a, /land/d")
+    world.drain()
+
+    assert world.faults.count("ledger.finish") == 2
+    assert len(world.all_of(events.TransferDone)) == 1
+    assert world.landed() == {"d/a": b"content of a"}
 
 
 # ---------------------------------------------------------------- what is already there

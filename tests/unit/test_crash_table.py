@@ -17,7 +17,7 @@ import pytest
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.ledger.engine import writing_engine
 from backhaul.core.errors import BackhaulError, OutageError
-from backhaul.core.model import PublishMode
+from backhaul.core.model import OnExists, PublishMode
 from backhaul.testing.fakes import Fault, Killed
 from tests.world import World, route
 
@@ -52,13 +52,22 @@ class Scenario:
     final: str
     before: dict[str, bytes]
     publish: PublishMode = PublishMode.AUTO
+    on_exists: OnExists = OnExists.REPLACE
     is_tree: bool = False
     source_prefix: str = "p/"
 
 
 ONE = {"a.parquet": NEW["a.parquet"]}
+# Where nothing may be replaced, what an attempt has published itself must be recognised.
 SCENARIOS = [
-    Scenario(name="object", body="raw/p/a.parquet, /land/d", source=ONE, final="d", before={}),
+    Scenario(
+        name="object",
+        body="raw/p/a.parquet, /land/d",
+        source=ONE,
+        final="d",
+        before={},
+        on_exists=OnExists.FAIL,
+    ),
     Scenario(
         name="object replaces",
         body="raw/p/a.parquet, /land/d",
@@ -66,7 +75,16 @@ SCENARIOS = [
         final="d",
         before={"a.parquet": OLD["a.parquet"]},
     ),
-    Scenario(name="tree", body="raw/p/, /land/d", source=NEW, final="d", before={}, is_tree=True),
+    Scenario(
+        name="tree",
+        body="raw/p/, /land/d",
+        source=NEW,
+        final="d",
+        before={},
+        publish=PublishMode.ATOMIC_DIR,
+        on_exists=OnExists.FAIL,
+        is_tree=True,
+    ),
     Scenario(
         name="per file",
         body="raw/p/, /land/d",
@@ -74,6 +92,7 @@ SCENARIOS = [
         final="d",
         before={},
         publish=PublishMode.PER_FILE,
+        on_exists=OnExists.FAIL,
     ),
     Scenario(name="prefix replaces", body="raw/p/, /land/d", source=NEW, final="d", before=OLD),
 ]
@@ -127,7 +146,7 @@ def shelf() -> Iterator[Engine]:
 
 def world_of(scenario: Scenario, shelf: Engine) -> World:
     world = World(Path("/nowhere"), engine=shelf)
-    world.routes = (route(publish=scenario.publish),)
+    world.routes = (route(publish=scenario.publish, on_exists=scenario.on_exists),)
     for name, data in scenario.source.items():
         world.store.put(scenario.source_prefix + name, data)
     for name, data in scenario.before.items():

@@ -257,7 +257,7 @@ def test_directories_are_made_once_and_synced_deepest_first(make: Make) -> None:
         bench.stage(bench.put(5), name)
     assert bench.faults.count("target.mkdir") == 2
     synced: list[str] = []
-    bench.target.sync_directory = synced.append  # type: ignore[method-assign]
+    bench.target.sync_directory = synced.append  # type: ignore[method-assign,assignment]
     bench.stager.sync_directories()
 
     assert synced == ["/s/1/a/b", "/s/1/a", "/s/1"]

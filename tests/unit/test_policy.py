@@ -161,9 +161,8 @@ ALLOWED = [
     ("publish", "auto", "auto per-file atomic-dir"),
     ("publish", "per-file", "per-file"),
     ("publish", "atomic-dir", "atomic-dir"),
-    ("engine", "auto", "auto native distcp"),
+    ("engine", "auto", "auto native"),  # distcp is not part of this version
     ("engine", "native", "native"),
-    ("engine", "distcp", "distcp"),
 ]
 CHOICES = {
     "on_exists": OnExists,

@@ -91,10 +91,8 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("backhaul: interrupted", err=True)
         return ExitCode.INTERRUPTED
-    except (BrokenPipeError, SystemExit) as end:
-        # click makes SystemExit(1) of a pipe that closed while a command printed.
-        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
-            raise
+    except (BrokenPipeError, SystemExit):
+        # No command exits by itself: click makes SystemExit of a pipe that closed meanwhile.
         # `| head` is no error; keep Python's own flush at exit from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK

@@ -567,8 +567,8 @@ class Agent:
             transfer_id=begun.transfer_id,
             host=self._settings.host,
         )
-        # Sent again for a redelivery, too: a second copy is allowed, and DEAD in the ledger does not
-        # say that there was a dead-letter queue when it died.
+        # Sent again for a redelivery, too: a second copy is allowed, and DEAD in the ledger does
+        # not say that there was a dead-letter queue when it died.
         is_copied = bool(self._insist(lambda: self._queue.send_dead_letter(message, reason)))
         if not is_copied and facts.dead_letter_url is not None:
             self._hand_back(begun, message)

@@ -44,6 +44,8 @@ class Tuning:
     Attributes:
         threads: Objects under way; for HDFS mostly waiting in close (about 0.5 s each).
         open_files: Files between create and close-called; adapts downwards when HDFS refuses.
+        open_small_files: The same for files up to `small_bytes`: for those a DataNode sets only a
+            1 MiB block aside, and with fewer the gate, not HDFS, is what they wait for.
         small_bytes: Up to here an object is read whole before its file is created.
         large_bytes: From here it is read by parallel ranges.
         range_bytes: Size of one range.
@@ -54,6 +56,7 @@ class Tuning:
 
     threads: int = 256
     open_files: int = 32
+    open_small_files: int = 64
     small_bytes: int = 256 * 1024
     large_bytes: int = 16 * MIB
     range_bytes: int = 8 * MIB
@@ -109,7 +112,8 @@ class Gate:
         finally:
             with self._changed:
                 self._inside -= 1
-                self._changed.notify()
+                # Two: the place that became free, and the one by which the gate may have opened.
+                self._changed.notify(2)
 
 
 class Cancelled(Exception):
@@ -160,6 +164,7 @@ class Stager:
         self._directory = directory
         self._verify = verify
         self._gate = Gate(tuning.open_files)
+        self._small_gate = Gate(tuning.open_small_files)
         self._large = threading.BoundedSemaphore(tuning.large_at_once)
         self._buffers = threading.BoundedSemaphore(tuning.ranges)
         self._fetchers = ThreadPoolExecutor(tuning.ranges, thread_name_prefix="range")
@@ -226,7 +231,7 @@ class Stager:
                 data = body.readall()
                 sums.update(data)
                 self._check_length(task.planned.pin, len(data))
-                with self._gate.entered():
+                with self._small_gate.entered():
                     writer = self._target.create(path, size)
                     if data:
                         writer.write(data)

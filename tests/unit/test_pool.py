@@ -1,0 +1,369 @@
+"""Real worker processes: killed, stopped, hanging, cancelled, orphaned."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from backhaul.core.errors import BackhaulError, CannotWrite, OutageError, TransientError
+from backhaul.core.events import WorkerReplaced
+from backhaul.core.model import Location, Pin, PlannedObject, StagedObject, VerifyLevel
+from backhaul.core.ports import Endpoint, Rename, StageTask
+from backhaul.engines.pool import PoolSettings, WorkerPool, WorkerSession
+from tests.world import eventually
+
+WORKER = Path(__file__).parents[1] / "pool_worker.py"
+FS = "file://"
+ENDPOINT = Endpoint(base_url="https://s3.fake/raw/", region="us-east-1")
+
+
+class Facts(list[object]):
+    def __call__(self, fact: object) -> None:
+        self.append(fact)
+
+    @property
+    def replaced(self) -> list[str]:
+        return [fact.why for fact in self if isinstance(fact, WorkerReplaced)]
+
+
+@pytest.fixture
+def facts() -> Facts:
+    return Facts()
+
+
+def settings(*, workers: int = 1, stall_timeout_s: float = 30.0, how: str = "") -> PoolSettings:
+    return PoolSettings(
+        workers=workers,
+        stall_timeout_s=stall_timeout_s,
+        command=(sys.executable, str(WORKER)),
+        configuration=how,
+    )
+
+
+@pytest.fixture
+def pool(facts: Facts) -> Iterator[WorkerPool]:
+    made = WorkerPool(settings(), facts)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def hasty(facts: Facts) -> Iterator[WorkerPool]:
+    """A pool that calls a worker stuck after one second."""
+    made = WorkerPool(settings(stall_timeout_s=1.0), facts)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Location:
+    return Location(scheme="file", authority="", path=str(tmp_path))
+
+
+def task(seq: int, name: str, size: int = 5) -> StageTask:
+    pin = Pin(
+        bucket="raw",
+        key=name,
+        size_bytes=size,
+        etag="no-md5",
+        last_modified=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    return StageTask(planned=PlannedObject(seq=seq, pin=pin, relative=name), endpoint=ENDPOINT)
+
+
+def staging(
+    session: WorkerSession, directory: Location, *tasks: StageTask
+) -> Iterator[Sequence[StagedObject]]:
+    return session.stage(iter([tasks]), directory, VerifyLevel.STREAM)
+
+
+def stage(session: WorkerSession, directory: Location, *tasks: StageTask) -> list[int]:
+    """Positions of what was proven."""
+    return sorted(one.seq for batch in staging(session, directory, *tasks) for one in batch)
+
+
+def works(pool: WorkerPool, directory: Location, name: str = "after") -> int:
+    """Use the pool once more; the pid that did it."""
+    with pool.session(FS) as session:
+        assert stage(session, directory, task(0, name)) == [0]
+        assert (Path(directory.path) / name).read_bytes() == b"xxxxx"
+        return session._worker.pid
+
+
+# ---------------------------------------------------------------- what it is for
+
+
+def test_objects_are_staged_and_counted(pool: WorkerPool, directory: Location) -> None:
+    with pool.session(FS) as session:
+        tasks = [task(seq, f"sub/{seq}") for seq in range(300)]
+        assert stage(session, directory, *tasks) == list(range(300))
+        assert session.progress.objects == 300
+        assert session.progress.size_bytes >= 1500
+
+    assert len(list(Path(directory.path).glob("sub/*"))) == 300
+
+
+def test_operations_are_carried_out_by_the_worker(pool: WorkerPool, directory: Location) -> None:
+    root, final = directory.join(".backhaul/d"), directory.join("final")
+    with pool.session(FS) as session:
+        assert session.existing_ancestor(final) == directory
+        assert session.fence(root, 3) == 0
+        assert session.fence(root, 3) == 3
+        stage(session, root.join("3"), task(0, "a"))
+        assert session.publish_tree(root.join("3"), final) is True
+        session.fence(root, 4)
+        stage(session, root.join("4"), task(0, "b"))
+        assert session.publish_tree(root.join("4"), final) is False
+        rename = Rename(source=root.join("4/b"), target=final.join("deep/b"))
+        session.publish_files([rename], replace=False)
+        assert session.checksums([final.join("a"), final.join("none")])[1] is None
+        assert [one is None for one in session.status([final, final.join("none")])] == [False, True]
+        session.remove_staging(root, up_to=4)
+
+    assert sorted(path.name for path in Path(directory.path).rglob("*")) == [
+        *("a", "b", "deep", "final")
+    ]
+
+
+def test_error_of_a_call_arrives_as_it_was_raised(pool: WorkerPool, directory: Location) -> None:
+    Path(directory.path, "file").touch()
+    with pool.session(FS) as session:
+        with pytest.raises(CannotWrite) as caught:
+            session.existing_ancestor(directory.join("file/sub"))
+        assert caught.value.code == "E_DST_PARENT_FILE"
+        assert caught.value.hint
+        assert session.existing_ancestor(directory) == directory
+
+
+@pytest.mark.parametrize(("name", "code"), [("gone-a", "E_SRC_GONE"), ("bug-a", "E_BUG")])
+def test_failed_object_ends_the_call_and_not_the_worker(
+    pool: WorkerPool, directory: Location, facts: Facts, name: str, code: str
+) -> None:
+    with pool.session(FS) as session:
+        pid = session._worker.pid
+        with pytest.raises(BackhaulError) as caught:
+            stage(session, directory, task(0, "slow-x", 500), task(1, name))
+        assert caught.value.code == code
+        assert stage(session, directory, task(7, "next")) == [7]
+
+    assert works(pool, directory) == pid
+    assert facts.replaced == []
+
+
+def test_worker_is_used_again(pool: WorkerPool, directory: Location) -> None:
+    assert works(pool, directory, "a") == works(pool, directory, "b")
+
+
+def test_warm_worker_is_the_first_one_lent(pool: WorkerPool, directory: Location) -> None:
+    pool.warm_up()
+    pool.warm_up()
+    (warm,) = pool._all
+
+    assert works(pool, directory) == warm.pid
+
+
+def test_worker_that_died_idle_is_not_lent(pool: WorkerPool, directory: Location) -> None:
+    pid = works(pool, directory, "a")
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not pool._free[0].is_alive)
+
+    assert works(pool, directory, "b") != pid
+
+
+# ---------------------------------------------------------------- killed
+
+
+def test_kill_9_in_the_middle_costs_one_attempt(
+    pool: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    with pool.session(FS) as session:
+        pid = session._worker.pid
+        going = staging(session, directory, task(0, "quick"), task(1, "slow-x", 10_000))
+        eventually(lambda: any(next(going)))
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(TransientError) as caught:
+            list(going)
+        assert caught.value.code == "E_WORKER_DIED"
+        assert "killed by signal 9" in caught.value.message
+        with pytest.raises(TransientError, match="E_WORKER_DIED"):
+            session.status([directory])
+
+    assert facts.replaced == ["died"]
+    assert works(pool, directory) != pid
+
+
+def test_kill_9_between_two_calls_is_noticed(
+    pool: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    with pool.session(FS) as session:
+        session.status([directory])
+        os.kill(session._worker.pid, signal.SIGKILL)
+        eventually(lambda: not session._worker.is_alive)
+        with pytest.raises(TransientError, match="E_WORKER_DIED"):
+            session.status([directory])
+
+    assert facts.replaced == ["died"]
+    works(pool, directory)
+
+
+# ---------------------------------------------------------------- stuck
+
+
+def test_stopped_process_is_stalled_and_replaced(
+    hasty: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    with hasty.session(FS) as session:
+        pid = session._worker.pid
+        going = staging(session, directory, task(0, "slow-x", 10_000))
+        next(going)
+        os.kill(pid, signal.SIGSTOP)
+        started_s = time.monotonic()
+        with pytest.raises(TransientError) as caught:
+            list(going)
+        assert caught.value.code == "E_WORKER_STALLED"
+        assert time.monotonic() - started_s < 10
+
+    assert facts.replaced == ["stalled"]
+    assert not psutil.pid_exists(pid)
+    works(hasty, directory)
+
+
+def test_hanging_read_is_stalled_although_the_worker_ticks(
+    hasty: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    with hasty.session(FS) as session, pytest.raises(TransientError) as caught:
+        stage(session, directory, task(0, "hang-x"))
+    assert caught.value.code == "E_WORKER_STALLED"
+    assert facts.replaced == ["stalled"]
+    works(hasty, directory)
+
+
+def test_slow_object_is_not_stalled(hasty: WorkerPool, directory: Location, facts: Facts) -> None:
+    with hasty.session(FS) as session:
+        assert stage(session, directory, task(0, "slow-x", 100)) == [0]
+
+    assert facts.replaced == []
+
+
+def test_target_that_gives_no_answer_is_an_outage(
+    hasty: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    with hasty.session(FS) as session:
+        session.status([directory])
+        os.kill(session._worker.pid, signal.SIGSTOP)
+        with pytest.raises(OutageError) as caught:
+            session.status([directory])
+    assert (caught.value.dependency, caught.value.code) == ("target", "E_TARGET_STALLED")
+    assert facts.replaced == ["stalled"]
+
+
+def test_worker_that_does_not_read_cannot_stop_a_send(directory: Location, facts: Facts) -> None:
+    pool = WorkerPool(settings(stall_timeout_s=1.0, how="hang at once"), facts)
+    with pool.session(FS) as session:
+        many = [task(seq, f"{'n' * 200}{seq}") for seq in range(2000)]
+        with pytest.raises(TransientError) as caught:
+            stage(session, directory, *many)
+    assert caught.value.code in {"E_WORKER_DIED", "E_WORKER_STALLED"}
+    pool.close()
+
+
+# ---------------------------------------------------------------- cancelled
+
+
+def test_cancelled_call_leaves_the_worker_usable(
+    pool: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    with pool.session(FS) as session:
+        pid = session._worker.pid
+        for turn in range(5):
+            going = staging(
+                session,
+                directory,
+                *(task(seq, f"{turn}-{seq}") for seq in range(50)),
+                task(50, f"slow-{turn}", 10_000),
+            )
+            next(going)
+            going.close()  # type: ignore[attr-defined] # the agent gave up
+            # Nothing of the call before is taken for the answer to this one.
+            assert stage(session, directory, task(1000 + turn, f"after-{turn}")) == [1000 + turn]
+            assert session.progress.objects == 1
+
+    assert facts.replaced == []
+    assert works(pool, directory) == pid
+
+
+def test_failure_of_the_listing_cancels_the_call(
+    pool: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    def tasks() -> Iterator[Sequence[StageTask]]:
+        yield [task(0, "slow-x", 10_000)]
+        raise OutageError.of("s3", "E_S3_UNREACHABLE", "listing broke")
+
+    with pool.session(FS) as session:
+        with pytest.raises(OutageError):
+            list(session.stage(tasks(), directory, VerifyLevel.STREAM))
+        assert stage(session, directory, task(1, "next")) == [1]
+
+    assert facts.replaced == []
+
+
+# ---------------------------------------------------------------- the end
+
+
+def test_abort_ends_what_runs_and_lends_no_more(pool: WorkerPool, directory: Location) -> None:
+    with pool.session(FS) as session:
+        going = staging(session, directory, task(0, "slow-x", 10_000))
+        next(going)
+        aborting = threading.Thread(target=pool.abort)
+        aborting.start()
+        with pytest.raises(TransientError, match="E_WORKER_DIED"):
+            list(going)
+        aborting.join()
+
+    with pytest.raises(TransientError, match="E_STOPPED"), pool.session(FS):
+        pass
+
+
+def test_closed_pool_leaves_no_process(facts: Facts, directory: Location) -> None:
+    pool = WorkerPool(settings(workers=2), facts)
+    with pool.session(FS) as one, pool.session(FS) as two:
+        pids = {one._worker.pid, two._worker.pid}
+        assert stage(one, directory, task(0, "a")) == stage(two, directory, task(0, "b"))
+    pool.close()
+
+    assert len(pids) == 2
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+AGENT = """
+import sys, time
+from backhaul.engines.pool import PoolSettings, WorkerPool
+pool = WorkerPool(PoolSettings(workers=1, stall_timeout_s=30, command=(sys.executable, sys.argv[1]),
+                               configuration=""), lambda fact: None)
+with pool.session("file://") as session:
+    session.status([])
+    print(session._worker.pid, flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_worker_ends_when_its_agent_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", AGENT, str(WORKER)], stdout=subprocess.PIPE, text=True
+    ) as agent:
+        assert agent.stdout is not None
+        worker = psutil.Process(int(agent.stdout.readline()))
+        agent.kill()
+    psutil.wait_procs([worker], timeout=10)
+
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE

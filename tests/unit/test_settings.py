@@ -1,0 +1,220 @@
+"""Every mistake in the configuration is named with its file, line and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backhaul.core.errors import ConfigurationError
+from backhaul.core.model import Location, OnExists
+from backhaul.settings import (
+    ENV_PREFIX,
+    Settings,
+    find_config,
+    load_settings,
+    make_routes,
+    parse_size,
+    schema,
+)
+
+ROUTE = """
+[[route]]
+name = "clicks"
+source = ["s3://raw/click/"]
+destination = ["/landing/"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(ENV_PREFIX):
+            monkeypatch.delenv(name)
+
+
+def load(directory: Path, text: str) -> Settings:
+    path = directory / "backhaul.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_settings(path)
+
+
+def refused(directory: Path, text: str) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        load(directory, text)
+    return caught.value
+
+
+def routes(directory: Path, text: str) -> ConfigurationError:
+    settings = load(directory, text)
+    with pytest.raises(ConfigurationError) as caught:
+        make_routes(settings, directory / "backhaul.toml", "hdfs://ns1")
+    return caught.value
+
+
+# ---------------------------------------------------------------- good
+
+
+def test_without_a_file_there_are_defaults() -> None:
+    settings = load_settings(None)
+
+    assert settings.agent.slots == 4
+    assert settings.route == []
+
+
+def test_route_of_the_file_becomes_policy(tmp_path: Path) -> None:
+    text = ROUTE + 'on_exists = "fail"\nlimits = { objects = 5, bytes = "5TiB", in_flight = 2 }\n'
+    (route,) = make_routes(load(tmp_path, text), tmp_path, "hdfs://ns1")
+
+    assert route.sources == (("raw", "click/"),)
+    assert route.destinations == (Location(scheme="hdfs", authority="ns1", path="/landing"),)
+    assert route.on_exists is OnExists.FAIL
+    assert (route.limits.objects, route.limits.in_flight) == (5, 2)
+    assert route.limits.size_bytes == 5 * 1024**4
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("5TiB", 5 * 1024**4), ("200MB", 200_000_000), ("1.5 KiB", 1536), ("7", 7), ("7 B", 7)],
+)
+def test_size_has_a_unit_or_none(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "5TB/s", "MiB", "-1", "5 tib", "1e3"])
+def test_size_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write a size"):
+        parse_size(text)
+
+
+def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKHAUL_AGENT__SLOTS", "7")
+
+    assert load(tmp_path, "[agent]\nslots = 2\npoll_wait_s = 1\n").agent.slots == 7
+
+
+def test_schema_knows_every_section() -> None:
+    assert {"ledger", "agent", "log", "route"} <= schema()["properties"].keys()
+
+
+# ---------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "code", "name"),
+    [
+        ("nonsense = 1\n", 1, "E_CFG_UNKNOWN", "nonsense"),
+        ("\n[agent]\nslot = 1\n", 3, "E_CFG_UNKNOWN", "agent.slot"),
+        ("[agent]\nslots = 1\n\nslots2 = 1\n", 4, "E_CFG_UNKNOWN", "slots2"),
+        (ROUTE + ROUTE + 'senderz = ["x"]\n', 11, "E_CFG_UNKNOWN", "senderz"),
+        ("[agent]\nslots = 'many'\n", 2, "E_CFG_VALUE", "agent.slots"),
+        ("[agent]\nslots = 0\n", 2, "E_CFG_VALUE", "agent.slots"),
+        ("[log]\nfile_bytes = '5 TB/s'\n", 2, "E_CFG_VALUE", "log.file_bytes"),
+        (ROUTE + 'on_exists = "perhaps"\n', 6, "E_CFG_VALUE", "on_exists"),
+        (ROUTE + "senders = []\n", 6, "E_CFG_VALUE", "senders"),
+        ("[[route]]\nname = 'x'\n", 1, "E_CFG_VALUE", "source"),
+        ("route = 3\n", 1, "E_CFG_VALUE", "route"),
+    ],
+)
+def test_mistake_is_named_with_its_line(
+    tmp_path: Path, text: str, line: int, code: str, name: str
+) -> None:
+    error = refused(tmp_path, text)
+
+    assert error.code == code
+    assert f"{tmp_path / 'backhaul.toml'}, line {line}: " in error.message
+    assert name in error.message
+    assert error.hint
+
+
+def test_file_that_is_no_toml_is_told_where(tmp_path: Path) -> None:
+    error = refused(tmp_path, "[agent]\nslots =\n")
+
+    assert error.code == "E_CFG_TOML"
+    assert "line 2" in error.message
+
+
+def test_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "backhaul.toml"
+    path.write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ConfigurationError, match="E_CFG_FILE"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize("name", ["BACKHAUL_SLOTS", "BACKHAUL_AGENTS__SLOTS"])
+def test_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(None)
+    assert caught.value.code == "E_CFG_ENV"
+    assert name in caught.value.message
+
+
+def test_wrong_value_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKHAUL_AGENT__SLOTS", "many")
+
+    with pytest.raises(ConfigurationError, match=r"environment.*slots"):
+        load_settings(None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("s3://raw/click/", "s3://raw/click"),
+        ("/landing/", "/landing"),
+        ("/landing/", "landing/"),
+        ("s3://raw/click/", "ftp://raw/click/"),
+    ],
+)
+def test_route_that_cannot_be_one_is_named(tmp_path: Path, old: str, new: str) -> None:
+    error = routes(tmp_path, ROUTE.replace(f'"{old}"', f'"{new}"'))
+
+    assert error.code == "E_CFG_ROUTE"
+    assert "route clicks" in error.message
+    assert error.hint
+
+
+def test_two_routes_of_one_name_are_refused(tmp_path: Path) -> None:
+    error = routes(tmp_path, ROUTE + ROUTE)
+
+    assert error.code == "E_CFG_ROUTE"
+    assert "two routes are named clicks" in error.message
+
+
+def test_engine_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    assert "distcp" in routes(tmp_path, ROUTE + 'engine = "distcp"\n').message
+
+
+# ---------------------------------------------------------------- where files are
+
+
+def test_named_file_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="--config names"):
+        find_config(tmp_path / "none")
+    monkeypatch.setenv("BACKHAUL_CONFIG", str(tmp_path / "none"))
+    with pytest.raises(ConfigurationError, match="BACKHAUL_CONFIG names"):
+        find_config(None)
+
+
+def test_users_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert find_config(None) in {None, Path("/etc/backhaul/backhaul.toml")}
+    path = tmp_path / "backhaul" / "backhaul.toml"
+    path.parent.mkdir()
+    path.touch()
+
+    assert find_config(None) in {path, Path("/etc/backhaul/backhaul.toml")}
+    assert find_config(path) == path
+
+
+def test_ledger_is_where_state_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert load_settings(None).ledger_path == tmp_path / "backhaul" / "ledger.db"
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/backhaul:/other")
+    assert load_settings(None).ledger_path == Path("/var/lib/backhaul/ledger.db")
+    assert load(tmp_path, "ledger = '/x/y.db'\n").ledger_path == Path("/x/y.db")

@@ -1,0 +1,182 @@
+"""Every fact has words; no line shows a secret; logging never raises into a transfer."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backhaul.adapters.telemetry import (
+    LogTarget,
+    Telemetry,
+    describe,
+    human_bytes,
+    standard_target,
+)
+from backhaul.core import events
+from backhaul.core.errors import OutageError
+
+FACTS = [
+    value
+    for value in vars(events).values()
+    if isinstance(value, type) and dataclasses.is_dataclass(value)
+]
+VALUES: dict[str, Any] = {"int": 3, "float": 1.25, "bool": True, "str": "text"}
+
+
+def sample(kind: type, **given: Any) -> Any:
+    """A fact of this kind with something in every field."""
+    values = {
+        field.name: VALUES[str(field.type).removesuffix(" | None")]
+        for field in dataclasses.fields(kind)
+    }
+    return kind(**values | given)
+
+
+def logged(*facts: object, is_json: bool = True, **other: Any) -> list[str]:
+    stream = io.StringIO()
+    telemetry = Telemetry(LogTarget(stream=stream, is_json=is_json, level="debug", **other))
+    for fact in facts:
+        telemetry(fact)
+    return stream.getvalue().splitlines()
+
+
+def test_there_are_facts() -> None:
+    assert len(FACTS) > 15
+
+
+@pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
+def test_every_fact_has_words_of_its_own(kind: type) -> None:
+    level, event, fields = describe(sample(kind))
+
+    assert level in {"debug", "info", "warning", "error"}
+    assert event != kind.__name__ or kind is events.TransferProgress
+    assert event == event.strip()
+    assert fields
+
+
+@pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
+def test_every_fact_can_be_written_as_text_and_json(kind: type) -> None:
+    if kind is events.TransferProgress:
+        return
+    (line,) = logged(sample(kind))
+    found = json.loads(line)
+    assert found["event"] == describe(sample(kind))[1]
+    assert found["level"] == describe(sample(kind))[0]
+    assert found["at"].endswith("Z")
+    assert describe(sample(kind))[1] in "\n".join(logged(sample(kind), is_json=False))
+
+
+def test_message_says_whether_it_was_moved_or_kept() -> None:
+    moved = describe(sample(events.MessageDead))
+    kept = describe(sample(events.MessageDead, dead_letter_queue=None))
+
+    assert moved[1] != kept[1]
+    assert (moved[0], kept[0]) == ("error", "error")
+
+
+def test_done_tells_the_rate_and_leaves_out_what_is_nothing() -> None:
+    _, _, fields = describe(
+        sample(
+            events.TransferDone,
+            size_bytes=3 << 20,
+            duration_s=2.0,
+            adopted=0,
+            markers=0,
+            is_superseded=False,
+        )
+    )
+
+    assert (fields["bytes"], fields["seconds"], fields["rate"]) == (3 << 20, 2.0, "1.5 MiB/s")
+    assert not {"adopted", "markers", "is_superseded"} & fields.keys()
+
+
+def test_error_is_one_line_and_a_bug_has_its_traceback() -> None:
+    (line,) = logged(OutageError.of("s3", "E_S3_UNREACHABLE", "no route"))
+    assert json.loads(line)["code"] == "E_S3_UNREACHABLE"
+    with pytest.raises(RuntimeError) as caught:
+        raise RuntimeError("a bug")
+    (line,) = logged(caught.value)
+    assert "Traceback" in json.loads(line)["exception"]
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_no_line_shows_a_password(*, is_json: bool) -> None:
+    body = "s3://AKIAUSER:hunter2@raw/p/?X-Amz-Signature=deadbeef, /d"
+    lines = logged(sample(events.MessageReceived, body_excerpt=body), is_json=is_json)
+
+    assert lines
+    assert "hunter2" not in "".join(lines)
+    assert "deadbeef" not in "".join(lines)
+
+
+def test_level_leaves_out_what_is_below_it() -> None:
+    stream = io.StringIO()
+    telemetry = Telemetry(LogTarget(stream=stream, is_json=True, level="warning"))
+    telemetry(sample(events.AgentStarted))
+    telemetry(sample(events.AttemptFailed))
+
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_progress_goes_to_whoever_draws_it_and_not_to_the_log() -> None:
+    drawn: list[object] = []
+    stream = io.StringIO()
+    telemetry = Telemetry(LogTarget(stream=stream, is_json=True), drawn.append)
+    fact = sample(events.TransferProgress)
+    telemetry(fact)
+
+    assert drawn == [fact]
+    assert stream.getvalue() == ""
+
+
+def test_long_transfer_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.adapters.telemetry.PROGRESS_LINE_S", 0.0)
+    lines = logged(*[sample(events.TransferProgress, is_planned=False)] * 2)
+
+    assert json.loads(lines[0])["objects"] == "3 of 3+"
+
+
+def test_file_gets_json_beside_text(tmp_path: Path) -> None:
+    path = tmp_path / "log" / "backhaul.log"
+    target = LogTarget(stream=io.StringIO(), is_json=False, file=path)
+    telemetry = Telemetry(target)
+    telemetry(sample(events.AgentStarted))
+    for handler in telemetry._log.bind()._logger.handlers:
+        handler.close()
+
+    assert json.loads(path.read_text())["event"] == "agent started"
+
+
+def test_log_that_cannot_be_written_stops_nothing() -> None:
+    def broken(_: object) -> None:
+        raise OSError("disk full")
+
+    telemetry = Telemetry(LogTarget(stream=io.StringIO(), is_json=True), broken)
+    telemetry(sample(events.AgentStarted))
+
+
+def test_format_auto_is_json_where_nobody_looks() -> None:
+    for log_format, is_json in (("json", True), ("text", False), ("auto", True)):
+        target = standard_target(
+            log_format=log_format, level="info", file=None, file_bytes=10_000, file_count=1
+        )
+        assert target.is_json is is_json
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KiB"),
+        (5 << 40, "5.0 TiB"),
+        (5 << 50, "5120.0 TiB"),
+    ],
+)
+def test_bytes_are_told_for_people(size: int, text: str) -> None:
+    assert human_bytes(size) == text
