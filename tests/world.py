@@ -14,11 +14,13 @@ from sqlalchemy import Engine, text
 
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger import Owner, SqlLedger, TransferRow, open_ledger, open_reader
-from backhaul.core.agent import Agent, AgentSettings, Stop
+from backhaul.core.agent import Agent
+from backhaul.core.agent_settings import AgentSettings
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.model import Location, Route
 from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports
+from backhaul.core.stopping import Stop
 from backhaul.core.visibility import VisibilityKeeper
 from backhaul.engines.native import Tuning
 from backhaul.testing.fakes import (
@@ -156,7 +158,7 @@ class World:
             abort_transfers=pool.abort,
         )
         # What the agent waits for costs no time; its keeper looks whenever the clock moves.
-        agent._changed = self.clock.jumping("slot", "poll")
+        agent._stopper.changed = self.clock.jumping("slot", "poll")
         agent._keeper._changed = self.clock.waking()
         return agent
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from backhaul.core import events
-from backhaul.core.agent import Agent, Stop, excerpt
+from backhaul.core.agent import Agent
 from backhaul.core.backoff import RetryPolicy
+from backhaul.core.delivery import excerpt
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,
@@ -18,6 +20,7 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import Limits, OnExists, PublishMode
+from backhaul.core.stopping import Stop
 from backhaul.testing.fakes import Fault, Killed, Lie
 from tests.world import World, eventually, route
 
@@ -275,6 +278,22 @@ def test_without_dead_letter_queue_nothing_is_ever_deleted(tmp_path: Path) -> No
     assert world.all_of(events.MessageDead)[1].code == "E_MSG_FORMAT"
 
 
+def test_death_without_dead_letter_queue_is_told_to_the_one_that_came_later(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, has_dead_letters=False)
+    message_id = world.queue.send("no request")
+    world.drain()
+    world.queue.facts = replace(
+        world.queue.facts, dead_letter_url="fake://work-dead", dead_letter_name="work-dead"
+    )
+    world.clock.advance(12 * 3600)
+    world.drain()
+
+    assert world.queue.remaining == []
+    assert [letter.message_id for letter in world.queue.dead_letters] == [message_id]
+
+
 def test_redelivery_after_death_is_deleted(world: World) -> None:
     world.queue.send("no request")
     killed_at(world, "queue.delete")
@@ -384,12 +403,12 @@ def test_transfer_of_another_live_process_is_left_alone(world: World) -> None:
     with world.running() as first:
         assert gate.reached.wait(10)
         # The same ledger, opened once more by the same live process.
-        again = world.agent(first._ports, drain=True)
+        again = world.agent(first._deliveries._ports, drain=True)
         world.queue.redeliver(message_id)
-        again._settings = first._settings
+        again._deliveries._settings = first._deliveries._settings
         (message,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=60)
         again._keeper.keep(message)
-        again._work_until_settled(message)
+        again._deliveries.work_until_settled(message)
         assert world.queue.invisible_s(message_id) == 30
         gate.opened.set()
         eventually(lambda: first.tally.done)
@@ -624,8 +643,8 @@ def stopped_in_the_middle(world: World, how: Stop, *, grace_s: float) -> Agent:
         assert gate.reached.wait(10)
         agent.request_stop(how)
         if how is Stop.NOW or grace_s == 0:
-            eventually(lambda: agent._stop is Stop.NOW)
-            eventually(lambda: getattr(agent._ports.pool, "is_aborted", False))
+            eventually(lambda: agent._stopper.level is Stop.NOW)
+            eventually(lambda: getattr(agent._deliveries._ports.pool, "is_aborted", False))
         gate.opened.set()
     return agent
 
@@ -696,7 +715,7 @@ def test_permanent_failure_counts_even_while_stopping(world: World) -> None:
     with world.running() as agent:
         assert gate.reached.wait(10)
         agent.request_stop(Stop.NOW)
-        eventually(lambda: getattr(agent._ports.pool, "is_aborted", False))
+        eventually(lambda: getattr(agent._deliveries._ports.pool, "is_aborted", False))
         gate.opened.set()
 
     assert world.states == ["dead"]

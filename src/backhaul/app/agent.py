@@ -16,11 +16,13 @@ from backhaul.adapters.sqs import SqsQueue
 from backhaul.adapters.system import SystemClock, SystemRandomness, host_name
 from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.sweep import sweep
-from backhaul.core.agent import Agent, AgentSettings, Stop
+from backhaul.core.agent import Agent
+from backhaul.core.agent_settings import AgentSettings
 from backhaul.core.errors import ExitCode
 from backhaul.core.events import AgentStarted
 from backhaul.core.ports import Emit
 from backhaul.core.queue_check import warnings
+from backhaul.core.stopping import Stop
 
 
 def run_agent(

@@ -1,0 +1,55 @@
+"""Asking to stop, and sleeping so that it is noticed. Shared by all threads of the agent."""
+
+from __future__ import annotations
+
+import threading
+from enum import IntEnum
+
+from backhaul.core.ports import Clock
+
+
+class Stop(IntEnum):
+    """How urgently to stop."""
+
+    NO = 0
+    DRAIN = 1  # receive nothing more, let transfers finish within the grace
+    NOW = 2  # hand everything back
+
+
+class Stopper:
+    """How urgently to stop, so far; and the condition on which everything in the agent waits.
+
+    Attributes:
+        changed: Held for any change of what the agent counts, and notified after it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._level = Stop.NO
+        self.changed = threading.Condition()
+
+    @property
+    def level(self) -> Stop:
+        return self._level
+
+    @property
+    def is_asked(self) -> bool:
+        """True once any stop was asked for."""
+        return self._level is not Stop.NO
+
+    def ask(self, how: Stop) -> None:
+        """Ask for a stop; safe from a signal handler; the more urgent wins."""
+        with self.changed:
+            self._level = max(self._level, how)
+            self.changed.notify_all()
+
+    def pause(self, seconds: float) -> bool:
+        """Sleep unless a stop comes; True when it did."""
+        deadline_s = self._clock.monotonic() + seconds
+        with self.changed:
+            while not self.is_asked:
+                left_s = deadline_s - self._clock.monotonic()
+                if left_s <= 0:
+                    return False
+                self.changed.wait(timeout=left_s)
+        return True
