@@ -81,7 +81,7 @@ def test_no_reader_ever_sees_a_part_of_a_tree_whenever_the_agent_is_killed(
             it.ask_for("tree/", f"round-{number}")
             agent = it.start()
             agent.logged("message received")
-            after_s = chance.uniform(0, 1.15 * length_s)
+            after_s = chance.uniform(0, 0.85 * length_s)
             time.sleep(after_s)
             was_done = bool(agent.of("transfer done"))
             agent.kill()

@@ -101,7 +101,7 @@ def test_a_second_signal_ends_at_once(
     agent.logged("agent stopping")
     agent.send_signal(number)
     code, seconds = end_of(agent)
-    assert code == 0, code
+    assert code == 130, code
     assert seconds < 5
     assert it.counts() == (1, 0)
     assert [name for name in it.landing.files() if ".backhaul" not in name] == []

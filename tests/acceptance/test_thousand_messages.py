@@ -17,23 +17,27 @@ COUNT = 1000
 MEMORY_MAX = 400_000_000
 
 
-class Memory(threading.Thread):
-    """The most that agent and workers together were seen to hold (RSS, shared pages twice)."""
+class Watch(threading.Thread):
+    """What agent and workers use: the most RSS seen (shared pages counted twice), CPU so far."""
 
     def __init__(self, agent: Running) -> None:
         super().__init__(daemon=True)
         self._agent = agent
         self.most = 0
+        self.agent_cpu_s = self.workers_cpu_s = 0.0
 
     def run(self) -> None:
         while self._agent.is_alive:
-            total = 0
             try:
-                for process in [psutil.Process(self._agent.pid), *self._agent.workers()]:
-                    total += process.memory_info().rss
+                agent, workers = psutil.Process(self._agent.pid), self._agent.workers()
+                total = sum(one.memory_info().rss for one in (agent, *workers))
+                agent_cpu_s = sum(agent.cpu_times()[:2])
+                workers_cpu_s = sum(sum(one.cpu_times()[:2]) for one in workers)
             except psutil.NoSuchProcess:
                 continue
             self.most = max(self.most, total)
+            self.agent_cpu_s = max(self.agent_cpu_s, agent_cpu_s)
+            self.workers_cpu_s = max(self.workers_cpu_s, workers_cpu_s)
             threading.Event().wait(0.1)
 
 
@@ -56,10 +60,10 @@ def test_a_thousand_messages_of_one_small_object_each(local: Installation) -> No
         )
     assert local.counts() == (COUNT, 0)
     agent = local.start("--drain")
-    memory = Memory(agent)
-    memory.start()
+    watch = Watch(agent)
+    watch.start()
     ended = agent.wait(250)
-    memory.join()
+    watch.join()
     assert ended.code == 0, ended.err
     received = [datetime.fromisoformat(e["at"]) for e in ended.of("message received")]
     done = [datetime.fromisoformat(e["at"]) for e in ended.of("transfer done")]
@@ -68,7 +72,8 @@ def test_a_thousand_messages_of_one_small_object_each(local: Installation) -> No
     startup = (min(received) - first).total_seconds()
     print(  # noqa: T201 - shown by -rP
         f"\n{COUNT} messages in {seconds:.1f} s: {COUNT / seconds:.0f} a second; "
-        f"first received {startup:.2f} s after the start; most memory {memory.most / 1e6:.0f} MB"
+        f"first received {startup:.2f} s after the start; most memory {watch.most / 1e6:.0f} MB; "
+        f"CPU {watch.agent_cpu_s:.1f} s agent, {watch.workers_cpu_s:.1f} s workers"
     )
     assert len(done) == COUNT
     assert len(received) == COUNT
@@ -77,7 +82,7 @@ def test_a_thousand_messages_of_one_small_object_each(local: Installation) -> No
     wanted = {f"{int(key[1:]) % 10}/{key}": content for key, content in data.items()}
     assert local.landing.files() == wanted
     assert local.landing.staging() == []
-    assert memory.most < MEMORY_MAX
+    assert watch.most < MEMORY_MAX
     # No message waits for another's turn at the end: the last hundred are as quick as the first.
     done.sort()
     first_hundred = (done[199] - done[99]).total_seconds()

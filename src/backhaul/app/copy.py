@@ -34,7 +34,8 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
     job = context.policy.decide(request, sender_id=None)
     aws = AwsSession(region, context.conf_dir)
     chance = SystemRandomness()
-    with open_ports(context, aws, emit, 1) as (ports, _, ledger):
+    with open_ports(context, aws, emit, 1) as (ports, pool, ledger):
+        pool.warm_up()  # it loads its libraries while this process lists the source
         sweep(ports, ledger)
         transfer_id = chance.transfer_id()
         try:

@@ -99,6 +99,10 @@ class TransferRunner:
         self._first: list[PlannedObject] = []
         self._ahead: list[PlannedObject] = []
         self._pending: list[StagedObject] = []
+        # A plan of one page is kept in memory, so that publishing need not read it back. What the
+        # ledger published below a destination cannot change while this transfer owns it.
+        self._proofs: dict[int, StagedObject] = {}
+        self._known: dict[Location, Published] = {}
         self._totals = Totals()
         self._counts = _Counts()
 
@@ -319,6 +323,8 @@ class TransferRunner:
         """Leave out what already stands at its final path with this very pin."""
         finals = [self._directory.join(one.relative) for one in planned]
         known = self._ports.ledger.published(finals)
+        if self._is_one_page:
+            self._known = known
         is_strict = self._job.on_exists is OnExists.FAIL
         ask = finals if is_strict else [final for final in finals if final in known]
         if not ask:
@@ -338,8 +344,18 @@ class TransferRunner:
             self._note(adopted)
         return rest
 
+    @property
+    def _is_one_page(self) -> bool:
+        return (
+            not self._attempt.has_plan
+            and not self._ahead
+            and len(self._first) == (self._planner.objects if self._planner else -1)
+        )
+
     def _note(self, batch: Sequence[StagedObject]) -> None:
         self._pending.extend(batch)
+        if self._is_one_page:
+            self._proofs.update((one.seq, one) for one in batch)
         self._counts.objects += len(batch)
         self._counts.size_bytes += sum(one.size_bytes for one in batch)
         if len(self._pending) >= RECORD_BATCH:
@@ -397,8 +413,12 @@ class TransferRunner:
     def _publish_files(self, staged_dir: Location) -> tuple[int, int]:
         """Rename file by file; names that mark completion come last (`_SUCCESS`)."""
         moved = superseded = 0
+        has_markers = False
         for is_marker_turn in (False, True):
-            for batch in self._ports.ledger.staged(self._id, batch=PUBLISH_BATCH):
+            if is_marker_turn and not has_markers:
+                break  # most transfers: no second reading
+            for batch in self._proven():
+                has_markers = has_markers or any(_announces(planned) for planned, _ in batch)
                 turn = [
                     (planned, proof)
                     for planned, proof in batch
@@ -412,11 +432,18 @@ class TransferRunner:
                     moved += len(renames)
         return moved, superseded
 
+    def _proven(self) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
+        """The plan with its proofs, in order."""
+        if self._is_one_page:
+            yield [(planned, self._proofs[planned.seq]) for planned in self._first]
+        else:
+            yield from self._ports.ledger.staged(self._id, batch=PUBLISH_BATCH)
+
     def _renames(
         self, staged_dir: Location, turn: Sequence[tuple[PlannedObject, StagedObject]]
     ) -> tuple[list[Rename], int]:
         finals = [self._directory.join(planned.relative) for planned, _ in turn]
-        known = self._ports.ledger.published(finals) if finals else {}
+        known = self._known if self._is_one_page else self._ports.ledger.published(finals)
         same = self._same_content(finals, turn)
         renames, older = [], 0
         for final, (planned, _proof) in zip(finals, turn, strict=True):

@@ -461,4 +461,6 @@ class SqlLedger:
             if not page:
                 return
             yield page
+            if len(page) < batch:
+                return
             after = page[-1]["seq"]
