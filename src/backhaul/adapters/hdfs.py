@@ -288,6 +288,10 @@ def _of_client(error: BaseException, text: str, where: str) -> BackhaulError:
             f"{where}: {line}",
             hint="run kinit or check the keytab and krb5.conf",
         )
+    if "DataTransferError" in text:
+        # A DataNode that has too much open drops connections, as one that dies does: do less at
+        # once and write the file again.
+        return TransientError("E_HDFS_OVERLOADED", f"{where}: {line}")
     if type(error).__name__ == "PanicException":
         return TransientError("E_HDFS_PANIC", f"{where}: the HDFS client crashed: {line}")
     return TransientError("E_HDFS_CLIENT", f"{where}: {line}")

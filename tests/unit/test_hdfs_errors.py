@@ -1,0 +1,101 @@
+"""hdfs-native's errors as ours: the texts are what 0.14.7 raised against a real NameNode."""
+
+from __future__ import annotations
+
+import pytest
+
+from backhaul.adapters.hdfs import translate
+from backhaul.core.errors import (
+    BackhaulError,
+    CannotWrite,
+    OutageError,
+    PermanentError,
+    TargetExists,
+    TargetMissing,
+    TransientError,
+)
+
+WHERE = "hdfs://nameservice/landing/f"
+STACK = "\\n\\tat org.apache.hadoop.hdfs.server.namenode.FSNamesystem.x(FSNamesystem.java:1)"
+
+
+def java(name: str, text: str) -> RuntimeError:
+    return RuntimeError(f'RPCError("{name}", "{text}{STACK}")')
+
+
+class PanicException(BaseException):
+    """As pyo3 raises it: no Exception."""
+
+
+ROWS: list[tuple[BaseException, type[BackhaulError], str]] = [
+    (FileNotFoundError("/landing/f"), TargetMissing, "E_DST_MISSING"),
+    (FileExistsError("/landing/f already exists"), TargetExists, "E_DST_EXISTS"),
+    (FileExistsError("/f: lease currently owned by DFSClient"), TransientError, "E_HDFS_LEASE"),
+    (OSError("Connection refused (os error 111)"), OutageError, "E_HDFS_UNREACHABLE"),
+    (
+        java("org.apache.hadoop.security.AccessControlException", "Permission denied: user=bob"),
+        CannotWrite,
+        "E_DST_DENIED",
+    ),
+    (
+        java("org.apache.hadoop.fs.ParentNotDirectoryException", "/a/f (is not a directory)"),
+        CannotWrite,
+        "E_DST_PARENT_FILE",
+    ),
+    (
+        java("java.io.IOException", "Source /a and destination /b must both be directories"),
+        TargetExists,
+        "E_DST_EXISTS",
+    ),
+    (
+        java("org.apache.hadoop.hdfs.server.namenode.SafeModeException", "Cannot create file"),
+        OutageError,
+        "E_HDFS_SAFE_MODE",
+    ),
+    (
+        java("org.apache.hadoop.ipc.StandbyException", "Operation category WRITE"),
+        OutageError,
+        "E_HDFS_STANDBY",
+    ),
+    (
+        java("org.apache.hadoop.hdfs.protocol.DSQuotaExceededException", "The DiskSpace quota"),
+        OutageError,
+        "E_DST_QUOTA",
+    ),
+    (
+        java("java.io.IOException", "File /f could only be written to 0 of the 1 minReplication"),
+        TransientError,
+        "E_HDFS_OVERLOADED",
+    ),
+    (
+        RuntimeError('DataTransferError("Datanode connection closed while waiting for ack")'),
+        TransientError,
+        "E_HDFS_OVERLOADED",
+    ),
+    (
+        java("org.apache.hadoop.fs.InvalidPathException", "Invalid path name /a/s:x"),
+        PermanentError,
+        "E_DST_INVALID",
+    ),
+    (RuntimeError('InvalidArgument("No NameNode hosts found")'), PermanentError, "E_DST_AUTHORITY"),
+    (RuntimeError('GSSAPIError(..., "No credentials")'), OutageError, "E_HDFS_KERBEROS"),
+    (
+        RuntimeError('OperationFailed("Failed to complete file in time")'),
+        TransientError,
+        "E_HDFS_CLIENT",
+    ),
+    (java("java.lang.Surprise", "what"), TransientError, "E_HDFS_RPC"),
+    (PanicException("index out of bounds"), TransientError, "E_HDFS_PANIC"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "code"), ROWS)
+def test_each_error_of_the_client_has_its_fate(
+    error: BaseException, kind: type[BackhaulError], code: str
+) -> None:
+    found = translate(error, WHERE)
+    assert (type(found), found.code) == (kind, code)
+    assert WHERE in found.message
+    assert "\tat " not in found.message
+    assert "\n" not in found.message
+    assert STACK[:6] not in found.message
