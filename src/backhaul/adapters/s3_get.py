@@ -214,9 +214,10 @@ class ObjectReader:
             )
         if byte_range is None:
             if facts.content_length != pin.size_bytes:
-                raise SourceChanged(
-                    "E_SRC_CHANGED",
-                    f"{_name(pin)}: planned {pin.size_bytes} B, found {facts.content_length} B",
+                # The pinned object, as its ETag says, with another length: a faulty answer.
+                raise TransientError(
+                    "E_S3_SERVER",
+                    f"{_name(pin)}: planned {pin.size_bytes} B, answered {facts.content_length} B",
                 )
             return facts
         start, stop = byte_range

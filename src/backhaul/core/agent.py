@@ -25,6 +25,7 @@ from backhaul.core.visibility import VisibilityKeeper
 POLL_RETRY_CAP_S = 30.0
 POLL_OVERTIME_S = 10.0  # a poll's answer may come this much after its wait
 ABORT_WAIT_S = 10.0
+SHORT_POLL_PAUSE_S = 1.0  # between empty polls that do not wait by themselves
 
 
 class Agent:
@@ -50,6 +51,7 @@ class Agent:
         self.is_stuck = False  # a slot thread never ended: the process must be ended hard
         self._busy = 0
         self._is_polling = False
+        self._poll_ends_s = 0.0
         self._bug: BaseException | None = None
         self._keeper = VisibilityKeeper(
             queue=queue,
@@ -77,6 +79,9 @@ class Agent:
 
     def request_stop(self, how: Stop) -> None:
         """Ask for a stop; safe from a signal handler; the more urgent wins."""
+        if how is Stop.NOW and self._is_polling:
+            # It would take what is handed back now, and hide it for a whole timeout.
+            self._stopper.abandon_poll(self._poll_ends_s)
         self._stopper.ask(how)
 
     # ------------------------------------------------------------ polling
@@ -114,6 +119,7 @@ class Agent:
             if free == 0:
                 return
             wait_s = self._settings.poll_wait_s
+            self._poll_ends_s = self._clock.monotonic() + wait_s
             try:
                 messages = self._queue.receive(
                     max_messages=min(free, 10),
@@ -130,6 +136,8 @@ class Agent:
                 self._accept(message)
             if not messages:
                 self._emit(events.QueueEmpty(queue=self._queue.facts.name))
+                if wait_s == 0:
+                    self._stopper.pause(SHORT_POLL_PAUSE_S)
                 if self._settings.drain and self._is_drained():
                     return
 

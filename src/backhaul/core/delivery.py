@@ -385,7 +385,8 @@ class Deliveries:
 
     def _hand_back(self, begun: Begun | None, message: Message) -> None:
         """Visible at once, for whoever comes next."""
-        self._return(message, 0)
+        newest = self._keeper.release(message.message_id) or message
+        self._show_after(newest, self._stopper.hand_back_delay_s)
         self.tally.returned += 1
         transfer_id = begun.transfer_id if begun else ""
         self._emit(events.MessageReturned(transfer_id=transfer_id, message_id=message.message_id))

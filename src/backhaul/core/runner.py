@@ -201,9 +201,12 @@ class TransferRunner:
             message = "a claim needs a resolved destination"
             raise AssertionError(message)
         self._policy().check_target(job, attempt.destination)
-        # Staging goes under the route's directory, or under what exists above it.
         existing = self._session.existing_ancestor(attempt.directory)
-        anchor = job.anchor if existing.is_within(job.anchor) else existing
+        # Staging goes under the route's directory. Only a tree that is to become that very
+        # directory cannot wait inside it for its one rename: it waits above.
+        is_tree = attempt.destination == attempt.directory
+        is_root = is_tree and attempt.directory == job.anchor and existing != job.anchor
+        anchor = existing if is_root else job.anchor
         claimed = self._ports.ledger.claim(
             self._id,
             job,

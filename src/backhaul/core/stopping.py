@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from enum import IntEnum
 
@@ -26,6 +27,7 @@ class Stopper:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._level = Stop.NO
+        self._abandoned_until_s = 0.0
         self.changed = threading.Condition()
 
     @property
@@ -42,6 +44,15 @@ class Stopper:
         with self.changed:
             self._level = max(self._level, how)
             self.changed.notify_all()
+
+    def abandon_poll(self, until_s: float) -> None:
+        """A poll that nobody waits for may still take messages until then (monotonic seconds)."""
+        self._abandoned_until_s = until_s
+
+    @property
+    def hand_back_delay_s(self) -> int:
+        """How long a message that is handed back must hide from the abandoned poll; mostly 0."""
+        return max(0, math.ceil(self._abandoned_until_s - self._clock.monotonic()))
 
     def pause(self, seconds: float) -> bool:
         """Sleep unless a stop comes; True when it did."""

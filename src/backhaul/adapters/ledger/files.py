@@ -165,4 +165,9 @@ def _os_errors(path: Path) -> Iterator[None]:
             hint="the agent's user must own the ledger file and its directory",
         ) from exc
     except OSError as exc:
-        raise OutageError.of("ledger", "E_LEDGER_IO", f"{path}: {exc.strerror}") from exc
+        raise OutageError.of(
+            "ledger",
+            "E_LEDGER_IO",
+            f"{path}: {exc.strerror}",
+            hint="the ledger needs a directory on a healthy local disk; see the setting `ledger`",
+        ) from exc
