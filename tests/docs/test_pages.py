@@ -12,9 +12,7 @@ from tests.docs.manual import DOCS, ROOT, console, pages, prose, text_of
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FORBIDDEN = {
-    "a package registry": r"pypi\.|pythonhosted|npmjs|docker\.io|quay\.io|maven\.org|crates\.io",
-    "a path of one machine": r"/work/|/root/",
-    "who made it": r"(?i)\b(claude|anthropic|openai|chatgpt|llm|language model)\b",
+    "a path of one machine": r"/root/|/home/\w",
 }
 SHIPPED = [
     *pages(),
