@@ -22,7 +22,7 @@ from backhaul.core.errors import (
 from backhaul.core.model import Limits, OnExists, PublishMode
 from backhaul.core.stopping import Stop
 from backhaul.testing.fakes import Fault, Killed, Lie
-from tests.world import World, eventually, route
+from tests.world import World, eventually, location, route
 
 S3_DOWN = OutageError.of("s3", "E_S3_UNREACHABLE", "no route to host")
 
@@ -412,6 +412,25 @@ def test_transfer_of_another_live_process_is_left_alone(world: World) -> None:
         assert world.queue.invisible_s(message_id) == 30
         gate.opened.set()
         eventually(lambda: first.tally.done)
+
+
+@pytest.mark.parametrize(
+    ("destination", "staged_below"),
+    [("/new/zone/d", "/new/zone/.backhaul"), ("/new/zone", "/.backhaul")],
+)
+def test_staging_waits_in_the_route_s_directory_or_beside_it_when_it_becomes_it(
+    world: World, destination: str, staged_below: str
+) -> None:
+    world.routes = (route(destinations=(location("/new/zone"),)),)
+    world.queue.send(f"raw/p/, {destination}")
+    killed_at(world, "target.create")
+    assert world.staging()
+    assert all(path.startswith(staged_below) for path in world.staging())
+    world.clock.advance(3600)
+    world.drain()
+
+    assert world.all_of(events.TransferDone)[-1].publish == "tree"
+    assert world.staging() == []
 
 
 def test_same_content_sent_again_is_adopted(world: World) -> None:
