@@ -433,6 +433,19 @@ def test_staging_waits_in_the_route_s_directory_or_beside_it_when_it_becomes_it(
     assert world.staging() == []
 
 
+def test_directory_that_was_in_the_way_and_is_removed_comes_by_one_rename(world: World) -> None:
+    world.routes = (route(destinations=(location("/land/d"),), publish=PublishMode.ATOMIC_DIR),)
+    world.target.put("/land/d/old", b"in the way")
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+    assert world.states == ["dead"]
+
+    world.target.remove("/land/d")
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+    assert world.all_of(events.TransferDone)[-1].publish == "tree"
+
+
 def test_same_content_sent_again_is_adopted(world: World) -> None:
     for _ in range(2):
         world.queue.send("raw/p/, /land/d")

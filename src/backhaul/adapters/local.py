@@ -26,6 +26,8 @@ from backhaul.core.errors import (
 from backhaul.core.model import FileStatus
 
 READ_BYTES = 1 << 20
+# On the way, so that the last fsync stays short: a worker that seems to do nothing is killed.
+SYNC_BYTES = 256 << 20
 MKDIRS_TRIES = 5
 
 
@@ -150,12 +152,17 @@ class LocalWriter:
     def __init__(self, path: str, handle: int) -> None:
         self._path = path
         self._handle = handle
+        self._unsynced_bytes = 0
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
         try:
             while view:
                 view = view[os.write(self._handle, view) :]
+            self._unsynced_bytes += len(data)
+            if self._unsynced_bytes >= SYNC_BYTES:
+                os.fdatasync(self._handle)
+                self._unsynced_bytes = 0
         except OSError as error:
             raise _translate(error, self._path) from error
 

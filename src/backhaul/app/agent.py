@@ -18,11 +18,12 @@ from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.sweep import sweep
 from backhaul.core.agent import Agent
 from backhaul.core.agent_settings import AgentSettings
-from backhaul.core.errors import ExitCode
+from backhaul.core.errors import BackhaulError, ExitCode
 from backhaul.core.events import AgentStarted
 from backhaul.core.ports import Emit
 from backhaul.core.queue_check import warnings
 from backhaul.core.stopping import Stop
+from backhaul.engines.pool import WorkerPool
 
 
 def run_agent(
@@ -73,15 +74,28 @@ def run_agent(
         pool.warm_up()
         sweep(ports, ledger)
         with stopping_on_signals(agent):
-            agent.run()
-        if agent.is_stuck:
-            # A thread hangs in a call without a time limit; leaving normally would wait for it.
-            pool.close()
-            sys.stdout.flush()
-            os._exit(ExitCode.INTERRUPTED)
+            try:
+                agent.run()
+            finally:
+                if agent.is_stuck:
+                    _leave_hard(pool)
     if agent.was_cut_short:
         return ExitCode.INTERRUPTED
     return ExitCode.UNAVAILABLE if agent.tally.gave_up else ExitCode.OK
+
+
+def _leave_hard(pool: WorkerPool) -> None:
+    """A thread hangs in a call without a time limit; leaving normally would wait for it.
+
+    Whatever error is under way is told first: nobody else will.
+    """
+    error = sys.exc_info()[1]
+    if error is not None:
+        print(f"backhaul: {error}", file=sys.stderr)  # noqa: T201 - the process ends here
+    pool.abort()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(error.exit_code if isinstance(error, BackhaulError) else ExitCode.INTERRUPTED)
 
 
 @contextmanager

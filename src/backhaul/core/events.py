@@ -210,7 +210,7 @@ class WorkerReplaced:
     """A worker process died or was killed.
 
     Attributes:
-        why: `died`, `stalled` or `aborted`.
+        why: `died`, `stalled` or `interrupted`.
     """
 
     pid: int

@@ -180,6 +180,7 @@ class Stager:
         """Make every name in staging durable, deepest first."""
         for path in sorted(self._made, key=len, reverse=True):
             self._target.sync_directory(path)
+            self._counter.add(0)
 
     def stage(self, task: StageTask) -> StagedObject:
         """Copy one object and prove it; faults of its own requests are tried again.
@@ -222,6 +223,7 @@ class Stager:
         size = task.planned.pin.size_bytes
         if size > self._tuning.large_bytes:
             with self._large:
+                self._refuse_if_cancelled()
                 return self._copy_large(task, path)
         with self._reader.get(task.endpoint, task.planned.pin) as body:
             facts = body.facts
@@ -265,11 +267,14 @@ class Stager:
         return self._proven(task, path, expected, sums, facts)
 
     def _take(self, writer: TargetWriter, sums: _Sums, data: bytes) -> None:
-        if self.cancelled.is_set():
-            raise Cancelled
+        self._refuse_if_cancelled()
         sums.update(data)
         writer.write(data)
         self._counter.add(len(data))
+
+    def _refuse_if_cancelled(self) -> None:
+        if self.cancelled.is_set():
+            raise Cancelled
 
     def _ranges(self, endpoint: Endpoint, pin: Pin) -> Iterator[bytes]:
         """The object's bytes in order, fetched ahead as far as the shared buffers allow.
@@ -282,6 +287,7 @@ class Stager:
         start = 0
         try:
             while start < size or ahead:
+                self._refuse_if_cancelled()
                 while start < size and self._buffers.acquire(blocking=not ahead):
                     stop = min(start + step, size)
                     ahead.append(self._fetchers.submit(self._fetch, endpoint, pin, start, stop))

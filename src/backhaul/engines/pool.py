@@ -112,7 +112,8 @@ class WorkerPool:
                 worker = self._free.pop()
                 if worker.is_alive:
                     return worker
-                self._drop(worker)
+                self._all.discard(worker)
+                worker.close()
             return self._spawn()
 
     def _spawn(self) -> WorkerProcess:
@@ -128,14 +129,13 @@ class WorkerPool:
             worker.kill()
             self._emit(WorkerReplaced(pid=worker.pid, why=session.fault))
         with self._lock:
-            if session.fault or self._is_aborted:
-                self._drop(worker)
-            else:
+            is_usable = not session.fault and not self._is_aborted
+            if is_usable:
                 self._free.append(worker)
-
-    def _drop(self, worker: WorkerProcess) -> None:
-        worker.close()
-        self._all.discard(worker)
+            else:
+                self._all.discard(worker)
+        if not is_usable:
+            worker.close()  # outside the lock: a process in the kernel's hands may take its time
 
 
 class WorkerProcess:
@@ -184,7 +184,9 @@ class WorkerProcess:
             self._process.wait(EXIT_WAIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            # One that even this does not end hangs in the kernel: nobody waits for it.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(EXIT_WAIT_S)
 
     def death(self) -> str:
         """How it ended, for people."""
@@ -255,11 +257,15 @@ class WorkerSession:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         self._refuse_use_after_fault()
+        # Until the answer is here the pipe is of no use to anybody else: a Ctrl-C in between must
+        # not leave it to the next call.
+        self.fault = "interrupted"
         self._worker.send(Call(filesystem=self._filesystem, method=method, arguments=arguments))
         self._active_s = time.monotonic()
         while True:
             words = self._receive()
             if isinstance(words, Answer):
+                self.fault = ""
                 if words.error is not None:
                     raise words.error
                 return words.value
@@ -308,6 +314,9 @@ class WorkerSession:
                         yield objects
                     case _:
                         yield ()
+        except (KeyboardInterrupt, SystemExit):
+            self.fault = "interrupted"  # maybe in the middle of a word
+            raise
         finally:
             if not is_over and not self.fault:
                 self._cancel()

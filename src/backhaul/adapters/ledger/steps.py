@@ -162,6 +162,22 @@ def transfer_row(tx: Connection, transfer_id: str) -> RowMapping:
     return row
 
 
+def staging_root(
+    row: RowMapping | None, destination: Location, staging_anchor: Location
+) -> Location:
+    """The recorded root while an earlier epoch may live in it, else a new one below the anchor.
+
+    A recorded root inside the destination cannot hold anything once the caller anchors outside:
+    it does that only where the destination is not there.
+    """
+    fresh = staging_anchor.join(f".backhaul/{destination.digest}")
+    if row is None or not row["staging_root"]:
+        return fresh
+    recorded = rows.location(row["staging_root"])
+    is_gone = recorded.is_within(destination) and not staging_anchor.is_within(destination)
+    return fresh if is_gone else recorded
+
+
 def leftover(tx: Connection, transfer: RowMapping) -> Leftover | None:
     """The staging root recorded for what this transfer claimed, until something finishes there."""
     if transfer["canonical"] is None or transfer["epoch"] is None:

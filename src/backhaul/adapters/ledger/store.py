@@ -173,9 +173,7 @@ class SqlLedger:
                 return None
             claimed = Claimed(
                 epoch=max(min_epoch, 1 + (row["epoch"] if row else 0)),
-                staging_root=rows.location(row["staging_root"])
-                if row and row["staging_root"]
-                else staging_anchor.join(f".backhaul/{destination.digest}"),
+                staging_root=steps.staging_root(row, destination, staging_anchor),
             )
             steps.take(tx, transfer_id, self.owner.text, destination, claimed)
             values: dict[str, Any] = {
