@@ -138,11 +138,12 @@ def test_an_idle_agent_ends_within_its_poll(it: Installation, number: signal.Sig
 
 
 def test_a_signal_during_the_start_ends_it_without_a_traceback(it: Installation) -> None:
-    # Not earlier: while the interpreter itself starts, Python answers a signal in its own way.
-    for delay_s, number in zip((0.8, 1.2, 1.6, 2.0), 2 * BOTH, strict=True):
+    # Not earlier: while the interpreter itself starts, Python answers a signal in its own way. Not
+    # SIGINT: a shell's background jobs are born ignoring it.
+    for delay_s in (0.8, 1.2, 1.6):
         agent = it.start()
         time.sleep(delay_s)
-        agent.send_signal(number)
+        agent.send_signal(signal.SIGTERM)
         ended = agent.wait(30)
         assert "Traceback" not in ended.err, ended
     assert list(worker_pids(it.home)) == []
