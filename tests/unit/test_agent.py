@@ -816,9 +816,10 @@ def test_staging_that_cannot_be_removed_changes_no_outcome(world: World) -> None
 def test_message_that_waits_for_its_destination_is_handed_back_by_a_stop(world: World) -> None:
     gate = Gate(world, "target.create")
     world.queue.send("raw/p/, /land/d")
-    second = world.queue.send("raw/p/, /land/d")
     with world.running(slots=2) as agent:
         assert gate.reached.wait(10)
+        # Only now, so that it is the first one that owns the destination.
+        second = world.queue.send("raw/p/, /land/d")
         eventually(lambda: world.all_of(events.TransferWaits))
         agent.request_stop(Stop.DRAIN)
         eventually(lambda: agent.tally.returned)
@@ -905,6 +906,10 @@ def test_file_changed_by_others_since_is_copied_again(world: World) -> None:
 
 
 # ---------------------------------------------------------------- the excerpt
+
+
+def test_excerpt_of_a_body_shows_no_keys_before_a_bucket() -> None:
+    assert "sec" not in excerpt("key:sec/ret@bucket/p, /d")
 
 
 def test_excerpt_of_a_body_shows_no_password() -> None:

@@ -93,8 +93,10 @@ def _failed(transfer_id: str, attempt: int, error: BackhaulError, delay_s: float
 
 
 def _give_up(ports: Ports, ledger: SqlLedger, transfer_id: str, error: BackhaulError) -> None:
-    _remove_staging(ports, ledger, transfer_id)
-    _record(ports, transfer_id, TransferState.DEAD, error)
+    """Dead, or left for the next start's sweep while its staging cannot be removed."""
+    is_clean = _remove_staging(ports, ledger, transfer_id)
+    state = TransferState.DEAD if is_clean else TransferState.WAITING
+    _record(ports, transfer_id, state, error)
 
 
 def _record(ports: Ports, transfer_id: str, state: TransferState, error: BackhaulError) -> None:

@@ -34,7 +34,7 @@ from backhaul.core.policy import Policy
 from backhaul.core.ports import Begun, DeadLetterReason, Message, MessageKey, Queue, Randomness
 from backhaul.core.runner import Ports, TransferRunner, unexpected
 from backhaul.core.stopping import Stop, Stopper
-from backhaul.core.text import printable
+from backhaul.core.text import printable, redacted
 from backhaul.core.transfer import Budget, Fate, Verdict, after_failure
 from backhaul.core.visibility import VisibilityKeeper
 
@@ -433,4 +433,4 @@ class Deliveries:
 
 def excerpt(body: str, limit: int = 200) -> str:
     """The start of a body for people: one line, escaped, without what looks like a password."""
-    return printable(re.sub(r"//[^/@\s]*@", "//***@", body[: 4 * limit]), limit)
+    return printable(redacted(re.sub(r"//[^/@\s]*@", "//***@", body[: 4 * limit])), limit)
