@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -158,6 +159,9 @@ class WorkerProcess:
         # A stopped process does not read: a send must not wait for it longer than a stall may last.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", send_timeout_s, 0))
         self.pipe = Connection(ours.detach())
+        # `Connection.poll` would build a selector for every word.
+        self._poller = select.poll()
+        self._poller.register(self.pipe, select.POLLIN)
         self.pid = self._process.pid
         self.stagings = 0
         self.send(configuration)
@@ -165,6 +169,10 @@ class WorkerProcess:
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    def has_words(self, wait_s: float) -> bool:
+        """Whether `pipe.recv` would find something, or the end, within `wait_s` seconds."""
+        return bool(self._poller.poll(wait_s * 1000))
 
     def send(self, words: Downward | Any) -> None:
         try:
@@ -336,7 +344,7 @@ class WorkerSession:
                 elif chunk:
                     open_objects += len(chunk)
                     self._worker.send(StageTasks(tasks=tuple(chunk)))
-                if self._worker.pipe.poll(0):
+                if self._worker.has_words(0):
                     break
             words = self._receive()
             if words is None:
@@ -373,11 +381,10 @@ class WorkerSession:
 
     def _receive(self) -> Upward | None:
         """The next words; None for a tick without activity or after a second of silence."""
-        pipe = self._worker.pipe
         try:
-            if not pipe.poll(1.0):
+            if not self._worker.has_words(1.0):
                 return None
-            words: Upward = pipe.recv()
+            words: Upward = self._worker.pipe.recv()
         except (EOFError, OSError) as error:
             self.fault = "died"
             raise TransientError(
