@@ -13,9 +13,20 @@ from benchmarks.bed import QUICK, Sizes, open_bed, tell
 from benchmarks.copies import large, small
 from benchmarks.latency import latency
 from benchmarks.messages import messages
+from benchmarks.planning import planning
 from benchmarks.report import Figure, save, table
+from benchmarks.wan import wan_large_15, wan_large_40, wan_small
 
-SHAPES = {"small": small, "large": large, "messages": messages, "latency": latency}
+SHAPES = {
+    "small": small,
+    "large": large,
+    "messages": messages,
+    "latency": latency,
+    "planning": planning,
+    "wan-large-40": wan_large_40,
+    "wan-large-15": wan_large_15,
+    "wan-small": wan_small,
+}
 OUT = Path("build/bench")
 
 
