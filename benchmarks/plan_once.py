@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _peak_mb() -> float:
-    """Peak RSS of this process. (`ru_maxrss` would begin with the size of its parent.)"""
+    """Peak RSS of this process; `ru_maxrss` would begin with the size of its parent."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     found = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(found.split()[1]) * 1024 / 1e6
