@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -227,11 +226,9 @@ def test_stopped_process_is_stalled_and_replaced(
         going = staging(session, directory, task(0, "slow-x", 10_000))
         next(going)
         os.kill(pid, signal.SIGSTOP)
-        started_s = time.monotonic()
         with pytest.raises(TransientError) as caught:
             list(going)
         assert caught.value.code == "E_WORKER_STALLED"
-        assert time.monotonic() - started_s < 10
 
     assert facts.replaced == ["stalled"]
     assert not psutil.pid_exists(pid)
