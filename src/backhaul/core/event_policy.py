@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from backhaul.core.content import Ask, Ignored, ObjectEvent, StepEvent
-from backhaul.core.errors import BadMessage, NotAllowed, PermanentError
+from backhaul.core.errors import BadMessage, ConfigurationError, NotAllowed, PermanentError
 from backhaul.core.model import (
     EventFacts,
     EventOther,
@@ -193,6 +193,7 @@ def check_template(
     every destination, so nothing that follows leads out again.
 
     Raises:
+        ConfigurationError: E_CFG_ROUTE: no template.
         PermanentError: E_POLICY_DEST, or what `parse_destination` raises.
     """
     segments = template.split("/")
@@ -202,8 +203,8 @@ def check_template(
         has_rest = set("{}") & set(_VARIABLE.sub("", segment))
         is_mixed = segment not in _DIRECTORY_VARIABLES and {"key_dir", "rel_dir"} & set(names)
         if unknown or has_rest or is_mixed:
-            raise PermanentError(
-                "E_DST_TEMPLATE",
+            raise ConfigurationError(
+                "E_CFG_ROUTE",
                 f"event_destination has the segment {printable(segment, 80)}",
                 hint="variables are {bucket}, and as whole segments {key_dir} and {rel_dir}",
             )
