@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from urllib.parse import quote_plus
 
 import pytest
@@ -263,3 +265,31 @@ def test_destination_parses_again_to_itself() -> None:
     made = expand("/land/{key_dir}/", bucket="raw", key_dir="a%3Ab", rel_dir="")
     place = parse_destination(made, default_fs=FS)
     assert parse_destination(place.uri, default_fs=FS) == place
+
+
+def test_the_dearest_body_costs_little_more_than_its_json() -> None:
+    """A ratio of CPU times, the best of several: no busy machine makes it fail."""
+    record = {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": "raw"}, "object": {"key": "p/a"}},
+    }
+    body = json.dumps({"Records": [record] * 400})
+
+    def judge() -> None:
+        for ask in read_message(body, default_fs=FS).asks:
+            asked = request_of(POLICY, ask, queue=None, default_fs=FS)
+            assert isinstance(asked, Request)
+            POLICY.decide(asked, sender_id="x")
+
+    assert _cpu_s(judge) < 400 * _cpu_s(lambda: json.loads(body))  # measured: 60
+
+
+def _cpu_s(call: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(5):
+        before_s = time.thread_time()
+        call()
+        taken.append(time.thread_time() - before_s)
+    return min(taken)
