@@ -14,7 +14,7 @@ class Figure:
     """One thing that was measured, once in each round.
 
     Attributes:
-        shape: `small`, `large`, `messages` or `latency`.
+        shape: `small`, `large`, `messages`, `latency` or `parsing`.
         what: For people, such as `backhaul copy`.
         unit: `s`, `ms`, `MB`, `/s`, or `x` for a ratio.
         values: One for each round, in order.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DATA = Path(__file__).parent / "data"
@@ -20,6 +20,9 @@ class Row:
         where: Which function judges it; the section's test says what the names mean.
         gives: What an accepted input becomes.
         allow: `SOURCE -> DEST`, where the policy judges.
+        attributes: Of the message.
+        sender: Its SenderId.
+        sign: What is signed in place of the true things; None: nothing is.
         other: The other half of a request (a source's destination, a destination's source).
     """
 
@@ -30,6 +33,9 @@ class Row:
     gives: str | None = None
     allow: str = ""
     other: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+    sender: str = "AROAANYONE"
+    sign: dict[str, str] | None = None
 
 
 def rows(section: str) -> list[Row]:
@@ -40,6 +46,13 @@ def rows(section: str) -> list[Row]:
         text = raw.pop("before", "") + raw.pop("input") * raw.pop("repeat", 1)
         found.append(Row(input=text + raw.pop("after", ""), **raw))
     return found
+
+
+def configuration(section: str) -> str:
+    """The configuration that stands before a section's rows."""
+    document = tomllib.loads((DATA / f"{section}.toml").read_text("utf-8"))
+    text: str = document["configuration"]
+    return text
 
 
 def name(row: Row) -> str:

@@ -137,6 +137,8 @@ class ObjectReader:
             target += f"?versionId={quote(pin.version_id, safe='-_.~')}"
         elif pin.etag:
             headers["If-Match"] = f'"{pin.etag}"'
+        if endpoint.owner is not None:
+            headers["x-amz-expected-bucket-owner"] = endpoint.owner
         pool = self._pool(origin)
         for attempt in range(_TRIES):
             signed = self._sign(method, origin + target, headers, endpoint.region)

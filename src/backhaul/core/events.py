@@ -87,6 +87,19 @@ class MessageAbsorbed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MessageIgnored:
+    """A well-formed event, or one record of a message, that asks for nothing.
+
+    Attributes:
+        reason: From the closed set of `content.Ignored`.
+    """
+
+    message_id: str
+    reason: str
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptStarted:
     """The request is allowed; work on it begins."""
 

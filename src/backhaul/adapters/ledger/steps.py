@@ -145,7 +145,7 @@ def compare_and_set(
 
 def by_message(tx: Connection, key: MessageKey) -> RowMapping | None:
     """The transfer of this message."""
-    asked = {"of_queue": key.queue, "of_message": key.message_id}
+    asked = {"of_queue": key.queue, "of_message": key.text}
     return tx.execute(BY_MESSAGE, asked).mappings().one_or_none()
 
 
