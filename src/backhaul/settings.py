@@ -10,9 +10,16 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -82,6 +89,31 @@ class RouteSettings(_Strict):
     verify: VerifyLevel = VerifyLevel.STREAM
     name_map: NameMap = NameMap.STRICT
     limits: LimitSettings = LimitSettings()
+    run_as: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,63}$",
+        description="the HDFS user for whom the agent acts, through Hadoop's proxy user",
+    )
+
+
+class KerberosSection(_Strict):
+    """Who the agent is on a cluster with Kerberos; whether there is one says core-site.xml."""
+
+    principal: str | None = Field(
+        None, min_length=1, description="such as backhaul/edge1.example.com@EXAMPLE.COM"
+    )
+    keytab: Path | None = Field(None, description="the agent takes tickets from it by itself")
+    cache: str | None = Field(
+        None, min_length=1, description="a ticket cache instead, such as FILE:/run/backhaul/krb5cc"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.keytab or self.cache) and self.principal is None:
+            raise ValueError("keytab and cache need a principal")
+        if self.keytab and self.cache:
+            raise ValueError("keytab or cache, not both")
+        return self
 
 
 class AgentSection(_Strict):
@@ -128,6 +160,7 @@ class Settings(BaseSettings):
     ledger: Path | None = Field(None, description="the SQLite file that remembers every transfer")
     agent: AgentSection = AgentSection()
     log: LogSection = LogSection()
+    kerberos: KerberosSection = KerberosSection()
     route: list[RouteSettings] = Field(default_factory=list)
 
     @classmethod
@@ -312,12 +345,17 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
             hint="use engine = auto or native",
         )
     sources = [parse_source(text) for text in one.source]
+    destinations = tuple(parse_destination(text, default_fs=default_fs) for text in one.destination)
+    if one.run_as is not None and any(place.scheme != "hdfs" for place in destinations):
+        raise ConfigurationError(
+            "E_CFG_ROUTE",
+            "run_as is for HDFS: a mounted file system knows no proxy user",
+            hint="remove run_as, or give the mounted directory a route of its own",
+        )
     return Route(
         name=one.name,
         sources=tuple((source.bucket, source.key) for source in sources),
-        destinations=tuple(
-            parse_destination(text, default_fs=default_fs) for text in one.destination
-        ),
+        destinations=destinations,
         senders=frozenset(one.senders) if one.senders is not None else None,
         on_exists=one.on_exists,
         publish=one.publish,
@@ -329,6 +367,7 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
             size_bytes=one.limits.bytes,
             in_flight=one.limits.in_flight,
         ),
+        run_as=one.run_as,
     )
 
 

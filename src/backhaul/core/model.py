@@ -192,6 +192,7 @@ class Route:
         sources: (bucket, key prefix) pairs; a prefix is empty or ends in `/`. None: any source.
         destinations: Directories that a request may name or go below. None: any destination.
         senders: SQS SenderIds; None: any sender.
+        run_as: Whom the agent acts for on the target; None: itself.
     """
 
     name: str
@@ -204,6 +205,7 @@ class Route:
     verify: VerifyLevel = VerifyLevel.STREAM
     name_map: NameMap = NameMap.STRICT
     limits: Limits = field(default_factory=Limits)
+    run_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +225,7 @@ class Job:
     verify: VerifyLevel
     name_map: NameMap
     limits: Limits
+    run_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
