@@ -1,4 +1,4 @@
-"""HDFS with Kerberos, really: a KDC, daemons that demand it, and what is refused instead of hung."""
+"""HDFS with Kerberos, really: a KDC, daemons that demand it, refusals within seconds."""
 
 from __future__ import annotations
 

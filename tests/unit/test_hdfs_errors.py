@@ -99,3 +99,17 @@ def test_each_error_of_the_client_has_its_fate(
     assert "\tat " not in found.message
     assert "\n" not in found.message
     assert STACK[:6] not in found.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/a/.backhaul/x can't be moved into an encryption zone.",
+        "/z/.backhaul/x can't be moved from an encryption zone.",
+    ],
+)
+def test_a_rename_between_encryption_zones_is_refused_with_its_mend(text: str) -> None:
+    """Hadoop's words: EncryptionZoneManager.checkMoveValidity."""
+    error = translate(java("java.io.IOException", text), WHERE)
+    assert (type(error), error.code) == (CannotWrite, "E_DST_EZ")
+    assert error.hint
