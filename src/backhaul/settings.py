@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -326,7 +327,30 @@ def make_routes(settings: Settings, path: Path | None, default_fs: str | None) -
                 hint="the ledger names routes, so each needs a name of its own",
             )
         names.add(one.name)
+    _refuse_two_users(routes, path)
     return tuple(routes)
+
+
+def _refuse_two_users(routes: Sequence[Route], path: Path | None) -> None:
+    """A directory belongs to one user: another one could neither fence nor replace what is there.
+
+    Raises:
+        ConfigurationError: E_CFG_ROUTE.
+    """
+    for number, one in enumerate(routes):
+        for other in routes[:number]:
+            if one.run_as == other.run_as:
+                continue
+            for here in one.destinations or ():
+                for there in other.destinations or ():
+                    if here.is_within(there) or there.is_within(here):
+                        raise ConfigurationError(
+                            "E_CFG_ROUTE",
+                            f"{path}: routes {other.name} ({other.run_as or 'the agent'}) and "
+                            f"{one.name} ({one.run_as or 'the agent'}) act for two users in "
+                            f"{printable(here.uri)} and {printable(there.uri)}",
+                            hint="give each user directories that do not overlap",
+                        )
 
 
 def _make_route(one: RouteSettings, default_fs: str | None) -> Route:

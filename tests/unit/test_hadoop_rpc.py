@@ -83,9 +83,13 @@ def test_what_is_no_namenode_is_an_outage_that_says_so(words: bytes) -> None:
     assert "no NameNode" in caught.value.message
 
 
+def hang(release: threading.Event) -> None:
+    release.wait(60)
+
+
 def test_a_namenode_that_hangs_is_known_within_the_time_limit() -> None:
     release = threading.Event()
-    with server(lambda connection: release.wait(60) and None) as port:
+    with server(lambda _connection: hang(release)) as port:
         with pytest.raises(TimeoutError):
             offered("127.0.0.1", port, timeout_s=0.2)
         release.set()

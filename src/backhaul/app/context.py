@@ -18,9 +18,11 @@ from backhaul.adapters.hadoop_xml import default_filesystem, hadoop_conf_dir
 from backhaul.adapters.hdfs_security import Login, is_secure
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.ledger.store import SqlLedger
+from backhaul.adapters.places import check_ledger_place, check_trusted
 from backhaul.adapters.s3 import S3Store
 from backhaul.adapters.system import SystemClock, host_name
 from backhaul.adapters.telemetry import LogTarget, Telemetry, standard_target
+from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.policy import Policy, allow_any_route, parse_allow
@@ -76,7 +78,11 @@ def load_context(
         ConfigurationError: Whatever is wrong with them.
     """
     path = find_config(config)
+    if path is not None:
+        check_trusted(path, "the configuration")
     settings = load_settings(path)
+    if settings.kerberos.keytab is not None:
+        check_trusted(settings.kerberos.keytab.expanduser(), "the keytab", is_secret=True)
     if ledger is not None:
         settings = settings.model_copy(update={"ledger": ledger})
     conf_dir = hadoop_conf_dir()
@@ -143,7 +149,21 @@ def quiet_telemetry(progress: Callable[[object], None] | None = None) -> Emit:
 def open_ports(
     context: Context, aws: AwsSession, emit: Emit, workers: int
 ) -> Iterator[tuple[Ports, WorkerPool, SqlLedger]]:
-    """Ledger, workers and clients; closed in reverse order."""
+    """Ledger, workers and clients; closed in reverse order.
+
+    Raises:
+        ConfigurationError: E_LEDGER_PLACE and whatever else is wrong with the ledger.
+    """
+    volatile = check_ledger_place(context.settings.ledger_path)
+    if volatile:
+        emit(
+            events.InstallationWarned(
+                code="W_LEDGER_VOLATILE",
+                reason=f"the ledger {context.settings.ledger_path} is on {volatile}: what it "
+                "remembers is gone with this machine or container",
+                hint="put it on a disk that stays; see the setting `ledger`",
+            )
+        )
     ledger = open_ledger(context.settings.ledger_path, create=True, host=host_name())
     pool = make_pool(context, aws, emit, workers)
     try:

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
+from backhaul.core.events import InstallationWarned
 from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports
 
 # What no waiting mends. At the start a person is there to mend it; later they are holds.
 _REFUSED = frozenset({"E_HDFS_AUTH", "E_HDFS_PROXY", "E_DST_MOUNT"})
+
+
+CLOCK_SKEW_MAX_S = 60
+
+
+def clock_warnings(skew_s: float) -> list[InstallationWarned]:
+    """One when this machine's clock is off; S3 refuses everything from 15 minutes on."""
+    if abs(skew_s) <= CLOCK_SKEW_MAX_S:
+        return []
+    way = "ahead of" if skew_s > 0 else "behind"
+    return [
+        InstallationWarned(
+            code="W_CLOCK",
+            reason=f"this machine's clock is {abs(skew_s):.0f} s {way} AWS's",
+            hint="mend its NTP: from 15 minutes on AWS refuses every request",
+        )
+    ]
 
 
 def check_targets(policy: Policy, ports: Ports) -> None:
