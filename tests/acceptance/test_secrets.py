@@ -88,7 +88,7 @@ def test_no_planted_secret_leaves(
 
     it.put("p/a", b"content")
     it.put("p/b", b"")
-    for body in (
+    for text in (
         f"{it.bucket}/p/, {landing}/out",
         f"{it.bucket}/missing, {landing}/out",
         f"s3://user:{PASSWORD}@{it.bucket}/p/, {landing}/out",
@@ -96,7 +96,7 @@ def test_no_planted_secret_leaves(
         f"user:{PASSWORD}@{it.bucket}/p/, {landing}/out",
         f"elsewhere/x, {landing}/out",
     ):
-        it.leave(body)
+        it.leave(text)
     agent = it.start("--config", str(config))
     agent.logged("transfer done", within_s=60)
     agent.logged("message is dead", times=5, within_s=60)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -166,3 +168,10 @@ def test_a_message_file_of_1_gib_is_not_read(
     assert cli._run(arguments) == 65
     assert bytes_read() - before < 1 << 20
     assert "E_MSG_TOO_LARGE" in capsys.readouterr().out
+
+
+def test_the_manuals_page_is_made_of_these_rows() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "make_catalogue.py"), "--check"]
+    assert subprocess.run(command, check=False).returncode == 0, (
+        "run: python scripts/make_catalogue.py"
+    )
