@@ -9,10 +9,18 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -128,6 +136,31 @@ class RouteSettings(_Strict):
     )
     emr: list[EmrSettings] = Field(default_factory=list)
     signature: SignatureSettings | None = None
+    run_as: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,63}$",
+        description="the HDFS user for whom the agent acts, through Hadoop's proxy user",
+    )
+
+
+class KerberosSection(_Strict):
+    """Who the agent is on a cluster with Kerberos; whether there is one says core-site.xml."""
+
+    principal: str | None = Field(
+        None, min_length=1, description="such as backhaul/edge1.example.com@EXAMPLE.COM"
+    )
+    keytab: Path | None = Field(None, description="the agent takes tickets from it by itself")
+    cache: str | None = Field(
+        None, min_length=1, description="a ticket cache instead, such as FILE:/run/backhaul/krb5cc"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.keytab or self.cache) and self.principal is None:
+            raise ValueError("keytab and cache need a principal")
+        if self.keytab and self.cache:
+            raise ValueError("keytab or cache, not both")
+        return self
 
 
 class AgentSection(_Strict):
@@ -174,6 +207,7 @@ class Settings(BaseSettings):
     ledger: Path | None = Field(None, description="the SQLite file that remembers every transfer")
     agent: AgentSection = AgentSection()
     log: LogSection = LogSection()
+    kerberos: KerberosSection = KerberosSection()
     route: list[RouteSettings] = Field(default_factory=list)
 
     @classmethod
@@ -346,11 +380,34 @@ def make_routes(settings: Settings, path: Path | None, default_fs: str | None) -
             )
         names.add(one.name)
     refuse_overlaps(routes)
+    _refuse_two_users(routes, path)
     return tuple(routes)
 
 
 def _in_file(error: ConfigurationError, path: Path | None, name: str) -> ConfigurationError:
     return ConfigurationError(error.code, f"{path}: route {name}: {error.message}", hint=error.hint)
+
+
+def _refuse_two_users(routes: Sequence[Route], path: Path | None) -> None:
+    """A directory belongs to one user: another one could neither fence nor replace what is there.
+
+    Raises:
+        ConfigurationError: E_CFG_ROUTE.
+    """
+    for number, one in enumerate(routes):
+        for other in routes[:number]:
+            if one.run_as == other.run_as:
+                continue
+            for here in one.destinations or ():
+                for there in other.destinations or ():
+                    if here.is_within(there) or there.is_within(here):
+                        raise ConfigurationError(
+                            "E_CFG_ROUTE",
+                            f"{path}: routes {other.name} ({other.run_as or 'the agent'}) and "
+                            f"{one.name} ({one.run_as or 'the agent'}) act for two users in "
+                            f"{printable(here.uri)} and {printable(there.uri)}",
+                            hint="give each user directories that do not overlap",
+                        )
 
 
 def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
@@ -376,12 +433,17 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
                 hint=f"list them one by one, or leave {name} out to accept all",
             )
     sources = [parse_source(text) for text in one.source]
+    destinations = tuple(parse_destination(text, default_fs=default_fs) for text in one.destination)
+    if one.run_as is not None and any(place.scheme != "hdfs" for place in destinations):
+        raise ConfigurationError(
+            "E_CFG_ROUTE",
+            "run_as is for HDFS: a mounted file system knows no proxy user",
+            hint="remove run_as, or give the mounted directory a route of its own",
+        )
     route = Route(
         name=one.name,
         sources=tuple((source.bucket, source.key) for source in sources),
-        destinations=tuple(
-            parse_destination(text, default_fs=default_fs) for text in one.destination
-        ),
+        destinations=destinations,
         senders=frozenset(one.senders) if one.senders is not None else None,
         on_exists=one.on_exists,
         publish=one.publish,
@@ -401,6 +463,7 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
         marker=one.marker,
         steps=tuple(_step_rule(step, default_fs) for step in one.emr),
         signature=_signature_rule(one.signature) if one.signature is not None else None,
+        run_as=one.run_as,
     )
     _check_events(route, default_fs)
     return route

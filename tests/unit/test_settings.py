@@ -314,3 +314,34 @@ def test_keys_may_come_from_a_variable(tmp_path: Path, monkeypatch: pytest.Monke
     (route,) = make_routes(load(tmp_path, text), tmp_path, "hdfs://ns1")
     assert route.signature is not None
     assert route.signature.keys == (b"c" * 32,)
+
+
+# ---------------------------------------------------------------- who the agent is
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[kerberos]\nkeytab = "/k"\n', "need a principal"),
+        ('[kerberos]\ncache = "FILE:/c"\n', "need a principal"),
+        ('[kerberos]\nprincipal = "p"\nkeytab = "/k"\ncache = "FILE:/c"\n', "not both"),
+        (ROUTE + 'run_as = ""\n', "run_as"),
+        (ROUTE + 'run_as = "a b"\n', "run_as"),
+    ],
+)
+def test_half_a_login_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    error = refused(tmp_path, text)
+    assert error.code == "E_CFG_VALUE"
+    assert says in error.message
+
+
+def test_a_route_to_a_mounted_directory_cannot_act_for_somebody(tmp_path: Path) -> None:
+    mounted = ROUTE.replace("/landing/", "file:///landing/") + 'run_as = "alice"\n'
+    error = routes(tmp_path, mounted)
+    assert error.code == "E_CFG_ROUTE"
+    assert "run_as" in error.message
+
+
+def test_a_route_acts_for_whom_it_names(tmp_path: Path) -> None:
+    (route,) = make_routes(load(tmp_path, ROUTE + 'run_as = "alice"\n'), tmp_path, "hdfs://ns1")
+    assert route.run_as == "alice"

@@ -105,6 +105,8 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return "info", "agent started", vars(fact)
         case events.QueueWarned():
             return "warning", "queue settings are risky", vars(fact)
+        case events.InstallationWarned():
+            return "warning", "installation is risky", vars(fact)
         case events.AgentStopping():
             return "info", "agent stopping", vars(fact)
         case events.AgentStopped():

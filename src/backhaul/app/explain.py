@@ -182,7 +182,7 @@ def _look(context: Context, told: Explanation, job: Job, first: list[PlannedObje
     finals = [directory.join(one.relative) for one in first[:LOOKED_AT]]
     pool = make_pool(context, AwsSession("us-east-1"), quiet_telemetry(), workers=1)
     try:
-        with pool.session(directory.filesystem) as session:
+        with pool.session(directory.filesystem, job.run_as) as session:
             session.existing_ancestor(directory)
             found = session.status([directory, *finals])
     except BackhaulError as error:

@@ -36,7 +36,7 @@ def command(*, hdfs: bool, quick: bool, keep: Path | None) -> int:
     with ExitStack() as stack:
         if keep is None:
             temporary = tempfile.TemporaryDirectory(prefix="backhaul-demo-")
-            directory = Path(stack.enter_context(temporary))
+            directory = Path(stack.enter_context(temporary)).resolve()
         else:
             directory = keep.resolve()
             directory.mkdir(parents=True, exist_ok=True)

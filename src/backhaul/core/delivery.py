@@ -439,7 +439,8 @@ class Deliveries:
         try:
             left = self._ports.ledger.leftover(begun.transfer_id)
             if left is not None:
-                with self._ports.pool.session(left.staging_root.filesystem) as session:
+                user = self._policy().user_of(left.route)
+                with self._ports.pool.session(left.staging_root.filesystem, user) as session:
                     session.remove_staging(left.staging_root, up_to=left.epoch)
         except BackhaulError as error:
             self._emit(error)  # hidden, and fenced by the next claim of this destination

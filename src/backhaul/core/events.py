@@ -19,6 +19,15 @@ class AgentStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstallationWarned:
+    """Something about this machine is risky; said at the start, stops nothing."""
+
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class QueueWarned:
     """The queue's own settings put messages or their reasons at risk; said at each start."""
 

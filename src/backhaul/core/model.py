@@ -258,6 +258,7 @@ class Route:
         source_owner: Account that must own the bucket; None: not asked.
         event_destination: Template for the destination of events; None: takes no events.
         marker: Events of objects with this name bring their directory, all others nothing.
+        run_as: Whom the agent acts for on the target; None: itself.
     """
 
     name: str
@@ -277,6 +278,7 @@ class Route:
     marker: str | None = None
     steps: tuple[StepRule, ...] = ()
     signature: SignatureRule | None = None
+    run_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,6 +302,7 @@ class Job:
     limits: Limits
     source_owner: str | None = None
     policy_digest: str = ""
+    run_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

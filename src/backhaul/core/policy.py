@@ -119,6 +119,10 @@ class Policy:
             hint="restore the route and send the message again",
         )
 
+    def user_of(self, route_name: str | None) -> str | None:
+        """Whom a route acts for; None: the agent itself, or a route that is gone."""
+        return next((route.run_as for route in self.routes if route.name == route_name), None)
+
     def covers_source(self, route_name: str, source: Source) -> bool:
         """True when the route has exactly this key or prefix, nothing left to resolve.
 
@@ -270,6 +274,7 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
         name_map=route.name_map,
         limits=route.limits,
         source_owner=route.source_owner,
+        run_as=route.run_as,
     )
 
 

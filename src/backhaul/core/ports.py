@@ -341,6 +341,13 @@ class TargetFs(Protocol):
             OutageError: It does not, known within seconds.
         """
 
+    def check_place(self, path: str) -> None:
+        """Refuse what is there and leads elsewhere: then the policy's prefix is no promise.
+
+        Raises:
+            CannotWrite: E_DST_MOUNT.
+        """
+
     def status(self, path: str) -> FileStatus | None: ...
 
     def names(self, path: str) -> list[str]:
@@ -383,8 +390,14 @@ class TargetFs(Protocol):
 class TargetPool(Protocol):
     """The worker processes."""
 
-    def session(self, filesystem: str) -> AbstractContextManager[TargetSession]:
-        """Lend one process; it comes back clean, or is replaced when it misbehaved."""
+    def session(
+        self, filesystem: str, user: str | None = None
+    ) -> AbstractContextManager[TargetSession]:
+        """Lend one process; it comes back clean, or is replaced when it misbehaved.
+
+        Args:
+            user: Whom it acts for on the file system (`run_as` of the route); None: the agent.
+        """
 
 
 # ---------------------------------------------------------------- the ledger
@@ -452,11 +465,13 @@ class Leftover:
 
     Attributes:
         epoch: Its last; higher ones belong to somebody else.
+        route: Whose user it belongs to.
     """
 
     transfer_id: str
     staging_root: Location
     epoch: int
+    route: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -257,7 +257,9 @@ class TransferRunner:
     def _session(self) -> TargetSession:
         if self._session_or_none is None:
             filesystem = self._job.request.destination.filesystem
-            self._session_or_none = self._stack.enter_context(self._ports.pool.session(filesystem))
+            self._session_or_none = self._stack.enter_context(
+                self._ports.pool.session(filesystem, self._job.run_as)
+            )
         return self._session_or_none
 
     @property

@@ -188,7 +188,10 @@ def leftover(tx: Connection, transfer: RowMapping) -> Leftover | None:
     if not root:
         return None
     return Leftover(
-        transfer_id=transfer["id"], staging_root=rows.location(root), epoch=transfer["epoch"]
+        transfer_id=transfer["id"],
+        staging_root=rows.location(root),
+        epoch=transfer["epoch"],
+        route=transfer["route"],
     )
 
 
