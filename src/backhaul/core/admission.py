@@ -44,14 +44,19 @@ class RouteGate:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._in_flight: Counter[str] = Counter()
-        self._begun_s: dict[str, deque[float]] = {}  # of the last minute
+        self._turns: dict[str, deque[tuple[float, str]]] = {}  # of the last minute
 
-    def enter(self, job: Job) -> bool:
-        """Count the transfer in; False when the route is full or has had its minute's share."""
+    def enter(self, job: Job, transfer_id: str) -> bool:
+        """Count the transfer in; False when the route is full or has had its minute's share.
+
+        A transfer that waits or is held comes here again and again: it takes its turn once.
+        """
         limits = job.limits
         if limits.in_flight is not None and self._in_flight[job.route] >= limits.in_flight:
             return False
-        if limits.per_minute is not None and not self._has_turn(job.route, limits.per_minute):
+        if limits.per_minute is not None and not self._has_turn(
+            job.route, limits.per_minute, transfer_id
+        ):
             return False
         self._in_flight[job.route] += 1
         return True
@@ -60,12 +65,14 @@ class RouteGate:
         """Count it out."""
         self._in_flight[job.route] -= 1
 
-    def _has_turn(self, route: str, per_minute: int) -> bool:
+    def _has_turn(self, route: str, per_minute: int, transfer_id: str) -> bool:
         now_s = self._clock.monotonic()
-        begun_s = self._begun_s.setdefault(route, deque())
-        while begun_s and now_s - begun_s[0] >= MINUTE_S:
-            begun_s.popleft()
-        if len(begun_s) >= per_minute:
+        turns = self._turns.setdefault(route, deque())
+        while turns and now_s - turns[0][0] >= MINUTE_S:
+            turns.popleft()
+        if any(taken == transfer_id for _, taken in turns):
+            return True
+        if len(turns) >= per_minute:
             return False
-        begun_s.append(now_s)
+        turns.append((now_s, transfer_id))
         return True

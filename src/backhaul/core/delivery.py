@@ -204,7 +204,7 @@ class Deliveries:
         ledger = self._ports.ledger
         check_signature(rule, message, part.key(message), ledger, self._clock)
         with self._stopper.changed:
-            if not self._gate.enter(job):
+            if not self._gate.enter(job, begun.transfer_id):
                 return Verdict(fate=Fate.WAIT)
         try:
             return TransferRunner(
