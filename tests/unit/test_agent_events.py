@@ -13,7 +13,7 @@ import pytest
 from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.content import padded_sequencer
-from backhaul.core.errors import OutageError, TransientError
+from backhaul.core.errors import OutageError
 from backhaul.core.model import EventOther, Limits, SignatureRule, StepRule
 from backhaul.core.paths import parse_source
 from backhaul.core.signature import ATTRIBUTE, sign
@@ -336,16 +336,17 @@ def test_stop_between_records_hands_the_rest_back(world: World) -> None:
 
 
 def test_configuration_that_changed_meanwhile_does_not_move_a_begun_transfer(world: World) -> None:
-    world.faults.at("target.rename", 1, Fault.FAIL, TransientError("E_HDFS_RPC", "no"))
-    world.queue.send(notice("p/a"))
-
     def change(call: str) -> None:
-        if call == "ledger.fail":
+        if call == "ledger.claim" and world.faults.count("ledger.claim") == 1:
+            world.store.put("p/a", b"newer")  # so that the next attempt plans anew
             world.routes = (route(event_destination="/land/new/{key_dir}/"),)
 
     world.faults.after_effect = change
+    world.queue.send(notice("p/a"))
     world.drain()
-    assert world.landed() == {"p/a": A}
+    assert world.all_of(events.AttemptFailed)[0].code == "E_SRC_CHANGED"
+    assert world.landed() == {"p/a": b"newer"}
+    assert world.staging() == []
 
 
 # ---------------------------------------------------------------- duplicates and stale events
@@ -599,6 +600,14 @@ def test_redelivery_of_a_signed_message_is_no_replay_and_outlives_its_expiry(
     signing.drain(retry=RetryPolicy(max_attempts=3, base_s=900))
     assert signing.landed() == {"d/a": A}
     assert codes_of(signing) == []
+
+
+def test_one_nonce_is_for_all_records_of_a_message(signing: World) -> None:
+    signing.routes = (route(**EVENTS, signature=signing.routes[0].signature),)
+    body = notice("p/a", "p/b")
+    signing.queue.send(body, signed(signing, body=body))
+    signing.drain()
+    assert signing.landed() == {"p/a": A, "p/b": B}
 
 
 def test_replay_after_the_nonce_was_forgotten_is_late(signing: World) -> None:

@@ -6,7 +6,6 @@ What the policy itself says is in `policy`; what a signature is, in `signature`.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import replace
 
 from backhaul.core.model import Job, SignatureRule
 from backhaul.core.ports import Clock, Ledger, Message, MessageKey
@@ -33,8 +32,7 @@ def check_signature(
         queue=message.queue,
         sent_at=message.sent_at or now,
     )
-    # One nonce for all records of the message.
-    if not ledger.claim_nonce(signed.nonce, replace(key, part=0), signed.keep_until, now):
+    if not ledger.claim_nonce(signed.nonce, key, signed.keep_until, now):
         raise replayed(signed.nonce)
 
 
