@@ -21,7 +21,8 @@ from backhaul.core.errors import (
 )
 from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import StageTask
-from backhaul.engines.native import Cancelled, Counter, Gate, Stager, Tuning
+from backhaul.engines.native import Cancelled, Gate, Stager, Tuning
+from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import FakeClock, FakeEvent, FakeStore, FakeTarget, Fault, Faults, Lie
 from tests.world import eventually
 
@@ -119,8 +120,9 @@ def test_etag_serves_where_it_is_an_md5(make: Make, size: int) -> None:
 @pytest.mark.parametrize(
     ("verify", "proof"),
     [
-        (VerifyLevel.STREAM, Proof.REREAD),
-        (VerifyLevel.STORED, Proof.REREAD),
+        (VerifyLevel.STREAM, Proof.RECEIVED),
+        (VerifyLevel.STORED, Proof.RECEIVED),
+        (VerifyLevel.REREAD, Proof.RECEIVED),
         (VerifyLevel.SIZE, Proof.SIZE),
     ],
 )
@@ -137,7 +139,7 @@ def test_without_a_checksum_the_target_is_read_back(
 def test_stored_reads_back_although_the_stream_matched(make: Make) -> None:
     bench = make(VerifyLevel.STORED)
 
-    assert bench.stage(bench.put(50)).proof is Proof.STORED
+    assert bench.stage(bench.put(50)).proof is Proof.REREAD
     assert bench.faults.count("target.read") == 1
 
 

@@ -11,8 +11,8 @@ from backhaul.core.errors import (
     TargetExists,
     TargetMissing,
 )
-from backhaul.engines.native import Counter
 from backhaul.engines.operations import TargetOperations
+from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import FakeClock, FakeTarget, Fault, Faults
 
 ROOT = "/land/.backhaul/0123"

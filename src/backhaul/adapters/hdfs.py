@@ -7,7 +7,7 @@ until the process is killed. Foreign errors end here, classified by Java class n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hdfs_native import Client, WriteOptions
@@ -23,6 +23,7 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import FileStatus
+from backhaul.core.ports import ContentChecker, Held
 
 if TYPE_CHECKING:
     from hdfs_native import FileWriter
@@ -52,10 +53,15 @@ class HdfsTarget:
     Args:
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
         config_dir: HADOOP_CONF_DIR; needed for nameservices, Kerberos and client settings.
+        content: Asks for the checksums that HDFS keeps, which hdfs-native does not; None: nobody.
     """
 
-    def __init__(self, filesystem: str, config_dir: str | None) -> None:
+    def __init__(
+        self, filesystem: str, config_dir: str | None, content: ContentChecker | None = None
+    ) -> None:
         self._filesystem = filesystem
+        self._content = content
+        self.keeps_checksums = content is not None
         try:
             self._client = Client(filesystem, config_dir=config_dir)
             self._asker = Client(filesystem, config=_IMPATIENT, config_dir=config_dir)
@@ -67,6 +73,12 @@ class HdfsTarget:
             self._asker.get_file_info("/")
         except BaseException as error:
             raise self._translate(error, "/") from error
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        if self._content is None:
+            unknown = Held(size_bytes=None, modified_ms=0, why="nobody to ask for HDFS checksums")
+            return [unknown] * len(paths)
+        return self._content.held(paths)
 
     def status(self, path: str) -> FileStatus | None:
         try:

@@ -304,6 +304,38 @@ class TargetSession(Protocol):
         """How far the current staging call has come."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a target says of one file's content without anybody reading it.
+
+    Attributes:
+        size_bytes: None where not even that could be learnt.
+        algorithm: `CRC32C` or `CRC32`, of all bytes of the file; None where it cannot be told.
+        checksum: Its value, 8 hex digits; None likewise.
+        asked: Who told it, closed set: `datanode`, `command`, `read`; empty likewise.
+        why: Why it could not be told; empty when it was.
+    """
+
+    size_bytes: int | None
+    modified_ms: int
+    algorithm: str | None = None
+    checksum: str | None = None
+    asked: str = ""
+    why: str = ""
+
+
+class ContentChecker(Protocol):
+    """Asks a file system for checksums it keeps, many files at a time."""
+
+    name: str
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """One answer per path, in order; None where no file is. Never guesses, never reads."""
+
+    def close(self) -> None:
+        """Let go of connections; safe to repeat."""
+
+
 class TargetWriter(Protocol):
     """One open file in staging. There is no abort: what is not closed is deleted by its path."""
 
@@ -319,6 +351,15 @@ class TargetFs(Protocol):
     Raises (any method):
         TargetMissing, TargetExists, CannotWrite, PermanentError, TransientError, OutageError.
     """
+
+    keeps_checksums: bool
+    """Whether `held` can tell a checksum at all; asking is then worth a batch."""
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """What each file holds, from checksums that the file system keeps; None where none is.
+
+        Never reads content. What cannot be told is an answer (`Held.why`), not an error.
+        """
 
     def check_reachable(self) -> None:
         """Return at once when the file system answers.

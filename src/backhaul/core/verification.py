@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from backhaul.core.model import Proof
+
 # Best first. CRC32C is what HDFS keeps, too; the CRCs are some 10 times cheaper than the SHAs.
 _DIGEST_SIZES_BYTES = {"CRC32C": 4, "CRC64NVME": 8, "CRC32": 4, "SHA256": 32, "SHA1": 20}
 MD5 = "MD5"
@@ -37,11 +39,14 @@ class S3Checksum:
         algorithm: `CRC32C`, `CRC64NVME`, `CRC32`, `SHA256`, `SHA1`, or `MD5` (from the ETag).
         value: Base64 of the big-endian bytes, such as `yZRlqg==`; hex for MD5; `…-N` if composite.
         is_full_object: Made of the object's bytes, not of its parts' checksums.
+        kind: As S3 keeps it, `FULL_OBJECT` or `COMPOSITE`: the latter compares with the object's
+            bytes only where it was rebuilt from its parts (`rebuilt`).
     """
 
     algorithm: str
     value: str
     is_full_object: bool
+    kind: str = "FULL_OBJECT"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +116,46 @@ def matches(expected: S3Checksum, digest: bytes) -> bool:
     if expected.algorithm == MD5:
         return expected.value.lower() == digest.hex()
     return _decoded(expected.value) == digest
+
+
+def rung(
+    expected: S3Checksum | None,
+    stream_crc32c: str | None,
+    *,
+    algorithm: str,
+    checksum: str,
+    is_read: bool = False,
+) -> Proof | None:
+    """What the target's own checksum proves about one object; None: it holds other bytes.
+
+    Args:
+        expected: S3's, comparable with the bytes; the stream has matched it where there was one.
+        stream_crc32c: Of the bytes as received, hex; None where nothing was received: S3's own
+            checksum is then all that the target's can be compared with.
+        algorithm: Of the target's: `CRC32C` or `CRC32` of the whole file.
+        checksum: The target's, hex.
+        is_read: Computed over the file read back, not told by the file system.
+
+    Raises:
+        NotComparable: The target's algorithm is neither S3's nor the stream's.
+    """
+    is_s3s = expected is not None and expected.algorithm == algorithm
+    if is_s3s and expected is not None and not matches(expected, bytes.fromhex(checksum)):
+        return None
+    if algorithm == "CRC32C" and stream_crc32c is not None:
+        if checksum != stream_crc32c:
+            return None
+    elif not is_s3s:
+        raise NotComparable(f"the target keeps {algorithm} only")
+    if expected is None:
+        return Proof.RECEIVED
+    if is_read:
+        return Proof.REREAD
+    return Proof.DIRECT if is_s3s else Proof.BRIDGED
+
+
+class NotComparable(Exception):
+    """Two checksums of different algorithms say nothing about each other."""
 
 
 def _is_well_formed(checksum: S3Checksum) -> bool:

@@ -17,7 +17,7 @@ from backhaul.core.errors import (
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import TargetFs
 from backhaul.core.verification import Digest
-from backhaul.engines.native import Counter, read_back
+from backhaul.engines.proving import Counter, read_back
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -11,8 +11,9 @@ from backhaul.core.errors import TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
 from backhaul.core.ports import Progress, Rename, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
-from backhaul.engines.native import Counter, Stager, Tuning
+from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.operations import TargetOperations
+from backhaul.engines.proving import Counter
 from backhaul.testing.fakes.faults import Faults
 
 
