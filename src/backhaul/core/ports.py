@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     FileStatus,
     Job,
@@ -571,9 +572,19 @@ class Ledger(Protocol):
         """What this ledger published last at these paths."""
 
     def finish(
-        self, transfer_id: str, epoch: int, state: TransferState, publish_mode: str, now: datetime
+        self,
+        transfer_id: str,
+        epoch: int,
+        state: TransferState,
+        publish_mode: str,
+        now: datetime,
+        *,
+        manifest: Sum | None = None,
     ) -> bool:
         """State DONE or SUPERSEDED; proofs become the published truth; the claim ends.
+
+        Args:
+            manifest: What the proofs add up to: it is sealed and chained to the one before.
 
         Returns:
             False when the transfer no longer owns the destination with this epoch.

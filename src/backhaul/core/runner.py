@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from backhaul.core import transfer
 from backhaul.core.errors import BackhaulError, CannotWrite, SourceChanged, TransientError
 from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
+from backhaul.core.evidence import Manifest, Sum, object_line
 from backhaul.core.model import (
     FileStatus,
     Job,
@@ -251,6 +252,7 @@ class TransferRunner:
         """Adopt what an earlier attempt renamed before it died: same length, same CRC32C."""
         ledger = self._ports.ledger
         adopted = 0
+        now = self._ports.clock.now()
         for batch in ledger.earlier_proofs(self._id):
             finals = [self._directory.join(planned.relative) for planned, _ in batch]
             statuses = self._session.status(finals)
@@ -261,7 +263,7 @@ class TransferRunner:
             ]
             sums = self._session.checksums([final for final, _ in candidates])
             same = [
-                replace(proof, proof=Proof.ADOPTED)
+                replace(proof, proof=Proof.ADOPTED, proven_at=now)
                 for (_, proof), crc in zip(candidates, sums, strict=True)
                 if crc == proof.crc32c
             ]
@@ -356,6 +358,8 @@ class TransferRunner:
         )
 
     def _note(self, batch: Sequence[StagedObject]) -> None:
+        now = self._ports.clock.now()
+        batch = [replace(one, proven_at=now) for one in batch]
         self._pending.extend(batch)
         if self._is_one_page:
             self._proofs.update((one.seq, one) for one in batch)
@@ -476,10 +480,22 @@ class TransferRunner:
 
     # ------------------------------------------------------------ the end
 
+    def _manifest(self) -> Sum:
+        """What the proofs of this attempt add up to, before they are sealed."""
+        manifest = Manifest()
+        for batch in self._proven():
+            for planned, proof in batch:
+                target = self._directory.join(planned.relative)
+                manifest.add(object_line(self._id, planned, proof, target))
+        return manifest.sum
+
     def _record(self, epoch: int, mode: str, *, is_superseded: bool) -> transfer.Event:
         state = TransferState.SUPERSEDED if is_superseded else TransferState.DONE
         clock = self._ports.clock
-        is_owner = self._ports.ledger.finish(self._id, epoch, state, mode, clock.now())
+        manifest = self._manifest()
+        is_owner = self._ports.ledger.finish(
+            self._id, epoch, state, mode, clock.now(), manifest=manifest
+        )
         if is_owner:
             totals = self._totals
             self._ports.emit(
@@ -495,6 +511,9 @@ class TransferRunner:
                     publish=mode,
                     is_superseded=is_superseded,
                     duration_s=clock.monotonic() - self._started_s,
+                    rungs=manifest.rungs,
+                    asked=manifest.asked,
+                    manifest=manifest.manifest,
                 )
             )
         return transfer.Recorded(is_owner=is_owner)
@@ -543,6 +562,10 @@ def _adopt(planned: PlannedObject, before: Published) -> StagedObject:
         proof=Proof.ADOPTED,
         version_id=before.pin.version_id,
         modified_ms=before.modified_ms,
+        target_algorithm="CRC32C",
+        target_checksum=before.crc32c,
+        asked="ledger",
+        note=f"published by {before.transfer_id}",
     )
 
 
