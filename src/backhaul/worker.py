@@ -73,7 +73,9 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
         from backhaul.adapters.hdfs_content import content_checker  # noqa: PLC0415
 
         conf_dir = configuration.hadoop_conf_dir
-        return HdfsTarget(filesystem, conf_dir, content_checker(filesystem, conf_dir))
+        target = HdfsTarget(filesystem, conf_dir)
+        target.ask(content_checker(filesystem, conf_dir, target.status))
+        return target
 
     def digest(algorithm: str) -> Digest:
         from backhaul.adapters.digests import new_digest  # noqa: PLC0415

@@ -53,15 +53,12 @@ class HdfsTarget:
     Args:
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
         config_dir: HADOOP_CONF_DIR; needed for nameservices, Kerberos and client settings.
-        content: Asks for the checksums that HDFS keeps, which hdfs-native does not; None: nobody.
     """
 
-    def __init__(
-        self, filesystem: str, config_dir: str | None, content: ContentChecker | None = None
-    ) -> None:
+    def __init__(self, filesystem: str, config_dir: str | None) -> None:
         self._filesystem = filesystem
-        self._content = content
-        self.keeps_checksums = content is not None
+        self._content: ContentChecker | None = None
+        self.keeps_checksums = False
         try:
             self._client = Client(filesystem, config_dir=config_dir)
             self._asker = Client(filesystem, config=_IMPATIENT, config_dir=config_dir)
@@ -73,6 +70,11 @@ class HdfsTarget:
             self._asker.get_file_info("/")
         except BaseException as error:
             raise self._translate(error, "/") from error
+
+    def ask(self, content: ContentChecker | None) -> None:
+        """From now on ask this one for the checksums that HDFS keeps; hdfs-native does not."""
+        self._content = content
+        self.keeps_checksums = content is not None
 
     def held(self, paths: Sequence[str]) -> list[Held | None]:
         if self._content is None:

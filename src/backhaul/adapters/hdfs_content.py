@@ -6,18 +6,21 @@ left to be read back by the caller. Whoever told it stands in the evidence.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backhaul.adapters.hadoop_xml import read_properties
+from backhaul.adapters.hdfs_command import CommandChecker, find_program
 from backhaul.adapters.hdfs_datanode import (
     DataNodeChecker,
     Untold,
     namenode_addresses,
     why_not_here,
 )
+from backhaul.core.model import FileStatus
 from backhaul.core.ports import ContentChecker, Held
 
 # A way that told nothing about any file, this often in a row, is left alone for a while: behind a
@@ -26,12 +29,15 @@ SILENT_BATCHES = 2
 REST_S = 300.0
 
 
-def content_checker(filesystem: str, conf_dir: str | None) -> ContentChecker | None:
+def content_checker(
+    filesystem: str, conf_dir: str | None, status: Callable[[str], FileStatus | None]
+) -> ContentChecker | None:
     """The ways that this node has; None when there is none.
 
     Args:
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
         conf_dir: HADOOP_CONF_DIR.
+        status: Length and time of a file.
     """
     core = read_properties(Path(conf_dir) / "core-site.xml") if conf_dir else {}
     hdfs = read_properties(Path(conf_dir) / "hdfs-site.xml") if conf_dir else {}
@@ -39,6 +45,9 @@ def content_checker(filesystem: str, conf_dir: str | None) -> ContentChecker | N
     if not why_not_here(core, hdfs):
         by_hostname = hdfs.get("dfs.client.use.datanode.hostname", "false").lower() == "true"
         ways.append(DataNodeChecker(namenode_addresses(filesystem, hdfs), by_hostname=by_hostname))
+    program = find_program(os.environ)
+    if program is not None:
+        ways.append(CommandChecker(program, filesystem, status, conf_dir=conf_dir))
     return FirstThatTells(ways) if ways else None
 
 

@@ -239,6 +239,26 @@ class Progress:
     objects: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a target says of one file's content without anybody reading it.
+
+    Attributes:
+        size_bytes: None where not even that could be learnt.
+        algorithm: `CRC32C` or `CRC32`, of all bytes of the file; None where it cannot be told.
+        checksum: Its value, 8 hex digits; None likewise.
+        asked: Who told it, closed set: `datanode`, `command`, `read`; empty likewise.
+        why: Why it could not be told; empty when it was.
+    """
+
+    size_bytes: int | None
+    modified_ms: int
+    algorithm: str | None = None
+    checksum: str | None = None
+    asked: str = ""
+    why: str = ""
+
+
 class TargetSession(Protocol):
     """One worker process, lent to one transfer: all target and S3 body I/O happens in it.
 
@@ -290,8 +310,16 @@ class TargetSession(Protocol):
             OutcomeUnknown: an answer was lost.
         """
 
-    def checksums(self, locations: Sequence[Location]) -> list[str | None]:
-        """CRC32C of each file's bytes, read from the target, 8 hex digits; None where absent."""
+    def contents(
+        self, locations: Sequence[Location], *, is_read: bool = False
+    ) -> list[Held | None]:
+        """CRC32C of each file's bytes; None where no file is.
+
+        Told by the file system where it keeps checksums, else read.
+
+        Args:
+            is_read: Read every file, whatever the file system keeps.
+        """
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         """Delete the transfer's staging and then `.backhaul` if it is empty; safe to repeat.
@@ -303,26 +331,6 @@ class TargetSession(Protocol):
     @property
     def progress(self) -> Progress:
         """How far the current staging call has come."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """What a target says of one file's content without anybody reading it.
-
-    Attributes:
-        size_bytes: None where not even that could be learnt.
-        algorithm: `CRC32C` or `CRC32`, of all bytes of the file; None where it cannot be told.
-        checksum: Its value, 8 hex digits; None likewise.
-        asked: Who told it, closed set: `datanode`, `command`, `read`; empty likewise.
-        why: Why it could not be told; empty when it was.
-    """
-
-    size_bytes: int | None
-    modified_ms: int
-    algorithm: str | None = None
-    checksum: str | None = None
-    asked: str = ""
-    why: str = ""
 
 
 class ContentChecker(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from backhaul.core import transfer
 from backhaul.core.errors import BackhaulError, CannotWrite, SourceChanged, TransientError
@@ -33,6 +34,7 @@ from backhaul.core.ports import (
     Begun,
     Clock,
     Emit,
+    Held,
     Ledger,
     ListPage,
     ObjectStore,
@@ -261,11 +263,11 @@ class TransferRunner:
                 for final, status, (planned, proof) in zip(finals, statuses, batch, strict=True)
                 if _is_file_of(status, planned.pin.size_bytes)
             ]
-            sums = self._session.checksums([final for final, _ in candidates])
+            held = self._session.contents([final for final, _ in candidates])
             same = [
-                replace(proof, proof=Proof.ADOPTED, proven_at=now)
-                for (_, proof), crc in zip(candidates, sums, strict=True)
-                if crc == proof.crc32c
+                _adopted(proof, one, "published by an earlier attempt", now)
+                for (_, proof), one in zip(candidates, held, strict=True)
+                if one is not None and one.checksum == proof.crc32c
             ]
             if same:
                 ledger.record_staged(self._id, same)
@@ -472,9 +474,9 @@ class TransferRunner:
             for final, status, (planned, proof) in zip(finals, statuses, turn, strict=True)
             if status is not None
         ]
-        sums = self._session.checksums([final for final, _, _ in there])
-        for (final, _, proof), crc in zip(there, sums, strict=True):
-            if crc != proof.crc32c:
+        held = self._session.contents([final for final, _, _ in there])
+        for (final, _, proof), one in zip(there, held, strict=True):
+            if one is None or one.checksum != proof.crc32c:
                 raise _exists(final)
         return {final for final, _, _ in there}
 
@@ -566,6 +568,20 @@ def _adopt(planned: PlannedObject, before: Published) -> StagedObject:
         target_checksum=before.crc32c,
         asked="ledger",
         note=f"published by {before.transfer_id}",
+    )
+
+
+def _adopted(proof: StagedObject, held: Held, note: str, now: datetime) -> StagedObject:
+    """A proof of bytes that were found at their final path."""
+    return replace(
+        proof,
+        proof=Proof.ADOPTED,
+        target_algorithm=held.algorithm,
+        target_checksum=held.checksum,
+        asked=held.asked,
+        note=note,
+        bytes_read=0,
+        proven_at=now,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from backhaul.core.errors import TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
-from backhaul.core.ports import Progress, Rename, SourceReader, StageTask, TargetFs
+from backhaul.core.ports import Held, Progress, Rename, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.operations import TargetOperations
@@ -80,8 +80,10 @@ class InlineSession:
         pairs = [(one.source.path, one.target.path) for one in renames]
         self._alive.publish_files(pairs, replace)
 
-    def checksums(self, locations: Sequence[Location]) -> list[str | None]:
-        return self._alive.checksums([one.path for one in locations])
+    def contents(
+        self, locations: Sequence[Location], *, is_read: bool = False
+    ) -> list[Held | None]:
+        return self._alive.contents([one.path for one in locations], is_read)
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         self._alive.remove_staging(staging_root.path, up_to)
