@@ -9,6 +9,7 @@ Source: Apache Hadoop, FileSystem Shell (`checksum`), GlobPattern; HDFS-13056 fo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import selectors
@@ -26,7 +27,7 @@ NAME = "command"
 # Linux takes 128 KiB in one argument and 2 MiB, environment included, in all of them.
 BATCH_BYTES = 512 * 1024
 BATCH_PATHS = 2000
-SILENCE_S = 120.0  # a JVM that prints nothing for this long is given up
+SILENCE_S = 60.0  # a JVM that prints nothing for this long is given up
 _GLOB = re.compile(r"([\\*?\[\]{}^,])")
 _LINE = re.compile(r"^(?P<path>.+)\t(?P<kind>[A-Z0-9-]+)\t(?P<hex>[0-9a-f]+)$")
 _KINDS = {"COMPOSITE-CRC32C": "CRC32C", "COMPOSITE-CRC32": "CRC32"}
@@ -203,10 +204,8 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
