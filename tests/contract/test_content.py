@@ -80,7 +80,7 @@ def write(target: HdfsTarget, path: str, data: bytes) -> str:
 
 
 def told(found: list[Held | None]) -> list[tuple[int | None, str | None, str | None] | None]:
-    return [one and (one.size_bytes, one.algorithm, one.checksum) for one in found]
+    return [None if one is None else (one.size_bytes, one.algorithm, one.checksum) for one in found]
 
 
 def test_files_of_any_size_and_name_are_told(

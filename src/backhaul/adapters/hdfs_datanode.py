@@ -70,7 +70,7 @@ class _File:
 
 
 class DataNodeChecker:
-    """Implements `ports.ContentChecker` for one file system; for one thread at a time.
+    """Implements `ports.ContentChecker` for one file system.
 
     Args:
         namenodes: Addresses of the NameNodes of the file system; one of them is active.
@@ -87,6 +87,7 @@ class DataNodeChecker:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._namenodes = [NameNode(address, timeout_s) for address in namenodes]
+        self._asking = threading.Lock()  # one connection, one conversation
         self._datanodes = _DataNodes(by_hostname=by_hostname, timeout_s=timeout_s)
 
     def held(self, paths: Sequence[str]) -> list[Held | None]:
@@ -109,7 +110,9 @@ class DataNodeChecker:
     def _files(self, paths: Sequence[str]) -> list[_File | Exception | None]:
         # A listing of a file is the file; unlike getBlockLocations it touches no access time.
         questions = [message((1, path), (2, b""), (3, 1)) for path in paths]
-        return [_file(answer) for answer in self._ask_active("getListing", questions)]
+        with self._asking:
+            answers = self._ask_active("getListing", questions)
+        return [_file(answer) for answer in answers]
 
     def _ask_active(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
         refusals = []
