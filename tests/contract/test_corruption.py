@@ -32,7 +32,15 @@ TIMES = 100
 CHANCE = random.Random(66)
 SIZE = 3000  # several chunks of 512 B, the last one short
 # One try: what is wrong has to be seen at once, not repaired by copying again.
-TUNING = Tuning(threads=50, small_bytes=2000, large_bytes=10_000, range_bytes=1000, tries=1)
+TUNING = Tuning(
+    threads=50,
+    small_bytes=2000,
+    large_bytes=10_000,
+    range_bytes=1000,
+    ranges=64,
+    large_at_once=32,
+    tries=1,
+)
 ALGORITHMS = ("CRC32C", "CRC64NVME", "CRC32", "SHA256", "SHA1")
 
 

@@ -321,6 +321,15 @@ class TargetSession(Protocol):
             is_read: Read every file, whatever the file system keeps.
         """
 
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        """Which files hold their pinned object already, by S3's own checksum; None: not proven.
+
+        Asks S3 for headers only. A file is read where the checksums that the file system keeps do
+        not compare with S3's.
+        """
+
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         """Delete the transfer's staging and then `.backhaul` if it is empty; safe to repeat.
 

@@ -106,6 +106,7 @@ class TransferRunner:
         # ledger published below a destination cannot change while this transfer owns it.
         self._proofs: dict[int, StagedObject] = {}
         self._known: dict[Location, Published] = {}
+        self._may_hold_files = True
         self._totals = Totals()
         self._counts = _Counts()
 
@@ -205,6 +206,7 @@ class TransferRunner:
             raise AssertionError(message)
         self._policy().check_target(job, attempt.destination)
         existing = self._session.existing_ancestor(attempt.directory)
+        self._may_hold_files = existing == attempt.directory
         # Staging goes under the route's directory. Only a tree that is to become that very
         # directory cannot wait inside it for its one rename: it waits above.
         is_tree = attempt.destination == attempt.directory
@@ -333,23 +335,41 @@ class TransferRunner:
         if self._is_one_page:
             self._known = known
         is_strict = self._job.on_exists is OnExists.FAIL
-        ask = finals if is_strict else [final for final in finals if final in known]
+        # Nothing can stand below a directory that was not there when it became ours.
+        ask = finals if self._may_hold_files else [final for final in finals if final in known]
         if not ask:
             return planned
         statuses = dict(zip(ask, self._session.status(ask), strict=True))
-        rest, adopted = [], []
+        rest: list[PlannedObject] = []
+        adopted: list[StagedObject] = []
+        unknown: list[tuple[PlannedObject, Location]] = []
         for one, final in zip(planned, finals, strict=True):
             status, before = statuses.get(final), known.get(final)
             if before is not None and _still_holds(one, before, status):
                 adopted.append(_adopt(one, before))
             elif is_strict and status is not None:
                 raise _exists(final)
+            elif _is_file_of(status, one.pin.size_bytes) and _may_be_same(one, before):
+                unknown.append((one, final))
             else:
                 rest.append(one)
+        if unknown:
+            proven = self._vouched(unknown)
+            adopted += proven
+            seqs = {each.seq for each in proven}
+            rest += [one for one, _ in unknown if one.seq not in seqs]
+            rest.sort(key=lambda one: one.seq)
         if adopted:
             self._counts.adopted += len(adopted)
             self._note(adopted)
         return rest
+
+    def _vouched(self, there: Sequence[tuple[PlannedObject, Location]]) -> list[StagedObject]:
+        """Files of the right length that this ledger does not know: S3's checksum may know them."""
+        endpoint = self._ports.store.endpoint(self._job.request.source.bucket)
+        tasks = [StageTask(planned=one, endpoint=endpoint) for one, _ in there]
+        found = self._session.vouched(tasks, [final for _, final in there])
+        return [one for one in found if one is not None]
 
     @property
     def _is_one_page(self) -> bool:
@@ -554,6 +574,11 @@ def _still_holds(planned: PlannedObject, before: Published, status: FileStatus |
         and status is not None
         and status.modified_ms == before.modified_ms
     )
+
+
+def _may_be_same(planned: PlannedObject, before: Published | None) -> bool:
+    """Unknown here, or known from the same pin and touched since: no other content is known."""
+    return before is None or before.pin.identity == planned.pin.identity
 
 
 def _adopt(planned: PlannedObject, before: Published) -> StagedObject:

@@ -14,10 +14,10 @@ from backhaul.core.errors import (
     OutcomeUnknown,
     TargetExists,
 )
-from backhaul.core.model import FileStatus
-from backhaul.core.ports import Held, TargetFs
+from backhaul.core.model import FileStatus, StagedObject
+from backhaul.core.ports import Held, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
-from backhaul.engines.proving import Counter, read_back
+from backhaul.engines.proving import Counter, read_back, standing
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -26,11 +26,20 @@ PARALLEL = 16
 
 
 class TargetOperations:
-    """Paths are strings of one file system."""
+    """Paths are strings of one file system.
+
+    Args:
+        reader: S3, for the one question that needs it.
+    """
 
     def __init__(
-        self, target: TargetFs, new_digest: Callable[[str], Digest], counter: Counter
+        self,
+        target: TargetFs,
+        new_digest: Callable[[str], Digest],
+        counter: Counter,
+        reader: Callable[[], SourceReader],
     ) -> None:
+        self._reader = reader
         self._target = target
         self._new_digest = new_digest
         self._counter = counter
@@ -68,6 +77,20 @@ class TargetOperations:
             checksum=read_back(self._target, path, self._new_digest("CRC32C"), self._counter),
             asked="read",
             why=why,
+        )
+
+    def vouched(
+        self, tasks: Sequence[StageTask], paths: Sequence[str]
+    ) -> list[StagedObject | None]:
+        """What stands there already with the bytes that S3 vouches for."""
+        reader = self._reader()
+        told: Sequence[Held | None] = [None] * len(paths)
+        if self._target.keeps_checksums:
+            told = self._target.held(paths)
+            self._counter.add(0)
+        return self._each(
+            lambda one: standing(reader, self._target, self._new_digest, self._counter, *one),
+            list(zip(tasks, paths, told, strict=True)),
         )
 
     def existing_ancestor(self, path: str) -> str:

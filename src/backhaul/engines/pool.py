@@ -254,6 +254,12 @@ class WorkerSession:
         result: list[Held | None] = self._call("contents", _paths(locations), is_read)
         return result
 
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        result: list[StagedObject | None] = self._call("vouched", tuple(tasks), _paths(finals))
+        return result
+
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         self._call("remove_staging", staging_root.path, up_to)
 

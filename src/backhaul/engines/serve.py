@@ -122,10 +122,18 @@ class _Worker:
             self._targets[filesystem] = self._parts.target(filesystem)
         return self._targets[filesystem]
 
+    def _the_reader(self) -> SourceReader:
+        """Made when first needed, by the thread that carries out all orders."""
+        if self._reader is None:
+            self._reader = self._parts.reader()
+        return self._reader
+
     def _call(self, call: Call) -> None:
         try:
             target = self._target(call.filesystem)
-            operations = TargetOperations(target, self._parts.new_digest, self._counter)
+            operations = TargetOperations(
+                target, self._parts.new_digest, self._counter, self._the_reader
+            )
             value = getattr(operations, call.method)(*call.arguments)
         except BackhaulError as error:
             self.send(Answer(error=error))
@@ -137,11 +145,9 @@ class _Worker:
 
     def _begin(self, begin: StageBegin) -> None:
         try:
-            if self._reader is None:
-                self._reader = self._parts.reader()
             tuning = self._parts.tuning(begin.filesystem)
             stager = Stager(
-                reader=self._reader,
+                reader=self._the_reader(),
                 target=self._target(begin.filesystem),
                 new_digest=self._parts.new_digest,
                 tuning=tuning,

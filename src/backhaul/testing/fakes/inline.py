@@ -54,7 +54,9 @@ class InlineSession:
         self._pool = pool
         self._target = target
         self._counter = Counter()
-        self._operations = TargetOperations(target, pool.new_digest, self._counter)
+        self._operations = TargetOperations(
+            target, pool.new_digest, self._counter, lambda: pool.reader
+        )
         self._started_bytes = 0
         self._objects = 0
 
@@ -84,6 +86,11 @@ class InlineSession:
         self, locations: Sequence[Location], *, is_read: bool = False
     ) -> list[Held | None]:
         return self._alive.contents([one.path for one in locations], is_read)
+
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        return self._alive.vouched(tasks, [one.path for one in finals])
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         self._alive.remove_staging(staging_root.path, up_to)
