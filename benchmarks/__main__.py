@@ -14,8 +14,16 @@ from benchmarks.copies import large, small
 from benchmarks.latency import latency
 from benchmarks.messages import messages
 from benchmarks.report import Figure, save, table
+from benchmarks.stored import stored, stored_small
 
-SHAPES = {"small": small, "large": large, "messages": messages, "latency": latency}
+SHAPES = {
+    "small": small,
+    "large": large,
+    "messages": messages,
+    "latency": latency,
+    "stored": stored,
+    "stored-small": stored_small,
+}
 OUT = Path("build/bench")
 
 

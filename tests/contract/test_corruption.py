@@ -21,7 +21,7 @@ from backhaul.adapters.hdfs_datanode import DataNodeChecker, namenode_addresses
 from backhaul.core.errors import BackhaulError, IntegrityError, SourceChanged
 from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import Body, Endpoint, StageTask, TargetWriter
-from backhaul.core.verification import S3Checksums
+from backhaul.core.verification import Part, S3Checksums
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Closed, Counter
 from backhaul.testing.fakes import FakeClock, FakeStore, Lie
@@ -85,6 +85,9 @@ class Swapping:
 
     def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
         return self._store.head(endpoint, pin)
+
+    def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
+        return self._store.parts(endpoint, pin)
 
 
 def flipped(data: bytes) -> bytes:

@@ -24,7 +24,7 @@ from backhaul.core.model import (
     TransferState,
     VerifyLevel,
 )
-from backhaul.core.verification import S3Checksums
+from backhaul.core.verification import Part, S3Checksums
 
 
 class Clock(Protocol):
@@ -210,6 +210,9 @@ class SourceReader(Protocol):
 
     def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
         """Its checksums without its body."""
+
+    def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
+        """The parts of its multipart upload; None where S3 does not tell them, for any reason."""
 
 
 # ---------------------------------------------------------------- the worker

@@ -14,8 +14,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from backhaul.core.model import Proof
@@ -40,13 +40,30 @@ class S3Checksum:
         value: Base64 of the big-endian bytes, such as `yZRlqg==`; hex for MD5; `…-N` if composite.
         is_full_object: Made of the object's bytes, not of its parts' checksums.
         kind: As S3 keeps it, `FULL_OBJECT` or `COMPOSITE`: the latter compares with the object's
-            bytes only where it was rebuilt from its parts (`rebuilt`).
+            bytes only with the help of its parts (`of_parts`).
+        as_given: S3's own value where `value` was made of it; else the same.
+        part_sizes: Bytes of each part where `value` is the checksum of the parts' checksums; empty
+            where it is of the object's bytes.
     """
 
     algorithm: str
     value: str
     is_full_object: bool
     kind: str = "FULL_OBJECT"
+    as_given: str = ""
+    part_sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a multipart upload, as `GetObjectAttributes` tells it.
+
+    Attributes:
+        checksums: Algorithm to base64; empty where S3 withholds them.
+    """
+
+    size_bytes: int
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +100,9 @@ class Digest(Protocol):
     def digest(self) -> bytes:
         """The checksum so far, big-endian; more may be added afterwards."""
 
+    def append(self, checksum: bytes, size_bytes: int) -> bool:
+        """Go on as if bytes of this checksum and number had come; False where none can do that."""
+
 
 def choose(
     checksums: Sequence[S3Checksum], etag: str, sse: str | None, size: int
@@ -104,6 +124,55 @@ def choose(
     if sse in {None, "AES256"} and size <= SINGLE_PUT_MAX_BYTES and _MD5_HEX.fullmatch(etag):
         return S3Checksum(algorithm=MD5, value=etag, is_full_object=True)
     return None
+
+
+def composite_in(checksums: Sequence[S3Checksum]) -> S3Checksum | None:
+    """The best checksum made of parts' checksums; None when there is none of a known algorithm."""
+    known = {
+        c.algorithm: c
+        for c in checksums
+        if not c.is_full_object and c.algorithm in _DIGEST_SIZES_BYTES and "-" in c.value
+    }
+    return next((known[each] for each in PREFERENCE if each in known), None)
+
+
+def of_parts(
+    composite: S3Checksum, parts: Sequence[Part], size: int, new_digest: Callable[[str], Digest]
+) -> S3Checksum | None:
+    """A composite checksum as one that compares; None where the parts do not make it up.
+
+    A CRC becomes that of the whole object, where S3 tells the parts' CRCs and they are the ones
+    that the composite was made of. Else it stays one over the parts' checksums, to be computed on
+    the way with the parts' sizes.
+
+    Args:
+        size: Of the object, in bytes.
+    """
+    value, _, count = composite.value.rpartition("-")
+    expected = _decoded(value)
+    sizes = tuple(part.size_bytes for part in parts)
+    if expected is None or len(expected) != _DIGEST_SIZES_BYTES[composite.algorithm]:
+        return None
+    if not sizes or count != str(len(sizes)) or sum(sizes) != size:
+        return None
+    by_parts = S3Checksum(
+        algorithm=composite.algorithm,
+        value=value,
+        is_full_object=True,
+        kind="COMPOSITE",
+        as_given=composite.value,
+        part_sizes=sizes,
+    )
+    told = [_decoded(part.checksums.get(composite.algorithm, "?")) for part in parts]
+    whole, over = new_digest(composite.algorithm), new_digest(composite.algorithm)
+    for size_bytes, each in zip(sizes, told, strict=True):
+        if each is None or len(each) != len(expected) or not whole.append(each, size_bytes):
+            return by_parts
+        over.update(each)
+    if over.digest() != expected:
+        return by_parts
+    full = base64.b64encode(whole.digest()).decode("ascii")
+    return replace(by_parts, value=full, part_sizes=())
 
 
 def matches(expected: S3Checksum, digest: bytes) -> bool:
@@ -139,7 +208,7 @@ def rung(
     Raises:
         NotComparable: The target's algorithm is neither S3's nor the stream's.
     """
-    is_s3s = expected is not None and expected.algorithm == algorithm
+    is_s3s = expected is not None and expected.algorithm == algorithm and not expected.part_sizes
     if is_s3s and expected is not None and not matches(expected, bytes.fromhex(checksum)):
         return None
     if algorithm == "CRC32C" and stream_crc32c is not None:

@@ -33,7 +33,14 @@ from backhaul.core.ports import (
     TargetFs,
     TargetWriter,
 )
-from backhaul.core.verification import Digest, S3Checksum, S3Checksums, matches
+from backhaul.core.verification import (
+    Digest,
+    S3Checksum,
+    S3Checksums,
+    composite_in,
+    matches,
+    of_parts,
+)
 from backhaul.engines.proving import Closed, Counter, Prover
 
 MIB = 1 << 20
@@ -113,6 +120,38 @@ class Tally:
     """Bytes that one object's requests brought so far."""
 
     size_bytes: int = 0
+
+
+class PartsDigest:
+    """The checksum of the parts' checksums over a stream, as S3 makes COMPOSITE ones."""
+
+    def __init__(
+        self, new_digest: Callable[[str], Digest], algorithm: str, sizes: Sequence[int]
+    ) -> None:
+        self.algorithm = algorithm
+        self._new_digest = new_digest
+        self._over = new_digest(algorithm)
+        self._part = new_digest(algorithm)
+        self._sizes = iter(sizes)
+        self._left = next(self._sizes, 0)
+
+    def update(self, data: bytes) -> None:
+        while len(data) >= self._left > 0:
+            self._part.update(data[: self._left])
+            data = data[self._left :]
+            self._over.update(self._part.digest())
+            self._part = self._new_digest(self.algorithm)
+            self._left = next(self._sizes, 0)
+        if data:
+            self._part.update(data)
+            self._left -= len(data)
+
+    def digest(self) -> bytes:
+        return self._over.digest()
+
+    def append(self, checksum: bytes, size_bytes: int) -> bool:
+        del checksum, size_bytes
+        return False
 
 
 @dataclass(kw_only=True)
@@ -268,7 +307,7 @@ class Stager:
                 return self._copy_large(task, path, turn, tally)
         with self._reader.get(task.endpoint, task.planned.pin) as body:
             facts = body.facts
-            expected = facts.best(size)
+            expected = self._comparable(task, facts)
             sums = self._sums(expected)
             if size <= self._tuning.small_bytes:
                 data = body.readall()
@@ -296,7 +335,7 @@ class Stager:
     def _copy_large(self, task: StageTask, path: str, turn: int, tally: Tally) -> Closed:
         pin = task.planned.pin
         facts = self._reader.head(task.endpoint, pin)
-        expected = facts.best(pin.size_bytes)
+        expected = self._comparable(task, facts)
         sums = self._sums(expected)
         received = 0
         with self._gate.entered():
@@ -367,9 +406,21 @@ class Stager:
 
     # ------------------------------------------------------------ proof
 
+    def _comparable(self, task: StageTask, facts: S3Checksums) -> S3Checksum | None:
+        """S3's checksum that compares with the bytes; of the parts where there is no better one."""
+        pin = task.planned.pin
+        best = facts.best(pin.size_bytes)
+        composite = composite_in(facts.checksums) if best is None else None
+        if composite is None:
+            return best
+        parts = self._reader.parts(task.endpoint, pin)
+        return of_parts(composite, parts, pin.size_bytes, self._new_digest) if parts else None
+
     def _sums(self, expected: S3Checksum | None) -> _Sums:
         algorithm = expected.algorithm if expected else "CRC32C"
         other = self._new_digest(algorithm) if algorithm != "CRC32C" else None
+        if expected is not None and expected.part_sizes:
+            other = PartsDigest(self._new_digest, algorithm, expected.part_sizes)
         return _Sums(crc=self._new_digest("CRC32C"), other=other)
 
     @staticmethod

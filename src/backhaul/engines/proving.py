@@ -299,7 +299,7 @@ def _staged(
         crc32c=closed.crc32c,
         proof=proof,
         algorithm=expected.algorithm if expected else None,
-        checksum=expected.value if expected else None,
+        checksum=(expected.as_given or expected.value) if expected else None,
         checksum_type=checksum_type(expected),
         version_id=closed.version_id,
         modified_ms=modified_ms,
