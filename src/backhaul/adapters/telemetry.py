@@ -121,7 +121,11 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
         case events.AttemptStarted():
             return "debug", "attempt started", _without_none(fact)
         case events.TransferDone():
-            return "info", "transfer done", _done(fact)
+            # A copy of which nobody knows more than its length is nothing to pass over.
+            level = "warning" if "size" in dict(fact.rungs) else "info"
+            return level, "transfer done", _done(fact)
+        case events.RouteWarned():
+            return "warning", "route compares lengths only", vars(fact)
         case events.AttemptFailed():
             return "warning", "attempt failed: the message comes back", _without_none(fact)
         case events.MessageDead():

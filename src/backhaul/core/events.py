@@ -29,6 +29,16 @@ class QueueWarned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RouteWarned:
+    """A route asks for less than it should; said at each start."""
+
+    route: str
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgentStopping:
     """A stop was asked for; `in_flight` transfers get `grace_s` seconds to finish.
 

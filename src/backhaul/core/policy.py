@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed
+from backhaul.core.events import RouteWarned
 from backhaul.core.model import (
     EngineName,
     Job,
@@ -235,6 +236,21 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
         name_map=route.name_map,
         limits=route.limits,
     )
+
+
+def warnings(policy: Policy) -> list[RouteWarned]:
+    """What its routes leave unproven."""
+    return [
+        RouteWarned(
+            route=route.name,
+            code="W_SIZE_ONLY",
+            reason="where S3 has no checksum, this route publishes files of which only the length "
+            "was compared",
+            hint="leave `verify` out: it costs next to nothing on HDFS",
+        )
+        for route in policy.routes
+        if route.verify is VerifyLevel.SIZE
+    ]
 
 
 def _not_looser(
