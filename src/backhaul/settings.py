@@ -22,6 +22,7 @@ from pydantic_settings import (
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.model import (
     EngineName,
+    EvidencePlace,
     Limits,
     NameMap,
     OnExists,
@@ -81,6 +82,7 @@ class RouteSettings(_Strict):
     engine: EngineName = EngineName.AUTO
     verify: VerifyLevel = VerifyLevel.STORED
     name_map: NameMap = NameMap.STRICT
+    evidence: EvidencePlace = EvidencePlace.LEDGER
     limits: LimitSettings = LimitSettings()
 
 
@@ -324,6 +326,7 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
         engine=one.engine,
         verify=one.verify,
         name_map=one.name_map,
+        evidence=one.evidence,
         limits=Limits(
             objects=one.limits.objects,
             size_bytes=one.limits.bytes,

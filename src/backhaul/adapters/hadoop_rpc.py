@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
 RPC_VERSION = 9
 MAX_ANSWER_BYTES = 64 << 20  # ipc.maximum.response.length is 128 MiB; ours are some KiB
@@ -146,21 +147,6 @@ def many(fields: Fields, name: int) -> list[bytes]:
 # ---------------------------------------------------------------- the NameNode
 
 
-def receive(connection: socket.socket, size: int) -> bytes:
-    """Exactly `size` bytes.
-
-    Raises:
-        OSError: The peer closed, or was silent for the socket's timeout.
-    """
-    data = bytearray()
-    while len(data) < size:
-        part = connection.recv(min(size - len(data), 1 << 16))
-        if not part:
-            raise ConnectionResetError("closed by the other side")
-        data += part
-    return bytes(data)
-
-
 class NameNode:
     """One connection to one NameNode, made when first needed and again after a failure.
 
@@ -171,6 +157,8 @@ class NameNode:
         self.address = address
         self._timeout_s = timeout_s
         self._connection: socket.socket | None = None
+        # Buffered: one call into the kernel brings many answers.
+        self._answers: BinaryIO | None = None
         self._client_id = os.urandom(16)
         self._calls = 0
 
@@ -196,6 +184,9 @@ class NameNode:
     def close(self) -> None:
         """Forget the connection; safe to repeat."""
         connection, self._connection = self._connection, None
+        answers, self._answers = self._answers, None
+        if answers is not None:
+            answers.close()
         if connection is not None:
             connection.close()
 
@@ -206,7 +197,14 @@ class NameNode:
         preamble = b"hrpc" + bytes((RPC_VERSION, 0, 0))
         context = message((2, user_information(os.environ)), (3, _PROTOCOL))
         connection.sendall(preamble + self._frame(_CONTEXT_CALL, delimited(context)))
+        self._answers = connection.makefile("rb")
         return connection
+
+    def _read(self, size: int) -> bytes:
+        data = self._answers.read(size) if self._answers is not None else b""
+        if len(data) < size:
+            raise ConnectionResetError("closed by the other side")
+        return data
 
     def _frame(self, call: int, payload: bytes) -> bytes:
         # Protocol buffers, the whole message, this call, this client, never retried.
@@ -229,19 +227,18 @@ class NameNode:
         )
         answers: dict[int, bytes | RemoteError] = {}
         while len(answers) < len(questions):
-            call, answer = self._answer(connection)
+            call, answer = self._answer()
             if call not in numbers:
                 # Of no call: a refusal of the connection.
                 raise answer if isinstance(answer, RemoteError) else Malformed("a stray answer")
             answers[call] = answer
         return [answers[call] for call in numbers]
 
-    @staticmethod
-    def _answer(connection: socket.socket) -> tuple[int, bytes | RemoteError]:
-        (size,) = struct.unpack(">I", receive(connection, 4))
+    def _answer(self) -> tuple[int, bytes | RemoteError]:
+        (size,) = struct.unpack(">I", self._read(4))
         if size > MAX_ANSWER_BYTES:
             raise Malformed(f"an answer of {size} B")
-        data = receive(connection, size)
+        data = self._read(size)
         raw, at = read_delimited(data, 0)
         header = fields_of(raw)
         call = number(header, 1)

@@ -45,6 +45,13 @@ class EngineName(StrEnum):
     DISTCP = "distcp"
 
 
+class EvidencePlace(StrEnum):
+    """Where a transfer's manifest is kept."""
+
+    LEDGER = "ledger"
+    BESIDE = "beside"  # in the ledger, and as a hidden file in the target directory
+
+
 class NameMap(StrEnum):
     """How a key becomes a file name."""
 
@@ -207,6 +214,7 @@ class Route:
     verify: VerifyLevel = VerifyLevel.STORED
     name_map: NameMap = NameMap.STRICT
     limits: Limits = field(default_factory=Limits)
+    evidence: EvidencePlace = EvidencePlace.LEDGER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +234,7 @@ class Job:
     verify: VerifyLevel
     name_map: NameMap
     limits: Limits
+    evidence: EvidencePlace = EvidencePlace.LEDGER
 
 
 @dataclass(frozen=True, kw_only=True)

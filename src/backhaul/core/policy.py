@@ -235,6 +235,7 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
         verify=_not_looser(route, "verify", options.verify, route.verify, _VERIFY),
         name_map=route.name_map,
         limits=route.limits,
+        evidence=route.evidence,
     )
 
 

@@ -302,6 +302,9 @@ class TargetSession(Protocol):
             failure; the rest is abandoned.
         """
 
+    def write_whole(self, location: Location, content: bytes) -> None:
+        """A file of Backhaul's own in an existing directory, whole or not at all; replaces it."""
+
     def publish_tree(self, staged: Location, target: Location) -> bool:
         """One rename of the whole directory; False when something stands at `target` already."""
 

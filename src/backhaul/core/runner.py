@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from backhaul.core import transfer
 from backhaul.core.errors import BackhaulError, CannotWrite, SourceChanged, TransientError
 from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
-from backhaul.core.evidence import Manifest, Sum, object_line
+from backhaul.core.evidence import Manifest, Sum, files, object_line
 from backhaul.core.model import (
+    EvidencePlace,
     FileStatus,
     Job,
     Location,
@@ -424,6 +426,8 @@ class TransferRunner:
         is_single = self._attempt.destination != self._attempt.directory
         if not is_single and self._job.publish is not PublishMode.PER_FILE:
             is_untouched = self._counts.adopted == 0
+            if is_untouched:
+                self._leave_evidence(staged_dir)  # it appears with the tree
             if is_untouched and self._session.publish_tree(staged_dir, self._directory):
                 return transfer.PublishedAll(mode="tree", is_superseded=False)
             is_rest = self._counts.adopted < self._totals.objects
@@ -434,6 +438,8 @@ class TransferRunner:
                     hint="choose a new directory per run, or publish = auto",
                 )
         moved, superseded = self._publish_files(staged_dir)
+        # Die here and the next attempt adopts the files and writes this again.
+        self._leave_evidence(self._directory)
         mode = "file" if is_single else "per-file"
         if not moved:
             mode = "superseded" if superseded else "adopted"
@@ -502,14 +508,24 @@ class TransferRunner:
 
     # ------------------------------------------------------------ the end
 
-    def _manifest(self) -> Sum:
-        """What the proofs of this attempt add up to, before they are sealed."""
-        manifest = Manifest()
+    def _object_lines(self) -> Iterator[dict[str, Any]]:
         for batch in self._proven():
             for planned, proof in batch:
                 target = self._directory.join(planned.relative)
-                manifest.add(object_line(self._id, planned, proof, target))
+                yield object_line(self._id, planned, proof, target)
+
+    def _manifest(self) -> Sum:
+        """What the proofs of this attempt add up to, before they are sealed."""
+        manifest = Manifest()
+        for line in self._object_lines():
+            manifest.add(line)
         return manifest.sum
+
+    def _leave_evidence(self, directory: Location) -> None:
+        """The manifest beside the data, where the route asks for it."""
+        if self._job.evidence is EvidencePlace.BESIDE:
+            for name, content in files(self._id, self._object_lines()):
+                self._session.write_whole(directory.join(name), content)
 
     def _record(self, epoch: int, mode: str, *, is_superseded: bool) -> transfer.Event:
         state = TransferState.SUPERSEDED if is_superseded else TransferState.DONE

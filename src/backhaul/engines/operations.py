@@ -130,6 +130,16 @@ class TargetOperations:
         self._target.mkdir(f"{root}/{epoch}")
         return highest
 
+    def write_whole(self, path: str, content: bytes) -> None:
+        """Written under another name, then renamed."""
+        partial = f"{path}.part"
+        self._target.remove(partial)  # of an attempt that died here
+        writer = self._target.create(partial, len(content))
+        writer.write(content)
+        writer.close()
+        self._rename(partial, path, replace=True)
+        self._target.sync_directory(_above(path))
+
     def publish_tree(self, staged: str, target: str) -> bool:
         """One rename; False when something is at `target`."""
         if self._target.status(target) is not None:

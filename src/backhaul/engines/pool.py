@@ -240,6 +240,9 @@ class WorkerSession:
         highest: int = self._call("fence", staging_root.path, epoch)
         return highest
 
+    def write_whole(self, location: Location, content: bytes) -> None:
+        self._call("write_whole", location.path, content)
+
     def publish_tree(self, staged: Location, target: Location) -> bool:
         is_done: bool = self._call("publish_tree", staged.path, target.path)
         return is_done

@@ -75,6 +75,9 @@ class InlineSession:
     def fence(self, staging_root: Location, epoch: int) -> int:
         return self._alive.fence(staging_root.path, epoch)
 
+    def write_whole(self, location: Location, content: bytes) -> None:
+        self._alive.write_whole(location.path, content)
+
     def publish_tree(self, staged: Location, target: Location) -> bool:
         return self._alive.publish_tree(staged.path, target.path)
 
