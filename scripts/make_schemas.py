@@ -1,8 +1,8 @@
-"""Write the JSON Schemas of the manual: `docs/schema/{message,configuration,evidence}.schema.json`.
+"""Write the JSON Schemas of the manual, `docs/schema/*.schema.json`.
 
-The configuration's comes from `settings.Settings`, the message's stands here by hand, with the
-values of its options from `core.model`. `tests/docs/test_schemas.py` holds both against the real
-parsers and fails when the files are not what this script writes.
+The configuration's comes from `settings.Settings`, the message's and the events' stand here by
+hand, with the values of options from `core.model`. `tests/docs/test_schemas.py` holds all against
+the real parsers and fails when the files are not what this script writes.
 """
 
 from __future__ import annotations
@@ -58,6 +58,92 @@ def message_schema() -> dict[str, Any]:
                 },
             },
         },
+    }
+
+
+TEXT = {"type": "string"}
+TIME = {"anyOf": [TEXT, {"type": "null"}]}
+SEQUENCER = {"anyOf": [{"type": "string", "pattern": "^[0-9A-Fa-f]{1,64}$"}, {"type": "null"}]}
+VERSION_ID = {"anyOf": [{"type": "string", "pattern": "^[!-~]{1,1024}$"}, {"type": "null"}]}
+SIZE_BYTES = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]}
+
+
+def _object(required: list[str], **properties: Any) -> dict[str, Any]:
+    """An object that has at least these, and may have more."""
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def event_schema() -> dict[str, Any]:
+    """What an event must have to be read; AWS puts more into it."""
+    bucket = _object(["name"], name={**TEXT, "pattern": "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"})
+    key = {**TEXT, "minLength": 1}
+    record = _object(
+        ["eventVersion", "eventSource", "eventName", "s3"],
+        eventVersion={**TEXT, "pattern": r"^2\.[0-9]{1,4}$"},
+        eventSource={"const": "aws:s3"},
+        eventName=TEXT,
+        eventTime=TIME,
+        s3=_object(
+            ["bucket", "object"],
+            bucket=bucket,
+            object=_object(
+                ["key"],
+                key={**key, "description": "form-url-encoded"},
+                size=SIZE_BYTES,
+                sequencer=SEQUENCER,
+                versionId=VERSION_ID,
+            ),
+        ),
+    )
+    created = _object(
+        ["bucket", "object"],
+        bucket=bucket,
+        object=_object(
+            ["key"],
+            **{"version-id": VERSION_ID},
+            key={**key, "description": "not encoded"},
+            size=SIZE_BYTES,
+            sequencer=SEQUENCER,
+        ),
+    )
+    created["properties"]["event-version"] = {**TEXT, "pattern": r"^1\.[0-9]{1,4}$"}
+    step = _object(
+        ["name", "clusterId", "stepId", "state"], name=TEXT, clusterId=TEXT, stepId=TEXT, state=TEXT
+    )
+    forms = {
+        "S3 event notification": _object(
+            ["Records"], Records={"type": "array", "minItems": 1, "items": record}
+        ),
+        "S3 test event": _object(
+            ["Service", "Event"], Service={"const": "Amazon S3"}, Event={"const": "s3:TestEvent"}
+        ),
+        "S3 event from EventBridge": _object(
+            ["detail-type", "source", "account", "detail"],
+            **{"detail-type": TEXT},
+            source={"const": "aws.s3"},
+            account={**TEXT, "pattern": "^[0-9]{12}$"},
+            time=TIME,
+            detail=created,
+        ),
+        "EMR step from EventBridge": _object(
+            ["detail-type", "source", "detail"],
+            **{"detail-type": {"const": "EMR Step Status Change"}},
+            source={"const": "aws.emr"},
+            time=TIME,
+            detail=step,
+        ),
+        "SNS notification": _object(
+            ["Type", "TopicArn", "Message"],
+            Type={"const": "Notification"},
+            TopicArn={"description": "by which SNS is known"},
+            Message={**TEXT, "description": "a line, JSON, or an S3 event notification"},
+        ),
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "Events that Backhaul reads",
+        "description": "What must be there; other fields do no harm.",
+        "anyOf": [{"title": title, **form} for title, form in forms.items()],
     }
 
 
@@ -163,6 +249,7 @@ def texts() -> dict[str, str]:
         f"{name}.schema.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         for name, document in (
             ("message", message_schema()),
+            ("event", event_schema()),
             ("configuration", configuration_schema()),
             ("evidence", evidence_schema()),
         )

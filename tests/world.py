@@ -65,6 +65,12 @@ def eventually(is_so: Callable[[], object], timeout_s: float = 10.0) -> None:
         time.sleep(0.001)
 
 
+_TABLES = (
+    *("objects", "journal", "published", "seals", "destinations", "sequencers", "nonces"),
+    "transfers",
+)
+
+
 class World:
     """Everything outside the agent's process; agents come and go in it.
 
@@ -104,14 +110,7 @@ class World:
         self._engine = engine
         if engine is not None:
             with engine.begin() as connection:
-                for table in (
-                    "objects",
-                    "journal",
-                    "published",
-                    "seals",
-                    "destinations",
-                    "transfers",
-                ):
+                for table in _TABLES:
                     connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - our own names
 
     def emit(self, fact: object) -> None:

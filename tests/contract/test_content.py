@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from awscrt import checksums
 
-from backhaul.adapters.hadoop_rpc import message
 from backhaul.adapters.hdfs import HdfsTarget
 from backhaul.adapters.hdfs_command import CommandChecker
 from backhaul.adapters.hdfs_content import FirstThatTells, content_checker
@@ -24,6 +23,7 @@ from backhaul.adapters.hdfs_datanode import (
     _file,
     namenode_addresses,
 )
+from backhaul.adapters.namenode_rpc import message
 from backhaul.core.ports import ContentChecker, Held
 from backhaul.testing.servers import Hdfs
 

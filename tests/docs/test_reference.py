@@ -158,7 +158,8 @@ def _flat(
 ) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Dotted name, its schema, whether it is required; tables are entered, not listed."""
     for name, field in node["properties"].items():
-        reference = field.get("$ref") or field.get("items", {}).get("$ref")
+        kinds = [field, field.get("items", {}), *field.get("anyOf", ())]
+        reference = next((kind["$ref"] for kind in kinds if "$ref" in kind), None)
         target = root["$defs"][reference.rsplit("/", 1)[1]] if reference else {}
         if "properties" in target:
             yield from _flat(target, root, f"{prefix}{name}.")

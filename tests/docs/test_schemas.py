@@ -149,6 +149,27 @@ def test_the_message_schema_agrees_with_the_parser(row: catalogue.Row) -> None:
         assert not accepted
 
 
+# Of a whole body: what a schema of events can know.
+OF_THE_EVENT = {"E_MSG_EVENT_EMPTY", "E_MSG_EVENT_VERSION", "E_MSG_TYPE", "E_MSG_RANGE"}
+
+
+def _events() -> list[catalogue.Row]:
+    marks = ('"Records"', '"detail-type"', '"TopicArn"', '"Event"')
+    return [row for row in _json_rows() if any(mark in row.input for mark in marks)]
+
+
+@pytest.mark.parametrize("row", _events(), ids=catalogue.name)
+def test_the_event_schema_agrees_with_the_parser(row: catalogue.Row) -> None:
+    accepted = _TypeFirst(_schema("event")).accepts(json.loads(row.input))
+    outcomes = [row.code or row.gives or ""]
+    if row.code is None:
+        outcomes = outcomes[0].split("; ")
+    if not any(one.startswith("E_") for one in outcomes):
+        assert accepted
+    elif set(outcomes) <= OF_THE_EVENT:
+        assert not accepted
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"verify": "stored"}, {"on_exists": "same-ok", "publish": "per-file"}]
 )

@@ -1,160 +1,99 @@
-"""Bytes that are no message of Hadoop's, and answers that do not tell a checksum."""
+"""What a NameNode answers to the first question, byte for byte, and what is no such answer."""
 
 from __future__ import annotations
 
-import random
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from backhaul.adapters.hadoop_rpc import (
-    Malformed,
-    RemoteError,
-    fields_of,
-    many,
-    message,
-    number,
-    octets,
-    read_varint,
-    user_information,
-    varint,
-    zigzag,
+from backhaul.adapters.hadoop_rpc import HandshakeError, _methods, offered
+from backhaul.adapters.hdfs_security import Cluster, Login
+from backhaul.core.errors import OutageError
+
+# As Hadoop 3.4.2 sent it with Kerberos: TOKEN with its challenge, then KERBEROS.
+HEADER = b"\x0e\x08\xdf\xff\xff\xff\x0f\x10\x00\x18\t:\x00@\x01"
+TOKEN = b'\n\x05TOKEN\x12\nDIGEST-MD5\x1a\x00"\x07default*\x08realm="d'
+KERBEROS = b'\n\x08KERBEROS\x12\x06GSSAPI\x1a\x02nn"\tlocalhost'
+ANSWER = (
+    HEADER
+    + bytes([2 + 2 + len(TOKEN) + 2 + len(KERBEROS)])
+    + b"\x10\x01"
+    + b'"'
+    + bytes([len(TOKEN)])
+    + TOKEN
+    + b'"'
+    + bytes([len(KERBEROS)])
+    + KERBEROS
 )
-from backhaul.adapters.hdfs_datanode import (
-    Untold,
-    _crc_in,
-    _File,
-    _file,
-    namenode_addresses,
-    why_not_here,
-)
 
 
-@pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**31, 2**63, 2**64 - 1])
-def test_numbers_come_back(value: int) -> None:
-    assert read_varint(b"x" + varint(value), 1) == (value, 1 + len(varint(value)))
+def test_the_methods_are_read() -> None:
+    assert _methods(ANSWER) == {"TOKEN", "KERBEROS"}
 
 
-def test_signed_numbers_are_zigzag() -> None:
-    assert [zigzag(value) for value in (0, -1, 1, -2, -3)] == [0, 1, 2, 3, 5]
+def test_success_before_any_word_is_no_authentication() -> None:
+    assert _methods(HEADER + b"\x02\x10\x00") == {"SIMPLE"}
 
 
-def test_messages_come_back_with_unknown_fields() -> None:
-    found = fields_of(message((1, 5), (2, "ä"), (2, b"b"), (99, 1)))
-    assert (number(found, 1), number(found, 7, 9)) == (5, 9)
-    assert (many(found, 2), octets(found, 2), octets(found, 8)) == (
-        ["ä".encode(), b"b"],
-        b"b",
-        b"",
-    )
-    with pytest.raises(Malformed):
-        number(found, 2)
-    with pytest.raises(Malformed):
-        octets(found, 1)
-    with pytest.raises(Malformed):
-        many(found, 1)
+@given(st.binary(max_size=300))
+def test_any_other_bytes_are_an_answer_or_an_error(data: bytes) -> None:
+    with suppress(HandshakeError):
+        assert isinstance(_methods(data), frozenset)
 
 
-def test_noise_is_malformed_or_harmless_and_never_anything_else() -> None:
-    chance = random.Random(5)
-    for _ in range(2000):
-        noise = chance.randbytes(chance.randrange(40))
-        for read in (_file, _crc_in):
-            try:
-                found = read(noise)
-            except (Malformed, Untold):
-                continue
-            assert found is None or isinstance(found, (_File, Malformed, tuple))
+@given(st.integers(0, len(ANSWER) - 1))
+def test_a_part_of_an_answer_gives_no_method_too_many(end: int) -> None:
+    with suppress(HandshakeError):
+        assert _methods(ANSWER[:end]) <= {"TOKEN", "KERBEROS"}
 
 
-def test_users_are_those_of_hdfs_native() -> None:
-    assert fields_of(user_information({"HADOOP_USER_NAME": "etl"})) == {1: [b"etl"]}
-    proxied = user_information({"HADOOP_USER_NAME": "hdfs", "HADOOP_PROXY_USER": "etl"})
-    assert fields_of(proxied) == {1: [b"etl"], 2: [b"hdfs"]}
-    assert octets(fields_of(user_information({})), 1)
+@contextmanager
+def server(behave: Callable[[socket.socket], None]) -> Iterator[int]:
+    """One connection, answered by `behave`."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
 
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                behave(connection)
 
-# ---------------------------------------------------------------- listings
-
-
-def listing(*fields: tuple[int, int | bytes | str]) -> bytes:
-    """Of one file of 9 B, with these fields more or instead."""
-    status = message((1, 2), (2, b""), (3, 9), (7, 1), *fields)
-    return message((1, message((1, status), (2, 0))))
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield int(listening.getsockname()[1])
+        thread.join()
 
 
 @pytest.mark.parametrize(
-    ("fields", "why"),
-    [
-        (((12, message((1, 9))), (15, b"zone")), "encryption zone"),
-        (((12, message((1, 9), (6, b"zone"))),), "encryption zone"),
-        (((12, message((1, 9))), (17, b"RS-6-3")), "erasure-coded"),
-        (((12, message((1, 9), (7, b"RS-6-3"))),), "erasure-coded"),
-        (((12, message((1, 9), (3, 1))),), "open"),
-        (((12, message((1, 9))),), ""),
-    ],
+    "words",
+    [b"", b"\x00", b"HTTP/1.1 400 Bad Request\r\n\r\n", struct.pack(">I", 9) + b"short"],
 )
-def test_file_whose_crcs_would_mislead_is_not_asked_about(
-    fields: tuple[tuple[int, bytes], ...], why: str
-) -> None:
-    found = _file(listing(*fields))
-    assert isinstance(found, _File)
-    assert (why in found.why_not) is True
-    assert bool(found.why_not) is bool(why)
-    assert (found.size_bytes, found.modified_ms) == (9, 1)
+def test_what_is_no_namenode_is_an_outage_that_says_so(words: bytes) -> None:
+    with server(lambda connection: connection.sendall(words)) as port:
+        cluster = Cluster(f"hdfs://127.0.0.1:{port}", None)
+        with pytest.raises(OutageError) as caught:
+            cluster.check(Login())
+    assert caught.value.code == "E_HDFS_UNREACHABLE"
+    assert "no NameNode" in caught.value.message
 
 
-def test_directories_and_refusals_are_told_apart() -> None:
-    assert _file(b"") is None
-    assert _file(message((1, b""))) is None
-    assert _file(message((1, message((1, message((1, 2), (2, b"a"))))))) is None
-    assert _file(RemoteError("java.io.FileNotFoundException", "no")) is None
-    assert isinstance(_file(RemoteError("org.x.AccessControlException", "no")), RemoteError)
+def hang(release: threading.Event) -> None:
+    release.wait(60)
 
 
-# ---------------------------------------------------------------- answers of DataNodes
+def test_a_namenode_that_hangs_is_known_within_the_time_limit() -> None:
+    release = threading.Event()
+    with server(lambda _connection: hang(release)) as port:
+        with pytest.raises(TimeoutError):
+            offered("127.0.0.1", port, timeout_s=0.2)
+        release.set()
 
 
-def response(status: int = 0, *, mode: int | None = 2, crc: bytes = b"\x00\x00\x00\x07") -> bytes:
-    options = () if mode is None else ((5, message((1, mode))),)
-    checksum = message((1, 512), (2, 0), (3, crc), (4, 2), *options)
-    return message((1, status), (3, checksum), (5, "why\nnot"))
-
-
-def test_composite_answer_is_the_crc() -> None:
-    assert _crc_in(response()) == (2, 7)
-
-
-@pytest.mark.parametrize(
-    ("answer", "why"),
-    [
-        (response(1), "status 1 why"),
-        (response(mode=1), "COMPOSITE_CRC"),
-        (response(mode=None), "COMPOSITE_CRC"),
-        (response(crc=b"0" * 16), "16 B"),
-        (response(crc=b""), "0 B"),
-    ],
-)
-def test_anything_else_is_not_told(answer: bytes, why: str) -> None:
-    with pytest.raises(Untold, match=why):
-        _crc_in(answer)
-
-
-# ---------------------------------------------------------------- the node's settings
-
-
-def test_namenodes_are_the_ones_of_the_settings() -> None:
-    assert namenode_addresses("hdfs://nn:9000", {}) == [("nn", 9000)]
-    assert namenode_addresses("hdfs://nn", {}) == [("nn", 8020)]
-    pair = {
-        "dfs.ha.namenodes.ns": "a, b,c",
-        "dfs.namenode.rpc-address.ns.a": "one:9000",
-        "dfs.namenode.rpc-address.ns.b": "two",
-    }
-    assert namenode_addresses("hdfs://ns", pair) == [("one", 9000), ("two", 8020)]
-
-
-def test_secured_clusters_are_not_asked_directly() -> None:
-    assert why_not_here({}, {}) == ""
-    assert why_not_here({"hadoop.security.authentication": "Simple"}, {}) == ""
-    assert "Kerberos" in why_not_here({"hadoop.security.authentication": "kerberos"}, {})
-    assert "encrypts" in why_not_here({}, {"dfs.encrypt.data.transfer": "TRUE"})
+def test_without_any_address_the_client_itself_has_to_say_so() -> None:
+    Cluster("hdfs://unknown-nameservice", None).check(Login())

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from awscrt import checksums
 
-from backhaul.adapters.hadoop_rpc import (
+from backhaul.adapters.namenode_rpc import (
     Fields,
     Malformed,
     NameNode,

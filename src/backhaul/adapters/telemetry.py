@@ -105,6 +105,8 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return "info", "agent started", vars(fact)
         case events.QueueWarned():
             return "warning", "queue settings are risky", vars(fact)
+        case events.InstallationWarned():
+            return "warning", "installation is risky", vars(fact)
         case events.AgentStopping():
             return "info", "agent stopping", vars(fact)
         case events.AgentStopped():
@@ -118,6 +120,8 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return "info", "message received", vars(fact)
         case events.MessageAbsorbed():
             return "info", "message recognised: already settled or running", vars(fact)
+        case events.MessageIgnored():
+            return "info", "event ignored: it asks for nothing", vars(fact)
         case events.AttemptStarted():
             return "debug", "attempt started", _without_none(fact)
         case events.TransferDone():

@@ -30,6 +30,7 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
+from backhaul.core.paths import target_relative
 from backhaul.core.planning import Planner, resolve
 from backhaul.core.policy import Policy
 from backhaul.core.ports import (
@@ -169,9 +170,17 @@ class TransferRunner:
 
     def _resolve(self) -> transfer.Event:
         job = self._job
-        found = resolve(self._ports.store, job.request.source)
-        self._policy().check_resolved(job, found.source)
         directory = job.request.destination
+        # What the event told of may be gone by now, so its age is asked for before its object.
+        if (target := self._event_target) is not None and self._is_outdated(target):
+            return transfer.Resolved(directory=directory, destination=target)
+        found = resolve(
+            self._ports.store,
+            job.request.source,
+            owner=job.source_owner,
+            event=job.request.event,
+        )
+        self._policy().check_resolved(job, found.source)
         self._planner = Planner(
             source=found.source,
             is_object=found.is_object,
@@ -229,13 +238,35 @@ class TransferRunner:
         if claimed is None:
             return transfer.ClaimBusy()
         self._staging_root = claimed.staging_root
+        if self._is_outdated(attempt.destination):
+            return transfer.Outdated(epoch=claimed.epoch)
         return transfer.ClaimGranted(epoch=claimed.epoch)
+
+    @property
+    def _event_target(self) -> Location | None:
+        """What an event's transfer will own, known without asking S3; None without an event."""
+        request, name_map = self._job.request, self._job.name_map
+        if request.event is None or request.source.is_prefix:
+            return request.destination if request.event is not None else None
+        name = request.source.key.rsplit("/", 1)[-1]
+        return request.destination.join(target_relative(request.destination, name, name_map))
+
+    def _is_outdated(self, target: Location) -> bool:
+        """A newer event of the same object, or this very one, is published there already."""
+        request = self._job.request
+        event = request.event
+        if event is None or event.sequencer is None or self._begun.was_publishing:
+            return False
+        known = self._ports.ledger.published_sequencer(target, request.source.bucket, event.key)
+        return known is not None and event.sequencer <= known
 
     @property
     def _session(self) -> TargetSession:
         if self._session_or_none is None:
             filesystem = self._job.request.destination.filesystem
-            self._session_or_none = self._stack.enter_context(self._ports.pool.session(filesystem))
+            self._session_or_none = self._stack.enter_context(
+                self._ports.pool.session(filesystem, self._job.run_as)
+            )
         return self._session_or_none
 
     @property
@@ -302,10 +333,29 @@ class TransferRunner:
 
     def _chunks(self) -> Iterator[Sequence[StageTask]]:
         """The work of this attempt, page by page; a new plan is frozen just ahead of it."""
-        for planned in self._frozen() if self._attempt.has_plan else self._freezing():
+        owner, bucket = self._job.source_owner, self._job.request.source.bucket
+        for planned in self._planned():
             rest = self._without_published(planned)
-            endpoint = self._ports.store.endpoint(self._job.request.source.bucket)
+            endpoint = self._ports.store.endpoint(bucket, owner=owner)
             yield [StageTask(planned=one, endpoint=endpoint) for one in rest]
+
+    def _planned(self) -> Iterator[Sequence[PlannedObject]]:
+        limits = self._job.limits
+        if self._attempt.has_plan:
+            return self._frozen()
+        if limits.objects is None and limits.size_bytes is None:
+            return self._freezing()
+        return self._limited()
+
+    def _limited(self) -> Iterator[Sequence[PlannedObject]]:
+        """A route with limits: the whole plan is counted before the first byte is copied."""
+        if not self._ahead:
+            yield from self._freezing()
+            return
+        for _ in self._freezing():
+            pass
+        self._counts.is_planned = True
+        yield from self._ports.ledger.plan(self._id, only_unstaged=True)
 
     def _frozen(self) -> Iterator[Sequence[PlannedObject]]:
         self._totals = self._ports.ledger.planned_totals(self._id)

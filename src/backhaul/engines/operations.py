@@ -104,6 +104,7 @@ class TargetOperations:
             if above == "/":
                 return above
             above = above.rsplit("/", 1)[0] or "/"
+        self._target.check_place(above)
         if status.is_directory:
             return above
         if above == path:

@@ -40,6 +40,7 @@ class TransferRow:
         source: As asked for; likewise `destination`.
         canonical: What was claimed; None before the first claim.
         directory: Where the objects' relative paths are appended; None likewise.
+        policy: Digest of the policy that decided at the last claim.
         owner: `host:boot_id:pid:starttime` of the process at work, None when there is none.
         duration: First claim to end; None while not final.
     """
@@ -52,6 +53,7 @@ class TransferRow:
     canonical: Location | None
     directory: Location | None
     route: str | None
+    policy: str | None
     state: TransferState
     attempt: int
     failures: int

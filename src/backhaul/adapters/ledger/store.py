@@ -27,7 +27,7 @@ from sqlalchemy import (
     select,
 )
 
-from backhaul.adapters.ledger import rows, steps
+from backhaul.adapters.ledger import events, rows, steps
 from backhaul.adapters.ledger.faults import mapped
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.schema import (
@@ -109,7 +109,7 @@ class SqlLedger:
         values = {
             "id": new_id,
             "queue": key and key.queue,
-            "message_id": key and key.message_id,
+            "message_id": key and key.text,
             "source": rows.readable(source),
             "destination": rows.readable(destination),
             "state": TransferState.RECEIVED.value,
@@ -183,6 +183,7 @@ class SqlLedger:
                 "canonical": destination.uri,
                 "directory": directory.uri,
                 "route": job.route,
+                **events.asked(job),
                 "started_at": transfer["started_at"] or now,
                 "updated_at": now,
             }
@@ -347,6 +348,8 @@ class SqlLedger:
                 if not steps.compare_and_set(tx, transfer_id, epoch, steps.FREE):
                     return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
                 steps.publish(tx, transfer, epoch)
+                if state is TransferState.DONE:
+                    events.remember(tx, transfer)
                 values = {"publish_mode": publish_mode, "renames_possible": False}
                 steps.move(tx, transfer_id, values | steps.ended(transfer, state, now))
                 if manifest is not None:
@@ -384,6 +387,18 @@ class SqlLedger:
                     "reason": rows.readable(reason),
                 }
                 steps.move(tx, transfer_id, steps.ended(transfer, state, now) | values)
+
+    # ------------------------------------------------------------ events and signatures
+
+    def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
+        """The newest event of this object that was published at the destination."""
+        with self._transaction() as tx:
+            return events.newest(tx, destination.uri, bucket, key)
+
+    def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
+        """Remember a signed message's nonce; False when another message had it."""
+        with self._transaction() as tx:
+            return events.claim_nonce(tx, nonce, key, keep_until, now)
 
     # ------------------------------------------------------------ copies, that no message repeats
 

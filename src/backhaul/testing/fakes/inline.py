@@ -36,7 +36,7 @@ class InlinePool:
     is_aborted: bool = False
 
     @contextmanager
-    def session(self, filesystem: str) -> Iterator[InlineSession]:
+    def session(self, filesystem: str, user: str | None = None) -> Iterator[InlineSession]:
         """See the port."""
         with self.faults.call("pool.session"):
             session = InlineSession(self, self.targets[filesystem])
