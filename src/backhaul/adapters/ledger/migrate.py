@@ -15,10 +15,6 @@ from backhaul.core.errors import ConfigurationError
 
 # Oldest first; a test holds this list and the directory together.
 REVISIONS = ("0001", "0002", "0003")
-    "0001",
-    "0002",
-    "0003",
-)  # oldest first; a test holds this list and the directory together
 HEAD = REVISIONS[-1]
 
 
