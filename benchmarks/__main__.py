@@ -16,6 +16,7 @@ from benchmarks.messages import messages
 from benchmarks.parsing import parsing
 from benchmarks.planning import planning
 from benchmarks.report import Figure, save, table
+from benchmarks.stored import stored, stored_small
 from benchmarks.wan import wan_large_15, wan_large_40, wan_small
 
 SHAPES = {
@@ -23,6 +24,8 @@ SHAPES = {
     "large": large,
     "messages": messages,
     "latency": latency,
+    "stored": stored,
+    "stored-small": stored_small,
     "planning": planning,
     "wan-large-40": wan_large_40,
     "wan-large-15": wan_large_15,

@@ -1,4 +1,4 @@
-"""Write the JSON Schemas of the manual: `docs/schema/{message,event,configuration}.schema.json`.
+"""Write the JSON Schemas of the manual, `docs/schema/*.schema.json`.
 
 The configuration's comes from `settings.Settings`, the message's and the events' stand here by
 hand, with the values of options from `core.model`. `tests/docs/test_schemas.py` holds all against
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from backhaul.core.model import EngineName, OnExists, PublishMode, VerifyLevel
+from backhaul.core.model import EngineName, OnExists, Proof, PublishMode, VerifyLevel
 from backhaul.settings import schema
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -147,6 +147,90 @@ def event_schema() -> dict[str, Any]:
     }
 
 
+def evidence_schema() -> dict[str, Any]:
+    """One line of a manifest: of an object, or the one that seals them."""
+
+    def text(description: str, **more: Any) -> dict[str, Any]:
+        return {"type": "string", "description": description, **more}
+
+    def maybe(description: str) -> dict[str, Any]:
+        return {
+            "anyOf": [{"type": "string"}, {"type": "null"}],
+            "description": f"{description}; null where there is none",
+        }
+
+    def count(description: str) -> dict[str, Any]:
+        return {"type": "integer", "minimum": 0, "description": description}
+
+    digest = "^[0-9a-f]{64}$"
+    pin = {
+        "v": {"const": 1, "description": "version of this form"},
+        "kind": {"const": "object"},
+        "transfer": text("its id"),
+        "seq": count("position in the plan"),
+        "bucket": text("of the source"),
+        "key": text("of the source, byte for byte"),
+        "version_id": maybe("the version that was read"),
+        "etag": text("the ETag that was read"),
+        "size": count("bytes of the object"),
+        "last_modified": text("of the object, ISO 8601"),
+        "target": maybe("URI of the file"),
+        "proof": {"anyOf": [{"enum": [str(one) for one in Proof]}, {"type": "null"}]},
+    }
+    proof = {
+        "checksum_algorithm": maybe("S3's, that was compared"),
+        "checksum": maybe("its value as S3 gives it"),
+        "checksum_type": {
+            "anyOf": [{"enum": ["FULL_OBJECT", "COMPOSITE", "ETAG"]}, {"type": "null"}],
+        },
+        "crc32c": text("of the bytes received, or of the file that was adopted"),
+        "target_size": count("bytes of the file"),
+        "target_algorithm": maybe("of what the target holds"),
+        "target_checksum": maybe("its value, hex"),
+        "asked": {"enum": ["datanode", "command", "read", "ledger", ""]},
+        "note": text("why no stronger rung was reached, or who knew an adopted file"),
+        "bytes_read": count("from S3, repeated reads included"),
+        "proven_at": maybe("ISO 8601"),
+    }
+    sealing = {
+        "v": pin["v"],
+        "kind": {"const": "transfer"},
+        "transfer": text("its id"),
+        "source": text("as asked for"),
+        "destination": text("as asked for"),
+        "state": {"enum": ["done", "superseded"]},
+        "publish": text("how it was published"),
+        "objects": count("object lines before this one"),
+        "size": count("bytes of all objects"),
+        "bytes_read": count("from S3 for all objects"),
+        "finished_at": text("ISO 8601"),
+        "manifest": text("SHA-256 of the object lines, line ends included", pattern=digest),
+        "previous": text(
+            "SHA-256 of the sealing line before; empty for the first", pattern=f"^$|{digest}"
+        ),
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "Backhaul evidence, version 1: one line",
+        "anyOf": [
+            _exact("an object with its proof", {**pin, **proof}),
+            _exact("an object without one yet", pin),
+            _exact("the line that seals those before it", sealing),
+        ],
+    }
+
+
+def _exact(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """Exactly these fields."""
+    return {
+        "description": description,
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(properties),
+        "properties": properties,
+    }
+
+
 def configuration_schema() -> dict[str, Any]:
     """The configuration file as pydantic sees it, and sizes as text besides."""
     made = {"$schema": DRAFT, **schema(), "title": "Backhaul configuration"}
@@ -167,6 +251,7 @@ def texts() -> dict[str, str]:
             ("message", message_schema()),
             ("event", event_schema()),
             ("configuration", configuration_schema()),
+            ("evidence", evidence_schema()),
         )
     }
 

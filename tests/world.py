@@ -25,6 +25,7 @@ from backhaul.core.visibility import VisibilityKeeper
 from backhaul.engines.native import Tuning
 from backhaul.testing.fakes import (
     FakeClock,
+    FakeContent,
     FakeEvent,
     FakeQueue,
     FakeRandomness,
@@ -39,6 +40,8 @@ ME = Owner.current("edge1")
 FS = "hdfs://ns1"
 TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=2, tries=2)
 Fact = TypeVar("Fact")
+
+TABLES = ("objects", "journal", "published", "seals", "destinations", "transfers")
 
 
 def location(path: str) -> Location:
@@ -63,7 +66,7 @@ def eventually(is_so: Callable[[], object], timeout_s: float = 10.0) -> None:
 
 
 _TABLES = (
-    *("objects", "journal", "published", "destinations", "sequencers", "nonces"),
+    *("objects", "journal", "published", "seals", "destinations", "sequencers", "nonces"),
     "transfers",
 )
 
@@ -94,7 +97,9 @@ class World:
             max_receive_count=max_receive_count,
         )
         self.store = FakeStore(self.clock, new_digest, faults=self.faults)
-        self.target = FakeTarget(self.clock, faults=self.faults)
+        self.target = FakeTarget(
+            self.clock, faults=self.faults, content=FakeContent(new_digest=new_digest)
+        )
         self.target.put("/land/.keep", b"")
         self.routes = (route(),)
         self.facts: list[object] = []

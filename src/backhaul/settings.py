@@ -32,6 +32,7 @@ from backhaul.core.event_policy import check_template
 from backhaul.core.model import (
     EngineName,
     EventOther,
+    EvidencePlace,
     Limits,
     NameMap,
     OnExists,
@@ -118,8 +119,9 @@ class RouteSettings(_Strict):
     on_exists: OnExists = OnExists.REPLACE
     publish: PublishMode = PublishMode.AUTO
     engine: EngineName = EngineName.AUTO
-    verify: VerifyLevel = VerifyLevel.STREAM
+    verify: VerifyLevel = VerifyLevel.STORED
     name_map: NameMap = NameMap.STRICT
+    evidence: EvidencePlace = EvidencePlace.LEDGER
     limits: LimitSettings = LimitSettings()
     queues: list[str] | None = Field(
         None, min_length=1, description="queues it serves, by name or ARN; all if unset"
@@ -450,6 +452,7 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
         engine=one.engine,
         verify=one.verify,
         name_map=one.name_map,
+        evidence=one.evidence,
         limits=Limits(
             objects=one.limits.objects,
             size_bytes=one.limits.bytes,

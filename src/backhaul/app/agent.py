@@ -21,6 +21,7 @@ from backhaul.core.agent import Agent
 from backhaul.core.agent_settings import AgentSettings
 from backhaul.core.errors import BackhaulError, ExitCode
 from backhaul.core.events import AgentStarted
+from backhaul.core.policy import warnings as route_warnings
 from backhaul.core.ports import Emit
 from backhaul.core.queue_check import warnings
 from backhaul.core.stopping import Stop
@@ -75,6 +76,8 @@ def run_agent(
             )
             for warning in (*warnings(queue.facts), *clock_warnings(aws.clock_skew_s)):
                 emit(warning)
+            for risky in route_warnings(context.policy):
+                emit(risky)
             sweep(ports, ledger, context.policy)
             try:
                 agent.run()

@@ -38,6 +38,16 @@ class QueueWarned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RouteWarned:
+    """A route asks for less than it should; said at each start."""
+
+    route: str
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgentStopping:
     """A stop was asked for; `in_flight` transfers get `grace_s` seconds to finish.
 
@@ -153,6 +163,9 @@ class TransferDone:
     publish: str
     is_superseded: bool
     duration_s: float
+    rungs: tuple[tuple[str, int], ...] = ()  # proof to objects
+    asked: tuple[tuple[str, int], ...] = ()  # who told what the target holds, to objects
+    manifest: str = ""  # SHA-256 of the evidence
 
 
 @dataclass(frozen=True, kw_only=True)

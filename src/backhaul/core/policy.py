@@ -25,6 +25,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed
+from backhaul.core.events import RouteWarned
 from backhaul.core.model import (
     EngineName,
     Job,
@@ -45,7 +46,7 @@ _ALLOW_FORM = "write --allow 's3://bucket/prefix/ -> /dir'"
 
 # From the strictest on: a message may ask for what stands at or before the route's own.
 _ON_EXISTS = (OnExists.FAIL, OnExists.SAME_OK, OnExists.REPLACE)
-_VERIFY = (VerifyLevel.STORED, VerifyLevel.STREAM, VerifyLevel.SIZE)
+_VERIFY = (VerifyLevel.REREAD, VerifyLevel.STORED, VerifyLevel.STREAM, VerifyLevel.SIZE)
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -273,9 +274,25 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
         verify=_not_looser(route, "verify", options.verify, route.verify, _VERIFY),
         name_map=route.name_map,
         limits=route.limits,
+        evidence=route.evidence,
         source_owner=route.source_owner,
         run_as=route.run_as,
     )
+
+
+def warnings(policy: Policy) -> list[RouteWarned]:
+    """What its routes leave unproven."""
+    return [
+        RouteWarned(
+            route=route.name,
+            code="W_SIZE_ONLY",
+            reason="where S3 has no checksum, this route publishes files of which only the length "
+            "was compared",
+            hint="leave `verify` out: it costs next to nothing on HDFS",
+        )
+        for route in policy.routes
+        if route.verify is VerifyLevel.SIZE
+    ]
 
 
 def _not_looser(

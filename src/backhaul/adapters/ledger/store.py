@@ -36,6 +36,7 @@ from backhaul.adapters.ledger.schema import (
     published,
     transfers,
 )
+from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     Job,
     Location,
@@ -328,9 +329,16 @@ class SqlLedger:
         return found
 
     def finish(
-        self, transfer_id: str, epoch: int, state: TransferState, publish_mode: str, now: datetime
+        self,
+        transfer_id: str,
+        epoch: int,
+        state: TransferState,
+        publish_mode: str,
+        now: datetime,
+        *,
+        manifest: Sum | None = None,
     ) -> bool:
-        """State DONE or SUPERSEDED; proofs of this epoch become the published truth.
+        """State DONE or SUPERSEDED; proofs of this epoch become the published truth, sealed.
 
         True again when repeated after it took effect.
         """
@@ -344,6 +352,8 @@ class SqlLedger:
                     events.remember(tx, transfer)
                 values = {"publish_mode": publish_mode, "renames_possible": False}
                 steps.move(tx, transfer_id, values | steps.ended(transfer, state, now))
+                if manifest is not None:
+                    steps.seal(tx, transfer, state, publish_mode, manifest, now)
             self._working.discard(transfer_id)
         return True
 
