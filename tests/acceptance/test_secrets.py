@@ -62,7 +62,7 @@ def test_what_is_searched_for_would_be_found() -> None:
 
 
 @pytest.mark.hdfs
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_no_planted_secret_leaves(
     install: Install, moto_server: Moto, secure_hdfs: Hdfs, kdc: Kdc, tmp_path: Path
 ) -> None:
@@ -126,14 +126,15 @@ def test_no_planted_secret_leaves(
     assert ended.code == 0, ended
     canaries.assert_not_in(ended, "run")
 
-    done, _ = [row for row in it.history() if row["state"] == "done"]
+    listed = it.history()
+    done, _ = [row for row in listed if row["state"] == "done"]
+    dead = [row["id"] for row in listed if row["state"] == "dead"]
     for command in (
         ["history"],
-        ["history", "--json"],
         ["show", done["id"]],
         ["show", done["id"], "--json"],
         ["show", done["id"], "--evidence"],
-        *(["show", row["id"], "--json"] for row in it.history()),
+        *(["show", one, "--json"] for one in dead[:2]),
     ):
         canaries.assert_not_in(it.backhaul(*command), " ".join(command))
     body = tmp_path / "body"
