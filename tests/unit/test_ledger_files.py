@@ -125,6 +125,29 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
     }
 
 
+def test_ledger_of_the_first_version_is_migrated_with_what_it_holds(path: Path) -> None:
+    make(path)
+    connection = sqlite3.connect(path)
+    with connection:  # what revision 0002 added, taken away again
+        for table in ("sequencers", "nonces"):
+            connection.execute(f"DROP TABLE {table}")
+        for column in ("policy", "event_bucket", "event_key", "sequencer"):
+            connection.execute(f"ALTER TABLE transfers DROP COLUMN {column}")
+        connection.execute(
+            "INSERT INTO transfers (id, source, destination, state, attempt, failures,"
+            " source_changes, plan_complete, renames_possible, objects_planned, bytes_planned,"
+            " markers, first_seen_at, updated_at)"
+            " VALUES ('t1', 's', 'd', 'done', 1, 0, 0, 1, 0, 1, 1, 0, 1, 1)"
+        )
+    connection.close()
+    restamp(path, "0001")
+    open_ledger(path, create=False).close()
+    reader = open_reader(path)
+    (row,) = reader.history()
+    reader.close()
+    assert (row.id, row.policy) == ("t1", None)
+
+
 def test_revisions_are_those_of_the_directory() -> None:
     directory = ScriptDirectory(str(Path(backhaul.__file__).parent / "migrations"))
     assert [script.revision for script in directory.walk_revisions()][::-1] == list(REVISIONS)
