@@ -29,6 +29,7 @@ from backhaul.core.model import (
     VerifyLevel,
 )
 from backhaul.core.ports import Begun, Claimed, Ledger, MessageKey
+from backhaul.testing.fakes import MemoryFile, MemoryLedger
 
 T0 = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -51,9 +52,13 @@ JOB = Job(
 Reopen = Callable[[str], Ledger]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "memory"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """`reopen("me")`, `reopen("alive elsewhere")`, `reopen("killed")`: who writes."""
+    if request.param == "memory":
+        file = MemoryFile()
+        yield lambda who: MemoryLedger(file, who, is_alive=lambda owner: owner != "killed")
+        return
     me = Owner.current("edge1")
     owners = {
         "me": me,

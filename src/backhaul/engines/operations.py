@@ -26,11 +26,21 @@ PARALLEL = 16
 
 
 class TargetOperations:
-    """Paths are strings of one file system."""
+    """Paths are strings of one file system.
+
+    Args:
+        parallel: Threads for several paths at once; 1 keeps everything in the calling thread.
+    """
 
     def __init__(
-        self, target: TargetFs, new_digest: Callable[[str], Digest], counter: Counter
+        self,
+        target: TargetFs,
+        new_digest: Callable[[str], Digest],
+        counter: Counter,
+        *,
+        parallel: int = PARALLEL,
     ) -> None:
+        self._parallel = parallel
         self._target = target
         self._new_digest = new_digest
         self._counter = counter
@@ -140,9 +150,9 @@ class TargetOperations:
             self._counter.add(0)
             return result
 
-        if len(todo) <= 1:
+        if min(self._parallel, len(todo)) <= 1:
             return [counted(item) for item in todo]
-        with ThreadPoolExecutor(min(PARALLEL, len(todo))) as threads:
+        with ThreadPoolExecutor(min(self._parallel, len(todo))) as threads:
             return list(threads.map(counted, todo))
 
 

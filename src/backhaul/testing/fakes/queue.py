@@ -68,6 +68,7 @@ class FakeQueue:
         self._clock = clock
         self._faults = faults or Faults()
         self._stored: dict[str, _Stored] = {}
+        self._gone: dict[str, _Stored] = {}  # deleted
         self._sent = 0
         self._changed = threading.Condition()
 
@@ -96,6 +97,15 @@ class FakeQueue:
         with self._changed:
             self._stored[message_id].visible_at_s = self._clock.monotonic()
             self._changed.notify_all()
+
+    def reappear(self, message_id: str) -> None:
+        """Show a message that was deleted, as SQS may on rare occasions."""
+        with self._changed:
+            one = self._gone.get(message_id)
+            if one is not None:
+                one.visible_at_s = self._clock.monotonic()
+                self._stored[message_id] = one
+                self._changed.notify_all()
 
     @property
     def remaining(self) -> list[str]:
@@ -195,7 +205,7 @@ class FakeQueue:
         with self._faults.call("queue.delete", _outage), self._changed:
             one = self._stored.get(message.message_id)
             if one is not None and one.handle == message.receipt_handle:
-                del self._stored[message.message_id]
+                self._gone[message.message_id] = self._stored.pop(message.message_id)
                 self.deleted.append(message.message_id)
 
     def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
