@@ -38,6 +38,7 @@ from backhaul.testing.fakes import (
 ME = Owner.current("edge1")
 FS = "hdfs://ns1"
 TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=2, tries=2)
+EMPTIED = ("litter", "objects", "journal", "published", "destinations", "transfers")
 Fact = TypeVar("Fact")
 
 
@@ -99,7 +100,14 @@ class World:
         self._engine = engine
         if engine is not None:
             with engine.begin() as connection:
-                for table in ("objects", "journal", "published", "destinations", "transfers"):
+                for table in (
+                    "litter",
+                    "objects",
+                    "journal",
+                    "published",
+                    "destinations",
+                    "transfers",
+                ):
                     connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - our own names
 
     def emit(self, fact: object) -> None:
@@ -157,6 +165,9 @@ class World:
             randomness=self.randomness,
             abort_transfers=pool.abort,
         )
+        if self._engine is not None:
+            # One connection is shared with the checks: nobody else may be in a transaction then.
+            agent._sweep_until_stopped = lambda: None  # type: ignore[method-assign]
         # What the agent waits for costs no time; its keeper looks whenever the clock moves.
         agent._stopper.changed = self.clock.jumping("slot", "poll")
         agent._keeper._changed = self.clock.waking()

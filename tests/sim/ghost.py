@@ -1,14 +1,14 @@
-"""What must be true, judged by somebody who sees everything: S1 to S6, E1, L1 to L5 of the protocol.
+"""What must be true, judged by somebody who sees everything.
 
-    S1  a deleted message was published, superseded by something newer, or is a dead letter
-    S2  a reader sees the old file, or a whole proven one; nothing else
-    S3  what the ledger calls done was done; what has ended does not begin again
-    S4  the versions of one key at one path never go back
-    S5  no intent is recorded for a route that has been taken away
-    S6  nothing is renamed out of staging that a higher epoch has fenced
-    E1  without faults every object is read once and nothing dies
-    L1  every message ends          L2  a dead letter has its code
-    L3  nothing of staging is left  L4  a held transfer asks again within a minute
+S1  a deleted message was published, superseded by something newer, or is a dead letter
+S2  a reader sees the old file, or a whole proven one; nothing else
+S3  what the ledger calls done was done; what has ended does not begin again
+S4  the versions of one key at one path never go back
+S5  no intent is recorded for a route that has been taken away
+S6  nothing is renamed out of staging that a higher epoch has fenced
+E1  without faults every object is read once and nothing dies
+L1  every message ends          L2  a dead letter has its code
+L3  nothing of staging is left  L4  a held transfer asks again within a minute
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ class Ghost:
     asked: dict[str, Asked] = field(default_factory=dict)
     fenced: dict[str, int] = field(default_factory=dict)
     dead: dict[str, DeadLetterReason] = field(default_factory=dict)
-    revoked_at_step: int | None = None
-    publishes: int = 0
+    gets: int = 0
     violations: list[str] = field(default_factory=list)
 
     # ------------------------------------------------------------ the target
@@ -74,16 +73,22 @@ class Ghost:
         before = self.finals.get(path)
         if before == found:
             return
-        if before is not None and before[0] == found[0] and found[1] < before[1]:
-            if self.is_ordered:
-                self.broken(f"S4 {path} went back from {before} to {found}")
+        is_back = before is not None and before[0] == found[0] and found[1] < before[1]
+        if is_back and self.is_ordered:
+            self.broken(f"S4 {path} went back from {before} to {found}")
         self.finals[path] = found
-        self.publishes += 1
         root, epoch = _epoch_of(source)
         if epoch < 0:
             self.broken(f"S2 {path} came from {source}, which is no staging")
         if self.fenced.get(root, 0) > epoch:
             self.broken(f"S6 {path} came from epoch {epoch}, fenced by {self.fenced[root]}")
+
+    def announced(self, marker: str) -> None:
+        """S2: `_SUCCESS` tells readers that the rest is there."""
+        for asked in self.asked.values():
+            missing = asked.wanted.keys() - self.finals.keys()
+            if marker in asked.wanted and missing:
+                self.broken(f"S2 {marker} stands and {missing} do not")
 
     # ------------------------------------------------------------ the ledger
 
@@ -112,7 +117,6 @@ class Ghost:
         if message_id not in self.dead:
             self._is_there(message_id, f"S1 {message_id} is deleted")
 
-
     def broken(self, what: str) -> None:
         """Said at once, and remembered: whoever breaks a promise may be past caring."""
         self.violations.append(what)
@@ -123,6 +127,6 @@ def _epoch_of(source: str) -> tuple[str, int]:
     """Staging root and epoch of a staged path; epoch -1 where it is none."""
     head, _, tail = source.partition(STAGING)
     parts = tail.split("/")
-    if not parts[0] or len(parts) < 2 or not parts[1].isdigit():  # noqa: PLR2004 - hash and epoch
+    if not parts[0] or len(parts) < 2 or not parts[1].isdigit():
         return source, -1
     return f"{head}{STAGING}{parts[0]}", int(parts[1])

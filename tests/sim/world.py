@@ -1,9 +1,9 @@
-"""A simulated installation: agents, their queue, store, target and ledger, and what befalls them."""
+"""A simulated installation: agents, queue, store, target and ledger, and what befalls them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -12,10 +12,10 @@ from backhaul.core import events
 from backhaul.core.agent import Agent
 from backhaul.core.agent_settings import AgentSettings
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.errors import BackhaulError, OutageError
-from backhaul.core.model import Location, OnExists, PublishMode, Route, TransferState, VerifyLevel
+from backhaul.core.errors import BackhaulError, OutageError, TransientError
+from backhaul.core.model import Location, Pin, Route
 from backhaul.core.policy import Policy
-from backhaul.core.ports import DeadLetterReason, Message
+from backhaul.core.ports import DeadLetterReason, Endpoint, Message
 from backhaul.core.runner import Ports
 from backhaul.core.stopping import Stop
 from backhaul.engines.native import Tuning
@@ -24,16 +24,18 @@ from backhaul.testing.fakes import (
     FakeRandomness,
     FakeStore,
     FakeTarget,
-    Fault,
     Faults,
     InlinePool,
     Killed,
+    Lie,
     MemoryFile,
     MemoryLedger,
 )
 from backhaul.testing.fakes.inline import InlineSession
-from tests.sim.ghost import Asked, Ghost, Violation
+from backhaul.testing.fakes.store import FakeBody
+from tests.sim.ghost import STAGING, Asked, Ghost, Violation
 from tests.sim.scheduler import Process, Scheduler, SimCondition, SimEvent, SimExecutor, Task
+from tests.sim.shape import CALL_KINDS, OUTSIDE_KINDS, Shape
 
 FS = "hdfs://ns1"
 TUNING = Tuning(small_bytes=1 << 10, large_bytes=1 << 20, ranges=1, tries=2)
@@ -41,35 +43,6 @@ MESSAGE_S = 120
 WORKER_CALLS = ("target.", "store.get", "store.head")
 DOWN = {"target": "hdfs", "store": "s3", "ledger": "ledger", "queue": "sqs", "pool": "target"}
 MOST_STEPS = 30_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What a schedule is made of.
-
-    Attributes:
-        messages: Bodies, in the order in which they are sent.
-        kinds: Fault classes switched on.
-        rate: Chance of a fault at each call.
-        most_faults: After so many nothing more befalls the installation.
-        aim: (call, occurrence, kind): one fault that happens for certain, if the call does.
-        overwrites: Chance that an object changes right before a message about it.
-    """
-
-    agents: int = 1
-    slots: int = 2
-    has_one_ledger: bool = True
-    messages: tuple[str, ...] = ("raw/p/a, /land/d",)
-    keys: tuple[str, ...] = ("p/a",)
-    publish: PublishMode = PublishMode.AUTO
-    on_exists: OnExists = OnExists.REPLACE
-    verify: VerifyLevel = VerifyLevel.STREAM
-    is_versioned: bool = False
-    kinds: frozenset[str] = frozenset()
-    rate: float = 0.02
-    most_faults: int = 8
-    aim: tuple[str, int, str] | None = None
-    overwrites: float = 0.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -119,9 +92,7 @@ class SimFaults(Faults):
 class _Call:
     __slots__ = ("_fault", "_lost", "_name", "_sim", "_task")
 
-    def __init__(
-        self, sim: Sim, name: str, lost: Callable[[str], BackhaulError] | None
-    ) -> None:
+    def __init__(self, sim: Sim, name: str, lost: Callable[[str], BackhaulError] | None) -> None:
         self._sim = sim
         self._name = name
         self._lost = lost
@@ -136,6 +107,8 @@ class _Call:
         self._task = task
         task.call = self._name
         sim.allow(task)
+        if self._name == "ledger.intend" and not sim.routes:
+            sim.ghost.broken("S5 an intent for a route that has been taken away")
         sim.scheduler.switch()
         sim.allow(task)
         if task.is_zombie:
@@ -147,7 +120,7 @@ class _Call:
             raise Killed(self._name)
         if fault == "fail":
             raise self._unanswered()
-        if fault == "down":
+        if fault == "down" or fault == "held":
             dependency = DOWN[self._name.split(".")[0]]
             raise OutageError.of(dependency, "E_DOWN", f"{self._name} is down")
         self._fault = fault
@@ -171,7 +144,6 @@ class _Call:
     def _unanswered(self) -> BackhaulError:
         if self._lost is not None:
             return self._lost(self._name)
-        from backhaul.core.errors import TransientError  # noqa: PLC0415
 
         return TransientError("E_FAKE", f"{self._name} was not answered")
 
@@ -204,6 +176,18 @@ class SimQueue(FakeQueue):
                     self.sim.ghost.buried(letter.message_id, letter.reason)
 
 
+class SimStore(FakeStore):
+    """The ghost counts what is read."""
+
+    sim: Sim
+
+    def get(
+        self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None
+    ) -> FakeBody:
+        self.sim.ghost.gets += 1
+        return super().get(endpoint, pin, byte_range=byte_range)
+
+
 class SimTarget(FakeTarget):
     """The ghost looks after every change."""
 
@@ -227,10 +211,16 @@ class SimTarget(FakeTarget):
             super().rename(source, target, replace=replace)
         finally:
             ghost = self.sim.ghost
-            for path in self._below(target):
-                node = self._nodes[path]
-                if not node.is_directory and "/.backhaul/" not in path:
-                    ghost.looked_at(path, bytes(node.data), source)
+            files = [
+                path
+                for path in self._below(target)
+                if not self._nodes[path].is_directory and STAGING not in path
+            ]
+            for path in files:
+                ghost.looked_at(path, bytes(self._nodes[path].data), source)
+            for path in files:
+                if path.endswith("/_SUCCESS"):
+                    ghost.announced(path)
 
 
 class Sim:
@@ -246,7 +236,8 @@ class Sim:
         self.faults = SimFaults(self)
         self.queue = SimQueue(self.clock, faults=self.faults)
         self.queue.sim = self
-        self.store = FakeStore(self.clock, new_digest, faults=self.faults)
+        self.store = SimStore(self.clock, new_digest, faults=self.faults)
+        self.store.sim = self
         self.target = SimTarget(self.clock, faults=self.faults)
         self.target.sim = self
         self.target.put("/land/.keep", b"")
@@ -290,7 +281,10 @@ class Sim:
         self.ghost.contents[data] = (key, version)
         self.clock.now_s += 1.0
         version_id = f"v{version}" if self.shape.is_versioned else None
-        self.store.put(key, data, version_id=version_id)
+        algorithm = "CRC32C" if self.shape.has_checksums else None
+        self.store.put(key, data, version_id=version_id, algorithm=algorithm)
+        if self.shape.poison == key:
+            self.store.lie(key, Lie.FLIP, times=10_000)
         self.tell(f"{key} is now version {version}")
 
     def send(self) -> None:
@@ -314,7 +308,6 @@ class Sim:
     def revoke(self) -> None:
         self.routes = ()
         self._policy = Policy(routes=())
-        self.ghost.revoked_at_step = self.scheduler.steps
 
     def tell(self, what: str) -> None:
         self.story.append(f"{self.scheduler.steps:5} {self.clock.now_s:9.2f}  {what}")
@@ -335,9 +328,7 @@ class Sim:
             parallel=1,
             new_event=lambda: SimEvent(self.scheduler),
         )
-        ledger = MemoryLedger(
-            self.files[seat], owner, is_alive=self._is_alive, faults=self.faults
-        )
+        ledger = MemoryLedger(self.files[seat], owner, is_alive=self._is_alive, faults=self.faults)
         agent = Agent(
             queue=self.queue,
             ports=Ports(
@@ -349,7 +340,7 @@ class Sim:
                 slots=self.shape.slots,
                 visibility_timeout_s=MESSAGE_S,
                 default_fs=FS,
-                retry=RetryPolicy(max_attempts=5),
+                retry=RetryPolicy(max_attempts=5, max_starts=self.shape.max_starts),
             ),
             randomness=self.randomness(seat),
             abort_transfers=pool.abort,
@@ -361,6 +352,7 @@ class Sim:
         self.seats[seat] = self.alive[owner] = process
         self.scheduler.spawn(process, "poll", agent._poll_until_stopped)
         self.scheduler.spawn(process, "keep", agent._keeper._work)
+        self.scheduler.spawn(process, "sweep", agent._sweep_until_stopped)
         self.tell(f"{owner} starts")
 
     def randomness(self, seat: int) -> FakeRandomness:
@@ -376,10 +368,12 @@ class Sim:
 
     def _emit(self, fact: object) -> None:
         if isinstance(fact, Exception) and not isinstance(fact, BackhaulError):
-            raise Violation(f"BUG {type(fact).__name__}: {fact}") from fact
+            self.ghost.broken(f"BUG {type(fact).__name__}: {fact}")
+        if isinstance(fact, events.TransferHeld) and fact.retry_in_s > 60:
+            self.ghost.broken(f"L4 a held transfer asks again only after {fact.retry_in_s} s")
         if isinstance(fact, events.AttemptFailed | events.MessageDead):
             self.tell(f"{fact.message_id} {type(fact).__name__}: {fact.code} {fact.reason}")
-            if fact.code in {"E_BUG", "E_LEDGER_BUG"}:
+            if fact.code in {"E_BUG", "E_LEDGER_BUG"} and "lease" not in self.shape.kinds:
                 raise Violation(f"BUG {fact.reason}")
         self.facts.append(fact)
 
@@ -387,9 +381,7 @@ class Sim:
 
     def allow(self, task: Task) -> None:
         """A dead process makes no call, but for its worker's."""
-        if task.process.is_dead and not (
-            task.is_zombie and task.call.startswith(WORKER_CALLS)
-        ):
+        if task.process.is_dead and not (task.is_zombie and task.call.startswith(WORKER_CALLS)):
             raise Killed(task.call)
 
     def draw(self, task: Task, name: str) -> str | None:
@@ -400,6 +392,8 @@ class Sim:
             if planned is None:
                 return None
             return self._befall(task, name, planned)
+        if name == self.shape.killer:
+            return self._befall(task, name, "kill")
         aim = self.shape.aim
         if aim is not None and name == aim[0]:
             number = self.counts[name] = self.counts.get(name, 0) + 1
@@ -438,14 +432,14 @@ class Sim:
         return kind
 
     def kill(self, process: Running, but: Task | None = None) -> None:
-        """kill -9: from now on it makes no call."""
+        """Kill -9: from now on it makes no call."""
         if process.is_dead:
             return
         process.is_dead = True
         if "zombie" in self.shape.kinds and not self.is_counting:
             for task in process.tasks:
                 if task is not but and task.call.startswith(WORKER_CALLS):
-                    task.is_zombie = self.random.random() < 0.5  # noqa: PLR2004
+                    task.is_zombie = self.random.random() < 0.5
         self.restart_s[process.seat] = self.clock.now_s + self.random.choice((0, 20, 200))
 
     def _bury_the_dead(self) -> None:
@@ -493,33 +487,38 @@ class Sim:
 
     def _maybe_something(self) -> None:
         chance = self.random.random()
-        if chance >= 0.04:  # noqa: PLR2004
+        if chance >= 0.04:
             return
-        if self.to_send and chance < 0.02:  # noqa: PLR2004
+        if self.to_send and chance < 0.02:
             self.send()
             return
         kinds = [one for one in OUTSIDE_KINDS if one in self.shape.kinds]
         if not kinds or self.faults_left <= 0:
             return
         self.faults_left -= 1
-        kind = kinds[int(self.random.random() * len(kinds))]
+        self.befall_outside(kinds[int(self.random.random() * len(kinds))])
+
+    def befall_outside(self, kind: str) -> None:
+        """Something that no call asked for."""
         running = [one for one in self.seats if one is not None and not one.is_dead]
         match kind:
             case "overwrite":
                 self.overwrite(self.random.choice(self.shape.keys))
-            case "redeliver":
-                if self.queue.remaining:
-                    again = self.random.choice(self.queue.remaining)
-                    self.queue.redeliver(again)
-                    self.tell(f"{again} is delivered again")
-            case "reappear":
-                if self.queue.deleted:
-                    again = self.random.choice(self.queue.deleted)
-                    self.queue.reappear(again)
-                    self.tell(f"{again} reappears")
-            case "stop":
-                if running:
-                    self._stop(self.random.choice(running))
+            case "lie":
+                key = self.random.choice(self.shape.keys)
+                lie = self.random.choice(tuple(Lie))
+                self.store.lie(key, lie, times=self.random.randint(1, 3))
+                self.tell(f"{key}: {lie.value}")
+            case "redeliver" if self.queue.remaining:
+                again = self.random.choice(self.queue.remaining)
+                self.queue.redeliver(again)
+                self.tell(f"{again} is delivered again")
+            case "reappear" if self.queue.deleted:
+                again = self.random.choice(self.queue.deleted)
+                self.queue.reappear(again)
+                self.tell(f"{again} reappears")
+            case "stop" if running:
+                self._stop(self.random.choice(running))
             case "power":
                 self.tell("power cut")
                 for process in running:
@@ -531,7 +530,7 @@ class Sim:
                 self.revoke()
 
     def _stop(self, process: Running) -> None:
-        """systemctl stop, twice sometimes."""
+        """Systemctl stop, twice sometimes."""
         agent = process.agent
         assert agent is not None
         if any(task.name == "main" for task in process.tasks):
@@ -552,6 +551,13 @@ class Sim:
             if self.clock.now_s - started_s > 48 * 3600:
                 raise Violation(f"L1 {self.queue.remaining} did not end within two days")
 
+        ended_s = self.clock.now_s
+        while self._staging() and self.clock.now_s - ended_s < 3600:
+            self._step()
+
+    def _staging(self) -> list[str]:
+        return [path for path in self.target.paths() if "/.backhaul" in path]
+
     def _is_working(self) -> bool:
         return any(task.name == "slot" for task in self.scheduler.tasks)
 
@@ -570,92 +576,39 @@ class Sim:
                 if not row.state.is_final:
                     raise Violation(f"L3 {row.id} ends as {row.state}")
         self._check_dead()
-        left = [path for path in self.target.paths() if "/.backhaul" in path]
-        if left:
-            raise Violation(f"L3 staging is left: {left}")
+        if self._staging():
+            raise Violation(f"L3 staging is left: {self._staging()}")
         if not self.shape.kinds:
             self._check_economy()
 
     def _check_dead(self) -> None:
-        """Held transfers and killed agents spend nothing; a refused answer may."""
-        spending = {"fail", "lost", "overwrite", "revoke", "lease"} & self.shape.kinds
-        if self.ghost.dead and not spending and not self._may_refuse():
-            codes = {one: reason.code for one, reason in self.ghost.dead.items()}
+        """What is wrong for ever dies with its reason; what is not, does not."""
+        codes = {one: reason.code for one, reason in self.ghost.dead.items()}
+        if self.shape.poison or self.shape.killer:
+            wanted = {
+                message_id
+                for message_id, asked in self.ghost.asked.items()
+                if self.shape.killer
+                or any(key == self.shape.poison for key, _ in asked.wanted.values())
+            }
+            if codes.keys() != wanted:
+                raise Violation(f"L1 {wanted} can never succeed, and {codes} died")
+            return
+        if codes and not SPENDING & self.shape.kinds and not self.shape.may_refuse:
             raise Violation(f"E1 died although nothing was wrong with it: {codes}")
 
-    def _may_refuse(self) -> bool:
-        return (
-            self.shape.on_exists is not OnExists.REPLACE
-            or self.shape.publish is PublishMode.ATOMIC_DIR
-            or not self.shape.has_one_ledger
-        )
-
     def _check_economy(self) -> None:
+        if self.shape.poison or self.shape.killer:
+            return
         failed = [fact for fact in self.facts if isinstance(fact, events.AttemptFailed)]
         if failed:
             raise Violation(f"E1 an attempt failed without a fault: {failed[0]}")
         most = sum(len(asked.wanted) for asked in self.ghost.asked.values())
-        if self.ghost.publishes > most:
-            raise Violation(f"E1 {self.ghost.publishes} publishes for {most} objects")
+        if self.ghost.gets > most:
+            raise Violation(f"E1 {self.ghost.gets} reads for {most} objects")
+        if any(isinstance(fact, events.StagingSwept) for fact in self.facts):
+            raise Violation("E1 a transfer that met no fault left its staging to the sweep")
 
 
-CALL_KINDS = ("kill", "kill after", "zombie", "pause", "slow", "fail", "lost", "down")
-OUTSIDE_KINDS = ("overwrite", "redeliver", "reappear", "stop", "power", "revoke")
-ALL_KINDS = (*CALL_KINDS, *OUTSIDE_KINDS)
-
-
-AIMED_KINDS = ("kill", "kill after", "zombie", "pause", "slow", "lost")
-AIMED_CALLS = (
-    *("ledger.begin", "ledger.claim", "ledger.intend", "ledger.finish", "ledger.fail"),
-    *("ledger.published", "target.names", "target.remove", "target.mkdirs", "target.mkdir"),
-    *("target.create", "target.close", "target.rename", "target.status", "store.list"),
-    *("store.get", "queue.delete", "queue.extend", "queue.receive", "target.remove_empty"),
-)
-
-
-def shape_of(seed: int) -> Shape:
-    """Swarm: every seed has its own mixture of messages, agents and faults."""
-    import random  # noqa: PLC0415
-
-    chance = random.Random(f"shape {seed}")
-    keys, bodies = chance.choice(SCRIPTS)
-    messages = tuple(chance.choice(bodies) for _ in range(chance.randint(1, 4)))
-    kinds = {one for one in ALL_KINDS if chance.random() < 0.4}  # noqa: PLR2004
-    if chance.random() < 0.7:  # noqa: PLR2004
-        kinds.discard("revoke")
-    if chance.random() < 0.3:  # noqa: PLR2004
-        kinds.add("lease")
-    if chance.random() < 0.05:  # noqa: PLR2004
-        kinds = set()
-    agents = chance.choice((1, 1, 2, 2, 2))
-    aim = None
-    if kinds and chance.random() < 0.7:  # noqa: PLR2004
-        kind = chance.choice(AIMED_KINDS)
-        aim = (chance.choice(AIMED_CALLS), chance.randint(1, 3), kind)
-        kinds.add(kind)
-    return Shape(
-        agents=agents,
-        slots=chance.choice((1, 2, 3)),
-        has_one_ledger=True,
-        messages=messages,
-        keys=keys,
-        publish=chance.choice((PublishMode.AUTO, PublishMode.AUTO, PublishMode.PER_FILE)),
-        verify=chance.choice(tuple(VerifyLevel)),
-        is_versioned=chance.random() < 0.5,  # noqa: PLR2004
-        kinds=frozenset(kinds),
-        rate=chance.choice((0.003, 0.01, 0.03, 0.1)),
-        most_faults=chance.choice((2, 4, 8)),
-        aim=aim,
-        overwrites=chance.choice((0.0, 0.5, 0.9)),
-    )
-
-
-SCRIPTS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("p/a",), ("raw/p/a, /land/d",)),
-    (("p/a", "p/b"), ("raw/p/, /land/d",)),
-    (("p/a", "p/b"), ("raw/p/, /land/d", "raw/p/a, /land/d")),
-    (("p/a", "p/s/b"), ("raw/p/, /land/d", "raw/p/s/, /land/d/s", "raw/p/s/b, /land/d/s")),
-    (("p/a", "p/_SUCCESS"), ("raw/p/, /land/d",)),
-    (("p/a", "q/b"), ("raw/p/, /land/d", "raw/q/b, /land/e")),
-    (("p/a", "p/b"), ("raw/p/, /land",)),
-)
+# What an attempt may be spent on; the others are held, or never recorded.
+SPENDING = {"fail", "lost", "lie", "overwrite", "revoke", "lease", "zombie", "kill", "kill after"}

@@ -13,6 +13,7 @@ from backhaul.core.errors import (
     CannotWrite,
     OutcomeUnknown,
     TargetExists,
+    TargetMissing,
 )
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import TargetFs
@@ -23,6 +24,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 PARALLEL = 16
+FENCE_TRIES = 3
 
 
 class TargetOperations:
@@ -90,8 +92,16 @@ class TargetOperations:
             return highest
         for lower in seen:
             self._target.remove(f"{root}/{lower}")
-        self._target.mkdirs(root)
-        self._target.mkdir(f"{root}/{epoch}")
+        for turn in range(FENCE_TRIES):
+            self._target.mkdirs(root)
+            try:
+                self._target.mkdir(f"{root}/{epoch}")
+            except TargetMissing:
+                # Whoever tidies up removes the root while it is empty.
+                if turn + 1 == FENCE_TRIES:
+                    raise
+            else:
+                break
         return highest
 
     def publish_tree(self, staged: str, target: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backhaul.adapters.ledger.schema import objects
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject, TransferState
-from backhaul.core.ports import Begun, Published
+from backhaul.core.ports import Begun, Leftover, Published
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -114,6 +114,15 @@ def staged_object(row: RowMapping) -> StagedObject:
         checksum=row["checksum"],
         version_id=row["seen_version_id"],
         modified_ms=row["modified_ms"],
+    )
+
+
+def left_over(row: Mapping[Any, Any]) -> Leftover:
+    """From a row of `litter`."""
+    return Leftover(
+        transfer_id=row["transfer_id"],
+        staging_root=location(row["staging_root"]),
+        epoch=row["epoch"],
     )
 
 

@@ -76,6 +76,7 @@ class MemoryFile:
     by_key: dict[MessageKey, str] = field(default_factory=dict)
     destinations: dict[Location, Destination] = field(default_factory=dict)
     published: dict[Location, Published] = field(default_factory=dict)
+    litter: dict[Location, tuple[Leftover, Location, datetime]] = field(default_factory=dict)
     after_change: Callable[[Transfer, TransferState, TransferState], None] = (
         lambda _row, _before, _after: None
     )
@@ -153,11 +154,29 @@ class MemoryLedger:
             if self._is_in_the_way(transfer_id, destination):
                 return None
             there = self._file.destinations.get(destination)
+            root = _staging_root(there, destination, staging_anchor)
             claimed = Claimed(
                 epoch=max(min_epoch, 1 + (there.epoch if there else 0)),
-                staging_root=_staging_root(there, destination, staging_anchor),
+                staging_root=root,
+                stale=tuple(
+                    left
+                    for left, uri, _ in self._file.litter.values()
+                    if left.staging_root != root and _overlap(uri, destination)
+                ),
+                has_rivals=any(
+                    one.renames_possible
+                    and one.id != transfer_id
+                    and one.canonical is not None
+                    and _overlap(one.canonical, destination)
+                    for one in self._file.transfers.values()
+                ),
             )
             self._let_go(transfer_id)
+            for uri, other in self._file.destinations.items():
+                if _overlap(uri, destination):
+                    other.owner_transfer = other.owner = None
+            left = Leftover(transfer_id=transfer_id, staging_root=root, epoch=claimed.epoch)
+            self._file.litter[root] = (left, destination, now)
             self._file.destinations[destination] = Destination(
                 epoch=claimed.epoch,
                 staging_root=claimed.staging_root,
@@ -175,10 +194,25 @@ class MemoryLedger:
     def _is_in_the_way(self, transfer_id: str, destination: Location) -> bool:
         return any(
             row.owner_transfer not in {None, transfer_id}
-            and (uri.is_within(destination) or destination.is_within(uri))
+            and _overlap(uri, destination)
             and self._is_live(row.owner_transfer or "", row.owner)
             for uri, row in self._file.destinations.items()
         )
+
+    def rivals(self, transfer_id: str, locations: Sequence[Location]) -> list[Published]:
+        """See the port."""
+        with self._faults.call("ledger.rivals", _outage):
+            asked = set(locations)
+            found: list[Published] = []
+            for row in self._file.transfers.values():
+                if row.directory is None or not row.renames_possible or row.id == transfer_id:
+                    continue
+                for planned in row.plan:
+                    location = row.directory.join(planned.relative)
+                    if location in asked and planned.seq in row.proofs:
+                        proof = row.proofs[planned.seq][1]
+                        found.append(_published(location, row.id, planned, proof))
+            return found
 
     # ------------------------------------------------------------ the plan
 
@@ -304,13 +338,7 @@ class MemoryLedger:
             ):
                 continue
             proof = row.proofs[planned.seq][1]
-            self._file.published[location] = Published(
-                location=location,
-                transfer_id=row.id,
-                pin=pin,
-                crc32c=proof.crc32c,
-                modified_ms=proof.modified_ms,
-            )
+            self._file.published[location] = _published(location, row.id, planned, proof)
 
     def fail(
         self,
@@ -348,6 +376,32 @@ class MemoryLedger:
                 transfer_id=transfer_id, staging_root=there.staging_root, epoch=row.epoch
             )
 
+    def litter(self, claimed_before: datetime, *, most: int) -> list[Leftover]:
+        """See the port."""
+        with self._faults.call("ledger.litter", _outage):
+            found = [
+                left
+                for left, uri, claimed_at in self._file.litter.values()
+                if claimed_at < claimed_before and not self._is_owned(uri)
+            ]
+            return sorted(found, key=lambda left: left.staging_root)[:most]
+
+    def _is_owned(self, uri: Location) -> bool:
+        there = self._file.destinations.get(uri)
+        return (
+            there is not None
+            and there.owner_transfer is not None
+            and self._is_live(there.owner_transfer, there.owner)
+        )
+
+    def swept(self, lefts: Sequence[Leftover]) -> None:
+        """See the port."""
+        with self._faults.call("ledger.swept", _outage):
+            for left in lefts:
+                known = self._file.litter.get(left.staging_root)
+                if known is not None and known[0].epoch == left.epoch:
+                    del self._file.litter[left.staging_root]
+
     # ------------------------------------------------------------ inside
 
     def _row(self, transfer_id: str) -> Transfer:
@@ -359,9 +413,7 @@ class MemoryLedger:
     def _mine(self, transfer_id: str) -> Transfer:
         row = self._row(transfer_id)
         if row.owner != self._owner:
-            raise _out_of_order(
-                f"{transfer_id} is {row.state.value} and not begun by this process"
-            )
+            raise _out_of_order(f"{transfer_id} is {row.state.value} and not begun by this process")
         return row
 
     def _owned(self, row: Transfer, epoch: int) -> Destination | None:
@@ -422,6 +474,22 @@ def _begun(row: Transfer, *, is_live: bool) -> Begun:
         code=row.code,
         reason=row.reason,
     )
+
+
+def _published(
+    location: Location, transfer_id: str, planned: PlannedObject, proof: StagedObject
+) -> Published:
+    return Published(
+        location=location,
+        transfer_id=transfer_id,
+        pin=planned.pin,
+        crc32c=proof.crc32c,
+        modified_ms=proof.modified_ms,
+    )
+
+
+def _overlap(one: Location, other: Location) -> bool:
+    return one.is_within(other) or other.is_within(one)
 
 
 def _staging_root(there: Destination | None, destination: Location, anchor: Location) -> Location:
