@@ -822,3 +822,14 @@ def test_root_that_was_claimed_again_is_not_swept(ledger: Ledger) -> None:
     fail(ledger, "t2")
     (again,) = ledger.litter(T0 + 2 * SECOND, most=9)
     assert again.epoch == left.epoch + 1
+
+
+def test_attempt_is_mine_until_it_ends_or_another_process_takes_it(reopen: Reopen) -> None:
+    killed = reopen("killed")
+    begin(killed)
+    assert killed.is_mine("t1")
+    me = reopen("me")
+    begin(me)
+    assert (me.is_mine("t1"), killed.is_mine("t1")) == (True, False)
+    fail(me)
+    assert not me.is_mine("t1")

@@ -50,6 +50,7 @@ class Ghost:
     asked: dict[str, Asked] = field(default_factory=dict)
     fenced: dict[str, int] = field(default_factory=dict)
     dead: dict[str, DeadLetterReason] = field(default_factory=dict)
+    most_attempts: int = 5
     gets: int = 0
     violations: list[str] = field(default_factory=list)
 
@@ -109,6 +110,8 @@ class Ghost:
     # ------------------------------------------------------------ the queue
 
     def buried(self, message_id: str, reason: DeadLetterReason) -> None:
+        if reason.attempts > self.most_attempts:
+            self.broken(f"L1 {message_id} had {reason.attempts} attempts")
         if not reason.code or not reason.sentence or reason.attempts < 1:
             self.broken(f"L2 {message_id} is dead without a reason: {reason}")
         self.dead[message_id] = reason

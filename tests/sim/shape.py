@@ -22,6 +22,7 @@ class Shape:
         poison: A key whose bytes never match its checksum.
         killer: A call that ends the process, every time.
         overwrites: Chance that an object changes right before a message about it.
+        is_overtaken: Something newer is sent at the very moment of the aimed fault.
     """
 
     agents: int = 1
@@ -42,6 +43,7 @@ class Shape:
     most_faults: int = 8
     aim: tuple[str, int, str] | None = None
     overwrites: float = 0.0
+    is_overtaken: bool = False
 
     @property
     def may_refuse(self) -> bool:
@@ -52,7 +54,7 @@ class Shape:
 
 
 CALL_KINDS = ("kill", "kill after", "zombie", "pause", "slow", "fail", "lost", "down")
-OUTSIDE_KINDS = ("lie", "overwrite", "redeliver", "reappear", "stop", "power", "revoke")
+OUTSIDE_KINDS = ("lie", "outage", "overwrite", "redeliver", "reappear", "stop", "power", "revoke")
 ALL_KINDS = (*CALL_KINDS, *OUTSIDE_KINDS)
 
 
@@ -75,6 +77,8 @@ def shape_of(seed: int) -> Shape:
     kinds = {one for one in ALL_KINDS if chance.random() < 0.4}
     if chance.random() < 0.7:
         kinds.discard("revoke")
+    if chance.random() < 0.85:
+        kinds.discard("outage")  # an hour is long
     if chance.random() < 0.3:
         kinds.add("lease")
     if chance.random() < 0.05:
@@ -104,14 +108,16 @@ def shape_of(seed: int) -> Shape:
         rate=chance.choice((0.003, 0.01, 0.03, 0.1)),
         most_faults=chance.choice((2, 4, 8)),
         aim=aim,
+        is_overtaken=chance.random() < 0.7,
         overwrites=chance.choice((0.0, 0.5, 0.9)) if kinds else 0.0,
     )
 
 
 def _hopeless(chance: random.Random, keys: tuple[str, ...], messages: tuple[str, ...]) -> Shape:
     """A message that can never succeed, or that ends whoever works on it."""
-    if chance.random() < 0.5:
-        return Shape(keys=keys, messages=messages, poison=keys[0])
+    if chance.random() < 0.6:
+        aim = ("queue.send_dead_letter", 1, chance.choice(("fail", "lost", "kill", "kill after")))
+        return Shape(keys=keys, messages=messages, poison=keys[0], aim=aim)
     return Shape(keys=keys, messages=messages[:1], killer="store.get", max_starts=6)
 
 

@@ -288,7 +288,13 @@ class Deliveries:
     def _bury(self, begun: Begun, message: Message, error: BackhaulError) -> None:
         """Dead-letter copy first, then the ledger, then delete: each may be repeated."""
         facts = self._queue.facts
-        attempts = max(1, begun.failures + (0 if begun.state is TransferState.DEAD else 1))
+        ledger = self._ports.ledger
+        is_over = begun.state is TransferState.DEAD
+        if not is_over and not self._insist(lambda: ledger.is_mine(begun.transfer_id)):
+            # Another process took the transfer over meanwhile: its end counts, not ours.
+            self._return(message, ELSEWHERE_WAIT_S)
+            return
+        attempts = max(1, begun.failures + (0 if is_over else 1))
         reason = DeadLetterReason(
             code=error.code,
             sentence=error.message,
@@ -304,7 +310,7 @@ class Deliveries:
         if not is_copied and facts.dead_letter_url is not None:
             self._hand_back(begun, message)
             return
-        if begun.state is not TransferState.DEAD:
+        if not is_over:
             self._remove_leftover(begun)
             self._record_failure(begun, TransferState.DEAD, error)
         self._emit(

@@ -568,6 +568,9 @@ class Ledger(Protocol):
             refund: Give the counted attempt back (outage, shutdown).
         """
 
+    def is_mine(self, transfer_id: str) -> bool:
+        """True while this process is the one that began the attempt under way."""
+
     def leftover(self, transfer_id: str) -> Leftover | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
 

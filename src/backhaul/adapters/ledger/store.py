@@ -399,6 +399,12 @@ class SqlLedger:
 
     # ------------------------------------------------------------ copies, that no message repeats
 
+    def is_mine(self, transfer_id: str) -> bool:
+        """True while this process is the one that began the attempt under way."""
+        with self._transaction() as tx:
+            owner: str | None = steps.transfer_row(tx, transfer_id)["owner"]
+        return owner == self.owner.text
+
     def leftover(self, transfer_id: str) -> Leftover | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
         with self._transaction() as tx:

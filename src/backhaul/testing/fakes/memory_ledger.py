@@ -363,6 +363,11 @@ class MemoryLedger:
             self._end(row, state)
             row.code, row.reason = code, reason
 
+    def is_mine(self, transfer_id: str) -> bool:
+        """See the port."""
+        with self._faults.call("ledger.is_mine", _outage):
+            return self._row(transfer_id).owner == self._owner
+
     def leftover(self, transfer_id: str) -> Leftover | None:
         """See the port."""
         with self._faults.call("ledger.leftover", _outage):
