@@ -68,14 +68,14 @@ class Ghost:
 
     def looked_at(self, path: str, data: bytes, source: str) -> None:
         """A final path after a rename to it, or above it."""
-        found = self.contents.get(data)
-        if found is None:
+        found = self.contents.get(data, ("", -1))
+        if found[1] < 0:
             self.broken(f"S2 {path} holds {data[:40]!r} ({len(data)} B), no pinned content")
         before = self.finals.get(path)
         if before == found:
             return
-        is_back = before is not None and before[0] == found[0] and found[1] < before[1]
-        if is_back and self.is_ordered:
+        same_key = before is not None and before[0] == found[0]
+        if before is not None and same_key and found[1] < before[1] and self.is_ordered:
             self.broken(f"S4 {path} went back from {before} to {found}")
         self.finals[path] = found
         root, epoch = _epoch_of(source)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from backhaul.core import delivery, runner, sweeping, transfer
+from backhaul.core import delivery, runner, transfer
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.delivery import Deliveries
 from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
@@ -28,6 +28,7 @@ from backhaul.engines.native import Stager
 from backhaul.engines.operations import TargetOperations
 from backhaul.testing.fakes import FakeQueue, FakeTarget, MemoryLedger, memory_ledger
 from backhaul.testing.fakes.inline import InlineSession
+from tests.sim.crash_points import Point
 
 Patch = pytest.MonkeyPatch
 Remove = Callable[[Patch], None]
@@ -40,12 +41,14 @@ class Mutant:
     Attributes:
         rule: What no longer holds.
         seed: A schedule that notices.
+        point: A crash point that notices, where random schedules hardly do.
     """
 
     name: str
     rule: str
     remove: Remove
     seed: int
+    point: Point | None = None
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -57,11 +60,12 @@ class Mutant:
 MUTANTS: list[Mutant] = []
 
 
-def mutant(rule: str, seed: int) -> Callable[[Remove], Remove]:
+def mutant(rule: str, seed: int, point: Point | None = None) -> Callable[[Remove], Remove]:
     """Register the function below as the removal of `rule`."""
 
     def register(remove: Remove) -> Remove:
-        MUTANTS.append(Mutant(name=remove.__name__, rule=rule, remove=remove, seed=seed))
+        name = remove.__name__
+        MUTANTS.append(Mutant(name=name, rule=rule, remove=remove, seed=seed, point=point))
         return remove
 
     return register
@@ -96,7 +100,7 @@ def delete_first(patch: Patch) -> None:
     _around(patch, Deliveries, "_attempt", attempt)
 
 
-@mutant("done is recorded before the message is settled", 0)
+@mutant("done is recorded before the message is settled", 1)
 def settle_without_record(patch: Patch) -> None:
     def change(_attempt: Any, event: Any, command: Any) -> Any:
         if isinstance(event, transfer.Tidied) and isinstance(command, transfer.Record):
@@ -106,7 +110,7 @@ def settle_without_record(patch: Patch) -> None:
     _step(patch, change)
 
 
-@mutant("everything is published before done is recorded", 0)
+@mutant("everything is published before done is recorded", 1)
 def record_before_publish(patch: Patch) -> None:
     def change(_attempt: Any, event: Any, command: Any) -> Any:
         if isinstance(command, transfer.Publish):
@@ -116,7 +120,7 @@ def record_before_publish(patch: Patch) -> None:
     _step(patch, change)
 
 
-@mutant("the intent is recorded before the first rename", 0)
+@mutant("the intent is recorded before the first rename", 6)
 def no_intent(patch: Patch) -> None:
     def change(_attempt: Any, event: Any, command: Any) -> Any:
         if isinstance(command, transfer.Intend):
@@ -126,7 +130,7 @@ def no_intent(patch: Patch) -> None:
     _step(patch, change)
 
 
-@mutant("a lost ownership is believed when the intent is refused", 0)
+@mutant("a lost ownership is believed when the intent is refused", 897)
 def publish_without_ownership(patch: Patch) -> None:
     def intend(original: Any, self: Any, *args: Any) -> bool:
         original(self, *args)
@@ -136,7 +140,7 @@ def publish_without_ownership(patch: Patch) -> None:
     _around(patch, TargetOperations, "fence", _fence_nothing)
 
 
-@mutant("a refused record of done leaves the message alone", 0)
+@mutant("a refused record of done leaves the message alone", 1)
 def delete_although_not_recorded(patch: Patch) -> None:
     def change(_attempt: Any, event: Any, command: Any) -> Any:
         if isinstance(event, transfer.Recorded):
@@ -150,7 +154,7 @@ def delete_although_not_recorded(patch: Patch) -> None:
     _around(patch, MemoryLedger, "finish", finish)
 
 
-@mutant("an earlier attempt's renames are looked for before copying again", 0)
+@mutant("an earlier attempt's renames are looked for before copying again", 288)
 def no_recovery(patch: Patch) -> None:
     def change(_attempt: Any, event: Any, command: Any) -> Any:
         if isinstance(command, transfer.Recover):
@@ -160,7 +164,7 @@ def no_recovery(patch: Patch) -> None:
     _step(patch, change)
 
 
-@mutant("what stands at the final path is adopted only if its checksum is the proven one", 0)
+@mutant("what stands at the final path is adopted only if its checksum is the proven one", 1330)
 def adopt_by_length(patch: Patch) -> None:
     class Anything(str):
         __slots__ = ()
@@ -177,19 +181,17 @@ def adopt_by_length(patch: Patch) -> None:
     _around(patch, InlineSession, "checksums", checksums)
 
 
-@mutant("a file is kept only if this very pin was published there", 0)
+@mutant("a file is kept only if this very pin was published there", 1)
 def keep_any_file(patch: Patch) -> None:
-    patch.setattr(
-        runner, "_still_holds", lambda planned, before, status: status is not None
-    )
+    patch.setattr(runner, "_still_holds", lambda planned, before, status: status is not None)
 
 
-@mutant("staging is removed before done is recorded", 0)
+@mutant("staging is removed before done is recorded", 1)
 def no_tidying(patch: Patch) -> None:
     patch.setattr(InlineSession, "remove_staging", lambda *args, **named: None)
 
 
-@mutant("a dead transfer's staging is removed", 0)
+@mutant("a dead transfer's staging is removed", 96)
 def no_tidying_of_the_dead(patch: Patch) -> None:
     def change(attempt: Any, event: Any, command: Any) -> Any:
         if isinstance(event, transfer.Failed) and isinstance(command, transfer.Tidy):
@@ -210,12 +212,16 @@ def _fence_nothing(original: Any, self: Any, root: str, epoch: int) -> int:
     return 0
 
 
-@mutant("staging of lower epochs is removed before anything is staged", 0)
+@mutant("staging of lower epochs is removed before anything is staged", 897)
 def no_fence(patch: Patch) -> None:
     _around(patch, TargetOperations, "fence", _fence_nothing)
 
 
-@mutant("staging of dead owners above and below the destination is removed, too", 0)
+@mutant(
+    "staging of dead owners above and below the destination is removed, too",
+    0,
+    Point(scenario="part, then whole", call="target.mkdirs", occurrence=2, way="pause"),
+)
 def no_fence_of_overlapping(patch: Patch) -> None:
     def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
         claimed = original(self, *args, **named)
@@ -224,7 +230,7 @@ def no_fence_of_overlapping(patch: Patch) -> None:
     _around(patch, MemoryLedger, "claim", claim)
 
 
-@mutant("every claim has a higher epoch", 0)
+@mutant("every claim has a higher epoch", 5)
 def same_epoch(patch: Patch) -> None:
     def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
         there = self._file.destinations.get(args[2])
@@ -235,7 +241,7 @@ def same_epoch(patch: Patch) -> None:
     _around(patch, MemoryLedger, "claim", claim)
 
 
-@mutant("bytes go to staging, never to the final path", 0)
+@mutant("bytes go to staging, never to the final path", 1)
 def write_to_the_final_path(patch: Patch) -> None:
     def stage(original: Any, self: Any, tasks: Any, directory: Any, verify: Any) -> Any:
         return original(self, tasks, replace(directory, path="/land/d"), verify)
@@ -243,7 +249,7 @@ def write_to_the_final_path(patch: Patch) -> None:
     _around(patch, InlineSession, "stage", stage)
 
 
-@mutant("an existing file is replaced by a rename, never removed first", 0)
+@mutant("an existing file is replaced by a rename, never removed first", 1)
 def remove_before_rename(patch: Patch) -> None:
     def rename(original: Any, self: Any, source: str, target: str, *, replace: bool) -> None:
         self._target.remove(target)
@@ -252,17 +258,17 @@ def remove_before_rename(patch: Patch) -> None:
     _around(patch, TargetOperations, "_rename", rename)
 
 
-@mutant("names that announce the rest come last", 0)
+@mutant("names that announce the rest come last", 23)
 def markers_first(patch: Patch) -> None:
     patch.setattr(runner, "_announces", lambda planned: False)
 
 
-@mutant("what a forgotten process leaves is swept", 0)
+@mutant("what a forgotten process leaves is swept", 144)
 def no_sweep(patch: Patch) -> None:
     patch.setattr("backhaul.core.agent.sweep_litter", lambda ports: None)
 
 
-@mutant("the sweep leaves live transfers alone", 0)
+@mutant("the sweep leaves live transfers alone", 16)
 def sweep_everything(patch: Patch) -> None:
     def litter(original: Any, self: Any, claimed_before: Any, *, most: int) -> Any:
         return [replace(left, epoch=10**9) for left, _, _ in self._file.litter.values()][:most]
@@ -274,12 +280,12 @@ def sweep_everything(patch: Patch) -> None:
 # ---------------------------------------------------------------- verification
 
 
-@mutant("bytes are compared with S3's checksum", 0)
+@mutant("bytes are compared with S3's checksum", 7)
 def no_verification(patch: Patch) -> None:
     patch.setattr(native, "matches", lambda expected, found: True)
 
 
-@mutant("what was received is as long as the pin says", 0)
+@mutant("what was received is as long as the pin says", 7)
 def no_length_check(patch: Patch) -> None:
     patch.setattr(Stager, "_check_length", staticmethod(lambda pin, received: None))
     patch.setattr(native, "matches", lambda expected, found: True)
@@ -301,17 +307,17 @@ def _all_pins(target: Any) -> Any:
 # ---------------------------------------------------------------- who owns what
 
 
-@mutant("a destination has one owner at a time", 0)
+@mutant("a destination has one owner at a time", 241)
 def no_lease(patch: Patch) -> None:
     patch.setattr(MemoryLedger, "_is_in_the_way", lambda *args: False)
 
 
-@mutant("directories above and below count as the same destination", 0)
+@mutant("directories above and below count as the same destination", 1378)
 def overlap_is_not_seen(patch: Patch) -> None:
     patch.setattr(memory_ledger, "_overlap", lambda one, other: one == other)
 
 
-@mutant("a dead owner loses its destination", 0)
+@mutant("a dead owner loses its destination", 5)
 def owners_live_for_ever(patch: Patch) -> None:
     def is_live(original: Any, self: Any, transfer_id: str, owner: str | None) -> bool:
         return owner is not None and (
@@ -321,12 +327,12 @@ def owners_live_for_ever(patch: Patch) -> None:
     _around(patch, MemoryLedger, "_is_live", is_live)
 
 
-@mutant("a later state of the same key is never replaced by an earlier one", 0)
+@mutant("a later state of the same key is never replaced by an earlier one", 5)
 def no_newest_wins(patch: Patch) -> None:
     patch.setattr(runner, "_is_newer", lambda before, planned: False)
 
 
-@mutant("what a dead transfer may have published is looked at", 0)
+@mutant("what a dead transfer may have published is looked at", 494)
 def no_rivals(patch: Patch) -> None:
     def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
         claimed = original(self, *args, **named)
@@ -335,12 +341,12 @@ def no_rivals(patch: Patch) -> None:
     _around(patch, MemoryLedger, "claim", claim)
 
 
-@mutant("published contents are remembered", 0)
+@mutant("published contents are remembered", 5)
 def published_is_forgotten(patch: Patch) -> None:
     patch.setattr(MemoryLedger, "_publish", lambda *args: None)
 
 
-@mutant("a busy destination is waited for, unspent", 0)
+@mutant("a busy destination is waited for, unspent", 163)
 def busy_spends(patch: Patch) -> None:
     def change(_attempt: Any, event: Any, command: Any) -> Any:
         if isinstance(event, transfer.ClaimBusy):
@@ -351,7 +357,7 @@ def busy_spends(patch: Patch) -> None:
     _step(patch, change)
 
 
-@mutant("a transfer that has ended is not begun again", 0)
+@mutant("a transfer that has ended is not begun again", 11)
 def begin_again_after_the_end(patch: Patch) -> None:
     def begin(original: Any, self: Any, key: Any, *args: Any) -> Any:
         known = self._file.by_key.get(key)
@@ -367,7 +373,7 @@ def begin_again_after_the_end(patch: Patch) -> None:
     _around(patch, MemoryLedger, "begin", begin)
 
 
-@mutant("a redelivery of what is running here is absorbed", 0)
+@mutant("a redelivery of what is running here is absorbed", 241)
 def two_slots_for_one_message(patch: Patch) -> None:
     def keep(original: Any, self: Any, message: Any) -> bool:
         original(self, message)
@@ -380,7 +386,7 @@ def two_slots_for_one_message(patch: Patch) -> None:
 # ---------------------------------------------------------------- policy
 
 
-@mutant("the policy is asked again right before publishing", 0)
+@mutant("the policy is asked again right before publishing", 94)
 def policy_only_at_first(patch: Patch) -> None:
     patch.setattr(Policy, "check_target", lambda *args: None)
 
@@ -393,7 +399,7 @@ def dead_without_a_copy(patch: Patch) -> None:
     patch.setattr(FakeQueue, "send_dead_letter", lambda *args: True)
 
 
-@mutant("a dead letter that was not confirmed is sent again", 0)
+@mutant("a dead letter that was not confirmed is sent again", 96)
 def dead_letter_sent_once(patch: Patch) -> None:
     def insist(original: Any, self: Any, call: Any) -> Any:
         try:
@@ -418,12 +424,12 @@ def dead_letter_without_a_code(patch: Patch) -> None:
     _around(patch, FakeQueue, "send_dead_letter", send)
 
 
-@mutant("attempts end", 0)
+@mutant("attempts end", 96)
 def attempts_never_end(patch: Patch) -> None:
     patch.setattr(Budget, "is_last", property(lambda self: False))
 
 
-@mutant("an attempt is counted before any work", 0)
+@mutant("an attempt is counted before any work", 202)
 def attempts_are_not_counted(patch: Patch) -> None:
     def begin(original: Any, self: Any, *args: Any) -> Any:
         begun = original(self, *args)
@@ -435,7 +441,7 @@ def attempts_are_not_counted(patch: Patch) -> None:
     _around(patch, MemoryLedger, "begin", begin)
 
 
-@mutant("an outage is held and spends nothing", 0)
+@mutant("an outage is held and spends nothing", 1097)
 def outages_spend(patch: Patch) -> None:
     def after_failure(original: Any, error: BackhaulError, budget: Budget) -> Verdict:
         if isinstance(error, OutageError):
@@ -448,21 +454,20 @@ def outages_spend(patch: Patch) -> None:
         patch.setattr(
             module, "after_failure", lambda error, budget: after_failure(original, error, budget)
         )
-    patch.setattr(RetryPolicy, "__post_init__", lambda self: None, raising=False)
 
 
-@mutant("a held transfer asks again within a minute", 0)
+@mutant("a held transfer asks again within a minute", 8)
 def holds_sleep_long(patch: Patch) -> None:
     patch.setattr(delivery, "hold_delay_s", lambda tries, chance: 3600.0)
 
 
-@mutant("a message that comes back is made visible again", 0)
+@mutant("a message that comes back is made visible again", 3)
 def failed_messages_stay_hidden(patch: Patch) -> None:
     patch.setattr(RetryPolicy, "delay_s", lambda self, failures, chance: 40_000 * failures)
     patch.setattr(VisibilityKeeper, "release", lambda self, message_id: None)
 
 
-@mutant("a lost deletion is asked for again when the message returns", 0)
+@mutant("a lost deletion is asked for again when the message returns", 11)
 def redelivery_of_done_is_ignored(patch: Patch) -> None:
     def delete(original: Any, self: Any, begun: Any, message: Any) -> None:
         if begun is not None and begun.state.is_final:
@@ -473,17 +478,14 @@ def redelivery_of_done_is_ignored(patch: Patch) -> None:
     _around(patch, Deliveries, "_delete", delete)
 
 
-@mutant("a changed source is planned again", 0)
+@mutant("a changed source is planned again", 159)
 def changed_plan_is_kept(patch: Patch) -> None:
     patch.setattr(TransferRunner, "_settle", lambda self, verdict: verdict)
 
 
-@mutant("an incomplete plan is listed again", 0)
+@mutant("an incomplete plan is listed again", 1)
 def incomplete_plan_is_used(patch: Patch) -> None:
     def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
         return original(self, *args, **{**named, "first": named["first"][:1]})
 
     _around(patch, MemoryLedger, "claim", claim)
-
-
-_ = sweeping

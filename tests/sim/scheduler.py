@@ -149,7 +149,7 @@ class Scheduler:
         ready = self.runnable()
         if not ready:
             due_s = [
-                max(task.process.paused_until_s, task.wake_s if task.is_waiting else 0.0)
+                max(task.process.paused_until_s, task.wake_s or 0.0 if task.is_waiting else 0.0)
                 for task in self.tasks
                 if not task.is_waiting or task.wake_s is not None
             ]

@@ -15,7 +15,7 @@ from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Location, Pin, Route
 from backhaul.core.policy import Policy
-from backhaul.core.ports import DeadLetterReason, Endpoint, Message
+from backhaul.core.ports import DeadLetterReason, Endpoint, Message, TargetFs
 from backhaul.core.runner import Ports
 from backhaul.core.stopping import Stop
 from backhaul.core.transfer import MAX_SOURCE_CHANGES
@@ -65,7 +65,7 @@ class SimPool(InlinePool):
         super().__init__(**parts)
         self.process = process
 
-    def lend(self, target: FakeTarget) -> InlineSession:
+    def lend(self, target: TargetFs) -> InlineSession:
         return _Session(self, target)
 
 
@@ -122,7 +122,7 @@ class _Call:
             raise Killed(self._name)
         if fault == "fail":
             raise self._unanswered()
-        if fault == "down" or fault == "held":
+        if fault == "down":
             dependency = DOWN[self._name.split(".")[0]]
             raise OutageError.of(dependency, "E_DOWN", f"{self._name} is down")
         self._fault = fault
@@ -399,7 +399,7 @@ class Sim:
             return self._aimed(task, name, planned)
         if name == self.shape.killer:
             return self._befall(task, name, "kill")
-        if self.down_until_s.get(DOWN[name.split(".")[0]], 0.0) > self.clock.now_s:
+        if self.down_until_s.get(DOWN[name.split(".", maxsplit=1)[0]], 0.0) > self.clock.now_s:
             return "down"
         aim = self.shape.aim
         if aim is not None and name == aim[0]:
@@ -426,7 +426,7 @@ class Sim:
         assert isinstance(process, Running)
         self.tell(f"{process.name} {task.name}: {name}: {kind}")
         if kind == "pause":
-            process.paused_until_s = self.clock.now_s + self._long((30, 150, 400))
+            process.paused_until_s = self.clock.now_s + self.random.choice((30, 150, 400))
             self.scheduler.switch()
             self.allow(task)
             return None
@@ -440,14 +440,10 @@ class Sim:
                 task.is_zombie = True
             self.kill(process, but=task)
             if task.is_zombie:
-                self.scheduler.sleep(self._long((0, 5, 130, 400)))
+                self.scheduler.sleep(self.random.choice((0, 5, 130, 400)))
                 return None
             return "kill" if kind == "zombie" else kind
         return kind
-
-    def _long(self, seconds: tuple[float, ...]) -> float:
-        """One of them; the longest for a crash point: the other agent shall be done by then."""
-        return seconds[-1] if self.is_counting else self.random.choice(seconds)
 
     def kill(self, process: Running, but: Task | None = None) -> None:
         """Kill -9: from now on it makes no call."""

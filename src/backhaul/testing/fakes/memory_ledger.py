@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 
 from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.model import (
@@ -22,6 +23,8 @@ from backhaul.core.model import (
 )
 from backhaul.core.ports import Begun, Claimed, Leftover, MessageKey, Published
 from backhaul.testing.fakes.faults import Faults
+
+Item = TypeVar("Item")
 
 
 @dataclass(kw_only=True)
@@ -242,7 +245,7 @@ class MemoryLedger:
             "ledger.plan",
             transfer_id,
             batch,
-            lambda row, one: one,
+            lambda _row, one: one,
             lambda row, one: not only_unstaged or row.proven(one.seq) != row.epoch,
         )
 
@@ -448,14 +451,25 @@ class MemoryLedger:
         before, row.state = row.state, state
         self._file.after_change(row, before, state)
 
-    def _pages(self, name: str, transfer_id: str, batch: int, take, is_wanted):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def _pages(
+        self,
+        name: str,
+        transfer_id: str,
+        batch: int,
+        take: Callable[[Transfer, PlannedObject], Item],
+        is_wanted: Callable[[Transfer, PlannedObject], bool],
+    ) -> Iterator[list[Item]]:
         after = -1
         while True:
             with self._faults.call(name, _outage):
                 row = self._file.transfers.get(transfer_id)
                 plan = [] if row is None else row.plan
-                wanted = [one for one in plan if one.seq > after and is_wanted(row, one)][:batch]
-                page = [take(row, one) for one in wanted]
+                wanted = [
+                    one
+                    for one in plan
+                    if row is not None and one.seq > after and is_wanted(row, one)
+                ][:batch]
+                page = [] if row is None else [take(row, one) for one in wanted]
             if page:
                 yield page
             if len(page) < batch:

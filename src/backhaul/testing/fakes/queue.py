@@ -43,6 +43,7 @@ class FakeQueue:
     Attributes:
         dead_letters: What was sent to the dead-letter queue, oldest first.
         deleted: Message ids, in the order of their deletion.
+        expired: Message ids that outlived the retention.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class FakeQueue:
         name: str = "work",
         has_dead_letters: bool = True,
         max_receive_count: int | None = 1000,
+        retention_s: int | None = 4 * 86_400,
     ) -> None:
         dead = f"{name}-dead" if has_dead_letters else None
         self.facts = QueueFacts(
@@ -62,9 +64,11 @@ class FakeQueue:
             dead_letter_url=f"https://sqs.fake/{dead}" if dead else None,
             dead_letter_name=dead,
             max_receive_count=max_receive_count if has_dead_letters else None,
+            retention_s=retention_s,
         )
         self.dead_letters: list[DeadLetter] = []
         self.deleted: list[str] = []
+        self.expired: list[str] = []
         self._clock = clock
         self._faults = faults or Faults()
         self._stored: dict[str, _Stored] = {}
@@ -149,6 +153,7 @@ class FakeQueue:
     def _take(self, most: int, visibility_timeout_s: int, received_s: float) -> list[Message]:
         with self._changed:
             now_s = self._clock.monotonic()
+            self._expire()
             visible = [one for one in self._stored.values() if one.visible_at_s <= now_s]
             taken: list[Message] = []
             for one in visible:
@@ -164,6 +169,19 @@ class FakeQueue:
                 one.handle = f"{one.message_id}/{one.receive_count}"
                 taken.append(self._message(one, received_s))
             return taken
+
+    def _expire(self) -> None:
+        """Retention ends a message, in flight or not, without a dead letter."""
+        limit_s = self.facts.retention_s
+        now = self._clock.now()
+        old = [
+            one.message_id
+            for one in self._stored.values()
+            if limit_s is not None and (now - one.sent_at).total_seconds() >= limit_s
+        ]
+        for message_id in old:
+            del self._stored[message_id]
+            self.expired.append(message_id)
 
     def _redrive(self, one: _Stored) -> None:
         """SQS moves the message by itself, without a reason."""
