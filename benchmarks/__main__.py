@@ -13,9 +13,25 @@ from benchmarks.bed import QUICK, Sizes, open_bed, tell
 from benchmarks.copies import large, small
 from benchmarks.latency import latency
 from benchmarks.messages import messages
+from benchmarks.parsing import parsing
+from benchmarks.planning import planning
 from benchmarks.report import Figure, save, table
+from benchmarks.stored import stored, stored_small
+from benchmarks.wan import wan_large_15, wan_large_40, wan_small
 
-SHAPES = {"small": small, "large": large, "messages": messages, "latency": latency}
+SHAPES = {
+    "small": small,
+    "large": large,
+    "messages": messages,
+    "latency": latency,
+    "stored": stored,
+    "stored-small": stored_small,
+    "planning": planning,
+    "wan-large-40": wan_large_40,
+    "wan-large-15": wan_large_15,
+    "wan-small": wan_small,
+    "parsing": parsing,
+}
 OUT = Path("build/bench")
 
 

@@ -38,9 +38,18 @@ class Sizes:
     large_bytes: int = 512 * MIB
     messages: int = 1000
     latencies: int = 50
+    wan_bytes: int = 2048 * MIB
+    planned: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
 
 
-QUICK = Sizes(objects=200, large_bytes=64 * MIB, messages=100, latencies=10)
+QUICK = Sizes(
+    objects=200,
+    large_bytes=64 * MIB,
+    messages=100,
+    latencies=10,
+    wan_bytes=128 * MIB,
+    planned=(1_000, 10_000, 100_000),
+)
 
 
 def tell(line: str) -> None:
@@ -102,7 +111,9 @@ class Bed:
         with ThreadPoolExecutor(8) as threads:
             return dict(threads.map(put, range(count)))
 
-    def put_large(self, prefix: str, count: int, size_bytes: int) -> dict[str, bytes]:
+    def put_large(
+        self, prefix: str, count: int, size_bytes: int, *, algorithm: str = "CRC64NVME"
+    ) -> dict[str, bytes]:
         """`count` objects with CRC64NVME, which S3 itself gives; SHA-256 by file name."""
         client = s3_client(self.s3)
         tell(f"putting {count} objects of {size_bytes // MIB} MiB")
@@ -121,7 +132,7 @@ class Bed:
                     file,
                     BUCKET,
                     f"{prefix}{number:06d}",
-                    ExtraArgs={"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"},
+                    ExtraArgs={"ChecksumAlgorithm": algorithm, "ChecksumType": "FULL_OBJECT"},
                 )
             path.unlink()
             sums[f"{number:06d}"] = digest.digest()
@@ -155,6 +166,13 @@ class Bed:
         found = environment(
             s3=self.s3, sqs=self.sqs if sqs else None, hdfs=self.hdfs if hdfs else None
         )
+        return self._clean(found)
+
+    def bare_environment(self) -> dict[str, str]:
+        """The same without any server."""
+        return self._clean(environment())
+
+    def _clean(self, found: dict[str, str]) -> dict[str, str]:
         found = {name: value for name, value in found.items() if not name.startswith("BACKHAUL_")}
         return {**found, "BACKHAUL_CONFIG": str(self.directory / "empty.toml")}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.bed import BACKHAUL, BUCKET, SMALL_BYTES, Bed, Sizes, tell
+from benchmarks.peers import FOR_LARGE, FOR_SMALL, against_rclone, find_rclone, rclone_s
 from benchmarks.report import Figure, best, paired
 
 TARGET = 0.8
@@ -18,13 +19,13 @@ TARGET = 0.8
 def small(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     """Many small objects: bound by the NameNode and by the client's 500 ms wait in close."""
     sums = bed.put_small("small/", sizes.objects)
-    return _compare(bed, "small", sums, SMALL_BYTES, rounds, (128, 256, 384))
+    return _compare(bed, "small", sums, SMALL_BYTES, rounds, (128, 256, 384), (FOR_SMALL, 5.0))
 
 
 def large(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     """Two large objects: bound by what the DataNode takes."""
     sums = bed.put_large("large/", sizes.large_objects, sizes.large_bytes)
-    return _compare(bed, "large", sums, sizes.large_bytes, rounds, (1, 2))
+    return _compare(bed, "large", sums, sizes.large_bytes, rounds, (1, 2), (FOR_LARGE, 1.1))
 
 
 def _compare(
@@ -34,7 +35,11 @@ def _compare(
     size_bytes: int,
     rounds: int,
     threads: Sequence[int],
+    rival: tuple[int, float],
 ) -> list[Figure]:
+    transfers, times_as_fast = rival
+    rclone = find_rclone()
+    theirs: list[float] = []
     environment = bed.environment(hdfs=True)
     _copy(bed, environment, shape, "warm-up", sums)  # the servers' JVMs compile what they run
     ours: list[float] = []
@@ -53,6 +58,11 @@ def _compare(
             f"{shape} round {turn + 1}: backhaul {whole_s:.2f} s ({transfer_s:.2f} s); "
             f"write only: {now}"
         )
+        if rclone is not None:
+            directory = f"/bench/{shape}-rclone"
+            theirs.append(rclone_s(bed, rclone, f"{shape}/", directory, transfers=transfers))
+            bed.check_hdfs(directory, sums)
+            tell(f"{shape} round {turn + 1}: rclone {theirs[-1]:.2f} s")
     top = best(ceilings)
     return [
         Figure(shape=shape, what="backhaul copy, whole process", unit="s", values=tuple(ours)),
@@ -75,6 +85,7 @@ def _compare(
             values=paired(ceilings[top], inside),
             at_least=TARGET,
         ),
+        *against_rclone(shape, transfers, theirs, ours, times_as_fast),
     ]
 
 

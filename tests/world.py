@@ -25,6 +25,7 @@ from backhaul.core.visibility import VisibilityKeeper
 from backhaul.engines.native import Tuning
 from backhaul.testing.fakes import (
     FakeClock,
+    FakeContent,
     FakeEvent,
     FakeQueue,
     FakeRandomness,
@@ -38,8 +39,9 @@ from backhaul.testing.fakes import (
 ME = Owner.current("edge1")
 FS = "hdfs://ns1"
 TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=2, tries=2)
-EMPTIED = ("litter", "objects", "journal", "published", "destinations", "transfers")
 Fact = TypeVar("Fact")
+
+TABLES = ("objects", "journal", "published", "seals", "destinations", "transfers")
 
 
 def location(path: str) -> Location:
@@ -61,6 +63,12 @@ def eventually(is_so: Callable[[], object], timeout_s: float = 10.0) -> None:
     while not is_so():
         assert time.monotonic() < deadline_s, "did not happen in time"
         time.sleep(0.001)
+
+
+_TABLES = (
+    *("litter", "objects", "journal", "published", "seals", "destinations", "sequencers", "nonces"),
+    "transfers",
+)
 
 
 class World:
@@ -89,7 +97,9 @@ class World:
             max_receive_count=max_receive_count,
         )
         self.store = FakeStore(self.clock, new_digest, faults=self.faults)
-        self.target = FakeTarget(self.clock, faults=self.faults)
+        self.target = FakeTarget(
+            self.clock, faults=self.faults, content=FakeContent(new_digest=new_digest)
+        )
         self.target.put("/land/.keep", b"")
         self.routes = (route(),)
         self.facts: list[object] = []
@@ -100,14 +110,7 @@ class World:
         self._engine = engine
         if engine is not None:
             with engine.begin() as connection:
-                for table in (
-                    "litter",
-                    "objects",
-                    "journal",
-                    "published",
-                    "destinations",
-                    "transfers",
-                ):
+                for table in _TABLES:
                     connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - our own names
 
     def emit(self, fact: object) -> None:

@@ -174,11 +174,11 @@ def adopt_by_length(patch: Patch) -> None:
 
         __hash__ = str.__hash__
 
-    def checksums(original: Any, self: Any, locations: Any) -> Any:
+    def contents(original: Any, self: Any, locations: Any) -> Any:
         found = original(self, locations)
-        return [None if one is None else Anything(one) for one in found]
+        return [one and replace(one, checksum=Anything(one.checksum)) for one in found]
 
-    _around(patch, InlineSession, "checksums", checksums)
+    _around(patch, InlineSession, "contents", contents)
 
 
 @mutant("a file is kept only if this very pin was published there", 1)
@@ -200,7 +200,7 @@ def no_tidying_of_the_dead(patch: Patch) -> None:
 
     _step(patch, change)
     patch.setattr(Deliveries, "_remove_leftover", lambda *args: None)
-    patch.setattr("backhaul.core.agent.sweep_litter", lambda ports: None)
+    patch.setattr("backhaul.core.agent.sweep_litter", lambda ports, policy: None)
 
 
 # ---------------------------------------------------------------- staging and fencing
@@ -265,7 +265,7 @@ def markers_first(patch: Patch) -> None:
 
 @mutant("what a forgotten process leaves is swept", 144)
 def no_sweep(patch: Patch) -> None:
-    patch.setattr("backhaul.core.agent.sweep_litter", lambda ports: None)
+    patch.setattr("backhaul.core.agent.sweep_litter", lambda ports, policy: None)
 
 
 @mutant("the sweep leaves live transfers alone", 16)

@@ -56,7 +56,7 @@ def assert_fit_for_an_operator(error: BackhaulError) -> None:
         assert len(line) < 500
 
 
-@pytest.mark.parametrize("row", rows("messages"), ids=name)
+@pytest.mark.parametrize("row", [row for row in rows("messages") if not row.where], ids=name)
 def test_catalogue_row(row: Row) -> None:
     if row.code is None:
         request = parse_message(row.input, default_fs=DEFAULT_FS)
@@ -93,7 +93,7 @@ def test_format_of_a_request_is_kept() -> None:
         ("hello", "hello"),
         ("user@host", "not shown"),
         ("password=secret", "not shown"),
-        ('{"Records":[]}', "S3 event notification"),
+        ('{"Records":[]}', "no records"),
         ('{"v":1,"sauce":1}', "v, source, destination, options"),
         ('{"v":"x","source":1}', '"x"'),
         ('{"a":1', "at byte 6"),
@@ -228,8 +228,8 @@ def test_options_by_name() -> None:
     ("pairs", "code", "accepted"),
     [
         ({"overwrite": "true"}, "E_MSG_FIELD", "on_exists, publish, engine, verify"),
-        ({"verify": "md5"}, "E_MSG_RANGE", "stored, stream, size"),
-        ({"verify": ""}, "E_MSG_RANGE", "stored, stream, size"),
+        ({"verify": "md5"}, "E_MSG_RANGE", "reread, stored, stream, size"),
+        ({"verify": ""}, "E_MSG_RANGE", "reread, stored, stream, size"),
         ({"publish": 1}, "E_MSG_TYPE", "auto, per-file, atomic-dir"),
         ({"engine": ["auto"]}, "E_MSG_TYPE", "auto, native, distcp"),
         ({"on_exists": True}, "E_MSG_TYPE", "replace, same-ok, fail"),

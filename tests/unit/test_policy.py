@@ -74,7 +74,8 @@ def test_job_is_what_the_route_makes_of_the_request() -> None:
         limits=limits,
     )
     asked = request("bucket/raw/a", "/landing/x")
-    assert Policy(routes=(only,)).decide(asked, sender_id="AROA") == Job(
+    policy = Policy(routes=(only,))
+    assert policy.decide(asked, sender_id="AROA") == Job(
         request=asked,
         route="only",
         anchor=parse_destination("/landing", default_fs=DEFAULT_FS),
@@ -84,6 +85,7 @@ def test_job_is_what_the_route_makes_of_the_request() -> None:
         verify=VerifyLevel.STORED,
         name_map=NameMap.PERCENT,
         limits=limits,
+        policy_digest=policy.digest,
     )
 
 
@@ -155,9 +157,10 @@ ALLOWED = [
     ("on_exists", "replace", "replace same-ok fail"),
     ("on_exists", "same-ok", "same-ok fail"),
     ("on_exists", "fail", "fail"),
-    ("verify", "size", "size stream stored"),
-    ("verify", "stream", "stream stored"),
-    ("verify", "stored", "stored"),
+    ("verify", "size", "size stream stored reread"),
+    ("verify", "stream", "stream stored reread"),
+    ("verify", "stored", "stored reread"),
+    ("verify", "reread", "reread"),
     ("publish", "auto", "auto per-file atomic-dir"),
     ("publish", "per-file", "per-file"),
     ("publish", "atomic-dir", "atomic-dir"),

@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backhaul.core.errors import (
@@ -24,6 +24,7 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import FileStatus
+from backhaul.core.ports import Held
 
 READ_BYTES = 1 << 20
 # On the way, so that the last fsync stays short: a worker that seems to do nothing is killed.
@@ -33,6 +34,22 @@ MKDIRS_TRIES = 5
 
 class LocalTarget:
     """`file://`; implements `ports.TargetFs`."""
+
+    keeps_checksums = False
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """Nothing: what a mounted file holds is known by reading it."""
+        found = [self.status(path) for path in paths]
+        return [
+            None
+            if one is None or one.is_directory
+            else Held(
+                size_bytes=one.size_bytes,
+                modified_ms=one.modified_ms,
+                why="a mounted file system keeps no checksums",
+            )
+            for one in found
+        ]
 
     def check_reachable(self) -> None:
         """A mount answers or hangs; the first real call shows it."""
@@ -49,6 +66,16 @@ class LocalTarget:
             size_bytes=found.st_size,
             modified_ms=found.st_mtime_ns // 1_000_000,
         )
+
+    def check_place(self, path: str) -> None:
+        """Refuse a directory that a symbolic link puts somewhere else than its name says."""
+        real = os.path.realpath(path)
+        if real != path:
+            raise CannotWrite(
+                "E_DST_MOUNT",
+                f"file://{path} is a way to file://{real}: a symbolic link leads out of it",
+                hint="name the real directory, in the route and in the message",
+            )
 
     def names(self, path: str) -> list[str]:
         try:

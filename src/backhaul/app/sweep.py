@@ -5,15 +5,17 @@ from __future__ import annotations
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import BackhaulError
 from backhaul.core.events import StagingSwept
+from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports
 
 
-def sweep(ports: Ports, ledger: SqlLedger) -> None:
+def sweep(ports: Ports, ledger: SqlLedger, policy: Policy) -> None:
     """Remove it and mark those transfers dead; what fails is tried again at the next start."""
     for transfer_id, left in ledger.orphans().items():
         try:
             if left is not None:
-                with ports.pool.session(left.staging_root.filesystem) as session:
+                user = policy.user_of(left.route)
+                with ports.pool.session(left.staging_root.filesystem, user) as session:
                     session.remove_staging(left.staging_root, up_to=left.epoch)
             ledger.abandon(transfer_id, ports.clock.now())
         except BackhaulError as error:

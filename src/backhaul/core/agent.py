@@ -48,6 +48,7 @@ class Agent:
         self._randomness = randomness
         self._abort_transfers = abort_transfers
         self._ports = ports
+        self._policy = policy
         self._emit = ports.emit
         self._clock = ports.clock
         self.was_cut_short = False  # a second signal ended the grace
@@ -122,7 +123,7 @@ class Agent:
         try:
             while True:
                 try:
-                    sweep_litter(self._ports)
+                    sweep_litter(self._ports, self._policy())
                 except BackhaulError as error:
                     self._emit(error)  # the next sweep goes on
                 if self._stopper.pause(SWEEP_EVERY_S):

@@ -31,6 +31,7 @@ class PublishMode(StrEnum):
 class VerifyLevel(StrEnum):
     """How much proof a route asks for."""
 
+    REREAD = "reread"  # as `stored`, and every file is read back from the target
     STORED = "stored"  # what the target holds equals what S3 vouches for
     STREAM = "stream"  # the bytes received equal what S3 vouches for
     SIZE = "size"  # lengths only; has to be asked for
@@ -44,6 +45,13 @@ class EngineName(StrEnum):
     DISTCP = "distcp"
 
 
+class EvidencePlace(StrEnum):
+    """Where a transfer's manifest is kept."""
+
+    LEDGER = "ledger"
+    BESIDE = "beside"  # in the ledger, and as a hidden file in the target directory
+
+
 class NameMap(StrEnum):
     """How a key becomes a file name."""
 
@@ -51,14 +59,23 @@ class NameMap(StrEnum):
     PERCENT = "percent"  # ':' becomes %3A and '%' becomes %25, so that it can be undone
 
 
-class Proof(StrEnum):
-    """What vouches for one published file, strongest first."""
+class EventOther(StrEnum):
+    """What becomes of events that bring no object: removals, restores, steps that failed."""
 
-    STORED = "stored"  # S3's checksum equals the stream, the target's re-read equals the stream
-    STREAM = "stream"  # S3's checksum equals the stream; length re-read from the target
-    REREAD = "reread"  # S3 gave no comparable checksum: target re-read equals the stream
+    DEAD = "dead"
+    IGNORE = "ignore"
+
+
+class Proof(StrEnum):
+    """What vouches for one published file: the rung of the ladder, strongest first."""
+
+    DIRECT = "direct"  # S3's own CRC equals the target's own CRC
+    BRIDGED = "bridged"  # S3's checksum equals the stream, the stream's CRC equals the target's own
+    REREAD = "reread"  # S3's checksum equals the stream, the file read back equals the stream
+    RECEIVED = "received"  # S3 gave nothing comparable; what the target holds equals the stream
+    STREAM = "stream"  # S3's checksum equals the stream; length asked of the target
     SIZE = "size"  # lengths only, because the route asked for it
-    ADOPTED = "adopted"  # already published by an earlier transfer from the same pin
+    ADOPTED = "adopted"  # stood at its final path already; nothing was copied
 
 
 class TransferState(StrEnum):
@@ -166,22 +183,77 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EventFacts:
+    """What an S3 event says of its object, where a request came from one.
+
+    Attributes:
+        key: The object's; for a marker the marker's own, while the source is its directory.
+        version_id: The version to copy; None for the current one, and for a marker's directory.
+        sequencer: Comparable as text; None where the event has none.
+    """
+
+    key: str
+    version_id: str | None = None
+    sequencer: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """A parsed message: this source, to that directory."""
+    """A parsed message: this source, to that directory.
+
+    Attributes:
+        form: `line`, `json`, `cli`, `s3` or `emr`.
+        event: The event that it came from; the source is then exactly an object, or a prefix
+            with its slash, and nothing is left to guess.
+    """
 
     source: Source
     destination: Location
     options: Options = field(default_factory=Options)
-    form: str = "line"  # line | json | cli
+    form: str = "line"
+    event: EventFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one transfer of a route may bring; None is unlimited."""
+    """What one transfer of a route may bring, and how many there may be; None is unlimited.
+
+    Attributes:
+        in_flight: Transfers of the route at once.
+        per_minute: Transfers of the route that may begin within any 60 s.
+    """
 
     objects: int | None = None
     size_bytes: int | None = None
     in_flight: int | None = None
+    per_minute: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRule:
+    """The EMR step of this name, when it has completed, means: this source, to that directory.
+
+    Attributes:
+        cluster: Only on this cluster; None: on any.
+    """
+
+    step: str
+    source: Source
+    destination: Location
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignatureRule:
+    """Messages of the route must be signed with one of these keys.
+
+    Attributes:
+        keys: The first one is today's, the others are on their way out. Never shown.
+        max_age_s: The furthest expiry, seconds after the message was sent.
+    """
+
+    keys: tuple[bytes, ...] = field(repr=False)
+    max_age_s: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +264,11 @@ class Route:
         sources: (bucket, key prefix) pairs; a prefix is empty or ends in `/`. None: any source.
         destinations: Directories that a request may name or go below. None: any destination.
         senders: SQS SenderIds; None: any sender.
+        queues: Names or ARNs of the queues that it serves; None: any.
+        source_owner: Account that must own the bucket; None: not asked.
+        event_destination: Template for the destination of events; None: takes no events.
+        marker: Events of objects with this name bring their directory, all others nothing.
+        run_as: Whom the agent acts for on the target; None: itself.
     """
 
     name: str
@@ -201,9 +278,18 @@ class Route:
     on_exists: OnExists = OnExists.REPLACE
     publish: PublishMode = PublishMode.AUTO
     engine: EngineName = EngineName.AUTO
-    verify: VerifyLevel = VerifyLevel.STREAM
+    verify: VerifyLevel = VerifyLevel.STORED
     name_map: NameMap = NameMap.STRICT
     limits: Limits = field(default_factory=Limits)
+    evidence: EvidencePlace = EvidencePlace.LEDGER
+    queues: frozenset[str] | None = None
+    source_owner: str | None = None
+    event_destination: str | None = None
+    event_other: EventOther = EventOther.DEAD
+    marker: str | None = None
+    steps: tuple[StepRule, ...] = ()
+    signature: SignatureRule | None = None
+    run_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +298,8 @@ class Job:
 
     Attributes:
         anchor: The route's destination directory that covers the request: staging lives under it.
+        source_owner: Account that must own the bucket; None: not asked.
+        policy_digest: Which policy decided.
     """
 
     request: Request
@@ -223,6 +311,10 @@ class Job:
     verify: VerifyLevel
     name_map: NameMap
     limits: Limits
+    evidence: EvidencePlace = EvidencePlace.LEDGER
+    source_owner: str | None = None
+    policy_digest: str = ""
+    run_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +360,16 @@ class StagedObject:
         crc32c: Of the bytes received, 8 hex digits.
         algorithm: S3's own checksum that was compared (`CRC32C`, ..., `MD5`), None where none was.
         checksum: Its value as S3 gives it (base64, or hex for MD5 ETags), None likewise.
+        checksum_type: `FULL_OBJECT`, `COMPOSITE` or `ETAG`; None likewise.
         modified_ms: The staged file's modification time; a rename keeps it.
+        target_algorithm: What the target's content was compared by: `CRC32C` or `CRC32` of the
+            whole file; None where only its length was.
+        target_checksum: Its value, hex; None likewise.
+        asked: Who told it: `datanode`, `command` (both from checksums that HDFS keeps), `read`
+            (every byte read from the target), `ledger` (an earlier proof); empty likewise.
+        note: Why a stronger rung was not reached, for people; empty where none was missed.
+        bytes_read: From S3 for this object, repeated reads included.
+        proven_at: When the proof was recorded.
     """
 
     seq: int
@@ -277,8 +378,15 @@ class StagedObject:
     proof: Proof
     algorithm: str | None = None
     checksum: str | None = None
+    checksum_type: str | None = None
     version_id: str | None = None
     modified_ms: int = 0
+    target_algorithm: str | None = None
+    target_checksum: str | None = None
+    asked: str = ""
+    note: str = ""
+    bytes_read: int = 0
+    proven_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

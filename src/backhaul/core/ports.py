@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     FileStatus,
     Job,
@@ -23,7 +24,7 @@ from backhaul.core.model import (
     TransferState,
     VerifyLevel,
 )
-from backhaul.core.verification import S3Checksums
+from backhaul.core.verification import Part, S3Checksums
 
 
 class Clock(Protocol):
@@ -156,25 +157,39 @@ class Endpoint:
         base_url: `https://host[:port]/` plus the bucket where addressing is path style; a
             percent-encoded key is appended to it.
         region: For signing.
+        owner: Account that must own the bucket; None: not asked.
     """
 
     base_url: str
     region: str
+    owner: str | None = None
 
 
 class ObjectStore(Protocol):
-    """S3, as far as planning needs it. Reading bodies is the worker's (`engines.native`)."""
+    """S3, as far as planning needs it. Reading bodies is the worker's (`engines.native`).
 
-    def list_pages(self, bucket: str, prefix: str, *, page_size: int = 1000) -> Iterator[ListPage]:
+    Where an `owner` is given, every request names that account as the one that must own the
+    bucket (`x-amz-expected-bucket-owner`), and another one's bucket is E_SRC_OWNER.
+    """
+
+    def list_pages(
+        self, bucket: str, prefix: str, *, page_size: int = 1000, owner: str | None = None
+    ) -> Iterator[ListPage]:
         """All objects whose key starts with `prefix`, page by page.
 
         Raises:
             PermanentError: E_SRC_NO_BUCKET, E_SRC_BUCKET (no possible name), E_SRC_DENIED.
+            NotAllowed: E_SRC_OWNER.
             TransientError: an answer that may differ next time.
             OutageError: S3 cannot be reached or the credentials are refused.
         """
 
-    def endpoint(self, bucket: str) -> Endpoint:
+    def find_version(
+        self, bucket: str, key: str, version_id: str, *, owner: str | None = None
+    ) -> Pin | None:
+        """This very version of an object; None when it is not there. Raises as `list_pages`."""
+
+    def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
         """Where to read objects of this bucket; may ask S3 once per bucket."""
 
 
@@ -210,6 +225,9 @@ class SourceReader(Protocol):
     def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
         """Its checksums without its body."""
 
+    def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
+        """The parts of its multipart upload; None where S3 does not tell them, for any reason."""
+
 
 # ---------------------------------------------------------------- the worker
 
@@ -236,6 +254,26 @@ class Progress:
 
     size_bytes: int
     objects: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a target says of one file's content without anybody reading it.
+
+    Attributes:
+        size_bytes: None where not even that could be learnt.
+        algorithm: `CRC32C` or `CRC32`, of all bytes of the file; None where it cannot be told.
+        checksum: Its value, 8 hex digits; None likewise.
+        asked: Who told it, closed set: `datanode`, `command`, `read`; empty likewise.
+        why: Why it could not be told; empty when it was.
+    """
+
+    size_bytes: int | None
+    modified_ms: int
+    algorithm: str | None = None
+    checksum: str | None = None
+    asked: str = ""
+    why: str = ""
 
 
 class TargetSession(Protocol):
@@ -278,6 +316,9 @@ class TargetSession(Protocol):
             failure; the rest is abandoned.
         """
 
+    def write_whole(self, location: Location, content: bytes) -> None:
+        """A file of Backhaul's own in an existing directory, whole or not at all; replaces it."""
+
     def publish_tree(self, staged: Location, target: Location) -> bool:
         """One rename of the whole directory; False when something stands at `target` already."""
 
@@ -289,8 +330,25 @@ class TargetSession(Protocol):
             OutcomeUnknown: an answer was lost.
         """
 
-    def checksums(self, locations: Sequence[Location]) -> list[str | None]:
-        """CRC32C of each file's bytes, read from the target, 8 hex digits; None where absent."""
+    def contents(
+        self, locations: Sequence[Location], *, is_read: bool = False
+    ) -> list[Held | None]:
+        """CRC32C of each file's bytes; None where no file is.
+
+        Told by the file system where it keeps checksums, else read.
+
+        Args:
+            is_read: Read every file, whatever the file system keeps.
+        """
+
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        """Which files hold their pinned object already, by S3's own checksum; None: not proven.
+
+        Asks S3 for headers only. A file is read where the checksums that the file system keeps do
+        not compare with S3's.
+        """
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         """Delete the transfer's staging and then `.backhaul` if it is empty; safe to repeat.
@@ -302,6 +360,18 @@ class TargetSession(Protocol):
     @property
     def progress(self) -> Progress:
         """How far the current staging call has come."""
+
+
+class ContentChecker(Protocol):
+    """Asks a file system for checksums it keeps, many files at a time."""
+
+    name: str
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """One answer per path, in order; None where no file is. Never guesses, never reads."""
+
+    def close(self) -> None:
+        """Let go of connections; safe to repeat."""
 
 
 class TargetWriter(Protocol):
@@ -320,11 +390,27 @@ class TargetFs(Protocol):
         TargetMissing, TargetExists, CannotWrite, PermanentError, TransientError, OutageError.
     """
 
+    keeps_checksums: bool
+    """Whether `held` can tell a checksum at all; asking is then worth a batch."""
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """What each file holds, from checksums that the file system keeps; None where none is.
+
+        Never reads content. What cannot be told is an answer (`Held.why`), not an error.
+        """
+
     def check_reachable(self) -> None:
         """Return at once when the file system answers.
 
         Raises:
             OutageError: It does not, known within seconds.
+        """
+
+    def check_place(self, path: str) -> None:
+        """Refuse what is there and leads elsewhere: then the policy's prefix is no promise.
+
+        Raises:
+            CannotWrite: E_DST_MOUNT.
         """
 
     def status(self, path: str) -> FileStatus | None: ...
@@ -369,8 +455,14 @@ class TargetFs(Protocol):
 class TargetPool(Protocol):
     """The worker processes."""
 
-    def session(self, filesystem: str) -> AbstractContextManager[TargetSession]:
-        """Lend one process; it comes back clean, or is replaced when it misbehaved."""
+    def session(
+        self, filesystem: str, user: str | None = None
+    ) -> AbstractContextManager[TargetSession]:
+        """Lend one process; it comes back clean, or is replaced when it misbehaved.
+
+        Args:
+            user: Whom it acts for on the file system (`run_as` of the route); None: the agent.
+        """
 
 
 # ---------------------------------------------------------------- the ledger
@@ -378,10 +470,20 @@ class TargetPool(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class MessageKey:
-    """What makes redeliveries of one message one transfer."""
+    """What makes redeliveries of one message one transfer.
+
+    Attributes:
+        part: Which record of the message, from 0; each is a transfer of its own.
+    """
 
     queue: str
     message_id: str
+    part: int = 0
+
+    @property
+    def text(self) -> str:
+        """The message's id as the ledger keeps it: `id`, then `id#2`, `id#3`."""
+        return f"{self.message_id}#{self.part + 1}" if self.part else self.message_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -420,11 +522,13 @@ class Leftover:
 
     Attributes:
         epoch: Its last; higher ones belong to somebody else.
+        route: Whose user it belongs to.
     """
 
     transfer_id: str
     staging_root: Location
     epoch: int
+    route: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -544,9 +648,19 @@ class Ledger(Protocol):
         """What this ledger published last at these paths."""
 
     def finish(
-        self, transfer_id: str, epoch: int, state: TransferState, publish_mode: str, now: datetime
+        self,
+        transfer_id: str,
+        epoch: int,
+        state: TransferState,
+        publish_mode: str,
+        now: datetime,
+        *,
+        manifest: Sum | None = None,
     ) -> bool:
         """State DONE or SUPERSEDED; proofs become the published truth; the claim ends.
+
+        Args:
+            manifest: What the proofs add up to: it is sealed and chained to the one before.
 
         Returns:
             False when the transfer no longer owns the destination with this epoch.
@@ -570,6 +684,19 @@ class Ledger(Protocol):
 
     def is_mine(self, transfer_id: str) -> bool:
         """True while this process is the one that began the attempt under way."""
+
+    def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
+        """The newest event of this object that was published at the destination."""
+
+    def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
+        """Remember a signed message's nonce; safe to repeat for the same message.
+
+        Args:
+            key: Of any record: one nonce is for all records of its message.
+
+        Returns:
+            False when another message had it: a replay.
+        """
 
     def leftover(self, transfer_id: str) -> Leftover | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""

@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
 
 from backhaul.core import transfer
 from backhaul.core.errors import BackhaulError, CannotWrite, SourceChanged, TransientError
 from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
+from backhaul.core.evidence import Manifest, Sum, files, object_line
 from backhaul.core.model import (
+    EvidencePlace,
     FileStatus,
     Job,
     Location,
@@ -22,16 +26,19 @@ from backhaul.core.model import (
     PlannedObject,
     Proof,
     PublishMode,
+    Source,
     StagedObject,
     Totals,
     TransferState,
 )
+from backhaul.core.paths import target_relative
 from backhaul.core.planning import Planner, resolve
 from backhaul.core.policy import Policy
 from backhaul.core.ports import (
     Begun,
     Clock,
     Emit,
+    Held,
     Ledger,
     Leftover,
     ListPage,
@@ -106,6 +113,7 @@ class TransferRunner:
         # ledger published below a destination cannot change while this transfer owns it.
         self._proofs: dict[int, StagedObject] = {}
         self._known: dict[Location, Published] = {}
+        self._may_hold_files = True
         self._totals = Totals()
         self._counts = _Counts()
 
@@ -166,9 +174,17 @@ class TransferRunner:
 
     def _resolve(self) -> transfer.Event:
         job = self._job
-        found = resolve(self._ports.store, job.request.source)
-        self._policy().check_resolved(job, found.source)
         directory = job.request.destination
+        # What the event told of may be gone by now, so its age is asked for before its object.
+        if (target := self._event_target) is not None and self._is_outdated(target):
+            return transfer.Resolved(directory=directory, destination=target)
+        found = resolve(
+            self._ports.store,
+            job.request.source,
+            owner=job.source_owner,
+            event=job.request.event,
+        )
+        self._policy().check_resolved(job, found.source)
         self._planner = Planner(
             source=found.source,
             is_object=found.is_object,
@@ -205,6 +221,7 @@ class TransferRunner:
             raise AssertionError(message)
         self._policy().check_target(job, attempt.destination)
         existing = self._session.existing_ancestor(attempt.directory)
+        self._may_hold_files = existing == attempt.directory
         # Staging goes under the route's directory. Only a tree that is to become that very
         # directory cannot wait inside it for its one rename: it waits above.
         is_tree = attempt.destination == attempt.directory
@@ -227,13 +244,35 @@ class TransferRunner:
         self._staging_root = claimed.staging_root
         self._stale = claimed.stale
         self._has_rivals = claimed.has_rivals
+        if self._is_outdated(attempt.destination):
+            return transfer.Outdated(epoch=claimed.epoch)
         return transfer.ClaimGranted(epoch=claimed.epoch)
+
+    @property
+    def _event_target(self) -> Location | None:
+        """What an event's transfer will own, known without asking S3; None without an event."""
+        request, name_map = self._job.request, self._job.name_map
+        if request.event is None or request.source.is_prefix:
+            return request.destination if request.event is not None else None
+        name = request.source.key.rsplit("/", 1)[-1]
+        return request.destination.join(target_relative(request.destination, name, name_map))
+
+    def _is_outdated(self, target: Location) -> bool:
+        """A newer event of the same object, or this very one, is published there already."""
+        request = self._job.request
+        event = request.event
+        if event is None or event.sequencer is None or self._begun.was_publishing:
+            return False
+        known = self._ports.ledger.published_sequencer(target, request.source.bucket, event.key)
+        return known is not None and event.sequencer <= known
 
     @property
     def _session(self) -> TargetSession:
         if self._session_or_none is None:
             filesystem = self._job.request.destination.filesystem
-            self._session_or_none = self._stack.enter_context(self._ports.pool.session(filesystem))
+            self._session_or_none = self._stack.enter_context(
+                self._ports.pool.session(filesystem, self._job.run_as)
+            )
         return self._session_or_none
 
     @property
@@ -250,12 +289,22 @@ class TransferRunner:
             raise AssertionError(message)
         return self._attempt.directory
 
+    @property
+    def _resolved_source(self) -> Source:
+        """What the source turned out to be; known from the plan, too: it owns a tree or a file."""
+        source = self._job.request.source
+        is_tree = self._attempt.destination == self._attempt.directory
+        if source.is_prefix or not is_tree:
+            return source
+        return Source(bucket=source.bucket, key=f"{source.key}/")
+
     # ------------------------------------------------------------ recover
 
     def _recover(self) -> transfer.Event:
         """Adopt what an earlier attempt renamed before it died: same length, same CRC32C."""
         ledger = self._ports.ledger
         adopted = 0
+        now = self._ports.clock.now()
         for batch in ledger.earlier_proofs(self._id):
             finals = [self._directory.join(planned.relative) for planned, _ in batch]
             statuses = self._session.status(finals)
@@ -264,11 +313,11 @@ class TransferRunner:
                 for final, status, (planned, proof) in zip(finals, statuses, batch, strict=True)
                 if _is_file_of(status, planned.pin.size_bytes)
             ]
-            sums = self._session.checksums([final for final, _ in candidates])
+            held = self._session.contents([final for final, _ in candidates])
             same = [
-                replace(proof, proof=Proof.ADOPTED)
-                for (_, proof), crc in zip(candidates, sums, strict=True)
-                if crc == proof.crc32c
+                _adopted(proof, one, "published by an earlier attempt", now)
+                for (_, proof), one in zip(candidates, held, strict=True)
+                if one is not None and one.checksum == proof.crc32c
             ]
             if same:
                 ledger.record_staged(self._id, same)
@@ -307,10 +356,29 @@ class TransferRunner:
 
     def _chunks(self) -> Iterator[Sequence[StageTask]]:
         """The work of this attempt, page by page; a new plan is frozen just ahead of it."""
-        for planned in self._frozen() if self._attempt.has_plan else self._freezing():
+        owner, bucket = self._job.source_owner, self._job.request.source.bucket
+        for planned in self._planned():
             rest = self._without_published(planned)
-            endpoint = self._ports.store.endpoint(self._job.request.source.bucket)
+            endpoint = self._ports.store.endpoint(bucket, owner=owner)
             yield [StageTask(planned=one, endpoint=endpoint) for one in rest]
+
+    def _planned(self) -> Iterator[Sequence[PlannedObject]]:
+        limits = self._job.limits
+        if self._attempt.has_plan:
+            return self._frozen()
+        if limits.objects is None and limits.size_bytes is None:
+            return self._freezing()
+        return self._limited()
+
+    def _limited(self) -> Iterator[Sequence[PlannedObject]]:
+        """A route with limits: the whole plan is counted before the first byte is copied."""
+        if not self._ahead:
+            yield from self._freezing()
+            return
+        for _ in self._freezing():
+            pass
+        self._counts.is_planned = True
+        yield from self._ports.ledger.plan(self._id, only_unstaged=True)
 
     def _frozen(self) -> Iterator[Sequence[PlannedObject]]:
         self._totals = self._ports.ledger.planned_totals(self._id)
@@ -342,23 +410,41 @@ class TransferRunner:
         if self._is_one_page:
             self._known = known
         is_strict = self._job.on_exists is OnExists.FAIL
-        ask = finals if is_strict else [final for final in finals if final in known]
+        # Nothing can stand below a directory that was not there when it became ours.
+        ask = finals if self._may_hold_files else [final for final in finals if final in known]
         if not ask:
             return planned
         statuses = dict(zip(ask, self._session.status(ask), strict=True))
-        rest, adopted = [], []
+        rest: list[PlannedObject] = []
+        adopted: list[StagedObject] = []
+        unknown: list[tuple[PlannedObject, Location]] = []
         for one, final in zip(planned, finals, strict=True):
             status, before = statuses.get(final), known.get(final)
             if before is not None and _still_holds(one, before, status):
                 adopted.append(_adopt(one, before))
             elif is_strict and status is not None:
                 raise _exists(final)
+            elif _is_file_of(status, one.pin.size_bytes) and _may_be_same(one, before):
+                unknown.append((one, final))
             else:
                 rest.append(one)
+        if unknown:
+            proven = self._vouched(unknown)
+            adopted += proven
+            seqs = {each.seq for each in proven}
+            rest += [one for one, _ in unknown if one.seq not in seqs]
+            rest.sort(key=lambda one: one.seq)
         if adopted:
             self._counts.adopted += len(adopted)
             self._note(adopted)
         return rest
+
+    def _vouched(self, there: Sequence[tuple[PlannedObject, Location]]) -> list[StagedObject]:
+        """Files of the right length that this ledger does not know: S3's checksum may know them."""
+        endpoint = self._ports.store.endpoint(self._job.request.source.bucket)
+        tasks = [StageTask(planned=one, endpoint=endpoint) for one, _ in there]
+        found = self._session.vouched(tasks, [final for _, final in there])
+        return [one for one in found if one is not None]
 
     @property
     def _is_one_page(self) -> bool:
@@ -369,6 +455,8 @@ class TransferRunner:
         )
 
     def _note(self, batch: Sequence[StagedObject]) -> None:
+        now = self._ports.clock.now()
+        batch = [replace(one, proven_at=now) for one in batch]
         self._pending.extend(batch)
         if self._is_one_page:
             self._proofs.update((one.seq, one) for one in batch)
@@ -398,7 +486,9 @@ class TransferRunner:
     def _intend(self, epoch: int) -> transfer.Event:
         """The last look at policy and ownership, then the intent: after this, renames may exist."""
         if self._attempt.destination is not None:
-            self._policy().check_target(self._job, self._attempt.destination)
+            policy = self._policy()
+            policy.check_resolved(self._job, self._resolved_source)
+            policy.check_target(self._job, self._attempt.destination)
         is_owner = self._ports.ledger.intend(
             self._id, epoch, self._pending, self._ports.clock.now()
         )
@@ -411,6 +501,8 @@ class TransferRunner:
         is_single = self._attempt.destination != self._attempt.directory
         if not is_single and self._job.publish is not PublishMode.PER_FILE:
             is_untouched = self._counts.adopted == 0
+            if is_untouched:
+                self._leave_evidence(staged_dir)  # it appears with the tree
             if is_untouched and self._session.publish_tree(staged_dir, self._directory):
                 return transfer.PublishedAll(mode="tree", is_superseded=False)
             is_rest = self._counts.adopted < self._totals.objects
@@ -421,6 +513,8 @@ class TransferRunner:
                     hint="choose a new directory per run, or publish = auto",
                 )
         moved, superseded = self._publish_files(staged_dir)
+        # Die here and the next attempt adopts the files and writes this again.
+        self._leave_evidence(self._directory)
         mode = "file" if is_single else "per-file"
         if not moved:
             mode = "superseded" if superseded else "adopted"
@@ -486,8 +580,12 @@ class TransferRunner:
             for one in self._ports.ledger.rivals(self._id, finals)
             if _is_newer(one, mine[one.location])
         ]
-        sums = self._session.checksums([one.location for one in newer])
-        return {one.location for one, crc in zip(newer, sums, strict=True) if crc == one.crc32c}
+        there = self._session.contents([one.location for one in newer])
+        return {
+            one.location
+            for one, held in zip(newer, there, strict=True)
+            if held is not None and held.checksum == one.crc32c
+        }
 
     def _same_content(
         self, finals: Sequence[Location], turn: Sequence[tuple[PlannedObject, StagedObject]]
@@ -501,18 +599,40 @@ class TransferRunner:
             for final, status, (planned, proof) in zip(finals, statuses, turn, strict=True)
             if status is not None
         ]
-        sums = self._session.checksums([final for final, _, _ in there])
-        for (final, _, proof), crc in zip(there, sums, strict=True):
-            if crc != proof.crc32c:
+        held = self._session.contents([final for final, _, _ in there])
+        for (final, _, proof), one in zip(there, held, strict=True):
+            if one is None or one.checksum != proof.crc32c:
                 raise _exists(final)
         return {final for final, _, _ in there}
 
     # ------------------------------------------------------------ the end
 
+    def _object_lines(self) -> Iterator[dict[str, Any]]:
+        for batch in self._proven():
+            for planned, proof in batch:
+                target = self._directory.join(planned.relative)
+                yield object_line(self._id, planned, proof, target)
+
+    def _manifest(self) -> Sum:
+        """What the proofs of this attempt add up to, before they are sealed."""
+        manifest = Manifest()
+        for line in self._object_lines():
+            manifest.add(line)
+        return manifest.sum
+
+    def _leave_evidence(self, directory: Location) -> None:
+        """The manifest beside the data, where the route asks for it."""
+        if self._job.evidence is EvidencePlace.BESIDE:
+            for name, content in files(self._id, self._object_lines()):
+                self._session.write_whole(directory.join(name), content)
+
     def _record(self, epoch: int, mode: str, *, is_superseded: bool) -> transfer.Event:
         state = TransferState.SUPERSEDED if is_superseded else TransferState.DONE
         clock = self._ports.clock
-        is_owner = self._ports.ledger.finish(self._id, epoch, state, mode, clock.now())
+        manifest = self._manifest()
+        is_owner = self._ports.ledger.finish(
+            self._id, epoch, state, mode, clock.now(), manifest=manifest
+        )
         if is_owner:
             totals = self._totals
             self._ports.emit(
@@ -528,6 +648,9 @@ class TransferRunner:
                     publish=mode,
                     is_superseded=is_superseded,
                     duration_s=clock.monotonic() - self._started_s,
+                    rungs=manifest.rungs,
+                    asked=manifest.asked,
+                    manifest=manifest.manifest,
                 )
             )
         return transfer.Recorded(is_owner=is_owner)
@@ -568,6 +691,11 @@ def _still_holds(planned: PlannedObject, before: Published, status: FileStatus |
     )
 
 
+def _may_be_same(planned: PlannedObject, before: Published | None) -> bool:
+    """Unknown here, or known from the same pin and touched since: no other content is known."""
+    return before is None or before.pin.identity == planned.pin.identity
+
+
 def _adopt(planned: PlannedObject, before: Published) -> StagedObject:
     return StagedObject(
         seq=planned.seq,
@@ -576,6 +704,24 @@ def _adopt(planned: PlannedObject, before: Published) -> StagedObject:
         proof=Proof.ADOPTED,
         version_id=before.pin.version_id,
         modified_ms=before.modified_ms,
+        target_algorithm="CRC32C",
+        target_checksum=before.crc32c,
+        asked="ledger",
+        note=f"published by {before.transfer_id}",
+    )
+
+
+def _adopted(proof: StagedObject, held: Held, note: str, now: datetime) -> StagedObject:
+    """A proof of bytes that were found at their final path."""
+    return replace(
+        proof,
+        proof=Proof.ADOPTED,
+        target_algorithm=held.algorithm,
+        target_checksum=held.checksum,
+        asked=held.asked,
+        note=note,
+        bytes_read=0,
+        proven_at=now,
     )
 
 

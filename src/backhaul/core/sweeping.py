@@ -12,6 +12,7 @@ from datetime import timedelta
 from itertools import groupby
 
 from backhaul.core.events import StagingSwept
+from backhaul.core.policy import Policy
 from backhaul.core.ports import Leftover
 from backhaul.core.runner import Ports
 
@@ -20,7 +21,7 @@ SWEEP_AFTER = timedelta(minutes=15)  # a forgotten process has ended by then
 SWEEP_BATCH = 500
 
 
-def sweep_litter(ports: Ports) -> None:
+def sweep_litter(ports: Ports, policy: Policy) -> None:
     """Remove what is left of claims older than `SWEEP_AFTER`; safe to repeat and beside others.
 
     Raises:
@@ -28,15 +29,17 @@ def sweep_litter(ports: Ports) -> None:
     """
     while True:
         litter = ports.ledger.litter(ports.clock.now() - SWEEP_AFTER, most=SWEEP_BATCH)
-        for filesystem, lefts in groupby(litter, key=lambda left: left.staging_root.filesystem):
-            _sweep(ports, filesystem, list(lefts))
+        for (filesystem, user), lefts in groupby(
+            litter, key=lambda left: (left.staging_root.filesystem, policy.user_of(left.route))
+        ):
+            _sweep(ports, filesystem, user, list(lefts))
         if len(litter) < SWEEP_BATCH:
             return
 
 
-def _sweep(ports: Ports, filesystem: str, lefts: Sequence[Leftover]) -> None:
+def _sweep(ports: Ports, filesystem: str, user: str | None, lefts: Sequence[Leftover]) -> None:
     roots = [left.staging_root for left in lefts]
-    with ports.pool.session(filesystem) as session:
+    with ports.pool.session(filesystem, user) as session:
         there = dict(zip(roots, session.status(roots), strict=True))
         # One removal per `.backhaul` at least: it takes the empty directory away, too.
         last = {root.parent: root for root in roots}

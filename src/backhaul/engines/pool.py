@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.events import WorkerReplaced
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
-from backhaul.core.ports import Emit, Progress, Rename, StageTask
+from backhaul.core.ports import Emit, Held, Progress, Rename, StageTask
 from backhaul.engines.wire import (
     Answer,
     Call,
@@ -51,12 +52,14 @@ class PoolSettings:
         stall_timeout_s: A busy worker without a byte or a finished call for this long is killed.
         command: argv of a worker; the pipe's file descriptor is appended.
         configuration: Sent first; must pickle; holds no secret.
+        environment: Of a worker for this user (`run_as` of a route); None: the agent's own.
     """
 
     workers: int
     stall_timeout_s: float
     command: tuple[str, ...]
     configuration: Any
+    environment: Callable[[str | None], Mapping[str, str]] | None = None
 
 
 class WorkerPool:
@@ -78,10 +81,10 @@ class WorkerPool:
                 self._free.append(self._spawn())
 
     @contextlib.contextmanager
-    def session(self, filesystem: str) -> Iterator[WorkerSession]:
-        """Lend one process to the calling thread."""
+    def session(self, filesystem: str, user: str | None = None) -> Iterator[WorkerSession]:
+        """Lend one process to the calling thread; a process serves one user all its life."""
         with self._places:
-            worker = self._take()
+            worker = self._take(user)
             session = WorkerSession(worker, filesystem, self._settings.stall_timeout_s)
             try:
                 yield session
@@ -104,22 +107,34 @@ class WorkerPool:
         for worker in workers:
             worker.close()
 
-    def _take(self) -> WorkerProcess:
+    def _take(self, user: str | None) -> WorkerProcess:
         with self._lock:
             if self._is_aborted:
                 raise TransientError("E_STOPPED", "the agent is stopping")
-            while self._free:
-                worker = self._free.pop()
+            mine = [worker for worker in self._free if worker.user == user]
+            while mine:
+                worker = mine.pop()
+                self._free.remove(worker)
                 if worker.is_alive:
                     return worker
-                self._all.discard(worker)
-                worker.close()
-            return self._spawn()
+                self._drop(worker)
+            if len(self._all) >= self._settings.workers and self._free:
+                # Full, and this one is idle as another user: a process cannot change its user.
+                self._drop(self._free.pop(0))
+            return self._spawn(user)
 
-    def _spawn(self) -> WorkerProcess:
+    def _drop(self, worker: WorkerProcess) -> None:
+        self._all.discard(worker)
+        worker.close()
+
+    def _spawn(self, user: str | None = None) -> WorkerProcess:
         settings = self._settings
         worker = WorkerProcess(
-            settings.command, settings.configuration, max(1, int(settings.stall_timeout_s))
+            settings.command,
+            settings.configuration,
+            max(1, int(settings.stall_timeout_s)),
+            user=user,
+            environment=settings.environment(user) if settings.environment else None,
         )
         self._all.add(worker)
         return worker
@@ -145,7 +160,16 @@ class WorkerProcess:
     a session of its own, so that a Ctrl-C meant for the agent does not reach it.
     """
 
-    def __init__(self, command: Sequence[str], configuration: Any, send_timeout_s: int) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        configuration: Any,
+        send_timeout_s: int,
+        *,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.user = user
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -153,11 +177,15 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                env=None if environment is None else dict(environment),
                 start_new_session=True,
             )
         # A stopped process does not read: a send must not wait for it longer than a stall may last.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", send_timeout_s, 0))
         self.pipe = Connection(ours.detach())
+        # `Connection.poll` would build a selector for every word.
+        self._poller = select.poll()
+        self._poller.register(self.pipe, select.POLLIN)
         self.pid = self._process.pid
         self.stagings = 0
         self.send(configuration)
@@ -165,6 +193,10 @@ class WorkerProcess:
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    def has_words(self, wait_s: float) -> bool:
+        """Whether `pipe.recv` would find something, or the end, within `wait_s` seconds."""
+        return bool(self._poller.poll(wait_s * 1000))
 
     def send(self, words: Downward | Any) -> None:
         try:
@@ -240,6 +272,9 @@ class WorkerSession:
         highest: int = self._call("fence", staging_root.path, epoch)
         return highest
 
+    def write_whole(self, location: Location, content: bytes) -> None:
+        self._call("write_whole", location.path, content)
+
     def publish_tree(self, staged: Location, target: Location) -> bool:
         is_done: bool = self._call("publish_tree", staged.path, target.path)
         return is_done
@@ -248,8 +283,16 @@ class WorkerSession:
         pairs = [(one.source.path, one.target.path) for one in renames]
         self._call("publish_files", pairs, replace)
 
-    def checksums(self, locations: Sequence[Location]) -> list[str | None]:
-        result: list[str | None] = self._call("checksums", _paths(locations))
+    def contents(
+        self, locations: Sequence[Location], *, is_read: bool = False
+    ) -> list[Held | None]:
+        result: list[Held | None] = self._call("contents", _paths(locations), is_read)
+        return result
+
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        result: list[StagedObject | None] = self._call("vouched", tuple(tasks), _paths(finals))
         return result
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
@@ -336,7 +379,7 @@ class WorkerSession:
                 elif chunk:
                     open_objects += len(chunk)
                     self._worker.send(StageTasks(tasks=tuple(chunk)))
-                if self._worker.pipe.poll(0):
+                if self._worker.has_words(0):
                     break
             words = self._receive()
             if words is None:
@@ -373,11 +416,10 @@ class WorkerSession:
 
     def _receive(self) -> Upward | None:
         """The next words; None for a tick without activity or after a second of silence."""
-        pipe = self._worker.pipe
         try:
-            if not pipe.poll(1.0):
+            if not self._worker.has_words(1.0):
                 return None
-            words: Upward = pipe.recv()
+            words: Upward = self._worker.pipe.recv()
         except (EOFError, OSError) as error:
             self.fault = "died"
             raise TransientError(

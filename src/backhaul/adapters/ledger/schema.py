@@ -55,7 +55,7 @@ metadata = MetaData()
 meta = Table(
     "meta",
     metadata,
-    Column("name", Text, primary_key=True),  # `ledger_id`
+    Column("name", Text, primary_key=True),  # `ledger_id`, `sealed_from_us`
     Column("value", Text, nullable=False),
 )
 
@@ -64,12 +64,16 @@ transfers = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("queue", Text),
-    Column("message_id", Text),
+    Column("message_id", Text),  # `id#2` is the second record of a message with several
     Column("source", Text, nullable=False),  # as asked for
     Column("destination", Text, nullable=False),  # as asked for
     Column("canonical", Text),  # the claimed URI, from the first claim
     Column("directory", Text),  # the URI under which objects.relative is appended
     Column("route", Text),
+    Column("policy", Text),  # digest of the policy that decided
+    Column("event_bucket", Text),  # what the S3 event was about, where one asked for this
+    Column("event_key", Text),
+    Column("sequencer", Text),
     Column("state", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("failures", Integer, nullable=False, default=0),  # recorded without refund
@@ -130,6 +134,7 @@ litter = Table(
     Column("transfer_id", Text, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("claimed_at", UtcTime, nullable=False),
+    Column("route", Text),  # whose user it belongs to
     sqlite_with_rowid=False,
 )
 
@@ -152,6 +157,13 @@ objects = Table(
     Column("checksum", Text),
     Column("seen_version_id", Text),
     Column("modified_ms", BigInteger),
+    Column("checksum_type", Text),
+    Column("target_algorithm", Text),
+    Column("target_checksum", Text),
+    Column("asked", Text),
+    Column("note", Text),
+    Column("bytes_read", BigInteger),
+    Column("proven_at", UtcTime),
     sqlite_with_rowid=False,
 )
 
@@ -171,6 +183,30 @@ published = Table(
     sqlite_with_rowid=False,
 )
 
+# The newest event published, per object and destination.
+sequencers = Table(
+    "sequencers",
+    metadata,
+    Column("uri", Text, primary_key=True),  # the destination that was claimed
+    Column("bucket", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("sequencer", Text, nullable=False),
+    Column("transfer_id", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Of signed messages: a second message with the same one is a replay.
+nonces = Table(
+    "nonces",
+    metadata,
+    Column("nonce", Text, primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("keep_until", UtcTime, nullable=False),
+    Index("ix_nonces_keep_until", "keep_until"),
+    sqlite_with_rowid=False,
+)
+
 journal = Table(
     "journal",
     metadata,
@@ -183,4 +219,13 @@ journal = Table(
     Column("code", Text),
     Column("reason", Text),
     Index("ix_journal_transfer_id", "transfer_id"),
+)
+
+seals = Table(
+    "seals",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("transfer_id", Text, nullable=False, unique=True),  # outlives the row of the transfer
+    Column("line", Text, nullable=False),  # core.evidence.sealing_line
+    Column("seal", Text, nullable=False),  # its SHA-256
 )

@@ -34,9 +34,12 @@ from backhaul.adapters.ledger.schema import (
     litter,
     objects,
     published,
+    seals,
     transfers,
 )
 from backhaul.core.errors import BackhaulError
+from backhaul.core.evidence import Sum, sealing_line
+from backhaul.core.evidence import seal as digest
 from backhaul.core.model import Location, PlannedObject, StagedObject, TransferState
 from backhaul.core.ports import Claimed, Leftover, MessageKey, Published
 
@@ -71,7 +74,7 @@ FREE_OWNER = (
     .where(destinations.c.uri == bindparam("of_uri"))
     .values(owner_transfer=None, owner=None)
 )
-LITTER = select(litter.c.staging_root, litter.c.uri, litter.c.transfer_id, litter.c.epoch)
+LITTER = select(litter)
 SWEPT = litter.delete().where(
     litter.c.staging_root == bindparam("of_root"), litter.c.epoch == bindparam("of_epoch")
 )
@@ -107,8 +110,16 @@ PROVE = (
         checksum=bindparam("checksum"),
         seen_version_id=bindparam("seen_version_id"),
         modified_ms=bindparam("modified_ms"),
+        checksum_type=bindparam("checksum_type"),
+        target_algorithm=bindparam("target_algorithm"),
+        target_checksum=bindparam("target_checksum"),
+        asked=bindparam("asked"),
+        note=bindparam("note"),
+        bytes_read=bindparam("bytes_read"),
+        proven_at=bindparam("proven_at"),
     )
 )
+LAST_SEAL = select(seals.c.seal).order_by(seals.c.number.desc()).limit(1)
 PROVEN = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS)
 
 
@@ -139,7 +150,9 @@ def take(
     tx.execute(_taking(tx.dialect.name), values)
 
 
-def remember(tx: Connection, transfer_id: str, uri: str, claimed: Claimed, now: datetime) -> None:
+def remember(
+    tx: Connection, transfer_id: str, uri: str, claimed: Claimed, route: str, now: datetime
+) -> None:
     """Note the staging root until a sweep has seen it gone."""
     values = {
         "staging_root": claimed.staging_root.uri,
@@ -147,6 +160,7 @@ def remember(tx: Connection, transfer_id: str, uri: str, claimed: Claimed, now: 
         "transfer_id": transfer_id,
         "epoch": claimed.epoch,
         "claimed_at": now,
+        "route": route,
     }
     tx.execute(_littering(tx.dialect.name), values)
 
@@ -154,7 +168,7 @@ def remember(tx: Connection, transfer_id: str, uri: str, claimed: Claimed, now: 
 @cache
 def _littering(dialect: str) -> Insert:
     statement = upsert(dialect, litter)
-    columns = ("uri", "transfer_id", "epoch", "claimed_at")
+    columns = ("uri", "transfer_id", "epoch", "claimed_at", "route")
     return statement.on_conflict_do_update(
         index_elements=[litter.c.staging_root],
         set_={name: statement.excluded[name] for name in columns},
@@ -229,7 +243,7 @@ def compare_and_set(
 
 def by_message(tx: Connection, key: MessageKey) -> RowMapping | None:
     """The transfer of this message."""
-    asked = {"of_queue": key.queue, "of_message": key.message_id}
+    asked = {"of_queue": key.queue, "of_message": key.text}
     return tx.execute(BY_MESSAGE, asked).mappings().one_or_none()
 
 
@@ -272,7 +286,10 @@ def leftover(tx: Connection, transfer: RowMapping) -> Leftover | None:
     if not root:
         return None
     return Leftover(
-        transfer_id=transfer["id"], staging_root=rows.location(root), epoch=transfer["epoch"]
+        transfer_id=transfer["id"],
+        staging_root=rows.location(root),
+        epoch=transfer["epoch"],
+        route=transfer["route"],
     )
 
 
@@ -339,6 +356,30 @@ def _publishing(dialect: str) -> Insert:
         set_={name: new[name] for name in ("transfer_id", *copied)},
         where=not_(is_newer_there),
     )
+
+
+def seal(
+    tx: Connection,
+    transfer: RowMapping,
+    state: TransferState,
+    publish_mode: str,
+    summed: Sum,
+    now: datetime,
+) -> None:
+    """The sealing line of the transfer's manifest, chained to the one before."""
+    previous = tx.execute(LAST_SEAL).scalar()
+    line = sealing_line(
+        transfer["id"],
+        summed,
+        source=transfer["source"],
+        destination=transfer["destination"],
+        state=state.value,
+        publish=publish_mode,
+        finished_at=now,
+        previous=previous or "",
+    )
+    values = {"transfer_id": transfer["id"], "line": line, "seal": digest(line)}
+    tx.execute(insert(seals), values)
 
 
 def ended(transfer: RowMapping, state: TransferState, now: datetime) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from sqlalchemy import (
     select,
 )
 
-from backhaul.adapters.ledger import rows, steps
+from backhaul.adapters.ledger import events, rows, steps
 from backhaul.adapters.ledger.faults import mapped
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.schema import (
@@ -38,6 +38,7 @@ from backhaul.adapters.ledger.schema import (
     published,
     transfers,
 )
+from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     Job,
     Location,
@@ -110,7 +111,7 @@ class SqlLedger:
         values = {
             "id": new_id,
             "queue": key and key.queue,
-            "message_id": key and key.message_id,
+            "message_id": key and key.text,
             "source": rows.readable(source),
             "destination": rows.readable(destination),
             "state": TransferState.RECEIVED.value,
@@ -183,13 +184,14 @@ class SqlLedger:
             if dead:
                 tx.execute(steps.FREE_OWNER, [{"of_uri": uri} for uri in dead])
             steps.take(tx, transfer_id, self.owner.text, destination, claimed)
-            steps.remember(tx, transfer_id, destination.uri, claimed, now)
+            steps.remember(tx, transfer_id, destination.uri, claimed, job.route, now)
             values: dict[str, Any] = {
                 "state": TransferState.STAGING.value,
                 "epoch": claimed.epoch,
                 "canonical": destination.uri,
                 "directory": directory.uri,
                 "route": job.route,
+                **events.asked(job),
                 "started_at": transfer["started_at"] or now,
                 "updated_at": now,
             }
@@ -349,9 +351,16 @@ class SqlLedger:
         return found
 
     def finish(
-        self, transfer_id: str, epoch: int, state: TransferState, publish_mode: str, now: datetime
+        self,
+        transfer_id: str,
+        epoch: int,
+        state: TransferState,
+        publish_mode: str,
+        now: datetime,
+        *,
+        manifest: Sum | None = None,
     ) -> bool:
-        """State DONE or SUPERSEDED; proofs of this epoch become the published truth.
+        """State DONE or SUPERSEDED; proofs of this epoch become the published truth, sealed.
 
         True again when repeated after it took effect.
         """
@@ -361,8 +370,12 @@ class SqlLedger:
                 if not steps.compare_and_set(tx, transfer_id, epoch, steps.FREE):
                     return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
                 steps.publish(tx, transfer, epoch)
+                if state is TransferState.DONE:
+                    events.remember(tx, transfer)
                 values = {"publish_mode": publish_mode, "renames_possible": False}
                 steps.move(tx, transfer_id, values | steps.ended(transfer, state, now))
+                if manifest is not None:
+                    steps.seal(tx, transfer, state, publish_mode, manifest, now)
             self._working.discard(transfer_id)
         return True
 
@@ -396,6 +409,18 @@ class SqlLedger:
                     "reason": rows.readable(reason),
                 }
                 steps.move(tx, transfer_id, steps.ended(transfer, state, now) | values)
+
+    # ------------------------------------------------------------ events and signatures
+
+    def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
+        """The newest event of this object that was published at the destination."""
+        with self._transaction() as tx:
+            return events.newest(tx, destination.uri, bucket, key)
+
+    def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
+        """Remember a signed message's nonce; False when another message had it."""
+        with self._transaction() as tx:
+            return events.claim_nonce(tx, nonce, key, keep_until, now)
 
     # ------------------------------------------------------------ copies, that no message repeats
 

@@ -13,11 +13,12 @@ from backhaul.testing.fakes.ledger import faulty
 from backhaul.testing.fakes.memory_ledger import MemoryFile, MemoryLedger
 from backhaul.testing.fakes.queue import DeadLetter, FakeQueue
 from backhaul.testing.fakes.store import FakeStore, Lie
-from backhaul.testing.fakes.target import FakeTarget
+from backhaul.testing.fakes.target import FakeContent, FakeTarget
 
 __all__ = [
     "DeadLetter",
     "FakeClock",
+    "FakeContent",
     "FakeEvent",
     "FakeQueue",
     "FakeRandomness",

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from backhaul.core.errors import TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
-from backhaul.core.ports import Progress, Rename, SourceReader, StageTask, TargetFs
+from backhaul.core.ports import Held, Progress, Rename, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
-from backhaul.engines.native import Counter, Stager, Tuning
+from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.operations import PARALLEL, TargetOperations
+from backhaul.engines.proving import Counter
 from backhaul.testing.fakes.faults import Faults
 
 
@@ -37,7 +38,7 @@ class InlinePool:
     is_aborted: bool = False
 
     @contextmanager
-    def session(self, filesystem: str) -> Iterator[InlineSession]:
+    def session(self, filesystem: str, user: str | None = None) -> Iterator[InlineSession]:
         """See the port."""
         with self.faults.call("pool.session"):
             session = self.lend(self.targets[filesystem])
@@ -60,7 +61,11 @@ class InlineSession:
         self._target = target
         self._counter = Counter()
         self._operations = TargetOperations(
-            target, pool.new_digest, self._counter, parallel=pool.parallel
+            target,
+            pool.new_digest,
+            self._counter,
+            lambda: pool.reader,
+            parallel=pool.parallel,
         )
         self._started_bytes = 0
         self._objects = 0
@@ -80,6 +85,9 @@ class InlineSession:
     def fence(self, staging_root: Location, epoch: int) -> int:
         return self._alive.fence(staging_root.path, epoch)
 
+    def write_whole(self, location: Location, content: bytes) -> None:
+        self._alive.write_whole(location.path, content)
+
     def publish_tree(self, staged: Location, target: Location) -> bool:
         return self._alive.publish_tree(staged.path, target.path)
 
@@ -87,8 +95,15 @@ class InlineSession:
         pairs = [(one.source.path, one.target.path) for one in renames]
         self._alive.publish_files(pairs, replace)
 
-    def checksums(self, locations: Sequence[Location]) -> list[str | None]:
-        return self._alive.checksums([one.path for one in locations])
+    def contents(
+        self, locations: Sequence[Location], *, is_read: bool = False
+    ) -> list[Held | None]:
+        return self._alive.contents([one.path for one in locations], is_read)
+
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        return self._alive.vouched(tasks, [one.path for one in finals])
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         self._alive.remove_staging(staging_root.path, up_to)

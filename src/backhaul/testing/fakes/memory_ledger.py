@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from backhaul.core.errors import BackhaulError, OutageError
+from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     Job,
     Location,
@@ -33,6 +34,7 @@ class Transfer:
 
     id: str
     key: MessageKey | None
+    job: Job | None = None
     first_seen_at: datetime
     state: TransferState = TransferState.RECEIVED
     attempt: int = 1
@@ -79,6 +81,8 @@ class MemoryFile:
     by_key: dict[MessageKey, str] = field(default_factory=dict)
     destinations: dict[Location, Destination] = field(default_factory=dict)
     published: dict[Location, Published] = field(default_factory=dict)
+    sequencers: dict[tuple[Location, str, str], str] = field(default_factory=dict)
+    nonces: dict[str, tuple[tuple[str, str], datetime]] = field(default_factory=dict)
     litter: dict[Location, tuple[Leftover, Location, datetime]] = field(default_factory=dict)
     after_change: Callable[[Transfer, TransferState, TransferState], None] = (
         lambda _row, _before, _after: None
@@ -178,7 +182,9 @@ class MemoryLedger:
             for uri, other in self._file.destinations.items():
                 if _overlap(uri, destination):
                     other.owner_transfer = other.owner = None
-            left = Leftover(transfer_id=transfer_id, staging_root=root, epoch=claimed.epoch)
+            left = Leftover(
+                transfer_id=transfer_id, staging_root=root, epoch=claimed.epoch, route=job.route
+            )
             self._file.litter[root] = (left, destination, now)
             self._file.destinations[destination] = Destination(
                 epoch=claimed.epoch,
@@ -187,6 +193,7 @@ class MemoryLedger:
                 owner=self._owner,
             )
             row.epoch, row.canonical, row.directory = claimed.epoch, destination, directory
+            row.job = job
             if first and not row.has_plan:
                 _drop_plan(row)
                 _append(row, first)
@@ -312,7 +319,14 @@ class MemoryLedger:
             return {one: known[one] for one in locations if one in known}
 
     def finish(
-        self, transfer_id: str, epoch: int, state: TransferState, publish_mode: str, now: datetime
+        self,
+        transfer_id: str,
+        epoch: int,
+        state: TransferState,
+        publish_mode: str,
+        now: datetime,
+        *,
+        manifest: Sum | None = None,
     ) -> bool:
         """See the port."""
         with self._faults.call("ledger.finish", _outage):
@@ -323,6 +337,7 @@ class MemoryLedger:
             owned.owner_transfer = owned.owner = owned.staging_root = None
             self._publish(row, epoch)
             row.renames_possible = False
+            self._remember_event(row, state)
             self._end(row, state)
         self._working.discard(transfer_id)
         return True
@@ -365,6 +380,29 @@ class MemoryLedger:
             row.failures += not refund
             self._end(row, state)
             row.code, row.reason = code, reason
+
+    def _remember_event(self, row: Transfer, state: TransferState) -> None:
+        request = None if row.job is None else row.job.request
+        if request is None or request.event is None or request.event.sequencer is None:
+            return
+        if state is TransferState.DONE and row.canonical is not None:
+            of = (row.canonical, request.source.bucket, request.event.key)
+            known = self._file.sequencers.get(of, "")
+            self._file.sequencers[of] = max(known, request.event.sequencer)
+
+    def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
+        """See the port."""
+        with self._faults.call("ledger.published_sequencer", _outage):
+            return self._file.sequencers.get((destination, bucket, key))
+
+    def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
+        """See the port."""
+        with self._faults.call("ledger.claim_nonce", _outage):
+            nonces = self._file.nonces
+            for old in [one for one, (_, until) in nonces.items() if until < now]:
+                del nonces[old]
+            message = (key.queue, key.message_id)
+            return nonces.setdefault(nonce, (message, keep_until))[0] == message
 
     def is_mine(self, transfer_id: str) -> bool:
         """See the port."""

@@ -11,10 +11,16 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from backhaul.core.errors import BackhaulError, PermanentError, SourceChanged, TransientError
+from backhaul.core.errors import (
+    BackhaulError,
+    NotAllowed,
+    PermanentError,
+    SourceChanged,
+    TransientError,
+)
 from backhaul.core.model import Pin
 from backhaul.core.ports import Clock, Endpoint, ListPage
-from backhaul.core.verification import Digest, S3Checksum, S3Checksums
+from backhaul.core.verification import Digest, Part, S3Checksum, S3Checksums
 from backhaul.testing.fakes.faults import Faults
 
 
@@ -32,6 +38,7 @@ class _Object:
     data: bytes
     checksums: tuple[S3Checksum, ...]
     sse: str | None
+    parts: tuple[Part, ...] | None = None
 
 
 class FakeStore:
@@ -41,6 +48,7 @@ class FakeStore:
         new_digest: As the engine gets it (`adapters.digests.new_digest`).
 
     Attributes:
+        owner: Account that all buckets belong to.
         most_open_bytes: The most bytes of bodies that were open at once.
     """
 
@@ -56,6 +64,7 @@ class FakeStore:
         self._new_digest = new_digest
         self._faults = faults or Faults()
         self._buckets = set(buckets)
+        self.owner = "000000000000"
         self._objects: dict[tuple[str, str], _Object] = {}
         self._versions: dict[tuple[str, str, str], _Object] = {}
         self._lies: dict[str, list[Lie]] = {}
@@ -105,6 +114,41 @@ class FakeStore:
                 self._versions[bucket, key, version_id] = stored
         return pin
 
+    def put_parts(
+        self,
+        key: str,
+        data: bytes,
+        part_bytes: int,
+        *,
+        algorithm: str,
+        telling: str = "checksums",
+        bucket: str = "raw",
+    ) -> Pin:
+        """A multipart upload with a COMPOSITE checksum.
+
+        Args:
+            telling: What S3 says of the parts: `checksums`, `sizes` alone, or `nothing`.
+        """
+        pin = self.put(key, data, algorithm=None, etag="no-md5-2", bucket=bucket)
+        pieces = [data[at : at + part_bytes] for at in range(0, len(data), part_bytes)]
+        sums = [self._checksum(algorithm, piece).value for piece in pieces]
+        over = self._checksum(algorithm, b"".join(base64.b64decode(each) for each in sums)).value
+        composite = S3Checksum(
+            algorithm=algorithm, value=f"{over}-{len(pieces)}", is_full_object=False
+        )
+        parts = tuple(
+            Part(
+                size_bytes=len(piece),
+                checksums={algorithm: each} if telling == "checksums" else {},
+            )
+            for piece, each in zip(pieces, sums, strict=True)
+        )
+        told = None if telling == "nothing" else parts
+        stored = _Object(pin=pin, data=data, checksums=(composite,), sse=None, parts=told)
+        with self._lock:
+            self._objects[bucket, key] = stored
+        return pin
+
     def remove(self, key: str, *, bucket: str = "raw") -> None:
         """Delete an object; its versions stay."""
         with self._lock:
@@ -123,11 +167,14 @@ class FakeStore:
 
     # ------------------------------------------------------------ core.ports.ObjectStore
 
-    def list_pages(self, bucket: str, prefix: str, *, page_size: int = 1000) -> Iterator[ListPage]:
+    def list_pages(
+        self, bucket: str, prefix: str, *, page_size: int = 1000, owner: str | None = None
+    ) -> Iterator[ListPage]:
         """See the port; at least one page. Each page shows the objects as they are then."""
         after = b""
         while True:
             with self._faults.call("store.list"):
+                self._check_owner(bucket, owner)
                 pins = self._after(bucket, prefix, after)
             yield ListPage(pins=tuple(pins[:page_size]))
             if len(pins) <= page_size:
@@ -145,10 +192,25 @@ class FakeStore:
             ]
         return sorted(pins, key=lambda pin: pin.key.encode())
 
-    def endpoint(self, bucket: str) -> Endpoint:
+    def find_version(
+        self, bucket: str, key: str, version_id: str, *, owner: str | None = None
+    ) -> Pin | None:
+        """See the port."""
+        with self._faults.call("store.version"):
+            self._check_owner(bucket, owner)
+            with self._lock:
+                found = self._versions.get((bucket, key, version_id))
+            return None if found is None else found.pin
+
+    def _check_owner(self, bucket: str, owner: str | None) -> None:
+        if owner not in {None, self.owner}:
+            raise NotAllowed("E_SRC_OWNER", f"bucket {bucket} does not belong to account {owner}")
+
+    def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
         """See the port."""
         with self._faults.call("store.endpoint"):
-            return Endpoint(base_url=f"https://s3.fake/{bucket}/", region="us-east-1")
+            base_url = f"https://s3.fake/{bucket}/"
+            return Endpoint(base_url=base_url, region="us-east-1", owner=owner)
 
     # ------------------------------------------------------------ core.ports.SourceReader
 
@@ -170,6 +232,11 @@ class FakeStore:
         with self._faults.call("store.head", _no_answer):
             found = self._pinned(pin)
             return self._facts(found, len(found.data), is_whole=True)
+
+    def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
+        """See the port."""
+        with self._faults.call("store.parts", _no_answer):
+            return self._pinned(pin).parts
 
     def _pinned(self, pin: Pin) -> _Object:
         """What `versionId` or `If-Match` gives: 404 and 412 are a changed source."""

@@ -15,6 +15,7 @@ from backhaul.testing.servers import bed, seed
 from backhaul.testing.servers.detached import State
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.jars import PROFILES, cache_root, prepare
+from backhaul.testing.servers.kerberos_tools import kerberos
 
 _UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 # Left in the shell these would go before, or along with, what `up` says to export.
@@ -40,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _status()
             case _:
                 prepare([p for p in PROFILES if p != "hdfs" or not chosen.no_hdfs])
-                _tell(f"jars are in {cache_root()}")
+                if not chosen.no_hdfs:
+                    kerberos()
+                _tell(f"jars and KDC are in {cache_root()}")
                 return 0
     except (ServerFailed, ServerUnavailable) as exc:
         _tell(f"testbed: {exc}")

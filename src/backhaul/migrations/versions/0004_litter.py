@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0001"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("transfer_id", sa.Text, nullable=False),
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("claimed_at", sa.BigInteger, nullable=False),
+        sa.Column("route", sa.Text),
         sqlite_with_rowid=False,
     )
     op.execute(

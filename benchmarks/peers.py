@@ -1,0 +1,72 @@
+"""What people would use instead: rclone, when it is installed. Each run is checked like ours."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.bed import BUCKET, Bed
+from benchmarks.report import Figure, paired
+
+FOR_SMALL = 128  # transfers at once; beyond it gained nothing
+FOR_LARGE = 4  # rclone's default
+
+
+def find_rclone() -> str | None:
+    """From the `bench` requirements, or the machine's own."""
+    beside = Path(sys.executable).with_name("rclone")
+    return str(beside) if beside.exists() else shutil.which("rclone")
+
+
+def rclone_s(
+    bed: Bed,
+    program: str,
+    prefix: str,
+    directory: str,
+    *,
+    transfers: int,
+    endpoint: str | None = None,
+) -> float:
+    """Seconds of one `rclone copy` of a prefix into an HDFS directory, the whole process.
+
+    Args:
+        endpoint: Where S3 is reached; default the server itself.
+    """
+    namenode = urlsplit(bed.hdfs.uri).netloc
+    s3 = bed.s3
+    environment = bed.environment(hdfs=True) | {
+        "RCLONE_CONFIG": str(bed.directory / "no-rclone.conf"),
+        "RCLONE_S3_PROVIDER": "Other",
+        "RCLONE_S3_ENDPOINT": endpoint or s3.endpoint,
+        "RCLONE_S3_ACCESS_KEY_ID": s3.access_key,
+        "RCLONE_S3_SECRET_ACCESS_KEY": s3.secret_key,
+        "RCLONE_HDFS_NAMENODE": namenode,
+        "RCLONE_HDFS_USERNAME": "root",
+    }
+    return bed.timed(
+        [
+            *(program, "copy", "--quiet", "--transfers", str(transfers)),
+            *(f":s3:{BUCKET}/{prefix}", f":hdfs:{directory}"),
+        ],
+        environment,
+    )
+
+
+def against_rclone(
+    shape: str, transfers: int, theirs: list[float], ours: list[float], at_least: float
+) -> list[Figure]:
+    """Its times and the ratio of whole processes; nothing where it is not installed."""
+    if not theirs:
+        return []
+    return [
+        Figure(shape=shape, what=f"rclone, {transfers} transfers", unit="s", values=tuple(theirs)),
+        Figure(
+            shape=shape,
+            what="times as fast as rclone",
+            unit="x",
+            values=paired(theirs, ours),
+            at_least=at_least,
+        ),
+    ]

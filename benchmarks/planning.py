@@ -1,0 +1,82 @@
+"""Shape `planning`: listing, planning and freezing up to a million objects in bounded memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.bed import Bed, Sizes, tell
+from benchmarks.report import Figure, paired
+
+AT_MOST_MB = 250
+AT_MOST_GROWTH = 1.2
+
+
+def planning(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+    """The same code for 1,000 to 1,000,000 objects: time for each object, and peak memory."""
+    per_object: dict[int, list[float]] = {count: [] for count in sizes.planned}
+    memory: dict[int, list[float]] = {count: [] for count in sizes.planned}
+    with listing_server() as endpoint:
+        environment = {
+            **bed.bare_environment(),
+            "AWS_ENDPOINT_URL_S3": endpoint,
+            "AWS_ACCESS_KEY_ID": "listing",
+            "AWS_SECRET_ACCESS_KEY": "listing",
+        }
+        for turn in range(rounds):
+            for count in sizes.planned:
+                ledger = bed.directory / f"plan-{turn}-{count}.db"
+                found = bed.answer(["benchmarks.plan_once", str(count), str(ledger)], environment)
+                ledger.unlink()
+                per_object[count].append(1e6 * float(found["seconds"]) / count)
+                memory[count].append(float(found["peak_mb"]))
+                tell(
+                    f"planning round {turn + 1}: {count:,} objects, "
+                    f"{per_object[count][-1]:.0f} us each, {memory[count][-1]:.0f} MB"
+                )
+    figures = []
+    for count in sizes.planned:
+        times, peaks = tuple(per_object[count]), tuple(memory[count])
+        name = f"{count:,} objects"
+        figures.append(Figure(shape="planning", what=f"{name}, each", unit="us", values=times))
+        figures.append(
+            Figure(
+                shape="planning",
+                what=f"{name}, peak RSS",
+                unit="MB",
+                values=peaks,
+                at_most=AT_MOST_MB,
+            )
+        )
+    most, base = max(sizes.planned), sizes.planned[1]
+    figures.append(
+        Figure(
+            shape="planning",
+            what=f"an object of {most:,} to one of {base:,}",
+            unit="x",
+            values=paired(per_object[most], per_object[base]),
+            at_most=AT_MOST_GROWTH,
+        )
+    )
+    return figures
+
+
+@contextmanager
+def listing_server() -> Iterator[str]:
+    """The endpoint URL of a server that can only list; it ends with the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.listing_server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.stdin.close()
+            process.wait(10)
