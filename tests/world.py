@@ -66,7 +66,7 @@ def eventually(is_so: Callable[[], object], timeout_s: float = 10.0) -> None:
 
 
 _TABLES = (
-    *("objects", "journal", "published", "seals", "destinations", "sequencers", "nonces"),
+    *("litter", "objects", "journal", "published", "seals", "destinations", "sequencers", "nonces"),
     "transfers",
 )
 
@@ -168,6 +168,9 @@ class World:
             randomness=self.randomness,
             abort_transfers=pool.abort,
         )
+        if self._engine is not None:
+            # One connection is shared with the checks: nobody else may be in a transaction then.
+            agent._sweep_until_stopped = lambda: None  # type: ignore[method-assign]
         # What the agent waits for costs no time; its keeper looks whenever the clock moves.
         agent._stopper.changed = self.clock.jumping("slot", "poll")
         agent._keeper._changed = self.clock.waking()
