@@ -573,7 +573,7 @@ class Sim:
 
         ended_s = max(
             self.clock.now_s, *self.down_until_s.values(), 0.0
-        )  # L3 counts without faults
+        )  # after all faults
         while self._staging() and self.clock.now_s - ended_s < 3600:
             self._step()
 
