@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from backhaul.core import delivery, runner, transfer
+from backhaul.core import delivery, runner, transfer, verification
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.delivery import Deliveries
 from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
@@ -23,7 +23,7 @@ from backhaul.core.policy import Policy
 from backhaul.core.runner import TransferRunner
 from backhaul.core.transfer import Budget, Fate, Verdict
 from backhaul.core.visibility import VisibilityKeeper
-from backhaul.engines import native
+from backhaul.engines import native, proving
 from backhaul.engines.native import Stager
 from backhaul.engines.operations import TargetOperations
 from backhaul.testing.fakes import FakeQueue, FakeTarget, MemoryLedger, memory_ledger
@@ -120,7 +120,7 @@ def record_before_publish(patch: Patch) -> None:
     _step(patch, change)
 
 
-@mutant("the intent is recorded before the first rename", 6)
+@mutant("the intent is recorded before the first rename", 5)
 def no_intent(patch: Patch) -> None:
     def change(_attempt: Any, event: Any, command: Any) -> Any:
         if isinstance(command, transfer.Intend):
@@ -154,7 +154,7 @@ def delete_although_not_recorded(patch: Patch) -> None:
     _around(patch, MemoryLedger, "finish", finish)
 
 
-@mutant("an earlier attempt's renames are looked for before copying again", 288)
+@mutant("an earlier attempt's renames are looked for before copying again", 554)
 def no_recovery(patch: Patch) -> None:
     def change(_attempt: Any, event: Any, command: Any) -> Any:
         if isinstance(command, transfer.Recover):
@@ -164,7 +164,7 @@ def no_recovery(patch: Patch) -> None:
     _step(patch, change)
 
 
-@mutant("what stands at the final path is adopted only if its checksum is the proven one", 1330)
+@mutant("what stands at the final path is adopted only if its checksum is the proven one", 863)
 def adopt_by_length(patch: Patch) -> None:
     class Anything(str):
         __slots__ = ()
@@ -230,7 +230,7 @@ def no_fence_of_overlapping(patch: Patch) -> None:
     _around(patch, MemoryLedger, "claim", claim)
 
 
-@mutant("every claim has a higher epoch", 5)
+@mutant("every claim has a higher epoch", 12)
 def same_epoch(patch: Patch) -> None:
     def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
         there = self._file.destinations.get(args[2])
@@ -282,13 +282,15 @@ def sweep_everything(patch: Patch) -> None:
 
 @mutant("bytes are compared with S3's checksum", 7)
 def no_verification(patch: Patch) -> None:
-    patch.setattr(native, "matches", lambda expected, found: True)
+    for module in (native, proving, verification):
+        patch.setattr(module, "matches", lambda expected, found: True)
 
 
-@mutant("what was received is as long as the pin says", 7)
+@mutant("what was received is as long as the pin says", 3)
 def no_length_check(patch: Patch) -> None:
     patch.setattr(Stager, "_check_length", staticmethod(lambda pin, received: None))
-    patch.setattr(native, "matches", lambda expected, found: True)
+    for module in (native, proving, verification):
+        patch.setattr(module, "matches", lambda expected, found: True)
     _around(patch, FakeTarget, "status", _lies_about_staging)
 
 
@@ -327,7 +329,7 @@ def owners_live_for_ever(patch: Patch) -> None:
     _around(patch, MemoryLedger, "_is_live", is_live)
 
 
-@mutant("a later state of the same key is never replaced by an earlier one", 5)
+@mutant("a later state of the same key is never replaced by an earlier one", 8)
 def no_newest_wins(patch: Patch) -> None:
     patch.setattr(runner, "_is_newer", lambda before, planned: False)
 
@@ -341,7 +343,7 @@ def no_rivals(patch: Patch) -> None:
     _around(patch, MemoryLedger, "claim", claim)
 
 
-@mutant("published contents are remembered", 5)
+@mutant("published contents are remembered", 8)
 def published_is_forgotten(patch: Patch) -> None:
     patch.setattr(MemoryLedger, "_publish", lambda *args: None)
 
@@ -389,6 +391,7 @@ def two_slots_for_one_message(patch: Patch) -> None:
 @mutant("the policy is asked again right before publishing", 94)
 def policy_only_at_first(patch: Patch) -> None:
     patch.setattr(Policy, "check_target", lambda *args: None)
+    patch.setattr(Policy, "check_resolved", lambda *args: None)
 
 
 # ---------------------------------------------------------------- the message's end
@@ -413,7 +416,7 @@ def dead_letter_sent_once(patch: Patch) -> None:
 
 @mutant("death is recorded before the message is deleted", 0)
 def death_is_not_recorded(patch: Patch) -> None:
-    patch.setattr(Deliveries, "_record_failure", lambda *args: None)
+    patch.setattr(Deliveries, "_record_failure", lambda *args: True)
 
 
 @mutant("a dead letter has a code", 0)
@@ -465,17 +468,6 @@ def holds_sleep_long(patch: Patch) -> None:
 def failed_messages_stay_hidden(patch: Patch) -> None:
     patch.setattr(RetryPolicy, "delay_s", lambda self, failures, chance: 40_000 * failures)
     patch.setattr(VisibilityKeeper, "release", lambda self, message_id: None)
-
-
-@mutant("a lost deletion is asked for again when the message returns", 11)
-def redelivery_of_done_is_ignored(patch: Patch) -> None:
-    def delete(original: Any, self: Any, begun: Any, message: Any) -> None:
-        if begun is not None and begun.state.is_final:
-            self._return(message, 100)
-        else:
-            original(self, begun, message)
-
-    _around(patch, Deliveries, "_delete", delete)
 
 
 @mutant("a changed source is planned again", 159)

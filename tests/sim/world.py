@@ -571,7 +571,7 @@ class Sim:
             if self.clock.now_s - started_s > 48 * 3600:
                 raise Violation(f"L1 {self.queue.remaining} did not end within two days")
 
-        ended_s = self.clock.now_s
+        ended_s = max(self.clock.now_s, *self.down_until_s.values(), 0.0)  # after all faults
         while self._staging() and self.clock.now_s - ended_s < 3600:
             self._step()
 

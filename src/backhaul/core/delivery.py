@@ -387,7 +387,9 @@ class Deliveries:
             self._hand_back(begun, message)
             return None
         self._remove_leftover(begun)
-        self._record_failure(begun, TransferState.DEAD, error)
+        if not self._record_failure(begun, TransferState.DEAD, error):
+            self._hand_back(begun, message)  # stopped before the ledger answered
+            return None
         if is_copied:
             self._emit_dead(message, dead)
         return End(dead=dead, is_copied=is_copied)
@@ -447,9 +449,11 @@ class Deliveries:
         )
         return delay_s
 
-    def _record_failure(self, begun: Begun, state: TransferState, error: BackhaulError) -> None:
+    def _record_failure(self, begun: Begun, state: TransferState, error: BackhaulError) -> bool:
         ledger, now = self._ports.ledger, self._clock.now()
-        self._insist(lambda: ledger.fail(begun.transfer_id, state, error.code, error.message, now))
+        return self._has_answered(
+            lambda: ledger.fail(begun.transfer_id, state, error.code, error.message, now)
+        )
 
     # ------------------------------------------------------------ giving back
 
@@ -501,6 +505,9 @@ class Deliveries:
         except VisibilityLost as lost:
             # It is visible already, which is all that was wanted.
             self._emit(events.VisibilityWasLost(message_id=message.message_id, reason=str(lost)))
+
+    def _has_answered(self, call: Callable[[], object]) -> bool:
+        return self._insist(call) is not None
 
     def _insist(self, call: Callable[[], object]) -> object:
         """Ask SQS until it answers; None when the agent has to go before it does."""
