@@ -32,7 +32,7 @@ from backhaul.core.message import parse_message
 from backhaul.core.model import Job, Request, TransferState
 from backhaul.core.policy import Policy
 from backhaul.core.ports import Begun, DeadLetterReason, Message, MessageKey, Queue, Randomness
-from backhaul.core.runner import Ports, TransferRunner, unexpected
+from backhaul.core.runner import Ports, TransferRunner, discard, unexpected
 from backhaul.core.stopping import Stop, Stopper
 from backhaul.core.text import printable, redacted
 from backhaul.core.transfer import Budget, Fate, Verdict, after_failure
@@ -332,10 +332,7 @@ class Deliveries:
     def _remove_leftover(self, begun: Begun) -> None:
         """What earlier attempts staged; the last one may have ended before it claimed anything."""
         try:
-            left = self._ports.ledger.leftover(begun.transfer_id)
-            if left is not None:
-                with self._ports.pool.session(left.staging_root.filesystem) as session:
-                    session.remove_staging(left.staging_root, up_to=left.epoch)
+            discard(self._ports, begun.transfer_id)
         except BackhaulError as error:
             self._emit(error)  # hidden, and fenced by the next claim of this destination
 

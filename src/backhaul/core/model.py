@@ -44,6 +44,13 @@ class EngineName(StrEnum):
     DISTCP = "distcp"
 
 
+class QueuedTooLong(StrEnum):
+    """What a route wants when YARN gives an application no container in time."""
+
+    NATIVE = "native"  # this node carries the bytes
+    RETRY = "retry"  # the attempt fails; the next one asks YARN again
+
+
 class NameMap(StrEnum):
     """How a key becomes a file name."""
 
@@ -204,6 +211,7 @@ class Route:
     verify: VerifyLevel = VerifyLevel.STREAM
     name_map: NameMap = NameMap.STRICT
     limits: Limits = field(default_factory=Limits)
+    when_queued: QueuedTooLong = QueuedTooLong.NATIVE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +231,7 @@ class Job:
     verify: VerifyLevel
     name_map: NameMap
     limits: Limits
+    when_queued: QueuedTooLong = QueuedTooLong.NATIVE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +278,7 @@ class StagedObject:
         algorithm: S3's own checksum that was compared (`CRC32C`, ..., `MD5`), None where none was.
         checksum: Its value as S3 gives it (base64, or hex for MD5 ETags), None likewise.
         modified_ms: The staged file's modification time; a rename keeps it.
+        was_there: Another engine wrote the file; it was proven as it stands. Not in the ledger.
     """
 
     seq: int
@@ -279,6 +289,7 @@ class StagedObject:
     checksum: str | None = None
     version_id: str | None = None
     modified_ms: int = 0
+    was_there: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

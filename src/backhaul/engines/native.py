@@ -194,6 +194,10 @@ class Stager:
             if self.cancelled.is_set():
                 raise Cancelled
             try:
+                if task.is_there and turn == 0:
+                    found = self._prove_there(task, path)
+                    if found is not None:
+                        return found
                 self._make_parents(task.planned.relative)
                 return self._copy(task, path)
             except (PermanentError, SourceChanged, OutageError, TargetMissing):
@@ -322,6 +326,40 @@ class Stager:
         raise AssertionError  # the last turn returns or raises
 
     # ------------------------------------------------------------ proof
+
+    def _prove_there(self, task: StageTask, path: str) -> StagedObject | None:
+        """Prove a file that another engine wrote; None, and no file, when it is to be copied.
+
+        S3's checksum of the pinned object is compared with what the target holds. Where S3 has
+        none that compares there is no proof without the pinned bytes, so they are copied; lengths
+        alone do only where the route asks for no more.
+        """
+        pin = task.planned.pin
+        status = self._target.status(path)
+        if status is not None and not status.is_directory and status.size_bytes == pin.size_bytes:
+            facts = self._reader.head(task.endpoint, pin)
+            expected = facts.best(pin.size_bytes)
+            if expected is not None or self._verify is VerifyLevel.SIZE:
+                sums = self._sums(expected)
+                for data in self._target.read(path):
+                    self._refuse_if_cancelled()
+                    sums.update(data)
+                    self._counter.add(len(data))
+                if expected is None or matches(expected, sums.comparable):
+                    return StagedObject(
+                        seq=task.planned.seq,
+                        size_bytes=pin.size_bytes,
+                        crc32c=sums.crc.digest().hex(),
+                        proof=Proof.SIZE if expected is None else Proof.STORED,
+                        algorithm=expected.algorithm if expected else None,
+                        checksum=expected.value if expected else None,
+                        version_id=facts.version_id,
+                        modified_ms=status.modified_ms,
+                        was_there=True,
+                    )
+        if status is not None:
+            self._target.remove(path)
+        return None
 
     def _sums(self, expected: S3Checksum | None) -> _Sums:
         algorithm = expected.algorithm if expected else "CRC32C"

@@ -39,6 +39,7 @@ class TransferRow:
         canonical: What was claimed; None before the first claim.
         directory: Where the objects' relative paths are appended; None likewise.
         owner: `host:boot_id:pid:starttime` of the process at work, None when there is none.
+        engine: Which was chosen, with its reason; None where nothing was to be chosen.
         duration: First claim to end; None while not final.
     """
 
@@ -62,6 +63,8 @@ class TransferRow:
     bytes_planned: int
     markers: int
     publish_mode: str | None
+    engine: str | None
+    engine_reason: str | None
     code: str | None
     reason: str | None
     first_seen_at: datetime

@@ -27,6 +27,7 @@ from sqlalchemy import (
     select,
 )
 
+from backhaul.adapters.ledger import jobs as job_steps
 from backhaul.adapters.ledger import rows, steps
 from backhaul.adapters.ledger.faults import mapped
 from backhaul.adapters.ledger.owner import Owner
@@ -36,6 +37,7 @@ from backhaul.adapters.ledger.schema import (
     published,
     transfers,
 )
+from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.model import (
     Job,
     Location,
@@ -44,7 +46,14 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
-from backhaul.core.ports import Begun, Claimed, Leftover, MessageKey, Published
+from backhaul.core.ports import (
+    Begun,
+    Claimed,
+    ClusterJob,
+    Leftover,
+    MessageKey,
+    Published,
+)
 
 LOOKUP_BATCH = 500  # paths per query; SQLite before 3.32 allows 999 parameters
 _MICROSECOND = timedelta(microseconds=1)
@@ -174,6 +183,7 @@ class SqlLedger:
             claimed = Claimed(
                 epoch=max(min_epoch, 1 + (row["epoch"] if row else 0)),
                 staging_root=steps.staging_root(row, destination, staging_anchor),
+                jobs=job_steps.at(tx, transfer_id, destination),
             )
             steps.take(tx, transfer_id, self.owner.text, destination, claimed)
             values: dict[str, Any] = {
@@ -339,6 +349,7 @@ class SqlLedger:
                 if not steps.compare_and_set(tx, transfer_id, epoch, steps.FREE):
                     return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
                 steps.publish(tx, transfer, epoch)
+                job_steps.close_all(tx, transfer_id, now)
                 values = {"publish_mode": publish_mode, "renames_possible": False}
                 steps.move(tx, transfer_id, values | steps.ended(transfer, state, now))
             self._working.discard(transfer_id)
@@ -405,6 +416,47 @@ class SqlLedger:
             steps.release(tx, transfer_id)
             values = {"code": "E_ABANDONED", "reason": "its process died; run the copy again"}
             steps.move(tx, transfer_id, steps.ended(transfer, TransferState.DEAD, now) | values)
+
+    # ------------------------------------------------------------ the cluster's engine
+
+    def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
+        """Which engine was chosen, and why."""
+        with self._transaction() as tx:
+            values = {"engine": engine, "engine_reason": rows.readable(reason)}
+            steps.change(tx, transfer_id, values)
+
+    def open_job(self, transfer_id: str, epoch: int, tag: str, now: datetime) -> bool:
+        """Note that an application with this tag may exist; False when nothing may be submitted."""
+        with self._transaction() as tx:
+            return job_steps.begin(tx, transfer_id, epoch, tag, now)
+
+    def note_job(
+        self,
+        transfer_id: str,
+        claim_epoch: int,
+        epoch: int,
+        application: Application,
+        progress: JobProgress | None,
+        now: datetime,
+    ) -> bool:
+        """Note how far it is; False when the transfer has lost its destination."""
+        with self._transaction() as tx:
+            if not job_steps.owns(tx, transfer_id, claim_epoch):
+                return False
+            job_steps.note(tx, transfer_id, epoch, application, progress, now)
+        return True
+
+    def close_job(
+        self, transfer_id: str, epoch: int, state: str, reason: str, now: datetime
+    ) -> None:
+        """Nothing of this submission runs or counts any more; safe to repeat."""
+        with self._transaction() as tx:
+            job_steps.close(tx, transfer_id, epoch, state, reason, now)
+
+    def jobs(self, transfer_id: str) -> list[ClusterJob]:
+        """The open ones of this transfer, by epoch."""
+        with self._transaction() as tx:
+            return job_steps.of(tx, transfer_id)
 
     # ------------------------------------------------------------ inside
 
