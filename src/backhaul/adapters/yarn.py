@@ -3,7 +3,7 @@
 With several ResourceManagers the active one answers; a standby one does not, or points to it. What
 no ResourceManager answers is unknown, never "not there".
 
-Source: Apache Hadoop 3.4, "ResourceManager REST API's" and "MapReduce Application Master REST API's".
+Source: Apache Hadoop 3.4, "ResourceManager REST API's", "MapReduce Application Master REST API's".
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class YarnManager:
         self._command("application", "-kill", application_id)
 
     def progress(self, application: Application) -> JobProgress | None:
-        """From the application's master, through the ResourceManager's proxy; None when it is mute."""
+        """From the application's master, through the proxy; None when it is mute."""
         job_id = application.id.replace("application_", "job_", 1)
         path = f"/proxy/{application.id}/ws/v1/mapreduce/jobs/{job_id}"
         try:
@@ -146,7 +146,8 @@ class YarnManager:
         raise _unreachable(said)
 
     def _open(self, url: str, put: dict[str, str] | None) -> dict[str, Any] | None:
-        request = urllib.request.Request(url, headers={"Accept": "application/json"})
+        # http or https: `manager_addresses` writes nothing else.
+        request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
         if put is not None:
             request.data = json.dumps(put).encode()
             request.add_header("Content-Type", "application/json")

@@ -1,9 +1,9 @@
 """A network of its own for servers that listen on every address.
 
 ``python -m backhaul.testing.servers.netns [--of PID] PROGRAM ARGUMENT...`` runs the program in a
-new network namespace with nothing in it but loopback, or in the one of a running process. MapReduce's
-application masters open ports on every address and no setting keeps them from it; in here nobody
-else can reach them, and no port can be taken.
+new network namespace with nothing in it but loopback, or in the one of a running process.
+MapReduce's application masters open ports on every address and no setting keeps them from it; in
+here nobody else can reach them, and no port can be taken.
 
 Linux, and root (CAP_SYS_ADMIN).
 """
