@@ -25,6 +25,7 @@ from backhaul.core.visibility import VisibilityKeeper
 from backhaul.engines.native import Tuning
 from backhaul.testing.fakes import (
     FakeClock,
+    FakeCluster,
     FakeEvent,
     FakeQueue,
     FakeRandomness,
@@ -37,6 +38,7 @@ from backhaul.testing.fakes import (
 
 ME = Owner.current("edge1")
 FS = "hdfs://ns1"
+TABLES = ("published", "destinations", "transfers")
 TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=2, tries=2)
 Fact = TypeVar("Fact")
 
@@ -67,6 +69,7 @@ class World:
 
     Args:
         directory: Holds the ledger's file.
+        has_cluster: There is a YARN, `cluster`.
         engine: An open ledger file that is used again, emptied; opening it costs most of a run.
     """
 
@@ -78,6 +81,7 @@ class World:
         max_receive_count: int | None = 1000,
         tuning: Tuning = TUNING,
         engine: Engine | None = None,
+        has_cluster: bool = False,
     ) -> None:
         self.clock = FakeClock()
         self.faults = Faults()
@@ -90,6 +94,8 @@ class World:
         self.store = FakeStore(self.clock, new_digest, faults=self.faults)
         self.target = FakeTarget(self.clock, faults=self.faults)
         self.target.put("/land/.keep", b"")
+        self.cluster = FakeCluster(self.clock, self.store, self.target, faults=self.faults)
+        self.has_cluster = has_cluster
         self.routes = (route(),)
         self.facts: list[object] = []
         self.randomness = FakeRandomness()
@@ -99,7 +105,7 @@ class World:
         self._engine = engine
         if engine is not None:
             with engine.begin() as connection:
-                for table in ("objects", "journal", "published", "destinations", "transfers"):
+                for table in ("objects", "journal", "jobs", *TABLES):
                     connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - our own names
 
     def emit(self, fact: object) -> None:
@@ -137,6 +143,7 @@ class World:
             pool=pool,
             clock=self.clock,
             emit=self.emit,
+            cluster=self.cluster if self.has_cluster else None,
         )
 
     def agent(self, ports: Ports, **settings: Any) -> Agent:

@@ -81,10 +81,10 @@ def choose(asked: EngineName, load: Load, rules: ClusterRules) -> Choice:
     if load.size_bytes < rules.auto_min_mean_bytes * load.objects:
         least = _size(rules.auto_min_mean_bytes)
         return _native(f"{told}: on average below auto_min_mean_bytes = {least}")
-    # One object is one mapper's, by one stream: with an even share for every mapper or more, it
-    # alone decides how long the job takes, and here it is read by ranges.
-    if load.largest_bytes * maps_for(load, rules) > load.size_bytes:
-        return _native(f"{told}: one object is more than the share of one mapper")
+    # One object is one mapper's, by one stream: with far more than an even share it alone decides
+    # how long the job takes, and here it is read by ranges.
+    if load.largest_bytes * maps_for(load, rules) > 2 * load.size_bytes:
+        return _native(f"{told}: one object is more than twice the share of one mapper")
     return Choice(
         engine=EngineName.DISTCP, reason=f"{told}: at least {_size(rules.auto_min_bytes)}"
     )

@@ -105,6 +105,7 @@ class ClusterAttempt:
         self._emit = emit
         self._clock = clock
         self._kept: Kept | None = None
+        self._staging_or_none: ClusterStaging | None = None
 
     # ------------------------------------------------------------ what runs already
 
@@ -112,7 +113,7 @@ class ClusterAttempt:
         self, epoch: int, jobs: tuple[ClusterJob, ...], *, has_plan: bool
     ) -> transfer.Event:
         """Keep this transfer's application if it counts, end all others."""
-        staging = self._staging()
+        staging = self._staging
         newest = staging.worth_keeping(jobs)
         if newest is None:
             return transfer.Reattached(is_kept=False)
@@ -152,7 +153,7 @@ class ClusterAttempt:
         return transfer.StagedAll(), iter(())
 
     def _adopt(self, kept: Kept, epoch: int) -> None:
-        self._staging().follow(epoch, kept.job)
+        self._staging.follow(epoch, kept.job)
         self._host.session.take_over(self._host.staging_root, kept.epoch, epoch)
         self._accept(epoch, self._host.chunks())
 
@@ -160,7 +161,7 @@ class ClusterAttempt:
         if self._cluster is None:
             raise no_cluster()
         self._host.flush()
-        staging = self._staging()
+        staging = self._staging
         is_listed = not seen.is_whole and seen.is_flat and seen.load.objects <= MAX_LISTED
         job = copy_job(
             transfer_id=self._id,
@@ -225,9 +226,8 @@ class ClusterAttempt:
     def _may_be_distcp(self, seen: _Ahead, *, is_all: bool) -> bool:
         if self._fixed(seen) is not None:
             return False
-        assert self._cluster is not None or self._host.job.engine is EngineName.DISTCP  # noqa: S101
         if self._cluster is None:
-            return True
+            return True  # distcp is asked for, and `_choose` says what is missing
         return may_be_for_cluster(
             self._host.job.engine, seen.load, self._cluster.rules, is_all=is_all
         )
@@ -287,15 +287,18 @@ class ClusterAttempt:
             return source
         return Source(bucket=source.bucket, key=f"{source.key}/")
 
+    @property
     def _staging(self) -> ClusterStaging:
         if self._cluster is None:
             raise no_cluster()
-        return ClusterStaging(
-            cluster=self._cluster,
-            ledger=self._ledger,
-            clock=self._clock,
-            emit=self._emit,
-            transfer_id=self._id,
-            when_queued=self._host.job.when_queued,
-            tell=self._host.tell,
-        )
+        if self._staging_or_none is None:
+            self._staging_or_none = ClusterStaging(
+                cluster=self._cluster,
+                ledger=self._ledger,
+                clock=self._clock,
+                emit=self._emit,
+                transfer_id=self._id,
+                when_queued=self._host.job.when_queued,
+                tell=self._host.tell,
+            )
+        return self._staging_or_none

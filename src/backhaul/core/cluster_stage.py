@@ -204,11 +204,12 @@ class ClusterStaging:
 
     def _give_up_waiting(self, job: ClusterJob, found: Application) -> None:
         self.end(job)
-        is_native = self._when_queued is QueuedTooLong.NATIVE
-        kind = NoRoom if is_native else TransientError
-        raise kind(
+        said = f"{found.id} waited {found.waited_s:.0f} s for a first container and was killed"
+        if self._when_queued is QueuedTooLong.NATIVE:
+            raise NoRoom("E_YARN_QUEUE", said)
+        raise TransientError(
             "E_YARN_QUEUE",
-            f"{found.id} waited {found.waited_s:.0f} s for a first container and was killed",
+            said,
             hint="give the queue more room, name another one in [distcp] queue, or raise"
             " queue_timeout_s",
         )

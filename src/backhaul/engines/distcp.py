@@ -111,6 +111,7 @@ def arguments(job: CopyJob, listing: Path | None) -> tuple[str, ...]:
         listing: The local file with the sources, one in each line; None: the job's whole source.
     """
     defined = {
+        "mapreduce.job.name": f"backhaul-{job.tags[1]}",
         "mapreduce.job.tags": ",".join(job.tags),
         "mapreduce.job.redacted-properties": ",".join(_SECRETS),
         "mapreduce.jobhistory.jhist.format": "json",
