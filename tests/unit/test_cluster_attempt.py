@@ -1,4 +1,4 @@
-"""A transfer on the cluster's engine, with a fake YARN: chosen, followed, adopted, accepted, ended."""
+"""A transfer on the cluster's engine, on a fake YARN: chosen, followed, adopted, accepted."""
 
 from pathlib import Path
 from typing import Any
@@ -271,7 +271,7 @@ def test_a_dead_message_s_application_is_ended(world: World) -> None:
     world.faults.at("cluster.progress", 2, Fault.KILL)
     with pytest.raises(Killed), world.process() as ports:
         world.agent(ports).run()
-    world.routes = ()
+    world.routes = (route(name="other", sources=(("else", ""),)),)
     world.clock.advance(13 * 3600)
     world.drain()
     assert world.states == ["dead"]
@@ -283,7 +283,12 @@ def test_a_dead_message_s_application_is_ended(world: World) -> None:
 
 
 def small(**other: Any) -> ClusterRules:
-    given = {"auto_min_bytes": 100, "auto_min_mean_bytes": 1, "bytes_per_map": 100, "max_maps": 2}
+    given: dict[str, Any] = {
+        "auto_min_bytes": 100,
+        "auto_min_mean_bytes": 1,
+        "bytes_per_map": 100,
+        "max_maps": 2,
+    }
     return ClusterRules(**given | {"poll_s": 1.0, "queue_timeout_s": 60.0} | other)
 
 
@@ -293,7 +298,6 @@ def small(**other: Any) -> ClusterRules:
         (small(), "distcp", "at least"),
         (small(auto_min_bytes=111), "native", "auto_min_bytes"),
         (small(auto_min_mean_bytes=37), "native", "auto_min_mean_bytes"),
-        (small(bytes_per_map=1), "native", "one mapper"),
     ],
 )
 def test_auto_weighs_bytes_mean_and_largest(
@@ -306,6 +310,16 @@ def test_auto_weighs_bytes_mean_and_largest(
     engine, reason = engine_of(world)
     assert engine == expected
     assert word in reason
+
+
+def test_one_object_that_outlasts_all_mappers_stays_native(world: World) -> None:
+    world.routes = (route(engine=EngineName.AUTO),)
+    world.cluster.rules = small(bytes_per_map=1, max_maps=4)
+    world.store.put("p/large", b"L" * 300)
+    run(world)
+    engine, reason = engine_of(world)
+    assert engine == "native"
+    assert "one mapper" in reason
 
 
 def test_a_key_with_a_colon_stays_native_and_drags_its_plan_along(world: World) -> None:

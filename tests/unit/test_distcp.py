@@ -10,6 +10,16 @@ from backhaul.core.model import Source
 from backhaul.engines.distcp import arguments, client_error, source_uri
 
 GIB = 1024**3
+HIDDEN = ",".join(
+    f"fs.s3a.{name}"
+    for name in (
+        "access.key",
+        "secret.key",
+        "session.token",
+        "encryption.key",
+        "server-side-encryption.key",
+    )
+)
 LOAD = Load(objects=16, size_bytes=8 * GIB, largest_bytes=GIB)
 
 
@@ -31,8 +41,7 @@ def test_the_command_line_is_what_it_is() -> None:
         "distcp",
         "-Dmapreduce.job.name=backhaul-bh-0ab-7",
         "-Dmapreduce.job.tags=bh-0ab,bh-0ab-7",
-        "-Dmapreduce.job.redacted-properties=fs.s3a.access.key,fs.s3a.secret.key,"
-        "fs.s3a.session.token,fs.s3a.encryption.key,fs.s3a.server-side-encryption.key",
+        f"-Dmapreduce.job.redacted-properties={HIDDEN}",
         "-Dmapreduce.jobhistory.jhist.format=json",
         "-Ddfs.checksum.type=CRC32C",
         "-Dmapreduce.job.queuename=etl",
