@@ -117,7 +117,7 @@ class DistcpSection(_Strict):
     bandwidth: Annotated[int | None, _Size] = Field(
         None, ge=MIB, description="bytes per second of one job, shared by its mappers"
     )
-    poll_s: float = Field(2, ge=0.1, le=300, description="between two looks at YARN, seconds")
+    poll_s: float = Field(2, gt=0, le=300, description="between two looks at YARN, seconds")
 
 
 class AgentSection(_Strict):

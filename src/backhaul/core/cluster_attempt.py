@@ -85,6 +85,44 @@ class _Ahead:
     obstacle: str | None = None
 
 
+def always_native(job: Job, cluster: Cluster | None, obstacle: str | None) -> str | None:
+    """Why it is the native engine whatever the load is; None when the load decides.
+
+    Args:
+        obstacle: Why DistCp cannot carry the plan.
+    """
+    if job.engine is EngineName.NATIVE:
+        return "engine = native is asked for"
+    if job.request.destination.scheme != "hdfs":
+        return "the target is not HDFS"
+    if obstacle is not None:
+        return obstacle
+    if job.engine is EngineName.AUTO:
+        if cluster is None:
+            return "this node knows no YARN"
+        if (missing := cluster.obstacle()) is not None:
+            return missing.message
+    return None
+
+
+def engine_for(job: Job, cluster: Cluster | None, load: Load, obstacle: str | None) -> Choice:
+    """The engine for a complete plan.
+
+    Raises:
+        OutageError: `yarn`: DistCp is asked for, and this node cannot submit.
+    """
+    if load.objects == 0:
+        return Choice(engine=EngineName.NATIVE, reason="nothing is left to copy")
+    reason = always_native(job, cluster, obstacle)
+    if reason is not None:
+        return Choice(engine=EngineName.NATIVE, reason=reason)
+    if cluster is None:
+        raise no_cluster()
+    if (missing := cluster.obstacle()) is not None:
+        raise missing
+    return choose(job.engine, load, cluster.rules)
+
+
 class ClusterAttempt:
     """The cluster's engine for one attempt."""
 
@@ -233,30 +271,10 @@ class ClusterAttempt:
         )
 
     def _fixed(self, seen: _Ahead) -> str | None:
-        """Why it is the native engine whatever the load is; None when the load decides."""
-        job = self._host.job
-        if job.request.destination.scheme != "hdfs":
-            return "the target is not HDFS"
-        if seen.obstacle is not None:
-            return seen.obstacle
-        if job.engine is EngineName.AUTO:
-            if self._cluster is None:
-                return "this node knows no YARN"
-            if (obstacle := self._cluster.obstacle()) is not None:
-                return obstacle.message
-        return None
+        return always_native(self._host.job, self._cluster, seen.obstacle)
 
     def _choose(self, seen: _Ahead) -> Choice:
-        if seen.load.objects == 0:
-            return Choice(engine=EngineName.NATIVE, reason="nothing is left to copy")
-        fixed = self._fixed(seen)
-        if fixed is not None:
-            return Choice(engine=EngineName.NATIVE, reason=fixed)
-        if self._cluster is None:
-            raise no_cluster()
-        if (obstacle := self._cluster.obstacle()) is not None:
-            raise obstacle
-        return choose(self._host.job.engine, seen.load, self._cluster.rules)
+        return engine_for(self._host.job, self._cluster, seen.load, seen.obstacle)
 
     def _again(self, seen: _Ahead, rest: Chunks) -> Chunks:
         """From the start: what was looked at, then what was not."""

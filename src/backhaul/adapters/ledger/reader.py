@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, RowMapping, func, select
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.faults import mapped
-from backhaul.adapters.ledger.schema import journal, objects, transfers
+from backhaul.adapters.ledger.schema import jobs, journal, objects, transfers
 from backhaul.core.errors import PermanentError
 from backhaul.core.model import (
     Location,
@@ -111,10 +111,34 @@ class EvidenceRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobRow:
+    """One submission to YARN.
+
+    Attributes:
+        state: `submitting`, `queued`, `running`, `succeeded`, `failed`, `killed` or `unknown`.
+        maps_done: As last seen while it ran; likewise `maps` and `size_bytes`.
+    """
+
+    epoch: int
+    tag: str
+    application_id: str | None
+    state: str
+    reason: str | None
+    tracking_url: str | None
+    maps_done: int | None
+    maps: int | None
+    size_bytes: int | None
+    opened_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferDetails:
     """Everything `show` tells."""
 
     transfer: TransferRow
+    jobs: tuple[JobRow, ...]
     journal: tuple[JournalRow, ...]
     proofs: tuple[ProofTotals, ...]
     first_objects: tuple[EvidenceRow, ...]
@@ -166,6 +190,13 @@ class LedgerReader:
             lines = tx.execute(
                 select(journal).where(journal.c.transfer_id == row["id"]).order_by(journal.c.number)
             ).mappings()
+            submitted = (
+                tx.execute(
+                    select(jobs).where(jobs.c.transfer_id == row["id"]).order_by(jobs.c.epoch)
+                )
+                .mappings()
+                .all()
+            )
             sums = tx.execute(
                 select(objects.c.proof, func.count().label("count"), func.sum(objects.c.size_bytes))
                 .where(objects.c.transfer_id == row["id"])
@@ -174,6 +205,7 @@ class LedgerReader:
             )
             return TransferDetails(
                 transfer=_transfer_row(row),
+                jobs=tuple(_job_row(line) for line in submitted),
                 journal=tuple(_journal_row(line) for line in lines),
                 proofs=tuple(
                     ProofTotals(
@@ -268,6 +300,10 @@ def _transfer_row(row: RowMapping) -> TransferRow:
         "duration": None if duration_us is None else timedelta(microseconds=duration_us),
     }
     return TransferRow(**{field.name: values[field.name] for field in fields(TransferRow)})
+
+
+def _job_row(row: RowMapping) -> JobRow:
+    return JobRow(**{field.name: row[field.name] for field in fields(JobRow)})
 
 
 def _journal_row(row: RowMapping) -> JournalRow:
