@@ -172,6 +172,27 @@ def test_an_application_that_yarn_forgot_is_submitted_again(world: World) -> Non
     assert failed.code == "E_YARN_FORGOTTEN"
 
 
+def test_an_application_that_yarn_remembers_again_is_ended(world: World) -> None:
+    world.cluster.looks = 100
+    gone: list[object] = []
+
+    def forget(name: str) -> None:
+        if name == "cluster.progress" and not gone:
+            gone.extend(world.cluster._submitted)
+            world.cluster.forget()
+            world.cluster.looks = 1
+        elif name == "cluster.submit" and gone:
+            world.cluster._submitted[:0] = gone  # type: ignore[arg-type]
+
+    world.faults.after_effect = forget
+    run(world)
+    assert world.states == ["done"]
+    assert [one.state for one in world.cluster.applications] == [
+        AppState.KILLED,
+        AppState.SUCCEEDED,
+    ]
+
+
 def test_a_manager_that_is_down_holds_and_nothing_is_submitted_twice(world: World) -> None:
     down = OutageError.of("yarn", "E_YARN_UNREACHABLE", "down")
     for turn in range(3, 140):

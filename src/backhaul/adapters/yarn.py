@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from backhaul.core.cluster import Application, JobProgress, app_state
 from backhaul.core.errors import OutageError
 
 _TIMEOUT_S = 10.0
+_SETTLED_S = 60.0  # 10 s were seen on an idle machine with nothing to recover but one application
 _OK, _NOT_FOUND = 200, 404
 _CLOSED = {401, 403}
 _HTTP_PORT, _HTTPS_PORT = 8088, 8090
@@ -86,9 +88,11 @@ class YarnManager:
             answer = self._ask(f"/ws/v1/cluster/apps?applicationTags={quote(tag)}")
             if answer is not None:
                 apps = (answer.get("apps") or {}).get("app", [])
-                found = [_application(one) for one in apps]
                 # A tag of several in the query would mean "or"; the exact one is meant here.
-                return [one for one in found if tag in one.tags]
+                found = [one for one in map(_application, apps) if tag in one.tags]
+                if not found:
+                    self._refuse_while_it_recovers()
+                return found
         return self._find_by_command(tag)
 
     def kill(self, application_id: str) -> None:
@@ -122,6 +126,20 @@ class YarnManager:
         )
 
     # ------------------------------------------------------------ REST
+
+    def _refuse_while_it_recovers(self) -> None:
+        """A ResourceManager that has just started answers before it has read what it knows."""
+        info = (self._ask("/ws/v1/cluster/info") or {}).get("clusterInfo", {})
+        up_s = time.time() - float(info.get("startedOn") or 0) / 1000
+        is_settled = info.get("state") == "STARTED" and info.get("haState", "ACTIVE") == "ACTIVE"
+        if not is_settled or up_s < _SETTLED_S:
+            raise OutageError.of(
+                "yarn",
+                "E_YARN_STARTING",
+                f"{self._addresses[0]} started {up_s:.0f} s ago and may not know its applications"
+                " yet",
+                hint=f"it is believed {_SETTLED_S:.0f} s after its start",
+            )
 
     def _ask(self, path: str, put: dict[str, str] | None = None) -> dict[str, Any] | None:
         """The active ResourceManager's answer; None when it wants a Kerberos login of us."""

@@ -25,13 +25,15 @@ from backhaul.core.cluster import (
     CopyJob,
     JobProgress,
     epoch_tag,
+    transfer_tag,
 )
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.events import ApplicationEnded, ApplicationFollowed
 from backhaul.core.model import QueuedTooLong
 from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, TargetPool
 
-LOOKS = 3  # times that an application is not found before it counts as unknown to YARN
+LOOKS = 3  # times that an application is not found before there is none
+FORGOTTEN_S = 60.0  # the same, for one that was seen: YARN may be recovering
 END_LOOKS = 60  # looks at an application that was killed before it counts as not ending
 OUTAGE_PATIENCE_S = 120.0  # without an answer for longer the transfer is held
 
@@ -146,6 +148,13 @@ class ClusterStaging:
             raise
         return opened
 
+    def _end_strays(self, job: ClusterJob) -> None:
+        """One of an earlier epoch that was given up as unknown to YARN may have come back."""
+        tag = epoch_tag(job.transfer_id, job.epoch)
+        for one in self._cluster.find(transfer_tag(job.transfer_id)):
+            if tag not in one.tags and not one.state.is_over:
+                self._cluster.kill(one.id)
+
     # ------------------------------------------------------------ following
 
     def follow(self, claim_epoch: int, job: ClusterJob) -> None:
@@ -168,6 +177,7 @@ class ClusterStaging:
                 )
             if found.state.is_over:
                 self._ended(job, found)
+                self._end_strays(job)
                 return
             told = self._progress(found)
             self._news(found, told)
@@ -217,20 +227,22 @@ class ClusterStaging:
     def _find(self, job: ClusterJob) -> Application | None:
         """The application of this epoch; None once YARN has said several times that it has none."""
         tag = epoch_tag(job.transfer_id, job.epoch)
-        deadline_s = self._clock.monotonic() + OUTAGE_PATIENCE_S
+        started_s = self._clock.monotonic()
+        was_seen = self._followed is not None or job.application_id is not None
         misses = 0
         while True:
             try:
                 found = self._cluster.find(tag)
             except OutageError:
-                if self._followed is None or self._clock.monotonic() > deadline_s:
+                if not was_seen or self._clock.monotonic() > started_s + OUTAGE_PATIENCE_S:
                     raise
             else:
                 if found:
                     self._note_found(job, found[0])
                     return found[0]
                 misses += 1
-                if misses == LOOKS:
+                forgotten_s = started_s + (FORGOTTEN_S if was_seen else 0)
+                if misses >= LOOKS and self._clock.monotonic() >= forgotten_s:
                     return None
             self._cluster.pause(self._cluster.rules.poll_s)
 

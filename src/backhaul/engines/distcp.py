@@ -193,6 +193,13 @@ def client_error(code: int, output: str) -> BackhaulError:
             f"hadoop distcp ended with {code}: {told}",
             hint="run `hadoop distcp` as the agent's user: it must print its usage",
         )
+    if "Failed to submit application" in output:
+        return OutageError.of(
+            "yarn",
+            "E_YARN_REFUSED",
+            f"hadoop distcp ended with {code}: {told}",
+            hint="check [distcp] queue, and that the agent's user may submit to it",
+        )
     if any(name in names for name in _YARN_DOWN):
         return OutageError.of(
             "yarn",

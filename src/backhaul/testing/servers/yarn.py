@@ -110,6 +110,16 @@ class Yarn(Server):
         found: list[dict[str, Any]] = (json.loads(answer[1])["apps"] or {}).get("app", [])
         return found
 
+    def suspend_node(self) -> None:
+        """Let the only node hang (SIGSTOP): the cluster has no room from now on."""
+        if self._node is not None:
+            self._node.suspend()
+
+    def resume_node(self) -> None:
+        """Let the node go on after `suspend_node`."""
+        if self._node is not None:
+            self._node.resume()
+
     def kill_manager(self) -> None:
         """End the ResourceManager at once; what it has accepted is on disk."""
         if self._manager is not None:
@@ -160,7 +170,7 @@ class Yarn(Server):
             if each is not None:
                 each.stop()
         if self._directory is not None:
-            _end_containers(self._directory / "node")
+            end_containers(self._directory)
 
     def _run(self, name: str, log_path: Path, java_class: str) -> ServerProcess:
         process = ServerProcess(name, log_path, detached=self._detached)
@@ -194,11 +204,12 @@ class Yarn(Server):
         return YarnPorts(*self._ports)
 
 
-def _end_containers(directory: Path) -> None:
-    """Kill what a killed NodeManager left running: processes that work below its directory."""
+def end_containers(directory: Path) -> None:
+    """Kill what a NodeManager left running: processes that work below a YARN's `directory`."""
+    node = directory / "node"
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            if (entry / "cwd").readlink().is_relative_to(directory):
+            if (entry / "cwd").readlink().is_relative_to(node):
                 os.kill(int(entry.name), signal.SIGKILL)

@@ -38,7 +38,7 @@ exec {java} {options} -Xmx384m -cp "$conf:"{lib}'/*' \\
     -Dhadoop.root.logger="${{HADOOP_ROOT_LOGGER:-WARN,console}}" $HADOOP_OPTS "$class" "$@"
 """
 
-# Two queues: `default` has the cluster, `closed` accepts applications and never runs one.
+# Two queues: `default` has the cluster, `closed` takes no application.
 _SCHEDULER = {
     "yarn.scheduler.capacity.maximum-applications": "100",
     "yarn.scheduler.capacity.maximum-am-resource-percent": "0.8",
