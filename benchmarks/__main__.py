@@ -15,6 +15,7 @@ from benchmarks.latency import latency
 from benchmarks.messages import messages
 from benchmarks.planning import planning
 from benchmarks.report import Figure, save, table
+from benchmarks.stored import stored, stored_small
 from benchmarks.wan import wan_large_15, wan_large_40, wan_small
 
 SHAPES = {
@@ -26,6 +27,8 @@ SHAPES = {
     "wan-large-40": wan_large_40,
     "wan-large-15": wan_large_15,
     "wan-small": wan_small,
+    "stored": stored,
+    "stored-small": stored_small,
 }
 OUT = Path("build/bench")
 

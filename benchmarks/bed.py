@@ -111,7 +111,9 @@ class Bed:
         with ThreadPoolExecutor(8) as threads:
             return dict(threads.map(put, range(count)))
 
-    def put_large(self, prefix: str, count: int, size_bytes: int) -> dict[str, bytes]:
+    def put_large(
+        self, prefix: str, count: int, size_bytes: int, *, algorithm: str = "CRC64NVME"
+    ) -> dict[str, bytes]:
         """`count` objects with CRC64NVME, which S3 itself gives; SHA-256 by file name."""
         client = s3_client(self.s3)
         tell(f"putting {count} objects of {size_bytes // MIB} MiB")
@@ -130,7 +132,7 @@ class Bed:
                     file,
                     BUCKET,
                     f"{prefix}{number:06d}",
-                    ExtraArgs={"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"},
+                    ExtraArgs={"ChecksumAlgorithm": algorithm, "ChecksumType": "FULL_OBJECT"},
                 )
             path.unlink()
             sums[f"{number:06d}"] = digest.digest()

@@ -14,9 +14,9 @@ class Figure:
     """One thing that was measured, once in each round.
 
     Attributes:
-        shape: `small`, `large`, `messages` or `latency`.
+        shape: As `--only` names it.
         what: For people, such as `backhaul copy`.
-        unit: `s`, `ms`, `MB`, `/s`, or `x` for a ratio.
+        unit: `s`, `ms`, `B`, `MB`, `/s`, or `x` for a ratio.
         values: One for each round, in order.
         at_least: The target; None where there is none.
         at_most: The same, where less is better.

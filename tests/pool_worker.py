@@ -13,7 +13,7 @@ from backhaul.adapters.local import LocalTarget
 from backhaul.core.errors import SourceChanged
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint
-from backhaul.core.verification import S3Checksums
+from backhaul.core.verification import Part, S3Checksums
 from backhaul.engines.native import Tuning
 from backhaul.engines.serve import Parts, serve
 
@@ -65,6 +65,9 @@ class Reader:
 
     def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
         return Body(pin).facts
+
+    def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
+        return None
 
 
 def main() -> None:

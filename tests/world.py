@@ -26,6 +26,7 @@ from backhaul.engines.native import Tuning
 from backhaul.testing.fakes import (
     FakeClock,
     FakeCluster,
+    FakeContent,
     FakeEvent,
     FakeQueue,
     FakeRandomness,
@@ -38,9 +39,10 @@ from backhaul.testing.fakes import (
 
 ME = Owner.current("edge1")
 FS = "hdfs://ns1"
-TABLES = ("published", "destinations", "transfers")
 TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=2, tries=2)
 Fact = TypeVar("Fact")
+
+TABLES = ("objects", "journal", "jobs", "published", "seals", "destinations", "transfers")
 
 
 def location(path: str) -> Location:
@@ -92,7 +94,9 @@ class World:
             max_receive_count=max_receive_count,
         )
         self.store = FakeStore(self.clock, new_digest, faults=self.faults)
-        self.target = FakeTarget(self.clock, faults=self.faults)
+        self.target = FakeTarget(
+            self.clock, faults=self.faults, content=FakeContent(new_digest=new_digest)
+        )
         self.target.put("/land/.keep", b"")
         self.cluster = FakeCluster(self.clock, self.store, self.target, faults=self.faults)
         self.has_cluster = has_cluster
@@ -105,7 +109,7 @@ class World:
         self._engine = engine
         if engine is not None:
             with engine.begin() as connection:
-                for table in ("objects", "journal", "jobs", *TABLES):
+                for table in TABLES:
                     connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - our own names
 
     def emit(self, fact: object) -> None:

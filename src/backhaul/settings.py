@@ -82,7 +82,7 @@ class RouteSettings(_Strict):
     on_exists: OnExists = OnExists.REPLACE
     publish: PublishMode = PublishMode.AUTO
     engine: EngineName = EngineName.AUTO
-    verify: VerifyLevel = VerifyLevel.STREAM
+    verify: VerifyLevel = VerifyLevel.STORED
     name_map: NameMap = NameMap.STRICT
     limits: LimitSettings = LimitSettings()
     when_queued: QueuedTooLong = Field(

@@ -70,8 +70,12 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
 
             return LocalTarget()
         from backhaul.adapters.hdfs import HdfsTarget  # noqa: PLC0415
+        from backhaul.adapters.hdfs_content import content_checker  # noqa: PLC0415
 
-        return HdfsTarget(filesystem, configuration.hadoop_conf_dir)
+        conf_dir = configuration.hadoop_conf_dir
+        target = HdfsTarget(filesystem, conf_dir)
+        target.ask(content_checker(filesystem, conf_dir, target.status))
+        return target
 
     def digest(algorithm: str) -> Digest:
         from backhaul.adapters.digests import new_digest  # noqa: PLC0415

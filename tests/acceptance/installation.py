@@ -326,9 +326,11 @@ class Installation:
         return shown
 
     def evidence(self, transfer_id: str) -> list[dict[str, Any]]:
+        """The object lines of a manifest, without the sealing line."""
         ended = self.backhaul("show", transfer_id, "--evidence")
         assert ended.code == 0, ended
-        return [json.loads(line) for line in ended.out.splitlines()]
+        lines = [json.loads(line) for line in ended.out.splitlines()]
+        return [line for line in lines if line["kind"] == "object"]
 
 
 def worker_pids(of_home: Path) -> Iterator[int]:

@@ -108,12 +108,12 @@ def test_an_object_without_a_comparable_checksum_is_copied_from_its_pin(world: W
     assert [fact.objects for fact in world.all_of(events.StagedAgain)] == [1]
 
 
-def test_a_file_that_the_cluster_wrote_counts_as_stored(world: World) -> None:
+def test_s3_s_own_sum_is_held_against_what_hdfs_keeps_and_no_byte_is_read(world: World) -> None:
     run(world)
     with world.process() as ports:
         (row,) = world.rows()
         proofs = [proof for page in ports.ledger.staged(row.id) for _, proof in page]
-    assert {proof.proof for proof in proofs} == {Proof.STORED}
+    assert {proof.proof for proof in proofs} == {Proof.DIRECT}
 
 
 def test_an_object_that_changed_under_the_job_is_planned_anew(world: World) -> None:
@@ -174,7 +174,7 @@ def test_an_application_that_yarn_forgot_is_submitted_again(world: World) -> Non
 
 def test_an_application_that_yarn_remembers_again_is_ended(world: World) -> None:
     world.cluster.looks = 100
-    gone: list[object] = []
+    gone: list[Any] = []
 
     def forget(name: str) -> None:
         if name == "cluster.progress" and not gone:
@@ -182,8 +182,8 @@ def test_an_application_that_yarn_remembers_again_is_ended(world: World) -> None
             world.cluster.forget()
             world.cluster.looks = 1
         elif name == "cluster.submit" and gone:
-            gone[0].looks = -1000  # type: ignore[attr-defined]
-            world.cluster._submitted[:0] = gone  # type: ignore[arg-type]
+            gone[0].looks = -1000
+            world.cluster._submitted[:0] = gone
 
     world.faults.after_effect = forget
     run(world)

@@ -29,7 +29,7 @@ NEW = {name: b"the new content of " + name.encode() for name in OLD}
 QUESTIONS = frozenset(
     {
         *("store.list", "store.endpoint", "store.get", "pool.session"),
-        *("target.status", "target.names", "target.read", "target.entries"),
+        *("target.status", "target.names", "target.read", "target.entries", "target.held"),
         *("cluster.find", "cluster.progress", "ledger.jobs"),
         *("ledger.published", "ledger.staged", "ledger.planned_totals", "ledger.plan"),
     }

@@ -228,8 +228,8 @@ def test_options_by_name() -> None:
     ("pairs", "code", "accepted"),
     [
         ({"overwrite": "true"}, "E_MSG_FIELD", "on_exists, publish, engine, verify"),
-        ({"verify": "md5"}, "E_MSG_RANGE", "stored, stream, size"),
-        ({"verify": ""}, "E_MSG_RANGE", "stored, stream, size"),
+        ({"verify": "md5"}, "E_MSG_RANGE", "reread, stored, stream, size"),
+        ({"verify": ""}, "E_MSG_RANGE", "reread, stored, stream, size"),
         ({"publish": 1}, "E_MSG_TYPE", "auto, per-file, atomic-dir"),
         ({"engine": ["auto"]}, "E_MSG_TYPE", "auto, native, distcp"),
         ({"on_exists": True}, "E_MSG_TYPE", "replace, same-ok, fail"),

@@ -21,8 +21,18 @@ from backhaul.core.errors import (
 )
 from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import StageTask
-from backhaul.engines.native import Cancelled, Counter, Gate, Stager, Tuning
-from backhaul.testing.fakes import FakeClock, FakeEvent, FakeStore, FakeTarget, Fault, Faults, Lie
+from backhaul.engines.native import Cancelled, Gate, Stager, Tuning
+from backhaul.engines.proving import Counter
+from backhaul.testing.fakes import (
+    FakeClock,
+    FakeContent,
+    FakeEvent,
+    FakeStore,
+    FakeTarget,
+    Fault,
+    Faults,
+    Lie,
+)
 from tests.world import eventually
 
 TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=4, large_at_once=2, tries=3)
@@ -32,11 +42,18 @@ SIZES = {"empty": 0, "small": 10, "medium": 100, "large": 1000}
 class Bench:
     """A stager between a fake S3 and a fake file system."""
 
-    def __init__(self, verify: VerifyLevel = VerifyLevel.STREAM, tuning: Tuning = TUNING) -> None:
+    def __init__(
+        self,
+        verify: VerifyLevel = VerifyLevel.STREAM,
+        tuning: Tuning = TUNING,
+        *,
+        content: bool = False,
+    ) -> None:
         self.clock = FakeClock()
         self.faults = Faults()
         self.store = FakeStore(self.clock, new_digest, faults=self.faults)
-        self.target = FakeTarget(self.clock, faults=self.faults)
+        kept = FakeContent(new_digest=new_digest) if content else None
+        self.target = FakeTarget(self.clock, faults=self.faults, content=kept)
         self.target.mkdirs("/s/1")
         self.counter = Counter()
         self.stager = Stager(
@@ -76,8 +93,10 @@ def crc32c(data: bytes) -> str:
 def make() -> Iterator[Callable[..., Bench]]:
     made: list[Bench] = []
 
-    def new(verify: VerifyLevel = VerifyLevel.STREAM, tuning: Tuning = TUNING) -> Bench:
-        made.append(Bench(verify, tuning))
+    def new(
+        verify: VerifyLevel = VerifyLevel.STREAM, tuning: Tuning = TUNING, *, content: bool = False
+    ) -> Bench:
+        made.append(Bench(verify, tuning, content=content))
         return made[-1]
 
     yield new
@@ -119,8 +138,9 @@ def test_etag_serves_where_it_is_an_md5(make: Make, size: int) -> None:
 @pytest.mark.parametrize(
     ("verify", "proof"),
     [
-        (VerifyLevel.STREAM, Proof.REREAD),
-        (VerifyLevel.STORED, Proof.REREAD),
+        (VerifyLevel.STREAM, Proof.RECEIVED),
+        (VerifyLevel.STORED, Proof.RECEIVED),
+        (VerifyLevel.REREAD, Proof.RECEIVED),
         (VerifyLevel.SIZE, Proof.SIZE),
     ],
 )
@@ -134,11 +154,78 @@ def test_without_a_checksum_the_target_is_read_back(
     assert bench.faults.count("target.read") == (verify is not VerifyLevel.SIZE)
 
 
+@pytest.mark.parametrize("telling", ["checksums", "sizes", "nothing"])
+@pytest.mark.parametrize("algorithm", ["CRC32C", "CRC64NVME", "CRC32", "SHA256", "SHA1"])
+@pytest.mark.parametrize("size", [50, 100, 990], ids=["medium", "even", "large"])
+def test_composite_checksum_is_rebuilt_from_what_s3_tells_of_the_parts(
+    make: Make, algorithm: str, telling: str, size: int
+) -> None:
+    bench = make(VerifyLevel.STORED, content=True)
+    pin = bench.store.put_parts("k", content(size), 25, algorithm=algorithm, telling=telling)
+    proof = bench.stage(pin)
+
+    if telling == "nothing":
+        assert (proof.proof, proof.algorithm, proof.checksum) == (Proof.RECEIVED, None, None)
+        return
+    is_direct = algorithm == "CRC32C" and telling == "checksums"
+    assert proof.proof is (Proof.DIRECT if is_direct else Proof.BRIDGED)
+    assert (proof.algorithm, proof.checksum_type) == (algorithm, "COMPOSITE")
+    assert proof.checksum is not None
+    assert proof.checksum.endswith(f"-{-(-size // 25)}")
+
+
+@pytest.mark.parametrize("telling", ["checksums", "sizes"])
+@pytest.mark.parametrize("algorithm", ["CRC32C", "SHA256"])
+def test_composite_checksum_catches_a_flipped_bit(make: Make, algorithm: str, telling: str) -> None:
+    bench = make(VerifyLevel.STORED, content=True)
+    pin = bench.store.put_parts("k", content(90), 25, algorithm=algorithm, telling=telling)
+    bench.store.lie("k", Lie.FLIP, times=9)
+    with pytest.raises(IntegrityError) as caught:
+        bench.stage(pin)
+    assert caught.value.code == "E_CHECKSUM"
+
+
 def test_stored_reads_back_although_the_stream_matched(make: Make) -> None:
     bench = make(VerifyLevel.STORED)
 
-    assert bench.stage(bench.put(50)).proof is Proof.STORED
+    assert bench.stage(bench.put(50)).proof is Proof.REREAD
     assert bench.faults.count("target.read") == 1
+
+
+def test_stored_asks_the_target_and_reads_nothing_where_it_keeps_checksums(make: Make) -> None:
+    bench = make(VerifyLevel.STORED, content=True)
+    direct, bridged = bench.stage(bench.put(50)), None
+    bench.target.remove("/s/1/f")
+    bridged = bench.stage(bench.put(50, "SHA256"))
+
+    assert (direct.proof, bridged.proof) == (Proof.DIRECT, Proof.BRIDGED)
+    assert direct.target_checksum == direct.crc32c == crc32c(content(50))
+    assert (direct.asked, bench.faults.count("target.read")) == ("datanode", 0)
+
+
+def test_file_that_the_target_cannot_tell_about_is_read(make: Make) -> None:
+    bench = make(VerifyLevel.STORED, content=True)
+    assert bench.target._content is not None
+    bench.target._content.silent.add("f")
+    proof = bench.stage(bench.put(50))
+
+    assert (proof.proof, proof.asked, proof.note) == (Proof.REREAD, "read", "told to say nothing")
+
+
+def test_file_kept_with_another_crc_compares_with_s3s_own_or_is_read(make: Make) -> None:
+    bench = make(VerifyLevel.STORED, content=True)
+    assert bench.target._content is not None
+    bench.target._content.algorithm = "CRC32"
+    assert bench.stage(bench.put(50, "CRC32")).proof is Proof.DIRECT
+    bench.target.remove("/s/1/f")
+    assert bench.stage(bench.put(50, "SHA256")).proof is Proof.REREAD
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_reread_reads_whatever_the_target_keeps(make: Make, size: int) -> None:
+    bench = make(VerifyLevel.REREAD, content=True)
+    assert bench.stage(bench.put(size)).proof is Proof.REREAD
+    assert (bench.faults.count("target.held"), bench.faults.count("target.read")) == (0, 1)
 
 
 def test_target_that_changes_bytes_is_caught_by_reading_back(make: Make) -> None:

@@ -11,9 +11,11 @@ from backhaul.core.errors import (
     TargetExists,
     TargetMissing,
 )
-from backhaul.engines.native import Counter
+from backhaul.core.model import PlannedObject, Proof
+from backhaul.core.ports import StageTask
 from backhaul.engines.operations import TargetOperations
-from backhaul.testing.fakes import FakeClock, FakeTarget, Fault, Faults
+from backhaul.engines.proving import Counter
+from backhaul.testing.fakes import FakeClock, FakeContent, FakeStore, FakeTarget, Fault, Faults
 
 ROOT = "/land/.backhaul/0123"
 
@@ -23,7 +25,8 @@ class Bench:
         self.faults = Faults()
         self.target = FakeTarget(FakeClock(), faults=self.faults)
         self.target.mkdirs("/land")
-        self.operations = TargetOperations(self.target, new_digest, Counter())
+        self.store = FakeStore(FakeClock(), new_digest)
+        self.operations = TargetOperations(self.target, new_digest, Counter(), lambda: self.store)
 
 
 @pytest.fixture
@@ -134,8 +137,48 @@ def test_published_names_are_made_durable(bench: Bench) -> None:
 def test_checksum_of_nothing_is_none(bench: Bench) -> None:
     bench.target.put("/land/f", b"123456789")
 
-    found = bench.operations.checksums(["/land/f", "/land/none", "/land"])
-    assert found == ["e3069283", None, None]
+    found = bench.operations.contents(["/land/f", "/land/none", "/land"])
+    assert [one and (one.checksum, one.asked) for one in found] == [
+        ("e3069283", "read"),
+        None,
+        None,
+    ]
+
+
+# ---------------------------------------------------------------- adopting by proof
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32C", "CRC32", "CRC64NVME", "SHA256", "SHA1", None])
+@pytest.mark.parametrize("kept", ["CRC32C", "CRC32", None])
+def test_file_that_s3_vouches_for_is_adopted_and_no_other(
+    algorithm: str | None, kept: str | None
+) -> None:
+    clock, faults = FakeClock(), Faults()
+    content = FakeContent(new_digest=new_digest, algorithm=kept) if kept else None
+    target = FakeTarget(clock, faults=faults, content=content)
+    store = FakeStore(clock, new_digest, faults=faults)
+    operations = TargetOperations(target, new_digest, Counter(), lambda: store)
+    pin = store.put("k", b"123456789", algorithm=algorithm)
+    opaque = store.put("opaque", b"123456789", algorithm=None, etag="no-md5-2")
+    target.put("/land/same", b"123456789")
+    target.put("/land/other", b"123456780")
+    paths = ["/land/same", "/land/other", "/land/none", "/land/same"]
+    tasks = [
+        StageTask(
+            planned=PlannedObject(seq=seq, pin=one, relative="f"), endpoint=store.endpoint("raw")
+        )
+        for seq, one in enumerate([pin, pin, pin, opaque])
+    ]
+
+    same, *others = operations.vouched(tasks, paths)
+    assert others == [None, None, None]
+    assert same is not None
+    assert (same.proof, same.seq, same.crc32c) == (Proof.ADOPTED, 0, "e3069283")
+    assert (same.algorithm, same.bytes_read) == (algorithm or "MD5", 0)
+    told = algorithm == kept == "CRC32C"
+    assert same.asked == ("datanode" if told else "read")
+    assert faults.count("store.get") == 0
+    assert (faults.count("target.read") == 0) is told
 
 
 # ---------------------------------------------------------------- tidying

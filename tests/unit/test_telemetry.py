@@ -25,7 +25,13 @@ FACTS = [
     for value in vars(events).values()
     if isinstance(value, type) and dataclasses.is_dataclass(value)
 ]
-VALUES: dict[str, Any] = {"int": 3, "float": 1.25, "bool": True, "str": "text"}
+VALUES: dict[str, Any] = {
+    "tuple[tuple[str, int], ...]": (("direct", 2), ("bridged", 1)),
+    "int": 3,
+    "float": 1.25,
+    "bool": True,
+    "str": "text",
+}
 
 
 def sample(kind: type, **given: Any) -> Any:

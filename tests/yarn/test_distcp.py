@@ -57,7 +57,7 @@ def test_both_engines_bring_the_same_bytes_under_odd_names(site: Site) -> None:
     assert by_engine["distcp"] == "engine = distcp is asked for"
     assert "auto_min_bytes" in by_engine["native"]
     proofs = {line["proof"] for each in site.transfer_ids for line in site.it.evidence(each)}
-    assert proofs == {"stored"}
+    assert proofs == {"direct"}
 
 
 @pytest.mark.timeout(300)

@@ -12,10 +12,10 @@ from awscrt import checksums
 
 from backhaul.core.verification import Digest
 
-_CRCS: dict[str, tuple[Callable[[bytes, int], int], int]] = {
-    "CRC32C": (checksums.crc32c, 4),
-    "CRC64NVME": (checksums.crc64nvme, 8),
-    "CRC32": (checksums.crc32, 4),
+_CRCS: dict[str, tuple[Callable[[bytes, int], int], Callable[[int, int, int], int], int]] = {
+    "CRC32C": (checksums.crc32c, checksums.combine_crc32c, 4),
+    "CRC64NVME": (checksums.crc64nvme, checksums.combine_crc64nvme, 8),
+    "CRC32": (checksums.crc32, checksums.combine_crc32, 4),
 }
 _HASHES = {"SHA256": "sha256", "SHA1": "sha1", "MD5": "md5"}
 
@@ -23,7 +23,7 @@ _HASHES = {"SHA256": "sha256", "SHA1": "sha1", "MD5": "md5"}
 class _Crc:
     def __init__(self, algorithm: str) -> None:
         self.algorithm = algorithm
-        self._function, self._size_bytes = _CRCS[algorithm]
+        self._function, self._combine, self._size_bytes = _CRCS[algorithm]
         self._value = 0
 
     def update(self, data: bytes) -> None:
@@ -31,6 +31,10 @@ class _Crc:
 
     def digest(self) -> bytes:
         return self._value.to_bytes(self._size_bytes, "big")
+
+    def append(self, checksum: bytes, size_bytes: int) -> bool:
+        self._value = self._combine(self._value, int.from_bytes(checksum, "big"), size_bytes)
+        return True
 
 
 class _Hash:
@@ -44,6 +48,10 @@ class _Hash:
 
     def digest(self) -> bytes:
         return self._hash.digest()
+
+    def append(self, checksum: bytes, size_bytes: int) -> bool:
+        del checksum, size_bytes
+        return False
 
 
 def new_digest(algorithm: str) -> Digest:

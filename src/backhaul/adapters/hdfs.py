@@ -7,7 +7,7 @@ until the process is killed. Foreign errors end here, classified by Java class n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hdfs_native import Client, WriteOptions
@@ -23,7 +23,7 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Entry
+from backhaul.core.ports import ContentChecker, Entry, Held
 
 if TYPE_CHECKING:
     from hdfs_native import FileWriter
@@ -57,6 +57,8 @@ class HdfsTarget:
 
     def __init__(self, filesystem: str, config_dir: str | None) -> None:
         self._filesystem = filesystem
+        self._content: ContentChecker | None = None
+        self.keeps_checksums = False
         try:
             self._client = Client(filesystem, config_dir=config_dir)
             self._asker = Client(filesystem, config=_IMPATIENT, config_dir=config_dir)
@@ -68,6 +70,17 @@ class HdfsTarget:
             self._asker.get_file_info("/")
         except BaseException as error:
             raise self._translate(error, "/") from error
+
+    def ask(self, content: ContentChecker | None) -> None:
+        """From now on ask this one for the checksums that HDFS keeps; hdfs-native does not."""
+        self._content = content
+        self.keeps_checksums = content is not None
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        if self._content is None:
+            unknown = Held(size_bytes=None, modified_ms=0, why="nobody to ask for HDFS checksums")
+            return [unknown] * len(paths)
+        return self._content.held(paths)
 
     def status(self, path: str) -> FileStatus | None:
         try:

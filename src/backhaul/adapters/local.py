@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backhaul.core.errors import (
@@ -24,7 +24,7 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Entry
+from backhaul.core.ports import Entry, Held
 
 READ_BYTES = 1 << 20
 # On the way, so that the last fsync stays short: a worker that seems to do nothing is killed.
@@ -34,6 +34,22 @@ MKDIRS_TRIES = 5
 
 class LocalTarget:
     """`file://`; implements `ports.TargetFs`."""
+
+    keeps_checksums = False
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """Nothing: what a mounted file holds is known by reading it."""
+        found = [self.status(path) for path in paths]
+        return [
+            None
+            if one is None or one.is_directory
+            else Held(
+                size_bytes=one.size_bytes,
+                modified_ms=one.modified_ms,
+                why="a mounted file system keeps no checksums",
+            )
+            for one in found
+        ]
 
     def check_reachable(self) -> None:
         """A mount answers or hangs; the first real call shows it."""

@@ -25,12 +25,13 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import Pin
-from backhaul.core.verification import S3Checksum, S3Checksums
+from backhaul.core.verification import Part, S3Checksum, S3Checksums
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPHeaderDict
 
 _ERROR_BODY_MAX_BYTES = 64 * 1024
+_PARTS_MAX_BYTES = 4 << 20  # 1,000 parts are some 300 KiB
 _CHECKSUM = "x-amz-checksum-"
 _COMPOSITE_VALUE = re.compile(r"-\d+$")
 _SERVER_ERROR = 500
@@ -83,6 +84,53 @@ def _checksums(headers: HTTPHeaderDict) -> tuple[S3Checksum, ...]:
         )
         for name, value in headers.items()
         if name.lower().startswith(_CHECKSUM) and name.lower() != f"{_CHECKSUM}type"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartsPage:
+    """One answer of GetObjectAttributes.
+
+    Attributes:
+        next_marker: Where the next page begins; None on the last.
+    """
+
+    etag: str
+    object_size: int
+    parts: tuple[Part, ...]
+    next_marker: int | None
+
+
+def parts_in(response: BaseHTTPResponse) -> PartsPage | None:
+    """Read an answer of GetObjectAttributes; None where it is none, or names no parts.
+
+    Source: Amazon S3 API reference, GetObjectAttributes.
+    """
+    try:
+        body = response.read(_PARTS_MAX_BYTES, decode_content=False)
+    except (HTTPError, OSError):
+        return None
+    finally:
+        response.drain_conn()
+        response.release_conn()
+    text = body.decode("utf-8", "replace")
+    parts = []
+    for part in re.findall(r"<Part>(.*?)</Part>", text, re.DOTALL):
+        size = _element(part, "Size")
+        if not (size.isascii() and size.isdigit()):
+            return None
+        sums = re.findall(r"<Checksum([A-Z0-9]+)>([^<]{1,100})</Checksum", part)
+        parts.append(Part(size_bytes=int(size), checksums=dict(sums)))
+    whole = _element(text, "ObjectSize")
+    if not parts or not (whole.isascii() and whole.isdigit()):
+        return None
+    marker = _element(text, "NextPartNumberMarker")
+    has_more = _element(text, "IsTruncated").lower() == "true" and marker.isdigit()
+    return PartsPage(
+        etag=_element(text, "ETag").replace("&quot;", "").strip('"'),
+        object_size=int(whole),
+        parts=tuple(parts),
+        next_marker=int(marker) if has_more else None,
     )
 
 

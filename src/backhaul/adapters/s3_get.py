@@ -36,7 +36,7 @@ from urllib3.exceptions import (
 
 from backhaul.adapters.aws_common import AwsCredentials, is_loopback, refuse_plain_http
 from backhaul.adapters.aws_errors import CREDENTIAL_CAUSES, cause_of, common_error, one_line
-from backhaul.adapters.s3_answer import checksums_in, error_of, refusal
+from backhaul.adapters.s3_answer import checksums_in, error_of, parts_in, refusal
 from backhaul.adapters.s3_body import ObjectBody
 from backhaul.core.errors import (
     BackhaulError,
@@ -46,7 +46,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint
-from backhaul.core.verification import S3Checksums
+from backhaul.core.verification import Part, S3Checksums
 
 _TRIES = 3
 _BACKOFF_S = (0.05, 0.2)  # before the second and third try; each times 0.5 to 1.5
@@ -117,6 +117,34 @@ class ObjectReader:
         response.release_conn()
         return self._checked(response, pin, None)
 
+    def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
+        """The parts of a multipart upload with their checksums (`s3:GetObjectAttributes`).
+
+        Raises:
+            SourceChanged, OutageError: As `get`. Any other refusal is None: not told.
+        """
+        headers = {
+            "User-Agent": _USER_AGENT,
+            "x-amz-object-attributes": "ETag,ObjectParts,ObjectSize",
+        }
+        found: list[Part] = []
+        marker = 0
+        while True:
+            headers["x-amz-part-number-marker"] = str(marker)
+            try:
+                response = self._request("GET", endpoint, pin, dict(headers), "attributes")
+            except (SourceChanged, OutageError):
+                raise
+            except BackhaulError:
+                return None
+            page = parts_in(response)
+            if page is None or page.etag != pin.etag or page.object_size != pin.size_bytes:
+                return None
+            found += page.parts
+            if page.next_marker is None or page.next_marker <= marker:
+                return tuple(found)
+            marker = page.next_marker
+
     def close(self) -> None:
         """Close the idle connections; bodies still open stay readable."""
         with self._lock:
@@ -127,15 +155,22 @@ class ObjectReader:
     # ------------------------------------------------------------ one request
 
     def _request(
-        self, method: str, endpoint: Endpoint, pin: Pin, headers: dict[str, str]
+        self,
+        method: str,
+        endpoint: Endpoint,
+        pin: Pin,
+        headers: dict[str, str],
+        question: str = "",
     ) -> urllib3.BaseHTTPResponse:
         """Up to three tries until an answer starts; only what may pass by itself is tried again."""
         base = urlsplit(endpoint.base_url)
         origin = f"{base.scheme}://{base.netloc}"
         target = base.path + quote(pin.key, safe="/-_.~")
+        queries = [question] if question else []
         if pin.version_id is not None:
-            target += f"?versionId={quote(pin.version_id, safe='-_.~')}"
-        elif pin.etag:
+            queries.append(f"versionId={quote(pin.version_id, safe='-_.~')}")
+        target += f"?{'&'.join(queries)}" if queries else ""
+        if pin.version_id is None and pin.etag and not question:
             headers["If-Match"] = f'"{pin.etag}"'
         pool = self._pool(origin)
         for attempt in range(_TRIES):

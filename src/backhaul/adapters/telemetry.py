@@ -173,6 +173,9 @@ def _done(fact: events.TransferDone) -> dict[str, Any]:
         fields.pop("markers")
     if not fact.is_superseded:
         fields.pop("is_superseded")
+    for name in ("rungs", "asked"):
+        if pairs := fields.pop(name):
+            fields["proof" if name == "rungs" else name] = dict(pairs)
     rate = human_bytes(size / seconds) if seconds > 0 else "0 B"
     return {**fields, "bytes": size, "seconds": round(seconds, 3), "rate": f"{rate}/s"}
 

@@ -8,12 +8,12 @@ from enum import Enum
 from typing import Any
 
 from backhaul.adapters.ledger import (
-    EvidenceRow,
     TransferDetails,
     TransferRow,
     open_reader,
 )
 from backhaul.app.context import Context
+from backhaul.core.evidence import object_line, text
 from backhaul.core.model import Location, TransferState
 
 __all__ = ["TransferDetails", "TransferRow"]
@@ -47,12 +47,16 @@ def read_transfer(context: Context, id_prefix: str) -> TransferDetails:
         reader.close()
 
 
-def read_evidence(context: Context, id_prefix: str) -> Iterator[dict[str, Any]]:
-    """Every object of a transfer with its proof; constant memory."""
+def read_evidence(context: Context, id_prefix: str) -> Iterator[str]:
+    """The manifest: a line per object, and the sealing line where the transfer has ended."""
     reader = open_reader(context.settings.ledger_path)
     try:
-        for row in reader.objects(id_prefix):
-            yield evidence_as_json(row)
+        transfer_id = reader.show(id_prefix, first_objects=0).transfer.id
+        for row in reader.objects(transfer_id):
+            yield text(object_line(transfer_id, row.planned, row.staged, row.target))
+        sealed = reader.sealed(transfer_id)
+        if sealed is not None:
+            yield sealed.line
     finally:
         reader.close()
 
@@ -68,32 +72,12 @@ def details_as_json(details: TransferDetails) -> dict[str, Any]:
         "transfer": row_as_json(details.transfer),
         "jobs": [_fields(job) for job in details.jobs],
         "proofs": [_fields(total) for total in details.proofs],
-        "objects": [evidence_as_json(one) for one in details.first_objects],
+        "objects": [
+            object_line(details.transfer.id, one.planned, one.staged, one.target)
+            for one in details.first_objects
+        ],
         "journal": [_fields(entry) for entry in details.journal],
     }
-
-
-def evidence_as_json(row: EvidenceRow) -> dict[str, Any]:
-    """One manifest line: the source pin, the target, and what proves that they are equal."""
-    pin, proof = row.planned.pin, row.staged
-    line: dict[str, Any] = {
-        "bucket": pin.bucket,
-        "key": pin.key,
-        "version_id": pin.version_id or (proof.version_id if proof else None),
-        "etag": pin.etag,
-        "size": pin.size_bytes,
-        "last_modified": _plain(pin.last_modified),
-        "target": _plain(row.target),
-        "proof": None,
-    }
-    if proof is not None:
-        line |= {
-            "proof": proof.proof.value,
-            "checksum_algorithm": proof.algorithm,
-            "checksum": proof.checksum,
-            "crc32c": proof.crc32c,
-        }
-    return line
 
 
 def _fields(record: object) -> dict[str, Any]:

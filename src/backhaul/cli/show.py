@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("transfer_id", metavar="ID")
-@click.option("--evidence", is_flag=True, help="Every object with its proof, as JSON lines.")
+@click.option(
+    "--evidence",
+    is_flag=True,
+    help="The manifest: each object with its proof, and their seal.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
 @config_option
 def command(
@@ -36,7 +40,7 @@ def command(
     context = load_context(config=config, ledger=ledger)
     if evidence:
         for line in read_evidence(context, transfer_id):
-            click.echo(json.dumps(line, ensure_ascii=False))
+            click.echo(line)
         return 0
     details = read_transfer(context, transfer_id)
     if as_json:
@@ -78,6 +82,8 @@ def _print(details: TransferDetails) -> None:
     for one in details.first_objects[:10]:
         proof = one.staged
         how = f"{proof.proof}, {proof.algorithm or 'no S3 checksum'}" if proof else "not proven"
+        if proof and proof.asked:
+            how += f", target asked by {proof.asked}"
         target = one.target.uri if one.target else one.planned.relative
         click.echo(f"  {target}  {one.planned.pin.size_bytes:,} B  {how}")
     click.echo("\nwhat happened (UTC)")

@@ -173,6 +173,9 @@ class TransferDone:
     publish: str
     is_superseded: bool
     duration_s: float
+    rungs: tuple[tuple[str, int], ...] = ()  # proof to objects
+    asked: tuple[tuple[str, int], ...] = ()  # who told what the target holds, to objects
+    manifest: str = ""  # SHA-256 of the evidence
 
 
 @dataclass(frozen=True, kw_only=True)

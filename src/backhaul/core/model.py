@@ -31,6 +31,7 @@ class PublishMode(StrEnum):
 class VerifyLevel(StrEnum):
     """How much proof a route asks for."""
 
+    REREAD = "reread"  # as `stored`, and every file is read back from the target
     STORED = "stored"  # what the target holds equals what S3 vouches for
     STREAM = "stream"  # the bytes received equal what S3 vouches for
     SIZE = "size"  # lengths only; has to be asked for
@@ -59,13 +60,15 @@ class NameMap(StrEnum):
 
 
 class Proof(StrEnum):
-    """What vouches for one published file, strongest first."""
+    """What vouches for one published file: the rung of the ladder, strongest first."""
 
-    STORED = "stored"  # S3's checksum equals the stream, the target's re-read equals the stream
-    STREAM = "stream"  # S3's checksum equals the stream; length re-read from the target
-    REREAD = "reread"  # S3 gave no comparable checksum: target re-read equals the stream
+    DIRECT = "direct"  # S3's own CRC equals the target's own CRC
+    BRIDGED = "bridged"  # S3's checksum equals the stream, the stream's CRC equals the target's own
+    REREAD = "reread"  # S3's checksum equals the stream, the file read back equals the stream
+    RECEIVED = "received"  # S3 gave nothing comparable; what the target holds equals the stream
+    STREAM = "stream"  # S3's checksum equals the stream; length asked of the target
     SIZE = "size"  # lengths only, because the route asked for it
-    ADOPTED = "adopted"  # already published by an earlier transfer from the same pin
+    ADOPTED = "adopted"  # stood at its final path already; nothing was copied
 
 
 class TransferState(StrEnum):
@@ -208,7 +211,7 @@ class Route:
     on_exists: OnExists = OnExists.REPLACE
     publish: PublishMode = PublishMode.AUTO
     engine: EngineName = EngineName.AUTO
-    verify: VerifyLevel = VerifyLevel.STREAM
+    verify: VerifyLevel = VerifyLevel.STORED
     name_map: NameMap = NameMap.STRICT
     limits: Limits = field(default_factory=Limits)
     when_queued: QueuedTooLong = QueuedTooLong.NATIVE
@@ -277,7 +280,16 @@ class StagedObject:
         crc32c: Of the bytes received, 8 hex digits.
         algorithm: S3's own checksum that was compared (`CRC32C`, ..., `MD5`), None where none was.
         checksum: Its value as S3 gives it (base64, or hex for MD5 ETags), None likewise.
+        checksum_type: `FULL_OBJECT`, `COMPOSITE` or `ETAG`; None likewise.
         modified_ms: The staged file's modification time; a rename keeps it.
+        target_algorithm: What the target's content was compared by: `CRC32C` or `CRC32` of the
+            whole file; None where only its length was.
+        target_checksum: Its value, hex; None likewise.
+        asked: Who told it: `datanode`, `command` (both from checksums that HDFS keeps), `read`
+            (every byte read from the target), `ledger` (an earlier proof); empty likewise.
+        note: Why a stronger rung was not reached, for people; empty where none was missed.
+        bytes_read: From S3 for this object, repeated reads included.
+        proven_at: When the proof was recorded.
         was_there: Another engine wrote the file; it was proven as it stands. Not in the ledger.
     """
 
@@ -287,8 +299,15 @@ class StagedObject:
     proof: Proof
     algorithm: str | None = None
     checksum: str | None = None
+    checksum_type: str | None = None
     version_id: str | None = None
     modified_ms: int = 0
+    target_algorithm: str | None = None
+    target_checksum: str | None = None
+    asked: str = ""
+    note: str = ""
+    bytes_read: int = 0
+    proven_at: datetime | None = None
     was_there: bool = False
 
 

@@ -40,7 +40,7 @@ _ALLOW_FORM = "write --allow 's3://bucket/prefix/ -> /dir'"
 
 # From the strictest on: a message may ask for what stands at or before the route's own.
 _ON_EXISTS = (OnExists.FAIL, OnExists.SAME_OK, OnExists.REPLACE)
-_VERIFY = (VerifyLevel.STORED, VerifyLevel.STREAM, VerifyLevel.SIZE)
+_VERIFY = (VerifyLevel.REREAD, VerifyLevel.STORED, VerifyLevel.STREAM, VerifyLevel.SIZE)
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Protocol
 
 from backhaul.core.cluster import Application, JobProgress
+from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     FileStatus,
     Job,
@@ -24,7 +25,7 @@ from backhaul.core.model import (
     TransferState,
     VerifyLevel,
 )
-from backhaul.core.verification import S3Checksums
+from backhaul.core.verification import Part, S3Checksums
 
 
 class Clock(Protocol):
@@ -211,6 +212,9 @@ class SourceReader(Protocol):
     def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
         """Its checksums without its body."""
 
+    def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
+        """The parts of its multipart upload; None where S3 does not tell them, for any reason."""
+
 
 # ---------------------------------------------------------------- the worker
 
@@ -242,6 +246,26 @@ class Progress:
 
     size_bytes: int
     objects: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a target says of one file's content without anybody reading it.
+
+    Attributes:
+        size_bytes: None where not even that could be learnt.
+        algorithm: `CRC32C` or `CRC32`, of all bytes of the file; None where it cannot be told.
+        checksum: Its value, 8 hex digits; None likewise.
+        asked: Who told it, closed set: `datanode`, `command`, `read`; empty likewise.
+        why: Why it could not be told; empty when it was.
+    """
+
+    size_bytes: int | None
+    modified_ms: int
+    algorithm: str | None = None
+    checksum: str | None = None
+    asked: str = ""
+    why: str = ""
 
 
 class TargetSession(Protocol):
@@ -318,8 +342,25 @@ class TargetSession(Protocol):
             OutcomeUnknown: an answer was lost.
         """
 
-    def checksums(self, locations: Sequence[Location]) -> list[str | None]:
-        """CRC32C of each file's bytes, read from the target, 8 hex digits; None where absent."""
+    def contents(
+        self, locations: Sequence[Location], *, is_read: bool = False
+    ) -> list[Held | None]:
+        """CRC32C of each file's bytes; None where no file is.
+
+        Told by the file system where it keeps checksums, else read.
+
+        Args:
+            is_read: Read every file, whatever the file system keeps.
+        """
+
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        """Which files hold their pinned object already, by S3's own checksum; None: not proven.
+
+        Asks S3 for headers only. A file is read where the checksums that the file system keeps do
+        not compare with S3's.
+        """
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         """Delete the transfer's staging and then `.backhaul` if it is empty; safe to repeat.
@@ -331,6 +372,18 @@ class TargetSession(Protocol):
     @property
     def progress(self) -> Progress:
         """How far the current staging call has come."""
+
+
+class ContentChecker(Protocol):
+    """Asks a file system for checksums it keeps, many files at a time."""
+
+    name: str
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """One answer per path, in order; None where no file is. Never guesses, never reads."""
+
+    def close(self) -> None:
+        """Let go of connections; safe to repeat."""
 
 
 class TargetWriter(Protocol):
@@ -356,6 +409,15 @@ class TargetFs(Protocol):
     Raises (any method):
         TargetMissing, TargetExists, CannotWrite, PermanentError, TransientError, OutageError.
     """
+
+    keeps_checksums: bool
+    """Whether `held` can tell a checksum at all; asking is then worth a batch."""
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """What each file holds, from checksums that the file system keeps; None where none is.
+
+        Never reads content. What cannot be told is an answer (`Held.why`), not an error.
+        """
 
     def check_reachable(self) -> None:
         """Return at once when the file system answers.
@@ -589,9 +651,19 @@ class Ledger(Protocol):
         """What this ledger published last at these paths."""
 
     def finish(
-        self, transfer_id: str, epoch: int, state: TransferState, publish_mode: str, now: datetime
+        self,
+        transfer_id: str,
+        epoch: int,
+        state: TransferState,
+        publish_mode: str,
+        now: datetime,
+        *,
+        manifest: Sum | None = None,
     ) -> bool:
         """State DONE or SUPERSEDED; proofs become the published truth; the claim ends.
+
+        Args:
+            manifest: What the proofs add up to: it is sealed and chained to the one before.
 
         Returns:
             False when the transfer no longer owns the destination with this epoch.

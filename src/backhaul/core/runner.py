@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from backhaul.core import cluster_stage, transfer
 from backhaul.core.cluster import Cluster
@@ -17,6 +18,7 @@ from backhaul.core.cluster_attempt import ClusterAttempt
 from backhaul.core.cluster_stage import News
 from backhaul.core.errors import BackhaulError, CannotWrite, SourceChanged, TransientError
 from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
+from backhaul.core.evidence import Manifest, Sum, object_line
 from backhaul.core.model import (
     EngineName,
     FileStatus,
@@ -37,6 +39,7 @@ from backhaul.core.ports import (
     Clock,
     ClusterJob,
     Emit,
+    Held,
     Ledger,
     ListPage,
     ObjectStore,
@@ -119,6 +122,7 @@ class TransferRunner:
         # ledger published below a destination cannot change while this transfer owns it.
         self._proofs: dict[int, StagedObject] = {}
         self._known: dict[Location, Published] = {}
+        self._may_hold_files = True
         self._totals = Totals()
         self._counts = _Counts()
         self._jobs: tuple[ClusterJob, ...] = ()
@@ -229,6 +233,7 @@ class TransferRunner:
             raise AssertionError(message)
         self._policy().check_target(job, attempt.destination)
         existing = self._session.existing_ancestor(attempt.directory)
+        self._may_hold_files = existing == attempt.directory
         # Staging goes under the route's directory. Only a tree that is to become that very
         # directory cannot wait inside it for its one rename: it waits above.
         is_tree = attempt.destination == attempt.directory
@@ -279,6 +284,7 @@ class TransferRunner:
         """Adopt what an earlier attempt renamed before it died: same length, same CRC32C."""
         ledger = self._ports.ledger
         adopted = 0
+        now = self._ports.clock.now()
         for batch in ledger.earlier_proofs(self._id):
             finals = [self._directory.join(planned.relative) for planned, _ in batch]
             statuses = self._session.status(finals)
@@ -287,11 +293,11 @@ class TransferRunner:
                 for final, status, (planned, proof) in zip(finals, statuses, batch, strict=True)
                 if _is_file_of(status, planned.pin.size_bytes)
             ]
-            sums = self._session.checksums([final for final, _ in candidates])
+            held = self._session.contents([final for final, _ in candidates])
             same = [
-                replace(proof, proof=Proof.ADOPTED)
-                for (_, proof), crc in zip(candidates, sums, strict=True)
-                if crc == proof.crc32c
+                _adopted(proof, one, "published by an earlier attempt", now)
+                for (_, proof), one in zip(candidates, held, strict=True)
+                if one is not None and one.checksum == proof.crc32c
             ]
             if same:
                 ledger.record_staged(self._id, same)
@@ -413,23 +419,41 @@ class TransferRunner:
         if self._is_one_page:
             self._known = known
         is_strict = self._job.on_exists is OnExists.FAIL
-        ask = finals if is_strict else [final for final in finals if final in known]
+        # Nothing can stand below a directory that was not there when it became ours.
+        ask = finals if self._may_hold_files else [final for final in finals if final in known]
         if not ask:
             return planned
         statuses = dict(zip(ask, self._session.status(ask), strict=True))
-        rest, adopted = [], []
+        rest: list[PlannedObject] = []
+        adopted: list[StagedObject] = []
+        unknown: list[tuple[PlannedObject, Location]] = []
         for one, final in zip(planned, finals, strict=True):
             status, before = statuses.get(final), known.get(final)
             if before is not None and _still_holds(one, before, status):
                 adopted.append(_adopt(one, before))
             elif is_strict and status is not None:
                 raise _exists(final)
+            elif _is_file_of(status, one.pin.size_bytes) and _may_be_same(one, before):
+                unknown.append((one, final))
             else:
                 rest.append(one)
+        if unknown:
+            proven = self._vouched(unknown)
+            adopted += proven
+            seqs = {each.seq for each in proven}
+            rest += [one for one, _ in unknown if one.seq not in seqs]
+            rest.sort(key=lambda one: one.seq)
         if adopted:
             self._counts.adopted += len(adopted)
             self.note(adopted)
         return rest
+
+    def _vouched(self, there: Sequence[tuple[PlannedObject, Location]]) -> list[StagedObject]:
+        """Files of the right length that this ledger does not know: S3's checksum may know them."""
+        endpoint = self._ports.store.endpoint(self._job.request.source.bucket)
+        tasks = [StageTask(planned=one, endpoint=endpoint) for one, _ in there]
+        found = self._session.vouched(tasks, [final for _, final in there])
+        return [one for one in found if one is not None]
 
     @property
     def _is_one_page(self) -> bool:
@@ -441,6 +465,8 @@ class TransferRunner:
 
     def note(self, batch: Sequence[StagedObject]) -> None:
         """Take proofs; they reach the ledger in batches."""
+        now = self._ports.clock.now()
+        batch = [replace(one, proven_at=now) for one in batch]
         self._pending.extend(batch)
         if self._is_one_page:
             self._proofs.update((one.seq, one) for one in batch)
@@ -556,18 +582,30 @@ class TransferRunner:
             for final, status, (planned, proof) in zip(finals, statuses, turn, strict=True)
             if status is not None
         ]
-        sums = self._session.checksums([final for final, _, _ in there])
-        for (final, _, proof), crc in zip(there, sums, strict=True):
-            if crc != proof.crc32c:
+        held = self._session.contents([final for final, _, _ in there])
+        for (final, _, proof), one in zip(there, held, strict=True):
+            if one is None or one.checksum != proof.crc32c:
                 raise _exists(final)
         return {final for final, _, _ in there}
 
     # ------------------------------------------------------------ the end
 
+    def _manifest(self) -> Sum:
+        """What the proofs of this attempt add up to, before they are sealed."""
+        manifest = Manifest()
+        for batch in self._proven():
+            for planned, proof in batch:
+                target = self._directory.join(planned.relative)
+                manifest.add(object_line(self._id, planned, proof, target))
+        return manifest.sum
+
     def _record(self, epoch: int, mode: str, *, is_superseded: bool) -> transfer.Event:
         state = TransferState.SUPERSEDED if is_superseded else TransferState.DONE
         clock = self._ports.clock
-        is_owner = self._ports.ledger.finish(self._id, epoch, state, mode, clock.now())
+        manifest = self._manifest()
+        is_owner = self._ports.ledger.finish(
+            self._id, epoch, state, mode, clock.now(), manifest=manifest
+        )
         if is_owner:
             totals = self._totals
             self._ports.emit(
@@ -583,6 +621,9 @@ class TransferRunner:
                     publish=mode,
                     is_superseded=is_superseded,
                     duration_s=clock.monotonic() - self._started_s,
+                    rungs=manifest.rungs,
+                    asked=manifest.asked,
+                    manifest=manifest.manifest,
                 )
             )
         return transfer.Recorded(is_owner=is_owner)
@@ -623,6 +664,11 @@ def _still_holds(planned: PlannedObject, before: Published, status: FileStatus |
     )
 
 
+def _may_be_same(planned: PlannedObject, before: Published | None) -> bool:
+    """Unknown here, or known from the same pin and touched since: no other content is known."""
+    return before is None or before.pin.identity == planned.pin.identity
+
+
 def _adopt(planned: PlannedObject, before: Published) -> StagedObject:
     return StagedObject(
         seq=planned.seq,
@@ -631,6 +677,24 @@ def _adopt(planned: PlannedObject, before: Published) -> StagedObject:
         proof=Proof.ADOPTED,
         version_id=before.pin.version_id,
         modified_ms=before.modified_ms,
+        target_algorithm="CRC32C",
+        target_checksum=before.crc32c,
+        asked="ledger",
+        note=f"published by {before.transfer_id}",
+    )
+
+
+def _adopted(proof: StagedObject, held: Held, note: str, now: datetime) -> StagedObject:
+    """A proof of bytes that were found at their final path."""
+    return replace(
+        proof,
+        proof=Proof.ADOPTED,
+        target_algorithm=held.algorithm,
+        target_checksum=held.checksum,
+        asked=held.asked,
+        note=note,
+        bytes_read=0,
+        proven_at=now,
     )
 
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from backhaul.core.model import Proof
 
 # Best first. CRC32C is what HDFS keeps, too; the CRCs are some 10 times cheaper than the SHAs.
 _DIGEST_SIZES_BYTES = {"CRC32C": 4, "CRC64NVME": 8, "CRC32": 4, "SHA256": 32, "SHA1": 20}
@@ -37,11 +39,31 @@ class S3Checksum:
         algorithm: `CRC32C`, `CRC64NVME`, `CRC32`, `SHA256`, `SHA1`, or `MD5` (from the ETag).
         value: Base64 of the big-endian bytes, such as `yZRlqg==`; hex for MD5; `…-N` if composite.
         is_full_object: Made of the object's bytes, not of its parts' checksums.
+        kind: As S3 keeps it, `FULL_OBJECT` or `COMPOSITE`: the latter compares with the object's
+            bytes only with the help of its parts (`of_parts`).
+        as_given: S3's own value where `value` was made of it; else the same.
+        part_sizes: Bytes of each part where `value` is the checksum of the parts' checksums; empty
+            where it is of the object's bytes.
     """
 
     algorithm: str
     value: str
     is_full_object: bool
+    kind: str = "FULL_OBJECT"
+    as_given: str = ""
+    part_sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a multipart upload, as `GetObjectAttributes` tells it.
+
+    Attributes:
+        checksums: Algorithm to base64; empty where S3 withholds them.
+    """
+
+    size_bytes: int
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +100,9 @@ class Digest(Protocol):
     def digest(self) -> bytes:
         """The checksum so far, big-endian; more may be added afterwards."""
 
+    def append(self, checksum: bytes, size_bytes: int) -> bool:
+        """Go on as if bytes of this checksum and number had come; False where none can do that."""
+
 
 def choose(
     checksums: Sequence[S3Checksum], etag: str, sse: str | None, size: int
@@ -101,6 +126,55 @@ def choose(
     return None
 
 
+def composite_in(checksums: Sequence[S3Checksum]) -> S3Checksum | None:
+    """The best checksum made of parts' checksums; None when there is none of a known algorithm."""
+    known = {
+        c.algorithm: c
+        for c in checksums
+        if not c.is_full_object and c.algorithm in _DIGEST_SIZES_BYTES and "-" in c.value
+    }
+    return next((known[each] for each in PREFERENCE if each in known), None)
+
+
+def of_parts(
+    composite: S3Checksum, parts: Sequence[Part], size: int, new_digest: Callable[[str], Digest]
+) -> S3Checksum | None:
+    """A composite checksum as one that compares; None where the parts do not make it up.
+
+    A CRC becomes that of the whole object, where S3 tells the parts' CRCs and they are the ones
+    that the composite was made of. Else it stays one over the parts' checksums, to be computed on
+    the way with the parts' sizes.
+
+    Args:
+        size: Of the object, in bytes.
+    """
+    value, _, count = composite.value.rpartition("-")
+    expected = _decoded(value)
+    sizes = tuple(part.size_bytes for part in parts)
+    if expected is None or len(expected) != _DIGEST_SIZES_BYTES[composite.algorithm]:
+        return None
+    if not sizes or count != str(len(sizes)) or sum(sizes) != size:
+        return None
+    by_parts = S3Checksum(
+        algorithm=composite.algorithm,
+        value=value,
+        is_full_object=True,
+        kind="COMPOSITE",
+        as_given=composite.value,
+        part_sizes=sizes,
+    )
+    told = [_decoded(part.checksums.get(composite.algorithm, "?")) for part in parts]
+    whole, over = new_digest(composite.algorithm), new_digest(composite.algorithm)
+    for size_bytes, each in zip(sizes, told, strict=True):
+        if each is None or len(each) != len(expected) or not whole.append(each, size_bytes):
+            return by_parts
+        over.update(each)
+    if over.digest() != expected:
+        return by_parts
+    full = base64.b64encode(whole.digest()).decode("ascii")
+    return replace(by_parts, value=full, part_sizes=())
+
+
 def matches(expected: S3Checksum, digest: bytes) -> bool:
     """True when `digest`, big-endian bytes, is what S3 vouches for.
 
@@ -111,6 +185,46 @@ def matches(expected: S3Checksum, digest: bytes) -> bool:
     if expected.algorithm == MD5:
         return expected.value.lower() == digest.hex()
     return _decoded(expected.value) == digest
+
+
+def rung(
+    expected: S3Checksum | None,
+    stream_crc32c: str | None,
+    *,
+    algorithm: str,
+    checksum: str,
+    is_read: bool = False,
+) -> Proof | None:
+    """What the target's own checksum proves about one object; None: it holds other bytes.
+
+    Args:
+        expected: S3's, comparable with the bytes; the stream has matched it where there was one.
+        stream_crc32c: Of the bytes as received, hex; None where nothing was received: S3's own
+            checksum is then all that the target's can be compared with.
+        algorithm: Of the target's: `CRC32C` or `CRC32` of the whole file.
+        checksum: The target's, hex.
+        is_read: Computed over the file read back, not told by the file system.
+
+    Raises:
+        NotComparable: The target's algorithm is neither S3's nor the stream's.
+    """
+    is_s3s = expected is not None and expected.algorithm == algorithm and not expected.part_sizes
+    if is_s3s and expected is not None and not matches(expected, bytes.fromhex(checksum)):
+        return None
+    if algorithm == "CRC32C" and stream_crc32c is not None:
+        if checksum != stream_crc32c:
+            return None
+    elif not is_s3s:
+        raise NotComparable(f"the target keeps {algorithm} only")
+    if expected is None:
+        return Proof.RECEIVED
+    if is_read:
+        return Proof.REREAD
+    return Proof.DIRECT if is_s3s else Proof.BRIDGED
+
+
+class NotComparable(Exception):
+    """Two checksums of different algorithms say nothing about each other."""
 
 
 def _is_well_formed(checksum: S3Checksum) -> bool:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import threading
 import time
+from base64 import b64decode
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from backhaul.core.errors import (
+    BackhaulError,
     IntegrityError,
     OutageError,
     PermanentError,
@@ -24,7 +26,7 @@ from backhaul.core.errors import (
     TargetMissing,
     TransientError,
 )
-from backhaul.core.model import Pin, Proof, StagedObject, VerifyLevel
+from backhaul.core.model import Pin, StagedObject, VerifyLevel
 from backhaul.core.ports import (
     Endpoint,
     SourceReader,
@@ -32,7 +34,15 @@ from backhaul.core.ports import (
     TargetFs,
     TargetWriter,
 )
-from backhaul.core.verification import Digest, S3Checksum, S3Checksums, matches
+from backhaul.core.verification import (
+    Digest,
+    S3Checksum,
+    S3Checksums,
+    composite_in,
+    matches,
+    of_parts,
+)
+from backhaul.engines.proving import Closed, Counter, Prover
 
 MIB = 1 << 20
 
@@ -63,20 +73,6 @@ class Tuning:
     ranges: int = 12
     large_at_once: int = 3
     tries: int = 4
-
-
-class Counter:
-    """Bytes and calls done by this worker; what the pool watches to tell slow from stuck."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.size_bytes = 0
-        self.calls = 0
-
-    def add(self, size_bytes: int) -> None:
-        with self._lock:
-            self.size_bytes += size_bytes
-            self.calls += 1
 
 
 class Gate:
@@ -118,6 +114,45 @@ class Gate:
 
 class Cancelled(Exception):
     """Another object failed, or the agent asked to stop."""
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Bytes that one object's requests brought so far."""
+
+    size_bytes: int = 0
+
+
+class PartsDigest:
+    """The checksum of the parts' checksums over a stream, as S3 makes COMPOSITE ones."""
+
+    def __init__(
+        self, new_digest: Callable[[str], Digest], algorithm: str, sizes: Sequence[int]
+    ) -> None:
+        self.algorithm = algorithm
+        self._new_digest = new_digest
+        self._over = new_digest(algorithm)
+        self._part = new_digest(algorithm)
+        self._sizes = iter(sizes)
+        self._left = next(self._sizes, 0)
+
+    def update(self, data: bytes) -> None:
+        while len(data) >= self._left > 0:
+            self._part.update(data[: self._left])
+            data = data[self._left :]
+            self._over.update(self._part.digest())
+            self._part = self._new_digest(self.algorithm)
+            self._left = next(self._sizes, 0)
+        if data:
+            self._part.update(data)
+            self._left -= len(data)
+
+    def digest(self) -> bytes:
+        return self._over.digest()
+
+    def append(self, checksum: bytes, size_bytes: int) -> bool:
+        del checksum, size_bytes
+        return False
 
 
 @dataclass(kw_only=True)
@@ -168,6 +203,7 @@ class Stager:
         self._large = threading.BoundedSemaphore(tuning.large_at_once)
         self._buffers = threading.BoundedSemaphore(tuning.ranges)
         self._fetchers = ThreadPoolExecutor(tuning.ranges, thread_name_prefix="range")
+        self._prover = Prover(target=target, new_digest=new_digest, counter=counter, verify=verify)
         self._made: set[str] = {directory}
         self._making = threading.Lock()
         self.cancelled = threading.Event()
@@ -175,6 +211,12 @@ class Stager:
     def close(self) -> None:
         """Wait for range reads that are still under way."""
         self._fetchers.shutdown(wait=True, cancel_futures=True)
+        self._prover.close()
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether proving many closed files together costs less than one by one."""
+        return self._prover.is_batched
 
     def sync_directories(self) -> None:
         """Make every name in staging durable, deepest first."""
@@ -183,32 +225,70 @@ class Stager:
             self._counter.add(0)
 
     def stage(self, task: StageTask) -> StagedObject:
-        """Copy one object and prove it; faults of its own requests are tried again.
+        """Copy one object and prove it; what is wrong with it alone is tried again.
+
+        Raises:
+            Cancelled: The whole call was given up.
+            BackhaulError: What the attempt fails with.
+        """
+        closed = self.copy(task)
+        while True:
+            (proven,) = self.prove([closed])
+            if isinstance(proven, StagedObject):
+                return proven
+            closed = self.again(closed, proven)
+
+    def copy(self, task: StageTask, *, turn: int = 0, bytes_read: int = 0) -> Closed:
+        """Copy one object; faults of its own requests are tried again.
+
+        Args:
+            turn: How often it was tried before.
+            bytes_read: What those tries read.
 
         Raises:
             Cancelled: The whole call was given up.
             BackhaulError: What the attempt fails with.
         """
         path = f"{self._directory}/{task.planned.relative}"
-        for turn in range(self._tuning.tries):
+        while True:
             if self.cancelled.is_set():
                 raise Cancelled
+            tally = Tally(size_bytes=bytes_read)
             try:
-                if task.is_there and turn == 0:
-                    found = self._prove_there(task, path)
-                    if found is not None:
-                        return found
+                if task.is_there and turn == 0 and (closed := self._there(task, path)):
+                    return closed
                 self._make_parents(task.planned.relative)
-                return self._copy(task, path)
+                return self._copy(task, path, turn, tally)
             except (PermanentError, SourceChanged, OutageError, TargetMissing):
                 raise
             except (TransientError, IntegrityError) as error:
-                if turn + 1 == self._tuning.tries:
-                    raise
-                self._target.remove(path)
-                overloaded = error.code in {"E_HDFS_OVERLOADED", "E_S3_THROTTLED"}
-                self.cancelled.wait((0.5 if overloaded else 0.1) * 2**turn)
-        raise AssertionError  # the last turn returns or raises
+                bytes_read = tally.size_bytes
+                self._clear_for_next(path, turn, error)
+                turn += 1
+
+    def prove(self, closed: Sequence[Closed]) -> list[StagedObject | BackhaulError]:
+        """What is proven of each closed file, or why it is not; see `proving`."""
+        return self._prover.prove(closed)
+
+    def again(self, closed: Closed, error: BackhaulError) -> Closed:
+        """Copy once more what was not proven.
+
+        Raises:
+            BackhaulError: `error`, when another try cannot help or the tries are used up.
+        """
+        if not isinstance(error, (TransientError, IntegrityError)) or isinstance(
+            error, TargetMissing
+        ):
+            raise error
+        self._clear_for_next(closed.path, closed.turn, error)
+        return self.copy(closed.task, turn=closed.turn + 1, bytes_read=closed.bytes_read)
+
+    def _clear_for_next(self, path: str, turn: int, error: BackhaulError) -> None:
+        if turn + 1 == self._tuning.tries:
+            raise error
+        self._target.remove(path)
+        overloaded = error.code in {"E_HDFS_OVERLOADED", "E_S3_THROTTLED"}
+        self.cancelled.wait((0.5 if overloaded else 0.1) * 2**turn)
 
     def _make_parents(self, relative: str) -> None:
         """Directories below staging, one level at a time: never staging itself (S6)."""
@@ -223,18 +303,19 @@ class Stager:
                     self._target.mkdir(path)
                     self._made.add(path)
 
-    def _copy(self, task: StageTask, path: str) -> StagedObject:
+    def _copy(self, task: StageTask, path: str, turn: int, tally: Tally) -> Closed:
         size = task.planned.pin.size_bytes
         if size > self._tuning.large_bytes:
             with self._large:
                 self._refuse_if_cancelled()
-                return self._copy_large(task, path)
+                return self._copy_large(task, path, turn, tally)
         with self._reader.get(task.endpoint, task.planned.pin) as body:
             facts = body.facts
-            expected = facts.best(size)
+            expected = self._comparable(task, facts)
             sums = self._sums(expected)
             if size <= self._tuning.small_bytes:
                 data = body.readall()
+                tally.size_bytes += len(data)
                 sums.update(data)
                 self._check_length(task.planned.pin, len(data))
                 with self._small_gate.entered():
@@ -248,27 +329,29 @@ class Stager:
                     received = 0
                     while data := body.read(MIB):
                         received += len(data)
+                        tally.size_bytes += len(data)
                         self._take(writer, sums, data)
                 self._check_length(task.planned.pin, received)
         # Closing waits for the NameNode; it needs no place at the gate.
         writer.close()
-        return self._proven(task, path, expected, sums, facts)
+        return self._closed(task, path, turn, tally, expected, sums, facts)
 
-    def _copy_large(self, task: StageTask, path: str) -> StagedObject:
+    def _copy_large(self, task: StageTask, path: str, turn: int, tally: Tally) -> Closed:
         pin = task.planned.pin
         facts = self._reader.head(task.endpoint, pin)
-        expected = facts.best(pin.size_bytes)
+        expected = self._comparable(task, facts)
         sums = self._sums(expected)
         received = 0
         with self._gate.entered():
             writer = self._target.create(path, pin.size_bytes)
             for data in self._ranges(task.endpoint, pin):
                 received += len(data)
+                tally.size_bytes += len(data)
                 for start in range(0, len(data), MIB):
                     self._take(writer, sums, data[start : start + MIB])
         self._check_length(pin, received)
         writer.close()
-        return self._proven(task, path, expected, sums, facts)
+        return self._closed(task, path, turn, tally, expected, sums, facts)
 
     def _take(self, writer: TargetWriter, sums: _Sums, data: bytes) -> None:
         self._refuse_if_cancelled()
@@ -327,43 +410,65 @@ class Stager:
 
     # ------------------------------------------------------------ proof
 
-    def _prove_there(self, task: StageTask, path: str) -> StagedObject | None:
-        """Prove a file that another engine wrote; None, and no file, when it is to be copied.
+    def _there(self, task: StageTask, path: str) -> Closed | None:
+        """A file that another engine wrote, ready for its proof; None, and no file, to copy it.
 
-        S3's checksum of the pinned object is compared with what the target holds. Where S3 has
-        none that compares there is no proof without the pinned bytes, so they are copied; lengths
-        alone do only where the route asks for no more.
+        Where S3 keeps the sum that HDFS keeps, no byte is read: `prove` compares the two. Else the
+        file is read here for S3's own sum. Where S3 has none that compares there is no proof
+        without the pinned bytes.
         """
         pin = task.planned.pin
         status = self._target.status(path)
         if status is not None and not status.is_directory and status.size_bytes == pin.size_bytes:
             facts = self._reader.head(task.endpoint, pin)
-            expected = facts.best(pin.size_bytes)
-            if expected is not None or self._verify is VerifyLevel.SIZE:
-                sums = self._sums(expected)
-                for data in self._target.read(path):
-                    self._refuse_if_cancelled()
-                    sums.update(data)
-                    self._counter.add(len(data))
-                if expected is None or matches(expected, sums.comparable):
-                    return StagedObject(
-                        seq=task.planned.seq,
-                        size_bytes=pin.size_bytes,
-                        crc32c=sums.crc.digest().hex(),
-                        proof=Proof.SIZE if expected is None else Proof.STORED,
-                        algorithm=expected.algorithm if expected else None,
-                        checksum=expected.value if expected else None,
-                        version_id=facts.version_id,
-                        modified_ms=status.modified_ms,
-                        was_there=True,
-                    )
+            expected = self._comparable(task, facts)
+            crc32c = self._crc32c_there(path, expected)
+            if crc32c is not None:
+                return Closed(
+                    task=task,
+                    path=path,
+                    crc32c=crc32c,
+                    expected=expected,
+                    version_id=facts.version_id,
+                    bytes_read=0,
+                    turn=0,
+                    was_there=True,
+                )
         if status is not None:
             self._target.remove(path)
         return None
 
+    def _crc32c_there(self, path: str, expected: S3Checksum | None) -> str | None:
+        """What the file's CRC32C is, or must be; None when its bytes are not S3's."""
+        if expected is None and self._verify is not VerifyLevel.SIZE:
+            return None
+        is_asked = self._verify in {VerifyLevel.STORED, VerifyLevel.REREAD}
+        if is_asked and expected is not None and _is_plain_crc32c(expected):
+            return b64decode(expected.value).hex()
+        sums = self._sums(expected)
+        for data in self._target.read(path):
+            self._refuse_if_cancelled()
+            sums.update(data)
+            self._counter.add(len(data))
+        if expected is not None and not matches(expected, sums.comparable):
+            return None
+        return sums.crc.digest().hex()
+
+    def _comparable(self, task: StageTask, facts: S3Checksums) -> S3Checksum | None:
+        """S3's checksum that compares with the bytes; of the parts where there is no better one."""
+        pin = task.planned.pin
+        best = facts.best(pin.size_bytes)
+        composite = composite_in(facts.checksums) if best is None else None
+        if composite is None:
+            return best
+        parts = self._reader.parts(task.endpoint, pin)
+        return of_parts(composite, parts, pin.size_bytes, self._new_digest) if parts else None
+
     def _sums(self, expected: S3Checksum | None) -> _Sums:
         algorithm = expected.algorithm if expected else "CRC32C"
         other = self._new_digest(algorithm) if algorithm != "CRC32C" else None
+        if expected is not None and expected.part_sizes:
+            other = PartsDigest(self._new_digest, algorithm, expected.part_sizes)
         return _Sums(crc=self._new_digest("CRC32C"), other=other)
 
     @staticmethod
@@ -374,14 +479,17 @@ class Stager:
                 f"s3://{pin.bucket}/{pin.key}: source {pin.size_bytes} B, received {received} B",
             )
 
-    def _proven(
+    def _closed(
         self,
         task: StageTask,
         path: str,
+        turn: int,
+        tally: Tally,
         expected: S3Checksum | None,
         sums: _Sums,
         facts: S3Checksums,
-    ) -> StagedObject:
+    ) -> Closed:
+        """The first half of every proof: what was received is what S3 vouches for."""
         pin = task.planned.pin
         if expected is not None and not matches(expected, sums.comparable):
             raise IntegrityError(
@@ -390,45 +498,17 @@ class Stager:
                 f"{sums.comparable.hex()}, S3 says {expected.value}",
                 hint="a faulty network, proxy or disk changes bytes; nothing was published",
             )
-        status = self._target.status(path)
-        if status is None:
-            raise TargetMissing("E_DST_MISSING", f"{path}: gone right after it was written")
-        if status.size_bytes != pin.size_bytes:
-            raise IntegrityError(
-                "E_LENGTH",
-                f"{path}: source {pin.size_bytes} B, staged {status.size_bytes} B",
-            )
-        return StagedObject(
-            seq=task.planned.seq,
-            size_bytes=pin.size_bytes,
+        return Closed(
+            task=task,
+            path=path,
             crc32c=sums.crc.digest().hex(),
-            proof=self._proof(path, expected, sums),
-            algorithm=expected.algorithm if expected else None,
-            checksum=expected.value if expected else None,
+            expected=expected,
             version_id=facts.version_id,
-            modified_ms=status.modified_ms,
+            bytes_read=tally.size_bytes,
+            turn=turn,
         )
 
-    def _proof(self, path: str, expected: S3Checksum | None, sums: _Sums) -> Proof:
-        """Read back where the route asks for it, and where S3 gave nothing to compare with."""
-        if expected is None and self._verify is VerifyLevel.SIZE:
-            return Proof.SIZE
-        if expected is not None and self._verify is not VerifyLevel.STORED:
-            return Proof.STREAM
-        found = read_back(self._target, path, self._new_digest("CRC32C"), self._counter)
-        if found != sums.crc.digest().hex():
-            raise IntegrityError(
-                "E_STORED",
-                f"{path}: CRC32C of what the target holds is {found}, "
-                f"of what was written {sums.crc.digest().hex()}",
-                hint="the target's disk or network changes bytes; nothing was published",
-            )
-        return Proof.REREAD if expected is None else Proof.STORED
 
-
-def read_back(target: TargetFs, path: str, digest: Digest, counter: Counter) -> str:
-    """CRC32C of a target file's bytes, 8 hex digits."""
-    for data in target.read(path):
-        digest.update(data)
-        counter.add(len(data))
-    return digest.digest().hex()
+def _is_plain_crc32c(expected: S3Checksum) -> bool:
+    """The sum that HDFS keeps: CRC32C of the whole object, not of its parts."""
+    return expected.algorithm == "CRC32C" and not expected.part_sizes

@@ -14,10 +14,10 @@ from backhaul.core.errors import (
     OutcomeUnknown,
     TargetExists,
 )
-from backhaul.core.model import FileStatus
-from backhaul.core.ports import Entry, TargetFs
+from backhaul.core.model import FileStatus, StagedObject
+from backhaul.core.ports import Entry, Held, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
-from backhaul.engines.native import Counter, read_back
+from backhaul.engines.proving import Counter, read_back, standing
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -26,11 +26,20 @@ PARALLEL = 16
 
 
 class TargetOperations:
-    """Paths are strings of one file system."""
+    """Paths are strings of one file system.
+
+    Args:
+        reader: S3, for the one question that needs it.
+    """
 
     def __init__(
-        self, target: TargetFs, new_digest: Callable[[str], Digest], counter: Counter
+        self,
+        target: TargetFs,
+        new_digest: Callable[[str], Digest],
+        counter: Counter,
+        reader: Callable[[], SourceReader],
     ) -> None:
+        self._reader = reader
         self._target = target
         self._new_digest = new_digest
         self._counter = counter
@@ -38,14 +47,51 @@ class TargetOperations:
     def status(self, paths: Sequence[str]) -> list[FileStatus | None]:
         return self._each(self._target.status, paths)
 
-    def checksums(self, paths: Sequence[str]) -> list[str | None]:
-        return self._each(self._checksum, paths)
+    def contents(self, paths: Sequence[str], is_read: bool = False) -> list[Held | None]:  # noqa: FBT001, FBT002 - crosses the pipe by position
+        """CRC32C of each file: as the file system tells it, else read."""
+        if not paths:
+            return []
+        told: Sequence[Held | None]
+        if is_read or not self._target.keeps_checksums:
+            told = [Held(size_bytes=None, modified_ms=0)] * len(paths)
+        else:
+            told = self._target.held(paths)
+            self._counter.add(0)
+        return self._each(
+            lambda pair: (
+                pair[1]
+                if pair[1] is None or pair[1].algorithm == "CRC32C"
+                else self._read(pair[0], pair[1].why)
+            ),
+            list(zip(paths, told, strict=True)),
+        )
 
-    def _checksum(self, path: str) -> str | None:
+    def _read(self, path: str, why: str) -> Held | None:
         status = self._target.status(path)
         if status is None or status.is_directory:
             return None
-        return read_back(self._target, path, self._new_digest("CRC32C"), self._counter)
+        return Held(
+            size_bytes=status.size_bytes,
+            modified_ms=status.modified_ms,
+            algorithm="CRC32C",
+            checksum=read_back(self._target, path, self._new_digest("CRC32C"), self._counter),
+            asked="read",
+            why=why,
+        )
+
+    def vouched(
+        self, tasks: Sequence[StageTask], paths: Sequence[str]
+    ) -> list[StagedObject | None]:
+        """What stands there already with the bytes that S3 vouches for."""
+        reader = self._reader()
+        told: Sequence[Held | None] = [None] * len(paths)
+        if self._target.keeps_checksums:
+            told = self._target.held(paths)
+            self._counter.add(0)
+        return self._each(
+            lambda one: standing(reader, self._target, self._new_digest, self._counter, *one),
+            list(zip(tasks, paths, told, strict=True)),
+        )
 
     def existing_ancestor(self, path: str) -> str:
         """`path` or the nearest existing directory above it."""

@@ -23,7 +23,7 @@ from typing import Any
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.events import WorkerReplaced
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
-from backhaul.core.ports import Emit, Progress, Rename, StageTask
+from backhaul.core.ports import Emit, Held, Progress, Rename, StageTask
 from backhaul.engines.wire import (
     Answer,
     Call,
@@ -279,8 +279,16 @@ class WorkerSession:
         pairs = [(one.source.path, one.target.path) for one in renames]
         self._call("publish_files", pairs, replace)
 
-    def checksums(self, locations: Sequence[Location]) -> list[str | None]:
-        result: list[str | None] = self._call("checksums", _paths(locations))
+    def contents(
+        self, locations: Sequence[Location], *, is_read: bool = False
+    ) -> list[Held | None]:
+        result: list[Held | None] = self._call("contents", _paths(locations), is_read)
+        return result
+
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        result: list[StagedObject | None] = self._call("vouched", tuple(tasks), _paths(finals))
         return result
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:

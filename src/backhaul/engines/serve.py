@@ -7,10 +7,13 @@ ledger and in staging names, so that is always safe.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -18,8 +21,9 @@ from backhaul.core.errors import BackhaulError, TransientError
 from backhaul.core.model import StagedObject
 from backhaul.core.ports import SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
-from backhaul.engines.native import Cancelled, Counter, Stager, Tuning
+from backhaul.engines.native import Cancelled, Stager, Tuning
 from backhaul.engines.operations import TargetOperations
+from backhaul.engines.proving import Closed, Counter
 from backhaul.engines.wire import (
     TICK_S,
     Answer,
@@ -36,6 +40,7 @@ from backhaul.engines.wire import (
 )
 
 FLUSH_OBJECTS = 100
+PROVE_OBJECTS = 1000  # closed files in one question to the target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +122,18 @@ class _Worker:
             self._targets[filesystem] = self._parts.target(filesystem)
         return self._targets[filesystem]
 
+    def _the_reader(self) -> SourceReader:
+        """Made when first needed, by the thread that carries out all orders."""
+        if self._reader is None:
+            self._reader = self._parts.reader()
+        return self._reader
+
     def _call(self, call: Call) -> None:
         try:
             target = self._target(call.filesystem)
-            operations = TargetOperations(target, self._parts.new_digest, self._counter)
+            operations = TargetOperations(
+                target, self._parts.new_digest, self._counter, self._the_reader
+            )
             value = getattr(operations, call.method)(*call.arguments)
         except BackhaulError as error:
             self.send(Answer(error=error))
@@ -132,11 +145,9 @@ class _Worker:
 
     def _begin(self, begin: StageBegin) -> None:
         try:
-            if self._reader is None:
-                self._reader = self._parts.reader()
             tuning = self._parts.tuning(begin.filesystem)
             stager = Stager(
-                reader=self._reader,
+                reader=self._the_reader(),
                 target=self._target(begin.filesystem),
                 new_digest=self._parts.new_digest,
                 tuning=tuning,
@@ -191,6 +202,11 @@ class _Staging:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="copy")
         self._lock = threading.Lock()
         self._finished: list[StagedObject] = []
+        # Closed files on their way to their proof: whatever has gathered makes the next batch, so
+        # one question to the target serves many files and copying goes on meanwhile.
+        self._closed: queue.SimpleQueue[Closed | None] = queue.SimpleQueue()
+        self._proving = threading.Thread(target=self._prove_all, name="prove", daemon=True)
+        self._proving.start()
         self._open = 1  # tasks under way, and one for the end of the list
         self._has_end = False
         self._error: BackhaulError | None = None
@@ -220,11 +236,61 @@ class _Staging:
                 self._worker.report(finished)
 
     def _copy(self, task: StageTask) -> None:
+        with self._settling():
+            if self._stager.cancelled.is_set():
+                return
+            if not self._stager.is_batched:
+                self._done(self._stager.stage(task))
+                return
+            closed = self._stager.copy(task)
+            with self._lock:
+                self._open += 1
+            self._closed.put(closed)
+
+    def _copy_again(self, closed: Closed, error: BackhaulError) -> None:
+        with self._settling():
+            again = self._stager.again(closed, error)
+            with self._lock:
+                self._open += 1
+            self._closed.put(again)
+
+    def _prove_all(self) -> None:
+        """Batch after batch, until the end of the call."""
+        while (first := self._closed.get()) is not None:
+            batch = [first]
+            with contextlib.suppress(queue.Empty):
+                while len(batch) < PROVE_OBJECTS:
+                    one = self._closed.get_nowait()
+                    if one is None:
+                        self._closed.put(None)  # after this batch
+                        break
+                    batch.append(one)
+            self._prove(batch)
+
+    def _prove(self, batch: Sequence[Closed]) -> None:
+        results: Sequence[StagedObject | BackhaulError | None] = [None] * len(batch)
         try:
             if not self._stager.cancelled.is_set():
-                staged = self._stager.stage(task)
-                with self._lock:
-                    self._finished.append(staged)
+                results = self._stager.prove(batch)
+        except BackhaulError as error:
+            self._fail(error)
+        except BaseException as error:  # noqa: BLE001 - a Rust panic is no Exception
+            self._fail(crashed(error))
+        for closed, result in zip(batch, results, strict=True):
+            match result:
+                case StagedObject():
+                    with self._settling():
+                        self._done(result)
+                case BackhaulError():
+                    self._threads.submit(self._copy_again, closed, result)
+                case None:
+                    self._close_one()
+
+    @contextmanager
+    def _settling(self) -> Iterator[None]:
+        """One object's turn: its error ends the call, and whatever happens it is counted off."""
+        try:
+            yield
         except Cancelled:
             pass
         except BackhaulError as error:
@@ -233,6 +299,10 @@ class _Staging:
             self._fail(crashed(error))
         finally:
             self._close_one()
+
+    def _done(self, staged: StagedObject) -> None:
+        with self._lock:
+            self._finished.append(staged)
 
     def _fail(self, error: BackhaulError) -> None:
         with self._lock:
@@ -256,6 +326,8 @@ class _Staging:
         error = self._error
         try:
             self._threads.shutdown(wait=True)
+            self._closed.put(None)
+            self._proving.join()
             self._stager.close()
             if error is None and not self._stager.cancelled.is_set():
                 self._stager.sync_directories()

@@ -8,16 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, func, select
+from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.faults import mapped
-from backhaul.adapters.ledger.schema import jobs, journal, objects, transfers
+from backhaul.adapters.ledger.schema import (
+    jobs,
+    journal,
+    meta,
+    objects,
+    published,
+    seals,
+    transfers,
+)
 from backhaul.core.errors import PermanentError
+from backhaul.core.evidence import Sealed
 from backhaul.core.model import (
     Location,
     PlannedObject,
@@ -27,6 +36,7 @@ from backhaul.core.model import (
 )
 
 FIRST_OBJECTS = 20
+LOOKUP_BATCH = 500  # paths in one query
 _AMBIGUOUS = 4  # how many ids an error names
 
 
@@ -235,6 +245,70 @@ class LedgerReader:
             yield from page
             after = page[-1].planned.seq
 
+    def sealed(self, transfer_id: str) -> Sealed | None:
+        """The sealing line of a transfer; None where it did not end, or ended before there were."""
+        with self._transaction() as tx:
+            row = tx.execute(select(seals).where(seals.c.transfer_id == transfer_id)).mappings()
+            found = row.one_or_none()
+        return None if found is None else _sealed(found)
+
+    def chain(self, *, batch: int = 1000) -> Iterator[Sealed]:
+        """Every sealing line, oldest first."""
+        after = 0
+        while True:
+            with self._transaction() as tx:
+                page = (
+                    tx.execute(
+                        select(seals)
+                        .where(seals.c.number > after)
+                        .order_by(seals.c.number)
+                        .limit(batch)
+                    )
+                    .mappings()
+                    .all()
+                )
+            if not page:
+                return
+            yield from (_sealed(row) for row in page)
+            after = page[-1]["number"]
+
+    def ended_with_files(self, *, since: datetime | None = None) -> list[str]:
+        """Ids of transfers that ended DONE or SUPERSEDED, oldest first.
+
+        Args:
+            since: Aware; only those that ended at or after it.
+        """
+        with self._transaction() as tx:
+            found = tx.execute(self._ended(since)).scalars().all()
+        return list(found)
+
+    def must_be_sealed(self) -> list[str]:
+        """Ids of ended transfers that have a sealing line unless somebody took it away."""
+        with self._transaction() as tx:
+            text = tx.execute(select(meta.c.value).where(meta.c.name == "sealed_from_us")).scalar()
+            begun = datetime.fromtimestamp(int(text or 0) / 1e6, tz=UTC)
+            found = tx.execute(self._ended(begun)).scalars().all()
+        return list(found)
+
+    @staticmethod
+    def _ended(since: datetime | None) -> Select[Any]:
+        final = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
+        query = select(transfers.c.id).where(transfers.c.state.in_(final))
+        if since is not None:
+            query = query.where(transfers.c.finished_at >= since)
+        return query.order_by(transfers.c.finished_at, transfers.c.id)
+
+    def publishers(self, locations: Sequence[Location]) -> dict[Location, str]:
+        """Which transfer published last at these paths, by id; paths never published are absent."""
+        found: dict[Location, str] = {}
+        for start in range(0, len(locations), LOOKUP_BATCH):
+            uris = [one.uri for one in locations[start : start + LOOKUP_BATCH]]
+            query = select(published.c.uri, published.c.transfer_id)
+            with self._transaction() as tx:
+                for uri, transfer_id in tx.execute(query.where(published.c.uri.in_(uris))):
+                    found[rows.location(uri)] = transfer_id
+        return found
+
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         with mapped(self._path), self._engine.begin() as connection:
@@ -288,6 +362,10 @@ def _evidence(
         )
         for row in found
     ]
+
+
+def _sealed(row: RowMapping) -> Sealed:
+    return Sealed(transfer_id=row["transfer_id"], line=row["line"], seal=row["seal"])
 
 
 def _transfer_row(row: RowMapping) -> TransferRow:

@@ -29,6 +29,13 @@ PROOF_COLUMNS = (
     objects.c.checksum,
     objects.c.seen_version_id,
     objects.c.modified_ms,
+    objects.c.checksum_type,
+    objects.c.target_algorithm,
+    objects.c.target_checksum,
+    objects.c.asked,
+    objects.c.note,
+    objects.c.bytes_read,
+    objects.c.proven_at,
 )
 
 
@@ -83,6 +90,13 @@ def proof_values(transfer_id: str, epoch: int, staged: StagedObject) -> dict[str
         "checksum": staged.checksum,
         "seen_version_id": staged.version_id,
         "modified_ms": staged.modified_ms,
+        "checksum_type": staged.checksum_type,
+        "target_algorithm": staged.target_algorithm,
+        "target_checksum": staged.target_checksum,
+        "asked": staged.asked,
+        "note": readable(staged.note),
+        "bytes_read": staged.bytes_read,
+        "proven_at": staged.proven_at,
     }
 
 
@@ -112,8 +126,15 @@ def staged_object(row: RowMapping) -> StagedObject:
         proof=Proof(row["proof"]),
         algorithm=row["algorithm"],
         checksum=row["checksum"],
+        checksum_type=row["checksum_type"],
         version_id=row["seen_version_id"],
         modified_ms=row["modified_ms"],
+        target_algorithm=row["target_algorithm"],
+        target_checksum=row["target_checksum"],
+        asked=row["asked"] or "",
+        note=row["note"] or "",
+        bytes_read=row["bytes_read"] or 0,
+        proven_at=row["proven_at"],
     )
 
 

@@ -55,7 +55,7 @@ metadata = MetaData()
 meta = Table(
     "meta",
     metadata,
-    Column("name", Text, primary_key=True),  # `ledger_id`
+    Column("name", Text, primary_key=True),  # `ledger_id`, `sealed_from_us`
     Column("value", Text, nullable=False),
 )
 
@@ -134,6 +134,13 @@ objects = Table(
     Column("checksum", Text),
     Column("seen_version_id", Text),
     Column("modified_ms", BigInteger),
+    Column("checksum_type", Text),
+    Column("target_algorithm", Text),
+    Column("target_checksum", Text),
+    Column("asked", Text),
+    Column("note", Text),
+    Column("bytes_read", BigInteger),
+    Column("proven_at", UtcTime),
     sqlite_with_rowid=False,
 )
 
@@ -188,4 +195,13 @@ journal = Table(
     Column("code", Text),
     Column("reason", Text),
     Index("ix_journal_transfer_id", "transfer_id"),
+)
+
+seals = Table(
+    "seals",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("transfer_id", Text, nullable=False, unique=True),  # outlives the row of the transfer
+    Column("line", Text, nullable=False),  # core.evidence.sealing_line
+    Column("seal", Text, nullable=False),  # its SHA-256
 )

@@ -28,8 +28,17 @@ from sqlalchemy import (
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.engine import upsert
-from backhaul.adapters.ledger.schema import destinations, journal, objects, published, transfers
+from backhaul.adapters.ledger.schema import (
+    destinations,
+    journal,
+    objects,
+    published,
+    seals,
+    transfers,
+)
 from backhaul.core.errors import BackhaulError
+from backhaul.core.evidence import Sum, sealing_line
+from backhaul.core.evidence import seal as digest
 from backhaul.core.model import Location, PlannedObject, StagedObject, TransferState
 from backhaul.core.ports import Claimed, Leftover, MessageKey
 
@@ -87,8 +96,16 @@ PROVE = (
         checksum=bindparam("checksum"),
         seen_version_id=bindparam("seen_version_id"),
         modified_ms=bindparam("modified_ms"),
+        checksum_type=bindparam("checksum_type"),
+        target_algorithm=bindparam("target_algorithm"),
+        target_checksum=bindparam("target_checksum"),
+        asked=bindparam("asked"),
+        note=bindparam("note"),
+        bytes_read=bindparam("bytes_read"),
+        proven_at=bindparam("proven_at"),
     )
 )
+LAST_SEAL = select(seals.c.seal).order_by(seals.c.number.desc()).limit(1)
 PROVEN = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS)
 
 
@@ -255,6 +272,30 @@ def _publishing(dialect: str) -> Insert:
         set_={name: new[name] for name in ("transfer_id", *copied)},
         where=not_(is_newer_there),
     )
+
+
+def seal(
+    tx: Connection,
+    transfer: RowMapping,
+    state: TransferState,
+    publish_mode: str,
+    summed: Sum,
+    now: datetime,
+) -> None:
+    """The sealing line of the transfer's manifest, chained to the one before."""
+    previous = tx.execute(LAST_SEAL).scalar()
+    line = sealing_line(
+        transfer["id"],
+        summed,
+        source=transfer["source"],
+        destination=transfer["destination"],
+        state=state.value,
+        publish=publish_mode,
+        finished_at=now,
+        previous=previous or "",
+    )
+    values = {"transfer_id": transfer["id"], "line": line, "seal": digest(line)}
+    tx.execute(insert(seals), values)
 
 
 def ended(transfer: RowMapping, state: TransferState, now: datetime) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from backhaul.adapters.ledger.schema import (
     transfers,
 )
 from backhaul.core.cluster import Application, JobProgress
+from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     Job,
     Location,
@@ -337,9 +338,16 @@ class SqlLedger:
         return found
 
     def finish(
-        self, transfer_id: str, epoch: int, state: TransferState, publish_mode: str, now: datetime
+        self,
+        transfer_id: str,
+        epoch: int,
+        state: TransferState,
+        publish_mode: str,
+        now: datetime,
+        *,
+        manifest: Sum | None = None,
     ) -> bool:
-        """State DONE or SUPERSEDED; proofs of this epoch become the published truth.
+        """State DONE or SUPERSEDED; proofs of this epoch become the published truth, sealed.
 
         True again when repeated after it took effect.
         """
@@ -352,6 +360,8 @@ class SqlLedger:
                 job_steps.close_all(tx, transfer_id, now)
                 values = {"publish_mode": publish_mode, "renames_possible": False}
                 steps.move(tx, transfer_id, values | steps.ended(transfer, state, now))
+                if manifest is not None:
+                    steps.seal(tx, transfer, state, publish_mode, manifest, now)
             self._working.discard(transfer_id)
         return True
 

@@ -13,12 +13,13 @@ from backhaul.testing.fakes.inline import InlinePool, InlineSession
 from backhaul.testing.fakes.ledger import faulty
 from backhaul.testing.fakes.queue import DeadLetter, FakeQueue
 from backhaul.testing.fakes.store import FakeStore, Lie
-from backhaul.testing.fakes.target import FakeTarget
+from backhaul.testing.fakes.target import FakeContent, FakeTarget
 
 __all__ = [
     "DeadLetter",
     "FakeClock",
     "FakeCluster",
+    "FakeContent",
     "FakeEvent",
     "FakeQueue",
     "FakeRandomness",

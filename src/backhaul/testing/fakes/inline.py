@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from backhaul.core.errors import TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
-from backhaul.core.ports import Progress, Rename, SourceReader, StageTask, TargetFs
+from backhaul.core.ports import Held, Progress, Rename, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
-from backhaul.engines.native import Counter, Stager, Tuning
+from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.operations import TargetOperations
+from backhaul.engines.proving import Counter
 from backhaul.testing.fakes.faults import Faults
 
 
@@ -53,7 +54,9 @@ class InlineSession:
         self._pool = pool
         self._target = target
         self._counter = Counter()
-        self._operations = TargetOperations(target, pool.new_digest, self._counter)
+        self._operations = TargetOperations(
+            target, pool.new_digest, self._counter, lambda: pool.reader
+        )
         self._started_bytes = 0
         self._objects = 0
 
@@ -93,8 +96,15 @@ class InlineSession:
         pairs = [(one.source.path, one.target.path) for one in renames]
         self._alive.publish_files(pairs, replace)
 
-    def checksums(self, locations: Sequence[Location]) -> list[str | None]:
-        return self._alive.checksums([one.path for one in locations])
+    def contents(
+        self, locations: Sequence[Location], *, is_read: bool = False
+    ) -> list[Held | None]:
+        return self._alive.contents([one.path for one in locations], is_read)
+
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        return self._alive.vouched(tasks, [one.path for one in finals])
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         self._alive.remove_staging(staging_root.path, up_to)

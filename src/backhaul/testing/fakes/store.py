@@ -14,7 +14,7 @@ from typing import Self
 from backhaul.core.errors import BackhaulError, PermanentError, SourceChanged, TransientError
 from backhaul.core.model import Pin
 from backhaul.core.ports import Clock, Endpoint, ListPage
-from backhaul.core.verification import Digest, S3Checksum, S3Checksums
+from backhaul.core.verification import Digest, Part, S3Checksum, S3Checksums
 from backhaul.testing.fakes.faults import Faults
 
 
@@ -32,6 +32,7 @@ class _Object:
     data: bytes
     checksums: tuple[S3Checksum, ...]
     sse: str | None
+    parts: tuple[Part, ...] | None = None
 
 
 class FakeStore:
@@ -114,6 +115,41 @@ class FakeStore:
                 self._versions[bucket, key, version_id] = stored
         return pin
 
+    def put_parts(
+        self,
+        key: str,
+        data: bytes,
+        part_bytes: int,
+        *,
+        algorithm: str,
+        telling: str = "checksums",
+        bucket: str = "raw",
+    ) -> Pin:
+        """A multipart upload with a COMPOSITE checksum.
+
+        Args:
+            telling: What S3 says of the parts: `checksums`, `sizes` alone, or `nothing`.
+        """
+        pin = self.put(key, data, algorithm=None, etag="no-md5-2", bucket=bucket)
+        pieces = [data[at : at + part_bytes] for at in range(0, len(data), part_bytes)]
+        sums = [self._checksum(algorithm, piece).value for piece in pieces]
+        over = self._checksum(algorithm, b"".join(base64.b64decode(each) for each in sums)).value
+        composite = S3Checksum(
+            algorithm=algorithm, value=f"{over}-{len(pieces)}", is_full_object=False
+        )
+        parts = tuple(
+            Part(
+                size_bytes=len(piece),
+                checksums={algorithm: each} if telling == "checksums" else {},
+            )
+            for piece, each in zip(pieces, sums, strict=True)
+        )
+        told = None if telling == "nothing" else parts
+        stored = _Object(pin=pin, data=data, checksums=(composite,), sse=None, parts=told)
+        with self._lock:
+            self._objects[bucket, key] = stored
+        return pin
+
     def remove(self, key: str, *, bucket: str = "raw") -> None:
         """Delete an object; its versions stay."""
         with self._lock:
@@ -179,6 +215,11 @@ class FakeStore:
         with self._faults.call("store.head", _no_answer):
             found = self._pinned(pin)
             return self._facts(found, len(found.data), is_whole=True)
+
+    def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
+        """See the port."""
+        with self._faults.call("store.parts", _no_answer):
+            return self._pinned(pin).parts
 
     def _pinned(self, pin: Pin) -> _Object:
         """What `versionId` or `If-Match` gives: 404 and 412 are a changed source."""

@@ -7,7 +7,7 @@ A rename never moves into a directory, a directory is never made along the way b
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from backhaul.core.errors import (
@@ -18,7 +18,8 @@ from backhaul.core.errors import (
     TargetMissing,
 )
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Clock, Entry
+from backhaul.core.ports import Clock, Entry, Held
+from backhaul.core.verification import Digest
 from backhaul.testing.fakes.faults import Faults
 
 READ_BYTES = 1 << 20
@@ -32,15 +33,35 @@ class _Node:
     is_gone: bool = False
 
 
+@dataclass(kw_only=True)
+class FakeContent:
+    """The checksums that a fake HDFS keeps.
+
+    Attributes:
+        silent: Names of files about which it tells nothing but length and time.
+    """
+
+    new_digest: Callable[[str], Digest]
+    algorithm: str = "CRC32C"
+    silent: set[str] = field(default_factory=set)
+
+
 class FakeTarget:
     """One file system; safe to use from several threads.
+
+    Args:
+        content: How it tells checksums; None: it keeps none, as a mounted file system.
 
     Attributes:
         most_open: The most files that were open at once.
     """
 
-    def __init__(self, clock: Clock, *, faults: Faults | None = None) -> None:
+    def __init__(
+        self, clock: Clock, *, faults: Faults | None = None, content: FakeContent | None = None
+    ) -> None:
         self._clock = clock
+        self._content = content
+        self.keeps_checksums = content is not None
         self._faults = faults or Faults()
         self._nodes: dict[str, _Node] = {"/": _Node(is_directory=True)}
         self._lock = threading.RLock()
@@ -77,6 +98,28 @@ class FakeTarget:
         """Ours always answers, unless told to fail."""
         with self._faults.call("target.check_reachable"):
             return
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        with self._faults.call("target.held"), self._lock:
+            return [self._held(path) for path in paths]
+
+    def _held(self, path: str) -> Held | None:
+        node = self._nodes.get(path)
+        if node is None or node.is_directory:
+            return None
+        size_bytes, modified_ms = len(node.data), node.modified_ms
+        content = self._content
+        if content is None or path.rsplit("/", 1)[-1] in content.silent:
+            return Held(size_bytes=size_bytes, modified_ms=modified_ms, why="told to say nothing")
+        digest = content.new_digest(content.algorithm)
+        digest.update(bytes(node.data))
+        return Held(
+            size_bytes=size_bytes,
+            modified_ms=modified_ms,
+            algorithm=content.algorithm,
+            checksum=digest.digest().hex(),
+            asked="datanode",
+        )
 
     def status(self, path: str) -> FileStatus | None:
         with self._faults.call("target.status"), self._lock:

@@ -1,0 +1,227 @@
+"""`backhaul verify`, put together: published data proven again, without a byte from S3.
+
+Two questions. Is the evidence as it was sealed? Does the target still hold what the evidence says?
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.ledger import EvidenceRow, LedgerReader, open_reader
+from backhaul.app.context import Context, make_pool
+from backhaul.core.errors import BackhaulError, OutageError, PermanentError
+from backhaul.core.evidence import Manifest, broken_links, object_line
+from backhaul.core.model import Location, TransferState
+from backhaul.core.ports import Emit, Held, TargetPool, TargetSession
+
+BATCH = 500  # files in one question to the target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes:
+        kind: Closed set: `evidence` (changed, missing or cut), `missing` (no file), `differs`
+            (other bytes), `unknown` (the target cannot tell and the file cannot be read).
+    """
+
+    kind: str
+    transfer_id: str
+    what: str
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What was looked at.
+
+    Attributes:
+        replaced: Objects whose path holds what a later transfer published: none of this one's.
+        asked: Who told what the target holds, to objects.
+    """
+
+    transfers: int = 0
+    same: int = 0
+    size_bytes: int = 0
+    replaced: int = 0
+    asked: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        return not self.findings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What to look at; the parts narrow each other.
+
+    Attributes:
+        ids: Starts of transfer ids; empty: all that ended with files.
+        since: Only transfers that ended at or after it.
+        share: Of the objects, 0 to 1, chosen by chance; None: all.
+    """
+
+    ids: tuple[str, ...] = ()
+    since: datetime | None = None
+    share: float | None = None
+
+
+def run_verify(
+    context: Context,
+    selection: Selection,
+    *,
+    region: str,
+    is_read: bool,
+    emit: Emit,
+    found: Callable[[Finding], None],
+) -> Outcome:
+    """Look at everything selected; findings are told as they are made.
+
+    Args:
+        is_read: Read every byte from the target, instead of asking for the checksums it keeps.
+
+    Raises:
+        PermanentError: E_NO_SUCH_TRANSFER.
+        BackhaulError: The target or the ledger cannot be asked.
+    """
+    pool = make_pool(context, AwsSession(region, context.conf_dir), emit, 1)
+    try:
+        with closing(open_reader(context.settings.ledger_path)) as reader:
+            look = _Look(reader, pool, selection, is_read=is_read, found=found)
+            return look.run()
+    finally:
+        pool.close()
+
+
+class _Look:
+    def __init__(
+        self,
+        reader: LedgerReader,
+        pool: TargetPool,
+        selection: Selection,
+        *,
+        is_read: bool,
+        found: Callable[[Finding], None],
+    ) -> None:
+        self._reader = reader
+        self._pool = pool
+        self._selection = selection
+        self._is_read = is_read
+        self._found = found
+        self._chance = random.SystemRandom()
+        self._outcome = Outcome()
+
+    def run(self) -> Outcome:
+        for what in broken_links(self._reader.chain(), self._reader.must_be_sealed()):
+            transfer_id, _, rest = what.partition(": ")
+            self._tell("evidence", transfer_id, rest)
+        for transfer_id in self._ids():
+            self._transfer(transfer_id)
+        return self._outcome
+
+    def _ids(self) -> list[str]:
+        chosen = self._selection
+        if not chosen.ids:
+            return self._reader.ended_with_files(since=chosen.since)
+        known = (
+            None if chosen.since is None else set(self._reader.ended_with_files(since=chosen.since))
+        )
+        found = [self._reader.show(each, first_objects=0).transfer.id for each in chosen.ids]
+        return [each for each in found if known is None or each in known]
+
+    def _transfer(self, transfer_id: str) -> None:
+        details = self._reader.show(transfer_id, first_objects=0).transfer
+        if details.state not in {TransferState.DONE, TransferState.SUPERSEDED}:
+            self._tell("evidence", transfer_id, f"is {details.state}: nothing is published by it")
+            return
+        self._outcome.transfers += 1
+        manifest = Manifest()
+        for rows in self._batches(transfer_id):
+            for row in rows:
+                manifest.add(object_line(transfer_id, row.planned, row.staged, row.target))
+            self._objects(transfer_id, rows)
+        sealed = self._reader.sealed(transfer_id)
+        if sealed is not None and _manifest_of(sealed.line) != manifest.sum.manifest:
+            self._tell("evidence", transfer_id, "its object lines are not those that were sealed")
+
+    def _batches(self, transfer_id: str) -> Iterator[Sequence[EvidenceRow]]:
+        batch: list[EvidenceRow] = []
+        for row in self._reader.objects(transfer_id):
+            batch.append(row)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _objects(self, transfer_id: str, rows: Sequence[EvidenceRow]) -> None:
+        share = self._selection.share
+        chosen = [
+            row
+            for row in rows
+            if row.staged is not None
+            and row.target is not None
+            and (share is None or self._chance.random() < share)
+        ]
+        targets = [row.target for row in chosen if row.target is not None]
+        publishers = self._reader.publishers(targets)
+        mine = [row for row in chosen if row.target and publishers.get(row.target) == transfer_id]
+        self._outcome.replaced += len(chosen) - len(mine)
+        for filesystem in sorted({row.target.filesystem for row in mine if row.target}):
+            there = [row for row in mine if row.target and row.target.filesystem == filesystem]
+            with self._pool.session(filesystem) as session:
+                held = self._contents(session, [row.target for row in there if row.target])
+            for row, one in zip(there, held, strict=True):
+                self._compare(transfer_id, row, one)
+
+    def _contents(self, session: TargetSession, locations: Sequence[Location]) -> list[Held | None]:
+        """What each holds; a file that cannot be read is an answer, not the end."""
+        try:
+            return session.contents(locations, is_read=self._is_read)
+        except (OutageError, PermanentError):
+            raise
+        except BackhaulError as error:
+            if len(locations) == 1:
+                return [Held(size_bytes=None, modified_ms=0, why=str(error))]
+        return [each for one in locations for each in self._contents(session, [one])]
+
+    def _compare(self, transfer_id: str, row: EvidenceRow, held: Held | None) -> None:
+        if row.staged is None or row.target is None:
+            return
+        where = row.target.uri
+        if held is None:
+            self._tell("missing", transfer_id, f"{where}: no file is there")
+        elif held.checksum is None:
+            self._tell("unknown", transfer_id, f"{where}: {held.why}")
+        elif (held.size_bytes, held.checksum) != (row.staged.size_bytes, row.staged.crc32c):
+            self._tell(
+                "differs",
+                transfer_id,
+                f"{where}: holds {held.size_bytes} B with CRC32C {held.checksum} "
+                f"(told by {held.asked}), proven were {row.staged.size_bytes} B with "
+                f"{row.staged.crc32c}",
+            )
+        else:
+            self._outcome.same += 1
+            self._outcome.size_bytes += row.staged.size_bytes
+            self._outcome.asked[held.asked] = self._outcome.asked.get(held.asked, 0) + 1
+
+    def _tell(self, kind: str, transfer_id: str, what: str) -> None:
+        finding = Finding(kind=kind, transfer_id=transfer_id, what=what)
+        self._outcome.findings.append(finding)
+        self._found(finding)
+
+
+def _manifest_of(line: str) -> str | None:
+    try:
+        found = json.loads(line)["manifest"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return str(found)

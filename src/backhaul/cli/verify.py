@@ -1,0 +1,134 @@
+"""`backhaul verify`: prove published data again."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backhaul.cli.options import config_option, region_option
+
+if TYPE_CHECKING:
+    from backhaul.app.verify import Finding
+
+
+class Share(click.ParamType[float]):
+    """`5%` or `5`, of a hundred."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """As a part of 1."""
+        try:
+            percent = float(str(value).removesuffix("%"))
+        except ValueError:
+            percent = -1.0
+        if not 0 < percent <= 100:  # noqa: PLR2004 - percent
+            self.fail(f"{value!r} is no share: more than 0%, at most 100%", param, ctx)
+        return percent / 100
+
+
+@click.command("verify")
+@click.argument("transfer_ids", metavar="[ID]...", nargs=-1)
+@click.option("--sample", type=Share(), metavar="N%", help="This share of the objects, by chance.")
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    help="Only transfers that ended since then (UTC).",
+)
+@click.option(
+    "--read",
+    "is_read",
+    is_flag=True,
+    help="Read every byte from the target, instead of asking for the checksums that it keeps.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs: JSON lines, the sum last.")
+@region_option
+@config_option
+def command(
+    *,
+    transfer_ids: tuple[str, ...],
+    sample: float | None,
+    since: datetime | None,
+    is_read: bool,
+    as_json: bool,
+    region: str,
+    config: Path | None,
+    ledger: Path | None,
+) -> int:
+    r"""Prove published data again, without reading S3; and the evidence itself.
+
+    Compares what the target holds now with what was proven when it was published, and checks that
+    no line of the evidence was changed or taken away. Ends with 65 when something differs.
+
+    \b
+    Example:
+      backhaul verify 0mh3k2v1x
+      backhaul verify --sample 1% --since 2026-11-01
+    """
+    from backhaul.adapters.telemetry import human_bytes
+    from backhaul.app.context import load_context, quiet_telemetry
+    from backhaul.app.verify import Selection, run_verify
+    from backhaul.core.errors import ExitCode
+
+    if not transfer_ids and sample is None and since is None:
+        raise click.UsageError("name transfers, or give --sample or --since")
+
+    def tell(finding: Finding) -> None:
+        if as_json:
+            click.echo(
+                json.dumps(
+                    {
+                        "kind": "finding",
+                        "finding": finding.kind,
+                        "transfer": finding.transfer_id,
+                        "what": finding.what,
+                    },
+                    ensure_ascii=False,
+                )
+            )
+        else:
+            click.echo(f"{finding.kind:9} {finding.transfer_id}  {finding.what}")
+
+    outcome = run_verify(
+        load_context(config=config, ledger=ledger),
+        Selection(
+            ids=transfer_ids,
+            since=since.replace(tzinfo=UTC) if since else None,
+            share=sample,
+        ),
+        region=region,
+        is_read=is_read,
+        emit=quiet_telemetry(),
+        found=tell,
+    )
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "kind": "sum",
+                    "transfers": outcome.transfers,
+                    "same": outcome.same,
+                    "size": outcome.size_bytes,
+                    "replaced": outcome.replaced,
+                    "asked": outcome.asked,
+                    "findings": len(outcome.findings),
+                }
+            )
+        )
+    else:
+        click.echo(
+            f"{outcome.same:,} objects ({human_bytes(outcome.size_bytes)}) of "
+            f"{outcome.transfers:,} transfers hold what was proven"
+        )
+        if outcome.asked:
+            by = ", ".join(f"{name} {count:,}" for name, count in sorted(outcome.asked.items()))
+            click.echo(f"told by: {by}")
+        if outcome.replaced:
+            click.echo(f"{outcome.replaced:,} were replaced by later transfers since")
+        if not outcome.is_good:
+            click.echo(f"{len(outcome.findings):,} findings")
+    return ExitCode.OK if outcome.is_good else ExitCode.BAD_INPUT

@@ -1,0 +1,197 @@
+"""The manifest of a transfer: one line of JSON per object, and one that seals them.
+
+Pure. The lines are made anew from the ledger whenever they are asked for; what is kept is the
+sealing line, which has their digest and the digest of the sealing line before it. So a proof that
+was changed afterwards, and a transfer that was taken out, are both found (`check`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from backhaul.core.model import Location, PlannedObject, StagedObject
+
+VERSION = 1
+
+
+def object_line(
+    transfer_id: str, planned: PlannedObject, staged: StagedObject | None, target: Location | None
+) -> dict[str, Any]:
+    """Source pin, target, and what proves that they are equal; names are the schema's."""
+    pin = planned.pin
+    line: dict[str, Any] = {
+        "v": VERSION,
+        "kind": "object",
+        "transfer": transfer_id,
+        "seq": planned.seq,
+        "bucket": pin.bucket,
+        "key": pin.key,
+        "version_id": pin.version_id or (staged.version_id if staged else None),
+        "etag": pin.etag,
+        "size": pin.size_bytes,
+        "last_modified": pin.last_modified.isoformat(),
+        "target": target.uri if target else None,
+        "proof": None,
+    }
+    if staged is not None:
+        line |= {
+            "proof": staged.proof.value,
+            "checksum_algorithm": staged.algorithm,
+            "checksum": staged.checksum,
+            "checksum_type": staged.checksum_type,
+            "crc32c": staged.crc32c,
+            "target_size": staged.size_bytes,
+            "target_algorithm": staged.target_algorithm,
+            "target_checksum": staged.target_checksum,
+            "asked": staged.asked,
+            "note": staged.note,
+            "bytes_read": staged.bytes_read,
+            "proven_at": staged.proven_at.isoformat() if staged.proven_at else None,
+        }
+    return line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sum:
+    """What the object lines of one transfer add up to.
+
+    Attributes:
+        manifest: SHA-256 of all object lines, each with its line end, hex.
+        size_bytes: Of the objects; `bytes_read` from S3 for them.
+        rungs: (proof, objects) pairs, most first.
+        asked: (who told what the target holds, objects) pairs, most first; nobody is left out.
+    """
+
+    manifest: str
+    objects: int
+    size_bytes: int
+    bytes_read: int
+    rungs: tuple[tuple[str, int], ...] = ()
+    asked: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(kw_only=True)
+class Manifest:
+    """Adds object lines up, in the order of the plan."""
+
+    _digest: Any = field(default_factory=hashlib.sha256)
+    _objects: int = 0
+    _size_bytes: int = 0
+    _bytes_read: int = 0
+    _rungs: Counter[str] = field(default_factory=Counter)
+    _asked: Counter[str] = field(default_factory=Counter)
+
+    def add(self, line: dict[str, Any]) -> None:
+        """The next object line."""
+        self._digest.update(text(line).encode("utf-8", "surrogatepass") + b"\n")
+        self._objects += 1
+        self._size_bytes += line["size"]
+        self._bytes_read += line.get("bytes_read", 0)
+        self._rungs[line["proof"] or "none"] += 1
+        if line.get("asked"):
+            self._asked[line["asked"]] += 1
+
+    @property
+    def sum(self) -> Sum:
+        """Of the lines so far."""
+        return Sum(
+            manifest=self._digest.hexdigest(),
+            objects=self._objects,
+            size_bytes=self._size_bytes,
+            bytes_read=self._bytes_read,
+            rungs=tuple(self._rungs.most_common()),
+            asked=tuple(self._asked.most_common()),
+        )
+
+
+def sealing_line(
+    transfer_id: str,
+    summed: Sum,
+    *,
+    source: str,
+    destination: str,
+    state: str,
+    publish: str,
+    finished_at: datetime,
+    previous: str,
+) -> str:
+    """The last line of a manifest, as it is kept.
+
+    Args:
+        previous: `seal` of the sealing line before it in this ledger; empty for the first.
+    """
+    return text(
+        {
+            "v": VERSION,
+            "kind": "transfer",
+            "transfer": transfer_id,
+            "source": source,
+            "destination": destination,
+            "state": state,
+            "publish": publish,
+            "objects": summed.objects,
+            "size": summed.size_bytes,
+            "bytes_read": summed.bytes_read,
+            "finished_at": finished_at.isoformat(),
+            "manifest": summed.manifest,
+            "previous": previous,
+        }
+    )
+
+
+def seal(line: str) -> str:
+    """SHA-256 of a sealing line, hex: what the next one carries."""
+    return hashlib.sha256(line.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def text(line: dict[str, Any]) -> str:
+    """One line of the manifest, always the same text for the same content."""
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """A sealing line as the ledger has it.
+
+    Attributes:
+        seal: As the ledger noted it beside the line.
+    """
+
+    transfer_id: str
+    line: str
+    seal: str
+
+
+def broken_links(chain: Iterable[Sealed], finished: Iterable[str]) -> list[str]:
+    """What is wrong with the chain of sealing lines, for people; empty: nothing.
+
+    Args:
+        chain: Every sealing line, oldest first.
+        finished: Ids of the transfers that must have one.
+    """
+    found: list[str] = []
+    previous = ""
+    seen: set[str] = set()
+    for one in chain:
+        try:
+            content = json.loads(one.line)
+            carried, named = content["previous"], content["transfer"]
+        except (ValueError, KeyError, TypeError):
+            found.append(f"{one.transfer_id}: its sealing line is no sealing line")
+            carried, named = previous, one.transfer_id
+        if seal(one.line) != one.seal:
+            found.append(f"{one.transfer_id}: its sealing line was changed")
+        if carried != previous:
+            found.append(f"{one.transfer_id}: a sealing line before it was changed or is missing")
+        if named != one.transfer_id:
+            found.append(f"{one.transfer_id}: its sealing line is of {named}")
+        previous = seal(one.line)
+        seen.add(one.transfer_id)
+    found += [f"{each}: has no sealing line" for each in finished if each not in seen]
+    return found

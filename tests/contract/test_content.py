@@ -1,0 +1,255 @@
+"""What `core.ports.ContentChecker` promises, asked of both ways to real HDFS's own checksums."""
+
+from __future__ import annotations
+
+import random
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from awscrt import checksums
+
+from backhaul.adapters.hadoop_rpc import fields_of, many, message, octets
+from backhaul.adapters.hdfs import HdfsTarget
+from backhaul.adapters.hdfs_command import CommandChecker
+from backhaul.adapters.hdfs_content import FirstThatTells, content_checker
+from backhaul.adapters.hdfs_datanode import (
+    DataNodeChecker,
+    Untold,
+    _DataNodes,
+    namenode_addresses,
+)
+from backhaul.core.ports import ContentChecker, Held
+from backhaul.testing.servers import Hdfs
+
+pytestmark = [pytest.mark.integration, pytest.mark.hdfs]
+MIB = 1 << 20
+CHANCE = random.Random(6)
+NAMES = [
+    *("plain", "with space", "two  spaces ", " lead", 'quo"te', "apo'strophe", "st*r", "q?"),
+    *(
+        "b[1]",
+        "b1",
+        "{a,b}",
+        "a,b",
+        "c^d",
+        "back\\slash",
+        "ünïcode-日本",
+        "😀",
+        "tab\there",
+        "100%",
+    ),
+    *("100%", "a+b", "#hash", "~tilde", "$HOME", "-dash", "a;b"),
+]
+
+
+def direct(hdfs: Hdfs) -> DataNodeChecker:
+    return DataNodeChecker(namenode_addresses(hdfs.uri, {}), timeout_s=5.0)
+
+
+def by_command(hdfs: Hdfs) -> CommandChecker:
+    target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
+    program = hdfs.bin_dir / "hdfs"
+    return CommandChecker(program, hdfs.uri, target.status, conf_dir=str(hdfs.conf_dir))
+
+
+@pytest.fixture(params=[direct, by_command], ids=["datanode", "command"])
+def checker(request: pytest.FixtureRequest, hdfs: Hdfs) -> Iterator[ContentChecker]:
+    made: ContentChecker = request.param(hdfs)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def place(hdfs: Hdfs) -> tuple[HdfsTarget, str]:
+    target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
+    directory = f"/content-{uuid.uuid4().hex[:12]}"
+    target.mkdirs(directory)
+    return target, directory
+
+
+def write(target: HdfsTarget, path: str, data: bytes) -> str:
+    """CRC32C of what was written."""
+    writer = target.create(path, len(data))
+    if data:
+        writer.write(data)
+    writer.close()
+    return f"{checksums.crc32c(data):08x}"
+
+
+def told(found: list[Held | None]) -> list[tuple[int | None, str | None, str | None] | None]:
+    return [None if one is None else (one.size_bytes, one.algorithm, one.checksum) for one in found]
+
+
+def test_files_of_any_size_and_name_are_told(
+    checker: ContentChecker, place: tuple[HdfsTarget, str]
+) -> None:
+    target, directory = place
+    files = {
+        f"{directory}/{number}-{name}": CHANCE.randbytes(size)
+        for number, (name, size) in enumerate(
+            zip(NAMES, [0, 1, 511, 512, 513, 65_537, *[100] * (len(NAMES) - 6)], strict=True)
+        )
+    }
+    sums = {path: write(target, path, data) for path, data in files.items()}
+
+    found = checker.held(list(files))
+    assert told(found) == [(len(files[path]), "CRC32C", sums[path]) for path in files]
+    for path, one in zip(files, found, strict=True):
+        status = target.status(path)
+        assert one is not None
+        assert status is not None
+        assert (one.modified_ms, one.asked, one.why) == (status.modified_ms, checker.name, "")
+
+
+def test_nothing_and_directories_are_none(
+    checker: ContentChecker, place: tuple[HdfsTarget, str]
+) -> None:
+    target, directory = place
+    target.mkdirs(f"{directory}/empty")
+    target.mkdirs(f"{directory}/full/sub")
+    target.mkdirs(f"{directory}/one")
+    write(target, f"{directory}/one/f", b"x")
+    crc = write(target, f"{directory}/f", b"there")
+    asked = ["none", "none/deeper", "empty", "full", "one", "f"]
+
+    found = checker.held([f"{directory}/{name}" for name in asked])
+    assert told(found) == [None, None, None, None, None, (5, "CRC32C", crc)]
+
+
+@pytest.mark.parametrize("size", [2 * MIB, 2 * MIB + 7, 5 * MIB - 1])
+def test_several_blocks_and_odd_chunks_make_the_crc_of_the_bytes(
+    checker: ContentChecker, hdfs: Hdfs, place: tuple[HdfsTarget, str], tmp_path: Path, size: int
+) -> None:
+    _, directory = place
+    data = CHANCE.randbytes(size)
+    (tmp_path / "f").write_bytes(data)
+    put = ("-put", str(tmp_path / "f"))
+    blocks = f"-Ddfs.blocksize={MIB}"
+    hdfs.command("dfs", blocks, "-Ddfs.bytes-per-checksum=4096", *put, f"{directory}/chunks")
+    hdfs.command("dfs", blocks, "-Ddfs.checksum.type=CRC32", *put, f"{directory}/crc32")
+
+    assert told(checker.held([f"{directory}/chunks", f"{directory}/crc32"])) == [
+        (size, "CRC32C", f"{checksums.crc32c(data):08x}"),
+        (size, "CRC32", f"{checksums.crc32(data):08x}"),
+    ]
+
+
+def test_open_file_is_never_told_as_whole(
+    checker: ContentChecker, place: tuple[HdfsTarget, str]
+) -> None:
+    target, directory = place
+    writer = target.create(f"{directory}/open", 2 * MIB)
+    writer.write(b"x" * 1000)
+
+    (found,) = checker.held([f"{directory}/open"])
+    assert found is None or found.checksum is None or found.size_bytes == 0
+    writer.close()
+
+
+# ---------------------------------------------------------------- the direct way
+
+
+def test_a_dead_namenode_and_a_dead_replica_are_passed_by(
+    hdfs: Hdfs, place: tuple[HdfsTarget, str]
+) -> None:
+    target, directory = place
+    crc = write(target, f"{directory}/f", b"there")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        dead = probe.getsockname()
+    checker = DataNodeChecker([dead, *namenode_addresses(hdfs.uri, {})], timeout_s=2.0)
+    assert told(checker.held([f"{directory}/f"])) == [(5, "CRC32C", crc)]
+
+    (answer,) = checker._ask_active(
+        "getListing", [message((1, f"{directory}/f"), (2, b""), (3, 1))]
+    )
+    assert isinstance(answer, bytes)
+    status = fields_of(many(fields_of(octets(fields_of(answer), 1)), 1)[0])
+    block = fields_of(many(fields_of(octets(status, 12)), 2)[0])
+    lost = message((1, message((1, dead[0]), (2, "lost"), (3, "x"), (4, dead[1]), (5, 1))))
+    block[3] = [lost, *block[3]]
+    datanodes = _DataNodes(by_hostname=False, timeout_s=2.0)
+    assert f"{datanodes.ask(block)[1]:08x}" == crc
+    # Known to be down, it is asked last from now on.
+    assert datanodes._replicas(block)[-1] == (dead[0], dead[1])
+    block[3] = [lost]
+    with pytest.raises(Untold, match="Connection refused"):
+        datanodes.ask(block)
+    datanodes.close()
+    checker.close()
+
+
+def test_a_kept_connection_that_the_datanode_closed_is_no_failure(
+    hdfs: Hdfs, place: tuple[HdfsTarget, str]
+) -> None:
+    target, directory = place
+    crc = write(target, f"{directory}/f", b"there")
+    checker = direct(hdfs)
+    for _ in range(2):
+        assert told(checker.held([f"{directory}/f"])) == [(5, "CRC32C", crc)]
+        for kept in checker._datanodes._idle.values():
+            for connection in kept:
+                connection.shutdown(socket.SHUT_RDWR)
+    checker.close()
+
+
+@pytest.mark.slow
+def test_daemons_that_hang_or_die_are_an_answer_in_time() -> None:
+    with Hdfs() as own:
+        target = HdfsTarget(own.uri, str(own.conf_dir))
+        target.mkdirs("/d")
+        crc = write(target, "/d/f", b"there")
+        checker = DataNodeChecker(namenode_addresses(own.uri, {}), timeout_s=1.0)
+        first = FirstThatTells([checker, by_command(own)])
+        assert told(first.held(["/d/f"])) == [(5, "CRC32C", crc)]
+
+        own.suspend_datanode()
+        (found,) = checker.held(["/d/f"])
+        assert found is not None
+        assert (found.size_bytes, found.checksum) == (5, None)
+        assert "DataNode" in found.why
+        own.resume_datanode()
+        own.suspend_namenode()
+        with pytest.raises(Untold):
+            checker.held(["/d/f"])
+        own.resume_namenode()
+        assert told(checker.held(["/d/f"])) == [(5, "CRC32C", crc)]
+        checker.close()
+
+
+# ---------------------------------------------------------------- who is asked
+
+
+def test_what_one_way_cannot_tell_the_next_is_asked(
+    hdfs: Hdfs, place: tuple[HdfsTarget, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, directory = place
+    crc = write(target, f"{directory}/f", b"there")
+    paths = [f"{directory}/f", f"{directory}/none"]
+    monkeypatch.setenv("PATH", str(hdfs.bin_dir), prepend=":")
+    monkeypatch.delenv("HADOOP_HOME", raising=False)
+    made = content_checker(hdfs.uri, str(hdfs.conf_dir), target.status)
+    assert made is not None
+    assert [one and one.asked for one in made.held(paths)] == ["datanode", None]
+    made.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        dead = probe.getsockname()
+    both = FirstThatTells([DataNodeChecker([dead], timeout_s=1.0), by_command(hdfs)])
+    found, nothing = both.held(paths)
+    assert found is not None
+    assert (found.asked, found.checksum, nothing) == ("command", crc, None)
+
+
+def test_a_cluster_that_encrypts_its_data_is_not_asked_directly(
+    hdfs: Hdfs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    more = "<property><name>dfs.encrypt.data.transfer</name><value>true</value></property>"
+    text = (hdfs.conf_dir / "hdfs-site.xml").read_text("utf-8")
+    text = text.replace("</configuration>", f"{more}</configuration>")
+    (tmp_path / "hdfs-site.xml").write_text(text, "utf-8")
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("HADOOP_HOME", raising=False)
+    assert content_checker(hdfs.uri, str(tmp_path), lambda path: None) is None
