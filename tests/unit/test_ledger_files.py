@@ -116,7 +116,7 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
     tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
     found = {name for name, sql in tables if "WITHOUT ROWID" in sql}
     connection.close()
-    assert found == {"transfers", "destinations", "objects", "published"}
+    assert found == {"transfers", "destinations", "objects", "published", "jobs"}
 
 
 def test_revisions_are_those_of_the_directory() -> None:
