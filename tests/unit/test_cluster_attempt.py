@@ -1,5 +1,7 @@
 """A transfer on the cluster's engine, on a fake YARN: chosen, followed, adopted, accepted."""
 
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from backhaul.core.errors import OutageError
 from backhaul.core.model import EngineName, NameMap, Proof, QueuedTooLong
 from backhaul.core.stopping import Stop
 from backhaul.testing.fakes import FakeTarget, Fault, Killed
-from tests.world import World, route
+from tests.world import World, eventually, route
 
 FILES = {"a.parquet": b"A" * 50, "sub/b.parquet": b"B" * 60, "_SUCCESS": b""}
 
@@ -299,6 +301,41 @@ def test_a_dead_message_s_application_is_ended(world: World) -> None:
     assert world.states == ["dead"]
     assert world.cluster.running == []
     assert world.staging() == []
+
+
+def test_an_application_is_ended_when_its_destination_is_lost(world: World) -> None:
+    world.cluster.looks = 20
+    thieves: list[str] = []
+
+    def steal(name: str) -> None:
+        if name == "cluster.progress" and not thieves:
+            thieves.append("somebody")
+            with sqlite3.connect(world.path) as ledger:
+                ledger.execute("UPDATE destinations SET epoch = epoch + 1")
+
+    world.faults.after_effect = steal
+    run(world)
+    states = [one.state for one in world.cluster.applications]
+    assert states == [AppState.KILLED, AppState.SUCCEEDED]
+    assert landed(world) == FILES
+    assert world.all_of(events.AttemptFailed) == []
+
+
+def test_a_transfer_longer_than_sqs_hides_a_message_goes_on_and_is_not_repeated(
+    world: World,
+) -> None:
+    world.cluster.looks = 400
+    world.cluster.rules = replace(world.cluster.rules, poll_s=10.0)
+    world.queue.send("raw/p/, /land/d")
+    with world.running(slots=2, visibility_total_s=600) as agent:
+        eventually(lambda: world.states == ["done"], timeout_s=60)
+        eventually(lambda: world.queue.remaining == [])
+        assert agent.tally.failed == 0
+    assert world.clock.monotonic() > 4000
+    assert world.all_of(events.VisibilityWasLost)
+    assert world.all_of(events.MessageAbsorbed), "the redelivery was recognised"
+    assert len(world.cluster.jobs) == 1
+    assert landed(world) == FILES
 
 
 # ---------------------------------------------------------------- the choice

@@ -17,6 +17,7 @@ from backhaul.testing.servers.detached import State
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.jars import PROFILES, cache_root, prepare
 
+_HADOOP = {"hdfs", "yarn"}
 _UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 # Left in the shell these would go before, or along with, what `up` says to export.
 _UNSET = "unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL HADOOP_USER_NAME"
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "status":
                 return _status()
             case _:
-                prepare([p for p in PROFILES if p != "hdfs" or not chosen.no_hdfs])
+                prepare([p for p in PROFILES if p not in _HADOOP or not chosen.no_hdfs])
                 _tell(f"jars are in {cache_root()}")
                 return 0
     except (ServerFailed, ServerUnavailable) as exc:
