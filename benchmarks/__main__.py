@@ -15,6 +15,7 @@ from benchmarks.copies import large, small
 from benchmarks.distcp import distcp, distcp_small
 from benchmarks.latency import latency
 from benchmarks.messages import messages
+from benchmarks.parsing import parsing
 from benchmarks.planning import planning
 from benchmarks.report import Figure, save, table
 from benchmarks.stored import stored, stored_small
@@ -25,14 +26,15 @@ SHAPES = {
     "large": large,
     "messages": messages,
     "latency": latency,
+    "stored": stored,
+    "stored-small": stored_small,
     "planning": planning,
     "wan-large-40": wan_large_40,
     "wan-large-15": wan_large_15,
     "wan-small": wan_small,
-    "stored": stored,
-    "stored-small": stored_small,
     "distcp": distcp,
     "distcp-small": distcp_small,
+    "parsing": parsing,
 }
 ON_YARN = {"distcp", "distcp-small"}  # asked for by name only
 OUT = Path("build/bench")

@@ -66,8 +66,8 @@ class _Pool:
         self.session_ = _Nobody()
 
     @contextmanager
-    def session(self, filesystem: str) -> Iterator[Any]:
-        del filesystem
+    def session(self, filesystem: str, user: str | None = None) -> Iterator[Any]:
+        del filesystem, user
         yield self.session_
 
 

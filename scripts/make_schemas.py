@@ -1,8 +1,8 @@
-"""Write the JSON Schemas of the manual: `docs/schema/{message,configuration}.schema.json`.
+"""Write the JSON Schemas of the manual, `docs/schema/*.schema.json`.
 
-The configuration's comes from `settings.Settings`, the message's stands here by hand, with the
-values of its options from `core.model`. `tests/docs/test_schemas.py` holds both against the real
-parsers and fails when the files are not what this script writes.
+The configuration's comes from `settings.Settings`, the message's and the events' stand here by
+hand, with the values of options from `core.model`. `tests/docs/test_schemas.py` holds all against
+the real parsers and fails when the files are not what this script writes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from backhaul.core.model import EngineName, OnExists, PublishMode, VerifyLevel
+from backhaul.core.model import EngineName, OnExists, Proof, PublishMode, VerifyLevel
 from backhaul.settings import schema
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -68,6 +68,176 @@ def message_schema() -> dict[str, Any]:
     }
 
 
+TEXT = {"type": "string"}
+TIME = {"anyOf": [TEXT, {"type": "null"}]}
+SEQUENCER = {"anyOf": [{"type": "string", "pattern": "^[0-9A-Fa-f]{1,64}$"}, {"type": "null"}]}
+VERSION_ID = {"anyOf": [{"type": "string", "pattern": "^[!-~]{1,1024}$"}, {"type": "null"}]}
+SIZE_BYTES = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]}
+
+
+def _object(required: list[str], **properties: Any) -> dict[str, Any]:
+    """An object that has at least these, and may have more."""
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def event_schema() -> dict[str, Any]:
+    """What an event must have to be read; AWS puts more into it."""
+    bucket = _object(["name"], name={**TEXT, "pattern": "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"})
+    key = {**TEXT, "minLength": 1}
+    record = _object(
+        ["eventVersion", "eventSource", "eventName", "s3"],
+        eventVersion={**TEXT, "pattern": r"^2\.[0-9]{1,4}$"},
+        eventSource={"const": "aws:s3"},
+        eventName=TEXT,
+        eventTime=TIME,
+        s3=_object(
+            ["bucket", "object"],
+            bucket=bucket,
+            object=_object(
+                ["key"],
+                key={**key, "description": "form-url-encoded"},
+                size=SIZE_BYTES,
+                sequencer=SEQUENCER,
+                versionId=VERSION_ID,
+            ),
+        ),
+    )
+    created = _object(
+        ["bucket", "object"],
+        bucket=bucket,
+        object=_object(
+            ["key"],
+            **{"version-id": VERSION_ID},
+            key={**key, "description": "not encoded"},
+            size=SIZE_BYTES,
+            sequencer=SEQUENCER,
+        ),
+    )
+    created["properties"]["event-version"] = {**TEXT, "pattern": r"^1\.[0-9]{1,4}$"}
+    step = _object(
+        ["name", "clusterId", "stepId", "state"], name=TEXT, clusterId=TEXT, stepId=TEXT, state=TEXT
+    )
+    forms = {
+        "S3 event notification": _object(
+            ["Records"], Records={"type": "array", "minItems": 1, "items": record}
+        ),
+        "S3 test event": _object(
+            ["Service", "Event"], Service={"const": "Amazon S3"}, Event={"const": "s3:TestEvent"}
+        ),
+        "S3 event from EventBridge": _object(
+            ["detail-type", "source", "account", "detail"],
+            **{"detail-type": TEXT},
+            source={"const": "aws.s3"},
+            account={**TEXT, "pattern": "^[0-9]{12}$"},
+            time=TIME,
+            detail=created,
+        ),
+        "EMR step from EventBridge": _object(
+            ["detail-type", "source", "detail"],
+            **{"detail-type": {"const": "EMR Step Status Change"}},
+            source={"const": "aws.emr"},
+            time=TIME,
+            detail=step,
+        ),
+        "SNS notification": _object(
+            ["Type", "TopicArn", "Message"],
+            Type={"const": "Notification"},
+            TopicArn={"description": "by which SNS is known"},
+            Message={**TEXT, "description": "a line, JSON, or an S3 event notification"},
+        ),
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "Events that Backhaul reads",
+        "description": "What must be there; other fields do no harm.",
+        "anyOf": [{"title": title, **form} for title, form in forms.items()],
+    }
+
+
+def evidence_schema() -> dict[str, Any]:
+    """One line of a manifest: of an object, or the one that seals them."""
+
+    def text(description: str, **more: Any) -> dict[str, Any]:
+        return {"type": "string", "description": description, **more}
+
+    def maybe(description: str) -> dict[str, Any]:
+        return {
+            "anyOf": [{"type": "string"}, {"type": "null"}],
+            "description": f"{description}; null where there is none",
+        }
+
+    def count(description: str) -> dict[str, Any]:
+        return {"type": "integer", "minimum": 0, "description": description}
+
+    digest = "^[0-9a-f]{64}$"
+    pin = {
+        "v": {"const": 1, "description": "version of this form"},
+        "kind": {"const": "object"},
+        "transfer": text("its id"),
+        "seq": count("position in the plan"),
+        "bucket": text("of the source"),
+        "key": text("of the source, byte for byte"),
+        "version_id": maybe("the version that was read"),
+        "etag": text("the ETag that was read"),
+        "size": count("bytes of the object"),
+        "last_modified": text("of the object, ISO 8601"),
+        "target": maybe("URI of the file"),
+        "proof": {"anyOf": [{"enum": [str(one) for one in Proof]}, {"type": "null"}]},
+    }
+    proof = {
+        "checksum_algorithm": maybe("S3's, that was compared"),
+        "checksum": maybe("its value as S3 gives it"),
+        "checksum_type": {
+            "anyOf": [{"enum": ["FULL_OBJECT", "COMPOSITE", "ETAG"]}, {"type": "null"}],
+        },
+        "crc32c": text("of the bytes received, or of the file that was adopted"),
+        "target_size": count("bytes of the file"),
+        "target_algorithm": maybe("of what the target holds"),
+        "target_checksum": maybe("its value, hex"),
+        "asked": {"enum": ["datanode", "command", "read", "ledger", ""]},
+        "note": text("why no stronger rung was reached, or who knew an adopted file"),
+        "bytes_read": count("from S3, repeated reads included"),
+        "proven_at": maybe("ISO 8601"),
+    }
+    sealing = {
+        "v": pin["v"],
+        "kind": {"const": "transfer"},
+        "transfer": text("its id"),
+        "source": text("as asked for"),
+        "destination": text("as asked for"),
+        "state": {"enum": ["done", "superseded"]},
+        "publish": text("how it was published"),
+        "objects": count("object lines before this one"),
+        "size": count("bytes of all objects"),
+        "bytes_read": count("from S3 for all objects"),
+        "finished_at": text("ISO 8601"),
+        "manifest": text("SHA-256 of the object lines, line ends included", pattern=digest),
+        "previous": text(
+            "SHA-256 of the sealing line before; empty for the first", pattern=f"^$|{digest}"
+        ),
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "Backhaul evidence, version 1: one line",
+        "anyOf": [
+            _exact("an object with its proof", {**pin, **proof}),
+            _exact("an object without one yet", pin),
+            _exact("the line that seals those before it", sealing),
+        ],
+    }
+
+
+def _exact(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """Exactly these fields."""
+    return {
+        "description": description,
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(properties),
+        "properties": properties,
+    }
+
+
 def configuration_schema() -> dict[str, Any]:
     """The configuration file as pydantic sees it, and sizes as text besides."""
     made = {"$schema": DRAFT, **schema(), "title": "Backhaul configuration"}
@@ -86,7 +256,9 @@ def texts() -> dict[str, str]:
         f"{name}.schema.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         for name, document in (
             ("message", message_schema()),
+            ("event", event_schema()),
             ("configuration", configuration_schema()),
+            ("evidence", evidence_schema()),
         )
     }
 

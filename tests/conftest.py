@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, Moto, S3Proxy, ServerUnavailable, clients
+from backhaul.testing.servers import (
+    ElasticMQ,
+    Hdfs,
+    Kdc,
+    Moto,
+    S3Proxy,
+    ServerUnavailable,
+    clients,
+)
 from backhaul.testing.servers.base import Server
 
 if TYPE_CHECKING:
@@ -49,6 +57,18 @@ def s3proxy() -> Iterator[S3Proxy]:
 @pytest.fixture(scope="session")
 def hdfs() -> Iterator[Hdfs]:
     yield from _running(Hdfs())
+
+
+@pytest.fixture(scope="session")
+def kdc() -> Iterator[Kdc]:
+    yield from _running(Kdc())
+
+
+@pytest.fixture(scope="session")
+def secure_hdfs(kdc: Kdc) -> Iterator[Hdfs]:
+    """HDFS with Kerberos. The agent's `backhaul` may act for alice and for nobody else."""
+    proxy = {"hadoop.proxyuser.backhaul.users": "alice", "hadoop.proxyuser.backhaul.hosts": "*"}
+    yield from _running(Hdfs(kdc=kdc, core=proxy))
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,10 @@ FS = "hdfs://ns1"
 TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=2, tries=2)
 Fact = TypeVar("Fact")
 
-TABLES = ("objects", "journal", "jobs", "published", "seals", "destinations", "transfers")
+TABLES = (
+    *("objects", "journal", "jobs", "published", "seals", "destinations"),
+    *("sequencers", "nonces", "transfers"),
+)
 
 
 def location(path: str) -> Location:

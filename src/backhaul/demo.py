@@ -21,7 +21,7 @@ from backhaul.app.agent import run_agent
 from backhaul.app.context import Context, load_context
 from backhaul.app.records import TransferRow, read_history
 from backhaul.core.errors import OutageError
-from backhaul.core.message import parse_message
+from backhaul.core.events import MessageIgnored
 from backhaul.testing.servers import Hdfs, Moto, ServerFailed, ServerUnavailable
 from backhaul.testing.servers.clients import environment, s3_client, sqs_client
 
@@ -38,10 +38,11 @@ SEED = 20261122
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """One message of the demo and what it shows."""
+    """One message of the demo, what it shows, and its id on the queue."""
 
     shows: str
     body: str
+    message_id: str
 
 
 @dataclass(kw_only=True)
@@ -51,6 +52,7 @@ class Demo:
     Attributes:
         landing: The destination prefix, as a URI or a path on the default file system.
         digests: Object key to SHA-256 of what was uploaded.
+        ignored: Message id to the reason why it asked for nothing.
     """
 
     directory: Path
@@ -61,6 +63,7 @@ class Demo:
     hdfs: Hdfs | None
     digests: dict[str, str] = field(default_factory=dict)
     letters: list[Letter] = field(default_factory=list)
+    ignored: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -99,9 +102,27 @@ ledger = "{directory}/ledger.db"
 poll_wait_s = 1            # SQS allows 20; the demo should end soon
 
 [[route]]
-name = "demo"
-source = ["s3://{BUCKET}/"]
+name = "requests"
+source = ["s3://{BUCKET}/click/", "s3://{BUCKET}/models/", "s3://{BUCKET}/reports/"]
 destination = ["{landing}/"]
+
+[[route]]
+name = "events"
+source = ["s3://{BUCKET}/events/"]
+destination = ["{landing}/"]
+event_destination = "{landing}/{{key_dir}}/"
+
+[[route.emr]]
+step = "Export"
+source = "s3://{BUCKET}/events/export/"
+destination = "{landing}/events/export"
+
+[[route]]
+name = "days"
+source = ["s3://{BUCKET}/days/"]
+destination = ["{landing}/"]
+event_destination = "{landing}/{{key_dir}}/"
+marker = "_SUCCESS"
 """,
         encoding="utf-8",
     )
@@ -118,6 +139,11 @@ def make_data(demo: Demo, *, is_quick: bool) -> tuple[int, int]:
     objects["click/day=01/_SUCCESS"] = b""
     objects["reports/summary, final.csv"] = b"city,visits\nOslo,12\nLima,7\n"
     objects["models/weights.bin"] = chance.randbytes(large_bytes)
+    for name in ("events/a b+c.csv", "events/sns/été.csv", "events/bridge/1.csv"):
+        objects[name] = name.encode()
+    objects |= {f"events/export/part-{n}": chance.randbytes(KIB) for n in range(3)}
+    objects |= {f"days/day=02/part-{n}": chance.randbytes(KIB) for n in range(3)}
+    objects["days/day=02/_SUCCESS"] = b""
     for key, data in objects.items():
         demo.s3.put_object(Bucket=BUCKET, Key=key, Body=data, ChecksumAlgorithm="CRC32C")
         demo.digests[key] = hashlib.sha256(data).hexdigest()
@@ -131,53 +157,97 @@ def send_messages(demo: Demo) -> None:
     redrive = {"deadLetterTargetArn": answer["Attributes"]["QueueArn"], "maxReceiveCount": "10"}
     attributes: Any = {"RedrivePolicy": json.dumps(redrive)}
     url = demo.sqs.create_queue(QueueName=QUEUE, Attributes=attributes)["QueueUrl"]
-    landing = demo.landing
+    for shows, body in _bodies(demo.landing):
+        message_id = demo.sqs.send_message(QueueUrl=url, MessageBody=body)["MessageId"]
+        demo.letters.append(Letter(shows=shows, body=body, message_id=message_id))
+
+
+def _bodies(landing: str) -> list[tuple[str, str]]:
+    """What each message shows, and its body: every form, and what is refused or ignored."""
     as_json = {
         "v": 1,
         "source": f"s3://{BUCKET}/reports/summary, final.csv",
         "destination": f"{landing}/reports",
     }
-    demo.letters = [
-        Letter(
-            shows="the original's comma line: a directory, published in one rename",
-            body=f"{BUCKET}/click/day=01/, {landing}/click/day=01",
+    in_sns = _event("events/sns/%C3%A9t%C3%A9.csv")
+    return [
+        (
+            "the original's comma line: a directory, published in one rename",
+            f"{BUCKET}/click/day=01/, {landing}/click/day=01",
         ),
-        Letter(
-            shows="one large object, read by parallel ranges",
-            body=f"s3a://{BUCKET}/models/weights.bin, {landing}/models",
+        (
+            "one large object, read by parallel ranges",
+            f"s3a://{BUCKET}/models/weights.bin, {landing}/models",
         ),
-        Letter(shows="JSON, for names with commas", body=json.dumps(as_json)),
-        Letter(
-            shows="a source that is not there: dead-lettered, with its reason",
-            body=f"{BUCKET}/click/day=1/, {landing}/click/day=1",
+        ("JSON, for names with commas", json.dumps(as_json)),
+        ("S3 event notification, its key decoded once", _event("events/a+b%2Bc.csv")),
+        (
+            "S3 event notification through SNS",
+            json.dumps({"Type": "Notification", "TopicArn": "arn:aws:sns:demo", "Message": in_sns}),
         ),
-        Letter(
-            shows="a destination that no route allows: dead-lettered",
-            body=f"{BUCKET}/models/weights.bin, file:///etc/cron.d",
+        (
+            "S3 event through EventBridge",
+            _bridge(
+                "aws.s3",
+                "Object Created",
+                {"bucket": {"name": BUCKET}, "object": {"key": "events/bridge/1.csv"}},
+            ),
+        ),
+        ("the event of _SUCCESS: brings its directory", _event("days/day%3D02/_SUCCESS")),
+        (
+            "a completed EMR step, through EventBridge",
+            _bridge(
+                "aws.emr",
+                "EMR Step Status Change",
+                {"name": "Export", "clusterId": "j-1", "stepId": "s-1", "state": "COMPLETED"},
+            ),
+        ),
+        ("S3's test event: ignored", '{"Service":"Amazon S3","Event":"s3:TestEvent"}'),
+        (
+            "a source that is not there: dead-lettered, with its reason",
+            f"{BUCKET}/click/day=1/, {landing}/click/day=1",
+        ),
+        (
+            "a destination that no route allows: dead-lettered",
+            f"{BUCKET}/models/weights.bin, file:///etc/cron.d",
         ),
     ]
-    for letter in demo.letters:
-        demo.sqs.send_message(QueueUrl=url, MessageBody=letter.body)
+
+
+def _event(key: str) -> str:
+    record = {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": BUCKET}, "object": {"key": key}},
+    }
+    return json.dumps({"Records": [record]})
+
+
+def _bridge(source: str, detail_type: str, detail: object) -> str:
+    event = {"source": source, "account": "123456789012", "detail-type": detail_type}
+    return json.dumps(event | {"detail": detail})
 
 
 def work(demo: Demo, progress: Callable[[object], None]) -> int:
     """Run the real agent until the queue is empty; its log goes to `agent.log`."""
+
+    def watch(fact: object) -> None:
+        if isinstance(fact, MessageIgnored):
+            demo.ignored[fact.message_id] = fact.reason
+        progress(fact)
+
     with (demo.directory / "agent.log").open("w", encoding="utf-8") as log:
-        emit = Telemetry(LogTarget(stream=log, is_json=True), progress)
+        emit = Telemetry(LogTarget(stream=log, is_json=True), watch)
         return run_agent(demo.context, queue_name=QUEUE, region=REGION, drain=True, emit=emit)
 
 
 def results(demo: Demo) -> list[tuple[Letter, TransferRow | None]]:
-    """Each message with its transfer, matched by what was asked for."""
+    """Each message with its transfer; none for what was ignored."""
     rows = {
-        (row.source, row.destination): row
-        for row in read_history(demo.context, limit=100, state=None, since=None)
+        row.message_id: row for row in read_history(demo.context, limit=100, state=None, since=None)
     }
-    found = []
-    for letter in demo.letters:
-        request = parse_message(letter.body, default_fs=demo.context.default_fs)
-        found.append((letter, rows.get((request.source.uri, request.destination.uri))))
-    return found
+    return [(letter, rows.get(letter.message_id)) for letter in demo.letters]
 
 
 def compare(demo: Demo) -> tuple[int, list[str]]:

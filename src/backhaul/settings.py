@@ -9,10 +9,18 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,17 +29,24 @@ from pydantic_settings import (
 
 from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import BackhaulError, ConfigurationError
+from backhaul.core.event_policy import check_template
 from backhaul.core.model import (
     EngineName,
+    EventOther,
+    EvidencePlace,
     Limits,
     NameMap,
     OnExists,
     PublishMode,
     QueuedTooLong,
     Route,
+    SignatureRule,
+    StepRule,
     VerifyLevel,
 )
+from backhaul.core.overlap import refuse_overlaps
 from backhaul.core.paths import parse_destination, parse_source
+from backhaul.core.policy import covering_prefix
 from backhaul.core.text import printable
 
 MIB, TIB = 1024**2, 1024**4
@@ -40,6 +55,7 @@ _UNITS |= {f"{prefix}B": 1000**n for n, prefix in enumerate("kMGTP", 1)}
 _UNITS |= {f"{prefix}iB": 1024**n for n, prefix in enumerate("KMGTP", 1)}
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)")
 
+MIN_KEY_BYTES = 32
 ENV_PREFIX = "BACKHAUL_"
 # Read by other parts of Backhaul, so no setting of the agent.
 OTHER_ENV = {"BACKHAUL_CONFIG", "BACKHAUL_TESTBED_CACHE"}
@@ -70,6 +86,30 @@ class LimitSettings(_Strict):
         None, ge=1, description="most bytes in one transfer; a number, or such as 5TiB"
     )
     in_flight: int | None = Field(None, ge=1, description="most transfers of this route at once")
+    per_minute: int | None = Field(
+        None, ge=1, description="most transfers of this route that begin within a minute"
+    )
+
+
+class EmrSettings(_Strict):
+    """What the completion of an EMR step means."""
+
+    step: str = Field(min_length=1, max_length=256, description="the step's name, exactly")
+    cluster: str | None = Field(None, min_length=1, description="only on this cluster, j-...")
+    source: str = Field(description="what it wrote: an S3 prefix, ending in /")
+    destination: str = Field(description="the directory it goes to")
+
+
+class SignatureSettings(_Strict):
+    """Messages of the route must be signed."""
+
+    key_file: Path | None = Field(None, description="keys, one a line; the first signs")
+    key_env: str | None = Field(
+        None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable that holds the keys"
+    )
+    max_age_s: int = Field(
+        86_400, ge=60, le=1_209_600, description="longest time a signature may be good for, seconds"
+    )
 
 
 class RouteSettings(_Strict):
@@ -84,10 +124,51 @@ class RouteSettings(_Strict):
     engine: EngineName = EngineName.AUTO
     verify: VerifyLevel = VerifyLevel.STORED
     name_map: NameMap = NameMap.STRICT
+    evidence: EvidencePlace = EvidencePlace.LEDGER
     limits: LimitSettings = LimitSettings()
     when_queued: QueuedTooLong = Field(
         QueuedTooLong.NATIVE, description="when YARN gives no container in distcp.queue_timeout_s"
     )
+    queues: list[str] | None = Field(
+        None, min_length=1, description="queues it serves, by name or ARN; all if unset"
+    )
+    source_owner: str | None = Field(
+        None, pattern=r"^[0-9]{12}$", description="account that must own the buckets"
+    )
+    event_destination: str | None = Field(
+        None, description="directory of events; {bucket}, {key_dir} and {rel_dir} are filled in"
+    )
+    event_other: EventOther = EventOther.DEAD
+    marker: str | None = Field(
+        None, min_length=1, max_length=255, description="its event brings its whole directory"
+    )
+    emr: list[EmrSettings] = Field(default_factory=list)
+    signature: SignatureSettings | None = None
+    run_as: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,63}$",
+        description="the HDFS user for whom the agent acts, through Hadoop's proxy user",
+    )
+
+
+class KerberosSection(_Strict):
+    """Who the agent is on a cluster with Kerberos; whether there is one says core-site.xml."""
+
+    principal: str | None = Field(
+        None, min_length=1, description="such as backhaul/edge1.example.com@EXAMPLE.COM"
+    )
+    keytab: Path | None = Field(None, description="the agent takes tickets from it by itself")
+    cache: str | None = Field(
+        None, min_length=1, description="a ticket cache instead, such as FILE:/run/backhaul/krb5cc"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.keytab or self.cache) and self.principal is None:
+            raise ValueError("keytab and cache need a principal")
+        if self.keytab and self.cache:
+            raise ValueError("keytab or cache, not both")
+        return self
 
 
 class DistcpSection(_Strict):
@@ -165,6 +246,7 @@ class Settings(BaseSettings):
     agent: AgentSection = AgentSection()
     distcp: DistcpSection = DistcpSection()
     log: LogSection = LogSection()
+    kerberos: KerberosSection = KerberosSection()
     route: list[RouteSettings] = Field(default_factory=list)
 
     @classmethod
@@ -310,13 +392,19 @@ def make_routes(settings: Settings, path: Path | None, default_fs: str | None) -
 
     Raises:
         ConfigurationError: E_CFG_ROUTE: a prefix without its slash, a destination that cannot be
-            one, a duplicate name, an engine that this version does not have.
+            one, a duplicate name, an engine that this version does not have, a rule for events
+            that leads out of the route. E_CFG_OVERLAP: two routes for one request. E_CFG_KEY: no
+            usable key for signatures.
     """
     routes = []
     names: set[str] = set()
     for one in settings.route:
         try:
             routes.append(_make_route(one, default_fs))
+        except ConfigurationError as error:
+            if error.code == "E_CFG_ROUTE":
+                raise _in_file(error, path, one.name) from error
+            raise
         except BackhaulError as error:
             raise ConfigurationError(
                 "E_CFG_ROUTE",
@@ -330,7 +418,35 @@ def make_routes(settings: Settings, path: Path | None, default_fs: str | None) -
                 hint="the ledger names routes, so each needs a name of its own",
             )
         names.add(one.name)
+    refuse_overlaps(routes)
+    _refuse_two_users(routes, path)
     return tuple(routes)
+
+
+def _in_file(error: ConfigurationError, path: Path | None, name: str) -> ConfigurationError:
+    return ConfigurationError(error.code, f"{path}: route {name}: {error.message}", hint=error.hint)
+
+
+def _refuse_two_users(routes: Sequence[Route], path: Path | None) -> None:
+    """A directory belongs to one user: another one could neither fence nor replace what is there.
+
+    Raises:
+        ConfigurationError: E_CFG_ROUTE.
+    """
+    for number, one in enumerate(routes):
+        for other in routes[:number]:
+            if one.run_as == other.run_as:
+                continue
+            for here in one.destinations or ():
+                for there in other.destinations or ():
+                    if here.is_within(there) or there.is_within(here):
+                        raise ConfigurationError(
+                            "E_CFG_ROUTE",
+                            f"{path}: routes {other.name} ({other.run_as or 'the agent'}) and "
+                            f"{one.name} ({one.run_as or 'the agent'}) act for two users in "
+                            f"{printable(here.uri)} and {printable(there.uri)}",
+                            hint="give each user directories that do not overlap",
+                        )
 
 
 def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
@@ -342,26 +458,50 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
                 hint=f"write {printable(text)}/ : a prefix is compared as bytes, so without its "
                 "slash it would also match its siblings",
             )
+    for name, texts in (("senders", one.senders), ("queues", one.queues)):
+        if any(text.strip() == "" or "*" in text for text in texts or ()):
+            raise ConfigurationError(
+                "E_CFG_ROUTE",
+                f"{name} has an empty text or a '*', which is no name",
+                hint=f"list them one by one, or leave {name} out to accept all",
+            )
     sources = [parse_source(text) for text in one.source]
-    return Route(
+    destinations = tuple(parse_destination(text, default_fs=default_fs) for text in one.destination)
+    if one.run_as is not None and any(place.scheme != "hdfs" for place in destinations):
+        raise ConfigurationError(
+            "E_CFG_ROUTE",
+            "run_as is for HDFS: a mounted file system knows no proxy user",
+            hint="remove run_as, or give the mounted directory a route of its own",
+        )
+    route = Route(
         name=one.name,
         sources=tuple((source.bucket, source.key) for source in sources),
-        destinations=tuple(
-            parse_destination(text, default_fs=default_fs) for text in one.destination
-        ),
+        destinations=destinations,
         senders=frozenset(one.senders) if one.senders is not None else None,
         on_exists=one.on_exists,
         publish=one.publish,
         engine=one.engine,
         verify=one.verify,
         name_map=one.name_map,
+        evidence=one.evidence,
         limits=Limits(
             objects=one.limits.objects,
             size_bytes=one.limits.bytes,
             in_flight=one.limits.in_flight,
+            per_minute=one.limits.per_minute,
         ),
         when_queued=one.when_queued,
+        queues=frozenset(one.queues) if one.queues is not None else None,
+        source_owner=one.source_owner,
+        event_destination=one.event_destination,
+        event_other=one.event_other,
+        marker=one.marker,
+        steps=tuple(_step_rule(step, default_fs) for step in one.emr),
+        signature=_signature_rule(one.signature) if one.signature is not None else None,
+        run_as=one.run_as,
     )
+    _check_events(route, default_fs)
+    return route
 
 
 def cluster_rules(section: DistcpSection) -> ClusterRules:
@@ -376,6 +516,86 @@ def cluster_rules(section: DistcpSection) -> ClusterRules:
         queue_timeout_s=section.queue_timeout_s,
         poll_s=section.poll_s,
     )
+
+
+def _step_rule(step: EmrSettings, default_fs: str | None) -> StepRule:
+    return StepRule(
+        step=step.step,
+        cluster=step.cluster,
+        source=parse_source(step.source),
+        destination=parse_destination(step.destination, default_fs=default_fs),
+    )
+
+
+def _check_events(route: Route, default_fs: str | None) -> None:
+    """What events may bring stays inside the route, whatever they say."""
+    places = route.destinations or ()
+    if route.event_destination is not None:
+        check_template(route.event_destination, places, default_fs=default_fs)
+    elif route.marker is not None:
+        raise ConfigurationError(
+            "E_CFG_ROUTE",
+            "marker is set and event_destination is not",
+            hint='set event_destination, such as "/landing/{rel_dir}/"',
+        )
+    if route.marker is not None and "/" in route.marker:
+        raise ConfigurationError(
+            "E_CFG_ROUTE", "marker has a '/'", hint='write the name alone, such as "_SUCCESS"'
+        )
+    for rule in route.steps:
+        is_inside = any(rule.destination.is_within(place) for place in places)
+        if covering_prefix(route, rule.source) is None or not is_inside:
+            raise ConfigurationError(
+                "E_CFG_ROUTE",
+                f"emr step {printable(rule.step, 80)}: {printable(rule.source.uri)} to"
+                f" {printable(rule.destination.uri)} leads out of the route",
+                hint="name a source and a destination inside the route's own",
+            )
+
+
+def _signature_rule(one: SignatureSettings) -> SignatureRule:
+    if (one.key_file is None) == (one.key_env is None):
+        raise ConfigurationError(
+            "E_CFG_ROUTE",
+            "signature needs exactly one of key_file and key_env",
+            hint='write signature = { key_file = "/etc/backhaul/signing.key" }',
+        )
+    keys = read_keys(one.key_file, one.key_env)
+    return SignatureRule(keys=keys, max_age_s=one.max_age_s)
+
+
+def read_keys(key_file: Path | None, key_env: str | None) -> tuple[bytes, ...]:
+    """Keys for signatures, one a line; never shown.
+
+    Raises:
+        ConfigurationError: E_CFG_KEY: not there, open to others, or too short to be a secret.
+    """
+    where = f"variable {key_env}" if key_env else f"{key_file}"
+    try:
+        if key_file is not None:
+            if key_file.stat().st_mode & 0o077:
+                raise ConfigurationError(
+                    "E_CFG_KEY",
+                    f"{where}: others may read or write it",
+                    hint=f"chmod 600 {where}; and make a new key if they did",
+                )
+            text = key_file.read_text(encoding="utf-8")
+        else:
+            text = os.environ[key_env or ""]
+    except (OSError, UnicodeDecodeError, KeyError) as exc:
+        raise ConfigurationError(
+            "E_CFG_KEY",
+            f"{where}: no key: {type(exc).__name__}",
+            hint="make one: openssl rand -hex 32",
+        ) from exc
+    keys = tuple(line.strip().encode() for line in text.splitlines() if line.strip())
+    if not keys or min(map(len, keys)) < MIN_KEY_BYTES:
+        raise ConfigurationError(
+            "E_CFG_KEY",
+            f"{where}: a key has less than {MIN_KEY_BYTES} characters, or there is none",
+            hint="make one: openssl rand -hex 32",
+        )
+    return keys
 
 
 def schema() -> dict[str, Any]:

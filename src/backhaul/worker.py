@@ -6,10 +6,11 @@ quickly and stays small.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from backhaul.engines.serve import Parts, serve
 
 if TYPE_CHECKING:
     from backhaul.adapters.aws_common import CredentialsSpec
+    from backhaul.adapters.hdfs_security import Login
     from backhaul.core.ports import SourceReader, TargetFs
     from backhaul.core.verification import Digest
 
@@ -30,11 +32,14 @@ class WorkerConfiguration:
 
     Attributes:
         hadoop_conf_dir: For hdfs-native and, through `credentials`, for S3 keys.
+        login: Who the agent is on a cluster with Kerberos. Whom it acts for stands in the worker's
+            environment, as the HDFS client reads it there.
     """
 
     credentials: CredentialsSpec
     hadoop_conf_dir: str | None
     tuning: Tuning
+    login: Login | None = None
 
 
 def main(argv: list[str]) -> None:
@@ -49,6 +54,14 @@ def main(argv: list[str]) -> None:
         return
     threading.Thread(target=_preload, name="preload", daemon=True).start()
     serve(pipe, _parts(configuration))
+
+
+def _login(configuration: WorkerConfiguration) -> Login:
+    from backhaul.adapters.hdfs_security import Login  # noqa: PLC0415
+
+    return replace(
+        configuration.login or Login(), run_as=os.environ.get("HADOOP_PROXY_USER") or None
+    )
 
 
 def _preload() -> None:
@@ -73,7 +86,7 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
         from backhaul.adapters.hdfs_content import content_checker  # noqa: PLC0415
 
         conf_dir = configuration.hadoop_conf_dir
-        target = HdfsTarget(filesystem, conf_dir)
+        target = HdfsTarget(filesystem, conf_dir, _login(configuration))
         target.ask(content_checker(filesystem, conf_dir, target.status))
         return target
 

@@ -504,3 +504,25 @@ def test_a_held_message_and_a_dead_queue_make_few_requests(
     agent.terminate()
     assert agent.wait().code == 0
     assert it.landing.files() == {"a": b"1", "again/a": b"1"}
+
+
+# ---------------------------------------------------------------- links
+
+
+def test_a_destination_that_is_a_link_elsewhere_is_refused(
+    local: Installation, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    local.put("a", b"1")
+    landing = Path(local.landing.uri.removeprefix("file://"))
+    landing.mkdir()
+    (landing / "link").symlink_to(elsewhere)
+    local.ask_for("a", "link/deeper")
+    local.drained()
+    assert local.the_dead_letter()["backhaul.code"] == "E_DST_MOUNT"
+
+    through = f"s3://{local.bucket}/ -> {local.landing.uri}/link/"
+    ended = local.backhaul("run", local.queue, REGION, "--allow", through)
+    assert str(elsewhere) in refused(ended, 78, "E_DST_MOUNT")
+    assert list(elsewhere.iterdir()) == []

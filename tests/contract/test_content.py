@@ -6,12 +6,12 @@ import random
 import socket
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from awscrt import checksums
 
-from backhaul.adapters.hadoop_rpc import fields_of, many, message, octets
 from backhaul.adapters.hdfs import HdfsTarget
 from backhaul.adapters.hdfs_command import CommandChecker
 from backhaul.adapters.hdfs_content import FirstThatTells, content_checker
@@ -19,8 +19,11 @@ from backhaul.adapters.hdfs_datanode import (
     DataNodeChecker,
     Untold,
     _DataNodes,
+    _File,
+    _file,
     namenode_addresses,
 )
+from backhaul.adapters.namenode_rpc import message
 from backhaul.core.ports import ContentChecker, Held
 from backhaul.testing.servers import Hdfs
 
@@ -162,37 +165,37 @@ def test_a_dead_namenode_and_a_dead_replica_are_passed_by(
     checker = DataNodeChecker([dead, *namenode_addresses(hdfs.uri, {})], timeout_s=2.0)
     assert told(checker.held([f"{directory}/f"])) == [(5, "CRC32C", crc)]
 
-    (answer,) = checker._ask_active(
-        "getListing", [message((1, f"{directory}/f"), (2, b""), (3, 1))]
-    )
-    assert isinstance(answer, bytes)
-    status = fields_of(many(fields_of(octets(fields_of(answer), 1)), 1)[0])
-    block = fields_of(many(fields_of(octets(status, 12)), 2)[0])
-    lost = message((1, message((1, dead[0]), (2, "lost"), (3, "x"), (4, dead[1]), (5, 1))))
-    block[3] = [lost, *block[3]]
-    datanodes = _DataNodes(by_hostname=False, timeout_s=2.0)
-    assert f"{datanodes.ask(block)[1]:08x}" == crc
+    question = message((1, f"{directory}/f"), (2, b""), (3, 1))
+    (answer,) = checker._ask_active("getListing", [question])
+    file = _file(answer)
+    assert isinstance(file, _File)
+    (block,) = file.blocks
+    both = replace(block, replicas=(dead, *block.replicas))
+    datanodes = _DataNodes(2.0)
+    assert f"{datanodes.ask(both)[1]:08x}" == crc
     # Known to be down, it is asked last from now on.
-    assert datanodes._replicas(block)[-1] == (dead[0], dead[1])
-    block[3] = [lost]
+    assert datanodes.replicas(both)[-1] == dead
     with pytest.raises(Untold, match="Connection refused"):
-        datanodes.ask(block)
-    datanodes.close()
+        datanodes.ask(replace(block, replicas=(dead,)))
     checker.close()
 
 
-def test_a_kept_connection_that_the_datanode_closed_is_no_failure(
+def test_a_block_that_is_gone_costs_its_neighbours_nothing(
     hdfs: Hdfs, place: tuple[HdfsTarget, str]
 ) -> None:
     target, directory = place
-    crc = write(target, f"{directory}/f", b"there")
+    sums = [write(target, f"{directory}/{number}", bytes([number]) * 9) for number in range(20)]
+    report = hdfs.command("fsck", f"{directory}/7", "-files", "-blocks").stdout
+    block = "blk_" + report.split("blk_", 1)[1].split("_", 1)[0]
+    for path in (hdfs.directory / "data").rglob(f"{block}*"):
+        path.unlink()
     checker = direct(hdfs)
-    for _ in range(2):
-        assert told(checker.held([f"{directory}/f"])) == [(5, "CRC32C", crc)]
-        for kept in checker._datanodes._idle.values():
-            for connection in kept:
-                connection.shutdown(socket.SHUT_RDWR)
+    found = checker.held([f"{directory}/{number}" for number in range(20)])
     checker.close()
+
+    for number, one in enumerate(found):
+        assert one is not None
+        assert one.checksum == (None if number == 7 else sums[number])
 
 
 @pytest.mark.slow

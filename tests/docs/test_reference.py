@@ -158,7 +158,8 @@ def _flat(
 ) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Dotted name, its schema, whether it is required; tables are entered, not listed."""
     for name, field in node["properties"].items():
-        reference = field.get("$ref") or field.get("items", {}).get("$ref")
+        kinds = [field, field.get("items", {}), *field.get("anyOf", ())]
+        reference = next((kind["$ref"] for kind in kinds if "$ref" in kind), None)
         target = root["$defs"][reference.rsplit("/", 1)[1]] if reference else {}
         if "properties" in target:
             yield from _flat(target, root, f"{prefix}{name}.")
@@ -220,7 +221,7 @@ def test_values_with_a_table_of_their_own_are_complete() -> None:
     for page, heading, first, values in (
         (settings, "on_exists", "value", OnExists),
         (settings, "publish", "value", PublishMode),
-        (settings, "Proof", "recorded", Proof),
+        (REFERENCE / "evidence.md", "The ladder", "rung", Proof),
         (commands, "history", "state", TransferState),
     ):
         rows = table(page, heading=heading, first=first).rows

@@ -6,14 +6,19 @@ import json
 import re
 import shlex
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backhaul.core.content import ObjectEvent
 from backhaul.core.errors import PermanentError
-from backhaul.core.message import parse_message
+from backhaul.core.message import parse_message, read_message
+from backhaul.core.model import Request, SignatureRule
 from backhaul.core.paths import parse_destination
 from backhaul.core.policy import Policy, parse_allow
+from backhaul.core.signature import verify
 from backhaul.settings import Settings, load_settings, make_routes
 from tests.docs.manual import (
     DOCS,
@@ -122,7 +127,18 @@ def test_json_samples_of_messages_are_accepted() -> None:
     bodies = fences(REFERENCE / "messages.md", "json")
     assert len(bodies) >= 2
     for body in bodies:
-        parse_message(body, default_fs=DEFAULT_FS)
+        for ask in read_message(body, default_fs=DEFAULT_FS).asks:
+            assert isinstance(ask, (Request, ObjectEvent))
+
+
+def test_python_of_the_manual_makes_a_good_signature() -> None:
+    (program,) = fences(REFERENCE / "messages.md", "python")
+    made: dict[str, Any] = {}
+    exec(program, made)  # noqa: S102 - the manual's own
+    key, queue = b"k" * 32, "arn:aws:sqs:us-west-2:123456789012:my-queue"
+    value = made["signature"](key, "b-1/é, /d", queue)
+    rule = SignatureRule(keys=(key,), max_age_s=86_400)
+    verify(rule, value, body="b-1/é, /d", queue=queue, sent_at=datetime.now(tz=UTC))
 
 
 def _told_bodies() -> list[str]:
@@ -191,6 +207,7 @@ S3_ACTIONS = {
     "head_bucket": "s3:ListBucket",
     "get_paginator": "s3:ListBucket",  # list_objects_v2, the only one
     "get_object": "s3:GetObject",
+    "head_object": "s3:GetObjectVersion",  # of a version, and then the worker gets it
 }
 
 

@@ -6,12 +6,16 @@ import importlib.util
 import json
 import re
 import tomllib
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from backhaul.core.evidence import Manifest, object_line, sealing_line
 from backhaul.core.message import parse_message
+from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
 from backhaul.settings import Settings, parse_size
 from tests import catalogue
 from tests.docs.manual import DOCS, ROOT, fences, pages
@@ -145,6 +149,27 @@ def test_the_message_schema_agrees_with_the_parser(row: catalogue.Row) -> None:
         assert not accepted
 
 
+# Of a whole body: what a schema of events can know.
+OF_THE_EVENT = {"E_MSG_EVENT_EMPTY", "E_MSG_EVENT_VERSION", "E_MSG_TYPE", "E_MSG_RANGE"}
+
+
+def _events() -> list[catalogue.Row]:
+    marks = ('"Records"', '"detail-type"', '"TopicArn"', '"Event"')
+    return [row for row in _json_rows() if any(mark in row.input for mark in marks)]
+
+
+@pytest.mark.parametrize("row", _events(), ids=catalogue.name)
+def test_the_event_schema_agrees_with_the_parser(row: catalogue.Row) -> None:
+    accepted = _TypeFirst(_schema("event")).accepts(json.loads(row.input))
+    outcomes = [row.code or row.gives or ""]
+    if row.code is None:
+        outcomes = outcomes[0].split("; ")
+    if not any(one.startswith("E_") for one in outcomes):
+        assert accepted
+    elif set(outcomes) <= OF_THE_EVENT:
+        assert not accepted
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"verify": "stored"}, {"on_exists": "same-ok", "publish": "per-file"}]
 )
@@ -152,6 +177,67 @@ def test_the_message_schema_takes_every_option(options: dict[str, str]) -> None:
     body = {"v": 1, "source": "s3://b-1/p/", "destination": "hdfs://nn:8020/d", "options": options}
     parse_message(json.dumps(body), default_fs=None)
     assert _TypeFirst(_schema("message")).accepts(body)
+
+
+# ---------------------------------------------------------------- evidence
+
+
+PLANNED = PlannedObject(
+    seq=0,
+    pin=Pin(
+        bucket="b-1",
+        key="p/é",
+        size_bytes=3,
+        etag="e",
+        last_modified=datetime(2026, 11, 1, tzinfo=UTC),
+    ),
+    relative="é",
+)
+STAGED = StagedObject(seq=0, size_bytes=3, crc32c="00000000", proof=Proof.DIRECT)
+TARGET = Location(scheme="hdfs", authority="ns", path="/d/é")
+
+
+def _lines() -> list[dict[str, Any]]:
+    full = replace(
+        STAGED,
+        algorithm="CRC32C",
+        checksum="AAAAAA==",
+        checksum_type="FULL_OBJECT",
+        target_algorithm="CRC32C",
+        target_checksum="00000000",
+        asked="datanode",
+        proven_at=PLANNED.pin.last_modified,
+    )
+    manifest = Manifest()
+    lines = [
+        object_line("t1", PLANNED, full, TARGET),
+        object_line("t1", PLANNED, STAGED, TARGET),
+        object_line("t1", PLANNED, None, None),
+    ]
+    manifest.add(lines[0])
+    sealing = [
+        sealing_line(
+            "t1",
+            manifest.sum,
+            source="s3://b-1/p/",
+            destination="/d",
+            state="done",
+            publish="tree",
+            finished_at=PLANNED.pin.last_modified,
+            previous=previous,
+        )
+        for previous in ("", "0" * 64)
+    ]
+    return [*lines, *map(json.loads, sealing)]
+
+
+def test_the_evidence_schema_takes_what_is_written_and_names_every_field() -> None:
+    checker = _TypeFirst(_schema("evidence"))
+    for line in _lines():
+        assert checker.accepts(line), line
+        assert not checker.accepts({**line, "another": 1})
+        for name in line:
+            assert not checker.accepts({k: v for k, v in line.items() if k != name}), name
 
 
 # ---------------------------------------------------------------- configuration

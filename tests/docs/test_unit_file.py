@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -102,3 +103,46 @@ def test_systemd_finds_little_exposed(installed: Path) -> None:
     if "unrecognized option" in found.stderr or "Unknown operation" in found.stderr:
         pytest.skip("this systemd-analyze cannot judge a file")
     assert found.returncode == 0, found.stdout[-500:] + found.stderr
+
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("systemd-tmpfiles") is None,
+    reason="needs root, systemd-sysusers and systemd-tmpfiles",
+)
+
+
+@needs_root
+def test_systemd_makes_the_user_and_sets_owners_and_modes(tmp_path: Path) -> None:
+    """By systemd's own programs, below a root of the test's own."""
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    configuration = etc / "backhaul"
+    configuration.mkdir(mode=0o777)
+    for name in ("backhaul.toml", "agent.env", "backhaul.keytab"):
+        (configuration / name).touch(0o666)
+        (configuration / name).chmod(0o666)
+    for program, file in (
+        (["systemd-sysusers"], PACKAGING / "sysusers.d" / "backhaul.conf"),
+        (["systemd-tmpfiles", "--create"], PACKAGING / "tmpfiles.d" / "backhaul.conf"),
+    ):
+        done = subprocess.run(
+            [*program, f"--root={tmp_path}", str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+    line = re.search(r"^backhaul:.*", (etc / "passwd").read_text("utf-8"), re.MULTILINE)
+    assert line is not None
+    _, _, uid, gid, _, home, shell = line[0].split(":")
+    assert (home, shell) == ("/var/lib/backhaul", "/usr/sbin/nologin")
+
+    def found(path: Path) -> tuple[int, int, int]:
+        seen = path.stat()
+        return seen.st_mode & 0o777, seen.st_uid, seen.st_gid
+
+    assert found(configuration) == (0o755, 0, 0)
+    assert found(configuration / "backhaul.toml") == (0o644, 0, 0)
+    assert found(configuration / "agent.env") == (0o600, 0, 0)
+    assert found(configuration / "backhaul.keytab") == (0o400, int(uid), int(gid))

@@ -1,6 +1,7 @@
 """Every SQLite error reaches the core in Backhaul's words."""
 
 import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -104,8 +105,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ledger(path: Path) -> SqlLedger:
-    return open_ledger(path, create=True, owner=Owner.current("edge1"), busy_timeout_s=0.05)
+def ledger(path: Path) -> Iterator[SqlLedger]:
+    opened = open_ledger(path, create=True, owner=Owner.current("edge1"), busy_timeout_s=0.05)
+    yield opened
+    opened.close()
 
 
 def begin(ledger: SqlLedger, new_id: str = "t1", key: MessageKey | None = KEY) -> Begun:

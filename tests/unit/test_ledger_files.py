@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
@@ -19,6 +21,7 @@ from backhaul.adapters.ledger.engine import writing_engine
 from backhaul.adapters.ledger.migrate import HEAD, REVISIONS
 from backhaul.adapters.ledger.schema import metadata
 from backhaul.core.errors import ConfigurationError, ExitCode, LedgerLocked, OutageError
+from backhaul.core.model import Proof
 from tests.contract.test_ledger import begin, fail, finished, planned
 
 
@@ -116,7 +119,10 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
     tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
     found = {name for name, sql in tables if "WITHOUT ROWID" in sql}
     connection.close()
-    assert found == {"transfers", "destinations", "objects", "published", "jobs"}
+    assert found == {
+        *("transfers", "destinations", "objects", "published"),
+        *("sequencers", "nonces", "jobs"),
+    }
 
 
 def test_revisions_are_those_of_the_directory() -> None:
@@ -240,3 +246,41 @@ def test_lock_goes_with_its_process(path: Path) -> None:
         child.wait()
         with agent_lock(path):
             pass
+
+
+def test_proofs_of_an_older_ledger_keep_their_meaning_under_their_new_names(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch(mode=0o600)
+    config = Config()
+    config.set_main_option("script_location", str(Path(backhaul.__file__).parent / "migrations"))
+    engine = writing_engine(path)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO transfers (id, source, destination, directory, state, attempt, failures,"
+            " source_changes, plan_complete, renames_possible, objects_planned, bytes_planned,"
+            " markers, first_seen_at, updated_at, finished_at)"
+            " VALUES ('t1', 's', 'd', 'file:///d', 'done', 1, 0, 0, 1, 0, 3, 3, 0, 1, 1, 1)"
+        )
+        for seq, proof in enumerate(("stored", "reread", "stream")):
+            connection.exec_driver_sql(
+                "INSERT INTO objects (transfer_id, seq, bucket, key, etag, size_bytes,"
+                " last_modified, relative, epoch, crc32c, proof)"
+                " VALUES ('t1', ?, 'b', 'k', 'e', 1, 1, 'r', 1, ?, ?)",
+                (seq, f"0000000{seq}", proof),
+            )
+    engine.dispose()
+    open_ledger(path, create=False).close()
+
+    reader = open_reader(path)
+    staged = [row.staged for row in reader.objects("t1")]
+    assert [one and (one.proof, one.asked, one.target_checksum) for one in staged] == [
+        (Proof.REREAD, "read", "00000000"),
+        (Proof.RECEIVED, "read", "00000001"),
+        (Proof.STREAM, "", None),
+    ]
+    # It ended before there were sealing lines, so nobody misses one.
+    assert (reader.ended_with_files(), reader.must_be_sealed()) == (["t1"], [])
+    reader.close()

@@ -56,7 +56,7 @@ def assert_fit_for_an_operator(error: BackhaulError) -> None:
         assert len(line) < 500
 
 
-@pytest.mark.parametrize("row", rows("messages"), ids=name)
+@pytest.mark.parametrize("row", [row for row in rows("messages") if not row.where], ids=name)
 def test_catalogue_row(row: Row) -> None:
     if row.code is None:
         request = parse_message(row.input, default_fs=DEFAULT_FS)
@@ -93,7 +93,7 @@ def test_format_of_a_request_is_kept() -> None:
         ("hello", "hello"),
         ("user@host", "not shown"),
         ("password=secret", "not shown"),
-        ('{"Records":[]}', "S3 event notification"),
+        ('{"Records":[]}', "no records"),
         ('{"v":1,"sauce":1}', "v, source, destination, options"),
         ('{"v":"x","source":1}', '"x"'),
         ('{"a":1', "at byte 6"),

@@ -74,7 +74,8 @@ def test_job_is_what_the_route_makes_of_the_request() -> None:
         limits=limits,
     )
     asked = request("bucket/raw/a", "/landing/x")
-    assert Policy(routes=(only,)).decide(asked, sender_id="AROA") == Job(
+    policy = Policy(routes=(only,))
+    assert policy.decide(asked, sender_id="AROA") == Job(
         request=asked,
         route="only",
         anchor=parse_destination("/landing", default_fs=DEFAULT_FS),
@@ -84,6 +85,7 @@ def test_job_is_what_the_route_makes_of_the_request() -> None:
         verify=VerifyLevel.STORED,
         name_map=NameMap.PERCENT,
         limits=limits,
+        policy_digest=policy.digest,
     )
 
 

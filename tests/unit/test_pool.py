@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -364,3 +365,42 @@ def test_worker_ends_when_its_agent_is_killed() -> None:
     psutil.wait_procs([worker], timeout=10)
 
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+# ---------------------------------------------------------------- users
+
+
+def test_a_worker_serves_one_user_and_makes_room_for_another(facts: Facts) -> None:
+    """The user is in the process's environment, so it cannot be lent to somebody else."""
+    given: list[str | None] = []
+
+    def environment(user: str | None) -> dict[str, str]:
+        given.append(user)
+        return {**os.environ, "HADOOP_PROXY_USER": user or ""}
+
+    made = WorkerPool(dataclasses.replace(settings(), environment=environment), facts)
+    try:
+        pids = []
+        for user in (None, None, "alice", "alice", None):
+            with made.session("fs://x", user) as session:
+                pids.append(session._worker.pid)
+                process = psutil.Process(session._worker.pid)
+                assert process.environ()["HADOOP_PROXY_USER"] == (user or "")
+        assert pids[0] == pids[1]
+        assert pids[2] == pids[3]
+        assert len({pids[0], pids[2], pids[4]}) == 3, "one place: the idle one had to go"
+        assert given == [None, "alice", None]
+    finally:
+        made.close()
+
+
+def test_workers_of_several_users_stay_while_there_is_room(facts: Facts) -> None:
+    made = WorkerPool(settings(workers=2), facts)
+    try:
+        pids = []
+        for user in ("alice", "bob", "alice", "bob"):
+            with made.session("fs://x", user) as session:
+                pids.append(session._worker.pid)
+        assert pids[:2] == pids[2:]
+    finally:
+        made.close()

@@ -236,3 +236,130 @@ def test_ledger_is_where_state_belongs(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/backhaul:/other")
     assert load_settings(None).ledger_path == Path("/var/lib/backhaul/ledger.db")
     assert load(tmp_path, "ledger = '/x/y.db'\n").ledger_path == Path("/x/y.db")
+
+
+# ---------------------------------------------------------------- events and signatures
+
+EVENTS = ROUTE + 'event_destination = "/landing/{rel_dir}/"\n'
+
+
+def test_route_for_events_becomes_policy(tmp_path: Path) -> None:
+    text = EVENTS + (
+        'event_other = "ignore"\nmarker = "_SUCCESS"\nqueues = ["q"]\n'
+        'source_owner = "123456789012"\nlimits = { per_minute = 3 }\n'
+        'emr = [{ step = "S", cluster = "j-1", source = "s3://raw/click/o/",'
+        ' destination = "/landing/o/" }]\n'
+    )
+    (route,) = make_routes(load(tmp_path, text), tmp_path, "hdfs://ns1")
+    assert route.event_destination == "/landing/{rel_dir}/"
+    assert (route.marker, route.source_owner) == ("_SUCCESS", "123456789012")
+    assert (route.queues, route.limits.per_minute) == (frozenset({"q"}), 3)
+    (rule,) = route.steps
+    assert (rule.step, rule.cluster, rule.source.uri) == ("S", "j-1", "s3://raw/click/o/")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('event_destination = "/other/{rel_dir}/"', "does not begin inside"),
+        ('event_destination = "/landing/{name}/"', "{name}"),
+        ('event_destination = "/landing/../etc/"', "'..'"),
+        ('marker = "_SUCCESS"', "event_destination is not"),
+        ('event_destination = "/landing/"\nmarker = "a/_SUCCESS"', "marker has a '/'"),
+        ('senders = ["*"]', "senders"),
+        ('senders = [""]', "senders"),
+        ('queues = ["work*"]', "queues"),
+        (
+            'emr = [{ step = "S", source = "s3://raw/other/", destination = "/landing/" }]',
+            "leads out of the route",
+        ),
+        (
+            'emr = [{ step = "S", source = "s3://raw/click/", destination = "/landing-evil/" }]',
+            "leads out of the route",
+        ),
+        ("signature = {}", "exactly one of key_file and key_env"),
+        ('signature = { key_file = "/k", key_env = "K" }', "exactly one of key_file and key_env"),
+    ],
+)
+def test_rule_for_events_that_leads_out_is_named(tmp_path: Path, line: str, says: str) -> None:
+    error = routes(tmp_path, f"{ROUTE}{line}\n")
+    assert error.code == "E_CFG_ROUTE"
+    assert "route clicks" in error.message
+    assert says in error.message
+
+
+@pytest.mark.parametrize("owner", ["", "1234", "12345678901x", "1234567890123"])
+def test_owner_is_an_account(tmp_path: Path, owner: str) -> None:
+    assert refused(tmp_path, f'{ROUTE}source_owner = "{owner}"\n').code == "E_CFG_VALUE"
+
+
+def test_overlapping_routes_are_refused(tmp_path: Path) -> None:
+    error = routes(tmp_path, ROUTE + ROUTE.replace("clicks", "more"))
+    assert error.code == "E_CFG_OVERLAP"
+    assert "clicks and more" in error.message
+
+
+def keyed(tmp_path: Path, text: str | None, mode: int = 0o600) -> str:
+    key_file = tmp_path / "key"
+    if text is not None:
+        key_file.write_text(text)
+        key_file.chmod(mode)
+    return f'{ROUTE}signature = {{ key_file = "{key_file}" }}\n'
+
+
+def test_keys_are_lines_and_never_shown(tmp_path: Path) -> None:
+    text = keyed(tmp_path, f"{'a' * 32}\n\n  {'b' * 40}\n")
+    (route,) = make_routes(load(tmp_path, text), tmp_path, "hdfs://ns1")
+    assert route.signature is not None
+    assert route.signature.keys == (b"a" * 32, b"b" * 40)
+    assert "aaa" not in repr(route)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [(None, 0), ("", 0o600), ("short\n", 0o600), ("a" * 31, 0o600), ("a" * 32, 0o604)],
+)
+def test_unusable_keys_are_refused_unseen(tmp_path: Path, text: str | None, mode: int) -> None:
+    error = routes(tmp_path, keyed(tmp_path, text, mode))
+    assert error.code == "E_CFG_KEY"
+    assert not text or text.strip() not in f"{error.message}{error.hint}"
+
+
+def test_keys_may_come_from_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = ROUTE + 'signature = { key_env = "MY_KEY" }\n'
+    assert routes(tmp_path, text).code == "E_CFG_KEY"
+    monkeypatch.setenv("MY_KEY", "c" * 32)
+    (route,) = make_routes(load(tmp_path, text), tmp_path, "hdfs://ns1")
+    assert route.signature is not None
+    assert route.signature.keys == (b"c" * 32,)
+
+
+# ---------------------------------------------------------------- who the agent is
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[kerberos]\nkeytab = "/k"\n', "need a principal"),
+        ('[kerberos]\ncache = "FILE:/c"\n', "need a principal"),
+        ('[kerberos]\nprincipal = "p"\nkeytab = "/k"\ncache = "FILE:/c"\n', "not both"),
+        (ROUTE + 'run_as = ""\n', "run_as"),
+        (ROUTE + 'run_as = "a b"\n', "run_as"),
+    ],
+)
+def test_half_a_login_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    error = refused(tmp_path, text)
+    assert error.code == "E_CFG_VALUE"
+    assert says in error.message
+
+
+def test_a_route_to_a_mounted_directory_cannot_act_for_somebody(tmp_path: Path) -> None:
+    mounted = ROUTE.replace("/landing/", "file:///landing/") + 'run_as = "alice"\n'
+    error = routes(tmp_path, mounted)
+    assert error.code == "E_CFG_ROUTE"
+    assert "run_as" in error.message
+
+
+def test_a_route_acts_for_whom_it_names(tmp_path: Path) -> None:
+    (route,) = make_routes(load(tmp_path, ROUTE + 'run_as = "alice"\n'), tmp_path, "hdfs://ns1")
+    assert route.run_as == "alice"

@@ -13,8 +13,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 from urllib.parse import urlsplit
@@ -176,6 +177,10 @@ class AwsSession:
     Args:
         region: The REGION argument: for SQS, and for S3 where AWS's own settings name none.
         hadoop_conf_dir: HADOOP_CONF_DIR, or None.
+
+    Attributes:
+        clock_skew_s: How far this machine's clock is ahead of AWS's, by the last answer; to a
+            second, and to the time that the answer took.
     """
 
     def __init__(self, region: str, hadoop_conf_dir: Path | None = None) -> None:
@@ -190,6 +195,7 @@ class AwsSession:
         )
         self._boto3: boto3.Session | None = None
         self._lock = threading.Lock()
+        self.clock_skew_s = 0.0
 
     @property
     def s3_region(self) -> str:
@@ -225,10 +231,17 @@ class AwsSession:
             if self._boto3 is None:  # one only: a second one trips over the first one's hooks
                 self._boto3 = boto3.Session(botocore_session=self._session)
             client: SQSClient | S3Client = self._boto3.client(
-                service, region_name=region, config=config
+                service, region_name=region, config=config, verify=ca_bundle(self._session)
             )
+        client.meta.events.register(f"after-call.{service}", self._look_at_clock)
         refuse_plain_http(client.meta.endpoint_url, f"the {service.upper()} endpoint")
         return client
+
+    def _look_at_clock(self, http_response: object, **_: object) -> None:
+        """Each answer says when it was made; only the last one is kept."""
+        said = getattr(http_response, "headers", {}).get("date", "")
+        with suppress(ValueError, TypeError):
+            self.clock_skew_s = time.time() - parsedate_to_datetime(said).timestamp()
 
     @contextmanager
     def errors(self, translate: Callable[[Exception], BackhaulError]) -> Iterator[None]:
@@ -243,6 +256,27 @@ class AwsSession:
             # AWS's answer to a bad signature quotes the signed headers, the token among them:
             # kept out of tracebacks.
             raise translate(exc) from None
+
+
+def ca_bundle(session: botocore.session.Session) -> str | bool:
+    """AWS_CA_BUNDLE, `ca_bundle` of the profile or REQUESTS_CA_BUNDLE; True for the built-in one.
+
+    Raises:
+        ConfigurationError: E_CFG_TLS: it is empty, with which older releases of the AWS library
+            check no certificate at all.
+    """
+    configured = session.get_config_variable("ca_bundle")
+    if configured is None:
+        configured = os.environ.get("REQUESTS_CA_BUNDLE")
+    if configured is None:
+        return True
+    if not str(configured).strip():
+        raise ConfigurationError(
+            "E_CFG_TLS",
+            "the bundle of certificates (AWS_CA_BUNDLE, ca_bundle, REQUESTS_CA_BUNDLE) is empty",
+            hint="name a file, or unset it for the built-in ones; certificates are always checked",
+        )
+    return str(configured)
 
 
 def refuse_plain_http(url: str, what: str) -> None:

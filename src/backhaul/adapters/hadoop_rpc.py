@@ -1,268 +1,123 @@
-"""Questions to a NameNode over Hadoop's own RPC: unsecured clusters, no JVM, bounded waits.
+"""One question to a NameNode: which ways of authentication does it accept?
 
-Only what `hdfs_datanode` asks, which hdfs-native does not offer: where the blocks of a file are.
-Messages are read and written by field number, as `ClientNamenodeProtocol.proto`, `hdfs.proto` and
-`RpcHeader.proto` of Hadoop 2.7 to 3.5 have them; a message here is its bytes, or the fields in it.
+The first exchange of Hadoop's RPC, and nothing after it. The HDFS client takes whatever the server
+offers, also no authentication at all, and hangs where it has nothing to offer itself; so this is
+asked first. Written by hand: two small protobuf messages, and a time limit that the client lacks.
+
+Source: hadoop-common, RpcHeader.proto and Server.java (`initializeAuthContext`).
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 
-RPC_VERSION = 9
-MAX_ANSWER_BYTES = 64 << 20  # ipc.maximum.response.length is 128 MiB; ours are some KiB
-PIPELINED = 64  # questions on the way at once; small enough to fit the buffers of both sockets
+SIMPLE = "SIMPLE"
+KERBEROS = "KERBEROS"
 
+_VERSION, _SERVICE_CLASS, _SASL = 9, 0, 0xDF  # 0xDF is -33
+_MAX_BYTES = 64 * 1024
+# RpcRequestHeaderProto: rpcKind 2, rpcOp 0, callId -33, clientId "", retryCount -1 (zigzag).
+_HEADER = bytes((0x08, 2, 0x10, 0, 0x18, 65, 0x22, 0, 0x28, 1))
+_NEGOTIATE = bytes((0x10, 1))  # RpcSaslProto: state NEGOTIATE
+_STATUS_SUCCESS = 0
+_STATE_SUCCESS = 0
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_PROTOCOL = "org.apache.hadoop.hdfs.protocol.ClientProtocol"
-_CONTEXT_CALL = -3
-_NO_RETRY = -1
-
-Fields = dict[int, list["int | bytes"]]
 
 
-class Malformed(Exception):
-    """Bytes that are no message of this protocol."""
+class HandshakeError(Exception):
+    """It answered, but not as a NameNode does."""
 
 
-class RemoteError(Exception):
-    """The NameNode answered with a Java exception.
-
-    Attributes:
-        java: Its simple class name, such as `StandbyException`.
-    """
-
-    def __init__(self, java_class: str, message: str) -> None:
-        self.java = java_class.rsplit(".", 1)[-1]
-        super().__init__(f"{self.java}: {message.splitlines()[0] if message else ''}")
-
-
-# ---------------------------------------------------------------- protocol buffers
-
-
-def varint(value: int) -> bytes:
-    """An unsigned number; negative ones as 64 bits, as int32 and int64 fields have them."""
-    value &= (1 << 64) - 1
-    out = bytearray()
-    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def zigzag(value: int) -> int:
-    """How sint32 fields carry a signed number."""
-    return value << 1 if value >= 0 else (-value << 1) - 1
-
-
-def message(*fields: tuple[int, int | bytes | str]) -> bytes:
-    """(field number, value) pairs as one message."""
-    out = []
-    for number, value in fields:
-        if isinstance(value, int):
-            out += [varint(number << 3 | _VARINT), varint(value)]
-        else:
-            data = value.encode("utf-8") if isinstance(value, str) else value
-            out += [varint(number << 3 | _BYTES), varint(len(data)), data]
-    return b"".join(out)
-
-
-def delimited(data: bytes) -> bytes:
-    """A message with its length before it."""
-    return varint(len(data)) + data
-
-
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at an offset and the offset behind it."""
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:  # noqa: PLR2004 - ten bytes at most
-            raise Malformed("a number that does not end")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - the last byte has no high bit
-            return value, at
-        shift += 7
-
-
-def read_delimited(data: bytes, at: int) -> tuple[bytes, int]:
-    """The message at an offset and the offset behind it."""
-    size, at = read_varint(data, at)
-    if at + size > len(data):
-        raise Malformed("a message that is cut off")
-    return data[at : at + size], at + size
-
-
-def fields_of(data: bytes) -> Fields:
-    """Field number to its values in order; unknown fields are kept and harm nobody."""
-    found: Fields = {}
-    at = 0
-    while at < len(data):
-        tag, at = read_varint(data, at)
-        value: int | bytes
-        match tag & 7:
-            case 0:
-                value, at = read_varint(data, at)
-            case 2:
-                value, at = read_delimited(data, at)
-            case 1 | 5 as kind:
-                size = 8 if kind == _FIXED64 else 4
-                value, at = data[at : at + size], at + size
-            case kind:
-                raise Malformed(f"wire type {kind}")
-        found.setdefault(tag >> 3, []).append(value)
-    return found
-
-
-def number(fields: Fields, name: int, default: int = 0) -> int:
-    """The last value of a numeric field."""
-    value = fields[name][-1] if name in fields else default
-    if not isinstance(value, int):
-        raise Malformed(f"field {name} is no number")
-    return value
-
-
-def octets(fields: Fields, name: int) -> bytes:
-    """The last value of a text, bytes or message field; empty where it is not there."""
-    value = fields[name][-1] if name in fields else b""
-    if not isinstance(value, bytes):
-        raise Malformed(f"field {name} is no text")
-    return value
-
-
-def many(fields: Fields, name: int) -> list[bytes]:
-    """All values of a repeated text, bytes or message field."""
-    values = [value for value in fields.get(name, ()) if isinstance(value, bytes)]
-    if len(values) != len(fields.get(name, ())):
-        raise Malformed(f"field {name} is no text")
-    return values
-
-
-# ---------------------------------------------------------------- the NameNode
-
-
-def receive(connection: socket.socket, size: int) -> bytes:
-    """Exactly `size` bytes.
+def offered(host: str, port: int, timeout_s: float) -> frozenset[str]:
+    """The authentication methods that the NameNode accepts: `SIMPLE`, `KERBEROS`, `TOKEN` ...
 
     Raises:
-        OSError: The peer closed, or was silent for the socket's timeout.
+        OSError: No connection, or no answer in time.
+        HandshakeError: What came back is no answer of a NameNode.
     """
-    data = bytearray()
-    while len(data) < size:
-        part = connection.recv(min(size - len(data), 1 << 16))
-        if not part:
-            raise ConnectionResetError("closed by the other side")
-        data += part
-    return bytes(data)
+    words = _delimited(_HEADER) + _delimited(_NEGOTIATE)
+    hello = b"hrpc" + bytes((_VERSION, _SERVICE_CLASS, _SASL))
+    with socket.create_connection((host, port), timeout_s) as connection:
+        connection.settimeout(timeout_s)
+        connection.sendall(hello + struct.pack(">I", len(words)) + words)
+        with connection.makefile("rb") as stream:
+            (length,) = struct.unpack(">I", _exactly(stream.read(4), 4))
+            if length > _MAX_BYTES:
+                raise HandshakeError(f"an answer of {length} B")
+            answer = _exactly(stream.read(length), length)
+    return _methods(answer)
 
 
-class NameNode:
-    """One connection to one NameNode, made when first needed and again after a failure.
-
-    Not for several threads at once.
-    """
-
-    def __init__(self, address: tuple[str, int], timeout_s: float) -> None:
-        self.address = address
-        self._timeout_s = timeout_s
-        self._connection: socket.socket | None = None
-        self._client_id = os.urandom(16)
-        self._calls = 0
-
-    def ask(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
-        """The answers in the order of the questions; several are on the way at a time.
-
-        Raises:
-            OSError: Not connected, no answer in time, or closed; nothing is known.
-            Malformed: What came is no answer.
-            RemoteError: The NameNode refused the connection itself.
-        """
-        try:
-            if self._connection is None:
-                self._connection = self._connect()
-            answers: list[bytes | RemoteError] = []
-            for start in range(0, len(questions), PIPELINED):
-                answers += self._exchange(method, questions[start : start + PIPELINED])
-            return answers
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Forget the connection; safe to repeat."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _connect(self) -> socket.socket:
-        connection = socket.create_connection(self.address, timeout=self._timeout_s)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Service class 0, authentication "none": who we are is said, not proven.
-        preamble = b"hrpc" + bytes((RPC_VERSION, 0, 0))
-        context = message((2, user_information(os.environ)), (3, _PROTOCOL))
-        connection.sendall(preamble + self._frame(_CONTEXT_CALL, delimited(context)))
-        return connection
-
-    def _frame(self, call: int, payload: bytes) -> bytes:
-        # Protocol buffers, the whole message, this call, this client, never retried.
-        header = message((1, 2), (2, 0), (3, zigzag(call)), (4, self._client_id))
-        header += message((5, zigzag(_NO_RETRY)))
-        framed = delimited(header) + payload
-        return struct.pack(">I", len(framed)) + framed
-
-    def _exchange(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
-        connection = self._connection
-        assert connection is not None  # noqa: S101 - `ask` made it
-        head = delimited(message((1, method), (2, _PROTOCOL), (3, 1)))
-        numbers = range(self._calls, self._calls + len(questions))
-        self._calls += len(questions)
-        connection.sendall(
-            b"".join(
-                self._frame(call, head + delimited(question))
-                for call, question in zip(numbers, questions, strict=True)
-            )
-        )
-        answers: dict[int, bytes | RemoteError] = {}
-        while len(answers) < len(questions):
-            call, answer = self._answer(connection)
-            if call not in numbers:
-                # Of no call: a refusal of the connection.
-                raise answer if isinstance(answer, RemoteError) else Malformed("a stray answer")
-            answers[call] = answer
-        return [answers[call] for call in numbers]
-
-    @staticmethod
-    def _answer(connection: socket.socket) -> tuple[int, bytes | RemoteError]:
-        (size,) = struct.unpack(">I", receive(connection, 4))
-        if size > MAX_ANSWER_BYTES:
-            raise Malformed(f"an answer of {size} B")
-        data = receive(connection, size)
-        raw, at = read_delimited(data, 0)
-        header = fields_of(raw)
-        call = number(header, 1)
-        if number(header, 2) != 0:
-            name = octets(header, 4).decode("utf-8", "replace")
-            return call, RemoteError(name, octets(header, 5).decode("utf-8", "replace"))
-        answer, _ = read_delimited(data, at)
-        return call, answer
+def _exactly(data: bytes, length: int) -> bytes:
+    if len(data) != length:
+        raise HandshakeError("it closed the connection")
+    return data
 
 
-def user_information(environment: Mapping[str, str]) -> bytes:
-    """`UserInformationProto`: the names that hdfs-native gives, from the same variables."""
-    real = environment.get("HADOOP_USER_NAME") or _system_user()
-    proxied = environment.get("HADOOP_PROXY_USER")
-    return message((1, proxied), (2, real)) if proxied else message((1, real))
+def _methods(answer: bytes) -> frozenset[str]:
+    header, rest = _take(answer)
+    status = next((value for number, value in _fields(header) if number == 2), _STATUS_SUCCESS)  # noqa: PLR2004 - RpcResponseHeaderProto.status
+    if status != _STATUS_SUCCESS:
+        raise HandshakeError("it refuses the handshake")
+    sasl, _ = _take(rest)
+    methods, state = set(), None
+    for number, value in _fields(sasl):
+        if number == 2:  # noqa: PLR2004 - RpcSaslProto.state
+            state = value
+        elif number == 4 and isinstance(value, bytes):  # noqa: PLR2004 - RpcSaslProto.auths
+            methods |= {
+                name.decode("ascii", "replace")
+                for field, name in _fields(value)
+                if field == 1 and isinstance(name, bytes)
+            }
+    # "Success" before anything was said: go on without authentication.
+    return frozenset(methods | ({SIMPLE} if state == _STATE_SUCCESS else set()))
 
 
-def _system_user() -> str:
-    import pwd  # noqa: PLC0415 - most set HADOOP_USER_NAME
+# ---------------------------------------------------------------- protobuf, as far as needed
 
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
+
+def _delimited(message: bytes) -> bytes:
+    return bytes((len(message),)) + message  # both are far below 128 bytes
+
+
+def _take(data: bytes) -> tuple[bytes, bytes]:
+    """A length-delimited message, and what follows it."""
+    length, at = _varint(data, 0)
+    if at + length > len(data):
+        raise HandshakeError("its answer is cut short")
+    return data[at : at + length], data[at + length :]
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data) and shift < 70:  # noqa: PLR2004 - ten groups of seven bits
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:  # noqa: PLR2004 - the last group
+            return value, at
+    raise HandshakeError("its answer is no protobuf")
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            value, at = _varint(message, at)
+            yield number, value
+            continue
+        if kind == _BYTES:
+            length, at = _varint(message, at)
+        elif kind in {_FIXED64, _FIXED32}:
+            length = 8 if kind == _FIXED64 else 4
+        else:
+            raise HandshakeError("its answer is no protobuf")
+        if at + length > len(message):
+            raise HandshakeError("its answer is cut short")
+        yield number, message[at : at + length]
+        at += length

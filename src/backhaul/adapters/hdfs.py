@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hdfs_native import Client, WriteOptions
 
+from backhaul.adapters.hdfs_security import Cluster, Login
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
@@ -53,21 +54,43 @@ class HdfsTarget:
     Args:
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
         config_dir: HADOOP_CONF_DIR; needed for nameservices, Kerberos and client settings.
+        login: Who the agent is on a cluster with Kerberos.
     """
 
-    def __init__(self, filesystem: str, config_dir: str | None) -> None:
+    def __init__(self, filesystem: str, config_dir: str | None, login: Login | None = None) -> None:
         self._filesystem = filesystem
         self._content: ContentChecker | None = None
         self.keeps_checksums = False
+        self._login = login or Login()
+        self._cluster = Cluster(filesystem, config_dir)
+        self._cluster.check(self._login)
         try:
-            self._client = Client(filesystem, config_dir=config_dir)
-            self._asker = Client(filesystem, config=_IMPATIENT, config_dir=config_dir)
+            self._client = self._connect(config_dir, None)
+            self._asker = self._connect(config_dir, _IMPATIENT)
         except Exception as error:
             raise self._translate(error, "") from error
 
+    def _connect(self, config_dir: str | None, config: dict[str, str] | None) -> Client:
+        login = self._login if self._cluster.is_secure else Login()
+        return Client(
+            self._filesystem,
+            config=config,
+            config_dir=config_dir,
+            kerberos_principal=login.principal,
+            kerberos_keytab=login.keytab,
+            kerberos_cache=login.cache,
+        )
+
     def check_reachable(self) -> None:
+        # Each time: a NameNode may come back without Kerberos, and the client would follow it.
+        self._cluster.check(self._login)
         try:
             self._asker.get_file_info("/")
+        except OSError as error:
+            # The handshake went well, and then it hung up: that is how a NameNode refuses a proxy.
+            if self._login.run_as is not None and "RPC listener disconnected" in str(error):
+                raise self._no_proxy(str(error)) from error
+            raise self._translate(error, "/") from error
         except BaseException as error:
             raise self._translate(error, "/") from error
 
@@ -81,6 +104,19 @@ class HdfsTarget:
             unknown = Held(size_bytes=None, modified_ms=0, why="nobody to ask for HDFS checksums")
             return [unknown] * len(paths)
         return self._content.held(paths)
+
+    def _no_proxy(self, said: str) -> OutageError:
+        user = self._login.run_as
+        return OutageError.of(
+            "credentials",
+            "E_HDFS_PROXY",
+            f"{self._filesystem}: the NameNode does not let the agent act for {user}: {said}",
+            hint="grant hadoop.proxyuser.<agent>.users and .hosts in the NameNode's core-site.xml, "
+            "then hdfs dfsadmin -refreshSuperUserGroupsConfiguration",
+        )
+
+    def check_place(self, path: str) -> None:
+        """Nothing to do: HDFS has its symbolic links switched off, and viewfs is no scheme here."""
 
     def status(self, path: str) -> FileStatus | None:
         try:
@@ -291,6 +327,13 @@ def _of_java(name: str, text: str, where: str) -> BackhaulError:
             f"{where}: a directory stands where a file should go",
             hint="remove the directory or choose another destination",
         )
+    if "encryption zone" in line and "be moved" in line:
+        return CannotWrite(
+            "E_DST_EZ",
+            f"{where}: {line}",
+            hint="staging and destination are in two encryption zones: let the route's destination "
+            "be the zone itself, or a directory in it",
+        )
     if "could only be written to 0 of" in line or name == "NotReplicatedYetException":
         return TransientError("E_HDFS_OVERLOADED", f"{where}: {line}")
     if name in {"LeaseExpiredException", "FileNotFoundException"}:
@@ -311,7 +354,7 @@ def _of_client(error: BaseException, text: str, where: str) -> BackhaulError:
             "credentials",
             "E_HDFS_KERBEROS",
             f"{where}: {line}",
-            hint="run kinit or check the keytab and krb5.conf",
+            hint="run kinit, or check the settings of [kerberos], KRB5CCNAME and krb5.conf",
         )
     if "DataTransferError" in text:
         # A DataNode that has too much open drops connections, as one that dies does: do less at

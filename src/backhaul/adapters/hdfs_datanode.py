@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from awscrt import checksums
 
-from backhaul.adapters.hadoop_rpc import (
+from backhaul.adapters.namenode_rpc import (
     Fields,
     Malformed,
     NameNode,
@@ -34,13 +34,12 @@ from backhaul.adapters.hadoop_rpc import (
     message,
     number,
     octets,
-    read_varint,
-    receive,
+    read_delimited,
 )
 from backhaul.core.ports import Held
 
 NAME = "datanode"
-PARALLEL = 8  # questions to DataNodes at once
+PARALLEL = 16  # questions to DataNodes at once
 TIMEOUT_S = 10.0
 AVOIDED_S = 60.0  # a DataNode that did not answer is asked last for this long
 DEFAULT_NAMENODE_PORT = 8020
@@ -62,10 +61,25 @@ class Untold(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Block:
+    """A located block.
+
+    Attributes:
+        question: As it goes to a DataNode.
+        replicas: In the NameNode's order.
+    """
+
+    question: bytes
+    offset: int
+    size_bytes: int
+    replicas: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _File:
     size_bytes: int
     modified_ms: int
-    blocks: tuple[bytes, ...]  # LocatedBlockProto
+    blocks: tuple[_Block, ...]
     why_not: str
 
 
@@ -87,8 +101,10 @@ class DataNodeChecker:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._namenodes = [NameNode(address, timeout_s) for address in namenodes]
+        self._by_hostname = by_hostname
         self._asking = threading.Lock()  # one connection, one conversation
-        self._datanodes = _DataNodes(by_hostname=by_hostname, timeout_s=timeout_s)
+        self._datanodes = _DataNodes(timeout_s)
+        self._threads = ThreadPoolExecutor(PARALLEL, thread_name_prefix="checksum")
 
     def held(self, paths: Sequence[str]) -> list[Held | None]:
         """Length, time and CRC of each file; None where there is no file.
@@ -97,13 +113,14 @@ class DataNodeChecker:
             Untold: No NameNode answers.
         """
         files = self._files(paths)
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="checksum") as threads:
-            return list(threads.map(self._held, files))
+        if len(files) == 1:
+            return [self._held(files[0])]
+        return list(self._threads.map(self._held, files))
 
     def close(self) -> None:
         for namenode in self._namenodes:
             namenode.close()
-        self._datanodes.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     # ------------------------------------------------------------ the NameNode
 
@@ -112,7 +129,7 @@ class DataNodeChecker:
         questions = [message((1, path), (2, b""), (3, 1)) for path in paths]
         with self._asking:
             answers = self._ask_active("getListing", questions)
-        return [_file(answer) for answer in answers]
+        return [_file(answer, by_hostname=self._by_hostname) for answer in answers]
 
     def _ask_active(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
         refusals = []
@@ -155,11 +172,8 @@ class DataNodeChecker:
             raise Untold(file.why_not)
         kind: int | None = None
         whole = told = 0
-        for raw in file.blocks:
-            block = fields_of(raw)
-            extended = fields_of(octets(block, 1))
-            size = number(extended, 4)
-            if number(block, 2) != told:
+        for block in file.blocks:
+            if block.offset != told:
                 raise Untold("the NameNode left a block out")
             found, crc = self._datanodes.ask(block)
             if found not in _CRC_TYPES:
@@ -167,15 +181,15 @@ class DataNodeChecker:
             if kind is not None and found != kind:
                 raise Untold("blocks with CRCs of different types")
             kind = found
-            whole = _CRC_TYPES[found][1](whole, crc, size)
-            told += size
+            whole = _CRC_TYPES[found][1](whole, crc, block.size_bytes)
+            told += block.size_bytes
         if told != file.size_bytes:
             raise Untold(f"blocks of {told} B for a file of {file.size_bytes} B")
         # An empty file has no block to ask; either CRC of nothing is 0.
         return _CRC_TYPES[kind or 2][0], whole
 
 
-def _file(answer: bytes | RemoteError) -> _File | Exception | None:
+def _file(answer: bytes | RemoteError, *, by_hostname: bool = False) -> _File | Exception | None:
     """From `GetListingResponseProto`."""
     if isinstance(answer, RemoteError):
         if answer.java == "FileNotFoundException":
@@ -192,12 +206,12 @@ def _file(answer: bytes | RemoteError) -> _File | Exception | None:
         status = fields_of(entries[0])
         if number(status, 1) != _IS_FILE or octets(status, 2):
             return None
-        return _located(status)
+        return _located(status, by_hostname=by_hostname)
     except Malformed as error:
         return error
 
 
-def _located(status: Fields) -> _File:
+def _located(status: Fields, *, by_hostname: bool) -> _File:
     located = fields_of(octets(status, 12))
     why = ""
     if 15 in status or 6 in located:  # noqa: PLR2004 - field numbers
@@ -209,32 +223,51 @@ def _located(status: Fields) -> _File:
     return _File(
         size_bytes=number(status, 3),
         modified_ms=number(status, 7),
-        blocks=tuple(many(located, 2)),
+        blocks=tuple(_block(fields_of(raw), by_hostname) for raw in many(located, 2)),
         why_not=why,
     )
 
 
-class _DataNodes:
-    """Connections to DataNodes, kept for the next question; safe to use from several threads."""
+def _block(block: Fields, by_hostname: bool) -> _Block:  # noqa: FBT001 - one caller
+    """From `LocatedBlockProto`."""
+    replicas = []
+    for raw in many(block, 3):
+        identity = fields_of(octets(fields_of(raw), 1))
+        host = octets(identity, 2 if by_hostname else 1).decode("utf-8", "replace")
+        replicas.append((host, number(identity, 4)))
+    # An unsecured NameNode may leave the token out, which the DataNode wants to see, if empty.
+    token = octets(block, 5) or message((1, b""), (2, b""), (3, b""), (4, b""))
+    header = message((1, octets(block, 1)), (2, token))
+    asked = message((1, header), (2, message((1, _COMPOSITE_CRC))))
+    return _Block(
+        question=struct.pack(">hb", _TRANSFER_VERSION, _BLOCK_CHECKSUM) + delimited(asked),
+        offset=number(block, 2),
+        size_bytes=number(fields_of(octets(block, 1)), 4),
+        replicas=tuple(replicas),
+    )
 
-    def __init__(self, *, by_hostname: bool, timeout_s: float) -> None:
-        self._by_hostname = by_hostname
+
+class _DataNodes:
+    """Asks DataNodes; safe to use from several threads.
+
+    A DataNode closes the connection after each BLOCK_CHECKSUM, so none is kept.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._idle: dict[tuple[str, int], list[socket.socket]] = {}
         self._avoided_until_s: dict[tuple[str, int], float] = {}
 
-    def ask(self, block: Fields) -> tuple[int, int]:
+    def ask(self, block: _Block) -> tuple[int, int]:
         """CRC type and CRC of one block, from the first replica that answers.
 
         Raises:
             Untold: None does; each with its reason.
         """
-        question = _question(block)
         refusals = []
-        for address in self._replicas(block):
+        for address in self.replicas(block):
             try:
-                return _crc_in(self._exchange(address, question))
+                return _crc_in(self._exchange(address, block.question))
             except (OSError, Malformed) as error:
                 refusals.append(f"DataNode {address[0]}:{address[1]}: {error}")
                 with self._lock:
@@ -243,56 +276,28 @@ class _DataNodes:
                 refusals.append(f"DataNode {address[0]}:{address[1]}: {error}")
         raise Untold("; ".join(refusals) or "a block without a replica")
 
-    def close(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, {}
-        for connections in idle.values():
-            for connection in connections:
-                connection.close()
-
-    def _replicas(self, block: Fields) -> list[tuple[str, int]]:
-        found = []
-        for raw in many(block, 3):
-            identity = fields_of(octets(fields_of(raw), 1))
-            host = octets(identity, 2 if self._by_hostname else 1).decode("utf-8", "replace")
-            found.append((host, number(identity, 4)))
+    def replicas(self, block: _Block) -> list[tuple[str, int]]:
+        """Where the block is; who did not answer lately comes last."""
         now_s = time.monotonic()
         with self._lock:
-            return sorted(found, key=lambda each: self._avoided_until_s.get(each, 0.0) > now_s)
+            return sorted(
+                block.replicas, key=lambda each: self._avoided_until_s.get(each, 0.0) > now_s
+            )
 
     def _exchange(self, address: tuple[str, int], question: bytes) -> bytes:
-        """One answer; a kept connection may have been closed meanwhile, a new one may not."""
-        while (kept := self._take(address)) is not None:
-            with contextlib.suppress(OSError):
-                return self._on(kept, address, question)
-        connection = socket.create_connection(address, timeout=self._timeout_s)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self._on(connection, address, question)
-
-    def _take(self, address: tuple[str, int]) -> socket.socket | None:
-        with self._lock:
-            idle = self._idle.get(address)
-            return idle.pop() if idle else None
-
-    def _on(self, connection: socket.socket, address: tuple[str, int], question: bytes) -> bytes:
-        try:
+        """One answer. Few calls into the kernel: after each a busy process waits for its turn."""
+        with socket.create_connection(address, timeout=self._timeout_s) as connection:
             connection.sendall(question)
-            answer = _receive_delimited(connection)
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            self._idle.setdefault(address, []).append(connection)
-        return answer
-
-
-def _question(block: Fields) -> bytes:
-    """`OpBlockChecksumProto` for one located block, with its token as the NameNode gave it."""
-    # An unsecured NameNode may leave the token out, which the DataNode wants to see, if empty.
-    token = octets(block, 5) or message((1, b""), (2, b""), (3, b""), (4, b""))
-    header = message((1, octets(block, 1)), (2, token))
-    asked = message((1, header), (2, message((1, _COMPOSITE_CRC))))
-    return struct.pack(">hb", _TRANSFER_VERSION, _BLOCK_CHECKSUM) + delimited(asked)
+            data = b""
+            while True:
+                part = connection.recv(1 << 16)
+                if not part:
+                    raise ConnectionResetError("closed by the other side")
+                data += part
+                with contextlib.suppress(Malformed):  # not all of it yet
+                    return read_delimited(data, 0)[0]
+                if len(data) > MAX_RESPONSE_BYTES:
+                    raise Malformed(f"an answer of more than {MAX_RESPONSE_BYTES} B")
 
 
 def _crc_in(answer: bytes) -> tuple[int, int]:
@@ -308,18 +313,6 @@ def _crc_in(answer: bytes) -> tuple[int, int]:
     if len(value) != 4:  # noqa: PLR2004 - a CRC32
         raise Untold(f"a CRC of {len(value)} B")
     return number(checksum, 4), int.from_bytes(value, "big")
-
-
-def _receive_delimited(connection: socket.socket) -> bytes:
-    head = b""
-    while not head or head[-1] & 0x80:
-        head += receive(connection, 1)
-        if len(head) > 10:  # noqa: PLR2004 - the longest number
-            raise Malformed("a length that does not end")
-    size, _ = read_varint(head, 0)
-    if size > MAX_RESPONSE_BYTES:
-        raise Malformed(f"an answer of {size} B")
-    return receive(connection, size)
 
 
 # ---------------------------------------------------------------- from the node's own settings

@@ -67,6 +67,16 @@ class LocalTarget:
             modified_ms=found.st_mtime_ns // 1_000_000,
         )
 
+    def check_place(self, path: str) -> None:
+        """Refuse a directory that a symbolic link puts somewhere else than its name says."""
+        real = os.path.realpath(path)
+        if real != path:
+            raise CannotWrite(
+                "E_DST_MOUNT",
+                f"file://{path} is a way to file://{real}: a symbolic link leads out of it",
+                hint="name the real directory, in the route and in the message",
+            )
+
     def names(self, path: str) -> list[str]:
         try:
             return os.listdir(path)  # noqa: PTH208 - names, not paths

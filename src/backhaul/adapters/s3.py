@@ -2,20 +2,22 @@
 
 Bodies are read in the worker processes by `s3_get`, which needs no client.
 
-Source: Amazon S3 API reference, ListObjectsV2, HeadBucket; user guide, "Virtual hosting".
+Source: Amazon S3 API reference, ListObjectsV2, HeadBucket, HeadObject; user guide, "Virtual
+hosting".
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.aws_errors import (
@@ -29,6 +31,7 @@ from backhaul.adapters.aws_errors import (
 )
 from backhaul.core.errors import (
     BackhaulError,
+    NotAllowed,
     OutageError,
     PermanentError,
     TransientError,
@@ -49,6 +52,7 @@ _CONFIG = Config(
 _DUMMY_KEY = "k"
 _URL_HEADER = "x-backhaul-url"
 _BUCKETS_KEPT = 1000
+_NOT_THERE = frozenset({404, 405})  # 405: the version is a delete marker
 _REDIRECTS = frozenset({301, 302, 307, 308})
 
 
@@ -66,7 +70,9 @@ class S3Store:
         self._client = self._client_in(aws.s3_region)
         self._endpoints: dict[str, Endpoint] = {}
 
-    def list_pages(self, bucket: str, prefix: str, *, page_size: int = 1000) -> Iterator[ListPage]:
+    def list_pages(
+        self, bucket: str, prefix: str, *, page_size: int = 1000, owner: str | None = None
+    ) -> Iterator[ListPage]:
         """See `core.ports.ObjectStore.list_pages`; at least one page, which may be empty.
 
         Any key comes through unchanged, control characters too: botocore asks S3 for
@@ -75,21 +81,50 @@ class S3Store:
         where = one_line(f"s3://{bucket}/{prefix}")
         pages = iter(
             self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": page_size}
+                Bucket=bucket,
+                Prefix=prefix,
+                PaginationConfig={"PageSize": page_size},
+                **_expecting(owner),
             )
         )
         while True:
-            with self._aws.errors(lambda exc: listing_error(exc, bucket, where)):
+            with self._aws.errors(lambda exc: self._refusal(exc, bucket, where, owner)):
                 page = next(pages, None)
             if page is None:
                 return
             yield _page(bucket, page)
 
-    def endpoint(self, bucket: str) -> Endpoint:
+    def find_version(
+        self, bucket: str, key: str, version_id: str, *, owner: str | None = None
+    ) -> Pin | None:
+        """See `core.ports.ObjectStore.find_version`; one HEAD.
+
+        A delete marker counts as not there, and so does a version that is none of this bucket's.
+        """
+        where = one_line(f"s3://{bucket}/{key} version {version_id}")
+        with self._aws.errors(lambda exc: self._refusal(exc, bucket, where, owner)):
+            try:
+                answer = self._client.head_object(
+                    Bucket=bucket, Key=key, VersionId=version_id, **_expecting(owner)
+                )
+            except ClientError as exc:
+                if status_of(exc) in _NOT_THERE:
+                    return None
+                raise
+        return Pin(
+            bucket=bucket,
+            key=key,
+            size_bytes=answer["ContentLength"],
+            etag=answer["ETag"].strip('"'),
+            last_modified=answer["LastModified"].astimezone(UTC),
+            version_id=version_id,
+        )
+
+    def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
         """See `core.ports.ObjectStore.endpoint`; one HEAD per bucket, then from memory."""
         known = self._endpoints.get(bucket)
         if known is not None:
-            return known
+            return replace(known, owner=owner)
         with self._aws.errors(lambda exc: listing_error(exc, bucket, f"s3://{bucket}")):
             client = self._client_in(self._region_of(bucket))
             answer = client.get_object(Bucket=bucket, Key=_DUMMY_KEY)
@@ -102,7 +137,22 @@ class S3Store:
             if len(self._endpoints) >= _BUCKETS_KEPT:
                 self._endpoints.clear()
             self._endpoints[bucket] = resolved
-        return resolved
+        return replace(resolved, owner=owner)
+
+    def _refusal(self, exc: Exception, bucket: str, where: str, owner: str | None) -> BackhaulError:
+        """S3 says no more than "denied" to a wrong owner: ask again without naming one."""
+        error = listing_error(exc, bucket, where)
+        if owner is None or error.code != "E_SRC_DENIED":
+            return error
+        try:
+            self._client.head_bucket(Bucket=bucket)
+        except (ClientError, BotoCoreError):
+            return error
+        return NotAllowed(
+            "E_SRC_OWNER",
+            f"{where}: bucket {bucket} does not belong to account {owner}, which its route names",
+            hint="correct source_owner on the route, or find out whose bucket this is",
+        )
 
     def _region_of(self, bucket: str) -> str:
         """S3 names the bucket's region even in a refusal; stand-ins may not: then the default.
@@ -131,6 +181,11 @@ class S3Store:
                 client.meta.events.register("before-send.s3.GetObject", _answer_with_url)
                 self._regional[region] = client
             return client
+
+
+def _expecting(owner: str | None) -> Any:
+    """The parameter that makes S3 refuse another account's bucket."""
+    return {} if owner is None else {"ExpectedBucketOwner": owner}
 
 
 def _answer_with_url(request: AWSPreparedRequest, **_: object) -> Any:

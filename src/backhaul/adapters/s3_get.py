@@ -172,6 +172,8 @@ class ObjectReader:
         target += f"?{'&'.join(queries)}" if queries else ""
         if pin.version_id is None and pin.etag and not question:
             headers["If-Match"] = f'"{pin.etag}"'
+        if endpoint.owner is not None:
+            headers["x-amz-expected-bucket-owner"] = endpoint.owner
         pool = self._pool(origin)
         for attempt in range(_TRIES):
             signed = self._sign(method, origin + target, headers, endpoint.region)

@@ -107,6 +107,8 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return "info", "agent started", vars(fact)
         case events.QueueWarned():
             return "warning", "queue settings are risky", vars(fact)
+        case events.InstallationWarned():
+            return "warning", "installation is risky", vars(fact)
         case events.AgentStopping():
             return "info", "agent stopping", vars(fact)
         case events.AgentStopped():
@@ -120,10 +122,16 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return "info", "message received", vars(fact)
         case events.MessageAbsorbed():
             return "info", "message recognised: already settled or running", vars(fact)
+        case events.MessageIgnored():
+            return "info", "event ignored: it asks for nothing", vars(fact)
         case events.AttemptStarted():
             return "debug", "attempt started", _without_none(fact)
         case events.TransferDone():
-            return "info", "transfer done", _done(fact)
+            # A copy of which nobody knows more than its length is nothing to pass over.
+            level = "warning" if "size" in dict(fact.rungs) else "info"
+            return level, "transfer done", _done(fact)
+        case events.RouteWarned():
+            return "warning", "route compares lengths only", vars(fact)
         case events.EngineChosen():
             return "info", "engine chosen", vars(fact)
         case events.ApplicationFollowed():

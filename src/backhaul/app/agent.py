@@ -15,11 +15,13 @@ from backhaul.adapters.ledger import agent_lock
 from backhaul.adapters.sqs import SqsQueue
 from backhaul.adapters.system import SystemClock, SystemRandomness, host_name
 from backhaul.app.context import Context, open_ports, require_routes
+from backhaul.app.start import check_targets, clock_warnings
 from backhaul.app.sweep import sweep
 from backhaul.core.agent import Agent
 from backhaul.core.agent_settings import AgentSettings
 from backhaul.core.errors import BackhaulError, ExitCode
 from backhaul.core.events import AgentStarted
+from backhaul.core.policy import warnings as route_warnings
 from backhaul.core.ports import Emit
 from backhaul.core.queue_check import warnings
 from backhaul.core.stopping import Stop
@@ -69,10 +71,13 @@ def run_agent(
                 ledger=str(context.settings.ledger_path),
             )
         )
-        for warning in warnings(queue.facts):
+        for warning in (*warnings(queue.facts), *clock_warnings(aws.clock_skew_s)):
             emit(warning)
+        for risky in route_warnings(context.policy):
+            emit(risky)
         pool.warm_up()
-        sweep(ports, ledger)
+        check_targets(context.policy, ports)
+        sweep(ports, ledger, context.policy)
         with stopping_on_signals(agent):
             try:
                 agent.run()

@@ -5,6 +5,8 @@ The composition root is this package: only it knows concrete classes. Nothing is
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +16,15 @@ from pathlib import Path
 from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.hadoop_command import Command
 from backhaul.adapters.hadoop_xml import default_filesystem, hadoop_conf_dir
+from backhaul.adapters.hdfs_security import Login, is_secure
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.ledger.store import SqlLedger
+from backhaul.adapters.places import check_ledger_place, check_trusted
 from backhaul.adapters.s3 import S3Store
 from backhaul.adapters.system import SystemClock, host_name
 from backhaul.adapters.telemetry import LogTarget, Telemetry, standard_target
 from backhaul.adapters.yarn import YarnManager, manager_addresses
+from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import ConfigurationError, TransientError
 from backhaul.core.policy import Policy, allow_any_route, parse_allow
@@ -30,6 +35,11 @@ from backhaul.engines.native import Tuning
 from backhaul.engines.pool import PoolSettings, WorkerPool
 from backhaul.settings import Settings, cluster_rules, find_config, load_settings, make_routes
 from backhaul.worker import WorkerConfiguration
+
+# As the HDFS client reads them.
+USER, PROXY_USER = "HADOOP_USER_NAME", "HADOOP_PROXY_USER"
+NOBODY = "backhaul-without-kerberos"
+_SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +81,11 @@ def load_context(
         ConfigurationError: Whatever is wrong with them.
     """
     path = find_config(config)
+    if path is not None:
+        check_trusted(path, "the configuration")
     settings = load_settings(path)
+    if settings.kerberos.keytab is not None:
+        check_trusted(settings.kerberos.keytab.expanduser(), "the keytab", is_secret=True)
     if ledger is not None:
         settings = settings.model_copy(update={"ledger": ledger})
     conf_dir = hadoop_conf_dir()
@@ -138,7 +152,21 @@ def quiet_telemetry(progress: Callable[[object], None] | None = None) -> Emit:
 def open_ports(
     context: Context, aws: AwsSession, emit: Emit, workers: int
 ) -> Iterator[tuple[Ports, WorkerPool, SqlLedger]]:
-    """Ledger, workers and clients; closed in reverse order."""
+    """Ledger, workers and clients; closed in reverse order.
+
+    Raises:
+        ConfigurationError: E_LEDGER_PLACE and whatever else is wrong with the ledger.
+    """
+    volatile = check_ledger_place(context.settings.ledger_path)
+    if volatile:
+        emit(
+            events.InstallationWarned(
+                code="W_LEDGER_VOLATILE",
+                reason=f"the ledger {context.settings.ledger_path} is on {volatile}: what it "
+                "remembers is gone with this machine or container",
+                hint="put it on a disk that stays; see the setting `ledger`",
+            )
+        )
     ledger = open_ledger(context.settings.ledger_path, create=True, host=host_name())
     pool = make_pool(context, aws, emit, workers)
     try:
@@ -193,7 +221,44 @@ def make_pool(context: Context, aws: AwsSession, emit: Emit, workers: int) -> Wo
                 credentials=aws.credentials_spec,
                 hadoop_conf_dir=str(context.conf_dir) if context.conf_dir else None,
                 tuning=Tuning(),
+                login=_login(context.settings),
             ),
+            environment=lambda user: worker_environment(context.conf_dir, user),
         ),
         emit,
     )
+
+
+def _login(settings: Settings) -> Login:
+    kerberos = settings.kerberos
+    return Login(
+        principal=kerberos.principal,
+        keytab=str(kerberos.keytab.expanduser()) if kerberos.keytab else None,
+        cache=kerberos.cache,
+    )
+
+
+def worker_environment(conf_dir: Path | None, user: str | None) -> dict[str, str]:
+    """The agent's own environment, without what a worker has no use for.
+
+    A worker reads S3 and writes HDFS, so it keeps AWS's and Kerberos' variables. A setting of
+    Backhaul is none of its business: what it needs it is told through its pipe.
+
+    Args:
+        user: `run_as` of a route.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name != PROXY_USER
+        and not (name.startswith("BACKHAUL_") and _SECRET.search(name.removeprefix("BACKHAUL_")))
+    }
+    if is_secure(conf_dir):
+        # The HDFS client uses this name only without Kerberos. That is refused before every
+        # attempt; should it happen in the middle of one, then as nobody.
+        kept[USER] = NOBODY
+        if user is not None:
+            kept[PROXY_USER] = user
+    elif user is not None:
+        kept[USER] = user  # without Kerberos the NameNode takes anybody's word
+    return kept

@@ -36,7 +36,7 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
     chance = SystemRandomness()
     with open_ports(context, aws, emit, 1) as (ports, pool, ledger):
         pool.warm_up()  # it loads its libraries while this process lists the source
-        sweep(ports, ledger)
+        sweep(ports, ledger, context.policy)
         transfer_id = chance.transfer_id()
         try:
             while True:
@@ -45,7 +45,7 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
                     return
                 error = verdict.error or _BUSY
                 if verdict.fate is not Fate.RETRY:
-                    _give_up(ports, transfer_id, error)
+                    _give_up(ports, job, transfer_id, error)
                     raise error
                 _record(ports, transfer_id, TransferState.WAITING, error)
                 delay_s = context.retry.delay_s(begun.failures + 1, chance.uniform(0, 1))
@@ -53,7 +53,8 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
                 threading.Event().wait(delay_s)
         except KeyboardInterrupt:
             # Leave nothing behind: no message will bring this transfer back.
-            _give_up(ports, transfer_id, PermanentError("E_INTERRUPTED", "interrupted"))
+            interrupted = PermanentError("E_INTERRUPTED", "interrupted")
+            _give_up(ports, job, transfer_id, interrupted)
             raise
 
 
@@ -92,9 +93,9 @@ def _failed(transfer_id: str, attempt: int, error: BackhaulError, delay_s: float
     )
 
 
-def _give_up(ports: Ports, transfer_id: str, error: BackhaulError) -> None:
+def _give_up(ports: Ports, job: Job, transfer_id: str, error: BackhaulError) -> None:
     """Dead, or left for the next start's sweep while its staging cannot be removed."""
-    is_clean = _discard(ports, transfer_id)
+    is_clean = _discard(ports, job, transfer_id)
     state = TransferState.DEAD if is_clean else TransferState.WAITING
     _record(ports, transfer_id, state, error)
 
@@ -103,10 +104,10 @@ def _record(ports: Ports, transfer_id: str, state: TransferState, error: Backhau
     ports.ledger.fail(transfer_id, state, error.code, error.message, ports.clock.now())
 
 
-def _discard(ports: Ports, transfer_id: str) -> bool:
+def _discard(ports: Ports, job: Job, transfer_id: str) -> bool:
     """False when the target does not answer, so that something may be left."""
     try:
-        discard(ports, transfer_id)
+        discard(ports, transfer_id, job.run_as)
     except PermanentError:
         return True  # may not be written: then nothing of ours is there
     except BackhaulError:

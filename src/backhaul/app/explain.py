@@ -12,8 +12,10 @@ from backhaul.adapters.s3 import S3Store
 from backhaul.app.context import Context, make_cluster, make_pool, quiet_telemetry
 from backhaul.core.cluster import Load, cannot_carry
 from backhaul.core.cluster_attempt import engine_for
+from backhaul.core.content import Ask, Ignored, ObjectEvent, StepEvent
 from backhaul.core.errors import BackhaulError, CannotWrite
-from backhaul.core.message import parse_message
+from backhaul.core.event_policy import request_of
+from backhaul.core.message import read_message
 from backhaul.core.model import Job, Location, PlannedObject, PublishMode, Request, Totals
 from backhaul.core.planning import Planner, resolve
 from backhaul.core.ports import ListPage
@@ -27,16 +29,24 @@ GB = 1000**3
 
 @dataclass(kw_only=True)
 class Explanation:
-    """What is known about a message; later fields stay empty once something refuses it.
+    """What is known about one record; later fields stay empty once something refuses it.
 
     Attributes:
         engine: Which, and why; what is published already is not taken off here.
+        form: What the body was taken for; empty when it could not be read.
+        about: What an event says, in words.
+        ignored: Why the agent would delete it without doing anything.
+        is_signed: The route wants a signature, which a body alone does not carry.
         collisions: How many of the first `looked_at` target names exist already.
         is_tree: The target directory is absent, so publishing is one rename.
         refusal: Why it would not be carried out.
         unreachable: Why S3 or the target could not be looked at; no fault of the message.
     """
 
+    form: str = ""
+    about: str = ""
+    ignored: Ignored | None = None
+    is_signed: bool = False
     request: Request | None = None
     job: Job | None = None
     kind: str = ""
@@ -59,25 +69,80 @@ class Explanation:
         error = self.refusal or self.unreachable
         return 0 if error is None else error.exit_code
 
+    @property
+    def decision(self) -> str:
+        """`accepted`, `refused` or `ignored`."""
+        if self.refusal is not None:
+            return "refused"
+        return "ignored" if self.ignored is not None else "accepted"
 
-def explain(context: Context, body: str, *, region: str, is_listed: bool) -> Explanation:
-    """Parse, decide, list and look.
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """Who is supposed to have sent the body; None is not asked for.
+
+    Attributes:
+        queue: Name or ARN.
+        sender_id: SQS's SenderId.
+    """
+
+    queue: str | None = None
+    sender_id: str | None = None
+
+
+def explain(
+    context: Context, body: str, *, region: str, is_listed: bool, sender: Sender | None = None
+) -> list[Explanation]:
+    """Parse, decide, list and look; one explanation for each record, at least one.
 
     Args:
         is_listed: False stops before anything is asked of S3 or the target.
     """
-    told = Explanation()
+    sender = sender or Sender()
     try:
-        told.request = parse_message(body, default_fs=context.default_fs)
-        told.job = context.policy.decide(told.request, sender_id=None)
+        content = read_message(body, default_fs=context.default_fs)
+    except BackhaulError as error:
+        return [Explanation(refusal=error)]
+    return [
+        _explain_one(context, content.form, ask, sender, region if is_listed else None)
+        for ask in content.asks
+    ]
+
+
+def _explain_one(
+    context: Context, form: str, ask: Ask, sender: Sender, region: str | None
+) -> Explanation:
+    told = Explanation(form=form, about=_about(ask))
+    try:
+        asked = request_of(context.policy, ask, queue=sender.queue, default_fs=context.default_fs)
+        if isinstance(asked, Ignored):
+            told.ignored = asked
+            return told
+        told.request = asked
+        told.job = context.policy.decide(asked, sender_id=sender.sender_id, queue=sender.queue)
+        told.is_signed = context.policy.find(told.job.route).signature is not None
     except BackhaulError as error:
         told.refusal = error
         return told
-    if is_listed:
+    if region is not None:
         first = _plan(context, told, told.job, region)
         if first and told.refusal is None and told.unreachable is None:
             _look(context, told, told.job, first)
     return told
+
+
+def _about(ask: Ask) -> str:
+    match ask:
+        case ObjectEvent():
+            more = [f"version {ask.version_id}"] if ask.version_id else []
+            more += [f"sequencer {ask.sequencer.rstrip('0') or '0'}"] if ask.sequencer else []
+            return f"{ask.name} {ask.source.uri}{''.join(f', {one}' for one in more)}"
+        case StepEvent():
+            return f"EMR step {ask.name} of cluster {ask.cluster}: {ask.state}"
+        case Ignored():
+            return ask.what
+        case _:
+            return ""
 
 
 def _plan(context: Context, told: Explanation, job: Job, region: str) -> list[PlannedObject]:
@@ -85,7 +150,12 @@ def _plan(context: Context, told: Explanation, job: Job, region: str) -> list[Pl
     first: list[PlannedObject] = []
     directory = job.request.destination
     try:
-        found = resolve(S3Store(AwsSession(region, context.conf_dir)), job.request.source)
+        found = resolve(
+            S3Store(AwsSession(region, context.conf_dir)),
+            job.request.source,
+            owner=job.source_owner,
+            event=job.request.event,
+        )
         context.policy.check_resolved(job, found.source)
         told.kind = "object" if found.is_object else f"prefix {found.source.uri}"
         planner = Planner(
@@ -117,7 +187,7 @@ def _look(context: Context, told: Explanation, job: Job, first: list[PlannedObje
     finals = [directory.join(one.relative) for one in first[:LOOKED_AT]]
     pool = make_pool(context, AwsSession("us-east-1"), quiet_telemetry(), workers=1)
     try:
-        with pool.session(directory.filesystem) as session:
+        with pool.session(directory.filesystem, job.run_as) as session:
             session.existing_ancestor(directory)
             found = session.status([directory, *finals])
     except BackhaulError as error:
@@ -151,16 +221,32 @@ def read_body(file: str, limit_bytes: int) -> str:
     return data.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
 
 
+def explanations_as_json(records: list[Explanation]) -> dict[str, Any]:
+    """One record as itself; several as `form` and `records`."""
+    if len(records) == 1:
+        return explanation_as_json(records[0])
+    return {"form": records[0].form, "records": [explanation_as_json(one) for one in records]}
+
+
+def exit_code_of(records: list[Explanation]) -> int:
+    """The first record that is not fine decides."""
+    return next((one.exit_code for one in records if one.exit_code), 0)
+
+
 def explanation_as_json(told: Explanation) -> dict[str, Any]:
     """For programs; absent knowledge is null."""
     request, job, totals = told.request, told.job, told.totals
     error = told.refusal or told.unreachable
     return {
-        "form": request.form if request else None,
+        "form": told.form or None,
+        "event": told.about or None,
         "source": request.source.uri if request else None,
         "destination": request.destination.uri if request else None,
         "route": job.route if job else None,
-        "decision": "refused" if told.refusal else "accepted",
+        "policy": job.policy_digest if job else None,
+        "decision": told.decision,
+        "ignored": told.ignored.reason if told.ignored else None,
+        "signature": "wanted" if told.is_signed else None,
         "code": error.code if error else None,
         "reason": error.message if error else None,
         "hint": error.hint if error else None,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
 
 from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.hadoop_xml import hadoop_conf_dir
@@ -17,28 +20,55 @@ from backhaul.core.message import (
     request_from_arguments,
 )
 from backhaul.core.model import Options
+from backhaul.core.signature import ATTRIBUTE, sign
+from backhaul.settings import read_keys
 
 # Only to check the form: what `/dir` means is decided where the agent runs.
 ELSEWHERE_FS = "hdfs://default"
 
 
 def send_message(
-    queue: str, region: str, source: str, destination: str, options: Mapping[str, object]
+    queue: str,
+    region: str,
+    source: str,
+    destination: str,
+    options: Mapping[str, object],
+    *,
+    key_file: Path | None = None,
+    valid_s: int = 3600,
 ) -> str:
     """Leave one message; the original's line where it can carry the request, else JSON.
+
+    Args:
+        key_file: Sign with its first key; None: no signature.
+        valid_s: How long the signature is good for, seconds from now.
 
     Returns:
         SQS's message id.
 
     Raises:
         PermanentError: The agent would refuse this message for its form.
+        ConfigurationError: E_CFG_KEY.
     """
     parsed = parse_options(options)
     request_from_arguments(source, destination, parsed, default_fs=ELSEWHERE_FS)
     body = _body(source, destination, parsed)
     parse_message(body, default_fs=ELSEWHERE_FS)
+    key = read_keys(key_file, None)[0] if key_file is not None else None
     aws = AwsSession(region, hadoop_conf_dir())
-    return SqsQueue.for_sending(queue, region, aws, SystemClock()).send(body)
+    if key is None:
+        return SqsQueue.for_sending(queue, region, aws, SystemClock()).send(body)
+    # What is signed names the queue by its ARN, which only the queue itself tells.
+    target = SqsQueue.open(queue, region, aws, SystemClock())
+    expires = SystemClock().now() + timedelta(seconds=valid_s)
+    value = sign(
+        key,
+        body=body,
+        queue=target.facts.arn,
+        expires=expires.isoformat(timespec="seconds"),
+        nonce=secrets.token_urlsafe(24),
+    )
+    return target.send(body, {ATTRIBUTE: value})
 
 
 def _body(source: str, destination: str, options: Options) -> str:

@@ -36,7 +36,7 @@ def command(*, hdfs: bool, quick: bool, keep: Path | None) -> int:
     with ExitStack() as stack:
         if keep is None:
             temporary = tempfile.TemporaryDirectory(prefix="backhaul-demo-")
-            directory = Path(stack.enter_context(temporary))
+            directory = Path(stack.enter_context(temporary)).resolve()
         else:
             directory = keep.resolve()
             directory.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,9 @@ def _table(demo: Demo) -> None:
     table.add_column("seconds", justify="right")
     for letter, row in play.results(demo):
         if row is None:
-            table.add_row(letter.shows, "still on the queue", "", "", "")
+            reason = demo.ignored.get(letter.message_id)
+            outcome = f"ignored: {reason}" if reason else "still on the queue"
+            table.add_row(letter.shows, outcome, "", "", "")
             continue
         outcome = f"{row.state}" if row.code is None else f"{row.state}: {row.code}"
         seconds = f"{row.duration.total_seconds():.2f}" if row.duration else ""

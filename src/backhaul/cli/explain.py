@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     required=False,
 )
+@click.option("--queue", metavar="NAME", help="As if it had come from this queue (name or ARN).")
+@click.option("--sender", metavar="ID", help="As if this SQS SenderId had sent it.")
 @click.option("--no-list", is_flag=True, help="Only parse and decide; ask nothing of S3 or HDFS.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
 @region_option
 @config_option
 @policy_options
-def command(
+def command(  # noqa: PLR0913 - one parameter for each option
     *,
     file: str,
+    queue: str | None,
+    sender: str | None,
     no_list: bool,
     as_json: bool,
     region: str,
@@ -39,6 +43,9 @@ def command(
 ) -> int:
     r"""Say what the message body in FILE (or - for standard input) would do; changes nothing.
 
+    Any form: the line, JSON, events of S3 and EMR, in SNS or not. Without --queue and --sender,
+    routes are not asked for whom they are.
+
     \b
     Example:
       echo 's3://acme-raw/click/day=01/, /landing/click/day=01' | backhaul explain
@@ -47,25 +54,53 @@ def command(
     asked, 73 the target refuses, 77 the policy refuses, 78 configuration.
     """
     from backhaul.app.context import load_context
-    from backhaul.app.explain import explain, explanation_as_json, read_body
+    from backhaul.app.explain import (
+        Sender,
+        exit_code_of,
+        explain,
+        explanations_as_json,
+        read_body,
+    )
     from backhaul.core.message import MAX_BODY_BYTES
 
     context = load_context(config=config, allow=allow, allow_any=allow_any, ledger=ledger)
     body = read_body(file, MAX_BODY_BYTES)
-    told = explain(context, body, region=region, is_listed=not no_list)
+    records = explain(
+        context,
+        body,
+        region=region,
+        is_listed=not no_list,
+        sender=Sender(queue=queue, sender_id=sender),
+    )
     if as_json:
-        click.echo(json.dumps(explanation_as_json(told), ensure_ascii=False))
-    else:
+        click.echo(json.dumps(explanations_as_json(records), ensure_ascii=False))
+        return exit_code_of(records)
+    for number, told in enumerate(records, 1):
+        if len(records) > 1:
+            if number > 1:
+                click.echo()
+            _say("record", f"{number} of {len(records)}")
         _print(told)
-    return told.exit_code
+    return exit_code_of(records)
 
 
-FORMS = {"line": "the comma line", "json": "JSON, version 1"}
+FORMS = {
+    "line": "the comma line",
+    "json": "JSON, version 1",
+    "s3": "S3 event notification",
+    "eventbridge": "EventBridge event",
+}
 
 
 def _print(told: Explanation) -> None:
+    if told.form:
+        form, _, envelope = told.form.partition(" in ")
+        _say("understood", FORMS[form] + (" in an SNS envelope" if envelope else ""))
+    if told.about:
+        _say("event", told.about)
+    if told.ignored is not None:
+        _say("decision", f"ignored: {told.ignored.reason}: deleted, nothing is copied")
     if told.request is not None:
-        _say("understood", FORMS.get(told.request.form, told.request.form))
         _say("source", told.request.source.uri + (f"  ({told.kind})" if told.kind else ""))
         _say("destination", told.request.destination.uri)
     if told.job is not None:
@@ -74,8 +109,10 @@ def _print(told: Explanation) -> None:
         _say(
             "rules",
             f"on_exists {job.on_exists}, publish {job.publish}, verify {job.verify}, "
-            f"names {job.name_map}",
+            f"names {job.name_map}; policy {job.policy_digest}",
         )
+        if told.is_signed:
+            _say("signature", "wanted; a body alone does not carry one, so it is not judged here")
     _print_plan(told)
     for error, verb in ((told.refusal, "refused"), (told.unreachable, "cannot tell")):
         if error is not None:
@@ -83,7 +120,8 @@ def _print(told: Explanation) -> None:
             if error.hint:
                 _say("", f"hint: {error.hint}")
             return
-    _say("decision", "accepted")
+    if told.ignored is None:
+        _say("decision", "accepted")
 
 
 def _print_plan(told: Explanation) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 
@@ -17,8 +19,31 @@ import click
     metavar="K=V",
     help="on_exists, publish, engine or verify; may only tighten the route. Repeatable.",
 )
+@click.option(
+    "--sign",
+    "key_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Sign the message with the first key in FILE, for routes with a signature.",
+)
+@click.option(
+    "--valid",
+    "valid_s",
+    metavar="SECONDS",
+    type=click.IntRange(1, 1_209_600),
+    default=3600,
+    show_default=True,
+    help="How long the signature is good for.",
+)
 def command(
-    *, queue: str, region: str, source: str, destination: str, options: tuple[str, ...]
+    *,
+    queue: str,
+    region: str,
+    source: str,
+    destination: str,
+    options: tuple[str, ...],
+    key_file: Path | None,
+    valid_s: int,
 ) -> int:
     r"""Leave a message on QUEUE in REGION: copy SOURCE to the directory DEST. Prints its id.
 
@@ -28,7 +53,10 @@ def command(
     """
     from backhaul.app.send import send_message
 
-    click.echo(send_message(queue, region, source, destination, option_pairs(options)))
+    pairs = option_pairs(options)
+    click.echo(
+        send_message(queue, region, source, destination, pairs, key_file=key_file, valid_s=valid_s)
+    )
     return 0
 
 

@@ -61,7 +61,7 @@ def _print(details: TransferDetails) -> None:
     click.echo(f"objects      {row.objects_planned:,} ({human_bytes(row.bytes_planned)})")
     click.echo(f"attempts     {row.attempt}, of which failed {row.failures}")
     if row.route:
-        click.echo(f"route        {row.route}")
+        click.echo(f"route        {row.route}" + (f" (policy {row.policy})" if row.policy else ""))
     if row.engine:
         click.echo(f"engine       {row.engine}: {row.engine_reason}")
     for job in details.jobs:

@@ -40,6 +40,7 @@ class Tally:
 
     done: int = 0
     dead: int = 0
+    ignored: int = 0
     failed: int = 0
     returned: int = 0
     gave_up: int = 0  # handed back by a drain because a dependency stayed down

@@ -95,6 +95,8 @@ def always_native(job: Job, cluster: Cluster | None, obstacle: str | None) -> st
         return "engine = native is asked for"
     if job.request.destination.scheme != "hdfs":
         return "the target is not HDFS"
+    if job.run_as is not None:
+        return f"the route acts for {job.run_as}, and YARN would know the agent alone"
     if obstacle is not None:
         return obstacle
     if job.engine is EngineName.AUTO:

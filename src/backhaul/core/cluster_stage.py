@@ -311,6 +311,7 @@ def discard(
     clock: Clock,
     pool: TargetPool,
     transfer_id: str,
+    user: str | None,
 ) -> None:
     """End what a transfer that is given up left behind: applications, then staging.
 
@@ -323,7 +324,7 @@ def discard(
         end_job(cluster, ledger, clock, job)
     left = ledger.leftover(transfer_id)
     if left is not None:
-        with pool.session(left.staging_root.filesystem) as session:
+        with pool.session(left.staging_root.filesystem, user) as session:
             session.remove_staging(left.staging_root, up_to=left.epoch)
 
 

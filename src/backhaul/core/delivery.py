@@ -2,7 +2,8 @@
 
 What becomes of it, and in which order:
 
-    settled     ledger first, then delete
+    settled     ledger first, then delete, once every record of the message has ended
+    ignored     deleted: an event that asks for nothing
     failed      comes back after a back-off, by changing its visibility
     held, busy  stays with us, invisible, spending nothing, until the obstacle is gone
     dead        copied to the dead-letter queue with its reason, then ledger, then deleted
@@ -14,12 +15,14 @@ The transfer itself is `transfer` and `runner`; where messages come from is `age
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from backhaul.core import events
 from backhaul.core.agent_settings import AgentSettings, Tally
 from backhaul.core.backoff import hold_delay_s
+from backhaul.core.content import Ignored, ObjectEvent
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,
@@ -28,17 +31,20 @@ from backhaul.core.errors import (
     PermanentError,
     VisibilityLost,
 )
-from backhaul.core.message import parse_message
-from backhaul.core.model import Job, Request, TransferState
+from backhaul.core.event_policy import request_of
+from backhaul.core.model import Job, Request, SignatureRule, TransferState
+from backhaul.core.parts import Dead, End, Part, parts_of
 from backhaul.core.policy import Policy
-from backhaul.core.ports import Begun, DeadLetterReason, Message, MessageKey, Queue, Randomness
+from backhaul.core.ports import Begun, DeadLetterReason, Message, Queue, Randomness
 from backhaul.core.runner import Ports, TransferRunner, discard, unexpected
+from backhaul.core.signature import ATTRIBUTE, replayed, verify
 from backhaul.core.stopping import Stop, Stopper
 from backhaul.core.text import printable, redacted
 from backhaul.core.transfer import Budget, Fate, Verdict, after_failure
 from backhaul.core.visibility import VisibilityKeeper
 
 BUSY_WAIT_S = 1.0
+MINUTE_S = 60.0
 ELSEWHERE_WAIT_S = 30
 
 
@@ -71,15 +77,31 @@ class Deliveries:
         self._emit = ports.emit
         self._clock = ports.clock
         self._routes: Counter[str] = Counter()
+        self._begun_s: dict[str, deque[float]] = {}  # per route, of the last minute
         self.tally = Tally()
         self.returns: dict[str, float] = {}
 
     def work_until_settled(self, message: Message) -> None:
+        """Each record of the message in turn; the message goes when all of them have ended."""
+        ends: list[End] = []
+        for part in parts_of(message, default_fs=self._settings.default_fs):
+            if ends and self._stopper.is_asked:
+                # What has ended is in the ledger, and the next delivery skips it.
+                self._give_way(message, ends)
+                return
+            end = self._work_part(message, part)
+            if end is None:
+                return
+            ends.append(end)
+        self._settle(message, ends)
+
+    def _work_part(self, message: Message, part: Part) -> End | None:
+        """Until it has ended or failed; None when the message is no longer in our hands."""
         tries = 0
         held_since_s: float | None = None
         held_by = ""
         while True:
-            begun, verdict = self._attempt(message)
+            begun, verdict = self._attempt(message, part)
             transfer_id = begun.transfer_id if begun else ""
             if held_since_s is not None and verdict.fate is not Fate.HOLD:
                 held_s = self._clock.monotonic() - held_since_s
@@ -95,26 +117,27 @@ class Deliveries:
                     held_by = verdict.error.dependency
                     tries += 1
                     if self._hold(begun, message, verdict.error, tries, held_since_s):
-                        return
+                        return None
                 case Fate.WAIT:
                     if self._wait_for_others(begun, message):
-                        return
+                        return None
                 case _:
-                    self._settle(begun, message, verdict)
-                    return
+                    return self._end(begun, message, part, verdict)
 
-    def _attempt(self, message: Message) -> tuple[Begun | None, Verdict]:
+    def _attempt(self, message: Message, part: Part) -> tuple[Begun | None, Verdict]:
         """Count the attempt, then work; whatever happens becomes a verdict."""
         begun = None
         try:
-            understood = self._understand(message)
-            begun = self._begin(message, understood)
+            understood = self._understand(message, part)
+            if isinstance(understood, Ignored):
+                return None, self._ignore(message, understood)
+            begun = self._begin(message, part, understood)
             verdict = self._known_end(begun)
             if verdict is not None:
                 return begun, verdict
             if isinstance(understood, BackhaulError):
                 return begun, after_failure(understood, self._budget(begun, message))
-            verdict = self._run(begun, message, understood)
+            verdict = self._run(begun, message, part, _as_begun(understood, begun))
         except ConfigurationError:
             raise  # no message's fault, and no later one fares better: `run` raises it
         except BackhaulError as error:
@@ -124,25 +147,40 @@ class Deliveries:
             self._emit(error)
         return begun, verdict
 
-    def _begin(self, message: Message, understood: Request | BackhaulError) -> Begun:
+    def _begin(self, message: Message, part: Part, understood: Request | BackhaulError) -> Begun:
         if isinstance(understood, Request):
             source, destination = understood.source.uri, understood.destination.uri
+        elif isinstance(part.ask, ObjectEvent):
+            source, destination = part.ask.source.uri, ""
         else:
             source, _, destination = excerpt(message.body).partition(",")
         return self._ports.ledger.begin(
-            MessageKey(queue=message.queue, message_id=message.message_id),
+            part.key(message),
             self._randomness.transfer_id(),
             source.strip(),
             destination.strip(),
             self._clock.now(),
         )
 
-    def _understand(self, message: Message) -> Request | BackhaulError:
-        """The request, or why the body is none; the ledger remembers both."""
+    def _understand(self, message: Message, part: Part) -> Request | Ignored | BackhaulError:
+        """The request, or why there is none; the ledger remembers both."""
         try:
-            return parse_message(message.body, default_fs=self._settings.default_fs)
+            return request_of(
+                self._policy(),
+                part.ask,
+                queue=message.queue,
+                default_fs=self._settings.default_fs,
+            )
         except BackhaulError as error:
             return error
+
+    def _ignore(self, message: Message, ignored: Ignored) -> Verdict:
+        self._emit(
+            events.MessageIgnored(
+                message_id=message.message_id, reason=ignored.reason, what=ignored.what
+            )
+        )
+        return Verdict(fate=Fate.DELETE)
 
     def _known_end(self, begun: Begun) -> Verdict | None:
         """What is decided without any work: a redelivery of something that has ended."""
@@ -162,9 +200,10 @@ class Deliveries:
             return Verdict(fate=Fate.DEAD, error=spent)
         return None
 
-    def _run(self, begun: Begun, message: Message, request: Request) -> Verdict:
+    def _run(self, begun: Begun, message: Message, part: Part, request: Request) -> Verdict:
         policy = self._policy()
-        job = policy.decide(request, sender_id=message.sender_id)
+        job = policy.decide(request, sender_id=message.sender_id, queue=message.queue)
+        self._check_signature(message, part, policy.find(job.route).signature)
         if not self._enter_route(job):
             return Verdict(fate=Fate.WAIT)
         try:
@@ -180,14 +219,43 @@ class Deliveries:
             with self._stopper.changed:
                 self._routes[job.route] -= 1
 
+    def _check_signature(self, message: Message, part: Part, rule: SignatureRule | None) -> None:
+        """Signed, and by a message that is no copy; a redelivery is none."""
+        if rule is None:
+            return
+        now = self._clock.now()
+        signed = verify(
+            rule,
+            message.attributes.get(ATTRIBUTE),
+            body=message.body,
+            queue=message.queue,
+            sent_at=message.sent_at or now,
+        )
+        whole = replace(part.key(message), part=0)
+        if not self._ports.ledger.claim_nonce(signed.nonce, whole, signed.keep_until, now):
+            raise replayed(signed.nonce)
+
     def _enter_route(self, job: Job) -> bool:
         """Count the transfer in under its route; False when the route is full."""
-        limit = job.limits.in_flight
+        limits = job.limits
         with self._stopper.changed:
-            if limit is not None and self._routes[job.route] >= limit:
+            if limits.in_flight is not None and self._routes[job.route] >= limits.in_flight:
+                return False
+            if limits.per_minute is not None and not self._has_turn(job.route, limits.per_minute):
                 return False
             self._routes[job.route] += 1
             return True
+
+    def _has_turn(self, route: str, per_minute: int) -> bool:
+        """Whether one more may begin in the minute that ends now; it is counted then."""
+        now_s = self._clock.monotonic()
+        begun_s = self._begun_s.setdefault(route, deque())
+        while begun_s and now_s - begun_s[0] >= MINUTE_S:
+            begun_s.popleft()
+        if len(begun_s) >= per_minute:
+            return False
+        begun_s.append(now_s)
+        return True
 
     def _budget(self, begun: Begun | None, message: Message) -> Budget:
         return Budget(
@@ -251,92 +319,132 @@ class Deliveries:
             return True
         return False
 
-    def _settle(self, begun: Begun | None, message: Message, verdict: Verdict) -> None:
+    def _end(
+        self, begun: Begun | None, message: Message, part: Part, verdict: Verdict
+    ) -> End | None:
+        """Record how one record ended; None when the message was handed back over it."""
         error = verdict.error
         if verdict.fate is Fate.DELETE:
-            self._delete(begun, message)
-        elif self._stopper.level is Stop.NOW and not isinstance(error, PermanentError):
+            if begun is not None and begun.state.is_final:
+                self._emit(
+                    events.MessageAbsorbed(
+                        message_id=message.message_id,
+                        transfer_id=begun.transfer_id,
+                        state=begun.state,
+                        is_running=False,
+                    )
+                )
+            return End(is_ignored=begun is None)
+        if self._stopper.level is Stop.NOW and not isinstance(error, PermanentError):
             # The attempt was cut short by us: unspent, and visible to whoever comes next.
             if error is not None:
                 self._release_claim(begun, TransferState.WAITING, error)
             self._hand_back(begun, message)
-        elif begun is not None and error is not None and verdict.fate is Fate.DEAD:
-            self._bury(begun, message, error)
-        elif begun is not None and error is not None:
-            self._retry(begun, message, error)
-        else:
-            # The ledger did not even count the attempt: nothing to record, only to come back.
+            return None
+        if begun is not None and error is not None and verdict.fate is Fate.DEAD:
+            if begun.state is TransferState.DEAD:
+                return End(dead=Dead(begun=begun, part=part, error=error))
+            return self._bury(begun, message, part, error)
+        if begun is not None and error is not None:
+            return End(retry_in_s=self._fail(begun, message, error))
+        # The ledger did not even count the attempt: nothing to record, only to come back.
+        return End(retry_in_s=self._settings.retry.delay_s(1, self._chance()))
+
+    def _settle(self, message: Message, ends: list[End]) -> None:
+        """All records have ended, or some have to come back; then those that ended are known."""
+        delays_s = [end.retry_in_s for end in ends if end.retry_in_s is not None]
+        if delays_s:
             self.tally.failed += 1
-            self._return(message, self._settings.retry.delay_s(1, self._chance()))
-
-    def _delete(self, begun: Begun | None, message: Message) -> None:
-        """The ledger says done: delete with the newest handle, asking until SQS answers."""
-        newest = self._keeper.release(message.message_id) or message
-        if begun is not None and begun.state.is_final:
-            self._emit(
-                events.MessageAbsorbed(
-                    message_id=message.message_id,
-                    transfer_id=begun.transfer_id,
-                    state=begun.state,
-                    is_running=False,
-                )
-            )
-        # Die or give up here and the message reappears, to be recognised and deleted then.
-        self._insist(lambda: self._queue.delete(newest))
-        self.tally.done += 1
-
-    def _bury(self, begun: Begun, message: Message, error: BackhaulError) -> None:
-        """Dead-letter copy first, then the ledger, then delete: each may be repeated."""
-        facts = self._queue.facts
-        attempts = max(1, begun.failures + (0 if begun.state is TransferState.DEAD else 1))
-        reason = DeadLetterReason(
-            code=error.code,
-            sentence=error.message,
-            hint=error.hint,
-            attempts=attempts,
-            first_seen_at=begun.first_seen_at,
-            transfer_id=begun.transfer_id,
-            host=self._settings.host,
-        )
-        # Sent again for a redelivery, too: a second copy is allowed, and DEAD in the ledger does
-        # not say that there was a dead-letter queue when it died.
-        is_copied = bool(self._insist(lambda: self._queue.send_dead_letter(message, reason)))
-        if not is_copied and facts.dead_letter_url is not None:
-            self._hand_back(begun, message)
+            self._return(message, max(delays_s))
             return
-        if begun.state is not TransferState.DEAD:
-            self._remove_leftover(begun)
-            self._record_failure(begun, TransferState.DEAD, error)
-        self._emit(
-            events.MessageDead(
-                transfer_id=begun.transfer_id,
-                message_id=message.message_id,
-                code=error.code,
-                reason=error.message,
-                hint=error.hint,
-                attempts=attempts,
-                dead_letter_queue=facts.dead_letter_name,
-            )
-        )
-        self.tally.dead += 1
+        is_kept = False
+        for end in ends:
+            # Sent again for a redelivery, too: a second copy is allowed, and DEAD in the ledger
+            # does not say that there was a dead-letter queue when it died.
+            if end.dead is not None and not end.is_copied:
+                is_copied = self._copy_dead(message, end.dead)
+                if not is_copied and self._queue.facts.dead_letter_url is not None:
+                    self._hand_back(end.dead.begun, message)
+                    return
+                self._emit_dead(message, end.dead)
+                is_kept = is_kept or not is_copied
         newest = self._keeper.release(message.message_id) or message
-        if is_copied:
-            self._insist(lambda: self._queue.delete(newest))
+        if any(end.dead is not None for end in ends):
+            self.tally.dead += 1
+        elif all(end.is_ignored for end in ends):
+            self.tally.ignored += 1
         else:
+            self.tally.done += 1
+        if is_kept:
             # No dead-letter queue: never delete the only copy; hide it as long as SQS allows.
             elapsed_s = self._clock.monotonic() - newest.received_monotonic_s
             self._show_after(
                 newest, max(0, int(self._settings.visibility_total_s - elapsed_s) - 60)
             )
+            return
+        # The ledger knows all of it: delete with the newest handle, asking until SQS answers.
+        # Die or give up here and the message reappears, to be recognised and deleted then.
+        self._insist(lambda: self._queue.delete(newest))
+
+    def _give_way(self, message: Message, ends: list[End]) -> None:
+        """A stop came between two records: the rest is for whoever comes next."""
+        delays_s = [end.retry_in_s for end in ends if end.retry_in_s is not None]
+        if delays_s:
+            self.tally.failed += 1
+            self._return(message, max(delays_s))
+        else:
+            self._hand_back(None, message)
+
+    def _bury(self, begun: Begun, message: Message, part: Part, error: BackhaulError) -> End | None:
+        """Dead-letter copy first, then the ledger; the message is deleted after all: `_settle`."""
+        dead = Dead(begun=begun, part=part, error=error)
+        is_copied = self._copy_dead(message, dead)
+        if not is_copied and self._queue.facts.dead_letter_url is not None:
+            self._hand_back(begun, message)
+            return None
+        self._remove_leftover(begun)
+        self._record_failure(begun, TransferState.DEAD, error)
+        if is_copied:
+            self._emit_dead(message, dead)
+        return End(dead=dead, is_copied=is_copied)
+
+    def _copy_dead(self, message: Message, dead: Dead) -> bool:
+        begun, error = dead.begun, dead.error
+        reason = DeadLetterReason(
+            code=error.code,
+            sentence=dead.sentence,
+            hint=error.hint,
+            attempts=dead.attempts,
+            first_seen_at=begun.first_seen_at,
+            transfer_id=begun.transfer_id,
+            host=self._settings.host,
+        )
+        return bool(self._insist(lambda: self._queue.send_dead_letter(message, reason)))
+
+    def _emit_dead(self, message: Message, dead: Dead) -> None:
+        self._emit(
+            events.MessageDead(
+                transfer_id=dead.begun.transfer_id,
+                message_id=message.message_id,
+                code=dead.error.code,
+                reason=dead.sentence,
+                hint=dead.error.hint,
+                attempts=dead.attempts,
+                dead_letter_queue=self._queue.facts.dead_letter_name,
+            )
+        )
 
     def _remove_leftover(self, begun: Begun) -> None:
         """What earlier attempts staged; the last one may have ended before it claimed anything."""
         try:
-            discard(self._ports, begun.transfer_id)
+            left = self._ports.ledger.leftover(begun.transfer_id)
+            user = self._policy().user_of(left.route) if left is not None else None
+            discard(self._ports, begun.transfer_id, user)
         except BackhaulError as error:
             self._emit(error)  # hidden, and fenced by the next claim of this destination
 
-    def _retry(self, begun: Begun, message: Message, error: BackhaulError) -> None:
+    def _fail(self, begun: Begun, message: Message, error: BackhaulError) -> int:
+        """Record a failed attempt; how long until the next one."""
         failures = begun.failures + 1
         delay_s = self._settings.retry.delay_s(failures, self._chance())
         self._record_failure(begun, TransferState.WAITING, error)
@@ -351,8 +459,7 @@ class Deliveries:
                 retry_in_s=delay_s,
             )
         )
-        self.tally.failed += 1
-        self._return(message, delay_s)
+        return delay_s
 
     def _record_failure(self, begun: Begun, state: TransferState, error: BackhaulError) -> None:
         ledger, now = self._ports.ledger, self._clock.now()
@@ -426,6 +533,13 @@ class Deliveries:
 
     def _chance(self) -> float:
         return self._randomness.uniform(0.0, 1.0)
+
+
+def _as_begun(request: Request, begun: Begun) -> Request:
+    """An event's destination is settled by its first claim, whatever the route says since."""
+    if request.event is None or begun.directory is None:
+        return request
+    return replace(request, destination=begun.directory)
 
 
 def excerpt(body: str, limit: int = 200) -> str:

@@ -19,10 +19,29 @@ class AgentStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstallationWarned:
+    """Something about this machine is risky; said at the start, stops nothing."""
+
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class QueueWarned:
     """The queue's own settings put messages or their reasons at risk; said at each start."""
 
     queue: str
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteWarned:
+    """A route asks for less than it should; said at each start."""
+
+    route: str
     code: str
     reason: str
     hint: str
@@ -84,6 +103,19 @@ class MessageAbsorbed:
     transfer_id: str
     state: str
     is_running: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageIgnored:
+    """A well-formed event, or one record of a message, that asks for nothing.
+
+    Attributes:
+        reason: From the closed set of `content.Ignored`.
+    """
+
+    message_id: str
+    reason: str
+    what: str
 
 
 @dataclass(frozen=True, kw_only=True)

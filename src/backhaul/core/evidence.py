@@ -8,9 +8,10 @@ was changed afterwards, and a transfer that was taken out, are both found (`chec
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from backhaul.core.model import Location, PlannedObject, StagedObject
 
 VERSION = 1
+FILE_LINES = 20_000  # about 15 MB; a file is written from memory
 
 
 def object_line(
@@ -108,6 +110,25 @@ class Manifest:
             rungs=tuple(self._rungs.most_common()),
             asked=tuple(self._asked.most_common()),
         )
+
+
+def file_names(transfer_id: str) -> Iterator[str]:
+    """How the manifest's files beside the data are called, in order; hidden by their dot."""
+    yield f".backhaul-{transfer_id}.jsonl"
+    for number in itertools.count(2):
+        yield f".backhaul-{transfer_id}-{number}.jsonl"
+
+
+def files(transfer_id: str, lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files; more than one where the manifest is long.
+
+    One after the other they are what `manifest` of the sealing line is the SHA-256 of.
+    """
+    names = file_names(transfer_id)
+    rest = iter(lines)
+    while batch := list(itertools.islice(rest, FILE_LINES)):
+        content = "".join(text(line) + "\n" for line in batch)
+        yield next(names), content.encode("utf-8", "surrogatepass")
 
 
 def sealing_line(

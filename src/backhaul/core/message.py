@@ -1,20 +1,21 @@
-"""How a message body becomes a `Request`, and how `backhaul send` writes one.
+"""How a message body becomes requests or events, and how `backhaul send` writes one.
 
-Two forms: the original's line `bucket/path, /dir`, and strict JSON `{"v":1,...}`. A body that is
-neither is refused with a reason, never guessed at. Any text gives a `Request` or a
-`PermanentError`, in time linear in its length.
+The forms: the original's line `bucket/path, /dir`; strict JSON `{"v":1,...}`; events of S3 and EMR
+as AWS sends them (`message_events`). Any of them may come in an SNS envelope. A body that is none
+is refused with a reason, never guessed at. Any text gives a `Content` or a `PermanentError`, in
+time linear in its length.
 
 Order of the checks, first one wins:
-    body    E_MSG_TOO_LARGE, E_MSG_UNICODE (raw), E_MSG_EMPTY, E_MSG_FORMAT (byte order mark)
-    JSON    E_MSG_SHAPE (nesting), then as the parser meets them: E_MSG_FORMAT, E_MSG_CONTROL
-            (raw), E_MSG_DUP_KEY, E_MSG_NUMBER; then E_MSG_UNICODE (escaped), E_MSG_SHAPE,
-            E_MSG_FIELD (a form of a later version), E_MSG_VERSION, E_MSG_FIELD, E_MSG_TYPE,
-            the options, then the fields
-    line    E_MSG_FORMAT (not one comma), then the fields
-    fields  E_MSG_CONTROL, so inside a message E_KEY_CONTROL never shows; E_MSG_FIELD (blanks
-            around a JSON field); then `paths`: the source before the destination
+    body      E_MSG_TOO_LARGE, E_MSG_UNICODE (raw), E_MSG_EMPTY, E_MSG_FORMAT (byte order mark)
+    JSON      what `strict_json` raises; E_MSG_SHAPE; then the form, by its own fields: E_MSG_FIELD
+              (two forms at once), E_MSG_ENVELOPE
+    request   E_MSG_VERSION, E_POLICY_USER, E_MSG_FIELD, E_MSG_TYPE, the options, then the fields
+    line      E_MSG_FORMAT (not one comma), then the fields
+    fields    E_MSG_CONTROL, so inside a request E_KEY_CONTROL never shows; E_MSG_FIELD (blanks
+              around a JSON field); then `paths`: the source before the destination
+    at last   E_MSG_CONFLICT: a message attribute says something else
 
-Which requests are allowed is decided in `policy`.
+Which requests are allowed, and what events mean, is decided in `policy` and `event_policy`.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ import base64
 import binascii
 import dataclasses
 import json
-import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from backhaul.core.errors import BadMessage
+from backhaul.core.content import Content
+from backhaul.core.errors import BackhaulError, BadMessage, NotAllowed
+from backhaul.core.message_events import read_bridge, read_records, read_test_event
 from backhaul.core.model import EngineName, OnExists, Options, PublishMode, Request, VerifyLevel
 from backhaul.core.paths import parse_destination, parse_source
+from backhaul.core.strict_json import kind, load
 from backhaul.core.text import byte_offset, find_control, find_surrogate, printable
 
 _SECRET = re.compile(r"@|secret|token|passw|credential|signature|access.?key", re.IGNORECASE)
 
 MAX_BODY_BYTES = 64 * 1024  # SQS carries 1 MiB; a request needs about 10 KiB at most
-MAX_NESTING = 32  # levels; a request needs 2
-MAX_INTEGER_DIGITS = 20
 VERSION = 1
 
 _FIELDS = ("v", "source", "destination", "options")
@@ -48,36 +49,56 @@ _FORMS = f"write `bucket/path, /dir` with one comma, or JSON where names have co
 _BLANKS = " \t"
 _BODY_BLANKS = " \t\r\n"  # JSON's own white space
 _SCALAR = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null|NaN|-?Infinity")
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
-# Fields by which forms are known that a later version may accept.
-_LATER_FORMS = {
-    "Records": "an S3 event notification",
-    "TopicArn": "an SNS notification",
-    "detail-type": "an EventBridge event",
-    "Event": "an S3 test event",
-}
+# One field that each form alone has; the version comes first, so that a request is a request.
+_MARKS = {"v": "json", "Records": "s3", "TopicArn": "sns", "detail-type": "eventbridge"}
+_TEST_MARK = "Event"
+_USER_FIELDS = frozenset({"runAs", "run_as", "user"})
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-def parse_message(body: str, *, default_fs: str | None) -> Request:
-    """Read a message body.
+def read_message(
+    body: str, *, default_fs: str | None, attributes: Mapping[str, str] | None = None
+) -> Content:
+    """Read a message body of any form.
 
     Args:
         default_fs: Where a destination such as `/dir` lives; see `paths.parse_destination`.
+        attributes: The sender's message attributes. `source` and `destination` among them must
+            say what the body says; others mean nothing here.
 
     Raises:
-        BadMessage: E_MSG codes: the body is neither form.
-        PermanentError: what `paths` raises for the source or the destination.
+        BadMessage: E_MSG codes: the body is none of the forms.
+        PermanentError: what `paths` raises for the source or the destination of a request.
     """
-    text = _checked_body(body)
+    content = _read(_checked_body(body), default_fs, is_wrapped=False)
+    _check_attributes(content, attributes or {}, default_fs)
+    return content
+
+
+def parse_message(body: str, *, default_fs: str | None) -> Request:
+    """Read a body that must be a request itself: a line or JSON.
+
+    Raises:
+        PermanentError: as `read_message`; E_MSG_SHAPE for an event, which only a route can turn
+            into a request.
+    """
+    content = read_message(body, default_fs=default_fs)
+    (request, *_) = content.asks
+    if not isinstance(request, Request):
+        raise BadMessage("E_MSG_SHAPE", f"body is an event ({content.form})", hint=_FORMS)
+    return request
+
+
+def _read(text: str, default_fs: str | None, *, is_wrapped: bool) -> Content:
     if text[0] in '{["' or _SCALAR.fullmatch(text):
-        return _from_document(_load_json(text), default_fs)
+        return _from_document(load(text, hint=_FORMS), default_fs, is_wrapped=is_wrapped)
     fields = text.split(",")
     if len(fields) != 2:  # noqa: PLR2004 - two fields, one comma
         raise BadMessage("E_MSG_FORMAT", _why_no_line(text, len(fields) - 1), hint=_FORMS)
     source, destination = (field.strip(_BLANKS) for field in fields)
-    return _request(source, destination, Options(), form="line", default_fs=default_fs)
+    request = _request(source, destination, Options(), form="line", default_fs=default_fs)
+    return Content(form="line", asks=(request,))
 
 
 def request_from_arguments(
@@ -98,6 +119,7 @@ def parse_options(pairs: Mapping[str, object]) -> Options:
         BadMessage: E_MSG_FIELD unknown name, E_MSG_TYPE not text, E_MSG_RANGE unknown value.
     """
     for name in pairs:
+        _refuse_user(name)
         if name not in _OPTIONS:
             accepted = ", ".join(_OPTIONS)
             raise BadMessage(
@@ -194,94 +216,64 @@ def _is_base64_of_request(text: str) -> bool:
 # ---------------------------------------------------------------- JSON
 
 
-def _load_json(text: str) -> object:
-    """Parse strictly: no duplicate keys, no NaN, no giant numbers, no deep nesting."""
-    _check_nesting(text)
-    try:
-        document: object = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_float,
-            parse_constant=_no_number,
-        )
-    except json.JSONDecodeError as exc:
-        at = f"at byte {byte_offset(text, exc.pos)}"
-        if exc.msg.startswith("Invalid control character"):
-            raise BadMessage(
-                "E_MSG_CONTROL",
-                f"body has a raw control character inside a JSON string {at}",
-                hint="use names without control characters",
-            ) from exc
-        raise BadMessage(
-            "E_MSG_FORMAT", f"body is not valid JSON {at}: {exc.msg}", hint=_FORMS
-        ) from exc
-    # Only now: an escape such as \ud83d may be the first half of a whole character.
-    if find_surrogate(json.dumps(document, ensure_ascii=False)) is not None:
-        raise BadMessage(
-            "E_MSG_UNICODE",
-            "body has an escape that is half a surrogate pair",
-            hint="encode names as UTF-8",
-        )
-    return document
-
-
-def _check_nesting(text: str) -> None:
-    """Before parsing: the parser recurses, and its own limit depends on the caller's stack."""
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
-        if match[0] in "[{":
-            depth += 1
-        elif match[0] in "]}":
-            depth -= 1
-        if depth > MAX_NESTING:
-            raise BadMessage(
-                "E_MSG_SHAPE",
-                f"body is nested deeper than {MAX_NESTING} levels"
-                f" at byte {byte_offset(text, match.start())}",
-                hint=_FORMS,
-            )
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    document: dict[str, object] = {}
-    for name, value in pairs:
-        if name in document:
-            raise BadMessage(
-                "E_MSG_DUP_KEY",
-                f"field {printable(name, 40)} stands there twice",
-                hint="give each field once",
-            )
-        document[name] = value
-    return document
-
-
-def _integer(text: str) -> int:
-    return int(text) if len(text) <= MAX_INTEGER_DIGITS else _no_number(text)
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    return _no_number(text) if math.isinf(value) else value
-
-
-def _no_number(text: str) -> int:
-    raise BadMessage(
-        "E_MSG_NUMBER",
-        f"number {printable(text, 24)} is not a number that JSON can carry",
-        hint="no field needs such a number: remove it",
-    )
-
-
-def _from_document(document: object, default_fs: str | None) -> Request:
+def _from_document(document: object, default_fs: str | None, *, is_wrapped: bool) -> Content:
     if not isinstance(document, dict):
         raise BadMessage(
             "E_MSG_SHAPE",
-            f"body is JSON {_kind(document)}, not an object",
+            f"body is JSON {kind(document)}, not an object",
             hint=f"write {_JSON_FORM}",
         )
-    _check_form(document)
+    marks = [name for name in _MARKS if name in document]
+    if len(marks) > 1:
+        raise BadMessage(
+            "E_MSG_FIELD",
+            f"body has the fields {' and '.join(marks)}, which belong to different forms",
+            hint=_FORMS,
+        )
+    form = _MARKS[marks[0]] if marks else "json"
+    if is_wrapped and form in {"sns", "eventbridge"}:
+        raise BadMessage(
+            "E_MSG_ENVELOPE",
+            "body is an envelope inside an SNS envelope; one is taken off, not two",
+            hint="send events to the queue by SNS or by EventBridge, not by both",
+        )
+    match form:
+        case "s3":
+            return Content(form=form, asks=read_records(document))
+        case "eventbridge":
+            return Content(form=form, asks=(read_bridge(document),))
+        case "sns":
+            return _unwrapped(document, default_fs)
+        case _ if not marks and _TEST_MARK in document:
+            return Content(form="s3", asks=(read_test_event(document),))
+        case _:
+            return Content(form=form, asks=(_from_json(document, default_fs),))
+
+
+def _unwrapped(document: Mapping[str, Any], default_fs: str | None) -> Content:
+    """What SNS carried; its own signature is not checked: the queue's policy says who may send."""
+    if document.get("Type") != "Notification":
+        found = printable(json.dumps(document.get("Type")), 60)
+        raise BadMessage(
+            "E_MSG_ENVELOPE",
+            f"body is from SNS and of type {found}, not Notification",
+            hint="a subscription wants to be confirmed by whoever owns the topic",
+        )
+    inner = document.get("Message")
+    if not isinstance(inner, str):
+        raise BadMessage(
+            "E_MSG_ENVELOPE",
+            f"SNS carried no text: Message is {kind(inner)}",
+            hint="publish the message as text",
+        )
+    content = _read(_checked_body(inner), default_fs, is_wrapped=True)
+    return Content(form=f"{content.form} in sns", asks=content.asks)
+
+
+def _from_json(document: Mapping[str, Any], default_fs: str | None) -> Request:
+    _check_version(document)
     for name in document:
+        _refuse_user(name)
         if name not in _FIELDS:
             raise BadMessage(
                 "E_MSG_FIELD",
@@ -294,23 +286,14 @@ def _from_document(document: object, default_fs: str | None) -> Request:
     if not isinstance(pairs, dict):
         raise BadMessage(
             "E_MSG_TYPE",
-            f"field options is {_kind(pairs)}, not an object",
+            f"field options is {kind(pairs)}, not an object",
             hint='write "options":{"on_exists":"fail"}, or leave it out',
         )
     options = parse_options(pairs)
     return _request(source, destination, options, form="json", default_fs=default_fs)
 
 
-def _check_form(document: Mapping[str, object]) -> None:
-    """The version; where there is none, say what the body seems to be."""
-    if "v" not in document:
-        form = next((form for name, form in _LATER_FORMS.items() if name in document), None)
-        if form:
-            raise BadMessage(
-                "E_MSG_FIELD",
-                f"body is {form}; this version of Backhaul does not accept that form",
-                hint=f"send a request instead: {_JSON_FORM}",
-            )
+def _check_version(document: Mapping[str, Any]) -> None:
     version = document.get("v")
     if type(version) is not int or version != VERSION:  # True and 1.0 equal 1 and are not
         found = "missing" if "v" not in document else printable(json.dumps(version), 24)
@@ -321,13 +304,22 @@ def _check_form(document: Mapping[str, object]) -> None:
         )
 
 
-def _text_field(document: Mapping[str, object], name: str) -> str:
+def _refuse_user(name: str) -> None:
+    if name in _USER_FIELDS:
+        raise NotAllowed(
+            "E_POLICY_USER",
+            f"message names a user ({name}); who writes is the route's affair",
+            hint="remove the field",
+        )
+
+
+def _text_field(document: Mapping[str, Any], name: str) -> str:
     if name not in document:
         raise BadMessage("E_MSG_FIELD", f"field {name} is missing", hint=f"write {_JSON_FORM}")
     value = document[name]
     if not isinstance(value, str):
         raise BadMessage(
-            "E_MSG_TYPE", f"field {name} is {_kind(value)}, not text", hint=f"write {_JSON_FORM}"
+            "E_MSG_TYPE", f"field {name} is {kind(value)}, not text", hint=f"write {_JSON_FORM}"
         )
     return value
 
@@ -340,7 +332,7 @@ def _choice(choices: type[_Choice], pairs: Mapping[str, object], name: str) -> _
     if not isinstance(value, str):
         raise BadMessage(
             "E_MSG_TYPE",
-            f"option {name} is {_kind(value)}, not text; accepted: {accepted}",
+            f"option {name} is {kind(value)}, not text; accepted: {accepted}",
             hint="write the value in double quotes",
         )
     if value not in list(choices):
@@ -350,22 +342,6 @@ def _choice(choices: type[_Choice], pairs: Mapping[str, object], name: str) -> _
             hint="use one of the accepted values, or leave it to the route",
         )
     return choices(value)
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case str():
-            return "text"
-        case list():
-            return "an array"
-        case dict():
-            return "an object"
-        case _:
-            return "a number"
 
 
 # ---------------------------------------------------------------- the fields
@@ -408,3 +384,25 @@ def _check_blanks(name: str, value: str) -> None:
             f"{name} has blanks around its {'bucket' if name == 'source' else 'path'}",
             hint="remove the blanks: only the line form strips them",
         )
+
+
+def _check_attributes(
+    content: Content, attributes: Mapping[str, str], default_fs: str | None
+) -> None:
+    """Two places that say different things: whoever checks one of them is deceived."""
+    for name, parse in (
+        ("source", parse_source),
+        ("destination", lambda text: parse_destination(text, default_fs=default_fs)),
+    ):
+        if name not in attributes:
+            continue
+        try:
+            meant: object = parse(attributes[name])
+        except BackhaulError:
+            meant = None
+        if any(not isinstance(ask, Request) or meant != getattr(ask, name) for ask in content.asks):
+            raise BadMessage(
+                "E_MSG_CONFLICT",
+                f"message attribute {name} and the body do not say the same",
+                hint="leave the attribute out: the body says it all",
+            )

@@ -52,11 +52,25 @@ class QueuedTooLong(StrEnum):
     RETRY = "retry"  # the attempt fails; the next one asks YARN again
 
 
+class EvidencePlace(StrEnum):
+    """Where a transfer's manifest is kept."""
+
+    LEDGER = "ledger"
+    BESIDE = "beside"  # in the ledger, and as a hidden file in the target directory
+
+
 class NameMap(StrEnum):
     """How a key becomes a file name."""
 
     STRICT = "strict"  # byte for byte, or refused
     PERCENT = "percent"  # ':' becomes %3A and '%' becomes %25, so that it can be undone
+
+
+class EventOther(StrEnum):
+    """What becomes of events that bring no object: removals, restores, steps that failed."""
+
+    DEAD = "dead"
+    IGNORE = "ignore"
 
 
 class Proof(StrEnum):
@@ -176,22 +190,77 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EventFacts:
+    """What an S3 event says of its object, where a request came from one.
+
+    Attributes:
+        key: The object's; for a marker the marker's own, while the source is its directory.
+        version_id: The version to copy; None for the current one, and for a marker's directory.
+        sequencer: Comparable as text; None where the event has none.
+    """
+
+    key: str
+    version_id: str | None = None
+    sequencer: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """A parsed message: this source, to that directory."""
+    """A parsed message: this source, to that directory.
+
+    Attributes:
+        form: `line`, `json`, `cli`, `s3` or `emr`.
+        event: The event that it came from; the source is then exactly an object, or a prefix
+            with its slash, and nothing is left to guess.
+    """
 
     source: Source
     destination: Location
     options: Options = field(default_factory=Options)
-    form: str = "line"  # line | json | cli
+    form: str = "line"
+    event: EventFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one transfer of a route may bring; None is unlimited."""
+    """What one transfer of a route may bring, and how many there may be; None is unlimited.
+
+    Attributes:
+        in_flight: Transfers of the route at once.
+        per_minute: Transfers of the route that may begin within any 60 s.
+    """
 
     objects: int | None = None
     size_bytes: int | None = None
     in_flight: int | None = None
+    per_minute: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRule:
+    """The EMR step of this name, when it has completed, means: this source, to that directory.
+
+    Attributes:
+        cluster: Only on this cluster; None: on any.
+    """
+
+    step: str
+    source: Source
+    destination: Location
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignatureRule:
+    """Messages of the route must be signed with one of these keys.
+
+    Attributes:
+        keys: The first one is today's, the others are on their way out. Never shown.
+        max_age_s: The furthest expiry, seconds after the message was sent.
+    """
+
+    keys: tuple[bytes, ...] = field(repr=False)
+    max_age_s: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +271,11 @@ class Route:
         sources: (bucket, key prefix) pairs; a prefix is empty or ends in `/`. None: any source.
         destinations: Directories that a request may name or go below. None: any destination.
         senders: SQS SenderIds; None: any sender.
+        queues: Names or ARNs of the queues that it serves; None: any.
+        source_owner: Account that must own the bucket; None: not asked.
+        event_destination: Template for the destination of events; None: takes no events.
+        marker: Events of objects with this name bring their directory, all others nothing.
+        run_as: Whom the agent acts for on the target; None: itself.
     """
 
     name: str
@@ -215,6 +289,15 @@ class Route:
     name_map: NameMap = NameMap.STRICT
     limits: Limits = field(default_factory=Limits)
     when_queued: QueuedTooLong = QueuedTooLong.NATIVE
+    evidence: EvidencePlace = EvidencePlace.LEDGER
+    queues: frozenset[str] | None = None
+    source_owner: str | None = None
+    event_destination: str | None = None
+    event_other: EventOther = EventOther.DEAD
+    marker: str | None = None
+    steps: tuple[StepRule, ...] = ()
+    signature: SignatureRule | None = None
+    run_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +306,8 @@ class Job:
 
     Attributes:
         anchor: The route's destination directory that covers the request: staging lives under it.
+        source_owner: Account that must own the bucket; None: not asked.
+        policy_digest: Which policy decided.
     """
 
     request: Request
@@ -235,6 +320,10 @@ class Job:
     name_map: NameMap
     limits: Limits
     when_queued: QueuedTooLong = QueuedTooLong.NATIVE
+    evidence: EvidencePlace = EvidencePlace.LEDGER
+    source_owner: str | None = None
+    policy_digest: str = ""
+    run_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

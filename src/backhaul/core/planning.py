@@ -10,9 +10,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from backhaul.core.errors import NotAllowed, PermanentError
-from backhaul.core.model import Limits, Location, NameMap, Pin, PlannedObject, Source, Totals
+from backhaul.core.model import (
+    EventFacts,
+    Limits,
+    Location,
+    NameMap,
+    Pin,
+    PlannedObject,
+    Source,
+    Totals,
+)
 from backhaul.core.paths import check_key, is_marker, target_relative
 from backhaul.core.ports import ListPage, ObjectStore
+from backhaul.core.text import printable
 
 PAGE_SIZE = 1000  # S3's own maximum
 
@@ -31,24 +41,43 @@ class Resolution:
     pages: Iterator[ListPage]
 
 
-def resolve(store: ObjectStore, source: Source) -> Resolution:
+def resolve(
+    store: ObjectStore,
+    source: Source,
+    *,
+    owner: str | None = None,
+    event: EventFacts | None = None,
+) -> Resolution:
     """Decide between object and prefix: `day=1` never matches `day=10`.
 
+    Args:
+        owner: Account that must own the bucket; None: not asked.
+        event: What asked for it. It says itself which it is, and maybe which version.
+
     Raises:
-        PermanentError: E_SRC_AMBIGUOUS when both exist. (An empty listing is found by `Planner`.)
+        PermanentError: E_SRC_AMBIGUOUS when both exist, E_SRC_EMPTY when an event's object is
+            gone. (An empty listing is found by `Planner`.)
     """
     if source.is_prefix:
-        pages = store.list_pages(source.bucket, source.key, page_size=PAGE_SIZE)
+        pages = store.list_pages(source.bucket, source.key, page_size=PAGE_SIZE, owner=owner)
         return Resolution(source=source, is_object=False, pages=pages)
+    if event is not None and event.version_id is not None:
+        pin = store.find_version(source.bucket, source.key, event.version_id, owner=owner)
+        if pin is None:
+            raise _gone(f"{source.uri} version {event.version_id}")
+        return Resolution(source=source, is_object=True, pages=iter([ListPage(pins=(pin,))]))
     below = Source(bucket=source.bucket, key=source.key + "/")
     first = next(
-        store.list_pages(source.bucket, source.key, page_size=PAGE_SIZE), ListPage(pins=())
+        store.list_pages(source.bucket, source.key, page_size=PAGE_SIZE, owner=owner),
+        ListPage(pins=()),
     )
     found = next((pin for pin in first.pins if pin.key == source.key), None)
+    if event is not None and found is None:
+        raise _gone(source.uri)
     if found is None:
-        pages = store.list_pages(below.bucket, below.key, page_size=PAGE_SIZE)
+        pages = store.list_pages(below.bucket, below.key, page_size=PAGE_SIZE, owner=owner)
         return Resolution(source=below, is_object=False, pages=pages)
-    if _has_below(store, below, first):
+    if event is None and _has_below(store, below, first, owner):
         raise PermanentError(
             "E_SRC_AMBIGUOUS",
             f"{source.uri} is an object and also a prefix of other objects",
@@ -57,13 +86,23 @@ def resolve(store: ObjectStore, source: Source) -> Resolution:
     return Resolution(source=source, is_object=True, pages=iter([ListPage(pins=(found,))]))
 
 
-def _has_below(store: ObjectStore, below: Source, first: ListPage) -> bool:
+def _gone(what: str) -> PermanentError:
+    return PermanentError(
+        "E_SRC_EMPTY",
+        f"{printable(what)} is not there, though an event told of it",
+        hint="it was removed since; nothing is left to bring",
+    )
+
+
+def _has_below(store: ObjectStore, below: Source, first: ListPage, owner: str | None) -> bool:
     if any(pin.key.startswith(below.key) for pin in first.pins):
         return True
     if len(first.pins) < PAGE_SIZE:
         return False
     # Names such as `part-0` sort before `part/`: the page ended before the question was answered.
-    page = next(store.list_pages(below.bucket, below.key, page_size=1), ListPage(pins=()))
+    page = next(
+        store.list_pages(below.bucket, below.key, page_size=1, owner=owner), ListPage(pins=())
+    )
     return bool(page.pins)
 
 

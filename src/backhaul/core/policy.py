@@ -1,26 +1,31 @@
 """Which request may be carried out, and how: default deny, first covering route wins.
 
-Order of the checks, first one wins: E_POLICY_SOURCE (no route has the source), E_POLICY_DEST (none
-of those that have it has the destination), then for the first route that has both: E_SENDER,
-E_POLICY_OPTION. A later route is not tried for another sender or option, so an order in the
-configuration means what it says.
+Order of the checks, first one wins: E_POLICY_SOURCE (no route of the queue has the source),
+E_POLICY_DEST (none of those that have it has the destination), then for the first route that has
+both: E_SENDER, E_POLICY_OPTION. A later route is not tried for another sender or option, so an
+order in the configuration means what it says. A route that names other queues is not looked at.
 
 The policy is asked three times: `decide` before any work; `check_resolved` when S3 has said
 whether the source is an object or a prefix; and `check_resolved` and `check_target` of the policy
 then in force right before publishing (GUARANTEES, S5).
 
-Text becomes places in `paths`; configuration files become routes in `settings`.
+Text becomes places in `paths`, events become requests in `event_policy`, configuration files
+become routes in `settings`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed
+from backhaul.core.events import RouteWarned
 from backhaul.core.model import (
     EngineName,
     Job,
@@ -29,6 +34,7 @@ from backhaul.core.model import (
     PublishMode,
     Request,
     Route,
+    SignatureRule,
     Source,
     VerifyLevel,
 )
@@ -55,7 +61,13 @@ class Policy:
 
     routes: tuple[Route, ...]
 
-    def decide(self, request: Request, *, sender_id: str | None) -> Job:
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that change with any rule of any route; the keys of signatures apart."""
+        text = json.dumps([_plain(route) for route in self.routes], sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def decide(self, request: Request, *, sender_id: str | None, queue: str | None = None) -> Job:
         """The job that the first covering route makes of the request.
 
         A source without trailing slash may turn out to be a prefix, so `bucket/raw` is let
@@ -64,11 +76,16 @@ class Policy:
         Args:
             sender_id: SQS's SenderId; None for a request of this machine's own (`copy`, `explain`):
                 `senders` says who may send messages.
+            queue: ARN of the queue that brought it; None likewise.
 
         Raises:
             NotAllowed: E_POLICY_SOURCE, E_POLICY_DEST, E_SENDER, E_POLICY_OPTION.
         """
-        having_source = [route for route in self.routes if _may_cover(route, request.source)]
+        having_source = [
+            route
+            for route in self.routes
+            if serves_queue(route, queue) and _may_cover(route, request.source)
+        ]
         if not having_source:
             raise NotAllowed(
                 "E_POLICY_SOURCE",
@@ -78,7 +95,8 @@ class Policy:
         for route in having_source:
             anchor = _anchor(route, request.destination)
             if anchor is not None:
-                return _job(request, route, anchor, sender_id)
+                job = _job(request, route, anchor, sender_id)
+                return dataclasses.replace(job, policy_digest=self.digest)
         names = ", ".join(printable(route.name, 40) for route in having_source[:5])
         raise NotAllowed(
             "E_POLICY_DEST",
@@ -101,6 +119,10 @@ class Policy:
             f"route {printable(route_name, 80)} is no longer in the configuration",
             hint="restore the route and send the message again",
         )
+
+    def user_of(self, route_name: str | None) -> str | None:
+        """Whom a route acts for; None: the agent itself, or a route that is gone."""
+        return next((route.run_as for route in self.routes if route.name == route_name), None)
 
     def covers_source(self, route_name: str, source: Source) -> bool:
         """True when the route has exactly this key or prefix, nothing left to resolve.
@@ -182,12 +204,30 @@ def allow_any_route() -> Route:
 # ---------------------------------------------------------------- coverage
 
 
-def _covers(route: Route, source: Source) -> bool:
-    """Compared as characters of valid Unicode, which is the same as UTF-8 bytes."""
-    return route.sources is None or any(
-        source.bucket == bucket and source.key.startswith(prefix)
+def serves_queue(route: Route, queue: str | None) -> bool:
+    """True for a route that is not bound to other queues."""
+    if route.queues is None or queue is None:
+        return True
+    return queue in route.queues or queue.rsplit(":", 1)[-1] in route.queues
+
+
+def covering_prefix(route: Route, source: Source) -> str | None:
+    """The longest of the route's prefixes that covers the source; None where none does.
+
+    Compared as characters of valid Unicode, which is the same as UTF-8 bytes.
+    """
+    if route.sources is None:
+        return ""
+    covering = (
+        prefix
         for bucket, prefix in route.sources
+        if source.bucket == bucket and source.key.startswith(prefix)
     )
+    return max(covering, key=len, default=None)
+
+
+def _covers(route: Route, source: Source) -> bool:
+    return covering_prefix(route, source) is not None
 
 
 def _may_cover(route: Route, source: Source) -> bool:
@@ -229,7 +269,25 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
         name_map=route.name_map,
         limits=route.limits,
         when_queued=route.when_queued,
+        evidence=route.evidence,
+        source_owner=route.source_owner,
+        run_as=route.run_as,
     )
+
+
+def warnings(policy: Policy) -> list[RouteWarned]:
+    """What its routes leave unproven."""
+    return [
+        RouteWarned(
+            route=route.name,
+            code="W_SIZE_ONLY",
+            reason="where S3 has no checksum, this route publishes files of which only the length "
+            "was compared",
+            hint="leave `verify` out: it costs next to nothing on HDFS",
+        )
+        for route in policy.routes
+        if route.verify is VerifyLevel.SIZE
+    ]
 
 
 def _not_looser(
@@ -262,6 +320,24 @@ def _loosens(route: Route, name: str, asked: StrEnum, accepted: Iterable[StrEnum
         f" allowed: {', '.join(accepted)}",
         hint=f'leave the option out, or set {name} = "{asked}" on the route',
     )
+
+
+def _plain(value: object) -> Any:
+    """For the digest: the same for equal rules, whatever the order of a set."""
+    match value:
+        case SignatureRule():
+            return {"signed": True, "max_age_s": value.max_age_s}
+        case frozenset():
+            return sorted(value)
+        case tuple():
+            return [_plain(one) for one in value]
+        case _ if dataclasses.is_dataclass(value):
+            return {
+                field.name: _plain(getattr(value, field.name))
+                for field in dataclasses.fields(value)
+            }
+        case _:
+            return value
 
 
 def _route_hint(request: Request) -> str:

@@ -158,25 +158,39 @@ class Endpoint:
         base_url: `https://host[:port]/` plus the bucket where addressing is path style; a
             percent-encoded key is appended to it.
         region: For signing.
+        owner: Account that must own the bucket; None: not asked.
     """
 
     base_url: str
     region: str
+    owner: str | None = None
 
 
 class ObjectStore(Protocol):
-    """S3, as far as planning needs it. Reading bodies is the worker's (`engines.native`)."""
+    """S3, as far as planning needs it. Reading bodies is the worker's (`engines.native`).
 
-    def list_pages(self, bucket: str, prefix: str, *, page_size: int = 1000) -> Iterator[ListPage]:
+    Where an `owner` is given, every request names that account as the one that must own the
+    bucket (`x-amz-expected-bucket-owner`), and another one's bucket is E_SRC_OWNER.
+    """
+
+    def list_pages(
+        self, bucket: str, prefix: str, *, page_size: int = 1000, owner: str | None = None
+    ) -> Iterator[ListPage]:
         """All objects whose key starts with `prefix`, page by page.
 
         Raises:
             PermanentError: E_SRC_NO_BUCKET, E_SRC_BUCKET (no possible name), E_SRC_DENIED.
+            NotAllowed: E_SRC_OWNER.
             TransientError: an answer that may differ next time.
             OutageError: S3 cannot be reached or the credentials are refused.
         """
 
-    def endpoint(self, bucket: str) -> Endpoint:
+    def find_version(
+        self, bucket: str, key: str, version_id: str, *, owner: str | None = None
+    ) -> Pin | None:
+        """This very version of an object; None when it is not there. Raises as `list_pages`."""
+
+    def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
         """Where to read objects of this bucket; may ask S3 once per bucket."""
 
 
@@ -331,6 +345,9 @@ class TargetSession(Protocol):
             failure; the rest is abandoned.
         """
 
+    def write_whole(self, location: Location, content: bytes) -> None:
+        """A file of Backhaul's own in an existing directory, whole or not at all; replaces it."""
+
     def publish_tree(self, staged: Location, target: Location) -> bool:
         """One rename of the whole directory; False when something stands at `target` already."""
 
@@ -426,6 +443,13 @@ class TargetFs(Protocol):
             OutageError: It does not, known within seconds.
         """
 
+    def check_place(self, path: str) -> None:
+        """Refuse what is there and leads elsewhere: then the policy's prefix is no promise.
+
+        Raises:
+            CannotWrite: E_DST_MOUNT.
+        """
+
     def status(self, path: str) -> FileStatus | None: ...
 
     def names(self, path: str) -> list[str]:
@@ -471,8 +495,14 @@ class TargetFs(Protocol):
 class TargetPool(Protocol):
     """The worker processes."""
 
-    def session(self, filesystem: str) -> AbstractContextManager[TargetSession]:
-        """Lend one process; it comes back clean, or is replaced when it misbehaved."""
+    def session(
+        self, filesystem: str, user: str | None = None
+    ) -> AbstractContextManager[TargetSession]:
+        """Lend one process; it comes back clean, or is replaced when it misbehaved.
+
+        Args:
+            user: Whom it acts for on the file system (`run_as` of the route); None: the agent.
+        """
 
 
 # ---------------------------------------------------------------- the ledger
@@ -480,10 +510,20 @@ class TargetPool(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class MessageKey:
-    """What makes redeliveries of one message one transfer."""
+    """What makes redeliveries of one message one transfer.
+
+    Attributes:
+        part: Which record of the message, from 0; each is a transfer of its own.
+    """
 
     queue: str
     message_id: str
+    part: int = 0
+
+    @property
+    def text(self) -> str:
+        """The message's id as the ledger keeps it: `id`, then `id#2`, `id#3`."""
+        return f"{self.message_id}#{self.part + 1}" if self.part else self.message_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -549,11 +589,13 @@ class Leftover:
 
     Attributes:
         epoch: Its last; higher ones belong to somebody else.
+        route: Whose user it belongs to.
     """
 
     transfer_id: str
     staging_root: Location
     epoch: int
+    route: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -683,6 +725,16 @@ class Ledger(Protocol):
 
         Args:
             refund: Give the counted attempt back (outage, shutdown).
+        """
+
+    def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
+        """The newest event of this object that was published at the destination."""
+
+    def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
+        """Remember a signed message's nonce; safe to repeat for the same message.
+
+        Returns:
+            False when another message had it: a replay.
         """
 
     def leftover(self, transfer_id: str) -> Leftover | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from backhaul.core import cluster_stage, transfer
 from backhaul.core.cluster import Cluster
@@ -18,9 +19,10 @@ from backhaul.core.cluster_attempt import ClusterAttempt
 from backhaul.core.cluster_stage import News
 from backhaul.core.errors import BackhaulError, CannotWrite, SourceChanged, TransientError
 from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
-from backhaul.core.evidence import Manifest, Sum, object_line
+from backhaul.core.evidence import Manifest, Sum, files, object_line
 from backhaul.core.model import (
     EngineName,
+    EvidencePlace,
     FileStatus,
     Job,
     Location,
@@ -32,6 +34,7 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
+from backhaul.core.paths import target_relative
 from backhaul.core.planning import Planner, resolve
 from backhaul.core.policy import Policy
 from backhaul.core.ports import (
@@ -68,13 +71,16 @@ class Ports:
     cluster: Cluster | None = None
 
 
-def discard(ports: Ports, transfer_id: str) -> None:
+def discard(ports: Ports, transfer_id: str, user: str | None) -> None:
     """End what a transfer that is given up left behind: applications, then staging.
+
+    Args:
+        user: Whom its route acts for.
 
     Raises:
         BackhaulError: Something of it may be left.
     """
-    cluster_stage.discard(ports.ledger, ports.cluster, ports.clock, ports.pool, transfer_id)
+    cluster_stage.discard(ports.ledger, ports.cluster, ports.clock, ports.pool, transfer_id, user)
 
 
 class TransferRunner:
@@ -194,9 +200,17 @@ class TransferRunner:
 
     def _resolve(self) -> transfer.Event:
         job = self._job
-        found = resolve(self._ports.store, job.request.source)
-        self._policy().check_resolved(job, found.source)
         directory = job.request.destination
+        # What the event told of may be gone by now, so its age is asked for before its object.
+        if (target := self._event_target) is not None and self._is_outdated(target):
+            return transfer.Resolved(directory=directory, destination=target)
+        found = resolve(
+            self._ports.store,
+            job.request.source,
+            owner=job.source_owner,
+            event=job.request.event,
+        )
+        self._policy().check_resolved(job, found.source)
         self._planner = Planner(
             source=found.source,
             is_object=found.is_object,
@@ -255,13 +269,35 @@ class TransferRunner:
             return transfer.ClaimBusy()
         self._staging_root = claimed.staging_root
         self._jobs = claimed.jobs
+        if self._is_outdated(attempt.destination):
+            return transfer.Outdated(epoch=claimed.epoch)
         return transfer.ClaimGranted(epoch=claimed.epoch, has_jobs=bool(claimed.jobs))
+
+    @property
+    def _event_target(self) -> Location | None:
+        """What an event's transfer will own, known without asking S3; None without an event."""
+        request, name_map = self._job.request, self._job.name_map
+        if request.event is None or request.source.is_prefix:
+            return request.destination if request.event is not None else None
+        name = request.source.key.rsplit("/", 1)[-1]
+        return request.destination.join(target_relative(request.destination, name, name_map))
+
+    def _is_outdated(self, target: Location) -> bool:
+        """A newer event of the same object, or this very one, is published there already."""
+        request = self._job.request
+        event = request.event
+        if event is None or event.sequencer is None or self._begun.was_publishing:
+            return False
+        known = self._ports.ledger.published_sequencer(target, request.source.bucket, event.key)
+        return known is not None and event.sequencer <= known
 
     @property
     def _session(self) -> TargetSession:
         if self._session_or_none is None:
             filesystem = self._job.request.destination.filesystem
-            self._session_or_none = self._stack.enter_context(self._ports.pool.session(filesystem))
+            self._session_or_none = self._stack.enter_context(
+                self._ports.pool.session(filesystem, self._job.run_as)
+            )
         return self._session_or_none
 
     @property
@@ -347,11 +383,12 @@ class TransferRunner:
 
     def chunks(self) -> Iterator[Sequence[StageTask]]:
         """The work of this attempt, page by page; a new plan is frozen just ahead of it."""
-        for planned in self._frozen() if self._attempt.has_plan else self._freezing():
+        for planned in self._planned():
             yield self._tasks(self._without_published(planned))
 
     def _tasks(self, planned: Sequence[PlannedObject]) -> Sequence[StageTask]:
-        endpoint = self._ports.store.endpoint(self._job.request.source.bucket)
+        owner, bucket = self._job.source_owner, self._job.request.source.bucket
+        endpoint = self._ports.store.endpoint(bucket, owner=owner)
         return [StageTask(planned=one, endpoint=endpoint) for one in planned]
 
     # ------------------------------------------------------------ for `cluster_attempt`
@@ -388,6 +425,24 @@ class TransferRunner:
         self._emit_progress(news.phase, news)
 
     # ------------------------------------------------------------ the plan
+
+    def _planned(self) -> Iterator[Sequence[PlannedObject]]:
+        limits = self._job.limits
+        if self._attempt.has_plan:
+            return self._frozen()
+        if limits.objects is None and limits.size_bytes is None:
+            return self._freezing()
+        return self._limited()
+
+    def _limited(self) -> Iterator[Sequence[PlannedObject]]:
+        """A route with limits: the whole plan is counted before the first byte is copied."""
+        if not self._ahead:
+            yield from self._freezing()
+            return
+        for _ in self._freezing():
+            pass
+        self._counts.is_planned = True
+        yield from self._ports.ledger.plan(self._id, only_unstaged=True)
 
     def _frozen(self) -> Iterator[Sequence[PlannedObject]]:
         self._totals = self._ports.ledger.planned_totals(self._id)
@@ -512,6 +567,8 @@ class TransferRunner:
         is_single = self._attempt.destination != self._attempt.directory
         if not is_single and self._job.publish is not PublishMode.PER_FILE:
             is_untouched = self._counts.adopted == 0
+            if is_untouched:
+                self._leave_evidence(staged_dir)  # it appears with the tree
             if is_untouched and self._session.publish_tree(staged_dir, self._directory):
                 return transfer.PublishedAll(mode="tree", is_superseded=False)
             is_rest = self._counts.adopted < self._totals.objects
@@ -522,6 +579,8 @@ class TransferRunner:
                     hint="choose a new directory per run, or publish = auto",
                 )
         moved, superseded = self._publish_files(staged_dir)
+        # Die here and the next attempt adopts the files and writes this again.
+        self._leave_evidence(self._directory)
         mode = "file" if is_single else "per-file"
         if not moved:
             mode = "superseded" if superseded else "adopted"
@@ -590,14 +649,24 @@ class TransferRunner:
 
     # ------------------------------------------------------------ the end
 
-    def _manifest(self) -> Sum:
-        """What the proofs of this attempt add up to, before they are sealed."""
-        manifest = Manifest()
+    def _object_lines(self) -> Iterator[dict[str, Any]]:
         for batch in self._proven():
             for planned, proof in batch:
                 target = self._directory.join(planned.relative)
-                manifest.add(object_line(self._id, planned, proof, target))
+                yield object_line(self._id, planned, proof, target)
+
+    def _manifest(self) -> Sum:
+        """What the proofs of this attempt add up to, before they are sealed."""
+        manifest = Manifest()
+        for line in self._object_lines():
+            manifest.add(line)
         return manifest.sum
+
+    def _leave_evidence(self, directory: Location) -> None:
+        """The manifest beside the data, where the route asks for it."""
+        if self._job.evidence is EvidencePlace.BESIDE:
+            for name, content in files(self._id, self._object_lines()):
+                self._session.write_whole(directory.join(name), content)
 
     def _record(self, epoch: int, mode: str, *, is_superseded: bool) -> transfer.Event:
         state = TransferState.SUPERSEDED if is_superseded else TransferState.DONE

@@ -149,6 +149,13 @@ class ClaimGranted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outdated:
+    """The destination is ours, and a newer event of this object is published there already."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClaimBusy:
     """Another live transfer owns the destination, one above it or one below it."""
 
@@ -234,6 +241,7 @@ class Failed:
 Event = (
     Resolved
     | ClaimGranted
+    | Outdated
     | ClaimBusy
     | Recovered
     | Reattached
@@ -372,6 +380,9 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one table: what happened, what comes
             # Look before fencing: what is already published need not be copied again.
             look = attempt.was_publishing and attempt.has_plan
             return owned, Recover() if look else _before_fence(owned)
+        case Outdated(epoch=epoch):
+            record = Record(epoch=epoch, mode="superseded", is_superseded=True)
+            return replace(attempt, epoch=epoch, record=record), Tidy(epoch=epoch)
         case ClaimBusy():
             return attempt, Settle(verdict=Verdict(fate=Fate.WAIT))
         case Recovered(is_complete=True):

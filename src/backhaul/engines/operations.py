@@ -104,6 +104,7 @@ class TargetOperations:
             if above == "/":
                 return above
             above = above.rsplit("/", 1)[0] or "/"
+        self._target.check_place(above)
         if status.is_directory:
             return above
         if above == path:
@@ -186,6 +187,16 @@ class TargetOperations:
                 if one.is_directory
             ]
             yield found
+
+    def write_whole(self, path: str, content: bytes) -> None:
+        """Written under another name, then renamed."""
+        partial = f"{path}.part"
+        self._target.remove(partial)  # of an attempt that died here
+        writer = self._target.create(partial, len(content))
+        writer.write(content)
+        writer.close()
+        self._rename(partial, path, replace=True)
+        self._target.sync_directory(_above(path))
 
     def publish_tree(self, staged: str, target: str) -> bool:
         """One rename; False when something is at `target`."""

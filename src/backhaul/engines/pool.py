@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -52,12 +52,14 @@ class PoolSettings:
         stall_timeout_s: A busy worker without a byte or a finished call for this long is killed.
         command: argv of a worker; the pipe's file descriptor is appended.
         configuration: Sent first; must pickle; holds no secret.
+        environment: Of a worker for this user (`run_as` of a route); None: the agent's own.
     """
 
     workers: int
     stall_timeout_s: float
     command: tuple[str, ...]
     configuration: Any
+    environment: Callable[[str | None], Mapping[str, str]] | None = None
 
 
 class WorkerPool:
@@ -80,10 +82,10 @@ class WorkerPool:
                 self._free.append(self._spawn())
 
     @contextlib.contextmanager
-    def session(self, filesystem: str) -> Iterator[WorkerSession]:
-        """Lend one process to the calling thread."""
+    def session(self, filesystem: str, user: str | None = None) -> Iterator[WorkerSession]:
+        """Lend one process to the calling thread; a process serves one user all its life."""
         with self._places:
-            worker = self._take()
+            worker = self._take(user)
             session = WorkerSession(worker, filesystem, self._settings.stall_timeout_s)
             try:
                 yield session
@@ -111,22 +113,34 @@ class WorkerPool:
         for worker in workers:
             worker.close()
 
-    def _take(self) -> WorkerProcess:
+    def _take(self, user: str | None) -> WorkerProcess:
         with self._lock:
             if self._is_aborted:
                 raise TransientError("E_STOPPED", "the agent is stopping")
-            while self._free:
-                worker = self._free.pop()
+            mine = [worker for worker in self._free if worker.user == user]
+            while mine:
+                worker = mine.pop()
+                self._free.remove(worker)
                 if worker.is_alive:
                     return worker
-                self._all.discard(worker)
-                worker.close()
-            return self._spawn()
+                self._drop(worker)
+            if len(self._all) >= self._settings.workers and self._free:
+                # Full, and this one is idle as another user: a process cannot change its user.
+                self._drop(self._free.pop(0))
+            return self._spawn(user)
 
-    def _spawn(self) -> WorkerProcess:
+    def _drop(self, worker: WorkerProcess) -> None:
+        self._all.discard(worker)
+        worker.close()
+
+    def _spawn(self, user: str | None = None) -> WorkerProcess:
         settings = self._settings
         worker = WorkerProcess(
-            settings.command, settings.configuration, max(1, int(settings.stall_timeout_s))
+            settings.command,
+            settings.configuration,
+            max(1, int(settings.stall_timeout_s)),
+            user=user,
+            environment=settings.environment(user) if settings.environment else None,
         )
         self._all.add(worker)
         return worker
@@ -152,7 +166,16 @@ class WorkerProcess:
     a session of its own, so that a Ctrl-C meant for the agent does not reach it.
     """
 
-    def __init__(self, command: Sequence[str], configuration: Any, send_timeout_s: int) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        configuration: Any,
+        send_timeout_s: int,
+        *,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.user = user
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -160,6 +183,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                env=None if environment is None else dict(environment),
                 start_new_session=True,
             )
         # A stopped process does not read: a send must not wait for it longer than a stall may last.
@@ -270,6 +294,9 @@ class WorkerSession:
     def prune(self, directory: Location, planned: Sequence[str]) -> int:
         removed: int = self._call("prune", directory.path, list(planned))
         return removed
+
+    def write_whole(self, location: Location, content: bytes) -> None:
+        self._call("write_whole", location.path, content)
 
     def publish_tree(self, staged: Location, target: Location) -> bool:
         is_done: bool = self._call("publish_tree", staged.path, target.path)

@@ -13,11 +13,8 @@ from sqlalchemy import Engine, inspect, text
 
 from backhaul.core.errors import ConfigurationError
 
-REVISIONS = (
-    "0001",
-    "0002",
-    "0003",
-)  # oldest first; a test holds this list and the directory together
+# Oldest first; a test holds this list and the directory together.
+REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]
 
 

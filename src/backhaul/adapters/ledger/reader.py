@@ -48,6 +48,7 @@ class TransferRow:
         source: As asked for; likewise `destination`.
         canonical: What was claimed; None before the first claim.
         directory: Where the objects' relative paths are appended; None likewise.
+        policy: Digest of the policy that decided at the last claim.
         owner: `host:boot_id:pid:starttime` of the process at work, None when there is none.
         engine: Which was chosen, with its reason; None where nothing was to be chosen.
         duration: First claim to end; None while not final.
@@ -61,6 +62,7 @@ class TransferRow:
     canonical: Location | None
     directory: Location | None
     route: str | None
+    policy: str | None
     state: TransferState
     attempt: int
     failures: int

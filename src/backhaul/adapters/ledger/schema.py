@@ -64,12 +64,16 @@ transfers = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("queue", Text),
-    Column("message_id", Text),
+    Column("message_id", Text),  # `id#2` is the second record of a message with several
     Column("source", Text, nullable=False),  # as asked for
     Column("destination", Text, nullable=False),  # as asked for
     Column("canonical", Text),  # the claimed URI, from the first claim
     Column("directory", Text),  # the URI under which objects.relative is appended
     Column("route", Text),
+    Column("policy", Text),  # digest of the policy that decided
+    Column("event_bucket", Text),  # what the S3 event was about, where one asked for this
+    Column("event_key", Text),
+    Column("sequencer", Text),
     Column("state", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("failures", Integer, nullable=False, default=0),  # recorded without refund
@@ -180,6 +184,30 @@ published = Table(
     Column("last_modified", UtcTime, nullable=False),
     Column("crc32c", Text, nullable=False),
     Column("modified_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The newest event published, per object and destination.
+sequencers = Table(
+    "sequencers",
+    metadata,
+    Column("uri", Text, primary_key=True),  # the destination that was claimed
+    Column("bucket", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("sequencer", Text, nullable=False),
+    Column("transfer_id", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Of signed messages: a second message with the same one is a replay.
+nonces = Table(
+    "nonces",
+    metadata,
+    Column("nonce", Text, primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("keep_until", UtcTime, nullable=False),
+    Index("ix_nonces_keep_until", "keep_until"),
     sqlite_with_rowid=False,
 )
 

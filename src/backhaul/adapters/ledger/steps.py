@@ -162,7 +162,7 @@ def compare_and_set(
 
 def by_message(tx: Connection, key: MessageKey) -> RowMapping | None:
     """The transfer of this message."""
-    asked = {"of_queue": key.queue, "of_message": key.message_id}
+    asked = {"of_queue": key.queue, "of_message": key.text}
     return tx.execute(BY_MESSAGE, asked).mappings().one_or_none()
 
 
@@ -205,7 +205,10 @@ def leftover(tx: Connection, transfer: RowMapping) -> Leftover | None:
     if not root:
         return None
     return Leftover(
-        transfer_id=transfer["id"], staging_root=rows.location(root), epoch=transfer["epoch"]
+        transfer_id=transfer["id"],
+        staging_root=rows.location(root),
+        epoch=transfer["epoch"],
+        route=transfer["route"],
     )
 
 

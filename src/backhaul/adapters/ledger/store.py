@@ -27,8 +27,8 @@ from sqlalchemy import (
     select,
 )
 
+from backhaul.adapters.ledger import events, rows, steps
 from backhaul.adapters.ledger import jobs as job_steps
-from backhaul.adapters.ledger import rows, steps
 from backhaul.adapters.ledger.faults import mapped
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.schema import (
@@ -118,7 +118,7 @@ class SqlLedger:
         values = {
             "id": new_id,
             "queue": key and key.queue,
-            "message_id": key and key.message_id,
+            "message_id": key and key.text,
             "source": rows.readable(source),
             "destination": rows.readable(destination),
             "state": TransferState.RECEIVED.value,
@@ -193,6 +193,7 @@ class SqlLedger:
                 "canonical": destination.uri,
                 "directory": directory.uri,
                 "route": job.route,
+                **events.asked(job),
                 "started_at": transfer["started_at"] or now,
                 "updated_at": now,
             }
@@ -358,6 +359,8 @@ class SqlLedger:
                     return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
                 steps.publish(tx, transfer, epoch)
                 job_steps.close_all(tx, transfer_id, now)
+                if state is TransferState.DONE:
+                    events.remember(tx, transfer)
                 values = {"publish_mode": publish_mode, "renames_possible": False}
                 steps.move(tx, transfer_id, values | steps.ended(transfer, state, now))
                 if manifest is not None:
@@ -395,6 +398,18 @@ class SqlLedger:
                     "reason": rows.readable(reason),
                 }
                 steps.move(tx, transfer_id, steps.ended(transfer, state, now) | values)
+
+    # ------------------------------------------------------------ events and signatures
+
+    def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
+        """The newest event of this object that was published at the destination."""
+        with self._transaction() as tx:
+            return events.newest(tx, destination.uri, bucket, key)
+
+    def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
+        """Remember a signed message's nonce; False when another message had it."""
+        with self._transaction() as tx:
+            return events.claim_nonce(tx, nonce, key, keep_until, now)
 
     # ------------------------------------------------------------ copies, that no message repeats
 

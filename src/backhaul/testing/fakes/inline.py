@@ -36,7 +36,7 @@ class InlinePool:
     is_aborted: bool = False
 
     @contextmanager
-    def session(self, filesystem: str) -> Iterator[InlineSession]:
+    def session(self, filesystem: str, user: str | None = None) -> Iterator[InlineSession]:
         """See the port."""
         with self.faults.call("pool.session"):
             session = InlineSession(self, self.targets[filesystem])
@@ -88,6 +88,9 @@ class InlineSession:
 
     def prune(self, directory: Location, planned: Sequence[str]) -> int:
         return self._alive.prune(directory.path, planned)
+
+    def write_whole(self, location: Location, content: bytes) -> None:
+        self._alive.write_whole(location.path, content)
 
     def publish_tree(self, staged: Location, target: Location) -> bool:
         return self._alive.publish_tree(staged.path, target.path)

@@ -11,7 +11,13 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from backhaul.core.errors import BackhaulError, PermanentError, SourceChanged, TransientError
+from backhaul.core.errors import (
+    BackhaulError,
+    NotAllowed,
+    PermanentError,
+    SourceChanged,
+    TransientError,
+)
 from backhaul.core.model import Pin
 from backhaul.core.ports import Clock, Endpoint, ListPage
 from backhaul.core.verification import Digest, Part, S3Checksum, S3Checksums
@@ -42,6 +48,7 @@ class FakeStore:
         new_digest: As the engine gets it (`adapters.digests.new_digest`).
 
     Attributes:
+        owner: Account that all buckets belong to.
         most_open_bytes: The most bytes of bodies that were open at once.
     """
 
@@ -57,6 +64,7 @@ class FakeStore:
         self._new_digest = new_digest
         self._faults = faults or Faults()
         self._buckets = set(buckets)
+        self.owner = "000000000000"
         self._objects: dict[tuple[str, str], _Object] = {}
         self._versions: dict[tuple[str, str, str], _Object] = {}
         self._lies: dict[str, list[Lie]] = {}
@@ -168,11 +176,14 @@ class FakeStore:
 
     # ------------------------------------------------------------ core.ports.ObjectStore
 
-    def list_pages(self, bucket: str, prefix: str, *, page_size: int = 1000) -> Iterator[ListPage]:
+    def list_pages(
+        self, bucket: str, prefix: str, *, page_size: int = 1000, owner: str | None = None
+    ) -> Iterator[ListPage]:
         """See the port; at least one page. Each page shows the objects as they are then."""
         after = b""
         while True:
             with self._faults.call("store.list"):
+                self._check_owner(bucket, owner)
                 pins = self._after(bucket, prefix, after)
             yield ListPage(pins=tuple(pins[:page_size]))
             if len(pins) <= page_size:
@@ -190,10 +201,25 @@ class FakeStore:
             ]
         return sorted(pins, key=lambda pin: pin.key.encode())
 
-    def endpoint(self, bucket: str) -> Endpoint:
+    def find_version(
+        self, bucket: str, key: str, version_id: str, *, owner: str | None = None
+    ) -> Pin | None:
+        """See the port."""
+        with self._faults.call("store.version"):
+            self._check_owner(bucket, owner)
+            with self._lock:
+                found = self._versions.get((bucket, key, version_id))
+            return None if found is None else found.pin
+
+    def _check_owner(self, bucket: str, owner: str | None) -> None:
+        if owner not in {None, self.owner}:
+            raise NotAllowed("E_SRC_OWNER", f"bucket {bucket} does not belong to account {owner}")
+
+    def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
         """See the port."""
         with self._faults.call("store.endpoint"):
-            return Endpoint(base_url=f"https://s3.fake/{bucket}/", region="us-east-1")
+            base_url = f"https://s3.fake/{bucket}/"
+            return Endpoint(base_url=base_url, region="us-east-1", owner=owner)
 
     # ------------------------------------------------------------ core.ports.SourceReader
 

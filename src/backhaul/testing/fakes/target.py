@@ -121,6 +121,9 @@ class FakeTarget:
             asked="datanode",
         )
 
+    def check_place(self, path: str) -> None:
+        """There are no links here."""
+
     def status(self, path: str) -> FileStatus | None:
         with self._faults.call("target.status"), self._lock:
             node = self._nodes.get(path)

@@ -15,12 +15,14 @@ from backhaul.testing.servers.elasticmq import ElasticMQ
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.jars import prepare
+from backhaul.testing.servers.kdc import Kdc
 from backhaul.testing.servers.moto import Moto
 from backhaul.testing.servers.s3proxy import S3Proxy
 
 __all__ = [
     "ElasticMQ",
     "Hdfs",
+    "Kdc",
     "Moto",
     "S3Proxy",
     "ServerFailed",

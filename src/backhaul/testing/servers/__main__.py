@@ -16,6 +16,7 @@ from backhaul.testing.servers import bed, netns, seed
 from backhaul.testing.servers.detached import State
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.jars import PROFILES, cache_root, prepare
+from backhaul.testing.servers.kerberos_tools import kerberos
 
 _HADOOP = {"hdfs", "yarn"}
 _UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _status()
             case _:
                 prepare([p for p in PROFILES if p not in _HADOOP or not chosen.no_hdfs])
-                _tell(f"jars are in {cache_root()}")
+                if not chosen.no_hdfs:
+                    kerberos()
+                _tell(f"jars and KDC are in {cache_root()}")
                 return 0
     except (ServerFailed, ServerUnavailable) as exc:
         _tell(f"testbed: {exc}")

@@ -1,6 +1,7 @@
 """HDFS: a NameNode and a DataNode, each a real daemon that can be killed on its own.
 
-Made of Maven's jars, Hadoop 3.4.2, no security. Whoever runs it is the superuser.
+Made of Maven's jars, Hadoop 3.4.2. Whoever runs it is the superuser, unless it is given a `Kdc`:
+then nobody gets in without a ticket, and the superuser is `hdfs@BED.TEST`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
-from backhaul.testing.servers import hdfs_files
+from backhaul.testing.servers import hdfs_files, hdfs_kerberos
 from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.errors import ServerFailed
 from backhaul.testing.servers.hdfs_ask import is_registered, is_writable
 from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS, HdfsPorts
 from backhaul.testing.servers.jars import jars, java
+from backhaul.testing.servers.kdc import Kdc
 from backhaul.testing.servers.process import ServerProcess, server_environment
 
 # 4 s on an idle machine of two cores; 30 s were seen under load.
@@ -40,6 +42,8 @@ class Hdfs(Server):
         directory: Path | None = None,
         *,
         settings: Mapping[str, str] | None = None,
+        core: Mapping[str, str] | None = None,
+        kdc: Kdc | None = None,
         detached: bool = False,
     ) -> None:
         """Describe the cluster; nothing is started or written.
@@ -47,10 +51,14 @@ class Hdfs(Server):
         Args:
             directory: See `Server`.
             settings: Further settings of hdfs-site.xml, for daemons and clients.
+            core: Further settings of core-site.xml, such as who may be a proxy for whom.
+            kdc: A running realm; then the cluster demands Kerberos of everybody.
             detached: See `Server`.
         """
         super().__init__(directory, detached=detached)
         self._settings = dict(settings or {})
+        self._core = dict(core or {})
+        self._kdc = kdc
         self._namenode: ServerProcess | None = None
         self._datanode: ServerProcess | None = None
 
@@ -59,12 +67,17 @@ class Hdfs(Server):
     @property
     def uri(self) -> str:
         """For clients, such as ``hdfs://127.0.0.1:24680``."""
-        return f"hdfs://127.0.0.1:{self._named_ports.namenode_rpc}"
+        return f"hdfs://{self._host}:{self._named_ports.namenode_rpc}"
 
     @property
     def endpoint(self) -> str:
         """The NameNode's web address (JMX, WebHDFS), not for `hdfs://` clients; such as ``http://127.0.0.1:24681``."""
         return f"http://127.0.0.1:{self._named_ports.namenode_http}"
+
+    @property
+    def _host(self) -> str:
+        # The NameNode's principal has this name in it.
+        return "127.0.0.1" if self._kdc is None else "localhost"
 
     @property
     def conf_dir(self) -> Path:
@@ -112,6 +125,8 @@ class Hdfs(Server):
             ServerFailed: With `check`, the command failed; the text has its stderr.
         """
         environment = server_environment()
+        if self._kdc is not None:
+            environment["KRB5CCNAME"] = f"FILE:{self._superusers_ticket()}"
         if user is not None:
             environment["HADOOP_USER_NAME"] = user
         done = subprocess.run(
@@ -178,18 +193,42 @@ class Hdfs(Server):
         return len(fields(HdfsPorts))
 
     def _start(self) -> None:
+        core, site = dict(self._core), dict(self._settings)
+        if self._kdc is not None:
+            services = self._kdc.keytab(self.directory / "services.keytab", *hdfs_kerberos.SERVICES)
+            self._kdc.keytab(self._superusers_keytab, hdfs_kerberos.SUPERUSER)
+            core = {**hdfs_kerberos.core(), **core}
+            site = {**hdfs_kerberos.site(services), **site}
         hdfs_files.write(
             self._named_ports,
             self.directory,
             java=java(),
             lib=jars("hdfs"),
-            extra=self._settings,
+            core={"fs.defaultFS": self.uri, **core},
+            extra=site,
+            jvm_options=self._jvm_options,
         )
         if not (self.directory / "name" / "current").exists():
             self._format()
         self._run_namenode()
         self._run_datanode()
         self._wait()
+
+    @property
+    def _superusers_keytab(self) -> Path:
+        return self.directory / "superuser.keytab"
+
+    def _superusers_ticket(self) -> Path:
+        if self._kdc is None:
+            raise ServerFailed("hdfs has no Kerberos")
+        cache = self.directory / "superuser.ccache"
+        return self._kdc.kinit(hdfs_kerberos.SUPERUSER, self._superusers_keytab, cache)
+
+    @property
+    def _jvm_options(self) -> tuple[str, ...]:
+        if self._kdc is None:
+            return HADOOP_JVM_OPTIONS
+        return (*HADOOP_JVM_OPTIONS, f"-Djava.security.krb5.conf={self._kdc.krb5_conf}")
 
     def _end(self) -> None:
         # The DataNode first: it would only complain about the NameNode's end.
@@ -234,7 +273,7 @@ class Hdfs(Server):
     def _daemon(self, java_class: str, *arguments: str) -> list[str]:
         home = self.directory
         return [
-            *(str(java()), *HADOOP_JVM_OPTIONS, "-Xmx384m"),
+            *(str(java()), *self._jvm_options, "-Xmx384m"),
             # The web servers unpack themselves into the second, and leave that at a SIGKILL.
             *(f"-Dhadoop.log.dir={home}", f"-Djava.io.tmpdir={home}/scratch"),
             *("-cp", f"{home}/conf:{home}/web:{jars('hdfs')}/*"),

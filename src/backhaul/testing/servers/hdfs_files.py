@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -97,7 +97,14 @@ def site(ports: HdfsPorts, directory: Path) -> dict[str, str]:
 
 
 def write(
-    ports: HdfsPorts, directory: Path, *, java: Path, lib: Path, extra: Mapping[str, str]
+    ports: HdfsPorts,
+    directory: Path,
+    *,
+    java: Path,
+    lib: Path,
+    core: Mapping[str, str],
+    extra: Mapping[str, str],
+    jvm_options: Sequence[str],
 ) -> None:
     """Write conf/, web/ and bin/ below the directory; what is there is replaced.
 
@@ -106,7 +113,9 @@ def write(
         directory: The cluster's own; absolute.
         java: The program that the shim runs.
         lib: Directory of Hadoop's jars.
+        core: Settings of core-site.xml, `fs.defaultFS` among them.
         extra: Settings for hdfs-site.xml; they win over the ones of `site`.
+        jvm_options: For the shim.
     """
     conf, binaries = directory / "conf", directory / "bin"
     conf.mkdir(exist_ok=True)
@@ -114,10 +123,7 @@ def write(
     binaries.mkdir(exist_ok=True)
     for name in _WEB_DIRECTORIES:
         (directory / "web" / "webapps" / name).mkdir(parents=True, exist_ok=True)
-    core = {
-        "fs.defaultFS": f"hdfs://127.0.0.1:{ports.namenode_rpc}",
-        "hadoop.tmp.dir": str(directory / "scratch"),
-    }
+    core = {"hadoop.tmp.dir": str(directory / "scratch"), **core}
     (conf / "core-site.xml").write_text(site_xml(core), encoding="utf-8")
     hdfs = {**site(ports, directory), **extra}
     (conf / "hdfs-site.xml").write_text(site_xml(hdfs), encoding="utf-8")
@@ -126,7 +132,7 @@ def write(
         conf=shlex.quote(str(conf)),
         lib=shlex.quote(str(lib)),
         java=shlex.quote(str(java)),
-        options=" ".join(HADOOP_JVM_OPTIONS),
+        options=" ".join(map(shlex.quote, jvm_options)),
     )
     for name in ("hadoop", "hdfs"):
         (binaries / name).write_text(shim, encoding="utf-8")

@@ -1,0 +1,169 @@
+"""Who the HDFS client is, and that the cluster asks for it: before every attempt, in the worker.
+
+The HDFS client decides by what the NameNode offers. Left alone it goes on without Kerberos where a
+NameNode takes anybody, and hangs for minutes where it has no ticket to show. Both are refused here,
+within seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from backhaul.adapters.hadoop_rpc import KERBEROS, SIMPLE, HandshakeError, offered
+from backhaul.adapters.hadoop_xml import read_properties
+from backhaul.core.errors import OutageError
+
+HANDSHAKE_TIMEOUT_S = 5.0
+_HA_MAX = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """How the agent proves who it is; names files and holds no secret, so it may be pickled.
+
+    Attributes:
+        principal: Needed with a keytab or a cache; None: the first of the default cache.
+        keytab: The client takes new tickets from it whenever it needs one.
+        cache: A ticket cache such as `FILE:/run/backhaul/krb5cc`; None: KRB5CCNAME, or Kerberos'
+            own default.
+        run_as: The user for whom the agent is a proxy.
+    """
+
+    principal: str | None = None
+    keytab: str | None = None
+    cache: str | None = None
+    run_as: str | None = None
+
+
+def is_secure(config_dir: Path | None) -> bool:
+    """True when the node's core-site.xml demands Kerberos.
+
+    Raises:
+        ConfigurationError: E_CFG_CORE_SITE.
+    """
+    return config_dir is not None and _demands_kerberos(
+        read_properties(config_dir / "core-site.xml")
+    )
+
+
+def _demands_kerberos(properties: Mapping[str, str]) -> bool:
+    """As Hadoop and the HDFS client read it: anything but `simple`."""
+    found = properties.get("hadoop.security.authentication") or "simple"
+    return found.lower() != "simple"
+
+
+class Cluster:
+    """What the node's Hadoop configuration says of one HDFS.
+
+    Args:
+        filesystem: `hdfs://host:port` or `hdfs://nameservice`.
+        config_dir: HADOOP_CONF_DIR.
+
+    Raises:
+        ConfigurationError: E_CFG_CORE_SITE.
+    """
+
+    def __init__(self, filesystem: str, config_dir: str | None) -> None:
+        self._filesystem = filesystem
+        self._authority = filesystem.removeprefix("hdfs://")
+        self._properties: dict[str, str] = {}
+        if config_dir is not None:
+            for name in ("core-site.xml", "hdfs-site.xml"):
+                self._properties |= read_properties(Path(config_dir) / name)
+
+    @property
+    def is_secure(self) -> bool:
+        """True when the configuration demands Kerberos."""
+        return _demands_kerberos(self._properties)
+
+    @property
+    def namenodes(self) -> list[tuple[str, int]]:
+        """Host and port of each; empty when nothing tells."""
+        names = self._properties.get(f"dfs.ha.namenodes.{self._authority}", "")
+        addresses = [
+            self._properties.get(f"dfs.namenode.rpc-address.{self._authority}.{name.strip()}", "")
+            for name in names.split(",")
+            if name.strip()
+        ] or [self._authority]
+        return [found for text in addresses[:_HA_MAX] if (found := _address(text)) is not None]
+
+    def check(self, login: Login) -> None:
+        """Refuse what the HDFS client would not.
+
+        Raises:
+            OutageError: E_HDFS_UNREACHABLE, no NameNode answers; E_HDFS_AUTH, configuration and
+                NameNode disagree about Kerberos; E_HDFS_KERBEROS, the keytab cannot be read.
+        """
+        if self.is_secure:
+            self._check_keytab(login)
+        namenodes = self.namenodes
+        if not namenodes:
+            return  # the client itself says that it finds none
+        with ThreadPoolExecutor(len(namenodes)) as threads:
+            answers = list(threads.map(_ask, namenodes))
+        for (host, port), answer in zip(namenodes, answers, strict=True):
+            if isinstance(answer, frozenset):
+                self._judge(f"{host}:{port}", answer)
+        if not any(isinstance(answer, frozenset) for answer in answers):
+            (host, port), answer = namenodes[0], answers[0]
+            raise OutageError.of(
+                "hdfs",
+                "E_HDFS_UNREACHABLE",
+                f"{self._filesystem}: NameNode {host}:{port}: {answer}",
+                hint="check that the NameNode runs and that HADOOP_CONF_DIR or the URI names it",
+            )
+
+    def _judge(self, namenode: str, methods: frozenset[str]) -> None:
+        if self.is_secure and SIMPLE in methods:
+            raise OutageError.of(
+                "credentials",
+                "E_HDFS_AUTH",
+                f"{self._filesystem}: core-site.xml demands Kerberos, and NameNode {namenode} "
+                "takes anybody without",
+                hint="secure that NameNode, or correct hadoop.security.authentication in "
+                "HADOOP_CONF_DIR; Backhaul never falls back to SIMPLE",
+            )
+        if not self.is_secure and KERBEROS in methods and SIMPLE not in methods:
+            raise OutageError.of(
+                "credentials",
+                "E_HDFS_AUTH",
+                f"{self._filesystem}: NameNode {namenode} demands Kerberos, and core-site.xml does "
+                "not say so",
+                hint="point HADOOP_CONF_DIR at the cluster's own files, with "
+                "hadoop.security.authentication = kerberos",
+            )
+
+    def _check_keytab(self, login: Login) -> None:
+        if login.keytab is None:
+            return
+        reason = "" if os.path.isfile(login.keytab) else "no such file"  # noqa: PTH113
+        if not reason and not os.access(login.keytab, os.R_OK):
+            reason = "this user may not read it"
+        if reason:
+            raise OutageError.of(
+                "credentials",
+                "E_HDFS_KERBEROS",
+                f"{self._filesystem}: keytab {login.keytab}: {reason}",
+                hint="put it there, readable for the agent's user alone",
+            )
+
+
+def _ask(namenode: tuple[str, int]) -> frozenset[str] | str:
+    """What it offers, or why it says nothing."""
+    try:
+        return offered(*namenode, timeout_s=HANDSHAKE_TIMEOUT_S)
+    except TimeoutError:
+        return f"no answer within {HANDSHAKE_TIMEOUT_S:g} s"
+    except OSError as error:
+        return error.strerror or str(error)
+    except HandshakeError as error:
+        return f"is no NameNode, or a broken one: {error}"
+
+
+def _address(text: str) -> tuple[str, int] | None:
+    host, _, port = text.strip().rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdigit() else None

@@ -1,0 +1,265 @@
+"""Questions to a NameNode over Hadoop's own RPC: unsecured clusters, no JVM, bounded waits.
+
+Only what `hdfs_datanode` asks, which hdfs-native does not offer: where the blocks of a file are.
+Messages are read and written by field number, as `ClientNamenodeProtocol.proto`, `hdfs.proto` and
+`RpcHeader.proto` of Hadoop 2.7 to 3.5 have them; a message here is its bytes, or the fields in it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
+
+RPC_VERSION = 9
+MAX_ANSWER_BYTES = 64 << 20  # ipc.maximum.response.length is 128 MiB; ours are some KiB
+PIPELINED = 64  # questions on the way at once; small enough to fit the buffers of both sockets
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_PROTOCOL = "org.apache.hadoop.hdfs.protocol.ClientProtocol"
+_CONTEXT_CALL = -3
+_NO_RETRY = -1
+
+Fields = dict[int, list["int | bytes"]]
+
+
+class Malformed(Exception):
+    """Bytes that are no message of this protocol."""
+
+
+class RemoteError(Exception):
+    """The NameNode answered with a Java exception.
+
+    Attributes:
+        java: Its simple class name, such as `StandbyException`.
+    """
+
+    def __init__(self, java_class: str, message: str) -> None:
+        self.java = java_class.rsplit(".", 1)[-1]
+        super().__init__(f"{self.java}: {message.splitlines()[0] if message else ''}")
+
+
+# ---------------------------------------------------------------- protocol buffers
+
+
+def varint(value: int) -> bytes:
+    """An unsigned number; negative ones as 64 bits, as int32 and int64 fields have them."""
+    value &= (1 << 64) - 1
+    out = bytearray()
+    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def zigzag(value: int) -> int:
+    """How sint32 fields carry a signed number."""
+    return value << 1 if value >= 0 else (-value << 1) - 1
+
+
+def message(*fields: tuple[int, int | bytes | str]) -> bytes:
+    """(field number, value) pairs as one message."""
+    out = []
+    for number, value in fields:
+        if isinstance(value, int):
+            out += [varint(number << 3 | _VARINT), varint(value)]
+        else:
+            data = value.encode("utf-8") if isinstance(value, str) else value
+            out += [varint(number << 3 | _BYTES), varint(len(data)), data]
+    return b"".join(out)
+
+
+def delimited(data: bytes) -> bytes:
+    """A message with its length before it."""
+    return varint(len(data)) + data
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number at an offset and the offset behind it."""
+    value = shift = 0
+    while True:
+        if at >= len(data) or shift > 63:  # noqa: PLR2004 - ten bytes at most
+            raise Malformed("a number that does not end")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the last byte has no high bit
+            return value, at
+        shift += 7
+
+
+def read_delimited(data: bytes, at: int) -> tuple[bytes, int]:
+    """The message at an offset and the offset behind it."""
+    size, at = read_varint(data, at)
+    if at + size > len(data):
+        raise Malformed("a message that is cut off")
+    return data[at : at + size], at + size
+
+
+def fields_of(data: bytes) -> Fields:
+    """Field number to its values in order; unknown fields are kept and harm nobody."""
+    found: Fields = {}
+    at = 0
+    while at < len(data):
+        tag, at = read_varint(data, at)
+        value: int | bytes
+        match tag & 7:
+            case 0:
+                value, at = read_varint(data, at)
+            case 2:
+                value, at = read_delimited(data, at)
+            case 1 | 5 as kind:
+                size = 8 if kind == _FIXED64 else 4
+                value, at = data[at : at + size], at + size
+            case kind:
+                raise Malformed(f"wire type {kind}")
+        found.setdefault(tag >> 3, []).append(value)
+    return found
+
+
+def number(fields: Fields, name: int, default: int = 0) -> int:
+    """The last value of a numeric field."""
+    value = fields[name][-1] if name in fields else default
+    if not isinstance(value, int):
+        raise Malformed(f"field {name} is no number")
+    return value
+
+
+def octets(fields: Fields, name: int) -> bytes:
+    """The last value of a text, bytes or message field; empty where it is not there."""
+    value = fields[name][-1] if name in fields else b""
+    if not isinstance(value, bytes):
+        raise Malformed(f"field {name} is no text")
+    return value
+
+
+def many(fields: Fields, name: int) -> list[bytes]:
+    """All values of a repeated text, bytes or message field."""
+    values = [value for value in fields.get(name, ()) if isinstance(value, bytes)]
+    if len(values) != len(fields.get(name, ())):
+        raise Malformed(f"field {name} is no text")
+    return values
+
+
+# ---------------------------------------------------------------- the NameNode
+
+
+class NameNode:
+    """One connection to one NameNode, made when first needed and again after a failure.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, address: tuple[str, int], timeout_s: float) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        self._connection: socket.socket | None = None
+        # Buffered: one call into the kernel brings many answers.
+        self._answers: BinaryIO | None = None
+        self._client_id = os.urandom(16)
+        self._calls = 0
+
+    def ask(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
+        """The answers in the order of the questions; several are on the way at a time.
+
+        Raises:
+            OSError: Not connected, no answer in time, or closed; nothing is known.
+            Malformed: What came is no answer.
+            RemoteError: The NameNode refused the connection itself.
+        """
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            answers: list[bytes | RemoteError] = []
+            for start in range(0, len(questions), PIPELINED):
+                answers += self._exchange(method, questions[start : start + PIPELINED])
+            return answers
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Forget the connection; safe to repeat."""
+        connection, self._connection = self._connection, None
+        answers, self._answers = self._answers, None
+        if answers is not None:
+            answers.close()
+        if connection is not None:
+            connection.close()
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection(self.address, timeout=self._timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Service class 0, authentication "none": who we are is said, not proven.
+        preamble = b"hrpc" + bytes((RPC_VERSION, 0, 0))
+        context = message((2, user_information(os.environ)), (3, _PROTOCOL))
+        connection.sendall(preamble + self._frame(_CONTEXT_CALL, delimited(context)))
+        self._answers = connection.makefile("rb")
+        return connection
+
+    def _read(self, size: int) -> bytes:
+        data = self._answers.read(size) if self._answers is not None else b""
+        if len(data) < size:
+            raise ConnectionResetError("closed by the other side")
+        return data
+
+    def _frame(self, call: int, payload: bytes) -> bytes:
+        # Protocol buffers, the whole message, this call, this client, never retried.
+        header = message((1, 2), (2, 0), (3, zigzag(call)), (4, self._client_id))
+        header += message((5, zigzag(_NO_RETRY)))
+        framed = delimited(header) + payload
+        return struct.pack(">I", len(framed)) + framed
+
+    def _exchange(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - `ask` made it
+        head = delimited(message((1, method), (2, _PROTOCOL), (3, 1)))
+        numbers = range(self._calls, self._calls + len(questions))
+        self._calls += len(questions)
+        connection.sendall(
+            b"".join(
+                self._frame(call, head + delimited(question))
+                for call, question in zip(numbers, questions, strict=True)
+            )
+        )
+        answers: dict[int, bytes | RemoteError] = {}
+        while len(answers) < len(questions):
+            call, answer = self._answer()
+            if call not in numbers:
+                # Of no call: a refusal of the connection.
+                raise answer if isinstance(answer, RemoteError) else Malformed("a stray answer")
+            answers[call] = answer
+        return [answers[call] for call in numbers]
+
+    def _answer(self) -> tuple[int, bytes | RemoteError]:
+        (size,) = struct.unpack(">I", self._read(4))
+        if size > MAX_ANSWER_BYTES:
+            raise Malformed(f"an answer of {size} B")
+        data = self._read(size)
+        raw, at = read_delimited(data, 0)
+        header = fields_of(raw)
+        call = number(header, 1)
+        if number(header, 2) != 0:
+            name = octets(header, 4).decode("utf-8", "replace")
+            return call, RemoteError(name, octets(header, 5).decode("utf-8", "replace"))
+        answer, _ = read_delimited(data, at)
+        return call, answer
+
+
+def user_information(environment: Mapping[str, str]) -> bytes:
+    """`UserInformationProto`: the names that hdfs-native gives, from the same variables."""
+    real = environment.get("HADOOP_USER_NAME") or _system_user()
+    proxied = environment.get("HADOOP_PROXY_USER")
+    return message((1, proxied), (2, real)) if proxied else message((1, real))
+
+
+def _system_user() -> str:
+    import pwd  # noqa: PLC0415 - most set HADOOP_USER_NAME
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

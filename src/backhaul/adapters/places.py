@@ -1,0 +1,121 @@
+"""Files whose content is trusted, and the disk under the ledger: in whose hands are they?
+
+A configuration that another user can write is that user's policy; a keytab that others can read is
+everybody's login; a ledger on a network file system has neither the locks nor the syncs on which
+the promises rest.
+
+Source: proc(5), mountinfo; open(2), "O_SYNC"; https://sqlite.org/faq.html#q5.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from backhaul.core.errors import ConfigurationError
+
+_SYSTEM = Path("/etc/backhaul")
+_NETWORK = re.compile(
+    r"nfs\d*|cifs|smb\d*|smbfs|9p|afs|ceph|gfs2?|glusterfs|lustre|ocfs2|beegfs|fuse\.(sshfs|"
+    r"glusterfs|ceph|s3fs|goofys|mount-s3|gcsfuse|rclone|hdfs|hadoop-fuse-dfs|davfs2)"
+)
+_GONE_WITH_THE_MACHINE = frozenset({"tmpfs", "ramfs", "overlay", "devtmpfs"})
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+def check_trusted(path: Path, what: str, *, is_secret: bool = False) -> None:
+    """Refuse a file that somebody else may change or, where it is a secret, read.
+
+    The agent's own user and root may own it. Its group may write it only where that is the user's
+    own group, as distributions make one for each user.
+
+    Args:
+        what: For the error: `the configuration`, `the keytab`.
+
+    Raises:
+        ConfigurationError: E_CFG_PERMISSIONS.
+    """
+    try:
+        real = path.resolve(strict=True)
+        found = real.stat()
+    except (OSError, RuntimeError):
+        return  # not there, or not to be looked at: whoever opens it says so better
+    if path.absolute().is_relative_to(_SYSTEM) and not real.is_relative_to(_SYSTEM):
+        raise _refused(f"{what} {path} is a link to {real}", f"put the file into {_SYSTEM} itself")
+    if found.st_uid not in {0, os.geteuid()}:
+        raise _refused(
+            f"{what} {real} belongs to user {found.st_uid}, who could change it",
+            f"chown root {real}",
+        )
+    may_write = stat.S_IWOTH | (0 if found.st_gid == os.getegid() else stat.S_IWGRP)
+    may_read = stat.S_IROTH if is_secret else 0
+    if found.st_mode & (may_write | may_read):
+        verb = "written" if found.st_mode & may_write else "read"
+        raise _refused(
+            f"{what} {real} can be {verb} by others (mode {stat.S_IMODE(found.st_mode):04o})",
+            f"chmod {'0600' if is_secret else '0644'} {real}",
+        )
+    _check_directory(real.parent, what)
+
+
+def check_ledger_place(path: Path) -> str:
+    """Refuse a directory on the network, or one that everybody may write.
+
+    Returns:
+        The type of the file system where it is gone with the machine, such as `tmpfs`; else empty.
+
+    Raises:
+        ConfigurationError: E_LEDGER_PLACE, E_CFG_PERMISSIONS.
+    """
+    directory = path.absolute().parent
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    directory = directory.resolve()
+    kind = filesystem_type(directory)
+    if _NETWORK.fullmatch(kind):
+        raise ConfigurationError(
+            "E_LEDGER_PLACE",
+            f"the ledger {path} would be on {kind}, a network file system",
+            hint="put it on a local disk: SQLite's locks and syncs are what the promises rest on",
+        )
+    _check_directory(directory, "the ledger's directory")
+    return kind if kind in _GONE_WITH_THE_MACHINE else ""
+
+
+def filesystem_type(path: Path, mounts: str | None = None) -> str:
+    """Type of the file system that holds an absolute, real path, such as `ext4`; empty if unknown.
+
+    Args:
+        mounts: The text of /proc/self/mountinfo; default: this machine's.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+        except OSError:
+            return ""
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split()
+        if len(fields) < 5 or not right:  # noqa: PLR2004 - the mount point is the fifth
+            continue
+        point = Path(_ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4]))
+        # The last one of a place covers those before it.
+        if path.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), right.split()[0]
+    return kind
+
+
+def _check_directory(directory: Path, what: str) -> None:
+    mode = directory.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise _refused(
+            f"{what}: everybody may write {directory} (mode {stat.S_IMODE(mode):04o})",
+            f"chmod o-w {directory}",
+        )
+
+
+def _refused(message: str, hint: str) -> ConfigurationError:
+    return ConfigurationError("E_CFG_PERMISSIONS", message, hint=hint)

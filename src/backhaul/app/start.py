@@ -1,0 +1,56 @@
+"""What is looked at once, before the first message is received: the targets of the routes."""
+
+from __future__ import annotations
+
+from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
+from backhaul.core.events import InstallationWarned
+from backhaul.core.policy import Policy
+from backhaul.core.runner import Ports
+
+# What no waiting mends. At the start a person is there to mend it; later they are holds.
+_REFUSED = frozenset({"E_HDFS_AUTH", "E_HDFS_PROXY", "E_DST_MOUNT"})
+
+
+CLOCK_SKEW_MAX_S = 60
+
+
+def clock_warnings(skew_s: float) -> list[InstallationWarned]:
+    """One when this machine's clock is off; S3 refuses everything from 15 minutes on."""
+    if abs(skew_s) <= CLOCK_SKEW_MAX_S:
+        return []
+    way = "ahead of" if skew_s > 0 else "behind"
+    return [
+        InstallationWarned(
+            code="W_CLOCK",
+            reason=f"this machine's clock is {abs(skew_s):.0f} s {way} AWS's",
+            hint="mend its NTP: from 15 minutes on AWS refuses every request",
+        )
+    ]
+
+
+def check_targets(policy: Policy, ports: Ports) -> None:
+    """Ask each file system once for each user, and each route's directory where it leads.
+
+    One that does not answer now is told and not refused: transfers to it will be held.
+
+    Raises:
+        ConfigurationError: Kerberos here and not there, a proxy user who is not granted, a
+            destination that is a link to elsewhere.
+    """
+    silent: set[tuple[str, str | None]] = set()
+    for route in policy.routes:
+        for place in route.destinations or ():
+            who = (place.filesystem, route.run_as)
+            if who in silent:
+                continue
+            try:
+                with ports.pool.session(*who) as session:
+                    session.existing_ancestor(place)
+            except BackhaulError as error:
+                if error.code in _REFUSED:
+                    raise ConfigurationError(
+                        error.code, f"route {route.name}: {error.message}", hint=error.hint
+                    ) from error
+                ports.emit(error)
+                if isinstance(error, OutageError):
+                    silent.add(who)

@@ -1,0 +1,87 @@
+"""What a message body can hold besides a request: events, which a route turns into requests.
+
+Frozen data only. `message` and `message_events` make these from text; `event_policy` makes
+requests of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backhaul.core.errors import PermanentError
+from backhaul.core.model import Request, Source
+
+SEQUENCER_DIGITS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectEvent:
+    """S3 says that something happened to one object.
+
+    Attributes:
+        name: S3's own: `ObjectCreated:Put`, or `Object Created` from EventBridge.
+        is_created: The object is there now, with new content.
+        source: The object, its key decoded.
+        size_bytes: None where the event has none.
+        version_id: None without versioning.
+        sequencer: Lower case and padded on the right, so that text compares as S3 means it.
+        account: Of the bucket's owner; only EventBridge tells.
+    """
+
+    name: str
+    is_created: bool
+    source: Source
+    size_bytes: int | None = None
+    version_id: str | None = None
+    sequencer: str | None = None
+    account: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEvent:
+    """EMR says that a step changed its state.
+
+    Attributes:
+        cluster: Its id, `j-…`.
+        state: `COMPLETED`, `FAILED` and so on.
+    """
+
+    name: str
+    cluster: str
+    step: str
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ignored:
+    """A well-formed event that asks for nothing: deleted, counted and logged.
+
+    Attributes:
+        reason: From a closed set: S3_TEST_EVENT, EVENT_TYPE, EVENT_DIRECTORY, EVENT_NOT_MARKER.
+        what: For people.
+    """
+
+    reason: str
+    what: str
+
+
+# An error stands for a record that cannot be read while its neighbours can.
+Ask = Request | ObjectEvent | StepEvent | Ignored | PermanentError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """A message body, understood.
+
+    Attributes:
+        form: `line`, `json`, `s3`, `eventbridge`; with ` in sns` behind it where SNS sent it.
+        asks: In the order of the body: a transfer each, where they are carried out.
+    """
+
+    form: str
+    asks: tuple[Ask, ...]
+
+
+def padded_sequencer(text: str) -> str:
+    """S3's rule: compared as hexadecimal text, the shorter one padded on the right with zeros."""
+    return text.lower().ljust(SEQUENCER_DIGITS, "0")

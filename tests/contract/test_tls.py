@@ -1,0 +1,135 @@
+"""Certificates are always checked: there is no switch, and an empty one is none."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.s3 import S3Store
+from backhaul.adapters.s3_get import ObjectReader
+from backhaul.core.errors import ConfigurationError, OutageError
+from backhaul.core.model import Pin
+from backhaul.core.ports import Endpoint
+
+EMPTY = b'<?xml version="1.0"?><ListBucketResult><Name>b</Name></ListBucketResult>'
+
+
+class Quiet(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(EMPTY)))
+        self.end_headers()
+        self.wfile.write(EMPTY)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up on the certificate: expected here."""
+
+
+@pytest.fixture
+def nobodys(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An https server whose certificate nobody vouches for: its URL and that certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, private)
+    with Server(("127.0.0.1", 0), Quiet) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://localhost:{server.server_address[1]}", certificate
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def aws(nobodys: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": nobodys[0],
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_MAX_ATTEMPTS": "1",
+        "NO_PROXY": "localhost",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def lists() -> int:
+    pages = S3Store(AwsSession("us-east-1")).list_pages("bucket", "p/")
+    return sum(len(page.pins) for page in pages)
+
+
+def gets(url: str) -> None:
+    reader = ObjectReader(AwsSession("us-east-1").credentials_spec.load(), 2)
+    pin = Pin(bucket="bucket", key="k", size_bytes=1, etag="", last_modified=datetime.now(UTC))
+    reader.get(Endpoint(base_url=f"{url}/bucket/", region="us-east-1"), pin)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(nobodys: tuple[str, Path]) -> None:
+    for ask in (lists, lambda: gets(nobodys[0])):
+        with pytest.raises(OutageError, match="E_S3_UNREACHABLE") as caught:
+            ask()
+        assert "certificate" in caught.value.message.lower()
+
+
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "profile"])
+def test_an_empty_bundle_does_not_switch_the_checks_off(
+    nobodys: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    if variable == "profile":
+        (tmp_path / "config").write_text("[default]\nca_bundle =\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    else:
+        monkeypatch.setenv(variable, "")
+    with pytest.raises(ConfigurationError, match="E_CFG_TLS"):
+        lists()
+    # The workers' own client takes the built-in bundle.
+    with pytest.raises(OutageError, match="E_S3_UNREACHABLE"):
+        gets(nobodys[0])
+
+
+def test_a_bundle_that_vouches_for_it_opens_it(
+    nobodys: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(nobodys[1]))
+    assert lists() == 0

@@ -1,0 +1,127 @@
+"""Manifests and their chain: what is found when a line is changed, missing or moved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from backhaul.core.evidence import Manifest, Sealed, broken_links, object_line, seal, sealing_line
+from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
+
+NOW = datetime(2026, 11, 1, 3, tzinfo=UTC)
+IDS = ["t1", "t2", "t3"]
+
+
+def line(seq: int, proof: Proof = Proof.DIRECT, asked: str = "datanode") -> dict[str, object]:
+    pin = Pin(bucket="b", key=f"k{seq}", size_bytes=seq, etag="e", last_modified=NOW)
+    staged = StagedObject(
+        seq=seq, size_bytes=seq, crc32c="0" * 8, proof=proof, asked=asked, bytes_read=2 * seq
+    )
+    target = Location(scheme="file", authority="", path=f"/d/{seq}")
+    return object_line("t1", PlannedObject(seq=seq, pin=pin, relative=str(seq)), staged, target)
+
+
+def chain() -> list[Sealed]:
+    found: list[Sealed] = []
+    previous = ""
+    for name in IDS:
+        text = sealing_line(
+            name,
+            Manifest().sum,
+            source="s3://b/p/",
+            destination="/d",
+            state="done",
+            publish="tree",
+            finished_at=NOW,
+            previous=previous,
+        )
+        previous = seal(text)
+        found.append(Sealed(transfer_id=name, line=text, seal=previous))
+    return found
+
+
+def test_manifest_adds_up_what_its_lines_say() -> None:
+    manifest = Manifest()
+    for seq, (proof, asked) in enumerate(
+        [(Proof.BRIDGED, "datanode"), (Proof.DIRECT, "datanode"), (Proof.DIRECT, "read")]
+    ):
+        manifest.add(line(seq, proof, asked))
+    manifest.add(line(3, Proof.SIZE, ""))
+
+    found = manifest.sum
+    assert (found.objects, found.size_bytes, found.bytes_read) == (4, 6, 12)
+    assert found.rungs == (("direct", 2), ("bridged", 1), ("size", 1))
+    assert found.asked == (("datanode", 2), ("read", 1))
+
+
+def test_digest_depends_on_every_field_and_on_the_order() -> None:
+    def digest(*lines: dict[str, object]) -> str:
+        manifest = Manifest()
+        for one in lines:
+            manifest.add(one)
+        return manifest.sum.manifest
+
+    honest = digest(line(1), line(2))
+    assert digest(line(2), line(1)) != honest
+    assert digest(line(1)) != honest
+    for name in line(1):
+        changed = {**line(1), name: 7}
+        assert digest(changed, line(2)) != honest, name
+
+
+def test_honest_chain_is_whole() -> None:
+    assert broken_links(chain(), IDS) == []
+    assert broken_links([], []) == []
+
+
+def _reseal(found: list[Sealed], at: int) -> None:
+    """What a careful editor would do: the seal beside the line fits again."""
+    found[at] = replace(found[at], seal=seal(found[at].line))
+
+
+def _changed(found: list[Sealed]) -> None:
+    found[1] = replace(found[1], line=found[1].line.replace("done", "dead"))
+
+
+def _changed_and_resealed(found: list[Sealed]) -> None:
+    _changed(found)
+    _reseal(found, 1)
+
+
+def _no_json(found: list[Sealed]) -> None:
+    found[1] = replace(found[1], line="{")
+    _reseal(found, 1)
+
+
+def _no_object(found: list[Sealed]) -> None:
+    found[1] = replace(found[1], line=json.dumps("text"))
+
+
+def _renamed(found: list[Sealed]) -> None:
+    found[2] = replace(found[2], transfer_id="t9")
+
+
+EDITS: dict[str, Callable[[list[Sealed]], object]] = {
+    "changed": _changed,
+    "changed and resealed": _changed_and_resealed,
+    "no JSON": _no_json,
+    "no object": _no_object,
+    "of another transfer": _renamed,
+    "first taken out": lambda found: found.pop(0),
+    "middle taken out": lambda found: found.pop(1),
+    "last taken out": lambda found: found.pop(2),
+    "all taken out": list.clear,
+    "swapped": lambda found: found.insert(0, found.pop(1)),
+    "twice": lambda found: found.append(found[2]),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_edited_chain_is_found(edit: Callable[[list[Sealed]], object]) -> None:
+    found = chain()
+    edit(found)
+    assert broken_links(found, IDS)
