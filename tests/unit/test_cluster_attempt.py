@@ -9,6 +9,7 @@ import pytest
 
 from backhaul.core import events
 from backhaul.core.cluster import AppState, ClusterRules
+from backhaul.core.cluster_stage import ClusterStaging, OwnershipLost
 from backhaul.core.errors import OutageError
 from backhaul.core.model import EngineName, NameMap, Proof, QueuedTooLong
 from backhaul.core.stopping import Stop
@@ -143,6 +144,7 @@ def test_a_job_that_ends_badly_spends_an_attempt_and_publishes_nothing(
     assert world.staging() == []
     tags = [job.tags[1] for job in world.cluster.jobs]
     assert len(tags) == len(set(tags)) == 3
+    assert [row.code for row in world.rows()] == ["E_DISTCP_FAILED"]
 
 
 def test_a_client_that_fails_without_submitting_is_tried_again_in_a_new_epoch(world: World) -> None:
@@ -321,6 +323,39 @@ def test_an_application_is_ended_when_its_destination_is_lost(world: World) -> N
     assert world.all_of(events.AttemptFailed) == []
 
 
+def test_nothing_is_submitted_for_a_destination_that_was_lost(world: World) -> None:
+    run(world)
+    job = world.cluster.jobs[0]
+    with world.process() as ports:
+        staging = ClusterStaging(
+            cluster=world.cluster,
+            ledger=ports.ledger,
+            clock=world.clock,
+            emit=world.emit,
+            transfer_id=world.rows()[0].id,
+            when_queued=QueuedTooLong.NATIVE,
+            tell=lambda _news: None,
+        )
+        with pytest.raises(OwnershipLost) as caught:
+            staging.submit(7, job)
+    assert caught.value.code == "E_OWNER_LOST"
+    assert len(world.cluster.jobs) == 1
+
+
+def test_an_application_that_does_not_end_holds_whoever_wants_its_place(world: World) -> None:
+    world.cluster.looks = 100_000
+    world.queue.send("raw/p/, /land/d")
+    world.faults.at("cluster.progress", 2, Fault.KILL)
+    with pytest.raises(Killed), world.process() as ports:
+        world.agent(ports).run()
+    world.cluster.is_deaf = True
+    world.store.put("q/c", b"C")
+    world.queue.send("raw/q/, /land/d")
+    world.drain(drain_patience_s=100)
+    assert {fact.code for fact in world.all_of(events.TransferHeld)} == {"E_YARN_KILL"}
+    assert landed(world) == {}
+
+
 def test_a_transfer_longer_than_sqs_hides_a_message_goes_on_and_is_not_repeated(
     world: World,
 ) -> None:
@@ -379,6 +414,13 @@ def test_one_object_that_outlasts_all_mappers_stays_native(world: World) -> None
     engine, reason = engine_of(world)
     assert engine == "native"
     assert "one mapper" in reason
+
+
+def test_a_route_for_another_user_stays_native(world: World) -> None:
+    world.routes = (route(engine=EngineName.DISTCP, run_as="etl"),)
+    run(world)
+    assert engine_of(world)[0] == "native"
+    assert world.cluster.jobs == []
 
 
 def test_a_key_with_a_colon_stays_native_and_drags_its_plan_along(world: World) -> None:

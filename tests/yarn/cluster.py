@@ -17,6 +17,7 @@ from tests.acceptance.installation import Ended, Installation, Running, eventual
 from tests.acceptance.landing import HdfsLanding
 from tests.acceptance.proxy import Proxy
 
+PLANTED = "plantedSecretKeyOfTheTests"
 OVER = {"FINISHED", "FAILED", "KILLED"}
 
 
@@ -95,6 +96,12 @@ class Site:
         """Of every application, the tag that only its epoch has."""
         tags = [str(one["applicationTags"]).split(",") for one in self.applications()]
         return [max(each, key=len) for each in tags]
+
+    def job_configurations(self) -> list[bytes]:
+        """What MapReduce shows of each job's configuration, from its history in HDFS."""
+        root = "/stage/history/done_intermediate/root"
+        names = [one.path for one in self.landing.client.list_status(root)]
+        return [self.landing.read(name) for name in names if name.endswith("_conf.xml")]
 
     def client(self, agent: Running) -> list[psutil.Process]:
         """The `hadoop distcp` that the agent has started."""

@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +18,7 @@ from backhaul.testing.servers.yarn import Yarn
 from tests.acceptance.conftest import Install, install
 from tests.acceptance.landing import HdfsLanding
 from tests.acceptance.proxy import Proxy
-from tests.yarn.cluster import Site
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.yarn.cluster import PLANTED, Site
 
 __all__ = ["install"]
 
@@ -51,8 +49,15 @@ def site(
 ) -> Site:
     """An installation whose configuration knows YARN and asks for DistCp."""
     it = install(sqs_proxy, moto_server, hdfs, sqs_direct=elasticmq)
+    # A key that can be looked for; moto takes any.
+    conf = Path(shutil.copytree(yarn.conf_dir, tmp_path / "conf"))
+    core = (conf / "core-site.xml").read_text(encoding="utf-8")
+    key = "<name>fs.s3a.secret.key</name><value>"
+    assert key in core
+    core = core.replace(f"{key}{moto_server.secret_key}", f"{key}{PLANTED}")
+    (conf / "core-site.xml").write_text(core, encoding="utf-8")
     it.environment |= {
-        "HADOOP_CONF_DIR": str(yarn.conf_dir),
+        "HADOOP_CONF_DIR": str(conf),
         "PATH": f"{yarn.bin_dir}:{it.environment['PATH']}",
     }
     it.landing = HdfsLanding(hdfs.uri, f"/{it.name}")

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests.yarn.cluster import OVER, Site, when
+from tests.yarn.cluster import OVER, PLANTED, Site, when
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.yarn]
 
@@ -56,10 +56,15 @@ def test_both_engines_bring_the_same_bytes_under_odd_names(site: Site) -> None:
     by_engine = {row["engine"]: row["engine_reason"] for row in site.it.history()}
     assert by_engine["distcp"] == "engine = distcp is asked for"
     assert "auto_min_bytes" in by_engine["native"]
+    shown = site.job_configurations()
+    assert shown
+    assert all(b"fs.s3a.secret.key" in one for one in shown)
+    assert not any(PLANTED.encode() in one for one in shown), "a key for all to see"
     proofs = {line["proof"] for each in site.transfer_ids for line in site.it.evidence(each)}
     assert proofs == {"direct"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_part_of_a_prefix_goes_by_a_list_of_escaped_names(site: Site) -> None:
     flat = {name: data for name, data in ODD.items() if "/" not in name}

@@ -30,6 +30,7 @@ class FakeCluster:
         room: Looks after which an application gets its container; None: never.
         looks: Looks that it then runs for.
         outcome: How applications end.
+        is_deaf: Applications do not end when they are killed.
         missing: What `obstacle` answers.
         spoil: Called with the target and its directory when an application has written its files.
         jobs: Everything that was submitted, in order.
@@ -49,6 +50,7 @@ class FakeCluster:
         self.room: int | None = 1
         self.looks = 1
         self.outcome = AppState.SUCCEEDED
+        self.is_deaf = False
         self.missing: OutageError | None = None
         self.spoil: Callable[[FakeTarget, str], None] = lambda _target, _path: None
         self.jobs: list[CopyJob] = []
@@ -99,7 +101,7 @@ class FakeCluster:
 
     def kill(self, application_id: str) -> None:
         with self._faults.call("cluster.kill", _unanswered):
-            for one in self._submitted:
+            for one in [] if self.is_deaf else self._submitted:
                 if one.application.id == application_id and not one.application.state.is_over:
                     one.application = replace(one.application, state=AppState.KILLED)
 
