@@ -188,7 +188,10 @@ MALFORMED = {
     "{not json": "E_MSG_FORMAT",
     '{"v":2,"source":"s3://b/k","destination":"/d"}': "E_MSG_VERSION",
     "[" * 5000: "E_MSG_SHAPE",
-    '{"Records":[]}': "E_MSG_FIELD",
+    '{"Records":[]}': "E_MSG_EVENT_EMPTY",
+    '{"Records":[{"eventVersion":"3.0"}]}': "E_MSG_EVENT_VERSION",
+    '{"Type":"SubscriptionConfirmation","TopicArn":"t","Message":"m"}': "E_MSG_ENVELOPE",
+    '{"detail-type":"Scheduled Event","source":"aws.events"}': "E_MSG_EVENT_TYPE",
 }
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, S3Proxy
+from backhaul.testing.servers import ElasticMQ, Hdfs, Moto, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import REGION, Installation
 from tests.acceptance.proxy import Proxy
 from tests.acceptance.test_killing import show_again
+from tests.acceptance.witness import landing_on
 
 pytestmark = pytest.mark.integration
 KEYS = "5d0f3c9be1a74f7fb1f4b1d6a3a9c2e7\n"
@@ -65,6 +66,29 @@ def test_objects_arrive_by_nothing_but_s3s_own_notifications(on_moto: Installati
     assert on_moto.dead_letters() == []
     assert {row["state"] for row in on_moto.history()} == {"done"}
     assert len({row["policy"] for row in on_moto.history()}) == 1
+
+
+@pytest.mark.hdfs
+def test_marker_brings_its_directory_onto_hdfs_in_one_rename(
+    install: Install, moto_server: Moto, hdfs: Hdfs
+) -> None:
+    it = install(moto_server, moto_server, hdfs)
+    it.landing = landing_on(hdfs.uri, it.name)
+    config = configure(it, 'marker = "_SUCCESS"\n')
+    notify(it)
+    data = {f"click/day=01/part-{number}": b"x" * number for number in range(1, 4)}
+    for key, body in data.items():
+        it.put(key, body)
+    ended = it.drained(*config)
+    reasons = sorted(line["reason"] for line in ended.of("event ignored"))
+    assert reasons == [*["EVENT_NOT_MARKER"] * 3, "S3_TEST_EVENT"]
+    assert it.landing.files() == {}
+
+    it.put("click/day=01/_SUCCESS", b"")
+    ended = it.drained(*config)
+    (done,) = ended.of("transfer done")
+    assert (done["objects"], done["publish"]) == (4, "tree")
+    assert it.landing.files() == {**data, "click/day=01/_SUCCESS": b""}
 
 
 def test_version_of_the_event_is_copied_though_a_newer_one_is_there(on_moto: Installation) -> None:

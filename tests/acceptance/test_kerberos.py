@@ -127,11 +127,12 @@ def test_tickets_that_expire_under_way_are_taken_anew_from_the_keytab(
 def test_a_ticket_that_expires_under_way_holds_until_somebody_renews_it(
     cluster: Cluster, s3_proxy: Proxy, kdc: Kdc
 ) -> None:
-    kdc.kinit("backhaul", cluster.keytab, cluster.cache, life_s=LIFE_S)
+    kdc.kinit("backhaul", cluster.keytab, cluster.cache)
     cluster.with_cache()
     interrupted(cluster, s3_proxy)
     agent = cluster.it.start("--config", str(cluster.config))
     eventually(lambda: s3_proxy.object_gets)
+    kdc.kinit("backhaul", cluster.keytab, cluster.cache, life_s=1)
     eventually(lambda: not kdc.is_valid(cluster.cache))
     cluster.hdfs.kill_namenode()
     cluster.hdfs.start_namenode()

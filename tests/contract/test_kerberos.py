@@ -15,6 +15,7 @@ from backhaul.core.errors import OutageError
 from backhaul.testing.servers import Hdfs, Kdc
 from tests.acceptance.installation import eventually
 
+DIRECTORY = "/contract"
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs]
 
 
@@ -28,20 +29,20 @@ def realm(kdc: Kdc, secure_hdfs: Hdfs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of this process: the realm, and no ticket."""
     monkeypatch.setenv("KRB5_CONFIG", str(kdc.krb5_conf))
     monkeypatch.setenv("KRB5CCNAME", f"FILE:{kdc.directory}/none")
-    if not secure_hdfs.command("dfs", "-ls", "/landing", check=False).stdout:
-        secure_hdfs.command("dfs", "-mkdir", "-p", "/landing/here")
-        secure_hdfs.command("dfs", "-chmod", "-R", "1777", "/landing")
+    if secure_hdfs.command("dfs", "-test", "-d", DIRECTORY, check=False).returncode:
+        secure_hdfs.command("dfs", "-mkdir", DIRECTORY)
+        secure_hdfs.command("dfs", "-chmod", "1777", DIRECTORY)
 
 
 def writes(target: HdfsTarget, name: str) -> None:
     """A file written, renamed and read back."""
     target.check_reachable()
-    writer = target.create(f"/landing/{name}.tmp", 5)
+    writer = target.create(f"{DIRECTORY}/{name}.tmp", 5)
     writer.write(b"bytes")
     writer.close()
-    target.rename(f"/landing/{name}.tmp", f"/landing/{name}", replace=False)
-    assert b"".join(target.read(f"/landing/{name}")) == b"bytes"
-    target.remove(f"/landing/{name}")
+    target.rename(f"{DIRECTORY}/{name}.tmp", f"{DIRECTORY}/{name}", replace=False)
+    assert b"".join(target.read(f"{DIRECTORY}/{name}")) == b"bytes"
+    target.remove(f"{DIRECTORY}/{name}")
 
 
 def refused(make: Callable[[], object]) -> OutageError:

@@ -12,6 +12,7 @@ from backhaul.adapters.ledger import Owner, open_ledger
 from backhaul.core.errors import BackhaulError
 from backhaul.core.model import (
     EngineName,
+    EventFacts,
     Job,
     Limits,
     Location,
@@ -721,3 +722,96 @@ def test_everything_survives_reopening(reopen: Reopen) -> None:
     begin(me, key=MessageKey(queue="work", message_id="t1"))
     again = claim(me)
     assert again == Claimed(epoch=found.epoch + 1, staging_root=found.staging_root)
+
+
+# ---------------------------------------------------------------- records, events, signatures
+
+
+def test_records_of_one_message_are_transfers_of_their_own(ledger: Ledger) -> None:
+    keys = [MessageKey(queue="work", message_id="m-1", part=part) for part in range(3)]
+    made = [begin(ledger, f"t{number}", key).transfer_id for number, key in enumerate(keys)]
+    assert made == ["t0", "t1", "t2"]
+    fail(ledger, "t1")
+    again = begin(ledger, "t9", keys[1])
+    assert (again.transfer_id, again.attempt) == ("t1", 2)
+
+
+def event_job(sequencer: str | None, key: str = "click/day=01/a") -> Job:
+    source = Source(bucket="raw", key=key)
+    event = EventFacts(key=key, sequencer=sequencer)
+    request = Request(source=source, destination=DAY, event=event)
+    return replace(JOB, request=request, policy_digest="0123456789abcdef")
+
+
+def published_event(
+    ledger: Ledger,
+    transfer_id: str,
+    sequencer: str | None,
+    state: TransferState = TransferState.DONE,
+    destination: Location = DAY,
+) -> None:
+    begin(ledger, transfer_id, None)
+    found = ledger.claim(
+        transfer_id,
+        event_job(sequencer),
+        destination,
+        LANDING,
+        directory=destination,
+        first=[planned(0)],
+        is_complete=True,
+        min_epoch=1,
+        now=T0,
+    )
+    assert found is not None
+    assert ledger.intend(transfer_id, found.epoch, [proof(0)], T0)
+    assert ledger.finish(transfer_id, found.epoch, state, "file", T0)
+
+
+def test_highest_sequencer_published_is_remembered(ledger: Ledger) -> None:
+    def newest() -> str | None:
+        return ledger.published_sequencer(DAY, "raw", "click/day=01/a")
+
+    assert newest() is None
+    published_event(ledger, "t1", "05")
+    assert newest() == "05"
+    published_event(ledger, "t2", "07")
+    assert newest() == "07"
+    published_event(ledger, "t3", "06")
+    assert newest() == "07"
+    published_event(ledger, "t4", None)
+    published_event(ledger, "t5", "09", TransferState.SUPERSEDED)
+    assert newest() == "07"
+
+
+def test_sequencer_counts_for_its_object_and_destination_only(ledger: Ledger) -> None:
+    published_event(ledger, "t1", "05")
+    assert ledger.published_sequencer(DAY, "raw", "click/day=01/b") is None
+    assert ledger.published_sequencer(DAY, "raw2", "click/day=01/a") is None
+    assert ledger.published_sequencer(LANDING.join("x"), "raw", "click/day=01/a") is None
+
+
+def test_sequencer_of_a_transfer_that_is_not_published_does_not_count(ledger: Ledger) -> None:
+    begin(ledger, "t1", None)
+    ledger.claim(
+        "t1", event_job("05"), DAY, LANDING, directory=DAY, first=[planned(0)], min_epoch=1, now=T0
+    )
+    fail(ledger, "t1", TransferState.DEAD)
+    assert ledger.published_sequencer(DAY, "raw", "click/day=01/a") is None
+
+
+def test_nonce_belongs_to_the_first_message_that_had_it(ledger: Ledger) -> None:
+    other = MessageKey(queue="work", message_id="m-2")
+    elsewhere = MessageKey(queue="other", message_id="m-1")
+    keep_until = T0 + 10 * SECOND
+    assert ledger.claim_nonce("n", KEY, keep_until, T0)
+    assert ledger.claim_nonce("n", KEY, keep_until, T0)
+    assert not ledger.claim_nonce("n", other, keep_until, T0)
+    assert not ledger.claim_nonce("n", elsewhere, keep_until, T0)
+    assert ledger.claim_nonce("n2", other, keep_until, T0)
+
+
+def test_nonce_is_forgotten_when_its_messages_can_no_longer_come(ledger: Ledger) -> None:
+    other = MessageKey(queue="work", message_id="m-2")
+    assert ledger.claim_nonce("n", KEY, T0 + 10 * SECOND, T0)
+    assert not ledger.claim_nonce("n", other, T0 + 20 * SECOND, T0 + 10 * SECOND)
+    assert ledger.claim_nonce("n", other, T0 + 20 * SECOND, T0 + 11 * SECOND)

@@ -10,9 +10,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from backhaul.core.content import Ask, Ignored
 from backhaul.core.errors import BackhaulError, NotAllowed, PermanentError
-from backhaul.core.message import format_json, parse_message
-from backhaul.core.model import Limits, Location, NameMap, OnExists, Request, Route, Source
+from backhaul.core.event_policy import request_of
+from backhaul.core.message import format_json, parse_message, read_message
+from backhaul.core.model import (
+    EventOther,
+    Limits,
+    Location,
+    NameMap,
+    OnExists,
+    Request,
+    Route,
+    Source,
+)
 from backhaul.core.paths import check_key, target_relative, unmap_name
 from backhaul.core.policy import Policy
 
@@ -26,6 +37,8 @@ ALLOWED_PLACES = (
     ("hdfs", "other:9000", b"/data/in"),
     ("file", "", b"/mnt/landing"),
 )
+QUEUE = "arn:aws:sqs:us-east-1:000000000000:work"
+EVENT_DESTINATIONS = ("/landing/{rel_dir}/", "/landing/{bucket}/{key_dir}/", "/landing/x/{key_dir}")
 _FORBIDDEN = {b"", b".", b"..", b".snapshot", b".backhaul", b".Trash"}
 _CODE = re.compile(r"E_[A-Z0-9_]+")
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\d+|s3://\S*|hdfs://\S*|file:\S*")
@@ -45,6 +58,10 @@ def _policy() -> Policy:
                 sources=((bucket.decode(), prefix.decode()),),
                 destinations=places,
                 on_exists=OnExists.SAME_OK,
+                event_destination=EVENT_DESTINATIONS[number],
+                event_other=EventOther.IGNORE if number else EventOther.DEAD,
+                marker="_SUCCESS" if number == len(ALLOWED_SOURCES) - 1 else None,
+                name_map=NameMap.PERCENT if number == 1 else NameMap.STRICT,
                 limits=Limits(),
             )
             for number, (bucket, prefix) in enumerate(ALLOWED_SOURCES)
@@ -58,12 +75,40 @@ POLICY = _policy()
 def judge(body: str) -> str:
     """What became of the body: a code with the shape of its sentence, or the form accepted."""
     try:
-        request = parse_message(body, default_fs=DEFAULT_FS)
+        content = read_message(body, default_fs=DEFAULT_FS)
     except BackhaulError as error:
         return _refused(error)
+    assert content.asks
+    outcomes = [_judge_ask(ask) for ask in content.asks]
+    return outcomes[0] if len(outcomes) == 1 else " ".join(["several", *sorted(set(outcomes))])
+
+
+def _judge_ask(ask: Ask) -> str:
+    """One record: what a route makes of it, if it is an event, and what the policy says."""
+    try:
+        asked = request_of(POLICY, ask, queue=QUEUE, default_fs=DEFAULT_FS)
+    except BackhaulError as error:
+        return _refused(error)
+    if isinstance(asked, Ignored):
+        assert asked.what.isprintable(), f"unprintable: {asked.what!a}"
+        return asked.reason
+    if asked.event is not None:
+        _check_event(asked)
+    return _judge_request(asked)
+
+
+def _check_event(request: Request) -> None:
+    """An event brings its own object or, by a marker, the directory of it; and to a route's."""
+    assert request.event is not None
+    assert request.event.key.startswith(request.source.key)
+    assert request.source.key in {request.event.key, request.event.key.rpartition("/")[0] + "/"}
+    _check_place(request.destination)
+
+
+def _judge_request(request: Request) -> str:
     _check_request(request)
     try:
-        job = POLICY.decide(request, sender_id="AROA:session")
+        job = POLICY.decide(request, sender_id="AROA:session", queue=QUEUE)
     except NotAllowed as error:
         return f"{request.form} {_refused(error)}"
     assert job.request is request

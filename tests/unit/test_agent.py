@@ -365,6 +365,26 @@ def test_route_removed_under_way_publishes_nothing(world: World) -> None:
     assert letter.reason.code == "E_POLICY_REVOKED"
 
 
+@pytest.mark.parametrize("source", ["raw/p/", "raw/p", "raw/p/a"])
+@pytest.mark.parametrize("is_still_covered", [True, False])
+def test_source_taken_from_the_route_under_way_publishes_nothing(
+    world: World, source: str, *, is_still_covered: bool
+) -> None:
+    def narrow(call: str) -> None:
+        if call == "ledger.claim":
+            world.routes = (route(sources=(("raw", "p/" if is_still_covered else "q/"),)),)
+
+    world.faults.after_effect = narrow
+    world.queue.send(f"{source}, /land/d")
+    world.drain()
+
+    assert bool(world.landed()) is is_still_covered
+    if not is_still_covered:
+        (letter,) = world.queue.dead_letters
+        assert letter.reason is not None
+        assert letter.reason.code == "E_POLICY_SOURCE"
+
+
 # ---------------------------------------------------------------- redelivery
 
 

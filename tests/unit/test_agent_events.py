@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.errors import OutageError, TransientError
+from backhaul.core.content import padded_sequencer
+from backhaul.core.errors import OutageError
 from backhaul.core.model import EventOther, Limits, SignatureRule, StepRule
 from backhaul.core.paths import parse_source
 from backhaul.core.signature import ATTRIBUTE, sign
@@ -334,16 +336,17 @@ def test_stop_between_records_hands_the_rest_back(world: World) -> None:
 
 
 def test_configuration_that_changed_meanwhile_does_not_move_a_begun_transfer(world: World) -> None:
-    world.faults.at("target.rename", 1, Fault.FAIL, TransientError("E_HDFS_RPC", "no"))
-    world.queue.send(notice("p/a"))
-
     def change(call: str) -> None:
-        if call == "ledger.fail":
+        if call == "ledger.claim" and world.faults.count("ledger.claim") == 1:
+            world.store.put("p/a", b"newer")  # so that the next attempt plans anew
             world.routes = (route(event_destination="/land/new/{key_dir}/"),)
 
     world.faults.after_effect = change
+    world.queue.send(notice("p/a"))
     world.drain()
-    assert world.landed() == {"p/a": A}
+    assert world.all_of(events.AttemptFailed)[0].code == "E_SRC_CHANGED"
+    assert world.landed() == {"p/a": b"newer"}
+    assert world.staging() == []
 
 
 # ---------------------------------------------------------------- duplicates and stale events
@@ -478,6 +481,49 @@ def test_only_so_many_begin_within_a_minute(world: World) -> None:
     assert {row.failures for row in world.rows()} == {0}
 
 
+def test_transfer_that_waits_takes_its_turn_once(world: World) -> None:
+    world.routes = (route(limits=Limits(per_minute=2)),)
+    down = OutageError.of("s3", "E_S3_UNREACHABLE", "no route to host")
+    for occurrence in range(1, 6):
+        world.faults.at("store.list", occurrence, Fault.FAIL, down)
+    world.queue.send("raw/p/, /land/1")
+    world.queue.send("raw/p/, /land/2")
+    began_s = world.clock.monotonic()
+    world.drain()
+
+    held_s = sum(fact.retry_in_s for fact in world.all_of(events.TransferHeld))
+    assert len(world.landed()) == 6
+    assert world.clock.monotonic() - began_s < held_s + 60
+
+
+def test_newer_and_older_event_at_once_leave_the_newer_one(world: World) -> None:
+    world.store.put("p/v", b"first", version_id="v1")
+    world.store.put("p/v", b"second", version_id="v2")  # in the same moment
+    for version, sequencer in (("v2", "06"), ("v1", "05"), ("v2", "06"), ("v1", "05")):
+        world.queue.send(notice(record("p/v", versionId=version, sequencer=sequencer)))
+    world.drain(slots=4, poll_wait_s=0)
+
+    assert world.landed() == {"p/v": b"second"}
+    assert set(states(world).values()) <= {"done", "superseded"}
+
+
+def test_event_overtaken_between_its_look_and_its_claim_is_superseded(world: World) -> None:
+    def overtake(call: str) -> None:
+        if call == "store.list":
+            connection = sqlite3.connect(world.path)
+            with connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO sequencers VALUES (?, 'raw', 'p/a', ?, 'other')",
+                    ("hdfs://ns1/land/p/a", padded_sequencer("06")),
+                )
+            connection.close()
+
+    world.faults.after_effect = overtake
+    assert in_order(world, "05") == ["superseded"]
+    assert world.landed() == {}
+    assert world.staging() == []
+
+
 def test_plan_is_counted_before_anything_is_copied(world: World) -> None:
     world.routes = (route(limits=Limits(objects=2500)),)
     for number in range(2501):
@@ -554,6 +600,14 @@ def test_redelivery_of_a_signed_message_is_no_replay_and_outlives_its_expiry(
     signing.drain(retry=RetryPolicy(max_attempts=3, base_s=900))
     assert signing.landed() == {"d/a": A}
     assert codes_of(signing) == []
+
+
+def test_one_nonce_is_for_all_records_of_a_message(signing: World) -> None:
+    signing.routes = (route(**EVENTS, signature=signing.routes[0].signature),)
+    body = notice("p/a", "p/b")
+    signing.queue.send(body, signed(signing, body=body))
+    signing.drain()
+    assert signing.landed() == {"p/a": A, "p/b": B}
 
 
 def test_replay_after_the_nonce_was_forgotten_is_late(signing: World) -> None:

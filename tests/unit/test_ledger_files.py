@@ -125,6 +125,37 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
     }
 
 
+def make_of_revision(path: Path, revision: str) -> None:
+    """A ledger as an older program left it."""
+    path.parent.mkdir()
+    path.touch(mode=0o600)
+    config = Config()
+    config.set_main_option("script_location", str(Path(backhaul.__file__).parent / "migrations"))
+    engine = writing_engine(path)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def test_ledger_of_the_first_version_is_migrated_with_what_it_holds(path: Path) -> None:
+    make_of_revision(path, "0001")
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(
+            "INSERT INTO transfers (id, source, destination, state, attempt, failures,"
+            " source_changes, plan_complete, renames_possible, objects_planned, bytes_planned,"
+            " markers, first_seen_at, updated_at)"
+            " VALUES ('t1', 's', 'd', 'done', 1, 0, 0, 1, 0, 1, 1, 0, 1, 1)"
+        )
+    connection.close()
+    open_ledger(path, create=False).close()
+    reader = open_reader(path)
+    (row,) = reader.history()
+    reader.close()
+    assert (row.id, row.policy) == ("t1", None)
+
+
 def test_revisions_are_those_of_the_directory() -> None:
     directory = ScriptDirectory(str(Path(backhaul.__file__).parent / "migrations"))
     assert [script.revision for script in directory.walk_revisions()][::-1] == list(REVISIONS)
@@ -249,14 +280,8 @@ def test_lock_goes_with_its_process(path: Path) -> None:
 
 
 def test_proofs_of_an_older_ledger_keep_their_meaning_under_their_new_names(path: Path) -> None:
-    path.parent.mkdir()
-    path.touch(mode=0o600)
-    config = Config()
-    config.set_main_option("script_location", str(Path(backhaul.__file__).parent / "migrations"))
+    make_of_revision(path, "0001")
     engine = writing_engine(path)
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO transfers (id, source, destination, directory, state, attempt, failures,"

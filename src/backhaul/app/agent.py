@@ -63,22 +63,22 @@ def run_agent(
             randomness=SystemRandomness(),
             abort_transfers=pool.abort,
         )
-        emit(
-            AgentStarted(
-                queue=queue.facts.name,
-                slots=agent_settings.slots,
-                dead_letter_queue=queue.facts.dead_letter_name,
-                ledger=str(context.settings.ledger_path),
-            )
-        )
-        for warning in (*warnings(queue.facts), *clock_warnings(aws.clock_skew_s)):
-            emit(warning)
-        for risky in route_warnings(context.policy):
-            emit(risky)
-        pool.warm_up()
-        check_targets(context.policy, ports)
-        sweep(ports, ledger, context.policy)
         with stopping_on_signals(agent):
+            pool.warm_up()
+            check_targets(context.policy, ports)
+            emit(
+                AgentStarted(
+                    queue=queue.facts.name,
+                    slots=agent_settings.slots,
+                    dead_letter_queue=queue.facts.dead_letter_name,
+                    ledger=str(context.settings.ledger_path),
+                )
+            )
+            for warning in (*warnings(queue.facts), *clock_warnings(aws.clock_skew_s)):
+                emit(warning)
+            for risky in route_warnings(context.policy):
+                emit(risky)
+            sweep(ports, ledger, context.policy)
             try:
                 agent.run()
             finally:

@@ -15,11 +15,11 @@ The transfer itself is `transfer` and `runner`; where messages come from is `age
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 
 from backhaul.core import events
+from backhaul.core.admission import RouteGate, check_signature
 from backhaul.core.agent_settings import AgentSettings, Tally
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.content import Ignored, ObjectEvent
@@ -32,19 +32,17 @@ from backhaul.core.errors import (
     VisibilityLost,
 )
 from backhaul.core.event_policy import request_of
-from backhaul.core.model import Job, Request, SignatureRule, TransferState
+from backhaul.core.model import Request, TransferState
 from backhaul.core.parts import Dead, End, Part, parts_of
 from backhaul.core.policy import Policy
 from backhaul.core.ports import Begun, DeadLetterReason, Message, Queue, Randomness
 from backhaul.core.runner import Ports, TransferRunner, discard, unexpected
-from backhaul.core.signature import ATTRIBUTE, replayed, verify
 from backhaul.core.stopping import Stop, Stopper
 from backhaul.core.text import printable, redacted
 from backhaul.core.transfer import Budget, Fate, Verdict, after_failure
 from backhaul.core.visibility import VisibilityKeeper
 
 BUSY_WAIT_S = 1.0
-MINUTE_S = 60.0
 ELSEWHERE_WAIT_S = 30
 
 
@@ -76,8 +74,7 @@ class Deliveries:
         self._stopper = stopper
         self._emit = ports.emit
         self._clock = ports.clock
-        self._routes: Counter[str] = Counter()
-        self._begun_s: dict[str, deque[float]] = {}  # per route, of the last minute
+        self._gate = RouteGate(ports.clock)
         self.tally = Tally()
         self.returns: dict[str, float] = {}
 
@@ -203,9 +200,12 @@ class Deliveries:
     def _run(self, begun: Begun, message: Message, part: Part, request: Request) -> Verdict:
         policy = self._policy()
         job = policy.decide(request, sender_id=message.sender_id, queue=message.queue)
-        self._check_signature(message, part, policy.find(job.route).signature)
-        if not self._enter_route(job):
-            return Verdict(fate=Fate.WAIT)
+        rule = policy.find(job.route).signature
+        ledger = self._ports.ledger
+        check_signature(rule, message, part.key(message), ledger, self._clock)
+        with self._stopper.changed:
+            if not self._gate.enter(job, begun.transfer_id):
+                return Verdict(fate=Fate.WAIT)
         try:
             return TransferRunner(
                 ports=self._ports,
@@ -217,45 +217,7 @@ class Deliveries:
             ).run()
         finally:
             with self._stopper.changed:
-                self._routes[job.route] -= 1
-
-    def _check_signature(self, message: Message, part: Part, rule: SignatureRule | None) -> None:
-        """Signed, and by a message that is no copy; a redelivery is none."""
-        if rule is None:
-            return
-        now = self._clock.now()
-        signed = verify(
-            rule,
-            message.attributes.get(ATTRIBUTE),
-            body=message.body,
-            queue=message.queue,
-            sent_at=message.sent_at or now,
-        )
-        whole = replace(part.key(message), part=0)
-        if not self._ports.ledger.claim_nonce(signed.nonce, whole, signed.keep_until, now):
-            raise replayed(signed.nonce)
-
-    def _enter_route(self, job: Job) -> bool:
-        """Count the transfer in under its route; False when the route is full."""
-        limits = job.limits
-        with self._stopper.changed:
-            if limits.in_flight is not None and self._routes[job.route] >= limits.in_flight:
-                return False
-            if limits.per_minute is not None and not self._has_turn(job.route, limits.per_minute):
-                return False
-            self._routes[job.route] += 1
-            return True
-
-    def _has_turn(self, route: str, per_minute: int) -> bool:
-        """Whether one more may begin in the minute that ends now; it is counted then."""
-        now_s = self._clock.monotonic()
-        begun_s = self._begun_s.setdefault(route, deque())
-        while begun_s and now_s - begun_s[0] >= MINUTE_S:
-            begun_s.popleft()
-        if len(begun_s) >= per_minute:
-            return False
-        begun_s.append(now_s)
-        return True
+                self._gate.leave(job)
 
     def _budget(self, begun: Begun | None, message: Message) -> Budget:
         return Budget(

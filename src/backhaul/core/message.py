@@ -64,8 +64,8 @@ def read_message(
 
     Args:
         default_fs: Where a destination such as `/dir` lives; see `paths.parse_destination`.
-        attributes: The sender's message attributes. `source` and `destination` among them must
-            say what the body says; others mean nothing here.
+        attributes: The sender's message attributes. `source` and `destination` among them, where
+            they are such, must say what the body says; others mean nothing here.
 
     Raises:
         BadMessage: E_MSG codes: the body is none of the forms.
@@ -389,7 +389,10 @@ def _check_blanks(name: str, value: str) -> None:
 def _check_attributes(
     content: Content, attributes: Mapping[str, str], default_fs: str | None
 ) -> None:
-    """Two places that say different things: whoever checks one of them is deceived."""
+    """Two places that say different things: whoever checks one of them is deceived.
+
+    Attributes are anybody's: one that is no source or destination at all means something else.
+    """
     for name, parse in (
         ("source", parse_source),
         ("destination", lambda text: parse_destination(text, default_fs=default_fs)),
@@ -397,9 +400,9 @@ def _check_attributes(
         if name not in attributes:
             continue
         try:
-            meant: object = parse(attributes[name])
+            meant = parse(attributes[name])
         except BackhaulError:
-            meant = None
+            continue
         if any(not isinstance(ask, Request) or meant != getattr(ask, name) for ask in content.asks):
             raise BadMessage(
                 "E_MSG_CONFLICT",

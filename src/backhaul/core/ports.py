@@ -733,6 +733,9 @@ class Ledger(Protocol):
     def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
         """Remember a signed message's nonce; safe to repeat for the same message.
 
+        Args:
+            key: Of any record: one nonce is for all records of its message.
+
         Returns:
             False when another message had it: a replay.
         """

@@ -30,6 +30,7 @@ from backhaul.core.model import (
     PlannedObject,
     Proof,
     PublishMode,
+    Source,
     StagedObject,
     Totals,
     TransferState,
@@ -314,6 +315,15 @@ class TransferRunner:
             raise AssertionError(message)
         return self._attempt.directory
 
+    @property
+    def _resolved_source(self) -> Source:
+        """What the source turned out to be; known from the plan, too: it owns a tree or a file."""
+        source = self._job.request.source
+        is_tree = self._attempt.destination == self._attempt.directory
+        if source.is_prefix or not is_tree:
+            return source
+        return Source(bucket=source.bucket, key=f"{source.key}/")
+
     # ------------------------------------------------------------ recover
 
     def _recover(self) -> transfer.Event:
@@ -554,7 +564,9 @@ class TransferRunner:
     def _intend(self, epoch: int) -> transfer.Event:
         """The last look at policy and ownership, then the intent: after this, renames may exist."""
         if self._attempt.destination is not None:
-            self._policy().check_target(self._job, self._attempt.destination)
+            policy = self._policy()
+            policy.check_resolved(self._job, self._resolved_source)
+            policy.check_target(self._job, self._attempt.destination)
         is_owner = self._ports.ledger.intend(
             self._id, epoch, self._pending, self._ports.clock.now()
         )
