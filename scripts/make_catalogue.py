@@ -48,8 +48,20 @@ def _outcome(row: Row) -> str:
         return f"*{row.status}*: {row.why}"
     if row.exit is not None and row.code is None:
         return f"exit {row.exit}"
-    found = f"`{row.code}`" if row.code else "accepted"
+    found = f"`{row.code}`" if row.code else _of_records(row.gives or "")
     return f"{found}; {row.why}" if row.why else found
+
+
+def _of_records(gives: str) -> str:
+    """What becomes of each record, where the row says it; else it is accepted."""
+    told = []
+    for one in gives.split("; "):
+        reason = one.removeprefix("ignored ")
+        if one.startswith("E_"):
+            told.append(f"`{one}`")
+        else:
+            told.append("accepted" if reason == one else f"ignored, `{reason}`")
+    return "; ".join(told)
 
 
 def _given(group: list[Row]) -> str:

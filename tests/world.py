@@ -43,7 +43,7 @@ TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=2, tries
 Fact = TypeVar("Fact")
 
 TABLES = (
-    *("objects", "journal", "jobs", "published", "seals", "destinations"),
+    *("litter", "objects", "journal", "jobs", "published", "seals", "destinations"),
     *("sequencers", "nonces", "transfers"),
 )
 
@@ -171,6 +171,9 @@ class World:
             randomness=self.randomness,
             abort_transfers=pool.abort,
         )
+        if self._engine is not None:
+            # One connection is shared with the checks: nobody else may be in a transaction then.
+            agent._sweep_until_stopped = lambda: None  # type: ignore[method-assign]
         # What the agent waits for costs no time; its keeper looks whenever the clock moves.
         agent._stopper.changed = self.clock.jumping("slot", "poll")
         agent._keeper._changed = self.clock.waking()

@@ -86,8 +86,9 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
         from backhaul.adapters.hdfs_content import content_checker  # noqa: PLC0415
 
         conf_dir = configuration.hadoop_conf_dir
-        target = HdfsTarget(filesystem, conf_dir, _login(configuration))
-        target.ask(content_checker(filesystem, conf_dir, target.status))
+        login = _login(configuration)
+        target = HdfsTarget(filesystem, conf_dir, login)
+        target.ask(content_checker(filesystem, conf_dir, target.status, login))
         return target
 
     def digest(algorithm: str) -> Digest:

@@ -16,6 +16,7 @@ from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation
 from tests.acceptance.landing import HdfsLanding
+from tests.acceptance.proxy import Proxy
 
 pytestmark = pytest.mark.integration
 CHANCE = random.Random(7)
@@ -125,6 +126,62 @@ def test_verify_finds_what_changed_in_hdfs_since(onto_hdfs: Installation, hdfs: 
     assert kinds["rewritten"] == "differs"
     assert kinds["rotten"] in {"differs", "unknown"}
     assert total["same"] == 1
+
+
+@pytest.mark.hdfs
+@pytest.mark.parametrize("is_new", [True, False])
+def test_evidence_beside_the_data_is_what_was_sealed(
+    onto_hdfs: Installation, *, is_new: bool
+) -> None:
+    it = onto_hdfs
+    landing = it.landing
+    assert isinstance(landing, HdfsLanding)
+    if not is_new:
+        landing.put("out/there", b"before")
+    config = it.home / "backhaul.toml"
+    config.write_text(
+        f'[[route]]\nname = "all"\nsource = ["s3://{it.bucket}/"]\n'
+        f'destination = ["{landing.uri}/"]\nevidence = "beside"\n',
+        "utf-8",
+    )
+    for name in ("a", "b"):
+        it.put(f"p/{name}", CHANCE.randbytes(100), ChecksumAlgorithm="CRC32C")
+    it.ask_for("p/", "out")
+    it.drained("--config", str(config))
+
+    name = f"out/.backhaul-{the_id(it)}.jsonl"
+    files = landing.files()
+    assert set(files) == {"out/a", "out/b", name, *(() if is_new else ("out/there",))}
+    shown = it.backhaul("show", the_id(it), "--evidence").out.encode()
+    assert files[name] == b"".join(shown.splitlines(keepends=True)[:-1])
+    (done,) = [json.loads(line) for line in shown.splitlines()[-1:]]
+    assert hashlib.sha256(files[name]).hexdigest() == done["manifest"]
+
+
+# ---------------------------------------------------------------- nothing twice from S3
+
+
+@pytest.mark.hdfs
+def test_no_byte_of_an_object_is_asked_for_twice(
+    install: Install, elasticmq: ElasticMQ, s3proxy: S3Proxy, s3_proxy: Proxy, hdfs: Hdfs
+) -> None:
+    it = install(elasticmq, s3_proxy, hdfs, s3_direct=s3proxy)
+    it.landing = HdfsLanding(hdfs.uri, f"/landing/{it.name}", is_named=False)
+    sizes = [0, 1000, 700_000, 17 * MIB]
+    for number, size in enumerate(sizes):
+        it.put(f"p/{number}", CHANCE.randbytes(size), ChecksumAlgorithm="CRC32C")
+    brought: list[int] = []
+    s3_proxy.lie(
+        lambda answer: brought.append(len(answer.body)), to=lambda seen: seen.is_object_get
+    )
+    it.ask_for("p/", "out")
+    (done,) = it.drained().of("transfer done")
+
+    assert done["proof"] == {"direct": len(sizes)}
+    assert sum(brought) == sum(sizes)
+    brought.clear()
+    assert verified(it, the_id(it))[0] == 0
+    assert brought == []
 
 
 # ---------------------------------------------------------------- a manifest edited by hand

@@ -20,7 +20,7 @@ SECRET_KEY = "canaryc0ffee/SECRETKEY+wJalrXUtnFEMIK7MDENG"
 SESSION_TOKEN = "canaryc0ffeeSESSIONTOKEN" * 4
 PASSWORD = "canaryc0ffeePASSWORD"
 # Of the agent's own environment, and of no use to a worker.
-SIGNATURE = "canaryc0ffeeSIGNATUREKEY"
+SIGNATURE = "canaryc0ffeeSIGNATUREKEY" * 2
 
 
 def key_of(keytab: Path) -> bytes:
@@ -62,7 +62,7 @@ def test_what_is_searched_for_would_be_found() -> None:
 
 
 @pytest.mark.hdfs
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_no_planted_secret_leaves(
     install: Install, moto_server: Moto, secure_hdfs: Hdfs, kdc: Kdc, tmp_path: Path
 ) -> None:
@@ -77,17 +77,26 @@ def test_no_planted_secret_leaves(
     config.write_text(
         f'[kerberos]\nprincipal = "backhaul"\nkeytab = "{keytab}"\n'
         f'[log]\nlevel = "debug"\nfile = "{log}"\n'
-        f'[[route]]\nname = "r"\nsource = ["s3://{it.bucket}/"]\ndestination = ["{landing}/"]\n'
+        f'[[route]]\nname = "r"\nsource = ["s3://{it.bucket}/p/"]\ndestination = ["{landing}/"]\n'
+        f'[[route]]\nname = "s"\nsource = ["s3://{it.bucket}/signed/"]\n'
+        f'destination = ["{landing}/"]\nsignature = {{ key_env = "SIGNING" }}\n'
     )
+    signing = tmp_path / "signing.key"
+    signing.write_text(SIGNATURE)
+    signing.chmod(0o600)
     it.environment |= {
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_SESSION_TOKEN": SESSION_TOKEN,
         "KRB5_CONFIG": str(kdc.krb5_conf),
+        "SIGNING": SIGNATURE,
     }
-    canaries = Canaries(SECRET_KEY, SESSION_TOKEN, PASSWORD, key_of(keytab), keytab.read_bytes())
+    canaries = Canaries(
+        *(SECRET_KEY, SESSION_TOKEN, PASSWORD, SIGNATURE), *(key_of(keytab), keytab.read_bytes())
+    )
 
     it.put("p/a", b"content")
     it.put("p/b", b"")
+    it.put("signed/c", b"c")
     for text in (
         f"{it.bucket}/p/, {landing}/out",
         f"{it.bucket}/missing, {landing}/out",
@@ -97,27 +106,35 @@ def test_no_planted_secret_leaves(
         f"elsewhere/x, {landing}/out",
     ):
         it.leave(text)
+    for arguments in (["--sign", str(signing)], []):
+        place = ("send", it.queue, REGION, it.uri("signed/c"), f"{landing}/signed")
+        sent = it.backhaul(*place, *arguments)
+        assert sent.code == 0, sent
+        canaries.assert_not_in(sent, "send")
     agent = it.start("--config", str(config))
-    agent.logged("transfer done", within_s=60)
-    agent.logged("message is dead", times=5, within_s=60)
+    agent.logged("transfer done", times=2, within_s=60)
+    agent.logged("message is dead", times=6, within_s=60)
 
     workers = agent.workers()
     assert workers
     for process in (psutil.Process(agent.pid), *workers):
         canaries.assert_absent(f"argv of {process.pid}", "\0".join(process.cmdline()).encode())
+    for worker in workers:
+        assert SIGNATURE not in worker.environ().values(), "a worker checks no signature"
     agent.terminate()
     ended = agent.wait()
     assert ended.code == 0, ended
     canaries.assert_not_in(ended, "run")
 
-    (done,) = [row for row in it.history() if row["state"] == "done"]
+    listed = it.history()
+    done, _ = [row for row in listed if row["state"] == "done"]
+    dead = [row["id"] for row in listed if row["state"] == "dead"]
     for command in (
         ["history"],
-        ["history", "--json"],
         ["show", done["id"]],
         ["show", done["id"], "--json"],
         ["show", done["id"], "--evidence"],
-        *(["show", row["id"], "--json"] for row in it.history()),
+        *(["show", one, "--json"] for one in dead[:2]),
     ):
         canaries.assert_not_in(it.backhaul(*command), " ".join(command))
     body = tmp_path / "body"
@@ -131,12 +148,13 @@ def test_no_planted_secret_leaves(
     canaries.assert_not_in(copied, "copy")
 
     letters = it.dead_letters()
-    assert len(letters) == 5
+    assert len(letters) == 6
+    assert "E_SIG_MISSING" in {letter["backhaul.code"] for letter in letters}
     for letter in letters:
         attributes = {name: value for name, value in letter.items() if name != "body"}
         canaries.assert_absent("a dead letter's attributes", repr(attributes).encode())
     assert log.stat().st_size > 1000
-    canaries.assert_not_in_files((*it.home.rglob("*"), *tmp_path.glob("*")), keytab, body)
+    canaries.assert_not_in_files((*it.home.rglob("*"), *tmp_path.glob("*")), keytab, body, signing)
 
 
 def test_a_worker_inherits_no_secret_that_it_has_no_use_for(local: Installation) -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from backhaul.adapters.hadoop_rpc import KERBEROS, SIMPLE, offered
 from backhaul.adapters.hdfs import HdfsTarget
+from backhaul.adapters.hdfs_content import content_checker
 from backhaul.adapters.hdfs_security import Login
 from backhaul.core.errors import OutageError
 from backhaul.testing.servers import Hdfs, Kdc
+from backhaul.testing.servers.kerberos_tools import kerberos
 from tests.acceptance.installation import eventually
 
 DIRECTORY = "/contract"
@@ -178,3 +180,40 @@ def test_a_user_whom_the_namenode_does_not_grant_is_told(
             error = refused(target.check_reachable)
             assert (error.code, error.dependency) == ("E_HDFS_PROXY", "credentials")
             assert "bob" in error.message
+
+
+@pytest.mark.parametrize("how", ["cache", "keytab"])
+def test_the_command_tells_what_it_holds(
+    kdc: Kdc,
+    secure_hdfs: Hdfs,
+    keytab: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    """The DataNodes are not asked directly here; the node's `hdfs` has to be."""
+    login = Login(principal="backhaul", keytab=str(keytab))
+    if how == "cache":
+        cache = kdc.kinit("backhaul", keytab, tmp_path / "cache")
+        login = Login(principal="backhaul", cache=f"FILE:{cache}")
+    # The test bed's own kinit, with the libraries that it wants, under the name that is looked for.
+    tools = kerberos()
+    libraries = "".join(f"{name}={value} " for name, value in tools.environment.items())
+    program = tmp_path / "bin" / "kinit"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n{libraries}exec {tools.program("kinit")} "$@"\n', "utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{secure_hdfs.bin_dir}:{program.parent}", prepend=":")
+    monkeypatch.delenv("HADOOP_HOME", raising=False)
+
+    conf_dir = str(secure_hdfs.conf_dir)
+    target = HdfsTarget(secure_hdfs.uri, conf_dir, login)
+    writer = target.create(f"/landing/held-{how}", 9)
+    writer.write(b"123456789")
+    writer.close()
+    checker = content_checker(secure_hdfs.uri, conf_dir, target.status, login)
+    assert checker is not None
+    (held,) = checker.held([f"/landing/held-{how}"])
+    target.remove(f"/landing/held-{how}")
+    assert held is not None
+    assert (held.asked, held.checksum) == ("command", "e3069283"), held.why

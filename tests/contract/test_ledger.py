@@ -29,7 +29,8 @@ from backhaul.core.model import (
     TransferState,
     VerifyLevel,
 )
-from backhaul.core.ports import Begun, Claimed, Ledger, MessageKey
+from backhaul.core.ports import Begun, Claimed, Ledger, Leftover, MessageKey
+from backhaul.testing.fakes import MemoryFile, MemoryLedger
 
 T0 = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -52,9 +53,13 @@ JOB = Job(
 Reopen = Callable[[str], Ledger]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "memory"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """`reopen("me")`, `reopen("alive elsewhere")`, `reopen("killed")`: who writes."""
+    if request.param == "memory":
+        file = MemoryFile()
+        yield lambda who: MemoryLedger(file, who, is_alive=lambda owner: owner != "killed")
+        return
     me = Owner.current("edge1")
     owners = {
         "me": me,
@@ -722,6 +727,123 @@ def test_everything_survives_reopening(reopen: Reopen) -> None:
     begin(me, key=MessageKey(queue="work", message_id="t1"))
     again = claim(me)
     assert again == Claimed(epoch=found.epoch + 1, staging_root=found.staging_root)
+
+
+# ---------------------------------------------------------------- who was here before
+
+
+PARENT_AND_CHILD = [(DAY, DAY.join("hour=2")), (DAY.join("hour=2"), DAY)]
+
+
+@pytest.mark.parametrize(("theirs", "ours"), PARENT_AND_CHILD)
+def test_claim_names_staging_of_a_dead_owner_above_or_below(
+    reopen: Reopen, theirs: Location, ours: Location
+) -> None:
+    first = claimed(reopen("killed"), "t1", theirs)
+    me = reopen("me")
+    begin(me, "t2", None)
+    found = claim(me, "t2", ours)
+    assert found is not None
+    left = Leftover(
+        transfer_id="t1",
+        staging_root=first.staging_root,
+        epoch=first.epoch,
+        route=JOB.route,
+    )
+    assert found.stale == (left,)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), PARENT_AND_CHILD)
+def test_dead_owner_above_or_below_cannot_record_its_intent_any_more(
+    reopen: Reopen, theirs: Location, ours: Location
+) -> None:
+    killed = reopen("killed")
+    first = claimed(killed, "t1", theirs)
+    me = reopen("me")
+    begin(me, "t2", None)
+    assert claim(me, "t2", ours) is not None
+    assert not killed.intend("t1", first.epoch, [], T0)
+
+
+def test_claim_of_a_neighbour_names_nothing_stale(ledger: Ledger) -> None:
+    claimed(ledger, "t1", DAY)
+    begin(ledger, "t2", None)
+    found = claim(ledger, "t2", LANDING.join("day=02"))
+    assert found is not None
+    assert (found.stale, found.has_rivals) == ((), False)
+
+
+def test_claim_tells_of_renames_that_nobody_recorded(reopen: Reopen) -> None:
+    killed = reopen("killed")
+    first = claimed(killed)
+    assert killed.intend("t1", first.epoch, [proof(seq) for seq in range(3)], T0)
+    me = reopen("me")
+    begin(me, "t2", None)
+    found = claim(me, "t2", DAY)
+    assert found is not None
+    assert found.has_rivals
+    asked = [DAY.join(planned(1).relative), DAY.join("other")]
+    (rival,) = me.rivals("t2", asked)
+    assert (rival.location, rival.transfer_id, rival.crc32c) == (asked[0], "t1", "0badcafe")
+    assert rival.pin == planned(1).pin
+    assert killed.rivals("t1", asked) == []  # nobody is a rival of itself
+
+
+def test_recorded_end_is_no_rival(ledger: Ledger) -> None:
+    finished(ledger, "t1", planned(0))
+    begin(ledger, "t2", None)
+    found = claim(ledger, "t2")
+    assert found is not None
+    assert not found.has_rivals
+    assert ledger.rivals("t2", [DAY.join(planned(0).relative)]) == []
+
+
+def test_staging_is_litter_once_its_owner_is_gone_and_until_it_is_swept(reopen: Reopen) -> None:
+    first = claimed(reopen("killed"))
+    me = reopen("me")
+    left = Leftover(
+        transfer_id="t1",
+        staging_root=first.staging_root,
+        epoch=first.epoch,
+        route=JOB.route,
+    )
+    assert me.litter(T0 + SECOND, most=9) == []  # claimed no earlier than that
+    assert me.litter(T0 + 2 * SECOND, most=9) == [left]
+    me.swept([left])
+    assert me.litter(T0 + 2 * SECOND, most=9) == []
+
+
+def test_staging_of_a_live_owner_is_no_litter(reopen: Reopen) -> None:
+    claimed(reopen("alive elsewhere"))
+    assert reopen("me").litter(T0 + 2 * SECOND, most=9) == []
+
+
+def test_finished_transfer_is_looked_at_once_more(ledger: Ledger) -> None:
+    finished(ledger, "t1", planned(0))
+    (left,) = ledger.litter(T0 + 2 * SECOND, most=9)
+    assert left.transfer_id == "t1"
+
+
+def test_root_that_was_claimed_again_is_not_swept(ledger: Ledger) -> None:
+    claimed(ledger)
+    fail(ledger)
+    (left,) = ledger.litter(T0 + 2 * SECOND, most=9)
+    claimed(ledger, "t2")
+    ledger.swept([left])
+    fail(ledger, "t2")
+    (again,) = ledger.litter(T0 + 2 * SECOND, most=9)
+    assert again.epoch == left.epoch + 1
+
+
+def test_attempt_is_mine_until_it_ends_or_another_process_takes_it(reopen: Reopen) -> None:
+    killed = reopen("killed")
+    begin(killed)
+    assert killed.is_mine("t1")
+    me = reopen("me")
+    begin(me)
+    assert (me.is_mine("t1"), killed.is_mine("t1")) == (True, False)
+    fail(me)
+    assert not me.is_mine("t1")
 
 
 # ---------------------------------------------------------------- records, events, signatures

@@ -97,6 +97,7 @@ def _fate(cls: type[errors.BackhaulError]) -> str:
 OWN_FATE = {
     "E_AWS_DENIED": "start, hold",
     "E_DEMO_SERVER": "none",
+    "E_DLQ_NOT_FOUND": "none",
     "E_DST_BUSY": "wait",
     "E_LEDGER_MISSING": "none",
     "E_LEDGER_OLDER": "none",
@@ -239,7 +240,9 @@ def _command(name: str) -> click.Command:
 
 
 def _options(command: click.Command) -> set[str]:
-    return {
+    """With those of the commands below it."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return {option for one in below for option in _options(one)} | {
         next(spelling for spelling in one.opts if spelling.startswith("--"))
         for one in command.params
         if isinstance(one, click.Option)

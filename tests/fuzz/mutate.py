@@ -18,6 +18,12 @@ TOKENS = (
     *("{", "}", "[", "]", '{"v":1', '"v":1', '"v":2', '"v":1.0', '"source":', '"destination":'),
     *('"options":', '"on_exists":"replace"', '"verify":"size"', '"engine":"distcp"', "null"),
     *("true", "NaN", "1e999", "-0", "9" * 400, "-delete", "-Dfs.defaultFS=", "*", "?", "{a,b}"),
+    *('{"eventSource":"aws:s3","eventName":"ObjectCreated:Put","eventVersion":"2.1",', '"key":"'),
+    *(
+        '"s3":{"bucket":{"name":"bucket"},"object":{"key":"raw/a","size":1}}',
+        '"_SUCCESS"',
+        "Export",
+    ),
     *('"Records":[', '"detail-type":', '"Type":"Notification"', '"Message":', "s3:TestEvent"),
 )
 VALUES: tuple[object, ...] = (
@@ -36,7 +42,19 @@ VALUES: tuple[object, ...] = (
     ["/landing"],
     {"v": 1},
 )
-FIELDS = ("v", "source", "destination", "options", "dest", "on_exists", "verify", "engine", "runAs")
+FIELDS = (
+    "v",
+    "source",
+    "destination",
+    "options",
+    "dest",
+    "on_exists",
+    "verify",
+    "engine",
+    "runAs",
+    *("Records", "s3", "key", "name", "size", "sequencer", "eventName", "eventVersion", "detail"),
+    *("Message", "Type", "detail-type", "source", "stepName", "state", "version"),
+)
 _DEPTH_MAX = 3000
 _REPEAT_MAX = 3000
 
@@ -109,6 +127,7 @@ class Mutator:
         if not isinstance(document, dict):
             source, _, place = body.partition(",")
             document = {"v": 1, "source": source.strip(), "destination": place.strip()}
+        document, whole = _somewhere(document, chance), document
         name = chance.choice((*FIELDS, *document))
         match chance.randrange(4):
             case 0:
@@ -118,8 +137,8 @@ class Mutator:
             case 2:
                 document[name] = str(document.get(name, "")) + chance.choice(TOKENS)
             case _:
-                document = {"v": 1, **document, "options": {chance.choice(FIELDS): "fail"}}
-        return json.dumps(document, ensure_ascii=chance.random() < 0.5)
+                document["options"] = {chance.choice(FIELDS): "fail"}
+        return json.dumps(whole, ensure_ascii=chance.random() < 0.5)
 
     def _nest(self, body: str) -> str:
         depth = self._chance.choice((2, 31, 33, _DEPTH_MAX))
@@ -129,6 +148,19 @@ class Mutator:
     def _swap_case(self, body: str) -> str:
         start, end = sorted((self._at(body), self._at(body)))
         return body[:start] + body[start:end].swapcase() + body[end:]
+
+
+def _somewhere(document: dict[str, object], chance: random.Random) -> dict[str, object]:
+    """The document itself, or an object deep in it: events are nested."""
+    found: list[dict[str, object]] = [document]
+    for one in found[:50]:
+        for value in one.values():
+            inner = value if isinstance(value, list) else [value]
+            found += [each for each in inner[:5] if isinstance(each, dict)]
+        if len(found) > 50:
+            break
+    deeper = [one for each in found[1:] for one in each.values() if isinstance(one, dict)]
+    return chance.choice([*found, *deeper])
 
 
 _MUTATIONS: tuple[Callable[[Mutator, str], str], ...] = (

@@ -120,7 +120,7 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
     found = {name for name, sql in tables if "WITHOUT ROWID" in sql}
     connection.close()
     assert found == {
-        *("transfers", "destinations", "objects", "published"),
+        *("transfers", "destinations", "objects", "published", "litter"),
         *("sequencers", "nonces", "jobs"),
     }
 

@@ -59,8 +59,8 @@ def pool(facts: Facts) -> Iterator[WorkerPool]:
 
 @pytest.fixture
 def hasty(facts: Facts) -> Iterator[WorkerPool]:
-    """A pool that calls a worker stuck after one second."""
-    made = WorkerPool(settings(stall_timeout_s=1.0), facts)
+    """A pool that calls a worker stuck after three seconds: a start takes one on a busy machine."""
+    made = WorkerPool(settings(stall_timeout_s=3.0), facts)
     yield made
     made.close()
 

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from backhaul.core.model import FileStatus
@@ -41,6 +42,7 @@ class CommandChecker:
         program: `hdfs`, or `hadoop`.
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
         status: Length and time of a file, which the command does not print.
+        ticket: Where it finds its Kerberos ticket, as variables; entered for each question.
     """
 
     name = NAME
@@ -52,7 +54,9 @@ class CommandChecker:
         status: Callable[[str], FileStatus | None],
         *,
         conf_dir: str | None = None,
+        ticket: Callable[[], AbstractContextManager[Mapping[str, str]]] | None = None,
     ) -> None:
+        self._ticket = ticket or no_ticket
         self._program = program
         self._filesystem = filesystem
         self._status = status
@@ -108,25 +112,35 @@ class CommandChecker:
         if self._conf_dir:
             environment["HADOOP_CONF_DIR"] = self._conf_dir
         try:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that the JVM below the shell script ends with it
-            )
-        except OSError as error:
-            return {}, f": {error.strerror}"
+            with self._ticket() as variables:
+                return self._told(command, {**environment, **variables}, uris)
+        except (OSError, subprocess.SubprocessError) as error:
+            return {}, f": {getattr(error, 'strerror', None) or error}"
+
+    @staticmethod
+    def _told(
+        command: Sequence[str], environment: Mapping[str, str], uris: Mapping[str, str]
+    ) -> tuple[dict[str, tuple[str, str]], str]:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that the JVM below the shell script ends with it
+        )
         lines: list[str] = []
         try:
             lines += _lines(process)
-            process.wait()
-        except TimeoutError as error:
-            return {}, f": {error}"
+            process.wait(SILENCE_S)
         finally:
             _end(process)
         return parsed(lines, uris), _complaint(lines, process.returncode)
+
+
+def no_ticket() -> AbstractContextManager[Mapping[str, str]]:
+    """The command finds its own, or needs none."""
+    return nullcontext({})
 
 
 def escaped(path: str) -> str:

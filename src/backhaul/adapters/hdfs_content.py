@@ -7,9 +7,14 @@ left to be read back by the caller. Whoever told it stands in the evidence.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from backhaul.adapters.hadoop_xml import read_properties
@@ -20,6 +25,7 @@ from backhaul.adapters.hdfs_datanode import (
     namenode_addresses,
     why_not_here,
 )
+from backhaul.adapters.hdfs_security import Login
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import ContentChecker, Held
 
@@ -27,10 +33,14 @@ from backhaul.core.ports import ContentChecker, Held
 # firewall every question would wait for its timeout.
 SILENT_BATCHES = 2
 REST_S = 300.0
+KINIT_TIMEOUT_S = 30
 
 
 def content_checker(
-    filesystem: str, conf_dir: str | None, status: Callable[[str], FileStatus | None]
+    filesystem: str,
+    conf_dir: str | None,
+    status: Callable[[str], FileStatus | None],
+    login: Login | None = None,
 ) -> ContentChecker | None:
     """The ways that this node has; None when there is none.
 
@@ -38,6 +48,7 @@ def content_checker(
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
         conf_dir: HADOOP_CONF_DIR.
         status: Length and time of a file.
+        login: Who the agent is on a cluster with Kerberos; for the command.
     """
     core = read_properties(Path(conf_dir) / "core-site.xml") if conf_dir else {}
     hdfs = read_properties(Path(conf_dir) / "hdfs-site.xml") if conf_dir else {}
@@ -47,8 +58,34 @@ def content_checker(
         ways.append(DataNodeChecker(namenode_addresses(filesystem, hdfs), by_hostname=by_hostname))
     program = find_program(os.environ)
     if program is not None:
-        ways.append(CommandChecker(program, filesystem, status, conf_dir=conf_dir))
+        user = partial(ticket, login or Login())
+        ways.append(CommandChecker(program, filesystem, status, conf_dir=conf_dir, ticket=user))
     return FirstThatTells(ways) if ways else None
+
+
+@contextmanager
+def ticket(login: Login) -> Iterator[dict[str, str]]:
+    """KRB5CCNAME for the block, where the agent has a cache or a keytab; else empty.
+
+    The command takes no ticket from a keytab by itself, and finds that of its user's cache alone.
+    """
+    kinit = shutil.which("kinit")
+    if login.cache is not None:
+        yield {"KRB5CCNAME": login.cache}
+    elif login.keytab is None or login.principal is None or kinit is None:
+        yield {}
+    else:
+        with tempfile.TemporaryDirectory(prefix="backhaul-ticket-") as directory:
+            cache = f"FILE:{directory}/cache"
+            done = subprocess.run(
+                [kinit, "-k", "-t", login.keytab, "-c", cache, login.principal],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=KINIT_TIMEOUT_S,
+                check=False,
+            )
+            # Without a ticket the command says so, and what it does not tell is read back.
+            yield {"KRB5CCNAME": cache} if done.returncode == 0 else {}
 
 
 @dataclass(kw_only=True)

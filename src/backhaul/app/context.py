@@ -212,6 +212,8 @@ def make_cluster(
 
 def make_pool(context: Context, aws: AwsSession, emit: Emit, workers: int) -> WorkerPool:
     """The worker processes; none is started before it is needed."""
+    signatures = (route.signature for route in context.settings.route)
+    hidden = frozenset(one.key_env for one in signatures if one is not None and one.key_env)
     return WorkerPool(
         PoolSettings(
             workers=workers,
@@ -223,7 +225,7 @@ def make_pool(context: Context, aws: AwsSession, emit: Emit, workers: int) -> Wo
                 tuning=Tuning(),
                 login=_login(context.settings),
             ),
-            environment=lambda user: worker_environment(context.conf_dir, user),
+            environment=lambda user: worker_environment(context.conf_dir, user, hidden),
         ),
         emit,
     )
@@ -238,7 +240,9 @@ def _login(settings: Settings) -> Login:
     )
 
 
-def worker_environment(conf_dir: Path | None, user: str | None) -> dict[str, str]:
+def worker_environment(
+    conf_dir: Path | None, user: str | None, hidden: frozenset[str] = frozenset()
+) -> dict[str, str]:
     """The agent's own environment, without what a worker has no use for.
 
     A worker reads S3 and writes HDFS, so it keeps AWS's and Kerberos' variables. A setting of
@@ -246,11 +250,13 @@ def worker_environment(conf_dir: Path | None, user: str | None) -> dict[str, str
 
     Args:
         user: `run_as` of a route.
+        hidden: Variables with secrets that the agent alone needs: keys of signatures.
     """
     kept = {
         name: value
         for name, value in os.environ.items()
         if name != PROXY_USER
+        and name not in hidden
         and not (name.startswith("BACKHAUL_") and _SECRET.search(name.removeprefix("BACKHAUL_")))
     }
     if is_secure(conf_dir):

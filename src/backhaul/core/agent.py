@@ -15,11 +15,12 @@ from backhaul.core import events
 from backhaul.core.agent_settings import AgentSettings, Tally
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.delivery import Deliveries, excerpt
-from backhaul.core.errors import OutageError
+from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.policy import Policy
 from backhaul.core.ports import Message, Queue, Randomness
 from backhaul.core.runner import Ports
 from backhaul.core.stopping import Stop, Stopper
+from backhaul.core.sweeping import SWEEP_EVERY_S, sweep_litter
 from backhaul.core.visibility import VisibilityKeeper
 
 POLL_RETRY_CAP_S = 30.0
@@ -46,6 +47,8 @@ class Agent:
         self._settings = settings
         self._randomness = randomness
         self._abort_transfers = abort_transfers
+        self._ports = ports
+        self._policy = policy
         self._emit = ports.emit
         self._clock = ports.clock
         self.was_cut_short = False  # a second signal ended the grace
@@ -97,6 +100,7 @@ class Agent:
         self._keeper.start()
         self._is_polling = True
         threading.Thread(target=self._poll_until_stopped, name="poll", daemon=True).start()
+        threading.Thread(target=self._sweep_until_stopped, name="sweep", daemon=True).start()
         with self._stopper.changed:
             while not self._stopper.is_asked and self._is_polling:
                 self._stopper.changed.wait(timeout=1.0)
@@ -113,6 +117,20 @@ class Agent:
             with self._stopper.changed:
                 self._is_polling = False
                 self._stopper.changed.notify_all()
+
+    def _sweep_until_stopped(self) -> None:
+        """Now and then remove staging that nobody comes back to."""
+        try:
+            while True:
+                try:
+                    sweep_litter(self._ports, self._policy())
+                except BackhaulError as error:
+                    self._emit(error)  # the next sweep goes on
+                if self._stopper.pause(SWEEP_EVERY_S):
+                    return
+        except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
+            self._bug = self._bug or error
+            self._stopper.ask(Stop.DRAIN)
 
     def _poll_loop(self) -> None:
         failures = 0

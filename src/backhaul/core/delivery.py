@@ -44,6 +44,7 @@ from backhaul.core.visibility import VisibilityKeeper
 
 BUSY_WAIT_S = 1.0
 ELSEWHERE_WAIT_S = 30
+EXPIRING_SHARE = 0.8  # of the queue's retention (GUARANTEES L5)
 
 
 class Deliveries:
@@ -132,6 +133,9 @@ class Deliveries:
             verdict = self._known_end(begun)
             if verdict is not None:
                 return begun, verdict
+            expiring = self._expiring(message)
+            if expiring is not None:
+                return begun, Verdict(fate=Fate.DEAD, error=expiring)
             if isinstance(understood, BackhaulError):
                 return begun, after_failure(understood, self._budget(begun, message))
             verdict = self._run(begun, message, part, _as_begun(understood, begun))
@@ -196,6 +200,20 @@ class Deliveries:
             )
             return Verdict(fate=Fate.DEAD, error=spent)
         return None
+
+    def _expiring(self, message: Message) -> PermanentError | None:
+        """A decision while there is time for one: SQS deletes at the retention without a word."""
+        facts = self._queue.facts
+        if message.sent_at is None or facts.retention_s is None or facts.dead_letter_url is None:
+            return None
+        age_s = (self._clock.now() - message.sent_at).total_seconds()
+        if age_s < facts.retention_s * EXPIRING_SHARE:
+            return None
+        return PermanentError(
+            "E_EXPIRING",
+            f"sent {age_s:.0f} s ago, and queue {facts.name} keeps messages {facts.retention_s} s",
+            hint="mend what held it up, then `backhaul dlq redrive`; give the queue more retention",
+        )
 
     def _run(self, begun: Begun, message: Message, part: Part, request: Request) -> Verdict:
         policy = self._policy()
@@ -359,6 +377,10 @@ class Deliveries:
 
     def _bury(self, begun: Begun, message: Message, part: Part, error: BackhaulError) -> End | None:
         """Dead-letter copy first, then the ledger; the message is deleted after all: `_settle`."""
+        ledger = self._ports.ledger
+        if not self._insist(lambda: ledger.is_mine(begun.transfer_id)):
+            # Another process took the transfer over meanwhile: its end counts, not ours.
+            return End(retry_in_s=ELSEWHERE_WAIT_S)
         dead = Dead(begun=begun, part=part, error=error)
         is_copied = self._copy_dead(message, dead)
         if not is_copied and self._queue.facts.dead_letter_url is not None:

@@ -557,19 +557,6 @@ class Begun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claimed:
-    """The transfer owns its destination until it finishes, fails or its owner dies.
-
-    Attributes:
-        jobs: Open ones of this transfer, and of any other at this destination, above or below it.
-    """
-
-    epoch: int
-    staging_root: Location
-    jobs: tuple[ClusterJob, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class ClusterJob:
     """One submission to YARN that the ledger has not closed: the tag of this epoch may be there.
 
@@ -596,6 +583,25 @@ class Leftover:
     staging_root: Location
     epoch: int
     route: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """The transfer owns its destination until it finishes, fails or its owner dies.
+
+    Attributes:
+        stale: Staging of destinations above or below this one, and of this one elsewhere. It must
+            be gone before anything is published: a forgotten process may still rename out of it.
+        has_rivals: Another transfer recorded its intent for something here and not its end;
+            `rivals` tells what may stand at the final paths.
+        jobs: Open ones of this transfer, and of any other at this destination, above or below it.
+    """
+
+    epoch: int
+    staging_root: Location
+    stale: tuple[Leftover, ...] = ()
+    has_rivals: bool = False
+    jobs: tuple[ClusterJob, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -647,9 +653,14 @@ class Ledger(Protocol):
         The first page of a new plan is frozen in the same transaction; it replaces a plan that
         an earlier attempt left incomplete. An empty `first` keeps the frozen plan.
 
+        Dead owners above and below lose theirs, so that none of them can record an intent later.
+
         Returns:
             None while another live transfer owns the destination, one above or one below it.
         """
+
+    def rivals(self, transfer_id: str, locations: Sequence[Location]) -> list[Published]:
+        """What other transfers may have renamed to these paths without having recorded the end."""
 
     def forget_plan(self, transfer_id: str) -> None:
         """Drop the frozen plan: the source changed; counts the change."""
@@ -727,6 +738,9 @@ class Ledger(Protocol):
             refund: Give the counted attempt back (outage, shutdown).
         """
 
+    def is_mine(self, transfer_id: str) -> bool:
+        """True while this process is the one that began the attempt under way."""
+
     def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
         """The newest event of this object that was published at the destination."""
 
@@ -742,6 +756,12 @@ class Ledger(Protocol):
 
     def leftover(self, transfer_id: str) -> Leftover | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
+
+    def litter(self, claimed_before: datetime, *, most: int) -> list[Leftover]:
+        """Staging roots claimed before then that no live transfer owns, by file system."""
+
+    def swept(self, lefts: Sequence[Leftover]) -> None:
+        """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""
 
     # ---- the cluster's engine
 

@@ -45,6 +45,7 @@ from backhaul.core.ports import (
     Emit,
     Held,
     Ledger,
+    Leftover,
     ListPage,
     ObjectStore,
     Published,
@@ -120,6 +121,8 @@ class TransferRunner:
         self._stack = ExitStack()
         self._session_or_none: TargetSession | None = None
         self._staging_root: Location | None = None
+        self._stale: Sequence[Leftover] = ()
+        self._has_rivals = False
         self._planner: Planner | None = None
         self._pages: Iterator[ListPage] = iter(())
         self._first: list[PlannedObject] = []
@@ -180,9 +183,11 @@ class TransferRunner:
             case transfer.Recover():
                 return self._recover()
             case transfer.Reattach(epoch=epoch):
-                return self._cluster.reattach(epoch, self._jobs, has_plan=self._attempt.has_plan)
+                found = self._cluster.reattach(epoch, self._jobs, has_plan=self._attempt.has_plan)
+                self._remove_stale()
+                return found
             case transfer.Fence(epoch=epoch):
-                return transfer.Fenced(highest_seen=self._session.fence(self._root, epoch))
+                return self._fence(epoch)
             case transfer.Stage(epoch=epoch):
                 return self._stage(epoch)
             case transfer.Intend(epoch=epoch):
@@ -270,6 +275,8 @@ class TransferRunner:
             return transfer.ClaimBusy()
         self._staging_root = claimed.staging_root
         self._jobs = claimed.jobs
+        self._stale = claimed.stale
+        self._has_rivals = claimed.has_rivals
         if self._is_outdated(attempt.destination):
             return transfer.Outdated(epoch=claimed.epoch)
         return transfer.ClaimGranted(epoch=claimed.epoch, has_jobs=bool(claimed.jobs))
@@ -351,6 +358,17 @@ class TransferRunner:
         self._counts.adopted = self._counts.objects = adopted
         self._totals = ledger.planned_totals(self._id)
         return transfer.Recovered(is_complete=adopted == self._totals.objects)
+
+    # ------------------------------------------------------------ fence
+
+    def _remove_stale(self) -> None:
+        for left in self._stale:
+            self._session.remove_staging(left.staging_root, up_to=left.epoch)
+
+    def _fence(self, epoch: int) -> transfer.Event:
+        """Nothing may be renamed any more by whoever owned this destination, or a part of it."""
+        self._remove_stale()
+        return transfer.Fenced(highest_seen=self._session.fence(self._root, epoch))
 
     # ------------------------------------------------------------ stage
 
@@ -633,13 +651,37 @@ class TransferRunner:
         finals = [self._directory.join(planned.relative) for planned, _ in turn]
         known = self._known if self._is_one_page else self._ports.ledger.published(finals)
         same = self._same_content(finals, turn)
+        rivals = self._newer_rivals(finals, turn)
         renames, older = [], 0
         for final, (planned, _proof) in zip(finals, turn, strict=True):
-            if _is_newer(known.get(final), planned):
+            if final in rivals or _is_newer(known.get(final), planned):
                 older += 1  # S4: an older state of the same key never replaces a newer one
             elif final not in same:
                 renames.append(Rename(source=staged_dir.join(planned.relative), target=final))
         return renames, older
+
+    def _newer_rivals(
+        self, finals: Sequence[Location], turn: Sequence[tuple[PlannedObject, StagedObject]]
+    ) -> set[Location]:
+        """Finals that hold a later state of the same key, renamed there by who never said so.
+
+        Such a transfer died between its rename and its record. The fence has passed, so what
+        stands there now is all that it will ever have done.
+        """
+        if not self._has_rivals or not finals:
+            return set()
+        mine = {final: planned for final, (planned, _) in zip(finals, turn, strict=True)}
+        newer = [
+            one
+            for one in self._ports.ledger.rivals(self._id, finals)
+            if _is_newer(one, mine[one.location])
+        ]
+        there = self._session.contents([one.location for one in newer])
+        return {
+            one.location
+            for one, held in zip(newer, there, strict=True)
+            if held is not None and held.checksum == one.crc32c
+        }
 
     def _same_content(
         self, finals: Sequence[Location], turn: Sequence[tuple[PlannedObject, StagedObject]]

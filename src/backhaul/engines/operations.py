@@ -13,6 +13,7 @@ from backhaul.core.errors import (
     CannotWrite,
     OutcomeUnknown,
     TargetExists,
+    TargetMissing,
 )
 from backhaul.core.model import FileStatus, StagedObject
 from backhaul.core.ports import Entry, Held, SourceReader, StageTask, TargetFs
@@ -23,6 +24,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 PARALLEL = 16
+FENCE_TRIES = 3
 
 
 class TargetOperations:
@@ -30,6 +32,7 @@ class TargetOperations:
 
     Args:
         reader: S3, for the one question that needs it.
+        parallel: Threads for several paths at once; 1 keeps everything in the calling thread.
     """
 
     def __init__(
@@ -38,8 +41,11 @@ class TargetOperations:
         new_digest: Callable[[str], Digest],
         counter: Counter,
         reader: Callable[[], SourceReader],
+        *,
+        parallel: int = PARALLEL,
     ) -> None:
         self._reader = reader
+        self._parallel = parallel
         self._target = target
         self._new_digest = new_digest
         self._counter = counter
@@ -127,8 +133,16 @@ class TargetOperations:
             return highest
         for lower in seen:
             self._target.remove(f"{root}/{lower}")
-        self._target.mkdirs(root)
-        self._target.mkdir(f"{root}/{epoch}")
+        for turn in range(FENCE_TRIES):
+            self._target.mkdirs(root)
+            try:
+                self._target.mkdir(f"{root}/{epoch}")
+            except TargetMissing:
+                # Whoever tidies up removes the root while it is empty.
+                if turn + 1 == FENCE_TRIES:
+                    raise
+            else:
+                break
         return highest
 
     def fence_keeping(self, root: str, kept: int, epoch: int) -> tuple[int, int | None]:
@@ -254,9 +268,9 @@ class TargetOperations:
             self._counter.add(0)
             return result
 
-        if len(todo) <= 1:
+        if min(self._parallel, len(todo)) <= 1:
             return [counted(item) for item in todo]
-        with ThreadPoolExecutor(min(PARALLEL, len(todo))) as threads:
+        with ThreadPoolExecutor(min(self._parallel, len(todo))) as threads:
             return list(threads.map(counted, todo))
 
 

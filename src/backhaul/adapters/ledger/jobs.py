@@ -39,6 +39,11 @@ def of(tx: Connection, transfer_id: str) -> list[ClusterJob]:
     return [_job(row) for row in found.mappings()]
 
 
+def destinations_of_open(tx: Connection) -> set[str]:
+    """URIs of destinations whose staging an application may fill."""
+    return {row["destination"] for row in tx.execute(OPEN).mappings()}
+
+
 def begin(tx: Connection, transfer_id: str, epoch: int, tag: str, now: datetime) -> bool:
     """A new open job of the transfer that owns its destination; one for each epoch."""
     destination = tx.execute(_OWNED, {"of_transfer": transfer_id, "of_epoch": epoch}).scalar()

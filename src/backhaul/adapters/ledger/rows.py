@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backhaul.adapters.ledger.schema import objects
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject, TransferState
-from backhaul.core.ports import Begun, Published
+from backhaul.core.ports import Begun, Leftover, Published
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -135,6 +135,16 @@ def staged_object(row: RowMapping) -> StagedObject:
         note=row["note"] or "",
         bytes_read=row["bytes_read"] or 0,
         proven_at=row["proven_at"],
+    )
+
+
+def left_over(row: Mapping[Any, Any]) -> Leftover:
+    """From a row of `litter`."""
+    return Leftover(
+        transfer_id=row["transfer_id"],
+        staging_root=location(row["staging_root"]),
+        epoch=row["epoch"],
+        route=row["route"],
     )
 
 

@@ -119,6 +119,27 @@ Index(
     postgresql_where=_owned,
 )
 
+_published_perhaps = transfers.c.renames_possible
+Index(
+    "ix_transfers_renames_possible",
+    transfers.c.id,
+    sqlite_where=_published_perhaps,
+    postgresql_where=_published_perhaps,
+)
+
+# Staging roots from their claim until a sweep has seen them gone.
+litter = Table(
+    "litter",
+    metadata,
+    Column("staging_root", Text, primary_key=True),
+    Column("uri", Text, nullable=False),  # the destination
+    Column("transfer_id", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("claimed_at", UtcTime, nullable=False),
+    Column("route", Text),  # whose user it belongs to
+    sqlite_with_rowid=False,
+)
+
 objects = Table(
     "objects",
     metadata,

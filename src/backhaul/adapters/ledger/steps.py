@@ -31,6 +31,7 @@ from backhaul.adapters.ledger.engine import upsert
 from backhaul.adapters.ledger.schema import (
     destinations,
     journal,
+    litter,
     objects,
     published,
     seals,
@@ -40,7 +41,7 @@ from backhaul.core.errors import BackhaulError
 from backhaul.core.evidence import Sum, sealing_line
 from backhaul.core.evidence import seal as digest
 from backhaul.core.model import Location, PlannedObject, StagedObject, TransferState
-from backhaul.core.ports import Claimed, Leftover, MessageKey
+from backhaul.core.ports import Claimed, Leftover, MessageKey, Published
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -64,6 +65,19 @@ IN_THE_WAY = select(destinations).where(
     or_(destinations.c.uri == bindparam("of_uri"), destinations.c.owner_transfer.is_not(None))
 )
 CHANGE = update(transfers).where(transfers.c.id == bindparam("of_transfer"))
+# Transfers that recorded an intent and no end: as many as died while publishing.
+PUBLISHED_PERHAPS = select(transfers.c.id, transfers.c.canonical, transfers.c.directory).where(
+    transfers.c.renames_possible, transfers.c.id != bindparam("of_transfer")
+)
+FREE_OWNER = (
+    update(destinations)
+    .where(destinations.c.uri == bindparam("of_uri"))
+    .values(owner_transfer=None, owner=None)
+)
+LITTER = select(litter)
+SWEPT = litter.delete().where(
+    litter.c.staging_root == bindparam("of_root"), litter.c.epoch == bindparam("of_epoch")
+)
 OWNED = destinations.c.owner_transfer == bindparam("of_transfer")
 RELEASE = update(destinations).where(OWNED).values(owner_transfer=None, owner=None)
 COMPARE_AND_SET = update(destinations).where(OWNED, destinations.c.epoch == bindparam("of_epoch"))
@@ -134,6 +148,73 @@ def take(
         "owner": owner,
     }
     tx.execute(_taking(tx.dialect.name), values)
+
+
+def remember(
+    tx: Connection, transfer_id: str, uri: str, claimed: Claimed, route: str, now: datetime
+) -> None:
+    """Note the staging root until a sweep has seen it gone."""
+    values = {
+        "staging_root": claimed.staging_root.uri,
+        "uri": uri,
+        "transfer_id": transfer_id,
+        "epoch": claimed.epoch,
+        "claimed_at": now,
+        "route": route,
+    }
+    tx.execute(_littering(tx.dialect.name), values)
+
+
+@cache
+def _littering(dialect: str) -> Insert:
+    statement = upsert(dialect, litter)
+    columns = ("uri", "transfer_id", "epoch", "claimed_at", "route")
+    return statement.on_conflict_do_update(
+        index_elements=[litter.c.staging_root],
+        set_={name: statement.excluded[name] for name in columns},
+    )
+
+
+def stale(tx: Connection, destination: Location, root: Location) -> tuple[Leftover, ...]:
+    """What may be left in other roots of this destination, and of those above and below."""
+    return tuple(
+        rows.left_over(row)
+        for row in tx.execute(LITTER).mappings()
+        if row["staging_root"] != root.uri and rows.overlap(rows.location(row["uri"]), destination)
+    )
+
+
+def rivals(tx: Connection, transfer_id: str, destination: Location) -> list[RowMapping]:
+    """Other transfers that may have published here, above or below without recording it."""
+    found = tx.execute(PUBLISHED_PERHAPS, {"of_transfer": transfer_id}).mappings()
+    return [row for row in found if rows.overlap(rows.location(row["canonical"]), destination)]
+
+
+def perhaps_published(
+    tx: Connection, transfer_id: str, below: Location, uris: Sequence[str]
+) -> list[Published]:
+    """Proven contents of this transfer at these paths."""
+    prefix = below.join("").uri
+    relatives = [uri.removeprefix(prefix) for uri in uris if uri.startswith(prefix)]
+    if not relatives:
+        return []
+    found = tx.execute(
+        PROVEN.where(
+            objects.c.transfer_id == transfer_id,
+            objects.c.crc32c.is_not(None),
+            objects.c.relative.in_(relatives),
+        )
+    ).mappings()
+    return [
+        Published(
+            location=below.join(row["relative"]),
+            transfer_id=transfer_id,
+            pin=rows.pin(row),
+            crc32c=row["crc32c"],
+            modified_ms=row["modified_ms"] or 0,
+        )
+        for row in found
+    ]
 
 
 @cache

@@ -32,6 +32,8 @@ from backhaul.adapters.ledger import jobs as job_steps
 from backhaul.adapters.ledger.faults import mapped
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.schema import (
+    destinations,
+    litter,
     meta,
     objects,
     published,
@@ -178,15 +180,21 @@ class SqlLedger:
         """
         with self._transaction() as tx:
             transfer = self._mine(tx, transfer_id)
-            is_taken, row = self._look(tx, transfer_id, destination)
+            is_taken, row, dead = self._look(tx, transfer_id, destination)
             if is_taken:
                 return None
+            root = steps.staging_root(row, destination, staging_anchor)
             claimed = Claimed(
                 epoch=max(min_epoch, 1 + (row["epoch"] if row else 0)),
-                staging_root=steps.staging_root(row, destination, staging_anchor),
+                staging_root=root,
+                stale=steps.stale(tx, destination, root),
+                has_rivals=bool(steps.rivals(tx, transfer_id, destination)),
                 jobs=job_steps.at(tx, transfer_id, destination),
             )
+            if dead:
+                tx.execute(steps.FREE_OWNER, [{"of_uri": uri} for uri in dead])
             steps.take(tx, transfer_id, self.owner.text, destination, claimed)
+            steps.remember(tx, transfer_id, destination.uri, claimed, job.route, now)
             values: dict[str, Any] = {
                 "state": TransferState.STAGING.value,
                 "epoch": claimed.epoch,
@@ -207,20 +215,34 @@ class SqlLedger:
 
     def _look(
         self, tx: Connection, transfer_id: str, destination: Location
-    ) -> tuple[bool, RowMapping | None]:
-        """Whether someone live stands in the way, and the destination's own row."""
+    ) -> tuple[bool, RowMapping | None, list[str]]:
+        """Whether someone live stands in the way, the destination's own row, dead owners' rows."""
         found = tx.execute(steps.IN_THE_WAY, {"of_uri": destination.uri}).mappings()
         own: RowMapping | None = None
+        dead: list[str] = []
         for row in found:
             if row["uri"] == destination.uri:
                 own = row
-            if (
-                row["owner_transfer"] not in {None, transfer_id}
-                and rows.overlap(rows.location(row["uri"]), destination)
-                and self._is_live(row["owner_transfer"], row["owner"])
+            if row["owner_transfer"] in {None, transfer_id} or not rows.overlap(
+                rows.location(row["uri"]), destination
             ):
-                return True, own
-        return False, own
+                continue
+            if self._is_live(row["owner_transfer"], row["owner"]):
+                return True, own, []
+            dead.append(row["uri"])
+        return False, own, dead
+
+    def rivals(self, transfer_id: str, locations: Sequence[Location]) -> list[Published]:
+        """What other transfers may have renamed to these paths without having recorded the end."""
+        found: list[Published] = []
+        for start in range(0, len(locations), LOOKUP_BATCH):
+            uris = [location.uri for location in locations[start : start + LOOKUP_BATCH]]
+            with self._transaction() as tx:
+                asked = {"of_transfer": transfer_id}
+                for row in tx.execute(steps.PUBLISHED_PERHAPS, asked).mappings().all():
+                    below = rows.location(row["directory"])
+                    found += steps.perhaps_published(tx, row["id"], below, uris)
+        return found
 
     # ------------------------------------------------------------ the plan
 
@@ -413,10 +435,45 @@ class SqlLedger:
 
     # ------------------------------------------------------------ copies, that no message repeats
 
+    def is_mine(self, transfer_id: str) -> bool:
+        """True while this process is the one that began the attempt under way."""
+        with self._transaction() as tx:
+            owner: str | None = steps.transfer_row(tx, transfer_id)["owner"]
+        return owner == self.owner.text
+
     def leftover(self, transfer_id: str) -> Leftover | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
         with self._transaction() as tx:
             return steps.leftover(tx, steps.transfer_row(tx, transfer_id))
+
+    def litter(self, claimed_before: datetime, *, most: int) -> list[Leftover]:
+        """Staging roots claimed before then that no live transfer owns, by file system."""
+        query = (
+            select(litter, destinations.c.owner_transfer, destinations.c.owner)
+            .join(destinations, destinations.c.uri == litter.c.uri, isouter=True)
+            .where(litter.c.claimed_at < claimed_before)
+            .order_by(litter.c.staging_root)
+        )
+        with self._transaction() as tx:
+            # An application may fill it although nobody works on the transfer just now.
+            filled = job_steps.destinations_of_open(tx)
+            found = [
+                rows.left_over(row)
+                for row in tx.execute(query).mappings()
+                if row["uri"] not in filled
+                and (
+                    row["owner_transfer"] is None
+                    or not self._is_live(row["owner_transfer"], row["owner"])
+                )
+            ]
+        return found[:most]
+
+    def swept(self, lefts: Sequence[Leftover]) -> None:
+        """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""
+        gone = [{"of_root": left.staging_root.uri, "of_epoch": left.epoch} for left in lefts]
+        if gone:
+            with self._transaction() as tx:
+                tx.execute(steps.SWEPT, gone)
 
     def orphans(self) -> dict[str, Leftover | None]:
         """Copies whose process died, by id. Messages come back by themselves; these do not."""

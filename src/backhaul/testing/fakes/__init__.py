@@ -1,4 +1,4 @@
-"""Fakes with semantics for every port but the ledger, which is quick enough to be used for real.
+"""Fakes with semantics for every port; the real ledger, too, can be given faults (`faulty`).
 
 Each call passes a `Faults`: it can be told to fail before it takes effect, to lose its answer
 after, or to end the process there. A suite in `tests/contract` holds each fake to the real thing.
@@ -11,6 +11,7 @@ from backhaul.testing.fakes.cluster import FakeCluster
 from backhaul.testing.fakes.faults import Fault, Faults, Killed
 from backhaul.testing.fakes.inline import InlinePool, InlineSession
 from backhaul.testing.fakes.ledger import faulty
+from backhaul.testing.fakes.memory_ledger import MemoryFile, MemoryLedger
 from backhaul.testing.fakes.queue import DeadLetter, FakeQueue
 from backhaul.testing.fakes.store import FakeStore, Lie
 from backhaul.testing.fakes.target import FakeContent, FakeTarget
@@ -31,5 +32,7 @@ __all__ = [
     "InlineSession",
     "Killed",
     "Lie",
+    "MemoryFile",
+    "MemoryLedger",
     "faulty",
 ]

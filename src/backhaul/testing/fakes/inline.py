@@ -12,7 +12,7 @@ from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
 from backhaul.core.ports import Held, Progress, Rename, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
 from backhaul.engines.native import Stager, Tuning
-from backhaul.engines.operations import TargetOperations
+from backhaul.engines.operations import PARALLEL, TargetOperations
 from backhaul.engines.proving import Counter
 from backhaul.testing.fakes.faults import Faults
 
@@ -24,6 +24,7 @@ class InlinePool:
     Attributes:
         targets: File system URI (`Location.filesystem`) to the target behind it.
         new_event: Makes what a stager waits on between tries; a `FakeEvent` takes no time.
+        parallel: Threads for several paths at once; 1 keeps everything in the calling thread.
         is_aborted: Set by `abort`; every call of a session is refused then.
     """
 
@@ -33,14 +34,19 @@ class InlinePool:
     faults: Faults
     tuning: Tuning
     new_event: Callable[[], threading.Event] = threading.Event
+    parallel: int = PARALLEL
     is_aborted: bool = False
 
     @contextmanager
     def session(self, filesystem: str, user: str | None = None) -> Iterator[InlineSession]:
         """See the port."""
         with self.faults.call("pool.session"):
-            session = InlineSession(self, self.targets[filesystem])
+            session = self.lend(self.targets[filesystem])
         yield session
+
+    def lend(self, target: TargetFs) -> InlineSession:
+        """A session on this target."""
+        return InlineSession(self, target)
 
     def abort(self) -> None:
         """As killing all workers: whatever is asked next fails."""
@@ -55,7 +61,11 @@ class InlineSession:
         self._target = target
         self._counter = Counter()
         self._operations = TargetOperations(
-            target, pool.new_digest, self._counter, lambda: pool.reader
+            target,
+            pool.new_digest,
+            self._counter,
+            lambda: pool.reader,
+            parallel=pool.parallel,
         )
         self._started_bytes = 0
         self._objects = 0

@@ -43,6 +43,7 @@ class FakeQueue:
     Attributes:
         dead_letters: What was sent to the dead-letter queue, oldest first.
         deleted: Message ids, in the order of their deletion.
+        expired: Message ids that outlived the retention.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class FakeQueue:
         name: str = "work",
         has_dead_letters: bool = True,
         max_receive_count: int | None = 1000,
+        retention_s: int | None = 4 * 86_400,
     ) -> None:
         dead = f"{name}-dead" if has_dead_letters else None
         self.facts = QueueFacts(
@@ -62,12 +64,15 @@ class FakeQueue:
             dead_letter_url=f"https://sqs.fake/{dead}" if dead else None,
             dead_letter_name=dead,
             max_receive_count=max_receive_count if has_dead_letters else None,
+            retention_s=retention_s,
         )
         self.dead_letters: list[DeadLetter] = []
         self.deleted: list[str] = []
+        self.expired: list[str] = []
         self._clock = clock
         self._faults = faults or Faults()
         self._stored: dict[str, _Stored] = {}
+        self._gone: dict[str, _Stored] = {}  # deleted
         self._sent = 0
         self._changed = threading.Condition()
 
@@ -96,6 +101,15 @@ class FakeQueue:
         with self._changed:
             self._stored[message_id].visible_at_s = self._clock.monotonic()
             self._changed.notify_all()
+
+    def reappear(self, message_id: str) -> None:
+        """Show a message that was deleted, as SQS may on rare occasions."""
+        with self._changed:
+            one = self._gone.get(message_id)
+            if one is not None:
+                one.visible_at_s = self._clock.monotonic()
+                self._stored[message_id] = one
+                self._changed.notify_all()
 
     @property
     def remaining(self) -> list[str]:
@@ -139,6 +153,7 @@ class FakeQueue:
     def _take(self, most: int, visibility_timeout_s: int, received_s: float) -> list[Message]:
         with self._changed:
             now_s = self._clock.monotonic()
+            self._expire()
             visible = [one for one in self._stored.values() if one.visible_at_s <= now_s]
             taken: list[Message] = []
             for one in visible:
@@ -154,6 +169,19 @@ class FakeQueue:
                 one.handle = f"{one.message_id}/{one.receive_count}"
                 taken.append(self._message(one, received_s))
             return taken
+
+    def _expire(self) -> None:
+        """Retention ends a message, in flight or not, without a dead letter."""
+        limit_s = self.facts.retention_s
+        now = self._clock.now()
+        old = [
+            one.message_id
+            for one in self._stored.values()
+            if limit_s is not None and (now - one.sent_at).total_seconds() >= limit_s
+        ]
+        for message_id in old:
+            del self._stored[message_id]
+            self.expired.append(message_id)
 
     def _redrive(self, one: _Stored) -> None:
         """SQS moves the message by itself, without a reason."""
@@ -195,7 +223,7 @@ class FakeQueue:
         with self._faults.call("queue.delete", _outage), self._changed:
             one = self._stored.get(message.message_id)
             if one is not None and one.handle == message.receipt_handle:
-                del self._stored[message.message_id]
+                self._gone[message.message_id] = self._stored.pop(message.message_id)
                 self.deleted.append(message.message_id)
 
     def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:

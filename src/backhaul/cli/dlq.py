@@ -1,0 +1,99 @@
+"""`backhaul dlq`: dead letters, listed, shown and sent back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+MOST = 1000
+limit_option = click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=MOST,
+    show_default=True,
+    help="Look at this many letters at most.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="For programs: one JSON object a line."
+)
+
+
+@click.group("dlq", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    r"""Dead letters of QUEUE in REGION: why each died, and back to work with it.
+
+    \b
+    Example:
+      backhaul dlq list my-queue us-west-2
+      backhaul dlq redrive my-queue us-west-2 --all
+    """
+
+
+@command.command("list")
+@click.argument("queue")
+@click.argument("region")
+@limit_option
+@json_option
+def list_letters(*, queue: str, region: str, limit: int, as_json: bool) -> int:
+    """List the dead letters: id, code, attempts and reason. Changes nothing."""
+    from backhaul.app.dlq import read_letters
+
+    for letter in read_letters(queue, region, most=limit):
+        if as_json:
+            click.echo(json.dumps(asdict(letter), ensure_ascii=False))
+        else:
+            code = letter.code or "moved by SQS"
+            attempts = letter.attempts or "?"
+            click.echo(f"{letter.message_id}  {code}  {attempts} attempts  {letter.reason}")
+    return 0
+
+
+@command.command("show")
+@click.argument("queue")
+@click.argument("region")
+@click.argument("message_id", metavar="ID")
+@limit_option
+@json_option
+def show_letter(*, queue: str, region: str, message_id: str, limit: int, as_json: bool) -> int:
+    """Show one dead letter: reason, hint, attempts, host, body. The start of an id is enough."""
+    from backhaul.app.dlq import read_letter
+
+    letter = read_letter(queue, region, message_id, most=limit)
+    if as_json:
+        click.echo(json.dumps(asdict(letter), ensure_ascii=False))
+        return 0
+    for name, text in (
+        ("message", letter.message_id),
+        ("code", letter.code or "none: SQS moved it by itself"),
+        ("reason", letter.reason),
+        ("hint", letter.hint),
+        ("attempts", letter.attempts),
+        ("first seen", letter.first_seen),
+        ("transfer", letter.transfer_id),
+        ("host", letter.host),
+    ):
+        if text:
+            click.echo(f"{name:11}{text}")
+    click.echo(f"\n{letter.body}")
+    return 0
+
+
+@command.command("redrive")
+@click.argument("queue")
+@click.argument("region")
+@click.argument("message_ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="Every dead letter.")
+@limit_option
+def redrive_letters(
+    *, queue: str, region: str, message_ids: tuple[str, ...], is_all: bool, limit: int
+) -> int:
+    """Send dead letters back to QUEUE, body unchanged, then delete them. Prints the new ids."""
+    from backhaul.app.dlq import redrive
+
+    if bool(message_ids) is is_all:
+        raise click.UsageError("name the letters, or say --all")
+    sent = redrive(queue, region, message_ids, most=limit, told=click.echo)
+    click.echo(f"{sent} sent back", err=True)
+    return 0

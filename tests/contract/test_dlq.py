@@ -1,0 +1,112 @@
+"""`backhaul dlq` against ElasticMQ: what the agent wrote is read, and sent back."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.sqs import SqsQueue
+from backhaul.adapters.system import SystemClock
+from backhaul.app import dlq
+from backhaul.core.errors import BadMessage, ConfigurationError
+from backhaul.testing.servers import ElasticMQ, clients
+from tests.contract.test_queue import REASON, use
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+pytestmark = pytest.mark.integration
+REGION = clients.REGION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A queue with its dead-letter queue, and three letters on it."""
+
+    name: str
+    raw: SQSClient
+    queue: SqsQueue
+    ids: tuple[str, ...]
+
+    def redriven(self) -> list[str]:
+        found = self.raw.receive_message(QueueUrl=self.queue.facts.url, MaxNumberOfMessages=10)
+        return sorted(one["Body"] for one in found.get("Messages", []))
+
+
+@pytest.fixture
+def pair(elasticmq: ElasticMQ, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    use(monkeypatch, clients.environment(sqs=elasticmq))
+    raw = clients.sqs_client(elasticmq)
+    name = f"dlq-{uuid.uuid4().hex[:8]}"
+    dead = raw.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
+    arn = raw.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]
+    policy = {"deadLetterTargetArn": arn["QueueArn"], "maxReceiveCount": 10}
+    raw.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})
+    queue = SqsQueue.open(name, REGION, AwsSession(REGION), SystemClock())
+    for number in range(3):
+        queue.send(f"raw/p/{number}, /land/d", {"owner": "me"})
+    for message in queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60):
+        assert queue.send_dead_letter(message, REASON)
+        queue.delete(message)
+    letters = dlq.read_letters(name, REGION, most=100)
+    return Pair(name=name, raw=raw, queue=queue, ids=tuple(one.message_id for one in letters))
+
+
+def test_letters_tell_why_they_died(pair: Pair) -> None:
+    letters = dlq.read_letters(pair.name, REGION, most=100)
+    assert sorted(one.body for one in letters) == [f"raw/p/{n}, /land/d" for n in range(3)]
+    told = {(one.code, one.reason, one.attempts, one.host, one.transfer_id) for one in letters}
+    assert told == {("E_SRC_EMPTY", "s3://b/p/: no objects", "3", "edge-1", REASON.transfer_id)}
+    assert {one.first_seen for one in letters} == {"2026-11-22T12:00:00+00:00"}
+
+
+def test_looking_leaves_them_where_they_are(pair: Pair) -> None:
+    again = dlq.read_letters(pair.name, REGION, most=100)
+    assert {one.message_id for one in again} == set(pair.ids)
+
+
+def test_one_letter_is_found_by_the_start_of_its_id(pair: Pair) -> None:
+    assert dlq.read_letter(pair.name, REGION, pair.ids[1], most=9).message_id == pair.ids[1]
+    with pytest.raises(BadMessage, match="E_DLQ_NOT_FOUND"):
+        dlq.read_letter(pair.name, REGION, "nobody", most=9)
+
+
+def test_one_letter_goes_back_and_the_others_stay(pair: Pair) -> None:
+    letter = dlq.read_letter(pair.name, REGION, pair.ids[0], most=9)
+    new_ids: list[str] = []
+    assert dlq.redrive(pair.name, REGION, (pair.ids[0],), most=9, told=new_ids.append) == 1
+    assert pair.redriven() == [letter.body]
+    assert len(new_ids) == 1
+    left = {one.message_id for one in dlq.read_letters(pair.name, REGION, most=9)}
+    assert left == set(pair.ids[1:])
+
+
+def test_all_letters_go_back_with_their_senders_attributes_only(pair: Pair) -> None:
+    assert dlq.redrive(pair.name, REGION, (), most=9, told=lambda _id: None) == 3
+    back = pair.queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60)
+    assert [one.attributes for one in back] == [{"owner": "me"}] * 3
+    assert dlq.read_letters(pair.name, REGION, most=9) == []
+
+
+def test_redrive_that_died_between_sending_and_deleting_is_finished_by_the_next(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_new_id: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dlq.redrive(pair.name, REGION, (), most=9, told=die)
+    assert len(dlq.read_letters(pair.name, REGION, most=9)) == 3
+    assert dlq.redrive(pair.name, REGION, (), most=9, told=lambda _id: None) == 3
+    assert len(set(pair.redriven())) == 3  # one of them twice: the transfer adopts
+
+
+def test_queue_without_dead_letters_is_told_so(pair: Pair) -> None:
+    pair.raw.create_queue(QueueName=f"{pair.name}-alone")
+    with pytest.raises(ConfigurationError, match="E_DLQ_NONE"):
+        dlq.read_letters(f"{pair.name}-alone", REGION, most=9)

@@ -1,0 +1,124 @@
+"""`./dev prove`: many schedules, or one of them told step by step.
+
+python -m tests.sim --seeds 100000        the run of a release
+python -m tests.sim --seed 4031           one schedule, with its story
+python -m tests.sim --points              every crash point
+python -m tests.sim --mutants             every rule removed, hunting where its seed is blind
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+
+from tests.sim.crash_points import points
+from tests.sim.ghost import Violation
+from tests.sim.mutants import MUTANTS
+from tests.sim.shape import shape_of
+from tests.sim.world import Sim
+
+CHUNK = 500
+
+
+def first_words(seed: int) -> str | None:
+    """What the schedule violates; None when nothing."""
+    try:
+        Sim(seed, shape_of(seed)).run()
+    except Violation as violation:
+        return str(violation)
+    return None
+
+
+def run_seeds(start: int, stop: int) -> list[tuple[int, str]]:
+    """The schedules that violate something."""
+    told = ((seed, first_words(seed)) for seed in range(start, stop))
+    return [(seed, what) for seed, what in told if what is not None]
+
+
+def many(start: int, count: int, processes: int) -> int:
+    began_s = time.monotonic()
+    chunks = range(start, start + count, CHUNK)
+    stops = [min(one + CHUNK, start + count) for one in chunks]
+    bad: list[tuple[int, str]] = []
+    with ProcessPoolExecutor(processes) as pool:
+        for found in pool.map(run_seeds, chunks, stops):
+            bad += found
+    took_s = time.monotonic() - began_s
+    print(f"{count} schedules, {len(bad)} violations, {took_s:.0f} s")
+    if not bad:
+        print(f"with 95 % confidence fewer than {3 / count:.1e} of such schedules violate anything")
+    for name, times in Counter(what.split()[0] for _, what in bad).most_common():
+        print(f"  {name}: {times}")
+    for seed, what in bad[:20]:
+        print(f"  ./dev prove --seed {seed}    {what}")
+    return 1 if bad else 0
+
+
+def one(seed: int) -> int:
+    sim = Sim(seed, shape_of(seed))
+    print(sim.shape)
+    try:
+        sim.run()
+    except Violation as violation:
+        print("\n".join(sim.story))
+        print(f"VIOLATION {violation}")
+        return 1
+    print("\n".join(sim.story))
+    print("nothing is violated")
+    return 0
+
+
+def all_points() -> int:
+    began_s = time.process_time()
+    number, bad = 0, 0
+    for point in points():
+        number += 1
+        try:
+            point.run()
+        except Violation as violation:
+            bad += 1
+            print(f"  {point}: {violation}")
+    took_s = time.process_time() - began_s
+    print(f"{number} crash points, {bad} violations, {took_s:.0f} s of CPU")
+    return 1 if bad else 0
+
+
+def all_mutants(budget: int) -> int:
+    survivors = 0
+    for mutant in MUTANTS:
+        with mutant.applied():
+            for seed in [mutant.seed, *range(budget)]:
+                what = first_words(seed)
+                if what is not None:
+                    print(f"{mutant.name}: seed {seed}: {what[:80]}")
+                    break
+            else:
+                survivors += 1
+                print(f"{mutant.name}: SURVIVES {budget} schedules")
+    return 1 if survivors else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./dev prove", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--seed", type=int, help="replay one schedule")
+    parser.add_argument("--seeds", type=int, default=100_000, help="how many (100,000)")
+    parser.add_argument("--start", type=int, default=0, help="the first of them (0)")
+    parser.add_argument("--processes", type=int, default=2, help="at once (2)")
+    parser.add_argument("--points", action="store_true", help="every crash point instead")
+    parser.add_argument("--mutants", action="store_true", help="every removed rule instead")
+    chosen = parser.parse_args()
+    if chosen.seed is not None:
+        return one(chosen.seed)
+    if chosen.points:
+        return all_points()
+    if chosen.mutants:
+        return all_mutants(min(chosen.seeds, 5_000))
+    return many(chosen.start, chosen.seeds, chosen.processes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

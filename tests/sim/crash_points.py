@@ -1,0 +1,101 @@
+"""Every external call of every scenario, struck in every way: the end must be the same.
+
+A scenario is run once untouched, which tells its calls. Each of the first three of a name is then
+struck in a run of its own. At that very moment something newer is sent, so that another agent
+overtakes whoever was struck; what was paused or outlived its agent goes on only long after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from backhaul.core.model import OnExists, PublishMode, VerifyLevel
+from tests.sim.shape import Shape
+from tests.sim.world import Sim
+
+MOST_OCCURRENCES = 3
+WAYS = ("kill", "kill after", "zombie", "pause", "fail", "lost", "down")
+BOTH = ("p/a", "p/s/b")
+
+_TWICE = Shape(agents=2, slots=1, keys=("p/a",), messages=("raw/p/a, /land/d",) * 2)
+_FOLDER = replace(_TWICE, keys=("p/a", "p/b"), messages=("raw/p/, /land/d",) * 2)
+SCENARIOS: dict[str, Shape] = {
+    "object": replace(_TWICE, messages=_TWICE.messages[:1]),
+    "object that may not exist": replace(
+        _TWICE, messages=_TWICE.messages[:1], on_exists=OnExists.FAIL
+    ),
+    "object that may be the same": replace(
+        _TWICE, messages=_TWICE.messages[:1], on_exists=OnExists.SAME_OK
+    ),
+    "object, then newer": _TWICE,
+    "versioned object, then newer": replace(_TWICE, is_versioned=True),
+    "directory": replace(_FOLDER, messages=_FOLDER.messages[:1]),
+    "directory at once or never": replace(
+        _FOLDER, messages=_FOLDER.messages[:1], publish=PublishMode.ATOMIC_DIR
+    ),
+    "directory, then newer": replace(_FOLDER, is_versioned=True),
+    "file by file, then newer": replace(_FOLDER, is_versioned=True, publish=PublishMode.PER_FILE),
+    "with a marker": replace(
+        _FOLDER, keys=("p/_SUCCESS", "p/a"), publish=PublishMode.PER_FILE, is_versioned=True
+    ),
+    "part, then whole": replace(
+        _TWICE, keys=BOTH, messages=("raw/p/s/, /land/d/s", "raw/p/, /land/d"), is_versioned=True
+    ),
+    "whole, then part": replace(
+        _TWICE, keys=BOTH, messages=("raw/p/, /land/d", "raw/p/s/b, /land/d/s"), is_versioned=True
+    ),
+    "the route's own directory": replace(_FOLDER, messages=("raw/p/, /land",) * 2),
+    "read back": replace(_TWICE, verify=VerifyLevel.STORED, has_checksums=False),
+    "never right": replace(_TWICE, messages=_TWICE.messages[:1], poison="p/a"),
+    "one agent, three at once": replace(
+        _FOLDER, agents=1, slots=3, messages=("raw/p/, /land/d", "raw/p/a, /land/d") * 2
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One call of one scenario, struck in one way."""
+
+    scenario: str
+    call: str
+    occurrence: int
+    way: str
+
+    def run(self) -> Sim:
+        """The schedule; raises what it violates."""
+        kinds = {self.way, "overwrite"} | ({"lease"} if self.way == "pause" else set())
+        shape = replace(SCENARIOS[self.scenario], kinds=frozenset(kinds), is_overtaken=True)
+        sim = _sim(shape)
+        sim.plan[self.call, self.occurrence] = self.way
+        sim.send()
+        sim.run()
+        return sim
+
+
+def points() -> Iterator[Point]:
+    """All of them."""
+    for scenario, shape in SCENARIOS.items():
+        sim = _sim(replace(shape, kinds=frozenset(), messages=shape.messages[:1]))
+        sim.send()
+        sim.run()
+        for call, made in sorted(sim.counts.items()):
+            for occurrence in range(1, min(made, MOST_OCCURRENCES) + 1):
+                for way in WAYS:
+                    if is_possible(call, way):
+                        yield Point(scenario=scenario, call=call, occurrence=occurrence, way=way)
+
+
+def is_possible(call: str, way: str) -> bool:
+    """Only a worker outlives its agent, and a queue or ledger that fails is one that is down."""
+    if way == "zombie":
+        return call.startswith(("target.", "store.get"))
+    return way != "down" or not call.startswith(("queue.", "ledger."))
+
+
+def _sim(shape: Shape) -> Sim:
+    sim = Sim(1, shape)
+    sim.is_counting = True
+    sim.faults_left = 0
+    return sim

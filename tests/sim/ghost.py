@@ -1,0 +1,135 @@
+"""What must be true, judged by somebody who sees everything.
+
+S1  a deleted message was published, superseded by something newer, or is a dead letter
+S2  a reader sees the old file, or a whole proven one; nothing else
+S3  what the ledger calls done was done; what has ended does not begin again
+S4  the versions of one key at one path never go back
+S5  no intent is recorded for a route that has been taken away
+S6  nothing is renamed out of staging that a higher epoch has fenced
+E1  without faults every object is read once and nothing dies
+L1  every message ends          L2  a dead letter has its code
+L3  nothing of staging is left  L4  a held transfer asks again within a minute
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backhaul.core.model import TransferState
+from backhaul.core.ports import DeadLetterReason
+from backhaul.testing.fakes.memory_ledger import Transfer
+
+STAGING = "/.backhaul/"
+
+
+class Violation(BaseException):  # an attempt must not take it for a failure of its own
+    """A promise was broken; the first word names it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What one message asks for: final path to (key, the version that stood there when sent)."""
+
+    wanted: dict[str, tuple[str, int]]
+
+
+@dataclass(kw_only=True)
+class Ghost:
+    """Remembers more than any part of the system does.
+
+    Attributes:
+        finals: What stands at each final path: (key, version); version 0 was there before.
+        contents: Every content that an object ever had, to its key and version.
+        is_ordered: S4 is promised: all agents share one ledger.
+    """
+
+    is_ordered: bool = True
+    finals: dict[str, tuple[str, int]] = field(default_factory=dict)
+    contents: dict[bytes, tuple[str, int]] = field(default_factory=dict)
+    newest: dict[str, int] = field(default_factory=dict)
+    asked: dict[str, Asked] = field(default_factory=dict)
+    fenced: dict[str, int] = field(default_factory=dict)
+    dead: dict[str, DeadLetterReason] = field(default_factory=dict)
+    most_attempts: int = 5
+    gets: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    # ------------------------------------------------------------ the target
+
+    def touches(self, what: str, path: str) -> None:
+        """S2: only a rename changes what readers see."""
+        if STAGING not in path:
+            self.broken(f"S2 {what} at the final path {path}")
+
+    def made_directory(self, path: str) -> None:
+        root, _, name = path.rpartition("/")
+        if STAGING in path and name.isdigit():
+            self.fenced[root] = max(self.fenced.get(root, 0), int(name))
+
+    def looked_at(self, path: str, data: bytes, source: str) -> None:
+        """A final path after a rename to it, or above it."""
+        found = self.contents.get(data, ("", -1))
+        if found[1] < 0:
+            self.broken(f"S2 {path} holds {data[:40]!r} ({len(data)} B), no pinned content")
+        before = self.finals.get(path)
+        if before == found:
+            return
+        same_key = before is not None and before[0] == found[0]
+        if before is not None and same_key and found[1] < before[1] and self.is_ordered:
+            self.broken(f"S4 {path} went back from {before} to {found}")
+        self.finals[path] = found
+        root, epoch = _epoch_of(source)
+        if epoch < 0:
+            self.broken(f"S2 {path} came from {source}, which is no staging")
+        if self.fenced.get(root, 0) > epoch:
+            self.broken(f"S6 {path} came from epoch {epoch}, fenced by {self.fenced[root]}")
+
+    def announced(self, marker: str) -> None:
+        """S2: `_SUCCESS` tells readers that the rest is there."""
+        for asked in self.asked.values():
+            missing = asked.wanted.keys() - self.finals.keys()
+            if marker in asked.wanted and missing:
+                self.broken(f"S2 {marker} stands and {missing} do not")
+
+    # ------------------------------------------------------------ the ledger
+
+    def moved(self, row: Transfer, before: TransferState, after: TransferState) -> None:
+        if before.is_final and after is not before:
+            self.broken(f"S3 {row.id} went from {before} to {after}")
+        if row.key is None or row.key.message_id not in self.asked:
+            return
+        if after in {TransferState.DONE, TransferState.SUPERSEDED} and before is not after:
+            self._is_there(row.key.message_id, "S3 done in the ledger")
+
+    def _is_there(self, message_id: str, what: str) -> None:
+        for path, (key, version) in self.asked[message_id].wanted.items():
+            found = self.finals.get(path)
+            if found is None or found[0] != key or found[1] < version:
+                self.broken(f"{what}, yet {path} holds {found} instead of {key} >= {version}")
+
+    # ------------------------------------------------------------ the queue
+
+    def buried(self, message_id: str, reason: DeadLetterReason) -> None:
+        if reason.attempts > self.most_attempts:
+            self.broken(f"L1 {message_id} had {reason.attempts} attempts")
+        if not reason.code or not reason.sentence or reason.attempts < 1:
+            self.broken(f"L2 {message_id} is dead without a reason: {reason}")
+        self.dead[message_id] = reason
+
+    def deleted(self, message_id: str) -> None:
+        if message_id not in self.dead:
+            self._is_there(message_id, f"S1 {message_id} is deleted")
+
+    def broken(self, what: str) -> None:
+        """Said at once, and remembered: whoever breaks a promise may be past caring."""
+        self.violations.append(what)
+        raise Violation(what)
+
+
+def _epoch_of(source: str) -> tuple[str, int]:
+    """Staging root and epoch of a staged path; epoch -1 where it is none."""
+    head, _, tail = source.partition(STAGING)
+    parts = tail.split("/")
+    if not parts[0] or len(parts) < 2 or not parts[1].isdigit():
+        return source, -1
+    return f"{head}{STAGING}{parts[0]}", int(parts[1])

@@ -1,0 +1,491 @@
+"""The rules of the protocol, each with a way to remove it; a simulation that does not notice fails.
+
+A rule is removed by replacing one named part of the program or of its fakes, from here only. `seed`
+is a schedule that is known to notice; the gate tries it first and hunts for another if the program
+has changed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from backhaul.core import delivery, runner, transfer
+from backhaul.core.backoff import RetryPolicy
+from backhaul.core.delivery import Deliveries
+from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
+from backhaul.core.model import TransferState
+from backhaul.core.policy import Policy
+from backhaul.core.runner import TransferRunner
+from backhaul.core.transfer import Budget, Fate, Verdict
+from backhaul.core.visibility import VisibilityKeeper
+from backhaul.engines import native
+from backhaul.engines.native import Stager
+from backhaul.engines.operations import TargetOperations
+from backhaul.testing.fakes import FakeQueue, FakeTarget, MemoryLedger, memory_ledger
+from backhaul.testing.fakes.inline import InlineSession
+from tests.sim.crash_points import Point
+
+Patch = pytest.MonkeyPatch
+Remove = Callable[[Patch], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One rule, removed.
+
+    Attributes:
+        rule: What no longer holds.
+        seed: A schedule that notices.
+        point: A crash point that notices, where random schedules hardly do.
+    """
+
+    name: str
+    rule: str
+    remove: Remove
+    seed: int
+    point: Point | None = None
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            self.remove(patch)
+            yield
+
+
+MUTANTS: list[Mutant] = []
+
+
+def mutant(rule: str, seed: int, point: Point | None = None) -> Callable[[Remove], Remove]:
+    """Register the function below as the removal of `rule`."""
+
+    def register(remove: Remove) -> Remove:
+        name = remove.__name__
+        MUTANTS.append(Mutant(name=name, rule=rule, remove=remove, seed=seed, point=point))
+        return remove
+
+    return register
+
+
+def _around(patch: Patch, owner: Any, name: str, wrap: Callable[..., Any]) -> None:
+    """Replace a method by `wrap(original, *arguments)`."""
+    original = getattr(owner, name)
+    patch.setattr(owner, name, lambda *args, **named: wrap(original, *args, **named))
+
+
+def _step(patch: Patch, change: Callable[[Any, Any, Any], Any]) -> None:
+    """Change the decision table: `change(attempt, event, command)` gives another command."""
+    original = transfer.step
+
+    def step(attempt: Any, event: Any) -> Any:
+        after, command = original(attempt, event)
+        return after, change(after, event, command)
+
+    patch.setattr(transfer, "step", step)
+
+
+# ---------------------------------------------------------------- the order of the steps
+
+
+@mutant("the message is deleted only after the ledger says done", 0)
+def delete_first(patch: Patch) -> None:
+    def attempt(original: Any, self: Any, message: Any) -> Any:
+        self._queue.delete(message)
+        return original(self, message)
+
+    _around(patch, Deliveries, "_attempt", attempt)
+
+
+@mutant("done is recorded before the message is settled", 1)
+def settle_without_record(patch: Patch) -> None:
+    def change(_attempt: Any, event: Any, command: Any) -> Any:
+        if isinstance(event, transfer.Tidied) and isinstance(command, transfer.Record):
+            return transfer.Settle(verdict=transfer.DONE)
+        return command
+
+    _step(patch, change)
+
+
+@mutant("everything is published before done is recorded", 1)
+def record_before_publish(patch: Patch) -> None:
+    def change(_attempt: Any, event: Any, command: Any) -> Any:
+        if isinstance(command, transfer.Publish):
+            return transfer.Record(epoch=command.epoch, mode="file", is_superseded=False)
+        return command
+
+    _step(patch, change)
+
+
+@mutant("the intent is recorded before the first rename", 6)
+def no_intent(patch: Patch) -> None:
+    def change(_attempt: Any, event: Any, command: Any) -> Any:
+        if isinstance(command, transfer.Intend):
+            return transfer.Publish(epoch=command.epoch)
+        return command
+
+    _step(patch, change)
+
+
+@mutant("a lost ownership is believed when the intent is refused", 897)
+def publish_without_ownership(patch: Patch) -> None:
+    def intend(original: Any, self: Any, *args: Any) -> bool:
+        original(self, *args)
+        return True
+
+    _around(patch, MemoryLedger, "intend", intend)
+    _around(patch, TargetOperations, "fence", _fence_nothing)
+
+
+@mutant("a refused record of done leaves the message alone", 1)
+def delete_although_not_recorded(patch: Patch) -> None:
+    def change(_attempt: Any, event: Any, command: Any) -> Any:
+        if isinstance(event, transfer.Recorded):
+            return transfer.Settle(verdict=transfer.DONE)
+        return command
+
+    def finish(original: Any, self: Any, *args: Any) -> bool:
+        return False
+
+    _step(patch, change)
+    _around(patch, MemoryLedger, "finish", finish)
+
+
+@mutant("an earlier attempt's renames are looked for before copying again", 288)
+def no_recovery(patch: Patch) -> None:
+    def change(_attempt: Any, event: Any, command: Any) -> Any:
+        if isinstance(command, transfer.Recover):
+            return transfer.Fence(epoch=_attempt.epoch)
+        return command
+
+    _step(patch, change)
+
+
+@mutant("what stands at the final path is adopted only if its checksum is the proven one", 1330)
+def adopt_by_length(patch: Patch) -> None:
+    class Anything(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = str.__hash__
+
+    def contents(original: Any, self: Any, locations: Any) -> Any:
+        found = original(self, locations)
+        return [one and replace(one, checksum=Anything(one.checksum)) for one in found]
+
+    _around(patch, InlineSession, "contents", contents)
+
+
+@mutant("a file is kept only if this very pin was published there", 1)
+def keep_any_file(patch: Patch) -> None:
+    patch.setattr(runner, "_still_holds", lambda planned, before, status: status is not None)
+
+
+@mutant("staging is removed before done is recorded", 1)
+def no_tidying(patch: Patch) -> None:
+    patch.setattr(InlineSession, "remove_staging", lambda *args, **named: None)
+
+
+@mutant("a dead transfer's staging is removed", 96)
+def no_tidying_of_the_dead(patch: Patch) -> None:
+    def change(attempt: Any, event: Any, command: Any) -> Any:
+        if isinstance(event, transfer.Failed) and isinstance(command, transfer.Tidy):
+            return transfer.Settle(verdict=attempt.verdict)
+        return command
+
+    _step(patch, change)
+    patch.setattr(Deliveries, "_remove_leftover", lambda *args: None)
+    patch.setattr("backhaul.core.agent.sweep_litter", lambda ports, policy: None)
+
+
+# ---------------------------------------------------------------- staging and fencing
+
+
+def _fence_nothing(original: Any, self: Any, root: str, epoch: int) -> int:
+    self._target.mkdirs(root)
+    self._target.mkdir(f"{root}/{epoch}")
+    return 0
+
+
+@mutant("staging of lower epochs is removed before anything is staged", 897)
+def no_fence(patch: Patch) -> None:
+    _around(patch, TargetOperations, "fence", _fence_nothing)
+
+
+@mutant(
+    "staging of dead owners above and below the destination is removed, too",
+    0,
+    Point(scenario="part, then whole", call="target.mkdirs", occurrence=2, way="pause"),
+)
+def no_fence_of_overlapping(patch: Patch) -> None:
+    def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
+        claimed = original(self, *args, **named)
+        return claimed and replace(claimed, stale=())
+
+    _around(patch, MemoryLedger, "claim", claim)
+
+
+@mutant("every claim has a higher epoch", 5)
+def same_epoch(patch: Patch) -> None:
+    def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
+        there = self._file.destinations.get(args[2])
+        if there is not None:
+            there.epoch -= 1
+        return original(self, *args, **named)
+
+    _around(patch, MemoryLedger, "claim", claim)
+
+
+@mutant("bytes go to staging, never to the final path", 1)
+def write_to_the_final_path(patch: Patch) -> None:
+    def stage(original: Any, self: Any, tasks: Any, directory: Any, verify: Any) -> Any:
+        return original(self, tasks, replace(directory, path="/land/d"), verify)
+
+    _around(patch, InlineSession, "stage", stage)
+
+
+@mutant("an existing file is replaced by a rename, never removed first", 1)
+def remove_before_rename(patch: Patch) -> None:
+    def rename(original: Any, self: Any, source: str, target: str, *, replace: bool) -> None:
+        self._target.remove(target)
+        original(self, source, target, replace=replace)
+
+    _around(patch, TargetOperations, "_rename", rename)
+
+
+@mutant("names that announce the rest come last", 23)
+def markers_first(patch: Patch) -> None:
+    patch.setattr(runner, "_announces", lambda planned: False)
+
+
+@mutant("what a forgotten process leaves is swept", 144)
+def no_sweep(patch: Patch) -> None:
+    patch.setattr("backhaul.core.agent.sweep_litter", lambda ports, policy: None)
+
+
+@mutant("the sweep leaves live transfers alone", 16)
+def sweep_everything(patch: Patch) -> None:
+    def litter(original: Any, self: Any, claimed_before: Any, *, most: int) -> Any:
+        return [replace(left, epoch=10**9) for left, _, _ in self._file.litter.values()][:most]
+
+    _around(patch, MemoryLedger, "litter", litter)
+    patch.setattr("backhaul.core.agent.SWEEP_EVERY_S", 0.05)
+
+
+# ---------------------------------------------------------------- verification
+
+
+@mutant("bytes are compared with S3's checksum", 7)
+def no_verification(patch: Patch) -> None:
+    patch.setattr(native, "matches", lambda expected, found: True)
+
+
+@mutant("what was received is as long as the pin says", 7)
+def no_length_check(patch: Patch) -> None:
+    patch.setattr(Stager, "_check_length", staticmethod(lambda pin, received: None))
+    patch.setattr(native, "matches", lambda expected, found: True)
+    _around(patch, FakeTarget, "status", _lies_about_staging)
+
+
+def _lies_about_staging(original: Any, self: Any, path: str) -> Any:
+    status = original(self, path)
+    if status is None or "/.backhaul/" not in path or status.is_directory:
+        return status
+    sizes = {one.size_bytes for one in _all_pins(self)}
+    return replace(status, size_bytes=min(sizes, key=lambda one: abs(one - status.size_bytes * 2)))
+
+
+def _all_pins(target: Any) -> Any:
+    return [one.pin for one in target.sim.store._objects.values()]
+
+
+# ---------------------------------------------------------------- who owns what
+
+
+@mutant("a destination has one owner at a time", 241)
+def no_lease(patch: Patch) -> None:
+    patch.setattr(MemoryLedger, "_is_in_the_way", lambda *args: False)
+
+
+@mutant("directories above and below count as the same destination", 1378)
+def overlap_is_not_seen(patch: Patch) -> None:
+    patch.setattr(memory_ledger, "_overlap", lambda one, other: one == other)
+
+
+@mutant("a dead owner loses its destination", 5)
+def owners_live_for_ever(patch: Patch) -> None:
+    def is_live(original: Any, self: Any, transfer_id: str, owner: str | None) -> bool:
+        return owner is not None and (
+            owner != self._owner or bool(original(self, transfer_id, owner))
+        )
+
+    _around(patch, MemoryLedger, "_is_live", is_live)
+
+
+@mutant("a later state of the same key is never replaced by an earlier one", 5)
+def no_newest_wins(patch: Patch) -> None:
+    patch.setattr(runner, "_is_newer", lambda before, planned: False)
+
+
+@mutant("what a dead transfer may have published is looked at", 494)
+def no_rivals(patch: Patch) -> None:
+    def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
+        claimed = original(self, *args, **named)
+        return claimed and replace(claimed, has_rivals=False)
+
+    _around(patch, MemoryLedger, "claim", claim)
+
+
+@mutant("published contents are remembered", 5)
+def published_is_forgotten(patch: Patch) -> None:
+    patch.setattr(MemoryLedger, "_publish", lambda *args: None)
+
+
+@mutant("a busy destination is waited for, unspent", 163)
+def busy_spends(patch: Patch) -> None:
+    def change(_attempt: Any, event: Any, command: Any) -> Any:
+        if isinstance(event, transfer.ClaimBusy):
+            busy = DestinationBusy("E_DST_BUSY", "busy")
+            return transfer.Settle(verdict=Verdict(fate=Fate.RETRY, error=busy))
+        return command
+
+    _step(patch, change)
+
+
+@mutant("a transfer that has ended is not begun again", 11)
+def begin_again_after_the_end(patch: Patch) -> None:
+    def begin(original: Any, self: Any, key: Any, *args: Any) -> Any:
+        known = self._file.by_key.get(key)
+        row = self._file.transfers.get(known) if known else None
+        if row is not None and row.state is TransferState.DONE:
+            row.state = TransferState.WAITING
+            begun = original(self, key, *args)
+            row.state = TransferState.DONE
+            self._move(row, TransferState.RECEIVED)
+            return begun
+        return original(self, key, *args)
+
+    _around(patch, MemoryLedger, "begin", begin)
+
+
+@mutant("a redelivery of what is running here is absorbed", 241)
+def two_slots_for_one_message(patch: Patch) -> None:
+    def keep(original: Any, self: Any, message: Any) -> bool:
+        original(self, message)
+        return True
+
+    _around(patch, VisibilityKeeper, "keep", keep)
+    patch.setattr(MemoryLedger, "_is_live", lambda *args: False)
+
+
+# ---------------------------------------------------------------- policy
+
+
+@mutant("the policy is asked again right before publishing", 94)
+def policy_only_at_first(patch: Patch) -> None:
+    patch.setattr(Policy, "check_target", lambda *args: None)
+
+
+# ---------------------------------------------------------------- the message's end
+
+
+@mutant("a dead message is copied to the dead-letter queue", 0)
+def dead_without_a_copy(patch: Patch) -> None:
+    patch.setattr(FakeQueue, "send_dead_letter", lambda *args: True)
+
+
+@mutant("a dead letter that was not confirmed is sent again", 96)
+def dead_letter_sent_once(patch: Patch) -> None:
+    def insist(original: Any, self: Any, call: Any) -> Any:
+        try:
+            result = call()
+        except OutageError:
+            return True
+        return True if result is None else result
+
+    _around(patch, Deliveries, "_insist", insist)
+
+
+@mutant("death is recorded before the message is deleted", 0)
+def death_is_not_recorded(patch: Patch) -> None:
+    patch.setattr(Deliveries, "_record_failure", lambda *args: None)
+
+
+@mutant("a dead letter has a code", 0)
+def dead_letter_without_a_code(patch: Patch) -> None:
+    def send(original: Any, self: Any, message: Any, reason: Any) -> Any:
+        return original(self, message, replace(reason, code=""))
+
+    _around(patch, FakeQueue, "send_dead_letter", send)
+
+
+@mutant("attempts end", 96)
+def attempts_never_end(patch: Patch) -> None:
+    patch.setattr(Budget, "is_last", property(lambda self: False))
+
+
+@mutant("an attempt is counted before any work", 202)
+def attempts_are_not_counted(patch: Patch) -> None:
+    def begin(original: Any, self: Any, *args: Any) -> Any:
+        begun = original(self, *args)
+        row = self._file.transfers[begun.transfer_id]
+        if not begun.state.is_final and not begun.is_live:
+            row.attempt = 0
+        return replace(begun, attempt=1)
+
+    _around(patch, MemoryLedger, "begin", begin)
+
+
+@mutant("an outage is held and spends nothing", 1097)
+def outages_spend(patch: Patch) -> None:
+    def after_failure(original: Any, error: BackhaulError, budget: Budget) -> Verdict:
+        if isinstance(error, OutageError):
+            error = TransientError(error.code, error.message)
+        verdict: Verdict = original(error, budget)
+        return verdict
+
+    original = transfer.after_failure
+    for module in (transfer, delivery):
+        patch.setattr(
+            module, "after_failure", lambda error, budget: after_failure(original, error, budget)
+        )
+
+
+@mutant("a held transfer asks again within a minute", 8)
+def holds_sleep_long(patch: Patch) -> None:
+    patch.setattr(delivery, "hold_delay_s", lambda tries, chance: 3600.0)
+
+
+@mutant("a message that comes back is made visible again", 3)
+def failed_messages_stay_hidden(patch: Patch) -> None:
+    patch.setattr(RetryPolicy, "delay_s", lambda self, failures, chance: 40_000 * failures)
+    patch.setattr(VisibilityKeeper, "release", lambda self, message_id: None)
+
+
+@mutant("a lost deletion is asked for again when the message returns", 11)
+def redelivery_of_done_is_ignored(patch: Patch) -> None:
+    def delete(original: Any, self: Any, begun: Any, message: Any) -> None:
+        if begun is not None and begun.state.is_final:
+            self._return(message, 100)
+        else:
+            original(self, begun, message)
+
+    _around(patch, Deliveries, "_delete", delete)
+
+
+@mutant("a changed source is planned again", 159)
+def changed_plan_is_kept(patch: Patch) -> None:
+    patch.setattr(TransferRunner, "_settle", lambda self, verdict: verdict)
+
+
+@mutant("an incomplete plan is listed again", 1)
+def incomplete_plan_is_used(patch: Patch) -> None:
+    def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
+        return original(self, *args, **{**named, "first": named["first"][:1]})
+
+    _around(patch, MemoryLedger, "claim", claim)

@@ -1,0 +1,132 @@
+"""What a schedule is made of, drawn from its seed: every seed has its own mixture (swarm)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from backhaul.core.model import OnExists, PublishMode, VerifyLevel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What a schedule is made of.
+
+    Attributes:
+        messages: Bodies, in the order in which they are sent.
+        kinds: Fault classes switched on.
+        rate: Chance of a fault at each call.
+        most_faults: After so many nothing more befalls the installation.
+        aim: (call, occurrence, kind): one fault that happens for certain, if the call does.
+        has_checksums: S3 has a checksum of every object.
+        poison: A key whose bytes never match its checksum.
+        killer: A call that ends the process, every time.
+        overwrites: Chance that an object changes right before a message about it.
+        is_overtaken: Something newer is sent at the very moment of the aimed fault.
+    """
+
+    agents: int = 1
+    slots: int = 2
+    has_one_ledger: bool = True
+    messages: tuple[str, ...] = ("raw/p/a, /land/d",)
+    keys: tuple[str, ...] = ("p/a",)
+    publish: PublishMode = PublishMode.AUTO
+    on_exists: OnExists = OnExists.REPLACE
+    verify: VerifyLevel = VerifyLevel.STREAM
+    is_versioned: bool = False
+    has_checksums: bool = True
+    poison: str | None = None
+    killer: str | None = None
+    max_starts: int = 50
+    kinds: frozenset[str] = frozenset()
+    rate: float = 0.02
+    most_faults: int = 8
+    aim: tuple[str, int, str] | None = None
+    overwrites: float = 0.0
+    is_overtaken: bool = False
+
+    @property
+    def may_refuse(self) -> bool:
+        """A message may die of what another one published."""
+        is_alone = len(self.messages) == 1 and not self.overwrites
+        is_strict = self.on_exists is not OnExists.REPLACE
+        return (is_strict and not is_alone) or self.publish is PublishMode.ATOMIC_DIR
+
+
+CALL_KINDS = ("kill", "kill after", "zombie", "pause", "slow", "fail", "lost", "down")
+OUTSIDE_KINDS = ("lie", "outage", "overwrite", "redeliver", "reappear", "stop", "power", "revoke")
+ALL_KINDS = (*CALL_KINDS, *OUTSIDE_KINDS)
+
+
+AIMED_KINDS = ("kill", "kill after", "zombie", "pause", "slow", "lost")
+AIMED_CALLS = (
+    *("ledger.begin", "ledger.claim", "ledger.intend", "ledger.finish", "ledger.fail"),
+    *("ledger.published", "target.names", "target.remove", "target.mkdirs", "target.mkdir"),
+    *("target.create", "target.close", "target.rename", "target.status", "store.list"),
+    *("store.get", "queue.delete", "queue.extend", "queue.receive", "target.remove_empty"),
+)
+
+
+def shape_of(seed: int) -> Shape:
+    """Swarm: every seed has its own mixture of messages, agents and faults."""
+    import random
+
+    chance = random.Random(f"shape {seed}")
+    keys, bodies = chance.choice(SCRIPTS)
+    messages = tuple(chance.choice(bodies) for _ in range(chance.randint(1, 4)))
+    kinds = {one for one in ALL_KINDS if chance.random() < 0.4}
+    if chance.random() < 0.7:
+        kinds.discard("revoke")
+    if chance.random() < 0.85:
+        kinds.discard("outage")  # an hour is long
+    if chance.random() < 0.3:
+        kinds.add("lease")
+    if chance.random() < 0.05:
+        kinds = set()
+    agents = chance.choice((1, 1, 2, 2, 2))
+    on_exists = OnExists.REPLACE
+    if len(messages) == 1 and chance.random() < 0.5:
+        on_exists = chance.choice((OnExists.FAIL, OnExists.SAME_OK))
+    if chance.random() < 0.02:
+        return _hopeless(chance, keys, messages)
+    aim = None
+    if kinds and chance.random() < 0.7:
+        kind = chance.choice(AIMED_KINDS)
+        aim = (chance.choice(AIMED_CALLS), chance.randint(1, 3), kind)
+        kinds.add(kind)
+    return Shape(
+        agents=agents,
+        slots=chance.choice((1, 2, 3)),
+        on_exists=on_exists,
+        has_checksums=chance.random() < 0.8,
+        messages=messages,
+        keys=keys,
+        publish=chance.choice((PublishMode.AUTO, PublishMode.AUTO, PublishMode.PER_FILE)),
+        verify=chance.choice(tuple(VerifyLevel)),
+        is_versioned=chance.random() < 0.5,
+        kinds=frozenset(kinds),
+        rate=chance.choice((0.003, 0.01, 0.03, 0.1)),
+        most_faults=chance.choice((2, 4, 8)),
+        aim=aim,
+        is_overtaken=chance.random() < 0.7,
+        overwrites=chance.choice((0.0, 0.5, 0.9)) if kinds else 0.0,
+    )
+
+
+def _hopeless(chance: random.Random, keys: tuple[str, ...], messages: tuple[str, ...]) -> Shape:
+    """A message that can never succeed, or that ends whoever works on it."""
+    if chance.random() < 0.6:
+        aim = ("queue.send_dead_letter", 1, chance.choice(("fail", "lost", "kill", "kill after")))
+        return Shape(keys=keys, messages=messages, poison=keys[0], aim=aim)
+    return Shape(keys=keys, messages=messages[:1], killer="store.get", max_starts=6)
+
+
+SCRIPTS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("p/a",), ("raw/p/a, /land/d",)),
+    (("p/a", "p/b"), ("raw/p/, /land/d",)),
+    (("p/a", "p/b"), ("raw/p/, /land/d", "raw/p/a, /land/d")),
+    (("p/a", "p/s/b"), ("raw/p/, /land/d", "raw/p/s/, /land/d/s", "raw/p/s/b, /land/d/s")),
+    (("p/a", "p/_SUCCESS"), ("raw/p/, /land/d",)),
+    (("p/a", "q/b"), ("raw/p/, /land/d", "raw/q/b, /land/e")),
+    (("p/a", "p/b"), ("raw/p/, /land",)),
+)

@@ -1,0 +1,86 @@
+"""The protocol under a scheduler that picks its worst moments: schedules, crash points, mutants."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+
+from tests.sim.__main__ import first_words, run_seeds
+from tests.sim.crash_points import SCENARIOS, WAYS, Point, points
+from tests.sim.ghost import Violation
+from tests.sim.mutants import MUTANTS, Mutant
+from tests.sim.shape import ALL_KINDS, shape_of
+from tests.sim.world import Sim
+
+SCHEDULES = 2_000
+POINTS_S = 60.0
+
+
+@pytest.mark.slow
+def test_no_schedule_violates_anything() -> None:
+    bad = run_seeds(0, SCHEDULES)
+    assert not bad, "\n".join(f"./dev prove --seed {seed}: {what}" for seed, what in bad[:10])
+
+
+def test_seed_replays_exactly() -> None:
+    stories = []
+    for _ in range(2):
+        sim = Sim(4031, shape_of(4031))
+        sim.run()
+        stories.append((sim.story, sim.scheduler.steps, sim.clock.now_s))
+    assert stories[0] == stories[1]
+    assert len(stories[0][0]) > 3
+
+
+def test_schedules_use_every_kind_of_fault() -> None:
+    kinds: Counter[str] = Counter()
+    for seed in range(SCHEDULES):
+        kinds.update(shape_of(seed).kinds)
+    assert set(ALL_KINDS) <= kinds.keys()
+    assert min(kinds[kind] for kind in ALL_KINDS) > 20
+
+
+def test_there_are_enough_scenarios_and_ways() -> None:
+    assert len(SCENARIOS) >= 12
+    assert {"kill", "kill after", "zombie", "pause", "fail", "lost", "down"} == set(WAYS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_call_struck_in_every_way_ends_the_same() -> None:
+    began_s = time.process_time()
+    bad: list[tuple[Point, str]] = []
+    number = 0
+    for point in points():
+        number += 1
+        try:
+            point.run()
+        except Violation as violation:
+            bad.append((point, str(violation)))
+    assert not bad, "\n".join(f"{point}: {what}" for point, what in bad[:10])
+    assert number > 3_000
+    assert time.process_time() - began_s < POINTS_S
+
+
+def test_there_are_enough_mutants() -> None:
+    assert len({mutant.name for mutant in MUTANTS}) >= 30
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_removed_rule_is_noticed(mutant: Mutant) -> None:
+    with mutant.applied():
+        if mutant.point is not None:
+            with pytest.raises(Violation):
+                mutant.point.run()
+            return
+        assert first_words(mutant.seed) is not None, f"{mutant.rule}: ./dev prove --mutants"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_schedule_that_kills_a_mutant_is_clean_with_the_rule(mutant: Mutant) -> None:
+    if mutant.point is not None:
+        mutant.point.run()
+    else:
+        assert first_words(mutant.seed) is None

@@ -1,0 +1,640 @@
+"""A simulated installation: agents, queue, store, target and ledger, and what befalls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from backhaul.adapters.digests import new_digest
+from backhaul.core import events
+from backhaul.core.agent import Agent
+from backhaul.core.agent_settings import AgentSettings
+from backhaul.core.backoff import RetryPolicy
+from backhaul.core.errors import BackhaulError, OutageError, TransientError
+from backhaul.core.model import Location, Pin, Route
+from backhaul.core.policy import Policy
+from backhaul.core.ports import DeadLetterReason, Endpoint, Message, TargetFs
+from backhaul.core.runner import Ports
+from backhaul.core.stopping import Stop
+from backhaul.core.transfer import MAX_SOURCE_CHANGES
+from backhaul.engines.native import Tuning
+from backhaul.testing.fakes import (
+    FakeQueue,
+    FakeRandomness,
+    FakeStore,
+    FakeTarget,
+    Faults,
+    InlinePool,
+    Killed,
+    Lie,
+    MemoryFile,
+    MemoryLedger,
+)
+from backhaul.testing.fakes.inline import InlineSession
+from backhaul.testing.fakes.store import FakeBody
+from tests.sim.ghost import STAGING, Asked, Ghost, Violation
+from tests.sim.scheduler import Process, Scheduler, SimCondition, SimEvent, SimExecutor, Task
+from tests.sim.shape import CALL_KINDS, OUTSIDE_KINDS, Shape
+
+FS = "hdfs://ns1"
+TUNING = Tuning(small_bytes=1 << 10, large_bytes=1 << 20, ranges=1, tries=2)
+MESSAGE_S = 120
+WORKER_CALLS = ("target.", "store.get", "store.head")
+DOWN = {"target": "hdfs", "store": "s3", "ledger": "ledger", "queue": "sqs", "pool": "target"}
+MOST_STEPS = 30_000
+OUTAGE_S = 3600.0
+
+
+@dataclass(kw_only=True, eq=False)
+class Running(Process):
+    """One incarnation of an agent."""
+
+    seat: int
+    agent: Agent | None = None
+    pool: SimPool | None = None
+
+
+class SimPool(InlinePool):
+    """Its sessions end with their agent; the call under way may not."""
+
+    process: Running
+
+    def __init__(self, process: Running, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.process = process
+
+    def lend(self, target: TargetFs) -> InlineSession:
+        return _Session(self, target)
+
+
+class _Session(InlineSession):
+    def _refuse_aborted(self) -> None:
+        pool = self._pool
+        assert isinstance(pool, SimPool)
+        if pool.process.is_dead:
+            raise Killed("the pipe is closed")
+        super()._refuse_aborted()
+
+
+class SimFaults(Faults):
+    """Lets the scheduler decide before each call, and after it."""
+
+    def __init__(self, sim: Sim) -> None:
+        super().__init__()
+        self._sim = sim
+
+    def call(  # type: ignore[override]
+        self, name: str, lost: Callable[[str], BackhaulError] | None = None
+    ) -> _Call:
+        return _Call(self._sim, name, lost)
+
+
+class _Call:
+    __slots__ = ("_fault", "_lost", "_name", "_sim", "_task")
+
+    def __init__(self, sim: Sim, name: str, lost: Callable[[str], BackhaulError] | None) -> None:
+        self._sim = sim
+        self._name = name
+        self._lost = lost
+        self._fault: str | None = None
+        self._task: Task | None = None
+
+    def __enter__(self) -> None:
+        sim = self._sim
+        task = sim.scheduler.current
+        if task is None:
+            return  # the test itself
+        self._task = task
+        task.call = self._name
+        sim.allow(task)
+        if self._name == "ledger.intend" and not sim.routes:
+            sim.ghost.broken("S5 an intent for a route that has been taken away")
+        sim.scheduler.switch()
+        sim.allow(task)
+        if task.is_zombie:
+            return
+        fault = sim.draw(task, self._name)
+        if fault is None:
+            return
+        if fault == "kill":
+            raise Killed(self._name)
+        if fault == "fail":
+            raise self._unanswered()
+        if fault == "down":
+            dependency = DOWN[self._name.split(".")[0]]
+            raise OutageError.of(dependency, "E_DOWN", f"{self._name} is down")
+        self._fault = fault
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        task = self._task
+        if task is not None:
+            task.call = ""
+        if kind is not None or task is None:
+            return
+        if self._fault == "lost":
+            raise self._unanswered()
+        if self._fault == "kill after":
+            raise Killed(self._name)
+
+    def _unanswered(self) -> BackhaulError:
+        if self._lost is not None:
+            return self._lost(self._name)
+
+        return TransientError("E_FAKE", f"{self._name} was not answered")
+
+
+class SimQueue(FakeQueue):
+    """Long polls wait in simulated time; the ghost sees what goes."""
+
+    sim: Sim
+
+    def _poll(self, wait_s: int) -> None:
+        now_s = self._clock.monotonic()
+        due_s = [one.visible_at_s - now_s for one in self._stored.values()]
+        self.sim.scheduler.sleep(max(0.0, min([float(wait_s), *due_s])))
+
+    def delete(self, message: Message) -> None:
+        before = len(self.deleted)
+        try:
+            super().delete(message)
+        finally:
+            for message_id in self.deleted[before:]:
+                self.sim.ghost.deleted(message_id)
+
+    def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
+        before = len(self.dead_letters)
+        try:
+            return super().send_dead_letter(message, reason)
+        finally:
+            for letter in self.dead_letters[before:]:
+                if letter.reason is not None:
+                    self.sim.ghost.buried(letter.message_id, letter.reason)
+
+
+class SimStore(FakeStore):
+    """The ghost counts what is read."""
+
+    sim: Sim
+
+    def get(
+        self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None
+    ) -> FakeBody:
+        self.sim.ghost.gets += 1
+        return super().get(endpoint, pin, byte_range=byte_range)
+
+
+class SimTarget(FakeTarget):
+    """The ghost looks after every change."""
+
+    sim: Sim
+
+    def create(self, path: str, size_bytes: int) -> Any:
+        self.sim.ghost.touches("create", path)
+        return super().create(path, size_bytes)
+
+    def remove(self, path: str) -> None:
+        self.sim.ghost.touches("remove", path)
+        super().remove(path)
+
+    def mkdir(self, path: str) -> None:
+        super().mkdir(path)
+        self.sim.ghost.made_directory(path)
+
+    def rename(self, source: str, target: str, *, replace: bool) -> None:
+        self.sim.ghost.touches("rename from", source)
+        try:
+            super().rename(source, target, replace=replace)
+        finally:
+            ghost = self.sim.ghost
+            files = [
+                path
+                for path in self._below(target)
+                if not self._nodes[path].is_directory and STAGING not in path
+            ]
+            for path in files:
+                ghost.looked_at(path, bytes(self._nodes[path].data), source)
+            for path in files:
+                if path.endswith("/_SUCCESS"):
+                    ghost.announced(path)
+
+
+class Sim:
+    """One schedule."""
+
+    def __init__(self, seed: int, shape: Shape) -> None:
+        self.seed = seed
+        self.shape = shape
+        self.scheduler = Scheduler(seed)
+        self.random = self.scheduler.random
+        self.clock = self.scheduler.clock
+        self.ghost = Ghost(is_ordered=shape.has_one_ledger)
+        self.faults = SimFaults(self)
+        self.queue = SimQueue(self.clock, faults=self.faults)
+        self.queue.sim = self
+        self.store = SimStore(self.clock, new_digest, faults=self.faults)
+        self.store.sim = self
+        self.target = SimTarget(self.clock, faults=self.faults)
+        self.target.sim = self
+        self.target.put("/land/.keep", b"")
+        self.ghost.contents[b""] = ("", 0)
+        self.files = [MemoryFile(after_change=self.ghost.moved) for _ in range(shape.agents)]
+        if shape.has_one_ledger:
+            self.files = self.files[:1] * shape.agents
+        self.alive: dict[str, Running] = {}
+        self.seats: list[Running | None] = [None] * shape.agents
+        self.restart_s = [0.0] * shape.agents
+        self.routes: tuple[Route, ...] = (self._route(),)
+        self.facts: list[object] = []
+        self.story: list[str] = []
+        self.is_calm = False
+        self.down_until_s: dict[str, float] = {}
+        self.overwritten = 0
+        self.faults_left = shape.most_faults
+        self.to_send = list(shape.messages)
+        self._incarnations = 0
+        self._policy = Policy(routes=self.routes)
+        self.plan: dict[tuple[str, int], str] = {}
+        self.counts: dict[str, int] = {}
+        self.is_counting = False
+        for key in shape.keys:
+            self.overwrite(key)
+
+    def _route(self) -> Route:
+        return Route(
+            name="r",
+            sources=(("raw", ""),),
+            destinations=(Location(scheme="hdfs", authority="ns1", path="/land"),),
+            publish=self.shape.publish,
+            on_exists=self.shape.on_exists,
+            verify=self.shape.verify,
+        )
+
+    # ------------------------------------------------------------ what the world does
+
+    def overwrite(self, key: str) -> None:
+        version = self.ghost.newest.get(key, 0) + 1
+        self.overwritten += version > 1
+        self.ghost.newest[key] = version
+        data = f"{key}#{version}#".encode() + b"x" * (self.random.randrange(3) * 40) + b"."
+        self.ghost.contents[data] = (key, version)
+        self.clock.now_s += 1.0
+        version_id = f"v{version}" if self.shape.is_versioned else None
+        algorithm = "CRC32C" if self.shape.has_checksums else None
+        self.store.put(key, data, version_id=version_id, algorithm=algorithm)
+        if self.shape.poison == key:
+            self.store.lie(key, Lie.FLIP, times=10_000)
+        self.tell(f"{key} is now version {version}")
+
+    def send(self) -> None:
+        body = self.to_send.pop(0)
+        if self.random.random() < self.shape.overwrites:
+            self.overwrite(self.random.choice(self.shape.keys))
+        source, _, destination = body.partition(", ")
+        key = source.removeprefix("raw/")
+        below = [one for one in self.shape.keys if one == key or one.startswith(key)]
+        if key.endswith("/"):
+            names = {one: one.removeprefix(key) for one in below}
+        else:
+            names = {key: key.rsplit("/", 1)[-1]}
+        wanted = {
+            f"{destination}/{name}": (one, self.ghost.newest[one]) for one, name in names.items()
+        }
+        message_id = self.queue.send(body)
+        self.ghost.asked[message_id] = Asked(wanted=wanted)
+        self.tell(f"{message_id} sent: {body}")
+
+    def revoke(self) -> None:
+        self.routes = ()
+        self._policy = Policy(routes=())
+
+    def tell(self, what: str) -> None:
+        self.story.append(f"{self.scheduler.steps:5} {self.clock.now_s:9.2f}  {what}")
+
+    # ------------------------------------------------------------ agents
+
+    def start(self, seat: int) -> None:
+        self._incarnations += 1
+        owner = f"edge{seat}:boot:{self._incarnations}:1"
+        process = Running(name=owner, seat=seat)
+        pool = SimPool(
+            process,
+            targets={FS: self.target},
+            reader=self.store,
+            new_digest=new_digest,
+            faults=self.faults,
+            tuning=TUNING,
+            parallel=1,
+            new_event=lambda: SimEvent(self.scheduler),
+        )
+        ledger = MemoryLedger(self.files[seat], owner, is_alive=self._is_alive, faults=self.faults)
+        agent = Agent(
+            queue=self.queue,
+            ports=Ports(
+                store=self.store, ledger=ledger, pool=pool, clock=self.clock, emit=self._emit
+            ),
+            policy=lambda: self._policy,
+            settings=AgentSettings(
+                host=f"edge{seat}",
+                slots=self.shape.slots,
+                visibility_timeout_s=MESSAGE_S,
+                default_fs=FS,
+                retry=RetryPolicy(max_attempts=5, max_starts=self.shape.max_starts),
+            ),
+            randomness=self.randomness(seat),
+            abort_transfers=pool.abort,
+        )
+        agent._stopper.changed = SimCondition(self.scheduler)  # type: ignore[assignment]
+        agent._keeper._changed = SimCondition(self.scheduler)  # type: ignore[assignment]
+        agent._slots = SimExecutor(self.scheduler, process)  # type: ignore[assignment]
+        process.agent, process.pool = agent, pool
+        self.seats[seat] = self.alive[owner] = process
+        self.scheduler.spawn(process, "poll", agent._poll_until_stopped)
+        self.scheduler.spawn(process, "keep", agent._keeper._work)
+        self.scheduler.spawn(process, "sweep", agent._sweep_until_stopped)
+        self.tell(f"{owner} starts")
+
+    def randomness(self, seat: int) -> FakeRandomness:
+        chance = FakeRandomness(self.random.randrange(1 << 30))
+        chance._ids = self._incarnations * 1000
+        return chance
+
+    def _is_alive(self, owner: str) -> bool:
+        process = self.alive.get(owner)
+        if process is None or process.is_dead:
+            return False
+        return process.paused_until_s <= self.clock.now_s or "lease" not in self.shape.kinds
+
+    def _emit(self, fact: object) -> None:
+        if isinstance(fact, Exception) and not isinstance(fact, BackhaulError):
+            self.ghost.broken(f"BUG {type(fact).__name__}: {fact}")
+        if isinstance(fact, events.TransferHeld) and fact.retry_in_s > 60:
+            self.ghost.broken(f"L4 a held transfer asks again only after {fact.retry_in_s} s")
+        if isinstance(fact, events.AttemptFailed | events.MessageDead):
+            self.tell(f"{fact.message_id} {type(fact).__name__}: {fact.code} {fact.reason}")
+            if fact.code in {"E_BUG", "E_LEDGER_BUG"} and "lease" not in self.shape.kinds:
+                raise Violation(f"BUG {fact.reason}")
+        self.facts.append(fact)
+
+    # ------------------------------------------------------------ faults
+
+    def allow(self, task: Task) -> None:
+        """A dead process makes no call, but for its worker's."""
+        if task.process.is_dead and not (task.is_zombie and task.call.startswith(WORKER_CALLS)):
+            raise Killed(task.call)
+
+    def draw(self, task: Task, name: str) -> str | None:
+        """What happens to this call."""
+        if self.is_counting:
+            number = self.counts[name] = self.counts.get(name, 0) + 1
+            planned = self.plan.get((name, number))
+            if planned is None:
+                return None
+            return self._aimed(task, name, planned)
+        if name == self.shape.killer:
+            return self._befall(task, name, "kill")
+        if self.down_until_s.get(DOWN[name.split(".", maxsplit=1)[0]], 0.0) > self.clock.now_s:
+            return "down"
+        aim = self.shape.aim
+        if aim is not None and name == aim[0]:
+            number = self.counts[name] = self.counts.get(name, 0) + 1
+            if number == aim[1]:
+                return self._aimed(task, name, aim[2])
+        if self.is_calm or self.random.random() >= self.shape.rate or self.faults_left <= 0:
+            return None
+        kinds = [one for one in CALL_KINDS if one in self.shape.kinds]
+        if not kinds:
+            return None
+        self.faults_left -= 1
+        return self._befall(task, name, kinds[int(self.random.random() * len(kinds))])
+
+    def _aimed(self, task: Task, name: str, kind: str) -> str | None:
+        """The fault, and right then somebody sends something newer."""
+        if self.to_send and self.shape.is_overtaken:
+            self.overwrite(self.shape.keys[-1])
+            self.send()
+        return self._befall(task, name, kind)
+
+    def _befall(self, task: Task, name: str, kind: str) -> str | None:
+        process = task.process
+        assert isinstance(process, Running)
+        self.tell(f"{process.name} {task.name}: {name}: {kind}")
+        if kind == "pause":
+            process.paused_until_s = self.clock.now_s + self.random.choice((30, 150, 400))
+            self.scheduler.switch()
+            self.allow(task)
+            return None
+        if kind == "slow":
+            self.scheduler.sleep(self.random.choice((50, 130, 300)))
+            self.allow(task)
+            return None
+        if kind in {"kill", "kill after", "zombie"}:
+            is_worker = name.startswith(WORKER_CALLS)
+            if kind == "zombie" and is_worker:
+                task.is_zombie = True
+            self.kill(process, but=task)
+            if task.is_zombie:
+                self.scheduler.sleep(self.random.choice((0, 5, 130, 400)))
+                return None
+            return "kill" if kind == "zombie" else kind
+        return kind
+
+    def kill(self, process: Running, but: Task | None = None) -> None:
+        """Kill -9: from now on it makes no call."""
+        if process.is_dead:
+            return
+        process.is_dead = True
+        if "zombie" in self.shape.kinds and not self.is_counting:
+            for task in process.tasks:
+                if task is not but and task.call.startswith(WORKER_CALLS):
+                    task.is_zombie = self.random.random() < 0.5
+        self.restart_s[process.seat] = self.clock.now_s + self.random.choice((0, 20, 200))
+
+    def _bury_the_dead(self) -> None:
+        for seat, process in enumerate(self.seats):
+            if process is not None and process.is_dead:
+                self.scheduler.reap(process)
+                self._check_bug(process)
+                self.seats[seat] = None
+
+    def _check_bug(self, process: Running) -> None:
+        bug = process.agent._bug if process.agent else None
+        if isinstance(bug, Violation):
+            raise bug
+        if bug is not None and not isinstance(bug, Killed):
+            raise Violation(f"BUG {type(bug).__name__}: {bug}") from bug
+
+    # ------------------------------------------------------------ the run
+
+    def run(self) -> None:
+        """The whole schedule: trouble, then calm, then the end is checked."""
+        while self.to_send or (self.faults_left > 0 and self._is_busy()):
+            self._step()
+            self._maybe_something()
+            if self.is_counting and not self._is_busy():
+                self.to_send.clear()  # what was to be struck never came
+        self.is_calm = True
+        self._drain()
+        self.check_end()
+
+    def _is_busy(self) -> bool:
+        return bool(self.queue.remaining)
+
+    def _step(self) -> None:
+        self._bury_the_dead()
+        for seat, process in enumerate(self.seats):
+            if process is None and self.restart_s[seat] <= self.clock.now_s:
+                self.start(seat)
+        later = [due for seat, due in enumerate(self.restart_s) if self.seats[seat] is None]
+        self.scheduler.step(min(later, default=None))
+        if self.ghost.violations:
+            raise Violation(self.ghost.violations[0])
+        for process in self.seats:
+            if process is not None and process.agent is not None and process.agent._bug:
+                self._check_bug(process)
+        if self.scheduler.steps > MOST_STEPS:
+            raise Violation("L1 it does not end")
+
+    def _maybe_something(self) -> None:
+        chance = self.random.random()
+        if chance >= 0.04 or self.is_counting:
+            return
+        if self.to_send and chance < 0.02:
+            self.send()
+            return
+        kinds = [one for one in OUTSIDE_KINDS if one in self.shape.kinds]
+        if not kinds or self.faults_left <= 0:
+            return
+        self.faults_left -= 1
+        self.befall_outside(kinds[int(self.random.random() * len(kinds))])
+
+    def befall_outside(self, kind: str) -> None:
+        """Something that no call asked for."""
+        running = [one for one in self.seats if one is not None and not one.is_dead]
+        match kind:
+            case "overwrite":
+                self.overwrite(self.random.choice(self.shape.keys))
+            case "lie":
+                key = self.random.choice(self.shape.keys)
+                lie = self.random.choice(tuple(Lie))
+                self.store.lie(key, lie, times=self.random.randint(1, 3))
+                self.tell(f"{key}: {lie.value}")
+            case "redeliver" if self.queue.remaining:
+                again = self.random.choice(self.queue.remaining)
+                self.queue.redeliver(again)
+                self.tell(f"{again} is delivered again")
+            case "reappear" if self.queue.deleted:
+                again = self.random.choice(self.queue.deleted)
+                self.queue.reappear(again)
+                self.tell(f"{again} reappears")
+            case "stop" if running:
+                self._stop(self.random.choice(running))
+            case "power":
+                self.tell("power cut")
+                for process in running:
+                    self.kill(process)
+                    for task in process.tasks:
+                        task.is_zombie = False
+            case "outage":
+                dependency = self.random.choice(("s3", "hdfs", "sqs", "ledger"))
+                self.down_until_s[dependency] = self.clock.now_s + OUTAGE_S
+                self.tell(f"{dependency} is down for an hour")
+            case "revoke":
+                self.tell("the route is taken away")
+                self.revoke()
+
+    def _stop(self, process: Running) -> None:
+        """Systemctl stop, twice sometimes."""
+        agent = process.agent
+        assert agent is not None
+        if any(task.name == "main" for task in process.tasks):
+            return
+        self.tell(f"{process.name} is asked to stop")
+        agent.request_stop(Stop.DRAIN)
+
+        def finish() -> None:
+            agent._finish()
+            self.kill(process)
+
+        self.scheduler.spawn(process, "main", finish)
+
+    def _drain(self) -> None:
+        started_s = self.clock.now_s
+        while self._is_busy() or self._is_working():
+            self._step()
+            if self.clock.now_s - started_s > 48 * 3600:
+                raise Violation(f"L1 {self.queue.remaining} did not end within two days")
+
+        ended_s = self.clock.now_s
+        while self._staging() and self.clock.now_s - ended_s < 3600:
+            self._step()
+
+    def _staging(self) -> list[str]:
+        return [path for path in self.target.paths() if "/.backhaul" in path]
+
+    def _is_working(self) -> bool:
+        return any(task.name == "slot" for task in self.scheduler.tasks)
+
+    # ------------------------------------------------------------ the end
+
+    def check_end(self) -> None:
+        for letter in self.queue.dead_letters:
+            if letter.reason is None:
+                raise Violation(f"L2 {letter.message_id} was moved by SQS itself")
+        ended = set(self.queue.deleted) | {one.message_id for one in self.queue.dead_letters}
+        lost = self.ghost.asked.keys() - ended
+        if lost:
+            raise Violation(f"S1 {lost} are neither done nor dead")
+        if self.shape.has_one_ledger:
+            for row in self.files[0].transfers.values():
+                if not row.state.is_final:
+                    raise Violation(f"L3 {row.id} ends as {row.state}")
+        self._check_dead()
+        if self._staging():
+            raise Violation(f"L3 staging is left: {self._staging()}")
+        if not self.shape.kinds:
+            self._check_economy()
+
+    def _check_dead(self) -> None:
+        """What is wrong for ever dies with its reason; what is not, does not."""
+        codes = {one: reason.code for one, reason in self.ghost.dead.items()}
+        if self.shape.poison or self.shape.killer:
+            wanted = {
+                message_id
+                for message_id, asked in self.ghost.asked.items()
+                if self.shape.killer
+                or any(key == self.shape.poison for key, _ in asked.wanted.values())
+            }
+            if codes.keys() != wanted:
+                raise Violation(f"L1 {wanted} can never succeed, and {codes} died")
+            return
+        is_alone = len(self.shape.messages) == 1
+        if is_alone and "E_DST_EXISTS" in codes.values():
+            raise Violation(f"E1 a message was refused because of its own files: {codes}")
+        spending = SPENDING & self.shape.kinds
+        if self.overwritten < MAX_SOURCE_CHANGES:
+            spending -= {"overwrite"}
+        if codes and not spending and not self.shape.may_refuse:
+            raise Violation(f"E1 died although nothing was wrong with it: {codes}")
+
+    def _check_economy(self) -> None:
+        if self.shape.poison or self.shape.killer:
+            return
+        failed = [fact for fact in self.facts if isinstance(fact, events.AttemptFailed)]
+        if failed:
+            raise Violation(f"E1 an attempt failed without a fault: {failed[0]}")
+        most = sum(len(asked.wanted) for asked in self.ghost.asked.values())
+        if self.ghost.gets > most:
+            raise Violation(f"E1 {self.ghost.gets} reads for {most} objects")
+        if any(isinstance(fact, events.StagingSwept) for fact in self.facts):
+            raise Violation("E1 a transfer that met no fault left its staging to the sweep")
+
+
+# What an attempt may be spent on; the others are held, or never recorded.
+SPENDING = {"fail", "lost", "lie", "overwrite", "revoke", "lease"}
