@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -145,3 +145,12 @@ def test_jobs_of_a_killed_process_are_still_open(ledger: Ledger, path: Path) -> 
     other = open_ledger(path, create=False, owner=replace(ME, start=ME.start + 1))
     assert [job.epoch for job in other.jobs("t1")] == [epoch]
     other.close()
+
+
+def test_staging_that_an_application_may_fill_is_no_litter(ledger: Ledger) -> None:
+    epoch = opened(ledger)
+    ledger.fail("t1", TransferState.WAITING, "E_X", "x", NOW)
+    later = NOW + timedelta(days=1)
+    assert ledger.litter(later, most=10) == []
+    ledger.close_job("t1", epoch, "killed", "why", NOW)
+    assert [left.epoch for left in ledger.litter(later, most=10)] == [epoch]
