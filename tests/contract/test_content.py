@@ -23,7 +23,7 @@ from backhaul.adapters.hdfs_datanode import (
     _file,
     namenode_addresses,
 )
-from backhaul.adapters.namenode_rpc import message
+from backhaul.adapters.protobuf_wire import message
 from backhaul.core.ports import ContentChecker, Held
 from backhaul.testing.servers import Hdfs
 

@@ -14,16 +14,15 @@ from backhaul.adapters.hdfs_datanode import (
     namenode_addresses,
     why_not_here,
 )
-from backhaul.adapters.namenode_rpc import (
+from backhaul.adapters.namenode_rpc import RemoteError, user_information
+from backhaul.adapters.protobuf_wire import (
     Malformed,
-    RemoteError,
     fields_of,
     many,
     message,
     number,
     octets,
     read_varint,
-    user_information,
     varint,
     zigzag,
 )

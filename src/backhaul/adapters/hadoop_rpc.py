@@ -2,7 +2,7 @@
 
 The first exchange of Hadoop's RPC, and nothing after it. The HDFS client takes whatever the server
 offers, also no authentication at all, and hangs where it has nothing to offer itself; so this is
-asked first. Written by hand: two small protobuf messages, and a time limit that the client lacks.
+asked first, within a time limit that the client lacks.
 
 Source: hadoop-common, RpcHeader.proto and Server.java (`initializeAuthContext`).
 """
@@ -11,7 +11,16 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+
+from backhaul.adapters.protobuf_wire import (
+    Malformed,
+    delimited,
+    fields_of,
+    many,
+    number,
+    octets,
+    read_delimited,
+)
 
 SIMPLE = "SIMPLE"
 KERBEROS = "KERBEROS"
@@ -21,9 +30,11 @@ _MAX_BYTES = 64 * 1024
 # RpcRequestHeaderProto: rpcKind 2, rpcOp 0, callId -33, clientId "", retryCount -1 (zigzag).
 _HEADER = bytes((0x08, 2, 0x10, 0, 0x18, 65, 0x22, 0, 0x28, 1))
 _NEGOTIATE = bytes((0x10, 1))  # RpcSaslProto: state NEGOTIATE
-_STATUS_SUCCESS = 0
-_STATE_SUCCESS = 0
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_SUCCESS = 0  # of RpcResponseHeaderProto.status and of RpcSaslProto.state
+# Field numbers of RpcResponseHeaderProto, RpcSaslProto and RpcSaslProto.SaslAuth.
+_RESPONSE_STATUS = 2
+_SASL_STATE, _SASL_AUTHS = 2, 4
+_AUTH_METHOD = 1
 
 
 class HandshakeError(Exception):
@@ -37,7 +48,7 @@ def offered(host: str, port: int, timeout_s: float) -> frozenset[str]:
         OSError: No connection, or no answer in time.
         HandshakeError: What came back is no answer of a NameNode.
     """
-    words = _delimited(_HEADER) + _delimited(_NEGOTIATE)
+    words = delimited(_HEADER) + delimited(_NEGOTIATE)
     hello = b"hrpc" + bytes((_VERSION, _SERVICE_CLASS, _SASL))
     with socket.create_connection((host, port), timeout_s) as connection:
         connection.settimeout(timeout_s)
@@ -57,67 +68,19 @@ def _exactly(data: bytes, length: int) -> bytes:
 
 
 def _methods(answer: bytes) -> frozenset[str]:
-    header, rest = _take(answer)
-    status = next((value for number, value in _fields(header) if number == 2), _STATUS_SUCCESS)  # noqa: PLR2004 - RpcResponseHeaderProto.status
-    if status != _STATUS_SUCCESS:
-        raise HandshakeError("it refuses the handshake")
-    sasl, _ = _take(rest)
-    methods, state = set(), None
-    for number, value in _fields(sasl):
-        if number == 2:  # noqa: PLR2004 - RpcSaslProto.state
-            state = value
-        elif number == 4 and isinstance(value, bytes):  # noqa: PLR2004 - RpcSaslProto.auths
-            methods |= {
-                name.decode("ascii", "replace")
-                for field, name in _fields(value)
-                if field == 1 and isinstance(name, bytes)
-            }
-    # "Success" before anything was said: go on without authentication.
-    return frozenset(methods | ({SIMPLE} if state == _STATE_SUCCESS else set()))
-
-
-# ---------------------------------------------------------------- protobuf, as far as needed
-
-
-def _delimited(message: bytes) -> bytes:
-    return bytes((len(message),)) + message  # both are far below 128 bytes
-
-
-def _take(data: bytes) -> tuple[bytes, bytes]:
-    """A length-delimited message, and what follows it."""
-    length, at = _varint(data, 0)
-    if at + length > len(data):
-        raise HandshakeError("its answer is cut short")
-    return data[at : at + length], data[at + length :]
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 70:  # noqa: PLR2004 - ten groups of seven bits
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:  # noqa: PLR2004 - the last group
-            return value, at
-    raise HandshakeError("its answer is no protobuf")
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            value, at = _varint(message, at)
-            yield number, value
-            continue
-        if kind == _BYTES:
-            length, at = _varint(message, at)
-        elif kind in {_FIXED64, _FIXED32}:
-            length = 8 if kind == _FIXED64 else 4
-        else:
-            raise HandshakeError("its answer is no protobuf")
-        if at + length > len(message):
-            raise HandshakeError("its answer is cut short")
-        yield number, message[at : at + length]
-        at += length
+    try:
+        header, at = read_delimited(answer, 0)
+        if number(fields_of(header), _RESPONSE_STATUS, _SUCCESS) != _SUCCESS:
+            raise HandshakeError("it refuses the handshake")
+        sasl, _ = read_delimited(answer, at)
+        said = fields_of(sasl)
+        methods = {
+            octets(fields_of(one), _AUTH_METHOD).decode("ascii", "replace")
+            for one in many(said, _SASL_AUTHS)
+        }
+        # "Success" before anything was said: go on without authentication.
+        if _SASL_STATE in said and number(said, _SASL_STATE) == _SUCCESS:
+            methods.add(SIMPLE)
+    except Malformed as error:
+        raise HandshakeError(f"its answer is {error}") from error
+    return frozenset(methods - {""})

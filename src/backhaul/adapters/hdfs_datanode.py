@@ -23,11 +23,10 @@ from dataclasses import dataclass
 
 from awscrt import checksums
 
-from backhaul.adapters.namenode_rpc import (
+from backhaul.adapters.namenode_rpc import NameNode, RemoteError
+from backhaul.adapters.protobuf_wire import (
     Fields,
     Malformed,
-    NameNode,
-    RemoteError,
     delimited,
     fields_of,
     many,

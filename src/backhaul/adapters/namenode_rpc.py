@@ -2,7 +2,7 @@
 
 Only what `hdfs_datanode` asks, which hdfs-native does not offer: where the blocks of a file are.
 Messages are read and written by field number, as `ClientNamenodeProtocol.proto`, `hdfs.proto` and
-`RpcHeader.proto` of Hadoop 2.7 to 3.5 have them; a message here is its bytes, or the fields in it.
+`RpcHeader.proto` of Hadoop 2.7 to 3.5 have them.
 """
 
 from __future__ import annotations
@@ -13,20 +13,24 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
+from backhaul.adapters.protobuf_wire import (
+    Malformed,
+    delimited,
+    fields_of,
+    message,
+    number,
+    octets,
+    read_delimited,
+    zigzag,
+)
+
 RPC_VERSION = 9
 MAX_ANSWER_BYTES = 64 << 20  # ipc.maximum.response.length is 128 MiB; ours are some KiB
 PIPELINED = 64  # questions on the way at once; small enough to fit the buffers of both sockets
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _PROTOCOL = "org.apache.hadoop.hdfs.protocol.ClientProtocol"
 _CONTEXT_CALL = -3
 _NO_RETRY = -1
-
-Fields = dict[int, list["int | bytes"]]
-
-
-class Malformed(Exception):
-    """Bytes that are no message of this protocol."""
 
 
 class RemoteError(Exception):
@@ -39,109 +43,6 @@ class RemoteError(Exception):
     def __init__(self, java_class: str, message: str) -> None:
         self.java = java_class.rsplit(".", 1)[-1]
         super().__init__(f"{self.java}: {message.splitlines()[0] if message else ''}")
-
-
-# ---------------------------------------------------------------- protocol buffers
-
-
-def varint(value: int) -> bytes:
-    """An unsigned number; negative ones as 64 bits, as int32 and int64 fields have them."""
-    value &= (1 << 64) - 1
-    out = bytearray()
-    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def zigzag(value: int) -> int:
-    """How sint32 fields carry a signed number."""
-    return value << 1 if value >= 0 else (-value << 1) - 1
-
-
-def message(*fields: tuple[int, int | bytes | str]) -> bytes:
-    """(field number, value) pairs as one message."""
-    out = []
-    for number, value in fields:
-        if isinstance(value, int):
-            out += [varint(number << 3 | _VARINT), varint(value)]
-        else:
-            data = value.encode("utf-8") if isinstance(value, str) else value
-            out += [varint(number << 3 | _BYTES), varint(len(data)), data]
-    return b"".join(out)
-
-
-def delimited(data: bytes) -> bytes:
-    """A message with its length before it."""
-    return varint(len(data)) + data
-
-
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at an offset and the offset behind it."""
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:  # noqa: PLR2004 - ten bytes at most
-            raise Malformed("a number that does not end")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - the last byte has no high bit
-            return value, at
-        shift += 7
-
-
-def read_delimited(data: bytes, at: int) -> tuple[bytes, int]:
-    """The message at an offset and the offset behind it."""
-    size, at = read_varint(data, at)
-    if at + size > len(data):
-        raise Malformed("a message that is cut off")
-    return data[at : at + size], at + size
-
-
-def fields_of(data: bytes) -> Fields:
-    """Field number to its values in order; unknown fields are kept and harm nobody."""
-    found: Fields = {}
-    at = 0
-    while at < len(data):
-        tag, at = read_varint(data, at)
-        value: int | bytes
-        match tag & 7:
-            case 0:
-                value, at = read_varint(data, at)
-            case 2:
-                value, at = read_delimited(data, at)
-            case 1 | 5 as kind:
-                size = 8 if kind == _FIXED64 else 4
-                value, at = data[at : at + size], at + size
-            case kind:
-                raise Malformed(f"wire type {kind}")
-        found.setdefault(tag >> 3, []).append(value)
-    return found
-
-
-def number(fields: Fields, name: int, default: int = 0) -> int:
-    """The last value of a numeric field."""
-    value = fields[name][-1] if name in fields else default
-    if not isinstance(value, int):
-        raise Malformed(f"field {name} is no number")
-    return value
-
-
-def octets(fields: Fields, name: int) -> bytes:
-    """The last value of a text, bytes or message field; empty where it is not there."""
-    value = fields[name][-1] if name in fields else b""
-    if not isinstance(value, bytes):
-        raise Malformed(f"field {name} is no text")
-    return value
-
-
-def many(fields: Fields, name: int) -> list[bytes]:
-    """All values of a repeated text, bytes or message field."""
-    values = [value for value in fields.get(name, ()) if isinstance(value, bytes)]
-    if len(values) != len(fields.get(name, ())):
-        raise Malformed(f"field {name} is no text")
-    return values
 
 
 # ---------------------------------------------------------------- the NameNode
