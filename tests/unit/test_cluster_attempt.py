@@ -432,6 +432,17 @@ def test_a_key_with_a_colon_stays_native_and_drags_its_plan_along(world: World) 
     assert world.cluster.jobs == []
 
 
+def test_a_command_that_never_ran_leaves_nothing_to_look_for(world: World) -> None:
+    broken = OutageError.of("yarn", "E_HADOOP_COMMAND", "no command distcp")
+    world.faults.at("cluster.submit", 1, Fault.FAIL, broken)
+    run(world)
+    assert landed(world) == FILES
+    calls = [name for name, _ in world.faults.log]
+    first = calls.index("cluster.submit")
+    again = calls.index("cluster.submit", first + 1)
+    assert "cluster.find" not in calls[first:again]
+
+
 def test_auto_without_hadoop_is_native(world: World) -> None:
     world.routes = (route(engine=EngineName.AUTO),)
     world.cluster.missing = OutageError.of("yarn", "E_HADOOP_MISSING", "no program hadoop")

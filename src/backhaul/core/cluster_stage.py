@@ -35,6 +35,8 @@ from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, TargetPool
 LOOKS = 3  # times that an application is not found before there is none
 FORGOTTEN_S = 60.0  # the same, for one that was seen: YARN may be recovering
 END_LOOKS = 60  # looks at an application that was killed before it counts as not ending
+# After these the client cannot have submitted anything.
+NEVER_RAN = frozenset({"E_HADOOP_MISSING", "E_HADOOP_COMMAND"})
 OUTAGE_PATIENCE_S = 120.0  # without an answer for longer the transfer is held
 
 
@@ -137,8 +139,10 @@ class ClusterStaging:
         self._tell(News(phase="listing"))
         try:
             self._cluster.submit(job, lambda: self._tell(News(phase="listing")))
-        except OutageError:
-            raise  # nothing is known; the next attempt looks
+        except OutageError as error:
+            if error.code in NEVER_RAN:
+                self._close(opened, None, error.message)
+            raise  # else nothing is known; the next attempt looks
         except TransientError as error:
             if error.code == "E_STOPPED" or self._find(opened) is not None:
                 if error.code == "E_STOPPED":
