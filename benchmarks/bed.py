@@ -21,6 +21,7 @@ from hdfs_native import Client
 
 from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
 from backhaul.testing.servers.clients import environment, s3_client
+from backhaul.testing.servers.yarn import Yarn
 
 BUCKET = "bench"
 SMALL_BYTES = 16 * 1024
@@ -40,6 +41,8 @@ class Sizes:
     latencies: int = 50
     wan_bytes: int = 2048 * MIB
     planned: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    distcp_bytes: int = 8192 * MIB
+    distcp_objects: int = 5000
 
 
 QUICK = Sizes(
@@ -49,6 +52,8 @@ QUICK = Sizes(
     latencies=10,
     wan_bytes=128 * MIB,
     planned=(1_000, 10_000, 100_000),
+    distcp_bytes=1024 * MIB,
+    distcp_objects=200,
 )
 
 
@@ -80,6 +85,11 @@ class Bed:
         server: Hdfs = self._server("hdfs", Hdfs)
         return server
 
+    @property
+    def yarn(self) -> Yarn:
+        server: Yarn = self._server("yarn", lambda: Yarn(hdfs=self.hdfs, s3=self.s3))
+        return server
+
     def _server(self, name: str, make: Callable[[], Any]) -> Any:
         if name not in self._started:
             tell(f"starting {name}")
@@ -90,7 +100,7 @@ class Bed:
 
     def stop(self) -> None:
         """End all servers."""
-        for server in self._started.values():
+        for server in reversed(self._started.values()):
             server.stop()
 
     # ------------------------------------------------------------ objects

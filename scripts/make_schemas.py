@@ -18,7 +18,14 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DIRECTORY = Path(__file__).parent.parent / "docs" / "schema"
 # What `settings.parse_size` reads besides a number of bytes.
 SIZE = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(B|[kMGTP]B|[KMGTP]iB)?\s*$"}
-SIZES = (("LimitSettings", "bytes"), ("LogSection", "file_bytes"))
+SIZES = (
+    ("LimitSettings", "bytes"),
+    ("LogSection", "file_bytes"),
+    ("DistcpSection", "auto_min_bytes"),
+    ("DistcpSection", "auto_min_mean_bytes"),
+    ("DistcpSection", "bytes_per_map"),
+    ("DistcpSection", "bandwidth"),
+)
 
 
 def message_schema() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from backhaul.core.visibility import VisibilityKeeper
 from backhaul.engines.native import Tuning
 from backhaul.testing.fakes import (
     FakeClock,
+    FakeCluster,
     FakeContent,
     FakeEvent,
     FakeQueue,
@@ -41,7 +42,10 @@ FS = "hdfs://ns1"
 TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=2, tries=2)
 Fact = TypeVar("Fact")
 
-TABLES = ("objects", "journal", "published", "seals", "destinations", "transfers")
+TABLES = (
+    *("litter", "objects", "journal", "jobs", "published", "seals", "destinations"),
+    *("sequencers", "nonces", "transfers"),
+)
 
 
 def location(path: str) -> Location:
@@ -65,17 +69,12 @@ def eventually(is_so: Callable[[], object], timeout_s: float = 10.0) -> None:
         time.sleep(0.001)
 
 
-_TABLES = (
-    *("litter", "objects", "journal", "published", "seals", "destinations", "sequencers", "nonces"),
-    "transfers",
-)
-
-
 class World:
     """Everything outside the agent's process; agents come and go in it.
 
     Args:
         directory: Holds the ledger's file.
+        has_cluster: There is a YARN, `cluster`.
         engine: An open ledger file that is used again, emptied; opening it costs most of a run.
     """
 
@@ -87,6 +86,7 @@ class World:
         max_receive_count: int | None = 1000,
         tuning: Tuning = TUNING,
         engine: Engine | None = None,
+        has_cluster: bool = False,
     ) -> None:
         self.clock = FakeClock()
         self.faults = Faults()
@@ -101,6 +101,8 @@ class World:
             self.clock, faults=self.faults, content=FakeContent(new_digest=new_digest)
         )
         self.target.put("/land/.keep", b"")
+        self.cluster = FakeCluster(self.clock, self.store, self.target, faults=self.faults)
+        self.has_cluster = has_cluster
         self.routes = (route(),)
         self.facts: list[object] = []
         self.randomness = FakeRandomness()
@@ -110,7 +112,7 @@ class World:
         self._engine = engine
         if engine is not None:
             with engine.begin() as connection:
-                for table in _TABLES:
+                for table in TABLES:
                     connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - our own names
 
     def emit(self, fact: object) -> None:
@@ -148,6 +150,7 @@ class World:
             pool=pool,
             clock=self.clock,
             emit=self.emit,
+            cluster=self.cluster if self.has_cluster else None,
         )
 
     def agent(self, ports: Ports, **settings: Any) -> Agent:

@@ -27,6 +27,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.event_policy import check_template
 from backhaul.core.model import (
@@ -37,6 +38,7 @@ from backhaul.core.model import (
     NameMap,
     OnExists,
     PublishMode,
+    QueuedTooLong,
     Route,
     SignatureRule,
     StepRule,
@@ -47,6 +49,7 @@ from backhaul.core.paths import parse_destination, parse_source
 from backhaul.core.policy import covering_prefix
 from backhaul.core.text import printable
 
+MIB, TIB = 1024**2, 1024**4
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{prefix}B": 1000**n for n, prefix in enumerate("kMGTP", 1)}
 _UNITS |= {f"{prefix}iB": 1024**n for n, prefix in enumerate("KMGTP", 1)}
@@ -123,6 +126,9 @@ class RouteSettings(_Strict):
     name_map: NameMap = NameMap.STRICT
     evidence: EvidencePlace = EvidencePlace.LEDGER
     limits: LimitSettings = LimitSettings()
+    when_queued: QueuedTooLong = Field(
+        QueuedTooLong.NATIVE, description="when YARN gives no container in distcp.queue_timeout_s"
+    )
     queues: list[str] | None = Field(
         None, min_length=1, description="queues it serves, by name or ARN; all if unset"
     )
@@ -163,6 +169,36 @@ class KerberosSection(_Strict):
         if self.keytab and self.cache:
             raise ValueError("keytab or cache, not both")
         return self
+
+
+class DistcpSection(_Strict):
+    """When large transfers go to the cluster's own engine, and how it is run."""
+
+    hadoop: Path | None = Field(
+        None, description="the hadoop command; else HADOOP_HOME/bin/hadoop, else the PATH's"
+    )
+    queue: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="YARN queue; the user's default if unset",
+    )
+    queue_timeout_s: float = Field(
+        900, ge=10, description="an application without a container for this long is killed, s"
+    )
+    auto_min_bytes: Annotated[int, _Size] = Field(
+        2 * TIB, ge=0, description="engine = auto leaves less than this to this node"
+    )
+    auto_min_mean_bytes: Annotated[int, _Size] = Field(
+        64 * MIB, ge=0, description="and transfers whose objects are smaller on average"
+    )
+    max_maps: int = Field(20, ge=1, le=10_000, description="mappers of one job at most")
+    bytes_per_map: Annotated[int, _Size] = Field(
+        256 * MIB, ge=1, description="one more mapper for each so many bytes"
+    )
+    bandwidth: Annotated[int | None, _Size] = Field(
+        None, ge=MIB, description="bytes per second of one job, shared by its mappers"
+    )
+    poll_s: float = Field(2, gt=0, le=300, description="between two looks at YARN, seconds")
 
 
 class AgentSection(_Strict):
@@ -208,6 +244,7 @@ class Settings(BaseSettings):
 
     ledger: Path | None = Field(None, description="the SQLite file that remembers every transfer")
     agent: AgentSection = AgentSection()
+    distcp: DistcpSection = DistcpSection()
     log: LogSection = LogSection()
     kerberos: KerberosSection = KerberosSection()
     route: list[RouteSettings] = Field(default_factory=list)
@@ -421,12 +458,6 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
                 hint=f"write {printable(text)}/ : a prefix is compared as bytes, so without its "
                 "slash it would also match its siblings",
             )
-    if one.engine is EngineName.DISTCP:
-        raise ConfigurationError(
-            "E_CFG_ROUTE",
-            "engine = distcp is not part of this version",
-            hint="use engine = auto or native",
-        )
     for name, texts in (("senders", one.senders), ("queues", one.queues)):
         if any(text.strip() == "" or "*" in text for text in texts or ()):
             raise ConfigurationError(
@@ -459,6 +490,7 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
             in_flight=one.limits.in_flight,
             per_minute=one.limits.per_minute,
         ),
+        when_queued=one.when_queued,
         queues=frozenset(one.queues) if one.queues is not None else None,
         source_owner=one.source_owner,
         event_destination=one.event_destination,
@@ -470,6 +502,20 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
     )
     _check_events(route, default_fs)
     return route
+
+
+def cluster_rules(section: DistcpSection) -> ClusterRules:
+    """The `[distcp]` section as the core's rules."""
+    return ClusterRules(
+        auto_min_bytes=section.auto_min_bytes,
+        auto_min_mean_bytes=section.auto_min_mean_bytes,
+        max_maps=section.max_maps,
+        bytes_per_map=section.bytes_per_map,
+        bandwidth_bytes=section.bandwidth,
+        queue=section.queue,
+        queue_timeout_s=section.queue_timeout_s,
+        poll_s=section.poll_s,
+    )
 
 
 def _step_rule(step: EmrSettings, default_fs: str | None) -> StepRule:

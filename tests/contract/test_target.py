@@ -90,6 +90,10 @@ def test_names_are_the_entries_of_one_directory(place: tuple[TargetFs, str]) -> 
     assert sorted(target.names(directory)) == ["file", "sub"]
     assert target.names(f"{directory}/sub/deep") == []
     assert target.names(f"{directory}/none") == []
+    found = {one.name: one.is_directory for one in target.entries(directory)}
+    assert found == {"file": False, "sub": True}
+    assert target.entries(f"{directory}/sub/deep") == []
+    assert target.entries(f"{directory}/none") == []
 
 
 # ---------------------------------------------------------------- writing

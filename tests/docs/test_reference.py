@@ -214,7 +214,7 @@ def test_a_setting_row_has_the_right_range(name: str) -> None:
     words = field.get("enum") or re.findall(r"\^\(([a-z|]+)\)\$", field.get("pattern", ""))
     if words:
         choices = words if "enum" in field else words[0].split("|")
-        assert set(code(cell)) == set(choices) - {"distcp"}, "distcp is not in this version"
+        assert set(code(cell)) == set(choices)
 
 
 def test_values_with_a_table_of_their_own_are_complete() -> None:

@@ -17,7 +17,7 @@ import pytest
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.ledger.engine import writing_engine
 from backhaul.core.errors import BackhaulError, OutageError
-from backhaul.core.model import OnExists, PublishMode
+from backhaul.core.model import EngineName, OnExists, PublishMode
 from backhaul.testing.fakes import Fault, Killed
 from tests.world import World, route
 
@@ -29,7 +29,8 @@ NEW = {name: b"the new content of " + name.encode() for name in OLD}
 QUESTIONS = frozenset(
     {
         *("store.list", "store.endpoint", "store.get", "pool.session"),
-        *("target.status", "target.names", "target.read", "target.held"),
+        *("target.status", "target.names", "target.read", "target.entries", "target.held"),
+        *("cluster.find", "cluster.progress", "ledger.jobs"),
         *("ledger.published", "ledger.staged", "ledger.planned_totals", "ledger.plan"),
     }
 )
@@ -54,6 +55,7 @@ class Scenario:
     publish: PublishMode = PublishMode.AUTO
     on_exists: OnExists = OnExists.REPLACE
     is_tree: bool = False
+    engine: EngineName = EngineName.AUTO
     source_prefix: str = "p/"
 
 
@@ -95,6 +97,15 @@ SCENARIOS = [
         on_exists=OnExists.FAIL,
     ),
     Scenario(name="prefix replaces", body="raw/p/, /land/d", source=NEW, final="d", before=OLD),
+    Scenario(
+        name="distcp",
+        body="raw/p/, /land/d",
+        source=NEW,
+        final="d",
+        before={},
+        engine=EngineName.DISTCP,
+        is_tree=True,
+    ),
 ]
 
 
@@ -145,8 +156,10 @@ def shelf() -> Iterator[Engine]:
 
 
 def world_of(scenario: Scenario, shelf: Engine) -> World:
-    world = World(Path("/nowhere"), engine=shelf)
-    world.routes = (route(publish=scenario.publish, on_exists=scenario.on_exists),)
+    world = World(Path("/nowhere"), engine=shelf, has_cluster=scenario.engine is EngineName.DISTCP)
+    world.routes = (
+        route(publish=scenario.publish, on_exists=scenario.on_exists, engine=scenario.engine),
+    )
     for name, data in scenario.source.items():
         world.store.put(scenario.source_prefix + name, data)
     for name, data in scenario.before.items():
@@ -171,6 +184,9 @@ def check_end(world: World, scenario: Scenario) -> None:
     assert world.queue.dead_letters == []
     assert world.states == ["done"]
     assert world.staging() == []
+    assert world.cluster.running == [], "an application is left running"
+    tags = [job.tags[1] for job in world.cluster.jobs]
+    assert len(tags) == len(set(tags)), "a second application for one epoch"
 
 
 def stop_and_restart(
@@ -202,7 +218,7 @@ def fault(
 def down(call: tuple[str, int]) -> OutageError | None:
     """The dependency behind the call as down; None where that is the default already."""
     port = call[0].split(".")[0]
-    name = {"target": "hdfs", "store": "s3", "pool": "target"}.get(port)
+    name = {"target": "hdfs", "store": "s3", "pool": "target", "cluster": "yarn"}.get(port)
     return None if name is None else OutageError.of(name, "E_DOWN", f"{call} is down")
 
 

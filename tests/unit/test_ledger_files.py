@@ -121,7 +121,7 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
     connection.close()
     assert found == {
         *("transfers", "destinations", "objects", "published", "litter"),
-        *("sequencers", "nonces"),
+        *("sequencers", "nonces", "jobs"),
     }
 
 

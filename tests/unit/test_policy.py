@@ -164,7 +164,8 @@ ALLOWED = [
     ("publish", "auto", "auto per-file atomic-dir"),
     ("publish", "per-file", "per-file"),
     ("publish", "atomic-dir", "atomic-dir"),
-    ("engine", "auto", "auto native"),  # distcp is not part of this version
+    ("engine", "auto", "auto native distcp"),
+    ("engine", "distcp", "distcp"),
     ("engine", "native", "native"),
 ]
 CHOICES = {

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import Location, OnExists
 from backhaul.settings import (
     ENV_PREFIX,
     Settings,
+    cluster_rules,
     find_config,
     load_settings,
     make_routes,
@@ -185,8 +187,24 @@ def test_two_routes_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "two routes are named clicks" in error.message
 
 
-def test_engine_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    assert "distcp" in routes(tmp_path, ROUTE + 'engine = "distcp"\n').message
+def test_the_section_of_distcp_becomes_the_rules(tmp_path: Path) -> None:
+    path = tmp_path / "backhaul.toml"
+    path.write_text(
+        '[distcp]\nqueue = "etl"\nauto_min_bytes = "1TiB"\nbandwidth = "2GB"\nmax_maps = 7\n'
+        "queue_timeout_s = 60\n"
+    )
+    rules = cluster_rules(load_settings(path).distcp)
+    assert rules == ClusterRules(
+        queue="etl",
+        auto_min_bytes=1024**4,
+        bandwidth_bytes=2_000_000_000,
+        max_maps=7,
+        queue_timeout_s=60.0,
+    )
+
+
+def test_the_defaults_are_those_of_the_rules() -> None:
+    assert cluster_rules(load_settings(None).distcp) == ClusterRules()
 
 
 # ---------------------------------------------------------------- where files are

@@ -24,7 +24,7 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import ContentChecker, Held
+from backhaul.core.ports import ContentChecker, Entry, Held
 
 if TYPE_CHECKING:
     from hdfs_native import FileWriter
@@ -134,6 +134,17 @@ class HdfsTarget:
     def names(self, path: str) -> list[str]:
         try:
             return [one.path.rsplit("/", 1)[-1] for one in self._client.list_status(path)]
+        except FileNotFoundError:
+            return []
+        except BaseException as error:
+            raise self._translate(error, path) from error
+
+    def entries(self, path: str) -> list[Entry]:
+        try:
+            return [
+                Entry(name=one.path.rsplit("/", 1)[-1], is_directory=one.isdir)
+                for one in self._client.list_status(path)
+            ]
         except FileNotFoundError:
             return []
         except BaseException as error:

@@ -24,7 +24,7 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Held
+from backhaul.core.ports import Entry, Held
 
 READ_BYTES = 1 << 20
 # On the way, so that the last fsync stays short: a worker that seems to do nothing is killed.
@@ -80,6 +80,18 @@ class LocalTarget:
     def names(self, path: str) -> list[str]:
         try:
             return os.listdir(path)  # noqa: PTH208 - names, not paths
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _translate(error, path) from error
+
+    def entries(self, path: str) -> list[Entry]:
+        try:
+            with os.scandir(path) as found:
+                return [
+                    Entry(name=one.name, is_directory=one.is_dir(follow_symlinks=False))
+                    for one in found
+                ]
         except FileNotFoundError:
             return []
         except OSError as error:

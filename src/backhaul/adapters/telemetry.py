@@ -86,12 +86,14 @@ class Telemetry:
         if len(self._lines_due) > 1000:  # noqa: PLR2004 - of transfers that ended long ago
             self._lines_due.clear()
         plus = "" if fact.is_planned else "+"
+        detail = {"detail": fact.detail} if fact.detail else {}
         self._log.info(
             "transfer in progress",
             transfer=fact.transfer_id,
             phase=fact.phase,
             objects=f"{fact.objects} of {fact.objects_total}{plus}",
             bytes=f"{human_bytes(fact.size_bytes)} of {human_bytes(fact.size_bytes_total)}{plus}",
+            **detail,
         )
 
 
@@ -130,6 +132,14 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return level, "transfer done", _done(fact)
         case events.RouteWarned():
             return "warning", "route compares lengths only", vars(fact)
+        case events.EngineChosen():
+            return "info", "engine chosen", vars(fact)
+        case events.ApplicationFollowed():
+            return "info", "YARN application carries the transfer", vars(fact)
+        case events.ApplicationEnded():
+            return "info", "YARN application ended", _without_none(fact)
+        case events.StagedAgain():
+            return "warning", "staging mended: DistCp left it unlike the plan", vars(fact)
         case events.AttemptFailed():
             return "warning", "attempt failed: the message comes back", _without_none(fact)
         case events.MessageDead():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.hadoop_command import Command
 from backhaul.adapters.hadoop_xml import default_filesystem, hadoop_conf_dir
 from backhaul.adapters.hdfs_security import Login, is_secure
 from backhaul.adapters.ledger import open_ledger
@@ -22,15 +23,17 @@ from backhaul.adapters.places import check_ledger_place, check_trusted
 from backhaul.adapters.s3 import S3Store
 from backhaul.adapters.system import SystemClock, host_name
 from backhaul.adapters.telemetry import LogTarget, Telemetry, standard_target
+from backhaul.adapters.yarn import YarnManager, manager_addresses
 from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.errors import ConfigurationError
+from backhaul.core.errors import ConfigurationError, TransientError
 from backhaul.core.policy import Policy, allow_any_route, parse_allow
 from backhaul.core.ports import Emit
 from backhaul.core.runner import Ports
+from backhaul.engines.distcp import DistCp
 from backhaul.engines.native import Tuning
 from backhaul.engines.pool import PoolSettings, WorkerPool
-from backhaul.settings import Settings, find_config, load_settings, make_routes
+from backhaul.settings import Settings, cluster_rules, find_config, load_settings, make_routes
 from backhaul.worker import WorkerConfiguration
 
 # As the HDFS client reads them.
@@ -167,11 +170,44 @@ def open_ports(
     ledger = open_ledger(context.settings.ledger_path, create=True, host=host_name())
     pool = make_pool(context, aws, emit, workers)
     try:
-        ports = Ports(store=S3Store(aws), ledger=ledger, pool=pool, clock=SystemClock(), emit=emit)
+        ports = Ports(
+            store=S3Store(aws),
+            ledger=ledger,
+            pool=pool,
+            clock=SystemClock(),
+            emit=emit,
+            cluster=make_cluster(context, pool.wait_for_abort),
+        )
         yield ports, pool, ledger
     finally:
         pool.close()
         ledger.close()
+
+
+def make_cluster(
+    context: Context, wait_for_abort: Callable[[float], bool] = lambda _seconds: False
+) -> DistCp | None:
+    """DistCp on YARN; None where no ResourceManager is configured.
+
+    Args:
+        wait_for_abort: Waits that many seconds; True when all transfers are to stop at once.
+    """
+    addresses = manager_addresses(context.conf_dir)
+    if not addresses:
+        return None
+
+    def pause(seconds: float) -> None:
+        if wait_for_abort(seconds):
+            raise TransientError("E_STOPPED", "the agent is stopping; the application goes on")
+
+    chosen = context.settings.distcp
+    yarn = chosen.hadoop.with_name("yarn") if chosen.hadoop is not None else None
+    return DistCp(
+        rules=cluster_rules(chosen),
+        hadoop=Command("hadoop", chosen.hadoop, context.conf_dir),
+        manager=YarnManager(addresses, Command("yarn", yarn, context.conf_dir)),
+        pause=pause,
+    )
 
 
 def make_pool(context: Context, aws: AwsSession, emit: Emit, workers: int) -> WorkerPool:

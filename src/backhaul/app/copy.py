@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.ledger.store import COPY_QUEUE, SqlLedger
+from backhaul.adapters.ledger.store import COPY_QUEUE
 from backhaul.adapters.system import SystemRandomness
 from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.sweep import sweep
@@ -14,7 +14,7 @@ from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError
 from backhaul.core.events import AttemptFailed
 from backhaul.core.model import Job, Request, TransferState
 from backhaul.core.ports import Begun, Emit, MessageKey
-from backhaul.core.runner import Ports, TransferRunner
+from backhaul.core.runner import Ports, TransferRunner, discard
 from backhaul.core.transfer import Budget, Fate, Verdict
 
 COPY_ATTEMPTS = 3
@@ -45,7 +45,7 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
                     return
                 error = verdict.error or _BUSY
                 if verdict.fate is not Fate.RETRY:
-                    _give_up(ports, ledger, job, transfer_id, error)
+                    _give_up(ports, job, transfer_id, error)
                     raise error
                 _record(ports, transfer_id, TransferState.WAITING, error)
                 delay_s = context.retry.delay_s(begun.failures + 1, chance.uniform(0, 1))
@@ -54,7 +54,7 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
         except KeyboardInterrupt:
             # Leave nothing behind: no message will bring this transfer back.
             interrupted = PermanentError("E_INTERRUPTED", "interrupted")
-            _give_up(ports, ledger, job, transfer_id, interrupted)
+            _give_up(ports, job, transfer_id, interrupted)
             raise
 
 
@@ -93,11 +93,9 @@ def _failed(transfer_id: str, attempt: int, error: BackhaulError, delay_s: float
     )
 
 
-def _give_up(
-    ports: Ports, ledger: SqlLedger, job: Job, transfer_id: str, error: BackhaulError
-) -> None:
+def _give_up(ports: Ports, job: Job, transfer_id: str, error: BackhaulError) -> None:
     """Dead, or left for the next start's sweep while its staging cannot be removed."""
-    is_clean = _remove_staging(ports, ledger, job, transfer_id)
+    is_clean = _discard(ports, job, transfer_id)
     state = TransferState.DEAD if is_clean else TransferState.WAITING
     _record(ports, transfer_id, state, error)
 
@@ -106,14 +104,10 @@ def _record(ports: Ports, transfer_id: str, state: TransferState, error: Backhau
     ports.ledger.fail(transfer_id, state, error.code, error.message, ports.clock.now())
 
 
-def _remove_staging(ports: Ports, ledger: SqlLedger, job: Job, transfer_id: str) -> bool:
+def _discard(ports: Ports, job: Job, transfer_id: str) -> bool:
     """False when the target does not answer, so that something may be left."""
-    left = ledger.leftover(transfer_id)
-    if left is None:
-        return True
     try:
-        with ports.pool.session(left.staging_root.filesystem, job.run_as) as session:
-            session.remove_staging(left.staging_root, up_to=left.epoch)
+        discard(ports, transfer_id, job.run_as)
     except PermanentError:
         return True  # may not be written: then nothing of ours is there
     except BackhaulError:

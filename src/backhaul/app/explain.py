@@ -9,7 +9,9 @@ from typing import Any
 
 from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.s3 import S3Store
-from backhaul.app.context import Context, make_pool, quiet_telemetry
+from backhaul.app.context import Context, make_cluster, make_pool, quiet_telemetry
+from backhaul.core.cluster import Load, cannot_carry
+from backhaul.core.cluster_attempt import engine_for
 from backhaul.core.content import Ask, Ignored, ObjectEvent, StepEvent
 from backhaul.core.errors import BackhaulError, CannotWrite
 from backhaul.core.event_policy import request_of
@@ -30,6 +32,7 @@ class Explanation:
     """What is known about one record; later fields stay empty once something refuses it.
 
     Attributes:
+        engine: Which, and why; what is published already is not taken off here.
         form: What the body was taken for; empty when it could not be read.
         about: What an event says, in words.
         ignored: Why the agent would delete it without doing anything.
@@ -48,17 +51,13 @@ class Explanation:
     job: Job | None = None
     kind: str = ""
     totals: Totals | None = None
+    engine: str | None = None
     names: tuple[Location, ...] = ()
     looked_at: int = 0
     collisions: int = 0
     is_tree: bool | None = None
     refusal: BackhaulError | None = None
     unreachable: BackhaulError | None = None
-
-    @property
-    def engine(self) -> str:
-        """Which engine, and why."""
-        return "native: the engine of this version"
 
     @property
     def egress_usd(self) -> float | None:
@@ -166,10 +165,16 @@ def _plan(context: Context, told: Explanation, job: Job, region: str) -> list[Pl
             name_map=job.name_map,
             limits=job.limits,
         )
+        load, obstacle = Load(), None
         for page in chain(found.pages, [ListPage(pins=())]):
             planned = planner.add(page.pins)
             first = first or planned
+            for one in planned:
+                load = load.plus(one)
+                obstacle = obstacle or cannot_carry(one, found.source, is_object=found.is_object)
         told.totals = planner.finish()
+        choice = engine_for(job, make_cluster(context), load, obstacle)
+        told.engine = f"{choice.engine}: {choice.reason}"
     except BackhaulError as error:
         _note(told, error)
     told.names = tuple(directory.join(one.relative) for one in first[:NAMES_SHOWN])
@@ -248,7 +253,7 @@ def explanation_as_json(told: Explanation) -> dict[str, Any]:
         "on_exists": job.on_exists.value if job else None,
         "publish": job.publish.value if job else None,
         "verify": job.verify.value if job else None,
-        "engine": told.engine if job else None,
+        "engine": told.engine,
         "objects": totals.objects if totals else None,
         "bytes": totals.size_bytes if totals else None,
         "markers": totals.markers if totals else None,

@@ -67,9 +67,10 @@ def row_as_json(row: TransferRow) -> dict[str, Any]:
 
 
 def details_as_json(details: TransferDetails) -> dict[str, Any]:
-    """`transfer`, `proofs`, `objects` (the first ones) and `journal`."""
+    """`transfer`, `jobs`, `proofs`, `objects` (the first ones) and `journal`."""
     return {
         "transfer": row_as_json(details.transfer),
+        "jobs": [_fields(job) for job in details.jobs],
         "proofs": [_fields(total) for total in details.proofs],
         "objects": [
             object_line(details.transfer.id, one.planned, one.staged, one.target)

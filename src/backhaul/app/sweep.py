@@ -6,17 +6,14 @@ from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import BackhaulError
 from backhaul.core.events import StagingSwept
 from backhaul.core.policy import Policy
-from backhaul.core.runner import Ports
+from backhaul.core.runner import Ports, discard
 
 
 def sweep(ports: Ports, ledger: SqlLedger, policy: Policy) -> None:
     """Remove it and mark those transfers dead; what fails is tried again at the next start."""
     for transfer_id, left in ledger.orphans().items():
         try:
-            if left is not None:
-                user = policy.user_of(left.route)
-                with ports.pool.session(left.staging_root.filesystem, user) as session:
-                    session.remove_staging(left.staging_root, up_to=left.epoch)
+            discard(ports, transfer_id, policy.user_of(left.route) if left else None)
             ledger.abandon(transfer_id, ports.clock.now())
         except BackhaulError as error:
             ports.emit(error)

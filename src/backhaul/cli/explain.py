@@ -132,7 +132,8 @@ def _print_plan(told: Explanation) -> None:
     totals = told.totals
     markers = f", {totals.markers:,} directory markers skipped" if totals.markers else ""
     _say("plan", f"{totals.objects:,} objects, {human_bytes(totals.size_bytes)}{markers}")
-    _say("engine", told.engine)
+    if told.engine is not None:
+        _say("engine", told.engine)
     if told.is_tree is not None:
         _say("publish", "one rename" if told.is_tree else "file by file, each by one rename")
     for number, name in enumerate(told.names):

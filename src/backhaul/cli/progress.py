@@ -108,7 +108,10 @@ class Display:
             return
         self._said_s[fact.transfer_id] = now_s
         size = _of(fact.size_bytes, fact.size_bytes_total)
-        click.echo(f"{self._names[fact.transfer_id]}: {fact.phase}, {count} objects, {size}")
+        detail = f", {fact.detail}" if fact.detail else ""
+        click.echo(
+            f"{self._names[fact.transfer_id]}: {fact.phase}, {count} objects, {size}{detail}"
+        )
         sys.stdout.flush()
 
     def _finish(self, fact: events.TransferDone) -> None:

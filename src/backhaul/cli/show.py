@@ -62,6 +62,13 @@ def _print(details: TransferDetails) -> None:
     click.echo(f"attempts     {row.attempt}, of which failed {row.failures}")
     if row.route:
         click.echo(f"route        {row.route}" + (f" (policy {row.policy})" if row.policy else ""))
+    if row.engine:
+        click.echo(f"engine       {row.engine}: {row.engine_reason}")
+    for job in details.jobs:
+        maps = f", maps {job.maps_done} of {job.maps}" if job.maps else ""
+        click.echo(f"application  {job.application_id or job.tag} {job.state}{maps}")
+        if job.tracking_url:
+            click.echo(f"             {job.tracking_url}")
     if row.message_id:
         click.echo(f"message      {row.message_id} on {row.queue}")
     if row.code:

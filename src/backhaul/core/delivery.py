@@ -36,7 +36,7 @@ from backhaul.core.model import Request, TransferState
 from backhaul.core.parts import Dead, End, Part, parts_of
 from backhaul.core.policy import Policy
 from backhaul.core.ports import Begun, DeadLetterReason, Message, Queue, Randomness
-from backhaul.core.runner import Ports, TransferRunner, unexpected
+from backhaul.core.runner import Ports, TransferRunner, discard, unexpected
 from backhaul.core.stopping import Stop, Stopper
 from backhaul.core.text import printable, redacted
 from backhaul.core.transfer import Budget, Fate, Verdict, after_failure
@@ -424,10 +424,8 @@ class Deliveries:
         """What earlier attempts staged; the last one may have ended before it claimed anything."""
         try:
             left = self._ports.ledger.leftover(begun.transfer_id)
-            if left is not None:
-                user = self._policy().user_of(left.route)
-                with self._ports.pool.session(left.staging_root.filesystem, user) as session:
-                    session.remove_staging(left.staging_root, up_to=left.epoch)
+            user = self._policy().user_of(left.route) if left is not None else None
+            discard(self._ports, begun.transfer_id, user)
         except BackhaulError as error:
             self._emit(error)  # hidden, and fenced by the next claim of this destination
 

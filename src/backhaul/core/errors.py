@@ -100,7 +100,7 @@ class OutageError(BackhaulError):
     """A dependency is down or refuses everyone; messages wait for it and spend nothing.
 
     Args:
-        dependency: Closed set: `s3`, `sqs`, `hdfs`, `target`, `credentials`, `ledger`.
+        dependency: Closed set: `s3`, `sqs`, `hdfs`, `target`, `yarn`, `credentials`, `ledger`.
     """
 
     exit_code = ExitCode.UNAVAILABLE

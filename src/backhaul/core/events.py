@@ -135,8 +135,10 @@ class TransferProgress:
     """How far one transfer is; totals grow while the listing goes on.
 
     Attributes:
-        phase: `planning`, `staging`, `publishing` or `recovering`.
+        phase: `planning`, `staging`, `publishing` or `recovering`; with DistCp also `listing`,
+            `queued`, `copying` and `proving`.
         is_planned: True once the totals are final.
+        detail: What only DistCp has: mappers and the tracking URL.
     """
 
     transfer_id: str
@@ -146,6 +148,46 @@ class TransferProgress:
     objects_total: int
     size_bytes_total: int
     is_planned: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineChosen:
+    """Which engine carries the bytes of this attempt, and why."""
+
+    transfer_id: str
+    engine: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationFollowed:
+    """A YARN application carries the bytes: just submitted, or adopted from an earlier attempt."""
+
+    transfer_id: str
+    application: str
+    tag: str
+    state: str
+    tracking_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationEnded:
+    """It is over; what it brought is proven file by file before anything is published."""
+
+    transfer_id: str
+    application: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedAgain:
+    """Files that DistCp left out, or that differ from S3's: copied natively into its staging."""
+
+    transfer_id: str
+    objects: int
+    removed: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,13 @@ class EngineName(StrEnum):
     DISTCP = "distcp"
 
 
+class QueuedTooLong(StrEnum):
+    """What a route wants when YARN gives an application no container in time."""
+
+    NATIVE = "native"  # this node carries the bytes
+    RETRY = "retry"  # the attempt fails; the next one asks YARN again
+
+
 class EvidencePlace(StrEnum):
     """Where a transfer's manifest is kept."""
 
@@ -281,6 +288,7 @@ class Route:
     verify: VerifyLevel = VerifyLevel.STORED
     name_map: NameMap = NameMap.STRICT
     limits: Limits = field(default_factory=Limits)
+    when_queued: QueuedTooLong = QueuedTooLong.NATIVE
     evidence: EvidencePlace = EvidencePlace.LEDGER
     queues: frozenset[str] | None = None
     source_owner: str | None = None
@@ -311,6 +319,7 @@ class Job:
     verify: VerifyLevel
     name_map: NameMap
     limits: Limits
+    when_queued: QueuedTooLong = QueuedTooLong.NATIVE
     evidence: EvidencePlace = EvidencePlace.LEDGER
     source_owner: str | None = None
     policy_digest: str = ""
@@ -370,6 +379,7 @@ class StagedObject:
         note: Why a stronger rung was not reached, for people; empty where none was missed.
         bytes_read: From S3 for this object, repeated reads included.
         proven_at: When the proof was recorded.
+        was_there: Another engine wrote the file; it was proven as it stands. Not in the ledger.
     """
 
     seq: int
@@ -387,6 +397,7 @@ class StagedObject:
     note: str = ""
     bytes_read: int = 0
     proven_at: datetime | None = None
+    was_there: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

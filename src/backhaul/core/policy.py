@@ -256,12 +256,6 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
             hint="add the SQS SenderId to the route's senders, or send as one that is listed",
         )
     options = request.options
-    if options.engine is EngineName.DISTCP:
-        raise NotAllowed(
-            "E_POLICY_OPTION",
-            "engine = distcp is not part of this version",
-            hint="leave the option out",
-        )
     return Job(
         request=request,
         route=route.name,
@@ -274,6 +268,7 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
         verify=_not_looser(route, "verify", options.verify, route.verify, _VERIFY),
         name_map=route.name_map,
         limits=route.limits,
+        when_queued=route.when_queued,
         evidence=route.evidence,
         source_owner=route.source_owner,
         run_as=route.run_as,

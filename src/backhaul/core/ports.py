@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     FileStatus,
@@ -234,10 +235,15 @@ class SourceReader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class StageTask:
-    """What a worker needs to stage one object."""
+    """What a worker needs to stage one object.
+
+    Attributes:
+        is_there: Another engine has written it already: prove it, and copy it only if that fails.
+    """
 
     planned: PlannedObject
     endpoint: Endpoint
+    is_there: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,6 +305,29 @@ class TargetSession(Protocol):
         Returns:
             The highest epoch found. When it is not below `epoch` nothing was created and the
             caller claims again above it.
+        """
+
+    def fence_keeping(
+        self, staging_root: Location, kept: int, epoch: int
+    ) -> tuple[int, int | None]:
+        """Remove every epoch below `kept`, which an application of this transfer still fills.
+
+        Returns:
+            The highest epoch found, and under which number, from `kept` to below `epoch`, the
+            staging of that application stands; None when it is gone.
+        """
+
+    def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
+        """Rename the directory of epoch `kept` to that of `epoch`; safe to repeat."""
+
+    def count_files(self, directory: Location) -> tuple[int, int]:
+        """Files below it at any depth, and directories that hold nothing."""
+
+    def prune(self, directory: Location, planned: Sequence[str]) -> int:
+        """Remove files below it that are not planned, and directories left without a file.
+
+        Returns:
+            How many files were removed.
         """
 
     def stage(
@@ -383,6 +412,14 @@ class TargetWriter(Protocol):
         """Make the content durable; the file counts only after this returned."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One name in a directory."""
+
+    name: str
+    is_directory: bool
+
+
 class TargetFs(Protocol):
     """One file system as a worker sees it; paths are absolute strings of that file system.
 
@@ -417,6 +454,9 @@ class TargetFs(Protocol):
 
     def names(self, path: str) -> list[str]:
         """Entries of a directory, by name; empty when it is not there."""
+
+    def entries(self, path: str) -> list[Entry]:
+        """What a directory holds; empty when it is not there."""
 
     def create(self, path: str, size_bytes: int) -> TargetWriter:
         """A new file; its directory must exist. `size_bytes` is what will be written."""
@@ -517,6 +557,20 @@ class Begun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterJob:
+    """One submission to YARN that the ledger has not closed: the tag of this epoch may be there.
+
+    Attributes:
+        epoch: Whose staging it writes to; one epoch submits at most once.
+        application_id: Once it was seen; None does not mean that there is none.
+    """
+
+    transfer_id: str
+    epoch: int
+    application_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Leftover:
     """What an attempt may have left in staging.
 
@@ -540,12 +594,14 @@ class Claimed:
             be gone before anything is published: a forgotten process may still rename out of it.
         has_rivals: Another transfer recorded its intent for something here and not its end;
             `rivals` tells what may stand at the final paths.
+        jobs: Open ones of this transfer, and of any other at this destination, above or below it.
     """
 
     epoch: int
     staging_root: Location
     stale: tuple[Leftover, ...] = ()
     has_rivals: bool = False
+    jobs: tuple[ClusterJob, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -706,6 +762,42 @@ class Ledger(Protocol):
 
     def swept(self, lefts: Sequence[Leftover]) -> None:
         """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""
+
+    # ---- the cluster's engine
+
+    def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
+        """Which engine was chosen, and why."""
+
+    def open_job(self, transfer_id: str, epoch: int, tag: str, now: datetime) -> bool:
+        """Note that an application with this tag may exist from now on.
+
+        Returns:
+            False when the transfer no longer owns its destination with this epoch, or when this
+            epoch has had its submission; nothing may be submitted then.
+        """
+
+    def note_job(
+        self,
+        transfer_id: str,
+        claim_epoch: int,
+        epoch: int,
+        application: Application,
+        progress: JobProgress | None,
+        now: datetime,
+    ) -> bool:
+        """Note how far it is.
+
+        Returns:
+            False when the transfer no longer owns its destination with `claim_epoch`.
+        """
+
+    def close_job(
+        self, transfer_id: str, epoch: int, state: str, reason: str, now: datetime
+    ) -> None:
+        """Nothing of this submission runs or counts any more; safe to repeat."""
+
+    def jobs(self, transfer_id: str) -> list[ClusterJob]:
+        """The open ones of this transfer, by epoch."""
 
 
 # ---------------------------------------------------------------- telemetry

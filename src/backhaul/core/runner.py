@@ -13,11 +13,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from backhaul.core import transfer
+from backhaul.core import cluster_stage, transfer
+from backhaul.core.cluster import Cluster
+from backhaul.core.cluster_attempt import ClusterAttempt
+from backhaul.core.cluster_stage import News
 from backhaul.core.errors import BackhaulError, CannotWrite, SourceChanged, TransientError
 from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
 from backhaul.core.evidence import Manifest, Sum, files, object_line
 from backhaul.core.model import (
+    EngineName,
     EvidencePlace,
     FileStatus,
     Job,
@@ -37,6 +41,7 @@ from backhaul.core.policy import Policy
 from backhaul.core.ports import (
     Begun,
     Clock,
+    ClusterJob,
     Emit,
     Held,
     Ledger,
@@ -53,6 +58,7 @@ from backhaul.core.ports import (
 RECORD_BATCH = 500  # proofs per ledger transaction
 PUBLISH_BATCH = 500  # renames per call to the worker
 TIDY_TRIES = 2
+NO_NEWS = News(phase="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,19 @@ class Ports:
     pool: TargetPool
     clock: Clock
     emit: Emit
+    cluster: Cluster | None = None
+
+
+def discard(ports: Ports, transfer_id: str, user: str | None) -> None:
+    """End what a transfer that is given up left behind: applications, then staging.
+
+    Args:
+        user: Whom its route acts for.
+
+    Raises:
+        BackhaulError: Something of it may be left.
+    """
+    cluster_stage.discard(ports.ledger, ports.cluster, ports.clock, ports.pool, transfer_id, user)
 
 
 class TransferRunner:
@@ -116,6 +135,15 @@ class TransferRunner:
         self._may_hold_files = True
         self._totals = Totals()
         self._counts = _Counts()
+        self._jobs: tuple[ClusterJob, ...] = ()
+        self._cluster = ClusterAttempt(
+            self,
+            transfer_id=self._id,
+            cluster=ports.cluster,
+            ledger=ports.ledger,
+            clock=ports.clock,
+            emit=ports.emit,
+        )
 
     def run(self) -> transfer.Verdict:
         """Work until the attempt is settled; a `BackhaulError` becomes a verdict, a bug escapes."""
@@ -154,6 +182,10 @@ class TransferRunner:
                 return self._claim(min_epoch)
             case transfer.Recover():
                 return self._recover()
+            case transfer.Reattach(epoch=epoch):
+                found = self._cluster.reattach(epoch, self._jobs, has_plan=self._attempt.has_plan)
+                self._remove_stale()
+                return found
             case transfer.Fence(epoch=epoch):
                 return self._fence(epoch)
             case transfer.Stage(epoch=epoch):
@@ -242,11 +274,12 @@ class TransferRunner:
         if claimed is None:
             return transfer.ClaimBusy()
         self._staging_root = claimed.staging_root
+        self._jobs = claimed.jobs
         self._stale = claimed.stale
         self._has_rivals = claimed.has_rivals
         if self._is_outdated(attempt.destination):
             return transfer.Outdated(epoch=claimed.epoch)
-        return transfer.ClaimGranted(epoch=claimed.epoch)
+        return transfer.ClaimGranted(epoch=claimed.epoch, has_jobs=bool(claimed.jobs))
 
     @property
     def _event_target(self) -> Location | None:
@@ -328,20 +361,42 @@ class TransferRunner:
 
     # ------------------------------------------------------------ fence
 
-    def _fence(self, epoch: int) -> transfer.Event:
-        """Nothing may be renamed any more by whoever owned this destination, or a part of it."""
+    def _remove_stale(self) -> None:
         for left in self._stale:
             self._session.remove_staging(left.staging_root, up_to=left.epoch)
+
+    def _fence(self, epoch: int) -> transfer.Event:
+        """Nothing may be renamed any more by whoever owned this destination, or a part of it."""
+        self._remove_stale()
         return transfer.Fenced(highest_seen=self._session.fence(self._root, epoch))
 
     # ------------------------------------------------------------ stage
 
     def _stage(self, epoch: int) -> transfer.Event:
+        if self._is_native:
+            chunks = self.chunks()
+        else:
+            event, chunks = self._cluster.stage(epoch)
+            if isinstance(event, transfer.StagedAll):
+                return self._all_staged()
+            if event is not None:
+                return event
         directory = self._root.join(str(epoch))
-        chunks = self._chunks()
         for batch in self._session.stage(chunks, directory, self._job.verify):
-            self._note(batch)
+            self.note(batch)
             self._emit_progress("staging")
+        return self._all_staged()
+
+    @property
+    def _is_native(self) -> bool:
+        """Nothing is to be chosen: no look ahead, no word in the ledger."""
+        if self._jobs and not self._attempt.is_native:
+            return False  # an application may be followed, whatever the route says by now
+        asked = self._job.engine
+        nobody = asked is EngineName.AUTO and self._ports.cluster is None
+        return self._attempt.is_native or asked is EngineName.NATIVE or nobody
+
+    def _all_staged(self) -> transfer.Event:
         if self._attempt.has_plan:
             self._totals = self._ports.ledger.planned_totals(self._id)
         elif self._planner is not None:
@@ -354,13 +409,50 @@ class TransferRunner:
             )
         return transfer.StagedAll()
 
-    def _chunks(self) -> Iterator[Sequence[StageTask]]:
+    def chunks(self) -> Iterator[Sequence[StageTask]]:
         """The work of this attempt, page by page; a new plan is frozen just ahead of it."""
-        owner, bucket = self._job.source_owner, self._job.request.source.bucket
         for planned in self._planned():
-            rest = self._without_published(planned)
-            endpoint = self._ports.store.endpoint(bucket, owner=owner)
-            yield [StageTask(planned=one, endpoint=endpoint) for one in rest]
+            yield self._tasks(self._without_published(planned))
+
+    def _tasks(self, planned: Sequence[PlannedObject]) -> Sequence[StageTask]:
+        owner, bucket = self._job.source_owner, self._job.request.source.bucket
+        endpoint = self._ports.store.endpoint(bucket, owner=owner)
+        return [StageTask(planned=one, endpoint=endpoint) for one in planned]
+
+    # ------------------------------------------------------------ for `cluster_attempt`
+
+    @property
+    def job(self) -> Job:
+        return self._job
+
+    @property
+    def session(self) -> TargetSession:
+        return self._session
+
+    @property
+    def staging_root(self) -> Location:
+        return self._root
+
+    @property
+    def is_object(self) -> bool:
+        return self._attempt.destination != self._attempt.directory
+
+    def unstaged(self) -> Iterator[Sequence[StageTask]]:
+        for planned in self._ports.ledger.plan(self._id, only_unstaged=True):
+            yield self._tasks(planned)
+
+    def names(self) -> Iterator[str]:
+        for planned in self._ports.ledger.plan(self._id):
+            yield from (one.relative for one in planned)
+
+    def flush(self) -> None:
+        self._ports.ledger.record_staged(self._id, self._pending)
+        self._pending = []
+
+    def tell(self, news: News) -> None:
+        self._emit_progress(news.phase, news)
+
+    # ------------------------------------------------------------ the plan
 
     def _planned(self) -> Iterator[Sequence[PlannedObject]]:
         limits = self._job.limits
@@ -436,7 +528,7 @@ class TransferRunner:
             rest.sort(key=lambda one: one.seq)
         if adopted:
             self._counts.adopted += len(adopted)
-            self._note(adopted)
+            self.note(adopted)
         return rest
 
     def _vouched(self, there: Sequence[tuple[PlannedObject, Location]]) -> list[StagedObject]:
@@ -454,7 +546,8 @@ class TransferRunner:
             and len(self._first) == (self._planner.objects if self._planner else -1)
         )
 
-    def _note(self, batch: Sequence[StagedObject]) -> None:
+    def note(self, batch: Sequence[StagedObject]) -> None:
+        """Take proofs; they reach the ledger in batches."""
         now = self._ports.clock.now()
         batch = [replace(one, proven_at=now) for one in batch]
         self._pending.extend(batch)
@@ -466,18 +559,21 @@ class TransferRunner:
             self._ports.ledger.record_staged(self._id, self._pending)
             self._pending = []
 
-    def _emit_progress(self, phase: str) -> None:
+    def _emit_progress(self, phase: str, news: News = NO_NEWS) -> None:
         counts, totals = self._counts, self._totals
-        moving = self._session.progress
+        moved = news.size_bytes
+        if news is NO_NEWS:
+            moved = self._session.progress.size_bytes
         self._ports.emit(
             TransferProgress(
                 transfer_id=self._id,
                 phase=phase,
                 objects=counts.objects,
-                size_bytes=max(moving.size_bytes, counts.size_bytes),
+                size_bytes=max(moved, counts.size_bytes),
                 objects_total=totals.objects,
                 size_bytes_total=totals.size_bytes,
                 is_planned=counts.is_planned,
+                detail=news.detail,
             )
         )
 

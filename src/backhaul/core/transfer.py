@@ -1,6 +1,7 @@
 """The order that keeps the data safe: one attempt of one transfer, as pure decisions.
 
-    resolve → claim → (recover) → fence → stage → intend → publish → tidy → record → settle
+    resolve → claim → (recover) → (reattach) → fence → stage → intend → publish → tidy → record
+            → settle
 
 `start` gives the first command; `step` takes what came of it and gives the next. Nothing here
 acts: `runner.perform` does, and the simulator may. The left command must be *known* to have
@@ -57,6 +58,13 @@ class Recover:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reattach:
+    """Look for YARN applications of earlier epochs: keep the one that counts, end the others."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fence:
     """Remove staging of lower epochs, then make this epoch's directory."""
 
@@ -107,7 +115,9 @@ class Settle:
     verdict: Verdict
 
 
-Command = Resolve | Claim | Recover | Fence | Stage | Intend | Publish | Record | Tidy | Settle
+Command = (
+    Resolve | Claim | Recover | Reattach | Fence | Stage | Intend | Publish | Record | Tidy | Settle
+)
 
 
 # ---------------------------------------------------------------- events
@@ -128,9 +138,14 @@ class Resolved:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimGranted:
-    """The destination is ours under this epoch."""
+    """The destination is ours under this epoch.
+
+    Attributes:
+        has_jobs: Applications of earlier epochs may run.
+    """
 
     epoch: int
+    has_jobs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +169,23 @@ class Recovered:
     """
 
     is_complete: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reattached:
+    """Applications were looked for.
+
+    Attributes:
+        is_kept: One of this transfer runs or has succeeded: its staging is not fenced, it is
+            followed and what it brought becomes this epoch's.
+    """
+
+    is_kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoRoom:
+    """YARN gave no container in time, and the route wants this node to carry the bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +244,8 @@ Event = (
     | Outdated
     | ClaimBusy
     | Recovered
+    | Reattached
+    | NoRoom
     | Fenced
     | StagedAll
     | Intended
@@ -309,6 +343,8 @@ class Attempt:
         was_publishing: An earlier attempt recorded its intent: look before copying.
         destination: Known once resolved, or from the frozen plan.
         record: What to record once staging is tidy; None while nothing is published.
+        has_jobs: Applications of earlier epochs may run.
+        is_native: The cluster had no room: this node carries the bytes, whatever was asked for.
     """
 
     job: Job
@@ -320,6 +356,8 @@ class Attempt:
     epoch: int = 0
     record: Record | None = None
     verdict: Verdict = DONE
+    has_jobs: bool = False
+    is_native: bool = False
 
 
 def start(attempt: Attempt) -> Command:
@@ -337,11 +375,11 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one table: what happened, what comes
         case Resolved(directory=directory, destination=destination):
             known = replace(attempt, directory=directory, destination=destination)
             return known, Claim(min_epoch=1)
-        case ClaimGranted(epoch=epoch):
-            owned = replace(attempt, epoch=epoch)
+        case ClaimGranted(epoch=epoch, has_jobs=has_jobs):
+            owned = replace(attempt, epoch=epoch, has_jobs=has_jobs)
             # Look before fencing: what is already published need not be copied again.
             look = attempt.was_publishing and attempt.has_plan
-            return owned, Recover() if look else Fence(epoch=epoch)
+            return owned, Recover() if look else _before_fence(owned)
         case Outdated(epoch=epoch):
             record = Record(epoch=epoch, mode="superseded", is_superseded=True)
             return replace(attempt, epoch=epoch, record=record), Tidy(epoch=epoch)
@@ -351,7 +389,14 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one table: what happened, what comes
             record = Record(epoch=attempt.epoch, mode="adopted", is_superseded=False)
             return replace(attempt, record=record), Tidy(epoch=attempt.epoch)
         case Recovered():
+            return attempt, _before_fence(attempt)
+        case Reattached(is_kept=True):
+            return attempt, Stage(epoch=attempt.epoch)
+        case Reattached():
             return attempt, Fence(epoch=attempt.epoch)
+        case NoRoom():
+            # A higher epoch, whose fence removes what the application may have left.
+            return replace(attempt, is_native=True), Claim(min_epoch=attempt.epoch + 1)
         case Fenced(highest_seen=highest) if highest >= attempt.epoch:
             # Only after a lost ledger: epochs started again below what staging remembers.
             return attempt, Claim(min_epoch=highest + 1)
@@ -374,6 +419,13 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one table: what happened, what comes
             return _failed(attempt, error)
         case _:
             assert_never(event)
+
+
+def _before_fence(attempt: Attempt) -> Command:
+    """What an application of an earlier epoch fills must not be fenced away unseen."""
+    if attempt.has_jobs:
+        return Reattach(epoch=attempt.epoch)
+    return Fence(epoch=attempt.epoch)
 
 
 def _failed(attempt: Attempt, error: BackhaulError) -> tuple[Attempt, Command]:

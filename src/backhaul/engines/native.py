@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -196,6 +197,7 @@ class Stager:
         self._tuning = tuning
         self._counter = counter
         self._directory = directory
+        self._verify = verify
         self._gate = Gate(tuning.open_files)
         self._small_gate = Gate(tuning.open_small_files)
         self._large = threading.BoundedSemaphore(tuning.large_at_once)
@@ -253,6 +255,8 @@ class Stager:
                 raise Cancelled
             tally = Tally(size_bytes=bytes_read)
             try:
+                if task.is_there and turn == 0 and (closed := self._there(task, path)):
+                    return closed
                 self._make_parents(task.planned.relative)
                 return self._copy(task, path, turn, tally)
             except (PermanentError, SourceChanged, OutageError, TargetMissing):
@@ -406,6 +410,50 @@ class Stager:
 
     # ------------------------------------------------------------ proof
 
+    def _there(self, task: StageTask, path: str) -> Closed | None:
+        """A file that another engine wrote, ready for its proof; None, and no file, to copy it.
+
+        Where S3 keeps the sum that HDFS keeps, no byte is read: `prove` compares the two. Else the
+        file is read here for S3's own sum. Where S3 has none that compares there is no proof
+        without the pinned bytes.
+        """
+        pin = task.planned.pin
+        status = self._target.status(path)
+        if status is not None and not status.is_directory and status.size_bytes == pin.size_bytes:
+            facts = self._reader.head(task.endpoint, pin)
+            expected = self._comparable(task, facts)
+            crc32c = self._crc32c_there(path, expected)
+            if crc32c is not None:
+                return Closed(
+                    task=task,
+                    path=path,
+                    crc32c=crc32c,
+                    expected=expected,
+                    version_id=facts.version_id,
+                    bytes_read=0,
+                    turn=0,
+                    was_there=True,
+                )
+        if status is not None:
+            self._target.remove(path)
+        return None
+
+    def _crc32c_there(self, path: str, expected: S3Checksum | None) -> str | None:
+        """What the file's CRC32C is, or must be; None when its bytes are not S3's."""
+        if expected is None and self._verify is not VerifyLevel.SIZE:
+            return None
+        is_asked = self._verify in {VerifyLevel.STORED, VerifyLevel.REREAD}
+        if is_asked and expected is not None and _is_plain_crc32c(expected):
+            return b64decode(expected.value).hex()
+        sums = self._sums(expected)
+        for data in self._target.read(path):
+            self._refuse_if_cancelled()
+            sums.update(data)
+            self._counter.add(len(data))
+        if expected is not None and not matches(expected, sums.comparable):
+            return None
+        return sums.crc.digest().hex()
+
     def _comparable(self, task: StageTask, facts: S3Checksums) -> S3Checksum | None:
         """S3's checksum that compares with the bytes; of the parts where there is no better one."""
         pin = task.planned.pin
@@ -459,3 +507,8 @@ class Stager:
             bytes_read=tally.size_bytes,
             turn=turn,
         )
+
+
+def _is_plain_crc32c(expected: S3Checksum) -> bool:
+    """The sum that HDFS keeps: CRC32C of the whole object, not of its parts."""
+    return expected.algorithm == "CRC32C" and not expected.part_sizes

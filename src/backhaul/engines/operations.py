@@ -5,7 +5,7 @@ Each method is one `Call` of the agent (`wire`); `ports.TargetSession` says what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from backhaul.core.errors import (
     TargetMissing,
 )
 from backhaul.core.model import FileStatus, StagedObject
-from backhaul.core.ports import Held, SourceReader, StageTask, TargetFs
+from backhaul.core.ports import Entry, Held, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
 from backhaul.engines.proving import Counter, read_back, standing
 
@@ -144,6 +144,63 @@ class TargetOperations:
             else:
                 break
         return highest
+
+    def fence_keeping(self, root: str, kept: int, epoch: int) -> tuple[int, int | None]:
+        """Remove epochs below `kept`; the highest seen, and where the kept one stands now."""
+        seen = [int(name) for name in self._target.names(root) if name.isdigit()]
+        highest = max(seen, default=0)
+        if highest >= epoch:
+            return highest, None
+        for lower in seen:
+            if lower < kept:
+                self._target.remove(f"{root}/{lower}")
+        return highest, min((one for one in seen if one >= kept), default=None)
+
+    def take_over(self, root: str, kept: int, epoch: int) -> None:
+        """After it whoever held the old epoch finds no source for a rename (S6)."""
+        if kept != epoch and self._target.status(f"{root}/{kept}") is not None:
+            self._rename(f"{root}/{kept}", f"{root}/{epoch}", replace=False)
+
+    def count_files(self, directory: str) -> tuple[int, int]:
+        """Files below it, and directories without an entry other than itself."""
+        files = empty = 0
+        for level in self._levels(directory):
+            for path, entries in level:
+                files += sum(not one.is_directory for one in entries)
+                empty += not entries and path != directory
+        return files, empty
+
+    def prune(self, directory: str, planned: Sequence[str]) -> int:
+        """Remove files that are not planned, then directories that hold nothing, deepest first."""
+        keep = {f"{directory}/{relative}" for relative in planned}
+        removed = 0
+        directories: list[str] = []
+        for level in self._levels(directory):
+            for path, entries in level:
+                directories.append(path)
+                extra = [
+                    f"{path}/{one.name}"
+                    for one in entries
+                    if not one.is_directory and f"{path}/{one.name}" not in keep
+                ]
+                self._each(self._target.remove, extra)
+                removed += len(extra)
+        for path in reversed(directories[1:]):
+            self._target.remove_empty(path)
+        return removed
+
+    def _levels(self, directory: str) -> Iterator[list[tuple[str, list[Entry]]]]:
+        """The tree from its root down, one depth at a time."""
+        level = [directory]
+        while level:
+            found = list(zip(level, self._each(self._target.entries, level), strict=True))
+            level = [
+                f"{path}/{one.name}"
+                for path, entries in found
+                for one in entries
+                if one.is_directory
+            ]
+            yield found
 
     def write_whole(self, path: str, content: bytes) -> None:
         """Written under another name, then renamed."""

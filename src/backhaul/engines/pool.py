@@ -73,6 +73,7 @@ class WorkerPool:
         self._places = threading.BoundedSemaphore(settings.workers)
         self._lock = threading.Lock()
         self._is_aborted = False
+        self._aborted = threading.Event()
 
     def warm_up(self) -> None:
         """Start one worker ahead of the first transfer."""
@@ -91,8 +92,13 @@ class WorkerPool:
             finally:
                 self._give_back(worker, session)
 
+    def wait_for_abort(self, seconds: float) -> bool:
+        """Wait this long for `abort`; True once it was called."""
+        return self._aborted.wait(seconds)
+
     def abort(self) -> None:
         """Kill every worker at once and lend no more."""
+        self._aborted.set()
         with self._lock:
             self._is_aborted = True
             workers = list(self._all)
@@ -271,6 +277,23 @@ class WorkerSession:
     def fence(self, staging_root: Location, epoch: int) -> int:
         highest: int = self._call("fence", staging_root.path, epoch)
         return highest
+
+    def fence_keeping(
+        self, staging_root: Location, kept: int, epoch: int
+    ) -> tuple[int, int | None]:
+        found: tuple[int, int | None] = self._call("fence_keeping", staging_root.path, kept, epoch)
+        return found
+
+    def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
+        self._call("take_over", staging_root.path, kept, epoch)
+
+    def count_files(self, directory: Location) -> tuple[int, int]:
+        counts: tuple[int, int] = self._call("count_files", directory.path)
+        return counts
+
+    def prune(self, directory: Location, planned: Sequence[str]) -> int:
+        removed: int = self._call("prune", directory.path, list(planned))
+        return removed
 
     def write_whole(self, location: Location, content: bytes) -> None:
         self._call("write_whole", location.path, content)

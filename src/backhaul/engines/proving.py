@@ -49,6 +49,7 @@ class Closed:
         expected: S3's checksum that they matched; None where S3 gave none that compares.
         bytes_read: From S3, earlier tries included.
         turn: How often it had been tried before.
+        was_there: Another engine wrote the file.
     """
 
     task: StageTask
@@ -58,6 +59,7 @@ class Closed:
     version_id: str | None
     bytes_read: int
     turn: int
+    was_there: bool = False
 
 
 class Prover:
@@ -308,6 +310,7 @@ def _staged(
         asked=asked,
         note=note,
         bytes_read=closed.bytes_read,
+        was_there=closed.was_there,
     )
 
 

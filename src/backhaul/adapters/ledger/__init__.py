@@ -11,6 +11,7 @@ from backhaul.adapters.ledger.files import agent_lock, open_ledger, open_reader
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reader import (
     EvidenceRow,
+    JobRow,
     JournalRow,
     LedgerReader,
     ProofTotals,
@@ -21,6 +22,7 @@ from backhaul.adapters.ledger.store import SqlLedger
 
 __all__ = [
     "EvidenceRow",
+    "JobRow",
     "JournalRow",
     "LedgerReader",
     "Owner",

@@ -16,7 +16,15 @@ from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.faults import mapped
-from backhaul.adapters.ledger.schema import journal, meta, objects, published, seals, transfers
+from backhaul.adapters.ledger.schema import (
+    jobs,
+    journal,
+    meta,
+    objects,
+    published,
+    seals,
+    transfers,
+)
 from backhaul.core.errors import PermanentError
 from backhaul.core.evidence import Sealed
 from backhaul.core.model import (
@@ -42,6 +50,7 @@ class TransferRow:
         directory: Where the objects' relative paths are appended; None likewise.
         policy: Digest of the policy that decided at the last claim.
         owner: `host:boot_id:pid:starttime` of the process at work, None when there is none.
+        engine: Which was chosen, with its reason; None where nothing was to be chosen.
         duration: First claim to end; None while not final.
     """
 
@@ -66,6 +75,8 @@ class TransferRow:
     bytes_planned: int
     markers: int
     publish_mode: str | None
+    engine: str | None
+    engine_reason: str | None
     code: str | None
     reason: str | None
     first_seen_at: datetime
@@ -112,10 +123,34 @@ class EvidenceRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobRow:
+    """One submission to YARN.
+
+    Attributes:
+        state: `submitting`, `queued`, `running`, `succeeded`, `failed`, `killed` or `unknown`.
+        maps_done: As last seen while it ran; likewise `maps` and `size_bytes`.
+    """
+
+    epoch: int
+    tag: str
+    application_id: str | None
+    state: str
+    reason: str | None
+    tracking_url: str | None
+    maps_done: int | None
+    maps: int | None
+    size_bytes: int | None
+    opened_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferDetails:
     """Everything `show` tells."""
 
     transfer: TransferRow
+    jobs: tuple[JobRow, ...]
     journal: tuple[JournalRow, ...]
     proofs: tuple[ProofTotals, ...]
     first_objects: tuple[EvidenceRow, ...]
@@ -167,6 +202,13 @@ class LedgerReader:
             lines = tx.execute(
                 select(journal).where(journal.c.transfer_id == row["id"]).order_by(journal.c.number)
             ).mappings()
+            submitted = (
+                tx.execute(
+                    select(jobs).where(jobs.c.transfer_id == row["id"]).order_by(jobs.c.epoch)
+                )
+                .mappings()
+                .all()
+            )
             sums = tx.execute(
                 select(objects.c.proof, func.count().label("count"), func.sum(objects.c.size_bytes))
                 .where(objects.c.transfer_id == row["id"])
@@ -175,6 +217,7 @@ class LedgerReader:
             )
             return TransferDetails(
                 transfer=_transfer_row(row),
+                jobs=tuple(_job_row(line) for line in submitted),
                 journal=tuple(_journal_row(line) for line in lines),
                 proofs=tuple(
                     ProofTotals(
@@ -337,6 +380,10 @@ def _transfer_row(row: RowMapping) -> TransferRow:
         "duration": None if duration_us is None else timedelta(microseconds=duration_us),
     }
     return TransferRow(**{field.name: values[field.name] for field in fields(TransferRow)})
+
+
+def _job_row(row: RowMapping) -> JobRow:
+    return JobRow(**{field.name: row[field.name] for field in fields(JobRow)})
 
 
 def _journal_row(row: RowMapping) -> JournalRow:

@@ -86,6 +86,8 @@ transfers = Table(
     Column("bytes_planned", BigInteger, nullable=False, default=0),
     Column("markers", BigInteger, nullable=False, default=0),
     Column("publish_mode", Text),
+    Column("engine", Text),  # null where nothing was to be chosen
+    Column("engine_reason", Text),
     Column("code", Text),
     Column("reason", Text),
     Column("first_seen_at", UtcTime, nullable=False),
@@ -166,6 +168,29 @@ objects = Table(
     Column("proven_at", UtcTime),
     sqlite_with_rowid=False,
 )
+
+# One row for each submission to YARN; open from before it until nothing of it runs or counts.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("transfer_id", Text, ForeignKey("transfers.id"), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("tag", Text, nullable=False),
+    Column("destination", Text, nullable=False),  # the claimed URI
+    Column("application_id", Text),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("tracking_url", Text),
+    Column("maps_done", Integer),
+    Column("maps", Integer),
+    Column("size_bytes", BigInteger),
+    Column("opened_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("closed_at", UtcTime),
+    sqlite_with_rowid=False,
+)
+_open = jobs.c.closed_at.is_(None)
+Index("ix_jobs_open", jobs.c.transfer_id, sqlite_where=_open, postgresql_where=_open)
 
 published = Table(
     "published",

@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import events, rows, steps
+from backhaul.adapters.ledger import jobs as job_steps
 from backhaul.adapters.ledger.faults import mapped
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.schema import (
@@ -38,6 +39,7 @@ from backhaul.adapters.ledger.schema import (
     published,
     transfers,
 )
+from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     Job,
@@ -47,7 +49,14 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
-from backhaul.core.ports import Begun, Claimed, Leftover, MessageKey, Published
+from backhaul.core.ports import (
+    Begun,
+    Claimed,
+    ClusterJob,
+    Leftover,
+    MessageKey,
+    Published,
+)
 
 LOOKUP_BATCH = 500  # paths per query; SQLite before 3.32 allows 999 parameters
 _MICROSECOND = timedelta(microseconds=1)
@@ -180,6 +189,7 @@ class SqlLedger:
                 staging_root=root,
                 stale=steps.stale(tx, destination, root),
                 has_rivals=bool(steps.rivals(tx, transfer_id, destination)),
+                jobs=job_steps.at(tx, transfer_id, destination),
             )
             if dead:
                 tx.execute(steps.FREE_OWNER, [{"of_uri": uri} for uri in dead])
@@ -370,6 +380,7 @@ class SqlLedger:
                 if not steps.compare_and_set(tx, transfer_id, epoch, steps.FREE):
                     return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
                 steps.publish(tx, transfer, epoch)
+                job_steps.close_all(tx, transfer_id, now)
                 if state is TransferState.DONE:
                     events.remember(tx, transfer)
                 values = {"publish_mode": publish_mode, "renames_possible": False}
@@ -444,11 +455,16 @@ class SqlLedger:
             .order_by(litter.c.staging_root)
         )
         with self._transaction() as tx:
+            # An application may fill it although nobody works on the transfer just now.
+            filled = job_steps.destinations_of_open(tx)
             found = [
                 rows.left_over(row)
                 for row in tx.execute(query).mappings()
-                if row["owner_transfer"] is None
-                or not self._is_live(row["owner_transfer"], row["owner"])
+                if row["uri"] not in filled
+                and (
+                    row["owner_transfer"] is None
+                    or not self._is_live(row["owner_transfer"], row["owner"])
+                )
             ]
         return found[:most]
 
@@ -482,6 +498,47 @@ class SqlLedger:
             steps.release(tx, transfer_id)
             values = {"code": "E_ABANDONED", "reason": "its process died; run the copy again"}
             steps.move(tx, transfer_id, steps.ended(transfer, TransferState.DEAD, now) | values)
+
+    # ------------------------------------------------------------ the cluster's engine
+
+    def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
+        """Which engine was chosen, and why."""
+        with self._transaction() as tx:
+            values = {"engine": engine, "engine_reason": rows.readable(reason)}
+            steps.change(tx, transfer_id, values)
+
+    def open_job(self, transfer_id: str, epoch: int, tag: str, now: datetime) -> bool:
+        """Note that an application with this tag may exist; False when nothing may be submitted."""
+        with self._transaction() as tx:
+            return job_steps.begin(tx, transfer_id, epoch, tag, now)
+
+    def note_job(
+        self,
+        transfer_id: str,
+        claim_epoch: int,
+        epoch: int,
+        application: Application,
+        progress: JobProgress | None,
+        now: datetime,
+    ) -> bool:
+        """Note how far it is; False when the transfer has lost its destination."""
+        with self._transaction() as tx:
+            if not job_steps.owns(tx, transfer_id, claim_epoch):
+                return False
+            job_steps.note(tx, transfer_id, epoch, application, progress, now)
+        return True
+
+    def close_job(
+        self, transfer_id: str, epoch: int, state: str, reason: str, now: datetime
+    ) -> None:
+        """Nothing of this submission runs or counts any more; safe to repeat."""
+        with self._transaction() as tx:
+            job_steps.close(tx, transfer_id, epoch, state, reason, now)
+
+    def jobs(self, transfer_id: str) -> list[ClusterJob]:
+        """The open ones of this transfer, by epoch."""
+        with self._transaction() as tx:
+            return job_steps.of(tx, transfer_id)
 
     # ------------------------------------------------------------ inside
 

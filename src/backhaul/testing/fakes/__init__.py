@@ -7,6 +7,7 @@ after, or to end the process there. A suite in `tests/contract` holds each fake 
 from __future__ import annotations
 
 from backhaul.testing.fakes.clock import FakeClock, FakeEvent, FakeRandomness
+from backhaul.testing.fakes.cluster import FakeCluster
 from backhaul.testing.fakes.faults import Fault, Faults, Killed
 from backhaul.testing.fakes.inline import InlinePool, InlineSession
 from backhaul.testing.fakes.ledger import faulty
@@ -18,6 +19,7 @@ from backhaul.testing.fakes.target import FakeContent, FakeTarget
 __all__ = [
     "DeadLetter",
     "FakeClock",
+    "FakeCluster",
     "FakeContent",
     "FakeEvent",
     "FakeQueue",

@@ -85,6 +85,20 @@ class InlineSession:
     def fence(self, staging_root: Location, epoch: int) -> int:
         return self._alive.fence(staging_root.path, epoch)
 
+    def fence_keeping(
+        self, staging_root: Location, kept: int, epoch: int
+    ) -> tuple[int, int | None]:
+        return self._alive.fence_keeping(staging_root.path, kept, epoch)
+
+    def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
+        self._alive.take_over(staging_root.path, kept, epoch)
+
+    def count_files(self, directory: Location) -> tuple[int, int]:
+        return self._alive.count_files(directory.path)
+
+    def prune(self, directory: Location, planned: Sequence[str]) -> int:
+        return self._alive.prune(directory.path, planned)
+
     def write_whole(self, location: Location, content: bytes) -> None:
         self._alive.write_whole(location.path, content)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
+from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.evidence import Sum
 from backhaul.core.model import (
@@ -22,7 +23,7 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
-from backhaul.core.ports import Begun, Claimed, Leftover, MessageKey, Published
+from backhaul.core.ports import Begun, Claimed, ClusterJob, Leftover, MessageKey, Published
 from backhaul.testing.fakes.faults import Faults
 
 Item = TypeVar("Item")
@@ -408,6 +409,39 @@ class MemoryLedger:
         """See the port."""
         with self._faults.call("ledger.is_mine", _outage):
             return self._row(transfer_id).owner == self._owner
+
+    # There is no YARN where this is used: nothing is submitted, so nothing is open.
+
+    def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
+        """Kept by the real one only."""
+
+    def open_job(self, transfer_id: str, epoch: int, tag: str, now: datetime) -> bool:
+        """Nothing may be submitted."""
+        del transfer_id, epoch, tag, now
+        return False
+
+    def note_job(
+        self,
+        transfer_id: str,
+        claim_epoch: int,
+        epoch: int,
+        application: Application,
+        progress: JobProgress | None,
+        now: datetime,
+    ) -> bool:
+        """There is none."""
+        del transfer_id, claim_epoch, epoch, application, progress, now
+        return False
+
+    def close_job(
+        self, transfer_id: str, epoch: int, state: str, reason: str, now: datetime
+    ) -> None:
+        """There is none."""
+
+    def jobs(self, transfer_id: str) -> list[ClusterJob]:
+        """There are none."""
+        del transfer_id
+        return []
 
     def leftover(self, transfer_id: str) -> Leftover | None:
         """See the port."""

@@ -72,6 +72,15 @@ class FakeStore:
         self._open_bytes = 0
         self.most_open_bytes = 0
 
+    def below(self, bucket: str, prefix: str) -> dict[str, bytes]:
+        """Key to bytes of what is there now, for another reader than the one under test."""
+        with self._lock:
+            return {
+                key: one.data
+                for (its, key), one in self._objects.items()
+                if its == bucket and key.startswith(prefix)
+            }
+
     # ------------------------------------------------------------ as the writer sees it
 
     def make_bucket(self, bucket: str) -> None:

@@ -18,7 +18,7 @@ from backhaul.core.errors import (
     TargetMissing,
 )
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Clock, Held
+from backhaul.core.ports import Clock, Entry, Held
 from backhaul.core.verification import Digest
 from backhaul.testing.fakes.faults import Faults
 
@@ -140,6 +140,15 @@ class FakeTarget:
             prefix = path.rstrip("/") + "/"
             below = [one[len(prefix) :] for one in self._nodes if one.startswith(prefix)]
             return [name for name in below if name and "/" not in name]
+
+    def entries(self, path: str) -> list[Entry]:
+        with self._faults.call("target.entries"), self._lock:
+            prefix = path.rstrip("/") + "/"
+            return [
+                Entry(name=one[len(prefix) :], is_directory=node.is_directory)
+                for one, node in self._nodes.items()
+                if one.startswith(prefix) and one != "/" and "/" not in one[len(prefix) :]
+            ]
 
     def create(self, path: str, size_bytes: int) -> FakeWriter:
         with self._faults.call("target.create"), self._lock:

@@ -1,4 +1,4 @@
-"""``python -m backhaul.testing.servers up|down|status|prepare [--no-hdfs]``.
+"""``python -m backhaul.testing.servers up|down|status|prepare [--no-hdfs | --yarn]``.
 
 What is to be typed into a shell goes to stdout, so ``eval "$(./dev testbed up)"`` works; all else
 to stderr. Exit status: 0 done; 69 something is not running or cannot be started.
@@ -7,16 +7,18 @@ to stderr. Exit status: 0 done; 69 something is not running or cannot be started
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 
-from backhaul.testing.servers import bed, seed
+from backhaul.testing.servers import bed, netns, seed
 from backhaul.testing.servers.detached import State
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.jars import PROFILES, cache_root, prepare
 from backhaul.testing.servers.kerberos_tools import kerberos
 
+_HADOOP = {"hdfs", "yarn"}
 _UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 # Left in the shell these would go before, or along with, what `up` says to export.
 _UNSET = "unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL HADOOP_USER_NAME"
@@ -29,18 +31,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=["up", "down", "status", "prepare"])
     parser.add_argument("--no-hdfs", action="store_true", help="only SQS and S3 (up, prepare)")
+    parser.add_argument("--yarn", action="store_true", help="YARN and DistCp, too; needs root (up)")
     chosen = parser.parse_args(arguments)
+    if chosen.yarn and chosen.no_hdfs:
+        parser.error("YARN needs HDFS")
     try:
         match chosen.command:
             case "up":
-                return _up(with_hdfs=not chosen.no_hdfs)
+                if chosen.yarn:
+                    _into_a_namespace(["up", "--yarn"])
+                return _up(with_hdfs=not chosen.no_hdfs, with_yarn=chosen.yarn)
             case "down":
                 _tell(f"{bed.down()} processes ended")
                 return 0
             case "status":
                 return _status()
             case _:
-                prepare([p for p in PROFILES if p != "hdfs" or not chosen.no_hdfs])
+                prepare([p for p in PROFILES if p not in _HADOOP or not chosen.no_hdfs])
                 if not chosen.no_hdfs:
                     kerberos()
                 _tell(f"jars and KDC are in {cache_root()}")
@@ -50,12 +57,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _UNAVAILABLE
 
 
-def _up(*, with_hdfs: bool) -> int:
-    state = bed.up(with_hdfs=with_hdfs)
+def _into_a_namespace(arguments: list[str]) -> None:
+    """Go on in the bed's network namespace, or in a new one; return when we are there."""
+    if netns.is_inside():
+        return
+    if not netns.is_possible():
+        raise ServerUnavailable("YARN needs a network namespace of its own, and so root")
+    state, _ = bed.status(is_asked=False)
+    program = [sys.executable, "-m", "backhaul.testing.servers", *arguments]
+    argv = netns.command(program, of=bed.inside(state))
+    os.execv(argv[0], argv)
+
+
+def _up(*, with_hdfs: bool, with_yarn: bool) -> int:
+    state = bed.up(with_hdfs=with_hdfs, with_yarn=with_yarn)
     for server in state.servers:
         _tell(f"{server.name} works at {server.endpoint}, log {server.log_path}")
     print(_UNSET)
     print("\n".join(_exports(state)))
+    if (pid := bed.inside(state)) is not None:
+        shell = " ".join(netns.command(["bash"], of=pid))
+        print(f"# it is in a network namespace of its own; first of all:\n#   {shell}")
     print("# then, for example:")
     for example in seed.examples(with_hdfs=with_hdfs):
         print(f"#   {example}")
@@ -63,6 +85,9 @@ def _up(*, with_hdfs: bool) -> int:
 
 
 def _status() -> int:
+    found, _ = bed.status(is_asked=False)
+    if bed.inside(found) is not None:
+        _into_a_namespace(["status"])
     state, conditions = bed.status()
     if state is None:
         _tell("not up; start it with: ./dev testbed up")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backhaul.testing.servers import elasticmq, hdfs_ask, s3proxy, seed
+from backhaul.testing.servers import elasticmq, hdfs_ask, s3proxy, seed, yarn
 from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.clients import s3_client, settings, sqs_client
 from backhaul.testing.servers.detached import DetachedProcess, DetachedServer, State
@@ -23,6 +23,7 @@ _ANSWERS = {
     "elasticmq": elasticmq.answers,
     "s3proxy": s3proxy.answers,
     "hdfs": hdfs_ask.is_writable,
+    "yarn": yarn.answers,
 }
 
 
@@ -31,10 +32,13 @@ def directory() -> Path:
     return cache_root() / "bed"
 
 
-def up(*, with_hdfs: bool) -> State:
+def up(*, with_hdfs: bool, with_yarn: bool = False) -> State:
     """Start what is not running yet; return when all answer. Safe to repeat.
 
-    A bed of which a part has died, or with another choice about HDFS, is replaced.
+    A bed of which a part has died, or with another choice about HDFS or YARN, is replaced.
+
+    Args:
+        with_yarn: Needs HDFS, and to be called inside a network namespace: see `netns`.
 
     Raises:
         ServerFailed: A server did not come up; then none is left running.
@@ -42,11 +46,13 @@ def up(*, with_hdfs: bool) -> State:
     """
     with _alone():
         state = State.read(_state_path())
-        if state is not None and _serves(state, with_hdfs=with_hdfs):
+        wanted = {"hdfs"} if with_hdfs else set()
+        wanted |= {"yarn"} if with_yarn else set()
+        if state is not None and _serves(state, wanted):
             return state
         _end(state)
         try:
-            return _start(with_hdfs=with_hdfs)
+            return _start(wanted)
         except BaseException:
             _end(State.read(_state_path()))
             raise
@@ -65,15 +71,19 @@ def down() -> int:
         return running
 
 
-def status() -> tuple[State | None, dict[str, str]]:
+def status(*, is_asked: bool = True) -> tuple[State | None, dict[str, str]]:
     """The bed, and what each of its servers does now, asked at this moment.
+
+    Args:
+        is_asked: False leaves the servers alone, and the second empty.
 
     Returns:
         The second by server name: ``works``, ``does not answer`` (a process is suspended or
         busy, or HDFS is in safe mode) or ``dead: NAME``.
     """
     state = State.read(_state_path())
-    return state, {each.name: _condition(each) for each in (state.servers if state else ())}
+    asked = state.servers if state and is_asked else ()
+    return state, {each.name: _condition(each) for each in asked}
 
 
 def _condition(server: DetachedServer) -> str:
@@ -83,23 +93,33 @@ def _condition(server: DetachedServer) -> str:
     return "works" if _ANSWERS[server.name](server.endpoint) else "does not answer"
 
 
-def _serves(state: State, *, with_hdfs: bool) -> bool:
-    has_hdfs = any(each.name == "hdfs" for each in state.servers)
+def inside(state: State | None) -> int | None:
+    """A process in whose network namespace the bed is; None when it is in this one."""
+    for server in state.servers if state else ():
+        if server.name == "yarn":
+            return next((each.pid for each in server.processes if each.is_alive), None)
+    return None
+
+
+def _serves(state: State, wanted: set[str]) -> bool:
     return (
         state.is_complete
-        and has_hdfs == with_hdfs
+        and {each.name for each in state.servers} & {"hdfs", "yarn"} == wanted
         and all(_condition(each) == "works" for each in state.servers)
     )
 
 
-def _start(*, with_hdfs: bool) -> State:
+def _start(wanted: set[str]) -> State:
     base = directory()
     queue = elasticmq.ElasticMQ(base / "elasticmq", detached=True)
     store = s3proxy.S3Proxy(base / "s3proxy", detached=True)
-    cluster = Hdfs(base / "hdfs", detached=True) if with_hdfs else None
+    cluster = Hdfs(base / "hdfs", detached=True) if wanted else None
+    manager = None
+    if cluster is not None and "yarn" in wanted:
+        manager = yarn.Yarn(base / "yarn", hdfs=cluster, s3=store, detached=True)
     started: list[Server] = []
     try:
-        for server in (queue, store, *([cluster] if cluster else [])):
+        for server in (each for each in (queue, store, cluster, manager) if each is not None):
             _tell(f"starting {server.name}")
             started.append(server.start())
             # At once: if this process is killed, the next `up` or `down` finds them.
@@ -110,11 +130,12 @@ def _start(*, with_hdfs: bool) -> State:
         for each in started:
             each.stop()
         raise
+    variables = settings(sqs=queue, s3=store, hdfs=cluster)
+    commands = manager or cluster
+    if manager is not None:
+        variables["HADOOP_CONF_DIR"] = str(manager.conf_dir)
     state = _state(
-        started,
-        settings(sqs=queue, s3=store, hdfs=cluster),
-        (str(cluster.bin_dir),) if cluster else (),
-        is_complete=True,
+        started, variables, (str(commands.bin_dir),) if commands else (), is_complete=True
     )
     state.write(_state_path())
     return state
@@ -139,6 +160,7 @@ def _end(state: State | None) -> None:
     for server in state.servers if state else ():
         for process in server.processes:
             process.end()
+    yarn.end_containers(directory() / "yarn")
     shutil.rmtree(directory(), ignore_errors=True)
 
 

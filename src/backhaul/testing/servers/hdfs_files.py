@@ -15,7 +15,7 @@ _WEB_DIRECTORIES = ("hdfs", "datanode", "secondary", "journal")
 
 # log4j 1 settings, which Hadoop's reload4j reads. Everything on stderr: stdout belongs to the
 # answers of the commands.
-_LOG4J = """\
+LOG4J = """\
 hadoop.root.logger=INFO,console
 log4j.rootLogger=${hadoop.root.logger}
 log4j.appender.console=org.apache.log4j.ConsoleAppender
@@ -124,10 +124,10 @@ def write(
     for name in _WEB_DIRECTORIES:
         (directory / "web" / "webapps" / name).mkdir(parents=True, exist_ok=True)
     core = {"hadoop.tmp.dir": str(directory / "scratch"), **core}
-    (conf / "core-site.xml").write_text(_xml(core), encoding="utf-8")
+    (conf / "core-site.xml").write_text(site_xml(core), encoding="utf-8")
     hdfs = {**site(ports, directory), **extra}
-    (conf / "hdfs-site.xml").write_text(_xml(hdfs), encoding="utf-8")
-    (conf / "log4j.properties").write_text(_LOG4J, encoding="utf-8")
+    (conf / "hdfs-site.xml").write_text(site_xml(hdfs), encoding="utf-8")
+    (conf / "log4j.properties").write_text(LOG4J, encoding="utf-8")
     shim = _SHIM.format(
         conf=shlex.quote(str(conf)),
         lib=shlex.quote(str(lib)),
@@ -139,7 +139,8 @@ def write(
         (binaries / name).chmod(0o755)
 
 
-def _xml(settings: Mapping[str, str]) -> str:
+def site_xml(settings: Mapping[str, str]) -> str:
+    """The text of a `*-site.xml`."""
     lines = [
         f"  <property><name>{escape(name)}</name><value>{escape(value)}</value></property>"
         for name, value in settings.items()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from backhaul.testing.servers.errors import ServerUnavailable
 
-PROFILES = ("elasticmq", "s3proxy", "hdfs")
+PROFILES = ("elasticmq", "s3proxy", "hdfs", "yarn")
 # For small servers that must start fast on few cores: the second compiler costs more at the start
 # than it brings, and hsperfdata files would stay behind at a SIGKILL.
 JVM_OPTIONS = (
@@ -89,7 +89,7 @@ def jars(profile: str) -> Path:
 
 
 def prepare(profiles: Iterable[str] = PROFILES) -> None:
-    """Fetch all jars, so that later starts need no network: about 160 MB on disk.
+    """Fetch all jars, so that later starts need no network: about 270 MB on disk.
 
     Raises:
         ServerUnavailable: Java or Maven is missing, or Maven could not fetch.

@@ -1,0 +1,247 @@
+"""YARN's ResourceManager: applications by tag, over REST, or by the command line under Kerberos.
+
+With several ResourceManagers the active one answers; a standby one does not, or points to it. What
+no ResourceManager answers is unknown, never "not there".
+
+Source: Apache Hadoop 3.4, "ResourceManager REST API's", "MapReduce Application Master REST API's".
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from backhaul.adapters.hadoop_xml import read_properties
+from backhaul.core.cluster import Application, JobProgress, app_state
+from backhaul.core.errors import OutageError
+
+_TIMEOUT_S = 10.0
+_SETTLED_S = 60.0  # 10 s were seen on an idle machine with nothing to recover but one application
+_OK, _NOT_FOUND = 200, 404
+_CLOSED = {401, 403}
+_HTTP_PORT, _HTTPS_PORT = 8088, 8090
+_MAX_BYTES = 16 * 1024**2
+
+
+class CommandLine(Protocol):
+    """The node's own `yarn`."""
+
+    def missing(self) -> OutageError | None:
+        """Why it cannot be run; None when it is there."""
+
+    def run(self, arguments: tuple[str, ...], waiting: Callable[[], None]) -> tuple[int, str]:
+        """Exit code and the end of its output."""
+
+
+def manager_addresses(conf_dir: Path | None) -> list[str]:
+    """Base URLs of the ResourceManagers in yarn-site.xml; empty when it names none."""
+    if conf_dir is None:
+        return []
+    found = read_properties(conf_dir / "yarn-site.xml")
+    is_https = found.get("yarn.http.policy", "HTTP_ONLY") == "HTTPS_ONLY"
+    kind = "webapp.https.address" if is_https else "webapp.address"
+    scheme, port = ("https", _HTTPS_PORT) if is_https else ("http", _HTTP_PORT)
+    ids = [one.strip() for one in found.get("yarn.resourcemanager.ha.rm-ids", "").split(",")]
+    is_ha = found.get("yarn.resourcemanager.ha.enabled", "false").lower() == "true"
+    addresses = []
+    for suffix in [f".{one}" for one in ids if one] if is_ha else [""]:
+        host = found.get(f"yarn.resourcemanager.hostname{suffix}", "")
+        address = found.get(f"yarn.resourcemanager.{kind}{suffix}", "")
+        address = address.replace("${yarn.resourcemanager.hostname}", host)
+        if not address and host:
+            address = f"{host}:{port}"
+        if address and "${" not in address:
+            addresses.append(f"{scheme}://{address}")
+    return addresses
+
+
+class YarnManager:
+    """Implements `engines.distcp.ResourceManager`.
+
+    Args:
+        addresses: Base URLs; the one that answered last is asked first.
+        yarn: The command, for clusters whose REST API wants Kerberos.
+    """
+
+    def __init__(self, addresses: list[str], yarn: CommandLine) -> None:
+        self._addresses = list(addresses)
+        self._yarn = yarn
+        self._is_closed = False
+        # Past any proxy that the environment names: the cluster is on this side of it.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+
+    def find(self, tag: str) -> list[Application]:
+        """Every application with this tag, newest first.
+
+        Raises:
+            OutageError: `yarn` E_YARN_UNREACHABLE.
+        """
+        if not self._is_closed:
+            answer = self._ask(f"/ws/v1/cluster/apps?applicationTags={quote(tag)}")
+            if answer is not None:
+                apps = (answer.get("apps") or {}).get("app", [])
+                # A tag of several in the query would mean "or"; the exact one is meant here.
+                found = [one for one in map(_application, apps) if tag in one.tags]
+                if not found:
+                    self._refuse_while_it_recovers()
+                return found
+        return self._find_by_command(tag)
+
+    def kill(self, application_id: str) -> None:
+        """Ask for its end.
+
+        Raises:
+            OutageError: `yarn` E_YARN_UNREACHABLE.
+        """
+        if not self._is_closed:
+            path = f"/ws/v1/cluster/apps/{application_id}/state"
+            if self._ask(path, put={"state": "KILLED"}) is not None:
+                return
+        self._command("application", "-kill", application_id)
+
+    def progress(self, application: Application) -> JobProgress | None:
+        """From the application's master, through the proxy; None when it is mute."""
+        job_id = application.id.replace("application_", "job_", 1)
+        path = f"/proxy/{application.id}/ws/v1/mapreduce/jobs/{job_id}"
+        try:
+            told = self._open(f"{self._addresses[0]}{path}", None)
+            counters = self._open(f"{self._addresses[0]}{path}/counters", None)
+        except (OSError, http.client.HTTPException, ValueError, IndexError):
+            return None
+        if told is None:
+            return None
+        job = told.get("job", {})
+        return JobProgress(
+            maps_done=int(job.get("mapsCompleted", 0)),
+            maps=int(job.get("mapsTotal", 0)),
+            size_bytes=_written(counters or {}),
+        )
+
+    # ------------------------------------------------------------ REST
+
+    def _refuse_while_it_recovers(self) -> None:
+        """A ResourceManager that has just started answers before it has read what it knows."""
+        info = (self._ask("/ws/v1/cluster/info") or {}).get("clusterInfo", {})
+        up_s = time.time() - float(info.get("startedOn") or 0) / 1000
+        is_settled = info.get("state") == "STARTED" and info.get("haState", "ACTIVE") == "ACTIVE"
+        if not is_settled or up_s < _SETTLED_S:
+            raise OutageError.of(
+                "yarn",
+                "E_YARN_STARTING",
+                f"{self._addresses[0]} started {up_s:.0f} s ago and may not know its applications"
+                " yet",
+                hint=f"it is believed {_SETTLED_S:.0f} s after its start",
+            )
+
+    def _ask(self, path: str, put: dict[str, str] | None = None) -> dict[str, Any] | None:
+        """The active ResourceManager's answer; None when it wants a Kerberos login of us."""
+        said = "yarn-site.xml names no ResourceManager"
+        for address in list(self._addresses):
+            try:
+                answer = self._open(f"{address}{path}", put)
+            except urllib.error.HTTPError as exc:
+                with exc:
+                    said = f"{address}: HTTP {exc.code}"
+                    if exc.code in _CLOSED:
+                        self._is_closed = self._yarn.missing() is None
+                        return None
+            except (OSError, http.client.HTTPException, ValueError) as exc:
+                said = f"{address}: {exc}"
+            else:
+                if answer is not None:
+                    self._addresses.remove(address)
+                    self._addresses.insert(0, address)
+                    return answer
+                said = f"{address}: a standby, or no ResourceManager"
+        raise _unreachable(said)
+
+    def _open(self, url: str, put: dict[str, str] | None) -> dict[str, Any] | None:
+        # http or https: `manager_addresses` writes nothing else.
+        request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
+        if put is not None:
+            request.data = json.dumps(put).encode()
+            request.add_header("Content-Type", "application/json")
+            request.method = "PUT"
+        with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+            if "json" not in answer.headers.get("Content-Type", ""):
+                return None  # a standby's "This is standby RM" is a page for people
+            found = json.loads(answer.read(_MAX_BYTES))
+        return found if isinstance(found, dict) else None
+
+    # ------------------------------------------------------------ the command line
+
+    def _find_by_command(self, tag: str) -> list[Application]:
+        text = self._command("application", "-list", "-appTags", tag, "-appStates", "ALL")
+        ids = re.findall(r"^\s*(application_\d+_\d+)\s", text, re.MULTILINE)
+        return [self._status_by_command(one, tag) for one in ids]
+
+    def _status_by_command(self, application_id: str, tag: str) -> Application:
+        text = self._command("application", "-status", application_id)
+        told = dict(re.findall(r"^\s*([A-Za-z -]+?) : (.*)$", text, re.MULTILINE))
+        percent = told.get("Progress", "0%").rstrip("% ") or "0"
+        return Application(
+            id=application_id,
+            state=app_state(told.get("State", ""), told.get("Final-State", "")),
+            progress=float(percent) / 100,
+            diagnostics=_one_line(told.get("Diagnostics", "")),
+            tracking_url=told.get("Tracking-URL", ""),
+            tags=frozenset({tag}),
+        )
+
+    def _command(self, *arguments: str) -> str:
+        code, output = self._yarn.run(arguments, lambda: None)
+        if code != 0:
+            last = output.strip().splitlines()[-1:] or ["it said nothing"]
+            raise _unreachable(f"yarn {arguments[1]} ended with {code}: {last[0][:300]}")
+        return output
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A standby points to the active one, which is in the list anyway."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def _application(told: dict[str, Any]) -> Application:
+    return Application(
+        id=str(told["id"]),
+        state=app_state(str(told.get("state", "")), str(told.get("finalStatus", ""))),
+        progress=min(1.0, max(0.0, float(told.get("progress") or 0) / 100)),
+        waited_s=float(told.get("elapsedTime") or 0) / 1000,
+        diagnostics=_one_line(str(told.get("diagnostics") or "")),
+        tracking_url=str(told.get("trackingUrl") or ""),
+        tags=frozenset(str(told.get("applicationTags") or "").split(",")),
+    )
+
+
+def _written(counters: dict[str, Any]) -> int:
+    """Bytes that the maps have written to HDFS so far."""
+    for group in counters.get("jobCounters", {}).get("counterGroup", []):
+        if str(group.get("counterGroupName", "")).endswith("FileSystemCounter"):
+            for counter in group.get("counter", []):
+                if counter.get("name") == "HDFS_BYTES_WRITTEN":
+                    return int(counter.get("totalCounterValue", 0))
+    return 0
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0][:500] if lines else ""
+
+
+def _unreachable(said: str) -> OutageError:
+    return OutageError.of(
+        "yarn",
+        "E_YARN_UNREACHABLE",
+        said,
+        hint="check that the ResourceManager runs and that yarn-site.xml names it",
+    )

@@ -1,0 +1,222 @@
+"""DistCp: the cluster's own copy engine, as one command line and what comes back of it.
+
+What is put on the command line is made here and nowhere else: every word is typed, no shell sees
+it, and no part of a message can become an option, a pattern or another file system. The process is
+`adapters.hadoop_command`, the ResourceManager `adapters.yarn`; when DistCp is chosen and what its
+outcome means is `core.cluster` and `core.cluster_stage`.
+
+Source: Apache Hadoop 3.4, "DistCp Guide"; FileSystem.globStatus.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from backhaul.core.cluster import Application, ClusterRules, CopyJob, JobProgress
+from backhaul.core.errors import BackhaulError, OutageError, TransientError
+from backhaul.core.model import Source
+from backhaul.core.text import printable, redacted
+
+# What Hadoop's paths take for patterns; a backslash makes a letter of each.
+_GLOB = re.compile(r"([\\*?\[\]{}^])")
+# Shown with the job's configuration to everyone who may see the job; Hadoop itself leaves out only
+# what is listed here.
+_SECRETS = (
+    "fs.s3a.access.key",
+    "fs.s3a.secret.key",
+    "fs.s3a.session.token",
+    "fs.s3a.encryption.key",
+    "fs.s3a.server-side-encryption.key",
+)
+
+
+class HadoopCommand(Protocol):
+    """The node's own `hadoop`."""
+
+    def missing(self) -> OutageError | None:
+        """Why it cannot be run; None when it is there."""
+
+    def run(self, arguments: tuple[str, ...], waiting: Callable[[], None]) -> tuple[int, str]:
+        """Exit code and the end of its output; killed when we end or `waiting` raises."""
+
+
+class ResourceManager(Protocol):
+    """YARN's REST API, or its command line where that is closed."""
+
+    def find(self, tag: str) -> list[Application]: ...
+
+    def kill(self, application_id: str) -> None: ...
+
+    def progress(self, application: Application) -> JobProgress | None: ...
+
+
+class DistCp:
+    """Implements `core.cluster.Cluster`.
+
+    Args:
+        pause: Waits that many seconds; raises E_STOPPED when the agent stops meanwhile.
+    """
+
+    def __init__(
+        self,
+        *,
+        rules: ClusterRules,
+        hadoop: HadoopCommand,
+        manager: ResourceManager,
+        pause: Callable[[float], None],
+    ) -> None:
+        self.rules = rules
+        self._hadoop = hadoop
+        self._manager = manager
+        self._pause = pause
+
+    def obstacle(self) -> OutageError | None:
+        return self._hadoop.missing()
+
+    def find(self, tag: str) -> list[Application]:
+        return self._manager.find(tag)
+
+    def submit(self, job: CopyJob, waiting: Callable[[], None]) -> None:
+        def stop_or_wait() -> None:
+            self._pause(0)
+            waiting()
+
+        with _listing(job) as listing:
+            code, output = self._hadoop.run(arguments(job, listing), stop_or_wait)
+        if code != 0:
+            raise client_error(code, output)
+
+    def kill(self, application_id: str) -> None:
+        self._manager.kill(application_id)
+
+    def progress(self, application: Application) -> JobProgress | None:
+        return self._manager.progress(application)
+
+    def pause(self, seconds: float) -> None:
+        self._pause(seconds)
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def arguments(job: CopyJob, listing: Path | None) -> tuple[str, ...]:
+    """What follows `hadoop` on the command line.
+
+    Args:
+        listing: The local file with the sources, one in each line; None: the job's whole source.
+    """
+    defined = {
+        "mapreduce.job.name": f"backhaul-{job.tags[1]}",
+        "mapreduce.job.tags": ",".join(job.tags),
+        "mapreduce.job.redacted-properties": ",".join(_SECRETS),
+        "mapreduce.jobhistory.jhist.format": "json",
+        "dfs.checksum.type": job.checksum_type,
+    }
+    if job.queue is not None:
+        defined["mapreduce.job.queuename"] = job.queue
+    # Without -overwrite a file that is there is skipped unread, and a directory is nested one
+    # level deeper. Staging is fresh, so nothing is overwritten that counts.
+    options = ["-async", "-overwrite", "-direct", "-m", str(job.maps)]
+    options += ["-numListstatusThreads", str(job.list_threads)]
+    if job.is_dynamic:
+        options += ["-strategy", "dynamic"]
+    if job.bandwidth_mb is not None:
+        options += ["-bandwidth", str(job.bandwidth_mb)]
+    sources = ["-f", listing.as_uri()] if listing is not None else [source_uri(job.source)]
+    return (
+        "distcp",
+        *(f"-D{name}={value}" for name, value in defined.items()),
+        *options,
+        *sources,
+        _target(job.target),
+    )
+
+
+def source_uri(source: Source) -> str:
+    """`s3a://` with every letter of the key meant as it stands: paths are patterns here.
+
+    Raises:
+        ValueError: A key that no URI of a path can hold; the planner leaves such to this node.
+    """
+    if re.search(r"[\r\n\0:]", source.key):
+        raise ValueError(f"{source.uri!r} cannot be named to DistCp")
+    escaped = _GLOB.sub(r"\\\1", source.key)
+    return f"s3a://{source.bucket}/{escaped}"
+
+
+def _target(uri: str) -> str:
+    """Staging has only names that this program made, below a directory that policy allowed."""
+    if not re.match(r"hdfs://[^/]+/", uri):
+        raise ValueError(f"{uri!r} is no directory of HDFS")
+    return uri
+
+
+@contextmanager
+def _listing(job: CopyJob) -> Iterator[Path | None]:
+    """A file with the escaped URI of every key; readable by this user alone."""
+    if job.keys is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="backhaul-distcp-") as directory:
+        path = Path(directory) / "sources"
+        lines = (source_uri(Source(bucket=job.source.bucket, key=key)) for key in job.keys)
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        yield path
+
+
+# ---------------------------------------------------------------- what the client says
+
+_EXCEPTION = re.compile(
+    r"^(?:Exception in thread \S+ |Caused by: )?(?P<java>[\w.$]+(?:Exception|Error))(?:: .*)?$"
+)
+_MISSING_CLASS = re.compile(r"Could not find or load main class|No such file or directory: .*java")
+_YARN_DOWN = ("ConnectException", "NoRouteToHostException", "ConnectTimeoutException")
+_CREDENTIALS = ("AccessDenied", "NoAuth", "Credential", "AccessControl", "InvalidAccessKeyId")
+
+
+def client_error(code: int, output: str) -> BackhaulError:
+    """Why the client failed, from the exceptions it told; warnings around them are normal."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    found = [match for line in lines if (match := _EXCEPTION.match(line))]
+    said = found[0].group(0) if found else (lines[-1] if lines else "it said nothing")
+    told = printable(redacted(said), 300)
+    names = " ".join(match["java"] for match in found)
+    if any(_MISSING_CLASS.search(line) for line in lines) or (not found and code in {1, 126, 127}):
+        return OutageError.of(
+            "yarn",
+            "E_HADOOP_COMMAND",
+            f"hadoop distcp ended with {code}: {told}",
+            hint="run `hadoop distcp` as the agent's user: it must print its usage",
+        )
+    if "Failed to submit application" in output:
+        return OutageError.of(
+            "yarn",
+            "E_YARN_REFUSED",
+            f"hadoop distcp ended with {code}: {told}",
+            hint="check [distcp] queue, and that the agent's user may submit to it",
+        )
+    if any(name in names for name in _YARN_DOWN):
+        return OutageError.of(
+            "yarn",
+            "E_YARN_UNREACHABLE",
+            f"hadoop distcp ended with {code}: {told}",
+            hint="check that the ResourceManager and the NameNode run",
+        )
+    if any(name in f"{names} {said}" for name in _CREDENTIALS):
+        return OutageError.of(
+            "credentials",
+            "E_DISTCP_CREDENTIALS",
+            f"hadoop distcp ended with {code}: {told}",
+            hint="S3A has its own credentials: a credential provider in core-site.xml; check them"
+            " with `hadoop fs -ls s3a://BUCKET/`",
+        )
+    return TransientError(
+        "E_DISTCP_CLIENT",
+        f"hadoop distcp ended with {code}: {told}",
+        hint="run the same by hand to see all it says; nothing was published",
+    )

@@ -1,0 +1,154 @@
+"""YARN with DistCp: applications that go on whatever becomes of who submitted them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from backhaul.core.cluster import Application, AppState, ClusterRules, CopyJob, JobProgress
+from backhaul.core.errors import OutageError, TransientError
+from backhaul.testing.fakes.clock import FakeClock
+from backhaul.testing.fakes.faults import Faults
+from backhaul.testing.fakes.store import FakeStore
+from backhaul.testing.fakes.target import FakeTarget
+
+LOOK_S = 5.0
+
+
+@dataclass(kw_only=True)
+class _Submitted:
+    job: CopyJob
+    application: Application
+    looks: int = 0
+
+
+class FakeCluster:
+    """Implements `core.cluster.Cluster`. Applications get on with each look at them.
+
+    Attributes:
+        room: Looks after which an application gets its container; None: never.
+        looks: Looks that it then runs for.
+        outcome: How applications end.
+        is_deaf: Applications do not end when they are killed.
+        missing: What `obstacle` answers.
+        spoil: Called with the target and its directory when an application has written its files.
+        jobs: Everything that was submitted, in order.
+        stop: Set to let `pause` end as when the agent stops.
+    """
+
+    def __init__(
+        self,
+        clock: FakeClock,
+        store: FakeStore,
+        target: FakeTarget,
+        *,
+        faults: Faults | None = None,
+        rules: ClusterRules | None = None,
+    ) -> None:
+        self.rules = rules or ClusterRules(poll_s=1.0, queue_timeout_s=60.0)
+        self.room: int | None = 1
+        self.looks = 1
+        self.outcome = AppState.SUCCEEDED
+        self.is_deaf = False
+        self.missing: OutageError | None = None
+        self.spoil: Callable[[FakeTarget, str], None] = lambda _target, _path: None
+        self.jobs: list[CopyJob] = []
+        self.stop = threading.Event()
+        self._clock = clock
+        self._store = store
+        self._target = target
+        self._faults = faults or Faults()
+        self._submitted: list[_Submitted] = []
+
+    # ------------------------------------------------------------ as an administrator sees it
+
+    @property
+    def applications(self) -> list[Application]:
+        """All of them, oldest first."""
+        return [one.application for one in self._submitted]
+
+    @property
+    def running(self) -> list[Application]:
+        """Those that are not over."""
+        return [one for one in self.applications if not one.state.is_over]
+
+    def forget(self) -> None:
+        """As a ResourceManager that is restarted without recovery."""
+        self._submitted.clear()
+
+    # ------------------------------------------------------------ the port
+
+    def obstacle(self) -> OutageError | None:
+        return self.missing
+
+    def find(self, tag: str) -> list[Application]:
+        with self._faults.call("cluster.find", _unanswered):
+            found = [one for one in self._submitted if tag in one.application.tags]
+            for one in found:
+                self._get_on(one)
+            return [one.application for one in found]
+
+    def submit(self, job: CopyJob, waiting: Callable[[], None]) -> None:
+        with self._faults.call("cluster.submit", _client_failed):
+            waiting()
+            self.jobs.append(job)
+            number = len(self.jobs)
+            application = Application(
+                id=f"application_1_{number:04}", state=AppState.QUEUED, tags=frozenset(job.tags)
+            )
+            self._submitted.append(_Submitted(job=job, application=application))
+
+    def kill(self, application_id: str) -> None:
+        with self._faults.call("cluster.kill", _unanswered):
+            for one in [] if self.is_deaf else self._submitted:
+                if one.application.id == application_id and not one.application.state.is_over:
+                    one.application = replace(one.application, state=AppState.KILLED)
+
+    def progress(self, application: Application) -> JobProgress | None:
+        with self._faults.call("cluster.progress", _unanswered):
+            return JobProgress(maps_done=0, maps=1, size_bytes=int(application.progress))
+
+    def pause(self, seconds: float) -> None:
+        if self.stop.is_set():
+            raise TransientError("E_STOPPED", "the agent is stopping")
+        self._clock.advance(seconds)
+
+    # ------------------------------------------------------------ what it does
+
+    def _get_on(self, one: _Submitted) -> None:
+        if one.application.state.is_over:
+            return
+        one.looks += 1
+        state = one.application.state
+        waited_s = one.looks * LOOK_S
+        if self.room is not None and one.looks > self.room:
+            state = AppState.RUNNING
+        if self.room is not None and one.looks > self.room + self.looks:
+            state = self.outcome
+            self._copy(one.job)
+        one.application = replace(one.application, state=state, waited_s=waited_s)
+
+    def _copy(self, job: CopyJob) -> None:
+        """What is there now, as S3A would list it; a job that fails leaves half of it."""
+        prefix = job.source.key
+        root = job.target.split("/", 3)[3]
+        written = self._store.below(job.source.bucket, prefix)
+        if job.keys is not None:
+            written = {key: data for key, data in written.items() if key in job.keys}
+        names = sorted(written)
+        if self.outcome is not AppState.SUCCEEDED:
+            names = names[: len(names) // 2]
+        for key in names:
+            is_flat = job.keys is not None or key == prefix
+            relative = key.rsplit("/", 1)[-1] if is_flat else key[len(prefix) :]
+            self._target.put(f"/{root}/{relative}", written[key])
+        self.spoil(self._target, f"/{root}")
+
+
+def _unanswered(name: str) -> OutageError:
+    return OutageError.of("yarn", "E_YARN_UNREACHABLE", f"{name} was not answered")
+
+
+def _client_failed(name: str) -> TransientError:
+    return TransientError("E_DISTCP_CLIENT", f"{name}: the client failed")

@@ -1,0 +1,202 @@
+"""The command line of DistCp, and what its client says when it fails."""
+
+from pathlib import Path
+
+import pytest
+
+from backhaul.core.cluster import ClusterRules, CopyJob, Load, app_state, copy_job, maps_for
+from backhaul.core.errors import OutageError, TransientError
+from backhaul.core.model import Source
+from backhaul.engines.distcp import arguments, client_error, source_uri
+
+GIB = 1024**3
+HIDDEN = ",".join(
+    f"fs.s3a.{name}"
+    for name in (
+        "access.key",
+        "secret.key",
+        "session.token",
+        "encryption.key",
+        "server-side-encryption.key",
+    )
+)
+LOAD = Load(objects=16, size_bytes=8 * GIB, largest_bytes=GIB)
+
+
+def job(*, load: Load = LOAD, keys: tuple[str, ...] | None = None, **rules: object) -> CopyJob:
+    return copy_job(
+        transfer_id="0AB",
+        epoch=7,
+        source=Source(bucket="raw", key="p/"),
+        keys=keys,
+        target="hdfs://ns1/land/.backhaul/0123/7",
+        load=load,
+        rules=ClusterRules(**rules),  # type: ignore[arg-type]
+        checksum_type="CRC32C",
+    )
+
+
+def test_the_command_line_is_what_it_is() -> None:
+    assert arguments(job(queue="etl", bandwidth_bytes=200 * 1024**2), None) == (
+        "distcp",
+        "-Dmapreduce.job.name=backhaul-bh-0ab-7",
+        "-Dmapreduce.job.tags=bh-0ab,bh-0ab-7",
+        f"-Dmapreduce.job.redacted-properties={HIDDEN}",
+        "-Dmapreduce.jobhistory.jhist.format=json",
+        "-Ddfs.checksum.type=CRC32C",
+        "-Dmapreduce.job.queuename=etl",
+        "-async",
+        "-overwrite",
+        "-direct",
+        "-m",
+        "16",
+        "-numListstatusThreads",
+        "1",
+        "-bandwidth",
+        "12",
+        "s3a://raw/p/",
+        "hdfs://ns1/land/.backhaul/0123/7",
+    )
+
+
+def test_sources_that_are_no_whole_prefix_come_in_a_file() -> None:
+    argv = arguments(job(keys=("p/a", "p/b")), Path("/tmp/x/sources"))
+    assert argv[-3:] == ("-f", "file:///tmp/x/sources", "hdfs://ns1/land/.backhaul/0123/7")
+
+
+def test_many_objects_make_it_dynamic_and_list_with_threads() -> None:
+    argv = arguments(job(load=Load(objects=5000, size_bytes=8 * GIB, largest_bytes=GIB)), None)
+    assert argv[argv.index("-strategy") + 1] == "dynamic"
+    assert argv[argv.index("-numListstatusThreads") + 1] == "40"
+
+
+@pytest.mark.parametrize(
+    ("load", "maps"),
+    [
+        (Load(objects=1, size_bytes=8 * GIB, largest_bytes=8 * GIB), 1),
+        (Load(objects=5, size_bytes=0, largest_bytes=0), 1),
+        (Load(objects=100, size_bytes=GIB, largest_bytes=1), 4),
+        (Load(objects=1000, size_bytes=100 * GIB, largest_bytes=1), 20),
+    ],
+)
+def test_mappers_follow_bytes_up_to_objects_and_the_limit(load: Load, maps: int) -> None:
+    assert maps_for(load, ClusterRules()) == maps
+
+
+@pytest.mark.parametrize(
+    ("key", "escaped"),
+    [
+        ("a[1]/b", r"a\[1\]/b"),
+        ("s*r?", r"s\*r\?"),
+        ("{x,y}", r"\{x,y\}"),
+        ("back\\slash", r"back\\slash"),
+        ("^a", r"\^a"),
+        ("with space%20'\"", "with space%20'\""),
+        ("-lead", "-lead"),
+    ],
+)
+def test_every_letter_of_a_key_is_meant_as_it_stands(key: str, escaped: str) -> None:
+    assert source_uri(Source(bucket="b", key=key)) == f"s3a://b/{escaped}"
+
+
+@pytest.mark.parametrize("key", ["a:b", "a\nb", "a\rb", "a\0b"])
+def test_a_key_that_cannot_be_named_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="cannot be named"):
+        source_uri(Source(bucket="b", key=key))
+
+
+@pytest.mark.parametrize(
+    "target", ["file:///land/x", "-delete", "s3a://b/x", "/land/x", "hdfs:///x"]
+)
+def test_a_target_on_another_file_system_is_refused(target: str) -> None:
+    made = copy_job(
+        transfer_id="t",
+        epoch=1,
+        source=Source(bucket="b", key=""),
+        keys=None,
+        target=target,
+        load=LOAD,
+        rules=ClusterRules(),
+        checksum_type="CRC32C",
+    )
+    with pytest.raises(ValueError, match="no directory of HDFS"):
+        arguments(made, None)
+
+
+def test_no_word_of_a_message_can_become_an_option() -> None:
+    made = copy_job(
+        transfer_id="t",
+        epoch=1,
+        source=Source(bucket="b", key="-delete -Dx=y/"),
+        keys=None,
+        target="hdfs://ns1/land/-delete/1",
+        load=LOAD,
+        rules=ClusterRules(),
+        checksum_type="CRC32C",
+    )
+    assert arguments(made, None)[-2:] == ("s3a://b/-delete -Dx=y/", "hdfs://ns1/land/-delete/1")
+
+
+WARNINGS = "2026-11-22 WARN util.NativeCodeLoader: Unable to load native-hadoop library\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "expected", "dependency"),
+    [
+        (127, "sh: hadoop: not found", "E_HADOOP_COMMAND", "yarn"),
+        (1, "hadoop: no command 'distcp' here", "E_HADOOP_COMMAND", "yarn"),
+        (
+            1,
+            "Error: Could not find or load main class o.a.h.tools.DistCp",
+            "E_HADOOP_COMMAND",
+            "yarn",
+        ),
+        (
+            25,
+            f"{WARNINGS}java.net.ConnectException: Call From a/1 to b:8032 failed",
+            "E_YARN_UNREACHABLE",
+            "yarn",
+        ),
+        (
+            25,
+            "java.nio.file.AccessDeniedException: s3a://raw/p: getFileStatus: Forbidden",
+            "E_DISTCP_CREDENTIALS",
+            "credentials",
+        ),
+        (
+            25,
+            f"{WARNINGS}\njava.io.IOException: something else\n\tat x.y(z)\n",
+            "E_DISTCP_CLIENT",
+            None,
+        ),
+        (255, "Invalid arguments: Target path can't be empty", "E_DISTCP_CLIENT", None),
+    ],
+)
+def test_a_client_s_failure_names_who_is_at_fault(
+    code: int, output: str, expected: str, dependency: str | None
+) -> None:
+    error = client_error(code, output)
+    assert error.code == expected
+    assert isinstance(error, TransientError if dependency is None else OutageError)
+    assert getattr(error, "dependency", None) == dependency
+    assert "NativeCodeLoader" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("state", "final", "expected"),
+    [
+        ("ACCEPTED", "UNDEFINED", "queued"),
+        ("NEW_SAVING", "UNDEFINED", "queued"),
+        ("RUNNING", "UNDEFINED", "running"),
+        ("FINISHING", "SUCCEEDED", "running"),
+        ("FINISHED", "SUCCEEDED", "succeeded"),
+        ("FINISHED", "FAILED", "failed"),
+        ("FINISHED", "KILLED", "killed"),
+        ("FINISHED", "UNDEFINED", "failed"),
+        ("FAILED", "FAILED", "failed"),
+        ("KILLED", "KILLED", "killed"),
+        ("A_NEW_ONE", "", "running"),
+    ],
+)
+def test_two_words_of_yarn_make_one_state(state: str, final: str, expected: str) -> None:
+    assert app_state(state, final).value == expected

@@ -1,0 +1,233 @@
+"""The ResourceManager's REST API in the states that a test bed does not easily show."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backhaul.adapters.yarn import YarnManager, manager_addresses
+from backhaul.core.cluster import AppState
+from backhaul.core.errors import OutageError
+
+APP = {
+    "id": "application_1_0007",
+    "state": "RUNNING",
+    "finalStatus": "UNDEFINED",
+    "progress": 50.0,
+    "elapsedTime": 12_000,
+    "trackingUrl": "http://rm/proxy/application_1_0007/",
+    "applicationTags": "bh-t,bh-t-1",
+}
+Answer = tuple[int, str, bytes]
+
+
+class FakeYarn:
+    """Stands for the `yarn` command."""
+
+    def __init__(self, outputs: dict[str, tuple[int, str]] | None = None) -> None:
+        self.outputs = outputs or {}
+        self.calls: list[tuple[str, ...]] = []
+
+    def missing(self) -> OutageError | None:
+        return None
+
+    def run(self, arguments: tuple[str, ...], waiting: Callable[[], None]) -> tuple[int, str]:
+        del waiting
+        self.calls.append(arguments)
+        return self.outputs[arguments[1]]
+
+
+def as_json(value: object) -> Answer:
+    return 200, "application/json;charset=utf-8", json.dumps(value).encode()
+
+
+@contextmanager
+def manager(answers: dict[str, Answer]) -> Iterator[str]:
+    """An HTTP server with these answers by the start of the path."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            for start, (status, kind, body) in answers.items():
+                if self.path.startswith(start):
+                    self.send_response(status)
+                    self.send_header("Content-Type", kind)
+                    self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+                    self.end_headers()
+                    self.wfile.write(body)
+                    return
+            self.send_error(404)
+
+        do_PUT = do_GET  # noqa: N815 - the base class's name
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def apps(*found: dict[str, Any]) -> Answer:
+    return as_json({"apps": {"app": list(found)} if found else {}})
+
+
+def info(up_s: float, **other: object) -> Answer:
+    started_ms = int((time.time() - up_s) * 1000)
+    told = {"startedOn": started_ms, "state": "STARTED", "haState": "ACTIVE"}
+    return as_json({"clusterInfo": told | other})
+
+
+STANDBY: Answer = (200, "text/plain", b"This is standby RM. The redirect url is: http://other/\n")
+REDIRECT: Answer = (307, "text/plain", b"This is standby RM.\n")
+DOWN = "http://127.0.0.1:1"
+
+
+def test_an_application_is_what_the_manager_says() -> None:
+    with manager({"/ws/v1/cluster/apps": apps(APP)}) as url:
+        (found,) = YarnManager([url], FakeYarn()).find("bh-t-1")
+    assert (found.id, found.state, found.progress, found.waited_s) == (
+        "application_1_0007",
+        AppState.RUNNING,
+        0.5,
+        12.0,
+    )
+
+
+def test_a_tag_that_only_begins_alike_is_another() -> None:
+    other = APP | {"applicationTags": "bh-t,bh-t-11"}
+    answers = {"/ws/v1/cluster/apps": apps(other), "/ws/v1/cluster/info": info(600)}
+    with manager(answers) as url:
+        assert YarnManager([url], FakeYarn()).find("bh-t-1") == []
+
+
+@pytest.mark.parametrize("standby", [STANDBY, REDIRECT])
+def test_the_active_one_of_several_answers(standby: Answer) -> None:
+    with manager({"/": standby}) as passive, manager({"/ws/v1/cluster/apps": apps(APP)}) as active:
+        asked = YarnManager([DOWN, passive, active], FakeYarn())
+        assert [one.id for one in asked.find("bh-t-1")] == ["application_1_0007"]
+
+
+@pytest.mark.parametrize("standby", [STANDBY, REDIRECT])
+def test_without_an_active_one_nothing_is_known(standby: Answer) -> None:
+    with manager({"/": standby}) as passive, pytest.raises(OutageError) as caught:
+        YarnManager([passive, DOWN], FakeYarn()).find("bh-t-1")
+    assert (caught.value.code, caught.value.dependency) == ("E_YARN_UNREACHABLE", "yarn")
+
+
+@pytest.mark.parametrize(
+    ("up_s", "other"), [(5, {}), (600, {"state": "INITED"}), (600, {"haState": "STANDBY"})]
+)
+def test_a_manager_that_may_still_recover_is_not_believed(
+    up_s: float, other: dict[str, object]
+) -> None:
+    answers = {"/ws/v1/cluster/apps": apps(), "/ws/v1/cluster/info": info(up_s, **other)}
+    with manager(answers) as url, pytest.raises(OutageError) as caught:
+        YarnManager([url], FakeYarn()).find("bh-t-1")
+    assert caught.value.code == "E_YARN_STARTING"
+
+
+def test_one_that_has_run_for_long_is_believed_to_have_none() -> None:
+    with manager({"/ws/v1/cluster/apps": apps(), "/ws/v1/cluster/info": info(600)}) as url:
+        assert YarnManager([url], FakeYarn()).find("bh-t-1") == []
+
+
+STATUS = """\
+WARN util.NativeCodeLoader: Unable to load native-hadoop library
+Application Report :
+\tApplication-Id : application_1_0007
+\tProgress : 35%
+\tState : FINISHED
+\tFinal-State : SUCCEEDED
+\tTracking-URL : http://rm/proxy/application_1_0007/
+"""
+LIST = """\
+Total number of applications (application-types: [], states: [NEW, RUNNING] and tags: [bh-t-1]):1
+                Application-Id\t    Application-Name\t    Application-Type\t      User
+application_1_0007\tdistcp: backhaul-bh-t-1\t           MAPREDUCE\t      root
+"""
+
+
+def test_where_the_api_wants_a_login_the_command_is_asked() -> None:
+    yarn = FakeYarn({"-list": (0, LIST), "-status": (0, STATUS), "-kill": (0, "Killed")})
+    with manager({"/": (401, "text/html", b"Authentication required")}) as url:
+        asked = YarnManager([url], yarn)
+        (found,) = asked.find("bh-t-1")
+        asked.kill(found.id)
+    assert (found.id, found.state) == ("application_1_0007", AppState.SUCCEEDED)
+    assert yarn.calls[0] == ("application", "-list", "-appTags", "bh-t-1", "-appStates", "ALL")
+    assert yarn.calls[-1] == ("application", "-kill", "application_1_0007")
+
+
+def test_a_command_that_fails_tells_nothing_of_the_application() -> None:
+    yarn = FakeYarn({"-list": (255, "WARN x\njava.net.ConnectException: refused")})
+    with manager({"/": (401, "text/html", b"")}) as url, pytest.raises(OutageError) as caught:
+        YarnManager([url], yarn).find("bh-t-1")
+    assert "ConnectException" in caught.value.message
+
+
+def test_a_master_that_does_not_answer_has_no_progress() -> None:
+    with manager({"/ws/v1/cluster/apps": apps(APP)}) as url:
+        asked = YarnManager([url], FakeYarn())
+        (found,) = asked.find("bh-t-1")
+        assert asked.progress(found) is None
+
+
+# ---------------------------------------------------------------- addresses
+
+
+def site(path: Path, **values: str) -> Path:
+    properties = "".join(
+        f"<property><name>{name}</name><value>{value}</value></property>"
+        for name, value in values.items()
+    )
+    (path / "yarn-site.xml").write_text(f"<configuration>{properties}</configuration>")
+    return path
+
+
+HA = {
+    "yarn.resourcemanager.ha.enabled": "true",
+    "yarn.resourcemanager.ha.rm-ids": "rm1, rm2",
+    "yarn.resourcemanager.hostname.rm1": "a",
+    "yarn.resourcemanager.hostname.rm2": "b",
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, []),
+        ({"yarn.resourcemanager.hostname": "a"}, ["http://a:8088"]),
+        ({"yarn.resourcemanager.webapp.address": "a:1"}, ["http://a:1"]),
+        (
+            {
+                "yarn.resourcemanager.hostname": "a",
+                "yarn.resourcemanager.webapp.address": "${yarn.resourcemanager.hostname}:9",
+            },
+            ["http://a:9"],
+        ),
+        (HA, ["http://a:8088", "http://b:8088"]),
+        (HA | {"yarn.resourcemanager.webapp.address.rm2": "c:7"}, ["http://a:8088", "http://c:7"]),
+        (HA | {"yarn.http.policy": "HTTPS_ONLY"}, ["https://a:8090", "https://b:8090"]),
+    ],
+)
+def test_managers_are_found_in_yarn_site(
+    tmp_path: Path, values: dict[str, str], expected: list[str]
+) -> None:
+    assert manager_addresses(site(tmp_path, **values)) == expected
+
+
+def test_without_a_configuration_there_is_no_manager(tmp_path: Path) -> None:
+    assert manager_addresses(None) == []
+    assert manager_addresses(tmp_path) == []

@@ -1,0 +1,203 @@
+"""DistCp on real YARN: the same bytes as natively, once, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.yarn.cluster import OVER, PLANTED, Site, when
+
+pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.yarn]
+
+ODD = {
+    name: random.Random(name).randbytes(1000 + 7 * number)
+    for number, name in enumerate(
+        [
+            "a[1].parquet",
+            "a1.parquet",  # what an unescaped `a[1]` would bring
+            "s*r",
+            "{x,y}",
+            "with space",
+            "per%20cent%",
+            "q'uo\"te",
+            "-delete",
+            "back?q",
+            "sub[d]/deep/er",
+            "ünï",
+            "empty",
+        ]
+    )
+}
+ODD["empty"] = b""
+SMALL = {f"part-{n:03}": random.Random(n).randbytes(5000 + n) for n in range(12)}
+
+
+def fill(site: Site, prefix: str, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        site.it.put(f"{prefix}{name}", data, ChecksumAlgorithm="CRC32C")
+
+
+@pytest.mark.timeout(300)
+def test_both_engines_bring_the_same_bytes_under_odd_names(site: Site) -> None:
+    fill(site, "o[d]d/", ODD)
+    site.configure(route='engine = "auto"')
+    native = site.copy("o[d]d/", "native")
+    assert native.code == 0, native
+    site.configure()
+    ended = site.copy("o[d]d/", "distcp")
+    assert ended.code == 0, ended
+    assert site.files("native") == site.files("distcp") == ODD
+    assert site.landing.staging() == []
+    assert len(site.applications()) == 1
+    assert "mended" not in ended.err, ended
+    assert "maps" in ended.out, "progress tells of the mappers"
+    by_engine = {row["engine"]: row["engine_reason"] for row in site.it.history()}
+    assert by_engine["distcp"] == "engine = distcp is asked for"
+    assert "auto_min_bytes" in by_engine["native"]
+    shown = site.job_configurations()
+    assert shown
+    assert all(b"fs.s3a.secret.key" in one for one in shown)
+    assert not any(PLANTED.encode() in one for one in shown), "a key for all to see"
+    proofs = {line["proof"] for each in site.transfer_ids for line in site.it.evidence(each)}
+    assert proofs == {"direct"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_part_of_a_prefix_goes_by_a_list_of_escaped_names(site: Site) -> None:
+    flat = {name: data for name, data in ODD.items() if "/" not in name}
+    fill(site, "p/", {"s*r": flat["s*r"]})
+    site.configure(route='engine = "native"')
+    assert site.copy("p/", "d").code == 0
+    fill(site, "p/", {name: data for name, data in flat.items() if name != "s*r"})
+    site.configure()
+    ended = site.copy("p/", "d")
+    assert ended.code == 0, ended
+    assert "mended" not in ended.err, ended
+    assert site.files("d") == flat
+    assert len(site.applications()) == 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("moment", ["listing", "submitted", "finished"])
+def test_one_right_result_whenever_the_agent_is_killed(site: Site, moment: str) -> None:
+    fill(site, "p/", SMALL)
+    site.configure()
+    site.it.ask_for("p/", "d")
+    agent = site.start()
+    when(lambda: site.client(agent), "the client lists")
+    if moment != "listing":
+        when(site.applications, "YARN has it")
+    clients = site.client(agent)
+    agent.kill()
+    when(lambda: not any(one.is_running() for one in clients), "the client dies with its agent")
+    if moment == "finished":
+        when(lambda: site.applications()[0]["state"] in OVER, "it ends by itself")
+    site.show_again()
+    site.drained()
+    assert len(site.applications()) == 1, "adopted, or never submitted before"
+    site.check_end("d", SMALL)
+
+
+@pytest.mark.timeout(300)
+def test_a_stop_leaves_the_application_to_the_next_agent(site: Site) -> None:
+    slow = {**SMALL, "slow": random.Random(0).randbytes(15 << 20)}
+    fill(site, "p/", slow)
+    site.configure(distcp='bandwidth = "1MiB"')
+    site.it.ask_for("p/", "d")
+    agent = site.start()
+    agent.logged("YARN application carries", within_s=90)
+    agent.terminate()
+    agent.logged("agent stopping")  # two signals at once may arrive as one
+    agent.terminate()
+    assert agent.wait().code in {0, 130}
+    assert site.applications()[0]["state"] not in OVER
+    site.drained()
+    assert len(site.applications()) == 1
+    site.check_end("d", slow)
+
+
+@pytest.mark.timeout(300)
+def test_a_manager_that_restarts_is_waited_for(site: Site) -> None:
+    fill(site, "p/", SMALL)
+    site.configure()
+    site.it.ask_for("p/", "d")
+    agent = site.start()
+    agent.logged("YARN application carries", within_s=90)
+    site.yarn.kill_manager()
+    site.yarn.start_manager()
+    agent.logged("transfer done", within_s=120)
+    agent.terminate()
+    agent.wait()
+    assert len(site.applications()) == 1
+    site.check_end("d", SMALL)
+
+
+@pytest.mark.timeout(300)
+def test_a_cluster_without_room_leaves_it_to_this_node(site: Site) -> None:
+    fill(site, "p/", SMALL)
+    site.configure(distcp="queue_timeout_s = 10")
+    site.yarn.suspend_node()
+    try:
+        ended = site.copy("p/", "d")
+    finally:
+        site.yarn.resume_node()
+    assert ended.code == 0, ended
+    site.check_end("d", SMALL)
+    assert [one["state"] for one in site.applications()] == ["KILLED"]
+    (row,) = site.it.history()
+    assert row["engine"] == "native"
+
+
+@pytest.mark.timeout(120)
+def test_a_wrong_hadoop_and_no_manager_are_told_apart(site: Site) -> None:
+    fill(site, "p/", {"a": b"a"})
+    wrong = site.config.parent / "hadoop"
+    wrong.write_text(
+        '#!/bin/sh\necho "WARN: something" >&2\necho "no command distcp" >&2\nexit 1\n'
+    )
+    wrong.chmod(0o755)
+    site.configure(distcp=f'hadoop = "{wrong}"')
+    ended = site.copy("p/", "d")
+    assert (ended.code, "E_HADOOP_COMMAND" in ended.err) == (69, True), ended
+    site.configure(distcp='hadoop = "/no/such/hadoop"')
+    ended = site.copy("p/", "d")
+    assert (ended.code, "E_HADOOP_MISSING" in ended.err) == (69, True), ended
+    site.configure(distcp='queue = "closed"')
+    ended = site.copy("p/", "d")
+    assert (ended.code, "E_YARN_REFUSED" in ended.err) == (69, True), ended
+    assert {one["state"] for one in site.applications()} <= OVER
+    assert site.landing.staging() == []
+
+
+KILL_ROUNDS = int(os.environ.get("BACKHAUL_TEST_YARN_KILL_ROUNDS", "0"))
+
+
+@pytest.mark.skipif(not KILL_ROUNDS, reason="BACKHAUL_TEST_YARN_KILL_ROUNDS says how many")
+@pytest.mark.timeout(60 + 120 * KILL_ROUNDS)
+def test_many_kills_at_random_moments(site: Site) -> None:
+    chance = random.Random(20261122)
+    fill(site, "p/", SMALL)
+    site.configure()
+    for number in range(KILL_ROUNDS):
+        site.it.ask_for("p/", f"d{number}")
+        agent = site.start()
+        agent.logged("engine chosen")
+        after_s = chance.uniform(0, 40)
+        when(lambda s=after_s, a=agent: _waited(a, s), "the moment comes")
+        agent.kill()
+        if site.it.counts() != (0, 0):
+            site.show_again()
+        site.drained()
+        site.check_end(f"d{number}", SMALL)
+        told = f"round {number}: killed after {after_s:.1f} s, {len(site.applications())} so far"
+        print(told)  # noqa: T201 - shown by -rP
+
+
+def _waited(agent: object, after_s: float) -> bool:
+    import time
+
+    started_s: float = agent.__dict__.setdefault("_waiting_since", time.monotonic())
+    return time.monotonic() - started_s >= after_s
