@@ -208,12 +208,12 @@ def test_the_command_tells_what_it_holds(
 
     conf_dir = str(secure_hdfs.conf_dir)
     target = HdfsTarget(secure_hdfs.uri, conf_dir, login)
-    writer = target.create(f"/landing/held-{how}", 9)
+    writer = target.create(f"{DIRECTORY}/held-{how}", 9)
     writer.write(b"123456789")
     writer.close()
     checker = content_checker(secure_hdfs.uri, conf_dir, target.status, login)
     assert checker is not None
-    (held,) = checker.held([f"/landing/held-{how}"])
-    target.remove(f"/landing/held-{how}")
+    (held,) = checker.held([f"{DIRECTORY}/held-{how}"])
+    target.remove(f"{DIRECTORY}/held-{how}")
     assert held is not None
     assert (held.asked, held.checksum) == ("command", "e3069283"), held.why
