@@ -137,6 +137,7 @@ litter = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("claimed_at", UtcTime, nullable=False),
     Column("route", Text),  # whose user it belongs to
+    Index("ix_litter_uri", "uri"),
     sqlite_with_rowid=False,
 )
 

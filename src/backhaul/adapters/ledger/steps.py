@@ -74,7 +74,13 @@ FREE_OWNER = (
     .where(destinations.c.uri == bindparam("of_uri"))
     .values(owner_transfer=None, owner=None)
 )
-LITTER = select(litter)
+# By ranges of an index: every claim of the last half hour has a row here.
+LITTER = select(litter).where(
+    or_(
+        litter.c.uri.in_(bindparam("of_uris", expanding=True)),
+        and_(litter.c.uri >= bindparam("of_first_below"), litter.c.uri < bindparam("of_beyond")),
+    )
+)
 SWEPT = litter.delete().where(
     litter.c.staging_root == bindparam("of_root"), litter.c.epoch == bindparam("of_epoch")
 )
@@ -177,10 +183,19 @@ def _littering(dialect: str) -> Insert:
 
 def stale(tx: Connection, destination: Location, root: Location) -> tuple[Leftover, ...]:
     """What may be left in other roots of this destination, and of those above and below."""
+    above = [destination]
+    while above[-1].parent != above[-1]:
+        above.append(above[-1].parent)
+    first_below = destination.join("").uri
+    asked = {
+        "of_uris": [one.uri for one in above],
+        "of_first_below": first_below,
+        "of_beyond": first_below[:-1] + chr(ord("/") + 1),
+    }
     return tuple(
         rows.left_over(row)
-        for row in tx.execute(LITTER).mappings()
-        if row["staging_root"] != root.uri and rows.overlap(rows.location(row["uri"]), destination)
+        for row in tx.execute(LITTER, asked).mappings()
+        if row["staging_root"] != root.uri
     )
 
 

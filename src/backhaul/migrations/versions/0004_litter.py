@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("route", sa.Text),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_litter_uri", "litter", ["uri"])
     op.execute(
         "INSERT INTO litter (staging_root, uri, transfer_id, epoch, claimed_at) "
         "SELECT staging_root, uri, coalesce(owner_transfer, ''), epoch, 0 "
