@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backhaul.core.model import EngineName, OnExists, Proof, PublishMode, VerifyLevel
-from backhaul.settings import schema
+from backhaul.settings.model import schema
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DIRECTORY = Path(__file__).parent.parent / "docs" / "schema"

@@ -15,7 +15,7 @@ import pytest
 from backhaul.cli import COMMANDS, cli
 from backhaul.core import errors
 from backhaul.core.model import NameMap, OnExists, Proof, PublishMode, TransferState
-from backhaul.settings import schema
+from backhaul.settings.model import schema
 from tests.docs.manual import DOCS, REFERENCE, ROOT, Table, code, console, pages, table, tables
 
 SRC = ROOT / "src" / "backhaul"

@@ -19,7 +19,9 @@ from backhaul.core.model import Request, SignatureRule
 from backhaul.core.paths import parse_destination
 from backhaul.core.policy import Policy, parse_allow
 from backhaul.core.signature import verify
-from backhaul.settings import Settings, load_settings, make_routes
+from backhaul.settings.load import load_settings
+from backhaul.settings.model import Settings
+from backhaul.settings.routes import make_routes
 from tests.docs.manual import (
     DOCS,
     REFERENCE,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from backhaul.core.errors import ExitCode
-from backhaul.settings import OTHER_ENV, Settings
+from backhaul.settings.load import OTHER_ENV
+from backhaul.settings.model import Settings
 from tests.docs.manual import ROOT
 
 PACKAGING = ROOT / "packaging" / "systemd"

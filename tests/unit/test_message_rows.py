@@ -14,7 +14,8 @@ from backhaul.core.event_policy import request_of
 from backhaul.core.message import read_message
 from backhaul.core.policy import Policy
 from backhaul.core.signature import ATTRIBUTE, replayed, sign, verify
-from backhaul.settings import load_settings, make_routes
+from backhaul.settings.load import load_settings
+from backhaul.settings.routes import make_routes
 from tests.catalogue import Row, configuration, name, rows
 
 DEFAULT_FS = "hdfs://nameservice"

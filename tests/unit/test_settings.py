@@ -9,16 +9,9 @@ import pytest
 from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import Location, OnExists
-from backhaul.settings import (
-    ENV_PREFIX,
-    Settings,
-    cluster_rules,
-    find_config,
-    load_settings,
-    make_routes,
-    parse_size,
-    schema,
-)
+from backhaul.settings.load import find_config, load_settings
+from backhaul.settings.model import ENV_PREFIX, Settings, parse_size, schema
+from backhaul.settings.routes import cluster_rules, make_routes
 
 ROUTE = """
 [[route]]

@@ -33,7 +33,9 @@ from backhaul.core.runner import Ports
 from backhaul.engines.distcp import DistCp
 from backhaul.engines.native import Tuning
 from backhaul.engines.pool import PoolSettings, WorkerPool
-from backhaul.settings import Settings, cluster_rules, find_config, load_settings, make_routes
+from backhaul.settings.load import find_config, load_settings
+from backhaul.settings.model import Settings
+from backhaul.settings.routes import cluster_rules, make_routes
 from backhaul.worker import WorkerConfiguration
 
 # As the HDFS client reads them.

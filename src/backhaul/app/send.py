@@ -21,7 +21,7 @@ from backhaul.core.message import (
 )
 from backhaul.core.model import Options
 from backhaul.core.signature import ATTRIBUTE, sign
-from backhaul.settings import read_keys
+from backhaul.settings.routes import read_keys
 
 # Only to check the form: what `/dir` means is decided where the agent runs.
 ELSEWHERE_FS = "hdfs://default"

@@ -1,0 +1,257 @@
+"""What may be set: the tables and keys of the configuration file, checked by pydantic."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from backhaul.core.model import (
+    EngineName,
+    EventOther,
+    EvidencePlace,
+    NameMap,
+    OnExists,
+    PublishMode,
+    QueuedTooLong,
+    VerifyLevel,
+)
+
+MIB, TIB = 1024**2, 1024**4
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{prefix}B": 1000**n for n, prefix in enumerate("kMGTP", 1)}
+_UNITS |= {f"{prefix}iB": 1024**n for n, prefix in enumerate("KMGTP", 1)}
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)")
+
+ENV_PREFIX = "BACKHAUL_"
+
+
+def parse_size(value: object) -> object:
+    """`5TiB`, `200MB` or a plain number of bytes, as an int; anything else is left to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None or match["unit"] not in _UNITS:
+        raise ValueError("write a size such as 500GiB, 5TiB or a number of bytes")
+    return int(float(match["number"]) * _UNITS[match["unit"]])
+
+
+_Size = BeforeValidator(parse_size)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LimitSettings(_Strict):
+    """What one transfer of a route may bring."""
+
+    objects: int | None = Field(None, ge=1, description="most objects in one transfer")
+    bytes: Annotated[int | None, _Size] = Field(
+        None, ge=1, description="most bytes in one transfer; a number, or such as 5TiB"
+    )
+    in_flight: int | None = Field(None, ge=1, description="most transfers of this route at once")
+    per_minute: int | None = Field(
+        None, ge=1, description="most transfers of this route that begin within a minute"
+    )
+
+
+class EmrSettings(_Strict):
+    """What the completion of an EMR step means."""
+
+    step: str = Field(min_length=1, max_length=256, description="the step's name, exactly")
+    cluster: str | None = Field(None, min_length=1, description="only on this cluster, j-...")
+    source: str = Field(description="what it wrote: an S3 prefix, ending in /")
+    destination: str = Field(description="the directory it goes to")
+
+
+class SignatureSettings(_Strict):
+    """Messages of the route must be signed."""
+
+    key_file: Path | None = Field(None, description="keys, one a line; the first signs")
+    key_env: str | None = Field(
+        None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable that holds the keys"
+    )
+    max_age_s: int = Field(
+        86_400, ge=60, le=1_209_600, description="longest time a signature may be good for, seconds"
+    )
+
+
+class RouteSettings(_Strict):
+    """Which source may go to which destination, and how."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
+    source: list[str] = Field(min_length=1, description="S3 prefixes, ending in /")
+    destination: list[str] = Field(min_length=1, description="directories, ending in /")
+    senders: list[str] | None = Field(None, min_length=1, description="SQS SenderIds; all if unset")
+    on_exists: OnExists = OnExists.REPLACE
+    publish: PublishMode = PublishMode.AUTO
+    engine: EngineName = EngineName.AUTO
+    verify: VerifyLevel = VerifyLevel.STORED
+    name_map: NameMap = NameMap.STRICT
+    evidence: EvidencePlace = EvidencePlace.LEDGER
+    limits: LimitSettings = LimitSettings()
+    when_queued: QueuedTooLong = Field(
+        QueuedTooLong.NATIVE, description="when YARN gives no container in distcp.queue_timeout_s"
+    )
+    queues: list[str] | None = Field(
+        None, min_length=1, description="queues it serves, by name or ARN; all if unset"
+    )
+    source_owner: str | None = Field(
+        None, pattern=r"^[0-9]{12}$", description="account that must own the buckets"
+    )
+    event_destination: str | None = Field(
+        None, description="directory of events; {bucket}, {key_dir} and {rel_dir} are filled in"
+    )
+    event_other: EventOther = EventOther.DEAD
+    marker: str | None = Field(
+        None, min_length=1, max_length=255, description="its event brings its whole directory"
+    )
+    emr: list[EmrSettings] = Field(default_factory=list)
+    signature: SignatureSettings | None = None
+    run_as: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,63}$",
+        description="the HDFS user for whom the agent acts, through Hadoop's proxy user",
+    )
+
+
+class KerberosSection(_Strict):
+    """Who the agent is on a cluster with Kerberos; whether there is one says core-site.xml."""
+
+    principal: str | None = Field(
+        None, min_length=1, description="such as backhaul/edge1.example.com@EXAMPLE.COM"
+    )
+    keytab: Path | None = Field(None, description="the agent takes tickets from it by itself")
+    cache: str | None = Field(
+        None, min_length=1, description="a ticket cache instead, such as FILE:/run/backhaul/krb5cc"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.keytab or self.cache) and self.principal is None:
+            raise ValueError("keytab and cache need a principal")
+        if self.keytab and self.cache:
+            raise ValueError("keytab or cache, not both")
+        return self
+
+
+class DistcpSection(_Strict):
+    """When large transfers go to the cluster's own engine, and how it is run."""
+
+    hadoop: Path | None = Field(
+        None, description="the hadoop command; else HADOOP_HOME/bin/hadoop, else the PATH's"
+    )
+    queue: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="YARN queue; the user's default if unset",
+    )
+    queue_timeout_s: float = Field(
+        900, ge=10, description="an application without a container for this long is killed, s"
+    )
+    auto_min_bytes: Annotated[int, _Size] = Field(
+        2 * TIB, ge=0, description="engine = auto leaves less than this to this node"
+    )
+    auto_min_mean_bytes: Annotated[int, _Size] = Field(
+        64 * MIB, ge=0, description="and transfers whose objects are smaller on average"
+    )
+    max_maps: int = Field(20, ge=1, le=10_000, description="mappers of one job at most")
+    bytes_per_map: Annotated[int, _Size] = Field(
+        256 * MIB, ge=1, description="one more mapper for each so many bytes"
+    )
+    bandwidth: Annotated[int | None, _Size] = Field(
+        None, ge=MIB, description="bytes per second of one job, shared by its mappers"
+    )
+    poll_s: float = Field(2, gt=0, le=300, description="between two looks at YARN, seconds")
+
+
+class AgentSection(_Strict):
+    """How the agent works."""
+
+    slots: int = Field(4, ge=1, le=64, description="messages worked on at once; a process each")
+    poll_wait_s: int = Field(20, ge=0, le=20, description="SQS long poll, seconds")
+    visibility_timeout_s: int = Field(
+        120, ge=60, le=43_200, description="initial and renewed visibility timeout, seconds"
+    )
+    stop_grace_s: float = Field(60, ge=0, description="what running transfers get after SIGTERM, s")
+    stall_timeout_s: float = Field(
+        120, ge=1, description="a worker without progress for this long is killed, seconds"
+    )
+    max_attempts: int = Field(5, ge=1, le=1000, description="failed attempts until dead")
+    backoff_base_s: float = Field(5, gt=0, description="delay after the first failure, seconds")
+    backoff_cap_s: float = Field(900, gt=0, le=43_200, description="longest delay, seconds")
+    drain_patience_s: float = Field(
+        60, ge=0, description="in a drain, wait this long for a dependency that is down, seconds"
+    )
+
+
+class LogSection(_Strict):
+    """Where the log goes besides standard output."""
+
+    format: str = Field(
+        "auto", pattern="^(auto|text|json)$", description="auto: text on a terminal"
+    )
+    level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    file: Path | None = Field(None, description="a rotating file beside standard output")
+    file_bytes: Annotated[int, _Size] = Field(
+        50_000_000, ge=10_000, description="rotate at this size"
+    )
+    file_count: int = Field(5, ge=1, le=1000, description="rotated files kept")
+
+
+class Settings(BaseSettings):
+    """Everything Backhaul is configured with."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+    )
+
+    ledger: Path | None = Field(None, description="the SQLite file that remembers every transfer")
+    agent: AgentSection = AgentSection()
+    distcp: DistcpSection = DistcpSection()
+    log: LogSection = LogSection()
+    kerberos: KerberosSection = KerberosSection()
+    route: list[RouteSettings] = Field(default_factory=list)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """BACKHAUL_AGENT__SLOTS and the like win over the file."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @property
+    def ledger_path(self) -> Path:
+        """The setting, else systemd's state directory, else the user's."""
+        if self.ledger is not None:
+            return self.ledger.expanduser()
+        if state := os.environ.get("STATE_DIRECTORY"):
+            return Path(state.split(":", 1)[0]) / "ledger.db"
+        home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+        return Path(home).expanduser() / "backhaul" / "ledger.db"
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the configuration file, for the docs and for editors."""
+    return Settings.model_json_schema()

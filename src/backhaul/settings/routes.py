@@ -1,0 +1,241 @@
+"""From the file's `[[route]]` and `[distcp]` to what the core decides by."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from backhaul.core.cluster import ClusterRules
+from backhaul.core.errors import BackhaulError, ConfigurationError
+from backhaul.core.event_policy import check_template
+from backhaul.core.model import (
+    Limits,
+    Route,
+    SignatureRule,
+    StepRule,
+)
+from backhaul.core.overlap import refuse_overlaps
+from backhaul.core.paths import parse_destination, parse_source
+from backhaul.core.policy import covering_prefix
+from backhaul.core.text import printable
+from backhaul.settings.model import (
+    DistcpSection,
+    EmrSettings,
+    RouteSettings,
+    Settings,
+    SignatureSettings,
+)
+
+MIN_KEY_BYTES = 32
+
+
+def make_routes(settings: Settings, path: Path | None, default_fs: str | None) -> tuple[Route, ...]:
+    """The file's routes as policy.
+
+    Raises:
+        ConfigurationError: E_CFG_ROUTE: a prefix without its slash, a destination that cannot be
+            one, a duplicate name, an engine that this version does not have, a rule for events
+            that leads out of the route. E_CFG_OVERLAP: two routes for one request. E_CFG_KEY: no
+            usable key for signatures.
+    """
+    routes = []
+    names: set[str] = set()
+    for one in settings.route:
+        try:
+            routes.append(_make_route(one, default_fs))
+        except ConfigurationError as error:
+            if error.code == "E_CFG_ROUTE":
+                raise _in_file(error, path, one.name) from error
+            raise
+        except BackhaulError as error:
+            raise ConfigurationError(
+                "E_CFG_ROUTE",
+                f"{path}: route {one.name}: {error.message}",
+                hint=error.hint or "see the settings reference",
+            ) from error
+        if one.name in names:
+            raise ConfigurationError(
+                "E_CFG_ROUTE",
+                f"{path}: two routes are named {one.name}",
+                hint="the ledger names routes, so each needs a name of its own",
+            )
+        names.add(one.name)
+    refuse_overlaps(routes)
+    _refuse_two_users(routes, path)
+    return tuple(routes)
+
+
+def _in_file(error: ConfigurationError, path: Path | None, name: str) -> ConfigurationError:
+    return ConfigurationError(error.code, f"{path}: route {name}: {error.message}", hint=error.hint)
+
+
+def _refuse_two_users(routes: Sequence[Route], path: Path | None) -> None:
+    """A directory belongs to one user: another one could neither fence nor replace what is there.
+
+    Raises:
+        ConfigurationError: E_CFG_ROUTE.
+    """
+    for number, one in enumerate(routes):
+        for other in routes[:number]:
+            if one.run_as == other.run_as:
+                continue
+            for here in one.destinations or ():
+                for there in other.destinations or ():
+                    if here.is_within(there) or there.is_within(here):
+                        raise ConfigurationError(
+                            "E_CFG_ROUTE",
+                            f"{path}: routes {other.name} ({other.run_as or 'the agent'}) and "
+                            f"{one.name} ({one.run_as or 'the agent'}) act for two users in "
+                            f"{printable(here.uri)} and {printable(there.uri)}",
+                            hint="give each user directories that do not overlap",
+                        )
+
+
+def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
+    for text in (*one.source, *one.destination):
+        if not text.endswith("/"):
+            raise ConfigurationError(
+                "E_CFG_ROUTE",
+                f"{printable(text)} does not end in '/'",
+                hint=f"write {printable(text)}/ : a prefix is compared as bytes, so without its "
+                "slash it would also match its siblings",
+            )
+    for name, texts in (("senders", one.senders), ("queues", one.queues)):
+        if any(text.strip() == "" or "*" in text for text in texts or ()):
+            raise ConfigurationError(
+                "E_CFG_ROUTE",
+                f"{name} has an empty text or a '*', which is no name",
+                hint=f"list them one by one, or leave {name} out to accept all",
+            )
+    sources = [parse_source(text) for text in one.source]
+    destinations = tuple(parse_destination(text, default_fs=default_fs) for text in one.destination)
+    if one.run_as is not None and any(place.scheme != "hdfs" for place in destinations):
+        raise ConfigurationError(
+            "E_CFG_ROUTE",
+            "run_as is for HDFS: a mounted file system knows no proxy user",
+            hint="remove run_as, or give the mounted directory a route of its own",
+        )
+    route = Route(
+        name=one.name,
+        sources=tuple((source.bucket, source.key) for source in sources),
+        destinations=destinations,
+        senders=frozenset(one.senders) if one.senders is not None else None,
+        on_exists=one.on_exists,
+        publish=one.publish,
+        engine=one.engine,
+        verify=one.verify,
+        name_map=one.name_map,
+        evidence=one.evidence,
+        limits=Limits(
+            objects=one.limits.objects,
+            size_bytes=one.limits.bytes,
+            in_flight=one.limits.in_flight,
+            per_minute=one.limits.per_minute,
+        ),
+        when_queued=one.when_queued,
+        queues=frozenset(one.queues) if one.queues is not None else None,
+        source_owner=one.source_owner,
+        event_destination=one.event_destination,
+        event_other=one.event_other,
+        marker=one.marker,
+        steps=tuple(_step_rule(step, default_fs) for step in one.emr),
+        signature=_signature_rule(one.signature) if one.signature is not None else None,
+        run_as=one.run_as,
+    )
+    _check_events(route, default_fs)
+    return route
+
+
+def cluster_rules(section: DistcpSection) -> ClusterRules:
+    """The `[distcp]` section as the core's rules."""
+    return ClusterRules(
+        auto_min_bytes=section.auto_min_bytes,
+        auto_min_mean_bytes=section.auto_min_mean_bytes,
+        max_maps=section.max_maps,
+        bytes_per_map=section.bytes_per_map,
+        bandwidth_bytes=section.bandwidth,
+        queue=section.queue,
+        queue_timeout_s=section.queue_timeout_s,
+        poll_s=section.poll_s,
+    )
+
+
+def _step_rule(step: EmrSettings, default_fs: str | None) -> StepRule:
+    return StepRule(
+        step=step.step,
+        cluster=step.cluster,
+        source=parse_source(step.source),
+        destination=parse_destination(step.destination, default_fs=default_fs),
+    )
+
+
+def _check_events(route: Route, default_fs: str | None) -> None:
+    """What events may bring stays inside the route, whatever they say."""
+    places = route.destinations or ()
+    if route.event_destination is not None:
+        check_template(route.event_destination, places, default_fs=default_fs)
+    elif route.marker is not None:
+        raise ConfigurationError(
+            "E_CFG_ROUTE",
+            "marker is set and event_destination is not",
+            hint='set event_destination, such as "/landing/{rel_dir}/"',
+        )
+    if route.marker is not None and "/" in route.marker:
+        raise ConfigurationError(
+            "E_CFG_ROUTE", "marker has a '/'", hint='write the name alone, such as "_SUCCESS"'
+        )
+    for rule in route.steps:
+        is_inside = any(rule.destination.is_within(place) for place in places)
+        if covering_prefix(route, rule.source) is None or not is_inside:
+            raise ConfigurationError(
+                "E_CFG_ROUTE",
+                f"emr step {printable(rule.step, 80)}: {printable(rule.source.uri)} to"
+                f" {printable(rule.destination.uri)} leads out of the route",
+                hint="name a source and a destination inside the route's own",
+            )
+
+
+def _signature_rule(one: SignatureSettings) -> SignatureRule:
+    if (one.key_file is None) == (one.key_env is None):
+        raise ConfigurationError(
+            "E_CFG_ROUTE",
+            "signature needs exactly one of key_file and key_env",
+            hint='write signature = { key_file = "/etc/backhaul/signing.key" }',
+        )
+    keys = read_keys(one.key_file, one.key_env)
+    return SignatureRule(keys=keys, max_age_s=one.max_age_s)
+
+
+def read_keys(key_file: Path | None, key_env: str | None) -> tuple[bytes, ...]:
+    """Keys for signatures, one a line; never shown.
+
+    Raises:
+        ConfigurationError: E_CFG_KEY: not there, open to others, or too short to be a secret.
+    """
+    where = f"variable {key_env}" if key_env else f"{key_file}"
+    try:
+        if key_file is not None:
+            if key_file.stat().st_mode & 0o077:
+                raise ConfigurationError(
+                    "E_CFG_KEY",
+                    f"{where}: others may read or write it",
+                    hint=f"chmod 600 {where}; and make a new key if they did",
+                )
+            text = key_file.read_text(encoding="utf-8")
+        else:
+            text = os.environ[key_env or ""]
+    except (OSError, UnicodeDecodeError, KeyError) as exc:
+        raise ConfigurationError(
+            "E_CFG_KEY",
+            f"{where}: no key: {type(exc).__name__}",
+            hint="make one: openssl rand -hex 32",
+        ) from exc
+    keys = tuple(line.strip().encode() for line in text.splitlines() if line.strip())
+    if not keys or min(map(len, keys)) < MIN_KEY_BYTES:
+        raise ConfigurationError(
+            "E_CFG_KEY",
+            f"{where}: a key has less than {MIN_KEY_BYTES} characters, or there is none",
+            hint="make one: openssl rand -hex 32",
+        )
+    return keys
