@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from backhaul.core import delivery, runner, transfer, verification
+from backhaul.core import delivery, publishing, runner, transfer, verification
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.delivery import Deliveries
 from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
@@ -183,7 +183,7 @@ def adopt_by_length(patch: Patch) -> None:
 
 @mutant("a file is kept only if this very pin was published there", 1)
 def keep_any_file(patch: Patch) -> None:
-    patch.setattr(runner, "_still_holds", lambda planned, before, status: status is not None)
+    patch.setattr(runner, "still_holds", lambda planned, before, status: status is not None)
 
 
 @mutant("staging is removed before done is recorded", 1)
@@ -260,7 +260,7 @@ def remove_before_rename(patch: Patch) -> None:
 
 @mutant("names that announce the rest come last", 23)
 def markers_first(patch: Patch) -> None:
-    patch.setattr(runner, "_announces", lambda planned: False)
+    patch.setattr(publishing, "announces", lambda planned: False)
 
 
 @mutant("what a forgotten process leaves is swept", 144)
@@ -331,7 +331,7 @@ def owners_live_for_ever(patch: Patch) -> None:
 
 @mutant("a later state of the same key is never replaced by an earlier one", 8)
 def no_newest_wins(patch: Patch) -> None:
-    patch.setattr(runner, "_is_newer", lambda before, planned: False)
+    patch.setattr(publishing, "is_newer", lambda before, planned: False)
 
 
 @mutant("what a dead transfer may have published is looked at", 494)

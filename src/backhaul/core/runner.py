@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from backhaul.core import cluster_stage, transfer
+from backhaul.core.adopting import adopt, as_adopted, is_file_of, may_be_same, still_holds
 from backhaul.core.cluster import Cluster
 from backhaul.core.cluster_attempt import ClusterAttempt
 from backhaul.core.cluster_stage import News
@@ -23,12 +23,10 @@ from backhaul.core.evidence import Manifest, Sum, files, object_line
 from backhaul.core.model import (
     EngineName,
     EvidencePlace,
-    FileStatus,
     Job,
     Location,
     OnExists,
     PlannedObject,
-    Proof,
     PublishMode,
     Source,
     StagedObject,
@@ -43,20 +41,19 @@ from backhaul.core.ports import (
     Clock,
     ClusterJob,
     Emit,
-    Held,
     Ledger,
     Leftover,
     ListPage,
     ObjectStore,
     Published,
-    Rename,
     StageTask,
     TargetPool,
     TargetSession,
 )
+from backhaul.core.publishing import Publisher, exists
 
 RECORD_BATCH = 500  # proofs per ledger transaction
-PUBLISH_BATCH = 500  # renames per call to the worker
+PUBLISH_BATCH = 500  # proofs read back at a time: renames per call to the worker
 TIDY_TRIES = 2
 NO_NEWS = News(phase="")
 
@@ -344,11 +341,11 @@ class TransferRunner:
             candidates = [
                 (final, proof)
                 for final, status, (planned, proof) in zip(finals, statuses, batch, strict=True)
-                if _is_file_of(status, planned.pin.size_bytes)
+                if is_file_of(status, planned.pin.size_bytes)
             ]
             held = self._session.contents([final for final, _ in candidates])
             same = [
-                _adopted(proof, one, "published by an earlier attempt", now)
+                as_adopted(proof, one, "published by an earlier attempt", now)
                 for (_, proof), one in zip(candidates, held, strict=True)
                 if one is not None and one.checksum == proof.crc32c
             ]
@@ -512,11 +509,11 @@ class TransferRunner:
         unknown: list[tuple[PlannedObject, Location]] = []
         for one, final in zip(planned, finals, strict=True):
             status, before = statuses.get(final), known.get(final)
-            if before is not None and _still_holds(one, before, status):
-                adopted.append(_adopt(one, before))
+            if before is not None and still_holds(one, before, status):
+                adopted.append(adopt(one, before))
             elif is_strict and status is not None:
-                raise _exists(final)
-            elif _is_file_of(status, one.pin.size_bytes) and _may_be_same(one, before):
+                raise exists(final)
+            elif is_file_of(status, one.pin.size_bytes) and may_be_same(one, before):
                 unknown.append((one, final))
             else:
                 rest.append(one)
@@ -533,8 +530,7 @@ class TransferRunner:
 
     def _vouched(self, there: Sequence[tuple[PlannedObject, Location]]) -> list[StagedObject]:
         """Files of the right length that this ledger does not know: S3's checksum may know them."""
-        endpoint = self._ports.store.endpoint(self._job.request.source.bucket)
-        tasks = [StageTask(planned=one, endpoint=endpoint) for one, _ in there]
+        tasks = self._tasks([one for one, _ in there])
         found = self._session.vouched(tasks, [final for _, final in there])
         return [one for one in found if one is not None]
 
@@ -617,26 +613,17 @@ class TransferRunner:
         return transfer.PublishedAll(mode=mode, is_superseded=bool(superseded and not moved))
 
     def _publish_files(self, staged_dir: Location) -> tuple[int, int]:
-        """Rename file by file; names that mark completion come last (`_SUCCESS`)."""
-        moved = superseded = 0
-        has_markers = False
-        for is_marker_turn in (False, True):
-            if is_marker_turn and not has_markers:
-                break  # most transfers: no second reading
-            for batch in self._proven():
-                has_markers = has_markers or any(_announces(planned) for planned, _ in batch)
-                turn = [
-                    (planned, proof)
-                    for planned, proof in batch
-                    if _announces(planned) is is_marker_turn and proof.proof is not Proof.ADOPTED
-                ]
-                renames, older = self._renames(staged_dir, turn)
-                superseded += older
-                if renames:
-                    replace_existing = self._job.on_exists is OnExists.REPLACE
-                    self._session.publish_files(renames, replace=replace_existing)
-                    moved += len(renames)
-        return moved, superseded
+        publisher = Publisher(
+            ledger=self._ports.ledger,
+            session=self._session,
+            transfer_id=self._id,
+            directory=self._directory,
+            on_exists=self._job.on_exists,
+            proven=self._proven,
+            known=self._known if self._is_one_page else None,
+            has_rivals=self._has_rivals,
+        )
+        return publisher.publish(staged_dir)
 
     def _proven(self) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
         """The plan with its proofs, in order."""
@@ -644,62 +631,6 @@ class TransferRunner:
             yield [(planned, self._proofs[planned.seq]) for planned in self._first]
         else:
             yield from self._ports.ledger.staged(self._id, batch=PUBLISH_BATCH)
-
-    def _renames(
-        self, staged_dir: Location, turn: Sequence[tuple[PlannedObject, StagedObject]]
-    ) -> tuple[list[Rename], int]:
-        finals = [self._directory.join(planned.relative) for planned, _ in turn]
-        known = self._known if self._is_one_page else self._ports.ledger.published(finals)
-        same = self._same_content(finals, turn)
-        rivals = self._newer_rivals(finals, turn)
-        renames, older = [], 0
-        for final, (planned, _proof) in zip(finals, turn, strict=True):
-            if final in rivals or _is_newer(known.get(final), planned):
-                older += 1  # S4: an older state of the same key never replaces a newer one
-            elif final not in same:
-                renames.append(Rename(source=staged_dir.join(planned.relative), target=final))
-        return renames, older
-
-    def _newer_rivals(
-        self, finals: Sequence[Location], turn: Sequence[tuple[PlannedObject, StagedObject]]
-    ) -> set[Location]:
-        """Finals that hold a later state of the same key, renamed there by who never said so.
-
-        Such a transfer died between its rename and its record. The fence has passed, so what
-        stands there now is all that it will ever have done.
-        """
-        if not self._has_rivals or not finals:
-            return set()
-        mine = {final: planned for final, (planned, _) in zip(finals, turn, strict=True)}
-        newer = [
-            one
-            for one in self._ports.ledger.rivals(self._id, finals)
-            if _is_newer(one, mine[one.location])
-        ]
-        there = self._session.contents([one.location for one in newer])
-        return {
-            one.location
-            for one, held in zip(newer, there, strict=True)
-            if held is not None and held.checksum == one.crc32c
-        }
-
-    def _same_content(
-        self, finals: Sequence[Location], turn: Sequence[tuple[PlannedObject, StagedObject]]
-    ) -> set[Location]:
-        """Under `same-ok`: finals that already hold these bytes; anything else there refuses."""
-        if self._job.on_exists is not OnExists.SAME_OK or not finals:
-            return set()
-        statuses = self._session.status(finals)
-        there = [
-            (final, planned, proof)
-            for final, status, (planned, proof) in zip(finals, statuses, turn, strict=True)
-            if status is not None
-        ]
-        held = self._session.contents([final for final, _, _ in there])
-        for (final, _, proof), one in zip(there, held, strict=True):
-            if one is None or one.checksum != proof.crc32c:
-                raise _exists(final)
-        return {final for final, _, _ in there}
 
     # ------------------------------------------------------------ the end
 
@@ -771,75 +702,6 @@ class _Counts:
     size_bytes: int = 0
     adopted: int = 0
     is_planned: bool = field(default=False)
-
-
-def _is_file_of(status: FileStatus | None, size_bytes: int) -> bool:
-    return status is not None and not status.is_directory and status.size_bytes == size_bytes
-
-
-def _still_holds(planned: PlannedObject, before: Published, status: FileStatus | None) -> bool:
-    """The ledger published this very pin here and the file has not been touched since."""
-    return (
-        before.pin.identity == planned.pin.identity
-        and _is_file_of(status, planned.pin.size_bytes)
-        and status is not None
-        and status.modified_ms == before.modified_ms
-    )
-
-
-def _may_be_same(planned: PlannedObject, before: Published | None) -> bool:
-    """Unknown here, or known from the same pin and touched since: no other content is known."""
-    return before is None or before.pin.identity == planned.pin.identity
-
-
-def _adopt(planned: PlannedObject, before: Published) -> StagedObject:
-    return StagedObject(
-        seq=planned.seq,
-        size_bytes=planned.pin.size_bytes,
-        crc32c=before.crc32c,
-        proof=Proof.ADOPTED,
-        version_id=before.pin.version_id,
-        modified_ms=before.modified_ms,
-        target_algorithm="CRC32C",
-        target_checksum=before.crc32c,
-        asked="ledger",
-        note=f"published by {before.transfer_id}",
-    )
-
-
-def _adopted(proof: StagedObject, held: Held, note: str, now: datetime) -> StagedObject:
-    """A proof of bytes that were found at their final path."""
-    return replace(
-        proof,
-        proof=Proof.ADOPTED,
-        target_algorithm=held.algorithm,
-        target_checksum=held.checksum,
-        asked=held.asked,
-        note=note,
-        bytes_read=0,
-        proven_at=now,
-    )
-
-
-def _is_newer(before: Published | None, planned: PlannedObject) -> bool:
-    """What stands there came from a later state of the same key."""
-    if before is None:
-        return False
-    same_key = (before.pin.bucket, before.pin.key) == (planned.pin.bucket, planned.pin.key)
-    return same_key and before.pin.last_modified > planned.pin.last_modified
-
-
-def _announces(planned: PlannedObject) -> bool:
-    """True for files that tell readers the rest is complete, such as `_SUCCESS`."""
-    return planned.relative.rsplit("/", 1)[-1].startswith("_")
-
-
-def _exists(final: Location) -> CannotWrite:
-    return CannotWrite(
-        "E_DST_EXISTS",
-        f"{final.uri} exists and its route does not replace files",
-        hint="remove it, choose another directory, or set on_exists = replace on the route",
-    )
 
 
 def unexpected(error: Exception) -> TransientError:

@@ -1,0 +1,59 @@
+"""What stands at a final path already: whether it is the planned content, and its proof then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from backhaul.core.model import FileStatus, PlannedObject, Proof, StagedObject
+from backhaul.core.ports import Held, Published
+
+
+def is_file_of(status: FileStatus | None, size_bytes: int) -> bool:
+    """A file of that length stands there."""
+    return status is not None and not status.is_directory and status.size_bytes == size_bytes
+
+
+def still_holds(planned: PlannedObject, before: Published, status: FileStatus | None) -> bool:
+    """The ledger published this very pin here and the file has not been touched since."""
+    return (
+        before.pin.identity == planned.pin.identity
+        and is_file_of(status, planned.pin.size_bytes)
+        and status is not None
+        and status.modified_ms == before.modified_ms
+    )
+
+
+def may_be_same(planned: PlannedObject, before: Published | None) -> bool:
+    """Unknown here, or known from the same pin and touched since: no other content is known."""
+    return before is None or before.pin.identity == planned.pin.identity
+
+
+def adopt(planned: PlannedObject, before: Published) -> StagedObject:
+    """The proof of a file that this ledger published and that was not touched since."""
+    return StagedObject(
+        seq=planned.seq,
+        size_bytes=planned.pin.size_bytes,
+        crc32c=before.crc32c,
+        proof=Proof.ADOPTED,
+        version_id=before.pin.version_id,
+        modified_ms=before.modified_ms,
+        target_algorithm="CRC32C",
+        target_checksum=before.crc32c,
+        asked="ledger",
+        note=f"published by {before.transfer_id}",
+    )
+
+
+def as_adopted(proof: StagedObject, held: Held, note: str, now: datetime) -> StagedObject:
+    """A proof of bytes that were found at their final path."""
+    return replace(
+        proof,
+        proof=Proof.ADOPTED,
+        target_algorithm=held.algorithm,
+        target_checksum=held.checksum,
+        asked=held.asked,
+        note=note,
+        bytes_read=0,
+        proven_at=now,
+    )
