@@ -444,7 +444,7 @@ def attempts_are_not_counted(patch: Patch) -> None:
     _around(patch, MemoryLedger, "begin", begin)
 
 
-@mutant("an outage is held and spends nothing", 1097)
+@mutant("an outage is held and spends nothing", 777)
 def outages_spend(patch: Patch) -> None:
     def after_failure(original: Any, error: BackhaulError, budget: Budget) -> Verdict:
         if isinstance(error, OutageError):

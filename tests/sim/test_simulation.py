@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import pytest
@@ -15,7 +14,6 @@ from tests.sim.shape import ALL_KINDS, shape_of
 from tests.sim.world import Sim
 
 SCHEDULES = 2_000
-POINTS_S = 60.0
 
 
 @pytest.mark.slow
@@ -50,7 +48,6 @@ def test_there_are_enough_scenarios_and_ways() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_call_struck_in_every_way_ends_the_same() -> None:
-    began_s = time.process_time()
     bad: list[tuple[Point, str]] = []
     number = 0
     for point in points():
@@ -61,7 +58,6 @@ def test_every_call_struck_in_every_way_ends_the_same() -> None:
             bad.append((point, str(violation)))
     assert not bad, "\n".join(f"{point}: {what}" for point, what in bad[:10])
     assert number > 3_000
-    assert time.process_time() - began_s < POINTS_S
 
 
 def test_there_are_enough_mutants() -> None:
