@@ -97,9 +97,9 @@ def test_an_unknown_setting_is_78_with_file_and_line(local: Installation, tmp_pa
             "does not end in '/'",
         ),
         (
-            f'{ROUTE}engine = "distcp"\n',
+            f'{ROUTE}engine = "distcp"\n'.replace("s3://b/", "s3://raw/"),
             "E_CFG_ROUTE",
-            "distcp",
+            "distcp is for HDFS",
         ),
     ],
 )

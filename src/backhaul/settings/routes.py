@@ -10,6 +10,7 @@ from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.event_policy import check_template
 from backhaul.core.model import (
+    EngineName,
     Limits,
     Route,
     SignatureRule,
@@ -110,6 +111,12 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
             )
     sources = [parse_source(text) for text in one.source]
     destinations = tuple(parse_destination(text, default_fs=default_fs) for text in one.destination)
+    if one.engine is EngineName.DISTCP and any(place.scheme != "hdfs" for place in destinations):
+        raise ConfigurationError(
+            "E_CFG_ROUTE",
+            "engine = distcp is for HDFS: the cluster's nodes do not have this node's mounts",
+            hint="use engine = auto or native, or give the mounted directory a route of its own",
+        )
     if one.run_as is not None and any(place.scheme != "hdfs" for place in destinations):
         raise ConfigurationError(
             "E_CFG_ROUTE",
