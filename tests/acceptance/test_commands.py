@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.acceptance.installation import REGION, Ended, Installation
+from backhaul.testing.servers import ElasticMQ
+from tests.acceptance.installation import REGION, Ended, Installation, Running, eventually
 from tests.acceptance.proxy import Answer, Proxy
 
 pytestmark = pytest.mark.integration
-COMMANDS = ["run", "send", "copy", "explain", "history", "show", "demo"]
+COMMANDS = ["run", "send", "copy", "explain", "history", "show", "dlq", "verify", "demo"]
 HEAVY = {"boto3", "botocore", "sqlalchemy", "rich", "hdfs_native", "pydantic", "alembic"}
 
 
@@ -197,3 +202,60 @@ def test_no_secret_is_in_log_ledger_or_arguments(local: Installation) -> None:
             content = path.read_bytes()
             assert secret.encode() not in content, path
             assert b"hunter2" not in content, path
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+def running(it: Installation, directory: Path, *arguments: str) -> Running:
+    return Running(it.argv(*arguments), it.environment, directory)
+
+
+def test_ctrl_c_during_verify_is_130_and_changes_nothing(
+    local: Installation, tmp_path: Path
+) -> None:
+    transfer_id = transferred(local)["id"]
+    evidence = local.evidence(transfer_id)
+    verify = running(local, tmp_path / "verify", "verify", transfer_id)
+    try:
+        # Its worker is stopped before it can answer: the command waits.
+        (worker,) = eventually(verify.workers, what="no worker")
+        worker.suspend()
+        verify.send_signal(signal.SIGINT)
+        ended = verify.wait()
+    finally:
+        verify.clean_up()
+    assert ended.code == 130, ended
+    assert "Traceback" not in ended.err
+    assert local.evidence(transfer_id) == evidence
+    assert local.backhaul("verify", transfer_id).code == 0
+
+
+def test_ctrl_c_during_redrive_is_130_and_loses_no_letter(
+    local: Installation, elasticmq: ElasticMQ, tmp_path: Path
+) -> None:
+    for key in ("gone-1", "gone-2"):
+        local.ask_for(key)
+    local.drained()
+    redrive = running(local, tmp_path / "redrive", "dlq", "redrive", local.queue, REGION, "--all")
+    (pid,) = elasticmq.pids.values()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # It asks a queue that does not answer, from its first question on.
+        eventually(lambda: _has_connection(redrive.pid), what="no connection")
+        redrive.send_signal(signal.SIGINT)
+        ended = redrive.wait()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        redrive.clean_up()
+    assert ended.code == 130, ended
+    assert "Traceback" not in ended.err
+    again = local.backhaul("dlq", "redrive", local.queue, REGION, "--all")
+    assert again.code == 0, again
+    assert local.dead_letters() == []
+    assert sum(local.counts()) == 2
+
+
+def _has_connection(pid: int) -> bool:
+    """It has connected to a server of this machine."""
+    return any(one.status == "ESTABLISHED" for one in psutil.Process(pid).net_connections())

@@ -7,7 +7,10 @@ from dataclasses import asdict
 
 import click
 
+from backhaul.core.text import printable
+
 MOST = 1000
+MOST_SHOWN = 4096  # characters of a line
 limit_option = click.option(
     "--limit",
     type=click.IntRange(1, 100_000),
@@ -37,7 +40,12 @@ def command() -> None:
 @limit_option
 @json_option
 def list_letters(*, queue: str, region: str, limit: int, as_json: bool) -> int:
-    """List the dead letters: id, code, attempts and reason. Changes nothing."""
+    r"""List the dead letters: id, code, attempts and reason. Changes nothing.
+
+    \b
+    Example:
+      backhaul dlq list my-queue us-west-2
+    """
     from backhaul.app.dlq import read_letters
 
     for letter in read_letters(queue, region, most=limit):
@@ -46,7 +54,8 @@ def list_letters(*, queue: str, region: str, limit: int, as_json: bool) -> int:
         else:
             code = letter.code or "moved by SQS"
             attempts = letter.attempts or "?"
-            click.echo(f"{letter.message_id}  {code}  {attempts} attempts  {letter.reason}")
+            reason = printable(letter.reason, MOST_SHOWN)
+            click.echo(f"{letter.message_id}  {printable(code)}  {attempts} attempts  {reason}")
     return 0
 
 
@@ -57,7 +66,12 @@ def list_letters(*, queue: str, region: str, limit: int, as_json: bool) -> int:
 @limit_option
 @json_option
 def show_letter(*, queue: str, region: str, message_id: str, limit: int, as_json: bool) -> int:
-    """Show one dead letter: reason, hint, attempts, host, body. The start of an id is enough."""
+    r"""Show one dead letter: reason, hint, attempts, host, body. The start of an id is enough.
+
+    \b
+    Example:
+      backhaul dlq show my-queue us-west-2 3f1c
+    """
     from backhaul.app.dlq import read_letter
 
     letter = read_letter(queue, region, message_id, most=limit)
@@ -75,8 +89,9 @@ def show_letter(*, queue: str, region: str, message_id: str, limit: int, as_json
         ("host", letter.host),
     ):
         if text:
-            click.echo(f"{name:11}{text}")
-    click.echo(f"\n{letter.body}")
+            click.echo(f"{name:11}{printable(str(text), MOST_SHOWN)}")
+    # Escaped: it may have been written to do something to the terminal.
+    click.echo("\n" + "\n".join(printable(line, MOST_SHOWN) for line in letter.body.splitlines()))
     return 0
 
 
@@ -89,7 +104,12 @@ def show_letter(*, queue: str, region: str, message_id: str, limit: int, as_json
 def redrive_letters(
     *, queue: str, region: str, message_ids: tuple[str, ...], is_all: bool, limit: int
 ) -> int:
-    """Send dead letters back to QUEUE, body unchanged, then delete them. Prints the new ids."""
+    r"""Send dead letters back to QUEUE, body unchanged, then delete them. Prints the new ids.
+
+    \b
+    Example:
+      backhaul dlq redrive my-queue us-west-2 --all
+    """
     from backhaul.app.dlq import redrive
 
     if bool(message_ids) is is_all:

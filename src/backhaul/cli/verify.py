@@ -61,8 +61,8 @@ def command(
 ) -> int:
     r"""Prove published data again, without reading S3; and the evidence itself.
 
-    Compares what the target holds now with what was proven when it was published, and checks that
-    no line of the evidence was changed or taken away. Ends with 65 when something differs.
+    Compares what the target holds with what was proven when it was published,
+    and checks the evidence's own chain. Ends with 65 when something differs.
 
     \b
     Example:
