@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -457,16 +458,18 @@ class SqlLedger:
         with self._transaction() as tx:
             # An application may fill it although nobody works on the transfer just now.
             filled = job_steps.destinations_of_open(tx)
-            found = [
-                rows.left_over(row)
-                for row in tx.execute(query).mappings()
-                if row["uri"] not in filled
-                and (
-                    row["owner_transfer"] is None
-                    or not self._is_live(row["owner_transfer"], row["owner"])
+            # Read no further than asked: a busy queue leaves a row for each of its messages.
+            with tx.execute(query) as answer:
+                found = (
+                    rows.left_over(row)
+                    for row in answer.mappings()
+                    if row["uri"] not in filled
+                    and (
+                        row["owner_transfer"] is None
+                        or not self._is_live(row["owner_transfer"], row["owner"])
+                    )
                 )
-            ]
-        return found[:most]
+                return list(islice(found, most))
 
     def swept(self, lefts: Sequence[Leftover]) -> None:
         """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""
