@@ -196,6 +196,7 @@ class AwsSession:
         self._boto3: boto3.Session | None = None
         self._lock = threading.Lock()
         self.clock_skew_s = 0.0
+        self._looked_at_clock_s = float("-inf")
 
     @property
     def s3_region(self) -> str:
@@ -238,7 +239,11 @@ class AwsSession:
         return client
 
     def _look_at_clock(self, http_response: object, **_: object) -> None:
-        """Each answer says when it was made; only the last one is kept."""
+        """Each answer says when it was made; one a second is looked at, the last one is kept."""
+        now_s = time.monotonic()
+        if now_s - self._looked_at_clock_s < 1.0:
+            return
+        self._looked_at_clock_s = now_s
         said = getattr(http_response, "headers", {}).get("date", "")
         with suppress(ValueError, TypeError):
             self.clock_skew_s = time.time() - parsedate_to_datetime(said).timestamp()

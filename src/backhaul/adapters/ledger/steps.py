@@ -126,6 +126,7 @@ PROVE = (
     )
 )
 LAST_SEAL = select(seals.c.seal).order_by(seals.c.number.desc()).limit(1)
+PUBLISHED_AT = select(published).where(published.c.uri.in_(bindparam("of_uris", expanding=True)))
 PROVEN = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS)
 
 

@@ -37,7 +37,6 @@ from backhaul.adapters.ledger.schema import (
     litter,
     meta,
     objects,
-    published,
     transfers,
 )
 from backhaul.core.cluster import Application, JobProgress
@@ -355,7 +354,7 @@ class SqlLedger:
         for start in range(0, len(locations), LOOKUP_BATCH):
             uris = [location.uri for location in locations[start : start + LOOKUP_BATCH]]
             with self._transaction() as tx:
-                answer = tx.execute(select(published).where(published.c.uri.in_(uris)))
+                answer = tx.execute(steps.PUBLISHED_AT, {"of_uris": uris})
                 for row in answer.mappings():
                     one = rows.published_file(row)
                     found[one.location] = one
