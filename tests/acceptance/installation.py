@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,6 +169,7 @@ class Installation:
     Attributes:
         environment: Of every `backhaul`; add to it to change all of them.
         landing: Where `allow` lets data go; replace it for HDFS.
+        is_fifo: Both queues are FIFO queues.
     """
 
     name: str
@@ -176,6 +178,7 @@ class Installation:
     s3: S3Client
     environment: dict[str, str]
     max_receive_count: int = 50
+    is_fifo: bool = False
     queue: str = ""
     queue_url: str = ""
     dead_url: str = ""
@@ -184,7 +187,8 @@ class Installation:
     _running: list[Running] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.queue = self.name
+        tail, kind = (".fifo", {"FifoQueue": "true"}) if self.is_fifo else ("", {})
+        self.queue = f"{self.name}{tail}"
         self.bucket = self.name
         self.landing = LocalLanding(self.home / "landing")
         self.environment = {
@@ -196,14 +200,18 @@ class Installation:
         }
         if cache := os.environ.get("BACKHAUL_TESTBED_CACHE"):
             self.environment["BACKHAUL_TESTBED_CACHE"] = cache
-        self.dead_url = self.sqs.create_queue(QueueName=f"{self.queue}-dead")["QueueUrl"]
+        self.dead_url = self.sqs.create_queue(
+            QueueName=f"{self.name}-dead{tail}",
+            Attributes=kind,  # type: ignore[arg-type] # stubs want a TypedDict
+        )["QueueUrl"]
         arn = self.sqs.get_queue_attributes(QueueUrl=self.dead_url, AttributeNames=["QueueArn"])
         redrive = {
             "deadLetterTargetArn": arn["Attributes"]["QueueArn"],
             "maxReceiveCount": self.max_receive_count,
         }
         self.queue_url = self.sqs.create_queue(
-            QueueName=self.queue, Attributes={"RedrivePolicy": json.dumps(redrive)}
+            QueueName=self.queue,
+            Attributes={"RedrivePolicy": json.dumps(redrive), **kind},  # type: ignore[dict-item]
         )["QueueUrl"]
         self.s3.create_bucket(Bucket=self.bucket)
 
@@ -215,13 +223,17 @@ class Installation:
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
 
-    def leave(self, body: str) -> str:
+    def leave(self, body: str, group: str | None = None) -> str:
         """A message on the queue, as any AWS client leaves it; its id."""
-        return self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)["MessageId"]
+        fifo: dict[str, Any] = {}
+        if group is not None:
+            fifo = {"MessageGroupId": group, "MessageDeduplicationId": uuid.uuid4().hex}
+        return self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body, **fifo)["MessageId"]
 
-    def ask_for(self, key: str, below: str = "") -> str:
+    def ask_for(self, key: str, below: str = "", group: str | None = None) -> str:
         """The original's line: this key or prefix, to the landing directory or one below it."""
-        return self.leave(f"{self.bucket}/{key}, {self.landing.uri}{f'/{below}' if below else ''}")
+        directory = f"{self.landing.uri}{f'/{below}' if below else ''}"
+        return self.leave(f"{self.bucket}/{key}, {directory}", group)
 
     def counts(self) -> tuple[int, int]:
         """Messages on the queue: visible, and invisible."""

@@ -41,15 +41,26 @@ class Pair:
 @pytest.fixture
 def pair(elasticmq: ElasticMQ, monkeypatch: pytest.MonkeyPatch) -> Pair:
     use(monkeypatch, clients.environment(sqs=elasticmq))
-    raw = clients.sqs_client(elasticmq)
-    name = f"dlq-{uuid.uuid4().hex[:8]}"
-    dead = raw.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
+    return made(clients.sqs_client(elasticmq))
+
+
+def made(raw: SQSClient, *, fifo: bool = False) -> Pair:
+    tail, kind = (".fifo", {"FifoQueue": "true"}) if fifo else ("", {})
+    short = f"dlq-{uuid.uuid4().hex[:8]}"
+    name = f"{short}{tail}"
+    dead = raw.create_queue(
+        QueueName=f"{short}-dead{tail}",
+        Attributes=kind,  # type: ignore[arg-type]
+    )["QueueUrl"]
     arn = raw.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]
     policy = {"deadLetterTargetArn": arn["QueueArn"], "maxReceiveCount": 10}
-    raw.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})
+    raw.create_queue(
+        QueueName=name,
+        Attributes={"RedrivePolicy": json.dumps(policy), **kind},  # type: ignore[dict-item]
+    )
     queue = SqsQueue.open(name, REGION, AwsSession(REGION), SystemClock())
     for number in range(3):
-        queue.send(f"raw/p/{number}, /land/d", {"owner": "me"})
+        queue.send(f"raw/p/{number}, /land/d", {"owner": "me"}, group=f"g{number}")
     for message in queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60):
         assert queue.send_dead_letter(message, REASON)
         queue.delete(message)
@@ -110,3 +121,20 @@ def test_queue_without_dead_letters_is_told_so(pair: Pair) -> None:
     pair.raw.create_queue(QueueName=f"{pair.name}-alone")
     with pytest.raises(ConfigurationError, match="E_DLQ_NONE"):
         dlq.read_letters(f"{pair.name}-alone", REGION, most=9)
+
+
+def test_letters_go_back_into_their_own_groups_once(
+    pair: Pair,
+) -> None:
+    fifo = made(pair.raw, fifo=True)
+
+    def die(_new_id: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dlq.redrive(fifo.name, REGION, (), most=9, told=die)
+    assert dlq.redrive(fifo.name, REGION, (), most=9, told=lambda _id: None) == 3
+    back = fifo.queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60)
+    assert sorted((one.group, one.body) for one in back) == [
+        (f"g{number}", f"raw/p/{number}, /land/d") for number in range(3)
+    ]

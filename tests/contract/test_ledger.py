@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.ledger import Owner, open_ledger
-from backhaul.core.errors import BackhaulError
+from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import (
     EngineName,
     EventFacts,
@@ -390,7 +390,7 @@ def test_claiming_elsewhere_lets_go_of_the_old_destination(ledger: Ledger) -> No
 def test_claim_needs_a_begun_attempt(ledger: Ledger) -> None:
     begin(ledger)
     fail(ledger)
-    with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
+    with pytest.raises(TakenOver):
         claim(ledger)
     with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
         claim(ledger, "nobody")
@@ -705,7 +705,7 @@ def test_failure_repeated_is_counted_once(ledger: Ledger) -> None:
 def test_final_states_are_never_left(ledger: Ledger) -> None:
     finished(ledger, "t1", planned(0))
     fail(ledger, "t1", TransferState.DEAD)
-    with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
+    with pytest.raises(TakenOver):
         claim(ledger, "t1")
     begin(ledger, "t2")
     fail(ledger, "t2", TransferState.DEAD)
@@ -844,6 +844,29 @@ def test_attempt_is_mine_until_it_ends_or_another_process_takes_it(reopen: Reope
     assert (me.is_mine("t1"), killed.is_mine("t1")) == (True, False)
     fail(me)
     assert not me.is_mine("t1")
+
+
+def test_process_that_lost_a_transfer_changes_nothing_of_it(reopen: Reopen) -> None:
+    killed = reopen("killed")
+    begin(killed)
+    claim(killed, first=[planned(0)])
+    me = reopen("me")
+    begin(me)
+    claim(me, first=[planned(0), planned(1)])
+    too_late: list[Callable[[], object]] = [
+        lambda: killed.forget_plan("t1"),
+        lambda: killed.freeze("t1", [planned(2)], is_complete=True, markers=0),
+        lambda: killed.record_staged("t1", [proof(0)]),
+        lambda: claim(killed),
+    ]
+    for call in too_late:
+        with pytest.raises(TakenOver) as caught:
+            call()
+        assert caught.value.code == "E_TAKEN_OVER"
+    assert pages(me) == [0, 1]
+    assert pages(me, only_unstaged=True) == [0, 1]
+    fail(me)
+    assert begin(me).source_changes == 0
 
 
 # ---------------------------------------------------------------- records, events, signatures

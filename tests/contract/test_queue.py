@@ -107,6 +107,11 @@ def one(queue: Queue, *, visibility_timeout_s: int = 60) -> Message:
     return message
 
 
+def _next(queue: Queue) -> Message:
+    (message,) = queue.receive(max_messages=1, wait_s=5, visibility_timeout_s=60)
+    return message
+
+
 def dead_letter(raw: SQSClient, queue: SqsQueue) -> MessageTypeDef:
     assert queue.facts.dead_letter_url is not None
     answer = raw.receive_message(
@@ -355,6 +360,67 @@ def test_body_that_does_not_fit_with_its_reason_is_shortened(
     assert short["bytes"] == 1024 * 1024 + 2
     assert short["head"] == "é" + "x" * 4094
     assert texts(letter)["backhaul.code"] == "E_SRC_EMPTY"
+
+
+def test_fifo_messages_carry_their_group(opened: Callable[..., SqsQueue]) -> None:
+    queue = opened(fifo=True)
+    queue.send("x", group="orders")
+    assert one(queue).group == "orders"
+    assert queue.facts.is_fifo
+    standard = opened()
+    standard.send("y")
+    assert (one(standard).group, standard.facts.is_fifo) == (None, False)
+
+
+def test_group_waits_for_its_message_in_flight_and_other_groups_do_not(
+    opened: Callable[..., SqsQueue],
+) -> None:
+    queue = opened(fifo=True)
+    for number in range(3):
+        queue.send(f"a{number}", group="a")
+    queue.send("b0", group="b")
+    seen = [_next(queue), _next(queue)]
+    assert sorted(message.body for message in seen) == ["a0", "b0"]
+    assert queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=60) == []
+    (first,) = [message for message in seen if message.group == "a"]
+    queue.delete(first)
+    assert _next(queue).body == "a1"
+
+
+def test_group_whose_message_is_handed_back_begins_with_it_again(
+    opened: Callable[..., SqsQueue],
+) -> None:
+    queue = opened(fifo=True)
+    for number in range(2):
+        queue.send(f"a{number}", group="a")
+    queue.extend(_next(queue), 0)
+    again = _next(queue)
+    assert (again.body, again.receive_count) == ("a0", 2)
+    queue.extend(again, 1)  # a back-off holds up the group, and no message overtakes it
+    assert queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=60) == []
+    assert _next(queue).body == "a0"
+
+
+def test_one_answer_may_bring_several_of_a_group(opened: Callable[..., SqsQueue]) -> None:
+    """Why the agent asks a FIFO queue for one message at a time."""
+    queue = opened(fifo=True)
+    for number in range(3):
+        queue.send(f"a{number}", group="a")
+    found = queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60)
+    assert [message.body for message in found] == ["a0", "a1", "a2"]
+
+
+def test_fifo_dead_letter_keeps_the_group(opened: Callable[..., SqsQueue], raw: SQSClient) -> None:
+    queue = opened(fifo=True)
+    queue.send("x", group="orders")
+    message = one(queue)
+    assert queue.send_dead_letter(message, REASON)
+    assert queue.facts.dead_letter_url is not None
+    (letter,) = raw.receive_message(
+        QueueUrl=queue.facts.dead_letter_url, MessageSystemAttributeNames=["All"]
+    )["Messages"]
+    assert letter["Attributes"]["MessageGroupId"] == "orders"
+    assert letter["Attributes"]["MessageDeduplicationId"] == message.message_id
 
 
 def test_fifo_dead_letter_is_sent_once(opened: Callable[..., SqsQueue], raw: SQSClient) -> None:

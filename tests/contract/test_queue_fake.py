@@ -19,9 +19,13 @@ from tests.contract.test_queue import (
     test_extended_message_stays_invisible,
     test_extending_a_deleted_message_is_visibility_lost,
     test_facts_name_the_queue_and_its_dead_letter_queue,
+    test_fifo_messages_carry_their_group,
+    test_group_waits_for_its_message_in_flight_and_other_groups_do_not,
+    test_group_whose_message_is_handed_back_begins_with_it_again,
     test_message_arrives_with_everything_sqs_knows,
     test_more_than_twelve_hours_in_all_is_visibility_lost,
     test_nonsense_handle_is_visibility_lost,
+    test_one_answer_may_bring_several_of_a_group,
     test_queue_without_redrive_policy_has_no_dead_letters,
     test_receive_count_grows_with_each_delivery,
     test_visibility_zero_shows_the_message_at_once,
@@ -35,9 +39,13 @@ __all__ = [
     "test_extended_message_stays_invisible",
     "test_extending_a_deleted_message_is_visibility_lost",
     "test_facts_name_the_queue_and_its_dead_letter_queue",
+    "test_fifo_messages_carry_their_group",
+    "test_group_waits_for_its_message_in_flight_and_other_groups_do_not",
+    "test_group_whose_message_is_handed_back_begins_with_it_again",
     "test_message_arrives_with_everything_sqs_knows",
     "test_more_than_twelve_hours_in_all_is_visibility_lost",
     "test_nonsense_handle_is_visibility_lost",
+    "test_one_answer_may_bring_several_of_a_group",
     "test_queue_without_redrive_policy_has_no_dead_letters",
     "test_receive_count_grows_with_each_delivery",
     "test_visibility_zero_shows_the_message_at_once",
@@ -59,8 +67,10 @@ def server() -> None:
 
 @pytest.fixture
 def opened() -> Callable[..., FakeQueue]:
-    def make(*, dead_letters: bool = True) -> FakeQueue:
-        return FakeQueue(RealClock(), has_dead_letters=dead_letters, max_receive_count=7)
+    def make(*, fifo: bool = False, dead_letters: bool = True) -> FakeQueue:
+        return FakeQueue(
+            RealClock(), has_dead_letters=dead_letters, max_receive_count=7, is_fifo=fifo
+        )
 
     return make
 
@@ -123,3 +133,16 @@ def test_poll_that_finds_nothing_lets_the_clock_pass() -> None:
 
     assert queue.receive(max_messages=1, wait_s=20, visibility_timeout_s=60) == []
     assert clock.monotonic() == before_s + 20
+
+
+def test_fifo_dead_letter_is_kept_once_with_its_group() -> None:
+    clock = FakeClock()
+    queue = FakeQueue(clock, is_fifo=True)
+    queue.send("x", group="orders")
+    message = one(queue)
+    for _ in range(2):
+        queue.send_dead_letter(message, REASON)
+    assert [letter.group for letter in queue.dead_letters] == ["orders"]
+    clock.advance(300)
+    queue.send_dead_letter(message, REASON)
+    assert len(queue.dead_letters) == 2

@@ -103,6 +103,7 @@ OWN_FATE = {
     "E_LEDGER_OLDER": "none",
     "E_MSG_REFUSED": "none",
     "E_NO_SUCH_TRANSFER": "none",
+    "E_TAKEN_OVER": "wait",
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError, TransientError
+from backhaul.testing.fakes import Fault
 from tests.world import World
 
 DAY_S = 86_400
@@ -100,3 +101,29 @@ def test_outage_of_an_hour_spends_nothing_and_ends_by_itself(
     assert world.all_of(events.AttemptFailed) == []
     assert world.states == ["done"]
     assert back_s
+
+
+def test_failure_of_an_attempt_that_was_taken_over_is_none(world: World) -> None:
+    """Right after our claim another process carries the transfer out: nothing is left to stage."""
+    message_id = world.queue.send("raw/p/, /land/d")
+    for time in (1, 2):  # as often as one attempt tries
+        world.faults.at("store.get", time, Fault.FAIL, TransientError("E_S3_RESET", "reset"))
+    claims: list[str] = []
+
+    def take_over(call: str) -> None:
+        claims.extend([call] * (call == "ledger.claim"))
+        if len(claims) != 2:  # the second attempt's, whose plan is frozen
+            return
+        claims.append("the other's")
+        with world.process() as other:
+            world.queue.redeliver(message_id)
+            (again,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=120)
+            world.agent(other)._deliveries.work_until_settled(again)
+
+    world.faults.after_effect = take_over
+    agent = world.drain()
+    assert world.landed() == {"d/a": b"the first"}
+    assert (world.queue.deleted, world.states) == ([message_id], ["done"])
+    assert [fact.code for fact in world.all_of(events.AttemptFailed)] == ["E_S3_RESET"]
+    assert [fact.code for fact in world.all_of(events.TransferTaken)] == ["E_BUG"]
+    assert agent.tally.failed == 1

@@ -37,7 +37,7 @@ from backhaul.core.errors import (
     OutageError,
     VisibilityLost,
 )
-from backhaul.core.ports import Clock, DeadLetterReason, Message, QueueFacts
+from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -97,6 +97,7 @@ class SqsQueue:
             ),
         )
         self._url = url
+        self._unanswered: str | None = None
 
     @classmethod
     def open(cls, queue_name_or_url: str, region: str, aws: AwsSession, clock: Clock) -> SqsQueue:
@@ -152,6 +153,7 @@ class SqsQueue:
     ) -> list[Message]:
         """See `core.ports.Queue.receive`. One HTTP call, not retried here."""
         received_monotonic_s = self._clock.monotonic()
+        extra: dict[str, Any] = self._receive_attempt()
         with self._errors("receive"):
             answer = self._poll.receive_message(
                 QueueUrl=self._url,
@@ -160,11 +162,27 @@ class SqsQueue:
                 VisibilityTimeout=visibility_timeout_s,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
+                **extra,
             )
+        self._unanswered = None
         return [
             _message(raw, self.facts.arn, received_monotonic_s)
             for raw in answer.get("Messages", [])
         ]
+
+    def _receive_attempt(self) -> dict[str, str]:
+        """On a FIFO queue, the name of this poll, and of the one after it if no answer comes.
+
+        SQS gives the same messages to the same name again. Without it the messages of a lost
+        answer, and their groups, would be hidden for a whole timeout. A name is used twice at
+        most: SQS refuses it once one of its messages has changed.
+        """
+        if not self.facts.is_fifo:
+            return {}
+        known, self._unanswered = self._unanswered, None
+        if known is None:
+            known = self._unanswered = str(uuid.uuid4())
+        return {"ReceiveRequestAttemptId": known}
 
     def extend(self, message: Message, visibility_timeout_s: int) -> None:
         """See `core.ports.Queue.extend`. Nothing is clamped: SQS judges the 12 h total."""
@@ -200,7 +218,7 @@ class SqsQueue:
         own = attributes_for(message, reason, with_senders=False)
         everything = attributes_for(message, reason, with_senders=True)
         # A second copy within five minutes (the answer was lost) is dropped by SQS itself.
-        extra: dict[str, Any] = _fifo(url, message.message_id, message.message_id)
+        extra: dict[str, Any] = _fifo(url, message.group or message.message_id, message.message_id)
         with self._errors(f"dead letter for message {message.message_id}"):
             try:
                 self._call.send_message(
@@ -219,8 +237,21 @@ class SqsQueue:
 
     # ------------------------------------------------------------ backhaul send
 
-    def send(self, body: str, attributes: Mapping[str, str] | None = None) -> str:
+    def send(
+        self,
+        body: str,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        group: str | None = None,
+        deduplication: str | None = None,
+    ) -> str:
         """Leave a message on the queue; returns its message id.
+
+        Args:
+            group: On a FIFO queue, which messages it stays in order with; default: those that
+                `backhaul send` leaves.
+            deduplication: On a FIFO queue, a second message with this within five minutes is
+                dropped.
 
         Not safe to repeat after an OutageError: the message may be there already, and a second one
         is a second transfer (which adopts what the first has published).
@@ -232,7 +263,9 @@ class SqsQueue:
             name: {"DataType": "String", "StringValue": value}
             for name, value in (attributes or {}).items()
         }
-        extra: dict[str, Any] = _fifo(self._url, "backhaul", str(uuid.uuid4()))
+        extra: dict[str, Any] = _fifo(
+            self._url, group or "backhaul", deduplication or str(uuid.uuid4())
+        )
         with self._errors("send"):
             try:
                 answer = self._call.send_message(
@@ -323,11 +356,12 @@ def _message(raw: MessageTypeDef, arn: str, received_monotonic_s: float) -> Mess
             for name, value in raw.get("MessageAttributes", {}).items()
             if "StringValue" in value  # Binary ones are nobody's here
         },
+        group=system.get("MessageGroupId"),
     )
 
 
 def _fifo(url: str, group: str, deduplication: str) -> dict[str, str]:
     """What a FIFO queue wants with every message; nothing for a standard one."""
-    if not url.endswith(".fifo"):
+    if not url.endswith(FIFO):
         return {}
     return {"MessageGroupId": group, "MessageDeduplicationId": deduplication}

@@ -80,7 +80,15 @@ def redrive(
         if message_ids and not matching:
             return False
         own = {n: v for n, v in message.attributes.items() if not n.startswith(PREFIX)}
-        told(source.send(message.body, own))
+        # In its own group again. On a FIFO queue SQS drops what is sent twice within five minutes.
+        told(
+            source.send(
+                message.body,
+                own,
+                group=message.group,
+                deduplication=f"redriven-{message.message_id}",
+            )
+        )
         dead.delete(message)
         missing.difference_update(matching)
         sent += 1

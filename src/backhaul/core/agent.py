@@ -139,10 +139,13 @@ class Agent:
             if free == 0:
                 return
             wait_s = self._settings.poll_wait_s
+            # One at a time keeps the order of a FIFO queue: SQS gives no second message of a group
+            # while its first is in flight, but one answer may bring several.
+            most = 1 if self._queue.facts.is_fifo else min(free, 10)
             self._poll_ends_s = self._clock.monotonic() + wait_s
             try:
                 messages = self._queue.receive(
-                    max_messages=min(free, 10),
+                    max_messages=most,
                     wait_s=wait_s,
                     visibility_timeout_s=self._settings.visibility_timeout_s,
                 )
@@ -152,7 +155,7 @@ class Agent:
                     return
                 continue
             failures = 0
-            self._has_backlog = len(messages) == min(free, 10)
+            self._has_backlog = len(messages) == most > 1
             for message in messages:
                 self._accept(message)
             if not messages:

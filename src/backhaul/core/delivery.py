@@ -321,11 +321,14 @@ class Deliveries:
                 self._release_claim(begun, TransferState.WAITING, error)
             self._hand_back(begun, message)
             return None
-        if begun is not None and error is not None and verdict.fate is Fate.DEAD:
+        if begun is not None and error is not None:
             if begun.state is TransferState.DEAD:
                 return End(dead=Dead(begun=begun, part=part, error=error))
-            return self._bury(begun, message, part, error)
-        if begun is not None and error is not None:
+            if self._is_taken(begun, message, error):
+                self._return(message, ELSEWHERE_WAIT_S)
+                return None
+            if verdict.fate is Fate.DEAD:
+                return self._bury(begun, message, part, error)
             return End(retry_in_s=self._fail(begun, message, error))
         # The ledger did not even count the attempt: nothing to record, only to come back.
         return End(retry_in_s=self._settings.retry.delay_s(1, self._chance()))
@@ -366,6 +369,20 @@ class Deliveries:
         # Die or give up here and the message reappears, to be recognised and deleted then.
         self._insist(lambda: self._queue.delete(newest))
 
+    def _is_taken(self, begun: Begun, message: Message, error: BackhaulError) -> bool:
+        """Another process took the transfer over meanwhile: its end counts, and our failure not."""
+        if self._insist(lambda: self._ports.ledger.is_mine(begun.transfer_id)):
+            return False
+        self._emit(
+            events.TransferTaken(
+                message_id=message.message_id,
+                transfer_id=begun.transfer_id,
+                code=error.code,
+                reason=error.message,
+            )
+        )
+        return True
+
     def _give_way(self, message: Message, ends: list[End]) -> None:
         """A stop came between two records: the rest is for whoever comes next."""
         delays_s = [end.retry_in_s for end in ends if end.retry_in_s is not None]
@@ -377,10 +394,6 @@ class Deliveries:
 
     def _bury(self, begun: Begun, message: Message, part: Part, error: BackhaulError) -> End | None:
         """Dead-letter copy first, then the ledger; the message is deleted after all: `_settle`."""
-        ledger = self._ports.ledger
-        if not self._insist(lambda: ledger.is_mine(begun.transfer_id)):
-            # Another process took the transfer over meanwhile: its end counts, not ours.
-            return End(retry_in_s=ELSEWHERE_WAIT_S)
         dead = Dead(begun=begun, part=part, error=error)
         is_copied = self._copy_dead(message, dead)
         if not is_copied and self._queue.facts.dead_letter_url is not None:

@@ -4,6 +4,7 @@
     ├── TransientError       comes back after a back-off; spends an attempt
     │   ├── SourceChanged    the object is no longer the pinned one: plan again
     │   ├── DestinationBusy  another transfer owns the destination (exit 75)
+    │   ├── TakenOver        another process has taken the transfer over: stop, touch nothing
     │   ├── TargetMissing    a path that should be there is not: staging was fenced
     │   └── OutcomeUnknown   the call may have happened: look, then decide
     ├── OutageError          a dependency is down: hold, spend nothing
@@ -84,6 +85,12 @@ class SourceChanged(TransientError):
 
 class DestinationBusy(TransientError):
     """Another live transfer owns the destination, one above or one below it."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class TakenOver(TransientError):
+    """Another process has taken this transfer over; what it does counts, not what we did."""
 
     exit_code = ExitCode.LOCKED
 

@@ -106,6 +106,20 @@ class MessageAbsorbed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferTaken:
+    """Another process began the transfer while we worked on it: it settles the message.
+
+    Attributes:
+        code: What our attempt ran into; no failure of the transfer.
+    """
+
+    message_id: str
+    transfer_id: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class MessageIgnored:
     """A well-formed event, or one record of a message, that asks for nothing.
 

@@ -51,6 +51,9 @@ class Randomness(Protocol):
 # ---------------------------------------------------------------- SQS
 
 
+FIFO = ".fifo"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Message:
     """One delivery of an SQS message.
@@ -61,6 +64,7 @@ class Message:
         received_monotonic_s: `Clock.monotonic()` just before the receive call that brought it:
             SQS counts the 12 h total from no earlier than that.
         attributes: The sender's message attributes (String and Number), name to value.
+        group: The message group on a FIFO queue, whose messages come one after the other.
     """
 
     queue: str
@@ -72,6 +76,7 @@ class Message:
     sent_at: datetime | None
     received_monotonic_s: float
     attributes: dict[str, str] = field(default_factory=dict)
+    group: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +97,11 @@ class QueueFacts:
     max_receive_count: int | None
     retention_s: int | None = None
     dead_letter_retention_s: int | None = None
+
+    @property
+    def is_fifo(self) -> bool:
+        """SQS wants this ending of every FIFO queue's name, and of no other."""
+        return self.name.endswith(FIFO)
 
 
 class Queue(Protocol):
@@ -620,6 +630,8 @@ class Ledger(Protocol):
 
     Raises (any method):
         OutageError: `ledger`: locked too long, full or read-only; nothing was recorded.
+        TakenOver: `claim`, `forget_plan`, `freeze`, `record_staged`: another process has begun
+            the transfer since; nothing was recorded.
     """
 
     def begin(

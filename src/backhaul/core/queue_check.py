@@ -15,11 +15,13 @@ def warnings(facts: QueueFacts) -> list[QueueWarned]:
     """One for each setting at fault; empty for a good queue."""
     found = []
     if facts.dead_letter_url is None:
+        behind = ", and holds up its group" if facts.is_fifo else ""
         found.append(
             _warned(
                 facts,
                 "W_NO_DLQ",
-                "it has no dead-letter queue: a message that can never succeed stays hidden in it",
+                "it has no dead-letter queue: a message that can never succeed stays hidden in it"
+                f"{behind}",
                 "add a redrive policy; see the quick start",
             )
         )

@@ -37,7 +37,7 @@ from backhaul.adapters.ledger.schema import (
     seals,
     transfers,
 )
-from backhaul.core.errors import BackhaulError
+from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.evidence import Sum, sealing_line
 from backhaul.core.evidence import seal as digest
 from backhaul.core.model import Location, PlannedObject, StagedObject, TransferState
@@ -411,6 +411,15 @@ def ended(transfer: RowMapping, state: TransferState, now: datetime) -> dict[str
         since = transfer["started_at"] or transfer["first_seen_at"]
         values |= {"finished_at": now, "duration_us": (now - since) // _MICROSECOND}
     return values
+
+
+def taken_over(transfer_id: str, state: str) -> TakenOver:
+    """This process is not, or no longer, the one that began the attempt."""
+    return TakenOver(
+        "E_TAKEN_OVER",
+        f"{transfer_id} is {state}, and another process began its last attempt",
+        hint="nothing: that process settles it",
+    )
 
 
 def out_of_order(what: str) -> BackhaulError:

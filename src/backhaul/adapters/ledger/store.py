@@ -249,7 +249,7 @@ class SqlLedger:
     def forget_plan(self, transfer_id: str) -> None:
         """Drop the frozen plan: the source changed; counts the change."""
         with self._transaction() as tx:
-            changes = steps.transfer_row(tx, transfer_id)["source_changes"]
+            changes = self._mine(tx, transfer_id)["source_changes"]
             values = {**steps.drop_plan(tx, transfer_id), "source_changes": changes + 1}
             steps.change(tx, transfer_id, values)
 
@@ -265,7 +265,7 @@ class SqlLedger:
             markers: Placeholders skipped so far, in all pages up to this one.
         """
         with self._transaction() as tx:
-            transfer = steps.transfer_row(tx, transfer_id)
+            transfer = self._mine(tx, transfer_id)
             if transfer["plan_complete"]:
                 return
             page = steps.append(tx, transfer_id, transfer["objects_planned"], objects)
@@ -571,9 +571,7 @@ class SqlLedger:
     def _mine(self, tx: Connection, transfer_id: str) -> RowMapping:
         row = steps.transfer_row(tx, transfer_id)
         if row["owner"] != self.owner.text:
-            raise steps.out_of_order(
-                f"{transfer_id} is {row['state']} and not begun by this process"
-            )
+            raise steps.taken_over(transfer_id, row["state"])
         return row
 
     def _pages(

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from backhaul.core.cluster import Application, JobProgress
-from backhaul.core.errors import BackhaulError, OutageError
+from backhaul.core.errors import BackhaulError, OutageError, TakenOver
 from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     Job,
@@ -230,7 +230,7 @@ class MemoryLedger:
     def forget_plan(self, transfer_id: str) -> None:
         """See the port."""
         with self._faults.call("ledger.forget_plan", _outage):
-            row = self._row(transfer_id)
+            row = self._mine(transfer_id)
             _drop_plan(row)
             row.source_changes += 1
 
@@ -239,7 +239,7 @@ class MemoryLedger:
     ) -> None:
         """See the port."""
         with self._faults.call("ledger.freeze", _outage):
-            row = self._row(transfer_id)
+            row = self._mine(transfer_id)
             if row.has_plan:
                 return
             _append(row, objects)
@@ -493,7 +493,10 @@ class MemoryLedger:
     def _mine(self, transfer_id: str) -> Transfer:
         row = self._row(transfer_id)
         if row.owner != self._owner:
-            raise _out_of_order(f"{transfer_id} is {row.state.value} and not begun by this process")
+            raise TakenOver(
+                "E_TAKEN_OVER",
+                f"{transfer_id} is {row.state.value}, and another process began its last attempt",
+            )
         return row
 
     def _owned(self, row: Transfer, epoch: int) -> Destination | None:

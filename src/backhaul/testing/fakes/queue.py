@@ -1,4 +1,8 @@
-"""SQS in memory: receipt handle generations, visibility, redelivery, redrive, the 12 h total."""
+"""SQS in memory: receipt handle generations, visibility, redelivery, redrive, the 12 h total.
+
+With `is_fifo` it keeps the order of message groups as SQS does: while a message of a group is in
+flight, a receive brings none of that group; one receive may bring several of it, oldest first.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backhaul.core.errors import BackhaulError, OutageError, VisibilityLost
-from backhaul.core.ports import Clock, DeadLetterReason, Message, QueueFacts
+from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts
 from backhaul.testing.fakes.clock import FakeClock
 from backhaul.testing.fakes.faults import Faults
 
 TOTAL_S = 12 * 3600
+DEDUPLICATION_S = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +27,8 @@ class DeadLetter:
     message_id: str
     body: str
     reason: DeadLetterReason | None
+    group: str | None = None
+    sent_s: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -35,6 +42,7 @@ class _Stored:
     received_s: float = 0.0
     receive_count: int = 0
     handle: str = ""
+    group: str | None = None
 
 
 class FakeQueue:
@@ -55,8 +63,11 @@ class FakeQueue:
         has_dead_letters: bool = True,
         max_receive_count: int | None = 1000,
         retention_s: int | None = 4 * 86_400,
+        is_fifo: bool = False,
     ) -> None:
         dead = f"{name}-dead" if has_dead_letters else None
+        if is_fifo:
+            name, dead = f"{name}{FIFO}", f"{dead}{FIFO}" if dead else None
         self.facts = QueueFacts(
             url=f"https://sqs.fake/{name}",
             name=name,
@@ -79,7 +90,12 @@ class FakeQueue:
     # ------------------------------------------------------------ as the sender sees it
 
     def send(
-        self, body: str, attributes: Mapping[str, str] | None = None, *, sender_id: str = "AIDAFAKE"
+        self,
+        body: str,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        sender_id: str = "AIDAFAKE",
+        group: str | None = None,
     ) -> str:
         """Leave a message; its id."""
         with self._changed:
@@ -92,6 +108,7 @@ class FakeQueue:
                 sent_at=self._clock.now(),
                 attributes=dict(attributes or {}),
                 visible_at_s=self._clock.monotonic(),
+                group=(group or "backhaul") if self.facts.is_fifo else None,
             )
             self._changed.notify_all()
         return message_id
@@ -139,9 +156,7 @@ class FakeQueue:
 
     def _poll(self, wait_s: int) -> None:
         with self._changed:
-            now_s = self._clock.monotonic()
-            due_s = [one.visible_at_s - now_s for one in self._stored.values()]
-            wait = min([float(wait_s), *due_s])
+            wait = self._wait_s(wait_s)
             if not isinstance(self._clock, FakeClock):
                 self._changed.wait(max(0.0, wait))
                 return
@@ -150,11 +165,29 @@ class FakeQueue:
                 return
         self._clock.advance(max(0.0, wait))
 
+    def _wait_s(self, most_s: float) -> float:
+        """Until the next message may be taken, if that is sooner."""
+        now_s = self._clock.monotonic()
+        due_s: dict[str, float] = {}
+        for one in self._stored.values():
+            of = one.group or one.message_id
+            due_s[of] = max(one.visible_at_s - now_s, due_s.get(of, 0.0))
+        return max(0.0, min([most_s, *due_s.values()]))
+
     def _take(self, most: int, visibility_timeout_s: int, received_s: float) -> list[Message]:
         with self._changed:
             now_s = self._clock.monotonic()
             self._expire()
-            visible = [one for one in self._stored.values() if one.visible_at_s <= now_s]
+            in_flight = {
+                one.group
+                for one in self._stored.values()
+                if one.group is not None and one.visible_at_s > now_s
+            }
+            visible = [
+                one
+                for one in self._stored.values()
+                if one.visible_at_s <= now_s and one.group not in in_flight
+            ]
             taken: list[Message] = []
             for one in visible:
                 if len(taken) == min(most, 10):
@@ -186,7 +219,7 @@ class FakeQueue:
     def _redrive(self, one: _Stored) -> None:
         """SQS moves the message by itself, without a reason."""
         del self._stored[one.message_id]
-        letter = DeadLetter(message_id=one.message_id, body=one.body, reason=None)
+        letter = DeadLetter(message_id=one.message_id, body=one.body, reason=None, group=one.group)
         self.dead_letters.append(letter)
 
     def _message(self, one: _Stored, received_s: float) -> Message:
@@ -200,6 +233,7 @@ class FakeQueue:
             sent_at=one.sent_at,
             received_monotonic_s=received_s,
             attributes=dict(one.attributes),
+            group=one.group,
         )
 
     def extend(self, message: Message, visibility_timeout_s: int) -> None:
@@ -231,9 +265,23 @@ class FakeQueue:
         if self.facts.dead_letter_url is None:
             return False
         with self._faults.call("queue.send_dead_letter", _outage), self._changed:
-            letter = DeadLetter(message_id=message.message_id, body=message.body, reason=reason)
-            self.dead_letters.append(letter)
+            letter = DeadLetter(
+                message_id=message.message_id,
+                body=message.body,
+                reason=reason,
+                group=message.group,
+                sent_s=self._clock.monotonic(),
+            )
+            if not self._is_repeated(letter):
+                self.dead_letters.append(letter)
             return True
+
+    def _is_repeated(self, letter: DeadLetter) -> bool:
+        """A FIFO queue drops a second letter about the same message for five minutes."""
+        return self.facts.is_fifo and any(
+            one.message_id == letter.message_id and letter.sent_s - one.sent_s < DEDUPLICATION_S
+            for one in self.dead_letters
+        )
 
 
 def _outage(name: str) -> BackhaulError:
