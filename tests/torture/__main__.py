@@ -38,9 +38,12 @@ def summary(verdicts: list[Verdict], seconds: float) -> str:
     bad = [one for one in verdicts if not one.is_good]
     struck = sum(one.struck > 0 for one in verdicts)
     lines = [
-        f"{rounds} rounds in {seconds:.0f} s, {struck} of them struck; {crashes} processes killed; "
-        f"readers looked {sum(one.looks for one in verdicts)} times and read "
-        f"{sum(one.reads for one in verdicts)} files; {len(bad)} rounds violated something",
+        (
+            f"{rounds} rounds in {seconds:.0f} s, {struck} of them struck; "
+            f"{crashes} processes killed; "
+            f"readers looked {sum(one.looks for one in verdicts)} times and read "
+            f"{sum(one.reads for one in verdicts)} files; {len(bad)} rounds violated something"
+        )
     ]
     if struck and not bad:
         lines.append(f"with 95 % confidence fewer than {3 / struck:.1e} of such rounds do")

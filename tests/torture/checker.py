@@ -42,7 +42,7 @@ class Found:
         visible: What readers see, by relative path; without staging.
         queued: Messages that are still on the queue, visible or not.
         seen: What the witness saw that no reader may ever see.
-        ended: Exit codes of the processes that were to end by themselves.
+        has_one_ledger: All agents of the round shared one.
     """
 
     rows: Sequence[tuple[str, str, str | None]]
@@ -77,10 +77,10 @@ def _of_message(one: Sent, states: Sequence[str], letters: int, found: Found) ->
     is_done = any(state in DONE for state in states)
     if found.has_one_ledger and len(states) > 1:
         wrong.append(f"S3 {one.what}: {len(states)} rows of one message")
-    if unfinished := [state for state in states if state not in DONE | {"dead"}]:
-        # Deleted from the queue and not ended in the ledger, unless another ledger ended it.
-        if found.has_one_ledger or not (is_done or letters):
-            wrong.append(f"S1 {one.what}: gone from the queue, and the ledger says {unfinished}")
+    unfinished = [state for state in states if state not in DONE | {"dead"}]
+    # Deleted from the queue and not ended in the ledger, unless another ledger ended it.
+    if unfinished and (found.has_one_ledger or not (is_done or letters)):
+        wrong.append(f"S1 {one.what}: gone from the queue, and the ledger says {unfinished}")
     if one.is_healthy:
         if letters or "dead" in states:
             wrong.append(f"E1 {one.what}: healthy, and dead {states} with {letters} letters")

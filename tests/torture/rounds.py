@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +74,7 @@ class Round:
         self.homes = [self.it.home]
         self.agent: Running | None = None
         self._marks = 0
-        bed.recorder.forget()
+        bed.forget()
         data = random.Random(seed)
         self.singles = {f"one/k{n}": data.randbytes(data.randint(0, 9000)) for n in range(SINGLES)}
         self.tree = {f"p{n:02}": data.randbytes(data.randint(1, 4000)) for n in range(TREE_FILES)}
@@ -112,7 +112,7 @@ class Round:
         self._send("moving", ".", {"moving": self.moving[1:]}, note=" again")
 
     def _send(
-        self, key: str, below: str, finals: dict[str, tuple[bytes, ...]], note: str = ""
+        self, key: str, below: str, finals: Mapping[str, tuple[bytes, ...]], note: str = ""
     ) -> None:
         source = f"s3://{self.it.bucket}/{key}"
         target = self.landing.uri if below in {"", "."} else f"{self.landing.uri}/{below}"

@@ -71,7 +71,8 @@ class Witness(threading.Thread):
         except FileNotFoundError:
             if name in self._newest:
                 self._say(f"{name} is gone again")
-        except BaseException as error:  # noqa: BLE001 - HDFS is down, and Rust panics are no Exception
+        except BaseException as error:
+            # HDFS is down; and a panic of the client's Rust is no Exception.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             self.blind += 1

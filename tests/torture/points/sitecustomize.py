@@ -7,6 +7,8 @@ where to strike and how, such as `ledger.finish:after:1:kill`:
     kill    SIGKILL to this process
     stop    SIGSTOP to this process
     parent  SIGKILL to its parent: a worker's is the agent
+    hang    this call never returns
+    raise   an exception that nothing expects
 
 `TORTURE_MARK` is a file that gets a line first, so that it strikes once and the torturer knows.
 """
@@ -91,6 +93,10 @@ class Point:
                 os.kill(os.getpid(), signal.SIGSTOP)
             case "parent":
                 os.kill(os.getppid(), signal.SIGKILL)
+            case "hang":
+                threading.Event().wait()
+            case "raise":
+                raise ArithmeticError("told so")
             case other:
                 raise ValueError(other)
 
