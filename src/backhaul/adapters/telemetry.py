@@ -161,6 +161,8 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return "info", "message handed back", vars(fact)
         case events.VisibilityWasLost():
             return "warning", "visibility lost: the message may be delivered again", vars(fact)
+        case events.ThreadHangs():
+            return "error", "a thread of the agent hangs: the process ends", vars(fact)
         case events.WorkerReplaced():
             return "warning", "worker replaced", vars(fact)
         case events.StagingSwept():

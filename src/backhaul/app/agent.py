@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,7 +14,9 @@ from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.ledger import agent_lock
 from backhaul.adapters.sqs import SqsQueue
 from backhaul.adapters.system import SystemClock, SystemRandomness, host_name
+from backhaul.adapters.systemd import Systemd
 from backhaul.app.context import Context, open_ports, require_routes
+from backhaul.app.deadman import Deadman
 from backhaul.app.start import check_targets, clock_warnings
 from backhaul.app.sweep import sweep
 from backhaul.core.agent import Agent
@@ -26,6 +28,9 @@ from backhaul.core.ports import Emit
 from backhaul.core.queue_check import warnings
 from backhaul.core.stopping import Stop
 from backhaul.engines.pool import WorkerPool
+
+
+END_S = 30.0  # what an orderly end may take without a turn of the main thread
 
 
 def run_agent(
@@ -40,10 +45,12 @@ def run_agent(
     require_routes(context)
     aws = AwsSession(region, context.conf_dir)
     agent_settings = context.settings.agent
+    systemd = Systemd()
     with (
         agent_lock(context.settings.ledger_path),
         open_ports(context, aws, emit, agent_settings.slots) as (ports, pool, ledger),
     ):
+        deadman = Deadman(SystemClock(), agent_settings.watchdog_s + END_S, pool.abort)
         queue = SqsQueue.open(queue_name, region, aws, SystemClock())
         agent = Agent(
             queue=queue,
@@ -58,10 +65,12 @@ def run_agent(
                 drain=drain,
                 drain_patience_s=agent_settings.drain_patience_s,
                 default_fs=context.default_fs,
+                watchdog_s=agent_settings.watchdog_s,
                 retry=context.retry,
             ),
             randomness=SystemRandomness(),
             abort_transfers=pool.abort,
+            beat=both(deadman.beat, systemd.alive),
         )
         with stopping_on_signals(agent):
             pool.warm_up()
@@ -79,14 +88,28 @@ def run_agent(
             for risky in route_warnings(context.policy):
                 emit(risky)
             sweep(ports, ledger, context.policy)
+            systemd.ready()
+            deadman.start()
             try:
                 agent.run()
             finally:
+                deadman.disarm()
+                systemd.stopping()
                 if agent.is_stuck:
                     _leave_hard(pool)
     if agent.was_cut_short:
         return ExitCode.INTERRUPTED
     return ExitCode.UNAVAILABLE if agent.tally.gave_up else ExitCode.OK
+
+
+def both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    """One after the other."""
+
+    def call() -> None:
+        first()
+        second()
+
+    return call
 
 
 def _leave_hard(pool: WorkerPool) -> None:

@@ -22,11 +22,17 @@ from backhaul.core.runner import Ports
 from backhaul.core.stopping import Stop, Stopper
 from backhaul.core.sweeping import SWEEP_EVERY_S, sweep_litter
 from backhaul.core.visibility import VisibilityKeeper
+from backhaul.core.watchdog import LOOK_S, Pulse, Watch
 
 POLL_RETRY_CAP_S = 30.0
 POLL_OVERTIME_S = 10.0  # a poll's answer may come this much after its wait
 ABORT_WAIT_S = 10.0
 LINGER_S = 0.1
+POLL, VISIBILITY = "poll", "visibility"
+HANGS = {
+    POLL: ("E_POLL_STUCK", "the thread that receives messages"),
+    VISIBILITY: ("E_HEARTBEAT_STUCK", "the thread that keeps messages hidden"),
+}
 SHORT_POLL_PAUSE_S = 1.0  # between empty polls that do not wait by themselves
 
 
@@ -42,11 +48,13 @@ class Agent:
         settings: AgentSettings,
         randomness: Randomness,
         abort_transfers: Callable[[], None],
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._queue = queue
         self._settings = settings
         self._randomness = randomness
         self._abort_transfers = abort_transfers
+        self._beat = beat
         self._ports = ports
         self._policy = policy
         self._emit = ports.emit
@@ -65,6 +73,8 @@ class Agent:
             visibility_timeout_s=settings.visibility_timeout_s,
             total_s=settings.visibility_total_s,
         )
+        self._poll_pulse = Pulse()
+        self._watch = Watch(ports.clock, settings.watchdog_s)
         self._stopper = Stopper(ports.clock)
         self._deliveries = Deliveries(
             queue=queue,
@@ -102,11 +112,36 @@ class Agent:
         threading.Thread(target=self._poll_until_stopped, name="poll", daemon=True).start()
         threading.Thread(target=self._sweep_until_stopped, name="sweep", daemon=True).start()
         with self._stopper.changed:
-            while not self._stopper.is_asked and self._is_polling:
-                self._stopper.changed.wait(timeout=1.0)
+            while not self._stopper.is_asked and self._is_polling and not self._hangs():
+                self._stopper.changed.wait(timeout=LOOK_S)
         self._finish()
         if self._bug is not None:
             raise self._bug
+
+    def _hangs(self) -> bool:
+        """One turn of the watch: whether a thread is silent for too long; then all is over."""
+        self._beat()
+        failure = self._keeper.failure
+        thread = self._watch.look({POLL: self._poll_pulse, VISIBILITY: self._keeper.pulse})
+        if failure is not None:
+            thread, how = VISIBILITY, f"died of {type(failure).__name__}: {failure}"
+        else:
+            how = f"has not moved for {self._settings.watchdog_s:.0f} s"
+        if thread is None:
+            return False
+        code, what = HANGS[thread]
+        error = BackhaulError(
+            code,
+            f"{what} {how}",
+            hint="the process ends and is to be started again; nothing is lost by that",
+        )
+        error.__cause__ = failure
+        self._emit(
+            events.ThreadHangs(thread=thread, code=code, reason=error.message, hint=error.hint)
+        )
+        self._bug = self._bug or error
+        self._stopper.ask(Stop.DRAIN)
+        return True
 
     def _poll_until_stopped(self) -> None:
         try:
@@ -142,6 +177,7 @@ class Agent:
             # One at a time keeps the order of a FIFO queue: SQS gives no second message of a group
             # while its first is in flight, but one answer may bring several.
             most = 1 if self._queue.facts.is_fifo else min(free, 10)
+            self._poll_pulse.beat()
             self._poll_ends_s = self._clock.monotonic() + wait_s
             try:
                 messages = self._queue.receive(
@@ -155,12 +191,14 @@ class Agent:
                     return
                 continue
             failures = 0
+            self._poll_pulse.beat()
             self._has_backlog = len(messages) == most > 1
             for message in messages:
                 self._accept(message)
             if not messages:
                 self._emit(events.QueueEmpty(queue=self._queue.facts.name))
                 if wait_s == 0:
+                    self._poll_pulse.rest()
                     self._stopper.pause(SHORT_POLL_PAUSE_S)
                 if self._settings.drain and self._is_drained():
                     return
@@ -176,6 +214,7 @@ class Agent:
                 retry_in_s=delay_s,
             )
         )
+        self._poll_pulse.rest()
         if self._stopper.pause(delay_s):
             return True
         patience_s = self._settings.drain_patience_s
@@ -202,6 +241,7 @@ class Agent:
                         return free
                     self._stopper.changed.wait(timeout=linger_until_s - now_s)
                 else:
+                    self._poll_pulse.rest()
                     self._stopper.changed.wait()
         return 0
 
@@ -253,6 +293,7 @@ class Agent:
                 left_s = deadline_s - self._clock.monotonic()
                 if left_s <= 0:
                     break
+                self._beat()
                 self._stopper.changed.wait(timeout=min(left_s, 0.2))
         self.was_cut_short = self._stopper.level is Stop.NOW
         self._stopper.ask(Stop.NOW)
@@ -272,6 +313,7 @@ class Agent:
                 left_s = deadline_s - self._clock.monotonic()
                 if left_s <= 0:
                     return
+                self._beat()
                 self._stopper.changed.wait(timeout=min(left_s, 1.0))
 
     def _hand_back_stuck(self) -> None:

@@ -19,6 +19,7 @@ class AgentSettings:
         stop_grace_s: What running transfers get to finish after a stop is asked for.
         drain: End when the queue stayed empty for one long poll and nothing is in flight.
         drain_patience_s: In a drain, how long to wait for a dependency that is down.
+        watchdog_s: A thread of the agent that is silent for this long ends the process.
         default_fs: `hdfs://authority` for destinations that name no file system.
     """
 
@@ -30,6 +31,7 @@ class AgentSettings:
     stop_grace_s: float = 60.0
     drain: bool = False
     drain_patience_s: float = 60.0
+    watchdog_s: float = 300.0
     default_fs: str | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 

@@ -297,6 +297,16 @@ class VisibilityWasLost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ThreadHangs:
+    """A thread of the agent gives no sign of life; the process ends, so that it is started anew."""
+
+    thread: str
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerReplaced:
     """A worker process died or was killed.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from backhaul.core.errors import BackhaulError, VisibilityLost
 from backhaul.core.events import VisibilityWasLost
 from backhaul.core.ports import Clock, Emit, Message, Queue
+from backhaul.core.watchdog import Pulse
 
 SQS_TOTAL_S = 12 * 3600  # AWS SQS developer guide, "Visibility timeout": total from the receive
 TOTAL_MARGIN_S = 60
@@ -63,6 +64,8 @@ class VisibilityKeeper:
         self._kept: dict[str, Kept] = {}
         self._changed = threading.Condition()
         self._is_closed = False
+        self.pulse = Pulse()
+        self.failure: BaseException | None = None  # a bug that ended the thread
         self._thread = threading.Thread(target=self._work, name="visibility", daemon=True)
 
     def start(self) -> None:
@@ -106,19 +109,28 @@ class VisibilityKeeper:
         return [one.message for one in kept]
 
     def _work(self) -> None:
+        try:
+            self._extend_until_closed()
+        except BaseException as error:  # noqa: BLE001 - the agent's main thread looks for it
+            self.failure = error
+
+    def _extend_until_closed(self) -> None:
         while True:
             with self._changed:
                 if self._is_closed:
                     return
                 due = self._next_due()
                 if due is None:
+                    self.pulse.rest()
                     self._changed.wait()
                     continue
                 wait_s = due.due_s - self._clock.monotonic()
                 if wait_s > 0:
+                    self.pulse.rest()
                     self._changed.wait(timeout=wait_s)
                     continue
                 message = due.message
+                self.pulse.beat()
             self._extend(due, message)
 
     def _next_due(self) -> Kept | None:

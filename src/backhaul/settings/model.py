@@ -198,6 +198,11 @@ class AgentSection(_Strict):
     drain_patience_s: float = Field(
         60, ge=0, description="in a drain, wait this long for a dependency that is down, seconds"
     )
+    watchdog_s: float = Field(
+        300,
+        ge=5,
+        description="a thread of the agent silent for this long ends the process, seconds",
+    )
 
 
 class LogSection(_Strict):

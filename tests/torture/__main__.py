@@ -1,0 +1,85 @@
+"""`./dev torture`: the real agent on real servers, with seeded faults, as often as you like.
+
+./dev torture                                 100 rounds
+./dev torture --for 60 --seed 5000            an hour of them, from this seed on
+./dev torture --fault zombie-worker           one kind only
+./dev torture --seed 4031 --rounds 1          that round again: the same fault at the same place
+
+One line a round; all of them as JSON in build/torture.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.torture.bed import Bed
+from tests.torture.faults import FAULTS, WEIGHTS
+from tests.torture.rounds import Verdict, run_round
+
+TOLD = Path("build/torture.jsonl")
+
+
+def fault_of(seed: int) -> str:
+    """Which fault a seed means, when none is asked for."""
+    names = sorted(FAULTS)
+    return random.Random(seed).choices(names, [WEIGHTS.get(name, 10) for name in names])[0]
+
+
+def summary(verdicts: list[Verdict], seconds: float) -> str:
+    """Counts, violations, and what they bound."""
+    rounds, crashes = len(verdicts), sum(one.crashes for one in verdicts)
+    bad = [one for one in verdicts if not one.is_good]
+    struck = sum(one.struck > 0 for one in verdicts)
+    lines = [
+        (
+            f"{rounds} rounds in {seconds:.0f} s, {struck} of them struck; "
+            f"{crashes} processes killed; "
+            f"readers looked {sum(one.looks for one in verdicts)} times and read "
+            f"{sum(one.reads for one in verdicts)} files; {len(bad)} rounds violated something"
+        )
+    ]
+    if struck and not bad:
+        lines.append(f"with 95 % confidence fewer than {3 / struck:.1e} of such rounds do")
+    times = Counter(one.fault for one in verdicts)
+    lines.append(", ".join(f"{name} {n}" for name, n in sorted(times.items())))
+    lines += [f"  ./dev torture --seed {one.seed} --rounds 1 --fault {one.fault}" for one in bad]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./dev torture", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--rounds", type=int, help="default: 100, or what fits into --for")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round; default 1")
+    parser.add_argument("--for", type=float, dest="minutes", help="minutes; then no new round")
+    parser.add_argument("--fault", choices=sorted(FAULTS), help="only this one")
+    parser.add_argument("--out", type=Path, default=TOLD, help=f"JSON lines; default {TOLD}")
+    asked = parser.parse_args()
+    rounds = asked.rounds or (sys.maxsize if asked.minutes else 100)
+    ends_s = time.monotonic() + asked.minutes * 60 if asked.minutes else float("inf")
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    verdicts: list[Verdict] = []
+    began_s = time.monotonic()
+    with Bed() as bed, asked.out.open("a", encoding="utf-8") as told:
+        for seed in range(asked.seed, asked.seed + rounds):
+            if time.monotonic() > ends_s:
+                break
+            name = asked.fault or fault_of(seed)
+            verdict = run_round(bed, seed, name, FAULTS[name])
+            verdicts.append(verdict)
+            print(verdict.line(), flush=True)
+            told.write(json.dumps(dataclasses.asdict(verdict)) + "\n")
+            told.flush()
+    print(summary(verdicts, time.monotonic() - began_s))
+    return 1 if any(not one.is_good for one in verdicts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

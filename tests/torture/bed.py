@@ -1,0 +1,145 @@
+"""The servers of all rounds: ElasticMQ, S3Proxy and HDFS, each behind a TCP proxy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy, clients
+from backhaul.testing.servers.base import HttpServer
+from tests.acceptance.installation import REGION, Installation, eventually
+from tests.acceptance.proxy import Proxy
+from tests.acceptance.witness import landing_on
+from tests.torture.tcp import TcpProxy
+
+QUIET_S = 5.0
+SETTINGS = {
+    # Faults come thick here: a healthy message must not die of them.
+    "BACKHAUL_AGENT__MAX_ATTEMPTS": "40",
+    "BACKHAUL_AGENT__BACKOFF_CAP_S": "0.5",
+    "BACKHAUL_AGENT__STALL_TIMEOUT_S": "4",
+    "BACKHAUL_AGENT__VISIBILITY_TIMEOUT_S": "60",
+}
+
+
+class Address:
+    """An HTTP server as its clients see it through a TCP proxy."""
+
+    def __init__(self, server: HttpServer | Proxy, tcp: TcpProxy) -> None:
+        self.endpoint = f"http://127.0.0.1:{tcp.port}"
+        self.access_key, self.secret_key = server.access_key, server.secret_key
+
+
+class Bed:
+    """Use it as a context manager.
+
+    Attributes:
+        sqs: Before ElasticMQ; `s3`: before S3Proxy; `namenode`: before the NameNode's RPC port.
+        recorder: Behind `sqs`, knows the receipt handles that agents were given.
+    """
+
+    def __init__(self) -> None:
+        self.elasticmq, self.s3proxy, self.hdfs = ElasticMQ(), S3Proxy(), Hdfs()
+        self.directory = Path(tempfile.mkdtemp(prefix="backhaul-torture-"))
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        enter = self._stack.enter_context
+        self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        try:
+            for server in (self.elasticmq, self.s3proxy, self.hdfs):
+                enter(server)
+            self.recorder = enter(Proxy(self.elasticmq))
+            self.sqs = enter(TcpProxy(urlsplit(self.recorder.endpoint).port or 0))
+            self.s3 = enter(TcpProxy(self.s3proxy.ports[0]))
+            self.namenode = enter(TcpProxy(self.hdfs.ports[0]))
+            self.conf_dir = self._behind_proxy()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _behind_proxy(self) -> Path:
+        """Hadoop's configuration, with the NameNode where its proxy listens."""
+        conf_dir = self.directory / "conf"
+        shutil.copytree(self.hdfs.conf_dir, conf_dir)
+        core = conf_dir / "core-site.xml"
+        text = core.read_text("utf-8").replace(
+            self.hdfs.uri, f"hdfs://127.0.0.1:{self.namenode.port}"
+        )
+        core.write_text(text, "utf-8")
+        return conf_dir
+
+    def be_honest(self) -> None:
+        """Every connection passes again."""
+        for tcp in (self.sqs, self.s3, self.namenode):
+            tcp.be_honest()
+
+    # ------------------------------------------------------------ for a round
+
+    def install(self, name: str) -> Installation:
+        """Queue, dead-letter queue, bucket and HOME of one round."""
+        home = self.directory / name
+        home.mkdir()
+        sqs, s3 = Address(self.recorder, self.sqs), Address(self.s3proxy, self.s3)
+        environment = clients.environment(sqs=sqs, s3=s3, hdfs=self.hdfs)  # type: ignore[arg-type]
+        made = Installation(
+            name=name,
+            home=home,
+            sqs=clients.sqs_client(self.elasticmq),
+            s3=clients.s3_client(self.s3proxy),
+            environment={
+                **environment,
+                "AWS_REGION": REGION,
+                "HADOOP_CONF_DIR": str(self.conf_dir),
+            },
+            max_receive_count=1000,
+        )
+        made.environment |= SETTINGS
+        made.landing = landing_on(self.hdfs.uri, name)
+        return made
+
+    def no_poll_is_open(self) -> bool:
+        """Of an agent that is gone, whose poll would swallow messages once more."""
+        asked = sum(one.action == "ReceiveMessage" for one in self.recorder.seen)
+        return asked <= len(self.recorder.of("ReceiveMessage"))
+
+    def forget(self) -> None:
+        """The receipt handles of the round before."""
+        eventually(self.no_poll_is_open, within_s=60, what="polls of the dead have ended")
+        self.recorder.forget()
+
+    def show_again(self, it: Installation) -> None:
+        """End the wait for the visibility timeouts of what agents held that are gone."""
+        eventually(self.no_poll_is_open, within_s=30, what="polls of the dead have ended")
+        for _, body in self.recorder.of("ReceiveMessage"):
+            with contextlib.suppress(ValueError):
+                for one in json.loads(body).get("Messages", []):
+                    # Deleted meanwhile, or an older handle: both are no matter.
+                    with contextlib.suppress(it.sqs.exceptions.ClientError):
+                        it.sqs.change_message_visibility(
+                            QueueUrl=it.queue_url,
+                            ReceiptHandle=one["ReceiptHandle"],
+                            VisibilityTimeout=0,
+                        )
+
+    def heal(self) -> None:
+        """After a NameNode or DataNode was killed: both run, and a file can be written."""
+        deadline_s = time.monotonic() + QUIET_S
+        while not self.hdfs.is_alive and time.monotonic() < deadline_s:
+            time.sleep(0.05)

@@ -1,0 +1,113 @@
+"""Reads every final path of a round, over and over, and remembers what no reader may see."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import hdfs_native
+
+PAUSE_S = 0.03  # between two rounds of looks: the agent needs the processor, too
+
+
+class Witness(threading.Thread):
+    """A reader of one landing directory in HDFS; use it as a context manager.
+
+    Args:
+        path: The landing directory; nothing is allowed below it but what is wanted.
+        trees: Relative directory to its files, which appear all at once.
+        files: Relative path to the states it may have, oldest first; an older one never returns.
+
+    Attributes:
+        wrong: What no reader may ever see; empty when all is well.
+        blind: Looks that HDFS did not answer.
+    """
+
+    def __init__(
+        self,
+        filesystem: str,
+        path: str,
+        trees: Mapping[str, Mapping[str, bytes]],
+        files: Mapping[str, Sequence[bytes]],
+        seed: int,
+    ) -> None:
+        super().__init__(name="witness", daemon=True)
+        self._client = hdfs_native.Client(filesystem)
+        self._path = path
+        self._trees, self._files = trees, files
+        self._newest: dict[str, int] = {}
+        self._chance = random.Random(seed)
+        self._is_over = threading.Event()
+        self.looks = self.reads = self.blind = 0
+        self.wrong: list[str] = []
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._is_over.set()
+        self.join(60)
+
+    def run(self) -> None:
+        while not self._is_over.wait(PAUSE_S):
+            for name in self._trees:
+                self._guarded(name, self._look_at_tree)
+            for name in self._files:
+                self._guarded(name, self._look_at_file)
+
+    def _guarded(self, name: str, look: object) -> None:
+        self.looks += 1
+        try:
+            look(name)  # type: ignore[operator]
+        except FileNotFoundError:
+            if name in self._newest:
+                self._say(f"{name} is gone again")
+        except BaseException as error:
+            # HDFS is down; and a panic of the client's Rust is no Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            self.blind += 1
+
+    def _look_at_tree(self, name: str) -> None:
+        wanted = self._trees[name]
+        found = {
+            one.path.removeprefix(f"{self._path}/{name}/"): one.length
+            for one in self._client.list_status(f"{self._path}/{name}")
+            if not one.isdir
+        }
+        if {path: len(data) for path, data in wanted.items()} != found:
+            self._say(f"{name}: {len(found)} files of {len(wanted)}")
+            return
+        self._newest[name] = 0
+        one = self._chance.choice(sorted(found))
+        if self._read(f"{name}/{one}") != wanted[one]:
+            self._say(f"{name}/{one}: wrong bytes")
+
+    def _look_at_file(self, name: str) -> None:
+        data = self._read(name)
+        states = self._files[name]
+        if data not in states:
+            self._say(f"{name}: {len(data)} bytes that it never was")
+            return
+        now = list(states).index(data)
+        if now < self._newest.get(name, 0):
+            self._say(f"S4 {name}: state {now} after state {self._newest[name]}")
+        self._newest[name] = max(now, self._newest.get(name, 0))
+
+    def _read(self, name: str) -> bytes:
+        data = bytes(self._client.read(f"{self._path}/{name}").read())
+        self.reads += 1
+        return data
+
+    def _say(self, what: str) -> None:
+        if what not in self.wrong:
+            self.wrong.append(what)

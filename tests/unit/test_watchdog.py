@@ -1,0 +1,145 @@
+"""A thread without a sign of life is noticed; one that rests, or a machine that slept, is not."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backhaul.core.agent_settings import AgentSettings
+from backhaul.core.errors import BackhaulError, ExitCode
+from backhaul.core.events import ThreadHangs
+from backhaul.core.watchdog import Pulse, Watch
+from backhaul.settings.model import Settings
+from backhaul.testing.fakes import FakeClock
+from tests.world import World, eventually
+
+LIMIT_S = 10.0
+
+
+class Watched:
+    """One pulse and the time between looks."""
+
+    def __init__(self) -> None:
+        self.clock, self.pulse = FakeClock(), Pulse()
+        self.watch = Watch(self.clock, LIMIT_S)
+
+    def look(self, *, times: int = 1, every_s: float = 1.0) -> list[str | None]:
+        found = []
+        for _ in range(times):
+            self.clock.advance(every_s)
+            found.append(self.watch.look({"one": self.pulse}))
+        return found
+
+
+def test_a_silence_longer_than_the_limit_is_noticed_and_no_shorter_one() -> None:
+    it = Watched()
+    it.pulse.beat()
+    assert it.look(times=11) == [None] * 11  # the first look hears the beat
+    assert it.look() == ["one"]
+
+
+def test_one_beat_begins_the_silence_anew() -> None:
+    it = Watched()
+    it.pulse.beat()
+    it.look(times=11)
+    it.pulse.beat()
+    assert it.look(times=11) == [None] * 11
+
+
+def test_who_rests_may_be_silent_for_ever() -> None:
+    it = Watched()
+    it.pulse.beat()
+    it.look(times=8)
+    it.pulse.rest()
+    assert it.look(times=100) == [None] * 100
+
+
+def test_a_machine_that_slept_for_a_day_hangs_nowhere() -> None:
+    it = Watched()
+    it.pulse.beat()
+    it.look()
+    assert it.look(every_s=86_400) == [None]
+    assert it.look(times=4) == [None] * 4
+
+
+def test_the_agent_is_watched_with_the_setting_that_operators_have() -> None:
+    assert AgentSettings(host="h").watchdog_s == Settings().agent.watchdog_s
+
+
+# ---------------------------------------------------------------- in the agent
+
+
+class Hanging:
+    """A method that never returns, until the test is over."""
+
+    def __init__(self) -> None:
+        self.is_reached, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        self.is_reached.set()
+        self.let_go.wait(60)
+        return []
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def pass_time(world: World, agent_is_over: threading.Event) -> None:
+    """The clock goes on for as long as the agent runs."""
+    while not agent_is_over.wait(0.01):
+        world.clock.advance(2.0)
+
+
+def ended_with(world: World, **settings: Any) -> BackhaulError:
+    over = threading.Event()
+    with world.process() as ports:
+        agent = world.agent(ports, drain=False, poll_wait_s=0, watchdog_s=6, **settings)
+        passing = threading.Thread(target=pass_time, args=(world, over))
+        passing.start()
+        try:
+            with pytest.raises(BackhaulError) as caught:
+                agent.run()
+        finally:
+            over.set()
+            passing.join()
+    return caught.value
+
+
+def test_a_poll_that_never_returns_ends_the_process_with_its_code(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = Hanging()
+    monkeypatch.setattr(world.queue, "receive", hanging)
+    try:
+        error = ended_with(world)
+    finally:
+        hanging.let_go.set()
+    assert error.code == "E_POLL_STUCK"
+    assert error.exit_code == ExitCode.BUG
+    (told,) = world.all_of(ThreadHangs)
+    assert (told.thread, told.code) == ("poll", "E_POLL_STUCK")
+
+
+def test_a_heartbeat_that_dies_ends_the_process_with_its_code(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extend, hanging = world.queue.extend, Hanging()
+
+    def broken_once(*given: Any) -> None:
+        if threading.current_thread().name == "visibility":
+            hanging.let_go.set()
+            raise ArithmeticError("told so")
+        extend(*given)
+
+    monkeypatch.setattr(world.queue, "extend", broken_once)
+    monkeypatch.setattr(world.store, "list_pages", hanging)  # a transfer that lasts
+    world.queue.send("s3://raw/a, /land")
+    error = ended_with(world)
+    assert error.code == "E_HEARTBEAT_STUCK"
+    assert isinstance(error.__cause__, ArithmeticError)
+    eventually(lambda: world.all_of(ThreadHangs))
