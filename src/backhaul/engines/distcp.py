@@ -119,22 +119,28 @@ def arguments(job: CopyJob, listing: Path | None) -> tuple[str, ...]:
     }
     if job.queue is not None:
         defined["mapreduce.job.queuename"] = job.queue
-    # Without -overwrite a file that is there is skipped unread, and a directory is nested one
-    # level deeper. Staging is fresh, so nothing is overwritten that counts.
-    options = ["-async", "-overwrite", "-direct", "-m", str(job.maps)]
-    options += ["-numListstatusThreads", str(job.list_threads)]
-    if job.is_dynamic:
-        options += ["-strategy", "dynamic"]
-    if job.bandwidth_mb is not None:
-        options += ["-bandwidth", str(job.bandwidth_mb)]
     sources = ["-f", listing.as_uri()] if listing is not None else [source_uri(job.source)]
     return (
         "distcp",
         *(f"-D{name}={value}" for name, value in defined.items()),
-        *options,
+        "-async",
+        *options(job),
         *sources,
         _target(job.target),
     )
+
+
+def options(job: CopyJob) -> tuple[str, ...]:
+    """What DistCp itself is told of how to copy; the measurements give a bare one the same."""
+    # Without -overwrite a file that is there is skipped unread, and a directory is nested one
+    # level deeper. Staging is fresh, so nothing is overwritten that counts.
+    chosen = ["-overwrite", "-direct", "-m", str(job.maps)]
+    chosen += ["-numListstatusThreads", str(job.list_threads)]
+    if job.is_dynamic:
+        chosen += ["-strategy", "dynamic"]
+    if job.bandwidth_mb is not None:
+        chosen += ["-bandwidth", str(job.bandwidth_mb)]
+    return tuple(chosen)
 
 
 def source_uri(source: Source) -> str:
