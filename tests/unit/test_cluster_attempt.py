@@ -1,12 +1,14 @@
 """A transfer on the cluster's engine, on a fake YARN: chosen, followed, adopted, accepted."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backhaul.adapters.ledger import open_reader
 from backhaul.core import events
 from backhaul.core.cluster import AppState, ClusterRules
 from backhaul.core.cluster_stage import ClusterStaging, OwnershipLost
@@ -128,6 +130,45 @@ def test_an_object_that_changed_under_the_job_is_planned_anew(world: World) -> N
     run(world)
     assert landed(world)["a.parquet"] == b"new" * 20
     assert world.states == ["done"]
+
+
+def counters_of(world: World) -> list[str | None]:
+    with closing(open_reader(world.path)) as reader:
+        return [job.counters for row in world.rows() for job in reader.show(row.id).jobs]
+
+
+def test_what_the_mappers_counted_is_kept(world: World) -> None:
+    run(world)
+    told = "COPY 3, SKIP 0, FAIL 0, BYTESCOPIED 110"
+    assert counters_of(world) == [told]
+    assert [fact.counters for fact in world.all_of(events.ApplicationEnded)] == [told]
+    assert world.all_of(events.CountersDiffer) == []
+
+
+def test_without_a_history_server_they_are_unknown_and_every_file_is_proven(world: World) -> None:
+    world.cluster.has_history = False
+    run(world)
+    assert landed(world) == FILES
+    assert counters_of(world) == [None]
+    assert [fact.counters for fact in world.all_of(events.ApplicationEnded)] == ["unknown"]
+
+
+def test_a_success_that_counted_otherwise_is_told_and_mended(world: World) -> None:
+    """An object that came after the listing: DistCp copied it, and the plan has none of it."""
+
+    def come_late(name: str) -> None:
+        if name == "cluster.submit":
+            world.store.put("p/late", b"late")
+
+    world.faults.after_effect = come_late
+    run(world)
+    assert landed(world) == FILES
+    (told,) = world.all_of(events.CountersDiffer)
+    assert (told.counted, told.objects, told.size_bytes) == (
+        "COPY 4, SKIP 0, FAIL 0, BYTESCOPIED 114",
+        3,
+        110,
+    )
 
 
 # ---------------------------------------------------------------- failures

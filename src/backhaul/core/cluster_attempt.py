@@ -16,6 +16,7 @@ from backhaul.core.cluster import (
     MAX_LISTED,
     Choice,
     Cluster,
+    JobCounters,
     Load,
     cannot_carry,
     choose,
@@ -30,7 +31,7 @@ from backhaul.core.cluster_stage import (
     OwnershipLost,
     no_cluster,
 )
-from backhaul.core.events import EngineChosen, StagedAgain
+from backhaul.core.events import CountersDiffer, EngineChosen, StagedAgain
 from backhaul.core.model import EngineName, Job, Location, Source, StagedObject
 from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, StageTask, TargetSession
 
@@ -193,9 +194,9 @@ class ClusterAttempt:
         return transfer.StagedAll(), iter(())
 
     def _adopt(self, kept: Kept, epoch: int) -> None:
-        self._staging.follow(epoch, kept.job)
+        counted = self._staging.follow(epoch, kept.job)
         self._host.session.take_over(self._host.staging_root, kept.epoch, epoch)
-        self._accept(epoch, self._host.chunks())
+        self._accept(epoch, self._host.chunks(), counted)
 
     def _carry(self, epoch: int, seen: _Ahead) -> None:
         if self._cluster is None:
@@ -214,17 +215,21 @@ class ClusterAttempt:
             checksum_type="CRC32C",
         )
         submitted = staging.submit(epoch, job)
-        staging.follow(epoch, submitted)
-        self._accept(epoch, self._host.unstaged())
+        counted = staging.follow(epoch, submitted)
+        self._accept(epoch, self._host.unstaged(), counted)
 
-    def _accept(self, epoch: int, tasks: Chunks) -> None:
-        """Prove what is there, copy what is not, remove what was not planned."""
+    def _accept(self, epoch: int, tasks: Chunks, counted: JobCounters | None) -> None:
+        """Prove what is there, copy what is not, remove what was not planned.
+
+        DistCp's counters can only raise a doubt, and every file is looked at anyway.
+        """
         directory = self._host.staging_root.join(str(epoch))
         session, verify = self._host.session, self._host.job.verify
-        accepted = again = 0
+        accepted = size_bytes = again = 0
         there = ([replace(task, is_there=True) for task in chunk] for chunk in tasks)
         for batch in session.stage(there, directory, verify):
             accepted += len(batch)
+            size_bytes += sum(one.size_bytes for one in batch)
             again += sum(not one.was_there for one in batch)
             self._host.note(batch)
             self._host.tell(News(phase="proving"))
@@ -233,6 +238,15 @@ class ClusterAttempt:
         if files != accepted or empty:
             # What came to the prefix after it was listed, and S3A's directory markers.
             removed = session.prune(directory, list(self._host.names()))
+        if counted is not None and not counted.agree_with(accepted, size_bytes):
+            self._emit(
+                CountersDiffer(
+                    transfer_id=self._id,
+                    counted=str(counted),
+                    objects=accepted,
+                    size_bytes=size_bytes,
+                )
+            )
         if again or removed:
             self._emit(StagedAgain(transfer_id=self._id, objects=again, removed=removed))
 

@@ -17,7 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from backhaul.core.cluster import Application, ClusterRules, CopyJob, JobProgress
+from backhaul.core.cluster import (
+    Application,
+    ClusterRules,
+    CopyJob,
+    JobCounters,
+    JobProgress,
+)
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Source
 from backhaul.core.text import printable, redacted
@@ -55,6 +61,12 @@ class ResourceManager(Protocol):
     def progress(self, application: Application) -> JobProgress | None: ...
 
 
+class JobHistory(Protocol):
+    """MapReduce's history server, where there is one."""
+
+    def counters(self, application: Application) -> JobCounters | None: ...
+
+
 class DistCp:
     """Implements `core.cluster.Cluster`.
 
@@ -68,11 +80,13 @@ class DistCp:
         rules: ClusterRules,
         hadoop: HadoopCommand,
         manager: ResourceManager,
+        history: JobHistory,
         pause: Callable[[float], None],
     ) -> None:
         self.rules = rules
         self._hadoop = hadoop
         self._manager = manager
+        self._history = history
         self._pause = pause
 
     def obstacle(self) -> OutageError | None:
@@ -96,6 +110,9 @@ class DistCp:
 
     def progress(self, application: Application) -> JobProgress | None:
         return self._manager.progress(application)
+
+    def counters(self, application: Application) -> JobCounters | None:
+        return self._history.counters(application)
 
     def pause(self, seconds: float) -> None:
         self._pause(seconds)
