@@ -157,7 +157,7 @@ class FakeCluster:
         for key in names:
             is_flat = job.keys is not None or key == prefix
             relative = key.rsplit("/", 1)[-1] if is_flat else key[len(prefix) :]
-            self._target.put(f"/{root}/{relative}", written[key])
+            self._target.put(f"/{root}/{relative}", written[key], kept=job.checksum_type)
         self.spoil(self._target, f"/{root}")
         size_bytes = sum(len(written[key]) for key in names)
         return JobCounters(copied=len(names), skipped=0, failed=0, size_bytes=size_bytes)
