@@ -169,6 +169,15 @@ class Bed:
             list(threads.map(check, sums))
         client.delete(directory, recursive=True)
 
+    def below(self, directory: str) -> list[str]:
+        """Paths of all files and directories there, Backhaul's staging included."""
+        found = []
+        for one in Client(self.hdfs.uri).list_status(directory):
+            found.append(one.path)
+            if one.isdir:
+                found += self.below(one.path)
+        return found
+
     # ------------------------------------------------------------ processes
 
     def environment(self, *, hdfs: bool = False, sqs: bool = False) -> dict[str, str]:

@@ -190,7 +190,10 @@ def evidence_schema() -> dict[str, Any]:
         "checksum_type": {
             "anyOf": [{"enum": ["FULL_OBJECT", "COMPOSITE", "ETAG"]}, {"type": "null"}],
         },
-        "crc32c": text("of the bytes received, or of the file that was adopted"),
+        "crc32c": maybe(
+            "of the bytes received, or of the file that was adopted; null where only CRC32 was"
+            " compared"
+        ),
         "target_size": count("bytes of the file"),
         "target_algorithm": maybe("of what the target holds"),
         "target_checksum": maybe("its value, hex"),

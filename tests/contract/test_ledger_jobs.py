@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.ledger import Owner, open_ledger, open_reader
-from backhaul.core.cluster import Application, AppState, JobProgress
+from backhaul.core.cluster import Application, AppState, JobCounters, JobProgress
 from backhaul.core.model import (
     EngineName,
     Job,
@@ -124,6 +124,9 @@ def test_the_end_of_a_transfer_closes_its_jobs(ledger: Ledger, path: Path) -> No
     epoch = opened(ledger)
     told = JobProgress(maps_done=1, maps=4, size_bytes=10)
     ledger.note_job("t1", epoch, epoch, RUNNING, told, NOW)
+    counters = JobCounters(copied=3, skipped=0, failed=0, size_bytes=10)
+    last = JobProgress(maps_done=4, maps=4, size_bytes=10, counters=counters)
+    ledger.note_job("t1", epoch, epoch, RUNNING, last, NOW)
     ledger.note_engine("t1", "distcp", "large")
     assert ledger.finish("t1", epoch, TransferState.DONE, "tree", NOW)
     assert ledger.jobs("t1") == []
@@ -133,10 +136,11 @@ def test_the_end_of_a_transfer_closes_its_jobs(ledger: Ledger, path: Path) -> No
     (job,) = details.jobs
     assert (job.state, job.maps_done, job.maps, job.tracking_url) == (
         "succeeded",
-        1,
+        4,
         4,
         "http://rm/1",
     )
+    assert job.counters == "COPY 3, SKIP 0, FAIL 0, BYTESCOPIED 10"
     assert (details.transfer.engine, details.transfer.engine_reason) == ("distcp", "large")
 
 

@@ -1,17 +1,26 @@
 """A transfer on the cluster's engine, on a fake YARN: chosen, followed, adopted, accepted."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backhaul.adapters.ledger import open_reader
 from backhaul.core import events
 from backhaul.core.cluster import AppState, ClusterRules
 from backhaul.core.cluster_stage import ClusterStaging, OwnershipLost
 from backhaul.core.errors import OutageError
-from backhaul.core.model import EngineName, NameMap, Proof, QueuedTooLong
+from backhaul.core.model import (
+    EngineName,
+    NameMap,
+    OnExists,
+    Proof,
+    QueuedTooLong,
+    StagedObject,
+)
 from backhaul.core.stopping import Stop
 from backhaul.testing.fakes import FakeTarget, Fault, Killed
 from tests.world import World, eventually, route
@@ -119,6 +128,77 @@ def test_s3_s_own_sum_is_held_against_what_hdfs_keeps_and_no_byte_is_read(world:
     assert {proof.proof for proof in proofs} == {Proof.DIRECT}
 
 
+def proofs_of(world: World) -> list[StagedObject]:
+    with world.process() as ports:
+        newest = max(world.rows(), key=lambda row: row.first_seen_at)
+        return [proof for page in ports.ledger.staged(newest.id) for _, proof in page]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "asked"), [("CRC32", "CRC32"), ("CRC32C", "CRC32C"), ("CRC64NVME", "CRC32C")]
+)
+def test_files_keep_the_kind_of_sum_that_s3_keeps(world: World, algorithm: str, asked: str) -> None:
+    fill(world, FILES, algorithm=algorithm)
+    run(world)
+    assert landed(world) == FILES
+    assert [job.checksum_type for job in world.cluster.jobs] == [asked]
+    large = {proof.proof for proof in proofs_of(world) if proof.size_bytes}
+    assert large == {Proof.DIRECT if asked == algorithm else Proof.BRIDGED}
+    is_read = any(name == "target.read" for name, _ in world.faults.log)
+    assert is_read is (algorithm != asked)
+
+
+def test_most_bytes_decide_and_the_others_are_read_for_their_proof(world: World) -> None:
+    fill(world, {"a.parquet": b"A" * 50}, algorithm="CRC32")
+    run(world)
+    assert [job.checksum_type for job in world.cluster.jobs] == ["CRC32C"]
+    assert landed(world) == FILES
+    proofs = {proof.size_bytes: proof.proof for proof in proofs_of(world)}
+    assert proofs == {50: Proof.REREAD, 60: Proof.DIRECT, 0: Proof.DIRECT}
+    assert world.all_of(events.StagedAgain) == []
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C"])
+def test_a_wrong_byte_is_seen_without_reading_it(world: World, algorithm: str) -> None:
+    fill(world, FILES, algorithm=algorithm)
+
+    def spoil(target: FakeTarget, path: str) -> None:
+        target.put(f"{path}/a.parquet", b"A" * 49 + b"a", kept=algorithm)
+
+    world.cluster.spoil = spoil
+    run(world)
+    assert landed(world) == FILES
+    assert [fact.objects for fact in world.all_of(events.StagedAgain)] == [1]
+
+
+@pytest.mark.parametrize("change", [None, b"B" * 50])
+def test_a_file_that_keeps_crc32_is_known_again_at_its_final_path(
+    world: World, change: bytes | None
+) -> None:
+    """Under `same-ok` the second message finds it: by its own kind of sum, without S3's bytes."""
+    world.routes = (route(engine=EngineName.DISTCP, on_exists=OnExists.SAME_OK),)
+    fill(world, FILES, algorithm="CRC32")
+    run(world)
+    if change is not None:
+        world.target.put("/land/d/a.parquet", change)
+    run(world)
+    states = sorted(world.states)
+    assert states == (["done", "done"] if change is None else ["dead", "done"])
+
+
+def test_renames_of_crc32_files_whose_record_was_lost_are_adopted(world: World) -> None:
+    fill(world, FILES, algorithm="CRC32")
+    world.queue.send("raw/p/, /land/d")
+    world.faults.at("ledger.finish", 1, Fault.KILL)
+    with pytest.raises(Killed), world.process() as ports:
+        world.agent(ports).run()
+    assert landed(world) == FILES
+    world.clock.advance(13 * 3600)
+    world.drain()
+    assert world.states == ["done"]
+    assert len(world.cluster.jobs) == 1, "what stands there was known again"
+
+
 def test_an_object_that_changed_under_the_job_is_planned_anew(world: World) -> None:
     def change(_target: FakeTarget, _path: str) -> None:
         world.store.put("p/a.parquet", b"new" * 20)
@@ -128,6 +208,45 @@ def test_an_object_that_changed_under_the_job_is_planned_anew(world: World) -> N
     run(world)
     assert landed(world)["a.parquet"] == b"new" * 20
     assert world.states == ["done"]
+
+
+def counters_of(world: World) -> list[str | None]:
+    with closing(open_reader(world.path)) as reader:
+        return [job.counters for row in world.rows() for job in reader.show(row.id).jobs]
+
+
+def test_what_the_mappers_counted_is_kept(world: World) -> None:
+    run(world)
+    told = "COPY 3, SKIP 0, FAIL 0, BYTESCOPIED 110"
+    assert counters_of(world) == [told]
+    assert [fact.counters for fact in world.all_of(events.ApplicationEnded)] == [told]
+    assert world.all_of(events.CountersDiffer) == []
+
+
+def test_without_a_history_server_they_are_unknown_and_every_file_is_proven(world: World) -> None:
+    world.cluster.has_history = False
+    run(world)
+    assert landed(world) == FILES
+    assert counters_of(world) == [None]
+    assert [fact.counters for fact in world.all_of(events.ApplicationEnded)] == ["unknown"]
+
+
+def test_a_success_that_counted_otherwise_is_told_and_mended(world: World) -> None:
+    """An object that came after the listing: DistCp copied it, and the plan has none of it."""
+
+    def come_late(name: str) -> None:
+        if name == "cluster.submit":
+            world.store.put("p/late", b"late")
+
+    world.faults.after_effect = come_late
+    run(world)
+    assert landed(world) == FILES
+    (told,) = world.all_of(events.CountersDiffer)
+    assert (told.counted, told.objects, told.size_bytes) == (
+        "COPY 4, SKIP 0, FAIL 0, BYTESCOPIED 114",
+        3,
+        110,
+    )
 
 
 # ---------------------------------------------------------------- failures

@@ -11,8 +11,13 @@ from typing import Any
 
 import pytest
 
-from backhaul.adapters.yarn import YarnManager, manager_addresses
-from backhaul.core.cluster import AppState
+from backhaul.adapters.yarn import (
+    HistoryServer,
+    YarnManager,
+    history_address,
+    manager_addresses,
+)
+from backhaul.core.cluster import Application, AppState, JobCounters
 from backhaul.core.errors import OutageError
 
 APP = {
@@ -184,15 +189,102 @@ def test_a_master_that_does_not_answer_has_no_progress() -> None:
         assert asked.progress(found) is None
 
 
+# ---------------------------------------------------------------- counters
+
+GROUP = "org.apache.hadoop.tools.mapred.CopyMapper$Counter"
+JOB = "/ws/v1/mapreduce/jobs/job_1_0007"
+
+
+def counted(**values: int) -> Answer:
+    told = [{"name": name, "totalCounterValue": value} for name, value in values.items()]
+    return as_json(
+        {"jobCounters": {"counterGroup": [{"counterGroupName": GROUP, "counter": told}]}}
+    )
+
+
+COUNTED = counted(COPY=24, BYTESCOPIED=805306368, BYTESEXPECTED=805306368, DIR_COPY=1)
+COUNTERS = JobCounters(copied=24, skipped=0, failed=0, size_bytes=805306368)
+
+
+@pytest.mark.parametrize(("done", "expected"), [(3, None), (4, COUNTERS)])
+def test_counters_of_a_running_job_are_final_once_its_maps_are_done(
+    done: int, expected: JobCounters | None
+) -> None:
+    job = {"job": {"mapsCompleted": done, "mapsTotal": 4}}
+    proxied = f"/proxy/application_1_0007{JOB}"
+    answers = {
+        f"{proxied}/counters": COUNTED,
+        proxied: as_json(job),
+        "/ws/v1/cluster/apps": apps(APP),
+    }
+    with manager(answers) as url:
+        asked = YarnManager([url], FakeYarn())
+        (found,) = asked.find("bh-t-1")
+        told = asked.progress(found)
+    assert told is not None
+    assert (told.maps_done, told.maps, told.counters) == (done, 4, expected)
+
+
+OVER = Application(id="application_1_0007", state=AppState.SUCCEEDED)
+HISTORY = "/ws/v1/history/mapreduce/jobs/job_1_0007/counters"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (COUNTED, COUNTERS),
+        (as_json({"jobCounters": {"counterGroup": []}}), None),
+        (as_json([]), None),
+        ((200, "application/json", b"{"), None),
+        ((401, "text/html", b"Authentication required"), None),
+        ((302, "text/html", b""), None),
+        ((404, "application/json", b"{}"), None),
+    ],
+)
+def test_the_history_server_tells_what_was_counted_or_nothing(
+    answer: Answer, expected: JobCounters | None
+) -> None:
+    with manager({HISTORY: answer}) as url:
+        assert HistoryServer(url).counters(OVER) == expected
+
+
+@pytest.mark.parametrize("address", [None, DOWN])
+def test_no_history_server_is_no_failure(address: str | None) -> None:
+    assert HistoryServer(address).counters(OVER) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, None),
+        ({"mapreduce.jobhistory.webapp.address": "a:1"}, "http://a:1"),
+        ({"mapreduce.jobhistory.webapp.address": "0.0.0.0:19888"}, None),
+        ({"mapreduce.jobhistory.webapp.address": "${x}:1"}, None),
+        (
+            {
+                "mapreduce.jobhistory.http.policy": "HTTPS_ONLY",
+                "mapreduce.jobhistory.webapp.https.address": "a:2",
+            },
+            "https://a:2",
+        ),
+    ],
+)
+def test_the_history_server_is_found_in_mapred_site(
+    tmp_path: Path, values: dict[str, str], expected: str | None
+) -> None:
+    assert history_address(site(tmp_path, "mapred", **values)) == expected
+    assert history_address(None) is None
+
+
 # ---------------------------------------------------------------- addresses
 
 
-def site(path: Path, **values: str) -> Path:
+def site(path: Path, name: str = "yarn", /, **values: str) -> Path:
     properties = "".join(
         f"<property><name>{name}</name><value>{value}</value></property>"
         for name, value in values.items()
     )
-    (path / "yarn-site.xml").write_text(f"<configuration>{properties}</configuration>")
+    (path / f"{name}-site.xml").write_text(f"<configuration>{properties}</configuration>")
     return path
 
 

@@ -120,6 +120,27 @@ class S3Store:
             version_id=version_id,
         )
 
+    def algorithms(self, pin: Pin, *, owner: str | None = None) -> frozenset[str]:
+        """See `core.ports.ObjectStore.algorithms`; one HEAD."""
+        where = one_line(f"s3://{pin.bucket}/{pin.key}")
+        chosen: Any = {"VersionId": pin.version_id} if pin.version_id else {}
+        with self._aws.errors(lambda exc: listing_error(exc, pin.bucket, where)):
+            try:
+                answer = self._client.head_object(
+                    Bucket=pin.bucket,
+                    Key=pin.key,
+                    ChecksumMode="ENABLED",
+                    **chosen,
+                    **_expecting(owner),
+                )
+            except ClientError:
+                return frozenset()
+        return frozenset(
+            name.removeprefix("Checksum")
+            for name in answer
+            if name.startswith("Checksum") and name != "ChecksumType"
+        )
+
     def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
         """See `core.ports.ObjectStore.endpoint`; one HEAD per bucket, then from memory."""
         known = self._endpoints.get(bucket)

@@ -140,6 +140,8 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return "info", "YARN application carries the transfer", vars(fact)
         case events.ApplicationEnded():
             return "info", "YARN application ended", _without_none(fact)
+        case events.CountersDiffer():
+            return "warning", "DistCp counted otherwise than planned", vars(fact)
         case events.StagedAgain():
             return "warning", "staging mended: DistCp left it unlike the plan", vars(fact)
         case events.AttemptFailed():

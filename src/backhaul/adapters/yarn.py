@@ -1,9 +1,12 @@
 """YARN's ResourceManager: applications by tag, over REST, or by the command line under Kerberos.
 
+MapReduce's history server, too: it keeps what the mappers counted once the application is over.
+
 With several ResourceManagers the active one answers; a standby one does not, or points to it. What
 no ResourceManager answers is unknown, never "not there".
 
-Source: Apache Hadoop 3.4, "ResourceManager REST API's", "MapReduce Application Master REST API's".
+Source: Apache Hadoop 3.4, "ResourceManager REST API's", "MapReduce Application Master REST API's",
+"MapReduce History Server REST API's".
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from backhaul.adapters.hadoop_xml import read_properties
-from backhaul.core.cluster import Application, JobProgress, app_state
+from backhaul.core.cluster import Application, JobCounters, JobProgress, app_state
 from backhaul.core.errors import OutageError
 
 _TIMEOUT_S = 10.0
@@ -75,8 +78,7 @@ class YarnManager:
         self._addresses = list(addresses)
         self._yarn = yarn
         self._is_closed = False
-        # Past any proxy that the environment names: the cluster is on this side of it.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+        self._opener = _opener()
 
     def find(self, tag: str) -> list[Application]:
         """Every application with this tag, newest first.
@@ -109,8 +111,7 @@ class YarnManager:
 
     def progress(self, application: Application) -> JobProgress | None:
         """From the application's master, through the proxy; None when it is mute."""
-        job_id = application.id.replace("application_", "job_", 1)
-        path = f"/proxy/{application.id}/ws/v1/mapreduce/jobs/{job_id}"
+        path = f"/proxy/{application.id}/ws/v1/mapreduce/jobs/{_job_id(application)}"
         try:
             told = self._open(f"{self._addresses[0]}{path}", None)
             counters = self._open(f"{self._addresses[0]}{path}/counters", None)
@@ -119,10 +120,13 @@ class YarnManager:
         if told is None:
             return None
         job = told.get("job", {})
+        maps_done, maps = int(job.get("mapsCompleted", 0)), int(job.get("mapsTotal", 0))
         return JobProgress(
-            maps_done=int(job.get("mapsCompleted", 0)),
-            maps=int(job.get("mapsTotal", 0)),
+            maps_done=maps_done,
+            maps=maps,
             size_bytes=_written(counters or {}),
+            # They were asked for after the maps were seen to be done.
+            counters=_counted(counters or {}) if 0 < maps == maps_done else None,
         )
 
     # ------------------------------------------------------------ REST
@@ -164,17 +168,7 @@ class YarnManager:
         raise _unreachable(said)
 
     def _open(self, url: str, put: dict[str, str] | None) -> dict[str, Any] | None:
-        # http or https: `manager_addresses` writes nothing else.
-        request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
-        if put is not None:
-            request.data = json.dumps(put).encode()
-            request.add_header("Content-Type", "application/json")
-            request.method = "PUT"
-        with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
-            if "json" not in answer.headers.get("Content-Type", ""):
-                return None  # a standby's "This is standby RM" is a page for people
-            found = json.loads(answer.read(_MAX_BYTES))
-        return found if isinstance(found, dict) else None
+        return _open(self._opener, url, put)
 
     # ------------------------------------------------------------ the command line
 
@@ -204,6 +198,62 @@ class YarnManager:
         return output
 
 
+class HistoryServer:
+    """Implements `engines.distcp.JobHistory`.
+
+    Args:
+        address: Its base URL; None where no configuration names one.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._opener = _opener()
+
+    def counters(self, application: Application) -> JobCounters | None:
+        """Of one that is over; None where nobody tells, and that is no failure of it."""
+        if self._address is None:
+            return None
+        path = f"/ws/v1/history/mapreduce/jobs/{_job_id(application)}/counters"
+        try:
+            return _counted(_open(self._opener, f"{self._address}{path}", None) or {})
+        except (OSError, http.client.HTTPException, ValueError):
+            return None
+
+
+def history_address(conf_dir: Path | None) -> str | None:
+    """Base URL of the history server in mapred-site.xml; None when it names none."""
+    if conf_dir is None:
+        return None
+    found = read_properties(conf_dir / "mapred-site.xml")
+    is_https = found.get("mapreduce.jobhistory.http.policy", "HTTP_ONLY") == "HTTPS_ONLY"
+    scheme, kind = ("https", "webapp.https.address") if is_https else ("http", "webapp.address")
+    address = found.get(f"mapreduce.jobhistory.{kind}", "")
+    # 0.0.0.0 is where it listens by default, on whichever machine it may be.
+    is_named = address and "${" not in address and not address.startswith("0.0.0.0")  # noqa: S104
+    return f"{scheme}://{address}" if is_named else None
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Past any proxy that the environment names: the cluster is on this side of it."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+
+
+def _open(
+    opener: urllib.request.OpenerDirector, url: str, put: dict[str, str] | None
+) -> dict[str, Any] | None:
+    # http or https: the functions that make addresses write nothing else.
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
+    if put is not None:
+        request.data = json.dumps(put).encode()
+        request.add_header("Content-Type", "application/json")
+        request.method = "PUT"
+    with opener.open(request, timeout=_TIMEOUT_S) as answer:
+        if "json" not in answer.headers.get("Content-Type", ""):
+            return None  # a standby's "This is standby RM" is a page for people
+        found = json.loads(answer.read(_MAX_BYTES))
+    return found if isinstance(found, dict) else None
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A standby points to the active one, which is in the list anyway."""
 
@@ -223,14 +273,34 @@ def _application(told: dict[str, Any]) -> Application:
     )
 
 
+def _job_id(application: Application) -> str:
+    return application.id.replace("application_", "job_", 1)
+
+
 def _written(counters: dict[str, Any]) -> int:
     """Bytes that the maps have written to HDFS so far."""
+    return _group(counters, "FileSystemCounter").get("HDFS_BYTES_WRITTEN", 0)
+
+
+def _counted(counters: dict[str, Any]) -> JobCounters | None:
+    """DistCp's own; None where there are none. What never happened is not among them."""
+    told = _group(counters, "CopyMapper$Counter")
+    if not told:
+        return None
+    return JobCounters(
+        copied=told.get("COPY", 0),
+        skipped=told.get("SKIP", 0),
+        failed=told.get("FAIL", 0),
+        size_bytes=told.get("BYTESCOPIED", 0),
+    )
+
+
+def _group(counters: dict[str, Any], name: str) -> dict[str, int]:
     for group in counters.get("jobCounters", {}).get("counterGroup", []):
-        if str(group.get("counterGroupName", "")).endswith("FileSystemCounter"):
-            for counter in group.get("counter", []):
-                if counter.get("name") == "HDFS_BYTES_WRITTEN":
-                    return int(counter.get("totalCounterValue", 0))
-    return 0
+        if str(group.get("counterGroupName", "")).endswith(name):
+            told = group.get("counter", [])
+            return {str(one["name"]): int(one.get("totalCounterValue", 0)) for one in told}
+    return {}
 
 
 def _one_line(text: str) -> str:

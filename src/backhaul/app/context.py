@@ -23,7 +23,12 @@ from backhaul.adapters.places import check_ledger_place, check_trusted
 from backhaul.adapters.s3 import S3Store
 from backhaul.adapters.system import SystemClock, host_name
 from backhaul.adapters.telemetry import LogTarget, Telemetry, standard_target
-from backhaul.adapters.yarn import YarnManager, manager_addresses
+from backhaul.adapters.yarn import (
+    HistoryServer,
+    YarnManager,
+    history_address,
+    manager_addresses,
+)
 from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import ConfigurationError, TransientError
@@ -208,6 +213,7 @@ def make_cluster(
         rules=cluster_rules(chosen),
         hadoop=Command("hadoop", chosen.hadoop, context.conf_dir),
         manager=YarnManager(addresses, Command("yarn", yarn, context.conf_dir)),
+        history=HistoryServer(history_address(context.conf_dir)),
         pause=pause,
     )
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from backhaul.adapters.ledger import (
+    JobRow,
     TransferDetails,
     TransferRow,
     open_reader,
@@ -16,7 +17,7 @@ from backhaul.app.context import Context
 from backhaul.core.evidence import object_line, text
 from backhaul.core.model import Location, TransferState
 
-__all__ = ["TransferDetails", "TransferRow"]
+__all__ = ["JobRow", "TransferDetails", "TransferRow"]
 
 
 def read_history(

@@ -15,6 +15,7 @@ from datetime import datetime
 from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.ledger import EvidenceRow, LedgerReader, open_reader
 from backhaul.app.context import Context, make_pool
+from backhaul.core.content_sum import algorithm_of, digits_of, holds
 from backhaul.core.errors import BackhaulError, OutageError, PermanentError
 from backhaul.core.evidence import Manifest, broken_links, object_line
 from backhaul.core.model import Location, TransferState
@@ -177,20 +178,26 @@ class _Look:
         for filesystem in sorted({row.target.filesystem for row in mine if row.target}):
             there = [row for row in mine if row.target and row.target.filesystem == filesystem]
             with self._pool.session(filesystem) as session:
-                held = self._contents(session, [row.target for row in there if row.target])
+                held = self._contents(session, [_asked(row) for row in there])
             for row, one in zip(there, held, strict=True):
                 self._compare(transfer_id, row, one)
 
-    def _contents(self, session: TargetSession, locations: Sequence[Location]) -> list[Held | None]:
+    def _contents(
+        self, session: TargetSession, asked: Sequence[tuple[Location, str]]
+    ) -> list[Held | None]:
         """What each holds; a file that cannot be read is an answer, not the end."""
         try:
-            return session.contents(locations, is_read=self._is_read)
+            return session.contents(
+                [location for location, _ in asked],
+                algorithms=[algorithm for _, algorithm in asked],
+                is_read=self._is_read,
+            )
         except (OutageError, PermanentError):
             raise
         except BackhaulError as error:
-            if len(locations) == 1:
+            if len(asked) == 1:
                 return [Held(size_bytes=None, modified_ms=0, why=str(error))]
-        return [each for one in locations for each in self._contents(session, [one])]
+        return [each for one in asked for each in self._contents(session, [one])]
 
     def _compare(self, transfer_id: str, row: EvidenceRow, held: Held | None) -> None:
         if row.staged is None or row.target is None:
@@ -200,13 +207,13 @@ class _Look:
             self._tell("missing", transfer_id, f"{where}: no file is there")
         elif held.checksum is None:
             self._tell("unknown", transfer_id, f"{where}: {held.why}")
-        elif (held.size_bytes, held.checksum) != (row.staged.size_bytes, row.staged.crc32c):
+        elif held.size_bytes != row.staged.size_bytes or not holds(held, row.staged.crc32c):
             self._tell(
                 "differs",
                 transfer_id,
-                f"{where}: holds {held.size_bytes} B with CRC32C {held.checksum} "
+                f"{where}: holds {held.size_bytes} B with {held.algorithm} {held.checksum} "
                 f"(told by {held.asked}), proven were {row.staged.size_bytes} B with "
-                f"{row.staged.crc32c}",
+                f"{digits_of(row.staged.crc32c)}",
             )
         else:
             self._outcome.same += 1
@@ -217,6 +224,14 @@ class _Look:
         finding = Finding(kind=kind, transfer_id=transfer_id, what=what)
         self._outcome.findings.append(finding)
         self._found(finding)
+
+
+def _asked(row: EvidenceRow) -> tuple[Location, str]:
+    """Its place, and in what its content is to be told."""
+    if row.target is None or row.staged is None:
+        message = "only published files are looked at"
+        raise AssertionError(message)
+    return row.target, algorithm_of(row.staged.crc32c)
 
 
 def _manifest_of(line: str) -> str | None:

@@ -11,7 +11,7 @@ import click
 from backhaul.cli.options import config_option
 
 if TYPE_CHECKING:
-    from backhaul.app.records import TransferDetails
+    from backhaul.app.records import JobRow, TransferDetails
 
 
 @click.command("show")
@@ -50,6 +50,18 @@ def command(
     return 0
 
 
+def _print_job(job: JobRow) -> None:
+    from backhaul.adapters.telemetry import human_bytes
+
+    maps = f", maps {job.maps_done} of {job.maps}" if job.maps else ""
+    size = f", {human_bytes(job.size_bytes)}" if job.size_bytes else ""
+    click.echo(f"application  {job.application_id or job.tag} {job.state}{maps}{size}")
+    if job.tracking_url:
+        click.echo(f"             {job.tracking_url}")
+    if job.state == "succeeded":
+        click.echo(f"             {job.counters or 'its counters are unknown'}")
+
+
 def _print(details: TransferDetails) -> None:
     from backhaul.adapters.telemetry import human_bytes
 
@@ -65,10 +77,7 @@ def _print(details: TransferDetails) -> None:
     if row.engine:
         click.echo(f"engine       {row.engine}: {row.engine_reason}")
     for job in details.jobs:
-        maps = f", maps {job.maps_done} of {job.maps}" if job.maps else ""
-        click.echo(f"application  {job.application_id or job.tag} {job.state}{maps}")
-        if job.tracking_url:
-            click.echo(f"             {job.tracking_url}")
+        _print_job(job)
     if row.message_id:
         click.echo(f"message      {row.message_id} on {row.queue}")
     if row.code:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from backhaul.core.content_sum import algorithm_of, digits_of
 from backhaul.core.model import FileStatus, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Held, Published
 
@@ -38,8 +39,8 @@ def adopt(planned: PlannedObject, before: Published) -> StagedObject:
         proof=Proof.ADOPTED,
         version_id=before.pin.version_id,
         modified_ms=before.modified_ms,
-        target_algorithm="CRC32C",
-        target_checksum=before.crc32c,
+        target_algorithm=algorithm_of(before.crc32c),
+        target_checksum=digits_of(before.crc32c),
         asked="ledger",
         note=f"published by {before.transfer_id}",
     )

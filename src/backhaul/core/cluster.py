@@ -195,12 +195,38 @@ class Application:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobCounters:
+    """What DistCp's mappers have counted: files copied, passed over, failed; bytes copied."""
+
+    copied: int
+    skipped: int
+    failed: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        """By DistCp's own names."""
+        return (
+            f"COPY {self.copied}, SKIP {self.skipped}, FAIL {self.failed},"
+            f" BYTESCOPIED {self.size_bytes}"
+        )
+
+    def agree_with(self, objects: int, size_bytes: int) -> bool:
+        """Whether they tell of just these files, all copied."""
+        return self == JobCounters(copied=objects, skipped=0, failed=0, size_bytes=size_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobProgress:
-    """What the application's master tells while it runs."""
+    """What the application's master tells while it runs.
+
+    Attributes:
+        counters: Once every map is done, so that they are final; None before.
+    """
 
     maps_done: int
     maps: int
     size_bytes: int
+    counters: JobCounters | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,6 +328,9 @@ class Cluster(Protocol):
 
     def progress(self, application: Application) -> JobProgress | None:
         """What its master tells; None while there is none that answers."""
+
+    def counters(self, application: Application) -> JobCounters | None:
+        """Of one that is over, from MapReduce's history server; None where none answers."""
 
     def pause(self, seconds: float) -> None:
         """Wait; ends with E_STOPPED when the agent stops."""

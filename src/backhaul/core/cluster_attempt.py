@@ -6,6 +6,7 @@ and the acceptance needs its names.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -16,6 +17,7 @@ from backhaul.core.cluster import (
     MAX_LISTED,
     Choice,
     Cluster,
+    JobCounters,
     Load,
     cannot_carry,
     choose,
@@ -30,10 +32,11 @@ from backhaul.core.cluster_stage import (
     OwnershipLost,
     no_cluster,
 )
-from backhaul.core.events import EngineChosen, StagedAgain
-from backhaul.core.model import EngineName, Job, Location, Source, StagedObject
+from backhaul.core.events import CountersDiffer, EngineChosen, StagedAgain
+from backhaul.core.model import EngineName, Job, Location, Pin, Source, StagedObject
 from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, StageTask, TargetSession
 
+ASKED = 8  # objects of a plan that S3 is asked about for the kind of their checksums
 MAX_BUFFERED = 20  # pages looked at ahead that are kept in memory; more are read again
 
 Chunks = Iterator[Sequence[StageTask]]
@@ -70,6 +73,9 @@ class Host(Protocol):
     def tell(self, news: News) -> None:
         """Show how far it is."""
 
+    def algorithms(self, pin: Pin) -> frozenset[str]:
+        """Of the checksums that S3 keeps of this object."""
+
 
 @dataclass(kw_only=True)
 class _Ahead:
@@ -80,6 +86,7 @@ class _Ahead:
     pages: int = 0
     buffer: list[Sequence[StageTask]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    largest: list[tuple[int, int, Pin]] = field(default_factory=list)
     is_flat: bool = True
     is_whole: bool = True
     obstacle: str | None = None
@@ -193,9 +200,9 @@ class ClusterAttempt:
         return transfer.StagedAll(), iter(())
 
     def _adopt(self, kept: Kept, epoch: int) -> None:
-        self._staging.follow(epoch, kept.job)
+        counted = self._staging.follow(epoch, kept.job)
         self._host.session.take_over(self._host.staging_root, kept.epoch, epoch)
-        self._accept(epoch, self._host.chunks())
+        self._accept(epoch, self._host.chunks(), counted)
 
     def _carry(self, epoch: int, seen: _Ahead) -> None:
         if self._cluster is None:
@@ -211,20 +218,38 @@ class ClusterAttempt:
             target=self._host.staging_root.join(str(epoch)).uri,
             load=seen.load,
             rules=self._cluster.rules,
-            checksum_type="CRC32C",
+            checksum_type=self._checksum_type(seen),
         )
         submitted = staging.submit(epoch, job)
-        staging.follow(epoch, submitted)
-        self._accept(epoch, self._host.unstaged())
+        counted = staging.follow(epoch, submitted)
+        self._accept(epoch, self._host.unstaged(), counted)
 
-    def _accept(self, epoch: int, tasks: Chunks) -> None:
-        """Prove what is there, copy what is not, remove what was not planned."""
+    def _checksum_type(self, seen: _Ahead) -> str:
+        """What HDFS shall keep of the files: the kind that S3 keeps of most bytes.
+
+        The largest objects stand for all. Where they do not, files are read for their proof.
+        """
+        by_type = {"CRC32C": 0, "CRC32": 0}
+        for size_bytes, _, pin in seen.largest:
+            kept = self._host.algorithms(pin)
+            for each in by_type:
+                if each in kept:
+                    by_type[each] += size_bytes
+                    break
+        return max(by_type, key=lambda each: by_type[each])
+
+    def _accept(self, epoch: int, tasks: Chunks, counted: JobCounters | None) -> None:
+        """Prove what is there, copy what is not, remove what was not planned.
+
+        DistCp's counters can only raise a doubt, and every file is looked at anyway.
+        """
         directory = self._host.staging_root.join(str(epoch))
         session, verify = self._host.session, self._host.job.verify
-        accepted = again = 0
+        accepted = size_bytes = again = 0
         there = ([replace(task, is_there=True) for task in chunk] for chunk in tasks)
         for batch in session.stage(there, directory, verify):
             accepted += len(batch)
+            size_bytes += sum(one.size_bytes for one in batch)
             again += sum(not one.was_there for one in batch)
             self._host.note(batch)
             self._host.tell(News(phase="proving"))
@@ -233,6 +258,15 @@ class ClusterAttempt:
         if files != accepted or empty:
             # What came to the prefix after it was listed, and S3A's directory markers.
             removed = session.prune(directory, list(self._host.names()))
+        if counted is not None and not counted.agree_with(accepted, size_bytes):
+            self._emit(
+                CountersDiffer(
+                    transfer_id=self._id,
+                    counted=str(counted),
+                    objects=accepted,
+                    size_bytes=size_bytes,
+                )
+            )
         if again or removed:
             self._emit(StagedAgain(transfer_id=self._id, objects=again, removed=removed))
 
@@ -251,6 +285,9 @@ class ClusterAttempt:
                 seen.is_whole = seen.is_whole and planned.seq == seen.last_seq + 1
                 seen.last_seq = planned.seq
                 seen.load = seen.load.plus(planned)
+                heapq.heappush(seen.largest, (planned.pin.size_bytes, planned.seq, planned.pin))
+                if len(seen.largest) > ASKED:
+                    heapq.heappop(seen.largest)
                 seen.obstacle = seen.obstacle or cannot_carry(
                     planned, self._source, is_object=self._host.is_object
                 )

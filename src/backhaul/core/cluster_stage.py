@@ -16,13 +16,14 @@ worker, as the native engine's is, and what is missing or differs is copied nati
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backhaul.core.cluster import (
     Application,
     AppState,
     Cluster,
     CopyJob,
+    JobCounters,
     JobProgress,
     epoch_tag,
     transfer_tag,
@@ -161,14 +162,15 @@ class ClusterStaging:
 
     # ------------------------------------------------------------ following
 
-    def follow(self, claim_epoch: int, job: ClusterJob) -> None:
-        """Return once the application has succeeded.
+    def follow(self, claim_epoch: int, job: ClusterJob) -> JobCounters | None:
+        """Return once the application has succeeded, with what it counted; None: nobody knows.
 
         Raises:
             NoRoom: E_YARN_QUEUE, and the route wants this node to take over.
             TransientError: It failed, was killed, is unknown to YARN, or waited too long.
             OwnershipLost: It was killed, as nobody would publish what it brings.
         """
+        last: JobProgress | None = None
         while True:
             found = self._find(job)
             if found is None:
@@ -180,17 +182,13 @@ class ClusterStaging:
                     " the transfer starts again in new staging",
                 )
             if found.state.is_over:
-                self._ended(job, found)
+                counted = self._ended(claim_epoch, job, found, last)
                 self._end_strays(job)
-                return
+                return counted
             told = self._progress(found)
             self._news(found, told)
-            is_owner = self._ledger.note_job(
-                self._id, claim_epoch, job.epoch, found, told, self._clock.now()
-            )
-            if not is_owner:
-                self.end(job)
-                raise OwnershipLost("E_OWNER_LOST", "the destination was claimed by somebody else")
+            last = told or last
+            self._note(claim_epoch, job, found, told)
             if (
                 found.state is AppState.QUEUED
                 and found.waited_s > self._cluster.rules.queue_timeout_s
@@ -198,17 +196,40 @@ class ClusterStaging:
                 self._give_up_waiting(job, found)
             self._cluster.pause(self._cluster.rules.poll_s)
 
-    def _ended(self, job: ClusterJob, found: Application) -> None:
+    def _note(
+        self, claim_epoch: int, job: ClusterJob, found: Application, told: JobProgress | None
+    ) -> None:
+        now = self._clock.now()
+        if not self._ledger.note_job(self._id, claim_epoch, job.epoch, found, told, now):
+            self.end(job)
+            raise OwnershipLost("E_OWNER_LOST", "the destination was claimed by somebody else")
+
+    def _ended(
+        self, claim_epoch: int, job: ClusterJob, found: Application, last: JobProgress | None
+    ) -> JobCounters | None:
+        """What it counted, where it succeeded.
+
+        Args:
+            last: What its master told last.
+        """
+        is_success = found.state is AppState.SUCCEEDED
+        counted = self._counted(found, last) if is_success else None
         self._emit(
             ApplicationEnded(
                 transfer_id=job.transfer_id,
                 application=found.id,
                 state=found.state.value,
                 reason=found.diagnostics,
+                counters=str(counted or "unknown") if is_success else None,
             )
         )
-        if found.state is AppState.SUCCEEDED:
-            return
+        if is_success:
+            if counted is not None:
+                last = last or JobProgress(maps_done=0, maps=0, size_bytes=0)
+                last = replace(last, maps_done=last.maps, size_bytes=counted.size_bytes)
+                last = replace(last, counters=counted)
+            self._note(claim_epoch, job, found, last)
+            return counted
         self._close(job, found.state, found.diagnostics)
         raise TransientError(
             "E_DISTCP_FAILED",
@@ -262,6 +283,12 @@ class ClusterStaging:
                     tracking_url=found.tracking_url,
                 )
             )
+
+    def _counted(self, found: Application, last: JobProgress | None) -> JobCounters | None:
+        """From its master, where all maps were seen done; else from the history server."""
+        if last is not None and last.counters is not None:
+            return last.counters
+        return self._cluster.counters(found)
 
     def _progress(self, found: Application) -> JobProgress | None:
         return self._cluster.progress(found) if found.state is AppState.RUNNING else None

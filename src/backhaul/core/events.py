@@ -187,12 +187,32 @@ class ApplicationFollowed:
 
 @dataclass(frozen=True, kw_only=True)
 class ApplicationEnded:
-    """It is over; what it brought is proven file by file before anything is published."""
+    """It is over; what it brought is proven file by file before anything is published.
+
+    Attributes:
+        counters: DistCp's own, where its application succeeded; `unknown` where nobody told them.
+    """
 
     transfer_id: str
     application: str
     state: str
     reason: str
+    counters: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountersDiffer:
+    """DistCp counted other files or bytes than were planned; each file was looked at all the same.
+
+    Attributes:
+        counted: DistCp's counters.
+        objects: Planned; likewise `size_bytes`.
+    """
+
+    transfer_id: str
+    counted: str
+    objects: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from backhaul.core.content_sum import algorithm_of
 from backhaul.core.model import Location, PlannedObject, StagedObject
 
 VERSION = 1
@@ -47,7 +48,7 @@ def object_line(
             "checksum_algorithm": staged.algorithm,
             "checksum": staged.checksum,
             "checksum_type": staged.checksum_type,
-            "crc32c": staged.crc32c,
+            "crc32c": staged.crc32c if algorithm_of(staged.crc32c) == "CRC32C" else None,
             "target_size": staged.size_bytes,
             "target_algorithm": staged.target_algorithm,
             "target_checksum": staged.target_checksum,

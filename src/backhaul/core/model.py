@@ -366,7 +366,8 @@ class StagedObject:
     """What was proven about one object when its staged file was closed.
 
     Attributes:
-        crc32c: Of the bytes received, 8 hex digits.
+        crc32c: Of the bytes received, 8 hex digits; or their CRC32 where nobody has seen the bytes
+            and that is what S3 and the target both keep: see `content_sum`.
         algorithm: S3's own checksum that was compared (`CRC32C`, ..., `MD5`), None where none was.
         checksum: Its value as S3 gives it (base64, or hex for MD5 ETags), None likewise.
         checksum_type: `FULL_OBJECT`, `COMPOSITE` or `ETAG`; None likewise.

@@ -200,6 +200,12 @@ class ObjectStore(Protocol):
     ) -> Pin | None:
         """This very version of an object; None when it is not there. Raises as `list_pages`."""
 
+    def algorithms(self, pin: Pin, *, owner: str | None = None) -> frozenset[str]:
+        """Of the checksums that S3 keeps of this object; empty where it does not say.
+
+        A hint for how to write its file; a refusal is no error here. Raises OutageError.
+        """
+
     def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
         """Where to read objects of this bucket; may ask S3 once per bucket."""
 
@@ -370,13 +376,18 @@ class TargetSession(Protocol):
         """
 
     def contents(
-        self, locations: Sequence[Location], *, is_read: bool = False
+        self,
+        locations: Sequence[Location],
+        *,
+        algorithms: Sequence[str] = (),
+        is_read: bool = False,
     ) -> list[Held | None]:
         """CRC32C of each file's bytes; None where no file is.
 
         Told by the file system where it keeps checksums, else read.
 
         Args:
+            algorithms: For each file the one to tell, `CRC32C` or `CRC32`; empty: CRC32C for all.
             is_read: Read every file, whatever the file system keeps.
         """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from backhaul.core.content_sum import algorithm_of, holds
 from backhaul.core.errors import CannotWrite
 from backhaul.core.model import Location, OnExists, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Ledger, Published, Rename, TargetSession
@@ -104,11 +105,12 @@ class Publisher:
             for one in self._ledger.rivals(self._id, finals)
             if is_newer(one, mine[one.location])
         ]
-        there = self._session.contents([one.location for one in newer])
+        there = self._session.contents(
+            [one.location for one in newer],
+            algorithms=[algorithm_of(one.crc32c) for one in newer],
+        )
         return {
-            one.location
-            for one, held in zip(newer, there, strict=True)
-            if held is not None and held.checksum == one.crc32c
+            one.location for one, held in zip(newer, there, strict=True) if holds(held, one.crc32c)
         }
 
     def _same_content(
@@ -123,9 +125,12 @@ class Publisher:
             for final, status, (planned, proof) in zip(finals, statuses, turn, strict=True)
             if status is not None
         ]
-        held = self._session.contents([final for final, _, _ in there])
+        held = self._session.contents(
+            [final for final, _, _ in there],
+            algorithms=[algorithm_of(proof.crc32c) for _, _, proof in there],
+        )
         for (final, _, proof), one in zip(there, held, strict=True):
-            if one is None or one.checksum != proof.crc32c:
+            if not holds(one, proof.crc32c):
                 raise exists(final)
         return {final for final, _, _ in there}
 

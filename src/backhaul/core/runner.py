@@ -17,6 +17,7 @@ from backhaul.core.adopting import adopt, as_adopted, is_file_of, may_be_same, s
 from backhaul.core.cluster import Cluster
 from backhaul.core.cluster_attempt import ClusterAttempt
 from backhaul.core.cluster_stage import News
+from backhaul.core.content_sum import algorithm_of, holds
 from backhaul.core.errors import BackhaulError, CannotWrite, SourceChanged, TransientError
 from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
 from backhaul.core.evidence import Manifest, Sum, files, object_line
@@ -26,6 +27,7 @@ from backhaul.core.model import (
     Job,
     Location,
     OnExists,
+    Pin,
     PlannedObject,
     PublishMode,
     Source,
@@ -343,11 +345,14 @@ class TransferRunner:
                 for final, status, (planned, proof) in zip(finals, statuses, batch, strict=True)
                 if is_file_of(status, planned.pin.size_bytes)
             ]
-            held = self._session.contents([final for final, _ in candidates])
+            held = self._session.contents(
+                [final for final, _ in candidates],
+                algorithms=[algorithm_of(proof.crc32c) for _, proof in candidates],
+            )
             same = [
                 as_adopted(proof, one, "published by an earlier attempt", now)
                 for (_, proof), one in zip(candidates, held, strict=True)
-                if one is not None and one.checksum == proof.crc32c
+                if one is not None and holds(one, proof.crc32c)
             ]
             if same:
                 ledger.record_staged(self._id, same)
@@ -448,6 +453,9 @@ class TransferRunner:
 
     def tell(self, news: News) -> None:
         self._emit_progress(news.phase, news)
+
+    def algorithms(self, pin: Pin) -> frozenset[str]:
+        return self._ports.store.algorithms(pin, owner=self._job.source_owner)
 
     # ------------------------------------------------------------ the plan
 

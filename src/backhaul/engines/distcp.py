@@ -17,7 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from backhaul.core.cluster import Application, ClusterRules, CopyJob, JobProgress
+from backhaul.core.cluster import (
+    Application,
+    ClusterRules,
+    CopyJob,
+    JobCounters,
+    JobProgress,
+)
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Source
 from backhaul.core.text import printable, redacted
@@ -55,6 +61,12 @@ class ResourceManager(Protocol):
     def progress(self, application: Application) -> JobProgress | None: ...
 
 
+class JobHistory(Protocol):
+    """MapReduce's history server, where there is one."""
+
+    def counters(self, application: Application) -> JobCounters | None: ...
+
+
 class DistCp:
     """Implements `core.cluster.Cluster`.
 
@@ -68,11 +80,13 @@ class DistCp:
         rules: ClusterRules,
         hadoop: HadoopCommand,
         manager: ResourceManager,
+        history: JobHistory,
         pause: Callable[[float], None],
     ) -> None:
         self.rules = rules
         self._hadoop = hadoop
         self._manager = manager
+        self._history = history
         self._pause = pause
 
     def obstacle(self) -> OutageError | None:
@@ -97,6 +111,9 @@ class DistCp:
     def progress(self, application: Application) -> JobProgress | None:
         return self._manager.progress(application)
 
+    def counters(self, application: Application) -> JobCounters | None:
+        return self._history.counters(application)
+
     def pause(self, seconds: float) -> None:
         self._pause(seconds)
 
@@ -119,22 +136,28 @@ def arguments(job: CopyJob, listing: Path | None) -> tuple[str, ...]:
     }
     if job.queue is not None:
         defined["mapreduce.job.queuename"] = job.queue
-    # Without -overwrite a file that is there is skipped unread, and a directory is nested one
-    # level deeper. Staging is fresh, so nothing is overwritten that counts.
-    options = ["-async", "-overwrite", "-direct", "-m", str(job.maps)]
-    options += ["-numListstatusThreads", str(job.list_threads)]
-    if job.is_dynamic:
-        options += ["-strategy", "dynamic"]
-    if job.bandwidth_mb is not None:
-        options += ["-bandwidth", str(job.bandwidth_mb)]
     sources = ["-f", listing.as_uri()] if listing is not None else [source_uri(job.source)]
     return (
         "distcp",
         *(f"-D{name}={value}" for name, value in defined.items()),
-        *options,
+        "-async",
+        *options(job),
         *sources,
         _target(job.target),
     )
+
+
+def options(job: CopyJob) -> tuple[str, ...]:
+    """What DistCp itself is told of how to copy; the measurements give a bare one the same."""
+    # Without -overwrite a file that is there is skipped unread, and a directory is nested one
+    # level deeper. Staging is fresh, so nothing is overwritten that counts.
+    chosen = ["-overwrite", "-direct", "-m", str(job.maps)]
+    chosen += ["-numListstatusThreads", str(job.list_threads)]
+    if job.is_dynamic:
+        chosen += ["-strategy", "dynamic"]
+    if job.bandwidth_mb is not None:
+        chosen += ["-bandwidth", str(job.bandwidth_mb)]
+    return tuple(chosen)
 
 
 def source_uri(source: Source) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -413,8 +412,8 @@ class Stager:
     def _there(self, task: StageTask, path: str) -> Closed | None:
         """A file that another engine wrote, ready for its proof; None, and no file, to copy it.
 
-        Where S3 keeps the sum that HDFS keeps, no byte is read: `prove` compares the two. Else the
-        file is read here for S3's own sum. Where S3 has none that compares there is no proof
+        Where S3 keeps a sum that HDFS may keep, no byte is read: `prove` compares the two. Else
+        the file is read here for S3's own sum. Where S3 has none that compares there is no proof
         without the pinned bytes.
         """
         pin = task.planned.pin
@@ -422,8 +421,11 @@ class Stager:
         if status is not None and not status.is_directory and status.size_bytes == pin.size_bytes:
             facts = self._reader.head(task.endpoint, pin)
             expected = self._comparable(task, facts)
-            crc32c = self._crc32c_there(path, expected)
-            if crc32c is not None:
+            is_asked = self._verify in {VerifyLevel.STORED, VerifyLevel.REREAD}
+            is_kept = is_asked and _may_be_kept(expected)
+            nothing = "00000000" if pin.size_bytes == 0 else None  # of either kind
+            crc32c = nothing if is_kept else self._crc32c_there(path, expected)
+            if is_kept or crc32c is not None:
                 return Closed(
                     task=task,
                     path=path,
@@ -439,12 +441,9 @@ class Stager:
         return None
 
     def _crc32c_there(self, path: str, expected: S3Checksum | None) -> str | None:
-        """What the file's CRC32C is, or must be; None when its bytes are not S3's."""
+        """The file's CRC32C, by reading it; None when its bytes are not S3's."""
         if expected is None and self._verify is not VerifyLevel.SIZE:
             return None
-        is_asked = self._verify in {VerifyLevel.STORED, VerifyLevel.REREAD}
-        if is_asked and expected is not None and _is_plain_crc32c(expected):
-            return b64decode(expected.value).hex()
         sums = self._sums(expected)
         for data in self._target.read(path):
             self._refuse_if_cancelled()
@@ -509,6 +508,7 @@ class Stager:
         )
 
 
-def _is_plain_crc32c(expected: S3Checksum) -> bool:
-    """The sum that HDFS keeps: CRC32C of the whole object, not of its parts."""
-    return expected.algorithm == "CRC32C" and not expected.part_sizes
+def _may_be_kept(expected: S3Checksum | None) -> bool:
+    """A sum that HDFS may keep, too: of the whole object, not of its parts."""
+    is_known = expected is not None and expected.algorithm in {"CRC32C", "CRC32"}
+    return is_known and expected is not None and not expected.part_sizes

@@ -53,10 +53,16 @@ class TargetOperations:
     def status(self, paths: Sequence[str]) -> list[FileStatus | None]:
         return self._each(self._target.status, paths)
 
-    def contents(self, paths: Sequence[str], is_read: bool = False) -> list[Held | None]:  # noqa: FBT001, FBT002 - crosses the pipe by position
-        """CRC32C of each file: as the file system tells it, else read."""
+    def contents(
+        self,
+        paths: Sequence[str],
+        is_read: bool = False,  # noqa: FBT001, FBT002 - crosses the pipe by position
+        algorithms: Sequence[str] = (),
+    ) -> list[Held | None]:
+        """CRC32C of each file, or what is asked for: as the file system tells it, else read."""
         if not paths:
             return []
+        wanted = algorithms or ["CRC32C"] * len(paths)
         told: Sequence[Held | None]
         if is_read or not self._target.keeps_checksums:
             told = [Held(size_bytes=None, modified_ms=0)] * len(paths)
@@ -64,23 +70,23 @@ class TargetOperations:
             told = self._target.held(paths)
             self._counter.add(0)
         return self._each(
-            lambda pair: (
-                pair[1]
-                if pair[1] is None or pair[1].algorithm == "CRC32C"
-                else self._read(pair[0], pair[1].why)
+            lambda one: (
+                one[1]
+                if one[1] is None or one[1].algorithm == one[2]
+                else self._read(one[0], one[1].why, one[2])
             ),
-            list(zip(paths, told, strict=True)),
+            list(zip(paths, told, wanted, strict=True)),
         )
 
-    def _read(self, path: str, why: str) -> Held | None:
+    def _read(self, path: str, why: str, algorithm: str) -> Held | None:
         status = self._target.status(path)
         if status is None or status.is_directory:
             return None
         return Held(
             size_bytes=status.size_bytes,
             modified_ms=status.modified_ms,
-            algorithm="CRC32C",
-            checksum=read_back(self._target, path, self._new_digest("CRC32C"), self._counter),
+            algorithm=algorithm,
+            checksum=read_back(self._target, path, self._new_digest(algorithm), self._counter),
             asked="read",
             why=why,
         )

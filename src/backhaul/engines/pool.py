@@ -307,9 +307,14 @@ class WorkerSession:
         self._call("publish_files", pairs, replace)
 
     def contents(
-        self, locations: Sequence[Location], *, is_read: bool = False
+        self,
+        locations: Sequence[Location],
+        *,
+        algorithms: Sequence[str] = (),
+        is_read: bool = False,
     ) -> list[Held | None]:
-        result: list[Held | None] = self._call("contents", _paths(locations), is_read)
+        asked = _paths(locations), is_read, tuple(algorithms)
+        result: list[Held | None] = self._call("contents", *asked)
         return result
 
     def vouched(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from backhaul.core.content_sum import content_sum
 from backhaul.core.errors import BackhaulError, IntegrityError, TargetMissing
 from backhaul.core.model import Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import Held, SourceReader, StageTask, TargetFs
@@ -45,7 +46,8 @@ class Closed:
     """One object whose bytes matched S3's checksum on the way and whose file is closed.
 
     Attributes:
-        crc32c: Of the bytes received, hex.
+        crc32c: Of the bytes received, hex; None where another engine received them, and S3's own
+            sum can be compared with the one that the target keeps.
         expected: S3's checksum that they matched; None where S3 gave none that compares.
         bytes_read: From S3, earlier tries included.
         turn: How often it had been tried before.
@@ -54,7 +56,7 @@ class Closed:
 
     task: StageTask
     path: str
-    crc32c: str
+    crc32c: str | None
     expected: S3Checksum | None
     version_id: str | None
     bytes_read: int
@@ -179,6 +181,8 @@ class Prover:
             if not self._wants_target(closed):
                 proof = Proof.SIZE if closed.expected is None else Proof.STREAM
                 return _staged(closed, proof, modified_ms=status.modified_ms)
+            if closed.crc32c is None:
+                return self._read_for_s3s(closed, held)
             found = read_back(self._target, closed.path, self._new_digest("CRC32C"), self._counter)
         except BackhaulError as error:
             return error
@@ -192,6 +196,30 @@ class Prover:
             proven,
             modified_ms=status.modified_ms,
             target=("CRC32C", found),
+            asked="read",
+            note=held.why if held is not None else "",
+        )
+
+    def _read_for_s3s(self, closed: Closed, held: Held | None) -> StagedObject | BackhaulError:
+        """The target keeps another sum than S3: its bytes are read for both."""
+        if closed.expected is None:
+            message = "without a sum of S3's the bytes are read before this"
+            raise AssertionError(message)
+        found = _read_for(
+            closed.expected, self._target, self._new_digest, self._counter, closed.path
+        )
+        if found is None or found.checksum is None:
+            return IntegrityError(
+                "E_STORED",
+                f"{closed.path}: the file's {closed.expected.algorithm} is not S3's,"
+                f" {closed.expected.value}",
+                hint="it is copied again",
+            )
+        return _staged(
+            replace(closed, crc32c=found.checksum),
+            Proof.REREAD,
+            modified_ms=found.modified_ms,
+            target=("CRC32C", found.checksum),
             asked="read",
             note=held.why if held is not None else "",
         )
@@ -298,7 +326,7 @@ def _staged(
     return StagedObject(
         seq=closed.task.planned.seq,
         size_bytes=closed.task.planned.pin.size_bytes,
-        crc32c=closed.crc32c,
+        crc32c=closed.crc32c if closed.crc32c is not None else content_sum(*(target or ("", ""))),
         proof=proof,
         algorithm=expected.algorithm if expected else None,
         checksum=(expected.as_given or expected.value) if expected else None,
@@ -329,6 +357,10 @@ def _differs(closed: Closed, algorithm: str, found: str) -> IntegrityError:
     return IntegrityError(
         "E_STORED",
         f"{closed.path}: {algorithm} of what the target holds is {found}, "
-        f"CRC32C of what was written {closed.crc32c}",
+        + (
+            f"CRC32C of what was written {closed.crc32c}"
+            if closed.crc32c is not None
+            else f"S3 says {closed.expected.value if closed.expected else ''}"
+        ),
         hint="the target's disk or network changes bytes; nothing was published",
     )

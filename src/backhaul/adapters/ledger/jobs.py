@@ -93,6 +93,8 @@ def note(
             "maps": progress.maps,
             "size_bytes": progress.size_bytes,
         }
+        if progress.counters is not None:
+            values["counters"] = str(progress.counters)
     tx.execute(_one(transfer_id, epoch).values(values))
 
 

@@ -129,6 +129,7 @@ class JobRow:
     Attributes:
         state: `submitting`, `queued`, `running`, `succeeded`, `failed`, `killed` or `unknown`.
         maps_done: As last seen while it ran; likewise `maps` and `size_bytes`.
+        counters: DistCp's own, final; None where nobody told them.
     """
 
     epoch: int
@@ -140,6 +141,7 @@ class JobRow:
     maps_done: int | None
     maps: int | None
     size_bytes: int | None
+    counters: str | None
     opened_at: datetime
     updated_at: datetime
     closed_at: datetime | None

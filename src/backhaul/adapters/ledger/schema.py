@@ -185,6 +185,7 @@ jobs = Table(
     Column("maps_done", Integer),
     Column("maps", Integer),
     Column("size_bytes", BigInteger),
+    Column("counters", Text),  # DistCp's, once final
     Column("opened_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     Column("closed_at", UtcTime),

@@ -6,7 +6,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from backhaul.core.cluster import Application, AppState, ClusterRules, CopyJob, JobProgress
+from backhaul.core.cluster import (
+    Application,
+    AppState,
+    ClusterRules,
+    CopyJob,
+    JobCounters,
+    JobProgress,
+)
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.testing.fakes.clock import FakeClock
 from backhaul.testing.fakes.faults import Faults
@@ -21,6 +28,7 @@ class _Submitted:
     job: CopyJob
     application: Application
     looks: int = 0
+    counted: JobCounters | None = None
 
 
 class FakeCluster:
@@ -32,6 +40,7 @@ class FakeCluster:
         outcome: How applications end.
         is_deaf: Applications do not end when they are killed.
         missing: What `obstacle` answers.
+        has_history: Its history server answers.
         spoil: Called with the target and its directory when an application has written its files.
         jobs: Everything that was submitted, in order.
         stop: Set to let `pause` end as when the agent stops.
@@ -51,6 +60,7 @@ class FakeCluster:
         self.looks = 1
         self.outcome = AppState.SUCCEEDED
         self.is_deaf = False
+        self.has_history = True
         self.missing: OutageError | None = None
         self.spoil: Callable[[FakeTarget, str], None] = lambda _target, _path: None
         self.jobs: list[CopyJob] = []
@@ -109,6 +119,11 @@ class FakeCluster:
         with self._faults.call("cluster.progress", _unanswered):
             return JobProgress(maps_done=0, maps=1, size_bytes=int(application.progress))
 
+    def counters(self, application: Application) -> JobCounters | None:
+        if not self.has_history:
+            return None
+        return next(one.counted for one in self._submitted if one.application.id == application.id)
+
     def pause(self, seconds: float) -> None:
         if self.stop.is_set():
             raise TransientError("E_STOPPED", "the agent is stopping")
@@ -126,10 +141,10 @@ class FakeCluster:
             state = AppState.RUNNING
         if self.room is not None and one.looks > self.room + self.looks:
             state = self.outcome
-            self._copy(one.job)
+            one.counted = self._copy(one.job)
         one.application = replace(one.application, state=state, waited_s=waited_s)
 
-    def _copy(self, job: CopyJob) -> None:
+    def _copy(self, job: CopyJob) -> JobCounters:
         """What is there now, as S3A would list it; a job that fails leaves half of it."""
         prefix = job.source.key
         root = job.target.split("/", 3)[3]
@@ -142,8 +157,10 @@ class FakeCluster:
         for key in names:
             is_flat = job.keys is not None or key == prefix
             relative = key.rsplit("/", 1)[-1] if is_flat else key[len(prefix) :]
-            self._target.put(f"/{root}/{relative}", written[key])
+            self._target.put(f"/{root}/{relative}", written[key], kept=job.checksum_type)
         self.spoil(self._target, f"/{root}")
+        size_bytes = sum(len(written[key]) for key in names)
+        return JobCounters(copied=len(names), skipped=0, failed=0, size_bytes=size_bytes)
 
 
 def _unanswered(name: str) -> OutageError:

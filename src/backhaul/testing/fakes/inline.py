@@ -110,9 +110,13 @@ class InlineSession:
         self._alive.publish_files(pairs, replace)
 
     def contents(
-        self, locations: Sequence[Location], *, is_read: bool = False
+        self,
+        locations: Sequence[Location],
+        *,
+        algorithms: Sequence[str] = (),
+        is_read: bool = False,
     ) -> list[Held | None]:
-        return self._alive.contents([one.path for one in locations], is_read)
+        return self._alive.contents([one.path for one in locations], is_read, algorithms)
 
     def vouched(
         self, tasks: Sequence[StageTask], finals: Sequence[Location]

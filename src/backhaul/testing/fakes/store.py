@@ -81,6 +81,13 @@ class FakeStore:
                 if its == bucket and key.startswith(prefix)
             }
 
+    def algorithms(self, pin: Pin, *, owner: str | None = None) -> frozenset[str]:
+        """See `ports.ObjectStore.algorithms`."""
+        del owner
+        with self._lock:
+            found = self._objects.get((pin.bucket, pin.key))
+            return frozenset(one.algorithm for one in found.checksums) if found else frozenset()
+
     # ------------------------------------------------------------ as the writer sees it
 
     def make_bucket(self, bucket: str) -> None:

@@ -30,6 +30,7 @@ class _Node:
     is_directory: bool
     data: bytearray = field(default_factory=bytearray)
     modified_ms: int = 0
+    kept: str = ""
     is_gone: bool = False
 
 
@@ -84,12 +85,16 @@ class FakeTarget:
         with self._lock:
             return sorted(self._nodes)
 
-    def put(self, path: str, data: bytes) -> None:
-        """A file from elsewhere, with what is missing above it."""
+    def put(self, path: str, data: bytes, *, kept: str = "") -> None:
+        """A file from elsewhere, with what is missing above it.
+
+        Args:
+            kept: The algorithm of the checksum that is kept of it; default the file system's.
+        """
         with self._lock:
             self._make_all(_above(path))
             self._nodes[path] = _Node(
-                is_directory=False, data=bytearray(data), modified_ms=self._now_ms()
+                is_directory=False, data=bytearray(data), modified_ms=self._now_ms(), kept=kept
             )
 
     # ------------------------------------------------------------ core.ports.TargetFs
@@ -111,12 +116,13 @@ class FakeTarget:
         content = self._content
         if content is None or path.rsplit("/", 1)[-1] in content.silent:
             return Held(size_bytes=size_bytes, modified_ms=modified_ms, why="told to say nothing")
-        digest = content.new_digest(content.algorithm)
+        algorithm = node.kept or content.algorithm
+        digest = content.new_digest(algorithm)
         digest.update(bytes(node.data))
         return Held(
             size_bytes=size_bytes,
             modified_ms=modified_ms,
-            algorithm=content.algorithm,
+            algorithm=algorithm,
             checksum=digest.digest().hex(),
             asked="datanode",
         )
