@@ -16,7 +16,8 @@ import pytest
 from backhaul.core.evidence import Manifest, object_line, sealing_line
 from backhaul.core.message import parse_message
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
-from backhaul.settings.model import Settings, parse_size
+from backhaul.settings.model import Settings
+from backhaul.settings.sizes import parse_size
 from tests import catalogue
 from tests.docs.manual import DOCS, ROOT, fences, pages
 
