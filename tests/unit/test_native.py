@@ -428,7 +428,6 @@ def test_gate_that_grows_lets_more_of_those_in_who_wait() -> None:
     gate = Gate(8)
     for _ in range(3):
         overloaded(gate)
-    gate.limit = 1.0
     hold, go_on = gate.entered(), threading.Event()
     hold.__enter__()
     entered = threading.Semaphore(0)

@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from backhaul.core.bandwidth import LOWEST_BYTES_PER_S
 from backhaul.core.model import (
     EngineName,
     EventOther,
@@ -171,7 +172,9 @@ class BandwidthSection(_Strict):
     """How many bytes a second may come from S3; `backhaul limit` changes it while running."""
 
     limit: Annotated[int | None, _Rate] = Field(
-        None, description="bytes per second, such as 50MB/s, over all workers of this node"
+        None,
+        ge=LOWEST_BYTES_PER_S,
+        description="bytes per second, such as 50MB/s, over all workers of this node",
     )
     windows: list[str] = Field(
         default_factory=list,
