@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from backhaul.core.bandwidth import LOWEST_BYTES_PER_S
 from backhaul.core.model import EngineName, OnExists, Proof, PublishMode, VerifyLevel
 from backhaul.settings.model import schema
 
@@ -18,6 +19,10 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DIRECTORY = Path(__file__).parent.parent / "docs" / "schema"
 # What `settings.parse_size` reads besides a number of bytes.
 SIZE = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(B|[kMGTP]B|[KMGTP]iB)?\s*$"}
+RATE = {
+    "type": "string",
+    "pattern": r"^\s*(off|[0-9]+(\.[0-9]+)?\s*(B|[kMGTP]B|[KMGTP]iB)?(/s)?)\s*$",
+}
 SIZES = (
     ("LimitSettings", "bytes"),
     ("LogSection", "file_bytes"),
@@ -250,6 +255,8 @@ def configuration_schema() -> dict[str, Any]:
             {key: field.pop(key) for key in ("type", "minimum") if key in field}
         ]
         field["anyOf"] = [*kinds, SIZE]
+    limit = made["$defs"]["BandwidthSection"]["properties"]["limit"]
+    limit["anyOf"] = [{"type": "integer", "minimum": LOWEST_BYTES_PER_S}, {"type": "null"}, RATE]
     return made
 
 

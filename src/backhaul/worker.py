@@ -19,6 +19,7 @@ from backhaul.engines.serve import Parts, serve
 
 if TYPE_CHECKING:
     from backhaul.adapters.aws_common import CredentialsSpec
+    from backhaul.adapters.governor import GovernorSpec
     from backhaul.adapters.hdfs_security import Login
     from backhaul.core.ports import SourceReader, TargetFs
     from backhaul.core.verification import Digest
@@ -34,12 +35,14 @@ class WorkerConfiguration:
         hadoop_conf_dir: For hdfs-native and, through `credentials`, for S3 keys.
         login: Who the agent is on a cluster with Kerberos. Whom it acts for stands in the worker's
             environment, as the HDFS client reads it there.
+        governor: The byte-rate limit; None: there is none.
     """
 
     credentials: CredentialsSpec
     hadoop_conf_dir: str | None
     tuning: Tuning
     login: Login | None = None
+    governor: GovernorSpec | None = None
 
 
 def main(argv: list[str]) -> None:
@@ -99,7 +102,13 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
     def tuning(filesystem: str) -> Tuning:
         return LOCAL_TUNING if filesystem == "file://" else configuration.tuning
 
-    return Parts(reader=reader, target=target, new_digest=digest, tuning=tuning)
+    return Parts(
+        reader=reader,
+        target=target,
+        new_digest=digest,
+        tuning=tuning,
+        allowance=configuration.governor.open() if configuration.governor else None,
+    )
 
 
 if __name__ == "__main__":

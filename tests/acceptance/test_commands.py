@@ -18,7 +18,7 @@ from tests.acceptance.installation import REGION, Ended, Installation, Running, 
 from tests.acceptance.proxy import Answer, Proxy
 
 pytestmark = pytest.mark.integration
-COMMANDS = ["run", "send", "copy", "explain", "history", "show", "dlq", "verify", "demo"]
+COMMANDS = ["run", "send", "copy", "explain", "history", "show", "dlq", "verify", "demo", "limit"]
 HEAVY = {"boto3", "botocore", "sqlalchemy", "rich", "hdfs_native", "pydantic", "alembic"}
 
 

@@ -16,7 +16,8 @@ import pytest
 from backhaul.core.evidence import Manifest, object_line, sealing_line
 from backhaul.core.message import parse_message
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
-from backhaul.settings.model import Settings, parse_size
+from backhaul.settings.model import Settings
+from backhaul.settings.sizes import parse_rate, parse_size
 from tests import catalogue
 from tests.docs.manual import DOCS, ROOT, fences, pages
 
@@ -280,6 +281,19 @@ def test_neighbours_of_sizes_are_none_to_both(text: str) -> None:
     with pytest.raises(ValueError, match="write a size"):
         parse_size(text)
     assert not re.search(_script().SIZE["pattern"], text)
+
+
+@pytest.mark.parametrize("text", ["off", "50MB/s", "50MB", "1.5GiB/s", "65536", " 7 MB "])
+def test_rates_in_the_schema_are_rates_to_the_parser(text: str) -> None:
+    parse_rate(text)
+    assert re.search(_script().RATE["pattern"], text)
+
+
+@pytest.mark.parametrize("text", ["", "on", "50MB/m", "50 mb/s", "-1"])
+def test_neighbours_of_rates_are_none_to_both(text: str) -> None:
+    with pytest.raises(ValueError, match="write a size"):
+        parse_rate(text)
+    assert not re.search(_script().RATE["pattern"], text)
 
 
 def test_defaults_of_the_schema_are_accepted_by_the_parser() -> None:

@@ -21,7 +21,8 @@ from backhaul.core.errors import (
 )
 from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import StageTask
-from backhaul.engines.native import Cancelled, Gate, Stager, Tuning
+from backhaul.engines.gate import Gate
+from backhaul.engines.native import Cancelled, Stager, Tuning
 from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import (
     FakeClock,
@@ -398,11 +399,11 @@ def overloaded(gate: Gate) -> None:
 def test_gate_halves_when_hdfs_is_overloaded_and_grows_back() -> None:
     gate = Gate(8)
     overloaded(gate)
-    assert gate._limit == 4
+    assert gate.limit == 4
     for _ in range(50):
         with gate.entered():
             pass
-    assert gate._limit == 8
+    assert gate.limit == 8
 
 
 def test_gate_never_closes() -> None:
@@ -411,7 +412,7 @@ def test_gate_never_closes() -> None:
         overloaded(gate)
 
     with gate.entered():
-        assert gate._limit == 1
+        assert gate.limit == 1
 
 
 def test_other_failures_leave_the_gate_as_it_is() -> None:
@@ -419,7 +420,7 @@ def test_other_failures_leave_the_gate_as_it_is() -> None:
     with pytest.raises(TransientError), gate.entered():
         raise TransientError("E_S3_BODY", "broke")
 
-    assert gate._limit == 4
+    assert gate.limit == 4
     assert gate._inside == 0
 
 
@@ -427,7 +428,6 @@ def test_gate_that_grows_lets_more_of_those_in_who_wait() -> None:
     gate = Gate(8)
     for _ in range(3):
         overloaded(gate)
-    gate._limit = 1.0
     hold, go_on = gate.entered(), threading.Event()
     hold.__enter__()
     entered = threading.Semaphore(0)

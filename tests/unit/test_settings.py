@@ -10,8 +10,9 @@ from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import Location, OnExists
 from backhaul.settings.load import find_config, load_settings
-from backhaul.settings.model import ENV_PREFIX, Settings, parse_size, schema
+from backhaul.settings.model import ENV_PREFIX, Settings, schema
 from backhaul.settings.routes import cluster_rules, make_routes
+from backhaul.settings.sizes import parse_size
 
 ROUTE = """
 [[route]]

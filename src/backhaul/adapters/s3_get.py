@@ -200,7 +200,9 @@ class ObjectReader:
                 error = self._refusal(response, pin)
                 if method == "HEAD" and status in _UNEXPLAINED:
                     self._explain(endpoint, pin)
-                if attempt + 1 == _TRIES or not passing:
+                # Told to slow down: the engine asks for less at once, which no try here could.
+                slower = error.code == "E_S3_THROTTLED" and not question
+                if attempt + 1 == _TRIES or not passing or slower:
                     raise error
             time.sleep(_BACKOFF_S[attempt] * random.uniform(0.5, 1.5))  # noqa: S311
         raise AssertionError  # the last try returns or raises

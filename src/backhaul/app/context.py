@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.governor import GovernorSpec
 from backhaul.adapters.hadoop_command import Command
 from backhaul.adapters.hadoop_xml import default_filesystem, hadoop_conf_dir
 from backhaul.adapters.hdfs_security import Login, is_secure
@@ -40,7 +41,7 @@ from backhaul.engines.native import Tuning
 from backhaul.engines.pool import PoolSettings, WorkerPool
 from backhaul.settings.load import find_config, load_settings
 from backhaul.settings.model import Settings
-from backhaul.settings.routes import cluster_rules, make_routes
+from backhaul.settings.routes import cluster_rules, make_routes, schedule
 from backhaul.worker import WorkerConfiguration
 
 # As the HDFS client reads them.
@@ -208,6 +209,7 @@ def make_cluster(
             raise TransientError("E_STOPPED", "the agent is stopping; the application goes on")
 
     chosen = context.settings.distcp
+    governor = governor_spec(context.settings).open()
     yarn = chosen.hadoop.with_name("yarn") if chosen.hadoop is not None else None
     return DistCp(
         rules=cluster_rules(chosen),
@@ -215,6 +217,7 @@ def make_cluster(
         manager=YarnManager(addresses, Command("yarn", yarn, context.conf_dir)),
         history=HistoryServer(history_address(context.conf_dir)),
         pause=pause,
+        limit=lambda: governor.limit().bytes_per_s,
     )
 
 
@@ -232,10 +235,18 @@ def make_pool(context: Context, aws: AwsSession, emit: Emit, workers: int) -> Wo
                 hadoop_conf_dir=str(context.conf_dir) if context.conf_dir else None,
                 tuning=Tuning(),
                 login=_login(context.settings),
+                governor=governor_spec(context.settings),
             ),
             environment=lambda user: worker_environment(context.conf_dir, user, hidden),
         ),
         emit,
+    )
+
+
+def governor_spec(settings: Settings) -> GovernorSpec:
+    """The byte-rate limit of everything that shares this ledger."""
+    return GovernorSpec(
+        ledger=str(settings.ledger_path.absolute()), schedule=schedule(settings.bandwidth)
     )
 
 

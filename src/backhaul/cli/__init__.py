@@ -20,6 +20,7 @@ COMMANDS = {
     "explain": "say what a message would do, and change nothing",
     "history": "transfers, newest first",
     "show": "one transfer, with its proof",
+    "limit": "how many bytes a second may come from S3",
     "dlq": "dead letters: why each died, and back to work with it",
     "verify": "prove published data again, without reading S3",
     "demo": "see it work: no account, no cluster, under a minute",

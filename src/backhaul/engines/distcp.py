@@ -14,6 +14,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +28,8 @@ from backhaul.core.cluster import (
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Source
 from backhaul.core.text import printable, redacted
+
+OWN_BANDWIDTH_MB = 100  # of each mapper, when it is told nothing
 
 # What Hadoop's paths take for patterns; a backslash makes a letter of each.
 _GLOB = re.compile(r"([\\*?\[\]{}^])")
@@ -72,6 +75,7 @@ class DistCp:
 
     Args:
         pause: Waits that many seconds; raises E_STOPPED when the agent stops meanwhile.
+        limit: Bytes per second that a job submitted now may take; None: no limit.
     """
 
     def __init__(
@@ -82,7 +86,9 @@ class DistCp:
         manager: ResourceManager,
         history: JobHistory,
         pause: Callable[[float], None],
+        limit: Callable[[], int | None] = lambda: None,
     ) -> None:
+        self._limit = limit
         self.rules = rules
         self._hadoop = hadoop
         self._manager = manager
@@ -100,6 +106,7 @@ class DistCp:
             self._pause(0)
             waiting()
 
+        job = within(job, self._limit())
         with _listing(job) as listing:
             code, output = self._hadoop.run(arguments(job, listing), stop_or_wait)
         if code != 0:
@@ -119,6 +126,17 @@ class DistCp:
 
 
 # ---------------------------------------------------------------- the command line
+
+
+def within(job: CopyJob, bytes_per_s: int | None) -> CopyJob:
+    """The job with no more for each mapper than its share of the limit.
+
+    DistCp takes the figure once, at its start, in whole MiB.
+    """
+    if bytes_per_s is None:
+        return job
+    share = max(1, bytes_per_s // job.maps // 1024**2)
+    return replace(job, bandwidth_mb=min(job.bandwidth_mb or OWN_BANDWIDTH_MB, share))
 
 
 def arguments(job: CopyJob, listing: Path | None) -> tuple[str, ...]:

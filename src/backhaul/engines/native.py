@@ -13,9 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
+from backhaul.core.bandwidth import Allowance, Unlimited
 from backhaul.core.errors import (
     BackhaulError,
     IntegrityError,
@@ -41,6 +42,8 @@ from backhaul.core.verification import (
     matches,
     of_parts,
 )
+from backhaul.engines.gate import Gate
+from backhaul.engines.paced import LONGEST_NAP_S, THROTTLED, PacedReader
 from backhaul.engines.proving import Closed, Counter, Prover
 
 MIB = 1 << 20
@@ -61,6 +64,7 @@ class Tuning:
         ranges: Ranges in memory over all large objects of this worker: the memory bound.
         large_at_once: Large objects under way.
         tries: Times one object is tried within an attempt, for faults of its own requests.
+        patience: The same where HDFS has too many files open: about half a minute.
     """
 
     threads: int = 256
@@ -72,43 +76,28 @@ class Tuning:
     ranges: int = 12
     large_at_once: int = 3
     tries: int = 4
+    patience: int = 10
 
 
-class Gate:
-    """How many files may be between create and close: additive increase, multiplicative decrease.
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What outlives one staging call of a process.
 
-    HDFS answers "could only be written to 0 of the 1" when its DataNodes have too much open; that
-    is a request to do less at once, not a failure.
+    Attributes:
+        allowance: Asked before bytes are read from S3.
+        s3_gate: What S3 bears at once is learned once.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._most = float(limit)
-        self._limit = float(limit)
-        self._inside = 0
-        self._changed = threading.Condition()
+    allowance: Allowance
+    s3_gate: Gate
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Hold one place; leaving without an exception opens the gate a little."""
-        with self._changed:
-            while self._inside >= int(self._limit):
-                self._changed.wait()
-            self._inside += 1
-        try:
-            yield
-        except TransientError as error:
-            if error.code == "E_HDFS_OVERLOADED":
-                with self._changed:
-                    self._limit = max(1.0, self._limit / 2)
-            raise
-        else:
-            with self._changed:
-                self._limit = min(self._most, self._limit + 1 / self._limit)
-        finally:
-            with self._changed:
-                self._inside -= 1
-                # Two: the place that became free, and the one by which the gate may have opened.
-                self._changed.notify(2)
+    @classmethod
+    def of(cls, tuning: Tuning, allowance: Allowance | None = None) -> Self:
+        """No limit by default; as many at once as a worker would ever ask, until S3 says less."""
+        return cls(
+            allowance=allowance or Unlimited(),
+            s3_gate=Gate(tuning.threads + tuning.ranges, refusal=THROTTLED),
+        )
 
 
 class Cancelled(Exception):
@@ -177,6 +166,7 @@ class Stager:
 
     Args:
         new_digest: Algorithm name (`core.verification.PREFERENCE`) to an empty digest.
+        shared: With the other stagings of this process; default: nothing.
     """
 
     def __init__(
@@ -189,8 +179,11 @@ class Stager:
         counter: Counter,
         directory: str,
         verify: VerifyLevel,
+        shared: Shared | None = None,
     ) -> None:
-        self._reader = reader
+        shared = shared or Shared.of(tuning)
+        self._allowance = shared.allowance
+        self._reader = PacedReader(reader, shared.s3_gate, self._nap)
         self._target = target
         self._new_digest = new_digest
         self._tuning = tuning
@@ -283,11 +276,15 @@ class Stager:
         return self.copy(closed.task, turn=closed.turn + 1, bytes_read=closed.bytes_read)
 
     def _clear_for_next(self, path: str, turn: int, error: BackhaulError) -> None:
-        if turn + 1 == self._tuning.tries:
+        overloaded = error.code == "E_HDFS_OVERLOADED"
+        if turn + 1 == (self._tuning.patience if overloaded else self._tuning.tries):
             raise error
         self._target.remove(path)
-        overloaded = error.code in {"E_HDFS_OVERLOADED", "E_S3_THROTTLED"}
-        self.cancelled.wait((0.5 if overloaded else 0.1) * 2**turn)
+        if overloaded:
+            # No fault of the object: others go first, through a gate that is narrower now.
+            self._nap(min(LONGEST_NAP_S, 0.5 * 2**turn))
+        else:
+            self.cancelled.wait(0.1 * 2**turn)
 
     def _make_parents(self, relative: str) -> None:
         """Directories below staging, one level at a time: never staging itself (S6)."""
@@ -308,29 +305,38 @@ class Stager:
             with self._large:
                 self._refuse_if_cancelled()
                 return self._copy_large(task, path, turn, tally)
-        with self._reader.get(task.endpoint, task.planned.pin) as body:
-            facts = body.facts
+        if size <= self._tuning.small_bytes:
+            # Before the request: a connection that waits for its turn half-way is cut by S3.
+            self._allow_whole(size)
+            with self._reader.get(task.endpoint, task.planned.pin) as body:
+                facts = body.facts
+                data = body.readall()
+            tally.size_bytes += len(data)
             expected = self._comparable(task, facts)
             sums = self._sums(expected)
-            if size <= self._tuning.small_bytes:
-                data = body.readall()
-                tally.size_bytes += len(data)
-                sums.update(data)
-                self._check_length(task.planned.pin, len(data))
-                with self._small_gate.entered():
-                    writer = self._target.create(path, size)
-                    if data:
-                        writer.write(data)
-                self._counter.add(len(data))
-            else:
-                with self._gate.entered():
-                    writer = self._target.create(path, size)
-                    received = 0
-                    while data := body.read(MIB):
-                        received += len(data)
-                        tally.size_bytes += len(data)
-                        self._take(writer, sums, data)
-                self._check_length(task.planned.pin, received)
+            sums.update(data)
+            self._check_length(task.planned.pin, len(data))
+            with self._small_gate.entered():
+                writer = self._target.create(path, size)
+                if data:
+                    writer.write(data)
+            self._counter.add(len(data))
+        else:
+            # The file's place first, for the same reason.
+            with (
+                self._gate.entered(),
+                self._reader.get(task.endpoint, task.planned.pin) as body,
+            ):
+                facts = body.facts
+                expected = self._comparable(task, facts)
+                sums = self._sums(expected)
+                writer = self._target.create(path, size)
+                received = 0
+                while data := body.read(self._allowed(max(1, min(MIB, size - received)))):
+                    received += len(data)
+                    tally.size_bytes += len(data)
+                    self._take(writer, sums, data)
+            self._check_length(task.planned.pin, received)
         # Closing waits for the NameNode; it needs no place at the gate.
         writer.close()
         return self._closed(task, path, turn, tally, expected, sums, facts)
@@ -357,6 +363,23 @@ class Stager:
         sums.update(data)
         writer.write(data)
         self._counter.add(len(data))
+
+    def _allowed(self, wanted_bytes: int) -> int:
+        """How much of it may be read now; waits while the limit lets nothing through."""
+        return self._allowance.take(wanted_bytes, self._while_waiting)
+
+    def _allow_whole(self, size_bytes: int) -> None:
+        while size_bytes > 0:
+            size_bytes -= self._allowed(size_bytes)
+
+    def _while_waiting(self) -> None:
+        self._refuse_if_cancelled()
+        self._counter.add(0)  # not stuck: it waits for its turn
+
+    def _nap(self, seconds: float) -> None:
+        self._counter.add(0)
+        self.cancelled.wait(seconds)
+        self._refuse_if_cancelled()
 
     def _refuse_if_cancelled(self) -> None:
         if self.cancelled.is_set():
@@ -394,7 +417,7 @@ class Stager:
         for turn in range(self._tuning.tries):
             try:
                 with self._reader.get(endpoint, pin, byte_range=(start, stop)) as body:
-                    while data := body.read(stop - start):
+                    while start < stop and (data := body.read(self._allowed(stop - start))):
                         parts.append(data)
                         start += len(data)
                         self._counter.add(0)

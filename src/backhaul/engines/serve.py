@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from backhaul.core.bandwidth import Allowance
 from backhaul.core.errors import BackhaulError, TransientError
 from backhaul.core.model import StagedObject
 from backhaul.core.ports import SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
-from backhaul.engines.native import Cancelled, Stager, Tuning
+from backhaul.engines.native import Cancelled, Shared, Stager, Tuning
 from backhaul.engines.operations import TargetOperations
 from backhaul.engines.proving import Closed, Counter
 from backhaul.engines.wire import (
@@ -51,12 +52,14 @@ class Parts:
         reader: Made at the first staging call: looking and renaming need no S3.
         target: File system URI to the target.
         tuning: File system URI to the numbers for it.
+        allowance: The byte-rate limit over all workers; None: there is none.
     """
 
     reader: Callable[[], SourceReader]
     target: Callable[[str], TargetFs]
     new_digest: Callable[[str], Digest]
     tuning: Callable[[str], Tuning]
+    allowance: Allowance | None = None
 
 
 def serve(pipe: Connection, parts: Parts) -> None:
@@ -79,6 +82,7 @@ class _Worker:
         self._counter = Counter()
         self._targets: dict[str, TargetFs] = {}
         self._reader: SourceReader | None = None
+        self._shared: Shared | None = None
         self._calls = ThreadPoolExecutor(1, thread_name_prefix="call")
         self._staging: _Staging | None = None
         self._number = 0
@@ -146,6 +150,7 @@ class _Worker:
     def _begin(self, begin: StageBegin) -> None:
         try:
             tuning = self._parts.tuning(begin.filesystem)
+            self._shared = self._shared or Shared.of(tuning, self._parts.allowance)
             stager = Stager(
                 reader=self._the_reader(),
                 target=self._target(begin.filesystem),
@@ -154,6 +159,7 @@ class _Worker:
                 counter=self._counter,
                 directory=begin.directory,
                 verify=begin.verify,
+                shared=self._shared,
             )
             self._number = begin.number
             self._staging = _Staging(self, stager, tuning.threads, self._counter.size_bytes)

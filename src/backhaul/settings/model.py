@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -12,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from backhaul.core.bandwidth import LOWEST_BYTES_PER_S
 from backhaul.core.model import (
     EngineName,
     EventOther,
@@ -30,27 +31,14 @@ from backhaul.core.model import (
     QueuedTooLong,
     VerifyLevel,
 )
+from backhaul.settings.sizes import parse_rate, parse_size, parse_window
 
 MIB, TIB = 1024**2, 1024**4
-_UNITS = {"": 1, "B": 1}
-_UNITS |= {f"{prefix}B": 1000**n for n, prefix in enumerate("kMGTP", 1)}
-_UNITS |= {f"{prefix}iB": 1024**n for n, prefix in enumerate("KMGTP", 1)}
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)")
-
 ENV_PREFIX = "BACKHAUL_"
 
 
-def parse_size(value: object) -> object:
-    """`5TiB`, `200MB` or a plain number of bytes, as an int; anything else is left to pydantic."""
-    if not isinstance(value, str):
-        return value
-    match = _SIZE.fullmatch(value.strip())
-    if match is None or match["unit"] not in _UNITS:
-        raise ValueError("write a size such as 500GiB, 5TiB or a number of bytes")
-    return int(float(match["number"]) * _UNITS[match["unit"]])
-
-
 _Size = BeforeValidator(parse_size)
+_Rate = BeforeValidator(parse_rate)
 
 
 class _Strict(BaseModel):
@@ -180,6 +168,27 @@ class DistcpSection(_Strict):
     poll_s: float = Field(2, gt=0, le=300, description="between two looks at YARN, seconds")
 
 
+class BandwidthSection(_Strict):
+    """How many bytes a second may come from S3; `backhaul limit` changes it while running."""
+
+    limit: Annotated[int | None, _Rate] = Field(
+        None,
+        ge=LOWEST_BYTES_PER_S,
+        description="bytes per second, such as 50MB/s, over all workers of this node",
+    )
+    windows: list[str] = Field(
+        default_factory=list,
+        description="hours with another limit: mon-fri 08:00-18:00 = 50MB/s; the first wins",
+    )
+
+    @field_validator("windows")
+    @classmethod
+    def _reads(cls, windows: list[str]) -> list[str]:
+        for text in windows:
+            parse_window(text)
+        return windows
+
+
 class AgentSection(_Strict):
     """How the agent works."""
 
@@ -228,6 +237,7 @@ class Settings(BaseSettings):
 
     ledger: Path | None = Field(None, description="the SQLite file that remembers every transfer")
     agent: AgentSection = AgentSection()
+    bandwidth: BandwidthSection = BandwidthSection()
     distcp: DistcpSection = DistcpSection()
     log: LogSection = LogSection()
     kerberos: KerberosSection = KerberosSection()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from backhaul.core.bandwidth import Schedule
 from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.event_policy import check_template
@@ -21,12 +22,14 @@ from backhaul.core.paths import parse_destination, parse_source
 from backhaul.core.policy import covering_prefix
 from backhaul.core.text import printable
 from backhaul.settings.model import (
+    BandwidthSection,
     DistcpSection,
     EmrSettings,
     RouteSettings,
     Settings,
     SignatureSettings,
 )
+from backhaul.settings.sizes import parse_window
 
 MIN_KEY_BYTES = 32
 
@@ -165,6 +168,14 @@ def cluster_rules(section: DistcpSection) -> ClusterRules:
         queue=section.queue,
         queue_timeout_s=section.queue_timeout_s,
         poll_s=section.poll_s,
+    )
+
+
+def schedule(section: BandwidthSection) -> Schedule:
+    """The `[bandwidth]` section as the core's."""
+    return Schedule(
+        bytes_per_s=section.limit,
+        windows=tuple(parse_window(text) for text in section.windows),
     )
 
 

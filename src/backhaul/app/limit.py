@@ -1,0 +1,69 @@
+"""`backhaul limit`, put together: what limits reading from S3, and changing it while agents run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from backhaul.adapters.governor import LimitFile
+from backhaul.app.context import Context
+from backhaul.core.bandwidth import ByHand, InForce, Why, in_force
+from backhaul.settings.routes import schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What is in force, and what would be without the limit that was set by hand."""
+
+    now: InForce
+    until: datetime | None
+    configured: InForce
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "bytes_per_s": self.now.bytes_per_s,
+            "why": self.now.why.value,
+            "until": self.until.isoformat() if self.until else None,
+            "configured_bytes_per_s": self.configured.bytes_per_s,
+        }
+
+
+def read_limit(context: Context) -> Limit:
+    """What every process that shares the ledger obeys right now.
+
+    Raises:
+        ConfigurationError: E_LIMIT_FILE.
+    """
+    by_hand = LimitFile(context.settings.ledger_path).read()
+    chosen = schedule(context.settings.bandwidth)
+    local = datetime.now(UTC).astimezone()
+    now = in_force(chosen, by_hand, local)
+    is_by_hand = by_hand is not None and now.why is Why.BY_HAND
+    return Limit(
+        now=now,
+        until=by_hand.until if by_hand is not None and is_by_hand else None,
+        configured=in_force(chosen, None, local),
+    )
+
+
+def set_limit(context: Context, bytes_per_s: int | None, lasting: timedelta | None) -> None:
+    """Set by hand; running agents obey within a second.
+
+    Raises:
+        ConfigurationError: E_LIMIT_FILE.
+    """
+    until = None if lasting is None else datetime.now(UTC) + lasting
+    by_hand = ByHand(bytes_per_s=bytes_per_s, until=until)
+    LimitFile(context.settings.ledger_path).write(by_hand)
+
+
+def forget_limit(context: Context) -> None:
+    """Let the configuration decide again.
+
+    Raises:
+        ConfigurationError: E_LIMIT_FILE.
+    """
+    LimitFile(context.settings.ledger_path).write(None)

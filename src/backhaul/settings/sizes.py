@@ -1,0 +1,77 @@
+"""Sizes and rates as people write them: `5TiB`, `50MB/s`, `08:00-18:00 = 50MB/s`."""
+
+from __future__ import annotations
+
+import re
+
+from backhaul.core.bandwidth import LOWEST_BYTES_PER_S, MINUTES_A_DAY, Window
+
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{prefix}B": 1000**n for n, prefix in enumerate("kMGTP", 1)}
+_UNITS |= {f"{prefix}iB": 1024**n for n, prefix in enumerate("KMGTP", 1)}
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)")
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_TIME = r"([01]?\d|2[0-4]):([0-5]\d)"
+_WINDOW = re.compile(
+    rf"(?:(?P<first>[a-z]{{3}})(?:-(?P<last>[a-z]{{3}}))?\s+)?{_TIME}\s*-\s*{_TIME}\s*=\s*(?P<rate>.+)"
+)
+_WINDOW_HINT = "write a window such as 08:00-18:00 = 50MB/s, or mon-fri 08:00-18:00 = 50MB/s"
+OFF = "off"
+
+
+def parse_size(value: object) -> object:
+    """`5TiB`, `200MB` or a plain number of bytes, as an int; anything else is left to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None or match["unit"] not in _UNITS:
+        raise ValueError("write a size such as 500GiB, 5TiB or a number of bytes")
+    return int(float(match["number"]) * _UNITS[match["unit"]])
+
+
+def parse_rate(value: object) -> object:
+    """`50MB/s`, `50MB` or bytes a second, as an int; `off` is None: no limit.
+
+    Raises:
+        ValueError: No such rate, or one below 64 KiB/s, with which a transfer would time out.
+    """
+    if isinstance(value, str):
+        if value.strip() == OFF:
+            return None
+        value = parse_size(value.strip().removesuffix("/s"))
+    if isinstance(value, int) and value < LOWEST_BYTES_PER_S:
+        raise ValueError(f"a limit is at least {LOWEST_BYTES_PER_S} bytes per second, or off")
+    return value
+
+
+def parse_window(text: str) -> Window:
+    """`mon-fri 08:00-18:00 = 50MB/s`; without days: every day.
+
+    Raises:
+        ValueError: Not of this form.
+    """
+    match = _WINDOW.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(_WINDOW_HINT)
+    start, stop = (int(match[number]) * 60 + int(match[number + 1]) for number in (3, 5))
+    stop = stop or MINUTES_A_DAY  # 22:00-00:00 ends with the day
+    if start == stop or start >= MINUTES_A_DAY or stop > MINUTES_A_DAY:
+        raise ValueError(f"{_WINDOW_HINT}; it ends at another minute than it begins")
+    rate = parse_rate(match["rate"])
+    return Window(
+        days=_days(match["first"], match["last"]),
+        start_minute=start,
+        stop_minute=stop,
+        bytes_per_s=rate if isinstance(rate, int) else None,
+    )
+
+
+def _days(first: str | None, last: str | None) -> frozenset[int]:
+    if first is None:
+        return frozenset(range(7))
+    last = last or first
+    if first not in _DAYS or last not in _DAYS:
+        raise ValueError(f"{_WINDOW_HINT}; days are {', '.join(_DAYS)}")
+    begin = _DAYS.index(first)
+    count = (_DAYS.index(last) - begin) % 7 + 1
+    return frozenset((begin + n) % 7 for n in range(count))

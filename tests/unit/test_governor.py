@@ -1,0 +1,222 @@
+"""The governor of real processes: what they share, what they see, and what a killed one leaves."""
+
+from __future__ import annotations
+
+import fcntl
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backhaul.adapters import governor as module
+from backhaul.adapters.governor import Governor, GovernorSpec, LimitFile
+from backhaul.core.bandwidth import ByHand, Schedule, Why
+from backhaul.core.errors import ConfigurationError, OutageError
+
+KIB = 1024
+RATE = 4 << 20
+READ = """\
+import sys, time
+from pathlib import Path
+from backhaul.adapters.governor import GovernorSpec
+from backhaul.core.bandwidth import Schedule
+ledger, rate, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+governor = GovernorSpec(ledger=ledger, schedule=Schedule(bytes_per_s=rate)).open()
+print("ready", flush=True)
+sys.stdin.readline()
+while size > 0:
+    size -= governor.take(min(size, 65536), lambda: None)
+"""
+HOLD = """\
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def spec(path: Path, bytes_per_s: int | None = RATE) -> GovernorSpec:
+    return GovernorSpec(ledger=str(path / "ledger.db"), schedule=Schedule(bytes_per_s=bytes_per_s))
+
+
+def limit_file(path: Path) -> LimitFile:
+    return LimitFile(path / "ledger.db")
+
+
+def test_processes_and_threads_share_one_limit(tmp_path: Path) -> None:
+    each = RATE // 2
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", READ, str(tmp_path / "ledger.db"), str(RATE), str(each)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    governor = spec(tmp_path).open()
+
+    def read() -> None:
+        left = each // 2
+        while left > 0:
+            left -= governor.take(min(left, 64 * KIB), lambda: None)
+
+    for one in processes:
+        assert one.stdout is not None
+        assert one.stdout.readline() == b"ready\n"
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    began_s = time.monotonic()
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    # A lower bound, which no busy machine can break: 1.5 s of bytes, less what may be ahead.
+    assert time.monotonic() - began_s > 1.5 - 0.25 - 0.2
+
+
+def test_a_reader_killed_with_the_lock_in_its_hands_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db.rate").touch()
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            HOLD,
+            str(tmp_path / "ledger.db.rate"),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    assert holder.stdout.readline() == b"held\n"
+    governor = spec(tmp_path).open()
+    waits = 0
+
+    def waiting() -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 3:
+            holder.kill()
+            holder.wait()
+
+    assert governor.take(KIB, waiting) == KIB
+    assert waits >= 3
+    holder.stdin.close()
+    holder.stdout.close()
+
+
+def test_a_limit_set_by_hand_is_seen_by_a_governor_that_runs(tmp_path: Path) -> None:
+    governor = spec(tmp_path, None).open()
+    assert governor.limit().bytes_per_s is None
+    limit_file(tmp_path).write(ByHand(bytes_per_s=100_000))
+    assert governor.limit().bytes_per_s == 100_000
+    limit_file(tmp_path).write(ByHand(bytes_per_s=200_000))
+    assert governor.limit().bytes_per_s == 200_000
+    limit_file(tmp_path).write(None)
+    assert governor.limit().why is Why.CONFIGURED
+
+
+def test_a_reader_that_waits_goes_on_when_the_limit_is_lifted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
+    governor = spec(tmp_path, 64 * KIB).open()
+    lifted = False
+
+    def waiting() -> None:
+        nonlocal lifted
+        if not lifted:
+            limit_file(tmp_path).write(ByHand(bytes_per_s=None))
+            lifted = True
+
+    left = 1 << 40  # half a year at 64 KiB/s
+    while left > 0:
+        left -= governor.take(left, waiting)
+    assert lifted
+
+
+def test_what_waiting_raises_ends_the_wait_and_frees_the_turn(tmp_path: Path) -> None:
+    governor = spec(tmp_path, 64 * KIB).open()
+
+    def give_up() -> None:
+        raise KeyboardInterrupt
+
+    def read_much() -> None:
+        for _ in range(1000):
+            governor.take(64 * KIB, give_up)
+
+    with pytest.raises(KeyboardInterrupt):
+        read_much()
+    assert governor.take(1, lambda: None) == 1
+
+
+def test_the_limit_by_hand_is_kept_with_its_end(tmp_path: Path) -> None:
+    until = datetime.now(UTC) + timedelta(hours=1)
+    for by_hand in (ByHand(bytes_per_s=100_000, until=until), ByHand(bytes_per_s=None)):
+        limit_file(tmp_path).write(by_hand)
+        assert limit_file(tmp_path).read() == by_hand
+    limit_file(tmp_path).write(None)
+    limit_file(tmp_path).write(None)  # safe to repeat
+    assert limit_file(tmp_path).read() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"bytes_per_s": 1}', '{"bytes_per_s": "x", "until": null}', "\x00"]
+)
+def test_a_damaged_file_is_named_and_changes_no_limit(tmp_path: Path, text: str) -> None:
+    governor = spec(tmp_path).open()
+    limit_file(tmp_path).write(ByHand(bytes_per_s=100_000))
+    assert governor.limit().bytes_per_s == 100_000
+    limit_file(tmp_path).path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        limit_file(tmp_path).read()
+    assert caught.value.code == "E_LIMIT_FILE"
+    assert governor.limit().bytes_per_s == 100_000
+    fresh = spec(tmp_path).open()
+    assert fresh.limit().bytes_per_s == RATE
+
+
+def test_a_limit_that_cannot_be_written_says_where(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db.limit").mkdir()
+    with pytest.raises(ConfigurationError) as caught:
+        limit_file(tmp_path).write(ByHand(bytes_per_s=100_000))
+    assert caught.value.code == "E_LIMIT_FILE"
+
+
+def test_a_bucket_that_cannot_be_opened_holds_the_transfer(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db.rate").mkdir()
+    with pytest.raises(OutageError) as caught:
+        spec(tmp_path).open().take(1, lambda: None)
+    assert caught.value.code == "E_RATE_FILE"
+    assert caught.value.dependency == "ledger"
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 8, b"\x00" * 7 + b"\x7f"])
+def test_a_bucket_with_anything_in_it_serves(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ledger.db.rate").write_bytes(content)
+    assert spec(tmp_path).open().take(1, lambda: None) == 1
+
+
+def test_the_lock_is_free_again_after_each_question(tmp_path: Path) -> None:
+    governor = spec(tmp_path).open()
+    governor.take(1, lambda: None)
+    with (tmp_path / "ledger.db.rate").open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_it_travels_to_the_worker(tmp_path: Path) -> None:
+    again: GovernorSpec = pickle.loads(pickle.dumps(spec(tmp_path)))  # noqa: S301 - our own
+    assert isinstance(again.open(), Governor)

@@ -1,0 +1,151 @@
+"""How much at once: fewer when the server says so, more when it bears it, and no try is spent."""
+
+from __future__ import annotations
+
+import pytest
+
+from backhaul.adapters.digests import new_digest
+from backhaul.core.errors import TransientError
+from backhaul.core.model import Pin
+from backhaul.core.pace import Pace
+from backhaul.core.ports import Body, Endpoint
+from backhaul.core.verification import Part, S3Checksums
+from backhaul.engines.gate import Gate
+from backhaul.engines.paced import LONGEST_NAP_S, THROTTLED, TRIES, PacedReader
+from backhaul.testing.fakes import FakeClock, FakeStore
+
+SLOW_DOWN = TransientError(THROTTLED, "S3 answered 503 SlowDown")
+
+
+# ---------------------------------------------------------------- the decision
+
+
+def test_refusals_of_one_moment_halve_it_once() -> None:
+    pace = Pace(64)
+    now = pace.generation
+    for _ in range(64):
+        pace.was_refused(now)
+    assert pace.limit == 32
+    pace.was_refused(pace.generation)
+    assert pace.limit == 16
+
+
+def test_a_round_of_successes_adds_one() -> None:
+    pace = Pace(64)
+    for _ in range(3):
+        pace.was_refused(pace.generation)
+    assert pace.limit == 8
+    for _ in range(9):
+        pace.went_well()
+    assert pace.limit == 9
+
+
+def test_it_stays_between_one_and_the_most() -> None:
+    pace = Pace(4)
+    for _ in range(10):
+        pace.was_refused(pace.generation)
+    assert pace.limit == 1
+    for _ in range(1000):
+        pace.went_well()
+    assert pace.limit == 4
+
+
+def test_it_settles_around_what_a_server_bears() -> None:
+    """AIMD's saw: never more than one above, never below half of it."""
+    pace, bears = Pace(268), 20
+    seen = []
+    for _ in range(200):
+        now, together = pace.generation, pace.limit
+        for number in range(together):
+            if number < bears:
+                pace.went_well()
+            else:
+                pace.was_refused(now)
+        seen.append(pace.limit)
+    settled = seen[50:]
+    assert min(settled) >= bears // 2
+    assert max(settled) <= bears + 1
+
+
+# ---------------------------------------------------------------- the reader
+
+
+class Moody:
+    """A reader that says 503 so many times before it answers."""
+
+    def __init__(self, store: FakeStore, refusals: int) -> None:
+        self.store = store
+        self.refusals = refusals
+        self.asked = 0
+
+    def _moods(self) -> None:
+        self.asked += 1
+        if self.asked <= self.refusals:
+            raise SLOW_DOWN
+
+    def get(
+        self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None
+    ) -> Body:
+        self._moods()
+        return self.store.get(endpoint, pin, byte_range=byte_range)
+
+    def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
+        self._moods()
+        return self.store.head(endpoint, pin)
+
+    def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
+        return None
+
+
+class Bench:
+    def __init__(self, refusals: int) -> None:
+        store = FakeStore(FakeClock(), new_digest)
+        self.pin: Pin = store.put("k", b"content")
+        self.endpoint = store.endpoint("raw")
+        self.moody = Moody(store, refusals)
+        self.gate = Gate(16, refusal=THROTTLED)
+        self.naps: list[float] = []
+        self.reader = PacedReader(self.moody, self.gate, self.naps.append)
+
+
+def test_a_throttled_read_is_asked_again_after_longer_and_longer_pauses() -> None:
+    bench = Bench(refusals=3)
+    with bench.reader.get(bench.endpoint, bench.pin) as body:
+        assert body.readall() == b"content"
+    assert bench.naps == [0.1, 0.2, 0.4]
+    assert bench.gate.limit == 2
+
+
+def test_s3_that_says_nothing_else_is_told_as_throttled() -> None:
+    bench = Bench(refusals=1000)
+    with pytest.raises(TransientError) as caught:
+        bench.reader.head(bench.endpoint, bench.pin)
+    assert caught.value.code == THROTTLED
+    assert bench.moody.asked == TRIES
+    assert max(bench.naps) == LONGEST_NAP_S
+    assert sum(bench.naps) > 30
+    assert bench.gate._inside == 0
+
+
+def test_a_read_keeps_its_place_until_its_body_is_left() -> None:
+    bench = Bench(refusals=0)
+    body = bench.reader.get(bench.endpoint, bench.pin)
+    assert bench.gate._inside == 1
+    with body:
+        body.read(3)
+    assert bench.gate._inside == 0
+    with pytest.raises(TransientError), bench.reader.get(bench.endpoint, bench.pin):
+        raise TransientError("E_S3_BODY", "broke")
+    assert bench.gate._inside == 0
+
+
+def test_a_pause_that_is_given_up_ends_the_read() -> None:
+    bench = Bench(refusals=1000)
+
+    def give_up(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    reader = PacedReader(bench.moody, bench.gate, give_up)
+    with pytest.raises(KeyboardInterrupt):
+        reader.get(bench.endpoint, bench.pin)
+    assert bench.moody.asked == 1
