@@ -192,6 +192,17 @@ def test_every_checksum_s3_keeps_is_shown(
     assert matches(best, digest.digest())
 
 
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME"])
+def test_kinds_of_checksums_that_s3_keeps_are_told(
+    store: S3Store, raw: S3Client, bucket: str, algorithm: str
+) -> None:
+    raw.put_object(Bucket=bucket, Key="k", Body=BODY, ChecksumAlgorithm=algorithm)  # type: ignore[arg-type]
+    (pin,) = listed(store, bucket)
+    assert store.algorithms(pin) == {algorithm}
+    raw.delete_object(Bucket=bucket, Key="k")
+    assert store.algorithms(pin) == frozenset(), "a hint, and no error"
+
+
 def test_empty_object_reads_as_nothing(
     store: S3Store, reader: ObjectReader, raw: S3Client, bucket: str
 ) -> None:

@@ -112,6 +112,17 @@ class Site:
                     found.append(process)
         return found
 
+    def mappers(self) -> list[psutil.Process]:
+        """Map tasks that run on the node."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                is_ours = any(str(self.yarn.directory) in word for word in words)
+                if is_ours and "org.apache.hadoop.mapred.YarnChild" in words:
+                    found.append(process)
+        return found
+
     def show_again(self) -> None:
         """End the wait for the visibility timeout of what a killed agent held."""
         # Its last poll (1 s) may outlive it in the server, and would swallow the message once more.
@@ -136,6 +147,12 @@ class Site:
         tags = self.epoch_tags()
         assert len(tags) == len(set(tags)), f"a second application for one epoch: {tags}"
         assert {row["state"] for row in self.it.history()} == {"done"}
+
+
+def fill(site: Site, prefix: str, files: dict[str, bytes], *, algorithm: str = "CRC32C") -> None:
+    """Put these objects below the prefix."""
+    for name, data in files.items():
+        site.it.put(f"{prefix}{name}", data, ChecksumAlgorithm=algorithm)
 
 
 def when(ask: Any, what: str, within_s: float = 90) -> Any:

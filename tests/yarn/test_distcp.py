@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 
-from tests.yarn.cluster import OVER, PLANTED, Site, when
+from tests.yarn.cluster import OVER, PLANTED, Site, fill, when
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.yarn]
 
@@ -32,11 +34,6 @@ ODD = {
 }
 ODD["empty"] = b""
 SMALL = {f"part-{n:03}": random.Random(n).randbytes(5000 + n) for n in range(12)}
-
-
-def fill(site: Site, prefix: str, files: dict[str, bytes]) -> None:
-    for name, data in files.items():
-        site.it.put(f"{prefix}{name}", data, ChecksumAlgorithm="CRC32C")
 
 
 @pytest.mark.timeout(300)
@@ -151,6 +148,32 @@ def test_a_cluster_without_room_leaves_it_to_this_node(site: Site) -> None:
     assert row["engine"] == "native"
 
 
+@pytest.mark.timeout(300)
+def test_a_job_that_fails_half_way_leaves_nothing_and_is_done_again(site: Site) -> None:
+    slow = {**SMALL, "slow": random.Random(0).randbytes(20 << 20)}
+    fill(site, "p/", slow)
+    site.configure(distcp='bandwidth = "1MiB"')
+    conf = Path(site.it.environment["HADOOP_CONF_DIR"]) / "mapred-site.xml"
+    once = "<property><name>mapreduce.map.maxattempts</name><value>1</value></property>"
+    conf.write_text(conf.read_text().replace("</configuration>", f"{once}</configuration>"))
+    site.it.ask_for("p/", "d")
+    agent = site.start()
+    agent.logged("YARN application carries", within_s=90)
+    mappers = when(site.mappers, "a mapper copies")
+    for one in mappers:
+        one.kill()
+    (failed,) = agent.logged("attempt failed", within_s=90)
+    assert failed["code"] == "E_DISTCP_FAILED"
+    assert site.files("d") == {}
+    site.configure()
+    agent.terminate()
+    agent.wait()
+    site.show_again()
+    site.drained()
+    assert [one["finalStatus"] for one in site.applications()] == ["FAILED", "SUCCEEDED"]
+    site.check_end("d", slow)
+
+
 @pytest.mark.timeout(120)
 def test_a_wrong_hadoop_and_no_manager_are_told_apart(site: Site) -> None:
     fill(site, "p/", {"a": b"a"})
@@ -170,6 +193,45 @@ def test_a_wrong_hadoop_and_no_manager_are_told_apart(site: Site) -> None:
     assert (ended.code, "E_YARN_REFUSED" in ended.err) == (69, True), ended
     assert {one["state"] for one in site.applications()} <= OVER
     assert site.landing.staging() == []
+
+
+@pytest.mark.timeout(300)
+def test_a_manager_that_is_down_holds_the_transfer_until_it_is_back(site: Site) -> None:
+    fill(site, "p/", SMALL)
+    site.configure()
+    site.it.ask_for("p/", "d")
+    site.yarn.kill_manager()
+    try:
+        agent = site.start()
+        held = agent.logged("transfer held", within_s=120)
+    finally:
+        site.yarn.start_manager()
+    assert (held[0]["code"], held[0]["dependency"]) == ("E_YARN_UNREACHABLE", "yarn")
+    agent.logged("transfer done", within_s=200)
+    agent.terminate()
+    agent.wait()
+    assert len(site.applications()) == 1
+    site.check_end("d", SMALL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_manager_that_forgot_lets_the_next_attempt_submit_anew(site: Site) -> None:
+    slow = {**SMALL, "slow": random.Random(0).randbytes(15 << 20)}
+    fill(site, "p/", slow)
+    site.configure(distcp='bandwidth = "1MiB"')
+    site.it.ask_for("p/", "d")
+    agent = site.start()
+    agent.logged("YARN application carries", within_s=90)
+    site.yarn.kill_manager()
+    shutil.rmtree(site.yarn.directory / "state")
+    site.yarn.start_manager()
+    (failed,) = agent.logged("attempt failed", within_s=200)
+    assert failed["code"] == "E_YARN_FORGOTTEN"
+    agent.logged("transfer done", within_s=200)
+    agent.terminate()
+    agent.wait()
+    site.check_end("d", slow)
 
 
 KILL_ROUNDS = int(os.environ.get("BACKHAUL_TEST_YARN_KILL_ROUNDS", "0"))

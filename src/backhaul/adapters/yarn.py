@@ -120,13 +120,15 @@ class YarnManager:
         if told is None:
             return None
         job = told.get("job", {})
+        counted = _counted(counters or {})
         maps_done, maps = int(job.get("mapsCompleted", 0)), int(job.get("mapsTotal", 0))
         return JobProgress(
             maps_done=maps_done,
             maps=maps,
             size_bytes=_written(counters or {}),
+            objects=counted.copied if counted is not None else 0,
             # They were asked for after the maps were seen to be done.
-            counters=_counted(counters or {}) if 0 < maps == maps_done else None,
+            counters=counted if 0 < maps == maps_done else None,
         )
 
     # ------------------------------------------------------------ REST

@@ -26,13 +26,14 @@ from backhaul.core import events
 
 PLAIN_LINE_S = 2.0
 NAME_WIDTH = 20
+CLUSTER_PHASES = {"listing", "queued", "copying", "proving"}
 
 
 class Display:
     """Draws the transfers of one command; a context manager, and callable with facts."""
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
+    def __init__(self, console: Console | None = None) -> None:
+        console = console or Console(stderr=True)
         self._is_live = console.is_terminal
         self._bars = Progress(
             _text("{task.description}"),
@@ -71,6 +72,8 @@ class Display:
                     self._start(fact)
                 case events.TransferProgress():
                     self._move(fact)
+                case events.ApplicationFollowed():
+                    self._follow(fact)
                 case events.TransferDone():
                     self._finish(fact)
 
@@ -83,10 +86,16 @@ class Display:
         name = fact.source.rstrip("/").rsplit("/", 1)[-1]
         self._names[fact.transfer_id] = name
         if fact.transfer_id not in self._tasks:
-            shown = name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
             self._tasks[fact.transfer_id] = self._bars.add_task(
-                escape(shown), total=None, objects="0", size=""
+                escape(_shortened(name)), total=None, objects="0", size=""
             )
+
+    def _follow(self, fact: events.ApplicationFollowed) -> None:
+        """Where to look at it: a line of its own, above the bars."""
+        if self._is_live:
+            name = self._names.get(fact.transfer_id, fact.transfer_id)
+            url = f" {fact.tracking_url}" if fact.tracking_url else ""
+            self._bars.console.print(f"{name}: {fact.application}{url}", markup=False)
 
     def _move(self, fact: events.TransferProgress) -> None:
         plus = "" if fact.is_planned else "+"
@@ -94,8 +103,12 @@ class Display:
         if not self._is_live:
             self._say(fact, count)
             return
+        # What DistCp tells ends in its tracking URL, which is printed once.
+        told = [fact.phase, *fact.detail.split(", ")[:-1]] if fact.phase in CLUSTER_PHASES else []
+        name = _shortened(self._names[fact.transfer_id])
         self._bars.update(
             self._tasks[fact.transfer_id],
+            description=escape(": ".join([name, ", ".join(told)]) if told else name),
             completed=fact.size_bytes,
             total=fact.size_bytes_total if fact.is_planned else None,
             objects=count,
@@ -124,6 +137,10 @@ class Display:
                 objects=f"{fact.objects:,}/{fact.objects:,}",
                 size=human_bytes(fact.size_bytes),
             )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
 
 
 def _text(template: str) -> TextColumn:

@@ -220,12 +220,14 @@ class JobProgress:
     """What the application's master tells while it runs.
 
     Attributes:
+        objects: Files that its mappers have finished so far.
         counters: Once every map is done, so that they are final; None before.
     """
 
     maps_done: int
     maps: int
     size_bytes: int
+    objects: int = 0
     counters: JobCounters | None = None
 
 

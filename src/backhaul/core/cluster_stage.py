@@ -59,6 +59,7 @@ class News:
 
     phase: str
     size_bytes: int = 0
+    objects: int = 0
     detail: str = ""
 
 
@@ -302,6 +303,7 @@ class ClusterStaging:
             News(
                 phase="copying",
                 size_bytes=told.size_bytes if told else 0,
+                objects=told.objects if told else 0,
                 detail=f"{maps}, {found.tracking_url}",
             )
         )

@@ -572,7 +572,7 @@ class TransferRunner:
             TransferProgress(
                 transfer_id=self._id,
                 phase=phase,
-                objects=counts.objects,
+                objects=max(news.objects, counts.objects),
                 size_bytes=max(moved, counts.size_bytes),
                 objects_total=totals.objects,
                 size_bytes_total=totals.size_bytes,

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -21,11 +22,12 @@ from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS
 from backhaul.testing.servers.jars import jars, java
-from backhaul.testing.servers.process import ServerProcess
+from backhaul.testing.servers.process import ServerProcess, server_environment
 from backhaul.testing.servers.yarn_files import YarnPorts
 
 START_TIMEOUT_S = 120.0
 _MANAGER = "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager"
+_HISTORY = "org.apache.hadoop.mapreduce.v2.hs.JobHistoryServer"
 _NODE = "org.apache.hadoop.yarn.server.nodemanager.NodeManager"
 
 
@@ -52,6 +54,7 @@ class Yarn(Server):
         hdfs: Hdfs,
         s3: HttpServer,
         settings: Mapping[str, str] | None = None,
+        is_pair: bool = False,
         detached: bool = False,
     ) -> None:
         """Describe the cluster; nothing is started or written.
@@ -61,19 +64,24 @@ class Yarn(Server):
             hdfs: Where its jobs stage themselves; must run before this is started.
             s3: What S3A talks to; likewise.
             settings: Further settings of yarn-site.xml.
+            is_pair: A second ResourceManager stands by: see `fail_over`.
             detached: See `Server`.
         """
         super().__init__(directory, detached=detached)
         self._hdfs = hdfs
         self._s3 = s3
         self._settings = dict(settings or {})
+        self._is_pair = is_pair
+        self._active = 0
         self._manager: ServerProcess | None = None
+        self._standby: ServerProcess | None = None
         self._node: ServerProcess | None = None
+        self._history: ServerProcess | None = None
 
     @property
     def endpoint(self) -> str:
-        """The ResourceManager's web address and REST API."""
-        return f"http://127.0.0.1:{self._named_ports.manager_http}"
+        """The active ResourceManager's web address and REST API."""
+        return f"http://127.0.0.1:{self._manager_http}"
 
     @property
     def conf_dir(self) -> Path:
@@ -130,6 +138,32 @@ class Yarn(Server):
         self._manager = self._run("resourcemanager", self.log_path, _MANAGER)
         self._wait()
 
+    def fail_over(self) -> None:
+        """End the active of two ResourceManagers at once; the other takes over what it knew."""
+        self.kill_manager()
+        self._manager, self._standby = self._standby, None
+        self._active = 1 - self._active
+        self._activate()
+        self._wait()
+
+    def start_history(self) -> None:
+        """Start MapReduce's history server, which nothing but a question for counters needs."""
+        log_path = self.directory / "historyserver.log"
+        self._history = self._run("historyserver", log_path, _HISTORY)
+        endpoint = f"http://127.0.0.1:{self._named_ports.history_http}/ws/v1/history/info"
+
+        def is_up() -> bool:
+            answer = ask(endpoint)
+            return answer is not None and answer[0] == 200  # noqa: PLR2004 - OK
+
+        port = self._named_ports.history_http
+        self._history.wait_until(is_up, port=port, timeout_s=START_TIMEOUT_S)
+
+    def stop_history(self) -> None:
+        """End the history server after `start_history`."""
+        if self._history is not None:
+            self._history.kill()
+
     # How
 
     def _prepare(self) -> None:
@@ -160,19 +194,54 @@ class Yarn(Server):
             core=core,
             hdfs_site=self._hdfs.conf_dir / "hdfs-site.xml",
             extra=self._settings,
+            is_pair=self._is_pair,
         )
-        self._manager = self._run("resourcemanager", self.log_path, _MANAGER)
+        if self._is_pair:
+            self._manager, self._standby = (
+                self._run(f"resourcemanager-{one}", self.directory / f"{one}.log", _MANAGER, one)
+                for one in yarn_files.MANAGERS
+            )
+            self._activate()
+        else:
+            self._manager = self._run("resourcemanager", self.log_path, _MANAGER)
         self._node = self._run("nodemanager", self.directory / "nodemanager.log", _NODE)
         self._wait()
 
     def _end(self) -> None:
-        for each in (self._node, self._manager):
+        for each in (self._history, self._node, self._standby, self._manager):
             if each is not None:
                 each.stop()
         if self._directory is not None:
             end_containers(self._directory)
 
-    def _run(self, name: str, log_path: Path, java_class: str) -> ServerProcess:
+    def _activate(self) -> None:
+        """Nobody but us decides which one is active: there is no ZooKeeper."""
+        one = yarn_files.MANAGERS[self._active]
+        argv = [str(self.bin_dir / "yarn"), "rmadmin"]
+        argv += ["-transitionToActive", "--forceactive", one]
+
+        def is_active() -> bool:
+            done = subprocess.run(
+                argv,
+                env=server_environment() | {"HADOOP_CONF_DIR": str(self.conf_dir)},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=START_TIMEOUT_S,
+                check=False,
+            )
+            return done.returncode == 0
+
+        if self._manager is not None:
+            self._manager.wait_until(is_active, port=self._manager_http, timeout_s=START_TIMEOUT_S)
+
+    @property
+    def _manager_http(self) -> int:
+        ports = self._named_ports
+        return (ports.manager_http, ports.second_http)[self._active]
+
+    def _run(
+        self, name: str, log_path: Path, java_class: str, manager: str | None = None
+    ) -> ServerProcess:
         process = ServerProcess(name, log_path, detached=self._detached)
         home = self.directory
         process.start(
@@ -180,6 +249,7 @@ class Yarn(Server):
                 *(str(java()), *HADOOP_JVM_OPTIONS, "-Xmx384m"),
                 *(f"-Dhadoop.log.dir={home}", f"-Djava.io.tmpdir={home}/scratch"),
                 *("-cp", f"{home}/conf:{jars('yarn')}/*", java_class),
+                *([f"-Dyarn.resourcemanager.ha.id={manager}"] if manager else []),
             ]
         )
         return process
@@ -193,9 +263,7 @@ class Yarn(Server):
             node.check()
             return answers(self.endpoint)
 
-        self._manager.wait_until(
-            has_node, port=self._named_ports.manager_http, timeout_s=START_TIMEOUT_S
-        )
+        self._manager.wait_until(has_node, port=self._manager_http, timeout_s=START_TIMEOUT_S)
 
     @property
     def _named_ports(self) -> YarnPorts:

@@ -26,6 +26,7 @@ case "${{0##*/}} $word" in
     'yarn application' | 'yarn app')
         class=org.apache.hadoop.yarn.client.cli.ApplicationCLI
         set -- application "$@" ;;
+    'yarn rmadmin') class=org.apache.hadoop.yarn.client.cli.RMAdminCLI ;;
     'mapred job') class=org.apache.hadoop.mapred.JobClient ;;
     *' version') class=org.apache.hadoop.util.VersionInfo ;;
     *' classpath') echo "$conf:"{lib}'/*'; exit 0 ;;
@@ -65,19 +66,53 @@ class YarnPorts:
     node_localizer: int
     node_http: int
     shuffle: int
+    history_http: int
+    history_rpc: int
+    history_admin: int
+    second_http: int
+    second_rpc: int
+    second_scheduler: int
+    second_tracker: int
+    second_admin: int
+
+
+MANAGERS = ("rm1", "rm2")
+
+
+def managers(ports: YarnPorts, *, is_pair: bool) -> dict[str, str]:
+    """Where the ResourceManager listens, or the two of which one is active when told so."""
+    here = "127.0.0.1"
+    first = (
+        *(ports.manager_http, ports.manager_rpc, ports.manager_scheduler),
+        *(ports.manager_tracker, ports.manager_admin),
+    )
+    second = (
+        *(ports.second_http, ports.second_rpc, ports.second_scheduler),
+        *(ports.second_tracker, ports.second_admin),
+    )
+    kinds = ("webapp.", "", "scheduler.", "resource-tracker.", "admin.")
+    named = dict(zip([f".{one}" for one in MANAGERS], (first, second), strict=True))
+    named = named if is_pair else {"": first}
+    found = {}
+    for suffix, its in named.items():
+        found[f"yarn.resourcemanager.hostname{suffix}"] = here
+        for kind, port in zip(kinds, its, strict=True):
+            found[f"yarn.resourcemanager.{kind}address{suffix}"] = f"{here}:{port}"
+    if is_pair:
+        found |= {
+            "yarn.resourcemanager.ha.enabled": "true",
+            "yarn.resourcemanager.ha.rm-ids": ",".join(MANAGERS),
+            "yarn.resourcemanager.ha.automatic-failover.enabled": "false",
+            "yarn.resourcemanager.cluster-id": "bed",
+        }
+    return found
 
 
 def yarn_site(ports: YarnPorts, directory: Path) -> dict[str, str]:
     """Settings of yarn-site.xml: one node, small containers, no checks that need a real machine."""
     here = "127.0.0.1"
     return {
-        "yarn.resourcemanager.hostname": here,
         "yarn.resourcemanager.bind-host": here,
-        "yarn.resourcemanager.webapp.address": f"{here}:{ports.manager_http}",
-        "yarn.resourcemanager.address": f"{here}:{ports.manager_rpc}",
-        "yarn.resourcemanager.scheduler.address": f"{here}:{ports.manager_scheduler}",
-        "yarn.resourcemanager.resource-tracker.address": f"{here}:{ports.manager_tracker}",
-        "yarn.resourcemanager.admin.address": f"{here}:{ports.manager_admin}",
         # A killed ResourceManager knows its applications again.
         "yarn.resourcemanager.recovery.enabled": "true",
         "yarn.resourcemanager.store.class": (
@@ -120,6 +155,10 @@ def mapred_site(ports: YarnPorts, conf: Path, lib: Path) -> dict[str, str]:
         "mapreduce.map.memory.mb": "512",
         "mapreduce.map.java.opts": f"{options} -Xmx384m",
         "mapreduce.job.ubertask.enable": "false",
+        "mapreduce.jobhistory.webapp.address": f"127.0.0.1:{ports.history_http}",
+        "mapreduce.jobhistory.address": f"127.0.0.1:{ports.history_rpc}",
+        "mapreduce.jobhistory.admin.address": f"127.0.0.1:{ports.history_admin}",
+        "mapreduce.jobhistory.bind-host": "127.0.0.1",
     }
 
 
@@ -147,6 +186,7 @@ def write(
     core: Mapping[str, str],
     hdfs_site: Path,
     extra: Mapping[str, str],
+    is_pair: bool = False,
 ) -> None:
     """Write conf/ and bin/ below the directory; what is there is replaced.
 
@@ -154,13 +194,18 @@ def write(
         core: For core-site.xml.
         hdfs_site: The cluster's hdfs-site.xml, copied.
         extra: Settings for yarn-site.xml; they win over the ones of `yarn_site`.
+        is_pair: There are two ResourceManagers.
     """
     conf, binaries = directory / "conf", directory / "bin"
     for each in (conf, binaries, directory / "state"):
         each.mkdir(exist_ok=True)
     sites = {
         "core": dict(core),
-        "yarn": {**yarn_site(ports, directory), **extra},
+        "yarn": {
+            **managers(ports, is_pair=is_pair),
+            **yarn_site(ports, directory),
+            **extra,
+        },
         "mapred": mapred_site(ports, conf, lib),
     }
     for name, values in sites.items():
