@@ -50,7 +50,7 @@ def test_a_running_transfer_obeys_another_limit(local: Installation) -> None:
     assert limit(it, "64KiB/s")["why"] == "by hand"  # 272 s of it
     it.ask_for("large")
     agent = it.start()
-    eventually(lambda: it.landing.everything())  # staging: its bytes are on their way
+    eventually(it.landing.everything)  # staging: its bytes are on their way
     assert limit(it, "off")["bytes_per_s"] is None
     agent.logged("transfer done", within_s=60)
     agent.terminate()
