@@ -11,19 +11,25 @@ from pathlib import Path
 
 from backhaul.testing.servers import netns
 from benchmarks.bed import QUICK, Sizes, open_bed, tell
-from benchmarks.copies import large, small
+from benchmarks.copies import huge, large, medium, mixed, small, small_many
 from benchmarks.distcp import distcp, distcp_small
+from benchmarks.idle import idle
 from benchmarks.latency import latency
 from benchmarks.messages import messages
 from benchmarks.parsing import parsing
 from benchmarks.planning import planning
-from benchmarks.report import Figure, save, table
+from benchmarks.plot import svg
+from benchmarks.report import Figure, programs, save, table
 from benchmarks.stored import stored, stored_small
 from benchmarks.wan import wan_large_15, wan_large_40, wan_small
 
 SHAPES = {
     "small": small,
+    "small-20000": small_many,
+    "medium": medium,
     "large": large,
+    "huge": huge,
+    "mixed": mixed,
     "messages": messages,
     "latency": latency,
     "stored": stored,
@@ -35,6 +41,7 @@ SHAPES = {
     "distcp": distcp,
     "distcp-small": distcp_small,
     "parsing": parsing,
+    "idle": idle,
 }
 ON_YARN = {"distcp", "distcp-small"}  # asked for by name only
 OUT = Path("build/bench")
@@ -58,6 +65,8 @@ def main(arguments: list[str]) -> int:
         for name in given.only or [one for one in SHAPES if one not in ON_YARN]:
             figures += SHAPES[name](bed, sizes, rounds)
             tell(f"load after {name}: {os.getloadavg()[0]:.1f}")
+    if compared := programs(figures):
+        print(f"{compared}\n")
     print(table(figures))
     path = OUT / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
     about: dict[str, object] = {
@@ -68,6 +77,7 @@ def main(arguments: list[str]) -> int:
         "is_quick": given.quick,
     }
     save(path, figures, about)
+    path.with_suffix(".svg").write_text(svg(figures), "utf-8")
     print(f"\n{path}")
     return 0
 

@@ -26,6 +26,7 @@ from backhaul.testing.servers.yarn import Yarn
 BUCKET = "bench"
 SMALL_BYTES = 16 * 1024
 MIB = 1 << 20
+MIXED_SEED, MIXED_MOST_BYTES = 8, 128 * MIB
 _READERS = 32
 _SPAN = ("first_seen_at", "finished_at")
 
@@ -35,6 +36,9 @@ class Sizes:
     """How much each shape does."""
 
     objects: int = 2000
+    many_objects: int = 20_000
+    mixed_objects: int = 400
+    medium_bytes: int = 32 * MIB
     large_objects: int = 2
     large_bytes: int = 512 * MIB
     messages: int = 1000
@@ -43,10 +47,14 @@ class Sizes:
     planned: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     distcp_bytes: int = 8192 * MIB
     distcp_objects: int = 5000
+    idle_s: float = 30
 
 
 QUICK = Sizes(
     objects=200,
+    many_objects=1000,
+    mixed_objects=60,
+    medium_bytes=4 * MIB,
     large_bytes=64 * MIB,
     messages=100,
     latencies=10,
@@ -54,6 +62,7 @@ QUICK = Sizes(
     planned=(1_000, 10_000, 100_000),
     distcp_bytes=1024 * MIB,
     distcp_objects=200,
+    idle_s=10,
 )
 
 
@@ -120,6 +129,26 @@ class Bed:
 
         with ThreadPoolExecutor(8) as threads:
             return dict(threads.map(put, range(count)))
+
+    def put_mixed(self, prefix: str, count: int) -> tuple[dict[str, bytes], dict[str, int]]:
+        """Sizes of a log-normal law, half of them below 256 KiB; SHA-256 and bytes by file name."""
+        client = s3_client(self.s3)
+        chance = random.Random(MIXED_SEED)  # noqa: S311 - data
+        sizes = {
+            f"{number:06d}": min(MIXED_MOST_BYTES, int(256 * 1024 * chance.lognormvariate(0, 2)))
+            for number in range(count)
+        }
+        tell(f"putting {count} objects, {sum(sizes.values()) // MIB} MiB in all")
+
+        def put(name: str) -> tuple[str, bytes]:
+            body = random.Random(name).randbytes(sizes[name])  # noqa: S311 - data
+            client.put_object(
+                Bucket=BUCKET, Key=prefix + name, Body=body, ChecksumAlgorithm="CRC32C"
+            )
+            return name, hashlib.sha256(body).digest()
+
+        with ThreadPoolExecutor(4) as threads:
+            return dict(threads.map(put, sizes)), sizes
 
     def put_large(
         self, prefix: str, count: int, size_bytes: int, *, algorithm: str = "CRC64NVME"

@@ -1,8 +1,10 @@
-"""What the HDFS client reaches when it does nothing but write: a process of its own.
+"""What the bare parts reach when they do nothing else: a process of its own.
 
-`python -m benchmarks.ceiling URI DIRECTORY FILES SIZE_BYTES THREADS` prints `{"seconds": ...}`,
-without the interpreter's start. Same client, block size, gate and write size as Backhaul's; no
-source, no digest, no look afterwards, no rename, no ledger.
+`python -m benchmarks.ceiling write URI DIRECTORY SIZES THREADS` only writes to HDFS,
+`create` only makes empty files, `python -m benchmarks.ceiling read BUCKET/PREFIX - SIZES THREADS`
+only reads from S3. SIZES is a JSON file, name to bytes. Prints `{"seconds": ...}`, without the
+interpreter's start. Same clients, block size, gate, ranges and write size as Backhaul's; no digest,
+no look afterwards, no rename, no ledger.
 """
 
 from __future__ import annotations
@@ -12,40 +14,89 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
 
 from hdfs_native import Client, WriteOptions
 
+from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.s3 import S3Store
+from backhaul.adapters.s3_get import ObjectReader
+from backhaul.core.model import Pin
 from backhaul.engines.native import Tuning
+from backhaul.testing.servers.clients import REGION
 
 MIB = 1 << 20
+Thing = TypeVar("Thing")
 
 
 def main(arguments: list[str]) -> None:
-    """Write, time it, remove it."""
-    uri, directory = arguments[:2]
-    files, size_bytes, threads = (int(one) for one in arguments[2:5])
+    """Do it, time it, remove it."""
+    what, where, directory, sizes_file, threads = arguments
+    sizes: dict[str, int] = json.loads(Path(sizes_file).read_text("utf-8"))
+    if what == "read":
+        took_s = _read_s(where, sizes, int(threads))
+    else:
+        took_s = _write_s(where, directory, sizes, int(threads), is_empty=what == "create")
+    print(json.dumps({"seconds": took_s}))
+
+
+def _write_s(
+    uri: str, directory: str, sizes: dict[str, int], threads: int, *, is_empty: bool
+) -> float:
     client = Client(uri)
     client.mkdirs(directory, create_parent=True)
     tuning = Tuning()
-    is_small = size_bytes <= tuning.small_bytes
-    gate = threading.Semaphore(tuning.open_small_files if is_small else tuning.open_files)
-    piece = os.urandom(min(size_bytes, MIB))
-    options = WriteOptions(block_size=MIB if size_bytes <= MIB else None, create_parent=False)
+    gate = threading.Semaphore(tuning.open_files)
+    small_gate = threading.Semaphore(tuning.open_small_files)
+    piece = os.urandom(MIB)
 
-    def write(number: int) -> None:
-        with gate:
-            writer = client.create(f"{directory}/{number:06d}", options)
-            for _ in range(size_bytes // len(piece)):
-                writer.write(piece)
+    def write(name: str) -> None:
+        size = sizes[name]
+        options = WriteOptions(block_size=MIB if size <= MIB else None, create_parent=False)
+        with small_gate if size <= tuning.small_bytes else gate:
+            writer = client.create(f"{directory}/{name}", options)
+            for start in range(0, 0 if is_empty else size, MIB):
+                writer.write(piece[: min(MIB, size - start)])
         writer.close()
 
+    took_s = _timed(write, list(sizes), threads)
+    client.delete(directory, recursive=True)
+    return took_s
+
+
+def _read_s(where: str, sizes: dict[str, int], threads: int) -> float:
+    bucket, _, prefix = where.partition("/")
+    aws = AwsSession(REGION, None)
+    store = S3Store(aws)
+    endpoint = store.endpoint(bucket)
+    step = Tuning().range_bytes
+    pins = [pin for page in store.list_pages(bucket, prefix) for pin in page.pins]
+    reader = ObjectReader(aws.credentials_spec.load(), threads)
+
+    def read(what: tuple[Pin, tuple[int, int] | None]) -> None:
+        pin, byte_range = what
+        with reader.get(endpoint, pin, byte_range=byte_range) as body:
+            body.readall()
+
+    pieces: list[tuple[Pin, tuple[int, int] | None]] = []
+    for pin in pins:
+        size = pin.size_bytes
+        if size <= Tuning().large_bytes:
+            pieces.append((pin, None))
+        else:
+            pieces += [(pin, (at, min(at + step, size))) for at in range(0, size, step)]
+    assert len(pins) == len(sizes)
+    return _timed(read, pieces, threads)
+
+
+def _timed(do: Callable[[Thing], None], things: list[Thing], threads: int) -> float:
     with ThreadPoolExecutor(threads) as pool:
         began_s = time.perf_counter()
-        list(pool.map(write, range(files)))
-        took_s = time.perf_counter() - began_s
-    client.delete(directory, recursive=True)
-    print(json.dumps({"seconds": took_s}))
+        list(pool.map(do, things))
+        return time.perf_counter() - began_s
 
 
 if __name__ == "__main__":

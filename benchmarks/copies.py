@@ -1,106 +1,261 @@
-"""Shapes `small` and `large`: one `backhaul copy` to HDFS against the client's own ceiling.
+"""One `backhaul copy` to HDFS against its peers and against the ceilings of the same round.
 
-Two ratios. The stern one takes all of Backhaul's process, its start and end included, against the
-mere writing. The other takes what the ledger says, from the first word about the transfer to the
-last (listing, copy, proof, publish), which is what a running agent adds to a message.
+Two times of ours: all of Backhaul's process, its start and end included, which is what peers are
+held against; and what the ledger says, from the first word about the transfer to the last (listing,
+copy, proof, publish), which is what a running agent adds to a message and what ceilings are held
+against. A ceiling does one part of the work and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
-from benchmarks.bed import BACKHAUL, BUCKET, SMALL_BYTES, Bed, Sizes, tell
-from benchmarks.peers import FOR_LARGE, FOR_SMALL, against_rclone, find_rclone, rclone_s
+from benchmarks.bed import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Bed, Sizes, tell
+from benchmarks.hadoop_fs import THREADS, find_hadoop_fs
+from benchmarks.measure import Run, measured
+from benchmarks.peers import FOR_LARGE, FOR_SMALL, find_rclone, rclone
 from benchmarks.report import Figure, best, paired
 
-TARGET = 0.8
+AT_MOST_MB = 500
+GIB = 1 << 30
+Copy = Callable[[str], Run]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A prefix of objects, and what is wanted of it.
+
+    Attributes:
+        sums: SHA-256 by name.
+        sizes: Bytes by name.
+        threads: Of the ceilings; the best of them counts.
+        transfers: Of rclone.
+        ceiling: `write` or `create`: what bounds this shape.
+        of_ceiling: At least this much of it.
+        as_fast: At least so many times as fast as these peers.
+    """
+
+    name: str
+    sums: dict[str, bytes]
+    sizes: dict[str, int]
+    threads: tuple[int, ...]
+    transfers: int
+    ceiling: str
+    of_ceiling: float | None = None
+    as_fast: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def gib(self) -> float:
+        """Of all objects."""
+        return sum(self.sizes.values()) / GIB
 
 
 def small(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     """Many small objects: bound by the NameNode and by the client's 500 ms wait in close."""
-    sums = bed.put_small("small/", sizes.objects)
-    return _compare(bed, "small", sums, SMALL_BYTES, rounds, (128, 256, 384), (FOR_SMALL, 5.0))
+    return _compare(bed, _small(bed, "small", sizes.objects), rounds)
+
+
+def small_many(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+    """Ten times as many: what start and end cost is lost in it."""
+    return _compare(
+        bed, replace(_small(bed, "small-20000", sizes.many_objects), as_fast={}), rounds
+    )
+
+
+def medium(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+    """24 objects of 32 MiB."""
+    return _compare(bed, _large(bed, "medium", 24, sizes.medium_bytes, (4, 24)), rounds)
 
 
 def large(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     """Two large objects: bound by what the DataNode takes."""
-    sums = bed.put_large("large/", sizes.large_objects, sizes.large_bytes)
-    return _compare(bed, "large", sums, sizes.large_bytes, rounds, (1, 2), (FOR_LARGE, 1.1))
+    shape = _large(bed, "large", sizes.large_objects, sizes.large_bytes, (1, 2))
+    return _compare(bed, replace(shape, of_ceiling=0.95, as_fast={"rclone": 1.1}), rounds)
 
 
-def _compare(
-    bed: Bed,
-    shape: str,
-    sums: dict[str, bytes],
-    size_bytes: int,
-    rounds: int,
-    threads: Sequence[int],
-    rival: tuple[int, float],
-) -> list[Figure]:
-    transfers, times_as_fast = rival
-    rclone = find_rclone()
-    theirs: list[float] = []
+def huge(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+    """One object of 2 GiB: one file, one writer."""
+    return _compare(bed, _large(bed, "huge", 1, sizes.wan_bytes, (1,)), rounds)
+
+
+def mixed(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+    """Log-normal sizes, as data sets have them: many small, a few that hold most of the bytes."""
+    sums, each = bed.put_mixed("mixed/", sizes.mixed_objects)
+    shape = Shape(
+        name="mixed",
+        sums=sums,
+        sizes=each,
+        threads=(64, 256),
+        transfers=FOR_SMALL,
+        ceiling="write",
+    )
+    return _compare(bed, shape, rounds)
+
+
+def _small(bed: Bed, name: str, count: int) -> Shape:
+    sums = bed.put_small(f"{name}/", count)
+    return Shape(
+        name=name,
+        sums=sums,
+        sizes=dict.fromkeys(sums, SMALL_BYTES),
+        threads=(128, 256, 384),
+        transfers=FOR_SMALL,
+        ceiling="create",
+        of_ceiling=0.95,
+        as_fast={"rclone": 5.0, "hadoop fs": 4.0},
+    )
+
+
+def _large(bed: Bed, name: str, count: int, size_bytes: int, threads: tuple[int, ...]) -> Shape:
+    sums = bed.put_large(f"{name}/", count, size_bytes // MIB * MIB)
+    return Shape(
+        name=name,
+        sums=sums,
+        sizes=dict.fromkeys(sums, size_bytes // MIB * MIB),
+        threads=threads,
+        transfers=FOR_LARGE,
+        ceiling="write",
+    )
+
+
+class _Ceilings:
+    """Seconds by what is done and with how many threads."""
+
+    def __init__(self, bed: Bed, shape: Shape, environment: dict[str, str]) -> None:
+        self._bed, self._shape, self._environment = bed, shape, environment
+        self._sizes = bed.directory / f"{shape.name}.sizes"
+        self._sizes.write_text(json.dumps(shape.sizes), "utf-8")
+        self.seconds: dict[str, dict[str, list[float]]] = {
+            what: {f"{count} threads": [] for count in shape.threads}
+            for what in ("write", "create", "read")
+        }
+
+    def round(self) -> None:
+        """Each once."""
+        for what, by_threads in self.seconds.items():
+            where, directory = self._bed.hdfs.uri, f"/ceiling/{self._shape.name}"
+            if what == "read":
+                where, directory = f"{BUCKET}/{self._shape.name}/", "-"
+            for threads, times in by_threads.items():
+                count = threads.split()[0]
+                arguments = [what, where, directory, str(self._sizes), count]
+                found = self._bed.answer(["benchmarks.ceiling", *arguments], self._environment)
+                times.append(float(found["seconds"]))
+
+    def figures(self, inside: list[float]) -> list[Figure]:
+        """Their times, and ours of them."""
+        names = {
+            "write": "HDFS write alone",
+            "create": "HDFS create alone",
+            "read": "S3 read alone",
+        }
+        shape, figures = self._shape, []
+        for what, by_threads in self.seconds.items():
+            top = best(by_threads)
+            figures += [
+                Figure(
+                    shape=shape.name,
+                    what=f"{names[what]}, {top}",
+                    unit="s",
+                    values=tuple(by_threads[top]),
+                ),
+                Figure(
+                    shape=shape.name,
+                    what=f"transfer, of {names[what]}",
+                    unit="x",
+                    values=paired(by_threads[top], inside),
+                    at_least=shape.of_ceiling if what == shape.ceiling else None,
+                ),
+            ]
+        return figures
+
+
+def _compare(bed: Bed, shape: Shape, rounds: int) -> list[Figure]:
     environment = bed.environment(hdfs=True)
-    _copy(bed, environment, shape, "warm-up", sums)  # the servers' JVMs compile what they run
-    ours: list[float] = []
+    peers = _peers(bed, shape)
+    ceilings = _Ceilings(bed, shape, environment)
+    runs: dict[str, list[Run]] = {name: [] for name in ("backhaul", *peers)}
     inside: list[float] = []
-    ceilings: dict[str, list[float]] = {f"{count} threads": [] for count in threads}
+    _copy(bed, environment, shape, "warm-up")  # the servers' JVMs compile what they run
     for turn in range(rounds):
-        for name, times in ceilings.items():
-            arguments = [bed.hdfs.uri, f"/ceiling/{shape}", str(len(sums)), str(size_bytes)]
-            found = bed.answer(["benchmarks.ceiling", *arguments, name.split()[0]], environment)
-            times.append(float(found["seconds"]))
-        whole_s, transfer_s = _copy(bed, environment, shape, str(turn), sums)
-        ours.append(whole_s)
+        ceilings.round()
+        ours, transfer_s = _copy(bed, environment, shape, str(turn))
+        runs["backhaul"].append(ours)
         inside.append(transfer_s)
-        now = ", ".join(f"{name} {times[-1]:.2f} s" for name, times in ceilings.items())
-        tell(
-            f"{shape} round {turn + 1}: backhaul {whole_s:.2f} s ({transfer_s:.2f} s); "
-            f"write only: {now}"
+        for name, copy in peers.items():
+            directory = f"/bench/{shape.name}-{name.replace(' ', '-')}-{turn}"
+            runs[name].append(copy(directory))
+            bed.check_hdfs(directory, shape.sums)
+        told = ", ".join(f"{name} {of[-1].seconds:.2f} s" for name, of in runs.items())
+        tell(f"{shape.name} round {turn + 1}: {told}; the transfer alone {transfer_s:.2f} s")
+    figures = [one for name, of in runs.items() for one in program_figures(shape, name, of)]
+    figures.append(
+        Figure(shape=shape.name, what="its transfer alone", unit="s", values=tuple(inside))
+    )
+    figures += [
+        Figure(
+            shape=shape.name,
+            what=f"times as fast as {name}",
+            unit="x",
+            values=paired(_seconds(runs[name]), _seconds(runs["backhaul"])),
+            at_least=shape.as_fast.get(name),
         )
-        if rclone is not None:
-            directory = f"/bench/{shape}-rclone"
-            theirs.append(rclone_s(bed, rclone, f"{shape}/", directory, transfers=transfers))
-            bed.check_hdfs(directory, sums)
-            tell(f"{shape} round {turn + 1}: rclone {theirs[-1]:.2f} s")
-    top = best(ceilings)
+        for name in peers
+    ]
+    return figures + ceilings.figures(inside)
+
+
+def program_figures(shape: Shape, name: str, runs: list[Run]) -> list[Figure]:
+    """Time, CPU and memory of one program."""
     return [
-        Figure(shape=shape, what="backhaul copy, whole process", unit="s", values=tuple(ours)),
-        Figure(shape=shape, what="its transfer alone", unit="s", values=tuple(inside)),
-        *(
-            Figure(shape=shape, what=f"write only, {name}", unit="s", values=tuple(times))
-            for name, times in ceilings.items()
+        Figure(shape=shape.name, what=name, unit="s", values=tuple(_seconds(runs)), program=name),
+        Figure(
+            shape=shape.name,
+            what=f"{name}, CPU of all its processes",
+            unit="s/GiB",
+            values=tuple(one.cpu_s / shape.gib for one in runs),
+            program=name,
         ),
         Figure(
-            shape=shape,
-            what=f"whole process, of the ceiling ({top})",
-            unit="x",
-            values=paired(ceilings[top], ours),
-            at_least=TARGET,
+            shape=shape.name,
+            what=f"{name}, peak memory of all its processes",
+            unit="MB",
+            values=tuple(one.peak_mb for one in runs),
+            at_most=AT_MOST_MB if name == "backhaul" else None,
+            program=name,
         ),
-        Figure(
-            shape=shape,
-            what="transfer alone, of the ceiling",
-            unit="x",
-            values=paired(ceilings[top], inside),
-            at_least=TARGET,
-        ),
-        *against_rclone(shape, transfers, theirs, ours, times_as_fast),
     ]
 
 
-def _copy(
-    bed: Bed, environment: dict[str, str], shape: str, turn: str, sums: dict[str, bytes]
-) -> tuple[float, float]:
-    """Seconds of the whole process, and of the transfer as the ledger has it."""
-    directory = f"/bench/{shape}-{turn}"
-    ledger = bed.ledger(shape)
-    took_s = bed.timed(
+def _seconds(runs: list[Run]) -> list[float]:
+    return [one.seconds for one in runs]
+
+
+def _peers(bed: Bed, shape: Shape) -> dict[str, Copy]:
+    """Those that are present."""
+    found: dict[str, Copy] = {}
+    if (program := find_rclone()) is not None:
+        found["rclone"] = lambda directory: rclone(
+            bed, program, f"{shape.name}/", directory, transfers=shape.transfers
+        )
+    if (hadoop := find_hadoop_fs(bed)) is not None:
+        found["hadoop fs"] = lambda directory: hadoop.copy(f"{shape.name}/", directory)
+    tell(f"{shape.name}: rclone {shape.transfers} transfers, hadoop fs -cp -t {THREADS}")
+    return found
+
+
+def _copy(bed: Bed, environment: dict[str, str], shape: Shape, turn: str) -> tuple[Run, float]:
+    """The whole process, and seconds of the transfer as the ledger has it."""
+    directory = f"/bench/{shape.name}-{turn}"
+    ledger = bed.ledger(shape.name)
+    run = measured(
         [
-            *(*BACKHAUL, "copy", f"s3://{BUCKET}/{shape}/", bed.hdfs.uri + directory),
+            *(*BACKHAUL, "copy", f"s3://{BUCKET}/{shape.name}/", bed.hdfs.uri + directory),
             *("--allow-any", "--ledger", ledger),
         ],
         environment,
     )
-    bed.check_hdfs(directory, sums)
-    return took_s, bed.last_transfer_s(ledger, environment)
+    bed.check_hdfs(directory, shape.sums)
+    return run, bed.last_transfer_s(ledger, environment)

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.bed import BUCKET, Bed
+from benchmarks.measure import Run, measured
 from benchmarks.report import Figure, paired
 
 FOR_SMALL = 128  # transfers at once; beyond it gained nothing
@@ -20,7 +21,7 @@ def find_rclone() -> str | None:
     return str(beside) if beside.exists() else shutil.which("rclone")
 
 
-def rclone_s(
+def rclone(
     bed: Bed,
     program: str,
     prefix: str,
@@ -28,8 +29,8 @@ def rclone_s(
     *,
     transfers: int,
     endpoint: str | None = None,
-) -> float:
-    """Seconds of one `rclone copy` of a prefix into an HDFS directory, the whole process.
+) -> Run:
+    """One `rclone copy` of a prefix into an HDFS directory, the whole process.
 
     Args:
         endpoint: Where S3 is reached; default the server itself.
@@ -45,7 +46,7 @@ def rclone_s(
         "RCLONE_HDFS_NAMENODE": namenode,
         "RCLONE_HDFS_USERNAME": "root",
     }
-    return bed.timed(
+    return measured(
         [
             *(program, "copy", "--quiet", "--transfers", str(transfers)),
             *(f":s3:{BUCKET}/{prefix}", f":hdfs:{directory}"),

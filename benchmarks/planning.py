@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from benchmarks.bed import Bed, Sizes, tell
+from benchmarks.measure import serving
 from benchmarks.report import Figure, paired
 
 AT_MOST_MB = 250
@@ -18,10 +14,10 @@ def planning(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     """The same code for 1,000 to 1,000,000 objects: time for each object, and peak memory."""
     per_object: dict[int, list[float]] = {count: [] for count in sizes.planned}
     memory: dict[int, list[float]] = {count: [] for count in sizes.planned}
-    with listing_server() as endpoint:
+    with serving("benchmarks.listing_server") as port:
         environment = {
             **bed.bare_environment(),
-            "AWS_ENDPOINT_URL_S3": endpoint,
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": "listing",
             "AWS_SECRET_ACCESS_KEY": "listing",
         }
@@ -61,22 +57,3 @@ def planning(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
         )
     )
     return figures
-
-
-@contextmanager
-def listing_server() -> Iterator[str]:
-    """The endpoint URL of a server that can only list; it ends with the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.listing_server"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.stdin.close()
-            process.wait(10)

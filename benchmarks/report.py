@@ -20,6 +20,7 @@ class Figure:
         values: One for each round, in order.
         at_least: The target; None where there is none.
         at_most: The same, where less is better.
+        program: Whose time, CPU or memory it is; empty for anything else.
     """
 
     shape: str
@@ -28,6 +29,7 @@ class Figure:
     values: tuple[float, ...]
     at_least: float | None = None
     at_most: float | None = None
+    program: str = ""
 
     @property
     def median(self) -> float:
@@ -74,6 +76,26 @@ def table(figures: Sequence[Figure]) -> str:
     return "\n".join(_line(row, widths) for row in rows)
 
 
+def programs(figures: Sequence[Figure]) -> str:
+    """Columns for people: one line for each program of each shape; empty when none was compared."""
+    rows: list[tuple[str, ...]] = [
+        ("shape", "program", "seconds", "CPU s/GiB", "peak MB", "of backhaul's time")
+    ]
+    ours = {one.shape: one for one in figures if one.program == "backhaul" and one.unit == "s"}
+    found: dict[tuple[str, str], dict[str, Figure]] = {}
+    for one in figures:
+        if one.program:
+            found.setdefault((one.shape, one.program), {})[one.unit] = one
+    for (shape, program), of in found.items():
+        ratio = median(paired(of["s"].values, ours[shape].values))
+        cells = (_number(of[unit].median) for unit in ("s", "s/GiB", "MB"))
+        rows.append((shape, program, *cells, _number(ratio)))
+    if len(rows) == 1:
+        return ""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(_line(row, widths) for row in rows)
+
+
 def _line(row: tuple[str, ...], widths: list[int]) -> str:
     cells = [
         text.rjust(width) if 2 <= column <= 4 else text.ljust(width)
@@ -101,4 +123,5 @@ def save(path: Path, figures: Sequence[Figure], about: dict[str, object]) -> Non
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {**about, "figures": [{**asdict(one), "median": one.median} for one in figures]}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    path.with_suffix(".txt").write_text(table(figures) + "\n", encoding="utf-8")
+    text = "\n\n".join(part for part in (programs(figures), table(figures)) if part)
+    path.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from benchmarks.bed import BACKHAUL, BUCKET, Bed, Sizes, tell
-from benchmarks.peers import FOR_LARGE, FOR_SMALL, against_rclone, find_rclone, rclone_s
+from benchmarks.measure import serving
+from benchmarks.peers import FOR_LARGE, FOR_SMALL, against_rclone, find_rclone, rclone
 from benchmarks.report import Figure
 
 RTT_MS = 40
@@ -42,10 +38,12 @@ def _compare(
     transfers: int,
     at_least: float,
 ) -> list[Figure]:
-    rclone = find_rclone()
+    program = find_rclone()
     ours: list[float] = []
     theirs: list[float] = []
-    with far_away(bed.s3.ports[0], RTT_MS, mb_per_s) as endpoint:
+    line = (str(bed.s3.ports[0]), str(RTT_MS), str(mb_per_s))
+    with serving("benchmarks.wan_proxy", *line) as port:
+        endpoint = f"http://127.0.0.1:{port}"
         environment = bed.environment(hdfs=True) | {"AWS_ENDPOINT_URL_S3": endpoint}
         for turn in range(rounds):
             directory = f"/bench/{shape}-{turn}"
@@ -60,32 +58,14 @@ def _compare(
             )
             bed.check_hdfs(directory, sums)
             tell(f"{shape} round {turn + 1}: backhaul {ours[-1]:.1f} s")
-            if rclone is not None:
-                theirs.append(
-                    rclone_s(bed, rclone, prefix, directory, transfers=transfers, endpoint=endpoint)
+            if program is not None:
+                run = rclone(
+                    bed, program, prefix, directory, transfers=transfers, endpoint=endpoint
                 )
+                theirs.append(run.seconds)
                 bed.check_hdfs(directory, sums)
                 tell(f"{shape} round {turn + 1}: rclone {theirs[-1]:.1f} s")
     return [
         Figure(shape=shape, what="backhaul copy", unit="s", values=tuple(ours)),
         *against_rclone(shape, transfers, theirs, ours, at_least),
     ]
-
-
-@contextmanager
-def far_away(port: int, rtt_ms: int, mb_per_s: int) -> Iterator[str]:
-    """The endpoint URL of a proxy before this port; it ends with the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.wan_proxy", str(port), str(rtt_ms), str(mb_per_s)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.stdin.close()
-            process.wait(10)

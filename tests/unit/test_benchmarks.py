@@ -1,13 +1,20 @@
-"""The arithmetic of `benchmarks`; nothing is measured and no time is asserted."""
+"""The arithmetic of `benchmarks`; no shape is measured here."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.report import Figure, best, paired, save, table
+from benchmarks.measure import Failed, measured, serving
+from benchmarks.plot import svg
+from benchmarks.report import Figure, best, paired, programs, save, table
 
 
 def figure(*values: float, at_least: float | None = None, at_most: float | None = None) -> Figure:
@@ -56,3 +63,68 @@ def test_what_is_saved_can_be_read_again(tmp_path: Path) -> None:
     assert found["rounds"] == 2
     assert found["figures"][0]["median"] == 2.0
     assert "small" in (tmp_path / "bench" / "one.txt").read_text()
+
+
+# ---------------------------------------------------------------- programs side by side
+
+
+def of(program: str, unit: str, *values: float, shape: str = "large") -> Figure:
+    return Figure(shape=shape, what=program, unit=unit, values=values, program=program)
+
+
+SIDE_BY_SIDE = [
+    *(of("backhaul", "s", 2.0, 4.0), of("backhaul", "s/GiB", 3.0, 5.0)),
+    *(of("backhaul", "MB", 100.0, 300.0), of("rclone", "s", 6.0, 8.0)),
+    *(of("rclone", "s/GiB", 1.0, 1.0), of("rclone", "MB", 50.0, 70.0)),
+]
+
+
+def test_programs_stand_side_by_side_with_ratios_of_the_same_round() -> None:
+    lines = [" ".join(line.split()) for line in programs([*SIDE_BY_SIDE, figure(1.0)]).splitlines()]
+    assert lines[1] == "large backhaul 3.00 4.00 200 1.00"
+    assert lines[2] == "large rclone 7.00 1.00 60.0 2.50"
+    assert len(lines) == 3
+
+
+def test_without_programs_there_is_nothing_to_put_side_by_side() -> None:
+    assert programs([figure(1.0)]) == ""
+
+
+def test_the_plot_is_an_image_with_a_bar_for_each_program() -> None:
+    found = ET.fromstring(svg([*SIDE_BY_SIDE, figure(1.0)]))  # noqa: S314 - our own
+    bars = found.findall("{http://www.w3.org/2000/svg}rect[@x]")
+    widths = [float(bar.attrib["width"]) for bar in bars]
+    assert widths[1] / widths[0] == pytest.approx(7 / 3, rel=0.01)
+    texts = [one.text for one in found.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"large", "backhaul", "rclone", "7.0 s, 2.3 x"} <= set(texts)
+
+
+def test_a_plot_of_nothing_is_still_an_image() -> None:
+    assert ET.fromstring(svg([figure(1.0)])) is not None  # noqa: S314 - our own
+
+
+# ---------------------------------------------------------------- one run
+
+
+CHILD = "import subprocess, sys; x = bytearray(40_000_000); subprocess.run([sys.executable, '-c', "
+GRANDCHILD = "'import time; y = bytearray(60_000_000); time.sleep(1.5); sum(range(10**6))'])"
+
+
+def test_a_run_counts_the_memory_of_all_its_processes() -> None:
+    run = measured([sys.executable, "-c", CHILD + GRANDCHILD], os.environ)
+    assert run.peak_mb > 100
+    assert run.cpu_s > 0
+    assert run.seconds > 1.5
+
+
+def test_a_program_that_fails_is_told_with_its_words() -> None:
+    with pytest.raises(Failed, match="no such luck"):
+        measured([sys.executable, "-c", "raise SystemExit('no such luck')"], os.environ)
+
+
+def test_a_helper_serves_until_the_block_ends() -> None:
+    with serving("benchmarks.listing_server") as port:
+        answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/n3")
+        assert answer.read().count(b"<Contents>") == 3
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/n3")

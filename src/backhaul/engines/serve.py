@@ -11,6 +11,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from backhaul.core.ports import SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
 from backhaul.engines.native import Cancelled, Shared, Stager, Tuning
 from backhaul.engines.operations import TargetOperations
+from backhaul.engines.paced import PacedReader
 from backhaul.engines.proving import Closed, Counter
 from backhaul.engines.wire import (
     TICK_S,
@@ -132,12 +134,25 @@ class _Worker:
             self._reader = self._parts.reader()
         return self._reader
 
+    def _what_is_shared(self, tuning: Tuning) -> Shared:
+        """Made when first needed, by the same thread."""
+        if self._shared is None:
+            self._shared = Shared.of(tuning, self._parts.allowance)
+        return self._shared
+
+    def _nap(self, seconds: float) -> None:
+        self._counter.add(0)  # not stuck: S3 is given time
+        time.sleep(seconds)
+
     def _call(self, call: Call) -> None:
         try:
             target = self._target(call.filesystem)
-            operations = TargetOperations(
-                target, self._parts.new_digest, self._counter, self._the_reader
-            )
+            shared = self._what_is_shared(self._parts.tuning(call.filesystem))
+
+            def reader() -> SourceReader:
+                return PacedReader(self._the_reader(), shared.s3_gate, self._nap)
+
+            operations = TargetOperations(target, self._parts.new_digest, self._counter, reader)
             value = getattr(operations, call.method)(*call.arguments)
         except BackhaulError as error:
             self.send(Answer(error=error))
@@ -150,7 +165,6 @@ class _Worker:
     def _begin(self, begin: StageBegin) -> None:
         try:
             tuning = self._parts.tuning(begin.filesystem)
-            self._shared = self._shared or Shared.of(tuning, self._parts.allowance)
             stager = Stager(
                 reader=self._the_reader(),
                 target=self._target(begin.filesystem),
@@ -159,7 +173,7 @@ class _Worker:
                 counter=self._counter,
                 directory=begin.directory,
                 verify=begin.verify,
-                shared=self._shared,
+                shared=self._what_is_shared(tuning),
             )
             self._number = begin.number
             self._staging = _Staging(self, stager, tuning.threads, self._counter.size_bytes)

@@ -1,0 +1,56 @@
+"""The peer that every Hadoop node has: `hadoop fs -cp -t`, with S3A, on the bed's jars."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from backhaul.testing.servers import yarn_files
+from backhaul.testing.servers.errors import ServerUnavailable
+from backhaul.testing.servers.jars import jars, java
+from backhaul.testing.servers.yarn_files import YarnPorts
+from benchmarks.bed import BUCKET, Bed, tell
+from benchmarks.measure import Run, measured
+
+THREADS = 64
+
+
+class HadoopFs:
+    """A configuration and a `hadoop` command for the bed's S3 and HDFS; no daemon of its own."""
+
+    def __init__(self, bed: Bed, lib: Path) -> None:
+        self._bed = bed
+        self._home = bed.directory / "hadoop-fs"
+        self._home.mkdir(exist_ok=True)
+        core = {
+            "fs.defaultFS": bed.hdfs.uri,
+            "hadoop.tmp.dir": str(self._home / "scratch"),
+            **yarn_files.s3a_site(bed.s3.endpoint, bed.s3.access_key, bed.s3.secret_key),
+        }
+        yarn_files.write(
+            YarnPorts(*[0 for _ in fields(YarnPorts)]),
+            self._home,
+            java=java(),
+            lib=lib,
+            core=core,
+            hdfs_site=bed.hdfs.conf_dir / "hdfs-site.xml",
+            extra={},
+        )
+
+    def copy(self, prefix: str, directory: str) -> Run:
+        """One `hadoop fs -cp` of a prefix into a new HDFS directory, the whole process."""
+        environment = self._bed.environment(hdfs=True) | {
+            "HADOOP_CONF_DIR": str(self._home / "conf")
+        }
+        source = f"s3a://{BUCKET}/{prefix.rstrip('/')}"
+        command = [str(self._home / "bin" / "hadoop"), "fs", "-cp", "-t", str(THREADS)]
+        return measured([*command, source, self._bed.hdfs.uri + directory], environment)
+
+
+def find_hadoop_fs(bed: Bed) -> HadoopFs | None:
+    """None where its jars cannot be had."""
+    try:
+        return HadoopFs(bed, jars("yarn"))
+    except ServerUnavailable as exc:
+        tell(f"without hadoop fs: {exc}")
+        return None

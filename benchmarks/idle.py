@@ -1,0 +1,142 @@
+"""Shape `idle`: what Backhaul takes while there is nothing to do, and what its help costs.
+
+An agent is left in its long poll twice: as it started, and after it has carried messages in all its
+slots, so that every worker has its libraries loaded.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.client import SQSClient
+
+from backhaul.testing.servers.clients import REGION, sqs_client
+from benchmarks.bed import BACKHAUL, BUCKET, Bed, Sizes, tell
+from benchmarks.measure import MB, measured
+from benchmarks.report import Figure
+
+AT_MOST_PERCENT = 0.5
+AT_MOST_MB = 120
+AT_MOST_HELP_S = 0.3
+HELPS = 5
+_PATIENCE_S = 60.0
+_SETTLE_S = 3.0
+
+
+def idle(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+    """CPU as a share of one core, and resident memory."""
+    messages = 8
+    names = sorted(bed.put_small("idle/", messages))
+    sqs = sqs_client(bed.sqs)
+    url = sqs.create_queue(QueueName="idle")["QueueUrl"]
+    environment = bed.environment(hdfs=True, sqs=True)
+    found: dict[str, list[float]] = {}
+    helps: list[float] = []
+    for turn in range(rounds):
+        helps += [measured([*BACKHAUL, "--help"], environment).cpu_s for _ in range(HELPS)]
+        with _agent(bed, environment, f"idle-{turn}") as agent:
+            _watch(agent, sizes.idle_s, "as it started", found)
+            for name in names:
+                sqs.send_message(
+                    QueueUrl=url,
+                    MessageBody=f"s3://{BUCKET}/idle/{name},{bed.hdfs.uri}/bench/idle-{turn}/{name}",
+                )
+            _wait_until_empty(sqs, url)
+            _watch(agent, sizes.idle_s, "after work", found)
+        told = ", ".join(f"{name} {values[-1]:.2f}" for name, values in found.items())
+        tell(f"idle round {turn + 1}: {told}; help {helps[-1]:.2f} s")
+    return [
+        *(
+            Figure(
+                shape="idle",
+                what=what,
+                unit="%" if "core" in what else "MB",
+                values=tuple(values),
+                at_most=_target(what),
+            )
+            for what, values in found.items()
+        ),
+        Figure(
+            shape="idle",
+            what="backhaul --help, CPU",
+            unit="s",
+            values=tuple(helps),
+            at_most=AT_MOST_HELP_S,
+        ),
+    ]
+
+
+def _target(what: str) -> float | None:
+    if "core" in what:
+        return AT_MOST_PERCENT
+    return AT_MOST_MB if what.startswith("agent,") else None
+
+
+def _watch(agent: psutil.Process, seconds: float, when: str, found: dict[str, list[float]]) -> None:
+    """The agent alone, then it and its workers."""
+    time.sleep(_SETTLE_S)
+    family = [agent, *agent.children(recursive=True)]
+    before = [_cpu_s(one) for one in family]
+    time.sleep(seconds)
+    used = [_cpu_s(one) - was for one, was in zip(family, before, strict=True)]
+    memory = [one.memory_info().rss / MB for one in family]
+    workers = "agent and workers"
+    for what, value in (
+        (f"agent, share of a core, {when}", 100 * used[0] / seconds),
+        (f"{workers}, share of a core, {when}", 100 * sum(used) / seconds),
+        (f"agent, resident, {when}", memory[0]),
+        (f"{workers} ({len(family) - 1}), resident, {when}", sum(memory)),
+    ):
+        found.setdefault(what, []).append(value)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _wait_until_empty(sqs: SQSClient, url: str) -> None:
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while True:
+        answer = sqs.get_queue_attributes(
+            QueueUrl=url,
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+            ],
+        )["Attributes"]
+        if not any(map(int, answer.values())):
+            return
+        assert time.monotonic() < deadline_s, "the messages were not worked"
+        time.sleep(0.2)
+
+
+@contextmanager
+def _agent(bed: Bed, environment: dict[str, str], name: str) -> Iterator[psutil.Process]:
+    log_path = bed.directory / f"{name}.log"
+    with log_path.open("w") as log:
+        process = subprocess.Popen(
+            [*BACKHAUL, "run", "idle", REGION, "--allow-any", "--ledger", bed.ledger(name)],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            deadline_s = time.monotonic() + _PATIENCE_S
+            while "agent started" not in log_path.read_text("utf-8"):
+                assert process.poll() is None, log_path.read_text("utf-8")
+                assert time.monotonic() < deadline_s, "the agent did not start"
+                time.sleep(0.1)
+            yield psutil.Process(process.pid)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGINT)
+            process.wait()
