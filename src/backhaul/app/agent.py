@@ -29,7 +29,6 @@ from backhaul.core.queue_check import warnings
 from backhaul.core.stopping import Stop
 from backhaul.engines.pool import WorkerPool
 
-
 END_S = 30.0  # what an orderly end may take without a turn of the main thread
 
 
