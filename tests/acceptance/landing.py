@@ -74,12 +74,17 @@ class HdfsLanding(Landing):
         filesystem: `hdfs://host:port`.
         path: Absolute.
         is_named: Whether messages name the file system, or leave it to HADOOP_CONF_DIR.
+        conf_dir: Where a name service is explained.
     """
 
-    def __init__(self, filesystem: str, path: str, *, is_named: bool = True) -> None:
+    def __init__(
+        self, filesystem: str, path: str, *, is_named: bool = True, conf_dir: Path | None = None
+    ) -> None:
         self.path = path
         self.uri = f"{filesystem}{path}" if is_named else path
-        self.client = hdfs_native.Client(filesystem)
+        self.client = hdfs_native.Client(
+            filesystem, config_dir=None if conf_dir is None else str(conf_dir)
+        )
 
     def _walk(self, path: str) -> list[hdfs_native.FileStatus]:
         found = []

@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +18,6 @@ from tests.acceptance.proxy import Proxy
 from tests.acceptance.witness import landing_on
 from tests.torture.tcp import TcpProxy
 
-QUIET_S = 5.0
 SETTINGS = {
     # Faults come thick here: a healthy message must not die of them.
     "BACKHAUL_AGENT__MAX_ATTEMPTS": "40",
@@ -45,8 +43,25 @@ class Bed:
         recorder: Behind `sqs`, knows the receipt handles that agents were given.
     """
 
-    def __init__(self) -> None:
-        self.elasticmq, self.s3proxy, self.hdfs = ElasticMQ(), S3Proxy(), Hdfs()
+    def __init__(
+        self,
+        elasticmq: ElasticMQ | None = None,
+        s3proxy: S3Proxy | None = None,
+        hdfs: Hdfs | None = None,
+    ) -> None:
+        """Servers that run already are used and left running; others are started here."""
+        self.elasticmq = elasticmq or ElasticMQ()
+        self.s3proxy = s3proxy or S3Proxy()
+        self.hdfs = hdfs or Hdfs()
+        self._own = [
+            server
+            for server, given in (
+                (self.elasticmq, elasticmq),
+                (self.s3proxy, s3proxy),
+                (self.hdfs, hdfs),
+            )
+            if given is None
+        ]
         self.directory = Path(tempfile.mkdtemp(prefix="backhaul-torture-"))
         self._stack = contextlib.ExitStack()
 
@@ -54,7 +69,7 @@ class Bed:
         enter = self._stack.enter_context
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         try:
-            for server in (self.elasticmq, self.s3proxy, self.hdfs):
+            for server in self._own:
                 enter(server)
             self.recorder = enter(Proxy(self.elasticmq))
             self.sqs = enter(TcpProxy(urlsplit(self.recorder.endpoint).port or 0))
@@ -137,9 +152,3 @@ class Bed:
                             ReceiptHandle=one["ReceiptHandle"],
                             VisibilityTimeout=0,
                         )
-
-    def heal(self) -> None:
-        """After a NameNode or DataNode was killed: both run, and a file can be written."""
-        deadline_s = time.monotonic() + QUIET_S
-        while not self.hdfs.is_alive and time.monotonic() < deadline_s:
-            time.sleep(0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +21,7 @@ class Witness(threading.Thread):
         path: The landing directory; nothing is allowed below it but what is wanted.
         trees: Relative directory to its files, which appear all at once.
         files: Relative path to the states it may have, oldest first; an older one never returns.
+        conf_dir: Where a name service is explained.
 
     Attributes:
         wrong: What no reader may ever see; empty when all is well.
@@ -33,9 +35,12 @@ class Witness(threading.Thread):
         trees: Mapping[str, Mapping[str, bytes]],
         files: Mapping[str, Sequence[bytes]],
         seed: int,
+        conf_dir: Path | None = None,
     ) -> None:
         super().__init__(name="witness", daemon=True)
-        self._client = hdfs_native.Client(filesystem)
+        self._client = hdfs_native.Client(
+            filesystem, config_dir=None if conf_dir is None else str(conf_dir)
+        )
         self._path = path
         self._trees, self._files = trees, files
         self._newest: dict[str, int] = {}

@@ -16,6 +16,7 @@ from backhaul.core.ports import Clock
 from backhaul.core.watchdog import LOOK_S, Pulse, Watch
 
 MAIN = "main"
+CODE = "E_AGENT_STUCK"
 
 
 class Deadman(threading.Thread):

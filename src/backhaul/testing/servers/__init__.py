@@ -14,6 +14,7 @@ from __future__ import annotations
 from backhaul.testing.servers.elasticmq import ElasticMQ
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.hdfs import Hdfs
+from backhaul.testing.servers.hdfs_pair import HdfsPair
 from backhaul.testing.servers.jars import prepare
 from backhaul.testing.servers.kdc import Kdc
 from backhaul.testing.servers.moto import Moto
@@ -22,6 +23,7 @@ from backhaul.testing.servers.s3proxy import S3Proxy
 __all__ = [
     "ElasticMQ",
     "Hdfs",
+    "HdfsPair",
     "Kdc",
     "Moto",
     "S3Proxy",

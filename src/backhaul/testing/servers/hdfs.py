@@ -236,9 +236,9 @@ class Hdfs(Server):
             if each is not None:
                 each.stop()
 
-    def _format(self) -> None:
+    def _format(self, *options: str, how: str = "-format") -> None:
         log_path = self.directory / "format.log"
-        arguments = self._daemon(_NAMENODE, "-format", "-nonInteractive")
+        arguments = self._daemon(_NAMENODE, *options, how, "-nonInteractive")
         with log_path.open("wb") as log:
             done = subprocess.run(
                 arguments,
@@ -252,7 +252,7 @@ class Hdfs(Server):
         if done.returncode != 0:
             tail = log_path.read_text(encoding="utf-8", errors="replace")[-3000:]
             raise ServerFailed(
-                f"namenode -format: status {done.returncode}\n\nhint: {log_path}:\n{tail}"
+                f"namenode {how}: status {done.returncode}\n\nhint: {log_path}:\n{tail}"
             )
 
     def _run_namenode(self) -> None:
@@ -262,12 +262,17 @@ class Hdfs(Server):
         self._datanode = self._run(self._datanode, "datanode", self.datanode_log_path, _DATANODE)
 
     def _run(
-        self, current: ServerProcess | None, name: str, log_path: Path, java_class: str
+        self,
+        current: ServerProcess | None,
+        name: str,
+        log_path: Path,
+        java_class: str,
+        *options: str,
     ) -> ServerProcess:
         if current is not None and current.is_alive:
             raise ServerFailed(f"{name} is running already (process {current.pid})")
         process = ServerProcess(name, log_path, detached=self._detached)
-        process.start(self._daemon(java_class))
+        process.start(self._daemon(java_class, *options))
         return process
 
     def _daemon(self, java_class: str, *arguments: str) -> list[str]:

@@ -38,6 +38,12 @@ def is_registered(endpoint: str) -> bool:
     return any(actor["ActorState"] == "RUNNING" for actor in json.loads(info))
 
 
+def is_answering(endpoint: str) -> bool:
+    """Whether a daemon at this web address answers questions at all."""
+    answer = ask(f"{endpoint}/jmx?qry=java.lang:type=Runtime")
+    return answer is not None and answer[0] == HTTPStatus.OK
+
+
 def _bean(endpoint: str, service: str, name: str) -> dict[str, Any]:
     """One JMX bean; empty when the daemon does not answer or is still loading."""
     answer = ask(f"{endpoint}/jmx?qry=Hadoop:service={service},name={name}")

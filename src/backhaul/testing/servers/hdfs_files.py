@@ -38,13 +38,14 @@ case "${{0##*/}} $word" in
     'hadoop fs' | 'hdfs dfs') class=org.apache.hadoop.fs.FsShell ;;
     'hdfs dfsadmin') class=org.apache.hadoop.hdfs.tools.DFSAdmin ;;
     'hdfs fsck') class=org.apache.hadoop.hdfs.tools.DFSck ;;
+    'hdfs haadmin') class=org.apache.hadoop.hdfs.tools.DFSHAAdmin ;;
     'hdfs ec') class=org.apache.hadoop.hdfs.tools.ECAdmin ;;
     'hdfs getconf') class=org.apache.hadoop.hdfs.tools.GetConf ;;
     *' version') class=org.apache.hadoop.util.VersionInfo ;;
     *' classpath') echo "$conf:"{lib}'/*'; exit 0 ;;
     *)
         echo "${{0##*/}}: no command '$word' in this test bed; there are" \\
-            "hadoop fs, hdfs dfs|dfsadmin|fsck|ec|getconf, version and classpath" >&2
+            "hadoop fs, hdfs dfs|dfsadmin|haadmin|fsck|ec|getconf, version and classpath" >&2
         exit 1
         ;;
 esac

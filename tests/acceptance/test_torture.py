@@ -1,0 +1,44 @@
+"""A little of `./dev torture` on every push: each kind of fault that is quick, by its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
+from tests.torture.bed import Bed
+from tests.torture.faults import FAULTS
+from tests.torture.rounds import run_round
+
+pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.slow]
+# Fault and seed; the seed decides where it strikes. None stops a server: others use them, too.
+ROUNDS = (
+    ("kill-agent-point", 2),
+    ("kill-agent-from-worker", 117),
+    ("kill-agent-anytime", 102),
+    ("zombie-worker", 104),
+    ("pause-agent", 106),
+    ("namenode-cut", 1),
+    ("s3-cut", 2),
+    ("ledger-full", 1),
+    ("ledger-readonly", 1),
+    ("two-ledgers", 110),
+)
+
+
+@pytest.fixture(scope="module")
+def bed(elasticmq: ElasticMQ, s3proxy: S3Proxy, hdfs: Hdfs) -> Iterator[Bed]:
+    with Bed(elasticmq, s3proxy, hdfs) as made:
+        yield made
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("fault", "seed"), ROUNDS, ids=[fault for fault, _ in ROUNDS])
+def test_a_tormented_agent_loses_nothing_and_shows_nothing_half(
+    bed: Bed, fault: str, seed: int
+) -> None:
+    verdict = run_round(bed, seed, fault, FAULTS[fault])
+    print(verdict.line())  # noqa: T201 - shown by -rP
+    assert verdict.wrong == []
+    assert verdict.struck > 0, verdict.told
