@@ -1,10 +1,10 @@
 """What the bare parts reach when they do nothing else: a process of its own.
 
-`python -m benchmarks.ceiling write URI DIRECTORY SIZES THREADS` only writes to HDFS,
-`create` only makes empty files, `python -m benchmarks.ceiling read BUCKET/PREFIX - SIZES THREADS`
-only reads from S3. SIZES is a JSON file, name to bytes. Prints `{"seconds": ...}`, without the
-interpreter's start. Same clients, block size, gate, ranges and write size as Backhaul's; no digest,
-no look afterwards, no rename, no ledger.
+`python -m benchmarks.ceiling write URI DIRECTORY SIZES THREADS` only writes to HDFS, `plain` does
+so as the client comes, `create` only makes empty files, `python -m benchmarks.ceiling read
+BUCKET/PREFIX - SIZES THREADS` only reads from S3. SIZES is a JSON file, name to bytes. Prints
+`{"seconds": ...}`, without the interpreter's start. Same clients and write size as Backhaul's, and
+but for `plain` same block size and gate, too; no digest, no look afterwards, no rename, no ledger.
 """
 
 from __future__ import annotations
@@ -39,19 +39,23 @@ def main(arguments: list[str]) -> None:
     if what == "read":
         took_s = _read_s(where, sizes, int(threads))
     else:
-        took_s = _write_s(where, directory, sizes, int(threads), is_empty=what == "create")
+        took_s = _write_s(where, directory, sizes, int(threads), what)
     print(json.dumps({"seconds": took_s}))
 
 
-def _write_s(
-    uri: str, directory: str, sizes: dict[str, int], threads: int, *, is_empty: bool
-) -> float:
+def _write_s(uri: str, directory: str, sizes: dict[str, int], threads: int, what: str) -> float:
     client = Client(uri)
     client.mkdirs(directory, create_parent=True)
     tuning = Tuning()
     gate = threading.Semaphore(tuning.open_files)
     small_gate = threading.Semaphore(tuning.open_small_files)
     piece = os.urandom(MIB)
+    is_plain, is_empty = what == "plain", what == "create"
+
+    def write_plainly(name: str) -> None:
+        with client.create(f"{directory}/{name}") as writer:
+            for start in range(0, sizes[name], MIB):
+                writer.write(piece[: min(MIB, sizes[name] - start)])
 
     def write(name: str) -> None:
         size = sizes[name]
@@ -62,7 +66,7 @@ def _write_s(
                 writer.write(piece[: min(MIB, size - start)])
         writer.close()
 
-    took_s = _timed(write, list(sizes), threads)
+    took_s = _timed(write_plainly if is_plain else write, list(sizes), threads)
     client.delete(directory, recursive=True)
     return took_s
 

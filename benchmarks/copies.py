@@ -21,6 +21,12 @@ from benchmarks.report import Figure, best, paired
 AT_MOST_MB = 500
 GIB = 1 << 30
 Copy = Callable[[str], Run]
+_CEILINGS = {
+    "write": "HDFS write alone",
+    "plain": "HDFS write alone, the client as it comes",
+    "create": "HDFS create of empty files alone",
+    "read": "S3 read alone",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +38,7 @@ class Shape:
         sizes: Bytes by name.
         threads: Of the ceilings; the best of them counts.
         transfers: Of rclone.
-        ceiling: `write` or `create`: what bounds this shape.
+        ceiling: A key of `_CEILINGS`: what bounds this shape.
         of_ceiling: At least this much of it.
         as_fast: At least so many times as fast as these peers.
     """
@@ -102,7 +108,7 @@ def _small(bed: Bed, name: str, count: int) -> Shape:
         sizes=dict.fromkeys(sums, SMALL_BYTES),
         threads=(128, 256, 384),
         transfers=FOR_SMALL,
-        ceiling="create",
+        ceiling="write",
         of_ceiling=0.95,
         as_fast={"rclone": 5.0, "hadoop fs": 4.0},
     )
@@ -128,8 +134,7 @@ class _Ceilings:
         self._sizes = bed.directory / f"{shape.name}.sizes"
         self._sizes.write_text(json.dumps(shape.sizes), "utf-8")
         self.seconds: dict[str, dict[str, list[float]]] = {
-            what: {f"{count} threads": [] for count in shape.threads}
-            for what in ("write", "create", "read")
+            what: {f"{count} threads": [] for count in shape.threads} for what in _CEILINGS
         }
 
     def round(self) -> None:
@@ -146,24 +151,19 @@ class _Ceilings:
 
     def figures(self, inside: list[float]) -> list[Figure]:
         """Their times, and ours of them."""
-        names = {
-            "write": "HDFS write alone",
-            "create": "HDFS create alone",
-            "read": "S3 read alone",
-        }
         shape, figures = self._shape, []
         for what, by_threads in self.seconds.items():
             top = best(by_threads)
             figures += [
                 Figure(
                     shape=shape.name,
-                    what=f"{names[what]}, {top}",
+                    what=f"{_CEILINGS[what]}, {top}",
                     unit="s",
                     values=tuple(by_threads[top]),
                 ),
                 Figure(
                     shape=shape.name,
-                    what=f"transfer, of {names[what]}",
+                    what=f"transfer, of {_CEILINGS[what]}",
                     unit="x",
                     values=paired(by_threads[top], inside),
                     at_least=shape.of_ceiling if what == shape.ceiling else None,
