@@ -59,7 +59,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="default: 100, or what fits into --for")
     parser.add_argument("--seed", type=int, default=1, help="of the first round; default 1")
     parser.add_argument("--for", type=float, dest="minutes", help="minutes; then no new round")
-    parser.add_argument("--fault", choices=sorted(FAULTS), help="only this one")
+    parser.add_argument(
+        "--fault", choices=sorted(FAULTS), action="append", help="only this one, or these in turn"
+    )
     parser.add_argument("--out", type=Path, default=TOLD, help=f"JSON lines; default {TOLD}")
     asked = parser.parse_args()
     rounds = asked.rounds or (sys.maxsize if asked.minutes else 100)
@@ -71,7 +73,7 @@ def main() -> int:
         for seed in range(asked.seed, asked.seed + rounds):
             if time.monotonic() > ends_s:
                 break
-            name = asked.fault or fault_of(seed)
+            name = asked.fault[seed % len(asked.fault)] if asked.fault else fault_of(seed)
             verdict = run_round(bed, seed, name, FAULTS[name])
             verdicts.append(verdict)
             print(verdict.line(), flush=True)
