@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -69,6 +70,8 @@ def main() -> int:
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     verdicts: list[Verdict] = []
     began_s = time.monotonic()
+    # Agents and servers are ended on the way out, also by a kill.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with Bed() as bed, asked.out.open("a", encoding="utf-8") as told:
         for seed in range(asked.seed, asked.seed + rounds):
             if time.monotonic() > ends_s:
