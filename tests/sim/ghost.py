@@ -7,6 +7,7 @@ S4  the versions of one key at one path never go back
 S5  no intent is recorded for a route that has been taken away
 S6  nothing is renamed out of staging that a higher epoch has fenced
 E1  without faults every object is read once and nothing dies
+F1  on a FIFO queue nothing of a group is staged before what was sent earlier has ended
 L1  every message ends          L2  a dead letter has its code
 L3  nothing of staging is left  L4  a held transfer asks again within a minute
 """
@@ -40,13 +41,19 @@ class Ghost:
     Attributes:
         finals: What stands at each final path: (key, version); version 0 was there before.
         contents: Every content that an object ever had, to its key and version.
-        is_ordered: S4 is promised: all agents share one ledger.
+        is_ordered: S4 is promised: all agents share one ledger. Where each has its own, S6 is not
+            promised either, and what was published may be replaced by something older.
+        published: The newest version of a key that ever stood at a path.
+        groups: FIFO: the messages of a group in the order of their sending.
     """
 
     is_ordered: bool = True
     finals: dict[str, tuple[str, int]] = field(default_factory=dict)
     contents: dict[bytes, tuple[str, int]] = field(default_factory=dict)
     newest: dict[str, int] = field(default_factory=dict)
+    published: dict[tuple[str, str], int] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
     asked: dict[str, Asked] = field(default_factory=dict)
     fenced: dict[str, int] = field(default_factory=dict)
     dead: dict[str, DeadLetterReason] = field(default_factory=dict)
@@ -78,10 +85,12 @@ class Ghost:
         if before is not None and same_key and found[1] < before[1] and self.is_ordered:
             self.broken(f"S4 {path} went back from {before} to {found}")
         self.finals[path] = found
+        newest = max(found[1], self.published.get((path, found[0]), 0))
+        self.published[path, found[0]] = newest
         root, epoch = _epoch_of(source)
         if epoch < 0:
             self.broken(f"S2 {path} came from {source}, which is no staging")
-        if self.fenced.get(root, 0) > epoch:
+        if self.fenced.get(root, 0) > epoch and self.is_ordered:
             self.broken(f"S6 {path} came from epoch {epoch}, fenced by {self.fenced[root]}")
 
     def announced(self, marker: str) -> None:
@@ -98,12 +107,23 @@ class Ghost:
             self.broken(f"S3 {row.id} went from {before} to {after}")
         if row.key is None or row.key.message_id not in self.asked:
             return
+        if after is TransferState.STAGING:
+            self._is_next(row.key.message_id)
         if after in {TransferState.DONE, TransferState.SUPERSEDED} and before is not after:
             self._is_there(row.key.message_id, "S3 done in the ledger")
+
+    def _is_next(self, message_id: str) -> None:
+        for group in self.groups.values():
+            if message_id in group:
+                earlier = set(group[: group.index(message_id)]) - self.ended
+                if earlier:
+                    self.broken(f"F1 {message_id} is worked on before {earlier} ended")
 
     def _is_there(self, message_id: str, what: str) -> None:
         for path, (key, version) in self.asked[message_id].wanted.items():
             found = self.finals.get(path)
+            if not self.is_ordered and self.published.get((path, key), 0) >= version:
+                continue  # it was there
             if found is None or found[0] != key or found[1] < version:
                 self.broken(f"{what}, yet {path} holds {found} instead of {key} >= {version}")
 
@@ -117,6 +137,7 @@ class Ghost:
         self.dead[message_id] = reason
 
     def deleted(self, message_id: str) -> None:
+        self.ended.add(message_id)
         if message_id not in self.dead:
             self._is_there(message_id, f"S1 {message_id} is deleted")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backhaul.core.model import OnExists, PublishMode, VerifyLevel
 
@@ -23,6 +23,9 @@ class Shape:
         killer: A call that ends the process, every time.
         overwrites: Chance that an object changes right before a message about it.
         is_overtaken: Something newer is sent at the very moment of the aimed fault.
+        has_one_ledger: False: each agent has its own, which is not supported. What must hold even
+            then is that nothing is lost and nothing is half visible.
+        is_fifo: The queue keeps the order of message groups.
     """
 
     agents: int = 1
@@ -44,13 +47,15 @@ class Shape:
     aim: tuple[str, int, str] | None = None
     overwrites: float = 0.0
     is_overtaken: bool = False
+    is_fifo: bool = False
 
     @property
     def may_refuse(self) -> bool:
         """A message may die of what another one published."""
         is_alone = len(self.messages) == 1 and not self.overwrites
         is_strict = self.on_exists is not OnExists.REPLACE
-        return (is_strict and not is_alone) or self.publish is PublishMode.ATOMIC_DIR
+        is_atomic = self.publish is PublishMode.ATOMIC_DIR
+        return (is_strict and not is_alone) or is_atomic or not self.has_one_ledger
 
 
 CALL_KINDS = ("kill", "kill after", "zombie", "pause", "slow", "fail", "lost", "down")
@@ -71,7 +76,16 @@ def shape_of(seed: int) -> Shape:
     """Swarm: every seed has its own mixture of messages, agents and faults."""
     import random
 
-    chance = random.Random(f"shape {seed}")
+    shape = _mixed(random.Random(f"shape {seed}"))
+    odd = random.Random(f"odd {seed}").random()
+    if odd < 0.05:
+        return replace(shape, is_fifo=True)
+    if odd < 0.09 and shape.agents > 1:
+        return replace(shape, has_one_ledger=False)
+    return shape
+
+
+def _mixed(chance: random.Random) -> Shape:
     keys, bodies = chance.choice(SCRIPTS)
     messages = tuple(chance.choice(bodies) for _ in range(chance.randint(1, 4)))
     kinds = {one for one in ALL_KINDS if chance.random() < 0.4}

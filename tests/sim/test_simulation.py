@@ -23,6 +23,7 @@ FOUND = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_no_schedule_violates_anything() -> None:
     bad = run_seeds(0, SCHEDULES)
     assert not bad, "\n".join(f"./dev prove --seed {seed}: {what}" for seed, what in bad[:10])
@@ -49,6 +50,12 @@ def test_schedules_use_every_kind_of_fault() -> None:
         kinds.update(shape_of(seed).kinds)
     assert set(ALL_KINDS) <= kinds.keys()
     assert min(kinds[kind] for kind in ALL_KINDS) > 20
+
+
+def test_schedules_use_fifo_queues_and_separate_ledgers() -> None:
+    shapes = [shape_of(seed) for seed in range(SCHEDULES)]
+    assert sum(shape.is_fifo for shape in shapes) > 50
+    assert sum(not shape.has_one_ledger for shape in shapes) > 20
 
 
 def test_there_are_enough_scenarios_and_ways() -> None:

@@ -234,7 +234,7 @@ class Sim:
         self.clock = self.scheduler.clock
         self.ghost = Ghost(is_ordered=shape.has_one_ledger)
         self.faults = SimFaults(self)
-        self.queue = SimQueue(self.clock, faults=self.faults)
+        self.queue = SimQueue(self.clock, faults=self.faults, is_fifo=shape.is_fifo)
         self.queue.sim = self
         self.store = SimStore(self.clock, new_digest, faults=self.faults)
         self.store.sim = self
@@ -304,7 +304,10 @@ class Sim:
         wanted = {
             f"{destination}/{name}": (one, self.ghost.newest[one]) for one, name in names.items()
         }
-        message_id = self.queue.send(body)
+        group = self.random.choice("gh") if self.shape.is_fifo else None
+        message_id = self.queue.send(body, group=group)
+        if group is not None:
+            self.ghost.groups.setdefault(group, []).append(message_id)
         self.ghost.asked[message_id] = Asked(wanted=wanted)
         self.tell(f"{message_id} sent: {body}")
 
@@ -527,7 +530,7 @@ class Sim:
                 again = self.random.choice(self.queue.remaining)
                 self.queue.redeliver(again)
                 self.tell(f"{again} is delivered again")
-            case "reappear" if self.queue.deleted:
+            case "reappear" if self.queue.deleted and not self.shape.is_fifo:
                 again = self.random.choice(self.queue.deleted)
                 self.queue.reappear(again)
                 self.tell(f"{again} reappears")
@@ -612,7 +615,7 @@ class Sim:
             if codes.keys() != wanted:
                 raise Violation(f"L1 {wanted} can never succeed, and {codes} died")
             return
-        is_alone = len(self.shape.messages) == 1
+        is_alone = len(self.shape.messages) == 1 and self.shape.has_one_ledger
         if is_alone and "E_DST_EXISTS" in codes.values():
             raise Violation(f"E1 a message was refused because of its own files: {codes}")
         spending = SPENDING & self.shape.kinds
@@ -622,7 +625,7 @@ class Sim:
             raise Violation(f"E1 died although nothing was wrong with it: {codes}")
 
     def _check_economy(self) -> None:
-        if self.shape.poison or self.shape.killer:
+        if self.shape.poison or self.shape.killer or not self.shape.has_one_ledger:
             return
         failed = [fact for fact in self.facts if isinstance(fact, events.AttemptFailed)]
         if failed:
