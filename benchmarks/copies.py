@@ -102,7 +102,7 @@ def _small(bed: Bed, name: str, count: int) -> Shape:
         sizes=dict.fromkeys(sums, SMALL_BYTES),
         threads=(128, 256, 384),
         transfers=FOR_SMALL,
-        ceiling="create",
+        ceiling="write",
         of_ceiling=0.95,
         as_fast={"rclone": 5.0, "hadoop fs": 4.0},
     )
