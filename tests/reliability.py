@@ -1,195 +1,138 @@
-"""What may go wrong, which test makes it happen, and what no test covers: `docs/reliability.md`.
+"""What may go wrong, which test makes it happen, how that test last ended: `docs/reliability.md`.
 
-`python -m tests.reliability` writes the page; a test in `tests/docs` holds the two together.
+    python -m tests.reliability                             writes the page
+    python -m tests.reliability --results build/junit.xml   takes in what `./dev test` left, first
+    python -m tests.reliability --tests                     names the tests, for pytest
+
+The rows are in `tests/reliability_rows.py`, the results in `tests/data/results.json`: each with the
+day and the commit of its run, so that a result that is old says so. A test in `tests/docs` holds
+page, rows and results together; it runs none of them.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import subprocess
+import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
-PAGE = Path(__file__).parents[1] / "docs/reliability.md"
-A, U, C = "tests/acceptance/", "tests/unit/", "tests/contract/"
-SIM = "tests/sim/test_simulation.py"
-POINTS = f"{SIM}::test_every_call_struck_in_every_way_ends_the_same"
-SCHEDULES = f"{SIM}::test_no_schedule_violates_anything"
+from tests.reliability_rows import NOT_HERE, SECTIONS, Row
 
-# Fault, what is promised, the test that makes it happen.
-COVERED = (
-    ("the agent is killed before the ledger knows the message", "it comes back", POINTS),
-    (
-        "the agent is killed while it writes",
-        "no reader sees a part",
-        f"{A}test_killing.py::test_no_reader_ever_sees_a_part_of_a_tree_whenever_the_agent_is_killed",
-    ),
-    (
-        "killed between proof, rename, record and deletion",
-        "adopted or copied again, never lost",
-        POINTS,
-    ),
-    (
-        "SIGTERM during copies",
-        "finished in the grace, or handed back",
-        f"{A}test_stopping.py::test_a_grace_that_is_too_short_hands_the_message_back_at_once",
-    ),
-    (
-        "an agent or its worker is paused until another takes over",
-        "its renames find no source",
-        SCHEDULES,
-    ),
-    (
-        "a second agent on the same ledger",
-        "refused",
-        f"{A}test_bad_input.py::test_a_second_agent_on_the_same_ledger_is_75",
-    ),
-    (
-        "the ledger's disk is full, locked or fails",
-        "held; nothing spent",
-        f"{U}test_ends.py::test_outage_of_an_hour_spends_nothing_and_ends_by_itself",
-    ),
-    ("a commit whose answer is lost", "looked up again", POINTS),
-    (
-        "power loss",
-        "what was reported is kept",
-        f"{U}test_ledger_crash.py::test_kill_9_at_any_moment_loses_nothing_that_was_reported",
-    ),
-    (
-        "a worker dies or hangs",
-        "one attempt; the agent lives",
-        f"{A}test_killing.py::test_a_killed_worker_costs_its_transfer_an_attempt_and_nothing_else",
-    ),
-    (
-        "a message kills its worker each time",
-        "dead with `E_WORKER_DIED`",
-        f"{U}test_ends.py::test_message_that_kills_its_worker_ends_dead_with_that_reason",
-    ),
-    ("a message ends its agent each time", "dead with `E_ATTEMPTS_SPENT`", SCHEDULES),
-    (
-        "delivered twice",
-        "copied once",
-        f"{A}test_transient.py::test_a_message_delivered_twice_is_copied_once",
-    ),
-    ("older version announced after a newer one", "the newer one stays", SCHEDULES),
-    (
-        "the transfer outlives the visibility timeout",
-        "never delivered twice",
-        f"{A}test_visibility.py::test_transfers_longer_than_the_visibility_timeout_are_never_delivered_twice",
-    ),
-    (
-        "an answer to DeleteMessage is lost; a deleted message returns",
-        "deleted again, not copied",
-        f"{A}test_transient.py::test_a_lost_answer_to_delete_is_mended_from_the_ledger",
-    ),
-    (
-        "the message nears its queue's retention",
-        "dead with `E_EXPIRING`",
-        f"{U}test_ends.py::test_message_is_decided_on_before_its_queue_forgets_it",
-    ),
-    (
-        "S3, HDFS, SQS or credentials away for an hour",
-        "held; nothing spent; goes on",
-        f"{U}test_ends.py::test_outage_of_an_hour_spends_nothing_and_ends_by_itself",
-    ),
-    (
-        "HDFS in safe mode",
-        "held; goes on",
-        f"{A}test_bad_input.py::test_safe_mode_holds_and_the_agent_goes_on_by_itself",
-    ),
-    (
-        "a NameNode that hangs",
-        "waited for",
-        f"{A}test_killing.py::test_a_namenode_that_hangs_is_waited_for_by_an_agent_that_stays_awake",
-    ),
-    (
-        "a flipped bit",
-        "never published",
-        f"{A}test_lying_s3.py::test_a_flipped_bit_is_never_published_and_ends_with_e_checksum",
-    ),
-    (
-        "a short body",
-        "never published",
-        f"{A}test_lying_s3.py::test_a_short_body_is_never_published",
-    ),
-    (
-        "a body that stalls",
-        "one attempt",
-        f"{A}test_lying_s3.py::test_a_body_that_stalls_costs_a_worker_and_one_attempt",
-    ),
-    (
-        "the object changes under way",
-        "one of its states, whole",
-        f"{A}test_lying_s3.py::test_an_object_overwritten_under_way_arrives_as_one_of_its_states",
-    ),
-    ("the answer to a rename is lost", "looked up", POINTS),
-    ("staging that nobody comes back to", "gone within the hour", SCHEDULES),
-    ("the route is taken away under way", "nothing more is published", SCHEDULES),
-    (
-        "dead letters",
-        "listed, shown, sent back",
-        f"{C}test_dlq.py::test_all_letters_go_back_with_their_senders_attributes_only",
-    ),
-)
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/reliability.md"
+RESULTS = ROOT / "tests/data/results.json"
+ROWS = tuple(row for _, rows in SECTIONS for row in rows)
+WORST = ("failed", "skipped", "passed")
 
-UNCOVERED = (
-    (
-        "two agents with separate ledgers",
-        "no test; order between versions is not promised there, and nothing refuses the second agent",
-    ),
-    (
-        "a deputy agent on another host",
-        "an owner elsewhere counts as alive for ever: its transfers wait for it",
-    ),
-    (
-        "two states of an object within one second",
-        "S3 tells whole seconds: which of the two is newer cannot be told, and the later transfer wins",
-    ),
-    ("failover of a NameNode pair", "not automated"),
-    (
-        "DataNode death, quota, a full local disk under the target",
-        "errors are mapped by table; not brought about in a run",
-    ),
-    ("clock steps of the machine", "deadlines are monotonic; not brought about in a run"),
-    (
-        "random kills of the real process by the hundred",
-        "`tests/acceptance/test_killing.py` kills it at some moments only",
-    ),
-    (
-        "a poller or visibility thread that hangs",
-        "no watchdog notices it; an exception in the poller ends the process",
-    ),
-    ("order within a FIFO queue's group", "SQS keeps it; no test of ours looks"),
-    ("jobs on YARN", "not part of this page"),
-)
+HEAD = """\
+# Reliability
+
+What may go wrong, what Backhaul promises then, the tests that make it happen, and how each of them
+last ended. `./dev test` runs all of them, 2,000 simulated schedules among them; `./dev prove` runs
+100,000, and `./dev prove --seed N` replays one.
+
+A simulated schedule is the real agent on stand-ins that keep the rules of SQS, S3, HDFS and the
+ledger, in one thread. A seed decides who goes on at each call, which calls fail, which take
+effect and lose their answer, and which agent dies or stands still. After each step a checker that
+sees everything asks whether data was lost, half visible or replaced by something older.
+`./dev torture` strikes the real agent on real servers.
+
+A result has its day and the commit that was tested; *not run* means that none is on record for this
+row. What is *not covered* is said in the row, or has no test.
+"""
+
+
+def every_test() -> list[str]:
+    """The tests that some row names, each once."""
+    return sorted({test for row in ROWS for test in row.tests})
+
+
+def results() -> dict[str, list[str]]:
+    """Test to [outcome, day, commit]."""
+    if not RESULTS.exists():
+        return {}
+    found: dict[str, list[str]] = json.loads(RESULTS.read_text("utf-8"))
+    return found
 
 
 def page() -> str:
     """The whole text."""
-    lines = [
-        "# Reliability",
-        "",
-        "What may go wrong, what Backhaul promises then, and the test that makes it happen.",
-        "`./dev test` runs all of them, 2,000 simulated schedules among them; `./dev prove` runs",
-        "100,000, and `./dev prove --seed N` replays one.",
-        "",
-        "A simulated schedule is the real agent on stand-ins that keep the rules of SQS, S3, HDFS and the",
-        "ledger, in one thread. A seed decides who goes on at each call, which calls fail, which take",
-        "effect and lose their answer, and which agent dies or stands still. After each step a checker that",
-        "sees everything asks whether data was lost, half visible or replaced by something older.",
-        "",
-        "## Covered",
-        "",
-        "| what happens | promise | test |",
-        "|---|---|---|",
-        *(f"| {fault} | {promise} | `{test}` |" for fault, promise, test in COVERED),
-        "",
-        "## Not covered",
-        "",
-        "| what happens | what is known |",
-        "|---|---|",
-        *(f"| {fault} | {known} |" for fault, known in UNCOVERED),
-        "",
-    ]
+    known = results()
+    lines = [HEAD]
+    for title, rows in SECTIONS:
+        lines += [
+            f"## {title}",
+            "",
+            "| row | what happens | promise | tests | last result | not covered |",
+            "|---|---|---|---|---|---|",
+            *(_line(row, known) for row in rows),
+            "",
+        ]
+    lines += ["## Not on this page", "", *(f"- {one}" for one in NOT_HERE), ""]
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def _line(row: Row, known: dict[str, list[str]]) -> str:
+    tests = "<br>".join(f"`{test}`" for test in row.tests)
+    ends = [_told(known.get(test)) for test in row.tests]
+    last = ends[0] if len(set(ends)) == 1 else "<br>".join(ends)
+    return f"| {row.name} | {row.fault} | {row.promise} | {tests} | {last} | {row.known} |"
+
+
+def _told(result: list[str] | None) -> str:
+    if result is None:
+        return "not run"
+    outcome, day, commit = result
+    return f"{outcome} {day} `{commit}`"
+
+
+def take_in(report: Path) -> None:
+    """Outcomes of a JUnit report of pytest; of a test with parameters the worst counts."""
+    found: dict[str, str] = {}
+    day = ""
+    for suite in ET.parse(report).iter("testsuite"):  # noqa: S314 - our own pytest wrote it
+        day = suite.get("timestamp", "")[:10]
+        for case in suite.iter("testcase"):
+            path = case.get("classname", "").replace(".", "/")
+            test = f"{path}.py::{case.get('name', '').partition('[')[0]}"
+            before = found.get(test, "passed")
+            found[test] = min(before, _outcome(case), key=WORST.index)
+    commit = _git("rev-parse", "--short=10", "HEAD")
+    if _git("status", "--porcelain", "--", "src", "tests", ":!tests/data/results.json"):
+        commit += " and changes"
+    known = results()
+    named = every_test()
+    known |= {test: [found[test], day, commit] for test in named if test in found}
+    kept = {test: known[test] for test in named if test in known}
+    RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def _outcome(case: ET.Element) -> str:
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed"
+    return "passed" if case.find("skipped") is None else "skipped"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability")
+    parser.add_argument("--results", type=Path, metavar="JUNIT_XML", help="take these in first")
+    parser.add_argument("--tests", action="store_true", help="name the tests, and write nothing")
+    chosen = parser.parse_args()
+    if chosen.tests:
+        sys.stdout.write("\n".join([*every_test(), ""]))
+        return 0
+    if chosen.results is not None:
+        take_in(chosen.results)
     PAGE.write_text(page(), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
