@@ -37,7 +37,8 @@ class _Nobody:
     progress = Progress(size_bytes=0, objects=0)
 
     def existing_ancestor(self, location: Location) -> Location:
-        return location
+        """Its parent: the destination is new, so no file in it is asked for."""
+        return location.parent
 
     def fence(self, staging_root: Location, epoch: int) -> int:
         del staging_root

@@ -13,6 +13,7 @@ AT_MOST_GROWTH = 1.2
 def planning(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     """The same code for 1,000 to 1,000,000 objects: time for each object, and peak memory."""
     per_object: dict[int, list[float]] = {count: [] for count in sizes.planned}
+    cpu: dict[int, list[float]] = {count: [] for count in sizes.planned}
     memory: dict[int, list[float]] = {count: [] for count in sizes.planned}
     with serving("benchmarks.listing_server") as port:
         environment = {
@@ -27,16 +28,20 @@ def planning(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
                 found = bed.answer(["benchmarks.plan_once", str(count), str(ledger)], environment)
                 ledger.unlink()
                 per_object[count].append(1e6 * float(found["seconds"]) / count)
+                cpu[count].append(1e6 * float(found["cpu_s"]) / count)
                 memory[count].append(float(found["peak_mb"]))
                 tell(
                     f"planning round {turn + 1}: {count:,} objects, "
-                    f"{per_object[count][-1]:.0f} us each, {memory[count][-1]:.0f} MB"
+                    f"{per_object[count][-1]:.0f} us each, {cpu[count][-1]:.0f} us of CPU, "
+                    f"{memory[count][-1]:.0f} MB"
                 )
     figures = []
     for count in sizes.planned:
         times, peaks = tuple(per_object[count]), tuple(memory[count])
         name = f"{count:,} objects"
         figures.append(Figure(shape="planning", what=f"{name}, each", unit="us", values=times))
+        what = f"{name}, each, CPU"
+        figures.append(Figure(shape="planning", what=what, unit="us", values=tuple(cpu[count])))
         figures.append(
             Figure(
                 shape="planning",
@@ -53,6 +58,15 @@ def planning(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
             what=f"an object of {most:,} to one of {base:,}",
             unit="x",
             values=paired(per_object[most], per_object[base]),
+            at_most=AT_MOST_GROWTH,
+        )
+    )
+    figures.append(
+        Figure(
+            shape="planning",
+            what=f"CPU of an object of {most:,} to one of {base:,}",
+            unit="x",
+            values=paired(cpu[most], cpu[base]),
             at_most=AT_MOST_GROWTH,
         )
     )
