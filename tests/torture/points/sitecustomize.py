@@ -12,8 +12,8 @@ where to strike and how, such as `ledger.finish:after:1:kill`:
 
 `TORTURE_MARK` is a file that gets a line first, so that it strikes once and the torturer knows.
 
-`TORTURE_CLOCK` is a file with the seconds that the clock is off, read at each look. It is the agent's
-own clock, `SystemClock.now`: what signs requests for AWS keeps the right time.
+`TORTURE_CLOCK` is a file with the seconds that the clock is off, read at each look. It is the
+agent's own clock, `SystemClock.now`: what signs requests for AWS keeps the right time.
 """
 
 from __future__ import annotations
