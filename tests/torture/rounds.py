@@ -130,14 +130,19 @@ class Round:
         """An agent; with a point, one that strikes itself there."""
         if point:
             self._marks += 1
-            inherited = self.it.environment.get("PYTHONPATH")
             settings |= {
-                "PYTHONPATH": os.pathsep.join(filter(None, (str(POINTS), inherited))),
+                "PYTHONPATH": self.python_path,
                 "TORTURE_POINT": point,
                 "TORTURE_MARK": str(self.mark),
             }
         self.agent = self.it.start(**settings)
         return self.agent
+
+    @property
+    def python_path(self) -> str:
+        """With the fail points in it."""
+        inherited = self.it.environment.get("PYTHONPATH")
+        return os.pathsep.join(filter(None, (str(POINTS), inherited)))
 
     @property
     def mark(self) -> Path:

@@ -128,8 +128,12 @@ def echo() -> Iterator[int]:
 
 def connected(proxy: TcpProxy) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
-    connection.sendall(b"one")
-    assert connection.recv(10) == b"one"
+    try:
+        connection.sendall(b"one")
+        assert connection.recv(10) == b"one"
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

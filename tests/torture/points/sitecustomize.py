@@ -11,10 +11,14 @@ where to strike and how, such as `ledger.finish:after:1:kill`:
     raise   an exception that nothing expects
 
 `TORTURE_MARK` is a file that gets a line first, so that it strikes once and the torturer knows.
+
+`TORTURE_CLOCK` is a file with the seconds that the clock is off, read at each look. It is the
+agent's own clock, `SystemClock.now`: what signs requests for AWS keeps the right time.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import importlib.machinery
 import os
@@ -114,9 +118,9 @@ class Point:
 class Finder:
     """Loads one module as Python does, then wraps its method."""
 
-    def __init__(self, point: Point) -> None:
-        self._point = point
-        self._module, _, self._path = METHODS[point.name].partition(":")
+    def __init__(self, place: str, wrapped: Callable[[Callable[..., Any]], Any]) -> None:
+        self._wrapped = wrapped
+        self._module, _, self._path = place.partition(":")
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -132,11 +136,25 @@ class Finder:
             load(module)
             owner, _, method = self._path.partition(".")
             kind = getattr(module, owner)
-            setattr(kind, method, self._point.wrapped(getattr(kind, method)))
+            setattr(kind, method, self._wrapped(getattr(kind, method)))
 
         spec.loader.exec_module = load_and_wrap  # type: ignore[method-assign]
         return spec
 
 
+def stepping(now: Callable[..., Any]) -> Callable[..., Any]:
+    """A clock that is off by what the file says."""
+
+    @functools.wraps(now)
+    def with_step(*arguments: Any) -> Any:
+        with open(os.environ["TORTURE_CLOCK"], encoding="ascii") as told:  # noqa: PTH123 - early
+            return now(*arguments) + dt.timedelta(seconds=float(told.read() or 0))
+
+    return with_step
+
+
 if "TORTURE_POINT" in os.environ:
-    sys.meta_path.insert(0, Finder(Point(os.environ["TORTURE_POINT"], os.environ["TORTURE_MARK"])))
+    point = Point(os.environ["TORTURE_POINT"], os.environ["TORTURE_MARK"])
+    sys.meta_path.insert(0, Finder(METHODS[point.name], point.wrapped))
+if "TORTURE_CLOCK" in os.environ:
+    sys.meta_path.insert(0, Finder("backhaul.adapters.system:SystemClock.now", stepping))
