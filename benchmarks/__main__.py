@@ -13,6 +13,7 @@ from backhaul.testing.servers import netns
 from benchmarks.bed import QUICK, Sizes, open_bed, tell
 from benchmarks.copies import huge, large, medium, mixed, small, small_many
 from benchmarks.distcp import distcp, distcp_small
+from benchmarks.gets import gets
 from benchmarks.idle import idle
 from benchmarks.latency import latency
 from benchmarks.messages import messages
@@ -42,6 +43,7 @@ SHAPES = {
     "distcp-small": distcp_small,
     "parsing": parsing,
     "idle": idle,
+    "gets": gets,
 }
 ON_YARN = {"distcp", "distcp-small"}  # asked for by name only
 OUT = Path("build/bench")

@@ -15,14 +15,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.slow]
 # Fault and seed; the seed decides where it strikes. None stops a server: others use them, too.
 ROUNDS = (
     ("kill-agent-point", 2),
-    ("kill-agent-from-worker", 117),
     ("kill-agent-anytime", 102),
     ("zombie-worker", 104),
-    ("pause-agent", 106),
     ("namenode-cut", 1),
-    ("s3-cut", 2),
     ("ledger-full", 1),
-    ("ledger-readonly", 1),
     ("two-ledgers", 110),
 )
 

@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -59,7 +60,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="default: 100, or what fits into --for")
     parser.add_argument("--seed", type=int, default=1, help="of the first round; default 1")
     parser.add_argument("--for", type=float, dest="minutes", help="minutes; then no new round")
-    parser.add_argument("--fault", choices=sorted(FAULTS), help="only this one")
+    parser.add_argument(
+        "--fault", choices=sorted(FAULTS), action="append", help="only this one, or these in turn"
+    )
     parser.add_argument("--out", type=Path, default=TOLD, help=f"JSON lines; default {TOLD}")
     asked = parser.parse_args()
     rounds = asked.rounds or (sys.maxsize if asked.minutes else 100)
@@ -67,11 +70,13 @@ def main() -> int:
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     verdicts: list[Verdict] = []
     began_s = time.monotonic()
+    # Agents and servers are ended on the way out, also by a kill.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with Bed() as bed, asked.out.open("a", encoding="utf-8") as told:
         for seed in range(asked.seed, asked.seed + rounds):
             if time.monotonic() > ends_s:
                 break
-            name = asked.fault or fault_of(seed)
+            name = asked.fault[seed % len(asked.fault)] if asked.fault else fault_of(seed)
             verdict = run_round(bed, seed, name, FAULTS[name])
             verdicts.append(verdict)
             print(verdict.line(), flush=True)

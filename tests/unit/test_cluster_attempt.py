@@ -328,6 +328,16 @@ def test_a_manager_that_is_down_holds_and_nothing_is_submitted_twice(world: Worl
     assert {fact.dependency for fact in world.all_of(events.TransferHeld)} == {"yarn"}
 
 
+def test_a_manager_that_is_down_is_noticed_before_the_client_starts(world: World) -> None:
+    world.faults.at("cluster.check_reachable", 1, Fault.FAIL)
+    run(world)
+    assert landed(world) == FILES
+    assert [fact.code for fact in world.all_of(events.TransferHeld)] == ["E_YARN_UNREACHABLE"]
+    calls = [name for name, _ in world.faults.log]
+    assert calls.index("cluster.check_reachable") < calls.index("ledger.open_job")
+    assert calls.count("ledger.open_job") == calls.count("cluster.submit") == 1
+
+
 def test_a_missing_hadoop_holds_the_transfer(world: World) -> None:
     world.cluster.missing = OutageError.of("yarn", "E_HADOOP_MISSING", "no program hadoop")
     run(world, drain_patience_s=10)

@@ -1,5 +1,6 @@
 """The command line of DistCp, and what its client says when it fails."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from backhaul.core.cluster import ClusterRules, CopyJob, Load, app_state, copy_job, maps_for
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import Source
-from backhaul.engines.distcp import arguments, client_error, source_uri
+from backhaul.engines.distcp import DistCp, arguments, client_error, source_uri, within
 
 GIB = 1024**3
 HIDDEN = ",".join(
@@ -57,6 +58,59 @@ def test_the_command_line_is_what_it_is() -> None:
         "s3a://raw/p/",
         "hdfs://ns1/land/.backhaul/0123/7",
     )
+
+
+MIB = 1024**2
+
+
+@pytest.mark.parametrize(
+    ("asked_mib", "limit_mib", "given"),
+    [
+        (None, None, None),
+        (None, 160, 10),  # 16 mappers
+        (None, 16_000, 100),  # DistCp's own, of each mapper
+        (3200, 160, 10),
+        (160, 3200, 10),
+        (None, 1, 1),  # no less than DistCp can express
+    ],
+)
+def test_each_mapper_gets_its_share_of_the_limit(
+    asked_mib: int | None, limit_mib: int | None, given: int | None
+) -> None:
+    made = job(bandwidth_bytes=asked_mib * MIB if asked_mib else None)
+    assert made.maps == 16
+    assert within(made, limit_mib * MIB if limit_mib else None).bandwidth_mb == given
+
+
+class Submitting:
+    """A `hadoop` that keeps what it is run with."""
+
+    def __init__(self) -> None:
+        self.argv: tuple[str, ...] = ()
+
+    def missing(self) -> None:
+        return None
+
+    def run(self, arguments: tuple[str, ...], waiting: Callable[[], None]) -> tuple[int, str]:
+        self.argv = arguments
+        return 0, ""
+
+
+def test_a_job_is_submitted_within_the_limit_that_is_in_force_then() -> None:
+    limits = iter([160 * MIB, None])
+    hadoop = Submitting()
+    engine = DistCp(
+        rules=ClusterRules(),
+        hadoop=hadoop,
+        manager=None,  # type: ignore[arg-type]
+        history=None,  # type: ignore[arg-type]
+        pause=lambda _seconds: None,
+        limit=lambda: next(limits),
+    )
+    engine.submit(job(), lambda: None)
+    assert hadoop.argv[hadoop.argv.index("-bandwidth") + 1] == "10"
+    engine.submit(job(), lambda: None)
+    assert "-bandwidth" not in hadoop.argv
 
 
 def test_sources_that_are_no_whole_prefix_come_in_a_file() -> None:

@@ -131,6 +131,19 @@ def test_without_an_active_one_nothing_is_known(standby: Answer) -> None:
     assert (caught.value.code, caught.value.dependency) == ("E_YARN_UNREACHABLE", "yarn")
 
 
+def test_whether_any_manager_answers_is_asked_of_all() -> None:
+    with manager({"/": STANDBY}) as passive, manager({"/ws/v1/cluster/info": info(5)}) as active:
+        YarnManager([DOWN, passive, active], FakeYarn()).check_reachable()
+        with pytest.raises(OutageError) as caught:
+            YarnManager([DOWN, passive], FakeYarn()).check_reachable()
+    assert caught.value.code == "E_YARN_UNREACHABLE"
+
+
+def test_where_the_api_wants_a_login_the_client_itself_will_tell() -> None:
+    with manager({"/": (401, "text/html", b"")}) as url:
+        YarnManager([url], FakeYarn()).check_reachable()
+
+
 @pytest.mark.parametrize(
     ("up_s", "other"), [(5, {}), (600, {"state": "INITED"}), (600, {"haState": "STANDBY"})]
 )

@@ -9,7 +9,7 @@ import pytest
 
 from backhaul.testing.servers import Hdfs, Moto
 from backhaul.testing.servers.yarn import Yarn
-from tests.yarn.cluster import Site, fill
+from tests.yarn.cluster import Site, fill, when
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.yarn, pytest.mark.slow]
 
@@ -30,6 +30,8 @@ def test_the_other_manager_is_asked_and_the_application_goes_on(site: Site) -> N
     site.it.ask_for("p/", "d")
     agent = site.start()
     agent.logged("YARN application carries", within_s=120)
+    # A master that was not launched yet would be waited for by YARN itself, for ten minutes.
+    when(site.mappers, "a mapper copies")
     before = site.yarn.endpoint
     site.yarn.fail_over()
     assert site.yarn.endpoint != before

@@ -80,6 +80,15 @@ class YarnManager:
         self._is_closed = False
         self._opener = _opener()
 
+    def check_reachable(self) -> None:
+        """Where the REST API is closed to us there is no cheap question, and none is asked.
+
+        Raises:
+            OutageError: `yarn` E_YARN_UNREACHABLE.
+        """
+        if not self._is_closed:
+            self._ask("/ws/v1/cluster/info")
+
     def find(self, tag: str) -> list[Application]:
         """Every application with this tag, newest first.
 

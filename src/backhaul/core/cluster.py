@@ -312,6 +312,9 @@ class Cluster(Protocol):
     def obstacle(self) -> OutageError | None:
         """Why this node cannot submit at all; None when it can."""
 
+    def check_reachable(self) -> None:
+        """Raise unless YARN answers: a client would try for as long as Hadoop's settings say."""
+
     def find(self, tag: str) -> list[Application]:
         """Every application with this tag that the ResourceManager remembers."""
 

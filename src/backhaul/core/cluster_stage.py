@@ -135,6 +135,7 @@ class ClusterStaging:
 
     def submit(self, claim_epoch: int, job: CopyJob) -> ClusterJob:
         """Commit the tag, then submit; the application is found by it."""
+        self._cluster.check_reachable()
         opened = ClusterJob(transfer_id=self._id, epoch=claim_epoch, application_id=None)
         if not self._ledger.open_job(self._id, claim_epoch, job.tags[1], self._clock.now()):
             raise OwnershipLost("E_OWNER_LOST", "the destination was claimed by somebody else")

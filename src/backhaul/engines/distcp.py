@@ -57,6 +57,8 @@ class HadoopCommand(Protocol):
 class ResourceManager(Protocol):
     """YARN's REST API, or its command line where that is closed."""
 
+    def check_reachable(self) -> None: ...
+
     def find(self, tag: str) -> list[Application]: ...
 
     def kill(self, application_id: str) -> None: ...
@@ -97,6 +99,9 @@ class DistCp:
 
     def obstacle(self) -> OutageError | None:
         return self._hadoop.missing()
+
+    def check_reachable(self) -> None:
+        self._manager.check_reachable()
 
     def find(self, tag: str) -> list[Application]:
         return self._manager.find(tag)

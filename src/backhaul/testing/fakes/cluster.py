@@ -92,6 +92,10 @@ class FakeCluster:
     def obstacle(self) -> OutageError | None:
         return self.missing
 
+    def check_reachable(self) -> None:
+        with self._faults.call("cluster.check_reachable", _unanswered):
+            return
+
     def find(self, tag: str) -> list[Application]:
         with self._faults.call("cluster.find", _unanswered):
             found = [one for one in self._submitted if tag in one.application.tags]

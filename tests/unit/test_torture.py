@@ -1,0 +1,163 @@
+"""The judge of `./dev torture` sees each kind of harm, and its proxy and fail points do as told."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.torture.checker import Found, Sent, violations
+from tests.torture.faults import FAULTS, WEIGHTS
+from tests.torture.points.sitecustomize import METHODS
+from tests.torture.rounds import POINTS
+from tests.torture.tcp import TcpProxy
+
+SENT = (
+    Sent(message_id="m1", what="a", finals={"a": (b"new",)}),
+    Sent(message_id="m2", what="no-such-object"),
+)
+GOOD = Found(
+    rows=[("m1", "done", None), ("m2", "dead", "E_SRC_EMPTY")],
+    dead=["m2"],
+    visible={"a": b"new"},
+    queued=0,
+)
+
+
+def test_a_good_round_has_no_violation() -> None:
+    assert violations(SENT, GOOD) == []
+    assert violations(SENT, replace(GOOD, dead=["m2", "m2"])) == [], "a second copy is allowed"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "begins"),
+    [
+        ({"visible": {}}, "S1"),
+        ({"rows": [("m2", "dead", None)]}, "S1"),
+        ({"rows": [("m1", "publishing", None), ("m2", "dead", None)]}, "S1"),
+        ({"dead": []}, "S1"),
+        ({"dead": ["m2", "stranger"]}, "S1"),
+        ({"seen": ["tree: 3 files of 12"]}, "S2"),
+        ({"visible": {"a": b"new", "b": b""}}, "S2"),
+        ({"rows": [*GOOD.rows, ("m1", "done", None)]}, "S3"),
+        ({"rows": [*GOOD.rows, ("stranger", "done", None)]}, "S3"),
+        ({"rows": [("m1", "done", None), ("m2", "done", None)]}, "S3"),
+        ({"visible": {"a": b"old"}}, "S4"),
+        ({"rows": [("m1", "dead", None), ("m2", "dead", None)]}, "E1"),
+        ({"dead": ["m1", "m2"]}, "E1"),
+        ({"queued": 1}, "L1"),
+    ],
+)
+def test_each_harm_is_seen(wrong: dict[str, object], begins: str) -> None:
+    found = violations(SENT, replace(GOOD, **wrong))  # type: ignore[arg-type]
+    assert [one for one in found if one.startswith(begins)], found
+
+
+def test_a_row_in_each_of_two_ledgers_is_no_harm() -> None:
+    both = [*GOOD.rows, ("m1", "staging", None)]
+    assert violations(SENT, replace(GOOD, rows=both, has_one_ledger=False)) == []
+    lost = [("m1", "staging", None), ("m2", "dead", None)]
+    assert violations(SENT, replace(GOOD, rows=lost, has_one_ledger=False))
+
+
+def test_every_weight_is_of_a_fault() -> None:
+    assert set(WEIGHTS) <= set(FAULTS)
+
+
+def test_every_fail_point_names_a_method_that_exists() -> None:
+    import importlib
+
+    for place in METHODS.values():
+        module, _, path = place.partition(":")
+        owner, _, method = path.partition(".")
+        assert callable(getattr(getattr(importlib.import_module(module), owner), method)), place
+
+
+def test_a_fail_point_strikes_the_installed_program_once(tmp_path: Path) -> None:
+    program = (
+        "from backhaul.engines.pool import WorkerSession\n"
+        "try: WorkerSession.fence(None, None, 1)\n"
+        "except AttributeError: print('not reached')\n"
+    )
+    environment = {
+        "PATH": "/usr/bin",
+        "PYTHONPATH": str(POINTS),
+        "TORTURE_POINT": "session.fence:before:1:kill",
+        "TORTURE_MARK": str(tmp_path / "mark"),
+    }
+    for expected in (-signal.SIGKILL, 0):
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, timeout=60, check=False
+        )
+        assert done.returncode == expected
+    assert (tmp_path / "mark").exists()
+
+
+# ---------------------------------------------------------------- the TCP proxy
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """A server that says everything back."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=say_back, args=(connection,), daemon=True).start()
+
+    def say_back(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            while data := connection.recv(1000):
+                connection.sendall(data)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=serve, daemon=True).start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+def connected(proxy: TcpProxy) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+    connection.sendall(b"one")
+    assert connection.recv(10) == b"one"
+    return connection
+
+
+def test_the_proxy_passes_stalls_and_goes_on(echo: int) -> None:
+    with TcpProxy(echo) as proxy, connected(proxy) as connection:
+        proxy.stall()
+        connection.sendall(b"two")
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(10)
+        proxy.be_honest()
+        connection.settimeout(10)
+        assert connection.recv(10) == b"two"
+
+
+def test_the_proxy_cuts_what_is_open_and_takes_new_connections(echo: int) -> None:
+    with TcpProxy(echo) as proxy, connected(proxy) as connection:
+        proxy.cut()
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(10) == b""
+        assert proxy.cuts == 1
+        connected(proxy).close()
+
+
+def test_the_proxy_refuses_until_it_is_honest(echo: int) -> None:
+    with TcpProxy(echo) as proxy:
+        proxy.refuse()
+        with pytest.raises((OSError, AssertionError)):
+            connected(proxy)
+        proxy.be_honest()
+        connected(proxy).close()
