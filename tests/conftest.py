@@ -14,6 +14,7 @@ from backhaul.testing.servers import (
     ElasticMQ,
     Hdfs,
     Kdc,
+    Kms,
     Moto,
     S3Proxy,
     ServerUnavailable,
@@ -69,6 +70,31 @@ def secure_hdfs(kdc: Kdc) -> Iterator[Hdfs]:
     """HDFS with Kerberos. The agent's `backhaul` may act for alice and for nobody else."""
     proxy = {"hadoop.proxyuser.backhaul.users": "alice", "hadoop.proxyuser.backhaul.hosts": "*"}
     yield from _running(Hdfs(kdc=kdc, core=proxy))
+
+
+@pytest.fixture(scope="session")
+def kms() -> Iterator[Kms]:
+    """Its key `zone-key` is everybody's, except mallory's."""
+    for server in _running(Kms(refused="mallory")):
+        server.create_key("zone-key")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def wide_hdfs(kms: Kms) -> Iterator[Hdfs]:
+    """Five DataNodes; erasure coding in `/ec` and `/xor`, encryption in `/zone`, none in `/plain`.
+
+    A DataNode may be killed, by a test that starts it again.
+    """
+    for cluster in _running(
+        Hdfs(datanodes=5, core={"hadoop.security.key.provider.path": kms.provider})
+    ):
+        cluster.command("dfs", "-mkdir", "/ec", "/xor", "/zone", "/plain")
+        for path, policy in (("/ec", "RS-3-2-1024k"), ("/xor", "XOR-2-1-1024k")):
+            cluster.command("ec", "-enablePolicy", "-policy", policy)
+            cluster.command("ec", "-setPolicy", "-path", path, "-policy", policy)
+        cluster.command("crypto", "-createZone", "-keyName", "zone-key", "-path", "/zone")
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,8 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
         conf_dir = configuration.hadoop_conf_dir
         login = _login(configuration)
         target = HdfsTarget(filesystem, conf_dir, login)
-        target.ask(content_checker(filesystem, conf_dir, target.status, login))
+        content = content_checker(filesystem, conf_dir, target.status, target.is_encrypted, login)
+        target.ask(content, codec=content.codec if content is not None else None)
         return target
 
     def digest(algorithm: str) -> Digest:

@@ -55,7 +55,9 @@ def direct(hdfs: Hdfs) -> DataNodeChecker:
 def by_command(hdfs: Hdfs) -> CommandChecker:
     target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
     program = hdfs.bin_dir / "hdfs"
-    return CommandChecker(program, hdfs.uri, target.status, conf_dir=str(hdfs.conf_dir))
+    return CommandChecker(
+        program, hdfs.uri, target.status, target.is_encrypted, conf_dir=str(hdfs.conf_dir)
+    )
 
 
 @pytest.fixture(params=[direct, by_command], ids=["datanode", "command"])
@@ -233,7 +235,7 @@ def test_what_one_way_cannot_tell_the_next_is_asked(
     paths = [f"{directory}/f", f"{directory}/none"]
     monkeypatch.setenv("PATH", str(hdfs.bin_dir), prepend=":")
     monkeypatch.delenv("HADOOP_HOME", raising=False)
-    made = content_checker(hdfs.uri, str(hdfs.conf_dir), target.status)
+    made = content_checker(hdfs.uri, str(hdfs.conf_dir), target.status, target.is_encrypted)
     assert made is not None
     assert [one and one.asked for one in made.held(paths)] == ["datanode", None]
     made.close()
@@ -255,4 +257,4 @@ def test_a_cluster_that_encrypts_its_data_is_not_asked_directly(
     (tmp_path / "hdfs-site.xml").write_text(text, "utf-8")
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("HADOOP_HOME", raising=False)
-    assert content_checker(hdfs.uri, str(tmp_path), lambda path: None) is None
+    assert content_checker(hdfs.uri, str(tmp_path), lambda path: None, bool) is None

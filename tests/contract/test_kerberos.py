@@ -211,7 +211,8 @@ def test_the_command_tells_what_it_holds(
     writer = target.create(f"{DIRECTORY}/held-{how}", 9)
     writer.write(b"123456789")
     writer.close()
-    checker = content_checker(secure_hdfs.uri, conf_dir, target.status, login)
+    ways = (target.status, target.is_encrypted)
+    checker = content_checker(secure_hdfs.uri, conf_dir, *ways, login)
     assert checker is not None
     (held,) = checker.held([f"{DIRECTORY}/held-{how}"])
     target.remove(f"{DIRECTORY}/held-{how}")

@@ -55,7 +55,8 @@ def _program(tmp_path: Path, script: str) -> Path:
 
 def _checker(program: Path) -> CommandChecker:
     found = FileStatus(is_directory=False, size_bytes=9, modified_ms=1)
-    return CommandChecker(program, FS, lambda path: None if path == "/none" else found)
+    status = lambda path: None if path == "/none" else found  # noqa: E731
+    return CommandChecker(program, FS, status, lambda path: False)
 
 
 def test_exit_1_with_warnings_tells_what_it_can(tmp_path: Path) -> None:

@@ -33,6 +33,19 @@ ROWS: list[tuple[BaseException, type[BackhaulError], str]] = [
     (FileExistsError("/f: lease currently owned by DFSClient"), TransientError, "E_HDFS_LEASE"),
     (OSError("Connection refused (os error 111)"), OutageError, "E_HDFS_UNREACHABLE"),
     (
+        RuntimeError(
+            'OperationFailed("File is in an HDFS encryption zone but no KMS provider is configured '
+            '(set `hadoop.security.key.provider.path` in core-site.xml)")'
+        ),
+        CannotWrite,
+        "E_DST_NO_KMS",
+    ),
+    (
+        RuntimeError('OperationFailed("KMS HTTP error: error sending request for url (http://k)")'),
+        OutageError,
+        "E_HDFS_KMS",
+    ),
+    (
         java("org.apache.hadoop.security.AccessControlException", "Permission denied: user=bob"),
         CannotWrite,
         "E_DST_DENIED",

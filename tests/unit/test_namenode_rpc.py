@@ -82,24 +82,41 @@ def listing(*fields: tuple[int, int | bytes | str]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("fields", "why"),
+    ("fields", "is_encrypted", "is_open"),
     [
-        (((12, message((1, 9))), (15, b"zone")), "encryption zone"),
-        (((12, message((1, 9), (6, b"zone"))),), "encryption zone"),
-        (((12, message((1, 9))), (17, b"RS-6-3")), "erasure-coded"),
-        (((12, message((1, 9), (7, b"RS-6-3"))),), "erasure-coded"),
-        (((12, message((1, 9), (3, 1))),), "open"),
-        (((12, message((1, 9))),), ""),
+        (((12, message((1, 9))), (15, b"zone")), True, False),
+        (((12, message((1, 9), (6, b"zone"))),), True, False),
+        (((12, message((1, 9), (3, 1))),), False, True),
+        (((12, message((1, 9))),), False, False),
     ],
 )
-def test_file_whose_crcs_would_mislead_is_not_asked_about(
-    fields: tuple[tuple[int, bytes], ...], why: str
+def test_file_whose_crcs_would_mislead_is_known(
+    fields: tuple[tuple[int, bytes], ...], *, is_encrypted: bool, is_open: bool
 ) -> None:
     found = _file(listing(*fields))
     assert isinstance(found, _File)
-    assert (why in found.why_not) is True
-    assert bool(found.why_not) is bool(why)
+    assert (found.is_encrypted, found.is_open) == (is_encrypted, is_open)
     assert (found.size_bytes, found.modified_ms) == (9, 1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "codec"),
+    [
+        (message((4, 2)), "rs"),
+        (message((4, 4)), "xor"),
+        (message((4, 3)), "rs-legacy"),
+        (message((4, 99)), "unknown"),
+        (message((1, "own"), (2, message((1, "rs"), (2, 4), (3, 2))), (4, 64)), "rs"),
+        (message((1, "own"), (2, message((1, "xor"))), (4, 65)), "xor"),
+    ],
+)
+def test_the_codec_of_an_erasure_coded_file_is_known_by_number_or_by_name(
+    policy: bytes, codec: str
+) -> None:
+    for fields in (((12, message((1, 9))), (17, policy)), ((12, message((1, 9), (7, policy))),)):
+        found = _file(listing(*fields))
+        assert isinstance(found, _File)
+        assert found.codec == codec
 
 
 def test_directories_and_refusals_are_told_apart() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
 from xml.parsers import expat
 
@@ -41,6 +42,30 @@ def default_filesystem(conf_dir: Path | None) -> str | None:
     properties = read_properties(conf_dir / "core-site.xml")
     value = properties.get("fs.defaultFS") or properties.get("fs.default.name") or ""
     return value.rstrip("/") if value.startswith("hdfs://") else None
+
+
+def namenode_addresses(
+    filesystem: str, properties: Mapping[str, str]
+) -> list[tuple[str, int | None]]:
+    """Host and port of the NameNodes of `hdfs://host:port` or `hdfs://nameservice`.
+
+    The port is None where none is written; a host with one but no name is left out.
+    """
+    authority = filesystem.removeprefix("hdfs://")
+    names = properties.get(f"dfs.ha.namenodes.{authority}", "").split(",")
+    found = [
+        properties.get(f"dfs.namenode.rpc-address.{authority}.{name.strip()}", "")
+        for name in names
+        if name.strip()
+    ]
+    return [each for text in found or [authority] if (each := _address(text.strip()))[0]]
+
+
+def _address(text: str) -> tuple[str, int | None]:
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        return text, None
+    return host.strip("[]"), int(port) if port.isdigit() else None
 
 
 def read_properties(path: Path) -> dict[str, str]:

@@ -6,13 +6,15 @@ until the process is killed. Foreign errors end here, classified by Java class n
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hdfs_native import Client, WriteOptions
 
-from backhaul.adapters.hdfs_security import Cluster, Login
+from backhaul.adapters.hdfs_security import KEY_PROVIDER, Cluster, Login
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
@@ -35,7 +37,7 @@ MIB = 1 << 20
 SMALL_BLOCK_BYTES = MIB
 MAX_BLOCKS = 10_000  # dfs.namenode.fs-limits.max-blocks-per-file
 DEFAULT_BLOCK_BYTES = 128 * MIB
-COMPLETE_TRIES = 3
+_CODEC = "rs"  # the only one whose parity hdfs-native writes as Hadoop does
 
 # The client tries a dead NameNode for minutes, which is right in the middle of a transfer. Whether
 # there is one at all has to be known within seconds; both NameNodes of a pair are asked.
@@ -44,6 +46,9 @@ _IMPATIENT = {
     "dfs.client.failover.sleep.base.millis": "500",
     "dfs.client.failover.sleep.max.millis": "1000",
 }
+# The client refuses to start where keys are kept otherwise; then it does without, and refuses
+# encryption zones alone.
+_KEY_SERVER = "kms://"
 _REFUSED = ("Connection refused", "failed to lookup address", "No route to host")
 _JAVA = re.compile(r'RPCError\("(?P<name>[\w.$]+)", "(?P<text>.*)', re.DOTALL)
 
@@ -64,6 +69,11 @@ class HdfsTarget:
         self._login = login or Login()
         self._cluster = Cluster(filesystem, config_dir)
         self._cluster.check(self._login)
+        self._config_dir = config_dir
+        self._without_keys: Client | None = None
+        self._codec: Callable[[str], str | None] | None = None
+        self._parity_known: set[str] = set()
+        self._connecting = threading.Lock()
         try:
             self._client = self._connect(config_dir, None)
             self._asker = self._connect(config_dir, _IMPATIENT)
@@ -72,6 +82,8 @@ class HdfsTarget:
 
     def _connect(self, config_dir: str | None, config: dict[str, str] | None) -> Client:
         login = self._login if self._cluster.is_secure else Login()
+        if not self._cluster.key_provider.startswith(_KEY_SERVER):
+            config = {**(config or {}), KEY_PROVIDER: ""}
         return Client(
             self._filesystem,
             config=config,
@@ -94,9 +106,17 @@ class HdfsTarget:
         except BaseException as error:
             raise self._translate(error, "/") from error
 
-    def ask(self, content: ContentChecker | None) -> None:
-        """From now on ask this one for the checksums that HDFS keeps; hdfs-native does not."""
+    def ask(
+        self, content: ContentChecker | None, *, codec: Callable[[str], str | None] | None = None
+    ) -> None:
+        """From now on ask these for what hdfs-native does not tell.
+
+        Args:
+            content: The checksums that HDFS keeps.
+            codec: How a file is erasure-coded; empty: it is not; None: not known.
+        """
         self._content = content
+        self._codec = codec
         self.keeps_checksums = content is not None
 
     def held(self, paths: Sequence[str]) -> list[Held | None]:
@@ -131,6 +151,28 @@ class HdfsTarget:
             modified_ms=found.modification_time,
         )
 
+    def is_encrypted(self, path: str) -> bool:
+        """Whether a file is in an encryption zone.
+
+        hdfs-native does not tell; a client of it without a key server refuses to open such a file,
+        by the NameNode's one answer, before anything is read.
+        """
+        try:
+            self._keyless().read(path)
+        except FileNotFoundError:
+            return False
+        except BaseException as error:
+            if _NO_KEY_SERVER in str(error):
+                return True
+            raise self._translate(error, path) from error
+        return False
+
+    def _keyless(self) -> Client:
+        with self._connecting:
+            if self._without_keys is None:
+                self._without_keys = self._connect(self._config_dir, {KEY_PROVIDER: ""})
+            return self._without_keys
+
     def names(self, path: str) -> list[str]:
         try:
             return [one.path.rsplit("/", 1)[-1] for one in self._client.list_status(path)]
@@ -155,9 +197,43 @@ class HdfsTarget:
             block_size=_block_size(size_bytes), overwrite=False, create_parent=False
         )
         try:
-            return HdfsWriter(self, path, self._client.create(path, options))
+            writer = self._client.create(path, options)
         except BaseException as error:
             raise self._translate(error, path) from error
+        return HdfsWriter(self, path, writer, doubts_parity=self._doubts_parity(path, writer))
+
+    def _doubts_parity(self, path: str, writer: FileWriter) -> bool:
+        """Whether the file may be erasure-coded by a codec that the client does not write.
+
+        hdfs-native 0.14.7 writes Reed-Solomon parity whatever the policy's codec is. Such a file is
+        right as long as all its DataNodes are up, and wrong when HDFS has to make up a block. The
+        NameNode is asked once for each directory: a policy is a directory's.
+
+        Raises:
+            CannotWrite: E_DST_EC.
+        """
+        directory = path.rpartition("/")[0]
+        if directory in self._parity_known:
+            return False
+        codec = self._codec(path) if self._codec is not None else None
+        if codec is None:
+            return True
+        if codec not in {"", _CODEC}:
+            with contextlib.suppress(Exception):
+                writer.close()
+            self.remove(path)
+            raise self._no_parity(path, f"by {codec}")
+        self._parity_known.add(directory)
+        return False
+
+    def _no_parity(self, path: str, how: str) -> CannotWrite:
+        return CannotWrite(
+            "E_DST_EC",
+            f"{self._filesystem}{path}: erasure-coded {how}; the HDFS client writes the parity of "
+            "Reed-Solomon policies alone",
+            hint='let the route have engine = "distcp", or choose a destination with a policy of '
+            "Reed-Solomon (RS-6-3-1024k and the like) or without one",
+        )
 
     def read(self, path: str) -> Iterator[bytes]:
         try:
@@ -225,16 +301,27 @@ class HdfsWriter:
     looks complete. That is why bytes only ever go to staging names.
     """
 
-    def __init__(self, target: HdfsTarget, path: str, writer: FileWriter) -> None:
+    def __init__(
+        self, target: HdfsTarget, path: str, writer: FileWriter, *, doubts_parity: bool
+    ) -> None:
         self._target = target
         self._path = path
         self._writer = writer
+        self._doubts_parity = doubts_parity
 
     def write(self, data: bytes) -> None:
         try:
             # Only `bytes` is quick here: a memoryview takes eight times as long.
             self._writer.write(data)
+            if self._doubts_parity:
+                # Nobody tells the policy. That there is one shows: then hsync is refused.
+                self._writer.hsync()
+                self._doubts_parity = False
+                self._target._parity_known.add(self._path.rpartition("/")[0])  # noqa: SLF001
         except BaseException as error:
+            if self._doubts_parity and "erasure-coded" in str(error):
+                how = "by a policy that nobody tells"
+                raise self._target._no_parity(self._path, how) from error  # noqa: SLF001
             raise self._target._translate(error, self._path) from error  # noqa: SLF001
 
     def close(self) -> None:
@@ -343,6 +430,8 @@ def _of_java(name: str, text: str, where: str) -> BackhaulError:
 
 def _of_client(error: BaseException, text: str, where: str) -> BackhaulError:
     line = _first_line(text)
+    if "KMS" in text:
+        return _of_key_server(text, f"{where}: {line}")
     if "No NameNode hosts found" in text:
         return PermanentError(
             "E_DST_AUTHORITY",
@@ -363,6 +452,33 @@ def _of_client(error: BaseException, text: str, where: str) -> BackhaulError:
     if type(error).__name__ == "PanicException":
         return TransientError("E_HDFS_PANIC", f"{where}: the HDFS client crashed: {line}")
     return TransientError("E_HDFS_CLIENT", f"{where}: {line}")
+
+
+_NO_KEY_SERVER = "no KMS provider is configured"
+_KEY_REFUSED = re.compile(r"KMS request failed \((?:401|403)|KMS rejected SPNEGO")
+
+
+def _of_key_server(text: str, line: str) -> BackhaulError:
+    """The key server of encryption zones; the client asks it whenever it opens a file there."""
+    if _NO_KEY_SERVER in text:
+        return CannotWrite(
+            "E_DST_NO_KMS",
+            line,
+            hint=f"set {KEY_PROVIDER} in this node's core-site.xml to the cluster's kms:// "
+            "address, or choose a destination outside the encryption zone",
+        )
+    if _KEY_REFUSED.search(text):
+        return CannotWrite(
+            "E_DST_KEY",
+            line,
+            hint="let the key server give the agent's user DECRYPT_EEK on the zone's key",
+        )
+    return OutageError.of(
+        "hdfs",
+        "E_HDFS_KMS",
+        line,
+        hint=f"check that the key server runs and that {KEY_PROVIDER} names it",
+    )
 
 
 def _first_line(text: str) -> str:

@@ -4,6 +4,9 @@ FsShell takes its arguments as globs, so every path is escaped; it prints one li
 order, on a standard output that warnings may share. Lines are matched by path, never by position,
 and a path that has no line, or two different ones, is not told.
 
+In an encryption zone it prints the CRC of the ciphertext and says nothing of that, so no such file
+is asked about. A zone is whole directories: one file of each tells for all.
+
 Source: Apache Hadoop, FileSystem Shell (`checksum`), GlobPattern; HDFS-13056 for the mode.
 """
 
@@ -42,6 +45,7 @@ class CommandChecker:
         program: `hdfs`, or `hadoop`.
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
         status: Length and time of a file, which the command does not print.
+        is_encrypted: Whether a file is in an encryption zone.
         ticket: Where it finds its Kerberos ticket, as variables; entered for each question.
     """
 
@@ -52,6 +56,7 @@ class CommandChecker:
         program: Path,
         filesystem: str,
         status: Callable[[str], FileStatus | None],
+        is_encrypted: Callable[[str], bool],
         *,
         conf_dir: str | None = None,
         ticket: Callable[[], AbstractContextManager[Mapping[str, str]]] | None = None,
@@ -60,24 +65,49 @@ class CommandChecker:
         self._program = program
         self._filesystem = filesystem
         self._status = status
+        self._is_encrypted = is_encrypted
         self._conf_dir = conf_dir
 
     def held(self, paths: Sequence[str]) -> list[Held | None]:
         """Length, time and CRC of each file; None where there is no file."""
         found: list[Held | None] = []
         for batch in _batches(paths):
-            # A line break in a name would make two lines of one, and one of them a lie.
-            asked = [path for path in batch if "\n" not in path and "\r" not in path]
+            files = {path: self._file(path) for path in batch}
+            zones = self._zones(files)
+            asked = [
+                path
+                for path, status in files.items()
+                # A line break in a name would make two lines of one, and one of them a lie.
+                if not (status is None or "\n" in path or "\r" in path)
+                and status.size_bytes
+                and _above(path) not in zones
+            ]
             told, complaint = self._run(asked) if asked else ({}, "")
-            found += [self._held(path, told.get(path), complaint) for path in batch]
+            for path in batch:
+                status = files[path]
+                if status is not None and status.size_bytes and _above(path) in zones:
+                    found.append(Held.of_ciphertext(status.size_bytes, status.modified_ms))
+                else:
+                    found.append(self._held(status, told.get(path), complaint))
         return found
 
     def close(self) -> None:
         """Nothing is kept between questions."""
 
-    def _held(self, path: str, told: tuple[str, str] | None, complaint: str) -> Held | None:
+    def _file(self, path: str) -> FileStatus | None:
+        """Before its CRC is told: if the file is replaced in between, its time is too old."""
         status = self._status(path)
-        if status is None or status.is_directory:
+        return None if status is None or status.is_directory else status
+
+    def _zones(self, files: Mapping[str, FileStatus | None]) -> set[str]:
+        """Directories of these files that are in encryption zones."""
+        one_each = {_above(path): path for path, status in files.items() if status is not None}
+        return {directory for directory, path in one_each.items() if self._is_encrypted(path)}
+
+    def _held(
+        self, status: FileStatus | None, told: tuple[str, str] | None, complaint: str
+    ) -> Held | None:
+        if status is None:
             return None
         if status.size_bytes == 0:
             # The command prints an MD5 of nothing; either CRC of nothing is 0.
@@ -136,6 +166,10 @@ class CommandChecker:
         finally:
             _end(process)
         return parsed(lines, uris), _complaint(lines, process.returncode)
+
+
+def _above(path: str) -> str:
+    return path.rsplit("/", 1)[0]
 
 
 def no_ticket() -> AbstractContextManager[Mapping[str, str]]:

@@ -40,14 +40,16 @@ def content_checker(
     filesystem: str,
     conf_dir: str | None,
     status: Callable[[str], FileStatus | None],
+    is_encrypted: Callable[[str], bool],
     login: Login | None = None,
-) -> ContentChecker | None:
+) -> FirstThatTells | None:
     """The ways that this node has; None when there is none.
 
     Args:
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
         conf_dir: HADOOP_CONF_DIR.
         status: Length and time of a file.
+        is_encrypted: Whether a file is in an encryption zone.
         login: Who the agent is on a cluster with Kerberos; for the command.
     """
     core = read_properties(Path(conf_dir) / "core-site.xml") if conf_dir else {}
@@ -59,7 +61,11 @@ def content_checker(
     program = find_program(os.environ)
     if program is not None:
         user = partial(ticket, login or Login())
-        ways.append(CommandChecker(program, filesystem, status, conf_dir=conf_dir, ticket=user))
+        ways.append(
+            CommandChecker(
+                program, filesystem, status, is_encrypted, conf_dir=conf_dir, ticket=user
+            )
+        )
     return FirstThatTells(ways) if ways else None
 
 
@@ -122,9 +128,16 @@ class FirstThatTells:
             open_ones = [
                 number
                 for number in open_ones
-                if (held := answers[number]) is not None and held.algorithm is None
+                if (held := answers[number]) is not None and not _is_settled(held)
             ]
         return answers
+
+    def codec(self, path: str) -> str | None:
+        """How a file is erasure-coded; empty: it is not; None: nobody here knows."""
+        for way in self._ways:
+            if isinstance(way.checker, DataNodeChecker):
+                return way.checker.codec(path)
+        return None
 
     def close(self) -> None:
         for way in self._ways:
@@ -137,10 +150,15 @@ class FirstThatTells:
         except Untold as error:
             unknown = Held(size_bytes=None, modified_ms=0, why=f"{way.checker.name}: {error}")
             said = [unknown] * len(paths)
-        if any(held is None or held.algorithm is not None for held in said):
+        if any(held is None or _is_settled(held) for held in said):
             way.silent = 0
         else:
             way.silent += 1
             if way.silent >= SILENT_BATCHES:
                 way.rests_until_s = time.monotonic() + REST_S
         return said
+
+
+def _is_settled(held: Held) -> bool:
+    """Nothing more is to be learnt by asking another way."""
+    return held.algorithm is not None or held.is_final

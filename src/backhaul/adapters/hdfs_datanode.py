@@ -3,11 +3,14 @@
 A DataNode keeps a CRC of every few hundred bytes beside each block, checked when they were
 written. Asked for a COMPOSITE_CRC it combines them to the CRC of the whole block; the blocks'
 combine to the file's, which equals the plain CRC of its bytes whatever its blocks and chunks are.
+Of an erasure-coded file a block is a group over several DataNodes: one of them, whichever, asks the
+others and makes the group's CRC, also where one of them is down.
 
 For unsecured clusters: neither SASL nor encryption is spoken here. What cannot be told is said
 with its reason, never guessed; `hdfs_content` then asks another way.
 
-Source: Hadoop's datatransfer.proto (OpBlockChecksumProto), HDFS-13056 (COMPOSITE_CRC).
+Source: Hadoop's datatransfer.proto (OpBlockChecksumProto, OpBlockGroupChecksumProto), HDFS-13056
+(COMPOSITE_CRC).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from dataclasses import dataclass
 
 from awscrt import checksums
 
+from backhaul.adapters import hadoop_xml
 from backhaul.adapters.namenode_rpc import NameNode, RemoteError
 from backhaul.adapters.protobuf_wire import (
     Fields,
@@ -46,12 +50,15 @@ MAX_RESPONSE_BYTES = 1 << 20
 
 _TRANSFER_VERSION = 28
 _BLOCK_CHECKSUM = 85
+_BLOCK_GROUP_CHECKSUM = 90
 _COMPOSITE_CRC = 2
 _IS_FILE = 2
 _CRC_TYPES: dict[int, tuple[str, Callable[[int, int, int], int]]] = {
     1: ("CRC32", checksums.combine_crc32),
     2: ("CRC32C", checksums.combine_crc32c),
 }
+_CODECS = {1: "rs", 2: "rs", 3: "rs-legacy", 4: "xor", 5: "rs"}
+_NO_TOKEN = message((1, b""), (2, b""), (3, b""), (4, b""))
 _ELSEWHERE = {"StandbyException", "ObserverRetryOnActiveException", "RetriableException"}
 
 
@@ -61,11 +68,11 @@ class Untold(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Block:
-    """A located block.
+    """A located block, or a group of them.
 
     Attributes:
         question: As it goes to a DataNode.
-        replicas: In the NameNode's order.
+        replicas: Who can be asked, in the NameNode's order.
     """
 
     question: bytes
@@ -79,7 +86,9 @@ class _File:
     size_bytes: int
     modified_ms: int
     blocks: tuple[_Block, ...]
-    why_not: str
+    is_open: bool
+    is_encrypted: bool
+    codec: str = ""
 
 
 class DataNodeChecker:
@@ -115,6 +124,14 @@ class DataNodeChecker:
         if len(files) == 1:
             return [self._held(files[0])]
         return list(self._threads.map(self._held, files))
+
+    def codec(self, path: str) -> str | None:
+        """How a file is erasure-coded: `rs`, `xor` and so on; empty: it is not; None: not known."""
+        with contextlib.suppress(Untold):
+            (file,) = self._files([path])
+            if isinstance(file, _File):
+                return file.codec
+        return None
 
     def close(self) -> None:
         for namenode in self._namenodes:
@@ -154,6 +171,8 @@ class DataNodeChecker:
             return None
         if isinstance(file, Exception):
             return Held(size_bytes=None, modified_ms=0, why=str(file))
+        if file.is_encrypted:
+            return Held.of_ciphertext(file.size_bytes, file.modified_ms)
         try:
             algorithm, crc = self._crc(file)
         except (Untold, Malformed) as error:
@@ -167,8 +186,8 @@ class DataNodeChecker:
         )
 
     def _crc(self, file: _File) -> tuple[str, int]:
-        if file.why_not:
-            raise Untold(file.why_not)
+        if file.is_open:
+            raise Untold("still open")
         kind: int | None = None
         whole = told = 0
         for block in file.blocks:
@@ -211,37 +230,58 @@ def _file(answer: bytes | RemoteError, *, by_hostname: bool = False) -> _File | 
 
 
 def _located(status: Fields, *, by_hostname: bool) -> _File:
+    """From `HdfsFileStatusProto`."""
     located = fields_of(octets(status, 12))
-    why = ""
-    if 15 in status or 6 in located:  # noqa: PLR2004 - field numbers
-        why = "in an encryption zone: the CRCs there are of the ciphertext"
-    elif 17 in status or 7 in located:  # noqa: PLR2004
-        why = "erasure-coded: its blocks are groups"
-    elif number(located, 3):
-        why = "still open"
+    policy = octets(located, 7) or octets(status, 17)
     return _File(
         size_bytes=number(status, 3),
         modified_ms=number(status, 7),
-        blocks=tuple(_block(fields_of(raw), by_hostname) for raw in many(located, 2)),
-        why_not=why,
+        blocks=tuple(_block(fields_of(raw), policy, by_hostname) for raw in many(located, 2)),
+        is_open=bool(number(located, 3)),
+        is_encrypted=15 in status or 6 in located,  # noqa: PLR2004 - field numbers
+        codec=_codec(fields_of(policy)) if policy else "",
     )
 
 
-def _block(block: Fields, by_hostname: bool) -> _Block:  # noqa: FBT001 - one caller
-    """From `LocatedBlockProto`."""
+def _codec(policy: Fields) -> str:
+    """From `ErasureCodingPolicyProto`; the policies that Hadoop brings have a number there only."""
+    named = octets(fields_of(octets(policy, 2)), 1).decode("utf-8", "replace")
+    return named or _CODECS.get(number(policy, 4), "unknown")
+
+
+def _block(block: Fields, policy: bytes, by_hostname: bool) -> _Block:  # noqa: FBT001 - one caller
+    """From `LocatedBlockProto`.
+
+    Args:
+        policy: Of an erasure-coded file, as the NameNode gave it; else empty.
+    """
     replicas = []
     for raw in many(block, 3):
         identity = fields_of(octets(fields_of(raw), 1))
         host = octets(identity, 2 if by_hostname else 1).decode("utf-8", "replace")
         replicas.append((host, number(identity, 4)))
     # An unsecured NameNode may leave the token out, which the DataNode wants to see, if empty.
-    token = octets(block, 5) or message((1, b""), (2, b""), (3, b""), (4, b""))
+    token = octets(block, 5) or _NO_TOKEN
     header = message((1, octets(block, 1)), (2, token))
-    asked = message((1, header), (2, message((1, _COMPOSITE_CRC))))
+    mode = message((1, _COMPOSITE_CRC))
+    size_bytes = number(fields_of(octets(block, 1)), 4)
+    operation, asked = _BLOCK_CHECKSUM, message((1, header), (2, mode))
+    if policy:
+        members = message(*((1, member) for member in many(block, 3)))
+        indices = octets(block, 9)
+        tokens = many(block, 10) or [_NO_TOKEN] * len(indices)
+        operation = _BLOCK_GROUP_CHECKSUM
+        asked = message(
+            *((1, header), (2, members)),
+            *((3, each) for each in tokens),
+            (4, policy),
+            *((5, index) for index in indices),
+            *((6, size_bytes), (7, mode)),
+        )
     return _Block(
-        question=struct.pack(">hb", _TRANSFER_VERSION, _BLOCK_CHECKSUM) + delimited(asked),
+        question=struct.pack(">hb", _TRANSFER_VERSION, operation) + delimited(asked),
         offset=number(block, 2),
-        size_bytes=number(fields_of(octets(block, 1)), 4),
+        size_bytes=size_bytes,
         replicas=tuple(replicas),
     )
 
@@ -328,20 +368,5 @@ def why_not_here(core: Mapping[str, str], hdfs: Mapping[str, str]) -> str:
 
 def namenode_addresses(filesystem: str, hdfs: Mapping[str, str]) -> list[tuple[str, int]]:
     """NameNodes of `hdfs://host:port`, or of `hdfs://nameservice` as hdfs-site.xml has them."""
-    authority = filesystem.removeprefix("hdfs://")
-    names = [
-        name.strip()
-        for name in hdfs.get(f"dfs.ha.namenodes.{authority}", "").split(",")
-        if name.strip()
-    ]
-    if names:
-        found = [hdfs.get(f"dfs.namenode.rpc-address.{authority}.{name}", "") for name in names]
-        return [_address(each) for each in found if each]
-    return [_address(authority)]
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        return text, DEFAULT_NAMENODE_PORT
-    return host.strip("[]"), int(port) if port.isdigit() else DEFAULT_NAMENODE_PORT
+    found = hadoop_xml.namenode_addresses(filesystem, hdfs)
+    return [(host, DEFAULT_NAMENODE_PORT if port is None else port) for host, port in found]

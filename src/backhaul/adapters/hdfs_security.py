@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backhaul.adapters.hadoop_rpc import KERBEROS, SIMPLE, HandshakeError, offered
-from backhaul.adapters.hadoop_xml import read_properties
+from backhaul.adapters.hadoop_xml import namenode_addresses, read_properties
 from backhaul.core.errors import OutageError
 
 HANDSHAKE_TIMEOUT_S = 5.0
+KEY_PROVIDER = "hadoop.security.key.provider.path"
 _HA_MAX = 8
 
 
@@ -69,7 +70,6 @@ class Cluster:
 
     def __init__(self, filesystem: str, config_dir: str | None) -> None:
         self._filesystem = filesystem
-        self._authority = filesystem.removeprefix("hdfs://")
         self._properties: dict[str, str] = {}
         if config_dir is not None:
             for name in ("core-site.xml", "hdfs-site.xml"):
@@ -81,15 +81,15 @@ class Cluster:
         return _demands_kerberos(self._properties)
 
     @property
+    def key_provider(self) -> str:
+        """Where the keys of encryption zones are, such as `kms://http@host:9600/kms`; or empty."""
+        return self._properties.get(KEY_PROVIDER, "")
+
+    @property
     def namenodes(self) -> list[tuple[str, int]]:
         """Host and port of each; empty when nothing tells."""
-        names = self._properties.get(f"dfs.ha.namenodes.{self._authority}", "")
-        addresses = [
-            self._properties.get(f"dfs.namenode.rpc-address.{self._authority}.{name.strip()}", "")
-            for name in names.split(",")
-            if name.strip()
-        ] or [self._authority]
-        return [found for text in addresses[:_HA_MAX] if (found := _address(text)) is not None]
+        found = namenode_addresses(self._filesystem, self._properties)[:_HA_MAX]
+        return [(host, port) for host, port in found if port is not None]
 
     def check(self, login: Login) -> None:
         """Refuse what the HDFS client would not.
@@ -162,8 +162,3 @@ def _ask(namenode: tuple[str, int]) -> frozenset[str] | str:
         return error.strerror or str(error)
     except HandshakeError as error:
         return f"is no NameNode, or a broken one: {error}"
-
-
-def _address(text: str) -> tuple[str, int] | None:
-    host, _, port = text.strip().rpartition(":")
-    return (host.strip("[]"), int(port)) if host and port.isdigit() else None

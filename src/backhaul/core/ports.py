@@ -288,6 +288,7 @@ class Held:
         checksum: Its value, 8 hex digits; None likewise.
         asked: Who told it, closed set: `datanode`, `command`, `read`; empty likewise.
         why: Why it could not be told; empty when it was.
+        is_final: No other way can tell it either: nothing is kept that compares with the bytes.
     """
 
     size_bytes: int | None
@@ -296,6 +297,17 @@ class Held:
     checksum: str | None = None
     asked: str = ""
     why: str = ""
+    is_final: bool = False
+
+    @classmethod
+    def of_ciphertext(cls, size_bytes: int, modified_ms: int) -> Held:
+        """Of a file in an encryption zone of HDFS."""
+        return cls(
+            size_bytes=size_bytes,
+            modified_ms=modified_ms,
+            why="in an encryption zone: the CRCs there are of the ciphertext",
+            is_final=True,
+        )
 
 
 class TargetSession(Protocol):

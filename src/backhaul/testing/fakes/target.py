@@ -40,11 +40,13 @@ class FakeContent:
 
     Attributes:
         silent: Names of files about which it tells nothing but length and time.
+        wrong: Names of files of which it tells another checksum than that of their bytes.
     """
 
     new_digest: Callable[[str], Digest]
     algorithm: str = "CRC32C"
     silent: set[str] = field(default_factory=set)
+    wrong: set[str] = field(default_factory=set)
 
 
 class FakeTarget:
@@ -119,6 +121,8 @@ class FakeTarget:
         algorithm = node.kept or content.algorithm
         digest = content.new_digest(algorithm)
         digest.update(bytes(node.data))
+        if path.rsplit("/", 1)[-1] in content.wrong:
+            digest.update(b"?")
         return Held(
             size_bytes=size_bytes,
             modified_ms=modified_ms,

@@ -17,6 +17,7 @@ from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.hdfs_pair import HdfsPair
 from backhaul.testing.servers.jars import prepare
 from backhaul.testing.servers.kdc import Kdc
+from backhaul.testing.servers.kms import Kms
 from backhaul.testing.servers.moto import Moto
 from backhaul.testing.servers.s3proxy import S3Proxy
 
@@ -25,6 +26,7 @@ __all__ = [
     "Hdfs",
     "HdfsPair",
     "Kdc",
+    "Kms",
     "Moto",
     "S3Proxy",
     "ServerFailed",

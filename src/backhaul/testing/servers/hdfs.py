@@ -1,4 +1,4 @@
-"""HDFS: a NameNode and a DataNode, each a real daemon that can be killed on its own.
+"""HDFS: a NameNode and DataNodes, each a real daemon that can be killed on its own.
 
 Made of Maven's jars, Hadoop 3.4.2. Whoever runs it is the superuser, unless it is given a `Kdc`:
 then nobody gets in without a ticket, and the superuser is `hdfs@BED.TEST`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,7 @@ _DATANODE = "org.apache.hadoop.hdfs.server.datanode.DataNode"
 
 
 class Hdfs(Server):
-    """One NameNode, one DataNode, replication 1.
+    """One NameNode, one DataNode or several, replication 1.
 
     `start` returns when a file can be written. Files survive `kill_namenode` and `kill_datanode`,
     and `stop` too when a directory was given.
@@ -44,6 +44,7 @@ class Hdfs(Server):
         settings: Mapping[str, str] | None = None,
         core: Mapping[str, str] | None = None,
         kdc: Kdc | None = None,
+        datanodes: int = 1,
         detached: bool = False,
     ) -> None:
         """Describe the cluster; nothing is started or written.
@@ -53,6 +54,7 @@ class Hdfs(Server):
             settings: Further settings of hdfs-site.xml, for daemons and clients.
             core: Further settings of core-site.xml, such as who may be a proxy for whom.
             kdc: A running realm; then the cluster demands Kerberos of everybody.
+            datanodes: How many; each is a JVM of some 150 MB. They are numbered from 0.
             detached: See `Server`.
         """
         super().__init__(directory, detached=detached)
@@ -60,7 +62,8 @@ class Hdfs(Server):
         self._core = dict(core or {})
         self._kdc = kdc
         self._namenode: ServerProcess | None = None
-        self._datanode: ServerProcess | None = None
+        self._datanodes: list[ServerProcess | None] = [None] * datanodes
+        self._killed: set[int] = set()
 
     # Where it is
 
@@ -91,23 +94,28 @@ class Hdfs(Server):
 
     @property
     def log_path(self) -> Path:
-        """The NameNode's log; the DataNode's is `datanode_log_path`."""
+        """The NameNode's log; a DataNode's is `datanode_log_path`."""
         return self.directory / "namenode.log"
 
-    @property
-    def datanode_log_path(self) -> Path:
-        """The DataNode's log."""
-        return self.directory / "datanode.log"
+    def datanode_log_path(self, number: int = 0) -> Path:
+        """A DataNode's log."""
+        return self.directory / f"{hdfs_files.datanode_name(number)}.log"
+
+    def datanode_address(self, number: int = 0) -> tuple[str, int]:
+        """Where a DataNode takes and gives blocks: host and port."""
+        return "127.0.0.1", self._named_ports.datanodes[number].transfer
 
     @property
     def is_alive(self) -> bool:
         """Whether a daemon is running; a suspended one counts."""
-        return any(each is not None and each.is_alive for each in (self._namenode, self._datanode))
+        daemons = (self._namenode, *self._datanodes)
+        return any(each is not None and each.is_alive for each in daemons)
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids of ``namenode`` and ``datanode``."""
-        return {each.name: each.pid for each in (self._nn, self._dn)}
+        """Process ids of ``namenode``, ``datanode``, ``datanode-1`` and so on."""
+        datanodes = [self._dn(number) for number in range(len(self._datanodes))]
+        return {each.name: each.pid for each in (self._nn, *datanodes)}
 
     # What can be done to it
 
@@ -165,22 +173,26 @@ class Hdfs(Server):
         """Let the NameNode go on after `suspend_namenode`."""
         self._nn.resume()
 
-    def start_datanode(self) -> None:
-        """Start the DataNode after `kill_datanode`; return when a file can be written."""
-        self._run_datanode()
+    def start_datanode(self, number: int = 0) -> None:
+        """Start a DataNode after `kill_datanode`; return when a file can be written."""
+        self._run_datanode(number)
         self._wait()
 
-    def kill_datanode(self) -> None:
-        """End the DataNode at once (SIGKILL). Blocks that were written stay on its disk."""
-        self._dn.kill()
+    def kill_datanode(self, number: int = 0) -> None:
+        """End a DataNode at once (SIGKILL). Blocks that were written stay on its disk.
 
-    def suspend_datanode(self) -> None:
-        """Let the DataNode hang (SIGSTOP)."""
-        self._dn.suspend()
+        The NameNode goes on naming it to readers and writers for some 10 minutes.
+        """
+        self._killed.add(number)
+        self._dn(number).kill()
 
-    def resume_datanode(self) -> None:
-        """Let the DataNode go on after `suspend_datanode`."""
-        self._dn.resume()
+    def suspend_datanode(self, number: int = 0) -> None:
+        """Let a DataNode hang (SIGSTOP)."""
+        self._dn(number).suspend()
+
+    def resume_datanode(self, number: int = 0) -> None:
+        """Let a DataNode go on after `suspend_datanode`."""
+        self._dn(number).resume()
 
     # How
 
@@ -190,7 +202,7 @@ class Hdfs(Server):
 
     @property
     def _port_count(self) -> int:
-        return len(fields(HdfsPorts))
+        return HdfsPorts.count(len(self._datanodes))
 
     def _start(self) -> None:
         core, site = dict(self._core), dict(self._settings)
@@ -211,7 +223,8 @@ class Hdfs(Server):
         if not (self.directory / "name" / "current").exists():
             self._format()
         self._run_namenode()
-        self._run_datanode()
+        for number in range(len(self._datanodes)):
+            self._run_datanode(number)
         self._wait()
 
     @property
@@ -231,8 +244,8 @@ class Hdfs(Server):
         return (*HADOOP_JVM_OPTIONS, f"-Djava.security.krb5.conf={self._kdc.krb5_conf}")
 
     def _end(self) -> None:
-        # The DataNode first: it would only complain about the NameNode's end.
-        for each in (self._datanode, self._namenode):
+        # The DataNodes first: they would only complain about the NameNode's end.
+        for each in (*self._datanodes, self._namenode):
             if each is not None:
                 each.stop()
 
@@ -258,8 +271,17 @@ class Hdfs(Server):
     def _run_namenode(self) -> None:
         self._namenode = self._run(self._namenode, "namenode", self.log_path, _NAMENODE)
 
-    def _run_datanode(self) -> None:
-        self._datanode = self._run(self._datanode, "datanode", self.datanode_log_path, _DATANODE)
+    def _run_datanode(self, number: int) -> None:
+        self._killed.discard(number)
+        own = hdfs_files.datanode_site(self._named_ports.datanodes[number], self.directory, number)
+        self._datanodes[number] = self._run(
+            self._datanodes[number],
+            hdfs_files.datanode_name(number),
+            self.datanode_log_path(number),
+            _DATANODE,
+            # The first one's are in hdfs-site.xml.
+            *(f"-D{name}={value}" for name, value in own.items() if number),
+        )
 
     def _run(
         self,
@@ -267,12 +289,12 @@ class Hdfs(Server):
         name: str,
         log_path: Path,
         java_class: str,
-        *options: str,
+        *arguments: str,
     ) -> ServerProcess:
         if current is not None and current.is_alive:
             raise ServerFailed(f"{name} is running already (process {current.pid})")
         process = ServerProcess(name, log_path, detached=self._detached)
-        process.start(self._daemon(java_class, *options))
+        process.start(self._daemon(java_class, *arguments))
         return process
 
     def _daemon(self, java_class: str, *arguments: str) -> list[str]:
@@ -286,37 +308,42 @@ class Hdfs(Server):
         ]
 
     def _wait(self) -> None:
-        """Wait for both: after the restart of one, the other may have to find it again."""
+        """Wait for all that run: after the restart of one, the others may have to find it again."""
         ports = self._named_ports
+        running = [
+            (self._dn(number), own)
+            for number, own in enumerate(ports.datanodes)
+            if number not in self._killed
+        ]
 
-        def is_writable_unless_datanode_died() -> bool:
-            self._dn.check()
-            return is_writable(self.endpoint)
+        def is_writable_unless_a_datanode_died() -> bool:
+            for process, _ in running:
+                process.check()
+            return is_writable(self.endpoint, datanodes=max(1, len(running)))
 
         self._nn.wait_until(
-            is_writable_unless_datanode_died, port=ports.namenode_rpc, timeout_s=START_TIMEOUT_S
+            is_writable_unless_a_datanode_died, port=ports.namenode_rpc, timeout_s=START_TIMEOUT_S
         )
         # The NameNode counts a killed DataNode as live for some 10 minutes, so ask that one too.
         # Only now: asked before it has registered, it fills its log with stack traces.
-        self._dn.wait_until(
-            lambda: is_registered(f"http://127.0.0.1:{ports.datanode_http}"),
-            port=ports.datanode_transfer,
-            timeout_s=START_TIMEOUT_S,
-        )
+        for process, own in running:
+            endpoint = f"http://127.0.0.1:{own.http}"
+            process.wait_until(
+                partial(is_registered, endpoint), port=own.transfer, timeout_s=START_TIMEOUT_S
+            )
 
     @property
     def _named_ports(self) -> HdfsPorts:
         if not self._ports:
             raise ServerFailed(f"{self.name} was not started")
-        return HdfsPorts(*self._ports)
+        return HdfsPorts.of(self._ports)
 
     @property
     def _nn(self) -> ServerProcess:
         return _started(self._namenode, "namenode")
 
-    @property
-    def _dn(self) -> ServerProcess:
-        return _started(self._datanode, "datanode")
+    def _dn(self, number: int) -> ServerProcess:
+        return _started(self._datanodes[number], hdfs_files.datanode_name(number))
 
 
 def _started(process: ServerProcess | None, name: str) -> ServerProcess:

@@ -12,21 +12,21 @@ from backhaul.testing.servers.base import ask
 _SILENT_S = 10
 
 
-def is_writable(endpoint: str) -> bool:
-    """Whether the NameNode at this web address accepts changes and hears a DataNode that has room.
+def is_writable(endpoint: str, *, datanodes: int = 1) -> bool:
+    """Whether the NameNode at this web address accepts changes and hears DataNodes with room.
 
     Args:
         endpoint: The NameNode's web address, such as ``http://127.0.0.1:24681``.
+        datanodes: So many of them.
     """
     info = _bean(endpoint, "NameNode", "NameNodeInfo")
     if info.get("Safemode") != "":  # A sentence while it refuses changes; absent while it loads.
         return False
-    datanodes: dict[str, dict[str, Any]] = json.loads(info.get("LiveNodes", "{}"))
+    live: dict[str, dict[str, Any]] = json.loads(info.get("LiveNodes", "{}"))
     # For some 10 minutes it counts a silent DataNode as live. The room is 0 from the registration
     # to the first heartbeat: no block can be placed yet.
-    return any(
-        each["lastContact"] < _SILENT_S and each["remaining"] > 0 for each in datanodes.values()
-    )
+    heard = [each for each in live.values() if each["lastContact"] < _SILENT_S]
+    return len([each for each in heard if each["remaining"] > 0]) >= datanodes
 
 
 def is_registered(endpoint: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -40,12 +40,13 @@ case "${{0##*/}} $word" in
     'hdfs fsck') class=org.apache.hadoop.hdfs.tools.DFSck ;;
     'hdfs haadmin') class=org.apache.hadoop.hdfs.tools.DFSHAAdmin ;;
     'hdfs ec') class=org.apache.hadoop.hdfs.tools.ECAdmin ;;
+    'hdfs crypto') class=org.apache.hadoop.hdfs.tools.CryptoAdmin ;;
     'hdfs getconf') class=org.apache.hadoop.hdfs.tools.GetConf ;;
     *' version') class=org.apache.hadoop.util.VersionInfo ;;
     *' classpath') echo "$conf:"{lib}'/*'; exit 0 ;;
     *)
         echo "${{0##*/}}: no command '$word' in this test bed; there are" \\
-            "hadoop fs, hdfs dfs|dfsadmin|haadmin|fsck|ec|getconf, version and classpath" >&2
+            "hadoop fs, hdfs dfs|dfsadmin|haadmin|fsck|ec|crypto|getconf, version and classpath" >&2
         exit 1
         ;;
 esac
@@ -61,20 +62,60 @@ HADOOP_JVM_OPTIONS = (
 
 
 @dataclass(frozen=True)
+class DataNodePorts:
+    """Ports of one DataNode."""
+
+    transfer: int
+    http: int
+    rpc: int
+    # Behind `http`; without the setting it is a port of the ephemeral range.
+    inner_http: int
+
+
+@dataclass(frozen=True)
 class HdfsPorts:
-    """Ports of the two daemons, all on 127.0.0.1."""
+    """Ports of the daemons, all on 127.0.0.1."""
 
     namenode_rpc: int
     namenode_http: int
-    datanode_transfer: int
-    datanode_http: int
-    datanode_rpc: int
-    # Behind datanode_http; without the setting it is a port of the ephemeral range.
-    datanode_inner_http: int
+    datanodes: tuple[DataNodePorts, ...]
+
+    @staticmethod
+    def count(datanodes: int) -> int:
+        """How many ports a cluster needs."""
+        return 2 + datanodes * len(fields(DataNodePorts))
+
+    @classmethod
+    def of(cls, ports: Sequence[int]) -> HdfsPorts:
+        """As many DataNodes as there are ports for."""
+        step = len(fields(DataNodePorts))
+        rpc, http, *rest = ports
+        datanodes = (rest[at : at + step] for at in range(0, len(rest), step))
+        return cls(rpc, http, tuple(DataNodePorts(*each) for each in datanodes))
+
+
+def datanode_name(number: int) -> str:
+    """Of the process, its log and its directory: ``datanode``, ``datanode-1`` and so on."""
+    return f"datanode-{number}" if number else "datanode"
+
+
+def datanode_site(ports: DataNodePorts, directory: Path, number: int) -> dict[str, str]:
+    """Settings of one DataNode alone."""
+    data = datanode_name(number).replace("datanode", "data")
+    return {
+        "dfs.datanode.address": f"127.0.0.1:{ports.transfer}",
+        "dfs.datanode.http.address": f"127.0.0.1:{ports.http}",
+        "dfs.datanode.ipc.address": f"127.0.0.1:{ports.rpc}",
+        "dfs.datanode.http.internal-proxy.port": str(ports.inner_http),
+        "dfs.datanode.data.dir": f"file://{directory}/{data}",
+    }
 
 
 def site(ports: HdfsPorts, directory: Path) -> dict[str, str]:
-    """Settings of hdfs-site.xml that make it small, local and quick to start."""
+    """Settings of hdfs-site.xml that make it small, local and quick to start.
+
+    Where there are several DataNodes these are the first one's; the others are told their own.
+    """
     return {
         "dfs.namenode.rpc-bind-host": "127.0.0.1",
         "dfs.namenode.http-address": f"127.0.0.1:{ports.namenode_http}",
@@ -85,11 +126,7 @@ def site(ports: HdfsPorts, directory: Path) -> dict[str, str]:
         # No reverse look-up of 127.0.0.1, which not every machine can do.
         "dfs.namenode.datanode.registration.ip-hostname-check": "false",
         "dfs.datanode.hostname": "localhost",
-        "dfs.datanode.address": f"127.0.0.1:{ports.datanode_transfer}",
-        "dfs.datanode.http.address": f"127.0.0.1:{ports.datanode_http}",
-        "dfs.datanode.ipc.address": f"127.0.0.1:{ports.datanode_rpc}",
-        "dfs.datanode.http.internal-proxy.port": str(ports.datanode_inner_http),
-        "dfs.datanode.data.dir": f"file://{directory}/data",
+        **datanode_site(ports.datanodes[0], directory, 0),
         # 3 by default; with 1 the DataNode finds a restarted NameNode 4 s sooner.
         "dfs.heartbeat.interval": "1",
         "dfs.replication": "1",

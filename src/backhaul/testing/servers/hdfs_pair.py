@@ -94,13 +94,13 @@ class HdfsPair(Hdfs):
     @property
     def is_alive(self) -> bool:
         """Whether a daemon is running; a suspended one counts."""
-        ours = (self._namenode, self._second, self._datanode, self._journal)
+        ours = (self._namenode, self._second, *self._datanodes, self._journal)
         return any(each is not None and each.is_alive for each in ours)
 
     @property
     def pids(self) -> dict[str, int]:
         """Process ids of ``nn1``, ``nn2``, ``datanode`` and ``journalnode``."""
-        ours = (self._namenode, self._second, self._datanode, self._journal)
+        ours = (self._namenode, self._second, *self._datanodes, self._journal)
         return {each.name: each.pid for each in ours if each is not None}
 
     # What can be done to it
@@ -127,11 +127,15 @@ class HdfsPair(Hdfs):
     def _named_ports(self) -> PairPorts:
         if not self._ports:
             raise ServerFailed(f"{self.name} was not started")
-        return PairPorts(*self._ports)
+        rest = HdfsPorts.count(1)
+        common = HdfsPorts.of(self._ports[:rest])
+        return PairPorts(
+            common.namenode_rpc, common.namenode_http, common.datanodes, *self._ports[rest:]
+        )
 
     @property
     def _port_count(self) -> int:
-        return len(fields(PairPorts))
+        return HdfsPorts.count(1) + len(fields(PairPorts)) - len(fields(HdfsPorts))
 
     def _http(self, name: Name) -> str:
         ports = self._named_ports
@@ -173,7 +177,7 @@ class HdfsPair(Hdfs):
         if is_new:
             self._format(_id("nn2"), how="-bootstrapStandby")
         self._start_one("nn2")
-        self._run_datanode()
+        self._run_datanode(0)
         self.command("haadmin", "-transitionToActive", "nn1")
         self._wait()
 
@@ -190,7 +194,7 @@ class HdfsPair(Hdfs):
         )
 
     def _end(self) -> None:
-        for each in (self._datanode, self._namenode, self._second, self._journal):
+        for each in (*self._datanodes, self._namenode, self._second, self._journal):
             if each is not None:
                 each.stop()
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from backhaul.testing.servers import launch
+from backhaul.adapters import die_with_parent
 from backhaul.testing.servers.errors import ServerFailed
 from backhaul.testing.servers.ports import listening
 
@@ -70,7 +70,7 @@ class ServerProcess:
         if self.is_alive:
             raise ServerFailed(f"{self.name} is running already (process {self.pid})")
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        launcher = [sys.executable, "-I", "-S", str(Path(launch.__file__)), str(os.getpid())]
+        launcher = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())]
         argv = [*([] if self._detached else launcher), *command]
         with self.log_path.open("ab") as log:
             self._log_offset = log.tell()
