@@ -182,7 +182,7 @@ class _Look:
                     session, [_asked(row) for row in there], is_read=self._is_read
                 )
                 for row, one in zip(there, held, strict=True):
-                    self._compare(transfer_id, row, self._confirmed(session, row, one))
+                    self._compare(transfer_id, row, one)
 
     def _contents(
         self, session: TargetSession, asked: Sequence[tuple[Location, str]], *, is_read: bool
@@ -200,23 +200,6 @@ class _Look:
             if len(asked) == 1:
                 return [Held(size_bytes=None, modified_ms=0, why=str(error))]
         return [each for one in asked for each in self._contents(session, [one], is_read=is_read)]
-
-    def _confirmed(
-        self, session: TargetSession, row: EvidenceRow, held: Held | None
-    ) -> Held | None:
-        """A checksum that says no is doubted, as in `engines.proving`: then the bytes decide."""
-        if (
-            held is None
-            or held.asked == "read"
-            or row.staged is None
-            or row.target is None
-            or held.size_bytes != row.staged.size_bytes
-            or held.checksum is None
-            or holds(held, row.staged.crc32c)
-        ):
-            return held
-        (read,) = self._contents(session, [_asked(row)], is_read=True)
-        return held if read is not None and read.checksum is None else read
 
     def _compare(self, transfer_id: str, row: EvidenceRow, held: Held | None) -> None:
         if row.staged is None or row.target is None:

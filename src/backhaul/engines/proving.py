@@ -3,8 +3,8 @@
 Closed files come in batches. The target is asked for the checksums it keeps; what it cannot tell
 is read back. Which rung that makes is decided in `core.verification`.
 
-A checksum that says no is doubted before a good file is thrown away: it is one replica's, and a
-reader may get right bytes from another. The bytes decide.
+A checksum that says no is believed, and the bytes are not asked: with a bit flipped in a DataNode's
+meta file some files still read well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from backhaul.core.content_sum import content_sum
-from backhaul.core.errors import BackhaulError, IntegrityError, OutageError, TargetMissing
+from backhaul.core.errors import BackhaulError, IntegrityError, TargetMissing
 from backhaul.core.model import Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import Held, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import (
@@ -163,7 +163,7 @@ class Prover:
         except NotComparable:
             return None
         if proof is None:
-            return None
+            return _differs(closed, held.algorithm, held.checksum)
         return _staged(
             closed,
             proof,
@@ -172,34 +172,8 @@ class Prover:
             asked=held.asked,
         )
 
-    @staticmethod
-    def _says_no(closed: Closed, held: Held) -> bool:
-        """What the target told compares with what was written, and is another."""
-        if held.algorithm is None or held.checksum is None:
-            return False
-        try:
-            return (
-                rung(
-                    closed.expected,
-                    closed.crc32c,
-                    algorithm=held.algorithm,
-                    checksum=held.checksum,
-                )
-                is None
-            )
-        except NotComparable:
-            return False
-
     def _looked_at(self, closed: Closed, held: Held | None) -> StagedObject | BackhaulError:
-        """By the file's status, and by its bytes where they are wanted.
-
-        Args:
-            held: What the target told, where that did not settle it.
-        """
-        is_doubted = held is not None and self._says_no(closed, held)
-        note = held.why if held is not None else ""
-        if held is not None and is_doubted:
-            note = f"{held.asked} told {held.algorithm} {held.checksum}, the bytes say otherwise"
+        """By the file's status, and by its bytes where they are wanted."""
         try:
             status = self._target.status(closed.path)
             self._counter.add(0)
@@ -213,11 +187,7 @@ class Prover:
             if closed.crc32c is None:
                 return self._read_for_s3s(closed, held)
             found = read_back(self._target, closed.path, self._new_digest("CRC32C"), self._counter)
-        except OutageError as error:
-            return error
         except BackhaulError as error:
-            if held is not None and is_doubted:
-                return _differs(closed, str(held.algorithm), str(held.checksum))
             return error
         proven = rung(
             closed.expected, closed.crc32c, algorithm="CRC32C", checksum=found, is_read=True
@@ -230,7 +200,7 @@ class Prover:
             modified_ms=status.modified_ms,
             target=("CRC32C", found),
             asked="read",
-            note=note,
+            note=held.why if held is not None else "",
         )
 
     def _read_for_s3s(self, closed: Closed, held: Held | None) -> StagedObject | BackhaulError:
