@@ -139,9 +139,10 @@ class Bed:
         eventually(self.no_poll_is_open, within_s=60, what="polls of the dead have ended")
         self.recorder.forget()
 
-    def show_again(self, it: Installation) -> None:
-        """End the wait for the visibility timeouts of what agents held that are gone."""
-        eventually(self.no_poll_is_open, within_s=30, what="polls of the dead have ended")
+    def show_again(self, it: Installation, *, is_any_alive: bool = False) -> None:
+        """End the wait for the visibility timeouts of what agents hold, or held that are gone."""
+        if not is_any_alive:  # one that lives polls all the time
+            eventually(self.no_poll_is_open, within_s=30, what="polls of the dead have ended")
         for _, body in self.recorder.of("ReceiveMessage"):
             with contextlib.suppress(ValueError):
                 for one in json.loads(body).get("Messages", []):

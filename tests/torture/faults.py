@@ -476,11 +476,11 @@ def two_ledgers(it: Round) -> None:
         it.kill()
         it.tell("one of two killed")
         # What the dead one held comes back while the other works.
-        it.bed.show_again(it.it)
+        it.bed.show_again(it.it, is_any_alive=True)
         it.agent = second
     else:
         if it.chance.random() < 0.7:
-            it.bed.show_again(it.it)  # each is handed what the other has
+            it.bed.show_again(it.it, is_any_alive=True)  # each is handed what the other has
             it.tell("messages in two hands")
         eventually(it.nothing_left, within_s=90, what="both work")
         first.terminate()
