@@ -519,7 +519,10 @@ HDFS = (
         "encryption zones",
         "staging in the same zone; no overwrite but by rename",
         f"{U}test_hdfs_errors.py::test_a_rename_between_encryption_zones_is_refused_with_its_mend",
-        known="the test servers have no KMS: refusals are played",
+        f"{C}test_layouts.py::test_a_zone_is_not_left_or_entered_by_a_rename",
+        f"{C}test_layouts.py::test_what_is_written_to_a_zone_is_what_others_read_and_not_what_is_on_disk",
+        f"{A}test_layouts.py::test_a_destination_in_an_encryption_zone_is_proven_by_reading_it_back",
+        known="zones under Kerberos",
     ),
     _row("F81", "a viewfs mount in between", "", known="the test servers have no viewfs"),
     _row(
@@ -561,7 +564,12 @@ HDFS = (
         f"{A}test_kerberos.py::test_tickets_that_expire_under_way_are_taken_anew_from_the_keytab",
         f"{A}test_kerberos.py::test_a_ticket_that_expires_under_way_holds_until_somebody_renews_it",
     ),
-    _row("F89", "the KMS is down", "", known="the test servers have no KMS"),
+    _row(
+        "F89",
+        "the KMS is down",
+        "held; other places go on",
+        f"{C}test_layouts.py::test_a_key_server_that_is_down_is_an_outage",
+    ),
     _row(
         "F90",
         "staging that nobody comes back to",

@@ -103,9 +103,9 @@ class _Worker:
     def tick_for_ever(self) -> None:
         while not self._quiet.wait(TICK_S):
             staging = self._staging
-            if staging is not None:
-                staging.flush()
             try:
+                if staging is not None:
+                    staging.flush()
                 self.send(Tick(size_bytes=self._moved, activity=self._activity))
             except OSError:
                 return  # the main thread sees the same and ends the process
