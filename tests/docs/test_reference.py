@@ -99,10 +99,12 @@ OWN_FATE = {
     "E_DEMO_SERVER": "none",
     "E_DLQ_NOT_FOUND": "none",
     "E_DST_BUSY": "wait",
+    "E_ENDED": "none",
     "E_LEDGER_MISSING": "none",
     "E_LEDGER_OLDER": "none",
     "E_MSG_REFUSED": "none",
     "E_NO_SUCH_TRANSFER": "none",
+    "E_PUBLISHING": "none",
     "E_TAKEN_OVER": "wait",
 }
 

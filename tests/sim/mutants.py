@@ -230,7 +230,7 @@ def no_fence_of_overlapping(patch: Patch) -> None:
     _around(patch, MemoryLedger, "claim", claim)
 
 
-@mutant("every claim has a higher epoch", 12)
+@mutant("every claim has a higher epoch", 49)
 def same_epoch(patch: Patch) -> None:
     def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
         there = self._file.destinations.get(args[2])

@@ -263,3 +263,27 @@ def _waited(agent: object, after_s: float) -> bool:
 
     started_s: float = agent.__dict__.setdefault("_waiting_since", time.monotonic())
     return time.monotonic() - started_s >= after_s
+
+
+@pytest.mark.timeout(300)
+def test_cancelling_a_transfer_kills_its_application(site: Site) -> None:
+    slow = {**SMALL, "slow": random.Random(0).randbytes(15 << 20)}
+    fill(site, "p/", slow)
+    site.configure(distcp='bandwidth = "1MiB"')
+    site.it.ask_for("p/", "d")
+    agent = site.start()
+    agent.logged("YARN application carries", within_s=90)
+    told = site.it.backhaul("status", "--config", str(site.config))
+    (transfer_id,) = site.transfer_ids
+    assert site.applications()[0]["id"] in told.out
+
+    ended = site.it.backhaul("cancel", transfer_id, "--config", str(site.config), timeout_s=90)
+
+    assert ended.code == 0, ended
+    assert [one["state"] for one in site.applications()] == ["KILLED"]
+    (dead,) = agent.logged("message is dead: moved to the dead-letter queue", within_s=90)
+    assert dead["code"] == "E_CANCELLED"
+    agent.terminate()
+    assert agent.wait().code == 0
+    assert len(site.applications()) == 1
+    assert site.files("d") == {}

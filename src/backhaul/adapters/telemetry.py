@@ -123,7 +123,7 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
         case events.MessageAbsorbed():
             return "info", "message recognised: already settled or running", vars(fact)
         case events.TransferTaken():
-            return "warning", "transfer taken over by another process", vars(fact)
+            return "warning", "transfer taken over by another process, or cancelled", vars(fact)
         case events.MessageIgnored():
             return "info", "event ignored: it asks for nothing", vars(fact)
         case events.AttemptStarted():

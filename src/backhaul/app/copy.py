@@ -10,7 +10,7 @@ from backhaul.adapters.system import SystemRandomness
 from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.sweep import sweep
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError
+from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError, TakenOver
 from backhaul.core.events import AttemptFailed
 from backhaul.core.model import Job, Request, TransferState
 from backhaul.core.ports import Begun, Emit, MessageKey
@@ -44,6 +44,8 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
                 if verdict.fate is Fate.DELETE:
                     return
                 error = verdict.error or _BUSY
+                if isinstance(error, TakenOver):
+                    raise error  # cancelled: it is dead in the ledger already
                 if verdict.fate is not Fate.RETRY:
                     _give_up(ports, job, transfer_id, error)
                     raise error

@@ -17,6 +17,8 @@ from backhaul.app.context import Context
 from backhaul.core.evidence import object_line, text
 from backhaul.core.model import Location, TransferState
 
+OPEN_MOST = 1000  # of each state; an agent has `agent.slots` under way
+
 __all__ = ["JobRow", "TransferDetails", "TransferRow"]
 
 
@@ -31,6 +33,21 @@ def read_history(
     try:
         wanted = TransferState(state) if state else None
         return list(reader.history(limit=limit, state=wanted, since=since))
+    finally:
+        reader.close()
+
+
+def read_open(context: Context) -> list[TransferDetails]:
+    """Those that have not ended, newest first; empty where no ledger exists yet."""
+    path = context.settings.ledger_path
+    if not path.exists():
+        return []
+    reader = open_reader(path)
+    try:
+        open_states = [state for state in TransferState if not state.is_final]
+        rows = [row for state in open_states for row in reader.history(OPEN_MOST, state)]
+        rows.sort(key=lambda row: (row.first_seen_at, row.id), reverse=True)
+        return [reader.show(row.id, first_objects=0) for row in rows]
     finally:
         reader.close()
 

@@ -18,7 +18,13 @@ from backhaul.core.cluster import Cluster
 from backhaul.core.cluster_attempt import ClusterAttempt
 from backhaul.core.cluster_stage import News
 from backhaul.core.content_sum import algorithm_of, holds
-from backhaul.core.errors import BackhaulError, CannotWrite, SourceChanged, TransientError
+from backhaul.core.errors import (
+    BackhaulError,
+    CannotWrite,
+    SourceChanged,
+    TakenOver,
+    TransientError,
+)
 from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
 from backhaul.core.evidence import Manifest, Sum, files, object_line
 from backhaul.core.model import (
@@ -57,6 +63,7 @@ from backhaul.core.publishing import Publisher, exists
 RECORD_BATCH = 500  # proofs per ledger transaction
 PUBLISH_BATCH = 500  # proofs read back at a time: renames per call to the worker
 TIDY_TRIES = 2
+LOOK_EVERY_S = 5.0  # while bytes come in, at who owns the transfer
 NO_NEWS = News(phase="")
 
 
@@ -384,10 +391,24 @@ class TransferRunner:
             if event is not None:
                 return event
         directory = self._root.join(str(epoch))
+        looked_s = self._ports.clock.monotonic()
         for batch in self._session.stage(chunks, directory, self._job.verify):
             self.note(batch)
             self._emit_progress("staging")
+            now_s = self._ports.clock.monotonic()
+            if now_s - looked_s > LOOK_EVERY_S:
+                looked_s = now_s
+                self._look_who_owns_it()
         return self._all_staged()
+
+    def _look_who_owns_it(self) -> None:
+        """Cancelled, or taken over while this process stood still: then no byte more."""
+        if not self._ports.ledger.is_mine(self._id):
+            raise TakenOver(
+                "E_TAKEN_OVER",
+                f"{self._id} was cancelled, or another process began it anew",
+                hint="nothing: what becomes of it is decided already",
+            )
 
     @property
     def _is_native(self) -> bool:

@@ -43,6 +43,7 @@ from backhaul.core.evidence import seal as digest
 from backhaul.core.model import Location, PlannedObject, StagedObject, TransferState
 from backhaul.core.ports import Claimed, Leftover, MessageKey, Published
 
+CANCELLED = "E_CANCELLED"
 _MICROSECOND = timedelta(microseconds=1)
 
 # A finished claim. The staging root may be another one next time.
@@ -413,11 +414,13 @@ def ended(transfer: RowMapping, state: TransferState, now: datetime) -> dict[str
     return values
 
 
-def taken_over(transfer_id: str, state: str) -> TakenOver:
+def taken_over(transfer: RowMapping) -> TakenOver:
     """This process is not, or no longer, the one that began the attempt."""
+    if transfer["code"] == CANCELLED:
+        return TakenOver(CANCELLED, f"{transfer['id']}: {transfer['reason']}")
     return TakenOver(
         "E_TAKEN_OVER",
-        f"{transfer_id} is {state}, and another process began its last attempt",
+        f"{transfer['id']} is {transfer['state']}, and another process began its last attempt",
         hint="nothing: that process settles it",
     )
 

@@ -40,6 +40,7 @@ from backhaul.adapters.ledger.schema import (
     transfers,
 )
 from backhaul.core.cluster import Application, JobProgress
+from backhaul.core.errors import LedgerLocked, PermanentError
 from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     Job,
@@ -421,6 +422,36 @@ class SqlLedger:
                 }
                 steps.move(tx, transfer_id, steps.ended(transfer, state, now) | values)
 
+    def cancel(self, transfer_id: str, now: datetime) -> list[ClusterJob]:
+        """State DEAD by an operator's word, whoever works on it; his next step here is refused.
+
+        Returns:
+            Its open jobs: nobody else ends them now.
+
+        Raises:
+            PermanentError: E_ENDED: it has ended already.
+            LedgerLocked: E_PUBLISHING: some of it may stand under its final names.
+        """
+        with self._transaction() as tx:
+            transfer = steps.transfer_row(tx, transfer_id)
+            state = TransferState(transfer["state"])
+            if state.is_final:
+                raise PermanentError(
+                    "E_ENDED",
+                    f"{transfer_id} has ended already: {state}",
+                    hint=f"backhaul show {transfer_id}",
+                )
+            if transfer["renames_possible"]:
+                raise LedgerLocked(
+                    "E_PUBLISHING",
+                    f"{transfer_id} is being published: some of it may be visible",
+                    hint="let it end: it is a matter of seconds, or of the target's return",
+                )
+            steps.release(tx, transfer_id)
+            values = {"code": steps.CANCELLED, "reason": "cancelled by an operator"}
+            steps.move(tx, transfer_id, steps.ended(transfer, TransferState.DEAD, now) | values)
+            return job_steps.of(tx, transfer_id)
+
     # ------------------------------------------------------------ events and signatures
 
     def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
@@ -571,7 +602,7 @@ class SqlLedger:
     def _mine(self, tx: Connection, transfer_id: str) -> RowMapping:
         row = steps.transfer_row(tx, transfer_id)
         if row["owner"] != self.owner.text:
-            raise steps.taken_over(transfer_id, row["state"])
+            raise steps.taken_over(row)
         return row
 
     def _pages(

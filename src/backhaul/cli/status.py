@@ -1,0 +1,70 @@
+"""`backhaul status`: transfers that have not ended, and how far each is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backhaul.cli.options import config_option
+
+if TYPE_CHECKING:
+    from backhaul.app.records import TransferDetails
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
+@config_option
+def command(*, as_json: bool, config: Path | None, ledger: Path | None) -> int:
+    r"""Say which transfers are under way, wait or are held, and how far each is.
+
+    \b
+    Example:
+      backhaul status
+
+    It reads the ledger, beside a running agent. What is proven counts as done.
+    """
+    from backhaul.app.context import load_context
+    from backhaul.app.records import details_as_json, read_open
+
+    found = read_open(load_context(config=config, ledger=ledger))
+    if as_json:
+        for one in found:
+            told = details_as_json(one)
+            click.echo(json.dumps({name: told[name] for name in _TOLD}, ensure_ascii=False))
+        return 0
+    if not found:
+        click.echo("nothing is under way")
+    for one in found:
+        _print(one)
+    return 0
+
+
+_TOLD = ("transfer", "jobs", "proofs")
+
+
+def _print(details: TransferDetails) -> None:
+    from backhaul.adapters.telemetry import human_bytes
+
+    row = details.transfer
+    proven = [total for total in details.proofs if total.proof is not None]
+    objects = sum(total.objects for total in proven)
+    size = sum(total.size_bytes for total in proven)
+    planned = f"{row.objects_planned:,}" + ("" if row.plan_complete else " or more")
+    click.echo(
+        f"{row.id}  {row.state}, try {row.attempt}, since {row.updated_at:%Y-%m-%d %H:%M:%S} UTC: "
+        f"{objects:,} of {planned} objects, "
+        f"{human_bytes(size)} of {human_bytes(row.bytes_planned)}"
+    )
+    click.echo(f"  {row.source} \u2192 {row.destination}")
+    if row.code:
+        click.echo(f"  {row.code}: {row.reason}")
+    for job in details.jobs:
+        if job.closed_at is None:
+            maps = f", maps {job.maps_done} of {job.maps}" if job.maps else ""
+            copied = f", {human_bytes(job.size_bytes)}" if job.size_bytes else ""
+            click.echo(f"  {job.application_id or job.tag}: {job.state}{maps}{copied}")
+            if job.tracking_url:
+                click.echo(f"  {job.tracking_url}")
