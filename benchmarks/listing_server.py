@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+from benchmarks.measure import serve
 
 PREFIX = "day=2026-01-01/"
 _HEAD = '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
@@ -56,14 +56,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: a million objects are a thousand requests."""
 
 
-def main() -> None:
-    """Serve on a port of the system's choice."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
-    sys.stdin.read()
-
-
 if __name__ == "__main__":
-    main()
+    serve(_Handler)

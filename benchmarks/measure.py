@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 
@@ -98,6 +99,15 @@ def _resident(process: psutil.Process) -> int:
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         return int(process.memory_info().rss)
     return 0
+
+
+def serve(handler: type[BaseHTTPRequestHandler]) -> None:
+    """What a module does that is run by `serving`: HTTP on a port of the system's choice."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_address[1], flush=True)
+    sys.stdin.read()
 
 
 @contextmanager

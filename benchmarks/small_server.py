@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from benchmarks.bed import SMALL_BYTES
+from benchmarks.measure import serve
 
 ETAG = "abc"
 _BODY = bytes(SMALL_BYTES)
@@ -45,14 +44,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def main() -> None:
-    """Serve on a port of the system's choice."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
-    sys.stdin.read()
-
-
 if __name__ == "__main__":
-    main()
+    serve(_Handler)

@@ -146,6 +146,14 @@ def kill_worker_anytime(it: Round) -> None:
     _finish(it)
 
 
+def _slowly_at_work(it: Round, most_s: float) -> None:
+    """Its bytes come slowly, and some of them have come."""
+    it.bed.s3.delay(SLOW_PIECE_S)
+    it.start()
+    it.wait_until_at_work()
+    time.sleep(it.chance.random() * most_s)
+
+
 def _finish(it: Round) -> None:
     """The agent goes on by itself to the end of its work, and is stopped."""
     agent = it.agent
@@ -220,10 +228,7 @@ def pause_worker(it: Round) -> None:
 
 @fault("pause-namenode")
 def pause_namenode(it: Round) -> None:
-    it.bed.s3.delay(SLOW_PIECE_S)
-    it.start()
-    it.wait_until_at_work()
-    time.sleep(it.chance.random() * 0.4)
+    _slowly_at_work(it, 0.4)
     pause_s = it.chance.choice((0.5, 2.0, 6.0))
     it.bed.hdfs.suspend_namenode()
     try:
@@ -241,10 +246,7 @@ def pause_namenode(it: Round) -> None:
 
 def _network(it: Round, which: str, how: str) -> None:
     tcp: TcpProxy = getattr(it.bed, which)
-    it.bed.s3.delay(SLOW_PIECE_S)
-    it.start()
-    it.wait_until_at_work()
-    time.sleep(it.chance.random() * 0.3)
+    _slowly_at_work(it, 0.3)
     it.bed.s3.be_honest()
     match how:
         case "cut":
@@ -283,29 +285,25 @@ for _which in ("sqs", "s3", "namenode"):
 
 @fault("namenode-restart")
 def namenode_restart(it: Round) -> None:
-    it.bed.s3.delay(SLOW_PIECE_S)
-    it.start()
-    it.wait_until_at_work()
-    time.sleep(it.chance.random() * 0.4)
-    it.bed.hdfs.kill_namenode()
-    it.bed.be_honest()
-    it.bed.hdfs.start_namenode()
-    it.verdict.struck += 1
-    it.tell("NameNode killed and started")
-    _finish(it)
+    hdfs = it.bed.hdfs
+    _killed_and_started(it, hdfs.kill_namenode, hdfs.start_namenode, "NameNode")
 
 
 @fault("datanode-death")
 def datanode_death(it: Round) -> None:
-    it.bed.s3.delay(SLOW_PIECE_S)
-    it.start()
-    it.wait_until_at_work()
-    time.sleep(it.chance.random() * 0.4)
-    it.bed.hdfs.kill_datanode()
+    hdfs = it.bed.hdfs
+    _killed_and_started(it, hdfs.kill_datanode, hdfs.start_datanode, "DataNode")
+
+
+def _killed_and_started(
+    it: Round, kill: Callable[[], None], start: Callable[[], None], what: str
+) -> None:
+    _slowly_at_work(it, 0.4)
+    kill()
     it.bed.be_honest()
-    it.bed.hdfs.start_datanode()
+    start()
     it.verdict.struck += 1
-    it.tell("DataNode killed and started")
+    it.tell(f"{what} killed and started")
     _finish(it)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -153,6 +154,19 @@ def fill(site: Site, prefix: str, files: dict[str, bytes], *, algorithm: str = "
     """Put these objects below the prefix."""
     for name, data in files.items():
         site.it.put(f"{prefix}{name}", data, ChecksumAlgorithm=algorithm)
+
+
+def carried_slowly(
+    site: Site, files: dict[str, bytes], *, within_s: float = 90
+) -> tuple[Running, dict[str, bytes]]:
+    """An agent whose application has these files and a large one on its way to `d`, at 1 MiB/s."""
+    slow = {**files, "slow": random.Random(0).randbytes(15 << 20)}
+    fill(site, "p/", slow)
+    site.configure(distcp='bandwidth = "1MiB"')
+    site.it.ask_for("p/", "d")
+    agent = site.start()
+    agent.logged("YARN application carries", within_s=within_s)
+    return agent, slow
 
 
 def when(ask: Any, what: str, within_s: float = 90) -> Any:

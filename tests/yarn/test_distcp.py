@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.yarn.cluster import OVER, PLANTED, Site, fill, when
+from tests.yarn.cluster import OVER, PLANTED, Site, carried_slowly, fill, when
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.yarn]
 
@@ -100,12 +100,7 @@ def test_one_right_result_whenever_the_agent_is_killed(site: Site, moment: str) 
 
 @pytest.mark.timeout(300)
 def test_a_stop_leaves_the_application_to_the_next_agent(site: Site) -> None:
-    slow = {**SMALL, "slow": random.Random(0).randbytes(15 << 20)}
-    fill(site, "p/", slow)
-    site.configure(distcp='bandwidth = "1MiB"')
-    site.it.ask_for("p/", "d")
-    agent = site.start()
-    agent.logged("YARN application carries", within_s=90)
+    agent, slow = carried_slowly(site, SMALL)
     agent.terminate()
     agent.logged("agent stopping")  # two signals at once may arrive as one
     agent.terminate()
@@ -217,12 +212,7 @@ def test_a_manager_that_is_down_holds_the_transfer_until_it_is_back(site: Site) 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_manager_that_forgot_lets_the_next_attempt_submit_anew(site: Site) -> None:
-    slow = {**SMALL, "slow": random.Random(0).randbytes(15 << 20)}
-    fill(site, "p/", slow)
-    site.configure(distcp='bandwidth = "1MiB"')
-    site.it.ask_for("p/", "d")
-    agent = site.start()
-    agent.logged("YARN application carries", within_s=90)
+    agent, slow = carried_slowly(site, SMALL)
     site.yarn.kill_manager()
     shutil.rmtree(site.yarn.directory / "state")
     site.yarn.start_manager()
@@ -267,12 +257,7 @@ def _waited(agent: object, after_s: float) -> bool:
 
 @pytest.mark.timeout(300)
 def test_cancelling_a_transfer_kills_its_application(site: Site) -> None:
-    slow = {**SMALL, "slow": random.Random(0).randbytes(15 << 20)}
-    fill(site, "p/", slow)
-    site.configure(distcp='bandwidth = "1MiB"')
-    site.it.ask_for("p/", "d")
-    agent = site.start()
-    agent.logged("YARN application carries", within_s=90)
+    agent, _ = carried_slowly(site, SMALL)
     told = site.it.backhaul("status", "--config", str(site.config))
     (transfer_id,) = site.transfer_ids
     assert site.applications()[0]["id"] in told.out

@@ -9,7 +9,7 @@ import pytest
 
 from backhaul.testing.servers import Hdfs, Moto
 from backhaul.testing.servers.yarn import Yarn
-from tests.yarn.cluster import Site, fill, when
+from tests.yarn.cluster import Site, carried_slowly, when
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.yarn, pytest.mark.slow]
 
@@ -24,12 +24,7 @@ def yarn(hdfs: Hdfs, moto_server: Moto) -> Iterator[Yarn]:
 
 @pytest.mark.timeout(400)
 def test_the_other_manager_is_asked_and_the_application_goes_on(site: Site) -> None:
-    slow = {**FILES, "slow": random.Random(0).randbytes(15 << 20)}
-    fill(site, "p/", slow)
-    site.configure(distcp='bandwidth = "1MiB"')
-    site.it.ask_for("p/", "d")
-    agent = site.start()
-    agent.logged("YARN application carries", within_s=120)
+    agent, slow = carried_slowly(site, FILES, within_s=120)
     # A master that was not launched yet would be waited for by YARN itself, for ten minutes.
     when(site.mappers, "a mapper copies")
     before = site.yarn.endpoint

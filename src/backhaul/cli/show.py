@@ -50,12 +50,17 @@ def command(
     return 0
 
 
-def _print_job(job: JobRow) -> None:
+def how_far(job: JobRow) -> str:
+    """Its state, and its maps and bytes as last seen."""
     from backhaul.adapters.telemetry import human_bytes
 
     maps = f", maps {job.maps_done} of {job.maps}" if job.maps else ""
     size = f", {human_bytes(job.size_bytes)}" if job.size_bytes else ""
-    click.echo(f"application  {job.application_id or job.tag} {job.state}{maps}{size}")
+    return f"{job.state}{maps}{size}"
+
+
+def _print_job(job: JobRow) -> None:
+    click.echo(f"application  {job.application_id or job.tag} {how_far(job)}")
     if job.tracking_url:
         click.echo(f"             {job.tracking_url}")
     if job.state == "succeeded":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backhaul.cli.options import config_option
+from backhaul.cli.show import how_far
 
 if TYPE_CHECKING:
     from backhaul.app.records import TransferDetails
@@ -63,8 +64,6 @@ def _print(details: TransferDetails) -> None:
         click.echo(f"  {row.code}: {row.reason}")
     for job in details.jobs:
         if job.closed_at is None:
-            maps = f", maps {job.maps_done} of {job.maps}" if job.maps else ""
-            copied = f", {human_bytes(job.size_bytes)}" if job.size_bytes else ""
-            click.echo(f"  {job.application_id or job.tag}: {job.state}{maps}{copied}")
+            click.echo(f"  {job.application_id or job.tag}: {how_far(job)}")
             if job.tracking_url:
                 click.echo(f"  {job.tracking_url}")

@@ -45,7 +45,7 @@ class PacedReader:
         def ask() -> Body:
             with ExitStack() as stack:
                 stack.enter_context(self._gate.entered())
-                body = self._reader.get(endpoint, pin, byte_range=byte_range)
+                body = stack.enter_context(self._reader.get(endpoint, pin, byte_range=byte_range))
                 return _PlacedBody(body, stack.pop_all())
 
         return self._patiently(ask)
@@ -77,13 +77,12 @@ class PacedReader:
 
 
 class _PlacedBody:
-    """A body that holds a place at the gate until it is left."""
+    """A body, entered already, that holds a place at the gate until both are left."""
 
     def __init__(self, body: Body, place: ExitStack) -> None:
         self.facts = body.facts
         self.read = body.read
         self.readall = body.readall
-        self._body = body
         self._place = place
 
     def __enter__(self) -> Self:
@@ -95,7 +94,4 @@ class _PlacedBody:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            self._body.__exit__(kind, error, trace)
-        finally:
-            self._place.__exit__(kind, error, trace)
+        self._place.__exit__(kind, error, trace)
