@@ -513,9 +513,8 @@ HDFS = (
         "the route's rule",
         f"{A}test_bad_input.py::test_a_route_that_refuses_existing_files_dead_letters_and_leaves_them",
         f"{U}test_agent.py::test_same_content_from_elsewhere_is_fine_under_same_ok",
-        known='`on_exists = "fail"`: a transfer that was overtaken while it renamed, and whose '
-        "source changed then, may meet its own file and end dead with `E_DST_EXISTS`; nothing is "
-        "lost (`./dev prove --seed 87678`)",
+        f"{U}test_agent.py::test_source_that_changed_between_two_renames_meets_its_own_files_again",
+        f"{U}test_agent.py::test_own_file_that_somebody_rewrote_is_not_replaced",
     ),
     _row(
         "F80",

@@ -481,6 +481,19 @@ def test_forgotten_plan_is_gone_and_counted(ledger: Ledger) -> None:
     assert list(ledger.plan("t1")) == [[planned(0, etag="new")]]
 
 
+def test_what_was_found_renamed_is_published_before_the_end(ledger: Ledger) -> None:
+    claimed(ledger)
+    ledger.record_staged("t1", [proof(1)])
+    for _ in range(2):
+        ledger.note_published("t1")
+    ledger.forget_plan("t1")
+
+    finals = [DAY.join(planned(seq).relative) for seq in range(3)]
+    known = ledger.published(finals)
+    assert list(known) == [finals[1]]
+    assert (known[finals[1]].transfer_id, known[finals[1]].pin) == ("t1", planned(1).pin)
+
+
 def test_transfers_do_not_see_each_others_plans(ledger: Ledger) -> None:
     claimed(ledger, "t1")
     claimed(ledger, "t2", LANDING.join("day=02"))
@@ -857,6 +870,7 @@ def test_process_that_lost_a_transfer_changes_nothing_of_it(reopen: Reopen) -> N
         lambda: killed.forget_plan("t1"),
         lambda: killed.freeze("t1", [planned(2)], is_complete=True, markers=0),
         lambda: killed.record_staged("t1", [proof(0)]),
+        lambda: killed.note_published("t1"),
         lambda: claim(killed),
     ]
     for call in too_late:

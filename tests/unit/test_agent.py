@@ -53,9 +53,9 @@ class Gate:
             assert self.opened.wait(30)
 
 
-def killed_at(world: World, call: str, **settings: object) -> None:
-    """A process that ends right before its first such call."""
-    world.faults.at(call, 1, Fault.KILL)
+def killed_at(world: World, call: str, *, occurrence: int = 1, **settings: object) -> None:
+    """A process that ends right before that call of its kind."""
+    world.faults.at(call, occurrence, Fault.KILL)
     with pytest.raises(Killed):
         world.drain(**settings)
 
@@ -158,11 +158,34 @@ def test_retry_delay_doubles(world: World) -> None:
 def test_delay_is_the_messages_own_visibility(world: World) -> None:
     world.faults.at("store.list", 1, Fault.FAIL)
     message_id = world.queue.send("raw/p/, /land/d")
-    with world.running(retry=RetryPolicy(base_s=100)):
-        eventually(lambda: world.all_of(events.AttemptFailed))
-        (failed,) = world.all_of(events.AttemptFailed)
-        assert 50 <= failed.retry_in_s <= 100
-        eventually(lambda: world.queue.invisible_s(message_id) == failed.retry_in_s)
+    hidden_s: list[float] = []
+
+    def look(call: str) -> None:
+        if call == "queue.extend":
+            hidden_s.append(world.queue.invisible_s(message_id))
+
+    world.faults.after_effect = look
+    world.drain(retry=RetryPolicy(base_s=100))
+
+    (failed,) = world.all_of(events.AttemptFailed)
+    assert 50 <= failed.retry_in_s <= 100
+    assert failed.retry_in_s in hidden_s
+
+
+def test_drain_waits_for_a_message_that_returned_just_after_the_last_look(world: World) -> None:
+    world.faults.at("store.list", 1, Fault.FAIL)
+    world.queue.send("raw/p/, /land/d")
+
+    def linger(call: str) -> None:
+        # The look that brings nothing ends only when the message is there again.
+        if call == "queue.receive" and world.all_of(events.AttemptFailed):
+            world.faults.after_effect = lambda _call: None
+            world.clock.advance(200)
+
+    world.faults.after_effect = linger
+    world.drain(retry=RetryPolicy(base_s=100), poll_wait_s=0)
+
+    assert world.landed() == COPIED
 
 
 def test_bug_spends_an_attempt_and_is_shown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +227,48 @@ def test_source_that_never_rests_is_dead_after_three_changes(world: World) -> No
     (letter,) = world.queue.dead_letters
     assert letter.reason is not None
     assert letter.reason.code == "E_SRC_UNSTABLE"
+
+
+@pytest.mark.parametrize("on_exists", [OnExists.FAIL, OnExists.SAME_OK])
+@pytest.mark.parametrize("changed", ["b", "ab"])
+def test_source_that_changed_between_two_renames_meets_its_own_files_again(
+    world: World, on_exists: OnExists, changed: str
+) -> None:
+    world.routes = (route(on_exists=on_exists, publish=PublishMode.PER_FILE),)
+    world.queue.send("raw/p/, /land/d")
+    killed_at(world, "target.rename", occurrence=2)
+    assert world.landed() == {"d/a": b"content of a"}
+    for name in changed:
+        world.store.put(f"p/{name}", f"newer content of {name}".encode())
+    world.clock.advance(3600)
+    world.drain()
+
+    newer = {f"d/{name}": f"newer content of {name}".encode() for name in changed}
+    assert world.queue.dead_letters == []
+    assert world.landed() == {**COPIED, **newer}
+
+
+@pytest.mark.parametrize("on_exists", [OnExists.FAIL, OnExists.SAME_OK])
+def test_own_file_that_somebody_rewrote_is_not_replaced(world: World, on_exists: OnExists) -> None:
+    world.routes = (route(on_exists=on_exists, publish=PublishMode.PER_FILE),)
+    world.queue.send("raw/p/, /land/d")
+    killed_at(world, "target.rename", occurrence=2)
+
+    def rewrite(call: str) -> None:
+        if call == "ledger.forget_plan":
+            world.clock.advance(1)
+            world.target.put("/land/d/a", b"somebody's")
+
+    world.store.put("p/a", b"newer content of a")
+    world.store.put("p/b", b"newer content of b")
+    world.faults.after_effect = rewrite
+    world.clock.advance(3600)
+    world.drain()
+
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == "E_DST_EXISTS"
+    assert world.landed() == {"d/a": b"somebody's"}
 
 
 # ---------------------------------------------------------------- dead

@@ -25,6 +25,17 @@ def still_holds(planned: PlannedObject, before: Published, status: FileStatus | 
     )
 
 
+def is_own(transfer_id: str, before: Published | None, status: FileStatus | None) -> bool:
+    """This transfer renamed that very file there, before its source changed and it began anew."""
+    return (
+        before is not None
+        and before.transfer_id == transfer_id
+        and is_file_of(status, before.pin.size_bytes)
+        and status is not None
+        and status.modified_ms == before.modified_ms
+    )
+
+
 def may_be_same(planned: PlannedObject, before: Published | None) -> bool:
     """Unknown here, or known from the same pin and touched since: no other content is known."""
     return before is None or before.pin.identity == planned.pin.identity

@@ -178,7 +178,8 @@ class Agent:
             # while its first is in flight, but one answer may bring several.
             most = 1 if self._queue.facts.is_fifo else min(free, 10)
             self._poll_pulse.beat()
-            self._poll_ends_s = self._clock.monotonic() + wait_s
+            asked_s = self._clock.monotonic()
+            self._poll_ends_s = asked_s + wait_s
             try:
                 messages = self._queue.receive(
                     max_messages=most,
@@ -200,7 +201,7 @@ class Agent:
                 if wait_s == 0:
                     self._poll_pulse.rest()
                     self._stopper.pause(SHORT_POLL_PAUSE_S)
-                if self._settings.drain and self._is_drained():
+                if self._settings.drain and self._is_drained(asked_s):
                     return
 
     def _poll_failed(self, error: OutageError, failures: int) -> bool:
@@ -245,11 +246,15 @@ class Agent:
                     self._stopper.changed.wait()
         return 0
 
-    def _is_drained(self) -> bool:
-        """Nothing in flight, and no message that this run sent back is still to return."""
-        now_s = self._clock.monotonic()
+    def _is_drained(self, asked_s: float) -> bool:
+        """Nothing in flight, and every message that this run sent back could have been received.
+
+        Args:
+            asked_s: When the poll began that brought nothing. What returned only while it ran, or
+                since, the next one brings.
+        """
         with self._stopper.changed:
-            due = [due_s for due_s in self._deliveries.returns.values() if due_s > now_s]
+            due = [due_s for due_s in self._deliveries.returns.values() if due_s >= asked_s]
             return self._busy == 0 and not due
 
     def _accept(self, message: Message) -> None:

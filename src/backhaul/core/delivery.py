@@ -44,6 +44,7 @@ from backhaul.core.visibility import VisibilityKeeper
 
 BUSY_WAIT_S = 1.0
 ELSEWHERE_WAIT_S = 30
+RETURN_SLACK_S = 1.0  # a queue counts from when it is told, this process from when it tells
 EXPIRING_SHARE = 0.8  # of the queue's retention (GUARANTEES L5)
 
 
@@ -507,7 +508,8 @@ class Deliveries:
         if delay_s > 0:
             with self._stopper.changed:
                 due_s = self._clock.monotonic() + delay_s
-                self.returns[message.message_id] = due_s + self._settings.poll_wait_s
+                slack_s = max(RETURN_SLACK_S, self._settings.poll_wait_s)
+                self.returns[message.message_id] = due_s + slack_s
         self._show_after(newest, delay_s)
 
     def _show_after(self, message: Message, delay_s: int) -> None:

@@ -653,8 +653,8 @@ class Ledger(Protocol):
 
     Raises (any method):
         OutageError: `ledger`: locked too long, full or read-only; nothing was recorded.
-        TakenOver: `claim`, `forget_plan`, `freeze`, `record_staged`: another process has begun
-            the transfer since; nothing was recorded.
+        TakenOver: `claim`, `forget_plan`, `freeze`, `record_staged`, `note_published`: another
+            process has begun the transfer since; nothing was recorded.
     """
 
     def begin(
@@ -733,6 +733,12 @@ class Ledger(Protocol):
 
         Returns:
             False when the transfer no longer owns the destination with this epoch.
+        """
+
+    def note_published(self, transfer_id: str) -> None:
+        """What has a proof of the current epoch stands under its final name: it is published.
+
+        For files that an earlier attempt renamed before it died; the transfer goes on.
         """
 
     def published(self, locations: Sequence[Location]) -> dict[Location, Published]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from backhaul.core.adopting import is_own
 from backhaul.core.content_sum import algorithm_of, holds
 from backhaul.core.errors import CannotWrite
 from backhaul.core.model import Location, OnExists, PlannedObject, Proof, StagedObject
@@ -68,17 +69,16 @@ class Publisher:
                 ]
                 renames, older = self._renames(staged_dir, turn)
                 superseded += older
-                if renames:
-                    replace_existing = self._on_exists is OnExists.REPLACE
-                    self._session.publish_files(renames, replace=replace_existing)
-                    moved += len(renames)
+                for replace_existing, some in self._by_rule(renames).items():
+                    self._session.publish_files(some, replace=replace_existing)
+                    moved += len(some)
         return moved, superseded
 
     def _renames(
         self, staged_dir: Location, turn: Sequence[tuple[PlannedObject, StagedObject]]
     ) -> tuple[list[Rename], int]:
         finals = [self._directory.join(planned.relative) for planned, _ in turn]
-        known = self._ledger.published(finals) if self._known is None else self._known
+        known = self._published(finals)
         same = self._same_content(finals, turn)
         rivals = self._newer_rivals(finals, turn)
         renames, older = [], 0
@@ -88,6 +88,33 @@ class Publisher:
             elif final not in same:
                 renames.append(Rename(source=staged_dir.join(planned.relative), target=final))
         return renames, older
+
+    def _by_rule(self, renames: Sequence[Rename]) -> Mapping[bool, Sequence[Rename]]:
+        """Renames by whether they may replace what stands there."""
+        own = self._own([one.target for one in renames])
+        rules: dict[bool, list[Rename]] = {}
+        for one in renames:
+            may_replace = self._on_exists is OnExists.REPLACE or one.target in own
+            rules.setdefault(may_replace, []).append(one)
+        return rules
+
+    def _own(self, finals: Sequence[Location]) -> set[Location]:
+        """Where this transfer's files stand, from an attempt before its source changed."""
+        if self._on_exists is OnExists.REPLACE:
+            return set()
+        known = self._published(finals)
+        mine = [one for one in finals if one in known and known[one].transfer_id == self._id]
+        if not mine:
+            return set()
+        statuses = self._session.status(mine)
+        return {
+            one
+            for one, status in zip(mine, statuses, strict=True)
+            if is_own(self._id, known[one], status)
+        }
+
+    def _published(self, finals: Sequence[Location]) -> Mapping[Location, Published]:
+        return self._ledger.published(finals) if self._known is None else self._known
 
     def _newer_rivals(
         self, finals: Sequence[Location], turn: Sequence[tuple[PlannedObject, StagedObject]]
@@ -129,10 +156,17 @@ class Publisher:
             [final for final, _, _ in there],
             algorithms=[algorithm_of(proof.crc32c) for _, _, proof in there],
         )
-        for (final, _, proof), one in zip(there, held, strict=True):
-            if not holds(one, proof.crc32c):
+        same = {
+            final
+            for (final, _, proof), one in zip(there, held, strict=True)
+            if holds(one, proof.crc32c)
+        }
+        others = [final for final, _, _ in there if final not in same]
+        own = self._own(others)
+        for final in others:
+            if final not in own:
                 raise exists(final)
-        return {final for final, _, _ in there}
+        return same
 
 
 def is_newer(before: Published | None, planned: PlannedObject) -> bool:

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backhaul.core import cluster_stage, transfer
-from backhaul.core.adopting import adopt, as_adopted, is_file_of, may_be_same, still_holds
+from backhaul.core.adopting import (
+    adopt,
+    as_adopted,
+    is_file_of,
+    is_own,
+    may_be_same,
+    still_holds,
+)
 from backhaul.core.cluster import Cluster
 from backhaul.core.cluster_attempt import ClusterAttempt
 from backhaul.core.cluster_stage import News
@@ -366,7 +373,11 @@ class TransferRunner:
                 adopted += len(same)
         self._counts.adopted = self._counts.objects = adopted
         self._totals = ledger.planned_totals(self._id)
-        return transfer.Recovered(is_complete=adopted == self._totals.objects)
+        is_complete = adopted == self._totals.objects
+        if adopted and not is_complete:
+            # Should the source change now, these are still known as this transfer's own.
+            ledger.note_published(self._id)
+        return transfer.Recovered(is_complete=is_complete)
 
     # ------------------------------------------------------------ fence
 
@@ -540,7 +551,7 @@ class TransferRunner:
             status, before = statuses.get(final), known.get(final)
             if before is not None and still_holds(one, before, status):
                 adopted.append(adopt(one, before))
-            elif is_strict and status is not None:
+            elif is_strict and status is not None and not is_own(self._id, before, status):
                 raise exists(final)
             elif is_file_of(status, one.pin.size_bytes) and may_be_same(one, before):
                 unknown.append((one, final))

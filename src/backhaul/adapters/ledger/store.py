@@ -349,6 +349,12 @@ class SqlLedger:
             steps.move(tx, transfer_id, values)
         return True
 
+    def note_published(self, transfer_id: str) -> None:
+        """What has a proof of the current epoch stands under its final name; safe to repeat."""
+        with self._transaction() as tx:
+            transfer = self._mine(tx, transfer_id)
+            steps.publish(tx, transfer, transfer["epoch"])
+
     def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
         """What this ledger published last at these paths; paths it never published are absent."""
         found: dict[Location, Published] = {}

@@ -313,6 +313,13 @@ class MemoryLedger:
             self._move(row, TransferState.PUBLISHING)
             return True
 
+    def note_published(self, transfer_id: str) -> None:
+        """See the port."""
+        with self._faults.call("ledger.note_published", _outage):
+            row = self._mine(transfer_id)
+            if row.epoch is not None:
+                self._publish(row, row.epoch)
+
     def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
         """See the port."""
         with self._faults.call("ledger.published", _outage):
