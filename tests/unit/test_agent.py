@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from backhaul.core import events
-from backhaul.core.agent import Agent
+from backhaul.core.agent import LINGER_S, Agent
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.delivery import excerpt
 from backhaul.core.errors import (
@@ -97,6 +98,29 @@ def test_several_messages_are_worked_on_at_once(world: World) -> None:
 
     assert agent.tally.done == 20
     assert len(world.landed()) == 40
+
+
+def test_poll_of_a_backlog_waits_a_moment_for_half_of_the_slots(world: World) -> None:
+    opened = threading.Event()
+    polled_s: list[float] = []
+
+    def hold(call: str) -> None:
+        if call == "queue.receive":
+            polled_s.append(world.clock.monotonic())
+        if call == "store.list" and world.faults.count("store.list") <= 3:
+            assert opened.wait(30)
+
+    world.faults.after_effect = hold
+    for number in range(8):
+        world.queue.send(f"raw/p/, /land/{number}")
+    with world.running(slots=4, drain=True) as agent:
+        # Three slots are busy: the fourth is worth a poll of its own only after the moment.
+        eventually(lambda: agent.tally.done == 5)
+        opened.set()
+
+    first_one_by_one = polled_s[:5]
+    waits_s = [then - now for now, then in pairwise(first_one_by_one)]
+    assert min(waits_s) >= LINGER_S
 
 
 def test_source_without_slash_is_published_as_prefix(world: World) -> None:

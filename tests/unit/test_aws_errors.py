@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 import pickle
 from pathlib import Path
+from typing import Any
 
 import botocore.exceptions
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from backhaul import __version__
 from backhaul.adapters.aws_common import (
     AwsCredentials,
     AwsSession,
@@ -373,3 +377,22 @@ def test_plain_http_is_refused(url: str) -> None:
 def test_loopback_is_judged_as_an_address_not_as_text() -> None:
     assert is_loopback("127.8.8.8")
     assert not is_loopback("127.evil")
+
+
+def test_requests_name_backhaul_to_awss_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    once = Config(retries={"total_max_attempts": 1})
+    client: Any = AwsSession("eu-west-1").client("sqs", once)
+    sent: list[str] = []
+
+    def keep(request: Any, **_: object) -> AWSResponse:
+        sent.append(str(request.headers["User-Agent"], "ascii"))
+        return AWSResponse(request.url, 200, HTTPHeaders(), None)
+
+    client.meta.events.register("before-send.sqs", keep)
+    monkeypatch.setattr(AWSResponse, "content", b"{}")
+    client.list_queues()
+
+    (said,) = sent
+    assert said.startswith(f"backhaul/{__version__} Boto3/")

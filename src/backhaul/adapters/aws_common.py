@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 from urllib.parse import urlsplit
 
+import botocore
 import botocore.session
+from botocore.config import Config
 from botocore.credentials import (
     CredentialProvider,
     CredentialResolver,
@@ -29,6 +31,7 @@ from botocore.credentials import (
 )
 from botocore.exceptions import NoCredentialsError
 
+from backhaul import __version__
 from backhaul.adapters.aws_errors import (
     CREDENTIAL_CAUSES,
     FOREIGN,
@@ -40,7 +43,6 @@ from backhaul.core.errors import BackhaulError, ConfigurationError
 
 if TYPE_CHECKING:
     import boto3
-    from botocore.config import Config
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
@@ -226,6 +228,11 @@ class AwsSession:
                 E_AWS_CONFIG: region, profile or endpoint are not usable.
         """
         import boto3  # noqa: PLC0415 - workers import this module and never need it
+
+        # AWS's logs then name who asked. botocore's own long string, put together anew for each
+        # call, costs a thirtieth of it.
+        libraries = f"Boto3/{boto3.__version__} Botocore/{botocore.__version__}"
+        config = config.merge(Config(user_agent=f"backhaul/{__version__} {libraries}"))
 
         region = region or (self.region if service == "sqs" else self.s3_region)
         with self.errors(lambda exc: common_error(exc, service.upper())), self._lock:

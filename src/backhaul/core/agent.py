@@ -193,7 +193,7 @@ class Agent:
                 continue
             failures = 0
             self._poll_pulse.beat()
-            self._has_backlog = len(messages) == most > 1
+            self._has_backlog = len(messages) == most
             for message in messages:
                 self._accept(message)
             if not messages:

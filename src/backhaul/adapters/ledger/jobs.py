@@ -17,6 +17,10 @@ from backhaul.core.ports import ClusterJob
 OPEN = select(jobs.c.transfer_id, jobs.c.epoch, jobs.c.application_id, jobs.c.destination).where(
     jobs.c.closed_at.is_(None)
 )
+_IN_ORDER = OPEN.order_by(jobs.c.transfer_id, jobs.c.epoch)
+_CLOSE_ALL = update(jobs).where(
+    jobs.c.transfer_id == bindparam("of_transfer"), jobs.c.closed_at.is_(None)
+)
 _OWNED = select(destinations.c.uri).where(
     destinations.c.owner_transfer == bindparam("of_transfer"),
     destinations.c.epoch == bindparam("of_epoch"),
@@ -27,7 +31,7 @@ def at(tx: Connection, transfer_id: str, destination: Location) -> tuple[Cluster
     """Open jobs of this transfer, and of any at this destination, above it or below it."""
     return tuple(
         _job(row)
-        for row in tx.execute(OPEN.order_by(jobs.c.transfer_id, jobs.c.epoch)).mappings()
+        for row in tx.execute(_IN_ORDER).mappings()
         if row["transfer_id"] == transfer_id
         or rows.overlap(rows.location(row["destination"]), destination)
     )
@@ -109,8 +113,8 @@ def close(
 
 def close_all(tx: Connection, transfer_id: str, now: datetime) -> None:
     """The transfer has published what they brought."""
-    mine = update(jobs).where(jobs.c.transfer_id == transfer_id, jobs.c.closed_at.is_(None))
-    tx.execute(mine.values(state="succeeded", updated_at=now, closed_at=now))
+    values = {"state": "succeeded", "updated_at": now, "closed_at": now}
+    tx.execute(_CLOSE_ALL, {"of_transfer": transfer_id, **values})
 
 
 def _one(transfer_id: str, epoch: int) -> Any:
