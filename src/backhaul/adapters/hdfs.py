@@ -10,7 +10,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hdfs_native import Client, WriteOptions
 
@@ -53,6 +53,13 @@ _REFUSED = ("Connection refused", "failed to lookup address", "No route to host"
 _JAVA = re.compile(r'RPCError\("(?P<name>[\w.$]+)", "(?P<text>.*)', re.DOTALL)
 
 
+class FileCloser(Protocol):
+    """Closes an open file of HDFS, whole and all."""
+
+    def close(self, path: str, size_bytes: int, close: Callable[[], None]) -> None:
+        """As `close` alone would, perhaps sooner."""
+
+
 class HdfsTarget:
     """One HDFS; implements `ports.TargetFs`.
 
@@ -65,6 +72,7 @@ class HdfsTarget:
     def __init__(self, filesystem: str, config_dir: str | None, login: Login | None = None) -> None:
         self._filesystem = filesystem
         self._content: ContentChecker | None = None
+        self._closer: FileCloser | None = None
         self.keeps_checksums = False
         self._login = login or Login()
         self._cluster = Cluster(filesystem, config_dir)
@@ -107,16 +115,22 @@ class HdfsTarget:
             raise self._translate(error, "/") from error
 
     def ask(
-        self, content: ContentChecker | None, *, codec: Callable[[str], str | None] | None = None
+        self,
+        content: ContentChecker | None,
+        *,
+        codec: Callable[[str], str | None] | None = None,
+        closer: FileCloser | None = None,
     ) -> None:
-        """From now on ask these for what hdfs-native does not tell.
+        """From now on ask these for what hdfs-native does not tell, or not soon.
 
         Args:
             content: The checksums that HDFS keeps.
             codec: How a file is erasure-coded; empty: it is not; None: not known.
+            closer: Closes files sooner than the client alone.
         """
         self._content = content
         self._codec = codec
+        self._closer = closer
         self.keeps_checksums = content is not None
 
     def held(self, paths: Sequence[str]) -> list[Held | None]:
@@ -200,7 +214,8 @@ class HdfsTarget:
             writer = self._client.create(path, options)
         except BaseException as error:
             raise self._translate(error, path) from error
-        return HdfsWriter(self, path, writer, doubts_parity=self._doubts_parity(path, writer))
+        doubts_parity = self._doubts_parity(path, writer)
+        return HdfsWriter(self, path, writer, doubts_parity=doubts_parity, closer=self._closer)
 
     def _doubts_parity(self, path: str, writer: FileWriter) -> bool:
         """Whether the file may be erasure-coded by a codec that the client does not write.
@@ -302,17 +317,26 @@ class HdfsWriter:
     """
 
     def __init__(
-        self, target: HdfsTarget, path: str, writer: FileWriter, *, doubts_parity: bool
+        self,
+        target: HdfsTarget,
+        path: str,
+        writer: FileWriter,
+        *,
+        doubts_parity: bool,
+        closer: FileCloser | None = None,
     ) -> None:
         self._target = target
         self._path = path
         self._writer = writer
         self._doubts_parity = doubts_parity
+        self._closer = closer
+        self._written_bytes = 0
 
     def write(self, data: bytes) -> None:
         try:
             # Only `bytes` is quick here: a memoryview takes eight times as long.
             self._writer.write(data)
+            self._written_bytes += len(data)
             if self._doubts_parity:
                 # Nobody tells the policy. That there is one shows: then hsync is refused.
                 self._writer.hsync()
@@ -326,7 +350,10 @@ class HdfsWriter:
 
     def close(self) -> None:
         try:
-            self._writer.close()
+            if self._closer is None:
+                self._writer.close()
+            else:
+                self._closer.close(self._path, self._written_bytes, self._writer.close)
         except BaseException as error:
             raise self._target._translate(error, self._path) from error  # noqa: SLF001
 

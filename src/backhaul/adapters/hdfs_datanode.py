@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from awscrt import checksums
 
 from backhaul.adapters import hadoop_xml
-from backhaul.adapters.namenode_rpc import NameNode, RemoteError
+from backhaul.adapters.namenode_rpc import ActiveNameNode, NoNameNode, RemoteError
 from backhaul.adapters.protobuf_wire import (
     Fields,
     Malformed,
@@ -59,7 +59,6 @@ _CRC_TYPES: dict[int, tuple[str, Callable[[int, int, int], int]]] = {
 }
 _CODECS = {1: "rs", 2: "rs", 3: "rs-legacy", 4: "xor", 5: "rs"}
 _NO_TOKEN = message((1, b""), (2, b""), (3, b""), (4, b""))
-_ELSEWHERE = {"StandbyException", "ObserverRetryOnActiveException", "RetriableException"}
 
 
 class Untold(Exception):
@@ -108,9 +107,8 @@ class DataNodeChecker:
         by_hostname: bool = False,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self._namenodes = [NameNode(address, timeout_s) for address in namenodes]
+        self._namenode = ActiveNameNode(namenodes, timeout_s)
         self._by_hostname = by_hostname
-        self._asking = threading.Lock()  # one connection, one conversation
         self._datanodes = _DataNodes(timeout_s)
         self._threads = ThreadPoolExecutor(PARALLEL, thread_name_prefix="checksum")
 
@@ -134,8 +132,7 @@ class DataNodeChecker:
         return None
 
     def close(self) -> None:
-        for namenode in self._namenodes:
-            namenode.close()
+        self._namenode.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     # ------------------------------------------------------------ the NameNode
@@ -143,26 +140,14 @@ class DataNodeChecker:
     def _files(self, paths: Sequence[str]) -> list[_File | Exception | None]:
         # A listing of a file is the file; unlike getBlockLocations it touches no access time.
         questions = [message((1, path), (2, b""), (3, 1)) for path in paths]
-        with self._asking:
-            answers = self._ask_active("getListing", questions)
+        answers = self._ask_active("getListing", questions)
         return [_file(answer, by_hostname=self._by_hostname) for answer in answers]
 
     def _ask_active(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
-        refusals = []
-        for namenode in list(self._namenodes):
-            try:
-                answers = namenode.ask(method, questions)
-            except (OSError, Malformed, RemoteError) as error:
-                refusals.append(f"{namenode.address[0]}:{namenode.address[1]}: {error}")
-                continue
-            lost = [each for each in answers if isinstance(each, RemoteError)]
-            if any(each.java in _ELSEWHERE for each in lost):
-                refusals.append(f"{namenode.address[0]}:{namenode.address[1]}: {lost[0]}")
-                continue
-            self._namenodes.remove(namenode)
-            self._namenodes.insert(0, namenode)  # asked first from now on
-            return answers
-        raise Untold("; ".join(refusals) or "no NameNode is configured")
+        try:
+            return self._namenode.ask(method, questions)
+        except NoNameNode as error:
+            raise Untold(str(error)) from error
 
     # ------------------------------------------------------------ the DataNodes
 

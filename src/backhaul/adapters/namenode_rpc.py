@@ -1,6 +1,7 @@
 """Questions to a NameNode over Hadoop's own RPC: unsecured clusters, no JVM, bounded waits.
 
-Only what `hdfs_datanode` asks, which hdfs-native does not offer: where the blocks of a file are.
+Only what hdfs-native does not offer: where the blocks of a file are (`hdfs_datanode`), and the end
+of a file's lease (`hdfs_closing`).
 Messages are read and written by field number, as `ClientNamenodeProtocol.proto`, `hdfs.proto` and
 `RpcHeader.proto` of Hadoop 2.7 to 3.5 have them.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
@@ -33,6 +35,9 @@ _CONTEXT_CALL = -3
 _NO_RETRY = -1
 
 
+_ELSEWHERE = {"StandbyException", "ObserverRetryOnActiveException", "RetriableException"}
+
+
 class RemoteError(Exception):
     """The NameNode answered with a Java exception.
 
@@ -43,6 +48,10 @@ class RemoteError(Exception):
     def __init__(self, java_class: str, message: str) -> None:
         self.java = java_class.rsplit(".", 1)[-1]
         super().__init__(f"{self.java}: {message.splitlines()[0] if message else ''}")
+
+
+class NoNameNode(Exception):
+    """None of them answers as the active one; the text says why, for each."""
 
 
 # ---------------------------------------------------------------- the NameNode
@@ -148,6 +157,46 @@ class NameNode:
             return call, RemoteError(name, octets(header, 5).decode("utf-8", "replace"))
         answer, _ = read_delimited(data, at)
         return call, answer
+
+
+class ActiveNameNode:
+    """Whichever of a file system's NameNodes is active; safe to use from several threads."""
+
+    def __init__(self, addresses: Sequence[tuple[str, int]], timeout_s: float) -> None:
+        self._namenodes = [NameNode(address, timeout_s) for address in addresses]
+        self._asking = threading.Lock()  # one connection, one conversation
+
+    def ask(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
+        """The answers in the order of the questions.
+
+        Raises:
+            NoNameNode: There is nobody to answer.
+        """
+        with self._asking:
+            return self._ask(method, questions)
+
+    def _ask(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
+        refusals = []
+        for namenode in list(self._namenodes):
+            try:
+                answers = namenode.ask(method, questions)
+            except (OSError, Malformed, RemoteError) as error:
+                refusals.append(f"{namenode.address[0]}:{namenode.address[1]}: {error}")
+                continue
+            lost = [each for each in answers if isinstance(each, RemoteError)]
+            if any(each.java in _ELSEWHERE for each in lost):
+                refusals.append(f"{namenode.address[0]}:{namenode.address[1]}: {lost[0]}")
+                continue
+            self._namenodes.remove(namenode)
+            self._namenodes.insert(0, namenode)  # asked first from now on
+            return answers
+        raise NoNameNode("; ".join(refusals) or "no NameNode is configured")
+
+    def close(self) -> None:
+        """Forget the connections."""
+        with self._asking:
+            for namenode in self._namenodes:
+                namenode.close()
 
 
 def user_information(environment: Mapping[str, str]) -> bytes:
