@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,9 +158,13 @@ def quiet_telemetry(progress: Callable[[object], None] | None = None) -> Emit:
 
 @contextmanager
 def open_ports(
-    context: Context, aws: AwsSession, emit: Emit, workers: int
+    context: Context, aws: AwsSession, emit: Emit, workers: int, *, is_warm: bool = False
 ) -> Iterator[tuple[Ports, WorkerPool, SqlLedger]]:
-    """Ledger, workers and clients; closed in reverse order.
+    """Workers, ledger and clients; closed in reverse order.
+
+    Args:
+        is_warm: One worker is started at once: it loads its libraries while this process opens the
+            ledger, makes its clients and lists the source.
 
     Raises:
         ConfigurationError: E_LEDGER_PLACE and whatever else is wrong with the ledger.
@@ -175,9 +179,13 @@ def open_ports(
                 hint="put it on a disk that stays; see the setting `ledger`",
             )
         )
-    ledger = open_ledger(context.settings.ledger_path, create=True, host=host_name())
-    pool = make_pool(context, aws, emit, workers)
-    try:
+    with ExitStack() as stack:
+        pool = make_pool(context, aws, emit, workers)
+        stack.callback(pool.close)
+        if is_warm:
+            pool.warm_up()
+        ledger = open_ledger(context.settings.ledger_path, create=True, host=host_name())
+        stack.callback(ledger.close)
         ports = Ports(
             store=S3Store(aws),
             ledger=ledger,
@@ -186,10 +194,9 @@ def open_ports(
             emit=emit,
             cluster=make_cluster(context, pool.wait_for_abort),
         )
+        # As before a transfer ends: no worker writes while the ledger closes.
+        stack.callback(pool.close)
         yield ports, pool, ledger
-    finally:
-        pool.close()
-        ledger.close()
 
 
 def make_cluster(

@@ -34,8 +34,7 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
     job = context.policy.decide(request, sender_id=None)
     aws = AwsSession(region, context.conf_dir)
     chance = SystemRandomness()
-    with open_ports(context, aws, emit, 1) as (ports, pool, ledger):
-        pool.warm_up()  # it loads its libraries while this process lists the source
+    with open_ports(context, aws, emit, 1, is_warm=True) as (ports, _, ledger):
         sweep(ports, ledger, context.policy)
         transfer_id = chance.transfer_id()
         try:

@@ -1,7 +1,7 @@
 """The native engine: one object from S3 into staging, proven. Runs inside a worker process.
 
 Small objects: one GET, whole in memory, many at once; what costs there is the file system's close.
-Medium ones: one GET, streamed. Large ones: ranges fetched ahead in parallel, written in order.
+Medium ones: one GET, streamed. Large ones: read ahead, in parallel (`large`), written in order.
 Digests are computed over the bytes as received, so what S3 vouches for is compared with what was
 written. Which process does this, and when it is killed, is `pool`'s and `serve`'s affair.
 """
@@ -9,10 +9,7 @@ written. Which process does this, and when it is killed, is `pool`'s and `serve`
 from __future__ import annotations
 
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -28,7 +25,6 @@ from backhaul.core.errors import (
 )
 from backhaul.core.model import Pin, StagedObject, VerifyLevel
 from backhaul.core.ports import (
-    Endpoint,
     SourceReader,
     StageTask,
     TargetFs,
@@ -43,6 +39,7 @@ from backhaul.core.verification import (
     of_parts,
 )
 from backhaul.engines.gate import Gate
+from backhaul.engines.large import LargeReader, LargeTuning
 from backhaul.engines.paced import LONGEST_NAP_S, THROTTLED, PacedReader
 from backhaul.engines.proving import Closed, Counter, Prover
 
@@ -60,6 +57,7 @@ class Tuning:
             1 MiB block aside, and with fewer the gate, not HDFS, is what they wait for.
         small_bytes: Up to here an object is read whole before its file is created.
         large_bytes: From here it is read by parallel ranges.
+        stream_bytes: From here the rest of such an object may be read as one answer instead.
         range_bytes: Size of one range.
         ranges: Ranges in memory over all large objects of this worker: the memory bound.
         large_at_once: Large objects under way.
@@ -72,11 +70,23 @@ class Tuning:
     open_small_files: int = 64
     small_bytes: int = 256 * 1024
     large_bytes: int = 16 * MIB
+    stream_bytes: int = 32 * MIB
     range_bytes: int = 8 * MIB
     ranges: int = 12
     large_at_once: int = 3
     tries: int = 4
     patience: int = 10
+
+    @property
+    def of_large(self) -> LargeTuning:
+        """The part of it that says how large objects are read."""
+        return LargeTuning(
+            range_bytes=self.range_bytes,
+            ranges=self.ranges,
+            piece_bytes=min(MIB, self.range_bytes),
+            stream_bytes=self.stream_bytes,
+            tries=self.tries,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +203,14 @@ class Stager:
         self._gate = Gate(tuning.open_files)
         self._small_gate = Gate(tuning.open_small_files)
         self._large = threading.BoundedSemaphore(tuning.large_at_once)
-        self._buffers = threading.BoundedSemaphore(tuning.ranges)
-        self._fetchers = ThreadPoolExecutor(tuning.ranges, thread_name_prefix="range")
+        self._large_reader = LargeReader(
+            reader=self._reader,
+            tuning=tuning.of_large,
+            allowed=self._allowed,
+            heartbeat=lambda: counter.add(0),
+            refuse_if_cancelled=self._refuse_if_cancelled,
+            is_cancelled=self._is_cancelled,
+        )
         self._prover = Prover(target=target, new_digest=new_digest, counter=counter, verify=verify)
         self._made: set[str] = {directory}
         self._making = threading.Lock()
@@ -202,7 +218,7 @@ class Stager:
 
     def close(self) -> None:
         """Wait for range reads that are still under way."""
-        self._fetchers.shutdown(wait=True, cancel_futures=True)
+        self._large_reader.close()
         self._prover.close()
 
     @property
@@ -349,11 +365,10 @@ class Stager:
         received = 0
         with self._gate.entered():
             writer = self._target.create(path, pin.size_bytes)
-            for data in self._ranges(task.endpoint, pin):
+            for data in self._large_reader.pieces(task.endpoint, pin):
                 received += len(data)
                 tally.size_bytes += len(data)
-                for start in range(0, len(data), MIB):
-                    self._take(writer, sums, data[start : start + MIB])
+                self._take(writer, sums, data)
         self._check_length(pin, received)
         writer.close()
         return self._closed(task, path, turn, tally, expected, sums, facts)
@@ -381,54 +396,12 @@ class Stager:
         self.cancelled.wait(seconds)
         self._refuse_if_cancelled()
 
+    def _is_cancelled(self) -> bool:
+        return self.cancelled.is_set()
+
     def _refuse_if_cancelled(self) -> None:
-        if self.cancelled.is_set():
+        if self._is_cancelled():
             raise Cancelled
-
-    def _ranges(self, endpoint: Endpoint, pin: Pin) -> Iterator[bytes]:
-        """The object's bytes in order, fetched ahead as far as the shared buffers allow.
-
-        One buffer is waited for, more are taken only when free: every large object always gets
-        on, whatever the others hold.
-        """
-        size, step = pin.size_bytes, self._tuning.range_bytes
-        ahead: deque[Future[bytes]] = deque()
-        start = 0
-        try:
-            while start < size or ahead:
-                self._refuse_if_cancelled()
-                while start < size and self._buffers.acquire(blocking=not ahead):
-                    stop = min(start + step, size)
-                    ahead.append(self._fetchers.submit(self._fetch, endpoint, pin, start, stop))
-                    start = stop
-                data = ahead[0].result()
-                yield data
-                ahead.popleft()
-                self._buffers.release()
-        finally:
-            for future in ahead:
-                if not future.cancel():
-                    future.exception()
-                self._buffers.release()
-
-    def _fetch(self, endpoint: Endpoint, pin: Pin, start: int, stop: int) -> bytes:
-        """One range, whole; a broken body is asked for again where it broke."""
-        parts: list[bytes] = []
-        for turn in range(self._tuning.tries):
-            try:
-                with self._reader.get(endpoint, pin, byte_range=(start, stop)) as body:
-                    while start < stop and (data := body.read(self._allowed(stop - start))):
-                        parts.append(data)
-                        start += len(data)
-                        self._counter.add(0)
-                return parts[0] if len(parts) == 1 else b"".join(parts)
-            except (SourceChanged, PermanentError, OutageError):
-                raise
-            except TransientError:
-                if turn + 1 == self._tuning.tries or self.cancelled.is_set():
-                    raise
-                time.sleep(0.1 * 2**turn)
-        raise AssertionError  # the last turn returns or raises
 
     # ------------------------------------------------------------ proof
 
