@@ -4,7 +4,7 @@
 so as the client comes, `create` only makes empty files, `python -m benchmarks.ceiling read
 BUCKET/PREFIX - SIZES THREADS` only reads from S3. SIZES is a JSON file, name to bytes. Prints
 `{"seconds": ...}`, without the interpreter's start. Same clients and write size as Backhaul's, and
-but for `plain` same block size and gate, too; no digest, no look afterwards, no rename, no ledger.
+but for `plain` same block size, gate and way to close, too; no digest, no look afterwards, no rename, no ledger.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TypeVar
 from hdfs_native import Client, WriteOptions
 
 from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.hdfs_closing import closer
 from backhaul.adapters.s3 import S3Store
 from backhaul.adapters.s3_get import ObjectReader
 from backhaul.core.model import Pin
@@ -47,6 +48,7 @@ def _write_s(uri: str, directory: str, sizes: dict[str, int], threads: int, what
     client = Client(uri)
     client.mkdirs(directory, create_parent=True)
     tuning = Tuning()
+    closing = closer(uri, os.environ.get("HADOOP_CONF_DIR"))
     gate = threading.Semaphore(tuning.open_files)
     small_gate = threading.Semaphore(tuning.open_small_files)
     piece = os.urandom(MIB)
@@ -64,7 +66,10 @@ def _write_s(uri: str, directory: str, sizes: dict[str, int], threads: int, what
             writer = client.create(f"{directory}/{name}", options)
             for start in range(0, 0 if is_empty else size, MIB):
                 writer.write(piece[: min(MIB, size - start)])
-        writer.close()
+        if is_empty or closing is None:
+            writer.close()
+        else:
+            closing.close(f"{directory}/{name}", size, writer.close)
 
     took_s = _timed(write_plainly if is_plain else write, list(sizes), threads)
     client.delete(directory, recursive=True)
