@@ -4,7 +4,8 @@
 so as the client comes, `create` only makes empty files, `python -m benchmarks.ceiling read
 BUCKET/PREFIX - SIZES THREADS` only reads from S3. SIZES is a JSON file, name to bytes. Prints
 `{"seconds": ...}`, without the interpreter's start. Same clients and write size as Backhaul's, and
-but for `plain` same block size, gate and way to close, too; no digest, no look afterwards, no rename, no ledger.
+but for `plain` same block size, gate and way to close, too; no digest, no look afterwards, no
+rename, no ledger.
 """
 
 from __future__ import annotations
