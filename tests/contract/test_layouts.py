@@ -17,6 +17,7 @@ from awscrt import checksums
 
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.hdfs import HdfsTarget
+from backhaul.adapters.hdfs_closing import closer
 from backhaul.adapters.hdfs_command import CommandChecker
 from backhaul.adapters.hdfs_content import FirstThatTells
 from backhaul.adapters.hdfs_datanode import DataNodeChecker, namenode_addresses
@@ -61,8 +62,11 @@ def checker(request: pytest.FixtureRequest, wide_hdfs: Hdfs) -> Iterator[Content
 def target(wide_hdfs: Hdfs) -> Iterator[HdfsTarget]:
     made = HdfsTarget(wide_hdfs.uri, str(wide_hdfs.conf_dir))
     checker = direct(wide_hdfs)
-    made.ask(None, codec=checker.codec)
+    early = closer(wide_hdfs.uri, str(wide_hdfs.conf_dir))
+    assert early is not None
+    made.ask(None, codec=checker.codec, closer=early)
     yield made
+    early.stop()
     checker.close()
 
 
