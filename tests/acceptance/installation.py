@@ -39,14 +39,16 @@ SETTINGS = {
 Found = TypeVar("Found")
 
 
-def eventually(ask: Callable[[], Found], *, within_s: float = 30, what: str = "") -> Found:
+def eventually(
+    ask: Callable[[], Found], *, within_s: float = 30, every_s: float = 0.02, what: str = ""
+) -> Found:
     """The first true answer; fails when none comes in time."""
     deadline_s = time.monotonic() + within_s
     while True:
         if answer := ask():
             return answer
         assert time.monotonic() < deadline_s, f"not within {within_s} s: {what or ask}"
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def events_in(text: str) -> list[dict[str, Any]]:

@@ -121,3 +121,8 @@ class HdfsLanding(Landing):
     def put(self, relative: str, data: bytes) -> None:
         with self.client.create(f"{self.path}/{relative}", hdfs_native.WriteOptions()) as writer:
             writer.write(data)
+
+
+def landing_on(hdfs_uri: str, name: str) -> HdfsLanding:
+    """A landing directory of a test's own in HDFS."""
+    return HdfsLanding(hdfs_uri, f"/landing/{name}", is_named=False)

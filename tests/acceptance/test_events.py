@@ -11,9 +11,9 @@ import pytest
 from backhaul.testing.servers import ElasticMQ, Hdfs, Moto, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import REGION, Installation
+from tests.acceptance.landing import landing_on
 from tests.acceptance.proxy import Proxy
 from tests.acceptance.test_killing import show_again
-from tests.acceptance.witness import landing_on
 
 pytestmark = pytest.mark.integration
 KEYS = "5d0f3c9be1a74f7fb1f4b1d6a3a9c2e7\n"

@@ -20,7 +20,7 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, Running, eventually
 from tests.acceptance.landing import HdfsLanding
 from tests.acceptance.proxy import Answer, Proxy
-from tests.torture.witness import Witness
+from tests.witness import Witness
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.slow]
 OUTAGES_S = [3.0, *map(float, os.environ.get("BACKHAUL_TEST_OUTAGE_S", "").split())]

@@ -17,9 +17,9 @@ import pytest
 from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, eventually, worker_pids
-from tests.acceptance.landing import HdfsLanding
+from tests.acceptance.landing import HdfsLanding, landing_on
 from tests.acceptance.proxy import Answer, Proxy
-from tests.acceptance.witness import Witness, landing_on
+from tests.witness import Witness
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs]
 ROUNDS = int(os.environ.get("BACKHAUL_TEST_KILL_ROUNDS", "10"))
@@ -76,9 +76,9 @@ def test_no_reader_ever_sees_a_part_of_a_tree_whenever_the_agent_is_killed(
     landing = it.landing
     assert isinstance(landing, HdfsLanding)
     for number in range(ROUNDS):
-        path = f"{landing.path}/round-{number}"
-        with Witness(hdfs.uri, path, TREE, seed=number) as witness:
-            it.ask_for("tree/", f"round-{number}")
+        name = f"round-{number}"
+        with Witness(hdfs.uri, landing.path, {name: TREE}, {}, seed=number) as witness:
+            it.ask_for("tree/", name)
             agent = it.start()
             agent.logged("message received")
             after_s = chance.uniform(0, 0.85 * length_s)
@@ -89,16 +89,16 @@ def test_no_reader_ever_sees_a_part_of_a_tree_whenever_the_agent_is_killed(
             if it.counts() != (0, 0):
                 show_again(it, sqs_proxy)
             it.drained()
-            eventually(lambda w=witness: w.whole_at_s, within_s=5, what="seen whole")  # type: ignore[misc]
+            eventually(lambda w=witness, n=name: w.has_seen(n), within_s=5, what="seen whole")  # type: ignore[misc]
         told.append(
             f"round {number}: killed {after_s:.2f} s after receipt, done before: {was_done}, "
             f"witness looked {witness.looks} times, read {witness.reads} files"
         )
-        assert witness.wrong == [], (told, witness.wrong[:3])
+        assert (witness.wrong, witness.blind) == ([], 0), (told, witness.wrong[:3])
         found = {
-            name.removeprefix(f"round-{number}/"): data
-            for name, data in landing.files().items()
-            if name.startswith(f"round-{number}/")
+            path.removeprefix(f"{name}/"): data
+            for path, data in landing.files().items()
+            if path.startswith(f"{name}/")
         }
         assert found == TREE, told
         assert landing.staging() == [], told

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy, clients
 from backhaul.testing.servers.base import HttpServer
 from tests.acceptance.installation import REGION, Installation, eventually
+from tests.acceptance.landing import landing_on
 from tests.acceptance.proxy import Proxy
-from tests.acceptance.witness import landing_on
 from tests.torture.tcp import TcpProxy
 
 SETTINGS = {
@@ -76,6 +76,9 @@ class Bed:
             self.s3 = enter(TcpProxy(self.s3proxy.ports[0]))
             self.namenode = enter(TcpProxy(self.hdfs.ports[0]))
             self.conf_dir = self._behind_proxy()
+            # Once: reading the descriptions of both services takes longer than a start of an agent.
+            self._sqs_client = clients.sqs_client(self.elasticmq)
+            self._s3_client = clients.s3_client(self.s3proxy)
         except BaseException:
             self._stack.close()
             raise
@@ -116,8 +119,8 @@ class Bed:
         made = Installation(
             name=name,
             home=home,
-            sqs=clients.sqs_client(self.elasticmq),
-            s3=clients.s3_client(self.s3proxy),
+            sqs=self._sqs_client,
+            s3=self._s3_client,
             environment={
                 **environment,
                 "AWS_REGION": REGION,

@@ -21,7 +21,7 @@ import psutil
 from tests.acceptance.installation import Running, eventually
 from tests.torture.points.sitecustomize import AGENT, WORKER
 from tests.torture.rounds import Round
-from tests.torture.tcp import TcpProxy
+from tests.torture.tcp import PIECE_BYTES, TcpProxy
 
 KILLS = 5
 SLOW_PIECE_S = 0.03
@@ -50,11 +50,36 @@ def fault(name: str) -> Callable[[Callable[[Round], None]], Callable[[Round], No
     return named
 
 
-def _point(it: Round, names: dict[str, str], action: str) -> str:
-    name = it.chance.choice(sorted(names))
+# Of these calls there is one in a round.
+ONCE = frozenset(
+    {
+        "ledger.fail",
+        "ledger.record_staged",
+        "queue.extend",
+        "queue.send_dead_letter",
+        "session.publish_tree",
+    }
+)
+# This call is made by the successor of an agent that died there.
+AFTER = {"ledger.record_staged": "ledger.finish:before:1"}
+EXTENDS_AFTER_S = 22.0  # a third of the shortest visibility timeout, and some
+
+
+def _points(it: Round, names: dict[str, str], action: str) -> list[str]:
+    """Where to strike: one place, or the one before it and that one."""
+    name = it.chance.choices(sorted(names), [_weight(one) for one in sorted(names)])[0]
     when = it.chance.choice(("before", "after"))
-    # The first, mostly: of some calls there are only a few.
-    return f"{name}:{when}:{it.chance.choice((1, 1, 1, 1, 2, 3))}:{action}"
+    nth = 1 if name in ONCE else it.chance.choice((1, 1, 1, 1, 2, 3))
+    first = [f"{AFTER[name]}:{action}"] if name in AFTER else []
+    return [*first, f"{name}:{when}:{nth}:{action}"]
+
+
+def _weight(name: str) -> int:
+    return 2 if name == "queue.extend" else 10  # the agent has to work for 20 s
+
+
+def _point(it: Round, names: dict[str, str], action: str) -> str:
+    return _points(it, names, action)[-1]
 
 
 def _and_move(it: Round, turn: int) -> None:
@@ -73,18 +98,28 @@ def calm(it: Round) -> None:
 
 def _kills_at_points(it: Round, names: dict[str, str], action: str) -> None:
     for turn in range(it.chance.randint(1, KILLS)):
-        point = _point(it, names, action)
-        agent = it.start(point)
-        if it.wait_for(lambda a=agent: not a.is_alive):  # type: ignore[misc]
-            it.verdict.crashes += 1
-            it.verdict.struck += 1
-            it.tell(point)
-            agent.kill()
-        else:
-            it.tell(f"({point} not reached)")
-            it.kill()
-        it.gone()
-        _and_move(it, turn)
+        for point in _points(it, names, action):
+            if it.nothing_left():
+                return
+            _kill_at(it, point)
+            _and_move(it, turn)
+
+
+def _kill_at(it: Round, point: str) -> None:
+    if point.startswith("queue.extend"):
+        pieces = len(it.big) / PIECE_BYTES
+        it.bed.s3.delay(EXTENDS_AFTER_S / pieces)
+    agent = it.start(point)
+    if it.wait_for(lambda: not agent.is_alive):
+        it.verdict.crashes += 1
+        it.verdict.struck += 1
+        it.tell(point)
+        agent.kill()
+    else:
+        it.tell(f"({point} not reached)")
+        it.kill()
+    it.bed.be_honest()
+    it.gone()
 
 
 @fault("kill-agent-point")
@@ -101,6 +136,8 @@ def kill_agent_from_worker(it: Round) -> None:
 @fault("kill-agent-anytime")
 def kill_agent_anytime(it: Round) -> None:
     for turn in range(it.chance.randint(1, KILLS)):
+        if it.nothing_left():
+            return
         if it.chance.random() < 0.5:
             it.bed.s3.delay(SLOW_PIECE_S)
         it.start()
@@ -164,6 +201,7 @@ def _finish(it: Round) -> None:
     ended = agent.wait()
     if ended.code != 0:
         it.verdict.wrong.append(f"L1 after the fault the agent ended with {ended}")
+    it.is_over = True
 
 
 # ---------------------------------------------------------------- pauses

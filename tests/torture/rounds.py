@@ -18,11 +18,11 @@ from tests.acceptance.installation import Running, eventually
 from tests.acceptance.landing import HdfsLanding
 from tests.torture.bed import Bed
 from tests.torture.checker import Found, Sent, violations
-from tests.torture.witness import Witness
+from tests.witness import Witness
 
 POINTS = Path(__file__).parent / "points"
 SINGLES, TREE_FILES, BIG_BYTES = 3, 12, 3_000_000
-STRIKE_WAIT_S = 20.0
+STRIKE_WAIT_S = 40.0
 DRAIN_S = 120.0
 
 
@@ -58,7 +58,11 @@ class Verdict:
 
 
 class Round:
-    """The messages of one seed, and the tools with which a fault torments them."""
+    """The messages of one seed, and the tools with which a fault torments them.
+
+    Attributes:
+        is_over: The agent that was struck has ended its work by itself, and was stopped.
+    """
 
     def __init__(self, bed: Bed, seed: int, fault: str, *, name: str) -> None:
         self.bed = bed
@@ -73,6 +77,7 @@ class Round:
         self.has_one_ledger = True
         self.homes = [self.it.home]
         self.agent: Running | None = None
+        self.is_over = False
         self._marks = 0
         bed.forget()
         data = random.Random(seed)
@@ -127,7 +132,8 @@ class Round:
         self.verdict.told.append(what)
 
     def start(self, point: str = "", **settings: str) -> Running:
-        """An agent; with a point, one that strikes itself there."""
+        """An agent of two to four slots; with a point, one that strikes itself there."""
+        settings.setdefault("BACKHAUL_AGENT__SLOTS", str(self.chance.choice((2, 2, 4))))
         if point:
             self._marks += 1
             settings |= {
@@ -175,6 +181,7 @@ class Round:
         eventually(
             lambda: not [pid for pid in worker_pids(self.homes) if pid != but],
             within_s=30,
+            every_s=0.1,  # a look at every process of the machine
             what="workers ended with their agent",
         )
         if not self.nothing_left():
@@ -183,11 +190,16 @@ class Round:
     def wait_until_at_work(self) -> bool:
         agent = self.agent
         assert agent is not None
-        return self.wait_for(lambda: bool(agent.of("message received")))
+        return self.wait_for(lambda: '"message received"' in agent.out)
 
     def drain(self) -> None:
-        """Everything is honest again: an agent works until nothing is left."""
+        """Everything is honest again: an agent works until nothing is left.
+
+        Nothing to do for it where the last one came to the end of its work by itself.
+        """
         self.bed.be_honest()
+        if self.is_over and self.nothing_left():
+            return
         ended = None
         for _ in range(3):
             ended = self.it.drain(timeout_s=DRAIN_S)

@@ -8,7 +8,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-_CHUNK = 65_536
+PIECE_BYTES = 65_536
 
 
 class TcpProxy:
@@ -112,7 +112,7 @@ class TcpProxy:
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(_CHUNK):
+            while data := source.recv(PIECE_BYTES):
                 self._passing.wait()
                 if self._delay_s:
                     self._is_over.wait(self._delay_s)

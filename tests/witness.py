@@ -1,10 +1,10 @@
-"""Reads every final path of a round, over and over, and remembers what no reader may see."""
+"""Looks at every final path, over and over, and remembers what no reader may ever see."""
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,6 +44,10 @@ class Witness(threading.Thread):
         self._path = path
         self._trees, self._files = trees, files
         self._newest: dict[str, int] = {}
+        self._last: dict[str, tuple[int, int]] = {}
+        self._directories: dict[str, list[str]] = {}
+        for name in files:
+            self._directories.setdefault(name.rpartition("/")[0], []).append(name)
         self._chance = random.Random(seed)
         self._is_over = threading.Event()
         self.looks = self.reads = self.blind = 0
@@ -62,20 +66,28 @@ class Witness(threading.Thread):
         self._is_over.set()
         self.join(60)
 
+    def has_seen(self, name: str) -> bool:
+        """This tree or file, whole."""
+        return name in self._newest
+
     def run(self) -> None:
         while not self._is_over.wait(PAUSE_S):
             for name in self._trees:
-                self._guarded(name, self._look_at_tree)
-            for name in self._files:
-                self._guarded(name, self._look_at_file)
+                self._guarded(name, [name], self._look_at_tree)
+            for directory, names in self._directories.items():
+                self._guarded(directory, names, self._look_at_files)
+            if seen := sorted(self._newest.keys() & self._files.keys()):
+                name = self._chance.choice(seen)
+                self._guarded(name, [name], self._look_at_file)
 
-    def _guarded(self, name: str, look: object) -> None:
+    def _guarded(self, name: str, holds: Sequence[str], look: Callable[[str], None]) -> None:
         self.looks += 1
         try:
-            look(name)  # type: ignore[operator]
+            look(name)
         except FileNotFoundError:
-            if name in self._newest:
-                self._say(f"{name} is gone again")
+            for one in holds:
+                if one in self._newest:
+                    self._say(f"{one} is gone again")
         except BaseException as error:
             # HDFS is down; and a panic of the client's Rust is no Exception.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -96,6 +108,22 @@ class Witness(threading.Thread):
         one = self._chance.choice(sorted(found))
         if self._read(f"{name}/{one}") != wanted[one]:
             self._say(f"{name}/{one}: wrong bytes")
+
+    def _look_at_files(self, directory: str) -> None:
+        """A list tells which of them changed; those are read."""
+        path = f"{self._path}/{directory}".rstrip("/")
+        found = {
+            one.path.removeprefix(f"{self._path}/"): (one.length, one.modification_time)
+            for one in self._client.list_status(path)
+            if not one.isdir
+        }
+        for name in self._directories[directory]:
+            if name not in found:
+                if name in self._newest:
+                    self._say(f"{name} is gone again")
+            elif found[name] != self._last.get(name):
+                self._look_at_file(name)
+                self._last[name] = found[name]
 
     def _look_at_file(self, name: str) -> None:
         data = self._read(name)
