@@ -158,6 +158,11 @@ class Proxy:
         with self._shared.lock:
             return [(seen, body) for seen, body in self._shared.answers if seen.action == action]
 
+    def no_poll_is_open(self) -> bool:
+        """One whose agent is gone would swallow messages once more when it is answered."""
+        asked = sum(one.action == "ReceiveMessage" for one in self.seen)
+        return asked <= len(self.of("ReceiveMessage"))
+
     @property
     def most_open_bodies(self) -> int:
         """The most object bodies that were on their way at once."""

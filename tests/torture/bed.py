@@ -132,20 +132,17 @@ class Bed:
         made.landing = landing_on(self.hdfs.uri, name)
         return made
 
-    def no_poll_is_open(self) -> bool:
-        """Of an agent that is gone, whose poll would swallow messages once more."""
-        asked = sum(one.action == "ReceiveMessage" for one in self.recorder.seen)
-        return asked <= len(self.recorder.of("ReceiveMessage"))
-
     def forget(self) -> None:
         """The receipt handles of the round before."""
-        eventually(self.no_poll_is_open, within_s=60, what="polls of the dead have ended")
+        eventually(self.recorder.no_poll_is_open, within_s=60, what="polls of the dead have ended")
         self.recorder.forget()
 
     def show_again(self, it: Installation, *, is_any_alive: bool = False) -> None:
         """End the wait for the visibility timeouts of what agents hold, or held that are gone."""
         if not is_any_alive:  # one that lives polls all the time
-            eventually(self.no_poll_is_open, within_s=30, what="polls of the dead have ended")
+            eventually(
+                self.recorder.no_poll_is_open, within_s=30, what="polls of the dead have ended"
+            )
         for _, body in self.recorder.of("ReceiveMessage"):
             with contextlib.suppress(ValueError):
                 for one in json.loads(body).get("Messages", []):

@@ -22,6 +22,7 @@ from tests.witness import Witness
 
 POINTS = Path(__file__).parent / "points"
 SINGLES, TREE_FILES, BIG_BYTES = 3, 12, 3_000_000
+MORE = 6
 STRIKE_WAIT_S = 40.0
 DRAIN_S = 120.0
 
@@ -84,6 +85,8 @@ class Round:
         self.singles = {f"one/k{n}": data.randbytes(data.randint(0, 9000)) for n in range(SINGLES)}
         self.tree = {f"p{n:02}": data.randbytes(data.randint(1, 4000)) for n in range(TREE_FILES)}
         self.big = data.randbytes(BIG_BYTES)
+        self.more = {f"more/k{n}": data.randbytes(data.randint(0, 9000)) for n in range(MORE)}
+        self._further = list(self.more.items())
         self.moving = (data.randbytes(3000), data.randbytes(2500))
         self._moved_at_s = 0.0
 
@@ -105,6 +108,16 @@ class Round:
         self._moved_at_s = time.monotonic()
         self._send("moving", "", {"moving": self.moving})
         self._send("no-such-object", "", {})
+
+    def send_more(self) -> bool:
+        """One object more, and one that cannot be done; False when there are no more."""
+        if not self._further:
+            return False
+        name, data = self._further.pop(0)
+        self.it.put(name, data)
+        self._send(name, "more", {name: (data,)})
+        self._send(f"no-such-{name}", "", {})
+        return True
 
     def move(self) -> None:
         """Overwrite the object that changes, and say so; once."""
@@ -217,11 +230,12 @@ class Round:
     def watched(self) -> Iterator[Witness]:
         trees = {"tree": self.tree}
         files = {name: (data,) for name, data in self.singles.items()}
+        more = {name: (data,) for name, data in self.more.items()}
         witness = Witness(
             self.bed.hdfs.uri,
             self.landing.path,
             trees,
-            {**files, "big": (self.big,), "moving": self.moving},
+            {**files, **more, "big": (self.big,), "moving": self.moving},
             seed=self.verdict.seed,
         )
         with witness:
