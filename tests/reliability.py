@@ -2,6 +2,7 @@
 
     python -m tests.reliability                             writes the page
     python -m tests.reliability --results build/junit.xml   takes in what `./dev test` left, first
+    python -m tests.reliability --torture build/torture.jsonl   what `./dev torture` left
     python -m tests.reliability --tests                     names the tests, for pytest
 
 The rows are in `tests/reliability_rows.py`, the results in `tests/data/results.json`: each with the
@@ -15,9 +16,11 @@ import argparse
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from tests import reliability_runs
 from tests.reliability_rows import NOT_HERE, SECTIONS, Row
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +73,7 @@ def page() -> str:
             *(_line(row, known) for row in rows),
             "",
         ]
+    lines += reliability_runs.section()
     lines += ["## Not on this page", "", *(f"- {one}" for one in NOT_HERE), ""]
     return "\n".join(lines)
 
@@ -123,6 +127,9 @@ def _git(*arguments: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability")
     parser.add_argument("--results", type=Path, metavar="JUNIT_XML", help="take these in first")
+    parser.add_argument(
+        "--torture", type=Path, nargs="+", metavar="JSONL", help="rounds; they replace the old"
+    )
     parser.add_argument("--tests", action="store_true", help="name the tests, and write nothing")
     chosen = parser.parse_args()
     if chosen.tests:
@@ -130,6 +137,11 @@ def main() -> int:
         return 0
     if chosen.results is not None:
         take_in(chosen.results)
+    if chosen.torture:
+        day = datetime.now(UTC).date().isoformat()
+        # The program that was tormented, not the tests around it.
+        commit = _git("log", "-1", "--format=%h", "--abbrev=10", "--", "src")
+        reliability_runs.take_in(chosen.torture, day=day, commit=commit)
     PAGE.write_text(page(), "utf-8")
     return 0
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests import reliability
+from tests import reliability, reliability_runs
 from tests.reliability import PAGE, ROOT, ROWS, every_test, page, results, take_in
 
 REPORT = """<testsuites><testsuite timestamp="2026-11-22T10:00:00">
@@ -55,3 +56,28 @@ def test_worst_of_a_tests_parameters_is_its_result(
         named[0]: ["passed", "2026-01-01", "abc"],
         named[1]: [outcome, "2026-11-22", ""],
     }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [([], "fewer than 150.0 % of such rounds (3/2)"), (["S1 lost"], "1 rounds violated a promise")],
+)
+def test_rounds_are_counted_by_their_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: list[str], says: str
+) -> None:
+    monkeypatch.setattr(reliability_runs, "RUNS", tmp_path / "torture.json")
+    assert reliability_runs.section() == []
+    rounds = [
+        {"fault": "calm", "struck": 0, "crashes": 0, "wrong": [], "looks": 900, "reads": 5},
+        {"fault": "kill", "struck": 3, "crashes": 3, "wrong": [], "looks": 900, "reads": 5},
+        {"fault": "kill", "struck": 1, "crashes": 1, "wrong": wrong, "looks": 900, "reads": 5},
+    ]
+    told = tmp_path / "torture.jsonl"
+    told.write_text("".join(f"{json.dumps(one)}\n" for one in rounds), "utf-8")
+    reliability_runs.take_in([told], day="2026-01-01", commit="abc")
+    text = "\n".join(reliability_runs.section())
+    assert "3 rounds, 2 of them struck something, 4 processes were killed" in text
+    assert "looked 2,700 times and read 15 files" in text
+    assert "| `kill` | 2 | 2 | 4 |" in text
+    assert says in text
+    assert ("With 95 %" in text) == (not wrong)

@@ -527,6 +527,7 @@ def two_ledgers(it: Round) -> None:
         first.terminate()
         first.wait()
         it.agent = second
+        it.tell("one of two stopped")
     it.verdict.struck += 1
     it.bed.be_honest()
     _finish(it)
