@@ -62,7 +62,7 @@ def no_worker_left(it: Installation) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180 + 30 * ROUNDS)
+@pytest.mark.timeout(240 + 60 * ROUNDS)
 def test_no_reader_ever_sees_a_part_of_a_tree_whenever_the_agent_is_killed(
     it: Installation, sqs_proxy: Proxy, hdfs: Hdfs
 ) -> None:
