@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.slow]
 ROUNDS = (
     ("kill-agent-point", 2),
     ("kill-agent-anytime", 102),
-    ("zombie-worker", 104),
+    ("zombie-worker", 115),
     ("namenode-cut", 1),
     ("ledger-full", 1),
     ("two-ledgers", 110),
