@@ -144,7 +144,8 @@ def test_a_worker_that_makes_no_progress_is_replaced_and_its_transfer_goes_on(
     it.put("a", b"content" * 1000)
     s3_proxy.lie(slowly)
     it.ask_for("a")
-    agent = it.start(BACKHAUL_AGENT__STALL_TIMEOUT_S="2")
+    # The start of a worker counts, too: two seconds are not enough on a loaded machine.
+    agent = it.start(BACKHAUL_AGENT__STALL_TIMEOUT_S="6")
     eventually(s3_proxy.object_gets, what="copying")
     agent.workers()[0].suspend()
     (failed,) = agent.logged("attempt failed")
