@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,9 +141,11 @@ def yarn_site(ports: YarnPorts, directory: Path) -> dict[str, str]:
     }
 
 
-def mapred_site(ports: YarnPorts, conf: Path, lib: Path) -> dict[str, str]:
+def mapred_site(
+    ports: YarnPorts, conf: Path, lib: Path, jvm_options: Sequence[str]
+) -> dict[str, str]:
     """Settings of mapred-site.xml: class path from this machine's disk, small JVMs."""
-    options = " ".join(HADOOP_JVM_OPTIONS)
+    options = " ".join(jvm_options)
     return {
         "mapreduce.framework.name": "yarn",
         "mapreduce.application.classpath": f"{conf},{lib}/*",
@@ -186,6 +188,7 @@ def write(
     core: Mapping[str, str],
     hdfs_site: Path,
     extra: Mapping[str, str],
+    jvm_options: Sequence[str] = HADOOP_JVM_OPTIONS,
     is_pair: bool = False,
 ) -> None:
     """Write conf/ and bin/ below the directory; what is there is replaced.
@@ -194,6 +197,7 @@ def write(
         core: For core-site.xml.
         hdfs_site: The cluster's hdfs-site.xml, copied.
         extra: Settings for yarn-site.xml; they win over the ones of `yarn_site`.
+        jvm_options: For the shim, and for masters and mappers.
         is_pair: There are two ResourceManagers.
     """
     conf, binaries = directory / "conf", directory / "bin"
@@ -206,7 +210,7 @@ def write(
             **yarn_site(ports, directory),
             **extra,
         },
-        "mapred": mapred_site(ports, conf, lib),
+        "mapred": mapred_site(ports, conf, lib, jvm_options),
     }
     for name, values in sites.items():
         (conf / f"{name}-site.xml").write_text(site_xml(values), encoding="utf-8")
@@ -217,7 +221,7 @@ def write(
         conf=shlex.quote(str(conf)),
         lib=shlex.quote(str(lib)),
         java=shlex.quote(str(java)),
-        options=" ".join(HADOOP_JVM_OPTIONS),
+        options=" ".join(map(shlex.quote, jvm_options)),
     )
     for name in ("hadoop", "hdfs", "yarn", "mapred"):
         (binaries / name).write_text(shim, encoding="utf-8")
