@@ -45,7 +45,7 @@ class FakeYarn:
     def run(self, arguments: tuple[str, ...], waiting: Callable[[], None]) -> tuple[int, str]:
         del waiting
         self.calls.append(arguments)
-        return self.outputs[arguments[1]]
+        return self.outputs.get(arguments[1], (0, "Total number of applications:0"))
 
 
 def as_json(value: object) -> Answer:

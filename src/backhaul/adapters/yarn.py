@@ -101,9 +101,12 @@ class YarnManager:
                 apps = (answer.get("apps") or {}).get("app", [])
                 # A tag of several in the query would mean "or"; the exact one is meant here.
                 found = [one for one in map(_application, apps) if tag in one.tags]
-                if not found:
-                    self._refuse_while_it_recovers()
-                return found
+                if found:
+                    return found
+                self._refuse_while_it_recovers()
+                if self._yarn.missing() is not None:
+                    return []
+                # A manager may keep applications from whoever asks over REST without a login.
         return self._find_by_command(tag)
 
     def kill(self, application_id: str) -> None:
@@ -166,7 +169,8 @@ class YarnManager:
                 with exc:
                     said = f"{address}: HTTP {exc.code}"
                     if exc.code in _CLOSED:
-                        self._is_closed = self._yarn.missing() is None
+                        # Nobody may be free to look and not to change.
+                        self._is_closed = put is None and self._yarn.missing() is None
                         return None
             except (OSError, http.client.HTTPException, ValueError) as exc:
                 said = f"{address}: {exc}"
@@ -196,6 +200,7 @@ class YarnManager:
             id=application_id,
             state=app_state(told.get("State", ""), told.get("Final-State", "")),
             progress=float(percent) / 100,
+            waited_s=_since(told.get("Start-Time", "")),
             diagnostics=_one_line(told.get("Diagnostics", "")),
             tracking_url=told.get("Tracking-URL", ""),
             tags=frozenset({tag}),
@@ -282,6 +287,11 @@ def _application(told: dict[str, Any]) -> Application:
         tracking_url=str(told.get("trackingUrl") or ""),
         tags=frozenset(str(told.get("applicationTags") or "").split(",")),
     )
+
+
+def _since(started_ms: str) -> float:
+    """Seconds since then; 0 when it is not told."""
+    return max(0.0, time.time() - int(started_ms) / 1000) if started_ms.strip().isdigit() else 0.0
 
 
 def _job_id(application: Application) -> str:

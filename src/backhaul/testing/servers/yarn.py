@@ -204,8 +204,6 @@ class Yarn(Server):
         yarn_files.write(
             self._named_ports,
             self.directory,
-            java=java(),
-            lib=jars("yarn"),
             core=core,
             hdfs_site=self._hdfs.conf_dir / "hdfs-site.xml",
             extra={**security, **self._settings},

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS, LOG4J, site_xml
+from backhaul.testing.servers.jars import jars, java
 
 _SHIM = """\
 #!/bin/sh
@@ -183,8 +184,6 @@ def write(
     ports: YarnPorts,
     directory: Path,
     *,
-    java: Path,
-    lib: Path,
     core: Mapping[str, str],
     hdfs_site: Path,
     extra: Mapping[str, str],
@@ -200,7 +199,7 @@ def write(
         jvm_options: For the shim, and for masters and mappers.
         is_pair: There are two ResourceManagers.
     """
-    conf, binaries = directory / "conf", directory / "bin"
+    conf, binaries, lib = directory / "conf", directory / "bin", jars("yarn")
     for each in (conf, binaries, directory / "state"):
         each.mkdir(exist_ok=True)
     sites = {
@@ -220,7 +219,7 @@ def write(
     shim = _SHIM.format(
         conf=shlex.quote(str(conf)),
         lib=shlex.quote(str(lib)),
-        java=shlex.quote(str(java)),
+        java=shlex.quote(str(java())),
         options=" ".join(map(shlex.quote, jvm_options)),
     )
     for name in ("hadoop", "hdfs", "yarn", "mapred"):
