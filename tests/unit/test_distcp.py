@@ -223,6 +223,12 @@ WARNINGS = "2026-11-22 WARN util.NativeCodeLoader: Unable to load native-hadoop 
             "E_DISTCP_CLIENT",
             None,
         ),
+        (
+            25,
+            f"{WARNINGS}java.io.IOException: nn:8020: Client cannot authenticate via:[TOKEN]",
+            "E_HADOOP_KERBEROS",
+            "credentials",
+        ),
         (255, "Invalid arguments: Target path can't be empty", "E_DISTCP_CLIENT", None),
     ],
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, Kdc, Moto
+from backhaul.testing.servers import ElasticMQ, Hdfs, Kdc, Moto, yarn_kerberos
 from backhaul.testing.servers.base import ask
 from backhaul.testing.servers.kerberos_tools import kerberos
 from backhaul.testing.servers.yarn import Yarn
@@ -43,6 +44,7 @@ class Secured:
     yarn: Yarn
     cache: str
     keytab: Path
+    kinit: Path
     config: Path
 
     @property
@@ -108,6 +110,7 @@ def secured(
         yarn=secure_yarn,
         cache=cache,
         keytab=keytab,
+        kinit=program,
         config=tmp_path / "backhaul.toml",
     )
     secure_hdfs.command("dfs", "-mkdir", "-p", made.landing)
@@ -156,3 +159,46 @@ def test_a_ticket_of_its_users_cache_serves_to_cancel(secured: Secured) -> None:
     agent.terminate()
     assert agent.wait().code == 0
     assert secured.files("d") == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_without_a_ticket_it_is_held_and_told(secured: Secured) -> None:
+    """The HDFS client takes a ticket from the keytab by itself; the command needs `kinit`."""
+    secured.kinit.unlink()
+    assert shutil.which("kinit", path=secured.it.environment["PATH"]) is None
+    secured.it.put("p/a", b"a", ChecksumAlgorithm="CRC32C")
+    secured.configure(f'principal = "backhaul"\nkeytab = "{secured.keytab}"')
+    ended = secured.it.backhaul(
+        *("copy", "--config", str(secured.config), secured.it.uri("p/"), f"{secured.landing}/d"),
+        timeout_s=180,
+    )
+    assert (ended.code, "E_HADOOP_KERBEROS" in ended.err) == (69, True), ended
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_an_api_that_takes_anybody_and_shows_him_nothing_is_not_believed(secured: Secured) -> None:
+    """Hadoop's default for web pages, with access control: to a stranger nothing runs here."""
+    secured.yarn.kill_manager()
+    secured.yarn.start_manager(
+        {
+            yarn_kerberos.FILTER: yarn_kerberos.ANYBODY,
+            "hadoop.http.authentication.type": "simple",
+            "yarn.acl.enable": "true",
+            "yarn.webapp.filter-entity-list-by-user": "true",
+        }
+    )
+    secured.it.environment["KRB5CCNAME"] = secured.cache
+    for name, data in FILES.items():
+        secured.it.put(f"p/{name}", data, ChecksumAlgorithm="CRC32C")
+    secured.configure('principal = "backhaul"')
+    secured.it.leave(f"{secured.it.bucket}/p/, {secured.landing}/d")
+    agent = secured.it.start("--config", str(secured.config))
+    agent.logged("transfer done", within_s=240)
+    agent.terminate()
+    assert agent.wait().code == 0
+    applications = {one["application"] for one in agent.of("YARN application carries")}
+    assert len(applications) == 1
+    assert secured.yarn.applications() == [], "or this tests nothing"
+    assert secured.files("d") == {name: len(data) for name, data in FILES.items()}

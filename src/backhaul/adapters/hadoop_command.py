@@ -83,7 +83,7 @@ class Command:
         """Exit code and the end of its output; killed when `waiting`, called each second, raises.
 
         Raises:
-            OutageError: E_HADOOP_MISSING, E_HADOOP_COMMAND: it cannot be started.
+            OutageError: E_HADOOP_MISSING, E_HADOOP_COMMAND: it, or `kinit`, cannot be started.
         """
         path = self.path
         if path is None:

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from backhaul.adapters.hadoop_xml import read_properties
-from backhaul.core.cluster import Application, JobCounters, JobProgress, app_state
+from backhaul.core.cluster import Application, JobCounters, JobProgress, app_state, refused_login
 from backhaul.core.errors import OutageError
 
 _TIMEOUT_S = 10.0
@@ -209,6 +209,8 @@ class YarnManager:
     def _command(self, *arguments: str) -> str:
         code, output = self._yarn.run(arguments, lambda: None)
         if code != 0:
+            if (refused := refused_login(output)) is not None:
+                raise refused
             last = output.strip().splitlines()[-1:] or ["it said nothing"]
             raise _unreachable(f"yarn {arguments[1]} ended with {code}: {last[0][:300]}")
         return output

@@ -24,6 +24,7 @@ from backhaul.core.cluster import (
     CopyJob,
     JobCounters,
     JobProgress,
+    refused_login,
 )
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Source
@@ -232,6 +233,8 @@ def client_error(code: int, output: str) -> BackhaulError:
     said = found[0].group(0) if found else (lines[-1] if lines else "it said nothing")
     told = printable(redacted(said), 300)
     names = " ".join(match["java"] for match in found)
+    if (refused := refused_login(output)) is not None:
+        return refused
     if any(_MISSING_CLASS.search(line) for line in lines) or (not found and code in {1, 126, 127}):
         return OutageError.of(
             "yarn",

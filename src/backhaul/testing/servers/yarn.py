@@ -142,9 +142,13 @@ class Yarn(Server):
         if self._manager is not None:
             self._manager.kill()
 
-    def start_manager(self) -> None:
-        """Start the ResourceManager after `kill_manager`; return when a node is back."""
-        self._manager = self._run("resourcemanager", self.log_path, _MANAGER)
+    def start_manager(self, settings: Mapping[str, str] | None = None) -> None:
+        """Start the ResourceManager after `kill_manager`; return when a node is back.
+
+        Args:
+            settings: For it alone, and until it is started again.
+        """
+        self._manager = self._run("resourcemanager", self.log_path, _MANAGER, settings)
         self._wait()
 
     def fail_over(self) -> None:
@@ -212,7 +216,12 @@ class Yarn(Server):
         )
         if self._is_pair:
             self._manager, self._standby = (
-                self._run(f"resourcemanager-{one}", self.directory / f"{one}.log", _MANAGER, one)
+                self._run(
+                    f"resourcemanager-{one}",
+                    self.directory / f"{one}.log",
+                    _MANAGER,
+                    {"yarn.resourcemanager.ha.id": one},
+                )
                 for one in yarn_files.MANAGERS
             )
             self._activate()
@@ -260,7 +269,11 @@ class Yarn(Server):
         return (ports.manager_http, ports.second_http)[self._active]
 
     def _run(
-        self, name: str, log_path: Path, java_class: str, manager: str | None = None
+        self,
+        name: str,
+        log_path: Path,
+        java_class: str,
+        settings: Mapping[str, str] | None = None,
     ) -> ServerProcess:
         process = ServerProcess(name, log_path, detached=self._detached)
         home = self.directory
@@ -269,7 +282,7 @@ class Yarn(Server):
                 *(str(java()), *self._jvm_options, "-Xmx384m"),
                 *(f"-Dhadoop.log.dir={home}", f"-Djava.io.tmpdir={home}/scratch"),
                 *("-cp", f"{home}/conf:{jars('yarn')}/*", java_class),
-                *([f"-Dyarn.resourcemanager.ha.id={manager}"] if manager else []),
+                *(f"-D{key}={value}" for key, value in (settings or {}).items()),
             ]
         )
         return process
