@@ -106,6 +106,7 @@ def test_a_stop_leaves_the_application_to_the_next_agent(site: Site) -> None:
     agent.terminate()
     assert agent.wait().code in {0, 130}
     assert site.applications()[0]["state"] not in OVER
+    assert site.reserved() == 1 << 20, "it runs on, and so does its share of the byte rate"
     site.drained()
     assert len(site.applications()) == 1
     site.check_end("d", slow)

@@ -217,7 +217,6 @@ def make_cluster(
             raise TransientError("E_STOPPED", "the agent is stopping; the application goes on")
 
     chosen = context.settings.distcp
-    governor = governor_spec(context.settings).open()
     own_ticket = partial(ticket, _login(context.settings))
     yarn = chosen.hadoop.with_name("yarn") if chosen.hadoop is not None else None
     return DistCp(
@@ -226,7 +225,7 @@ def make_cluster(
         manager=YarnManager(addresses, Command("yarn", yarn, context.conf_dir, own_ticket)),
         history=HistoryServer(history_address(context.conf_dir)),
         pause=pause,
-        limit=lambda: governor.limit().bytes_per_s,
+        budget=governor_spec(context.settings).open(),
     )
 
 
