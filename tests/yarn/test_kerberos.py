@@ -186,6 +186,8 @@ def test_an_api_that_takes_anybody_and_shows_him_nothing_is_not_believed(secured
             yarn_kerberos.FILTER: yarn_kerberos.ANYBODY,
             "hadoop.http.authentication.type": "simple",
             "yarn.acl.enable": "true",
+            "yarn.admin.acl": "rm",
+            "yarn.scheduler.capacity.root.acl_administer_queue": " ",
             "yarn.webapp.filter-entity-list-by-user": "true",
         }
     )
