@@ -16,6 +16,7 @@ from backhaul.adapters.yarn import (
     YarnManager,
     history_address,
     manager_addresses,
+    may_hide,
 )
 from backhaul.core.cluster import Application, AppState, JobCounters
 from backhaul.core.errors import OutageError
@@ -201,8 +202,27 @@ def test_what_the_api_keeps_from_a_stranger_the_command_is_asked_for() -> None:
     yarn = FakeYarn({"-list": (0, LIST), "-status": (0, STATUS)})
     answers = {"/ws/v1/cluster/apps": apps(), "/ws/v1/cluster/info": info(600)}
     with manager(answers) as url:
-        (found,) = YarnManager([url], yarn).find("bh-t-1")
-    assert found.id == "application_1_0007"
+        (found,) = YarnManager([url], yarn, may_hide=True).find("bh-t-1")
+        assert found.id == "application_1_0007"
+        assert YarnManager([url], yarn).find("bh-t-1") == []
+
+
+@pytest.mark.parametrize(
+    ("core", "yarn", "expected"),
+    [
+        ({}, {}, False),
+        ({"hadoop.security.authentication": "kerberos"}, {}, True),
+        ({"hadoop.security.authentication": "simple"}, {"yarn.acl.enable": "false"}, False),
+        ({}, {"yarn.acl.enable": "true"}, True),
+    ],
+)
+def test_the_api_may_hide_where_access_is_controlled(
+    tmp_path: Path, core: dict[str, str], yarn: dict[str, str], *, expected: bool
+) -> None:
+    site(tmp_path, "core", **core)
+    site(tmp_path, "yarn", **yarn)
+    assert may_hide(tmp_path) is expected
+    assert may_hide(None) is False
 
 
 def test_where_anybody_may_look_and_not_kill_only_that_is_the_command_s() -> None:

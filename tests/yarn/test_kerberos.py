@@ -29,8 +29,8 @@ FILES = {f"part-{n}": random.Random(n).randbytes(5000 + n) for n in range(4)}
 
 @pytest.fixture(scope="module")
 def secure_yarn(kdc: Kdc, secure_hdfs: Hdfs, moto_server: Moto) -> Iterator[Yarn]:
-    secure_hdfs.command("dfs", "-mkdir", "-p", "/stage")
-    secure_hdfs.command("dfs", "-chmod", "1777", "/stage")
+    secure_hdfs.command("dfs", "-mkdir", "-p", "/stage", "/landing")
+    secure_hdfs.command("dfs", "-chmod", "1777", "/stage", "/landing")
     with Yarn(hdfs=secure_hdfs, s3=moto_server, kdc=kdc) as running:
         yield running
 
@@ -53,14 +53,14 @@ class Secured:
 
     def configure(self, kerberos: str = "", distcp: str = "") -> None:
         self.config.write_text(
-            f"[kerberos]\n{kerberos}\n[distcp]\npoll_s = 0.5\n{distcp}\n[[route]]\n"
+            f"[kerberos]\n{kerberos}\n[distcp]\npoll_s = 3\n{distcp}\n[[route]]\n"
             f'name = "r"\nsource = ["s3://{self.it.bucket}/"]\n'
             f'destination = ["{self.landing}/"]\nengine = "distcp"\n'
         )
 
     def files(self, below: str) -> dict[str, int]:
         """Length by name, asked as the superuser."""
-        listed = self.hdfs.command("dfs", "-ls", "-R", f"{self.landing}/").stdout
+        listed = self.hdfs.command("dfs", "-ls", "-R", f"{self.landing}/", check=False).stdout
         rows = re.findall(r"^-\S+\s+\d+ backhaul \S+\s+(\d+) .* (/\S+)$", listed, re.MULTILINE)
         start = f"{self.landing}/{below}/"
         assert all(path.startswith(start) for _, path in rows), listed
@@ -104,7 +104,7 @@ def secured(
         "KRB5CCNAME": f"FILE:{tmp_path}/none",
         "PATH": f"{secure_yarn.bin_dir}:{program.parent}:{it.environment['PATH']}",
     }
-    made = Secured(
+    return Secured(
         it=it,
         hdfs=secure_hdfs,
         yarn=secure_yarn,
@@ -113,9 +113,6 @@ def secured(
         kinit=program,
         config=tmp_path / "backhaul.toml",
     )
-    secure_hdfs.command("dfs", "-mkdir", "-p", made.landing)
-    secure_hdfs.command("dfs", "-chmod", "1777", made.landing)
-    return made
 
 
 @pytest.mark.timeout(300)

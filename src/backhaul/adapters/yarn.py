@@ -66,15 +66,27 @@ def manager_addresses(conf_dir: Path | None) -> list[str]:
     return addresses
 
 
+def may_hide(conf_dir: Path | None) -> bool:
+    """Whether access is controlled: then the API may not tell a stranger of every application."""
+    if conf_dir is None:
+        return False
+    core, yarn = (read_properties(conf_dir / f"{name}-site.xml") for name in ("core", "yarn"))
+    is_simple = core.get("hadoop.security.authentication", "simple").lower() == "simple"
+    return not is_simple or yarn.get("yarn.acl.enable", "false").lower() == "true"
+
+
 class YarnManager:
     """Implements `engines.distcp.ResourceManager`.
 
     Args:
         addresses: Base URLs; the one that answered last is asked first.
         yarn: The command, for clusters whose REST API wants Kerberos.
+        may_hide: The API may keep applications from a stranger: where it tells of none, the
+            command is asked, too.
     """
 
-    def __init__(self, addresses: list[str], yarn: CommandLine) -> None:
+    def __init__(self, addresses: list[str], yarn: CommandLine, *, may_hide: bool = False) -> None:
+        self._may_hide = may_hide
         self._addresses = list(addresses)
         self._yarn = yarn
         self._is_closed = False
@@ -104,9 +116,8 @@ class YarnManager:
                 if found:
                     return found
                 self._refuse_while_it_recovers()
-                if self._yarn.missing() is not None:
+                if not self._may_hide or self._yarn.missing() is not None:
                     return []
-                # A manager may keep applications from whoever asks over REST without a login.
         return self._find_by_command(tag)
 
     def kill(self, application_id: str) -> None:

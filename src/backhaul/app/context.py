@@ -30,6 +30,7 @@ from backhaul.adapters.yarn import (
     YarnManager,
     history_address,
     manager_addresses,
+    may_hide,
 )
 from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
@@ -222,7 +223,11 @@ def make_cluster(
     return DistCp(
         rules=cluster_rules(chosen),
         hadoop=Command("hadoop", chosen.hadoop, context.conf_dir, own_ticket),
-        manager=YarnManager(addresses, Command("yarn", yarn, context.conf_dir, own_ticket)),
+        manager=YarnManager(
+            addresses,
+            Command("yarn", yarn, context.conf_dir, own_ticket),
+            may_hide=may_hide(context.conf_dir),
+        ),
         history=HistoryServer(history_address(context.conf_dir)),
         pause=pause,
         budget=governor_spec(context.settings).open(),
