@@ -88,7 +88,7 @@ def _told(found: Limit) -> str:
     if found.now.why == "by hand":
         told += f"; configured: {_rate(found.configured.bytes_per_s)}"
     if found.applications_bytes_per_s:
-        told += f"; of it YARN applications: {_rate(found.applications_bytes_per_s)}"
+        told += f"; YARN applications: {_rate(found.applications_bytes_per_s)}"
     return told
 
 
