@@ -217,7 +217,7 @@ KILL_ROUNDS = int(os.environ.get("BACKHAUL_TEST_YARN_KILL_ROUNDS", "0"))
 
 
 @pytest.mark.skipif(not KILL_ROUNDS, reason="BACKHAUL_TEST_YARN_KILL_ROUNDS says how many")
-@pytest.mark.timeout(60 + 120 * KILL_ROUNDS)
+@pytest.mark.timeout(60 + 300 * KILL_ROUNDS)
 def test_many_kills_at_random_moments(site: Site) -> None:
     chance = random.Random(20261122)
     fill(site, "p/", SMALL)
@@ -231,7 +231,7 @@ def test_many_kills_at_random_moments(site: Site) -> None:
         agent.kill()
         if site.it.counts() != (0, 0):
             site.show_again()
-        site.drained()
+        site.drained(timeout_s=600)  # many rounds are for a machine that does other things, too
         site.check_end(f"d{number}", SMALL)
         told = f"round {number}: killed after {after_s:.1f} s, {len(site.applications())} so far"
         print(told)  # noqa: T201 - shown by -rP
