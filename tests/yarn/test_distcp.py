@@ -126,6 +126,8 @@ def test_a_manager_that_is_down_or_restarts_is_waited_for(site: Site) -> None:
         site.yarn.start_manager()
     assert (held[0]["code"], held[0]["dependency"]) == ("E_YARN_UNREACHABLE", "yarn")
     agent.logged("YARN application carries", within_s=120)
+    # A master that was not launched yet would be waited for by YARN itself, for ten minutes.
+    when(lambda: site.applications()[0]["state"] in {"RUNNING", *OVER}, "its master runs")
     site.yarn.kill_manager()
     site.yarn.start_manager()
     agent.logged("transfer done", within_s=200)
