@@ -115,7 +115,7 @@ def secured(
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_a_keytab_serves_the_commands_where_the_api_wants_a_login(secured: Secured) -> None:
     answer = ask(f"{secured.yarn.endpoint}/ws/v1/cluster/apps")
     assert answer is not None
@@ -125,7 +125,7 @@ def test_a_keytab_serves_the_commands_where_the_api_wants_a_login(secured: Secur
     secured.configure(f'principal = "backhaul"\nkeytab = "{secured.keytab}"')
     secured.it.leave(f"{secured.it.bucket}/p/, {secured.landing}/d")
 
-    ended = secured.it.drained("--config", str(secured.config), timeout_s=180)
+    ended = secured.it.drained("--config", str(secured.config), timeout_s=300)
 
     assert secured.files("d") == {name: len(data) for name, data in FILES.items()}
     (followed,) = ended.of("YARN application carries")
@@ -137,17 +137,17 @@ def test_a_keytab_serves_the_commands_where_the_api_wants_a_login(secured: Secur
     assert proofs == {"direct"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_a_ticket_of_its_users_cache_serves_to_cancel(secured: Secured) -> None:
     secured.it.environment["KRB5CCNAME"] = secured.cache
     secured.it.put("p/slow", random.Random(0).randbytes(15 << 20), ChecksumAlgorithm="CRC32C")
     secured.configure('principal = "backhaul"', 'bandwidth = "1MiB"')
     secured.it.leave(f"{secured.it.bucket}/p/, {secured.landing}/d")
     agent = secured.it.start("--config", str(secured.config))
-    (followed,) = agent.logged("YARN application carries", within_s=90)
+    (followed,) = agent.logged("YARN application carries", within_s=150)
     (row,) = secured.it.history()
 
-    ended = secured.it.backhaul("cancel", row["id"], "--config", str(secured.config), timeout_s=90)
+    ended = secured.it.backhaul("cancel", row["id"], "--config", str(secured.config), timeout_s=150)
 
     assert ended.code == 0, ended
     assert "State : KILLED" in secured.told(followed["application"])
