@@ -77,7 +77,7 @@ def test_a_part_of_a_prefix_goes_by_a_list_of_escaped_names(site: Site) -> None:
     assert len(site.applications()) == 1
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_one_application_and_one_right_result_whenever_agents_end(site: Site) -> None:
     """Killed while it lists, killed once it has submitted, stopped; it ends with nobody there."""
     slow = {**SMALL, "slow": random.Random(0).randbytes(8 << 20)}
@@ -113,7 +113,7 @@ def test_one_application_and_one_right_result_whenever_agents_end(site: Site) ->
     site.check_end("d", slow)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_manager_that_is_down_or_restarts_is_waited_for(site: Site) -> None:
     fill(site, "p/", SMALL)
     site.configure()
