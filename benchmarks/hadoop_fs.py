@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 
 from backhaul.testing.servers import yarn_files
 from backhaul.testing.servers.errors import ServerUnavailable
-from backhaul.testing.servers.jars import jars, java
 from backhaul.testing.servers.yarn_files import YarnPorts
 from benchmarks.bed import BUCKET, Bed, tell
 from benchmarks.measure import Run, measured
@@ -18,7 +16,7 @@ THREADS = 64
 class HadoopFs:
     """A configuration and a `hadoop` command for the bed's S3 and HDFS; no daemon of its own."""
 
-    def __init__(self, bed: Bed, lib: Path) -> None:
+    def __init__(self, bed: Bed) -> None:
         self._bed = bed
         self._home = bed.directory / "hadoop-fs"
         self._home.mkdir(exist_ok=True)
@@ -30,8 +28,6 @@ class HadoopFs:
         yarn_files.write(
             YarnPorts(*[0 for _ in fields(YarnPorts)]),
             self._home,
-            java=java(),
-            lib=lib,
             core=core,
             hdfs_site=bed.hdfs.conf_dir / "hdfs-site.xml",
             extra={},
@@ -50,7 +46,7 @@ class HadoopFs:
 def find_hadoop_fs(bed: Bed) -> HadoopFs | None:
     """None where its jars cannot be had."""
     try:
-        return HadoopFs(bed, jars("yarn"))
+        return HadoopFs(bed)
     except ServerUnavailable as exc:
         tell(f"without hadoop fs: {exc}")
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from datetime import datetime
 from typing import Any
 
@@ -70,6 +71,7 @@ def test_windows_of_the_configuration_count_until_somebody_sets_a_limit(
         "why": "window",
         "until": None,
         "configured_bytes_per_s": 30_000_000,
+        "applications_bytes_per_s": 0,
     }
     found = limit(it, "5MB/s", "--for", "2h")
     assert (found["bytes_per_s"], found["why"]) == (5_000_000, "by hand")
@@ -80,6 +82,16 @@ def test_windows_of_the_configuration_count_until_somebody_sets_a_limit(
     assert text.out.startswith("5.000 MB/s, by hand until ")
     assert text.out.endswith("; configured: 30.000 MB/s\n")
     assert limit(it, "default")["why"] == "window"
+
+
+def test_what_applications_were_given_is_told(local: Installation) -> None:
+    ledger = local.home / ".local" / "state" / "backhaul" / "ledger.db"
+    ledger.parent.mkdir(parents=True, mode=0o700)
+    entered = ledger.with_name("ledger.db.reserved")
+    entered.write_text(json.dumps({"bh-a-1": [7_000_000, time.time() + 60], "bh-b-1": [1, 0]}))
+    assert limit(local)["applications_bytes_per_s"] == 7_000_000
+    told = local.backhaul("limit").out
+    assert told == "no limit, configured; YARN applications: 7.000 MB/s\n"
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,15 @@ from backhaul.core.bandwidth import (
     PIECE_S,
     ByHand,
     InForce,
+    Reservation,
     Schedule,
     Unlimited,
     Why,
+    for_application,
+    for_this_node,
     grant,
     in_force,
+    reserved,
 )
 from backhaul.settings.sizes import parse_rate, parse_window
 
@@ -199,3 +203,29 @@ def test_somebody_who_wants_a_byte_gets_it_at_any_rate() -> None:
 
 def test_without_a_limit_everything_is_granted_at_once() -> None:
     assert Unlimited().take(123, lambda: None) == 123
+
+
+# ---------------------------------------------------------------- YARN applications
+
+
+def test_an_application_counts_until_nobody_has_looked_at_it_for_long() -> None:
+    found = [Reservation(bytes_per_s=3, until_s=100), Reservation(bytes_per_s=5, until_s=200)]
+    assert [reserved(found, now_s) for now_s in (99, 100, 200)] == [8, 5, 0]
+
+
+@pytest.mark.parametrize(
+    ("others", "new", "node"),
+    [
+        (0, 50, 100),
+        (50, 25, 50),
+        (75, 12, 25),
+        (95, 2, 10),
+        (100, 1, 10),  # submitted under a higher limit: a tenth is this node's in any case
+        (1000, 1, 10),
+    ],
+)
+def test_applications_and_this_node_share_one_limit(others: int, new: int, node: int) -> None:
+    assert for_application(100, others) == new
+    assert for_this_node(100, others) == node
+    if others + new <= 90:
+        assert others + new + for_this_node(100, others + new) == 100

@@ -358,6 +358,15 @@ def test_no_room_in_time_and_this_node_carries_the_bytes(world: World) -> None:
     assert "waited" in (row.engine_reason or "")
 
 
+def test_how_long_it_waits_is_counted_where_yarn_does_not_tell(world: World) -> None:
+    world.cluster.room = None
+    world.cluster.tells_wait = False
+    run(world)
+    assert landed(world) == FILES
+    assert [one.state for one in world.cluster.applications] == [AppState.KILLED]
+    assert world.rows()[0].engine == "native"
+
+
 def test_no_room_in_time_and_the_route_wants_yarn_asked_again(world: World) -> None:
     world.routes = (route(engine=EngineName.DISTCP, when_queued=QueuedTooLong.RETRY),)
     world.cluster.room = None

@@ -1,14 +1,26 @@
 """The command line of DistCp, and what its client says when it fails."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from backhaul.core.cluster import ClusterRules, CopyJob, Load, app_state, copy_job, maps_for
+from backhaul.adapters.governor import GovernorSpec, Reservations
+from backhaul.core.bandwidth import Schedule
+from backhaul.core.cluster import (
+    Application,
+    AppState,
+    ClusterRules,
+    CopyJob,
+    Load,
+    app_state,
+    copy_job,
+    maps_for,
+)
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import Source
-from backhaul.engines.distcp import DistCp, arguments, client_error, source_uri, within
+from backhaul.engines.distcp import DistCp, arguments, client_error, rate, source_uri, within
 
 GIB = 1024**3
 HIDDEN = ",".join(
@@ -71,7 +83,7 @@ MIB = 1024**2
         (None, 16_000, 100),  # DistCp's own, of each mapper
         (3200, 160, 10),
         (160, 3200, 10),
-        (None, 1, 1),  # no less than DistCp can express
+        (None, 1, 1),  # no less than DistCp can express, of one mapper then
     ],
 )
 def test_each_mapper_gets_its_share_of_the_limit(
@@ -79,7 +91,9 @@ def test_each_mapper_gets_its_share_of_the_limit(
 ) -> None:
     made = job(bandwidth_bytes=asked_mib * MIB if asked_mib else None)
     assert made.maps == 16
-    assert within(made, limit_mib * MIB if limit_mib else None).bandwidth_mb == given
+    fitted = within(made, limit_mib * MIB if limit_mib else None)
+    assert fitted.bandwidth_mb == given
+    assert limit_mib is None or rate(fitted) <= limit_mib * MIB
 
 
 class Submitting:
@@ -96,21 +110,58 @@ class Submitting:
         return 0, ""
 
 
-def test_a_job_is_submitted_within_the_limit_that_is_in_force_then() -> None:
-    limits = iter([160 * MIB, None])
-    hadoop = Submitting()
-    engine = DistCp(
+class Known:
+    """A ResourceManager that knows one application, with every tag."""
+
+    def __init__(self, state: AppState) -> None:
+        self.state = state
+
+    def find(self, tag: str) -> list[Application]:
+        return [Application(id="application_1_1", state=self.state, tags=frozenset({tag}))]
+
+
+def engine(path: Path, hadoop: Submitting, state: AppState, limit: int | None = None) -> DistCp:
+    spec = GovernorSpec(ledger=str(path / "ledger.db"), schedule=Schedule(bytes_per_s=limit))
+    return DistCp(
         rules=ClusterRules(),
         hadoop=hadoop,
-        manager=None,  # type: ignore[arg-type]
+        manager=Known(state),  # type: ignore[arg-type]
         history=None,  # type: ignore[arg-type]
         pause=lambda _seconds: None,
-        limit=lambda: next(limits),
+        budget=spec.open(),
     )
-    engine.submit(job(), lambda: None)
-    assert hadoop.argv[hadoop.argv.index("-bandwidth") + 1] == "10"
-    engine.submit(job(), lambda: None)
+
+
+def test_a_job_gets_half_of_what_others_leave_of_the_limit(tmp_path: Path) -> None:
+    hadoop = Submitting()
+    made = engine(tmp_path, hadoop, AppState.RUNNING, 160 * MIB)
+    for number, given in enumerate(
+        [("16", "5"), ("16", "2"), ("16", "1"), ("16", "1"), ("8", "1")]
+    ):
+        made.submit(replace(job(), tags=("bh-t", f"bh-t-{number}")), lambda: None)
+        argv = hadoop.argv
+        assert (argv[argv.index("-m") + 1], argv[argv.index("-bandwidth") + 1]) == given, number
+    assert Reservations(tmp_path / "ledger.db").total() == (16 * (5 + 2 + 1 + 1) + 8) * MIB
+
+
+def test_a_job_without_a_limit_is_reserved_as_much_as_distcp_takes(tmp_path: Path) -> None:
+    hadoop = Submitting()
+    engine(tmp_path, hadoop, AppState.RUNNING).submit(job(), lambda: None)
     assert "-bandwidth" not in hadoop.argv
+    assert Reservations(tmp_path / "ledger.db").total() == 16 * 100 * MIB
+
+
+@pytest.mark.parametrize(
+    ("state", "counts"),
+    [(AppState.QUEUED, True), (AppState.RUNNING, True), (AppState.KILLED, False)],
+)
+def test_a_job_s_share_is_given_back_when_it_is_seen_to_be_over(
+    tmp_path: Path, state: AppState, *, counts: bool
+) -> None:
+    made = engine(tmp_path, Submitting(), state)
+    made.submit(job(), lambda: None)
+    made.find(job().tags[1])
+    assert bool(Reservations(tmp_path / "ledger.db").total()) is counts
 
 
 def test_sources_that_are_no_whole_prefix_come_in_a_file() -> None:
@@ -222,6 +273,12 @@ WARNINGS = "2026-11-22 WARN util.NativeCodeLoader: Unable to load native-hadoop 
             f"{WARNINGS}\njava.io.IOException: something else\n\tat x.y(z)\n",
             "E_DISTCP_CLIENT",
             None,
+        ),
+        (
+            25,
+            f"{WARNINGS}java.io.IOException: nn:8020: Client cannot authenticate via:[TOKEN]",
+            "E_HADOOP_KERBEROS",
+            "credentials",
         ),
         (255, "Invalid arguments: Target path can't be empty", "E_DISTCP_CLIENT", None),
     ],

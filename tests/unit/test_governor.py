@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import pickle
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters import governor as module
-from backhaul.adapters.governor import Governor, GovernorSpec, LimitFile
-from backhaul.core.bandwidth import ByHand, Schedule, Why
+from backhaul.adapters.governor import Governor, GovernorSpec, LimitFile, Reservations
+from backhaul.core.bandwidth import PIECE_S, ByHand, Schedule, Why
 from backhaul.core.errors import ConfigurationError, OutageError
+from tests.world import eventually
 
 KIB = 1024
 RATE = 4 << 20
@@ -220,3 +222,91 @@ def test_the_lock_is_free_again_after_each_question(tmp_path: Path) -> None:
 def test_it_travels_to_the_worker(tmp_path: Path) -> None:
     again: GovernorSpec = pickle.loads(pickle.dumps(spec(tmp_path)))  # noqa: S301 - our own
     assert isinstance(again.open(), Governor)
+
+
+# ---------------------------------------------------------------- YARN applications
+
+
+def granted(path: Path) -> int:
+    """Bytes a second that a process started now may read."""
+    return round(spec(path).open().take(1 << 40, lambda: None) / PIECE_S)
+
+
+def all_of_it(most: int | None) -> int:
+    return RATE if most is None else most
+
+
+def test_what_an_application_was_given_is_not_this_node_s(tmp_path: Path) -> None:
+    agent = spec(tmp_path).open()
+    assert granted(tmp_path) == pytest.approx(RATE, rel=0.01)
+    agent.reserve("bh-a-1", all_of_it)
+    assert granted(tmp_path) == pytest.approx(RATE / 2, rel=0.01)
+    agent.reserve("bh-b-1", all_of_it)
+    assert granted(tmp_path) == pytest.approx(RATE / 4, rel=0.01)
+    agent.reserve("bh-b-1", all_of_it)  # the same once more
+    assert granted(tmp_path) == pytest.approx(RATE / 4, rel=0.01)
+    agent.free("bh-a-1")
+    assert granted(tmp_path) == pytest.approx(RATE * 3 / 4, rel=0.01)
+    agent.keep("bh-a-1")  # it was seen to run all the same
+    assert granted(tmp_path) == pytest.approx(RATE / 4, rel=0.01)
+
+
+def test_a_running_reader_sees_an_application_come_and_go(tmp_path: Path) -> None:
+    agent, reader = spec(tmp_path).open(), spec(tmp_path).open()
+
+    def rate() -> int:
+        return round(reader.take(1 << 40, lambda: None) / PIECE_S)
+
+    agent.reserve("bh-a-1", all_of_it)
+    eventually(lambda: rate() < RATE * 0.6)
+    agent.free("bh-a-1")
+    eventually(lambda: rate() > RATE * 0.9)
+
+
+def test_an_application_without_a_limit_counts_once_there_is_one(tmp_path: Path) -> None:
+    spec(tmp_path, None).open().reserve("bh-a-1", all_of_it)
+    assert granted(tmp_path) == pytest.approx(RATE / 10, rel=0.01), "this node keeps a tenth"
+
+
+def test_an_application_is_remembered_over_a_restart_and_kept_when_seen(tmp_path: Path) -> None:
+    spec(tmp_path).open().reserve("bh-a-1", all_of_it)
+    entered = Reservations(tmp_path / "ledger.db")
+    assert entered.total() == RATE // 2
+    rate, _ = json.loads(entered.path.read_text())["bh-a-1"]
+    entered.path.write_text(json.dumps({"bh-a-1": [rate, time.time() - 1]}))
+    assert entered.total() == 0, "nobody has looked at it for long"
+    spec(tmp_path).open().keep("bh-a-1")
+    assert entered.total() == RATE // 2
+    spec(tmp_path).open().keep("bh-unknown")
+    assert entered.total() == RATE // 2
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", "[]", '{"a": 1}'])
+def test_damaged_reservations_are_begun_anew(tmp_path: Path, content: str) -> None:
+    entered = Reservations(tmp_path / "ledger.db")
+    entered.path.write_text(content)
+    assert entered.total() == 0
+    entered.put("bh-a-1", lambda others: 5 + others)
+    assert entered.total() == 5
+
+
+def test_reservations_that_cannot_be_written_hold(tmp_path: Path) -> None:
+    governor = GovernorSpec(ledger=str(tmp_path / "none" / "l.db"), schedule=Schedule()).open()
+    with pytest.raises(OutageError) as caught:
+        governor.reserve("bh-a-1", all_of_it)
+    assert (caught.value.code, caught.value.dependency) == ("E_RATE_FILE", "ledger")
+
+
+def test_two_that_reserve_at_once_both_count(tmp_path: Path) -> None:
+    entered = [Reservations(tmp_path / "ledger.db") for _ in range(8)]
+
+    def put(number: int) -> None:
+        for round_ in range(10):
+            entered[number].put(f"bh-{number}-{round_}", lambda _others: 1)
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert entered[0].total() == 80

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -68,6 +70,30 @@ def test_nothing_of_aws_reaches_it_and_the_configuration_does(
     assert f"HADOOP_CONF_DIR={tmp_path}" in output.splitlines()
     assert "HADOOP_OPTS" in names
     assert not {name for name in names if name.startswith(("AWS_", "BACKHAUL_"))}
+
+
+def test_it_has_the_agent_s_ticket_while_it_runs(tmp_path: Path) -> None:
+    held: list[str] = []
+
+    @contextmanager
+    def ticket() -> Iterator[dict[str, str]]:
+        held.append("taken")
+        yield {"KRB5CCNAME": "FILE:/x"}
+        held.append("given back")
+
+    hadoop = script(tmp_path / "hadoop", "echo $KRB5CCNAME")
+    assert Command("hadoop", hadoop, None, ticket).run((), quiet) == (0, "FILE:/x\n")
+    assert held == ["taken", "given back"]
+
+
+def test_a_kinit_that_hangs_holds(tmp_path: Path) -> None:
+    def ticket() -> AbstractContextManager[dict[str, str]]:
+        raise subprocess.TimeoutExpired("kinit", 30)
+
+    command = Command("hadoop", script(tmp_path / "hadoop", "exit 0"), None, ticket)
+    with pytest.raises(OutageError, match="kinit") as caught:
+        command.run((), quiet)
+    assert caught.value.code == "E_HADOOP_COMMAND"
 
 
 def test_words_arrive_as_they_are(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from backhaul.adapters.yarn import (
     YarnManager,
     history_address,
     manager_addresses,
+    may_hide,
 )
 from backhaul.core.cluster import Application, AppState, JobCounters
 from backhaul.core.errors import OutageError
@@ -45,7 +46,7 @@ class FakeYarn:
     def run(self, arguments: tuple[str, ...], waiting: Callable[[], None]) -> tuple[int, str]:
         del waiting
         self.calls.append(arguments)
-        return self.outputs[arguments[1]]
+        return self.outputs.get(arguments[1], (0, "Total number of applications:0"))
 
 
 def as_json(value: object) -> Answer:
@@ -186,6 +187,62 @@ def test_where_the_api_wants_a_login_the_command_is_asked() -> None:
     assert (found.id, found.state) == ("application_1_0007", AppState.SUCCEEDED)
     assert yarn.calls[0] == ("application", "-list", "-appTags", "bh-t-1", "-appStates", "ALL")
     assert yarn.calls[-1] == ("application", "-kill", "application_1_0007")
+
+
+def test_the_command_tells_since_when_an_application_waits() -> None:
+    started_ms = int((time.time() - 3600) * 1000)
+    waiting = STATUS.replace("FINISHED", f"ACCEPTED\n\tStart-Time : {started_ms}")
+    yarn = FakeYarn({"-list": (0, LIST), "-status": (0, waiting)})
+    with manager({"/": (401, "text/html", b"")}) as url:
+        (found,) = YarnManager([url], yarn).find("bh-t-1")
+    assert (found.state, round(found.waited_s / 3600, 1)) == (AppState.QUEUED, 1.0)
+
+
+def test_what_the_api_keeps_from_a_stranger_the_command_is_asked_for() -> None:
+    yarn = FakeYarn({"-list": (0, LIST), "-status": (0, STATUS)})
+    answers = {"/ws/v1/cluster/apps": apps(), "/ws/v1/cluster/info": info(600)}
+    with manager(answers) as url:
+        (found,) = YarnManager([url], yarn, may_hide=True).find("bh-t-1")
+        assert found.id == "application_1_0007"
+        assert YarnManager([url], yarn).find("bh-t-1") == []
+
+
+@pytest.mark.parametrize(
+    ("core", "yarn", "expected"),
+    [
+        ({}, {}, False),
+        ({"hadoop.security.authentication": "kerberos"}, {}, True),
+        ({"hadoop.security.authentication": "simple"}, {"yarn.acl.enable": "false"}, False),
+        ({}, {"yarn.acl.enable": "true"}, True),
+    ],
+)
+def test_the_api_may_hide_where_access_is_controlled(
+    tmp_path: Path, core: dict[str, str], yarn: dict[str, str], *, expected: bool
+) -> None:
+    site(tmp_path, "core", **core)
+    site(tmp_path, "yarn", **yarn)
+    assert may_hide(tmp_path) is expected
+    assert may_hide(None) is False
+
+
+def test_where_anybody_may_look_and_not_kill_only_that_is_the_command_s() -> None:
+    yarn = FakeYarn({"-kill": (0, "Killed")})
+    path = "/ws/v1/cluster/apps/application_1_0007/state"
+    answers = {path: (403, "text/html", b""), "/ws/v1/cluster/apps": apps(APP)}
+    with manager(answers) as url:
+        asked = YarnManager([url], yarn)
+        asked.kill("application_1_0007")
+        (found,) = asked.find("bh-t-1")
+    assert found.waited_s == 12.0, "told by the API, which is asked on"
+    assert yarn.calls == [("application", "-kill", "application_1_0007")]
+
+
+def test_a_command_without_a_ticket_says_so() -> None:
+    said = "java.io.IOException: Client cannot authenticate via:[TOKEN, KERBEROS]"
+    yarn = FakeYarn({"-list": (1, said)})
+    with manager({"/": (401, "text/html", b"")}) as url, pytest.raises(OutageError) as caught:
+        YarnManager([url], yarn).find("bh-t-1")
+    assert (caught.value.code, caught.value.dependency) == ("E_HADOOP_KERBEROS", "credentials")
 
 
 def test_a_command_that_fails_tells_nothing_of_the_application() -> None:

@@ -93,6 +93,12 @@ class Site:
     def ledger(self) -> Path:
         return self.it.home / ".local" / "state" / "backhaul" / "ledger.db"
 
+    def reserved(self) -> int:
+        """Bytes per second that applications were given and have not given back."""
+        path = self.ledger.with_name(f"{self.ledger.name}.reserved")
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return sum(rate for rate, until_s in found.values() if until_s > time.time())
+
     def epoch_tags(self) -> list[str]:
         """Of every application, the tag that only its epoch has."""
         tags = [str(one["applicationTags"]).split(",") for one in self.applications()]
@@ -145,6 +151,7 @@ class Site:
         assert self.it.counts() == (0, 0)
         states = {str(one["state"]) for one in self.applications()}
         assert states <= OVER, "an application is left running"
+        assert self.reserved() == 0, "nothing runs, and its share of the byte rate is kept"
         tags = self.epoch_tags()
         assert len(tags) == len(set(tags)), f"a second application for one epoch: {tags}"
         assert {row["state"] for row in self.it.history()} == {"done"}

@@ -1,10 +1,11 @@
 """The byte-rate governor: one bucket and one limit for all processes that share a ledger.
 
-Two small files beside the ledger. `LEDGER.limit` holds what `backhaul limit` set, replaced as a
+Three small files beside the ledger. `LEDGER.limit` holds what `backhaul limit` set, replaced as a
 whole; every process looks at it twice a second at most, and only while it reads. `LEDGER.rate`
 holds one number, the moment until which everything granted is paid for, under a lock of the
 kernel's: a process that is killed gives the lock back and has taken a tenth of a second with it at
-most. What is granted to whom is `core.bandwidth`.
+most. `LEDGER.reserved` holds what YARN applications were given, by tag. What is granted to whom is
+`core.bandwidth`.
 """
 
 from __future__ import annotations
@@ -16,16 +17,28 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backhaul.core.bandwidth import ByHand, InForce, Schedule, grant, in_force
+from backhaul.core.bandwidth import (
+    LEASE_S,
+    ByHand,
+    InForce,
+    Reservation,
+    Schedule,
+    for_application,
+    for_this_node,
+    grant,
+    in_force,
+    reserved,
+)
 from backhaul.core.errors import ConfigurationError, OutageError
 
 LOOK_EVERY_S = 0.5
 LONGEST_NAP_S = 0.1
+MAX_RESERVED = 1000  # entries that are kept, over ones among them
 _MOMENT = struct.Struct("=d")
 
 
@@ -101,13 +114,96 @@ class LimitFile:
             ) from exc
 
 
+class Reservations:
+    """What YARN applications may take of the limit, by tag; `LEDGER.reserved`.
+
+    A damaged file counts as none: what runs is entered again when it is looked at, and what ran
+    before cannot be told from what is over.
+    """
+
+    def __init__(self, ledger: Path) -> None:
+        self.path = ledger.with_name(f"{ledger.name}.reserved")
+        self._stamp: object = None
+        self._found: dict[str, Reservation] = {}
+
+    def total(self) -> int:
+        """Of all that may run now, bytes per second."""
+        return reserved(self._look().values(), time.time())
+
+    def put(self, tag: str, rate: Callable[[int], int]) -> None:
+        """Enter one.
+
+        Args:
+            rate: Given what all others may take, what this one may.
+        """
+        now_s = time.time()
+        with self._alone() as found:
+            others = {name: one for name, one in found.items() if name != tag}
+            mine = rate(reserved(others.values(), now_s))
+            found |= {tag: Reservation(bytes_per_s=mine, until_s=now_s + LEASE_S)}
+
+    def renew(self, tag: str) -> None:
+        """Let it count on; nothing where it is not entered, or was renewed lately."""
+        now_s = time.time()
+        mine = self._look().get(tag)
+        if mine is not None and mine.until_s < now_s + LEASE_S / 2:
+            with self._alone() as found:
+                found |= {tag: replace(mine, until_s=now_s + LEASE_S)}
+
+    def drop(self, tag: str) -> None:
+        """It counts no more; should it be seen to run all the same, it counts again."""
+        mine = self._look().get(tag)
+        if mine is not None and mine.until_s > 0:
+            with self._alone() as found:
+                found |= {tag: replace(mine, until_s=0)}
+
+    def _look(self) -> dict[str, Reservation]:
+        stamp = _stamp(self.path)
+        if stamp != self._stamp:
+            self._stamp, self._found = stamp, self._read()
+        return self._found
+
+    def _read(self) -> dict[str, Reservation]:
+        try:
+            told = json.loads(self.path.read_text("utf-8"))
+            return {
+                str(tag): Reservation(bytes_per_s=int(rate), until_s=float(until_s))
+                for tag, (rate, until_s) in told.items()
+            }
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[dict[str, Reservation]]:
+        """Change what is entered while no other process does."""
+        lock_path = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            with lock_path.open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                found = self._read()
+                yield found
+                newest = sorted(found.items(), key=lambda item: item[1].until_s)[-MAX_RESERVED:]
+                told = {tag: [one.bytes_per_s, one.until_s] for tag, one in newest}
+                fresh = self.path.with_name(f"{self.path.name}.new")
+                fresh.write_text(json.dumps(told), encoding="utf-8")
+                fresh.replace(self.path)
+        except OSError as exc:
+            raise OutageError.of(
+                "ledger",
+                "E_RATE_FILE",
+                f"{self.path}: {type(exc).__name__}: {exc.strerror}",
+                hint="the limit is counted beside the ledger; check that disk and its permissions",
+            ) from exc
+
+
 class Governor:
-    """Implements `core.bandwidth.Allowance`; one in each process, for all its threads."""
+    """Implements `core.bandwidth.Allowance` and `Budget`; one in each process, for all threads."""
 
     def __init__(self, spec: GovernorSpec) -> None:
         ledger = Path(spec.ledger)
         self._schedule = spec.schedule
         self._file = LimitFile(ledger)
+        self._reservations = Reservations(ledger)
         self._bucket = _Bucket(ledger.with_name(f"{ledger.name}.rate"))
         self._by_hand: ByHand | None = None
         self._stamp: object = ()
@@ -139,25 +235,49 @@ class Governor:
             self._turn.release()
         return wanted_bytes
 
+    def reserve(self, tag: str, rate: Callable[[int | None], int]) -> None:
+        """See the port."""
+        limit = self.limit().bytes_per_s
+
+        def share(others: int) -> int:
+            return rate(None if limit is None else for_application(limit, others))
+
+        self._reservations.put(tag, share)
+
+    def keep(self, tag: str) -> None:
+        """See the port."""
+        self._reservations.renew(tag)
+
+    def free(self, tag: str) -> None:
+        """See the port."""
+        self._reservations.drop(tag)
+
     def _current(self) -> int | None:
         now_s = time.monotonic()
         if now_s - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now_s
-            self._limit = self.limit().bytes_per_s
+            limit = self.limit().bytes_per_s
+            if limit is not None:
+                limit = for_this_node(limit, self._reservations.total())
+            self._limit = limit
         return self._limit
 
     def _look(self) -> ByHand | None:
-        try:
-            status = self._file.path.stat()
-        except OSError:
-            stamp: object = None
-        else:
-            stamp = (status.st_ino, status.st_mtime_ns)
+        stamp = _stamp(self._file.path)
         if stamp == self._stamp:
             return self._by_hand
         found = self._file.read()
         self._stamp = stamp
         return found
+
+
+def _stamp(path: Path) -> object:
+    """Another one once the file is another."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 class _Bucket:

@@ -14,7 +14,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from backhaul.core.errors import OutageError
@@ -26,6 +27,11 @@ _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _KEPT_PREFIXES = ("HADOOP_", "YARN_", "MAPRED_", "HDFS_", "JAVA_", "KRB5")
 
 
+def no_ticket() -> AbstractContextManager[Mapping[str, str]]:
+    """The command finds its own, or needs none."""
+    return nullcontext({})
+
+
 class Command:
     """One program of the Hadoop installation.
 
@@ -33,9 +39,17 @@ class Command:
         name: `hadoop` or `yarn`.
         configured: A path from the settings; else HADOOP_HOME/bin, else the PATH.
         conf_dir: For HADOOP_CONF_DIR.
+        ticket: Where it finds its Kerberos ticket, as variables; entered for each run.
     """
 
-    def __init__(self, name: str, configured: Path | None, conf_dir: Path | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        configured: Path | None,
+        conf_dir: Path | None,
+        ticket: Callable[[], AbstractContextManager[Mapping[str, str]]] = no_ticket,
+    ) -> None:
+        self._ticket = ticket
         self._name = name
         self._configured = configured
         self._conf_dir = conf_dir
@@ -69,17 +83,26 @@ class Command:
         """Exit code and the end of its output; killed when `waiting`, called each second, raises.
 
         Raises:
-            OutageError: E_HADOOP_MISSING, E_HADOOP_COMMAND: it cannot be started.
+            OutageError: E_HADOOP_MISSING, E_HADOOP_COMMAND: it, or `kinit`, cannot be started.
         """
         path = self.path
         if path is None:
             raise self.missing() or AssertionError
+        try:
+            with self._ticket() as variables:
+                return self._run([path, *arguments], variables, waiting)
+        except subprocess.SubprocessError as exc:
+            raise OutageError.of("yarn", "E_HADOOP_COMMAND", f"kinit: {exc}") from exc
+
+    def _run(
+        self, argv: list[str], variables: Mapping[str, str], waiting: Callable[[], None]
+    ) -> tuple[int, str]:
         launcher = [sys.executable, "-I", "-S", _LAUNCHER]
         with tempfile.TemporaryFile() as output:
             try:
                 child = subprocess.Popen(
-                    [*launcher, str(os.getpid()), path, *arguments],
-                    env=self._environment(),
+                    [*launcher, str(os.getpid()), *argv],
+                    env={**self._environment(), **variables},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -87,7 +110,7 @@ class Command:
                 )
             except OSError as exc:
                 raise OutageError.of(
-                    "yarn", "E_HADOOP_COMMAND", f"{path} cannot be started: {exc.strerror}"
+                    "yarn", "E_HADOOP_COMMAND", f"{argv[0]} cannot be started: {exc.strerror}"
                 ) from exc
             try:
                 while True:

@@ -7,12 +7,8 @@ left to be read back by the caller. Whoever told it stands in the evidence.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +21,7 @@ from backhaul.adapters.hdfs_datanode import (
     namenode_addresses,
     why_not_here,
 )
-from backhaul.adapters.hdfs_security import Login
+from backhaul.adapters.hdfs_security import Login, ticket
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import ContentChecker, Held
 
@@ -33,7 +29,6 @@ from backhaul.core.ports import ContentChecker, Held
 # firewall every question would wait for its timeout.
 SILENT_BATCHES = 2
 REST_S = 300.0
-KINIT_TIMEOUT_S = 30
 
 
 def content_checker(
@@ -67,31 +62,6 @@ def content_checker(
             )
         )
     return FirstThatTells(ways) if ways else None
-
-
-@contextmanager
-def ticket(login: Login) -> Iterator[dict[str, str]]:
-    """KRB5CCNAME for the block, where the agent has a cache or a keytab; else empty.
-
-    The command takes no ticket from a keytab by itself, and finds that of its user's cache alone.
-    """
-    kinit = shutil.which("kinit")
-    if login.cache is not None:
-        yield {"KRB5CCNAME": login.cache}
-    elif login.keytab is None or login.principal is None or kinit is None:
-        yield {}
-    else:
-        with tempfile.TemporaryDirectory(prefix="backhaul-ticket-") as directory:
-            cache = f"FILE:{directory}/cache"
-            done = subprocess.run(
-                [kinit, "-k", "-t", login.keytab, "-c", cache, login.principal],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=KINIT_TIMEOUT_S,
-                check=False,
-            )
-            # Without a ticket the command says so, and what it does not tell is read back.
-            yield {"KRB5CCNAME": cache} if done.returncode == 0 else {}
 
 
 @dataclass(kw_only=True)

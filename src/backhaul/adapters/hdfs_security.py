@@ -8,8 +8,12 @@ within seconds.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from backhaul.adapters.hadoop_xml import namenode_addresses, read_properties
 from backhaul.core.errors import OutageError
 
 HANDSHAKE_TIMEOUT_S = 5.0
+KINIT_TIMEOUT_S = 30
 KEY_PROVIDER = "hadoop.security.key.provider.path"
 _HA_MAX = 8
 
@@ -38,6 +43,32 @@ class Login:
     keytab: str | None = None
     cache: str | None = None
     run_as: str | None = None
+
+
+@contextmanager
+def ticket(login: Login) -> Iterator[dict[str, str]]:
+    """KRB5CCNAME for the block, where the agent has a cache or a keytab; else empty.
+
+    For Hadoop's commands, which take no ticket from a keytab and find that of their user's cache
+    alone.
+    """
+    kinit = shutil.which("kinit")
+    if login.cache is not None:
+        yield {"KRB5CCNAME": login.cache}
+    elif login.keytab is None or login.principal is None or kinit is None:
+        yield {}
+    else:
+        with tempfile.TemporaryDirectory(prefix="backhaul-ticket-") as directory:
+            cache = f"FILE:{directory}/cache"
+            done = subprocess.run(
+                [kinit, "-k", "-t", login.keytab, "-c", cache, login.principal],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=KINIT_TIMEOUT_S,
+                check=False,
+            )
+            # Without a ticket the command itself says so.
+            yield {"KRB5CCNAME": cache} if done.returncode == 0 else {}
 
 
 def is_secure(config_dir: Path | None) -> bool:

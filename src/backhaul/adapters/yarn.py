@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from backhaul.adapters.hadoop_xml import read_properties
-from backhaul.core.cluster import Application, JobCounters, JobProgress, app_state
+from backhaul.core.cluster import Application, JobCounters, JobProgress, app_state, refused_login
 from backhaul.core.errors import OutageError
 
 _TIMEOUT_S = 10.0
@@ -66,15 +66,27 @@ def manager_addresses(conf_dir: Path | None) -> list[str]:
     return addresses
 
 
+def may_hide(conf_dir: Path | None) -> bool:
+    """Whether access is controlled: then the API may not tell a stranger of every application."""
+    if conf_dir is None:
+        return False
+    core, yarn = (read_properties(conf_dir / f"{name}-site.xml") for name in ("core", "yarn"))
+    is_simple = core.get("hadoop.security.authentication", "simple").lower() == "simple"
+    return not is_simple or yarn.get("yarn.acl.enable", "false").lower() == "true"
+
+
 class YarnManager:
     """Implements `engines.distcp.ResourceManager`.
 
     Args:
         addresses: Base URLs; the one that answered last is asked first.
         yarn: The command, for clusters whose REST API wants Kerberos.
+        may_hide: The API may keep applications from a stranger: where it tells of none, the
+            command is asked, too.
     """
 
-    def __init__(self, addresses: list[str], yarn: CommandLine) -> None:
+    def __init__(self, addresses: list[str], yarn: CommandLine, *, may_hide: bool = False) -> None:
+        self._may_hide = may_hide
         self._addresses = list(addresses)
         self._yarn = yarn
         self._is_closed = False
@@ -101,9 +113,11 @@ class YarnManager:
                 apps = (answer.get("apps") or {}).get("app", [])
                 # A tag of several in the query would mean "or"; the exact one is meant here.
                 found = [one for one in map(_application, apps) if tag in one.tags]
-                if not found:
-                    self._refuse_while_it_recovers()
-                return found
+                if found:
+                    return found
+                self._refuse_while_it_recovers()
+                if not self._may_hide or self._yarn.missing() is not None:
+                    return []
         return self._find_by_command(tag)
 
     def kill(self, application_id: str) -> None:
@@ -166,7 +180,8 @@ class YarnManager:
                 with exc:
                     said = f"{address}: HTTP {exc.code}"
                     if exc.code in _CLOSED:
-                        self._is_closed = self._yarn.missing() is None
+                        # Nobody may be free to look and not to change.
+                        self._is_closed = put is None and self._yarn.missing() is None
                         return None
             except (OSError, http.client.HTTPException, ValueError) as exc:
                 said = f"{address}: {exc}"
@@ -196,6 +211,7 @@ class YarnManager:
             id=application_id,
             state=app_state(told.get("State", ""), told.get("Final-State", "")),
             progress=float(percent) / 100,
+            waited_s=_since(told.get("Start-Time", "")),
             diagnostics=_one_line(told.get("Diagnostics", "")),
             tracking_url=told.get("Tracking-URL", ""),
             tags=frozenset({tag}),
@@ -204,6 +220,8 @@ class YarnManager:
     def _command(self, *arguments: str) -> str:
         code, output = self._yarn.run(arguments, lambda: None)
         if code != 0:
+            if (refused := refused_login(output)) is not None:
+                raise refused
             last = output.strip().splitlines()[-1:] or ["it said nothing"]
             raise _unreachable(f"yarn {arguments[1]} ended with {code}: {last[0][:300]}")
         return output
@@ -282,6 +300,11 @@ def _application(told: dict[str, Any]) -> Application:
         tracking_url=str(told.get("trackingUrl") or ""),
         tags=frozenset(str(told.get("applicationTags") or "").split(",")),
     )
+
+
+def _since(started_ms: str) -> float:
+    """Seconds since then; 0 when it is not told."""
+    return max(0.0, time.time() - int(started_ms) / 1000) if started_ms.strip().isdigit() else 0.0
 
 
 def _job_id(application: Application) -> str:

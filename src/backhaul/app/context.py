@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.governor import GovernorSpec
 from backhaul.adapters.hadoop_command import Command
 from backhaul.adapters.hadoop_xml import default_filesystem, hadoop_conf_dir
-from backhaul.adapters.hdfs_security import Login, is_secure
+from backhaul.adapters.hdfs_security import Login, is_secure, ticket
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.adapters.places import check_ledger_place, check_trusted
@@ -29,6 +30,7 @@ from backhaul.adapters.yarn import (
     YarnManager,
     history_address,
     manager_addresses,
+    may_hide,
 )
 from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
@@ -216,15 +218,19 @@ def make_cluster(
             raise TransientError("E_STOPPED", "the agent is stopping; the application goes on")
 
     chosen = context.settings.distcp
-    governor = governor_spec(context.settings).open()
+    own_ticket = partial(ticket, _login(context.settings))
     yarn = chosen.hadoop.with_name("yarn") if chosen.hadoop is not None else None
     return DistCp(
         rules=cluster_rules(chosen),
-        hadoop=Command("hadoop", chosen.hadoop, context.conf_dir),
-        manager=YarnManager(addresses, Command("yarn", yarn, context.conf_dir)),
+        hadoop=Command("hadoop", chosen.hadoop, context.conf_dir, own_ticket),
+        manager=YarnManager(
+            addresses,
+            Command("yarn", yarn, context.conf_dir, own_ticket),
+            may_hide=may_hide(context.conf_dir),
+        ),
         history=HistoryServer(history_address(context.conf_dir)),
         pause=pause,
-        limit=lambda: governor.limit().bytes_per_s,
+        budget=governor_spec(context.settings).open(),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backhaul.adapters.governor import LimitFile
+from backhaul.adapters.governor import LimitFile, Reservations
 from backhaul.app.context import Context
 from backhaul.core.bandwidth import ByHand, InForce, Why, in_force
 from backhaul.settings.routes import schedule
@@ -14,11 +14,16 @@ from backhaul.settings.routes import schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What is in force, and what would be without the limit that was set by hand."""
+    """What is in force, and what would be without the limit that was set by hand.
+
+    Attributes:
+        applications_bytes_per_s: What YARN applications that may run now were given.
+    """
 
     now: InForce
     until: datetime | None
     configured: InForce
+    applications_bytes_per_s: int
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -28,6 +33,7 @@ class Limit:
             "why": self.now.why.value,
             "until": self.until.isoformat() if self.until else None,
             "configured_bytes_per_s": self.configured.bytes_per_s,
+            "applications_bytes_per_s": self.applications_bytes_per_s,
         }
 
 
@@ -46,6 +52,7 @@ def read_limit(context: Context) -> Limit:
         now=now,
         until=by_hand.until if by_hand is not None and is_by_hand else None,
         configured=in_force(chosen, None, local),
+        applications_bytes_per_s=Reservations(context.settings.ledger_path).total(),
     )
 
 

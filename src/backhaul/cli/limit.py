@@ -87,6 +87,8 @@ def _told(found: Limit) -> str:
         told += f" until {found.until.astimezone():%Y-%m-%d %H:%M:%S %Z}"
     if found.now.why == "by hand":
         told += f"; configured: {_rate(found.configured.bytes_per_s)}"
+    if found.applications_bytes_per_s:
+        told += f"; YARN applications: {_rate(found.applications_bytes_per_s)}"
     return told
 
 

@@ -6,7 +6,7 @@ Pure: time comes in as an argument. The state that processes share, one number, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -133,6 +133,83 @@ def grant(*, paid_until_s: float, now_s: float, wanted_bytes: int, bytes_per_s: 
         return Grant(size_bytes=0, wait_s=paid_until_s - now_s, paid_until_s=paid_until_s)
     size = min(wanted_bytes, max(1, int(bytes_per_s * PIECE_S)))
     return Grant(size_bytes=size, wait_s=0.0, paid_until_s=paid_until_s + size / bytes_per_s)
+
+
+# ---------------------------------------------------------------- YARN applications
+
+# DistCp takes its figure once and never asks again, so what it was given counts against what this
+# node's own workers take. It counts for so long after somebody has last seen it run: whoever
+# follows it may be restarted meanwhile.
+LEASE_S = 600.0
+# Of the limit, that this node keeps at least: an application that was submitted under a higher one
+# must not stop everything else for the hours that it runs.
+KEPT_SHARE = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """What one application may take.
+
+    Attributes:
+        until_s: Wall clock; it does not count from then on.
+    """
+
+    bytes_per_s: int
+    until_s: float
+
+
+def reserved(found: Iterable[Reservation], now_s: float) -> int:
+    """What all applications may take together, bytes per second."""
+    return sum(one.bytes_per_s for one in found if one.until_s > now_s)
+
+
+def for_application(bytes_per_s: int, reserved_bytes_per_s: int) -> int:
+    """The most that a new application may have: half of what the others leave."""
+    return max(1, (bytes_per_s - reserved_bytes_per_s) // 2)
+
+
+def for_this_node(bytes_per_s: int, reserved_bytes_per_s: int) -> int:
+    """What this node's workers may take beside the applications."""
+    return max(1, bytes_per_s // KEPT_SHARE, bytes_per_s - reserved_bytes_per_s)
+
+
+class Budget(Protocol):
+    """Who submits applications reserves their share here first.
+
+    Raises (any method):
+        OutageError: `ledger` E_RATE_FILE.
+    """
+
+    def reserve(self, tag: str, rate: Callable[[int | None], int]) -> None:
+        """Reserve for an application that is about to be submitted.
+
+        Args:
+            rate: Given the most that it may take (None: no limit), what it will take.
+        """
+
+    def keep(self, tag: str) -> None:
+        """It runs."""
+
+    def free(self, tag: str) -> None:
+        """Nothing of it runs."""
+
+
+class NoBudget:
+    """Implements `Budget` where nothing is limited."""
+
+    def reserve(self, tag: str, rate: Callable[[int | None], int]) -> None:
+        """As without a limit."""
+        del tag
+        rate(None)
+
+    def keep(self, tag: str) -> None:
+        """Nothing is kept."""
+
+    def free(self, tag: str) -> None:
+        """Nothing is kept."""
+
+
+# ---------------------------------------------------------------- readers
 
 
 class Allowance(Protocol):

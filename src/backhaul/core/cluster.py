@@ -13,6 +13,7 @@ from typing import Protocol
 
 from backhaul.core.errors import OutageError
 from backhaul.core.model import EngineName, PlannedObject, Source
+from backhaul.core.text import printable, redacted
 
 GIB = 1024**3
 TIB = 1024**4
@@ -297,6 +298,29 @@ def transfer_tag(transfer_id: str) -> str:
 def epoch_tag(transfer_id: str, epoch: int) -> str:
     """On the one application of an epoch."""
     return f"bh-{transfer_id}-{epoch}".lower()
+
+
+_NO_TICKET = (
+    "Client cannot authenticate via",
+    "GSSException",
+    "LoginException",
+    "KrbException",
+)
+
+
+def refused_login(output: str) -> OutageError | None:
+    """What a Hadoop command says where it has no Kerberos ticket; None: it says something else."""
+    lines = (line.strip() for line in output.splitlines())
+    said = next((line for line in lines if any(word in line for word in _NO_TICKET)), None)
+    if said is None:
+        return None
+    return OutageError.of(
+        "credentials",
+        "E_HADOOP_KERBEROS",
+        printable(redacted(said), 300),
+        hint="Hadoop's commands want a ticket: kinit, or [kerberos] with a keytab and `kinit` on"
+        " the PATH",
+    )
 
 
 class Cluster(Protocol):

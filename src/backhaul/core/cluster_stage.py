@@ -173,6 +173,7 @@ class ClusterStaging:
             OwnershipLost: It was killed, as nobody would publish what it brings.
         """
         last: JobProgress | None = None
+        started_s = self._clock.monotonic()
         while True:
             found = self._find(job)
             if found is None:
@@ -191,11 +192,10 @@ class ClusterStaging:
             self._news(found, told)
             last = told or last
             self._note(claim_epoch, job, found, told)
-            if (
-                found.state is AppState.QUEUED
-                and found.waited_s > self._cluster.rules.queue_timeout_s
-            ):
-                self._give_up_waiting(job, found)
+            # A manager with access control keeps the time of submission from whoever is not known.
+            waited_s = max(found.waited_s, self._clock.monotonic() - started_s)
+            if found.state is AppState.QUEUED and waited_s > self._cluster.rules.queue_timeout_s:
+                self._give_up_waiting(job, replace(found, waited_s=waited_s))
             self._cluster.pause(self._cluster.rules.poll_s)
 
     def _note(

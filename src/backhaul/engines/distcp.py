@@ -18,17 +18,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from backhaul.core.bandwidth import Budget, NoBudget
 from backhaul.core.cluster import (
     Application,
     ClusterRules,
     CopyJob,
     JobCounters,
     JobProgress,
+    refused_login,
 )
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Source
 from backhaul.core.text import printable, redacted
 
+MIB = 1024**2
 OWN_BANDWIDTH_MB = 100  # of each mapper, when it is told nothing
 
 # What Hadoop's paths take for patterns; a backslash makes a letter of each.
@@ -77,7 +80,7 @@ class DistCp:
 
     Args:
         pause: Waits that many seconds; raises E_STOPPED when the agent stops meanwhile.
-        limit: Bytes per second that a job submitted now may take; None: no limit.
+        budget: Where a job's share of the byte rate is reserved.
     """
 
     def __init__(
@@ -88,9 +91,9 @@ class DistCp:
         manager: ResourceManager,
         history: JobHistory,
         pause: Callable[[float], None],
-        limit: Callable[[], int | None] = lambda: None,
+        budget: Budget | None = None,
     ) -> None:
-        self._limit = limit
+        self._budget = budget or NoBudget()
         self.rules = rules
         self._hadoop = hadoop
         self._manager = manager
@@ -104,16 +107,28 @@ class DistCp:
         self._manager.check_reachable()
 
     def find(self, tag: str) -> list[Application]:
-        return self._manager.find(tag)
+        found = self._manager.find(tag)
+        if all(one.state.is_over for one in found):
+            self._budget.free(tag)
+        else:
+            self._budget.keep(tag)
+        return found
 
     def submit(self, job: CopyJob, waiting: Callable[[], None]) -> None:
         def stop_or_wait() -> None:
             self._pause(0)
             waiting()
 
-        job = within(job, self._limit())
-        with _listing(job) as listing:
-            code, output = self._hadoop.run(arguments(job, listing), stop_or_wait)
+        placed = job
+
+        def fit(most: int | None) -> int:
+            nonlocal placed
+            placed = within(job, most)
+            return rate(placed)
+
+        self._budget.reserve(job.tags[1], fit)
+        with _listing(placed) as listing:
+            code, output = self._hadoop.run(arguments(placed, listing), stop_or_wait)
         if code != 0:
             raise client_error(code, output)
 
@@ -134,14 +149,21 @@ class DistCp:
 
 
 def within(job: CopyJob, bytes_per_s: int | None) -> CopyJob:
-    """The job with no more for each mapper than its share of the limit.
+    """The job with no more for each mapper than its share of this.
 
-    DistCp takes the figure once, at its start, in whole MiB.
+    DistCp takes the figure once, at its start, in whole MiB for each mapper: where there are fewer
+    MiB than mappers, it gets fewer mappers.
     """
     if bytes_per_s is None:
         return job
-    share = max(1, bytes_per_s // job.maps // 1024**2)
-    return replace(job, bandwidth_mb=min(job.bandwidth_mb or OWN_BANDWIDTH_MB, share))
+    maps = max(1, min(job.maps, bytes_per_s // MIB))
+    share = max(1, bytes_per_s // maps // MIB)
+    return replace(job, maps=maps, bandwidth_mb=min(job.bandwidth_mb or OWN_BANDWIDTH_MB, share))
+
+
+def rate(job: CopyJob) -> int:
+    """What its mappers may take together, bytes per second."""
+    return job.maps * (job.bandwidth_mb or OWN_BANDWIDTH_MB) * MIB
 
 
 def arguments(job: CopyJob, listing: Path | None) -> tuple[str, ...]:
@@ -232,6 +254,8 @@ def client_error(code: int, output: str) -> BackhaulError:
     said = found[0].group(0) if found else (lines[-1] if lines else "it said nothing")
     told = printable(redacted(said), 300)
     names = " ".join(match["java"] for match in found)
+    if (refused := refused_login(output)) is not None:
+        return refused
     if any(_MISSING_CLASS.search(line) for line in lines) or (not found and code in {1, 126, 127}):
         return OutageError.of(
             "yarn",

@@ -41,6 +41,7 @@ class FakeCluster:
         is_deaf: Applications do not end when they are killed.
         missing: What `obstacle` answers.
         has_history: Its history server answers.
+        tells_wait: Whether it says how long an application has waited.
         spoil: Called with the target and its directory when an application has written its files.
         jobs: Everything that was submitted, in order.
         stop: Set to let `pause` end as when the agent stops.
@@ -61,6 +62,7 @@ class FakeCluster:
         self.outcome = AppState.SUCCEEDED
         self.is_deaf = False
         self.has_history = True
+        self.tells_wait = True
         self.missing: OutageError | None = None
         self.spoil: Callable[[FakeTarget, str], None] = lambda _target, _path: None
         self.jobs: list[CopyJob] = []
@@ -140,7 +142,7 @@ class FakeCluster:
             return
         one.looks += 1
         state = one.application.state
-        waited_s = one.looks * LOOK_S
+        waited_s = one.looks * LOOK_S if self.tells_wait else 0.0
         if self.room is not None and one.looks > self.room:
             state = AppState.RUNNING
         if self.room is not None and one.looks > self.room + self.looks:

@@ -13,15 +13,17 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import fields
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from backhaul.testing.servers import netns, yarn_files
+from backhaul.testing.servers import hdfs_kerberos, netns, yarn_files, yarn_kerberos
 from backhaul.testing.servers.base import HttpServer, Server, ask
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS
 from backhaul.testing.servers.jars import jars, java
+from backhaul.testing.servers.kdc import Kdc
 from backhaul.testing.servers.process import ServerProcess, server_environment
 from backhaul.testing.servers.yarn_files import YarnPorts
 
@@ -32,10 +34,13 @@ _NODE = "org.apache.hadoop.yarn.server.nodemanager.NodeManager"
 
 
 def answers(endpoint: str) -> bool:
-    """Whether the ResourceManager at this web address has a node that runs containers."""
+    """Whether the ResourceManager at this web address has a node that runs containers.
+
+    Where it tells only those with a ticket, that it is there: a job waits for a node by itself.
+    """
     answer = ask(f"{endpoint}/ws/v1/cluster/metrics")
-    if answer is None or answer[0] != 200:  # noqa: PLR2004 - OK
-        return False
+    if answer is None or answer[0] != HTTPStatus.OK:
+        return answer is not None and answer[0] == HTTPStatus.UNAUTHORIZED
     return bool(json.loads(answer[1])["clusterMetrics"]["activeNodes"])
 
 
@@ -55,6 +60,7 @@ class Yarn(Server):
         s3: HttpServer,
         settings: Mapping[str, str] | None = None,
         is_pair: bool = False,
+        kdc: Kdc | None = None,
         detached: bool = False,
     ) -> None:
         """Describe the cluster; nothing is started or written.
@@ -65,6 +71,8 @@ class Yarn(Server):
             s3: What S3A talks to; likewise.
             settings: Further settings of yarn-site.xml.
             is_pair: A second ResourceManager stands by: see `fail_over`.
+            kdc: The realm of an `hdfs` with Kerberos; then YARN demands it, too, of its REST API
+                as well.
             detached: See `Server`.
         """
         super().__init__(directory, detached=detached)
@@ -72,6 +80,7 @@ class Yarn(Server):
         self._s3 = s3
         self._settings = dict(settings or {})
         self._is_pair = is_pair
+        self._kdc = kdc
         self._active = 0
         self._manager: ServerProcess | None = None
         self._standby: ServerProcess | None = None
@@ -133,9 +142,13 @@ class Yarn(Server):
         if self._manager is not None:
             self._manager.kill()
 
-    def start_manager(self) -> None:
-        """Start the ResourceManager after `kill_manager`; return when a node is back."""
-        self._manager = self._run("resourcemanager", self.log_path, _MANAGER)
+    def start_manager(self, settings: Mapping[str, str] | None = None) -> None:
+        """Start the ResourceManager after `kill_manager`; return when a node is back.
+
+        Args:
+            settings: For it alone, and until it is started again.
+        """
+        self._manager = self._run("resourcemanager", self.log_path, _MANAGER, settings)
         self._wait()
 
     def fail_over(self) -> None:
@@ -154,7 +167,7 @@ class Yarn(Server):
 
         def is_up() -> bool:
             answer = ask(endpoint)
-            return answer is not None and answer[0] == 200  # noqa: PLR2004 - OK
+            return answer is not None and answer[0] == HTTPStatus.OK
 
         port = self._named_ports.history_http
         self._history.wait_until(is_up, port=port, timeout_s=START_TIMEOUT_S)
@@ -186,19 +199,29 @@ class Yarn(Server):
             **yarn_files.s3a_site(self._s3.endpoint, self._s3.access_key, self._s3.secret_key),
         }
         (self.directory / "scratch").mkdir(exist_ok=True)
+        security: dict[str, str] = {}
+        if self._kdc is not None:
+            keytab = self._kdc.keytab(self.directory / "keytab", *yarn_kerberos.SERVICES)
+            core |= hdfs_kerberos.core()
+            core |= yarn_kerberos.web(keytab, self.directory / "web-secret")
+            security = yarn_kerberos.site(keytab)
         yarn_files.write(
             self._named_ports,
             self.directory,
-            java=java(),
-            lib=jars("yarn"),
             core=core,
             hdfs_site=self._hdfs.conf_dir / "hdfs-site.xml",
-            extra=self._settings,
+            extra={**security, **self._settings},
+            jvm_options=self._jvm_options,
             is_pair=self._is_pair,
         )
         if self._is_pair:
             self._manager, self._standby = (
-                self._run(f"resourcemanager-{one}", self.directory / f"{one}.log", _MANAGER, one)
+                self._run(
+                    f"resourcemanager-{one}",
+                    self.directory / f"{one}.log",
+                    _MANAGER,
+                    {"yarn.resourcemanager.ha.id": one},
+                )
                 for one in yarn_files.MANAGERS
             )
             self._activate()
@@ -235,21 +258,31 @@ class Yarn(Server):
             self._manager.wait_until(is_active, port=self._manager_http, timeout_s=START_TIMEOUT_S)
 
     @property
+    def _jvm_options(self) -> tuple[str, ...]:
+        if self._kdc is None:
+            return HADOOP_JVM_OPTIONS
+        return (*HADOOP_JVM_OPTIONS, f"-Djava.security.krb5.conf={self._kdc.krb5_conf}")
+
+    @property
     def _manager_http(self) -> int:
         ports = self._named_ports
         return (ports.manager_http, ports.second_http)[self._active]
 
     def _run(
-        self, name: str, log_path: Path, java_class: str, manager: str | None = None
+        self,
+        name: str,
+        log_path: Path,
+        java_class: str,
+        settings: Mapping[str, str] | None = None,
     ) -> ServerProcess:
         process = ServerProcess(name, log_path, detached=self._detached)
         home = self.directory
         process.start(
             [
-                *(str(java()), *HADOOP_JVM_OPTIONS, "-Xmx384m"),
+                *(str(java()), *self._jvm_options, "-Xmx384m"),
                 *(f"-Dhadoop.log.dir={home}", f"-Djava.io.tmpdir={home}/scratch"),
                 *("-cp", f"{home}/conf:{jars('yarn')}/*", java_class),
-                *([f"-Dyarn.resourcemanager.ha.id={manager}"] if manager else []),
+                *(f"-D{key}={value}" for key, value in (settings or {}).items()),
             ]
         )
         return process

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS, LOG4J, site_xml
+from backhaul.testing.servers.jars import jars, java
 
 _SHIM = """\
 #!/bin/sh
@@ -141,9 +142,11 @@ def yarn_site(ports: YarnPorts, directory: Path) -> dict[str, str]:
     }
 
 
-def mapred_site(ports: YarnPorts, conf: Path, lib: Path) -> dict[str, str]:
+def mapred_site(
+    ports: YarnPorts, conf: Path, lib: Path, jvm_options: Sequence[str]
+) -> dict[str, str]:
     """Settings of mapred-site.xml: class path from this machine's disk, small JVMs."""
-    options = " ".join(HADOOP_JVM_OPTIONS)
+    options = " ".join(jvm_options)
     return {
         "mapreduce.framework.name": "yarn",
         "mapreduce.application.classpath": f"{conf},{lib}/*",
@@ -181,11 +184,10 @@ def write(
     ports: YarnPorts,
     directory: Path,
     *,
-    java: Path,
-    lib: Path,
     core: Mapping[str, str],
     hdfs_site: Path,
     extra: Mapping[str, str],
+    jvm_options: Sequence[str] = HADOOP_JVM_OPTIONS,
     is_pair: bool = False,
 ) -> None:
     """Write conf/ and bin/ below the directory; what is there is replaced.
@@ -194,9 +196,10 @@ def write(
         core: For core-site.xml.
         hdfs_site: The cluster's hdfs-site.xml, copied.
         extra: Settings for yarn-site.xml; they win over the ones of `yarn_site`.
+        jvm_options: For the shim, and for masters and mappers.
         is_pair: There are two ResourceManagers.
     """
-    conf, binaries = directory / "conf", directory / "bin"
+    conf, binaries, lib = directory / "conf", directory / "bin", jars("yarn")
     for each in (conf, binaries, directory / "state"):
         each.mkdir(exist_ok=True)
     sites = {
@@ -206,7 +209,7 @@ def write(
             **yarn_site(ports, directory),
             **extra,
         },
-        "mapred": mapred_site(ports, conf, lib),
+        "mapred": mapred_site(ports, conf, lib, jvm_options),
     }
     for name, values in sites.items():
         (conf / f"{name}-site.xml").write_text(site_xml(values), encoding="utf-8")
@@ -216,8 +219,8 @@ def write(
     shim = _SHIM.format(
         conf=shlex.quote(str(conf)),
         lib=shlex.quote(str(lib)),
-        java=shlex.quote(str(java)),
-        options=" ".join(HADOOP_JVM_OPTIONS),
+        java=shlex.quote(str(java())),
+        options=" ".join(map(shlex.quote, jvm_options)),
     )
     for name in ("hadoop", "hdfs", "yarn", "mapred"):
         (binaries / name).write_text(shim, encoding="utf-8")
