@@ -13,7 +13,7 @@ from backhaul.core.agent import Agent
 from backhaul.core.agent_settings import AgentSettings
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
-from backhaul.core.model import Location, Pin, Route
+from backhaul.core.model import Location, OnExists, Pin, PublishMode, Route
 from backhaul.core.policy import Policy
 from backhaul.core.ports import DeadLetterReason, Endpoint, Message, TargetFs
 from backhaul.core.runner import Ports
@@ -615,6 +615,10 @@ class Sim:
             if codes.keys() != wanted:
                 raise Violation(f"L1 {wanted} can never succeed, and {codes} died")
             return
+        replaces = self.shape.on_exists is OnExists.REPLACE
+        is_atomic = self.shape.publish is PublishMode.ATOMIC_DIR
+        if replaces and not is_atomic and "E_DST_EXISTS" in codes.values():
+            raise Violation(f"E1 refused although its route replaces: {codes}")
         is_alone = len(self.shape.messages) == 1 and self.shape.has_one_ledger
         if is_alone and "E_DST_EXISTS" in codes.values():
             raise Violation(f"E1 a message was refused because of its own files: {codes}")
