@@ -34,7 +34,7 @@ def test_what_is_found_is_told_in_the_fewest_steps() -> None:
     """A `_SUCCESS` before the rest: leave one message, let the agents work."""
     with (
         BY_NAME["markers_first"].applied(),
-        pytest.raises(AssertionError, match="^S2 ") as caught,
+        pytest.raises(AssertionError, match=r"^S2 ") as caught,
     ):
         run_machine(EXAMPLES, is_fixed=True)
     told = caught.value.__notes__
