@@ -308,7 +308,7 @@ def run_machine(examples: int, *, is_fixed: bool, shrinks: bool = True) -> None:
         shrinks: False: the first bad one will do.
     """
     phases = (Phase.generate, Phase.shrink) if shrinks else (Phase.generate,)
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=examples,
