@@ -6,12 +6,20 @@ from pathlib import Path
 import pytest
 
 from backhaul.core import cluster, cluster_attempt, events, planning
-from backhaul.core.cluster import Application, AppState, JobCounters, JobProgress, Load
-from backhaul.core.cluster_attempt import always_native, engine_for
+from backhaul.core.cluster import (
+    Application,
+    AppState,
+    JobCounters,
+    JobProgress,
+    Load,
+    cannot_carry,
+)
+from backhaul.core.cluster_attempt import Chunks, ClusterAttempt, always_native, engine_for
 from backhaul.core.errors import OutageError, TransientError
-from backhaul.core.model import EngineName, Location
+from backhaul.core.model import EngineName, Location, Source
+from backhaul.core.ports import StageTask
 from backhaul.testing.fakes import Fault, Killed
-from tests.contract.test_ledger import JOB
+from tests.contract.test_ledger import JOB, planned
 from tests.unit.test_cluster_attempt import FILES, engine_of, fill, landed, run
 from tests.world import World, route
 
@@ -77,6 +85,47 @@ def test_a_plan_too_long_for_memory_is_read_again_from_the_ledger(
     run(world)
     assert landed(world) == {**FILES, **more}
     assert engine_of(world)[0] == "native"
+
+
+def test_what_is_read_again_ends_where_the_look_ended(world: World) -> None:
+    """Proofs came in meanwhile, so the ledger's pages are others now; nothing comes twice."""
+    tasks = [
+        StageTask(planned=planned(seq), endpoint=world.store.endpoint("raw")) for seq in range(5)
+    ]
+
+    class Host:
+        def unstaged(self) -> Chunks:
+            return iter([tasks[:2], tasks[2:]])
+
+    with world.process() as ports:
+        attempt = ClusterAttempt(
+            Host(),  # type: ignore[arg-type]
+            transfer_id="t1",
+            cluster=world.cluster,
+            ledger=ports.ledger,
+            clock=world.clock,
+            emit=world.emit,
+        )
+    assert [len(chunk) for chunk in attempt._until(2)] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("key", "relative", "is_object", "word"),
+    [
+        ("p/a:b", "a:b", False, "colon"),
+        ("p/a b", "a%20b", False, "mapped"),
+        ("p/sub/a", "a", False, "mapped"),
+        ("p/sub/a", "sub/a", False, None),
+        ("p/sub/a", "a", True, None),
+    ],
+)
+def test_distcp_keeps_names_as_they_are(
+    key: str, relative: str, word: str | None, *, is_object: bool
+) -> None:
+    one = planned(0)
+    one = replace(one, pin=replace(one.pin, key=key), relative=relative)
+    told = cannot_carry(one, Source(bucket="raw", key="p/"), is_object=is_object)
+    assert (told is None) if word is None else (told is not None and word in told)
 
 
 def test_a_rest_with_too_many_names_to_list_is_copied_by_its_prefix(
