@@ -192,3 +192,16 @@ def test_the_manifest_stands_beside_the_data_where_the_route_asks_for_it(world: 
     assert landed == {"d/a": b"the first"}
     (done,) = world.all_of(events.TransferDone)
     assert hashlib.sha256(manifest).hexdigest() == done.manifest
+
+
+def test_a_defect_in_the_sweep_ends_the_agent_and_is_not_swallowed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else staging would gather for as long as the agent runs."""
+
+    def broken(*_parts: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("backhaul.core.agent.sweep_litter", broken)
+    with pytest.raises(ZeroDivisionError, match="a defect"), world.process() as ports:
+        world.agent(ports, drain=False, poll_wait_s=0).run()
