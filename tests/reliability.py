@@ -40,6 +40,7 @@ A simulated schedule is the real agent on stand-ins that keep the rules of SQS, 
 ledger, in one thread. A seed decides who goes on at each call, which calls fail, which take
 effect and lose their answer, and which agent dies or stands still. After each step a checker that
 sees everything asks whether data was lost, half visible or replaced by something older.
+`./dev prove --machine N` lets Hypothesis put the same troubles together, and shortens what it finds.
 `./dev torture` strikes the real agent on real servers.
 
 A result has its day and the commit that was tested; *not run* means that none is on record for this

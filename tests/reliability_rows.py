@@ -77,6 +77,7 @@ AGENT = (
         "two agents on one queue, with separate ledgers",
         "nothing lost, nothing half visible",
         SCHEDULES,
+        f"{SIM}::test_two_ledgers_that_stage_under_one_epoch_come_back_and_end_well",
         TORTURE,
         known="the second agent is not refused; order between versions, economy and "
         "`history` are not promised there",

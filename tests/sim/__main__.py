@@ -4,6 +4,7 @@ python -m tests.sim --seeds 100000        the run of a release
 python -m tests.sim --seed 4031           one schedule, with its story
 python -m tests.sim --points              every crash point
 python -m tests.sim --mutants             every rule removed, hunting where its seed is blind
+python -m tests.sim --machine 5000        lists of steps, new ones each time; the shortest bad one
 """
 
 from __future__ import annotations
@@ -117,6 +118,17 @@ def all_mutants(budget: int) -> int:
     return 1 if survivors else 0
 
 
+def machine(examples: int) -> int:
+    """Hypothesis raises, with the steps, when one of them violates anything."""
+    from tests.sim.machine import run_machine
+
+    began_s = time.process_time()
+    run_machine(examples, is_fixed=False)
+    took_s = time.process_time() - began_s
+    print(f"{examples} lists of steps, 0 violations, {took_s:.0f} s of CPU")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev prove", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -126,11 +138,14 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2, help="at once (2)")
     parser.add_argument("--points", action="store_true", help="every crash point instead")
     parser.add_argument("--mutants", action="store_true", help="every removed rule instead")
+    parser.add_argument("--machine", type=int, metavar="N", help="so many lists of steps instead")
     chosen = parser.parse_args()
     if chosen.seed is not None:
         return one(chosen.seed)
     if chosen.points:
         return all_points()
+    if chosen.machine is not None:
+        return machine(chosen.machine)
     if chosen.mutants:
         return all_mutants(min(chosen.seeds, 5_000))
     return many(chosen.start, chosen.seeds, chosen.processes)

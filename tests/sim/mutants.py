@@ -93,9 +93,9 @@ def _step(patch: Patch, change: Callable[[Any, Any, Any], Any]) -> None:
 
 @mutant("the message is deleted only after the ledger says done", 0)
 def delete_first(patch: Patch) -> None:
-    def attempt(original: Any, self: Any, message: Any) -> Any:
+    def attempt(original: Any, self: Any, message: Any, part: Any) -> Any:
         self._queue.delete(message)
-        return original(self, message)
+        return original(self, message, part)
 
     _around(patch, Deliveries, "_attempt", attempt)
 
@@ -147,7 +147,7 @@ def delete_although_not_recorded(patch: Patch) -> None:
             return transfer.Settle(verdict=transfer.DONE)
         return command
 
-    def finish(original: Any, self: Any, *args: Any) -> bool:
+    def finish(original: Any, self: Any, *args: Any, **named: Any) -> bool:
         return False
 
     _step(patch, change)
@@ -164,7 +164,7 @@ def no_recovery(patch: Patch) -> None:
     _step(patch, change)
 
 
-@mutant("what stands at the final path is adopted only if its checksum is the proven one", 863)
+@mutant("what stands at the final path is adopted only if its checksum is the proven one", 931)
 def adopt_by_length(patch: Patch) -> None:
     class Anything(str):
         __slots__ = ()
@@ -174,8 +174,8 @@ def adopt_by_length(patch: Patch) -> None:
 
         __hash__ = str.__hash__
 
-    def contents(original: Any, self: Any, locations: Any) -> Any:
-        found = original(self, locations)
+    def contents(original: Any, self: Any, locations: Any, **named: Any) -> Any:
+        found = original(self, locations, **named)
         return [one and replace(one, checksum=Anything(one.checksum)) for one in found]
 
     _around(patch, InlineSession, "contents", contents)

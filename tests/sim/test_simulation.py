@@ -6,11 +6,12 @@ from collections import Counter
 
 import pytest
 
+from backhaul.core import events
 from tests.sim.__main__ import first_words, run_seeds
 from tests.sim.crash_points import SCENARIOS, WAYS, Point, points
 from tests.sim.ghost import Violation
 from tests.sim.mutants import MUTANTS, Mutant
-from tests.sim.shape import ALL_KINDS, shape_of
+from tests.sim.shape import ALL_KINDS, Shape, shape_of
 from tests.sim.world import Sim
 
 SCHEDULES = 2_000
@@ -76,6 +77,26 @@ def test_every_call_struck_in_every_way_ends_the_same() -> None:
             bad.append((point, str(violation)))
     assert not bad, "\n".join(f"{point}: {what}" for point, what in bad[:10])
     assert number > 3_000
+
+
+def test_two_ledgers_that_stage_under_one_epoch_come_back_and_end_well() -> None:
+    """Neither may die of the other's staging, whose file stands where it would create its own."""
+    shape = Shape(
+        agents=2,
+        has_one_ledger=False,
+        keys=("p/a", "p/b"),
+        messages=("raw/p/, /land/d",) * 2,
+        kinds=frozenset({"redeliver", "slow"}),
+        rate=0.05,
+    )
+    met = 0
+    for seed in range(100):
+        sim = Sim(seed, shape)
+        sim.run()
+        failed = [fact for fact in sim.facts if isinstance(fact, events.AttemptFailed)]
+        met += any(fact.code == "E_DST_SHARED" for fact in failed)
+        assert sim.queue.dead_letters == []
+    assert met > 0
 
 
 def test_there_are_enough_mutants() -> None:

@@ -13,7 +13,7 @@ from backhaul.core.agent import Agent
 from backhaul.core.agent_settings import AgentSettings
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
-from backhaul.core.model import Location, Pin, Route
+from backhaul.core.model import Location, OnExists, Pin, PublishMode, Route
 from backhaul.core.policy import Policy
 from backhaul.core.ports import DeadLetterReason, Endpoint, Message, TargetFs
 from backhaul.core.runner import Ports
@@ -254,6 +254,8 @@ class Sim:
         self.is_calm = False
         self.down_until_s: dict[str, float] = {}
         self.overwritten = 0
+        self.gone: set[str] = set()
+        self.hopeless: set[str] = set()
         self.faults_left = shape.most_faults
         self.to_send = list(shape.messages)
         self._incarnations = 0
@@ -280,6 +282,7 @@ class Sim:
         version = self.ghost.newest.get(key, 0) + 1
         self.overwritten += version > 1
         self.ghost.newest[key] = version
+        self.gone.discard(key)
         data = f"{key}#{version}#".encode() + b"x" * (self.random.randrange(3) * 40) + b"."
         self.ghost.contents[data] = (key, version)
         self.clock.now_s += 1.0
@@ -290,17 +293,29 @@ class Sim:
             self.store.lie(key, Lie.FLIP, times=10_000)
         self.tell(f"{key} is now version {version}")
 
+    def remove(self, key: str) -> None:
+        """The object goes; who asked for it may get it or not."""
+        self.gone.add(key)
+        self.store.remove(key)
+        for asked in self.ghost.asked.values():
+            for path in [path for path, (its, _) in asked.wanted.items() if its == key]:
+                del asked.wanted[path]
+        self.tell(f"{key} is deleted")
+
     def send(self) -> None:
         body = self.to_send.pop(0)
         if self.random.random() < self.shape.overwrites:
             self.overwrite(self.random.choice(self.shape.keys))
         source, _, destination = body.partition(", ")
-        key = source.removeprefix("raw/")
-        below = [one for one in self.shape.keys if one == key or one.startswith(key)]
+        self.leave(body, source.removeprefix("raw/"), destination)
+
+    def leave(self, body: str, key: str, destination: str) -> None:
+        """A message that asks for an object, or for all below a prefix."""
+        there = [one for one in self.shape.keys if one not in self.gone]
         if key.endswith("/"):
-            names = {one: one.removeprefix(key) for one in below}
+            names = {one: one.removeprefix(key) for one in there if one.startswith(key)}
         else:
-            names = {key: key.rsplit("/", 1)[-1]}
+            names = {one: one.rsplit("/", 1)[-1] for one in there if one == key}
         wanted = {
             f"{destination}/{name}": (one, self.ghost.newest[one]) for one, name in names.items()
         }
@@ -400,7 +415,7 @@ class Sim:
             return self._aimed(task, name, planned)
         if name == self.shape.killer:
             return self._befall(task, name, "kill")
-        if self.down_until_s.get(DOWN[name.split(".", maxsplit=1)[0]], 0.0) > self.clock.now_s:
+        if self.is_down(name):
             return "down"
         aim = self.shape.aim
         if aim is not None and name == aim[0]:
@@ -414,6 +429,10 @@ class Sim:
             return None
         self.faults_left -= 1
         return self._befall(task, name, kinds[int(self.random.random() * len(kinds))])
+
+    def is_down(self, name: str) -> bool:
+        """What this call needs has an outage."""
+        return self.down_until_s.get(DOWN[name.split(".", maxsplit=1)[0]], 0.0) > self.clock.now_s
 
     def _aimed(self, task: Task, name: str, kind: str) -> str | None:
         """The fault, and right then somebody sends something newer."""
@@ -604,7 +623,11 @@ class Sim:
 
     def _check_dead(self) -> None:
         """What is wrong for ever dies with its reason; what is not, does not."""
-        codes = {one: reason.code for one, reason in self.ghost.dead.items()}
+        if self.hopeless - self.ghost.dead.keys():
+            raise Violation(f"L1 {self.hopeless} can never succeed, and did not all die")
+        codes = {
+            one: reason.code for one, reason in self.ghost.dead.items() if one not in self.hopeless
+        }
         if self.shape.poison or self.shape.killer:
             wanted = {
                 message_id
@@ -615,6 +638,10 @@ class Sim:
             if codes.keys() != wanted:
                 raise Violation(f"L1 {wanted} can never succeed, and {codes} died")
             return
+        replaces = self.shape.on_exists is OnExists.REPLACE
+        is_atomic = self.shape.publish is PublishMode.ATOMIC_DIR
+        if replaces and not is_atomic and "E_DST_EXISTS" in codes.values():
+            raise Violation(f"E1 refused although its route replaces: {codes}")
         is_alone = len(self.shape.messages) == 1 and self.shape.has_one_ledger
         if is_alone and "E_DST_EXISTS" in codes.values():
             raise Violation(f"E1 a message was refused because of its own files: {codes}")
@@ -638,4 +665,4 @@ class Sim:
 
 
 # What an attempt may be spent on; the others are held, or never recorded.
-SPENDING = {"fail", "lost", "lie", "overwrite", "revoke", "lease"}
+SPENDING = {"fail", "lost", "lie", "overwrite", "revoke", "lease", "remove", "cancel"}

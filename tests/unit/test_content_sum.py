@@ -32,3 +32,11 @@ def test_equal_digits_of_another_sum_are_not_the_same_content(
     told: Held | None, content: str, *, expected: bool
 ) -> None:
     assert holds(told, content) is expected
+
+
+def test_crc_of_a_ciphertext_is_never_told() -> None:
+    """Of a file in an encryption zone HDFS would tell it, and it is of other bytes."""
+    found = Held.of_ciphertext(3, 5)
+    assert (found.size_bytes, found.checksum) == (3, None)
+    assert "ciphertext" in found.why
+    assert not holds(found, "00000000")

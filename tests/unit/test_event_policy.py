@@ -15,7 +15,7 @@ from backhaul.core.content import Ignored, ObjectEvent, StepEvent, padded_sequen
 from backhaul.core.errors import BackhaulError, ConfigurationError, PermanentError
 from backhaul.core.event_policy import check_template, expand, request_of
 from backhaul.core.message import MAX_BODY_BYTES, read_message
-from backhaul.core.model import EventOther, NameMap, Request, Route
+from backhaul.core.model import EventOther, NameMap, Request, Route, Source, StepRule
 from backhaul.core.overlap import refuse_overlaps
 from backhaul.core.paths import map_name, parse_destination, unmap_name
 from backhaul.core.policy import Policy
@@ -243,6 +243,28 @@ def test_routes_that_are_apart_are_fine(
     first: dict[str, object], second: dict[str, object]
 ) -> None:
     refuse_overlaps(pair(first, second))
+
+
+def emr(name: str, step: str, cluster: str | None = None) -> Route:
+    rule = StepRule(
+        step=step,
+        source=Source(bucket=name, key="out/"),
+        destination=location("/land"),
+        cluster=cluster,
+    )
+    return route(name=name, sources=((name, ""),), steps=(rule,))
+
+
+@pytest.mark.parametrize(("first", "second"), [(None, None), ("j-1", None), ("j-1", "j-1")])
+def test_one_step_is_not_mapped_by_two_routes(first: str | None, second: str | None) -> None:
+    routes = [emr("one", "Export", first), emr("two", "Export", second)]
+    with pytest.raises(ConfigurationError, match="routes one and two both map the EMR step Export"):
+        refuse_overlaps(routes)
+
+
+def test_steps_of_other_names_or_clusters_are_apart() -> None:
+    refuse_overlaps([emr("one", "Export"), emr("two", "Import")])
+    refuse_overlaps([emr("one", "Export", "j-1"), emr("two", "Export", "j-2")])
 
 
 # ---------------------------------------------------------------- the policy's digest

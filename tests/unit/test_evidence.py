@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backhaul.core.evidence import Manifest, Sealed, broken_links, object_line, seal, sealing_line
+from backhaul.core import evidence
+from backhaul.core.evidence import (
+    Manifest,
+    Sealed,
+    broken_links,
+    files,
+    object_line,
+    seal,
+    sealing_line,
+)
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
 
 NOW = datetime(2026, 11, 1, 3, tzinfo=UTC)
@@ -125,3 +135,37 @@ def test_edited_chain_is_found(edit: Callable[[list[Sealed]], object]) -> None:
     found = chain()
     edit(found)
     assert broken_links(found, IDS)
+
+
+# ---------------------------------------------------------------- the lines, and the files
+
+
+def test_object_without_a_proof_says_so_and_claims_nothing() -> None:
+    pin = Pin(bucket="b", key="k", size_bytes=3, etag="e", last_modified=NOW, version_id="v1")
+    found = object_line("t1", PlannedObject(seq=0, pin=pin, relative="k"), None, None)
+
+    assert (found["proof"], found["target"], found["version_id"]) == (None, None, "v1")
+    assert "checksum" not in found
+    manifest = Manifest()
+    manifest.add(found)
+    assert manifest.sum.rungs == (("none", 1),)
+
+
+def test_long_manifest_is_several_files_that_are_together_what_was_sealed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evidence, "FILE_LINES", 2)
+    manifest = Manifest()
+    lines = [line(seq) for seq in range(5)]
+    for one in lines:
+        manifest.add(one)
+
+    found = list(files("t1", lines))
+    names = [name for name, _ in found]
+    assert names == [".backhaul-t1.jsonl", ".backhaul-t1-2.jsonl", ".backhaul-t1-3.jsonl"]
+    whole = b"".join(content for _, content in found)
+    assert hashlib.sha256(whole).hexdigest() == manifest.sum.manifest
+
+
+def test_manifest_of_nothing_is_no_file() -> None:
+    assert list(files("t1", [])) == []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -305,3 +306,33 @@ def test_arguments_are_as_strict_as_json() -> None:
     ]:
         with pytest.raises(PermanentError, match=code):
             request_from_arguments(source, destination, Options(), default_fs=DEFAULT_FS)
+
+
+# ---------------------------------------------------------------- what is no request by itself
+
+
+def step_event() -> dict[str, Any]:
+    return {
+        "version": "0",
+        "detail-type": "EMR Step Status Change",
+        "source": "aws.emr",
+        "account": "123456789012",
+        "time": "2026-11-22T12:00:00Z",
+        "detail": {"name": "Export", "clusterId": "j-1", "stepId": "s-1", "state": "COMPLETED"},
+    }
+
+
+def test_event_is_no_request_that_a_sender_could_have_written() -> None:
+    refused = outcome(json.dumps(step_event()))
+    assert refused is not None
+    assert refused.code == "E_MSG_SHAPE"
+    assert "event" in refused.message
+
+
+@pytest.mark.parametrize("field", ["detail-type", "name", "clusterId", "stepId", "state"])
+def test_event_whose_words_have_control_characters_is_refused(field: str) -> None:
+    event = step_event()
+    (event if field == "detail-type" else event["detail"])[field] += "\x1b"
+    refused = outcome(json.dumps(event))
+    assert refused is not None
+    assert refused.code == "E_MSG_CONTROL"

@@ -13,6 +13,7 @@ import pytest
 from backhaul.adapters.digests import new_digest
 from backhaul.core.errors import (
     BackhaulError,
+    DestinationBusy,
     IntegrityError,
     OutageError,
     SourceChanged,
@@ -487,3 +488,20 @@ def test_cancel_stops_an_object_under_way(make: Make, size: int) -> None:
     with pytest.raises(Cancelled):
         bench.stage(bench.put(size))
     assert bench.staged["/s/1/f"] != content(size)
+
+
+# ---------------------------------------------------------------- two ledgers, one staging
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_file_of_another_agent_in_staging_is_left_and_come_back_to(make: Make, size: int) -> None:
+    """Both ledgers counted to the same epoch: who comes second tries again under a higher one."""
+    bench = make()
+    pin = bench.put(size)
+    bench.target.put("/s/1/f", b"theirs")
+
+    with pytest.raises(DestinationBusy) as caught:
+        bench.stage(pin)
+    assert caught.value.code == "E_DST_SHARED"
+    assert "/s/1/f" in caught.value.message
+    assert bench.staged == {"/s/1/f": b"theirs"}

@@ -7,6 +7,7 @@ import pytest
 from backhaul.adapters.digests import new_digest
 from backhaul.core.errors import (
     CannotWrite,
+    DestinationBusy,
     OutcomeUnknown,
     TargetExists,
     TargetMissing,
@@ -71,6 +72,17 @@ def test_fence_touches_nothing_below_a_higher_epoch(bench: Bench, seen: int) -> 
 
     assert bench.operations.fence(ROOT, 4) == seen
     assert sorted(bench.target.names(ROOT)) == ["1", str(seen)]
+
+
+def test_epoch_that_another_ledger_counted_to_is_not_taken_over(bench: Bench) -> None:
+    bench.target.put(f"{ROOT}/1/a", b"ours")
+    bench.target.put(f"{ROOT}/2/a", b"theirs")
+
+    with pytest.raises(DestinationBusy):
+        bench.operations.take_over(ROOT, 1, 2)
+    assert bench.target.files(ROOT) == {f"{ROOT}/1/a": b"ours", f"{ROOT}/2/a": b"theirs"}
+    bench.operations.take_over(ROOT, 1, 3)
+    assert bench.target.names(ROOT) == ["2", "3"]
 
 
 # ---------------------------------------------------------------- publishing

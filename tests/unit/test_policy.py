@@ -22,7 +22,7 @@ from backhaul.core.model import (
     VerifyLevel,
 )
 from backhaul.core.paths import parse_destination
-from backhaul.core.policy import Policy, allow_any_route, parse_allow
+from backhaul.core.policy import Policy, allow_any_route, parse_allow, warnings
 
 DEFAULT_FS = "hdfs://nameservice"
 
@@ -312,3 +312,13 @@ def test_accepted_job_lies_inside_its_route(key: str, path: str, on_exists: OnEx
         return
     assert f"{job.request.destination.path}/".startswith(f"{job.anchor.path}/")
     assert f"{key}/".startswith(("raw/", "click/"))
+
+
+# ---------------------------------------------------------------- what routes leave unproven
+
+
+def test_route_that_asks_for_sizes_alone_is_warned_of_and_no_other() -> None:
+    loose = dataclasses.replace(CLICK, verify=VerifyLevel.SIZE)
+    assert warnings(POLICY) == []
+    (found,) = warnings(Policy(routes=(RAW, loose)))
+    assert (found.route, found.code) == ("click", "W_SIZE_ONLY")

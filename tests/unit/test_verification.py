@@ -9,14 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.adapters.digests import crc32c, new_digest
+from backhaul.core.model import Proof
 from backhaul.core.verification import (
     MD5,
     PREFERENCE,
     SINGLE_PUT_MAX_BYTES,
+    NotComparable,
+    Part,
     S3Checksum,
     S3Checksums,
     choose,
     matches,
+    of_parts,
+    rung,
 )
 
 ETAG = "d41d8cd98f00b204e9800998ecf8427e"
@@ -133,3 +138,75 @@ def test_answer_knows_its_best() -> None:
         checksums=(full("CRC32"),), etag=ETAG, version_id=None, content_length=0, sse=None
     )
     assert answer.best(0) == full("CRC32")
+
+
+# ---------------------------------------------------------------- checksums made of parts
+
+
+def of(algorithm: str, data: bytes) -> str:
+    digest = new_digest(algorithm)
+    digest.update(data)
+    return base64.b64encode(digest.digest()).decode()
+
+
+PIECES = (b"first part", b"second")
+SUMS = [of("CRC32C", piece) for piece in PIECES]
+OVER = of("CRC32C", b"".join(base64.b64decode(each) for each in SUMS))
+
+
+def rebuilt(
+    value: str, *, sums: list[str] = SUMS, size: int = 16, pieces: tuple[bytes, ...] = PIECES
+) -> S3Checksum | None:
+    composite = S3Checksum(algorithm="CRC32C", value=value, is_full_object=False)
+    parts = [
+        Part(size_bytes=len(piece), checksums={"CRC32C": each})
+        for piece, each in zip(pieces, sums, strict=True)
+    ]
+    return of_parts(composite, parts, size, new_digest)
+
+
+def test_parts_that_make_up_the_composite_give_the_object_s_own_checksum() -> None:
+    found = rebuilt(f"{OVER}-2")
+    assert found is not None
+    assert (found.value, found.part_sizes) == (of("CRC32C", b"".join(PIECES)), ())
+    assert found.as_given == f"{OVER}-2"
+
+
+@pytest.mark.parametrize("value", ["-2", "no base64!-2", "AAAA-2", "AAAAAAAAAAA=-2"])
+def test_composite_that_is_malformed_proves_nothing(value: str) -> None:
+    assert rebuilt(value) is None
+
+
+def test_parts_that_do_not_add_up_to_the_object_prove_nothing() -> None:
+    assert rebuilt(f"{OVER}-3") is None
+    assert rebuilt(f"{OVER}-2", size=17) is None
+    assert rebuilt(f"{OVER}-0", sums=[], pieces=(), size=0) is None
+
+
+@pytest.mark.parametrize("sums", [["AAAAAA==", SUMS[1]], [SUMS[0], "?"], ["AAAA", SUMS[1]]])
+def test_parts_checksums_that_are_not_the_composite_s_leave_it_to_be_computed(
+    sums: list[str],
+) -> None:
+    """Only their sizes are believed; a wrong one is found by the bytes."""
+    found = rebuilt(f"{OVER}-2", sums=sums)
+    assert found is not None
+    assert (found.value, found.part_sizes) == (OVER, (10, 6))
+
+
+# ---------------------------------------------------------------- the rung
+
+
+def test_a_target_that_holds_other_bytes_than_s3_proves_nothing() -> None:
+    expected = full("CRC32C", of("CRC32C", b"right"))
+    wrong = base64.b64decode(of("CRC32C", b"wrong")).hex()
+    right = base64.b64decode(of("CRC32C", b"right")).hex()
+    assert rung(expected, None, algorithm="CRC32C", checksum=wrong) is None
+    assert rung(expected, right, algorithm="CRC32C", checksum=wrong) is None
+    assert rung(expected, None, algorithm="CRC32C", checksum=right) is Proof.DIRECT
+    assert rung(None, right, algorithm="CRC32C", checksum=wrong) is None
+    assert rung(None, right, algorithm="CRC32C", checksum=right) is Proof.RECEIVED
+
+
+def test_a_target_with_another_algorithm_cannot_be_compared() -> None:
+    with pytest.raises(NotComparable, match="CRC32 only"):
+        rung(full("CRC32C"), "00000000", algorithm="CRC32", checksum="00000000")

@@ -91,18 +91,14 @@ def choose(asked: EngineName, load: Load, rules: ClusterRules) -> Choice:
     )
 
 
-def may_be_for_cluster(asked: EngineName, load: Load, rules: ClusterRules, *, is_all: bool) -> bool:
+def may_be_for_cluster(asked: EngineName, load: Load, rules: ClusterRules) -> bool:
     """False once no more listing can make `choose` say distcp: copying may start.
 
     A guess for `auto`, so that a long listing of small objects does not hold up the copy: a
     listing that has shown 10,000 objects below the mean is taken to go on like that.
     """
-    if asked is EngineName.NATIVE:
-        return False
     if asked is EngineName.DISTCP:
         return True
-    if is_all:
-        return choose(asked, load, rules).engine is EngineName.DISTCP
     is_small = load.size_bytes < rules.auto_min_mean_bytes * load.objects
     return not (load.objects >= LOOK_OBJECTS and is_small)
 

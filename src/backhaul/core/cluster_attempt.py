@@ -205,8 +205,6 @@ class ClusterAttempt:
         self._accept(epoch, self._host.chunks(), counted)
 
     def _carry(self, epoch: int, seen: _Ahead) -> None:
-        if self._cluster is None:
-            raise no_cluster()
         self._host.flush()
         staging = self._staging
         is_listed = not seen.is_whole and seen.is_flat and seen.load.objects <= MAX_LISTED
@@ -217,7 +215,7 @@ class ClusterAttempt:
             keys=tuple(seen.keys) if is_listed else None,
             target=self._host.staging_root.join(str(epoch)).uri,
             load=seen.load,
-            rules=self._cluster.rules,
+            rules=staging.rules,
             checksum_type=self._checksum_type(seen),
         )
         submitted = staging.submit(epoch, job)
@@ -296,18 +294,16 @@ class ClusterAttempt:
                 seen.is_flat = seen.is_flat and above == directory
                 if len(seen.keys) < MAX_LISTED:
                     seen.keys.append(planned.pin.key)
-            if not self._may_be_distcp(seen, is_all=False):
+            if not self._may_be_distcp(seen):
                 break
         return seen, chunks
 
-    def _may_be_distcp(self, seen: _Ahead, *, is_all: bool) -> bool:
+    def _may_be_distcp(self, seen: _Ahead) -> bool:
         if self._fixed(seen) is not None:
             return False
         if self._cluster is None:
             return True  # distcp is asked for, and `_choose` says what is missing
-        return may_be_for_cluster(
-            self._host.job.engine, seen.load, self._cluster.rules, is_all=is_all
-        )
+        return may_be_for_cluster(self._host.job.engine, seen.load, self._cluster.rules)
 
     def _fixed(self, seen: _Ahead) -> str | None:
         return always_native(self._host.job, self._cluster, seen.obstacle)

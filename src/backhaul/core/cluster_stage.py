@@ -22,6 +22,7 @@ from backhaul.core.cluster import (
     Application,
     AppState,
     Cluster,
+    ClusterRules,
     CopyJob,
     JobCounters,
     JobProgress,
@@ -101,6 +102,11 @@ class ClusterStaging:
         self._when_queued = when_queued
         self._tell = tell
         self._followed: str | None = None
+
+    @property
+    def rules(self) -> ClusterRules:
+        """What the cluster's jobs are made by."""
+        return self._cluster.rules
 
     # ------------------------------------------------------------ applications of earlier epochs
 

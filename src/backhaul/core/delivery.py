@@ -287,14 +287,13 @@ class Deliveries:
             return True
         busy = DestinationBusy("E_DST_BUSY", "another transfer owns the destination or route")
         self._release_claim(begun, TransferState.WAITING, busy)
-        if begun is not None:
-            self._emit(
-                events.TransferWaits(
-                    transfer_id=begun.transfer_id,
-                    destination=excerpt(message.body),
-                    retry_in_s=BUSY_WAIT_S,
-                )
+        self._emit(
+            events.TransferWaits(
+                transfer_id=begun.transfer_id if begun else "",
+                destination=excerpt(message.body),
+                retry_in_s=BUSY_WAIT_S,
             )
+        )
         if self._stopper.pause(BUSY_WAIT_S):
             self._hand_back(begun, message)
             return True
@@ -316,13 +315,14 @@ class Deliveries:
                     )
                 )
             return End(is_ignored=begun is None)
+        if error is None:
+            raise AssertionError("only what is deleted ends without an error")
         if self._stopper.level is Stop.NOW and not isinstance(error, PermanentError):
             # The attempt was cut short by us: unspent, and visible to whoever comes next.
-            if error is not None:
-                self._release_claim(begun, TransferState.WAITING, error)
+            self._release_claim(begun, TransferState.WAITING, error)
             self._hand_back(begun, message)
             return None
-        if begun is not None and error is not None:
+        if begun is not None:
             if begun.state is TransferState.DEAD:
                 return End(dead=Dead(begun=begun, part=part, error=error))
             if self._is_taken(begun, message, error):
@@ -505,11 +505,10 @@ class Deliveries:
 
     def _return(self, message: Message, delay_s: int) -> None:
         newest = self._keeper.release(message.message_id) or message
-        if delay_s > 0:
-            with self._stopper.changed:
-                due_s = self._clock.monotonic() + delay_s
-                slack_s = max(RETURN_SLACK_S, self._settings.poll_wait_s)
-                self.returns[message.message_id] = due_s + slack_s
+        with self._stopper.changed:
+            due_s = self._clock.monotonic() + delay_s
+            slack_s = max(RETURN_SLACK_S, self._settings.poll_wait_s)
+            self.returns[message.message_id] = due_s + slack_s
         self._show_after(newest, delay_s)
 
     def _show_after(self, message: Message, delay_s: int) -> None:

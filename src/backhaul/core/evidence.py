@@ -116,8 +116,7 @@ class Manifest:
 def file_names(transfer_id: str) -> Iterator[str]:
     """How the manifest's files beside the data are called, in order; hidden by their dot."""
     yield f".backhaul-{transfer_id}.jsonl"
-    for number in itertools.count(2):
-        yield f".backhaul-{transfer_id}-{number}.jsonl"
+    yield from (f".backhaul-{transfer_id}-{number}.jsonl" for number in itertools.count(2))
 
 
 def files(transfer_id: str, lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, bytes]]:

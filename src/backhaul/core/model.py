@@ -149,10 +149,6 @@ class Location:
         return f"{self.scheme}://{self.authority}"
 
     @property
-    def name(self) -> str:
-        return self.path.rsplit("/", 1)[1]
-
-    @property
     def parent(self) -> Location:
         """The directory above; the root is its own parent."""
         return Location(

@@ -248,9 +248,7 @@ class TransferRunner:
 
     def _next_page(self) -> list[PlannedObject]:
         """The next non-empty page of the plan; empty at its end, after checking the totals."""
-        planner = self._planner
-        if planner is None:
-            return []
+        planner = self._listing
         for page in self._pages:
             planned = planner.add(page.pins)
             if planned:
@@ -262,8 +260,7 @@ class TransferRunner:
         job = self._job
         attempt = self._attempt
         if attempt.directory is None or attempt.destination is None:
-            message = "a claim needs a resolved destination"
-            raise AssertionError(message)
+            raise AssertionError("a claim needs a resolved destination")
         self._policy().check_target(job, attempt.destination)
         existing = self._session.existing_ancestor(attempt.directory)
         self._may_hold_files = existing == attempt.directory
@@ -324,16 +321,26 @@ class TransferRunner:
     @property
     def _root(self) -> Location:
         if self._staging_root is None:
-            message = "staging is known only after the claim"
-            raise AssertionError(message)
+            raise AssertionError("staging is known only after the claim")
         return self._staging_root
 
     @property
     def _directory(self) -> Location:
         if self._attempt.directory is None:
-            message = "the directory is known only after resolution"
-            raise AssertionError(message)
+            raise AssertionError("the directory is known only after resolution")
         return self._attempt.directory
+
+    @property
+    def _destination(self) -> Location:
+        if self._attempt.destination is None:
+            raise AssertionError("the destination is known only after resolution")
+        return self._attempt.destination
+
+    @property
+    def _listing(self) -> Planner:
+        if self._planner is None:
+            raise AssertionError("what was frozen whole is not listed again")
+        return self._planner
 
     @property
     def _resolved_source(self) -> Source:
@@ -433,8 +440,8 @@ class TransferRunner:
     def _all_staged(self) -> transfer.Event:
         if self._attempt.has_plan:
             self._totals = self._ports.ledger.planned_totals(self._id)
-        elif self._planner is not None:
-            self._totals = self._planner.totals
+        else:
+            self._totals = self._listing.totals
         if self._counts.objects != self._totals.objects:
             raise TransientError(
                 "E_BUG",
@@ -518,8 +525,7 @@ class TransferRunner:
         # The claim froze the first page in its own transaction.
         page = self._first
         while page:
-            if self._planner is not None:
-                self._totals = self._planner.totals
+            self._totals = self._listing.totals
             self._counts.is_planned = not self._ahead
             yield page
             page, self._ahead = self._ahead, self._next_page() if self._ahead else []
@@ -617,10 +623,9 @@ class TransferRunner:
 
     def _intend(self, epoch: int) -> transfer.Event:
         """The last look at policy and ownership, then the intent: after this, renames may exist."""
-        if self._attempt.destination is not None:
-            policy = self._policy()
-            policy.check_resolved(self._job, self._resolved_source)
-            policy.check_target(self._job, self._attempt.destination)
+        policy = self._policy()
+        policy.check_resolved(self._job, self._resolved_source)
+        policy.check_target(self._job, self._destination)
         is_owner = self._ports.ledger.intend(
             self._id, epoch, self._pending, self._ports.clock.now()
         )

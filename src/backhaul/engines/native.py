@@ -16,10 +16,12 @@ from typing import Self
 from backhaul.core.bandwidth import Allowance, Unlimited
 from backhaul.core.errors import (
     BackhaulError,
+    DestinationBusy,
     IntegrityError,
     OutageError,
     PermanentError,
     SourceChanged,
+    TargetExists,
     TargetMissing,
     TransientError,
 )
@@ -267,6 +269,9 @@ class Stager:
                     return closed
                 self._make_parents(task.planned.relative)
                 return self._copy(task, path, turn, tally)
+            except TargetExists as error:
+                # No other try of ours made it, and removing it would spoil theirs.
+                raise shared(path) from error
             except (PermanentError, SourceChanged, OutageError, TargetMissing):
                 raise
             except (TransientError, IntegrityError) as error:
@@ -502,6 +507,15 @@ class Stager:
             bytes_read=tally.size_bytes,
             turn=turn,
         )
+
+
+def shared(path: str) -> DestinationBusy:
+    """Something of this very epoch stands there, and not by us: two ledgers count epochs here."""
+    return DestinationBusy(
+        "E_DST_SHARED",
+        f"{path} is in staging already, and this attempt did not put it there",
+        hint="where two agents with separate ledgers work, give the destination to one of them",
+    )
 
 
 def _may_be_kept(expected: S3Checksum | None) -> bool:

@@ -18,6 +18,7 @@ from backhaul.core.errors import (
 from backhaul.core.model import FileStatus, StagedObject
 from backhaul.core.ports import Entry, Held, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
+from backhaul.engines.native import shared
 from backhaul.engines.proving import Counter, read_back, standing
 
 In = TypeVar("In")
@@ -164,8 +165,12 @@ class TargetOperations:
 
     def take_over(self, root: str, kept: int, epoch: int) -> None:
         """After it whoever held the old epoch finds no source for a rename (S6)."""
-        if kept != epoch and self._target.status(f"{root}/{kept}") is not None:
+        if kept == epoch or self._target.status(f"{root}/{kept}") is None:
+            return
+        try:
             self._rename(f"{root}/{kept}", f"{root}/{epoch}", replace=False)
+        except TargetExists as error:
+            raise shared(f"{root}/{epoch}") from error
 
     def count_files(self, directory: str) -> tuple[int, int]:
         """Files below it, and directories without an entry other than itself."""

@@ -389,6 +389,16 @@ class MemoryLedger:
             self._end(row, state)
             row.code, row.reason = code, reason
 
+    def cancel(self, transfer_id: str) -> bool:
+        """An operator's word, from beside the agents; False where it is refused."""
+        row = self._row(transfer_id)
+        if row.state.is_final or row.renames_possible:
+            return False
+        self._let_go(transfer_id)
+        self._end(row, TransferState.DEAD)
+        row.code, row.reason = "E_CANCELLED", "cancelled by an operator"
+        return True
+
     def _remember_event(self, row: Transfer, state: TransferState) -> None:
         request = None if row.job is None else row.job.request
         if request is None or request.event is None or request.event.sequencer is None:
@@ -500,6 +510,8 @@ class MemoryLedger:
     def _mine(self, transfer_id: str) -> Transfer:
         row = self._row(transfer_id)
         if row.owner != self._owner:
+            if row.code == "E_CANCELLED":
+                raise TakenOver(row.code, f"{transfer_id}: {row.reason}")
             raise TakenOver(
                 "E_TAKEN_OVER",
                 f"{transfer_id} is {row.state.value}, and another process began its last attempt",

@@ -1,0 +1,207 @@
+"""What overtakes an attempt: a stop, an operator, another's rename, somebody's own file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from backhaul.core import events, sweeping
+from backhaul.core.errors import OutageError
+from backhaul.core.events import StagingSwept
+from backhaul.core.model import EvidencePlace, OnExists
+from backhaul.core.policy import Policy
+from backhaul.core.stopping import Stop
+from backhaul.core.sweeping import SWEEP_AFTER, sweep_litter
+from backhaul.testing.fakes import Fault, Lie
+from tests.unit.test_agent import killed_at
+from tests.unit.test_agent_events import EVENTS, notice
+from tests.world import World, eventually, route
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    made.store.put("p/a", b"the first", version_id="1")
+    return made
+
+
+# ---------------------------------------------------------------- other transfers
+
+
+def test_a_newer_file_whose_record_died_with_its_agent_is_not_replaced(world: World) -> None:
+    """S4: it stands there, and nobody has said so yet."""
+    first = world.queue.send("raw/p/a, /land/d")
+    killed_at(world, "target.create")
+    world.clock.advance(60)
+    world.store.put("p/a", b"a newer state", version_id="2")
+    second = world.queue.send("raw/p/a, /land/d")
+    killed_at(world, "ledger.finish", poll_wait_s=0)
+    assert world.landed() == {"d/a": b"a newer state"}
+    assert world.queue.invisible_s(first) < world.queue.invisible_s(second)
+    world.clock.advance(world.queue.invisible_s(first))
+    world.drain(poll_wait_s=0)
+
+    assert world.queue.deleted == [first]
+    assert world.landed() == {"d/a": b"a newer state"}
+    world.clock.advance(3600)
+    world.drain()
+    assert world.landed() == {"d/a": b"a newer state"}
+    assert {row.message_id: row.state.value for row in world.rows()} == {
+        first: "superseded",
+        second: "done",
+    }
+
+
+def test_the_same_bytes_that_came_from_elsewhere_meanwhile_are_fine(world: World) -> None:
+    world.routes = (route(on_exists=OnExists.SAME_OK),)
+
+    def come(call: str) -> None:
+        if call == "ledger.intend":
+            world.target.put("/land/d/a", b"the first")
+
+    world.faults.after_effect = come
+    world.queue.send("raw/p/a, /land/d")
+    world.drain()
+
+    (done,) = world.all_of(events.TransferDone)
+    assert done.publish == "adopted"
+    assert world.landed() == {"d/a": b"the first"}
+    assert world.staging() == []
+
+
+def test_a_transfer_that_is_cancelled_while_bytes_come_in_reads_no_more(world: World) -> None:
+    for number in range(5):
+        world.store.put(f"p/n{number}", b"more")
+    cancelled: list[str] = []
+
+    def cancel(call: str) -> None:
+        world.clock.advance(10 * (call == "store.get"))
+        if call == "ledger.claim" and not cancelled:
+            (row,) = world.rows()
+            cancelled.append(row.id)
+            with world.process() as operator:
+                operator.ledger.cancel(row.id, world.clock.now())  # type: ignore[attr-defined]
+
+    world.faults.after_effect = cancel
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == "E_CANCELLED"
+    assert world.landed() == {}
+    world.clock.advance(SWEEP_AFTER.total_seconds() + 1)
+    with world.process() as ports:
+        sweep_litter(ports, Policy(routes=world.routes))
+    assert world.staging() == []
+
+
+# ---------------------------------------------------------------- stops
+
+
+def test_a_stop_keeps_a_dead_message_whose_second_letter_is_not_sent(world: World) -> None:
+    message_id = world.queue.send("no request")
+    killed_at(world, "queue.delete")
+    world.clock.advance(3600)
+    world.faults.always("queue.send_dead_letter", OutageError.of("sqs", "E_X", "down"))
+    with world.running() as agent:
+        eventually(lambda: world.faults.count("queue.send_dead_letter") > 3)
+        agent.request_stop(Stop.DRAIN)
+    assert world.queue.remaining == [message_id]
+    world.faults.never("queue.send_dead_letter")
+    world.drain()
+    assert world.queue.remaining == []
+
+
+def test_a_stop_keeps_a_message_whose_death_is_not_recorded(world: World) -> None:
+    message_id = world.queue.send("no request")
+    world.faults.always("ledger.fail", OutageError.of("ledger", "E_LEDGER_IO", "no answer"))
+    with world.running() as agent:
+        eventually(lambda: world.faults.count("ledger.fail") > 2)
+        agent.request_stop(Stop.DRAIN)
+    assert world.queue.remaining == [message_id]
+    assert world.states != ["dead"]
+    world.faults.never("ledger.fail")
+    world.drain()
+    assert (world.queue.remaining, world.states) == ([], ["dead"])
+
+
+def test_a_stop_after_a_failed_record_leaves_the_next_for_later(world: World) -> None:
+    world.routes = (route(**EVENTS),)
+    world.store.put("p/b", b"the second")
+    world.store.lie("p/a", Lie.FLIP, times=2)
+    message_id = world.queue.send(notice("p/a", "p/b"))
+    emit = world.emit
+    with world.process() as ports:
+        agent = world.agent(ports)
+
+        def stop(fact: object) -> None:
+            emit(fact)
+            if isinstance(fact, events.AttemptFailed):
+                agent.request_stop(Stop.DRAIN)
+
+        agent._deliveries._emit = stop
+        agent.run()
+    assert world.landed() == {}
+    assert (world.queue.remaining, agent.tally.failed) == ([message_id], 1)
+    assert world.queue.invisible_s(message_id) > 0, "it comes back after its back-off"
+    world.clock.advance(3600)
+    world.drain()
+    assert world.landed() == {"p/a": b"the first", "p/b": b"the second"}
+
+
+# ---------------------------------------------------------------- what is left
+
+
+def test_a_dead_message_is_dead_although_its_staging_cannot_be_asked_for(world: World) -> None:
+    world.faults.at("ledger.leftover", 1, Fault.FAIL)
+    message_id = world.queue.send("no request")
+    world.drain()
+    assert (world.states, world.queue.deleted) == (["dead"], [message_id])
+
+
+@pytest.mark.parametrize("batch", [1, 500])
+def test_litter_of_many_transfers_goes_in_batches_with_its_directory(
+    world: World, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(sweeping, "SWEEP_BATCH", batch)
+    for name in ("d1", "d2", "d3"):
+        world.queue.send(f"raw/p/a, /land/{name}")
+        killed_at(world, "target.create", poll_wait_s=0)
+    world.faults.revive()
+    roots = sorted(path for path in world.staging() if path.count("/") == 3)
+    assert len(roots) == 3
+    world.target.remove(roots[0])  # somebody was faster
+    world.clock.advance(SWEEP_AFTER.total_seconds() + 1)
+    with world.process() as ports:
+        sweep_litter(ports, Policy(routes=world.routes))
+        assert world.staging() == []
+        assert len(world.all_of(StagingSwept)) == 2
+        assert ports.ledger.litter(world.clock.now(), most=10) == []
+
+
+def test_the_manifest_stands_beside_the_data_where_the_route_asks_for_it(world: World) -> None:
+    world.routes = (route(evidence=EvidencePlace.BESIDE),)
+    world.queue.send("raw/p/a, /land/d")
+    world.drain()
+    (row,) = world.rows()
+    landed = world.landed()
+    manifest = landed.pop(f"d/.backhaul-{row.id}.jsonl")
+    assert landed == {"d/a": b"the first"}
+    (done,) = world.all_of(events.TransferDone)
+    assert hashlib.sha256(manifest).hexdigest() == done.manifest
+
+
+def test_a_defect_in_the_sweep_ends_the_agent_and_is_not_swallowed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else staging would gather for as long as the agent runs."""
+
+    def broken(*_parts: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("backhaul.core.agent.sweep_litter", broken)
+    with pytest.raises(ZeroDivisionError, match="a defect"), world.process() as ports:
+        world.agent(ports, drain=False, poll_wait_s=0).run()
