@@ -385,6 +385,8 @@ def test_a_worker_serves_one_user_and_makes_room_for_another(facts: Facts) -> No
             with made.session("fs://x", user) as session:
                 pids.append(session._worker.pid)
                 process = psutil.Process(session._worker.pid)
+                # The kernel shows it a moment after the process has begun.
+                eventually(lambda: "HADOOP_PROXY_USER" in process.environ())  # noqa: B023
                 assert process.environ()["HADOOP_PROXY_USER"] == (user or "")
         assert pids[0] == pids[1]
         assert pids[2] == pids[3]
