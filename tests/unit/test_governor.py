@@ -16,7 +16,7 @@ import pytest
 
 from backhaul.adapters import governor as module
 from backhaul.adapters.governor import Governor, GovernorSpec, LimitFile, Reservations
-from backhaul.core.bandwidth import PIECE_S, ByHand, Schedule, Why
+from backhaul.core.bandwidth import PIECE_S, ByHand, InForce, Schedule, Why
 from backhaul.core.errors import ConfigurationError, OutageError
 from tests.world import eventually
 
@@ -86,6 +86,29 @@ def test_processes_and_threads_share_one_limit(tmp_path: Path) -> None:
         assert process.returncode == 0
     # A lower bound, which no busy machine can break: 1.5 s of bytes, less what may be ahead.
     assert time.monotonic() - began_s > 1.5 - 0.25 - 0.2
+
+
+def test_who_asks_while_another_thread_looks_is_limited_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    governor = spec(tmp_path).open()
+    look, is_looking, may_go_on = governor.limit, threading.Event(), threading.Event()
+
+    def slow_at_first() -> InForce:
+        if not is_looking.is_set():
+            is_looking.set()
+            assert may_go_on.wait(30)
+        return look()
+
+    monkeypatch.setattr(governor, "limit", slow_at_first)
+    first = threading.Thread(target=lambda: governor.take(1, lambda: None))
+    first.start()
+    assert is_looking.wait(30)
+    try:
+        assert governor.take(10 * RATE, lambda: None) < RATE
+    finally:
+        may_go_on.set()
+        first.join()
 
 
 def test_a_reader_killed_with_the_lock_in_its_hands_stops_nobody(tmp_path: Path) -> None:

@@ -255,11 +255,11 @@ class Governor:
     def _current(self) -> int | None:
         now_s = time.monotonic()
         if now_s - self._looked_s >= LOOK_EVERY_S:
-            self._looked_s = now_s
             limit = self.limit().bytes_per_s
             if limit is not None:
                 limit = for_this_node(limit, self._reservations.total())
-            self._limit = limit
+            # In this order: another thread that asks meanwhile looks for itself.
+            self._limit, self._looked_s = limit, now_s
         return self._limit
 
     def _look(self) -> ByHand | None:

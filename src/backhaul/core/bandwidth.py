@@ -194,21 +194,6 @@ class Budget(Protocol):
         """Nothing of it runs."""
 
 
-class NoBudget:
-    """Implements `Budget` where nothing is limited."""
-
-    def reserve(self, tag: str, rate: Callable[[int | None], int]) -> None:
-        """As without a limit."""
-        del tag
-        rate(None)
-
-    def keep(self, tag: str) -> None:
-        """Nothing is kept."""
-
-    def free(self, tag: str) -> None:
-        """Nothing is kept."""
-
-
 # ---------------------------------------------------------------- readers
 
 

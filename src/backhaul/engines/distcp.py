@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from backhaul.core.bandwidth import Budget, NoBudget
+from backhaul.core.bandwidth import Budget
 from backhaul.core.cluster import (
     Application,
     ClusterRules,
@@ -91,9 +91,9 @@ class DistCp:
         manager: ResourceManager,
         history: JobHistory,
         pause: Callable[[float], None],
-        budget: Budget | None = None,
+        budget: Budget,
     ) -> None:
-        self._budget = budget or NoBudget()
+        self._budget = budget
         self.rules = rules
         self._hadoop = hadoop
         self._manager = manager
