@@ -205,3 +205,19 @@ def test_a_defect_in_the_sweep_ends_the_agent_and_is_not_swallowed(
     monkeypatch.setattr("backhaul.core.agent.sweep_litter", broken)
     with pytest.raises(ZeroDivisionError, match="a defect"), world.process() as ports:
         world.agent(ports, drain=False, poll_wait_s=0).run()
+
+
+def test_a_sweep_that_meets_an_outage_is_told_and_stops_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = OutageError.of("ledger", "E_LEDGER_IO", "the disk does not answer")
+
+    def refused(*_parts: object) -> None:
+        raise outage
+
+    monkeypatch.setattr("backhaul.core.agent.sweep_litter", refused)
+    with world.running():
+        eventually(lambda: outage in world.facts)
+        world.queue.send("raw/p/, /land/d")
+        eventually(lambda: world.queue.remaining == [])
+    assert world.landed()
