@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from backhaul import GC_EVERY
 from backhaul.engines.native import Tuning
 from backhaul.engines.serve import Parts, serve
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from backhaul.core.ports import SourceReader, TargetFs
     from backhaul.core.verification import Digest
 
-# A tenth of the start, else: importing makes many objects and hardly any garbage.
-GC_EVERY = 20_000
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LOCAL_TUNING = Tuning(threads=16, open_files=16, open_small_files=16)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.digests import new_digest
+from backhaul.adapters.hadoop_xml import rpc_addresses
 from backhaul.adapters.hdfs import HdfsTarget
-from backhaul.adapters.hdfs_datanode import DataNodeChecker, namenode_addresses
+from backhaul.adapters.hdfs_datanode import DataNodeChecker
 from backhaul.core.errors import BackhaulError, IntegrityError, SourceChanged
 from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import Body, Endpoint, StageTask, TargetWriter
@@ -105,7 +106,7 @@ class Bench:
         self.clock = FakeClock()
         self.store = FakeStore(self.clock, new_digest)
         self.target = Target(hdfs.uri, str(hdfs.conf_dir))
-        self.content = DataNodeChecker(namenode_addresses(hdfs.uri, {}))
+        self.content = DataNodeChecker(rpc_addresses(hdfs.uri, {}))
         self.target.ask(self.content)
         self.directory = f"/corrupt-{uuid.uuid4().hex[:12]}"
         self.target.mkdirs(self.directory)

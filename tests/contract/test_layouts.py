@@ -16,11 +16,12 @@ import pytest
 from awscrt import checksums
 
 from backhaul.adapters.digests import new_digest
+from backhaul.adapters.hadoop_xml import rpc_addresses
 from backhaul.adapters.hdfs import HdfsTarget
 from backhaul.adapters.hdfs_closing import closer
 from backhaul.adapters.hdfs_command import CommandChecker
 from backhaul.adapters.hdfs_content import FirstThatTells
-from backhaul.adapters.hdfs_datanode import DataNodeChecker, namenode_addresses
+from backhaul.adapters.hdfs_datanode import DataNodeChecker
 from backhaul.adapters.protobuf_wire import fields_of, many, message, number, octets
 from backhaul.core.errors import BackhaulError, CannotWrite, OutageError
 from backhaul.core.model import PlannedObject, Proof, StagedObject, VerifyLevel
@@ -37,7 +38,7 @@ PROVIDER = "hadoop.security.key.provider.path"
 
 
 def direct(hdfs: Hdfs) -> DataNodeChecker:
-    return DataNodeChecker(namenode_addresses(hdfs.uri, {}), timeout_s=5.0)
+    return DataNodeChecker(rpc_addresses(hdfs.uri, {}), timeout_s=5.0)
 
 
 def by_command(hdfs: Hdfs) -> CommandChecker:

@@ -379,12 +379,17 @@ def test_no_room_in_time_and_the_route_wants_yarn_asked_again(world: World) -> N
 # ---------------------------------------------------------------- adoption
 
 
-def test_a_killed_agent_s_application_is_adopted_and_not_repeated(world: World) -> None:
-    world.cluster.looks = 5
+def die_while_following(world: World, *, looks: int) -> None:
+    """The agent is gone and its application, which takes so many looks, runs on."""
+    world.cluster.looks = looks
     world.queue.send("raw/p/, /land/d")
     world.faults.at("cluster.progress", 2, Fault.KILL)
     with pytest.raises(Killed), world.process() as ports:
         world.agent(ports).run()
+
+
+def test_a_killed_agent_s_application_is_adopted_and_not_repeated(world: World) -> None:
+    die_while_following(world, looks=5)
     world.clock.advance(13 * 3600)
     world.drain()
     assert landed(world) == FILES
@@ -416,11 +421,7 @@ def test_a_stop_leaves_the_application_running_and_hands_the_message_back(world:
 
 
 def test_whoever_claims_the_destination_next_ends_the_other_s_application(world: World) -> None:
-    world.cluster.looks = 50
-    world.queue.send("raw/p/, /land/d")
-    world.faults.at("cluster.progress", 2, Fault.KILL)
-    with pytest.raises(Killed), world.process() as ports:
-        world.agent(ports).run()
+    die_while_following(world, looks=50)
     world.store.put("q/c", b"C")
     world.routes = (route(engine=EngineName.NATIVE),)
     world.queue.send("raw/q/, /land/d")
@@ -430,11 +431,7 @@ def test_whoever_claims_the_destination_next_ends_the_other_s_application(world:
 
 
 def test_a_dead_message_s_application_is_ended(world: World) -> None:
-    world.cluster.looks = 50
-    world.queue.send("raw/p/, /land/d")
-    world.faults.at("cluster.progress", 2, Fault.KILL)
-    with pytest.raises(Killed), world.process() as ports:
-        world.agent(ports).run()
+    die_while_following(world, looks=50)
     world.routes = (route(name="other", sources=(("else", ""),)),)
     world.clock.advance(13 * 3600)
     world.drain()
@@ -481,11 +478,7 @@ def test_nothing_is_submitted_for_a_destination_that_was_lost(world: World) -> N
 
 
 def test_an_application_that_does_not_end_holds_whoever_wants_its_place(world: World) -> None:
-    world.cluster.looks = 100_000
-    world.queue.send("raw/p/, /land/d")
-    world.faults.at("cluster.progress", 2, Fault.KILL)
-    with pytest.raises(Killed), world.process() as ports:
-        world.agent(ports).run()
+    die_while_following(world, looks=100_000)
     world.cluster.is_deaf = True
     world.store.put("q/c", b"C")
     world.queue.send("raw/q/, /land/d")

@@ -18,9 +18,16 @@ from backhaul.core.cluster_attempt import Chunks, ClusterAttempt, always_native,
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import EngineName, Location, Source
 from backhaul.core.ports import StageTask
-from backhaul.testing.fakes import Fault, Killed
+from backhaul.testing.fakes import Fault
 from tests.contract.test_ledger import JOB, planned
-from tests.unit.test_cluster_attempt import FILES, engine_of, fill, landed, run
+from tests.unit.test_cluster_attempt import (
+    FILES,
+    die_while_following,
+    engine_of,
+    fill,
+    landed,
+    run,
+)
 from tests.world import World, route
 
 
@@ -32,13 +39,9 @@ def world(tmp_path: Path) -> World:
     return world
 
 
-def die_while_following(world: World) -> str:
-    """The agent is gone and its application runs on; where that writes to."""
-    world.cluster.looks = 5
-    world.queue.send("raw/p/, /land/d")
-    world.faults.at("cluster.progress", 2, Fault.KILL)
-    with pytest.raises(Killed), world.process() as ports:
-        world.agent(ports).run()
+def left_behind(world: World) -> str:
+    """Where the application of an agent writes that is gone."""
+    die_while_following(world, looks=5)
     world.clock.advance(13 * 3600)
     world.faults.revive()
     (staging,) = [path for path in world.target.paths() if path.endswith("/1")]
@@ -147,7 +150,7 @@ def test_a_rest_with_too_many_names_to_list_is_copied_by_its_prefix(
 
 def test_staging_that_counts_higher_than_the_ledger_is_not_entered(world: World) -> None:
     """A ledger was lost: its epochs begin below what staging remembers."""
-    root = die_while_following(world).rpartition("/")[0]
+    root = left_behind(world).rpartition("/")[0]
     world.target.mkdirs(f"{root}/9")
     world.drain()
     assert landed(world) == FILES
@@ -158,7 +161,7 @@ def test_staging_that_counts_higher_than_the_ledger_is_not_entered(world: World)
 def test_an_application_whose_staging_was_removed_is_ended_and_submitted_anew(
     world: World,
 ) -> None:
-    world.target.remove(die_while_following(world))
+    world.target.remove(left_behind(world))
     world.drain()
     assert world.cluster.applications[0].state is AppState.KILLED
     assert len(world.cluster.jobs) == 2
@@ -168,7 +171,7 @@ def test_an_application_whose_staging_was_removed_is_ended_and_submitted_anew(
 def test_an_application_that_is_gone_when_the_agent_returns_is_submitted_anew(
     world: World,
 ) -> None:
-    die_while_following(world)
+    left_behind(world)
     world.cluster.forget()
     world.drain()
     assert len(world.cluster.jobs) == 2
@@ -178,7 +181,7 @@ def test_an_application_that_is_gone_when_the_agent_returns_is_submitted_anew(
 def test_without_yarn_an_application_cannot_be_looked_for_and_the_transfer_is_held(
     world: World,
 ) -> None:
-    die_while_following(world)
+    left_behind(world)
     world.has_cluster = False
     world.drain(drain_patience_s=10)
     assert {fact.code for fact in world.all_of(events.TransferHeld)} == {"E_YARN_NONE"}
@@ -190,7 +193,7 @@ def test_without_yarn_an_application_cannot_be_looked_for_and_the_transfer_is_he
 
 
 def test_a_message_that_dies_without_yarn_says_that_its_application_may_run(world: World) -> None:
-    die_while_following(world)
+    left_behind(world)
     world.has_cluster = False
     world.routes = (route(name="other", sources=(("else", ""),)),)
     world.drain()

@@ -6,12 +6,12 @@ import random
 
 import pytest
 
+from backhaul.adapters.hadoop_xml import rpc_addresses
 from backhaul.adapters.hdfs_datanode import (
     Untold,
     _crc_in,
     _File,
     _file,
-    namenode_addresses,
     why_not_here,
 )
 from backhaul.adapters.namenode_rpc import RemoteError, user_information
@@ -159,14 +159,14 @@ def test_anything_else_is_not_told(answer: bytes, why: str) -> None:
 
 
 def test_namenodes_are_the_ones_of_the_settings() -> None:
-    assert namenode_addresses("hdfs://nn:9000", {}) == [("nn", 9000)]
-    assert namenode_addresses("hdfs://nn", {}) == [("nn", 8020)]
+    assert rpc_addresses("hdfs://nn:9000", {}) == [("nn", 9000)]
+    assert rpc_addresses("hdfs://nn", {}) == [("nn", 8020)]
     pair = {
         "dfs.ha.namenodes.ns": "a, b,c",
         "dfs.namenode.rpc-address.ns.a": "one:9000",
         "dfs.namenode.rpc-address.ns.b": "two",
     }
-    assert namenode_addresses("hdfs://ns", pair) == [("one", 9000), ("two", 8020)]
+    assert rpc_addresses("hdfs://ns", pair) == [("one", 9000), ("two", 8020)]
 
 
 def test_secured_clusters_are_not_asked_directly() -> None:

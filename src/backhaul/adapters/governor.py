@@ -160,7 +160,8 @@ class Reservations:
     def _look(self) -> dict[str, Reservation]:
         stamp = _stamp(self.path)
         if stamp != self._stamp:
-            self._stamp, self._found = stamp, self._read()
+            # In this order: another thread that looks meanwhile reads it itself.
+            self._found, self._stamp = self._read(), stamp
         return self._found
 
     def _read(self) -> dict[str, Reservation]:
@@ -188,12 +189,7 @@ class Reservations:
                 fresh.write_text(json.dumps(told), encoding="utf-8")
                 fresh.replace(self.path)
         except OSError as exc:
-            raise OutageError.of(
-                "ledger",
-                "E_RATE_FILE",
-                f"{self.path}: {type(exc).__name__}: {exc.strerror}",
-                hint="the limit is counted beside the ledger; check that disk and its permissions",
-            ) from exc
+            raise _unusable(self.path, exc) from exc
 
 
 class Governor:
@@ -280,6 +276,15 @@ def _stamp(path: Path) -> object:
     return status.st_ino, status.st_mtime_ns
 
 
+def _unusable(path: Path, error: OSError) -> OutageError:
+    return OutageError.of(
+        "ledger",
+        "E_RATE_FILE",
+        f"{path}: {type(error).__name__}: {error.strerror}",
+        hint="the limit is counted beside the ledger; check that disk and its permissions",
+    )
+
+
 class _Bucket:
     """The shared moment, `CLOCK_MONOTONIC` of this machine, in a file of eight bytes."""
 
@@ -315,9 +320,4 @@ class _Bucket:
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
         except OSError as exc:
-            raise OutageError.of(
-                "ledger",
-                "E_RATE_FILE",
-                f"{self._path}: {type(exc).__name__}: {exc.strerror}",
-                hint="the limit is counted beside the ledger; check that disk and its permissions",
-            ) from exc
+            raise _unusable(self._path, exc) from exc

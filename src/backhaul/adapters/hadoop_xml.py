@@ -10,6 +10,7 @@ from xml.parsers import expat
 
 from backhaul.core.errors import ConfigurationError
 
+DEFAULT_NAMENODE_PORT = 8020
 _MAX_BYTES = 4 * 1024**2
 
 
@@ -59,6 +60,18 @@ def namenode_addresses(
         if name.strip()
     ]
     return [each for text in found or [authority] if (each := _address(text.strip()))[0]]
+
+
+def rpc_addresses(filesystem: str, properties: Mapping[str, str]) -> list[tuple[str, int]]:
+    """The same, for asking them: Hadoop's own port where none is written."""
+    found = namenode_addresses(filesystem, properties)
+    return [(host, DEFAULT_NAMENODE_PORT if port is None else port) for host, port in found]
+
+
+def demands_kerberos(properties: Mapping[str, str]) -> bool:
+    """As Hadoop and the HDFS client read it: anything but `simple`."""
+    found = properties.get("hadoop.security.authentication") or "simple"
+    return found.lower() != "simple"
 
 
 def _address(text: str) -> tuple[str, int | None]:

@@ -21,13 +21,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from backhaul.adapters.hadoop_xml import namenode_addresses, read_properties
-from backhaul.adapters.namenode_rpc import ActiveNameNode, NoNameNode, RemoteError
+from backhaul.adapters.hadoop_xml import demands_kerberos, read_properties, rpc_addresses
+from backhaul.adapters.namenode_rpc import (
+    ActiveNameNode,
+    NoNameNode,
+    RemoteError,
+    file_question,
+    file_status,
+)
 from backhaul.adapters.protobuf_wire import (
     Fields,
     Malformed,
     fields_of,
-    many,
     message,
     number,
     octets,
@@ -39,19 +44,16 @@ LEAST_BYTES = (1 << 20) + 1
 AT_ONCE = 32  # more are closed by the client alone
 FIRST_LOOK_S, LONGEST_PAUSE_S = 0.015, 0.25
 TIMEOUT_S = 5.0
-DEFAULT_NAMENODE_PORT = 8020
 _HOLDER = "backhaul"
 _LENGTH, _IS_OPEN, _IS_LAST_COMPLETE = 1, 3, 5  # fields of LocatedBlocksProto
 
 
 def closer(filesystem: str, conf_dir: str | None) -> Closer | None:
     """For this file system; None where its NameNode cannot be asked from here."""
-    core = read_properties(Path(conf_dir) / "core-site.xml") if conf_dir else {}
-    hdfs = read_properties(Path(conf_dir) / "hdfs-site.xml") if conf_dir else {}
-    if core.get("hadoop.security.authentication", "simple").lower() != "simple":
+    if conf_dir is not None and demands_kerberos(read_properties(Path(conf_dir) / "core-site.xml")):
         return None
-    found = namenode_addresses(filesystem, hdfs)
-    addresses = [(host, DEFAULT_NAMENODE_PORT if port is None else port) for host, port in found]
+    hdfs = read_properties(Path(conf_dir) / "hdfs-site.xml") if conf_dir else {}
+    addresses = rpc_addresses(filesystem, hdfs)
     return Closer(addresses) if addresses else None
 
 
@@ -108,20 +110,15 @@ class Closer:
 
     def _located(self, path: str) -> Fields | None:
         """The file's `LocatedBlocksProto`; None where there is no such file."""
-        # A listing of a file is the file; unlike getBlockLocations it touches no access time.
-        listing = octets(fields_of(self._ask("getListing", (1, path), (2, b""), (3, 1))), 1)
-        entries = many(fields_of(listing), 1) if listing else []
-        if len(entries) != 1:
-            return None
-        status = fields_of(entries[0])
-        return None if octets(status, 2) else fields_of(octets(status, 12))
+        status = file_status(self._ask("getListing", file_question(path)))
+        return None if status is None else fields_of(octets(status, 12))
 
     def _end_lease(self, path: str) -> bool:
-        answer = self._ask("recoverLease", (1, path), (2, _HOLDER))
+        answer = self._ask("recoverLease", message((1, path), (2, _HOLDER)))
         return bool(number(fields_of(answer), 1))
 
-    def _ask(self, method: str, *fields: tuple[int, int | bytes | str]) -> bytes:
-        (answer,) = self._namenode.ask(method, [message(*fields)])
+    def _ask(self, method: str, question: bytes) -> bytes:
+        (answer,) = self._namenode.ask(method, [question])
         if isinstance(answer, RemoteError):
             raise answer
         return answer

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from backhaul.adapters.hadoop_xml import read_properties
+from backhaul.adapters.hadoop_xml import read_properties, rpc_addresses
 from backhaul.adapters.hdfs_command import CommandChecker, find_program
 from backhaul.adapters.hdfs_datanode import (
     DataNodeChecker,
     Untold,
-    namenode_addresses,
     why_not_here,
 )
 from backhaul.adapters.hdfs_security import Login, ticket
@@ -52,7 +51,7 @@ def content_checker(
     ways: list[ContentChecker] = []
     if not why_not_here(core, hdfs):
         by_hostname = hdfs.get("dfs.client.use.datanode.hostname", "false").lower() == "true"
-        ways.append(DataNodeChecker(namenode_addresses(filesystem, hdfs), by_hostname=by_hostname))
+        ways.append(DataNodeChecker(rpc_addresses(filesystem, hdfs), by_hostname=by_hostname))
     program = find_program(os.environ)
     if program is not None:
         user = partial(ticket, login or Login())

@@ -26,8 +26,14 @@ from dataclasses import dataclass
 
 from awscrt import checksums
 
-from backhaul.adapters import hadoop_xml
-from backhaul.adapters.namenode_rpc import ActiveNameNode, NoNameNode, RemoteError
+from backhaul.adapters.hadoop_xml import demands_kerberos
+from backhaul.adapters.namenode_rpc import (
+    ActiveNameNode,
+    NoNameNode,
+    RemoteError,
+    file_question,
+    file_status,
+)
 from backhaul.adapters.protobuf_wire import (
     Fields,
     Malformed,
@@ -45,14 +51,12 @@ NAME = "datanode"
 PARALLEL = 16  # questions to DataNodes at once
 TIMEOUT_S = 10.0
 AVOIDED_S = 60.0  # a DataNode that did not answer is asked last for this long
-DEFAULT_NAMENODE_PORT = 8020
 MAX_RESPONSE_BYTES = 1 << 20
 
 _TRANSFER_VERSION = 28
 _BLOCK_CHECKSUM = 85
 _BLOCK_GROUP_CHECKSUM = 90
 _COMPOSITE_CRC = 2
-_IS_FILE = 2
 _CRC_TYPES: dict[int, tuple[str, Callable[[int, int, int], int]]] = {
     1: ("CRC32", checksums.combine_crc32),
     2: ("CRC32C", checksums.combine_crc32c),
@@ -138,9 +142,7 @@ class DataNodeChecker:
     # ------------------------------------------------------------ the NameNode
 
     def _files(self, paths: Sequence[str]) -> list[_File | Exception | None]:
-        # A listing of a file is the file; unlike getBlockLocations it touches no access time.
-        questions = [message((1, path), (2, b""), (3, 1)) for path in paths]
-        answers = self._ask_active("getListing", questions)
+        answers = self._ask_active("getListing", [file_question(path) for path in paths])
         return [_file(answer, by_hostname=self._by_hostname) for answer in answers]
 
     def _ask_active(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
@@ -199,17 +201,8 @@ def _file(answer: bytes | RemoteError, *, by_hostname: bool = False) -> _File | 
             return None
         return answer
     try:
-        listing = octets(fields_of(answer), 1)
-        if not listing:
-            return None
-        entries = many(fields_of(listing), 1)
-        # A file lists as itself, with an empty name; entries with names are a directory's.
-        if len(entries) != 1:
-            return None
-        status = fields_of(entries[0])
-        if number(status, 1) != _IS_FILE or octets(status, 2):
-            return None
-        return _located(status, by_hostname=by_hostname)
+        status = file_status(answer)
+        return None if status is None else _located(status, by_hostname=by_hostname)
     except Malformed as error:
         return error
 
@@ -344,14 +337,8 @@ def _crc_in(answer: bytes) -> tuple[int, int]:
 
 def why_not_here(core: Mapping[str, str], hdfs: Mapping[str, str]) -> str:
     """Why DataNodes of a cluster with these settings cannot be asked directly; empty: can."""
-    if core.get("hadoop.security.authentication", "simple").lower() != "simple":
+    if demands_kerberos(core):
         return "the cluster asks for Kerberos"
     if hdfs.get("dfs.encrypt.data.transfer", "false").lower() == "true":
         return "the cluster encrypts its data transfer"
     return ""
-
-
-def namenode_addresses(filesystem: str, hdfs: Mapping[str, str]) -> list[tuple[str, int]]:
-    """NameNodes of `hdfs://host:port`, or of `hdfs://nameservice` as hdfs-site.xml has them."""
-    found = hadoop_xml.namenode_addresses(filesystem, hdfs)
-    return [(host, DEFAULT_NAMENODE_PORT if port is None else port) for host, port in found]

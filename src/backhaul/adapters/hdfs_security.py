@@ -11,14 +11,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from backhaul.adapters.hadoop_rpc import KERBEROS, SIMPLE, HandshakeError, offered
-from backhaul.adapters.hadoop_xml import namenode_addresses, read_properties
+from backhaul.adapters.hadoop_xml import demands_kerberos, namenode_addresses, read_properties
 from backhaul.core.errors import OutageError
 
 HANDSHAKE_TIMEOUT_S = 5.0
@@ -77,15 +77,9 @@ def is_secure(config_dir: Path | None) -> bool:
     Raises:
         ConfigurationError: E_CFG_CORE_SITE.
     """
-    return config_dir is not None and _demands_kerberos(
+    return config_dir is not None and demands_kerberos(
         read_properties(config_dir / "core-site.xml")
     )
-
-
-def _demands_kerberos(properties: Mapping[str, str]) -> bool:
-    """As Hadoop and the HDFS client read it: anything but `simple`."""
-    found = properties.get("hadoop.security.authentication") or "simple"
-    return found.lower() != "simple"
 
 
 class Cluster:
@@ -109,7 +103,7 @@ class Cluster:
     @property
     def is_secure(self) -> bool:
         """True when the configuration demands Kerberos."""
-        return _demands_kerberos(self._properties)
+        return demands_kerberos(self._properties)
 
     @property
     def key_provider(self) -> str:

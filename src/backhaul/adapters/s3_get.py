@@ -34,6 +34,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from backhaul import __version__
 from backhaul.adapters.aws_common import AwsCredentials, is_loopback, refuse_plain_http
 from backhaul.adapters.aws_errors import CREDENTIAL_CAUSES, cause_of, common_error, one_line
 from backhaul.adapters.s3_answer import checksums_in, error_of, parts_in, refusal
@@ -53,7 +54,7 @@ _BACKOFF_S = (0.05, 0.2)  # before the second and third try; each times 0.5 to 1
 _OK, _PARTIAL = 200, 206
 _SERVER_ERROR, _TOO_MANY = 500, 429
 _UNEXPLAINED = frozenset({400, 403})
-_USER_AGENT = "backhaul"
+_USER_AGENT = f"backhaul/{__version__}"
 
 
 class ObjectReader:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from backhaul.adapters.hadoop_xml import read_properties
+from backhaul.adapters.hadoop_xml import demands_kerberos, read_properties
 from backhaul.core.cluster import Application, JobCounters, JobProgress, app_state, refused_login
 from backhaul.core.errors import OutageError
 
@@ -71,8 +71,7 @@ def may_hide(conf_dir: Path | None) -> bool:
     if conf_dir is None:
         return False
     core, yarn = (read_properties(conf_dir / f"{name}-site.xml") for name in ("core", "yarn"))
-    is_simple = core.get("hadoop.security.authentication", "simple").lower() == "simple"
-    return not is_simple or yarn.get("yarn.acl.enable", "false").lower() == "true"
+    return demands_kerberos(core) or yarn.get("yarn.acl.enable", "false").lower() == "true"
 
 
 class YarnManager:

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -181,13 +181,13 @@ def open_ports(
                 hint="put it on a disk that stays; see the setting `ledger`",
             )
         )
-    with ExitStack() as stack:
-        pool = make_pool(context, aws, emit, workers)
-        stack.callback(pool.close)
+    # The workers are closed first: none of them writes while the ledger closes.
+    with ExitStack() as opened, closing(make_pool(context, aws, emit, workers)) as pool:
         if is_warm:
             pool.warm_up()
-        ledger = open_ledger(context.settings.ledger_path, create=True, host=host_name())
-        stack.callback(ledger.close)
+        ledger = opened.enter_context(
+            closing(open_ledger(context.settings.ledger_path, create=True, host=host_name()))
+        )
         ports = Ports(
             store=S3Store(aws),
             ledger=ledger,
@@ -196,8 +196,6 @@ def open_ports(
             emit=emit,
             cluster=make_cluster(context, pool.wait_for_abort),
         )
-        # As before a transfer ends: no worker writes while the ledger closes.
-        stack.callback(pool.close)
         yield ports, pool, ledger
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from backhaul import __version__
+from backhaul import GC_EVERY, __version__
 from backhaul.core.errors import BackhaulError, ExitCode
 
 COMMANDS = {
@@ -28,9 +28,6 @@ COMMANDS = {
     "verify": "prove published data again, without reading S3",
     "demo": "see it work: no account, no cluster, under a minute",
 }
-
-
-GC_EVERY = 20_000
 
 
 class LazyGroup(click.Group):
@@ -79,7 +76,6 @@ cli.help = _with_marks(cli.help)
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point; exits with a code of `ExitCode`."""
-    # A tenth of the start, else: importing makes many objects and hardly any garbage.
     gc.set_threshold(GC_EVERY)
     arguments = sys.argv[1:] if argv is None else argv
     sys.exit(_run(arguments))

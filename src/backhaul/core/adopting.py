@@ -15,25 +15,23 @@ def is_file_of(status: FileStatus | None, size_bytes: int) -> bool:
     return status is not None and not status.is_directory and status.size_bytes == size_bytes
 
 
-def still_holds(planned: PlannedObject, before: Published, status: FileStatus | None) -> bool:
-    """The ledger published this very pin here and the file has not been touched since."""
+def is_untouched(before: Published, status: FileStatus | None) -> bool:
+    """The file that the ledger published there, as it was then."""
     return (
-        before.pin.identity == planned.pin.identity
-        and is_file_of(status, planned.pin.size_bytes)
+        is_file_of(status, before.pin.size_bytes)
         and status is not None
         and status.modified_ms == before.modified_ms
     )
+
+
+def still_holds(planned: PlannedObject, before: Published, status: FileStatus | None) -> bool:
+    """The ledger published this very pin here and the file has not been touched since."""
+    return before.pin.identity == planned.pin.identity and is_untouched(before, status)
 
 
 def is_own(transfer_id: str, before: Published | None, status: FileStatus | None) -> bool:
     """This transfer renamed that very file there, before its source changed and it began anew."""
-    return (
-        before is not None
-        and before.transfer_id == transfer_id
-        and is_file_of(status, before.pin.size_bytes)
-        and status is not None
-        and status.modified_ms == before.modified_ms
-    )
+    return before is not None and before.transfer_id == transfer_id and is_untouched(before, status)
 
 
 def may_be_same(planned: PlannedObject, before: Published | None) -> bool:
