@@ -142,7 +142,7 @@ def test_commit_held_up_by_a_reader_records_nothing(ledger: SqlLedger, path: Pat
 
 def pragma(ledger: SqlLedger, statement: str) -> None:
     """Past the transaction, which a read-only connection refuses to begin."""
-    connection = ledger._connection.connection.dbapi_connection
+    connection = ledger._commits._connection.connection.dbapi_connection
     assert connection is not None
     connection.cursor().execute(f"PRAGMA {statement}")
 

@@ -1,7 +1,8 @@
-"""The ledger as the agent writes it: `core.ports.Ledger` on one connection behind one lock.
+"""The ledger as the agent writes it: `core.ports.Ledger` on one connection.
 
 Every method is one transaction that holds the write lock from its start. What a method decides
-it decides inside that transaction, so a second process sees all of it or nothing.
+it decides inside that transaction, so a second process sees all of it or nothing. Transactions of
+several threads may share a commit (`commits`); each method returns only after its own.
 
 Who works on a transfer is known twice: the row names the owner process, for other processes and
 for the next start; the set `_working` names the transfers of this process, so that an attempt
@@ -10,7 +11,6 @@ whose `fail` could not be recorded (disk full) is not taken for a running one fo
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from backhaul.adapters.ledger import events, rows, steps
 from backhaul.adapters.ledger import jobs as job_steps
+from backhaul.adapters.ledger.commits import SharedCommits
 from backhaul.adapters.ledger.faults import mapped
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.schema import (
@@ -76,9 +77,8 @@ class SqlLedger:
         self.owner = owner
         self._path = path
         self._engine = engine
-        self._lock = threading.RLock()  # `_working` changes under it, together with the row
-        self._working: set[str] = set()
-        self._connection = engine.connect()
+        self._working: set[str] = set()  # changes inside transactions, together with the row
+        self._commits = SharedCommits(engine.connect())
         with self._transaction() as tx:
             self.ledger_id: str = tx.execute(
                 select(meta.c.value).where(meta.c.name == "ledger_id")
@@ -86,9 +86,8 @@ class SqlLedger:
 
     def close(self) -> None:
         """Let go of the file; safe to repeat."""
-        with self._lock:
-            self._connection.close()
-            self._engine.dispose()
+        self._commits.close()
+        self._engine.dispose()
 
     # ------------------------------------------------------------ a delivery
 
@@ -96,17 +95,17 @@ class SqlLedger:
         self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
     ) -> Begun:
         """Find or make the transfer of this message and count an attempt before any work."""
-        with self._lock:
-            with self._transaction() as tx:
-                row = None if key is None else steps.by_message(tx, key)
-                if row is None:
-                    begun = self._make(tx, key, new_id, source, destination, now)
-                else:
-                    is_live = self._is_live(row["id"], row["owner"])
-                    if is_live or TransferState(row["state"]).is_final:
-                        return rows.begun(row, is_live=is_live)
-                    begun = self._again(tx, row, now)
-            self._working.add(begun.transfer_id)  # only once it is committed
+        with self._transaction() as tx:
+            row = None if key is None else steps.by_message(tx, key)
+            if row is not None:
+                is_live = self._is_live(row["id"], row["owner"])
+                if is_live or TransferState(row["state"]).is_final:
+                    return rows.begun(row, is_live=is_live)
+                begun = self._again(tx, row, now)
+            else:
+                begun = self._make(tx, key, new_id, source, destination, now)
+            self._working.add(begun.transfer_id)
+            self._commits.if_lost(lambda: self._working.discard(begun.transfer_id))
         return begun
 
     def _make(
@@ -381,20 +380,19 @@ class SqlLedger:
 
         True again when repeated after it took effect.
         """
-        with self._lock:
-            with self._transaction() as tx:
-                transfer = steps.transfer_row(tx, transfer_id)
-                if not steps.compare_and_set(tx, transfer_id, epoch, steps.FREE):
-                    return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
-                steps.publish(tx, transfer, epoch)
-                job_steps.close_all(tx, transfer_id, now)
-                if state is TransferState.DONE:
-                    events.remember(tx, transfer)
-                values = {"publish_mode": publish_mode, "renames_possible": False}
-                steps.move(tx, transfer_id, values | steps.ended(transfer, state, now))
-                if manifest is not None:
-                    steps.seal(tx, transfer, state, publish_mode, manifest, now)
-            self._working.discard(transfer_id)
+        with self._transaction() as tx:
+            transfer = steps.transfer_row(tx, transfer_id)
+            if not steps.compare_and_set(tx, transfer_id, epoch, steps.FREE):
+                return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
+            steps.publish(tx, transfer, epoch)
+            job_steps.close_all(tx, transfer_id, now)
+            if state is TransferState.DONE:
+                events.remember(tx, transfer)
+            values = {"publish_mode": publish_mode, "renames_possible": False}
+            steps.move(tx, transfer_id, values | steps.ended(transfer, state, now))
+            if manifest is not None:
+                steps.seal(tx, transfer, state, publish_mode, manifest, now)
+        self._working.discard(transfer_id)
         return True
 
     def fail(
@@ -412,10 +410,12 @@ class SqlLedger:
         Safe to repeat: a transfer that this process no longer owns is left as it is. Without
         `refund` it counts as a failure.
         """
-        with self._lock:
-            # Recorded or not, nobody works on it from here on; the next delivery may begin.
-            self._working.discard(transfer_id)
+        is_let_go = False
+        try:
             with self._transaction() as tx:
+                # Recorded or not, nobody works on it from here on; the next delivery may begin.
+                self._working.discard(transfer_id)
+                is_let_go = True
                 transfer = steps.transfer_row(tx, transfer_id)
                 if transfer["owner"] != self.owner.text:
                     return
@@ -427,6 +427,9 @@ class SqlLedger:
                     "reason": rows.readable(reason),
                 }
                 steps.move(tx, transfer_id, steps.ended(transfer, state, now) | values)
+        finally:
+            if not is_let_go:  # not even begun: the ledger cannot be written
+                self._working.discard(transfer_id)
 
     def cancel(self, transfer_id: str, now: datetime) -> list[ClusterJob]:
         """State DEAD by an operator's word, whoever works on it; his next step here is refused.
@@ -584,19 +587,8 @@ class SqlLedger:
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         # Die in here and SQLite rolls back at the next opening; die after it and all is kept.
-        with self._lock, mapped(self._path):
-            try:
-                with self._connection.begin():
-                    yield self._connection
-            except BaseException:
-                # A COMMIT refused by a reader's lock leaves SQLite's transaction open, and
-                # SQLAlchemy thinks that it has ended.
-                self._roll_back()
-                raise
-
-    def _roll_back(self) -> None:
-        if not self._connection.closed:
-            self._connection.connection.rollback()
+        with mapped(self._path), self._commits.transaction() as tx:
+            yield tx
 
     def _is_live(self, transfer_id: str, owner: str | None) -> bool:
         if owner is None:

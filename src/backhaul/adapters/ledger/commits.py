@@ -1,0 +1,174 @@
+"""Transactions of several threads on one connection, that share a commit where they meet.
+
+A commit waits for the disk three or four times, and SQLite has one writer. While one thread waits
+there, others come; these run one after the other, each below a savepoint of its own, and the last
+of them commits for all. Nobody returns before the commit that holds his work did, so what each may
+rely on is what a commit of his own would give. With one thread there is nothing to share.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, RootTransaction
+
+MOST = 32  # transactions with one commit: nobody waits for more of them than that
+LOOK_S = 0.05
+
+
+class _Group:
+    """Transactions with one commit."""
+
+    def __init__(self, transaction: RootTransaction) -> None:
+        self.transaction = transaction
+        self.size = 0
+        self.undoing: list[Callable[[], None]] = []
+        self.own_undoing = 0  # of these, where those of the block under way begin
+        self.over = threading.Event()
+        self.error: BaseException | None = None
+
+
+class SharedCommits:
+    """The only way to a connection that belongs to this object.
+
+    Args:
+        connection: Begins with the write lock (`engine.writing_engine`).
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._turn = threading.Lock()
+        self._counting = threading.Lock()
+        self._coming = 0  # threads that wait for their turn
+        self._group: _Group | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """What is done in the block is kept once the block is left without an error, else undone.
+
+        The block must not open another: it would wait for itself.
+
+        Raises:
+            SQLAlchemyError, sqlite3.Error: Nothing of the block is kept.
+        """
+        with self._my_turn():
+            try:
+                group = self._join()
+                try:
+                    yield self._connection
+                except BaseException as error:
+                    self._undo(group, error)
+                    raise
+                self._keep(group)
+            finally:
+                if self._group is not None and (not self._coming or self._group.size >= MOST):
+                    self._end(self._group)
+        self._wait_for(group)
+
+    def if_lost(self, undo: Callable[[], None]) -> None:
+        """In a block: what to undo besides, before anybody else's turn, if it is not kept."""
+        if self._group is not None:
+            self._group.undoing.append(undo)
+
+    def close(self) -> None:
+        """Let go of the connection; safe to repeat."""
+        with self._my_turn():
+            if self._group is not None:
+                self._end(self._group)
+            self._connection.close()
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        with self._counting:
+            self._coming += 1
+        try:
+            self._turn.acquire()
+        finally:
+            with self._counting:
+                self._coming -= 1
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _join(self) -> _Group:
+        if self._group is None:
+            self._group = _Group(self._connection.begin())
+        else:
+            self._connection.exec_driver_sql("SAVEPOINT one")
+        self._group.size += 1
+        self._group.own_undoing = len(self._group.undoing)
+        return self._group
+
+    def _keep(self, group: _Group) -> None:
+        if group.size > 1:
+            try:
+                self._connection.exec_driver_sql("RELEASE one")
+            except BaseException as error:
+                self._lose(group, error)
+                raise
+
+    def _undo(self, group: _Group, error: BaseException) -> None:
+        """Back to where this block began; where that cannot be, all of the group is lost."""
+        try:
+            # Full disks and failed reads end SQLite's whole transaction by themselves.
+            if group.size > 1 and self._driver_in_transaction():
+                self._connection.exec_driver_sql("ROLLBACK TO one")
+                self._connection.exec_driver_sql("RELEASE one")
+                while len(group.undoing) > group.own_undoing:
+                    group.undoing.pop()()
+                return
+        except (SQLAlchemyError, sqlite3.Error):
+            pass  # `error` is what led here
+        self._lose(group, error)
+
+    def _end(self, group: _Group) -> None:
+        """Commit; whoever waits for the group learns what came of it."""
+        try:
+            group.transaction.commit()
+        except BaseException as error:
+            self._lose(group, error)
+            if not isinstance(error, Exception):
+                raise  # Ctrl-C is for this thread; `_wait_for` raises the rest, for each
+        else:
+            self._group = None
+            group.over.set()
+
+    def _lose(self, group: _Group, error: BaseException) -> None:
+        self._group = None
+        group.error = error
+        try:
+            with suppress(SQLAlchemyError, sqlite3.Error):
+                group.transaction.rollback()
+            # A COMMIT refused by a reader's lock leaves SQLite's transaction open, and
+            # SQLAlchemy thinks that it has ended.
+            if not self._connection.closed:
+                self._connection.connection.rollback()
+        finally:
+            for undo in group.undoing:
+                undo()
+            group.over.set()
+
+    def _driver_in_transaction(self) -> bool:
+        driver = self._connection.connection.driver_connection
+        return isinstance(driver, sqlite3.Connection) and driver.in_transaction
+
+    def _wait_for(self, group: _Group) -> None:
+        while not group.over.wait(LOOK_S):
+            # Whoever was on the way here, and would have ended it, was interrupted.
+            with self._my_turn():
+                if not group.over.is_set():
+                    self._end(group)
+        if isinstance(group.error, (SQLAlchemyError, sqlite3.Error)):
+            raise group.error
+        if group.error is not None:
+            lost = sqlite3.OperationalError("the commit was interrupted")
+            lost.sqlite_errorcode = sqlite3.SQLITE_INTERRUPT
+            raise lost from group.error

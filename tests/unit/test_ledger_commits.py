@@ -1,0 +1,250 @@
+"""Transactions that share a commit are each as good as with a commit of their own."""
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, RootTransaction
+from sqlalchemy.exc import OperationalError
+
+from backhaul.adapters.ledger.commits import MOST, SharedCommits
+from backhaul.adapters.ledger.engine import writing_engine
+
+PATIENCE_S = 20.0
+
+
+class Bed:
+    """A table of numbers; the main thread keeps the turn until so many others wait for it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with sqlite3.connect(path) as made:
+            made.execute("CREATE TABLE numbers (number INTEGER, more BLOB)")
+        made.close()
+        self._engine = writing_engine(path, busy_timeout_s=0.05)
+        self.connection = self._engine.connect()
+        self.commits = SharedCommits(self.connection)
+        self.statements: list[str] = []
+        self.driver.set_trace_callback(self.statements.append)
+        self.threads = ThreadPoolExecutor(2 * MOST)
+        self.running: list[Future[None]] = []
+
+    @property
+    def driver(self) -> sqlite3.Connection:
+        found = self.connection.connection.driver_connection
+        assert isinstance(found, sqlite3.Connection)
+        return found
+
+    @property
+    def committed(self) -> int:
+        return self.statements.count("COMMIT")
+
+    def close(self) -> None:
+        self.threads.shutdown()
+        self.commits.close()
+        self._engine.dispose()
+
+    def numbers(self) -> list[int]:
+        with sqlite3.connect(self.path) as other:
+            found = other.execute("SELECT number FROM numbers ORDER BY number").fetchall()
+        other.close()
+        return [number for (number,) in found]
+
+    def together(self, first: int, *others: Callable[[], None]) -> list[Future[None]]:
+        """The first number is written, and not committed before the others have come."""
+        with self.commits.transaction() as tx:
+            write(tx, first)
+            self.running = [self.threads.submit(other) for other in others]
+            ends = time.monotonic() + PATIENCE_S
+            while self.commits._coming < len(others):
+                assert time.monotonic() < ends, "the others did not come"
+                time.sleep(0.001)
+        return self.running
+
+    def writes(self, number: int) -> Callable[[], None]:
+        def one() -> None:
+            with self.commits.transaction() as tx:
+                write(tx, number)
+
+        return one
+
+
+def write(tx: Connection, number: int, more_bytes: int = 0) -> None:
+    tx.exec_driver_sql("INSERT INTO numbers VALUES (?, zeroblob(?))", (number, more_bytes))
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Iterator[Bed]:
+    made = Bed(tmp_path / "numbers.sqlite")
+    yield made
+    made.close()
+
+
+def test_who_meets_at_the_ledger_shares_a_commit(bed: Bed) -> None:
+    for future in bed.together(1, bed.writes(2), bed.writes(3)):
+        future.result()
+    assert bed.numbers() == [1, 2, 3]
+    assert bed.committed == 1
+
+
+def test_who_is_alone_commits_at_once_and_without_a_savepoint(bed: Bed) -> None:
+    for number in (1, 2):
+        bed.writes(number)()
+        assert bed.numbers()[-1] == number
+    assert bed.committed == 2
+    assert not any("SAVEPOINT" in statement for statement in bed.statements)
+
+
+def test_nobody_returns_before_his_work_is_committed(bed: Bed) -> None:
+    seen: list[list[int]] = []
+    go_on = threading.Event()
+
+    def last() -> None:
+        with bed.commits.transaction() as tx:
+            write(tx, 3)
+            assert go_on.wait(PATIENCE_S)
+
+    def second() -> None:
+        bed.writes(2)()
+        seen.append(bed.numbers())
+
+    def watch() -> None:
+        bed.together(1, second, last)
+        seen.append(bed.numbers())
+
+    watching = bed.threads.submit(watch)
+    ends = time.monotonic() + PATIENCE_S
+    while not any("VALUES (3," in statement for statement in bed.statements):
+        assert time.monotonic() < ends
+        time.sleep(0.001)
+    time.sleep(0.12)  # longer than anybody waits before he looks whether he was forgotten
+    assert not watching.done()
+    assert bed.numbers() == []
+    go_on.set()
+    watching.result()
+    bed.threads.shutdown()
+    assert seen == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_a_block_that_fails_undoes_itself_alone(bed: Bed) -> None:
+    undone: list[str] = []
+
+    def fails() -> None:
+        with bed.commits.transaction() as tx:
+            write(tx, 2)
+            bed.commits.if_lost(lambda: undone.append("two"))
+            raise KeyError
+
+    failing, fine = bed.together(1, fails, bed.writes(3))
+    with pytest.raises(KeyError):
+        failing.result()
+    fine.result()
+    assert bed.numbers() == [1, 3]
+    assert undone == ["two"]
+
+
+def test_a_commit_that_fails_fails_for_all_who_share_it(bed: Bed) -> None:
+    undone: list[int] = []
+
+    def one(number: int) -> Callable[[], None]:
+        def write_and_note() -> None:
+            with bed.commits.transaction() as tx:
+                write(tx, number)
+                bed.commits.if_lost(lambda: undone.append(number))
+
+        return write_and_note
+
+    reader = sqlite3.connect(bed.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM numbers").fetchall()
+    with pytest.raises(OperationalError, match="locked"):
+        bed.together(1, one(2), one(3))
+    for future in bed.running:
+        with pytest.raises(OperationalError, match="locked"):
+            future.result()
+    reader.execute("ROLLBACK")
+    reader.close()
+    assert bed.numbers() == []
+    assert sorted(undone) == [2, 3]
+    bed.writes(4)()
+    assert bed.numbers() == [4]
+
+
+def test_what_is_returned_is_kept_and_what_is_raised_is_not(bed: Bed) -> None:
+    """Blocks that fail by themselves, and a file that is full now and then."""
+    chance = random.Random(8)
+    plans = [(number, chance.random(), chance.choice([0, 0, 0, 60_000])) for number in range(600)]
+    bed.driver.execute("PRAGMA max_page_count=30")
+    kept: list[int] = []
+    full = 0
+
+    def one(plan: tuple[int, float, int]) -> bool:
+        number, luck, more_bytes = plan
+        with suppress(KeyError), bed.commits.transaction() as tx:
+            if luck < 0.2:
+                tx.exec_driver_sql("DELETE FROM numbers WHERE more <> x''")
+            write(tx, number, more_bytes)
+            if luck > 0.8:
+                raise KeyError
+            return True
+        return False
+
+    big = {number for number, _, more_bytes in plans if more_bytes}
+    for future, plan in [(bed.threads.submit(one, plan), plan) for plan in plans]:
+        try:
+            if future.result():
+                kept.append(plan[0])
+        except OperationalError as error:
+            full += "full" in str(error)
+    found = bed.numbers()
+    assert full > 0
+    assert [number for number in found if number not in big] == sorted(set(kept) - big)
+    assert set(found) <= set(kept)
+    assert bed.committed < len(kept)
+
+
+def test_one_who_was_interrupted_on_the_way_is_not_waited_for(bed: Bed) -> None:
+    bed.commits._coming += 1  # Ctrl-C between being counted and taking the turn
+    bed.writes(1)()
+    assert bed.numbers() == [1]
+
+
+def test_a_commit_that_is_interrupted_is_an_error_for_the_others(bed: Bed) -> None:
+    class Interrupted(BaseException):
+        pass
+
+    class Interrupting:
+        def __init__(self, transaction: RootTransaction) -> None:
+            self.rollback = transaction.rollback
+
+        def commit(self) -> None:
+            raise Interrupted
+
+    def last() -> None:
+        with bed.commits.transaction() as tx:
+            write(tx, 2)
+            group = bed.commits._group
+            assert group is not None
+            group.transaction = Interrupting(group.transaction)  # type: ignore[assignment]
+
+    with pytest.raises(sqlite3.OperationalError, match="interrupted") as caught:
+        bed.together(1, last)
+    assert caught.value.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
+    with pytest.raises(Interrupted):
+        bed.running[0].result()
+    assert bed.numbers() == []
+    bed.writes(3)()
+    assert bed.numbers() == [3]
+
+
+def test_no_more_than_so_many_wait_for_each_other(bed: Bed) -> None:
+    for future in bed.together(0, *(bed.writes(number) for number in range(1, MOST + 1))):
+        future.result()
+    assert bed.numbers() == list(range(MOST + 1))
+    assert bed.committed == 2
