@@ -55,8 +55,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", choices=SHAPES, action="append", help="this shape; repeatable")
     parser.add_argument("--rounds", type=int, help="default 5; 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round")
+    parser.add_argument("--yarn", action="store_true", help="DistCp on YARN as a peer: needs root")
     given = parser.parse_args(arguments)
-    if ON_YARN & set(given.only or ()) and not netns.is_inside():
+    needs_yarn = given.yarn or ON_YARN & set(given.only or ())
+    if needs_yarn and not netns.is_inside():
         argv = netns.command([sys.executable, "-m", "benchmarks", *arguments])
         os.execv(argv[0], argv)
     rounds = given.rounds or (1 if given.quick else 5)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from benchmarks.bed import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Bed, Sizes, tell
+from benchmarks.distcp import DISTCP, against_distcp, bare_s, has_yarn
 from benchmarks.hadoop_fs import THREADS, find_hadoop_fs
 from benchmarks.measure import Run, measured
 from benchmarks.peers import FOR_LARGE, FOR_SMALL, find_rclone, rclone
@@ -78,7 +79,8 @@ def medium(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
 def large(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     """Two large objects: bound by what the DataNode takes."""
     shape = _large(bed, "large", sizes.large_objects, sizes.large_bytes, (1, 2))
-    return _compare(bed, replace(shape, of_ceiling=0.95, as_fast={"rclone": 1.1}), rounds)
+    as_fast = {"rclone": 1.1, DISTCP: 6.0}
+    return _compare(bed, replace(shape, of_ceiling=0.95, as_fast=as_fast), rounds)
 
 
 def huge(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
@@ -110,7 +112,7 @@ def _small(bed: Bed, name: str, count: int) -> Shape:
         transfers=FOR_SMALL,
         ceiling="write",
         of_ceiling=0.95,
-        as_fast={"rclone": 5.0, "hadoop fs": 4.0},
+        as_fast={"rclone": 5.0, "hadoop fs": 4.0, DISTCP: 20.0},
     )
 
 
@@ -178,6 +180,7 @@ def _compare(bed: Bed, shape: Shape, rounds: int) -> list[Figure]:
     ceilings = _Ceilings(bed, shape, environment)
     runs: dict[str, list[Run]] = {name: [] for name in ("backhaul", *peers)}
     inside: list[float] = []
+    distcps: list[float] = []
     _copy(bed, environment, shape, "warm-up")  # the servers' JVMs compile what they run
     for turn in range(rounds):
         ceilings.round()
@@ -188,6 +191,11 @@ def _compare(bed: Bed, shape: Shape, rounds: int) -> list[Figure]:
             directory = f"/bench/{shape.name}-{name.replace(' ', '-')}-{turn}"
             runs[name].append(copy(directory))
             bed.check_hdfs(directory, shape.sums)
+        if has_yarn() and DISTCP in shape.as_fast:
+            directory = f"/bench/{shape.name}-distcp-{turn}"
+            distcps.append(bare_s(bed, f"{shape.name}/", directory, shape.sizes.values()))
+            bed.check_hdfs(directory, shape.sums)
+            tell(f"{shape.name} round {turn + 1}: {DISTCP} {distcps[-1]:.2f} s")
         told = ", ".join(f"{name} {of[-1].seconds:.2f} s" for name, of in runs.items())
         tell(f"{shape.name} round {turn + 1}: {told}; the transfer alone {transfer_s:.2f} s")
     figures = [one for name, of in runs.items() for one in program_figures(shape, name, of)]
@@ -204,6 +212,9 @@ def _compare(bed: Bed, shape: Shape, rounds: int) -> list[Figure]:
         )
         for name in peers
     ]
+    figures += against_distcp(
+        shape.name, distcps, _seconds(runs["backhaul"]), shape.as_fast.get(DISTCP)
+    )
     return figures + ceilings.figures(inside)
 
 

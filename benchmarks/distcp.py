@@ -6,7 +6,8 @@ which YARN did not have the application, less the same part of the bare command.
 brings the same objects, too. Each result is read back, and each of Backhaul's must
 be proven with no byte read again, leave no staging, and leave no application running.
 
-Asked for by name only: YARN needs a network namespace, and so root.
+Asked for by name only, or with `--yarn`: YARN needs a network namespace, and so root. With `--yarn`
+the bare command is one of the peers of other shapes, too: `bare_s`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Collection
 
 from backhaul.core.cluster import ClusterRules, Load, copy_job
 from backhaul.core.model import Source
 from backhaul.engines.distcp import options
+from backhaul.testing.servers import netns
 from benchmarks.bed import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Bed, Sizes, tell
 from benchmarks.report import Figure, paired
 
 MAPS = 2  # containers that fit beside their application master
+DISTCP = "DistCp on YARN"
 MOST = 1.10  # of the bare command's time
 RULES = ClusterRules(max_maps=MAPS, bytes_per_map=1)
 
@@ -39,13 +43,58 @@ def distcp_small(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     return _compare(bed, "distcp-small", sums, SMALL_BYTES, rounds)
 
 
-def _compare(
-    bed: Bed, shape: str, sums: dict[str, bytes], each_bytes: int, rounds: int
+def has_yarn() -> bool:
+    """Whether YARN can run here: `--yarn` sees to it."""
+    return netns.is_inside()
+
+
+def bare_s(
+    bed: Bed,
+    prefix: str,
+    directory: str,
+    sizes: Collection[int],
+    *,
+    endpoint: str | None = None,
+) -> float:
+    """Seconds of a bare `hadoop distcp` of a prefix into a new HDFS directory.
+
+    Args:
+        sizes: Of the objects, in bytes.
+        endpoint: Where S3 is reached; default the server itself.
+    """
+    load = Load(objects=len(sizes), size_bytes=sum(sizes), largest_bytes=max(sizes))
+    return _bare_s(bed, _environment(bed), prefix.rstrip("/"), directory, load, endpoint)
+
+
+def against_distcp(
+    shape: str, theirs: list[float], ours: list[float], at_least: float | None
 ) -> list[Figure]:
-    environment = bed.environment(hdfs=True) | {
+    """Its times and the ratio of whole processes; nothing where it did not run."""
+    if not theirs:
+        return []
+    return [
+        Figure(shape=shape, what=DISTCP, unit="s", values=tuple(theirs)),
+        Figure(
+            shape=shape,
+            what=f"times as fast as {DISTCP}",
+            unit="x",
+            values=paired(theirs, ours),
+            at_least=at_least,
+        ),
+    ]
+
+
+def _environment(bed: Bed) -> dict[str, str]:
+    return bed.environment(hdfs=True) | {
         "HADOOP_CONF_DIR": str(bed.yarn.conf_dir),
         "PATH": f"{bed.yarn.bin_dir}:/usr/bin:/bin",
     }
+
+
+def _compare(
+    bed: Bed, shape: str, sums: dict[str, bytes], each_bytes: int, rounds: int
+) -> list[Figure]:
+    environment = _environment(bed)
     load = Load(objects=len(sums), size_bytes=len(sums) * each_bytes, largest_bytes=each_bytes)
     walls: dict[str, list[float]] = {"bare": [], "distcp": [], "native": []}
     beside: dict[str, list[float]] = {"bare": [], "distcp": []}
@@ -90,7 +139,14 @@ def _compare(
     ]
 
 
-def _bare_s(bed: Bed, environment: dict[str, str], shape: str, directory: str, load: Load) -> float:
+def _bare_s(
+    bed: Bed,
+    environment: dict[str, str],
+    shape: str,
+    directory: str,
+    load: Load,
+    endpoint: str | None = None,
+) -> float:
     """Seconds of the bare command with the options that Backhaul gives its own."""
     job = copy_job(
         transfer_id="bare",
@@ -102,7 +158,8 @@ def _bare_s(bed: Bed, environment: dict[str, str], shape: str, directory: str, l
         rules=RULES,
         checksum_type="CRC32C",
     )
-    command = [str(bed.yarn.bin_dir / "hadoop"), "distcp", *options(job)]
+    where = [f"-Dfs.s3a.endpoint={endpoint}"] if endpoint else []
+    command = [str(bed.yarn.bin_dir / "hadoop"), "distcp", *where, *options(job)]
     command += [f"s3a://{BUCKET}/{shape}/", job.target]
     started_s = time.monotonic()
     ended = subprocess.run(

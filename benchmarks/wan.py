@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.bed import BACKHAUL, BUCKET, Bed, Sizes, tell
+from dataclasses import dataclass
+
+from benchmarks.bed import BACKHAUL, BUCKET, SMALL_BYTES, Bed, Sizes, tell
+from benchmarks.distcp import against_distcp, bare_s, has_yarn
 from benchmarks.measure import serving
 from benchmarks.peers import FOR_LARGE, FOR_SMALL, against_rclone, find_rclone, rclone
 from benchmarks.report import Figure
@@ -10,62 +13,109 @@ from benchmarks.report import Figure
 RTT_MS = 40
 
 
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A shape, and what is wanted of it.
+
+    Attributes:
+        mb_per_s: For each connection.
+        transfers: Of rclone.
+        as_rclone, as_distcp: At least so many times as fast; DistCp is not tried where None.
+    """
+
+    name: str
+    prefix: str
+    mb_per_s: int
+    transfers: int
+    as_rclone: float
+    as_distcp: float | None = None
+
+
 def wan_large_40(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     """One large object, 40 MB/s for each connection: one stream cannot use the line."""
-    sums = bed.put_large("wan-large/", 1, sizes.wan_bytes)
-    return _compare(bed, "wan-large-40", "wan-large/", sums, rounds, 40, FOR_LARGE, 3.0)
+    return _large(bed, sizes, rounds, mb_per_s=40, as_rclone=3.0, as_distcp=4.0)
 
 
 def wan_large_15(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     """The same at 15 MB/s for each connection."""
-    sums = bed.put_large("wan-large/", 1, sizes.wan_bytes)
-    return _compare(bed, "wan-large-15", "wan-large/", sums, rounds, 15, FOR_LARGE, 7.0)
+    return _large(bed, sizes, rounds, mb_per_s=15, as_rclone=7.0, as_distcp=7.0)
 
 
 def wan_small(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
     """Many small objects: each costs a round trip, so only many at once help."""
-    sums = bed.put_small("wan-small/", sizes.objects)
-    return _compare(bed, "wan-small", "wan-small/", sums, rounds, 40, FOR_SMALL, 3.0)
+    line = Line(
+        name="wan-small",
+        prefix="wan-small/",
+        mb_per_s=40,
+        transfers=FOR_SMALL,
+        as_rclone=3.0,
+    )
+    return _compare(bed, line, bed.put_small(line.prefix, sizes.objects), rounds, SMALL_BYTES)
+
+
+def _large(
+    bed: Bed, sizes: Sizes, rounds: int, *, mb_per_s: int, as_rclone: float, as_distcp: float
+) -> list[Figure]:
+    line = Line(
+        name=f"wan-large-{mb_per_s}",
+        prefix="wan-large/",
+        mb_per_s=mb_per_s,
+        transfers=FOR_LARGE,
+        as_rclone=as_rclone,
+        as_distcp=as_distcp,
+    )
+    sums = bed.put_large(line.prefix, 1, sizes.wan_bytes)
+    return _compare(bed, line, sums, rounds, sizes.wan_bytes)
 
 
 def _compare(
-    bed: Bed,
-    shape: str,
-    prefix: str,
-    sums: dict[str, bytes],
-    rounds: int,
-    mb_per_s: int,
-    transfers: int,
-    at_least: float,
+    bed: Bed, shape: Line, sums: dict[str, bytes], rounds: int, each_bytes: int
 ) -> list[Figure]:
     program = find_rclone()
     ours: list[float] = []
     theirs: list[float] = []
-    line = (str(bed.s3.ports[0]), str(RTT_MS), str(mb_per_s))
+    distcps: list[float] = []
+    line = (str(bed.s3.ports[0]), str(RTT_MS), str(shape.mb_per_s))
     with serving("benchmarks.wan_proxy", *line) as port:
         endpoint = f"http://127.0.0.1:{port}"
         environment = bed.environment(hdfs=True) | {"AWS_ENDPOINT_URL_S3": endpoint}
         for turn in range(rounds):
-            directory = f"/bench/{shape}-{turn}"
+            directory = f"/bench/{shape.name}-{turn}"
             ours.append(
                 bed.timed(
                     [
-                        *(*BACKHAUL, "copy", f"s3://{BUCKET}/{prefix}", bed.hdfs.uri + directory),
-                        *("--allow-any", "--ledger", bed.ledger(shape)),
+                        *(
+                            *BACKHAUL,
+                            "copy",
+                            f"s3://{BUCKET}/{shape.prefix}",
+                            bed.hdfs.uri + directory,
+                        ),
+                        *("--allow-any", "--ledger", bed.ledger(shape.name)),
                     ],
                     environment,
                 )
             )
             bed.check_hdfs(directory, sums)
-            tell(f"{shape} round {turn + 1}: backhaul {ours[-1]:.1f} s")
+            tell(f"{shape.name} round {turn + 1}: backhaul {ours[-1]:.1f} s")
             if program is not None:
                 run = rclone(
-                    bed, program, prefix, directory, transfers=transfers, endpoint=endpoint
+                    bed,
+                    program,
+                    shape.prefix,
+                    directory,
+                    transfers=shape.transfers,
+                    endpoint=endpoint,
                 )
                 theirs.append(run.seconds)
                 bed.check_hdfs(directory, sums)
-                tell(f"{shape} round {turn + 1}: rclone {theirs[-1]:.1f} s")
+                tell(f"{shape.name} round {turn + 1}: rclone {theirs[-1]:.1f} s")
+            if shape.as_distcp is not None and has_yarn():
+                each = [each_bytes] * len(sums)
+                distcps.append(bare_s(bed, shape.prefix, directory, each, endpoint=endpoint))
+                bed.check_hdfs(directory, sums)
+                tell(f"{shape.name} round {turn + 1}: DistCp {distcps[-1]:.1f} s")
     return [
-        Figure(shape=shape, what="backhaul copy", unit="s", values=tuple(ours)),
-        *against_rclone(shape, transfers, theirs, ours, at_least),
+        Figure(shape=shape.name, what="backhaul copy", unit="s", values=tuple(ours)),
+        *against_rclone(shape.name, shape.transfers, theirs, ours, shape.as_rclone),
+        *against_distcp(shape.name, distcps, ours, shape.as_distcp),
     ]
