@@ -157,6 +157,14 @@ def test_evidence_beside_the_data_is_what_was_sealed(
     (done,) = [json.loads(line) for line in shown.splitlines()[-1:]]
     assert hashlib.sha256(files[name]).hexdigest() == done["manifest"]
 
+    # Edited by hand: by a digit, its length as it was.
+    assert verified(it, the_id(it))[0] == 0
+    landing.client.delete(f"{landing.path}/{name}")
+    landing.put(name, files[name].replace(b'"size":100', b'"size":101', 1))
+    code, findings, total = verified(it, the_id(it))
+    assert (code, total["same"], [one["finding"] for one in findings]) == (65, 2, ["evidence"])
+    assert name in findings[0]["what"]
+
 
 # ---------------------------------------------------------------- nothing twice from S3
 
@@ -203,6 +211,18 @@ EDITS = {
     "a sealing line taken out": "DELETE FROM seals WHERE number = 1",
     "the last sealing line taken out": "DELETE FROM seals WHERE number = 2",
     "all sealing lines taken out": "DELETE FROM seals",
+    "no sealing line": "UPDATE seals SET line = X'ff00' WHERE number = 2",
+    "a transfer that is said not to have ended": "UPDATE transfers SET state = 'staging'",
+    "another destination": "UPDATE transfers SET destination = '/else'",
+    "another directory": "UPDATE transfers SET directory = 'file:///else'",
+    "an unknown state": "UPDATE transfers SET state = 'perhaps'",
+    "a time that is none": "UPDATE transfers SET finished_at = 'now'",
+    "a transfer taken out": "DELETE FROM transfers",
+    "a rung that is none": "UPDATE objects SET proof = 'certain' WHERE seq = 0",
+    "a size that is none": "UPDATE objects SET size_bytes = 'many' WHERE seq = 0",
+    "a checksum taken out": "UPDATE objects SET crc32c = NULL WHERE seq = 0",
+    "a checksum that is no text": "UPDATE objects SET checksum = X'ff' WHERE seq = 0",
+    "text that is none": "UPDATE objects SET note = CAST(X'ff' AS TEXT) WHERE seq = 0",
 }
 
 
@@ -230,6 +250,26 @@ def test_a_manifest_edited_by_hand_is_found(local: Installation) -> None:
     assert verified(it, "--sample", "1%")[0] == 0
 
 
+@pytest.mark.parametrize(
+    "edit", ["DELETE FROM published", "UPDATE published SET transfer_id = 'nobody'"]
+)
+def test_who_published_is_not_taken_from_a_table_edited_by_hand(
+    local: Installation, edit: str
+) -> None:
+    it = local
+    it.put("p/a", b"first", ChecksumAlgorithm="CRC32C")
+    it.ask_for("p/", "out")
+    it.drained()
+    it.landing.put("out/a", b"other")
+    with closing(sqlite3.connect(ledger_of(it))) as connection:
+        assert connection.execute(edit).rowcount == 1
+        connection.commit()
+
+    code, findings, total = verified(it, the_id(it))
+    assert (code, [one["finding"] for one in findings]) == (65, ["differs"])
+    assert total["replaced"] == 0
+
+
 def test_replaced_files_are_the_later_transfers_to_answer_for(local: Installation) -> None:
     it = local
     it.put("p/a", b"first", ChecksumAlgorithm="CRC32C")
@@ -242,6 +282,23 @@ def test_replaced_files_are_the_later_transfers_to_answer_for(local: Installatio
 
     assert verified(it, oldest["id"])[2]["replaced"] == 1
     assert verified(it, newest["id"])[2]["same"] == 1
+
+
+def test_an_id_named_twice_is_looked_at_once_and_a_sample_is_never_of_nothing(
+    local: Installation,
+) -> None:
+    it = local
+    for name in ("a", "b"):
+        it.put(f"p/{name}", b"x", ChecksumAlgorithm="CRC32C")
+    it.ask_for("p/", "out")
+    it.drained()
+    name = the_id(it)
+    total = verified(it, name, name[:-1], name)[2]
+    assert (total["transfers"], total["same"]) == (1, 2)
+    assert verified(it, "--sample", "0.0000001%")[2]["same"] == 1
+    nothing = it.backhaul("verify", "--since", "2100-01-01")
+    assert nothing.code == 0
+    assert nothing.out.startswith("nothing was looked at")
 
 
 def test_verify_wants_to_be_told_what(local: Installation) -> None:

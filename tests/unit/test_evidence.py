@@ -6,12 +6,16 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from backhaul.adapters.digests import new_digest
 from backhaul.core import evidence
 from backhaul.core.evidence import (
+    Ended,
+    FileSums,
     Manifest,
     Sealed,
     broken_links,
@@ -24,6 +28,7 @@ from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObjec
 
 NOW = datetime(2026, 11, 1, 3, tzinfo=UTC)
 IDS = ["t1", "t2", "t3"]
+ENDED = Ended(state="done", publish="tree", source="s3://b/p/", destination="/d", finished_at=NOW)
 
 
 def line(seq: int, proof: Proof = Proof.DIRECT, asked: str = "datanode") -> dict[str, object]:
@@ -50,7 +55,7 @@ def chain() -> list[Sealed]:
             previous=previous,
         )
         previous = seal(text)
-        found.append(Sealed(transfer_id=name, line=text, seal=previous))
+        found.append(Sealed(transfer_id=name, line=text, seal=previous, ended=ENDED))
     return found
 
 
@@ -111,6 +116,19 @@ def _no_object(found: list[Sealed]) -> None:
     found[1] = replace(found[1], line=json.dumps("text"))
 
 
+def _row(**changes: Any) -> Callable[[list[Sealed]], object]:
+    """The transfer's own row, edited; its sealing line is as it was."""
+
+    def edit(found: list[Sealed]) -> None:
+        found[1] = replace(found[1], ended=replace(ENDED, **changes))
+
+    return edit
+
+
+def _row_gone(found: list[Sealed]) -> None:
+    found[1] = replace(found[1], ended=None)
+
+
 def _renamed(found: list[Sealed]) -> None:
     found[2] = replace(found[2], transfer_id="t9")
 
@@ -126,6 +144,13 @@ EDITS: dict[str, Callable[[list[Sealed]], object]] = {
     "last taken out": lambda found: found.pop(2),
     "all taken out": list.clear,
     "swapped": lambda found: found.insert(0, found.pop(1)),
+    "row gone": _row_gone,
+    "row's state": _row(state="staging"),
+    "row's publish": _row(publish=None),
+    "row's source": _row(source="s3://b/q/"),
+    "row's destination": _row(destination="/e"),
+    "row's time": _row(finished_at=NOW + timedelta(microseconds=1)),
+    "row without a time": _row(finished_at=None),
     "twice": lambda found: found.append(found[2]),
 }
 
@@ -163,9 +188,18 @@ def test_long_manifest_is_several_files_that_are_together_what_was_sealed(
     found = list(files("t1", lines))
     names = [name for name, _ in found]
     assert names == [".backhaul-t1.jsonl", ".backhaul-t1-2.jsonl", ".backhaul-t1-3.jsonl"]
+    sums = FileSums("t1", new_digest)
+    for one in lines:
+        sums.add(one)
+    for one_sum, (name, content) in zip(sums.all(), found, strict=True):
+        digest = new_digest("CRC32C")
+        digest.update(content)
+        told = (one_sum.name, one_sum.size_bytes, one_sum.crc32c)
+        assert told == (name, len(content), digest.digest().hex())
     whole = b"".join(content for _, content in found)
     assert hashlib.sha256(whole).hexdigest() == manifest.sum.manifest
 
 
 def test_manifest_of_nothing_is_no_file() -> None:
     assert list(files("t1", [])) == []
+    assert FileSums("t1", new_digest).all() == []

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.ledger import EvidenceRow, LedgerReader, open_reader
+from backhaul.adapters.digests import new_digest
+from backhaul.adapters.ledger import EvidenceRow, LedgerReader, TransferRow, open_reader
 from backhaul.app.context import Context, make_pool
 from backhaul.core.content_sum import algorithm_of, digits_of, holds
-from backhaul.core.errors import BackhaulError, OutageError, PermanentError
-from backhaul.core.evidence import Manifest, broken_links, object_line
+from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError, PermanentError
+from backhaul.core.evidence import FileSum, FileSums, Manifest, broken_links, object_line
 from backhaul.core.model import Location, TransferState
 from backhaul.core.ports import Emit, Held, TargetPool, TargetSession
 
@@ -58,6 +59,11 @@ class Outcome:
     def is_good(self) -> bool:
         return not self.findings
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing that was published is among what was selected."""
+        return not (self.transfers or self.findings)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
@@ -66,7 +72,7 @@ class Selection:
     Attributes:
         ids: Starts of transfer ids; empty: all that ended with files.
         since: Only transfers that ended at or after it.
-        share: Of the objects, 0 to 1, chosen by chance; None: all.
+        share: Of the objects, 0 to 1, chosen by chance, one at least; None: all.
     """
 
     ids: tuple[str, ...] = ()
@@ -118,6 +124,8 @@ class _Look:
         self._found = found
         self._chance = random.SystemRandom()
         self._outcome = Outcome()
+        self._met = self._chosen = 0  # objects
+        self._spare: tuple[TransferRow, list[EvidenceRow]] | None = None  # one of those, by chance
 
     def run(self) -> Outcome:
         for what in broken_links(self._reader.chain(), self._reader.must_be_sealed()):
@@ -125,6 +133,8 @@ class _Look:
             self._tell("evidence", transfer_id, rest)
         for transfer_id in self._ids():
             self._transfer(transfer_id)
+        if self._spare is not None and not self._chosen:
+            self._compare_all(*self._spare)  # a sample is of one object at least
         return self._outcome
 
     def _ids(self) -> list[str]:
@@ -134,23 +144,51 @@ class _Look:
         known = (
             None if chosen.since is None else set(self._reader.ended_with_files(since=chosen.since))
         )
-        found = [self._reader.show(each, first_objects=0).transfer.id for each in chosen.ids]
+        # Two beginnings may be of one id, which is looked at once.
+        found = dict.fromkeys(self._reader.id_of(each) for each in chosen.ids)
         return [each for each in found if known is None or each in known]
 
     def _transfer(self, transfer_id: str) -> None:
+        """One transfer; what cannot be read of it was edited, and is a finding."""
+        try:
+            self._look_at(transfer_id)
+        except ConfigurationError as error:
+            self._tell("evidence", transfer_id, error.message)
+
+    def _look_at(self, transfer_id: str) -> None:
         details = self._reader.show(transfer_id, first_objects=0).transfer
         if details.state not in {TransferState.DONE, TransferState.SUPERSEDED}:
             self._tell("evidence", transfer_id, f"is {details.state}: nothing is published by it")
             return
         self._outcome.transfers += 1
-        manifest = Manifest()
+        manifest, beside = Manifest(), FileSums(transfer_id, new_digest)
         for rows in self._batches(transfer_id):
             for row in rows:
-                manifest.add(object_line(transfer_id, row.planned, row.staged, row.target))
-            self._objects(transfer_id, rows)
+                line = object_line(transfer_id, row.planned, row.staged, row.target)
+                manifest.add(line)
+                beside.add(line)
+            self._objects(details, rows)
         sealed = self._reader.sealed(transfer_id)
         if sealed is not None and _manifest_of(sealed.line) != manifest.sum.manifest:
             self._tell("evidence", transfer_id, "its object lines are not those that were sealed")
+        elif details.directory is not None:
+            self._beside(transfer_id, details.directory, beside.all())
+
+    def _beside(self, transfer_id: str, directory: Location, expected: Sequence[FileSum]) -> None:
+        """The manifest beside the data, where it was left: who reads it trusts it."""
+        places = [directory.join(one.name) for one in expected]
+        with self._pool.session(directory.filesystem) as session:
+            asked = [(place, "CRC32C") for place in places]
+            held = self._contents(session, asked, is_read=self._is_read)
+        if not any(held):
+            return
+        for place, one, found in zip(places, expected, held, strict=True):
+            if found is None:
+                self._tell("evidence", transfer_id, f"{place.uri}: is missing beside the data")
+            elif found.checksum is None:
+                self._tell("unknown", transfer_id, f"{place.uri}: {found.why}")
+            elif (found.size_bytes, found.checksum) != (one.size_bytes, one.crc32c):
+                self._tell("evidence", transfer_id, f"{place.uri}: is not what was sealed")
 
     def _batches(self, transfer_id: str) -> Iterator[Sequence[EvidenceRow]]:
         batch: list[EvidenceRow] = []
@@ -162,18 +200,28 @@ class _Look:
         if batch:
             yield batch
 
-    def _objects(self, transfer_id: str, rows: Sequence[EvidenceRow]) -> None:
+    def _objects(self, transfer: TransferRow, rows: Sequence[EvidenceRow]) -> None:
         share = self._selection.share
-        chosen = [
-            row
-            for row in rows
-            if row.staged is not None
-            and row.target is not None
-            and (share is None or self._chance.random() < share)
-        ]
+        chosen = []
+        for row in rows:
+            if row.staged is None or row.target is None:
+                continue
+            self._met += 1
+            if share is None or self._chance.random() < share:
+                chosen.append(row)
+            elif not self._chance.randrange(self._met):
+                self._spare = (transfer, [row])
+        self._chosen += len(chosen)
+        self._compare_all(transfer, chosen)
+
+    def _compare_all(self, transfer: TransferRow, chosen: Sequence[EvidenceRow]) -> None:
         targets = [row.target for row in chosen if row.target is not None]
         publishers = self._reader.publishers(targets)
-        mine = [row for row in chosen if row.target and publishers.get(row.target) == transfer_id]
+        mine = [
+            row
+            for row in chosen
+            if row.target and publishers.get(row.target, _own(transfer, row)) == transfer.id
+        ]
         self._outcome.replaced += len(chosen) - len(mine)
         for filesystem in sorted({row.target.filesystem for row in mine if row.target}):
             there = [row for row in mine if row.target and row.target.filesystem == filesystem]
@@ -182,7 +230,7 @@ class _Look:
                     session, [_asked(row) for row in there], is_read=self._is_read
                 )
                 for row, one in zip(there, held, strict=True):
-                    self._compare(transfer_id, row, one)
+                    self._compare(transfer.id, row, one)
 
     def _contents(
         self, session: TargetSession, asked: Sequence[tuple[Location, str]], *, is_read: bool
@@ -226,6 +274,12 @@ class _Look:
         finding = Finding(kind=kind, transfer_id=transfer_id, what=what)
         self._outcome.findings.append(finding)
         self._found(finding)
+
+
+def _own(transfer: TransferRow, row: EvidenceRow) -> str | None:
+    """Who answers for a file of which the ledger does not say it: whoever proved it and ended."""
+    is_its = transfer.state is TransferState.DONE and row.epoch == transfer.epoch
+    return transfer.id if is_its else None
 
 
 def _asked(row: EvidenceRow) -> tuple[Location, str]:

@@ -119,6 +119,8 @@ def command(
                 }
             )
         )
+    elif outcome.is_empty:
+        click.echo("nothing was looked at: no transfer that published anything is selected")
     else:
         click.echo(
             f"{outcome.same:,} objects ({human_bytes(outcome.size_bytes)}) of "

@@ -11,13 +11,14 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from backhaul.core.content_sum import algorithm_of
 from backhaul.core.model import Location, PlannedObject, StagedObject
+from backhaul.core.verification import Digest
 
 VERSION = 1
 FILE_LINES = 20_000  # about 15 MB; a file is written from memory
@@ -131,6 +132,46 @@ def files(transfer_id: str, lines: Iterable[dict[str, Any]]) -> Iterator[tuple[s
         yield next(names), content.encode("utf-8", "surrogatepass")
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileSum:
+    """What one of the files beside the data holds, if it is as it was written."""
+
+    name: str
+    size_bytes: int
+    crc32c: str
+
+
+class FileSums:
+    """Of the files that `files` makes of the same lines; they need not be made for it."""
+
+    def __init__(self, transfer_id: str, new_digest: Callable[[str], Digest]) -> None:
+        self._names = file_names(transfer_id)
+        self._new_digest = new_digest
+        self._lines = 0
+        self._size_bytes = 0
+        self._digest = new_digest("CRC32C")
+        self._full: list[FileSum] = []
+
+    def add(self, line: dict[str, Any]) -> None:
+        """The next object line."""
+        if self._lines == FILE_LINES:
+            self._full.append(self._file())
+            self._lines = self._size_bytes = 0
+            self._digest = self._new_digest("CRC32C")
+        content = text(line).encode("utf-8", "surrogatepass") + b"\n"
+        self._digest.update(content)
+        self._size_bytes += len(content)
+        self._lines += 1
+
+    def all(self) -> list[FileSum]:
+        """Of all lines; to be asked once."""
+        return [*self._full, self._file()] if self._lines else []
+
+    def _file(self) -> FileSum:
+        crc = self._digest.digest().hex()
+        return FileSum(name=next(self._names), size_bytes=self._size_bytes, crc32c=crc)
+
+
 def sealing_line(
     transfer_id: str,
     summed: Sum,
@@ -177,16 +218,44 @@ def text(line: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What the transfer's own row says of that which its sealing line says, too."""
+
+    state: str
+    publish: str | None
+    source: str
+    destination: str
+    finished_at: datetime | None
+
+    def differs_in(self, content: Mapping[str, Any]) -> list[str]:
+        """Names of what the sealing line says otherwise."""
+        own = {
+            "state": self.state,
+            "publish": self.publish,
+            "source": self.source,
+            "destination": self.destination,
+        }
+        found = [name for name, value in own.items() if content.get(name) != value]
+        try:
+            sealed_at = datetime.fromisoformat(content["finished_at"])
+        except (ValueError, KeyError, TypeError):
+            sealed_at = None
+        return found if sealed_at == self.finished_at else [*found, "finished_at"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sealed:
     """A sealing line as the ledger has it.
 
     Attributes:
         seal: As the ledger noted it beside the line.
+        ended: None where the transfer's row is gone.
     """
 
     transfer_id: str
     line: str
     seal: str
+    ended: Ended | None
 
 
 def broken_links(chain: Iterable[Sealed], finished: Iterable[str]) -> list[str]:
@@ -206,6 +275,8 @@ def broken_links(chain: Iterable[Sealed], finished: Iterable[str]) -> list[str]:
         except (ValueError, KeyError, TypeError):
             found.append(f"{one.transfer_id}: its sealing line is no sealing line")
             carried, named = previous, one.transfer_id
+        else:
+            found += _told_otherwise(one, content)
         if seal(one.line) != one.seal:
             found.append(f"{one.transfer_id}: its sealing line was changed")
         if carried != previous:
@@ -216,3 +287,14 @@ def broken_links(chain: Iterable[Sealed], finished: Iterable[str]) -> list[str]:
         seen.add(one.transfer_id)
     found += [f"{each}: has no sealing line" for each in finished if each not in seen]
     return found
+
+
+def _told_otherwise(one: Sealed, content: Mapping[str, Any]) -> list[str]:
+    """The transfer's row against its sealing line."""
+    if one.ended is None:
+        return [f"{one.transfer_id}: was sealed, and is gone from the ledger"]
+    if names := one.ended.differs_in(content):
+        return [
+            f"{one.transfer_id}: was sealed with another {', '.join(names)} than the ledger has"
+        ]
+    return []

@@ -57,7 +57,7 @@ def translated(error: BaseException, path: Path) -> BackhaulError:
     if code in OUTAGES:
         name, what = OUTAGES[code]
         return OutageError.of("ledger", name, f"{path} {what}: {detail}", hint=HINTS[name])
-    if code in DAMAGED:
+    if code in DAMAGED or detail.startswith("Could not decode to UTF-8"):
         return ConfigurationError(
             "E_LEDGER_CORRUPT",
             f"{path} is damaged or no Backhaul ledger: {detail}",

@@ -25,7 +25,8 @@ from backhaul.adapters.ledger.schema import (
     seals,
     transfers,
 )
-from backhaul.core.errors import PermanentError
+from backhaul.adapters.ledger.sealing import SEALED, as_sealed
+from backhaul.core.errors import ConfigurationError, PermanentError
 from backhaul.core.evidence import Sealed
 from backhaul.core.model import (
     Location,
@@ -163,6 +164,7 @@ class LedgerReader:
 
     Raises (any method):
         OutageError: `ledger`: locked too long or an I/O error.
+        ConfigurationError: E_LEDGER_CORRUPT: somebody edited it.
     """
 
     def __init__(self, engine: Engine, path: Path) -> None:
@@ -189,9 +191,19 @@ class LedgerReader:
             query = query.where(transfers.c.state == state.value)
         if since is not None:
             query = query.where(transfers.c.updated_at >= since)
-        with self._transaction() as tx:
+        with self._written_by_backhaul("the list of transfers"), self._transaction() as tx:
             found = tx.execute(query.limit(limit)).mappings().all()
-        return [_transfer_row(row) for row in found]
+            return [_transfer_row(row) for row in found]
+
+    def id_of(self, id_prefix: str) -> str:
+        """The whole id.
+
+        Raises:
+            PermanentError: E_NO_SUCH_TRANSFER, no transfer or more than one starts like this.
+        """
+        with self._written_by_backhaul(id_prefix), self._transaction() as tx:
+            found: str = _one(tx, id_prefix)["id"]
+        return found
 
     def show(self, id_prefix: str, *, first_objects: int = FIRST_OBJECTS) -> TransferDetails:
         """One transfer with its journal, its proofs summed up and its first objects.
@@ -199,7 +211,7 @@ class LedgerReader:
         Raises:
             PermanentError: E_NO_SUCH_TRANSFER, no transfer or more than one starts like this.
         """
-        with self._transaction() as tx:
+        with self._written_by_backhaul(id_prefix), self._transaction() as tx:
             row = _one(tx, id_prefix)
             lines = tx.execute(
                 select(journal).where(journal.c.transfer_id == row["id"]).order_by(journal.c.number)
@@ -238,11 +250,11 @@ class LedgerReader:
         Raises:
             PermanentError: E_NO_SUCH_TRANSFER, as in `show`.
         """
-        with self._transaction() as tx:
+        with self._written_by_backhaul(id_prefix), self._transaction() as tx:
             row = _one(tx, id_prefix)
         after = -1
         while True:
-            with self._transaction() as tx:
+            with self._written_by_backhaul(id_prefix), self._transaction() as tx:
                 page = _evidence(tx, row, after=after, limit=batch)
             if not page:
                 return
@@ -252,9 +264,9 @@ class LedgerReader:
     def sealed(self, transfer_id: str) -> Sealed | None:
         """The sealing line of a transfer; None where it did not end, or ended before there were."""
         with self._transaction() as tx:
-            row = tx.execute(select(seals).where(seals.c.transfer_id == transfer_id)).mappings()
+            row = tx.execute(SEALED.where(seals.c.transfer_id == transfer_id)).mappings()
             found = row.one_or_none()
-        return None if found is None else _sealed(found)
+        return None if found is None else as_sealed(found)
 
     def chain(self, *, batch: int = 1000) -> Iterator[Sealed]:
         """Every sealing line, oldest first."""
@@ -263,17 +275,14 @@ class LedgerReader:
             with self._transaction() as tx:
                 page = (
                     tx.execute(
-                        select(seals)
-                        .where(seals.c.number > after)
-                        .order_by(seals.c.number)
-                        .limit(batch)
+                        SEALED.where(seals.c.number > after).order_by(seals.c.number).limit(batch)
                     )
                     .mappings()
                     .all()
                 )
             if not page:
                 return
-            yield from (_sealed(row) for row in page)
+            yield from (as_sealed(row) for row in page)
             after = page[-1]["number"]
 
     def ended_with_files(self, *, since: datetime | None = None) -> list[str]:
@@ -288,7 +297,7 @@ class LedgerReader:
 
     def must_be_sealed(self) -> list[str]:
         """Ids of ended transfers that have a sealing line unless somebody took it away."""
-        with self._transaction() as tx:
+        with self._written_by_backhaul("meta"), self._transaction() as tx:
             text = tx.execute(select(meta.c.value).where(meta.c.name == "sealed_from_us")).scalar()
             begun = datetime.fromtimestamp(int(text or 0) / 1e6, tz=UTC)
             found = tx.execute(self._ended(begun)).scalars().all()
@@ -303,15 +312,33 @@ class LedgerReader:
         return query.order_by(transfers.c.finished_at, transfers.c.id)
 
     def publishers(self, locations: Sequence[Location]) -> dict[Location, str]:
-        """Which transfer published last at these paths, by id; paths never published are absent."""
+        """Which transfer published last at these paths, by id; absent: none that the ledger has."""
         found: dict[Location, str] = {}
         for start in range(0, len(locations), LOOKUP_BATCH):
             uris = [one.uri for one in locations[start : start + LOOKUP_BATCH]]
-            query = select(published.c.uri, published.c.transfer_id)
+            query = select(published.c.uri, published.c.transfer_id).join(
+                transfers, transfers.c.id == published.c.transfer_id
+            )
             with self._transaction() as tx:
                 for uri, transfer_id in tx.execute(query.where(published.c.uri.in_(uris))):
                     found[rows.location(uri)] = transfer_id
         return found
+
+    @contextmanager
+    def _written_by_backhaul(self, what: str) -> Iterator[None]:
+        """Rows become the core's nouns in here.
+
+        Raises:
+            ConfigurationError: E_LEDGER_CORRUPT.
+        """
+        try:
+            yield
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+            raise ConfigurationError(
+                "E_LEDGER_CORRUPT",
+                f"{self._path}: {what} has a row that Backhaul did not write: {error}",
+                hint="somebody edited it: keep the file, restore the ledger from its backup",
+            ) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -364,12 +391,8 @@ def _evidence(
             target=None if directory is None else directory.join(row["relative"]),
             epoch=row["epoch"],
         )
-        for row in found
+        for row in map(rows.checked, found)
     ]
-
-
-def _sealed(row: RowMapping) -> Sealed:
-    return Sealed(transfer_id=row["transfer_id"], line=row["line"], seal=row["seal"])
 
 
 def _transfer_row(row: RowMapping) -> TransferRow:

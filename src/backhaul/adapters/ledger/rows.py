@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from backhaul.adapters.ledger.schema import objects
+from backhaul.adapters.ledger.schema import UtcTime, objects
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject, TransferState
 from backhaul.core.ports import Begun, Leftover, Published
 
@@ -37,6 +38,29 @@ PROOF_COLUMNS = (
     objects.c.bytes_read,
     objects.c.proven_at,
 )
+_KINDS = {
+    column.name: datetime if isinstance(column.type, UtcTime) else column.type.python_type
+    for column in (*PLANNED_COLUMNS, *PROOF_COLUMNS)
+}
+_OF_EVERY_PROOF = ("crc32c", "proof")
+
+
+def checked(row: RowMapping) -> RowMapping:
+    """A row of `objects` as it is; SQLite keeps any type in any column.
+
+    Raises:
+        TypeError: Backhaul did not write it.
+    """
+    for name, kind in _KINDS.items():
+        value = row[name]
+        if value is None:
+            is_right = row["epoch"] is None or name not in _OF_EVERY_PROOF
+        else:
+            is_right = isinstance(value, kind)
+        if not is_right:
+            message = f"{name} of object {row['seq']} is {value!r}"
+            raise TypeError(message)
+    return row
 
 
 def location(uri: str) -> Location:

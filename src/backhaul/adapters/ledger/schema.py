@@ -50,7 +50,12 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Aware UTC."""
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else moment(value)
+
+
+def moment(since_epoch_us: int) -> datetime:
+    """What `UtcTime` wrote."""
+    return _EPOCH + timedelta(microseconds=since_epoch_us)
 
 
 metadata = MetaData()
