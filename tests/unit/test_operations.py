@@ -8,6 +8,7 @@ from backhaul.adapters.digests import new_digest
 from backhaul.core.errors import (
     CannotWrite,
     DestinationBusy,
+    OutageError,
     OutcomeUnknown,
     TargetExists,
     TargetMissing,
@@ -155,6 +156,29 @@ def test_checksum_of_nothing_is_none(bench: Bench) -> None:
         None,
         None,
     ]
+
+
+def test_a_file_that_cannot_be_read_is_an_answer_where_it_is_passed_over(bench: Bench) -> None:
+    """In the one question: another for each file would be another JVM for each."""
+    paths = [f"/land/{name}" for name in ("a", "locked", "z")]
+    for path in paths:
+        bench.target.put(path, b"123456789")
+    operations = TargetOperations(
+        bench.target, new_digest, Counter(), lambda: bench.store, parallel=1
+    )
+    denied = CannotWrite("E_DST_DENIED", "not yours")
+    bench.faults.at("target.read", 2, Fault.FAIL, denied)
+    found = operations.contents(paths, False, (), True)  # noqa: FBT003 - as it crosses the pipe
+    assert [one and one.checksum for one in found] == ["e3069283", None, "e3069283"]
+    assert found[1] is not None
+    assert "not yours" in found[1].why
+
+    bench.faults.always("target.read", denied)
+    with pytest.raises(CannotWrite):
+        operations.contents(paths)
+    bench.faults.always("target.read", OutageError.of("hdfs", "E_HDFS_UNREACHABLE", "gone"))
+    with pytest.raises(OutageError):
+        operations.contents(paths, False, (), True)  # noqa: FBT003 - likewise
 
 
 # ---------------------------------------------------------------- adopting by proof

@@ -17,7 +17,7 @@ from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger import EvidenceRow, LedgerReader, TransferRow, open_reader
 from backhaul.app.context import Context, make_pool
 from backhaul.core.content_sum import algorithm_of, digits_of, holds
-from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError, PermanentError
+from backhaul.core.errors import ConfigurationError
 from backhaul.core.evidence import FileSum, FileSums, Manifest, broken_links, object_line
 from backhaul.core.model import Location, TransferState
 from backhaul.core.ports import Emit, Held, TargetPool, TargetSession
@@ -179,7 +179,7 @@ class _Look:
         places = [directory.join(one.name) for one in expected]
         with self._pool.session(directory.filesystem) as session:
             asked = [(place, "CRC32C") for place in places]
-            held = self._contents(session, asked, is_read=self._is_read)
+            held = self._contents(session, asked)
         if not any(held):
             return
         for place, one, found in zip(places, expected, held, strict=True):
@@ -226,28 +226,19 @@ class _Look:
         for filesystem in sorted({row.target.filesystem for row in mine if row.target}):
             there = [row for row in mine if row.target and row.target.filesystem == filesystem]
             with self._pool.session(filesystem) as session:
-                held = self._contents(
-                    session, [_asked(row) for row in there], is_read=self._is_read
-                )
+                held = self._contents(session, [_asked(row) for row in there])
                 for row, one in zip(there, held, strict=True):
                     self._compare(transfer.id, row, one)
 
     def _contents(
-        self, session: TargetSession, asked: Sequence[tuple[Location, str]], *, is_read: bool
+        self, session: TargetSession, asked: Sequence[tuple[Location, str]]
     ) -> list[Held | None]:
-        """What each holds; a file that cannot be read is an answer, not the end."""
-        try:
-            return session.contents(
-                [location for location, _ in asked],
-                algorithms=[algorithm for _, algorithm in asked],
-                is_read=is_read,
-            )
-        except (OutageError, PermanentError):
-            raise
-        except BackhaulError as error:
-            if len(asked) == 1:
-                return [Held(size_bytes=None, modified_ms=0, why=str(error))]
-        return [each for one in asked for each in self._contents(session, [one], is_read=is_read)]
+        return session.contents(
+            [location for location, _ in asked],
+            algorithms=[algorithm for _, algorithm in asked],
+            is_read=self._is_read,
+            passes_over=True,
+        )
 
     def _compare(self, transfer_id: str, row: EvidenceRow, held: Held | None) -> None:
         if row.staged is None or row.target is None:

@@ -393,6 +393,7 @@ class TargetSession(Protocol):
         *,
         algorithms: Sequence[str] = (),
         is_read: bool = False,
+        passes_over: bool = False,
     ) -> list[Held | None]:
         """CRC32C of each file's bytes; None where no file is.
 
@@ -401,6 +402,8 @@ class TargetSession(Protocol):
         Args:
             algorithms: For each file the one to tell, `CRC32C` or `CRC32`; empty: CRC32C for all.
             is_read: Read every file, whatever the file system keeps.
+            passes_over: A file that cannot be read has no checksum and a reason, and is not the
+                end of the others.
         """
 
     def vouched(

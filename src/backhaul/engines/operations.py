@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from backhaul.core.errors import (
+    BackhaulError,
     CannotWrite,
+    OutageError,
     OutcomeUnknown,
     TargetExists,
     TargetMissing,
@@ -59,6 +61,7 @@ class TargetOperations:
         paths: Sequence[str],
         is_read: bool = False,  # noqa: FBT001, FBT002 - crosses the pipe by position
         algorithms: Sequence[str] = (),
+        passes_over: bool = False,  # noqa: FBT001, FBT002 - likewise
     ) -> list[Held | None]:
         """CRC32C of each file, or what is asked for: as the file system tells it, else read."""
         if not paths:
@@ -70,14 +73,24 @@ class TargetOperations:
         else:
             told = self._target.held(paths)
             self._counter.add(0)
+        read = self._read_if_it_can if passes_over else self._read
         return self._each(
             lambda one: (
                 one[1]
                 if one[1] is None or one[1].algorithm == one[2]
-                else self._read(one[0], one[1].why, one[2])
+                else read(one[0], one[1].why, one[2])
             ),
             list(zip(paths, told, wanted, strict=True)),
         )
+
+    def _read_if_it_can(self, path: str, why: str, algorithm: str) -> Held | None:
+        try:
+            return self._read(path, why, algorithm)
+        except OutageError:
+            raise  # not of this file alone
+        except BackhaulError as error:
+            reasons = [each for each in (why, str(error)) if each]
+            return Held(size_bytes=None, modified_ms=0, why="; ".join(reasons))
 
     def _read(self, path: str, why: str, algorithm: str) -> Held | None:
         status = self._target.status(path)

@@ -312,8 +312,9 @@ class WorkerSession:
         *,
         algorithms: Sequence[str] = (),
         is_read: bool = False,
+        passes_over: bool = False,
     ) -> list[Held | None]:
-        asked = _paths(locations), is_read, tuple(algorithms)
+        asked = _paths(locations), is_read, tuple(algorithms), passes_over
         result: list[Held | None] = self._call("contents", *asked)
         return result
 

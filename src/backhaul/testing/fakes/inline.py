@@ -115,8 +115,10 @@ class InlineSession:
         *,
         algorithms: Sequence[str] = (),
         is_read: bool = False,
+        passes_over: bool = False,
     ) -> list[Held | None]:
-        return self._alive.contents([one.path for one in locations], is_read, algorithms)
+        paths = [one.path for one in locations]
+        return self._alive.contents(paths, is_read, algorithms, passes_over)
 
     def vouched(
         self, tasks: Sequence[StageTask], finals: Sequence[Location]
