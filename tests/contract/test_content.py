@@ -142,6 +142,26 @@ def test_several_blocks_and_odd_chunks_make_the_crc_of_the_bytes(
     ]
 
 
+def test_blocks_with_crcs_of_two_types_are_never_told_as_one(
+    checker: ContentChecker, hdfs: Hdfs, place: tuple[HdfsTarget, str], tmp_path: Path
+) -> None:
+    """Appended to by somebody whose settings differ: no CRC of the whole can be made of them."""
+    target, directory = place
+    halves = CHANCE.randbytes(MIB), CHANCE.randbytes(5000)
+    for half, name, how in zip(halves, ("CRC32", "CRC32C"), ("-put", "-appendToFile"), strict=True):
+        (tmp_path / name).write_bytes(half)
+        settings = (f"-Ddfs.blocksize={MIB}", f"-Ddfs.checksum.type={name}")
+        hdfs.command("dfs", *settings, how, str(tmp_path / name), f"{directory}/mixed")
+    crc = write(target, f"{directory}/plain", b"its neighbour")
+
+    mixed, plain = checker.held([f"{directory}/mixed", f"{directory}/plain"])
+    assert mixed is not None
+    assert (mixed.size_bytes, mixed.algorithm, mixed.checksum) == (MIB + 5000, None, None)
+    assert "different types" in mixed.why or checker.name == "command"
+    assert told([plain]) == [(13, "CRC32C", crc)]
+    assert b"".join(target.read(f"{directory}/mixed")) == b"".join(halves)
+
+
 def test_open_file_is_never_told_as_whole(
     checker: ContentChecker, place: tuple[HdfsTarget, str]
 ) -> None:

@@ -86,6 +86,11 @@ ROWS: list[tuple[BaseException, type[BackhaulError], str]] = [
         "E_HDFS_OVERLOADED",
     ),
     (
+        RuntimeError('DataTransferError("All DataNodes failed: [DatanodeInfoProto { id: … }]")'),
+        TransientError,
+        "E_HDFS_NO_REPLICA",
+    ),
+    (
         java("org.apache.hadoop.fs.InvalidPathException", "Invalid path name /a/s:x"),
         PermanentError,
         "E_DST_INVALID",

@@ -472,6 +472,12 @@ def _of_client(error: BaseException, text: str, where: str) -> BackhaulError:
             f"{where}: {line}",
             hint="run kinit, or check the settings of [kerberos], KRB5CCNAME and krb5.conf",
         )
+    if "All DataNodes failed" in text:
+        return TransientError(
+            "E_HDFS_NO_REPLICA",
+            f"{where}: no DataNode gave a block of it: each is down, or fails the block's checksum",
+            hint="`hdfs fsck PATH -files -blocks -locations` names them",
+        )
     if "DataTransferError" in text:
         # A DataNode that has too much open drops connections, as one that dies does: do less at
         # once and write the file again.
