@@ -71,7 +71,7 @@ def test_each_of_a_hundred_is_caught_at_its_rung_and_nothing_is_published(
         it.put(f"victim-{number}", CHANCE.randbytes(SIZE), ChecksumAlgorithm="CRC32C")
         it.ask_for(f"victim-{number}")
     rule = s3_proxy.lie(lie)
-    it.drained(BACKHAUL_AGENT__MAX_ATTEMPTS="1")
+    it.drained(BACKHAUL_AGENT__MAX_ATTEMPTS="1", BACKHAUL_AGENT__SLOTS="32")
     rows = it.history("--limit", str(2 * TIMES))
     assert rule.used >= TIMES
     assert [row["state"] for row in rows] == ["dead"] * TIMES
@@ -93,7 +93,7 @@ def test_each_of_a_hundred_that_change_between_plan_and_read_is_seen(
         return False
 
     s3_proxy.lie(flip, to=overwrite)
-    it.drained(BACKHAUL_AGENT__MAX_ATTEMPTS="1")
+    it.drained(BACKHAUL_AGENT__MAX_ATTEMPTS="1", BACKHAUL_AGENT__SLOTS="32")
     rows = it.history("--limit", str(2 * TIMES))
     assert {(row["state"], row["code"]) for row in rows} == {("dead", "E_SRC_CHANGED")}
     assert len(rows) == TIMES

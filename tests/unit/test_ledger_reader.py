@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta, timezone
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from backhaul.adapters.ledger import LedgerReader, Owner, ProofTotals, open_ledger, open_reader
 from backhaul.adapters.ledger.store import SqlLedger
-from backhaul.core.errors import ExitCode, PermanentError
+from backhaul.core.errors import ConfigurationError, ExitCode, PermanentError
 from backhaul.core.model import Proof, TransferState
 from tests.contract.test_ledger import DAY, SECOND, T0, begin, claim, planned, proof
 
@@ -69,6 +70,34 @@ def test_row_tells_how_the_transfer_went(reader: LedgerReader, done: str) -> Non
     assert (row.first_seen_at, row.started_at) == (T0, T0 + SECOND)
     assert (row.finished_at, row.duration) == (T0 + 4 * SECOND, timedelta(seconds=3))
     assert (row.owner, row.code, row.reason) == (None, None, None)
+
+
+EDITS = [
+    "UPDATE objects SET proof = 'certain' WHERE seq = 0",
+    "UPDATE objects SET crc32c = NULL WHERE seq = 0",
+    "UPDATE objects SET etag = X'ff' WHERE seq = 0",
+    "UPDATE objects SET size_bytes = 'many' WHERE seq = 0",
+    "UPDATE objects SET proven_at = 9e18 WHERE seq = 0",
+    "UPDATE objects SET note = CAST(X'ff' AS TEXT) WHERE seq = 0",
+    "UPDATE transfers SET state = 'perhaps'",
+    "UPDATE transfers SET finished_at = 'now'",
+]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_row_edited_to_what_backhaul_never_writes_is_named(
+    reader: LedgerReader, done: str, path: Path, edit: str
+) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(edit)
+        connection.commit()
+    with pytest.raises(ConfigurationError) as caught:
+        reader.show(done)
+    assert caught.value.code == "E_LEDGER_CORRUPT"
+    assert caught.value.exit_code is ExitCode.CONFIGURATION
+    if "objects" in edit:
+        with pytest.raises(ConfigurationError):
+            list(reader.objects(done))
 
 
 def test_journal_has_a_line_for_every_change(reader: LedgerReader, done: str) -> None:

@@ -31,7 +31,8 @@ class Finding:
 
     Attributes:
         kind: Closed set: `evidence` (changed, missing or cut), `missing` (no file), `differs`
-            (other bytes), `unknown` (the target cannot tell and the file cannot be read).
+            (other bytes), `unknown` (the target cannot tell and the file cannot be read; or
+            the transfer has not ended with files).
     """
 
     kind: str
@@ -158,7 +159,7 @@ class _Look:
     def _look_at(self, transfer_id: str) -> None:
         details = self._reader.show(transfer_id, first_objects=0).transfer
         if details.state not in {TransferState.DONE, TransferState.SUPERSEDED}:
-            self._tell("evidence", transfer_id, f"is {details.state}: nothing is published by it")
+            self._tell("unknown", transfer_id, f"is {details.state}: nothing is published by it")
             return
         self._outcome.transfers += 1
         manifest, beside = Manifest(), FileSums(transfer_id, new_digest)
