@@ -2,9 +2,10 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
-from backhaul.cli.progress import Display
+from backhaul.cli.progress import Display, summary
 from backhaul.core import events
 
 URL = "http://rm:8088/proxy/application_1_0007/"
@@ -53,3 +54,31 @@ def test_a_terminal_shows_phase_maps_objects_and_where_to_look() -> None:
     assert "day=1: copying, maps 1 of 4" in shown
     assert "3/12 objects" in shown
     assert shown.count(URL) == 1
+
+
+@pytest.mark.parametrize(
+    ("rungs", "said"),
+    [
+        ((("direct", 3),), ", proven; id t"),
+        ((("stream", 1), ("size", 2)), ", proven, NOT PROVEN but by their length alone: 2; id t"),
+        ((("size", 3),), ", NOT PROVEN but by their length alone: 3; id t"),
+    ],
+)
+def test_files_of_which_only_the_length_was_compared_are_never_called_proven(
+    rungs: tuple[tuple[str, int], ...], said: str
+) -> None:
+    done = events.TransferDone(
+        transfer_id="t",
+        message_id=None,
+        source="s3://raw/day=1/",
+        destination="hdfs://ns1/d",
+        objects=3,
+        size_bytes=9,
+        markers=0,
+        adopted=0,
+        publish="",
+        is_superseded=False,
+        duration_s=1,
+        rungs=rungs,
+    )
+    assert summary(done).endswith(said)

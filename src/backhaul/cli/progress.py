@@ -23,6 +23,7 @@ from rich.table import Column
 
 from backhaul.adapters.telemetry import human_bytes
 from backhaul.core import events
+from backhaul.core.model import Proof
 
 PLAIN_LINE_S = 2.0
 NAME_WIDTH = 20
@@ -155,7 +156,10 @@ def summary(done: events.TransferDone) -> str:
     """`s3://… -> hdfs://…: 24 objects, 1.0 GiB in 4.2 s (243.8 MiB/s), proven; id …`."""
     seconds = max(done.duration_s, 0.001)
     size = human_bytes(done.size_bytes)
-    notes = ["proven"]
+    by_size = dict(done.rungs).get(Proof.SIZE.value, 0)
+    notes = [] if by_size and by_size == done.objects else ["proven"]
+    if by_size:
+        notes.append(f"NOT PROVEN but by their length alone: {by_size:,}")
     if done.adopted:
         notes.append(f"{done.adopted:,} already there, not copied")
     if done.markers:
