@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.digests import new_digest
+from backhaul.adapters.hadoop_xml import rpc_addresses
 from backhaul.adapters.hdfs import HdfsTarget
 from backhaul.adapters.hdfs_command import CommandChecker
 from backhaul.adapters.hdfs_content import FirstThatTells
-from backhaul.adapters.hdfs_datanode import DataNodeChecker, namenode_addresses
+from backhaul.adapters.hdfs_datanode import DataNodeChecker
 from backhaul.adapters.protobuf_wire import delimited, message
 from backhaul.core.errors import IntegrityError
 from backhaul.core.model import PlannedObject, Proof, VerifyLevel
@@ -47,7 +48,7 @@ class OldChecker(DataNodeChecker):
     """Asks the old DataNode, whichever the NameNode names."""
 
     def __init__(self, hdfs: Hdfs, old: tuple[str, int]) -> None:
-        super().__init__(namenode_addresses(hdfs.uri, {}), timeout_s=5.0)
+        super().__init__(rpc_addresses(hdfs.uri, {}), timeout_s=5.0)
         self._datanodes.replicas = lambda block: [old]  # type: ignore[method-assign]
 
 
