@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import config_option
+from backhaul.cli.options import Moment, config_option
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from backhaul.app.records import TransferRow
 
 STATES = ("received", "staging", "publishing", "waiting", "held", "done", "superseded", "dead")
@@ -22,7 +23,7 @@ STATES = ("received", "staging", "publishing", "waiting", "held", "done", "super
 @click.option("--state", type=click.Choice(STATES), help="Only transfers in this state.")
 @click.option(
     "--since",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    type=Moment(),
     help="Only transfers that changed since then (UTC).",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
@@ -46,8 +47,7 @@ def command(
     from backhaul.app.records import read_history, row_as_json
 
     context = load_context(config=config, ledger=ledger)
-    since_utc = since.replace(tzinfo=UTC) if since else None
-    rows = read_history(context, limit=limit, state=state, since=since_utc)
+    rows = read_history(context, limit=limit, state=state, since=since)
     if as_json:
         for row in rows:
             click.echo(json.dumps(row_as_json(row), ensure_ascii=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,3 +60,18 @@ def warn_open_door(*, allow_any: bool) -> None:
             "may send a message can write anywhere this user can",
             err=True,
         )
+
+
+class Moment(click.ParamType[datetime]):
+    """A date, or date and time as ISO 8601 has it; UTC where it names no zone."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        """Aware, in UTC."""
+        try:
+            found = datetime.fromisoformat(str(value))
+            zoned = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+            return zoned.astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no date: 2026-11-01 or 2026-11-01T03:00:00Z", param, ctx)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from backhaul.cli.options import config_option, region_option
+from backhaul.cli.options import Moment, config_option, region_option
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from backhaul.app.verify import Finding
 
 
@@ -36,7 +37,7 @@ class Share(click.ParamType[float]):
 @click.option("--sample", type=Share(), metavar="N%", help="This share of the objects, by chance.")
 @click.option(
     "--since",
-    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    type=Moment(),
     help="Only transfers that ended since then (UTC).",
 )
 @click.option(
@@ -97,7 +98,7 @@ def command(
         load_context(config=config, ledger=ledger),
         Selection(
             ids=transfer_ids,
-            since=since.replace(tzinfo=UTC) if since else None,
+            since=since,
             share=sample,
         ),
         region=region,
