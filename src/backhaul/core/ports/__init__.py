@@ -1,0 +1,65 @@
+"""The effects the core needs, as protocols. Adapters implement them; `testing` ships fakes.
+
+Every method either succeeds, raises a `BackhaulError`, or raises one after taking effect; callers
+in `runner` and `agent` are written for all three. Methods are safe to call from several threads.
+"""
+
+from __future__ import annotations
+
+from backhaul.core.ports.ledger import (
+    Begun,
+    Claimed,
+    ClusterJob,
+    Ledger,
+    Leftover,
+    MessageKey,
+    Published,
+)
+from backhaul.core.ports.process import Clock, Emit, Randomness
+from backhaul.core.ports.queue import FIFO, DeadLetterReason, Message, Queue, QueueFacts
+from backhaul.core.ports.store import Body, Endpoint, ListPage, ObjectStore, SourceReader
+from backhaul.core.ports.target import (
+    ContentChecker,
+    Entry,
+    Held,
+    Progress,
+    Rename,
+    StageTask,
+    TargetFs,
+    TargetPool,
+    TargetSession,
+    TargetWriter,
+)
+
+__all__ = [
+    "FIFO",
+    "Begun",
+    "Body",
+    "Claimed",
+    "Clock",
+    "ClusterJob",
+    "ContentChecker",
+    "DeadLetterReason",
+    "Emit",
+    "Endpoint",
+    "Entry",
+    "Held",
+    "Ledger",
+    "Leftover",
+    "ListPage",
+    "Message",
+    "MessageKey",
+    "ObjectStore",
+    "Progress",
+    "Published",
+    "Queue",
+    "QueueFacts",
+    "Randomness",
+    "Rename",
+    "SourceReader",
+    "StageTask",
+    "TargetFs",
+    "TargetPool",
+    "TargetSession",
+    "TargetWriter",
+]

@@ -1,0 +1,320 @@
+"""What is remembered, and by when it is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from backhaul.core.cluster import Application, JobProgress
+from backhaul.core.evidence import Sum
+from backhaul.core.model import (
+    Job,
+    Location,
+    Pin,
+    PlannedObject,
+    StagedObject,
+    Totals,
+    TransferState,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageKey:
+    """What makes redeliveries of one message one transfer.
+
+    Attributes:
+        part: Which record of the message, from 0; each is a transfer of its own.
+    """
+
+    queue: str
+    message_id: str
+    part: int = 0
+
+    @property
+    def text(self) -> str:
+        """The message's id as the ledger keeps it: `id`, then `id#2`, `id#3`."""
+        return f"{self.message_id}#{self.part + 1}" if self.part else self.message_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """The ledger's answer to a delivery.
+
+    Attributes:
+        attempt: The attempt just counted, from 1; not counted when `state` is final or `is_live`.
+        is_live: Another running process or thread works on this transfer right now.
+        has_plan: The plan is frozen completely; the next attempt uses its pins.
+        was_publishing: The last attempt recorded its intent: renames may have happened.
+        failures: Attempts whose failure was recorded without refund; a killed agent records none.
+        source_changes: How often the source changed under this transfer so far.
+        directory: The target directory of the frozen plan; `destination` is what the plan owns,
+            the same directory or the one file of a single object.
+    """
+
+    transfer_id: str
+    state: TransferState
+    attempt: int
+    is_live: bool
+    has_plan: bool
+    was_publishing: bool
+    first_seen_at: datetime
+    directory: Location | None = None
+    destination: Location | None = None
+    failures: int = 0
+    source_changes: int = 0
+    code: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterJob:
+    """One submission to YARN that the ledger has not closed: the tag of this epoch may be there.
+
+    Attributes:
+        epoch: Whose staging it writes to; one epoch submits at most once.
+        application_id: Once it was seen; None does not mean that there is none.
+    """
+
+    transfer_id: str
+    epoch: int
+    application_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftover:
+    """What an attempt may have left in staging.
+
+    Attributes:
+        epoch: Its last; higher ones belong to somebody else.
+        route: Whose user it belongs to.
+    """
+
+    transfer_id: str
+    staging_root: Location
+    epoch: int
+    route: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """The transfer owns its destination until it finishes, fails or its owner dies.
+
+    Attributes:
+        stale: Staging of destinations above or below this one, and of this one elsewhere. It must
+            be gone before anything is published: a forgotten process may still rename out of it.
+        has_rivals: Another transfer recorded its intent for something here and not its end;
+            `rivals` tells what may stand at the final paths.
+        jobs: Open ones of this transfer, and of any other at this destination, above or below it.
+    """
+
+    epoch: int
+    staging_root: Location
+    stale: tuple[Leftover, ...] = ()
+    has_rivals: bool = False
+    jobs: tuple[ClusterJob, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The newest content that the ledger knows at a final path."""
+
+    location: Location
+    transfer_id: str
+    pin: Pin
+    crc32c: str
+    modified_ms: int
+
+
+class Ledger(Protocol):
+    """The durable truth. Every method is one transaction; after it returns, a power cut keeps it.
+
+    Raises (any method):
+        OutageError: `ledger`: locked too long, full or read-only; nothing was recorded.
+        TakenOver: `claim`, `forget_plan`, `freeze`, `record_staged`, `note_published`: another
+            process has begun the transfer since; nothing was recorded.
+    """
+
+    def begin(
+        self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
+    ) -> Begun:
+        """Find or make the transfer of this message and count an attempt before any work.
+
+        Args:
+            key: None for `copy`: always a new transfer.
+            source: As asked for, for people. Unparsed body excerpt where it did not parse.
+            destination: Likewise.
+        """
+
+    def claim(  # noqa: PLR0913 - the first page rides along to save a commit
+        self,
+        transfer_id: str,
+        job: Job,
+        destination: Location,
+        staging_anchor: Location,
+        *,
+        directory: Location,
+        first: Sequence[PlannedObject] = (),
+        is_complete: bool = False,
+        markers: int = 0,
+        min_epoch: int,
+        now: datetime,
+    ) -> Claimed | None:
+        """Take the destination: epoch + 1 (at least `min_epoch`), owner set, state STAGING.
+
+        The staging root is fixed at the destination's first claim while any epoch may be alive.
+        The first page of a new plan is frozen in the same transaction; it replaces a plan that
+        an earlier attempt left incomplete. An empty `first` keeps the frozen plan.
+
+        Dead owners above and below lose theirs, so that none of them can record an intent later.
+
+        Returns:
+            None while another live transfer owns the destination, one above or one below it.
+        """
+
+    def rivals(self, transfer_id: str, locations: Sequence[Location]) -> list[Published]:
+        """What other transfers may have renamed to these paths without having recorded the end."""
+
+    def forget_plan(self, transfer_id: str) -> None:
+        """Drop the frozen plan: the source changed; counts the change."""
+
+    def freeze(
+        self, transfer_id: str, objects: Sequence[PlannedObject], *, is_complete: bool, markers: int
+    ) -> None:
+        """Append to the plan; pins never change once frozen."""
+
+    def plan(
+        self, transfer_id: str, *, only_unstaged: bool = False, batch: int = 1000
+    ) -> Iterator[Sequence[PlannedObject]]:
+        """The frozen plan in order, in batches."""
+
+    def planned_totals(self, transfer_id: str) -> Totals:
+        """What the frozen plan adds up to."""
+
+    def record_staged(self, transfer_id: str, staged: Sequence[StagedObject]) -> None:
+        """Note proofs; they belong to the current epoch."""
+
+    def staged(
+        self, transfer_id: str, *, batch: int = 1000
+    ) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
+        """Planned objects proven in the current epoch, in order; the others are left out."""
+
+    def earlier_proofs(
+        self, transfer_id: str, *, batch: int = 1000
+    ) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
+        """Planned objects with proofs of an epoch before the current one, in order."""
+
+    def intend(
+        self, transfer_id: str, epoch: int, staged: Sequence[StagedObject], now: datetime
+    ) -> bool:
+        """Record the last proofs and the intent to publish: state PUBLISHING.
+
+        Returns:
+            False when the transfer no longer owns the destination with this epoch.
+        """
+
+    def note_published(self, transfer_id: str) -> None:
+        """What has a proof of the current epoch stands under its final name: it is published.
+
+        For files that an earlier attempt renamed before it died; the transfer goes on.
+        """
+
+    def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
+        """What this ledger published last at these paths."""
+
+    def finish(
+        self,
+        transfer_id: str,
+        epoch: int,
+        state: TransferState,
+        publish_mode: str,
+        now: datetime,
+        *,
+        manifest: Sum | None = None,
+    ) -> bool:
+        """State DONE or SUPERSEDED; proofs become the published truth; the claim ends.
+
+        Args:
+            manifest: What the proofs add up to: it is sealed and chained to the one before.
+
+        Returns:
+            False when the transfer no longer owns the destination with this epoch.
+        """
+
+    def fail(
+        self,
+        transfer_id: str,
+        state: TransferState,
+        code: str,
+        reason: str,
+        now: datetime,
+        *,
+        refund: bool = False,
+    ) -> None:
+        """State WAITING, HELD or DEAD with its reason; the claim ends.
+
+        Args:
+            refund: Give the counted attempt back (outage, shutdown).
+        """
+
+    def is_mine(self, transfer_id: str) -> bool:
+        """True while this process is the one that began the attempt under way."""
+
+    def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
+        """The newest event of this object that was published at the destination."""
+
+    def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
+        """Remember a signed message's nonce; safe to repeat for the same message.
+
+        Args:
+            key: Of any record: one nonce is for all records of its message.
+
+        Returns:
+            False when another message had it: a replay.
+        """
+
+    def leftover(self, transfer_id: str) -> Leftover | None:
+        """Where this transfer may have staging; None when it never claimed or has finished."""
+
+    def litter(self, claimed_before: datetime, *, most: int) -> list[Leftover]:
+        """Staging roots claimed before then that no live transfer owns, by file system."""
+
+    def swept(self, lefts: Sequence[Leftover]) -> None:
+        """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""
+
+    # ---- the cluster's engine
+
+    def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
+        """Which engine was chosen, and why."""
+
+    def open_job(self, transfer_id: str, epoch: int, tag: str, now: datetime) -> bool:
+        """Note that an application with this tag may exist from now on.
+
+        Returns:
+            False when the transfer no longer owns its destination with this epoch, or when this
+            epoch has had its submission; nothing may be submitted then.
+        """
+
+    def note_job(
+        self,
+        transfer_id: str,
+        claim_epoch: int,
+        epoch: int,
+        application: Application,
+        progress: JobProgress | None,
+        now: datetime,
+    ) -> bool:
+        """Note how far it is.
+
+        Returns:
+            False when the transfer no longer owns its destination with `claim_epoch`.
+        """
+
+    def close_job(
+        self, transfer_id: str, epoch: int, state: str, reason: str, now: datetime
+    ) -> None:
+        """Nothing of this submission runs or counts any more; safe to repeat."""
+
+    def jobs(self, transfer_id: str) -> list[ClusterJob]:
+        """The open ones of this transfer, by epoch."""

@@ -1,0 +1,105 @@
+"""SQS, as the core sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+FIFO = ".fifo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One delivery of an SQS message.
+
+    Attributes:
+        receipt_handle: Belongs to this delivery; an older one may be refused.
+        receive_count: SQS's ApproximateReceiveCount, from 1.
+        received_monotonic_s: `Clock.monotonic()` just before the receive call that brought it:
+            SQS counts the 12 h total from no earlier than that.
+        attributes: The sender's message attributes (String and Number), name to value.
+        group: The message group on a FIFO queue, whose messages come one after the other.
+    """
+
+    queue: str
+    message_id: str
+    receipt_handle: str
+    body: str
+    sender_id: str
+    receive_count: int
+    sent_at: datetime | None
+    received_monotonic_s: float
+    attributes: dict[str, str] = field(default_factory=dict)
+    group: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueFacts:
+    """What the queue itself says, read once at start.
+
+    Attributes:
+        name: Queue name; with the account and region in `arn`.
+        dead_letter_url: None when the queue has no redrive policy.
+        max_receive_count: After this many receives SQS itself moves the message; None: never.
+    """
+
+    url: str
+    name: str
+    arn: str
+    dead_letter_url: str | None
+    dead_letter_name: str | None
+    max_receive_count: int | None
+    retention_s: int | None = None
+    dead_letter_retention_s: int | None = None
+
+    @property
+    def is_fifo(self) -> bool:
+        """SQS wants this ending of every FIFO queue's name, and of no other."""
+        return self.name.endswith(FIFO)
+
+
+class Queue(Protocol):
+    """One SQS queue and its dead-letter queue."""
+
+    facts: QueueFacts
+
+    def receive(
+        self, *, max_messages: int, wait_s: int, visibility_timeout_s: int
+    ) -> list[Message]:
+        """Long poll once: up to 10 messages, `wait_s` 0 to 20. Empty list when none came.
+
+        Raises:
+            OutageError: SQS cannot be reached, throttles, or the credentials are refused.
+        """
+
+    def extend(self, message: Message, visibility_timeout_s: int) -> None:
+        """Keep the message invisible this long, from now; 0 shows it at once; safe to repeat.
+
+        Raises:
+            VisibilityLost: the handle is no longer accepted, or the 12 h total is used up.
+            OutageError: SQS cannot be reached.
+        """
+
+    def delete(self, message: Message) -> None:
+        """Delete by receipt handle; safe to repeat; a handle SQS has forgotten is no error."""
+
+    def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
+        """Copy the message with its reason to the dead-letter queue.
+
+        Returns:
+            False when the queue has none; nothing was sent.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetterReason:
+    """Why a message is dead; becomes message attributes named `backhaul.code` and so on."""
+
+    code: str
+    sentence: str
+    hint: str
+    attempts: int
+    first_seen_at: datetime
+    transfer_id: str
+    host: str

@@ -1,0 +1,309 @@
+"""A file system, and the worker that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from backhaul.core.model import (
+    FileStatus,
+    Location,
+    PlannedObject,
+    StagedObject,
+    VerifyLevel,
+)
+from backhaul.core.ports.store import Endpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTask:
+    """What a worker needs to stage one object.
+
+    Attributes:
+        is_there: Another engine has written it already: prove it, and copy it only if that fails.
+    """
+
+    planned: PlannedObject
+    endpoint: Endpoint
+    is_there: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rename:
+    """One file's way from staging to its final path."""
+
+    source: Location
+    target: Location
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Bytes and objects finished so far by one worker, cumulative within a staging call."""
+
+    size_bytes: int
+    objects: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a target says of one file's content without anybody reading it.
+
+    Attributes:
+        size_bytes: None where not even that could be learnt.
+        algorithm: `CRC32C` or `CRC32`, of all bytes of the file; None where it cannot be told.
+        checksum: Its value, 8 hex digits; None likewise.
+        asked: Who told it, closed set: `datanode`, `command`, `read`; empty likewise.
+        why: Why it could not be told; empty when it was.
+        is_final: No other way can tell it either: nothing is kept that compares with the bytes.
+    """
+
+    size_bytes: int | None
+    modified_ms: int
+    algorithm: str | None = None
+    checksum: str | None = None
+    asked: str = ""
+    why: str = ""
+    is_final: bool = False
+
+    @classmethod
+    def of_ciphertext(cls, size_bytes: int, modified_ms: int) -> Held:
+        """Of a file in an encryption zone of HDFS."""
+        return cls(
+            size_bytes=size_bytes,
+            modified_ms=modified_ms,
+            why="in an encryption zone: the CRCs there are of the ciphertext",
+            is_final=True,
+        )
+
+
+class TargetSession(Protocol):
+    """One worker process, lent to one transfer: all target and S3 body I/O happens in it.
+
+    Any method may raise TransientError E_WORKER_DIED or E_WORKER_STALLED; the session is then
+    useless and the pool replaces the process.
+    """
+
+    def status(self, locations: Sequence[Location]) -> list[FileStatus | None]:
+        """What stands at each path; None where nothing does."""
+
+    def existing_ancestor(self, location: Location) -> Location:
+        """`location` itself if it is a directory, else the nearest directory above it.
+
+        Raises:
+            CannotWrite: E_DST_PARENT_FILE when a file stands in the way.
+        """
+
+    def fence(self, staging_root: Location, epoch: int) -> int:
+        """Remove every epoch below `epoch` under `staging_root`, then create `epoch`'s directory.
+
+        Returns:
+            The highest epoch found. When it is not below `epoch` nothing was created and the
+            caller claims again above it.
+        """
+
+    def fence_keeping(
+        self, staging_root: Location, kept: int, epoch: int
+    ) -> tuple[int, int | None]:
+        """Remove every epoch below `kept`, which an application of this transfer still fills.
+
+        Returns:
+            The highest epoch found, and under which number, from `kept` to below `epoch`, the
+            staging of that application stands; None when it is gone.
+        """
+
+    def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
+        """Rename the directory of epoch `kept` to that of `epoch`; safe to repeat."""
+
+    def count_files(self, directory: Location) -> tuple[int, int]:
+        """Files below it at any depth, and directories that hold nothing."""
+
+    def prune(self, directory: Location, planned: Sequence[str]) -> int:
+        """Remove files below it that are not planned, and directories left without a file.
+
+        Returns:
+            How many files were removed.
+        """
+
+    def stage(
+        self,
+        tasks: Iterator[Sequence[StageTask]],
+        directory: Location,
+        verify: VerifyLevel,
+    ) -> Iterator[Sequence[StagedObject]]:
+        """Copy the tasks below `directory`, yielding proofs in batches as files are closed.
+
+        Pulls from `tasks` only as far as its window allows, so memory stays constant.
+
+        Raises:
+            SourceChanged, IntegrityError, PermanentError, TransientError, OutageError: the first
+            failure; the rest is abandoned.
+        """
+
+    def write_whole(self, location: Location, content: bytes) -> None:
+        """A file of Backhaul's own in an existing directory, whole or not at all; replaces it."""
+
+    def publish_tree(self, staged: Location, target: Location) -> bool:
+        """One rename of the whole directory; False when something stands at `target` already."""
+
+    def publish_files(self, renames: Sequence[Rename], *, replace: bool) -> None:
+        """Rename each file, creating parent directories; not atomic as a whole.
+
+        Raises:
+            CannotWrite: E_DST_EXISTS when `replace` is False and a file is in the way.
+            OutcomeUnknown: an answer was lost.
+        """
+
+    def contents(
+        self,
+        locations: Sequence[Location],
+        *,
+        algorithms: Sequence[str] = (),
+        is_read: bool = False,
+        passes_over: bool = False,
+    ) -> list[Held | None]:
+        """CRC32C of each file's bytes; None where no file is.
+
+        Told by the file system where it keeps checksums, else read.
+
+        Args:
+            algorithms: For each file the one to tell, `CRC32C` or `CRC32`; empty: CRC32C for all.
+            is_read: Read every file, whatever the file system keeps.
+            passes_over: A file that cannot be read has no checksum and a reason, and is not the
+                end of the others.
+        """
+
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        """Which files hold their pinned object already, by S3's own checksum; None: not proven.
+
+        Asks S3 for headers only. A file is read where the checksums that the file system keeps do
+        not compare with S3's.
+        """
+
+    def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
+        """Delete the transfer's staging and then `.backhaul` if it is empty; safe to repeat.
+
+        Args:
+            up_to: Leave higher epochs: they belong to whoever claimed the destination since.
+        """
+
+    @property
+    def progress(self) -> Progress:
+        """How far the current staging call has come."""
+
+
+class ContentChecker(Protocol):
+    """Asks a file system for checksums it keeps, many files at a time."""
+
+    name: str
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """One answer per path, in order; None where no file is. Never guesses, never reads."""
+
+    def close(self) -> None:
+        """Let go of connections; safe to repeat."""
+
+
+class TargetWriter(Protocol):
+    """One open file in staging. There is no abort: what is not closed is deleted by its path."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None:
+        """Make the content durable; the file counts only after this returned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One name in a directory."""
+
+    name: str
+    is_directory: bool
+
+
+class TargetFs(Protocol):
+    """One file system as a worker sees it; paths are absolute strings of that file system.
+
+    Raises (any method):
+        TargetMissing, TargetExists, CannotWrite, PermanentError, TransientError, OutageError.
+    """
+
+    keeps_checksums: bool
+    """Whether `held` can tell a checksum at all; asking is then worth a batch."""
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """What each file holds, from checksums that the file system keeps; None where none is.
+
+        Never reads content. What cannot be told is an answer (`Held.why`), not an error.
+        """
+
+    def check_reachable(self) -> None:
+        """Return at once when the file system answers.
+
+        Raises:
+            OutageError: It does not, known within seconds.
+        """
+
+    def check_place(self, path: str) -> None:
+        """Refuse what is there and leads elsewhere: then the policy's prefix is no promise.
+
+        Raises:
+            CannotWrite: E_DST_MOUNT.
+        """
+
+    def status(self, path: str) -> FileStatus | None: ...
+
+    def names(self, path: str) -> list[str]:
+        """Entries of a directory, by name; empty when it is not there."""
+
+    def entries(self, path: str) -> list[Entry]:
+        """What a directory holds; empty when it is not there."""
+
+    def create(self, path: str, size_bytes: int) -> TargetWriter:
+        """A new file; its directory must exist. `size_bytes` is what will be written."""
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """The content in chunks."""
+
+    def mkdir(self, path: str) -> None:
+        """One directory below an existing one; no error when it is there.
+
+        Raises:
+            TargetMissing: The directory above is not there. It is never made here: a fenced
+                process must not bring its staging back (S6).
+        """
+
+    def mkdirs(self, path: str) -> None:
+        """A directory with all that is missing above it."""
+
+    def rename(self, source: str, target: str, *, replace: bool) -> None:
+        """Atomic. Moves a file or a directory; never into a directory.
+
+        Raises:
+            OutcomeUnknown: The answer was lost.
+        """
+
+    def remove(self, path: str) -> None:
+        """Delete recursively; nothing there is success."""
+
+    def remove_empty(self, path: str) -> None:
+        """Delete a directory if it is empty; else leave it."""
+
+    def sync_directory(self, path: str) -> None:
+        """Make names created or renamed in this directory durable (fsync; HDFS needs nothing)."""
+
+
+class TargetPool(Protocol):
+    """The worker processes."""
+
+    def session(
+        self, filesystem: str, user: str | None = None
+    ) -> AbstractContextManager[TargetSession]:
+        """Lend one process; it comes back clean, or is replaced when it misbehaved.
+
+        Args:
+            user: Whom it acts for on the file system (`run_as` of the route); None: the agent.
+        """
