@@ -107,6 +107,10 @@ class Bed:
                 s3_client(self._started[name]).create_bucket(Bucket=BUCKET)
         return self._started[name]
 
+    def server_pids(self) -> list[int]:
+        """Processes of all servers that were started."""
+        return [pid for server in self._started.values() for pid in server.pids.values()]
+
     def stop(self) -> None:
         """End all servers."""
         for server in reversed(self._started.values()):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from benchmarks.bed import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Bed, Sizes, tell
 from benchmarks.distcp import DISTCP, against_distcp, bare_s, has_yarn
 from benchmarks.hadoop_fs import THREADS, find_hadoop_fs
+from benchmarks.load import Load, watched
 from benchmarks.measure import Run, measured
 from benchmarks.peers import FOR_LARGE, FOR_SMALL, find_rclone, rclone
 from benchmarks.report import Figure, best, paired
@@ -27,7 +28,9 @@ _CEILINGS = {
     "plain": "HDFS write alone, the client as it comes",
     "create": "HDFS create of empty files alone",
     "read": "S3 read alone",
+    "copy": "S3 read and HDFS write, bare",
 }
+_BESIDE = ("write", "copy")  # ceilings whose load is told beside ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,18 +141,25 @@ class _Ceilings:
         self.seconds: dict[str, dict[str, list[float]]] = {
             what: {f"{count} threads": [] for count in shape.threads} for what in _CEILINGS
         }
+        self._loads: dict[str, dict[str, list[Load]]] = {
+            what: {threads: [] for threads in by} for what, by in self.seconds.items()
+        }
 
     def round(self) -> None:
         """Each once."""
         for what, by_threads in self.seconds.items():
-            where, directory = self._bed.hdfs.uri, f"/ceiling/{self._shape.name}"
-            if what == "read":
-                where, directory = f"{BUCKET}/{self._shape.name}/", "-"
+            source, target = f"{BUCKET}/{self._shape.name}/", f"/ceiling/{self._shape.name}"
+            where, directory = {
+                "read": (source, "-"),
+                "copy": (source, self._bed.hdfs.uri + target),
+            }.get(what, (self._bed.hdfs.uri, target))
             for threads, times in by_threads.items():
                 count = threads.split()[0]
                 arguments = [what, where, directory, str(self._sizes), count]
-                found = self._bed.answer(["benchmarks.ceiling", *arguments], self._environment)
+                with watched(self._bed.server_pids) as load:
+                    found = self._bed.answer(["benchmarks.ceiling", *arguments], self._environment)
                 times.append(float(found["seconds"]))
+                self._loads[what][threads].append(load)
 
     def figures(self, inside: list[float]) -> list[Figure]:
         """Their times, and ours of them."""
@@ -171,7 +181,28 @@ class _Ceilings:
                     at_least=shape.of_ceiling if what == shape.ceiling else None,
                 ),
             ]
+        for what in _BESIDE:
+            loads = self._loads[what][best(self.seconds[what])]
+            figures += _load_figures(shape, _CEILINGS[what], loads)
         return figures
+
+
+def _load_figures(shape: Shape, during: str, loads: list[Load]) -> list[Figure]:
+    """Whether the cores were the bound, and how much of them the servers took."""
+    return [
+        Figure(
+            shape=shape.name,
+            what=f"servers' CPU during {during}",
+            unit="s",
+            values=tuple(one.servers_cpu_s for one in loads),
+        ),
+        Figure(
+            shape=shape.name,
+            what=f"idle share of the cores during {during}",
+            unit="x",
+            values=tuple(one.idle for one in loads),
+        ),
+    ]
 
 
 def _compare(bed: Bed, shape: Shape, rounds: int) -> list[Figure]:
@@ -181,10 +212,12 @@ def _compare(bed: Bed, shape: Shape, rounds: int) -> list[Figure]:
     runs: dict[str, list[Run]] = {name: [] for name in ("backhaul", *peers)}
     inside: list[float] = []
     distcps: list[float] = []
+    loads: list[Load] = []
     _copy(bed, environment, shape, "warm-up")  # the servers' JVMs compile what they run
     for turn in range(rounds):
         ceilings.round()
-        ours, transfer_s = _copy(bed, environment, shape, str(turn))
+        ours, transfer_s, load = _copy(bed, environment, shape, str(turn))
+        loads.append(load)
         runs["backhaul"].append(ours)
         inside.append(transfer_s)
         for name, copy in peers.items():
@@ -215,7 +248,7 @@ def _compare(bed: Bed, shape: Shape, rounds: int) -> list[Figure]:
     figures += against_distcp(
         shape.name, distcps, _seconds(runs["backhaul"]), shape.as_fast.get(DISTCP)
     )
-    return figures + ceilings.figures(inside)
+    return [*figures, *ceilings.figures(inside), *_load_figures(shape, "backhaul", loads)]
 
 
 def program_figures(shape: Shape, name: str, runs: list[Run]) -> list[Figure]:
@@ -257,16 +290,19 @@ def _peers(bed: Bed, shape: Shape) -> dict[str, Copy]:
     return found
 
 
-def _copy(bed: Bed, environment: dict[str, str], shape: Shape, turn: str) -> tuple[Run, float]:
-    """The whole process, and seconds of the transfer as the ledger has it."""
+def _copy(
+    bed: Bed, environment: dict[str, str], shape: Shape, turn: str
+) -> tuple[Run, float, Load]:
+    """The whole process, seconds of the transfer as the ledger has it, and what went on beside."""
     directory = f"/bench/{shape.name}-{turn}"
     ledger = bed.ledger(shape.name)
-    run = measured(
-        [
-            *(*BACKHAUL, "copy", f"s3://{BUCKET}/{shape.name}/", bed.hdfs.uri + directory),
-            *("--allow-any", "--ledger", ledger),
-        ],
-        environment,
-    )
+    with watched(bed.server_pids) as load:
+        run = measured(
+            [
+                *(*BACKHAUL, "copy", f"s3://{BUCKET}/{shape.name}/", bed.hdfs.uri + directory),
+                *("--allow-any", "--ledger", ledger),
+            ],
+            environment,
+        )
     bed.check_hdfs(directory, shape.sums)
-    return run, bed.last_transfer_s(ledger, environment)
+    return run, bed.last_transfer_s(ledger, environment), load

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from benchmarks.load import watched
 from benchmarks.measure import Failed, measured, serving
 from benchmarks.plot import svg
 from benchmarks.report import Figure, best, paired, programs, save, table
@@ -128,3 +132,40 @@ def test_a_helper_serves_until_the_block_ends() -> None:
         assert answer.read().count(b"<Contents>") == 3
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/n3")
+
+
+# ---------------------------------------------------------------- beside a run
+
+
+BUSY = "import sys; print(flush=True)\nfor _ in sys.stdin: sum(range(10**7)); print(flush=True)"
+
+
+def test_work_of_the_servers_counts_and_that_of_others_does_not() -> None:
+    with busy() as server, busy() as other:
+        with watched(lambda: [server.pid]) as load:
+            work(server)
+        with watched(lambda: [server.pid]) as quiet:
+            work(other)
+    assert load.servers_cpu_s > 0.02
+    assert quiet.servers_cpu_s < load.servers_cpu_s / 2
+    assert 0 <= load.idle <= 1
+
+
+@contextmanager
+def busy() -> Iterator[subprocess.Popen[str]]:
+    """A process that works whenever it is told to."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.communicate()
+
+
+def work(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    process.stdout.readline()
