@@ -161,6 +161,8 @@ def told(exc: Exception) -> str:
 
 def one_line(text: str, limit: int = _TEXT_MAX) -> str:
     """Control characters and line breaks as escapes, cut to `limit` characters."""
+    if text.isprintable() and len(text) <= limit:
+        return text
     cut = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return cut if len(cut) <= limit else f"{cut[: limit - 1]}…"
 

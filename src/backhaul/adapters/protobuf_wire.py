@@ -10,6 +10,8 @@ from __future__ import annotations
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
+_ONE_BYTE = [bytes((value,)) for value in range(0x80)]
+
 Fields = dict[int, list["int | bytes"]]
 
 
@@ -19,6 +21,8 @@ class Malformed(Exception):
 
 def varint(value: int) -> bytes:
     """An unsigned number; negative ones as 64 bits, as int32 and int64 fields have them."""
+    if 0 <= value < 0x80:  # noqa: PLR2004 - seven bits a byte
+        return _ONE_BYTE[value]
     value &= (1 << 64) - 1
     out = bytearray()
     while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
@@ -52,6 +56,8 @@ def delimited(data: bytes) -> bytes:
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """The number at an offset and the offset behind it."""
+    if at < len(data) and data[at] < 0x80:  # noqa: PLR2004 - one byte, as nearly all are
+        return data[at], at + 1
     value = shift = 0
     while True:
         if at >= len(data) or shift > 63:  # noqa: PLR2004 - ten bytes at most
@@ -78,20 +84,24 @@ def fields_of(data: bytes) -> Fields:
     at = 0
     while at < len(data):
         tag, at = read_varint(data, at)
+        kind = tag & 7
         value: int | bytes
-        match tag & 7:
-            case 0:
-                value, at = read_varint(data, at)
-            case 2:
-                value, at = read_delimited(data, at)
-            case 1 | 5 as kind:
-                size = 8 if kind == _FIXED64 else 4
-                if at + size > len(data):
-                    raise Malformed("a message that is cut off")
-                value, at = data[at : at + size], at + size
-            case kind:
-                raise Malformed(f"wire type {kind}")
-        found.setdefault(tag >> 3, []).append(value)
+        if kind == _VARINT:
+            value, at = read_varint(data, at)
+        elif kind == _BYTES:
+            value, at = read_delimited(data, at)
+        elif kind in {_FIXED64, _FIXED32}:
+            size = 8 if kind == _FIXED64 else 4
+            if at + size > len(data):
+                raise Malformed("a message that is cut off")
+            value, at = data[at : at + size], at + size
+        else:
+            raise Malformed(f"wire type {kind}")
+        name = tag >> 3
+        if name in found:
+            found[name].append(value)
+        else:
+            found[name] = [value]
     return found
 
 
