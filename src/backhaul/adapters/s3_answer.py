@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _ERROR_BODY_MAX_BYTES = 64 * 1024
 _PARTS_MAX_BYTES = 4 << 20  # 1,000 parts are some 300 KiB
-_CHECKSUM, _CHECKSUM_TYPE = "x-amz-checksum-", "x-amz-checksum-type"
+_CHECKSUM = "x-amz-checksum-"
 _COMPOSITE_VALUE = re.compile(r"-\d+$")
 _SERVER_ERROR = 500
 
@@ -58,7 +58,7 @@ def checksums_in(response: BaseHTTPResponse, *, whole: bool) -> S3Checksums:
         TransientError: E_S3_SERVER: no usable Content-Length, so the end could not be told.
     """
     headers = response.headers
-    length = headers.get("content-length", "")
+    length = headers.get("Content-Length", "")
     if not length.isascii() or not length.isdigit():
         raise TransientError("E_S3_SERVER", f"S3 answered with Content-Length {length!r}")
     sse = headers.get("x-amz-server-side-encryption")
@@ -66,7 +66,7 @@ def checksums_in(response: BaseHTTPResponse, *, whole: bool) -> S3Checksums:
         sse = "SSE-C"
     return S3Checksums(
         checksums=_checksums(headers) if whole else (),
-        etag=headers.get("etag", "").removeprefix("W/").strip('"'),
+        etag=headers.get("ETag", "").removeprefix("W/").strip('"'),
         version_id=headers.get("x-amz-version-id"),
         content_length=int(length),
         sse=sse,
@@ -75,16 +75,15 @@ def checksums_in(response: BaseHTTPResponse, *, whole: bool) -> S3Checksums:
 
 def _checksums(headers: HTTPHeaderDict) -> tuple[S3Checksum, ...]:
     """A value that ends in `-N` is composite whatever the type header says."""
-    type_says_full = headers.get(_CHECKSUM_TYPE, "FULL_OBJECT").upper() == "FULL_OBJECT"
-    lowered = ((name.lower(), value) for name, value in headers.items())
+    type_says_full = headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() == "FULL_OBJECT"
     return tuple(
         S3Checksum(
             algorithm=name[len(_CHECKSUM) :].upper(),
             value=value,
             is_full_object=type_says_full and _COMPOSITE_VALUE.search(value) is None,
         )
-        for name, value in lowered
-        if name.startswith(_CHECKSUM) and name != _CHECKSUM_TYPE
+        for name, value in headers.items()
+        if name.lower().startswith(_CHECKSUM) and name.lower() != f"{_CHECKSUM}type"
     )
 
 

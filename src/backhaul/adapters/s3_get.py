@@ -1,9 +1,8 @@
 """Reading objects in a worker process: a signed GET through urllib3's connection pool.
 
-No boto3 client here: its full call costs many times the CPU of a small GET and tens of MB in every
-worker. botocore still finds the credentials; `s3_sign` signs, `s3_wire` sends. Listing and the
-endpoint are `s3`; which checksum counts is `core.verification`; what to do with the bytes is the
-engine's.
+No boto3 client here: its full call costs several times the CPU of a small GET and tens of MB in
+every worker. botocore still finds the credentials and signs. Listing and the endpoint are `s3`;
+which checksum counts is `core.verification`; what to do with the bytes is the engine's.
 
 Every request carries the pin (`versionId`, else `If-Match`), and the answer is held against it:
 a server that ignores the condition is caught by ETag and length.
@@ -17,10 +16,12 @@ import random
 import threading
 import time
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import botocore.session
 import urllib3
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import ProxyConfiguration, get_cert_path
 from botocore.utils import get_environ_proxies
@@ -38,8 +39,6 @@ from backhaul.adapters.aws_common import AwsCredentials, is_loopback, refuse_pla
 from backhaul.adapters.aws_errors import CREDENTIAL_CAUSES, cause_of, common_error, one_line
 from backhaul.adapters.s3_answer import checksums_in, error_of, parts_in, refusal
 from backhaul.adapters.s3_body import ObjectBody
-from backhaul.adapters.s3_sign import Signer
-from backhaul.adapters.s3_wire import quick
 from backhaul.core.errors import (
     BackhaulError,
     OutageError,
@@ -55,7 +54,6 @@ _BACKOFF_S = (0.05, 0.2)  # before the second and third try; each times 0.5 to 1
 _OK, _PARTIAL = 200, 206
 _SERVER_ERROR, _TOO_MANY = 500, 429
 _UNEXPLAINED = frozenset({400, 403})
-_PORTS = {"http": 80, "https": 443}
 _USER_AGENT = f"backhaul/{__version__}"
 
 
@@ -83,7 +81,6 @@ class ObjectReader:
         self._max_connections = max_connections
         self._timeout = urllib3.Timeout(connect=connect_timeout_s, read=idle_timeout_s)
         self._ca_bundle = ca_bundle
-        self._signer = Signer()
         self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
         self._lock = threading.Lock()
 
@@ -169,7 +166,6 @@ class ObjectReader:
         """Up to three tries until an answer starts; only what may pass by itself is tried again."""
         base = urlsplit(endpoint.base_url)
         origin = f"{base.scheme}://{base.netloc}"
-        host = _host(base)
         target = base.path + quote(pin.key, safe="/-_.~")
         queries = [question] if question else []
         if pin.version_id is not None:
@@ -181,7 +177,7 @@ class ObjectReader:
             headers["x-amz-expected-bucket-owner"] = endpoint.owner
         pool = self._pool(origin)
         for attempt in range(_TRIES):
-            signed = self._sign(method, host, target, headers, endpoint.region)
+            signed = self._sign(method, origin + target, headers, endpoint.region)
             try:
                 response = pool.urlopen(
                     method,
@@ -212,16 +208,17 @@ class ObjectReader:
             time.sleep(_BACKOFF_S[attempt] * random.uniform(0.5, 1.5))  # noqa: S311
         raise AssertionError  # the last try returns or raises
 
-    def _sign(
-        self, method: str, host: str, target: str, headers: dict[str, str], region: str
-    ) -> dict[str, str]:
+    def _sign(self, method: str, url: str, headers: dict[str, str], region: str) -> dict[str, str]:
+        """Signature Version 4 by botocore; about a fifth of a small GET's CPU."""
+        request = AWSRequest(method=method, url=url, headers=headers)
         try:
             frozen = self._credentials.get_frozen_credentials()
+            S3SigV4Auth(frozen, "s3", region).add_auth(request)
         except BotoCoreError as exc:
             if cause_of(exc) in CREDENTIAL_CAUSES:
                 self._credentials.forget()
             raise common_error(exc, "S3 credentials") from exc
-        return self._signer.signed(method, host, target, headers, frozen, region)
+        return dict(request.headers.items())
 
     def _explain(self, endpoint: Endpoint, pin: Pin) -> None:
         """Ask for one byte, to raise with S3's code.
@@ -265,7 +262,7 @@ class ObjectReader:
             return facts
         start, stop = byte_range
         wanted = f"bytes {start}-{stop - 1}/{pin.size_bytes}"
-        given = response.headers.get("content-range", "")
+        given = response.headers.get("Content-Range", "")
         if given != wanted or facts.content_length != stop - start:
             raise SourceChanged(
                 "E_SRC_CHANGED", f"{_name(pin)}: wanted {wanted}, got {given or 'none'}"
@@ -296,19 +293,10 @@ class ObjectReader:
             "ca_certs": self._ca_bundle or _ca_bundle(),
         }
         if not proxy_url:
-            return quick(urllib3.PoolManager(**options)).connection_from_url(origin)
-        manager = urllib3.ProxyManager(
+            return urllib3.PoolManager(**options).connection_from_url(origin)
+        return urllib3.ProxyManager(
             proxy_url, proxy_headers=proxy.proxy_headers_for(proxy_url), **options
-        )
-        return quick(manager).connection_from_url(origin)
-
-
-def _host(origin: SplitResult) -> str:
-    """As it is signed and sent: with the port where that is not the scheme's own."""
-    host = origin.hostname or ""
-    named = f"[{host}]" if ":" in host else host
-    is_usual = origin.port is None or origin.port == _PORTS.get(origin.scheme)
-    return named if is_usual else f"{named}:{origin.port}"
+        ).connection_from_url(origin)
 
 
 def _ca_bundle() -> str:
