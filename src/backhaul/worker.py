@@ -22,7 +22,7 @@ from backhaul.engines.native import Tuning
 from backhaul.engines.serve import Parts, serve
 
 if TYPE_CHECKING:
-    from backhaul.adapters.aws_common import CredentialsSpec
+    from backhaul.adapters.aws_spec import CredentialsSpec
     from backhaul.adapters.governor import GovernorSpec
     from backhaul.adapters.hdfs_security import Login
     from backhaul.core.ports import SourceReader, TargetFs

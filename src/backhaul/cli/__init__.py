@@ -78,7 +78,11 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point; exits with a code of `ExitCode`."""
     gc.set_threshold(GC_EVERY)
     arguments = sys.argv[1:] if argv is None else argv
-    sys.exit(_run(arguments))
+    code = _run(arguments)
+    # The interpreter looks for garbage a last time, through all that was imported: a third of a
+    # second of CPU, for memory that the kernel takes back at once. What is frozen it passes over.
+    gc.freeze()
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
