@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from backhaul import GC_EVERY
+from backhaul import GC_EVERY, GC_EVERY_AT_START
 from backhaul.engines.native import Tuning
 from backhaul.engines.serve import Parts, serve
 
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
     # A stop is the agent's decision; a signal to the whole group must not cut transfers short.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.set_threshold(GC_EVERY)
+    gc.set_threshold(GC_EVERY_AT_START)
     _keep_freed_memory()
     pipe = Connection(int(argv[0]))
     try:
@@ -90,6 +90,9 @@ def _login(configuration: WorkerConfiguration) -> Login:
 def _preload() -> None:
     """Import what every staging needs while the agent still plans: 0.2 s off the first one."""
     from backhaul.adapters import digests, s3_get  # noqa: F401, PLC0415
+
+    gc.freeze()  # what was imported stays; no search for garbage goes through it
+    gc.set_threshold(GC_EVERY)
 
 
 def _parts(configuration: WorkerConfiguration) -> Parts:

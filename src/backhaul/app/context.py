@@ -5,6 +5,7 @@ The composition root is this package: only it knows concrete classes. Nothing is
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backhaul import GC_EVERY
 from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.governor import GovernorSpec
 from backhaul.adapters.hadoop_command import Command
@@ -214,6 +216,8 @@ def open_ports(
             emit=emit,
             cluster=make_cluster(context, pool.wait_for_abort),
         )
+        gc.freeze()  # what was imported stays; no search for garbage goes through it
+        gc.set_threshold(GC_EVERY)
         yield Opened(ports=ports, pool=pool, ledger=ledger, aws=aws)
 
 
