@@ -49,3 +49,14 @@ def test_at_the_end_no_garbage_is_looked_for() -> None:
         "main(['--version'])"
     )
     assert ran(code).split()[-1] == "True"
+
+
+def test_a_worker_loads_the_hdfs_client_ahead_only_where_hadoop_is_configured() -> None:
+    for has_hdfs in (True, False):
+        code = (
+            f"import sys; from backhaul import worker; worker._preload({has_hdfs});"
+            "print(*sys.modules)"
+        )
+        loaded = set(ran(code).split())
+        assert "backhaul.adapters.s3_get" in loaded
+        assert ("hdfs_native" in loaded) is has_hdfs
