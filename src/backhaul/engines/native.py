@@ -62,7 +62,7 @@ class Tuning:
         stream_bytes: From here the rest of such an object may be read as one answer instead.
         range_bytes: Size of one range.
         ranges: Ranges in memory over all large objects of this worker: the memory bound.
-        large_at_once: Large objects under way.
+        large_at_once: Large objects moving; one that closes is no longer counted.
         tries: Times one object is tried within an attempt, for faults of its own requests.
         patience: The same where HDFS has too many files open: about half a minute.
     """
