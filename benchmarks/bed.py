@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import hashlib
 import json
 import random
@@ -19,6 +20,7 @@ from typing import Any
 
 from hdfs_native import Client
 
+import backhaul
 from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
 from backhaul.testing.servers.clients import environment, s3_client
 from backhaul.testing.servers.yarn import Yarn
@@ -78,6 +80,8 @@ class Bed:
         self.directory = directory
         self._started: dict[str, Any] = {}
         (directory / "empty.toml").touch()
+        # As it is where pip installed it; else each process compiles what it imports.
+        compileall.compile_dir(backhaul.__path__[0], quiet=1)
 
     @property
     def s3(self) -> S3Proxy:

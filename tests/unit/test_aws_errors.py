@@ -19,12 +19,12 @@ from backhaul import __version__
 from backhaul.adapters.aws_common import (
     AwsCredentials,
     AwsSession,
-    CredentialsSpec,
     hadoop_credentials,
     is_loopback,
     refuse_plain_http,
 )
 from backhaul.adapters.aws_errors import FOREIGN, Cause, cause_of, common_error, one_line, told
+from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.s3 import listing_error
 from backhaul.adapters.sqs import running_error
 from backhaul.core.errors import (
@@ -395,4 +395,4 @@ def test_requests_name_backhaul_to_awss_logs(monkeypatch: pytest.MonkeyPatch) ->
     client.list_queues()
 
     (said,) = sent
-    assert said.startswith(f"backhaul/{__version__} Boto3/")
+    assert said.startswith(f"backhaul/{__version__} Botocore/")

@@ -403,6 +403,21 @@ def test_open_files_are_bounded(make: Make) -> None:
     assert len(bench.staged) == 30
 
 
+def test_a_large_object_that_closes_keeps_no_other_waiting(make: Make) -> None:
+    bench = make(tuning=replace(TUNING, large_at_once=1))
+    pins = [bench.store.put(f"k{n}", content(2000)) for n in range(2)]
+    closing = threading.Barrier(2)
+
+    def meet(call: str) -> None:
+        if call == "target.close":
+            closing.wait(10)
+
+    bench.faults.after_effect = meet
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda pin: bench.stage(pin, pin.key), pins))
+    assert bench.staged == {f"/s/1/k{n}": content(2000) for n in range(2)}
+
+
 def overloaded(gate: Gate) -> None:
     with pytest.raises(TransientError), gate.entered():
         raise TransientError("E_HDFS_OVERLOADED", "could only be written to 0 of the 1")

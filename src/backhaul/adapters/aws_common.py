@@ -14,10 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
 
 import botocore
@@ -30,6 +29,7 @@ from botocore.credentials import (
     ReadOnlyCredentials,
 )
 from botocore.exceptions import NoCredentialsError
+from botocore.loaders import Loader
 
 from backhaul import __version__
 from backhaul.adapters.aws_errors import (
@@ -38,17 +38,18 @@ from backhaul.adapters.aws_errors import (
     cause_of,
     common_error,
 )
+from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.hadoop_xml import read_properties
 from backhaul.core.errors import BackhaulError, ConfigurationError
 
 if TYPE_CHECKING:
-    import boto3
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
 # A refusal makes the chain run again, at most this often: it may ask a metadata service.
 _LOOK_AGAIN_S = 10.0
 _METHOD = "custom-backhaul"
+_SERVICES = ("s3", "sqs")
 
 
 def hadoop_credentials(conf_dir: Path) -> Credentials | None:
@@ -159,18 +160,12 @@ class _Given(CredentialProvider):
         return self._credentials
 
 
-@dataclass(frozen=True, kw_only=True)
-class CredentialsSpec:
-    """How a worker process finds the credentials itself; holds no secret, so it may be pickled.
+class _Loader(Loader):
+    """botocore's own data, without a look into the directories of all 400 services first."""
 
-    The worker inherits AWS's variables with its environment.
-    """
-
-    hadoop_conf_dir: str | None
-
-    def load(self) -> AwsCredentials:
-        """Credentials for this process; nothing is looked up before the first use."""
-        return AwsCredentials(Path(self.hadoop_conf_dir) if self.hadoop_conf_dir else None)
+    def list_available_services(self, type_name: str) -> list[str]:
+        del type_name
+        return [*_SERVICES]
 
 
 class AwsSession:
@@ -187,15 +182,13 @@ class AwsSession:
 
     def __init__(self, region: str, hadoop_conf_dir: Path | None = None) -> None:
         self.region = region
-        self.credentials_spec = CredentialsSpec(
-            hadoop_conf_dir=str(hadoop_conf_dir) if hadoop_conf_dir else None
-        )
+        self.credentials_spec = CredentialsSpec.of(hadoop_conf_dir)
         self.credentials = self.credentials_spec.load()
         self._session = botocore.session.Session()
         self._session.register_component(
             "credential_provider", CredentialResolver(providers=[_Given(self.credentials)])
         )
-        self._boto3: boto3.Session | None = None
+        self._has_loader = False
         self._lock = threading.Lock()
         self.clock_skew_s = 0.0
         self._looked_at_clock_s = float("-inf")
@@ -218,7 +211,7 @@ class AwsSession:
     def client(
         self, service: Literal["sqs", "s3"], config: Config, *, region: str | None = None
     ) -> SQSClient | S3Client:
-        """A boto3 client; it may be shared by threads.
+        """A client as boto3 makes it, without what boto3 adds; it may be shared by threads.
 
         Args:
             region: Default: REGION for SQS, `s3_region` for S3.
@@ -227,23 +220,25 @@ class AwsSession:
             ConfigurationError: E_CFG_TLS: a plain `http://` endpoint that is not this machine;
                 E_AWS_CONFIG: region, profile or endpoint are not usable.
         """
-        import boto3  # noqa: PLC0415 - workers import this module and never need it
-
         # AWS's logs then name who asked. botocore's own long string, put together anew for each
         # call, costs a thirtieth of it.
-        libraries = f"Boto3/{boto3.__version__} Botocore/{botocore.__version__}"
-        config = config.merge(Config(user_agent=f"backhaul/{__version__} {libraries}"))
+        agent = f"backhaul/{__version__} Botocore/{botocore.__version__}"
+        config = config.merge(Config(user_agent=agent))
 
         region = region or (self.region if service == "sqs" else self.s3_region)
         with self.errors(lambda exc: common_error(exc, service.upper())), self._lock:
-            if self._boto3 is None:  # one only: a second one trips over the first one's hooks
-                self._boto3 = boto3.Session(botocore_session=self._session)
-            client: SQSClient | S3Client = self._boto3.client(
+            if not self._has_loader:
+                more = self._session.get_config_variable("data_path")
+                paths = more.split(os.pathsep) if more else None
+                self._session.register_component("data_loader", _Loader(extra_search_paths=paths))
+                self._has_loader = True
+            client: Any = self._session.create_client(
                 service, region_name=region, config=config, verify=ca_bundle(self._session)
             )
         client.meta.events.register(f"after-call.{service}", self._look_at_clock)
         refuse_plain_http(client.meta.endpoint_url, f"the {service.upper()} endpoint")
-        return client
+        made: SQSClient | S3Client = client
+        return made
 
     def _look_at_clock(self, http_response: object, **_: object) -> None:
         """Each answer says when it was made; one a second is looked at, the last one is kept."""

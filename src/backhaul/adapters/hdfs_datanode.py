@@ -61,6 +61,7 @@ _CRC_TYPES: dict[int, tuple[str, Callable[[int, int, int], int]]] = {
     1: ("CRC32", checksums.combine_crc32),
     2: ("CRC32C", checksums.combine_crc32c),
 }
+_Told = tuple[int, int] | Exception  # CRC type and CRC
 _CODECS = {1: "rs", 2: "rs", 3: "rs-legacy", 4: "xor", 5: "rs"}
 _NO_TOKEN = message((1, b""), (2, b""), (3, b""), (4, b""))
 
@@ -123,9 +124,8 @@ class DataNodeChecker:
             Untold: No NameNode answers.
         """
         files = self._files(paths)
-        if len(files) == 1:
-            return [self._held(files[0])]
-        return list(self._threads.map(self._held, files))
+        told = self._told([block for file in files for block in _wanted(file)])
+        return [self._held(file, told) for file in files]
 
     def codec(self, path: str) -> str | None:
         """How a file is erasure-coded: `rs`, `xor` and so on; empty: it is not; None: not known."""
@@ -153,7 +153,24 @@ class DataNodeChecker:
 
     # ------------------------------------------------------------ the DataNodes
 
-    def _held(self, file: _File | Exception | None) -> Held | None:
+    def _told(self, blocks: Sequence[_Block]) -> dict[bytes, _Told]:
+        """The answer for each block, or why there is none; a file's blocks are asked at once, too.
+
+        A DataNode combines the CRCs of 512 bytes each, which keeps a core busy for a while.
+        """
+        if len(blocks) > 1:
+            answers = list(self._threads.map(self._ask, blocks))
+        else:
+            answers = [self._ask(block) for block in blocks]
+        return {block.question: answer for block, answer in zip(blocks, answers, strict=True)}
+
+    def _ask(self, block: _Block) -> _Told:
+        try:
+            return self._datanodes.ask(block)
+        except (Untold, Malformed) as error:
+            return error
+
+    def _held(self, file: _File | Exception | None, told: Mapping[bytes, _Told]) -> Held | None:
         if file is None:
             return None
         if isinstance(file, Exception):
@@ -161,7 +178,7 @@ class DataNodeChecker:
         if file.is_encrypted:
             return Held.of_ciphertext(file.size_bytes, file.modified_ms)
         try:
-            algorithm, crc = self._crc(file)
+            algorithm, crc = _crc(file, told)
         except (Untold, Malformed) as error:
             return Held(size_bytes=file.size_bytes, modified_ms=file.modified_ms, why=str(error))
         return Held(
@@ -172,26 +189,37 @@ class DataNodeChecker:
             asked=NAME,
         )
 
-    def _crc(self, file: _File) -> tuple[str, int]:
-        if file.is_open:
-            raise Untold("still open")
-        kind: int | None = None
-        whole = told = 0
-        for block in file.blocks:
-            if block.offset != told:
-                raise Untold("the NameNode left a block out")
-            found, crc = self._datanodes.ask(block)
-            if found not in _CRC_TYPES:
-                raise Untold(f"a block without CRCs (type {found})")
-            if kind is not None and found != kind:
-                raise Untold("blocks with CRCs of different types")
-            kind = found
-            whole = _CRC_TYPES[found][1](whole, crc, block.size_bytes)
-            told += block.size_bytes
-        if told != file.size_bytes:
-            raise Untold(f"blocks of {told} B for a file of {file.size_bytes} B")
-        # An empty file has no block to ask; either CRC of nothing is 0.
-        return _CRC_TYPES[kind or 2][0], whole
+
+def _wanted(file: _File | Exception | None) -> tuple[_Block, ...]:
+    """What its DataNodes are asked; nothing where that would be no answer."""
+    if not isinstance(file, _File) or file.is_open or file.is_encrypted:
+        return ()
+    return file.blocks
+
+
+def _crc(file: _File, answers: Mapping[bytes, _Told]) -> tuple[str, int]:
+    if file.is_open:
+        raise Untold("still open")
+    kind: int | None = None
+    whole = told = 0
+    for block in file.blocks:
+        if block.offset != told:
+            raise Untold("the NameNode left a block out")
+        answer = answers[block.question]
+        if isinstance(answer, Exception):
+            raise answer
+        found, crc = answer
+        if found not in _CRC_TYPES:
+            raise Untold(f"a block without CRCs (type {found})")
+        if kind is not None and found != kind:
+            raise Untold("blocks with CRCs of different types")
+        kind = found
+        whole = _CRC_TYPES[found][1](whole, crc, block.size_bytes)
+        told += block.size_bytes
+    if told != file.size_bytes:
+        raise Untold(f"blocks of {told} B for a file of {file.size_bytes} B")
+    # An empty file has no block to ask; either CRC of nothing is 0.
+    return _CRC_TYPES[kind or 2][0], whole
 
 
 def _file(answer: bytes | RemoteError, *, by_hostname: bool = False) -> _File | Exception | None:

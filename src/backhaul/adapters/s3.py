@@ -1,4 +1,4 @@
-"""S3 for planning: listing and where to read from, through boto3. Implements `core.ObjectStore`.
+"""S3 for planning: listing and where to read from, through botocore. Implements `core.ObjectStore`.
 
 Bodies are read in the worker processes by `s3_get`, which needs no client.
 

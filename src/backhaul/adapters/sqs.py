@@ -1,4 +1,4 @@
-"""SQS: one queue and its dead-letter queue, through boto3. Implements `core.ports.Queue`.
+"""SQS: one queue and its dead-letter queue, through botocore. Implements `core.ports.Queue`.
 
 Polling has a client of its own: a long poll occupies its connection for 20 s, must be given up
 after 25 s when the connection is dead, and is repeated by the agent, not by botocore. How long a

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.ledger import agent_lock
 from backhaul.adapters.sqs import SqsQueue
 from backhaul.adapters.system import SystemClock, SystemRandomness, host_name
@@ -42,15 +41,15 @@ def run_agent(
 ) -> ExitCode:
     """`backhaul run`: work the queue until a signal or, in a drain, until it is empty."""
     require_routes(context)
-    aws = AwsSession(region, context.conf_dir)
     agent_settings = context.settings.agent
     systemd = Systemd()
     with (
         agent_lock(context.settings.ledger_path),
-        open_ports(context, aws, emit, agent_settings.slots) as (ports, pool, ledger),
+        open_ports(context, region, emit, agent_settings.slots) as opened,
     ):
+        ports, pool = opened.ports, opened.pool
         deadman = Deadman(SystemClock(), agent_settings.watchdog_s + END_S, pool.abort)
-        queue = SqsQueue.open(queue_name, region, aws, SystemClock())
+        queue = SqsQueue.open(queue_name, region, opened.aws, SystemClock())
         agent = Agent(
             queue=queue,
             ports=ports,
@@ -82,11 +81,11 @@ def run_agent(
                     ledger=str(context.settings.ledger_path),
                 )
             )
-            for warning in (*warnings(queue.facts), *clock_warnings(aws.clock_skew_s)):
+            for warning in (*warnings(queue.facts), *clock_warnings(opened.aws.clock_skew_s)):
                 emit(warning)
             for risky in route_warnings(context.policy):
                 emit(risky)
-            sweep(ports, ledger, context.policy)
+            sweep(ports, opened.ledger, context.policy)
             systemd.ready()
             deadman.start()
             try:

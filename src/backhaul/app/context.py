@@ -5,6 +5,7 @@ The composition root is this package: only it knows concrete classes. Nothing is
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -13,16 +14,15 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from backhaul.adapters.aws_common import AwsSession
+from backhaul import GC_EVERY
+from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.governor import GovernorSpec
 from backhaul.adapters.hadoop_command import Command
 from backhaul.adapters.hadoop_xml import default_filesystem, hadoop_conf_dir
 from backhaul.adapters.hdfs_security import Login, is_secure, ticket
-from backhaul.adapters.ledger import open_ledger
-from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.adapters.places import check_ledger_place, check_trusted
-from backhaul.adapters.s3 import S3Store
 from backhaul.adapters.system import SystemClock, host_name
 from backhaul.adapters.telemetry import LogTarget, Telemetry, standard_target
 from backhaul.adapters.yarn import (
@@ -45,6 +45,10 @@ from backhaul.settings.load import find_config, load_settings
 from backhaul.settings.model import Settings
 from backhaul.settings.routes import cluster_rules, make_routes, schedule
 from backhaul.worker import WorkerConfiguration
+
+if TYPE_CHECKING:
+    from backhaul.adapters.aws_common import AwsSession
+    from backhaul.adapters.ledger.store import SqlLedger
 
 # As the HDFS client reads them.
 USER, PROXY_USER = "HADOOP_USER_NAME", "HADOOP_PROXY_USER"
@@ -158,15 +162,25 @@ def quiet_telemetry(progress: Callable[[object], None] | None = None) -> Emit:
     return Telemetry(target, progress)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What is put together; `ports` for the core, the rest for who starts and ends it."""
+
+    ports: Ports
+    pool: WorkerPool
+    ledger: SqlLedger
+    aws: AwsSession
+
+
 @contextmanager
 def open_ports(
-    context: Context, aws: AwsSession, emit: Emit, workers: int, *, is_warm: bool = False
-) -> Iterator[tuple[Ports, WorkerPool, SqlLedger]]:
+    context: Context, region: str, emit: Emit, workers: int, *, is_warm: bool = False
+) -> Iterator[Opened]:
     """Workers, ledger and clients; closed in reverse order.
 
     Args:
-        is_warm: One worker is started at once: it loads its libraries while this process opens the
-            ledger, makes its clients and lists the source.
+        is_warm: One worker is started at once: it loads its libraries while this process loads its
+            own, opens the ledger, makes its clients and lists the source.
 
     Raises:
         ConfigurationError: E_LEDGER_PLACE and whatever else is wrong with the ledger.
@@ -182,9 +196,15 @@ def open_ports(
             )
         )
     # The workers are closed first: none of them writes while the ledger closes.
-    with ExitStack() as opened, closing(make_pool(context, aws, emit, workers)) as pool:
+    with ExitStack() as opened, closing(make_pool(context, emit, workers)) as pool:
         if is_warm:
             pool.warm_up()
+        # Half of a start's CPU, so only now: on another core the worker starts meanwhile.
+        from backhaul.adapters.aws_common import AwsSession
+        from backhaul.adapters.ledger import open_ledger
+        from backhaul.adapters.s3 import S3Store
+
+        aws = AwsSession(region, context.conf_dir)
         ledger = opened.enter_context(
             closing(open_ledger(context.settings.ledger_path, create=True, host=host_name()))
         )
@@ -196,7 +216,9 @@ def open_ports(
             emit=emit,
             cluster=make_cluster(context, pool.wait_for_abort),
         )
-        yield ports, pool, ledger
+        gc.freeze()  # what was imported stays; no search for garbage goes through it
+        gc.set_threshold(GC_EVERY)
+        yield Opened(ports=ports, pool=pool, ledger=ledger, aws=aws)
 
 
 def make_cluster(
@@ -232,7 +254,7 @@ def make_cluster(
     )
 
 
-def make_pool(context: Context, aws: AwsSession, emit: Emit, workers: int) -> WorkerPool:
+def make_pool(context: Context, emit: Emit, workers: int) -> WorkerPool:
     """The worker processes; none is started before it is needed."""
     signatures = (route.signature for route in context.settings.route)
     hidden = frozenset(one.key_env for one in signatures if one is not None and one.key_env)
@@ -242,7 +264,7 @@ def make_pool(context: Context, aws: AwsSession, emit: Emit, workers: int) -> Wo
             stall_timeout_s=context.settings.agent.stall_timeout_s,
             command=(sys.executable, "-m", "backhaul.worker"),
             configuration=WorkerConfiguration(
-                credentials=aws.credentials_spec,
+                credentials=CredentialsSpec.of(context.conf_dir),
                 hadoop_conf_dir=str(context.conf_dir) if context.conf_dir else None,
                 tuning=Tuning(),
                 login=_login(context.settings),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 
-from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.ledger.store import COPY_QUEUE
 from backhaul.adapters.system import SystemRandomness
 from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.sweep import sweep
@@ -32,10 +30,10 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
     """
     require_routes(context)
     job = context.policy.decide(request, sender_id=None)
-    aws = AwsSession(region, context.conf_dir)
     chance = SystemRandomness()
-    with open_ports(context, aws, emit, 1, is_warm=True) as (ports, _, ledger):
-        sweep(ports, ledger, context.policy)
+    with open_ports(context, region, emit, 1, is_warm=True) as opened:
+        ports = opened.ports
+        sweep(ports, opened.ledger, context.policy)
         transfer_id = chance.transfer_id()
         try:
             while True:
@@ -60,6 +58,9 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
 
 
 def _attempt(context: Context, ports: Ports, job: Job, transfer_id: str) -> tuple[Begun, Verdict]:
+    # Loaded by now; not before the worker was started, see `open_ports`.
+    from backhaul.adapters.ledger.store import COPY_QUEUE
+
     begun = ports.ledger.begin(
         MessageKey(queue=COPY_QUEUE, message_id=transfer_id),
         transfer_id,

@@ -185,7 +185,7 @@ def _look(context: Context, told: Explanation, job: Job, first: list[PlannedObje
     """Which of the names are taken, and whether one rename can publish."""
     directory = job.request.destination
     finals = [directory.join(one.relative) for one in first[:LOOKED_AT]]
-    pool = make_pool(context, AwsSession("us-east-1"), quiet_telemetry(), workers=1)
+    pool = make_pool(context, quiet_telemetry(), workers=1)
     try:
         with pool.session(directory.filesystem, job.run_as) as session:
             session.existing_ancestor(directory)

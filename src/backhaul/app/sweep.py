@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from backhaul.adapters.ledger.store import SqlLedger
+from typing import TYPE_CHECKING
+
 from backhaul.core.errors import BackhaulError
 from backhaul.core.events import StagingSwept
 from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports, discard
+
+if TYPE_CHECKING:
+    from backhaul.adapters.ledger.store import SqlLedger
 
 
 def sweep(ports: Ports, ledger: SqlLedger, policy: Policy) -> None:

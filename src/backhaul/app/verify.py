@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger import EvidenceRow, LedgerReader, TransferRow, open_reader
 from backhaul.app.context import Context, make_pool
@@ -85,7 +84,6 @@ def run_verify(
     context: Context,
     selection: Selection,
     *,
-    region: str,
     is_read: bool,
     emit: Emit,
     found: Callable[[Finding], None],
@@ -99,7 +97,7 @@ def run_verify(
         PermanentError: E_NO_SUCH_TRANSFER.
         BackhaulError: The target or the ledger cannot be asked.
     """
-    pool = make_pool(context, AwsSession(region, context.conf_dir), emit, 1)
+    pool = make_pool(context, emit, 1)
     try:
         with closing(open_reader(context.settings.ledger_path)) as reader:
             look = _Look(reader, pool, selection, is_read=is_read, found=found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backhaul.cli.options import Moment, config_option, region_option
+from backhaul.cli.options import Moment, config_option
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,7 +47,6 @@ class Share(click.ParamType[float]):
     help="Read every byte from the target, instead of asking for the checksums that it keeps.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs: JSON lines, the sum last.")
-@region_option
 @config_option
 def command(
     *,
@@ -56,7 +55,6 @@ def command(
     since: datetime | None,
     is_read: bool,
     as_json: bool,
-    region: str,
     config: Path | None,
     ledger: Path | None,
 ) -> int:
@@ -101,7 +99,6 @@ def command(
             since=since,
             share=sample,
         ),
-        region=region,
         is_read=is_read,
         emit=quiet_telemetry(),
         found=tell,

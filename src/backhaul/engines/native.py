@@ -62,7 +62,7 @@ class Tuning:
         stream_bytes: From here the rest of such an object may be read as one answer instead.
         range_bytes: Size of one range.
         ranges: Ranges in memory over all large objects of this worker: the memory bound.
-        large_at_once: Large objects under way.
+        large_at_once: Large objects moving; one that closes is no longer counted.
         tries: Times one object is tried within an attempt, for faults of its own requests.
         patience: The same where HDFS has too many files open: about half a minute.
     """
@@ -323,9 +323,7 @@ class Stager:
     def _copy(self, task: StageTask, path: str, turn: int, tally: Tally) -> Closed:
         size = task.planned.pin.size_bytes
         if size > self._tuning.large_bytes:
-            with self._large:
-                self._refuse_if_cancelled()
-                return self._copy_large(task, path, turn, tally)
+            return self._copy_large(task, path, turn, tally)
         if size <= self._tuning.small_bytes:
             # Before the request: a connection that waits for its turn half-way is cut by S3.
             self._allow_whole(size)
@@ -364,17 +362,20 @@ class Stager:
 
     def _copy_large(self, task: StageTask, path: str, turn: int, tally: Tally) -> Closed:
         pin = task.planned.pin
-        facts = self._reader.head(task.endpoint, pin)
-        expected = self._comparable(task, facts)
-        sums = self._sums(expected)
-        received = 0
-        with self._gate.entered():
-            writer = self._target.create(path, pin.size_bytes)
-            for data in self._large_reader.pieces(task.endpoint, pin):
-                received += len(data)
-                tally.size_bytes += len(data)
-                self._take(writer, sums, data)
-        self._check_length(pin, received)
+        with self._large:
+            self._refuse_if_cancelled()
+            facts = self._reader.head(task.endpoint, pin)
+            expected = self._comparable(task, facts)
+            sums = self._sums(expected)
+            received = 0
+            with self._gate.entered():
+                writer = self._target.create(path, pin.size_bytes)
+                for data in self._large_reader.pieces(task.endpoint, pin):
+                    received += len(data)
+                    tally.size_bytes += len(data)
+                    self._take(writer, sums, data)
+            self._check_length(pin, received)
+        # Meanwhile the next large object moves.
         writer.close()
         return self._closed(task, path, turn, tally, expected, sums, facts)
 

@@ -198,7 +198,7 @@ jobs = Table(
     sqlite_with_rowid=False,
 )
 _open = jobs.c.closed_at.is_(None)
-Index("ix_jobs_open", jobs.c.transfer_id, sqlite_where=_open, postgresql_where=_open)
+Index("ix_jobs_open", jobs.c.transfer_id, sqlite_where=_open)
 
 published = Table(
     "published",
