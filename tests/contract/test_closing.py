@@ -12,7 +12,7 @@ import pytest
 from hdfs_native import Client, WriteOptions
 
 from backhaul.adapters.hdfs import HdfsTarget
-from backhaul.adapters.hdfs_closing import LEAST_BYTES, Closer, closer
+from backhaul.adapters.hdfs_closing import FEW, LEAST_BYTES, Closer, closer
 from backhaul.adapters.protobuf_wire import Fields
 from backhaul.testing.servers import Hdfs
 from backhaul.testing.servers.ports import free_ports
@@ -78,12 +78,14 @@ def read(client: Client, path: str) -> bytes:
     return b"".join(client.read(path).read_range_stream(0, client.get_file_info(path).length))
 
 
+@pytest.mark.parametrize("size_bytes", [1, 16 * 1024, LEAST_BYTES - 1, SIZE_BYTES])
 def test_a_file_is_closed_while_the_client_still_waits(
-    early: Closer, client: Client, content: bytes, held: threading.Event
+    early: Closer, client: Client, content: bytes, held: threading.Event, size_bytes: int
 ) -> None:
-    path = "/closing-early"
+    path = f"/closing-early-{size_bytes}"
+    content = content[:size_bytes]
     gave_up: list[str] = []
-    writer = client.create(path, WriteOptions())
+    writer = client.create(path, WriteOptions(block_size=LEAST_BYTES - 1))
     writer.write(content)
 
     def close() -> None:
@@ -91,7 +93,7 @@ def test_a_file_is_closed_while_the_client_still_waits(
         if not held.wait(WAIT_S):
             gave_up.append(path)
 
-    early.close(path, SIZE_BYTES, close)
+    early.close(path, size_bytes, close)
     held.set()
 
     assert not gave_up
@@ -206,11 +208,26 @@ def test_many_files_at_once_are_all_whole(
     assert all(read(client, f"/closing-many/done-{number}") == content for number in range(40))
 
 
-def test_a_small_file_is_closed_by_the_calling_thread() -> None:
-    seen = []
+def test_a_small_file_among_many_is_closed_by_the_calling_thread(held: threading.Event) -> None:
     nobody = Closer([])
-    nobody.close("/small", LEAST_BYTES - 1, lambda: seen.append(threading.get_ident()))
-    assert seen == [threading.get_ident()]
+    slow = threading.Barrier(FEW + 1)
+
+    def close_slowly() -> None:
+        slow.wait(WAIT_S)
+        assert held.wait(WAIT_S)
+
+    seen = []
+    with ThreadPoolExecutor(FEW) as threads:
+        for number in range(FEW):
+            threads.submit(nobody.close, f"/slow-{number}", 1, close_slowly)
+        slow.wait(WAIT_S)
+        nobody.close("/small", LEAST_BYTES - 1, lambda: seen.append(threading.get_ident()))
+        held.set()
+    nobody.close("/alone", 1, lambda: seen.append(threading.get_ident()))
+    nobody.close("/empty", 0, lambda: seen.append(threading.get_ident()))
+    nobody.stop()
+    here = threading.get_ident()
+    assert [one == here for one in seen] == [True, False, True]
 
 
 def test_a_cluster_with_kerberos_is_left_to_the_client(tmp_path: Path) -> None:

@@ -38,9 +38,10 @@ from backhaul.adapters.protobuf_wire import (
     octets,
 )
 
-# Of a smaller file the half second is waited for by a thread that costs nothing, beside hundreds of
-# others; two more questions to the NameNode for each would cost more.
+# Of a smaller file, among many, the half second is waited for by a thread that costs nothing; two
+# more questions to the NameNode for each would cost more. One that comes alone is waited for.
 LEAST_BYTES = (1 << 20) + 1
+FEW = 4
 AT_ONCE = 32  # more are closed by the client alone
 FIRST_LOOK_S, LONGEST_PAUSE_S = 0.015, 0.25
 TIMEOUT_S = 5.0
@@ -68,6 +69,8 @@ class Closer:
         self._namenode = ActiveNameNode(namenodes, TIMEOUT_S)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="close")
         self._free = threading.BoundedSemaphore(AT_ONCE)
+        self._counting = threading.Lock()
+        self._closing = 0  # files, both ways
 
     def stop(self) -> None:
         """Forget the connection; waits for calls of the client that still run."""
@@ -84,9 +87,19 @@ class Closer:
         Raises:
             BaseException: What `close` raises before the file is known to be closed.
         """
-        if size_bytes < LEAST_BYTES or not self._free.acquire(blocking=False):
-            close()
-            return
+        with self._counting:
+            self._closing += 1
+            is_worth_it = size_bytes >= LEAST_BYTES or self._closing <= FEW
+        try:
+            if size_bytes and is_worth_it and self._free.acquire(blocking=False):
+                self._close_early(path, size_bytes, close)
+            else:
+                close()
+        finally:
+            with self._counting:
+                self._closing -= 1
+
+    def _close_early(self, path: str, size_bytes: int, close: Callable[[], None]) -> None:
         closing = self._threads.submit(close)
         closing.add_done_callback(lambda _: self._free.release())
         if not self._is_closed_early(closing, path, size_bytes):
