@@ -90,17 +90,18 @@ def _login(configuration: WorkerConfiguration) -> Login:
 
 def _preload(has_hdfs: bool) -> None:  # noqa: FBT001 - of a thread
     """Import what the first staging needs while the agent still plans: 0.2 s off it."""
-    from backhaul.adapters import digests, s3_get  # noqa: F401, PLC0415
+    try:
+        from backhaul.adapters import digests, s3_get  # noqa: F401, PLC0415
 
-    if has_hdfs:
-        from backhaul.adapters import hdfs, hdfs_closing, hdfs_content  # noqa: F401, PLC0415
-
-    gc.freeze()  # what was imported stays; no search for garbage goes through it
-    gc.set_threshold(GC_EVERY)
+        if has_hdfs:
+            from backhaul.adapters import hdfs, hdfs_closing, hdfs_content  # noqa: F401, PLC0415
+    finally:
+        gc.freeze()  # what was imported stays; no search for garbage goes through it
+        gc.set_threshold(GC_EVERY)
 
 
 def _parts(configuration: WorkerConfiguration) -> Parts:
-    # Imported when first needed: a worker for a mounted target never loads the HDFS client.
+    # Imported when first needed: a node without Hadoop's configuration may do without its client.
     def reader() -> SourceReader:
         from backhaul.adapters.s3_get import ObjectReader  # noqa: PLC0415
 

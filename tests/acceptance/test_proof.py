@@ -303,6 +303,46 @@ def test_an_id_named_twice_is_looked_at_once_and_a_sample_is_never_of_nothing(
     assert nothing.out.startswith("nothing was looked at")
 
 
+def broken_configuration(tmp_path: Path) -> str:
+    """Hadoop's, which shows once a target is asked."""
+    broken = tmp_path / "conf"
+    broken.mkdir()
+    (broken / "core-site.xml").write_text("<configuration/>", "utf-8")
+    (broken / "hdfs-site.xml").write_text("<configuration><prop", "utf-8")
+    return str(broken)
+
+
+@pytest.mark.hdfs
+def test_verify_does_not_take_a_broken_configuration_for_edited_evidence(
+    onto_hdfs: Installation, tmp_path: Path
+) -> None:
+    it = onto_hdfs
+    it.put("p/a", CHANCE.randbytes(3000), ChecksumAlgorithm="CRC32C")
+    it.ask_for("p/", "out")
+    it.drained()
+    broken = broken_configuration(tmp_path)
+    ended = it.backhaul("verify", "--since", "2020-01-01", HADOOP_CONF_DIR=broken)
+    assert (ended.code, ended.out) == (78, ""), ended
+    assert "hdfs-site.xml" in ended.err
+
+
+@pytest.mark.hdfs
+def test_verify_does_not_ask_a_target_where_nothing_of_the_transfer_is_left(
+    onto_hdfs: Installation, tmp_path: Path
+) -> None:
+    """All of it was replaced by a later transfer, and its old cluster may be gone."""
+    it = onto_hdfs
+    for _ in range(2):
+        it.put("p/a", CHANCE.randbytes(3000), ChecksumAlgorithm="CRC32C")
+        it.ask_for("p/", "out")
+        it.drained()
+    first = it.history()[-1]["id"]
+    code, findings, total = verified(it, first)
+    assert (code, findings, total["replaced"]) == (0, [], 1)
+    broken = broken_configuration(tmp_path)
+    assert it.backhaul("verify", first, HADOOP_CONF_DIR=broken).code == 0
+
+
 def test_verify_wants_to_be_told_what(local: Installation) -> None:
     assert local.backhaul("verify").code == 64
     assert local.backhaul("verify", "--sample", "0").code == 64

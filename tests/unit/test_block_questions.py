@@ -5,11 +5,21 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
+import pytest
 from awscrt import checksums
 
-from backhaul.adapters.hdfs_datanode import DataNodeChecker, _Block, _crc, _File, _wanted
+from backhaul.adapters.hdfs_datanode import (
+    WAVE,
+    DataNodeChecker,
+    Untold,
+    _Block,
+    _crc,
+    _File,
+    _wanted,
+)
 from backhaul.adapters.protobuf_wire import delimited, message
 
 BLOCKS = [b"first" * 7, b"second" * 5, b"third"]
@@ -24,14 +34,15 @@ def answer(data: bytes) -> bytes:
 
 @contextlib.contextmanager
 def datanode_that_waits_for(questions: int) -> Iterator[tuple[str, int]]:
-    """Answers nobody before so many have asked. A question is the number of a block."""
-    all_asked = threading.Barrier(questions)
+    """Answers the first; then nobody before all have asked. A question is the number of a block."""
+    all_asked = threading.Barrier(questions - 1)
 
     def serve(connection: socket.socket) -> None:
         with connection:
             number = int(connection.recv(100))
             with contextlib.suppress(threading.BrokenBarrierError):
-                all_asked.wait(10)
+                if number:
+                    all_asked.wait(10)
                 connection.sendall(answer(BLOCKS[number]))
 
     def accept() -> None:
@@ -49,26 +60,56 @@ def datanode_that_waits_for(questions: int) -> Iterator[tuple[str, int]]:
         accepting.join(15)
 
 
+def file_of(blocks: Sequence[_Block]) -> _File:
+    return _File(
+        size_bytes=sum(one.size_bytes for one in blocks),
+        modified_ms=1,
+        blocks=tuple(blocks),
+        is_open=False,
+        is_encrypted=False,
+    )
+
+
+def test_of_a_file_whose_first_block_nobody_tells_no_other_is_asked_for() -> None:
+    def block(name: str, offset: int) -> _Block:
+        return _Block(question=name.encode(), offset=offset, size_bytes=1, replicas=())
+
+    class Asked(DataNodeChecker):
+        asked: ClassVar[list[bytes]] = []
+
+        def _ask(self, block: _Block) -> tuple[int, int] | Exception:
+            self.asked.append(block.question)
+            is_told = block.question.startswith(b"good") and not block.question.endswith(b"3")
+            return (2, 0) if is_told else Untold("nobody")
+
+    bad = file_of([block(f"bad{number}", number) for number in range(9)])
+    good = file_of([block(f"good{number}", number) for number in range(3 * WAVE)])
+    checker = Asked([("127.0.0.1", 1)])
+    told = checker._told([_wanted(bad), _wanted(good)])
+    checker.close()
+    first = [b"bad0", b"good0"]
+    assert Asked.asked[:2] == first
+    assert sorted(Asked.asked[2:]) == sorted(f"good{n}".encode() for n in range(1, WAVE + 1))
+    for file in (bad, good):
+        with pytest.raises(Untold):
+            _crc(file, told)
+
+
 def test_blocks_of_one_file_are_asked_at_once_and_make_its_crc() -> None:
     with datanode_that_waits_for(len(BLOCKS)) as address:
         offsets = [sum(map(len, BLOCKS[:number])) for number in range(len(BLOCKS))]
-        file = _File(
-            size_bytes=sum(map(len, BLOCKS)),
-            modified_ms=1,
-            blocks=tuple(
-                _Block(
-                    question=str(number).encode(),
-                    offset=offset,
-                    size_bytes=len(data),
-                    replicas=(address,),
-                )
-                for number, (data, offset) in enumerate(zip(BLOCKS, offsets, strict=True))
-            ),
-            is_open=False,
-            is_encrypted=False,
-        )
+        blocks = [
+            _Block(
+                question=str(number).encode(),
+                offset=offset,
+                size_bytes=len(data),
+                replicas=(address,),
+            )
+            for number, (data, offset) in enumerate(zip(BLOCKS, offsets, strict=True))
+        ]
+        file = file_of(blocks)
         checker = DataNodeChecker([address], timeout_s=5.0)
-        told = checker._told(_wanted(file))
+        told = checker._told([_wanted(file)])
         checker.close()
     assert _crc(file, told) == ("CRC32C", checksums.crc32c(b"".join(BLOCKS)))
 

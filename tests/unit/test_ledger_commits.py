@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import OperationalError
 
-from backhaul.adapters.ledger.commits import MOST, SharedCommits
+from backhaul.adapters.ledger.commits import MOST, SharedCommits, _Group
 from backhaul.adapters.ledger.engine import writing_engine
 
 PATIENCE_S = 20.0
@@ -248,3 +248,78 @@ def test_no_more_than_so_many_wait_for_each_other(bed: Bed) -> None:
         future.result()
     assert bed.numbers() == list(range(MOST + 1))
     assert bed.committed == 2
+
+
+def test_what_is_neither_kept_nor_undone_is_never_committed(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second Ctrl-C, while a block is undone because of the first."""
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupted(*_: object) -> None:
+        raise Interrupted
+
+    def alone() -> None:
+        with bed.commits.transaction() as tx:
+            write(tx, 1)
+            raise KeyError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bed.commits, "_undo", interrupted)
+        with pytest.raises(Interrupted):
+            alone()
+    assert bed.numbers() == []
+    bed.writes(2)()
+    assert bed.numbers() == [2]
+
+
+def test_the_turn_is_given_back_whenever_an_interrupt_comes(bed: Bed) -> None:
+    class Interrupted(BaseException):
+        pass
+
+    class Interrupting:
+        """Ctrl-C at the n-th step with the counter."""
+
+        def __init__(self, at: int) -> None:
+            self.left = at
+
+        def __enter__(self) -> None:
+            self.left -= 1
+            if self.left == 0:
+                raise Interrupted
+
+        def __exit__(self, *_: object) -> None:
+            return
+
+    counting = bed.commits._counting
+    for at in (1, 2):
+        bed.commits._counting = Interrupting(at)  # type: ignore[assignment]
+        with pytest.raises(Interrupted):
+            bed.writes(1)()
+        bed.commits._counting = counting
+        assert not bed.commits._turn.locked()
+        assert bed.commits._coming == 0
+    bed.writes(2)()
+    assert bed.numbers() == [2]
+
+
+def test_a_group_left_open_for_one_who_only_looked_is_ended_by_him(bed: Bed) -> None:
+    """On a slow disk those who wait for one commit are counted when the next group is left open."""
+    with bed.commits._turn:
+        over = _Group(bed.connection.begin())
+        over.transaction.commit()
+    with bed.commits._turn:  # as if a slow commit were under way, and one waited for it
+        looker = bed.threads.submit(bed.commits._wait_for, over)
+        ends = time.monotonic() + PATIENCE_S
+        while bed.commits._coming < 1:
+            assert time.monotonic() < ends
+            time.sleep(0.001)
+        group = bed.commits._join()
+        write(bed.connection, 1)
+        bed.commits._keep(group)
+        over.over.set()
+    looker.result()
+    assert group.over.is_set()
+    assert bed.numbers() == [1]

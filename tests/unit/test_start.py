@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.config import Config
+
+from backhaul.adapters.aws_common import AwsSession
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def ran(code: str) -> str:
@@ -60,3 +70,16 @@ def test_a_worker_loads_the_hdfs_client_ahead_only_where_hadoop_is_configured() 
         loaded = set(ran(code).split())
         assert "backhaul.adapters.s3_get" in loaded
         assert ("hdfs_native" in loaded) is has_hdfs
+
+
+def test_data_of_services_is_looked_for_where_the_profile_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`~` and variables in it are filled in, as the library does."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MODELS", str(tmp_path / "more"))
+    monkeypatch.setenv("AWS_DATA_PATH", f"~/models{os.pathsep}$MODELS")
+    aws = AwsSession("eu-west-1")
+    aws.client("sqs", Config())
+    paths = aws._session.get_component("data_loader").search_paths
+    assert {str(tmp_path / "models"), str(tmp_path / "more")} <= set(paths)

@@ -229,7 +229,11 @@ class AwsSession:
         with self.errors(lambda exc: common_error(exc, service.upper())), self._lock:
             if not self._has_loader:
                 more = self._session.get_config_variable("data_path")
-                paths = more.split(os.pathsep) if more else None
+                paths = [
+                    os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 - as botocore does
+                    for path in (more or "").split(os.pathsep)
+                    if path
+                ]
                 self._session.register_component("data_loader", _Loader(extra_search_paths=paths))
                 self._has_loader = True
             client: Any = self._session.create_client(

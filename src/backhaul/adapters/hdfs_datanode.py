@@ -49,6 +49,7 @@ from backhaul.core.ports import Held
 
 NAME = "datanode"
 PARALLEL = 16  # questions to DataNodes at once
+WAVE = 64  # blocks of one file, before it is looked whether any was told
 TIMEOUT_S = 10.0
 AVOIDED_S = 60.0  # a DataNode that did not answer is asked last for this long
 MAX_RESPONSE_BYTES = 1 << 20
@@ -124,7 +125,7 @@ class DataNodeChecker:
             Untold: No NameNode answers.
         """
         files = self._files(paths)
-        told = self._told([block for file in files for block in _wanted(file)])
+        told = self._told([_wanted(file) for file in files])
         return [self._held(file, told) for file in files]
 
     def codec(self, path: str) -> str | None:
@@ -153,16 +154,29 @@ class DataNodeChecker:
 
     # ------------------------------------------------------------ the DataNodes
 
-    def _told(self, blocks: Sequence[_Block]) -> dict[bytes, _Told]:
-        """The answer for each block, or why there is none; a file's blocks are asked at once, too.
+    def _told(self, files: Sequence[tuple[_Block, ...]]) -> dict[bytes, _Told]:
+        """The answer for each block, or why there is none; blocks of a file at once, too.
 
-        A DataNode combines the CRCs of 512 bytes each, which keeps a core busy for a while.
+        A DataNode combines the CRCs of 512 bytes each, which keeps a core busy for a while. Of a
+        file some of whose blocks nobody tells, the rest is not asked for: first comes one of each
+        file, then `WAVE` of each at a time.
         """
-        if len(blocks) > 1:
-            answers = list(self._threads.map(self._ask, blocks))
-        else:
-            answers = [self._ask(block) for block in blocks]
-        return {block.question: answer for block, answer in zip(blocks, answers, strict=True)}
+        told: dict[bytes, _Told] = {}
+        wave = 1
+        while files := [blocks for blocks in files if blocks]:
+            asked = [block for blocks in files for block in blocks[:wave]]
+            if len(asked) > 1:
+                answers = list(self._threads.map(self._ask, asked))
+            else:
+                answers = [self._ask(asked[0])]
+            told |= {block.question: one for block, one in zip(asked, answers, strict=True)}
+            files = [
+                blocks[wave:]
+                for blocks in files
+                if not any(isinstance(told[one.question], Exception) for one in blocks[:wave])
+            ]
+            wave = WAVE
+        return told
 
     def _ask(self, block: _Block) -> _Told:
         try:

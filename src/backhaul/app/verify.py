@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.ledger import EvidenceRow, LedgerReader, TransferRow, open_reader
+from backhaul.adapters.ledger import (
+    EditedLedger,
+    EvidenceRow,
+    LedgerReader,
+    TransferRow,
+    open_reader,
+)
 from backhaul.app.context import Context, make_pool
 from backhaul.core.content_sum import algorithm_of, digits_of, holds
-from backhaul.core.errors import ConfigurationError
 from backhaul.core.evidence import FileSum, FileSums, Manifest, broken_links, object_line
 from backhaul.core.model import Location, TransferState
 from backhaul.core.ports import Emit, Held, TargetPool, TargetSession
@@ -151,7 +156,7 @@ class _Look:
         """One transfer; what cannot be read of it was edited, and is a finding."""
         try:
             self._look_at(transfer_id)
-        except ConfigurationError as error:
+        except EditedLedger as error:
             self._tell("evidence", transfer_id, error.message)
 
     def _look_at(self, transfer_id: str) -> None:
@@ -161,16 +166,17 @@ class _Look:
             return
         self._outcome.transfers += 1
         manifest, beside = Manifest(), FileSums(transfer_id, new_digest)
+        was_there = False
         for rows in self._batches(transfer_id):
             for row in rows:
                 line = object_line(transfer_id, row.planned, row.staged, row.target)
                 manifest.add(line)
                 beside.add(line)
-            self._objects(details, rows)
+            was_there |= self._objects(details, rows)
         sealed = self._reader.sealed(transfer_id)
         if sealed is not None and _manifest_of(sealed.line) != manifest.sum.manifest:
             self._tell("evidence", transfer_id, "its object lines are not those that were sealed")
-        elif details.directory is not None:
+        elif details.directory is not None and was_there:
             self._beside(transfer_id, details.directory, beside.all())
 
     def _beside(self, transfer_id: str, directory: Location, expected: Sequence[FileSum]) -> None:
@@ -187,7 +193,11 @@ class _Look:
             elif found.checksum is None:
                 self._tell("unknown", transfer_id, f"{place.uri}: {found.why}")
             elif (found.size_bytes, found.checksum) != (one.size_bytes, one.crc32c):
-                self._tell("evidence", transfer_id, f"{place.uri}: is not what was sealed")
+                self._tell(
+                    "evidence",
+                    transfer_id,
+                    f"{place.uri}: is not what was sealed: edited, or of an attempt that died",
+                )
 
     def _batches(self, transfer_id: str) -> Iterator[Sequence[EvidenceRow]]:
         batch: list[EvidenceRow] = []
@@ -199,7 +209,8 @@ class _Look:
         if batch:
             yield batch
 
-    def _objects(self, transfer: TransferRow, rows: Sequence[EvidenceRow]) -> None:
+    def _objects(self, transfer: TransferRow, rows: Sequence[EvidenceRow]) -> bool:
+        """Whether the target was asked about any of them."""
         share = self._selection.share
         chosen = []
         for row in rows:
@@ -211,9 +222,10 @@ class _Look:
             elif not self._chance.randrange(self._met):
                 self._spare = (transfer, [row])
         self._chosen += len(chosen)
-        self._compare_all(transfer, chosen)
+        return self._compare_all(transfer, chosen)
 
-    def _compare_all(self, transfer: TransferRow, chosen: Sequence[EvidenceRow]) -> None:
+    def _compare_all(self, transfer: TransferRow, chosen: Sequence[EvidenceRow]) -> bool:
+        """Whether any of them is still this transfer's, and so was asked about."""
         targets = [row.target for row in chosen if row.target is not None]
         publishers = self._reader.publishers(targets)
         mine = [
@@ -228,6 +240,7 @@ class _Look:
                 held = self._contents(session, [_asked(row) for row in there])
                 for row, one in zip(there, held, strict=True):
                     self._compare(transfer.id, row, one)
+        return bool(mine)
 
     def _contents(
         self, session: TargetSession, asked: Sequence[tuple[Location, str]]

@@ -7,6 +7,7 @@ draws its tables, `migrate` brings an older file up to them, `owner` tells who i
 
 from __future__ import annotations
 
+from backhaul.adapters.ledger.faults import EditedLedger
 from backhaul.adapters.ledger.files import agent_lock, open_ledger, open_reader
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reader import (
@@ -21,6 +22,7 @@ from backhaul.adapters.ledger.reader import (
 from backhaul.adapters.ledger.store import SqlLedger
 
 __all__ = [
+    "EditedLedger",
     "EvidenceRow",
     "JobRow",
     "JournalRow",

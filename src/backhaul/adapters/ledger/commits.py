@@ -31,6 +31,7 @@ class _Group:
         self.size = 0
         self.undoing: list[Callable[[], None]] = []
         self.own_undoing = 0  # of these, where those of the block under way begin
+        self.is_whole = True  # nothing of a block that is neither kept nor undone
         self.over = threading.Event()
         self.error: BaseException | None = None
 
@@ -68,7 +69,7 @@ class SharedCommits:
                     raise
                 self._keep(group)
             finally:
-                if self._group is not None and (not self._coming or self._group.size >= MOST):
+                if self._group is not None and (self._coming <= 0 or self._group.size >= MOST):
                     self._end(self._group)
         self._wait_for(group)
 
@@ -86,23 +87,27 @@ class SharedCommits:
 
     @contextmanager
     def _my_turn(self) -> Iterator[None]:
+        # Ctrl-C may come between any two steps of `copy`: then, too, the lock has to be given back.
         with self._counting:
             self._coming += 1
+        is_coming = True
         try:
-            self._turn.acquire()
+            with self._turn:
+                with self._counting:
+                    self._coming -= 1
+                    is_coming = False
+                yield
         finally:
-            with self._counting:
-                self._coming -= 1
-        try:
-            yield
-        finally:
-            self._turn.release()
+            if is_coming:
+                with self._counting:
+                    self._coming -= 1
 
     def _join(self) -> _Group:
         if self._group is None:
             self._group = _Group(self._connection.begin())
         else:
             self._connection.exec_driver_sql("SAVEPOINT one")
+        self._group.is_whole = False
         self._group.size += 1
         self._group.own_undoing = len(self._group.undoing)
         return self._group
@@ -114,6 +119,7 @@ class SharedCommits:
             except BaseException as error:
                 self._lose(group, error)
                 raise
+        group.is_whole = True
 
     def _undo(self, group: _Group, error: BaseException) -> None:
         """Back to where this block began; where that cannot be, all of the group is lost."""
@@ -124,6 +130,7 @@ class SharedCommits:
                 self._connection.exec_driver_sql("RELEASE one")
                 while len(group.undoing) > group.own_undoing:
                     group.undoing.pop()()
+                group.is_whole = True
                 return
         except (SQLAlchemyError, sqlite3.Error):
             pass  # `error` is what led here
@@ -131,6 +138,9 @@ class SharedCommits:
 
     def _end(self, group: _Group) -> None:
         """Commit; whoever waits for the group learns what came of it."""
+        if not group.is_whole:
+            self._lose(group, InterruptedError("in the midst of a block"))
+            return
         try:
             group.transaction.commit()
         except BaseException as error:
@@ -142,19 +152,20 @@ class SharedCommits:
             group.over.set()
 
     def _lose(self, group: _Group, error: BaseException) -> None:
-        self._group = None
+        group.is_whole = False
         group.error = error
-        try:
-            with suppress(SQLAlchemyError, sqlite3.Error):
-                group.transaction.rollback()
-            # A COMMIT refused by a reader's lock leaves SQLite's transaction open, and
-            # SQLAlchemy thinks that it has ended.
+        with suppress(SQLAlchemyError, sqlite3.Error):
+            group.transaction.rollback()
+        # A COMMIT refused by a reader's lock leaves SQLite's transaction open, and SQLAlchemy
+        # thinks that it has ended.
+        with suppress(SQLAlchemyError, sqlite3.Error):
             if not self._connection.closed:
                 self._connection.connection.rollback()
-        finally:
-            for undo in group.undoing:
-                undo()
-            group.over.set()
+        for undo in group.undoing:
+            undo()
+        group.undoing.clear()
+        self._group = None
+        group.over.set()
 
     def _driver_in_transaction(self) -> bool:
         driver = self._connection.connection.driver_connection
@@ -162,10 +173,12 @@ class SharedCommits:
 
     def _wait_for(self, group: _Group) -> None:
         while not group.over.wait(LOOK_S):
-            # Whoever was on the way here, and would have ended it, was interrupted.
+            # The disk is slow, or whoever would have ended it was interrupted on the way. This
+            # thread has been counted, too: a group that was left open for it is its to end.
             with self._my_turn():
-                if not group.over.is_set():
-                    self._end(group)
+                open_one = self._group
+                if open_one is not None and (open_one is group or self._coming <= 0):
+                    self._end(open_one)
         if isinstance(group.error, (SQLAlchemyError, sqlite3.Error)):
             raise group.error
         if group.error is not None:

@@ -57,13 +57,28 @@ def translated(error: BaseException, path: Path) -> BackhaulError:
     if code in OUTAGES:
         name, what = OUTAGES[code]
         return OutageError.of("ledger", name, f"{path} {what}: {detail}", hint=HINTS[name])
-    if code in DAMAGED or detail.startswith("Could not decode to UTF-8"):
+    if detail.startswith("Could not decode to UTF-8"):
+        return edited(path, detail)
+    if code in DAMAGED:
         return ConfigurationError(
             "E_LEDGER_CORRUPT",
             f"{path} is damaged or no Backhaul ledger: {detail}",
             hint="stop the agent, keep the file, restore the ledger from its backup",
         )
     return BackhaulError("E_LEDGER_BUG", f"{path}: {type(error).__name__}: {detail}")
+
+
+class EditedLedger(ConfigurationError):
+    """A row that Backhaul did not write."""
+
+
+def edited(path: Path, what: str) -> EditedLedger:
+    """What to raise for such a row."""
+    return EditedLedger(
+        "E_LEDGER_CORRUPT",
+        f"{path} has a row that Backhaul did not write: {what}",
+        hint="somebody edited it: keep the file, restore the ledger from its backup",
+    )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
 
 from backhaul.adapters.ledger import rows
-from backhaul.adapters.ledger.faults import mapped
+from backhaul.adapters.ledger.faults import edited, mapped
 from backhaul.adapters.ledger.schema import (
     jobs,
     journal,
@@ -26,7 +26,7 @@ from backhaul.adapters.ledger.schema import (
     transfers,
 )
 from backhaul.adapters.ledger.sealing import SEALED, as_sealed
-from backhaul.core.errors import ConfigurationError, PermanentError
+from backhaul.core.errors import PermanentError
 from backhaul.core.evidence import Sealed
 from backhaul.core.model import (
     Location,
@@ -164,7 +164,7 @@ class LedgerReader:
 
     Raises (any method):
         OutageError: `ledger`: locked too long or an I/O error.
-        ConfigurationError: E_LEDGER_CORRUPT: somebody edited it.
+        EditedLedger: E_LEDGER_CORRUPT: somebody edited it.
     """
 
     def __init__(self, engine: Engine, path: Path) -> None:
@@ -329,16 +329,12 @@ class LedgerReader:
         """Rows become the core's nouns in here.
 
         Raises:
-            ConfigurationError: E_LEDGER_CORRUPT.
+            EditedLedger: E_LEDGER_CORRUPT.
         """
         try:
             yield
         except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigurationError(
-                "E_LEDGER_CORRUPT",
-                f"{self._path}: {what} has a row that Backhaul did not write: {error}",
-                hint="somebody edited it: keep the file, restore the ledger from its backup",
-            ) from error
+            raise edited(self._path, f"{what}: {error}") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
