@@ -21,6 +21,7 @@ from benchmarks.peers import FOR_LARGE, FOR_SMALL, find_rclone, rclone
 from benchmarks.report import Figure, best, paired
 
 AT_MOST_MB = 500
+MOST_FOR_LOCAL_DISTCP = 100  # it closes one file after the other
 GIB = 1 << 30
 Copy = Callable[[str], Run]
 _CEILINGS = {
@@ -286,6 +287,8 @@ def _peers(bed: Bed, shape: Shape) -> dict[str, Copy]:
         )
     if (hadoop := find_hadoop_fs(bed)) is not None:
         found["hadoop fs"] = lambda directory: hadoop.copy(f"{shape.name}/", directory)
+        if len(shape.sizes) <= MOST_FOR_LOCAL_DISTCP:
+            found["DistCp local"] = lambda directory: hadoop.distcp(f"{shape.name}/", directory)
     tell(f"{shape.name}: rclone {shape.transfers} transfers, hadoop fs -cp -t {THREADS}")
     return found
 

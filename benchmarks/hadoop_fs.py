@@ -1,4 +1,7 @@
-"""The peer that every Hadoop node has: `hadoop fs -cp -t`, with S3A, on the bed's jars."""
+"""The peers that every Hadoop node has, with S3A, on the bed's jars.
+
+`hadoop fs -cp -t`, and DistCp without a cluster: its maps run one by one in its own process.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,20 @@ class HadoopFs:
 
     def copy(self, prefix: str, directory: str) -> Run:
         """One `hadoop fs -cp` of a prefix into a new HDFS directory, the whole process."""
+        source = f"s3a://{BUCKET}/{prefix.rstrip('/')}"
+        return self._run("fs", "-cp", "-t", str(THREADS), source, self._bed.hdfs.uri + directory)
+
+    def distcp(self, prefix: str, directory: str) -> Run:
+        """One `hadoop distcp` of a prefix into a new HDFS directory, in its own process alone."""
+        source = f"s3a://{BUCKET}/{prefix.rstrip('/')}"
+        local = "-Dmapreduce.framework.name=local"
+        return self._run("distcp", local, "-direct", source, self._bed.hdfs.uri + directory)
+
+    def _run(self, *arguments: str) -> Run:
         environment = self._bed.environment(hdfs=True) | {
             "HADOOP_CONF_DIR": str(self._home / "conf")
         }
-        source = f"s3a://{BUCKET}/{prefix.rstrip('/')}"
-        command = [str(self._home / "bin" / "hadoop"), "fs", "-cp", "-t", str(THREADS)]
-        return measured([*command, source, self._bed.hdfs.uri + directory], environment)
+        return measured([str(self._home / "bin" / "hadoop"), *arguments], environment)
 
 
 def find_hadoop_fs(bed: Bed) -> HadoopFs | None:
