@@ -68,7 +68,7 @@ class Tuning:
     """
 
     threads: int = 256
-    open_files: int = 32
+    open_files: int = 24
     open_small_files: int = 64
     small_bytes: int = 256 * 1024
     large_bytes: int = 16 * MIB
