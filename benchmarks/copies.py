@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from benchmarks.bed import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Bed, Sizes, tell
-from benchmarks.distcp import DISTCP, against_distcp, bare_s, has_yarn
+from benchmarks.distcp import DISTCP, bare_s, has_yarn
 from benchmarks.hadoop_fs import THREADS, find_hadoop_fs
 from benchmarks.load import Load, watched
 from benchmarks.measure import Run, measured
-from benchmarks.peers import FOR_LARGE, FOR_SMALL, find_rclone, rclone
+from benchmarks.peers import FOR_LARGE, FOR_SMALL, against, find_rclone, rclone
 from benchmarks.report import Figure, best, paired
 
 AT_MOST_MB = 500
@@ -246,8 +246,8 @@ def _compare(bed: Bed, shape: Shape, rounds: int) -> list[Figure]:
         )
         for name in peers
     ]
-    figures += against_distcp(
-        shape.name, distcps, _seconds(runs["backhaul"]), shape.as_fast.get(DISTCP)
+    figures += against(
+        shape.name, DISTCP, distcps, _seconds(runs["backhaul"]), shape.as_fast.get(DISTCP)
     )
     return [*figures, *ceilings.figures(inside), *_load_figures(shape, "backhaul", loads)]
 

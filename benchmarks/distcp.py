@@ -48,42 +48,6 @@ def has_yarn() -> bool:
     return netns.is_inside()
 
 
-def bare_s(
-    bed: Bed,
-    prefix: str,
-    directory: str,
-    sizes: Collection[int],
-    *,
-    endpoint: str | None = None,
-) -> float:
-    """Seconds of a bare `hadoop distcp` of a prefix into a new HDFS directory.
-
-    Args:
-        sizes: Of the objects, in bytes.
-        endpoint: Where S3 is reached; default the server itself.
-    """
-    load = Load(objects=len(sizes), size_bytes=sum(sizes), largest_bytes=max(sizes))
-    return _bare_s(bed, _environment(bed), prefix.rstrip("/"), directory, load, endpoint)
-
-
-def against_distcp(
-    shape: str, theirs: list[float], ours: list[float], at_least: float | None
-) -> list[Figure]:
-    """Its times and the ratio of whole processes; nothing where it did not run."""
-    if not theirs:
-        return []
-    return [
-        Figure(shape=shape, what=DISTCP, unit="s", values=tuple(theirs)),
-        Figure(
-            shape=shape,
-            what=f"times as fast as {DISTCP}",
-            unit="x",
-            values=paired(theirs, ours),
-            at_least=at_least,
-        ),
-    ]
-
-
 def _environment(bed: Bed) -> dict[str, str]:
     return bed.environment(hdfs=True) | {
         "HADOOP_CONF_DIR": str(bed.yarn.conf_dir),
@@ -95,7 +59,7 @@ def _compare(
     bed: Bed, shape: str, sums: dict[str, bytes], each_bytes: int, rounds: int
 ) -> list[Figure]:
     environment = _environment(bed)
-    load = Load(objects=len(sums), size_bytes=len(sums) * each_bytes, largest_bytes=each_bytes)
+    each = [each_bytes] * len(sums)
     walls: dict[str, list[float]] = {"bare": [], "distcp": [], "native": []}
     beside: dict[str, list[float]] = {"bare": [], "distcp": []}
     for turn in range(rounds):
@@ -103,7 +67,7 @@ def _compare(
         for way in ("bare", "distcp", "native") if turn % 2 == 0 else ("distcp", "bare", "native"):
             directory = f"/bench/{shape}-{way}-{turn}"
             if way == "bare":
-                wall_s = _bare_s(bed, environment, shape, directory, load)
+                wall_s = bare_s(bed, f"{shape}/", directory, each)
                 bed.check_hdfs(directory, sums)
             else:
                 wall_s = _backhaul_s(bed, environment, shape, directory, way)
@@ -116,7 +80,7 @@ def _compare(
                 beside[way].append(wall_s - yarn_s)
                 told += f", of which YARN had it {yarn_s:.1f} s"
             tell(told)
-    what = f"{len(sums)} objects, {load.size_bytes // MIB} MiB"
+    what = f"{len(sums)} objects, {sum(each) // MIB} MiB"
     named = {
         f"hadoop distcp, {what}": walls["bare"],
         "backhaul copy by DistCp": walls["distcp"],
@@ -139,32 +103,39 @@ def _compare(
     ]
 
 
-def _bare_s(
+def bare_s(
     bed: Bed,
-    environment: dict[str, str],
-    shape: str,
+    prefix: str,
     directory: str,
-    load: Load,
+    sizes: Collection[int],
+    *,
     endpoint: str | None = None,
 ) -> float:
-    """Seconds of the bare command with the options that Backhaul gives its own."""
+    """Seconds of the bare command, from a prefix into a new HDFS directory.
+
+    It has the options that Backhaul gives its own.
+
+    Args:
+        sizes: Of the objects, in bytes.
+        endpoint: Where S3 is reached; default the server itself.
+    """
     job = copy_job(
         transfer_id="bare",
         epoch=1,
-        source=Source(bucket=BUCKET, key=f"{shape}/"),
+        source=Source(bucket=BUCKET, key=prefix),
         keys=None,
         target=bed.hdfs.uri + directory,
-        load=load,
+        load=Load(objects=len(sizes), size_bytes=sum(sizes), largest_bytes=max(sizes)),
         rules=RULES,
         checksum_type="CRC32C",
     )
     where = [f"-Dfs.s3a.endpoint={endpoint}"] if endpoint else []
     command = [str(bed.yarn.bin_dir / "hadoop"), "distcp", *where, *options(job)]
-    command += [f"s3a://{BUCKET}/{shape}/", job.target]
+    command += [f"s3a://{BUCKET}/{prefix}", job.target]
     started_s = time.monotonic()
     ended = subprocess.run(
         command,
-        env=environment,
+        env=_environment(bed),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -55,17 +56,27 @@ def rclone(
     )
 
 
-def against_rclone(
-    shape: str, transfers: int, theirs: list[float], ours: list[float], at_least: float
+def against(
+    shape: str,
+    peer: str,
+    theirs: Sequence[float],
+    ours: Sequence[float],
+    at_least: float | None,
+    *,
+    how: str = "",
 ) -> list[Figure]:
-    """Its times and the ratio of whole processes; nothing where it is not installed."""
+    """A peer's times and the ratio of whole processes; nothing where it did not run.
+
+    Args:
+        how: It was called, in words behind its name.
+    """
     if not theirs:
         return []
     return [
-        Figure(shape=shape, what=f"rclone, {transfers} transfers", unit="s", values=tuple(theirs)),
+        Figure(shape=shape, what=peer + how, unit="s", values=tuple(theirs)),
         Figure(
             shape=shape,
-            what="times as fast as rclone",
+            what=f"times as fast as {peer}",
             unit="x",
             values=paired(theirs, ours),
             at_least=at_least,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.bed import BACKHAUL, BUCKET, SMALL_BYTES, Bed, Sizes, tell
-from benchmarks.distcp import against_distcp, bare_s, has_yarn
+from benchmarks.distcp import DISTCP, bare_s, has_yarn
 from benchmarks.measure import serving
-from benchmarks.peers import FOR_LARGE, FOR_SMALL, against_rclone, find_rclone, rclone
+from benchmarks.peers import FOR_LARGE, FOR_SMALL, against, find_rclone, rclone
 from benchmarks.report import Figure
 
 RTT_MS = 40
@@ -81,20 +81,9 @@ def _compare(
         environment = bed.environment(hdfs=True) | {"AWS_ENDPOINT_URL_S3": endpoint}
         for turn in range(rounds):
             directory = f"/bench/{shape.name}-{turn}"
-            ours.append(
-                bed.timed(
-                    [
-                        *(
-                            *BACKHAUL,
-                            "copy",
-                            f"s3://{BUCKET}/{shape.prefix}",
-                            bed.hdfs.uri + directory,
-                        ),
-                        *("--allow-any", "--ledger", bed.ledger(shape.name)),
-                    ],
-                    environment,
-                )
-            )
+            copied = [f"s3://{BUCKET}/{shape.prefix}", bed.hdfs.uri + directory]
+            options = ["--allow-any", "--ledger", bed.ledger(shape.name)]
+            ours.append(bed.timed([*BACKHAUL, "copy", *copied, *options], environment))
             bed.check_hdfs(directory, sums)
             tell(f"{shape.name} round {turn + 1}: backhaul {ours[-1]:.1f} s")
             if program is not None:
@@ -116,6 +105,13 @@ def _compare(
                 tell(f"{shape.name} round {turn + 1}: DistCp {distcps[-1]:.1f} s")
     return [
         Figure(shape=shape.name, what="backhaul copy", unit="s", values=tuple(ours)),
-        *against_rclone(shape.name, shape.transfers, theirs, ours, shape.as_rclone),
-        *against_distcp(shape.name, distcps, ours, shape.as_distcp),
+        *against(
+            shape.name,
+            "rclone",
+            theirs,
+            ours,
+            shape.as_rclone,
+            how=f", {shape.transfers} transfers",
+        ),
+        *against(shape.name, DISTCP, distcps, ours, shape.as_distcp),
     ]

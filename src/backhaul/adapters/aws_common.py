@@ -188,7 +188,6 @@ class AwsSession:
         self._session.register_component(
             "credential_provider", CredentialResolver(providers=[_Given(self.credentials)])
         )
-        self._has_loader = False
         self._lock = threading.Lock()
         self.clock_skew_s = 0.0
         self._looked_at_clock_s = float("-inf")
@@ -227,15 +226,10 @@ class AwsSession:
 
         region = region or (self.region if service == "sqs" else self.s3_region)
         with self.errors(lambda exc: common_error(exc, service.upper())), self._lock:
-            if not self._has_loader:
-                more = self._session.get_config_variable("data_path")
-                paths = [
-                    os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 - as botocore does
-                    for path in (more or "").split(os.pathsep)
-                    if path
-                ]
-                self._session.register_component("data_loader", _Loader(extra_search_paths=paths))
-                self._has_loader = True
+            loader = self._session.get_component("data_loader")
+            if not isinstance(loader, _Loader):
+                ours = _Loader(loader.search_paths, include_default_search_paths=False)
+                self._session.register_component("data_loader", ours)
             client: Any = self._session.create_client(
                 service, region_name=region, config=config, verify=ca_bundle(self._session)
             )
