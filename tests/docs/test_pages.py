@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import markdown
 import pytest
 
 from tests.docs.manual import DOCS, ROOT, console, pages, prose, text_of
@@ -53,6 +56,21 @@ def test_nothing_forbidden_is_said(path: Path) -> None:
         assert found is None, what
 
 
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_every_heading_and_table_is_rendered_as_one(page: Path) -> None:
+    """A blank line that is missing makes a heading a row of the table above it."""
+    html = markdown.markdown(text_of(page), extensions=["tables", "pymdownx.superfences"])
+    lines = prose(page).splitlines()
+    headings = [line for line in lines if re.match(r"#{1,6} ", line)]
+    assert len(re.findall(r"<h[1-6][ >]", html)) == len(headings)
+    rows = [
+        line
+        for line in lines
+        if line.startswith("|") and not re.fullmatch(r"[|: -]*-[|: -]*", line)
+    ]
+    assert html.count("<tr>") == len(rows)
+
+
 def test_every_page_is_in_the_navigation() -> None:
     nav = (ROOT / "mkdocs.yml").read_text("utf-8").split("\nnav:\n", 1)[1]
     names = re.findall(r"([\w/-]+\.md)$", nav, re.MULTILINE)
@@ -93,6 +111,35 @@ def test_dev_has_the_commands_that_are_told() -> None:
     assert {"./dev demo", "./dev test"} <= {
         line.split("#")[0].strip() for line in console(ROOT / "README.md")
     }
+
+
+def test_installation_of_the_manual_is_the_one_that_is_checked() -> None:
+    """Every `pip install` of a node takes the wheels of `./dev wheels`, as the smoke run does."""
+    installed = "install --no-index --find-links build/wheels"
+    checks = " ".join((ROOT / "dev").read_text("utf-8").split())
+    assert "install -q --no-compile --no-index --find-links build/wheels" in checks
+    for name in ("README.md", "docs/quickstart.md", "docs/operate.md"):
+        lines = [line for line in console(ROOT / name) if "pip install" in line]
+        assert lines, name
+        assert all(installed in line and line.endswith("backhaul") for line in lines), name
+        assert any(line.startswith("./dev wheels") for line in console(ROOT / name)), name
+
+
+def test_help_of_dev_sets_nothing_up(tmp_path: Path) -> None:
+    """In a fresh clone, for every command; `false` stands for whatever would set something up."""
+    shutil.copy(ROOT / "dev", tmp_path / "dev")
+    for program in ("python3", "java", "mvn", "apt-get"):
+        (tmp_path / program).symlink_to("/bin/false")
+    for command in ("demo", "test", "lint", "testbed", "bench", "torture", "fuzz", "prove", "lock"):
+        done = subprocess.run(
+            ["bash", str(tmp_path / "dev"), command, "--help"],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHON": "false"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.startswith("usage: ./dev COMMAND"), command
+        assert not (tmp_path / ".venv").exists(), command
 
 
 def test_files_named_in_the_architecture_exist() -> None:

@@ -192,7 +192,7 @@ def _policies(page: Path) -> list[dict[str, list[dict[str, object]]]]:
 
 def test_the_agents_iam_policy_is_the_same_in_both_places() -> None:
     (quickstart,) = _policies(DOCS / "quickstart.md")
-    agent, _sender = _policies(DOCS / "recipes" / "iam-and-queues.md")
+    agent, _dead_letters, _sender = _policies(DOCS / "recipes" / "iam-and-queues.md")
     assert quickstart == agent
 
 
