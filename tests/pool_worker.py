@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +14,7 @@ from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint
 from backhaul.core.verification import Part, S3Checksums
 from backhaul.engines.native import Tuning
+from backhaul.engines.pipe import Pipe
 from backhaul.engines.serve import Parts, serve
 
 
@@ -71,8 +71,8 @@ class Reader:
 
 
 def main() -> None:
-    pipe = Connection(int(sys.argv[1]))
-    if pipe.recv() == "hang at once":
+    pipe = Pipe.of(int(sys.argv[1]))
+    if pipe.receive() == "hang at once":
         time.sleep(1000)
     parts = Parts(
         reader=Reader,

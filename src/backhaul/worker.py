@@ -14,11 +14,11 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from backhaul import GC_EVERY, GC_EVERY_AT_START
 from backhaul.engines.native import Tuning
+from backhaul.engines.pipe import Pipe
 from backhaul.engines.serve import Parts, serve
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.set_threshold(GC_EVERY_AT_START)
     _keep_freed_memory()
-    pipe = Connection(int(argv[0]))
+    pipe = Pipe.of(int(argv[0]))
     try:
-        configuration: WorkerConfiguration = pipe.recv()
+        configuration: WorkerConfiguration = pipe.receive()
     except (EOFError, OSError):
         return
     has_hdfs = configuration.hadoop_conf_dir is not None

@@ -19,7 +19,8 @@ from backhaul.core.errors import BackhaulError, CannotWrite, OutageError, Transi
 from backhaul.core.events import WorkerReplaced
 from backhaul.core.model import Location, Pin, PlannedObject, StagedObject, VerifyLevel
 from backhaul.core.ports import Endpoint, Rename, StageTask
-from backhaul.engines.pool import PoolSettings, WorkerPool, WorkerSession
+from backhaul.engines.pool import PoolSettings, WorkerPool, WorkerProcess
+from backhaul.engines.session import WorkerSession
 from tests.world import eventually
 
 WORKER = Path(__file__).parents[1] / "pool_worker.py"
@@ -207,8 +208,10 @@ def test_kill_9_between_two_calls_is_noticed(
 ) -> None:
     with pool.session(FS) as session:
         session.status([directory])
-        os.kill(session._worker.pid, signal.SIGKILL)
-        eventually(lambda: not session._worker.is_alive)
+        worker = session._worker
+        assert isinstance(worker, WorkerProcess)
+        os.kill(worker.pid, signal.SIGKILL)
+        eventually(lambda: not worker.is_alive)
         with pytest.raises(TransientError, match="E_WORKER_DIED"):
             session.status([directory])
 

@@ -83,7 +83,7 @@ def test_every_fail_point_names_a_method_that_exists() -> None:
 
 def test_a_fail_point_strikes_the_installed_program_once(tmp_path: Path) -> None:
     program = (
-        "from backhaul.engines.pool import WorkerSession\n"
+        "from backhaul.engines.session import WorkerSession\n"
         "try: WorkerSession.fence(None, None, 1)\n"
         "except AttributeError: print('not reached')\n"
     )

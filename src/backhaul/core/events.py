@@ -331,7 +331,7 @@ class WorkerReplaced:
     """A worker process died or was killed.
 
     Attributes:
-        why: `died`, `stalled` or `interrupted`.
+        why: `died`, `stalled`, `interrupted` or `protocol`.
     """
 
     pid: int

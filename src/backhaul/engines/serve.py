@@ -1,4 +1,4 @@
-"""The life of a worker process: obey the pipe, tick, and die with the agent.
+"""The life of a worker process: serve the pipe, tick, and die with the agent.
 
 The main thread only reads the pipe, so it notices at once when the agent is gone, whatever native
 calls hang in other threads; the process then ends without a word. All state that matters is in the
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from typing import Any
 
 from backhaul.core.bandwidth import Allowance
 from backhaul.core.errors import BackhaulError, TransientError
@@ -26,9 +26,11 @@ from backhaul.core.verification import Digest
 from backhaul.engines.native import Cancelled, Shared, Stager, Tuning
 from backhaul.engines.operations import TargetOperations
 from backhaul.engines.paced import PacedReader
+from backhaul.engines.pipe import Pipe, frame_of
 from backhaul.engines.proving import Closed, Counter
 from backhaul.engines.wire import (
     TICK_S,
+    Activity,
     Answer,
     Call,
     Cancel,
@@ -64,64 +66,79 @@ class Parts:
     allowance: Allowance | None = None
 
 
-def serve(pipe: Connection, parts: Parts) -> None:
+def serve(pipe: Pipe, parts: Parts) -> None:
     """Work until the agent closes the pipe."""
     worker = _Worker(pipe, parts)
     threading.Thread(target=worker.tick_for_ever, name="tick", daemon=True).start()
     try:
         while True:
-            worker.obey(pipe.recv())
+            worker.accept(pipe.receive())
     except (EOFError, OSError):
         # The agent is gone. Threads may hang in native code: do not wait for them.
         os._exit(0)
 
 
+@dataclass(kw_only=True)
+class _Running:
+    """A call or staging call under way, as far as a tick reports it."""
+
+    number: int
+    counter: Counter
+
+    @property
+    def activity(self) -> Activity:
+        counter = self.counter
+        size_bytes = counter.size_bytes
+        return Activity(number=self.number, size_bytes=size_bytes, count=size_bytes + counter.calls)
+
+
 class _Worker:
-    def __init__(self, pipe: Connection, parts: Parts) -> None:
+    def __init__(self, pipe: Pipe, parts: Parts) -> None:
         self._pipe = pipe
         self._parts = parts
         self._sending = threading.Lock()
-        self._counter = Counter()
         self._targets: dict[str, TargetFs] = {}
         self._reader: SourceReader | None = None
         self._shared: Shared | None = None
-        self._calls = ThreadPoolExecutor(1, thread_name_prefix="call")
+        # One thread carries out all orders, in order: tasks follow their `StageBegin`.
+        self._orders = ThreadPoolExecutor(1, thread_name_prefix="call")
+        self._call_running: _Running | None = None
         self._staging: _Staging | None = None
-        self._number = 0
         self._quiet = threading.Event()
 
-    def obey(self, order: Downward) -> None:
+    def accept(self, order: Downward) -> None:
+        """Have it carried out by the one thread that does; returns at once.
+
+        The thread that reads the pipe does nothing else and sends nothing. So it never waits for
+        the agent, and the agent's own sends always end.
+        """
         match order:
             case Call():
-                self._calls.submit(self._call, order)
+                self._orders.submit(self._call, order)
             case StageBegin():
-                self._calls.submit(self._begin, order)
+                self._orders.submit(self._begin, order)
             case StageTasks() | StageEnd() | Cancel():
-                # Through the same single thread, so that they follow the `StageBegin`.
-                self._calls.submit(self._feed, order)
+                self._orders.submit(self._feed, order)
 
     def tick_for_ever(self) -> None:
         while not self._quiet.wait(TICK_S):
-            staging = self._staging
+            staging, call = self._staging, self._call_running
             try:
                 if staging is not None:
                     staging.flush()
-                self.send(Tick(size_bytes=self._moved, activity=self._activity))
+                running = [call] if call is not None else []
+                if staging is not None:
+                    running.append(staging.running)
+                self.send(Tick(activities=tuple(one.activity for one in running)))
             except OSError:
                 return  # the main thread sees the same and ends the process
 
-    @property
-    def _activity(self) -> int:
-        return self._counter.size_bytes + self._counter.calls
+    def send(self, message: Upward) -> None:
+        self._send_frame(frame_of(message))
 
-    @property
-    def _moved(self) -> int:
-        staging = self._staging
-        return 0 if staging is None else self._counter.size_bytes - staging.started_at_bytes
-
-    def send(self, words: Upward) -> None:
+    def _send_frame(self, frame: bytes) -> None:
         with self._sending:
-            self._pipe.send(words)
+            self._pipe.send_frame(frame)
 
     def _target(self, filesystem: str) -> TargetFs:
         if filesystem not in self._targets:
@@ -140,52 +157,63 @@ class _Worker:
             self._shared = Shared.of(tuning, self._parts.allowance)
         return self._shared
 
-    def _nap(self, seconds: float) -> None:
-        self._counter.add(0)  # not stuck: S3 is given time
-        time.sleep(seconds)
-
     def _call(self, call: Call) -> None:
+        counter = Counter()
+        self._call_running = _Running(number=call.number, counter=counter)
         try:
-            target = self._target(call.filesystem)
-            shared = self._what_is_shared(self._parts.tuning(call.filesystem))
-
-            def reader() -> SourceReader:
-                return PacedReader(self._the_reader(), shared.s3_gate, self._nap)
-
-            operations = TargetOperations(target, self._parts.new_digest, self._counter, reader)
-            value = getattr(operations, call.method)(*call.arguments)
+            # Pickled here: a result that cannot be is an error, and not a call without an answer.
+            frame = frame_of(Answer(number=call.number, value=self._result(call, counter)))
         except BackhaulError as error:
-            self.send(Answer(error=error))
+            frame = frame_of(Answer(number=call.number, error=error))
         except BaseException as error:  # noqa: BLE001 - carried to the agent
-            self.send(Answer(error=crashed(error)))
-        else:
-            self._counter.add(0)
-            self.send(Answer(value=value))
+            frame = frame_of(Answer(number=call.number, error=crashed(error)))
+        self._call_running = None
+        self._send_frame(frame)
+
+    def _result(self, call: Call, counter: Counter) -> Any:
+        target = self._target(call.filesystem)
+        shared = self._what_is_shared(self._parts.tuning(call.filesystem))
+
+        def sleep(seconds: float) -> None:
+            counter.add(0)  # not stuck: S3 is given time
+            time.sleep(seconds)
+
+        def reader() -> SourceReader:
+            return PacedReader(self._the_reader(), shared.s3_gate, sleep)
+
+        operations = TargetOperations(target, self._parts.new_digest, counter, reader)
+        return getattr(operations, call.method)(*call.arguments)
 
     def _begin(self, begin: StageBegin) -> None:
         try:
+            self._refuse_a_second()
             tuning = self._parts.tuning(begin.filesystem)
+            counter = Counter()
             stager = Stager(
                 reader=self._the_reader(),
                 target=self._target(begin.filesystem),
                 new_digest=self._parts.new_digest,
                 tuning=tuning,
-                counter=self._counter,
+                counter=counter,
                 directory=begin.directory,
                 verify=begin.verify,
                 shared=self._what_is_shared(tuning),
             )
-            self._number = begin.number
-            self._staging = _Staging(self, stager, tuning.threads, self._counter.size_bytes)
+            running = _Running(number=begin.number, counter=counter)
+            self._staging = _Staging(self, stager, tuning.threads, running)
         except BackhaulError as error:
             self.send(StageOver(number=begin.number, error=error))
         except BaseException as error:  # noqa: BLE001 - carried to the agent
             self.send(StageOver(number=begin.number, error=crashed(error)))
 
+    def _refuse_a_second(self) -> None:
+        if self._staging is not None:
+            raise AssertionError("one staging call at a time")
+
     def _feed(self, order: StageTasks | StageEnd | Cancel) -> None:
         staging = self._staging
-        if staging is None:
-            return  # it ended already and said so: one `StageOver` for each `StageBegin`
+        if staging is None or staging.running.number != order.number:
+            return  # it is over, and its one `StageOver` was sent
         match order:
             case StageTasks(tasks=tasks):
                 staging.add(tasks)
@@ -194,29 +222,18 @@ class _Worker:
             case Cancel():
                 staging.cancel()
 
-    def over(self, error: BackhaulError | None) -> None:
+    def over(self, staging: _Staging, end: StageOver) -> None:
         """The staging call is finished, as its last thread reports."""
-        self._staging = None
-        self.send(StageOver(number=self._number, error=error))
-
-    def report(self, objects: list[StagedObject]) -> None:
-        self.send(
-            Staged(
-                number=self._number,
-                objects=tuple(objects),
-                size_bytes=self._moved,
-                activity=self._activity,
-            )
-        )
+        if self._staging is staging:
+            self._staging = None
+        self.send(end)
 
 
 class _Staging:
     """One staging call: its threads, what they finished, and its first error."""
 
-    def __init__(
-        self, worker: _Worker, stager: Stager, threads: int, started_at_bytes: int
-    ) -> None:
-        self.started_at_bytes = started_at_bytes
+    def __init__(self, worker: _Worker, stager: Stager, threads: int, running: _Running) -> None:
+        self.running = running
         self._worker = worker
         self._stager = stager
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="copy")
@@ -229,10 +246,15 @@ class _Staging:
         self._proving.start()
         self._open = 1  # tasks under way, and one for the end of the list
         self._has_end = False
+        self._reported = 0
         self._error: BackhaulError | None = None
 
     def add(self, tasks: tuple[StageTask, ...]) -> None:
         with self._lock:
+            if self._has_end:
+                # It failed or was cancelled, and maybe finishes already: nothing may follow, or
+                # it would end a second time.
+                return
             self._open += len(tasks)
         for task in tasks:
             self._threads.submit(self._copy, task)
@@ -253,7 +275,15 @@ class _Staging:
             finished, self._finished = self._finished, []
             if finished:
                 # Under the lock, so that no batch overtakes another or the end.
-                self._worker.report(finished)
+                self._reported += len(finished)
+                running = self.running
+                self._worker.send(
+                    Staged(
+                        number=running.number,
+                        objects=tuple(finished),
+                        activity=running.activity,
+                    )
+                )
 
     def _copy(self, task: StageTask) -> None:
         with self._settling():
@@ -356,7 +386,8 @@ class _Staging:
         except BaseException as raised:  # noqa: BLE001 - carried to the agent
             error = crashed(raised)
         self.flush()
-        self._worker.over(error)
+        end = StageOver(number=self.running.number, objects=self._reported, error=error)
+        self._worker.over(self, end)
 
 
 def crashed(error: BaseException) -> TransientError:

@@ -1,8 +1,13 @@
-"""What agent and worker say to each other over their pipe. Both ends are this same installation.
+"""The messages between agent and worker. Both ends are this same installation.
 
-Agent to worker: `Call`, then answered by `Answer`; or `StageBegin`, `StageTasks` ..., `StageEnd`,
-answered by `Staged` batches and at last `StageOver`. `Cancel` ends a staging call early. The worker
-sends `Tick` all the time: a worker that does not tick, or whose activity stands still, is killed.
+Agent to worker: `Call`, answered by one `Answer`; or `StageBegin`, `StageTasks` ..., `StageEnd`,
+answered by `Staged` batches and at last by one `StageOver`. `Cancel` ends a staging call early.
+A call may be made while a staging call is open: their messages then arrive in any order.
+
+Every message carries the number of its call or staging call. Numbers rise for as long as the worker
+lives and are never used twice, so a message is delivered to what it belongs to, and one that comes
+after the end of that is recognised. The worker sends `Tick` all the time: a worker that does not
+tick, or a call whose count does not grow, has stalled.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ TICK_S = 0.25
 class Call:
     """Run one method of the worker's `TargetOperations` on a file system."""
 
+    number: int
     filesystem: str
     method: str
     arguments: tuple[Any, ...]
@@ -28,19 +34,16 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The outcome of one `Call`."""
+    """The outcome of the `Call` of this number; exactly one."""
 
+    number: int
     value: Any = None
     error: BackhaulError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageBegin:
-    """Start a staging call.
-
-    Attributes:
-        number: Of this staging call; what comes back carries it.
-    """
+    """Start a staging call."""
 
     number: int
     filesystem: str
@@ -52,6 +55,7 @@ class StageBegin:
 class StageTasks:
     """More objects to stage."""
 
+    number: int
     tasks: tuple[StageTask, ...]
 
 
@@ -59,41 +63,57 @@ class StageTasks:
 class StageEnd:
     """No more tasks will come."""
 
+    number: int
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cancel:
-    """Give the staging call up; answered by `StageOver` once nothing moves any more."""
+    """Give the staging call up; answered by `StageOver` once nothing of it runs any more."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """How far one open call or staging call has come.
+
+    Attributes:
+        size_bytes: Moved by it so far.
+        count: Grows with every byte and every finished step; unchanged for long means stalled.
+    """
+
+    number: int
+    size_bytes: int
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
-    """Objects proven since the last such word."""
+    """Objects proven since the last such message of this staging call; `activity` is its own."""
 
     number: int
     objects: tuple[StagedObject, ...]
-    size_bytes: int
-    activity: int
+    activity: Activity
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageOver:
-    """The staging call ended; with the first error, if any. Nothing of it runs any more."""
+    """The staging call ended; with the first error, if any. Nothing of it runs any more.
+
+    Attributes:
+        objects: How many its `Staged` messages held in total.
+    """
 
     number: int
+    objects: int = 0
     error: BackhaulError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """Still alive, and how far.
+    """The worker lives; `activities` is of what is open, at most one call and one staging call."""
 
-    Attributes:
-        size_bytes: Moved by the current staging call so far.
-        activity: Grows with every byte and call; standing still while busy means stuck.
-    """
-
-    size_bytes: int
-    activity: int
+    activities: tuple[Activity, ...] = ()
 
 
 Downward = Call | StageBegin | StageTasks | StageEnd | Cancel

@@ -31,7 +31,7 @@ from typing import Any
 
 _LEDGER = "backhaul.adapters.ledger.store:SqlLedger"
 _QUEUE = "backhaul.adapters.sqs:SqsQueue"
-_SESSION = "backhaul.engines.pool:WorkerSession"
+_SESSION = "backhaul.engines.session:WorkerSession"
 _TARGET = "backhaul.adapters.hdfs:HdfsTarget"
 _WRITER = "backhaul.adapters.hdfs:HdfsWriter"
 

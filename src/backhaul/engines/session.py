@@ -1,0 +1,323 @@
+"""One transfer's use of one worker: calls, and staging calls with calls in between.
+
+How messages find their call is `engines.exchange`; processes and who gets which are `engines.pool`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, cast
+
+from backhaul.core.errors import BackhaulError, OutageError, TransientError
+from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
+from backhaul.core.ports import Held, Progress, Rename, StageTask
+from backhaul.engines.exchange import Conversation, Exchange, Kind
+from backhaul.engines.wire import (
+    Answer,
+    Call,
+    Cancel,
+    Downward,
+    StageBegin,
+    Staged,
+    StageEnd,
+    StageOver,
+    StageTasks,
+    Upward,
+)
+
+WINDOW_OBJECTS = 2000  # tasks a worker may have open; with the plan's pages, the memory bound
+CANCEL_WAIT_S = 15.0
+READ_WAIT_S = 1.0  # between two checks for a stall while nothing arrives
+
+
+class Worker(Protocol):
+    """What a session needs of the process it is lent."""
+
+    exchange: Exchange
+    pid: int
+
+    def send(self, message: Downward) -> None:
+        """Send; where that is impossible, the next read of the exchange fails."""
+
+    def death(self) -> str:
+        """How it ended, for people."""
+
+
+class WorkerSession:
+    """Implements `ports.TargetSession`; used by one thread.
+
+    Attributes:
+        fault: Why the worker must be replaced afterwards: `died`, `stalled`, `interrupted`,
+            `protocol`, or empty.
+    """
+
+    def __init__(self, worker: Worker, filesystem: str, stall_timeout_s: float) -> None:
+        self._worker = worker
+        self._exchange = worker.exchange
+        self._filesystem = filesystem
+        self._stall_timeout_s = stall_timeout_s
+        self._moved_bytes = 0
+        self._objects = 0
+        self._staging: Conversation | None = None
+        self.fault = ""
+
+    @property
+    def progress(self) -> Progress:
+        if self._staging is not None:
+            self._moved_bytes = self._staging.size_bytes
+        return Progress(size_bytes=self._moved_bytes, objects=self._objects)
+
+    def end(self) -> None:
+        """The transfer gives the worker back: whatever is still open in it makes it useless."""
+        if self._exchange.open and not self.fault:
+            self.fault = "interrupted"
+
+    # ------------------------------------------------------------ calls
+
+    def status(self, locations: Sequence[Location]) -> list[FileStatus | None]:
+        result: list[FileStatus | None] = self._call("status", _paths(locations))
+        return result
+
+    def existing_ancestor(self, location: Location) -> Location:
+        path: str = self._call("existing_ancestor", location.path)
+        return Location(scheme=location.scheme, authority=location.authority, path=path)
+
+    def fence(self, staging_root: Location, epoch: int) -> int:
+        highest: int = self._call("fence", staging_root.path, epoch)
+        return highest
+
+    def fence_keeping(
+        self, staging_root: Location, kept: int, epoch: int
+    ) -> tuple[int, int | None]:
+        found: tuple[int, int | None] = self._call("fence_keeping", staging_root.path, kept, epoch)
+        return found
+
+    def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
+        self._call("take_over", staging_root.path, kept, epoch)
+
+    def count_files(self, directory: Location) -> tuple[int, int]:
+        counts: tuple[int, int] = self._call("count_files", directory.path)
+        return counts
+
+    def prune(self, directory: Location, planned: Sequence[str]) -> int:
+        removed: int = self._call("prune", directory.path, list(planned))
+        return removed
+
+    def write_whole(self, location: Location, content: bytes) -> None:
+        self._call("write_whole", location.path, content)
+
+    def publish_tree(self, staged: Location, target: Location) -> bool:
+        is_done: bool = self._call("publish_tree", staged.path, target.path)
+        return is_done
+
+    def publish_files(self, renames: Sequence[Rename], *, replace: bool) -> None:
+        pairs = [(one.source.path, one.target.path) for one in renames]
+        self._call("publish_files", pairs, replace)
+
+    def contents(
+        self,
+        locations: Sequence[Location],
+        *,
+        algorithms: Sequence[str] = (),
+        is_read: bool = False,
+        passes_over: bool = False,
+    ) -> list[Held | None]:
+        arguments = _paths(locations), is_read, tuple(algorithms), passes_over
+        result: list[Held | None] = self._call("contents", *arguments)
+        return result
+
+    def vouched(
+        self, tasks: Sequence[StageTask], finals: Sequence[Location]
+    ) -> list[StagedObject | None]:
+        result: list[StagedObject | None] = self._call("vouched", tuple(tasks), _paths(finals))
+        return result
+
+    def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
+        self._call("remove_staging", staging_root.path, up_to)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        """One call to its answer; a staging call may be open meanwhile and goes on."""
+        self._refuse_use_after_fault()
+        # Until the answer is here the pipe is of no use to another call: a Ctrl-C in between may
+        # have cut a message in two.
+        self.fault = "interrupted"
+        call = self._exchange.begin(Kind.CALL)
+        self._send(
+            Call(
+                number=call.number,
+                filesystem=self._filesystem,
+                method=method,
+                arguments=arguments,
+            )
+        )
+        call.touch()
+        while (message := self._next(call)) is None:
+            self._check_stalled(call, method)
+        self.fault = ""
+        answer = cast("Answer", message)  # the exchange delivers nothing else to a call
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
+
+    # ------------------------------------------------------------ staging
+
+    def stage(
+        self,
+        tasks: Iterator[Sequence[StageTask]],
+        directory: Location,
+        verify: VerifyLevel,
+    ) -> Iterator[Sequence[StagedObject]]:
+        """See the port. Yields an empty batch now and then, so that progress can be shown."""
+        self._refuse_use_after_fault()
+        if self._staging is not None:
+            raise AssertionError("one staging call at a time")
+        self._moved_bytes = self._objects = 0
+        staging = self._staging = self._exchange.begin(Kind.STAGING)
+        try:
+            self._send(
+                StageBegin(
+                    number=staging.number,
+                    filesystem=self._filesystem,
+                    directory=directory.path,
+                    verify=verify,
+                )
+            )
+            for message in self._converse(staging, tasks):
+                match message:
+                    case StageOver():
+                        self._check_end(message)
+                    case Staged(objects=objects):
+                        self._objects += len(objects)
+                        yield objects
+                    case _:
+                        yield ()
+        except (KeyboardInterrupt, SystemExit):
+            self.fault = "interrupted"  # maybe in the middle of a message
+            raise
+        finally:
+            if not staging.is_over and not self.fault:
+                self._cancel(staging)
+            self._moved_bytes = staging.size_bytes
+            self._staging = None
+
+    def _converse(
+        self, staging: Conversation, tasks: Iterator[Sequence[StageTask]]
+    ) -> Iterator[Upward | None]:
+        """Feed the worker within the window; yield what it sends, and None for mere progress."""
+        open_objects = 0
+        has_more = True
+        count = staging.count
+        while True:
+            while has_more and open_objects < WINDOW_OBJECTS:
+                chunk = next(tasks, None)  # may make calls
+                staging.touch()  # listing is the agent's time, not the worker's
+                if chunk is None:
+                    has_more = False
+                    self._send(StageEnd(number=staging.number))
+                elif chunk:
+                    open_objects += len(chunk)
+                    self._send(StageTasks(number=staging.number, tasks=tuple(chunk)))
+                if self._exchange.has_something(staging):
+                    break
+            message = self._next(staging)
+            if message is None:
+                self._check_stalled(staging, "stage")
+                if staging.count == count:
+                    continue
+            count = staging.count
+            if isinstance(message, Staged):
+                open_objects -= len(message.objects)
+            yield message
+            if isinstance(message, StageOver):
+                return
+
+    def _check_end(self, end: StageOver) -> None:
+        if end.error is not None:
+            raise end.error
+        if end.objects != self._objects:
+            raise TransientError(
+                "E_BUG",
+                f"the worker staged {end.objects} objects, and {self._objects} were received",
+                hint="this is a defect in Backhaul; nothing was published",
+            )
+
+    def _cancel(self, staging: Conversation) -> None:
+        """The agent gave up: wait until nothing of it runs any more, else replace the worker."""
+        self.fault = "interrupted"
+        deadline_s = time.monotonic() + CANCEL_WAIT_S
+        try:
+            self._send(Cancel(number=staging.number))
+            while not staging.is_over:
+                if time.monotonic() > deadline_s:
+                    self.fault = "stalled"
+                    return
+                self._read()
+        except BackhaulError:
+            return  # `fault` has the reason
+        self.fault = ""
+
+    # ------------------------------------------------------------ the pipe
+
+    def _send(self, message: Downward) -> None:
+        try:
+            self._worker.send(message)
+        except BackhaulError:  # of what was read meanwhile
+            self.fault = "protocol"
+            raise
+
+    def _next(self, conversation: Conversation) -> Upward | None:
+        """The next message of this conversation; None after one read without one."""
+        if not conversation.inbox:
+            self._read()
+        return conversation.inbox.popleft() if conversation.inbox else None
+
+    def _read(self) -> None:
+        """Deliver what has arrived, or arrives within `READ_WAIT_S`."""
+        try:
+            self._exchange.read(READ_WAIT_S)
+        except (EOFError, OSError) as error:
+            self.fault = "died"
+            raise TransientError(
+                "E_WORKER_DIED",
+                f"worker {self._worker.pid} {self._worker.death()}",
+                hint="the attempt is repeated by another worker",
+            ) from error
+        except BackhaulError:
+            self.fault = "protocol"
+            raise
+
+    def _check_stalled(self, conversation: Conversation, method: str) -> None:
+        """The one place where a stall is found, of a call and of a staging call.
+
+        Stalled: no activity of its own for `stall_timeout_s`, whatever else the worker does.
+        """
+        if time.monotonic() - conversation.active_s <= self._stall_timeout_s:
+            return
+        self.fault = "stalled"
+        match conversation.kind:
+            case Kind.CALL:
+                # A call is one question to the file system: no answer is its fault, not the
+                # message's.
+                raise OutageError.of(
+                    "target",
+                    "E_TARGET_STALLED",
+                    f"{self._filesystem} gave no answer to {method} for "
+                    f"{self._stall_timeout_s:.0f} s",
+                    hint="check the NameNode or the mount; the transfer waits and goes on",
+                )
+            case Kind.STAGING:
+                raise TransientError(
+                    "E_WORKER_STALLED",
+                    f"worker {self._worker.pid} moved nothing for "
+                    f"{self._stall_timeout_s:.0f} s and was killed",
+                    hint="S3 or the target hangs; the attempt is repeated",
+                )
+
+    def _refuse_use_after_fault(self) -> None:
+        if self.fault:
+            raise TransientError("E_WORKER_DIED", f"worker {self._worker.pid} {self.fault}")
+
+
+def _paths(locations: Sequence[Location]) -> list[str]:
+    return [location.path for location in locations]
