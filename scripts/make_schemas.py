@@ -75,8 +75,8 @@ def message_schema() -> dict[str, Any]:
 
 TEXT = {"type": "string"}
 TIME = {"anyOf": [TEXT, {"type": "null"}]}
-SEQUENCER = {"anyOf": [{"type": "string", "pattern": "^[0-9A-Fa-f]{1,64}$"}, {"type": "null"}]}
-VERSION_ID = {"anyOf": [{"type": "string", "pattern": "^[!-~]{1,1024}$"}, {"type": "null"}]}
+SEQUENCER = {"anyOf": [{"type": "string", "pattern": "^[0-9A-Fa-f]{0,64}$"}, {"type": "null"}]}
+VERSION_ID = {"anyOf": [{"type": "string", "pattern": "^[!-~]{0,1024}$"}, {"type": "null"}]}
 SIZE_BYTES = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]}
 
 
@@ -136,6 +136,11 @@ def event_schema() -> dict[str, Any]:
             account={**TEXT, "pattern": "^[0-9]{12}$"},
             time=TIME,
             detail=created,
+        ),
+        "S3 API call that CloudTrail reports: ignored at most": _object(
+            ["detail-type", "source", "detail"],
+            **{"detail-type": {"const": "AWS API Call via CloudTrail"}},
+            source={"const": "aws.s3"},
         ),
         "EMR step from EventBridge": _object(
             ["detail-type", "source", "detail"],

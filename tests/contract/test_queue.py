@@ -10,9 +10,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.client import BaseClient
 
 from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.sqs import SqsQueue
@@ -163,6 +164,53 @@ def test_queue_opens_by_url_too(opened: Callable[..., SqsQueue], aws: AwsSession
     facts = opened().facts
 
     assert SqsQueue.open(facts.url, clients.REGION, aws, RealClock()).facts == facts
+
+
+def test_queue_opens_by_its_arn_too(opened: Callable[..., SqsQueue], aws: AwsSession) -> None:
+    facts = opened().facts
+    _, _, _, region, account, name = facts.arn.split(":")
+    found = SqsQueue.open(f"arn:aws:sqs:{region}:{account}:{name}", region, aws, RealClock())
+    assert found.facts == facts
+
+
+def test_the_account_of_an_arn_is_asked_for(
+    opened: Callable[..., SqsQueue], aws: AwsSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = opened().facts.name
+    calls: list[dict[str, str]] = []
+    any_client: Any = BaseClient
+    call = any_client._make_api_call
+
+    def noted(self: BaseClient, operation: str, parameters: dict[str, str]) -> object:
+        calls.append(parameters)
+        return call(self, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", noted)
+    # The stand-ins have one account and find the name in any.
+    arn = f"arn:aws:sqs:{clients.REGION}:210987654321:{name}"
+    SqsQueue.for_sending(arn, clients.REGION, aws, RealClock())
+    assert calls == [{"QueueName": name, "QueueOwnerAWSAccountId": "210987654321"}]
+
+
+def test_the_host_of_a_url_is_called_where_no_endpoint_is_configured(
+    opened: Callable[..., SqsQueue], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = opened().facts.name
+    host = clients.environment(sqs=server)["AWS_ENDPOINT_URL_SQS"]
+    monkeypatch.delenv("AWS_ENDPOINT_URL_SQS")
+    aws = AwsSession(clients.REGION)
+    url = f"{host}/000000000000/{name}"
+    queue = SqsQueue.open(url, clients.REGION, aws, RealClock())
+    queue.send("raw/p/, /land/d")
+    assert one(queue).body == "raw/p/, /land/d"
+
+
+def test_a_configured_endpoint_goes_before_the_host_of_a_url(
+    opened: Callable[..., SqsQueue], aws: AwsSession
+) -> None:
+    name = opened().facts.name
+    url = f"http://127.0.0.1:1/000000000000/{name}"
+    assert SqsQueue.open(url, clients.REGION, aws, RealClock()).facts.name == name
 
 
 def test_missing_queue_is_a_configuration_error(aws: AwsSession, server: Server) -> None:

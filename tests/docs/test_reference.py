@@ -105,6 +105,7 @@ OWN_FATE = {
     "E_MSG_REFUSED": "none",
     "E_NO_SUCH_TRANSFER": "none",
     "E_PUBLISHING": "none",
+    "E_QUEUE_NAME": "none",
     "E_TAKEN_OVER": "wait",
 }
 

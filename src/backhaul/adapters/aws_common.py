@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
@@ -41,6 +42,7 @@ from backhaul.adapters.aws_errors import (
 from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.hadoop_xml import read_properties
 from backhaul.core.errors import BackhaulError, ConfigurationError
+from backhaul.core.queue_names import PUBLIC_HOST
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -201,19 +203,30 @@ class AwsSession:
 
     @overload
     def client(
-        self, service: Literal["sqs"], config: Config, *, region: str | None = None
+        self,
+        service: Literal["sqs"],
+        config: Config,
+        *,
+        region: str | None = None,
+        endpoint: str | None = None,
     ) -> SQSClient: ...
     @overload
     def client(
         self, service: Literal["s3"], config: Config, *, region: str | None = None
     ) -> S3Client: ...
     def client(
-        self, service: Literal["sqs", "s3"], config: Config, *, region: str | None = None
+        self,
+        service: Literal["sqs", "s3"],
+        config: Config,
+        *,
+        region: str | None = None,
+        endpoint: str | None = None,
     ) -> SQSClient | S3Client:
         """A client as boto3 makes it, without what boto3 adds; it may be shared by threads.
 
         Args:
             region: Default: REGION for SQS, `s3_region` for S3.
+            endpoint: Called instead of AWS's public endpoint; one that is configured goes before.
 
         Raises:
             ConfigurationError: E_CFG_TLS: a plain `http://` endpoint that is not this machine;
@@ -230,9 +243,16 @@ class AwsSession:
             if not isinstance(loader, _Loader):
                 ours = _Loader(loader.search_paths, include_default_search_paths=False)
                 self._session.register_component("data_loader", ours)
-            client: Any = self._session.create_client(
-                service, region_name=region, config=config, verify=ca_bundle(self._session)
+            create = partial(
+                self._session.create_client,
+                service,
+                region_name=region,
+                config=config,
+                verify=ca_bundle(self._session),
             )
+            client: Any = create()
+            if endpoint is not None and is_public(client.meta.endpoint_url):
+                client = create(endpoint_url=endpoint)
         client.meta.events.register(f"after-call.{service}", self._look_at_clock)
         refuse_plain_http(client.meta.endpoint_url, f"the {service.upper()} endpoint")
         made: SQSClient | S3Client = client
@@ -298,6 +318,11 @@ def refuse_plain_http(url: str, what: str) -> None:
         f"{what} {parts.scheme}://{parts.hostname} is not https",
         hint="plain http is for stand-ins on 127.0.0.1, ::1 or localhost only",
     )
+
+
+def is_public(endpoint: str) -> bool:
+    """True for AWS's own public endpoint of SQS, which is used where none is configured."""
+    return PUBLIC_HOST.fullmatch(urlsplit(endpoint).hostname or "") is not None
 
 
 def is_loopback(host: str) -> bool:

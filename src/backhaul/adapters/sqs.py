@@ -38,6 +38,7 @@ from backhaul.core.errors import (
     VisibilityLost,
 )
 from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts
+from backhaul.core.queue_names import parse_queue
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -69,8 +70,15 @@ class SqsQueue:
 
     facts: QueueFacts
 
-    def __init__(self, url: str, aws: AwsSession, clock: Clock) -> None:
-        """Clients only; `open` is the way in, it asks the queue about itself."""
+    def __init__(
+        self, url: str, aws: AwsSession, clock: Clock, endpoint: str | None = None
+    ) -> None:
+        """Clients only; `open` is the way in, it asks the queue about itself.
+
+        Args:
+            endpoint: The host of the queue's URL where it is none of SQS's public endpoints.
+        """
+        self.endpoint = endpoint
         self._aws = aws
         self._clock = clock
         # Types are checked before the code runs and values by SQS; doing it a third time costs a
@@ -84,6 +92,7 @@ class SqsQueue:
                 tcp_keepalive=True,
                 parameter_validation=False,
             ),
+            endpoint=endpoint,
         )
         self._call: SQSClient = aws.client(
             "sqs",
@@ -95,41 +104,58 @@ class SqsQueue:
                 tcp_keepalive=True,
                 parameter_validation=False,
             ),
+            endpoint=endpoint,
         )
         self._url = url
         self._unanswered: str | None = None
 
     @classmethod
-    def open(cls, queue_name_or_url: str, region: str, aws: AwsSession, clock: Clock) -> SqsQueue:
+    def open(cls, queue_name: str, region: str, aws: AwsSession, clock: Clock) -> SqsQueue:
         """Find the queue and read its facts.
 
         Args:
-            queue_name_or_url: `orders`, or `https://sqs.…/123456789012/orders` (also of another
-                account, which a name cannot say).
-            region: For the texts of errors; the calls go where `aws` was made for.
+            queue_name: Its name, or its URL or ARN (also of another account, which a name cannot
+                identify); see `core.queue_names`.
+            region: The calls go where `aws` was made for; a queue of another region is refused.
 
         Raises:
+            BadArgument: E_QUEUE_NAME.
             ConfigurationError: E_QUEUE_NOT_FOUND, E_AWS_NO_CREDENTIALS, E_CFG_TLS, E_AWS_CONFIG.
             NotAllowed: E_AWS_DENIED.
             OutageError: E_SQS_UNREACHABLE, E_SQS_THROTTLED, E_AWS_EXPIRED, E_AWS_CLOCK.
         """
-        queue = cls.for_sending(queue_name_or_url, region, aws, clock)
-        queue.read_facts(f"queue {queue_name_or_url} in {region}")
+        queue = cls.for_sending(queue_name, region, aws, clock)
+        queue.read_facts(f"queue {queue_name} in {region}")
         return queue
 
     @classmethod
     def for_sending(
-        cls, queue_name_or_url: str, region: str, aws: AwsSession, clock: Clock
+        cls,
+        queue_name: str,
+        region: str,
+        aws: AwsSession,
+        clock: Clock,
+        *,
+        endpoint: str | None = None,
     ) -> SqsQueue:
-        """Find the queue only: a sender needs no right to read its attributes. As `open`."""
-        is_url = "://" in queue_name_or_url
-        if is_url:
-            refuse_plain_http(queue_name_or_url, "queue")
-        queue = cls(queue_name_or_url, aws, clock)
-        subject = f"queue {queue_name_or_url} in {region}"
-        if not is_url:
+        """Find the queue only: a sender needs no right to read its attributes. As `open`.
+
+        Args:
+            endpoint: As of another queue whose dead-letter queue this is; default: by the URL.
+        """
+        named = parse_queue(queue_name)
+        named.check_region(region)
+        if named.url is not None:
+            refuse_plain_http(named.url, "queue")
+        queue = cls(named.url or named.name, aws, clock, endpoint or named.host_url)
+        subject = f"queue {queue_name} in {region}"
+        if named.url is None:
+            owner = {} if named.account is None else {"QueueOwnerAWSAccountId": named.account}
             with aws.errors(lambda exc: queue._opening(exc, subject)):
-                answer = queue._call.get_queue_url(QueueName=queue_name_or_url)
+                answer = queue._call.get_queue_url(
+                    QueueName=named.name,
+                    **owner,
+                )
                 queue._url = answer["QueueUrl"]
         queue.facts = QueueFacts(
             url=queue._url,

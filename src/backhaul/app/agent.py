@@ -25,6 +25,7 @@ from backhaul.core.events import AgentStarted
 from backhaul.core.policy import warnings as route_warnings
 from backhaul.core.ports import Emit
 from backhaul.core.queue_check import warnings
+from backhaul.core.queue_names import parse_queue
 from backhaul.core.stopping import Stop
 from backhaul.engines.pool import WorkerPool
 
@@ -40,6 +41,7 @@ def run_agent(
     emit: Emit,
 ) -> ExitCode:
     """`backhaul run`: work the queue until a signal or, in a drain, until it is empty."""
+    parse_queue(queue_name).check_region(region)
     require_routes(context)
     agent_settings = context.settings.agent
     systemd = Systemd()

@@ -111,7 +111,8 @@ def _open(queue: str, region: str) -> tuple[SqsQueue, SqsQueue]:
             f"queue {source.facts.name} has no dead-letter queue",
             hint="give it a redrive policy; the quick start shows how",
         )
-    return source, SqsQueue.for_sending(url, region, aws, SystemClock())
+    dead = SqsQueue.for_sending(url, region, aws, SystemClock(), endpoint=source.endpoint)
+    return source, dead
 
 
 def _look(dead: SqsQueue, most: int, take: Callable[[Message], bool]) -> Iterator[Message]:

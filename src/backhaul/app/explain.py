@@ -12,13 +12,14 @@ from backhaul.adapters.s3 import S3Store
 from backhaul.app.context import Context, make_cluster, make_pool, quiet_telemetry
 from backhaul.core.cluster import Load, cannot_carry
 from backhaul.core.cluster_attempt import engine_for
-from backhaul.core.content import Ask, Ignored, ObjectEvent, StepEvent
+from backhaul.core.content import Ask, CallEvent, Ignored, ObjectEvent, StepEvent
 from backhaul.core.errors import BackhaulError, CannotWrite
 from backhaul.core.event_policy import request_of
 from backhaul.core.message import read_message
 from backhaul.core.model import Job, Location, PlannedObject, PublishMode, Request, Totals
 from backhaul.core.planning import Planner, resolve
 from backhaul.core.ports import ListPage
+from backhaul.core.queue_names import parse_queue
 
 NAMES_SHOWN = 10
 LOOKED_AT = 1000  # target names that are looked up on the target
@@ -82,7 +83,7 @@ class Sender:
     """Who is supposed to have sent the body; None is not asked for.
 
     Attributes:
-        queue: Name or ARN.
+        queue: Name, URL or ARN.
         sender_id: SQS's SenderId.
     """
 
@@ -97,8 +98,13 @@ def explain(
 
     Args:
         is_listed: False stops before anything is asked of S3 or the target.
+
+    Raises:
+        BadArgument: E_QUEUE_NAME: the sender's queue is none.
     """
     sender = sender or Sender()
+    if sender.queue is not None:
+        parse_queue(sender.queue)
     try:
         content = read_message(body, default_fs=context.default_fs)
     except BackhaulError as error:
@@ -139,6 +145,8 @@ def _about(ask: Ask) -> str:
             return f"{ask.name} {ask.source.uri}{''.join(f', {one}' for one in more)}"
         case StepEvent():
             return f"EMR step {ask.name} of cluster {ask.cluster}: {ask.state}"
+        case CallEvent():
+            return f"{ask.name}, an API call that CloudTrail reports"
         case Ignored():
             return ask.what
         case _:

@@ -53,6 +53,19 @@ class StepEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallEvent:
+    """A call of S3's API, as CloudTrail reports it through EventBridge: never a reason to copy.
+
+    Attributes:
+        name: Of the call, such as `PutObject`.
+        source: The object, its key as in the call; None where the call is about no object.
+    """
+
+    name: str
+    source: Source | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ignored:
     """A well-formed event that asks for nothing: deleted, counted and logged.
 
@@ -66,7 +79,7 @@ class Ignored:
 
 
 # An error stands for a record that cannot be read while its neighbours can.
-Ask = Request | ObjectEvent | StepEvent | Ignored | PermanentError
+Ask = Request | ObjectEvent | StepEvent | CallEvent | Ignored | PermanentError
 
 
 @dataclass(frozen=True, kw_only=True)

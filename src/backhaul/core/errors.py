@@ -16,6 +16,7 @@
     ├── IntegrityError       bytes differ from S3's checksum; never published; spends an attempt
     ├── VisibilityLost       SQS no longer accepts the receipt handle
     ├── LedgerLocked         another agent has this ledger; try later (exit 75)
+    ├── BadArgument          an argument of a command is none that it takes (exit 64)
     └── ConfigurationError   the process exits 78; systemd must not restart it
 
 The class says what happened and its base says what happens next. `code` is stable: ledger, log,
@@ -170,6 +171,12 @@ class LedgerLocked(BackhaulError):
     """Another process runs on this ledger; one ledger serves one agent at a time."""
 
     exit_code = ExitCode.LOCKED
+
+
+class BadArgument(BackhaulError):
+    """An argument of a command is none that it takes; nothing was done."""
+
+    exit_code = ExitCode.USAGE
 
 
 class ConfigurationError(BackhaulError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from backhaul.core.content import Ask, Ignored, ObjectEvent, StepEvent
+from backhaul.core.content import Ask, CallEvent, Ignored, ObjectEvent, StepEvent
 from backhaul.core.errors import BadMessage, ConfigurationError, NotAllowed, PermanentError
 from backhaul.core.model import (
     EventFacts,
@@ -51,6 +51,8 @@ def request_of(
             return _object_request(policy, ask, queue, default_fs)
         case StepEvent():
             return _step_request(policy, ask, queue)
+        case CallEvent():
+            return _call(policy, ask, queue)
         case _:
             return ask
 
@@ -122,6 +124,23 @@ def _other(route: Route, what: str) -> Ignored:
         "E_MSG_EVENT_TYPE",
         f"{what} brings no data, and route {printable(route.name, 80)} does not ignore such events",
         hint='narrow the notification, or set event_other = "ignore" on the route',
+    )
+
+
+def _call(policy: Policy, call: CallEvent, queue: str | None) -> Ignored:
+    """CloudTrail's report: ignored where the route ignores what brings no object, else refused."""
+    about = f" of {printable(call.source.uri)}" if call.source is not None else ""
+    what = f"{printable(call.name, 60)}{about}, an API call that CloudTrail reports"
+    for route in policy.routes:
+        is_covering = call.source is None or covering_prefix(route, call.source) is not None
+        is_for_it = serves_queue(route, queue) and is_covering and route.event_destination
+        if is_for_it and route.event_other is EventOther.IGNORE:
+            return Ignored(reason="EVENT_TYPE", what=what)
+    raise BadMessage(
+        "E_MSG_EVENT_TYPE",
+        f"event is {what}, not an event of S3 itself",
+        hint='turn on EventBridge for the bucket and let the rule match detail-type "Object'
+        ' Created"; or set event_other = "ignore" on the route',
     )
 
 

@@ -20,8 +20,6 @@ Which requests are allowed, and what events mean, is decided in `policy` and `ev
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 import json
 import re
@@ -31,6 +29,15 @@ from typing import Any, TypeVar
 
 from backhaul.core.content import Content
 from backhaul.core.errors import BackhaulError, BadMessage, NotAllowed
+from backhaul.core.foreign_bodies import (
+    JSON_FORM,
+    QUOTES,
+    refuse_array,
+    refuse_object,
+    refuse_text,
+    why_bad_json,
+    why_not_read,
+)
 from backhaul.core.message_events import read_bridge, read_records, read_test_event
 from backhaul.core.model import EngineName, OnExists, Options, PublishMode, Request, VerifyLevel
 from backhaul.core.paths import parse_destination, parse_source
@@ -44,8 +51,7 @@ VERSION = 1
 
 _FIELDS = ("v", "source", "destination", "options")
 _OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
-_JSON_FORM = '{"v":1,"source":"s3://bucket/prefix/","destination":"/dir"}'
-_FORMS = f"write `bucket/path, /dir` with one comma, or JSON where names have commas: {_JSON_FORM}"
+_FORMS = f"write `bucket/path, /dir` with one comma, or JSON where names have commas: {JSON_FORM}"
 _BLANKS = " \t"
 _BODY_BLANKS = " \t\r\n"  # JSON's own white space
 _SCALAR = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null|NaN|-?Infinity")
@@ -92,8 +98,11 @@ def parse_message(body: str, *, default_fs: str | None) -> Request:
 
 def _read(text: str, default_fs: str | None, *, is_wrapped: bool) -> Content:
     if text[0] in '{["' or _SCALAR.fullmatch(text):
-        return _from_document(load(text, hint=_FORMS), default_fs, is_wrapped=is_wrapped)
+        document = load(text, hint=why_bad_json(text) or _FORMS)
+        return _from_document(document, default_fs, is_wrapped=is_wrapped)
     fields = text.split(",")
+    if text[0] in QUOTES and (found := why_not_read(text)):
+        raise BadMessage("E_MSG_FORMAT", found, hint=_FORMS)
     if len(fields) != 2:  # noqa: PLR2004 - two fields, one comma
         raise BadMessage("E_MSG_FORMAT", _why_no_line(text, len(fields) - 1), hint=_FORMS)
     source, destination = (field.strip(_BLANKS) for field in fields)
@@ -154,7 +163,7 @@ def format_line(source: str, destination: str) -> str:
         raise BadMessage(
             "E_MSG_FORMAT",
             "a field with a comma, or a blank at an end, cannot be written as a line",
-            hint=f"send it as JSON: {_JSON_FORM}",
+            hint=f"send it as JSON: {JSON_FORM}",
         )
     return f"{source}, {destination}"
 
@@ -188,11 +197,10 @@ def _checked_body(body: str) -> str:
 
 
 def _why_no_line(text: str, commas: int) -> str:
-    if commas > 0:
+    found = why_not_read(text)
+    if commas > 0 and not found:
         return f"body is not JSON, and as a line it has {commas} commas instead of one"
-    if _is_base64_of_request(text):
-        return "body looks like base64 of a request: send the text itself"
-    return f"body is neither JSON nor a line with one comma: {_excerpt(text)}"
+    return found or f"body is neither JSON nor a line with one comma: {_excerpt(text)}"
 
 
 def _excerpt(text: str) -> str:
@@ -205,23 +213,19 @@ def _excerpt(text: str) -> str:
     return printable(text, 60)
 
 
-def _is_base64_of_request(text: str) -> bool:
-    try:
-        decoded = base64.b64decode("".join(text.split()), validate=True).decode()
-    except (binascii.Error, ValueError):
-        return False
-    return "," in decoded
-
-
 # ---------------------------------------------------------------- JSON
 
 
 def _from_document(document: object, default_fs: str | None, *, is_wrapped: bool) -> Content:
+    if isinstance(document, list):
+        refuse_array(document)
+    if isinstance(document, str):
+        refuse_text(document)
     if not isinstance(document, dict):
         raise BadMessage(
             "E_MSG_SHAPE",
             f"body is JSON {kind(document)}, not an object",
-            hint=f"write {_JSON_FORM}",
+            hint=f"write {JSON_FORM}",
         )
     marks = [name for name in _MARKS if name in document]
     if len(marks) > 1:
@@ -247,6 +251,8 @@ def _from_document(document: object, default_fs: str | None, *, is_wrapped: bool
         case _ if not marks and _TEST_MARK in document:
             return Content(form="s3", asks=(read_test_event(document),))
         case _:
+            if not marks:
+                refuse_object(document)
             return Content(form=form, asks=(_from_json(document, default_fs),))
 
 
@@ -300,7 +306,7 @@ def _check_version(document: Mapping[str, Any]) -> None:
         raise BadMessage(
             "E_MSG_VERSION",
             f'field v is {found}; this version reads "v":{VERSION}',
-            hint=f"write {_JSON_FORM}",
+            hint=f"write {JSON_FORM}",
         )
 
 
@@ -315,11 +321,11 @@ def _refuse_user(name: str) -> None:
 
 def _text_field(document: Mapping[str, Any], name: str) -> str:
     if name not in document:
-        raise BadMessage("E_MSG_FIELD", f"field {name} is missing", hint=f"write {_JSON_FORM}")
+        raise BadMessage("E_MSG_FIELD", f"field {name} is missing", hint=f"write {JSON_FORM}")
     value = document[name]
     if not isinstance(value, str):
         raise BadMessage(
-            "E_MSG_TYPE", f"field {name} is {kind(value)}, not text", hint=f"write {_JSON_FORM}"
+            "E_MSG_TYPE", f"field {name} is {kind(value)}, not text", hint=f"write {JSON_FORM}"
         )
     return value
 

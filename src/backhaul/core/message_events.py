@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -19,12 +20,14 @@ from urllib.parse import unquote_plus
 from backhaul.core.content import (
     SEQUENCER_DIGITS,
     Ask,
+    CallEvent,
     Ignored,
     ObjectEvent,
     StepEvent,
     padded_sequencer,
 )
 from backhaul.core.errors import BadMessage, PermanentError
+from backhaul.core.foreign_bodies import refuse_record
 from backhaul.core.model import Source
 from backhaul.core.paths import parse_source
 from backhaul.core.strict_json import kind, optional_text_at, text_at
@@ -32,6 +35,7 @@ from backhaul.core.text import find_control, printable
 
 S3_MAJOR = "2"
 BRIDGE_MAJOR = "1"  # of the S3 schema inside EventBridge, where the event names one
+CLOUDTRAIL_EVENT = "AWS API Call via CloudTrail"
 STEP_EVENT = "EMR Step Status Change"
 
 _HINT = "send the event as AWS made it, unchanged"
@@ -71,13 +75,14 @@ def _readable(record: object) -> Ask:
 def _read_record(record: object) -> ObjectEvent:
     if not isinstance(record, dict):
         raise BadMessage("E_MSG_TYPE", f"record is {kind(record)}, not an object", hint=_HINT)
-    _check_major(text_at(record, "eventVersion", hint=_HINT), S3_MAJOR)
+    refuse_record(record)
     sender = text_at(record, "eventSource", hint=_HINT)
     if sender != "aws:s3":
         raise BadMessage(
             "E_MSG_FIELD", f"eventSource is {printable(sender, 40)}, not aws:s3", hint=_HINT
         )
-    _check_time(optional_text_at(record, "eventTime", hint=_HINT))
+    _check_major(text_at(record, "eventVersion", hint=_HINT), S3_MAJOR)
+    _check_time(_optional(record, "eventTime"))
     name = _event_name(text_at(record, "eventName", hint=_HINT).removeprefix("s3:"))
     return ObjectEvent(
         name=name,
@@ -87,8 +92,8 @@ def _read_record(record: object) -> ObjectEvent:
             _decoded(text_at(record, "s3.object.key", hint=_HINT)),
         ),
         size_bytes=_size(record["s3"]["object"]),
-        version_id=_version_id(optional_text_at(record, "s3.object.versionId", hint=_HINT)),
-        sequencer=_sequencer(optional_text_at(record, "s3.object.sequencer", hint=_HINT)),
+        version_id=_version_id(_optional(record, "s3.object.versionId")),
+        sequencer=_sequencer(_optional(record, "s3.object.sequencer")),
     )
 
 
@@ -116,7 +121,9 @@ def read_bridge(document: Mapping[str, Any]) -> Ask:
     """
     detail_type = _event_name(text_at(document, "detail-type", hint=_HINT))
     sender = text_at(document, "source", hint=_HINT)
-    _check_time(optional_text_at(document, "time", hint=_HINT))
+    _check_time(_optional(document, "time"))
+    if sender == "aws.s3" and detail_type == CLOUDTRAIL_EVENT:
+        return _read_call(document)
     if sender == "aws.s3":
         return _read_bridge_object(document, detail_type)
     if sender == "aws.emr" and detail_type == STEP_EVENT:
@@ -134,8 +141,25 @@ def read_bridge(document: Mapping[str, Any]) -> Ask:
     )
 
 
+def _read_call(document: Mapping[str, Any]) -> CallEvent:
+    """A call of S3's API that CloudTrail recorded; it names an object, or only a bucket, or none.
+
+    Source: CloudTrail user guide, "CloudTrail record contents for management and data events".
+    """
+    detail = document.get("detail")
+    detail = detail if isinstance(detail, dict) else {}
+    parameters = detail.get("requestParameters")  # null for calls such as ListBuckets
+    parameters = parameters if isinstance(parameters, dict) else {}
+    name, bucket, key = detail.get("eventName"), parameters.get("bucketName"), parameters.get("key")
+    source = None
+    if isinstance(bucket, str) and isinstance(key, str):
+        with suppress(PermanentError):  # it is only shown, and matched to a route
+            source = _source(bucket, key)
+    return CallEvent(name=name if isinstance(name, str) else "a call", source=source)
+
+
 def _read_bridge_object(document: Mapping[str, Any], detail_type: str) -> ObjectEvent:
-    version = optional_text_at(document, "detail.event-version", hint=_HINT)
+    version = _optional(document, "detail.event-version")
     if version is not None:
         _check_major(version, BRIDGE_MAJOR)
     account = text_at(document, "account", hint=_HINT)
@@ -149,8 +173,8 @@ def _read_bridge_object(document: Mapping[str, Any], detail_type: str) -> Object
             text_at(document, "detail.object.key", hint=_HINT),
         ),
         size_bytes=_size(document["detail"]["object"]),
-        version_id=_version_id(optional_text_at(document, "detail.object.version-id", hint=_HINT)),
-        sequencer=_sequencer(optional_text_at(document, "detail.object.sequencer", hint=_HINT)),
+        version_id=_version_id(_optional(document, "detail.object.version-id")),
+        sequencer=_sequencer(_optional(document, "detail.object.sequencer")),
         account=account,
     )
 
@@ -166,6 +190,15 @@ def _check_major(version: str, wanted: str) -> None:
             f"event has version {printable(version, 20)}, this program reads {wanted}.x",
             hint="install a version of Backhaul that knows it",
         )
+
+
+def _optional(record: Mapping[str, Any], path: str) -> str | None:
+    """The text at `a.b.c`; None where it is missing, null or empty.
+
+    Libraries that read an event into a structure and write it again (Go's and Java's) put an empty
+    text or null where AWS leaves a field out.
+    """
+    return optional_text_at(record, path, hint=_HINT) or None
 
 
 def _check_time(text: str | None) -> None:

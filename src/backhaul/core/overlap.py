@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import Location, Route
+from backhaul.core.queue_names import are_same
 
 
 def refuse_overlaps(routes: Sequence[Route]) -> None:
@@ -42,12 +43,7 @@ def refuse_overlaps(routes: Sequence[Route]) -> None:
 def _share_queue(first: Route, second: Route) -> bool:
     if first.queues is None or second.queues is None:
         return True
-    # A name and an ARN of that name may be the same queue.
-    return bool(first.queues & second.queues) or bool(_names(first) & _names(second))
-
-
-def _names(route: Route) -> set[str]:
-    return {queue.rsplit(":", 1)[-1] for queue in route.queues or ()}
+    return any(are_same(one, other) for one in first.queues for other in second.queues)
 
 
 def _common_source(first: Route, second: Route) -> str | None:

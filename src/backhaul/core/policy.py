@@ -39,6 +39,7 @@ from backhaul.core.model import (
     VerifyLevel,
 )
 from backhaul.core.paths import parse_destination, parse_source
+from backhaul.core.queue_names import are_same
 from backhaul.core.text import printable
 
 ALLOW_ANY = "allow-any"
@@ -208,7 +209,7 @@ def serves_queue(route: Route, queue: str | None) -> bool:
     """True for a route that is not bound to other queues."""
     if route.queues is None or queue is None:
         return True
-    return queue in route.queues or queue.rsplit(":", 1)[-1] in route.queues
+    return any(are_same(one, queue) for one in route.queues)
 
 
 def covering_prefix(route: Route, source: Source) -> str | None:

@@ -97,7 +97,7 @@ class RouteSettings(_Strict):
         QueuedTooLong.NATIVE, description="when YARN gives no container in distcp.queue_timeout_s"
     )
     queues: list[str] | None = Field(
-        None, min_length=1, description="queues it serves, by name or ARN; all if unset"
+        None, min_length=1, description="queues it serves, by name, URL or ARN; all if unset"
     )
     source_owner: str | None = Field(
         None, pattern=r"^[0-9]{12}$", description="account that must own the buckets"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from backhaul.core.bandwidth import Schedule
 from backhaul.core.cluster import ClusterRules
-from backhaul.core.errors import BackhaulError, ConfigurationError
+from backhaul.core.errors import BackhaulError, BadArgument, ConfigurationError
 from backhaul.core.event_policy import check_template
 from backhaul.core.model import (
     EngineName,
@@ -20,6 +20,7 @@ from backhaul.core.model import (
 from backhaul.core.overlap import refuse_overlaps
 from backhaul.core.paths import parse_destination, parse_source
 from backhaul.core.policy import covering_prefix
+from backhaul.core.queue_names import parse_queue
 from backhaul.core.text import printable
 from backhaul.settings.model import (
     BandwidthSection,
@@ -96,6 +97,16 @@ def _refuse_two_users(routes: Sequence[Route], path: Path | None) -> None:
                         )
 
 
+def _check_queues(queues: Iterable[str]) -> None:
+    for text in queues:
+        try:
+            parse_queue(text)
+        except BadArgument as exc:
+            raise ConfigurationError(
+                "E_CFG_ROUTE", f"queues: {exc.message}", hint=exc.hint
+            ) from exc
+
+
 def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
     for text in (*one.source, *one.destination):
         if not text.endswith("/"):
@@ -112,6 +123,7 @@ def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
                 f"{name} has an empty text or a '*', which is no name",
                 hint=f"list them one by one, or leave {name} out to accept all",
             )
+    _check_queues(one.queues or ())
     sources = [parse_source(text) for text in one.source]
     destinations = tuple(parse_destination(text, default_fs=default_fs) for text in one.destination)
     if one.engine is EngineName.DISTCP and any(place.scheme != "hdfs" for place in destinations):

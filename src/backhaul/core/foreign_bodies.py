@@ -1,0 +1,324 @@
+"""Recognises what other programs put into a queue, so that a refusal states what to send instead.
+
+The shape is recognised before any field is judged: a body of another system is refused as what it
+is, not for the first field that it lacks. Nothing here makes a body acceptable, and nothing of a
+body comes back except names that are safe to show.
+
+Sources: Lambda developer guide, "Retaining records of asynchronous invocations" and the event
+examples of each service; Amazon SQS Extended Client Library for Java (PayloadS3Pointer); S3 user
+guide, "Invoking a Lambda function from Batch Operations"; Azure Event Grid and CloudEvents 1.0
+schemas; Google Cloud Storage, "Pub/Sub notifications".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backhaul.core.errors import BadMessage
+from backhaul.core.text import printable
+
+JSON_FORM = '{"v":1,"source":"s3://bucket/prefix/","destination":"/dir"}'
+QUOTES = "'`<\u201c"  # with these no line begins that could be read
+_REQUEST = f"send `bucket/path, /dir` or {JSON_FORM}"
+_DIRECT = "point the bucket's notification at this queue itself, or forward the S3 event unchanged"
+_TO_QUEUE = "send S3's own events: a bucket notification to this queue, or an EventBridge rule"
+
+POINTERS = frozenset(
+    {
+        "software.amazon.payloadoffloading.PayloadS3Pointer",
+        "com.amazon.sqs.javamessaging.MessageS3Pointer",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A body of another system.
+
+    Attributes:
+        fields: Top-level fields that together identify it.
+        what: What it is, for people.
+        hint: What to send instead.
+        is_envelope: It carries something that could be sent by itself.
+    """
+
+    fields: tuple[str, ...]
+    what: str
+    hint: str
+    is_envelope: bool = False
+
+    def error(self) -> BadMessage:
+        """The refusal."""
+        return refusal(self.what, self.hint, is_envelope=self.is_envelope)
+
+
+# In this order: the first shape whose fields are all there.
+_OBJECTS = (
+    Shape(
+        fields=("requestContext", "requestPayload"),
+        what="the record of a Lambda destination: the event is inside, in requestPayload",
+        hint=f"{_DIRECT}; or let the function send requestPayload alone",
+        is_envelope=True,
+    ),
+    Shape(
+        fields=("requestContext", "headers"),
+        what="an HTTP request as API Gateway or a load balancer gives it to Lambda",
+        hint=f"send what its body says: {_REQUEST}",
+        is_envelope=True,
+    ),
+    Shape(
+        fields=("receiptHandle", "body"),
+        what="a message of SQS as Lambda and EventBridge Pipes receive it",
+        hint="send its body alone: with a Pipe, the input template <$.body>",
+        is_envelope=True,
+    ),
+    Shape(
+        fields=("ReceiptHandle", "Body"),
+        what="a message of SQS as ReceiveMessage gives it",
+        hint="send its Body alone",
+        is_envelope=True,
+    ),
+    Shape(
+        fields=("Messages",),
+        what="the output of ReceiveMessage",
+        hint="send the Body of each message, alone",
+        is_envelope=True,
+    ),
+    Shape(
+        fields=("MessageBody",),
+        what="the input of SendMessage",
+        hint="send the text of MessageBody alone, not the whole document",
+        is_envelope=True,
+    ),
+    Shape(
+        fields=("eventVersion", "eventSource", "s3"),
+        what="one record of an S3 event without its Records array",
+        hint='send it as {"Records":[…]}, as S3 does',
+        is_envelope=True,
+    ),
+    Shape(
+        fields=("invocationSchemaVersion", "tasks"),
+        what="an invocation of S3 Batch Operations",
+        hint=f"one message for each prefix: {_REQUEST}",
+    ),
+    Shape(
+        fields=("xAmzRequestId", "getObjectContext"),
+        what="a request of S3 Object Lambda",
+        hint=_TO_QUEUE,
+    ),
+    Shape(
+        fields=("s3Bucket", "s3ObjectKey"),
+        what="CloudTrail's notice of a new log file",
+        hint=_TO_QUEUE,
+    ),
+    Shape(
+        fields=("AlarmName", "NewStateValue"),
+        what="a CloudWatch alarm",
+        hint="subscribe another queue to the alarm's topic",
+    ),
+    Shape(
+        fields=("notificationType", "mail"),
+        what="a notification of SES",
+        hint="an S3 rule action of SES writes an object: let the bucket notify this queue",
+    ),
+    Shape(
+        fields=("eventType", "mail"),
+        what="an event of SES",
+        hint="publish SES events to another queue",
+    ),
+    Shape(
+        fields=("taskToken",),
+        what="a task of Step Functions that waits for its token",
+        hint=f"Backhaul returns no tokens: {_REQUEST}, without waitForTaskToken",
+    ),
+    Shape(
+        fields=("TaskToken",),
+        what="a task of Step Functions that waits for its token",
+        hint=f"Backhaul returns no tokens: {_REQUEST}, without waitForTaskToken",
+    ),
+    Shape(
+        fields=("executionArn", "stateMachineArn"),
+        what="an execution of Step Functions",
+        hint=f"let a task of the state machine {_REQUEST}",
+    ),
+    Shape(
+        fields=("jobName", "jobRunId"),
+        what="a notice of a Glue job",
+        hint=f"let the job {_REQUEST}",
+    ),
+    Shape(
+        fields=("eventType", "eventTime", "subject"),
+        what="an event of Azure Event Grid",
+        hint="only S3 is copied from; what lies in Azure needs another tool",
+    ),
+    Shape(
+        fields=("specversion", "type"),
+        what="an event in the CloudEvents format",
+        hint=_TO_QUEUE,
+    ),
+    Shape(
+        fields=("message", "subscription"),
+        what="a push message of Google Cloud Pub/Sub",
+        hint="only S3 is copied from; what lies in Google Cloud needs another tool",
+    ),
+    Shape(
+        fields=("records", "deliveryStreamArn"),
+        what="a batch of Firehose",
+        hint="let Firehose write to S3, and the bucket notify this queue",
+    ),
+    Shape(
+        fields=("content-encoding", "properties", "body"),
+        what="a task of Celery (kombu)",
+        hint=f"use a queue of its own; {_REQUEST}",
+        is_envelope=True,
+    ),
+)
+
+# By the eventSource (or EventSource) of a record.
+_RECORDS = {
+    "aws:sqs": (
+        "a message of SQS as Lambda receives it",
+        "let the function send the record's body alone",
+        True,
+    ),
+    "aws:sns": (
+        "a notification of SNS as Lambda receives it",
+        "subscribe this queue to the topic itself, or send Sns.Message alone",
+        True,
+    ),
+    "aws:dynamodb": ("a change of a DynamoDB table", _TO_QUEUE, False),
+    "aws:kinesis": ("a record of a Kinesis stream", _TO_QUEUE, False),
+    "aws:kafka": ("a record of a Kafka topic", _TO_QUEUE, False),
+    "aws:ses": ("a mail received by SES", _TO_QUEUE, False),
+    "aws:codecommit": ("a change of a CodeCommit repository", _TO_QUEUE, False),
+    "s3.amazonaws.com": (
+        "a line of CloudTrail's log, not an S3 event notification",
+        _TO_QUEUE,
+        False,
+    ),
+    "minio:s3": ("an event of MinIO", "only events that AWS made are read: send requests", False),
+    "ceph:s3": ("an event of Ceph", "only events that AWS made are read: send requests", False),
+    "acs:oss": ("an event of Alibaba Cloud OSS", "only S3 is copied from", False),
+}
+
+
+def refusal(what: str, hint: str, *, is_envelope: bool) -> BadMessage:
+    """E_MSG_ENVELOPE where something inside could be sent by itself, else E_MSG_FOREIGN."""
+    code = "E_MSG_ENVELOPE" if is_envelope else "E_MSG_FOREIGN"
+    return BadMessage(code, f"body is {what}", hint=hint)
+
+
+def refuse_object(document: Mapping[str, Any]) -> None:
+    """Refuse an object that is another system's; return for any other.
+
+    Raises:
+        BadMessage: E_MSG_ENVELOPE, E_MSG_FOREIGN.
+    """
+    for shape in _OBJECTS:
+        if all(name in document for name in shape.fields):
+            raise shape.error()
+
+
+def refuse_record(record: Mapping[str, Any]) -> None:
+    """Refuse a member of `Records` that is no S3 event; return for those that may be one.
+
+    Raises:
+        BadMessage: E_MSG_ENVELOPE, E_MSG_FOREIGN.
+    """
+    sender = record.get("eventSource", record.get("EventSource"))
+    if isinstance(sender, str) and sender in _RECORDS:
+        what, hint, is_envelope = _RECORDS[sender]
+        raise refusal(what, hint, is_envelope=is_envelope)
+    if "EventSource" in record and "S3" in record:
+        raise refusal(
+            "an S3 event whose fields begin with capitals: a program has written it anew",
+            "forward the text of the event unchanged, not the object that a library made of it",
+            is_envelope=True,
+        )
+    if "cf" in record and "eventSource" not in record:
+        raise refusal("an event of CloudFront", _TO_QUEUE, is_envelope=False)
+
+
+def refuse_array(document: Sequence[object]) -> None:
+    """Refuse an array that is known; return for any other.
+
+    Raises:
+        BadMessage: E_MSG_ENVELOPE, E_MSG_FOREIGN, E_MSG_SHAPE.
+    """
+    first = document[0] if document else None
+    if isinstance(first, str) and first in POINTERS:
+        raise refusal(
+            "a pointer of the SQS Extended Client: the message itself lies in S3",
+            "turn off payload offloading for this queue (withPayloadSupportDisabled): a request is"
+            " far below SQS's limit",
+            is_envelope=True,
+        )
+    if not isinstance(first, dict):
+        return
+    if "v" in first or "Records" in first:
+        raise BadMessage(
+            "E_MSG_SHAPE",
+            f"body is an array of {len(document)} messages",
+            hint="send each as a message of its own: SendMessageBatch takes ten at a time",
+        )
+    refuse_record(first)
+    refuse_object(first)
+
+
+def refuse_text(inner: str) -> None:
+    """Refuse a JSON text, which is what a body in double quotes is; return where it is nothing.
+
+    Raises:
+        BadMessage: E_MSG_SHAPE: the text would be a message without its quotes.
+    """
+    if inner.strip()[:1] in {"{", "["} or inner.count(",") == 1:
+        raise BadMessage(
+            "E_MSG_SHAPE",
+            f"body is a JSON text that holds {_inside(inner)}: remove the quotes around it",
+            hint="send the text itself: encode it as JSON once, or a line not at all",
+        )
+
+
+def _inside(text: str) -> str:
+    return "a JSON document" if text.strip()[:1] in {"{", "["} else "a line"
+
+
+def why_not_read(text: str) -> str:
+    """Why a body that is neither JSON nor a line is refused; empty where nothing is recognised."""
+    first, last = text[0], text[-1]
+    if len(text) > 1 and (first, last) in {("'", "'"), ("\u201c", "\u201d"), ("`", "`")}:
+        return f"body is in quotes ({printable(first)}): send what is between them"
+    if text.startswith("<"):
+        return "body is XML or HTML: no form of a message is"
+    if text.startswith(("Action=", "MessageBody=")):
+        return "body is the form of a SendMessage call: send the text of MessageBody alone"
+    return _why_encoded(text)
+
+
+def _why_encoded(text: str) -> str:
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return ""
+    if data.startswith(b"\x1f\x8b"):
+        return "body is base64 of gzip: send the text itself, which SQS does not need packed"
+    try:
+        decoded = data.decode()
+    except UnicodeDecodeError:
+        return ""
+    if "," in decoded or decoded[:1] in {"{", "["}:
+        return "body looks like base64 of a request: send the text itself"
+    return ""
+
+
+def why_bad_json(text: str) -> str:
+    """What to write instead of JSON that does not parse; empty where nothing is recognised."""
+    if text.startswith('"'):
+        return "write a line without quotes: bucket/path, /dir"
+    if text.startswith("{'"):
+        return "JSON has double quotes: use a JSON library, not the text of an object"
+    return ""

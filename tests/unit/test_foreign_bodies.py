@@ -1,0 +1,109 @@
+"""Bodies of other systems: the refusal names what the body is and what to send instead."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from backhaul.core.content import CallEvent
+from backhaul.core.errors import BadMessage, PermanentError
+from backhaul.core.message import read_message
+from tests.catalogue import Row, name, rows
+
+DEFAULT_FS = "hdfs://nameservice"
+RECORD = {
+    "eventVersion": "2.1",
+    "eventSource": "aws:s3",
+    "eventName": "ObjectCreated:Put",
+    "s3": {"bucket": {"name": "bucket"}, "object": {"key": "raw/a"}},
+}
+
+
+def refusal(body: object) -> PermanentError:
+    text = body if isinstance(body, str) else json.dumps(body)
+    try:
+        (ask, *_) = read_message(text, default_fs=DEFAULT_FS).asks
+    except PermanentError as error:
+        return error
+    assert isinstance(ask, PermanentError)
+    return ask
+
+
+# What it is, what to send, and the code: words of each.
+NAMED = [
+    ({"requestContext": {}, "requestPayload": {}}, "Lambda destination", "requestPayload alone"),
+    ({"Records": [{"eventSource": "aws:sqs", "body": "x"}]}, "SQS as Lambda", "body alone"),
+    ({"Records": [{"EventSource": "aws:sns", "Sns": {}}]}, "SNS as Lambda", "Sns.Message alone"),
+    (
+        ["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3Key": "k"}],
+        "Extended Client",
+        "turn off payload offloading",
+    ),
+    ('"s3://src/click/, /landing"', "JSON text that holds a line", "send the text itself"),
+    (json.dumps(json.dumps(RECORD)), "JSON text that holds a JSON document", "encode it as JSON"),
+    ('"bucket/a", "/x"', "not valid JSON", "without quotes"),
+    ("{'v': 1}", "not valid JSON", "double quotes"),
+    ("'bucket/a, /x'", "in quotes", "bucket/path, /dir"),
+    ("\u201cbucket/a, /x\u201d", "in quotes", "bucket/path, /dir"),
+    (RECORD, "without its Records array", '{"Records":[…]}'),
+    ([RECORD], "without its Records array", '{"Records":[…]}'),
+    ([{"v": 1}, {"v": 1}], "array of 2 messages", "each as a message"),
+    ({"Records": [{"EventSource": "aws:s3", "S3": {}}]}, "capitals", "unchanged"),
+    ({"Records": [{"eventSource": "aws:dynamodb"}]}, "DynamoDB", "S3's own events"),
+    ({"Records": [{"eventSource": "ceph:s3"}]}, "Ceph", "send requests"),
+    ({"Records": [{"cf": {"config": {}}}]}, "CloudFront", "S3's own events"),
+    ({"AlarmName": "a", "NewStateValue": "ALARM"}, "CloudWatch alarm", "another queue"),
+    ({"taskToken": "x"}, "Step Functions", "no tokens"),
+    ({"jobName": "x", "jobRunId": "y"}, "Glue", "s3://bucket/prefix/"),
+    ("<html></html>", "XML or HTML", "bucket/path, /dir"),
+    ("Action=SendMessage&MessageBody=x", "SendMessage", "bucket/path, /dir"),
+    ("eyJ2IjoxLCJzb3VyY2UiOiJ4In0=", "base64 of a request", "bucket/path, /dir"),
+    ("H4sIAAAAAAAAA0suSs1LzKlUKM/MAwC8Af3MDQAAAA==", "gzip", "bucket/path, /dir"),
+]
+
+
+@pytest.mark.parametrize(("body", "what", "instead"), NAMED, ids=[one[1] for one in NAMED])
+def test_the_refusal_names_the_shape_and_what_to_send(
+    body: object, what: str, instead: str
+) -> None:
+    error = refusal(body)
+    assert what in error.message
+    assert instead in error.hint
+
+
+@pytest.mark.parametrize("row", [row for row in rows("messages") if row.code], ids=name)
+def test_a_refusal_repeats_nothing_of_a_foreign_body(row: Row) -> None:
+    if row.code in {"E_MSG_FOREIGN", "E_MSG_ENVELOPE"}:
+        assert "raw/a" not in f"{refusal(row.input)}"
+
+
+def test_a_request_is_a_request_whatever_else_it_has() -> None:
+    body = {"v": 1, "source": "s3://bucket/a", "destination": "/x", "taskToken": "x"}
+    error = refusal(body)
+    assert (error.code, error.message) == (
+        "E_MSG_FIELD",
+        "unknown field taskToken; accepted: v, source, destination, options",
+    )
+
+
+def test_a_call_that_cloudtrail_reports_is_an_event_of_its_own() -> None:
+    detail = {"eventName": "PutObject", "requestParameters": {"bucketName": "src", "key": "a b"}}
+    body = {"detail-type": "AWS API Call via CloudTrail", "source": "aws.s3", "detail": detail}
+    (ask,) = read_message(json.dumps(body), default_fs=DEFAULT_FS).asks
+    assert isinstance(ask, CallEvent)
+    assert (ask.name, ask.source.uri if ask.source else "") == ("PutObject", "s3://src/a b")
+
+
+@pytest.mark.parametrize(
+    "detail", [None, [], {"requestParameters": None}, {"requestParameters": {"bucketName": 1}}]
+)
+def test_a_call_about_no_object_is_read(detail: object) -> None:
+    body = {"detail-type": "AWS API Call via CloudTrail", "source": "aws.s3", "detail": detail}
+    (ask,) = read_message(json.dumps(body), default_fs=DEFAULT_FS).asks
+    assert ask == CallEvent(name="a call")
+
+
+def test_an_unknown_object_is_still_refused_for_its_version() -> None:
+    with pytest.raises(BadMessage, match="E_MSG_VERSION"):
+        read_message('{"source":"s3://bucket/a","destination":"/x"}', default_fs=DEFAULT_FS)
