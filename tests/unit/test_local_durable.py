@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters import local
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.local import LocalTarget
+from backhaul.adapters.local import target as local_target
 from backhaul.engines.operations import TargetOperations
 from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import FakeClock, FakeStore
@@ -31,7 +31,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         path = Path(f"/proc/self/fd/{handle}").readlink()
         found.append((str(path), 0 if path.is_dir() else path.stat().st_size))
 
-    monkeypatch.setattr(local.os, "fsync", fsync)  # type: ignore[attr-defined]
+    monkeypatch.setattr(local_target.os, "fsync", fsync)  # type: ignore[attr-defined]
     return found
 
 

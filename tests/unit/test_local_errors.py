@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.local import LocalTarget, _translate
+from backhaul.adapters.local import LocalTarget
+from backhaul.adapters.local.faults import translate
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
     OutageError,
+    PermanentError,
     TargetExists,
     TargetMissing,
     TransientError,
@@ -29,13 +31,17 @@ from backhaul.core.errors import (
         (errno.EROFS, CannotWrite, "E_DST_READONLY"),
         (errno.EXDEV, CannotWrite, "E_DST_MOUNT"),
         (errno.ENOSPC, OutageError, "E_DST_FULL"),
+        (errno.ESTALE, OutageError, "E_DST_AWAY"),
+        (errno.ENOTCONN, OutageError, "E_DST_AWAY"),
+        (errno.ELOOP, CannotWrite, "E_DST_MOUNT"),
+        (errno.ENAMETOOLONG, PermanentError, "E_DST_LIMIT"),
         (errno.EIO, TransientError, "E_DST_IO"),
     ],
 )
 def test_an_error_of_the_system_becomes_ours(
     number: int, cls: type[BackhaulError], code: str
 ) -> None:
-    found = _translate(OSError(number, os.strerror(number)), "/landing/f")
+    found = translate(OSError(number, os.strerror(number)), "/landing/f")
     assert (type(found), found.code) == (cls, code)
     assert "/landing/f" in found.message
 

@@ -12,7 +12,7 @@ from backhaul.core.ports import Held, Published
 
 def is_file_of(status: FileStatus | None, size_bytes: int) -> bool:
     """A file of that length stands there."""
-    return status is not None and not status.is_directory and status.size_bytes == size_bytes
+    return status is not None and status.is_file and status.size_bytes == size_bytes
 
 
 def is_untouched(before: Published, status: FileStatus | None) -> bool:

@@ -399,11 +399,21 @@ class StagedObject:
 
 @dataclass(frozen=True, kw_only=True)
 class FileStatus:
-    """What a target file system says of a path."""
+    """What a target file system says of a path.
+
+    Attributes:
+        is_special: A symbolic link, FIFO, socket or device: its content is never read.
+    """
 
     is_directory: bool
     size_bytes: int
     modified_ms: int
+    is_special: bool = False
+
+    @property
+    def is_file(self) -> bool:
+        """A regular file."""
+        return not self.is_directory and not self.is_special
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -420,7 +420,7 @@ class Stager:
         """
         pin = task.planned.pin
         status = self._target.status(path)
-        if status is not None and not status.is_directory and status.size_bytes == pin.size_bytes:
+        if status is not None and status.is_file and status.size_bytes == pin.size_bytes:
             facts = self._reader.head(task.endpoint, pin)
             expected = self._comparable(task, facts)
             is_asked = self._verify in {VerifyLevel.STORED, VerifyLevel.REREAD}

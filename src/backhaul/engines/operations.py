@@ -94,7 +94,7 @@ class TargetOperations:
 
     def _read(self, path: str, why: str, algorithm: str) -> Held | None:
         status = self._target.status(path)
-        if status is None or status.is_directory:
+        if status is None or not status.is_file:
             return None
         return Held(
             size_bytes=status.size_bytes,

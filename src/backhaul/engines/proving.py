@@ -283,7 +283,7 @@ def _read_for(
 ) -> Held | None:
     """The file's CRC32C, where its bytes match S3's checksum; one pass for both."""
     status = target.status(path)
-    if status is None or status.is_directory:
+    if status is None or not status.is_file:
         return None
     crc, own = new_digest("CRC32C"), new_digest(expected.algorithm)
     for data in target.read(path):

@@ -1,0 +1,82 @@
+"""Whose `.backhaul` is it? Below it Backhaul creates, renames and removes without looking twice.
+
+Its name can be computed by anybody, so anybody who may write to the directory above could have put
+one there: a link, or a directory of theirs with numbered ones in it that the fence would remove.
+
+Source: GUARANTEES of staging are in docs/decisions/0002; inode(7) for owner and mode.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import uuid
+
+from backhaul.core.errors import CannotWrite
+
+STAGING = ".backhaul"
+PRIVATE = 0o700  # of `.backhaul` and each root in it; what is published lies one level deeper
+
+
+def mode_of(parts: list[str]) -> int:
+    """What mkdir(2) is called with for the last of these names; the umask and ACLs apply."""
+    return PRIVATE if STAGING in parts[-2:] else 0o777
+
+
+class Ownership:
+    """Recognises directories that this process made.
+
+    Files usually belong to the effective user. An NFS server may squash users into one, so where
+    owner and user differ one file is made and removed to see what this file system calls us.
+    """
+
+    def __init__(self) -> None:
+        self._users: dict[int, int] = {}  # by device; there are few
+
+    def check(self, directory: int, path: str, above: int) -> None:
+        """Refuse a directory of staging that others own or may write.
+
+        Args:
+            directory: Open, any flags; `path` is its name for people.
+            above: The open directory that `.backhaul` is in.
+
+        Raises:
+            CannotWrite: E_DST_STAGING.
+        """
+        found = os.fstat(directory)
+        if found.st_mode & stat.S_IWOTH:
+            raise _refused(
+                f"everybody may write it (mode {stat.S_IMODE(found.st_mode):04o})",
+                path,
+                f"look at what is in it, then: chmod 0700 {path}",
+            )
+        trusted = {0, os.geteuid()}
+        if found.st_uid not in trusted and found.st_uid != self._user_on(above):
+            raise _refused(
+                f"it belongs to user {found.st_uid}, and this process is user {os.geteuid()}",
+                path,
+                "remove it, or run every agent of this destination as one user",
+            )
+
+    def _user_on(self, directory: int) -> int:
+        device = os.fstat(directory).st_dev
+        if device not in self._users:
+            self._users[device] = _owner_of_new_file(directory)
+        return self._users[device]
+
+
+def _owner_of_new_file(directory: int) -> int:
+    name = f"{STAGING}-{uuid.uuid4().hex}"
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(name, flags, 0o600, dir_fd=directory)
+    try:
+        return os.fstat(file).st_uid
+    finally:
+        os.close(file)
+        os.unlink(name, dir_fd=directory)
+
+
+def _refused(why: str, path: str, hint: str) -> CannotWrite:
+    return CannotWrite(
+        "E_DST_STAGING", f"file://{path} cannot be trusted with staging: {why}", hint=hint
+    )

@@ -1,0 +1,309 @@
+"""The file system of `ports.TargetFs` that is mounted on this node.
+
+Durable in the order that matters: a file is fsynced before it counts, its directory before and
+after the rename that publishes it. Every operation walks from `/` to the directory it works in
+without following a link (`walk`) and does the rest relative to that descriptor, so nothing is
+written, renamed or removed by a path that changed its meaning meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from backhaul.adapters.local.faults import link_on_the_way, translate
+from backhaul.adapters.local.removal import remove_entry
+from backhaul.adapters.local.staging import STAGING, Ownership, mode_of
+from backhaul.adapters.local.walk import LIST, SEARCH, Walker, components
+from backhaul.core.errors import CannotWrite, TransientError
+from backhaul.core.model import FileStatus
+from backhaul.core.ports import Entry, Held
+
+READ_BYTES = 1 << 20
+# On the way, so that the last fsync stays short: a worker that seems to do nothing is killed.
+SYNC_BYTES = 256 << 20
+MKDIRS_TRIES = 5
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: opening a FIFO must not wait for its writer.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class LocalTarget:
+    """`file://`; implements `ports.TargetFs`.
+
+    Args:
+        walker: Opens directories; default as the kernel allows.
+    """
+
+    keeps_checksums = False
+
+    def __init__(self, walker: Walker | None = None) -> None:
+        self._walker = walker or Walker()
+        self._ownership = Ownership()
+
+    def held(self, paths: Sequence[str]) -> list[Held | None]:
+        """Nothing: what a mounted file holds is known by reading it."""
+        found = [self.status(path) for path in paths]
+        return [
+            None
+            if one is None or not one.is_file
+            else Held(
+                size_bytes=one.size_bytes,
+                modified_ms=one.modified_ms,
+                why="a mounted file system keeps no checksums",
+            )
+            for one in found
+        ]
+
+    def check_reachable(self) -> None:
+        """A mount answers or hangs; the first real call shows it."""
+
+    def status(self, path: str) -> FileStatus | None:
+        """Of the entry itself: a link is never followed."""
+        try:
+            with self._entry(path) as (directory, name):
+                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise translate(error, path) from error
+        is_directory = stat.S_ISDIR(found.st_mode)
+        return FileStatus(
+            is_directory=is_directory,
+            size_bytes=found.st_size,
+            modified_ms=found.st_mtime_ns // 1_000_000,
+            is_special=not is_directory and not stat.S_ISREG(found.st_mode),
+        )
+
+    def check_place(self, path: str) -> None:
+        """Refuse a path with a symbolic link in it: two names of one directory are two owners."""
+        try:
+            with self._entry(path) as (directory, name):
+                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except OSError as error:
+            raise translate(error, path) from error
+        if stat.S_ISLNK(found.st_mode):
+            raise link_on_the_way(path)
+
+    def names(self, path: str) -> list[str]:
+        return [one.name for one in self.entries(path)]
+
+    def entries(self, path: str) -> list[Entry]:
+        try:
+            with self._directory(path, LIST) as directory, os.scandir(directory) as found:
+                return [
+                    Entry(name=one.name, is_directory=one.is_dir(follow_symlinks=False))
+                    for one in found
+                ]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise translate(error, path) from error
+
+    def create(self, path: str, size_bytes: int) -> LocalWriter:
+        del size_bytes
+        try:
+            with self._entry(path) as (directory, name):
+                return LocalWriter(path, os.open(name, _CREATE, 0o666, dir_fd=directory))
+        except OSError as error:
+            raise translate(error, path) from error
+
+    def read(self, path: str) -> Iterator[bytes]:
+        try:
+            with self._entry(path) as (directory, name):
+                handle = os.open(name, _READ, dir_fd=directory)
+            with open(handle, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise TransientError("E_DST_IO", f"file://{path} is no regular file")
+                # What was just written is still in this node's memory, and would say nothing of
+                # the disk, or of the server of a network mount.
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+                while data := file.read(READ_BYTES):
+                    yield data
+        except OSError as error:
+            raise translate(error, path) from error
+
+    def mkdir(self, path: str) -> None:
+        try:
+            self._mkdir(path)
+        except OSError as error:
+            raise translate(error, path) from error
+
+    def mkdirs(self, path: str) -> None:
+        for turn in range(MKDIRS_TRIES):
+            try:
+                self._mkdirs(path)
+            except FileNotFoundError as error:
+                # Another transfer removed an empty `.backhaul` between two of our mkdirs.
+                if turn == MKDIRS_TRIES - 1:
+                    raise translate(error, path) from error
+            except (FileExistsError, NotADirectoryError) as error:
+                raise CannotWrite(
+                    "E_DST_PARENT_FILE",
+                    f"file://{path}: a file stands where a directory is needed",
+                    hint="remove the file or choose another destination",
+                ) from error
+            except OSError as error:
+                raise translate(error, path) from error
+            else:
+                return
+
+    def rename(self, source: str, target: str, *, replace: bool) -> None:
+        try:
+            with self._entry(source) as (from_dir, name), self._entry(target) as (to_dir, final):
+                _rename(from_dir, name, to_dir, final, replace=replace)
+        except OSError as error:
+            raise translate(error, target if os.path.lexists(source) else source) from error
+
+    def remove(self, path: str) -> None:
+        try:
+            with self._entry(path) as (directory, name):
+                remove_entry(directory, name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise translate(error, path) from error
+
+    def remove_empty(self, path: str) -> None:
+        with contextlib.suppress(OSError), self._entry(path) as (directory, name):
+            os.rmdir(name, dir_fd=directory)
+
+    def sync_directory(self, path: str) -> None:
+        try:
+            with self._directory(path, LIST) as directory:
+                os.fsync(directory)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # some network file systems cannot sync directories
+                raise translate(error, path) from error
+
+    # ------------------------------------------------------------ walking
+
+    @contextmanager
+    def _entry(self, path: str) -> Iterator[tuple[int, str]]:
+        """The open directory that has the path's last name, and that name."""
+        above, _, name = path.rpartition("/")
+        if name in {"", ".", ".."} or "\0" in name:
+            components(path)  # refuses all but the root
+            name = "."
+        with self._directory(above or "/") as directory:
+            yield directory, name
+
+    @contextmanager
+    def _directory(self, path: str, flags: int = SEARCH) -> Iterator[int]:
+        descriptor = self._open(path, flags)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open(self, path: str, flags: int) -> int:
+        """Open a directory; on the way staging's own are recognised as ours."""
+        above, found, _ = f"{path}/".partition(f"/{STAGING}/")
+        if not found:
+            return self._walker.open(path, flags)
+        parts = components(path)
+        first = parts.index(STAGING)
+        with self._walker.opened(above or "/") as place:
+            # `.backhaul`, then the root of one destination, then what is in it.
+            here = self._checked(place, parts[first : first + 1], above, place)
+            try:
+                if root := parts[first + 1 : first + 2]:
+                    below = self._checked(here, root, f"{above}/{STAGING}", place)
+                    os.close(here)
+                    here = below
+                return self._walker.below(here, parts[first + 2 :] or ["."], flags)
+            finally:
+                os.close(here)
+
+    def _checked(self, start: int, parts: Sequence[str], above: str, place: int) -> int:
+        descriptor = self._walker.below(start, parts)
+        try:
+            self._ownership.check(descriptor, f"{above}/{parts[0]}", place)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _mkdir(self, path: str) -> None:
+        parts = components(path)
+        with self._entry(path) as (directory, name):
+            try:
+                os.mkdir(name, mode_of(parts), dir_fd=directory)
+            except FileExistsError:
+                mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+                if stat.S_ISLNK(mode):
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+                if not stat.S_ISDIR(mode):
+                    raise
+
+    def _mkdirs(self, path: str) -> None:
+        missing: list[str] = []
+        while True:
+            try:
+                os.close(self._open(path, SEARCH))
+            except FileNotFoundError:
+                missing.append(path)
+                path = path.rpartition("/")[0] or "/"
+            else:
+                break
+        for one in reversed(missing):
+            self._mkdir(one)
+
+
+def _rename(from_dir: int, name: str, to_dir: int, final: str, *, replace: bool) -> None:
+    mode = os.stat(name, dir_fd=from_dir, follow_symlinks=False).st_mode
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        # Somebody swapped it: what is published was written here.
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if replace:
+        os.replace(name, final, src_dir_fd=from_dir, dst_dir_fd=to_dir)
+    elif stat.S_ISDIR(mode):
+        # POSIX would put it in an empty directory's place.
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(final, dir_fd=to_dir, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.rename(name, final, src_dir_fd=from_dir, dst_dir_fd=to_dir)
+    else:
+        # link + unlink is the portable rename that never replaces.
+        os.link(name, final, src_dir_fd=from_dir, dst_dir_fd=to_dir, follow_symlinks=False)
+        os.unlink(name, dir_fd=from_dir)
+
+
+class LocalWriter:
+    """An open file; implements `ports.TargetWriter`."""
+
+    def __init__(self, path: str, handle: int) -> None:
+        self._path = path
+        self._handle = handle
+        self._unsynced_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._handle, view) :]
+            self._unsynced_bytes += len(data)
+            if self._unsynced_bytes >= SYNC_BYTES:
+                os.fdatasync(self._handle)
+                self._unsynced_bytes = 0
+        except OSError as error:
+            raise translate(error, self._path) from error
+
+    def close(self) -> None:
+        handle, self._handle = self._handle, -1
+        if handle < 0:
+            return
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            raise translate(error, self._path) from error
+        finally:
+            os.close(handle)
+
+    def __del__(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
