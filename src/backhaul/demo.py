@@ -244,9 +244,8 @@ def work(demo: Demo, progress: Callable[[object], None]) -> int:
 
 def results(demo: Demo) -> list[tuple[Letter, TransferRow | None]]:
     """Each message with its transfer; none for what was ignored."""
-    rows = {
-        row.message_id: row for row in read_history(demo.context, limit=100, state=None, since=None)
-    }
+    found = read_history(demo.context.settings.ledger_path, limit=100)
+    rows = {row.message_id: row for row in found.rows}
     return [(letter, rows.get(letter.message_id)) for letter in demo.letters]
 
 

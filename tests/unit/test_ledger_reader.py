@@ -56,9 +56,9 @@ def test_history_shows_the_newest_first(ledger: SqlLedger, reader: LedgerReader)
     ledger.fail("t0", TransferState.DEAD, "E_X", "it broke", T0 + 9 * SECOND)
     assert [row.id for row in reader.history()] == ["t2", "t1", "t0"]
     assert [row.id for row in reader.history(limit=1)] == ["t2"]
-    assert [row.id for row in reader.history(state=TransferState.DEAD)] == ["t0"]
+    assert [row.id for row in reader.history(states=[TransferState.DEAD])] == ["t0"]
     assert [row.id for row in reader.history(since=T0 + 2 * SECOND)] == ["t2", "t0"]
-    assert reader.history(state=TransferState.DONE) == []
+    assert reader.history(states=[TransferState.DONE]) == []
 
 
 def test_row_tells_how_the_transfer_went(reader: LedgerReader, done: str) -> None:

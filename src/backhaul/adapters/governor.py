@@ -11,6 +11,7 @@ most. `LEDGER.reserved` holds what YARN applications were given, by tag. What is
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -22,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from backhaul.access import refusal
 from backhaul.core.bandwidth import (
     LEASE_S,
     ByHand,
@@ -80,6 +82,8 @@ class LimitFile:
             )
         except FileNotFoundError:
             return None
+        except PermissionError as exc:
+            raise self._denied("read") from exc
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise ConfigurationError(
                 "E_LIMIT_FILE",
@@ -104,14 +108,28 @@ class LimitFile:
             with fresh.open("w", encoding="utf-8") as file:
                 file.write(content + "\n")
                 file.flush()
+                self._hand_over(file.fileno())
                 os.fsync(file.fileno())
             fresh.replace(self.path)
         except OSError as exc:
+            if exc.errno in {errno.EACCES, errno.EROFS}:
+                raise self._denied("written") from exc
             raise ConfigurationError(
                 "E_LIMIT_FILE",
                 f"{self.path}: {type(exc).__name__}: {exc.strerror}",
-                hint="the limit stands beside the ledger: run this as the agent's user",
+                hint="the limit is kept beside the ledger: check that disk",
             ) from exc
+
+    def _hand_over(self, descriptor: int) -> None:
+        """Readable by the agent also when root set it, whatever root's umask."""
+        if os.geteuid() == 0:
+            directory = self.path.parent.stat()
+            os.fchown(descriptor, directory.st_uid, directory.st_gid)
+        os.fchmod(descriptor, 0o640)
+
+    def _denied(self, verb: str) -> ConfigurationError:
+        message, hint = refusal(self.path, verb)
+        return ConfigurationError("E_LIMIT_FILE", message, hint=hint)
 
 
 class Reservations:

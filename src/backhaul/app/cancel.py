@@ -17,7 +17,7 @@ def cancel(context: Context, id_prefix: str) -> str:
         LedgerLocked: E_PUBLISHING.
         OutageError: The ledger, or YARN: then it is cancelled, and its application may go on.
     """
-    transfer_id = read_transfer(context, id_prefix).transfer.id
+    transfer_id = read_transfer(context.settings.ledger_path, id_prefix).transfer.id
     clock = SystemClock()
     ledger = open_ledger(context.settings.ledger_path, create=False, host=host_name())
     try:

@@ -41,8 +41,8 @@ from backhaul.core.runner import Ports
 from backhaul.engines.distcp import DistCp
 from backhaul.engines.native import Tuning
 from backhaul.engines.pool import PoolSettings, WorkerPool
-from backhaul.settings.load import find_config, load_settings
-from backhaul.settings.model import Settings
+from backhaul.settings.load import find_config, load_part, load_settings
+from backhaul.settings.model import Settings, in_home
 from backhaul.settings.routes import cluster_rules, make_routes, schedule
 from backhaul.worker import WorkerConfiguration
 
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 # As the HDFS client reads them.
 USER, PROXY_USER = "HADOOP_USER_NAME", "HADOOP_PROXY_USER"
 NOBODY = "backhaul-without-kerberos"
+# What `verify` and `cancel` need beside the ledger: the way to HDFS and to YARN.
+WITHOUT_POLICY = ("ledger", "agent", "bandwidth", "distcp", "kerberos")
 _SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD")
 
 
@@ -88,8 +90,12 @@ def load_context(
     allow: tuple[str, ...] = (),
     allow_any: bool = False,
     ledger: Path | None = None,
+    is_policy_needed: bool = True,
 ) -> Context:
     """Read configuration and environment.
+
+    Args:
+        is_policy_needed: False for a command that judges no message: routes are not looked at.
 
     Raises:
         ConfigurationError: Whatever is wrong with them.
@@ -97,14 +103,14 @@ def load_context(
     path = find_config(config)
     if path is not None:
         check_trusted(path, "the configuration")
-    settings = load_settings(path)
+    settings = load_settings(path) if is_policy_needed else load_part(path, WITHOUT_POLICY)[0]
     if settings.kerberos.keytab is not None:
-        check_trusted(settings.kerberos.keytab.expanduser(), "the keytab", is_secret=True)
+        check_trusted(in_home(settings.kerberos.keytab), "the keytab", is_secret=True)
     if ledger is not None:
         settings = settings.model_copy(update={"ledger": ledger})
     conf_dir = hadoop_conf_dir()
     default_fs = default_filesystem(conf_dir)
-    routes = make_routes(settings, path, default_fs)
+    routes = make_routes(settings, path, default_fs) if is_policy_needed else ()
     routes += tuple(parse_allow(text, default_fs=default_fs) for text in allow)
     if allow_any:
         routes += (allow_any_route(),)
@@ -287,7 +293,7 @@ def _login(settings: Settings) -> Login:
     kerberos = settings.kerberos
     return Login(
         principal=kerberos.principal,
-        keytab=str(kerberos.keytab.expanduser()) if kerberos.keytab else None,
+        keytab=str(in_home(kerberos.keytab)) if kerberos.keytab else None,
         cache=kerberos.cache,
     )
 

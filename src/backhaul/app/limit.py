@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backhaul.adapters.governor import LimitFile, Reservations
-from backhaul.app.context import Context
 from backhaul.core.bandwidth import ByHand, InForce, Why, in_force
+from backhaul.settings.model import Settings
 from backhaul.settings.routes import schedule
 
 
@@ -37,14 +37,14 @@ class Limit:
         }
 
 
-def read_limit(context: Context) -> Limit:
+def read_limit(settings: Settings) -> Limit:
     """What every process that shares the ledger obeys right now.
 
     Raises:
         ConfigurationError: E_LIMIT_FILE.
     """
-    by_hand = LimitFile(context.settings.ledger_path).read()
-    chosen = schedule(context.settings.bandwidth)
+    by_hand = LimitFile(settings.ledger_path).read()
+    chosen = schedule(settings.bandwidth)
     local = datetime.now(UTC).astimezone()
     now = in_force(chosen, by_hand, local)
     is_by_hand = by_hand is not None and now.why is Why.BY_HAND
@@ -52,11 +52,11 @@ def read_limit(context: Context) -> Limit:
         now=now,
         until=by_hand.until if by_hand is not None and is_by_hand else None,
         configured=in_force(chosen, None, local),
-        applications_bytes_per_s=Reservations(context.settings.ledger_path).total(),
+        applications_bytes_per_s=Reservations(settings.ledger_path).total(),
     )
 
 
-def set_limit(context: Context, bytes_per_s: int | None, lasting: timedelta | None) -> None:
+def set_limit(settings: Settings, bytes_per_s: int | None, lasting: timedelta | None) -> None:
     """Set by hand; running agents obey within a second.
 
     Raises:
@@ -64,13 +64,13 @@ def set_limit(context: Context, bytes_per_s: int | None, lasting: timedelta | No
     """
     until = None if lasting is None else datetime.now(UTC) + lasting
     by_hand = ByHand(bytes_per_s=bytes_per_s, until=until)
-    LimitFile(context.settings.ledger_path).write(by_hand)
+    LimitFile(settings.ledger_path).write(by_hand)
 
 
-def forget_limit(context: Context) -> None:
+def forget_limit(settings: Settings) -> None:
     """Let the configuration decide again.
 
     Raises:
         ConfigurationError: E_LIMIT_FILE.
     """
-    LimitFile(context.settings.ledger_path).write(None)
+    LimitFile(settings.ledger_path).write(None)

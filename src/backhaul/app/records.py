@@ -2,81 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from backhaul.adapters.ledger import (
     JobRow,
     TransferDetails,
     TransferRow,
+    find_reader,
     open_reader,
 )
-from backhaul.app.context import Context
 from backhaul.core.evidence import object_line, text
 from backhaul.core.model import Location, TransferState
 
-OPEN_MOST = 1000  # of each state; an agent has `agent.slots` under way
+OPEN_MOST = 5000  # an agent has `agent.slots` under way
 
-__all__ = ["JobRow", "TransferDetails", "TransferRow"]
+__all__ = ["History", "JobRow", "TransferDetails", "TransferRow"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Some transfers of a ledger, newest first.
+
+    Attributes:
+        matching: How many match the filters, shown or not.
+        total: How many the ledger has; None where there is no ledger yet.
+    """
+
+    rows: list[TransferRow]
+    matching: int = 0
+    total: int | None = None
 
 
 def read_history(
-    context: Context, *, limit: int, state: str | None, since: datetime | None
-) -> list[TransferRow]:
+    path: Path, *, limit: int, states: Sequence[str] = (), since: datetime | None = None
+) -> History:
     """Newest first; empty where no ledger exists yet."""
-    path = context.settings.ledger_path
-    if not path.exists():
-        return []
-    reader = open_reader(path)
-    try:
-        wanted = TransferState(state) if state else None
-        return list(reader.history(limit=limit, state=wanted, since=since))
-    finally:
-        reader.close()
+    reader = find_reader(path)
+    if reader is None:
+        return History(rows=[])
+    with closing(reader):
+        wanted = [TransferState(state) for state in states]
+        return History(
+            rows=reader.history(limit, wanted, since),
+            matching=reader.count(wanted, since),
+            total=reader.count(),
+        )
 
 
-def read_open(context: Context) -> list[TransferDetails]:
-    """Those that have not ended, newest first; empty where no ledger exists yet."""
-    path = context.settings.ledger_path
-    if not path.exists():
-        return []
-    reader = open_reader(path)
-    try:
+def read_open(path: Path) -> list[TransferDetails] | None:
+    """Those that have not ended, newest first; None where no ledger exists yet."""
+    reader = find_reader(path)
+    if reader is None:
+        return None
+    with closing(reader):
         open_states = [state for state in TransferState if not state.is_final]
-        rows = [row for state in open_states for row in reader.history(OPEN_MOST, state)]
-        rows.sort(key=lambda row: (row.first_seen_at, row.id), reverse=True)
+        rows = reader.history(OPEN_MOST, open_states)
         return [reader.show(row.id, first_objects=0) for row in rows]
-    finally:
-        reader.close()
 
 
-def read_transfer(context: Context, id_prefix: str) -> TransferDetails:
+def read_transfer(path: Path, id_prefix: str) -> TransferDetails:
     """One transfer.
 
     Raises:
         PermanentError: E_NO_SUCH_TRANSFER.
     """
-    reader = open_reader(context.settings.ledger_path)
-    try:
+    with closing(open_reader(path)) as reader:
         return reader.show(id_prefix)
-    finally:
-        reader.close()
 
 
-def read_evidence(context: Context, id_prefix: str) -> Iterator[str]:
+def read_evidence(path: Path, id_prefix: str) -> Iterator[str]:
     """The manifest: a line per object, and the sealing line where the transfer has ended."""
-    reader = open_reader(context.settings.ledger_path)
-    try:
+    with closing(open_reader(path)) as reader:
         transfer_id = reader.show(id_prefix, first_objects=0).transfer.id
         for row in reader.objects(transfer_id):
             yield text(object_line(transfer_id, row.planned, row.staged, row.target))
         sealed = reader.sealed(transfer_id)
         if sealed is not None:
             yield sealed.line
-    finally:
-        reader.close()
 
 
 def row_as_json(row: TransferRow) -> dict[str, Any]:

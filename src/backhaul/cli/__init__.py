@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
+import io
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import click
 
 from backhaul import GC_EVERY_AT_START, __version__
-from backhaul.core.errors import BackhaulError, ExitCode
+from backhaul.access import may_read, refusal
+from backhaul.core.errors import BackhaulError, ExitCode, TransientError
 
 COMMANDS = {
     "run": "work the messages of an SQS queue: the agent",
@@ -45,7 +49,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"backhaul.cli.{cmd_name}")
         command: click.Command = module.command
-        command.help = _with_marks(command.help)
+        _set_marks(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -71,12 +75,24 @@ def _with_marks(text: str | None) -> str | None:
     return text and text.replace("\\b\n", "\b\n")
 
 
-cli.help = _with_marks(cli.help)
+def _set_marks(command: click.Command) -> None:
+    """In the help of a command and of all below it."""
+    command.help = _with_marks(command.help)
+    if isinstance(command, click.Group) and not isinstance(command, LazyGroup):
+        for each in command.commands.values():
+            _set_marks(each)
+
+
+_set_marks(cli)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point; exits with a code of `ExitCode`."""
     gc.set_threshold(GC_EVERY_AT_START)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or pipe that is not UTF-8 gets an escape, and the command does not fail.
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if argv is None else argv
     code = _run(arguments)
     # The interpreter looks for garbage a last time, through all that was imported: a third of a
@@ -107,15 +123,60 @@ def _run(arguments: list[str]) -> int:
         # `| head` is no error; keep Python's own flush at exit from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            return _bug(error)
+        report(_of_the_machine(error))
+        return ExitCode.UNAVAILABLE
     except Exception as error:  # noqa: BLE001 - the last resort: a bug, told as one
-        traceback.print_exc()
-        click.echo(
-            f"\nbackhaul: E_BUG: unexpected {type(error).__name__}: {error}\n\n"
-            "hint: this is a defect in Backhaul; the lines above say where",
-            err=True,
-        )
-        return ExitCode.BUG
+        return _bug(error)
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def _bug(error: Exception) -> ExitCode:
+    traceback.print_exception(error)
+    click.echo(
+        f"\nbackhaul: E_BUG: unexpected {type(error).__name__}: {error}\n\n"
+        "hint: this is a defect in Backhaul; the lines above say where",
+        err=True,
+    )
+    return ExitCode.BUG
+
+
+# What the operating system refuses for reasons outside the program.
+OF_THE_MACHINE = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENODEV),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ELOOP, errno.ENAMETOOLONG),
+    }
+)
+
+
+def _of_the_machine(error: OSError) -> BackhaulError:
+    """A sentence with the file and the reason, for an error that no part has translated."""
+    place = error.filename if isinstance(error.filename, (str, Path)) else None
+    if isinstance(error, PermissionError) and place is not None:
+        path = Path(place)
+        message, hint = refusal(path, "read" if path.exists() and not may_read(path) else "written")
+        return TransientError("E_SYSTEM", message, hint=hint)
+    name = errno.errorcode.get(error.errno or 0, "")
+    where = f"{place}: " if place is not None else ""
+    return TransientError(
+        "E_SYSTEM",
+        f"{where}{error.strerror} ({name})",
+        hint=_SYSTEM_HINTS.get(error.errno or 0, "check that path, its disk and its permissions"),
+    )
+
+
+_SYSTEM_HINTS = {
+    errno.ENOSPC: "free space: df -h",
+    errno.EDQUOT: "free space within the quota: quota -s",
+    errno.EMFILE: "raise the limit of open files: ulimit -n, or LimitNOFILE= in the unit",
+    errno.ENFILE: "raise the machine's limit of open files: sysctl fs.file-max",
+    errno.ENOMEM: "free memory: free -h",
+    errno.EAGAIN: "raise the limit of processes: ulimit -u, or TasksMax= in the unit",
+}
 
 
 def _refuse_undecodable(arguments: list[str]) -> None:

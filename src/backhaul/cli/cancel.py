@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from backhaul.cli.options import config_option
+from backhaul.cli.options import OnceOnly, config_option
 
 
-@click.command("cancel")
+@click.command("cancel", cls=OnceOnly)
 @click.argument("transfer_id", metavar="ID")
 @config_option
 def command(*, transfer_id: str, config: Path | None, ledger: Path | None) -> int:
@@ -27,6 +27,8 @@ def command(*, transfer_id: str, config: Path | None, ledger: Path | None) -> in
     from backhaul.app.cancel import cancel
     from backhaul.app.context import load_context
 
-    cancelled = cancel(load_context(config=config, ledger=ledger), transfer_id)
-    click.echo(f"{cancelled} is cancelled; whoever works on it stops within seconds")
+    cancelled = cancel(
+        load_context(config=config, ledger=ledger, is_policy_needed=False), transfer_id
+    )
+    click.echo(f"{cancelled} is cancelled; a worker that is on it stops within seconds")
     return 0

@@ -6,11 +6,17 @@ from pathlib import Path
 
 import click
 
-from backhaul.cli.options import config_option, policy_options, region_option, warn_open_door
+from backhaul.cli.options import (
+    OnceOnly,
+    config_option,
+    policy_options,
+    region_option,
+    warn_open_door,
+)
 from backhaul.core.errors import ExitCode
 
 
-@click.command("copy")
+@click.command("copy", cls=OnceOnly)
 @click.argument("source")
 @click.argument("destination", metavar="DEST")
 @click.option(

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backhaul.cli.options import OnceOnly
 from backhaul.core.errors import ExitCode
 
 if TYPE_CHECKING:
     from backhaul.demo import Demo
 
 
-@click.command("demo")
+@click.command("demo", cls=OnceOnly)
 @click.option("--hdfs", is_flag=True, help="Onto real HDFS daemons (needs a JDK 17 and Maven).")
 @click.option("--quick", is_flag=True, help="Less data.")
 @click.option(

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from backhaul.cli.options import WholeSentences
 from backhaul.core.text import printable
 
 MOST = 1000
@@ -23,7 +24,7 @@ json_option = click.option(
 )
 
 
-@click.group("dlq", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("dlq", cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     r"""Dead letters of QUEUE in REGION: why each died, and back to work with it.
 
@@ -113,7 +114,7 @@ def redrive_letters(
     from backhaul.app.dlq import redrive
 
     if bool(message_ids) is is_all:
-        raise click.UsageError("name the letters, or say --all")
+        raise click.UsageError("give one or more letter ids, or --all")
     sent = redrive(queue, region, message_ids, most=limit, told=click.echo)
     click.echo(f"{sent} sent back", err=True)
     return 0

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import config_option, policy_options, region_option
+from backhaul.cli.options import OnceOnly, config_option, policy_options, region_option
 
 if TYPE_CHECKING:
     from backhaul.app.explain import Explanation
 
 
-@click.command("explain")
+@click.command("explain", cls=OnceOnly)
 @click.argument(
     "file",
     default="-",

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import Moment, config_option
+from backhaul.cli.options import (
+    Moment,
+    OnceOnly,
+    config_option,
+    report_no_ledger,
+    settings_for_reading,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,9 +24,15 @@ if TYPE_CHECKING:
 STATES = ("received", "staging", "publishing", "waiting", "held", "done", "superseded", "dead")
 
 
-@click.command("history")
+@click.command("history", cls=OnceOnly)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)
-@click.option("--state", type=click.Choice(STATES), help="Only transfers in this state.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(STATES),
+    multiple=True,
+    help="Only transfers in this state. Repeatable: in any of them.",
+)
 @click.option(
     "--since",
     type=Moment(),
@@ -31,7 +43,7 @@ STATES = ("received", "staging", "publishing", "waiting", "held", "done", "super
 def command(
     *,
     limit: int,
-    state: str | None,
+    states: tuple[str, ...],
     since: datetime | None,
     as_json: bool,
     config: Path | None,
@@ -43,16 +55,26 @@ def command(
     Example:
       backhaul history --state dead --since 2026-11-01
     """
-    from backhaul.app.context import load_context
     from backhaul.app.records import read_history, row_as_json
 
-    context = load_context(config=config, ledger=ledger)
-    rows = read_history(context, limit=limit, state=state, since=since)
-    if as_json:
-        for row in rows:
+    path = settings_for_reading(config, ledger).ledger_path
+    found = read_history(path, limit=limit, states=states, since=since)
+    if found.total is None:
+        report_no_ledger(path)
+    elif as_json:
+        for row in found.rows:
             click.echo(json.dumps(row_as_json(row), ensure_ascii=False))
+    elif not found.total:
+        click.echo("no transfers yet")
+    elif not found.rows:
+        click.echo(f"No transfer matches these filters ({found.total:,} in the ledger).")
     else:
-        _table(rows)
+        _table(found.rows)
+    if len(found.rows) < found.matching:
+        click.echo(
+            f"{len(found.rows):,} of {found.matching:,} shown; --limit {found.matching} for all",
+            err=True,
+        )
     return 0
 
 
@@ -62,9 +84,6 @@ def _table(rows: list[TransferRow]) -> None:
 
     from backhaul.adapters.telemetry import human_bytes
 
-    if not rows:
-        click.echo("no transfers yet")
-        return
     table = Table(box=None, pad_edge=False)
     for name in ("id", "when (UTC)", "state"):
         table.add_column(name, no_wrap=True)

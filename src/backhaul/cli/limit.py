@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import config_option
+from backhaul.cli.options import OnceOnly, config_option, settings_for_reading
 
 if TYPE_CHECKING:
     from backhaul.app.limit import Limit
@@ -20,7 +20,7 @@ _LASTING = re.compile(r"([1-9]\d{0,5})\s*(m|h|d)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-@click.command("limit")
+@click.command("limit", cls=OnceOnly)
 @click.argument("rate", required=False)
 @click.option(
     "--for", "lasting", metavar="TIME", help="How long, such as 90m, 2h or 3d; then as configured."
@@ -47,19 +47,20 @@ def command(
     RATE is bytes per second, over all workers of this node; `off` is no limit, `default` is what
     the configuration says. A running agent obeys within a second, in the middle of a transfer.
     """
-    from backhaul.app.context import load_context
     from backhaul.app.limit import forget_limit, read_limit, set_limit
 
     if lasting is not None and rate in {None, DEFAULT}:
         raise click.UsageError("--for needs a RATE")
     wanted = None if rate in {None, DEFAULT} else _parsed(str(rate))
     span = None if lasting is None else _span(lasting)
-    context = load_context(config=config, ledger=ledger)
+    settings = settings_for_reading(
+        config, ledger, needs=("bandwidth",), is_trust_needed=rate is not None
+    )
     if rate == DEFAULT:
-        forget_limit(context)
+        forget_limit(settings)
     elif rate is not None:
-        set_limit(context, wanted, span)
-    found = read_limit(context)
+        set_limit(settings, wanted, span)
+    found = read_limit(settings)
     click.echo(json.dumps(found.as_json) if as_json else _told(found))
     return 0
 

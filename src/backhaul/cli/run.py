@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from backhaul.cli.options import config_option, policy_options, warn_open_door
+from backhaul.cli.options import OnceOnly, config_option, policy_options, warn_open_door
 
 
-@click.command("run")
+@click.command("run", cls=OnceOnly)
 @click.argument("queue")
 @click.argument("region")
 @click.option(

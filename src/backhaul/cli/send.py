@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from backhaul.cli.options import OnceOnly
 
-@click.command("send")
+
+@click.command("send", cls=OnceOnly)
 @click.argument("queue")
 @click.argument("region")
 @click.argument("source")

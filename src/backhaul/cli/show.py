@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import config_option
+from backhaul.cli.options import OnceOnly, config_option, settings_for_reading
 
 if TYPE_CHECKING:
     from backhaul.app.records import JobRow, TransferDetails
 
 
-@click.command("show")
+@click.command("show", cls=OnceOnly)
 @click.argument("transfer_id", metavar="ID")
 @click.option(
     "--evidence",
@@ -34,15 +34,14 @@ def command(
     Example:
       backhaul show 0mh3k2v1x --evidence
     """
-    from backhaul.app.context import load_context
     from backhaul.app.records import details_as_json, read_evidence, read_transfer
 
-    context = load_context(config=config, ledger=ledger)
+    path = settings_for_reading(config, ledger).ledger_path
     if evidence:
-        for line in read_evidence(context, transfer_id):
+        for line in read_evidence(path, transfer_id):
             click.echo(line)
         return 0
-    details = read_transfer(context, transfer_id)
+    details = read_transfer(path, transfer_id)
     if as_json:
         click.echo(json.dumps(details_as_json(details), ensure_ascii=False))
     else:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import config_option
+from backhaul.cli.options import OnceOnly, config_option, report_no_ledger, settings_for_reading
 from backhaul.cli.show import how_far
 
 if TYPE_CHECKING:
     from backhaul.app.records import TransferDetails
 
 
-@click.command("status")
+@click.command("status", cls=OnceOnly)
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
 @config_option
 def command(*, as_json: bool, config: Path | None, ledger: Path | None) -> int:
@@ -27,10 +27,13 @@ def command(*, as_json: bool, config: Path | None, ledger: Path | None) -> int:
 
     It reads the ledger, beside a running agent. What is proven counts as done.
     """
-    from backhaul.app.context import load_context
     from backhaul.app.records import details_as_json, read_open
 
-    found = read_open(load_context(config=config, ledger=ledger))
+    path = settings_for_reading(config, ledger).ledger_path
+    found = read_open(path)
+    if found is None:
+        report_no_ledger(path)
+        return 0
     if as_json:
         for one in found:
             told = details_as_json(one)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backhaul.cli.options import Moment, config_option
+from backhaul.cli.options import Moment, OnceOnly, config_option
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,7 +32,7 @@ class Share(click.ParamType[float]):
         return percent / 100
 
 
-@click.command("verify")
+@click.command("verify", cls=OnceOnly)
 @click.argument("transfer_ids", metavar="[ID]...", nargs=-1)
 @click.option("--sample", type=Share(), metavar="N%", help="This share of the objects, by chance.")
 @click.option(
@@ -93,7 +93,7 @@ def command(
             click.echo(f"{finding.kind:9} {finding.transfer_id}  {finding.what}")
 
     outcome = run_verify(
-        load_context(config=config, ledger=ledger),
+        load_context(config=config, ledger=ledger, is_policy_needed=False),
         Selection(
             ids=transfer_ids,
             since=since,

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from backhaul.access import refusal
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.text import printable
-from backhaul.settings.model import ENV_PREFIX, Settings
+from backhaul.settings.model import ENV_PREFIX, Settings, in_home, part_of_settings
+
+SYSTEM_CONFIG = Path("/etc/backhaul/backhaul.toml")
 
 # Read by other parts of Backhaul, so no setting of the agent.
 OTHER_ENV = {"BACKHAUL_CONFIG", "BACKHAUL_TESTBED_CACHE"}
@@ -31,9 +36,11 @@ def find_config(given: Path | None) -> Path | None:
                 "E_CFG_FILE", f"{origin} names {named}, which is no file", hint="check the path"
             )
         return named
-    user = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    candidates = (Path("/etc/backhaul/backhaul.toml"), user / "backhaul" / "backhaul.toml")
-    return next((path for path in candidates if _is_file(path)), None)
+    if _is_file(SYSTEM_CONFIG):
+        return SYSTEM_CONFIG
+    user = in_home(Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config"))
+    path = user / "backhaul" / "backhaul.toml"
+    return path if _is_file(path) else None
 
 
 def _is_file(path: Path) -> bool:
@@ -41,11 +48,14 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except PermissionError as exc:
-        raise ConfigurationError(
-            "E_CFG_FILE",
-            f"{path}: may not be looked for: {exc.strerror}",
-            hint="let this user enter the directory, or name another file with --config",
-        ) from exc
+        raise _unreadable(path) from exc
+
+
+def _unreadable(path: Path) -> ConfigurationError:
+    message, hint = refusal(path)
+    return ConfigurationError(
+        "E_CFG_FILE", message, hint=f"{hint}; or name another file with --config"
+    )
 
 
 def load_settings(path: Path | None) -> Settings:
@@ -55,24 +65,55 @@ def load_settings(path: Path | None) -> Settings:
         ConfigurationError: E_CFG_FILE, E_CFG_TOML, E_CFG_UNKNOWN, E_CFG_VALUE, E_CFG_ENV.
     """
     _refuse_unknown_environment()
-    text = ""
-    if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigurationError(
-                "E_CFG_FILE", f"{path}: {exc}", hint="make it a readable UTF-8 file"
-            ) from exc
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise ConfigurationError(
-            "E_CFG_TOML", f"{path}: {exc}", hint="the file is not valid TOML at that place"
-        ) from exc
+    text, values = _read(path)
     try:
         return Settings(**values)
     except ValidationError as exc:
         raise _explain(exc, path, text) from exc
+
+
+def load_part(
+    path: Path | None, names: Sequence[str]
+) -> tuple[Settings, ConfigurationError | None]:
+    """Settings of which only those named are needed, and what is wrong with the rest.
+
+    Where something is wrong, all that is not named has its default.
+
+    Raises:
+        ConfigurationError: As `load_settings`, about what is named. A file that cannot be read, or
+            is not TOML, matters wherever anything is needed.
+    """
+    try:
+        return load_settings(path), None
+    except ConfigurationError as fault:
+        if not names:
+            return Settings.model_construct(), fault
+        text, values = _read(path)
+        try:
+            part = part_of_settings(names)(**values)
+        except ValidationError as exc:
+            raise _explain(exc, path, text) from exc
+        chosen = {name: getattr(part, name) for name in names}
+        return Settings.model_construct(**chosen), fault
+
+
+def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
+    """The text of the file, and its tables."""
+    text = ""
+    try:
+        if path is not None:
+            text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError(
+            "E_CFG_TOML", f"{path}: {exc}", hint="the file is not valid TOML at that place"
+        ) from exc
+    except PermissionError as exc:
+        raise _unreadable(path or SYSTEM_CONFIG) from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(
+            "E_CFG_FILE", f"{path}: {exc}", hint="make it a readable UTF-8 file"
+        ) from exc
 
 
 def _refuse_unknown_environment() -> None:

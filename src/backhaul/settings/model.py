@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -11,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -20,7 +22,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from backhaul.access import user_name
 from backhaul.core.bandwidth import LOWEST_BYTES_PER_S
+from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import (
     EngineName,
     EventOther,
@@ -228,20 +232,12 @@ class LogSection(_Strict):
     file_count: int = Field(5, ge=1, le=1000, description="rotated files kept")
 
 
-class Settings(BaseSettings):
-    """Everything Backhaul is configured with."""
+class _Sources(BaseSettings):
+    """Where settings come from, for all of them and for a part."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+        frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="ignore"
     )
-
-    ledger: Path | None = Field(None, description="the SQLite file that remembers every transfer")
-    agent: AgentSection = AgentSection()
-    bandwidth: BandwidthSection = BandwidthSection()
-    distcp: DistcpSection = DistcpSection()
-    log: LogSection = LogSection()
-    kerberos: KerberosSection = KerberosSection()
-    route: list[RouteSettings] = Field(default_factory=list)
 
     @classmethod
     def settings_customise_sources(
@@ -256,15 +252,58 @@ class Settings(BaseSettings):
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
 
+
+class Settings(_Sources):
+    """Everything Backhaul is configured with."""
+
+    model_config = SettingsConfigDict(extra="forbid")
+
+    ledger: Path | None = Field(None, description="the SQLite file that remembers every transfer")
+    agent: AgentSection = AgentSection()
+    bandwidth: BandwidthSection = BandwidthSection()
+    distcp: DistcpSection = DistcpSection()
+    log: LogSection = LogSection()
+    kerberos: KerberosSection = KerberosSection()
+    route: list[RouteSettings] = Field(default_factory=list)
+
     @property
     def ledger_path(self) -> Path:
-        """The setting, else systemd's state directory, else the user's."""
+        """The setting, else systemd's state directory, else the user's.
+
+        Raises:
+            ConfigurationError: E_CFG_HOME.
+        """
         if self.ledger is not None:
-            return self.ledger.expanduser()
+            return in_home(self.ledger)
         if state := os.environ.get("STATE_DIRECTORY"):
             return Path(state.split(":", 1)[0]) / "ledger.db"
         home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-        return Path(home).expanduser() / "backhaul" / "ledger.db"
+        return in_home(Path(home)) / "backhaul" / "ledger.db"
+
+
+def in_home(path: Path) -> Path:
+    """`~` replaced by the user's home directory.
+
+    Raises:
+        ConfigurationError: E_CFG_HOME: HOME is not set and the user has no entry in passwd.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as exc:
+        raise ConfigurationError(
+            "E_CFG_HOME",
+            f"{path}: user {user_name()} has no home directory",
+            hint="set HOME, or write paths that begin with / (ledger, kerberos.keytab)",
+        ) from exc
+
+
+def part_of_settings(names: Sequence[str]) -> type[BaseSettings]:
+    """A model of these settings alone, which ignores all others."""
+    fields: dict[str, Any] = {
+        name: (Settings.model_fields[name].annotation, Settings.model_fields[name])
+        for name in names
+    }
+    return create_model("PartOfSettings", __base__=_Sources, **fields)
 
 
 def schema() -> dict[str, Any]:

@@ -8,7 +8,7 @@ draws its tables, `migrate` brings an older file up to them, `owner` tells who i
 from __future__ import annotations
 
 from backhaul.adapters.ledger.faults import EditedLedger
-from backhaul.adapters.ledger.files import agent_lock, open_ledger, open_reader
+from backhaul.adapters.ledger.files import agent_lock, find_reader, open_ledger, open_reader
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reader import (
     EvidenceRow,
@@ -33,6 +33,7 @@ __all__ = [
     "TransferDetails",
     "TransferRow",
     "agent_lock",
+    "find_reader",
     "open_ledger",
     "open_reader",
 ]

@@ -50,10 +50,12 @@ def result_code(error: BaseException) -> int:
     return int(getattr(origin, "sqlite_errorcode", 0) or 0)
 
 
-def translated(error: BaseException, path: Path) -> BackhaulError:
+def translated(error: BaseException, path: Path, *, is_reader: bool = False) -> BackhaulError:
     """What to raise instead of `error`; anything not in the table is a bug of ours."""
     code = result_code(error) & _PRIMARY
     detail = str(getattr(error, "orig", None) or error).splitlines()[0]
+    if is_reader and code == sqlite3.SQLITE_READONLY:
+        return _unfinished(path)
     if code in OUTAGES:
         name, what = OUTAGES[code]
         return OutageError.of("ledger", name, f"{path} {what}: {detail}", hint=HINTS[name])
@@ -66,6 +68,18 @@ def translated(error: BaseException, path: Path) -> BackhaulError:
             hint="stop the agent, keep the file, restore the ledger from its backup",
         )
     return BackhaulError("E_LEDGER_BUG", f"{path}: {type(error).__name__}: {detail}")
+
+
+def _unfinished(path: Path) -> OutageError:
+    """SQLite: a reader met a change that must be rolled back first, which takes a writer."""
+    return OutageError.of(
+        "ledger",
+        "E_LEDGER_READONLY",
+        f"{path} holds the unfinished change of an agent that was killed, and this user may not "
+        "roll it back",
+        hint="start the agent, which does it; or run this as the agent's user; on a read-only file "
+        f"system copy {path.name} and {path.name}-journal elsewhere and name it with --ledger",
+    )
 
 
 class EditedLedger(ConfigurationError):
@@ -82,9 +96,9 @@ def edited(path: Path, what: str) -> EditedLedger:
 
 
 @contextmanager
-def mapped(path: Path) -> Iterator[None]:
+def mapped(path: Path, *, is_reader: bool = False) -> Iterator[None]:
     """Let no foreign error leave the block."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as exc:
-        raise translated(exc, path) from exc
+        raise translated(exc, path, is_reader=is_reader) from exc

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine, text
 
+from backhaul.access import may_read, may_write, refusal
 from backhaul.adapters.ledger import migrate
 from backhaul.adapters.ledger.engine import (
     BUSY_TIMEOUT_S,
@@ -39,7 +42,8 @@ def open_ledger(
     One `SqlLedger` per file and process: it alone knows which transfers its threads work on.
 
     Args:
-        create: Make the file (0600) and its directory (0700) when missing.
+        create: Make the file and its directory (0700) when missing. The file is 0640 in a directory
+            that its group may enter and others may not, else 0600.
         host: Name of this node in owner records; default the node's own.
         owner: Who writes; default this process. For tests.
 
@@ -47,10 +51,13 @@ def open_ledger(
         ConfigurationError: E_LEDGER_MISSING, E_LEDGER_DENIED, E_LEDGER_CORRUPT, E_LEDGER_NEWER.
         OutageError: `ledger`: locked, full, read-only or an I/O error.
     """
-    with _os_errors(path):
+    with _os_errors(path, "written"):
         if create:
             _create(path)
         _require(path)
+        if not may_write(path):
+            raise _denied(path, "written")
+        _align_journal(path)
         is_small = path.stat().st_size <= QUICK_CHECK_MAX_BYTES
     engine = writing_engine(path, busy_timeout_s=busy_timeout_s)
     try:
@@ -64,27 +71,70 @@ def open_ledger(
         raise
 
 
+def find_reader(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> LedgerReader | None:
+    """The same as `open_reader`; None where no file exists yet."""
+    with _os_errors(path, "read"):
+        if not path.exists():
+            return None
+    return open_reader(path, busy_timeout_s=busy_timeout_s)
+
+
 def open_reader(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> LedgerReader:
     """Open the ledger read-only, beside an agent that writes.
 
     Raises:
-        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_CORRUPT, E_LEDGER_NEWER, E_LEDGER_OLDER.
+        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_DENIED, E_LEDGER_CORRUPT, E_LEDGER_NEWER,
+            E_LEDGER_OLDER.
         OutageError: `ledger`.
     """
-    with _os_errors(path):
+    with _os_errors(path, "read"):
         _require(path)
-        journal = Path(f"{path}-journal")
-        if journal.exists() and journal.stat().st_size and os.access(path, os.W_OK):
-            with mapped(path):
-                recover(path)  # no more than waiting for its turn when a writer is at work
+        if not may_read(path):
+            raise _denied(path, "read")
+        _check_journal(path)
     engine = reading_engine(path, busy_timeout_s=busy_timeout_s)
     try:
-        with mapped(path):
+        with mapped(path, is_reader=True):
             migrate.check_current(engine, path)
     except BaseException:
         engine.dispose()
         raise
     return LedgerReader(engine, path)
+
+
+def _check_journal(path: Path) -> None:
+    """Roll back what a killed writer left, where this user may; SQLite's readers may not.
+
+    Raises:
+        ConfigurationError: E_LEDGER_DENIED: the journal cannot be read, so SQLite would take it
+            for one that must be rolled back.
+    """
+    journal = _journal_of(path)
+    if not journal.exists():
+        return
+    if not may_read(journal):
+        raise _denied(journal, "read")
+    if journal.stat().st_size and may_write(path):
+        with mapped(path, is_reader=True):
+            recover(path)  # only a wait for its turn when a writer is at work
+
+
+def _align_journal(path: Path) -> None:
+    """Let whoever may read the ledger read its journal too, after a chmod or chgrp of the ledger.
+
+    SQLite gives its journal the ledger's mode only when it makes the file.
+    """
+    journal, ledger = _journal_of(path), path.stat()
+    with contextlib.suppress(FileNotFoundError, PermissionError):  # the owner alone may
+        found = journal.stat()
+        if found.st_gid != ledger.st_gid:
+            os.chown(journal, -1, ledger.st_gid)
+        if stat.S_IMODE(found.st_mode) != stat.S_IMODE(ledger.st_mode):
+            journal.chmod(stat.S_IMODE(ledger.st_mode))
+
+
+def _journal_of(path: Path) -> Path:
+    return Path(f"{path}-journal")
 
 
 @contextmanager
@@ -95,7 +145,7 @@ def agent_lock(path: Path) -> Iterator[None]:
         LedgerLocked: E_LEDGER_IN_USE, another process holds it.
     """
     lock = Path(f"{path}.lock")
-    with _os_errors(path):
+    with _os_errors(path, "written"):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -106,7 +156,8 @@ def agent_lock(path: Path) -> Iterator[None]:
             raise LedgerLocked(
                 "E_LEDGER_IN_USE",
                 f"{path} is in use by the agent with pid {holder}",
-                hint="stop that agent, or give this one a ledger of its own",
+                hint="stop that agent; or use another queue and other destinations as well: two "
+                "ledgers must not share them",
             ) from exc
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
@@ -120,10 +171,17 @@ def _create(path: Path) -> None:
         return
     is_new_directory = not path.parent.exists()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    mode = 0o640 if _is_for_its_group(path.parent) else 0o600
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
     _sync_directory(path.parent)
     if is_new_directory:
         _sync_directory(path.parent.parent)
+
+
+def _is_for_its_group(directory: Path) -> bool:
+    """Its group may list and enter it, others may not: `install -d -m 0750`."""
+    mode = directory.stat().st_mode
+    return mode & stat.S_IRWXG == stat.S_IRGRP | stat.S_IXGRP and not mode & stat.S_IRWXO
 
 
 def _sync_directory(directory: Path) -> None:
@@ -135,12 +193,20 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _require(path: Path) -> None:
-    if not path.is_file():
-        raise ConfigurationError(
-            "E_LEDGER_MISSING",
-            f"{path} does not exist or is no file",
-            hint="the agent makes it at its first start; check the ledger path in the settings",
-        )
+    if path.is_file():
+        return
+    what = (
+        "is a directory" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+    )
+    hint = "the agent makes it at its first start; check the ledger path in the settings"
+    if path.is_dir():
+        hint = f"name the file in it: {path / 'ledger.db'}"
+    raise ConfigurationError("E_LEDGER_MISSING", f"{path} {what}", hint=hint)
+
+
+def _denied(path: Path, verb: str) -> ConfigurationError:
+    message, hint = refusal(path, verb)
+    return ConfigurationError("E_LEDGER_DENIED", message, hint=hint)
 
 
 def _quick_check(engine: Engine, path: Path) -> None:
@@ -155,15 +221,11 @@ def _quick_check(engine: Engine, path: Path) -> None:
 
 
 @contextmanager
-def _os_errors(path: Path) -> Iterator[None]:
+def _os_errors(path: Path, verb: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as exc:
-        raise ConfigurationError(
-            "E_LEDGER_DENIED",
-            f"{path}: {exc.strerror}",
-            hint="the agent's user must own the ledger file and its directory",
-        ) from exc
+        raise _denied(Path(exc.filename) if exc.filename else path, verb) from exc
     except OSError as exc:
         raise OutageError.of(
             "ledger",

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, func, select
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.faults import edited, mapped
@@ -178,22 +178,26 @@ class LedgerReader:
     def history(
         self,
         limit: int = 100,
-        state: TransferState | None = None,
+        states: Sequence[TransferState] = (),
         since: datetime | None = None,
     ) -> list[TransferRow]:
         """The newest transfers first, by the time they were first seen.
 
         Args:
+            states: Only transfers in one of these; empty: in any.
             since: Aware; only transfers that changed state at or after it.
         """
-        query = select(transfers).order_by(transfers.c.first_seen_at.desc(), transfers.c.id.desc())
-        if state is not None:
-            query = query.where(transfers.c.state == state.value)
-        if since is not None:
-            query = query.where(transfers.c.updated_at >= since)
+        query = select(transfers).where(*_conditions(states, since))
+        query = query.order_by(transfers.c.first_seen_at.desc(), transfers.c.id.desc())
         with self._written_by_backhaul("the list of transfers"), self._transaction() as tx:
             found = tx.execute(query.limit(limit)).mappings().all()
             return [_transfer_row(row) for row in found]
+
+    def count(self, states: Sequence[TransferState] = (), since: datetime | None = None) -> int:
+        """How many transfers `history` would return without a limit."""
+        query = select(func.count()).select_from(transfers).where(*_conditions(states, since))
+        with self._transaction() as tx:
+            return int(tx.execute(query).scalar_one())
 
     def id_of(self, id_prefix: str) -> str:
         """The whole id.
@@ -338,8 +342,19 @@ class LedgerReader:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with mapped(self._path), self._engine.begin() as connection:
+        with mapped(self._path, is_reader=True), self._engine.begin() as connection:
             yield connection
+
+
+def _conditions(
+    states: Sequence[TransferState], since: datetime | None
+) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if states:
+        found.append(transfers.c.state.in_([state.value for state in states]))
+    if since is not None:
+        found.append(transfers.c.updated_at >= since)
+    return found
 
 
 def _one(tx: Connection, id_prefix: str) -> RowMapping:

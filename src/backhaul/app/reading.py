@@ -1,0 +1,62 @@
+"""What the commands that read the ledger start from: the ledger's path and little else.
+
+They answer while everything around the ledger is broken: no route is judged, no Hadoop
+configuration looked for, no AWS client made. What is wrong with the rest of the configuration is
+reported and passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from backhaul.adapters.places import check_trusted
+from backhaul.core.errors import ConfigurationError
+from backhaul.settings.load import find_config, load_part
+from backhaul.settings.model import Settings
+
+
+def load_for_reading(
+    *,
+    config: Path | None,
+    ledger: Path | None,
+    needs: Sequence[str] = (),
+    report: Callable[[ConfigurationError], None],
+) -> Settings:
+    """Settings of which `ledger`, and what is in `needs`, can be relied on.
+
+    Args:
+        ledger: Given on the command line; then not even the file has to be readable.
+        report: Called with what is wrong with the configuration and does not matter here.
+
+    Raises:
+        ConfigurationError: E_CFG_FILE, E_CFG_TOML, E_CFG_VALUE: the ledger's path cannot be known.
+    """
+    names = tuple(needs) if ledger is not None else ("ledger", *needs)
+    path: Path | None = None
+    try:
+        path = find_config(config)
+        if path is not None:
+            check_trusted(path, "the configuration")
+    except ConfigurationError as fault:
+        # Another user's file decides here only which ledger is read.
+        if path is None and names:
+            raise
+        report(fault)
+    try:
+        settings, fault_of_rest = load_part(path, names)
+    except ConfigurationError as fault:
+        raise _with_way_out(fault, ledger) from fault
+    if fault_of_rest is not None:
+        report(fault_of_rest)
+    return settings if ledger is None else settings.model_copy(update={"ledger": ledger})
+
+
+def _with_way_out(fault: ConfigurationError, ledger: Path | None) -> ConfigurationError:
+    if ledger is not None:
+        return fault
+    return ConfigurationError(
+        fault.code,
+        fault.message,
+        hint=f"{fault.hint}; with --ledger FILE this command needs no configuration",
+    )
