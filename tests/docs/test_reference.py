@@ -106,6 +106,7 @@ OWN_FATE = {
     "E_NO_SUCH_TRANSFER": "none",
     "E_PUBLISHING": "none",
     "E_QUEUE_NAME": "none",
+    "E_SYSTEM": "none",
     "E_TAKEN_OVER": "wait",
 }
 

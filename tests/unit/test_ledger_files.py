@@ -257,6 +257,8 @@ def test_second_agent_is_told_to_try_later(path: Path) -> None:
             pass
         assert str(os.getpid()) in caught.value.message
         assert caught.value.exit_code is ExitCode.LOCKED
+        assert "two ledgers must not share them" in caught.value.hint
+        assert "a ledger of its own" not in caught.value.hint
     with agent_lock(path):
         pass
 
