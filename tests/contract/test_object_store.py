@@ -31,6 +31,7 @@ from backhaul.core.errors import (
     SourceChanged,
     TransientError,
 )
+from backhaul.core.listing import list_pages
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint
 from backhaul.core.verification import S3Checksum, matches
@@ -101,7 +102,7 @@ def reader(aws: AwsSession) -> Iterator[ObjectReader]:
 
 
 def listed(store: S3Store, bucket: str, prefix: str = "", page_size: int = 1000) -> list[Pin]:
-    pages = store.list_pages(bucket, prefix, page_size=page_size)
+    pages = list_pages(store, bucket, prefix, page_size=page_size)
     return [pin for page in pages for pin in page.pins]
 
 
@@ -125,7 +126,7 @@ def test_listing_goes_on_page_by_page(store: S3Store, raw: S3Client, bucket: str
     for key in keys:
         raw.put_object(Bucket=bucket, Key=key, Body=b"x")
 
-    pages = list(store.list_pages(bucket, "p/", page_size=10))
+    pages = list(list_pages(store, bucket, "p/", page_size=10))
     assert [len(page.pins) for page in pages] == [10, 10, 5]
     assert [pin.key for page in pages for pin in page.pins] == keys
 

@@ -19,10 +19,14 @@ from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.s3 import S3Store
 from backhaul.adapters.s3_get import ObjectReader
 from backhaul.core.errors import ConfigurationError, OutageError
+from backhaul.core.listing import list_pages
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint
 
-EMPTY = b'<?xml version="1.0"?><ListBucketResult><Name>b</Name></ListBucketResult>'
+EMPTY = (
+    b"<ListBucketResult><Name>bucket</Name><Prefix>p/</Prefix>"
+    b"<IsTruncated>false</IsTruncated></ListBucketResult>"
+)
 
 
 class Quiet(BaseHTTPRequestHandler):
@@ -95,7 +99,7 @@ def aws(nobodys: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lists() -> int:
-    pages = S3Store(AwsSession("us-east-1")).list_pages("bucket", "p/")
+    pages = list_pages(S3Store(AwsSession("us-east-1")), "bucket", "p/")
     return sum(len(page.pins) for page in pages)
 
 

@@ -207,7 +207,7 @@ SQS_ACTIONS = {
 }
 S3_ACTIONS = {
     "head_bucket": "s3:ListBucket",
-    "get_paginator": "s3:ListBucket",  # list_objects_v2, the only one
+    "list_objects_v2": "s3:ListBucket",
     "get_object": "s3:GetObject",
     "head_object": "s3:GetObjectVersion",  # of a version, and then the worker gets it
 }

@@ -216,7 +216,7 @@ def test_bug_spends_an_attempt_and_is_shown(world: World, monkeypatch: pytest.Mo
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(world.store, "list_pages", broken)
+    monkeypatch.setattr(world.store, "list_page", broken)
     world.queue.send("raw/p/, /land/d")
     world.drain()
 

@@ -137,7 +137,7 @@ def test_a_heartbeat_that_dies_ends_the_process_with_its_code(
         extend(*given)
 
     monkeypatch.setattr(world.queue, "extend", broken_once)
-    monkeypatch.setattr(world.store, "list_pages", hanging)  # a transfer that lasts
+    monkeypatch.setattr(world.store, "list_page", hanging)  # a transfer that lasts
     world.queue.send("s3://raw/a, /land")
     error = ended_with(world)
     assert error.code == "E_HEARTBEAT_STUCK"

@@ -9,11 +9,11 @@ hosting".
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
@@ -29,6 +29,7 @@ from backhaul.adapters.aws_errors import (
     status_of,
     told,
 )
+from backhaul.adapters.s3_listing import PAGE, NotS3Error, page_of, take_page
 from backhaul.core.errors import (
     BackhaulError,
     NotAllowed,
@@ -37,11 +38,10 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import Pin
-from backhaul.core.ports import Endpoint, ListPage
+from backhaul.core.ports import Endpoint, ListedPage
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
 _CONFIG = Config(
     connect_timeout=5,
@@ -70,29 +70,52 @@ class S3Store:
         self._client = self._client_in(aws.s3_region)
         self._endpoints: dict[str, Endpoint] = {}
 
-    def list_pages(
-        self, bucket: str, prefix: str, *, page_size: int = 1000, owner: str | None = None
-    ) -> Iterator[ListPage]:
-        """See `core.ports.ObjectStore.list_pages`; at least one page, which may be empty.
+    def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        page_size: int = 1000,
+        owner: str | None = None,
+    ) -> ListedPage:
+        """See `core.ports.ObjectStore.list_page`.
 
-        Any key comes through unchanged, control characters too: botocore asks S3 for
-        percent-encoded keys and decodes them.
+        Any key comes through unchanged, control characters too: S3 is requested to percent-encode
+        them, and they are decoded again.
         """
         where = one_line(f"s3://{bucket}/{prefix}")
-        pages = iter(
-            self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=bucket,
-                Prefix=prefix,
-                PaginationConfig={"PageSize": page_size},
-                **_expecting(owner),
-            )
-        )
-        while True:
-            with self._aws.errors(lambda exc: self._refusal(exc, bucket, where, owner)):
-                page = next(pages, None)
-            if page is None:
-                return
-            yield _page(bucket, page)
+        chosen: Any = {"ContinuationToken": token} if token is not None else {}
+        with self._aws.errors(lambda exc: self._refusal(exc, bucket, where, owner)):
+            try:
+                answer: Any = self._client.list_objects_v2(
+                    Bucket=bucket,
+                    Prefix=prefix,
+                    MaxKeys=page_size,
+                    EncodingType="url",
+                    **chosen,
+                    **_expecting(owner),
+                )
+            except ClientError as exc:
+                flaw: Any = exc.response.get(PAGE)
+                if flaw is None:
+                    raise
+                return self._unreadable(flaw, where, exc)
+        return page_of(answer[PAGE], self._server, prefix, token)
+
+    def _unreadable(self, flaw: ValueError, where: str, exc: Exception) -> ListedPage:
+        if not isinstance(flaw, NotS3Error):
+            return ListedPage(server=self._server, flaw=one_line(str(flaw)))
+        raise OutageError.of(
+            "s3",
+            "E_S3_UNREACHABLE",
+            f"{where}: {self._server} answered 200, and {flaw}",
+            hint="check HTTPS_PROXY and AWS_ENDPOINT_URL_S3: something before S3 answers itself",
+        ) from exc
+
+    @property
+    def _server(self) -> str:
+        return urlsplit(self._client.meta.endpoint_url).netloc
 
     def find_version(
         self, bucket: str, key: str, version_id: str, *, owner: str | None = None
@@ -200,6 +223,8 @@ class S3Store:
             if client is None:
                 client = self._aws.client("s3", _CONFIG, region=region)
                 client.meta.events.register("before-send.s3.GetObject", _answer_with_url)
+                # Under `*` it comes before botocore's own look at the body (`before-parse.s3.*`).
+                client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_page)
                 self._regional[region] = client
             return client
 
@@ -207,6 +232,12 @@ class S3Store:
 def _expecting(owner: str | None) -> Any:
     """The parameter that makes S3 refuse another account's bucket."""
     return {} if owner is None else {"ExpectedBucketOwner": owner}
+
+
+def _take_page(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+) -> None:
+    take_page(response_dict, customized_response_dict)
 
 
 def _answer_with_url(request: AWSPreparedRequest, **_: object) -> Any:
@@ -217,21 +248,6 @@ def _answer_with_url(request: AWSPreparedRequest, **_: object) -> Any:
     """
     headers: Any = {_URL_HEADER: request.url}  # the stubs want another class of mapping
     return AWSResponse(request.url, 200, headers, BytesIO())
-
-
-def _page(bucket: str, page: ListObjectsV2OutputTypeDef) -> ListPage:
-    return ListPage(
-        pins=tuple(
-            Pin(
-                bucket=bucket,
-                key=item["Key"],
-                size_bytes=item["Size"],
-                etag=item["ETag"].strip('"'),
-                last_modified=item["LastModified"].astimezone(UTC),
-            )
-            for item in page.get("Contents", [])
-        )
-    )
 
 
 def listing_error(exc: Exception, bucket: str, where: str) -> BackhaulError:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from backhaul.core.errors import NotAllowed, PermanentError
+from backhaul.core.listing import find_object, has_object, list_pages
 from backhaul.core.model import (
     EventFacts,
     Limits,
@@ -23,8 +24,6 @@ from backhaul.core.model import (
 from backhaul.core.paths import check_key, is_marker, target_relative
 from backhaul.core.ports import ListPage, ObjectStore
 from backhaul.core.text import printable
-
-PAGE_SIZE = 1000  # S3's own maximum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,7 @@ def resolve(
             gone. (An empty listing is found by `Planner`.)
     """
     if source.is_prefix:
-        pages = store.list_pages(source.bucket, source.key, page_size=PAGE_SIZE, owner=owner)
+        pages = list_pages(store, source.bucket, source.key, owner=owner)
         return Resolution(source=source, is_object=False, pages=pages)
     if event is not None and event.version_id is not None:
         pin = store.find_version(source.bucket, source.key, event.version_id, owner=owner)
@@ -67,15 +66,11 @@ def resolve(
             raise _gone(f"{source.uri} version {event.version_id}")
         return Resolution(source=source, is_object=True, pages=iter([ListPage(pins=(pin,))]))
     below = Source(bucket=source.bucket, key=source.key + "/")
-    first = next(
-        store.list_pages(source.bucket, source.key, page_size=PAGE_SIZE, owner=owner),
-        ListPage(pins=()),
-    )
-    found = next((pin for pin in first.pins if pin.key == source.key), None)
+    found, first = find_object(store, source.bucket, source.key, owner=owner)
     if event is not None and found is None:
         raise _gone(source.uri)
     if found is None:
-        pages = store.list_pages(below.bucket, below.key, page_size=PAGE_SIZE, owner=owner)
+        pages = list_pages(store, below.bucket, below.key, owner=owner)
         return Resolution(source=below, is_object=False, pages=pages)
     if event is None and _has_below(store, below, first, owner):
         raise PermanentError(
@@ -97,21 +92,18 @@ def _gone(what: str) -> PermanentError:
 def _has_below(store: ObjectStore, below: Source, first: ListPage, owner: str | None) -> bool:
     if any(pin.key.startswith(below.key) for pin in first.pins):
         return True
-    if len(first.pins) < PAGE_SIZE:
-        return False
-    # Names such as `part-0` sort before `part/`: the page ended before the question was answered.
-    page = next(
-        store.list_pages(below.bucket, below.key, page_size=1, owner=owner), ListPage(pins=())
-    )
-    return bool(page.pins)
+    # Names such as `part-0` sort before `part/`: a page may end before the question is answered.
+    is_whole = first.is_last and first.is_ordered
+    return not is_whole and has_object(store, below.bucket, below.key, owner=owner)
 
 
 @dataclass(kw_only=True)
 class Planner:
     """Turns pages into planned objects and keeps the totals.
 
-    Memory: a few keys that could still turn out to be directories of later ones; a listing is in
-    UTF-8 byte order, so they are at most as many as a key has characters.
+    Memory: a few keys that could still turn out to be directories of later ones; in UTF-8 byte
+    order they are at most as many as a key has characters. In a listing without order a clash may
+    go unnoticed here; then it is the target that cannot hold both.
     """
 
     source: Source

@@ -17,7 +17,15 @@ from backhaul.core.ports.ledger import (
 )
 from backhaul.core.ports.process import Clock, Emit, Randomness
 from backhaul.core.ports.queue import FIFO, DeadLetterReason, Message, Queue, QueueFacts
-from backhaul.core.ports.store import Body, Endpoint, ListPage, ObjectStore, SourceReader
+from backhaul.core.ports.store import (
+    Body,
+    Endpoint,
+    ListedObject,
+    ListedPage,
+    ListPage,
+    ObjectStore,
+    SourceReader,
+)
 from backhaul.core.ports.target import (
     ContentChecker,
     Entry,
@@ -47,6 +55,8 @@ __all__ = [
     "Ledger",
     "Leftover",
     "ListPage",
+    "ListedObject",
+    "ListedPage",
     "Message",
     "MessageKey",
     "ObjectStore",

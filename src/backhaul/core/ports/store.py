@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,9 +14,55 @@ from backhaul.core.verification import Part, S3Checksums
 
 @dataclass(frozen=True, kw_only=True)
 class ListPage:
-    """One page of a listing: pins in S3's order (UTF-8 bytes of the key)."""
+    """One page of a listing that was checked (`core.listing`).
+
+    Attributes:
+        is_last: Nothing comes after it.
+        is_ordered: All keys so far came in the order of their UTF-8 bytes.
+    """
 
     pins: tuple[Pin, ...]
+    is_last: bool = True
+    is_ordered: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedObject:
+    """One object of a page, as the server wrote it; an absent element is None.
+
+    Attributes:
+        flaw: Why it cannot be read at all, such as `is not UTF-8`; empty when it can.
+        version_id: ListObjectsV2 names none; `FakeStore` does, to keep older states readable.
+    """
+
+    key: str
+    size: str | None
+    etag: str | None
+    last_modified: str | None
+    flaw: str = ""
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedPage:
+    """One answer to ListObjectsV2, as the server wrote it; an absent element is None.
+
+    Attributes:
+        server: Host that answered.
+        flaw: Why this is no page of a listing; empty when it is one.
+        token: The position that the server says this page begins at.
+        next_token: Empty on the last page.
+    """
+
+    server: str
+    objects: tuple[ListedObject, ...] = ()
+    flaw: str = ""
+    bucket: str | None = None
+    prefix: str | None = None
+    token: str | None = None
+    key_count: str | None = None
+    is_truncated: bool | None = None
+    next_token: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +88,21 @@ class ObjectStore(Protocol):
     bucket (`x-amz-expected-bucket-owner`), and another one's bucket is E_SRC_OWNER.
     """
 
-    def list_pages(
-        self, bucket: str, prefix: str, *, page_size: int = 1000, owner: str | None = None
-    ) -> Iterator[ListPage]:
-        """All objects whose key starts with `prefix`, page by page.
+    def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        page_size: int = 1000,
+        owner: str | None = None,
+    ) -> ListedPage:
+        """One page of the objects whose key begins with `prefix`, unchecked.
+
+        Only `core.listing` calls this: what a server lists is not to be believed as it comes.
+
+        Args:
+            token: `next_token` of the page before; None for the first.
 
         Raises:
             PermanentError: E_SRC_NO_BUCKET, E_SRC_BUCKET (no possible name), E_SRC_DENIED.
@@ -58,7 +114,7 @@ class ObjectStore(Protocol):
     def find_version(
         self, bucket: str, key: str, version_id: str, *, owner: str | None = None
     ) -> Pin | None:
-        """This very version of an object; None when it is not there. Raises as `list_pages`."""
+        """This very version of an object; None when it is not there. Raises as `list_page`."""
 
     def algorithms(self, pin: Pin, *, owner: str | None = None) -> frozenset[str]:
         """Of the checksums that S3 keeps of this object; empty where it does not say.

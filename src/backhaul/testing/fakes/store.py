@@ -19,7 +19,7 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import Pin
-from backhaul.core.ports import Clock, Endpoint, ListPage
+from backhaul.core.ports import Clock, Endpoint, ListedObject, ListedPage
 from backhaul.core.verification import Digest, Part, S3Checksum, S3Checksums
 from backhaul.testing.fakes.faults import Faults
 
@@ -68,6 +68,7 @@ class FakeStore:
         self._objects: dict[tuple[str, str], _Object] = {}
         self._versions: dict[tuple[str, str, str], _Object] = {}
         self._lies: dict[str, list[Lie]] = {}
+        self._listing_lies: list[Callable[[ListedPage], ListedPage]] = []
         self._lock = threading.Lock()
         self._open_bytes = 0
         self.most_open_bytes = 0
@@ -183,19 +184,43 @@ class FakeStore:
 
     # ------------------------------------------------------------ core.ports.ObjectStore
 
-    def list_pages(
-        self, bucket: str, prefix: str, *, page_size: int = 1000, owner: str | None = None
-    ) -> Iterator[ListPage]:
-        """See the port; at least one page. Each page shows the objects as they are then."""
-        after = b""
-        while True:
-            with self._faults.call("store.list"):
-                self._check_owner(bucket, owner)
-                pins = self._after(bucket, prefix, after)
-            yield ListPage(pins=tuple(pins[:page_size]))
-            if len(pins) <= page_size:
-                return
-            after = pins[page_size - 1].key.encode()
+    def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        page_size: int = 1000,
+        owner: str | None = None,
+    ) -> ListedPage:
+        """See the port. Each page shows the objects as they are then; the token is the last key."""
+        with self._faults.call("store.list"):
+            self._check_owner(bucket, owner)
+            after = bytes.fromhex(token) if token else b""
+            pins = self._after(bucket, prefix, after)
+        shown = pins[:page_size]
+        is_truncated = len(pins) > page_size
+        page = ListedPage(
+            server="s3.fake",
+            objects=tuple(_as_listed(pin) for pin in shown),
+            bucket=bucket,
+            prefix=prefix,
+            token=token,
+            key_count=str(len(shown)),
+            is_truncated=is_truncated,
+            next_token=shown[-1].key.encode().hex() if is_truncated else "",
+        )
+        return self._lied_about(page)
+
+    def lie_about_listing(self, lie: Callable[[ListedPage], ListedPage], *, times: int = 1) -> None:
+        """Let the next `times` pages be changed by `lie`, such as one of `listing_lies`."""
+        with self._lock:
+            self._listing_lies.extend([lie] * times)
+
+    def _lied_about(self, page: ListedPage) -> ListedPage:
+        with self._lock:
+            lie = self._listing_lies.pop(0) if self._listing_lies else None
+        return page if lie is None else lie(page)
 
     def _after(self, bucket: str, prefix: str, after: bytes) -> list[Pin]:
         if bucket not in self._buckets:
@@ -323,6 +348,16 @@ class FakeBody:
         trace: TracebackType | None,
     ) -> None:
         self._store._opened(-self._size_bytes)  # noqa: SLF001 - as above
+
+
+def _as_listed(pin: Pin) -> ListedObject:
+    return ListedObject(
+        key=pin.key,
+        size=str(pin.size_bytes),
+        etag=f'"{pin.etag}"',
+        last_modified=pin.last_modified.isoformat(),
+        version_id=pin.version_id,
+    )
 
 
 def _no_answer(name: str) -> BackhaulError:
