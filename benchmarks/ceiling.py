@@ -27,6 +27,7 @@ from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.hdfs_closing import closer
 from backhaul.adapters.s3 import S3Store
 from backhaul.adapters.s3_get import ObjectReader
+from backhaul.core.listing import list_pages
 from backhaul.core.model import Pin
 from backhaul.engines.native import Tuning
 from backhaul.testing.servers.clients import REGION
@@ -137,7 +138,7 @@ class _Source:
         aws = AwsSession(REGION, None)
         store = S3Store(aws)
         self.endpoint = store.endpoint(bucket)
-        self.pins = [pin for page in store.list_pages(bucket, self.prefix) for pin in page.pins]
+        self.pins = [pin for page in list_pages(store, bucket, self.prefix) for pin in page.pins]
         self.reader = ObjectReader(aws.credentials_spec.load(), threads)
 
 

@@ -17,6 +17,7 @@ from backhaul.adapters.digests import new_digest
 from backhaul.adapters.local import LocalTarget
 from backhaul.adapters.local.walk import Walker
 from backhaul.core.errors import BackhaulError, CannotWrite, TransientError
+from backhaul.core.listing import list_pages
 from backhaul.core.model import PlannedObject, VerifyLevel
 from backhaul.core.ports import StageTask
 from backhaul.engines.native import Stager, Tuning
@@ -509,7 +510,7 @@ def test_staging_swapped_while_bytes_travel_leaves_the_stranger_alone(ground: Gr
     endpoint = store.endpoint("raw")
     tasks = [
         StageTask(planned=PlannedObject(seq=seq, pin=pin, relative=pin.key), endpoint=endpoint)
-        for page in store.list_pages("raw", "sub/")
+        for page in list_pages(store, "raw", "sub/")
         for seq, pin in enumerate(page.pins)
     ]
     before = ground.snapshot()
