@@ -213,7 +213,10 @@ def pair(first: dict[str, object], second: dict[str, object]) -> list[Route]:
         ({}, {"destinations": (location("/other"), location("/land/x"))}),
         ({"senders": frozenset({"a"})}, {"senders": frozenset({"b"})}),
         ({"queues": frozenset({"q"})}, {}),
-        ({"queues": frozenset({"q"})}, {"queues": frozenset({"arn:aws:sqs:r:1:q", "p"})}),
+        (
+            {"queues": frozenset({"q"})},
+            {"queues": frozenset({"arn:aws:sqs:us-east-1:123456789012:q", "p"})},
+        ),
         (
             {"event_destination": "/land/"},
             {"destinations": (location("/other"),), "event_destination": "/other/"},
