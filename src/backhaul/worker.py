@@ -24,6 +24,7 @@ from backhaul.engines.serve import Parts, serve
 if TYPE_CHECKING:
     from backhaul.adapters.aws_spec import CredentialsSpec
     from backhaul.adapters.governor import GovernorSpec
+    from backhaul.adapters.hadoop_configuration import HadoopConfiguration
     from backhaul.adapters.hdfs_security import Login
     from backhaul.core.ports import SourceReader, TargetFs
     from backhaul.core.verification import Digest
@@ -37,14 +38,14 @@ class WorkerConfiguration:
     """What a worker is told at its start; pickled, so no secret is in it.
 
     Attributes:
-        hadoop_conf_dir: For hdfs-native and, through `credentials`, for S3 keys.
+        hadoop: The node's Hadoop configuration, resolved, without its secrets.
         login: Who the agent is on a cluster with Kerberos. Whom it acts for stands in the worker's
             environment, as the HDFS client reads it there.
         governor: The byte-rate limit; None: there is none.
     """
 
     credentials: CredentialsSpec
-    hadoop_conf_dir: str | None
+    hadoop: HadoopConfiguration
     tuning: Tuning
     login: Login | None = None
     governor: GovernorSpec | None = None
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> None:
         configuration: WorkerConfiguration = pipe.receive()
     except (EOFError, OSError):
         return
-    has_hdfs = configuration.hadoop_conf_dir is not None
+    has_hdfs = configuration.hadoop.directory is not None
     threading.Thread(target=_preload, args=[has_hdfs], name="preload", daemon=True).start()
     serve(pipe, _parts(configuration))
 
@@ -117,14 +118,14 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
         from backhaul.adapters.hdfs_closing import closer  # noqa: PLC0415
         from backhaul.adapters.hdfs_content import content_checker  # noqa: PLC0415
 
-        conf_dir = configuration.hadoop_conf_dir
+        hadoop = configuration.hadoop
         login = _login(configuration)
-        target = HdfsTarget(filesystem, conf_dir, login)
-        content = content_checker(filesystem, conf_dir, target.status, target.is_encrypted, login)
+        target = HdfsTarget(filesystem, hadoop, login)
+        content = content_checker(filesystem, hadoop, target.status, target.is_encrypted, login)
         target.ask(
             content,
             codec=content.codec if content is not None else None,
-            closer=closer(filesystem, conf_dir),
+            closer=closer(filesystem, hadoop),
         )
         return target
 

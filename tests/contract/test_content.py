@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from awscrt import checksums
 
-from backhaul.adapters.hadoop_xml import rpc_addresses
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import namenodes
 from backhaul.adapters.hdfs import HdfsTarget
 from backhaul.adapters.hdfs_command import CommandChecker
 from backhaul.adapters.hdfs_content import FirstThatTells, content_checker
@@ -49,7 +50,7 @@ NAMES = [
 
 
 def direct(hdfs: Hdfs) -> DataNodeChecker:
-    return DataNodeChecker(rpc_addresses(hdfs.uri, {}), timeout_s=5.0)
+    return DataNodeChecker(namenodes(HadoopConfiguration(), hdfs.uri), timeout_s=5.0)
 
 
 def by_command(hdfs: Hdfs) -> CommandChecker:
@@ -184,7 +185,7 @@ def test_a_dead_namenode_and_a_dead_replica_are_passed_by(
     crc = write(target, f"{directory}/f", b"there")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         dead = probe.getsockname()
-    checker = DataNodeChecker([dead, *rpc_addresses(hdfs.uri, {})], timeout_s=2.0)
+    checker = DataNodeChecker([dead, *namenodes(HadoopConfiguration(), hdfs.uri)], timeout_s=2.0)
     assert told(checker.held([f"{directory}/f"])) == [(5, "CRC32C", crc)]
 
     question = message((1, f"{directory}/f"), (2, b""), (3, 1))
@@ -226,7 +227,7 @@ def test_daemons_that_hang_or_die_are_an_answer_in_time() -> None:
         target = HdfsTarget(own.uri, str(own.conf_dir))
         target.mkdirs("/d")
         crc = write(target, "/d/f", b"there")
-        checker = DataNodeChecker(rpc_addresses(own.uri, {}), timeout_s=1.0)
+        checker = DataNodeChecker(namenodes(HadoopConfiguration(), own.uri), timeout_s=1.0)
         first = FirstThatTells([checker, by_command(own)])
         assert told(first.held(["/d/f"])) == [(5, "CRC32C", crc)]
 

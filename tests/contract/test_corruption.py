@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.hadoop_xml import rpc_addresses
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import namenodes
 from backhaul.adapters.hdfs import HdfsTarget
 from backhaul.adapters.hdfs_datanode import DataNodeChecker
 from backhaul.core.errors import BackhaulError, IntegrityError, SourceChanged
@@ -106,7 +107,7 @@ class Bench:
         self.clock = FakeClock()
         self.store = FakeStore(self.clock, new_digest)
         self.target = Target(hdfs.uri, str(hdfs.conf_dir))
-        self.content = DataNodeChecker(rpc_addresses(hdfs.uri, {}))
+        self.content = DataNodeChecker(namenodes(HadoopConfiguration(), hdfs.uri))
         self.target.ask(self.content)
         self.directory = f"/corrupt-{uuid.uuid4().hex[:12]}"
         self.target.mkdirs(self.directory)

@@ -16,7 +16,8 @@ import pytest
 from awscrt import checksums
 
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.hadoop_xml import rpc_addresses
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import namenodes
 from backhaul.adapters.hdfs import HdfsTarget
 from backhaul.adapters.hdfs_closing import closer
 from backhaul.adapters.hdfs_command import CommandChecker
@@ -38,7 +39,7 @@ PROVIDER = "hadoop.security.key.provider.path"
 
 
 def direct(hdfs: Hdfs) -> DataNodeChecker:
-    return DataNodeChecker(rpc_addresses(hdfs.uri, {}), timeout_s=5.0)
+    return DataNodeChecker(namenodes(HadoopConfiguration(), hdfs.uri), timeout_s=5.0)
 
 
 def by_command(hdfs: Hdfs) -> CommandChecker:

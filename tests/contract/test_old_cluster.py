@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.hadoop_xml import rpc_addresses
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import namenodes
 from backhaul.adapters.hdfs import HdfsTarget
 from backhaul.adapters.hdfs_command import CommandChecker
 from backhaul.adapters.hdfs_content import FirstThatTells
@@ -48,7 +49,7 @@ class OldChecker(DataNodeChecker):
     """Asks the old DataNode, whichever the NameNode names."""
 
     def __init__(self, hdfs: Hdfs, old: tuple[str, int]) -> None:
-        super().__init__(rpc_addresses(hdfs.uri, {}), timeout_s=5.0)
+        super().__init__(namenodes(HadoopConfiguration(), hdfs.uri), timeout_s=5.0)
         self._datanodes.replicas = lambda block: [old]  # type: ignore[method-assign]
 
 

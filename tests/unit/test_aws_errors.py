@@ -291,12 +291,24 @@ def test_core_site_in_utf16_hides_no_doctype(tmp_path: Path) -> None:
         hadoop_credentials(tmp_path)
 
 
-@pytest.mark.parametrize("value", ["", "${env.SECRET}"])
-def test_core_site_without_usable_keys_gives_none(tmp_path: Path, value: str) -> None:
-    (tmp_path / "core-site.xml").write_text(
-        CORE_SITE.format(more="").replace("hadoop-secret", value)
-    )
+def test_core_site_without_both_keys_gives_none(tmp_path: Path) -> None:
+    (tmp_path / "core-site.xml").write_text(CORE_SITE.format(more="").replace("hadoop-secret", ""))
     assert hadoop_credentials(tmp_path) is None
+
+
+def test_a_key_in_the_environment_is_found_and_one_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = CORE_SITE.format(more="").replace("hadoop-secret", "${env.THE_SECRET}")
+    (tmp_path / "core-site.xml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        hadoop_credentials(tmp_path)
+    assert caught.value.code == "E_CFG_HADOOP_VARIABLE"
+    assert "fs.s3a.secret.key holds a variable that is not set" in caught.value.message
+    monkeypatch.setenv("THE_SECRET", "from the environment")
+    found = hadoop_credentials(tmp_path)
+    assert found is not None
+    assert found.secret_key == "from the environment"
 
 
 def test_credentials_spec_crosses_to_a_worker_without_secrets(tmp_path: Path) -> None:

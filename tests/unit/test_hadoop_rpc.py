@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_rpc import HandshakeError, _methods, offered
 from backhaul.adapters.hdfs_security import Cluster, Login
 from backhaul.core.errors import OutageError
@@ -76,7 +77,7 @@ def server(behave: Callable[[socket.socket], None]) -> Iterator[int]:
 )
 def test_what_is_no_namenode_is_an_outage_that_says_so(words: bytes) -> None:
     with server(lambda connection: connection.sendall(words)) as port:
-        cluster = Cluster(f"hdfs://127.0.0.1:{port}", None)
+        cluster = Cluster(f"hdfs://127.0.0.1:{port}", HadoopConfiguration())
         with pytest.raises(OutageError) as caught:
             cluster.check(Login())
     assert caught.value.code == "E_HDFS_UNREACHABLE"
@@ -95,5 +96,5 @@ def test_a_namenode_that_hangs_is_known_within_the_time_limit() -> None:
         release.set()
 
 
-def test_without_any_address_the_client_itself_has_to_say_so() -> None:
-    Cluster("hdfs://unknown-nameservice", None).check(Login())
+def test_a_name_that_is_no_nameservice_is_a_host_with_the_port_of_hdfs() -> None:
+    assert Cluster("hdfs://host", HadoopConfiguration()).namenodes == [("host", 8020)]

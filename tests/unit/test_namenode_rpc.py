@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from backhaul.adapters.hadoop_xml import rpc_addresses
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import namenodes
 from backhaul.adapters.hdfs_datanode import (
     Untold,
     _crc_in,
@@ -159,18 +160,24 @@ def test_anything_else_is_not_told(answer: bytes, why: str) -> None:
 
 
 def test_namenodes_are_the_ones_of_the_settings() -> None:
-    assert rpc_addresses("hdfs://nn:9000", {}) == [("nn", 9000)]
-    assert rpc_addresses("hdfs://nn", {}) == [("nn", 8020)]
+    assert namenodes(HadoopConfiguration(), "hdfs://nn:9000") == [("nn", 9000)]
+    assert namenodes(HadoopConfiguration(), "hdfs://nn") == [("nn", 8020)]
     pair = {
         "dfs.ha.namenodes.ns": "a, b,c",
         "dfs.namenode.rpc-address.ns.a": "one:9000",
         "dfs.namenode.rpc-address.ns.b": "two",
     }
-    assert rpc_addresses("hdfs://ns", pair) == [("one", 9000), ("two", 8020)]
+    assert namenodes(HadoopConfiguration(values=pair), "hdfs://ns") == [
+        ("one", 9000),
+        ("two", 8020),
+    ]
 
 
 def test_secured_clusters_are_not_asked_directly() -> None:
-    assert why_not_here({}, {}) == ""
-    assert why_not_here({"hadoop.security.authentication": "Simple"}, {}) == ""
-    assert "Kerberos" in why_not_here({"hadoop.security.authentication": "kerberos"}, {})
-    assert "encrypts" in why_not_here({}, {"dfs.encrypt.data.transfer": "TRUE"})
+    def why(**values: str) -> str:
+        return why_not_here(HadoopConfiguration(values=values))
+
+    assert why() == ""
+    assert why(**{"hadoop.security.authentication": "Simple"}) == ""
+    assert "Kerberos" in why(**{"hadoop.security.authentication": "kerberos"})
+    assert "encrypts" in why(**{"dfs.encrypt.data.transfer": "TRUE"})

@@ -5,6 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from backhaul.core.errors import BackhaulError, PermanentError
+from backhaul.core.file_systems import FileSystems
 from backhaul.core.message import format_json, parse_message, request_from_arguments
 from backhaul.core.model import Location, NameMap, Options, Source
 from backhaul.core.paths import (
@@ -158,7 +159,10 @@ def test_path_lands_on_the_default_file_system(default_fs: str, uri: str) -> Non
 def test_path_without_a_usable_default_is_refused(default_fs: str | None) -> None:
     with pytest.raises(PermanentError, match="E_DST_NO_DEFAULT_FS") as caught:
         parse_destination("/x", default_fs=default_fs)
-    assert "HADOOP_CONF_DIR" in caught.value.hint
+    # A default that is set and cannot be used is not helped by naming its directory.
+    assert ("HADOOP_CONF_DIR" in caught.value.hint) == (default_fs is None)
+    if default_fs == "viewfs://cluster":
+        assert "viewfs://cluster is not hdfs:// or file://" in caught.value.message
     assert parse_destination("hdfs://nn:1/x", default_fs=default_fs).uri == "hdfs://nn:1/x"
     with pytest.raises(PermanentError, match="E_DST_ROOT"):
         parse_destination("/", default_fs=default_fs)
@@ -170,6 +174,44 @@ def test_default_file_system_has_one_name(text: str) -> None:
         parse_destination(text, default_fs="hdfs://nn:8020")
     assert caught.value.hint == "write hdfs://nn:8020/dir, or /dir"
     assert parse_destination("hdfs://nn:9000/x", default_fs="hdfs://nn:8020").authority == "nn:9000"
+
+
+BED = FileSystems(
+    default="hdfs://nn:8020",
+    nameservices=frozenset({"bed", "broken"}),
+    faults=(("broken", "nameservice broken: dfs.ha.namenodes.broken is not set"),),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "authority"),
+    [
+        ("/x", "nn:8020"),
+        ("hdfs://nn/x", "nn:8020"),
+        ("hdfs://nn:8020/x", "nn:8020"),
+        ("hdfs://other/x", "other:8020"),
+        ("hdfs://other:9000/x", "other:9000"),
+        ("hdfs://bed/x", "bed"),
+    ],
+)
+def test_a_host_without_a_port_has_that_of_hdfs(text: str, authority: str) -> None:
+    found = parse_destination(text, default_fs=BED)
+    assert found.authority == authority
+    assert parse_destination(found.uri, default_fs=BED) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("hdfs://bed:8020/x", "bed is a nameservice"),
+        ("hdfs://broken/x", "dfs.ha.namenodes.broken is not set"),
+        ("hdfs://NN/x", "under another name"),
+    ],
+)
+def test_a_nameservice_takes_no_port_and_a_broken_one_no_file(text: str, words: str) -> None:
+    with pytest.raises(PermanentError, match="E_DST_AUTHORITY") as caught:
+        parse_destination(text, default_fs=BED)
+    assert words in caught.value.message
 
 
 def test_astral_characters_count_twice_towards_the_path_limit() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.yarn import (
     HistoryServer,
     YarnManager,
@@ -19,7 +20,7 @@ from backhaul.adapters.yarn import (
     may_hide,
 )
 from backhaul.core.cluster import Application, AppState, JobCounters
-from backhaul.core.errors import OutageError
+from backhaul.core.errors import ConfigurationError, OutageError
 
 APP = {
     "id": "application_1_0007",
@@ -221,8 +222,8 @@ def test_the_api_may_hide_where_access_is_controlled(
 ) -> None:
     site(tmp_path, "core", **core)
     site(tmp_path, "yarn", **yarn)
-    assert may_hide(tmp_path) is expected
-    assert may_hide(None) is False
+    assert may_hide(HadoopConfiguration.load_for_jobs(tmp_path)) is expected
+    assert may_hide(HadoopConfiguration()) is False
 
 
 def test_where_anybody_may_look_and_not_kill_only_that_is_the_command_s() -> None:
@@ -329,7 +330,6 @@ def test_no_history_server_is_no_failure(address: str | None) -> None:
         ({}, None),
         ({"mapreduce.jobhistory.webapp.address": "a:1"}, "http://a:1"),
         ({"mapreduce.jobhistory.webapp.address": "0.0.0.0:19888"}, None),
-        ({"mapreduce.jobhistory.webapp.address": "${x}:1"}, None),
         (
             {
                 "mapreduce.jobhistory.http.policy": "HTTPS_ONLY",
@@ -342,8 +342,9 @@ def test_no_history_server_is_no_failure(address: str | None) -> None:
 def test_the_history_server_is_found_in_mapred_site(
     tmp_path: Path, values: dict[str, str], expected: str | None
 ) -> None:
-    assert history_address(site(tmp_path, "mapred", **values)) == expected
-    assert history_address(None) is None
+    found = HadoopConfiguration.load_for_jobs(site(tmp_path, "mapred", **values))
+    assert history_address(found) == expected
+    assert history_address(HadoopConfiguration()) is None
 
 
 # ---------------------------------------------------------------- addresses
@@ -387,9 +388,30 @@ HA = {
 def test_managers_are_found_in_yarn_site(
     tmp_path: Path, values: dict[str, str], expected: list[str]
 ) -> None:
-    assert manager_addresses(site(tmp_path, **values)) == expected
+    found = HadoopConfiguration.load_for_jobs(site(tmp_path, **values))
+    assert manager_addresses(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("read", "site_name", "name"),
+    [
+        (manager_addresses, "yarn", "yarn.resourcemanager.webapp.address"),
+        (history_address, "mapred", "mapreduce.jobhistory.webapp.address"),
+    ],
+)
+def test_an_address_with_a_variable_that_is_not_set_is_refused_by_name(
+    tmp_path: Path,
+    read: Callable[[HadoopConfiguration], object],
+    site_name: str,
+    name: str,
+) -> None:
+    found = HadoopConfiguration.load_for_jobs(site(tmp_path, site_name, **{name: "${x}:1"}))
+    with pytest.raises(ConfigurationError) as caught:
+        read(found)
+    assert caught.value.code == "E_CFG_HADOOP_VARIABLE"
+    assert f"{name} holds a variable that is not set: ${{x}}" in caught.value.message
 
 
 def test_without_a_configuration_there_is_no_manager(tmp_path: Path) -> None:
-    assert manager_addresses(None) == []
-    assert manager_addresses(tmp_path) == []
+    assert manager_addresses(HadoopConfiguration()) == []
+    assert manager_addresses(HadoopConfiguration.load_for_jobs(tmp_path)) == []

@@ -40,7 +40,7 @@ from backhaul.adapters.aws_errors import (
     common_error,
 )
 from backhaul.adapters.aws_spec import CredentialsSpec
-from backhaul.adapters.hadoop_xml import read_properties
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.queue_names import PUBLIC_HOST
 
@@ -58,15 +58,15 @@ def hadoop_credentials(conf_dir: Path) -> Credentials | None:
     """`fs.s3a.access.key`, `.secret.key` and `.session.token` of `conf_dir/core-site.xml`.
 
     Returns:
-        None when the file or one of the two keys is missing, or is a `${variable}`.
+        None when the file or one of the two keys is missing.
 
     Raises:
-        ConfigurationError: E_CFG_CORE_SITE: unreadable, not XML, or with a DTD (never needed, and
-            the door for entity tricks).
+        ConfigurationError: E_CFG_CORE_SITE: a file cannot be read; E_CFG_HADOOP_VARIABLE: a key
+            holds a variable that is not set.
     """
-    found = read_properties(conf_dir / "core-site.xml")
-    access, secret = found.get("fs.s3a.access.key", ""), found.get("fs.s3a.secret.key", "")
-    if not access or not secret or "${" in access + secret:
+    found = HadoopConfiguration.load(conf_dir)
+    access, secret = found.get("fs.s3a.access.key"), found.get("fs.s3a.secret.key")
+    if not access or not secret:
         return None
     token = found.get("fs.s3a.session.token") or None
     return Credentials(access, secret, token, method="hadoop-core-site")

@@ -1,120 +1,215 @@
-"""The node's own Hadoop configuration files, as far as Backhaul reads them itself."""
+"""One `*-site.xml` and what it includes, as a list of properties, read as Hadoop reads it.
+
+The reader follows Hadoop's own streaming parser: elements count by their local name wherever they
+are, attributes of `<property>` come before its children, the last `<value>` counts, and an empty
+value is no value. Two things are stricter: a DOCTYPE is refused (never needed, and the door for
+entity tricks), and so is an include from another machine. What the properties mean together is
+`hadoop_configuration`.
+
+Source: Apache Hadoop 3.4, `org.apache.hadoop.conf.Configuration.Parser`.
+"""
 
 from __future__ import annotations
 
-import os
-import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
+from urllib.parse import unquote, urlsplit
 from xml.parsers import expat
 
 from backhaul.core.errors import ConfigurationError
 
-DEFAULT_NAMENODE_PORT = 8020
+# Of one file, in bytes; of one start, in files; of includes in one another.
 _MAX_BYTES = 4 * 1024**2
+_MAX_FILES = 100
+_MAX_DEPTH = 20
+# As `String.trim` of Java: what is not above a space.
+BLANKS = "".join(map(chr, range(0x21)))
+_TEXTS = frozenset({"name", "value", "final"})
 
 
-def hadoop_conf_dir() -> Path | None:
-    """HADOOP_CONF_DIR, else HADOOP_HOME/etc/hadoop, as Hadoop's own commands look for it.
+@dataclass(frozen=True, kw_only=True)
+class Property:
+    """One `<property>`, in the order of the files.
 
-    Raises:
-        ConfigurationError: E_CFG_HADOOP: the directory is named and not there.
+    Attributes:
+        value: As written, neither trimmed nor expanded; None: empty or missing.
+        place: File and line, such as `/etc/hadoop/conf/core-site.xml, line 12`.
     """
-    named = os.environ.get("HADOOP_CONF_DIR")
-    if named:
-        directory = Path(named)
-        if not directory.is_dir():
-            raise ConfigurationError(
-                "E_CFG_HADOOP",
-                f"HADOOP_CONF_DIR names {directory}, which is no directory",
-                hint="point it at the directory with core-site.xml, or unset it",
-            )
-        return directory
-    home = os.environ.get("HADOOP_HOME")
-    if home and (directory := Path(home) / "etc" / "hadoop").is_dir():
-        return directory
-    return None
+
+    name: str
+    value: str | None
+    is_final: bool
+    place: str
 
 
-def default_filesystem(conf_dir: Path | None) -> str | None:
-    """`fs.defaultFS` without a trailing slash, such as `hdfs://nameservice`; None if not set."""
-    if conf_dir is None:
-        return None
-    properties = read_properties(conf_dir / "core-site.xml")
-    value = properties.get("fs.defaultFS") or properties.get("fs.default.name") or ""
-    return value.rstrip("/") if value.startswith("hdfs://") else None
+@dataclass
+class SiteReader:
+    """Reads site files of one configuration directory.
 
-
-def namenode_addresses(
-    filesystem: str, properties: Mapping[str, str]
-) -> list[tuple[str, int | None]]:
-    """Host and port of the NameNodes of `hdfs://host:port` or `hdfs://nameservice`.
-
-    The port is None where none is written; a host with one but no name is left out.
+    Args:
+        directory: Where included files are looked for first, as on Hadoop's class path.
     """
-    authority = filesystem.removeprefix("hdfs://")
-    names = properties.get(f"dfs.ha.namenodes.{authority}", "").split(",")
-    found = [
-        properties.get(f"dfs.namenode.rpc-address.{authority}.{name.strip()}", "")
-        for name in names
-        if name.strip()
-    ]
-    return [each for text in found or [authority] if (each := _address(text.strip()))[0]]
+
+    directory: Path
+    _files: int = field(default=0, init=False)
+
+    def read(self, path: Path) -> list[Property]:
+        """The properties of this file; empty where there is no such file.
+
+        Raises:
+            ConfigurationError: E_CFG_CORE_SITE: a file is unreadable, too large, not XML, has a
+                DOCTYPE, or includes what is not there. The text names file and line and repeats
+                nothing of the content.
+        """
+        return self._read(path, ()) if path.is_file() else []
+
+    def _read(self, path: Path, above: tuple[Path, ...]) -> list[Property]:
+        self._files += 1
+        if self._files > _MAX_FILES:
+            raise _refused(path, 0, f"more than {_MAX_FILES} files are included")
+        parser = _Parser(self, path, (*above, path.resolve()))
+        return parser.parse(_content(path))
+
+    def include(self, href: str, path: Path, above: tuple[Path, ...]) -> list[Property] | None:
+        """The properties of an included file; None where there is none.
+
+        Raises:
+            ConfigurationError: E_CFG_CORE_SITE.
+            ValueError: An include that is not followed; the text says why.
+        """
+        found = self._find(href, path)
+        if found is None:
+            return None
+        if found.resolve() in above:
+            raise ValueError(f"includes {found.name}, which is being read already")
+        if len(above) >= _MAX_DEPTH:
+            raise ValueError(f"includes are nested more than {_MAX_DEPTH} deep")
+        return self._read(found, above)
+
+    def _find(self, href: str, path: Path) -> Path | None:
+        parts = urlsplit(href)
+        if parts.scheme not in {"", "file"} or parts.netloc not in {"", "localhost"}:
+            raise ValueError("includes a file of another machine, which is not read")
+        name = unquote(parts.path) if parts.scheme else href
+        candidates = (self.directory / name, path.parent / name)
+        return next((one for one in candidates if one.is_file()), None)
 
 
-def rpc_addresses(filesystem: str, properties: Mapping[str, str]) -> list[tuple[str, int]]:
-    """The same, for asking them: Hadoop's own port where none is written."""
-    found = namenode_addresses(filesystem, properties)
-    return [(host, DEFAULT_NAMENODE_PORT if port is None else port) for host, port in found]
+class _Parser:
+    """The state of one file while it is read."""
+
+    def __init__(self, reader: SiteReader, path: Path, above: tuple[Path, ...]) -> None:
+        self._reader = reader
+        self._path = path
+        self._above = above
+        self._found: list[Property] = []
+        self._text: list[str] | None = None
+        self._name: str | None = None
+        self._value: str | None = None
+        self._is_final = False
+        self._line = 0
+        # Of the include that is open: whether its file is missing, and its fallback was seen.
+        self._is_missing = self._has_fallback = False
+        self._expat = expat.ParserCreate()
+        self._expat.StartElementHandler = self._start
+        self._expat.EndElementHandler = self._end
+        self._expat.CharacterDataHandler = self._characters
+        self._expat.StartDoctypeDeclHandler = self._doctype
+
+    def parse(self, data: bytes) -> list[Property]:
+        try:
+            self._expat.Parse(data, True)  # noqa: FBT003 - expat takes "is final" by position only
+        except expat.ExpatError as error:
+            # The parser's own words for the kind of fault; they quote nothing.
+            raise _refused(
+                self._path, error.lineno, f"not XML: {expat.ErrorString(error.code)}"
+            ) from None
+        except (ValueError, LookupError) as error:
+            is_ours = type(error) is ValueError
+            reason = str(error) if is_ours else f"not XML ({type(error).__name__})"
+            raise _refused(self._path, self._expat.CurrentLineNumber, reason) from None
+        return self._found
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        local = _local(tag)
+        if local == "property":
+            given = {_local(name): value for name, value in attributes.items()}
+            self._name, self._value = given.get("name"), given.get("value")
+            self._is_final = given.get("final") == "true"
+            self._line = self._expat.CurrentLineNumber
+        elif local in _TEXTS:
+            self._text = []
+        elif local == "include":
+            self._include(attributes)
+        elif local == "fallback":
+            self._has_fallback = True
+
+    def _include(self, attributes: dict[str, str]) -> None:
+        href = next((v for name, v in attributes.items() if _local(name) == "href"), None)
+        if href is None:
+            return
+        items = self._reader.include(href, self._path, self._above)
+        if items is None:
+            self._is_missing = True
+        else:
+            self._found += items
+
+    def _end(self, tag: str) -> None:
+        local = _local(tag)
+        if local in _TEXTS and self._text is not None:
+            self._take(local, "".join(self._text))
+        elif local == "property":
+            # What a fallback holds counts only where the include has failed.
+            if self._name is not None and (self._is_missing or not self._has_fallback):
+                self._found.append(
+                    Property(
+                        name=self._name,
+                        value=self._value or None,
+                        is_final=self._is_final,
+                        place=f"{self._path}, line {self._line}",
+                    )
+                )
+        elif local == "include":
+            if self._is_missing and not self._has_fallback:
+                raise ValueError("includes a file that is not there, and has no fallback")
+            self._is_missing = self._has_fallback = False
+
+    def _take(self, local: str, text: str) -> None:
+        if local == "name":
+            self._name = text.strip(BLANKS) if text else self._name
+        elif local == "value":
+            self._value = text or self._value
+        else:
+            self._is_final = text == "true"
+
+    def _characters(self, text: str) -> None:
+        if self._text is not None:
+            self._text.append(text)
+
+    def _doctype(self, *_: object) -> NoReturn:
+        raise ValueError("has a DOCTYPE")
 
 
-def demands_kerberos(properties: Mapping[str, str]) -> bool:
-    """As Hadoop and the HDFS client read it: anything but `simple`."""
-    found = properties.get("hadoop.security.authentication") or "simple"
-    return found.lower() != "simple"
-
-
-def _address(text: str) -> tuple[str, int | None]:
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        return text, None
-    return host.strip("[]"), int(port) if port.isdigit() else None
-
-
-def read_properties(path: Path) -> dict[str, str]:
-    """The name-value pairs of a `*-site.xml`; empty where there is no such file.
-
-    Raises:
-        ConfigurationError: E_CFG_CORE_SITE: unreadable, not XML, or with a DTD (never needed, and
-            the door for entity tricks).
-    """
-    if not path.is_file():
-        return {}
+def _content(path: Path) -> bytes:
     try:
-        return _properties(path)
-    except (OSError, ValueError, expat.ExpatError, ET.ParseError) as exc:
-        # The parser's text could quote a secret value: only its kind is passed on.
-        raise ConfigurationError(
-            "E_CFG_CORE_SITE",
-            f"{path}: cannot be read as Hadoop configuration ({type(exc).__name__})",
-            hint="check its permissions and that it is XML without a DOCTYPE",
-        ) from exc
-
-
-def _properties(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        data = file.read(_MAX_BYTES + 1)
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise _refused(path, 0, error.strerror or type(error).__name__) from error
     if len(data) > _MAX_BYTES:
-        raise ValueError("too large")
-    guard = expat.ParserCreate()
-    guard.StartDoctypeDeclHandler = _refuse_doctype
-    guard.Parse(data, True)  # noqa: FBT003 - expat takes "is final" by position only
-    root = ET.fromstring(data)  # noqa: S314 - the guard above let no DTD pass
-    return {
-        (p.findtext("name") or "").strip(): (p.findtext("value") or "").strip()
-        for p in root.iter("property")
-    }
+        raise _refused(path, 0, f"larger than {_MAX_BYTES} B")
+    return data
 
 
-def _refuse_doctype(*_: object) -> None:
-    raise ValueError("has a DOCTYPE")
+def _local(tag: str) -> str:
+    return tag.rpartition(":")[2]
+
+
+def _refused(path: Path, line: int, reason: str) -> ConfigurationError:
+    where = f"{path}, line {line}" if line else f"{path}"
+    return ConfigurationError(
+        "E_CFG_CORE_SITE",
+        f"{where}: cannot be read as Hadoop configuration: {reason}",
+        hint="check its permissions, that it is XML without a DOCTYPE, and the files it includes",
+    )

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hdfs_native import Client, WriteOptions
 
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import client_properties, in_full
 from backhaul.adapters.hdfs_security import KEY_PROVIDER, Cluster, Login
 from backhaul.core.errors import (
     BackhaulError,
@@ -46,6 +48,9 @@ _IMPATIENT = {
     "dfs.client.failover.sleep.base.millis": "500",
     "dfs.client.failover.sleep.max.millis": "1000",
 }
+# The client would read HADOOP_CONF_DIR by itself, by rules of its own: it finds no file here, and
+# takes the properties that it is given.
+_NO_DIRECTORY = "/dev/null/none"
 # The client refuses to start where keys are kept otherwise; then it does without, and refuses
 # encryption zones alone.
 _KEY_SERVER = "kms://"
@@ -65,37 +70,44 @@ class HdfsTarget:
 
     Args:
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
-        config_dir: HADOOP_CONF_DIR; needed for nameservices, Kerberos and client settings.
+        configuration: For nameservices, Kerberos and client settings; a directory is read here.
         login: Who the agent is on a cluster with Kerberos.
     """
 
-    def __init__(self, filesystem: str, config_dir: str | None, login: Login | None = None) -> None:
+    def __init__(
+        self,
+        filesystem: str,
+        configuration: HadoopConfiguration | str | None,
+        login: Login | None = None,
+    ) -> None:
         self._filesystem = filesystem
         self._content: ContentChecker | None = None
         self._closer: FileCloser | None = None
         self.keeps_checksums = False
         self._login = login or Login()
-        self._cluster = Cluster(filesystem, config_dir)
+        configuration = HadoopConfiguration.of(configuration)
+        self._cluster = Cluster(filesystem, configuration)
         self._cluster.check(self._login)
-        self._config_dir = config_dir
+        self._address = in_full(configuration, filesystem)
+        self._properties = client_properties(configuration, filesystem)
         self._without_keys: Client | None = None
         self._codec: Callable[[str], str | None] | None = None
         self._parity_known: set[str] = set()
         self._connecting = threading.Lock()
         try:
-            self._client = self._connect(config_dir, None)
-            self._asker = self._connect(config_dir, _IMPATIENT)
+            self._client = self._connect({})
+            self._asker = self._connect(_IMPATIENT)
         except Exception as error:
             raise self._translate(error, "") from error
 
-    def _connect(self, config_dir: str | None, config: dict[str, str] | None) -> Client:
+    def _connect(self, properties: Mapping[str, str]) -> Client:
         login = self._login if self._cluster.is_secure else Login()
         if not self._cluster.key_provider.startswith(_KEY_SERVER):
-            config = {**(config or {}), KEY_PROVIDER: ""}
+            properties = {**properties, KEY_PROVIDER: ""}
         return Client(
-            self._filesystem,
-            config=config,
-            config_dir=config_dir,
+            self._address,
+            config={**self._properties, **properties},
+            config_dir=_NO_DIRECTORY,
             kerberos_principal=login.principal,
             kerberos_keytab=login.keytab,
             kerberos_cache=login.cache,
@@ -184,7 +196,7 @@ class HdfsTarget:
     def _keyless(self) -> Client:
         with self._connecting:
             if self._without_keys is None:
-                self._without_keys = self._connect(self._config_dir, {KEY_PROVIDER: ""})
+                self._without_keys = self._connect({KEY_PROVIDER: ""})
             return self._without_keys
 
     def names(self, path: str) -> list[str]:

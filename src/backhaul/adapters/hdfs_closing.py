@@ -19,9 +19,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from pathlib import Path
 
-from backhaul.adapters.hadoop_xml import demands_kerberos, read_properties, rpc_addresses
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import demands_kerberos, namenodes
 from backhaul.adapters.namenode_rpc import (
     ActiveNameNode,
     NoNameNode,
@@ -49,13 +49,12 @@ _HOLDER = "backhaul"
 _LENGTH, _IS_OPEN, _IS_LAST_COMPLETE = 1, 3, 5  # fields of LocatedBlocksProto
 
 
-def closer(filesystem: str, conf_dir: str | None) -> Closer | None:
+def closer(filesystem: str, configuration: HadoopConfiguration | str | None) -> Closer | None:
     """For this file system; None where its NameNode cannot be asked from here."""
-    if conf_dir is not None and demands_kerberos(read_properties(Path(conf_dir) / "core-site.xml")):
+    configuration = HadoopConfiguration.of(configuration)
+    if demands_kerberos(configuration):
         return None
-    hdfs = read_properties(Path(conf_dir) / "hdfs-site.xml") if conf_dir else {}
-    addresses = rpc_addresses(filesystem, hdfs)
-    return Closer(addresses) if addresses else None
+    return Closer(namenodes(configuration, filesystem))
 
 
 class Closer:

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
-from backhaul.adapters.hadoop_xml import read_properties, rpc_addresses
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import namenodes
 from backhaul.adapters.hdfs_command import CommandChecker, find_program
 from backhaul.adapters.hdfs_datanode import (
     DataNodeChecker,
@@ -32,7 +32,7 @@ REST_S = 300.0
 
 def content_checker(
     filesystem: str,
-    conf_dir: str | None,
+    configuration: HadoopConfiguration | str | None,
     status: Callable[[str], FileStatus | None],
     is_encrypted: Callable[[str], bool],
     login: Login | None = None,
@@ -41,20 +41,21 @@ def content_checker(
 
     Args:
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
-        conf_dir: HADOOP_CONF_DIR.
+        configuration: The node's; a directory is read here.
         status: Length and time of a file.
         is_encrypted: Whether a file is in an encryption zone.
         login: Who the agent is on a cluster with Kerberos; for the command.
     """
-    core = read_properties(Path(conf_dir) / "core-site.xml") if conf_dir else {}
-    hdfs = read_properties(Path(conf_dir) / "hdfs-site.xml") if conf_dir else {}
+    configuration = HadoopConfiguration.of(configuration)
     ways: list[ContentChecker] = []
-    if not why_not_here(core, hdfs):
-        by_hostname = hdfs.get("dfs.client.use.datanode.hostname", "false").lower() == "true"
-        ways.append(DataNodeChecker(rpc_addresses(filesystem, hdfs), by_hostname=by_hostname))
+    if not why_not_here(configuration):
+        by_hostname = configuration.get_boolean("dfs.client.use.datanode.hostname")
+        addresses = namenodes(configuration, filesystem)
+        ways.append(DataNodeChecker(addresses, by_hostname=by_hostname))
     program = find_program(os.environ)
     if program is not None:
         user = partial(ticket, login or Login())
+        conf_dir = str(configuration.directory) if configuration.directory else None
         ways.append(
             CommandChecker(
                 program, filesystem, status, is_encrypted, conf_dir=conf_dir, ticket=user

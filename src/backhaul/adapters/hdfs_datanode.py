@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 from awscrt import checksums
 
-from backhaul.adapters.hadoop_xml import demands_kerberos
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import demands_kerberos
 from backhaul.adapters.namenode_rpc import (
     ActiveNameNode,
     NoNameNode,
@@ -377,10 +378,10 @@ def _crc_in(answer: bytes) -> tuple[int, int]:
 # ---------------------------------------------------------------- from the node's own settings
 
 
-def why_not_here(core: Mapping[str, str], hdfs: Mapping[str, str]) -> str:
+def why_not_here(configuration: HadoopConfiguration) -> str:
     """Why DataNodes of a cluster with these settings cannot be asked directly; empty: can."""
-    if demands_kerberos(core):
+    if demands_kerberos(configuration):
         return "the cluster asks for Kerberos"
-    if hdfs.get("dfs.encrypt.data.transfer", "false").lower() == "true":
+    if configuration.get_boolean("dfs.encrypt.data.transfer"):
         return "the cluster encrypts its data transfer"
     return ""

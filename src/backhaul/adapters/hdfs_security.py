@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import demands_kerberos, namenodes
 from backhaul.adapters.hadoop_rpc import KERBEROS, SIMPLE, HandshakeError, offered
-from backhaul.adapters.hadoop_xml import demands_kerberos, namenode_addresses, read_properties
 from backhaul.core.errors import OutageError
 
 HANDSHAKE_TIMEOUT_S = 5.0
@@ -71,50 +71,36 @@ def ticket(login: Login) -> Iterator[dict[str, str]]:
             yield {"KRB5CCNAME": cache} if done.returncode == 0 else {}
 
 
-def is_secure(config_dir: Path | None) -> bool:
-    """True when the node's core-site.xml demands Kerberos.
-
-    Raises:
-        ConfigurationError: E_CFG_CORE_SITE.
-    """
-    return config_dir is not None and demands_kerberos(
-        read_properties(config_dir / "core-site.xml")
-    )
-
-
 class Cluster:
     """What the node's Hadoop configuration says of one HDFS.
 
     Args:
         filesystem: `hdfs://host:port` or `hdfs://nameservice`.
-        config_dir: HADOOP_CONF_DIR.
-
-    Raises:
-        ConfigurationError: E_CFG_CORE_SITE.
+        configuration: The node's.
     """
 
-    def __init__(self, filesystem: str, config_dir: str | None) -> None:
+    def __init__(self, filesystem: str, configuration: HadoopConfiguration) -> None:
         self._filesystem = filesystem
-        self._properties: dict[str, str] = {}
-        if config_dir is not None:
-            for name in ("core-site.xml", "hdfs-site.xml"):
-                self._properties |= read_properties(Path(config_dir) / name)
+        self._configuration = configuration
 
     @property
     def is_secure(self) -> bool:
         """True when the configuration demands Kerberos."""
-        return demands_kerberos(self._properties)
+        return demands_kerberos(self._configuration)
 
     @property
     def key_provider(self) -> str:
         """Where the keys of encryption zones are, such as `kms://http@host:9600/kms`; or empty."""
-        return self._properties.get(KEY_PROVIDER, "")
+        return self._configuration.get(KEY_PROVIDER) or ""
 
     @property
     def namenodes(self) -> list[tuple[str, int]]:
-        """Host and port of each; empty when nothing tells."""
-        found = namenode_addresses(self._filesystem, self._properties)[:_HA_MAX]
-        return [(host, port) for host, port in found if port is not None]
+        """Host and port of each, as many as are looked at.
+
+        Raises:
+            ConfigurationError: E_CFG_HADOOP_VALUE, E_CFG_HADOOP_VARIABLE.
+        """
+        return namenodes(self._configuration, self._filesystem)[:_HA_MAX]
 
     def check(self, login: Login) -> None:
         """Refuse what the HDFS client would not.
@@ -125,16 +111,14 @@ class Cluster:
         """
         if self.is_secure:
             self._check_keytab(login)
-        namenodes = self.namenodes
-        if not namenodes:
-            return  # the client itself says that it finds none
-        with ThreadPoolExecutor(len(namenodes)) as threads:
-            answers = list(threads.map(_ask, namenodes))
-        for (host, port), answer in zip(namenodes, answers, strict=True):
+        addresses = self.namenodes
+        with ThreadPoolExecutor(len(addresses)) as threads:
+            answers = list(threads.map(_ask, addresses))
+        for (host, port), answer in zip(addresses, answers, strict=True):
             if isinstance(answer, frozenset):
                 self._judge(f"{host}:{port}", answer)
         if not any(isinstance(answer, frozenset) for answer in answers):
-            (host, port), answer = namenodes[0], answers[0]
+            (host, port), answer = addresses[0], answers[0]
             raise OutageError.of(
                 "hdfs",
                 "E_HDFS_UNREACHABLE",

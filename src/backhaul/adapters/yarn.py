@@ -18,11 +18,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from backhaul.adapters.hadoop_xml import demands_kerberos, read_properties
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import demands_kerberos
 from backhaul.core.cluster import Application, JobCounters, JobProgress, app_state, refused_login
 from backhaul.core.errors import OutageError
 
@@ -44,34 +44,31 @@ class CommandLine(Protocol):
         """Exit code and the end of its output."""
 
 
-def manager_addresses(conf_dir: Path | None) -> list[str]:
-    """Base URLs of the ResourceManagers in yarn-site.xml; empty when it names none."""
-    if conf_dir is None:
-        return []
-    found = read_properties(conf_dir / "yarn-site.xml")
-    is_https = found.get("yarn.http.policy", "HTTP_ONLY") == "HTTPS_ONLY"
+def manager_addresses(found: HadoopConfiguration) -> list[str]:
+    """Base URLs of the ResourceManagers in yarn-site.xml; empty when it names none.
+
+    Raises:
+        ConfigurationError: E_CFG_HADOOP_VARIABLE.
+    """
+    is_https = (found.get("yarn.http.policy") or "HTTP_ONLY") == "HTTPS_ONLY"
     kind = "webapp.https.address" if is_https else "webapp.address"
     scheme, port = ("https", _HTTPS_PORT) if is_https else ("http", _HTTP_PORT)
-    ids = [one.strip() for one in found.get("yarn.resourcemanager.ha.rm-ids", "").split(",")]
-    is_ha = found.get("yarn.resourcemanager.ha.enabled", "false").lower() == "true"
+    is_ha = found.get_boolean("yarn.resourcemanager.ha.enabled")
+    ids = found.get_list("yarn.resourcemanager.ha.rm-ids")
     addresses = []
-    for suffix in [f".{one}" for one in ids if one] if is_ha else [""]:
-        host = found.get(f"yarn.resourcemanager.hostname{suffix}", "")
-        address = found.get(f"yarn.resourcemanager.{kind}{suffix}", "")
-        address = address.replace("${yarn.resourcemanager.hostname}", host)
+    for suffix in [f".{one}" for one in ids] if is_ha else [""]:
+        host = found.get(f"yarn.resourcemanager.hostname{suffix}")
+        address = found.get(f"yarn.resourcemanager.{kind}{suffix}")
         if not address and host:
             address = f"{host}:{port}"
-        if address and "${" not in address:
+        if address:
             addresses.append(f"{scheme}://{address}")
     return addresses
 
 
-def may_hide(conf_dir: Path | None) -> bool:
+def may_hide(configuration: HadoopConfiguration) -> bool:
     """Whether access is controlled: then the API may not tell a stranger of every application."""
-    if conf_dir is None:
-        return False
-    core, yarn = (read_properties(conf_dir / f"{name}-site.xml") for name in ("core", "yarn"))
-    return demands_kerberos(core) or yarn.get("yarn.acl.enable", "false").lower() == "true"
+    return demands_kerberos(configuration) or configuration.get_boolean("yarn.acl.enable")
 
 
 class YarnManager:
@@ -248,16 +245,17 @@ class HistoryServer:
             return None
 
 
-def history_address(conf_dir: Path | None) -> str | None:
-    """Base URL of the history server in mapred-site.xml; None when it names none."""
-    if conf_dir is None:
-        return None
-    found = read_properties(conf_dir / "mapred-site.xml")
-    is_https = found.get("mapreduce.jobhistory.http.policy", "HTTP_ONLY") == "HTTPS_ONLY"
+def history_address(found: HadoopConfiguration) -> str | None:
+    """Base URL of the history server in mapred-site.xml; None when it names none.
+
+    Raises:
+        ConfigurationError: E_CFG_HADOOP_VARIABLE.
+    """
+    is_https = (found.get("mapreduce.jobhistory.http.policy") or "HTTP_ONLY") == "HTTPS_ONLY"
     scheme, kind = ("https", "webapp.https.address") if is_https else ("http", "webapp.address")
-    address = found.get(f"mapreduce.jobhistory.{kind}", "")
+    address = found.get(f"mapreduce.jobhistory.{kind}")
     # 0.0.0.0 is where it listens by default, on whichever machine it may be.
-    is_named = address and "${" not in address and not address.startswith("0.0.0.0")  # noqa: S104
+    is_named = address and not address.startswith("0.0.0.0")  # noqa: S104
     return f"{scheme}://{address}" if is_named else None
 
 

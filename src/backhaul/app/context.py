@@ -20,8 +20,9 @@ from backhaul import GC_EVERY
 from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.governor import GovernorSpec
 from backhaul.adapters.hadoop_command import Command
-from backhaul.adapters.hadoop_xml import default_filesystem, hadoop_conf_dir
-from backhaul.adapters.hdfs_security import Login, is_secure, ticket
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration, hadoop_conf_dir
+from backhaul.adapters.hadoop_filesystems import demands_kerberos, file_systems
+from backhaul.adapters.hdfs_security import Login, ticket
 from backhaul.adapters.places import check_ledger_place, check_trusted
 from backhaul.adapters.system import SystemClock, host_name
 from backhaul.adapters.telemetry import LogTarget, Telemetry, standard_target
@@ -35,6 +36,7 @@ from backhaul.adapters.yarn import (
 from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import ConfigurationError, TransientError
+from backhaul.core.file_systems import FileSystems
 from backhaul.core.policy import Policy, allow_any_route, parse_allow
 from backhaul.core.ports import Emit
 from backhaul.core.runner import Ports
@@ -64,15 +66,21 @@ class Context:
 
     Attributes:
         config_path: The file that was read; None when there is none.
-        default_fs: `fs.defaultFS` where it is HDFS.
+        hadoop: The node's Hadoop configuration, for HDFS and for YARN's clients.
+        default_fs: The default file system and the nameservices that the node has names for.
     """
 
     settings: Settings
     config_path: Path | None
     policy: Policy
-    conf_dir: Path | None
-    default_fs: str | None
+    hadoop: HadoopConfiguration
+    default_fs: FileSystems
     is_open_door: bool
+
+    @property
+    def conf_dir(self) -> Path | None:
+        """Where Hadoop's configuration was read."""
+        return self.hadoop.directory
 
     @property
     def retry(self) -> RetryPolicy:
@@ -108,8 +116,8 @@ def load_context(
         check_trusted(in_home(settings.kerberos.keytab), "the keytab", is_secret=True)
     if ledger is not None:
         settings = settings.model_copy(update={"ledger": ledger})
-    conf_dir = hadoop_conf_dir()
-    default_fs = default_filesystem(conf_dir)
+    hadoop = HadoopConfiguration.load(hadoop_conf_dir())
+    default_fs = file_systems(hadoop)
     routes = make_routes(settings, path, default_fs) if is_policy_needed else ()
     routes += tuple(parse_allow(text, default_fs=default_fs) for text in allow)
     if allow_any:
@@ -118,7 +126,7 @@ def load_context(
         settings=settings,
         config_path=path,
         policy=Policy(routes=routes),
-        conf_dir=conf_dir,
+        hadoop=hadoop,
         default_fs=default_fs,
         is_open_door=allow_any,
     )
@@ -235,7 +243,8 @@ def make_cluster(
     Args:
         wait_for_abort: Waits that many seconds; True when all transfers are to stop at once.
     """
-    addresses = manager_addresses(context.conf_dir)
+    configuration = HadoopConfiguration.load_for_jobs(context.conf_dir)
+    addresses = manager_addresses(configuration)
     if not addresses:
         return None
 
@@ -252,9 +261,9 @@ def make_cluster(
         manager=YarnManager(
             addresses,
             Command("yarn", yarn, context.conf_dir, own_ticket),
-            may_hide=may_hide(context.conf_dir),
+            may_hide=may_hide(configuration),
         ),
-        history=HistoryServer(history_address(context.conf_dir)),
+        history=HistoryServer(history_address(configuration)),
         pause=pause,
         budget=governor_spec(context.settings).open(),
     )
@@ -271,12 +280,12 @@ def make_pool(context: Context, emit: Emit, workers: int) -> WorkerPool:
             command=(sys.executable, "-m", "backhaul.worker"),
             configuration=WorkerConfiguration(
                 credentials=CredentialsSpec.of(context.conf_dir),
-                hadoop_conf_dir=str(context.conf_dir) if context.conf_dir else None,
+                hadoop=context.hadoop.without_secrets(),
                 tuning=Tuning(),
                 login=_login(context.settings),
                 governor=governor_spec(context.settings),
             ),
-            environment=lambda user: worker_environment(context.conf_dir, user, hidden),
+            environment=lambda user: worker_environment(context.hadoop, user, hidden),
         ),
         emit,
     )
@@ -299,7 +308,7 @@ def _login(settings: Settings) -> Login:
 
 
 def worker_environment(
-    conf_dir: Path | None, user: str | None, hidden: frozenset[str] = frozenset()
+    hadoop: HadoopConfiguration, user: str | None, hidden: frozenset[str] = frozenset()
 ) -> dict[str, str]:
     """The agent's own environment, without what a worker has no use for.
 
@@ -317,7 +326,7 @@ def worker_environment(
         and name not in hidden
         and not (name.startswith("BACKHAUL_") and _SECRET.search(name.removeprefix("BACKHAUL_")))
     }
-    if is_secure(conf_dir):
+    if demands_kerberos(hadoop):
         # The HDFS client uses this name only without Kerberos. That is refused before every
         # attempt; should it happen in the middle of one, then as nobody.
         kept[USER] = NOBODY

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.hadoop_xml import hadoop_conf_dir
+from backhaul.adapters.hadoop_configuration import hadoop_conf_dir
 from backhaul.adapters.sqs import SqsQueue
 from backhaul.adapters.system import SystemClock
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.hadoop_xml import hadoop_conf_dir
+from backhaul.adapters.hadoop_configuration import hadoop_conf_dir
 from backhaul.adapters.sqs import SqsQueue
 from backhaul.adapters.system import SystemClock
 from backhaul.core.errors import BadMessage

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from backhaul.core.backoff import RetryPolicy
+from backhaul.core.file_systems import DefaultFs
 from backhaul.core.visibility import SQS_TOTAL_S
 
 
@@ -32,7 +33,7 @@ class AgentSettings:
     drain: bool = False
     drain_patience_s: float = 60.0
     watchdog_s: float = 300.0
-    default_fs: str | None = None
+    default_fs: DefaultFs = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 

@@ -14,6 +14,7 @@ import re
 
 from backhaul.core.content import Ask, CallEvent, Ignored, ObjectEvent, StepEvent
 from backhaul.core.errors import BadMessage, ConfigurationError, NotAllowed, PermanentError
+from backhaul.core.file_systems import DefaultFs
 from backhaul.core.model import (
     EventFacts,
     EventOther,
@@ -34,7 +35,7 @@ _DIRECTORY_VARIABLES = frozenset({"{key_dir}", "{rel_dir}"})
 
 
 def request_of(
-    policy: Policy, ask: Ask, *, queue: str | None, default_fs: str | None
+    policy: Policy, ask: Ask, *, queue: str | None, default_fs: DefaultFs
 ) -> Request | Ignored:
     """The request that an ask stands for; requests and what is ignored already stay as they are.
 
@@ -61,7 +62,7 @@ def request_of(
 
 
 def _object_request(
-    policy: Policy, event: ObjectEvent, queue: str | None, default_fs: str | None
+    policy: Policy, event: ObjectEvent, queue: str | None, default_fs: DefaultFs
 ) -> Request | Ignored:
     route, prefix = _route_of(policy, event.source, queue)
     if event.account is not None and route.source_owner not in {None, event.account}:
@@ -170,7 +171,7 @@ def _rule_request(rule: StepRule) -> Request:
 
 
 def destination_of(
-    route: Route, event_source: Source, prefix: str, default_fs: str | None
+    route: Route, event_source: Source, prefix: str, default_fs: DefaultFs
 ) -> Location:
     """The directory that the route's template gives for this object.
 
@@ -204,7 +205,7 @@ def expand(template: str, *, bucket: str, key_dir: str, rel_dir: str) -> str:
 
 
 def check_template(
-    template: str, destinations: tuple[Location, ...], *, default_fs: str | None
+    template: str, destinations: tuple[Location, ...], *, default_fs: DefaultFs
 ) -> None:
     """Refuse a template that can leave the route's destinations, whatever the event says.
 

@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 
 from backhaul.core.content import Content
 from backhaul.core.errors import BackhaulError, BadMessage, NotAllowed
+from backhaul.core.file_systems import DefaultFs
 from backhaul.core.foreign_bodies import (
     JSON_FORM,
     QUOTES,
@@ -64,7 +65,7 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 def read_message(
-    body: str, *, default_fs: str | None, attributes: Mapping[str, str] | None = None
+    body: str, *, default_fs: DefaultFs, attributes: Mapping[str, str] | None = None
 ) -> Content:
     """Read a message body of any form.
 
@@ -82,7 +83,7 @@ def read_message(
     return content
 
 
-def parse_message(body: str, *, default_fs: str | None) -> Request:
+def parse_message(body: str, *, default_fs: DefaultFs) -> Request:
     """Read a body that must be a request itself: a line or JSON.
 
     Raises:
@@ -96,7 +97,7 @@ def parse_message(body: str, *, default_fs: str | None) -> Request:
     return request
 
 
-def _read(text: str, default_fs: str | None, *, is_wrapped: bool) -> Content:
+def _read(text: str, default_fs: DefaultFs, *, is_wrapped: bool) -> Content:
     if text[0] in '{["' or _SCALAR.fullmatch(text):
         document = load(text, hint=why_bad_json(text) or _FORMS)
         return _from_document(document, default_fs, is_wrapped=is_wrapped)
@@ -111,7 +112,7 @@ def _read(text: str, default_fs: str | None, *, is_wrapped: bool) -> Content:
 
 
 def request_from_arguments(
-    source: str, destination: str, options: Options, *, default_fs: str | None
+    source: str, destination: str, options: Options, *, default_fs: DefaultFs
 ) -> Request:
     """The request of `backhaul copy`: as strict as a JSON message.
 
@@ -216,7 +217,7 @@ def _excerpt(text: str) -> str:
 # ---------------------------------------------------------------- JSON
 
 
-def _from_document(document: object, default_fs: str | None, *, is_wrapped: bool) -> Content:
+def _from_document(document: object, default_fs: DefaultFs, *, is_wrapped: bool) -> Content:
     if isinstance(document, list):
         refuse_array(document)
     if isinstance(document, str):
@@ -256,7 +257,7 @@ def _from_document(document: object, default_fs: str | None, *, is_wrapped: bool
             return Content(form=form, asks=(_from_json(document, default_fs),))
 
 
-def _unwrapped(document: Mapping[str, Any], default_fs: str | None) -> Content:
+def _unwrapped(document: Mapping[str, Any], default_fs: DefaultFs) -> Content:
     """What SNS carried; its own signature is not checked: the queue's policy says who may send."""
     if document.get("Type") != "Notification":
         found = printable(json.dumps(document.get("Type")), 60)
@@ -276,7 +277,7 @@ def _unwrapped(document: Mapping[str, Any], default_fs: str | None) -> Content:
     return Content(form=f"{content.form} in sns", asks=content.asks)
 
 
-def _from_json(document: Mapping[str, Any], default_fs: str | None) -> Request:
+def _from_json(document: Mapping[str, Any], default_fs: DefaultFs) -> Request:
     _check_version(document)
     for name in document:
         _refuse_user(name)
@@ -354,7 +355,7 @@ def _choice(choices: type[_Choice], pairs: Mapping[str, object], name: str) -> _
 
 
 def _request(
-    source: str, destination: str, options: Options, *, form: str, default_fs: str | None
+    source: str, destination: str, options: Options, *, form: str, default_fs: DefaultFs
 ) -> Request:
     for name, value in (("source", source), ("destination", destination)):
         _check_control(name, value)
@@ -393,7 +394,7 @@ def _check_blanks(name: str, value: str) -> None:
 
 
 def _check_attributes(
-    content: Content, attributes: Mapping[str, str], default_fs: str | None
+    content: Content, attributes: Mapping[str, str], default_fs: DefaultFs
 ) -> None:
     """Two places that say different things: whoever checks one of them is deceived.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from backhaul.core.content import Ask
 from backhaul.core.errors import BackhaulError, PermanentError
+from backhaul.core.file_systems import DefaultFs
 from backhaul.core.message import read_message
 from backhaul.core.model import TransferState
 from backhaul.core.ports import Begun, Message, MessageKey
@@ -39,7 +40,7 @@ class Part:
         return f"record {self.number + 1} of {self.count}: " if self.count > 1 else ""
 
 
-def parts_of(message: Message, *, default_fs: str | None) -> Sequence[Part]:
+def parts_of(message: Message, *, default_fs: DefaultFs) -> Sequence[Part]:
     """At least one: a body that cannot be read is a record that is its error."""
     try:
         asks = read_message(message.body, default_fs=default_fs, attributes=message.attributes).asks

@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 
 from backhaul.core.errors import PermanentError
+from backhaul.core.file_systems import DefaultFs, FileSystems
 from backhaul.core.model import Location, NameMap, Source
 from backhaul.core.text import byte_offset, find_control, find_surrogate, printable, redacted
 
@@ -135,20 +136,21 @@ def check_key(key: str) -> None:
         _check_segments(key.removesuffix("/"), "key", "E_SRC_KEY_EMPTY_SEG", "E_SRC_KEY_DOT_SEG")
 
 
-def parse_destination(text: str, *, default_fs: str | None) -> Location:
+def parse_destination(text: str, *, default_fs: DefaultFs) -> Location:
     """`/dir` on the default file system, `hdfs://authority/dir` or `file:///dir`.
 
     The result is canonical: parsing its `uri` gives it back, and `/dir` equals
     `hdfs://nameservice/dir` where that is the default.
 
     Args:
-        default_fs: Hadoop's `fs.defaultFS`, such as `hdfs://nameservice`; None when the node has
-            no Hadoop configuration.
+        default_fs: Hadoop's `fs.defaultFS`, such as `hdfs://nameservice`, and what else this node
+            has names for; None when the node has no Hadoop configuration.
 
     Raises:
         PermanentError: one of the E_DST codes, E_MSG_UNICODE or E_KEY_CONTROL.
     """
     _check_characters(text, "destination")
+    default = default_fs.default if isinstance(default_fs, FileSystems) else default_fs
     scheme, authority, path = _split_destination(text)
     if path in {"", "/"}:
         raise PermanentError(
@@ -161,9 +163,11 @@ def parse_destination(text: str, *, default_fs: str | None) -> Location:
     _check_names(path[1:], "destination", colon_hint="choose a directory without ':'", start=1)
     _check_extent(path)
     if scheme == "":
-        scheme, authority = _default_filesystem(default_fs)
-    elif scheme == "hdfs":
-        _check_one_name(authority, default_fs)
+        scheme, authority = _default_filesystem(default)
+    if scheme == "hdfs":
+        if isinstance(default_fs, FileSystems):
+            authority = default_fs.in_full(authority)
+        _check_one_name(authority, default)
     return Location(scheme=scheme, authority=authority, path=path)
 
 
@@ -206,17 +210,21 @@ def _is_authority(text: str) -> bool:
 def _default_filesystem(default_fs: str | None) -> tuple[str, str]:
     """Scheme and authority of Hadoop's `fs.defaultFS`."""
     if default_fs is None:
-        reason = "this node has no default file system"
-    elif default_fs in {"file://", "file:///"}:
+        raise PermanentError(
+            "E_DST_NO_DEFAULT_FS",
+            "destination has no file system and this node has no default file system",
+            hint="set HADOOP_CONF_DIR to a directory whose core-site.xml sets fs.defaultFS, or"
+            " write hdfs://host:port/... in full",
+        )
+    if default_fs in {"file://", "file:///"}:
         return "file", ""
-    elif _is_authority(authority := _default_authority(default_fs)):
+    if _is_authority(authority := _default_authority(default_fs)):
         return "hdfs", authority
-    else:
-        reason = f"the default file system {_shown(default_fs, 80)} is not hdfs:// or file://"
     raise PermanentError(
         "E_DST_NO_DEFAULT_FS",
-        f"destination has no file system and {reason}",
-        hint="set HADOOP_CONF_DIR, or write hdfs://host:port/... in full",
+        "destination has no file system and the default file system"
+        f" {_shown(default_fs, 80)} is not hdfs:// or file://",
+        hint="write hdfs://nameservice/dir or hdfs://host:port/dir in full, in routes and messages",
     )
 
 

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed
 from backhaul.core.events import RouteWarned
+from backhaul.core.file_systems import DefaultFs
 from backhaul.core.model import (
     EngineName,
     Job,
@@ -165,7 +166,7 @@ class Policy:
             )
 
 
-def parse_allow(text: str, *, default_fs: str | None) -> Route:
+def parse_allow(text: str, *, default_fs: DefaultFs) -> Route:
     """The route of `--allow 'SOURCE -> DEST'`, with a name that depends on its meaning alone.
 
     SOURCE is `s3://bucket/prefix/`, `bucket/prefix/` or `s3://bucket`. A missing trailing slash

@@ -10,6 +10,7 @@ from backhaul.core.bandwidth import Schedule
 from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import BackhaulError, BadArgument, ConfigurationError
 from backhaul.core.event_policy import check_template
+from backhaul.core.file_systems import DefaultFs
 from backhaul.core.model import (
     EngineName,
     Limits,
@@ -35,7 +36,7 @@ from backhaul.settings.sizes import parse_window
 MIN_KEY_BYTES = 32
 
 
-def make_routes(settings: Settings, path: Path | None, default_fs: str | None) -> tuple[Route, ...]:
+def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) -> tuple[Route, ...]:
     """The file's routes as policy.
 
     Raises:
@@ -107,7 +108,7 @@ def _check_queues(queues: Iterable[str]) -> None:
             ) from exc
 
 
-def _make_route(one: RouteSettings, default_fs: str | None) -> Route:
+def _make_route(one: RouteSettings, default_fs: DefaultFs) -> Route:
     for text in (*one.source, *one.destination):
         if not text.endswith("/"):
             raise ConfigurationError(
@@ -191,7 +192,7 @@ def schedule(section: BandwidthSection) -> Schedule:
     )
 
 
-def _step_rule(step: EmrSettings, default_fs: str | None) -> StepRule:
+def _step_rule(step: EmrSettings, default_fs: DefaultFs) -> StepRule:
     return StepRule(
         step=step.step,
         cluster=step.cluster,
@@ -200,7 +201,7 @@ def _step_rule(step: EmrSettings, default_fs: str | None) -> StepRule:
     )
 
 
-def _check_events(route: Route, default_fs: str | None) -> None:
+def _check_events(route: Route, default_fs: DefaultFs) -> None:
     """What events may bring stays inside the route, whatever they say."""
     places = route.destinations or ()
     if route.event_destination is not None:

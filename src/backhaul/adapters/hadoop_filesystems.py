@@ -1,0 +1,179 @@
+"""What a Hadoop configuration says of file systems: the default one, nameservices, NameNodes.
+
+Source: Apache Hadoop 3.4, `FileSystem.getDefaultUri`, `HAUtilClient`, `DFSUtilClient`.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.core.errors import ConfigurationError, PermanentError
+from backhaul.core.file_systems import DEFAULT_HDFS_PORT, FileSystems
+
+DEFAULT_FS = "fs.defaultFS"
+AUTHENTICATION = "hadoop.security.authentication"
+_HA_NAMENODES = "dfs.ha.namenodes."
+_RPC_ADDRESS = "dfs.namenode.rpc-address"
+_PROXY_PROVIDER = "dfs.client.failover.proxy.provider."
+_HDFS = "hdfs://"
+# What hdfs-native compares with one spelling; Hadoop takes any case.
+_LOWERED = frozenset({AUTHENTICATION, "dfs.data.transfer.protection"})
+
+
+def file_systems(configuration: HadoopConfiguration) -> FileSystems:
+    """The default file system and the nameservices, for the reading of destinations.
+
+    Raises:
+        ConfigurationError: E_CFG_HADOOP_VARIABLE: `fs.defaultFS` holds a variable that is not set.
+    """
+    faults = {}
+    names = nameservices(configuration)
+    for name in names:
+        try:
+            namenodes(configuration, f"{_HDFS}{name}")
+        except ConfigurationError as error:
+            faults[name] = error.message
+    return FileSystems(
+        default=default_filesystem(configuration), nameservices=names, faults=tuple(faults.items())
+    )
+
+
+def default_filesystem(configuration: HadoopConfiguration) -> str | None:
+    """`fs.defaultFS` in full and without its path; None where no site file sets it.
+
+    Such as `hdfs://nameservice`, `hdfs://host:8020`, `file:///`, or another scheme's URI.
+
+    Raises:
+        ConfigurationError: E_CFG_HADOOP_VARIABLE; E_CFG_HADOOP_VALUE: a nameservice with a port.
+    """
+    text = configuration.get(DEFAULT_FS)
+    if not text:
+        return None
+    if text == "local":  # as Hadoop's first releases had them
+        text = "file:///"
+    elif "/" not in text:
+        text = f"{_HDFS}{text}"
+    scheme, separator, rest = text.partition("://")
+    authority = rest.partition("/")[0]
+    if scheme == "file" or (text.startswith("file:/") and not separator):
+        return "file:///"
+    if scheme != "hdfs" or not authority or "@" in authority:
+        return text
+    try:
+        return _HDFS + FileSystems(nameservices=nameservices(configuration)).in_full(authority)
+    except PermanentError as error:
+        raise ConfigurationError(
+            "E_CFG_HADOOP_VALUE", f"{DEFAULT_FS}: {error.message}", hint=error.hint
+        ) from error
+
+
+def nameservices(configuration: HadoopConfiguration) -> frozenset[str]:
+    """Names that stand for several NameNodes, where a host could be named."""
+    names = [*configuration.values, *configuration.unresolved]
+    return frozenset(
+        name.removeprefix(prefix)
+        for prefix in (_HA_NAMENODES, _PROXY_PROVIDER)
+        for name in names
+        if name.startswith(prefix)
+    )
+
+
+def namenodes(configuration: HadoopConfiguration, filesystem: str) -> list[tuple[str, int]]:
+    """Host and port of each NameNode of `hdfs://host:port` or `hdfs://nameservice`.
+
+    Raises:
+        ConfigurationError: E_CFG_HADOOP_VARIABLE, or E_CFG_HADOOP_VALUE: a property that names
+            them is missing or is no address.
+    """
+    authority = filesystem.removeprefix(_HDFS)
+    if authority not in nameservices(configuration):
+        return [_address(authority, f"the file system {filesystem}")]
+    return list(_members(configuration, authority).values())
+
+
+def _members(configuration: HadoopConfiguration, service: str) -> dict[str, tuple[str, int]]:
+    """The NameNodes of a nameservice by their ids; those without an address are left out.
+
+    Raises:
+        ConfigurationError: As `namenodes`.
+    """
+    listed = f"{_HA_NAMENODES}{service}"
+    ids = configuration.get_list(listed)
+    found = {}
+    for one in ids:
+        name = f"{_RPC_ADDRESS}.{service}.{one}"
+        if text := configuration.get(name):
+            found[one] = _address(text, name)
+    if not found:
+        missing = f"{_RPC_ADDRESS}.{service}.{ids[0]}" if ids else listed
+        raise ConfigurationError(
+            "E_CFG_HADOOP_VALUE",
+            f"nameservice {service}: {missing} is not set",
+            hint="copy core-site.xml and hdfs-site.xml, with the files they include, from a node "
+            "of the cluster",
+        )
+    return found
+
+
+def in_full(configuration: HadoopConfiguration, filesystem: str) -> str:
+    """`hdfs://host` becomes `hdfs://host:8020`; what has a port, and a nameservice, stays."""
+    authority = filesystem.removeprefix(_HDFS)
+    if authority in nameservices(configuration):
+        return filesystem
+    return _HDFS + _joined(*_address(authority, f"the file system {filesystem}"))
+
+
+def demands_kerberos(configuration: HadoopConfiguration) -> bool:
+    """True for anything but `simple`, as Hadoop and the HDFS client read it.
+
+    Raises:
+        ConfigurationError: E_CFG_HADOOP_VARIABLE.
+    """
+    return (configuration.get(AUTHENTICATION) or "simple").lower() != "simple"
+
+
+def client_properties(configuration: HadoopConfiguration, filesystem: str) -> dict[str, str]:
+    """What the site files set, for hdfs-native, in the one spelling that it takes.
+
+    Its own reader of these files knows neither includes nor variables, `final` or attributes. It
+    splits lists without trimming, and takes addresses without a port for none.
+
+    Raises:
+        ConfigurationError: As `namenodes`, for this file system.
+    """
+    found = dict(configuration.without_secrets().values)
+    for name, text in found.items():
+        if name in _LOWERED or text.lower() in {"true", "false"}:
+            found[name] = text.lower()
+    service = filesystem.removeprefix(_HDFS)
+    if service in nameservices(configuration):
+        members = _members(configuration, service)
+        found[f"{_HA_NAMENODES}{service}"] = ",".join(members)
+        for one, address in members.items():
+            found[f"{_RPC_ADDRESS}.{service}.{one}"] = _joined(*address)
+    return found
+
+
+def _address(text: str, name: str) -> tuple[str, int]:
+    """Of `host`, `host:port`, `[address]:port` or a URI of them.
+
+    Raises:
+        ConfigurationError: E_CFG_HADOOP_VALUE.
+    """
+    try:
+        parts = urlsplit(text if "://" in text else f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or "@" in text:
+        raise ConfigurationError(
+            "E_CFG_HADOOP_VALUE",
+            f"{name} is no address of a NameNode",
+            hint="write host:port, such as namenode.example.com:8020",
+        )
+    return host, DEFAULT_HDFS_PORT if port is None else port
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

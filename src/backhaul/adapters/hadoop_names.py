@@ -1,0 +1,66 @@
+"""Names of Hadoop's properties: old spellings, defaults of Hadoop itself, which hold secrets.
+
+Source: Apache Hadoop 3.4, `core-default.xml`, `hdfs-default.xml`, "Deprecated Properties".
+"""
+
+from __future__ import annotations
+
+# An old name sets the new ones, wherever it is written.
+DEPRECATED: dict[str, tuple[str, ...]] = {
+    "fs.default.name": ("fs.defaultFS",),
+    "dfs.umaskmode": ("fs.permissions.umask-mode",),
+    "dfs.block.size": ("dfs.blocksize",),
+    "dfs.federation.nameservices": ("dfs.nameservices",),
+    "dfs.federation.nameservice.id": ("dfs.nameservice.id",),
+    "dfs.socket.timeout": ("dfs.client.socket-timeout",),
+    "dfs.write.packet.size": ("dfs.client-write-packet-size",),
+    "dfs.encryption.key.provider.uri": ("hadoop.security.key.provider.path",),
+    "dfs.permissions": ("dfs.permissions.enabled",),
+    "fs.s3a.server-side-encryption-algorithm": ("fs.s3a.encryption.algorithm",),
+    "fs.s3a.server-side-encryption.key": ("fs.s3a.encryption.key",),
+}
+
+# Of hdfs-default.xml, which is read after core-site.xml: there they cannot be set.
+HDFS_DEFAULTS: dict[str, str] = {
+    "dfs.blocksize": "134217728",
+    "dfs.bytes-per-checksum": "512",
+    "dfs.checksum.type": "CRC32C",
+    "dfs.client-write-packet-size": "65536",
+    "dfs.client.block.write.replace-datanode-on-failure.best-effort": "false",
+    "dfs.client.block.write.replace-datanode-on-failure.enable": "true",
+    "dfs.client.block.write.replace-datanode-on-failure.policy": "DEFAULT",
+    "dfs.client.failover.max.attempts": "15",
+    "dfs.client.failover.random.order": "true",
+    "dfs.client.failover.resolve-needed": "false",
+    "dfs.client.failover.resolver.useFQDN": "true",
+    "dfs.client.failover.sleep.base.millis": "500",
+    "dfs.client.failover.sleep.max.millis": "15000",
+    "dfs.client.socket-timeout": "60000",
+    "dfs.client.use.datanode.hostname": "false",
+    "dfs.encrypt.data.transfer": "false",
+    "dfs.replication": "3",
+    "dfs.user.home.dir.prefix": "/user",
+}
+
+OTHER_DEFAULTS: dict[str, str] = {
+    "fs.permissions.umask-mode": "022",
+    "hadoop.security.authentication": "simple",
+    "hadoop.tmp.dir": "/tmp/hadoop-${user.name}",  # noqa: S108 - Hadoop's own
+    "fs.s3a.connection.ssl.enabled": "true",
+    "fs.s3a.path.style.access": "false",
+}
+
+_SECRET_ENDINGS = (
+    ".access.key",
+    ".secret.key",
+    ".session.token",
+    ".encryption.key",
+    ".server-side-encryption.key",
+)
+_SECRET_WORDS = ("password", "secret", "token")
+
+
+def is_secret(name: str) -> bool:
+    """Whether a property's value is not for other processes, logs or reports."""
+    lowered = name.lower()
+    return lowered.endswith(_SECRET_ENDINGS) or any(word in lowered for word in _SECRET_WORDS)

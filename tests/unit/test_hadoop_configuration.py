@@ -1,0 +1,439 @@
+"""The reader of Hadoop's configuration; `contract/test_hadoop_truth.py` compares it with Java."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backhaul.adapters import hadoop_configuration
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration, find_directory
+from backhaul.adapters.hadoop_filesystems import (
+    client_properties,
+    default_filesystem,
+    demands_kerberos,
+    file_systems,
+    namenodes,
+)
+from backhaul.core.errors import ConfigurationError
+
+XINCLUDE = ' xmlns:xi="http://www.w3.org/2001/XInclude"'
+
+
+def write(path: Path, body: str, *, attributes: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'<?xml version="1.0"?>\n<configuration{attributes}>\n{body}\n</configuration>')
+
+
+def prop(name: str, value: str, more: str = "") -> str:
+    return f"<property><name>{name}</name><value>{value}</value>{more}</property>\n"
+
+
+def read(tmp_path: Path, core: str, hdfs: str = "", **environment: str) -> HadoopConfiguration:
+    write(tmp_path / "core-site.xml", core, attributes=XINCLUDE)
+    write(tmp_path / "hdfs-site.xml", hdfs, attributes=XINCLUDE)
+    return HadoopConfiguration.load(tmp_path, environment=environment)
+
+
+# ---------------------------------------------------------------- the forms of a property
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (prop("a", "x"), "x"),
+        (prop(" a ", "\n  x y\n"), "x y"),
+        ('<property name="a" value="x"/>', "x"),
+        ('<property name="a" value="x"><value>y</value></property>', "y"),
+        ("<property><name>a</name><value>1</value><value>2</value></property>", "2"),
+        ("<other><property><name>a</name><value>x</value></property></other>", "x"),
+        (prop("a", "<!-- no -->1<![CDATA[<2>]]>&amp;3"), "1<2>&3"),
+        (prop("a", "x") + prop("a", ""), "x"),
+        (prop("a", "x") + prop("a", "y"), "y"),
+        (prop("a", ""), None),
+        ("<property><name>a</name></property>", None),
+        ("<property><value>x</value></property>", None),
+    ],
+)
+def test_a_property_is_read_in_every_form_that_hadoop_takes(
+    tmp_path: Path, body: str, expected: str | None
+) -> None:
+    assert read(tmp_path, body).get("a") == expected
+
+
+FINAL = "<final>true</final>"
+
+
+@pytest.mark.parametrize(
+    ("core", "hdfs", "expected"),
+    [
+        (prop("a", "1", FINAL) + prop("a", "2"), "", "1"),
+        (prop("a", "1", FINAL) + prop("a", "2", FINAL), prop("a", "3"), "1"),
+        (prop("a", "1"), prop("a", "2", FINAL), "2"),
+        (prop("a", "1", "<final>false</final>"), prop("a", "2"), "2"),
+        (prop("a", "1", "<final> true</final>"), prop("a", "2"), "2"),
+        ('<property name="a" value="1" final="true"/>', prop("a", "2"), "1"),
+        # Final without a value: nothing sets it any more.
+        (f"<property><name>a</name>{FINAL}</property>" + prop("a", "2"), "", None),
+    ],
+)
+def test_the_first_final_value_wins_else_the_last(
+    tmp_path: Path, core: str, hdfs: str, expected: str | None
+) -> None:
+    assert read(tmp_path, core, hdfs).get("a") == expected
+
+
+def test_what_hadoop_s_own_defaults_set_cannot_be_set_in_core_site(tmp_path: Path) -> None:
+    core = prop("dfs.replication", "2") + prop("dfs.blocksize", "1m", FINAL)
+    found = read(tmp_path, core)
+    assert found.get_integer("dfs.replication") == 3
+    assert found.get_size("dfs.blocksize") == 1024**2
+    assert read(tmp_path, core, prop("dfs.replication", "2")).get_integer("dfs.replication") == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("fs.default.name", "fs.defaultFS"),
+        ("dfs.umaskmode", "fs.permissions.umask-mode"),
+        ("dfs.federation.nameservices", "dfs.nameservices"),
+    ],
+)
+def test_old_names_set_the_new_ones_in_the_order_of_the_file(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    assert read(tmp_path, prop(old, "027")).get(new) == "027"
+    assert read(tmp_path, prop(old, "1") + prop(new, "2")).get(new) == "2"
+    assert read(tmp_path, prop(new, "1") + prop(old, "2")).get(new) == "2"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
+def test_other_encodings_are_read(tmp_path: Path, encoding: str) -> None:
+    declared = {"utf-8-sig": "utf-8"}.get(encoding, encoding)
+    text = f'<?xml version="1.0" encoding="{declared}"?><configuration>{prop("a", "é")}'
+    (tmp_path / "core-site.xml").write_bytes((text + "</configuration>").encode(encoding))
+    assert HadoopConfiguration.load(tmp_path).get("a") == "é"
+
+
+# ---------------------------------------------------------------- includes
+
+
+@pytest.mark.parametrize("tag", ["xi:include", "include"])
+def test_an_included_file_is_read_in_its_place(tmp_path: Path, tag: str) -> None:
+    write(tmp_path / "more.xml", prop("a", "2") + prop("b", "2"))
+    found = read(tmp_path, prop("a", "1") + f'<{tag} href="more.xml"/>' + prop("b", "3"))
+    assert (found.get("a"), found.get("b")) == ("2", "3")
+
+
+def test_includes_are_nested_and_named_in_every_way(tmp_path: Path) -> None:
+    write(tmp_path / "sub" / "one.xml", prop("a", "1") + '<include href="two.xml"/>')
+    write(tmp_path / "sub" / "two.xml", prop("b", "1") + '<include href="three.xml"/>')
+    write(tmp_path / "three.xml", prop("c", "1"))
+    for href in ("sub/one.xml", f"{tmp_path}/sub/one.xml", f"file://{tmp_path}/sub/one.xml"):
+        found = read(tmp_path, f'<xi:include href="{href}"/>')
+        assert [found.get(name) for name in "abc"] == ["1", "1", "1"], href
+
+
+@pytest.mark.parametrize(
+    ("fallback", "is_there", "expected"),
+    [
+        ("<fallback/>", False, None),
+        (f"<xi:fallback>{prop('a', 'fallback')}</xi:fallback>", False, "fallback"),
+        (f"<xi:fallback>{prop('a', 'fallback')}</xi:fallback>", True, "included"),
+    ],
+)
+def test_a_fallback_counts_where_the_file_is_missing(
+    tmp_path: Path, fallback: str, expected: str | None, *, is_there: bool
+) -> None:
+    if is_there:
+        write(tmp_path / "more.xml", prop("a", "included"))
+    found = read(tmp_path, f'<xi:include href="more.xml">{fallback}</xi:include>')
+    assert found.get("a") == expected
+
+
+def nested(tmp_path: Path) -> str:
+    for number in range(30):
+        write(tmp_path / f"{number}.xml", f'<include href="{number + 1}.xml"><fallback/></include>')
+    return '<include href="0.xml"/>'
+
+
+def many(tmp_path: Path) -> str:
+    write(tmp_path / "more.xml", "")
+    return '<include href="more.xml"/>' * 200
+
+
+def loop(tmp_path: Path) -> str:
+    write(tmp_path / "more.xml", '<include href="core-site.xml"/>')
+    return '<include href="more.xml"/>'
+
+
+REFUSED: dict[str, tuple[Callable[[Path], str], str]] = {
+    "missing": (lambda _: '\n<include href="more.xml"/>', "line 4: .* is not there"),
+    "another machine": (lambda _: '<include href="http://a/b.xml"/>', "another machine"),
+    "another machine's file": (lambda _: '<include href="file://a/b.xml"/>', "another machine"),
+    "loop": (loop, "more.xml, line 3: .*read already"),
+    "too deep": (nested, "nested more than 20"),
+    "too many": (many, "more than 100 files"),
+    "not XML": (lambda _: "<a></b>", "core-site.xml, line 3: .*mismatched tag"),
+    "unknown entity": (lambda _: "&secret;", "undefined entity"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_is_refused_with_file_and_line(tmp_path: Path, name: str) -> None:
+    body, words = REFUSED[name]
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        read(tmp_path, body(tmp_path))
+    assert caught.value.code == "E_CFG_CORE_SITE"
+
+
+def test_a_broken_file_quotes_no_secret(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path, prop("fs.s3a.secret.key", "TOPSECRET</nope>"))
+    assert "TOPSECRET" not in f"{caught.value!r} {caught.value.hint} {caught.value.__cause__!r}"
+
+
+# ---------------------------------------------------------------- variables
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("${b}", "1"),
+        ("${b}${c}-${b}", "12-1"),
+        ("${d}", "1"),
+        ("${${which}}", "1"),
+        ("${env.HERE}", "here"),
+        ("${env.NOT_HERE:-x}", "x"),
+        ("${env.NOT_HERE-x}", "x"),
+        ("${env.EMPTY:-x}", "x"),
+        ("[${env.EMPTY-x}]", "[]"),
+        ("${env.NOT_HERE:-a-b:-c}", "a-b:-c"),
+        ("${fs.default.name}", "hdfs://old"),
+        ("${dfs.replication}", "3"),
+        ("${file.separator}${java.io.tmpdir}", "//tmp"),
+        ("$b {b} ${} $", "$b {b} ${} $"),
+    ],
+)
+def test_variables_are_expanded(tmp_path: Path, value: str, expected: str) -> None:
+    others = {"b": "1", "c": "2", "d": "${b}", "which": "b", "fs.defaultFS": "hdfs://old"}
+    core = "".join(prop(*each) for each in others.items()) + prop("a", value)
+    assert read(tmp_path, core, HERE="here", EMPTY="").get("a") == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("x${nope}", r"a holds a variable that is not set: \$\{nope\}"),
+        ("${env.NOPE}", r"not set: \$\{env.NOPE\}"),
+        ("x${a}", "refers to itself"),
+        ("${loop}", "more than 20"),
+    ],
+)
+def test_a_variable_that_is_not_set_is_named_where_the_property_is_used(
+    tmp_path: Path, value: str, words: str
+) -> None:
+    found = read(tmp_path, prop("a", value) + prop("loop", "${pool}") + prop("pool", "${loop}"))
+    assert found.is_set("a")
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        found.get("a")
+    assert caught.value.code == "E_CFG_HADOOP_VARIABLE"
+    assert "core-site.xml, line 3" in caught.value.message
+
+
+def test_it_crosses_to_another_process_resolved_and_without_secrets(tmp_path: Path) -> None:
+    core = prop("a", "${env.A}") + prop("fs.s3a.bucket.b.secret.key", "s3cret")
+    found = read(tmp_path, core + prop("ssl.server.keystore.password", "pass"), A="here")
+    sent = pickle.dumps(found.without_secrets())
+    assert b"s3cret" not in sent
+    assert b"pass\x94" not in sent
+    assert pickle.loads(sent).get("a") == "here"  # noqa: S301 - our own bytes
+
+
+# ---------------------------------------------------------------- types
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1", 1), ("1k", 1024), ("128M", 128 * 1024**2), ("2g", 2 * 1024**3), ("-1", -1)],
+)
+def test_sizes(tmp_path: Path, text: str, expected: int) -> None:
+    assert read(tmp_path, prop("a", text)).get_size("a") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1500", 1.5), ("2s", 2.0), ("3 M", 180.0), ("1h", 3600.0), ("7ms", 0.007)],
+)
+def test_durations(tmp_path: Path, text: str, expected: float) -> None:
+    assert read(tmp_path, prop("a", text)).get_duration_s("a") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("True", True), ("FALSE", False), ("yes", None), ("", None)]
+)
+def test_booleans_that_are_none_are_the_default(
+    tmp_path: Path,
+    text: str,
+    expected: bool | None,  # noqa: FBT001 - a table
+) -> None:
+    found = read(tmp_path, prop("a", text))
+    for default in (True, False):
+        assert found.get_boolean("a", default=default) is (
+            default if expected is None else expected
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", 0o022),
+        ("027", 0o027),
+        ("0077", 0o077),
+        ("u=rwx,g=rx,o=", 0o027),
+        ("u=rwx, g=rwx, o=rx", 0o002),
+        ("a=rwx,o-w", 0o002),
+        ("=rwx", 0),
+    ],
+)
+def test_umasks(tmp_path: Path, text: str, expected: int) -> None:
+    assert read(tmp_path, prop("fs.permissions.umask-mode", text)).get_umask() == expected
+
+
+@pytest.mark.parametrize(
+    "get",
+    [
+        lambda found: found.get_size("a"),
+        lambda found: found.get_integer("a"),
+        lambda found: found.get_duration_s("a"),
+        lambda found: found.get_umask("a"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name(
+    tmp_path: Path, get: Callable[[HadoopConfiguration], object]
+) -> None:
+    with pytest.raises(ConfigurationError, match="line 3: a is not") as caught:
+        get(read(tmp_path, prop("a", "nonsense")))
+    assert caught.value.code == "E_CFG_HADOOP_VALUE"
+    assert "nonsense" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- file systems
+
+
+PAIR = (
+    prop("dfs.nameservices", " bed , other")
+    + prop("dfs.ha.namenodes.bed", " nn1 ,\n nn2,nn3")
+    + prop("dfs.namenode.rpc-address.bed.nn1", "${one}")
+    + prop("dfs.namenode.rpc-address.bed.nn2", " [::1]:9000\n")
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("hdfs://nn", "hdfs://nn:8020"),
+        ("hdfs://nn:9000/", "hdfs://nn:9000"),
+        ("hdfs://nn/some/dir", "hdfs://nn:8020"),
+        ("nn:9000", "hdfs://nn:9000"),
+        ("nn", "hdfs://nn:8020"),
+        ("hdfs://bed/", "hdfs://bed"),
+        ("file:///", "file:///"),
+        ("local", "file:///"),
+        ("viewfs://bed", "viewfs://bed"),
+        ("", None),
+    ],
+)
+def test_the_default_file_system_is_named_in_full(
+    tmp_path: Path, written: str, expected: str | None
+) -> None:
+    found = read(tmp_path, prop("fs.defaultFS", written), PAIR)
+    assert default_filesystem(found) == expected
+
+
+def test_a_nameservice_as_default_takes_no_port(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="bed is a nameservice"):
+        default_filesystem(read(tmp_path, prop("fs.defaultFS", "hdfs://bed:8020"), PAIR))
+
+
+def test_namenodes_have_their_ports_and_those_without_an_address_are_left_out(
+    tmp_path: Path,
+) -> None:
+    found = read(tmp_path, prop("one", "a.example.com"), PAIR)
+    assert namenodes(found, "hdfs://bed") == [("a.example.com", 8020), ("::1", 9000)]
+    given = client_properties(found, "hdfs://bed")
+    assert given["dfs.ha.namenodes.bed"] == "nn1,nn2"
+    assert given["dfs.namenode.rpc-address.bed.nn1"] == "a.example.com:8020"
+    assert given["dfs.namenode.rpc-address.bed.nn2"] == "[::1]:9000"
+
+
+@pytest.mark.parametrize(
+    ("hdfs", "words"),
+    [
+        (PAIR, "rpc-address.bed.nn1 holds a variable that is not set"),
+        (prop("dfs.ha.namenodes.bed", "nn1"), "dfs.namenode.rpc-address.bed.nn1 is not set"),
+        (prop("dfs.client.failover.proxy.provider.bed", "x"), "dfs.ha.namenodes.bed is not set"),
+        (
+            prop("dfs.ha.namenodes.bed", "a") + prop("dfs.namenode.rpc-address.bed.a", "b:c"),
+            "dfs.namenode.rpc-address.bed.a is no address",
+        ),
+    ],
+)
+def test_a_nameservice_that_cannot_be_used_is_known_with_its_reason(
+    tmp_path: Path, hdfs: str, words: str
+) -> None:
+    ((name, reason),) = file_systems(read(tmp_path, "", hdfs)).faults
+    assert name == "bed"
+    assert words in reason
+
+
+@pytest.mark.parametrize(
+    ("core", "hdfs", "expected"),
+    [
+        ("", "", False),
+        (prop("hadoop.security.authentication", " SIMPLE "), "", False),
+        (prop("hadoop.security.authentication", "${how}") + prop("how", "kerberos"), "", True),
+        ("", prop("hadoop.security.authentication", "kerberos"), True),
+    ],
+)
+def test_kerberos_is_read_by_the_same_rules(
+    tmp_path: Path, core: str, hdfs: str, *, expected: bool
+) -> None:
+    assert demands_kerberos(read(tmp_path, core, hdfs)) is expected
+
+
+def test_switches_reach_the_client_in_its_own_spelling(tmp_path: Path) -> None:
+    hdfs = prop("dfs.client.use.datanode.hostname", " TRUE ")
+    found = read(tmp_path, prop("hadoop.security.authentication", "Simple"), hdfs)
+    given = client_properties(found, "hdfs://nn:8020")
+    assert given["dfs.client.use.datanode.hostname"] == "true"
+    assert given["hadoop.security.authentication"] == "simple"
+
+
+# ---------------------------------------------------------------- the directory
+
+
+def test_the_directory_is_that_of_hadoop_s_own_commands_with_what_named_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
+    monkeypatch.delenv("HADOOP_HOME", raising=False)
+    monkeypatch.setattr(hadoop_configuration, "SYSTEM_DIRECTORY", tmp_path / "system")
+    assert find_directory() is None
+    write(tmp_path / "system" / "core-site.xml", "")
+    found = find_directory()
+    assert found is not None
+    assert found.words == f"{tmp_path}/system (the default)"
+
+    (tmp_path / "home" / "etc" / "hadoop").mkdir(parents=True)
+    monkeypatch.setenv("HADOOP_HOME", str(tmp_path / "home"))
+    found = find_directory()
+    assert found is not None
+    assert found.words == f"{tmp_path}/home/etc/hadoop (HADOOP_HOME)"
+
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))
+    found = find_directory()
+    assert found is not None
+    assert found.words == f"{tmp_path} (HADOOP_CONF_DIR)"
