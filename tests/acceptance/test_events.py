@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,17 @@ def test_version_of_the_event_is_copied_though_a_newer_one_is_there(on_moto: Ins
     on_moto.leave(json.dumps(event))  # once more, as S3 may
     on_moto.drained(*config)
     assert [row["state"] for row in on_moto.history()] == ["superseded", "done"]
+
+
+def test_forged_sequencer_hides_no_later_object(on_moto: Installation) -> None:
+    config = configure(on_moto)
+    for data, sequencer in ((b"first", "F" * 18), (b"second", "01"), (b"third", "02")):
+        on_moto.put("d/a", data)
+        time.sleep(1)  # S3's times have whole seconds
+        on_moto.leave(json.dumps({"Records": [record(on_moto.bucket, "d/a", sequencer=sequencer)]}))
+        on_moto.drained(*config)
+        assert on_moto.landing.files() == {"d/a": data}
+    assert {row["state"] for row in on_moto.history()} == {"done"}
 
 
 def test_records_of_one_message_are_done_dead_or_ignored_each_by_itself(

@@ -19,6 +19,7 @@ WAYS = ("kill", "kill after", "zombie", "pause", "fail", "lost", "down")
 BOTH = ("p/a", "p/s/b")
 
 _TWICE = Shape(agents=2, slots=1, keys=("p/a",), messages=("raw/p/a, /land/d",) * 2)
+_FORGED = ("forged raw/p/a, /land/p", "event raw/p/a, /land/p")
 _FOLDER = replace(_TWICE, keys=("p/a", "p/b"), messages=("raw/p/, /land/d",) * 2)
 SCENARIOS: dict[str, Shape] = {
     "object": replace(_TWICE, messages=_TWICE.messages[:1]),
@@ -47,6 +48,9 @@ SCENARIOS: dict[str, Shape] = {
     ),
     "the route's own directory": replace(_FOLDER, messages=("raw/p/, /land",) * 2),
     "read back": replace(_TWICE, verify=VerifyLevel.STORED, has_checksums=False),
+    "event, then newer": replace(_TWICE, messages=("event raw/p/a, /land/p",) * 2),
+    "forged event, then newer": replace(_TWICE, messages=_FORGED),
+    "forged event of a version, then newer": replace(_TWICE, messages=_FORGED, is_versioned=True),
     "never right": replace(_TWICE, messages=_TWICE.messages[:1], poison="p/a"),
     "one agent, three at once": replace(
         _FOLDER, agents=1, slots=3, messages=("raw/p/, /land/d", "raw/p/a, /land/d") * 2

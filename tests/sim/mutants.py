@@ -394,6 +394,14 @@ def policy_only_at_first(patch: Patch) -> None:
     patch.setattr(Policy, "check_resolved", lambda *args: None)
 
 
+# ---------------------------------------------------------------- events
+
+
+@mutant("a sequencer alone is no reason to drop an event", 1)
+def sequencer_is_believed(patch: Patch) -> None:
+    patch.setattr(runner, "is_overtaken", lambda *args: True)
+
+
 # ---------------------------------------------------------------- the message's end
 
 
@@ -475,7 +483,7 @@ def changed_plan_is_kept(patch: Patch) -> None:
     patch.setattr(TransferRunner, "_settle", lambda self, verdict: verdict)
 
 
-@mutant("an incomplete plan is listed again", 1)
+@mutant("an incomplete plan is listed again", 3)
 def incomplete_plan_is_used(patch: Patch) -> None:
     def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
         return original(self, *args, **{**named, "first": named["first"][:1]})

@@ -13,7 +13,8 @@ class Shape:
     """What a schedule is made of.
 
     Attributes:
-        messages: Bodies, in the order in which they are sent.
+        messages: Bodies, in the order in which they are sent; `event raw/p/a, /land/p` stands for
+            S3's notification of that object, `forged …` for one with the highest sequencer.
         kinds: Fault classes switched on.
         rate: Chance of a fault at each call.
         most_faults: After so many nothing more befalls the installation.
@@ -72,6 +73,9 @@ AIMED_CALLS = (
 )
 
 
+EVENTS_ABOVE = 0.94
+
+
 def shape_of(seed: int) -> Shape:
     """Swarm: every seed has its own mixture of messages, agents and faults."""
     import random
@@ -82,7 +86,23 @@ def shape_of(seed: int) -> Shape:
         return replace(shape, is_fifo=True)
     if odd < 0.09 and shape.agents > 1:
         return replace(shape, has_one_ledger=False)
+    if odd > EVENTS_ABOVE:
+        return _of_events(random.Random(f"events {seed}"), shape)
     return shape
+
+
+def _of_events(chance: random.Random, shape: Shape) -> Shape:
+    """Notifications of one object that changes, some of them forged."""
+    if shape.poison or shape.killer:
+        return shape
+    forms = [chance.choice(("event", "event", "forged")) for _ in range(chance.randint(2, 4))]
+    return replace(
+        shape,
+        keys=("p/a",),
+        messages=tuple(f"{form} raw/p/a, /land/p" for form in forms),
+        on_exists=OnExists.REPLACE,
+        overwrites=chance.choice((0.5, 0.9)) if shape.kinds else 0.0,
+    )
 
 
 def _mixed(chance: random.Random) -> Shape:

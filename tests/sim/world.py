@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -274,6 +275,7 @@ class Sim:
             publish=self.shape.publish,
             on_exists=self.shape.on_exists,
             verify=self.shape.verify,
+            event_destination="/land/{key_dir}/",
         )
 
     # ------------------------------------------------------------ what the world does
@@ -307,7 +309,27 @@ class Sim:
         if self.random.random() < self.shape.overwrites:
             self.overwrite(self.random.choice(self.shape.keys))
         source, _, destination = body.partition(", ")
-        self.leave(body, source.removeprefix("raw/"), destination)
+        form, _, key = source.rpartition(" ")
+        if form:
+            self.leave_event(key.removeprefix("raw/"), destination, is_forged=form == "forged")
+        else:
+            self.leave(body, source.removeprefix("raw/"), destination)
+
+    def leave_event(self, key: str, destination: str, *, is_forged: bool) -> None:
+        """What S3 writes about the object as it is now; or a stranger, with a higher sequencer."""
+        version = self.ghost.newest[key]
+        about: dict[str, object] = {"key": key, "sequencer": f"{version:04X}"}
+        if is_forged:
+            about["sequencer"] = "F" * 16
+        if self.shape.is_versioned:
+            about["versionId"] = f"v{version}"
+        record = {
+            "eventVersion": "2.1",
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": "raw"}, "object": about},
+        }
+        self.leave(json.dumps({"Records": [record]}), key, destination)
 
     def leave(self, body: str, key: str, destination: str) -> None:
         """A message that asks for an object, or for all below a prefix."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 
 from backhaul.core import events
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.content import padded_sequencer
 from backhaul.core.errors import OutageError
 from backhaul.core.model import EventOther, Limits, SignatureRule, StepRule
 from backhaul.core.paths import parse_source
@@ -380,15 +378,135 @@ def test_event_without_a_sequencer_is_judged_by_its_object(world: World) -> None
     assert last.adopted == 1
 
 
-def test_duplicate_copies_nothing_and_lists_nothing(world: World) -> None:
+def test_duplicate_copies_nothing(world: World) -> None:
     in_order(world, "05")
-    gets, lists = world.faults.count("store.get"), world.faults.count("store.list")
-    world.store.remove("p/a")
+    gets = world.faults.count("store.get")
     assert in_order(world, "05") == ["superseded"]
-    assert (world.faults.count("store.get"), world.faults.count("store.list")) == (gets, lists)
+    assert world.faults.count("store.get") == gets
     assert world.landed() == {"p/a": A}
     assert world.staging() == []
+
+
+def test_old_event_of_an_object_that_is_gone_since_is_superseded(world: World) -> None:
+    in_order(world, "05")
+    world.store.remove("p/a")
+    assert in_order(world, "05", "04") == ["superseded"] * 2
+    assert world.landed() == {"p/a": A}
     assert world.queue.dead_letters == []
+
+
+def change(world: World, data: bytes, version_id: str | None = None) -> None:
+    world.clock.advance(1)
+    world.store.put("p/a", data, version_id=version_id)
+
+
+@pytest.mark.parametrize("forged", ["F" * 16, "f", "FFFFFFFFFFFFFFFFFF"])
+def test_forged_sequencer_costs_later_events_nothing_but_a_look(world: World, forged: str) -> None:
+    """S9: one forged event, and every genuine one after it is copied."""
+    assert in_order(world, forged) == ["done"]
+    for number, data in enumerate((b"second", b"third"), 1):
+        change(world, data)
+        assert in_order(world, f"0{number}") == ["done"]
+        assert world.landed() == {"p/a": data}
+
+
+def test_forged_sequencer_of_a_version_costs_no_later_version(world: World) -> None:
+    world.store.put("p/a", b"first", version_id="v1")
+    for version, sequencer, data in (("v1", "F" * 16, b"first"), ("v2", "02", b"second")):
+        if version != "v1":
+            change(world, data, version)
+        message_id = world.queue.send(notice(record("p/a", versionId=version, sequencer=sequencer)))
+        world.drain()
+        assert states(world)[message_id] == "done"
+        assert world.landed() == {"p/a": data}
+
+
+def test_forged_marker_hides_no_later_marker(world: World) -> None:
+    world.routes = (route(**EVENTS, marker="_SUCCESS"),)
+    for sequencer, data in (("F" * 16, b""), ("01", b"second run")):
+        world.clock.advance(1)
+        world.store.put("p/_SUCCESS", data)
+        world.store.put("p/a", data)
+        message_id = world.queue.send(notice(record("p/_SUCCESS", sequencer=sequencer)))
+        world.drain()
+        assert states(world)[message_id] == "done"
+        assert world.landed()["p/a"] == data
+
+
+def test_version_replayed_with_a_forged_sequencer_brings_nothing_back(world: World) -> None:
+    """S4: whoever sends an old version again, as the newest event, changes nothing."""
+    world.store.put("p/a", b"first", version_id="v1")
+    change(world, b"second", "v2")
+    for version, sequencer in (("v2", "02"), ("v1", "F" * 16)):
+        world.queue.send(notice(record("p/a", versionId=version, sequencer=sequencer)))
+        world.drain()
+    assert world.landed() == {"p/a": b"second"}
+
+
+def test_versions_of_one_second_are_told_apart_by_which_is_current(world: World) -> None:
+    world.store.put("p/a", b"first", version_id="v1")
+    world.store.put("p/a", b"second", version_id="v2")  # in the same second
+    found = []
+    for version, sequencer in (("v1", "F" * 16), ("v2", "02"), ("v1", "01")):
+        message_id = world.queue.send(notice(record("p/a", versionId=version, sequencer=sequencer)))
+        world.drain()
+        found.append(states(world)[message_id])
+    assert found == ["done", "done", "superseded"]
+    assert world.landed() == {"p/a": b"second"}
+
+
+def test_object_of_another_key_at_the_same_place_proves_nothing(world: World) -> None:
+    in_order(world, "F" * 16)
+    world.store.put("other/a", b"of another key")
+    world.queue.send("raw/other/a, /land/p")
+    world.drain()
+    assert in_order(world, "01") == ["done"]
+    assert world.landed() == {"p/a": A}
+
+
+# ---------------------------------------------------------------- what an event claims of the size
+
+
+def test_placeholder_is_ignored_once_s3_confirms_that_it_is_empty(world: World) -> None:
+    world.store.put("p/sub/", b"")
+    world.store.put("p/old_$folder$", b"")
+    for key in ("p/sub/", "p/old_$folder$", "p/gone/"):
+        world.queue.send(notice(record(key, size=0)))
+    agent = world.drain()
+    assert agent.tally.ignored == 3
+    assert [one.reason for one in world.all_of(events.MessageIgnored)] == ["EVENT_DIRECTORY"] * 3
+
+
+def test_forged_size_drops_no_object(world: World) -> None:
+    world.store.put("p/x_$folder$", b"not empty at all")
+    world.queue.send(notice(record("p/x_$folder$", size=0)))
+    agent = world.drain()
+    assert agent.tally.done == 1
+    assert world.landed() == {"p/x_$folder$": b"not empty at all"}
+
+
+def test_name_that_cannot_be_copied_dies_whatever_size_the_event_claims(world: World) -> None:
+    world.store.put("p/sub/", b"not empty")
+    world.queue.send(notice(record("p/sub/", size=0)))
+    world.drain()
+    assert codes_of(world) == ["E_SRC_KEY_TRAILING_SLASH"]
+
+
+def test_placeholder_waits_for_s3_and_leaves_nothing_in_the_ledger(world: World) -> None:
+    world.store.put("p/sub/", b"")
+    down = OutageError.of("s3", "E_S3_UNREACHABLE", "no route to host")
+    world.faults.at("store.list", 1, Fault.FAIL, down)
+    message_id = world.queue.send(notice(record("p/sub/", size=0)))
+    agent = world.drain()
+    assert (agent.tally.ignored, world.rows()) == (1, [])
+    assert world.queue.deleted == [message_id]
+
+
+def test_placeholder_of_a_bucket_that_is_refused_is_dead(world: World) -> None:
+    world.routes = (route(**EVENTS, source_owner="1" * 12),)
+    world.queue.send(notice(record("p/sub/", size=0)))
+    world.drain()
+    assert codes_of(world) == ["E_SRC_OWNER"]
 
 
 def test_sequencers_of_other_keys_and_directories_do_not_count(world: World) -> None:
@@ -508,19 +626,21 @@ def test_newer_and_older_event_at_once_leave_the_newer_one(world: World) -> None
 
 
 def test_event_overtaken_between_its_look_and_its_claim_is_superseded(world: World) -> None:
-    def overtake(call: str) -> None:
-        if call == "store.list":
-            connection = sqlite3.connect(world.path)
-            with connection:
-                connection.execute(
-                    "INSERT OR REPLACE INTO sequencers VALUES (?, 'raw', 'p/a', ?, 'other')",
-                    ("hdfs://ns1/land/p/a", padded_sequencer("06")),
-                )
-            connection.close()
+    published: list[bool] = []
 
+    def overtake(call: str) -> None:
+        if call == "store.list" and not published:
+            published.append(True)
+            change(world, b"newer")
+            world.queue.send(notice(record("p/a", sequencer="06")))
+            world.drain()
+
+    first = world.queue.send(notice(record("p/a", sequencer="05")))
     world.faults.after_effect = overtake
-    assert in_order(world, "05") == ["superseded"]
-    assert world.landed() == {}
+    world.drain()
+    assert states(world)[first] == "superseded"
+    assert world.all_of(events.AttemptFailed) == []
+    assert world.landed() == {"p/a": b"newer"}
     assert world.staging() == []
 
 

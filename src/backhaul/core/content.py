@@ -72,10 +72,15 @@ class Ignored:
     Attributes:
         reason: From a closed set: S3_TEST_EVENT, EVENT_TYPE, EVENT_DIRECTORY, EVENT_NOT_MARKER.
         what: For people.
+        placeholder: An object that is ignored only if S3 confirms that it is empty: the size in an
+            event is its sender's claim.
+        owner: Account that must own the placeholder's bucket; None: any.
     """
 
     reason: str
     what: str
+    placeholder: Source | None = None
+    owner: str | None = None
 
 
 # An error stands for a record that cannot be read while its neighbours can.

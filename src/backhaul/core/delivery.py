@@ -22,7 +22,7 @@ from backhaul.core import events
 from backhaul.core.admission import RouteGate, check_signature
 from backhaul.core.agent_settings import AgentSettings, Tally
 from backhaul.core.backoff import hold_delay_s
-from backhaul.core.content import Ignored, ObjectEvent
+from backhaul.core.content import Ask, Ignored, ObjectEvent
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,
@@ -33,6 +33,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.event_policy import request_of
 from backhaul.core.model import Request, TransferState
+from backhaul.core.overtaken import find_current
 from backhaul.core.parts import Dead, End, Part, parts_of
 from backhaul.core.policy import Policy
 from backhaul.core.ports import Begun, DeadLetterReason, Message, Queue, Randomness
@@ -127,7 +128,9 @@ class Deliveries:
         """Count the attempt, then work; whatever happens becomes a verdict."""
         begun = None
         try:
-            understood = self._understand(message, part)
+            understood = self._understand(message, part.ask)
+            if isinstance(understood, Ignored):
+                understood = self._confirmed(message, part, understood)
             if isinstance(understood, Ignored):
                 return None, self._ignore(message, understood)
             begun = self._begin(message, part, understood)
@@ -164,17 +167,36 @@ class Deliveries:
             self._clock.now(),
         )
 
-    def _understand(self, message: Message, part: Part) -> Request | Ignored | BackhaulError:
+    def _understand(self, message: Message, ask: Ask) -> Request | Ignored | BackhaulError:
         """The request, or why there is none; the ledger remembers both."""
         try:
             return request_of(
                 self._policy(),
-                part.ask,
+                ask,
                 queue=message.queue,
                 default_fs=self._settings.default_fs,
             )
         except BackhaulError as error:
             return error
+
+    def _confirmed(
+        self, message: Message, part: Part, ignored: Ignored
+    ) -> Request | Ignored | BackhaulError:
+        """What S3 makes of an event that claims to be about an empty placeholder.
+
+        Raises:
+            OutageError, TransientError: S3 does not answer; nothing is decided.
+        """
+        source = ignored.placeholder
+        if source is None or not isinstance(part.ask, ObjectEvent):
+            return ignored
+        try:
+            pin = find_current(self._ports.store, source.bucket, source.key, owner=ignored.owner)
+        except PermanentError as error:
+            return error
+        if pin is None or pin.size_bytes == 0:
+            return ignored
+        return self._understand(message, replace(part.ask, size_bytes=pin.size_bytes))
 
     def _ignore(self, message: Message, ignored: Ignored) -> Verdict:
         self._emit(

@@ -77,7 +77,12 @@ def _object_request(
         return _other(route, what)
     # Size unknown: no harmless placeholder for sure, so it is judged as an object.
     if is_marker(event.source.key, 1 if event.size_bytes is None else event.size_bytes):
-        return Ignored(reason="EVENT_DIRECTORY", what=what)
+        return Ignored(
+            reason="EVENT_DIRECTORY",
+            what=what,
+            placeholder=event.source,
+            owner=route.source_owner,
+        )
     name = event.source.key.rsplit("/", 1)[-1]
     if route.marker is not None and name != route.marker:
         return Ignored(reason="EVENT_NOT_MARKER", what=what)

@@ -104,7 +104,7 @@ def are_same(one: str, other: str) -> bool:
     try:
         return parse_queue(one).is_same(parse_queue(other))
     except BadArgument:
-        return one == other or one == other.rsplit(":", 1)[-1]
+        return one.rsplit(":", 1)[-1] == other.rsplit(":", 1)[-1]
 
 
 def _from_url(text: str) -> QueueName:

@@ -48,6 +48,7 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
+from backhaul.core.overtaken import claims_to_be_old, is_overtaken, state_of_event
 from backhaul.core.paths import target_relative
 from backhaul.core.planning import Planner, resolve
 from backhaul.core.policy import Policy
@@ -136,6 +137,7 @@ class TransferRunner:
         self._staging_root: Location | None = None
         self._stale: Sequence[Leftover] = ()
         self._has_rivals = False
+        self._was_outdated = False
         self._planner: Planner | None = None
         self._pages: Iterator[ListPage] = iter(())
         self._first: list[PlannedObject] = []
@@ -220,8 +222,9 @@ class TransferRunner:
     def _resolve(self) -> transfer.Event:
         job = self._job
         directory = job.request.destination
-        # What the event told of may be gone by now, so its age is asked for before its object.
-        if (target := self._event_target) is not None and self._is_outdated(target):
+        target = self._event_target
+        if target is not None and self._is_outdated(target):
+            self._was_outdated = True
             return transfer.Resolved(directory=directory, destination=target)
         found = resolve(
             self._ports.store,
@@ -288,6 +291,7 @@ class TransferRunner:
         self._stale = claimed.stale
         self._has_rivals = claimed.has_rivals
         if self._is_outdated(attempt.destination):
+            self._first = []  # nothing of the plan is copied, so there is nothing to prove
             return transfer.Outdated(epoch=claimed.epoch)
         return transfer.ClaimGranted(epoch=claimed.epoch, has_jobs=bool(claimed.jobs))
 
@@ -301,13 +305,17 @@ class TransferRunner:
         return request.destination.join(target_relative(request.destination, name, name_map))
 
     def _is_outdated(self, target: Location) -> bool:
-        """A newer event of the same object, or this very one, is published there already."""
-        request = self._job.request
-        event = request.event
-        if event is None or event.sequencer is None or self._begun.was_publishing:
+        """An event whose object is published there already, as new as S3 has it or newer."""
+        ports, job = self._ports, self._job
+        if self._was_outdated:
+            return True  # nothing goes back at the target, so it stays true whatever S3 has now
+        if self._begun.was_publishing or not claims_to_be_old(ports.ledger, job, target):
             return False
-        known = self._ports.ledger.published_sequencer(target, request.source.bucket, event.key)
-        return known is not None and event.sequencer <= known
+        if not job.request.source.is_prefix and self._first:
+            now: Pin | None = self._first[0].pin
+        else:
+            now = state_of_event(ports.store, job)
+        return is_overtaken(ports.ledger, ports.store, job, target, now)
 
     @property
     def _session(self) -> TargetSession:

@@ -36,13 +36,16 @@ def asked(job: Job) -> dict[str, Any]:
 
 
 def newest(tx: Connection, uri: str, bucket: str, key: str) -> str | None:
-    """The highest sequencer published."""
+    """The sequencer of the event that was published last."""
     found = tx.execute(_NEWEST, {"of_uri": uri, "of_bucket": bucket, "of_key": key})
     return found.scalar_one_or_none()
 
 
 def remember(tx: Connection, transfer: RowMapping) -> None:
-    """The transfer is published: its event is the newest, unless a newer one is known."""
+    """The transfer is published, so its event is the newest: S3 has said so, not the event.
+
+    A higher sequencer that stood here was forged, or of an object that was restored since.
+    """
     if transfer["sequencer"] is None:
         return
     values = {
@@ -62,7 +65,6 @@ def _remembering(dialect: str) -> Insert:
     return statement.on_conflict_do_update(
         index_elements=[sequencers.c[name] for name in _KEY],
         set_={"sequencer": new.sequencer, "transfer_id": new.transfer_id},
-        where=sequencers.c.sequencer < new.sequencer,
     )
 
 

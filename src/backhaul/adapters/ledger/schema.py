@@ -216,7 +216,7 @@ published = Table(
     sqlite_with_rowid=False,
 )
 
-# The newest event published, per object and destination.
+# The event published last, per object and destination.
 sequencers = Table(
     "sequencers",
     metadata,

@@ -262,7 +262,7 @@ class Ledger(Protocol):
         """True while this process is the one that began the attempt under way."""
 
     def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
-        """The newest event of this object that was published at the destination."""
+        """Of the event of this object that was published at the destination last."""
 
     def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
         """Remember a signed message's nonce; safe to repeat for the same message.

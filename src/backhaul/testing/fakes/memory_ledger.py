@@ -405,8 +405,7 @@ class MemoryLedger:
             return
         if state is TransferState.DONE and row.canonical is not None:
             of = (row.canonical, request.source.bucket, request.event.key)
-            known = self._file.sequencers.get(of, "")
-            self._file.sequencers[of] = max(known, request.event.sequencer)
+            self._file.sequencers[of] = request.event.sequencer
 
     def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
         """See the port."""

@@ -1,0 +1,100 @@
+"""Whether an event is overtaken: something as new, or newer, of its object is published already.
+
+The sequencer in a message is anybody's claim. It only decides whether S3 is asked: a transfer is
+spared when S3 itself, or what it said of the published file, shows that there is nothing newer to
+bring (GUARANTEES, S9). One forged event therefore costs later ones a request, never their data.
+"""
+
+from __future__ import annotations
+
+from backhaul.core.model import Job, Location, Pin
+from backhaul.core.paths import target_relative
+from backhaul.core.ports import Ledger, ObjectStore, Published
+
+
+def claims_to_be_old(ledger: Ledger, job: Job, target: Location) -> bool:
+    """By its own sequencer the event is not newer than what was published at the target."""
+    event, bucket = job.request.event, job.request.source.bucket
+    if event is None or event.sequencer is None:
+        return False
+    known = ledger.published_sequencer(target, bucket, event.key)
+    return known is not None and event.sequencer <= known
+
+
+def is_overtaken(
+    ledger: Ledger, store: ObjectStore, job: Job, target: Location, now: Pin | None
+) -> bool:
+    """What is published at the target is at least as new as what the event would bring.
+
+    Args:
+        target: What the event's transfer owns: a file, or the directory of a marker.
+        now: `state_of_event`: the event's object as S3 has it; None: it is gone.
+
+    Raises:
+        BackhaulError: As `store.list_pages`.
+    """
+    before = _published(ledger, job, target)
+    if before is None:
+        return False
+    if now is None or is_same_state(before.pin, now):
+        return True
+    if before.pin.last_modified != now.last_modified:
+        return before.pin.last_modified > now.last_modified
+    # LastModified has whole seconds. Within one, only the current version is certainly not older.
+    current = _current(store, job)
+    return current is None or not is_same_state(current, now)
+
+
+def state_of_event(store: ObjectStore, job: Job) -> Pin | None:
+    """The object that the event is about, in the event's version where it names one; None: gone.
+
+    Raises:
+        BackhaulError: As `store.find_version` and `store.list_pages`.
+    """
+    event, source = job.request.event, job.request.source
+    if event is not None and event.version_id is not None:
+        return store.find_version(
+            source.bucket, event.key, event.version_id, owner=job.source_owner
+        )
+    return _current(store, job)
+
+
+def find_current(store: ObjectStore, bucket: str, key: str, *, owner: str | None) -> Pin | None:
+    """The current state of one object by its exact key; None where there is none.
+
+    A listing by this prefix begins with the key itself. Raises as `store.list_pages`.
+    """
+    first = next(store.list_pages(bucket, key, page_size=1, owner=owner), None)
+    return next((pin for pin in first.pins if pin.key == key), None) if first else None
+
+
+def is_same_state(one: Pin, other: Pin) -> bool:
+    """Equal as far as both say: a listing names no version."""
+    versions = {one.version_id, other.version_id} - {None}
+    return len(versions) <= 1 and (
+        (one.bucket, one.key, one.etag, one.size_bytes, one.last_modified)
+        == (other.bucket, other.key, other.etag, other.size_bytes, other.last_modified)
+    )
+
+
+def _current(store: ObjectStore, job: Job) -> Pin | None:
+    event, source = job.request.event, job.request.source
+    key = source.key if event is None else event.key
+    return find_current(store, source.bucket, key, owner=job.source_owner)
+
+
+def _published(ledger: Ledger, job: Job, target: Location) -> Published | None:
+    """What this ledger published of the event's object, at the object's own place."""
+    event, source = job.request.event, job.request.source
+    if event is None:
+        return None
+    final = target
+    if source.is_prefix:
+        name = event.key.removeprefix(source.key)
+        final = target.join(target_relative(target, name, job.name_map))
+    before = ledger.published([final]).get(final)
+    is_its = before is not None and (before.pin.bucket, before.pin.key) == (
+        source.bucket,
+        event.key,
+    )
+    return before if is_its else None
