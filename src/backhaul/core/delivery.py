@@ -32,8 +32,8 @@ from backhaul.core.errors import (
     VisibilityLost,
 )
 from backhaul.core.event_policy import request_of
+from backhaul.core.listing import find_object
 from backhaul.core.model import Request, TransferState
-from backhaul.core.overtaken import find_current
 from backhaul.core.parts import Dead, End, Part, parts_of
 from backhaul.core.policy import Policy
 from backhaul.core.ports import Begun, DeadLetterReason, Message, Queue, Randomness
@@ -191,7 +191,7 @@ class Deliveries:
         if source is None or not isinstance(part.ask, ObjectEvent):
             return ignored
         try:
-            pin = find_current(self._ports.store, source.bucket, source.key, owner=ignored.owner)
+            pin, _ = find_object(self._ports.store, source.bucket, source.key, owner=ignored.owner)
         except PermanentError as error:
             return error
         if pin is None or pin.size_bytes == 0:

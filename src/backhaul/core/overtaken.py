@@ -7,6 +7,7 @@ bring (GUARANTEES, S9). One forged event therefore costs later ones a request, n
 
 from __future__ import annotations
 
+from backhaul.core.listing import find_object
 from backhaul.core.model import Job, Location, Pin
 from backhaul.core.paths import target_relative
 from backhaul.core.ports import Ledger, ObjectStore, Published
@@ -31,7 +32,7 @@ def is_overtaken(
         now: `state_of_event`: the event's object as S3 has it; None: it is gone.
 
     Raises:
-        BackhaulError: As `store.list_pages`.
+        BackhaulError: As `listing.find_object`.
     """
     before = _published(ledger, job, target)
     if before is None:
@@ -49,7 +50,7 @@ def state_of_event(store: ObjectStore, job: Job) -> Pin | None:
     """The object that the event is about, in the event's version where it names one; None: gone.
 
     Raises:
-        BackhaulError: As `store.find_version` and `store.list_pages`.
+        BackhaulError: As `store.find_version` and `listing.find_object`.
     """
     event, source = job.request.event, job.request.source
     if event is not None and event.version_id is not None:
@@ -57,15 +58,6 @@ def state_of_event(store: ObjectStore, job: Job) -> Pin | None:
             source.bucket, event.key, event.version_id, owner=job.source_owner
         )
     return _current(store, job)
-
-
-def find_current(store: ObjectStore, bucket: str, key: str, *, owner: str | None) -> Pin | None:
-    """The current state of one object by its exact key; None where there is none.
-
-    A listing by this prefix begins with the key itself. Raises as `store.list_pages`.
-    """
-    first = next(store.list_pages(bucket, key, page_size=1, owner=owner), None)
-    return next((pin for pin in first.pins if pin.key == key), None) if first else None
 
 
 def is_same_state(one: Pin, other: Pin) -> bool:
@@ -80,7 +72,8 @@ def is_same_state(one: Pin, other: Pin) -> bool:
 def _current(store: ObjectStore, job: Job) -> Pin | None:
     event, source = job.request.event, job.request.source
     key = source.key if event is None else event.key
-    return find_current(store, source.bucket, key, owner=job.source_owner)
+    found, _ = find_object(store, source.bucket, key, owner=job.source_owner)
+    return found
 
 
 def _published(ledger: Ledger, job: Job, target: Location) -> Published | None:
