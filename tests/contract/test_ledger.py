@@ -365,19 +365,27 @@ def test_destination_of_a_live_owner_elsewhere_is_taken(reopen: Reopen) -> None:
     assert claim(me, "t2") is None
 
 
-def test_staging_root_stays_until_a_transfer_finishes(ledger: Ledger) -> None:
+def test_staging_root_is_below_the_anchor_of_each_claim_and_the_old_one_is_stale(
+    ledger: Ledger,
+) -> None:
     first = claimed(ledger)
     fail(ledger)
     begin(ledger, "t2", None)
-    other_anchor = LANDING.join("other")
-    again = ledger.claim("t2", JOB, DAY, other_anchor, directory=DAY, min_epoch=1, now=T0)
+    anchor = LANDING.join("other")
+    again = ledger.claim("t2", JOB, DAY, anchor, directory=DAY, min_epoch=1, now=T0)
     assert again is not None
-    assert again.staging_root == first.staging_root
-    assert ledger.finish("t2", again.epoch, TransferState.DONE, "tree", T0)
-    begin(ledger, "t3", None)
-    third = ledger.claim("t3", JOB, DAY, other_anchor, directory=DAY, min_epoch=1, now=T0)
-    assert third is not None
-    assert third.staging_root == other_anchor.join(f".backhaul/{DAY.digest}")
+    assert again.staging_root == anchor.join(f".backhaul/{DAY.digest}")
+    assert again.epoch == first.epoch + 1
+    left = Leftover(
+        transfer_id="t1",
+        staging_root=first.staging_root,
+        epoch=first.epoch,
+        route=JOB.route,
+    )
+    assert again.stale == (left,)
+    fail(ledger, "t2")
+    swept = {one.staging_root for one in ledger.litter(T0 + 2 * SECOND, most=9)}
+    assert swept == {first.staging_root, again.staging_root}
 
 
 def test_claiming_elsewhere_lets_go_of_the_old_destination(ledger: Ledger) -> None:

@@ -43,7 +43,12 @@ def ledger(path: Path) -> Iterator[Ledger]:
     opened.close()
 
 
-def claim(ledger: Ledger, transfer_id: str, destination: Location = DAY) -> Claimed | None:
+def claim(
+    ledger: Ledger,
+    transfer_id: str,
+    destination: Location = DAY,
+    anchor: Location = LANDING,
+) -> Claimed | None:
     key = MessageKey(queue="work", message_id=transfer_id)
     ledger.begin(key, transfer_id, "raw/p/", destination.path, NOW)
     job = Job(
@@ -58,7 +63,7 @@ def claim(ledger: Ledger, transfer_id: str, destination: Location = DAY) -> Clai
         limits=Limits(),
     )
     return ledger.claim(
-        transfer_id, job, destination, LANDING, directory=destination, min_epoch=1, now=NOW
+        transfer_id, job, destination, anchor, directory=destination, min_epoch=1, now=NOW
     )
 
 
@@ -92,6 +97,28 @@ def test_the_next_claim_tells_of_the_open_job(ledger: Ledger) -> None:
         ClusterJob(transfer_id="t1", epoch=epoch, application_id="application_1_0001"),
     )
     assert ledger.jobs("t1") == list(again.jobs)
+
+
+def test_staging_stays_where_an_application_fills_it(ledger: Ledger) -> None:
+    epoch = opened(ledger)
+    ledger.fail("t1", TransferState.WAITING, "E_X", "x", NOW)
+    again = claim(ledger, "t1", anchor=DAY)
+    assert again is not None
+    assert again.staging_root == LANDING.join(f".backhaul/{DAY.digest}")
+    ledger.close_job("t1", epoch, "killed", "why", NOW)
+    moved = claim(ledger, "t1", anchor=DAY)
+    assert moved is not None
+    assert moved.staging_root == DAY.join(f".backhaul/{DAY.digest}")
+    assert [left.staging_root for left in moved.stale] == [again.staging_root]
+
+
+def test_of_another_transfer_s_application_staging_is_stale(ledger: Ledger) -> None:
+    opened(ledger)
+    ledger.fail("t1", TransferState.WAITING, "E_X", "x", NOW)
+    other = claim(ledger, "t2", anchor=DAY)
+    assert other is not None
+    assert other.staging_root == DAY.join(f".backhaul/{DAY.digest}")
+    assert [left.transfer_id for left in other.stale] == ["t1"]
 
 
 @pytest.mark.parametrize("place", [DAY, DAY.join("h=1"), LANDING])

@@ -71,7 +71,8 @@ class Ghost:
     def made_directory(self, path: str) -> None:
         root, _, name = path.rpartition("/")
         if STAGING in path and name.isdigit():
-            self.fenced[root] = max(self.fenced.get(root, 0), int(name))
+            of = root.rpartition("/")[2]
+            self.fenced[of] = max(self.fenced.get(of, 0), int(name))
 
     def looked_at(self, path: str, data: bytes, source: str) -> None:
         """A final path after a rename to it, or above it."""
@@ -87,11 +88,11 @@ class Ghost:
         self.finals[path] = found
         newest = max(found[1], self.published.get((path, found[0]), 0))
         self.published[path, found[0]] = newest
-        root, epoch = _epoch_of(source)
+        of, epoch = _epoch_of(source)
         if epoch < 0:
             self.broken(f"S2 {path} came from {source}, which is no staging")
-        if self.fenced.get(root, 0) > epoch and self.is_ordered:
-            self.broken(f"S6 {path} came from epoch {epoch}, fenced by {self.fenced[root]}")
+        if self.fenced.get(of, 0) > epoch and self.is_ordered:
+            self.broken(f"S6 {path} came from epoch {epoch}, fenced by {self.fenced[of]}")
 
     def announced(self, marker: str) -> None:
         """S2: `_SUCCESS` tells readers that the rest is there."""
@@ -148,9 +149,12 @@ class Ghost:
 
 
 def _epoch_of(source: str) -> tuple[str, int]:
-    """Staging root and epoch of a staged path; epoch -1 where it is none."""
-    head, _, tail = source.partition(STAGING)
+    """Destination, as staging names it, and epoch of a staged path; epoch -1 where it is none.
+
+    Staging of one destination may be in several places: a higher epoch in any of them counts.
+    """
+    _, _, tail = source.partition(STAGING)
     parts = tail.split("/")
     if not parts[0] or len(parts) < 2 or not parts[1].isdigit():
         return source, -1
-    return f"{head}{STAGING}{parts[0]}", int(parts[1])
+    return parts[0], int(parts[1])

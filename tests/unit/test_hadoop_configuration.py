@@ -294,7 +294,7 @@ def test_booleans_that_are_none_are_the_default(
         ("0077", 0o077),
         ("u=rwx,g=rx,o=", 0o027),
         ("u=rwx, g=rwx, o=rx", 0o002),
-        ("a=rwx,o-w", 0o002),
+        ("a=rwx,o-w", 0o007),  # the last word about others is "not w"
         ("=rwx", 0),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backhaul.adapters.hdfs import DEFAULT_BLOCK_BYTES, MAX_BLOCKS, _block_size, translate
+from backhaul.adapters.hdfs import translate
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
@@ -136,10 +136,3 @@ def test_a_rename_between_encryption_zones_is_refused_with_its_mend(text: str) -
 def test_a_namenode_that_is_not_ready_is_an_outage() -> None:
     error = translate(java("org.apache.hadoop.ipc.RetriableException", "not started"), WHERE)
     assert (type(error), error.code) == (OutageError, "E_HDFS_STARTING")
-
-
-def test_a_file_of_50_tb_has_blocks_that_fit_the_namenodes_limit() -> None:
-    block = _block_size(50 * 10**12)
-    assert block is not None
-    assert block % DEFAULT_BLOCK_BYTES == 0
-    assert -(-50 * 10**12 // block) <= MAX_BLOCKS

@@ -32,9 +32,8 @@ _SIZE = re.compile(r"(-?\d+)([kmgtpe]?)", re.IGNORECASE)
 _SIZE_UNITS = "kmgtpe"
 _DURATION = re.compile(r"(-?\d+)\s*(ns|us|ms|s|m|h|d)?", re.IGNORECASE)
 _DURATION_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_OCTAL = re.compile(r"\+?[0-7]{3,4}")
-_SYMBOLIC = re.compile(r"([ugoa]*)([+=-])([rwx]*)")
-_CLASSES = {"u": 0o100, "g": 0o010, "o": 0o001}
+_OCTAL = re.compile(r"0*([0-7]{3})", re.ASCII)
+_SYMBOLIC = re.compile(r"\s*([ugoa]*)([+=-]+)([rwx]*)([,\s]*)\s*", re.ASCII)
 _BITS = {"r": 4, "w": 2, "x": 1}
 
 
@@ -213,15 +212,12 @@ class HadoopConfiguration:
             ConfigurationError: E_CFG_HADOOP_VALUE.
         """
         text = self.get(name) or "022"
-        if _OCTAL.fullmatch(text):
-            return int(text, 8) & 0o777
-        mode = 0
-        for part in text.split(","):
-            match = _SYMBOLIC.fullmatch(part.strip(BLANKS))
-            if match is None:
-                self._refuse(name, "an umask such as 027 or u=rwx,g=rx,o=")
-            mode = _with_symbols(mode, *match.groups())
-        return ~mode & 0o777
+        if match := _OCTAL.fullmatch(text):
+            return int(match[1], 8)
+        allowed = _allowed(text)
+        if allowed is None:
+            self._refuse(name, "an umask such as 027 or u=rwx,g=rx,o=")
+        return ~allowed & 0o777
 
     def _refuse(self, name: str, wanted: str) -> NoReturn:
         raise ConfigurationError(
@@ -338,13 +334,23 @@ def _system_properties(environment: Mapping[str, str]) -> Iterator[tuple[str, st
         yield "hadoop.home.dir", home
 
 
-def _with_symbols(mode: int, classes: str, sign: str, letters: str) -> int:
-    chosen = set(classes) & set(_CLASSES) or set(_CLASSES)
-    if "a" in classes:
-        chosen = set(_CLASSES)
-    one_class = sum(_BITS[letter] for letter in set(letters))
-    bits = sum(one_class * _CLASSES[each] for each in chosen)
-    every = sum(7 * _CLASSES[each] for each in chosen)
-    if sign == "=":
-        return (mode & ~every) | bits
-    return mode | bits if sign == "+" else mode & ~bits
+def _allowed(text: str) -> int | None:
+    """What a symbolic umask lets through; None: it is none.
+
+    The last word about each of user, group and others counts, and what has no word gets nothing.
+    Source: Hadoop's `UmaskParser`, whose answers are the rows of the unit test.
+    """
+    modes = dict.fromkeys("ugo", 0)
+    position = 0
+    is_separated = True
+    while position < len(text):
+        match = _SYMBOLIC.match(text, position)
+        if match is None or not is_separated:
+            return None
+        who, operators, letters, after = match.groups()
+        bits = sum(_BITS[letter] for letter in set(letters))
+        chosen = "ugo" if not who or set(who) == {"a"} else who.replace("a", "")
+        modes |= dict.fromkeys(chosen, 0 if operators[-1] == "-" else bits)
+        is_separated = "," in after
+        position = match.end()
+    return modes["u"] << 6 | modes["g"] << 3 | modes["o"]

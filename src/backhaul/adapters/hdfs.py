@@ -16,6 +16,7 @@ from hdfs_native import Client, WriteOptions
 
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_filesystems import client_properties, in_full
+from backhaul.adapters.hdfs_creation import BLOCK_SIZE, REPLICATION, creation_rules
 from backhaul.adapters.hdfs_security import KEY_PROVIDER, Cluster, Login
 from backhaul.core.errors import (
     BackhaulError,
@@ -27,18 +28,13 @@ from backhaul.core.errors import (
     TargetMissing,
     TransientError,
 )
-from backhaul.core.model import FileStatus
+from backhaul.core.model import STAGING_NAME, FileStatus
 from backhaul.core.ports import ContentChecker, Entry, Held
 
 if TYPE_CHECKING:
     from hdfs_native import FileWriter
 
-MIB = 1 << 20
-# A DataNode sets a whole block aside for every open file, so many small files at once exhaust it
-# on paper; 1 MiB is the NameNode's default minimum (dfs.namenode.fs-limits.min-block-size).
-SMALL_BLOCK_BYTES = MIB
-MAX_BLOCKS = 10_000  # dfs.namenode.fs-limits.max-blocks-per-file
-DEFAULT_BLOCK_BYTES = 128 * MIB
+_REMEMBERED = 10_000  # directories of which it is kept whether they have a default ACL
 _CODEC = "rs"  # the only one whose parity hdfs-native writes as Hadoop does
 
 # The client tries a dead NameNode for minutes, which is right in the middle of a transfer. Whether
@@ -81,11 +77,14 @@ class HdfsTarget:
         login: Login | None = None,
     ) -> None:
         self._filesystem = filesystem
+        self._default_acls: dict[str, bool] = {}
+        self._acls_are_off = False
         self._content: ContentChecker | None = None
         self._closer: FileCloser | None = None
         self.keeps_checksums = False
         self._login = login or Login()
         configuration = HadoopConfiguration.of(configuration)
+        self._creation = creation_rules(configuration)
         self._cluster = Cluster(filesystem, configuration)
         self._cluster.check(self._login)
         self._address = in_full(configuration, filesystem)
@@ -219,8 +218,13 @@ class HdfsTarget:
             raise self._translate(error, path) from error
 
     def create(self, path: str, size_bytes: int) -> HdfsWriter:
+        has_default_acl = self._has_default_acl(_above(path))
         options = WriteOptions(
-            block_size=_block_size(size_bytes), overwrite=False, create_parent=False
+            block_size=self._creation.block_size(size_bytes),
+            replication=self._creation.replication,
+            permission=self._creation.file_mode(has_default_acl=has_default_acl),
+            overwrite=False,
+            create_parent=False,
         )
         try:
             writer = self._client.create(path, options)
@@ -228,6 +232,43 @@ class HdfsTarget:
             raise self._translate(error, path) from error
         doubts_parity = self._doubts_parity(path, writer)
         return HdfsWriter(self, path, writer, doubts_parity=doubts_parity, closer=self._closer)
+
+    def _has_default_acl(self, directory: str) -> bool:
+        """Whether a default ACL decides the modes of what is new here.
+
+        Where the directory is missing, the nearest one above it answers.
+        """
+        if self._acls_are_off:
+            return False
+        known = self._default_acls.get(directory)
+        if known is None:
+            known = self._look_for_default_acl(directory)
+            self._remember(directory, has_default_acl=known)
+        return known
+
+    def _look_for_default_acl(self, directory: str) -> bool:
+        while True:
+            try:
+                entries = self._client.get_acl_status(directory).entries
+            except FileNotFoundError:
+                if directory == "/":
+                    return False
+                directory = _above(directory)
+            except BaseException as error:
+                if "AclException" not in str(error):
+                    raise self._translate(error, directory) from error
+                self._acls_are_off = True  # dfs.namenode.acls.enabled = false
+                return False
+            else:
+                return any(entry.scope == "default" for entry in entries)
+
+    def _remember(self, directory: str, *, has_default_acl: bool) -> None:
+        """For directories of staging alone: those are made for one attempt, with one ACL."""
+        if f"/{STAGING_NAME}/" not in directory:
+            return
+        if len(self._default_acls) >= _REMEMBERED:
+            self._default_acls.clear()
+        self._default_acls[directory] = has_default_acl
 
     def _doubts_parity(self, path: str, writer: FileWriter) -> bool:
         """Whether the file may be erasure-coded by a codec that the client does not write.
@@ -278,10 +319,15 @@ class HdfsTarget:
         self._mkdirs(path, create_parent=True)
 
     def _mkdirs(self, path: str, *, create_parent: bool) -> None:
+        has_default_acl = self._has_default_acl(_above(path))
+        mode = self._creation.directory_mode(has_default_acl=has_default_acl)
         try:
-            self._client.mkdirs(path, create_parent=create_parent)
+            self._client.mkdirs(path, permission=mode, create_parent=create_parent)
         except BaseException as error:
             raise self._translate(error, path) from error
+        if _above(_above(path)).endswith(f"/{STAGING_NAME}"):
+            # A new epoch in its root; a directory further down may have come from elsewhere.
+            self._remember(path, has_default_acl=has_default_acl)
 
     def rename(self, source: str, target: str, *, replace: bool) -> None:
         try:
@@ -370,14 +416,8 @@ class HdfsWriter:
             raise self._target._translate(error, self._path) from error  # noqa: SLF001
 
 
-def _block_size(size_bytes: int) -> int | None:
-    """Block size for a file of this length; None leaves it to the cluster."""
-    if size_bytes <= SMALL_BLOCK_BYTES:
-        return SMALL_BLOCK_BYTES
-    if size_bytes > MAX_BLOCKS * DEFAULT_BLOCK_BYTES:
-        needed = -(-size_bytes // MAX_BLOCKS)
-        return -(-needed // DEFAULT_BLOCK_BYTES) * DEFAULT_BLOCK_BYTES
-    return None
+def _above(path: str) -> str:
+    return path.rsplit("/", 1)[0] or "/"
 
 
 _OUTAGES = {
@@ -396,6 +436,10 @@ _PERMANENT = {
     "PathComponentTooLongException": ("E_DST_LIMIT", "name too long"),
     "MaxDirectoryItemsExceededException": ("E_DST_LIMIT", "directory is full"),
 }
+
+
+# FSNamesystem.startFileInt and BlockManager.verifyReplication.
+_SETTING_REFUSED = ("Specified block size is less than", "equested replication factor of")
 
 
 def translate(error: BaseException, where: str) -> BackhaulError:
@@ -459,6 +503,14 @@ def _of_java(name: str, text: str, where: str) -> BackhaulError:
             f"{where}: {line}",
             hint="staging and destination are in two encryption zones: let the route's destination "
             "be the zone itself, or a directory in it",
+        )
+    if any(sign in line for sign in _SETTING_REFUSED):
+        return OutageError.of(
+            "hdfs",
+            "E_HDFS_SETTING",
+            f"{where}: {line}",
+            hint=f"correct {REPLICATION} or {BLOCK_SIZE} in this node's hdfs-site.xml and restart "
+            "the agent; the NameNode's limits are the administrator's",
         )
     if "could only be written to 0 of" in line or name == "NotReplicatedYetException":
         return TransientError("E_HDFS_OVERLOADED", f"{where}: {line}")

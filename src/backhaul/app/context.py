@@ -22,6 +22,7 @@ from backhaul.adapters.governor import GovernorSpec
 from backhaul.adapters.hadoop_command import Command
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration, hadoop_conf_dir
 from backhaul.adapters.hadoop_filesystems import demands_kerberos, file_systems
+from backhaul.adapters.hdfs_creation import creation_rules
 from backhaul.adapters.hdfs_security import Login, ticket
 from backhaul.adapters.places import check_ledger_place, check_trusted
 from backhaul.adapters.system import SystemClock, host_name
@@ -270,7 +271,12 @@ def make_cluster(
 
 
 def make_pool(context: Context, emit: Emit, workers: int) -> WorkerPool:
-    """The worker processes; none is started before it is needed."""
+    """The worker processes; none is started before it is needed.
+
+    Raises:
+        ConfigurationError: E_CFG_HADOOP_VALUE: what no worker could create files with.
+    """
+    creation_rules(context.hadoop)
     signatures = (route.signature for route in context.settings.route)
     hidden = frozenset(one.key_env for one in signatures if one is not None and one.key_env)
     return WorkerPool(

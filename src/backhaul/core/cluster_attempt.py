@@ -177,6 +177,11 @@ class ClusterAttempt:
         self._kept = Kept(job=newest, epoch=found)
         return transfer.Reattached(is_kept=True)
 
+    def end(self, jobs: tuple[ClusterJob, ...]) -> None:
+        """Kill what may still fill staging of an earlier epoch."""
+        for job in jobs:
+            self._staging.end(job)
+
     # ------------------------------------------------------------ this attempt's staging
 
     def stage(self, epoch: int) -> tuple[transfer.Event | None, Chunks]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+STAGING_NAME = ".backhaul"  # the directory of staging; hidden from Hive and MapReduce by its dot
+
 
 class OnExists(StrEnum):
     """What a file that already stands at the final path means."""

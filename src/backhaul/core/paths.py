@@ -21,7 +21,7 @@ import re
 
 from backhaul.core.errors import PermanentError
 from backhaul.core.file_systems import DefaultFs, FileSystems
-from backhaul.core.model import Location, NameMap, Source
+from backhaul.core.model import STAGING_NAME, Location, NameMap, Source
 from backhaul.core.text import byte_offset, find_control, find_surrogate, printable, redacted
 
 MAX_KEY_BYTES = 1024  # S3 user guide, "Naming Amazon S3 objects"
@@ -29,7 +29,7 @@ MAX_COMPONENT_BYTES = 255  # dfs.namenode.fs-limits.max-component-length, in UTF
 MAX_PATH_CHARS = 8000  # HdfsServerConstants.MAX_PATH_LENGTH, in UTF-16 units as Java counts
 MAX_PATH_LEVELS = 1000  # HdfsServerConstants.MAX_PATH_DEPTH
 MAX_PORT = 65_535
-RESERVED_NAMES = frozenset({".snapshot", ".backhaul", ".Trash"})
+RESERVED_NAMES = frozenset({".snapshot", STAGING_NAME, ".Trash"})
 RESERVED_FIRST_NAME = ".reserved"  # /.reserved/raw and /.reserved/.inodes write elsewhere
 FOLDER_SUFFIX = "_$folder$"  # what Hadoop's old S3 file systems leave as a directory marker
 

@@ -35,6 +35,7 @@ from backhaul.core.errors import (
 from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
 from backhaul.core.evidence import Manifest, Sum, files, object_line
 from backhaul.core.model import (
+    STAGING_NAME,
     EngineName,
     EvidencePlace,
     Job,
@@ -50,10 +51,12 @@ from backhaul.core.model import (
 )
 from backhaul.core.overtaken import claims_to_be_old, is_overtaken, state_of_event
 from backhaul.core.paths import target_relative
+from backhaul.core.placing import other_roots, staging_anchor
 from backhaul.core.planning import Planner, resolve
 from backhaul.core.policy import Policy
 from backhaul.core.ports import (
     Begun,
+    Claimed,
     Clock,
     ClusterJob,
     Emit,
@@ -267,23 +270,14 @@ class TransferRunner:
         self._policy().check_target(job, attempt.destination)
         existing = self._session.existing_ancestor(attempt.directory)
         self._may_hold_files = existing == attempt.directory
-        # Staging goes under the route's directory. Only a tree that is to become that very
-        # directory cannot wait inside it for its one rename: it waits above.
         is_tree = attempt.destination == attempt.directory
-        is_root = is_tree and attempt.directory == job.anchor and existing != job.anchor
-        anchor = existing if is_root else job.anchor
-        claimed = self._ports.ledger.claim(
-            self._id,
-            job,
-            attempt.destination,
-            anchor,
-            directory=attempt.directory,
-            first=self._first,
-            is_complete=not self._ahead,
-            markers=self._markers,
-            min_epoch=min_epoch,
-            now=self._ports.clock.now(),
-        )
+        anchor = staging_anchor(job.anchor, attempt.directory, existing, is_tree=is_tree)
+        claimed = self._claim_at(anchor, attempt.directory, attempt.destination, min_epoch)
+        if claimed is not None and not claimed.staging_root.is_within(anchor.join(STAGING_NAME)):
+            # An application of an earlier attempt fills staging that is in the wrong place by now.
+            self._cluster.end(claimed.jobs)
+            min_epoch = claimed.epoch + 1
+            claimed = self._claim_at(anchor, attempt.directory, attempt.destination, min_epoch)
         if claimed is None:
             return transfer.ClaimBusy()
         self._staging_root = claimed.staging_root
@@ -294,6 +288,22 @@ class TransferRunner:
             self._first = []  # nothing of the plan is copied, so there is nothing to prove
             return transfer.Outdated(epoch=claimed.epoch)
         return transfer.ClaimGranted(epoch=claimed.epoch, has_jobs=bool(claimed.jobs))
+
+    def _claim_at(
+        self, anchor: Location, directory: Location, destination: Location, min_epoch: int
+    ) -> Claimed | None:
+        return self._ports.ledger.claim(
+            self._id,
+            self._job,
+            destination,
+            anchor,
+            directory=directory,
+            first=self._first,
+            is_complete=not self._ahead,
+            markers=self._markers,
+            min_epoch=min_epoch,
+            now=self._ports.clock.now(),
+        )
 
     @property
     def _event_target(self) -> Location | None:
@@ -399,11 +409,26 @@ class TransferRunner:
     def _remove_stale(self) -> None:
         for left in self._stale:
             self._session.remove_staging(left.staging_root, up_to=left.epoch)
+        self._stale = ()
 
     def _fence(self, epoch: int) -> transfer.Event:
         """Nothing may be renamed any more by whoever owned this destination, or a part of it."""
         self._remove_stale()
+        if epoch == 1:
+            self._remove_forgotten()
         return transfer.Fenced(highest_seen=self._session.fence(self._root, epoch))
+
+    def _remove_forgotten(self) -> None:
+        """Staging of this destination that a ledger remembered which is lost: wherever it may be.
+
+        In this epoch's own root the fence finds it.
+        """
+        directory = self._root.parent.parent
+        elsewhere = other_roots(self._job.anchor, directory, self._destination)
+        there = self._session.status(elsewhere) if elsewhere else []
+        for root, status in zip(elsewhere, there, strict=True):
+            if status is not None:
+                self._session.remove_staging(root)
 
     # ------------------------------------------------------------ stage
 
@@ -739,6 +764,7 @@ class TransferRunner:
         for _ in range(TIDY_TRIES):
             try:
                 self._session.remove_staging(self._root, up_to=epoch)
+                self._remove_stale()  # where nothing had to be fenced
             except BackhaulError:
                 # The outcome is decided; what is left is hidden, and fenced by the next claim of
                 # this destination.

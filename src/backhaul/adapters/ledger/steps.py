@@ -41,6 +41,7 @@ from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.evidence import Sum, sealing_line
 from backhaul.core.evidence import seal as digest
 from backhaul.core.model import Location, PlannedObject, StagedObject, TransferState
+from backhaul.core.placing import staging_root as root_below
 from backhaul.core.ports import Claimed, Leftover, MessageKey, Published
 
 CANCELLED = "E_CANCELLED"
@@ -278,19 +279,15 @@ def transfer_row(tx: Connection, transfer_id: str) -> RowMapping:
 
 
 def staging_root(
-    row: RowMapping | None, destination: Location, staging_anchor: Location
+    row: RowMapping | None, destination: Location, staging_anchor: Location, *, is_filled: bool
 ) -> Location:
-    """The recorded root while an earlier epoch may live in it, else a new one below the anchor.
+    """The destination's root below the anchor; the recorded one while an application fills it.
 
-    A recorded root inside the destination cannot hold anything once the caller anchors outside:
-    it does that only where the destination is not there.
+    Staging of earlier epochs in other places is `stale`, and fenced like any other.
     """
-    fresh = staging_anchor.join(f".backhaul/{destination.digest}")
-    if row is None or not row["staging_root"]:
-        return fresh
-    recorded = rows.location(row["staging_root"])
-    is_gone = recorded.is_within(destination) and not staging_anchor.is_within(destination)
-    return fresh if is_gone else recorded
+    if is_filled and row is not None and row["staging_root"]:
+        return rows.location(row["staging_root"])
+    return root_below(staging_anchor, destination)
 
 
 def leftover(tx: Connection, transfer: RowMapping) -> Leftover | None:

@@ -183,13 +183,15 @@ class SqlLedger:
             is_taken, row, dead = self._look(tx, transfer_id, destination)
             if is_taken:
                 return None
-            root = steps.staging_root(row, destination, staging_anchor)
+            jobs = job_steps.at(tx, transfer_id, destination)
+            is_filled = any(job.transfer_id == transfer_id for job in jobs)
+            root = steps.staging_root(row, destination, staging_anchor, is_filled=is_filled)
             claimed = Claimed(
                 epoch=max(min_epoch, 1 + (row["epoch"] if row else 0)),
                 staging_root=root,
                 stale=steps.stale(tx, destination, root),
                 has_rivals=bool(steps.rivals(tx, transfer_id, destination)),
-                jobs=job_steps.at(tx, transfer_id, destination),
+                jobs=jobs,
             )
             if dead:
                 tx.execute(steps.FREE_OWNER, [{"of_uri": uri} for uri in dead])

@@ -163,7 +163,8 @@ class Ledger(Protocol):
     ) -> Claimed | None:
         """Take the destination: epoch + 1 (at least `min_epoch`), owner set, state STAGING.
 
-        The staging root is fixed at the destination's first claim while any epoch may be alive.
+        The staging root is below the anchor, except while an application of this transfer may fill
+        the one of an earlier claim. Earlier roots elsewhere are `Claimed.stale`.
         The first page of a new plan is frozen in the same transaction; it replaces a plan that
         an earlier attempt left incomplete. An empty `first` keeps the frozen plan.
 

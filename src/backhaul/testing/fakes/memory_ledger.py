@@ -23,6 +23,7 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
+from backhaul.core.placing import staging_root
 from backhaul.core.ports import Begun, Claimed, ClusterJob, Leftover, MessageKey, Published
 from backhaul.testing.fakes.faults import Faults
 
@@ -162,7 +163,7 @@ class MemoryLedger:
             if self._is_in_the_way(transfer_id, destination):
                 return None
             there = self._file.destinations.get(destination)
-            root = _staging_root(there, destination, staging_anchor)
+            root = staging_root(staging_anchor, destination)
             claimed = Claimed(
                 epoch=max(min_epoch, 1 + (there.epoch if there else 0)),
                 staging_root=root,
@@ -602,15 +603,6 @@ def _published(
 
 def _overlap(one: Location, other: Location) -> bool:
     return one.is_within(other) or other.is_within(one)
-
-
-def _staging_root(there: Destination | None, destination: Location, anchor: Location) -> Location:
-    fresh = anchor.join(f".backhaul/{destination.digest}")
-    if there is None or there.staging_root is None:
-        return fresh
-    recorded = there.staging_root
-    is_gone = recorded.is_within(destination) and not anchor.is_within(destination)
-    return fresh if is_gone else recorded
 
 
 def _drop_plan(row: Transfer) -> None:
