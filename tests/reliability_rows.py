@@ -558,7 +558,7 @@ HDFS = (
         "F86",
         "more than 10,000 blocks",
         "larger blocks",
-        f"{U}test_hdfs_errors.py::test_a_file_of_50_tb_has_blocks_that_fit_the_namenodes_limit",
+        f"{U}test_hdfs_creation.py::test_a_file_of_50_tb_has_blocks_that_fit_the_namenodes_limit",
     ),
     _row(
         "F87",

@@ -5,15 +5,18 @@ Looked at by WebHDFS, which no part of Backhaul uses.
 
 from __future__ import annotations
 
+import getpass
 import json
 import shlex
 import subprocess
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+
+import urllib3
 
 from backhaul.testing.servers import Hdfs
 from backhaul.testing.servers.jars import jars, java
@@ -23,6 +26,7 @@ USER = "etl"  # is in no group that any directory belongs to
 # `hdfs dfs` with one start of Java for many commands: each line is one, words quoted for a shell.
 _SHELL = """
 import java.nio.file.*;
+import org.apache.hadoop.fs.FileSystem;
 import org.apache.hadoop.fs.FsShell;
 import org.apache.hadoop.hdfs.HdfsConfiguration;
 import org.apache.hadoop.util.ToolRunner;
@@ -33,6 +37,7 @@ public class Shell {
       shell.setConf(new HdfsConfiguration());
       int status = ToolRunner.run(shell, line.split("\\t"));
       shell.close();
+      FileSystem.closeAll();  // its clients keep the settings that they were made with
       if (status != 0) { System.err.println("failed: " + line); System.exit(1); }
     }
   }
@@ -62,13 +67,11 @@ class WebHdfs:
         self._base = f"{hdfs.endpoint}/webhdfs/v1"
 
     def ask(self, method: str, path: str, op: str, **words: str) -> Any:
-        import getpass
-
         asked = urllib.parse.urlencode({"op": op, "user.name": getpass.getuser(), **words})
         url = f"{self._base}{urllib.parse.quote(path)}?{asked}"
-        request = urllib.request.Request(url, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read() or b"{}")
+        answer = urllib3.request(method, url, timeout=60)
+        assert answer.status == HTTPStatus.OK, f"{op} {path}: {answer.data!r}"
+        return json.loads(answer.data or b"{}")
 
     def mkdir(self, path: str, *, owner: str = USER, group: str = USER, mode: str = "755") -> None:
         self.ask("PUT", path, "MKDIRS")

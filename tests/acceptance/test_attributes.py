@@ -1,170 +1,220 @@
-"""Published files are as `hdfs dfs -put` with the same configuration makes them in the same place."""
+"""Published files are as `hdfs dfs -put` with the same configuration makes them there."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
+from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy, clients
 from tests.acceptance import attributes
-from tests.acceptance.attributes import USER, WebHdfs, hdfs_dfs, write_tree
-from tests.acceptance.conftest import Install
+from tests.acceptance.attributes import USER, Shown, WebHdfs, hdfs_dfs, write_tree
 from tests.acceptance.installation import Installation
 
-pytestmark = [pytest.mark.integration, pytest.mark.hdfs]
+pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.timeout(600)]
 
 FILES = {"a.csv": b"a,b,c", "_SUCCESS": b"", "sub/b.csv": b"b" * 70_000, "sub/deep/c": b"c"}
 MIB = 1 << 20
+Prepare = Callable[[WebHdfs, str], None]
 _numbers = itertools.count(1)
 
 
-class Twins:
-    """Two places with equal attributes: one for Backhaul, one for `hdfs dfs -put`."""
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One tree to one directory, in both ways.
 
-    def __init__(self, hdfs: Hdfs, it: Installation, scratch: Path) -> None:
-        self.hdfs = hdfs
-        self.it = it
-        self.web = WebHdfs(hdfs)
-        self.scratch = scratch
-        base = f"/twins-{next(_numbers)}-{scratch.name}"
-        self.web.mkdir(base, owner="hdfs", group="supergroup")
-        self.both = (f"{base}/ours", f"{base}/theirs")
-        self.ours, self.theirs = self.both
-        for place in self.both:
-            self.web.mkdir(place)
-        self.local = write_tree(scratch / "tree", FILES)
-        for name, data in FILES.items():
-            it.put(f"p/{name}", data)
+    Attributes:
+        below: The directory, below a place of `USER`'s own.
+        properties: The client's configuration.
+        prepare: What is there before; called for each of the two places.
+        options: Of the request.
+    """
 
-    def copied(self, below: str = "", properties: Mapping[str, str] | None = None) -> None:
-        """The tree, to the same directory below both places."""
-        own = properties or {}
-        ours, theirs = (f"{place}/{below}".rstrip("/") for place in self.both)
-        configured = attributes.configuration(self.hdfs, self.scratch / "conf", own)
-        ended = self.it.backhaul(
-            "copy",
-            self.it.uri("p/"),
-            f"{self.hdfs.uri}{ours}",
-            "--allow",
-            f"{self.it.uri('')} -> {self.hdfs.uri}{self.ours}/",
+    below: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+    prepare: Prepare = lambda _web, _place: None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Everything below the two places, by relative path."""
+
+    ours: dict[str, Shown]
+    theirs: dict[str, Shown]
+
+    @property
+    def equal(self) -> dict[str, Shown]:
+        assert self.ours == self.theirs
+        return self.ours
+
+
+def compare(
+    hdfs: Hdfs, it: Installation, cases: Mapping[str, Case], scratch: Path
+) -> dict[str, Compared]:
+    """Copy each case by Backhaul, then all of them by `hdfs dfs`, and look at both."""
+    web = WebHdfs(hdfs)
+    base = f"/compared-{it.name}"
+    web.mkdir(base, owner="hdfs", group="supergroup")
+    local = sorted(str(path) for path in write_tree(scratch / "tree", FILES).iterdir())
+    for name, data in FILES.items():
+        it.put(f"p/{name}", data)
+    commands = []
+    for name, case in cases.items():
+        ours, theirs = f"{base}/{name}-ours", f"{base}/{name}-theirs"
+        for place in (ours, theirs):
+            web.mkdir(place)
+            case.prepare(web, place)
+        configured = attributes.configuration(hdfs, scratch / name, case.properties)
+        ended = it.backhaul(
+            *("copy", it.uri("p/"), f"{hdfs.uri}{ours}/{case.below}".rstrip("/")),
+            *("--allow", f"{it.uri('')} -> {hdfs.uri}{ours}/"),
+            *(word for option in case.options for word in ("--option", option)),
             HADOOP_CONF_DIR=str(configured),
             HADOOP_USER_NAME=USER,
+            timeout_s=120,
         )
-        assert ended.code == 0, ended
-        options = attributes.defined(own)
-        sources = sorted(str(path) for path in self.local.iterdir())
-        put = [*options, "-put", *sources, theirs]
-        hdfs_dfs(self.hdfs, self.scratch, [[*options, "-mkdir", "-p", theirs], put])
+        assert ended.code == 0, f"{name}: {ended}"
+        target = f"{theirs}/{case.below}".rstrip("/")
+        options = attributes.defined(case.properties)
+        commands += [[*options, "-mkdir", "-p", target], [*options, "-put", *local, target]]
+    hdfs_dfs(hdfs, scratch, commands)
+    return {
+        name: Compared(
+            ours=web.below(f"{base}/{name}-ours"), theirs=web.below(f"{base}/{name}-theirs")
+        )
+        for name in cases
+    }
 
-    def are_equal(self) -> dict[str, attributes.Shown]:
-        found, wanted = (self.web.below(place) for place in self.both)
-        assert found == wanted
-        return found
+
+def installed(elasticmq: ElasticMQ, s3proxy: S3Proxy, hdfs: Hdfs, home: Path) -> Installation:
+    it = Installation(
+        name=f"attributes-{next(_numbers)}",
+        home=home,
+        sqs=clients.sqs_client(elasticmq),
+        s3=clients.s3_client(s3proxy),
+        environment=clients.environment(sqs=elasticmq, s3=s3proxy, hdfs=hdfs),
+    )
+    it.home.mkdir()
+    return it
 
 
-@pytest.fixture
-def twins(
-    hdfs: Hdfs, install: Install, elasticmq: ElasticMQ, s3proxy: S3Proxy, tmp_path: Path
-) -> Twins:
-    return Twins(hdfs, install(elasticmq, s3proxy, hdfs), tmp_path)
+# ---------------------------------------------------------------- the client's configuration
+
+
+def _umask(text: str) -> dict[str, str]:
+    return {"fs.permissions.umask-mode": text}
+
+
+def _finance(web: WebHdfs, place: str) -> None:
+    web.mkdir(f"{place}/finance", group="finance", mode="750")
+    web.default_acl(f"{place}/finance", "user:analyst:r-x", "group:audit:r-x", "other::---")
+
+
+def _team(web: WebHdfs, place: str) -> None:
+    web.mkdir(f"{place}/team", group="team", mode="770")
+    web.default_acl(f"{place}/team", "group::rwx", "user:bob:rwx", "other::---")
+
+
+def _fast(web: WebHdfs, place: str) -> None:
+    web.mkdir(f"{place}/fast")
+    web.storage_policy(f"{place}/fast", "ALL_SSD")
+
+
+CASES = {
+    "umask-027": Case(below="d", properties=_umask("027")),
+    "umask-002-per-file": Case(below="d", properties=_umask("002"), options=("publish=per-file",)),
+    "umask-in-letters": Case(below="d", properties=_umask("u=rwx,g=rx,o=")),
+    "umask-on-the-way": Case(below="new/er/d", properties=_umask("077")),
+    "replication-and-blocks": Case(
+        below="d", properties={"dfs.replication": "2", "dfs.blocksize": "2097152"}
+    ),
+    "old-names": Case(below="d", properties={"dfs.umaskmode": "077", "dfs.block.size": "1048576"}),
+    "hadoop-s-defaults": Case(below="d"),
+    "directory-with-acl": Case(below="finance", prepare=_finance),
+    "below-it": Case(below="finance/day=01", prepare=_finance),
+    "below-it-per-file": Case(below="finance/y/m", prepare=_finance, options=("publish=per-file",)),
+    "acl-instead-of-umask": Case(below="team", prepare=_team, properties=_umask("077")),
+    "acl-instead-of-umask-tree": Case(below="team/d", prepare=_team, properties=_umask("077")),
+    "storage-policy": Case(below="fast/d", prepare=_fast),
+}
+
+
+@pytest.fixture(scope="module")
+def compared(
+    hdfs: Hdfs, elasticmq: ElasticMQ, s3proxy: S3Proxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Compared]]:
+    """All cases at once: Java starts once."""
+    scratch = tmp_path_factory.mktemp("compared")
+    it = installed(elasticmq, s3proxy, hdfs, scratch / "home")
+    yield compare(hdfs, it, CASES, scratch)
+    it.clean_up()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_everything_is_as_put_makes_it(compared: dict[str, Compared], name: str) -> None:
+    found = compared[name].equal
+    below = CASES[name].below
+    assert {f"{below}/{each}" for each in FILES} <= found.keys()
+    assert not [path for path in found if ".backhaul" in path]
 
 
 @pytest.mark.parametrize(
-    ("umask", "modes"),
+    ("name", "path", "fact", "value"),
     [
-        ("027", {"d": "750", "d/a.csv": "640", "d/sub/deep": "750"}),
-        ("002", {"d": "775", "d/_SUCCESS": "664"}),
-        ("u=rwx,g=rx,o=", {"d/sub": "750", "d/sub/deep/c": "640"}),
+        ("umask-027", "d", "mode", "750"),
+        ("umask-027", "d/a.csv", "mode", "640"),
+        ("umask-002-per-file", "d/sub/deep", "mode", "775"),
+        ("umask-002-per-file", "d/_SUCCESS", "mode", "664"),
+        ("umask-in-letters", "d/sub/deep/c", "mode", "640"),
+        ("umask-on-the-way", "new", "mode", "700"),
+        ("replication-and-blocks", "d/a.csv", "replication", 2),
+        ("replication-and-blocks", "d/_SUCCESS", "block_bytes", 2 * MIB),
+        ("old-names", "d/a.csv", "mode", "600"),
+        ("old-names", "d/sub/b.csv", "block_bytes", MIB),
+        ("hadoop-s-defaults", "d/a.csv", "replication", 3),
+        ("hadoop-s-defaults", "d/a.csv", "block_bytes", 128 * MIB),
+        ("directory-with-acl", "finance/a.csv", "group", "finance"),
+        ("directory-with-acl", "finance/a.csv", "mode", "640"),
+        ("below-it", "finance/day=01/sub", "mode", "750"),
+        ("below-it-per-file", "finance/y/m/sub/b.csv", "group", "finance"),
+        ("acl-instead-of-umask", "team/sub/b.csv", "mode", "660"),
+        ("acl-instead-of-umask-tree", "team/d/sub", "mode", "770"),
+        ("storage-policy", "fast/d/a.csv", "storage_policy", 12),
     ],
 )
-def test_the_umask_is_the_client_s(twins: Twins, umask: str, modes: dict[str, str]) -> None:
-    twins.copied("d", {"fs.permissions.umask-mode": umask})
-    found = twins.are_equal()
-    assert {path: found[path].mode for path in modes} == modes
-
-
-def test_directories_that_are_made_on_the_way_have_the_umask_too(twins: Twins) -> None:
-    twins.copied("new/er/d", {"fs.permissions.umask-mode": "077"})
-    assert twins.are_equal()["new"].mode == "700"
-
-
-@pytest.mark.parametrize(
-    ("properties", "replication", "block_bytes"),
-    [
-        ({"dfs.replication": "2", "dfs.blocksize": "2097152"}, 2, 2 * MIB),
-        ({"dfs.blocksize": "1m"}, 3, MIB),
-        ({}, 3, 128 * MIB),
-    ],
-)
-def test_replication_and_block_size_are_the_client_s(
-    twins: Twins, properties: dict[str, str], replication: int, block_bytes: int
+def test_what_put_makes_of_it(
+    compared: dict[str, Compared], name: str, path: str, fact: str, value: object
 ) -> None:
-    twins.copied("d", properties)
-    found = twins.are_equal()
-    for name in FILES:
-        shown = found[f"d/{name}"]
-        assert (shown.replication, shown.block_bytes) == (replication, block_bytes)
+    """Written down, so that both cannot be wrong together."""
+    assert getattr(compared[name].ours[path], fact) == value
 
 
-@pytest.mark.parametrize("below", ["finance", "finance/day=01", "finance/y/m"])
-def test_group_and_default_acl_are_those_of_the_directory(twins: Twins, below: str) -> None:
-    for place in twins.both:
-        twins.web.mkdir(f"{place}/finance", group="finance", mode="750")
-        twins.web.default_acl(
-            f"{place}/finance", "user:analyst:r-x", "group:audit:r-x", "other::---"
-        )
-    twins.copied(below)
-    shown = twins.are_equal()[f"{below}/a.csv"]
-    assert (shown.group, shown.mode) == ("finance", "640")
-    assert "user:analyst:r-x" in shown.acl
+def test_named_users_and_groups_of_the_default_acl_are_there(
+    compared: dict[str, Compared],
+) -> None:
+    acl = compared["directory-with-acl"].ours["finance/sub/b.csv"].acl
+    assert {"user:analyst:r-x", "group:audit:r-x"} <= set(acl)
 
 
-@pytest.mark.parametrize("umask", ["022", "077"])
-def test_a_default_acl_that_lets_the_group_write_is_not_cut(twins: Twins, umask: str) -> None:
-    for place in twins.both:
-        twins.web.mkdir(f"{place}/team", group="team", mode="770")
-        twins.web.default_acl(f"{place}/team", "group::rwx", "user:bob:rwx", "other::---")
-    twins.copied("team", {"fs.permissions.umask-mode": umask})
-    assert twins.are_equal()["team/sub/b.csv"].mode == "660"
-
-
-def test_storage_policy_is_that_of_the_directory(twins: Twins) -> None:
-    for place in twins.both:
-        twins.web.mkdir(f"{place}/cold")
-        twins.web.storage_policy(f"{place}/cold", "COLD")
-    twins.copied("cold/d")
-    assert twins.are_equal()["cold/d/a.csv"].storage_policy == 2
-
-
-def test_nothing_of_staging_is_left_in_the_directory(twins: Twins) -> None:
-    for place in twins.both:
-        twins.web.mkdir(f"{place}/there/sub")
-        twins.web.mkdir(f"{place}/there")
-        twins.web.mkdir(f"{place}/there/sub")
-    twins.copied("there")
-    assert not [path for path in twins.are_equal() if ".backhaul" in path]
+# ---------------------------------------------------------------- what the NameNode refuses
 
 
 def test_small_objects_are_copied_whatever_the_least_block_size_is(
-    install: Install, elasticmq: ElasticMQ, s3proxy: S3Proxy, tmp_path: Path
+    elasticmq: ElasticMQ, s3proxy: S3Proxy, tmp_path: Path
 ) -> None:
     least = {"dfs.namenode.fs-limits.min-block-size": str(16 * MIB)}
     with Hdfs(settings=least) as hdfs:
-        twins = Twins(hdfs, install(elasticmq, s3proxy, hdfs), tmp_path)
-        twins.copied("d")
-        assert twins.are_equal()["d/a.csv"].block_bytes == 128 * MIB
-        refused = twins.it.backhaul(
-            "copy",
-            twins.it.uri("p/a.csv"),
-            f"{hdfs.uri}{twins.ours}/e",
-            "--allow-any",
-            HADOOP_CONF_DIR=str(
-                attributes.configuration(hdfs, tmp_path / "small", {"dfs.blocksize": "1m"})
-            ),
-            HADOOP_USER_NAME=USER,
+        it = installed(elasticmq, s3proxy, hdfs, tmp_path / "home")
+        found = compare(hdfs, it, {"small": Case(below="d")}, tmp_path)["small"].equal
+        assert found["d/a.csv"].block_bytes == 128 * MIB
+        configured = attributes.configuration(hdfs, tmp_path / "conf", {"dfs.blocksize": "1m"})
+        refused = it.backhaul(
+            *("copy", it.uri("p/a.csv"), f"{hdfs.uri}/e", "--allow-any"),
+            HADOOP_CONF_DIR=str(configured),
         )
-    assert refused.code != 0
     assert "E_HDFS_SETTING" in refused.err + refused.out
+    assert refused.code != 0

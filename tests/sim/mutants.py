@@ -164,7 +164,7 @@ def no_recovery(patch: Patch) -> None:
     _step(patch, change)
 
 
-@mutant("what stands at the final path is adopted only if its checksum is the proven one", 931)
+@mutant("what stands at the final path is adopted only if its checksum is the proven one", 958)
 def adopt_by_length(patch: Patch) -> None:
     class Anything(str):
         __slots__ = ()

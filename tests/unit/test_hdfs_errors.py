@@ -136,3 +136,18 @@ def test_a_rename_between_encryption_zones_is_refused_with_its_mend(text: str) -
 def test_a_namenode_that_is_not_ready_is_an_outage() -> None:
     error = translate(java("org.apache.hadoop.ipc.RetriableException", "not started"), WHERE)
     assert (type(error), error.code) == (OutageError, "E_HDFS_STARTING")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Specified block size is less than configured minimum value: 1048576 < 16777216",
+        "Specified block size 1048576 is less than configured minimum value x.min-block-size=2",
+        "Requested replication factor of 600 exceeds maximum of 512 for /x from 127.0.0.1",
+    ],
+)
+def test_a_client_setting_that_the_namenode_refuses_holds_the_transfer(text: str) -> None:
+    """Hadoop's words: FSNamesystem.startFileInt, BlockManager.verifyReplication."""
+    error = translate(java("java.io.IOException", text), WHERE)
+    assert (type(error), error.code) == (OutageError, "E_HDFS_SETTING")
+    assert "hdfs-site.xml" in error.hint

@@ -439,7 +439,9 @@ _PERMANENT = {
 
 
 # FSNamesystem.startFileInt and BlockManager.verifyReplication.
-_SETTING_REFUSED = ("Specified block size is less than", "equested replication factor of")
+_SETTING_REFUSED = re.compile(
+    r"Specified block size \S* ?is less than configured|equested replication factor of"
+)
 
 
 def translate(error: BaseException, where: str) -> BackhaulError:
@@ -504,7 +506,7 @@ def _of_java(name: str, text: str, where: str) -> BackhaulError:
             hint="staging and destination are in two encryption zones: let the route's destination "
             "be the zone itself, or a directory in it",
         )
-    if any(sign in line for sign in _SETTING_REFUSED):
+    if _SETTING_REFUSED.search(line):
         return OutageError.of(
             "hdfs",
             "E_HDFS_SETTING",

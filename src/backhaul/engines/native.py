@@ -55,8 +55,8 @@ class Tuning:
     Attributes:
         threads: Objects under way; for HDFS mostly waiting in close (about 0.5 s each).
         open_files: Files between create and close-called; adapts downwards when HDFS refuses.
-        open_small_files: The same for files up to `small_bytes`: for those a DataNode sets only a
-            1 MiB block aside, and with fewer the gate, not HDFS, is what they wait for.
+        open_small_files: The same for files up to `small_bytes`: those are open for a moment only,
+            and with fewer the gate, not HDFS, is what they wait for.
         small_bytes: Up to here an object is read whole before its file is created.
         large_bytes: From here it is read by parallel ranges.
         stream_bytes: From here the rest of such an object may be read as one answer instead.
