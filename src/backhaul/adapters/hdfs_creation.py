@@ -26,7 +26,6 @@ FILE_MODE, DIRECTORY_MODE = 0o666, 0o777
 _MAX_REPLICATION = 0x7FFF  # Java's short
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class CreationRules:
     """How this node's Hadoop client creates files and directories.
