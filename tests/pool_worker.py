@@ -66,6 +66,9 @@ class Reader:
     def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
         return Body(pin).facts
 
+    def check_reachable(self, endpoint: Endpoint) -> None:
+        """It always answers."""
+
     def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
         return None
 

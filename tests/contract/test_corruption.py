@@ -88,6 +88,9 @@ class Swapping:
     def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
         return self._store.head(endpoint, pin)
 
+    def check_reachable(self, endpoint: Endpoint) -> None:
+        """It always answers."""
+
     def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
         return self._store.parts(endpoint, pin)
 

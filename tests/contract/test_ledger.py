@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.ledger import Owner, open_ledger
+from backhaul.adapters.ledger import Owner, open_ledger, open_reader
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import (
     EngineName,
     EventFacts,
+    Hold,
     Job,
     Limits,
     Location,
@@ -713,6 +714,47 @@ def test_refunded_attempt_is_not_spent(ledger: Ledger) -> None:
     ledger.fail("t1", TransferState.HELD, "E_S3_DOWN", "no answer", T0, refund=True)
     again = begin(ledger)
     assert (again.attempt, again.failures, again.code) == (1, 0, "E_S3_DOWN")
+
+
+def held_row(ledger: Ledger, directory: Path) -> tuple[str | None, Hold | None]:
+    """The code of `t1` and what it waits for, as the ledger has them."""
+    if isinstance(ledger, MemoryLedger):
+        kept = ledger._file.transfers["t1"]
+        return kept.code, kept.hold
+    reader = open_reader(directory / "ledger.sqlite")
+    row = reader.show("t1").transfer
+    reader.close()
+    if row.held_by is None or row.held_since is None:
+        return row.code, None
+    return row.code, Hold(dependency=row.held_by, since=row.held_since, retry_at=row.retry_at)
+
+
+def test_hold_by_the_same_dependency_goes_on_since_its_beginning(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    first = Hold(dependency="hdfs", since=T0, retry_at=T0 + timedelta(seconds=9))
+    second = replace(first, since=T0 + timedelta(60), retry_at=None)
+    begin(ledger)
+    ledger.note_wait("t1", first, "E_HDFS_UNREACHABLE", "no answer")
+    assert held_row(ledger, tmp_path) == ("E_HDFS_UNREACHABLE", first)
+    ledger.fail("t1", TransferState.HELD, "E_X", "y", T0, refund=True, hold=second)
+    assert held_row(ledger, tmp_path) == ("E_X", replace(first, retry_at=None))
+    begin(ledger)
+    ledger.fail("t1", TransferState.HELD, "E_Y", "y", T0, hold=replace(second, dependency="s3"))
+    assert held_row(ledger, tmp_path) == ("E_Y", replace(second, dependency="s3"))
+
+
+def test_hold_is_over_when_the_transfer_moves_or_fails(ledger: Ledger, tmp_path: Path) -> None:
+    hold = Hold(dependency="hdfs", since=T0)
+    begin(ledger)
+    ledger.note_wait("t1", hold, "E_X", "y")
+    ledger.note_wait("t1", None, "", "")
+    assert held_row(ledger, tmp_path) == (None, None)
+    ledger.note_wait("t1", hold, "E_X", "y")
+    fail(ledger)
+    assert held_row(ledger, tmp_path)[1] is None
+    ledger.note_wait("t1", hold, "E_X", "y")  # nobody's any more
+    assert held_row(ledger, tmp_path)[1] is None
 
 
 def test_failure_repeated_is_counted_once(ledger: Ledger) -> None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from backhaul.core.model import OnExists, PublishMode, VerifyLevel
 from tests.sim.shape import Shape
-from tests.sim.world import Sim
+from tests.sim.world import WORKER_CALLS, Sim
 
 MOST_OCCURRENCES = 3
-WAYS = ("kill", "kill after", "zombie", "pause", "fail", "lost", "down")
+WAYS = ("kill", "kill after", "zombie", "pause", "fail", "lost", "down", "silent", "hang")
 BOTH = ("p/a", "p/s/b")
 
 _TWICE = Shape(agents=2, slots=1, keys=("p/a",), messages=("raw/p/a, /land/d",) * 2)
@@ -52,6 +52,7 @@ SCENARIOS: dict[str, Shape] = {
     "forged event, then newer": replace(_TWICE, messages=_FORGED),
     "forged event of a version, then newer": replace(_TWICE, messages=_FORGED, is_versioned=True),
     "never right": replace(_TWICE, messages=_TWICE.messages[:1], poison="p/a"),
+    "hangs for ever": replace(_TWICE, messages=_TWICE.messages[:1], hanger="store.get"),
     "one agent, three at once": replace(
         _FOLDER, agents=1, slots=3, messages=("raw/p/, /land/d", "raw/p/a, /land/d") * 2
     ),
@@ -93,6 +94,8 @@ def points() -> Iterator[Point]:
 
 def is_possible(call: str, way: str) -> bool:
     """Only a worker outlives its agent, and a queue or ledger that fails is one that is down."""
+    if way in {"silent", "hang"}:
+        return call.startswith(WORKER_CALLS)
     if way == "zombie":
         return call.startswith(("target.", "store.get"))
     return way != "down" or not call.startswith(("queue.", "ledger."))

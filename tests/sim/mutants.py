@@ -19,6 +19,7 @@ from backhaul.core.backoff import RetryPolicy
 from backhaul.core.delivery import Deliveries
 from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
 from backhaul.core.model import TransferState
+from backhaul.core.outages import OutageWatch
 from backhaul.core.policy import Policy
 from backhaul.core.runner import TransferRunner
 from backhaul.core.transfer import Budget, Fate, Verdict
@@ -465,6 +466,28 @@ def outages_spend(patch: Patch) -> None:
         patch.setattr(
             module, "after_failure", lambda error, budget: after_failure(original, error, budget)
         )
+
+
+@mutant(
+    "a worker without progress is no failure while what it needs is down",
+    0,
+    Point(scenario="object", call="target.write", occurrence=1, way="silent"),
+)
+def stalls_always_fail(patch: Patch) -> None:
+    patch.setattr(OutageWatch, "judged", lambda self, error: error)
+
+
+@mutant(
+    "a worker without progress has failed when everything answers",
+    0,
+    Point(scenario="hangs for ever", call="target.rename", occurrence=1, way="fail"),
+)
+def stalls_are_always_outages(patch: Patch) -> None:
+    def judged(self: Any, error: BackhaulError) -> BackhaulError:
+        is_stall = error.code == "E_WORKER_STALLED"
+        return OutageError.of("s3", error.code, error.message) if is_stall else error
+
+    patch.setattr(OutageWatch, "judged", judged)
 
 
 @mutant("a held transfer asks again within a minute", 8)

@@ -22,6 +22,7 @@ class Shape:
         has_checksums: S3 has a checksum of every object.
         poison: A key whose bytes never match its checksum.
         killer: A call that ends the process, every time.
+        hanger: A call of a worker that never returns, while everything answers that is asked.
         overwrites: Chance that an object changes right before a message about it.
         is_overtaken: Something newer is sent at the very moment of the aimed fault.
         has_one_ledger: False: each agent has its own, which is not supported. What must hold even
@@ -41,6 +42,7 @@ class Shape:
     has_checksums: bool = True
     poison: str | None = None
     killer: str | None = None
+    hanger: str | None = None
     max_starts: int = 50
     kinds: frozenset[str] = frozenset()
     rate: float = 0.02

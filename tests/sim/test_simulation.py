@@ -63,7 +63,17 @@ def test_schedules_use_fifo_queues_and_separate_ledgers() -> None:
 
 def test_there_are_enough_scenarios_and_ways() -> None:
     assert len(SCENARIOS) >= 12
-    assert {"kill", "kill after", "zombie", "pause", "fail", "lost", "down"} == set(WAYS)
+    assert {
+        "kill",
+        "kill after",
+        "zombie",
+        "pause",
+        "fail",
+        "lost",
+        "down",
+        "silent",
+        "hang",
+    } == set(WAYS)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -14,9 +14,17 @@ from backhaul.core.agent import Agent
 from backhaul.core.agent_settings import AgentSettings
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
-from backhaul.core.model import Location, OnExists, Pin, PublishMode, Route
+from backhaul.core.model import (
+    Location,
+    OnExists,
+    Pin,
+    PublishMode,
+    Route,
+    StagedObject,
+    VerifyLevel,
+)
 from backhaul.core.policy import Policy
-from backhaul.core.ports import DeadLetterReason, Endpoint, Message, TargetFs
+from backhaul.core.ports import DeadLetterReason, Endpoint, Message, StageTask, TargetFs
 from backhaul.core.runner import Ports
 from backhaul.core.stopping import Stop
 from backhaul.core.transfer import MAX_SOURCE_CHANGES
@@ -46,6 +54,7 @@ WORKER_CALLS = ("target.", "store.get", "store.head")
 DOWN = {"target": "hdfs", "store": "s3", "ledger": "ledger", "queue": "sqs", "pool": "target"}
 MOST_STEPS = 30_000
 OUTAGE_S = 3600.0
+STALL_S, SILENCE_S = 120.0, 190.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -77,6 +86,40 @@ class _Session(InlineSession):
         if pool.process.is_dead:
             raise Killed("the pipe is closed")
         super()._refuse_aborted()
+
+    @property
+    def _alive(self) -> Any:
+        return _Stallable(super()._alive)
+
+    def stage(
+        self, tasks: Iterator[Sequence[StageTask]], directory: Location, verify: VerifyLevel
+    ) -> Iterator[Sequence[StagedObject]]:
+        try:
+            yield from super().stage(tasks, directory, verify)
+        except Stalled as stalled:
+            raise TransientError("E_WORKER_STALLED", f"{stalled} gave no answer") from stalled
+
+
+class Stalled(BaseException):
+    """A worker's call never returned; nothing in the worker notices."""
+
+
+class _Stallable:
+    """Operations whose stall is what a session makes of one."""
+
+    def __init__(self, operations: Any) -> None:
+        self._operations = operations
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._operations, name)
+
+        def call(*args: Any, **named: Any) -> Any:
+            try:
+                return method(*args, **named)
+            except Stalled as stalled:
+                raise OutageError.of("target", "E_TARGET_STALLED", str(stalled)) from stalled
+
+        return call
 
 
 class SimFaults(Faults):
@@ -123,6 +166,8 @@ class _Call:
             raise Killed(self._name)
         if fault == "fail":
             raise self._unanswered()
+        if fault == "stall":
+            raise Stalled(self._name)
         if fault == "down":
             dependency = DOWN[self._name.split(".")[0]]
             raise OutageError.of(dependency, "E_DOWN", f"{self._name} is down")
@@ -370,6 +415,7 @@ class Sim:
             tuning=TUNING,
             parallel=1,
             new_event=lambda: SimEvent(self.scheduler),
+            down=self._found_down,
         )
         ledger = MemoryLedger(self.files[seat], owner, is_alive=self._is_alive, faults=self.faults)
         agent = Agent(
@@ -432,8 +478,10 @@ class Sim:
         if self.is_counting:
             number = self.counts[name] = self.counts.get(name, 0) + 1
             planned = self.plan.get((name, number))
+            if name == self.shape.hanger:
+                return self._befall(task, name, "hang")
             if planned is None:
-                return None
+                return "down" if self.is_down(name) else None
             return self._aimed(task, name, planned)
         if name == self.shape.killer:
             return self._befall(task, name, "kill")
@@ -456,6 +504,14 @@ class Sim:
         """What this call needs has an outage."""
         return self.down_until_s.get(DOWN[name.split(".", maxsplit=1)[0]], 0.0) > self.clock.now_s
 
+    def _found_down(self) -> list[OutageError]:
+        """What a worker's probe of both sides finds; it meets no fault of its own."""
+        return [
+            OutageError.of(DOWN[side], "E_DOWN", f"{side} is down")
+            for side in ("target", "store")
+            if self.is_down(f"{side}.probe")
+        ]
+
     def _aimed(self, task: Task, name: str, kind: str) -> str | None:
         """The fault, and right then somebody sends something newer."""
         if self.to_send and self.shape.is_overtaken:
@@ -476,6 +532,14 @@ class Sim:
             self.scheduler.sleep(self.random.choice((50, 130, 300)))
             self.allow(task)
             return None
+        if kind in {"silent", "hang"}:
+            if kind == "silent":
+                self.down_until_s[DOWN[name.split(".", maxsplit=1)[0]]] = (
+                    self.clock.now_s + SILENCE_S
+                )
+            self.scheduler.sleep(STALL_S)
+            self.allow(task)
+            return "stall"
         if kind in {"kill", "kill after", "zombie"}:
             is_worker = name.startswith(WORKER_CALLS)
             if kind == "zombie" and is_worker:
@@ -638,6 +702,8 @@ class Sim:
                 if not row.state.is_final:
                     raise Violation(f"L3 {row.id} ends as {row.state}")
         self._check_dead()
+        if "silent" in self.shape.kinds and not self.shape.hanger:
+            self._check_held()
         if self._staging():
             raise Violation(f"L3 staging is left: {self._staging()}")
         if not self.shape.kinds:
@@ -650,11 +716,12 @@ class Sim:
         codes = {
             one: reason.code for one, reason in self.ghost.dead.items() if one not in self.hopeless
         }
-        if self.shape.poison or self.shape.killer:
+        if self.shape.poison or self.shape.killer or self.shape.hanger:
             wanted = {
                 message_id
                 for message_id, asked in self.ghost.asked.items()
                 if self.shape.killer
+                or self.shape.hanger
                 or any(key == self.shape.poison for key, _ in asked.wanted.values())
             }
             if codes.keys() != wanted:
@@ -673,8 +740,16 @@ class Sim:
         if codes and not spending and not self.shape.may_refuse:
             raise Violation(f"E1 died although nothing was wrong with it: {codes}")
 
+    def _check_held(self) -> None:
+        """What a dependency that was down made fail was held."""
+        for fact in self.facts:
+            if isinstance(fact, events.AttemptFailed) and fact.code == "E_WORKER_STALLED":
+                raise Violation(f"E1 an outage spent an attempt: {fact.reason}")
+
     def _check_economy(self) -> None:
-        if self.shape.poison or self.shape.killer or not self.shape.has_one_ledger:
+        shape = self.shape
+        is_hopeless = shape.poison or shape.killer or shape.hanger
+        if is_hopeless or not shape.has_one_ledger:
             return
         failed = [fact for fact in self.facts if isinstance(fact, events.AttemptFailed)]
         if failed:
@@ -688,3 +763,4 @@ class Sim:
 
 # What an attempt may be spent on; the others are held, or never recorded.
 SPENDING = {"fail", "lost", "lie", "overwrite", "revoke", "lease", "remove", "cancel"}
+SPENDING |= {"hang"}

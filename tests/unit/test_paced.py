@@ -93,6 +93,9 @@ class Moody:
         self._moods()
         return self.store.head(endpoint, pin)
 
+    def check_reachable(self, endpoint: Endpoint) -> None:
+        """It always answers."""
+
     def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
         return None
 

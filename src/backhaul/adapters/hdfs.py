@@ -10,7 +10,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hdfs_native import Client, WriteOptions
 
@@ -32,7 +32,9 @@ from backhaul.core.model import STAGING_NAME, FileStatus
 from backhaul.core.ports import ContentChecker, Entry, Held
 
 if TYPE_CHECKING:
-    from hdfs_native import FileWriter
+    from hdfs_native import AclEntry, FileWriter
+
+Answer = TypeVar("Answer")
 
 _REMEMBERED = 10_000  # directories of which it is kept whether they have a default ACL
 _CODEC = "rs"  # the only one whose parity hdfs-native writes as Hadoop does
@@ -51,6 +53,7 @@ _NO_DIRECTORY = "/dev/null/none"
 # encryption zones alone.
 _KEY_SERVER = "kms://"
 _REFUSED = ("Connection refused", "failed to lookup address", "No route to host")
+_CUT = "RPC listener disconnected"  # in the middle of a call, whose answer is lost
 _JAVA = re.compile(r'RPCError\("(?P<name>[\w.$]+)", "(?P<text>.*)', re.DOTALL)
 
 
@@ -119,7 +122,7 @@ class HdfsTarget:
             self._asker.get_file_info("/")
         except OSError as error:
             # The handshake went well, and then it hung up: that is how a NameNode refuses a proxy.
-            if self._login.run_as is not None and "RPC listener disconnected" in str(error):
+            if self._login.run_as is not None and _CUT in str(error):
                 raise self._no_proxy(str(error)) from error
             raise self._translate(error, "/") from error
         except BaseException as error:
@@ -165,7 +168,7 @@ class HdfsTarget:
 
     def status(self, path: str) -> FileStatus | None:
         try:
-            found = self._client.get_file_info(path)
+            found = _twice(lambda: self._client.get_file_info(path))
         except FileNotFoundError:
             return None
         except BaseException as error:
@@ -200,7 +203,8 @@ class HdfsTarget:
 
     def names(self, path: str) -> list[str]:
         try:
-            return [one.path.rsplit("/", 1)[-1] for one in self._client.list_status(path)]
+            found = _twice(lambda: list(self._client.list_status(path)))
+            return [one.path.rsplit("/", 1)[-1] for one in found]
         except FileNotFoundError:
             return []
         except BaseException as error:
@@ -210,7 +214,7 @@ class HdfsTarget:
         try:
             return [
                 Entry(name=one.path.rsplit("/", 1)[-1], is_directory=one.isdir)
-                for one in self._client.list_status(path)
+                for one in _twice(lambda: list(self._client.list_status(path)))
             ]
         except FileNotFoundError:
             return []
@@ -229,6 +233,10 @@ class HdfsTarget:
         try:
             writer = self._client.create(path, options)
         except BaseException as error:
+            if _CUT in str(error):
+                # There may be such a file now. The next try removes it, and waits for the NameNode.
+                text = f"no answer to the creation of {self._filesystem}{path}"
+                raise OutcomeUnknown("E_HDFS_UNKNOWN", text) from error
             raise self._translate(error, path) from error
         doubts_parity = self._doubts_parity(path, writer)
         return HdfsWriter(self, path, writer, doubts_parity=doubts_parity, closer=self._closer)
@@ -249,7 +257,7 @@ class HdfsTarget:
     def _look_for_default_acl(self, directory: str) -> bool:
         while True:
             try:
-                entries = self._client.get_acl_status(directory).entries
+                entries = self._acl_entries(directory)
             except FileNotFoundError:
                 if directory == "/":
                     return False
@@ -261,6 +269,9 @@ class HdfsTarget:
                 return False
             else:
                 return any(entry.scope == "default" for entry in entries)
+
+    def _acl_entries(self, path: str) -> Sequence[AclEntry]:
+        return _twice(lambda: self._client.get_acl_status(path)).entries
 
     def _remember(self, directory: str, *, has_default_acl: bool) -> None:
         """For directories of staging alone: those are made for one attempt, with one ACL."""
@@ -322,7 +333,7 @@ class HdfsTarget:
         has_default_acl = self._has_default_acl(_above(path))
         mode = self._creation.directory_mode(has_default_acl=has_default_acl)
         try:
-            self._client.mkdirs(path, permission=mode, create_parent=create_parent)
+            _twice(lambda: self._client.mkdirs(path, permission=mode, create_parent=create_parent))
         except BaseException as error:
             raise self._translate(error, path) from error
         if _above(_above(path)).endswith(f"/{STAGING_NAME}"):
@@ -347,7 +358,7 @@ class HdfsTarget:
 
     def remove(self, path: str) -> None:
         try:
-            self._client.delete(path, recursive=True)
+            _twice(lambda: self._client.delete(path, recursive=True))
         except BaseException as error:
             raise self._translate(error, path) from error
 
@@ -404,7 +415,7 @@ class HdfsWriter:
             if self._doubts_parity and "erasure-coded" in str(error):
                 how = "by a policy that nobody tells"
                 raise self._target._no_parity(self._path, how) from error  # noqa: SLF001
-            raise self._target._translate(error, self._path) from error  # noqa: SLF001
+            raise self._broken(error) from error
 
     def close(self) -> None:
         try:
@@ -413,7 +424,32 @@ class HdfsWriter:
             else:
                 self._closer.close(self._path, self._written_bytes, self._writer.close)
         except BaseException as error:
-            raise self._target._translate(error, self._path) from error  # noqa: SLF001
+            raise self._broken(error) from error
+
+    def _broken(self, error: BaseException) -> BackhaulError:
+        """A connection that breaks under an open file is a DataNode's.
+
+        Others may take the file, so it is written again. Should it have been the NameNode's, the
+        next call to it shows that.
+        """
+        found = self._target._translate(error, self._path)  # noqa: SLF001
+        if isinstance(found, OutageError) and found.code == "E_HDFS_UNREACHABLE":
+            return TransientError("E_HDFS_OVERLOADED", f"{found.message} (from a DataNode)")
+        return found
+
+
+def _twice(call: Callable[[], Answer]) -> Answer:
+    """Once more where the NameNode went away under the call; only for what may be repeated.
+
+    The second call waits for a NameNode that starts again, for about as long as the HDFS client
+    waits.
+    """
+    try:
+        return call()
+    except OSError as error:
+        if _CUT not in str(error):
+            raise
+        return call()
 
 
 def _above(path: str) -> str:

@@ -35,7 +35,6 @@ from backhaul.core.errors import (
     NotAllowed,
     OutageError,
     PermanentError,
-    TransientError,
 )
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint, ListedPage
@@ -273,7 +272,8 @@ def listing_error(exc: Exception, bucket: str, where: str) -> BackhaulError:
         case Cause.PARAMETER:
             return PermanentError("E_SRC_BUCKET", said, hint="check the bucket's name")
         case Cause.THROTTLED:
-            return TransientError("E_S3_THROTTLED", said)
+            # Asked five times by botocore; a 503 may be a proxy's, too.
+            return OutageError.of("s3", "E_S3_THROTTLED", said)
         case Cause.UNREACHABLE:
             return OutageError.of(
                 "s3",

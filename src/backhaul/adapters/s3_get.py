@@ -52,7 +52,8 @@ from backhaul.core.verification import Part, S3Checksums
 _TRIES = 3
 _BACKOFF_S = (0.05, 0.2)  # before the second and third try; each times 0.5 to 1.5
 _OK, _PARTIAL = 200, 206
-_SERVER_ERROR, _TOO_MANY = 500, 429
+_SERVER_ERROR, _TOO_MANY, _PROXY_LOGIN = 500, 429, 407
+_PROBE_TIMEOUT = urllib3.Timeout(connect=3, read=5)
 _UNEXPLAINED = frozenset({400, 403})
 _USER_AGENT = f"backhaul/{__version__}"
 
@@ -117,6 +118,33 @@ class ObjectReader:
         response = self._request("HEAD", endpoint, pin, headers)
         response.release_conn()
         return self._checked(response, pin, None)
+
+    def check_reachable(self, endpoint: Endpoint) -> None:
+        """Return when S3 answers, whatever it says of an unsigned HEAD; one try, within seconds.
+
+        Raises:
+            OutageError: `s3` E_S3_UNREACHABLE: no answer, or one that says that it is broken,
+                which may be a proxy's on the way there.
+        """
+        parts = urlsplit(endpoint.base_url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        try:
+            response = self._pool(origin).urlopen(
+                "HEAD",
+                parts.path or "/",
+                headers={"User-Agent": _USER_AGENT},
+                retries=False,
+                redirect=False,
+                timeout=_PROBE_TIMEOUT,
+                preload_content=False,
+            )
+        except HTTPError as exc:
+            said = f"{type(exc).__name__}: {one_line(str(exc))}"
+            raise _unreachable(f"{parts.netloc}: {said}") from exc
+        status = response.status
+        response.release_conn()
+        if status >= _SERVER_ERROR or status in {_TOO_MANY, _PROXY_LOGIN}:
+            raise _unreachable(f"{parts.netloc}: HEAD answered {status}")
 
     def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
         """The parts of a multipart upload with their checksums (`s3:GetObjectAttributes`).
@@ -310,13 +338,13 @@ def _unanswered(exc: HTTPError, name: str, endpoint: Endpoint) -> BackhaulError:
     origin = urlsplit(endpoint.base_url).netloc
     said = f"{name}: {origin}: {type(exc).__name__}: {one_line(str(exc))}"
     if isinstance(exc, (NewConnectionError, ConnectTimeoutError, ProxyError, SSLError)):
-        return OutageError.of(
-            "s3",
-            "E_S3_UNREACHABLE",
-            said,
-            hint="check the network, HTTPS_PROXY and AWS_CA_BUNDLE",
-        )
+        return _unreachable(said)
     return TransientError("E_S3_SERVER", said)
+
+
+def _unreachable(said: str) -> OutageError:
+    hint = "check the network, HTTPS_PROXY and AWS_CA_BUNDLE"
+    return OutageError.of("s3", "E_S3_UNREACHABLE", said, hint=hint)
 
 
 def _name(pin: Pin) -> str:

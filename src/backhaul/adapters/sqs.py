@@ -35,6 +35,7 @@ from backhaul.core.errors import (
     ConfigurationError,
     NotAllowed,
     OutageError,
+    TransientError,
     VisibilityLost,
 )
 from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts
@@ -362,7 +363,15 @@ def running_error(exc: Exception, subject: str) -> BackhaulError:
                 hint="check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_SQS",
             )
         case _:
-            return common_error(exc, subject)
+            return _held(common_error(exc, subject))
+
+
+def _held(error: BackhaulError) -> BackhaulError:
+    """An answer that SQS never gives is a proxy's, or a broken SQS: no message pays for that."""
+    if not isinstance(error, TransientError):
+        return error
+    hint = "check what answers at the SQS endpoint: a proxy, a firewall's page?"
+    return OutageError.of("sqs", error.code, error.message, hint=hint)
 
 
 def _message(raw: MessageTypeDef, arn: str, received_monotonic_s: float) -> Message:

@@ -154,6 +154,11 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
         case events.TransferHeld():
             fields = {**vars(fact), "retry_in_s": round(fact.retry_in_s, 1)}
             return "warning", "transfer held: a dependency is down", fields
+        case events.TransferBlocked():
+            fields = {**vars(fact), "still_s": round(fact.still_s, 1)}
+            return "warning", "transfer waits for a dependency", fields
+        case events.TransferUnblocked():
+            return "info", "transfer moves again", vars(fact)
         case events.TransferResumed():
             fields = {**vars(fact), "held_s": round(fact.held_s, 1)}
             return "info", "transfer resumed", fields

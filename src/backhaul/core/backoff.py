@@ -36,9 +36,10 @@ class RetryPolicy:
 
 
 def hold_delay_s(tries: int, chance: float) -> float:
-    """Seconds until a held transfer asks its dependency again: 1, 2, 4 ... at most 30.
+    """Seconds until a held transfer tries its dependency again: 1, 2, 4 ... at most 20.
 
-    Below 60 s so that a hold ends within a minute of the dependency's return (GUARANTEES L4).
+    So that a hold ends within half a minute of the dependency's return: the try takes some
+    seconds itself.
     """
-    ceiling = min(30.0, 2.0 ** min(tries, 10))
+    ceiling = min(20.0, 2.0 ** min(tries, 10))
     return ceiling / 2 + ceiling / 2 * chance

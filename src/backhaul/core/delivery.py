@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from backhaul.core import events
 from backhaul.core.admission import RouteGate, check_signature
@@ -33,7 +34,8 @@ from backhaul.core.errors import (
 )
 from backhaul.core.event_policy import request_of
 from backhaul.core.listing import find_object
-from backhaul.core.model import Request, TransferState
+from backhaul.core.model import Hold, Request, TransferState
+from backhaul.core.outages import WAIT_MOST_S
 from backhaul.core.parts import Dead, End, Part, parts_of
 from backhaul.core.policy import Policy
 from backhaul.core.ports import Begun, DeadLetterReason, Message, Queue, Randomness
@@ -247,6 +249,7 @@ class Deliveries:
         with self._stopper.changed:
             if not self._gate.enter(job, begun.transfer_id):
                 return Verdict(fate=Fate.WAIT)
+        settings = self._settings
         try:
             return TransferRunner(
                 ports=self._ports,
@@ -255,6 +258,7 @@ class Deliveries:
                 job=job,
                 budget=self._budget(begun, message),
                 message_id=message.message_id,
+                wait_most_s=settings.drain_patience_s if settings.drain else WAIT_MOST_S,
             ).run()
         finally:
             with self._stopper.changed:
@@ -281,7 +285,10 @@ class Deliveries:
     ) -> bool:
         """Keep the message and ask again later; True when the agent stops meanwhile."""
         delay_s = hold_delay_s(tries, self._chance())
-        self._release_claim(begun, TransferState.HELD, error)
+        now = self._clock.now()
+        retry_at = now + timedelta(seconds=delay_s)
+        hold = Hold(dependency=error.dependency, since=now, retry_at=retry_at)
+        self._release_claim(begun, TransferState.HELD, error, hold)
         self._emit(
             events.TransferHeld(
                 transfer_id=begun.transfer_id if begun else "",
@@ -492,7 +499,11 @@ class Deliveries:
     # ------------------------------------------------------------ giving back
 
     def _release_claim(
-        self, begun: Begun | None, state: TransferState, error: BackhaulError
+        self,
+        begun: Begun | None,
+        state: TransferState,
+        error: BackhaulError,
+        hold: Hold | None = None,
     ) -> None:
         """End the attempt in the ledger, unspent."""
         if begun is None or begun.state.is_final or begun.is_live:
@@ -505,6 +516,7 @@ class Deliveries:
                 error.message,
                 self._clock.now(),
                 refund=True,
+                hold=hold,
             )
         except OutageError as outage:
             # The ledger itself is the obstacle: nothing was recorded and nothing needs undoing;

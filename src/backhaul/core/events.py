@@ -283,6 +283,29 @@ class TransferHeld:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferBlocked:
+    """A worker makes no progress because a dependency does not answer; it goes on waiting.
+
+    Attributes:
+        still_s: For how long nothing has moved.
+    """
+
+    transfer_id: str
+    dependency: str
+    code: str
+    reason: str
+    hint: str
+    still_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferUnblocked:
+    """The worker makes progress again."""
+
+    transfer_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferResumed:
     """The dependency is back."""
 

@@ -106,6 +106,21 @@ class TransferState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hold:
+    """What a transfer waits for.
+
+    Attributes:
+        dependency: As `OutageError.dependency`.
+        since: When nothing moved any more.
+        retry_at: When it is tried again; None while a worker waits by itself.
+    """
+
+    dependency: str
+    since: datetime
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """A place in S3 as the message names it.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from backhaul.core import cluster_stage, transfer
@@ -28,16 +29,24 @@ from backhaul.core.content_sum import algorithm_of, holds
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
+    OutageError,
     SourceChanged,
     TakenOver,
     TransientError,
 )
-from backhaul.core.events import AttemptStarted, TransferDone, TransferProgress
+from backhaul.core.events import (
+    AttemptStarted,
+    TransferBlocked,
+    TransferDone,
+    TransferProgress,
+    TransferUnblocked,
+)
 from backhaul.core.evidence import Manifest, Sum, files, object_line
 from backhaul.core.model import (
     STAGING_NAME,
     EngineName,
     EvidencePlace,
+    Hold,
     Job,
     Location,
     OnExists,
@@ -49,6 +58,7 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
+from backhaul.core.outages import WAIT_MOST_S, Away, OutageWatch
 from backhaul.core.overtaken import claims_to_be_old, is_overtaken, state_of_event
 from backhaul.core.paths import target_relative
 from backhaul.core.placing import other_roots, staging_anchor
@@ -60,6 +70,7 @@ from backhaul.core.ports import (
     Clock,
     ClusterJob,
     Emit,
+    Endpoint,
     Ledger,
     Leftover,
     ListPage,
@@ -109,6 +120,7 @@ class TransferRunner:
         policy: Asked again at resolution and right before publishing, so that a route removed
             meanwhile counts (S5).
         abort: Returns True once the attempt must stop where it is.
+        wait_most_s: See `OutageWatch`.
     """
 
     def __init__(
@@ -120,6 +132,7 @@ class TransferRunner:
         job: Job,
         budget: transfer.Budget,
         message_id: str | None,
+        wait_most_s: float = WAIT_MOST_S,
     ) -> None:
         self._ports = ports
         self._policy = policy
@@ -153,6 +166,13 @@ class TransferRunner:
         self._may_hold_files = True
         self._totals = Totals()
         self._counts = _Counts()
+        self._endpoint: Endpoint | None = None
+        self._watch = OutageWatch(
+            probe=self._probe,
+            report=self._report_wait,
+            monotonic=ports.clock.monotonic,
+            wait_most_s=wait_most_s,
+        )
         self._jobs: tuple[ClusterJob, ...] = ()
         self._cluster = ClusterAttempt(
             self,
@@ -183,7 +203,7 @@ class TransferRunner:
                 try:
                     event = self._perform(command)
                 except BackhaulError as error:
-                    event = transfer.Failed(error=error)
+                    event = transfer.Failed(error=self._watch.judged(error))
                 self._attempt, command = transfer.step(self._attempt, event)
             return self._settle(command.verdict)
 
@@ -334,6 +354,7 @@ class TransferRunner:
             self._session_or_none = self._stack.enter_context(
                 self._ports.pool.session(filesystem, self._job.run_as)
             )
+            self._session_or_none.watched_by(self._watch)
         return self._session_or_none
 
     @property
@@ -368,6 +389,38 @@ class TransferRunner:
         if source.is_prefix or not is_tree:
             return source
         return Source(bucket=source.bucket, key=f"{source.key}/")
+
+    # ------------------------------------------------------------ dependencies that are down
+
+    def _probe(self) -> Sequence[OutageError]:
+        """Without a session nothing has been called yet that could hang."""
+        session = self._session_or_none
+        return () if session is None else session.probe(self._staging_root, self._endpoint)
+
+    def _report_wait(self, away: Away | None) -> None:
+        """Show in log and ledger what the worker waits for."""
+        ports = self._ports
+        try:
+            if away is None:
+                ports.emit(TransferUnblocked(transfer_id=self._id))
+                ports.ledger.note_wait(self._id, None, "", "")
+                return
+            error = away.error
+            ports.emit(
+                TransferBlocked(
+                    transfer_id=self._id,
+                    dependency=error.dependency,
+                    code=error.code,
+                    reason=error.message,
+                    hint=error.hint,
+                    still_s=away.still_s,
+                )
+            )
+            since = ports.clock.now() - timedelta(seconds=away.still_s)
+            hold = Hold(dependency=error.dependency, since=since)
+            ports.ledger.note_wait(self._id, hold, error.code, error.message)
+        except OutageError as outage:
+            ports.emit(outage)  # the ledger's: people see less, and nothing else changes
 
     # ------------------------------------------------------------ recover
 
@@ -490,7 +543,7 @@ class TransferRunner:
 
     def _tasks(self, planned: Sequence[PlannedObject]) -> Sequence[StageTask]:
         owner, bucket = self._job.source_owner, self._job.request.source.bucket
-        endpoint = self._ports.store.endpoint(bucket, owner=owner)
+        self._endpoint = endpoint = self._ports.store.endpoint(bucket, owner=owner)
         return [StageTask(planned=one, endpoint=endpoint) for one in planned]
 
     # ------------------------------------------------------------ for `cluster_attempt`

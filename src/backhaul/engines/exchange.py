@@ -34,6 +34,8 @@ class Conversation:
         inbox: What has arrived for it and was not taken yet, in order.
         size_bytes: Moved by it so far.
         active_s: When it last showed activity; monotonic clock, seconds.
+        moved_s: When a staging call last moved a byte or finished an object, which a pause that
+            it makes on purpose does not count as; of a call the same as `active_s`.
         is_over: Its `Answer` or `StageOver` has arrived; it may still be in the inbox.
     """
 
@@ -43,11 +45,14 @@ class Conversation:
     size_bytes: int = 0
     count: int = -1
     active_s: float = field(default_factory=time.monotonic)
+    moved_s: float = field(default_factory=time.monotonic)
     is_over: bool = False
 
     def note(self, activity: Activity) -> None:
         """Take in how far it has come."""
-        self.size_bytes = max(self.size_bytes, activity.size_bytes)
+        if activity.size_bytes > self.size_bytes:
+            self.size_bytes = activity.size_bytes
+            self.moved_s = time.monotonic()
         if activity.count != self.count:
             self.count = activity.count
             self.touch()
@@ -55,6 +60,12 @@ class Conversation:
     def touch(self) -> None:
         """It is active now."""
         self.active_s = time.monotonic()
+        if self.kind is Kind.CALL:
+            self.moved_s = self.active_s
+
+    def restart(self) -> None:
+        """What went before is none of the worker's time."""
+        self.active_s = self.moved_s = time.monotonic()
 
 
 class Exchange:
@@ -124,6 +135,7 @@ class Exchange:
             raise _not_expected(message, f"is a {conversation.kind.value}")
         if isinstance(message, Staged):
             conversation.note(message.activity)
+            conversation.moved_s = time.monotonic()
         conversation.inbox.append(message)
         if isinstance(message, (Answer, StageOver)):
             conversation.is_over = True

@@ -18,9 +18,10 @@ from backhaul.core.errors import (
     TargetMissing,
 )
 from backhaul.core.model import FileStatus, StagedObject
-from backhaul.core.ports import Entry, Held, SourceReader, StageTask, TargetFs
+from backhaul.core.ports import Endpoint, Entry, Held, SourceReader, StageTask, TargetFs
 from backhaul.core.verification import Digest
 from backhaul.engines.native import shared
+from backhaul.engines.probing import Side, check_target, outages
 from backhaul.engines.proving import Counter, read_back, standing
 
 In = TypeVar("In")
@@ -118,6 +119,29 @@ class TargetOperations:
             lambda one: standing(reader, self._target, self._new_digest, self._counter, *one),
             list(zip(tasks, paths, told, strict=True)),
         )
+
+    def probe(
+        self, root: str | None, endpoint: Endpoint | None, dependency: str
+    ) -> list[OutageError]:
+        """Which side is down now; see `probing`."""
+        sides = [
+            Side(
+                dependency=dependency,
+                code="E_TARGET_STALLED",
+                where=dependency,
+                check=lambda: check_target(self._target, root, dependency),
+            )
+        ]
+        if endpoint is not None:
+            sides.append(
+                Side(
+                    dependency="s3",
+                    code="E_S3_UNREACHABLE",
+                    where=endpoint.base_url,
+                    check=lambda: self._reader().check_reachable(endpoint),
+                )
+            )
+        return outages(*sides)
 
     def existing_ancestor(self, path: str) -> str:
         """`path` or the nearest existing directory above it."""

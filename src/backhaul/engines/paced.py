@@ -63,6 +63,10 @@ class PacedReader:
         """As the reader's, and past the gate: it is asked while a body is open."""
         return self._reader.parts(endpoint, pin)
 
+    def check_reachable(self, endpoint: Endpoint) -> None:
+        """As the reader's, and past the gate: whether S3 answers is no burden to it."""
+        self._reader.check_reachable(endpoint)
+
     def _patiently(self, ask: Callable[[], Answer]) -> Answer:
         nap_s = FIRST_NAP_S
         for _ in range(TRIES - 1):

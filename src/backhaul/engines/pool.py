@@ -21,6 +21,7 @@ from backhaul.core.events import WorkerReplaced
 from backhaul.core.ports import Emit
 from backhaul.engines.exchange import Exchange
 from backhaul.engines.pipe import Pipe
+from backhaul.engines.prober import Prober
 from backhaul.engines.session import WorkerSession
 from backhaul.engines.wire import Downward
 
@@ -58,6 +59,7 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._is_aborted = False
         self._aborted = threading.Event()
+        self._prober = Prober(self._process)
 
     def warm_up(self) -> None:
         """Start one worker ahead of the first transfer."""
@@ -70,7 +72,12 @@ class WorkerPool:
         """Lend one process to the calling thread; a process serves one user all its life."""
         with self._places:
             worker = self._take(user)
-            session = WorkerSession(worker, filesystem, self._settings.stall_timeout_s)
+            session = WorkerSession(
+                worker,
+                filesystem,
+                self._settings.stall_timeout_s,
+                probe=lambda root, endpoint: self._prober.probe(filesystem, user, root, endpoint),
+            )
             try:
                 yield session
             finally:
@@ -83,6 +90,7 @@ class WorkerPool:
     def abort(self) -> None:
         """Kill every worker at once and lend no more."""
         self._aborted.set()
+        self._prober.abort()
         with self._lock:
             self._is_aborted = True
             workers = list(self._all)
@@ -118,16 +126,19 @@ class WorkerPool:
         worker.close()
 
     def _spawn(self, user: str | None = None) -> WorkerProcess:
+        worker = self._process(user)
+        self._all.add(worker)
+        return worker
+
+    def _process(self, user: str | None) -> WorkerProcess:
         settings = self._settings
-        worker = WorkerProcess(
+        return WorkerProcess(
             settings.command,
             settings.configuration,
             settings.stall_timeout_s,
             user=user,
             environment=settings.environment(user) if settings.environment else None,
         )
-        self._all.add(worker)
-        return worker
 
     def _give_back(self, worker: WorkerProcess, session: WorkerSession) -> None:
         session.end()

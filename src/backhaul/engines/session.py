@@ -6,12 +6,12 @@ How messages find their call is `engines.exchange`; processes and who gets which
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
-from backhaul.core.ports import Held, Progress, Rename, StageTask
+from backhaul.core.ports import Endpoint, Held, Progress, Rename, StageTask, Watch
 from backhaul.engines.exchange import Conversation, Exchange, Kind
 from backhaul.engines.wire import (
     Answer,
@@ -52,7 +52,14 @@ class WorkerSession:
             `protocol`, or empty.
     """
 
-    def __init__(self, worker: Worker, filesystem: str, stall_timeout_s: float) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        filesystem: str,
+        stall_timeout_s: float,
+        *,
+        probe: Callable[[str | None, Endpoint | None], Sequence[OutageError]] | None = None,
+    ) -> None:
         self._worker = worker
         self._exchange = worker.exchange
         self._filesystem = filesystem
@@ -60,6 +67,9 @@ class WorkerSession:
         self._moved_bytes = 0
         self._objects = 0
         self._staging: Conversation | None = None
+        self._probe = probe
+        self._watch: Watch | None = None
+        self._looked_s = 0.0
         self.fault = ""
 
     @property
@@ -72,6 +82,38 @@ class WorkerSession:
         """The transfer gives the worker back: whatever is still open in it makes it useless."""
         if self._exchange.open and not self.fault:
             self.fault = "interrupted"
+
+    # ------------------------------------------------------------ dependencies that are down
+
+    def watched_by(self, watch: Watch) -> None:
+        """See the port."""
+        self._watch = watch
+
+    def probe(
+        self, staging_root: Location | None, endpoint: Endpoint | None
+    ) -> Sequence[OutageError]:
+        """See the port."""
+        root = None if staging_root is None else staging_root.path
+        return self._probe(root, endpoint) if self._probe is not None else ()
+
+    def outages(self, root: str | None, endpoint: Endpoint | None) -> Sequence[OutageError]:
+        """What this very worker finds; see `probing`."""
+        dependency = "hdfs" if self._filesystem.startswith("hdfs:") else "target"
+        found: list[OutageError] = self._call("probe", root, endpoint, dependency)
+        return found
+
+    def _look(self, conversation: Conversation) -> bool:
+        """Let the watch look once a second; False when it was not its turn."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s < READ_WAIT_S:
+            return False
+        still_s = now_s - conversation.moved_s
+        error = self._watch.look(still_s, self._stall_timeout_s) if self._watch else None
+        self._looked_s = time.monotonic()
+        if error is not None:
+            self.fault = "stalled"
+            raise error
+        return True
 
     # ------------------------------------------------------------ calls
 
@@ -211,7 +253,7 @@ class WorkerSession:
         while True:
             while has_more and open_objects < WINDOW_OBJECTS:
                 chunk = next(tasks, None)  # may make calls
-                staging.touch()  # listing is the agent's time, not the worker's
+                staging.restart()  # listing is the agent's time, not the worker's
                 if chunk is None:
                     has_more = False
                     self._send(StageEnd(number=staging.number))
@@ -222,8 +264,8 @@ class WorkerSession:
                     break
             message = self._next(staging)
             if message is None:
-                self._check_stalled(staging, "stage")
-                if staging.count == count:
+                has_looked = self._check_stalled(staging, "stage")
+                if staging.count == count and not has_looked:
                     continue
             count = staging.count
             if isinstance(message, Staged):
@@ -287,13 +329,19 @@ class WorkerSession:
             self.fault = "protocol"
             raise
 
-    def _check_stalled(self, conversation: Conversation, method: str) -> None:
+    def _check_stalled(self, conversation: Conversation, method: str) -> bool:
         """The one place where a stall is found, of a call and of a staging call.
 
-        Stalled: no activity of its own for `stall_timeout_s`, whatever else the worker does.
+        Stalled: no activity of its own for `stall_timeout_s`, whatever else the worker does, and no
+        dependency is down.
+
+        Returns:
+            Whether a second has passed since the last time: whoever waits may look around, too.
         """
-        if time.monotonic() - conversation.active_s <= self._stall_timeout_s:
-            return
+        has_looked = self._look(conversation)
+        is_waiting = self._watch is not None and self._watch.is_waiting
+        if is_waiting or time.monotonic() - conversation.active_s <= self._stall_timeout_s:
+            return has_looked
         self.fault = "stalled"
         match conversation.kind:
             case Kind.CALL:

@@ -52,6 +52,9 @@ class TransferRow:
         policy: Digest of the policy that decided at the last claim.
         owner: `host:boot_id:pid:starttime` of the process at work, None when there is none.
         engine: Which was chosen, with its reason; None where nothing was to be chosen.
+        held_by: The dependency that it waits for, where `code` is set; else the last one it waited
+            for, or None. Likewise `held_since`.
+        retry_at: When a held transfer tries again; None while a worker waits by itself.
         duration: First claim to end; None while not final.
     """
 
@@ -80,6 +83,9 @@ class TransferRow:
     engine_reason: str | None
     code: str | None
     reason: str | None
+    held_by: str | None
+    held_since: datetime | None
+    retry_at: datetime | None
     first_seen_at: datetime
     started_at: datetime | None
     updated_at: datetime

@@ -98,6 +98,9 @@ transfers = Table(
     Column("engine_reason", Text),
     Column("code", Text),
     Column("reason", Text),
+    Column("held_by", Text),  # the dependency that it waits for, or waited for last
+    Column("held_since", UtcTime),
+    Column("retry_at", UtcTime),  # null while a worker waits for the dependency by itself
     Column("first_seen_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),  # first claim
     Column("updated_at", UtcTime, nullable=False),

@@ -40,7 +40,7 @@ from backhaul.adapters.ledger.schema import (
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.evidence import Sum, sealing_line
 from backhaul.core.evidence import seal as digest
-from backhaul.core.model import Location, PlannedObject, StagedObject, TransferState
+from backhaul.core.model import Hold, Location, PlannedObject, StagedObject, TransferState
 from backhaul.core.placing import staging_root as root_below
 from backhaul.core.ports import Claimed, Leftover, MessageKey, Published
 
@@ -135,6 +135,16 @@ PROVEN = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS)
 def change(tx: Connection, transfer_id: str, values: Mapping[str, Any]) -> None:
     """Change a transfer's row."""
     tx.execute(CHANGE, {"of_transfer": transfer_id, **values})
+
+
+NOT_HELD: dict[str, Any] = {"held_by": None, "held_since": None, "retry_at": None}
+
+
+def held(transfer: RowMapping, hold: Hold) -> dict[str, Any]:
+    """The columns of a hold; one by the same dependency goes on since its beginning."""
+    is_same = transfer["held_by"] == hold.dependency and transfer["held_since"] is not None
+    since = transfer["held_since"] if is_same else hold.since
+    return {"held_by": hold.dependency, "held_since": since, "retry_at": hold.retry_at}
 
 
 def move(tx: Connection, transfer_id: str, values: Mapping[str, Any]) -> None:
@@ -403,6 +413,7 @@ def ended(transfer: RowMapping, state: TransferState, now: datetime) -> dict[str
         "owner": None,
         "code": None,
         "reason": None,
+        **NOT_HELD,
         "updated_at": now,
     }
     if state.is_final:

@@ -44,6 +44,7 @@ from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.errors import LedgerLocked, PermanentError
 from backhaul.core.evidence import Sum
 from backhaul.core.model import (
+    Hold,
     Job,
     Location,
     PlannedObject,
@@ -148,6 +149,7 @@ class SqlLedger:
             "owner": self.owner.text,
             "code": None,
             "reason": None,
+            "retry_at": None,
             "updated_at": now,
         }
         steps.move(tx, row["id"], values)
@@ -346,7 +348,8 @@ class SqlLedger:
                 return False
             steps.prove(tx, transfer_id, epoch, staged)
             state = TransferState.PUBLISHING.value
-            values = {"state": state, "renames_possible": True, "updated_at": now}
+            values = {"state": state, "renames_possible": True, **steps.NOT_HELD}
+            values |= {"code": None, "reason": None, "updated_at": now}
             steps.move(tx, transfer_id, values)
         return True
 
@@ -406,6 +409,7 @@ class SqlLedger:
         now: datetime,
         *,
         refund: bool = False,
+        hold: Hold | None = None,
     ) -> None:
         """State WAITING, HELD or DEAD with its reason; the claim ends.
 
@@ -428,10 +432,27 @@ class SqlLedger:
                     "code": code,
                     "reason": rows.readable(reason),
                 }
+                if hold is not None:
+                    values |= steps.held(transfer, hold)
                 steps.move(tx, transfer_id, steps.ended(transfer, state, now) | values)
         finally:
             if not is_let_go:  # not even begun: the ledger cannot be written
                 self._working.discard(transfer_id)
+
+    def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
+        """What the attempt under way waits for; None: it moves again.
+
+        No change of state and no line in the journal. Another process's transfer is left alone.
+        """
+        with self._transaction() as tx:
+            transfer = steps.transfer_row(tx, transfer_id)
+            if transfer["owner"] != self.owner.text:
+                return
+            values = {"code": None, "reason": None, **steps.NOT_HELD}
+            if hold is not None:
+                values |= {"code": code, "reason": rows.readable(reason)}
+                values |= steps.held(transfer, hold)
+            steps.change(tx, transfer_id, values)
 
     def cancel(self, transfer_id: str, now: datetime) -> list[ClusterJob]:
         """State DEAD by an operator's word, whoever works on it; his next step here is refused.

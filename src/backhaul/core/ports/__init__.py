@@ -37,6 +37,7 @@ from backhaul.core.ports.target import (
     TargetPool,
     TargetSession,
     TargetWriter,
+    Watch,
 )
 
 __all__ = [
@@ -72,4 +73,5 @@ __all__ = [
     "TargetPool",
     "TargetSession",
     "TargetWriter",
+    "Watch",
 ]

@@ -10,6 +10,7 @@ from typing import Protocol
 from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.evidence import Sum
 from backhaul.core.model import (
+    Hold,
     Job,
     Location,
     Pin,
@@ -252,12 +253,17 @@ class Ledger(Protocol):
         now: datetime,
         *,
         refund: bool = False,
+        hold: Hold | None = None,
     ) -> None:
         """State WAITING, HELD or DEAD with its reason; the claim ends.
 
         Args:
             refund: Give the counted attempt back (outage, shutdown).
+            hold: With HELD: by what. A hold by the same dependency goes on since its beginning.
         """
+
+    def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
+        """What the attempt under way waits for, for people; None: it moves again."""
 
     def is_mine(self, transfer_id: str) -> bool:
         """True while this process is the one that began the attempt under way."""

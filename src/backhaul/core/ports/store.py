@@ -160,3 +160,10 @@ class SourceReader(Protocol):
 
     def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
         """The parts of its multipart upload; None where S3 does not tell them, for any reason."""
+
+    def check_reachable(self, endpoint: Endpoint) -> None:
+        """Return when S3 answers there, whatever it says of the request.
+
+        Raises:
+            OutageError: E_S3_UNREACHABLE: it does not within seconds, or answers that it is broken.
+        """

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from backhaul.core.errors import OutageError
 from backhaul.core.model import (
     FileStatus,
     Location,
@@ -76,6 +77,25 @@ class Held:
             why="in an encryption zone: the CRCs there are of the ciphertext",
             is_final=True,
         )
+
+
+class Watch(Protocol):
+    """Looks after the dependencies while a session's worker is busy; may take some seconds."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """True while a dependency is down: a worker without progress is not stalled then."""
+
+    def look(self, still_s: float, patience_s: float) -> OutageError | None:
+        """To be called about once a second, and right before a worker is called stalled.
+
+        Args:
+            still_s: For how long no byte has moved and no call has ended; 0 right after that.
+            patience_s: After how long of it the worker counts as stalled.
+
+        Returns:
+            The error with which the call ends now; its worker is replaced.
+        """
 
 
 class TargetSession(Protocol):
@@ -193,6 +213,23 @@ class TargetSession(Protocol):
     @property
     def progress(self) -> Progress:
         """How far the current staging call has come."""
+
+    def watched_by(self, watch: Watch) -> None:
+        """From now on let this look while a call runs."""
+
+    def probe(
+        self, staging_root: Location | None, endpoint: Endpoint | None
+    ) -> Sequence[OutageError]:
+        """Which side, target or S3, is down, tried from a fresh process within some seconds.
+
+        Usable after a fault of this session. Empty when both sides answer, and when the probe
+        itself came to no result.
+
+        Args:
+            staging_root: Where a file of one byte is written, and removed; None: no write is
+                tried. It is not made: what was fenced stays so.
+            endpoint: The S3 side; None: not probed.
+        """
 
 
 class ContentChecker(Protocol):

@@ -7,9 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from backhaul.core.errors import TransientError
+from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
-from backhaul.core.ports import Held, Progress, Rename, SourceReader, StageTask, TargetFs
+from backhaul.core.ports import (
+    Endpoint,
+    Held,
+    Progress,
+    Rename,
+    SourceReader,
+    StageTask,
+    TargetFs,
+    Watch,
+)
 from backhaul.core.verification import Digest
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.operations import PARALLEL, TargetOperations
@@ -26,6 +35,7 @@ class InlinePool:
         new_event: Makes what a stager waits on between tries; a `FakeEvent` takes no time.
         parallel: Threads for several paths at once; 1 keeps everything in the calling thread.
         is_aborted: Set by `abort`; every call of a session is refused then.
+        down: What a probe finds.
     """
 
     targets: Mapping[str, TargetFs]
@@ -36,6 +46,7 @@ class InlinePool:
     new_event: Callable[[], threading.Event] = threading.Event
     parallel: int = PARALLEL
     is_aborted: bool = False
+    down: Callable[[], Sequence[OutageError]] = tuple
 
     @contextmanager
     def session(self, filesystem: str, user: str | None = None) -> Iterator[InlineSession]:
@@ -153,6 +164,15 @@ class InlineSession:
             stager.sync_directories()
         finally:
             stager.close()
+
+    def watched_by(self, watch: Watch) -> None:
+        """Calls here end at once, so nothing is ever waited for."""
+
+    def probe(
+        self, staging_root: Location | None, endpoint: Endpoint | None
+    ) -> Sequence[OutageError]:
+        """See the port; as the pool was told."""
+        return self._pool.down()
 
     @property
     def _alive(self) -> TargetOperations:

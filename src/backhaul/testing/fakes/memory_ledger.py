@@ -16,6 +16,7 @@ from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.errors import BackhaulError, OutageError, TakenOver
 from backhaul.core.evidence import Sum
 from backhaul.core.model import (
+    Hold,
     Job,
     Location,
     PlannedObject,
@@ -45,6 +46,7 @@ class Transfer:
     source_changes: int = 0
     code: str | None = None
     reason: str | None = None
+    hold: Hold | None = None
     epoch: int | None = None
     canonical: Location | None = None
     directory: Location | None = None
@@ -311,6 +313,7 @@ class MemoryLedger:
                 return False
             _prove(row, epoch, staged)
             row.renames_possible = True
+            row.code = row.reason = row.hold = None
             self._move(row, TransferState.PUBLISHING)
             return True
 
@@ -376,6 +379,7 @@ class MemoryLedger:
         now: datetime,
         *,
         refund: bool = False,
+        hold: Hold | None = None,
     ) -> None:
         """See the port."""
         # Recorded or not, nobody works on it from here on; the next delivery may begin.
@@ -387,8 +391,19 @@ class MemoryLedger:
             self._let_go(transfer_id)
             row.attempt = max(0, row.attempt - refund)
             row.failures += not refund
+            before = row.hold
             self._end(row, state)
             row.code, row.reason = code, reason
+            row.hold = _continued(before, hold)
+
+    def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
+        """See the port."""
+        with self._faults.call("ledger.note_wait", _outage):
+            row = self._row(transfer_id)
+            if row.owner != self._owner:
+                return
+            row.hold = _continued(row.hold, hold)
+            row.code, row.reason = (code, reason) if hold is not None else (None, None)
 
     def cancel(self, transfer_id: str) -> bool:
         """An operator's word, from beside the agents; False where it is refused."""
@@ -538,7 +553,7 @@ class MemoryLedger:
                 there.owner_transfer = there.owner = None
 
     def _end(self, row: Transfer, state: TransferState) -> None:
-        row.owner = row.code = row.reason = None
+        row.owner = row.code = row.reason = row.hold = None
         self._move(row, state)
 
     def _move(self, row: Transfer, state: TransferState) -> None:
@@ -599,6 +614,12 @@ def _published(
         crc32c=proof.crc32c,
         modified_ms=proof.modified_ms,
     )
+
+
+def _continued(before: Hold | None, hold: Hold | None) -> Hold | None:
+    if before is None or hold is None or before.dependency != hold.dependency:
+        return hold
+    return replace(hold, since=before.since)
 
 
 def _overlap(one: Location, other: Location) -> bool:

@@ -274,6 +274,11 @@ class FakeStore:
             found = self._pinned(pin)
             return self._facts(found, len(found.data), is_whole=True)
 
+    def check_reachable(self, endpoint: Endpoint) -> None:
+        """Ours always answers, unless told to fail."""
+        with self._faults.call("store.check_reachable"):
+            return
+
     def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
         """See the port."""
         with self._faults.call("store.parts", _no_answer):
