@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import botocore
 import botocore.session
 from botocore.config import Config
+from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.credentials import (
     CredentialProvider,
     CredentialResolver,
@@ -36,11 +37,14 @@ from backhaul import __version__
 from backhaul.adapters.aws_errors import (
     CREDENTIAL_CAUSES,
     FOREIGN,
+    NoReadableKeys,
     cause_of,
     common_error,
+    no_credentials,
 )
 from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_s3a import BucketSettings, S3aSettings
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.queue_names import PUBLIC_HOST
 
@@ -50,26 +54,33 @@ if TYPE_CHECKING:
 
 # A refusal makes the chain run again, at most this often: it may ask a metadata service.
 _LOOK_AGAIN_S = 10.0
+_BUCKETS_KEPT = 1000
 _METHOD = "custom-backhaul"
+_HADOOP_METHOD = "hadoop-core-site"
 _SERVICES = ("s3", "sqs")
 
 
-def hadoop_credentials(conf_dir: Path) -> Credentials | None:
-    """`fs.s3a.access.key`, `.secret.key` and `.session.token` of `conf_dir/core-site.xml`.
+def hadoop_credentials(conf_dir: Path, bucket: str | None = None) -> Credentials | None:
+    """S3A's keys in the Hadoop configuration, read anew: they may have been renewed.
+
+    Args:
+        bucket: Its own keys go before those of all buckets.
 
     Returns:
-        None when the file or one of the two keys is missing.
+        None when one of the two keys is missing.
 
     Raises:
         ConfigurationError: E_CFG_CORE_SITE: a file cannot be read; E_CFG_HADOOP_VARIABLE: a key
             holds a variable that is not set.
+        NoReadableKeys: S3A would find keys where they are not read here.
     """
-    found = HadoopConfiguration.load(conf_dir)
-    access, secret = found.get("fs.s3a.access.key"), found.get("fs.s3a.secret.key")
-    if not access or not secret:
-        return None
-    token = found.get("fs.s3a.session.token") or None
-    return Credentials(access, secret, token, method="hadoop-core-site")
+    settings = S3aSettings(HadoopConfiguration.load(conf_dir))
+    keys = settings.keys(bucket)
+    if keys is not None:
+        return Credentials(keys.access_key, keys.secret_key, keys.token, method=_HADOOP_METHOD)
+    if reason := settings.unread(bucket):
+        raise NoReadableKeys(reason=reason)
+    return None
 
 
 class AwsCredentials(Credentials):
@@ -82,9 +93,12 @@ class AwsCredentials(Credentials):
         BotoCoreError: a provider of the chain failed.
     """
 
-    def __init__(self, hadoop_conf_dir: Path | None) -> None:
+    def __init__(self, hadoop_conf_dir: Path | None, bucket: str | None = None) -> None:
         # Not Credentials.__init__: the attributes it sets are properties here.
         self._hadoop_conf_dir = hadoop_conf_dir
+        self._bucket = bucket
+        self._s3a: S3aSettings | None = None
+        self._of_buckets: dict[str, AwsCredentials] = {}
         self._lock = threading.Lock()
         self._found: Credentials | None = None
         self._looked_at_s = float("-inf")
@@ -94,6 +108,37 @@ class AwsCredentials(Credentials):
         """Key, secret and token that belong together; refreshed by their provider when due."""
         found = self._found or self._look()
         return found.get_frozen_credentials()
+
+    @property
+    def are_hadoops(self) -> bool:
+        """Whether AWS's own chain has none, and Hadoop's keys serve. Raises as any read."""
+        return (self._found or self._look()).method == _HADOOP_METHOD
+
+    def s3a(self, bucket: str) -> BucketSettings:
+        """What Hadoop's configuration says of a bucket, whether or not it counts.
+
+        Raises:
+            ConfigurationError: E_CFG_CORE_SITE, E_CFG_HADOOP_VARIABLE, E_CFG_HADOOP_VALUE.
+        """
+        with self._lock:
+            if self._s3a is None:
+                configuration = HadoopConfiguration.load(self._hadoop_conf_dir)
+                self._s3a = S3aSettings(configuration.without_secrets(keep_names=True))
+            return self._s3a.of(bucket)
+
+    def for_bucket(self, bucket: str) -> AwsCredentials:
+        """Those that open this bucket: its own keys may go before those of all buckets."""
+        if self._hadoop_conf_dir is None:
+            return self
+        found = self._of_buckets.get(bucket)
+        if found is not None:
+            return found
+        has_own = self.s3a(bucket).keys_of is not None
+        with self._lock:
+            if len(self._of_buckets) >= _BUCKETS_KEPT:
+                self._of_buckets.clear()
+            own = AwsCredentials(self._hadoop_conf_dir, bucket) if has_own else self
+            return self._of_buckets.setdefault(bucket, own)
 
     def forget(self) -> None:
         """AWS refused these: the next use looks again, unless that was less than 10 s ago."""
@@ -122,7 +167,11 @@ class AwsCredentials(Credentials):
     def _search(self) -> Credentials:
         found: Credentials | None = botocore.session.Session().get_credentials()
         if found is None and self._hadoop_conf_dir is not None:
-            found = hadoop_credentials(self._hadoop_conf_dir)
+            try:
+                found = hadoop_credentials(self._hadoop_conf_dir, self._bucket)
+            except ConfigurationError as exc:
+                # The start has read the same files: someone has edited them, and may do so again.
+                raise NoReadableKeys(reason=exc.message) from exc
         if found is None:
             raise NoCredentialsError
         return found
@@ -175,16 +224,26 @@ class AwsSession:
 
     Args:
         region: The REGION argument: for SQS, and for S3 where AWS's own settings name none.
-        hadoop_conf_dir: HADOOP_CONF_DIR, or None.
+        hadoop_conf_dir: Where Hadoop's configuration is, or None.
+        s3a: What S3A's settings say of the buckets that this session is for.
 
     Attributes:
         clock_skew_s: How far this machine's clock is ahead of AWS's, by the last answer; to a
             second, and to the time that the answer took.
     """
 
-    def __init__(self, region: str, hadoop_conf_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        region: str,
+        hadoop_conf_dir: Path | None = None,
+        *,
+        s3a: BucketSettings | None = None,
+    ) -> None:
         self.region = region
-        self.credentials_spec = CredentialsSpec.of(hadoop_conf_dir)
+        self._hadoop_conf_dir = hadoop_conf_dir
+        self._s3a = s3a or BucketSettings()
+        self._for_buckets: dict[BucketSettings, AwsSession] = {self._s3a: self}
+        self.credentials_spec = CredentialsSpec.of(hadoop_conf_dir, self._s3a.keys_of)
         self.credentials = self.credentials_spec.load()
         self._session = botocore.session.Session()
         self._session.register_component(
@@ -194,9 +253,58 @@ class AwsSession:
         self.clock_skew_s = 0.0
         self._looked_at_clock_s = float("-inf")
 
+    def for_bucket(self, bucket: str) -> AwsSession:
+        """The session for S3 in this bucket; another one where S3A's settings single it out.
+
+        Raises:
+            ConfigurationError: E_CFG_CORE_SITE, E_CFG_HADOOP_VARIABLE, E_CFG_HADOOP_VALUE.
+        """
+        if self._hadoop_conf_dir is None:
+            return self
+        settings = self.credentials.s3a(bucket)
+        with self._lock:
+            found = self._for_buckets.get(settings)
+            if found is None:
+                found = AwsSession(self.region, self._hadoop_conf_dir, s3a=settings)
+                self._for_buckets[settings] = found
+            return found
+
+    def check_bucket(self, bucket: str) -> None:
+        """Refuse S3A's settings of a bucket that cannot be used; asks S3 nothing.
+
+        Raises:
+            ConfigurationError: E_CFG_HADOOP_VARIABLE, E_CFG_HADOOP_VALUE, E_CFG_TLS;
+                E_AWS_NO_CREDENTIALS: the bucket has keys of its own that cannot be read.
+        """
+        aws = self.for_bucket(bucket)
+        if aws is self:
+            return
+        with aws.errors(lambda exc: no_credentials(f"s3://{bucket}", exc)):
+            aws.credentials.get_frozen_credentials()
+        settings = self.credentials.s3a(bucket)
+        if settings.url is not None and aws.uses_s3a():
+            refuse_plain_http(settings.url, f"the endpoint of bucket {bucket}")
+
+    def uses_s3a(self) -> bool:
+        """Whether S3A's endpoint counts: AWS's own settings have neither keys nor an endpoint."""
+        if not self._s3a.is_elsewhere:
+            return False
+        with self.errors(lambda exc: common_error(exc, "S3")):
+            configured = ConfiguredEndpointProvider(
+                full_config=self._session.full_config,
+                scoped_config=self._session.get_scoped_config(),
+                client_name="s3",
+            ).provide()
+            return configured is None and self.credentials.are_hadoops
+
     @property
     def s3_region(self) -> str:
-        """AWS_REGION, AWS_DEFAULT_REGION or the profile's region, else the REGION argument."""
+        """AWS_REGION, AWS_DEFAULT_REGION or the profile's region, else the REGION argument.
+
+        Where S3A's endpoint counts, its region goes before.
+        """
+        if self._s3a.region is not None and self.uses_s3a():
+            return self._s3a.region
         with self.errors(lambda exc: common_error(exc, "S3")):
             configured = os.environ.get("AWS_REGION") or self._session.get_config_variable("region")
         return str(configured or self.region)
@@ -238,6 +346,10 @@ class AwsSession:
         config = config.merge(Config(user_agent=agent))
 
         region = region or (self.region if service == "sqs" else self.s3_region)
+        s3a_url = None
+        if service == "s3" and self.uses_s3a():
+            s3a_url = self._s3a.url
+            config = config.merge(Config(s3={"addressing_style": _addressing(self._s3a)}))
         with self.errors(lambda exc: common_error(exc, service.upper())), self._lock:
             loader = self._session.get_component("data_loader")
             if not isinstance(loader, _Loader):
@@ -249,6 +361,7 @@ class AwsSession:
                 region_name=region,
                 config=config,
                 verify=ca_bundle(self._session),
+                endpoint_url=s3a_url,
             )
             client: Any = create()
             if endpoint is not None and is_public(client.meta.endpoint_url):
@@ -302,6 +415,14 @@ def ca_bundle(session: botocore.session.Session) -> str | bool:
             hint="name a file, or unset it for the built-in ones; certificates are always checked",
         )
     return str(configured)
+
+
+def _addressing(s3a: BucketSettings) -> Literal["auto", "path", "virtual"]:
+    if s3a.url is None:
+        return "path" if s3a.is_path_style else "auto"
+    host = urlsplit(s3a.url).hostname or ""
+    # A name in front of a number is no host.
+    return "path" if s3a.is_path_style or host[-1:].isdigit() else "virtual"
 
 
 def refuse_plain_http(url: str, what: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError, TransientError
@@ -183,10 +183,17 @@ _HINT_NONE = (
 )
 
 
-def no_credentials(subject: str) -> ConfigurationError:
+class NoReadableKeys(NoCredentialsError):
+    """AWS's chain has no credentials, and Hadoop's configuration has some that cannot be used."""
+
+    fmt = "no AWS credentials found: {reason}"
+
+
+def no_credentials(subject: str, exc: Exception | None = None) -> ConfigurationError:
     """At start: nothing in AWS's chain and nothing in Hadoop's configuration."""
+    reason = str(exc) if isinstance(exc, NoReadableKeys) else "no AWS credentials found"
     return ConfigurationError(
-        "E_AWS_NO_CREDENTIALS", f"{subject}: no AWS credentials found", hint=_HINT_NONE
+        "E_AWS_NO_CREDENTIALS", f"{subject}: {one_line(reason)}", hint=_HINT_NONE
     )
 
 

@@ -12,21 +12,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CredentialsSpec:
-    """How a worker process finds the credentials itself; holds no secret, so it may be pickled.
+    """How a process finds the credentials itself; holds no secret, so it may be pickled.
 
     The worker inherits AWS's variables with its environment.
+
+    Attributes:
+        hadoop_conf_dir: Where Hadoop's keys are, for where AWS's chain has none.
+        bucket: Whose own keys count there; None: those of all buckets.
     """
 
     hadoop_conf_dir: str | None
+    bucket: str | None = None
 
     @classmethod
-    def of(cls, hadoop_conf_dir: Path | None) -> CredentialsSpec:
-        """With this HADOOP_CONF_DIR."""
-        return cls(hadoop_conf_dir=str(hadoop_conf_dir) if hadoop_conf_dir else None)
+    def of(cls, hadoop_conf_dir: Path | None, bucket: str | None = None) -> CredentialsSpec:
+        """With this configuration directory."""
+        directory = str(hadoop_conf_dir) if hadoop_conf_dir else None
+        return cls(hadoop_conf_dir=directory, bucket=bucket)
 
     def load(self) -> AwsCredentials:
         """Credentials for this process; nothing is looked up before the first use."""
         # Not before: a worker is started, and told of this, ahead of AWS's library.
         from backhaul.adapters.aws_common import AwsCredentials  # noqa: PLC0415
 
-        return AwsCredentials(Path(self.hadoop_conf_dir) if self.hadoop_conf_dir else None)
+        directory = Path(self.hadoop_conf_dir) if self.hadoop_conf_dir else None
+        return AwsCredentials(directory, self.bucket)

@@ -129,10 +129,20 @@ class HadoopConfiguration:
             return given
         return cls.load(None if given is None else Path(given))
 
-    def without_secrets(self) -> HadoopConfiguration:
-        """Without keys, tokens and passwords: for a process that needs none of them."""
-        kept = {name: text for name, text in self.values.items() if not is_secret(name)}
+    def without_secrets(self, *, keep_names: bool = False) -> HadoopConfiguration:
+        """Without keys, tokens and passwords: for a process that needs none of them.
+
+        Args:
+            keep_names: Secrets become empty texts, so that `is_set` still finds them.
+        """
+        kept = {name: "" if is_secret(name) else text for name, text in self.values.items()}
+        if not keep_names:
+            kept = {name: text for name, text in kept.items() if not is_secret(name)}
         return replace(self, values=kept)
+
+    def secret_names(self) -> tuple[str, ...]:
+        """Properties that are set and whose values are not to be shown."""
+        return tuple(sorted(name for name in self.values if is_secret(name)))
 
     # ------------------------------------------------------------ one property
 

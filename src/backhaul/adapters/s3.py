@@ -65,8 +65,8 @@ class S3Store:
     def __init__(self, aws: AwsSession) -> None:
         self._aws = aws
         self._lock = threading.Lock()
-        self._regional: dict[str, S3Client] = {}
-        self._client = self._client_in(aws.s3_region)
+        self._clients: dict[tuple[AwsSession, str], S3Client] = {}
+        self._client_in(aws, aws.s3_region)
         self._endpoints: dict[str, Endpoint] = {}
 
     def list_page(
@@ -85,9 +85,10 @@ class S3Store:
         """
         where = one_line(f"s3://{bucket}/{prefix}")
         chosen: Any = {"ContinuationToken": token} if token is not None else {}
-        with self._aws.errors(lambda exc: self._refusal(exc, bucket, where, owner)):
+        aws, client = self._for(bucket)
+        with aws.errors(lambda exc: self._refusal(exc, bucket, where, owner)):
             try:
-                answer: Any = self._client.list_objects_v2(
+                answer: Any = client.list_objects_v2(
                     Bucket=bucket,
                     Prefix=prefix,
                     MaxKeys=page_size,
@@ -99,22 +100,8 @@ class S3Store:
                 flaw: Any = exc.response.get(PAGE)
                 if flaw is None:
                     raise
-                return self._unreadable(flaw, where, exc)
-        return page_of(answer[PAGE], self._server, prefix, token)
-
-    def _unreadable(self, flaw: ValueError, where: str, exc: Exception) -> ListedPage:
-        if not isinstance(flaw, NotS3Error):
-            return ListedPage(server=self._server, flaw=one_line(str(flaw)))
-        raise OutageError.of(
-            "s3",
-            "E_S3_UNREACHABLE",
-            f"{where}: {self._server} answered 200, and {flaw}",
-            hint="check HTTPS_PROXY and AWS_ENDPOINT_URL_S3: something before S3 answers itself",
-        ) from exc
-
-    @property
-    def _server(self) -> str:
-        return urlsplit(self._client.meta.endpoint_url).netloc
+                return _unreadable(flaw, where, _server(client), exc)
+        return page_of(answer[PAGE], _server(client), prefix, token)
 
     def find_version(
         self, bucket: str, key: str, version_id: str, *, owner: str | None = None
@@ -124,9 +111,10 @@ class S3Store:
         A delete marker counts as not there, and so does a version that is none of this bucket's.
         """
         where = one_line(f"s3://{bucket}/{key} version {version_id}")
-        with self._aws.errors(lambda exc: self._refusal(exc, bucket, where, owner)):
+        aws, client = self._for(bucket)
+        with aws.errors(lambda exc: self._refusal(exc, bucket, where, owner)):
             try:
-                answer = self._client.head_object(
+                answer = client.head_object(
                     Bucket=bucket, Key=key, VersionId=version_id, **_expecting(owner)
                 )
             except ClientError as exc:
@@ -146,9 +134,10 @@ class S3Store:
         """See `core.ports.ObjectStore.algorithms`; one HEAD."""
         where = one_line(f"s3://{pin.bucket}/{pin.key}")
         chosen: Any = {"VersionId": pin.version_id} if pin.version_id else {}
-        with self._aws.errors(lambda exc: listing_error(exc, pin.bucket, where)):
+        aws, client = self._for(pin.bucket)
+        with aws.errors(lambda exc: listing_error(exc, pin.bucket, where)):
             try:
-                answer = self._client.head_object(
+                answer = client.head_object(
                     Bucket=pin.bucket,
                     Key=pin.key,
                     ChecksumMode="ENABLED",
@@ -168,8 +157,9 @@ class S3Store:
         known = self._endpoints.get(bucket)
         if known is not None:
             return replace(known, owner=owner)
-        with self._aws.errors(lambda exc: listing_error(exc, bucket, f"s3://{bucket}")):
-            client = self._client_in(self._region_of(bucket))
+        aws, client = self._for(bucket)
+        with aws.errors(lambda exc: listing_error(exc, bucket, f"s3://{bucket}")):
+            client = self._client_in(aws, _region_of(client, bucket))
             answer = client.get_object(Bucket=bucket, Key=_DUMMY_KEY)
         url = answer["ResponseMetadata"]["HTTPHeaders"][_URL_HEADER]
         resolved = Endpoint(
@@ -188,7 +178,7 @@ class S3Store:
         if owner is None or error.code != "E_SRC_DENIED":
             return error
         try:
-            self._client.head_bucket(Bucket=bucket)
+            self._for(bucket)[1].head_bucket(Bucket=bucket)
         except (ClientError, BotoCoreError):
             return error
         return NotAllowed(
@@ -197,35 +187,56 @@ class S3Store:
             hint="correct source_owner on the route, or find out whose bucket this is",
         )
 
-    def _region_of(self, bucket: str) -> str:
-        """S3 names the bucket's region even in a refusal; stand-ins may not: then the default.
+    def _for(self, bucket: str) -> tuple[AwsSession, S3Client]:
+        """The session and the client for a bucket, most of which share one."""
+        aws = self._aws.for_bucket(bucket)
+        return aws, self._client_in(aws, aws.s3_region)
 
-        A refused HEAD is no verdict: it tells no code, and a policy may allow listing below a
-        prefix only. The GETs will tell.
-        """
-        default = self._client.meta.region_name
-        try:
-            answer = self._client.head_bucket(Bucket=bucket)
-        except ClientError as exc:
-            headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            if named := headers.get("x-amz-bucket-region"):
-                return str(named)
-            if status_of(exc) in {400, 403}:
-                return default
-            raise
-        headers = answer["ResponseMetadata"]["HTTPHeaders"]
-        return str(headers.get("x-amz-bucket-region") or default)
-
-    def _client_in(self, region: str) -> S3Client:
+    def _client_in(self, aws: AwsSession, region: str) -> S3Client:
         with self._lock:
-            client = self._regional.get(region)
+            client = self._clients.get((aws, region))
             if client is None:
-                client = self._aws.client("s3", _CONFIG, region=region)
+                client = aws.client("s3", _CONFIG, region=region)
                 client.meta.events.register("before-send.s3.GetObject", _answer_with_url)
                 # Under `*` it comes before botocore's own look at the body (`before-parse.s3.*`).
                 client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_page)
-                self._regional[region] = client
+                self._clients[aws, region] = client
             return client
+
+
+def _server(client: S3Client) -> str:
+    return urlsplit(client.meta.endpoint_url).netloc
+
+
+def _unreadable(flaw: ValueError, where: str, server: str, exc: Exception) -> ListedPage:
+    if not isinstance(flaw, NotS3Error):
+        return ListedPage(server=server, flaw=one_line(str(flaw)))
+    raise OutageError.of(
+        "s3",
+        "E_S3_UNREACHABLE",
+        f"{where}: {server} answered 200, and {flaw}",
+        hint="check HTTPS_PROXY and AWS_ENDPOINT_URL_S3: something before S3 answers itself",
+    ) from exc
+
+
+def _region_of(client: S3Client, bucket: str) -> str:
+    """S3 names the bucket's region even in a refusal; stand-ins may not: then the default.
+
+    A refused HEAD is no verdict: it tells no code, and a policy may allow listing below a
+    prefix only. The GETs will tell.
+    """
+    default = client.meta.region_name
+    try:
+        answer = client.head_bucket(Bucket=bucket)
+    except ClientError as exc:
+        headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        if named := headers.get("x-amz-bucket-region"):
+            return str(named)
+        if status_of(exc) in {400, 403}:
+            return default
+        raise
+    headers = answer["ResponseMetadata"]["HTTPHeaders"]
+    return str(headers.get("x-amz-bucket-region") or default)
 
 
 def _expecting(owner: str | None) -> Any:

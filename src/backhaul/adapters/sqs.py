@@ -333,7 +333,7 @@ class SqsQueue:
             )
         match cause_of(exc):
             case Cause.NO_CREDENTIALS:
-                return no_credentials(subject)
+                return no_credentials(subject, exc)
             case Cause.DENIED | Cause.REFUSED:
                 return NotAllowed(
                     "E_AWS_DENIED",

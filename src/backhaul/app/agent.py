@@ -16,7 +16,7 @@ from backhaul.adapters.system import SystemClock, SystemRandomness, host_name
 from backhaul.adapters.systemd import Systemd
 from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.deadman import Deadman
-from backhaul.app.start import check_targets, clock_warnings
+from backhaul.app.start import check_sources, check_targets, clock_warnings
 from backhaul.app.sweep import sweep
 from backhaul.core.agent import Agent
 from backhaul.core.agent_settings import AgentSettings
@@ -74,6 +74,7 @@ def run_agent(
         )
         with stopping_on_signals(agent):
             pool.warm_up()
+            check_sources(context.policy, opened.aws)
             check_targets(context.policy, ports)
             emit(
                 AgentStarted(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
 from backhaul.core.events import InstallationWarned
 from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports
+
+if TYPE_CHECKING:
+    from backhaul.adapters.aws_common import AwsSession
 
 # What no waiting mends. At the start a person is there to mend it; later they are holds.
 _REFUSED = frozenset({"E_HDFS_AUTH", "E_HDFS_PROXY", "E_DST_MOUNT"})
@@ -26,6 +31,22 @@ def clock_warnings(skew_s: float) -> list[InstallationWarned]:
             hint="mend its NTP: from 15 minutes on AWS refuses every request",
         )
     ]
+
+
+def check_sources(policy: Policy, aws: AwsSession) -> None:
+    """Refuse settings of S3A for the buckets of routes that cannot be used.
+
+    Raises:
+        ConfigurationError: As `AwsSession.check_bucket`, with the route's name.
+    """
+    for route in policy.routes:
+        for bucket, _prefix in route.sources or ():
+            try:
+                aws.check_bucket(bucket)
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    error.code, f"route {route.name}: {error.message}", hint=error.hint
+                ) from error
 
 
 def check_targets(policy: Policy, ports: Ports) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +80,7 @@ class DistCp:
 
     Args:
         pause: Waits that many seconds; raises E_STOPPED when the agent stops meanwhile.
+        secrets: Further properties that the job's configuration must not show.
         budget: Where a job's share of the byte rate is reserved.
     """
 
@@ -92,7 +93,9 @@ class DistCp:
         history: JobHistory,
         pause: Callable[[float], None],
         budget: Budget,
+        secrets: Sequence[str] = (),
     ) -> None:
+        self._secrets = tuple(dict.fromkeys((*_SECRETS, *secrets)))
         self._budget = budget
         self.rules = rules
         self._hadoop = hadoop
@@ -128,7 +131,7 @@ class DistCp:
 
         self._budget.reserve(job.tags[1], fit)
         with _listing(placed) as listing:
-            code, output = self._hadoop.run(arguments(placed, listing), stop_or_wait)
+            code, output = self._hadoop.run(arguments(placed, listing, self._secrets), stop_or_wait)
         if code != 0:
             raise client_error(code, output)
 
@@ -166,16 +169,19 @@ def rate(job: CopyJob) -> int:
     return job.maps * (job.bandwidth_mb or OWN_BANDWIDTH_MB) * MIB
 
 
-def arguments(job: CopyJob, listing: Path | None) -> tuple[str, ...]:
+def arguments(
+    job: CopyJob, listing: Path | None, secrets: Sequence[str] = _SECRETS
+) -> tuple[str, ...]:
     """What follows `hadoop` on the command line.
 
     Args:
         listing: The local file with the sources, one in each line; None: the job's whole source.
+        secrets: Properties that the job's configuration must not show.
     """
     defined = {
         "mapreduce.job.name": f"backhaul-{job.tags[1]}",
         "mapreduce.job.tags": ",".join(job.tags),
-        "mapreduce.job.redacted-properties": ",".join(_SECRETS),
+        "mapreduce.job.redacted-properties": ",".join(secrets),
         "mapreduce.jobhistory.jhist.format": "json",
         "dfs.checksum.type": job.checksum_type,
     }

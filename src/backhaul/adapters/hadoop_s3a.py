@@ -1,0 +1,166 @@
+"""S3A's settings in the node's Hadoop configuration: keys and endpoints, of all buckets or of one.
+
+`fs.s3a.bucket.NAME.X` goes before `fs.s3a.X` for the bucket NAME, property by property, as S3A has
+it. They serve where AWS's own chain has no credentials.
+
+Source: Apache Hadoop 3.4, "Hadoop-AWS module: Integration with Amazon Web Services", "Configuring
+different S3 buckets with Per-Bucket Configuration"; `S3AUtils.propagateBucketOptions`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.core.errors import ConfigurationError
+
+ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "access.key", "secret.key", "session.token"
+ENDPOINT, ENDPOINT_REGION = "endpoint", "endpoint.region"
+PATH_STYLE, SSL = "path.style.access", "connection.ssl.enabled"
+PROVIDERS = "aws.credentials.provider"
+PROVIDER_PATHS = "security.credential.provider.path"
+HADOOP_PROVIDER_PATH = "hadoop.security.credential.provider.path"
+_BASE = "fs.s3a."
+_BUCKET = "fs.s3a.bucket."
+_PLACE = (ENDPOINT, ENDPOINT_REGION, PATH_STYLE, SSL)
+# AWS's own public hosts need no endpoint, only their region.
+_PUBLIC = re.compile(r"s3(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?")
+# What these need is in the two keys, or in AWS's own chain.
+_KNOWN_PROVIDERS = frozenset(
+    {
+        *("TemporaryAWSCredentialsProvider", "SimpleAWSCredentialsProvider"),
+        *("EnvironmentVariableCredentialsProvider", "IAMInstanceCredentialsProvider"),
+        *("InstanceProfileCredentialsProvider", "ProfileAWSCredentialsProvider"),
+        *("EnvironmentVariablesCredentialsProvider", "ContainerCredentialsProvider"),
+        *("DefaultCredentialsProvider", "WebIdentityTokenFileCredentialsProvider"),
+        *("ProfileCredentialsProvider", "DefaultAWSCredentialsProviderChain"),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3aKeys:
+    """A pair of keys, with the token of a session where there is one."""
+
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    token: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketSettings:
+    """What S3A's properties say of a bucket; equal for buckets that may share a client.
+
+    Attributes:
+        keys_of: The bucket whose own keys count; None: those of all buckets.
+        url: Endpoint without the bucket, such as `https://minio.example.com:9000`; None: AWS's own.
+        region: For signing; None: not set.
+        is_path_style: Whether the bucket's name comes in the path, not in the host.
+    """
+
+    keys_of: str | None = None
+    url: str | None = None
+    region: str | None = None
+    is_path_style: bool = False
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether they say anything of where the bucket is."""
+        return self.url is not None or self.region is not None or self.is_path_style
+
+
+class S3aSettings:
+    """Reads S3A's properties.
+
+    Args:
+        configuration: The node's, with its secrets.
+    """
+
+    def __init__(self, configuration: HadoopConfiguration) -> None:
+        self._configuration = configuration
+
+    def of(self, bucket: str) -> BucketSettings:
+        """Where the bucket is, and whose keys open it.
+
+        Raises:
+            ConfigurationError: E_CFG_HADOOP_VARIABLE, E_CFG_HADOOP_VALUE.
+        """
+        own = (f"{_BUCKET}{bucket}.{name}" for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN))
+        keys_of = bucket if any(map(self._configuration.is_set, own)) else None
+        if not any(self._is_set(bucket, name) for name in _PLACE):
+            return BucketSettings(keys_of=keys_of)
+        url, region = self._endpoint(bucket)
+        return BucketSettings(
+            keys_of=keys_of,
+            url=url,
+            region=self._get(bucket, ENDPOINT_REGION) or region,
+            is_path_style=self._boolean(bucket, PATH_STYLE, default=False),
+        )
+
+    def keys(self, bucket: str | None) -> S3aKeys | None:
+        """The keys of a bucket, or of all; None where one of the two is missing.
+
+        The token of another pair is left out.
+
+        Raises:
+            ConfigurationError: E_CFG_HADOOP_VARIABLE.
+        """
+        access, secret = self._get(bucket, ACCESS_KEY), self._get(bucket, SECRET_KEY)
+        if not access or not secret:
+            return None
+        is_own = bucket is not None and self._configuration.is_set(
+            f"{_BUCKET}{bucket}.{ACCESS_KEY}"
+        )
+        name = f"{_BUCKET}{bucket}.{SESSION_TOKEN}" if is_own else f"{_BASE}{SESSION_TOKEN}"
+        token = self._configuration.get(name)
+        return S3aKeys(access_key=access, secret_key=secret, token=token or None)
+
+    def unread(self, bucket: str | None) -> str:
+        """Where S3A would look for keys and Backhaul does not; empty: nowhere else."""
+        for name in (self._name(bucket, PROVIDER_PATHS), HADOOP_PROVIDER_PATH):
+            if self._configuration.is_set(name):
+                return f"{name} names a credential provider, whose files are not read"
+        name = self._name(bucket, PROVIDERS)
+        for one in self._configuration.get_list(name):
+            simple = one.rpartition(".")[2]
+            if simple not in _KNOWN_PROVIDERS:
+                return f"{name} names {simple}, which is not known"
+        return ""
+
+    # ------------------------------------------------------------ one property
+
+    def _name(self, bucket: str | None, option: str) -> str:
+        own = f"{_BUCKET}{bucket}.{option}"
+        if bucket is not None and self._configuration.is_set(own):
+            return own
+        return f"{_BASE}{option}"
+
+    def _is_set(self, bucket: str, option: str) -> bool:
+        return self._configuration.is_set(self._name(bucket, option))
+
+    def _get(self, bucket: str | None, option: str) -> str | None:
+        return self._configuration.get(self._name(bucket, option))
+
+    def _boolean(self, bucket: str, option: str, *, default: bool) -> bool:
+        return self._configuration.get_boolean(self._name(bucket, option), default=default)
+
+    def _endpoint(self, bucket: str) -> tuple[str | None, str | None]:
+        """The endpoint, None for AWS's public ones, and the region that its name holds."""
+        text = self._get(bucket, ENDPOINT)
+        if not text:
+            return None, None
+        if "://" not in text:
+            is_tls = self._boolean(bucket, SSL, default=True)
+            text = f"{'https' if is_tls else 'http'}://{text}"
+        parts = urlsplit(text)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise ConfigurationError(
+                "E_CFG_HADOOP_VALUE",
+                f"{self._name(bucket, ENDPOINT)} is no endpoint of S3",
+                hint="write a host such as s3.eu-west-1.amazonaws.com, or a URL with https://",
+            )
+        if public := _PUBLIC.fullmatch(parts.hostname):
+            return None, public["region"]
+        return text.rstrip("/"), None
