@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import sqlite3
 import threading
@@ -30,9 +29,11 @@ def prop(name: str, value: str, more: str = "") -> str:
     return f"<property><name>{name}</name><value>{value}</value>{more}</property>\n"
 
 
-def site(conf: Path, name: str, body: str, *, head: str = '<?xml version="1.0"?>') -> None:
+def site(conf: Path, name: str, body: str) -> None:
     conf.mkdir(exist_ok=True)
-    (conf / name).write_text(f"{head}\n<configuration {XINCLUDE}>\n{body}</configuration>\n")
+    (conf / name).write_text(
+        f'<?xml version="1.0"?>\n<configuration {XINCLUDE}>\n{body}</configuration>\n'
+    )
 
 
 @contextmanager
@@ -128,9 +129,7 @@ def by_odd_text(conf: Path, address: str) -> None:
     (conf / "core-site.xml").write_bytes(f"{text}</configuration>".encode("utf-16"))
 
 
-@pytest.mark.parametrize(
-    "write", [by_include, by_variables, by_attributes, by_final, by_odd_text]
-)
+@pytest.mark.parametrize("write", [by_include, by_variables, by_attributes, by_final, by_odd_text])
 def test_hdfs_is_found_as_hadoop_finds_it(
     install: Install,
     elasticmq: ElasticMQ,
@@ -169,7 +168,7 @@ def test_a_host_without_a_port_is_the_same_file_system_as_with_that_of_hdfs(
         assert it.landing.files() == {"a.bin": b"content"}, ended
         assert it.dead_letters() == []
         assert len(ended.of("transfer done")) == 3
-        ledger = next(it.home.rglob("*.db"))
+        ledger = next(it.home.rglob("ledger.db"))
         with closing(sqlite3.connect(ledger)) as connection:
             found = connection.execute("SELECT uri FROM destinations").fetchall()
         assert found == [(f"hdfs://{alias}:{HDFS_PORT}{it.landing.path}",)]
@@ -332,7 +331,8 @@ def test_a_bucket_s_settings_that_cannot_be_used_are_refused_at_the_start(
     without_aws_keys(local, tmp_path / "conf", core)
     if "endpoint" in more:
         del local.environment["AWS_ENDPOINT_URL_S3"]
-    ended = local.drained(expect=78)
+    ended = local.drain()
+    assert ended.code == 78, ended
     assert words.replace("{bucket}", local.bucket) in ended.err, ended
 
 
@@ -349,7 +349,8 @@ def test_keys_that_only_hadoop_finds_are_named_at_the_start(
     local: Installation, tmp_path: Path, core: str
 ) -> None:
     without_aws_keys(local, tmp_path / "conf", core)
-    ended = local.drained(expect=78)
+    ended = local.drain()
+    assert ended.code == 78, ended
     assert "E_AWS_NO_CREDENTIALS" in ended.err
     assert any(
         words in ended.err
