@@ -31,9 +31,8 @@ def prop(name: str, value: str, more: str = "") -> str:
 
 def site(conf: Path, name: str, body: str) -> None:
     conf.mkdir(exist_ok=True)
-    (conf / name).write_text(
-        f'<?xml version="1.0"?>\n<configuration {XINCLUDE}>\n{body}</configuration>\n'
-    )
+    text = f'<?xml version="1.0"?>\n<configuration {XINCLUDE}>\n{body}</configuration>\n'
+    (conf / name).write_text(text)
 
 
 @contextmanager
@@ -45,20 +44,23 @@ def relay(host: str, port: int, to: tuple[str, int]) -> Iterator[None]:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 sink.sendall(data)
-        for each in (source, sink):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+            sink.shutdown(socket.SHUT_WR)
+
+    def carry(near: socket.socket) -> None:
+        with near, socket.create_connection(to) as far:
+            back = threading.Thread(target=pump, args=(far, near), daemon=True)
+            back.start()
+            pump(near, far)
+            back.join()
 
     def serve(listening: socket.socket) -> None:
         while not is_over.is_set():
-            try:
+            with contextlib.suppress(TimeoutError):
                 near, _ = listening.accept()
-            except TimeoutError:
-                continue
-            far = socket.create_connection(to)
-            for pair in ((near, far), (far, near)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
+                threads.append(threading.Thread(target=carry, args=[near], daemon=True))
+                threads[-1].start()
 
+    threads: list[threading.Thread] = []
     with socket.create_server((host, port)) as listening:
         listening.settimeout(0.1)
         thread = threading.Thread(target=serve, args=[listening], daemon=True)
@@ -67,7 +69,8 @@ def relay(host: str, port: int, to: tuple[str, int]) -> Iterator[None]:
             yield
         finally:
             is_over.set()
-            thread.join()
+            for each in (thread, *threads):
+                each.join()
 
 
 # ---------------------------------------------------------------- where HDFS is
@@ -171,7 +174,7 @@ def test_a_host_without_a_port_is_the_same_file_system_as_with_that_of_hdfs(
         ledger = next(it.home.rglob("ledger.db"))
         with closing(sqlite3.connect(ledger)) as connection:
             found = connection.execute("SELECT uri FROM destinations").fetchall()
-        assert found == [(f"hdfs://{alias}:{HDFS_PORT}{it.landing.path}",)]
+        assert found == [(f"hdfs://{alias}:{HDFS_PORT}{it.landing.path}/a.bin",)]
 
 
 # ---------------------------------------------------------------- what is refused at the start
@@ -248,7 +251,7 @@ def signed_by(proxy: Proxy, bucket: str) -> set[str]:
     return {
         one.headers["authorization"].partition("Credential=")[2].partition("/")[0]
         for one in proxy.seen
-        if one.path.startswith(f"/{bucket}")
+        if one.path.split("/")[1] == bucket
     }
 
 
@@ -279,9 +282,8 @@ def test_each_bucket_is_listed_and_read_with_its_own_keys(
         assert len(it.landing.files()) == 9
         assert signed_by(proxy, second) == {"AKIASECOND"}
         assert signed_by(proxy, third) == {"AKIATHIRD"}
-        first = {one for one in proxy.seen if one.path.split("/")[1] == it.bucket}
-        assert {"AKIABASE" in one.headers["authorization"] for one in first} == {True}
-        assert any(one.is_object_get for one in first)
+        assert signed_by(proxy, it.bucket) == {"AKIABASE"}
+        assert len(proxy.object_gets()) == 9
 
 
 def test_a_bucket_with_an_endpoint_of_its_own_is_read_there_by_a_server_that_checks_keys(
