@@ -10,7 +10,7 @@ from typing import Self
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.local import LocalTarget
 from backhaul.core.errors import SourceChanged
-from backhaul.core.model import Pin
+from backhaul.core.model import FileStatus, Pin
 from backhaul.core.ports import Endpoint
 from backhaul.core.verification import Part, S3Checksums
 from backhaul.engines.native import Tuning
@@ -73,13 +73,22 @@ class Reader:
         return None
 
 
+class Target(LocalTarget):
+    """Never answers for a path with `stuck-` in it."""
+
+    def status(self, path: str) -> FileStatus | None:
+        if "/stuck-" in path:
+            time.sleep(1000)
+        return super().status(path)
+
+
 def main() -> None:
     pipe = Pipe.of(int(sys.argv[1]))
     if pipe.receive() == "hang at once":
         time.sleep(1000)
     parts = Parts(
         reader=Reader,
-        target=lambda _filesystem: LocalTarget(),
+        target=lambda _filesystem: Target(),
         new_digest=new_digest,
         tuning=lambda _filesystem: Tuning(threads=8, small_bytes=10),
     )

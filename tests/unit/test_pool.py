@@ -136,6 +136,74 @@ def test_operations_are_carried_out_by_the_worker(pool: WorkerPool, directory: L
     ]
 
 
+def with_calls(
+    session: WorkerSession, directory: Location, chunks: Sequence[Sequence[StageTask]]
+) -> Iterator[Sequence[StageTask]]:
+    """Chunks, and a call before each: as the runner looks at the final paths of the next page."""
+    for chunk in chunks:
+        finals = [directory.join(one.planned.relative) for one in chunk]
+        assert len(session.status(finals)) == len(finals)
+        yield chunk
+
+
+def test_proofs_that_arrive_during_calls_are_not_lost(
+    pool: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    chunks = [[task(100 * n + i, f"{n}-{i}") for i in range(100)] for n in range(40)]
+    with pool.session(FS) as session:
+        batches = session.stage(
+            with_calls(session, directory, chunks), directory, VerifyLevel.STREAM
+        )
+        assert sorted(one.seq for batch in batches for one in batch) == list(range(4000))
+        assert session.progress.objects == 4000
+        assert session.progress.size_bytes == 20_000
+        assert session.status([directory])[0] is not None
+
+    assert facts.replaced == []
+
+
+def test_a_failure_that_arrives_during_a_call_ends_the_staging_call(
+    pool: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    chunks = [[task(0, "gone-a")], *([task(n, f"slow-{n}", 20)] for n in range(1, 30))]
+    with pool.session(FS) as session:
+        for _ in range(5):
+            tasks = with_calls(session, directory, chunks)
+            with pytest.raises(BackhaulError, match="E_SRC_GONE"):
+                list(session.stage(tasks, directory, VerifyLevel.STREAM))
+            for left in Path(directory.path).iterdir():
+                left.unlink()
+            assert stage(session, directory, task(99, "after")) == [99]
+            Path(directory.path, "after").unlink()
+
+    assert facts.replaced == []
+
+
+def test_a_call_that_stalls_is_noticed_while_files_are_copied(
+    hasty: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    def tasks() -> Iterator[Sequence[StageTask]]:
+        yield [task(0, "slow-x", 10_000)]
+        session.status([directory.join("stuck-status")])
+        yield [task(1, "never")]
+
+    with hasty.session(FS) as session, pytest.raises(OutageError) as caught:
+        list(session.stage(tasks(), directory, VerifyLevel.STREAM))
+    assert caught.value.code == "E_TARGET_STALLED"
+    assert facts.replaced == ["stalled"]
+
+
+def test_a_staging_call_that_was_left_open_costs_the_worker(
+    pool: WorkerPool, directory: Location, facts: Facts
+) -> None:
+    with pool.session(FS) as session:
+        going = staging(session, directory, task(0, "slow-x", 10_000))
+        next(going)
+
+    assert facts.replaced == ["interrupted"]
+    works(pool, directory)
+
+
 def test_error_of_a_call_arrives_as_it_was_raised(pool: WorkerPool, directory: Location) -> None:
     Path(directory.path, "file").touch()
     with pool.session(FS) as session:

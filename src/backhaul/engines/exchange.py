@@ -44,8 +44,8 @@ class Conversation:
     inbox: deque[Upward] = field(default_factory=deque)
     size_bytes: int = 0
     count: int = -1
-    active_s: float = field(default_factory=time.monotonic)
-    moved_s: float = field(default_factory=time.monotonic)
+    active_s: float = 0.0
+    moved_s: float = 0.0
     is_over: bool = False
 
     def note(self, activity: Activity) -> None:
@@ -90,6 +90,7 @@ class Exchange:
         """A conversation with a number of its own."""
         self._last_number += 1
         conversation = Conversation(number=self._last_number, kind=kind)
+        conversation.restart()
         self._open[conversation.number] = conversation
         return conversation
 
