@@ -433,14 +433,25 @@ def liars_reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectReader]:
     ("answer", "kind", "code"),
     [
         (refusal(403, "AccessDenied"), PermanentError, "E_SRC_DENIED"),
-        (refusal(403), PermanentError, "E_SRC_DENIED"),
+        (refusal(403, headers="x-amz-request-id: 1\r\n"), PermanentError, "E_SRC_DENIED"),
+        (refusal(403), OutageError, "E_S3_UNREACHABLE"),
+        (refusal(404), OutageError, "E_S3_UNREACHABLE"),
+        (
+            refusal(302, headers="Location: https://login.example\r\n"),
+            OutageError,
+            "E_S3_UNREACHABLE",
+        ),
+        (refusal(407), OutageError, "E_S3_UNREACHABLE"),
+        (GOOD.replace(b'ETag: "abc"\r\n', b""), TransientError, "E_S3_SERVER"),
+        (GOOD.replace(b"h: 5", b"h: " + b"5" * 5000), TransientError, "E_S3_SERVER"),
         (refusal(403, "InvalidObjectState"), PermanentError, "E_SRC_ARCHIVED"),
         (
             refusal(400, "InvalidRequest", "stored using a form of Server Side Encryption."),
             PermanentError,
             "E_SRC_SSEC",
         ),
-        (refusal(400, "KMS.DisabledException"), PermanentError, "E_SRC_DENIED"),
+        (refusal(400, "KMS.DisabledException"), OutageError, "E_SRC_KMS"),
+        (refusal(400, "KMS.NotFoundException"), PermanentError, "E_SRC_DENIED"),
         (refusal(404, "NoSuchKey"), SourceChanged, "E_SRC_GONE"),
         (refusal(404, "NoSuchVersion"), SourceChanged, "E_SRC_GONE"),
         (refusal(405, "MethodNotAllowed"), SourceChanged, "E_SRC_GONE"),
@@ -629,7 +640,9 @@ def test_nobody_listening_is_an_outage(liars_reader: ObjectReader) -> None:
         (refusal(400, "ExpiredToken"), OutageError, "E_AWS_EXPIRED"),
         (refusal(403, "InvalidAccessKeyId"), OutageError, "E_AWS_DENIED"),
         (refusal(418, "Teapot"), TransientError, "E_AWS_UNEXPECTED"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<nono", OutageError, "E_S3_UNREACHABLE"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<nono", TransientError, "E_S3_LIST_PAGE"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<nono", OutageError, "E_S3_UNREACHABLE"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", OutageError, "E_S3_UNREACHABLE"),
     ],
 )
 def test_listing_refusal_is_mapped(

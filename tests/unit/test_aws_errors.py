@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from backhaul.adapters.aws_common import (
 from backhaul.adapters.aws_errors import FOREIGN, Cause, cause_of, common_error, one_line, told
 from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.s3 import listing_error
+from backhaul.adapters.s3_answer import ErrorAnswer, refusal
 from backhaul.adapters.sqs import running_error
 from backhaul.core.errors import (
     BackhaulError,
@@ -34,6 +36,7 @@ from backhaul.core.errors import (
     PermanentError,
     TransientError,
 )
+from backhaul.core.model import Pin
 
 
 def answer(code: str, status: int = 400, message: str = "said AWS") -> ClientError:
@@ -76,11 +79,12 @@ def test_nothing_of_botocore_passes_through(cls: type[BotoCoreError]) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 400, 404, 418])
-def test_unmapped_answer_is_transient_and_unexpected(status: int) -> None:
+def test_unmapped_answer_is_unexpected_and_never_ends_the_agent(status: int) -> None:
     error = answer("NeverHeardOf", status)
 
+    held = running_error(error, "queue q")
+    assert (held.dependency, held.code) == ("sqs", "E_AWS_UNEXPECTED")
     for ours in (
-        running_error(error, "queue q"),
         listing_error(error, "b", "s3://b/"),
         common_error(error, "x"),
     ):
@@ -137,6 +141,21 @@ def test_cause_is_found(error: Exception, cause: Cause) -> None:
         ("404", 404, "sqs", "E_AWS_UNEXPECTED"),
         ("405", 405, "sqs", "E_AWS_UNEXPECTED"),
         ("AWS.SimpleQueueService.NonExistentQueue", 400, "sqs", "E_QUEUE_NOT_FOUND"),
+        ("AWS.SimpleQueueService.QueueDeletedRecently", 400, "sqs", "E_QUEUE_NOT_FOUND"),
+        ("KMS.AccessDeniedException", 400, "sqs", "E_SQS_KMS"),
+        ("KMS.DisabledException", 400, "sqs", "E_SQS_KMS"),
+        ("KMS.InvalidStateException", 400, "sqs", "E_SQS_KMS"),
+        ("KMS.NotFoundException", 400, "sqs", "E_SQS_KMS"),
+        ("KMS.OptInRequired", 400, "sqs", "E_SQS_KMS"),
+        ("KMS.SomethingNew", 400, "sqs", "E_SQS_KMS"),
+        ("com.amazonaws.sqs#KmsAccessDenied", 400, "sqs", "E_SQS_KMS"),
+        ("KmsInvalidKeyUsage", 400, "sqs", "E_SQS_KMS"),
+        ("KMS.ThrottlingException", 400, "sqs", "E_SQS_THROTTLED"),
+        ("SignatureDoesNotMatch", 403, "credentials", "E_AWS_DENIED"),
+        ("OverLimit", 403, "sqs", "E_SQS_THROTTLED"),
+        ("UnsupportedOperation", 400, "sqs", "E_AWS_UNEXPECTED"),
+        ("InvalidSecurity", 403, "credentials", "E_AWS_DENIED"),
+        ("407", 407, "sqs", "E_SQS_UNREACHABLE"),
     ],
 )
 def test_refused_queue_holds_the_route(code: str, status: int, dependency: str, ours: str) -> None:
@@ -324,6 +343,130 @@ def test_credentials_spec_crosses_to_a_worker_without_secrets(tmp_path: Path) ->
     copied = pickle.loads(pickle.dumps(spec))  # noqa: S301 - our own bytes
 
     assert copied == spec == CredentialsSpec(hadoop_conf_dir=str(tmp_path))
+
+
+# ---------------------------------------------------------------- who refused
+
+
+def nameless(status: int, operation: str, content_type: str = "text/html") -> ClientError:
+    """As botocore makes it of an answer that AWS did not write."""
+    headers = {"content-type": content_type}
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": headers}
+    error = {"Code": str(status), "Message": "Forbidden"}
+    return ClientError({"Error": error, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 407])
+def test_a_refusal_by_a_proxy_holds_and_names_it(status: int) -> None:
+    queue = running_error(nameless(status, "ReceiveMessage"), "queue q")
+    listed = listing_error(nameless(status, "ListObjectsV2"), "b", "s3://b/")
+    looked = listing_error(nameless(status, "HeadBucket"), "b", "s3://b/")
+    for error, code in (
+        (queue, "E_SQS_UNREACHABLE"),
+        (listed, "E_S3_UNREACHABLE"),
+        (looked, "E_S3_UNREACHABLE"),
+    ):
+        assert isinstance(error, OutageError)
+        assert error.code == code
+        assert f"answered {status} without a code or request id of AWS" in error.message
+        assert "HTTPS_PROXY" in error.hint
+
+
+def test_a_refused_head_without_a_web_page_is_s3s_own() -> None:
+    error = listing_error(nameless(403, "HeadBucket", "application/xml"), "b", "s3://b/")
+    assert (type(error), error.code) == (PermanentError, "E_SRC_DENIED")
+
+
+def refused_by_sts(code: str, status: int = 403) -> ClientError:
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": {}, "RequestId": "r"}
+    error = {"Code": code, "Message": "arn:aws:sts::1:assumed-role/x is not authorized"}
+    return ClientError({"Error": error, "ResponseMetadata": metadata}, "AssumeRole")  # type: ignore[typeddict-item]
+
+
+@pytest.mark.usefixtures("nothing")
+@pytest.mark.parametrize(
+    ("raised", "code", "words"),
+    [
+        (refused_by_sts("AccessDenied"), "E_AWS_DENIED", "STS refused AssumeRole: AccessDenied"),
+        (refused_by_sts("ExpiredTokenException", 400), "E_AWS_EXPIRED", "STS refused AssumeRole"),
+        (refused_by_sts("InvalidIdentityToken", 400), "E_AWS_DENIED", "InvalidIdentityToken"),
+        (refused_by_sts("Throttling", 400), "E_AWS_CREDENTIALS", "Throttling"),
+        (refused_by_sts("RegionDisabledException"), "E_AWS_DENIED", "RegionDisabledException"),
+        (refused_by_sts("NeverHeardOf", 400), "E_AWS_CREDENTIALS", "NeverHeardOf"),
+        (nameless(403, "AssumeRole"), "E_AWS_CREDENTIALS", "AssumeRole"),
+        (ResponseParserError("the answer cannot be read"), "E_AWS_CREDENTIALS", "cannot be read"),
+        (made(botocore.exceptions.ProfileNotFound), "E_AWS_CREDENTIALS", ""),
+        (made(botocore.exceptions.ConnectTimeoutError), "E_AWS_CREDENTIALS", ""),
+        (made(botocore.exceptions.MetadataRetrievalError), "E_AWS_DENIED", ""),
+        (KeyError("SECRET"), "E_AWS_CREDENTIALS", "KeyError"),
+        (FileNotFoundError("SECRET"), "E_AWS_CREDENTIALS", "FileNotFoundError"),
+        (ConfigurationError("E_CFG_CORE_SITE", "core-site.xml: cut"), "E_AWS_CREDENTIALS", "cut"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_credentials_that_cannot_be_got_hold_whatever_needs_them(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, code: str, words: str
+) -> None:
+    def fails(_: object) -> None:
+        raise raised
+
+    aws = AwsSession("us-east-1")
+    monkeypatch.setattr(AwsCredentials, "_search", fails)
+    for translate in (
+        lambda exc: running_error(exc, "queue q"),
+        lambda exc: listing_error(exc, "b", "s3://b/"),
+        lambda exc: common_error(exc, "S3 credentials"),
+    ):
+        with pytest.raises(OutageError) as caught, aws.errors(translate):
+            aws.credentials.get_frozen_credentials()
+        assert (caught.value.dependency, caught.value.code) == ("credentials", code)
+        assert words in caught.value.message
+        assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_credential_process_that_is_gone_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("[default]\ncredential_process = /none/such --x\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    aws = AwsSession("us-east-1")
+    with (
+        pytest.raises(OutageError, match="E_AWS_CREDENTIALS"),
+        aws.errors(lambda exc: running_error(exc, "queue q")),
+    ):
+        aws.credentials.get_frozen_credentials()
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind", "ours"),
+    [
+        ("KMS.DisabledException", "", OutageError, "E_SRC_KMS"),
+        ("KMS.KMSInvalidStateException", "", OutageError, "E_SRC_KMS"),
+        ("KMSInvalidState", "", OutageError, "E_SRC_KMS"),
+        ("KMS.NotFoundException", "", PermanentError, "E_SRC_DENIED"),
+        (
+            "AccessDenied",
+            "is not authorized to perform: kms:Decrypt",
+            PermanentError,
+            "E_SRC_DENIED",
+        ),
+        ("KMS.ThrottlingException", "", TransientError, "E_S3_THROTTLED"),
+    ],
+)
+def test_a_key_that_is_off_holds_and_a_missing_right_is_the_objects(
+    code: str, message: str, kind: type[BackhaulError], ours: str
+) -> None:
+    pin = Pin(bucket="b", key="k", size_bytes=1, etag="e", last_modified=datetime.now(UTC))
+    error = refusal(ErrorAnswer(status=400, code=code, message=message, region=""), pin, "s3://b/k")
+    assert (type(error), error.code) == (kind, ours)
+    if kind is PermanentError:
+        assert "kms:Decrypt" in error.hint
+
+
+def test_bucket_that_botocore_makes_no_address_of_is_the_messages_fault() -> None:
+    error = made(botocore.exceptions.EndpointProviderError)
+    assert listing_error(error, "b--x-s3", "s3://b--x-s3/").code == "E_SRC_BUCKET"
 
 
 # ---------------------------------------------------------------- regions and endpoints

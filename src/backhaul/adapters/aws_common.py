@@ -34,9 +34,11 @@ from botocore.exceptions import NoCredentialsError
 from botocore.loaders import Loader
 
 from backhaul import __version__
+from backhaul.adapters.aws_answers import CheckedParsers, CheckedSession
 from backhaul.adapters.aws_errors import (
     CREDENTIAL_CAUSES,
     FOREIGN,
+    CredentialSourceError,
     NoReadableKeys,
     cause_of,
     common_error,
@@ -107,7 +109,12 @@ class AwsCredentials(Credentials):
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """Key, secret and token that belong together; refreshed by their provider when due."""
         found = self._found or self._look()
-        return found.get_frozen_credentials()
+        with _as_source_error():
+            frozen = found.get_frozen_credentials()
+            # A source's answer may have lacked them.
+            if not (_is_text(frozen.access_key) and _is_text(frozen.secret_key)):
+                raise KeyError("access key")
+            return frozen
 
     @property
     def are_hadoops(self) -> bool:
@@ -155,8 +162,9 @@ class AwsCredentials(Credentials):
                 self._looked_at_s = now_s
                 try:
                     # A new session each time: botocore's providers keep what they have read.
-                    self._found = self._search()
-                except (*FOREIGN, BackhaulError) as exc:
+                    with _as_source_error():
+                        self._found = self._search()
+                except FOREIGN as exc:
                     self._failure = exc
                     raise
                 self._failure = None
@@ -165,7 +173,7 @@ class AwsCredentials(Credentials):
             raise self._failure.with_traceback(None)
 
     def _search(self) -> Credentials:
-        found: Credentials | None = botocore.session.Session().get_credentials()
+        found: Credentials | None = _Session().get_credentials()
         if found is None and self._hadoop_conf_dir is not None:
             try:
                 found = hadoop_credentials(self._hadoop_conf_dir, self._bucket)
@@ -196,6 +204,39 @@ class AwsCredentials(Credentials):
     @property
     def account_id(self) -> str | None:
         return getattr(self.get_frozen_credentials(), "account_id", None)
+
+
+@contextmanager
+def _as_source_error() -> Iterator[None]:
+    """Whatever the sources of credentials raise is theirs, not the fault of who needs them.
+
+    They run programs, read files and take fields out of foreign answers, so it may be anything.
+    """
+    try:
+        yield
+    except (NoCredentialsError, CredentialSourceError):
+        raise
+    except Exception as exc:  # noqa: BLE001 - foreign code on foreign answers
+        # Not `from exc`: it may quote an answer of STS, with a secret key.
+        raise CredentialSourceError.of(exc) from None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+class _Session(botocore.session.Session):
+    """A session whose clients read answers strictly, those that fetch credentials, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_component("response_parser_factory", CheckedParsers())
+
+    def create_client(self, *args: Any, **named: Any) -> Any:
+        client: Any = super().create_client(*args, **named)
+        endpoint = client._endpoint  # noqa: SLF001 - botocore has no other place to set it
+        endpoint.http_session = CheckedSession(endpoint.http_session)
+        return client
 
 
 class _Given(CredentialProvider):
@@ -245,7 +286,7 @@ class AwsSession:
         self._for_buckets: dict[BucketSettings, AwsSession] = {self._s3a: self}
         self.credentials_spec = CredentialsSpec.of(hadoop_conf_dir, self._s3a.keys_of)
         self.credentials = self.credentials_spec.load()
-        self._session = botocore.session.Session()
+        self._session = _Session()
         self._session.register_component(
             "credential_provider", CredentialResolver(providers=[_Given(self.credentials)])
         )

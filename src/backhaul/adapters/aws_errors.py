@@ -1,14 +1,22 @@
-"""Why AWS said no: botocore's exceptions and AWS's error codes, sorted into ten causes.
+"""Why AWS said no, and who did: botocore's exceptions and AWS's error codes, sorted into causes.
 
 One table by name serves SQS, S3 listing (both through botocore) and the hot GET (`s3_get`, which
 reads the code from S3's XML itself). What a cause means for the message is decided where the call
 is made: a refused GET is the request's fault, a refused ReceiveMessage the installation's.
+
+The code alone does not decide. The same AccessDenied comes from S3, from KMS behind it, from STS
+before it, and without a code from a proxy on the way:
+
+* `CredentialSourceError`: the credentials could not be got (STS, SSO, metadata, a process, a file).
+* `is_kms`: KMS refused the key of a queue or of an object.
+* `is_from_elsewhere`: neither an error code nor a request id of AWS: something else answered.
 
 Source: Amazon S3 and SQS API references, "Error responses"; botocore/exceptions.py.
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -21,6 +29,17 @@ FOREIGN = (BotoCoreError, ClientError, ResponseParserError)
 
 _TEXT_MAX = 300
 _SERVER_ERROR = 500
+_TOO_MANY, _PROXY_LOGIN = 429, 407
+_KMS = re.compile(r"^kms", re.IGNORECASE)
+REQUEST_IDS = ("x-amzn-requestid", "x-amz-request-id")
+_SOURCES = {
+    "AssumeRole": "STS",
+    "AssumeRoleWithWebIdentity": "STS",
+    "AssumeRoleWithSAML": "STS",
+    "GetSessionToken": "STS",
+    "GetRoleCredentials": "IAM Identity Center",
+    "CreateToken": "IAM Identity Center",
+}
 
 
 class Cause(Enum):
@@ -61,6 +80,8 @@ _CAUSES: dict[str, Cause] = {
             *("IncompleteSignature", "IncompleteSignatureException", "InvalidSignatureException"),
             *("AuthFailure", "OptInRequired", "CredentialRetrievalError"),
             *("MetadataRetrievalError", "RefreshWithMFAUnsupportedError"),
+            *("InvalidIdentityToken", "InvalidIdentityTokenException", "IDPRejectedClaim"),
+            *("RegionDisabledException", "UnauthorizedException"),
         ),
         Cause.REFUSED,
     ),
@@ -85,6 +106,7 @@ _CAUSES: dict[str, Cause] = {
         (
             *("InternalError", "InternalFailure", "ServiceUnavailable", "RequestTimeout"),
             *("ServiceUnavailableException", "InternalServerError", "RequestTimeoutException"),
+            *("IDPCommunicationError", "BusyException"),
             # botocore: nothing came back, or nothing readable did.
             *("ConnectionError", "HTTPClientError", "IncompleteReadError", "ResponseParserError"),
         ),
@@ -108,9 +130,41 @@ _CAUSES: dict[str, Cause] = {
 }
 
 
+class CredentialSourceError(BotoCoreError):
+    """The credentials could not be got; it is not what was to be done with them that was refused.
+
+    Attributes:
+        cause: Why their source refused them.
+    """
+
+    fmt = "{reason}"
+
+    def __init__(self, cause: Cause, reason: str) -> None:
+        super().__init__(reason=reason)
+        self.cause = cause
+
+    @classmethod
+    def of(cls, exc: Exception) -> CredentialSourceError:
+        """From whatever a provider of AWS's chain raised."""
+        if isinstance(exc, ClientError):
+            source = _SOURCES.get(exc.operation_name, "the source of the credentials")
+            code = error_code(exc) or status_of(exc)
+            return cls(cause_of(exc), f"{source} refused {exc.operation_name}: {code}")
+        if isinstance(exc, FOREIGN):
+            return cls(cause_of(exc), told(exc))
+        if isinstance(exc, BackhaulError):
+            return cls(Cause.CONFIGURATION, exc.message)
+        # A KeyError of a provider may quote what it looked into: only its kind is passed on.
+        return cls(Cause.UNEXPECTED, f"a source of credentials failed with {type(exc).__name__}")
+
+
 def cause_of(exc: Exception) -> Cause:
     """The cause behind anything botocore raises."""
+    if isinstance(exc, CredentialSourceError):
+        return exc.cause
     if isinstance(exc, ClientError):
+        if is_from_elsewhere(exc):
+            return Cause.UNREACHABLE
         return cause_of_answer(error_code(exc), status_of(exc))
     for cls in type(exc).__mro__:
         if cls.__name__ in _CAUSES:
@@ -127,10 +181,51 @@ def cause_of_answer(code: str, status: int) -> Cause:
             return Cause.DENIED
         case 429 | 503:
             return Cause.THROTTLED
-        case _ if status >= _SERVER_ERROR:
+        case _ if status >= _SERVER_ERROR or status == _PROXY_LOGIN:
             return Cause.UNREACHABLE
         case _:
             return Cause.UNEXPECTED
+
+
+def is_kms(code: str, message: str = "") -> bool:
+    """True where KMS refused, or the right to use it: `KMS.DisabledException`, `KmsAccessDenied`.
+
+    IAM names the missing right in its sentence: "not authorized to perform: kms:Decrypt".
+    """
+    return _KMS.match(code) is not None or ("Denied" in code and "kms:" in message)
+
+
+def is_kms_refusal(exc: Exception) -> bool:
+    """`is_kms` of an exception."""
+    if not isinstance(exc, ClientError):
+        return False
+    return is_kms(error_code(exc), str(exc.response.get("Error", {}).get("Message", "")))
+
+
+def is_from_elsewhere(exc: Exception) -> bool:
+    """True for a refusal that AWS did not write: by a proxy, a gateway, a sign-in page.
+
+    AWS gives each a code in its body or, to HEAD, a request id. "Slow down" and faults (429, 5xx)
+    mean the same whoever writes them.
+    """
+    if not isinstance(exc, ClientError):
+        return False
+    status = status_of(exc)
+    if status in {0, _TOO_MANY} or status >= _SERVER_ERROR:
+        return False
+    if error_code(exc) not in {"", str(status)}:
+        return False
+    metadata = exc.response.get("ResponseMetadata", {})
+    headers = metadata.get("HTTPHeaders", {})
+    if metadata.get("RequestId") or any(name in headers for name in REQUEST_IDS):
+        return False
+    is_head = exc.operation_name.startswith("Head")
+    return not is_head or is_web_page(headers.get("content-type", ""))
+
+
+def is_web_page(content_type: str) -> bool:
+    """True for the type of an HTML page."""
+    return content_type.lower().startswith("text/html")
 
 
 def error_code(exc: Exception) -> str:
@@ -150,9 +245,11 @@ def status_of(exc: Exception) -> int:
 
 def told(exc: Exception) -> str:
     """AWS's own words on one line, or nothing where they could quote the request with its token."""
+    if is_from_elsewhere(exc):
+        return f"answered {status_of(exc)} without a code or request id of AWS"
     cause = cause_of(exc)
     if cause in CREDENTIAL_CAUSES and isinstance(exc, ClientError):
-        return error_code(exc)
+        return one_line(error_code(exc))
     text = str(exc)
     if isinstance(exc, ClientError):
         text = f"{error_code(exc)}: {exc.response.get('Error', {}).get('Message', '')}"
@@ -197,14 +294,39 @@ def no_credentials(subject: str, exc: Exception | None = None) -> ConfigurationE
     )
 
 
+HINT_CONFIG = "check the region, AWS_PROFILE, AWS_ENDPOINT_URL* and ~/.aws/config"
+
+
+def source_error(exc: CredentialSourceError, subject: str) -> OutageError:
+    """The credentials could not be got: everything waits, whatever was to be done with them."""
+    known = {Cause.EXPIRED, Cause.REFUSED, Cause.CLOCK, Cause.NO_CREDENTIALS}
+    if exc.cause in known:
+        return credential_error(exc.cause, subject, str(exc))
+    if exc.cause is Cause.DENIED:
+        return OutageError.of(
+            "credentials",
+            "E_AWS_DENIED",
+            f"{subject}: {exc}",
+            hint="allow sts:AssumeRole, and this agent in the role's trust policy",
+        )
+    return OutageError.of(
+        "credentials",
+        "E_AWS_CREDENTIALS",
+        f"{subject}: {exc}",
+        hint="check AWS_PROFILE, ~/.aws/config, and that STS or the metadata service is reachable",
+    )
+
+
 def common_error(exc: Exception, subject: str) -> BackhaulError:
     """What is the same for every service; `E_AWS_UNEXPECTED` is the end of the table."""
+    if isinstance(exc, CredentialSourceError):
+        return source_error(exc, subject)
     match cause_of(exc):
         case Cause.CONFIGURATION:
             return ConfigurationError(
                 "E_AWS_CONFIG",
                 f"{subject}: {told(exc)}",
-                hint="check the region, AWS_PROFILE, AWS_ENDPOINT_URL* and ~/.aws/config",
+                hint=HINT_CONFIG,
             )
         case Cause.NO_CREDENTIALS | Cause.EXPIRED | Cause.REFUSED | Cause.CLOCK as cause:
             return credential_error(cause, subject, told(exc))

@@ -8,24 +8,30 @@ hosting".
 
 from __future__ import annotations
 
+import re
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.aws_errors import (
+    FOREIGN,
     Cause,
+    CredentialSourceError,
     cause_of,
     common_error,
     error_code,
+    is_from_elsewhere,
     one_line,
+    source_error,
     status_of,
     told,
 )
@@ -35,7 +41,9 @@ from backhaul.core.errors import (
     NotAllowed,
     OutageError,
     PermanentError,
+    TransientError,
 )
+from backhaul.core.listing import SIZE_MAX_BYTES, etag_of
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint, ListedPage
 
@@ -51,6 +59,8 @@ _CONFIG = Config(
 _DUMMY_KEY = "k"
 _URL_HEADER = "x-backhaul-url"
 _BUCKETS_KEPT = 1000
+_CLIENTS_KEPT = 100
+_REGION = re.compile("[a-z0-9-]{1,40}")  # it becomes part of a host's name
 _NOT_THERE = frozenset({404, 405})  # 405: the version is a delete marker
 _REDIRECTS = frozenset({301, 302, 307, 308})
 
@@ -118,16 +128,20 @@ class S3Store:
                     Bucket=bucket, Key=key, VersionId=version_id, **_expecting(owner)
                 )
             except ClientError as exc:
-                if status_of(exc) in _NOT_THERE:
+                if status_of(exc) in _NOT_THERE and not is_from_elsewhere(exc):
                     return None
                 raise
-        return Pin(
-            bucket=bucket,
-            key=key,
-            size_bytes=answer["ContentLength"],
-            etag=answer["ETag"].strip('"'),
-            last_modified=answer["LastModified"].astimezone(UTC),
-            version_id=version_id,
+        return _version_pin(
+            answer,
+            where,
+            Pin(
+                bucket=bucket,
+                key=key,
+                size_bytes=0,
+                etag="",
+                last_modified=datetime.fromtimestamp(0, UTC),
+                version_id=version_id,
+            ),
         )
 
     def algorithms(self, pin: Pin, *, owner: str | None = None) -> frozenset[str]:
@@ -179,7 +193,7 @@ class S3Store:
             return error
         try:
             self._for(bucket)[1].head_bucket(Bucket=bucket)
-        except (ClientError, BotoCoreError):
+        except FOREIGN:
             return error
         return NotAllowed(
             "E_SRC_OWNER",
@@ -196,6 +210,8 @@ class S3Store:
         with self._lock:
             client = self._clients.get((aws, region))
             if client is None:
+                if len(self._clients) >= _CLIENTS_KEPT:
+                    self._clients.clear()  # there are not so many: a server that names any region
                 client = aws.client("s3", _CONFIG, region=region)
                 client.meta.events.register("before-send.s3.GetObject", _answer_with_url)
                 # Under `*` it comes before botocore's own look at the body (`before-parse.s3.*`).
@@ -230,18 +246,48 @@ def _region_of(client: S3Client, bucket: str) -> str:
         answer = client.head_bucket(Bucket=bucket)
     except ClientError as exc:
         headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        if named := headers.get("x-amz-bucket-region"):
-            return str(named)
+        if named := _region_in(headers):
+            return named
         if status_of(exc) in {400, 403}:
             return default
         raise
     headers = answer["ResponseMetadata"]["HTTPHeaders"]
-    return str(headers.get("x-amz-bucket-region") or default)
+    return _region_in(headers) or default
+
+
+def _region_in(headers: Any) -> str:
+    """The region that an answer names; empty where it names none, or none that can be."""
+    named = str(headers.get("x-amz-bucket-region", ""))
+    return named if _REGION.fullmatch(named) else ""
 
 
 def _expecting(owner: str | None) -> Any:
     """The parameter that makes S3 refuse another account's bucket."""
     return {} if owner is None else {"ExpectedBucketOwner": owner}
+
+
+def _version_pin(answer: Mapping[str, Any], where: str, pin: Pin) -> Pin:
+    """The pin with what an answer to HEAD says of this version.
+
+    Raises:
+        TransientError: E_S3_SERVER: something is missing, impossible, or of another version.
+    """
+    size, etag = answer.get("ContentLength", -1), etag_of(answer.get("ETag", ""))
+    modified = answer.get("LastModified")
+    flaws = {
+        "Content-Length": not 0 <= size <= SIZE_MAX_BYTES,
+        "ETag": not etag,
+        "Last-Modified": modified is None,
+        "x-amz-version-id": answer.get("VersionId", pin.version_id) != pin.version_id,
+    }
+    if modified is None or any(flaws.values()):
+        wrong = ", ".join(name for name, is_wrong in flaws.items() if is_wrong)
+        raise TransientError("E_S3_SERVER", f"{where}: S3 answered without a usable {wrong}")
+    try:
+        at = modified.astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise TransientError("E_S3_SERVER", f"{where}: Last-Modified is out of range") from exc
+    return replace(pin, size_bytes=size, etag=etag, last_modified=at)
 
 
 def _take_page(
@@ -262,7 +308,13 @@ def _answer_with_url(request: AWSPreparedRequest, **_: object) -> Any:
 
 def listing_error(exc: Exception, bucket: str, where: str) -> BackhaulError:
     """What a failed listing means for the request that asked for it."""
+    if isinstance(exc, CredentialSourceError):
+        return source_error(exc, where)
     said = f"{where}: {told(exc)}"
+    if is_from_elsewhere(exc):
+        return _unreachable(
+            said, "something between this machine and S3 refuses: check HTTPS_PROXY"
+        )
     if error_code(exc) in {"NoSuchBucket", "404"}:  # a HEAD's code is its status
         return PermanentError(
             "E_SRC_NO_BUCKET", f"{where}: no such bucket", hint="check the bucket's name"
@@ -280,20 +332,20 @@ def listing_error(exc: Exception, bucket: str, where: str) -> BackhaulError:
             return PermanentError(
                 "E_SRC_DENIED", said, hint="allow s3:ListBucket on this bucket for this agent"
             )
-        case Cause.PARAMETER:
+        case Cause.PARAMETER | Cause.CONFIGURATION:
+            # The client was made, so it is this bucket's name that gives no address.
             return PermanentError("E_SRC_BUCKET", said, hint="check the bucket's name")
         case Cause.THROTTLED:
             # Asked five times by botocore; a 503 may be a proxy's, too.
             return OutageError.of("s3", "E_S3_THROTTLED", said)
         case Cause.UNREACHABLE:
-            return OutageError.of(
-                "s3",
-                "E_S3_UNREACHABLE",
-                said,
-                hint="check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_S3",
-            )
+            return _unreachable(said, "check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_S3")
         case _:
             return common_error(exc, where)
+
+
+def _unreachable(said: str, hint: str) -> OutageError:
+    return OutageError.of("s3", "E_S3_UNREACHABLE", said, hint=hint)
 
 
 def _right_region(exc: Exception) -> str:
@@ -307,4 +359,5 @@ def _right_region(exc: Exception) -> str:
     }:
         return ""
     headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return str(headers.get("x-amz-bucket-region") or error.get("Region") or "another region")
+    named = str(headers.get("x-amz-bucket-region") or error.get("Region") or "")
+    return named if _REGION.fullmatch(named) else "another region"

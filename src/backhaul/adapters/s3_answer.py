@@ -13,17 +13,22 @@ from urllib3.exceptions import HTTPError
 
 from backhaul.adapters.aws_errors import (
     CREDENTIAL_CAUSES,
+    REQUEST_IDS,
     Cause,
     cause_of_answer,
     credential_error,
+    is_kms,
+    is_web_page,
     one_line,
 )
 from backhaul.core.errors import (
     BackhaulError,
+    OutageError,
     PermanentError,
     SourceChanged,
     TransientError,
 )
+from backhaul.core.listing import etag_of
 from backhaul.core.model import Pin
 from backhaul.core.verification import Part, S3Checksum, S3Checksums
 
@@ -32,19 +37,26 @@ if TYPE_CHECKING:
 
 _ERROR_BODY_MAX_BYTES = 64 * 1024
 _PARTS_MAX_BYTES = 4 << 20  # 1,000 parts are some 300 KiB
+_LENGTH = re.compile("[0-9]{1,19}")
 _CHECKSUM = "x-amz-checksum-"
 _COMPOSITE_VALUE = re.compile(r"-\d+$")
-_SERVER_ERROR = 500
+_SERVER_ERROR, _TOO_MANY = 500, 429
+_KMS_PASSING = re.compile("disabled|state|internal|unavailable|timeout", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorAnswer:
-    """A refusal: HTTP status and, except after HEAD, what its small XML says."""
+    """A refusal: HTTP status and, except after HEAD, what its small XML says.
+
+    Attributes:
+        is_from_elsewhere: S3 did not write it: to a GET it gives a code or a request id.
+    """
 
     status: int
     code: str
     message: str
     region: str
+    is_from_elsewhere: bool = False
 
     @property
     def cause(self) -> Cause:
@@ -59,14 +71,16 @@ def checksums_in(response: BaseHTTPResponse, *, whole: bool) -> S3Checksums:
     """
     headers = response.headers
     length = headers.get("Content-Length", "")
-    if not length.isascii() or not length.isdigit():
-        raise TransientError("E_S3_SERVER", f"S3 answered with Content-Length {length!r}")
+    if not _LENGTH.fullmatch(length):
+        raise TransientError(
+            "E_S3_SERVER", f"S3 answered with Content-Length {one_line(length, 40)!r}"
+        )
     sse = headers.get("x-amz-server-side-encryption")
     if "x-amz-server-side-encryption-customer-algorithm" in headers:
         sse = "SSE-C"
     return S3Checksums(
         checksums=_checksums(headers) if whole else (),
-        etag=headers.get("ETag", "").removeprefix("W/").strip('"'),
+        etag=etag_of(headers.get("ETag", "")),
         version_id=headers.get("x-amz-version-id"),
         content_length=int(length),
         sse=sse,
@@ -106,26 +120,21 @@ def parts_in(response: BaseHTTPResponse) -> PartsPage | None:
 
     Source: Amazon S3 API reference, GetObjectAttributes.
     """
-    try:
-        body = response.read(_PARTS_MAX_BYTES, decode_content=False)
-    except (HTTPError, OSError):
-        return None
-    finally:
-        response.drain_conn()
-        response.release_conn()
+    body = _bounded(response, _PARTS_MAX_BYTES)
     text = body.decode("utf-8", "replace")
     parts = []
     for part in re.findall(r"<Part>(.*?)</Part>", text, re.DOTALL):
         size = _element(part, "Size")
-        if not (size.isascii() and size.isdigit()):
+        if not _LENGTH.fullmatch(size):
             return None
         sums = re.findall(r"<Checksum([A-Z0-9]+)>([^<]{1,100})</Checksum", part)
         parts.append(Part(size_bytes=int(size), checksums=dict(sums)))
     whole = _element(text, "ObjectSize")
-    if not parts or not (whole.isascii() and whole.isdigit()):
+    if not parts or not _LENGTH.fullmatch(whole):
         return None
     marker = _element(text, "NextPartNumberMarker")
-    has_more = _element(text, "IsTruncated").lower() == "true" and marker.isdigit()
+    is_cut = _element(text, "IsTruncated").lower() == "true"
+    has_more = is_cut and _LENGTH.fullmatch(marker) is not None
     return PartsPage(
         etag=_element(text, "ETag").replace("&quot;", "").strip('"'),
         object_size=int(whole),
@@ -134,23 +143,39 @@ def parts_in(response: BaseHTTPResponse) -> PartsPage | None:
     )
 
 
-def error_of(response: BaseHTTPResponse) -> ErrorAnswer:
-    """Read a refusal and give its connection back. Never raises for a broken body."""
-    try:
-        body = response.read(_ERROR_BODY_MAX_BYTES, decode_content=False)
-    except (HTTPError, OSError):
-        body = b""
-    if len(body) == _ERROR_BODY_MAX_BYTES or response.headers.get("Connection") == "close":
-        response.close()
-    response.drain_conn()
-    response.release_conn()
-    text = body.decode("utf-8", "replace")
+def error_of(response: BaseHTTPResponse, *, is_get: bool = True) -> ErrorAnswer:
+    """Read a refusal and give its connection back. Never raises for a broken body.
+
+    Args:
+        is_get: S3 answers with a body; to HEAD it does not.
+    """
+    text = _bounded(response, _ERROR_BODY_MAX_BYTES).decode("utf-8", "replace")
+    headers = response.headers
+    code = _element(text, "Code")
+    is_verdict = response.status < _SERVER_ERROR and response.status != _TOO_MANY
+    is_anonymous = not code and not any(name in headers for name in REQUEST_IDS)
+    if not is_get:
+        is_anonymous = is_anonymous and is_web_page(headers.get("Content-Type", ""))
     return ErrorAnswer(
         status=response.status,
-        code=_element(text, "Code"),
+        code=code,
         message=_element(text, "Message"),
-        region=response.headers.get("x-amz-bucket-region") or _element(text, "Region"),
+        region=one_line(headers.get("x-amz-bucket-region") or _element(text, "Region"), 40),
+        is_from_elsewhere=is_verdict and is_anonymous,
     )
+
+
+def _bounded(response: BaseHTTPResponse, limit_bytes: int) -> bytes:
+    """The body up to a limit; empty where it breaks. Its connection is given back, or closed."""
+    try:
+        body = response.read(limit_bytes, decode_content=False)
+    except (HTTPError, OSError):
+        body = b""
+    if len(body) == limit_bytes or response.headers.get("Connection") == "close":
+        response.close()  # or the rest of it would be read, however long it is
+    response.drain_conn()
+    response.release_conn()
+    return body
 
 
 def _element(text: str, name: str) -> str:
@@ -169,6 +194,13 @@ def refusal(error: ErrorAnswer, pin: Pin, name: str) -> BackhaulError:
         # S3's own words may quote the signed headers; the code is enough.
         return credential_error(
             error.cause, name, f"S3 answered {error.status} {error.code}".rstrip()
+        )
+    if error.is_from_elsewhere:
+        return OutageError.of(
+            "s3",
+            "E_S3_UNREACHABLE",
+            f"{name}: answered {error.status} without a code or request id of S3",
+            hint="something between this machine and S3 refuses: check HTTPS_PROXY",
         )
     if by_code := _by_code(error, pin, said):
         return by_code
@@ -211,10 +243,21 @@ def _by_code(error: ErrorAnswer, pin: Pin, said: str) -> BackhaulError | None:
             return _elsewhere(error, pin, said)
         case "RequestTimeout":  # a 400, though it is the server that gave up waiting
             return TransientError("E_S3_SERVER", said)
-        case code if code.startswith("KMS.") and error.cause is not Cause.THROTTLED:
-            return PermanentError("E_SRC_DENIED", said, hint="check the object's KMS key")
+        case code if is_kms(code, error.message) and error.cause is not Cause.THROTTLED:
+            return _refused_key(error, said)
         case _:
             return None
+
+
+def _refused_key(error: ErrorAnswer, said: str) -> BackhaulError:
+    """A key that is switched off may be switched on again; a missing right is this request's."""
+    if _KMS_PASSING.search(error.code):
+        return OutageError.of(
+            "s3", "E_SRC_KMS", said, hint="enable the object's KMS key; the transfer then goes on"
+        )
+    return PermanentError(
+        "E_SRC_DENIED", said, hint="allow kms:Decrypt on the object's KMS key for this agent"
+    )
 
 
 def _elsewhere(error: ErrorAnswer, pin: Pin, said: str) -> PermanentError:

@@ -54,6 +54,7 @@ _BACKOFF_S = (0.05, 0.2)  # before the second and third try; each times 0.5 to 1
 _OK, _PARTIAL = 200, 206
 _SERVER_ERROR, _TOO_MANY, _PROXY_LOGIN = 500, 429, 407
 _PROBE_TIMEOUT = urllib3.Timeout(connect=3, read=5)
+_PARTS_MAX = 10_000  # of a multipart upload
 _UNEXPLAINED = frozenset({400, 403})
 _USER_AGENT = f"backhaul/{__version__}"
 
@@ -170,6 +171,8 @@ class ObjectReader:
             if page is None or page.etag != pin.etag or page.object_size != pin.size_bytes:
                 return None
             found += page.parts
+            if len(found) > _PARTS_MAX:
+                return None  # S3 has no such object
             if page.next_marker is None or page.next_marker <= marker:
                 return tuple(found)
             marker = page.next_marker
@@ -226,7 +229,7 @@ class ObjectReader:
                 if status in {_OK, _PARTIAL}:
                     return response
                 passing = status >= _SERVER_ERROR or status == _TOO_MANY
-                error = self._refusal(response, pin)
+                error = self._refusal(response, pin, is_get=method == "GET" and not question)
                 if method == "HEAD" and status in _UNEXPLAINED:
                     self._explain(endpoint, pin)
                 # Told to slow down: the engine asks for less at once, which no try here could.
@@ -261,8 +264,10 @@ class ObjectReader:
         response.close()
         response.release_conn()
 
-    def _refusal(self, response: urllib3.BaseHTTPResponse, pin: Pin) -> BackhaulError:
-        error = error_of(response)
+    def _refusal(
+        self, response: urllib3.BaseHTTPResponse, pin: Pin, *, is_get: bool
+    ) -> BackhaulError:
+        error = error_of(response, is_get=is_get)
         if error.cause in CREDENTIAL_CAUSES:
             self._credentials.for_bucket(pin.bucket).forget()
         return refusal(error, pin, _name(pin))
@@ -279,6 +284,9 @@ class ObjectReader:
             raise TransientError(
                 "E_S3_SERVER", f"{_name(pin)}: asked for a range, answered {response.status}"
             )
+        if pin.etag and not facts.etag:
+            # No change of the object: a server, or a page in its place, that names no state at all.
+            raise TransientError("E_S3_SERVER", f"{_name(pin)}: answered without a usable ETag")
         if pin.etag and facts.etag != pin.etag:
             raise SourceChanged(
                 "E_SRC_CHANGED", f"{_name(pin)}: planned ETag {pin.etag}, found {facts.etag}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
@@ -19,15 +18,20 @@ from botocore.exceptions import ClientError
 
 from backhaul.adapters.aws_common import AwsSession, refuse_plain_http
 from backhaul.adapters.aws_errors import (
+    HINT_CONFIG,
     Cause,
+    CredentialSourceError,
     cause_of,
     common_error,
     credential_error,
     error_code,
+    is_kms_refusal,
     no_credentials,
+    source_error,
     told,
 )
-from backhaul.adapters.sqs_facts import number, read_facts
+from backhaul.adapters.sqs_answer import bad_answer, read_messages, sent_id, text_in
+from backhaul.adapters.sqs_facts import read_facts
 from backhaul.adapters.sqs_letter import attributes_for, shortened
 from backhaul.core.errors import (
     BackhaulError,
@@ -35,7 +39,6 @@ from backhaul.core.errors import (
     ConfigurationError,
     NotAllowed,
     OutageError,
-    TransientError,
     VisibilityLost,
 )
 from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts
@@ -43,7 +46,6 @@ from backhaul.core.queue_names import parse_queue
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 _CONNECT_TIMEOUT_S = 5
 # The longest poll is 20 s; a NAT that dropped the connection costs 5 s more, not 60.
@@ -109,6 +111,7 @@ class SqsQueue:
         )
         self._url = url
         self._unanswered: str | None = None
+        self._flaws: list[str] = []
 
     @classmethod
     def open(cls, queue_name: str, region: str, aws: AwsSession, clock: Clock) -> SqsQueue:
@@ -157,7 +160,7 @@ class SqsQueue:
                     QueueName=named.name,
                     **owner,
                 )
-                queue._url = answer["QueueUrl"]
+                queue._url = text_in(answer, "QueueUrl", subject)
         queue.facts = QueueFacts(
             url=queue._url,
             name=queue._url.rstrip("/").rsplit("/", 1)[-1],
@@ -179,6 +182,8 @@ class SqsQueue:
         self, *, max_messages: int, wait_s: int, visibility_timeout_s: int
     ) -> list[Message]:
         """See `core.ports.Queue.receive`. One HTTP call, not retried here."""
+        if self._flaws:
+            raise self._flawed(self._flaws)
         received_monotonic_s = self._clock.monotonic()
         extra: dict[str, Any] = self._receive_attempt()
         with self._errors("receive"):
@@ -192,10 +197,16 @@ class SqsQueue:
                 **extra,
             )
         self._unanswered = None
-        return [
-            _message(raw, self.facts.arn, received_monotonic_s)
-            for raw in answer.get("Messages", [])
-        ]
+        messages, flaws = read_messages(answer, self.facts.arn, received_monotonic_s)
+        if flaws and not messages:
+            raise self._flawed(flaws)
+        # What is good is worked on at once; the next call reports the rest.
+        self._flaws = flaws
+        return messages
+
+    def _flawed(self, flaws: list[str]) -> OutageError:
+        self._flaws = []
+        return bad_answer(f"queue {self.facts.name}: receive", "; ".join(flaws[:3]))
 
     def _receive_attempt(self) -> dict[str, str]:
         """On a FIFO queue, the name of this poll, and of the one after it if no answer comes.
@@ -246,20 +257,22 @@ class SqsQueue:
         everything = attributes_for(message, reason, with_senders=True)
         # A second copy within five minutes (the answer was lost) is dropped by SQS itself.
         extra: dict[str, Any] = _fifo(url, message.group or message.message_id, message.message_id)
-        with self._errors(f"dead letter for message {message.message_id}"):
+        doing = f"dead letter for message {message.message_id}"
+        body = message.body
+        with self._errors(doing):
             try:
-                self._call.send_message(
-                    QueueUrl=url, MessageBody=message.body, MessageAttributes=everything, **extra
+                answer = self._call.send_message(
+                    QueueUrl=url, MessageBody=body, MessageAttributes=everything, **extra
                 )
             except ClientError as exc:
-                if error_code(exc) not in _REFUSED:
+                if error_code(exc) not in _REFUSED or is_kms_refusal(exc):
                     raise
-                self._call.send_message(
-                    QueueUrl=url,
-                    MessageBody=shortened(message.body),
-                    MessageAttributes=own,
-                    **extra,
+                body = shortened(message.body)
+                answer = self._call.send_message(
+                    QueueUrl=url, MessageBody=body, MessageAttributes=own, **extra
                 )
+        # The message is deleted after this, so SQS must have taken its copy for certain.
+        sent_id(answer, body, f"queue {self.facts.dead_letter_name}: {doing}")
         return True
 
     # ------------------------------------------------------------ backhaul send
@@ -305,7 +318,7 @@ class SqsQueue:
                 if error_code(exc) not in _REFUSED:
                     raise
                 raise BadMessage("E_MSG_REFUSED", f"queue {self.facts.name}: {told(exc)}") from exc
-        return str(answer["MessageId"])
+        return sent_id(answer, body, f"queue {self.facts.name}: send")
 
     # ------------------------------------------------------------ errors
 
@@ -331,7 +344,13 @@ class SqsQueue:
                 f"{subject}: no such queue",
                 hint="create it, or check its name, region and account",
             )
+        if isinstance(exc, CredentialSourceError) and cause_of(exc) is Cause.CONFIGURATION:
+            return ConfigurationError("E_AWS_CONFIG", f"{subject}: {exc}", hint=HINT_CONFIG)
+        if is_kms_refusal(exc):
+            return running_error(exc, subject)
         match cause_of(exc):
+            case Cause.CONFIGURATION:
+                return common_error(exc, subject)
             case Cause.NO_CREDENTIALS:
                 return no_credentials(subject, exc)
             case Cause.DENIED | Cause.REFUSED:
@@ -344,55 +363,51 @@ class SqsQueue:
                 return running_error(exc, subject)
 
 
-def running_error(exc: Exception, subject: str) -> BackhaulError:
-    """A refused call of a queue that was open: the whole route waits, no message pays for it."""
+def running_error(exc: Exception, subject: str) -> OutageError:
+    """A refused call of a queue that was open: the whole route waits, no message pays for it.
+
+    Always an outage. Whoever refused, and in whatever words, may come back; an agent that ended
+    over it would not.
+    """
+    if isinstance(exc, CredentialSourceError):
+        return source_error(exc, subject)
+    said = f"{subject}: {told(exc)}"
     if error_code(exc) in _GONE:
         return OutageError.of(
             "sqs", "E_QUEUE_NOT_FOUND", f"{subject}: the queue is gone", hint="create it again"
         )
-    match cause_of(exc):
-        case Cause.DENIED as cause:
+    cause = cause_of(exc)
+    if is_kms_refusal(exc) and cause is not Cause.THROTTLED:
+        return OutageError.of(
+            "sqs",
+            "E_SQS_KMS",
+            f"{subject}: KMS refuses the queue's key: {told(exc)}",
+            hint=_HINT_KMS,
+        )
+    match cause:
+        case Cause.DENIED | Cause.NO_CREDENTIALS | Cause.EXPIRED | Cause.REFUSED | Cause.CLOCK:
             return credential_error(cause, subject, told(exc))
         case Cause.THROTTLED:
-            return OutageError.of("sqs", "E_SQS_THROTTLED", f"{subject}: {told(exc)}")
+            return OutageError.of("sqs", "E_SQS_THROTTLED", said)
         case Cause.UNREACHABLE:
             return OutageError.of(
                 "sqs",
                 "E_SQS_UNREACHABLE",
-                f"{subject}: {told(exc)}",
+                said,
                 hint="check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_SQS",
             )
+        case Cause.CONFIGURATION:
+            return OutageError.of("credentials", "E_AWS_CONFIG", said, hint=HINT_CONFIG)
         case _:
-            return _held(common_error(exc, subject))
+            # SQS never answers so: a proxy does, or a broken SQS.
+            hint = "check what answers at the SQS endpoint: a proxy, a firewall's page?"
+            return OutageError.of("sqs", "E_AWS_UNEXPECTED", said, hint=hint)
 
 
-def _held(error: BackhaulError) -> BackhaulError:
-    """An answer that SQS never gives is a proxy's, or a broken SQS: no message pays for that."""
-    if not isinstance(error, TransientError):
-        return error
-    hint = "check what answers at the SQS endpoint: a proxy, a firewall's page?"
-    return OutageError.of("sqs", error.code, error.message, hint=hint)
-
-
-def _message(raw: MessageTypeDef, arn: str, received_monotonic_s: float) -> Message:
-    system = dict(raw.get("Attributes", {}))
-    sent_ms = number(system.get("SentTimestamp"))
-    return Message(
-        queue=arn,
-        message_id=raw.get("MessageId", ""),
-        receipt_handle=raw.get("ReceiptHandle", ""),
-        body=raw.get("Body", ""),
-        sender_id=system.get("SenderId", ""),
-        receive_count=number(system.get("ApproximateReceiveCount")) or 1,
-        sent_at=None if sent_ms is None else datetime.fromtimestamp(sent_ms / 1000, tz=UTC),
-        received_monotonic_s=received_monotonic_s,
-        attributes={
-            name: value["StringValue"]
-            for name, value in raw.get("MessageAttributes", {}).items()
-            if "StringValue" in value  # Binary ones are nobody's here
-        },
-        group=system.get("MessageGroupId"),
-    )
+_HINT_KMS = (
+    "allow this agent kms:Decrypt on the queue's key, and kms:GenerateDataKey on the dead-letter "
+    "queue's; see that the keys are enabled"
+)
 
 
 def _fifo(url: str, group: str, deduplication: str) -> dict[str, str]:

@@ -6,12 +6,13 @@ Source: Amazon SQS API reference, GetQueueAttributes, GetQueueUrl.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
 from backhaul.adapters.aws_errors import Cause, cause_of
+from backhaul.adapters.sqs_answer import number, text_in
 from backhaul.core.ports import QueueFacts
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def read_facts(client: SQSClient, url: str) -> QueueFacts:
     asked = client.get_queue_attributes(
         QueueUrl=url, AttributeNames=["QueueArn", "RedrivePolicy", "MessageRetentionPeriod"]
     )
-    answer = asked.get("Attributes", {})
-    arn = answer.get("QueueArn", "")
-    dead = _dead_letters(client, url, answer.get("RedrivePolicy", ""))
+    answer: Any = asked.get("Attributes") or {}
+    arn = text_in(answer, "QueueArn", "attributes of the queue")
+    dead = _dead_letters(client, url, answer.get("RedrivePolicy"))
     return QueueFacts(
         url=url,
         name=arn.rsplit(":", 1)[-1] or urlsplit(url).path.rsplit("/", 1)[-1],
@@ -45,7 +46,9 @@ def read_facts(client: SQSClient, url: str) -> QueueFacts:
     )
 
 
-def _dead_letters(client: SQSClient, queue_url: str, redrive_policy: str) -> _DeadLetters | None:
+def _dead_letters(
+    client: SQSClient, queue_url: str, redrive_policy: str | None
+) -> _DeadLetters | None:
     """From `{"deadLetterTargetArn":"arn:aws:sqs:…:123456789012:dead","maxReceiveCount":"10"}`."""
     try:
         policy = json.loads(redrive_policy or "{}")
@@ -53,7 +56,8 @@ def _dead_letters(client: SQSClient, queue_url: str, redrive_policy: str) -> _De
     except (ValueError, KeyError, TypeError):
         return None
     try:
-        url = client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
+        asked = client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+        url = text_in(asked, "QueueUrl", "URL of the dead-letter queue")
     except ClientError as exc:
         if cause_of(exc) is not Cause.DENIED:
             raise
@@ -77,12 +81,4 @@ def _retention_s(client: SQSClient, url: str) -> int | None:
         if cause_of(exc) is not Cause.DENIED:
             raise
         return None
-    return number(answer.get("Attributes", {}).get("MessageRetentionPeriod"))
-
-
-def number(value: object) -> int | None:
-    """SQS gives numbers as text, and maxReceiveCount as either; None where there is none."""
-    try:
-        return int(str(value))
-    except ValueError:
-        return None
+    return number((answer.get("Attributes") or {}).get("MessageRetentionPeriod"))

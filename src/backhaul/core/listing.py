@@ -74,6 +74,12 @@ def list_pages(
         token = page.next_token
 
 
+def etag_of(text: str) -> str:
+    """An ETag without quotes and weakness; empty where it is none that a request can carry."""
+    etag = text.removeprefix("W/").strip('"')
+    return etag if _ETAG.fullmatch(etag) else ""
+
+
 def find_object(
     store: ObjectStore, bucket: str, key: str, *, owner: str | None = None
 ) -> tuple[Pin | None, ListPage]:
@@ -221,8 +227,8 @@ class _Listing:
             # A directory placeholder is never read, so nothing else of it matters.
             epoch = datetime.fromtimestamp(0, UTC)
             return Pin(bucket=self.bucket, key=one.key, size_bytes=0, etag="", last_modified=epoch)
-        etag = (one.etag or "").removeprefix("W/").strip('"')
-        if not _ETAG.fullmatch(etag):
+        etag = etag_of(one.etag or "")
+        if not etag:
             raise self._bad_entry(one, _flaw("ETag", one.etag))
         if not _SIZE.fullmatch(one.size or "") or int(one.size or 0) > SIZE_MAX_BYTES:
             raise self._bad_entry(one, _flaw("Size", one.size))

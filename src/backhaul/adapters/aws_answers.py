@@ -1,0 +1,161 @@
+"""What AWS's library makes of an answer, made strict: bounded, complete, and readable or refused.
+
+botocore reads a body whole whatever its size, takes one that ended early, takes any text for an
+empty JSON answer, and lets a KeyError or ValueError of its parsers through. For an agent these are
+not small things: a web page in place of an answer would be an empty queue, or a dead letter that
+was never sent. So every client gets a `CheckedSession` below it and `CheckedParsers` above it;
+whatever cannot be read is a ResponseParserError, which `aws_errors` has a place for.
+
+Source: botocore/httpsession.py, botocore/parsers.py (release 1.44).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import HTTPClientError, ReadTimeoutError
+from botocore.parsers import ResponseParserError, ResponseParserFactory
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ReadTimeoutError as Urllib3ReadTimeoutError
+
+if TYPE_CHECKING:
+    from botocore.httpsession import URLLib3Session
+
+# Ten messages of 1 MiB, each character of theirs a JSON escape of six.
+BODY_MAX_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 16
+_ERROR = 300  # of HTTP statuses
+# Operations whose success is an empty JSON body.
+_SILENT = frozenset({"DeleteMessage", "ChangeMessageVisibility"})
+_NO_BODY = frozenset({204, 304})
+
+
+class CheckedSession:
+    """Sends like the session it is put before; answers are read to their end, up to a limit."""
+
+    def __init__(self, session: URLLib3Session, limit_bytes: int = BODY_MAX_BYTES) -> None:
+        self._session = session
+        self._limit_bytes = limit_bytes
+
+    def send(self, request: AWSPreparedRequest) -> AWSResponse:
+        """As URLLib3Session; an answer that ends early, or goes on too long, was not given.
+
+        Raises:
+            ReadTimeoutError, HTTPClientError: botocore tries again.
+        """
+        request.stream_output = True  # or the session would read the body, however long it is
+        response = self._session.send(request)
+        try:
+            body = self._read(response, request)
+        except Urllib3ReadTimeoutError as exc:
+            raise ReadTimeoutError(endpoint_url=request.url, error=exc) from exc
+        except (HTTPError, OSError) as exc:
+            raise HTTPClientError(error=exc) from exc
+        headers: Any = response.headers  # another class of mapping in the stubs
+        return AWSResponse(response.url, response.status_code, headers, _Body(body))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def _read(self, response: AWSResponse, request: AWSPreparedRequest) -> bytes:
+        raw: Any = response.raw
+        pieces, length = [], 0
+        for piece in raw.stream(_CHUNK_BYTES):
+            pieces.append(piece)
+            length += len(piece)
+            if length > self._limit_bytes:
+                raw.close()
+                raise HTTPClientError(error=f"a body of over {self._limit_bytes} B")
+        declared = response.headers.get("Content-Length", "")
+        has_body = request.method != "HEAD" and response.status_code not in _NO_BODY
+        if has_body and declared.isdigit() and declared != str(length):
+            raw.close()
+            raise HTTPClientError(error=f"the body ended after {length} of {declared[:20]} B")
+        return b"".join(pieces)
+
+
+class _Body:
+    """Bytes that were read, as AWSResponse reads them."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def stream(self) -> Iterator[bytes]:
+        yield self._data
+
+    def read(self) -> bytes:
+        return self._data
+
+
+class CheckedParsers(ResponseParserFactory):
+    """Makes botocore's parsers, each behind a `_CheckedParser`."""
+
+    def create_parser(self, protocol_name: str) -> Any:
+        return _CheckedParser(super().create_parser(protocol_name), protocol_name)
+
+
+class _CheckedParser:
+    def __init__(self, parser: Any, protocol: str) -> None:
+        self._parser = parser
+        self._protocol = protocol
+
+    def parse(self, response: dict[str, Any], shape: Any) -> dict[str, Any]:
+        """As botocore's.
+
+        Raises:
+            ResponseParserError: It cannot be read; never quotes the body, which may hold secrets.
+        """
+        status: int = response["status_code"]
+        is_error = status >= _ERROR
+        try:
+            if self._protocol == "json" and not is_error:
+                _check_json(response)
+            parsed = self._parser.parse(response, shape)
+        except Exception as exc:  # noqa: BLE001 - a foreign parser on foreign bytes
+            if is_error:
+                # The status is a verdict even where the body is none.
+                return _refusal_by_status(response)
+            operation = response.get("context", {}).get("operation_name", "a call")
+            size = len(response["body"]) if isinstance(response["body"], bytes) else 0
+            raise ResponseParserError(
+                f"the answer to {operation} cannot be read ({size} B, {type(exc).__name__})"
+            ) from None
+        return _with_plain_error(parsed, response) if is_error else parsed
+
+
+def _check_json(response: dict[str, Any]) -> None:
+    body = response["body"]
+    operation = response.get("context", {}).get("operation_name")
+    if not body and operation in _SILENT:
+        return
+    if not isinstance(json.loads(body), dict):
+        raise TypeError("no object")
+
+
+def _refusal_by_status(response: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Error": {"Code": str(response["status_code"]), "Message": ""},
+        "ResponseMetadata": {
+            "HTTPStatusCode": response["status_code"],
+            "HTTPHeaders": {name.lower(): value for name, value in response["headers"].items()},
+        },
+    }
+
+
+def _with_plain_error(parsed: Any, response: dict[str, Any]) -> dict[str, Any]:
+    """With `Error` and its `Code` and `Message` as the texts that everyone takes them for."""
+    if not isinstance(parsed, dict):
+        return _refusal_by_status(response)
+    error = parsed.get("Error", {})
+    if not isinstance(error, dict):
+        error = {}
+    if "Error" in parsed:
+        texts = {name: text for name, text in error.items() if isinstance(text, str)}
+        texts["Code"] = texts.get("Code") or str(response["status_code"])
+        texts.setdefault("Message", "")
+        parsed["Error"] = texts
+    return parsed

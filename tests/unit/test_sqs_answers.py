@@ -1,0 +1,339 @@
+"""What SQS, or something in its place, answers: taken whole or not at all, and never the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import HTTPClientError
+
+from backhaul.adapters.aws_answers import CheckedSession
+from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.sqs import SqsQueue
+from backhaul.adapters.system import SystemClock
+from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
+from backhaul.core.ports import DeadLetterReason, Message
+
+URL = "https://sqs.us-east-1.amazonaws.com/000000000000/work"
+HTML = b"<html><body>Sign in to the guest network</body></html>"
+KMS_DENIED = (
+    b'{"__type": "com.amazonaws.sqs#KmsAccessDenied", "message": "The ciphertext refers to a '
+    b'customer master key that does not exist, or you are not allowed to access."}'
+)
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Raw:
+    """A body as urllib3 gives it."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+        self.is_closed = False
+
+    def stream(self, amt: int) -> Any:
+        del amt
+        yield from self.pieces
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Wire:
+    """Answers by operation, in place of the connections of every client."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+
+    def send(self, request: AWSPreparedRequest) -> AWSResponse:
+        target: Any = request.headers["X-Amz-Target"]
+        operation = target.decode("ascii").rpartition(".")[2]
+        status, headers, body = self.answers[operation]
+        return AWSResponse(request.url, status, headers, Raw(body))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_CONFIG_FILE": "/dev/null",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_SQS", raising=False)
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    made = Wire()
+    monkeypatch.setattr(
+        "botocore.httpsession.URLLib3Session.send", lambda _, request: made.send(request)
+    )
+    return made
+
+
+def ok(document: object) -> Answer:
+    return 200, {}, json.dumps(document).encode()
+
+
+def facts(name: str) -> dict[str, object]:
+    return {
+        "QueueArn": f"arn:aws:sqs:us-east-1:000000000000:{name}",
+        "RedrivePolicy": json.dumps(
+            {"deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:dead", "maxReceiveCount": 9}
+        ),
+    }
+
+
+@pytest.fixture
+def queue(wire: Wire) -> SqsQueue:
+    wire.answers["GetQueueAttributes"] = ok({"Attributes": facts("work")})
+    wire.answers["GetQueueUrl"] = ok({"QueueUrl": URL.replace("work", "dead")})
+    return SqsQueue.open(URL, "us-east-1", AwsSession("us-east-1"), SystemClock())
+
+
+def md5(body: str) -> str:
+    return hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
+
+
+def sent(**changes: object) -> dict[str, object]:
+    whole: dict[str, object] = {
+        "MessageId": "m",
+        "ReceiptHandle": "h",
+        "Body": "raw/p/, /land",
+        "MD5OfBody": md5("raw/p/, /land"),
+        "Attributes": {"SentTimestamp": "1767225600000", "ApproximateReceiveCount": "2"},
+        "MessageAttributes": {"a": {"DataType": "String", "StringValue": "v"}},
+    }
+    return {name: value for name, value in {**whole, **changes}.items() if value is not None}
+
+
+def receive(queue: SqsQueue) -> list[Message]:
+    return queue.receive(max_messages=10, wait_s=0, visibility_timeout_s=30)
+
+
+def test_a_message_is_read_whole(wire: Wire, queue: SqsQueue) -> None:
+    wire.answers["ReceiveMessage"] = ok({"Messages": [sent()]})
+    (message,) = receive(queue)
+    assert (message.message_id, message.body) == ("m", "raw/p/, /land")
+    assert (message.receive_count, message.attributes) == (2, {"a": "v"})
+    assert message.sent_at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("body", [{}, {"Messages": []}, {"Messages": None}])
+def test_an_empty_queue_is_an_answer(wire: Wire, queue: SqsQueue, body: object) -> None:
+    wire.answers["ReceiveMessage"] = ok(body)
+    assert receive(queue) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [HTML, b"", b"[]", b"5", b"null", b'{"Messages": 5}', b'{"Messages": [{"Body"', b"\xff\xfe",
+     b"[" * 50_000, b'{"Messages": {"a": 1}}'],
+    ids=lambda body: body[:20].decode("ascii", "replace") or "empty",
+)  # fmt: skip
+def test_what_is_no_answer_is_never_an_empty_queue(
+    wire: Wire, queue: SqsQueue, body: bytes
+) -> None:
+    wire.answers["ReceiveMessage"] = 200, {}, body
+    with pytest.raises(OutageError) as caught:
+        receive(queue)
+    assert caught.value.code in {"E_SQS_UNREACHABLE", "E_SQS_ANSWER"}
+    assert caught.value.dependency == "sqs"
+
+
+def test_a_body_that_ends_early_is_no_answer(wire: Wire, queue: SqsQueue) -> None:
+    wire.answers["ReceiveMessage"] = 200, {"Content-Length": "3"}, b"{}"
+    with pytest.raises(OutageError, match="E_SQS_UNREACHABLE"):
+        receive(queue)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Body": None},
+        {"Body": 5},
+        {"Body": {"a": 1}},
+        {"MessageId": None},
+        {"MessageId": ""},
+        {"ReceiptHandle": None},
+        {"ReceiptHandle": []},
+        {"MD5OfBody": "0" * 32},
+    ],
+    ids=str,
+)
+def test_a_message_that_cannot_be_taken_is_reported_and_the_others_are_worked_on(
+    wire: Wire, queue: SqsQueue, changes: dict[str, object]
+) -> None:
+    wire.answers["ReceiveMessage"] = ok({"Messages": [sent(**changes), sent(MessageId="good")]})
+    assert [one.message_id for one in receive(queue)] == ["good"]
+    with pytest.raises(OutageError, match="E_SQS_ANSWER"):
+        receive(queue)
+    assert len(receive(queue)) == 1, "reported once, then it goes on"
+    wire.answers["ReceiveMessage"] = ok({"Messages": [sent(**changes)]})
+    with pytest.raises(OutageError, match="E_SQS_ANSWER"):
+        receive(queue)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"SentTimestamp": "9" * 40},
+        {"SentTimestamp": "-9" + "9" * 30},
+        {"SentTimestamp": "soon"},
+        {"SentTimestamp": 5},
+        {"ApproximateReceiveCount": "-7", "SenderId": {}},
+        {},
+    ],
+    ids=str,
+)
+def test_odd_system_attributes_never_stop_a_message(
+    wire: Wire, queue: SqsQueue, attributes: dict[str, object]
+) -> None:
+    wire.answers["ReceiveMessage"] = ok({"Messages": [sent(Attributes=attributes)]})
+    (message,) = receive(queue)
+    assert message.sent_at is None
+    assert message.receive_count >= 1
+
+
+# ---------------------------------------------------------------- sending
+
+
+REASON = DeadLetterReason(
+    code="E_MSG_FORMAT",
+    sentence="no comma",
+    hint="",
+    attempts=1,
+    first_seen_at=datetime(2026, 1, 1, tzinfo=UTC),
+    transfer_id="t",
+    host="h",
+)
+
+
+@pytest.fixture
+def message(wire: Wire, queue: SqsQueue) -> Message:
+    wire.answers["ReceiveMessage"] = ok({"Messages": [sent()]})
+    (message,) = receive(queue)
+    return message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, {}, HTML),
+        (200, {}, b""),
+        ok({}),
+        ok({"MessageId": ""}),
+        ok({"MessageId": 7}),
+        ok({"MessageId": "m", "MD5OfMessageBody": "0" * 32}),
+    ],
+    ids=["html", "empty", "nothing", "no-id", "number", "another-body"],
+)
+def test_a_dead_letter_counts_only_once_sqs_has_taken_it(
+    wire: Wire, queue: SqsQueue, message: Message, answer: Answer
+) -> None:
+    """The message is deleted after it; a page of a proxy must not pass for its copy."""
+    wire.answers["SendMessage"] = answer
+    with pytest.raises(OutageError):
+        queue.send_dead_letter(message, REASON)
+    with pytest.raises(OutageError):
+        queue.send("raw/p/, /land")
+    wire.answers["SendMessage"] = ok({"MessageId": "m", "MD5OfMessageBody": md5(message.body)})
+    assert queue.send_dead_letter(message, REASON)
+
+
+@pytest.mark.parametrize("body", [HTML, b"[]", b'"done"'])
+def test_a_deletion_counts_only_where_sqs_answers(
+    wire: Wire, queue: SqsQueue, message: Message, body: bytes
+) -> None:
+    wire.answers["DeleteMessage"] = wire.answers["ChangeMessageVisibility"] = 200, {}, body
+    calls: list[Callable[[], object]] = [
+        lambda: queue.delete(message),
+        lambda: queue.extend(message, 30),
+    ]
+    for call in calls:
+        with pytest.raises(OutageError, match="E_SQS_UNREACHABLE"):
+            call()
+    for good in (b"", b"{}"):
+        wire.answers["DeleteMessage"] = 200, {}, good
+        queue.delete(message)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (
+            (400, {"x-amzn-query-error": "KMS.AccessDeniedException;Sender"}, KMS_DENIED),
+            "E_SQS_KMS",
+        ),
+        ((400, {"x-amzn-query-error": "KMS.DisabledException;Sender"}, KMS_DENIED), "E_SQS_KMS"),
+        ((400, {}, KMS_DENIED), "E_SQS_KMS"),
+        ((400, {}, b'{"__type": "com.amazonaws.sqs#NeverHeardOf"}'), "E_AWS_UNEXPECTED"),
+        ((400, {}, b'{"__type": 5}'), "E_SQS_UNREACHABLE"),
+        ((400, {}, b"[]"), "E_SQS_UNREACHABLE"),
+        ((403, {"Content-Type": "text/html"}, HTML), "E_SQS_UNREACHABLE"),
+        ((403, {}, b'{"message": "Forbidden"}'), "E_SQS_UNREACHABLE"),
+        ((407, {}, b""), "E_SQS_UNREACHABLE"),
+        ((302, {"Location": "https://login.example"}, b""), "E_SQS_UNREACHABLE"),
+        ((502, {}, HTML), "E_SQS_UNREACHABLE"),
+        ((503, {}, b""), "E_SQS_THROTTLED"),
+        ((403, {"x-amzn-RequestId": "r"}, b""), "E_AWS_DENIED"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_refusal_of_a_running_queue_is_an_outage(
+    wire: Wire, queue: SqsQueue, message: Message, answer: Answer, code: str
+) -> None:
+    for operation in ("ReceiveMessage", "SendMessage", "DeleteMessage", "ChangeMessageVisibility"):
+        wire.answers[operation] = answer
+    calls: list[Callable[[], object]] = [
+        lambda: receive(queue),
+        lambda: queue.send_dead_letter(message, REASON),
+        lambda: queue.delete(message),
+        lambda: queue.extend(message, 30),
+    ]
+    for call in calls:
+        with pytest.raises(OutageError) as caught:
+            call()
+        assert caught.value.code == code
+        if code == "E_SQS_KMS":
+            assert "KMS" in caught.value.message
+            assert "kms:Decrypt" in caught.value.hint
+
+
+@pytest.mark.parametrize("code", ["NonExistentQueue", "QueueDoesNotExist", "QueueDeletedRecently"])
+def test_a_queue_that_does_not_exist_ends_the_start(wire: Wire, code: str) -> None:
+    body = f'{{"__type": "com.amazonaws.sqs#{code}", "message": "x"}}'.encode()
+    wire.answers["GetQueueAttributes"] = 400, {}, body
+    with pytest.raises(ConfigurationError, match="E_QUEUE_NOT_FOUND"):
+        SqsQueue.open(URL, "us-east-1", AwsSession("us-east-1"), SystemClock())
+
+
+@pytest.mark.parametrize(
+    "answer", [ok({}), ok({"Attributes": {}}), ok({"Attributes": []}), (200, {}, HTML)]
+)
+def test_a_queue_that_says_nothing_of_itself_is_not_opened(wire: Wire, answer: Answer) -> None:
+    wire.answers["GetQueueAttributes"] = answer
+    with pytest.raises(BackhaulError) as caught:
+        SqsQueue.open(URL, "us-east-1", AwsSession("us-east-1"), SystemClock())
+    assert caught.value.code in {"E_SQS_ANSWER", "E_SQS_UNREACHABLE"}
+
+
+# ---------------------------------------------------------------- the session below
+
+
+def test_a_body_without_end_is_given_up() -> None:
+    raw = Raw(*[b"x" * 100] * 50)
+
+    class Endless:
+        def send(self, request: AWSPreparedRequest) -> AWSResponse:
+            return AWSResponse(request.url, 200, {}, raw)  # type: ignore[arg-type]
+
+    request = AWSPreparedRequest("POST", URL, {}, b"", False)  # type: ignore[arg-type] # noqa: FBT003
+    with pytest.raises(HTTPClientError, match="over 1000 B"):
+        CheckedSession(Endless(), limit_bytes=1000).send(request)  # type: ignore[arg-type]
+    assert raw.is_closed
