@@ -161,6 +161,30 @@ def test_outage_under_running_copies_costs_no_attempt(
     assert it.dead_letters() == []
 
 
+@pytest.mark.slow
+def test_one_of_three_datanodes_that_dies_ends_no_attempt(
+    install: Install, elasticmq: ElasticMQ, own_s3: S3Proxy
+) -> None:
+    with Hdfs(datanodes=3) as hdfs:
+        it = install(elasticmq, own_s3, hdfs)
+        it.landing = landing = HdfsLanding(hdfs.uri, f"/landing/{it.name}", is_named=False)
+        landing.client.mkdirs(landing.path, create_parent=True)
+        for name, data in TREE.items():
+            it.put(f"{name}", data)
+            it.put(f"more/{name}", data)
+        it.ask_for("", "out")
+        agent = it.start(BACKHAUL_BANDWIDTH__LIMIT="700kB/s")
+        eventually(lambda: writing(it) > 0, what="copies under way", within_s=90)
+        hdfs.kill_datanode(1)
+        agent.logged("transfer done", within_s=300)
+        agent.terminate()
+        ended = agent.wait()
+        assert ended.of("transfer held") == []
+        assert ended.of("attempt failed") == []
+        (row,) = it.history()
+        assert (row["state"], row["attempt"], row["failures"]) == ("done", 1, 0)
+
+
 def writing(it: Installation) -> int:
     """Copies whose large file is being written."""
     return sum(path.endswith("/large") for path in it.landing.staging())

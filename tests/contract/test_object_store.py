@@ -485,6 +485,34 @@ def test_refusal_is_mapped(
     assert "very-secret" not in f"{caught.value}{caught.value.hint}"
 
 
+@pytest.mark.parametrize("status", [200, 301, 307, 400, 403, 404, 405])
+def test_any_answer_of_s3_itself_shows_that_it_is_up(
+    liars_reader: ObjectReader, status: int
+) -> None:
+    with liar(refusal(status)) as (endpoint, requests):
+        liars_reader.check_reachable(endpoint)
+        assert b"Authorization" not in requests[0]
+
+
+@pytest.mark.parametrize(
+    "answer", [*map(refusal, (407, 429, 500, 502, 503, 504)), b"", b"nonsense\r\n\r\n"]
+)
+def test_s3_that_is_broken_or_hidden_by_a_proxy_that_is_shows_that_it_is_down(
+    liars_reader: ObjectReader, answer: bytes
+) -> None:
+    with liar(answer) as (endpoint, requests), pytest.raises(OutageError) as caught:
+        liars_reader.check_reachable(endpoint)
+    assert (caught.value.dependency, caught.value.code) == ("s3", "E_S3_UNREACHABLE")
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid"])
+def test_s3_that_takes_no_connection_is_down(liars_reader: ObjectReader, host: str) -> None:
+    endpoint = Endpoint(base_url=f"http{'' if '127' in host else 's'}://{host}/b/", region="x")
+    with pytest.raises(OutageError, match="E_S3_UNREACHABLE"):
+        liars_reader.check_reachable(endpoint)
+
+
 def test_right_region_is_named(liars_reader: ObjectReader) -> None:
     answer = refusal(301, "PermanentRedirect", headers="x-amz-bucket-region: eu-north-1\r\n")
     with liar(answer) as (endpoint, _), pytest.raises(PermanentError, match="eu-north-1"):

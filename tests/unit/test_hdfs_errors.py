@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
-from backhaul.adapters.hdfs import translate
+from backhaul.adapters.hdfs import HdfsTarget, HdfsWriter, translate
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
     OutageError,
+    OutcomeUnknown,
     PermanentError,
     TargetExists,
     TargetMissing,
@@ -151,3 +155,92 @@ def test_a_client_setting_that_the_namenode_refuses_holds_the_transfer(text: str
     error = translate(java("java.io.IOException", text), WHERE)
     assert (type(error), error.code) == (OutageError, "E_HDFS_SETTING")
     assert "hdfs-site.xml" in error.hint
+
+
+# What hdfs-native raised under an open file while its one DataNode, or one of three, was killed or
+# stopped for 80 s.
+BROKEN = [
+    OSError("Connection reset by peer (os error 104)"),
+    OSError("Connection refused (os error 111)"),
+    OSError("No data received for 60000ms"),
+    RuntimeError('DataTransferError("All nodes failed for write")'),
+]
+
+
+class BrokenFile:
+    """A client's writer whose DataNode is gone."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def write(self, data: bytes) -> None:
+        raise self._error
+
+    def close(self) -> None:
+        raise self._error
+
+
+def target_without_client() -> HdfsTarget:
+    target = object.__new__(HdfsTarget)
+    target._filesystem = "hdfs://nameservice"
+    return target
+
+
+@pytest.mark.parametrize("error", BROKEN, ids=str)
+@pytest.mark.parametrize("call", ["write", "close"])
+def test_file_whose_datanode_is_gone_is_written_again(error: BaseException, call: str) -> None:
+    file: Any = BrokenFile(error)
+    writer = HdfsWriter(target_without_client(), "/landing/f", file, doubts_parity=False)
+    with pytest.raises(TransientError) as caught:
+        writer.write(b"x") if call == "write" else writer.close()
+    assert caught.value.code == "E_HDFS_OVERLOADED"
+    assert WHERE in caught.value.message
+
+
+class CutOff:
+    """A client whose first call is cut by a NameNode that dies, and repeated by nobody."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*_: object, **__: object) -> Any:
+            self.calls += 1
+            if self.errors:
+                raise self.errors.pop(0)
+            return []
+
+        return call
+
+
+CUT = OSError("RPC listener disconnected")
+
+
+@pytest.mark.parametrize(
+    "call", [lambda it: it.names("/d"), lambda it: it.entries("/d"), lambda it: it.remove("/d")]
+)
+def test_call_that_may_be_repeated_is_repeated_once_when_its_namenode_dies(
+    call: Callable[[HdfsTarget], object],
+) -> None:
+    target = target_without_client()
+    client: Any = CutOff(CUT)
+    target._client = client
+    call(target)
+    assert client.calls == 2
+    client.errors = [CUT, CUT]
+    with pytest.raises(OutageError, match="E_HDFS_UNREACHABLE"):
+        call(target)
+    client.errors, client.calls = [OSError("Connection refused (os error 111)")], 0
+    with pytest.raises(OutageError):
+        call(target)
+    assert client.calls == 1
+
+
+def test_rename_whose_namenode_dies_is_never_repeated_blindly() -> None:
+    target = target_without_client()
+    client: Any = CutOff(CUT)
+    target._client = client
+    with pytest.raises(OutcomeUnknown):
+        target.rename("/a", "/b", replace=True)
+    assert client.calls == 1

@@ -143,6 +143,7 @@ class ObjectReader:
             said = f"{type(exc).__name__}: {one_line(str(exc))}"
             raise _unreachable(f"{parts.netloc}: {said}") from exc
         status = response.status
+        response.close()
         response.release_conn()
         if status >= _SERVER_ERROR or status in {_TOO_MANY, _PROXY_LOGIN}:
             raise _unreachable(f"{parts.netloc}: HEAD answered {status}")
