@@ -460,6 +460,28 @@ HDFS = (
         f"{A}test_failover.py::test_an_active_namenode_that_is_killed_is_waited_for_until_the_other_takes_over",
     ),
     _row(
+        "",
+        "NameNode, DataNode, S3 or SQS goes away under running copies",
+        "named in log and `status`; waited for or held; no attempt spent; goes on within 30 s",
+        f"{A}test_outages.py::test_outage_under_running_copies_costs_no_attempt",
+        f"{U}test_outages.py::test_failure_counts_only_when_both_sides_answer",
+        POINTS,
+    ),
+    _row(
+        "",
+        "one of several DataNodes dies",
+        "its files are written again within the attempt",
+        f"{A}test_outages.py::test_one_of_three_datanodes_that_dies_ends_no_attempt",
+        f"{U}test_hdfs_errors.py::test_file_whose_datanode_is_gone_is_written_again",
+    ),
+    _row(
+        "",
+        "an object hangs every worker while everything answers",
+        "dead in the end",
+        f"{U}test_outages.py::test_hanging_worker_whose_sides_answer_is_stalled",
+        POINTS,
+    ),
+    _row(
         "F68",
         "no NameNode answers",
         "held; nothing spent; goes on",

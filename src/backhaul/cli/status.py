@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from backhaul.cli.options import OnceOnly, config_option, report_no_ledger, sett
 from backhaul.cli.show import how_far
 
 if TYPE_CHECKING:
-    from backhaul.app.records import TransferDetails
+    from backhaul.app.records import TransferDetails, TransferRow
 
 
 @click.command("status", cls=OnceOnly)
@@ -64,9 +65,33 @@ def _print(details: TransferDetails) -> None:
     )
     click.echo(f"  {row.source} \u2192 {row.destination}")
     if row.code:
-        click.echo(f"  {row.code}: {row.reason}")
+        click.echo(f"  {_why(row, datetime.now(UTC))}")
     for job in details.jobs:
         if job.closed_at is None:
             click.echo(f"  {job.application_id or job.tag}: {how_far(job)}")
             if job.tracking_url:
                 click.echo(f"  {job.tracking_url}")
+
+
+def _why(row: TransferRow, now: datetime) -> str:
+    """What keeps it: the dependency that is down, else its last error."""
+    if row.held_by is None or row.held_since is None:
+        return f"{row.code}: {row.reason}"
+    how = "held by" if row.state == "held" else "waiting for"
+    text = f"{how} {row.held_by} for {_roughly(now - row.held_since)}: {row.code}: {row.reason}"
+    if row.retry_at is None:
+        return text
+    return f"{text}; next try in {_roughly(max(row.retry_at - now, timedelta()))}"
+
+
+def _roughly(span: timedelta) -> str:
+    """One unit is enough: `28 s`, `3 min`, `5 h`."""
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 2 * _MINUTE_S:
+        return f"{seconds} s"
+    if seconds < 2 * _HOUR_S:
+        return f"{seconds // _MINUTE_S} min"
+    return f"{seconds // _HOUR_S} h"
+
+
+_MINUTE_S, _HOUR_S = 60, 3600
