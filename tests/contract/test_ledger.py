@@ -945,6 +945,49 @@ def test_records_of_one_message_are_transfers_of_their_own(ledger: Ledger) -> No
     assert (again.transfer_id, again.attempt) == ("t1", 2)
 
 
+def of_body(digest: str | None, part: int = 0) -> MessageKey:
+    return replace(KEY, body_digest=digest, part=part)
+
+
+def test_another_body_under_a_message_id_is_a_transfer_of_its_own(ledger: Ledger) -> None:
+    def begun(digest: str | None, new_id: str) -> Begun:
+        return ledger.begin(of_body(digest), new_id, "s", "d", T0)
+
+    assert not begun("a" * 64, "t1").was_changed
+    changed = begun("b" * 64, "t2")
+    assert (changed.transfer_id, changed.was_changed) == ("t2", True)
+    ledger.fail("t2", TransferState.DEAD, "E_MSG_CHANGED", "x", T0, has_letter=True)
+    again = begun("b" * 64, "t3")
+    assert (again.transfer_id, again.was_changed, again.has_letter) == ("t2", True, True)
+    for digest in ("a" * 64, None):
+        same = begun(digest, "t4")
+        assert (same.transfer_id, same.was_changed) == ("t1", False)
+
+
+def test_a_letter_is_remembered_with_the_death(ledger: Ledger) -> None:
+    for number, has_letter in enumerate((False, True)):
+        key = replace(KEY, message_id=f"m{number}")
+        ledger.begin(key, f"t{number}", "s", "d", T0)
+        ledger.fail(f"t{number}", TransferState.DEAD, "E_X", "x", T0, has_letter=has_letter)
+        assert ledger.begin(key, "new", "s", "d", T0).has_letter is has_letter
+
+
+def test_a_nonce_passes_on_from_a_dead_message_only(ledger: Ledger) -> None:
+    until = T0 + 1000 * SECOND
+    first, second, third = (replace(KEY, message_id=f"m{number}") for number in range(3))
+    ledger.begin(first, "t1", "s", "d", T0)
+    ledger.begin(replace(first, part=1), "t2", "s", "d", T0)
+    assert ledger.claim_nonce("n", first, until, T0)
+    assert not ledger.claim_nonce("n", second, until, T0, redriven_from="t1"), "it lives"
+    ledger.fail("t2", TransferState.DEAD, "E_X", "x", T0)
+    assert not ledger.claim_nonce("n", second, until, T0)
+    assert not ledger.claim_nonce("n", second, until, T0, redriven_from="no such")
+    assert ledger.claim_nonce("n", second, until, T0, redriven_from="t2")
+    assert ledger.claim_nonce("n", second, until, T0, redriven_from="t2"), "a redelivery"
+    assert not ledger.claim_nonce("n", third, until, T0, redriven_from="t2"), "only once"
+    assert ledger.claim_nonce("n2", third, until, T0, redriven_from="t2"), "not known: new"
+
+
 def event_job(sequencer: str | None, key: str = "click/day=01/a") -> Job:
     source = Source(bucket="raw", key=key)
     event = EventFacts(key=key, sequencer=sequencer)

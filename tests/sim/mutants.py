@@ -425,7 +425,7 @@ def dead_letter_sent_once(patch: Patch) -> None:
 
 @mutant("death is recorded before the message is deleted", 0)
 def death_is_not_recorded(patch: Patch) -> None:
-    patch.setattr(Deliveries, "_record_failure", lambda *args: True)
+    patch.setattr(Deliveries, "_record_failure", lambda *args, **named: True)
 
 
 @mutant("a dead letter has a code", 0)

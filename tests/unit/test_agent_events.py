@@ -245,14 +245,13 @@ def test_record_that_never_succeeds_is_dead_by_its_own_attempts(world: World) ->
     assert (letter.reason.code, letter.reason.attempts) == ("E_CHECKSUM", 2)
 
 
-def test_dead_record_is_told_again_only_with_the_end_of_the_message(world: World) -> None:
+def test_dead_letter_of_a_record_is_sent_once_however_often_the_message_comes(world: World) -> None:
     world.store.lie("p/b", Lie.FLIP, times=6)  # three attempts, two readings each
     world.queue.send(notice("p//x", "p/b"))
     world.drain(retry=RetryPolicy(max_attempts=9, base_s=10))
 
     assert world.landed() == {"p/b": B}
-    # Once when it died, once before the message is deleted; not with every redelivery.
-    assert len(world.queue.dead_letters) == 2
+    assert len(world.queue.dead_letters) == 1
 
 
 def test_dead_record_without_a_dead_letter_queue_keeps_the_message(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from backhaul.adapters.ledger.migrate import HEAD, REVISIONS
 from backhaul.adapters.ledger.schema import metadata
 from backhaul.core.errors import ConfigurationError, ExitCode, LedgerLocked, OutageError
 from backhaul.core.model import Proof
+from backhaul.core.ports import MessageKey
 from tests.contract.test_ledger import begin, fail, finished, planned
 
 
@@ -154,6 +156,24 @@ def test_ledger_of_the_first_version_is_migrated_with_what_it_holds(path: Path) 
     (row,) = reader.history()
     reader.close()
     assert (row.id, row.policy) == ("t1", None)
+
+
+def test_ledger_before_bodies_and_letters_is_migrated_with_what_it_holds(path: Path) -> None:
+    make_of_revision(path, "0007")
+    key = MessageKey(queue="q", message_id="m", body_digest="a" * 64)
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(
+            "INSERT INTO transfers (id, queue, message_id, source, destination, state, attempt,"
+            " failures, source_changes, plan_complete, renames_possible, objects_planned,"
+            " bytes_planned, markers, code, first_seen_at, updated_at)"
+            " VALUES ('t1', 'q', 'm', 's', 'd', 'dead', 1, 1, 0, 0, 0, 0, 0, 0, 'E_X', 1, 1)"
+        )
+    connection.close()
+    ledger = open_ledger(path, create=False)
+    begun = ledger.begin(key, "t2", "s", "d", datetime(2026, 11, 22, tzinfo=UTC))
+    ledger.close()
+    assert (begun.transfer_id, begun.was_changed, begun.has_letter) == ("t1", False, False)
 
 
 def test_revisions_are_those_of_the_directory() -> None:

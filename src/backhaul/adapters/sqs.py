@@ -256,9 +256,12 @@ class SqsQueue:
         own = attributes_for(message, reason, with_senders=False)
         everything = attributes_for(message, reason, with_senders=True)
         # A second copy within five minutes (the answer was lost) is dropped by SQS itself.
-        extra: dict[str, Any] = _fifo(url, message.group or message.message_id, message.message_id)
+        # Of several records each has its own.
+        extra: dict[str, Any] = _fifo(
+            url, message.group or message.message_id, reason.transfer_id or message.message_id
+        )
         doing = f"dead letter for message {message.message_id}"
-        body = message.body
+        body = message.body or shortened("")  # SQS takes no empty body
         with self._errors(doing):
             try:
                 answer = self._call.send_message(

@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING
 
 from backhaul.core.ports import DeadLetterReason, Message
+from backhaul.core.signature import ATTRIBUTE
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
@@ -42,6 +43,7 @@ def attributes_for(
         "transfer": reason.transfer_id,
         "host": reason.host,
         "queue": message.queue,
+        "redrive": reason.redrive,
     }
     made: dict[str, MessageAttributeValueTypeDef] = {
         f"{_PREFIX}{name}": {"DataType": "String", "StringValue": sendable(text)}
@@ -50,7 +52,9 @@ def attributes_for(
     }
     made[f"{_PREFIX}attempts"] = {"DataType": "Number", "StringValue": str(reason.attempts)}
     if with_senders:
-        for name, value in sorted(message.attributes.items()):
+        # The signature first: without it a letter cannot come back.
+        senders = sorted(message.attributes.items(), key=lambda one: (one[0] != ATTRIBUTE, one[0]))
+        for name, value in senders:
             if len(made) < ATTRIBUTES_MAX and value and not name.startswith(_PREFIX):
                 made[name] = {"DataType": "String", "StringValue": value}
     return made

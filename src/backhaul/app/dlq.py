@@ -15,6 +15,7 @@ from backhaul.adapters.sqs import SqsQueue
 from backhaul.adapters.system import SystemClock
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost
 from backhaul.core.ports import Message
+from backhaul.core.signature import TICKET
 
 LOOK_S = 60
 LOOK_WAIT_S = 1
@@ -79,7 +80,11 @@ def redrive(
         matching = {one for one in message_ids if message.message_id.startswith(one)}
         if message_ids and not matching:
             return False
-        own = {n: v for n, v in message.attributes.items() if not n.startswith(PREFIX)}
+        own = {
+            name: value
+            for name, value in message.attributes.items()
+            if name == TICKET or not name.startswith(PREFIX)
+        }
         # In its own group again. On a FIFO queue SQS drops what is sent twice within five minutes.
         told(
             source.send(

@@ -6,10 +6,23 @@ What the policy itself says is in `policy`; what a signature is, in `signature`.
 from __future__ import annotations
 
 from collections import Counter, deque
+from dataclasses import replace
+from datetime import datetime
 
+from backhaul.core.errors import NotAllowed
 from backhaul.core.model import Job, SignatureRule
+from backhaul.core.policy import Policy, serves_queue
 from backhaul.core.ports import Clock, Ledger, Message, MessageKey
-from backhaul.core.signature import ATTRIBUTE, replayed, verify
+from backhaul.core.signature import (
+    ATTRIBUTE,
+    RETENTION_MAX,
+    TICKET,
+    Ticket,
+    make_ticket,
+    replayed,
+    verify,
+    verify_ticket,
+)
 
 MINUTE_S = 60.0
 
@@ -25,15 +38,59 @@ def check_signature(
     if rule is None:
         return
     now = clock.now()
-    signed = verify(
-        rule,
-        message.attributes.get(ATTRIBUTE),
-        body=message.body,
-        queue=message.queue,
-        sent_at=message.sent_at or now,
-    )
-    if not ledger.claim_nonce(signed.nonce, key, signed.keep_until, now):
+    value = message.attributes.get(ATTRIBUTE)
+    ticket = _ticket(rule, message)
+    sent_at = ticket.sent_at if ticket else message.sent_at or now
+    signed = verify(rule, value, body=message.body, queue=message.queue, sent_at=sent_at)
+    keep_until = signed.keep_until
+    if ticket is not None:  # as long as a copy of the message that came back may be left
+        keep_until = max(keep_until, now + RETENTION_MAX)
+    if not ledger.claim_nonce(
+        signed.nonce,
+        key,
+        keep_until,
+        now,
+        redriven_from=ticket.transfer_id if ticket else None,
+    ):
         raise replayed(signed.nonce)
+
+
+def _ticket(rule: SignatureRule, message: Message) -> Ticket | None:
+    value, text = message.attributes.get(ATTRIBUTE), message.attributes.get(TICKET)
+    if value is None or text is None:
+        return None
+    return verify_ticket(rule, text, value=value, body=message.body, queue=message.queue)
+
+
+def ticket_for(policy: Policy, message: Message, transfer_id: str, now: datetime) -> str:
+    """With what a signed message may come back from the dead-letter queue; empty where it may not.
+
+    Only a message whose signature was good when it was sent gets one.
+    """
+    value = message.attributes.get(ATTRIBUTE)
+    rules = [
+        route.signature
+        for route in policy.routes
+        if route.signature is not None and serves_queue(route, message.queue)
+    ]
+    for rule in rules if value is not None else ():
+        for key in rule.keys:
+            alone = replace(rule, keys=(key,))
+            try:
+                before = _ticket(alone, message)
+                sent_at = before.sent_at if before else message.sent_at or now
+                verify(alone, value, body=message.body, queue=message.queue, sent_at=sent_at)
+            except NotAllowed:
+                continue
+            return make_ticket(
+                key,
+                value=value or "",
+                body=message.body,
+                queue=message.queue,
+                transfer_id=transfer_id,
+                sent_at=sent_at,
+            )
+    return ""
 
 
 class RouteGate:

@@ -333,14 +333,14 @@ class Agent:
 
     def _serve(self, message: Message) -> None:
         """One message from receipt to its end. Any bug ends here as a failed attempt."""
-        self._emit(
-            events.MessageReceived(
-                message_id=message.message_id,
-                receive_count=message.receive_count,
-                body_excerpt=excerpt(message.body),
-            )
-        )
         try:
+            self._emit(
+                events.MessageReceived(
+                    message_id=message.message_id,
+                    receive_count=message.receive_count,
+                    body_excerpt=excerpt(message.body),
+                )
+            )
             self._deliveries.work_until_settled(message)
         except BaseException as error:  # noqa: BLE001 - a slot must never die silently
             self._bug = self._bug or error

@@ -94,10 +94,12 @@ class Content:
     Attributes:
         form: `line`, `json`, `s3`, `eventbridge`; with ` in sns` behind it where SNS sent it.
         asks: In the order of the body: a transfer each, where they are carried out.
+        bodies: Of several asks, the body that would ask for each alone; empty: not to be had.
     """
 
     form: str
     asks: tuple[Ask, ...]
+    bodies: tuple[str, ...] = ()
 
 
 def padded_sequencer(text: str) -> str:

@@ -15,12 +15,12 @@ The transfer itself is `transfer` and `runner`; where messages come from is `age
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from backhaul.core import events
-from backhaul.core.admission import RouteGate, check_signature
+from backhaul.core.admission import RouteGate, check_signature, ticket_for
 from backhaul.core.agent_settings import AgentSettings, Tally
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.content import Ask, Ignored, ObjectEvent
@@ -48,7 +48,8 @@ from backhaul.core.visibility import VisibilityKeeper
 BUSY_WAIT_S = 1.0
 ELSEWHERE_WAIT_S = 30
 RETURN_SLACK_S = 1.0  # a queue counts from when it is told, this process from when it tells
-EXPIRING_SHARE = 0.8  # of the queue's retention (GUARANTEES L5)
+EXPIRING_SHARE = 0.8  # of the queue's retention: no further try after a failed one
+HOLD_SHARE = 0.95  # of the queue's retention: no further wait for a dependency
 
 
 class Deliveries:
@@ -85,8 +86,11 @@ class Deliveries:
 
     def work_until_settled(self, message: Message) -> None:
         """Each record of the message in turn; the message goes when all of them have ended."""
+        parts = self._read(message)
+        if parts is None:
+            return
         ends: list[End] = []
-        for part in parts_of(message, default_fs=self._settings.default_fs):
+        for part in parts:
             if ends and self._stopper.is_asked:
                 # What has ended is in the ledger, and the next delivery skips it.
                 self._give_way(message, ends)
@@ -96,6 +100,19 @@ class Deliveries:
                 return
             ends.append(end)
         self._settle(message, ends)
+
+    def _read(self, message: Message) -> Sequence[Part] | None:
+        """The records; None where reading fails, and the message comes back after a while.
+
+        No text should do that, and if one does, the other messages go on.
+        """
+        try:
+            return parts_of(message, default_fs=self._settings.default_fs)
+        except Exception as error:  # noqa: BLE001 - a defect of the reader must not end the agent
+            self._emit(error)
+            self.tally.failed += 1
+            self._return(message, self._settings.retry.delay_s(message.receive_count, 1.0))
+            return None
 
     def _work_part(self, message: Message, part: Part) -> End | None:
         """Until it has ended or failed; None when the message is no longer in our hands."""
@@ -118,6 +135,9 @@ class Deliveries:
                     held_since_s = held_since_s or self._clock.monotonic()
                     held_by = verdict.error.dependency
                     tries += 1
+                    late = self._expiring(message, HOLD_SHARE, verdict.error)
+                    if late is not None and begun is not None:
+                        return self._end(begun, message, part, Verdict(fate=Fate.DEAD, error=late))
                     if self._hold(begun, message, verdict.error, tries, held_since_s):
                         return None
                 case Fate.WAIT:
@@ -139,9 +159,6 @@ class Deliveries:
             verdict = self._known_end(begun)
             if verdict is not None:
                 return begun, verdict
-            expiring = self._expiring(message)
-            if expiring is not None:
-                return begun, Verdict(fate=Fate.DEAD, error=expiring)
             if isinstance(understood, BackhaulError):
                 return begun, after_failure(understood, self._budget(begun, message))
             verdict = self._run(begun, message, part, _as_begun(understood, begun))
@@ -152,7 +169,14 @@ class Deliveries:
         except Exception as error:  # noqa: BLE001 - the one place: any bug spends an attempt
             verdict = after_failure(unexpected(error), self._budget(begun, message))
             self._emit(error)
-        return begun, verdict
+        return begun, self._in_time(message, verdict)
+
+    def _in_time(self, message: Message, verdict: Verdict) -> Verdict:
+        """A failed try is the last one where SQS may delete the message before the next."""
+        if verdict.fate is not Fate.RETRY or verdict.error is None:
+            return verdict
+        expiring = self._expiring(message, EXPIRING_SHARE, verdict.error)
+        return verdict if expiring is None else Verdict(fate=Fate.DEAD, error=expiring)
 
     def _begin(self, message: Message, part: Part, understood: Request | BackhaulError) -> Begun:
         if isinstance(understood, Request):
@@ -215,6 +239,13 @@ class Deliveries:
         if begun.state is TransferState.DEAD:
             reason = PermanentError(begun.code or "E_DEAD", begun.reason or "dead before")
             return Verdict(fate=Fate.DEAD, error=reason)
+        if begun.was_changed and not begun.is_live:
+            changed = PermanentError(
+                "E_MSG_CHANGED",
+                "this message came before, under the same id, with another body",
+                hint="look for what rewrites messages between SQS and here; send it as a new one",
+            )
+            return Verdict(fate=Fate.DEAD, error=changed)
         if begun.is_live:
             return Verdict(fate=Fate.WAIT)
         if begun.attempt > self._settings.retry.max_starts:
@@ -226,18 +257,26 @@ class Deliveries:
             return Verdict(fate=Fate.DEAD, error=spent)
         return None
 
-    def _expiring(self, message: Message) -> PermanentError | None:
-        """A decision while there is time for one: SQS deletes at the retention without a word."""
+    def _expiring(
+        self, message: Message, share: float, last: BackhaulError
+    ) -> PermanentError | None:
+        """A decision while there is time for one: SQS deletes at the retention without notice.
+
+        Args:
+            share: Of the queue's retention, after which there is no more waiting.
+            last: What the try ended with.
+        """
         facts = self._queue.facts
         if message.sent_at is None or facts.retention_s is None or facts.dead_letter_url is None:
             return None
         age_s = (self._clock.now() - message.sent_at).total_seconds()
-        if age_s < facts.retention_s * EXPIRING_SHARE:
+        if age_s < facts.retention_s * share:
             return None
         return PermanentError(
             "E_EXPIRING",
-            f"sent {age_s:.0f} s ago, and queue {facts.name} keeps messages {facts.retention_s} s",
-            hint="mend what held it up, then `backhaul dlq redrive`; give the queue more retention",
+            f"sent {age_s:.0f} s ago, and queue {facts.name} keeps messages {facts.retention_s} s;"
+            f" last: {last.code}: {last.message}",
+            hint="fix what held it up, then `backhaul dlq redrive`; give the queue more retention",
         )
 
     def _run(self, begun: Begun, message: Message, part: Part, request: Request) -> Verdict:
@@ -353,7 +392,8 @@ class Deliveries:
             return None
         if begun is not None:
             if begun.state is TransferState.DEAD:
-                return End(dead=Dead(begun=begun, part=part, error=error))
+                dead = Dead(begun=begun, part=part, error=error)
+                return End(dead=dead, is_copied=begun.has_letter)
             if self._is_taken(begun, message, error):
                 self._return(message, ELSEWHERE_WAIT_S)
                 return None
@@ -372,8 +412,8 @@ class Deliveries:
             return
         is_kept = False
         for end in ends:
-            # Sent again for a redelivery, too: a second copy is allowed, and DEAD in the ledger
-            # does not say that there was a dead-letter queue when it died.
+            # Sent for a redelivery, too, where the ledger knows of no letter: it may have died
+            # when there was no dead-letter queue, or by an operator's word.
             if end.dead is not None and not end.is_copied:
                 is_copied = self._copy_dead(message, end.dead)
                 if not is_copied and self._queue.facts.dead_letter_url is not None:
@@ -430,7 +470,7 @@ class Deliveries:
             self._hand_back(begun, message)
             return None
         self._remove_leftover(begun)
-        if not self._record_failure(begun, TransferState.DEAD, error):
+        if not self._record_failure(begun, TransferState.DEAD, error, has_letter=is_copied):
             self._hand_back(begun, message)  # stopped before the ledger answered
             return None
         if is_copied:
@@ -447,8 +487,16 @@ class Deliveries:
             first_seen_at=begun.first_seen_at,
             transfer_id=begun.transfer_id,
             host=self._settings.host,
+            redrive=self._ticket(message, begun, error),
         )
-        return bool(self._insist(lambda: self._queue.send_dead_letter(message, reason)))
+        letter = dead.part.letter_of(message)
+        return bool(self._insist(lambda: self._queue.send_dead_letter(letter, reason)))
+
+    def _ticket(self, message: Message, begun: Begun, error: BackhaulError) -> str:
+        """A copy of a signed message, or one that was never good, gets none."""
+        if error.code.startswith("E_SIG_"):
+            return ""
+        return ticket_for(self._policy(), message, begun.transfer_id, self._clock.now())
 
     def _emit_dead(self, message: Message, dead: Dead) -> None:
         self._emit(
@@ -490,10 +538,19 @@ class Deliveries:
         )
         return delay_s
 
-    def _record_failure(self, begun: Begun, state: TransferState, error: BackhaulError) -> bool:
+    def _record_failure(
+        self,
+        begun: Begun,
+        state: TransferState,
+        error: BackhaulError,
+        *,
+        has_letter: bool = False,
+    ) -> bool:
         ledger, now = self._ports.ledger, self._clock.now()
         return self._has_answered(
-            lambda: ledger.fail(begun.transfer_id, state, error.code, error.message, now)
+            lambda: ledger.fail(
+                begun.transfer_id, state, error.code, error.message, now, has_letter=has_letter
+            )
         )
 
     # ------------------------------------------------------------ giving back

@@ -39,7 +39,12 @@ from backhaul.core.foreign_bodies import (
     why_bad_json,
     why_not_read,
 )
-from backhaul.core.message_events import read_bridge, read_records, read_test_event
+from backhaul.core.message_events import (
+    read_bridge,
+    read_records,
+    read_test_event,
+    single_records,
+)
 from backhaul.core.model import EngineName, OnExists, Options, PublishMode, Request, VerifyLevel
 from backhaul.core.paths import parse_destination, parse_source
 from backhaul.core.strict_json import kind, load
@@ -244,7 +249,7 @@ def _from_document(document: object, default_fs: DefaultFs, *, is_wrapped: bool)
         )
     match form:
         case "s3":
-            return Content(form=form, asks=read_records(document))
+            return Content(form=form, asks=read_records(document), bodies=single_records(document))
         case "eventbridge":
             return Content(form=form, asks=(read_bridge(document),))
         case "sns":
@@ -274,7 +279,7 @@ def _unwrapped(document: Mapping[str, Any], default_fs: DefaultFs) -> Content:
             hint="publish the message as text",
         )
     content = _read(_checked_body(inner), default_fs, is_wrapped=True)
-    return Content(form=f"{content.form} in sns", asks=content.asks)
+    return Content(form=f"{content.form} in sns", asks=content.asks, bodies=content.bodies)
 
 
 def _from_json(document: Mapping[str, Any], default_fs: DefaultFs) -> Request:

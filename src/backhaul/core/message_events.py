@@ -10,6 +10,7 @@ EMR management guide, "Monitoring Amazon EMR events" (EMR Step Status Change).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,6 +34,7 @@ from backhaul.core.paths import parse_source
 from backhaul.core.strict_json import kind, optional_text_at, text_at
 from backhaul.core.text import find_control, printable
 
+MAX_RECORDS = 100  # of one event; S3 itself sends one at a time
 S3_MAJOR = "2"
 BRIDGE_MAJOR = "1"  # of the S3 schema inside EventBridge, where the event names one
 CLOUDTRAIL_EVENT = "AWS API Call via CloudTrail"
@@ -51,7 +53,8 @@ def read_records(document: Mapping[str, Any]) -> tuple[Ask, ...]:
     """`{"Records":[…]}`, an S3 event notification.
 
     Raises:
-        BadMessage: E_MSG_TYPE, E_MSG_EVENT_EMPTY; what is wrong with one record is its ask.
+        BadMessage: E_MSG_TYPE, E_MSG_EVENT_EMPTY, E_MSG_RECORDS; what is wrong with
+            one record is its ask.
     """
     records = document["Records"]
     if not isinstance(records, list):
@@ -62,7 +65,21 @@ def read_records(document: Mapping[str, Any]) -> tuple[Ask, ...]:
         raise BadMessage(
             "E_MSG_EVENT_EMPTY", "event has no records: nothing to do is not success", hint=_HINT
         )
+    if len(records) > MAX_RECORDS:
+        raise BadMessage(
+            "E_MSG_RECORDS",
+            f"event has {len(records)} records, at most {MAX_RECORDS} are read",
+            hint="send S3's events as they come: S3 puts one record into each",
+        )
     return tuple(_readable(record) for record in records)
+
+
+def single_records(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """For each record of several, the event that has it alone."""
+    records = document["Records"]
+    if len(records) < 2:  # noqa: PLR2004 - several
+        return ()
+    return tuple(json.dumps({"Records": [record]}, separators=(",", ":")) for record in records)
 
 
 def _readable(record: object) -> Ask:

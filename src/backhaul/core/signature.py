@@ -10,6 +10,11 @@ for byte, so there is no second canonical form to disagree about.
 
 Expiry is held against the time SQS notes for the sending, which no sender can set: a message may
 wait out an outage, and a copy that someone sends again later is late.
+
+A dead letter of a signed message carries a ticket, `backhaul.redrive`, with which it may come back
+as a new message: `v1,TRANSFER,SENT,MAC`. The agent makes it with the route's key over body,
+signature, queue, transfer and original sending time, so nobody else can. It is good while that
+transfer is dead and its message has the nonce; the nonce then passes to the message that came back.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ from backhaul.core.message_events import is_moment
 from backhaul.core.model import SignatureRule
 
 ATTRIBUTE = "backhaul-signature"
+TICKET = "backhaul.redrive"
 RETENTION_MAX = timedelta(days=14)  # SQS's own: no message of that nonce can be older
 NONCE = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -101,6 +107,53 @@ def verify(
     return Signed(nonce=nonce, keep_until=expires_at + RETENTION_MAX)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """What a good ticket states.
+
+    Attributes:
+        transfer_id: Of the dead message.
+        sent_at: When SQS took the message first.
+    """
+
+    transfer_id: str
+    sent_at: datetime
+
+
+def make_ticket(
+    key: bytes, *, value: str, body: str, queue: str, transfer_id: str, sent_at: datetime
+) -> str:
+    """The ticket of a dead letter.
+
+    Args:
+        value: The message's signature, `backhaul-signature`.
+    """
+    sent = sent_at.isoformat()
+    return ",".join(
+        (_VERSION, transfer_id, sent, _ticket_mac(key, value, body, queue, transfer_id, sent))
+    )
+
+
+def verify_ticket(rule: SignatureRule, ticket: str, *, value: str, body: str, queue: str) -> Ticket:
+    """Check that an agent with this route's key made the ticket, for this very message.
+
+    Raises:
+        NotAllowed: E_SIG_BAD.
+    """
+    parts = ticket.split(",")
+    if len(parts) == _PARTS and parts[0] == _VERSION:
+        _, transfer_id, sent, mac = parts
+        wanted = [_ticket_mac(key, value, body, queue, transfer_id, sent) for key in rule.keys]
+        good = [hmac.compare_digest(one.encode(), mac.encode("utf-8", "replace")) for one in wanted]
+        if any(good):
+            return Ticket(transfer_id=transfer_id, sent_at=datetime.fromisoformat(sent))
+    raise NotAllowed(
+        "E_SIG_BAD",
+        f"{TICKET} was not made by an agent with this route's key, for this message",
+        hint="redrive the dead letter as it is, body and attributes unchanged",
+    )
+
+
 def replayed(nonce: str) -> NotAllowed:
     """Another message had the nonce."""
     return NotAllowed(
@@ -113,4 +166,16 @@ def replayed(nonce: str) -> NotAllowed:
 def _mac(key: bytes, body: str, queue: str, expires: str, nonce: str) -> str:
     signed = {"body": body, "expires": expires, "nonce": nonce, "queue": queue}
     text = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hmac.new(key, text.encode("ascii"), hashlib.sha256).hexdigest()
+
+
+def _ticket_mac(key: bytes, value: str, body: str, queue: str, transfer_id: str, sent: str) -> str:
+    ticket = {
+        "redrive": transfer_id,
+        "sent": sent,
+        "body": body,
+        "queue": queue,
+        "signature": value,
+    }
+    text = json.dumps(ticket, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hmac.new(key, text.encode("ascii"), hashlib.sha256).hexdigest()

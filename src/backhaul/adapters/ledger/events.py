@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, Insert, RowMapping, bindparam, delete, insert, select
 
 from backhaul.adapters.ledger.engine import upsert
-from backhaul.adapters.ledger.schema import nonces, sequencers
-from backhaul.core.model import Job
+from backhaul.adapters.ledger.schema import nonces, sequencers, transfers
+from backhaul.core.model import Job, TransferState
 from backhaul.core.ports import MessageKey
 
 _KEY = ("uri", "bucket", "key")
@@ -21,6 +21,9 @@ _NEWEST = select(sequencers.c.sequencer).where(
     *(sequencers.c[name] == bindparam(f"of_{name}") for name in _KEY)
 )
 _SEEN = select(nonces.c.queue, nonces.c.message_id).where(nonces.c.nonce == bindparam("of_nonce"))
+_ITS_MESSAGE = select(transfers.c.queue, transfers.c.message_id, transfers.c.state).where(
+    transfers.c.id == bindparam("of_transfer")
+)
 _FORGET = delete(nonces).where(nonces.c.keep_until < bindparam("of_now"))
 
 
@@ -69,13 +72,22 @@ def _remembering(dialect: str) -> Insert:
 
 
 def claim_nonce(
-    tx: Connection, nonce: str, key: MessageKey, keep_until: datetime, now: datetime
+    tx: Connection,
+    nonce: str,
+    key: MessageKey,
+    keep_until: datetime,
+    now: datetime,
+    redriven_from: str | None,
 ) -> bool:
     """Remember it, and forget those whose messages can no longer come."""
     tx.execute(_FORGET, {"of_now": now})
     seen = tx.execute(_SEEN, {"of_nonce": nonce}).one_or_none()
     if seen is not None:
-        return (seen.queue, seen.message_id) == (key.queue, key.message_id)
+        if (seen.queue, seen.message_id) == (key.queue, key.message_id):
+            return True
+        if redriven_from is None or not _died(tx, redriven_from, seen.queue, seen.message_id):
+            return False
+        tx.execute(delete(nonces).where(nonces.c.nonce == nonce))
     values = {
         "nonce": nonce,
         "queue": key.queue,
@@ -84,3 +96,14 @@ def claim_nonce(
     }
     tx.execute(insert(nonces), values)
     return True
+
+
+def _died(tx: Connection, transfer_id: str, queue: str, message_id: str) -> bool:
+    """The transfer is dead, and of this message or of one of its records."""
+    row = tx.execute(_ITS_MESSAGE, {"of_transfer": transfer_id}).one_or_none()
+    return (
+        row is not None
+        and TransferState(row.state) is TransferState.DEAD
+        and row.queue == queue
+        and (row.message_id == message_id or row.message_id.startswith(f"{message_id}#"))
+    )

@@ -199,6 +199,7 @@ def begun(row: Mapping[Any, Any], *, is_live: bool) -> Begun:
         source_changes=row["source_changes"],
         code=row["code"],
         reason=row["reason"],
+        has_letter=row["has_letter"],
     )
 
 

@@ -72,7 +72,9 @@ transfers = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("queue", Text),
-    Column("message_id", Text),  # `id#2` is the second record of a message with several
+    # `id#2` is the second record of a message with several, `id!…` another body under that id.
+    Column("message_id", Text),
+    Column("body_digest", Text),  # SHA-256 of the message's body
     Column("source", Text, nullable=False),  # as asked for
     Column("destination", Text, nullable=False),  # as asked for
     Column("canonical", Text),  # the claimed URI, from the first claim
@@ -101,6 +103,7 @@ transfers = Table(
     Column("held_by", Text),  # the dependency that it waits for, or waited for last
     Column("held_since", UtcTime),
     Column("retry_at", UtcTime),  # null while a worker waits for the dependency by itself
+    Column("has_letter", Boolean, nullable=False, default=False),  # dead, and its letter was sent
     Column("first_seen_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),  # first claim
     Column("updated_at", UtcTime, nullable=False),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -98,13 +99,18 @@ class SqlLedger:
         """Find or make the transfer of this message and count an attempt before any work."""
         with self._transaction() as tx:
             row = None if key is None else steps.by_message(tx, key)
+            was_changed = key is not None and row is not None and is_other_body(row, key)
+            if key is not None and was_changed:
+                key = key.changed
+                row = steps.by_message(tx, key)
             if row is not None:
                 is_live = self._is_live(row["id"], row["owner"])
                 if is_live or TransferState(row["state"]).is_final:
-                    return rows.begun(row, is_live=is_live)
+                    return replace(rows.begun(row, is_live=is_live), was_changed=was_changed)
                 begun = self._again(tx, row, now)
             else:
                 begun = self._make(tx, key, new_id, source, destination, now)
+            begun = replace(begun, was_changed=was_changed)
             self._working.add(begun.transfer_id)
             self._commits.if_lost(lambda: self._working.discard(begun.transfer_id))
         return begun
@@ -122,6 +128,7 @@ class SqlLedger:
             "id": new_id,
             "queue": key and key.queue,
             "message_id": key and key.text,
+            "body_digest": key and key.body_digest,
             "source": rows.readable(source),
             "destination": rows.readable(destination),
             "state": TransferState.RECEIVED.value,
@@ -410,6 +417,7 @@ class SqlLedger:
         *,
         refund: bool = False,
         hold: Hold | None = None,
+        has_letter: bool = False,
     ) -> None:
         """State WAITING, HELD or DEAD with its reason; the claim ends.
 
@@ -431,6 +439,7 @@ class SqlLedger:
                     "failures": transfer["failures"] + (not refund),
                     "code": code,
                     "reason": rows.readable(reason),
+                    "has_letter": has_letter,
                 }
                 if hold is not None:
                     values |= steps.held(transfer, hold)
@@ -491,10 +500,18 @@ class SqlLedger:
         with self._transaction() as tx:
             return events.newest(tx, destination.uri, bucket, key)
 
-    def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
-        """Remember a signed message's nonce; False when another message had it."""
+    def claim_nonce(
+        self,
+        nonce: str,
+        key: MessageKey,
+        keep_until: datetime,
+        now: datetime,
+        *,
+        redriven_from: str | None = None,
+    ) -> bool:
+        """Remember a signed message's nonce; False when another message has it."""
         with self._transaction() as tx:
-            return events.claim_nonce(tx, nonce, key, keep_until, now)
+            return events.claim_nonce(tx, nonce, key, keep_until, now, redriven_from)
 
     # ------------------------------------------------------------ copies, that no message repeats
 
@@ -648,3 +665,8 @@ class SqlLedger:
             if len(page) < batch:
                 return
             after = page[-1]["seq"]
+
+
+def is_other_body(row: RowMapping, key: MessageKey) -> bool:
+    """The transfer of this message is of another body; unknown ones are the same."""
+    return key.body_digest is not None and row["body_digest"] not in {None, key.body_digest}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -20,6 +20,8 @@ from backhaul.core.model import (
     TransferState,
 )
 
+CHANGED_DIGITS = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class MessageKey:
@@ -27,16 +29,30 @@ class MessageKey:
 
     Attributes:
         part: Which record of the message, from 0; each is a transfer of its own.
+        also: Further records that end together with it: those that cannot be read.
+        body_digest: SHA-256 of the body, hexadecimal: the same id with another body is another
+            request. None: not known.
     """
 
     queue: str
     message_id: str
     part: int = 0
+    also: tuple[int, ...] = ()
+    body_digest: str | None = field(default=None, compare=False)
 
     @property
     def text(self) -> str:
-        """The message's id as the ledger keeps it: `id`, then `id#2`, `id#3`."""
-        return f"{self.message_id}#{self.part + 1}" if self.part else self.message_id
+        """The message's id as the ledger keeps it: `id`, then `id#2`, `id#3`; `id#2,5` of two."""
+        if not self.part and not self.also:
+            return self.message_id
+        numbers = (self.part, *self.also)
+        return f"{self.message_id}#{','.join(str(number + 1) for number in numbers)}"
+
+    @property
+    def changed(self) -> MessageKey:
+        """For a body that came under an id which another body has: `id!` and its digest."""
+        digest = (self.body_digest or "")[:CHANGED_DIGITS]
+        return replace(self, message_id=f"{self.message_id}!{digest}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +68,8 @@ class Begun:
         source_changes: How often the source changed under this transfer so far.
         directory: The target directory of the frozen plan; `destination` is what the plan owns,
             the same directory or the one file of a single object.
+        was_changed: Another body came under this id before; this transfer is of the new body.
+        has_letter: It is dead, and its dead letter was sent.
     """
 
     transfer_id: str
@@ -67,6 +85,8 @@ class Begun:
     source_changes: int = 0
     code: str | None = None
     reason: str | None = None
+    was_changed: bool = False
+    has_letter: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +163,8 @@ class Ledger(Protocol):
         """Find or make the transfer of this message and count an attempt before any work.
 
         Args:
-            key: None for `copy`: always a new transfer.
+            key: None for `copy`: always a new transfer. Where the message's transfer is of another
+                body, a transfer of `key.changed` is found or made.
             source: As asked for, for people. Unparsed body excerpt where it did not parse.
             destination: Likewise.
         """
@@ -254,12 +275,14 @@ class Ledger(Protocol):
         *,
         refund: bool = False,
         hold: Hold | None = None,
+        has_letter: bool = False,
     ) -> None:
         """State WAITING, HELD or DEAD with its reason; the claim ends.
 
         Args:
             refund: Give the counted attempt back (outage, shutdown).
             hold: With HELD: by what. A hold by the same dependency goes on since its beginning.
+            has_letter: Its dead letter was sent.
         """
 
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
@@ -271,11 +294,21 @@ class Ledger(Protocol):
     def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
         """Of the event of this object that was published at the destination last."""
 
-    def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
+    def claim_nonce(
+        self,
+        nonce: str,
+        key: MessageKey,
+        keep_until: datetime,
+        now: datetime,
+        *,
+        redriven_from: str | None = None,
+    ) -> bool:
         """Remember a signed message's nonce; safe to repeat for the same message.
 
         Args:
             key: Of any record: one nonce is for all records of its message.
+            redriven_from: A dead transfer. Where the nonce belongs to its message, it passes on to
+                this one: a nonce belongs to one living message at a time.
 
         Returns:
             False when another message had it: a replay.

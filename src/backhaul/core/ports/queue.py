@@ -94,7 +94,11 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetterReason:
-    """Why a message is dead; becomes message attributes named `backhaul.code` and so on."""
+    """Why a message is dead; becomes message attributes named `backhaul.code` and so on.
+
+    Attributes:
+        redrive: With what a signed message may come back; empty for others.
+    """
 
     code: str
     sentence: str
@@ -103,3 +107,4 @@ class DeadLetterReason:
     first_seen_at: datetime
     transfer_id: str
     host: str
+    redrive: str = ""

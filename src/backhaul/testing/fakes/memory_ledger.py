@@ -47,6 +47,7 @@ class Transfer:
     code: str | None = None
     reason: str | None = None
     hold: Hold | None = None
+    has_letter: bool = False
     epoch: int | None = None
     canonical: Location | None = None
     directory: Location | None = None
@@ -123,6 +124,10 @@ class MemoryLedger:
         """See the port."""
         with self._faults.call("ledger.begin", _outage):
             known = None if key is None else self._file.by_key.get(key)
+            was_changed = key is not None and self._is_other_body(known, key)
+            if key is not None and was_changed:
+                key = key.changed
+                known = self._file.by_key.get(key)
             if known is None:
                 row = Transfer(id=new_id, key=key, first_seen_at=now, owner=self._owner)
                 self._file.transfers[new_id] = row
@@ -133,7 +138,7 @@ class MemoryLedger:
                 row = self._file.transfers[known]
                 is_live = self._is_live(row.id, row.owner)
                 if is_live or row.state.is_final:
-                    return _begun(row, is_live=is_live)
+                    return replace(_begun(row, is_live=is_live), was_changed=was_changed)
                 row.attempt += 1
                 row.owner = self._owner
                 code, reason = row.code, row.reason
@@ -141,7 +146,14 @@ class MemoryLedger:
                 self._move(row, TransferState.RECEIVED)
                 begun = replace(_begun(row, is_live=False), code=code, reason=reason)
         self._working.add(begun.transfer_id)  # only once it is committed
-        return begun
+        return replace(begun, was_changed=was_changed)
+
+    def _is_other_body(self, known: str | None, key: MessageKey) -> bool:
+        before = None if known is None else self._file.transfers[known].key
+        return before is not None and (
+            None not in {before.body_digest, key.body_digest}
+            and before.body_digest != key.body_digest
+        )
 
     # ------------------------------------------------------------ the claim
 
@@ -380,6 +392,7 @@ class MemoryLedger:
         *,
         refund: bool = False,
         hold: Hold | None = None,
+        has_letter: bool = False,
     ) -> None:
         """See the port."""
         # Recorded or not, nobody works on it from here on; the next delivery may begin.
@@ -395,6 +408,7 @@ class MemoryLedger:
             self._end(row, state)
             row.code, row.reason = code, reason
             row.hold = _continued(before, hold)
+            row.has_letter = has_letter
 
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
         """See the port."""
@@ -428,13 +442,30 @@ class MemoryLedger:
         with self._faults.call("ledger.published_sequencer", _outage):
             return self._file.sequencers.get((destination, bucket, key))
 
-    def claim_nonce(self, nonce: str, key: MessageKey, keep_until: datetime, now: datetime) -> bool:
+    def claim_nonce(
+        self,
+        nonce: str,
+        key: MessageKey,
+        keep_until: datetime,
+        now: datetime,
+        *,
+        redriven_from: str | None = None,
+    ) -> bool:
         """See the port."""
         with self._faults.call("ledger.claim_nonce", _outage):
             nonces = self._file.nonces
             for old in [one for one, (_, until) in nonces.items() if until < now]:
                 del nonces[old]
             message = (key.queue, key.message_id)
+            dead = self._file.transfers.get(redriven_from or "")
+            if (
+                dead is not None
+                and dead.state is TransferState.DEAD
+                and dead.key is not None
+                and nonce in nonces
+                and nonces[nonce][0] == (dead.key.queue, dead.key.message_id)
+            ):
+                del nonces[nonce]
             return nonces.setdefault(nonce, (message, keep_until))[0] == message
 
     def is_mine(self, transfer_id: str) -> bool:
@@ -601,6 +632,7 @@ def _begun(row: Transfer, *, is_live: bool) -> Begun:
         source_changes=row.source_changes,
         code=row.code,
         reason=row.reason,
+        has_letter=row.has_letter,
     )
 
 

@@ -279,9 +279,14 @@ class FakeQueue:
     def _is_repeated(self, letter: DeadLetter) -> bool:
         """A FIFO queue drops a second letter about the same message for five minutes."""
         return self.facts.is_fifo and any(
-            one.message_id == letter.message_id and letter.sent_s - one.sent_s < DEDUPLICATION_S
+            (one.message_id, _transfer(one)) == (letter.message_id, _transfer(letter))
+            and letter.sent_s - one.sent_s < DEDUPLICATION_S
             for one in self.dead_letters
         )
+
+
+def _transfer(letter: DeadLetter) -> str:
+    return letter.reason.transfer_id if letter.reason else ""
 
 
 def _outage(name: str) -> BackhaulError:
