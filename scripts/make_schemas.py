@@ -13,23 +13,27 @@ from typing import Any
 
 from backhaul.core.bandwidth import LOWEST_BYTES_PER_S
 from backhaul.core.model import EngineName, OnExists, Proof, PublishMode, VerifyLevel
-from backhaul.settings.model import schema
+from backhaul.settings.model import MIB, schema
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 DIRECTORY = Path(__file__).parent.parent / "docs" / "schema"
 # What `settings.parse_size` reads besides a number of bytes.
-SIZE = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(B|[kMGTP]B|[KMGTP]iB)?\s*$"}
+_AMOUNT = r"[0-9]+(\.[0-9]+)?\s*([kKmMgGtTpP][iI]?)?"
+SIZE = {"type": "string", "pattern": rf"^\s*{_AMOUNT}[bB]?\s*$"}
 RATE = {
     "type": "string",
-    "pattern": r"^\s*(off|[0-9]+(\.[0-9]+)?\s*(B|[kMGTP]B|[KMGTP]iB)?(/s)?)\s*$",
+    "pattern": rf"^\s*([oO][fF][fF]|{_AMOUNT}([bB]|[bB][iI][tT])?(/[sS])?)\s*$",
 }
+RATES = (
+    ("BandwidthSection", "limit", LOWEST_BYTES_PER_S),
+    ("DistcpSection", "bandwidth", MIB),
+)
 SIZES = (
     ("LimitSettings", "bytes"),
     ("LogSection", "file_bytes"),
     ("DistcpSection", "auto_min_bytes"),
     ("DistcpSection", "auto_min_mean_bytes"),
     ("DistcpSection", "bytes_per_map"),
-    ("DistcpSection", "bandwidth"),
 )
 
 
@@ -260,8 +264,9 @@ def configuration_schema() -> dict[str, Any]:
             {key: field.pop(key) for key in ("type", "minimum") if key in field}
         ]
         field["anyOf"] = [*kinds, SIZE]
-    limit = made["$defs"]["BandwidthSection"]["properties"]["limit"]
-    limit["anyOf"] = [{"type": "integer", "minimum": LOWEST_BYTES_PER_S}, {"type": "null"}, RATE]
+    for section, name, minimum in RATES:
+        limit = made["$defs"][section]["properties"][name]
+        limit["anyOf"] = [{"type": "integer", "minimum": minimum}, {"type": "null"}, RATE]
     return made
 
 

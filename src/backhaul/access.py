@@ -53,11 +53,19 @@ def refusal(path: Path, verb: str = "read") -> tuple[str, str]:
         return f"{path} is on a read-only file system", f"mount -o remount,rw {_mount(blocker)}"
     owner, group = user_name(found.st_uid), group_name(found.st_gid)
     mode = stat.S_IMODE(found.st_mode)
-    message += f": {blocker} has mode {mode:04o} and belongs to {owner}:{group}"
+    message += f": {described(blocker)}"
     hint = f"run it as that user: sudo -u {owner} backhaul ..."
     if mode & (stat.S_IRGRP if verb == "read" else stat.S_IWGRP):
         hint += f"; or join the group: usermod -aG {group} {me}"
     return message, hint
+
+
+def described(path: Path | str) -> str:
+    """`/data has mode 0755 and belongs to root:root`."""
+    found = Path(path).stat()
+    mode = stat.S_IMODE(found.st_mode)
+    owner, group = user_name(found.st_uid), group_name(found.st_gid)
+    return f"{path} has mode {mode:04o} and belongs to {owner}:{group}"
 
 
 def may_read(path: Path) -> bool:

@@ -56,6 +56,7 @@ def main(argv: list[str]) -> None:
     # A stop is the agent's decision; a signal to the whole group must not cut transfers short.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     gc.set_threshold(GC_EVERY_AT_START)
     _keep_freed_memory()
     pipe = Pipe.of(int(argv[0]))
@@ -115,6 +116,7 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
 
             return LocalTarget()
         from backhaul.adapters.hdfs import HdfsTarget  # noqa: PLC0415
+        from backhaul.adapters.hdfs_access import access_check  # noqa: PLC0415
         from backhaul.adapters.hdfs_closing import closer  # noqa: PLC0415
         from backhaul.adapters.hdfs_content import content_checker  # noqa: PLC0415
 
@@ -126,6 +128,7 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
             content,
             codec=content.codec if content is not None else None,
             closer=closer(filesystem, hadoop),
+            access=access_check(filesystem, hadoop, login),
         )
         return target
 

@@ -270,28 +270,34 @@ def test_the_configuration_schema_refuses_neighbours(wrong: dict[str, Any]) -> N
     assert not _TypeFirst(_schema("configuration")).accepts(wrong)
 
 
-@pytest.mark.parametrize("text", ["1", "5TiB", "500MB", "1.5GiB", " 7 kB ", "0B", "5TB"])
+@pytest.mark.parametrize(
+    "text", ["1", "5TiB", "500MB", "1.5GiB", " 7 kB ", "0B", "5TB", "5tib", "50M", "64Ki"]
+)
 def test_sizes_in_the_schema_are_sizes_to_the_parser(text: str) -> None:
     assert isinstance(parse_size(text), int)
     assert re.search(_script().SIZE["pattern"], text)
 
 
-@pytest.mark.parametrize("text", ["", "five", "5 Ti B", "-1", "5tib", "1,000", "KB"])
+@pytest.mark.parametrize(
+    "text", ["", "five", "5 Ti B", "-1", "5tibit", "1,000", "KB", "5iB", "5MB/s"]
+)
 def test_neighbours_of_sizes_are_none_to_both(text: str) -> None:
     with pytest.raises(ValueError, match="write a size"):
         parse_size(text)
     assert not re.search(_script().SIZE["pattern"], text)
 
 
-@pytest.mark.parametrize("text", ["off", "50MB/s", "50MB", "1.5GiB/s", "65536", " 7 MB "])
+@pytest.mark.parametrize(
+    "text", ["off", "50MB/s", "50MB", "1.5GiB/s", "65536", " 7 MB ", "50 mb/s", "400Mbit/s", "OFF"]
+)
 def test_rates_in_the_schema_are_rates_to_the_parser(text: str) -> None:
     parse_rate(text)
     assert re.search(_script().RATE["pattern"], text)
 
 
-@pytest.mark.parametrize("text", ["", "on", "50MB/m", "50 mb/s", "-1"])
+@pytest.mark.parametrize("text", ["", "on", "50MB/m", "400Mbps", "-1"])
 def test_neighbours_of_rates_are_none_to_both(text: str) -> None:
-    with pytest.raises(ValueError, match="write a size"):
+    with pytest.raises(ValueError, match="write a rate"):
         parse_rate(text)
     assert not re.search(_script().RATE["pattern"], text)
 

@@ -36,6 +36,12 @@ def test_the_unit_runs_the_command_as_the_manual_says() -> None:
     assert start == "/opt/backhaul/bin/backhaul run ${QUEUE} ${REGION}"
 
 
+def test_a_reload_is_the_signal_that_opens_the_log_anew() -> None:
+    (reload,) = _settings()["ExecReload"]
+    assert reload == "/bin/kill -HUP $MAINPID"
+    assert _settings()["KillMode"] == ["mixed"]
+
+
 def test_what_a_restart_cannot_mend_is_not_restarted() -> None:
     (codes,) = _settings()["RestartPreventExitStatus"]
     assert {int(code) for code in codes.split()} == {ExitCode.USAGE, ExitCode.CONFIGURATION}

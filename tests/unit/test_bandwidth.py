@@ -90,15 +90,33 @@ def test_no_limit_by_hand_is_stronger_than_a_configured_limit() -> None:
 
 @pytest.mark.parametrize(
     ("text", "bytes_per_s"),
-    [("50MB/s", 50 * MB), ("50MB", 50 * MB), ("1MiB/s", 1 << 20), ("65536", 65536), ("off", None)],
+    [
+        ("50MB/s", 50 * MB),
+        ("50MB", 50 * MB),
+        ("1MiB/s", 1 << 20),
+        ("65536", 65536),
+        ("off", None),
+        ("OFF", None),
+        ("200KB", 200_000),
+        ("200kB/s", 200_000),
+        ("50M", 50 * MB),
+        ("50mb/s", 50 * MB),
+        ("400Mbit/s", 50 * MB),
+        ("1Gbit", 125 * MB),
+        ("10 mib/S", 10 << 20),
+    ],
 )
 def test_a_rate_reads(text: str, bytes_per_s: int | None) -> None:
     assert parse_rate(text) == bytes_per_s
 
 
-@pytest.mark.parametrize("text", ["65535", "1kB/s", "50 Mbit/s", "50MB/m", "-1", "0", "fast", ""])
+@pytest.mark.parametrize(
+    "text", ["65535", "1kB/s", "100 kbit/s", "50MB/m", "400Mbps", "-1", "0", "fast", "", "9" * 400]
+)
 def test_a_rate_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"size|at least"):
+    with pytest.raises(
+        ValueError, match=r"write a rate such as 50MB/s, 200kB/s, 10MiB/s, or off|at least"
+    ):
         parse_rate(text)
 
 

@@ -31,6 +31,28 @@ class PanicException(BaseException):
     """As pyo3 raises it: no Exception."""
 
 
+def test_the_namenodes_words_are_shown_as_it_wrote_them() -> None:
+    """The client shows them as Rust would, escaped; a second time they are escaped in JSON."""
+    error = RuntimeError(
+        r'RPCError("org.apache.hadoop.security.AccessControlException", "Permission denied: '
+        r"user=bob, access=WRITE, inode=\"/se\\cure/o\'r\u{e9}\u{1b}[31m\":etl:hadoop:drwxr-xr-x"
+        r'\n\tat org.apache.hadoop.X.y(X.java:1)\n")'
+    )
+    found = translate(error, WHERE)
+    assert found.message == (
+        WHERE + ": Permission denied: user=bob, access=WRITE, "
+        'inode="/se\\cure/o\'ré\\x1b[31m":etl:hadoop:drwxr-xr-x'
+    )
+    assert "hdfs dfs -setfacl -m user:bob:rwx" in found.hint
+
+
+def test_other_errors_of_the_client_are_plain_too_and_paths_are_left_alone() -> None:
+    error = RuntimeError(r'OperationFailed("the block \"blk_1\" of C:\\x is lost")')
+    assert r'the block "blk_1" of C:\x is lost' in translate(error, WHERE).message
+    missing = translate(FileNotFoundError(r"/landing/a\nb"), WHERE)
+    assert r"/landing/a\nb" in missing.message
+
+
 ROWS: list[tuple[BaseException, type[BackhaulError], str]] = [
     (FileNotFoundError("/landing/f"), TargetMissing, "E_DST_MISSING"),
     (FileExistsError("/landing/f already exists"), TargetExists, "E_DST_EXISTS"),

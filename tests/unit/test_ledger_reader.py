@@ -67,6 +67,9 @@ def test_row_tells_how_the_transfer_went(reader: LedgerReader, done: str) -> Non
     assert (row.queue, row.message_id, row.route) == ("work", "m-1", "clickstream")
     assert (row.canonical, row.directory, row.publish_mode) == (DAY, DAY, "tree")
     assert (row.objects_planned, row.bytes_planned, row.markers) == (25, 2800, 4)
+    adopted_and_unproven = sum(planned(seq).pin.size_bytes for seq in (0, 1, 24))
+    assert row.copied_bytes == 2800 - adopted_and_unproven
+    assert reader.history()[0] == row
     assert (row.first_seen_at, row.started_at) == (T0, T0 + SECOND)
     assert (row.finished_at, row.duration) == (T0 + 4 * SECOND, timedelta(seconds=3))
     assert (row.owner, row.code, row.reason) == (None, None, None)

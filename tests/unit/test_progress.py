@@ -74,6 +74,7 @@ def test_files_of_which_only_the_length_was_compared_are_never_called_proven(
         destination="hdfs://ns1/d",
         objects=3,
         size_bytes=9,
+        copied_bytes=9,
         markers=0,
         adopted=0,
         publish="",

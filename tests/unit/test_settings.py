@@ -73,13 +73,28 @@ def test_route_of_the_file_becomes_policy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("5TiB", 5 * 1024**4), ("200MB", 200_000_000), ("1.5 KiB", 1536), ("7", 7), ("7 B", 7)],
+    [
+        ("5TiB", 5 * 1024**4),
+        ("200MB", 200_000_000),
+        ("1.5 KiB", 1536),
+        ("7", 7),
+        ("7 B", 7),
+        ("5 tib", 5 * 1024**4),
+        ("50M", 50_000_000),
+        ("200KB", 200_000),
+        ("64Ki", 65_536),
+        ("0.1TB", 100_000_000_000),
+        ("9223372036854775807", 2**63 - 1),
+    ],
 )
 def test_size_has_a_unit_or_none(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "5TB/s", "MiB", "-1", "5 tib", "1e3"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "5TB/s", "MiB", "-1", "iB", "1e3", "400Mbit", "9" * 400, "9000000TiB", "1,000", "٣"],
+)
 def test_size_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write a size"):
         parse_size(text)

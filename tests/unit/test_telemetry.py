@@ -89,7 +89,8 @@ def test_done_tells_the_rate_and_leaves_out_what_is_nothing() -> None:
     _, _, fields = describe(
         sample(
             events.TransferDone,
-            size_bytes=3 << 20,
+            size_bytes=6 << 20,
+            copied_bytes=3 << 20,
             duration_s=2.0,
             adopted=0,
             markers=0,
@@ -97,8 +98,16 @@ def test_done_tells_the_rate_and_leaves_out_what_is_nothing() -> None:
         )
     )
 
-    assert (fields["bytes"], fields["seconds"], fields["rate"]) == (3 << 20, 2.0, "1.5 MiB/s")
+    assert (fields["bytes"], fields["seconds"], fields["rate"]) == (6 << 20, 2.0, "1.5 MiB/s")
+    assert fields["copied_bytes"] == 3 << 20
     assert not {"adopted", "markers", "is_superseded"} & fields.keys()
+
+
+def test_a_transfer_that_moved_nothing_has_no_rate() -> None:
+    fact = sample(events.TransferDone, size_bytes=600_000, copied_bytes=0, adopted=4)
+    _, _, fields = describe(fact)
+    assert (fields["bytes"], fields["copied_bytes"], fields["adopted"]) == (600_000, 0, 4)
+    assert "rate" not in fields
 
 
 def test_error_is_one_line_and_a_bug_has_its_traceback() -> None:

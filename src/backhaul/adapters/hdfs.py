@@ -29,7 +29,8 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import STAGING_NAME, FileStatus
-from backhaul.core.ports import ContentChecker, Entry, Held
+from backhaul.core.ports import ContentChecker, Entry, Held, WriteRefusal
+from backhaul.core.write_access import hdfs_permission_hint
 
 if TYPE_CHECKING:
     from hdfs_native import AclEntry, FileWriter
@@ -52,6 +53,8 @@ _NO_DIRECTORY = "/dev/null/none"
 # The client refuses to start where keys are kept otherwise; then it does without, and refuses
 # encryption zones alone.
 _KEY_SERVER = "kms://"
+_DEBUG = re.compile(r'\w+\("')
+_ESCAPE = re.compile(r"\\(?:u\{([0-9a-f]{1,6})\}|(.))")
 _REFUSED = ("Connection refused", "failed to lookup address", "No route to host")
 _CUT = "RPC listener disconnected"  # in the middle of a call, whose answer is lost
 _JAVA = re.compile(r'RPCError\("(?P<name>[\w.$]+)", "(?P<text>.*)', re.DOTALL)
@@ -84,6 +87,7 @@ class HdfsTarget:
         self._acls_are_off = False
         self._content: ContentChecker | None = None
         self._closer: FileCloser | None = None
+        self._access: Callable[[str], WriteRefusal | None] | None = None
         self.keeps_checksums = False
         self._login = login or Login()
         configuration = HadoopConfiguration.of(configuration)
@@ -134,6 +138,7 @@ class HdfsTarget:
         *,
         codec: Callable[[str], str | None] | None = None,
         closer: FileCloser | None = None,
+        access: Callable[[str], WriteRefusal | None] | None = None,
     ) -> None:
         """From now on ask these for what hdfs-native does not tell, or not soon.
 
@@ -141,7 +146,9 @@ class HdfsTarget:
             content: The checksums that HDFS keeps.
             codec: How a file is erasure-coded; empty: it is not; None: not known.
             closer: Closes files sooner than the client alone.
+            access: Whether names may be made in a directory.
         """
+        self._access = access
         self._content = content
         self._codec = codec
         self._closer = closer
@@ -165,6 +172,9 @@ class HdfsTarget:
 
     def check_place(self, path: str) -> None:
         """Nothing to do: HDFS has its symbolic links switched off, and viewfs is no scheme here."""
+
+    def write_refusal(self, path: str) -> WriteRefusal | None:
+        return self._access(path) if self._access is not None else None
 
     def status(self, path: str) -> FileStatus | None:
         try:
@@ -488,7 +498,7 @@ def translate(error: BaseException, where: str) -> BackhaulError:
             or a Rust panic (a BaseException).
         where: URI of the path concerned.
     """
-    text = str(error)
+    text = plain(str(error))
     if isinstance(error, FileNotFoundError):
         return TargetMissing("E_DST_MISSING", f"{where}: {_first_line(text)}")
     if isinstance(error, FileExistsError):
@@ -509,6 +519,23 @@ def translate(error: BaseException, where: str) -> BackhaulError:
     return _of_client(error, text, where)
 
 
+def plain(text: str) -> str:
+    """The client's text as the NameNode wrote it.
+
+    Rust shows an error of its own as `Name("text", ...)` with the texts escaped: quotes,
+    backslashes, line breaks.
+    """
+    if not _DEBUG.match(text):
+        return text
+    return _ESCAPE.sub(_unescaped, text)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    if match[1]:
+        return chr(int(match[1], 16))
+    return {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}.get(match[2], match[2])
+
+
 def _of_java(name: str, text: str, where: str) -> BackhaulError:
     line = _first_line(text)
     if name in _OUTAGES:
@@ -521,7 +548,7 @@ def _of_java(name: str, text: str, where: str) -> BackhaulError:
         return CannotWrite(
             "E_DST_DENIED",
             f"{where}: {line}",
-            hint="give the agent's HDFS user write permission on this directory",
+            hint=hdfs_permission_hint(line),
         )
     if name == "ParentNotDirectoryException" or "is not a directory" in line:
         return CannotWrite(
@@ -618,4 +645,5 @@ def _of_key_server(text: str, line: str) -> BackhaulError:
 
 def _first_line(text: str) -> str:
     """Without the Java stack that follows."""
-    return re.split(r"\n|\\n|\\tat ", text, maxsplit=1)[0].strip().removesuffix('")')[:300]
+    line = re.split(r"\n|\tat ", text, maxsplit=1)[0].strip().removesuffix('")')[:300]
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in line)

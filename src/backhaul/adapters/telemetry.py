@@ -18,11 +18,13 @@ from typing import Any, TextIO
 
 import structlog
 
+from backhaul.access import refusal
 from backhaul.core import events
-from backhaul.core.errors import BackhaulError
+from backhaul.core.errors import ConfigurationError
 from backhaul.core.text import redacted
 
 PROGRESS_LINE_S = 30.0
+ERROR_LINE_S = 60.0  # between two complaints about a log that cannot be written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +62,22 @@ class Telemetry:
     """
 
     def __init__(self, target: LogTarget, progress: Callable[[object], None] | None = None) -> None:
-        self._log = _logger(target)
+        self._handlers = _handlers(target)
+        self._file = target.file
+        self._log = _logger(target, self._handlers)
         self._progress = progress
         self._lines_due: dict[str, float] = {}
+
+    def reopen(self) -> Path | None:
+        """Go on in a file of the configured name, after another program renamed the old one.
+
+        Returns:
+            The file; None where the log goes to standard output alone.
+        """
+        for handler in self._handlers:
+            if isinstance(handler, LogFile):
+                handler.reopen()
+        return self._file
 
     def __call__(self, fact: object) -> None:
         # A log that cannot be written must not stop a transfer; logging's own handlers say so
@@ -109,6 +124,8 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return "warning", "queue settings are risky", vars(fact)
         case events.InstallationWarned():
             return "warning", "installation is risky", vars(fact)
+        case events.LogReopened():
+            return "info", "log reopened", _without_none(fact)
         case events.AgentStopping():
             return "info", "agent stopping", vars(fact)
         case events.AgentStopped():
@@ -174,8 +191,21 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return "warning", "worker replaced", vars(fact)
         case events.StagingSwept():
             return "info", "staging of a dead transfer removed", vars(fact)
-        case BackhaulError():
-            return "warning", "try again", {"code": fact.code, "reason": fact.message}
+        case events.SweepFailed():
+            return (
+                "warning",
+                "abandoned staging not removed, retried later",
+                _without_none(fact),
+            )
+        case events.StagingStays():
+            # Where nothing may be written nothing was staged.
+            level = "debug" if fact.code == "E_DST_DENIED" else "warning"
+            return level, "staging of a dead transfer not removed", vars(fact)
+        case events.QueueCallRetried():
+            fields = {**vars(fact), "retry_in_s": round(fact.retry_in_s, 1)}
+            return "warning", "call to SQS failed and is retried", fields
+        case events.RouteTargetWarned():
+            return "warning", "destination of a route does not answer", _without_none(fact)
         case BaseException():
             return "error", "unexpected error", {"exc_info": fact}
         case _:
@@ -185,7 +215,7 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
 def _done(fact: events.TransferDone) -> dict[str, Any]:
     fields = _without_none(fact)
     seconds = fields.pop("duration_s")
-    size = fields.pop("size_bytes")
+    size, copied = fields.pop("size_bytes"), fields.pop("copied_bytes")
     if not fact.adopted:
         fields.pop("adopted")
     if not fact.markers:
@@ -195,8 +225,10 @@ def _done(fact: events.TransferDone) -> dict[str, Any]:
     for name in ("rungs", "asked"):
         if pairs := fields.pop(name):
             fields["proof" if name == "rungs" else name] = dict(pairs)
-    rate = human_bytes(size / seconds) if seconds > 0 else "0 B"
-    return {**fields, "bytes": size, "seconds": round(seconds, 3), "rate": f"{rate}/s"}
+    found = {**fields, "bytes": size, "copied_bytes": copied, "seconds": round(seconds, 3)}
+    if copied and seconds > 0:
+        found["rate"] = f"{human_bytes(copied / seconds)}/s"
+    return found
 
 
 def _without_none(fact: object) -> dict[str, Any]:
@@ -206,15 +238,59 @@ def _without_none(fact: object) -> dict[str, Any]:
 # ---------------------------------------------------------------- structlog
 
 
-def _logger(target: LogTarget) -> Any:
-    handlers: list[logging.Handler] = [logging.StreamHandler(target.stream)]
+class _Quiet(logging.Handler):
+    """Reports a line that could not be written in one line now and then, not with a traceback."""
+
+    _silent_until_s = 0.0
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Called by logging where `emit` failed; the transfer goes on."""
+        del record
+        error = sys.exc_info()[1]
+        now_s = time.monotonic()
+        if now_s < self._silent_until_s or self._is_lost(error):
+            return
+        self._silent_until_s = now_s + ERROR_LINE_S
+        with contextlib.suppress(OSError, ValueError):
+            print(f"backhaul: the log cannot be written: {error}", file=sys.stderr)  # noqa: T201
+
+    def _is_lost(self, error: BaseException | None) -> bool:
+        """A closed pipe: whoever read it is gone, and nothing else is wrong."""
+        return isinstance(error, BrokenPipeError)
+
+
+class LogStream(_Quiet, logging.StreamHandler[TextIO]):
+    """Standard output or error."""
+
+
+class LogFile(_Quiet, logging.handlers.RotatingFileHandler):
+    """A file that rotates by itself, and can be opened anew."""
+
+    def reopen(self) -> None:
+        """Close it; the next line opens the file of that name."""
+        with contextlib.suppress(OSError), self.lock or contextlib.nullcontext():
+            stream, self.stream = self.stream, None  # as logging does
+            if stream is not None:
+                stream.close()
+
+
+def _handlers(target: LogTarget) -> list[logging.Handler]:
+    handlers: list[logging.Handler] = [LogStream(target.stream)]
     if target.file is not None:
-        target.file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(
-            logging.handlers.RotatingFileHandler(
-                target.file, maxBytes=target.file_bytes, backupCount=target.file_count
+        try:
+            target.file.parent.mkdir(parents=True, exist_ok=True)
+            handlers.append(
+                LogFile(target.file, maxBytes=target.file_bytes, backupCount=target.file_count)
             )
-        )
+        except OSError as exc:
+            message, hint = f"log.file {target.file}: {exc.strerror}", "check the path and its disk"
+            if isinstance(exc, PermissionError):
+                message, hint = refusal(target.file, "written")
+            raise ConfigurationError("E_LOG_FILE", message, hint=hint) from exc
+    return handlers
+
+
+def _logger(target: LogTarget, handlers: list[logging.Handler]) -> Any:
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),

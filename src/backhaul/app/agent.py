@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from backhaul.adapters.ledger import agent_lock
@@ -16,6 +17,7 @@ from backhaul.adapters.system import SystemClock, SystemRandomness, host_name
 from backhaul.adapters.systemd import Systemd
 from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.deadman import Deadman
+from backhaul.app.hangup import Hangup
 from backhaul.app.start import check_sources, check_targets, clock_warnings
 from backhaul.app.sweep import sweep
 from backhaul.core.agent import Agent
@@ -39,13 +41,20 @@ def run_agent(
     region: str,
     drain: bool,
     emit: Emit,
+    reopen_log: Callable[[], Path | None] = lambda: None,
 ) -> ExitCode:
-    """`backhaul run`: work the queue until a signal or, in a drain, until it is empty."""
+    """`backhaul run`: work the queue until a signal or, in a drain, until it is empty.
+
+    Args:
+        reopen_log: Called after a SIGHUP; returns the log file, where there is one.
+    """
     parse_queue(queue_name).check_region(region)
     require_routes(context)
     agent_settings = context.settings.agent
     systemd = Systemd()
+    hangup = Hangup(reopen_log, emit)
     with (
+        hangup.noted(),
         agent_lock(context.settings.ledger_path),
         open_ports(context, region, emit, agent_settings.slots) as opened,
     ):
@@ -70,8 +79,9 @@ def run_agent(
             ),
             randomness=SystemRandomness(),
             abort_transfers=pool.abort,
-            beat=both(deadman.beat, systemd.alive),
+            beat=in_turn(deadman.beat, systemd.alive, hangup.act),
         )
+        hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):
             pool.warm_up()
             check_sources(context.policy, opened.aws)
@@ -103,12 +113,12 @@ def run_agent(
     return ExitCode.UNAVAILABLE if agent.tally.gave_up else ExitCode.OK
 
 
-def both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+def in_turn(*calls: Callable[[], None]) -> Callable[[], None]:
     """One after the other."""
 
     def call() -> None:
-        first()
-        second()
+        for each in calls:
+            each()
 
     return call
 

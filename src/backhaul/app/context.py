@@ -156,7 +156,9 @@ def require_routes(context: Context) -> None:
     )
 
 
-def make_telemetry(settings: Settings, progress: Callable[[object], None] | None = None) -> Emit:
+def make_telemetry(
+    settings: Settings, progress: Callable[[object], None] | None = None
+) -> Telemetry:
     """The log as configured."""
     log = settings.log
     return Telemetry(

@@ -20,6 +20,7 @@ from backhaul.core.model import Job, Location, PlannedObject, PublishMode, Reque
 from backhaul.core.planning import Planner, resolve
 from backhaul.core.ports import ListPage
 from backhaul.core.queue_names import parse_queue
+from backhaul.core.write_access import cannot_write
 
 NAMES_SHOWN = 10
 LOOKED_AT = 1000  # target names that are looked up on the target
@@ -39,6 +40,8 @@ class Explanation:
         ignored: Why the agent would delete it without doing anything.
         is_signed: The route wants a signature, which a body alone does not carry.
         collisions: How many of the first `looked_at` target names exist already.
+        made_in: The directory in which the destination would be made; None where it exists, or was
+            not looked at.
         is_tree: The target directory is absent, so publishing is one rename.
         refusal: Why it would not be carried out.
         unreachable: Why S3 or the target could not be looked at; no fault of the message.
@@ -56,6 +59,7 @@ class Explanation:
     names: tuple[Location, ...] = ()
     looked_at: int = 0
     collisions: int = 0
+    made_in: Location | None = None
     is_tree: bool | None = None
     refusal: BackhaulError | None = None
     unreachable: BackhaulError | None = None
@@ -196,13 +200,15 @@ def _look(context: Context, told: Explanation, job: Job, first: list[PlannedObje
     pool = make_pool(context, quiet_telemetry(), workers=1)
     try:
         with pool.session(directory.filesystem, job.run_as) as session:
-            session.existing_ancestor(directory)
+            existing, refused = session.write_access(directory)
             found = session.status([directory, *finals])
     except BackhaulError as error:
         _note(told, error)
         return
     finally:
         pool.close()
+    told.made_in = existing if existing != directory else None
+    told.refusal = cannot_write(directory, existing, refused)
     told.looked_at = len(finals)
     told.collisions = sum(status is not None for status in found[1:])
     may_be_tree = job.publish is not PublishMode.PER_FILE and told.kind != "object"
@@ -267,5 +273,6 @@ def explanation_as_json(told: Explanation) -> dict[str, Any]:
         "markers": totals.markers if totals else None,
         "targets": [name.uri for name in told.names],
         "collisions": told.collisions if told.looked_at else None,
+        "made_in": told.made_in.uri if told.made_in else None,
         "egress_usd": round(told.egress_usd, 4) if told.egress_usd is not None else None,
     }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
-from backhaul.core.events import InstallationWarned
+from backhaul.core.events import InstallationWarned, RouteTargetWarned
 from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports
+from backhaul.core.write_access import cannot_write
 
 if TYPE_CHECKING:
     from backhaul.adapters.aws_common import AwsSession
@@ -52,7 +53,8 @@ def check_sources(policy: Policy, aws: AwsSession) -> None:
 def check_targets(policy: Policy, ports: Ports) -> None:
     """Ask each file system once for each user, and each route's directory where it leads.
 
-    One that does not answer now is told and not refused: transfers to it will be held.
+    One that does not answer now is reported and not refused: transfers to it will be held. So is
+    one in which the route's user may not write: the other routes go on.
 
     Raises:
         ConfigurationError: Kerberos here and not there, a proxy user who is not granted, a
@@ -66,12 +68,25 @@ def check_targets(policy: Policy, ports: Ports) -> None:
                 continue
             try:
                 with ports.pool.session(*who) as session:
-                    session.existing_ancestor(place)
+                    existing, refused = session.write_access(place)
+                denied = cannot_write(place, existing, refused)
+                if denied is not None:
+                    ports.emit(
+                        InstallationWarned(
+                            code="W_DST_DENIED",
+                            reason=f"route {route.name}: every transfer will die: {denied}",
+                            hint=denied.hint,
+                        )
+                    )
             except BackhaulError as error:
                 if error.code in _REFUSED:
                     raise ConfigurationError(
                         error.code, f"route {route.name}: {error.message}", hint=error.hint
                     ) from error
-                ports.emit(error)
+                ports.emit(
+                    RouteTargetWarned(
+                        route=route.name, code=error.code, reason=error.message, hint=error.hint
+                    )
+                )
                 if isinstance(error, OutageError):
                     silent.add(who)

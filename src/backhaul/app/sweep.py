@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backhaul.core.errors import BackhaulError
-from backhaul.core.events import StagingSwept
+from backhaul.core.events import StagingSwept, SweepFailed
 from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports, discard
 
@@ -20,7 +20,7 @@ def sweep(ports: Ports, ledger: SqlLedger, policy: Policy) -> None:
             discard(ports, transfer_id, policy.user_of(left.route) if left else None)
             ledger.abandon(transfer_id, ports.clock.now())
         except BackhaulError as error:
-            ports.emit(error)
+            ports.emit(SweepFailed(transfer_id=transfer_id, code=error.code, reason=error.message))
         else:
             staging = left.staging_root.uri if left else "none"
             ports.emit(StagingSwept(transfer_id=transfer_id, staging=staging))

@@ -43,8 +43,8 @@ def command(  # noqa: PLR0913 - one parameter for each option
 ) -> int:
     r"""Say what the message body in FILE (or - for standard input) would do; changes nothing.
 
-    Any form: the line, JSON, events of S3 and EMR, in SNS or not. Without --queue and --sender,
-    routes are not asked for whom they are.
+    Any form: the line, JSON, events of S3 and EMR, in SNS or not. Unless you give --queue or
+    --sender, those restrictions of a route are not checked.
 
     \b
     Example:
@@ -134,6 +134,8 @@ def _print_plan(told: Explanation) -> None:
     _say("plan", f"{totals.objects:,} objects, {human_bytes(totals.size_bytes)}{markers}")
     if told.engine is not None:
         _say("engine", told.engine)
+    if told.made_in is not None:
+        _say("directory", f"does not exist yet; it would be made in {told.made_in.uri}")
     if told.is_tree is not None:
         _say("publish", "one rename" if told.is_tree else "file by file, each by one rename")
     for number, name in enumerate(told.names):

@@ -52,4 +52,11 @@ def command(
             err=True,
         )
     emit = make_telemetry(context.settings)
-    return run_agent(context, queue_name=queue, region=region, drain=drain, emit=emit)
+    return run_agent(
+        context,
+        queue_name=queue,
+        region=region,
+        drain=drain,
+        emit=emit,
+        reopen_log=emit.reopen,
+    )

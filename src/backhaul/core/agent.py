@@ -85,6 +85,9 @@ class Agent:
             keeper=self._keeper,
             stopper=self._stopper,
         )
+        self._sweeper = threading.Thread(
+            target=self._sweep_until_stopped, name="sweep", daemon=True
+        )
         self._slots = ThreadPoolExecutor(settings.slots, thread_name_prefix="slot")
 
     @property
@@ -110,7 +113,7 @@ class Agent:
         self._keeper.start()
         self._is_polling = True
         threading.Thread(target=self._poll_until_stopped, name="poll", daemon=True).start()
-        threading.Thread(target=self._sweep_until_stopped, name="sweep", daemon=True).start()
+        self._sweeper.start()
         with self._stopper.changed:
             while not self._stopper.is_asked and self._is_polling and not self._hangs():
                 self._stopper.changed.wait(timeout=LOOK_S)
@@ -160,7 +163,9 @@ class Agent:
                 try:
                     sweep_litter(self._ports, self._policy())
                 except BackhaulError as error:
-                    self._emit(error)  # the next sweep goes on
+                    if self._stopper.is_asked:
+                        return  # cut short by the stop, which is no failure
+                    self._emit(events.SweepFailed(code=error.code, reason=error.message))
                 if self._stopper.pause(SWEEP_EVERY_S):
                     return
         except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
@@ -307,6 +312,8 @@ class Agent:
         self._hand_back_stuck()
         self._slots.shutdown(wait=not self.is_stuck, cancel_futures=True)
         self._keeper.close()
+        if self._sweeper.ident is not None:
+            self._sweeper.join(ABORT_WAIT_S)  # it writes no line after the last one
         tally = self.tally
         self._emit(events.AgentStopped(done=tally.done, dead=tally.dead, returned=tally.returned))
 

@@ -518,7 +518,12 @@ class Deliveries:
             user = self._policy().user_of(left.route) if left is not None else None
             discard(self._ports, begun.transfer_id, user)
         except BackhaulError as error:
-            self._emit(error)  # hidden, and fenced by the next claim of this destination
+            # Hidden, and fenced by the next claim of this destination.
+            self._emit(
+                events.StagingStays(
+                    transfer_id=begun.transfer_id, code=error.code, reason=error.message
+                )
+            )
 
     def _fail(self, begun: Begun, message: Message, error: BackhaulError) -> int:
         """Record a failed attempt; how long until the next one."""
@@ -620,10 +625,15 @@ class Deliveries:
                 result = call()
             except OutageError as error:
                 tries += 1
-                self._emit(error)
+                delay_s = hold_delay_s(tries, self._chance())
+                self._emit(
+                    events.QueueCallRetried(
+                        code=error.code, reason=error.message, retry_in_s=delay_s
+                    )
+                )
                 if self._stopper.is_asked and tries > 1:
                     return None
-                self._stopper.pause(hold_delay_s(tries, self._chance()))
+                self._stopper.pause(delay_s)
             else:
                 return True if result is None else result
 

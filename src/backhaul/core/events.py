@@ -48,6 +48,13 @@ class RouteWarned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogReopened:
+    """SIGHUP: the log file of that name was opened anew; nothing else was read again."""
+
+    file: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgentStopping:
     """A stop was asked for; `in_flight` transfers get `grace_s` seconds to finish.
 
@@ -226,7 +233,12 @@ class StagedAgain:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferDone:
-    """Proven, published and in the ledger; the message may be deleted now."""
+    """Proven, published and in the ledger; the message may be deleted now.
+
+    Attributes:
+        size_bytes: Of all objects, those that were there already included.
+        copied_bytes: Of the objects that this transfer copied.
+    """
 
     transfer_id: str
     message_id: str | None
@@ -234,6 +246,7 @@ class TransferDone:
     destination: str
     objects: int
     size_bytes: int
+    copied_bytes: int
     markers: int
     adopted: int
     publish: str
@@ -242,6 +255,43 @@ class TransferDone:
     rungs: tuple[tuple[str, int], ...] = ()  # proof to objects
     asked: tuple[tuple[str, int], ...] = ()  # who told what the target holds, to objects
     manifest: str = ""  # SHA-256 of the evidence
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFailed:
+    """Abandoned staging could not be looked for or removed; the next sweep tries again."""
+
+    code: str
+    reason: str
+    transfer_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagingStays:
+    """What a dead transfer staged could not be removed; it is hidden, and costs space alone."""
+
+    transfer_id: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueCallRetried:
+    """SQS did not answer a call that settles a message; it is called again after `retry_in_s`."""
+
+    code: str
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteTargetWarned:
+    """The file system of a route could not be looked at when the agent started."""
+
+    route: str
+    code: str
+    reason: str
+    hint: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from backhaul.core.content_sum import algorithm_of
-from backhaul.core.model import Location, PlannedObject, StagedObject
+from backhaul.core.model import Location, PlannedObject, Proof, StagedObject
 from backhaul.core.verification import Digest
 
 VERSION = 1
@@ -67,7 +67,8 @@ class Sum:
 
     Attributes:
         manifest: SHA-256 of all object lines, each with its line end, hex.
-        size_bytes: Of the objects; `bytes_read` from S3 for them.
+        size_bytes: Of the objects; `bytes_read` from S3 for them, by this node.
+        copied_bytes: Of the objects that were copied, by this node or on YARN: not adopted.
         rungs: (proof, objects) pairs, most first.
         asked: (who told what the target holds, objects) pairs, most first; nobody is left out.
     """
@@ -76,6 +77,7 @@ class Sum:
     objects: int
     size_bytes: int
     bytes_read: int
+    copied_bytes: int = 0
     rungs: tuple[tuple[str, int], ...] = ()
     asked: tuple[tuple[str, int], ...] = ()
 
@@ -88,6 +90,7 @@ class Manifest:
     _objects: int = 0
     _size_bytes: int = 0
     _bytes_read: int = 0
+    _copied_bytes: int = 0
     _rungs: Counter[str] = field(default_factory=Counter)
     _asked: Counter[str] = field(default_factory=Counter)
 
@@ -97,6 +100,7 @@ class Manifest:
         self._objects += 1
         self._size_bytes += line["size"]
         self._bytes_read += line.get("bytes_read", 0)
+        self._copied_bytes += 0 if line["proof"] == Proof.ADOPTED else line["size"]
         self._rungs[line["proof"] or "none"] += 1
         if line.get("asked"):
             self._asked[line["asked"]] += 1
@@ -109,6 +113,7 @@ class Manifest:
             objects=self._objects,
             size_bytes=self._size_bytes,
             bytes_read=self._bytes_read,
+            copied_bytes=self._copied_bytes,
             rungs=tuple(self._rungs.most_common()),
             asked=tuple(self._asked.most_common()),
         )

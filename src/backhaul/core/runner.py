@@ -801,6 +801,7 @@ class TransferRunner:
                     destination=self._job.request.destination.uri,
                     objects=totals.objects,
                     size_bytes=totals.size_bytes,
+                    copied_bytes=manifest.copied_bytes,
                     markers=totals.markers,
                     adopted=self._counts.adopted,
                     publish=mode,

@@ -18,7 +18,15 @@ from backhaul.core.errors import (
     TargetMissing,
 )
 from backhaul.core.model import FileStatus, StagedObject
-from backhaul.core.ports import Endpoint, Entry, Held, SourceReader, StageTask, TargetFs
+from backhaul.core.ports import (
+    Endpoint,
+    Entry,
+    Held,
+    SourceReader,
+    StageTask,
+    TargetFs,
+    WriteRefusal,
+)
 from backhaul.core.verification import Digest
 from backhaul.engines.native import shared
 from backhaul.engines.probing import Side, check_target, outages
@@ -168,6 +176,11 @@ class TargetOperations:
             f"{above} is a file, so {path} cannot be a directory below it",
             hint="remove the file or choose another destination",
         )
+
+    def write_access(self, path: str) -> tuple[str, WriteRefusal | None]:
+        """The nearest existing directory, and why it takes no new names."""
+        above = self.existing_ancestor(path)
+        return above, self._target.write_refusal(above)
 
     def fence(self, root: str, epoch: int) -> int:
         """Remove lower epochs, then make this one; the highest epoch seen."""

@@ -11,7 +11,15 @@ from typing import Any, Protocol, cast
 
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
-from backhaul.core.ports import Endpoint, Held, Progress, Rename, StageTask, Watch
+from backhaul.core.ports import (
+    Endpoint,
+    Held,
+    Progress,
+    Rename,
+    StageTask,
+    Watch,
+    WriteRefusal,
+)
 from backhaul.engines.exchange import Conversation, Exchange, Kind
 from backhaul.engines.wire import (
     Answer,
@@ -124,6 +132,12 @@ class WorkerSession:
     def existing_ancestor(self, location: Location) -> Location:
         path: str = self._call("existing_ancestor", location.path)
         return Location(scheme=location.scheme, authority=location.authority, path=path)
+
+    def write_access(self, location: Location) -> tuple[Location, WriteRefusal | None]:
+        found: tuple[str, WriteRefusal | None] = self._call("write_access", location.path)
+        path, refusal = found
+        above = Location(scheme=location.scheme, authority=location.authority, path=path)
+        return above, refusal
 
     def fence(self, staging_root: Location, epoch: int) -> int:
         highest: int = self._call("fence", staging_root.path, epoch)

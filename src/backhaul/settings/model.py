@@ -166,7 +166,7 @@ class DistcpSection(_Strict):
     bytes_per_map: Annotated[int, _Size] = Field(
         256 * MIB, ge=1, description="one more mapper for each so many bytes"
     )
-    bandwidth: Annotated[int | None, _Size] = Field(
+    bandwidth: Annotated[int | None, _Rate] = Field(
         None, ge=MIB, description="bytes per second of one job, shared by its mappers"
     )
     poll_s: float = Field(2, gt=0, le=300, description="between two looks at YARN, seconds")

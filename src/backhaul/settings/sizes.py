@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from backhaul.core.bandwidth import LOWEST_BYTES_PER_S, MINUTES_A_DAY, Window
 
-_UNITS = {"": 1, "B": 1}
-_UNITS |= {f"{prefix}B": 1000**n for n, prefix in enumerate("kMGTP", 1)}
-_UNITS |= {f"{prefix}iB": 1024**n for n, prefix in enumerate("KMGTP", 1)}
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)")
+# Case does not matter; `bit` is written out, so that `b` is always a byte.
+_AMOUNT = re.compile(
+    r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<prefix>[kmgtp]?)(?P<binary>(?<=[kmgtp])i|)(?P<unit>bit|b?)",
+    re.IGNORECASE,
+)
+_PREFIXES = "kmgtp"
+_LARGEST = 2**63 - 1
+_SIZE_HINT = "write a size such as 500GiB, 5TiB or a number of bytes"
+_RATE_HINT = "write a rate such as 50MB/s, 200kB/s, 10MiB/s, or off"
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TIME = r"([01]?\d|2[0-4]):([0-5]\d)"
 _WINDOW = re.compile(
@@ -20,28 +26,49 @@ OFF = "off"
 
 
 def parse_size(value: object) -> object:
-    """`5TiB`, `200MB` or a plain number of bytes, as an int; anything else is left to pydantic."""
+    """`5TiB`, `200MB` or a plain number of bytes, as an int; anything else is left to pydantic.
+
+    Raises:
+        ValueError: No such size.
+    """
     if not isinstance(value, str):
         return value
-    match = _SIZE.fullmatch(value.strip())
-    if match is None or match["unit"] not in _UNITS:
-        raise ValueError("write a size such as 500GiB, 5TiB or a number of bytes")
-    return int(float(match["number"]) * _UNITS[match["unit"]])
+    size = _amount(value, takes_bits=False)
+    if size is None:
+        raise ValueError(_SIZE_HINT)
+    return size
 
 
 def parse_rate(value: object) -> object:
-    """`50MB/s`, `50MB` or bytes a second, as an int; `off` is None: no limit.
+    """`50MB/s`, `50M`, `400Mbit/s` or bytes a second, as an int; `off` is None: no limit.
 
     Raises:
         ValueError: No such rate, or one below 64 KiB/s, with which a transfer would time out.
     """
     if isinstance(value, str):
-        if value.strip() == OFF:
+        text = value.strip().lower()
+        if text == OFF:
             return None
-        value = parse_size(value.strip().removesuffix("/s"))
+        value = _amount(text.removesuffix("/s"), takes_bits=True)
+        if value is None:
+            raise ValueError(_RATE_HINT)
     if isinstance(value, int) and value < LOWEST_BYTES_PER_S:
         raise ValueError(f"a limit is at least {LOWEST_BYTES_PER_S} bytes per second, or off")
     return value
+
+
+def _amount(text: str, *, takes_bits: bool) -> int | None:
+    """Bytes, rounded down; None where it is no amount, or more than 63 bits hold."""
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None:
+        return None
+    is_bits = match["unit"].lower() == "bit"
+    if is_bits and not takes_bits:
+        return None
+    power = _PREFIXES.index(match["prefix"].lower()) + 1 if match["prefix"] else 0
+    factor: int = (1024 if match["binary"] else 1000) ** power
+    size = int(Fraction(match["number"]) * factor / (8 if is_bits else 1))
+    return size if size <= _LARGEST else None
 
 
 def parse_window(text: str) -> Window:

@@ -55,6 +55,8 @@ class TransferRow:
         held_by: The dependency that it waits for, where `code` is set; else the last one it waited
             for, or None. Likewise `held_since`.
         retry_at: When a held transfer tries again; None while a worker waits by itself.
+        copied_bytes: Of the objects that were copied and proven so far; `bytes_planned` counts
+            those that were there already, too.
         duration: First claim to end; None while not final.
     """
 
@@ -77,6 +79,7 @@ class TransferRow:
     renames_possible: bool
     objects_planned: int
     bytes_planned: int
+    copied_bytes: int
     markers: int
     publish_mode: str | None
     engine: str | None
@@ -193,7 +196,7 @@ class LedgerReader:
             states: Only transfers in one of these; empty: in any.
             since: Aware; only transfers that changed state at or after it.
         """
-        query = select(transfers).where(*_conditions(states, since))
+        query = select(transfers, _COPIED).where(*_conditions(states, since))
         query = query.order_by(transfers.c.first_seen_at.desc(), transfers.c.id.desc())
         with self._written_by_backhaul("the list of transfers"), self._transaction() as tx:
             found = tx.execute(query.limit(limit)).mappings().all()
@@ -352,6 +355,19 @@ class LedgerReader:
             yield connection
 
 
+_COPIED = (
+    select(func.coalesce(func.sum(objects.c.size_bytes), 0))
+    .where(
+        objects.c.transfer_id == transfers.c.id,
+        objects.c.proof.is_not(None),
+        objects.c.proof != Proof.ADOPTED.value,
+    )
+    .correlate(transfers)
+    .scalar_subquery()
+    .label("copied_bytes")
+)
+
+
 def _conditions(
     states: Sequence[TransferState], since: datetime | None
 ) -> list[ColumnElement[bool]]:
@@ -366,7 +382,7 @@ def _conditions(
 def _one(tx: Connection, id_prefix: str) -> RowMapping:
     found = (
         tx.execute(
-            select(transfers)
+            select(transfers, _COPIED)
             .where(func.substr(transfers.c.id, 1, len(id_prefix)) == id_prefix)
             .order_by(transfers.c.id)
             .limit(_AMBIGUOUS)

@@ -15,13 +15,14 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from backhaul.access import described, user_name
 from backhaul.adapters.local.faults import link_on_the_way, translate
 from backhaul.adapters.local.removal import remove_entry
 from backhaul.adapters.local.staging import STAGING, Ownership, mode_of
 from backhaul.adapters.local.walk import LIST, SEARCH, Walker, components
 from backhaul.core.errors import CannotWrite, TransientError
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Entry, Held
+from backhaul.core.ports import Entry, Held, WriteRefusal
 
 READ_BYTES = 1 << 20
 # On the way, so that the last fsync stays short: a worker that seems to do nothing is killed.
@@ -61,6 +62,19 @@ class LocalTarget:
 
     def check_reachable(self) -> None:
         """A mount answers or hangs; the first real call shows it."""
+
+    def write_refusal(self, path: str) -> WriteRefusal | None:
+        """By mode, ACL and mount, for the effective user."""
+        try:
+            with self._directory(path) as directory:
+                here = f"/proc/self/fd/{directory}"
+                if os.access(here, os.W_OK | os.X_OK, effective_ids=True):
+                    return None
+                is_readonly = bool(os.statvfs(here).f_flag & os.ST_RDONLY)
+        except OSError as error:
+            raise translate(error, path) from error
+        why = "the file system is mounted read-only" if is_readonly else described(path)
+        return WriteRefusal(user=user_name(), why=why, is_readonly=is_readonly)
 
     def status(self, path: str) -> FileStatus | None:
         """Of the entry itself: a link is never followed."""

@@ -38,6 +38,7 @@ from backhaul.core.ports.target import (
     TargetSession,
     TargetWriter,
     Watch,
+    WriteRefusal,
 )
 
 __all__ = [
@@ -74,4 +75,5 @@ __all__ = [
     "TargetSession",
     "TargetWriter",
     "Watch",
+    "WriteRefusal",
 ]

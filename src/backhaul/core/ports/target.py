@@ -98,6 +98,21 @@ class Watch(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class WriteRefusal:
+    """Why a directory takes no new names.
+
+    Attributes:
+        user: Who is refused, by the name that the file system uses; empty where that is unknown.
+        why: The file system's own words.
+        is_readonly: The whole file system is mounted read-only.
+    """
+
+    user: str
+    why: str
+    is_readonly: bool = False
+
+
 class TargetSession(Protocol):
     """One worker process, lent to one transfer: all target and S3 body I/O happens in it.
 
@@ -113,6 +128,15 @@ class TargetSession(Protocol):
 
         Raises:
             CannotWrite: E_DST_PARENT_FILE when a file stands in the way.
+        """
+
+    def write_access(self, location: Location) -> tuple[Location, WriteRefusal | None]:
+        """The existing ancestor, and why no name can be made in it; changes nothing.
+
+        None where it can be, or where that cannot be found out.
+
+        Raises:
+            CannotWrite: As `existing_ancestor`.
         """
 
     def fence(self, staging_root: Location, epoch: int) -> int:
@@ -289,6 +313,12 @@ class TargetFs(Protocol):
 
         Raises:
             CannotWrite: E_DST_MOUNT.
+        """
+
+    def write_refusal(self, path: str) -> WriteRefusal | None:
+        """Why no name can be made in an existing directory; changes nothing.
+
+        None where it can be, or where that cannot be found out.
         """
 
     def status(self, path: str) -> FileStatus | None: ...

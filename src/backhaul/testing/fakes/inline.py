@@ -18,6 +18,7 @@ from backhaul.core.ports import (
     StageTask,
     TargetFs,
     Watch,
+    WriteRefusal,
 )
 from backhaul.core.verification import Digest
 from backhaul.engines.native import Stager, Tuning
@@ -92,6 +93,12 @@ class InlineSession:
     def existing_ancestor(self, location: Location) -> Location:
         path = self._alive.existing_ancestor(location.path)
         return Location(scheme=location.scheme, authority=location.authority, path=path)
+
+    def write_access(self, location: Location) -> tuple[Location, WriteRefusal | None]:
+        found = self._alive.write_access(location.path)
+        path, refusal = found
+        above = Location(scheme=location.scheme, authority=location.authority, path=path)
+        return above, refusal
 
     def fence(self, staging_root: Location, epoch: int) -> int:
         return self._alive.fence(staging_root.path, epoch)

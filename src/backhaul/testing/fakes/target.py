@@ -18,7 +18,7 @@ from backhaul.core.errors import (
     TargetMissing,
 )
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Clock, Entry, Held
+from backhaul.core.ports import Clock, Entry, Held, WriteRefusal
 from backhaul.core.verification import Digest
 from backhaul.testing.fakes.faults import Faults
 
@@ -57,6 +57,7 @@ class FakeTarget:
 
     Attributes:
         most_open: The most files that were open at once.
+        closed: Directories that take no new names, for `write_refusal` alone.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class FakeTarget:
         self._lock = threading.RLock()
         self._open = 0
         self.most_open = 0
+        self.closed: dict[str, WriteRefusal] = {}
 
     # ------------------------------------------------------------ as a reader of the data sees it
 
@@ -130,6 +132,11 @@ class FakeTarget:
             checksum=digest.digest().hex(),
             asked="datanode",
         )
+
+    def write_refusal(self, path: str) -> WriteRefusal | None:
+        """Only `closed` directories refuse."""
+        with self._faults.call("target.write_refusal"), self._lock:
+            return self.closed.get(path)
 
     def check_place(self, path: str) -> None:
         """There are no links here."""

@@ -1,0 +1,61 @@
+"""SIGHUP: the log file is opened anew; the agent goes on.
+
+On a terminal it means that the terminal is gone. Then it is a stop, as by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backhaul.core.events import LogReopened
+from backhaul.core.ports import Emit
+
+
+class Hangup:
+    """Notes the signal at once and acts on it in the main thread's next turn.
+
+    Attributes:
+        stop: What a lost terminal asks for; nothing until there is an agent to stop.
+    """
+
+    def __init__(self, reopen_log: Callable[[], Path | None], emit: Emit) -> None:
+        self._reopen_log = reopen_log
+        self._emit = emit
+        self._is_noted = False
+        self._is_on_terminal = os.isatty(0)  # later it is none any more
+        self.stop: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """From here on the signal does not kill. One that is ignored, as by nohup, stays so."""
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            yield
+            return
+        before = signal.signal(signal.SIGHUP, lambda _number, _frame: self._note())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    def act(self) -> None:
+        """Reopen the log if the signal came since the last turn.
+
+        Not in the handler: that may run in the middle of a line being written.
+        """
+        if not self._is_noted:
+            return
+        self._is_noted = False
+        file = self._reopen_log()
+        self._emit(LogReopened(file=str(file) if file is not None else None))
+
+    def _note(self) -> None:
+        if self._is_on_terminal:
+            self.stop()
+        else:
+            self._is_noted = True
