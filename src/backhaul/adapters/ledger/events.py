@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Insert, RowMapping, bindparam, delete, insert, select
 
+from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.engine import upsert
 from backhaul.adapters.ledger.schema import nonces, sequencers, transfers
 from backhaul.core.model import Job, TransferState
@@ -41,7 +42,7 @@ def asked(job: Job) -> dict[str, Any]:
 def newest(tx: Connection, uri: str, bucket: str, key: str) -> str | None:
     """The sequencer of the event that was published last."""
     found = tx.execute(_NEWEST, {"of_uri": uri, "of_bucket": bucket, "of_key": key})
-    return found.scalar_one_or_none()
+    return rows.text(found.scalar_one_or_none())
 
 
 def remember(tx: Connection, transfer: RowMapping) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
+from backhaul.adapters.ledger.schema import WrongValue
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
 
 _LOCKED = ("E_LEDGER_LOCKED", "stayed locked by another process")
@@ -41,6 +42,7 @@ HINTS = {
     "E_LEDGER_IO": "check the disk and the kernel log; the ledger must be on a local disk",
 }
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_CUT_OUT = ("no such table", "no such column", "no such index")
 _PRIMARY = 0xFF
 
 
@@ -59,9 +61,11 @@ def translated(error: BaseException, path: Path, *, is_reader: bool = False) -> 
     if code in OUTAGES:
         name, what = OUTAGES[code]
         return OutageError.of("ledger", name, f"{path} {what}: {detail}", hint=HINTS[name])
-    if detail.startswith("Could not decode to UTF-8"):
+    if detail.startswith("Could not decode to UTF-8") or isinstance(
+        error, (NoResultFound, MultipleResultsFound)
+    ):
         return edited(path, detail)
-    if code in DAMAGED:
+    if code in DAMAGED or detail.startswith(_CUT_OUT):
         return ConfigurationError(
             "E_LEDGER_CORRUPT",
             f"{path} is damaged or no Backhaul ledger: {detail}",
@@ -100,5 +104,7 @@ def mapped(path: Path, *, is_reader: bool = False) -> Iterator[None]:
     """Let no foreign error leave the block."""
     try:
         yield
+    except WrongValue as exc:
+        raise edited(path, str(exc)) from exc
     except (SQLAlchemyError, sqlite3.Error) as exc:
         raise translated(exc, path, is_reader=is_reader) from exc

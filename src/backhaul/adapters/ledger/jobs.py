@@ -122,6 +122,7 @@ def _one(transfer_id: str, epoch: int) -> Any:
 
 
 def _job(row: Any) -> ClusterJob:
+    rows.checked(row, OPEN.selected_columns)
     return ClusterJob(
         transfer_id=row["transfer_id"],
         epoch=row["epoch"],

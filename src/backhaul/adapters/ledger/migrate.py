@@ -16,6 +16,7 @@ from backhaul.core.errors import ConfigurationError
 # Oldest first; a test holds this list and the directory together.
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 HEAD = REVISIONS[-1]
+_STAMP = "alembic_version"
 
 
 def bring_to_head(engine: Engine, path: Path) -> None:
@@ -47,18 +48,23 @@ def check_current(engine: Engine, path: Path) -> None:
 def stamped(engine: Engine, path: Path) -> str | None:
     """The revision of the file; None when it is empty."""
     with engine.begin() as connection:
-        names = inspect(connection).get_table_names()
-        if "alembic_version" in names:
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        elif not names:
+        names = set(inspect(connection).get_table_names())
+        if not names:
             return None
-        else:
-            raise ConfigurationError(
-                "E_LEDGER_CORRUPT",
-                f"{path} is an SQLite file of something else, no Backhaul ledger",
-                hint="name another file as the ledger",
-            )
-    if found is not None and found not in REVISIONS:
+        stamps: list[object] = []
+        if _STAMP in names:
+            rows = connection.execute(text(f"SELECT version_num FROM {_STAMP}"))  # noqa: S608
+            stamps = list(rows.scalars())
+    if not stamps and names == {_STAMP}:
+        return None
+    if len(stamps) != 1 or not isinstance(stamps[0], str):
+        raise ConfigurationError(
+            "E_LEDGER_CORRUPT",
+            f"{path} is an SQLite file of something else, no Backhaul ledger, or was edited",
+            hint="name another file as the ledger, or restore it from its backup",
+        )
+    found = stamps[0]
+    if found not in REVISIONS:
         raise ConfigurationError(
             "E_LEDGER_NEWER",
             f"{path} has schema {found}, this program knows up to {HEAD}",

@@ -424,8 +424,13 @@ def _evidence(
             target=None if directory is None else directory.join(row["relative"]),
             epoch=row["epoch"],
         )
-        for row in map(rows.checked, found)
+        for row in map(_checked_object, found)
     ]
+
+
+def _checked_object(row: RowMapping) -> RowMapping:
+    rows.checked(row, (*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS))
+    return row
 
 
 def _transfer_row(row: RowMapping) -> TransferRow:

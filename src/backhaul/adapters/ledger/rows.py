@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from backhaul.adapters.ledger.schema import UtcTime, objects
+from sqlalchemy import Column
+
+from backhaul.adapters.ledger.schema import UtcTime, WrongValue, litter, objects, published
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject, TransferState
 from backhaul.core.ports import Begun, Leftover, Published
 
 if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
+    from sqlalchemy import ColumnElement, RowMapping
 
 PLANNED_COLUMNS = (
     objects.c.seq,
@@ -38,33 +43,81 @@ PROOF_COLUMNS = (
     objects.c.bytes_read,
     objects.c.proven_at,
 )
-_KINDS = {
-    column.name: datetime if isinstance(column.type, UtcTime) else column.type.python_type
-    for column in (*PLANNED_COLUMNS, *PROOF_COLUMNS)
-}
 _OF_EVERY_PROOF = ("crc32c", "proof")
+_MAY_BE_NEGATIVE = frozenset({"modified_ms", "duration_us"})  # clocks step, files claim any time
+_URIS = frozenset({"uri", "staging_root", "canonical", "directory"})
+_UP = re.compile(r"(^|/)(\.{0,2})(/|$)")
+# Closed sets of texts.
+_ENUMS = {"state": TransferState, "proof": Proof}
 
 
-def checked(row: RowMapping) -> RowMapping:
-    """A row of `objects` as it is; SQLite keeps any type in any column.
+def checked(row: Mapping[Any, Any], columns: Iterable[ColumnElement[Any]]) -> None:
+    """Refuse values in these columns that Backhaul never writes.
 
     Raises:
-        TypeError: Backhaul did not write it.
+        WrongValue: names column and value.
     """
-    for name, kind in _KINDS.items():
-        value = row[name]
-        if value is None:
-            is_right = row["epoch"] is None or name not in _OF_EVERY_PROOF
-        else:
-            is_right = isinstance(value, kind)
-        if not is_right:
-            message = f"{name} of object {row['seq']} is {value!r}"
-            raise TypeError(message)
-    return row
+    for column in columns:
+        if not isinstance(column, Column):
+            message = "only columns of tables are read"
+            raise AssertionError(message)  # noqa: TRY004 - of a query in this package
+        value = row[column.name]
+        reason = _why_not(column, value)
+        if reason:
+            raise WrongValue(f"{column.name} of {column.table.name} is {value!r}: {reason}")
+
+
+def _why_not(column: Column[Any], value: Any) -> str:
+    if value is None:
+        return "" if column.nullable else "never empty"
+    kind = _kind(column)
+    if not isinstance(value, kind):
+        return f"no {kind.__name__}"
+    if isinstance(value, int):
+        is_right = value >= 0 or column.name in _MAY_BE_NEGATIVE
+        return "" if is_right else "negative"
+    return _why_no_text(column, value) if isinstance(value, str) else ""
+
+
+def _why_no_text(column: Column[Any], value: str) -> str:
+    if column.name in _URIS and "://" not in value:
+        return "no URI"
+    if column.name == "relative" and _UP.search(value):
+        return "no path below a directory"
+    if column.name in _ENUMS and column.table.name != "jobs":
+        return "" if value in _values(_ENUMS[column.name]) else "unknown"
+    return ""
+
+
+@cache
+def _kind(column: Column[Any]) -> type:
+    return datetime if isinstance(column.type, UtcTime) else column.type.python_type
+
+
+@cache
+def _values(of: type[StrEnum]) -> frozenset[str]:
+    return frozenset(one.value for one in of)
+
+
+def text(value: Any) -> str | None:
+    """A text of one column, or None.
+
+    Raises:
+        WrongValue: It is something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise WrongValue(f"{value!r} is no text")
+    return value
 
 
 def location(uri: str) -> Location:
-    """The reverse of `Location.uri`."""
+    """The reverse of `Location.uri`.
+
+    Raises:
+        WrongValue: It is none.
+    """
+    if "://" not in (text(uri) or ""):
+        raise WrongValue(f"{uri!r} is no URI")
     scheme, _, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
     return Location(scheme=scheme, authority=authority, path=slash + path)
@@ -137,12 +190,18 @@ def pin(row: Mapping[Any, Any]) -> Pin:
 
 
 def planned_object(row: RowMapping) -> PlannedObject:
-    """From `PLANNED_COLUMNS`."""
+    """From `PLANNED_COLUMNS`, checked."""
     return PlannedObject(seq=row["seq"], pin=pin(row), relative=row["relative"])
 
 
 def staged_object(row: RowMapping) -> StagedObject:
-    """From both column lists, of a proven row."""
+    """From both column lists, checked, of a proven row.
+
+    Raises:
+        WrongValue: It has no proof.
+    """
+    if any(row[name] is None for name in _OF_EVERY_PROOF):
+        raise WrongValue(f"object {row['seq']} has an epoch and no proof")
     return StagedObject(
         seq=row["seq"],
         size_bytes=row["size_bytes"],
@@ -164,6 +223,7 @@ def staged_object(row: RowMapping) -> StagedObject:
 
 def left_over(row: Mapping[Any, Any]) -> Leftover:
     """From a row of `litter`."""
+    checked(row, litter.c)
     return Leftover(
         transfer_id=row["transfer_id"],
         staging_root=location(row["staging_root"]),
@@ -174,6 +234,7 @@ def left_over(row: Mapping[Any, Any]) -> Leftover:
 
 def published_file(row: RowMapping) -> Published:
     """From a row of `published`."""
+    checked(row, published.c)
     return Published(
         location=location(row["uri"]),
         transfer_id=row["transfer_id"],

@@ -10,6 +10,7 @@ naming its dialect loads it, a twentieth of a start's CPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+class WrongValue(TypeError):
+    """A value that Backhaul never writes: SQLite keeps any type in any column."""
+
+
 class UtcTime(TypeDecorator[datetime]):
     """Aware datetimes as whole microseconds since 1970 UTC: exact and sortable."""
 
@@ -50,7 +55,29 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Aware UTC."""
-        return None if value is None else moment(value)
+        if value is None:
+            return None
+        try:
+            return moment(value)
+        except (ArithmeticError, TypeError) as error:
+            raise WrongValue(f"{value!r} is no time") from error
+
+
+class Flag(TypeDecorator[bool]):
+    """A boolean; SQLite keeps 0 and 1, and SQLAlchemy takes any other value for true."""
+
+    impl = Boolean
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], bool | None]:  # noqa: ARG002
+        """Nothing else than a boolean is one."""
+
+        def process(value: Any) -> bool | None:
+            if value is not None and value not in (0, 1):
+                raise WrongValue(f"{value!r} is no boolean")
+            return None if value is None else bool(value)
+
+        return process
 
 
 def moment(since_epoch_us: int) -> datetime:
@@ -90,8 +117,8 @@ transfers = Table(
     Column("source_changes", Integer, nullable=False, default=0),
     Column("epoch", BigInteger),
     Column("owner", Text),  # the process at work on it; null in WAITING, HELD and final states
-    Column("plan_complete", Boolean, nullable=False, default=False),
-    Column("renames_possible", Boolean, nullable=False, default=False),  # from intend to finish
+    Column("plan_complete", Flag, nullable=False, default=False),
+    Column("renames_possible", Flag, nullable=False, default=False),  # from intend to finish
     Column("objects_planned", BigInteger, nullable=False, default=0),
     Column("bytes_planned", BigInteger, nullable=False, default=0),
     Column("markers", BigInteger, nullable=False, default=0),

@@ -241,8 +241,13 @@ def perhaps_published(
             crc32c=row["crc32c"],
             modified_ms=row["modified_ms"] or 0,
         )
-        for row in found
+        for row in map(_checked_proof, found)
     ]
+
+
+def _checked_proof(row: RowMapping) -> RowMapping:
+    rows.checked(row, PROVEN.selected_columns)
+    return row
 
 
 @cache
@@ -272,7 +277,8 @@ def compare_and_set(
 def by_message(tx: Connection, key: MessageKey) -> RowMapping | None:
     """The transfer of this message."""
     asked = {"of_queue": key.queue, "of_message": key.text}
-    return tx.execute(BY_MESSAGE, asked).mappings().one_or_none()
+    found = tx.execute(BY_MESSAGE, asked).mappings().one_or_none()
+    return None if found is None else checked_transfer(found)
 
 
 def current_epoch(transfer_id: str) -> ScalarSelect[int | None]:
@@ -285,6 +291,16 @@ def transfer_row(tx: Connection, transfer_id: str) -> RowMapping:
     row = tx.execute(BY_ID, {"of_transfer": transfer_id}).mappings().one_or_none()
     if row is None:
         raise out_of_order(f"{transfer_id} is not in the ledger")
+    return checked_transfer(row)
+
+
+def checked_transfer(row: RowMapping) -> RowMapping:
+    """A row of `transfers` as it is.
+
+    Raises:
+        WrongValue: Backhaul did not write it.
+    """
+    rows.checked(row, transfers.c)
     return row
 
 
@@ -304,7 +320,7 @@ def leftover(tx: Connection, transfer: RowMapping) -> Leftover | None:
     """The staging root recorded for what this transfer claimed, until something finishes there."""
     if transfer["canonical"] is None or transfer["epoch"] is None:
         return None
-    root = tx.execute(
+    root: str | None = tx.execute(
         select(destinations.c.staging_root).where(destinations.c.uri == transfer["canonical"])
     ).scalar_one_or_none()
     if not root:
@@ -391,7 +407,7 @@ def seal(
     now: datetime,
 ) -> None:
     """The sealing line of the transfer's manifest, chained to the one before."""
-    previous = tx.execute(LAST_SEAL).scalar()
+    previous = rows.text(tx.execute(LAST_SEAL).scalar())
     line = sealing_line(
         transfer["id"],
         summed,

@@ -11,13 +11,13 @@ whose `fail` could not be recorded (disk full) is not taken for a running one fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -61,6 +61,8 @@ from backhaul.core.ports import (
     MessageKey,
     Published,
 )
+
+Found = TypeVar("Found")
 
 LOOKUP_BATCH = 500  # paths per query; SQLite before 3.32 allows 999 parameters
 _MICROSECOND = timedelta(microseconds=1)
@@ -232,6 +234,7 @@ class SqlLedger:
         own: RowMapping | None = None
         dead: list[str] = []
         for row in found:
+            rows.checked(row, destinations.c)
             if row["uri"] == destination.uri:
                 own = row
             if row["owner_transfer"] in {None, transfer_id} or not rows.overlap(
@@ -300,8 +303,7 @@ class SqlLedger:
         if only_unstaged:
             current = steps.current_epoch(transfer_id)
             query = query.where(or_(objects.c.epoch.is_(None), objects.c.epoch != current))
-        for page in self._pages(query, transfer_id, batch):
-            yield [rows.planned_object(row) for row in page]
+        yield from self._pages(query, transfer_id, batch, rows.planned_object)
 
     def planned_totals(self, transfer_id: str) -> Totals:
         """What the frozen plan adds up to."""
@@ -328,8 +330,7 @@ class SqlLedger:
     ) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
         """Planned objects proven in the current epoch, in order; the others are left out."""
         query = steps.PROVEN.where(objects.c.epoch == steps.current_epoch(transfer_id))
-        for page in self._pages(query, transfer_id, batch):
-            yield [(rows.planned_object(row), rows.staged_object(row)) for row in page]
+        yield from self._pages(query, transfer_id, batch, _proven)
 
     def earlier_proofs(
         self, transfer_id: str, *, batch: int = 1000
@@ -340,8 +341,7 @@ class SqlLedger:
         while these are read: what has been passed does not come back.
         """
         query = steps.PROVEN.where(objects.c.epoch < steps.current_epoch(transfer_id))
-        for page in self._pages(query, transfer_id, batch):
-            yield [(rows.planned_object(row), rows.staged_object(row)) for row in page]
+        yield from self._pages(query, transfer_id, batch, _proven)
 
     # ------------------------------------------------------------ the end
 
@@ -545,7 +545,7 @@ class SqlLedger:
                     if row["uri"] not in filled
                     and (
                         row["owner_transfer"] is None
-                        or not self._is_live(row["owner_transfer"], row["owner"])
+                        or not self._is_live(row["owner_transfer"], rows.text(row["owner"]))
                     )
                 )
                 return list(islice(found, most))
@@ -567,7 +567,7 @@ class SqlLedger:
             ).mappings()
             return {
                 row["id"]: steps.leftover(tx, row)
-                for row in found
+                for row in map(steps.checked_transfer, found)
                 if not self._is_live(row["id"], row["owner"])
             }
 
@@ -644,8 +644,12 @@ class SqlLedger:
         return row
 
     def _pages(
-        self, query: Select[Any], transfer_id: str, batch: int
-    ) -> Iterator[Sequence[RowMapping]]:
+        self,
+        query: Select[Any],
+        transfer_id: str,
+        batch: int,
+        convert: Callable[[RowMapping], Found],
+    ) -> Iterator[Sequence[Found]]:
         """Rows of `objects` by position; memory holds one batch and no lock is kept between."""
         after = -1
         while True:
@@ -659,9 +663,12 @@ class SqlLedger:
                     .mappings()
                     .all()
                 )
+                for row in page:
+                    rows.checked(row, query.selected_columns)
+                found = [convert(row) for row in page]
             if not page:
                 return
-            yield page
+            yield found
             if len(page) < batch:
                 return
             after = page[-1]["seq"]
@@ -670,3 +677,7 @@ class SqlLedger:
 def is_other_body(row: RowMapping, key: MessageKey) -> bool:
     """The transfer of this message is of another body; unknown ones are the same."""
     return key.body_digest is not None and row["body_digest"] not in {None, key.body_digest}
+
+
+def _proven(row: RowMapping) -> tuple[PlannedObject, StagedObject]:
+    return rows.planned_object(row), rows.staged_object(row)

@@ -1,0 +1,199 @@
+"""Whatever somebody writes into a row: the agent's ledger refuses it, and is never the bug."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backhaul.adapters.ledger import Owner, open_ledger, open_reader
+from backhaul.adapters.ledger.schema import metadata
+from backhaul.adapters.ledger.store import SqlLedger
+from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode
+from backhaul.core.evidence import Sum
+from backhaul.core.model import TransferState
+from tests.contract.test_ledger import DAY, KEY, T0, begin, claim, finished, planned, proof
+
+SECOND = timedelta(seconds=1)
+JUNK: dict[str, Any] = {
+    "text": "many",
+    "blob": b"\xff\xfe",
+    "negative": -7,
+    "huge": 9e18,
+    "null": None,
+    "dots": "../../etc/passwd",
+}
+SUM = Sum(manifest="0" * 64, objects=0, size_bytes=0, bytes_read=0)
+COLUMNS = [
+    (table.name, column.name)
+    for table in metadata.sorted_tables
+    for column in table.columns
+    if table.name != "journal"  # never read by the agent
+]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One transfer that ended, one under way with proofs, one that may have published."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    ledger = open_ledger(path, create=True)
+    finished(ledger, "ended", planned(0), planned(1))
+    begin(ledger, "t1", KEY)
+    claim(ledger, "t1", first=[planned(0), planned(1)], is_complete=True)
+    ledger.record_staged("t1", [proof(0)])
+    ledger.open_job("t1", 2, "tag", T0)
+    ledger.claim_nonce("nonce", KEY, T0 + SECOND, T0)
+    begin(ledger, "t2", None)
+    other = DAY.parent.join("other")
+    claim(ledger, "t2", other, first=[planned(0)], is_complete=True)
+    ledger.record_staged("t2", [proof(0)])
+    ledger.intend("t2", 1, [], T0)
+    ledger.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        # Whoever worked on them is gone.
+        gone = replace(Owner.current(), boot_id="earlier").text
+        for table in ("transfers", "destinations"):
+            connection.execute(f"UPDATE {table} SET owner = ? WHERE owner IS NOT NULL", [gone])  # noqa: S608
+        connection.execute(
+            "INSERT INTO sequencers VALUES (?, 'raw', 'k', '01', 'ended')", (DAY.uri,)
+        )
+    return path
+
+
+def edit(path: Path, table: str, column: str, junk: str) -> bool:
+    """False where SQLite's own constraints refuse it."""
+    with closing(sqlite3.connect(path)) as connection:
+        try:
+            with connection:
+                statement = f'UPDATE OR IGNORE {table} SET "{column}" = ?'  # noqa: S608
+                connection.execute(statement, [JUNK[junk]])
+        except sqlite3.IntegrityError:
+            return False
+    return True
+
+
+def an_attempt(ledger: SqlLedger) -> Iterator[Callable[[], object]]:
+    """What an agent asks of its ledger, one after the other; each may be refused."""
+    where = [DAY.join(planned(seq).relative) for seq in range(2)]
+    yield lambda: ledger.begin(KEY, "fresh", "s", "d", T0)
+    yield lambda: claim(ledger, "t1", first=[planned(0), planned(1)], is_complete=True)
+    yield lambda: ledger.freeze("t1", [planned(2)], is_complete=True, markers=0)
+    yield lambda: ledger.planned_totals("t1")
+    yield lambda: list(ledger.plan("t1"))
+    yield lambda: list(ledger.plan("t1", only_unstaged=True))
+    yield lambda: list(ledger.earlier_proofs("t1"))
+    yield lambda: ledger.record_staged("t1", [proof(0), proof(1)])
+    yield lambda: list(ledger.staged("t1"))
+    yield lambda: ledger.published(where)
+    yield lambda: ledger.rivals("t1", [DAY.parent.join("other").join(planned(0).relative)])
+    yield lambda: ledger.note_published("t1")
+    yield lambda: ledger.published_sequencer(DAY, "raw", "k")
+    yield lambda: ledger.claim_nonce("nonce", KEY, T0, T0 - SECOND)
+    yield lambda: ledger.jobs("t1")
+    yield lambda: ledger.is_mine("t1")
+    yield lambda: ledger.leftover("t1")
+    yield lambda: ledger.litter(T0 + SECOND * 3600, most=10)
+    yield ledger.orphans
+    yield lambda: ledger.abandon("t2", T0)
+    yield lambda: ledger.intend("t1", 3, [], T0)
+    yield lambda: ledger.finish("t1", 3, TransferState.DONE, "tree", T0, manifest=SUM)
+    yield lambda: ledger.fail("t1", TransferState.WAITING, "E_X", "x", T0)
+    yield lambda: ledger.forget_plan("t1")
+    yield lambda: ledger.cancel("t2", T0)
+
+
+def error_of(work: Callable[[], object]) -> BackhaulError | None:
+    """What it is refused with; any error that is not Backhaul's escapes."""
+    try:
+        work()
+    except BackhaulError as error:
+        return error
+    return None
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """In memory where there is some: these tests commit a thousand times."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as made:
+        yield Path(made) / "ledger.db"
+
+
+def errors_of_all(path: Path) -> Iterator[BackhaulError]:
+    """Of the opening, and of each step of an attempt."""
+    try:
+        ledger = open_ledger(path, create=False)
+    except ConfigurationError as error:
+        yield error
+        return
+    with closing(ledger):
+        yield from filter(None, map(error_of, an_attempt(ledger)))
+
+
+def test_an_attempt_on_a_ledger_that_nobody_edited_is_not_refused(
+    template: Path, path: Path
+) -> None:
+    shutil.copy(template, path)
+    assert [str(error) for error in errors_of_all(path)] == []
+
+
+@pytest.mark.parametrize(("table", "column"), COLUMNS)
+def test_an_edited_value_is_refused_by_name_and_is_no_bug(
+    template: Path, path: Path, table: str, column: str
+) -> None:
+    refused = False
+    for junk in JUNK:
+        shutil.copy(template, path)
+        if not edit(path, table, column, junk):
+            continue
+        for error in errors_of_all(path):
+            assert error.code not in {"E_LEDGER_BUG", "E_BUG"}, (junk, error)
+            if error.code == "E_LEDGER_CORRUPT":
+                assert error.exit_code is ExitCode.CONFIGURATION
+                assert str(path) in error.message
+                refused = True
+    assert refused is ((table, column) not in HARMLESS)
+
+
+# Texts that are only written down, shown and compared: any text is one that might have been there.
+HARMLESS: set[tuple[str, str]] = set()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DROP TABLE published",
+        "DROP TABLE seals",
+        "ALTER TABLE transfers RENAME COLUMN owner TO holder",
+        "DELETE FROM meta",
+        "DELETE FROM alembic_version",
+        "UPDATE alembic_version SET version_num = X'ff'",
+        "INSERT INTO alembic_version VALUES ('0001')",
+    ],
+)
+def test_a_ledger_with_a_part_cut_out_is_refused_as_damaged(
+    template: Path, path: Path, damage: str
+) -> None:
+    shutil.copy(template, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(damage)
+    codes = {error.code for error in errors_of_all(path)}
+    assert "E_LEDGER_CORRUPT" in codes
+    assert not codes & {"E_LEDGER_BUG", "E_BUG"}
+
+    def read() -> None:
+        with closing(open_reader(path)) as reader:
+            for row in reader.history():
+                reader.show(row.id)
+
+    error = error_of(read)
+    assert error is None or error.code in {"E_LEDGER_CORRUPT", "E_LEDGER_OLDER"}
