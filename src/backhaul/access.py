@@ -1,4 +1,4 @@
-"""Why this user may not open a file, in a sentence with the fix.
+"""Why this user may not open a file, or must not trust it, in a sentence with the fix.
 
 Facts of the operating system alone: user, owner, group, mode. Which error they become is decided
 where the file is opened.
@@ -10,7 +10,10 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Collection
 from pathlib import Path
+
+MAX_STEPS = 1000  # names and links on the way to a file
 
 
 def user_name(uid: int | None = None) -> str:
@@ -98,3 +101,67 @@ def _mount(path: Path) -> Path:
     while not path.is_mount():
         path = path.parent
     return path
+
+
+def distrust(path: Path, owners: Collection[int]) -> tuple[str, str] | None:
+    """Why a file must not be trusted: message and hint. None where it may be, or is not there.
+
+    A link is not followed: what it leads to is another file.
+
+    Args:
+        owners: Users who may own it.
+    """
+    try:
+        found = path.lstat()
+    except OSError:
+        return None  # whoever opens it reports it better
+    return distrust_of(found, path, owners)
+
+
+def distrust_of(
+    found: os.stat_result, path: Path, owners: Collection[int]
+) -> tuple[str, str] | None:
+    """The same for a file that is open; `path` is its name for people."""
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
+        return f"{path} is {kind}", f"look at who put it there, then: rm {path}"
+    if found.st_uid not in owners:
+        return (
+            f"{path} belongs to {user_name(found.st_uid)}, who could change it",
+            f"chown {user_name()} {path}; or run this as that user",
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = stat.S_IMODE(found.st_mode)
+        return f"{path} can be written by others (mode {mode:04o})", f"chmod go-w {path}"
+    return None
+
+
+def link_of_others(path: Path, owners: Collection[int]) -> tuple[str, str] | None:
+    """Why the way to a file must not be trusted: a symbolic link that somebody else made.
+
+    In a directory that everybody may write, such as /tmp, it leads wherever they like.
+    """
+    here, *parts = path.absolute().parts
+    todo, where = list(parts), Path(here)
+    for _ in range(MAX_STEPS):
+        if not todo:
+            break
+        name = todo.pop(0)
+        below = where.parent if name == ".." else where / name
+        try:
+            found = below.lstat()
+            goal = below.readlink() if stat.S_ISLNK(found.st_mode) else None
+        except OSError:
+            break  # the rest is not there
+        if goal is None:
+            where = below
+            continue
+        if found.st_uid not in owners:
+            whose = f"a symbolic link of {user_name(found.st_uid)} to {goal}"
+            return (
+                f"{below}, on the way to {path}, is {whose}",
+                f"look at who put it there, then: rm {below}; or name the real file",
+            )
+        todo = [*(goal.parts[1:] if goal.is_absolute() else goal.parts), *todo]
+        where = Path("/") if goal.is_absolute() else where
+    return None

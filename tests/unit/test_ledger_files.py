@@ -5,6 +5,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 import backhaul
 from backhaul.adapters.ledger import agent_lock, open_ledger, open_reader
@@ -331,3 +333,182 @@ def test_proofs_of_an_older_ledger_keep_their_meaning_under_their_new_names(path
     # It ended before there were sealing lines, so nobody misses one.
     assert (reader.ended_with_files(), reader.must_be_sealed()) == (["t1"], [])
     reader.close()
+
+
+# ---------------------------------------------------------------- whose files they are
+
+BESIDE = ["", "-journal", "-wal", "-shm", ".lock", ".limit", ".rate", ".reserved", ".reserved.lock"]
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to a stranger")
+
+
+def beside(path: Path, name: str) -> Path:
+    """The ledger, or a file beside it that is there."""
+    make(path)
+    file = path.with_name(f"{path.name}{name}")
+    if not file.exists():
+        file.touch(0o600)
+    return file
+
+
+def opens(path: Path) -> list[Callable[[], object]]:
+    """The ways in which an agent comes to rely on these files."""
+    return [
+        lambda: open_ledger(path, create=True).close(),
+        lambda: ExitStack().enter_context(agent_lock(path)),
+    ]
+
+
+def refusals(path: Path) -> list[ConfigurationError]:
+    found = []
+    for use in opens(path):
+        with pytest.raises(ConfigurationError) as caught:
+            use()
+        assert caught.value.code == "E_CFG_PERMISSIONS"
+        assert caught.value.exit_code is ExitCode.CONFIGURATION
+        found.append(caught.value)
+    return found
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("mode", [0o666, 0o622, 0o602, 0o660, 0o620])
+def test_a_file_that_others_may_write_is_refused_with_its_fix(
+    path: Path, name: str, mode: int
+) -> None:
+    file = beside(path, name)
+    file.chmod(mode)
+    for error in refusals(path):
+        assert f"{file} can be written by others (mode {mode:04o})" in error.message
+        assert error.hint == f"chmod go-w {file}"
+    file.chmod(mode & ~0o022)
+    for use in opens(path):
+        use()
+
+
+@as_root
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_strangers_file_is_refused(path: Path, name: str) -> None:
+    file = beside(path, name)
+    os.chown(file, 4711, 4711)
+    for error in refusals(path):
+        assert f"{file} belongs to 4711" in error.message
+        assert f"chown root {file}" in error.hint
+
+
+@pytest.mark.parametrize("name", [one for one in BESIDE if one])
+def test_a_link_beside_the_ledger_is_refused_and_left_alone(
+    path: Path, tmp_path: Path, name: str
+) -> None:
+    """In a directory that everybody may write it decides which file the agent overwrites."""
+    file, outside = beside(path, name), tmp_path / "outside"
+    outside.write_text("mine")
+    file.unlink()
+    file.symlink_to(outside)
+    for error in refusals(path):
+        assert f"{file} is a symbolic link" in error.message
+    assert outside.read_text() == "mine"
+
+
+@as_root
+def test_a_strangers_link_to_a_ledger_is_not_followed(path: Path, tmp_path: Path) -> None:
+    make(path)
+    link = tmp_path / "ledger.db"
+    link.symlink_to(path)
+    os.chown(link, 4711, 4711, follow_symlinks=False)
+    assert "symbolic link of 4711" in refusals(link)[0].message
+    fresh = tmp_path / "fresh.db"
+    fresh.symlink_to(tmp_path / "elsewhere.db")
+    os.chown(fresh, 4711, 4711, follow_symlinks=False)
+    refusals(fresh)
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
+@as_root
+def test_root_cancels_on_a_services_ledger_and_works_on_none_of_it(path: Path) -> None:
+    make(path)
+    for file in (path.parent, *path.parent.iterdir()):
+        os.chown(file, 4711, 4711)
+    open_ledger(path, create=False).close()
+    refusals(path)
+
+
+def test_a_group_may_read_a_ledger(path: Path) -> None:
+    make(path)
+    path.chmod(0o640)
+    path.parent.chmod(0o750)
+    for use in opens(path):
+        use()
+    assert stat.S_IMODE(path.with_name(f"{path.name}-journal").stat().st_mode) == 0o640
+
+
+@as_root
+def test_a_reader_does_not_roll_back_a_strangers_journal(path: Path) -> None:
+    journal = beside(path, "-journal")
+    journal.write_bytes(b"x" * 512)
+    os.chown(journal, 4711, 4711)
+    with pytest.raises(ConfigurationError, match="E_CFG_PERMISSIONS"):
+        open_reader(path)
+
+
+def test_the_journal_is_there_before_sqlite_looks_for_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else somebody else's would be taken for one of an agent that was killed."""
+    seen: list[bool] = []
+    real = writing_engine
+
+    def note(of: Path, *, busy_timeout_s: float) -> Engine:
+        seen.append(of.with_name(f"{of.name}-journal").exists())
+        return real(of, busy_timeout_s=busy_timeout_s)
+
+    monkeypatch.setattr("backhaul.adapters.ledger.files.writing_engine", note)
+    make(path)
+    assert seen == [True]
+
+
+# ---------------------------------------------------------------- two names of one file
+
+
+@pytest.mark.parametrize("kind", ["hard link", "symbolic link", "link of a directory"])
+def test_a_second_agent_under_another_name_is_refused(
+    path: Path, tmp_path: Path, kind: str
+) -> None:
+    make(path)
+    other = tmp_path / "other.db"
+    if kind == "hard link":
+        os.link(path, other)
+    elif kind == "symbolic link":
+        other.symlink_to(path)
+    else:
+        (tmp_path / "elsewhere").symlink_to(path.parent)
+        other = tmp_path / "elsewhere" / path.name
+    for first, second in ((path, other), (other, path)):
+        with agent_lock(first):
+            with pytest.raises(LedgerLocked, match="E_LEDGER_IN_USE") as caught:
+                ExitStack().enter_context(agent_lock(second))
+            assert f"pid {os.getpid()}" in caught.value.message
+        with agent_lock(second):
+            pass
+
+
+def test_two_names_of_a_ledger_that_is_not_there_yet(path: Path, tmp_path: Path) -> None:
+    path.parent.mkdir()
+    other = tmp_path / "other.db"
+    other.symlink_to(path)
+    with agent_lock(other), pytest.raises(LedgerLocked, match="E_LEDGER_IN_USE"):
+        ExitStack().enter_context(agent_lock(path))
+    assert not path.exists(), "no agent came as far as a ledger"
+
+
+def test_locks_of_sqlite_outlive_the_second_agents_attempt(path: Path) -> None:
+    """Closing any descriptor of a file drops the fcntl locks of its process, of SQLite's too."""
+    with agent_lock(path):
+        ledger = open_ledger(path, create=True)
+        with ledger._transaction():
+            with pytest.raises(LedgerLocked):
+                ExitStack().enter_context(agent_lock(path))
+            code = "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1], timeout=0)"
+            begin = "connection.execute('BEGIN IMMEDIATE')"
+            argv = [sys.executable, "-c", f"{code}; {begin}", str(path)]
+            ran = subprocess.run(argv, check=False, capture_output=True, text=True)
+            assert "database is locked" in ran.stderr
+        ledger.close()

@@ -92,6 +92,25 @@ def test_a_link_out_of_the_systems_directory_is_refused(
     assert "is a link to" in refused(system / "backhaul.toml").message
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to a stranger")
+@pytest.mark.parametrize("where", ["the file", "a directory on the way", "a link to a link"])
+def test_a_strangers_link_is_not_followed(file: Path, tmp_path: Path, where: str) -> None:
+    """In /tmp, anybody may put one in the place of a file that is about to be made."""
+    link = tmp_path / "link"
+    goal = file.parent if where == "a directory on the way" else file
+    link.symlink_to(goal)
+    os.chown(link, 4711, 4711, follow_symlinks=False)
+    path = link / file.name if where == "a directory on the way" else link
+    if where == "a link to a link":
+        path = tmp_path / "mine"
+        path.symlink_to("link")
+    error = refused(path)
+    assert f"{link}, on the way to {path}, is a symbolic link of 4711" in error.message
+    assert f"rm {link}" in error.hint
+    os.chown(link, 0, 0, follow_symlinks=False)
+    check_trusted(path, "the file")
+
+
 def test_a_directory_that_all_may_write_is_refused_unless_it_is_sticky(
     file: Path, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backhaul.access import refusal
+from backhaul.access import distrust_of, refusal
 from backhaul.core.bandwidth import (
     LEASE_S,
     ByHand,
@@ -64,17 +64,18 @@ class LimitFile:
     """What was set by hand; `LEDGER.limit`."""
 
     def __init__(self, ledger: Path) -> None:
-        self.path = ledger.with_name(f"{ledger.name}.limit")
+        self._ledger = _real(ledger)
+        self.path = self._ledger.with_name(f"{self._ledger.name}.limit")
 
     def read(self) -> ByHand | None:
         """None when nothing is set.
 
         Raises:
-            ConfigurationError: E_LIMIT_FILE: it cannot be read, or somebody else wrote it.
+            ConfigurationError: E_LIMIT_FILE: it cannot be read. E_CFG_PERMISSIONS: others may
+                write it.
         """
         try:
-            text = self.path.read_text("utf-8")
-            found = json.loads(text)
+            found = json.loads(_read_trusted(self.path, self._ledger))
             rate, until = found["bytes_per_s"], found["until"]
             return ByHand(
                 bytes_per_s=None if rate is None else max(1, int(rate)),
@@ -140,7 +141,8 @@ class Reservations:
     """
 
     def __init__(self, ledger: Path) -> None:
-        self.path = ledger.with_name(f"{ledger.name}.reserved")
+        self._ledger = _real(ledger)
+        self.path = self._ledger.with_name(f"{self._ledger.name}.reserved")
         self._stamp: object = None
         self._found: dict[str, Reservation] = {}
 
@@ -184,12 +186,12 @@ class Reservations:
 
     def _read(self) -> dict[str, Reservation]:
         try:
-            told = json.loads(self.path.read_text("utf-8"))
+            told = json.loads(_read_trusted(self.path, self._ledger))
             return {
                 str(tag): Reservation(bytes_per_s=int(rate), until_s=float(until_s))
                 for tag, (rate, until_s) in told.items()
             }
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, ConfigurationError):
             return {}
 
     @contextlib.contextmanager
@@ -197,14 +199,15 @@ class Reservations:
         """Change what is entered while no other process does."""
         lock_path = self.path.with_name(f"{self.path.name}.lock")
         try:
-            with lock_path.open("a") as lock:
+            flags = os.O_RDWR | os.O_CREAT
+            with _opened(lock_path, flags, self._ledger) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 found = self._read()
                 yield found
                 newest = sorted(found.items(), key=lambda item: item[1].until_s)[-MAX_RESERVED:]
                 told = {tag: [one.bytes_per_s, one.until_s] for tag, one in newest}
                 fresh = self.path.with_name(f"{self.path.name}.new")
-                fresh.write_text(json.dumps(told), encoding="utf-8")
+                _write_new(fresh, json.dumps(told))
                 fresh.replace(self.path)
         except OSError as exc:
             raise _unusable(self.path, exc) from exc
@@ -214,11 +217,11 @@ class Governor:
     """Implements `core.bandwidth.Allowance` and `Budget`; one in each process, for all threads."""
 
     def __init__(self, spec: GovernorSpec) -> None:
-        ledger = Path(spec.ledger)
+        ledger = _real(Path(spec.ledger))
         self._schedule = spec.schedule
         self._file = LimitFile(ledger)
         self._reservations = Reservations(ledger)
-        self._bucket = _Bucket(ledger.with_name(f"{ledger.name}.rate"))
+        self._bucket = _Bucket(ledger)
         self._by_hand: ByHand | None = None
         self._stamp: object = ()
         self._limit: int | None = None
@@ -285,6 +288,54 @@ class Governor:
         return found
 
 
+def _real(ledger: Path) -> Path:
+    """One set of files for a ledger, whatever link names it."""
+    return Path(os.path.realpath(ledger))
+
+
+def _open_trusted(path: Path, flags: int, ledger: Path) -> int:
+    """Open a file beside the ledger that only its owner, the ledger's or root may change.
+
+    Raises:
+        ConfigurationError: E_CFG_PERMISSIONS.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    owners = {0, os.geteuid()}
+    with contextlib.suppress(OSError):
+        owners.add(ledger.stat().st_uid)
+    refused = distrust_of(os.fstat(descriptor), path, owners)
+    if refused is not None:
+        os.close(descriptor)
+        message, hint = refused
+        raise ConfigurationError("E_CFG_PERMISSIONS", message, hint=hint)
+    return descriptor
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int, ledger: Path) -> Iterator[int]:
+    descriptor = _open_trusted(path, flags, ledger)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_trusted(path: Path, ledger: Path) -> str:
+    with open(_open_trusted(path, os.O_RDONLY, ledger), encoding="utf-8") as file:
+        return file.read()
+
+
+def _write_new(path: Path, content: str) -> None:
+    """Written and synced under a name that nobody else may have made."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    # Readable for whoever may enter the directory, as the umask says; writable for nobody else.
+    with open(os.open(path, flags, 0o644), "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _stamp(path: Path) -> object:
     """Another one once the file is another."""
     try:
@@ -306,8 +357,9 @@ def _unusable(path: Path, error: OSError) -> OutageError:
 class _Bucket:
     """The shared moment, `CLOCK_MONOTONIC` of this machine, in a file of eight bytes."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger
+        self._path = ledger.with_name(f"{ledger.name}.rate")
         self._fd = -1
 
     def ask(self, wanted_bytes: int, bytes_per_s: int) -> tuple[int, float]:
@@ -315,10 +367,12 @@ class _Bucket:
 
         Raises:
             OutageError: `ledger` E_RATE_FILE.
+            ConfigurationError: E_CFG_PERMISSIONS.
         """
         try:
             if self._fd < 0:
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                flags = os.O_RDWR | os.O_CREAT
+                self._fd = _open_trusted(self._path, flags, self._ledger)
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

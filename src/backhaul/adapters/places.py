@@ -14,6 +14,7 @@ import re
 import stat
 from pathlib import Path
 
+from backhaul.access import link_of_others
 from backhaul.core.errors import ConfigurationError
 
 _SYSTEM = Path("/etc/backhaul")
@@ -49,6 +50,10 @@ def check_trusted(path: Path, what: str, *, is_secret: bool = False) -> None:
             f"{what} {real} belongs to user {found.st_uid}, who could change it",
             f"chown root {real}",
         )
+    refused = link_of_others(path, {0, os.geteuid()})
+    if refused is not None:
+        message, hint = refused
+        raise _refused(f"{what}: {message}", hint)
     may_write = stat.S_IWOTH | (0 if found.st_gid == os.getegid() else stat.S_IWGRP)
     may_read = stat.S_IROTH if is_secret else 0
     if found.st_mode & (may_write | may_read):

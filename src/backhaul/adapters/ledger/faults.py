@@ -42,6 +42,8 @@ HINTS = {
     "E_LEDGER_IO": "check the disk and the kernel log; the ledger must be on a local disk",
 }
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# A text that is none; sizes whose sum no ledger can have.
+_EDITED = ("Could not decode to UTF-8", "integer overflow")
 _CUT_OUT = ("no such table", "no such column", "no such index")
 _PRIMARY = 0xFF
 
@@ -61,9 +63,7 @@ def translated(error: BaseException, path: Path, *, is_reader: bool = False) -> 
     if code in OUTAGES:
         name, what = OUTAGES[code]
         return OutageError.of("ledger", name, f"{path} {what}: {detail}", hint=HINTS[name])
-    if detail.startswith("Could not decode to UTF-8") or isinstance(
-        error, (NoResultFound, MultipleResultsFound)
-    ):
+    if detail.startswith(_EDITED) or isinstance(error, (NoResultFound, MultipleResultsFound)):
         return edited(path, detail)
     if code in DAMAGED or detail.startswith(_CUT_OUT):
         return ConfigurationError(

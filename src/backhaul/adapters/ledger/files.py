@@ -7,12 +7,19 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from backhaul.access import may_read, may_write, refusal
+from backhaul.access import (
+    distrust,
+    distrust_of,
+    link_of_others,
+    may_read,
+    may_write,
+    refusal,
+)
 from backhaul.adapters.ledger import migrate
 from backhaul.adapters.ledger.engine import (
     BUSY_TIMEOUT_S,
@@ -26,6 +33,11 @@ from backhaul.adapters.ledger.reader import LedgerReader
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import ConfigurationError, LedgerLocked, OutageError
 
+# What is kept beside the ledger: SQLite's own, then the agent's lock and the byte-rate governor's.
+BESIDE = (
+    *("-journal", "-wal", "-shm"),
+    *(".lock", ".limit", ".rate", ".reserved", ".reserved.lock"),
+)
 QUICK_CHECK_MAX_BYTES = 16 << 20  # about 0.1 s; a larger file is not read through at start
 
 
@@ -48,15 +60,22 @@ def open_ledger(
         owner: Who writes; default this process. For tests.
 
     Raises:
-        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_DENIED, E_LEDGER_CORRUPT, E_LEDGER_NEWER.
+        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_DENIED, E_LEDGER_CORRUPT, E_LEDGER_NEWER,
+            E_CFG_PERMISSIONS.
         OutageError: `ledger`: locked, full, read-only or an I/O error.
     """
     with _os_errors(path, "written"):
+        check_trust(path, is_agent=create)
+        path = _real(path)
         if create:
             _create(path)
         _require(path)
         if not may_write(path):
             raise _denied(path, "written")
+        # Before SQLite does: in a directory that everybody may write, somebody else's journal
+        # would be rolled back into the ledger.
+        _create_one(_journal_of(path), stat.S_IMODE(path.stat().st_mode))
+        check_trust(path, is_agent=create)
         _align_journal(path)
         is_small = path.stat().st_size <= QUICK_CHECK_MAX_BYTES
     engine = writing_engine(path, busy_timeout_s=busy_timeout_s)
@@ -91,7 +110,7 @@ def open_reader(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Ledger
         _require(path)
         if not may_read(path):
             raise _denied(path, "read")
-        _check_journal(path)
+        _check_journal(_real(path))
     engine = reading_engine(path, busy_timeout_s=busy_timeout_s)
     try:
         with mapped(path, is_reader=True):
@@ -114,6 +133,10 @@ def _check_journal(path: Path) -> None:
         return
     if not may_read(journal):
         raise _denied(journal, "read")
+    refused = distrust(journal, {0, path.stat().st_uid})
+    if refused is not None:
+        message, hint = refused
+        raise ConfigurationError("E_CFG_PERMISSIONS", f"the ledger: {message}", hint=hint)
     if journal.stat().st_size and may_write(path):
         with mapped(path, is_reader=True):
             recover(path)  # only a wait for its turn when a writer is at work
@@ -139,31 +162,112 @@ def _journal_of(path: Path) -> Path:
 
 @contextmanager
 def agent_lock(path: Path) -> Iterator[None]:
-    """Hold `<ledger>.lock` for the block; the kernel lets go when the process dies.
+    """Hold the ledger for the block; the kernel lets go when the process dies.
+
+    Two locks: on `<ledger>.lock`, which names the holder, and on the ledger's own file, which is
+    the same one under each of its names. SQLite's locks are of another kind (fcntl), and closing
+    the file would drop those of this process: close the ledger before the block ends.
 
     Raises:
+        ConfigurationError: E_CFG_PERMISSIONS, others may change a file that is relied on.
         LedgerLocked: E_LEDGER_IN_USE, another process holds it.
     """
-    lock = Path(f"{path}.lock")
-    with _os_errors(path, "written"):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with ExitStack() as held:
+        with _os_errors(path, "written"):
+            check_trust(path, is_agent=True)
+            real = _real(path)
+            real.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            named = held.enter_context(_opened(Path(f"{real}.lock"), os.O_RDWR | os.O_CREAT))
+            if not _is_locked(named):
+                holder = os.read(named, 32).decode("ascii", "replace").strip() or "unknown"
+                raise _in_use(path, f"the agent with pid {holder}")
+            os.ftruncate(named, 0)
+            os.pwrite(named, b"%d\n" % os.getpid(), 0)
+            is_new = not real.exists()
+            _create(real)
+            file = held.enter_context(_opened(real, os.O_RDONLY))
+            if not _is_locked(file):
+                raise _in_use(
+                    path, f"another agent under another name of the same file ({_holder(file)})"
+                )
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-            raise LedgerLocked(
-                "E_LEDGER_IN_USE",
-                f"{path} is in use by the agent with pid {holder}",
-                hint="stop that agent; or use another queue and other destinations as well: two "
-                "ledgers must not share them",
-            ) from exc
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-        yield
+            yield
+        finally:
+            if is_new and os.fstat(file).st_size == 0:
+                real.unlink()  # the start failed before there was a ledger
+
+
+def check_trust(path: Path, *, is_agent: bool) -> None:
+    """Refuse a ledger, or a file beside it, that others may change.
+
+    Nobody but its owner may write it, not even a group: who may read a ledger by its group would
+    otherwise decide what was copied.
+
+    Args:
+        is_agent: The owner must be root or this process's user. Else it may also be whoever owns
+            the directory, for commands that root runs on a service's ledger, and for readers.
+
+    Raises:
+        ConfigurationError: E_CFG_PERMISSIONS.
+    """
+    real = _real(path)
+    owners = {0, os.geteuid()}
+    if not is_agent and real.exists() and not real.parent.stat().st_mode & stat.S_IWOTH:
+        owners.add(real.parent.stat().st_uid)
+    refused = link_of_others(path, owners)
+    for name in ("", *BESIDE):
+        refused = refused or distrust(real.with_name(f"{real.name}{name}"), owners)
+    if refused is not None and not real.is_dir():
+        message, hint = refused
+        raise ConfigurationError("E_CFG_PERMISSIONS", f"the ledger: {message}", hint=hint)
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    """A file of the ledger's own, checked once more now that nobody can replace it."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        refused = distrust_of(os.fstat(descriptor), path, {0, os.geteuid()})
+        if refused is not None:
+            message, hint = refused
+            raise ConfigurationError("E_CFG_PERMISSIONS", f"the ledger: {message}", hint=hint)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _in_use(path: Path, by: str) -> LedgerLocked:
+    return LedgerLocked(
+        "E_LEDGER_IN_USE",
+        f"{path} is in use by {by}",
+        hint="stop that agent; or use another queue and other destinations as well: two ledgers "
+        "must not share them",
+    )
+
+
+def _holder(descriptor: int) -> str:
+    """`pid 4711`, from the kernel's list of locks (proc_locks(5)); for people."""
+    found = os.fstat(descriptor)
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text("ascii", "replace").splitlines():
+            fields = line.split()
+            if fields[1:2] == ["FLOCK"] and device in fields:
+                return f"pid {fields[4]}"
+    return "pid unknown"
+
+
+def _real(path: Path) -> Path:
+    """The file itself, where `path` is a link to it: SQLite keeps its journal beside that."""
+    return Path(os.path.realpath(path))
 
 
 def _create(path: Path) -> None:
@@ -172,10 +276,17 @@ def _create(path: Path) -> None:
     is_new_directory = not path.parent.exists()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = 0o640 if _is_for_its_group(path.parent) else 0o600
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
+    _create_one(path, mode)
     _sync_directory(path.parent)
     if is_new_directory:
         _sync_directory(path.parent.parent)
+
+
+def _create_one(path: Path, mode: int) -> None:
+    """A new, empty file; one that another process made meanwhile stays."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, flags, mode))
 
 
 def _is_for_its_group(directory: Path) -> bool:

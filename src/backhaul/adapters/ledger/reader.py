@@ -434,6 +434,7 @@ def _checked_object(row: RowMapping) -> RowMapping:
 
 
 def _transfer_row(row: RowMapping) -> TransferRow:
+    rows.checked(row, transfers.c)
     duration_us = row["duration_us"]
     values: dict[str, Any] = {
         **row,
@@ -446,10 +447,12 @@ def _transfer_row(row: RowMapping) -> TransferRow:
 
 
 def _job_row(row: RowMapping) -> JobRow:
+    rows.checked(row, jobs.c)
     return JobRow(**{field.name: row[field.name] for field in fields(JobRow)})
 
 
 def _journal_row(row: RowMapping) -> JournalRow:
+    rows.checked(row, journal.c)
     return JournalRow(
         at=row["at"],
         state=TransferState(row["state"]),

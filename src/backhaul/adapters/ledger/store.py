@@ -84,9 +84,8 @@ class SqlLedger:
         self._working: set[str] = set()  # changes inside transactions, together with the row
         self._commits = SharedCommits(engine.connect())
         with self._transaction() as tx:
-            self.ledger_id: str = tx.execute(
-                select(meta.c.value).where(meta.c.name == "ledger_id")
-            ).scalar_one()
+            found = tx.execute(select(meta.c.value).where(meta.c.name == "ledger_id")).scalar_one()
+            self.ledger_id = rows.text(found) or ""
 
     def close(self) -> None:
         """Let go of the file; safe to repeat."""
