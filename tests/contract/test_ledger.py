@@ -740,6 +740,13 @@ def test_hold_by_the_same_dependency_goes_on_since_its_beginning(
     ledger.fail("t1", TransferState.HELD, "E_X", "y", T0, refund=True, hold=second)
     assert held_row(ledger, tmp_path) == ("E_X", replace(first, retry_at=None))
     begin(ledger)
+    soon = replace(second, since=T0 + timedelta(seconds=60))
+    ledger.fail("t1", TransferState.HELD, "E_X", "y", T0, refund=True, hold=soon)
+    assert held_row(ledger, tmp_path) == ("E_X", replace(first, retry_at=None))
+    begin(ledger)  # and copied for a long time
+    ledger.fail("t1", TransferState.HELD, "E_X", "y", T0, refund=True, hold=second)
+    assert held_row(ledger, tmp_path) == ("E_X", second)
+    begin(ledger)
     ledger.fail("t1", TransferState.HELD, "E_Y", "y", T0, hold=replace(second, dependency="s3"))
     assert held_row(ledger, tmp_path) == ("E_Y", replace(second, dependency="s3"))
 

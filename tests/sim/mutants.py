@@ -475,6 +475,7 @@ def outages_spend(patch: Patch) -> None:
 )
 def stalls_always_fail(patch: Patch) -> None:
     patch.setattr(OutageWatch, "judged", lambda self, error: error)
+    patch.setattr(OutageWatch, "look", lambda self, still_s, patience_s: None)
 
 
 @mutant(

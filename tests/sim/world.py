@@ -24,7 +24,7 @@ from backhaul.core.model import (
     VerifyLevel,
 )
 from backhaul.core.policy import Policy
-from backhaul.core.ports import DeadLetterReason, Endpoint, Message, StageTask, TargetFs
+from backhaul.core.ports import DeadLetterReason, Endpoint, Message, StageTask, TargetFs, Watch
 from backhaul.core.runner import Ports
 from backhaul.core.stopping import Stop
 from backhaul.core.transfer import MAX_SOURCE_CHANGES
@@ -54,7 +54,7 @@ WORKER_CALLS = ("target.", "store.get", "store.head")
 DOWN = {"target": "hdfs", "store": "s3", "ledger": "ledger", "queue": "sqs", "pool": "target"}
 MOST_STEPS = 30_000
 OUTAGE_S = 3600.0
-STALL_S, SILENCE_S = 120.0, 190.0
+STALL_S, SILENCE_S, LOOK_S = 120.0, 190.0, 10.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -71,9 +71,10 @@ class SimPool(InlinePool):
 
     process: Running
 
-    def __init__(self, process: Running, **parts: Any) -> None:
+    def __init__(self, process: Running, scheduler: Scheduler, **parts: Any) -> None:
         super().__init__(**parts)
         self.process = process
+        self.scheduler = scheduler
 
     def lend(self, target: TargetFs) -> InlineSession:
         return _Session(self, target)
@@ -97,7 +98,24 @@ class _Session(InlineSession):
         try:
             yield from super().stage(tasks, directory, verify)
         except Stalled as stalled:
-            raise TransientError("E_WORKER_STALLED", f"{stalled} gave no answer") from stalled
+            raise self._after_silence(str(stalled)) from stalled
+
+    def watched_by(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def _after_silence(self, call: str) -> BackhaulError:
+        """As the session of a real worker: it waits for as long as the watch wants to."""
+        pool = self._pool
+        assert isinstance(pool, SimPool)
+        still_s = STALL_S
+        while True:
+            if error := self._watch.look(still_s, STALL_S):
+                return error
+            if not self._watch.is_waiting:
+                return TransientError("E_WORKER_STALLED", f"{call} gave no answer")
+            pool.scheduler.sleep(LOOK_S)
+            self._refuse_aborted()
+            still_s += LOOK_S
 
 
 class Stalled(BaseException):
@@ -408,6 +426,7 @@ class Sim:
         process = Running(name=owner, seat=seat)
         pool = SimPool(
             process,
+            self.scheduler,
             targets={FS: self.target},
             reader=self.store,
             new_digest=new_digest,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 STAGING_NAME = ".backhaul"  # the directory of staging; hidden from Hive and MapReduce by its dot
@@ -103,6 +103,9 @@ class TransferState(StrEnum):
     def is_final(self) -> bool:
         """True once nothing but an operator moves the transfer again."""
         return self in {TransferState.DONE, TransferState.SUPERSEDED, TransferState.DEAD}
+
+
+HOLD_GAP = timedelta(minutes=2)  # between a try and the failure that goes on with its hold
 
 
 @dataclass(frozen=True, kw_only=True)

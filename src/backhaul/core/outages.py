@@ -155,8 +155,9 @@ class OutageWatch:
             self._report(None)
 
     def _show(self, away: Away) -> None:
-        if away.error.message != self._reported:
-            self._reported = away.error.message
+        what = f"{away.error.dependency} {away.error.code}"
+        if what != self._reported:  # its words may differ each time
+            self._reported = what
             self._report(away)
 
 

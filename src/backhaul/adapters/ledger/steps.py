@@ -40,7 +40,7 @@ from backhaul.adapters.ledger.schema import (
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.evidence import Sum, sealing_line
 from backhaul.core.evidence import seal as digest
-from backhaul.core.model import Hold, Location, PlannedObject, StagedObject, TransferState
+from backhaul.core.model import HOLD_GAP, Hold, Location, PlannedObject, StagedObject, TransferState
 from backhaul.core.placing import staging_root as root_below
 from backhaul.core.ports import Claimed, Leftover, MessageKey, Published
 
@@ -141,9 +141,15 @@ NOT_HELD: dict[str, Any] = {"held_by": None, "held_since": None, "retry_at": Non
 
 
 def held(transfer: RowMapping, hold: Hold) -> dict[str, Any]:
-    """The columns of a hold; one by the same dependency goes on since its beginning."""
+    """The columns of a hold; one by the same dependency goes on since its beginning.
+
+    The attempt waited for it until now, or it was held until it began; not when bytes have moved
+    for longer than any pause between two tries.
+    """
     is_same = transfer["held_by"] == hold.dependency and transfer["held_since"] is not None
-    since = transfer["held_since"] if is_same else hold.since
+    is_waiting = transfer["code"] is not None
+    is_near = hold.since - transfer["updated_at"] < HOLD_GAP
+    since = transfer["held_since"] if is_same and (is_waiting or is_near) else hold.since
     return {"held_by": hold.dependency, "held_since": since, "retry_at": hold.retry_at}
 
 

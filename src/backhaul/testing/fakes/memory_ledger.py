@@ -16,6 +16,7 @@ from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.errors import BackhaulError, OutageError, TakenOver
 from backhaul.core.evidence import Sum
 from backhaul.core.model import (
+    HOLD_GAP,
     Hold,
     Job,
     Location,
@@ -48,6 +49,7 @@ class Transfer:
     reason: str | None = None
     hold: Hold | None = None
     has_letter: bool = False
+    updated_at: datetime
     epoch: int | None = None
     canonical: Location | None = None
     directory: Location | None = None
@@ -129,7 +131,9 @@ class MemoryLedger:
                 key = key.changed
                 known = self._file.by_key.get(key)
             if known is None:
-                row = Transfer(id=new_id, key=key, first_seen_at=now, owner=self._owner)
+                row = Transfer(
+                    id=new_id, key=key, first_seen_at=now, updated_at=now, owner=self._owner
+                )
                 self._file.transfers[new_id] = row
                 if key is not None:
                     self._file.by_key[key] = new_id
@@ -140,6 +144,7 @@ class MemoryLedger:
                 if is_live or row.state.is_final:
                     return replace(_begun(row, is_live=is_live), was_changed=was_changed)
                 row.attempt += 1
+                row.updated_at = now
                 row.owner = self._owner
                 code, reason = row.code, row.reason
                 row.code = row.reason = None
@@ -404,10 +409,9 @@ class MemoryLedger:
             self._let_go(transfer_id)
             row.attempt = max(0, row.attempt - refund)
             row.failures += not refund
-            before = row.hold
+            continued = _continued(row, hold)
             self._end(row, state)
-            row.code, row.reason = code, reason
-            row.hold = _continued(before, hold)
+            row.code, row.reason, row.hold, row.updated_at = code, reason, continued, now
             row.has_letter = has_letter
 
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
@@ -416,7 +420,7 @@ class MemoryLedger:
             row = self._row(transfer_id)
             if row.owner != self._owner:
                 return
-            row.hold = _continued(row.hold, hold)
+            row.hold = _continued(row, hold)
             row.code, row.reason = (code, reason) if hold is not None else (None, None)
 
     def cancel(self, transfer_id: str) -> bool:
@@ -648,10 +652,12 @@ def _published(
     )
 
 
-def _continued(before: Hold | None, hold: Hold | None) -> Hold | None:
+def _continued(row: Transfer, hold: Hold | None) -> Hold | None:
+    before = row.hold
     if before is None or hold is None or before.dependency != hold.dependency:
         return hold
-    return replace(hold, since=before.since)
+    is_near = hold.since - row.updated_at < HOLD_GAP
+    return replace(hold, since=before.since) if row.code is not None or is_near else hold
 
 
 def _overlap(one: Location, other: Location) -> bool:
