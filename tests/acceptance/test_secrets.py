@@ -177,7 +177,11 @@ def test_settings_that_are_secrets_are_kept_from_workers(monkeypatch: pytest.Mon
 
     monkeypatch.setenv("BACKHAUL_SIGNATURE_KEY", SIGNATURE)
     monkeypatch.setenv("BACKHAUL_AGENT__SLOTS", "2")
-    given = worker_environment(HadoopConfiguration(), None)
+    monkeypatch.setenv("BACKHAUL_S3_SECRET", "for Hadoop")
+    hadoop = HadoopConfiguration(environment_names=frozenset({"BACKHAUL_S3_SECRET"}))
+    assert "for Hadoop" not in worker_environment(HadoopConfiguration(), None).values()
+    given = worker_environment(hadoop, None)
+    assert "for Hadoop" in given.values()
     assert SIGNATURE not in given.values()
     assert given["BACKHAUL_AGENT__SLOTS"] == "2"
 

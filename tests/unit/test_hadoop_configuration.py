@@ -265,7 +265,7 @@ def test_sizes(tmp_path: Path, text: str, expected: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1500", 1.5), ("2s", 2.0), ("3 M", 180.0), ("1h", 3600.0), ("7ms", 0.007)],
+    [("1500", 1.5), ("2s", 2.0), ("3M", 180.0), ("1h", 3600.0), ("7ms", 0.007)],
 )
 def test_durations(tmp_path: Path, text: str, expected: float) -> None:
     assert read(tmp_path, prop("a", text)).get_duration_s("a") == pytest.approx(expected)

@@ -17,7 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
-from backhaul.adapters.hadoop_names import DEPRECATED, HDFS_DEFAULTS, OTHER_DEFAULTS, is_secret
+from backhaul.adapters.hadoop_names import (
+    DEPRECATED,
+    HDFS_DEFAULTS,
+    OTHER_DEFAULTS,
+    VARIABLE_DEFAULTS,
+    is_secret,
+)
 from backhaul.adapters.hadoop_xml import BLANKS, Property, SiteReader
 from backhaul.core.errors import ConfigurationError
 
@@ -28,9 +34,11 @@ SYSTEM_DIRECTORY = Path("/etc/hadoop/conf")
 _MAX_SUBSTITUTIONS = 20
 _VARIABLE = re.compile(r"\$\{([^} $]+)\}")
 _WITH_DEFAULT = re.compile(r"(?P<name>.*?)(?P<kind>:-|-)(?P<value>.*)", re.DOTALL)
-_SIZE = re.compile(r"(-?\d+)([kmgtpe]?)", re.IGNORECASE)
+_MAX_INTEGER = 2**31 - 1  # of Java
+_INTEGER = re.compile(r"(?P<sign>[+-]?)(?:0[xX](?P<hexadecimal>[0-9a-fA-F]+)|(?P<decimal>[0-9]+))")
+_SIZE = re.compile(r"([+-]?[0-9]+)([kmgtpe]?)", re.IGNORECASE)
 _SIZE_UNITS = "kmgtpe"
-_DURATION = re.compile(r"(-?\d+)\s*(ns|us|ms|s|m|h|d)?", re.IGNORECASE)
+_DURATION = re.compile(r"([+-]?[0-9]+)(ns|us|ms|s|m|h|d)?", re.IGNORECASE)
 _DURATION_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _OCTAL = re.compile(r"0*([0-7]{3})", re.ASCII)
 _SYMBOLIC = re.compile(r"\s*([ugoa]*)([+=-]+)([rwx]*)([,\s]*)\s*", re.ASCII)
@@ -90,15 +98,17 @@ class HadoopConfiguration:
     Attributes:
         directory: Where they were read; None where the node has no such directory.
         values: What the site files set: trimmed and expanded. Properties without a value and those
-            in `unresolved` are not among them.
+            in `unresolved` are not among them; one of blanks alone is an empty text.
         unresolved: Properties whose variables could not be resolved, with the reason.
         places: File and line of each property, for messages.
+        environment_names: Variables of the environment that the files use.
     """
 
     directory: Path | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     unresolved: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
+    environment_names: frozenset[str] = frozenset()
 
     @classmethod
     def load(
@@ -147,15 +157,16 @@ class HadoopConfiguration:
     # ------------------------------------------------------------ one property
 
     def is_set(self, name: str) -> bool:
-        """Whether a site file sets it."""
+        """Whether a site file sets it, under its current name."""
         return name in self.values or name in self.unresolved
 
     def get(self, name: str) -> str | None:
-        """The value, else Hadoop's own default, else None.
+        """The value, else Hadoop's own default, else None; an old name reads the new one.
 
         Raises:
             ConfigurationError: E_CFG_HADOOP_VARIABLE: it holds a variable that is not set.
         """
+        (name,) = DEPRECATED.get(name, (name,))
         if name in self.unresolved:
             raise ConfigurationError(
                 "E_CFG_HADOOP_VARIABLE",
@@ -185,10 +196,13 @@ class HadoopConfiguration:
         text = self.get(name)
         if text is None:
             return None
-        try:
-            return int(text, 16 if text.lower().startswith(("0x", "-0x")) else 10)
-        except ValueError:
+        match = _INTEGER.fullmatch(text)
+        if match is None:
             self._refuse(name, "a whole number")
+        size = int(match["decimal"] or match["hexadecimal"], 10 if match["decimal"] else 16)
+        if size > _MAX_INTEGER:
+            self._refuse(name, f"a whole number up to {_MAX_INTEGER}")
+        return -size if match["sign"] == "-" else size
 
     def get_size(self, name: str) -> int | None:
         """Bytes; suffixes k, m, g, t, p, e are powers of 1024. Raises as `get_integer`."""
@@ -262,10 +276,14 @@ def _load(
         text, fault = expand(written)
         if fault:
             unresolved[name] = fault
-        elif trimmed := text.strip(BLANKS):
-            values[name] = trimmed
+        else:
+            values[name] = text.strip(BLANKS)
     return HadoopConfiguration(
-        directory=directory, values=values, unresolved=unresolved, places=places
+        directory=directory,
+        values=values,
+        unresolved=unresolved,
+        places=places,
+        environment_names=frozenset(expand.names),
     )
 
 
@@ -286,6 +304,7 @@ class _Expansion:
         self._raw = raw
         self._environment = environment
         self._system = dict(_system_properties(environment))
+        self.names: set[str] = set()
 
     def __call__(self, text: str) -> tuple[str, str]:
         """The text, and what is wrong with it: empty, or words that follow the property's name."""
@@ -310,12 +329,15 @@ class _Expansion:
         else:
             found = self._system.get(variable)
         if found is None:
-            for name in DEPRECATED.get(variable, (variable,)):
-                found = self._raw.get(name)
-        return found if found is not None else _default(variable)
+            (name,) = DEPRECATED.get(variable, (variable,))
+            found = self._raw.get(name)
+            if found is None:
+                found = VARIABLE_DEFAULTS.get(name) or _default(name)
+        return found
 
     def _environment_value(self, text: str) -> str | None:
         match = _WITH_DEFAULT.fullmatch(text)
+        self.names.add(text if match is None else match["name"])
         if match is None:
             return self._environment.get(text)
         found = self._environment.get(match["name"])

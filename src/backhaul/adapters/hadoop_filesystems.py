@@ -47,9 +47,9 @@ def default_filesystem(configuration: HadoopConfiguration) -> str | None:
     Raises:
         ConfigurationError: E_CFG_HADOOP_VARIABLE; E_CFG_HADOOP_VALUE: a nameservice with a port.
     """
-    text = configuration.get(DEFAULT_FS)
-    if not text:
-        return None
+    if not configuration.is_set(DEFAULT_FS):
+        return None  # Hadoop's own `file:///` is more likely a missing file than a wish
+    text = configuration.get(DEFAULT_FS) or ""
     if text == "local":  # as Hadoop's first releases had them
         text = "file:///"
     elif "/" not in text:
@@ -142,7 +142,7 @@ def client_properties(configuration: HadoopConfiguration, filesystem: str) -> di
     Raises:
         ConfigurationError: As `namenodes`, for this file system.
     """
-    found = dict(configuration.without_secrets().values)
+    found = {name: text for name, text in configuration.without_secrets().values.items() if text}
     for name, text in found.items():
         if name in _LOWERED or text.lower() in {"true", "false"}:
             found[name] = text.lower()

@@ -43,11 +43,16 @@ HDFS_DEFAULTS: dict[str, str] = {
 }
 
 OTHER_DEFAULTS: dict[str, str] = {
+    "fs.defaultFS": "file:///",
     "fs.permissions.umask-mode": "022",
     "hadoop.security.authentication": "simple",
-    "hadoop.tmp.dir": "/tmp/hadoop-${user.name}",  # noqa: S108 - Hadoop's own
     "fs.s3a.connection.ssl.enabled": "true",
     "fs.s3a.path.style.access": "false",
+}
+
+# Of core-default.xml, for the variables of other properties.
+VARIABLE_DEFAULTS: dict[str, str] = {
+    "hadoop.tmp.dir": "/tmp/hadoop-${user.name}",  # noqa: S108 - Hadoop's own
 }
 
 _SECRET_ENDINGS = (

@@ -2,7 +2,7 @@
 
 The reader follows Hadoop's own streaming parser: elements count by their local name wherever they
 are, attributes of `<property>` come before its children, the last `<value>` counts, and an empty
-value is no value. Two things are stricter: a DOCTYPE is refused (never needed, and the door for
+`<value>` is none. Two things are stricter: a DOCTYPE is refused (never needed, and the door for
 entity tricks), and so is an include from another machine. What the properties mean together is
 `hadoop_configuration`.
 
@@ -33,7 +33,7 @@ class Property:
     """One `<property>`, in the order of the files.
 
     Attributes:
-        value: As written, neither trimmed nor expanded; None: empty or missing.
+        value: As written, neither trimmed nor expanded; None: missing, or an empty element.
         place: File and line, such as `/etc/hadoop/conf/core-site.xml, line 12`.
     """
 
@@ -165,7 +165,7 @@ class _Parser:
                 self._found.append(
                     Property(
                         name=self._name,
-                        value=self._value or None,
+                        value=self._value,
                         is_final=self._is_final,
                         place=f"{self._path}, line {self._line}",
                     )

@@ -38,6 +38,7 @@ from backhaul.adapters.aws_errors import (
 from backhaul.adapters.s3_listing import PAGE, NotS3Error, page_of, take_page
 from backhaul.core.errors import (
     BackhaulError,
+    ConfigurationError,
     NotAllowed,
     OutageError,
     PermanentError,
@@ -202,9 +203,19 @@ class S3Store:
         )
 
     def _for(self, bucket: str) -> tuple[AwsSession, S3Client]:
-        """The session and the client for a bucket, most of which share one."""
-        aws = self._aws.for_bucket(bucket)
-        return aws, self._client_in(aws, aws.s3_region)
+        """The session and the client for a bucket, most of which share one.
+
+        Raises:
+            PermanentError: E_SRC_SETTINGS: S3A's settings of this bucket cannot be used. Of the
+                buckets of routes they were looked at when the agent started.
+        """
+        try:
+            aws = self._aws.for_bucket(bucket)
+            return aws, self._client_in(aws, aws.s3_region)
+        except ConfigurationError as exc:
+            raise PermanentError(
+                "E_SRC_SETTINGS", f"s3://{bucket}: {exc.message}", hint=exc.hint
+            ) from exc
 
     def _client_in(self, aws: AwsSession, region: str) -> S3Client:
         with self._lock:

@@ -18,7 +18,7 @@ from backhaul.adapters.systemd import Systemd
 from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.deadman import Deadman
 from backhaul.app.hangup import Hangup
-from backhaul.app.start import check_sources, check_targets, clock_warnings
+from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
 from backhaul.core.agent import Agent
 from backhaul.core.agent_settings import AgentSettings
@@ -94,7 +94,11 @@ def run_agent(
                     ledger=str(context.settings.ledger_path),
                 )
             )
-            for warning in (*warnings(queue.facts), *clock_warnings(opened.aws.clock_skew_s)):
+            for warning in (
+                *warnings(queue.facts),
+                *clock_warnings(opened.aws.clock_skew_s),
+                *default_fs_warnings(context.default_fs),
+            ):
                 emit(warning)
             for risky in route_warnings(context.policy):
                 emit(risky)

@@ -316,13 +316,19 @@ def _login(settings: Settings) -> Login:
     )
 
 
+def _is_own_secret(name: str) -> bool:
+    own = name.removeprefix("BACKHAUL_")
+    return own != name and _SECRET.search(own) is not None
+
+
 def worker_environment(
     hadoop: HadoopConfiguration, user: str | None, hidden: frozenset[str] = frozenset()
 ) -> dict[str, str]:
     """The agent's own environment, without what a worker has no use for.
 
     A worker reads S3 and writes HDFS, so it keeps AWS's and Kerberos' variables. A setting of
-    Backhaul is none of its business: what it needs it is told through its pipe.
+    Backhaul is none of its business: what it needs it is told through its pipe. It reads Hadoop's
+    S3 keys itself, so the variables that Hadoop's files use are kept, too.
 
     Args:
         user: `run_as` of a route.
@@ -333,7 +339,7 @@ def worker_environment(
         for name, value in os.environ.items()
         if name != PROXY_USER
         and name not in hidden
-        and not (name.startswith("BACKHAUL_") and _SECRET.search(name.removeprefix("BACKHAUL_")))
+        and (name in hadoop.environment_names or not _is_own_secret(name))
     }
     if demands_kerberos(hadoop):
         # The HDFS client uses this name only without Kerberos. That is refused before every

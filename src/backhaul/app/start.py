@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
 from backhaul.core.events import InstallationWarned, RouteTargetWarned
+from backhaul.core.file_systems import FileSystems
 from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports
+from backhaul.core.text import redacted
 from backhaul.core.write_access import cannot_write
 
 if TYPE_CHECKING:
@@ -30,6 +32,21 @@ def clock_warnings(skew_s: float) -> list[InstallationWarned]:
             code="W_CLOCK",
             reason=f"this machine's clock is {abs(skew_s):.0f} s {way} AWS's",
             hint="mend its NTP: from 15 minutes on AWS refuses every request",
+        )
+    ]
+
+
+def default_fs_warnings(systems: FileSystems) -> list[InstallationWarned]:
+    """One when destinations without a file system cannot be used, and nothing else refuses that."""
+    default = systems.default
+    if default is None or default.startswith(("hdfs://", "file:/")):
+        return []
+    return [
+        InstallationWarned(
+            code="W_DEFAULT_FS",
+            reason=f"the default file system {redacted(default)} is not hdfs:// or file://: "
+            "messages with a destination such as /dir are dead",
+            hint="let messages write hdfs://nameservice/dir or hdfs://host:port/dir in full",
         )
     ]
 

@@ -1,0 +1,206 @@
+"""S3A's settings of one bucket before those of all."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import botocore.exceptions
+import pytest
+
+from backhaul.adapters.aws_common import AwsCredentials, AwsSession
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_s3a import BucketSettings, S3aKeys, S3aSettings
+from backhaul.adapters.s3 import S3Store
+from backhaul.app.start import default_fs_warnings
+from backhaul.core.errors import ConfigurationError, PermanentError
+from backhaul.core.file_systems import FileSystems
+from tests.unit.test_hadoop_configuration import prop, write
+
+BASE = {"fs.s3a.access.key": "AKIABASE", "fs.s3a.secret.key": "s"}
+OWN = {"fs.s3a.bucket.b.access.key": "AKIAOWN", "fs.s3a.bucket.b.secret.key": "t"}
+
+
+def settings(values: dict[str, str]) -> S3aSettings:
+    return S3aSettings(HadoopConfiguration(values=values))
+
+
+@pytest.mark.parametrize(
+    ("more", "bucket", "expected"),
+    [
+        ({}, None, ("AKIABASE", "s", None)),
+        ({}, "b", ("AKIABASE", "s", None)),
+        (OWN, "b", ("AKIAOWN", "t", None)),
+        (OWN, "other", ("AKIABASE", "s", None)),
+        ({"fs.s3a.session.token": "x"}, "b", ("AKIABASE", "s", "x")),
+        # The token of another pair opens nothing.
+        ({**OWN, "fs.s3a.session.token": "x"}, "b", ("AKIAOWN", "t", None)),
+        ({**OWN, "fs.s3a.bucket.b.session.token": "y"}, "b", ("AKIAOWN", "t", "y")),
+        ({"fs.s3a.bucket.b.secret.key": "t"}, "b", ("AKIABASE", "t", None)),
+        ({"fs.s3a.bucket.a.b.access.key": "AKIADOTS"}, "a.b", ("AKIADOTS", "s", None)),
+        ({"fs.s3a.secret.key": ""}, None, None),
+    ],
+)
+def test_a_bucket_s_own_keys_go_first(
+    more: dict[str, str], bucket: str | None, expected: tuple[str, str, str | None] | None
+) -> None:
+    found = settings({**BASE, **more}).keys(bucket)
+    assert found == (
+        None
+        if expected is None
+        else S3aKeys(access_key=expected[0], secret_key=expected[1], token=expected[2])
+    )
+    assert "AKIA" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, BucketSettings()),
+        (OWN, BucketSettings(keys_of="b")),
+        ({"fs.s3a.endpoint": "s3.amazonaws.com"}, BucketSettings()),
+        ({"fs.s3a.endpoint": "s3.eu-west-1.amazonaws.com"}, BucketSettings(region="eu-west-1")),
+        (
+            {"fs.s3a.endpoint": "https://s3.cn-north-1.amazonaws.com.cn/"},
+            BucketSettings(region="cn-north-1"),
+        ),
+        ({"fs.s3a.endpoint": "minio:9000"}, BucketSettings(url="https://minio:9000")),
+        (
+            {"fs.s3a.endpoint": "minio:9000", "fs.s3a.connection.ssl.enabled": "false"},
+            BucketSettings(url="http://minio:9000"),
+        ),
+        (
+            {
+                "fs.s3a.endpoint": "https://all/",
+                "fs.s3a.bucket.b.endpoint": "https://own/",
+                "fs.s3a.endpoint.region": "eu-west-1",
+                "fs.s3a.bucket.b.path.style.access": "TRUE",
+            },
+            BucketSettings(url="https://own", region="eu-west-1", is_path_style=True),
+        ),
+    ],
+)
+def test_where_a_bucket_is(values: dict[str, str], expected: BucketSettings) -> None:
+    assert settings(values).of("b") == expected
+    assert settings(values).of("other").keys_of is None
+
+
+@pytest.mark.parametrize("text", ["ftp://a", "https://", "https://user:pass@a/"])
+def test_an_endpoint_that_is_none_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settings({"fs.s3a.bucket.b.endpoint": text}).of("b")
+    assert "fs.s3a.bucket.b.endpoint is no endpoint" in caught.value.message
+    assert "pass" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, ""),
+        ({"fs.s3a.aws.credentials.provider": "org.a.SimpleAWSCredentialsProvider"}, ""),
+        ({"fs.s3a.aws.credentials.provider": "a.b.Vault"}, "names Vault"),
+        ({"fs.s3a.bucket.b.security.credential.provider.path": "jceks://x"}, "fs.s3a.bucket.b."),
+        ({"hadoop.security.credential.provider.path": "jceks://x"}, "hadoop.security.credential"),
+    ],
+)
+def test_keys_that_are_elsewhere_are_named(values: dict[str, str], words: str) -> None:
+    found = settings(values).unread("b")
+    assert (found == "") == (words == "")
+    assert words in found
+
+
+# ---------------------------------------------------------------- sessions and clients
+
+
+@pytest.fixture
+def no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment in which AWS's chain finds no credentials."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def core(tmp_path: Path, values: dict[str, str]) -> Path:
+    write(tmp_path / "core-site.xml", "".join(prop(*each) for each in values.items()))
+    return tmp_path
+
+
+MINIO = {
+    "fs.s3a.bucket.b.endpoint": "https://minio.example.com",
+    "fs.s3a.bucket.b.path.style.access": "true",
+}
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_a_bucket_gets_a_client_of_its_own_and_the_others_share_one(tmp_path: Path) -> None:
+    aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **OWN, **MINIO}))
+    own, client = S3Store(aws)._for("b")
+    assert own.credentials.access_key == "AKIAOWN"
+    assert client.meta.endpoint_url == "https://minio.example.com"
+    assert aws.for_bucket("c") is aws.for_bucket("d") is aws
+    assert aws.for_bucket("b") is own
+
+
+@pytest.mark.usefixtures("no_aws")
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "s"},
+        {"AWS_ENDPOINT_URL_S3": "https://s3.example.com"},
+        {"AWS_ENDPOINT_URL": "https://s3.example.com"},
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_aws_s_own_keys_and_endpoint_go_before_s3a_s_endpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **OWN, **MINIO}))
+    _, client = S3Store(aws)._for("b")
+    assert "minio" not in client.meta.endpoint_url
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_in_a_worker_a_bucket_with_its_own_keys_alone_works_and_others_have_none(
+    tmp_path: Path,
+) -> None:
+    credentials = AwsCredentials(core(tmp_path, OWN))
+    assert credentials.for_bucket("b").access_key == "AKIAOWN"
+    assert credentials.for_bucket("other") is credentials
+    with pytest.raises(botocore.exceptions.NoCredentialsError):
+        credentials.get_frozen_credentials()
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_settings_of_a_bucket_without_a_route_cost_its_message_alone(tmp_path: Path) -> None:
+    bad = {**BASE, "fs.s3a.bucket.b.endpoint": "http://minio.example.com"}
+    aws = AwsSession("us-east-1", core(tmp_path, bad))
+    with pytest.raises(PermanentError) as caught:
+        S3Store(aws).list_page("b", "p/")
+    assert caught.value.code == "E_SRC_SETTINGS"
+    with pytest.raises(ConfigurationError, match="E_CFG_TLS"):
+        aws.check_bucket("b")
+    aws.check_bucket("c")
+
+
+def test_settings_of_buckets_may_be_compared() -> None:
+    assert {field.name for field in dataclasses.fields(BucketSettings)} == {
+        *("keys_of", "url", "region", "is_path_style")
+    }
+    assert len({BucketSettings(), BucketSettings(), BucketSettings(region="a")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("default", "warned"),
+    [(None, 0), ("hdfs://bed", 0), ("file:///", 0), ("viewfs://bed", 1), ("s3a://b", 1)],
+)
+def test_a_default_file_system_that_is_no_target_is_warned_of(
+    default: str | None, warned: int
+) -> None:
+    found = default_fs_warnings(FileSystems(default=default))
+    assert len(found) == warned
+    assert all(str(default) in one.reason for one in found)
