@@ -196,7 +196,8 @@ def test_a_namenode_that_hangs_is_waited_for_by_an_agent_that_stays_awake(
     eventually(lambda: rule.used > FILES / 6, what="copying")
     own_hdfs.suspend_namenode()
     try:
-        agent.logged("worker replaced", within_s=30)
+        (waits, *_) = agent.logged("transfer waits for a dependency", within_s=60)
+        assert waits["dependency"] == "hdfs"
         s3_proxy.be_honest()
         # A message for another target goes through meanwhile? Not on this route: see that the
         # agent answers, polls, and keeps the message hidden past its first visibility timeout.
@@ -216,6 +217,7 @@ def test_a_namenode_that_hangs_is_waited_for_by_an_agent_that_stays_awake(
     assert it.landing.staging() == []
     assert it.counts() == (0, 0)
     assert len(ended.of("message received")) >= 1
+    assert ended.of("attempt failed") == []
     assert no_worker_left(it)
 
 
