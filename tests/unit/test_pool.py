@@ -307,6 +307,35 @@ def test_stopped_process_is_stalled_and_replaced(
     works(hasty, directory)
 
 
+class Waits:
+    """A watch that finds a dependency down, until it gives up."""
+
+    def __init__(self, give_up_s: float) -> None:
+        self.is_waiting = True
+        self.longest_s = 0.0
+        self._give_up_s = give_up_s
+
+    def look(self, still_s: float, patience_s: float) -> OutageError | None:
+        self.longest_s = max(self.longest_s, still_s)
+        if still_s < self._give_up_s:
+            return None
+        return OutageError.of("s3", "E_S3_UNREACHABLE", f"{patience_s:g} s are over")
+
+
+def test_hanging_read_is_waited_for_while_the_watch_says_so(
+    hasty: WorkerPool, facts: Facts, directory: Location
+) -> None:
+    watch = Waits(give_up_s=6.0)
+    with hasty.session(FS) as session:
+        session.watched_by(watch)
+        with pytest.raises(OutageError, match="3 s are over"):
+            stage(session, directory, task(0, "hang-a"))
+        assert session.fault == "stalled"
+    assert watch.longest_s >= 6.0
+    assert facts.replaced == ["stalled"]
+    works(hasty, directory)
+
+
 def test_hanging_read_is_stalled_although_the_worker_ticks(
     hasty: WorkerPool, directory: Location, facts: Facts
 ) -> None:
