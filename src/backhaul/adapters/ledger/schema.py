@@ -130,7 +130,7 @@ transfers = Table(
     Column("held_by", Text),  # the dependency that it waits for, or waited for last
     Column("held_since", UtcTime),
     Column("retry_at", UtcTime),  # null while a worker waits for the dependency by itself
-    Column("has_letter", Boolean, nullable=False, default=False),  # dead, and its letter was sent
+    Column("has_letter", Flag, nullable=False, default=False),  # dead, and its letter was sent
     Column("first_seen_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),  # first claim
     Column("updated_at", UtcTime, nullable=False),
