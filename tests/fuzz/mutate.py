@@ -24,6 +24,10 @@ TOKENS = (
         '"_SUCCESS"',
         "Export",
     ),
+    *("_temporary/0/", ".backhaul-1.jsonl", "\u200b", "\u2066", "X-Amz-Signature=c0ffee", "AKIA"),
+    *('"eventSource":"aws:sqs"', '"EventSource":"aws:sns"', '"requestPayload":', '"taskToken":"x"'),
+    *('["software.amazon.payloadoffloading.PayloadS3Pointer",', '"versionId":""', "H4sIAAAA"),
+    *('"detail-type":"AWS API Call via CloudTrail"', '"sequencer":"FFFF"', "'", "\u201c"),
     *('"Records":[', '"detail-type":', '"Type":"Notification"', '"Message":', "s3:TestEvent"),
 )
 VALUES: tuple[object, ...] = (

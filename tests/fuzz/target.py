@@ -24,8 +24,11 @@ from backhaul.core.model import (
     Route,
     Source,
 )
+from backhaul.core.parts import parts_of
 from backhaul.core.paths import check_key, target_relative, unmap_name
 from backhaul.core.policy import Policy
+from backhaul.core.ports import Message
+from backhaul.core.text import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +42,9 @@ ALLOWED_PLACES = (
 )
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:work"
 EVENT_DESTINATIONS = ("/landing/{rel_dir}/", "/landing/{bucket}/{key_dir}/", "/landing/x/{key_dir}")
-_FORBIDDEN = {b"", b".", b"..", b".snapshot", b".backhaul", b".Trash"}
+_FORBIDDEN = {b"", b".", b"..", b".snapshot", b".backhaul", b".Trash", b"_temporary"}
+_UNSEEN = set("\u200b\u200d\u202e\u2066\ufeff\u00ad")
+_MOST_PARTS = 100
 _CODE = re.compile(r"E_[A-Z0-9_]+")
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\d+|s3://\S*|hdfs://\S*|file:\S*")
 _WORD = re.compile(r"(?<!\S)[a-z]{2,12}(?!\S)")
@@ -74,6 +79,8 @@ POLICY = _policy()
 
 def judge(body: str) -> str:
     """What became of the body: a code with the shape of its sentence, or the form accepted."""
+    _check_parts(body)
+    assert excerpt(body).isprintable()
     try:
         content = read_message(body, default_fs=DEFAULT_FS)
     except BackhaulError as error:
@@ -81,6 +88,27 @@ def judge(body: str) -> str:
     assert content.asks
     outcomes = [_judge_ask(ask) for ask in content.asks]
     return outcomes[0] if len(outcomes) == 1 else " ".join(["several", *sorted(set(outcomes))])
+
+
+def _check_parts(body: str) -> None:
+    """One body is a bounded number of transfers, and of dead letters for what cannot be read."""
+    parts = parts_of(_message(body), default_fs=DEFAULT_FS)
+    assert 1 <= len(parts) <= _MOST_PARTS
+    assert sum(isinstance(part.ask, PermanentError) for part in parts) <= 1
+    assert len({part.key(_message(body)).text for part in parts}) == len(parts)
+
+
+def _message(body: str) -> Message:
+    return Message(
+        queue=QUEUE,
+        message_id="m",
+        receipt_handle="h",
+        body=body,
+        sender_id="AROA:session",
+        receive_count=1,
+        sent_at=None,
+        received_monotonic_s=0.0,
+    )
 
 
 def _judge_ask(ask: Ask) -> str:
@@ -173,6 +201,8 @@ def _check_place(place: Location, below: bytes = b"") -> None:
     parts = path.split(b"/")[1:]
     assert not _FORBIDDEN & set(parts), f"{place.uri!a}"
     assert parts[0] != b".reserved"
+    assert not any(part.startswith(b".backhaul-") for part in parts), f"{place.uri!a}"
+    assert not _UNSEEN & set(place.path), f"{place.uri!a}"
     assert all(len(part) <= 255 for part in parts)
     assert len(place.path) <= 8000 + len(below)
     assert not re.search(rb"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]", path), f"{place.uri!a}"

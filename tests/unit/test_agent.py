@@ -13,7 +13,6 @@ import pytest
 from backhaul.core import events
 from backhaul.core.agent import LINGER_S, Agent
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.delivery import excerpt
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,
@@ -22,6 +21,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.model import Limits, OnExists, PublishMode
 from backhaul.core.stopping import Stop
+from backhaul.core.text import excerpt
 from backhaul.testing.fakes import Fault, Killed, Lie
 from tests.world import World, eventually, location, route
 

@@ -15,6 +15,7 @@ from backhaul.core.content import Ignored, ObjectEvent, StepEvent, padded_sequen
 from backhaul.core.errors import BackhaulError, ConfigurationError, PermanentError
 from backhaul.core.event_policy import check_template, expand, request_of
 from backhaul.core.message import MAX_BODY_BYTES, read_message
+from backhaul.core.message_events import MAX_RECORDS
 from backhaul.core.model import EventOther, NameMap, Request, Route, Source, StepRule
 from backhaul.core.overlap import refuse_overlaps
 from backhaul.core.paths import map_name, parse_destination, unmap_name
@@ -300,7 +301,7 @@ def test_the_dearest_body_costs_little_more_than_its_json() -> None:
         "eventName": "ObjectCreated:Put",
         "s3": {"bucket": {"name": "raw"}, "object": {"key": "p/a"}},
     }
-    body = json.dumps({"Records": [record] * 400})
+    body = json.dumps({"Records": [record] * MAX_RECORDS})
 
     def judge() -> None:
         for ask in read_message(body, default_fs=FS).asks:

@@ -17,6 +17,7 @@ from backhaul.core.parts import parts_of
 from backhaul.core.ports import Message
 from backhaul.core.signature import ATTRIBUTE, TICKET, sign
 from backhaul.core.stopping import Stop
+from backhaul.core.text import redacted
 from backhaul.testing.fakes import Fault, Killed, Lie
 from tests.unit.test_agent_events import EVENTS, notice, record, states
 from tests.world import World, eventually, route
@@ -413,3 +414,54 @@ def test_a_message_that_breaks_the_reader_stops_no_other(
     assert world.queue.remaining == [bad]
     assert world.landed() == {"d/a": A}
     assert world.all_of(events.AgentStopped)
+
+
+# ---------------------------------------------------------------- secrets in bodies
+
+CANARY = "c0ffeec0ffee"
+KEY_ID = "AKIAIOSFODNN7EXAMPLE"
+TELLING = [
+    f"https://user:{CANARY}@host/p, /land",
+    f"https://{CANARY}@host/p, /land",
+    f"https://raw.s3.amazonaws.com/p/a?X-Amz-Signature={CANARY}&X-Amz-Date=1, /land",
+    f"raw/p/gone?X-Amz-Signature={CANARY}, /land/d",
+    f"raw/p/gone?AWSAccessKeyId={KEY_ID}&Signature={CANARY}, /elsewhere",
+    f"raw/p/gone?X-Amz-Security-Token={CANARY}, /land/d",
+    f"raw/p//x?sig={CANARY}, /land/d",
+    f"raw/p/gone?access_token={CANARY}, /land/d",
+    json.dumps({"aws_access_key_id": KEY_ID, "aws_secret_access_key": CANARY}),
+    json.dumps({"v": 1, "password": CANARY, "source": "s3://raw/p/a", "destination": "/land"}),
+    json.dumps({"headers": {"Authorization": f"Bearer {CANARY}"}}),
+    json.dumps(f"Authorization: AWS4-HMAC-SHA256 Credential={KEY_ID}, Signature={CANARY}"),
+    f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----",
+    notice(record(f"p/gone?X-Amz-Signature={CANARY}")),
+    notice(record(f"p//x?X-Amz-Signature={CANARY}"), record(f"p//y?Signature={CANARY}")),
+]
+
+
+@pytest.mark.parametrize("body", TELLING)
+def test_no_secret_of_a_body_is_shown_or_kept(world: World, body: str) -> None:
+    world.queue.send(body)
+    world.drain()
+
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    shown = [
+        *(fact.body_excerpt for fact in world.all_of(events.MessageReceived)),
+        *(redacted(str(fact)) for fact in world.all_of(object)),
+        f"{letter.reason}",
+    ]
+    for text in shown:
+        assert CANARY not in text
+    for path in world.path.parent.glob(f"{world.path.name}*"):
+        assert CANARY.encode() not in path.read_bytes()
+
+
+def test_a_key_that_looks_like_a_secret_is_copied_under_its_true_name(world: World) -> None:
+    key = f"p/a?X-Amz-Signature={CANARY}"
+    world.store.put(key, b"an odd name")
+    world.queue.send(f"raw/{key}, /land/d")
+    world.drain()
+    assert world.landed() == {f"d/{key[2:]}": b"an odd name"}
+    (row,) = world.rows()
+    assert CANARY not in row.source

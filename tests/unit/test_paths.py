@@ -349,10 +349,61 @@ def test_printable_is_one_short_line(text: str, limit: int) -> None:
         ("https://b/k?X-Amz-Signature=c0ffee&x=1", "https://b/k?X-Amz-Signature=***&x=1"),
         (
             "https://b/k?AWSAccessKeyId=A&Signature=c0ffee",
-            "https://b/k?AWSAccessKeyId=A&Signature=***",
+            "https://b/k?AWSAccessKeyId=***&Signature=***",
         ),
+        ("b/k?X-Amz-Security-Token=c0ffee", "b/k?X-Amz-Security-Token=***"),
+        ("b/X-Amz-Signature=c0ffee/x", "b/X-Amz-Signature=***"),
+        ("b/k?sv=1&sig=c0%2Fffee", "b/k?sv=1&sig=***"),
+        ('{"password": "c0ffee", "v": 1}', '{"password": "***", "v": 1}'),
+        ("db_password=c0ffee; user=me", "db_password=***; user=me"),
+        ("aws_secret_access_key = c0/ffee", "aws_secret_access_key = ***"),
+        ("key AKIAIOSFODNN7EXAMPLE here", "key AKIA*** here"),
+        (f"ASIAIOSFODNN7EXAMPLE {'c0/fFee+' * 5}", "ASIA*** ***"),
+        ("Authorization: AWS4-HMAC-SHA256 Credential=c0ffee", "Authorization: ***"),
+        ("sent Bearer c0ffee.c0ffee-", "sent Bearer ***"),
+        ("a eyJhbGciOiJIUzI1NiJ9.c0ffee.c0ffee b", "a *** b"),
+        ("x -----BEGIN RSA PRIVATE KEY-----\nc0ffee", "x ***"),
+        ("http://c0ffee@host/", "http://***@host/"),
+        # No secrets: a partition, a file, a checksum, a sentence.
+        ("raw/token=5/part-0", "raw/token=5/part-0"),
+        ("raw/secrets/passwords.csv, /x", "raw/secrets/passwords.csv, /x"),
+        ("da39a3ee5e6b4b0d3255bfef95601890afd80709", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
+        ("signature is not this route's", "signature is not this route's"),
         ("bucket/a, /x", "bucket/a, /x"),
     ],
 )
 def test_redacted(text: str, shown: str) -> None:
     assert redacted(text) == shown
+
+
+# ---------------------------------------------------------------- names that nobody can see
+
+UNSEEN = ["\u202e", "\u200b", "\u200d", "\u2066", "\ufeff", "\u00ad", "\u2028", "\U000e0041"]
+
+
+@pytest.mark.parametrize("char", UNSEEN, ids=ascii)
+def test_an_invisible_character_is_refused_or_escaped(char: str) -> None:
+    place = parse_destination("/land", default_fs="hdfs://ns")
+    key = f"a/b{char}100%:c"
+    with pytest.raises(PermanentError, match="E_KEY_INVISIBLE") as caught:
+        target_relative(place, key, NameMap.STRICT)
+    assert f"U+{ord(char):04X}" in caught.value.message
+    assert caught.value.message.isprintable()
+    name = target_relative(place, key, NameMap.PERCENT)
+    assert char not in name
+    assert unmap_name(name, NameMap.PERCENT) == key
+    with pytest.raises(PermanentError, match="E_KEY_INVISIBLE"):
+        parse_destination(f"/land/x{char}", default_fs="hdfs://ns")
+
+
+@given(st.text(st.sampled_from(["a", "%", ":", "2", "5", "E", "é", "€", *UNSEEN]), max_size=12))
+def test_percent_gives_every_name_back(key: str) -> None:
+    assert unmap_name(map_name(key, NameMap.PERCENT), NameMap.PERCENT) == key
+
+
+def test_an_unfinished_job_is_named() -> None:
+    place = parse_destination("/land", default_fs="hdfs://ns")
+    with pytest.raises(PermanentError, match="job that has not ended") as caught:
+        target_relative(place, "out/_temporary/0/task/part-0", NameMap.STRICT)
+    assert "when the job has ended" in caught.value.hint
+    assert target_relative(place, "_temporary2/x", NameMap.STRICT) == "_temporary2/x"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from backhaul.adapters.digests import new_digest
 from backhaul.core.errors import NotAllowed, PermanentError
 from backhaul.core.listing import PAGE_SIZE
-from backhaul.core.model import Limits, NameMap, PlannedObject, Source, Totals
+from backhaul.core.model import Limits, Location, NameMap, Pin, PlannedObject, Source, Totals
 from backhaul.core.planning import Planner, Resolution, resolve
 from backhaul.testing.fakes import FakeClock, FakeStore, Faults
 from tests.contract.test_ledger import DAY
@@ -238,3 +240,40 @@ def test_plan_keeps_the_pins(store: FakeStore) -> None:
     pin = store.put("p/x", b"content")
 
     assert plan(store, "p/")[0][0].pin == pin
+
+
+def pin(key: str) -> Pin:
+    return Pin(
+        bucket="b-1",
+        key=key,
+        size_bytes=1,
+        etag="e",
+        last_modified=datetime(2026, 11, 22, tzinfo=UTC),
+    )
+
+
+def test_directories_count_towards_the_limit() -> None:
+    limits = Limits(objects=10)
+    planner = Planner(
+        source=Source(bucket="b-1", key=""),
+        is_object=False,
+        directory=Location(scheme="hdfs", authority="ns", path="/land"),
+        name_map=NameMap.STRICT,
+        limits=limits,
+    )
+    with pytest.raises(NotAllowed, match="E_POLICY_SIZE") as caught:
+        planner.add([pin(f"k{number}/{'d/' * 140}x") for number in range(2)])
+    assert "10 directories" in caught.value.message
+    assert "141 directories" in caught.value.message
+
+
+def test_directories_are_counted_once() -> None:
+    planner = Planner(
+        source=Source(bucket="b-1", key=""),
+        is_object=False,
+        directory=Location(scheme="hdfs", authority="ns", path="/land"),
+        name_map=NameMap.STRICT,
+        limits=Limits(objects=6),
+    )
+    planner.add([pin(key) for key in ("a/b/1", "a/b/2", "a/c/1", "d/e/1", "d/e/f/1", "z")])
+    assert planner.directories == 6

@@ -9,7 +9,7 @@ import pytest
 from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import Location, OnExists
-from backhaul.settings.load import find_config, load_settings
+from backhaul.settings.load import find_config, load_part, load_settings
 from backhaul.settings.model import ENV_PREFIX, Settings, schema
 from backhaul.settings.routes import cluster_rules, make_routes
 from backhaul.settings.sizes import parse_size
@@ -163,6 +163,36 @@ def test_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str)
         load_settings(None)
     assert caught.value.code == "E_CFG_ENV"
     assert name in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("BACKHAUL_ROUTE", "c0ffee"), ("BACKHAUL_ROUTE", "["), ("BACKHAUL_AGENT", "c0ffee")),
+        *(("BACKHAUL_ROUTE", '["c0ffee"]'), ("BACKHAUL_ROUTE", '{"c0ffee":1}')),
+        *(("BACKHAUL_ROUTE__0__NAME", "c0ffee"), ("BACKHAUL_AGENT__SLOTS__X", "c0ffee")),
+        *(("BACKHAUL_LOG", '{"level":"c0ffee"}'), ("BACKHAUL_LOG__FILE_BYTES", "c0ffee")),
+        *(("BACKHAUL_KERBEROS", '"c0ffee"'), ("BACKHAUL_DISTCP", "null c0ffee")),
+    ],
+)
+@pytest.mark.parametrize("names", [None, ("route",), ("agent", "log", "kerberos", "distcp")])
+def test_a_section_in_the_environment_is_a_configuration_error_that_hides_the_value(
+    name: str, value: str, names: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    if names is None:
+        with pytest.raises(ConfigurationError) as caught:
+            load_settings(None)
+        fault: ConfigurationError | None = caught.value
+    else:
+        try:
+            _, fault = load_part(None, names)
+        except ConfigurationError as error:
+            fault = error
+    assert fault is not None
+    assert name in fault.message
+    assert "c0ffee" not in f"{fault} {fault.hint}"
+    assert fault.exit_code == 78
 
 
 def test_wrong_value_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from backhaul.adapters.system import SystemClock
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost
 from backhaul.core.ports import Message
 from backhaul.core.signature import TICKET
+from backhaul.core.text import redacted
 
 LOOK_S = 60
 LOOK_WAIT_S = 1
@@ -148,7 +149,7 @@ def _look(dead: SqsQueue, most: int, take: Callable[[Message], bool]) -> Iterato
 
 def _letter(message: Message) -> Letter:
     def told(name: str) -> str:
-        return message.attributes.get(f"{PREFIX}{name}", "")
+        return redacted(message.attributes.get(f"{PREFIX}{name}", ""))
 
     return Letter(
         message_id=message.message_id,
@@ -159,7 +160,7 @@ def _letter(message: Message) -> Letter:
         first_seen=told("first_seen"),
         transfer_id=told("transfer"),
         host=told("host"),
-        body=message.body,
+        body=redacted(message.body),
     )
 
 

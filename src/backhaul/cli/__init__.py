@@ -17,6 +17,7 @@ import click
 from backhaul import GC_EVERY_AT_START, __version__
 from backhaul.access import may_read, refusal
 from backhaul.core.errors import BackhaulError, ExitCode, TransientError
+from backhaul.core.text import redacted
 
 COMMANDS = {
     "run": "work the messages of an SQS queue: the agent",
@@ -189,6 +190,6 @@ def _refuse_undecodable(arguments: list[str]) -> None:
 
 def report(error: BackhaulError) -> None:
     """One line on standard error: what and where; then how to mend it."""
-    click.echo(f"backhaul: {error}", err=True)
+    click.echo(f"backhaul: {redacted(str(error))}", err=True)
     if error.hint:
-        click.echo(f"\nhint: {error.hint}", err=True)
+        click.echo(f"\nhint: {redacted(error.hint)}", err=True)

@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from backhaul.core import events
 from backhaul.core.agent_settings import AgentSettings, Tally
 from backhaul.core.backoff import hold_delay_s
-from backhaul.core.delivery import Deliveries, excerpt
+from backhaul.core.delivery import Deliveries
 from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.policy import Policy
 from backhaul.core.ports import Message, Queue, Randomness
 from backhaul.core.runner import Ports
 from backhaul.core.stopping import Stop, Stopper
 from backhaul.core.sweeping import SWEEP_EVERY_S, sweep_litter
+from backhaul.core.text import excerpt
 from backhaul.core.visibility import VisibilityKeeper
 from backhaul.core.watchdog import LOOK_S, Pulse, Watch
 

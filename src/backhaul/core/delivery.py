@@ -14,7 +14,6 @@ The transfer itself is `transfer` and `runner`; where messages come from is `age
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -41,7 +40,7 @@ from backhaul.core.policy import Policy
 from backhaul.core.ports import Begun, DeadLetterReason, Message, Queue, Randomness
 from backhaul.core.runner import Ports, TransferRunner, discard, unexpected
 from backhaul.core.stopping import Stop, Stopper
-from backhaul.core.text import printable, redacted
+from backhaul.core.text import excerpt, redacted
 from backhaul.core.transfer import Budget, Fate, Verdict, after_failure
 from backhaul.core.visibility import VisibilityKeeper
 
@@ -188,8 +187,8 @@ class Deliveries:
         return self._ports.ledger.begin(
             part.key(message),
             self._randomness.transfer_id(),
-            source.strip(),
-            destination.strip(),
+            redacted(source.strip()),  # for people; what is copied is in the plan
+            redacted(destination.strip()),
             self._clock.now(),
         )
 
@@ -481,8 +480,8 @@ class Deliveries:
         begun, error = dead.begun, dead.error
         reason = DeadLetterReason(
             code=error.code,
-            sentence=dead.sentence,
-            hint=error.hint,
+            sentence=redacted(dead.sentence),
+            hint=redacted(error.hint),
             attempts=dead.attempts,
             first_seen_at=begun.first_seen_at,
             transfer_id=begun.transfer_id,
@@ -554,7 +553,12 @@ class Deliveries:
         ledger, now = self._ports.ledger, self._clock.now()
         return self._has_answered(
             lambda: ledger.fail(
-                begun.transfer_id, state, error.code, error.message, now, has_letter=has_letter
+                begun.transfer_id,
+                state,
+                error.code,
+                redacted(error.message),
+                now,
+                has_letter=has_letter,
             )
         )
 
@@ -646,8 +650,3 @@ def _as_begun(request: Request, begun: Begun) -> Request:
     if request.event is None or begun.directory is None:
         return request
     return replace(request, destination=begun.directory)
-
-
-def excerpt(body: str, limit: int = 200) -> str:
-    """The start of a body for people: one line, escaped, without what looks like a password."""
-    return printable(redacted(re.sub(r"//[^/@\s]*@", "//***@", body[: 4 * limit])), limit)

@@ -9,8 +9,9 @@ Order of the checks, first one wins:
     key          E_MSG_UNICODE, E_KEY_CONTROL, E_SRC_URI (length), E_SRC_KEY_EMPTY_SEG or
                  E_SRC_KEY_DOT_SEG, whichever segment comes first
     destination  E_MSG_UNICODE, E_KEY_CONTROL, E_DST_NOT_ABSOLUTE, E_DST_AUTHORITY, E_DST_SCHEME,
-                 E_DST_ROOT, E_DST_EMPTY_SEG or E_DST_DOT_SEG, E_DST_RESERVED, E_DST_COLON,
-                 E_DST_LIMIT, then what needs the node: E_DST_NO_DEFAULT_FS, E_DST_AUTHORITY
+                 E_DST_ROOT, E_KEY_INVISIBLE, E_DST_EMPTY_SEG or E_DST_DOT_SEG, E_DST_RESERVED,
+                 E_DST_COLON, E_DST_LIMIT, then what needs the node: E_DST_NO_DEFAULT_FS,
+                 E_DST_AUTHORITY
 
 Whether a place may be read or written is decided in `policy`.
 """
@@ -18,11 +19,19 @@ Whether a place may be read or written is decided in `policy`.
 from __future__ import annotations
 
 import re
+from urllib.parse import quote, unquote
 
 from backhaul.core.errors import PermanentError
 from backhaul.core.file_systems import DefaultFs, FileSystems
 from backhaul.core.model import STAGING_NAME, Location, NameMap, Source
-from backhaul.core.text import byte_offset, find_control, find_surrogate, printable, redacted
+from backhaul.core.text import (
+    INVISIBLE,
+    byte_offset,
+    find_control,
+    find_surrogate,
+    printable,
+    redacted,
+)
 
 MAX_KEY_BYTES = 1024  # S3 user guide, "Naming Amazon S3 objects"
 MAX_COMPONENT_BYTES = 255  # dfs.namenode.fs-limits.max-component-length, in UTF-8 bytes
@@ -30,6 +39,9 @@ MAX_PATH_CHARS = 8000  # HdfsServerConstants.MAX_PATH_LENGTH, in UTF-16 units as
 MAX_PATH_LEVELS = 1000  # HdfsServerConstants.MAX_PATH_DEPTH
 MAX_PORT = 65_535
 RESERVED_NAMES = frozenset({".snapshot", STAGING_NAME, ".Trash"})
+# Of Hadoop's committers: what lies below belongs to a job that has not ended, or never will.
+UNFINISHED = "_temporary"
+OWN_PREFIX = ".backhaul-"  # of evidence beside the data
 RESERVED_FIRST_NAME = ".reserved"  # /.reserved/raw and /.reserved/.inodes write elsewhere
 FOLDER_SUFFIX = "_$folder$"  # what Hadoop's old S3 file systems leave as a directory marker
 
@@ -159,6 +171,7 @@ def parse_destination(text: str, *, default_fs: DefaultFs) -> Location:
             hint="name a directory below the root, such as /landing/click",
         )
     path = path.removesuffix("/")
+    _check_visible(path, "destination")
     _check_segments(path[1:], "destination", "E_DST_EMPTY_SEG", "E_DST_DOT_SEG", start=1)
     _check_names(path[1:], "destination", colon_hint="choose a directory without ':'", start=1)
     _check_extent(path)
@@ -252,18 +265,20 @@ def _folded(authority: str) -> str:
 def map_name(relative_key: str, name_map: NameMap) -> str:
     """The file name of a key below the target directory.
 
-    `percent`: `:` becomes `%3A` and `%` becomes `%25`. `strict`: unchanged.
+    `percent`: `:` becomes `%3A`, `%` becomes `%25`, and of a character that nobody sees each byte
+    of its UTF-8 form. `strict`: unchanged.
     """
     if name_map is NameMap.STRICT:
         return relative_key
-    return relative_key.replace("%", "%25").replace(":", "%3A")
+    escaped = relative_key.replace("%", "%25").replace(":", "%3A")
+    return INVISIBLE.sub(lambda found: quote(found[0]), escaped)
 
 
 def unmap_name(relative: str, name_map: NameMap) -> str:
     """The key of a file name that `map_name` made; gives back every key exactly."""
     if name_map is NameMap.STRICT:
         return relative
-    return relative.replace("%3A", ":").replace("%25", "%")
+    return unquote(relative)
 
 
 def target_relative(destination: Location, relative_key: str, name_map: NameMap) -> str:
@@ -274,8 +289,8 @@ def target_relative(destination: Location, relative_key: str, name_map: NameMap)
             (`is_marker`) have been left out.
 
     Raises:
-        PermanentError: what `check_key` raises, E_SRC_KEY_TRAILING_SLASH, E_DST_RESERVED,
-            E_DST_COLON or E_DST_LIMIT.
+        PermanentError: what `check_key` raises, E_SRC_KEY_TRAILING_SLASH, E_KEY_INVISIBLE,
+            E_DST_RESERVED, E_DST_COLON or E_DST_LIMIT.
     """
     check_key(relative_key)
     if relative_key == "":
@@ -285,6 +300,7 @@ def target_relative(destination: Location, relative_key: str, name_map: NameMap)
     if relative_key.endswith("/"):
         raise _trailing_slash(relative_key)
     relative = map_name(relative_key, name_map)
+    _check_visible(relative, "key")
     _check_names(relative, "key", colon_hint='set name_map = "percent" on the route')
     _check_extent(destination.join(relative).path)
     return relative
@@ -327,6 +343,17 @@ def _check_characters(text: str, what: str) -> None:
         )
 
 
+def _check_visible(text: str, what: str) -> None:
+    """A name that looks like another one, or runs backwards, deceives whoever reads it."""
+    if (match := INVISIBLE.search(text)) is not None:
+        raise PermanentError(
+            "E_KEY_INVISIBLE",
+            f"{what} has the invisible character U+{ord(match[0]):04X}"
+            f" at byte {byte_offset(text, match.start())}",
+            hint='use names without it, or set name_map = "percent" on the route, which escapes it',
+        )
+
+
 def _check_segments(path: str, what: str, empty: str, dot: str, *, start: int = 0) -> None:
     """Refuse empty and dot segments of `path`, which has no leading slash.
 
@@ -349,7 +376,16 @@ def _check_segments(path: str, what: str, empty: str, dot: str, *, start: int = 
 def _check_names(path: str, what: str, *, colon_hint: str, start: int = 0) -> None:
     """Each segment of `path` (no leading slash) is a name that HDFS takes and no one owns."""
     segments = path.split("/")
-    reserved = next((name for name in segments if name in RESERVED_NAMES), None)
+    if UNFINISHED in segments:
+        raise PermanentError(
+            "E_DST_RESERVED",
+            f"{what} {_named(what, path)} has the name {UNFINISHED}, below which Spark and Hadoop"
+            " keep the output of a job that has not ended",
+            hint="send the message when the job has ended; remove what a failed one left",
+        )
+    reserved = next(
+        (name for name in segments if name in RESERVED_NAMES or name.startswith(OWN_PREFIX)), None
+    )
     if segments[0] == RESERVED_FIRST_NAME:
         reserved = RESERVED_FIRST_NAME
     if reserved:
@@ -393,5 +429,5 @@ def _shown(text: str, limit: int = 200) -> str:
 
 
 def _named(what: str, path: str) -> str:
-    """A key has no userinfo, and hiding part of it would hide which object is meant."""
-    return printable(path) if what == "key" else _shown(f"/{path}")
+    """Of a key only what is a secret for certain is hidden: the rest says which object is meant."""
+    return printable(redacted(path, has_userinfo=False)) if what == "key" else _shown(f"/{path}")

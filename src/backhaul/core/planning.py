@@ -114,6 +114,8 @@ class Planner:
     objects: int = 0
     size_bytes: int = 0
     markers: int = 0
+    directories: int = 0
+    _last_directory: tuple[str, ...] = ()
     _open_files: list[str] = field(default_factory=list)
 
     @property
@@ -138,6 +140,7 @@ class Planner:
             planned.append(PlannedObject(seq=self.objects, pin=pin, relative=relative))
             self.objects += 1
             self.size_bytes += pin.size_bytes
+            self._count_directories(relative)
             self._refuse_excess()
         return planned
 
@@ -161,6 +164,17 @@ class Planner:
             return pin.key.rsplit("/", 1)[-1]
         return pin.key[len(self.source.key) :]
 
+    def _count_directories(self, relative: str) -> None:
+        """Those that this name needs and the one before did not: in a sorted listing, new ones."""
+        directory = tuple(relative.split("/")[:-1])
+        common = 0
+        for one, other in zip(directory, self._last_directory, strict=False):
+            if one != other:
+                break
+            common += 1
+        self.directories += len(directory) - common
+        self._last_directory = directory
+
     def _refuse_clash(self, pin: Pin) -> None:
         while self._open_files and not pin.key.startswith(self._open_files[-1]):
             self._open_files.pop()
@@ -175,14 +189,18 @@ class Planner:
 
     def _refuse_excess(self) -> None:
         limit = self.limits
-        over_objects = limit.objects is not None and self.objects > limit.objects
+        names = max(self.objects, self.directories)
+        over_objects = limit.objects is not None and names > limit.objects
         over_bytes = limit.size_bytes is not None and self.size_bytes > limit.size_bytes
         if over_objects or over_bytes:
             allowed = limit.objects if over_objects else limit.size_bytes
-            unit = "objects" if over_objects else "bytes"
+            unit = "bytes"
+            if over_objects:
+                unit = "objects" if self.objects >= self.directories else "directories"
             raise NotAllowed(
                 "E_POLICY_SIZE",
                 f"{self.source.uri} holds more than the {allowed:,} {unit} its route allows "
-                f"(counted {self.objects:,} objects, {self.size_bytes:,} B so far)",
+                f"(counted {self.objects:,} objects in {self.directories:,} directories,"
+                f" {self.size_bytes:,} B so far)",
                 hint="raise the route's limits or send smaller prefixes",
             )

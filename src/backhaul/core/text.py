@@ -9,11 +9,40 @@ from __future__ import annotations
 import re
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Bidirectional controls, zero-width characters, separators and tags: no font shows them.
+INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _RUN = re.compile(r"[^\s\"',]+")
-_SIGNED = re.compile(
-    r"((?:x-amz-|[?&])(?:signature|security-token|credential)=)[^&\s\"',]+", re.IGNORECASE
+_TELLING_NAME = (
+    r"signature|security-token|session-?_?token|credential|secret|token|passw(?:or)?d|passwd|pwd"
+    r"|api-?_?key|access-?_?key|awsaccesskeyid|private-?_?key|sig"
 )
+# A value behind a telling name: of a query, of JSON, of an assignment. Names of directories such
+# as `token=5` are none: what is before them is a slash.
+_ASSIGNED = re.compile(
+    r"((?:x-amz-|(?<![^\s?&;,\"'{(:])[\w.-]{0,40}?)"
+    rf"(?:{_TELLING_NAME})[\w-]{{0,20}}[\"']?\s{{0,4}}[=:]\s{{0,4}}[\"']?)[^&\s\"',;}})]+",
+    re.IGNORECASE,
+)
+_AUTHORIZATION = re.compile(
+    r"(\bauthorization[\"']?\s{0,4}[=:]\s{0,4}[\"']?)[^\n\"']+", re.IGNORECASE
+)
+_BEARER = re.compile(
+    r"\b(bearer|basic|aws4-hmac-sha256)\s{1,4}[A-Za-z0-9._~+/=:-]{8,}", re.IGNORECASE
+)
+_KEY_ID = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,124}")
+_SECRET_KEY = re.compile(r"(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
+_JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?")
+_PEM = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*", re.DOTALL)
+_AT = re.compile(r"(//)[^/@\s]{1,400}@")
+_SMELL = re.compile(
+    r"@|secret|token|passw|pwd|credential|signature|access.?key|api.?key|private.?key"
+    r"|authorization|bearer|(?-i:AKIA|ASIA|eyJ[A-Za-z0-9_-]+\.)",
+    re.IGNORECASE,
+)
+HIDDEN = "(not shown: it may hold credentials)"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -33,13 +62,41 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
-def redacted(text: str) -> str:
-    """`text` without the secrets that URIs carry: `user:secret@` and presigned signatures.
+def redacted(text: str, *, has_userinfo: bool = True) -> str:
+    """`text` without secrets in the shapes in which they travel.
 
-    Rather hides too much: in `s3://bucket/a:b@c` the part before the `@` goes too. Linear in the
-    length of the text, so it may be used on a whole message body.
+    Userinfo of URIs, presigned queries, values behind names such as `password`, access key ids and
+    the secret keys beside them, Authorization headers, JSON Web Tokens, private keys. Rather hides
+    too much: in `s3://bucket/a:b@c` the part before the `@` goes too. Linear in the length of the
+    text, so it may be used on a whole message body. For display only: what it returns names no
+    object.
+
+    Args:
+        has_userinfo: False for a key of S3, which has none.
     """
-    return _SIGNED.sub(r"\1***", _RUN.sub(_without_userinfo, text))
+    text = _PEM.sub("***", text)
+    text = _AUTHORIZATION.sub(r"\1***", text)
+    text = _BEARER.sub(r"\1 ***", text)
+    if _KEY_ID.search(text):
+        text = _SECRET_KEY.sub("***", _KEY_ID.sub(r"\1***", text))
+    text = _ASSIGNED.sub(r"\1***", _JWT.sub("***", text))
+    return _AT.sub(r"\1***@", _RUN.sub(_without_userinfo, text)) if has_userinfo else text
+
+
+def shown(text: str, limit: int = 200) -> str:
+    """Foreign text fit for one line of a log, an error or a table: `redacted`, then `printable`."""
+    return printable(redacted(text), limit)
+
+
+def excerpt(body: str, limit: int = 200) -> str:
+    """The start of a message body for people; nothing of it when it smells of secrets.
+
+    Such a body may carry credentials in a shape that nothing here recognises; a `=` alone is a
+    partition.
+    """
+    if _SMELL.search(body):
+        return HIDDEN
+    return shown(body[: 4 * limit], limit)
 
 
 def _without_userinfo(run: re.Match[str]) -> str:

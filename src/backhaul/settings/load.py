@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from backhaul.access import refusal
 from backhaul.core.errors import ConfigurationError
-from backhaul.core.text import printable
+from backhaul.core.text import printable, shown
 from backhaul.settings.model import ENV_PREFIX, Settings, in_home, part_of_settings
 
 SYSTEM_CONFIG = Path("/etc/backhaul/backhaul.toml")
@@ -70,6 +71,8 @@ def load_settings(path: Path | None) -> Settings:
         return Settings(**values)
     except ValidationError as exc:
         raise _explain(exc, path, text) from exc
+    except SettingsError as exc:
+        raise _no_value(exc) from None  # its cause quotes the value
 
 
 def load_part(
@@ -93,6 +96,8 @@ def load_part(
             part = part_of_settings(names)(**values)
         except ValidationError as exc:
             raise _explain(exc, path, text) from exc
+        except SettingsError as exc:
+            raise _no_value(exc) from None
         chosen = {name: getattr(part, name) for name in names}
         return Settings.model_construct(**chosen), fault
 
@@ -130,6 +135,20 @@ def _refuse_unknown_environment() -> None:
             )
 
 
+def _no_value(error: SettingsError) -> ConfigurationError:
+    """A variable whose value had to be JSON, such as a section or a list, and is not."""
+    field = re.search(r'field "([a-z_]+)"', str(error))
+    name = f"{ENV_PREFIX}{field[1]}".upper() if field else f"{ENV_PREFIX}…"
+    set_ones = sorted(one for one in os.environ if one.split("__", 1)[0] == name) or [name]
+    return ConfigurationError(
+        "E_CFG_ENV",
+        f"environment variable {printable(', '.join(set_ones), 120)} has a value that is no JSON"
+        " (not shown); a section or a list cannot be set by plain text",
+        hint="set single values, such as BACKHAUL_AGENT__SLOTS=8, and write routes and lists into"
+        " the configuration file",
+    )
+
+
 def _explain(error: ValidationError, path: Path | None, text: str) -> ConfigurationError:
     """The first mistake, with its line."""
     first = error.errors(include_url=False)[0]
@@ -143,11 +162,26 @@ def _explain(error: ValidationError, path: Path | None, text: str) -> Configurat
             f"{where}: unknown setting {printable(name)}",
             hint="remove it or correct its spelling; the settings reference lists all",
         )
+    variable = _variable_of(first["loc"])
+    found = f"found {shown(repr(first['input']), 60)}"
+    if variable is not None:  # a value in a wrong variable may be a secret
+        where, found = f"environment variable {printable(variable)}", "its value is not shown"
     return ConfigurationError(
         "E_CFG_VALUE",
-        f"{where}: {printable(name)}: {first['msg']} (found {printable(repr(first['input']), 60)})",
+        f"{where}: {printable(name)}: {shown(first['msg'], 300)} ({found})",
         hint="see the settings reference for what it takes",
     )
+
+
+def _variable_of(location: tuple[int | str, ...]) -> str | None:
+    """The variable that sets this setting or something around or below it; None: none does."""
+    names = [str(part).upper() for part in location if isinstance(part, str)]
+    for name in sorted(os.environ):
+        if name.upper().startswith(ENV_PREFIX):
+            parts = name.upper().removeprefix(ENV_PREFIX).split("__")
+            if parts[: len(names)] == names[: len(parts)]:
+                return name
+    return None
 
 
 def _line_of(location: tuple[int | str, ...], text: str) -> int | None:
