@@ -616,12 +616,78 @@ OPERATORS = (
     ),
 )
 
+WIRE = "tests/wire/test_wire.py"
+# Where one process talks to another: what tests the orders in which their messages can come.
+BORDERS = (
+    _row(
+        "agent and worker",
+        "calls, proofs, ends, faults, cancellation, Ctrl-C and deaths in any order on the pipe",
+        "every message reaches the call it belongs to; each call and each staging ends once",
+        f"{WIRE}::test_schedules_with_few_odd_choices_are_right",
+        f"{WIRE}::test_seeded_schedules_are_right",
+        f"{WIRE}::test_a_fault_at_any_step_ends_with_its_reason",
+        f"{WIRE}::test_removed_rule_is_missed",
+        f"{U}test_pipe.py::test_both_ends_may_send_more_than_the_buffers_hold_at_once",
+        f"{U}test_pipe.py::test_a_worker_that_stops_in_the_middle_of_a_message_has_stalled",
+        f"{U}test_pool.py::test_proofs_that_arrive_during_calls_are_not_lost",
+        f"{A}test_many_objects.py::test_a_prefix_of_three_pages_arrives_in_a_directory_that_exists",
+        SCHEDULES,
+        known="the model has both real ends; threads and time in it are stand-ins",
+    ),
+    _row(
+        "agent and `hadoop`",
+        "the client of DistCp fails, hangs, is stopped, or outlives the agent, before or after "
+        "it submitted",
+        "its application is looked for by its tag: followed, or ended; never submitted twice",
+        f"{U}test_hadoop_command.py::test_it_ends_when_whoever_waits_gives_up",
+        f"{U}test_hadoop_command.py::test_it_dies_with_the_agent",
+        f"{U}test_cluster_attempt.py::test_a_client_that_fails_after_submitting_counts_as_submitted",
+        f"{U}test_cluster_edges.py::test_a_client_that_is_stopped_after_submitting_is_looked_for",
+        f"{U}test_cluster_edges.py::test_a_submission_whose_answer_is_lost_in_an_outage_is_looked_for",
+        known="single orders, no schedules: the simulator has no YARN; `tests/yarn` kills the "
+        "agent at random moments",
+    ),
+    _row(
+        "agent and ledger",
+        "a commit fails, is lost after it took effect, or its process is killed in it",
+        "what was reported is kept; what is unknown is read again",
+        POINTS,
+        SCHEDULES,
+        f"{U}test_ledger_crash.py::test_kill_9_at_any_moment_loses_nothing_that_was_reported",
+        f"{U}test_ledger_faults.py::test_full_ledger_is_an_outage_and_goes_on_afterwards",
+        known="the ledger is a file of this process; there is no server yet",
+    ),
+    _row(
+        "worker and S3",
+        "answers fail, are lost, cut, slow or wrong, for a listing or a body, at any call",
+        "tried again or refused; nothing wrong is published",
+        POINTS,
+        SCHEDULES,
+        f"{C}test_object_store.py::test_stalled_answer_ends_after_the_idle_timeout",
+        f"{C}test_object_store.py::test_many_threads_share_a_reader",
+        f"{LIES}::test_a_flipped_bit_is_never_published_and_ends_with_e_checksum",
+        TORTURE,
+        known="the schedules have one thread for each worker; many threads at once are real ones",
+    ),
+    _row(
+        "worker and HDFS",
+        "calls fail, take effect and lose their answer, or go on after their agent died",
+        "staging of a lost epoch is fenced; both ends of an unknown rename are looked at",
+        POINTS,
+        SCHEDULES,
+        f"{C}test_target.py::test_many_threads_make_the_same_directories",
+        f"{A}test_killing.py::test_no_reader_ever_sees_a_part_of_a_tree_whenever_the_agent_is_killed",
+        TORTURE,
+    ),
+)
+
 SECTIONS = (
     ("The agent and its machine", AGENT),
     ("SQS", SQS),
     ("S3", S3),
     ("HDFS", HDFS),
     ("Operators", OPERATORS),
+    ("Borders between processes", BORDERS),
 )
 
 NOT_HERE = (

@@ -278,6 +278,26 @@ def sweep_everything(patch: Patch) -> None:
     patch.setattr("backhaul.core.agent.SWEEP_EVERY_S", 0.05)
 
 
+@mutant("proofs that arrive during a call are counted", 19)
+def proofs_during_a_call_are_lost(patch: Patch) -> None:
+    patch.setattr(InlineSession, "_arrive", lambda *args: None)
+
+
+@mutant("nothing is published of a plan that is not staged whole", 19)
+def staged_objects_are_not_counted(patch: Patch) -> None:
+    """With proofs that are lost: the count is what notices those, and nothing else does."""
+    patch.setattr(InlineSession, "_arrive", lambda *args: None)
+
+    def all_staged(original: Any, self: Any) -> Any:
+        is_frozen = self._attempt.has_plan
+        ledger = self._ports.ledger
+        totals = ledger.planned_totals(self._id) if is_frozen else self._listing.totals
+        self._counts.objects = totals.objects
+        return original(self)
+
+    _around(patch, TransferRunner, "_all_staged", all_staged)
+
+
 # ---------------------------------------------------------------- verification
 
 
@@ -330,7 +350,7 @@ def owners_live_for_ever(patch: Patch) -> None:
     _around(patch, MemoryLedger, "_is_live", is_live)
 
 
-@mutant("a later state of the same key is never replaced by an earlier one", 8)
+@mutant("a later state of the same key is never replaced by an earlier one", 27)
 def no_newest_wins(patch: Patch) -> None:
     patch.setattr(publishing, "is_newer", lambda before, planned: False)
 
@@ -344,7 +364,7 @@ def no_rivals(patch: Patch) -> None:
     _around(patch, MemoryLedger, "claim", claim)
 
 
-@mutant("published contents are remembered", 8)
+@mutant("published contents are remembered", 27)
 def published_is_forgotten(patch: Patch) -> None:
     patch.setattr(MemoryLedger, "_publish", lambda *args: None)
 
@@ -491,7 +511,7 @@ def stalls_are_always_outages(patch: Patch) -> None:
     patch.setattr(OutageWatch, "judged", judged)
 
 
-@mutant("a held transfer asks again within a minute", 8)
+@mutant("a held transfer asks again within a minute", 13)
 def holds_sleep_long(patch: Patch) -> None:
     patch.setattr(delivery, "hold_delay_s", lambda tries, chance: 3600.0)
 

@@ -28,6 +28,8 @@ class Shape:
         has_one_ledger: False: each agent has its own, which is not supported. What must hold even
             then is that nothing is lost and nothing is half visible.
         is_fifo: The queue keeps the order of message groups.
+        page_size: Objects in a page of a listing; None: all. Where there are several, the worker
+            goes on with one page while the agent looks at the next one's final paths.
     """
 
     agents: int = 1
@@ -51,6 +53,7 @@ class Shape:
     overwrites: float = 0.0
     is_overtaken: bool = False
     is_fifo: bool = False
+    page_size: int | None = None
 
     @property
     def may_refuse(self) -> bool:
@@ -75,6 +78,7 @@ AIMED_CALLS = (
 )
 
 
+PAGES = (0.10, 0.20)
 EVENTS_ABOVE = 0.94
 
 
@@ -88,9 +92,25 @@ def shape_of(seed: int) -> Shape:
         return replace(shape, is_fifo=True)
     if odd < 0.09 and shape.agents > 1:
         return replace(shape, has_one_ledger=False)
+    if PAGES[0] < odd < PAGES[1]:
+        return _in_pages(random.Random(f"pages {seed}"), shape)
     if odd > EVENTS_ABOVE:
         return _of_events(random.Random(f"events {seed}"), shape)
     return shape
+
+
+def _in_pages(chance: random.Random, shape: Shape) -> Shape:
+    """A prefix of several pages, below a directory that exists, or will by the second message."""
+    if shape.poison or shape.killer:
+        return shape
+    names = ("a", "b", "s/c", "s/d", "e", "_SUCCESS")[: chance.randint(3, 6)]
+    body = chance.choice(("raw/p/, /land", "raw/p/, /land/d"))
+    return replace(
+        shape,
+        keys=tuple(f"p/{name}" for name in names),
+        messages=(body,) * len(shape.messages),
+        page_size=chance.choice((1, 1, 2, 3)),
+    )
 
 
 def _of_events(chance: random.Random, shape: Shape) -> Shape:

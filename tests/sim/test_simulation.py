@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from backhaul.core import events
+from backhaul.testing.fakes.inline import InlineSession
 from tests.sim.__main__ import first_words, run_seeds
 from tests.sim.crash_points import SCENARIOS, WAYS, Point, points
 from tests.sim.ghost import Violation
@@ -59,6 +61,25 @@ def test_schedules_use_fifo_queues_and_separate_ledgers() -> None:
     shapes = [shape_of(seed) for seed in range(SCHEDULES)]
     assert sum(shape.is_fifo for shape in shapes) > 50
     assert sum(not shape.has_one_ledger for shape in shapes) > 20
+
+
+def test_schedules_have_pages_whose_proofs_arrive_during_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes = {seed: shape_of(seed) for seed in range(SCHEDULES)}
+    seeds = [seed for seed, shape in shapes.items() if shape.page_size is not None]
+    assert len(seeds) > 100
+    arrived: list[int] = []
+    arrive = InlineSession._arrive
+
+    def count(session: InlineSession, *arguments: Any) -> None:
+        arrived.append(1)
+        arrive(session, *arguments)
+
+    monkeypatch.setattr(InlineSession, "_arrive", count)
+    for seed in seeds[:20]:
+        assert first_words(seed) is None
+    assert len(arrived) > 10
 
 
 def test_there_are_enough_scenarios_and_ways() -> None:

@@ -24,7 +24,15 @@ from backhaul.core.model import (
     VerifyLevel,
 )
 from backhaul.core.policy import Policy
-from backhaul.core.ports import DeadLetterReason, Endpoint, Message, StageTask, TargetFs, Watch
+from backhaul.core.ports import (
+    DeadLetterReason,
+    Endpoint,
+    ListedPage,
+    Message,
+    StageTask,
+    TargetFs,
+    Watch,
+)
 from backhaul.core.runner import Ports
 from backhaul.core.stopping import Stop
 from backhaul.core.transfer import MAX_SOURCE_CHANGES
@@ -245,6 +253,18 @@ class SimStore(FakeStore):
 
     sim: Sim
 
+    def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        page_size: int = 1000,
+        owner: str | None = None,
+    ) -> ListedPage:
+        size = min(page_size, self.sim.shape.page_size or page_size)
+        return super().list_page(bucket, prefix, token=token, page_size=size, owner=owner)
+
     def get(
         self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None
     ) -> FakeBody:
@@ -435,6 +455,7 @@ class Sim:
             parallel=1,
             new_event=lambda: SimEvent(self.scheduler),
             down=self._found_down,
+            interleave=self._interleave if self.shape.page_size else None,
         )
         ledger = MemoryLedger(self.files[seat], owner, is_alive=self._is_alive, faults=self.faults)
         agent = Agent(
@@ -462,6 +483,10 @@ class Sim:
         self.scheduler.spawn(process, "keep", agent._keeper._work)
         self.scheduler.spawn(process, "sweep", agent._sweep_until_stopped)
         self.tell(f"{owner} starts")
+
+    def _interleave(self, count: int) -> int:
+        """How many open objects a worker stages before, or during, the agent's next call."""
+        return self.random.randint(0, count)
 
     def randomness(self, seat: int) -> FakeRandomness:
         chance = FakeRandomness(self.random.randrange(1 << 30))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from backhaul.core.errors import OutageError, TransientError
+from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
 from backhaul.core.ports import (
     Endpoint,
@@ -37,6 +38,9 @@ class InlinePool:
         parallel: Threads for several paths at once; 1 keeps everything in the calling thread.
         is_aborted: Set by `abort`; every call of a session is refused then.
         down: What a probe finds.
+        interleave: Of so many objects that a staging call has open, how many are staged next:
+            before the next chunk is pulled, and during each call made meanwhile. None: all of
+            them before, none during a call.
     """
 
     targets: Mapping[str, TargetFs]
@@ -48,6 +52,7 @@ class InlinePool:
     parallel: int = PARALLEL
     is_aborted: bool = False
     down: Callable[[], Sequence[OutageError]] = tuple
+    interleave: Callable[[int], int] | None = None
 
     @contextmanager
     def session(self, filesystem: str, user: str | None = None) -> Iterator[InlineSession]:
@@ -81,6 +86,7 @@ class InlineSession:
         )
         self._started_bytes = 0
         self._objects = 0
+        self._staging: _Staging | None = None
 
     @property
     def progress(self) -> Progress:
@@ -161,16 +167,50 @@ class InlineSession:
             verify=verify,
         )
         stager.cancelled = self._pool.new_event()
+        staging = self._staging = _Staging(stager)
+        interleave = self._pool.interleave
         try:
             for chunk in tasks:
-                for task in chunk:
-                    self._refuse_aborted()
-                    staged = stager.stage(task)
-                    self._objects += 1
-                    yield (staged,)
+                # What arrived while the agent listed and called comes first.
+                yield from self._arrived(staging)
+                staging.open.extend(chunk)
+                count = len(staging.open)
+                yield from self._stage_some(count if interleave is None else interleave(count))
+            yield from self._arrived(staging)
+            yield from self._stage_some(len(staging.open))
             stager.sync_directories()
         finally:
+            self._staging = None
             stager.close()
+
+    def _stage_some(self, count: int) -> Iterator[Sequence[StagedObject]]:
+        for _ in range(count):
+            self._refuse_aborted()
+            staging = self._staging
+            if staging is not None and staging.open:
+                self._objects += 1
+                yield (staging.stager.stage(staging.open.popleft()),)
+
+    def _arrived(self, staging: _Staging) -> Iterator[Sequence[StagedObject]]:
+        while staging.arrived:
+            self._objects += 1
+            yield (staging.arrived.popleft(),)
+        if staging.error is not None:
+            raise staging.error
+
+    def _stage_during_a_call(self) -> None:
+        """As a worker does: what it proves meanwhile waits for whoever reads next."""
+        staging, interleave = self._staging, self._pool.interleave
+        if staging is None or interleave is None or staging.error is not None:
+            return
+        try:
+            for _ in range(interleave(len(staging.open))):
+                self._arrive(staging, staging.stager.stage(staging.open.popleft()))
+        except BackhaulError as error:
+            staging.error = error  # it ends with this, once the call has its answer
+
+    def _arrive(self, staging: _Staging, staged: StagedObject) -> None:
+        staging.arrived.append(staged)
 
     def watched_by(self, watch: Watch) -> None:
         """Calls here end at once, so nothing is ever waited for."""
@@ -184,8 +224,25 @@ class InlineSession:
     @property
     def _alive(self) -> TargetOperations:
         self._refuse_aborted()
+        self._stage_during_a_call()
         return self._operations
 
     def _refuse_aborted(self) -> None:
         if self._pool.is_aborted:
             raise TransientError("E_WORKER_DIED", "the pool was aborted")
+
+
+@dataclass
+class _Staging:
+    """A staging call under way.
+
+    Attributes:
+        open: Not staged yet.
+        arrived: Proofs that came during calls, before their staging call was resumed.
+        error: What it ends with, once it is resumed.
+    """
+
+    stager: Stager
+    open: deque[StageTask] = field(default_factory=deque)
+    arrived: deque[StagedObject] = field(default_factory=deque)
+    error: BackhaulError | None = None
