@@ -29,12 +29,21 @@ EMPTY = (
 )
 
 
+PIN = Pin(
+    bucket="bucket", key="k", size_bytes=len(EMPTY), etag="e", last_modified=datetime.now(UTC)
+)
+
+
 class Quiet(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(EMPTY)
+
+    def do_HEAD(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(EMPTY)))
+        self.send_header("ETag", '"e"')
         self.end_headers()
-        self.wfile.write(EMPTY)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
         pass
@@ -127,13 +136,57 @@ def test_an_empty_bundle_does_not_switch_the_checks_off(
         monkeypatch.setenv(variable, "")
     with pytest.raises(ConfigurationError, match="E_CFG_TLS"):
         lists()
-    # The workers' own client takes the built-in bundle.
+    # A worker without a bundle takes the built-in one.
     with pytest.raises(OutageError, match="E_S3_UNREACHABLE"):
         gets(nobodys[0])
 
 
-def test_a_bundle_that_vouches_for_it_opens_it(
+@pytest.mark.parametrize("how", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "profile", "relative"])
+def test_a_bundle_that_vouches_for_it_opens_it_to_listings_queues_and_workers(
+    nobodys: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    certificate = nobodys[1]
+    match how:
+        case "profile":
+            (tmp_path / "config").write_text(f"[default]\nca_bundle = {certificate}\n")
+            monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        case "relative":
+            monkeypatch.chdir(certificate.parent)
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.name)
+        case _:
+            monkeypatch.setenv(how, str(certificate))
+    assert lists() == 0
+    # As a worker gets it, in whose environment and directory nothing of this need be.
+    endpoint = S3Store(AwsSession("us-east-1")).endpoint("bucket")
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "AWS_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir("/")
+    reader = ObjectReader(AwsSession("us-east-1").credentials_spec.load(), 2)
+    reader.check_reachable(endpoint)
+    with reader.get(endpoint, PIN) as body:
+        assert body.readall() == EMPTY
+    reader.close()
+
+
+def test_aws_ca_bundle_goes_before_requests_own(
     nobodys: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/none/such.pem")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(nobodys[1]))
     assert lists() == 0
+
+
+@pytest.mark.parametrize("what", ["absent", "directory", "no certificates"])
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_a_bundle_that_cannot_be_used_is_refused_at_the_start_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, what: str
+) -> None:
+    path = tmp_path / "bundle.pem"
+    if what == "directory":
+        path.mkdir()
+    elif what == "no certificates":
+        path.write_text("nothing of use")
+    monkeypatch.setenv(variable, str(path))
+    with pytest.raises(ConfigurationError, match="E_CFG_TLS") as caught:
+        S3Store(AwsSession("us-east-1"))
+    assert str(path) in caught.value.message

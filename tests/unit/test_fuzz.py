@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from botocore.parsers import ResponseParserFactory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backhaul.core.model import Location, OnExists
+from backhaul.adapters import aws_common, sqs
+from backhaul.adapters.aws_errors import common_error
+from backhaul.core import listing
+from backhaul.core.model import Location, OnExists, Pin
+from backhaul.core.ports import ListedPage, ListPage
 from tests.fuzz import target
 from tests.fuzz.mutate import TOKENS, Mutator
 from tests.fuzz.run import fuzz, kept, seeds
+from tests.fuzz.servers import fuzz_servers
 
 TEXT = st.lists(st.one_of(st.sampled_from(TOKENS), st.text(max_size=5)), max_size=8).map("".join)
 
@@ -22,6 +29,46 @@ def test_a_short_run_breaks_no_promise() -> None:
     for form in ("line", "json", "s3"):
         assert any(outcome.startswith(f"{form} accepted") for outcome in report.outcomes), form
     assert len(report.outcomes) > 100
+
+
+def test_a_short_run_of_servers_breaks_no_promise() -> None:
+    report = fuzz_servers(seed=1, count=1500)
+    assert report.broken == []
+    calls = {outcome.split()[0] for outcome in report.outcomes}
+    assert {"list", "resolve", "get", "parts", "receive", "dead_letter", "credentials"} <= calls
+    assert len(report.outcomes) > 50
+    assert report.outcomes["list 4 keys"] > 0
+
+
+def _believed(page: ListedPage) -> ListPage:
+    """A page as it comes."""
+    pins = [
+        Pin(
+            bucket="src",
+            key=one.key,
+            size_bytes=int(one.size or 0),
+            etag=str(one.etag).strip('"'),
+            last_modified=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        for one in page.objects
+    ]
+    return ListPage(pins=tuple(pins), is_last=not page.is_truncated)
+
+
+@pytest.mark.parametrize("hole", ["listing", "parsers", "dead letter", "refusals"])
+def test_the_fuzzer_sees_a_server_that_is_believed(
+    monkeypatch: pytest.MonkeyPatch, hole: str
+) -> None:
+    match hole:
+        case "listing":
+            monkeypatch.setattr(listing._Listing, "check", lambda _, page, __: _believed(page))
+        case "parsers":
+            monkeypatch.setattr(aws_common, "CheckedParsers", ResponseParserFactory)
+        case "dead letter":
+            monkeypatch.setattr(sqs, "sent_id", lambda *_: "id")
+        case _:
+            monkeypatch.setattr(sqs, "running_error", common_error)
+    assert fuzz_servers(seed=1, count=700).broken
 
 
 def test_the_corpus_breaks_no_promise() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ from backhaul.adapters.aws_errors import (
     cause_of,
     common_error,
     no_credentials,
+    one_line,
 )
 from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
@@ -350,6 +352,21 @@ class AwsSession:
             configured = os.environ.get("AWS_REGION") or self._session.get_config_variable("region")
         return str(configured or self.region)
 
+    @property
+    def ca_bundle(self) -> str | None:
+        """AWS_CA_BUNDLE, the profile's `ca_bundle` or REQUESTS_CA_BUNDLE; None: the built-in one.
+
+        As the AWS library resolves it. SSL_CERT_FILE does not count, there as here.
+
+        Raises:
+            ConfigurationError: E_CFG_TLS.
+        """
+        with self.errors(lambda exc: common_error(exc, "TLS")):
+            configured = self._session.get_config_variable("ca_bundle")
+        if configured is None:
+            configured = os.environ.get("REQUESTS_CA_BUNDLE")
+        return None if configured is None else _checked_bundle(str(configured))
+
     @overload
     def client(
         self,
@@ -401,7 +418,7 @@ class AwsSession:
                 service,
                 region_name=region,
                 config=config,
-                verify=ca_bundle(self._session),
+                verify=self.ca_bundle or True,
                 endpoint_url=s3a_url,
             )
             client: Any = create()
@@ -437,25 +454,31 @@ class AwsSession:
             raise translate(exc) from None
 
 
-def ca_bundle(session: botocore.session.Session) -> str | bool:
-    """AWS_CA_BUNDLE, `ca_bundle` of the profile or REQUESTS_CA_BUNDLE; True for the built-in one.
+def _checked_bundle(configured: str) -> str:
+    """The bundle's absolute path: every client and worker is handed this one.
 
     Raises:
         ConfigurationError: E_CFG_TLS: it is empty, with which older releases of the AWS library
-            check no certificate at all.
+            check no certificate at all, or no file of certificates.
     """
-    configured = session.get_config_variable("ca_bundle")
-    if configured is None:
-        configured = os.environ.get("REQUESTS_CA_BUNDLE")
-    if configured is None:
-        return True
-    if not str(configured).strip():
+    names = "AWS_CA_BUNDLE, ca_bundle, REQUESTS_CA_BUNDLE"
+    if not configured.strip():
         raise ConfigurationError(
             "E_CFG_TLS",
-            "the bundle of certificates (AWS_CA_BUNDLE, ca_bundle, REQUESTS_CA_BUNDLE) is empty",
+            f"the bundle of certificates ({names}) is empty",
             hint="name a file, or unset it for the built-in ones; certificates are always checked",
         )
-    return str(configured)
+    path = Path(configured).absolute()
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
+        raise ConfigurationError(
+            "E_CFG_TLS",
+            f"the bundle of certificates {one_line(str(path))} ({names}) cannot be used: "
+            f"{one_line(str(exc))}",
+            hint="name a readable file of PEM certificates, or unset it for the built-in ones",
+        ) from exc
+    return str(path)
 
 
 def _addressing(s3a: BucketSettings) -> Literal["auto", "path", "virtual"]:

@@ -180,6 +180,7 @@ class S3Store:
         resolved = Endpoint(
             base_url=url.partition("?")[0].removesuffix(_DUMMY_KEY),
             region=client.meta.region_name,
+            ca_bundle=aws.ca_bundle,
         )
         with self._lock:
             if len(self._endpoints) >= _BUCKETS_KEPT:

@@ -18,7 +18,6 @@ import time
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import botocore.session
 import urllib3
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -67,7 +66,6 @@ class ObjectReader:
         max_connections: Per host; a thread that wants one more waits until a body is closed.
         idle_timeout_s: Without a byte for this long the body is broken; no limit on the whole.
         connect_timeout_s: For TCP and TLS.
-        ca_bundle: PEM file; default: AWS_CA_BUNDLE, else the one that botocore uses.
     """
 
     def __init__(
@@ -76,14 +74,11 @@ class ObjectReader:
         max_connections: int,
         idle_timeout_s: float = 60,
         connect_timeout_s: float = 5,
-        *,
-        ca_bundle: str | None = None,
     ) -> None:
         self._credentials = credentials
         self._max_connections = max_connections
         self._timeout = urllib3.Timeout(connect=connect_timeout_s, read=idle_timeout_s)
-        self._ca_bundle = ca_bundle
-        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
+        self._pools: dict[tuple[str, str | None], urllib3.HTTPConnectionPool] = {}
         self._lock = threading.Lock()
 
     def get(
@@ -130,7 +125,7 @@ class ObjectReader:
         parts = urlsplit(endpoint.base_url)
         origin = f"{parts.scheme}://{parts.netloc}"
         try:
-            response = self._pool(origin).urlopen(
+            response = self._pool(origin, endpoint.ca_bundle).urlopen(
                 "HEAD",
                 parts.path or "/",
                 headers={"User-Agent": _USER_AGENT},
@@ -207,7 +202,7 @@ class ObjectReader:
             headers["If-Match"] = f'"{pin.etag}"'
         if endpoint.owner is not None:
             headers["x-amz-expected-bucket-owner"] = endpoint.owner
-        pool = self._pool(origin)
+        pool = self._pool(origin, endpoint.ca_bundle)
         for attempt in range(_TRIES):
             signed = self._sign(method, origin + target, headers, endpoint.region, pin.bucket)
             try:
@@ -311,15 +306,15 @@ class ObjectReader:
 
     # ------------------------------------------------------------ connections
 
-    def _pool(self, origin: str) -> urllib3.HTTPConnectionPool:
-        pool = self._pools.get(origin)
+    def _pool(self, origin: str, ca_bundle: str | None) -> urllib3.HTTPConnectionPool:
+        pool = self._pools.get((origin, ca_bundle))
         if pool is None:
             with self._lock:
-                pool = self._pools.get(origin) or self._new_pool(origin)
-                self._pools[origin] = pool
+                pool = self._pools.get((origin, ca_bundle)) or self._new_pool(origin, ca_bundle)
+                self._pools[origin, ca_bundle] = pool
         return pool
 
-    def _new_pool(self, origin: str) -> urllib3.HTTPConnectionPool:
+    def _new_pool(self, origin: str, ca_bundle: str | None) -> urllib3.HTTPConnectionPool:
         """HTTPS_PROXY and NO_PROXY count, as they do for botocore; never for this machine."""
         refuse_plain_http(origin, "the S3 endpoint")
         host = urlsplit(origin).hostname or ""
@@ -330,19 +325,14 @@ class ObjectReader:
             "maxsize": self._max_connections,
             "block": True,
             "cert_reqs": "CERT_REQUIRED",
-            "ca_certs": self._ca_bundle or _ca_bundle(),
+            # As the agent resolved it for its own clients, so that all trust the same.
+            "ca_certs": ca_bundle or get_cert_path(verify=True),
         }
         if not proxy_url:
             return urllib3.PoolManager(**options).connection_from_url(origin)
         return urllib3.ProxyManager(
             proxy_url, proxy_headers=proxy.proxy_headers_for(proxy_url), **options
         ).connection_from_url(origin)
-
-
-def _ca_bundle() -> str:
-    """AWS_CA_BUNDLE or `ca_bundle` of the profile, else what botocore would use."""
-    configured = botocore.session.Session().get_config_variable("ca_bundle")
-    return str(configured or get_cert_path(verify=True))
 
 
 def _unanswered(exc: HTTPError, name: str, endpoint: Endpoint) -> BackhaulError:

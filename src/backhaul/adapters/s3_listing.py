@@ -18,7 +18,7 @@ from backhaul.core.ports import ListedObject, ListedPage
 PAGE = "BackhaulPage"  # in botocore's parsed answer
 PAGE_MAX_BYTES = 8 << 20  # 1,000 keys of 1,024 bytes, percent-encoded, are some 4 MB
 _MARKUP_MAX = 200_000  # signs `<`; a page of 1,000 objects has at most some 40,000
-_OK = 200
+_OK, _REFUSALS = 200, 301  # as botocore divides them
 _BAD_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _HTML = re.compile(rb"<(?:!doctype\s+)?html", re.IGNORECASE)
 # Effects of parameters that are never sent; with any of them keys are missing from the page.
@@ -36,24 +36,27 @@ def take_page(response_dict: dict[str, Any], customized_response_dict: dict[str,
     What cannot be read is given back as status 500, which makes botocore try again as for any
     fault of a server.
     """
-    if response_dict["status_code"] != _OK:
+    status = response_dict["status_code"]
+    if status >= _REFUSALS:
         return
     body: bytes = response_dict["body"]
     response_dict["body"] = b""
     try:
-        customized_response_dict[PAGE] = _document(body)
+        customized_response_dict[PAGE] = _document(body, status)
     except ValueError as exc:
         customized_response_dict[PAGE] = exc
         response_dict["status_code"] = 500
 
 
-def _document(body: bytes) -> ET.Element:
+def _document(body: bytes, status: int) -> ET.Element:
     """The root element.
 
     Raises:
         NotS3Error: A web page.
         ValueError: Anything else that is no page of a listing.
     """
+    if status != _OK:
+        raise ValueError(f"it came with status {status}")
     if _HTML.search(body, 0, 4096):
         raise NotS3Error("it is a web page, not an answer of S3")
     if len(body) > PAGE_MAX_BYTES or body.count(b"<") > _MARKUP_MAX:

@@ -6,6 +6,7 @@ Source: Amazon SQS API reference, ReceiveMessage, SendMessage, Message.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from backhaul.adapters.aws_errors import one_line
 from backhaul.core.errors import OutageError
 from backhaul.core.ports import Message
+
+_NAME = re.compile("[!-~]{1,1000}")
 
 
 def bad_answer(subject: str, flaw: str) -> OutageError:
@@ -26,14 +29,14 @@ def bad_answer(subject: str, flaw: str) -> OutageError:
 
 
 def text_in(answer: Mapping[str, Any], name: str, subject: str) -> str:
-    """A field that must be text and not empty.
+    """A field that must be printable ASCII and not empty: an id, a URL or an ARN.
 
     Raises:
         OutageError: E_SQS_ANSWER.
     """
     value = answer.get(name)
-    if not isinstance(value, str) or not value:
-        raise bad_answer(subject, f"the answer has no {name}")
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise bad_answer(subject, f"the answer has no usable {name}")
     return value
 
 

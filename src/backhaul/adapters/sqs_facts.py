@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from backhaul.adapters.aws_errors import Cause, cause_of
 from backhaul.adapters.sqs_answer import number, text_in
+from backhaul.core.errors import OutageError
 from backhaul.core.ports import QueueFacts
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def _dead_letters(
     """From `{"deadLetterTargetArn":"arn:aws:sqs:…:123456789012:dead","maxReceiveCount":"10"}`."""
     try:
         policy = json.loads(redrive_policy or "{}")
-        account, name = str(policy["deadLetterTargetArn"]).rsplit(":", 2)[1:]
-    except (ValueError, KeyError, TypeError):
+        account, name = text_in(policy, "deadLetterTargetArn", "policy").rsplit(":", 2)[1:]
+    except (ValueError, TypeError, AttributeError, OutageError):
         return None
     try:
         asked = client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)

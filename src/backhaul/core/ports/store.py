@@ -74,11 +74,13 @@ class Endpoint:
             percent-encoded key is appended to it.
         region: For signing.
         owner: Account that must own the bucket; None: not asked.
+        ca_bundle: File of the certificates to trust; None: those of the AWS library.
     """
 
     base_url: str
     region: str
     owner: str | None = None
+    ca_bundle: str | None = None
 
 
 class ObjectStore(Protocol):
