@@ -47,7 +47,7 @@ def main() -> int:
 
 def _servers(seed: int, count: int | None, seconds: float | None, processes: int) -> int:
     each = None if count is None else -(-count // processes)
-    run = partial(_in_process, count=each, seconds=seconds)
+    run = partial(fuzz_servers, count=each, seconds=seconds)
     whole = ServerReport()
     # A process each: signals, memory and what is patched are its own.
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
@@ -62,10 +62,6 @@ def _servers(seed: int, count: int | None, seconds: float | None, processes: int
     for answer, why in whole.broken[:10]:
         print(f"  {why[:300]}\n    {answer[:500]}")
     return 1 if whole.broken or whole.grown_bytes > GROWTH_MAX_BYTES else 0
-
-
-def _in_process(seed: int, count: int | None, seconds: float | None) -> ServerReport:
-    return fuzz_servers(seed=seed, count=count, seconds=seconds)
 
 
 def _show(report: Report) -> None:

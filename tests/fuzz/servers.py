@@ -548,7 +548,7 @@ class ServerReport:
 
 
 def fuzz_servers(
-    *, seed: int, count: int | None = None, seconds: float | None = None
+    seed: int, *, count: int | None = None, seconds: float | None = None
 ) -> ServerReport:
     """Until `count` answers were given or `seconds` are over."""
     report = ServerReport()

@@ -13,6 +13,7 @@ import pytest
 from backhaul.core import events
 from backhaul.core.agent import LINGER_S, Agent
 from backhaul.core.backoff import RetryPolicy
+from backhaul.core.delivery import LETTER_RETRY_S, LETTER_TRIES
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,
@@ -350,6 +351,29 @@ def test_dead_letter_that_cannot_be_sent_keeps_the_message(world: World) -> None
 
     assert world.queue.remaining == []
     assert len(world.queue.dead_letters) == 1
+
+
+def test_dead_letter_that_is_refused_for_long_does_not_keep_its_slot(world: World) -> None:
+    """A key of the dead-letter queue that is denied must not stop the good messages behind it."""
+    refused = OutageError.of("sqs", "E_SQS_KMS", "KMS refuses the queue's key")
+    world.faults.always("queue.send_dead_letter", refused)
+    bad = world.queue.send("no request")
+    world.store.put("p/a", b"x")
+    with world.running(slots=1) as agent:
+        eventually(lambda: world.faults.count("queue.send_dead_letter") >= LETTER_TRIES)
+        world.queue.send("raw/p/a, /land/d")
+        eventually(lambda: world.landed() == {"d/a": b"x"})
+        agent.request_stop(Stop.DRAIN)
+    assert world.queue.remaining == [bad]
+    assert world.queue.invisible_s(bad) > 60
+    assert "dead" not in world.states
+    world.faults.never("queue.send_dead_letter")
+    world.clock.advance(LETTER_RETRY_S + 60)
+    world.drain()
+    assert world.queue.remaining == []
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == "E_MSG_FORMAT"
 
 
 def test_without_dead_letter_queue_nothing_is_ever_deleted(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ from backhaul.core.visibility import VisibilityKeeper
 
 BUSY_WAIT_S = 1.0
 ELSEWHERE_WAIT_S = 30
+LETTER_TRIES = 6  # some 40 s; then the message comes back after LETTER_RETRY_S
+LETTER_RETRY_S = 300
 RETURN_SLACK_S = 1.0  # a queue counts from when it is told, this process from when it tells
 EXPIRING_SHARE = 0.8  # of the queue's retention: no further try after a failed one
 HOLD_SHARE = 0.95  # of the queue's retention: no further wait for a dependency
@@ -416,7 +418,7 @@ class Deliveries:
             if end.dead is not None and not end.is_copied:
                 is_copied = self._copy_dead(message, end.dead)
                 if not is_copied and self._queue.facts.dead_letter_url is not None:
-                    self._hand_back(end.dead.begun, message)
+                    self._put_off(end.dead.begun, message, end.dead.error)
                     return
                 self._emit_dead(message, end.dead)
                 is_kept = is_kept or not is_copied
@@ -466,7 +468,7 @@ class Deliveries:
         dead = Dead(begun=begun, part=part, error=error)
         is_copied = self._copy_dead(message, dead)
         if not is_copied and self._queue.facts.dead_letter_url is not None:
-            self._hand_back(begun, message)
+            self._put_off(begun, message, error)
             return None
         self._remove_leftover(begun)
         if not self._record_failure(begun, TransferState.DEAD, error, has_letter=is_copied):
@@ -489,7 +491,20 @@ class Deliveries:
             redrive=self._ticket(message, begun, error),
         )
         letter = dead.part.letter_of(message)
-        return bool(self._insist(lambda: self._queue.send_dead_letter(letter, reason)))
+        return bool(
+            self._insist(
+                lambda: self._queue.send_dead_letter(letter, reason), max_tries=LETTER_TRIES
+            )
+        )
+
+    def _put_off(self, begun: Begun, message: Message, error: BackhaulError) -> None:
+        """Its dead letter cannot be sent: it comes back later, and its slot is free for others."""
+        if self._stopper.is_asked:
+            self._hand_back(begun, message)
+            return
+        self._release_claim(begun, TransferState.WAITING, error)
+        self.tally.failed += 1
+        self._return(message, LETTER_RETRY_S)
 
     def _ticket(self, message: Message, begun: Begun, error: BackhaulError) -> str:
         """A copy of a signed message, or one that was never good, gets none."""
@@ -621,8 +636,12 @@ class Deliveries:
     def _has_answered(self, call: Callable[[], object]) -> bool:
         return self._insist(call) is not None
 
-    def _insist(self, call: Callable[[], object]) -> object:
-        """Ask SQS until it answers; None when the agent has to go before it does."""
+    def _insist(self, call: Callable[[], object], *, max_tries: int | None = None) -> object:
+        """Ask SQS until it answers; None when the agent has to go before it does.
+
+        Args:
+            max_tries: After so many it is None, too; default: no limit.
+        """
         tries = 0
         while True:
             try:
@@ -635,7 +654,7 @@ class Deliveries:
                         code=error.code, reason=error.message, retry_in_s=delay_s
                     )
                 )
-                if self._stopper.is_asked and tries > 1:
+                if tries == max_tries or (self._stopper.is_asked and tries > 1):
                     return None
                 self._stopper.pause(delay_s)
             else:
