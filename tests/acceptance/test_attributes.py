@@ -124,6 +124,28 @@ def _fast(web: WebHdfs, place: str) -> None:
     web.storage_policy(f"{place}/fast", "ALL_SSD")
 
 
+def _subdirectories(web: WebHdfs, place: str) -> None:
+    """Each gives something else than the one above; `etl` is in no group of theirs."""
+    web.mkdir(f"{place}/d", group="etl")
+    web.mkdir(f"{place}/d/sub", group="audit", mode="770")
+    web.default_acl(f"{place}/d/sub", "group::rwx", "user:bob:r-x", "other::---")
+    web.mkdir(f"{place}/d/sub/deep", group="legal")
+    web.storage_policy(f"{place}/d/sub/deep", "ALL_SSD")
+
+
+def _equal_subdirectories(web: WebHdfs, place: str) -> None:
+    web.mkdir(f"{place}/d")
+    web.mkdir(f"{place}/d/sub")
+
+
+def _policy_below_only(web: WebHdfs, place: str) -> None:
+    web.mkdir(f"{place}/d/sub")
+    web.mkdir(f"{place}/d")
+    web.mkdir(f"{place}/d/sub")
+    web.storage_policy(f"{place}/d", "WARM")
+    web.storage_policy(f"{place}/d/sub", "HOT")
+
+
 CASES = {
     "umask-027": Case(below="d", properties=_umask("027")),
     "umask-002-per-file": Case(below="d", properties=_umask("002"), options=("publish=per-file",)),
@@ -140,6 +162,9 @@ CASES = {
     "acl-instead-of-umask": Case(below="team", prepare=_team, properties=_umask("077")),
     "acl-instead-of-umask-tree": Case(below="team/d", prepare=_team, properties=_umask("077")),
     "storage-policy": Case(below="fast/d", prepare=_fast),
+    "subdirectories": Case(below="d", prepare=_subdirectories, properties=_umask("027")),
+    "subdirectories-are-equal": Case(below="d", prepare=_equal_subdirectories),
+    "policy-against-the-one-above": Case(below="d", prepare=_policy_below_only),
 }
 
 
@@ -184,6 +209,12 @@ def test_everything_is_as_put_makes_it(compared: dict[str, Compared], name: str)
         ("acl-instead-of-umask", "team/sub/b.csv", "mode", "660"),
         ("acl-instead-of-umask-tree", "team/d/sub", "mode", "770"),
         ("storage-policy", "fast/d/a.csv", "storage_policy", 12),
+        ("subdirectories", "d/a.csv", "group", "etl"),
+        ("subdirectories", "d/a.csv", "mode", "640"),
+        ("subdirectories", "d/sub/b.csv", "group", "audit"),
+        ("subdirectories", "d/sub/b.csv", "mode", "660"),
+        ("subdirectories", "d/sub/deep/c", "group", "legal"),
+        ("policy-against-the-one-above", "d/sub/b.csv", "storage_policy", 7),
     ],
 )
 def test_what_put_makes_of_it(

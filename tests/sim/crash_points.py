@@ -47,6 +47,16 @@ SCENARIOS: dict[str, Shape] = {
         _TWICE, keys=BOTH, messages=("raw/p/, /land/d", "raw/p/s/b, /land/d/s"), is_versioned=True
     ),
     "the route's own directory": replace(_FOLDER, messages=("raw/p/, /land",) * 2),
+    "into directories of others": replace(
+        _FOLDER,
+        keys=BOTH,
+        is_versioned=True,
+        owned=(
+            ("/land", "etl", ""),
+            ("/land/d", "finance", ""),
+            ("/land/d/s", "audit", "RS"),
+        ),
+    ),
     "read back": replace(_TWICE, verify=VerifyLevel.STORED, has_checksums=False),
     "event, then newer": replace(_TWICE, messages=("event raw/p/a, /land/p",) * 2),
     "forged event, then newer": replace(_TWICE, messages=_FORGED),

@@ -5,6 +5,7 @@ S2  a reader sees the old file, or a whole proven one; nothing else
 S3  what the ledger calls done was done; what has ended does not begin again
 S4  the versions of one key at one path never go back
 S5  no intent is recorded for a route that has been taken away
+A1  a published file has the group and the policy that its directory gives
 S6  nothing is renamed out of staging that a higher epoch has fenced
 E1  without faults every object is read once and nothing dies
 F1  on a FIFO queue nothing of a group is staged before what was sent earlier has ended
@@ -93,6 +94,11 @@ class Ghost:
             self.broken(f"S2 {path} came from {source}, which is no staging")
         if self.fenced.get(of, 0) > epoch and self.is_ordered:
             self.broken(f"S6 {path} came from epoch {epoch}, fenced by {self.fenced[of]}")
+
+    def given(self, path: str, has: tuple[str, str], wanted: tuple[str, str]) -> None:
+        """A1: as if it had been written there."""
+        if has != wanted:
+            self.broken(f"A1 {path} has {has}, and its directory gives {wanted}")
 
     def announced(self, marker: str) -> None:
         """S2: `_SUCCESS` tells readers that the rest is there."""

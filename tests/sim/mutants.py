@@ -20,6 +20,7 @@ from backhaul.core.delivery import Deliveries
 from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
 from backhaul.core.model import TransferState
 from backhaul.core.outages import OutageWatch
+from backhaul.core.placing import Placing
 from backhaul.core.policy import Policy
 from backhaul.core.runner import TransferRunner
 from backhaul.core.transfer import Budget, Fate, Verdict
@@ -229,6 +230,43 @@ def no_fence_of_overlapping(patch: Patch) -> None:
         return claimed and replace(claimed, stale=())
 
     _around(patch, MemoryLedger, "claim", claim)
+
+
+@mutant(
+    "staging of the same destination in another place is removed, too",
+    0,
+    Point(scenario="object, then newer", call="target.rename", occurrence=1, way="pause"),
+)
+def no_fence_of_moved(patch: Patch) -> None:
+    def claim(original: Any, self: Any, *args: Any, **named: Any) -> Any:
+        claimed = original(self, *args, **named)
+        if claimed is None:
+            return None
+        own = args[2].digest
+        others = [left for left in claimed.stale if left.staging_root.path.split("/")[-1] != own]
+        return replace(claimed, stale=tuple(others))
+
+    _around(patch, MemoryLedger, "claim", claim)
+
+
+_OTHERS = Point(
+    scenario="into directories of others", call="target.rename", occurrence=1, way="kill"
+)
+
+
+@mutant("staging is in the target directory, where that exists", 0, _OTHERS)
+def stage_below_the_route(patch: Patch) -> None:
+    patch.setattr(runner, "staging_anchor", lambda prefix, *_args, **_named: prefix)
+
+
+@mutant("a directory that gives something else has its like in staging", 0, _OTHERS)
+def one_kind_of_directory(patch: Patch) -> None:
+    patch.setattr(Placing, "prepare", lambda self, names: None)
+
+
+@mutant("a directory that is made outside of staging is remembered before", 0, _OTHERS)
+def made_without_a_word(patch: Patch) -> None:
+    patch.setattr(MemoryLedger, "note_staging", lambda *args: None)
 
 
 @mutant("every claim has a higher epoch", 49)

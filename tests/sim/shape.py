@@ -30,6 +30,7 @@ class Shape:
         is_fifo: The queue keeps the order of message groups.
         page_size: Objects in a page of a listing; None: all. Where there are several, the worker
             goes on with one page while the agent looks at the next one's final paths.
+        owned: Directories that are there before: path, group, policy.
     """
 
     agents: int = 1
@@ -54,6 +55,7 @@ class Shape:
     is_overtaken: bool = False
     is_fifo: bool = False
     page_size: int | None = None
+    owned: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def may_refuse(self) -> bool:
@@ -87,6 +89,9 @@ def shape_of(seed: int) -> Shape:
     import random
 
     shape = _mixed(random.Random(f"shape {seed}"))
+    owned = random.Random(f"owned {seed}")
+    if owned.random() < 0.25:
+        shape = replace(shape, owned=owned.choice(OWNED))
     odd = random.Random(f"odd {seed}").random()
     if odd < 0.05:
         return replace(shape, is_fifo=True)
@@ -176,6 +181,12 @@ def _hopeless(chance: random.Random, keys: tuple[str, ...], messages: tuple[str,
         return Shape(keys=keys, messages=messages, poison=keys[0], aim=aim)
     return Shape(keys=keys, messages=messages[:1], killer="store.get", max_starts=6)
 
+
+OWNED = (
+    (("/land", "etl", ""), ("/land/d", "finance", "")),
+    (("/land", "etl", "RS"), ("/land/d/s", "audit", "")),
+    (("/land", "etl", ""), ("/land/d", "finance", "RS"), ("/land/d/s", "audit", "XOR")),
+)
 
 SCRIPTS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("p/a",), ("raw/p/a, /land/d",)),

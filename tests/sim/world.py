@@ -302,6 +302,7 @@ class SimTarget(FakeTarget):
             ]
             for path in files:
                 ghost.looked_at(path, bytes(self._nodes[path].data), source)
+                ghost.given(path, self.given(path), self.given(path.rpartition("/")[0]))
             for path in files:
                 if path.endswith("/_SUCCESS"):
                     ghost.announced(path)
@@ -326,6 +327,8 @@ class Sim:
         self.target.sim = self
         self.target.put("/land/.keep", b"")
         self.ghost.contents[b""] = ("", 0)
+        for path, group, policy in shape.owned:
+            self.target.own(path, group=group, policy=policy)
         self.files = [MemoryFile(after_change=self.ghost.moved) for _ in range(shape.agents)]
         if shape.has_one_ledger:
             self.files = self.files[:1] * shape.agents

@@ -10,13 +10,15 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from hdfs_native import Client, WriteOptions
 
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_filesystems import client_properties, in_full
 from backhaul.adapters.hdfs_creation import BLOCK_SIZE, REPLICATION, creation_rules
+from backhaul.adapters.hdfs_directories import CUT, Directories, twice
+from backhaul.adapters.hdfs_policies import policies
 from backhaul.adapters.hdfs_security import KEY_PROVIDER, Cluster, Login
 from backhaul.core.errors import (
     BackhaulError,
@@ -28,16 +30,13 @@ from backhaul.core.errors import (
     TargetMissing,
     TransientError,
 )
-from backhaul.core.model import STAGING_NAME, FileStatus
-from backhaul.core.ports import ContentChecker, Entry, Held, WriteRefusal
+from backhaul.core.model import FileStatus
+from backhaul.core.ports import ContentChecker, Entry, Held, Inherited, WriteRefusal
 from backhaul.core.write_access import hdfs_permission_hint
 
 if TYPE_CHECKING:
-    from hdfs_native import AclEntry, FileWriter
+    from hdfs_native import FileWriter
 
-Answer = TypeVar("Answer")
-
-_REMEMBERED = 10_000  # directories of which it is kept whether they have a default ACL
 _CODEC = "rs"  # the only one whose parity hdfs-native writes as Hadoop does
 
 # The client tries a dead NameNode for minutes, which is right in the middle of a transfer. Whether
@@ -56,7 +55,6 @@ _KEY_SERVER = "kms://"
 _DEBUG = re.compile(r'\w+\("')
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-f]{1,6})\}|(.))")
 _REFUSED = ("Connection refused", "failed to lookup address", "No route to host")
-_CUT = "RPC listener disconnected"  # in the middle of a call, whose answer is lost
 _JAVA = re.compile(r'RPCError\("(?P<name>[\w.$]+)", "(?P<text>.*)', re.DOTALL)
 
 
@@ -83,15 +81,13 @@ class HdfsTarget:
         login: Login | None = None,
     ) -> None:
         self._filesystem = filesystem
-        self._default_acls: dict[str, bool] = {}
-        self._acls_are_off = False
         self._content: ContentChecker | None = None
         self._closer: FileCloser | None = None
         self._access: Callable[[str], WriteRefusal | None] | None = None
         self.keeps_checksums = False
         self._login = login or Login()
         configuration = HadoopConfiguration.of(configuration)
-        self._creation = creation_rules(configuration)
+        self._rules = creation_rules(configuration)
         self._cluster = Cluster(filesystem, configuration)
         self._cluster.check(self._login)
         self._address = in_full(configuration, filesystem)
@@ -105,6 +101,9 @@ class HdfsTarget:
             self._asker = self._connect(_IMPATIENT)
         except Exception as error:
             raise self._translate(error, "") from error
+        self._directories = Directories(
+            self._client, self._rules, policies(self._address, configuration), self._translate
+        )
 
     def _connect(self, properties: Mapping[str, str]) -> Client:
         login = self._login if self._cluster.is_secure else Login()
@@ -126,7 +125,7 @@ class HdfsTarget:
             self._asker.get_file_info("/")
         except OSError as error:
             # The handshake went well, and then it hung up: that is how a NameNode refuses a proxy.
-            if self._login.run_as is not None and _CUT in str(error):
+            if self._login.run_as is not None and CUT in str(error):
                 raise self._no_proxy(str(error)) from error
             raise self._translate(error, "/") from error
         except BaseException as error:
@@ -178,7 +177,7 @@ class HdfsTarget:
 
     def status(self, path: str) -> FileStatus | None:
         try:
-            found = _twice(lambda: self._client.get_file_info(path))
+            found = twice(lambda: self._client.get_file_info(path))
         except FileNotFoundError:
             return None
         except BaseException as error:
@@ -213,7 +212,7 @@ class HdfsTarget:
 
     def names(self, path: str) -> list[str]:
         try:
-            found = _twice(lambda: list(self._client.list_status(path)))
+            found = twice(lambda: list(self._client.list_status(path)))
             return [one.path.rsplit("/", 1)[-1] for one in found]
         except FileNotFoundError:
             return []
@@ -224,7 +223,7 @@ class HdfsTarget:
         try:
             return [
                 Entry(name=one.path.rsplit("/", 1)[-1], is_directory=one.isdir)
-                for one in _twice(lambda: list(self._client.list_status(path)))
+                for one in twice(lambda: list(self._client.list_status(path)))
             ]
         except FileNotFoundError:
             return []
@@ -232,64 +231,23 @@ class HdfsTarget:
             raise self._translate(error, path) from error
 
     def create(self, path: str, size_bytes: int) -> HdfsWriter:
-        has_default_acl = self._has_default_acl(_above(path))
         options = WriteOptions(
-            block_size=self._creation.block_size(size_bytes),
-            replication=self._creation.replication,
-            permission=self._creation.file_mode(has_default_acl=has_default_acl),
+            block_size=self._rules.block_size(size_bytes),
+            replication=self._rules.replication,
+            permission=self._directories.file_mode(path),
             overwrite=False,
             create_parent=False,
         )
         try:
             writer = self._client.create(path, options)
         except BaseException as error:
-            if _CUT in str(error):
+            if CUT in str(error):
                 # There may be such a file now. The next try removes it, and waits for the NameNode.
                 text = f"no answer to the creation of {self._filesystem}{path}"
                 raise OutcomeUnknown("E_HDFS_UNKNOWN", text) from error
             raise self._translate(error, path) from error
         doubts_parity = self._doubts_parity(path, writer)
         return HdfsWriter(self, path, writer, doubts_parity=doubts_parity, closer=self._closer)
-
-    def _has_default_acl(self, directory: str) -> bool:
-        """Whether a default ACL decides the modes of what is new here.
-
-        Where the directory is missing, the nearest one above it answers.
-        """
-        if self._acls_are_off:
-            return False
-        known = self._default_acls.get(directory)
-        if known is None:
-            known = self._look_for_default_acl(directory)
-            self._remember(directory, has_default_acl=known)
-        return known
-
-    def _look_for_default_acl(self, directory: str) -> bool:
-        while True:
-            try:
-                entries = self._acl_entries(directory)
-            except FileNotFoundError:
-                if directory == "/":
-                    return False
-                directory = _above(directory)
-            except BaseException as error:
-                if "AclException" not in str(error):
-                    raise self._translate(error, directory) from error
-                self._acls_are_off = True  # dfs.namenode.acls.enabled = false
-                return False
-            else:
-                return any(entry.scope == "default" for entry in entries)
-
-    def _acl_entries(self, path: str) -> Sequence[AclEntry]:
-        return _twice(lambda: self._client.get_acl_status(path)).entries
-
-    def _remember(self, directory: str, *, has_default_acl: bool) -> None:
-        """For directories of staging alone: those are made for one attempt, with one ACL."""
-        if f"/{STAGING_NAME}/" not in directory:
-            return
-        if len(self._default_acls) >= _REMEMBERED:
-            self._default_acls.clear()
-        self._default_acls[directory] = has_default_acl
 
     def _doubts_parity(self, path: str, writer: FileWriter) -> bool:
         """Whether the file may be erasure-coded by a codec that the client does not write.
@@ -334,21 +292,10 @@ class HdfsTarget:
             raise self._translate(error, path) from error
 
     def mkdir(self, path: str) -> None:
-        self._mkdirs(path, create_parent=False)
+        self._directories.make(path, create_parent=False)
 
     def mkdirs(self, path: str) -> None:
-        self._mkdirs(path, create_parent=True)
-
-    def _mkdirs(self, path: str, *, create_parent: bool) -> None:
-        has_default_acl = self._has_default_acl(_above(path))
-        mode = self._creation.directory_mode(has_default_acl=has_default_acl)
-        try:
-            _twice(lambda: self._client.mkdirs(path, permission=mode, create_parent=create_parent))
-        except BaseException as error:
-            raise self._translate(error, path) from error
-        if _above(_above(path)).endswith(f"/{STAGING_NAME}"):
-            # A new epoch in its root; a directory further down may have come from elsewhere.
-            self._remember(path, has_default_acl=has_default_acl)
+        self._directories.make(path, create_parent=True)
 
     def rename(self, source: str, target: str, *, replace: bool) -> None:
         try:
@@ -368,7 +315,7 @@ class HdfsTarget:
 
     def remove(self, path: str) -> None:
         try:
-            _twice(lambda: self._client.delete(path, recursive=True))
+            twice(lambda: self._client.delete(path, recursive=True))
         except BaseException as error:
             raise self._translate(error, path) from error
 
@@ -378,6 +325,12 @@ class HdfsTarget:
         except BaseException as error:
             if "PathIsNotEmptyDirectoryException" not in str(error):
                 raise self._translate(error, path) from error
+
+    def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
+        return self._directories.inherited(paths)
+
+    def set_policies(self, path: str, wanted: Inherited) -> None:
+        self._directories.set_policies(path, wanted)
 
     def sync_directory(self, path: str) -> None:
         """Nothing to do: the NameNode's edit log holds every name before it answers."""
@@ -448,24 +401,6 @@ class HdfsWriter:
         return found
 
 
-def _twice(call: Callable[[], Answer]) -> Answer:
-    """Once more where the NameNode went away under the call; only for what may be repeated.
-
-    The second call waits for a NameNode that starts again, for about as long as the HDFS client
-    waits.
-    """
-    try:
-        return call()
-    except OSError as error:
-        if _CUT not in str(error):
-            raise
-        return call()
-
-
-def _above(path: str) -> str:
-    return path.rsplit("/", 1)[0] or "/"
-
-
 _OUTAGES = {
     "SafeModeException": ("E_HDFS_SAFE_MODE", "the NameNode is in safe mode"),
     "StandbyException": ("E_HDFS_STANDBY", "no active NameNode"),
@@ -507,6 +442,8 @@ def translate(error: BaseException, where: str) -> BackhaulError:
         return TargetExists(
             "E_DST_EXISTS", f"{where} exists", hint="remove it or choose another directory"
         )
+    if (java := getattr(error, "java", None)) is not None:  # asked without the client
+        return _of_java(java, text, where)
     if match := _JAVA.search(text):
         return _of_java(match["name"].rsplit(".", 1)[-1], match["text"], where)
     if isinstance(error, OSError):

@@ -3,11 +3,19 @@
 A file keeps what its directory gave it when it was created: group, ACL, erasure coding, and the
 kind of disk of its blocks. A rename changes none of that. So staging is below the very directory
 that the files go to, or below the one that this directory will be made in.
+
+Directories further down that exist and give something else have a directory in staging that gives
+the same (`Placing`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from backhaul.core.errors import TransientError
 from backhaul.core.model import STAGING_NAME, Location
+from backhaul.core.ports import Inherited, Ledger, TargetSession
 
 
 def staging_anchor(
@@ -41,3 +49,124 @@ def other_roots(prefix: Location, anchor: Location, destination: Location) -> li
         anchor = anchor.parent
         found.append(staging_root(anchor, destination))
     return found
+
+
+def holds_files(root: Location, destination: Location) -> bool:
+    """Whether files are ever renamed out of this staging root of the destination.
+
+    Not out of those further down in it: there directories are made (`Placing`), and moved at once.
+    A sweep finds what is left of them; nothing is to be fenced.
+    """
+    place = root.parent.parent
+    return place == destination or not place.is_within(destination)
+
+
+class Placing:
+    """What the directories of one transfer give to their files, and that staging gives the same.
+
+    Args:
+        directory: The target directory; it exists.
+        destination: What the transfer owns: it, or one file in it.
+        staged: This epoch's directory of staging.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: TargetSession,
+        ledger: Ledger,
+        transfer_id: str,
+        directory: Location,
+        destination: Location,
+        staged: Location,
+        epoch: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._session = session
+        self._ledger = ledger
+        self._id = transfer_id
+        self._directory = directory
+        self._destination = destination
+        self._staged = staged
+        self._epoch = epoch
+        self._now = now
+        self._given: dict[str, Inherited | None] = {}
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Make directories in staging for files whose final directory differs from the one above.
+
+        Nothing is asked or made for files without a directory of their own, or twice.
+
+        Args:
+            names: Of files that are going to be staged, relative to the target directory.
+        """
+        differing = self._differing(names)
+        moved = [each for each in differing if self._is_moved(each)]
+        roots = {each: self._root_in(each) for each in moved}
+        if roots:
+            # Die after this line and a sweep removes what was made.
+            self._ledger.note_staging(self._id, self._epoch, [*roots.values()], self._now())
+        for relative in differing:
+            wanted = self._given[relative]
+            assert wanted is not None  # noqa: S101 - it differs, so it is there
+            self._session.make_alike(
+                self._staged, relative, wanted, made_in=roots.get(relative), epoch=self._epoch
+            )
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse to publish into directories that came into being since and give something else.
+
+        Raises:
+            TransientError: E_DST_MOVED; the next attempt stages in them.
+        """
+        here, there = self._session.inherited([self._staged, self._directory])
+        if there is None:
+            return
+        differing = self._differing(names)
+        if here != there or differing:
+            where = self._directory.join(differing[0]) if here == there else self._directory
+            raise TransientError(
+                "E_DST_MOVED",
+                f"{where.uri} was made while its files were copied, with another group, ACL or "
+                "policy than the directory above it",
+                hint="nothing: the next attempt stages in it",
+            )
+
+    def _differing(self, names: Iterable[str]) -> list[str]:
+        """Directories, not seen before, that give something else than the one above; top down."""
+        by_level: dict[int, set[str]] = {}
+        for name in names:
+            above = name.rpartition("/")[0]
+            while above and above not in self._given:
+                self._given[above] = None
+                by_level.setdefault(above.count("/"), set()).add(above)
+                above = above.rpartition("/")[0]
+        differing = []
+        for _, level in sorted(by_level.items()):
+            # Below a directory that is not there nothing is.
+            there = [each for each in sorted(level) if self._above(each) is not None]
+            for each, given in zip(there, self._ask(there), strict=True):
+                self._given[each] = given
+                if given is not None and given != self._above(each):
+                    differing.append(each)
+        return differing
+
+    def _above(self, relative: str) -> Inherited | None:
+        above = relative.rpartition("/")[0]
+        if not above and "" not in self._given:
+            (self._given[""],) = self._session.inherited([self._directory])
+        return self._given[above]
+
+    def _ask(self, relatives: Sequence[str]) -> list[Inherited | None]:
+        if not relatives:
+            return []
+        return self._session.inherited([self._directory.join(each) for each in relatives])
+
+    def _is_moved(self, relative: str) -> bool:
+        given, above = self._given[relative], self._above(relative)
+        assert given is not None  # noqa: S101 - both exist
+        assert above is not None  # noqa: S101
+        return given.carried != above.carried
+
+    def _root_in(self, relative: str) -> Location:
+        return staging_root(self._directory.join(relative), self._destination)

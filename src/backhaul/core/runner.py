@@ -61,7 +61,7 @@ from backhaul.core.model import (
 from backhaul.core.outages import WAIT_MOST_S, Away, OutageWatch
 from backhaul.core.overtaken import claims_to_be_old, is_overtaken, state_of_event
 from backhaul.core.paths import target_relative
-from backhaul.core.placing import other_roots, staging_anchor
+from backhaul.core.placing import Placing, other_roots, staging_anchor
 from backhaul.core.planning import Planner, resolve
 from backhaul.core.policy import Policy
 from backhaul.core.ports import (
@@ -151,6 +151,7 @@ class TransferRunner:
         self._stack = ExitStack()
         self._session_or_none: TargetSession | None = None
         self._staging_root: Location | None = None
+        self._placing_or_none: Placing | None = None
         self._stale: Sequence[Leftover] = ()
         self._has_rivals = False
         self._was_outdated = False
@@ -485,7 +486,27 @@ class TransferRunner:
 
     # ------------------------------------------------------------ stage
 
+    @property
+    def _placing(self) -> Placing:
+        """Of the epoch that is staged or published."""
+        if self._placing_or_none is None:
+            raise AssertionError("where files go is known only once they are staged")
+        return self._placing_or_none
+
+    def _place(self, epoch: int) -> Placing:
+        return Placing(
+            session=self._session,
+            ledger=self._ports.ledger,
+            transfer_id=self._id,
+            directory=self._directory,
+            destination=self._destination,
+            staged=self._root.join(str(epoch)),
+            epoch=epoch,
+            now=self._ports.clock.now,
+        )
+
     def _stage(self, epoch: int) -> transfer.Event:
+        self._placing_or_none = self._place(epoch)
         if self._is_native:
             chunks = self.chunks()
         else:
@@ -539,7 +560,10 @@ class TransferRunner:
     def chunks(self) -> Iterator[Sequence[StageTask]]:
         """The work of this attempt, page by page; a new plan is frozen just ahead of it."""
         for planned in self._planned():
-            yield self._tasks(self._without_published(planned))
+            rest = self._without_published(planned)
+            if self._may_hold_files:
+                self._placing.prepare(one.relative for one in rest)
+            yield self._tasks(rest)
 
     def _tasks(self, planned: Sequence[PlannedObject]) -> Sequence[StageTask]:
         owner, bucket = self._job.source_owner, self._job.request.source.bucket
@@ -735,6 +759,10 @@ class TransferRunner:
                     f"{self._directory.uri} exists, and publish = atomic-dir wants it absent",
                     hint="choose a new directory per run, or publish = auto",
                 )
+        if not self._may_hold_files:
+            self._placing.check(
+                planned.relative for batch in self._proven() for planned, _ in batch
+            )
         moved, superseded = self._publish_files(staged_dir)
         # Die here and the next attempt adopts the files and writes this again.
         self._leave_evidence(self._directory)

@@ -5,6 +5,7 @@ Each method is one `Call` of the agent (`wire`); `ports.TargetSession` says what
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -22,6 +23,7 @@ from backhaul.core.ports import (
     Endpoint,
     Entry,
     Held,
+    Inherited,
     SourceReader,
     StageTask,
     TargetFs,
@@ -190,6 +192,10 @@ class TargetOperations:
             return highest
         for lower in seen:
             self._target.remove(f"{root}/{lower}")
+        self._make_epoch(root, epoch)
+        return highest
+
+    def _make_epoch(self, root: str, epoch: int) -> None:
         for turn in range(FENCE_TRIES):
             self._target.mkdirs(root)
             try:
@@ -199,8 +205,50 @@ class TargetOperations:
                 if turn + 1 == FENCE_TRIES:
                     raise
             else:
-                break
-        return highest
+                return
+
+    def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
+        found = self._target.inherited(paths)
+        self._counter.add(0)
+        return found
+
+    def make_alike(
+        self, staged: str, relative: str, wanted: Inherited, root: str | None, epoch: int
+    ) -> None:
+        """A directory of staging that gives its files what the final one of its name would."""
+        *above, name = relative.split("/")
+        for each in above:
+            staged = f"{staged}/{each}"
+            self._target.mkdir(staged)
+        path = f"{staged}/{name}"
+        (there,) = self._target.inherited([path])
+        if there is not None and there != wanted:
+            self._target.remove(path)  # what it holds got the wrong things; it is copied again
+        if there != wanted:
+            if root is None:
+                self._target.mkdir(path)
+            else:
+                self._make_in(root, epoch, path)
+            self._target.set_policies(path, wanted)
+        self._counter.add(0)
+
+    def _make_in(self, root: str, epoch: int, path: str) -> None:
+        """Make a directory at `path` by way of a staging root whose place gives it its group."""
+        try:
+            self._make_epoch(root, epoch)
+            self._rename(f"{root}/{epoch}", path, replace=False)
+        except BaseException:
+            # Fenced meanwhile, perhaps: whoever did that does not look here.
+            with contextlib.suppress(BackhaulError):
+                self._target.remove(f"{root}/{epoch}")
+                self._remove_if_empty(root)
+            raise
+        self._remove_if_empty(root)
+
+    def _remove_if_empty(self, root: str) -> None:
+        """The root, and `.backhaul` above it."""
+        self._target.remove_empty(root)
+        self._target.remove_empty(_above(root))
 
     def fence_keeping(self, root: str, kept: int, epoch: int) -> tuple[int, int | None]:
         """Remove epochs below `kept`; the highest seen, and where the kept one stands now."""

@@ -14,6 +14,7 @@ from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
 from backhaul.core.ports import (
     Endpoint,
     Held,
+    Inherited,
     Progress,
     Rename,
     StageTask,
@@ -151,6 +152,24 @@ class WorkerSession:
 
     def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
         self._call("take_over", staging_root.path, kept, epoch)
+
+    def inherited(self, directories: Sequence[Location]) -> list[Inherited | None]:
+        found: list[Inherited | None] = self._call(
+            "inherited", tuple(one.path for one in directories)
+        )
+        return found
+
+    def make_alike(
+        self,
+        staged: Location,
+        relative: str,
+        wanted: Inherited,
+        *,
+        made_in: Location | None,
+        epoch: int,
+    ) -> None:
+        root = None if made_in is None else made_in.path
+        self._call("make_alike", staged.path, relative, wanted, root, epoch)
 
     def count_files(self, directory: Location) -> tuple[int, int]:
         counts: tuple[int, int] = self._call("count_files", directory.path)

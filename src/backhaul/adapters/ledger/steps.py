@@ -41,6 +41,7 @@ from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.evidence import Sum, sealing_line
 from backhaul.core.evidence import seal as digest
 from backhaul.core.model import HOLD_GAP, Hold, Location, PlannedObject, StagedObject, TransferState
+from backhaul.core.placing import holds_files
 from backhaul.core.placing import staging_root as root_below
 from backhaul.core.ports import Claimed, Leftover, MessageKey, Published
 
@@ -176,14 +177,20 @@ def take(
 
 
 def remember(
-    tx: Connection, transfer_id: str, uri: str, claimed: Claimed, route: str, now: datetime
+    tx: Connection,
+    transfer_id: str,
+    uri: str,
+    root: Location,
+    epoch: int,
+    route: str | None,
+    now: datetime,
 ) -> None:
-    """Note the staging root until a sweep has seen it gone."""
+    """Note a staging root of the destination `uri` until a sweep has seen it gone."""
     values = {
-        "staging_root": claimed.staging_root.uri,
+        "staging_root": root.uri,
         "uri": uri,
         "transfer_id": transfer_id,
-        "epoch": claimed.epoch,
+        "epoch": epoch,
         "claimed_at": now,
         "route": route,
     }
@@ -215,6 +222,7 @@ def stale(tx: Connection, destination: Location, root: Location) -> tuple[Leftov
         rows.left_over(row)
         for row in tx.execute(LITTER, asked).mappings()
         if row["staging_root"] != root.uri
+        and holds_files(rows.location(row["staging_root"]), rows.location(row["uri"]))
     )
 
 

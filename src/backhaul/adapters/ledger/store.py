@@ -206,7 +206,8 @@ class SqlLedger:
             if dead:
                 tx.execute(steps.FREE_OWNER, [{"of_uri": uri} for uri in dead])
             steps.take(tx, transfer_id, self.owner.text, destination, claimed)
-            steps.remember(tx, transfer_id, destination.uri, claimed, job.route, now)
+            uri, root = destination.uri, claimed.staging_root
+            steps.remember(tx, transfer_id, uri, root, claimed.epoch, job.route, now)
             values: dict[str, Any] = {
                 "state": TransferState.STAGING.value,
                 "epoch": claimed.epoch,
@@ -548,6 +549,15 @@ class SqlLedger:
                     )
                 )
                 return list(islice(found, most))
+
+    def note_staging(
+        self, transfer_id: str, epoch: int, roots: Sequence[Location], now: datetime
+    ) -> None:
+        """Remember further staging roots of this claim, before anything is made in them."""
+        with self._transaction() as tx:
+            row = self._mine(tx, transfer_id)
+            for root in roots:
+                steps.remember(tx, transfer_id, row["canonical"], root, epoch, row["route"], now)
 
     def swept(self, lefts: Sequence[Leftover]) -> None:
         """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""

@@ -17,12 +17,13 @@ from contextlib import contextmanager
 
 from backhaul.access import described, user_name
 from backhaul.adapters.local.faults import link_on_the_way, translate
+from backhaul.adapters.local.inheritance import inherited_from
 from backhaul.adapters.local.removal import remove_entry
 from backhaul.adapters.local.staging import STAGING, Ownership, mode_of
 from backhaul.adapters.local.walk import LIST, SEARCH, Walker, components
 from backhaul.core.errors import CannotWrite, TransientError
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Entry, Held, WriteRefusal
+from backhaul.core.ports import Entry, Held, Inherited, WriteRefusal
 
 READ_BYTES = 1 << 20
 # On the way, so that the last fsync stays short: a worker that seems to do nothing is killed.
@@ -193,6 +194,21 @@ class LocalTarget:
         except OSError as error:
             if error.errno != errno.EINVAL:  # some network file systems cannot sync directories
                 raise translate(error, path) from error
+
+    def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
+        return [self._inherited(path) for path in paths]
+
+    def _inherited(self, path: str) -> Inherited | None:
+        try:
+            with self._directory(path) as directory:
+                return inherited_from(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise translate(error, path) from error
+
+    def set_policies(self, path: str, wanted: Inherited) -> None:
+        """There are none."""
 
     # ------------------------------------------------------------ walking
 

@@ -153,7 +153,8 @@ class Ledger(Protocol):
 
     Raises (any method):
         OutageError: `ledger`: locked too long, full or read-only; nothing was recorded.
-        TakenOver: `claim`, `forget_plan`, `freeze`, `record_staged`, `note_published`: another
+        TakenOver: `claim`, `forget_plan`, `freeze`, `record_staged`, `note_published`,
+            `note_staging`: another
             process has begun the transfer since; nothing was recorded.
     """
 
@@ -319,6 +320,14 @@ class Ledger(Protocol):
 
     def litter(self, claimed_before: datetime, *, most: int) -> list[Leftover]:
         """Staging roots claimed before then that no live transfer owns, by file system."""
+
+    def note_staging(
+        self, transfer_id: str, epoch: int, roots: Sequence[Location], now: datetime
+    ) -> None:
+        """Remember further staging roots of this claim, before anything is made in them.
+
+        A sweep finds what is left of them. No file is ever in one, so they are not `stale`.
+        """
 
     def swept(self, lefts: Sequence[Leftover]) -> None:
         """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""

@@ -113,6 +113,28 @@ class WriteRefusal:
     is_readonly: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inherited:
+    """What a directory gives to files and directories that are made in it.
+
+    Attributes:
+        group: Empty: it gives none, and the process's own counts.
+        acl: The entries of its default ACL, as text, in a fixed order.
+        erasure_coding: Name of the policy that is in force there; empty: none; None: not known.
+        storage_policy: The same.
+    """
+
+    group: str = ""
+    acl: tuple[str, ...] = ()
+    erasure_coding: str | None = None
+    storage_policy: str | None = None
+
+    @property
+    def carried(self) -> tuple[str, tuple[str, ...]]:
+        """What a directory keeps when it is renamed; policies are those of its new place."""
+        return self.group, self.acl
+
+
 class TargetSession(Protocol):
     """One worker process, lent to one transfer: all target and S3 body I/O happens in it.
 
@@ -159,6 +181,30 @@ class TargetSession(Protocol):
 
     def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
         """Rename the directory of epoch `kept` to that of `epoch`; safe to repeat."""
+
+    def inherited(self, directories: Sequence[Location]) -> list[Inherited | None]:
+        """What each directory gives to what is made in it; None where no directory is."""
+
+    def make_alike(
+        self,
+        staged: Location,
+        relative: str,
+        wanted: Inherited,
+        *,
+        made_in: Location | None,
+        epoch: int,
+    ) -> None:
+        """Make a directory of staging that gives what the final one of its name gives.
+
+        Directories between are made, too. One that is there already and gives something else is
+        replaced, with what is in it.
+
+        Args:
+            staged: This epoch's directory.
+            relative: Of the directory, below it.
+            made_in: A staging root inside the final directory: made there, so that it gets the
+                same group and ACL, and then moved; None: only the policies are to be set.
+        """
 
     def count_files(self, directory: Location) -> tuple[int, int]:
         """Files below it at any depth, and directories that hold nothing."""
@@ -358,6 +404,15 @@ class TargetFs(Protocol):
 
     def remove_empty(self, path: str) -> None:
         """Delete a directory if it is empty; else leave it."""
+
+    def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
+        """What each directory gives to what is made in it; None where no directory is."""
+
+    def set_policies(self, path: str, wanted: Inherited) -> None:
+        """Give an empty directory the erasure coding and storage policy that `wanted` names.
+
+        What is not known of either is left as it is.
+        """
 
     def sync_directory(self, path: str) -> None:
         """Make names created or renamed in this directory durable (fsync; HDFS needs nothing)."""

@@ -13,6 +13,7 @@ from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
 from backhaul.core.ports import (
     Endpoint,
     Held,
+    Inherited,
     Progress,
     Rename,
     SourceReader,
@@ -116,6 +117,21 @@ class InlineSession:
 
     def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
         self._alive.take_over(staging_root.path, kept, epoch)
+
+    def inherited(self, directories: Sequence[Location]) -> list[Inherited | None]:
+        return self._alive.inherited([one.path for one in directories])
+
+    def make_alike(
+        self,
+        staged: Location,
+        relative: str,
+        wanted: Inherited,
+        *,
+        made_in: Location | None,
+        epoch: int,
+    ) -> None:
+        root = None if made_in is None else made_in.path
+        self._alive.make_alike(staged.path, relative, wanted, root, epoch)
 
     def count_files(self, directory: Location) -> tuple[int, int]:
         return self._alive.count_files(directory.path)

@@ -25,7 +25,7 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
-from backhaul.core.placing import staging_root
+from backhaul.core.placing import holds_files, staging_root
 from backhaul.core.ports import Begun, Claimed, ClusterJob, Leftover, MessageKey, Published
 from backhaul.testing.fakes.faults import Faults
 
@@ -189,7 +189,9 @@ class MemoryLedger:
                 stale=tuple(
                     left
                     for left, uri, _ in self._file.litter.values()
-                    if left.staging_root != root and _overlap(uri, destination)
+                    if left.staging_root != root
+                    and _overlap(uri, destination)
+                    and holds_files(left.staging_root, uri)
                 ),
                 has_rivals=any(
                     one.renames_possible
@@ -540,6 +542,23 @@ class MemoryLedger:
             and there.owner_transfer is not None
             and self._is_live(there.owner_transfer, there.owner)
         )
+
+    def note_staging(
+        self, transfer_id: str, epoch: int, roots: Sequence[Location], now: datetime
+    ) -> None:
+        """See the port."""
+        with self._faults.call("ledger.note_staging", _outage):
+            row = self._mine(transfer_id)
+            if row.canonical is None:
+                raise _out_of_order(f"{transfer_id} has claimed nothing")
+            for root in roots:
+                left = Leftover(
+                    transfer_id=transfer_id,
+                    staging_root=root,
+                    epoch=epoch,
+                    route=row.job.route if row.job else None,
+                )
+                self._file.litter[root] = (left, row.canonical, now)
 
     def swept(self, lefts: Sequence[Leftover]) -> None:
         """See the port."""

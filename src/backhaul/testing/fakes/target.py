@@ -2,6 +2,8 @@
 
 An open file can be seen with the length written so far; deleting it makes its writer fail.
 A rename never moves into a directory, a directory is never made along the way by `mkdir`.
+What is new gets the group of its directory, and a file the policy in force there; a rename changes
+neither. A directory's policy is its own, or that of the nearest above it that has one.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from backhaul.core.errors import (
     TargetMissing,
 )
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Clock, Entry, Held, WriteRefusal
+from backhaul.core.ports import Clock, Entry, Held, Inherited, WriteRefusal
 from backhaul.core.verification import Digest
 from backhaul.testing.fakes.faults import Faults
 
@@ -32,6 +34,8 @@ class _Node:
     modified_ms: int = 0
     kept: str = ""
     is_gone: bool = False
+    group: str = ""
+    policy: str = ""
 
 
 @dataclass(kw_only=True)
@@ -100,6 +104,23 @@ class FakeTarget:
             self._nodes[path] = _Node(
                 is_directory=False, data=bytearray(data), modified_ms=self._now_ms(), kept=kept
             )
+
+    def own(self, path: str, *, group: str = "", policy: str = "") -> None:
+        """A directory of that group and policy, with what is missing above it."""
+        with self._lock:
+            self._make_all(path)
+            self._nodes[path].group, self._nodes[path].policy = group, policy
+
+    def given(self, path: str) -> tuple[str, str]:
+        """Group and policy of a file, or those that a directory gives."""
+        with self._lock:
+            node = self._nodes[path]
+            return node.group, self._policy(path) if node.is_directory else node.policy
+
+    def _policy(self, directory: str) -> str:
+        while not self._nodes[directory].policy and directory != "/":
+            directory = _above(directory)
+        return self._nodes[directory].policy
 
     # ------------------------------------------------------------ core.ports.TargetFs
 
@@ -173,6 +194,7 @@ class FakeTarget:
             if path in self._nodes:
                 raise _exists(path)
             node = _Node(is_directory=False, modified_ms=self._now_ms())
+            node.group, node.policy = self.given(_above(path))
             self._nodes[path] = node
             self._open += 1
             self.most_open = max(self.most_open, self._open)
@@ -223,6 +245,22 @@ class FakeTarget:
             if self._below(path) == [path]:
                 self._drop(path)
 
+    def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
+        with self._faults.call("target.inherited"), self._lock:
+            return [
+                Inherited(group=self._nodes[path].group, erasure_coding=self._policy(path))
+                if path in self._nodes and self._nodes[path].is_directory
+                else None
+                for path in paths
+            ]
+
+    def set_policies(self, path: str, wanted: Inherited) -> None:
+        with self._faults.call("target.set_policies"), self._lock:
+            if path not in self._nodes:
+                raise _missing(path)
+            if self._policy(path) != wanted.erasure_coding:
+                self._nodes[path].policy = wanted.erasure_coding or ""
+
     def sync_directory(self, path: str) -> None:
         with self._faults.call("target.sync_directory"):
             pass
@@ -257,7 +295,9 @@ class FakeTarget:
                 raise _parent_is_file(path)
 
     def _make_one(self, path: str) -> None:
-        node = self._nodes.setdefault(path, _Node(is_directory=True, modified_ms=self._now_ms()))
+        made = _Node(is_directory=True, modified_ms=self._now_ms())
+        made.group = self._nodes[_above(path)].group if path != "/" else ""
+        node = self._nodes.setdefault(path, made)
         if not node.is_directory:
             raise _parent_is_file(path)
 

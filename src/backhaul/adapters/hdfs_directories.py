@@ -1,0 +1,185 @@
+"""What directories of HDFS give to what is made in them: groups, default ACLs and policies.
+
+ACLs come through hdfs-native, policies from `hdfs_policies` where the NameNode can be asked
+without a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from backhaul.adapters.hdfs_creation import CreationRules
+from backhaul.adapters.hdfs_policies import Policies
+from backhaul.adapters.namenode_rpc import NoNameNode, RemoteError
+from backhaul.adapters.protobuf_wire import Malformed
+from backhaul.core.errors import BackhaulError, OutageError
+from backhaul.core.model import STAGING_NAME
+from backhaul.core.ports import Inherited
+
+if TYPE_CHECKING:
+    from hdfs_native import Client
+
+Answer = TypeVar("Answer")
+
+CUT = "RPC listener disconnected"  # in the middle of a call, whose answer is lost
+_REMEMBERED = 10_000  # directories of which it is kept whether they have a default ACL
+
+
+class Directories:
+    """Of one HDFS; safe to use from several threads.
+
+    Args:
+        rules: What new files and directories get from the client's configuration.
+        policies: Erasure coding and storage policies; None: not known here.
+        translate: A foreign error and a path to ours.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        rules: CreationRules,
+        policies: Policies | None,
+        translate: Callable[[BaseException, str], BackhaulError],
+    ) -> None:
+        self._client = client
+        self._rules = rules
+        self._policies = policies
+        self._translate = translate
+        self._have_default_acls: dict[str, bool] = {}
+        self._acls_are_off = False
+
+    # ------------------------------------------------------------ modes of what is new
+
+    def file_mode(self, path: str) -> int:
+        """The mode to send for a new file."""
+        return self._rules.file_mode(has_default_acl=self._has_default_acl(_above(path)))
+
+    def make(self, path: str, *, create_parent: bool) -> None:
+        """A directory, with what is missing above it or not."""
+        has_default_acl = self._has_default_acl(_above(path))
+        mode = self._rules.directory_mode(has_default_acl=has_default_acl)
+        try:
+            twice(lambda: self._client.mkdirs(path, permission=mode, create_parent=create_parent))
+        except BaseException as error:
+            raise self._translate(error, path) from error
+        if _above(_above(path)).endswith(f"/{STAGING_NAME}"):
+            # A new epoch in its root; a directory further down may have come from elsewhere.
+            self._remember(path, has_default_acl=has_default_acl)
+
+    def _has_default_acl(self, directory: str) -> bool:
+        """Whether a default ACL decides the modes of what is new here.
+
+        Where the directory is missing, the nearest one above it answers.
+        """
+        known = self._have_default_acls.get(directory)
+        if known is None:
+            above = directory
+            while (acl := self._default_acl(above)) is None and above != "/":
+                above = _above(above)
+            known = bool(acl)
+            self._remember(directory, has_default_acl=known)
+        return known
+
+    def _remember(self, directory: str, *, has_default_acl: bool) -> None:
+        """For directories of staging alone: those are made for one attempt, with one ACL."""
+        if f"/{STAGING_NAME}/" not in directory:
+            return
+        if len(self._have_default_acls) >= _REMEMBERED:
+            self._have_default_acls.clear()
+        self._have_default_acls[directory] = has_default_acl
+
+    def _default_acl(self, directory: str) -> tuple[str, ...] | None:
+        """Its entries for what is made in it; None where nothing is."""
+        if self._acls_are_off:
+            return ()
+        try:
+            entries = twice(lambda: self._client.get_acl_status(directory)).entries
+        except FileNotFoundError:
+            return None
+        except BaseException as error:
+            if "AclException" not in str(error):
+                raise self._translate(error, directory) from error
+            self._acls_are_off = True  # dfs.namenode.acls.enabled = false
+            return ()
+        return tuple(
+            sorted(
+                f"{entry.type}:{entry.name or ''}:{entry.permissions}"
+                for entry in entries
+                if entry.scope == "default"
+            )
+        )
+
+    # ------------------------------------------------------------ core.ports.TargetFs
+
+    def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
+        """See the port."""
+        if self._policies is None:
+            return [self._inherited(path) for path in paths]
+        policies = self._policies
+        shown = self._asked(paths[0], lambda: policies.directories(paths)) if paths else []
+        return [
+            None
+            if one is None
+            else Inherited(
+                group=one.group,
+                acl=(self._default_acl(path) or ()) if one.has_acl else (),
+                erasure_coding=one.erasure_coding,
+                storage_policy=one.storage_policy,
+            )
+            for path, one in zip(paths, shown, strict=True)
+        ]
+
+    def _inherited(self, path: str) -> Inherited | None:
+        try:
+            found = twice(lambda: self._client.get_file_info(path))
+        except FileNotFoundError:
+            return None
+        except BaseException as error:
+            raise self._translate(error, path) from error
+        if not found.isdir:
+            return None
+        return Inherited(group=found.group, acl=self._default_acl(path) or ())
+
+    def set_policies(self, path: str, wanted: Inherited) -> None:
+        """See the port."""
+        policies = self._policies
+        if policies is None:
+            return
+        (here,) = self._asked(path, lambda: policies.directories([path]))
+        coding, storage = wanted.erasure_coding, wanted.storage_policy
+        if coding is not None and (here is None or coding != here.erasure_coding):
+            self._asked(path, lambda: policies.set_erasure_coding(path, coding))
+        if storage and (here is None or storage != here.storage_policy):
+            self._asked(path, lambda: policies.set_storage_policy(path, storage))
+
+    def _asked(self, path: str, ask: Callable[[], Answer]) -> Answer:
+        try:
+            return ask()
+        except RemoteError as error:
+            raise self._translate(error, path) from error
+        except (NoNameNode, Malformed, OSError) as error:
+            raise OutageError.of(
+                "hdfs",
+                "E_HDFS_UNREACHABLE",
+                f"{path}: {error}",
+                hint="check that the NameNode runs and that HADOOP_CONF_DIR or the URI names it",
+            ) from error
+
+
+def twice(call: Callable[[], Answer]) -> Answer:
+    """Once more where the NameNode went away under the call; only for what may be repeated.
+
+    The second call waits for a NameNode that starts again, for about as long as the HDFS client
+    waits.
+    """
+    try:
+        return call()
+    except OSError as error:
+        if CUT not in str(error):
+            raise
+        return call()
+
+
+def _above(path: str) -> str:
+    return path.rsplit("/", 1)[0] or "/"
