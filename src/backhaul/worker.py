@@ -119,6 +119,7 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
         from backhaul.adapters.hdfs_access import access_check  # noqa: PLC0415
         from backhaul.adapters.hdfs_closing import closer  # noqa: PLC0415
         from backhaul.adapters.hdfs_content import content_checker  # noqa: PLC0415
+        from backhaul.adapters.hdfs_policies import policies  # noqa: PLC0415
 
         hadoop = configuration.hadoop
         login = _login(configuration)
@@ -129,6 +130,7 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
             codec=content.codec if content is not None else None,
             closer=closer(filesystem, hadoop),
             access=access_check(filesystem, hadoop, login),
+            policies=policies(filesystem, hadoop),
         )
         return target
 

@@ -1074,3 +1074,29 @@ def test_nonce_is_forgotten_when_its_messages_can_no_longer_come(ledger: Ledger)
     assert ledger.claim_nonce("n", KEY, T0 + 10 * SECOND, T0)
     assert not ledger.claim_nonce("n", other, T0 + 20 * SECOND, T0 + 10 * SECOND)
     assert ledger.claim_nonce("n", other, T0 + 20 * SECOND, T0 + 11 * SECOND)
+
+
+# ---------------------------------------------------------------- roots further down
+
+
+def test_further_roots_are_litter_of_the_claim_and_never_stale(reopen: Reopen) -> None:
+    killed = reopen("killed")
+    first = claimed(killed)
+    made = DAY.join(f"hour=2/.backhaul/{DAY.digest}")
+    killed.note_staging("t1", first.epoch, [made], T0)
+    me = reopen("me")
+    left = Leftover(transfer_id="t1", staging_root=made, epoch=first.epoch, route=JOB.route)
+    assert left in me.litter(T0 + 2 * SECOND, most=9)
+    begin(me, "t2", None)
+    again = claim(me, "t2")
+    assert again is not None
+    assert again.stale == ()
+    assert me.litter(T0 + 2 * SECOND, most=9) == [], "its destination has a live owner"
+
+
+def test_further_roots_are_refused_to_whoever_was_overtaken(reopen: Reopen) -> None:
+    killed = reopen("killed")
+    first = claimed(killed)
+    begin(reopen("me"), key=MessageKey(queue="work", message_id="t1"))
+    with pytest.raises(TakenOver):
+        killed.note_staging("t1", first.epoch, [DAY.join("x/.backhaul/0")], T0)

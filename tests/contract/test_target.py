@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import hdfs_native
 import pytest
 
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hdfs import HdfsTarget
+from backhaul.adapters.hdfs_policies import policies
 from backhaul.adapters.local import LocalTarget
-from backhaul.core.errors import BackhaulError, CannotWrite, TargetExists, TargetMissing
+from backhaul.core.errors import (
+    BackhaulError,
+    CannotWrite,
+    OutageError,
+    TargetExists,
+    TargetMissing,
+)
 from backhaul.core.ports import TargetFs
 from backhaul.testing.fakes import FakeTarget
 from backhaul.testing.servers import Hdfs
@@ -339,3 +351,154 @@ def test_hdfs_refusals_name_the_path_and_what_to_do(hdfs: Hdfs) -> None:
     assert caught.value.code == "E_DST_LIMIT"
     assert hdfs.uri in caught.value.message
     assert "\n" not in caught.value.message
+
+
+# ---------------------------------------------------------------- what directories give
+
+
+def test_only_a_directory_gives_something(place: tuple[TargetFs, str]) -> None:
+    target, directory = place
+    write(target, f"{directory}/f")
+
+    found = target.inherited([f"{directory}/f", directory, f"{directory}/none/deeper"])
+    assert found[0] is None
+    assert found[1] is not None
+    assert found[2] is None
+    assert target.inherited([]) == []
+
+
+def test_a_new_directory_gives_what_the_one_above_gives(place: tuple[TargetFs, str]) -> None:
+    target, directory = place
+    target.mkdirs(f"{directory}/a/b")
+
+    here, below = target.inherited([directory, f"{directory}/a/b"])
+    assert here == below
+    assert here is not None
+    target.set_policies(f"{directory}/a/b", here)
+    assert target.inherited([f"{directory}/a/b"]) == [here]
+
+
+def test_a_renamed_directory_gives_its_group_as_before(
+    place: tuple[TargetFs, str], own: Callable[[TargetFs, str], None]
+) -> None:
+    target, directory = place
+    target.mkdirs(f"{directory}/of-others")
+    own(target, f"{directory}/of-others")
+    here, theirs = target.inherited([directory, f"{directory}/of-others"])
+    assert here is not None
+    assert theirs is not None
+    assert theirs.carried != here.carried
+    target.mkdir(f"{directory}/of-others/made")
+    target.rename(f"{directory}/of-others/made", f"{directory}/moved", replace=False)
+
+    (moved,) = target.inherited([f"{directory}/moved"])
+    assert moved is not None
+    assert moved.carried == theirs.carried
+
+
+@pytest.mark.parametrize(
+    "acl",
+    [
+        (("group", "rwx", None), ("user", "rwx", "bob"), ("other", "---", None)),
+        (("group", "rwx", None), ("other", "r-x", None)),
+        (("mask", "r-x", None), ("group", "rwx", "audit")),
+        (),
+    ],
+)
+@pytest.mark.integration
+@pytest.mark.hdfs
+def test_a_file_of_another_client_gets_the_mode_that_create_gives(
+    hdfs: Hdfs, acl: tuple[tuple[Any, Any, str | None], ...]
+) -> None:
+    """DistCp sends 644 where `-put` and `create` send 666 and let the default ACL decide."""
+    target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
+    directory = f"/t-{uuid.uuid4().hex[:12]}"
+    target.mkdirs(directory)
+    client = hdfs_native.Client(hdfs.uri)
+    if acl:
+        entries = [
+            hdfs_native.AclEntry(kind, "default", letters, name) for kind, letters, name in acl
+        ]
+        client.modify_acl_entries(directory, entries)
+    write(target, f"{directory}/ours")
+    options = hdfs_native.WriteOptions(permission=0o644, create_parent=False)
+    with client.create(f"{directory}/theirs", options) as writer:
+        writer.write(b"data")
+    target.correct_mode(f"{directory}/theirs")
+
+    ours, theirs = (client.get_acl_status(f"{directory}/{name}") for name in ("ours", "theirs"))
+    assert theirs.permission == ours.permission
+    assert sorted(map(repr, theirs.entries)) == sorted(map(repr, ours.entries))
+
+
+@pytest.fixture
+def own(request: pytest.FixtureRequest) -> Callable[[TargetFs, str], None]:
+    """Gives a directory to another group, as an administrator does."""
+
+    def give(target: TargetFs, path: str) -> None:
+        match target:
+            case FakeTarget():
+                target.own(path, group="audit")
+            case LocalTarget():
+                os.chown(path, -1, 12345)
+                os.chmod(path, 0o2777)  # noqa: PTH101, S103
+            case _:
+                hdfs: Hdfs = request.getfixturevalue("hdfs")
+                client = hdfs_native.Client(hdfs.uri)
+                client.set_owner(path, None, "audit")
+
+    return give
+
+
+@pytest.mark.integration
+@pytest.mark.hdfs
+def test_policies_of_hdfs_are_shown_and_set(wide_hdfs: Hdfs) -> None:
+    target = HdfsTarget(wide_hdfs.uri, str(wide_hdfs.conf_dir))
+    known = policies(wide_hdfs.uri, HadoopConfiguration.load(wide_hdfs.conf_dir))
+    assert known is not None
+    target.ask(None, policies=known)
+    directory = f"/plain/{uuid.uuid4().hex[:12]}"
+    target.mkdirs(f"{directory}/a")
+    coded, plain = target.inherited(["/ec", "/plain"])
+    assert coded is not None
+    assert plain is not None
+    assert (coded.erasure_coding, plain.erasure_coding) == ("RS-3-2-1024k", "")
+
+    target.set_policies(f"{directory}/a", replace(coded, storage_policy="ALL_SSD"))
+    (found,) = target.inherited([f"{directory}/a"])
+    assert found is not None
+    assert (found.erasure_coding, found.storage_policy) == ("RS-3-2-1024k", "ALL_SSD")
+    target.mkdir(f"{directory}/a/b")
+    target.set_policies(f"{directory}/a/b", replace(plain, storage_policy="HOT"))
+    (below,) = target.inherited([f"{directory}/a/b"])
+    assert below is not None
+    assert (below.erasure_coding, below.storage_policy) == ("", "HOT")
+    known.close()
+
+
+@pytest.mark.integration
+@pytest.mark.hdfs
+def test_where_policies_are_not_known_groups_and_acls_are(hdfs: Hdfs) -> None:
+    """As under Kerberos: through the client alone."""
+    target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
+    directory = f"/t-{uuid.uuid4().hex[:12]}"
+    target.mkdirs(directory)
+    client = hdfs_native.Client(hdfs.uri)
+    client.modify_acl_entries(directory, [hdfs_native.AclEntry("user", "default", "r-x", "bob")])
+    (found,) = target.inherited([directory])
+    assert found is not None
+    assert (found.erasure_coding, found.storage_policy) == (None, None)
+    assert "user:bob:r-x" in found.acl
+    target.set_policies(directory, replace(found, erasure_coding="RS-3-2-1024k"))
+
+
+@pytest.mark.integration
+@pytest.mark.hdfs
+def test_a_namenode_that_does_not_show_policies_is_an_outage() -> None:
+    with Hdfs() as own_hdfs:
+        target = HdfsTarget(own_hdfs.uri, str(own_hdfs.conf_dir))
+        target.ask(None, policies=policies(own_hdfs.uri, HadoopConfiguration()))
+        own_hdfs.kill_namenode()
+        with pytest.raises(OutageError) as caught:
+            target.inherited(["/"])
+    assert caught.value.code == "E_HDFS_UNREACHABLE"

@@ -18,7 +18,7 @@ from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_filesystems import client_properties, in_full
 from backhaul.adapters.hdfs_creation import BLOCK_SIZE, REPLICATION, creation_rules
 from backhaul.adapters.hdfs_directories import CUT, Directories, twice
-from backhaul.adapters.hdfs_policies import policies
+from backhaul.adapters.hdfs_policies import Policies
 from backhaul.adapters.hdfs_security import KEY_PROVIDER, Cluster, Login
 from backhaul.core.errors import (
     BackhaulError,
@@ -101,9 +101,7 @@ class HdfsTarget:
             self._asker = self._connect(_IMPATIENT)
         except Exception as error:
             raise self._translate(error, "") from error
-        self._directories = Directories(
-            self._client, self._rules, policies(self._address, configuration), self._translate
-        )
+        self._directories = Directories(self._client, self._rules, self._translate)
 
     def _connect(self, properties: Mapping[str, str]) -> Client:
         login = self._login if self._cluster.is_secure else Login()
@@ -138,6 +136,7 @@ class HdfsTarget:
         codec: Callable[[str], str | None] | None = None,
         closer: FileCloser | None = None,
         access: Callable[[str], WriteRefusal | None] | None = None,
+        policies: Policies | None = None,
     ) -> None:
         """From now on ask these for what hdfs-native does not tell, or not soon.
 
@@ -146,11 +145,13 @@ class HdfsTarget:
             codec: How a file is erasure-coded; empty: it is not; None: not known.
             closer: Closes files sooner than the client alone.
             access: Whether names may be made in a directory.
+            policies: Of erasure coding and storage; None: they are not known.
         """
         self._access = access
         self._content = content
         self._codec = codec
         self._closer = closer
+        self._directories.policies = policies
         self.keeps_checksums = content is not None
 
     def held(self, paths: Sequence[str]) -> list[Held | None]:
@@ -248,6 +249,9 @@ class HdfsTarget:
             raise self._translate(error, path) from error
         doubts_parity = self._doubts_parity(path, writer)
         return HdfsWriter(self, path, writer, doubts_parity=doubts_parity, closer=self._closer)
+
+    def correct_mode(self, path: str) -> None:
+        self._directories.correct_mode(path)
 
     def _doubts_parity(self, path: str, writer: FileWriter) -> bool:
         """Whether the file may be erasure-coded by a codec that the client does not write.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from backhaul.adapters.hdfs_creation import CreationRules
+from backhaul.adapters.hdfs_creation import FILE_MODE, CreationRules
 from backhaul.adapters.hdfs_policies import Policies
 from backhaul.adapters.namenode_rpc import NoNameNode, RemoteError
 from backhaul.adapters.protobuf_wire import Malformed
@@ -31,20 +31,21 @@ class Directories:
 
     Args:
         rules: What new files and directories get from the client's configuration.
-        policies: Erasure coding and storage policies; None: not known here.
         translate: A foreign error and a path to ours.
+
+    Attributes:
+        policies: Of erasure coding and storage; None: they are not known.
     """
 
     def __init__(
         self,
         client: Client,
         rules: CreationRules,
-        policies: Policies | None,
         translate: Callable[[BaseException, str], BackhaulError],
     ) -> None:
         self._client = client
         self._rules = rules
-        self._policies = policies
+        self.policies: Policies | None = None
         self._translate = translate
         self._have_default_acls: dict[str, bool] = {}
         self._acls_are_off = False
@@ -54,6 +55,19 @@ class Directories:
     def file_mode(self, path: str) -> int:
         """The mode to send for a new file."""
         return self._rules.file_mode(has_default_acl=self._has_default_acl(_above(path)))
+
+    def correct_mode(self, path: str) -> None:
+        """As a client gives it that sends the unmasked mode; DistCp sends the masked one alone.
+
+        That makes a difference only below a default ACL.
+        """
+        if not self._rules.acl_overrides_umask or not self._has_default_acl(_above(path)):
+            return
+        mode = FILE_MODE & mode_of(self._default_acl(_above(path)) or ())
+        try:
+            twice(lambda: self._client.set_permission(path, mode))
+        except BaseException as error:
+            raise self._translate(error, path) from error
 
     def make(self, path: str, *, create_parent: bool) -> None:
         """A directory, with what is missing above it or not."""
@@ -114,9 +128,9 @@ class Directories:
 
     def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
         """See the port."""
-        if self._policies is None:
+        if self.policies is None:
             return [self._inherited(path) for path in paths]
-        policies = self._policies
+        policies = self.policies
         shown = self._asked(paths[0], lambda: policies.directories(paths)) if paths else []
         return [
             None
@@ -143,7 +157,7 @@ class Directories:
 
     def set_policies(self, path: str, wanted: Inherited) -> None:
         """See the port."""
-        policies = self._policies
+        policies = self.policies
         if policies is None:
             return
         (here,) = self._asked(path, lambda: policies.directories([path]))
@@ -179,6 +193,19 @@ def twice(call: Callable[[], Answer]) -> Answer:
         if CUT not in str(error):
             raise
         return call()
+
+
+def mode_of(acl: Sequence[str]) -> int:
+    """The mode bits that the entries of an ACL stand for: user, mask or else group, other."""
+    permissions = {"user": 0, "group": 0, "other": 0}
+    for entry in acl:
+        kind, name, letters = entry.split(":")
+        if not name:
+            permissions[kind] = sum(
+                bit for bit, on in zip((4, 2, 1), letters, strict=True) if on != "-"
+            )
+    group = permissions.get("mask", permissions["group"])
+    return permissions["user"] << 6 | group << 3 | permissions["other"]
 
 
 def _above(path: str) -> str:

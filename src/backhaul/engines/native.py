@@ -428,6 +428,7 @@ class Stager:
             nothing = "00000000" if pin.size_bytes == 0 else None  # of either kind
             crc32c = nothing if is_kept else self._crc32c_there(path, expected)
             if is_kept or crc32c is not None:
+                self._target.correct_mode(path)
                 return Closed(
                     task=task,
                     path=path,

@@ -127,6 +127,9 @@ class LocalTarget:
         except OSError as error:
             raise translate(error, path) from error
 
+    def correct_mode(self, path: str) -> None:
+        """No other client writes here."""
+
     def read(self, path: str) -> Iterator[bytes]:
         try:
             with self._entry(path) as (directory, name):

@@ -378,6 +378,9 @@ class TargetFs(Protocol):
     def create(self, path: str, size_bytes: int) -> TargetWriter:
         """A new file; its directory must exist. `size_bytes` is what will be written."""
 
+    def correct_mode(self, path: str) -> None:
+        """Give a file that another client wrote to staging the mode that `create` gives there."""
+
     def read(self, path: str) -> Iterator[bytes]:
         """The content in chunks."""
 

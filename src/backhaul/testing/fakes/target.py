@@ -62,6 +62,7 @@ class FakeTarget:
     Attributes:
         most_open: The most files that were open at once.
         closed: Directories that take no new names, for `write_refusal` alone.
+        corrected: Paths whose mode was corrected.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class FakeTarget:
         self._open = 0
         self.most_open = 0
         self.closed: dict[str, WriteRefusal] = {}
+        self.corrected: list[str] = []
 
     # ------------------------------------------------------------ as a reader of the data sees it
 
@@ -199,6 +201,12 @@ class FakeTarget:
             self._open += 1
             self.most_open = max(self.most_open, self._open)
             return FakeWriter(self, path, node)
+
+    def correct_mode(self, path: str) -> None:
+        with self._faults.call("target.correct_mode"), self._lock:
+            if path not in self._nodes:
+                raise _missing(path)
+            self.corrected.append(path)
 
     def read(self, path: str) -> Iterator[bytes]:
         with self._faults.call("target.read"), self._lock:
