@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.governor import GovernorSpec, Reservations
+from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.core.bandwidth import Schedule
 from backhaul.core.cluster import (
     Application,
@@ -86,6 +87,14 @@ MIB = 1024**2
         (None, 1, 1),  # no less than DistCp can express, of one mapper then
     ],
 )
+def test_keys_of_single_buckets_are_hidden_too() -> None:
+    found = HadoopConfiguration(
+        values={"fs.s3a.bucket.raw.secret.key": "s", "fs.s3a.bucket.raw.endpoint": "e"}
+    )
+    words = arguments(job(), None, found.secret_names())
+    assert "-Dmapreduce.job.redacted-properties=fs.s3a.bucket.raw.secret.key" in words
+
+
 def test_each_mapper_gets_its_share_of_the_limit(
     asked_mib: int | None, limit_mib: int | None, given: int | None
 ) -> None:

@@ -72,6 +72,18 @@ def test_nothing_of_aws_reaches_it_and_the_configuration_does(
     assert not {name for name in names if name.startswith(("AWS_", "BACKHAUL_"))}
 
 
+def test_variables_that_hadoop_s_files_use_reach_it_but_for_aws_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAMENODE_PORT", "9000")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    used = {"NAMENODE_PORT", "AWS_SECRET_ACCESS_KEY"}
+    program = script(tmp_path / "hadoop", "env")
+    _, output = Command("hadoop", program, tmp_path, variables=used).run((), quiet)
+    assert "NAMENODE_PORT=9000" in output.splitlines()
+    assert "secret" not in output
+
+
 def test_it_has_the_agent_s_ticket_while_it_runs(tmp_path: Path) -> None:
     held: list[str] = []
 

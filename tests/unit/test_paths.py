@@ -8,6 +8,7 @@ from backhaul.core.errors import BackhaulError, PermanentError
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.message import format_json, parse_message, request_from_arguments
 from backhaul.core.model import Location, NameMap, Options, Source
+from backhaul.core.overlap import refuse_overlaps
 from backhaul.core.paths import (
     check_key,
     is_marker,
@@ -198,6 +199,22 @@ def test_a_host_without_a_port_has_that_of_hdfs(text: str, authority: str) -> No
     found = parse_destination(text, default_fs=BED)
     assert found.authority == authority
     assert parse_destination(found.uri, default_fs=BED) == found
+
+
+def test_routes_that_name_one_file_system_in_two_ways_overlap() -> None:
+    routes = [
+        parse_allow(f"s3://b/p/ -> {place}/x/", default_fs=BED)
+        for place in ("hdfs://other", "hdfs://other:8020", "hdfs://other:9000")
+    ]
+    refuse_overlaps(routes[1:])
+    with pytest.raises(ConfigurationError, match="E_CFG_OVERLAP"):
+        refuse_overlaps(routes[:2])
+
+
+def test_a_destination_that_an_older_ledger_holds_is_still_the_same() -> None:
+    for uri in ("hdfs://nn:8020/x", "hdfs://bed/x", "hdfs://other:9000/x", "file:///x"):
+        assert parse_destination(uri, default_fs=BED).uri == uri
+    assert parse_destination("/x", default_fs=BED).uri == "hdfs://nn:8020/x"
 
 
 @pytest.mark.parametrize(

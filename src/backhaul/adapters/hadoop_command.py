@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class Command:
         configured: A path from the settings; else HADOOP_HOME/bin, else the PATH.
         conf_dir: For HADOOP_CONF_DIR.
         ticket: Where it finds its Kerberos ticket, as variables; entered for each run.
+        variables: Further variables of the environment that Hadoop's files use; AWS's own are left
+            out all the same.
     """
 
     def __init__(
@@ -48,7 +50,10 @@ class Command:
         configured: Path | None,
         conf_dir: Path | None,
         ticket: Callable[[], AbstractContextManager[Mapping[str, str]]] = no_ticket,
+        *,
+        variables: Collection[str] = (),
     ) -> None:
+        self._variables = frozenset(name for name in variables if not name.startswith("AWS_"))
         self._ticket = ticket
         self._name = name
         self._configured = configured
@@ -131,7 +136,7 @@ class Command:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if name in _KEPT or name.startswith(_KEPT_PREFIXES)
+            if name in self._variables or name in _KEPT or name.startswith(_KEPT_PREFIXES)
         }
         if self._conf_dir is not None:
             kept["HADOOP_CONF_DIR"] = str(self._conf_dir)

@@ -258,12 +258,17 @@ def make_cluster(
     chosen = context.settings.distcp
     own_ticket = partial(ticket, _login(context.settings))
     yarn = chosen.hadoop.with_name("yarn") if chosen.hadoop is not None else None
+
+    def command(name: str, path: Path | None) -> Command:
+        used = configuration.environment_names
+        return Command(name, path, context.conf_dir, own_ticket, variables=used)
+
     return DistCp(
         rules=cluster_rules(chosen),
-        hadoop=Command("hadoop", chosen.hadoop, context.conf_dir, own_ticket),
+        hadoop=command("hadoop", chosen.hadoop),
         manager=YarnManager(
             addresses,
-            Command("yarn", yarn, context.conf_dir, own_ticket),
+            command("yarn", yarn),
             may_hide=may_hide(configuration),
         ),
         history=HistoryServer(history_address(configuration)),
