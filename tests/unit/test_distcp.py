@@ -76,6 +76,14 @@ def test_the_command_line_is_what_it_is() -> None:
 MIB = 1024**2
 
 
+def test_keys_of_single_buckets_are_hidden_too() -> None:
+    found = HadoopConfiguration(
+        values={"fs.s3a.bucket.raw.secret.key": "s", "fs.s3a.bucket.raw.endpoint": "e"}
+    )
+    words = arguments(job(), None, found.secret_names())
+    assert "-Dmapreduce.job.redacted-properties=fs.s3a.bucket.raw.secret.key" in words
+
+
 @pytest.mark.parametrize(
     ("asked_mib", "limit_mib", "given"),
     [
@@ -87,14 +95,6 @@ MIB = 1024**2
         (None, 1, 1),  # no less than DistCp can express, of one mapper then
     ],
 )
-def test_keys_of_single_buckets_are_hidden_too() -> None:
-    found = HadoopConfiguration(
-        values={"fs.s3a.bucket.raw.secret.key": "s", "fs.s3a.bucket.raw.endpoint": "e"}
-    )
-    words = arguments(job(), None, found.secret_names())
-    assert "-Dmapreduce.job.redacted-properties=fs.s3a.bucket.raw.secret.key" in words
-
-
 def test_each_mapper_gets_its_share_of_the_limit(
     asked_mib: int | None, limit_mib: int | None, given: int | None
 ) -> None:

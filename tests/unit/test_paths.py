@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from backhaul.core.errors import BackhaulError, PermanentError
+from backhaul.core.errors import BackhaulError, ConfigurationError, PermanentError
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.message import format_json, parse_message, request_from_arguments
 from backhaul.core.model import Location, NameMap, Options, Source
@@ -203,7 +203,7 @@ def test_a_host_without_a_port_has_that_of_hdfs(text: str, authority: str) -> No
 
 def test_routes_that_name_one_file_system_in_two_ways_overlap() -> None:
     routes = [
-        parse_allow(f"s3://b/p/ -> {place}/x/", default_fs=BED)
+        parse_allow(f"s3://bucket/p/ -> {place}/x/", default_fs=BED)
         for place in ("hdfs://other", "hdfs://other:8020", "hdfs://other:9000")
     ]
     refuse_overlaps(routes[1:])
