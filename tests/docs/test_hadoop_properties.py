@@ -1,4 +1,4 @@
-"""Every Hadoop property that the code knows is in the manual's tables."""
+"""Every Hadoop property in the code is in the manual's tables."""
 
 from __future__ import annotations
 

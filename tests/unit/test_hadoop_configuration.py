@@ -437,3 +437,10 @@ def test_the_directory_is_that_of_hadoop_s_own_commands_with_what_named_it(
     found = find_directory()
     assert found is not None
     assert found.words == f"{tmp_path} (HADOOP_CONF_DIR)"
+
+
+def test_values_do_not_grow_without_end(tmp_path: Path) -> None:
+    found = read(tmp_path, prop("b", "x" * (1 << 19)) + prop("a", "${b}${b}${b}"))
+    with pytest.raises(ConfigurationError, match="longer than 1048576 characters") as caught:
+        found.get("a")
+    assert len(str(caught.value)) < 1000

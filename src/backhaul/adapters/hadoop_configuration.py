@@ -9,8 +9,9 @@ Source: Apache Hadoop 3.4, `org.apache.hadoop.conf.Configuration`, `HdfsConfigur
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import os
+import pwd
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ HADOOP_CONF_DIR, HADOOP_HOME = "HADOOP_CONF_DIR", "HADOOP_HOME"
 SYSTEM_DIRECTORY = Path("/etc/hadoop/conf")
 
 _MAX_SUBSTITUTIONS = 20
+_MAX_TEXT = 1 << 20  # characters of one value; Hadoop has no limit
 _VARIABLE = re.compile(r"\$\{([^} $]+)\}")
 _WITH_DEFAULT = re.compile(r"(?P<name>.*?)(?P<kind>:-|-)(?P<value>.*)", re.DOTALL)
 _MAX_INTEGER = 2**31 - 1  # of Java
@@ -319,6 +321,11 @@ class _Expansion:
             if match[0] in value:
                 return text, f"holds a variable that refers to itself: {match[0]}"
             expanded = expanded[: match.start()] + value + expanded[match.end() :]
+            if len(expanded) > _MAX_TEXT:
+                return (
+                    text,
+                    f"is longer than {_MAX_TEXT} characters with its variables",
+                )
         if _VARIABLE.search(expanded) is None:
             return expanded, ""
         return text, f"needs more than {_MAX_SUBSTITUTIONS} substitutions of variables"
@@ -350,13 +357,16 @@ def _default(name: str) -> str | None:
 
 
 def _system_properties(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Of Java, as far as configurations use them."""
+    """Of Java, as far as configurations use them; the user is the system's, as there."""
     try:
-        yield "user.name", getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in a container
-        yield "user.name", str(os.getuid())
-    yield "user.home", os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
-    yield "user.dir", os.getcwd()  # noqa: PTH109
+        user = pwd.getpwuid(os.geteuid())
+    except KeyError:  # a user without a name, as in a container
+        yield "user.name", str(os.geteuid())
+    else:
+        yield "user.name", user.pw_name
+        yield "user.home", user.pw_dir
+    with contextlib.suppress(OSError):  # the directory may have been removed
+        yield "user.dir", os.getcwd()  # noqa: PTH109
     yield "java.io.tmpdir", "/tmp"  # noqa: S108 - as Java has it on Linux
     yield "os.name", "Linux"
     yield "file.separator", "/"

@@ -1,4 +1,4 @@
-"""What a Hadoop configuration says of file systems: the default one, nameservices, NameNodes.
+"""File systems of a Hadoop configuration: the default one, nameservices, NameNodes.
 
 Source: Apache Hadoop 3.4, `FileSystem.getDefaultUri`, `HAUtilClient`, `DFSUtilClient`.
 """
@@ -69,7 +69,7 @@ def default_filesystem(configuration: HadoopConfiguration) -> str | None:
 
 
 def nameservices(configuration: HadoopConfiguration) -> frozenset[str]:
-    """Names that stand for several NameNodes, where a host could be named."""
+    """Names for several NameNodes, in the place of a host."""
     names = [*configuration.values, *configuration.unresolved]
     return frozenset(
         name.removeprefix(prefix)
@@ -136,7 +136,7 @@ def demands_kerberos(configuration: HadoopConfiguration) -> bool:
 def client_properties(configuration: HadoopConfiguration, filesystem: str) -> dict[str, str]:
     """What the site files set, for hdfs-native, in the one spelling that it takes.
 
-    Its own reader of these files knows neither includes nor variables, `final` or attributes. It
+    Its own reader of these files has neither includes nor variables, `final` or attributes. It
     splits lists without trimming, and takes addresses without a port for none.
 
     Raises:

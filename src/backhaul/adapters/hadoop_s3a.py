@@ -51,7 +51,7 @@ class S3aKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class BucketSettings:
-    """What S3A's properties say of a bucket; equal for buckets that may share a client.
+    """S3A's properties for a bucket; equal for buckets that may share a client.
 
     Attributes:
         keys_of: The bucket whose own keys count; None: those of all buckets.
@@ -67,7 +67,7 @@ class BucketSettings:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether they say anything of where the bucket is."""
+        """Whether any of them is about the place of the bucket."""
         return self.url is not None or self.region is not None or self.is_path_style
 
 
@@ -126,7 +126,7 @@ class S3aSettings:
         for one in self._configuration.get_list(name):
             simple = one.rpartition(".")[2]
             if simple not in _KNOWN_PROVIDERS:
-                return f"{name} names {simple}, which is not known"
+                return f"{name} names {simple}, which cannot be run here"
         return ""
 
     # ------------------------------------------------------------ one property

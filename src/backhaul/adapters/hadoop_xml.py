@@ -76,7 +76,7 @@ class SiteReader:
 
         Raises:
             ConfigurationError: E_CFG_CORE_SITE.
-            ValueError: An include that is not followed; the text says why.
+            ValueError: An include that is not followed, with the reason.
         """
         found = self._find(href, path)
         if found is None:

@@ -54,6 +54,5 @@ class FileSystems:
         return authority if colon else f"{authority}:{DEFAULT_HDFS_PORT}"
 
 
-# A plain text is `FileSystems.default` where nothing is known of nameservices: names stay as they
-# are written.
+# A plain text is `FileSystems.default` without a list of nameservices: names stay as written.
 DefaultFs = FileSystems | str | None
