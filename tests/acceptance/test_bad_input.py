@@ -202,8 +202,8 @@ def test_malformed_messages_are_dead_lettered_with_their_reasons(local: Installa
     letters = local.dead_letters()
     assert {letter["body"]: letter["backhaul.code"] for letter in letters} == MALFORMED
     assert all(letter["backhaul.reason"] and letter["backhaul.hint"] for letter in letters)
-    assert len(letters) == len(ended.of("message is dead")) == len(MALFORMED)
-    assert {line["dead_letter_queue"] for line in ended.of("message is dead")} == {
+    assert len(letters) == len(ended.of("message dead-lettered")) == len(MALFORMED)
+    assert {line["dead_letter_queue"] for line in ended.of("message dead-lettered")} == {
         f"{local.queue}-dead"
     }
 
@@ -297,7 +297,7 @@ def test_without_a_dead_letter_queue_a_dead_message_is_kept(
     local.leave("no comma")
     ended = local.drain()
     assert ended.code == 0, ended
-    assert ended.of("message is dead: kept hidden")
+    assert ended.of("message dead, kept hidden")
     assert local.counts() == (0, 1)
 
 

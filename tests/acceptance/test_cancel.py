@@ -37,7 +37,7 @@ def test_a_running_transfer_is_seen_cancelled_and_dead_lettered(local: Installat
     cancelled = it.backhaul("cancel", transfer["id"][:12])
 
     assert cancelled.code == 0, cancelled
-    (dead,) = agent.logged("message is dead: moved to the dead-letter queue", within_s=90)
+    (dead,) = agent.logged("message dead-lettered", within_s=90)
     assert dead["code"] == "E_CANCELLED"
     agent.terminate()
     assert agent.wait().code == 0

@@ -192,7 +192,7 @@ def test_no_secret_is_in_log_ledger_or_arguments(local: Installation) -> None:
     agent.logged("transfer done")
     for process in agent.workers():
         assert secret not in " ".join(process.cmdline())
-    agent.logged("message is dead")
+    agent.logged("message dead-lettered")
     agent.terminate()
     ended = agent.wait()
     assert secret not in ended.out + ended.err

@@ -33,7 +33,7 @@ def test_a_group_keeps_its_order_and_a_poison_message_does_not_block_it(
     ends = [
         line["message_id"]
         for line in ended.events
-        if line["event"].startswith(("transfer done", "message is dead"))
+        if line["event"].startswith(("transfer done", "message dead-lettered"))
     ]
     assert [one for one in ends if one != other] == [poison, *rest]
     (letter,) = it.sqs.receive_message(QueueUrl=it.dead_url, MessageSystemAttributeNames=["All"])[

@@ -113,7 +113,7 @@ def test_no_planted_secret_leaves(
         canaries.assert_not_in(sent, "send")
     agent = it.start("--config", str(config))
     agent.logged("transfer done", times=2, within_s=60)
-    agent.logged("message is dead", times=6, within_s=60)
+    agent.logged("message dead-lettered", times=6, within_s=60)
 
     workers = agent.workers()
     assert workers

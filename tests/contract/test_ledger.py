@@ -916,6 +916,19 @@ def test_attempt_is_mine_until_it_ends_or_another_process_takes_it(reopen: Reope
     assert not me.is_mine("t1")
 
 
+def test_the_holder_is_the_process_at_work(reopen: Reopen) -> None:
+    killed = reopen("killed")
+    begin(killed)
+    first = killed.holder("t1")
+    assert first.owner is not None
+    assert not first.is_cancelled
+    me = reopen("me")
+    begin(me)
+    assert me.holder("t1").owner not in {None, first.owner}
+    me.fail("t1", TransferState.DEAD, "E_X", "it broke", T0)
+    assert (killed.holder("t1").owner, killed.holder("t1").is_cancelled) == (None, False)
+
+
 def test_process_that_lost_a_transfer_changes_nothing_of_it(reopen: Reopen) -> None:
     killed = reopen("killed")
     begin(killed)

@@ -41,6 +41,7 @@ def test_whoever_works_on_a_cancelled_transfer_gets_no_further(opened: Open) -> 
     assert operator.cancel("t1", T0) == []
 
     assert not agent.is_mine("t1")
+    assert (agent.holder("t1").owner, agent.holder("t1").is_cancelled) == (None, True)
     assert not agent.intend("t1", claimed.epoch, [proof(0)], T0)
     with pytest.raises(TakenOver) as caught:
         agent.record_staged("t1", [proof(0)])

@@ -62,7 +62,7 @@ def test_auto_on_a_node_without_yarn_is_native() -> None:
     """As `backhaul explain` says it; an agent without YARN does not even ask."""
     load = Load(objects=1, size_bytes=1 << 50, largest_bytes=1 << 40)
     chosen = engine_for(replace(JOB, engine=EngineName.AUTO), None, load, None)
-    assert (chosen.engine, chosen.reason) == (EngineName.NATIVE, "this node knows no YARN")
+    assert (chosen.engine, chosen.reason) == (EngineName.NATIVE, "no ResourceManager configured")
 
 
 def test_a_prefix_sent_without_its_slash_is_given_to_the_cluster_with_it(world: World) -> None:

@@ -100,6 +100,38 @@ def test_size_that_is_none_is_refused(text: str) -> None:
         parse_size(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            '[agent]\nslots = "four"\n',
+            "slots must be a whole number from 1 to 64, not 'four'",
+        ),
+        ("[agent]\nslots = 65\n", "agent.slots must be a whole number from 1 to 64, not 65"),
+        ("[agent]\npoll_wait_s = 1.5\n", "a whole number from 0 to 20, not 1.5"),
+        ("[agent]\nbackoff_base_s = 0\n", "must be a number above 0, not 0"),
+        ("[agent]\nstop_grace_s = -1\n", "must be a number, 0 or more, not -1"),
+        ("[distcp]\npoll_s = 0\n", "must be a number above 0 and up to 300, not 0"),
+        ("[log]\nfile_bytes = 5\n", "must be a whole number, 10,000 or more, not 5"),
+        ('[log]\nlevel = "loud"\n', "log.level is 'loud': String must match"),
+        ("[log]\nlevel = 5\n", "log.level must be text in quotes, not 5"),
+        ("ledger = 5\n", "ledger must be a path in quotes, not 5"),
+        ("agent = 5\n", "agent must be a table, not 5"),
+        (ROUTE + 'on_exists = "maybe"\n', "must be 'replace', 'same-ok' or 'fail', not 'maybe'"),
+        (ROUTE + 'limits = { objects = "x" }\n', "must be a whole number, 1 or more, not 'x'"),
+        ('[bandwidth]\nlimit = "fast"\n', "is 'fast': write a rate such as 50MB/s"),
+        ('[[route]]\nname = "a"\n', "route.0.source is missing"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_what_would_be_right(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, text)
+    assert sentence in caught.value.message
+    assert "\n" not in caught.value.message
+
+
 def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKHAUL_AGENT__SLOTS", "7")
 

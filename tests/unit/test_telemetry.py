@@ -80,8 +80,19 @@ def test_message_says_whether_it_was_moved_or_kept() -> None:
     moved = describe(sample(events.MessageDead))
     kept = describe(sample(events.MessageDead, dead_letter_queue=None))
 
+    assert moved[1] == "message dead-lettered: text"
     assert moved[1] != kept[1]
     assert (moved[0], kept[0]) == ("error", "error")
+    wished = describe(sample(events.MessageDead, code="E_CANCELLED"))
+    assert wished[:2] == ("info", "message dead-lettered: E_CANCELLED")
+
+
+def test_a_cancelled_transfer_is_not_one_that_another_process_took() -> None:
+    cancelled = describe(sample(events.TransferTaken, is_cancelled=True, owner=None))
+    taken = describe(sample(events.TransferTaken, is_cancelled=False, owner="edge2:b:4711:9"))
+    assert cancelled[:2] == ("info", "transfer cancelled by operator")
+    assert taken[:2] == ("warning", "transfer taken over by another process")
+    assert taken[2]["owner"] == "edge2:b:4711:9"
 
 
 def test_done_tells_the_rate_and_leaves_out_what_is_nothing() -> None:

@@ -257,7 +257,7 @@ def test_cancelling_a_transfer_kills_its_application(site: Site) -> None:
 
     assert ended.code == 0, ended
     assert [one["state"] for one in site.applications()] == ["KILLED"]
-    (dead,) = agent.logged("message is dead: moved to the dead-letter queue", within_s=90)
+    (dead,) = agent.logged("message dead-lettered", within_s=90)
     assert dead["code"] == "E_CANCELLED"
     agent.terminate()
     assert agent.wait().code == 0

@@ -152,7 +152,7 @@ def test_a_ticket_of_its_users_cache_serves_to_cancel(secured: Secured) -> None:
 
     assert ended.code == 0, ended
     assert "State : KILLED" in secured.told(followed["application"])
-    (dead,) = agent.logged("message is dead: moved to the dead-letter queue", within_s=90)
+    (dead,) = agent.logged("message dead-lettered", within_s=90)
     assert dead["code"] == "E_CANCELLED"
     agent.terminate()
     assert agent.wait().code == 0

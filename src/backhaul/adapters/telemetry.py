@@ -140,7 +140,9 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
         case events.MessageAbsorbed():
             return "info", "message recognised: already settled or running", vars(fact)
         case events.TransferTaken():
-            return "warning", "transfer taken over by another process, or cancelled", vars(fact)
+            if fact.is_cancelled:
+                return "info", "transfer cancelled by operator", _without_none(fact)
+            return "warning", "transfer taken over by another process", _without_none(fact)
         case events.MessageIgnored():
             return "info", "event ignored: it asks for nothing", vars(fact)
         case events.AttemptStarted():
@@ -164,10 +166,12 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
         case events.AttemptFailed():
             return "warning", "attempt failed: the message comes back", _without_none(fact)
         case events.MessageDead():
-            event = "message is dead: moved to the dead-letter queue"
+            event = "message dead-lettered"
             if fact.dead_letter_queue is None:
-                event = "message is dead: kept hidden, the queue has no dead-letter queue"
-            return "error", event, _without_none(fact)
+                event = "message dead, kept hidden without a dead-letter queue"
+            # An operator's own wish is nothing to wake up for.
+            level = "info" if fact.code == "E_CANCELLED" else "error"
+            return level, f"{event}: {fact.code}", _without_none(fact)
         case events.TransferHeld():
             fields = {**vars(fact), "retry_in_s": round(fact.retry_in_s, 1)}
             return "warning", "transfer held: a dependency is down", fields

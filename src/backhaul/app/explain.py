@@ -186,7 +186,7 @@ def _plan(context: Context, told: Explanation, job: Job, region: str) -> list[Pl
                 obstacle = obstacle or cannot_carry(one, found.source, is_object=found.is_object)
         told.totals = planner.finish()
         choice = engine_for(job, make_cluster(context), load, obstacle)
-        told.engine = f"{choice.engine}: {choice.reason}"
+        told.engine = f"{choice.engine} ({choice.reason})"
     except BackhaulError as error:
         _note(told, error)
     told.names = tuple(directory.join(one.relative) for one in first[:NAMES_SHOWN])

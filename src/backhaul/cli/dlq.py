@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from backhaul.cli.options import WholeSentences
-from backhaul.core.text import printable
+from backhaul.core.text import printable, visible
 
 MOST = 1000
 MOST_SHOWN = 4096  # characters of a line
@@ -55,7 +55,7 @@ def list_letters(*, queue: str, region: str, limit: int, as_json: bool) -> int:
         else:
             code = letter.code or "moved by SQS"
             attempts = letter.attempts or "?"
-            reason = printable(letter.reason, MOST_SHOWN)
+            reason = visible(letter.reason, MOST_SHOWN)
             click.echo(f"{letter.message_id}  {printable(code)}  {attempts} attempts  {reason}")
     return 0
 
@@ -90,9 +90,9 @@ def show_letter(*, queue: str, region: str, message_id: str, limit: int, as_json
         ("host", letter.host),
     ):
         if text:
-            click.echo(f"{name:11}{printable(str(text), MOST_SHOWN)}")
+            click.echo(f"{name:11}{visible(str(text), MOST_SHOWN)}")
     # Escaped: it may have been written to do something to the terminal.
-    click.echo("\n" + "\n".join(printable(line, MOST_SHOWN) for line in letter.body.splitlines()))
+    click.echo("\n" + "\n".join(visible(line, MOST_SHOWN) for line in letter.body.splitlines()))
     return 0
 
 

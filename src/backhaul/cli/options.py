@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 transfer`, `2,000 transfers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class OnceOnly(click.Command):
     """Refuses an option that takes one value and is given two: click would take the last."""
 

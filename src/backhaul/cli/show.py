@@ -75,11 +75,11 @@ def _print(details: TransferDetails) -> None:
     click.echo(f"source       {row.source}")
     click.echo(f"destination  {row.destination}")
     click.echo(f"objects      {row.objects_planned:,} ({human_bytes(row.bytes_planned)})")
-    click.echo(f"attempts     {row.attempt}, of which failed {row.failures}")
+    click.echo(f"attempts     {row.attempt} ({row.failures} failed)")
     if row.route:
         click.echo(f"route        {row.route}" + (f" (policy {row.policy})" if row.policy else ""))
     if row.engine:
-        click.echo(f"engine       {row.engine}: {row.engine_reason}")
+        click.echo(f"engine       {row.engine} ({row.engine_reason})")
     for job in details.jobs:
         _print_job(job)
     if row.message_id:

@@ -58,10 +58,15 @@ def _print(details: TransferDetails) -> None:
     objects = sum(total.objects for total in proven)
     size = sum(total.size_bytes for total in proven)
     planned = f"{row.objects_planned:,}" + ("" if row.plan_complete else " or more")
+    far = "not listed yet"
+    if row.objects_planned or row.plan_complete:
+        far = (
+            f"{objects:,} of {planned} objects, "
+            f"{human_bytes(size)} of {human_bytes(row.bytes_planned)}"
+        )
     click.echo(
-        f"{row.id}  {row.state}, try {row.attempt}, since {row.updated_at:%Y-%m-%d %H:%M:%S} UTC: "
-        f"{objects:,} of {planned} objects, "
-        f"{human_bytes(size)} of {human_bytes(row.bytes_planned)}"
+        f"{row.id}  {row.state}, attempt {row.attempt}, "
+        f"since {row.updated_at:%Y-%m-%d %H:%M:%S} UTC: {far}"
     )
     click.echo(f"  {row.source} \u2192 {row.destination}")
     if row.code:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backhaul.cli.options import Moment, OnceOnly, config_option
+from backhaul.cli.options import Moment, OnceOnly, config_option, counted
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,9 +32,20 @@ class Share(click.ParamType[float]):
         return percent / 100
 
 
+SOURCES = {"datanode": "DataNodes", "command": "the hdfs command", "read": "reading the files"}
+
+
+def _sources(asked: dict[str, int]) -> str:
+    """`DataNodes`; with counts where there are several."""
+    names = [(SOURCES.get(name, name), count) for name, count in sorted(asked.items())]
+    if len(names) == 1:
+        return names[0][0]
+    return ", ".join(f"{name} ({count:,})" for name, count in names)
+
+
 @click.command("verify", cls=OnceOnly)
 @click.argument("transfer_ids", metavar="[ID]...", nargs=-1)
-@click.option("--sample", type=Share(), metavar="N%", help="This share of the objects, by chance.")
+@click.option("--sample", type=Share(), metavar="N%", help="Check a random sample, for example 1%.")
 @click.option(
     "--since",
     type=Moment(),
@@ -121,14 +132,12 @@ def command(
         click.echo("nothing was looked at: no transfer that published anything is selected")
     else:
         click.echo(
-            f"{outcome.same:,} objects ({human_bytes(outcome.size_bytes)}) of "
-            f"{outcome.transfers:,} transfers hold what was proven"
+            f"{counted(outcome.same, 'object')} ({human_bytes(outcome.size_bytes)}) in "
+            f"{counted(outcome.transfers, 'transfer')} unchanged"
+            + (f"; checksums from {_sources(outcome.asked)}" if outcome.asked else "")
         )
-        if outcome.asked:
-            by = ", ".join(f"{name} {count:,}" for name, count in sorted(outcome.asked.items()))
-            click.echo(f"told by: {by}")
         if outcome.replaced:
-            click.echo(f"{outcome.replaced:,} were replaced by later transfers since")
+            click.echo(f"{counted(outcome.replaced, 'object')} replaced by later transfers since")
         if not outcome.is_good:
-            click.echo(f"{len(outcome.findings):,} findings")
+            click.echo(counted(len(outcome.findings), "finding"))
     return ExitCode.OK if outcome.is_good else ExitCode.BAD_INPUT

@@ -108,7 +108,7 @@ def always_native(job: Job, cluster: Cluster | None, obstacle: str | None) -> st
         return obstacle
     if job.engine is EngineName.AUTO:
         if cluster is None:
-            return "this node knows no YARN"
+            return "no ResourceManager configured"
         if (missing := cluster.obstacle()) is not None:
             return missing.message
     return None

@@ -373,6 +373,6 @@ def no_cluster() -> BackhaulError:
     return OutageError.of(
         "yarn",
         "E_YARN_NONE",
-        "this node knows no YARN: HADOOP_CONF_DIR has no yarn-site.xml with a ResourceManager",
+        "no ResourceManager is configured: HADOOP_CONF_DIR has no yarn-site.xml with one",
         hint="point HADOOP_CONF_DIR at the cluster's configuration, or use engine = native",
     )

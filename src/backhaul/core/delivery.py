@@ -37,7 +37,7 @@ from backhaul.core.model import Hold, Request, TransferState
 from backhaul.core.outages import WAIT_MOST_S
 from backhaul.core.parts import Dead, End, Part, parts_of
 from backhaul.core.policy import Policy
-from backhaul.core.ports import Begun, DeadLetterReason, Message, Queue, Randomness
+from backhaul.core.ports import Begun, DeadLetterReason, Holder, Message, Queue, Randomness
 from backhaul.core.runner import Ports, TransferRunner, discard, unexpected
 from backhaul.core.stopping import Stop, Stopper
 from backhaul.core.text import excerpt, redacted
@@ -444,12 +444,16 @@ class Deliveries:
         """Another process took the transfer over meanwhile: its end counts, and our failure not."""
         if self._insist(lambda: self._ports.ledger.is_mine(begun.transfer_id)):
             return False
+        found = self._insist(lambda: self._ports.ledger.holder(begun.transfer_id))
+        holder = found if isinstance(found, Holder) else Holder(owner=None, is_cancelled=False)
         self._emit(
             events.TransferTaken(
                 message_id=message.message_id,
                 transfer_id=begun.transfer_id,
                 code=error.code,
                 reason=error.message,
+                is_cancelled=holder.is_cancelled,
+                owner=holder.owner,
             )
         )
         return True

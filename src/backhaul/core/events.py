@@ -118,12 +118,16 @@ class TransferTaken:
 
     Attributes:
         code: What our attempt ran into; no failure of the transfer.
+        is_cancelled: `backhaul cancel` ended it, no other process.
+        owner: `host:boot_id:pid:starttime` of the process that has it; None where it has ended.
     """
 
     message_id: str
     transfer_id: str
     code: str
     reason: str
+    is_cancelled: bool
+    owner: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

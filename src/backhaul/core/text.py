@@ -56,6 +56,12 @@ def printable(text: str, limit: int = 200) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
+def visible(text: str, limit: int = 200) -> str:
+    """The same for text that was made printable before, or is to be copied: backslashes stay."""
+    shown = "".join(char if char == "\\" else _escaped(char) for char in text[: limit + 1])
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
 def _escaped(char: str) -> str:
     if char.isprintable() and char != "\\":
         return char

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -15,7 +15,10 @@ from pydantic_settings import SettingsError
 from backhaul.access import refusal
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.text import printable, shown
-from backhaul.settings.model import ENV_PREFIX, Settings, in_home, part_of_settings
+from backhaul.settings.model import ENV_PREFIX, Settings, bounds_of, in_home, part_of_settings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 SYSTEM_CONFIG = Path("/etc/backhaul/backhaul.toml")
 
@@ -163,12 +166,12 @@ def _explain(error: ValidationError, path: Path | None, text: str) -> Configurat
             hint="remove it or correct its spelling; the settings reference lists all",
         )
     variable = _variable_of(first["loc"])
-    found = f"found {shown(repr(first['input']), 60)}"
+    found: str | None = shown(repr(first["input"]), 60)
     if variable is not None:  # a value in a wrong variable may be a secret
-        where, found = f"environment variable {printable(variable)}", "its value is not shown"
+        where, found = f"environment variable {printable(variable)}", None
     return ConfigurationError(
         "E_CFG_VALUE",
-        f"{where}: {printable(name)}: {shown(first['msg'], 300)} ({found})",
+        f"{where}: {printable(name)} {_wanted(first, found)}",
         hint="see the settings reference for what it takes",
     )
 
@@ -182,6 +185,44 @@ def _variable_of(location: tuple[int | str, ...]) -> str | None:
             if parts[: len(names)] == names[: len(parts)]:
                 return name
     return None
+
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text in quotes",
+    "list": 'a list such as ["..."]',
+    "model": "a table",
+    "dict": "a table",
+    "path": "a path in quotes",
+}
+
+
+def _wanted(error: ErrorDetails, found: str | None) -> str:
+    """What pydantic wants, in a sentence: `must be a whole number from 1 to 64, not 'four'`.
+
+    Args:
+        found: What was found instead; None: it is not to be shown.
+    """
+    kind, _, rest = error["type"].partition("_")
+    message = shown(error["msg"], 300)
+    instead = "; its value is not shown" if found is None else f", not {found}"
+    given = "is wrong (its value is not shown)" if found is None else f"is {found}"
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] == "value_error":
+        return f"{given}: {message.removeprefix('Value error, ')}"
+    bounds = bounds_of(error["loc"])
+    is_number = kind in {"greater", "less"} or (kind in {"int", "float"} and rest)
+    if is_number and bounds is not None:
+        return f"must be {bounds}{instead}"
+    if kind in _KINDS and rest in {"type", "parsing", "attributes_type"}:
+        return f"must be {_KINDS[kind]}{instead}"
+    expected = message.removeprefix("Input should be ")
+    if expected != message:
+        return f"must be {expected}{instead}"
+    return f"{given}: {message.replace('should', 'must')}"
 
 
 def _line_of(location: tuple[int | str, ...], text: str) -> int | None:

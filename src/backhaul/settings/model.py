@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -36,6 +36,9 @@ from backhaul.core.model import (
     VerifyLevel,
 )
 from backhaul.settings.sizes import parse_rate, parse_size, parse_window
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 MIB, TIB = 1024**2, 1024**4
 ENV_PREFIX = "BACKHAUL_"
@@ -295,6 +298,48 @@ def in_home(path: Path) -> Path:
             f"{path}: user {user_name()} has no home directory",
             hint="set HOME, or write paths that begin with / (ledger, kerberos.keytab)",
         ) from exc
+
+
+def bounds_of(location: Sequence[int | str]) -> str | None:
+    """`a whole number from 1 to 64` for the number at this place; None where none is known.
+
+    Args:
+        location: Of an error, as pydantic has it: tables, places in lists, name.
+    """
+    model: Any = Settings
+    field: FieldInfo | None = None
+    for part in location:
+        fields = getattr(model, "model_fields", {})
+        if part in fields:
+            field = fields[part]
+            model = next(
+                (each for each in _types_in(field.annotation) if hasattr(each, "model_fields")),
+                None,
+            )
+    if field is None:
+        return None
+    kinds = set(_types_in(field.annotation))
+    if not kinds & {int, float}:
+        return None
+    noun = "a number" if float in kinds else "a whole number"
+    limits = {
+        name: getattr(one, name)
+        for one in field.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if hasattr(one, name)
+    }
+    low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
+    if low is None:
+        return noun if high is None else f"{noun} up to {high:,}"
+    if high is None:
+        return f"{noun} above {low:,}" if "gt" in limits else f"{noun}, {low:,} or more"
+    join = "above {} and up to {}" if "gt" in limits else "from {} to {}"
+    return f"{noun} {join.format(f'{low:,}', f'{high:,}')}"
+
+
+def _types_in(annotation: Any) -> list[Any]:
+    """The annotation itself and all that is in it: of `list[X] | None` also X and None."""
+    return [annotation, *(one for part in get_args(annotation) for one in _types_in(part))]
 
 
 def part_of_settings(names: Sequence[str]) -> type[BaseSettings]:

@@ -57,6 +57,7 @@ from backhaul.core.ports import (
     Begun,
     Claimed,
     ClusterJob,
+    Holder,
     Leftover,
     MessageKey,
     Published,
@@ -514,6 +515,12 @@ class SqlLedger:
             return events.claim_nonce(tx, nonce, key, keep_until, now, redriven_from)
 
     # ------------------------------------------------------------ copies, that no message repeats
+
+    def holder(self, transfer_id: str) -> Holder:
+        """See the port."""
+        with self._transaction() as tx:
+            row = steps.transfer_row(tx, transfer_id)
+            return Holder(owner=row["owner"], is_cancelled=row["code"] == "E_CANCELLED")
 
     def is_mine(self, transfer_id: str) -> bool:
         """True while this process is the one that began the attempt under way."""

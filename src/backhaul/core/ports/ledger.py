@@ -148,6 +148,19 @@ class Published:
     modified_ms: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who has a transfer.
+
+    Attributes:
+        owner: `host:boot_id:pid:starttime`; None while no process works on it.
+        is_cancelled: An operator ended it.
+    """
+
+    owner: str | None
+    is_cancelled: bool
+
+
 class Ledger(Protocol):
     """The durable truth. Every method is one transaction; after it returns, a power cut keeps it.
 
@@ -288,6 +301,9 @@ class Ledger(Protocol):
 
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
         """What the attempt under way waits for, for people; None: it moves again."""
+
+    def holder(self, transfer_id: str) -> Holder:
+        """Who has the transfer now, and whether it was cancelled."""
 
     def is_mine(self, transfer_id: str) -> bool:
         """True while this process is the one that began the attempt under way."""

@@ -26,7 +26,7 @@ from backhaul.core.model import (
     TransferState,
 )
 from backhaul.core.placing import holds_files, staging_root
-from backhaul.core.ports import Begun, Claimed, ClusterJob, Leftover, MessageKey, Published
+from backhaul.core.ports import Begun, Claimed, ClusterJob, Holder, Leftover, MessageKey, Published
 from backhaul.testing.fakes.faults import Faults
 
 Item = TypeVar("Item")
@@ -473,6 +473,12 @@ class MemoryLedger:
             ):
                 del nonces[nonce]
             return nonces.setdefault(nonce, (message, keep_until))[0] == message
+
+    def holder(self, transfer_id: str) -> Holder:
+        """See the port."""
+        with self._faults.call("ledger.holder", _outage):
+            row = self._row(transfer_id)
+            return Holder(owner=row.owner, is_cancelled=row.code == "E_CANCELLED")
 
     def is_mine(self, transfer_id: str) -> bool:
         """See the port."""
