@@ -217,7 +217,7 @@ def test_a_sweep_that_meets_an_outage_is_told_and_stops_nothing(
 
     monkeypatch.setattr("backhaul.core.agent.sweep_litter", refused)
     with world.running():
-        eventually(lambda: outage in world.facts)
+        eventually(lambda: world.all_of(events.SweepFailed))
         world.queue.send("raw/p/, /land/d")
         eventually(lambda: world.queue.remaining == [])
     assert world.landed()

@@ -205,9 +205,12 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             # Where nothing may be written nothing was staged.
             level = "debug" if fact.code == "E_DST_DENIED" else "warning"
             return level, "staging of a dead transfer not removed", vars(fact)
-        case events.QueueCallRetried():
+        case events.CallRetried():
             fields = {**vars(fact), "retry_in_s": round(fact.retry_in_s, 1)}
-            return "warning", "call to SQS failed and is retried", fields
+            event = "call to SQS failed and is retried"
+            if fact.dependency == "ledger":
+                event = "call to the ledger failed and is retried"
+            return "warning", event, fields
         case events.RouteTargetWarned():
             return "warning", "destination of a route does not answer", _without_none(fact)
         case BaseException():

@@ -654,8 +654,11 @@ class Deliveries:
                 tries += 1
                 delay_s = hold_delay_s(tries, self._chance())
                 self._emit(
-                    events.QueueCallRetried(
-                        code=error.code, reason=error.message, retry_in_s=delay_s
+                    events.CallRetried(
+                        dependency=error.dependency,
+                        code=error.code,
+                        reason=error.message,
+                        retry_in_s=delay_s,
                     )
                 )
                 if tries == max_tries or (self._stopper.is_asked and tries > 1):

@@ -280,9 +280,14 @@ class StagingStays:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueueCallRetried:
-    """SQS did not answer a call that settles a message; it is called again after `retry_in_s`."""
+class CallRetried:
+    """SQS or the ledger did not answer a call that settles a message; it is called again.
 
+    Attributes:
+        dependency: `sqs` or `ledger`.
+    """
+
+    dependency: str
     code: str
     reason: str
     retry_in_s: float
