@@ -17,6 +17,7 @@ from backhaul.adapters.ledger import Owner, SqlLedger, TransferRow, open_ledger,
 from backhaul.core.agent import Agent
 from backhaul.core.agent_settings import AgentSettings
 from backhaul.core.backoff import RetryPolicy
+from backhaul.core.errors import OutageError
 from backhaul.core.model import Location, Route
 from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports
@@ -105,6 +106,8 @@ class World:
         self.has_cluster = has_cluster
         self.routes = (route(),)
         self.facts: list[object] = []
+        self.down: list[OutageError] = []  # what a probe finds
+        self.still_s = 0.0
         self.randomness = FakeRandomness()
         self.path = directory / "ledger.db"
         self._tuning = tuning
@@ -143,6 +146,8 @@ class World:
             faults=self.faults,
             tuning=self._tuning,
             new_event=lambda: FakeEvent(self.clock),
+            down=lambda: self.down,
+            still_s=self.still_s,
         )
         return Ports(
             store=self.store,

@@ -31,7 +31,6 @@ from backhaul.core.ports import (
     Message,
     StageTask,
     TargetFs,
-    Watch,
 )
 from backhaul.core.runner import Ports
 from backhaul.core.stopping import Stop
@@ -108,18 +107,24 @@ class _Session(InlineSession):
         except Stalled as stalled:
             raise self._after_silence(str(stalled)) from stalled
 
-    def watched_by(self, watch: Watch) -> None:
-        self._watch = watch
+    def _stage_during_a_call(self) -> None:
+        try:
+            super()._stage_during_a_call()
+        except Stalled as stalled:
+            if self._staging is not None:
+                self._staging.error = self._after_silence(str(stalled))
 
     def _after_silence(self, call: str) -> BackhaulError:
         """As the session of a real worker: it waits for as long as the watch wants to."""
         pool = self._pool
         assert isinstance(pool, SimPool)
+        watch = self._watch
+        assert watch is not None
         still_s = STALL_S
         while True:
-            if error := self._watch.look(still_s, STALL_S):
+            if error := watch.look(still_s, STALL_S):
                 return error
-            if not self._watch.is_waiting:
+            if not watch.is_waiting:
                 return TransientError("E_WORKER_STALLED", f"{call} gave no answer")
             pool.scheduler.sleep(LOOK_S)
             self._refuse_aborted()

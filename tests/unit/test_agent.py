@@ -719,6 +719,67 @@ def test_outage_holds_and_resumes_without_spending(
     assert (row.state.value, row.attempt) == ("done", 1)
 
 
+def test_failure_while_the_target_is_down_is_held_and_spends_nothing(world: World) -> None:
+    """Whatever its error looks like."""
+    world.down = [OutageError.of("hdfs", "E_TARGET_NO_WRITE", "no DataNode takes a byte")]
+    world.faults.always("target.create", TransientError("E_HDFS_OVERLOADED", "0 of the 1"))
+    message_id = world.queue.send("raw/p/, /land/d")
+    with world.running(retry=RetryPolicy(max_attempts=1)):
+        eventually(lambda: len(world.all_of(events.TransferHeld)) > 2)
+        world.faults.never("target.create")
+        eventually(lambda: world.queue.deleted == [message_id])
+
+    held = world.all_of(events.TransferHeld)[0]
+    assert (held.dependency, held.code) == ("hdfs", "E_TARGET_NO_WRITE")
+    assert "E_HDFS_OVERLOADED" in held.reason
+    (row,) = world.rows()
+    assert (row.state.value, row.attempt, row.failures, row.held_by) == ("done", 1, 0, None)
+
+
+def test_the_same_failure_while_both_sides_answer_is_spent(world: World) -> None:
+    world.faults.always("target.create", TransientError("E_HDFS_OVERLOADED", "0 of the 1"))
+    world.queue.send("raw/p/, /land/d")
+    world.drain(retry=RetryPolicy(max_attempts=2, base_s=0.01))
+    (row,) = world.rows()
+    assert (row.state.value, row.failures, row.code) == ("dead", 2, "E_HDFS_OVERLOADED")
+
+
+def test_worker_that_waits_for_a_dependency_shows_in_log_and_ledger(world: World) -> None:
+    world.down, world.still_s = [S3_DOWN], 16.0
+    shown: list[tuple[str, str | None, str | None]] = []
+
+    def look(call: str) -> None:
+        if call == "ledger.note_wait":
+            shown.extend((row.state.value, row.code, row.held_by) for row in world.rows())
+
+    world.faults.after_effect = look
+    world.queue.send("raw/p/, /land/d")
+    world.drain()
+    assert shown == [("staging", S3_DOWN.code, "s3"), ("staging", None, None)]
+    (blocked,) = world.all_of(events.TransferBlocked)
+    assert (blocked.dependency, blocked.still_s) == ("s3", 16.0)
+    assert len(world.all_of(events.TransferUnblocked)) == 1
+    assert world.landed() == COPIED
+
+
+def test_wait_that_a_full_ledger_cannot_note_goes_on(world: World) -> None:
+    world.down, world.still_s = [S3_DOWN], 16.0
+    world.faults.always("ledger.note_wait", OutageError.of("ledger", "E_LEDGER_FULL", "no room"))
+    message_id = world.queue.send("raw/p/, /land/d")
+    world.drain()
+    assert world.queue.deleted == [message_id]
+    assert len(world.all_of(events.TransferBlocked)) == 1
+
+
+def test_worker_that_waited_too_long_is_held(world: World) -> None:
+    world.down, world.still_s = [S3_DOWN], 3600.0
+    world.queue.send("raw/p/, /land/d")
+    with world.running(drain=False):
+        eventually(lambda: len(world.all_of(events.TransferHeld)) > 1)
+    (row,) = world.rows()
+    assert (row.failures, row.code) == (0, S3_DOWN.code)
+
+
 def test_ledger_outage_while_holding_is_survived(world: World) -> None:
     world.faults.always("store.list", S3_DOWN)
     world.faults.at("ledger.fail", 1, Fault.LOST)

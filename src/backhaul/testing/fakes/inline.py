@@ -28,6 +28,8 @@ from backhaul.engines.operations import PARALLEL, TargetOperations
 from backhaul.engines.proving import Counter
 from backhaul.testing.fakes.faults import Faults
 
+PATIENCE_S = 120.0
+
 
 @dataclass(kw_only=True)
 class InlinePool:
@@ -42,6 +44,7 @@ class InlinePool:
         interleave: Of so many objects that a staging call has open, how many are staged next:
             before the next chunk is pulled, and during each call made meanwhile. None: all of
             them before, none during a call.
+        still_s: For how long nothing has moved when a staging call begins.
     """
 
     targets: Mapping[str, TargetFs]
@@ -54,6 +57,7 @@ class InlinePool:
     is_aborted: bool = False
     down: Callable[[], Sequence[OutageError]] = tuple
     interleave: Callable[[int], int] | None = None
+    still_s: float = 0.0
 
     @contextmanager
     def session(self, filesystem: str, user: str | None = None) -> Iterator[InlineSession]:
@@ -88,6 +92,7 @@ class InlineSession:
         self._started_bytes = 0
         self._objects = 0
         self._staging: _Staging | None = None
+        self._watch: Watch | None = None
 
     @property
     def progress(self) -> Progress:
@@ -172,6 +177,9 @@ class InlineSession:
         self, tasks: Iterator[Sequence[StageTask]], directory: Location, verify: VerifyLevel
     ) -> Iterator[Sequence[StagedObject]]:
         """See the port; one batch per object."""
+        for still_s in (self._pool.still_s, 0.0):
+            if self._watch is not None and (error := self._watch.look(still_s, PATIENCE_S)):
+                raise error
         self._started_bytes, self._objects = self._counter.size_bytes, 0
         stager = Stager(
             reader=self._pool.reader,
@@ -229,7 +237,8 @@ class InlineSession:
         staging.arrived.append(staged)
 
     def watched_by(self, watch: Watch) -> None:
-        """Calls here end at once, so nothing is ever waited for."""
+        """Calls here end at once: it looks when a staging call begins, and once that moves."""
+        self._watch = watch
 
     def probe(
         self, staging_root: Location | None, endpoint: Endpoint | None
