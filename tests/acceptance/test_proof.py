@@ -339,8 +339,14 @@ def test_verify_does_not_ask_a_target_where_nothing_of_the_transfer_is_left(
     first = it.history()[-1]["id"]
     code, findings, total = verified(it, first)
     assert (code, findings, total["replaced"]) == (0, [], 1)
-    broken = broken_configuration(tmp_path)
-    assert it.backhaul("verify", first, HADOOP_CONF_DIR=broken).code == 0
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    demands = "<name>hadoop.security.authentication</name><value>kerberos</value>"
+    site = f"<configuration><property>{demands}</property></configuration>"
+    (closed / "core-site.xml").write_text(site, "utf-8")
+    assert it.backhaul("verify", first, HADOOP_CONF_DIR=str(closed)).code == 0
+    last = it.history()[0]["id"]
+    assert it.backhaul("verify", last, HADOOP_CONF_DIR=str(closed)).code != 0
 
 
 def test_verify_wants_to_be_told_what(local: Installation) -> None:
