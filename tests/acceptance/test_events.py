@@ -228,6 +228,36 @@ def test_signed_message_is_carried_out_and_its_copy_is_not(
         assert KEYS.strip() not in text
 
 
+def test_signed_message_that_died_comes_back_by_redrive_and_only_once(
+    local: Installation, key_file: Path
+) -> None:
+    config = configure(local, f'signature = {{ key_file = "{key_file}" }}\n')
+    place = (local.queue, REGION, local.uri("d/a"), local.landing.uri)
+    sent = local.backhaul("send", "--sign", str(key_file), "--valid", "600", *place)
+    assert sent.code == 0, sent
+    local.drained(*config)
+    assert "E_SRC_EMPTY" in local.backhaul("dlq", "list", local.queue, REGION).out
+
+    local.put("d/a", b"aa")
+    ended = local.backhaul("dlq", "redrive", local.queue, REGION, "--all")
+    assert ended.code == 0, ended
+    answer = local.sqs.receive_message(
+        QueueUrl=local.queue_url, MessageAttributeNames=["All"], VisibilityTimeout=0
+    )
+    (message,) = answer["Messages"]
+    assert set(message["MessageAttributes"]) == {"backhaul-signature", "backhaul.redrive"}
+    # A stranger who saw the message on the queue sends it a second time.
+    local.sqs.send_message(
+        QueueUrl=local.queue_url,
+        MessageBody=message["Body"],
+        MessageAttributes=message["MessageAttributes"],
+    )
+    local.drained(*config, BACKHAUL_AGENT__SLOTS="1")
+    assert local.landing.files() == {"a": b"aa"}
+    (letter,) = local.dead_letters()
+    assert letter["backhaul.code"] == "E_SIG_REPLAY"
+
+
 def test_key_that_others_may_read_is_refused(local: Installation, key_file: Path) -> None:
     key_file.chmod(0o640)
     config = configure(local, f'signature = {{ key_file = "{key_file}" }}\n')

@@ -157,6 +157,32 @@ def test_no_planted_secret_leaves(
     canaries.assert_not_in_files((*it.home.rglob("*"), *tmp_path.glob("*")), keytab, body, signing)
 
 
+def test_no_secret_of_a_body_leaves(local: Installation) -> None:
+    """Presigned links, tokens and keys that people paste: hidden in all but the letter's body."""
+    signature, token = "canaryc0ffeeSIGNATURE", "canaryc0ffeeTOKEN"
+    canaries = Canaries(signature, token, PASSWORD)
+    place = local.landing.uri
+    for body in (
+        f"https://raw.s3.amazonaws.com/a?X-Amz-Signature={signature}, {place}",
+        f"{local.bucket}/a?X-Amz-Security-Token={token}&x=1, {place}",
+        f'{{"aws_secret_access_key": "{PASSWORD}"}}',
+        f'{{"v": 1, "source": "s3://{local.bucket}/a", "Authorization": "Bearer {token}"}}',
+        f'"Authorization: Bearer {token}"',
+    ):
+        local.leave(body)
+    canaries.assert_not_in(local.drained("--allow", local.allow), "run")
+    canaries.assert_not_in(local.backhaul("history"), "history")
+    for row in local.history():
+        canaries.assert_not_in(local.backhaul("show", row["id"], "--json"), "show")
+    canaries.assert_not_in(local.backhaul("dlq", "list", local.queue, REGION), "dlq list")
+    letters = local.dead_letters()
+    assert len(letters) == 5
+    for letter in letters:
+        attributes = {name: value for name, value in letter.items() if name != "body"}
+        canaries.assert_absent("a dead letter's attributes", repr(attributes).encode())
+    canaries.assert_not_in_files(local.home.rglob("*"))
+
+
 def test_a_worker_inherits_no_secret_that_it_has_no_use_for(local: Installation) -> None:
     local.environment["HADOOP_PROXY_USER"] = "somebody"
     local.put("a", b"1")

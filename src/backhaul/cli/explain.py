@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backhaul.cli.options import OnceOnly, config_option, policy_options, region_option
+from backhaul.core.text import redacted
 
 if TYPE_CHECKING:
     from backhaul.app.explain import Explanation
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     required=False,
 )
-@click.option("--queue", metavar="NAME", help="As if it had come from this queue (name or ARN).")
+@click.option("--queue", metavar="NAME", help="As if it had come from it: name, URL or ARN.")
 @click.option("--sender", metavar="ID", help="As if this SQS SenderId had sent it.")
 @click.option("--no-list", is_flag=True, help="Only parse and decide; ask nothing of S3 or HDFS.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
@@ -154,4 +155,4 @@ def _print_plan(told: Explanation) -> None:
 
 
 def _say(name: str, text: str) -> None:
-    click.echo(f"{name:<12} {text}")
+    click.echo(f"{name:<12} {redacted(text)}")
