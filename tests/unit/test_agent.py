@@ -1111,3 +1111,22 @@ def test_excerpt_of_a_body_shows_no_password() -> None:
 
     assert "secret" not in shown
     assert "\n" not in shown
+
+
+def test_a_sweep_that_the_stop_cuts_short_writes_no_line_after_the_last(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, asked = threading.Event(), threading.Event()
+
+    def sweep(*_parts: object) -> None:
+        begun.set()
+        assert asked.wait(30)
+        raise TransientError("E_STOPPED", "the agent is stopping")
+
+    monkeypatch.setattr("backhaul.core.agent.sweep_litter", sweep)
+    with world.running() as agent:
+        assert begun.wait(30)
+        agent.request_stop(Stop.DRAIN)
+        asked.set()
+    assert isinstance(world.facts[-1], events.AgentStopped)
+    assert world.all_of(events.SweepFailed) == []
