@@ -309,7 +309,7 @@ def a_path_with_dots_is_no_path(at: Ground) -> None:
     at.stage()
     for bad in ("../outside/1", "./../outside/1", "..", "sub/../../outside/f", "a\0/../f", "/x"):
         for use in (at.target.remove, at.target.mkdirs, at.target.status, at.target.names):
-            with pytest.raises((ValueError, BackhaulError)):
+            with pytest.raises(BackhaulError):
                 use(f"{at.route}/{bad}")
 
 
@@ -381,7 +381,8 @@ def test_staging_of_another_user_is_refused(ground: Ground, name: str) -> None:
     for use in (
         lambda: ground.operations.fence(str(ground.root), 3),
         lambda: ground.operations.remove_staging(str(ground.root), 2),
-        lambda: ground.target.create(f"{ground.root}/1/new", 1),
+        lambda: ground.target.mkdir(f"{ground.root}/4"),
+        lambda: ground.target.remove(f"{ground.root}/1"),
         lambda: ground.operations.publish_tree(f"{ground.root}/1", f"{ground.route}/out"),
     ):
         with pytest.raises(CannotWrite, match="E_DST_STAGING") as caught:

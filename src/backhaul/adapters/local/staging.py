@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import stat
 import uuid
+from collections.abc import Callable
 
+from backhaul.adapters.local.walk import Descriptor
 from backhaul.core.errors import CannotWrite
 
 STAGING = ".backhaul"
@@ -33,12 +35,12 @@ class Ownership:
     def __init__(self) -> None:
         self._users: dict[int, int] = {}  # by device; there are few
 
-    def check(self, directory: int, path: str, above: int) -> None:
+    def check(self, directory: int, path: str, above: Callable[[], Descriptor]) -> None:
         """Refuse a directory of staging that others own or may write.
 
         Args:
             directory: Open, any flags; `path` is its name for people.
-            above: The open directory that `.backhaul` is in.
+            above: Opens the directory that `.backhaul` is in.
 
         Raises:
             CannotWrite: E_DST_STAGING.
@@ -50,8 +52,11 @@ class Ownership:
                 path,
                 f"look at what is in it, then: chmod 0700 {path}",
             )
-        trusted = {0, os.geteuid()}
-        if found.st_uid not in trusted and found.st_uid != self._user_on(above):
+        if found.st_uid in {0, os.geteuid()}:
+            return
+        with above() as place:
+            ours = self._user_on(place)
+        if found.st_uid != ours:
             raise _refused(
                 f"it belongs to user {found.st_uid}, and this process is user {os.geteuid()}",
                 path,

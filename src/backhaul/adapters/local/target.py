@@ -13,14 +13,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from backhaul.access import described, user_name
 from backhaul.adapters.local.faults import link_on_the_way, translate
 from backhaul.adapters.local.inheritance import inherited_from
 from backhaul.adapters.local.removal import remove_entry
 from backhaul.adapters.local.staging import STAGING, Ownership, mode_of
-from backhaul.adapters.local.walk import LIST, SEARCH, Walker, components
+from backhaul.adapters.local.walk import LIST, SEARCH, Descriptor, Walker, components
 from backhaul.core.errors import CannotWrite, TransientError
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import Entry, Held, Inherited, WriteRefusal
@@ -215,51 +214,51 @@ class LocalTarget:
 
     # ------------------------------------------------------------ walking
 
-    @contextmanager
-    def _entry(self, path: str) -> Iterator[tuple[int, str]]:
+    def _entry(self, path: str) -> _Entry:
         """The open directory that has the path's last name, and that name."""
         above, _, name = path.rpartition("/")
         if name in {"", ".", ".."} or "\0" in name:
             components(path)  # refuses all but the root
             name = "."
-        with self._directory(above or "/") as directory:
-            yield directory, name
+        return _Entry(self._open(above or "/", SEARCH), name)
 
-    @contextmanager
-    def _directory(self, path: str, flags: int = SEARCH) -> Iterator[int]:
-        descriptor = self._open(path, flags)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    def _directory(self, path: str, flags: int = SEARCH) -> Descriptor:
+        return Descriptor(self._open(path, flags))
 
     def _open(self, path: str, flags: int) -> int:
-        """Open a directory; on the way staging's own are recognised as ours."""
-        above, found, _ = f"{path}/".partition(f"/{STAGING}/")
+        """Open a directory; on the way staging's own are recognised as ours.
+
+        `.backhaul` always is. What is in it can be another user's only where a group may write it;
+        so the directory of a destination is looked at where epochs are listed, made and removed.
+        """
+        if STAGING not in path:
+            return self._walker.open(path, flags)
+        above, found, below = f"{path}/".partition(f"/{STAGING}/")
         if not found:
             return self._walker.open(path, flags)
-        parts = components(path)
-        first = parts.index(STAGING)
-        with self._walker.opened(above or "/") as place:
-            # `.backhaul`, then the root of one destination, then what is in it.
-            here = self._checked(place, parts[first : first + 1], above, place)
-            try:
-                if root := parts[first + 1 : first + 2]:
-                    below = self._checked(here, root, f"{above}/{STAGING}", place)
-                    os.close(here)
-                    here = below
-                return self._walker.below(here, parts[first + 2 :] or ["."], flags)
-            finally:
-                os.close(here)
-
-    def _checked(self, start: int, parts: Sequence[str], above: str, place: int) -> int:
-        descriptor = self._walker.below(start, parts)
+        components(path)
+        staging, rest = f"{above}/{STAGING}", below.split("/")[:-1]
+        here = self._walker.open(staging, SEARCH if rest else flags)
         try:
-            self._ownership.check(descriptor, f"{above}/{parts[0]}", place)
+            self._check_ours(here, staging, above)
+            if not rest:
+                return here
+            descriptor = self._walker.below(here, rest, flags)
+        except BaseException:
+            os.close(here)
+            raise
+        os.close(here)
+        if len(rest) > 1:
+            return descriptor
+        try:
+            self._check_ours(descriptor, path, above)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
+
+    def _check_ours(self, directory: int, path: str, above: str) -> None:
+        self._ownership.check(directory, path, lambda: self._walker.opened(above or "/"))
 
     def _mkdir(self, path: str) -> None:
         parts = components(path)
@@ -285,6 +284,22 @@ class LocalTarget:
                 break
         for one in reversed(missing):
             self._mkdir(one)
+
+
+class _Entry:
+    """A name in an open directory, which is closed after the block."""
+
+    __slots__ = ("_directory", "_name")
+
+    def __init__(self, directory: int, name: str) -> None:
+        self._directory = directory
+        self._name = name
+
+    def __enter__(self) -> tuple[int, str]:
+        return self._directory, self._name
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._directory)
 
 
 def _rename(from_dir: int, name: str, to_dir: int, final: str, *, replace: bool) -> None:
