@@ -302,7 +302,7 @@ def test_a_stranger_may_not_change_what_the_owner_alone_may(place: Path, run_as:
     assert f"E_LIMIT_FILE: {path}.limit cannot be written by user nobody" in limit.err
     run = run_as(STRANGER, "run", "q", "us-east-1", "--allow-any", "--ledger", str(path))
     assert run.code == 78, run
-    assert f"{path} belongs to user {OWNER}" in run.err
+    assert f"{path} belongs to {OWNER}, who could change it" in run.err
     assert "run this as that user" in run.err
 
 
