@@ -9,6 +9,7 @@ import botocore.exceptions
 import pytest
 
 from backhaul.adapters.aws_common import AwsCredentials, AwsSession
+from backhaul.adapters.aws_errors import NoReadableKeys
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_s3a import BucketSettings, S3aKeys, S3aSettings
 from backhaul.adapters.s3 import S3Store
@@ -173,6 +174,20 @@ def test_in_a_worker_a_bucket_with_its_own_keys_alone_works_and_others_have_none
     assert credentials.for_bucket("other") is credentials
     with pytest.raises(botocore.exceptions.NoCredentialsError):
         credentials.get_frozen_credentials()
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_files_that_are_broken_while_the_agent_runs_are_missing_keys_and_no_end(
+    tmp_path: Path,
+) -> None:
+    credentials = AwsCredentials(core(tmp_path, OWN))
+    text = (tmp_path / "core-site.xml").read_text()
+    (tmp_path / "core-site.xml").write_text(text[:-5])
+    with pytest.raises(NoReadableKeys, match="cannot be read as Hadoop configuration"):
+        credentials.for_bucket("b")
+    credentials.forget_for("b")
+    (tmp_path / "core-site.xml").write_text(text)
+    assert credentials.for_bucket("b").access_key == "AKIAOWN"
 
 
 @pytest.mark.usefixtures("no_aws")

@@ -136,18 +136,29 @@ class AwsCredentials(Credentials):
             return self._s3a.of(bucket)
 
     def for_bucket(self, bucket: str) -> AwsCredentials:
-        """Those that open this bucket: its own keys may go before those of all buckets."""
+        """Those that open this bucket: its own keys may go before those of all buckets.
+
+        Raises:
+            NoReadableKeys: Hadoop's files cannot be read any more.
+        """
         if self._hadoop_conf_dir is None:
             return self
         found = self._of_buckets.get(bucket)
         if found is not None:
             return found
-        has_own = self.s3a(bucket).keys_of is not None
+        try:
+            has_own = self.s3a(bucket).keys_of is not None
+        except ConfigurationError as exc:
+            raise NoReadableKeys(reason=exc.message) from exc
         with self._lock:
             if len(self._of_buckets) >= _BUCKETS_KEPT:
                 self._of_buckets.clear()
             own = AwsCredentials(self._hadoop_conf_dir, bucket) if has_own else self
             return self._of_buckets.setdefault(bucket, own)
+
+    def forget_for(self, bucket: str) -> None:
+        """As `forget`, for what `for_bucket` gave."""
+        self._of_buckets.get(bucket, self).forget()
 
     def forget(self) -> None:
         """AWS refused these: the next use looks again, unless that was less than 10 s ago."""

@@ -246,7 +246,7 @@ class ObjectReader:
             S3SigV4Auth(frozen, "s3", region).add_auth(request)
         except BotoCoreError as exc:
             if cause_of(exc) in CREDENTIAL_CAUSES:
-                self._credentials.for_bucket(bucket).forget()
+                self._credentials.forget_for(bucket)
             raise common_error(exc, "S3 credentials") from exc
         return dict(request.headers.items())
 
@@ -265,7 +265,7 @@ class ObjectReader:
     ) -> BackhaulError:
         error = error_of(response, is_get=is_get)
         if error.cause in CREDENTIAL_CAUSES:
-            self._credentials.for_bucket(pin.bucket).forget()
+            self._credentials.forget_for(pin.bucket)
         return refusal(error, pin, _name(pin))
 
     def _checked(
