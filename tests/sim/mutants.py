@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from backhaul.core import delivery, publishing, runner, transfer, verification
+from backhaul.core import delivery, listing, publishing, runner, transfer, verification
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.delivery import Deliveries
 from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
-from backhaul.core.model import TransferState
+from backhaul.core.model import Pin, TransferState
 from backhaul.core.outages import OutageWatch
 from backhaul.core.placing import Placing
 from backhaul.core.policy import Policy
+from backhaul.core.ports import ListPage
 from backhaul.core.runner import TransferRunner
 from backhaul.core.transfer import Budget, Fate, Verdict
 from backhaul.core.visibility import VisibilityKeeper
@@ -459,6 +461,29 @@ def policy_only_at_first(patch: Patch) -> None:
 @mutant("a sequencer alone is no reason to drop an event", 1)
 def sequencer_is_believed(patch: Patch) -> None:
     patch.setattr(runner, "is_overtaken", lambda *args: True)
+
+
+# ---------------------------------------------------------------- listings
+
+
+@mutant("a listing is held against what was requested", 41)
+def listing_is_believed(patch: Patch) -> None:
+    def believe(self: Any, page: Any, token: Any) -> ListPage:
+        del token
+        pins = tuple(
+            Pin(
+                bucket=self.bucket,
+                key=one.key,
+                size_bytes=int(one.size),
+                etag=one.etag.strip('"'),
+                last_modified=datetime.fromisoformat(one.last_modified),
+                version_id=one.version_id,
+            )
+            for one in page.objects
+        )
+        return ListPage(pins=pins, is_last=not page.next_token)
+
+    patch.setattr(listing._Listing, "check", believe)
 
 
 # ---------------------------------------------------------------- the message's end

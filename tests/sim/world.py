@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -49,6 +50,7 @@ from backhaul.testing.fakes import (
     MemoryLedger,
 )
 from backhaul.testing.fakes.inline import InlineSession
+from backhaul.testing.fakes.listing_lies import FOREIGN_KEY, LISTING_LIES
 from backhaul.testing.fakes.store import FakeBody
 from tests.sim.ghost import STAGING, Asked, Ghost, Violation
 from tests.sim.scheduler import Process, Scheduler, SimCondition, SimEvent, SimExecutor, Task
@@ -57,6 +59,7 @@ from tests.sim.shape import CALL_KINDS, OUTSIDE_KINDS, Shape
 FS = "hdfs://ns1"
 TUNING = Tuning(small_bytes=1 << 10, large_bytes=1 << 20, ranges=1, tries=2)
 MESSAGE_S = 120
+LISTING_LIES_SHARE = 0.5  # of all lies
 WORKER_CALLS = ("target.", "store.get", "store.head")
 DOWN = {"target": "hdfs", "store": "s3", "ledger": "ledger", "queue": "sqs", "pool": "target"}
 MOST_STEPS = 30_000
@@ -328,6 +331,8 @@ class Sim:
         self.queue.sim = self
         self.store = SimStore(self.clock, new_digest, faults=self.faults)
         self.store.sim = self
+        # Readable, and of no route: a listing may name it.
+        self.store.put(FOREIGN_KEY, b"not for anyone here")
         self.target = SimTarget(self.clock, faults=self.faults)
         self.target.sim = self
         self.target.put("/land/.keep", b"")
@@ -681,8 +686,16 @@ class Sim:
             case "lie":
                 key = self.random.choice(self.shape.keys)
                 lie = self.random.choice(tuple(Lie))
-                self.store.lie(key, lie, times=self.random.randint(1, 3))
-                self.tell(f"{key}: {lie.value}")
+                times = self.random.randint(1, 3)
+                # A chance of its own, so that schedules without lies stay what they were.
+                chance = random.Random(f"listing {self.seed} {self.faults_left}")
+                if chance.random() < LISTING_LIES_SHARE:
+                    change = chance.choice(LISTING_LIES)
+                    self.store.lie_about_listing(change, times=times)
+                    self.tell(f"a listing {change.__name__}")
+                else:
+                    self.store.lie(key, lie, times=times)
+                    self.tell(f"{key}: {lie.value}")
             case "redeliver" if self.queue.remaining:
                 again = self.random.choice(self.queue.remaining)
                 self.queue.redeliver(again)

@@ -213,7 +213,7 @@ class FakeStore:
         return self._lied_about(page)
 
     def lie_about_listing(self, lie: Callable[[ListedPage], ListedPage], *, times: int = 1) -> None:
-        """Let the next `times` pages be changed by `lie`, such as one of `listing_lies`."""
+        """Let the next `times` pages be changed by `lie`, such as one of `LISTING_LIES`."""
         with self._lock:
             self._listing_lies.extend([lie] * times)
 
