@@ -393,6 +393,7 @@ def refused_by_sts(code: str, status: int = 403) -> ClientError:
         (refused_by_sts("Throttling", 400), "E_AWS_CREDENTIALS", "Throttling"),
         (refused_by_sts("RegionDisabledException"), "E_AWS_DENIED", "RegionDisabledException"),
         (refused_by_sts("NeverHeardOf", 400), "E_AWS_CREDENTIALS", "NeverHeardOf"),
+        (refused_by_sts("\n", 412), "E_AWS_CREDENTIALS", "AssumeRole: 412"),
         (nameless(403, "AssumeRole"), "E_AWS_CREDENTIALS", "AssumeRole"),
         (ResponseParserError("the answer cannot be read"), "E_AWS_CREDENTIALS", "cannot be read"),
         (made(botocore.exceptions.ProfileNotFound), "E_AWS_CREDENTIALS", ""),

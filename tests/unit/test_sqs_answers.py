@@ -275,6 +275,8 @@ def test_a_deletion_counts_only_where_sqs_answers(
         ((400, {}, b'{"__type": "com.amazonaws.sqs#NeverHeardOf"}'), "E_AWS_UNEXPECTED"),
         ((400, {}, b'{"__type": 5}'), "E_SQS_UNREACHABLE"),
         ((400, {}, b"[]"), "E_SQS_UNREACHABLE"),
+        ((100, {}, b'{"MessageId": "m", "Messages": []}'), "E_SQS_UNREACHABLE"),
+        ((405, {"x-amzn-RequestId": "r"}, b"Authorization: VERYSECRET"), "E_AWS_UNEXPECTED"),
         ((403, {"Content-Type": "text/html"}, HTML), "E_SQS_UNREACHABLE"),
         ((403, {}, b'{"message": "Forbidden"}'), "E_SQS_UNREACHABLE"),
         ((407, {}, b""), "E_SQS_UNREACHABLE"),
@@ -300,6 +302,7 @@ def test_every_refusal_of_a_running_queue_is_an_outage(
         with pytest.raises(OutageError) as caught:
             call()
         assert caught.value.code == code
+        assert "VERYSECRET" not in caught.value.message
         if code == "E_SQS_KMS":
             assert "KMS" in caught.value.message
             assert "kms:Decrypt" in caught.value.hint

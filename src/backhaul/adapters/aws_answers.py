@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Ten messages of 1 MiB, each character of theirs a JSON escape of six.
 BODY_MAX_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 16
-_ERROR = 300  # of HTTP statuses
+_SUCCESS, _ERROR = 200, 300  # of HTTP statuses
 # Operations whose success is an empty JSON body.
 _SILENT = frozenset({"DeleteMessage", "ChangeMessageVisibility"})
 _NO_BODY = frozenset({204, 304})
@@ -112,8 +112,10 @@ class _CheckedParser:
         status: int = response["status_code"]
         is_error = status >= _ERROR
         try:
-            if self._protocol == "json" and not is_error:
-                _check_json(response)
+            _check_final(status)
+            if self._protocol == "json":
+                # Or the body would be the message, whatever a proxy's page quotes in it.
+                _check_json(response, may_be_empty=is_error)
             parsed = self._parser.parse(response, shape)
         except Exception as exc:  # noqa: BLE001 - a foreign parser on foreign bytes
             if is_error:
@@ -127,10 +129,16 @@ class _CheckedParser:
         return _with_plain_error(parsed, response) if is_error else parsed
 
 
-def _check_json(response: dict[str, Any]) -> None:
+def _check_final(status: int) -> None:
+    """botocore takes a status below 200 for success; it is no answer yet."""
+    if status < _SUCCESS:
+        raise ValueError(status)
+
+
+def _check_json(response: dict[str, Any], *, may_be_empty: bool) -> None:
     body = response["body"]
     operation = response.get("context", {}).get("operation_name")
-    if not body and operation in _SILENT:
+    if not body and (may_be_empty or operation in _SILENT):
         return
     if not isinstance(json.loads(body), dict):
         raise TypeError("no object")

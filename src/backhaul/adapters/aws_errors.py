@@ -148,7 +148,7 @@ class CredentialSourceError(BotoCoreError):
         """From whatever a provider of AWS's chain raised."""
         if isinstance(exc, ClientError):
             source = _SOURCES.get(exc.operation_name, "the source of the credentials")
-            code = error_code(exc) or status_of(exc)
+            code = one_line(error_code(exc).strip() or str(status_of(exc)), 100)
             return cls(cause_of(exc), f"{source} refused {exc.operation_name}: {code}")
         if isinstance(exc, FOREIGN):
             return cls(cause_of(exc), told(exc))
