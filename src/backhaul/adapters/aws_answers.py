@@ -130,7 +130,7 @@ class _CheckedParser:
 
 
 def _check_final(status: int) -> None:
-    """botocore takes a status below 200 for success; it is no answer yet."""
+    """A status below 200, which botocore takes for success, is no answer yet."""
     if status < _SUCCESS:
         raise ValueError(status)
 
