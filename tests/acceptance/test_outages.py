@@ -31,7 +31,7 @@ if not LONG_S:
     SETTINGS["BACKHAUL_AGENT__STALL_TIMEOUT_S"] = "10"
 COPIES = 4
 TREE = {f"part-{n}": random.Random(n).randbytes(size) for n, size in enumerate((3_000, 700_000))}
-TREE["large"] = random.Random(9).randbytes(2_000_000)
+TREE["large"] = random.Random(9).randbytes(5_000_000)
 GOES_ON = ("transfer moves again", "transfer resumed", "transfer done")
 
 
@@ -131,7 +131,7 @@ def test_outage_under_running_copies_costs_no_attempt(
                 it.put(f"{copy}/{name}", data)
             it.ask_for(f"{copy}/", f"out-{copy}")
         agent = it.start(**SETTINGS)
-        eventually(lambda: writing(it) == COPIES, what="copies under way", within_s=90)
+        eventually(lambda: writing(it) > 1, what="copies under way", within_s=90)
         assert not agent.of("transfer done")
         outage.begin()
         try:
