@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -249,3 +251,62 @@ def test_small_objects_are_copied_whatever_the_least_block_size_is(
         )
     assert "E_HDFS_SETTING" in refused.err + refused.out
     assert refused.code != 0
+
+
+# ---------------------------------------------------------------- any place, any configuration
+
+EXAMPLES = int(os.environ.get("BACKHAUL_ATTRIBUTE_EXAMPLES", "4"))
+_PLACES = ("d", "d/sub", "d/sub/deep")
+_ACL = ("user:bob:rwx", "user:ann:r--", "group:audit:r-x", "group::rwx", "mask::r-x", "other::---")
+
+
+def _anything(seed: int) -> Case:
+    """A random configuration of the client, and random directories on the way to the files."""
+    chance = random.Random(f"attributes {seed}")
+    there = _PLACES[: chance.randint(0, 3)]
+    facts = {
+        path: (
+            chance.choice(("etl", "finance", "audit", "legal")),
+            chance.choice(("700", "750", "770", "755", "1777")),
+            chance.sample(_ACL, chance.choice((0, 0, 1, 3))),
+            chance.choice(("", "", "ALL_SSD", "WARM", "HOT")),
+            chance.choice(("", "", "RS-3-2-1024k")),
+        )
+        for path in there
+    }
+
+    def prepare(web: WebHdfs, place: str) -> None:
+        for path, (group, mode, acl, storage, coding) in facts.items():
+            web.mkdir(f"{place}/{path}", group=group, mode=mode)
+            if acl:
+                web.default_acl(f"{place}/{path}", *acl)
+            if storage:
+                web.storage_policy(f"{place}/{path}", storage)
+            if coding:
+                web.erasure_coding(f"{place}/{path}", coding)
+
+    properties = {
+        "fs.permissions.umask-mode": chance.choice(("022", "027", "002", "077", "u=rwx,g=rx,o=")),
+        "dfs.replication": str(chance.randint(1, 3)),
+        "dfs.blocksize": chance.choice(("1m", "2097152", "128m")),
+    }
+    options = chance.choice(((), ("publish=per-file",)))
+    below = chance.choice(("d", "d", "d/new"))
+    return Case(below=below, properties=properties, prepare=prepare, options=options)
+
+
+def test_any_place_and_configuration_gives_what_put_gives(
+    wide_hdfs: Hdfs, elasticmq: ElasticMQ, s3proxy: S3Proxy, tmp_path: Path
+) -> None:
+    """More of them: `BACKHAUL_ATTRIBUTE_EXAMPLES=200 ./dev test tests/acceptance/…`."""
+    it = installed(elasticmq, s3proxy, wide_hdfs, tmp_path / "home")
+    cases = {f"seed-{seed}": _anything(seed) for seed in range(EXAMPLES)}
+    found = compare(wide_hdfs, it, cases, tmp_path)
+    it.clean_up()
+    differing = {name: one for name, one in found.items() if one.ours != one.theirs}
+    assert not differing, "\n".join(
+        f"{name}: {path}: {one.ours.get(path)} instead of {one.theirs.get(path)}"
+        for name, one in differing.items()
+        for path in sorted(one.ours.keys() | one.theirs.keys())
+        if one.ours.get(path) != one.theirs.get(path)
+    )
