@@ -295,6 +295,7 @@ def _anything(seed: int) -> Case:
     return Case(below=below, properties=properties, prepare=prepare, options=options)
 
 
+@pytest.mark.timeout(300 + 60 * EXAMPLES)
 def test_any_place_and_configuration_gives_what_put_gives(
     wide_hdfs: Hdfs, elasticmq: ElasticMQ, s3proxy: S3Proxy, tmp_path: Path
 ) -> None:

@@ -318,12 +318,12 @@ def sweep_everything(patch: Patch) -> None:
     patch.setattr("backhaul.core.agent.SWEEP_EVERY_S", 0.05)
 
 
-@mutant("proofs that arrive during a call are counted", 19)
+@mutant("proofs that arrive during a call are counted", 8)
 def proofs_during_a_call_are_lost(patch: Patch) -> None:
     patch.setattr(InlineSession, "_arrive", lambda *args: None)
 
 
-@mutant("nothing is published of a plan that is not staged whole", 19)
+@mutant("nothing is published of a plan that is not staged whole", 8)
 def staged_objects_are_not_counted(patch: Patch) -> None:
     """With proofs that are lost: the count is what notices those, and nothing else does."""
     patch.setattr(InlineSession, "_arrive", lambda *args: None)

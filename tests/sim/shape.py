@@ -90,7 +90,7 @@ def shape_of(seed: int) -> Shape:
 
     shape = _mixed(random.Random(f"shape {seed}"))
     owned = random.Random(f"owned {seed}")
-    if owned.random() < 0.25:
+    if owned.random() < 0.25 and "outage" not in shape.kinds:
         shape = replace(shape, owned=owned.choice(OWNED))
     odd = random.Random(f"odd {seed}").random()
     if odd < 0.05:
