@@ -626,7 +626,7 @@ BORDERS = (
         f"{WIRE}::test_schedules_with_few_odd_choices_are_right",
         f"{WIRE}::test_seeded_schedules_are_right",
         f"{WIRE}::test_a_fault_at_any_step_ends_with_its_reason",
-        f"{WIRE}::test_removed_rule_is_missed",
+        f"{WIRE}::test_removed_rule_is_noticed",
         f"{U}test_pipe.py::test_both_ends_may_send_more_than_the_buffers_hold_at_once",
         f"{U}test_pipe.py::test_a_worker_that_stops_in_the_middle_of_a_message_has_stalled",
         f"{U}test_pool.py::test_proofs_that_arrive_during_calls_are_not_lost",

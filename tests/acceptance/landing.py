@@ -28,6 +28,10 @@ class Landing(ABC):
         """A file that was there before."""
 
     @abstractmethod
+    def make_directory(self, relative: str) -> None:
+        """An empty directory that was there before."""
+
+    @abstractmethod
     def everything(self) -> list[str]:
         """Relative paths of all files and directories, staging included."""
 
@@ -60,6 +64,9 @@ class LocalLanding(Landing):
 
     def above(self) -> list[str]:
         return [str(path) for path in self.path.parent.glob(f"{STAGING}/**/*")]
+
+    def make_directory(self, relative: str) -> None:
+        (self.path / relative).mkdir(parents=True)
 
     def put(self, relative: str, data: bytes) -> None:
         path = self.path / relative
@@ -107,6 +114,13 @@ class HdfsLanding(Landing):
             for one in self._walk(self.path)
             if not one.isdir
         }
+
+    def sizes(self) -> dict[str, int]:
+        """Length of every file below it by relative path, staging included."""
+        return {self._relative(one): one.length for one in self._walk(self.path) if not one.isdir}
+
+    def make_directory(self, relative: str) -> None:
+        self.client.mkdirs(f"{self.path}/{relative}", create_parent=True)
 
     def read(self, path: str) -> bytes:
         return bytes(self.client.read(path).read())

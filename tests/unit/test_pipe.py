@@ -21,7 +21,7 @@ LARGE = b"x" * (8 << 20)
 
 
 class Peer:
-    """Stands for a worker process: the other end of the socket is the test's."""
+    """In place of a worker process: the other end of the socket is the test's."""
 
     pid = 7
 

@@ -30,7 +30,7 @@ class Violation(AssertionError):
 
 class Chooser(Protocol):
     def pick(self, options: int) -> int:
-        """An index below `options`; 0 is the dull choice: whoever runs goes on."""
+        """An index below `options`; 0 is the usual choice: the running thread goes on."""
 
 
 class Seeded:
@@ -38,17 +38,17 @@ class Seeded:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(f"wire {seed}")
-        self._dull = self._random.choice((0.3, 0.7, 0.9, 0.98))
+        self._usual = self._random.choice((0.3, 0.7, 0.9, 0.98))
 
     def pick(self, options: int) -> int:
-        if self._random.random() < self._dull:
+        if self._random.random() < self._usual:
             return 0
         return self._random.randrange(options)
 
 
 @dataclass
 class Listed:
-    """A list of choices, then the dull ones; notes how many options there were."""
+    """A list of choices, then the usual ones; notes how many options there were."""
 
     choices: tuple[int, ...] = ()
     options: list[int] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Listed:
 
 
 def every(run: Callable[[Listed], object], *, deviations: int) -> Iterator[Listed]:
-    """Run with every list of choices that has at most so many that are not dull."""
+    """Run with every list of choices that has at most so many that are unusual."""
     waiting: deque[tuple[tuple[int, ...], int]] = deque([((), deviations)])
     while waiting:
         choices, left = waiting.popleft()
@@ -155,7 +155,7 @@ class Schedule:
             if one not in ready and one.due_s is not None and not one.is_stopped
         ]
         later.sort(key=lambda one: one.due_s or 0.0)
-        # Time passes while nobody has anything to do: to what is due first.
+        # Time passes only while no thread can go on: to what is due first.
         options = ready + later if ready else later[:1]
         if not options:
             waiting = ", ".join(one.name for one in self.tasks)
@@ -201,7 +201,7 @@ class Lock:
 
 
 class Event:
-    """One that nobody sets but `set`; a wait with a time ends by choice."""
+    """Set by `set` alone; a wait with a time ends by choice."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
@@ -261,7 +261,7 @@ class SimpleQueue:
 
 
 class Executor:
-    """Stands for `ThreadPoolExecutor`; an error that a future would swallow is a failure here."""
+    """Replaces `ThreadPoolExecutor`; an error that a future would swallow is a failure here."""
 
     def __init__(self, schedule: Schedule, threads: int, name: str) -> None:
         self._schedule = schedule
@@ -300,7 +300,7 @@ class Executor:
 
 
 class Poll:
-    """Stands for `select.poll`: waits for real sockets in the schedule's time."""
+    """Replaces `select.poll`: waits for real sockets in the schedule's time."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule

@@ -131,7 +131,7 @@ class PlayedWorker:
         """Send something, or not; it must where the agent waits and has nothing to read."""
         while True:
             due, more = self._due_now(), self._more()
-            # Dull is to send at once what is due, in order, and nothing else.
+            # The usual choice is to send at once what is due, in order, and nothing else.
             quiet: list[Upward | str | None] = [] if must_send and (due or more) else [None]
             choices = [*due, *quiet, *more]
             chosen = choices[self._chooser.pick(len(choices))] if len(choices) > 1 else choices[0]
@@ -220,11 +220,11 @@ def _play(current: WorkerSession, worker: PlayedWorker) -> None:
                 raise Violation("a staging call that failed ended well")
             if received != worker.sent_objects[1]:
                 raise Violation(f"the worker sent {worker.sent_objects[1]}, received {received}")
-        _ask(current, "between")
+        _check_status(current, "between")
         again = [*current.stage(iter([[task_of(7, "ok", 9)]]), STAGING, VerifyLevel.STREAM)]
         if [one.seq for batch in again for one in batch] != [7]:
             raise Violation(f"the second staging call received {again}")
-        _ask(current, "at the end")
+        _check_status(current, "at the end")
     except BackhaulError as error:
         _check(error, current, worker, received)
     else:
@@ -241,7 +241,7 @@ def _check(
     if error.code == "E_SRC_GONE" and worker.script.has_failure and not current.fault:
         if received != worker.sent_objects[1]:
             raise Violation(f"sent {worker.sent_objects[1]} before the failure, got {received}")
-        _ask(current, "after")
+        _check_status(current, "after")
         return
     raise Violation(f"{error}, fault {current.fault!r}")
 
@@ -250,7 +250,7 @@ def _tasks(current: WorkerSession, script: Script) -> Iterator[Sequence[StageTas
     seq = 100
     for at, (size, calls) in enumerate(zip(script.chunks, script.calls_before, strict=True)):
         for each in range(calls):
-            _ask(current, f"{at}/{each}")
+            _check_status(current, f"{at}/{each}")
         is_last = at == len(script.chunks) - 1
         fates = ["ok"] * size
         if is_last and script.has_failure:
@@ -259,7 +259,7 @@ def _tasks(current: WorkerSession, script: Script) -> Iterator[Sequence[StageTas
         seq += size
 
 
-def _ask(current: WorkerSession, path: str) -> None:
+def _check_status(current: WorkerSession, path: str) -> None:
     (found,) = current.status([replace(STAGING, path=path)])
     if found is None or found.size_bytes != len(path):
         raise Violation(f"the answer for {path!r} is {found}")
@@ -338,7 +338,7 @@ ORDERS: dict[str, tuple[Downward, ...]] = {
         StageEnd(number=1),
         call(2),
     ),
-    "words for a staging call that never was": (
+    "orders for a staging call that never was": (
         tasks(1, "ok"),
         Cancel(number=1),
         StageEnd(number=1),

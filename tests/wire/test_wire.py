@@ -1,7 +1,7 @@
 """The pipe between agent and worker, in every order of calls, proofs, ends, faults and deaths.
 
 Both real ends in one schedule (`world`), and each alone against a peer that does more than it
-should (`strangers`). Rules are removed one by one (`mutants`), and each must be missed.
+should (`strangers`). Rules are removed one by one (`mutants`), and each must be noticed.
 """
 
 from __future__ import annotations
@@ -120,10 +120,10 @@ A_SLIP = re.compile(r"(TypeError|AttributeError|NameError|UnboundLocalError)\b")
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_removed_rule_is_missed(mutant: Mutant) -> None:
+def test_removed_rule_is_noticed(mutant: Mutant) -> None:
     with mutant.applied():
         found = _first_violation(mutant.notices)
-    assert found, f"{mutant.rule}: nobody notices"
+    assert found, f"{mutant.rule}: no run notices"
     assert not A_SLIP.search(found), f"{mutant.rule}: it died of its own patch: {found}"
 
 

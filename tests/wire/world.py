@@ -1,7 +1,7 @@
 """A real `WorkerSession` and a real `serve` on one socket, in one schedule; and what must hold.
 
 Only what is below them is a stand-in: threads and time (`schedule`), the stager and the target.
-A `Program` says what the agent does with the worker and what happens to it meanwhile.
+A `Program` lists what the agent does with the worker and what happens to it meanwhile.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Staging:
         chunks: Fates of objects, chunk by chunk: `ok`, `slow` (several steps), `fail`, `bug`,
             `hang`, `endless` (active, but never done), and of batched proofs `again` (proven at
             the second try), `unproven`.
-        calls: Paths asked for before each chunk: any word; `bad` fails, `hang` never returns.
+        calls: Paths whose status is requested before each chunk: any word; `bad` fails, `hang`
+            never returns.
         gives_up_after: The agent closes the staging call after so many batches.
         listing_fails: The source of chunks raises at its end.
         name_bytes: Length of each object's name, to fill the socket's buffers.
@@ -475,7 +476,7 @@ class ModelTarget:
 
 
 class ModelStager:
-    """Does with each object what its name says."""
+    """Does with each object what its name demands."""
 
     def __init__(self, world: World, *, counter: Any, directory: str, **_parts: Any) -> None:
         self._world = world

@@ -61,6 +61,20 @@ def test_both_engines_bring_the_same_bytes_under_odd_names(site: Site) -> None:
     assert proofs == {"direct"}
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("count", [1_001, pytest.param(2_300, marks=pytest.mark.slow)])
+def test_a_prefix_of_several_pages_arrives_in_a_used_directory(site: Site, count: int) -> None:
+    wanted = {f"{number:05}": f"{number % 1000:03}".encode() for number in range(count)}
+    fill(site, "pages/", wanted)
+    site.landing.put("d/stranger", b"was here")
+    site.configure()
+    ended = site.copy("pages/", "d")
+    assert ended.code == 0, ended
+    assert site.files("d") == {"stranger": b"was here", **wanted}
+    assert len(site.applications()) == 1
+    assert [(row["attempt"], row["failures"]) for row in site.it.history()] == [(1, 0)]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_part_of_a_prefix_goes_by_a_list_of_escaped_names(site: Site) -> None:

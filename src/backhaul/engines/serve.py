@@ -358,7 +358,7 @@ class _Staging:
         with self._lock:
             self._error = self._error or error
         self._stager.cancelled.set()
-        # The agent may still be listing: tell it by ending now; later tasks are dropped.
+        # The agent may still be listing: end now, so that it stops; later tasks are dropped.
         self.end()
 
     def _close_one(self) -> None:

@@ -223,7 +223,7 @@ class InlineSession:
             raise staging.error
 
     def _stage_during_a_call(self) -> None:
-        """As a worker does: what it proves meanwhile waits for whoever reads next."""
+        """As a worker does: what it proves meanwhile waits until the agent reads."""
         staging, interleave = self._staging, self._pool.interleave
         if staging is None or interleave is None or staging.error is not None:
             return
