@@ -204,7 +204,7 @@ def check_trust(path: Path, *, is_agent: bool) -> None:
     otherwise decide what was copied.
 
     Args:
-        is_agent: The owner must be root or this process's user. Else it may also be whoever owns
+        is_agent: The owner must be root or this process's user. Else it may also be the owner of
             the directory, for commands that root runs on a service's ledger, and for readers.
 
     Raises:
@@ -224,7 +224,7 @@ def check_trust(path: Path, *, is_agent: bool) -> None:
 
 @contextmanager
 def _opened(path: Path, flags: int) -> Iterator[int]:
-    """A file of the ledger's own, checked once more now that nobody can replace it."""
+    """A file of the ledger's own, checked once more on its descriptor, which cannot be replaced."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         refused = distrust_of(os.fstat(descriptor), path, {0, os.geteuid()})
