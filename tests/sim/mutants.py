@@ -341,13 +341,13 @@ def staged_objects_are_not_counted(patch: Patch) -> None:
 # ---------------------------------------------------------------- verification
 
 
-@mutant("bytes are compared with S3's checksum", 7)
+@mutant("bytes are compared with S3's checksum", 22)
 def no_verification(patch: Patch) -> None:
     for module in (native, proving, verification):
         patch.setattr(module, "matches", lambda expected, found: True)
 
 
-@mutant("what was received is as long as the pin says", 3)
+@mutant("what was received is as long as the pin says", 5)
 def no_length_check(patch: Patch) -> None:
     patch.setattr(Stager, "_check_length", staticmethod(lambda pin, received: None))
     for module in (native, proving, verification):
@@ -496,7 +496,7 @@ def dead_without_a_copy(patch: Patch) -> None:
 
 @mutant("a dead letter that was not confirmed is sent again", 96)
 def dead_letter_sent_once(patch: Patch) -> None:
-    def insist(original: Any, self: Any, call: Any) -> Any:
+    def insist(original: Any, self: Any, call: Any, **_: Any) -> Any:
         try:
             result = call()
         except OutageError:
@@ -536,7 +536,7 @@ def attempts_are_not_counted(patch: Patch) -> None:
     _around(patch, MemoryLedger, "begin", begin)
 
 
-@mutant("an outage is held and spends nothing", 777)
+@mutant("an outage is held and spends nothing", 1315)
 def outages_spend(patch: Patch) -> None:
     def after_failure(original: Any, error: BackhaulError, budget: Budget) -> Verdict:
         if isinstance(error, OutageError):
