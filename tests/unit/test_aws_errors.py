@@ -26,7 +26,7 @@ from backhaul.adapters.aws_common import (
 )
 from backhaul.adapters.aws_errors import FOREIGN, Cause, cause_of, common_error, one_line, told
 from backhaul.adapters.aws_spec import CredentialsSpec
-from backhaul.adapters.s3 import listing_error
+from backhaul.adapters.s3 import _region_in, listing_error
 from backhaul.adapters.s3_answer import ErrorAnswer, refusal
 from backhaul.adapters.sqs import running_error
 from backhaul.core.errors import (
@@ -463,6 +463,12 @@ def test_a_key_that_is_off_holds_and_a_missing_right_is_the_objects(
     assert (type(error), error.code) == (kind, ours)
     if kind is PermanentError:
         assert "kms:Decrypt" in error.hint
+
+
+@pytest.mark.parametrize("named", ["-1", "0", "us-", "not a region!", "a\n", "x" * 50, ""])
+def test_a_region_that_cannot_be_is_not_followed(named: str) -> None:
+    assert _region_in({"x-amz-bucket-region": named}) == ""
+    assert _region_in({"x-amz-bucket-region": "eu-north-1"}) == "eu-north-1"
 
 
 def test_bucket_that_botocore_makes_no_address_of_is_the_messages_fault() -> None:

@@ -61,7 +61,7 @@ _DUMMY_KEY = "k"
 _URL_HEADER = "x-backhaul-url"
 _BUCKETS_KEPT = 1000
 _CLIENTS_KEPT = 40
-_REGION = re.compile("[a-z0-9-]{1,40}")  # it becomes part of a host's name
+_REGION = re.compile("[a-z][a-z0-9-]{0,38}[a-z0-9]")  # it becomes part of a host's name
 _NOT_THERE = frozenset({404, 405})  # 405: the version is a delete marker
 _REDIRECTS = frozenset({301, 302, 307, 308})
 
