@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.core import cluster, cluster_attempt, events, planning
+from backhaul.core import cluster, cluster_attempt, events
 from backhaul.core.cluster import (
     Application,
     AppState,
@@ -79,7 +79,12 @@ def test_a_prefix_sent_without_its_slash_is_given_to_the_cluster_with_it(world: 
 def test_a_plan_too_long_for_memory_is_read_again_from_the_ledger(
     world: World, monkeypatch: pytest.MonkeyPatch, look: int
 ) -> None:
-    monkeypatch.setattr(planning, "PAGE_SIZE", 2)
+    list_page = world.store.list_page
+    monkeypatch.setattr(
+        world.store,
+        "list_page",
+        lambda *args, **more: list_page(*args, **(more | {"page_size": 2})),
+    )
     monkeypatch.setattr(cluster, "LOOK_OBJECTS", look)
     monkeypatch.setattr(cluster_attempt, "MAX_BUFFERED", 1)
     world.routes = (route(engine=EngineName.AUTO),)

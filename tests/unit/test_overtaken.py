@@ -103,7 +103,7 @@ def test_a_transfer_that_is_cancelled_while_bytes_come_in_reads_no_more(world: W
 
 def test_a_stop_keeps_a_dead_message_whose_second_letter_is_not_sent(world: World) -> None:
     message_id = world.queue.send("no request")
-    killed_at(world, "queue.delete")
+    killed_at(world, "ledger.fail")  # the letter is sent, and not recorded
     world.clock.advance(3600)
     world.faults.always("queue.send_dead_letter", OutageError.of("sqs", "E_X", "down"))
     with world.running() as agent:
@@ -113,6 +113,16 @@ def test_a_stop_keeps_a_dead_message_whose_second_letter_is_not_sent(world: Worl
     world.faults.never("queue.send_dead_letter")
     world.drain()
     assert world.queue.remaining == []
+    assert len(world.queue.dead_letters) == 2
+
+
+def test_a_letter_that_is_recorded_is_not_sent_again(world: World) -> None:
+    world.queue.send("no request")
+    killed_at(world, "queue.delete")
+    world.clock.advance(3600)
+    world.drain()
+    assert world.queue.remaining == []
+    assert len(world.queue.dead_letters) == 1
 
 
 def test_a_stop_keeps_a_message_whose_death_is_not_recorded(world: World) -> None:

@@ -18,6 +18,7 @@
     ├── LedgerLocked         another agent has this ledger; try later (exit 75)
     ├── BadArgument          an argument of a command is none that it takes (exit 64)
     └── ConfigurationError   the process exits 78; systemd must not restart it
+        └── LedgerDamaged    the ledger cannot be relied on: no message is judged by it
 
 The class says what happened and its base says what happens next. `code` is stable: ledger, log,
 dead letter and manual use it. The text is one line naming the object, with units and no secret;
@@ -183,3 +184,7 @@ class ConfigurationError(BackhaulError):
     """The process cannot start like this; a restart would not help."""
 
     exit_code = ExitCode.CONFIGURATION
+
+
+class LedgerDamaged(ConfigurationError):
+    """The ledger is damaged or was edited: the process ends, and no message is spent on it."""

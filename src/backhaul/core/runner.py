@@ -29,6 +29,7 @@ from backhaul.core.content_sum import algorithm_of, holds
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
+    LedgerDamaged,
     OutageError,
     SourceChanged,
     TakenOver,
@@ -203,6 +204,8 @@ class TransferRunner:
             while not isinstance(command, transfer.Settle):
                 try:
                     event = self._perform(command)
+                except LedgerDamaged:
+                    raise  # no message's fault, and none is judged by such a ledger
                 except BackhaulError as error:
                     event = transfer.Failed(error=self._watch.judged(error))
                 self._attempt, command = transfer.step(self._attempt, event)

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
 from backhaul.adapters.ledger.schema import WrongValue
-from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
+from backhaul.core.errors import BackhaulError, LedgerDamaged, OutageError
 
 _LOCKED = ("E_LEDGER_LOCKED", "stayed locked by another process")
 _FULL = ("E_LEDGER_FULL", "has no room to grow")
@@ -66,7 +66,7 @@ def translated(error: BaseException, path: Path, *, is_reader: bool = False) -> 
     if detail.startswith(_EDITED) or isinstance(error, (NoResultFound, MultipleResultsFound)):
         return edited(path, detail)
     if code in DAMAGED or detail.startswith(_CUT_OUT):
-        return ConfigurationError(
+        return LedgerDamaged(
             "E_LEDGER_CORRUPT",
             f"{path} is damaged or no Backhaul ledger: {detail}",
             hint="stop the agent, keep the file, restore the ledger from its backup",
@@ -86,7 +86,7 @@ def _unfinished(path: Path) -> OutageError:
     )
 
 
-class EditedLedger(ConfigurationError):
+class EditedLedger(LedgerDamaged):
     """A row that Backhaul did not write."""
 
 
