@@ -83,6 +83,7 @@ TEXTS = (
     *('"', '""', '"x"', "W/", '"e"', "0" * 32, "AAAAAA==", "AAAAAA==-2", "2026-01-01T00:00:00Z"),
     *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "Thu, 01 Jan 1970 00:00:00 GMT"),
     *("Thu, 99 Foo 99999 99:99:99 +9999", "1767225600", "-1e308", "us-east-1", "not a region!"),
+    *(f"Mon, 01 Jan 2020 00:00:00 +{'9' * 20}", f"Mon, {'9' * 20} Jan 2020 00:00:00 GMT"),
     *("../evil", "bytes 0-3/24", "bytes */*", "gzip", "aws:kms", "text/html", "chunked", "close"),
     *("http://169.254.169.254/", "https://evil.example/q", "arn:aws:sqs:us-east-1:1:dead", "arn"),
 )
@@ -159,7 +160,10 @@ def ranged(start: int, stop: int) -> Answer:
 
 
 def _json(document: object) -> Answer:
-    headers = (("x-amzn-RequestId", "R"), ("Content-Type", "application/x-amz-json-1.0"))
+    headers = (
+        *(("x-amzn-RequestId", "R"), ("Content-Type", "application/x-amz-json-1.0")),
+        ("Date", "Thu, 01 Jan 2026 00:00:00 GMT"),
+    )
     return Answer(headers=headers, body=json.dumps(document).encode())
 
 

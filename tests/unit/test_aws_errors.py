@@ -566,3 +566,23 @@ def test_requests_name_backhaul_to_awss_logs(monkeypatch: pytest.MonkeyPatch) ->
 
     (said,) = sent
     assert said.startswith(f"backhaul/{__version__} Botocore/")
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        f"Mon, 01 Jan 2020 00:00:00 +{'9' * 20}",
+        f"Mon, {'9' * 20} Jan 2020 00:00:00 GMT",
+        f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT",
+        "Mon, 01 Jan 2020 00:00:00 +9999",
+        "Mon, 01 Jan 2020 99:99:99 GMT",
+        "9" * 5000,
+        "nonsense",
+        "",
+    ],
+)
+def test_a_date_that_is_none_changes_nothing(date: str) -> None:
+    aws = AwsSession("us-east-1")
+    aws.clock_skew_s = 7.0
+    aws._look_at_clock(AWSResponse("https://sqs/", 200, {"Date": date}, None))
+    assert aws.clock_skew_s == 7.0

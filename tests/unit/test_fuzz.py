@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -55,7 +56,7 @@ def _believed(page: ListedPage) -> ListPage:
     return ListPage(pins=tuple(pins), is_last=not page.is_truncated)
 
 
-@pytest.mark.parametrize("hole", ["listing", "parsers", "dead letter", "refusals"])
+@pytest.mark.parametrize("hole", ["listing", "parsers", "dead letter", "refusals", "dates"])
 def test_the_fuzzer_sees_a_server_that_is_believed(
     monkeypatch: pytest.MonkeyPatch, hole: str
 ) -> None:
@@ -66,6 +67,8 @@ def test_the_fuzzer_sees_a_server_that_is_believed(
             monkeypatch.setattr(aws_common, "CheckedParsers", ResponseParserFactory)
         case "dead letter":
             monkeypatch.setattr(sqs, "sent_id", lambda *_: "id")
+        case "dates":
+            monkeypatch.setattr(aws_common, "suppress", lambda *_: nullcontext())
         case _:
             monkeypatch.setattr(sqs, "running_error", common_error)
     assert fuzz_servers(seed=1, count=700).broken

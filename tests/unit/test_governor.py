@@ -199,7 +199,12 @@ def test_the_limit_by_hand_is_kept_with_its_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"bytes_per_s": 1}', '{"bytes_per_s": "x", "until": null}', "\x00"]
+    "text",
+    [
+        *("", "{", "[]", '{"bytes_per_s": 1}', '{"bytes_per_s": "x", "until": null}', "\x00"),
+        '{"bytes_per_s": Infinity, "until": null}',
+        '{"bytes_per_s": 1, "until": "0001-01-01T00:00:00+14:00"}',
+    ],
 )
 def test_a_damaged_file_is_named_and_changes_no_limit(tmp_path: Path, text: str) -> None:
     governor = spec(tmp_path).open()

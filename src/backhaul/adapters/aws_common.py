@@ -446,9 +446,11 @@ class AwsSession:
         if now_s - self._looked_at_clock_s < 1.0:
             return
         self._looked_at_clock_s = now_s
-        said = getattr(http_response, "headers", {}).get("date", "")
-        with suppress(ValueError, TypeError):
-            self.clock_skew_s = time.time() - parsedate_to_datetime(said).timestamp()
+        date = getattr(http_response, "headers", {}).get("date", "")
+        # Whatever is between here and AWS may have written it. A zone or a year with too many
+        # digits is an OverflowError, and so is a time before the first year.
+        with suppress(ValueError, TypeError, OverflowError):
+            self.clock_skew_s = time.time() - parsedate_to_datetime(date).timestamp()
 
     @contextmanager
     def errors(self, translate: Callable[[Exception], BackhaulError]) -> Iterator[None]:

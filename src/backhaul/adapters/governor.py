@@ -85,7 +85,7 @@ class LimitFile:
             return None
         except PermissionError as exc:
             raise self._denied("read") from exc
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as exc:
             raise ConfigurationError(
                 "E_LIMIT_FILE",
                 f"{self.path}: {type(exc).__name__}: {exc}",
