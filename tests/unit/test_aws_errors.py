@@ -6,6 +6,7 @@ import inspect
 import pickle
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import botocore.exceptions
@@ -584,5 +585,5 @@ def test_requests_name_backhaul_to_awss_logs(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_date_that_is_none_changes_nothing(date: str) -> None:
     aws = AwsSession("us-east-1")
     aws.clock_skew_s = 7.0
-    aws._look_at_clock(AWSResponse("https://sqs/", 200, {"Date": date}, None))
+    aws._look_at_clock(SimpleNamespace(headers=HTTPHeaders.from_dict({"Date": date})))
     assert aws.clock_skew_s == 7.0
