@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from backhaul.core import events
-from backhaul.core.model import PublishMode
+from backhaul.core.errors import CannotWrite, OutageError
+from backhaul.core.model import FileStatus, PublishMode
 from backhaul.core.placing import holds_files, other_roots, staging_anchor, staging_root
 from backhaul.core.policy import Policy
 from backhaul.core.sweeping import sweep_litter
@@ -55,6 +57,15 @@ def test_other_roots_are_above_up_to_the_route_s_directory() -> None:
         staging_root(LAND, D),
     ]
     assert other_roots(LAND, LAND, D) == []
+
+
+def test_other_roots_of_a_tree_that_is_the_route_s_directory_are_above_it() -> None:
+    deep = location("/x/land")
+    assert other_roots(deep, deep, deep) == [
+        staging_root(location("/x"), deep),
+        staging_root(location("/"), deep),
+    ]
+    assert other_roots(deep, location("/x"), deep) == [staging_root(location("/"), deep)]
     assert other_roots(LAND, location("/"), LAND) == []
 
 
@@ -236,4 +247,56 @@ def test_staging_of_a_lost_ledger_is_removed_wherever_it_was(world: World) -> No
     world.queue.send("raw/p/, /land/d")
     world.drain()
 
+    assert world.staging() == []
+
+
+def test_staging_of_a_lost_ledger_is_removed_above_the_route_s_directory_too(world: World) -> None:
+    world.target.own("/land", group="etl")
+    world.target.put(f"{staging_root(location('/'), LAND).path}/7/a", b"forgotten")
+    world.queue.send("raw/p/, /land")
+    world.drain()
+
+    assert world.states == ["done"]
+    assert world.staging() == []
+
+
+def test_a_directory_above_that_is_closed_to_the_user_holds_nothing_of_its_own(
+    world: World,
+) -> None:
+    """Who cannot enter it cannot rename out of it, and never staged there."""
+    world.target.own("/land", group="etl")
+    closed = staging_root(location("/"), LAND)
+    status = world.target.status
+
+    def refuse(path: str) -> FileStatus | None:
+        if path == closed.path:
+            raise CannotWrite("E_DST_DENIED", f"{path}: permission denied")
+        return status(path)
+
+    world.target.status = refuse  # type: ignore[method-assign]
+    world.queue.send("raw/p/, /land")
+    world.drain()
+
+    assert world.states == ["done"]
+
+
+OUTAGE = OutageError.of("hdfs", "E_HDFS_UNREACHABLE", "refused")
+
+
+@pytest.mark.parametrize("fault", [Fault.KILL, Fault.FAIL])
+@pytest.mark.parametrize(("call", "number"), [("target.status", 2), ("target.remove", 1)])
+def test_staging_of_a_lost_ledger_is_removed_although_the_first_try_is_cut_short(
+    world: World, call: str, number: int, fault: Fault
+) -> None:
+    world.target.own("/land/d", group="finance")
+    forgotten = staging_root(LAND, location("/land/d"))
+    world.target.put(f"{forgotten.path}/7/a", b"forgotten")
+    world.queue.send("raw/p/, /land/d")
+    world.faults.at(call, number, fault, OUTAGE)
+    with suppress(Killed):
+        world.drain()
+    world.clock.advance(3600)
+    world.drain()
+
+    assert world.states == ["done"]
     assert world.staging() == []

@@ -43,12 +43,19 @@ def staging_root(anchor: Location, destination: Location) -> Location:
 
 
 def other_roots(prefix: Location, anchor: Location, destination: Location) -> list[Location]:
-    """Where else this destination's staging may have been: above `anchor`, up to the prefix."""
+    """Where else this destination's staging may have been: above `anchor`, up to the prefix.
+
+    A tree that is the prefix itself waited above it while it was absent: there it is up to `/`.
+    """
     found = []
-    while anchor != prefix and anchor.is_within(prefix):
+    while _may_hold(anchor.parent, prefix, destination) and anchor != anchor.parent:
         anchor = anchor.parent
         found.append(staging_root(anchor, destination))
     return found
+
+
+def _may_hold(anchor: Location, prefix: Location, destination: Location) -> bool:
+    return destination == prefix or anchor.is_within(prefix)
 
 
 def holds_files(root: Location, destination: Location) -> bool:

@@ -47,6 +47,7 @@ from backhaul.core.model import (
     STAGING_NAME,
     EngineName,
     EvidencePlace,
+    FileStatus,
     Hold,
     Job,
     Location,
@@ -471,21 +472,34 @@ class TransferRunner:
     def _fence(self, epoch: int) -> transfer.Event:
         """Nothing may be renamed any more by whoever owned this destination, or a part of it."""
         self._remove_stale()
-        if epoch == 1:
-            self._remove_forgotten()
+        self._remove_forgotten()
         return transfer.Fenced(highest_seen=self._session.fence(self._root, epoch))
 
     def _remove_forgotten(self) -> None:
         """Staging of this destination that a ledger remembered which is lost: wherever it may be.
 
-        In this epoch's own root the fence finds it.
+        In this epoch's own root the fence finds it. At every fence: that an earlier one got past
+        this is recorded nowhere, and its epoch does not show it.
         """
         directory = self._root.parent.parent
         elsewhere = other_roots(self._job.anchor, directory, self._destination)
-        there = self._session.status(elsewhere) if elsewhere else []
-        for root, status in zip(elsewhere, there, strict=True):
+        if not elsewhere:
+            return
+        for root, status in zip(elsewhere, self._statuses(elsewhere), strict=True):
             if status is not None:
                 self._session.remove_staging(root)
+
+    def _statuses(self, roots: Sequence[Location]) -> Sequence[FileStatus | None]:
+        """None, too, for a root that is closed to the route's user.
+
+        Who cannot enter a directory renames nothing out of it.
+        """
+        try:
+            return self._session.status(roots)
+        except CannotWrite:
+            if len(roots) == 1:
+                return [None]
+            return [one for root in roots for one in self._statuses([root])]
 
     # ------------------------------------------------------------ stage
 
