@@ -71,6 +71,14 @@ def described(path: Path | str) -> str:
     return f"{path} has mode {mode:04o} and belongs to {owner}:{group}"
 
 
+def is_there(path: Path) -> bool:
+    """Whether something is there; False below a directory that this user may not enter.
+
+    `Path.exists` raises PermissionError there.
+    """
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def may_read(path: Path) -> bool:
     """Whether the effective user may read what is there."""
     return os.access(path, os.R_OK, effective_ids=True)
@@ -87,11 +95,11 @@ def _blocker(path: Path, wanted: int) -> Path | None:
     For a file that does not exist yet, the directory in which it, or its own, would be made.
     """
     for directory in reversed(path.parents):
-        if not directory.exists():
+        if not is_there(directory):
             break
         if not os.access(directory, os.X_OK, effective_ids=True):
             return directory
-    while not path.exists() and path != path.parent:
+    while not is_there(path) and path != path.parent:
         path = path.parent
     return None if os.access(path, wanted, effective_ids=True) else path
 

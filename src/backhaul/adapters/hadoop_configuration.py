@@ -13,7 +13,7 @@ import contextlib
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
@@ -25,7 +25,7 @@ from backhaul.adapters.hadoop_names import (
     VARIABLE_DEFAULTS,
     is_secret,
 )
-from backhaul.adapters.hadoop_xml import BLANKS, Property, SiteReader
+from backhaul.adapters.hadoop_xml import BLANKS, Property, SiteReader, unreadable
 from backhaul.core.errors import ConfigurationError
 
 HADOOP_CONF_DIR, HADOOP_HOME = "HADOOP_CONF_DIR", "HADOOP_HOME"
@@ -68,11 +68,12 @@ def find_directory() -> ConfigurationDirectory | None:
     """HADOOP_CONF_DIR, else HADOOP_HOME/etc/hadoop, else /etc/hadoop/conf; None: none of them.
 
     Raises:
-        ConfigurationError: E_CFG_HADOOP: HADOOP_CONF_DIR names what is no directory.
+        ConfigurationError: E_CFG_HADOOP: HADOOP_CONF_DIR names what is no directory, or one of
+            the three may not be looked at.
     """
     if named := os.environ.get(HADOOP_CONF_DIR):
         directory = Path(named)
-        if not directory.is_dir():
+        if not _is_there(directory, HADOOP_CONF_DIR, Path.is_dir):
             raise ConfigurationError(
                 "E_CFG_HADOOP",
                 f"HADOOP_CONF_DIR names {directory}, which is no directory",
@@ -80,11 +81,23 @@ def find_directory() -> ConfigurationDirectory | None:
             )
         return ConfigurationDirectory(path=directory, named_by=HADOOP_CONF_DIR)
     home = os.environ.get(HADOOP_HOME)
-    if home and (directory := Path(home) / "etc" / "hadoop").is_dir():
-        return ConfigurationDirectory(path=directory, named_by=HADOOP_HOME)
-    if (SYSTEM_DIRECTORY / "core-site.xml").is_file():
+    if home:
+        directory = Path(home) / "etc" / "hadoop"
+        if _is_there(directory, HADOOP_HOME, Path.is_dir):
+            return ConfigurationDirectory(path=directory, named_by=HADOOP_HOME)
+    if _is_there(SYSTEM_DIRECTORY / "core-site.xml", "the default", Path.is_file):
         return ConfigurationDirectory(path=SYSTEM_DIRECTORY, named_by="the default")
     return None
+
+
+def _is_there(path: Path, named_by: str, is_kind: Callable[[Path], bool]) -> bool:
+    try:
+        return is_kind(path)
+    except OSError as error:
+        message, hint = unreadable(path, error)
+        raise ConfigurationError(
+            "E_CFG_HADOOP", f"Hadoop's configuration ({named_by}): {message}", hint=hint
+        ) from error
 
 
 def hadoop_conf_dir() -> Path | None:

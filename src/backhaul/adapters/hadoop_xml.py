@@ -11,12 +11,14 @@ Source: Apache Hadoop 3.4, `org.apache.hadoop.conf.Configuration.Parser`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 from xml.parsers import expat
 
+from backhaul.access import refusal
 from backhaul.core.errors import ConfigurationError
 
 # Of one file, in bytes; of one start, in files; of includes in one another.
@@ -62,7 +64,7 @@ class SiteReader:
                 DOCTYPE, or includes what is not there. The text names file and line and repeats
                 nothing of the content.
         """
-        return self._read(path, ()) if path.is_file() else []
+        return self._read(path, ()) if _is_file(path) else []
 
     def _read(self, path: Path, above: tuple[Path, ...]) -> list[Property]:
         self._files += 1
@@ -93,7 +95,7 @@ class SiteReader:
             raise ValueError("includes a file of another machine, which is not read")
         name = unquote(parts.path) if parts.scheme else href
         candidates = (self.directory / name, path.parent / name)
-        return next((one for one in candidates if one.is_file()), None)
+        return next((one for one in candidates if _is_file(one)), None)
 
 
 class _Parser:
@@ -191,12 +193,34 @@ class _Parser:
         raise ValueError("has a DOCTYPE")
 
 
+def _is_file(path: Path) -> bool:
+    """False where nothing is there. A file that may not be looked at is not passed over."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    message, hint = unreadable(path, error)
+    return ConfigurationError("E_CFG_CORE_SITE", f"Hadoop's configuration: {message}", hint=hint)
+
+
+def unreadable(path: Path, error: OSError) -> tuple[str, str]:
+    """Message and hint for what cannot be opened or looked at; names who is in the way."""
+    if isinstance(error, PermissionError):
+        with suppress(OSError):
+            return refusal(path)
+    reason = error.strerror or type(error).__name__
+    return f"{path} cannot be read: {reason}", "check that path, its disk and its permissions"
+
+
 def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise _refused(path, 0, error.strerror or type(error).__name__) from error
+        raise _unreadable(path, error) from error
     if len(data) > _MAX_BYTES:
         raise _refused(path, 0, f"larger than {_MAX_BYTES} B")
     return data

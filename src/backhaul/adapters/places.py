@@ -14,7 +14,7 @@ import re
 import stat
 from pathlib import Path
 
-from backhaul.access import link_of_others
+from backhaul.access import is_there, link_of_others
 from backhaul.core.errors import ConfigurationError
 
 _SYSTEM = Path("/etc/backhaul")
@@ -75,7 +75,7 @@ def check_ledger_place(path: Path) -> str:
         ConfigurationError: E_LEDGER_PLACE, E_CFG_PERMISSIONS.
     """
     directory = path.absolute().parent
-    while not directory.exists() and directory != directory.parent:
+    while not is_there(directory) and directory != directory.parent:
         directory = directory.parent
     directory = directory.resolve()
     kind = filesystem_type(directory)

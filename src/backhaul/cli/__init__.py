@@ -9,13 +9,14 @@ import io
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from backhaul import GC_EVERY_AT_START, __version__
-from backhaul.access import may_read, refusal
+from backhaul.access import is_there, may_read, refusal
 from backhaul.core.errors import BackhaulError, ExitCode, TransientError
 from backhaul.core.text import redacted
 
@@ -158,9 +159,10 @@ def _of_the_machine(error: OSError) -> BackhaulError:
     """A sentence with the file and the reason, for an error that no part has translated."""
     place = error.filename if isinstance(error.filename, (str, Path)) else None
     if isinstance(error, PermissionError) and place is not None:
-        path = Path(place)
-        message, hint = refusal(path, "read" if path.exists() and not may_read(path) else "written")
-        return TransientError("E_SYSTEM", message, hint=hint)
+        # The look at what is in the way may fail as the call has; the plain reason is left then.
+        with suppress(OSError):
+            message, hint = refusal(Path(place), _refused_verb(Path(place)))
+            return TransientError("E_SYSTEM", message, hint=hint)
     name = errno.errorcode.get(error.errno or 0, "")
     where = f"{place}: " if place is not None else ""
     return TransientError(
@@ -168,6 +170,11 @@ def _of_the_machine(error: OSError) -> BackhaulError:
         f"{where}{error.strerror} ({name})",
         hint=_SYSTEM_HINTS.get(error.errno or 0, "check that path, its disk and its permissions"),
     )
+
+
+def _refused_verb(path: Path) -> str:
+    """`read` or `written`: what this user may not do there. Of what is not there, the latter."""
+    return "read" if is_there(path) and not may_read(path) else "written"
 
 
 _SYSTEM_HINTS = {
