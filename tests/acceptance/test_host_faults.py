@@ -68,7 +68,9 @@ def test_a_poll_whose_connection_is_dead_is_given_up_and_asked_again(
     it.ask_for("a")
     ended = it.drained()
     assert rule.used == 1
-    assert [line["code"] for line in ended.of("queue cannot be asked")] == ["E_SQS_UNREACHABLE"]
+    assert [line["code"] for line in ended.of("SQS receive failed; retrying")] == [
+        "E_SQS_UNREACHABLE"
+    ]
     assert it.landing.files() == {"a": b"content"}
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from backhaul.adapters.hadoop_names import is_secret
 from backhaul.core.errors import BackhaulError, ConfigurationError, PermanentError
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.message import format_json, parse_message, request_from_arguments
@@ -381,7 +384,31 @@ def test_printable_is_one_short_line(text: str, limit: int) -> None:
         ("a eyJhbGciOiJIUzI1NiJ9.c0ffee.c0ffee b", "a *** b"),
         ("x -----BEGIN RSA PRIVATE KEY-----\nc0ffee", "x ***"),
         ("http://c0ffee@host/", "http://***@host/"),
+        ("-Dfs.s3a.secret.key=minio-c0ffee", "-Dfs.s3a.secret.key=***"),
+        ('{"fs.s3a.secret.key": "c0ffee"}', '{"fs.s3a.secret.key": "***"}'),
+        ("fs.s3a.encryption.key: c0ffee", "fs.s3a.encryption.key: ***"),
+        ("fs.s3a.server-side-encryption.key=c0ffee", "fs.s3a.server-side-encryption.key=***"),
+        ("fs.s3a.bucket.raw.access.key=c0ffee", "fs.s3a.bucket.raw.access.key=***"),
+        ("fs.s3a.session.token=c0ffee x", "fs.s3a.session.token=*** x"),
+        (
+            "fs.azure.account.key.acme.blob.core.windows.net=c0ffee",
+            "fs.azure.account.key.acme.blob.core.windows.net=***",
+        ),
+        ("ssl.server.keystore.password.file=c0ffee", "ssl.server.keystore.password.file=***"),
+        ('password: "two c0ffee"', 'password: "***"'),
+        ("{'token': 'a \"c0ffee\" b', 'v': 1}", "{'token': '***', 'v': 1}"),
+        ('{"password": "a\\"c0ffee", "v": 1}', '{"password": "***", "v": 1}'),
+        ('{"password": "no end c0ffee', '{"password": "***'),
+        ('"{\\"secret\\": \\"c0ffee x\\"}"', '"{\\"secret\\": \\"***\\"}"'),
+        ("{'password': b'two c0ffee'}", "{'password': b'***'}"),
+        (
+            "<name>fs.s3a.secret.key</name>\n  <value>c0ffee</value>",
+            "<name>fs.s3a.secret.key</name>\n  <value>***",
+        ),
+        ('{"password": ""}', '{"password": ""}'),
         # No secrets: a partition, a file, a checksum, a sentence.
+        ("raw/secret.key=5/part-0", "raw/secret.key=5/part-0"),
+        ("the primary key: 5", "the primary key: 5"),
         ("raw/token=5/part-0", "raw/token=5/part-0"),
         ("raw/secrets/passwords.csv, /x", "raw/secrets/passwords.csv, /x"),
         ("da39a3ee5e6b4b0d3255bfef95601890afd80709", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
@@ -391,6 +418,38 @@ def test_printable_is_one_short_line(text: str, limit: int) -> None:
 )
 def test_redacted(text: str, shown: str) -> None:
     assert redacted(text) == shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "fs.s3a.access.key",
+            "fs.s3a.secret.key",
+            "fs.s3a.session.token",
+            "fs.s3a.encryption.key",
+        ),
+        *("fs.s3a.bucket.b.server-side-encryption.key", "hadoop.security.token.service.use_ip"),
+        *("ssl.client.truststore.password", "hadoop.http.authentication.signature.secret.file"),
+    ],
+)
+def test_value_of_a_secret_property_of_hadoop_is_hidden(name: str) -> None:
+    assert is_secret(name)
+    for text in (f"-D{name}=c0ffee", f'"{name}": "c0ffee"', f"{name}: c0ffee"):
+        assert "c0ffee" not in redacted(text)
+
+
+@pytest.mark.parametrize(
+    "piece", ["a.", "secret", "secret.", 'secret="', "token: ", 'token="\\', "access.key"]
+)
+def test_redacting_takes_time_in_proportion_to_the_text(piece: str) -> None:
+    def seconds(count: int) -> float:
+        began_s = time.perf_counter()
+        redacted(piece * count)
+        return time.perf_counter() - began_s
+
+    # Quadratic time would be 100 times as long.
+    assert min(seconds(20_000) for _ in range(3)) < 50 * min(seconds(2_000) for _ in range(3))
 
 
 # ---------------------------------------------------------------- names that nobody can see

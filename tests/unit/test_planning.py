@@ -277,3 +277,40 @@ def test_directories_are_counted_once() -> None:
     )
     planner.add([pin(key) for key in ("a/b/1", "a/b/2", "a/c/1", "d/e/1", "d/e/f/1", "z")])
     assert planner.directories == 6
+
+
+def test_directories_of_a_listing_without_order_are_counted_once() -> None:
+    planner = Planner(
+        source=Source(bucket="b-1", key=""),
+        is_object=False,
+        directory=Location(scheme="hdfs", authority="ns", path="/land"),
+        name_map=NameMap.STRICT,
+        limits=Limits(objects=40),
+    )
+    planner.add([pin(f"d{number % 4}/e/f/{number:02}") for number in range(40)])
+    assert planner.directories == 12
+
+
+def test_directories_of_a_listing_that_loses_its_order_are_not_counted_twice() -> None:
+    planner = Planner(
+        source=Source(bucket="b-1", key=""),
+        is_object=False,
+        directory=Location(scheme="hdfs", authority="ns", path="/land"),
+        name_map=NameMap.STRICT,
+        limits=Limits(objects=6),
+    )
+    planner.add([pin(key) for key in ("a/b/1", "c/d/1", "e/f/1")])
+    planner.add([pin(key) for key in ("a/b/2", "c/d/2", "a/b/3")])
+    assert planner.directories == 6
+
+
+def test_directories_of_a_listing_without_order_count_towards_the_limit() -> None:
+    planner = Planner(
+        source=Source(bucket="b-1", key=""),
+        is_object=False,
+        directory=Location(scheme="hdfs", authority="ns", path="/land"),
+        name_map=NameMap.STRICT,
+        limits=Limits(objects=10),
+    )
+    with pytest.raises(NotAllowed, match="E_POLICY_SIZE"):
+        planner.add([pin(f"k{9 - number}/{'d/' * 140}x") for number in range(2)])

@@ -128,6 +128,17 @@ def test_a_bug_has_its_traceback() -> None:
 
 
 @pytest.mark.parametrize("is_json", [False, True])
+def test_a_traceback_shows_no_secret(*, is_json: bool) -> None:
+    error = RuntimeError("GET https://b/k?X-Amz-Signature=c0ffee")
+    error.__cause__ = ValueError("fs.s3a.secret.key=c0ffee")
+    error.add_note('{"password": "two c0ffee"}')
+    text = "\n".join(logged(error, is_json=is_json))
+
+    assert "X-Amz-Signature=***" in text
+    assert "c0ffee" not in text
+
+
+@pytest.mark.parametrize("is_json", [False, True])
 def test_no_line_shows_a_password(*, is_json: bool) -> None:
     body = "s3://AKIAUSER:hunter2@raw/p/?X-Amz-Signature=deadbeef, /d"
     lines = logged(sample(events.MessageReceived, body_excerpt=body), is_json=is_json)

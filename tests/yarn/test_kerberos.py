@@ -131,7 +131,7 @@ def test_a_keytab_serves_the_commands_where_the_api_wants_a_login(secured: Secur
     assert secured.files("d") == {name: len(data) for name, data in FILES.items()}
     (followed,) = ended.of("YARN application carries")
     assert "Final-State : SUCCEEDED" in secured.told(followed["application"])
-    assert not ended.of("staging mended"), ended
+    assert not ended.of("repaired staging"), ended
     (row,) = secured.it.history()
     assert row["engine"] == "distcp"
     proofs = {line["proof"] for line in secured.it.evidence(row["id"])}

@@ -269,7 +269,7 @@ def credential_error(cause: Cause, subject: str, said: str) -> OutageError:
     code, hint = {
         Cause.NO_CREDENTIALS: ("E_AWS_NO_CREDENTIALS", _HINT_NONE),
         Cause.EXPIRED: ("E_AWS_EXPIRED", "renew them; Backhaul looks them up again by itself"),
-        Cause.CLOCK: ("E_AWS_CLOCK", "this machine's clock is off by minutes: mend its NTP"),
+        Cause.CLOCK: ("E_AWS_CLOCK", "this machine's clock is off by minutes: fix NTP"),
     }.get(cause, ("E_AWS_DENIED", "check the access key and the IAM policy of this agent"))
     return OutageError.of("credentials", code, f"{subject}: {said}", hint=hint)
 

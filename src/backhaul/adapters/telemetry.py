@@ -134,7 +134,7 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             return "debug", "queue is empty", vars(fact)
         case events.PollFailed():
             fields = {**vars(fact), "retry_in_s": round(fact.retry_in_s, 1)}
-            return "warning", "queue cannot be asked", fields
+            return "warning", "SQS receive failed; retrying", fields
         case events.MessageReceived():
             return "info", "message received", vars(fact)
         case events.MessageAbsorbed():
@@ -162,7 +162,8 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
         case events.CountersDiffer():
             return "warning", "DistCp counted otherwise than planned", vars(fact)
         case events.StagedAgain():
-            return "warning", "staging mended: DistCp left it unlike the plan", vars(fact)
+            event = "repaired staging: objects from DistCp were missing or different"
+            return "warning", event, vars(fact)
         case events.AttemptFailed():
             return "warning", "attempt failed: the message comes back", _without_none(fact)
         case events.MessageDead():
@@ -301,6 +302,7 @@ def _logger(target: LogTarget, handlers: list[logging.Handler]) -> Any:
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        structlog.processors.format_exc_info,  # before `_redact`: tracebacks quote foreign text
         _redact,
         _in_reading_order,
     ]
@@ -321,13 +323,15 @@ def _formatter(*, is_json: bool, stream: TextIO) -> logging.Formatter:
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if is_json:
         renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
-        chain: list[Any] = [remove, structlog.processors.format_exc_info, renderer]
     else:
         renderer = structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(), timestamp_key="at", pad_event_to=0, sort_keys=False
+            colors=stream.isatty(),
+            timestamp_key="at",
+            pad_event_to=0,
+            sort_keys=False,
+            exception_formatter=structlog.dev.plain_traceback,  # it is text already
         )
-        chain = [remove, renderer]
-    return structlog.stdlib.ProcessorFormatter(processors=chain)
+    return structlog.stdlib.ProcessorFormatter(processors=[remove, renderer])
 
 
 def _redact(_logger: object, _method: str, fields: Any) -> Any:

@@ -15,7 +15,7 @@ from backhaul.core.write_access import cannot_write
 if TYPE_CHECKING:
     from backhaul.adapters.aws_common import AwsSession
 
-# What no waiting mends. At the start a person is there to mend it; later they are holds.
+# What no waiting fixes. At the start a person is there to fix it; later they are holds.
 _REFUSED = frozenset({"E_HDFS_AUTH", "E_HDFS_PROXY", "E_DST_MOUNT"})
 
 
@@ -31,7 +31,7 @@ def clock_warnings(skew_s: float) -> list[InstallationWarned]:
         InstallationWarned(
             code="W_CLOCK",
             reason=f"this machine's clock is {abs(skew_s):.0f} s {way} AWS's",
-            hint="mend its NTP: from 15 minutes on AWS refuses every request",
+            hint="fix NTP: from 15 minutes on AWS refuses every request",
         )
     ]
 

@@ -136,9 +136,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _bug(error: Exception) -> ExitCode:
-    traceback.print_exception(error)
+    click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
     click.echo(
-        f"\nbackhaul: E_BUG: unexpected {type(error).__name__}: {error}\n\n"
+        f"\nbackhaul: E_BUG: unexpected {type(error).__name__}: {redacted(str(error))}\n\n"
         "hint: this is a defect in Backhaul; the lines above say where",
         err=True,
     )

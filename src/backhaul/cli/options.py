@@ -138,7 +138,7 @@ region_option = click.option(
 
 
 def warn_open_door(*, allow_any: bool) -> None:
-    """Said at each start, as SPEC asks."""
+    """Printed at each start: there is no route, so every message is carried out."""
     if allow_any:
         click.echo(
             "backhaul: warning: --allow-any accepts every source and every destination: whoever "

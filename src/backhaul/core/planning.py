@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from backhaul.core.errors import NotAllowed, PermanentError
-from backhaul.core.listing import find_object, has_object, list_pages
+from backhaul.core.listing import UNORDERED_MAX, find_object, has_object, list_pages
 from backhaul.core.model import (
     EventFacts,
     Limits,
@@ -103,7 +103,9 @@ class Planner:
 
     Memory: a few keys that could still turn out to be directories of later ones; in UTF-8 byte
     order they are at most as many as a key has characters. In a listing without order a clash may
-    go unnoticed here; then it is the target that cannot hold both.
+    go unnoticed here; then it is the target that cannot hold both. There, the hashes of up to
+    1,000,000 directories are kept too, and `directories` is a lower bound: those before the first
+    key out of order are not counted again, nor those beyond that number.
     """
 
     source: Source
@@ -116,6 +118,8 @@ class Planner:
     markers: int = 0
     directories: int = 0
     _last_directory: tuple[str, ...] = ()
+    _last_key: str = ""
+    _seen: set[int] | None = None  # directories since the first key out of order
     _open_files: list[str] = field(default_factory=list)
 
     @property
@@ -140,7 +144,7 @@ class Planner:
             planned.append(PlannedObject(seq=self.objects, pin=pin, relative=relative))
             self.objects += 1
             self.size_bytes += pin.size_bytes
-            self._count_directories(relative)
+            self._count_directories(pin.key, relative)
             self._refuse_excess()
         return planned
 
@@ -164,16 +168,33 @@ class Planner:
             return pin.key.rsplit("/", 1)[-1]
         return pin.key[len(self.source.key) :]
 
-    def _count_directories(self, relative: str) -> None:
-        """Those that this name needs and the one before did not: in a sorted listing, new ones."""
+    def _count_directories(self, key: str, relative: str) -> None:
+        """Count the directories of this name that no earlier one had.
+
+        In order, these are the ones that the name before did not have.
+        """
         directory = tuple(relative.split("/")[:-1])
+        if key < self._last_key and self._seen is None:
+            self._seen = set()
         common = 0
         for one, other in zip(directory, self._last_directory, strict=False):
             if one != other:
                 break
             common += 1
-        self.directories += len(directory) - common
-        self._last_directory = directory
+        if self._seen is None:
+            self.directories += len(directory) - common
+        else:
+            self._remember(directory)
+            self.directories = max(self.directories, len(self._seen))
+        self._last_key, self._last_directory = key, directory
+
+    def _remember(self, directory: tuple[str, ...]) -> None:
+        assert self._seen is not None  # noqa: S101 - the caller made it
+        above = 0
+        for name in directory:
+            above = hash((above, name))
+            if len(self._seen) < UNORDERED_MAX:
+                self._seen.add(above)
 
     def _refuse_clash(self, pin: Pin) -> None:
         while self._open_files and not pin.key.startswith(self._open_files[-1]):

@@ -92,7 +92,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if name in document:
             raise BadMessage(
                 "E_MSG_DUP_KEY",
-                f"field {printable(name, 40)} stands there twice",
+                f"duplicate key {printable(name, 40)}",
                 hint="give each field once",
             )
         document[name] = value

@@ -16,15 +16,18 @@ INVISIBLE = re.compile(
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _RUN = re.compile(r"[^\s\"',]+")
 _TELLING_NAME = (
-    r"signature|security-token|session-?_?token|credential|secret|token|passw(?:or)?d|passwd|pwd"
-    r"|api-?_?key|access-?_?key|awsaccesskeyid|private-?_?key|sig"
+    r"signature|credential|secret|token|passw(?:or)?d|pwd|awsaccesskeyid|sig"
+    r"|(?:api|access|account|encryption|private|storage)[-_.]?key"
 )
-# A value behind a telling name: of a query, of JSON, of an assignment. Names of directories such
-# as `token=5` are none: what is before them is a slash.
+# A value after a telling name: in a query, in JSON, an assignment, a property of Hadoop. Names of
+# directories such as `token=5` are none: what is before them is a slash. Every repeat has a bound,
+# except that of the value, which nothing follows.
 _ASSIGNED = re.compile(
-    r"((?:x-amz-|(?<![^\s?&;,\"'{(:])[\w.-]{0,40}?)"
-    rf"(?:{_TELLING_NAME})[\w-]{{0,20}}[\"']?\s{{0,4}}[=:]\s{{0,4}}[\"']?)[^&\s\"',;}})]+",
-    re.IGNORECASE,
+    r"((?:x-amz-|(?<![^\s?&;,\"'{(:>\[])[\w.-]{0,120}?)"
+    rf"(?:{_TELLING_NAME})[\w.-]{{0,60}}"
+    r"(?:\\{0,7}[\"']?\s{0,4}[=:]\s{0,4}|</name>\s{0,40}<value>))"
+    r"(?:([a-z]{0,2}(?P<quote>\\{0,7}[\"']))(?:(?!(?<!\\)(?P=quote)).)+|[^&\s\"',;})]+)",
+    re.IGNORECASE | re.DOTALL,
 )
 _AUTHORIZATION = re.compile(
     r"(\bauthorization[\"']?\s{0,4}[=:]\s{0,4}[\"']?)[^\n\"']+", re.IGNORECASE
@@ -38,7 +41,8 @@ _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*
 _PEM = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*", re.DOTALL)
 _AT = re.compile(r"(//)[^/@\s]{1,400}@")
 _SMELL = re.compile(
-    r"@|secret|token|passw|pwd|credential|signature|access.?key|api.?key|private.?key"
+    r"@|secret|token|passw|pwd|credential|signature"
+    r"|(?:api|access|account|encryption|private|storage).?key"
     r"|authorization|bearer|(?-i:AKIA|ASIA|eyJ[A-Za-z0-9_-]+\.)",
     re.IGNORECASE,
 )
@@ -85,7 +89,7 @@ def redacted(text: str, *, has_userinfo: bool = True) -> str:
     text = _BEARER.sub(r"\1 ***", text)
     if _KEY_ID.search(text):
         text = _SECRET_KEY.sub("***", _KEY_ID.sub(r"\1***", text))
-    text = _ASSIGNED.sub(r"\1***", _JWT.sub("***", text))
+    text = _ASSIGNED.sub(_without_value, _JWT.sub("***", text))
     return _AT.sub(r"\1***@", _RUN.sub(_without_userinfo, text)) if has_userinfo else text
 
 
@@ -103,6 +107,11 @@ def excerpt(body: str, limit: int = 200) -> str:
     if _SMELL.search(body):
         return HIDDEN
     return shown(body[: 4 * limit], limit)
+
+
+def _without_value(assigned: re.Match[str]) -> str:
+    """The name and the opening quote; a closing quote follows by itself."""
+    return f"{assigned[1]}{assigned[2] or ''}***"
 
 
 def _without_userinfo(run: re.Match[str]) -> str:
