@@ -107,6 +107,15 @@ ROWS: list[tuple[BaseException, type[BackhaulError], str]] = [
         "E_HDFS_OVERLOADED",
     ),
     (
+        java(
+            "java.io.IOException",
+            "File /f could only be written to 3 of the 6 required nodes for RS-6-3-1024k. There "
+            "are 3 datanode(s) running and no node(s) are excluded in this operation.",
+        ),
+        TransientError,
+        "E_HDFS_RPC",
+    ),
+    (
         RuntimeError('DataTransferError("Datanode connection closed while waiting for ack")'),
         TransientError,
         "E_HDFS_OVERLOADED",

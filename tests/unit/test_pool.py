@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -320,6 +321,33 @@ class Waits:
         if still_s < self._give_up_s:
             return None
         return OutageError.of("s3", "E_S3_UNREACHABLE", f"{patience_s:g} s are over")
+
+
+class Slow:
+    """A watch whose look takes longer than the stall timeout, and finds nothing."""
+
+    is_waiting = False
+
+    def __init__(self, takes_s: float) -> None:
+        self.looks = 0
+        self._takes_s = takes_s
+
+    def look(self, still_s: float, patience_s: float) -> OutageError | None:
+        self.looks += 1
+        if self.looks == 1:
+            time.sleep(self._takes_s)
+        return None
+
+
+def test_a_worker_that_is_at_work_is_not_stalled_by_a_look_that_takes_long(
+    hasty: WorkerPool, facts: Facts, directory: Location
+) -> None:
+    watch = Slow(takes_s=3.5)
+    with hasty.session(FS) as session:
+        session.watched_by(watch)
+        assert stage(session, directory, task(0, "slow-x", 300)) == [0]
+    assert watch.looks > 0
+    assert facts.replaced == []
 
 
 def test_hanging_read_is_waited_for_while_the_watch_says_so(

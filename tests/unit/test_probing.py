@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.local import LocalTarget
-from backhaul.core.errors import BackhaulError, CannotWrite, OutageError, TransientError
+from backhaul.core.errors import (
+    BackhaulError,
+    CannotWrite,
+    OutageError,
+    TargetMissing,
+    TransientError,
+)
 from backhaul.core.ports import Endpoint
 from backhaul.engines.pool import WorkerPool
 from backhaul.engines.prober import Prober
@@ -83,7 +89,7 @@ def test_probe_never_brings_fenced_staging_back() -> None:
             "E_TARGET_NO_WRITE",
         ),
         ("target.write", TransientError("E_HDFS_OVERLOADED", "reset"), "E_TARGET_NO_WRITE"),
-        ("target.close", TransientError("E_HDFS_CLIENT", "not in time"), "E_TARGET_NO_WRITE"),
+        ("target.close", TransientError("E_HDFS_OVERLOADED", "reset"), "E_TARGET_NO_WRITE"),
         (
             "target.mkdir",
             OutageError.of("hdfs", "E_HDFS_SAFE_MODE", "safe mode"),
@@ -103,6 +109,28 @@ def test_write_that_fails_is_an_outage(call: str, error: BackhaulError, code: st
     with pytest.raises(OutageError) as caught:
         check_target(there, ROOT, "hdfs")
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("call", ["target.mkdir", "target.create", "target.write", "target.close"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransientError("E_HDFS_RPC", "could only be written to 3 of the 6 required nodes"),
+        TransientError("E_HDFS_RPC", "an exception that Backhaul does not know"),
+        TransientError("E_HDFS_CLIENT", "Failed to complete file in time"),
+        TransientError("E_HDFS_PANIC", "the HDFS client crashed"),
+        TransientError("E_DST_IO", "Input/output error"),
+        TargetMissing("E_DST_MISSING", "fenced meanwhile"),
+    ],
+    ids=lambda error: f"{error.code}-{error.message[:12]}",
+)
+def test_a_directory_that_refuses_files_is_no_outage(call: str, error: BackhaulError) -> None:
+    """It may refuse them for ever: an outage would hold its transfer as long."""
+    faults = Faults()
+    there = target(faults)
+    faults.always(call, error)
+    found = outages(side(lambda: check_target(there, ROOT, "hdfs")), timeout_s=30)
+    assert found == []
 
 
 # ---------------------------------------------------------------- a real process

@@ -89,7 +89,6 @@ class OutageWatch:
         self._answers_since_s: float | None = None
         self._checked_s: float | None = None
         self._every_s = CHECK_EVERY_S
-        self._is_waiting = False
         self._reported = ""
 
     @property

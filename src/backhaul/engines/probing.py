@@ -14,15 +14,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backhaul.core.errors import (
-    BackhaulError,
-    OutageError,
-    PermanentError,
-    TargetMissing,
-)
+from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.ports import TargetFs
 
 PROBE_S = 8.0
+# No DataNode took a block, or the one that did dropped the connection: `adapters.hdfs`.
+NO_DATANODE = "E_HDFS_OVERLOADED"
 NO_EPOCH = 0  # epochs of transfers begin at 1
 # As large as a file whose block size is the cluster's own: a small one may still find room.
 USUAL_BYTES = 128 << 20
@@ -75,7 +72,9 @@ def check_target(target: TargetFs, root: str | None, dependency: str) -> None:
     """Ask for a status; then, where staging is there, write one byte.
 
     Raises:
-        OutageError: As the target's, or E_TARGET_NO_WRITE.
+        OutageError: As the target's; E_TARGET_NO_WRITE: no DataNode takes the byte.
+        BackhaulError: The directory refuses files, with the DataNodes there: no outage, whatever
+            the refusal. An erasure coding policy wants more DataNodes than the cluster has, say.
     """
     target.check_reachable()
     if root is None or target.status(root) is None:
@@ -83,9 +82,9 @@ def check_target(target: TargetFs, root: str | None, dependency: str) -> None:
     directory = f"{root}/{NO_EPOCH}"
     try:
         _write(target, directory)
-    except (OutageError, PermanentError, TargetMissing):
-        raise  # a plain answer, or an outage that has its name already
     except BackhaulError as error:
+        if error.code != NO_DATANODE:
+            raise
         raise OutageError.of(
             dependency,
             "E_TARGET_NO_WRITE",

@@ -371,9 +371,11 @@ class WorkerSession:
         Returns:
             Whether a second has passed since the last time: whoever waits may look around, too.
         """
+        # Before the look, which may take seconds: what arrives during it is not read yet.
+        silent_s = time.monotonic() - conversation.active_s
         has_looked = self._look(conversation)
         is_waiting = self._watch is not None and self._watch.is_waiting
-        if is_waiting or time.monotonic() - conversation.active_s <= self._stall_timeout_s:
+        if is_waiting or silent_s <= self._stall_timeout_s:
             return has_looked
         self.fault = "stalled"
         match conversation.kind:
