@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import shutil
+import socket
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +18,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import get_cert_path
 from botocore.parsers import ResponseParserError
 
 from backhaul import __version__
@@ -27,9 +31,11 @@ from backhaul.adapters.aws_common import (
 )
 from backhaul.adapters.aws_errors import FOREIGN, Cause, cause_of, common_error, one_line, told
 from backhaul.adapters.aws_spec import CredentialsSpec
-from backhaul.adapters.s3 import _region_in, listing_error
+from backhaul.adapters.s3 import S3Store, _region_in, listing_error
 from backhaul.adapters.s3_answer import ErrorAnswer, refusal
-from backhaul.adapters.sqs import running_error
+from backhaul.adapters.s3_get import ObjectReader
+from backhaul.adapters.sqs import SqsQueue, running_error
+from backhaul.adapters.system import SystemClock
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,
@@ -38,6 +44,7 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import Pin
+from backhaul.core.ports import Endpoint, QueueFacts
 
 
 def answer(code: str, status: int = 400, message: str = "said AWS") -> ClientError:
@@ -587,3 +594,77 @@ def test_a_date_that_is_none_changes_nothing(date: str) -> None:
     aws.clock_skew_s = 7.0
     aws._look_at_clock(SimpleNamespace(headers=HTTPHeaders.from_dict({"Date": date})))
     assert aws.clock_skew_s == 7.0
+
+
+# ---------------------------------------------------------------- while the agent runs
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the built-in bundle, named by AWS_CA_BUNDLE."""
+    path = tmp_path / "bundle.pem"
+    shutil.copy(str(get_cert_path(verify=True)), path)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(path))
+    return path
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Takes connections, so that what fails is the look at the bundle."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+        yield url
+
+
+@pytest.mark.parametrize("what", ["gone", "damaged"])
+@pytest.mark.parametrize("call", ["queue", "listing", "endpoint", "get", "probe"])
+def test_a_bundle_that_is_lost_while_the_agent_runs_holds_and_is_named(
+    bundle: Path, listener: str, monkeypatch: pytest.MonkeyPatch, call: str, what: str
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    aws = AwsSession("us-east-1")
+    store, reader = S3Store(aws), ObjectReader(aws.credentials, 1)
+    queue = SqsQueue(f"{listener}/1/q", aws, SystemClock())
+    queue.facts = QueueFacts(
+        url=f"{listener}/1/q", name="q", arn="", dead_letter_url=None, dead_letter_name=None,
+        max_receive_count=None,
+    )  # fmt: skip
+    endpoint = Endpoint(base_url=f"{listener}/b/", region="us-east-1", ca_bundle=aws.ca_bundle)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    pin = Pin(bucket="b", key="k", size_bytes=1, etag="e", last_modified=at)
+    bundle.unlink()
+    if what == "damaged":
+        bundle.write_text("nothing of use")
+    calls: dict[str, Callable[[], object]] = {
+        "queue": lambda: queue.send("b/p, /d"),
+        "listing": lambda: store.list_page("b", "p/"),
+        "endpoint": lambda: store.endpoint("b"),
+        "get": lambda: reader.head(endpoint, pin),
+        "probe": lambda: reader.check_reachable(endpoint),
+    }
+    with pytest.raises(OutageError) as caught:
+        calls[call]()
+    assert caught.value.code in {"E_S3_UNREACHABLE", "E_SQS_UNREACHABLE"}
+    assert str(bundle) in caught.value.message
+    S3Store(aws)  # a client that is made later is made, and holds
+
+
+@pytest.mark.usefixtures("nothing")
+def test_awss_files_that_break_while_the_agent_runs_hold_its_buckets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = S3Store(AwsSession("us-east-1"))
+    broken = ConfigurationError("E_AWS_CONFIG", "~/.aws/config cannot be read")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise broken
+
+    monkeypatch.setattr(AwsSession, "client", refuse)
+    store._clients.clear()
+    for call in (lambda: store.list_page("b", "p/"), lambda: store.endpoint("b")):
+        with pytest.raises(OutageError) as caught:
+            call()
+        assert (caught.value.code, caught.value.dependency) == ("E_AWS_CONFIG", "credentials")

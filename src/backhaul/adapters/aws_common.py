@@ -39,6 +39,7 @@ from backhaul.adapters.aws_answers import CheckedParsers, CheckedSession
 from backhaul.adapters.aws_errors import (
     CREDENTIAL_CAUSES,
     FOREIGN,
+    Cause,
     CredentialSourceError,
     NoReadableKeys,
     cause_of,
@@ -49,7 +50,7 @@ from backhaul.adapters.aws_errors import (
 from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_s3a import BucketSettings, S3aSettings
-from backhaul.core.errors import BackhaulError, ConfigurationError
+from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
 from backhaul.core.queue_names import PUBLIC_HOST
 
 if TYPE_CHECKING:
@@ -280,6 +281,7 @@ class AwsSession:
         region: The REGION argument: for SQS, and for S3 where AWS's own settings name none.
         hadoop_conf_dir: Where Hadoop's configuration is, or None.
         s3a: What S3A's settings say of the buckets that this session is for.
+        ca_bundle: As another session has checked it; default: found and checked at the first use.
 
     Attributes:
         clock_skew_s: How far this machine's clock is ahead of AWS's, by the last answer; to a
@@ -292,6 +294,7 @@ class AwsSession:
         hadoop_conf_dir: Path | None = None,
         *,
         s3a: BucketSettings | None = None,
+        ca_bundle: str | None = None,
     ) -> None:
         self.region = region
         self._hadoop_conf_dir = hadoop_conf_dir
@@ -304,6 +307,8 @@ class AwsSession:
             "credential_provider", CredentialResolver(providers=[_Given(self.credentials)])
         )
         self._lock = threading.Lock()
+        self._ca_bundle = ca_bundle
+        self._has_ca_bundle = ca_bundle is not None
         self.clock_skew_s = 0.0
         self._looked_at_clock_s = float("-inf")
 
@@ -316,10 +321,13 @@ class AwsSession:
         if self._hadoop_conf_dir is None:
             return self
         settings = self.credentials.s3a(bucket)
+        bundle = self.ca_bundle
         with self._lock:
             found = self._for_buckets.get(settings)
             if found is None:
-                found = AwsSession(self.region, self._hadoop_conf_dir, s3a=settings)
+                found = AwsSession(
+                    self.region, self._hadoop_conf_dir, s3a=settings, ca_bundle=bundle
+                )
                 self._for_buckets[settings] = found
             return found
 
@@ -367,11 +375,19 @@ class AwsSession:
     def ca_bundle(self) -> str | None:
         """AWS_CA_BUNDLE, the profile's `ca_bundle` or REQUESTS_CA_BUNDLE; None: the built-in one.
 
-        As the AWS library resolves it. SSL_CERT_FILE does not count, there as here.
+        As the AWS library resolves it. SSL_CERT_FILE does not count, there as here. It is found
+        and checked once, when the first client is made: at the start. A file that is gone or
+        damaged later fails the connections, which hold what needs them.
 
         Raises:
             ConfigurationError: E_CFG_TLS.
         """
+        if not self._has_ca_bundle:
+            self._ca_bundle = self._find_ca_bundle()
+            self._has_ca_bundle = True
+        return self._ca_bundle
+
+    def _find_ca_bundle(self) -> str | None:
         with self.errors(lambda exc: common_error(exc, "TLS")):
             configured = self._session.get_config_variable("ca_bundle")
         if configured is None:
@@ -460,7 +476,10 @@ class AwsSession:
         except FOREIGN as exc:
             cause = cause_of(exc)
             if cause not in CREDENTIAL_CAUSES:
-                raise translate(exc) from exc
+                error = translate(exc)
+                if cause is Cause.UNREACHABLE:
+                    error = naming_bundle(error, self._ca_bundle)
+                raise error from exc
             self.credentials.forget()
             # AWS's answer to a bad signature quotes the signed headers, the token among them:
             # kept out of tracebacks.
@@ -481,17 +500,40 @@ def _checked_bundle(configured: str) -> str:
             f"the bundle of certificates ({names}) is empty",
             hint="name a file, or unset it for the built-in ones; certificates are always checked",
         )
-    path = Path(configured).absolute()
+    path = str(Path(configured).absolute())
+    if fault := _bundle_fault(path):
+        raise ConfigurationError(
+            "E_CFG_TLS",
+            f"the bundle of certificates {one_line(path)} ({names}) cannot be used: {fault}",
+            hint="name a readable file of PEM certificates, or unset it for the built-in ones",
+        )
+    return path
+
+
+def _bundle_fault(path: str) -> str:
+    """Why this file cannot be used as a bundle; empty where it can."""
     try:
         ssl.create_default_context(cafile=path)
     except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
-        raise ConfigurationError(
-            "E_CFG_TLS",
-            f"the bundle of certificates {one_line(str(path))} ({names}) cannot be used: "
-            f"{one_line(str(exc))}",
-            hint="name a readable file of PEM certificates, or unset it for the built-in ones",
-        ) from exc
-    return str(path)
+        return one_line(str(exc))
+    return ""
+
+
+def naming_bundle(error: BackhaulError, ca_bundle: str | None) -> BackhaulError:
+    """The outage, with the bundle's file where that is why nothing connects.
+
+    The libraries' own words are "No such file or directory", without a name.
+    """
+    fault = _bundle_fault(ca_bundle) if ca_bundle is not None else ""
+    if not fault or not isinstance(error, OutageError):
+        return error
+    return OutageError.of(
+        error.dependency,
+        error.code,
+        f"{error.message}; the bundle of certificates {one_line(str(ca_bundle))} cannot be used: "
+        f"{fault}",
+        hint="put the file back; AWS_CA_BUNDLE, ca_bundle or REQUESTS_CA_BUNDLE named it at start",
+    )
 
 
 def _addressing(s3a: BucketSettings) -> Literal["auto", "path", "virtual"]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -62,6 +63,7 @@ _URL_HEADER = "x-backhaul-url"
 _BUCKETS_KEPT = 1000
 _CLIENTS_KEPT = 40
 _REGION = re.compile("[a-z][a-z0-9-]{0,38}[a-z0-9]")  # it becomes part of a host's name
+_OF_ONE_BUCKET = frozenset({"E_CFG_HADOOP_VALUE", "E_CFG_HADOOP_VARIABLE", "E_CFG_TLS"})
 _NOT_THERE = frozenset({404, 405})  # 405: the version is a delete marker
 _REDIRECTS = frozenset({301, 302, 307, 308})
 
@@ -173,7 +175,8 @@ class S3Store:
         if known is not None:
             return replace(known, owner=owner)
         aws, client = self._for(bucket)
-        with aws.errors(lambda exc: listing_error(exc, bucket, f"s3://{bucket}")):
+        where = f"s3://{bucket}"
+        with _settings_of(bucket), aws.errors(lambda exc: listing_error(exc, bucket, where)):
             client = self._client_in(aws, _region_of(client, bucket))
             answer = client.get_object(Bucket=bucket, Key=_DUMMY_KEY)
         url = answer["ResponseMetadata"]["HTTPHeaders"][_URL_HEADER]
@@ -206,17 +209,11 @@ class S3Store:
     def _for(self, bucket: str) -> tuple[AwsSession, S3Client]:
         """The session and the client for a bucket, most of which share one.
 
-        Raises:
-            PermanentError: E_SRC_SETTINGS: S3A's settings of this bucket cannot be used. Of the
-                buckets of routes they were looked at when the agent started.
+        Raises as `_settings_of`.
         """
-        try:
+        with _settings_of(bucket):
             aws = self._aws.for_bucket(bucket)
             return aws, self._client_in(aws, aws.s3_region)
-        except ConfigurationError as exc:
-            raise PermanentError(
-                "E_SRC_SETTINGS", f"s3://{bucket}: {exc.message}", hint=exc.hint
-            ) from exc
 
     def _client_in(self, aws: AwsSession, region: str) -> S3Client:
         with self._lock:
@@ -230,6 +227,27 @@ class S3Store:
                 client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_page)
                 self._clients[aws, region] = client
             return client
+
+
+@contextmanager
+def _settings_of(bucket: str) -> Iterator[None]:
+    """No configuration ends an agent that runs: it costs this bucket's messages, or they wait.
+
+    Raises:
+        PermanentError: E_SRC_SETTINGS: S3A's settings of this bucket cannot be used. Of the
+            buckets of routes they were looked at when the agent started.
+        OutageError: `credentials`, with the code that the start has: a file that all buckets need
+            cannot be read any more.
+    """
+    try:
+        yield
+    except ConfigurationError as exc:
+        if exc.code not in _OF_ONE_BUCKET:
+            message = f"s3://{bucket}: {exc.message}"
+            raise OutageError.of("credentials", exc.code, message, hint=exc.hint) from exc
+        raise PermanentError(
+            "E_SRC_SETTINGS", f"s3://{bucket}: {exc.message}", hint=exc.hint
+        ) from exc
 
 
 def _server(client: S3Client) -> str:

@@ -34,7 +34,12 @@ from urllib3.exceptions import (
 )
 
 from backhaul import __version__
-from backhaul.adapters.aws_common import AwsCredentials, is_loopback, refuse_plain_http
+from backhaul.adapters.aws_common import (
+    AwsCredentials,
+    is_loopback,
+    naming_bundle,
+    refuse_plain_http,
+)
 from backhaul.adapters.aws_errors import CREDENTIAL_CAUSES, cause_of, common_error, one_line
 from backhaul.adapters.s3_answer import checksums_in, error_of, parts_in, refusal
 from backhaul.adapters.s3_body import ObjectBody
@@ -135,8 +140,8 @@ class ObjectReader:
                 preload_content=False,
             )
         except HTTPError as exc:
-            said = f"{type(exc).__name__}: {one_line(str(exc))}"
-            raise _unreachable(f"{parts.netloc}: {said}") from exc
+            error = _unreachable(f"{parts.netloc}: {type(exc).__name__}: {one_line(str(exc))}")
+            raise naming_bundle(error, endpoint.ca_bundle) from exc
         status = response.status
         response.close()
         response.release_conn()
@@ -340,7 +345,7 @@ def _unanswered(exc: HTTPError, name: str, endpoint: Endpoint) -> BackhaulError:
     origin = urlsplit(endpoint.base_url).netloc
     said = f"{name}: {origin}: {type(exc).__name__}: {one_line(str(exc))}"
     if isinstance(exc, (NewConnectionError, ConnectTimeoutError, ProxyError, SSLError)):
-        return _unreachable(said)
+        return naming_bundle(_unreachable(said), endpoint.ca_bundle)
     return TransientError("E_S3_SERVER", said)
 
 
