@@ -49,6 +49,30 @@ A result has its day and the commit that was tested; *not run* means that none i
 row. What is *not covered* is said in the row, or has no test.
 """
 
+GUARANTEES = """\
+## Guarantees
+
+The code and the simulator refer to these by their numbers.
+
+| number | name | guarantee |
+|---|---|---|
+| S1 | no loss | a message is deleted only when its data is published and proven, replaced by something newer that is, or when it is a dead letter, or the policy ignores its event |
+| S2 | nothing partial | at a final path a reader finds what was there before, or a complete file whose bytes were proven |
+| S3 | true ledger | what the ledger calls done was published and proven; a transfer that is done or dead does not begin again |
+| S4 | no regression | an older state of an object never replaces a newer one at the same path, for agents that share a ledger |
+| S5 | policy | bytes are read and published only where the policy that is in force right before publishing allows it |
+| S6 | fencing | after a newer attempt has removed the staging of an older one, the older one can publish nothing |
+| S7 | secrets | no password, key, token or keytab is in the ledger, the log, a reason of a dead letter or an argument of a process |
+| S8 | whole plan | nothing is published from a listing that is not known to be complete and consistent |
+| S9 | claims | no claim in a message, such as a sequencer, a size or an id, is by itself a reason to drop data; S3 or the target has to confirm it |
+| E1 | economy | without faults each object is read once, and no valid message becomes a dead letter |
+| L1 | an end | every message ends as done or dead after a limited number of attempts, not counting the time in which a dependency is down |
+| L2 | a reason | every dead message has a code |
+| L3 | no remains | when all transfers have ended and the sweep has run, no staging is left |
+| L4 | resumption | a held transfer goes on within a minute of its dependency's return |
+| L5 | retention | a message whose retention is about to end is tried, and dead-lettered with `E_EXPIRING` if that fails, before SQS deletes it |
+"""
+
 
 def every_test() -> list[str]:
     """The tests that some row names, each once."""
@@ -66,7 +90,7 @@ def results() -> dict[str, list[str]]:
 def page() -> str:
     """The whole text."""
     known = results()
-    lines = [HEAD]
+    lines = [HEAD, GUARANTEES]
     for title, rows in SECTIONS:
         lines += [
             f"## {title}",

@@ -70,7 +70,7 @@ def error_tables() -> list[Table]:
 def error_rows() -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for one in error_tables():
-        assert one.columns == ("code", "when", "message", "exit", "mend")
+        assert one.columns == ("code", "when", "message", "exit", "fix")
         for row in one.rows:
             (name,) = code(row[0])
             assert name not in found, f"{name} has two rows"

@@ -10,7 +10,7 @@ judged by its error alone: both sides, S3 and the target, are probed from a fres
     both sides answer               the error counts, and a worker without progress has failed
 
 The probe is a port (`ports.TargetSession.probe`). A transfer whose object makes every worker hang
-while both sides answer spends its attempts and dies, as it must (L1).
+while both sides answer spends its attempts and dies, as it must (L1 in docs/reliability.md).
 """
 
 from __future__ import annotations

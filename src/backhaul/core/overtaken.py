@@ -1,8 +1,8 @@
 """Whether an event is overtaken: something as new, or newer, of its object is published already.
 
-The sequencer in a message is anybody's claim. It only decides whether S3 is asked: a transfer is
-spared when S3 itself, or what it said of the published file, shows that there is nothing newer to
-bring (GUARANTEES, S9). One forged event therefore costs later ones a request, never their data.
+Anyone who may send can claim any sequencer. It only decides whether S3 is queried: a transfer is
+skipped if S3 itself, or what S3 reported of the published file, shows that there is nothing newer
+(S9 in docs/reliability.md). A forged event costs later ones a request, never their data.
 """
 
 from __future__ import annotations

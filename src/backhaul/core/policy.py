@@ -7,7 +7,7 @@ order in the configuration means what it says. A route that names other queues i
 
 The policy is asked three times: `decide` before any work; `check_resolved` when S3 has said
 whether the source is an object or a prefix; and `check_resolved` and `check_target` of the policy
-then in force right before publishing (GUARANTEES, S5).
+then in force right before publishing (S5 in docs/reliability.md).
 
 Text becomes places in `paths`, events become requests in `event_policy`, configuration files
 become routes in `settings`.

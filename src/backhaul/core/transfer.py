@@ -14,7 +14,8 @@ succeeded before the right one starts, and each may be repeated:
 * Die after `record` and the redelivered message is only deleted. So `tidy` comes before it, while
   the destination is still ours: nobody would come back to what it left.
 
-`GUARANTEES` S1 to S6 name the properties. What a failure means for the message is `after_failure`.
+The properties are S1 to S6 in docs/reliability.md. `after_failure` decides what a failure means
+for the message.
 """
 
 from __future__ import annotations

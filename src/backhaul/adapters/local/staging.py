@@ -3,7 +3,7 @@
 Its name can be computed by anybody, so anybody who may write to the directory above could have put
 one there: a link, or a directory of theirs with numbered ones in it that the fence would remove.
 
-Source: GUARANTEES of staging are in docs/decisions/0002; inode(7) for owner and mode.
+Source: docs/decisions/0002 for what staging guarantees; inode(7) for owner and mode.
 """
 
 from __future__ import annotations
