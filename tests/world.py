@@ -178,7 +178,8 @@ class World:
         )
         if self._engine is not None:
             # One connection is shared with the checks: nobody else may be in a transaction then.
-            agent._sweep_until_stopped = lambda: None  # type: ignore[method-assign]
+            # The thread itself is replaced: it holds its function from the agent's beginning.
+            agent._sweeper = threading.Thread(target=lambda: None, name="no sweep", daemon=True)
         # What the agent waits for costs no time; its keeper looks whenever the clock moves.
         agent._stopper.changed = self.clock.jumping("slot", "poll")
         agent._keeper._changed = self.clock.waking()

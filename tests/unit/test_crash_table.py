@@ -239,6 +239,13 @@ def is_different(name: str, way: str) -> bool:
     return way != "down before" or not name.startswith(("ledger.", "queue."))
 
 
+def test_no_sweep_uses_the_one_connection(shelf: Engine) -> None:
+    world = world_of(SCENARIOS[0], shelf)
+    world.drain()
+    assert world.states == ["done"]
+    assert world.faults.count("ledger.litter") == 0
+
+
 @pytest.mark.parametrize("way", list(WAYS))
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_stop_at_any_call_ends_in_the_same_state(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.ports import Endpoint
 from backhaul.engines.pool import WorkerPool
-from backhaul.engines.prober import Prober
+from backhaul.engines.prober import ROOTS_MOST, Prober
 from backhaul.engines.probing import Side, check_target, outages
 from backhaul.testing.fakes import FakeClock, FakeTarget, Faults
 from tests.unit.test_pool import FS, settings
@@ -170,3 +170,55 @@ def test_local_target_that_may_not_be_written_answers(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     check_target(LocalTarget(), str(tmp_path / "d"), "target")
     assert list((tmp_path / "d").iterdir()) == []
+
+
+# ---------------------------------------------------------------- what transfers share
+
+
+class Probes(Prober):
+    """Without processes: what each root finds, and which were probed."""
+
+    def __init__(self, found: Mapping[str | None, OutageError]) -> None:
+        super().__init__(lambda _user: pytest.fail("no process is started"))
+        self.probed: list[str | None] = []
+        self._finds = found
+
+    def _probe(
+        self, filesystem: str, user: str | None, root: str | None, endpoint: Endpoint | None
+    ) -> Sequence[OutageError]:
+        del filesystem, user, endpoint
+        self.probed.append(root)
+        return [self._finds[root]] if root in self._finds else []
+
+
+NO_WRITE = OutageError.of("hdfs", "E_TARGET_NO_WRITE", "no DataNode takes a byte")
+DOWN = OutageError.of("hdfs", "E_HDFS_UNREACHABLE", "refused")
+
+
+def found_by(probes: Probes, *roots: str | None) -> list[Sequence[OutageError]]:
+    return [probes.probe("hdfs://ns1", None, root, None) for root in roots]
+
+
+def test_a_dependency_that_is_down_is_probed_once_for_all() -> None:
+    probes = Probes({"/a": DOWN})
+    assert found_by(probes, "/a", "/b", None, "/a") == [[DOWN]] * 4
+    assert probes.probed == ["/a"]
+
+
+@pytest.mark.parametrize("first", [None, "/a"])
+def test_that_another_root_can_be_written_shows_nothing_of_this_one(first: str | None) -> None:
+    probes = Probes({"/b": NO_WRITE})
+    assert found_by(probes, first, "/b", "/b", first) == [[], [NO_WRITE], [NO_WRITE], []]
+    assert probes.probed == [first, "/b"]
+
+
+def test_that_another_root_cannot_be_written_shows_nothing_of_this_one() -> None:
+    probes = Probes({"/a": NO_WRITE})
+    assert found_by(probes, "/a", "/b", "/a") == [[NO_WRITE], [], [NO_WRITE]]
+    assert probes.probed == ["/a", "/b"]
+
+
+def test_results_of_old_roots_are_forgotten() -> None:
+    probes = Probes({})
+    found_by(probes, *(f"/{number}" for number in range(ROOTS_MOST + 10)))
+    assert len(probes._last_of_root) <= ROOTS_MOST
