@@ -196,7 +196,7 @@ def _refuse_undecodable(arguments: list[str]) -> None:
 
 
 def report(error: BackhaulError) -> None:
-    """One line on standard error: what and where; then how to mend it."""
+    """One line on standard error: what and where; then how to fix it."""
     click.echo(f"backhaul: {redacted(str(error))}", err=True)
     if error.hint:
         click.echo(f"\nhint: {redacted(error.hint)}", err=True)

@@ -22,7 +22,7 @@
 
 The class says what happened and its base says what happens next. `code` is stable: ledger, log,
 dead letter and manual use it. The text is one line naming the object, with units and no secret;
-`hint` says how to mend it. `docs/reference/errors.md` has a row for every code and a test holds
+`hint` is how to fix it. `docs/reference/errors.md` has a row for every code and a test holds
 the two together.
 """
 
@@ -52,7 +52,7 @@ class BackhaulError(Exception):
     Args:
         code: Stable name such as `E_SRC_EMPTY`.
         message: One line: what, where, with numbers and units. No secrets.
-        hint: How to mend it; one sentence or empty.
+        hint: How to fix it; one sentence or empty.
     """
 
     exit_code = ExitCode.BUG
