@@ -86,6 +86,37 @@ def test_where_a_bucket_is(values: dict[str, str], expected: BucketSettings) -> 
     assert settings(values).of("other").keys_of is None
 
 
+@pytest.mark.parametrize(
+    ("host", "region", "is_public"),
+    [
+        ("s3.amazonaws.com", None, True),
+        ("s3.eu-west-1.amazonaws.com", "eu-west-1", True),
+        ("s3-ap-southeast-2.amazonaws.com", "ap-southeast-2", True),
+        ("s3-us-gov-west-1.amazonaws.com", "us-gov-west-1", True),
+        ("s3.us-isob-east-1.amazonaws.com.", "us-isob-east-1", True),
+        ("s3.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1", True),
+        ("s3-external-1.amazonaws.com", "us-east-1", True),
+        ("s3-accelerate.amazonaws.com", None, True),
+        ("s3-accelerate.dualstack.amazonaws.com", None, True),
+        ("s3.dualstack.eu-west-1.amazonaws.com", "eu-west-1", False),
+        ("s3.dualstack.cn-north-1.amazonaws.com.cn", "cn-north-1", False),
+        ("s3-fips.us-gov-east-1.amazonaws.com", "us-gov-east-1", False),
+        ("s3-fips-us-gov-west-1.amazonaws.com", "us-gov-west-1", False),
+        ("s3-fips.dualstack.us-east-2.amazonaws.com", "us-east-2", False),
+        ("bucket.vpce-1a2b3c4d-5e6f.s3.eu-west-1.vpce.amazonaws.com", "eu-west-1", False),
+        ("vpce-1a2b3c4d-5e6f-eu-west-1a.s3.eu-west-1.vpce.amazonaws.com", "eu-west-1", False),
+        ("s3-unknown.amazonaws.com", None, False),
+    ],
+)
+def test_aws_s_hosts_give_their_regions_and_nothing_else_does(
+    host: str, region: str | None, *, is_public: bool
+) -> None:
+    found = settings({"fs.s3a.endpoint": host}).of("b")
+    assert found == BucketSettings(url=None if is_public else f"https://{host}", region=region)
+    set_here = {"fs.s3a.endpoint": host, "fs.s3a.endpoint.region": "eu-north-1"}
+    assert settings(set_here).of("b").region == "eu-north-1"
+
+
 @pytest.mark.parametrize("text", ["ftp://a", "https://", "https://user:pass@a/"])
 def test_an_endpoint_that_is_none_is_refused_by_name(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:

@@ -39,6 +39,7 @@ from backhaul.adapters.aws_answers import CheckedParsers, CheckedSession
 from backhaul.adapters.aws_errors import (
     CREDENTIAL_CAUSES,
     FOREIGN,
+    HINT_CONFIG,
     Cause,
     CredentialSourceError,
     NoReadableKeys,
@@ -48,10 +49,12 @@ from backhaul.adapters.aws_errors import (
     one_line,
 )
 from backhaul.adapters.aws_spec import CredentialsSpec
+from backhaul.adapters.endpoints import endpoint_fault
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_s3a import BucketSettings, S3aSettings
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
 from backhaul.core.queue_names import PUBLIC_HOST
+from backhaul.core.text import redacted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -352,12 +355,30 @@ class AwsSession:
         if not self._s3a.is_elsewhere:
             return False
         with self.errors(lambda exc: common_error(exc, "S3")):
-            configured = ConfiguredEndpointProvider(
-                full_config=self._session.full_config,
-                scoped_config=self._session.get_scoped_config(),
-                client_name="s3",
-            ).provide()
-            return configured is None and self.credentials.are_hadoops
+            return self._endpoint("s3") is None and self.credentials.are_hadoops
+
+    def _endpoint(self, service: str) -> str | None:
+        """The one of AWS's own settings; None: none is set. Raises what botocore does."""
+        found: str | None = ConfiguredEndpointProvider(
+            full_config=self._session.full_config,
+            scoped_config=self._session.get_scoped_config(),
+            client_name=service,
+        ).provide()
+        return found
+
+    def _check_endpoint(self, service: str) -> None:
+        """Refuse what is no endpoint, by the name of its setting: botocore takes it for one.
+
+        Raises:
+            ConfigurationError: E_AWS_CONFIG.
+        """
+        text = self._endpoint(service)
+        fault = endpoint_fault(text) if text is not None else ""
+        if fault:
+            own = f"AWS_ENDPOINT_URL_{service.upper()}"
+            names = [name for name in (own, "AWS_ENDPOINT_URL") if os.environ.get(name)]
+            where = names[0] if names else "endpoint_url in ~/.aws/config"
+            raise ConfigurationError("E_AWS_CONFIG", f"{where} {fault}", hint=HINT_CONFIG)
 
     @property
     def s3_region(self) -> str:
@@ -448,9 +469,14 @@ class AwsSession:
                 verify=self.ca_bundle or True,
                 endpoint_url=s3a_url,
             )
-            client: Any = create()
-            if endpoint is not None and is_public(client.meta.endpoint_url):
-                client = create(endpoint_url=endpoint)
+            self._check_endpoint(service)
+            try:
+                client: Any = create()
+                if endpoint is not None and is_public(client.meta.endpoint_url):
+                    client = create(endpoint_url=endpoint)
+            except ValueError as exc:  # of a setting, such as a proxy's or an endpoint's URL
+                reason = f"{service.upper()}: {one_line(redacted(str(exc)))}"
+                raise ConfigurationError("E_AWS_CONFIG", reason, hint=HINT_CONFIG) from exc
         client.meta.events.register(f"after-call.{service}", self._look_at_clock)
         refuse_plain_http(client.meta.endpoint_url, f"the {service.upper()} endpoint")
         made: SQSClient | S3Client = client

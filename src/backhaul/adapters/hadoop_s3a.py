@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from backhaul.adapters.endpoints import endpoint_fault, is_region
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.core.errors import ConfigurationError
 
@@ -25,8 +26,19 @@ HADOOP_PROVIDER_PATH = "hadoop.security.credential.provider.path"
 _BASE = "fs.s3a."
 _BUCKET = "fs.s3a.bucket."
 _PLACE = (ENDPOINT, ENDPOINT_REGION, PATH_STYLE, SSL)
-# AWS's own public hosts need no endpoint, only their region.
-_PUBLIC = re.compile(r"s3(?:[.-](?P<region>[a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?")
+_REGION = r"(?P<region>[a-z]{2,4}(?:-[a-z]+)+-[0-9]+)"
+_DOMAIN = r"\.amazonaws\.(?:com(?:\.cn)?|eu)"
+# AWS's own public hosts need no endpoint, only their region. Acceleration is another way to the
+# same buckets.
+_PUBLIC = re.compile(
+    rf"s3(?:[.-]{_REGION}|(?P<first>-external-1)|-accelerate(?:\.dualstack)?)?{_DOMAIN}"
+)
+_FIRST_REGION = "us-east-1"
+# Chosen for what they are, so they are called as written; they name their region all the same.
+_SPECIAL = re.compile(
+    rf"(?:s3-fips[.-](?:dualstack\.)?|s3\.dualstack\.|(?:.+\.)?vpce-[a-z0-9-]+\.s3\.)"
+    rf"{_REGION}(?:\.vpce)?{_DOMAIN}"
+)
 # What these need is in the two keys, or in AWS's own chain.
 _KNOWN_PROVIDERS = frozenset(
     {
@@ -95,7 +107,7 @@ class S3aSettings:
         return BucketSettings(
             keys_of=keys_of,
             url=url,
-            region=self._get(bucket, ENDPOINT_REGION) or region,
+            region=self._region(bucket) or region,
             is_path_style=self._boolean(bucket, PATH_STYLE, default=False),
         )
 
@@ -131,6 +143,19 @@ class S3aSettings:
 
     # ------------------------------------------------------------ one property
 
+    def _refused(self, bucket: str, option: str, why: str, hint: str) -> ConfigurationError:
+        name = self._name(bucket, option)
+        place = self._configuration.places.get(name)
+        where = f"{place}: " if place else ""
+        return ConfigurationError("E_CFG_HADOOP_VALUE", f"{where}{name} {why}", hint=hint)
+
+    def _region(self, bucket: str) -> str | None:
+        text = self._get(bucket, ENDPOINT_REGION)
+        if text and not is_region(text):
+            hint = "write a name such as eu-west-1"
+            raise self._refused(bucket, ENDPOINT_REGION, "is no region", hint)
+        return text or None
+
     def _name(self, bucket: str | None, option: str) -> str:
         own = f"{_BUCKET}{bucket}.{option}"
         if bucket is not None and self._configuration.is_set(own):
@@ -147,20 +172,27 @@ class S3aSettings:
         return self._configuration.get_boolean(self._name(bucket, option), default=default)
 
     def _endpoint(self, bucket: str) -> tuple[str | None, str | None]:
-        """The endpoint, None for AWS's public ones, and the region that its name holds."""
+        """The endpoint, None for AWS's public ones, and the region that its name holds.
+
+        Source: AWS general reference, "Amazon S3 endpoints and quotas"; Amazon S3 user guide,
+        "AWS PrivateLink for Amazon S3".
+        """
         text = self._get(bucket, ENDPOINT)
         if not text:
             return None, None
         if "://" not in text:
             is_tls = self._boolean(bucket, SSL, default=True)
             text = f"{'https' if is_tls else 'http'}://{text}"
-        parts = urlsplit(text)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-            raise ConfigurationError(
-                "E_CFG_HADOOP_VALUE",
-                f"{self._name(bucket, ENDPOINT)} is no endpoint of S3",
-                hint="write a host such as s3.eu-west-1.amazonaws.com, or a URL with https://",
+        if fault := endpoint_fault(text):
+            raise self._refused(
+                bucket,
+                ENDPOINT,
+                f"is no endpoint of S3: it {fault}",
+                "write a host such as s3.eu-west-1.amazonaws.com, or a URL with https://",
             )
-        if public := _PUBLIC.fullmatch(parts.hostname):
-            return None, public["region"]
+        host = (urlsplit(text).hostname or "").removesuffix(".")
+        if special := _SPECIAL.fullmatch(host):
+            return text.rstrip("/"), special["region"]
+        if public := _PUBLIC.fullmatch(host):
+            return None, _FIRST_REGION if public["first"] else public["region"]
         return text.rstrip("/"), None

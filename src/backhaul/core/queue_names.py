@@ -29,6 +29,7 @@ PUBLIC_HOST = re.compile(
     r"|([a-z0-9-]+)\.queue\.amazonaws\.com(?:\.cn)?"
 )
 _PRIVATE_HOST = re.compile(r"vpce-[a-z0-9-]+\.sqs\.([a-z0-9-]+)\.vpce\.amazonaws\.com(?:\.cn)?")
+_HOST = re.compile(r"[a-z0-9_.:-]+")  # a colon: of an IPv6 address
 _OLDEST_HOST = "queue.amazonaws.com"  # of us-east-1
 _FORMS = (
     "write its name (orders), its URL (https://sqs.us-west-2.amazonaws.com/123456789012/orders)"
@@ -113,6 +114,8 @@ def _from_url(text: str) -> QueueName:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise _no_queue(text, "is no URL") from None
+    if not _HOST.fullmatch(host):
+        raise _no_queue(text, "is no URL of an SQS queue")
     if parts.username is not None or parts.password is not None:
         raise BadArgument(
             "E_QUEUE_NAME",
