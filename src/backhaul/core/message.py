@@ -218,7 +218,7 @@ def _from_document(document: object, default_fs: DefaultFs, *, is_wrapped: bool)
     if not isinstance(document, dict):
         raise BadMessage(
             "E_MSG_SHAPE",
-            f"body is JSON, but {kind(document)} and not an object",
+            f"body is JSON: {kind(document)}, not an object",
             hint=f"write {JSON_FORM}",
         )
     marks = [name for name in _MARKS if name in document]
