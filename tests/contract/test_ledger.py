@@ -697,6 +697,32 @@ def test_older_content_of_another_key_replaces(ledger: Ledger) -> None:
     assert ledger.published([path])[path].transfer_id == "t2"
 
 
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("before_ms", "after_ms", "stays"),
+    [
+        (800, 200, True),
+        (200, 800, False),
+        (800, 0, False),  # HEAD: some moment of that second
+        (0, 800, False),
+        (1_000, 800, True),
+        (1_200, 0, True),
+        (800, 1_000, False),
+        (0, 0, False),
+    ],
+)
+def test_within_one_second_only_two_fractions_are_compared(
+    ledger: Ledger, before_ms: int, after_ms: int, *, stays: bool
+) -> None:
+    path = DAY.join("a")
+    for transfer_id, ms in (("t1", before_ms), ("t2", after_ms)):
+        at = NOON + timedelta(milliseconds=ms)
+        finished(ledger, transfer_id, planned(0, "a", last_modified=at))
+    assert ledger.published([path])[path].transfer_id == ("t1" if stays else "t2")
+
+
 def test_published_answers_for_many_paths(ledger: Ledger) -> None:
     objects = [planned(seq) for seq in range(1203)]
     finished(ledger, "t1", *objects)

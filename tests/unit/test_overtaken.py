@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from backhaul.core import events, sweeping
+from backhaul.core import events, overtaken, sweeping
 from backhaul.core.errors import OutageError
 from backhaul.core.events import StagingSwept
-from backhaul.core.model import EvidencePlace, OnExists
+from backhaul.core.model import (
+    EventFacts,
+    EvidencePlace,
+    Location,
+    NameMap,
+    OnExists,
+    Pin,
+    PlannedObject,
+    Request,
+    Source,
+)
 from backhaul.core.policy import Policy
+from backhaul.core.ports import Published
+from backhaul.core.publishing import is_newer
 from backhaul.core.stopping import Stop
 from backhaul.core.sweeping import SWEEP_AFTER, sweep_litter
 from backhaul.testing.fakes import Fault, Lie
 from tests.unit.test_agent import killed_at
 from tests.unit.test_agent_events import EVENTS, notice
-from tests.world import World, eventually, route
+from tests.world import World, eventually, location, route
 
 
 @pytest.fixture
@@ -231,3 +246,65 @@ def test_a_sweep_that_meets_an_outage_is_told_and_stops_nothing(
         world.queue.send("raw/p/, /land/d")
         eventually(lambda: world.queue.remaining == [])
     assert world.landed()
+
+
+# ---------------------------------------------------------------- which state is the later one
+
+SECOND = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def state(ms: int, etag: str) -> Pin:
+    at = SECOND + timedelta(milliseconds=ms)
+    return Pin(bucket="raw", key="p/a", size_bytes=1, etag=etag, last_modified=at)
+
+
+class Known:
+    """What the ledger published of `p/a`."""
+
+    def __init__(self, pin: Pin) -> None:
+        self._pin = pin
+
+    def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
+        return {
+            one: Published(
+                location=one, transfer_id="t1", pin=self._pin, crc32c="0badcafe", modified_ms=0
+            )
+            for one in locations
+        }
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "current", "expected"),
+    [
+        (state(500, "old"), state(0, "new"), state(700, "new"), False),  # HEAD after a listing
+        (state(0, "old"), state(700, "new"), state(700, "new"), False),
+        (state(500, "new"), state(0, "old"), state(500, "new"), True),
+        (state(500, "same"), state(0, "same"), None, True),
+        (state(800, "new"), state(200, "old"), None, True),
+        (state(1000, "new"), state(900, "old"), None, True),
+        (state(900, "old"), state(1000, "new"), None, False),
+    ],
+)
+def test_a_time_in_whole_seconds_and_one_in_milliseconds_are_no_order_within_a_second(
+    monkeypatch: pytest.MonkeyPatch, before: Pin, now: Pin, current: Pin | None, *, expected: bool
+) -> None:
+    monkeypatch.setattr(overtaken, "find_object", lambda *_, **__: (current, None))
+    event = EventFacts(key="p/a", sequencer="01")
+    source = Source(bucket="raw", key="p/a")
+    request = Request(source=source, destination=location("/land/d"), event=event)
+    job = SimpleNamespace(request=request, source_owner=None, name_map=NameMap.STRICT)
+    found = overtaken.is_overtaken(
+        Known(before),  # type: ignore[arg-type]
+        object(),  # type: ignore[arg-type]
+        job,  # type: ignore[arg-type]
+        location("/land/d/a"),
+        now,
+    )
+    assert found is expected
+
+
+def test_a_file_is_not_newer_by_a_fraction_that_the_other_time_lacks() -> None:
+    path = location("/land/d/a")
+    known = Known(state(500, "old")).published([path])[path]
+    assert not is_newer(known, PlannedObject(seq=0, pin=state(0, "new"), relative="a"))
+    assert is_newer(known, PlannedObject(seq=0, pin=state(400, "new"), relative="a"))

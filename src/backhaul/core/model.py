@@ -362,6 +362,18 @@ class Pin:
         """Equal for two pins of the same content at the same key."""
         return (self.bucket, self.key, self.version_id or self.etag, self.size_bytes)
 
+    def is_later_than(self, other: Pin) -> bool:
+        """By LastModified, as far as it tells two states of one key apart.
+
+        HEAD gives whole seconds, and so do all answers of some servers; others list milliseconds.
+        A whole second may be a moment of which the fraction is missing, so within one second
+        only two fractions are compared.
+        """
+        one, two = self.last_modified, other.last_modified
+        if one.microsecond and two.microsecond:
+            return one > two
+        return one.replace(microsecond=0) > two.replace(microsecond=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedObject:

@@ -39,9 +39,11 @@ def is_overtaken(
         return False
     if now is None or is_same_state(before.pin, now):
         return True
-    if before.pin.last_modified != now.last_modified:
-        return before.pin.last_modified > now.last_modified
-    # LastModified has whole seconds. Within one, only the current version is certainly not older.
+    if now.is_later_than(before.pin):
+        return False
+    if before.pin.is_later_than(now):
+        return True
+    # Within one second there may be no order: only the current version is certainly not older.
     current = _current(store, job)
     return current is None or not is_same_state(current, now)
 
@@ -61,11 +63,13 @@ def state_of_event(store: ObjectStore, job: Job) -> Pin | None:
 
 
 def is_same_state(one: Pin, other: Pin) -> bool:
-    """Equal as far as both say: a listing names no version."""
+    """Equal as far as both give it: a listing has no version, HEAD no fraction of a second."""
     versions = {one.version_id, other.version_id} - {None}
     return len(versions) <= 1 and (
-        (one.bucket, one.key, one.etag, one.size_bytes, one.last_modified)
-        == (other.bucket, other.key, other.etag, other.size_bytes, other.last_modified)
+        (one.bucket, one.key, one.etag, one.size_bytes)
+        == (other.bucket, other.key, other.etag, other.size_bytes)
+        and not one.is_later_than(other)
+        and not other.is_later_than(one)
     )
 
 

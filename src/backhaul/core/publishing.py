@@ -174,7 +174,7 @@ def is_newer(before: Published | None, planned: PlannedObject) -> bool:
     if before is None:
         return False
     same_key = (before.pin.bucket, before.pin.key) == (planned.pin.bucket, planned.pin.key)
-    return same_key and before.pin.last_modified > planned.pin.last_modified
+    return same_key and before.pin.is_later_than(planned.pin)
 
 
 def announces(planned: PlannedObject) -> bool:

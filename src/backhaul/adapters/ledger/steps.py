@@ -11,6 +11,8 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
     Connection,
     Insert,
     RowMapping,
@@ -23,6 +25,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    type_coerce,
     update,
 )
 
@@ -47,6 +50,7 @@ from backhaul.core.ports import Claimed, Leftover, MessageKey, Published
 
 CANCELLED = "E_CANCELLED"
 _MICROSECOND = timedelta(microseconds=1)
+_SECOND_US = 1_000_000
 
 # A finished claim. The staging root may be another one next time.
 FREE = {
@@ -403,13 +407,21 @@ def _publishing(dialect: str) -> Insert:
     is_newer_there = and_(
         published.c.bucket == new.bucket,
         published.c.key == new.key,
-        published.c.last_modified > new.last_modified,
+        _is_later(published.c.last_modified, new.last_modified),
     )
     return statement.on_conflict_do_update(
         index_elements=[published.c.uri],
         set_={name: new[name] for name in ("transfer_id", *copied)},
         where=not_(is_newer_there),
     )
+
+
+def _is_later(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
+    """As `Pin.is_later_than`; the columns have microseconds."""
+    one_us, other_us = type_coerce(one, BigInteger), type_coerce(other, BigInteger)
+    fraction_us, other_fraction_us = one_us % _SECOND_US, other_us % _SECOND_US
+    has_fractions = and_(fraction_us != 0, other_fraction_us != 0)
+    return or_(one_us - fraction_us > other_us, and_(has_fractions, one_us > other_us))
 
 
 def seal(

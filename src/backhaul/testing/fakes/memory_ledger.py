@@ -383,7 +383,7 @@ class MemoryLedger:
             if (
                 before is not None
                 and (before.pin.bucket, before.pin.key) == (pin.bucket, pin.key)
-                and before.pin.last_modified > pin.last_modified
+                and before.pin.is_later_than(pin)
             ):
                 continue
             proof = row.proofs[planned.seq][1]
