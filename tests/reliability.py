@@ -62,7 +62,7 @@ The code and the simulator refer to these by their numbers.
 | S4 | no regression | an older state of an object never replaces a newer one at the same path, for agents that share a ledger |
 | S5 | policy | bytes are read and published only where the policy that is in force right before publishing allows it |
 | S6 | fencing | after a newer attempt has removed the staging of an older one, the older one can publish nothing |
-| S7 | secrets | no password, key, token or keytab is in the ledger, the log, a reason of a dead letter or an argument of a process |
+| S7 | secrets | none of the agent's own keys, tokens or keytabs is in the ledger, the log, a reason of a dead letter or an argument of a process; secrets in foreign text are hidden there in every form that `core/text.py` knows |
 | S8 | whole plan | nothing is published from a listing that is not known to be complete and consistent |
 | S9 | claims | no claim in a message, such as a sequencer, a size or an id, is by itself a reason to drop data; S3 or the target has to confirm it |
 | E1 | economy | without faults each object is read once, and no valid message becomes a dead letter |
