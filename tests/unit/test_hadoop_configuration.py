@@ -17,6 +17,7 @@ from backhaul.adapters.hadoop_filesystems import (
     file_systems,
     namenodes,
 )
+from backhaul.adapters.hdfs_creation import creation_rules
 from backhaul.core.errors import ConfigurationError
 
 XINCLUDE = ' xmlns:xi="http://www.w3.org/2001/XInclude"'
@@ -320,6 +321,58 @@ def test_a_value_of_another_kind_is_refused_by_name(
     assert "nonsense" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("9" * 5000, "-" + "9" * 5000, "9223372036854775808", "9" * 20, "0x" + "f" * 5000),
+        *("999999999e", "8e", "9" * 19 + "k", "1\u212a", "1\u017f", "\u0661", "1_000"),
+    ],
+)
+def test_a_number_that_java_does_not_hold_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    found = read(tmp_path, prop("a", text))
+    for get in (found.get_size, found.get_integer, found.get_duration_s):
+        with pytest.raises(ConfigurationError, match="line 3: a is not") as caught:
+            get("a")
+        assert caught.value.code == "E_CFG_HADOOP_VALUE"
+        assert len(caught.value.message) < 500
+
+
+def test_the_largest_numbers_and_leading_zeros_are_read(tmp_path: Path) -> None:
+    many = "0" * 5000
+    found = read(
+        tmp_path,
+        prop("size", f"{many}9223372036854775807") + prop("seven", "7E")
+        + prop("integer", f"-{many}2147483647") + prop("hexadecimal", f"0x{many}7fffffff")
+        + prop("time", f"-{many}60s"),
+    )  # fmt: skip
+    assert found.get_size("size") == 2**63 - 1
+    assert found.get_size("seven") == 7 << 60
+    assert found.get_integer("integer") == 1 - 2**31
+    assert found.get_integer("hexadecimal") == 2**31 - 1
+    assert found.get_duration_s("time") == -60.0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dfs.blocksize", "9" * 5000),
+        ("dfs.blocksize", "999999999e"),
+        ("dfs.blocksize", "256t"),
+        ("dfs.replication", "9" * 5000),
+        ("dfs.replication", "4294967296"),
+        ("dfs.replication", "32768"),
+        ("dfs.bytes-per-checksum", "2147483648"),
+    ],
+)
+def test_numbers_that_no_file_can_be_created_with_are_refused(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        creation_rules(read(tmp_path, "", prop(name, text)))
+    assert caught.value.code == "E_CFG_HADOOP_VALUE"
+    assert name in caught.value.message
+
+
 # ---------------------------------------------------------------- file systems
 
 
@@ -356,6 +409,35 @@ def test_the_default_file_system_is_named_in_full(
 def test_a_nameservice_as_default_takes_no_port(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="bed is a nameservice"):
         default_filesystem(read(tmp_path, prop("fs.defaultFS", "hdfs://bed:8020"), PAIR))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("hdfs://nn:99999", "hdfs://[::1", "hdfs://user:SECRET@nn:8020", "hdfs:///", "hdfs://nn:"),
+        *("hdfs://nn:x", "hdfs://n n", "user:SECRET@nn", "hdfs://", "hdfs://:8020"),
+    ],
+)
+def test_a_default_that_is_no_address_is_refused_with_file_and_line(
+    tmp_path: Path, text: str
+) -> None:
+    words = r"core-site.xml, line 3: fs.defaultFS is no address of a NameNode"
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        default_filesystem(read(tmp_path, prop("fs.defaultFS", text)))
+    assert caught.value.code == "E_CFG_HADOOP_VALUE"
+    assert "SECRET" not in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["b:c", "b:99999", "[::1", "user:SECRET@b:8020", "hdfs://"])
+def test_an_address_of_a_nameservice_that_is_none_is_refused_with_file_and_line(
+    tmp_path: Path, text: str
+) -> None:
+    name = "dfs.namenode.rpc-address.bed.a"
+    found = read(tmp_path, "", prop("dfs.ha.namenodes.bed", "a") + prop(name, text))
+    words = f"hdfs-site.xml, line 4: {name} is no address of a NameNode"
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        namenodes(found, "hdfs://bed")
+    assert "SECRET" not in caught.value.message
 
 
 def test_namenodes_have_their_ports_and_those_without_an_address_are_left_out(

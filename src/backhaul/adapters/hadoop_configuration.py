@@ -36,11 +36,14 @@ _MAX_SUBSTITUTIONS = 20
 _MAX_TEXT = 1 << 20  # characters of one value; Hadoop has no limit
 _VARIABLE = re.compile(r"\$\{([^} $]+)\}")
 _WITH_DEFAULT = re.compile(r"(?P<name>.*?)(?P<kind>:-|-)(?P<value>.*)", re.DOTALL)
-_MAX_INTEGER = 2**31 - 1  # of Java
-_INTEGER = re.compile(r"(?P<sign>[+-]?)(?:0[xX](?P<hexadecimal>[0-9a-fA-F]+)|(?P<decimal>[0-9]+))")
-_SIZE = re.compile(r"([+-]?[0-9]+)([kmgtpe]?)", re.IGNORECASE)
+_MAX_INTEGER, _MAX_LONG = 2**31 - 1, 2**63 - 1  # of Java
+# No more digits than the largest number has: Python reads no number of some thousand digits.
+_INTEGER = re.compile(
+    r"(?P<sign>[+-]?)(?:0[xX]0*(?P<hexadecimal>[0-9a-fA-F]{1,16})|0*(?P<decimal>[0-9]{1,19}))"
+)
+_SIZE = re.compile(r"([+-]?)0*([0-9]{1,19})([kmgtpe]?)", re.IGNORECASE | re.ASCII)
 _SIZE_UNITS = "kmgtpe"
-_DURATION = re.compile(r"([+-]?[0-9]+)(ns|us|ms|s|m|h|d)?", re.IGNORECASE)
+_DURATION = re.compile(r"([+-]?)0*([0-9]{1,19})(ns|us|ms|s|m|h|d)?", re.IGNORECASE | re.ASCII)
 _DURATION_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _OCTAL = re.compile(r"0*([0-7]{3})", re.ASCII)
 _SYMBOLIC = re.compile(r"\s*([ugoa]*)([+=-]+)([rwx]*)([,\s]*)\s*", re.ASCII)
@@ -226,9 +229,12 @@ class HadoopConfiguration:
             return None
         match = _SIZE.fullmatch(text)
         if match is None:
-            self._refuse(name, "a number of bytes such as 134217728 or 128m")
-        power = _SIZE_UNITS.index(match[2].lower()) + 1 if match[2] else 0
-        return int(match[1]) * int(1024**power)
+            self._refuse(name, f"a number of bytes such as 134217728 or 128m, up to {_MAX_LONG}")
+        power = _SIZE_UNITS.index(match[3].lower()) + 1 if match[3] else 0
+        size_bytes = int(match[2]) * int(1024**power)
+        if size_bytes > _MAX_LONG:
+            self._refuse(name, f"a number of bytes up to {_MAX_LONG}")
+        return -size_bytes if match[1] == "-" else size_bytes
 
     def get_duration_s(self, name: str, *, unit: str = "ms") -> float | None:
         """Seconds; ns, us, ms, s, m, h, d may follow the number. Raises as `get_integer`.
@@ -240,9 +246,10 @@ class HadoopConfiguration:
         if text is None:
             return None
         match = _DURATION.fullmatch(text)
-        if match is None:
-            self._refuse(name, "a time such as 60000 or 60s")
-        return int(match[1]) * _DURATION_S[(match[2] or unit).lower()]
+        if match is None or int(match[2]) > _MAX_LONG:
+            self._refuse(name, f"a time such as 60000 or 60s, up to {_MAX_LONG}")
+        duration_s = int(match[2]) * _DURATION_S[(match[3] or unit).lower()]
+        return -duration_s if match[1] == "-" else duration_s
 
     def get_umask(self, name: str = "fs.permissions.umask-mode") -> int:
         """Permission bits that new files lack: octal, or symbolic such as `u=rwx,g=rx,o=`.

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.core.errors import ConfigurationError, PermanentError
 from backhaul.core.file_systems import DEFAULT_HDFS_PORT, FileSystems
+from backhaul.core.paths import is_authority
 
 DEFAULT_FS = "fs.defaultFS"
 AUTHENTICATION = "hadoop.security.authentication"
@@ -45,7 +46,8 @@ def default_filesystem(configuration: HadoopConfiguration) -> str | None:
     Such as `hdfs://nameservice`, `hdfs://host:8020`, `file:///`, or another scheme's URI.
 
     Raises:
-        ConfigurationError: E_CFG_HADOOP_VARIABLE; E_CFG_HADOOP_VALUE: a nameservice with a port.
+        ConfigurationError: E_CFG_HADOOP_VARIABLE; E_CFG_HADOOP_VALUE: a nameservice with a
+            port, or `hdfs://` with what is no address.
     """
     if not configuration.is_set(DEFAULT_FS):
         return None  # Hadoop's own `file:///` is more likely a missing file than a wish
@@ -58,14 +60,23 @@ def default_filesystem(configuration: HadoopConfiguration) -> str | None:
     authority = rest.partition("/")[0]
     if scheme == "file" or (text.startswith("file:/") and not separator):
         return "file:///"
-    if scheme != "hdfs" or not authority or "@" in authority:
+    if scheme != "hdfs":
         return text
+    if not is_authority(authority):
+        raise _no_address(_with_place(configuration, DEFAULT_FS))
     try:
         return _HDFS + FileSystems(nameservices=nameservices(configuration)).in_full(authority)
     except PermanentError as error:
+        where = _with_place(configuration, DEFAULT_FS)
         raise ConfigurationError(
-            "E_CFG_HADOOP_VALUE", f"{DEFAULT_FS}: {error.message}", hint=error.hint
+            "E_CFG_HADOOP_VALUE", f"{where}: {error.message}", hint=error.hint
         ) from error
+
+
+def _with_place(configuration: HadoopConfiguration, name: str) -> str:
+    """File and line before the property's name."""
+    place = configuration.places.get(name)
+    return f"{place}: {name}" if place else name
 
 
 def nameservices(configuration: HadoopConfiguration) -> frozenset[str]:
@@ -104,7 +115,7 @@ def _members(configuration: HadoopConfiguration, service: str) -> dict[str, tupl
     for one in ids:
         name = f"{_RPC_ADDRESS}.{service}.{one}"
         if text := configuration.get(name):
-            found[one] = _address(text, name)
+            found[one] = _address(text, _with_place(configuration, name))
     if not found:
         missing = f"{_RPC_ADDRESS}.{service}.{ids[0]}" if ids else listed
         raise ConfigurationError(
@@ -167,12 +178,17 @@ def _address(text: str, name: str) -> tuple[str, int]:
     except ValueError:
         host = port = None
     if not host or "@" in text:
-        raise ConfigurationError(
-            "E_CFG_HADOOP_VALUE",
-            f"{name} is no address of a NameNode",
-            hint="write host:port, such as namenode.example.com:8020",
-        )
+        raise _no_address(name)
     return host, DEFAULT_HDFS_PORT if port is None else port
+
+
+def _no_address(name: str) -> ConfigurationError:
+    """Without the value: it may hold credentials."""
+    return ConfigurationError(
+        "E_CFG_HADOOP_VALUE",
+        f"{name} is no address of a NameNode",
+        hint="write host:port, such as namenode.example.com:8020",
+    )
 
 
 def _joined(host: str, port: int) -> str:

@@ -24,6 +24,7 @@ DEFAULT_BLOCK_BYTES = 128 << 20
 MAX_BLOCKS = 10_000  # dfs.namenode.fs-limits.max-blocks-per-file
 FILE_MODE, DIRECTORY_MODE = 0o666, 0o777
 _MAX_REPLICATION = 0x7FFF  # Java's short
+_MAX_BLOCK_BYTES = 2**48 - 1  # of the 64 bits that a NameNode keeps of a file, `INodeFile`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,8 @@ def creation_rules(configuration: HadoopConfiguration) -> CreationRules:
     if chunk_bytes < 1 or block_bytes < 1 or block_bytes % chunk_bytes:
         why = f"is not a multiple of {CHECKSUM_BYTES} = {chunk_bytes}"
         raise _refused(BLOCK_SIZE, block_bytes, why)
+    if block_bytes > _MAX_BLOCK_BYTES:
+        raise _refused(BLOCK_SIZE, block_bytes, f"is more than {_MAX_BLOCK_BYTES}")
     return CreationRules(
         umask=configuration.get_umask(),
         replication=replication,
@@ -98,6 +101,6 @@ def _refused(name: str, value: int, why: str) -> ConfigurationError:
     return ConfigurationError(
         "E_CFG_HADOOP_VALUE",
         f"{name} = {value} {why}",
-        hint=f"correct {name} in the *-site.xml files of HADOOP_CONF_DIR; Hadoop's own client "
-        "refuses it, too",
+        hint=f"correct {name} in the *-site.xml files of HADOOP_CONF_DIR; Hadoop's own "
+        "commands fail with it, too",
     )

@@ -197,7 +197,7 @@ def _split_destination(text: str) -> tuple[str, str, str]:
         )
     if text.startswith("hdfs://"):
         authority, slash, rest = text.removeprefix("hdfs://").partition("/")
-        if not _is_authority(authority):
+        if not is_authority(authority):
             # A secret may hold a slash, so one '@' anywhere hides the whole.
             shown = "(not shown: it may hold credentials)" if "@" in text else printable(authority)
             raise PermanentError(
@@ -215,7 +215,8 @@ def _split_destination(text: str) -> tuple[str, str, str]:
     )
 
 
-def _is_authority(text: str) -> bool:
+def is_authority(text: str) -> bool:
+    """Whether it may name an HDFS: a nameservice, `host` or `host:port`."""
     match = _AUTHORITY.fullmatch(text)
     return match is not None and (match[1] is None or int(match[1]) <= MAX_PORT)
 
@@ -231,7 +232,7 @@ def _default_filesystem(default_fs: str | None) -> tuple[str, str]:
         )
     if default_fs in {"file://", "file:///"}:
         return "file", ""
-    if _is_authority(authority := _default_authority(default_fs)):
+    if is_authority(authority := _default_authority(default_fs)):
         return "hdfs", authority
     raise PermanentError(
         "E_DST_NO_DEFAULT_FS",
