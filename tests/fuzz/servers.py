@@ -477,10 +477,10 @@ def installed(seed: int) -> Iterator[Judge]:
         with (
             mock.patch("botocore.httpsession.URLLib3Session.send", send),
             mock.patch.object(HTTPConnectionPool, "urlopen", urlopen),
-            mock.patch.object(time, "sleep"),
+            mock.patch.object(time, "sleep", _nothing),
             # What only makes requests, and half of the time.
-            mock.patch.object(RequestSigner, "sign"),
-            mock.patch.object(S3SigV4Auth, "add_auth"),
+            mock.patch.object(RequestSigner, "sign", _nothing),
+            mock.patch.object(S3SigV4Auth, "add_auth", _nothing),
             mock.patch.object(EndpointRulesetResolver, "construct_endpoint", _endpoint_of),
             mock.patch.object(JSONFileLoader, "load_file", lambda _, path: _service_model(path)),
         ):
@@ -491,6 +491,10 @@ def installed(seed: int) -> Iterator[Judge]:
             with mock.patch.dict(os.environ, {**alone, **role}, clear=True):
                 judge = made
                 yield made
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """In place of what takes time; a Mock would remember every call."""
 
 
 _construct_endpoint = EndpointRulesetResolver.construct_endpoint
