@@ -599,6 +599,16 @@ def test_range_answered_with_the_whole_is_refused(liars_reader: ObjectReader) ->
     assert caught.value.code == "E_S3_SERVER"
 
 
+def test_a_range_header_of_any_length_is_one_short_line(liars_reader: ObjectReader) -> None:
+    answer = GOOD.replace(b"200 OK", b"206 X").replace(
+        b"\r\n\r\n", b"\r\nContent-Range: \x7f" + b"x" * 3000 + b"\r\n\r\n"
+    )
+    with liar(answer) as (endpoint, _), pytest.raises(SourceChanged) as caught:
+        liars_reader.get(endpoint, PIN, byte_range=(0, 5))
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 300
+
+
 @pytest.mark.parametrize("total", [b"6", b"4", b"*"])
 def test_range_of_another_object_is_noticed(liars_reader: ObjectReader, total: bytes) -> None:
     answer = GOOD.replace(b"200 OK", b"206 X").replace(

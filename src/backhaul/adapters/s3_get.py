@@ -290,7 +290,8 @@ class ObjectReader:
             raise TransientError("E_S3_SERVER", f"{_name(pin)}: answered without a usable ETag")
         if pin.etag and facts.etag != pin.etag:
             raise SourceChanged(
-                "E_SRC_CHANGED", f"{_name(pin)}: planned ETag {pin.etag}, found {facts.etag}"
+                "E_SRC_CHANGED",
+                f"{_name(pin)}: planned ETag {pin.etag}, found {one_line(facts.etag, 100)}",
             )
         if byte_range is None:
             if facts.content_length != pin.size_bytes:
@@ -305,7 +306,8 @@ class ObjectReader:
         given = response.headers.get("Content-Range", "")
         if given != wanted or facts.content_length != stop - start:
             raise SourceChanged(
-                "E_SRC_CHANGED", f"{_name(pin)}: wanted {wanted}, got {given or 'none'}"
+                "E_SRC_CHANGED",
+                f"{_name(pin)}: wanted {wanted}, got {one_line(given, 100) or 'none'}",
             )
         return facts
 
