@@ -1018,6 +1018,19 @@ def test_a_letter_is_remembered_with_the_death(ledger: Ledger) -> None:
         assert ledger.begin(key, "new", "s", "d", T0).has_letter is has_letter
 
 
+def test_a_letter_sent_after_the_death_is_remembered(ledger: Ledger) -> None:
+    ledger.begin(KEY, "t1", "s", "d", T0)
+    ledger.note_letter("t1")  # not dead: no change
+    ledger.fail("t1", TransferState.WAITING, "E_X", "x", T0)
+    assert not ledger.begin(KEY, "new", "s", "d", T0).has_letter
+    ledger.fail("t1", TransferState.DEAD, "E_X", "x", T0)
+    assert not ledger.begin(KEY, "new", "s", "d", T0).has_letter
+    for _ in range(2):
+        ledger.note_letter("t1")
+        again = ledger.begin(KEY, "new", "s", "d", T0)
+        assert (again.state, again.code, again.has_letter) == (TransferState.DEAD, "E_X", True)
+
+
 def test_a_nonce_passes_on_from_a_dead_message_only(ledger: Ledger) -> None:
     until = T0 + 1000 * SECOND
     first, second, third = (replace(KEY, message_id=f"m{number}") for number in range(3))

@@ -345,7 +345,7 @@ def test_dead_letter_that_cannot_be_sent_keeps_the_message(world: World) -> None
         eventually(lambda: world.faults.count("queue.send_dead_letter") > 2)
         agent.request_stop(Stop.DRAIN)
     assert world.queue.remaining == [message_id]
-    assert world.states != ["dead"]
+    assert world.all_of(events.MessageDead) == []
     world.faults.never("queue.send_dead_letter")
     world.drain()
 
@@ -366,7 +366,7 @@ def test_dead_letter_that_is_refused_for_long_does_not_keep_its_slot(world: Worl
         agent.request_stop(Stop.DRAIN)
     assert world.queue.remaining == [bad]
     assert world.queue.invisible_s(bad) > 60
-    assert "dead" not in world.states
+    assert world.all_of(events.MessageDead) == []
     world.faults.never("queue.send_dead_letter")
     world.clock.advance(LETTER_RETRY_S + 60)
     world.drain()

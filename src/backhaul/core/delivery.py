@@ -50,7 +50,9 @@ LETTER_TRIES = 6  # some 40 s; then the message comes back after LETTER_RETRY_S
 LETTER_RETRY_S = 300
 RETURN_SLACK_S = 1.0  # a queue counts from when it is told, this process from when it tells
 EXPIRING_SHARE = 0.8  # of the queue's retention: no further try after a failed one
-HOLD_SHARE = 0.95  # of the queue's retention: no further wait for a dependency
+HOLD_SHARE = 0.95  # of the queue's retention: no further wait for a dependency or for others
+WHOLE = -1  # number of the part that is a message whose records cannot even be counted
+BUSY = DestinationBusy("E_DST_BUSY", "another transfer owns the destination or route")
 
 
 class Deliveries:
@@ -105,15 +107,22 @@ class Deliveries:
     def _read(self, message: Message) -> Sequence[Part] | None:
         """The records; None where reading fails, and the message comes back after a while.
 
-        No text should do that, and if one does, the other messages go on.
+        No text should do that, and if one does, the other messages go on. A message that does it
+        at every delivery is dead in the end, as a whole.
         """
         try:
             return parts_of(message, default_fs=self._settings.default_fs)
         except Exception as error:  # noqa: BLE001 - a defect of the reader must not end the agent
             self._emit(error)
-            self.tally.failed += 1
-            self._return(message, self._settings.retry.delay_s(message.receive_count, 1.0))
-            return None
+            budget = replace(self._budget(None, message), retry=self._settings.retry)
+            verdict = self._in_time(message, after_failure(unexpected(error), budget))
+        reason = verdict.error
+        if verdict.fate is Fate.DEAD and reason is not None:
+            dead = PermanentError(reason.code, reason.message, hint=reason.hint)
+            return [Part(number=WHOLE, count=1, ask=dead)]
+        self.tally.failed += 1
+        self._return(message, self._settings.retry.delay_s(message.receive_count, 1.0))
+        return None
 
     def _work_part(self, message: Message, part: Part) -> End | None:
         """Until it has ended or failed; None when the message is no longer in our hands."""
@@ -131,14 +140,12 @@ class Deliveries:
                     )
                 )
                 held_since_s, tries = None, 0
+            begun, verdict = self._decided(begun, message, part, verdict)
             match verdict.fate:
                 case Fate.HOLD if isinstance(verdict.error, OutageError):
                     held_since_s = held_since_s or self._clock.monotonic()
                     held_by = verdict.error.dependency
                     tries += 1
-                    late = self._expiring(message, HOLD_SHARE, verdict.error)
-                    if late is not None and begun is not None:
-                        return self._end(begun, message, part, Verdict(fate=Fate.DEAD, error=late))
                     if self._hold(begun, message, verdict.error, tries, held_since_s):
                         return None
                 case Fate.WAIT:
@@ -170,13 +177,48 @@ class Deliveries:
         except Exception as error:  # noqa: BLE001 - the one place: any bug spends an attempt
             verdict = after_failure(unexpected(error), self._budget(begun, message))
             self._emit(error)
-        return begun, self._in_time(message, verdict)
+        return begun, verdict
+
+    def _decided(
+        self, begun: Begun | None, message: Message, part: Part, verdict: Verdict
+    ) -> tuple[Begun | None, Verdict]:
+        """The verdict, or death while SQS still has the message; a death is always in the ledger.
+
+        An attempt may end before the ledger counted it. Where it was the last one, the ledger
+        counts it now: only what the ledger knows gets a dead letter.
+        """
+        if begun is None and _is_ledger_away(verdict.error):
+            return None, verdict  # nothing can be recorded, and once it can, the message is tried
+        if begun is None or not begun.is_live:
+            verdict = self._in_time(message, verdict)
+        if begun is not None or verdict.fate is not Fate.DEAD or verdict.error is None:
+            return begun, verdict
+        try:
+            begun = self._begin(message, part, verdict.error)
+        except OutageError as outage:
+            return None, Verdict(fate=Fate.HOLD, error=outage)
+        except ConfigurationError:
+            raise
+        except BackhaulError as error:
+            return None, Verdict(fate=Fate.RETRY, error=error)
+        except Exception as error:  # noqa: BLE001 - as in `_attempt`: a defect must not end the agent
+            self._emit(error)
+            return None, Verdict(fate=Fate.RETRY, error=unexpected(error))
+        # It may have ended before, or run elsewhere.
+        return begun, self._known_end(begun) or verdict
 
     def _in_time(self, message: Message, verdict: Verdict) -> Verdict:
-        """A failed try is the last one where SQS may delete the message before the next."""
-        if verdict.fate is not Fate.RETRY or verdict.error is None:
-            return verdict
-        expiring = self._expiring(message, EXPIRING_SHARE, verdict.error)
+        """A try is the last one where SQS may delete the message before the next."""
+        match verdict.fate:
+            case Fate.RETRY:
+                share, error = EXPIRING_SHARE, verdict.error
+            case Fate.HOLD:
+                share, error = HOLD_SHARE, verdict.error
+            case Fate.WAIT:
+                share, error = HOLD_SHARE, BUSY
+            case _:
+                return verdict
+        expiring = None if error is None else self._expiring(message, share, error)
         return verdict if expiring is None else Verdict(fate=Fate.DEAD, error=expiring)
 
     def _begin(self, message: Message, part: Part, understood: Request | BackhaulError) -> Begun:
@@ -305,9 +347,15 @@ class Deliveries:
                 self._gate.leave(job)
 
     def _budget(self, begun: Begun | None, message: Message) -> Budget:
+        """What the ledger counted; without it, receives count.
+
+        SQS counts also what an outage or a stop handed back, so then the higher limit holds, which
+        is for attempts whose end was never recorded.
+        """
+        retry = self._settings.retry
         return Budget(
-            retry=self._settings.retry,
-            failures=begun.failures if begun else 0,
+            retry=retry if begun else replace(retry, max_attempts=retry.max_starts),
+            failures=begun.failures if begun else max(0, message.receive_count - 1),
             source_changes=begun.source_changes if begun else 0,
             receive_count=message.receive_count,
             max_receive_count=self._queue.facts.max_receive_count,
@@ -354,8 +402,7 @@ class Deliveries:
             # Another process on this ledger has this very message; it will settle it.
             self._return(message, ELSEWHERE_WAIT_S)
             return True
-        busy = DestinationBusy("E_DST_BUSY", "another transfer owns the destination or route")
-        self._release_claim(begun, TransferState.WAITING, busy)
+        self._release_claim(begun, TransferState.WAITING, BUSY)
         self._emit(
             events.TransferWaits(
                 transfer_id=begun.transfer_id if begun else "",
@@ -402,7 +449,8 @@ class Deliveries:
                 return self._bury(begun, message, part, error)
             return End(retry_in_s=self._fail(begun, message, error))
         # The ledger did not even count the attempt: nothing to record, only to come back.
-        return End(retry_in_s=self._settings.retry.delay_s(1, self._chance()))
+        receives = max(1, message.receive_count)
+        return End(retry_in_s=self._settings.retry.delay_s(receives, self._chance()))
 
     def _settle(self, message: Message, ends: list[End]) -> None:
         """All records have ended, or some have to come back; then those that ended are known."""
@@ -418,8 +466,10 @@ class Deliveries:
             if end.dead is not None and not end.is_copied:
                 is_copied = self._copy_dead(message, end.dead)
                 if not is_copied and self._queue.facts.dead_letter_url is not None:
-                    self._put_off(end.dead.begun, message, end.dead.error)
+                    self._put_off(end.dead.begun, message)
                     return
+                if is_copied:
+                    self._note_letter(end.dead.begun)
                 self._emit_dead(message, end.dead)
                 is_kept = is_kept or not is_copied
         newest = self._keeper.release(message.message_id) or message
@@ -468,18 +518,22 @@ class Deliveries:
             self._hand_back(None, message)
 
     def _bury(self, begun: Begun, message: Message, part: Part, error: BackhaulError) -> End | None:
-        """Dead-letter copy first, then the ledger; the message is deleted after all: `_settle`."""
+        """Dead-letter copy first, then the ledger; the message is deleted after all: `_settle`.
+
+        Where the copy is refused, the ledger notes the death without it: the next delivery sends
+        only the letter, and copies nothing again.
+        """
         dead = Dead(begun=begun, part=part, error=error)
         is_copied = self._copy_dead(message, dead)
-        if not is_copied and self._queue.facts.dead_letter_url is not None:
-            self._put_off(begun, message, error)
-            return None
         self._remove_leftover(begun)
         if not self._record_failure(begun, TransferState.DEAD, error, has_letter=is_copied):
             self._hand_back(begun, message)  # stopped before the ledger answered
             return None
         if is_copied:
             self._emit_dead(message, dead)
+        elif self._queue.facts.dead_letter_url is not None:
+            self._put_off(begun, message)
+            return None
         return End(dead=dead, is_copied=is_copied)
 
     def _copy_dead(self, message: Message, dead: Dead) -> bool:
@@ -501,14 +555,17 @@ class Deliveries:
             )
         )
 
-    def _put_off(self, begun: Begun, message: Message, error: BackhaulError) -> None:
+    def _put_off(self, begun: Begun, message: Message) -> None:
         """Its dead letter cannot be sent: it comes back later, and its slot is free for others."""
         if self._stopper.is_asked:
             self._hand_back(begun, message)
             return
-        self._release_claim(begun, TransferState.WAITING, error)
         self.tally.failed += 1
         self._return(message, LETTER_RETRY_S)
+
+    def _note_letter(self, begun: Begun) -> None:
+        """So that no later delivery sends it again; where we stop first, one may."""
+        self._insist(lambda: self._ports.ledger.note_letter(begun.transfer_id))
 
     def _ticket(self, message: Message, begun: Begun, error: BackhaulError) -> str:
         """A copy of a signed message, or one that was never good, gets none."""
@@ -676,3 +733,7 @@ def _as_begun(request: Request, begun: Begun) -> Request:
     if request.event is None or begun.directory is None:
         return request
     return replace(request, destination=begun.directory)
+
+
+def _is_ledger_away(error: BackhaulError | None) -> bool:
+    return isinstance(error, OutageError) and error.dependency == "ledger"

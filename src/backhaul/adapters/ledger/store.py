@@ -449,6 +449,16 @@ class SqlLedger:
             if not is_let_go:  # not even begun: the ledger cannot be written
                 self._working.discard(transfer_id)
 
+    def note_letter(self, transfer_id: str) -> None:
+        """The dead letter of a transfer that is dead already was sent; no change to any other.
+
+        It belongs to no process, so no owner is looked for.
+        """
+        with self._transaction() as tx:
+            transfer = steps.transfer_row(tx, transfer_id)
+            if TransferState(transfer["state"]) is TransferState.DEAD:
+                steps.change(tx, transfer_id, {"has_letter": True})
+
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
         """What the attempt under way waits for; None: it moves again.
 

@@ -299,6 +299,9 @@ class Ledger(Protocol):
             has_letter: Its dead letter was sent.
         """
 
+    def note_letter(self, transfer_id: str) -> None:
+        """The dead letter of a transfer that is dead already was sent; no change to any other."""
+
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
         """What the attempt under way waits for, for people; None: it moves again."""
 

@@ -416,6 +416,13 @@ class MemoryLedger:
             row.code, row.reason, row.hold, row.updated_at = code, reason, continued, now
             row.has_letter = has_letter
 
+    def note_letter(self, transfer_id: str) -> None:
+        """See the port."""
+        with self._faults.call("ledger.note_letter", _outage):
+            row = self._row(transfer_id)
+            if row.state is TransferState.DEAD:
+                row.has_letter = True
+
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
         """See the port."""
         with self._faults.call("ledger.note_wait", _outage):
