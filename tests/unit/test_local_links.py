@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from backhaul.access import group_name
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.local import LocalTarget
 from backhaul.adapters.local.walk import Walker
@@ -400,6 +401,36 @@ def test_staging_that_everybody_may_write_is_refused(ground: Ground) -> None:
         ground.operations.fence(str(ground.root), 4)
     assert "chmod 0700" in caught.value.hint
     assert (ground.staging / "f").exists()
+
+
+@as_root
+@pytest.mark.parametrize("name", [".backhaul", f".backhaul/{HASH}"])
+@pytest.mark.parametrize("mode", [0o775, 0o2770, 0o720])
+def test_staging_that_another_group_may_write_is_refused(
+    ground: Ground, name: str, mode: int
+) -> None:
+    ground.stage()
+    os.chown(ground.route / name, -1, STRANGER)
+    (ground.route / name).chmod(mode)
+    with pytest.raises(CannotWrite, match="E_DST_STAGING") as caught:
+        ground.operations.fence(str(ground.root), 4)
+    assert (
+        f"its group {group_name(STRANGER)} may write it (mode {mode:04o})" in caught.value.message
+    )
+    assert caught.value.hint.endswith(f"chmod 0700 {ground.route / name}")
+    assert (ground.staging / "f").exists()
+
+
+@as_root
+@pytest.mark.parametrize(("group", "mode"), [(STRANGER, 0o755), (STRANGER, 0o2750), (0, 0o775)])
+def test_staging_that_only_this_process_s_group_may_write_is_trusted(
+    ground: Ground, group: int, mode: int
+) -> None:
+    ground.stage()
+    os.chown(ground.route / ".backhaul", -1, group)
+    (ground.route / ".backhaul").chmod(mode)
+    ground.operations.fence(str(ground.root), 4)
+    assert not (ground.staging / "f").exists()
 
 
 def test_nobody_else_looks_into_staging_and_what_is_published_has_the_umasks_mode(

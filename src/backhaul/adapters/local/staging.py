@@ -13,6 +13,7 @@ import stat
 import uuid
 from collections.abc import Callable
 
+from backhaul.access import group_name
 from backhaul.adapters.local.walk import Descriptor
 from backhaul.core.errors import CannotWrite
 
@@ -38,6 +39,9 @@ class Ownership:
     def check(self, directory: int, path: str, above: Callable[[], Descriptor]) -> None:
         """Refuse a directory of staging that others own or may write.
 
+        Its group may write it only where that is this process's own, as distributions make one
+        for each user. Backhaul makes these directories with mode 0700.
+
         Args:
             directory: Open, any flags; `path` is its name for people.
             above: Opens the directory that `.backhaul` is in.
@@ -49,6 +53,13 @@ class Ownership:
         if found.st_mode & stat.S_IWOTH:
             raise _refused(
                 f"everybody may write it (mode {stat.S_IMODE(found.st_mode):04o})",
+                path,
+                f"look at what is in it, then: chmod 0700 {path}",
+            )
+        if found.st_mode & stat.S_IWGRP and found.st_gid != os.getegid():
+            raise _refused(
+                f"its group {group_name(found.st_gid)} may write it "
+                f"(mode {stat.S_IMODE(found.st_mode):04o})",
                 path,
                 f"look at what is in it, then: chmod 0700 {path}",
             )
