@@ -177,7 +177,7 @@ def test_prefixes_of_any_number_of_pages_arrive_in_new_and_used_directories(
     messages.drain()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_ten_pages_arrive_in_a_directory_that_is_full_of_older_files(messages: Messages) -> None:
     count = COUNTS[0]

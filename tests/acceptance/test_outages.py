@@ -113,8 +113,8 @@ def waits(agent: Running, dependency: str) -> list[dict[str, object]]:
 
 
 QUICK = ("namenode stopped", "datanode killed", "s3 killed", "sqs refuses")
-SLOW = ("namenode killed", "datanode stopped", "s3 stopped", "sqs silent")
-WAYS = [*QUICK, *(pytest.param(what, marks=pytest.mark.slow) for what in SLOW)]
+MORE = ("namenode killed", "datanode stopped", "s3 stopped", "sqs silent")
+WAYS = [*QUICK, *(pytest.param(what, marks=pytest.mark.long) for what in MORE)]
 
 
 @pytest.mark.parametrize("what", WAYS)

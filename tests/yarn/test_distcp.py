@@ -62,7 +62,7 @@ def test_both_engines_bring_the_same_bytes_under_odd_names(site: Site) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("count", [1_001, pytest.param(2_300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1_001, pytest.param(2_300, marks=pytest.mark.long)])
 def test_a_prefix_of_several_pages_arrives_in_a_used_directory(site: Site, count: int) -> None:
     wanted = {f"{number:05}": f"{number % 1000:03}".encode() for number in range(count)}
     fill(site, "pages/", wanted)
