@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ import pytest
 
 from backhaul.core import listing
 from backhaul.core.errors import BackhaulError, PermanentError, TransientError
-from backhaul.core.listing import find_object, has_object, list_pages
+from backhaul.core.listing import _Listing, find_object, has_object, list_pages
 from backhaul.core.ports import ListedObject, ListedPage
 
 SERVER = "s3.test:9000"
@@ -206,6 +207,15 @@ def test_tokens_that_lead_nowhere_end(pages: list[ListedPage]) -> None:
     server = Server(*pages, is_chained=False)
     assert refused(server).code == "E_S3_LIST_PAGE"
     assert server.requests <= 3
+
+
+def test_long_tokens_of_empty_pages_are_not_kept() -> None:
+    found = _Listing(bucket="src", prefix="p/")
+    for number in range(100):
+        token = f"{number:05}" + "x" * 16_000
+        found.check(replace(page(), is_truncated=True, next_token=token), None)
+    assert len(found.tokens) == 100
+    assert sum(sys.getsizeof(one) for one in found.tokens) < 16_000
 
 
 class Endless:

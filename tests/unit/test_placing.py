@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,9 +10,17 @@ import pytest
 
 from backhaul.core import events
 from backhaul.core.errors import CannotWrite, OutageError
-from backhaul.core.model import FileStatus, PublishMode
-from backhaul.core.placing import holds_files, other_roots, staging_anchor, staging_root
+from backhaul.core.listing import list_pages
+from backhaul.core.model import FileStatus, Location, PublishMode
+from backhaul.core.placing import (
+    Placing,
+    holds_files,
+    other_roots,
+    staging_anchor,
+    staging_root,
+)
 from backhaul.core.policy import Policy
+from backhaul.core.ports import Inherited
 from backhaul.core.sweeping import sweep_litter
 from backhaul.testing.fakes import Fault, Killed
 from tests.world import World, location, route
@@ -300,3 +308,54 @@ def test_staging_of_a_lost_ledger_is_removed_although_the_first_try_is_cut_short
 
     assert world.states == ["done"]
     assert world.staging() == []
+
+
+ETL = Inherited(group="etl")
+
+
+class Uniform:
+    """A session whose directories all exist and give the same."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def inherited(self, locations: Sequence[Location]) -> list[Inherited]:
+        self.asked += len(locations)
+        return [ETL for _ in locations]
+
+
+def test_the_directories_of_a_large_plan_are_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.core.placing.GIVEN_MOST", 100)
+    session = Uniform()
+    placing = Placing(
+        session=session,  # type: ignore[arg-type]
+        ledger=object(),  # type: ignore[arg-type]
+        transfer_id="t1",
+        directory=D,
+        destination=D,
+        staged=staging_root(D, D).join("1"),
+        epoch=1,
+        now=lambda: pytest.fail("nothing is made"),
+    )
+    for page in range(50):
+        placing.prepare(f"day={page}/hour={hour}/a" for hour in range(10))
+        assert len(placing._given) < 200
+    placing.check(f"day={number}/a" for number in range(20_000))
+    assert len(placing._given) < 2000
+    assert session.asked < 25_000
+
+
+def test_what_is_forgotten_and_asked_for_again_is_made_once(
+    owned: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backhaul.core.placing.GIVEN_MOST", 0)
+    monkeypatch.setitem(list_pages.__kwdefaults__ or {}, "page_size", 1)
+    owned.store.put("p/s/z", b"on a later page")
+    owned.queue.send("raw/p/, /land/d")
+    owned.drain()
+
+    assert owned.states == ["done"]
+    assert given(owned, "/land/d/a", "/land/d/new/e") == [("finance", "RS")] * 2
+    assert given(owned, "/land/d/s/z") == [("audit", "RS")]
+    assert given(owned, "/land/d/s/b", "/land/d/s/t/c") == [("audit", "RS")] * 2
+    assert owned.staging() == []

@@ -107,7 +107,7 @@ class _Listing:
     Attributes:
         last: The last entry of the pages so far.
         earlier: Hashes of the keys of earlier pages; None once the order is relied upon.
-        tokens: Of the pages since the last new key.
+        tokens: Hashes of those of the pages since the last new key: one may have 16 KiB.
     """
 
     bucket: str
@@ -117,7 +117,7 @@ class _Listing:
     is_rising: bool = True
     last: ListedObject | None = None
     earlier: set[int] | None = field(default_factory=set)
-    tokens: set[str] = field(default_factory=set)
+    tokens: set[int] = field(default_factory=set)
     server: str = ""
 
     def check(self, page: ListedPage, token: str | None) -> ListPage:
@@ -164,9 +164,9 @@ class _Listing:
             raise self._bad_page(f"its token has {len(following):,} characters")
         if has_fresh:
             self.tokens.clear()
-        if following in self.tokens or following == token:
+        if hash(following) in self.tokens or following == token:
             raise self._bad_page("it names a page that was read already as the next one")
-        self.tokens.add(following)
+        self.tokens.add(hash(following))
         if len(self.tokens) > PAGES_WITHOUT_KEYS_MAX:
             raise self._endless(f"{PAGES_WITHOUT_KEYS_MAX:,} pages in a row without a new key")
 

@@ -10,12 +10,16 @@ the same (`Placing`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 
 from backhaul.core.errors import TransientError
 from backhaul.core.model import STAGING_NAME, Location
 from backhaul.core.ports import Inherited, Ledger, TargetSession
+
+GIVEN_MOST = 100_000  # directories remembered, some 30 MB; after that they are looked up again
+BATCH = 1000  # names
 
 
 def staging_anchor(
@@ -68,6 +72,12 @@ def holds_files(root: Location, destination: Location) -> bool:
     return place == destination or not place.is_within(destination)
 
 
+def _batches(names: Iterable[str]) -> Iterator[Sequence[str]]:
+    rest = iter(names)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
 class Placing:
     """What the directories of one transfer give to their files, and that staging gives the same.
 
@@ -102,7 +112,8 @@ class Placing:
     def prepare(self, names: Iterable[str]) -> None:
         """Make directories in staging for files whose final directory differs from the one above.
 
-        Nothing is asked or made for files without a directory of their own, or twice.
+        Nothing is looked up or made for files without a directory of their own. A directory is
+        looked up again after `GIVEN_MOST` others; what was made for it stays as it is then.
 
         Args:
             names: Of files that are going to be staged, relative to the target directory.
@@ -129,7 +140,7 @@ class Placing:
         here, there = self._session.inherited([self._staged, self._directory])
         if there is None:
             return
-        differing = self._differing(names)
+        differing = next(filter(None, map(self._differing, _batches(names))), [])
         if here != there or differing:
             where = self._directory.join(differing[0]) if here == there else self._directory
             raise TransientError(
@@ -141,6 +152,8 @@ class Placing:
 
     def _differing(self, names: Iterable[str]) -> list[str]:
         """Directories, not seen before, that give something else than the one above; top down."""
+        if len(self._given) >= GIVEN_MOST:
+            self._given.clear()
         by_level: dict[int, set[str]] = {}
         for name in names:
             above = name.rpartition("/")[0]
