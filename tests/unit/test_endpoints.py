@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from botocore.config import Config
 
-from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.aws_common import AwsCredentials, AwsSession
 from backhaul.adapters.endpoints import endpoint_fault, is_region
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_s3a import S3aSettings
-from backhaul.core.errors import BadArgument, ConfigurationError
+from backhaul.adapters.s3_get import ObjectReader
+from backhaul.core.errors import BadArgument, ConfigurationError, OutageError
+from backhaul.core.ports import Endpoint
 from backhaul.core.queue_names import parse_queue
 
 MALFORMED = [
@@ -100,3 +102,16 @@ def test_stand_ins_name_their_regions_as_they_like(text: str) -> None:
 def test_a_queue_s_url_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(BadArgument):
         parse_queue(text)
+
+
+@pytest.mark.parametrize("text", ["http://[x", "http://SECRET:x@h:y"])
+def test_a_malformed_proxy_holds_and_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", text)
+    reader = ObjectReader(AwsCredentials(None), 1)
+    endpoint = Endpoint(base_url="https://src.s3.us-east-1.amazonaws.com/", region="us-east-1")
+    with pytest.raises(OutageError, match="HTTPS_PROXY is no URL of a proxy") as caught:
+        reader.check_reachable(endpoint)
+    assert caught.value.code == "E_S3_UNREACHABLE"
+    assert "SECRET" not in caught.value.message

@@ -337,9 +337,14 @@ class ObjectReader:
         }
         if not proxy_url:
             return urllib3.PoolManager(**options).connection_from_url(origin)
-        return urllib3.ProxyManager(
-            proxy_url, proxy_headers=proxy.proxy_headers_for(proxy_url), **options
-        ).connection_from_url(origin)
+        try:
+            return urllib3.ProxyManager(
+                proxy_url, proxy_headers=proxy.proxy_headers_for(proxy_url), **options
+            ).connection_from_url(origin)
+        except (ValueError, HTTPError) as exc:
+            # As botocore's clients have it; SQS may be reached without that proxy. The URL is not
+            # repeated: it may hold a password.
+            raise _unreachable(f"{host}: HTTPS_PROXY is no URL of a proxy") from exc
 
 
 def _unanswered(exc: HTTPError, name: str, endpoint: Endpoint) -> BackhaulError:
