@@ -505,7 +505,7 @@ def _endpoint_of(resolver: Any, operation_model: Any, call_args: Any, request_co
     """Always the same for one client, operation and bucket."""
     name = (id(resolver), operation_model.name, str((call_args or {}).get("Bucket")))
     if name not in _endpoints:
-        if len(_endpoints) > 500:
+        if len(_endpoints) > 50:
             _endpoints.clear()
         found = _construct_endpoint(resolver, operation_model, call_args, request_context)
         _endpoints[name] = (resolver, found)  # the resolver lives, so its id stays its own
