@@ -468,7 +468,7 @@ def test_fifo_dead_letter_keeps_the_group(opened: Callable[..., SqsQueue], raw: 
         QueueUrl=queue.facts.dead_letter_url, MessageSystemAttributeNames=["All"]
     )["Messages"]
     assert letter["Attributes"]["MessageGroupId"] == "orders"
-    assert letter["Attributes"]["MessageDeduplicationId"] == message.message_id
+    assert letter["Attributes"]["MessageDeduplicationId"] == REASON.transfer_id
 
 
 def test_fifo_dead_letter_is_sent_once(opened: Callable[..., SqsQueue], raw: SQSClient) -> None:
