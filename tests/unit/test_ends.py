@@ -39,7 +39,7 @@ def test_message_is_decided_on_before_its_queue_forgets_it(
 
 def test_held_message_dies_before_its_queue_forgets_it(world: World) -> None:
     world.queue.send("raw/p/, /land/d")
-    world.clock.advance(3.19 * DAY_S)
+    world.clock.advance(3.79 * DAY_S)
     world.faults.always("store.list", OutageError.of("s3", "E_S3_UNREACHABLE", "S3 is away"))
     world.drain(drain_patience_s=DAY_S)
     (letter,) = world.queue.dead_letters
