@@ -93,6 +93,9 @@ def _read_record(record: object) -> ObjectEvent:
     if not isinstance(record, dict):
         raise BadMessage("E_MSG_TYPE", f"record is {kind(record)}, not an object", hint=_HINT)
     refuse_record(record)
+    if "eventVersion" in record and record.get("eventSource", "aws:s3") == "aws:s3":
+        # First of all: another major version may have other fields.
+        _check_major(text_at(record, "eventVersion", hint=_HINT), S3_MAJOR)
     sender = text_at(record, "eventSource", hint=_HINT)
     if sender != "aws:s3":
         raise BadMessage(
