@@ -61,7 +61,7 @@ class Site:
             str(self.config),
             self.it.uri(key),
             target,
-            timeout_s=180,
+            timeout_s=600,
             **settings,
         )
 

@@ -48,7 +48,7 @@ def test_both_engines_bring_the_same_bytes_under_odd_names(site: Site) -> None:
     assert site.files("native") == site.files("distcp") == ODD
     assert site.landing.staging() == []
     assert len(site.applications()) == 1
-    assert "mended" not in ended.err, ended
+    assert "repaired staging" not in ended.err, ended
     assert "maps" in ended.out, "progress tells of the mappers"
     by_engine = {row["engine"]: row["engine_reason"] for row in site.it.history()}
     assert by_engine["distcp"] == "engine = distcp is asked for"
@@ -61,7 +61,8 @@ def test_both_engines_bring_the_same_bytes_under_odd_names(site: Site) -> None:
     assert proofs == {"direct"}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [1_001, pytest.param(2_300, marks=pytest.mark.long)])
 def test_a_prefix_of_several_pages_arrives_in_a_used_directory(site: Site, count: int) -> None:
     wanted = {f"{number:05}": f"{number % 1000:03}".encode() for number in range(count)}
@@ -86,7 +87,7 @@ def test_a_part_of_a_prefix_goes_by_a_list_of_escaped_names(site: Site) -> None:
     site.configure()
     ended = site.copy("p/", "d")
     assert ended.code == 0, ended
-    assert "mended" not in ended.err, ended
+    assert "repaired staging" not in ended.err, ended
     assert site.files("d") == flat
     assert len(site.applications()) == 1
 
