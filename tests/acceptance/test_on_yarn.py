@@ -24,7 +24,7 @@ OWN_CLUSTER = {"tests/yarn/test_kerberos.py", "tests/yarn/test_managers.py"}
 @pytest.mark.integration
 @pytest.mark.hdfs
 @pytest.mark.yarn
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_the_tests_on_yarn_pass(tmp_path: Path) -> None:
     if not netns.is_possible():
         if os.environ.get("CI"):
