@@ -94,13 +94,14 @@ def test_staging_that_was_planted_is_not_used(
     local: Installation, outside: Path, plant: Callable[[Path, Path], None]
 ) -> None:
     local.put("p/a", b"new")
-    plant(landing(local), outside)
-    (landing(local) / "out").mkdir()
-    before = snapshot(outside), snapshot(landing(local) / STAGING)
+    out = landing(local) / "out"
+    out.mkdir()
+    plant(out, outside)
+    before = snapshot(outside), snapshot(out / STAGING)
     local.ask_for("p/", "out")
     local.drained()
     assert local.the_dead_letter()["backhaul.code"] in {"E_DST_MOUNT", "E_DST_STAGING"}
-    assert (snapshot(outside), snapshot(landing(local) / STAGING)) == before
+    assert (snapshot(outside), snapshot(out / STAGING)) == before
 
 
 def test_a_root_of_staging_that_is_a_link_is_not_fenced(local: Installation, outside: Path) -> None:
