@@ -228,6 +228,7 @@ EDITS = {
 }
 
 
+@pytest.mark.timeout(400)
 def test_a_manifest_edited_by_hand_is_found(local: Installation) -> None:
     it = local
     for name in ("a", "b", "c"):
