@@ -85,7 +85,7 @@ def test_a_destination_in_an_encryption_zone_is_proven_by_reading_it_back(
     assert (again["adopted"], again["proof"]) == (1, {"adopted": 1})
 
 
-def test_a_zone_below_the_destination_of_a_route_is_refused_and_nothing_shows(
+def test_a_zone_below_the_destination_of_a_route_may_be_a_destination(
     there: Installation, wide_hdfs: Hdfs
 ) -> None:
     it = there
@@ -95,7 +95,32 @@ def test_a_zone_below_the_destination_of_a_route_is_refused_and_nothing_shows(
     wide_hdfs.command("crypto", "-createZone", "-keyName", "zone-key", "-path", zone)
     it.put("p/a", b"for the zone", ChecksumAlgorithm="CRC32C")
     it.ask_for("p/", "zone")
+    (done,) = it.drained().of("transfer done")
+
+    assert (done["proof"], done["asked"]) == ({"reread": 1}, {"read": 1})
+    shown = wide_hdfs.command("dfs", "-cat", f"{zone}/a").stdout
+    assert shown.encode() == b"for the zone"
+    assert it.landing.everything() == ["zone", "zone/.Trash", "zone/a"]
+
+
+def test_a_zone_in_the_tree_that_is_written_to_is_refused_and_nothing_shows(
+    there: Installation, wide_hdfs: Hdfs
+) -> None:
+    it = there
+    lands_in(it, wide_hdfs, f"/plain/{it.name}")
+    zone = f"/plain/{it.name}/out/zone"
+    wide_hdfs.command("dfs", "-mkdir", "-p", zone)
+    wide_hdfs.command("crypto", "-createZone", "-keyName", "zone-key", "-path", zone)
+    for key in ("p/a", "p/zone/b"):
+        it.put(key, b"one of them for the zone", ChecksumAlgorithm="CRC32C")
+    it.ask_for("p/", "out")
     it.drained()
 
-    assert it.the_dead_letter()["backhaul.code"] == "E_DST_EZ"
-    assert it.landing.everything() == ["zone", "zone/.Trash"]  # as createZone left it
+    letter = it.the_dead_letter()
+    assert letter["backhaul.code"] == "E_DST_EZ"
+    assert zone in letter["backhaul.reason"]
+    assert it.landing.everything() == [
+        "out",
+        "out/zone",
+        "out/zone/.Trash",
+    ]  # as createZone left it

@@ -459,9 +459,11 @@ def test_policies_of_hdfs_are_shown_and_set(wide_hdfs: Hdfs) -> None:
     target.ask(None, policies=known)
     directory = f"/plain/{uuid.uuid4().hex[:12]}"
     target.mkdirs(f"{directory}/a")
-    coded, plain = target.inherited(["/ec", "/plain"])
+    coded, plain, zone = target.inherited(["/ec", "/plain", "/zone"])
     assert coded is not None
     assert plain is not None
+    assert zone is not None
+    assert [each.is_encrypted for each in (coded, plain, zone)] == [False, False, True]
     assert (coded.erasure_coding, plain.erasure_coding) == ("RS-3-2-1024k", "")
 
     target.set_policies(f"{directory}/a", replace(coded, storage_policy="ALL_SSD"))

@@ -513,7 +513,7 @@ class Sim:
         return process.paused_until_s <= self.clock.now_s or "lease" not in self.shape.kinds
 
     def _emit(self, fact: object) -> None:
-        if isinstance(fact, Exception) and not isinstance(fact, BackhaulError):
+        if isinstance(fact, Exception):
             self.ghost.broken(f"BUG {type(fact).__name__}: {fact}")
         if isinstance(fact, events.TransferHeld) and fact.retry_in_s > 60:
             self.ghost.broken(f"L4 a held transfer asks again only after {fact.retry_in_s} s")

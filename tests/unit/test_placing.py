@@ -137,6 +137,19 @@ def test_files_are_as_if_written_there(owned: World) -> None:
     assert owned.staging() == []
 
 
+def test_a_zone_further_down_is_refused_before_anything_is_visible(owned: World) -> None:
+    owned.target.own("/land/d/t", group="finance", policy="RS", is_zone=True)
+    owned.store.put("p/t/d", b"for the zone")
+    owned.queue.send("raw/p/, /land/d")
+    owned.drain()
+
+    (letter,) = owned.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == "E_DST_EZ"
+    assert owned.landed() == {}
+    assert owned.staging() == []
+
+
 def test_a_policy_alone_needs_no_directory_made_elsewhere(world: World) -> None:
     world.target.own("/land/d", group="etl")
     world.target.own("/land/d/p", group="etl", policy="RS")

@@ -507,8 +507,8 @@ def _of_java(name: str, text: str, where: str) -> BackhaulError:
         return CannotWrite(
             "E_DST_EZ",
             f"{where}: {line}",
-            hint="staging and destination are in two encryption zones: let the route's destination "
-            "be the zone itself, or a directory in it",
+            hint="the destination holds an encryption zone of its own: let a message have that "
+            "directory, or one in it, as its destination",
         )
     if _SETTING_REFUSED.search(line):
         return OutageError.of(

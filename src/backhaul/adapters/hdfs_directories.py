@@ -140,6 +140,7 @@ class Directories:
                 acl=(self._default_acl(path) or ()) if one.has_acl else (),
                 erasure_coding=one.erasure_coding,
                 storage_policy=one.storage_policy,
+                is_encrypted=one.is_encrypted,
             )
             for path, one in zip(paths, shown, strict=True)
         ]

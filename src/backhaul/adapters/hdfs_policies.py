@@ -1,8 +1,8 @@
-"""Group, erasure coding and storage policy of directories, from the NameNode itself.
+"""Group, policies and encryption of directories, from the NameNode itself.
 
-hdfs-native shows neither policy and sets none. Many directories are one conversation: no JVM, and
-the questions of a batch are on the way together. For clusters without Kerberos, as all of
-`namenode_rpc`; elsewhere both policies are not known.
+hdfs-native shows neither erasure coding nor storage policy nor encryption zone, and sets none. Many
+directories are one conversation: no JVM, and the questions of a batch are on the way together. For
+clusters without Kerberos, as all of `namenode_rpc`; elsewhere they are not known.
 
 Source: Hadoop's hdfs.proto (HdfsFileStatusProto, ErasureCodingPolicyProto), erasurecoding.proto,
 ClientNamenodeProtocol.proto; `SystemErasureCodingPolicies`, `HdfsConstants.StoragePolicy`.
@@ -21,6 +21,7 @@ from backhaul.adapters.protobuf_wire import fields_of, message, number, octets
 TIMEOUT_S = 10.0
 _DIRECTORY = 1
 _HAS_ACL = 1
+_IS_ENCRYPTED = 2
 # The NameNode sends names of its own policies as numbers.
 _CODINGS = {
     1: "RS-6-3-1024k",
@@ -50,12 +51,14 @@ class Directory:
         has_acl: It has entries beyond its mode, for itself or for what is made in it.
         erasure_coding: The policy in force; empty: none.
         storage_policy: The same.
+        is_encrypted: It is in an encryption zone.
     """
 
     group: str
     has_acl: bool
     erasure_coding: str
     storage_policy: str
+    is_encrypted: bool
 
 
 def policies(filesystem: str, configuration: HadoopConfiguration) -> Policies | None:
@@ -114,11 +117,13 @@ def _directory(answer: bytes) -> Directory | None:
     status = fields_of(raw)
     if number(status, 1) != _DIRECTORY:
         return None
+    flags = number(status, 18)
     coding = fields_of(octets(status, 17))
     name = octets(coding, 1).decode("utf-8", "replace") or _CODINGS.get(number(coding, 4), "")
     return Directory(
         group=octets(status, 6).decode("utf-8", "replace"),
-        has_acl=bool(number(status, 18) & _HAS_ACL),
+        has_acl=bool(flags & _HAS_ACL),
         erasure_coding=name,
         storage_policy=_STORAGE.get(number(status, 16), ""),
+        is_encrypted=bool(flags & _IS_ENCRYPTED),
     )

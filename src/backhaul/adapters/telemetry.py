@@ -212,6 +212,8 @@ def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table:
             if fact.dependency == "ledger":
                 event = "call to the ledger failed and is retried"
             return "warning", event, fields
+        case events.RecordMissed():
+            return "warning", "the ledger did not record a change; the transfer goes on", vars(fact)
         case events.RouteTargetWarned():
             return "warning", "destination of a route does not answer", _without_none(fact)
         case BaseException():

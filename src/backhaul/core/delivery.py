@@ -663,7 +663,11 @@ class Deliveries:
         except OutageError as outage:
             # The ledger itself is the obstacle: nothing was recorded and nothing needs undoing;
             # the claim is ours until this process ends.
-            self._emit(outage)
+            self._emit(
+                events.RecordMissed(
+                    transfer_id=begun.transfer_id, code=outage.code, reason=outage.message
+                )
+            )
 
     def _hand_back(self, begun: Begun | None, message: Message) -> None:
         """Visible at once, for whoever comes next."""

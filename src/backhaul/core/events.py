@@ -294,6 +294,15 @@ class CallRetried:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordMissed:
+    """The ledger did not take what only `status` and `show` read; the transfer goes on."""
+
+    transfer_id: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RouteTargetWarned:
     """The file system of a route could not be looked at when the agent started."""
 

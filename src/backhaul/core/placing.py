@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 
-from backhaul.core.errors import TransientError
+from backhaul.core.errors import CannotWrite, TransientError
 from backhaul.core.model import STAGING_NAME, Location
 from backhaul.core.ports import Inherited, Ledger, TargetSession
 
@@ -72,6 +72,15 @@ def holds_files(root: Location, destination: Location) -> bool:
     return place == destination or not place.is_within(destination)
 
 
+def other_zone(where: str) -> CannotWrite:
+    """No file is renamed into an encryption zone or out of one."""
+    return CannotWrite(
+        "E_DST_EZ",
+        f"{where} is an encryption zone of its own, and no file can be renamed into it",
+        hint="let a message have this directory, or one in it, as its destination",
+    )
+
+
 def _batches(names: Iterable[str]) -> Iterator[Sequence[str]]:
     rest = iter(names)
     while batch := list(islice(rest, BATCH)):
@@ -117,8 +126,12 @@ class Placing:
 
         Args:
             names: Of files that are going to be staged, relative to the target directory.
+
+        Raises:
+            CannotWrite: E_DST_EZ: one of the directories is an encryption zone of its own.
         """
         differing = self._differing(names)
+        self._refuse_zones(differing)
         moved = [each for each in differing if self._is_moved(each)]
         roots = {each: self._root_in(each) for each in moved}
         if roots:
@@ -181,6 +194,12 @@ class Placing:
         if not relatives:
             return []
         return self._session.inherited([self._directory.join(each) for each in relatives])
+
+    def _refuse_zones(self, differing: Sequence[str]) -> None:
+        for relative in differing:
+            given, above = self._given[relative], self._above(relative)
+            if given and above and given.is_encrypted != above.is_encrypted:
+                raise other_zone(self._directory.join(relative).uri)
 
     def _is_moved(self, relative: str) -> bool:
         given, above = self._given[relative], self._above(relative)

@@ -37,6 +37,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.events import (
     AttemptStarted,
+    RecordMissed,
     TransferBlocked,
     TransferDone,
     TransferProgress,
@@ -425,7 +426,8 @@ class TransferRunner:
             hold = Hold(dependency=error.dependency, since=since)
             ports.ledger.note_wait(self._id, hold, error.code, error.message)
         except OutageError as outage:
-            ports.emit(outage)  # the ledger's: people see less, and nothing else changes
+            # The ledger's: people see less, and nothing else changes.
+            ports.emit(RecordMissed(transfer_id=self._id, code=outage.code, reason=outage.message))
 
     # ------------------------------------------------------------ recover
 

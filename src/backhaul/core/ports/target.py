@@ -122,12 +122,15 @@ class Inherited:
         acl: The entries of its default ACL, as text, in a fixed order.
         erasure_coding: Name of the policy that is in force there; empty: none; None: not known.
         storage_policy: The same.
+        is_encrypted: It is in an encryption zone; None: not known. No file is renamed into a zone
+            or out of one.
     """
 
     group: str = ""
     acl: tuple[str, ...] = ()
     erasure_coding: str | None = None
     storage_policy: str | None = None
+    is_encrypted: bool | None = None
 
     @property
     def carried(self) -> tuple[str, tuple[str, ...]]:

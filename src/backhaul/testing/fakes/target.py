@@ -36,6 +36,7 @@ class _Node:
     is_gone: bool = False
     group: str = ""
     policy: str = ""
+    is_zone: bool = False
 
 
 @dataclass(kw_only=True)
@@ -107,11 +108,12 @@ class FakeTarget:
                 is_directory=False, data=bytearray(data), modified_ms=self._now_ms(), kept=kept
             )
 
-    def own(self, path: str, *, group: str = "", policy: str = "") -> None:
+    def own(self, path: str, *, group: str = "", policy: str = "", is_zone: bool = False) -> None:
         """A directory of that group and policy, with what is missing above it."""
         with self._lock:
             self._make_all(path)
             self._nodes[path].group, self._nodes[path].policy = group, policy
+            self._nodes[path].is_zone = is_zone
 
     def given(self, path: str) -> tuple[str, str]:
         """Group and policy of a file, or those that a directory gives."""
@@ -123,6 +125,14 @@ class FakeTarget:
         while not self._nodes[directory].policy and directory != "/":
             directory = _above(directory)
         return self._nodes[directory].policy
+
+    def _zone(self, path: str) -> str:
+        """The nearest encryption zone at or above the path; empty where none is."""
+        while path not in self._nodes or not self._nodes[path].is_zone:
+            if path == "/":
+                return ""
+            path = _above(path)
+        return path
 
     # ------------------------------------------------------------ core.ports.TargetFs
 
@@ -232,6 +242,8 @@ class FakeTarget:
             if moved is None:
                 raise _missing(source)
             self._need_directory(_above(target), target)
+            if self._zone(source) != self._zone(target):
+                raise CannotWrite("E_DST_EZ", f"{source}: can't be moved into {target}")
             there = self._nodes.get(target)
             if there is not None and (
                 not replace
@@ -256,7 +268,11 @@ class FakeTarget:
     def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
         with self._faults.call("target.inherited"), self._lock:
             return [
-                Inherited(group=self._nodes[path].group, erasure_coding=self._policy(path))
+                Inherited(
+                    group=self._nodes[path].group,
+                    erasure_coding=self._policy(path),
+                    is_encrypted=bool(self._zone(path)),
+                )
                 if path in self._nodes and self._nodes[path].is_directory
                 else None
                 for path in paths
