@@ -253,6 +253,20 @@ def test_it_crosses_to_another_process_resolved_and_without_secrets(tmp_path: Pa
     assert pickle.loads(sent).get("a") == "here"  # noqa: S301 - our own bytes
 
 
+@pytest.mark.parametrize("word", ["tokens", "secrets", "my-password"])
+def test_a_nameservice_may_be_called_after_a_secret(tmp_path: Path, word: str) -> None:
+    hdfs = (
+        prop(f"dfs.ha.namenodes.{word}", "token")
+        + prop(f"dfs.namenode.rpc-address.{word}.token", "nn:9000")
+        + prop(f"dfs.client.failover.random.order.{word}", "true")
+    )
+    found = read(tmp_path, "", hdfs)
+    assert found.secret_names() == ()
+    sent = found.without_secrets()
+    assert namenodes(sent, f"hdfs://{word}") == [("nn", 9000)]
+    assert client_properties(sent, f"hdfs://{word}")[f"dfs.client.failover.random.order.{word}"]
+
+
 # ---------------------------------------------------------------- types
 
 

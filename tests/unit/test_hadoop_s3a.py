@@ -7,6 +7,7 @@ from pathlib import Path
 
 import botocore.exceptions
 import pytest
+from botocore.config import Config
 
 from backhaul.adapters.aws_common import AwsCredentials, AwsSession
 from backhaul.adapters.aws_errors import NoReadableKeys
@@ -174,6 +175,24 @@ def test_a_bucket_gets_a_client_of_its_own_and_the_others_share_one(tmp_path: Pa
     assert client.meta.endpoint_url == "https://minio.example.com"
     assert aws.for_bucket("c") is aws.for_bucket("d") is aws
     assert aws.for_bucket("b") is own
+
+
+@pytest.mark.usefixtures("no_aws")
+@pytest.mark.parametrize("bucket", ["token-events", "secrets.eu", "my.password", "orders"])
+def test_a_bucket_called_after_a_secret_keeps_its_place(tmp_path: Path, bucket: str) -> None:
+    own = f"fs.s3a.bucket.{bucket}"
+    place = {
+        f"{own}.endpoint": "https://minio.example.com",
+        f"{own}.endpoint.region": "eu-north-1",
+        f"{own}.path.style.access": "true",
+        f"{own}.aws.credentials.provider": "a.b.SimpleAWSCredentialsProvider",
+    }
+    keys = {f"{own}.access.key": "AKIAOWN", f"{own}.secret.key": "t"}
+    directory = core(tmp_path, {**BASE, **keys, **place})
+    aws = AwsSession("us-east-1", directory).for_bucket(bucket)
+    assert aws.client("s3", Config()).meta.endpoint_url == "https://minio.example.com"
+    secret = {"fs.s3a.access.key", "fs.s3a.secret.key", *keys}
+    assert set(HadoopConfiguration.load(directory).secret_names()) == secret
 
 
 @pytest.mark.usefixtures("no_aws")

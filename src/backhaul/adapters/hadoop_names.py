@@ -63,9 +63,30 @@ _SECRET_ENDINGS = (
     ".server-side-encryption.key",
 )
 _SECRET_WORDS = ("password", "secret", "token")
+# The rest of these names is the user's own: a nameservice, a NameNode.
+_NAMED_BY_USER = ("dfs.ha.namenodes.", "dfs.namenode.rpc-address.", "dfs.client.failover.")
+# Of a bucket, whose name stands before them.
+_OF_BUCKET = "fs.s3a.bucket."
+_NO_SECRETS_OF_BUCKET = (
+    ".endpoint",
+    ".endpoint.region",
+    ".endpoint.fips",
+    ".path.style.access",
+    ".connection.ssl.enabled",
+    ".aws.credentials.provider",
+    ".security.credential.provider.path",
+    ".accesspoint.arn",
+)
 
 
 def is_secret(name: str) -> bool:
-    """Whether a property's value is not for other processes, logs or reports."""
+    """Whether a property's value is not for other processes, logs or reports.
+
+    The option decides, not the name of the bucket or nameservice that it is for.
+    """
     lowered = name.lower()
+    if lowered.startswith(_NAMED_BY_USER):
+        return False
+    if lowered.startswith(_OF_BUCKET) and lowered.endswith(_NO_SECRETS_OF_BUCKET):
+        return False
     return lowered.endswith(_SECRET_ENDINGS) or any(word in lowered for word in _SECRET_WORDS)
