@@ -142,6 +142,54 @@ def test_keys_that_are_elsewhere_are_named(values: dict[str, str], words: str) -
     assert words in found
 
 
+S3A = "org.apache.hadoop.fs.s3a"
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        ({"fs.s3a.aws.credentials.provider": f"{S3A}.auth.AssumedRoleCredentialProvider"}, True),
+        (
+            {"fs.s3a.aws.credentials.provider": f"a.Vault,{S3A}.SimpleAWSCredentialsProvider"},
+            True,
+        ),
+        (
+            {"fs.s3a.aws.credentials.provider": f"{S3A}.SimpleAWSCredentialsProvider,a.Vault"},
+            False,
+        ),
+        (
+            {"fs.s3a.aws.credentials.provider": f"{S3A}.TemporaryAWSCredentialsProvider,a.Vault"},
+            True,
+        ),
+        (
+            {
+                "fs.s3a.aws.credentials.provider": f"{S3A}.TemporaryAWSCredentialsProvider,a.Vault",
+                "fs.s3a.session.token": "x",
+            },
+            False,
+        ),
+        ({"fs.s3a.bucket.b.aws.credentials.provider": "a.Vault"}, True),
+        ({"fs.s3a.bucket.other.aws.credentials.provider": "a.Vault"}, False),
+        ({"fs.s3a.bucket.b.security.credential.provider.path": "jceks://x"}, True),
+        ({"fs.s3a.bucket.other.security.credential.provider.path": "jceks://x"}, False),
+        ({"fs.s3a.security.credential.provider.path": "jceks://x"}, True),
+        ({"hadoop.security.credential.provider.path": "jceks://x"}, True),
+    ],
+)
+@pytest.mark.usefixtures("no_aws")
+def test_keys_that_s3a_would_not_sign_with_are_refused_by_the_property_in_the_way(
+    tmp_path: Path, values: dict[str, str], *, refused: bool
+) -> None:
+    aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **values}))
+    if not refused:
+        aws.check_bucket("b")
+        assert aws.for_bucket("b").credentials.access_key == "AKIABASE"
+        return
+    name = next(name for name in values if "provider" in name)
+    with pytest.raises(NoReadableKeys, match=name):
+        aws.for_bucket("b").credentials.get_frozen_credentials()
+
+
 # ---------------------------------------------------------------- sessions and clients
 
 

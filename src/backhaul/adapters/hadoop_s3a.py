@@ -39,10 +39,11 @@ _SPECIAL = re.compile(
     rf"(?:s3-fips[.-](?:dualstack\.)?|s3\.dualstack\.|(?:.+\.)?vpce-[a-z0-9-]+\.s3\.)"
     rf"{_REGION}(?:\.vpce)?{_DOMAIN}"
 )
+_OF_PAIR, _OF_SESSION = "SimpleAWSCredentialsProvider", "TemporaryAWSCredentialsProvider"
 # What these need is in the two keys, or in AWS's own chain.
 _KNOWN_PROVIDERS = frozenset(
     {
-        *("TemporaryAWSCredentialsProvider", "SimpleAWSCredentialsProvider"),
+        *(_OF_PAIR, _OF_SESSION),
         *("EnvironmentVariableCredentialsProvider", "IAMInstanceCredentialsProvider"),
         *("InstanceProfileCredentialsProvider", "ProfileAWSCredentialsProvider"),
         *("EnvironmentVariablesCredentialsProvider", "ContainerCredentialsProvider"),
@@ -50,6 +51,8 @@ _KNOWN_PROVIDERS = frozenset(
         *("ProfileCredentialsProvider", "DefaultAWSCredentialsProviderChain"),
     }
 )
+# What S3A signs with; a bucket with one of its own has credentials of its own.
+_IDENTITY = (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, PROVIDERS, PROVIDER_PATHS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ class BucketSettings:
     """S3A's properties for a bucket; equal for buckets that may share a client.
 
     Attributes:
-        keys_of: The bucket whose own keys count; None: those of all buckets.
+        keys_of: The bucket whose own keys, or ways to keys, count; None: those of all buckets.
         url: Endpoint without the bucket, such as `https://minio.example.com:9000`; None: AWS's own.
         region: For signing; None: not set.
         is_path_style: Whether the bucket's name comes in the path, not in the host.
@@ -99,7 +102,7 @@ class S3aSettings:
         Raises:
             ConfigurationError: E_CFG_HADOOP_VARIABLE, E_CFG_HADOOP_VALUE.
         """
-        own = (f"{_BUCKET}{bucket}.{name}" for name in (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN))
+        own = (f"{_BUCKET}{bucket}.{name}" for name in _IDENTITY)
         keys_of = bucket if any(map(self._configuration.is_set, own)) else None
         if not any(self._is_set(bucket, name) for name in _PLACE):
             return BucketSettings(keys_of=keys_of)
@@ -112,13 +115,36 @@ class S3aSettings:
         )
 
     def keys(self, bucket: str | None) -> S3aKeys | None:
-        """The keys of a bucket, or of all; None where one of the two is missing.
+        """The keys that S3A signs with for a bucket, or for all.
 
-        The token of another pair is left out.
+        The token of another pair is left out. None where one of the two is missing, or where S3A
+        would look elsewhere first: see `unread`.
 
         Raises:
             ConfigurationError: E_CFG_HADOOP_VARIABLE.
         """
+        return None if self.unread(bucket) else self._pair(bucket)
+
+    def unread(self, bucket: str | None) -> str:
+        """Where S3A would find keys and Backhaul does not, before the plain ones; empty: nowhere.
+
+        Raises:
+            ConfigurationError: E_CFG_HADOOP_VARIABLE.
+        """
+        for name in (self._name(bucket, PROVIDER_PATHS), HADOOP_PROVIDER_PATH):
+            if self._configuration.get(name):
+                return f"{name} names a credential provider, whose files are not read"
+        pair = self._pair(bucket)
+        name = self._name(bucket, PROVIDERS)
+        for one in self._configuration.get_list(name):
+            simple = one.rpartition(".")[2]
+            if pair and (simple == _OF_PAIR or (simple == _OF_SESSION and pair.token)):
+                return ""
+            if simple not in _KNOWN_PROVIDERS:
+                return f"{name} names {simple}, which cannot be run here"
+        return ""
+
+    def _pair(self, bucket: str | None) -> S3aKeys | None:
         access, secret = self._get(bucket, ACCESS_KEY), self._get(bucket, SECRET_KEY)
         if not access or not secret:
             return None
@@ -128,18 +154,6 @@ class S3aSettings:
         name = f"{_BUCKET}{bucket}.{SESSION_TOKEN}" if is_own else f"{_BASE}{SESSION_TOKEN}"
         token = self._configuration.get(name)
         return S3aKeys(access_key=access, secret_key=secret, token=token or None)
-
-    def unread(self, bucket: str | None) -> str:
-        """Where S3A would look for keys and Backhaul does not; empty: nowhere else."""
-        for name in (self._name(bucket, PROVIDER_PATHS), HADOOP_PROVIDER_PATH):
-            if self._configuration.is_set(name):
-                return f"{name} names a credential provider, whose files are not read"
-        name = self._name(bucket, PROVIDERS)
-        for one in self._configuration.get_list(name):
-            simple = one.rpartition(".")[2]
-            if simple not in _KNOWN_PROVIDERS:
-                return f"{name} names {simple}, which cannot be run here"
-        return ""
 
     # ------------------------------------------------------------ one property
 
