@@ -17,6 +17,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import get_cert_path
 from botocore.parsers import ResponseParserError
@@ -445,6 +446,78 @@ def test_a_credential_process_that_is_gone_holds(
         aws.errors(lambda exc: running_error(exc, "queue q")),
     ):
         aws.credentials.get_frozen_credentials()
+
+
+BAD_CREDENTIALS = [
+    ("AWS_SESSION_TOKEN", "IQoJVERYSECRET\n", "session token"),
+    ("AWS_SESSION_TOKEN", "IQoJVERY\r\nSECRET", "session token"),
+    ("AWS_SESSION_TOKEN", "IQoJVERY SECRET", "session token"),
+    ("AWS_SESSION_TOKEN", "IQoJVERYSECRET\u2026", "session token"),
+    ("AWS_ACCESS_KEY_ID", "AKIAVERYSECRET\r", "access key"),
+    ("AWS_ACCESS_KEY_ID", "AKIAVERYSECRET\u2026", "access key"),
+    ("AWS_SECRET_ACCESS_KEY", "VERYSECRET\n", "secret key"),
+    ("AWS_SECRET_ACCESS_KEY", " VERYSECRET", "secret key"),
+]
+
+
+@pytest.mark.usefixtures("nothing")
+@pytest.mark.parametrize(("name", "value", "words"), BAD_CREDENTIALS)
+def test_credentials_that_no_header_can_carry_are_named_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "k")
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    aws = AwsSession("us-east-1")
+    reader = ObjectReader(aws.credentials, 1)
+    pin = Pin(bucket="b", key="k", size_bytes=1, etag="e", last_modified=datetime.now(UTC))
+    endpoint = Endpoint(base_url="http://127.0.0.1:9/b/", region="us-east-1")
+    calls: list[Callable[[], object]] = [
+        lambda: S3Store(aws).list_page("b", "p/"),
+        lambda: reader.get(endpoint, pin),
+    ]
+    for call in calls:
+        with pytest.raises(OutageError, match="E_AWS_CREDENTIALS") as caught:
+            call()
+        assert f"the {words} has " in caught.value.message
+        assert "SECRET" not in repr(caught.value)
+    with pytest.raises(ConfigurationError, match=f"E_AWS_CONFIG.* the {words} has ") as start:
+        SqsQueue.open("work", "us-east-1", aws, SystemClock())
+    assert "SECRET" not in repr(start.value)
+
+    monkeypatch.setattr("backhaul.adapters.aws_common._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setenv(name, "good")
+    with pytest.raises(OutageError, match="E_AWS_CREDENTIALS"):
+        reader.get(endpoint, pin)  # the one that notices is the last one to be refused
+    aws.credentials.get_frozen_credentials()
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_secret_with_a_blank_inside_is_one() -> None:
+    """It is never sent, and some servers take any sentence as one."""
+    credentials = AwsCredentials(None)
+    credentials._found = Credentials("k", "a horse of course")
+    assert credentials.get_frozen_credentials().secret_key == "a horse of course"
+
+
+@pytest.mark.usefixtures("nothing")
+def test_what_the_http_library_says_of_a_header_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """STS gets the keys as they are in the profile."""
+    (tmp_path / "config").write_text(
+        "[default]\nregion = us-east-1\nrole_arn = arn:aws:iam::123456789012:role/r\n"
+        "source_profile = base\n[profile base]\naws_access_key_id = AKIA\naws_secret_access_key = s\n"
+        "aws_session_token = VERY\n  SECRET\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    with pytest.raises(OutageError, match="ValueError") as caught:
+        S3Store(AwsSession("us-east-1")).list_page("b", "p/")
+    assert "SECRET" not in repr(caught.value)
 
 
 @pytest.mark.parametrize(

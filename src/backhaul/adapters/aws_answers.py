@@ -47,7 +47,14 @@ class CheckedSession:
             ReadTimeoutError, HTTPClientError: botocore tries again.
         """
         request.stream_output = True  # or the session would read the body, however long it is
-        response = self._session.send(request)
+        try:
+            response = self._session.send(request)
+        except HTTPClientError as exc:
+            cause = exc.kwargs.get("error")
+            if isinstance(cause, ValueError):
+                # Of a header that cannot be sent. It quotes the header: a key, or a token.
+                raise HTTPClientError(error=type(cause).__name__) from None
+            raise
         try:
             body = self._read(response, request)
         except Urllib3ReadTimeoutError as exc:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import ssl
 import threading
 import time
@@ -52,7 +53,7 @@ from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.endpoints import endpoint_fault
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_s3a import BucketSettings, S3aSettings
-from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
+from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed, OutageError
 from backhaul.core.queue_names import PUBLIC_HOST
 from backhaul.core.text import redacted
 
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 # A refusal makes the chain run again, at most this often: it may ask a metadata service.
 _LOOK_AGAIN_S = 10.0
 _BUCKETS_KEPT = 1000
+_SENDABLE = re.compile("[!-~]+")
 _METHOD = "custom-backhaul"
 _HADOOP_METHOD = "hadoop-core-site"
 _SERVICES = ("s3", "sqs")
@@ -98,7 +100,7 @@ class AwsCredentials(Credentials):
 
     Raises (any read):
         NoCredentialsError: nobody has any.
-        BotoCoreError: a provider of the chain failed.
+        CredentialSourceError: a provider of the chain failed, or gave what cannot be used.
     """
 
     def __init__(self, hadoop_conf_dir: Path | None, bucket: str | None = None) -> None:
@@ -120,7 +122,10 @@ class AwsCredentials(Credentials):
             # A source's answer may have lacked them.
             if not (_is_text(frozen.access_key) and _is_text(frozen.secret_key)):
                 raise KeyError("access key")
-            return frozen
+        if flaw := _flaw(frozen):
+            self.forget()
+            raise CredentialSourceError(Cause.CONFIGURATION, flaw)
+        return frozen
 
     @property
     def are_hadoops(self) -> bool:
@@ -242,6 +247,22 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _flaw(keys: ReadOnlyCredentials) -> str:
+    """What no request can carry, by its name; Python's HTTP client would quote it in its error."""
+    secret = str(keys.secret_key)
+    for name, is_good in {
+        "access key": _SENDABLE.fullmatch(str(keys.access_key)),
+        # Only signed with, never sent: other servers than AWS take a sentence, too.
+        "secret key": secret.isprintable() and secret == secret.strip(),
+        "session token": not keys.token or _SENDABLE.fullmatch(str(keys.token)),
+    }.items():
+        if not is_good:
+            return (
+                f"the {name} has a blank, a line break or a special character in it: copy it anew"
+            )
+    return ""
+
+
 class _Session(botocore.session.Session):
     """A session whose clients read answers strictly, those that fetch credentials, too."""
 
@@ -344,7 +365,7 @@ class AwsSession:
         aws = self.for_bucket(bucket)
         if aws is self:
             return
-        with aws.errors(lambda exc: no_credentials(f"s3://{bucket}", exc)):
+        with aws.errors(lambda exc: opening_error(exc, f"s3://{bucket}")):
             aws.credentials.get_frozen_credentials()
         settings = self.credentials.s3a(bucket)
         if settings.url is not None and aws.uses_s3a():
@@ -510,6 +531,19 @@ class AwsSession:
             # AWS's answer to a bad signature quotes the signed headers, the token among them:
             # kept out of tracebacks.
             raise translate(exc) from None
+
+
+def opening_error(exc: Exception, subject: str) -> BackhaulError:
+    """At the start, where credentials could not be got; ends it unless it may pass by itself."""
+    cause = cause_of(exc)
+    if cause is Cause.NO_CREDENTIALS:
+        return no_credentials(subject, exc)
+    error = common_error(exc, subject)
+    if cause is Cause.CONFIGURATION:
+        return ConfigurationError("E_AWS_CONFIG", error.message, hint=HINT_CONFIG)
+    if cause in {Cause.DENIED, Cause.REFUSED}:
+        return NotAllowed(error.code, error.message, hint=error.hint)
+    return error
 
 
 def _checked_bundle(configured: str) -> str:

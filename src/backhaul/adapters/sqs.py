@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from backhaul.adapters.aws_common import AwsSession, refuse_plain_http
+from backhaul.adapters.aws_common import AwsSession, opening_error, refuse_plain_http
 from backhaul.adapters.aws_errors import (
     HINT_CONFIG,
     Cause,
@@ -347,8 +347,8 @@ class SqsQueue:
                 f"{subject}: no such queue",
                 hint="create it, or check its name, region and account",
             )
-        if isinstance(exc, CredentialSourceError) and cause_of(exc) is Cause.CONFIGURATION:
-            return ConfigurationError("E_AWS_CONFIG", f"{subject}: {exc}", hint=HINT_CONFIG)
+        if isinstance(exc, CredentialSourceError):
+            return opening_error(exc, subject)
         if is_kms_refusal(exc):
             return running_error(exc, subject)
         match cause_of(exc):
