@@ -509,8 +509,8 @@ def test_what_the_http_library_says_of_a_header_is_not_repeated(
     """STS gets the keys as they are in the profile."""
     (tmp_path / "config").write_text(
         "[default]\nregion = us-east-1\nrole_arn = arn:aws:iam::123456789012:role/r\n"
-        "source_profile = base\n[profile base]\naws_access_key_id = AKIA\naws_secret_access_key = s\n"
-        "aws_session_token = VERY\n  SECRET\n"
+        "source_profile = base\n[profile base]\naws_access_key_id = AKIA\n"
+        "aws_secret_access_key = s\naws_session_token = VERY\n  SECRET\n"
     )
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
