@@ -19,6 +19,7 @@ from backhaul.adapters.hadoop_filesystems import (
 )
 from backhaul.adapters.hdfs_creation import creation_rules
 from backhaul.core.errors import ConfigurationError
+from backhaul.core.file_systems import FileSystems
 
 XINCLUDE = ' xmlns:xi="http://www.w3.org/2001/XInclude"'
 
@@ -420,6 +421,16 @@ def test_the_default_file_system_is_named_in_full(
     assert default_filesystem(found) == expected
 
 
+def test_a_class_that_puts_hdfs_elsewhere_is_refused_with_file_and_line(tmp_path: Path) -> None:
+    name = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
+    found = read(tmp_path, prop("fs.defaultFS", "hdfs://nn") + prop("fs.hdfs.impl", name))
+    with pytest.raises(ConfigurationError, match=r"core-site.xml, line 4: fs.hdfs.impl") as caught:
+        file_systems(found)
+    assert caught.value.code == "E_CFG_HADOOP_VALUE"
+    usual = prop("fs.hdfs.impl", "org.apache.hadoop.hdfs.DistributedFileSystem")
+    assert file_systems(read(tmp_path, usual)) == FileSystems()
+
+
 def test_a_nameservice_as_default_takes_no_port(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="bed is a nameservice"):
         default_filesystem(read(tmp_path, prop("fs.defaultFS", "hdfs://bed:8020"), PAIR))
@@ -430,6 +441,7 @@ def test_a_nameservice_as_default_takes_no_port(tmp_path: Path) -> None:
     [
         *("hdfs://nn:99999", "hdfs://[::1", "hdfs://user:SECRET@nn:8020", "hdfs:///", "hdfs://nn:"),
         *("hdfs://nn:x", "hdfs://n n", "user:SECRET@nn", "hdfs://", "hdfs://:8020"),
+        *("hdfs://nn..example.com", f"hdfs://{'n' * 64}.example.com:8020"),
     ],
 )
 def test_a_default_that_is_no_address_is_refused_with_file_and_line(
@@ -442,7 +454,13 @@ def test_a_default_that_is_no_address_is_refused_with_file_and_line(
     assert "SECRET" not in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["b:c", "b:99999", "[::1", "user:SECRET@b:8020", "hdfs://"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("b:c", "b:99999", "[::1", "user:SECRET@b:8020", "hdfs://"),
+        *("nn..example.com:8020", f"{'n' * 64}.example.com", ".example.com"),
+    ],
+)
 def test_an_address_of_a_nameservice_that_is_none_is_refused_with_file_and_line(
     tmp_path: Path, text: str
 ) -> None:

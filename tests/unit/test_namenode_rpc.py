@@ -10,7 +10,9 @@ from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_filesystems import namenodes
 from backhaul.adapters.hdfs_datanode import (
     Untold,
+    _Block,
     _crc_in,
+    _DataNodes,
     _File,
     _file,
     why_not_here,
@@ -157,6 +159,12 @@ def test_anything_else_is_not_told(answer: bytes, why: str) -> None:
 
 
 # ---------------------------------------------------------------- the node's settings
+
+
+def test_a_datanode_whose_name_is_no_host_s_does_not_answer() -> None:
+    block = _Block(question=b"", offset=0, size_bytes=1, replicas=(("dn..example.com", 1),))
+    with pytest.raises(Untold, match="DataNode dn..example.com:1: "):
+        _DataNodes(timeout_s=1).ask(block)
 
 
 def test_namenodes_are_the_ones_of_the_settings() -> None:

@@ -172,6 +172,15 @@ def test_path_without_a_usable_default_is_refused(default_fs: str | None) -> Non
         parse_destination("/", default_fs=default_fs)
 
 
+@pytest.mark.parametrize("host", ["nn..example.com", "nn.", ".nn", f"{'n' * 64}.example.com"])
+def test_a_host_that_no_name_server_can_know_is_refused(host: str) -> None:
+    for text in (f"hdfs://{host}/x", f"hdfs://{host}:8020/x"):
+        with pytest.raises(PermanentError, match="E_DST_AUTHORITY"):
+            parse_destination(text, default_fs=None)
+    longest = f"{'n' * 63}.a_b.{'n' * 63}"
+    assert parse_destination(f"hdfs://{longest}/x", default_fs=None).authority == longest
+
+
 @pytest.mark.parametrize("text", ["hdfs://nn/x", "hdfs://NN:8020/x"])
 def test_default_file_system_has_one_name(text: str) -> None:
     with pytest.raises(PermanentError, match="E_DST_AUTHORITY") as caught:

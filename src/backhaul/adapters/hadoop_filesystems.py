@@ -18,6 +18,7 @@ _HA_NAMENODES = "dfs.ha.namenodes."
 _RPC_ADDRESS = "dfs.namenode.rpc-address"
 _PROXY_PROVIDER = "dfs.client.failover.proxy.provider."
 _HDFS = "hdfs://"
+_IMPLEMENTATION, _USUAL = "fs.hdfs.impl", "org.apache.hadoop.hdfs.DistributedFileSystem"
 # What hdfs-native compares with one spelling; Hadoop takes any case.
 _LOWERED = frozenset({AUTHENTICATION, "dfs.data.transfer.protection"})
 
@@ -26,8 +27,19 @@ def file_systems(configuration: HadoopConfiguration) -> FileSystems:
     """The default file system and the nameservices, for the reading of destinations.
 
     Raises:
-        ConfigurationError: E_CFG_HADOOP_VARIABLE: `fs.defaultFS` holds a variable that is not set.
+        ConfigurationError: E_CFG_HADOOP_VARIABLE: `fs.defaultFS` holds a variable that is not set;
+            E_CFG_HADOOP_VALUE: as `default_filesystem`, or `hdfs://` is a file system of another
+            kind in Hadoop's own commands.
     """
+    if (configuration.get(_IMPLEMENTATION) or _USUAL) != _USUAL:
+        # Such as ViewFileSystemOverloadScheme, whose mount table sends paths to other clusters.
+        raise ConfigurationError(
+            "E_CFG_HADOOP_VALUE",
+            f"{_with_place(configuration, _IMPLEMENTATION)} is not {_USUAL}: Hadoop's commands "
+            "would look for the data elsewhere",
+            hint="point HADOOP_CONF_DIR at a configuration without it, and name the cluster that "
+            "holds the data in routes and messages",
+        )
     faults = {}
     names = nameservices(configuration)
     for name in names:
@@ -175,6 +187,7 @@ def _address(text: str, name: str) -> tuple[str, int]:
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")  # as a lookup does: no label is empty or too long
     except ValueError:
         host = port = None
     if not host or "@" in text:

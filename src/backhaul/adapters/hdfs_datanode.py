@@ -328,7 +328,7 @@ class _DataNodes:
         for address in self.replicas(block):
             try:
                 return _crc_in(self._exchange(address, block.question))
-            except (OSError, Malformed) as error:
+            except (OSError, UnicodeError, Malformed) as error:  # or its name is no host's
                 refusals.append(f"DataNode {address[0]}:{address[1]}: {error}")
                 with self._lock:
                     self._avoided_until_s[address] = time.monotonic() + AVOIDED_S

@@ -50,7 +50,10 @@ _DESTINATION_FORMS = "write /dir, hdfs://nameservice/dir, hdfs://host:port/dir o
 _RENAME_KEY = "rename the object in S3, or ask for a prefix that does not contain it"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SOURCE_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_AUTHORITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?::([1-9][0-9]{0,4}))?")
+_LABEL = r"[A-Za-z0-9_-]{1,63}"  # a longer or an empty one is no host, and no lookup takes it
+_AUTHORITY = re.compile(
+    rf"(?=[A-Za-z0-9]){_LABEL}(?:\.{_LABEL})*(?<=[A-Za-z0-9])(?::([1-9][0-9]{{0,4}}))?"
+)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 # Not general purpose buckets: S3 Express, Object Lambda, Outposts, S3 Tables, multi-region.
