@@ -63,12 +63,14 @@ def test_nothing_of_aws_reaches_it_and_the_configuration_does(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("BACKHAUL_LEDGER", "x")
     monkeypatch.setenv("HADOOP_OPTS", "-Dx=y")
+    monkeypatch.setenv("HADOOP_PROXY_USER", "alice")
     command = Command("hadoop", script(tmp_path / "hadoop", "env"), tmp_path)
     code, output = command.run((), quiet)
     names = {line.split("=", 1)[0] for line in output.splitlines()}
     assert code == 0
     assert f"HADOOP_CONF_DIR={tmp_path}" in output.splitlines()
     assert "HADOOP_OPTS" in names
+    assert "HADOOP_PROXY_USER" not in names, "only a route says for whom the agent writes"
     assert not {name for name in names if name.startswith(("AWS_", "BACKHAUL_"))}
 
 

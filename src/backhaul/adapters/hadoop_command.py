@@ -24,6 +24,7 @@ _LAUNCHER = str(Path(__file__).with_name("die_with_parent.py"))
 _WAIT_S = 1.0
 _TAIL_BYTES = 64 * 1024
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+_PROXY_USER = "HADOOP_PROXY_USER"  # of a route alone, never of the shell
 _KEPT_PREFIXES = ("HADOOP_", "YARN_", "MAPRED_", "HDFS_", "JAVA_", "KRB5")
 
 
@@ -136,7 +137,8 @@ class Command:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if name in self._variables or name in _KEPT or name.startswith(_KEPT_PREFIXES)
+            if (name in self._variables or name in _KEPT or name.startswith(_KEPT_PREFIXES))
+            and name != _PROXY_USER
         }
         if self._conf_dir is not None:
             kept["HADOOP_CONF_DIR"] = str(self._conf_dir)
