@@ -126,6 +126,62 @@ def test_an_endpoint_that_is_none_is_refused_by_name(text: str) -> None:
     assert "pass" not in caught.value.message
 
 
+def test_an_access_point_behind_a_bucket_s_name_is_refused(tmp_path: Path) -> None:
+    name = "fs.s3a.bucket.b.accesspoint.arn"
+    values = {**BASE, name: "arn:aws:s3:eu-west-1:123456789012:accesspoint/x"}
+    aws = AwsSession("us-east-1", core(tmp_path, values))
+    with pytest.raises(ConfigurationError, match=f"line 5: {name} names an access point"):
+        aws.check_bucket("b")
+    with pytest.raises(PermanentError, match="E_SRC_SETTINGS"):
+        S3Store(aws).list_page("b", "p/")
+    assert settings(values).of("other") == BucketSettings()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (
+            {"fs.s3a.endpoint.region": "us-gov-west-1"},
+            BucketSettings(
+                url="https://s3-fips.us-gov-west-1.amazonaws.com", region="us-gov-west-1"
+            ),
+        ),
+        (
+            {"fs.s3a.endpoint": "s3.us-east-2.amazonaws.com"},
+            BucketSettings(url="https://s3-fips.us-east-2.amazonaws.com", region="us-east-2"),
+        ),
+        (
+            {"fs.s3a.endpoint": "s3-fips.dualstack.us-east-2.amazonaws.com"},
+            BucketSettings(
+                url="https://s3-fips.dualstack.us-east-2.amazonaws.com", region="us-east-2"
+            ),
+        ),
+        ({"fs.s3a.bucket.b.endpoint.fips": "false"}, BucketSettings()),
+    ],
+)
+def test_s3a_s_fips_endpoint_is_the_region_s(
+    values: dict[str, str], expected: BucketSettings
+) -> None:
+    assert settings({"fs.s3a.endpoint.fips": "TRUE", **values}).of("b") == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "needs a region"),
+        ({"fs.s3a.endpoint": "minio.example.com"}, "minio.example.com has none"),
+        ({"fs.s3a.endpoint": "s3.dualstack.us-east-2.amazonaws.com"}, "has none"),
+    ],
+)
+def test_a_fips_endpoint_that_cannot_be_known_is_refused(
+    values: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        settings({"fs.s3a.endpoint.fips": "true", **values}).of("b")
+    assert caught.value.code == "E_CFG_HADOOP_VALUE"
+    assert "fs.s3a.endpoint.fips" in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

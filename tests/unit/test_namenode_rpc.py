@@ -163,7 +163,7 @@ def test_anything_else_is_not_told(answer: bytes, why: str) -> None:
 
 def test_a_datanode_whose_name_is_no_host_s_does_not_answer() -> None:
     block = _Block(question=b"", offset=0, size_bytes=1, replicas=(("dn..example.com", 1),))
-    with pytest.raises(Untold, match="DataNode dn..example.com:1: "):
+    with pytest.raises(Untold, match=r"DataNode dn\.\.example\.com:1: "):
         _DataNodes(timeout_s=1).ask(block)
 
 

@@ -20,12 +20,13 @@ from backhaul.core.errors import ConfigurationError
 ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "access.key", "secret.key", "session.token"
 ENDPOINT, ENDPOINT_REGION = "endpoint", "endpoint.region"
 PATH_STYLE, SSL = "path.style.access", "connection.ssl.enabled"
+FIPS, ACCESS_POINT = "endpoint.fips", "accesspoint.arn"
 PROVIDERS = "aws.credentials.provider"
 PROVIDER_PATHS = "security.credential.provider.path"
 HADOOP_PROVIDER_PATH = "hadoop.security.credential.provider.path"
 _BASE = "fs.s3a."
 _BUCKET = "fs.s3a.bucket."
-_PLACE = (ENDPOINT, ENDPOINT_REGION, PATH_STYLE, SSL)
+_PLACE = (ENDPOINT, ENDPOINT_REGION, PATH_STYLE, SSL, FIPS)
 _REGION = r"(?P<region>[a-z]{2,4}(?:-[a-z]+)+-[0-9]+)"
 _DOMAIN = r"\.amazonaws\.(?:com(?:\.cn)?|eu)"
 # AWS's own public hosts need no endpoint, only their region. Acceleration is another way to the
@@ -34,6 +35,7 @@ _PUBLIC = re.compile(
     rf"s3(?:[.-]{_REGION}|(?P<first>-external-1)|-accelerate(?:\.dualstack)?)?{_DOMAIN}"
 )
 _FIRST_REGION = "us-east-1"
+_FIPS_HOST = "s3-fips"
 # Chosen for what they are, so they are called as written; they name their region all the same.
 _SPECIAL = re.compile(
     rf"(?:s3-fips[.-](?:dualstack\.)?|s3\.dualstack\.|(?:.+\.)?vpce-[a-z0-9-]+\.s3\.)"
@@ -104,13 +106,20 @@ class S3aSettings:
         """
         own = (f"{_BUCKET}{bucket}.{name}" for name in _IDENTITY)
         keys_of = bucket if any(map(self._configuration.is_set, own)) else None
+        if self._get(bucket, ACCESS_POINT):
+            hint = "name the bucket behind it in routes and messages, and remove the property"
+            why = f"names an access point, so {bucket} is no bucket for S3A"
+            raise self._refused(bucket, ACCESS_POINT, why, hint)
         if not any(self._is_set(bucket, name) for name in _PLACE):
             return BucketSettings(keys_of=keys_of)
         url, region = self._endpoint(bucket)
+        region = self._region(bucket) or region
+        if self._boolean(bucket, FIPS, default=False):
+            url = self._fips(bucket, url, region)
         return BucketSettings(
             keys_of=keys_of,
             url=url,
-            region=self._region(bucket) or region,
+            region=region,
             is_path_style=self._boolean(bucket, PATH_STYLE, default=False),
         )
 
@@ -169,6 +178,22 @@ class S3aSettings:
             hint = "write a name such as eu-west-1"
             raise self._refused(bucket, ENDPOINT_REGION, "is no region", hint)
         return text or None
+
+    def _fips(self, bucket: str, url: str | None, region: str | None) -> str:
+        """AWS's endpoint of the region with FIPS 140; one that is written out stays.
+
+        Source: AWS, "Federal Information Processing Standard (FIPS) 140", Amazon S3.
+        """
+        host = urlsplit(url or "").hostname or ""
+        if url is not None and host.startswith(_FIPS_HOST):
+            return url
+        if url is not None:
+            why, hint = f"is true, and {host} has none", "remove it, or the endpoint"
+            raise self._refused(bucket, FIPS, why, hint)
+        if region is None:
+            hint = f"set {self._name(bucket, ENDPOINT_REGION)}, such as us-gov-west-1"
+            raise self._refused(bucket, FIPS, "is true, and needs a region", hint)
+        return f"https://{_FIPS_HOST}.{region}.amazonaws.com"
 
     def _name(self, bucket: str | None, option: str) -> str:
         own = f"{_BUCKET}{bucket}.{option}"
