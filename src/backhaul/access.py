@@ -14,6 +14,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 MAX_STEPS = 1000  # names and links on the way to a file
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def user_name(uid: int | None = None) -> str:
@@ -131,8 +139,11 @@ def distrust_of(
 ) -> tuple[str, str] | None:
     """The same for a file that is open; `path` is its name for people."""
     if not stat.S_ISREG(found.st_mode):
-        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
-        return f"{path} is {kind}", f"look at who put it there, then: rm {path}"
+        remove = "rmdir" if stat.S_ISDIR(found.st_mode) else "rm"
+        return (
+            f"{path} is {kind_of(found.st_mode)}",
+            f"look at who put it there, then: {remove} {path}",
+        )
     if found.st_uid not in owners:
         return (
             f"{path} belongs to {user_name(found.st_uid)}, who could change it",
@@ -142,6 +153,11 @@ def distrust_of(
         mode = stat.S_IMODE(found.st_mode)
         return f"{path} can be written by others (mode {mode:04o})", f"chmod go-w {path}"
     return None
+
+
+def kind_of(mode: int) -> str:
+    """What is there and is no regular file: `a directory`."""
+    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
 def link_of_others(path: Path, owners: Collection[int]) -> tuple[str, str] | None:

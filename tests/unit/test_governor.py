@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import pickle
+import stat
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -203,8 +206,15 @@ def test_the_limit_by_hand_is_kept_with_its_end(tmp_path: Path) -> None:
     [
         *("", "{", "[]", '{"bytes_per_s": 1}', '{"bytes_per_s": "x", "until": null}', "\x00"),
         '{"bytes_per_s": Infinity, "until": null}',
-        '{"bytes_per_s": 1, "until": "0001-01-01T00:00:00+14:00"}',
+        '{"bytes_per_s": 100000, "until": "0001-01-01T00:00:00+14:00"}',
+        '{"bytes_per_s": -5, "until": null}',
+        '{"bytes_per_s": 0, "until": null}',
+        f'{{"bytes_per_s": 1{"0" * 400}, "until": null}}',
+        f'{{"bytes_per_s": 1{"0" * 5000}, "until": null}}',
+        f'{{"bytes_per_s": {2**63}, "until": null}}',
+        "[" * 100_000,
     ],
+    ids=lambda text: text[:40],
 )
 def test_a_damaged_file_is_named_and_changes_no_limit(tmp_path: Path, text: str) -> None:
     governor = spec(tmp_path).open()
@@ -220,10 +230,68 @@ def test_a_damaged_file_is_named_and_changes_no_limit(tmp_path: Path, text: str)
 
 
 def test_a_limit_that_cannot_be_written_says_where(tmp_path: Path) -> None:
-    (tmp_path / "ledger.db.limit").mkdir()
+    (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError) as caught:
-        limit_file(tmp_path).write(ByHand(bytes_per_s=100_000))
+        LimitFile(tmp_path / "file" / "ledger.db").write(ByHand(bytes_per_s=100_000))
     assert caught.value.code == "E_LIMIT_FILE"
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path: Path, kind: str) -> None:
+    path, outside = limit_file(tmp_path).path, tmp_path / "outside"
+    outside.write_text('{"bytes_per_s": 100000, "until": null}')
+    if kind == "link":
+        path.symlink_to(outside)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    before = path.lstat()
+    uses: list[Callable[[], object]] = [
+        lambda: limit_file(tmp_path).read(),
+        lambda: limit_file(tmp_path).write(ByHand(bytes_per_s=200_000)),
+        lambda: limit_file(tmp_path).write(None),
+    ]
+    for use in uses:
+        with pytest.raises(ConfigurationError) as caught:
+            use()
+        assert caught.value.code == "E_CFG_PERMISSIONS"
+        command = "rmdir" if kind == "directory" else "rm"
+        assert f"then: {command} {path}" in caught.value.hint
+    assert path.lstat().st_ino == before.st_ino
+
+
+def test_a_planted_link_does_not_decide_which_file_is_written(tmp_path: Path) -> None:
+    """Root sets limits in a directory where the agent's user may put links."""
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    outside.chmod(0o600)
+    state = tmp_path / "state"
+    state.mkdir()
+    if os.geteuid() == 0:
+        os.chown(state, 4711, 4711)
+    for name in (str(os.getpid()), "new", "tmp"):
+        (state / f"ledger.db.limit.{name}").symlink_to(outside)
+    limit_file(state).write(ByHand(bytes_per_s=100_000))
+    assert outside.read_text() == "mine"
+    found = outside.stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o600)
+    written = limit_file(state).path.lstat()
+    assert stat.S_ISREG(written.st_mode)
+    assert (written.st_uid, stat.S_IMODE(written.st_mode)) == (state.stat().st_uid, 0o640)
+    assert limit_file(state).read() == ByHand(bytes_per_s=100_000)
+
+
+def test_nothing_stays_of_a_limit_that_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        limit_file(tmp_path).write(ByHand(bytes_per_s=100_000))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bucket_that_cannot_be_opened_holds_the_transfer(tmp_path: Path) -> None:
@@ -309,13 +377,31 @@ def test_an_application_is_remembered_over_a_restart_and_kept_when_seen(tmp_path
     assert entered.total() == RATE // 2
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", "[]", '{"a": 1}'])
+@pytest.mark.parametrize("content", ["", "nonsense", "[]", '{"a": 1}', "[" * 100_000])
 def test_damaged_reservations_are_begun_anew(tmp_path: Path, content: str) -> None:
     entered = Reservations(tmp_path / "ledger.db")
     entered.path.write_text(content)
     assert entered.total() == 0
     entered.put("bh-a-1", lambda others: 5 + others)
     assert entered.total() == 5
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("[Infinity, 9e999]", "[1e400, 9e99]", '["5", NaN]', "[-7, 9e99]", "[1, 2, 3]", "null"),
+        f"[1{'0' * 400}, 9e99]",
+    ],
+)
+def test_a_damaged_reservation_is_passed_over_and_the_others_count(
+    tmp_path: Path, entry: str
+) -> None:
+    entered = Reservations(tmp_path / "ledger.db")
+    entered.path.write_text(f'{{"bad": {entry}, "bh-a-1": [5, {time.time() + 600}]}}')
+    assert entered.total() == 5
+    entered.put("bh-b-1", lambda others: 1 + others)
+    assert entered.total() == 11
+    assert granted(tmp_path) > 0
 
 
 def test_reservations_that_cannot_be_written_hold(tmp_path: Path) -> None:

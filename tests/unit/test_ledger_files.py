@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,13 @@ from backhaul.adapters.ledger import agent_lock, open_ledger, open_reader
 from backhaul.adapters.ledger.engine import writing_engine
 from backhaul.adapters.ledger.migrate import HEAD, REVISIONS
 from backhaul.adapters.ledger.schema import metadata
-from backhaul.core.errors import ConfigurationError, ExitCode, LedgerLocked, OutageError
+from backhaul.core.errors import (
+    BackhaulError,
+    ConfigurationError,
+    ExitCode,
+    LedgerLocked,
+    OutageError,
+)
 from backhaul.core.model import Proof
 from backhaul.core.ports import MessageKey
 from tests.contract.test_ledger import begin, fail, finished, planned
@@ -463,6 +469,34 @@ def test_the_journal_is_there_before_sqlite_looks_for_one(
     monkeypatch.setattr("backhaul.adapters.ledger.files.writing_engine", note)
     make(path)
     assert seen == [True]
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["symbolic link", "hard link"])
+def test_a_file_in_the_journals_place_keeps_owner_and_mode(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Root cancels on a service's ledger, whose user may swap the journal after it was checked."""
+    make(path)
+    for file in (path.parent, *path.parent.iterdir()):
+        os.chown(file, 4711, 4711)
+    path.chmod(0o640)
+    outside, journal = tmp_path / "outside", path.with_name(f"{path.name}-journal")
+    outside.touch(0o600)
+
+    def swap(_path: Path, *, is_agent: bool) -> None:
+        assert not is_agent
+        journal.unlink(missing_ok=True)
+        if kind == "hard link":
+            os.link(outside, journal)
+        else:
+            journal.symlink_to(outside)
+
+    monkeypatch.setattr("backhaul.adapters.ledger.files.check_trust", swap)
+    with suppress(BackhaulError):
+        open_ledger(path, create=False).close()
+    found = outside.stat()
+    assert (found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0o600)
 
 
 # ---------------------------------------------------------------- two names of one file

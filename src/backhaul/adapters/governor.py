@@ -14,7 +14,9 @@ import contextlib
 import errno
 import fcntl
 import json
+import math
 import os
+import secrets
 import struct
 import threading
 import time
@@ -23,9 +25,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backhaul.access import distrust_of, refusal
+from backhaul.access import distrust, distrust_of, link_of_others, refusal
 from backhaul.core.bandwidth import (
     LEASE_S,
+    LOWEST_BYTES_PER_S,
     ByHand,
     InForce,
     Reservation,
@@ -38,10 +41,13 @@ from backhaul.core.bandwidth import (
 )
 from backhaul.core.errors import ConfigurationError, OutageError
 
+HIGHEST_BYTES_PER_S = 2**63 - 1
 LOOK_EVERY_S = 0.5
 LONGEST_NAP_S = 0.1
 MAX_RESERVED = 1000  # entries that are kept, over ones among them
 _MOMENT = struct.Struct("=d")
+# Of a file that is damaged or was edited by hand.
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,7 @@ class LimitFile:
     """What was set by hand; `LEDGER.limit`."""
 
     def __init__(self, ledger: Path) -> None:
+        self._named = ledger
         self._ledger = _real(ledger)
         self.path = self._ledger.with_name(f"{self._ledger.name}.limit")
 
@@ -75,17 +82,18 @@ class LimitFile:
                 write it.
         """
         try:
+            self._refuse_untrusted()
             found = json.loads(_read_trusted(self.path, self._ledger))
             rate, until = found["bytes_per_s"], found["until"]
             return ByHand(
-                bytes_per_s=None if rate is None else max(1, int(rate)),
+                bytes_per_s=None if rate is None else _limit(rate),
                 until=None if until is None else datetime.fromisoformat(until).astimezone(UTC),
             )
         except FileNotFoundError:
             return None
         except PermissionError as exc:
             raise self._denied("read") from exc
-        except (OSError, ValueError, KeyError, TypeError, OverflowError) as exc:
+        except (OSError, *_DAMAGED) as exc:
             raise ConfigurationError(
                 "E_LIMIT_FILE",
                 f"{self.path}: {type(exc).__name__}: {exc}",
@@ -96,22 +104,18 @@ class LimitFile:
         """Replace it; None: the configuration decides again.
 
         Raises:
-            ConfigurationError: E_LIMIT_FILE: not writable.
+            ConfigurationError: E_LIMIT_FILE: not writable. E_CFG_PERMISSIONS: what is there was
+                put there by somebody else.
         """
         try:
+            self._refuse_untrusted()
             if by_hand is None:
                 self.path.unlink(missing_ok=True)
                 return
             until = by_hand.until.isoformat() if by_hand.until else None
             content = json.dumps({"bytes_per_s": by_hand.bytes_per_s, "until": until})
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-            with fresh.open("w", encoding="utf-8") as file:
-                file.write(content + "\n")
-                file.flush()
-                self._hand_over(file.fileno())
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
+            _replace_for_owner(self.path, content + "\n")
         except OSError as exc:
             if exc.errno in {errno.EACCES, errno.EROFS}:
                 raise self._denied("written") from exc
@@ -121,12 +125,9 @@ class LimitFile:
                 hint="the limit is kept beside the ledger: check that disk",
             ) from exc
 
-    def _hand_over(self, descriptor: int) -> None:
-        """Readable by the agent also when root set it, whatever root's umask."""
-        if os.geteuid() == 0:
-            directory = self.path.parent.stat()
-            os.fchown(descriptor, directory.st_uid, directory.st_gid)
-        os.fchmod(descriptor, 0o640)
+    def _refuse_untrusted(self) -> None:
+        owners = _owners(self._ledger)
+        _refuse(link_of_others(self._named, owners) or distrust(self.path, owners))
 
     def _denied(self, verb: str) -> ConfigurationError:
         message, hint = refusal(self.path, verb)
@@ -136,8 +137,8 @@ class LimitFile:
 class Reservations:
     """What YARN applications may take of the limit, by tag; `LEDGER.reserved`.
 
-    A damaged file counts as none: what runs is entered again when it is looked at, and what ran
-    before cannot be told from what is over.
+    A damaged file counts as none, and a damaged entry is passed over: what runs is entered again
+    when it is looked at, and what ran before cannot be told from what is over.
     """
 
     def __init__(self, ledger: Path) -> None:
@@ -185,14 +186,12 @@ class Reservations:
         return self._found
 
     def _read(self) -> dict[str, Reservation]:
-        try:
-            told = json.loads(_read_trusted(self.path, self._ledger))
-            return {
-                str(tag): Reservation(bytes_per_s=int(rate), until_s=float(until_s))
-                for tag, (rate, until_s) in told.items()
-            }
-        except (OSError, ValueError, TypeError, AttributeError, ConfigurationError):
-            return {}
+        found: dict[str, Reservation] = {}
+        with contextlib.suppress(OSError, ConfigurationError, *_DAMAGED):
+            for tag, entry in json.loads(_read_trusted(self.path, self._ledger)).items():
+                with contextlib.suppress(*_DAMAGED):
+                    found[tag] = _reservation(*entry)
+        return found
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[dict[str, Reservation]]:
@@ -293,6 +292,35 @@ def _real(ledger: Path) -> Path:
     return Path(os.path.realpath(ledger))
 
 
+def _limit(rate: object) -> int:
+    """A limit as `backhaul limit` sets it."""
+    found = int(rate)  # type: ignore[call-overload]  # what is none raises, and is reported
+    if not LOWEST_BYTES_PER_S <= found <= HIGHEST_BYTES_PER_S:
+        raise ValueError(f"bytes_per_s must be {LOWEST_BYTES_PER_S:,} or more, and below 2^63")
+    return int(found)
+
+
+def _reservation(rate: float, until_s: float) -> Reservation:
+    found = Reservation(bytes_per_s=int(rate), until_s=float(until_s))
+    if not 0 <= found.bytes_per_s <= HIGHEST_BYTES_PER_S or not math.isfinite(found.until_s):
+        raise ValueError("no rate, or no moment")
+    return found
+
+
+def _owners(ledger: Path) -> set[int]:
+    """Who may own the files beside it; before there is a ledger, also who owns its directory."""
+    owners = {0, os.geteuid()}
+    with contextlib.suppress(OSError):
+        owners.add((ledger if ledger.exists() else ledger.parent).stat().st_uid)
+    return owners
+
+
+def _refuse(refused: tuple[str, str] | None) -> None:
+    if refused is not None:
+        message, hint = refused
+        raise ConfigurationError("E_CFG_PERMISSIONS", message, hint=hint)
+
+
 def _open_trusted(path: Path, flags: int, ledger: Path) -> int:
     """Open a file beside the ledger that only its owner, the ledger's or root may change.
 
@@ -300,14 +328,11 @@ def _open_trusted(path: Path, flags: int, ledger: Path) -> int:
         ConfigurationError: E_CFG_PERMISSIONS.
     """
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    owners = {0, os.geteuid()}
-    with contextlib.suppress(OSError):
-        owners.add(ledger.stat().st_uid)
-    refused = distrust_of(os.fstat(descriptor), path, owners)
-    if refused is not None:
+    try:
+        _refuse(distrust_of(os.fstat(descriptor), path, _owners(ledger)))
+    except BaseException:
         os.close(descriptor)
-        message, hint = refused
-        raise ConfigurationError("E_CFG_PERMISSIONS", message, hint=hint)
+        raise
     return descriptor
 
 
@@ -323,6 +348,36 @@ def _opened(path: Path, flags: int, ledger: Path) -> Iterator[int]:
 def _read_trusted(path: Path, ledger: Path) -> str:
     with open(_open_trusted(path, os.O_RDONLY, ledger), encoding="utf-8") as file:
         return file.read()
+
+
+def _replace_for_owner(path: Path, content: str) -> None:
+    """Replace a file as a whole, readable by the directory's owner also when root does it.
+
+    Root does this in a directory of the agent's user, who may put links there and swap the
+    directory itself: the new file has a name that nobody knows ahead, it is made where nothing is,
+    and its directory, whose owner gets it, is opened once.
+    """
+    fresh = f"{path.name}.{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(fresh, flags, 0o600, dir_fd=directory)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
+                file.write(content)
+                file.flush()
+                if os.geteuid() == 0:
+                    owner = os.fstat(directory)
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                os.fchmod(descriptor, 0o640)  # whatever root's umask
+                os.fsync(descriptor)
+            os.replace(fresh, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(fresh, dir_fd=directory)
+            raise
+    finally:
+        os.close(directory)
 
 
 def _write_new(path: Path, content: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -145,15 +145,22 @@ def _check_journal(path: Path) -> None:
 def _align_journal(path: Path) -> None:
     """Let whoever may read the ledger read its journal too, after a chmod or chgrp of the ledger.
 
-    SQLite gives its journal the ledger's mode only when it makes the file.
+    SQLite gives its journal the ledger's mode only when it makes the file. Root may do this in a
+    directory of the agent's user, who could put another file in the journal's place: only what was
+    opened and looked at is changed, and it has no second name.
     """
-    journal, ledger = _journal_of(path), path.stat()
-    with contextlib.suppress(FileNotFoundError, PermissionError):  # the owner alone may
-        found = journal.stat()
+    ledger = path.stat()
+    with (
+        contextlib.suppress(FileNotFoundError, PermissionError),  # the owner alone may
+        _opened(_journal_of(path), os.O_RDONLY, {0, os.geteuid(), ledger.st_uid}) as journal,
+    ):
+        found = os.fstat(journal)
+        if found.st_nlink > 1:
+            return
         if found.st_gid != ledger.st_gid:
-            os.chown(journal, -1, ledger.st_gid)
+            os.fchown(journal, -1, ledger.st_gid)
         if stat.S_IMODE(found.st_mode) != stat.S_IMODE(ledger.st_mode):
-            journal.chmod(stat.S_IMODE(ledger.st_mode))
+            os.fchmod(journal, stat.S_IMODE(ledger.st_mode))
 
 
 def _journal_of(path: Path) -> Path:
@@ -223,11 +230,11 @@ def check_trust(path: Path, *, is_agent: bool) -> None:
 
 
 @contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
+def _opened(path: Path, flags: int, owners: Collection[int] = ()) -> Iterator[int]:
     """A file of the ledger's own, checked once more on its descriptor, which cannot be replaced."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
-        refused = distrust_of(os.fstat(descriptor), path, {0, os.geteuid()})
+        refused = distrust_of(os.fstat(descriptor), path, owners or {0, os.geteuid()})
         if refused is not None:
             message, hint = refused
             raise ConfigurationError("E_CFG_PERMISSIONS", f"the ledger: {message}", hint=hint)
