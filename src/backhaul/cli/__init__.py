@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import gc
 import importlib
-import io
-import os
 import sys
 import traceback
 from contextlib import suppress
@@ -17,6 +15,7 @@ import click
 
 from backhaul import GC_EVERY_AT_START, __version__
 from backhaul.access import is_there, may_read, refusal
+from backhaul.cli.streams import drop_unwritten, open_streams
 from backhaul.core.errors import BackhaulError, ExitCode, TransientError
 from backhaul.core.text import redacted
 
@@ -91,12 +90,10 @@ _set_marks(cli)
 def main(argv: list[str] | None = None) -> None:
     """Entry point; exits with a code of `ExitCode`."""
     gc.set_threshold(GC_EVERY_AT_START)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal or pipe that is not UTF-8 gets an escape, and the command does not fail.
-            stream.reconfigure(errors="backslashreplace")
+    open_streams()
     arguments = sys.argv[1:] if argv is None else argv
     code = _run(arguments)
+    drop_unwritten()
     # The interpreter looks for garbage a last time, through all that was imported: a third of a
     # second of CPU, for memory that the kernel takes back at once. What is frozen it passes over.
     gc.freeze()
@@ -120,11 +117,9 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("backhaul: interrupted", err=True)
         return ExitCode.INTERRUPTED
-    except (BrokenPipeError, SystemExit):
-        # No command exits by itself: click makes SystemExit of a pipe that closed meanwhile.
-        # `| head` is no error; keep Python's own flush at exit from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+    except SystemExit as error:
+        # No command exits by itself: click makes it of a broken pipe, and no output raises that.
+        return _bug(error.__context__ or error)
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             return _bug(error)
@@ -135,7 +130,7 @@ def _run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else ExitCode.OK
 
 
-def _bug(error: Exception) -> ExitCode:
+def _bug(error: BaseException) -> ExitCode:
     click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
     click.echo(
         f"\nbackhaul: E_BUG: unexpected {type(error).__name__}: {redacted(str(error))}\n\n"
