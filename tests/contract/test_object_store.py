@@ -443,7 +443,8 @@ def liars_reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectReader]:
             "E_S3_UNREACHABLE",
         ),
         (refusal(407), OutageError, "E_S3_UNREACHABLE"),
-        (GOOD.replace(b'ETag: "abc"\r\n', b""), TransientError, "E_S3_SERVER"),
+        (GOOD.replace(b'ETag: "abc"', b"x-amz-request-id: 1"), TransientError, "E_S3_SERVER"),
+        (GOOD.replace(b'ETag: "abc"\r\n', b""), OutageError, "E_S3_UNREACHABLE"),
         (GOOD.replace(b"h: 5", b"h: " + b"5" * 5000), TransientError, "E_S3_SERVER"),
         (refusal(403, "InvalidObjectState"), PermanentError, "E_SRC_ARCHIVED"),
         (
@@ -679,8 +680,9 @@ def test_nobody_listening_is_an_outage(liars_reader: ObjectReader) -> None:
         (refusal(400, "ExpiredToken"), OutageError, "E_AWS_EXPIRED"),
         (refusal(403, "InvalidAccessKeyId"), OutageError, "E_AWS_DENIED"),
         (refusal(418, "Teapot"), TransientError, "E_AWS_UNEXPECTED"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<nono", TransientError, "E_S3_LIST_PAGE"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<nono", OutageError, "E_S3_UNREACHABLE"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<?xml", TransientError, "E_S3_LIST_PAGE"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<?xml", OutageError, "E_S3_UNREACHABLE"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<nono", OutageError, "E_S3_UNREACHABLE"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", OutageError, "E_S3_UNREACHABLE"),
     ],
 )

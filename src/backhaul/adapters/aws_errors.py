@@ -17,7 +17,9 @@ Source: Amazon S3 and SQS API references, "Error responses"; botocore/exceptions
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import Enum, auto
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
@@ -31,7 +33,8 @@ _TEXT_MAX = 300
 _SERVER_ERROR = 500
 _TOO_MANY, _PROXY_LOGIN = 429, 407
 _KMS = re.compile(r"^kms", re.IGNORECASE)
-REQUEST_IDS = ("x-amzn-requestid", "x-amz-request-id")
+_REGION = re.compile("[a-z][a-z0-9-]{0,38}[a-z0-9]")  # it becomes part of a host's name
+_REQUEST_IDS = ("x-amzn-requestid", "x-amz-request-id")
 _SOURCES = {
     "AssumeRole": "STS",
     "AssumeRoleWithWebIdentity": "STS",
@@ -205,27 +208,49 @@ def is_kms_refusal(exc: Exception) -> bool:
 def is_from_elsewhere(exc: Exception) -> bool:
     """True for a refusal that AWS did not write: by a proxy, a gateway, a sign-in page.
 
-    AWS gives each a code in its body or, to HEAD, a request id. "Slow down" and faults (429, 5xx)
-    mean the same whoever writes them.
+    Not for refusals of HEAD, whose body is missing: servers that speak S3 may give no request id.
     """
-    if not isinstance(exc, ClientError):
-        return False
     status = status_of(exc)
-    if status in {0, _TOO_MANY} or status >= _SERVER_ERROR:
+    if not isinstance(exc, ClientError) or not status:
         return False
-    if error_code(exc) not in {"", str(status)}:
+    code = error_code(exc)
+    if exc.response.get("ResponseMetadata", {}).get("RequestId"):
         return False
-    metadata = exc.response.get("ResponseMetadata", {})
-    headers = metadata.get("HTTPHeaders", {})
-    if metadata.get("RequestId") or any(name in headers for name in REQUEST_IDS):
-        return False
-    is_head = exc.operation_name.startswith("Head")
-    return not is_head or is_web_page(headers.get("content-type", ""))
+    return is_anonymous(status, "" if code == str(status) else code, headers_of(exc.response))
 
 
-def is_web_page(content_type: str) -> bool:
-    """True for the type of an HTML page."""
-    return content_type.lower().startswith("text/html")
+def is_anonymous(status: int, code: str, headers: Mapping[str, str]) -> bool:
+    """True for a refusal with neither a code nor a request id of AWS.
+
+    "Slow down" and faults (429, 5xx) mean the same whoever writes them.
+    """
+    return not (is_fault(status) or code or has_request_id(headers))
+
+
+def is_fault(status: int) -> bool:
+    """True for an HTTP status that says nothing of what was asked for: 429, 5xx."""
+    return status == _TOO_MANY or status >= _SERVER_ERROR
+
+
+def has_request_id(headers: Mapping[str, str]) -> bool:
+    """True where AWS wrote the answer, or a server that speaks S3; not all of those name one."""
+    return any(name in headers for name in _REQUEST_IDS)
+
+
+def is_foreign_page(headers: Mapping[str, str], etag: str) -> bool:
+    """True for a success that is no object of S3: without an ETag, and without a request id."""
+    return not etag and not has_request_id(headers)
+
+
+def headers_of(response: Any) -> dict[str, str]:
+    """Those of an answer that botocore has parsed, names in lower case."""
+    headers: dict[str, str] = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers
+
+
+def usable_region(named: str) -> str:
+    """The region as an answer names it; empty where it cannot be one."""
+    return named if _REGION.fullmatch(named) else ""
 
 
 def error_code(exc: Exception) -> str:

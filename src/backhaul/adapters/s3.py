@@ -8,7 +8,6 @@ hosting".
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,12 +29,18 @@ from backhaul.adapters.aws_errors import (
     cause_of,
     common_error,
     error_code,
+    has_request_id,
+    headers_of,
+    is_fault,
+    is_foreign_page,
     is_from_elsewhere,
     one_line,
     source_error,
     status_of,
     told,
+    usable_region,
 )
+from backhaul.adapters.s3_answer import is_customer_key, no_customer_key
 from backhaul.adapters.s3_listing import PAGE, NotS3Error, page_of, take_page
 from backhaul.core.errors import (
     BackhaulError,
@@ -62,17 +67,22 @@ _DUMMY_KEY = "k"
 _URL_HEADER = "x-backhaul-url"
 _BUCKETS_KEPT = 1000
 _CLIENTS_KEPT = 40
-_REGION = re.compile("[a-z][a-z0-9-]{0,38}[a-z0-9]")  # it becomes part of a host's name
 _OF_ONE_BUCKET = frozenset({"E_CFG_HADOOP_VALUE", "E_CFG_HADOOP_VARIABLE", "E_CFG_TLS"})
 _NOT_THERE = frozenset({404, 405})  # 405: the version is a delete marker
+# Refusals of a GET alone: an empty object has no first byte, an archived one cannot be read.
+_THERE = frozenset({"InvalidRange", "InvalidObjectState"})
+_HINT_VERSION = "allow s3:GetObjectVersion on this bucket's objects for this agent"
 _REDIRECTS = frozenset({301, 302, 307, 308})
 
 
 class S3Store:
     """Lists buckets and resolves where their objects are read; safe to use from several threads.
 
-    A bucket of another region than the configured one is followed there (botocore does, for
-    listings), so `E_SRC_REGION` is left for what cannot be followed.
+    A bucket of another region than the configured one is followed there (botocore does, see
+    `_only_to_a_region`), so `E_SRC_REGION` is left for what cannot be followed.
+
+    A refused HEAD is never a verdict: it has no code, and a gateway's looks like S3's. Whatever
+    hangs on it is judged by a GET.
     """
 
     def __init__(self, aws: AwsSession) -> None:
@@ -119,21 +129,23 @@ class S3Store:
     def find_version(
         self, bucket: str, key: str, version_id: str, *, owner: str | None = None
     ) -> Pin | None:
-        """See `core.ports.ObjectStore.find_version`; one HEAD.
+        """See `core.ports.ObjectStore.find_version`; one HEAD, and a GET where it is refused.
 
         A delete marker counts as not there, and so does a version that is none of this bucket's.
         """
         where = one_line(f"s3://{bucket}/{key} version {version_id}")
+        named: Any = {"Bucket": bucket, "Key": key, "VersionId": version_id, **_expecting(owner)}
         aws, client = self._for(bucket)
-        with aws.errors(lambda exc: self._refusal(exc, bucket, where, owner)):
+        with aws.errors(lambda exc: self._refusal(exc, bucket, where, owner, _HINT_VERSION)):
             try:
-                answer = client.head_object(
-                    Bucket=bucket, Key=key, VersionId=version_id, **_expecting(owner)
-                )
+                answer = client.head_object(**named)
             except ClientError as exc:
-                if status_of(exc) in _NOT_THERE and not is_from_elsewhere(exc):
+                if is_fault(status_of(exc)):
+                    raise
+                refused = status_of(exc)
+                if not _is_there(client, named):
                     return None
-                raise
+                raise _head_refused(where, refused) from exc
         return _version_pin(
             answer,
             where,
@@ -177,7 +189,8 @@ class S3Store:
         aws, client = self._for(bucket)
         where = f"s3://{bucket}"
         with _settings_of(bucket), aws.errors(lambda exc: listing_error(exc, bucket, where)):
-            client = self._client_in(aws, _region_of(client, bucket))
+            region = _region_of(client, bucket)
+            client = self._client_in(aws, region or client.meta.region_name)
             answer = client.get_object(Bucket=bucket, Key=_DUMMY_KEY)
         url = answer["ResponseMetadata"]["HTTPHeaders"][_URL_HEADER]
         resolved = Endpoint(
@@ -185,15 +198,18 @@ class S3Store:
             region=client.meta.region_name,
             ca_bundle=aws.ca_bundle,
         )
-        with self._lock:
-            if len(self._endpoints) >= _BUCKETS_KEPT:
-                self._endpoints.clear()
-            self._endpoints[bucket] = resolved
+        if region is not None:
+            with self._lock:
+                if len(self._endpoints) >= _BUCKETS_KEPT:
+                    self._endpoints.clear()
+                self._endpoints[bucket] = resolved
         return replace(resolved, owner=owner)
 
-    def _refusal(self, exc: Exception, bucket: str, where: str, owner: str | None) -> BackhaulError:
+    def _refusal(
+        self, exc: Exception, bucket: str, where: str, owner: str | None, hint: str = ""
+    ) -> BackhaulError:
         """S3 says no more than "denied" to a wrong owner: ask again without naming one."""
-        error = listing_error(exc, bucket, where)
+        error = listing_error(exc, bucket, where, hint)
         if owner is None or error.code != "E_SRC_DENIED":
             return error
         try:
@@ -223,6 +239,7 @@ class S3Store:
                     self._clients.clear()  # there are not so many: a server that names any region
                 client = aws.client("s3", _CONFIG, region=region)
                 client.meta.events.register("before-send.s3.GetObject", _answer_with_url)
+                client.meta.events.register_first("needs-retry.s3", _only_to_a_region)
                 # Under `*` it comes before botocore's own look at the body (`before-parse.s3.*`).
                 client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_page)
                 self._clients[aws, region] = client
@@ -265,30 +282,52 @@ def _unreadable(flaw: ValueError, where: str, server: str, exc: Exception) -> Li
     ) from exc
 
 
-def _region_of(client: S3Client, bucket: str) -> str:
-    """S3 names the bucket's region even in a refusal; stand-ins may not: then the default.
+def _region_of(client: S3Client, bucket: str) -> str | None:
+    """S3 names the bucket's region even in a refusal; stand-ins may not: then the client's own.
 
-    A refused HEAD is no verdict: it tells no code, and a policy may allow listing below a
-    prefix only. The GETs will tell.
+    None where nothing is known, as no answer of S3 was told from a gateway's: a policy may allow
+    listing below a prefix only. The GETs will tell, and the next transfer asks again.
     """
-    default = client.meta.region_name
     try:
-        answer = client.head_bucket(Bucket=bucket)
+        answer: Any = client.head_bucket(Bucket=bucket)
     except ClientError as exc:
-        headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        if named := _region_in(headers):
-            return named
-        if status_of(exc) in {400, 403}:
-            return default
-        raise
-    headers = answer["ResponseMetadata"]["HTTPHeaders"]
-    return _region_in(headers) or default
+        if is_fault(status_of(exc)):
+            raise
+        return _region_in(headers_of(exc.response)) or None
+    headers = headers_of(answer)
+    return _region_in(headers) or (client.meta.region_name if has_request_id(headers) else None)
 
 
-def _region_in(headers: Any) -> str:
+def _region_in(headers: Mapping[str, str]) -> str:
     """The region that an answer names; empty where it names none, or none that can be."""
-    named = str(headers.get("x-amz-bucket-region", ""))
-    return named if _REGION.fullmatch(named) else ""
+    return usable_region(str(headers.get("x-amz-bucket-region", "")))
+
+
+def _is_there(client: S3Client, named: Any) -> bool:
+    """Whether S3 has this version, by a GET of its first byte: a refusal of that has a code.
+
+    Raises:
+        ClientError: S3 does not say.
+    """
+    try:
+        client.get_object(**named, Range="bytes=0-0")
+    except ClientError as exc:
+        code = error_code(exc)
+        if code in _THERE:
+            return True
+        if code == "InvalidArgument" and "version" in told(exc).lower():
+            return False  # no version id at all
+        if is_from_elsewhere(exc) or code == "NoSuchBucket" or status_of(exc) not in _NOT_THERE:
+            raise
+        return False
+    return True
+
+
+def _head_refused(where: str, status: int) -> OutageError:
+    return _unreachable(
+        f"{where}: HEAD answered {status}, and GET finds it",
+        "something between this machine and S3 refuses HEAD: check HTTPS_PROXY",
+    )
 
 
 def _expecting(owner: str | None) -> Any:
@@ -300,8 +339,14 @@ def _version_pin(answer: Mapping[str, Any], where: str, pin: Pin) -> Pin:
     """The pin with what an answer to HEAD says of this version.
 
     Raises:
+        OutageError: E_S3_UNREACHABLE: it is no answer of S3.
         TransientError: E_S3_SERVER: something is missing, impossible, or of another version.
     """
+    if is_foreign_page(headers_of(answer), answer.get("ETag", "")):
+        raise _unreachable(
+            f"{where}: answered without an ETag or request id of S3",
+            "something between this machine and S3 answers itself: check HTTPS_PROXY",
+        )
     size, etag = answer.get("ContentLength", -1), etag_of(answer.get("ETag", ""))
     modified = answer.get("LastModified")
     flaws = {
@@ -326,18 +371,42 @@ def _take_page(
     take_page(response_dict, customized_response_dict)
 
 
+def _only_to_a_region(request_dict: Any, response: Any, operation: Any, **_: object) -> None:
+    """Runs before botocore follows a redirect, and keeps that finite.
+
+    botocore goes wherever the answer points, and sends HeadBucket where it points nowhere. That
+    may be redirected in turn, for ever. So a HeadBucket is followed only to a region that it names.
+    """
+    if response is None:
+        return
+    parsed = response[1]
+    headers, error = headers_of(parsed), parsed.get("Error", {})
+    region = usable_region(headers.get("x-amz-bucket-region") or error.get("Region") or "")
+    if not region:
+        headers.pop("x-amz-bucket-region", None)
+        error.pop("Region", None)
+        if operation.name == "HeadBucket":
+            request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
 def _answer_with_url(request: AWSPreparedRequest, **_: object) -> Any:
-    """Stops a GetObject before it is sent, and tells where it would have gone.
+    """Stops the GetObject of `endpoint` before it is sent, and tells where it would have gone.
 
     Exact for every addressing style, partition and endpoint setting. A presigned URL is not: for
     most regions botocore presigns the global host, which answers new buckets with redirects.
     """
+    if "Range" in request.headers:
+        return None  # of `_is_there`
     headers: Any = {_URL_HEADER: request.url}  # the stubs want another class of mapping
     return AWSResponse(request.url, 200, headers, BytesIO())
 
 
-def listing_error(exc: Exception, bucket: str, where: str) -> BackhaulError:
-    """What a failed listing means for the request that asked for it."""
+def listing_error(exc: Exception, bucket: str, where: str, hint: str = "") -> BackhaulError:
+    """What a failed listing means for the request that asked for it.
+
+    Args:
+        hint: To whoever is denied; default: how to allow the listing.
+    """
     if isinstance(exc, CredentialSourceError):
         return source_error(exc, where)
     said = f"{where}: {told(exc)}"
@@ -345,12 +414,8 @@ def listing_error(exc: Exception, bucket: str, where: str) -> BackhaulError:
         return _unreachable(
             said, "something between this machine and S3 refuses: check HTTPS_PROXY"
         )
-    if error_code(exc) in {"NoSuchBucket", "404"}:  # a HEAD's code is its status
-        return PermanentError(
-            "E_SRC_NO_BUCKET", f"{where}: no such bucket", hint="check the bucket's name"
-        )
-    if error_code(exc) == "InvalidBucketName":
-        return PermanentError("E_SRC_BUCKET", said)
+    if by_code := _by_code(error_code(exc), where, said):
+        return by_code
     if region := _right_region(exc):
         return PermanentError(
             "E_SRC_REGION",
@@ -360,7 +425,9 @@ def listing_error(exc: Exception, bucket: str, where: str) -> BackhaulError:
     match cause_of(exc):
         case Cause.DENIED:
             return PermanentError(
-                "E_SRC_DENIED", said, hint="allow s3:ListBucket on this bucket for this agent"
+                "E_SRC_DENIED",
+                said,
+                hint=hint or "allow s3:ListBucket on this bucket for this agent",
             )
         case Cause.PARAMETER | Cause.CONFIGURATION:
             # The client was made, so it is this bucket's name that gives no address.
@@ -372,6 +439,16 @@ def listing_error(exc: Exception, bucket: str, where: str) -> BackhaulError:
             return _unreachable(said, "check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_S3")
         case _:
             return common_error(exc, where)
+
+
+def _by_code(code: str, where: str, said: str) -> BackhaulError | None:
+    if code == "NoSuchBucket":
+        return PermanentError(
+            "E_SRC_NO_BUCKET", f"{where}: no such bucket", hint="check the bucket's name"
+        )
+    if code == "InvalidBucketName":
+        return PermanentError("E_SRC_BUCKET", said)
+    return no_customer_key(said) if is_customer_key(code, said) else None
 
 
 def _unreachable(said: str, hint: str) -> OutageError:
@@ -388,6 +465,5 @@ def _right_region(exc: Exception) -> str:
         *("PermanentRedirect", "TemporaryRedirect"),
     }:
         return ""
-    headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    named = str(headers.get("x-amz-bucket-region") or error.get("Region") or "")
-    return named if _REGION.fullmatch(named) else "another region"
+    named = headers_of(exc.response).get("x-amz-bucket-region") or error.get("Region")
+    return usable_region(str(named or "")) or "another region"

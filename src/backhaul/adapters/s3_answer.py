@@ -13,13 +13,13 @@ from urllib3.exceptions import HTTPError
 
 from backhaul.adapters.aws_errors import (
     CREDENTIAL_CAUSES,
-    REQUEST_IDS,
     Cause,
     cause_of_answer,
     credential_error,
+    is_anonymous,
     is_kms,
-    is_web_page,
     one_line,
+    usable_region,
 )
 from backhaul.core.errors import (
     BackhaulError,
@@ -40,7 +40,7 @@ _PARTS_MAX_BYTES = 4 << 20  # 1,000 parts are some 300 KiB
 _LENGTH = re.compile("[0-9]{1,19}")
 _CHECKSUM = "x-amz-checksum-"
 _COMPOSITE_VALUE = re.compile(r"-\d+$")
-_SERVER_ERROR, _TOO_MANY = 500, 429
+_SERVER_ERROR = 500
 _KMS_PASSING = re.compile("disabled|state|internal|unavailable|timeout", re.IGNORECASE)
 
 
@@ -49,6 +49,7 @@ class ErrorAnswer:
     """A refusal: HTTP status and, except after HEAD, what its small XML says.
 
     Attributes:
+        region: The bucket's, where S3 names it.
         is_from_elsewhere: S3 did not write it: to a GET it gives a code or a request id.
     """
 
@@ -143,25 +144,18 @@ def parts_in(response: BaseHTTPResponse) -> PartsPage | None:
     )
 
 
-def error_of(response: BaseHTTPResponse, *, is_get: bool = True) -> ErrorAnswer:
-    """Read a refusal and give its connection back. Never raises for a broken body.
-
-    Args:
-        is_get: S3 answers with a body; to HEAD it does not.
-    """
+def error_of(response: BaseHTTPResponse) -> ErrorAnswer:
+    """Read a refusal and give its connection back. Never raises for a broken body."""
     text = _bounded(response, _ERROR_BODY_MAX_BYTES).decode("utf-8", "replace")
     headers = response.headers
     code = _element(text, "Code")
-    is_verdict = response.status < _SERVER_ERROR and response.status != _TOO_MANY
-    is_anonymous = not code and not any(name in headers for name in REQUEST_IDS)
-    if not is_get:
-        is_anonymous = is_anonymous and is_web_page(headers.get("Content-Type", ""))
+    named = headers.get("x-amz-bucket-region") or _element(text, "Region")
     return ErrorAnswer(
         status=response.status,
         code=code,
         message=_element(text, "Message"),
-        region=one_line(headers.get("x-amz-bucket-region") or _element(text, "Region"), 40),
-        is_from_elsewhere=is_verdict and is_anonymous,
+        region=usable_region(named),
+        is_from_elsewhere=is_anonymous(response.status, code, headers),
     )
 
 
@@ -185,10 +179,7 @@ def _element(text: str, name: str) -> str:
 
 
 def refusal(error: ErrorAnswer, pin: Pin, name: str) -> BackhaulError:
-    """What a refused GET or HEAD of a pinned object means.
-
-    HEAD has no body, so there only the status counts: an archived object is found by GET alone.
-    """
+    """What a refused GET of a pinned object means."""
     said = f"{name}: S3 answered {error.status} {error.code} {error.message}".rstrip()
     if error.cause in CREDENTIAL_CAUSES or error.cause is Cause.CLOCK:
         # S3's own words may quote the signed headers; the code is enough.
@@ -231,12 +222,8 @@ def _by_code(error: ErrorAnswer, pin: Pin, said: str) -> BackhaulError | None:
             return PermanentError(
                 "E_SRC_ARCHIVED", said, hint="restore it from its archive class, then send again"
             )
-        case "InvalidRequest" if "ncryption" in error.message:
-            return PermanentError(
-                "E_SRC_SSEC",
-                said,
-                hint="it is encrypted with a customer's key (SSE-C), which Backhaul does not have",
-            )
+        case code if is_customer_key(code, error.message):
+            return no_customer_key(said)
         case "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" if error.region:
             return _elsewhere(error, pin, said)
         case "PermanentRedirect" | "TemporaryRedirect":
@@ -247,6 +234,20 @@ def _by_code(error: ErrorAnswer, pin: Pin, said: str) -> BackhaulError | None:
             return _refused_key(error, said)
         case _:
             return None
+
+
+def is_customer_key(code: str, message: str) -> bool:
+    """True for the refusal of a GET that lacks the object's own key (SSE-C)."""
+    return code == "InvalidRequest" and "ncryption" in message
+
+
+def no_customer_key(said: str) -> PermanentError:
+    """Nobody but the customer has that key."""
+    return PermanentError(
+        "E_SRC_SSEC",
+        said,
+        hint="it is encrypted with a customer's key (SSE-C), which Backhaul does not have",
+    )
 
 
 def _refused_key(error: ErrorAnswer, said: str) -> BackhaulError:

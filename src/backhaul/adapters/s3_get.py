@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 import urllib3
@@ -40,7 +40,14 @@ from backhaul.adapters.aws_common import (
     naming_bundle,
     refuse_plain_http,
 )
-from backhaul.adapters.aws_errors import CREDENTIAL_CAUSES, cause_of, common_error, one_line
+from backhaul.adapters.aws_errors import (
+    CREDENTIAL_CAUSES,
+    cause_of,
+    common_error,
+    is_fault,
+    is_foreign_page,
+    one_line,
+)
 from backhaul.adapters.s3_answer import checksums_in, error_of, parts_in, refusal
 from backhaul.adapters.s3_body import ObjectBody
 from backhaul.core.errors import (
@@ -56,10 +63,9 @@ from backhaul.core.verification import Part, S3Checksums
 _TRIES = 3
 _BACKOFF_S = (0.05, 0.2)  # before the second and third try; each times 0.5 to 1.5
 _OK, _PARTIAL = 200, 206
-_SERVER_ERROR, _TOO_MANY, _PROXY_LOGIN = 500, 429, 407
+_PROXY_LOGIN = 407
 _PROBE_TIMEOUT = urllib3.Timeout(connect=3, read=5)
 _PARTS_MAX = 10_000  # of a multipart upload
-_UNEXPLAINED = frozenset({400, 403})
 _USER_AGENT = f"backhaul/{__version__}"
 
 
@@ -145,7 +151,7 @@ class ObjectReader:
         status = response.status
         response.close()
         response.release_conn()
-        if status >= _SERVER_ERROR or status in {_TOO_MANY, _PROXY_LOGIN}:
+        if is_fault(status) or status == _PROXY_LOGIN:
             raise _unreachable(f"{parts.netloc}: HEAD answered {status}")
 
     def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
@@ -229,10 +235,10 @@ class ObjectReader:
                 status = response.status
                 if status in {_OK, _PARTIAL}:
                     return response
-                passing = status >= _SERVER_ERROR or status == _TOO_MANY
-                error = self._refusal(response, pin, is_get=method == "GET" and not question)
-                if method == "HEAD" and status in _UNEXPLAINED:
-                    self._explain(endpoint, pin)
+                passing = is_fault(status)
+                error = self._refusal(response, pin)
+                if method == "HEAD" and not passing:
+                    self._explain(endpoint, pin, status)
                 # Told to slow down: the engine asks for less at once, which no try here could.
                 slower = error.code == "E_S3_THROTTLED" and not question
                 if attempt + 1 == _TRIES or not passing or slower:
@@ -255,20 +261,25 @@ class ObjectReader:
             raise common_error(exc, "S3 credentials") from exc
         return dict(request.headers.items())
 
-    def _explain(self, endpoint: Endpoint, pin: Pin) -> None:
+    def _explain(self, endpoint: Endpoint, pin: Pin, status: int) -> NoReturn:
         """Ask for one byte, to raise with S3's code.
 
-        HEAD has none, and refused credentials would pass for a denied object, which is for good.
+        HEAD has none: refused credentials would pass for a denied object, which is for good, and a
+        gateway's refusal for S3's.
         """
         headers = {"User-Agent": _USER_AGENT, "Range": "bytes=0-0"}
         response = self._request("GET", endpoint, pin, headers)
         response.close()
         response.release_conn()
+        raise OutageError.of(
+            "s3",
+            "E_S3_UNREACHABLE",
+            f"{_name(pin)}: HEAD answered {status}, and GET finds it",
+            hint="something between this machine and S3 refuses HEAD: check HTTPS_PROXY",
+        )
 
-    def _refusal(
-        self, response: urllib3.BaseHTTPResponse, pin: Pin, *, is_get: bool
-    ) -> BackhaulError:
-        error = error_of(response, is_get=is_get)
+    def _refusal(self, response: urllib3.BaseHTTPResponse, pin: Pin) -> BackhaulError:
+        error = error_of(response)
         if error.cause in CREDENTIAL_CAUSES:
             self._credentials.forget_for(pin.bucket)
         return refusal(error, pin, _name(pin))
@@ -280,6 +291,8 @@ class ObjectReader:
         byte_range: tuple[int, int] | None,
     ) -> S3Checksums:
         """Hold the answer's headers against the pin."""
+        if pin.etag and is_foreign_page(response.headers, response.headers.get("ETag", "")):
+            raise _unreachable(f"{_name(pin)}: answered without an ETag or request id of S3")
         facts = checksums_in(response, whole=byte_range is None)
         if byte_range is not None and response.status != _PARTIAL:
             raise TransientError(

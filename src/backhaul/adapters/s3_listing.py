@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from backhaul.adapters.aws_errors import has_request_id
 from backhaul.core.ports import ListedObject, ListedPage
 
 PAGE = "BackhaulPage"  # in botocore's parsed answer
@@ -21,6 +23,7 @@ _MARKUP_MAX = 200_000  # signs `<`; a page of 1,000 objects has at most some 40,
 _OK, _REFUSALS = 200, 301  # as botocore divides them
 _BAD_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _HTML = re.compile(rb"<(?:!doctype\s+)?html", re.IGNORECASE)
+_S3S = re.compile(rb"\s*<(?:\?xml|(?:\w+:)?(?:ListBucketResult|Error))")
 # Effects of parameters that are never sent; with any of them keys are missing from the page.
 _UNREQUESTED = ("Delimiter", "CommonPrefixes", "StartAfter", "Marker", "NextMarker")
 _FIELDS = ("Key", "Size", "ETag", "LastModified")
@@ -34,22 +37,34 @@ def take_page(response_dict: dict[str, Any], customized_response_dict: dict[str,
     """Take a page out of botocore's hands; for its event `before-parse.*.ListObjectsV2`.
 
     What cannot be read is given back as status 500, which makes botocore try again as for any
-    fault of a server.
+    fault of a server. An error in place of a page is left to botocore, which reads its code.
     """
     status = response_dict["status_code"]
     if status >= _REFUSALS:
         return
     body: bytes = response_dict["body"]
-    response_dict["body"] = b""
     try:
-        customized_response_dict[PAGE] = _document(body, status)
+        root = _document(body, status, is_s3s=has_request_id(_lower(response_dict["headers"])))
+        if _name(root) == "Error":
+            response_dict["status_code"] = 500
+            return
+        response_dict["body"] = b""
+        customized_response_dict[PAGE] = root
     except ValueError as exc:
+        response_dict["body"] = b""
         customized_response_dict[PAGE] = exc
         response_dict["status_code"] = 500
 
 
-def _document(body: bytes, status: int) -> ET.Element:
-    """The root element.
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _document(body: bytes, status: int, *, is_s3s: bool) -> ET.Element:
+    """The root element: a page's, or an error's.
+
+    Args:
+        is_s3s: It has S3's request id. Without, what does not even begin as S3's XML is foreign.
 
     Raises:
         NotS3Error: A web page.
@@ -57,7 +72,7 @@ def _document(body: bytes, status: int) -> ET.Element:
     """
     if status != _OK:
         raise ValueError(f"it came with status {status}")
-    if _HTML.search(body, 0, 4096):
+    if _HTML.search(body, 0, 4096) or not (is_s3s or _S3S.match(body)):
         raise NotS3Error("it is a web page, not an answer of S3")
     if len(body) > PAGE_MAX_BYTES or body.count(b"<") > _MARKUP_MAX:
         raise ValueError(f"it is too large ({len(body):,} B)")
@@ -70,10 +85,10 @@ def _document(body: bytes, status: int) -> ET.Element:
         root = parser.close()
     except ET.ParseError as exc:
         raise ValueError(f"it is cut or no XML ({exc}; {len(body):,} B)") from exc
-    if _name(root) != "ListBucketResult":
-        code = next((child.text for child in root if _name(child) == "Code"), "")
-        raise ValueError(f"it is <{_name(root)[:60]}> {code or ''}".rstrip())
-    return root
+    if _name(root) in {"ListBucketResult", "Error"}:
+        return root
+    flaw = f"it is <{_name(root)[:60]}>"
+    raise ValueError(flaw) if is_s3s else NotS3Error(flaw)
 
 
 def page_of(root: ET.Element, server: str, prefix: str, token: str | None) -> ListedPage:
