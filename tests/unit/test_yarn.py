@@ -260,13 +260,112 @@ def test_a_master_that_does_not_answer_has_no_progress() -> None:
         assert asked.progress(found) is None
 
 
+# ---------------------------------------------------------------- odd answers
+
+
+@pytest.mark.parametrize(
+    ("answer", "field"),
+    [
+        ({"apps": "x"}, "apps"),
+        ({"apps": {"app": 1}}, "app"),
+        ({"apps": {"app": ["x"]}}, "app"),
+        ({"apps": {"app": [{}]}}, "id"),
+        ({"apps": {"app": [APP | {"id": "../../cluster"}]}}, "id"),
+        ({"apps": {"app": [APP | {"progress": "much"}]}}, "progress"),
+        ({"apps": {"app": [APP | {"progress": float("nan")}]}}, "progress"),
+        ({"apps": {"app": [APP | {"elapsedTime": [1]}]}}, "elapsedTime"),
+    ],
+)
+def test_an_answer_that_is_none_is_an_outage_that_names_the_field(
+    answer: object, field: str
+) -> None:
+    with (
+        manager({"/ws/v1/cluster/apps": as_json(answer)}) as url,
+        pytest.raises(OutageError, match=f"{url}: {field} is no ") as caught,
+    ):
+        YarnManager([url], FakeYarn()).find("bh-t-1")
+    assert caught.value.code == "E_YARN_UNREACHABLE"
+
+
+@pytest.mark.parametrize(
+    ("told", "field"),
+    [
+        ([], "clusterInfo"),
+        ({"startedOn": "yesterday"}, "startedOn"),
+        ({"startedOn": float("inf")}, "startedOn"),
+        ({"startedOn": 10**400}, "startedOn"),
+    ],
+)
+def test_the_manager_s_own_state_may_be_odd_too(told: object, field: str) -> None:
+    answers = {
+        "/ws/v1/cluster/apps": apps(),
+        "/ws/v1/cluster/info": as_json({"clusterInfo": told or "x"}),
+    }
+    with (
+        manager(answers) as url,
+        pytest.raises(OutageError, match=f"{url}: {field} is no ") as caught,
+    ):
+        YarnManager([url], FakeYarn()).find("bh-t-1")
+    assert caught.value.code == "E_YARN_UNREACHABLE"
+
+
+def test_json_that_is_nested_too_deeply_is_an_outage() -> None:
+    deep = b'{"apps":' + b"[" * 200_000
+    with (
+        manager({"/ws/v1/cluster/apps": (200, "application/json", deep)}) as url,
+        pytest.raises(OutageError, match="nested too deeply"),
+    ):
+        YarnManager([url], FakeYarn()).find("bh-t-1")
+
+
+def test_one_application_may_come_without_a_list() -> None:
+    with manager({"/ws/v1/cluster/apps": as_json({"apps": {"app": APP}})}) as url:
+        (found,) = YarnManager([url], FakeYarn()).find("bh-t-1")
+    assert found.id == APP["id"]
+
+
+def test_another_manager_answers_where_one_is_odd() -> None:
+    with (
+        manager({"/ws/v1/cluster/apps": as_json({"apps": "x"})}) as odd,
+        manager({"/ws/v1/cluster/apps": apps(APP)}) as sane,
+    ):
+        (found,) = YarnManager([odd, sane], FakeYarn()).find("bh-t-1")
+    assert found.id == APP["id"]
+
+
+@pytest.mark.parametrize("job", [{"job": []}, {"job": "x"}, {"job": {"mapsTotal": "x"}}])
+def test_a_master_that_answers_oddly_is_mute(job: object) -> None:
+    proxied = f"/proxy/application_1_0007{JOB}"
+    answers = {
+        f"{proxied}/counters": COUNTED,
+        proxied: as_json(job),
+        "/ws/v1/cluster/apps": apps(APP),
+    }
+    with manager(answers) as url:
+        asked = YarnManager([url], FakeYarn())
+        (found,) = asked.find("bh-t-1")
+        told = asked.progress(found)
+    assert told is None or told.maps == 0
+
+
+def test_a_command_that_tells_no_number_is_an_outage() -> None:
+    listed = (0, "application_1_0007 \tdistcp")
+    yarn = FakeYarn({"-list": listed, "-status": (0, "\tProgress : N/A\n\tState : RUNNING\n")})
+    with (
+        manager({"/": (401, "text/html", b"")}) as url,
+        pytest.raises(OutageError, match="application_1_0007: Progress is no number") as caught,
+    ):
+        YarnManager([url], yarn).find("bh-t-1")
+    assert caught.value.code == "E_YARN_UNREACHABLE"
+
+
 # ---------------------------------------------------------------- counters
 
 GROUP = "org.apache.hadoop.tools.mapred.CopyMapper$Counter"
 JOB = "/ws/v1/mapreduce/jobs/job_1_0007"
 
 
-def counted(**values: int) -> Answer:
+def counted(**values: object) -> Answer:
     told = [{"name": name, "totalCounterValue": value} for name, value in values.items()]
     return as_json(
         {"jobCounters": {"counterGroup": [{"counterGroupName": GROUP, "counter": told}]}}
@@ -306,6 +405,15 @@ HISTORY = "/ws/v1/history/mapreduce/jobs/job_1_0007/counters"
         (COUNTED, COUNTERS),
         (as_json({"jobCounters": {"counterGroup": []}}), None),
         (as_json([]), None),
+        (as_json({"jobCounters": []}), None),
+        (as_json({"jobCounters": {"counterGroup": "x"}}), None),
+        (counted(COPY="x"), None),
+        (
+            as_json(
+                {"jobCounters": {"counterGroup": [{"counterGroupName": GROUP, "counter": [{}]}]}}
+            ),
+            None,
+        ),
         ((200, "application/json", b"{"), None),
         ((401, "text/html", b"Authentication required"), None),
         ((302, "text/html", b""), None),
@@ -330,6 +438,14 @@ def test_no_history_server_is_no_failure(address: str | None) -> None:
         ({}, None),
         ({"mapreduce.jobhistory.webapp.address": "a:1"}, "http://a:1"),
         ({"mapreduce.jobhistory.webapp.address": "0.0.0.0:19888"}, None),
+        ({"mapreduce.jobhistory.webapp.address": "a"}, "http://a:19888"),
+        (
+            {
+                "mapreduce.jobhistory.http.policy": "https_only",
+                "mapreduce.jobhistory.webapp.https.address": "a",
+            },
+            "https://a:19890",
+        ),
         (
             {
                 "mapreduce.jobhistory.http.policy": "HTTPS_ONLY",
@@ -380,6 +496,14 @@ HA = {
             },
             ["http://a:9"],
         ),
+        ({"yarn.resourcemanager.webapp.address": "a"}, ["http://a:8088"]),
+        ({"yarn.resourcemanager.webapp.address": "http://a:7/"}, ["http://a:7"]),
+        ({"yarn.resourcemanager.webapp.address": "[::1]:7"}, ["http://[::1]:7"]),
+        ({"yarn.resourcemanager.address": "a:8032"}, ["http://a:8088"]),
+        (
+            {"yarn.resourcemanager.address": "a:8032", "yarn.http.policy": "https_only"},
+            ["https://a:8090"],
+        ),
         (HA, ["http://a:8088", "http://b:8088"]),
         (HA | {"yarn.resourcemanager.webapp.address.rm2": "c:7"}, ["http://a:8088", "http://c:7"]),
         (HA | {"yarn.http.policy": "HTTPS_ONLY"}, ["https://a:8090", "https://b:8090"]),
@@ -410,6 +534,17 @@ def test_an_address_with_a_variable_that_is_not_set_is_refused_by_name(
         read(found)
     assert caught.value.code == "E_CFG_HADOOP_VARIABLE"
     assert f"{name} holds a variable that is not set: ${{x}}" in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["a:b", "a:99999", "a..b", "user:SECRET@a"])
+def test_an_address_that_is_none_is_refused_with_file_and_line(tmp_path: Path, text: str) -> None:
+    name = "yarn.resourcemanager.webapp.address"
+    found = HadoopConfiguration.load_for_jobs(site(tmp_path, **{name: text}))
+    words = f"yarn-site.xml, line 1: {name} is no address of a ResourceManager"
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        manager_addresses(found)
+    assert caught.value.code == "E_CFG_HADOOP_VALUE"
+    assert "SECRET" not in caught.value.message
 
 
 def test_without_a_configuration_there_is_no_manager(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def file_systems(configuration: HadoopConfiguration) -> FileSystems:
         # Such as ViewFileSystemOverloadScheme, whose mount table sends paths to other clusters.
         raise ConfigurationError(
             "E_CFG_HADOOP_VALUE",
-            f"{_with_place(configuration, _IMPLEMENTATION)} is not {_USUAL}: Hadoop's commands "
+            f"{with_place(configuration, _IMPLEMENTATION)} is not {_USUAL}: Hadoop's commands "
             "would look for the data elsewhere",
             hint="point HADOOP_CONF_DIR at a configuration without it, and name the cluster that "
             "holds the data in routes and messages",
@@ -75,17 +75,17 @@ def default_filesystem(configuration: HadoopConfiguration) -> str | None:
     if scheme != "hdfs":
         return text
     if not is_authority(authority):
-        raise _no_address(_with_place(configuration, DEFAULT_FS))
+        raise _no_address(with_place(configuration, DEFAULT_FS))
     try:
         return _HDFS + FileSystems(nameservices=nameservices(configuration)).in_full(authority)
     except PermanentError as error:
-        where = _with_place(configuration, DEFAULT_FS)
+        where = with_place(configuration, DEFAULT_FS)
         raise ConfigurationError(
             "E_CFG_HADOOP_VALUE", f"{where}: {error.message}", hint=error.hint
         ) from error
 
 
-def _with_place(configuration: HadoopConfiguration, name: str) -> str:
+def with_place(configuration: HadoopConfiguration, name: str) -> str:
     """File and line before the property's name."""
     place = configuration.places.get(name)
     return f"{place}: {name}" if place else name
@@ -111,7 +111,7 @@ def namenodes(configuration: HadoopConfiguration, filesystem: str) -> list[tuple
     """
     authority = filesystem.removeprefix(_HDFS)
     if authority not in nameservices(configuration):
-        return [_address(authority, f"the file system {filesystem}")]
+        return [parse_address(authority, f"the file system {filesystem}")]
     return list(_members(configuration, authority).values())
 
 
@@ -127,7 +127,7 @@ def _members(configuration: HadoopConfiguration, service: str) -> dict[str, tupl
     for one in ids:
         name = f"{_RPC_ADDRESS}.{service}.{one}"
         if text := configuration.get(name):
-            found[one] = _address(text, _with_place(configuration, name))
+            found[one] = parse_address(text, with_place(configuration, name))
     if not found:
         missing = f"{_RPC_ADDRESS}.{service}.{ids[0]}" if ids else listed
         raise ConfigurationError(
@@ -144,7 +144,7 @@ def in_full(configuration: HadoopConfiguration, filesystem: str) -> str:
     authority = filesystem.removeprefix(_HDFS)
     if authority in nameservices(configuration):
         return filesystem
-    return _HDFS + _joined(*_address(authority, f"the file system {filesystem}"))
+    return _HDFS + join_address(*parse_address(authority, f"the file system {filesystem}"))
 
 
 def demands_kerberos(configuration: HadoopConfiguration) -> bool:
@@ -174,35 +174,45 @@ def client_properties(configuration: HadoopConfiguration, filesystem: str) -> di
         members = _members(configuration, service)
         found[f"{_HA_NAMENODES}{service}"] = ",".join(members)
         for one, address in members.items():
-            found[f"{_RPC_ADDRESS}.{service}.{one}"] = _joined(*address)
+            found[f"{_RPC_ADDRESS}.{service}.{one}"] = join_address(*address)
     return found
 
 
-def _address(text: str, name: str) -> tuple[str, int]:
+def parse_address(
+    text: str, name: str, port: int = DEFAULT_HDFS_PORT, of: str = "a NameNode"
+) -> tuple[str, int]:
     """Of `host`, `host:port`, `[address]:port` or a URI of them.
+
+    Args:
+        name: Of the property, with its place.
+        port: Where none is written.
+        of: Whose address it is.
 
     Raises:
         ConfigurationError: E_CFG_HADOOP_VALUE.
     """
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
-        host, port = parts.hostname, parts.port
+        host, written = parts.hostname, parts.port
         (host or "").encode("idna")  # as a lookup does: no label is empty or too long
     except ValueError:
-        host = port = None
+        host = written = None
     if not host or "@" in text:
-        raise _no_address(name)
-    return host, DEFAULT_HDFS_PORT if port is None else port
+        raise _no_address(name, port, of)
+    return host, port if written is None else written
 
 
-def _no_address(name: str) -> ConfigurationError:
+def _no_address(
+    name: str, port: int = DEFAULT_HDFS_PORT, of: str = "a NameNode"
+) -> ConfigurationError:
     """Without the value: it may hold credentials."""
     return ConfigurationError(
         "E_CFG_HADOOP_VALUE",
-        f"{name} is no address of a NameNode",
-        hint="write host:port, such as namenode.example.com:8020",
+        f"{name} is no address of {of}",
+        hint=f"write host:port, such as host.example.com:{port}",
     )
 
 
-def _joined(host: str, port: int) -> str:
+def join_address(host: str, port: int) -> str:
+    """`host:port`, or `[address]:port` of IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
