@@ -790,6 +790,20 @@ def test_hold_is_over_when_the_transfer_moves_or_fails(ledger: Ledger, tmp_path:
     assert held_row(ledger, tmp_path)[1] is None
 
 
+@pytest.mark.parametrize("is_attempt_over", [True, False])
+def test_no_reason_keeps_a_secret_whoever_wrote_it(
+    ledger: Ledger, *, is_attempt_over: bool
+) -> None:
+    begin(ledger)
+    hold = Hold(dependency="s3", since=T0)
+    reason = "S3 said password=hunter2 https://u:hunter2@h"
+    if is_attempt_over:
+        ledger.fail("t1", TransferState.HELD, "E_X", reason, T0, refund=True, hold=hold)
+    else:
+        ledger.note_wait("t1", hold, "E_X", reason)
+    assert begin(ledger).reason == "S3 said password=*** https://***@h"
+
+
 def test_failure_repeated_is_counted_once(ledger: Ledger) -> None:
     begin(ledger)
     fail(ledger)

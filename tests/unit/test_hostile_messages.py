@@ -435,6 +435,11 @@ TELLING = [
     json.dumps(f"Authorization: AWS4-HMAC-SHA256 Credential={KEY_ID}, Signature={CANARY}"),
     f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----",
     notice(record(f"p/gone?X-Amz-Signature={CANARY}")),
+    notice(record(f"p/gone%253FX-Amz-Signature%253D{CANARY}")),
+    f"raw/p/gone%3FX-Amz-Signature%3D{CANARY}, /land/d",
+    f"https%3A%2F%2Fuser%3A{CANARY}%40host%2Fp",
+    f"Cookie: a=b; session={CANARY}",
+    f"raw/p/gone?pass={CANARY}, /land/d",
     notice(record(f"p//x?X-Amz-Signature={CANARY}"), record(f"p//y?Signature={CANARY}")),
 ]
 
@@ -455,6 +460,20 @@ def test_no_secret_of_a_body_is_shown_or_kept(world: World, body: str) -> None:
         assert CANARY not in text
     for path in world.path.parent.glob(f"{world.path.name}*"):
         assert CANARY.encode() not in path.read_bytes()
+
+
+def test_no_secret_of_an_answer_is_kept_while_a_transfer_is_held(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def list_page(*_: object, **__: object) -> None:
+        raise OutageError.of("s3", "E_SRC_KMS", f"S3 answered 400: password={CANARY}")
+
+    monkeypatch.setattr(world.store, "list_page", list_page)
+    world.queue.send("raw/p/, /land/d")
+    world.drain(drain_patience_s=5)
+
+    (row,) = world.rows()
+    assert (row.code, row.reason) == ("E_SRC_KMS", "S3 answered 400: password=***")
 
 
 def test_a_key_that_looks_like_a_secret_is_copied_under_its_true_name(world: World) -> None:

@@ -415,6 +415,29 @@ def test_printable_is_one_short_line(text: str, limit: int) -> None:
             "<name>fs.s3a.secret.key</name>\n  <value>***",
         ),
         ('{"password": ""}', '{"password": ""}'),
+        ("password          =          c0ffee", "password          =          ***"),
+        ("b/k?pass=c0ffee&x=1", "b/k?pass=***&x=1"),
+        ("DB_PASS: c0ffee", "DB_PASS: ***"),
+        ("passphrase=c0ffee", "passphrase=***"),
+        ('{"pw": "c0ffee"}', '{"pw": "***"}'),
+        ("proxy.auth=c0ffee", "proxy.auth=***"),
+        ("Cookie: a=c0ffee; b=c0ffee", "Cookie: ***"),
+        ("Set-Cookie: a=c0ffee; Path=/", "Set-Cookie: ***"),
+        (
+            f"Invalid header value b'IQoJb3JpZ2luX2VjE{'c0/fFee+' * 5}'",
+            "Invalid header value b'***'",
+        ),
+        # As S3's events carry keys: percent-encoded, once or twice.
+        ("b/k%3FX-Amz-Signature%3Dc0ffee%26x%3D1", "b/k%3FX-Amz-Signature%3D***"),
+        ("b/k%3fx-amz-security-token%3dc0ffee", "b/k%3fx-amz-security-token%3d***"),
+        ("b/k%3Fv%3D1%26sig%3Dc0ffee", "b/k%3Fv%3D1%26sig%3D***"),
+        ("b/k%253Fpassword%253Dc0ffee", "b/k%253Fpassword%253D***"),
+        ("%7B%22password%22%3A%22c0ffee%22%7D", "%7B%22password%22%3A***"),
+        ("https%3A%2F%2Fu%3Ac0ffee%40h%2Fa", "https%3A%2F%2F***%40h%2Fa"),
+        ("https%3A%2F%2Fc0ffee%40h", "https%3A%2F%2F***%40h"),
+        ("u%3Ac0ffee%40h", "***%40h"),
+        ("https://c0f%40fee@h/a%40b", "https://***@h/a%40b"),
+        ("Authorization%3A%20Basic%20c0ffee", "Authorization%3A%20***"),
         # No secrets: a partition, a file, a checksum, a sentence.
         ("raw/secret.key=5/part-0", "raw/secret.key=5/part-0"),
         ("the primary key: 5", "the primary key: 5"),
@@ -423,6 +446,12 @@ def test_printable_is_one_short_line(text: str, limit: int) -> None:
         ("da39a3ee5e6b4b0d3255bfef95601890afd80709", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
         ("signature is not this route's", "signature is not this route's"),
         ("bucket/a, /x", "bucket/a, /x"),
+        ("raw%2Ftoken%3D5%2Fpart-0", "raw%2Ftoken%3D5%2Fpart-0"),
+        ("raw/cookie=5/part-0, /x", "raw/cookie=5/part-0, /x"),
+        ("raw/t%3D1/a%40b", "raw/t%3D1/a%40b"),
+        ("/d/t=1%3A2@x", "/d/t=1%3A2@x"),
+        *[(word, word) for word in ("bypass=1", "passed=2", "author=me", "pwm=3", "cookies: 2")],
+        ("me@A.ORG (auth:KERBEROS) is not allowed", "me@A.ORG (auth:KERBEROS) is not allowed"),
     ],
 )
 def test_redacted(text: str, shown: str) -> None:
@@ -449,7 +478,11 @@ def test_value_of_a_secret_property_of_hadoop_is_hidden(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["a.", "secret", "secret.", 'secret="', "token: ", 'token="\\', "access.key"]
+    "piece",
+    [
+        *("a.", "secret", "secret.", 'secret="', "token: ", 'token="\\', "access.key"),
+        *("%3Ftoken", "%2F%2Fa", "a%3Ab%40"),
+    ],
 )
 def test_redacting_takes_time_in_proportion_to_the_text(piece: str) -> None:
     def seconds(count: int) -> float:

@@ -231,8 +231,8 @@ class Deliveries:
         return self._ports.ledger.begin(
             part.key(message),
             self._randomness.transfer_id(),
-            redacted(source.strip()),  # for people; what is copied is in the plan
-            redacted(destination.strip()),
+            source.strip(),  # for people; what is copied is in the plan
+            destination.strip(),
             self._clock.now(),
         )
 
@@ -632,7 +632,7 @@ class Deliveries:
                 begun.transfer_id,
                 state,
                 error.code,
-                redacted(error.message),
+                error.message,
                 now,
                 has_letter=has_letter,
             )

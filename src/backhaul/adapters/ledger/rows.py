@@ -14,6 +14,7 @@ from sqlalchemy import Column
 from backhaul.adapters.ledger.schema import UtcTime, WrongValue, litter, objects, published
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject, TransferState
 from backhaul.core.ports import Begun, Leftover, Published
+from backhaul.core.text import redacted
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, RowMapping
@@ -134,8 +135,12 @@ def overlap(one: Location, other: Location) -> bool:
 
 
 def readable(text: str) -> str:
-    """Text for people, with what UTF-8 cannot hold replaced: a message body may be anything."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """Text for people: without secrets, and with what UTF-8 cannot hold replaced.
+
+    Sources and reasons quote messages and answers, and those may be anything. Here, so that none
+    reaches the file untouched, whoever wrote it.
+    """
+    return redacted(text).encode("utf-8", "replace").decode("utf-8")
 
 
 def planned_values(transfer_id: str, planned: PlannedObject) -> dict[str, Any]:

@@ -294,6 +294,7 @@ class Ledger(Protocol):
         """State WAITING, HELD or DEAD with its reason; the claim ends.
 
         Args:
+            reason: Kept without the secrets that `text.redacted` knows, here as everywhere.
             refund: Give the counted attempt back (outage, shutdown).
             hold: With HELD: by what. A hold by the same dependency goes on since its beginning.
             has_letter: Its dead letter was sent.

@@ -27,6 +27,7 @@ from backhaul.core.model import (
 )
 from backhaul.core.placing import holds_files, staging_root
 from backhaul.core.ports import Begun, Claimed, ClusterJob, Holder, Leftover, MessageKey, Published
+from backhaul.core.text import redacted
 from backhaul.testing.fakes.faults import Faults
 
 Item = TypeVar("Item")
@@ -413,7 +414,8 @@ class MemoryLedger:
             row.failures += not refund
             continued = _continued(row, hold)
             self._end(row, state)
-            row.code, row.reason, row.hold, row.updated_at = code, reason, continued, now
+            row.code, row.reason = code, redacted(reason)
+            row.hold, row.updated_at = continued, now
             row.has_letter = has_letter
 
     def note_letter(self, transfer_id: str) -> None:
@@ -430,7 +432,7 @@ class MemoryLedger:
             if row.owner != self._owner:
                 return
             row.hold = _continued(row, hold)
-            row.code, row.reason = (code, reason) if hold is not None else (None, None)
+            row.code, row.reason = (code, redacted(reason)) if hold is not None else (None, None)
 
     def cancel(self, transfer_id: str) -> bool:
         """An operator's word, from beside the agents; False where it is refused."""
