@@ -87,6 +87,17 @@ def test_the_first_final_value_wins_else_the_last(
     assert read(tmp_path, core, hdfs).get("a") == expected
 
 
+def test_whether_acls_are_inherited_is_set_in_hdfs_site_alone(tmp_path: Path) -> None:
+    inherit = prop("dfs.namenode.posix.acl.inheritance.enabled", "false")
+    assert creation_rules(read(tmp_path, inherit)).acl_overrides_umask
+    assert not creation_rules(read(tmp_path, "", inherit)).acl_overrides_umask
+
+
+def test_the_old_name_of_the_checksum_s_bytes_counts(tmp_path: Path) -> None:
+    old = prop("io.bytes.per.checksum", "1000") + prop("dfs.blocksize", "2000000")
+    assert creation_rules(read(tmp_path, "", old)).block_bytes == 2_000_000  # no multiple of 512
+
+
 def test_what_hadoop_s_own_defaults_set_cannot_be_set_in_core_site(tmp_path: Path) -> None:
     core = prop("dfs.replication", "2") + prop("dfs.blocksize", "1m", FINAL)
     found = read(tmp_path, core)
@@ -419,6 +430,15 @@ def test_the_default_file_system_is_named_in_full(
 ) -> None:
     found = read(tmp_path, prop("fs.defaultFS", written), PAIR)
     assert default_filesystem(found) == expected
+
+
+def test_a_virtual_address_of_several_namenodes_is_a_host(tmp_path: Path) -> None:
+    provider = "org.apache.hadoop.hdfs.server.namenode.ha.IPFailoverProxyProvider"
+    hdfs = prop("dfs.client.failover.proxy.provider.vip.example.com", provider)
+    for written in ("hdfs://vip.example.com", "hdfs://vip.example.com:8020"):
+        found = read(tmp_path, prop("fs.defaultFS", written), hdfs)
+        assert file_systems(found) == FileSystems(default="hdfs://vip.example.com:8020")
+        assert namenodes(found, written) == [("vip.example.com", 8020)]
 
 
 def test_a_class_that_puts_hdfs_elsewhere_is_refused_with_file_and_line(tmp_path: Path) -> None:

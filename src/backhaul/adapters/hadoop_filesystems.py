@@ -17,6 +17,7 @@ AUTHENTICATION = "hadoop.security.authentication"
 _HA_NAMENODES = "dfs.ha.namenodes."
 _RPC_ADDRESS = "dfs.namenode.rpc-address"
 _PROXY_PROVIDER = "dfs.client.failover.proxy.provider."
+_ONE_ADDRESS = ".IPFailoverProxyProvider"  # for a host: whichever NameNode has it is active
 _HDFS = "hdfs://"
 _IMPLEMENTATION, _USUAL = "fs.hdfs.impl", "org.apache.hadoop.hdfs.DistributedFileSystem"
 # What hdfs-native compares with one spelling; Hadoop takes any case.
@@ -93,12 +94,13 @@ def with_place(configuration: HadoopConfiguration, name: str) -> str:
 
 def nameservices(configuration: HadoopConfiguration) -> frozenset[str]:
     """Names for several NameNodes, in the place of a host."""
-    names = [*configuration.values, *configuration.unresolved]
+    values = configuration.values
+    names = [*values, *configuration.unresolved]
     return frozenset(
         name.removeprefix(prefix)
         for prefix in (_HA_NAMENODES, _PROXY_PROVIDER)
         for name in names
-        if name.startswith(prefix)
+        if name.startswith(prefix) and not values.get(name, "").endswith(_ONE_ADDRESS)
     )
 
 

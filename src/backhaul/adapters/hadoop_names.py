@@ -14,6 +14,7 @@ DEPRECATED: dict[str, tuple[str, ...]] = {
     "dfs.federation.nameservice.id": ("dfs.nameservice.id",),
     "dfs.socket.timeout": ("dfs.client.socket-timeout",),
     "dfs.write.packet.size": ("dfs.client-write-packet-size",),
+    "io.bytes.per.checksum": ("dfs.bytes-per-checksum",),
     "dfs.encryption.key.provider.uri": ("hadoop.security.key.provider.path",),
     "dfs.permissions": ("dfs.permissions.enabled",),
     "fs.s3a.server-side-encryption-algorithm": ("fs.s3a.encryption.algorithm",),
@@ -38,6 +39,7 @@ HDFS_DEFAULTS: dict[str, str] = {
     "dfs.client.socket-timeout": "60000",
     "dfs.client.use.datanode.hostname": "false",
     "dfs.encrypt.data.transfer": "false",
+    "dfs.namenode.posix.acl.inheritance.enabled": "true",
     "dfs.replication": "3",
     "dfs.user.home.dir.prefix": "/user",
 }
