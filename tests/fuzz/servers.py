@@ -153,11 +153,10 @@ class Wire:
 
 class _Raw:
     def __init__(self, body: bytes) -> None:
-        self._body = body
+        self._body = io.BytesIO(body)
 
-    def stream(self, amt: int = 0) -> Iterator[bytes]:
-        del amt
-        yield self._body
+    def read1(self, amt: int) -> bytes:
+        return self._body.read(amt)
 
     def close(self) -> None:
         pass

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socketserver
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.exceptions import HTTPClientError
+from botocore.exceptions import HTTPClientError, ReadTimeoutError
 
 from backhaul.adapters.aws_answers import CheckedSession
 from backhaul.adapters.aws_common import AwsSession
@@ -18,6 +21,7 @@ from backhaul.adapters.sqs import SqsQueue
 from backhaul.adapters.system import SystemClock
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
 from backhaul.core.ports import DeadLetterReason, Message
+from backhaul.testing.fakes import FakeClock
 
 URL = "https://sqs.us-east-1.amazonaws.com/000000000000/work"
 HTML = b"<html><body>Sign in to the guest network</body></html>"
@@ -32,12 +36,12 @@ class Raw:
     """A body as urllib3 gives it."""
 
     def __init__(self, *pieces: bytes) -> None:
-        self.pieces = pieces
+        self.pieces = list(pieces)
         self.is_closed = False
 
-    def stream(self, amt: int) -> Any:
+    def read1(self, amt: int) -> bytes:
         del amt
-        yield from self.pieces
+        return self.pieces.pop(0) if self.pieces else b""
 
     def close(self) -> None:
         self.is_closed = True
@@ -329,14 +333,70 @@ def test_a_queue_that_says_nothing_of_itself_is_not_opened(wire: Wire, answer: A
 # ---------------------------------------------------------------- the session below
 
 
+class Answering:
+    """A session below that has one answer."""
+
+    def __init__(self, raw: Raw) -> None:
+        self.raw = raw
+
+    def send(self, request: AWSPreparedRequest) -> AWSResponse:
+        return AWSResponse(request.url, 200, {}, self.raw)  # type: ignore[arg-type]
+
+
+REQUEST = AWSPreparedRequest("POST", URL, {}, b"", False)  # type: ignore[arg-type] # noqa: FBT003
+
+
 def test_a_body_without_end_is_given_up() -> None:
     raw = Raw(*[b"x" * 100] * 50)
-
-    class Endless:
-        def send(self, request: AWSPreparedRequest) -> AWSResponse:
-            return AWSResponse(request.url, 200, {}, raw)  # type: ignore[arg-type]
-
-    request = AWSPreparedRequest("POST", URL, {}, b"", False)  # type: ignore[arg-type] # noqa: FBT003
+    session: Any = Answering(raw)
     with pytest.raises(HTTPClientError, match="over 1000 B"):
-        CheckedSession(Endless(), limit_bytes=1000).send(request)  # type: ignore[arg-type]
+        CheckedSession(session, 60, limit_bytes=1000).send(REQUEST)
     assert raw.is_closed
+
+
+def test_a_body_that_drips_is_given_up() -> None:
+    """Each byte comes before the read timeout, and the last one never."""
+    clock = FakeClock()
+
+    class Dripping(Raw):
+        def read1(self, amt: int) -> bytes:
+            del amt
+            clock.advance(5)
+            return b" "
+
+    raw = Dripping()
+    session: Any = Answering(raw)
+    began_s = clock.monotonic()
+    with pytest.raises(ReadTimeoutError):
+        CheckedSession(session, 60, monotonic=clock.monotonic).send(REQUEST)
+    assert raw.is_closed
+    assert clock.monotonic() - began_s <= 65
+
+
+@pytest.mark.parametrize("head", [b"Transfer-Encoding: chunked", b"Content-Length: 1000000"])
+def test_a_poll_whose_answer_drips_ends(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    """A dripping server, as the library below sees it: one byte a time, in one read or many."""
+    done = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+            piece = b"1\r\n \r\n" if b"chunked" in head else b" "
+            with suppress(OSError):
+                while not done.wait(0.05):
+                    self.request.sendall(piece)
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.setattr("backhaul.adapters.sqs._POLL_READ_TIMEOUT_S", 0.5)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", f"http://127.0.0.1:{server.server_address[1]}")
+        aws = AwsSession("us-east-1")
+        queue = SqsQueue.for_sending(URL, "us-east-1", aws, SystemClock())
+        with pytest.raises(OutageError, match="E_SQS_UNREACHABLE"):
+            receive(queue)
+        done.set()
+        server.shutdown()

@@ -12,7 +12,8 @@ Source: botocore/httpsession.py, botocore/parsers.py (release 1.44).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -34,11 +35,25 @@ _NO_BODY = frozenset({204, 304})
 
 
 class CheckedSession:
-    """Sends like the session it is put before; answers are read to their end, up to a limit."""
+    """Sends like the session it is put before; answers are read to their end, up to a limit.
 
-    def __init__(self, session: URLLib3Session, limit_bytes: int = BODY_MAX_BYTES) -> None:
+    Args:
+        limit_s: For the whole body. The read timeout is for each byte of it, so a server that
+            drips would be waited for without end.
+    """
+
+    def __init__(
+        self,
+        session: URLLib3Session,
+        limit_s: float,
+        *,
+        limit_bytes: int = BODY_MAX_BYTES,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._session = session
+        self._limit_s = limit_s
         self._limit_bytes = limit_bytes
+        self._monotonic = monotonic
 
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
         """As URLLib3Session; an answer that ends early, or goes on too long, was not given.
@@ -57,7 +72,7 @@ class CheckedSession:
             raise
         try:
             body = self._read(response, request)
-        except Urllib3ReadTimeoutError as exc:
+        except (Urllib3ReadTimeoutError, TimeoutError) as exc:
             raise ReadTimeoutError(endpoint_url=request.url, error=exc) from exc
         except (HTTPError, OSError) as exc:
             raise HTTPClientError(error=exc) from exc
@@ -71,9 +86,14 @@ class CheckedSession:
     def _read(self, response: AWSResponse, request: AWSPreparedRequest) -> bytes:
         raw: Any = response.raw
         pieces, length = [], 0
-        for piece in raw.stream(_CHUNK_BYTES):
+        give_up_s = self._monotonic() + self._limit_s
+        # Not `read` or `stream`: they come back when a whole piece is there.
+        while piece := raw.read1(_CHUNK_BYTES):
             pieces.append(piece)
             length += len(piece)
+            if self._monotonic() > give_up_s:
+                raw.close()
+                raise TimeoutError(f"the body was not complete after {self._limit_s:.0f} s")
             if length > self._limit_bytes:
                 raw.close()
                 raise HTTPClientError(error=f"a body of over {self._limit_bytes} B")

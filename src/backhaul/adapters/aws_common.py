@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 # A refusal makes the chain run again, at most this often: it may ask a metadata service.
 _LOOK_AGAIN_S = 10.0
 _BUCKETS_KEPT = 1000
+_BODY_TIMEOUTS = 2  # a whole body may take so many of a client's read timeouts
 _SENDABLE = re.compile("[!-~]+")
 _METHOD = "custom-backhaul"
 _HADOOP_METHOD = "hadoop-core-site"
@@ -273,7 +274,8 @@ class _Session(botocore.session.Session):
     def create_client(self, *args: Any, **named: Any) -> Any:
         client: Any = super().create_client(*args, **named)
         endpoint = client._endpoint  # noqa: SLF001 - botocore has no other place to set it
-        endpoint.http_session = CheckedSession(endpoint.http_session)
+        limit_s = _BODY_TIMEOUTS * client.meta.config.read_timeout
+        endpoint.http_session = CheckedSession(endpoint.http_session, limit_s)
         return client
 
 
