@@ -16,10 +16,11 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import HTTPClientError, ReadTimeoutError
 
 from backhaul.adapters.aws_answers import CheckedSession
-from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.aws_common import AwsCredentials, AwsSession
+from backhaul.adapters.aws_errors import Cause, CredentialSourceError
 from backhaul.adapters.sqs import SqsQueue
 from backhaul.adapters.system import SystemClock
-from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
+from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed, OutageError
 from backhaul.core.ports import DeadLetterReason, Message
 from backhaul.testing.fakes import FakeClock
 
@@ -161,6 +162,9 @@ def test_a_body_that_ends_early_is_no_answer(wire: Wire, queue: SqsQueue) -> Non
         {"Body": {"a": 1}},
         {"MessageId": None},
         {"MessageId": ""},
+        {"MessageId": "m\ud800"},
+        {"MessageId": "m" * 1001},
+        {"ReceiptHandle": "h\ud800"},
         {"ReceiptHandle": None},
         {"ReceiptHandle": []},
         {"MD5OfBody": "0" * 32},
@@ -187,6 +191,8 @@ def test_a_message_that_cannot_be_taken_is_reported_and_the_others_are_worked_on
         {"SentTimestamp": "-9" + "9" * 30},
         {"SentTimestamp": "soon"},
         {"SentTimestamp": 5},
+        {"SentTimestamp": "1767225600"},
+        {"SentTimestamp": "0"},
         {"ApproximateReceiveCount": "-7", "SenderId": {}},
         {},
     ],
@@ -318,6 +324,93 @@ def test_a_queue_that_does_not_exist_ends_the_start(wire: Wire, code: str) -> No
     wire.answers["GetQueueAttributes"] = 400, {}, body
     with pytest.raises(ConfigurationError, match="E_QUEUE_NOT_FOUND"):
         SqsQueue.open(URL, "us-east-1", AwsSession("us-east-1"), SystemClock())
+
+
+GONE: Answer = (400, {}, b'{"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "x"}')
+DEAD = "dead-letter queue dead, which the redrive policy of work names"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "code"),
+    [
+        (GONE, ConfigurationError, "E_QUEUE_DLQ_GONE"),
+        ((503, {}, b""), OutageError, "E_SQS_THROTTLED"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_dead_letter_queue_at_fault_is_named_at_the_start(
+    wire: Wire, answer: Answer, kind: type[BackhaulError], code: str
+) -> None:
+    wire.answers["GetQueueAttributes"] = ok({"Attributes": facts("work")})
+    wire.answers["GetQueueUrl"] = answer
+    with pytest.raises(kind, match=f"{code}: {DEAD}: "):
+        SqsQueue.open(URL, "us-east-1", AwsSession("us-east-1"), SystemClock())
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [(GONE, "E_QUEUE_DLQ_GONE"), ((503, {}, b""), "E_SQS_THROTTLED")]
+)
+def test_a_dead_letter_queue_at_fault_is_named_under_way(
+    wire: Wire, queue: SqsQueue, message: Message, answer: Answer, code: str
+) -> None:
+    wire.answers["SendMessage"] = answer
+    with pytest.raises(OutageError, match=f"{code}: {DEAD}: dead letter for message m: "):
+        queue.send_dead_letter(message, REASON)
+
+
+def test_a_role_that_may_not_be_taken_on_is_told_by_its_trust_policy_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, wire: Wire
+) -> None:
+    def refuse(_: object) -> None:
+        raise CredentialSourceError(Cause.DENIED, "STS refused AssumeRole: AccessDenied")
+
+    monkeypatch.setattr(AwsCredentials, "_search", refuse)
+    with pytest.raises(NotAllowed, match=r"E_AWS_DENIED.* STS refused AssumeRole") as caught:
+        SqsQueue.open(URL, "us-east-1", AwsSession("us-east-1"), SystemClock())
+    assert "trust policy" in caught.value.hint
+    assert wire.answers == {}
+
+
+@pytest.mark.parametrize("policy", ["[" * 50_000, "[]", "5", "", '{"deadLetterTargetArn": "dead"}'])
+def test_a_redrive_policy_that_names_no_queue_is_none(wire: Wire, policy: str) -> None:
+    wire.answers["GetQueueAttributes"] = ok(
+        {"Attributes": {**facts("work"), "RedrivePolicy": policy}}
+    )
+    opened = SqsQueue.open(URL, "us-east-1", AwsSession("us-east-1"), SystemClock())
+    assert opened.facts.dead_letter_url is None
+
+
+@pytest.mark.parametrize(
+    ("retention", "receives", "told"),
+    [
+        ("60", "1", (60, 1)),
+        ("1209600", 1000, (1_209_600, 1000)),
+        ("0", "0", (None, None)),
+        ("59", "1001", (None, None)),
+        ("1209601", "-1", (None, None)),
+        ("soon", "9" * 5000, (None, None)),
+    ],
+)
+def test_numbers_that_sqs_does_not_have_are_not_told(
+    wire: Wire, retention: str, receives: object, told: tuple[int | None, int | None]
+) -> None:
+    """A retention of nothing would make the first hold a death; a count of none the first try."""
+    policy = json.dumps(
+        {"deadLetterTargetArn": "arn:aws:sqs:us-east-1:0:dead", "maxReceiveCount": receives}
+    )
+    wire.answers["GetQueueAttributes"] = ok(
+        {
+            "Attributes": {
+                **facts("work"),
+                "RedrivePolicy": policy,
+                "MessageRetentionPeriod": retention,
+            }
+        }
+    )
+    wire.answers["GetQueueUrl"] = ok({"QueueUrl": URL.replace("work", "dead")})
+    opened = SqsQueue.open(URL, "us-east-1", AwsSession("us-east-1"), SystemClock())
+    assert (opened.facts.retention_s, opened.facts.max_receive_count) == told
+    assert opened.facts.dead_letter_retention_s == told[0]
 
 
 @pytest.mark.parametrize(

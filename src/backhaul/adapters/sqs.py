@@ -31,7 +31,7 @@ from backhaul.adapters.aws_errors import (
     told,
 )
 from backhaul.adapters.sqs_answer import bad_answer, read_messages, sent_id, text_in
-from backhaul.adapters.sqs_facts import read_facts
+from backhaul.adapters.sqs_facts import read_facts, with_dead_letter_queue
 from backhaul.adapters.sqs_letter import attributes_for, shortened
 from backhaul.core.errors import (
     BackhaulError,
@@ -55,6 +55,9 @@ _ATTEMPTS = 2
 _CONNECTIONS = 32
 
 _GONE = frozenset({"NonExistentQueue", "QueueDoesNotExist", "QueueDeletedRecently"})
+# Code and hint.
+_QUEUE_GONE = ("E_QUEUE_NOT_FOUND", "create it, or check its name, region and account")
+_DLQ_GONE = ("E_QUEUE_DLQ_GONE", "create it again, or name another one in the redrive policy")
 _HANDLE_LOST = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"})
 _REFUSED = frozenset(
     {
@@ -174,7 +177,10 @@ class SqsQueue:
     def read_facts(self, subject: str) -> None:
         """Ask the queue about itself; raises as `open`, naming `subject`."""
         with self._aws.errors(lambda exc: self._opening(exc, subject)):
-            self.facts = read_facts(self._call, self._url)
+            facts, account = read_facts(self._call, self._url)
+        dead = _dead_letter_queue(facts)
+        with self._aws.errors(lambda exc: self._opening(exc, dead, gone=_DLQ_GONE)):
+            self.facts = with_dead_letter_queue(self._call, facts, account)
 
     # ------------------------------------------------------------ core.ports.Queue
 
@@ -260,9 +266,9 @@ class SqsQueue:
         extra: dict[str, Any] = _fifo(
             url, message.group or message.message_id, reason.transfer_id or message.message_id
         )
-        doing = f"dead letter for message {message.message_id}"
+        subject = f"{_dead_letter_queue(self.facts)}: dead letter for message {message.message_id}"
         body = message.body or shortened("")  # SQS takes no empty body
-        with self._errors(doing):
+        with self._aws.errors(lambda exc: running_error(exc, subject, gone=_DLQ_GONE)):
             try:
                 answer = self._call.send_message(
                     QueueUrl=url, MessageBody=body, MessageAttributes=everything, **extra
@@ -275,7 +281,7 @@ class SqsQueue:
                     QueueUrl=url, MessageBody=body, MessageAttributes=own, **extra
                 )
         # The message is deleted after this, so SQS must have taken its copy for certain.
-        sent_id(answer, body, f"queue {self.facts.dead_letter_name}: {doing}")
+        sent_id(answer, body, subject)
         return True
 
     # ------------------------------------------------------------ backhaul send
@@ -337,16 +343,15 @@ class SqsQueue:
             )
         return running_error(exc, f"queue {self.facts.name}: extend {message.message_id}")
 
-    def _opening(self, exc: Exception, subject: str) -> BackhaulError:
+    def _opening(
+        self, exc: Exception, subject: str, gone: tuple[str, str] = _QUEUE_GONE
+    ) -> BackhaulError:
         endpoint = self._call.meta.endpoint_url
         if "amazonaws.com" not in endpoint:
             subject = f"{subject} at {endpoint}"
         if error_code(exc) in _GONE:
-            return ConfigurationError(
-                "E_QUEUE_NOT_FOUND",
-                f"{subject}: no such queue",
-                hint="create it, or check its name, region and account",
-            )
+            code, hint = gone
+            return ConfigurationError(code, f"{subject}: no such queue", hint=hint)
         if isinstance(exc, CredentialSourceError):
             return opening_error(exc, subject)
         if is_kms_refusal(exc):
@@ -366,7 +371,7 @@ class SqsQueue:
                 return running_error(exc, subject)
 
 
-def running_error(exc: Exception, subject: str) -> OutageError:
+def running_error(exc: Exception, subject: str, gone: tuple[str, str] = _QUEUE_GONE) -> OutageError:
     """A refused call of a queue that was open: the whole route waits, no message pays for it.
 
     Always an outage. Whoever refused, and in whatever words, may come back; an agent that ended
@@ -376,9 +381,8 @@ def running_error(exc: Exception, subject: str) -> OutageError:
         return source_error(exc, subject)
     said = f"{subject}: {told(exc)}"
     if error_code(exc) in _GONE:
-        return OutageError.of(
-            "sqs", "E_QUEUE_NOT_FOUND", f"{subject}: the queue is gone", hint="create it again"
-        )
+        code, hint = gone
+        return OutageError.of("sqs", code, f"{subject}: the queue is gone", hint=hint)
     cause = cause_of(exc)
     if is_kms_refusal(exc) and cause is not Cause.THROTTLED:
         return OutageError.of(
@@ -411,6 +415,11 @@ _HINT_KMS = (
     "allow this agent kms:Decrypt on the queue's key, and kms:GenerateDataKey on the dead-letter "
     "queue's; see that the keys are enabled"
 )
+
+
+def _dead_letter_queue(facts: QueueFacts) -> str:
+    named = f"which the redrive policy of {facts.name} names"
+    return f"dead-letter queue {facts.dead_letter_name}, {named}"
 
 
 def _fifo(url: str, group: str, deduplication: str) -> dict[str, str]:

@@ -16,6 +16,9 @@ from backhaul.core.errors import OutageError
 from backhaul.core.ports import Message
 
 _NAME = re.compile("[!-~]{1,1000}")
+_HANDLE = re.compile("[!-~]+")
+_BORN_MS = 1_136_073_600_000  # of 2006, in which SQS began: what is before it is no time in ms
+_MOST = 2**53  # a number of JSON, and one that the ledger holds
 
 
 def bad_answer(subject: str, flaw: str) -> OutageError:
@@ -78,8 +81,8 @@ def _flaw(raw: Any) -> str:
     for field in ("MessageId", "ReceiptHandle", "Body"):
         if not isinstance(raw.get(field), str):
             return f"message {name} has no {field}"
-    if not raw["MessageId"] or not raw["ReceiptHandle"]:
-        return f"message {name} has an empty MessageId or ReceiptHandle"
+    if not _NAME.fullmatch(raw["MessageId"]) or not _HANDLE.fullmatch(raw["ReceiptHandle"]):
+        return f"message {name} has no usable MessageId or ReceiptHandle"
     if raw.get("MD5OfBody", md5 := _md5(raw["Body"])) != md5:
         return f"message {name} has another body than its MD5OfBody"
     return ""
@@ -93,8 +96,8 @@ def _message(raw: dict[str, Any], arn: str, received_monotonic_s: float) -> Mess
         receipt_handle=raw["ReceiptHandle"],
         body=raw["Body"],
         sender_id=system.get("SenderId", ""),
-        receive_count=max(1, number(system.get("ApproximateReceiveCount")) or 1),
-        sent_at=_time(number(system.get("SentTimestamp"))),
+        receive_count=number(system.get("ApproximateReceiveCount"), 1, _MOST) or 1,
+        sent_at=_time(number(system.get("SentTimestamp"), _BORN_MS, _MOST)),
         received_monotonic_s=received_monotonic_s,
         attributes={
             name: value["StringValue"]
@@ -124,9 +127,10 @@ def _md5(body: str) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def number(value: object) -> int | None:
-    """SQS gives numbers as text, and maxReceiveCount as either; None where there is none."""
+def number(value: object, least: int, most: int) -> int | None:
+    """SQS gives numbers as text, and maxReceiveCount as either; None where none is in bounds."""
     try:
-        return int(str(value))
+        found = int(str(value))
     except ValueError:
         return None
+    return found if least <= found <= most else None

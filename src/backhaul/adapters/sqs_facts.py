@@ -6,7 +6,8 @@ Source: Amazon SQS API reference, GetQueueAttributes, GetQueueUrl.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
@@ -20,42 +21,50 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-class _DeadLetters(NamedTuple):
-    url: str
-    name: str
-    max_receive_count: int | None
-    retention_s: int | None
+# What SQS itself allows. Any other number is a stand-in's, or none: it is as good as not told.
+_RETENTION_S = (60, 1_209_600)
+_RECEIVES = (1, 1000)
 
 
-def read_facts(client: SQSClient, url: str) -> QueueFacts:
-    """Ask SQS; botocore's exceptions pass, except a refusal to speak of the dead-letter queue."""
+def read_facts(client: SQSClient, url: str) -> tuple[QueueFacts, str]:
+    """Ask SQS about the queue; botocore's exceptions pass.
+
+    Returns:
+        The facts without the URL and retention of the dead-letter queue, and its account.
+    """
     asked = client.get_queue_attributes(
         QueueUrl=url, AttributeNames=["QueueArn", "RedrivePolicy", "MessageRetentionPeriod"]
     )
     answer: Any = asked.get("Attributes") or {}
     arn = text_in(answer, "QueueArn", "attributes of the queue")
-    dead = _dead_letters(client, url, answer.get("RedrivePolicy"))
-    return QueueFacts(
+    account, name, receives = _redrive(answer.get("RedrivePolicy"))
+    facts = QueueFacts(
         url=url,
         name=arn.rsplit(":", 1)[-1] or urlsplit(url).path.rsplit("/", 1)[-1],
         arn=arn,
-        dead_letter_url=dead.url if dead else None,
-        dead_letter_name=dead.name if dead else None,
-        max_receive_count=dead.max_receive_count if dead else None,
-        retention_s=number(answer.get("MessageRetentionPeriod")),
-        dead_letter_retention_s=dead.retention_s if dead else None,
+        dead_letter_url=None,
+        dead_letter_name=name,
+        max_receive_count=receives,
+        retention_s=number(answer.get("MessageRetentionPeriod"), *_RETENTION_S),
     )
+    return facts, account
 
 
-def _dead_letters(
-    client: SQSClient, queue_url: str, redrive_policy: str | None
-) -> _DeadLetters | None:
+def _redrive(policy: str | None) -> tuple[str, str | None, int | None]:
     """From `{"deadLetterTargetArn":"arn:aws:sqs:…:123456789012:dead","maxReceiveCount":"10"}`."""
     try:
-        policy = json.loads(redrive_policy or "{}")
-        account, name = text_in(policy, "deadLetterTargetArn", "policy").rsplit(":", 2)[1:]
-    except (ValueError, TypeError, AttributeError, OutageError):
-        return None
+        read = json.loads(policy or "{}")
+        account, name = text_in(read, "deadLetterTargetArn", "policy").rsplit(":", 2)[1:]
+        return account, name, number(read.get("maxReceiveCount"), *_RECEIVES)
+    except (ValueError, TypeError, AttributeError, RecursionError, OutageError):
+        return "", None, None
+
+
+def with_dead_letter_queue(client: SQSClient, facts: QueueFacts, account: str) -> QueueFacts:
+    """Ask SQS about the dead-letter queue; botocore's exceptions pass, except a refusal to tell."""
+    name = facts.dead_letter_name
+    if name is None:
+        return facts
     try:
         asked = client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
         url = text_in(asked, "QueueUrl", "URL of the dead-letter queue")
@@ -63,13 +72,8 @@ def _dead_letters(
         if cause_of(exc) is not Cause.DENIED:
             raise
         # A dead-letter queue is always of the same account and region as its queue.
-        url = f"{queue_url.rsplit('/', 1)[0]}/{name}"
-    return _DeadLetters(
-        url=url,
-        name=name,
-        max_receive_count=number(policy.get("maxReceiveCount")),
-        retention_s=_retention_s(client, url),
-    )
+        url = f"{facts.url.rsplit('/', 1)[0]}/{name}"
+    return replace(facts, dead_letter_url=url, dead_letter_retention_s=_retention_s(client, url))
 
 
 def _retention_s(client: SQSClient, url: str) -> int | None:
@@ -82,4 +86,4 @@ def _retention_s(client: SQSClient, url: str) -> int | None:
         if cause_of(exc) is not Cause.DENIED:
             raise
         return None
-    return number((answer.get("Attributes") or {}).get("MessageRetentionPeriod"))
+    return number((answer.get("Attributes") or {}).get("MessageRetentionPeriod"), *_RETENTION_S)
