@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from backhaul.adapters.telemetry import (
     standard_target,
 )
 from backhaul.core import events
+from backhaul.core.errors import ConfigurationError
 
 FACTS = [
     value
@@ -214,3 +217,36 @@ def test_format_auto_is_json_where_nobody_looks() -> None:
 )
 def test_bytes_are_told_for_people(size: int, text: str) -> None:
     assert human_bytes(size) == text
+
+
+def test_a_log_file_that_is_a_pipe_or_a_socket_is_refused_and_never_waited_for(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        for name in ("fifo", "socket"):
+            with pytest.raises(ConfigurationError, match="E_LOG_FILE") as caught:
+                logged(file=tmp_path / name)
+            assert str(tmp_path / name) in caught.value.message
+            assert "regular file" in caught.value.message
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(ConfigurationError, match="E_LOG_FILE"):
+        logged(file=tmp_path / "fifo")
+    os.close(reader)
+    device = Telemetry(LogTarget(stream=io.StringIO(), is_json=True, file=Path("/dev/null")))
+    device.reopen()  # and closes it
+
+
+def test_a_pipe_in_the_log_files_place_is_told_and_does_not_stop_the_agent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log"
+    telemetry = Telemetry(LogTarget(stream=io.StringIO(), is_json=True, file=file))
+    telemetry(sample(events.MessageReceived))
+    assert file.stat().st_mode & 0o111 == 0
+    file.rename(tmp_path / "log.1")
+    os.mkfifo(file)
+    telemetry.reopen()
+    telemetry(sample(events.MessageReceived))
+    assert "the log cannot be written" in capsys.readouterr().err

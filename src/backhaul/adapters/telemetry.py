@@ -7,8 +7,11 @@ for journald. Logging never raises into a transfer (F13).
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import logging.handlers
+import os
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -282,6 +285,34 @@ class LogFile(_Quiet, logging.handlers.RotatingFileHandler):
             stream, self.stream = self.stream, None  # as logging does
             if stream is not None:
                 stream.close()
+
+    def _open(self) -> Any:
+        encoding, errors = self.encoding, self.errors
+        return open(
+            self.baseFilename, self.mode, encoding=encoding, errors=errors, opener=_file_or_device
+        )
+
+
+def _file_or_device(path: str, flags: int) -> int:
+    """A log that its reader can hold up would hold up the agent; opening a FIFO waits for one.
+
+    Raises:
+        OSError: It is a FIFO or a socket, or cannot be opened.
+    """
+    try:
+        handle = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    except OSError as exc:
+        if exc.errno == errno.ENXIO:  # a socket, or a FIFO that has no reader
+            raise OSError(errno.ENXIO, _NO_FILE, path) from exc
+        raise
+    if stat.S_ISFIFO(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.ENXIO, _NO_FILE, path)
+    os.set_blocking(handle, True)
+    return handle
+
+
+_NO_FILE = "a pipe or a socket, and a log is a regular file"
 
 
 def _handlers(target: LogTarget) -> list[logging.Handler]:
