@@ -278,10 +278,19 @@ def test_an_object_is_found_wherever_a_server_without_order_lists_it() -> None:
     assert find(server, "p") == ("p", True)
 
 
-def test_an_ordered_listing_that_begins_behind_the_key_ends_the_search() -> None:
-    server = Server(page("p-1", "p-2", prefix="p"), page("p-3", prefix="p"))
+@pytest.mark.parametrize("first", [("p/b",), ("p/a", "p/b")])
+def test_a_page_that_rises_by_chance_does_not_end_the_search(first: tuple[str, ...]) -> None:
+    server = Server(page(*first, prefix="p"), page("p", prefix="p"), page("p/c", prefix="p"))
+    assert find(server, "p") == ("p", False)
+    assert find(Server(page(*first, prefix="p"), page("p/c", prefix="p")), "p") == (None, True)
+
+
+def test_an_order_that_is_relied_upon_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "ORDER_RELIED_AFTER", 3)
+    pages = [page(f"p-{2 * i}", f"p-{2 * i + 1}", prefix="p") for i in range(4)]
+    server = Server(*pages)
     assert find(server, "p") == (None, False)
-    assert server.requests == 1
+    assert server.requests == 2
 
 
 def test_a_prefix_that_begins_with_empty_pages_has_objects() -> None:

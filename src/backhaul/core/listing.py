@@ -85,12 +85,14 @@ def find_object(
 ) -> tuple[Pin | None, ListPage]:
     """The object of exactly this key, and the page on which the search ended.
 
-    In order it is the first of all keys that begin with it; without order it may come last.
+    In order it is the first of all keys that begin with it; without order it may come last, and a
+    few pages may rise by chance.
     """
-    page = ListPage(pins=())
+    page, seen = ListPage(pins=()), 0
     for page in list_pages(store, bucket, key, owner=owner):
         found = next((pin for pin in page.pins if pin.key == key), None)
-        if found is not None or (page.pins and page.is_ordered):
+        seen += len(page.pins)
+        if found is not None or (page.is_ordered and seen > ORDER_RELIED_AFTER):
             return found, page
     return None, page
 
