@@ -9,6 +9,7 @@ import base64
 import hashlib
 import socketserver
 import threading
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -388,6 +389,7 @@ def test_plain_http_beyond_this_machine_is_refused(monkeypatch: pytest.MonkeyPat
 PIN = Pin(
     bucket="b", key="k", size_bytes=5, etag="abc", last_modified=datetime(2026, 1, 1, tzinfo=UTC)
 )
+_REGION_HEADER = "x-amz-bucket-region: "
 GOOD = b'HTTP/1.1 200 OK\r\nETag: "abc"\r\nContent-Length: 5\r\n\r\nhello'
 
 
@@ -465,6 +467,19 @@ def liars_reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectReader]:
         (refusal(307, "TemporaryRedirect"), PermanentError, "E_SRC_REGION"),
         (refusal(403, "RequestTimeTooSkewed"), OutageError, "E_AWS_CLOCK"),
         (refusal(400, "ExpiredToken"), OutageError, "E_AWS_EXPIRED"),
+        (refusal(403, "AccountProblem"), OutageError, "E_AWS_ACCOUNT"),
+        (refusal(403, "UserSuspended"), OutageError, "E_AWS_ACCOUNT"),
+        (refusal(400, "AuthorizationHeaderMalformed"), OutageError, "E_AWS_DENIED"),
+        (
+            refusal(400, "AuthorizationHeaderMalformed", headers=f"{_REGION_HEADER}ev/il.com\r\n"),
+            OutageError,
+            "E_AWS_DENIED",
+        ),
+        (
+            refusal(400, "AuthorizationHeaderMalformed", headers=f"{_REGION_HEADER}eu-north-1\r\n"),
+            PermanentError,
+            "E_SRC_REGION",
+        ),
         (refusal(403, "InvalidAccessKeyId"), OutageError, "E_AWS_DENIED"),
         (refusal(403, "SignatureDoesNotMatch"), OutageError, "E_AWS_DENIED"),
         (refusal(503, "SlowDown"), TransientError, "E_S3_THROTTLED"),
@@ -485,6 +500,19 @@ def test_refusal_is_mapped(
     assert (type(caught.value), caught.value.code) == (kind, code)
     assert "s3://b/k" in caught.value.message or code == "E_S3_SERVER"
     assert "very-secret" not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("token", ["secret-token\nX: y", "secret-t\u2603ken"])
+def test_credentials_that_no_header_carries_hold_and_are_not_shown(
+    liars_reader: ObjectReader, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    signed = {"Authorization": "x", "X-Amz-Security-Token": token}
+    monkeypatch.setattr(liars_reader, "_sign", lambda *_: signed)
+    with liar(GOOD) as (endpoint, _), pytest.raises(OutageError) as caught:
+        liars_reader.get(endpoint, PIN)
+    assert (caught.value.dependency, caught.value.code) == ("credentials", "E_AWS_CREDENTIALS")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "secret-t" not in shown
 
 
 @pytest.mark.parametrize("status", [200, 301, 307, 400, 403, 404, 405])

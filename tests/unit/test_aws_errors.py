@@ -47,6 +47,8 @@ from backhaul.core.errors import (
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint, QueueFacts
 
+ACCOUNT_WIDE = ("AccountProblem", "UserSuspended", "AllAccessDisabled", "QuotaExceeded")
+
 
 def answer(code: str, status: int = 400, message: str = "said AWS") -> ClientError:
     return ClientError(
@@ -182,7 +184,9 @@ def test_refused_queue_holds_the_route(code: str, status: int, dependency: str, 
         ("AccessDenied", 403, PermanentError, "E_SRC_DENIED"),
         ("403", 403, PermanentError, "E_SRC_DENIED"),
         ("PermanentRedirect", 301, PermanentError, "E_SRC_REGION"),
-        ("AuthorizationHeaderMalformed", 400, PermanentError, "E_SRC_REGION"),
+        ("AuthorizationHeaderMalformed", 400, OutageError, "E_AWS_DENIED"),
+        ("IllegalLocationConstraintException", 400, PermanentError, "E_SRC_REGION"),
+        *((code, 403, OutageError, "E_AWS_ACCOUNT") for code in ACCOUNT_WIDE),
         ("InvalidAccessKeyId", 403, OutageError, "E_AWS_DENIED"),
         ("ExpiredToken", 400, OutageError, "E_AWS_EXPIRED"),
         ("SlowDown", 503, OutageError, "E_S3_THROTTLED"),
@@ -526,6 +530,7 @@ def test_what_the_http_library_says_of_a_header_is_not_repeated(
             "E_SRC_DENIED",
         ),
         ("KMS.ThrottlingException", "", TransientError, "E_S3_THROTTLED"),
+        ("KMS.LimitExceededException", "", TransientError, "E_S3_THROTTLED"),
     ],
 )
 def test_a_key_that_is_off_holds_and_a_missing_right_is_the_objects(

@@ -24,7 +24,13 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
-from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError, TransientError
+from backhaul.core.errors import (
+    BackhaulError,
+    ConfigurationError,
+    OutageError,
+    PermanentError,
+    TransientError,
+)
 
 # Everything botocore raises on purpose. ResponseParserError is outside its own tree.
 FOREIGN = (BotoCoreError, ClientError, ResponseParserError)
@@ -33,6 +39,10 @@ _TEXT_MAX = 300
 _SERVER_ERROR = 500
 _TOO_MANY, _PROXY_LOGIN = 429, 407
 _KMS = re.compile(r"^kms", re.IGNORECASE)
+_REDIRECTS = frozenset({301, 302, 307, 308})
+_REDIRECTING = frozenset(
+    {"IllegalLocationConstraintException", "PermanentRedirect", "TemporaryRedirect"}
+)
 _REGION = re.compile("[a-z][a-z0-9-]{0,38}[a-z0-9]")  # it becomes part of a host's name
 _REQUEST_IDS = ("x-amzn-requestid", "x-amz-request-id")
 _SOURCES = {
@@ -53,6 +63,7 @@ class Cause(Enum):
     REFUSED = auto()  # AWS does not know the key or its signature
     CLOCK = auto()
     DENIED = auto()  # known, and not allowed to do this
+    ACCOUNT = auto()  # the account is shut or has used up its quota, whatever is to be done
     THROTTLED = auto()
     UNREACHABLE = auto()  # no answer, or an answer that says "I am broken"
     CONFIGURATION = auto()
@@ -84,24 +95,27 @@ _CAUSES: dict[str, Cause] = {
             *("AuthFailure", "OptInRequired", "CredentialRetrievalError"),
             *("MetadataRetrievalError", "RefreshWithMFAUnsupportedError"),
             *("InvalidIdentityToken", "InvalidIdentityTokenException", "IDPRejectedClaim"),
-            *("RegionDisabledException", "UnauthorizedException"),
+            *("RegionDisabledException", "UnauthorizedException", "AuthorizationHeaderMalformed"),
         ),
         Cause.REFUSED,
     ),
     **dict.fromkeys(("RequestTimeTooSkewed", "RequestInTheFuture"), Cause.CLOCK),
     **dict.fromkeys(
         (
-            *("AccessDenied", "AccessDeniedException", "AllAccessDisabled", "AccountProblem"),
-            *("AuthorizationError", "UnauthorizedOperation", "KmsAccessDenied", "InvalidPayer"),
+            *("AccessDenied", "AccessDeniedException", "AuthorizationError"),
+            *("UnauthorizedOperation", "KmsAccessDenied", "InvalidPayer"),
         ),
         Cause.DENIED,
+    ),
+    **dict.fromkeys(
+        ("AccountProblem", "AllAccessDisabled", "QuotaExceeded", "UserSuspended"), Cause.ACCOUNT
     ),
     **dict.fromkeys(
         (
             *("SlowDown", "Throttling", "ThrottlingException", "ThrottledException"),
             *("RequestThrottled", "RequestThrottledException", "RequestLimitExceeded"),
             *("TooManyRequestsException", "BandwidthLimitExceeded", "KmsThrottled", "OverLimit"),
-            *("KMS.ThrottlingException", "503 SlowDown"),
+            *("KMS.ThrottlingException", "KMS.LimitExceededException", "503 SlowDown"),
         ),
         Cause.THROTTLED,
     ),
@@ -248,6 +262,17 @@ def headers_of(response: Any) -> dict[str, str]:
     return headers
 
 
+def points_elsewhere(status: int, code: str, region: str) -> bool:
+    """True where S3 sends the request to another region, which it may not name.
+
+    A malformed header (`AuthorizationHeaderMalformed`) has many reasons; it is the region only
+    where one is named.
+    """
+    if code == "AuthorizationHeaderMalformed":
+        return bool(region)
+    return status in _REDIRECTS or code in _REDIRECTING
+
+
 def usable_region(named: str) -> str:
     """The region as an answer names it; empty where it cannot be one."""
     return named if _REGION.fullmatch(named) else ""
@@ -316,6 +341,30 @@ def no_credentials(subject: str, exc: Exception | None = None) -> ConfigurationE
     reason = str(exc) if isinstance(exc, NoReadableKeys) else "no AWS credentials found"
     return ConfigurationError(
         "E_AWS_NO_CREDENTIALS", f"{subject}: {one_line(reason)}", hint=_HINT_NONE
+    )
+
+
+def account_error(said: str) -> OutageError:
+    """S3 serves nothing of this account: the next object would fare no better."""
+    return OutageError.of(
+        "s3",
+        "E_AWS_ACCOUNT",
+        f"{said}; the account is refused, not this bucket",
+        hint="look at the account's state, bill and quota; the transfers then go on",
+    )
+
+
+def is_customer_key(code: str, message: str) -> bool:
+    """True for the refusal of a GET that lacks the object's own key (SSE-C)."""
+    return code == "InvalidRequest" and "ncryption" in message
+
+
+def no_customer_key(said: str) -> PermanentError:
+    """Nobody but the customer has that key."""
+    return PermanentError(
+        "E_SRC_SSEC",
+        said,
+        hint="it is encrypted with a customer's key (SSE-C), which Backhaul does not have",
     )
 
 

@@ -26,21 +26,24 @@ from backhaul.adapters.aws_errors import (
     FOREIGN,
     Cause,
     CredentialSourceError,
+    account_error,
     cause_of,
     common_error,
     error_code,
     has_request_id,
     headers_of,
+    is_customer_key,
     is_fault,
     is_foreign_page,
     is_from_elsewhere,
+    no_customer_key,
     one_line,
+    points_elsewhere,
     source_error,
     status_of,
     told,
     usable_region,
 )
-from backhaul.adapters.s3_answer import is_customer_key, no_customer_key
 from backhaul.adapters.s3_listing import PAGE, NotS3Error, page_of, take_page
 from backhaul.core.errors import (
     BackhaulError,
@@ -72,7 +75,6 @@ _NOT_THERE = frozenset({404, 405})  # 405: the version is a delete marker
 # Refusals of a GET alone: an empty object has no first byte, an archived one cannot be read.
 _THERE = frozenset({"InvalidRange", "InvalidObjectState"})
 _HINT_VERSION = "allow s3:GetObjectVersion on this bucket's objects for this agent"
-_REDIRECTS = frozenset({301, 302, 307, 308})
 
 
 class S3Store:
@@ -429,6 +431,8 @@ def listing_error(exc: Exception, bucket: str, where: str, hint: str = "") -> Ba
                 said,
                 hint=hint or "allow s3:ListBucket on this bucket for this agent",
             )
+        case Cause.ACCOUNT:
+            return account_error(said)
         case Cause.PARAMETER | Cause.CONFIGURATION:
             # The client was made, so it is this bucket's name that gives no address.
             return PermanentError("E_SRC_BUCKET", said, hint="check the bucket's name")
@@ -460,10 +464,8 @@ def _right_region(exc: Exception) -> str:
     if not isinstance(exc, ClientError):
         return ""
     error = exc.response.get("Error", {})
-    if status_of(exc) not in _REDIRECTS and error_code(exc) not in {
-        *("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
-        *("PermanentRedirect", "TemporaryRedirect"),
-    }:
-        return ""
     named = headers_of(exc.response).get("x-amz-bucket-region") or error.get("Region")
-    return usable_region(str(named or "")) or "another region"
+    region = usable_region(str(named or ""))
+    if not points_elsewhere(status_of(exc), error_code(exc), region):
+        return ""
+    return region or "another region"

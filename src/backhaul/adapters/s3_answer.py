@@ -14,11 +14,15 @@ from urllib3.exceptions import HTTPError
 from backhaul.adapters.aws_errors import (
     CREDENTIAL_CAUSES,
     Cause,
+    account_error,
     cause_of_answer,
     credential_error,
     is_anonymous,
+    is_customer_key,
     is_kms,
+    no_customer_key,
     one_line,
+    points_elsewhere,
     usable_region,
 )
 from backhaul.core.errors import (
@@ -181,6 +185,10 @@ def _element(text: str, name: str) -> str:
 def refusal(error: ErrorAnswer, pin: Pin, name: str) -> BackhaulError:
     """What a refused GET of a pinned object means."""
     said = f"{name}: S3 answered {error.status} {error.code} {error.message}".rstrip()
+    if not error.is_from_elsewhere and points_elsewhere(error.status, error.code, error.region):
+        # The code is enough: the words may quote the signed headers.
+        said = f"{name}: S3 answered {error.status} {error.code}".rstrip()
+        return wrong_region(pin.bucket, error.region, said)
     if error.cause in CREDENTIAL_CAUSES or error.cause is Cause.CLOCK:
         # S3's own words may quote the signed headers; the code is enough.
         return credential_error(
@@ -193,15 +201,13 @@ def refusal(error: ErrorAnswer, pin: Pin, name: str) -> BackhaulError:
             f"{name}: answered {error.status} without a code or request id of S3",
             hint="something between this machine and S3 refuses: check HTTPS_PROXY",
         )
-    if by_code := _by_code(error, pin, said):
+    if by_code := _by_code(error, said):
         return by_code
     match error.status:
         case 404 | 405:  # 405: a delete marker was asked for by its version
             return SourceChanged("E_SRC_GONE", said)
         case 409 | 412 | 416:
             return SourceChanged("E_SRC_CHANGED", said)
-        case 301 | 302 | 307 | 308:
-            return _elsewhere(error, pin, said)
         case 401 | 403:
             return PermanentError(
                 "E_SRC_DENIED", said, hint="allow s3:GetObject (and kms:Decrypt) for this agent"
@@ -214,7 +220,7 @@ def refusal(error: ErrorAnswer, pin: Pin, name: str) -> BackhaulError:
             return TransientError("E_AWS_UNEXPECTED", said)
 
 
-def _by_code(error: ErrorAnswer, pin: Pin, said: str) -> BackhaulError | None:
+def _by_code(error: ErrorAnswer, said: str) -> BackhaulError | None:
     match error.code:
         case "NoSuchBucket":
             return PermanentError("E_SRC_NO_BUCKET", said)
@@ -222,32 +228,16 @@ def _by_code(error: ErrorAnswer, pin: Pin, said: str) -> BackhaulError | None:
             return PermanentError(
                 "E_SRC_ARCHIVED", said, hint="restore it from its archive class, then send again"
             )
+        case _ if error.cause is Cause.ACCOUNT:
+            return account_error(said)
         case code if is_customer_key(code, error.message):
             return no_customer_key(said)
-        case "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" if error.region:
-            return _elsewhere(error, pin, said)
-        case "PermanentRedirect" | "TemporaryRedirect":
-            return _elsewhere(error, pin, said)
         case "RequestTimeout":  # a 400, though it is the server that gave up waiting
             return TransientError("E_S3_SERVER", said)
         case code if is_kms(code, error.message) and error.cause is not Cause.THROTTLED:
             return _refused_key(error, said)
         case _:
             return None
-
-
-def is_customer_key(code: str, message: str) -> bool:
-    """True for the refusal of a GET that lacks the object's own key (SSE-C)."""
-    return code == "InvalidRequest" and "ncryption" in message
-
-
-def no_customer_key(said: str) -> PermanentError:
-    """Nobody but the customer has that key."""
-    return PermanentError(
-        "E_SRC_SSEC",
-        said,
-        hint="it is encrypted with a customer's key (SSE-C), which Backhaul does not have",
-    )
 
 
 def _refused_key(error: ErrorAnswer, said: str) -> BackhaulError:
@@ -259,10 +249,6 @@ def _refused_key(error: ErrorAnswer, said: str) -> BackhaulError:
     return PermanentError(
         "E_SRC_DENIED", said, hint="allow kms:Decrypt on the object's KMS key for this agent"
     )
-
-
-def _elsewhere(error: ErrorAnswer, pin: Pin, said: str) -> PermanentError:
-    return wrong_region(pin.bucket, error.region, said)
 
 
 def wrong_region(bucket: str, region: str, said: str) -> PermanentError:

@@ -231,6 +231,14 @@ class ObjectReader:
                 # A stale kept-alive connection ends here too, and the next try gets a new one.
                 if attempt + 1 == _TRIES or isinstance(exc, ReadTimeoutError):
                     raise _unanswered(exc, _name(pin), endpoint) from exc
+            except ValueError as exc:
+                # `http.client` refuses a header and quotes it: it may be the session token.
+                raise OutageError.of(
+                    "credentials",
+                    "E_AWS_CREDENTIALS",
+                    f"{_name(pin)}: the request cannot be sent: {type(exc).__name__}",
+                    hint="look for a line break or a special character in the credentials",
+                ) from None
             else:
                 status = response.status
                 if status in {_OK, _PARTIAL}:
