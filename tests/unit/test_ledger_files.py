@@ -1,6 +1,7 @@
 """Opening: permissions, schema versions, damage, one agent per ledger."""
 
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -19,7 +20,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event
 
 import backhaul
-from backhaul.adapters.ledger import agent_lock, open_ledger, open_reader
+from backhaul.adapters.ledger import agent_lock, find_reader, open_ledger, open_reader
 from backhaul.adapters.ledger.engine import writing_engine
 from backhaul.adapters.ledger.migrate import HEAD, REVISIONS
 from backhaul.adapters.ledger.schema import metadata
@@ -28,7 +29,6 @@ from backhaul.core.errors import (
     ConfigurationError,
     ExitCode,
     LedgerLocked,
-    OutageError,
 )
 from backhaul.core.model import Proof
 from backhaul.core.ports import MessageKey
@@ -87,10 +87,54 @@ def test_directory_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
         open_ledger(tmp_path, create=True)
 
 
-def test_file_in_place_of_the_directory_is_an_outage(tmp_path: Path) -> None:
+def uses(path: Path) -> list[Callable[[], object]]:
+    return [
+        *(lambda: open_ledger(path, create=True), lambda: open_reader(path)),
+        *(lambda: find_reader(path), lambda: ExitStack().enter_context(agent_lock(path))),
+    ]
+
+
+@pytest.mark.parametrize("rest", ["ledger", "deeper/ledger"])
+def test_no_ledger_can_be_below_a_file(tmp_path: Path, rest: str) -> None:
     (tmp_path / "state").write_text("")
-    with pytest.raises(OutageError, match="E_LEDGER_IO"):
-        open_ledger(tmp_path / "state" / "ledger", create=True)
+    for use in uses(tmp_path / "state" / rest):
+        with pytest.raises(ConfigurationError, match="E_LEDGER_PLACE") as caught:
+            use()
+        assert f"{tmp_path / 'state'} is no directory" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 250])
+def test_a_name_too_long_is_no_outage(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"E_LEDGER_PLACE.*too long"):
+        open_ledger(tmp_path / name, create=True)
+
+
+def test_a_directory_that_cannot_be_made_is_no_outage() -> None:
+    with pytest.raises(ConfigurationError, match=r"E_LEDGER_PLACE.*/proc/x: No such file"):
+        open_ledger(Path("/proc/x/ledger.db"), create=True)
+
+
+def test_links_in_a_circle_are_no_outage(tmp_path: Path) -> None:
+    (tmp_path / "ledger").symlink_to(tmp_path / "ledger")
+    with pytest.raises(ConfigurationError, match="is a symbolic link"):
+        open_ledger(tmp_path / "ledger", create=True)
+
+
+@pytest.mark.parametrize("kind", ["device", "FIFO", "directory"])
+def test_what_is_there_and_is_no_file_is_not_to_be_removed(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/null") if kind == "device" else tmp_path / "ledger"
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    for use in uses(path):
+        with pytest.raises(ConfigurationError) as caught:
+            use()
+        assert f"is a {kind}" in caught.value.message
+        code = "E_LEDGER_MISSING" if kind == "directory" else "E_LEDGER_PLACE"
+        assert caught.value.code == code
+        assert not re.search(r"\brm(dir)? ", caught.value.hint)
+    assert not path.with_name(f"{path.name}.lock").exists()
 
 
 def test_forbidden_directory_stops_the_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,68 @@ def test_file_that_is_no_toml_is_told_where(tmp_path: Path) -> None:
     assert "line 2" in error.message
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        (f"a = {'[' * 20_000}", "E_CFG_TOML", "nested too deeply"),
+        (f"a = {'{a=' * 20_000}", "E_CFG_TOML", "nested too deeply"),
+        (f"{'a.' * 20_000}b = 1", "E_CFG_UNKNOWN", "unknown setting a"),
+        (f"ledger = {'1' * 5000}", "E_CFG_TOML", "4300 digits"),
+        (f"[agent]\nslots = 0x{'f' * 40_000}", "E_CFG_VALUE", "agent.slots must be a whole number"),
+        (f"[agent]\nbackoff_base_s = 0x{'f' * 40_000}", "E_CFG_VALUE", "agent.backoff_base_s"),
+        (f"[agent]\nstop_grace_s = 0x{'f' * 4_000}", "E_CFG_VALUE", "agent.stop_grace_s"),
+        (f"[bandwidth]\nlimit = 1{'0' * 400}", "E_CFG_VALUE", "write a rate"),
+        (f"[log]\nfile_bytes = 1{'0' * 400}", "E_CFG_VALUE", "write a size"),
+        ('ledger = ""', "E_CFG_VALUE", "ledger is '': write a path"),
+        ('[log]\nfile = ""', "E_CFG_VALUE", "log.file is '': write a path"),
+        (r'ledger = "/a\u0000b"', "E_CFG_VALUE", "a path has no NUL"),
+        ('[log]\nfile = "/a\\u0000b"', "E_CFG_VALUE", "a path has no NUL"),
+        ('[distcp]\nhadoop = "/a\\u0000b"', "E_CFG_VALUE", "a path has no NUL"),
+        (
+            '[kerberos]\nprincipal = "a@B"\nkeytab = "/a\\u0000b"',
+            "E_CFG_VALUE",
+            "a path has no NUL",
+        ),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_what_is_odd_inside_is_refused_by_name(
+    tmp_path: Path, text: str, code: str, says: str
+) -> None:
+    error = refused(tmp_path, text)
+    assert error.code == code
+    assert says in error.message
+    assert len(error.message) < 1000
+    assert "\0" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("BACKHAUL_ROUTE", "[" * 100_000, "E_CFG_ENV"),
+        ("BACKHAUL_AGENT", f'{{"slots": {"1" * 5000}}}', "E_CFG_ENV"),
+        ("BACKHAUL_AGENT__SLOTS", "1" * 5000, "E_CFG_VALUE"),
+        ("BACKHAUL_LEDGER", "", "E_CFG_VALUE"),
+    ],
+)
+def test_what_is_odd_in_a_variable_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, code: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(None)
+    assert caught.value.code == code
+    assert name in caught.value.message
+
+
+def test_a_path_that_cannot_be_looked_at_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKHAUL_CONFIG", str(tmp_path / ("a" * 300)))
+    with pytest.raises(ConfigurationError, match=r"E_CFG_FILE.*too long"):
+        find_config(None)
+
+
 def test_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "backhaul.toml"
     path.write_bytes(b"\xff\xfe")

@@ -7,10 +7,10 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import SettingsError
+from pydantic_settings import BaseSettings, SettingsError
 
 from backhaul.access import refusal
 from backhaul.core.errors import ConfigurationError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 SYSTEM_CONFIG = Path("/etc/backhaul/backhaul.toml")
+
+_Model = TypeVar("_Model", bound=BaseSettings)
 
 # Read by other parts of Backhaul, so no setting of the agent.
 OTHER_ENV = {"BACKHAUL_CONFIG", "BACKHAUL_TESTBED_CACHE"}
@@ -53,6 +55,10 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except PermissionError as exc:
         raise _unreadable(path) from exc
+    except OSError as exc:
+        raise ConfigurationError(
+            "E_CFG_FILE", f"{path}: {exc.strerror}", hint="check the path"
+        ) from exc
 
 
 def _unreadable(path: Path) -> ConfigurationError:
@@ -69,13 +75,7 @@ def load_settings(path: Path | None) -> Settings:
         ConfigurationError: E_CFG_FILE, E_CFG_TOML, E_CFG_UNKNOWN, E_CFG_VALUE, E_CFG_ENV.
     """
     _refuse_unknown_environment()
-    text, values = _read(path)
-    try:
-        return Settings(**values)
-    except ValidationError as exc:
-        raise _explain(exc, path, text) from exc
-    except SettingsError as exc:
-        raise _no_value(exc) from None  # its cause quotes the value
+    return _checked(Settings, path)
 
 
 def load_part(
@@ -94,15 +94,19 @@ def load_part(
     except ConfigurationError as fault:
         if not names:
             return Settings.model_construct(), fault
-        text, values = _read(path)
-        try:
-            part = part_of_settings(names)(**values)
-        except ValidationError as exc:
-            raise _explain(exc, path, text) from exc
-        except SettingsError as exc:
-            raise _no_value(exc) from None
+        part = _checked(part_of_settings(names), path)
         chosen = {name: getattr(part, name) for name in names}
         return Settings.model_construct(**chosen), fault
+
+
+def _checked(model: type[_Model], path: Path | None) -> _Model:
+    text, values = _read(path)
+    try:
+        return model(**values)
+    except ValidationError as exc:
+        raise _explain(exc, path, text) from exc
+    except SettingsError as exc:
+        raise _no_value(exc) from None  # its cause quotes the value
 
 
 def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
@@ -116,11 +120,21 @@ def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
         raise ConfigurationError(
             "E_CFG_TOML", f"{path}: {exc}", hint="the file is not valid TOML at that place"
         ) from exc
+    except RecursionError as exc:
+        raise ConfigurationError(
+            "E_CFG_TOML",
+            f"{path}: tables or lists are nested too deeply",
+            hint="no setting is nested more than a few levels",
+        ) from exc
     except PermissionError as exc:
         raise _unreadable(path or SYSTEM_CONFIG) from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(
             "E_CFG_FILE", f"{path}: {exc}", hint="make it a readable UTF-8 file"
+        ) from exc
+    except ValueError as exc:  # of int(), for which a number has too many digits
+        raise ConfigurationError(
+            "E_CFG_TOML", f"{path}: {exc}", hint="the file has a number that is too long"
         ) from exc
 
 
@@ -166,7 +180,7 @@ def _explain(error: ValidationError, path: Path | None, text: str) -> Configurat
             hint="remove it or correct its spelling; the settings reference lists all",
         )
     variable = _variable_of(first["loc"])
-    found: str | None = shown(repr(first["input"]), 60)
+    found: str | None = _quoted(first["input"])
     if variable is not None:  # a value in a wrong variable may be a secret
         where, found = f"environment variable {printable(variable)}", None
     return ConfigurationError(
@@ -174,6 +188,13 @@ def _explain(error: ValidationError, path: Path | None, text: str) -> Configurat
         f"{where}: {printable(name)} {_wanted(first, found)}",
         hint="see the settings reference for what it takes",
     )
+
+
+def _quoted(value: object) -> str:
+    try:
+        return shown(repr(value), 60)
+    except (ValueError, RecursionError):
+        return "a value that is too long to be shown"
 
 
 def _variable_of(location: tuple[int | str, ...]) -> str | None:

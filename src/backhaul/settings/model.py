@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -46,6 +47,18 @@ ENV_PREFIX = "BACKHAUL_"
 
 _Size = BeforeValidator(parse_size)
 _Rate = BeforeValidator(parse_rate)
+
+
+def _named(value: object) -> object:
+    """A path that the system can take; an empty one would be the working directory."""
+    if value == "":
+        raise ValueError("write a path, or leave the setting out")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("a path has no NUL character")
+    return value
+
+
+_Path = Annotated[Path, BeforeValidator(_named)]
 
 
 class _Strict(BaseModel):
@@ -77,7 +90,7 @@ class EmrSettings(_Strict):
 class SignatureSettings(_Strict):
     """Messages of the route must be signed."""
 
-    key_file: Path | None = Field(None, description="keys, one a line; the first signs")
+    key_file: _Path | None = Field(None, description="keys, one a line; the first signs")
     key_env: str | None = Field(
         None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable that holds the keys"
     )
@@ -131,7 +144,7 @@ class KerberosSection(_Strict):
     principal: str | None = Field(
         None, min_length=1, description="such as backhaul/edge1.example.com@EXAMPLE.COM"
     )
-    keytab: Path | None = Field(None, description="the agent takes tickets from it by itself")
+    keytab: _Path | None = Field(None, description="the agent takes tickets from it by itself")
     cache: str | None = Field(
         None, min_length=1, description="a ticket cache instead, such as FILE:/run/backhaul/krb5cc"
     )
@@ -148,7 +161,7 @@ class KerberosSection(_Strict):
 class DistcpSection(_Strict):
     """When large transfers go to the cluster's own engine, and how it is run."""
 
-    hadoop: Path | None = Field(
+    hadoop: _Path | None = Field(
         None, description="the hadoop command; else HADOOP_HOME/bin/hadoop, else the PATH's"
     )
     queue: str | None = Field(
@@ -228,11 +241,22 @@ class LogSection(_Strict):
         "auto", pattern="^(auto|text|json)$", description="auto: text on a terminal"
     )
     level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    file: Path | None = Field(None, description="a rotating file beside standard output")
+    file: _Path | None = Field(None, description="a rotating file beside standard output")
     file_bytes: Annotated[int, _Size] = Field(
         50_000_000, ge=10_000, description="rotate at this size"
     )
     file_count: int = Field(5, ge=1, le=1000, description="rotated files kept")
+
+
+class _Environment(EnvSettingsSource):
+    """Variables, of which a value that cannot be read is an error that names its field."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """JSON."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
 
 class _Sources(BaseSettings):
@@ -252,8 +276,8 @@ class _Sources(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """BACKHAUL_AGENT__SLOTS and the like win over the file."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
+        del env_settings, dotenv_settings, file_secret_settings
+        return _Environment(settings_cls), init_settings
 
 
 class Settings(_Sources):
@@ -261,7 +285,7 @@ class Settings(_Sources):
 
     model_config = SettingsConfigDict(extra="forbid")
 
-    ledger: Path | None = Field(None, description="the SQLite file that remembers every transfer")
+    ledger: _Path | None = Field(None, description="the SQLite file that remembers every transfer")
     agent: AgentSection = AgentSection()
     bandwidth: BandwidthSection = BandwidthSection()
     distcp: DistcpSection = DistcpSection()

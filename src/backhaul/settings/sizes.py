@@ -31,6 +31,8 @@ def parse_size(value: object) -> object:
     Raises:
         ValueError: No such size.
     """
+    if isinstance(value, int) and value > _LARGEST:
+        raise ValueError(_SIZE_HINT)
     if not isinstance(value, str):
         return value
     size = _amount(value, takes_bits=False)
@@ -52,6 +54,8 @@ def parse_rate(value: object) -> object:
         value = _amount(text.removesuffix("/s"), takes_bits=True)
         if value is None:
             raise ValueError(_RATE_HINT)
+    if isinstance(value, int) and value > _LARGEST:
+        raise ValueError(_RATE_HINT)
     if isinstance(value, int) and value < LOWEST_BYTES_PER_S:
         raise ValueError(f"a limit is at least {LOWEST_BYTES_PER_S} bytes per second, or off")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -15,6 +16,8 @@ from sqlalchemy import Engine, text
 from backhaul.access import (
     distrust,
     distrust_of,
+    is_there,
+    kind_of,
     link_of_others,
     may_read,
     may_write,
@@ -38,6 +41,13 @@ BESIDE = (
     *("-journal", "-wal", "-shm"),
     *(".lock", ".limit", ".rate", ".reserved", ".reserved.lock"),
 )
+# No retry helps: the path itself has to be another.
+_OF_THE_PATH = frozenset(
+    {
+        *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT),
+        *(errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP),
+    }
+)
 QUICK_CHECK_MAX_BYTES = 16 << 20  # about 0.1 s; a larger file is not read through at start
 
 
@@ -60,8 +70,8 @@ def open_ledger(
         owner: Who writes; default this process. For tests.
 
     Raises:
-        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_DENIED, E_LEDGER_CORRUPT, E_LEDGER_NEWER,
-            E_CFG_PERMISSIONS.
+        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_PLACE, E_LEDGER_DENIED, E_LEDGER_CORRUPT,
+            E_LEDGER_NEWER, E_CFG_PERMISSIONS.
         OutageError: `ledger`: locked, full, read-only or an I/O error.
     """
     with _os_errors(path, "written"):
@@ -93,6 +103,7 @@ def open_ledger(
 def find_reader(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> LedgerReader | None:
     """The same as `open_reader`; None where no file exists yet."""
     with _os_errors(path, "read"):
+        _check_place(path)
         if not path.exists():
             return None
     return open_reader(path, busy_timeout_s=busy_timeout_s)
@@ -102,8 +113,8 @@ def open_reader(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Ledger
     """Open the ledger read-only, beside an agent that writes.
 
     Raises:
-        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_DENIED, E_LEDGER_CORRUPT, E_LEDGER_NEWER,
-            E_LEDGER_OLDER.
+        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_PLACE, E_LEDGER_DENIED, E_LEDGER_CORRUPT,
+            E_LEDGER_NEWER, E_LEDGER_OLDER.
         OutageError: `ledger`.
     """
     with _os_errors(path, "read"):
@@ -215,8 +226,9 @@ def check_trust(path: Path, *, is_agent: bool) -> None:
             the directory, for commands that root runs on a service's ledger, and for readers.
 
     Raises:
-        ConfigurationError: E_CFG_PERMISSIONS.
+        ConfigurationError: E_CFG_PERMISSIONS, and what `_check_place` refuses.
     """
+    _check_place(path)
     real = _real(path)
     owners = {0, os.geteuid()}
     if not is_agent and real.exists() and not real.parent.stat().st_mode & stat.S_IWOTH:
@@ -224,7 +236,7 @@ def check_trust(path: Path, *, is_agent: bool) -> None:
     refused = link_of_others(path, owners)
     for name in ("", *BESIDE):
         refused = refused or distrust(real.with_name(f"{real.name}{name}"), owners)
-    if refused is not None and not real.is_dir():
+    if refused is not None:
         message, hint = refused
         raise ConfigurationError("E_CFG_PERMISSIONS", f"the ledger: {message}", hint=hint)
 
@@ -310,16 +322,43 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _require(path: Path) -> None:
-    if path.is_file():
-        return
-    what = (
-        "is a directory" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+def _check_place(path: Path) -> None:
+    """Refuse a path at which no ledger can ever be.
+
+    Raises:
+        ConfigurationError: E_LEDGER_MISSING: a directory. E_LEDGER_PLACE: below a file; a device
+            or the like.
+    """
+    real = _real(path)
+    for above in reversed(real.parents):
+        if is_there(above) and not above.is_dir():
+            raise _no_place(path, f"{above} is no directory")
+    if real.is_dir():
+        raise ConfigurationError(
+            "E_LEDGER_MISSING",
+            f"{path} is a directory",
+            hint=f"name the file in it: {path / 'ledger.db'}",
+        )
+    if is_there(real) and not real.is_file():
+        raise _no_place(path, f"{real} is {kind_of(real.stat().st_mode)}")
+
+
+def _no_place(path: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        "E_LEDGER_PLACE",
+        f"no ledger can be at {path}: {why}",
+        hint="name a regular file on a local disk in the setting `ledger`",
     )
-    hint = "the agent makes it at its first start; check the ledger path in the settings"
-    if path.is_dir():
-        hint = f"name the file in it: {path / 'ledger.db'}"
-    raise ConfigurationError("E_LEDGER_MISSING", f"{path} {what}", hint=hint)
+
+
+def _require(path: Path) -> None:
+    _check_place(path)
+    if not path.exists():
+        raise ConfigurationError(
+            "E_LEDGER_MISSING",
+            f"{path} does not exist",
+            hint="the agent makes it at its first start; check the ledger path in the settings",
+        )
 
 
 def _denied(path: Path, verb: str) -> ConfigurationError:
@@ -345,6 +384,8 @@ def _os_errors(path: Path, verb: str) -> Iterator[None]:
     except PermissionError as exc:
         raise _denied(Path(exc.filename) if exc.filename else path, verb) from exc
     except OSError as exc:
+        if exc.errno in _OF_THE_PATH:
+            raise _no_place(path, f"{exc.filename or path}: {exc.strerror}") from exc
         raise OutageError.of(
             "ledger",
             "E_LEDGER_IO",
