@@ -92,8 +92,8 @@ def _fate(cls: type[errors.BackhaulError]) -> str:
     return "none" if issubclass(cls, errors.VisibilityLost) else "retry"
 
 
-# Refused by the start or for `send` and `show`, whatever their class does to a message; and the
-# agent's wait for a busy destination.
+# Refused by the start or for `send` and `show`, whatever their class does to a message; the agent's
+# wait for a busy destination; and a read that is throttled, which becomes an outage in the worker.
 OWN_FATE = {
     "E_AWS_DENIED": "start, hold",
     "E_DEMO_SERVER": "none",
@@ -106,6 +106,7 @@ OWN_FATE = {
     "E_NO_SUCH_TRANSFER": "none",
     "E_PUBLISHING": "none",
     "E_QUEUE_NAME": "none",
+    "E_S3_THROTTLED": "hold",
     "E_SYSTEM": "none",
     "E_TAKEN_OVER": "wait",
 }

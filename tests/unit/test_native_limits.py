@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from backhaul.engines.native import Cancelled, Shared, Stager
 from backhaul.engines.paced import THROTTLED, TRIES
 from backhaul.testing.fakes import FakeEvent, Fault
 from tests.unit.test_native import TUNING, Bench, content
+from tests.world import World
 
 OVERLOADED = TransientError("E_HDFS_OVERLOADED", "could only be written to 0 of the 1")
 SLOW_DOWN = TransientError(THROTTLED, "S3 answered 503 SlowDown")
@@ -111,3 +114,25 @@ def test_s3_that_says_slow_down_for_a_while_costs_no_try(size: int) -> None:
     assert bench.staged == {"/s/1/f": content(size)}
     assert proven.bytes_read == size
     bench.stager.close()
+
+
+def test_s3_that_says_nothing_but_slow_down_holds_the_transfer(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.store.put("p/a", b"content")
+    answers = world.store.get
+
+    def throttled(*_: object, **__: object) -> Any:
+        raise SLOW_DOWN
+
+    world.store.get = throttled  # type: ignore[method-assign]
+    world.queue.send("raw/p/, /land/d")
+    for _ in range(5):
+        world.drain()
+        (row,) = world.rows()
+        assert (row.state.value, row.code, row.failures) == ("held", THROTTLED, 0)
+        world.clock.advance(600)
+
+    world.store.get = answers  # type: ignore[method-assign]
+    world.drain()
+    (row,) = world.rows()
+    assert (row.state.value, row.failures) == ("done", 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backhaul.adapters.digests import new_digest
-from backhaul.core.errors import TransientError
+from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import Pin
 from backhaul.core.pace import Pace
 from backhaul.core.ports import Body, Endpoint
@@ -119,11 +119,12 @@ def test_a_throttled_read_is_asked_again_after_longer_and_longer_pauses() -> Non
     assert bench.gate.limit == 2
 
 
-def test_s3_that_says_nothing_else_is_told_as_throttled() -> None:
+def test_s3_that_says_nothing_else_is_an_outage_and_no_failure_of_the_object() -> None:
+    """As a throttled listing is: the transfer is held, and spends nothing."""
     bench = Bench(refusals=1000)
-    with pytest.raises(TransientError) as caught:
+    with pytest.raises(OutageError, match=SLOW_DOWN.message) as caught:
         bench.reader.head(bench.endpoint, bench.pin)
-    assert caught.value.code == THROTTLED
+    assert (caught.value.dependency, caught.value.code) == ("s3", THROTTLED)
     assert bench.moody.asked == TRIES
     assert max(bench.naps) == LONGEST_NAP_S
     assert sum(bench.naps) > 30

@@ -2,7 +2,7 @@
 
 A refusal is no fault of the object and spends none of its tries: it is asked for again after a
 pause, through a gate that has become narrower. S3 that says nothing else for over half a minute
-is told as what it is, E_S3_THROTTLED.
+is an outage, E_S3_THROTTLED, as it is where it says so to a listing: the transfer is held.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
-from backhaul.core.errors import TransientError
+from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import Pin
 from backhaul.core.ports import Body, Endpoint, SourceReader
 from backhaul.core.verification import Part, S3Checksums
@@ -69,15 +69,18 @@ class PacedReader:
 
     def _patiently(self, ask: Callable[[], Answer]) -> Answer:
         nap_s = FIRST_NAP_S
-        for _ in range(TRIES - 1):
+        for attempt in range(1, TRIES + 1):
             try:
                 return ask()
             except TransientError as error:
                 if error.code != THROTTLED:
                     raise
+                if attempt == TRIES:
+                    hint = "fewer agent.slots, or keys below more prefixes; KMS has a limit, too"
+                    raise OutageError.of("s3", THROTTLED, error.message, hint=hint) from error
             self._nap(nap_s)
             nap_s = min(LONGEST_NAP_S, 2 * nap_s)
-        return ask()
+        raise AssertionError  # the last try returns or raises
 
 
 class _PlacedBody:
