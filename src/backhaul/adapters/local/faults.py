@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 
+from backhaul.adapters.local.renaming import NoHardLinks
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
@@ -25,6 +26,8 @@ def translate(error: OSError, path: str) -> BackhaulError:
     number = error.errno or 0
     if number == errno.ELOOP:
         return link_on_the_way(path)
+    if isinstance(error, NoHardLinks):
+        return _no_links(f"file://{path}")
     return _KINDS.get(number, _other)(f"file://{path}: {error.strerror}")
 
 
@@ -51,6 +54,16 @@ def _read_only(where: str) -> BackhaulError:
 def _full(where: str) -> BackhaulError:
     return OutageError.of(
         "target", "E_DST_FULL", where, hint="free space; the transfer waits and goes on"
+    )
+
+
+def _no_links(where: str) -> BackhaulError:
+    return CannotWrite(
+        "E_DST_NO_LINKS",
+        f"{where}: this file system has no hard links, and no rename that replaces nothing: a "
+        "file cannot be published there unless it may replace another",
+        hint='on_exists = "replace" on the route; or a destination that does not exist yet, which '
+        "a prefix is published to in one rename",
     )
 
 

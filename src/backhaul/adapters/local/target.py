@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from backhaul.access import described, user_name
+from backhaul.adapters.local import renaming
 from backhaul.adapters.local.faults import link_on_the_way, translate
 from backhaul.adapters.local.inheritance import inherited_from
 from backhaul.adapters.local.removal import remove_entry
@@ -172,7 +173,7 @@ class LocalTarget:
     def rename(self, source: str, target: str, *, replace: bool) -> None:
         try:
             with self._entry(source) as (from_dir, name), self._entry(target) as (to_dir, final):
-                _rename(from_dir, name, to_dir, final, replace=replace)
+                renaming.rename(from_dir, name, to_dir, final, replace=replace)
         except OSError as error:
             raise translate(error, target if os.path.lexists(source) else source) from error
 
@@ -300,25 +301,6 @@ class _Entry:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._directory)
-
-
-def _rename(from_dir: int, name: str, to_dir: int, final: str, *, replace: bool) -> None:
-    mode = os.stat(name, dir_fd=from_dir, follow_symlinks=False).st_mode
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        # Somebody swapped it: what is published was written here.
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    if replace:
-        os.replace(name, final, src_dir_fd=from_dir, dst_dir_fd=to_dir)
-    elif stat.S_ISDIR(mode):
-        # POSIX would put it in an empty directory's place.
-        with contextlib.suppress(FileNotFoundError):
-            os.stat(final, dir_fd=to_dir, follow_symlinks=False)
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        os.rename(name, final, src_dir_fd=from_dir, dst_dir_fd=to_dir)
-    else:
-        # link + unlink is the portable rename that never replaces.
-        os.link(name, final, src_dir_fd=from_dir, dst_dir_fd=to_dir, follow_symlinks=False)
-        os.unlink(name, dir_fd=from_dir)
 
 
 class LocalWriter:
