@@ -205,6 +205,13 @@ def test_refused_listing_is_the_requests_fault_or_an_outage(
     assert "s3://b/p/" in error.message
 
 
+def test_a_customers_key_is_not_read_out_of_an_objects_name() -> None:
+    error = listing_error(answer("InvalidRequest"), "b", "s3://b/Encryption/x version v")
+    assert error.code == "E_AWS_UNEXPECTED"
+    error = listing_error(answer("InvalidRequest", message="its Encryption"), "b", "s3://b/x")
+    assert error.code == "E_SRC_SSEC"
+
+
 def test_signature_refusal_does_not_quote_the_request() -> None:
     error = answer("SignatureDoesNotMatch", 403, "x-amz-security-token:VERYSECRET")
     aws = AwsSession("us-east-1")

@@ -452,7 +452,8 @@ def _by_code(code: str, where: str, said: str) -> BackhaulError | None:
         )
     if code == "InvalidBucketName":
         return PermanentError("E_SRC_BUCKET", said)
-    return no_customer_key(said) if is_customer_key(code, said) else None
+    words = said.removeprefix(where)
+    return no_customer_key(said) if is_customer_key(code, words) else None
 
 
 def _unreachable(said: str, hint: str) -> OutageError:
