@@ -229,7 +229,7 @@ S3A = "org.apache.hadoop.fs.s3a"
         ({"fs.s3a.bucket.b.security.credential.provider.path": "jceks://x"}, True),
         ({"fs.s3a.bucket.other.security.credential.provider.path": "jceks://x"}, False),
         ({"fs.s3a.security.credential.provider.path": "jceks://x"}, True),
-        ({"hadoop.security.credential.provider.path": "jceks://x"}, True),
+        ({"hadoop.security.credential.provider.path": "jceks://x"}, False),
     ],
 )
 @pytest.mark.usefixtures("no_aws")

@@ -140,10 +140,14 @@ class S3aSettings:
         Raises:
             ConfigurationError: E_CFG_HADOOP_VARIABLE.
         """
-        for name in (self._name(bucket, PROVIDER_PATHS), HADOOP_PROVIDER_PATH):
+        pair = self._pair(bucket)
+        elsewhere = [self._name(bucket, PROVIDER_PATHS)]
+        if pair is None:
+            # Where plain keys are set, this one has the passwords of other services.
+            elsewhere.append(HADOOP_PROVIDER_PATH)
+        for name in elsewhere:
             if self._configuration.get(name):
                 return f"{name} names a credential provider, whose files are not read"
-        pair = self._pair(bucket)
         name = self._name(bucket, PROVIDERS)
         for one in self._configuration.get_list(name):
             simple = one.rpartition(".")[2]
