@@ -369,9 +369,10 @@ class Judge:
         for one in messages:
             texts = (one.message_id, one.receipt_handle, one.body, one.sender_id)
             assert all(isinstance(text, str) for text in (*texts, *one.attributes.values()))
-            assert one.message_id
-            assert one.receipt_handle
+            for name in (one.message_id, one.receipt_handle):
+                assert re.fullmatch("[!-~]+", name), name
             assert one.receive_count >= 1
+            assert one.sent_at is None or one.sent_at.year >= 2006  # SQS's first
         document = json.loads(self.wire.last.body)
         given = document.get("Messages") or []
         assert len(messages) <= len(given)
@@ -417,6 +418,9 @@ class Judge:
         assert facts.name
         for text in (facts.url, facts.dead_letter_url, facts.dead_letter_name):
             assert text is None or isinstance(text, str)
+        for seconds in (facts.retention_s, facts.dead_letter_retention_s):
+            assert seconds is None or 60 <= seconds <= 1_209_600, seconds
+        assert facts.max_receive_count is None or 1 <= facts.max_receive_count <= 1000
         return f"dead letters {facts.dead_letter_url is not None}"
 
     # -------------------------------------------------------- STS
@@ -428,7 +432,8 @@ class Judge:
             frozen = credentials.get_frozen_credentials()
         assert isinstance(frozen.access_key, str)
         assert isinstance(frozen.secret_key, str)
-        assert frozen.access_key
+        for sent in (frozen.access_key, frozen.token or "-"):
+            assert re.fullmatch("[!-~]+", sent), sent
         return "found"
 
 
