@@ -360,11 +360,15 @@ def test_only_a_directory_gives_something(place: tuple[TargetFs, str]) -> None:
     target, directory = place
     write(target, f"{directory}/f")
 
-    found = target.inherited([f"{directory}/f", directory, f"{directory}/none/deeper"])
-    assert found[0] is None
-    assert found[1] is not None
-    assert found[2] is None
+    found = target.inherited([directory, f"{directory}/none/deeper"])
+    assert found[0] is not None
+    assert (found[0].is_mount, found[0].refused) == (False, None)
+    assert found[1] is None
     assert target.inherited([]) == []
+    with pytest.raises(CannotWrite) as caught:
+        target.inherited([directory, f"{directory}/f"])
+    assert caught.value.code == "E_DST_PARENT_FILE"
+    assert f"{directory}/f " in caught.value.message
 
 
 def test_a_new_directory_gives_what_the_one_above_gives(place: tuple[TargetFs, str]) -> None:

@@ -20,7 +20,7 @@ from backhaul.core.placing import (
     staging_root,
 )
 from backhaul.core.policy import Policy
-from backhaul.core.ports import Inherited
+from backhaul.core.ports import Inherited, WriteRefusal
 from backhaul.core.sweeping import sweep_litter
 from backhaul.testing.fakes import Fault, Killed
 from tests.world import World, location, route
@@ -148,6 +148,69 @@ def test_a_zone_further_down_is_refused_before_anything_is_visible(owned: World)
     assert letter.reason.code == "E_DST_EZ"
     assert owned.landed() == {}
     assert owned.staging() == []
+
+
+def put_in_the_way(world: World, how: str) -> None:
+    match how:
+        case "E_DST_PARENT_FILE":
+            world.target.put("/land/d/t", b"of others")
+            return
+        case "E_DST_MOUNT":
+            world.target.mounts.add("/land/d/t")
+        case _:
+            is_readonly = how == "E_DST_READONLY"
+            refused = WriteRefusal(user="etl", why="not for you", is_readonly=is_readonly)
+            world.target.closed["/land/d/t"] = refused
+    world.target.own("/land/d/t")
+
+
+IN_THE_WAY = ["E_DST_PARENT_FILE", "E_DST_MOUNT", "E_DST_DENIED", "E_DST_READONLY"]
+
+
+@pytest.mark.parametrize("how", IN_THE_WAY)
+@pytest.mark.parametrize("key", ["p/t/d", "p/t/new/d"])
+def test_what_ends_the_renames_is_refused_before_anything_is_visible(
+    owned: World, how: str, key: str
+) -> None:
+    put_in_the_way(owned, how)
+    there = owned.landed()
+    owned.store.put(key, b"cannot go there")
+    owned.queue.send("raw/p/, /land/d")
+    owned.drain()
+
+    (letter,) = owned.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == how
+    assert "/land/d/t" in letter.reason.sentence
+    assert owned.landed() == there
+    assert owned.staging() == []
+
+
+@pytest.mark.parametrize("how", IN_THE_WAY)
+def test_what_comes_in_the_way_meanwhile_is_refused_before_anything_is_visible(
+    world: World, how: str
+) -> None:
+    world.target.own("/land")
+    world.store.put("p/t/d", b"cannot go there")
+    world.queue.send("raw/p/, /land/d")
+    at(world, "target.close", lambda: put_in_the_way(world, how))
+    world.drain()
+
+    (letter,) = world.queue.dead_letters
+    assert letter.reason is not None
+    assert letter.reason.code == how
+    assert set(world.landed()) <= {"d/t"}
+
+
+def test_below_a_directory_that_takes_no_names_may_be_one_that_does(owned: World) -> None:
+    owned.target.own("/land/d/t/open")
+    owned.target.closed["/land/d/t"] = WriteRefusal(user="etl", why="not for you")
+    owned.store.put("p/t/open/d", b"may go there")
+    owned.queue.send("raw/p/, /land/d")
+    owned.drain()
+
+    assert owned.states == ["done"]
+    assert owned.landed()["d/t/open/d"] == b"may go there"
 
 
 def test_a_policy_alone_needs_no_directory_made_elsewhere(world: World) -> None:

@@ -56,6 +56,20 @@ def test_the_effective_user_counts(place: Path) -> None:
     assert not found.is_readonly
 
 
+@pytest.mark.usefixtures("nobody")
+def test_a_directory_tells_it_with_what_it_gives(place: Path) -> None:
+    refused = LocalTarget().write_refusal(str(place))
+    (found,) = LocalTarget().inherited([str(place)])
+    assert found is not None
+    assert refused is not None
+    assert found.refused == refused
+
+
+def test_a_mount_point_is_told_from_a_directory(place: Path) -> None:
+    found = LocalTarget().inherited(["/", "/proc", str(place)])
+    assert [one and one.is_mount for one in found] == [False, True, False]
+
+
 def test_a_read_only_mount_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
     real = os.statvfs(place)

@@ -59,11 +59,22 @@ def access_check(
 def _by_rpc(addresses: Sequence[tuple[str, int]], path: str) -> WriteRefusal | None:
     namenode = ActiveNameNode(addresses, TIMEOUT_S)
     try:
-        (answer,) = namenode.ask("checkAccess", [message((1, path), (2, _WRITE_AND_ENTER))])
+        (answer,) = ask_write_access(namenode, [path])
     except (NoNameNode, Malformed):
         return None  # a NameNode that is down shows in every other call
     finally:
         namenode.close()
+    return write_refusal(answer)
+
+
+def ask_write_access(namenode: ActiveNameNode, paths: Sequence[str]) -> list[bytes | RemoteError]:
+    """The NameNode's answers for `write_refusal`; raises as `ActiveNameNode.ask`."""
+    questions = [message((1, path), (2, _WRITE_AND_ENTER)) for path in paths]
+    return namenode.ask("checkAccess", questions)
+
+
+def write_refusal(answer: bytes | RemoteError) -> WriteRefusal | None:
+    """What an answer to `checkAccess` means; only a refusal of the user is one."""
     if not isinstance(answer, RemoteError) or answer.java != _DENIED:
         return None
     why = str(answer).removeprefix(f"{_DENIED}: ")

@@ -16,6 +16,7 @@ from backhaul.adapters.protobuf_wire import Malformed
 from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.model import STAGING_NAME
 from backhaul.core.ports import Inherited
+from backhaul.core.write_access import file_in_the_way
 
 if TYPE_CHECKING:
     from hdfs_native import Client
@@ -132,10 +133,17 @@ class Directories:
             return [self._inherited(path) for path in paths]
         policies = self.policies
         shown = self._asked(paths[0], lambda: policies.directories(paths)) if paths else []
+        for path, one in zip(paths, shown, strict=True):
+            if one is not None and one.is_file:
+                raise file_in_the_way(path)
+        there = [path for path, one in zip(paths, shown, strict=True) if one is not None]
+        refusals = self._asked(there[0], lambda: policies.refusals(there)) if there else []
+        refused = dict(zip(there, refusals, strict=True))
         return [
             None
             if one is None
             else Inherited(
+                refused=refused[path],
                 group=one.group,
                 acl=(self._default_acl(path) or ()) if one.has_acl else (),
                 erasure_coding=one.erasure_coding,
@@ -153,7 +161,7 @@ class Directories:
         except BaseException as error:
             raise self._translate(error, path) from error
         if not found.isdir:
-            return None
+            raise file_in_the_way(path)
         return Inherited(group=found.group, acl=self._default_acl(path) or ())
 
     def set_policies(self, path: str, wanted: Inherited) -> None:

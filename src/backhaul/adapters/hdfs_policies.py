@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_filesystems import demands_kerberos, namenodes
+from backhaul.adapters.hdfs_access import ask_write_access, write_refusal
 from backhaul.adapters.namenode_rpc import ActiveNameNode, RemoteError
 from backhaul.adapters.protobuf_wire import fields_of, message, number, octets
+from backhaul.core.ports import WriteRefusal
 
 TIMEOUT_S = 10.0
 _DIRECTORY = 1
@@ -45,15 +47,17 @@ _STORAGE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Directory:
-    """What the NameNode shows of one.
+    """What the NameNode shows of a path.
 
     Attributes:
+        is_file: It is none.
         has_acl: It has entries beyond its mode, for itself or for what is made in it.
         erasure_coding: The policy in force; empty: none.
         storage_policy: The same.
         is_encrypted: It is in an encryption zone.
     """
 
+    is_file: bool
     group: str
     has_acl: bool
     erasure_coding: str
@@ -80,7 +84,7 @@ class Policies:
         self._namenode.close()
 
     def directories(self, paths: Sequence[str]) -> list[Directory | None]:
-        """One answer for each path, in order; None where no directory is.
+        """One answer for each path, in order; None where nothing is.
 
         Raises:
             NoNameNode: None is active, or none answers.
@@ -89,6 +93,10 @@ class Policies:
         """
         answers = self._namenode.ask("getFileInfo", [message((1, path)) for path in paths])
         return [_directory(_given(answer)) for answer in answers]
+
+    def refusals(self, paths: Sequence[str]) -> list[WriteRefusal | None]:
+        """Why no name can be made in each of these directories; raises as `directories`."""
+        return [write_refusal(answer) for answer in ask_write_access(self._namenode, paths)]
 
     def set_erasure_coding(self, path: str, name: str) -> None:
         """Of an empty directory; empty: files in it are replicated, whatever is set above."""
@@ -115,12 +123,11 @@ def _directory(answer: bytes) -> Directory | None:
     if not raw:
         return None
     status = fields_of(raw)
-    if number(status, 1) != _DIRECTORY:
-        return None
     flags = number(status, 18)
     coding = fields_of(octets(status, 17))
     name = octets(coding, 1).decode("utf-8", "replace") or _CODINGS.get(number(coding, 4), "")
     return Directory(
+        is_file=number(status, 1) != _DIRECTORY,
         group=octets(status, 6).decode("utf-8", "replace"),
         has_acl=bool(flags & _HAS_ACL),
         erasure_coding=name,

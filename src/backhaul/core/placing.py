@@ -17,6 +17,7 @@ from itertools import islice
 from backhaul.core.errors import CannotWrite, TransientError
 from backhaul.core.model import STAGING_NAME, Location
 from backhaul.core.ports import Inherited, Ledger, TargetSession
+from backhaul.core.write_access import cannot_write
 
 GIVEN_MOST = 100_000  # directories remembered, some 30 MB; after that they are looked up again
 BATCH = 1000  # names
@@ -81,6 +82,15 @@ def other_zone(where: str) -> CannotWrite:
     )
 
 
+def _other_mount(where: str) -> CannotWrite:
+    """No file is renamed from one file system into another."""
+    return CannotWrite(
+        "E_DST_MOUNT",
+        f"another file system is mounted at {where}, and no file can be renamed into it",
+        hint="let a message have this directory, or one in it, as its destination",
+    )
+
+
 def _batches(names: Iterable[str]) -> Iterator[Sequence[str]]:
     rest = iter(names)
     while batch := list(islice(rest, BATCH)):
@@ -128,10 +138,12 @@ class Placing:
             names: Of files that are going to be staged, relative to the target directory.
 
         Raises:
-            CannotWrite: E_DST_EZ: one of the directories is an encryption zone of its own.
+            CannotWrite: What would end the renames half-way: on the way to a file is an encryption
+                zone of its own (E_DST_EZ), a mount point (E_DST_MOUNT), a file
+                (E_DST_PARENT_FILE), or a directory that does not take the name which is to be
+                made in it (E_DST_DENIED, E_DST_READONLY).
         """
         differing = self._differing(names)
-        self._refuse_zones(differing)
         moved = [each for each in differing if self._is_moved(each)]
         roots = {each: self._root_in(each) for each in moved}
         if roots:
@@ -148,6 +160,7 @@ class Placing:
         """Refuse to publish into directories that came into being since and give something else.
 
         Raises:
+            CannotWrite: As `prepare`.
             TransientError: E_DST_MOVED; the next attempt stages in them.
         """
         here, there = self._session.inherited([self._staged, self._directory])
@@ -168,8 +181,9 @@ class Placing:
         if len(self._given) >= GIVEN_MOST:
             self._given.clear()
         by_level: dict[int, set[str]] = {}
-        for name in names:
-            above = name.rpartition("/")[0]
+        wanted = dict.fromkeys(name.rpartition("/")[0] for name in names)
+        for relative in wanted:
+            above = relative
             while above and above not in self._given:
                 self._given[above] = None
                 by_level.setdefault(above.count("/"), set()).add(above)
@@ -180,8 +194,11 @@ class Placing:
             there = [each for each in sorted(level) if self._above(each) is not None]
             for each, given in zip(there, self._ask(there), strict=True):
                 self._given[each] = given
-                if given is not None and given != self._above(each):
-                    differing.append(each)
+                if given is not None:
+                    self._refuse_border(each, given)
+                    if given != self._above(each):
+                        differing.append(each)
+        self._refuse_closed(wanted)
         return differing
 
     def _above(self, relative: str) -> Inherited | None:
@@ -195,11 +212,28 @@ class Placing:
             return []
         return self._session.inherited([self._directory.join(each) for each in relatives])
 
-    def _refuse_zones(self, differing: Sequence[str]) -> None:
-        for relative in differing:
-            given, above = self._given[relative], self._above(relative)
-            if given and above and given.is_encrypted != above.is_encrypted:
-                raise other_zone(self._directory.join(relative).uri)
+    def _refuse_border(self, relative: str, given: Inherited) -> None:
+        above = self._above(relative)
+        if given.is_mount:
+            raise _other_mount(self._directory.join(relative).uri)
+        if above is not None and given.is_encrypted != above.is_encrypted:
+            raise other_zone(self._directory.join(relative).uri)
+
+    def _refuse_closed(self, wanted: Iterable[str]) -> None:
+        """Only where a name is to be made: below a directory that takes none may be one that does.
+
+        The target directory itself has taken the name of staging.
+        """
+        for relative in wanted:
+            existing = relative
+            while existing and self._given[existing] is None:
+                existing = existing.rpartition("/")[0]
+            given = self._given[existing] if existing else None
+            if given is None:
+                continue
+            directory = self._directory.join
+            if error := cannot_write(directory(relative), directory(existing), given.refused):
+                raise error
 
     def _is_moved(self, relative: str) -> bool:
         given, above = self._given[relative], self._above(relative)

@@ -39,6 +39,15 @@ def cannot_write(
     return CannotWrite("E_DST_DENIED", message, hint=_hint(directory, existing, refused.user))
 
 
+def file_in_the_way(where: str) -> CannotWrite:
+    """What is at `where` is no directory, and files are to go into it."""
+    return CannotWrite(
+        "E_DST_PARENT_FILE",
+        f"{printable(where)} is a file, and files are to go into a directory of that name",
+        hint="remove the file or choose another destination",
+    )
+
+
 def hdfs_permission_hint(message: str) -> str:
     """The command for the NameNode's `Permission denied: user=..., access=..., inode="...":...`."""
     found = _HDFS_DENIAL.search(message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
 
 from backhaul.core.ports import Inherited
 
@@ -29,4 +30,29 @@ def inherited_from(directory: int) -> Inherited:
         if error.errno not in _NONE:
             raise
         acl = ""
-    return Inherited(group=group, acl=(acl,) if acl else ())
+    return Inherited(group=group, acl=(acl,) if acl else (), is_mount=_is_mount(directory, found))
+
+
+def _is_mount(directory: int, found: os.stat_result) -> bool:
+    """Whether no file is renamed into it from above: not between two mounts of one device either.
+
+    Of one that may not be entered nothing is known.
+    """
+    try:
+        above = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    except PermissionError:
+        return False
+    try:
+        is_other_device = os.fstat(above).st_dev != found.st_dev
+        return is_other_device or _mount_id(above) != _mount_id(directory)
+    finally:
+        os.close(above)
+
+
+def _mount_id(directory: int) -> str:
+    """Source: proc_pid_fdinfo(5)."""
+    try:
+        shown = Path(f"/proc/self/fdinfo/{directory}").read_text("ascii")
+    except OSError:
+        return ""
+    return next((line for line in shown.splitlines() if line.startswith("mnt_id:")), "")

@@ -9,6 +9,7 @@ written, renamed or removed by a path that changed its meaning meanwhile.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import stat
@@ -24,6 +25,7 @@ from backhaul.adapters.local.walk import LIST, SEARCH, Descriptor, Walker, compo
 from backhaul.core.errors import CannotWrite, TransientError
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import Entry, Held, Inherited, WriteRefusal
+from backhaul.core.write_access import file_in_the_way
 
 READ_BYTES = 1 << 20
 # On the way, so that the last fsync stays short: a worker that seems to do nothing is killed.
@@ -68,14 +70,9 @@ class LocalTarget:
         """By mode, ACL and mount, for the effective user."""
         try:
             with self._directory(path) as directory:
-                here = f"/proc/self/fd/{directory}"
-                if os.access(here, os.W_OK | os.X_OK, effective_ids=True):
-                    return None
-                is_readonly = bool(os.statvfs(here).f_flag & os.ST_RDONLY)
+                return _refusal(directory, path)
         except OSError as error:
             raise translate(error, path) from error
-        why = "the file system is mounted read-only" if is_readonly else described(path)
-        return WriteRefusal(user=user_name(), why=why, is_readonly=is_readonly)
 
     def status(self, path: str) -> FileStatus | None:
         """Of the entry itself: a link is never followed."""
@@ -204,9 +201,12 @@ class LocalTarget:
     def _inherited(self, path: str) -> Inherited | None:
         try:
             with self._directory(path) as directory:
-                return inherited_from(directory)
-        except (FileNotFoundError, NotADirectoryError):
+                refused = _refusal(directory, path)
+                return dataclasses.replace(inherited_from(directory), refused=refused)
+        except FileNotFoundError:
             return None
+        except NotADirectoryError as error:
+            raise file_in_the_way(f"file://{path}") from error
         except OSError as error:
             raise translate(error, path) from error
 
@@ -301,6 +301,15 @@ class _Entry:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._directory)
+
+
+def _refusal(directory: int, path: str) -> WriteRefusal | None:
+    here = f"/proc/self/fd/{directory}"
+    if os.access(here, os.W_OK | os.X_OK, effective_ids=True):
+        return None
+    is_readonly = bool(os.statvfs(here).f_flag & os.ST_RDONLY)
+    why = "the file system is mounted read-only" if is_readonly else described(path)
+    return WriteRefusal(user=user_name(), why=why, is_readonly=is_readonly)
 
 
 class LocalWriter:

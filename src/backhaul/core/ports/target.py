@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from backhaul.core.errors import OutageError
@@ -124,6 +124,8 @@ class Inherited:
         storage_policy: The same.
         is_encrypted: It is in an encryption zone; None: not known. No file is renamed into a zone
             or out of one.
+        is_mount: Another file system is mounted there; no file is renamed into it from outside.
+        refused: Why no name can be made in it; None: it can be, or that is not known.
     """
 
     group: str = ""
@@ -131,6 +133,9 @@ class Inherited:
     erasure_coding: str | None = None
     storage_policy: str | None = None
     is_encrypted: bool | None = None
+    # Of the directory itself: one made like it has neither.
+    is_mount: bool = field(default=False, compare=False)
+    refused: WriteRefusal | None = field(default=None, compare=False)
 
     @property
     def carried(self) -> tuple[str, tuple[str, ...]]:
@@ -186,7 +191,11 @@ class TargetSession(Protocol):
         """Rename the directory of epoch `kept` to that of `epoch`; safe to repeat."""
 
     def inherited(self, directories: Sequence[Location]) -> list[Inherited | None]:
-        """What each directory gives to what is made in it; None where no directory is."""
+        """What each directory gives to what is made in it; None where nothing is.
+
+        Raises:
+            CannotWrite: E_DST_PARENT_FILE: one of them is no directory.
+        """
 
     def make_alike(
         self,
@@ -412,7 +421,11 @@ class TargetFs(Protocol):
         """Delete a directory if it is empty; else leave it."""
 
     def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
-        """What each directory gives to what is made in it; None where no directory is."""
+        """What each directory gives to what is made in it; None where nothing is.
+
+        Raises:
+            CannotWrite: E_DST_PARENT_FILE: one of them is no directory.
+        """
 
     def set_policies(self, path: str, wanted: Inherited) -> None:
         """Give an empty directory the erasure coding and storage policy that `wanted` names.

@@ -22,6 +22,7 @@ from backhaul.core.errors import (
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import Clock, Entry, Held, Inherited, WriteRefusal
 from backhaul.core.verification import Digest
+from backhaul.core.write_access import file_in_the_way
 from backhaul.testing.fakes.faults import Faults
 
 READ_BYTES = 1 << 20
@@ -62,7 +63,8 @@ class FakeTarget:
 
     Attributes:
         most_open: The most files that were open at once.
-        closed: Directories that take no new names, for `write_refusal` alone.
+        closed: Directories that take no new names, by what is told of them alone.
+        mounts: Directories with another file system, likewise.
         corrected: Paths whose mode was corrected.
     """
 
@@ -78,6 +80,7 @@ class FakeTarget:
         self._open = 0
         self.most_open = 0
         self.closed: dict[str, WriteRefusal] = {}
+        self.mounts: set[str] = set()
         self.corrected: list[str] = []
 
     # ------------------------------------------------------------ as a reader of the data sees it
@@ -267,16 +270,18 @@ class FakeTarget:
 
     def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
         with self._faults.call("target.inherited"), self._lock:
-            return [
-                Inherited(
-                    group=self._nodes[path].group,
-                    erasure_coding=self._policy(path),
-                    is_encrypted=bool(self._zone(path)),
-                )
-                if path in self._nodes and self._nodes[path].is_directory
-                else None
-                for path in paths
-            ]
+            return [self._inherited(path) if path in self._nodes else None for path in paths]
+
+    def _inherited(self, path: str) -> Inherited:
+        if not self._nodes[path].is_directory:
+            raise file_in_the_way(path)
+        return Inherited(
+            group=self._nodes[path].group,
+            erasure_coding=self._policy(path),
+            is_encrypted=bool(self._zone(path)),
+            is_mount=path in self.mounts,
+            refused=self.closed.get(path),
+        )
 
     def set_policies(self, path: str, wanted: Inherited) -> None:
         with self._faults.call("target.set_policies"), self._lock:
