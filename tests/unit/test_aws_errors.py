@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import botocore.exceptions
 import pytest
@@ -30,7 +30,15 @@ from backhaul.adapters.aws_common import (
     is_loopback,
     refuse_plain_http,
 )
-from backhaul.adapters.aws_errors import FOREIGN, Cause, cause_of, common_error, one_line, told
+from backhaul.adapters.aws_errors import (
+    FOREIGN,
+    HINT_CONFIG,
+    Cause,
+    cause_of,
+    common_error,
+    one_line,
+    told,
+)
 from backhaul.adapters.aws_spec import CredentialsSpec
 from backhaul.adapters.s3 import S3Store, _region_in, listing_error
 from backhaul.adapters.s3_answer import ErrorAnswer, refusal
@@ -592,6 +600,80 @@ def test_unknown_profile_is_a_configuration_error(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConfigurationError) as caught:
         AwsSession("eu-west-1").client("sqs", Config())
     assert caught.value.code == "E_AWS_CONFIG"
+
+
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str) -> None:
+    """These lines of the profile, or this variable."""
+    if "\n" in settings:
+        (tmp_path / "config").write_text(settings)
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    else:
+        monkeypatch.setenv(*settings.split("=", 1))
+
+
+ACCELERATE = "[default]\ns3 =\n  use_accelerate_endpoint = true\n"
+FIPS = "[default]\nuse_fips_endpoint = true\n"
+
+
+@pytest.mark.usefixtures("nothing")
+@pytest.mark.parametrize("service", ["s3", "sqs"])
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ("[default]\napi_versions = word\n", "api_versions"),
+        ("[default]\ns3 =\n  addressing_style = bogus\n", "addressing style"),
+        ("AWS_STS_REGIONAL_ENDPOINTS=bogus", "STS regional endpoints"),
+        ("AWS_S3_US_EAST_1_REGIONAL_ENDPOINT=bogus", "us-east-1 regional endpoint"),
+        ("[default]\nservices = nope\n", "nope"),
+    ],
+)
+def test_a_setting_that_no_client_can_be_made_with_is_a_configuration_error(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    service: Literal["s3", "sqs"],
+    settings: str,
+    named: str,
+) -> None:
+    configured(tmp_path, monkeypatch, settings)
+    with pytest.raises(ConfigurationError) as caught:
+        AwsSession("eu-west-1").client(service, Config())
+    assert (caught.value.code, caught.value.hint) == ("E_AWS_CONFIG", HINT_CONFIG)
+    assert named in caught.value.message
+
+
+@pytest.mark.usefixtures("nothing")
+@pytest.mark.parametrize(
+    ("region", "settings", "named"),
+    [
+        ("eu-west-1", "[default]\ns3 = word\n", "s3"),
+        ("eu-west-1", "[default]\nservices = x\n[services x]\ns3 = word\n", "services x"),
+        ("cn-north-1", FIPS, "FIPS"),
+        ("cn-north-1", ACCELERATE, "Accelerate"),
+        ("eu-west-1", f"{ACCELERATE}endpoint_url = https://127.0.0.1:9\n", "Accelerate"),
+        ("eu-west-1", f"{ACCELERATE}use_fips_endpoint = true\n", "FIPS"),
+    ],
+)
+def test_settings_that_give_no_bucket_an_address_are_a_configuration_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str, settings: str, named: str
+) -> None:
+    configured(tmp_path, monkeypatch, settings)
+    session = AwsSession(region)
+    with pytest.raises(ConfigurationError) as caught:
+        session.client("s3", Config())
+    assert (caught.value.code, caught.value.hint) == ("E_AWS_CONFIG", HINT_CONFIG)
+    assert named in caught.value.message
+
+    session.client("sqs", Config())  # has nothing to do with it
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_name_that_these_settings_give_no_address_is_the_bucket_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured(tmp_path, monkeypatch, ACCELERATE)
+    with pytest.raises(PermanentError) as caught:
+        S3Store(AwsSession("eu-west-1")).list_page("a.bucket", "p/")
+    assert caught.value.code == "E_SRC_BUCKET"
 
 
 @pytest.mark.usefixtures("nothing")

@@ -15,7 +15,7 @@ from backhaul.adapters.hadoop_configuration import HadoopConfiguration
 from backhaul.adapters.hadoop_s3a import BucketSettings, S3aKeys, S3aSettings
 from backhaul.adapters.s3 import S3Store
 from backhaul.app.start import default_fs_warnings
-from backhaul.core.errors import ConfigurationError, PermanentError
+from backhaul.core.errors import ConfigurationError, OutageError, PermanentError
 from backhaul.core.file_systems import FileSystems
 from tests.unit.test_hadoop_configuration import prop, write
 
@@ -317,6 +317,39 @@ def test_aws_s_own_keys_and_endpoint_go_before_s3a_s_endpoint(
     aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **OWN, **MINIO}))
     _, client = S3Store(aws)._for("b")
     assert "minio" not in client.meta.endpoint_url
+
+
+@pytest.mark.usefixtures("no_aws")
+@pytest.mark.parametrize("stale", ["https://old.example.com", "https://h h"])
+def test_endpoints_that_aws_is_to_ignore_do_not_go_before_s3a_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stale)
+    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
+    aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **OWN, **MINIO}))
+    own, client = S3Store(aws)._for("b")
+    assert own.uses_s3a()
+    assert client.meta.endpoint_url == "https://minio.example.com"
+    assert aws.client("sqs", Config()).meta.endpoint_url == "https://sqs.us-east-1.amazonaws.com"
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_settings_of_aws_that_give_a_bucket_no_address_end_no_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Acceleration is AWS's own, and the bucket is elsewhere."""
+    profile = "[default]\ns3 =\n  use_accelerate_endpoint = true\n"
+    (tmp_path / "config").write_text(profile)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    endpoint = {"fs.s3a.bucket.b.endpoint": "https://minio.example.com"}
+    aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **OWN, **endpoint}))
+    with pytest.raises(OutageError) as held:
+        S3Store(aws).list_page("b", "p/")
+    assert (held.value.code, held.value.dependency) == ("E_AWS_CONFIG", "credentials")
+    with pytest.raises(ConfigurationError) as caught:
+        aws.check_bucket("b")
+    assert (caught.value.code, "Accelerate" in caught.value.message) == ("E_AWS_CONFIG", True)
+    aws.check_bucket("c")
 
 
 @pytest.mark.usefixtures("no_aws")

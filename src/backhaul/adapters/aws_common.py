@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import botocore
 import botocore.session
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.credentials import (
@@ -358,10 +359,10 @@ class AwsSession:
             return found
 
     def check_bucket(self, bucket: str) -> None:
-        """Refuse S3A's settings of a bucket that cannot be used; asks S3 nothing.
+        """Refuse settings of AWS or S3A that cannot be used for a bucket; asks S3 nothing.
 
         Raises:
-            ConfigurationError: E_CFG_HADOOP_VARIABLE, E_CFG_HADOOP_VALUE, E_CFG_TLS;
+            ConfigurationError: E_CFG_HADOOP_VARIABLE, E_CFG_HADOOP_VALUE; what `client` raises;
                 E_AWS_NO_CREDENTIALS: the bucket has keys of its own that cannot be read.
         """
         aws = self.for_bucket(bucket)
@@ -372,16 +373,19 @@ class AwsSession:
         settings = self.credentials.s3a(bucket)
         if settings.url is not None and aws.uses_s3a():
             refuse_plain_http(settings.url, f"the endpoint of bucket {bucket}")
+        aws.client("s3", Config())
 
     def uses_s3a(self) -> bool:
         """Whether S3A's endpoint counts: AWS's own settings have neither keys nor an endpoint."""
         if not self._s3a.is_elsewhere:
             return False
-        with self.errors(lambda exc: common_error(exc, "S3")):
+        with self.errors(lambda exc: common_error(exc, "S3")), self._settings("s3"):
             return self._endpoint("s3") is None and self.credentials.are_hadoops
 
     def _endpoint(self, service: str) -> str | None:
         """The one of AWS's own settings; None: none is set. Raises what botocore does."""
+        if self._session.get_config_variable("ignore_configured_endpoint_urls"):
+            return None
         found: str | None = ConfiguredEndpointProvider(
             full_config=self._session.full_config,
             scoped_config=self._session.get_scoped_config(),
@@ -479,7 +483,11 @@ class AwsSession:
         if service == "s3" and self.uses_s3a():
             s3a_url = self._s3a.url
             config = config.merge(Config(s3={"addressing_style": _addressing(self._s3a)}))
-        with self.errors(lambda exc: common_error(exc, service.upper())), self._lock:
+        with (
+            self.errors(lambda exc: common_error(exc, service.upper())),
+            self._settings(service),
+            self._lock,
+        ):
             loader = self._session.get_component("data_loader")
             if not isinstance(loader, _Loader):
                 ours = _Loader(loader.search_paths, include_default_search_paths=False)
@@ -493,17 +501,48 @@ class AwsSession:
                 endpoint_url=s3a_url,
             )
             self._check_endpoint(service)
-            try:
-                client: Any = create()
-                if endpoint is not None and is_public(client.meta.endpoint_url):
-                    client = create(endpoint_url=endpoint)
-            except ValueError as exc:  # of a setting, such as a proxy's or an endpoint's URL
-                reason = f"{service.upper()}: {one_line(redacted(str(exc)))}"
-                raise ConfigurationError("E_AWS_CONFIG", reason, hint=HINT_CONFIG) from exc
+            client: Any = create()
+            if endpoint is not None and is_public(client.meta.endpoint_url):
+                client = create(endpoint_url=endpoint)
+            if service == "s3":
+                _check_address(client)
         client.meta.events.register(f"after-call.{service}", self._look_at_clock)
         refuse_plain_http(client.meta.endpoint_url, f"the {service.upper()} endpoint")
         made: SQSClient | S3Client = client
         return made
+
+    @contextmanager
+    def _settings(self, service: str) -> Iterator[None]:
+        """Before the first request whatever goes wrong is of a setting, such as a proxy's URL.
+
+        Raises:
+            ConfigurationError: E_AWS_CONFIG.
+        """
+        try:
+            yield
+        except (*FOREIGN, BackhaulError):
+            raise
+        except Exception as exc:
+            reason = self._word_for_section() or one_line(redacted(str(exc)))
+            raise ConfigurationError(
+                "E_AWS_CONFIG", f"{service.upper()}: {reason}", hint=HINT_CONFIG
+            ) from exc
+
+    def _word_for_section(self) -> str:
+        """Which setting is one word and has to be lines of its own; botocore does not look."""
+        profile = self._session.get_scoped_config()
+        services = str(profile.get("services", ""))
+        given = self._session.full_config.get("services", {}).get(services, {})
+        names = [name for name in ("s3", "api_versions") if isinstance(profile.get(name), str)]
+        names += [
+            f"{name} of [services {services}]"
+            for name, value in given.items()
+            if isinstance(value, str)
+        ]
+        if not names:
+            return ""
+        file = self._session.get_config_variable("config_file")
+        return one_line(f"{names[0]} in {file} is a word, and indented lines have to follow it")
 
     def _look_at_clock(self, http_response: object, **_: object) -> None:
         """Each answer says when it was made; one a second is looked at, the last one is kept."""
@@ -546,6 +585,20 @@ def opening_error(exc: Exception, subject: str) -> BackhaulError:
     if cause in {Cause.DENIED, Cause.REFUSED}:
         return NotAllowed(error.code, error.message, hint=error.hint)
     return error
+
+
+def _unsent(**_: object) -> Any:
+    no_headers: Any = {}
+    return AWSResponse("", 200, no_headers, None), {}
+
+
+def _check_address(client: S3Client) -> None:
+    """Find the address of a bucket whose name is beyond doubt; nothing is sent.
+
+    What fails here is of the settings. What a listing fails of later is of its bucket's name.
+    """
+    client.meta.events.register("before-call.s3.GetBucketVersioning", _unsent)
+    client.get_bucket_versioning(Bucket="amzn-s3-demo-bucket")
 
 
 def _checked_bundle(configured: str) -> str:

@@ -137,6 +137,8 @@ _CAUSES: dict[str, Cause] = {
             *("InvalidDefaultsMode", "InvalidRetryConfigurationError", "InvalidProxiesConfigError"),
             *("InvalidChecksumConfigError", "MissingDependencyException", "DataNotFoundError"),
             *("InvalidIMDSEndpointError", "InvalidIMDSEndpointModeError"),
+            *("InvalidSTSRegionalEndpointsConfigError", "InvalidS3AddressingStyleError"),
+            *("InvalidS3UsEast1RegionalEndpointConfigError", "UnsupportedS3ConfigurationError"),
         ),
         Cause.CONFIGURATION,
     ),
