@@ -34,9 +34,11 @@ from backhaul.adapters.aws_errors import (
     FOREIGN,
     HINT_CONFIG,
     Cause,
+    CredentialSourceError,
     cause_of,
     common_error,
     one_line,
+    source_error,
     told,
 )
 from backhaul.adapters.aws_spec import CredentialsSpec
@@ -457,6 +459,31 @@ def test_a_credential_process_that_is_gone_holds(
         aws.errors(lambda exc: running_error(exc, "queue q")),
     ):
         aws.credentials.get_frozen_credentials()
+
+
+A_ROLE = "[default]\nrole_arn = arn:aws:iam::123456789012:role/x\n"
+
+
+@pytest.mark.usefixtures("nothing")
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ("[default]\ncredential_process = /none/such --x\n", "/none/such"),
+        (f"{A_ROLE}web_identity_token_file = /none/token\n", "/none/token"),
+        ("AWS_METADATA_SERVICE_TIMEOUT=abc", "AWS_METADATA_SERVICE_TIMEOUT"),
+        ("AWS_METADATA_SERVICE_NUM_ATTEMPTS=1.5", "AWS_METADATA_SERVICE_NUM_ATTEMPTS"),
+    ],
+)
+def test_the_file_or_variable_that_gives_no_credentials_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, named: str
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    configured(tmp_path, monkeypatch, settings)
+    with pytest.raises(CredentialSourceError) as caught:
+        AwsSession("eu-west-1").credentials.get_frozen_credentials()
+    assert named in str(caught.value)
+    error = source_error(caught.value, "queue q")
+    assert (error.code, error.dependency) == ("E_AWS_CREDENTIALS", "credentials")
 
 
 BAD_CREDENTIALS = [

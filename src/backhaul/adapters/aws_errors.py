@@ -16,6 +16,7 @@ Source: Amazon S3 and SQS API references, "Error responses"; botocore/exceptions
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from enum import Enum, auto
@@ -36,6 +37,7 @@ from backhaul.core.errors import (
 FOREIGN = (BotoCoreError, ClientError, ResponseParserError)
 
 _TEXT_MAX = 300
+_NUMBERS = ("AWS_METADATA_SERVICE_TIMEOUT", "AWS_METADATA_SERVICE_NUM_ATTEMPTS")
 _SERVER_ERROR = 500
 _TOO_MANY, _PROXY_LOGIN = 429, 407
 _KMS = re.compile(r"^kms", re.IGNORECASE)
@@ -173,6 +175,12 @@ class CredentialSourceError(BotoCoreError):
             return cls(cause_of(exc), told(exc))
         if isinstance(exc, BackhaulError):
             return cls(Cause.CONFIGURATION, exc.message)
+        if isinstance(exc, OSError) and exc.filename is not None:
+            return cls(Cause.UNEXPECTED, one_line(f"{exc.filename}: {exc.strerror}"))
+        if isinstance(exc, ValueError):
+            for name in _NUMBERS:
+                if not os.environ.get(name, "1").strip().isdigit():
+                    return cls(Cause.CONFIGURATION, f"{name} is no whole number")
         # A KeyError of a provider may quote what it looked into: only its kind is passed on.
         return cls(Cause.UNEXPECTED, f"a source of credentials failed with {type(exc).__name__}")
 
