@@ -11,6 +11,7 @@ import pytest
 
 from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.sqs import SqsQueue
+from backhaul.adapters.sqs_letter import shortened
 from backhaul.adapters.system import SystemClock
 from backhaul.app import dlq
 from backhaul.core.errors import BadMessage, ConfigurationError
@@ -141,3 +142,15 @@ def test_letters_go_back_into_their_own_groups_once(
     assert sorted((one.group, one.body) for one in back) == [
         (f"g{number}", f"raw/p/{number}, /land/d") for number in range(3)
     ]
+
+
+def test_what_stands_for_a_body_is_not_sent_again(pair: Pair) -> None:
+    url = pair.queue.facts.dead_letter_url
+    assert url is not None
+    letter = shortened("raw/p/9, /land/d" * 9_000)
+    pair.raw.send_message(QueueUrl=url, MessageBody=letter)
+    with pytest.raises(BadMessage, match="E_DLQ_SHORTENED: 3 sent; 1 not"):
+        dlq.redrive(pair.name, REGION, (), most=100, told=lambda _: None)
+    assert pair.redriven() == [f"raw/p/{n}, /land/d" for n in range(3)]
+    (left,) = dlq.read_letters(pair.name, REGION, most=100)
+    assert left.body == letter

@@ -98,6 +98,7 @@ OWN_FATE = {
     "E_AWS_DENIED": "start, hold",
     "E_DEMO_SERVER": "none",
     "E_DLQ_NOT_FOUND": "none",
+    "E_DLQ_SHORTENED": "none",
     "E_DST_BUSY": "wait",
     "E_ENDED": "none",
     "E_LEDGER_MISSING": "none",

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from backhaul.adapters.sqs_letter import is_shortened, shortened
 from backhaul.core.content import CallEvent
 from backhaul.core.errors import BadMessage, PermanentError
 from backhaul.core.message import read_message
@@ -56,6 +57,37 @@ NAMED = [
     ({"AlarmName": "a", "NewStateValue": "ALARM"}, "CloudWatch alarm", "another queue"),
     ({"taskToken": "x"}, "Step Functions", "no tokens"),
     ({"jobName": "x", "jobRunId": "y"}, "Glue", "s3://bucket/prefix/"),
+    ({"awslogs": {"data": "H4s"}}, "CloudWatch Logs", "S3's own events"),
+    (
+        {"kind": "storage#object", "bucket": "b", "name": "o"},
+        "Google Cloud Storage",
+        "another tool",
+    ),
+    ({"eventSource": "aws:kafka", "records": {}}, "Kafka", "S3's own events"),
+    ({"eventSource": "aws:rmq", "rmqMessagesByQueue": {}}, "Amazon MQ", "S3's own events"),
+    ({"eventVersion": "1.08", "eventSource": "s3.amazonaws.com"}, "CloudTrail", "S3's own events"),
+    ({"Records": [{"eventSource": "kms.amazonaws.com"}]}, "CloudTrail", "S3's own events"),
+    ({"Records": [{"eventSource": "wasabi:s3"}]}, "an event of wasabi:s3", "S3's own events"),
+    ({"Records": [{"eventSource": ""}]}, "an event of nobody", "S3's own events"),
+    ({"Records": [{"receiptHandle": "h", "body": "x"}]}, "SQS as Lambda", "body alone"),
+    ({"Records": [{"event": {}, "cos": {}}]}, "its fields are event, cos", "S3's own events"),
+    ({"Type": "Notification", "Message": "x"}, "without its TopicArn", "Message alone"),
+    ({"detail": {}, "source": "aws.emr"}, "without its detail-type", "unchanged"),
+    (
+        {"configurationItem": {}, "messageType": "x"},
+        "are configurationItem, messageType",
+        "bucket/path",
+    ),
+    ({"displayName": "x", "job": "y", "data": {}}, "are displayName, job, data", "bucket/path"),
+    (
+        {"CodePipeline.job": {}},
+        "no form that is read; its fields are CodePipeline.job",
+        "bucket/path",
+    ),
+    (dict.fromkeys("abcdefg", 1), "a, b, c, d, e and 2 more", "bucket/path"),
+    ({"x": 1, "token": 2}, "its fields are x, token", "bucket/path"),
+    ({"raw/a": 1}, "JSON of no form that is read", "bucket/path"),
+    (shortened("x" * 9), "what Backhaul leaves of a body", "send the request anew"),
     ("<html></html>", "XML or HTML", "bucket/path, /dir"),
     ("Action=SendMessage&MessageBody=x", "SendMessage", "bucket/path, /dir"),
     ("eyJ2IjoxLCJzb3VyY2UiOiJ4In0=", "base64 of a request", "bucket/path, /dir"),
@@ -104,6 +136,30 @@ def test_a_call_about_no_object_is_read(detail: object) -> None:
     assert ask == CallEvent(name="a call")
 
 
-def test_an_unknown_object_is_still_refused_for_its_version() -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"source":"s3://bucket/a","destination":"/x"}',
+        '{"Source":"s3://bucket/a"}',
+        '{"V":1}',
+        "{}",
+    ],
+)
+def test_a_request_without_its_version_is_refused_for_that(body: str) -> None:
     with pytest.raises(BadMessage, match="E_MSG_VERSION"):
-        read_message('{"source":"s3://bucket/a","destination":"/x"}', default_fs=DEFAULT_FS)
+        read_message(body, default_fs=DEFAULT_FS)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("", "body empty"),
+        ("raw/\ud800a, /x", "body has characters that SQS does not take"),
+        ("raw/a, /x" * 99, "body too large"),
+    ],
+)
+def test_what_stands_for_a_body_says_why_and_is_known(body: str, why: str) -> None:
+    letter = shortened(body)
+    assert json.loads(letter)["backhaul"] == why
+    assert is_shortened(letter)
+    assert not is_shortened(body)

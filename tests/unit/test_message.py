@@ -170,7 +170,7 @@ def test_nesting_up_to_the_limit_is_judged_by_its_fields() -> None:
     at_limit = '{"x":' + "[" * 31 + "]" * 31 + "}"
     beyond = '{"x":' + "[" * 32 + "]" * 32 + "}"
     assert [getattr(outcome(body), "code", "") for body in (at_limit, beyond)] == [
-        "E_MSG_VERSION",
+        "E_MSG_FOREIGN",
         "E_MSG_SHAPE",
     ]
 

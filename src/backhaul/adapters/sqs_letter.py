@@ -72,11 +72,21 @@ def shortened(body: str) -> str:
     4 KiB, with non-ASCII characters escaped as JSON does.
     """
     data = body.encode("utf-8", "surrogatepass")
+    why = "body too large"
+    if not body:
+        why = "body empty"
+    elif _REFUSED.search(body):
+        why = "body has characters that SQS does not take"
     return json.dumps(
         {
-            "backhaul": "body too large",
+            "backhaul": why,
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
             "head": data[:BODY_HEAD_BYTES].decode("utf-8", "replace"),
         }
     )
+
+
+def is_shortened(body: str) -> bool:
+    """True for what `shortened` made; no request begins so."""
+    return body.startswith('{"backhaul": "body ')

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from backhaul.adapters.aws_common import AwsSession
 from backhaul.adapters.hadoop_configuration import hadoop_conf_dir
 from backhaul.adapters.sqs import SqsQueue
+from backhaul.adapters.sqs_letter import is_shortened
 from backhaul.adapters.system import SystemClock
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost
 from backhaul.core.ports import Message
@@ -65,21 +66,30 @@ def redrive(
 ) -> int:
     """Send letters back to their queue, each body unchanged, then delete them; how many.
 
-    Die in between and the letter is still there: the next redrive sends it once more, and the
+    What stands for a body that SQS did not take again stays: it is none to be sent. Die in between
+    and the letter is still there: the next redrive sends it once more, and the
     second transfer finds what the first one published.
 
     Args:
         message_ids: Beginnings of ids; empty: all.
         told: Called with the new message's id for each.
+
+    Raises:
+        BadMessage: E_DLQ_NOT_FOUND; E_DLQ_SHORTENED, after all others were sent.
     """
     source, dead = _open(queue, region)
     missing = set(message_ids)
+    shortened: list[str] = []
     sent = 0
 
     def take(message: Message) -> bool:
         nonlocal sent
         matching = {one for one in message_ids if message.message_id.startswith(one)}
         if message_ids and not matching:
+            return False
+        missing.difference_update(matching)
+        if is_shortened(message.body):
+            shortened.append(message.message_id)
             return False
         own = {
             name: value
@@ -96,12 +106,18 @@ def redrive(
             )
         )
         dead.delete(message)
-        missing.difference_update(matching)
         sent += 1
         return True
 
     for _ in _look(dead, most, take):
         pass
+    if shortened:
+        raise BadMessage(
+            "E_DLQ_SHORTENED",
+            f"{sent} sent; {len(shortened)} not, of whose bodies only the beginning is left:"
+            f" {', '.join(shortened[:3])}",
+            hint="`backhaul dlq show ID` shows why and how the body begins; send a new request",
+        )
     if missing:
         raise _not_found(min(missing), 0, most)
     return sent

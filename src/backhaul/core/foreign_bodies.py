@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from backhaul.core.errors import BadMessage
-from backhaul.core.text import printable
+from backhaul.core.text import printable, shown
 
 JSON_FORM = '{"v":1,"source":"s3://bucket/prefix/","destination":"/dir"}'
 QUOTES = "'`<\u201c"  # with these no line begins that could be read
@@ -130,15 +131,13 @@ _OBJECTS = (
         what="an event of SES",
         hint="publish SES events to another queue",
     ),
-    Shape(
-        fields=("taskToken",),
-        what="a task of Step Functions that waits for its token",
-        hint=f"Backhaul returns no tokens: {_REQUEST}, without waitForTaskToken",
-    ),
-    Shape(
-        fields=("TaskToken",),
-        what="a task of Step Functions that waits for its token",
-        hint=f"Backhaul returns no tokens: {_REQUEST}, without waitForTaskToken",
+    *(
+        Shape(
+            fields=(token,),
+            what="a task of Step Functions that waits for its token",
+            hint=f"Backhaul returns no tokens: {_REQUEST}, without waitForTaskToken",
+        )
+        for token in ("taskToken", "TaskToken")
     ),
     Shape(
         fields=("executionArn", "stateMachineArn"),
@@ -176,34 +175,66 @@ _OBJECTS = (
         hint=f"use a queue of its own; {_REQUEST}",
         is_envelope=True,
     ),
+    Shape(
+        fields=("backhaul", "sha256", "head"),
+        what="what Backhaul leaves of a body that SQS did not take again: no request",
+        hint=f"send the request anew, its body began as head says: {_REQUEST}",
+    ),
+    Shape(
+        fields=("Type", "Message"),
+        what="a notification of SNS without its TopicArn: a program has written it anew",
+        hint="forward it unchanged, or send its Message alone",
+        is_envelope=True,
+    ),
+    Shape(
+        fields=("detail", "source"),
+        what="an event of EventBridge without its detail-type: an input transformer made it anew",
+        hint="let the rule's target send the matched event, unchanged",
+        is_envelope=True,
+    ),
+    Shape(
+        fields=("awslogs",),
+        what="a batch of log lines as CloudWatch Logs subscriptions give it to Lambda",
+        hint=_TO_QUEUE,
+    ),
+    Shape(
+        fields=("kind", "bucket", "name"),
+        what="a notification of Google Cloud Storage",
+        hint="only S3 is copied from; what lies in Google Cloud needs another tool",
+    ),
 )
 
-# By the eventSource (or EventSource) of a record.
-_RECORDS = {
+# By the eventSource (or EventSource) of a record: what carries something that could be sent.
+_ENVELOPES = {
     "aws:sqs": (
         "a message of SQS as Lambda receives it",
         "let the function send the record's body alone",
-        True,
     ),
     "aws:sns": (
         "a notification of SNS as Lambda receives it",
         "subscribe this queue to the topic itself, or send Sns.Message alone",
-        True,
     ),
-    "aws:dynamodb": ("a change of a DynamoDB table", _TO_QUEUE, False),
-    "aws:kinesis": ("a record of a Kinesis stream", _TO_QUEUE, False),
-    "aws:kafka": ("a record of a Kafka topic", _TO_QUEUE, False),
-    "aws:ses": ("a mail received by SES", _TO_QUEUE, False),
-    "aws:codecommit": ("a change of a CodeCommit repository", _TO_QUEUE, False),
-    "s3.amazonaws.com": (
-        "a line of CloudTrail's log, not an S3 event notification",
-        _TO_QUEUE,
-        False,
-    ),
-    "minio:s3": ("an event of MinIO", "only events that AWS made are read: send requests", False),
-    "ceph:s3": ("an event of Ceph", "only events that AWS made are read: send requests", False),
-    "acs:oss": ("an event of Alibaba Cloud OSS", "only S3 is copied from", False),
 }
+_ONLY_AWS = "only events that AWS made are read: send requests"
+# What does not; another sender is named as it names itself.
+_SENDERS = {
+    "aws:dynamodb": ("a change of a DynamoDB table", _TO_QUEUE),
+    "aws:kinesis": ("a record of a Kinesis stream", _TO_QUEUE),
+    "aws:kafka": ("a record of a Kafka topic", _TO_QUEUE),
+    "SelfManagedKafka": ("a record of a Kafka topic", _TO_QUEUE),
+    "aws:mq": ("a message of Amazon MQ", _TO_QUEUE),
+    "aws:rmq": ("a message of Amazon MQ", _TO_QUEUE),
+    "aws:docdb": ("a change of a DocumentDB collection", _TO_QUEUE),
+    "aws:ses": ("a mail received by SES", _TO_QUEUE),
+    "aws:codecommit": ("a change of a CodeCommit repository", _TO_QUEUE),
+    "minio:s3": ("an event of MinIO", _ONLY_AWS),
+    "ceph:s3": ("an event of Ceph", _ONLY_AWS),
+    "acs:oss": ("an event of Alibaba Cloud OSS", "only S3 is copied from"),
+}
+_CLOUDTRAIL = re.compile(r"[a-z0-9.-]+\.amazonaws\.com")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,30}")
+_FIELDS_SHOWN = 5
+_OF_A_RECORD = frozenset({"eventversion", "eventname", "eventtime", "awsregion"})
 
 
 def refusal(what: str, hint: str, *, is_envelope: bool) -> BadMessage:
@@ -221,6 +252,25 @@ def refuse_object(document: Mapping[str, Any]) -> None:
     for shape in _OBJECTS:
         if all(name in document for name in shape.fields):
             raise shape.error()
+    _refuse_sender(document)
+
+
+def refuse_unknown(document: Mapping[str, Any], fields: Collection[str], *, hint: str) -> None:
+    """Refuse an object that has none of these fields, however they are capitalised.
+
+    Naming one field that is missing would not help its sender: it never was a request. `{}` passes.
+
+    Raises:
+        BadMessage: E_MSG_FOREIGN.
+    """
+    if not document or any(name.lower() in fields for name in document):
+        return
+    names = [name for name in document if _FIELD.fullmatch(name)][:_FIELDS_SHOWN]
+    more = len(document) - len(names)
+    fields = ", ".join(names) + (f" and {more} more" if more else "")
+    # The names last: a colon after `token` would be taken for a secret's.
+    listed = f"; its fields are {shown(fields)}" if names else ""
+    raise refusal(f"JSON of no form that is read{listed}", hint, is_envelope=False)
 
 
 def refuse_record(record: Mapping[str, Any]) -> None:
@@ -229,10 +279,7 @@ def refuse_record(record: Mapping[str, Any]) -> None:
     Raises:
         BadMessage: E_MSG_ENVELOPE, E_MSG_FOREIGN.
     """
-    sender = record.get("eventSource", record.get("EventSource"))
-    if isinstance(sender, str) and sender in _RECORDS:
-        what, hint, is_envelope = _RECORDS[sender]
-        raise refusal(what, hint, is_envelope=is_envelope)
+    _refuse_sender(record)
     if "EventSource" in record and "S3" in record:
         raise refusal(
             "an S3 event whose fields begin with capitals: a program has written it anew",
@@ -241,6 +288,23 @@ def refuse_record(record: Mapping[str, Any]) -> None:
         )
     if "cf" in record and "eventSource" not in record:
         raise refusal("an event of CloudFront", _TO_QUEUE, is_envelope=False)
+    if "s3" not in record and "eventSource" not in record:
+        refuse_object(record)
+        refuse_unknown(record, _OF_A_RECORD, hint=_TO_QUEUE)
+
+
+def _refuse_sender(record: Mapping[str, Any]) -> None:
+    sender = record.get("eventSource", record.get("EventSource"))
+    if not isinstance(sender, str) or sender == "aws:s3":
+        return
+    if sender in _ENVELOPES:
+        raise refusal(*_ENVELOPES[sender], is_envelope=True)
+    if _CLOUDTRAIL.fullmatch(sender):
+        known = ("a line of CloudTrail's log, not an S3 event notification", _TO_QUEUE)
+    else:
+        foreign = (f"an event of {shown(sender, 40) or 'nobody'}, not of aws:s3", _TO_QUEUE)
+        known = _SENDERS.get(sender, foreign)
+    raise refusal(*known, is_envelope=False)
 
 
 def refuse_array(document: Sequence[object]) -> None:

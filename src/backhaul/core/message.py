@@ -36,6 +36,7 @@ from backhaul.core.foreign_bodies import (
     refuse_array,
     refuse_object,
     refuse_text,
+    refuse_unknown,
     why_bad_json,
     why_not_read,
 )
@@ -247,6 +248,7 @@ def _from_document(document: object, default_fs: DefaultFs, *, is_wrapped: bool)
         case _:
             if not marks:
                 refuse_object(document)
+                refuse_unknown(document, _FIELDS, hint=_FORMS)
             return Content(form=form, asks=(_from_json(document, default_fs),))
 
 

@@ -96,11 +96,7 @@ def _read_record(record: object) -> ObjectEvent:
     if "eventVersion" in record and record.get("eventSource", "aws:s3") == "aws:s3":
         # First of all: another major version may have other fields.
         _check_major(text_at(record, "eventVersion", hint=_HINT), S3_MAJOR)
-    sender = text_at(record, "eventSource", hint=_HINT)
-    if sender != "aws:s3":
-        raise BadMessage(
-            "E_MSG_FIELD", f"eventSource is {printable(sender, 40)}, not aws:s3", hint=_HINT
-        )
+    text_at(record, "eventSource", hint=_HINT)
     _check_major(text_at(record, "eventVersion", hint=_HINT), S3_MAJOR)
     _check_time(_optional(record, "eventTime"))
     name = _event_name(text_at(record, "eventName", hint=_HINT).removeprefix("s3:"))
