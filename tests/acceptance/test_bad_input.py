@@ -172,8 +172,9 @@ def test_a_ledger_that_cannot_be_written_is_refused_before_any_message(
     local.ask_for("a")
     (tmp_path / "file").write_text("no directory")
     ended = local.drain("--ledger", str(tmp_path / "file" / "ledger.db"))
-    assert ended.code == 69, ended
-    assert f"backhaul: E_LEDGER_IO: {tmp_path}/file/ledger.db" in ended.err
+    assert ended.code == 78, ended
+    assert f"backhaul: E_LEDGER_PLACE: no ledger can be at {tmp_path}/file/ledger.db" in ended.err
+    assert f"{tmp_path}/file is no directory" in ended.err
     assert "Traceback" not in ended.err
     assert local.counts() == (1, 0)
 

@@ -241,10 +241,10 @@ def test_a_journal_that_is_closed_to_the_group_is_named_and_opened_by_the_next_s
     ("make", "code", "words"),
     [
         (lambda path: path.mkdir(), "E_LEDGER_MISSING", "is a directory"),
-        (os.mkfifo, "E_LEDGER_MISSING", "is no file"),
+        (os.mkfifo, "E_LEDGER_PLACE", "is a FIFO"),
         (lambda path: path.symlink_to(path), "E_LEDGER_MISSING", "does not exist"),
         (lambda path: path.touch(), "E_LEDGER_OLDER", "has schema none"),
-        (lambda path: path.write_bytes(b"no database" * 100), "E_LEDGER_CORRUPT", "damaged"),
+        (lambda path: path.write_bytes(b"no database" * 100), "E_LEDGER_CORRUPT", "is damaged"),
     ],
 )
 def test_what_is_no_ledger_is_named(
@@ -254,8 +254,8 @@ def test_what_is_no_ledger_is_named(
     make(path)
     ended = run_as(STRANGER, "show", "0", "--ledger", str(path))
     assert ended.code == 78, ended
-    assert f"{code}: {path} " in ended.err
-    assert words in ended.err.splitlines()[0]
+    assert f"backhaul: {code}: " in ended.err
+    assert f"{path} {words}" in ended.err.splitlines()[0]
 
 
 def test_no_ledger_yet_is_not_an_empty_ledger(place: Path, run_as: Run) -> None:

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,6 +51,15 @@ def test_new_ledger_is_for_its_owner_only(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.with_name(path.name + "-journal").stat().st_mode) == 0o600
+
+
+def test_a_name_may_have_bytes_that_are_no_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.db")
+    made = make(path)
+    assert path.is_file()
+    assert make(path) == made
+    with closing(open_reader(path)) as reader:
+        assert reader.history() == []
 
 
 def test_ledger_keeps_its_id_and_gets_another_in_another_file(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta, timezone
 from pathlib import Path
@@ -14,6 +14,8 @@ from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import ConfigurationError, ExitCode, PermanentError
 from backhaul.core.model import Proof, TransferState
 from tests.contract.test_ledger import DAY, SECOND, T0, begin, claim, planned, proof
+
+A_FILE = DAY.join(planned(2).relative)
 
 
 @pytest.fixture
@@ -101,6 +103,35 @@ def test_a_row_edited_to_what_backhaul_never_writes_is_named(
     if "objects" in edit:
         with pytest.raises(ConfigurationError):
             list(reader.objects(done))
+
+
+BLOBS = [
+    ("UPDATE transfers SET id = X'ff00'", lambda reader: reader.ended_with_files()),
+    (
+        "UPDATE transfers SET id = X'ff00'; UPDATE meta SET value = '0'",
+        lambda reader: reader.must_be_sealed(),
+    ),
+    ("UPDATE meta SET value = '4611686018427387904'", lambda reader: reader.must_be_sealed()),
+    (
+        "UPDATE transfers SET id = X'ff00'; UPDATE published SET transfer_id = X'ff00'",
+        lambda reader: reader.publishers([A_FILE]),
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "read"), BLOBS)
+def test_an_id_that_is_no_text_is_named(
+    reader: LedgerReader,
+    done: str,
+    path: Path,
+    edit: str,
+    read: Callable[[LedgerReader], object],
+) -> None:
+    assert reader.publishers([A_FILE]) == {A_FILE: done}
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(edit)
+    with pytest.raises(ConfigurationError, match="E_LEDGER_CORRUPT"):
+        read(reader)
 
 
 def test_journal_has_a_line_for_every_change(reader: LedgerReader, done: str) -> None:

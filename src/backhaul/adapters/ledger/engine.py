@@ -7,6 +7,7 @@ Source: https://sqlite.org/pragma.html.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,8 @@ def recover(path: Path) -> None:
 
 
 def _uri(path: Path, mode: str) -> str:
-    return f"file:{quote(str(path.absolute()))}?mode={mode}"
+    # As bytes: a name may hold some that are no UTF-8.
+    return f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
 
 
 def _engine(path: Path, mode: str, begin: str, pragmas: tuple[str, ...]) -> Engine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from backhaul.adapters.ledger.schema import (
     jobs,
     journal,
     meta,
+    moment,
     objects,
     published,
     seals,
@@ -305,16 +306,14 @@ class LedgerReader:
             since: Aware; only those that ended at or after it.
         """
         with self._transaction() as tx:
-            found = tx.execute(self._ended(since)).scalars().all()
-        return list(found)
+            return [rows.named(one) for one in tx.execute(self._ended(since)).scalars()]
 
     def must_be_sealed(self) -> list[str]:
         """Ids of ended transfers that have a sealing line unless somebody took it away."""
         with self._written_by_backhaul("meta"), self._transaction() as tx:
             text = tx.execute(select(meta.c.value).where(meta.c.name == "sealed_from_us")).scalar()
-            begun = datetime.fromtimestamp(int(text or 0) / 1e6, tz=UTC)
-            found = tx.execute(self._ended(begun)).scalars().all()
-        return list(found)
+            begun = moment(int(text or 0))
+            return [rows.named(one) for one in tx.execute(self._ended(begun)).scalars()]
 
     @staticmethod
     def _ended(since: datetime | None) -> Select[Any]:
@@ -334,7 +333,7 @@ class LedgerReader:
             )
             with self._transaction() as tx:
                 for uri, transfer_id in tx.execute(query.where(published.c.uri.in_(uris))):
-                    found[rows.location(uri)] = transfer_id
+                    found[rows.location(uri)] = rows.named(transfer_id)
         return found
 
     @contextmanager

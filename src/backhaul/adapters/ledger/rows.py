@@ -111,6 +111,17 @@ def text(value: Any) -> str | None:
     return value
 
 
+def named(transfer_id: Any) -> str:
+    """An id of one column.
+
+    Raises:
+        WrongValue: It is something else.
+    """
+    if not isinstance(transfer_id, str):
+        raise WrongValue(f"{transfer_id!r} is no id of a transfer")
+    return transfer_id
+
+
 def location(uri: str) -> Location:
     """The reverse of `Location.uri`.
 
