@@ -49,10 +49,10 @@ def _is_mount(directory: int, found: os.stat_result) -> bool:
         os.close(above)
 
 
-def _mount_id(directory: int) -> str:
+def _mount_id(directory: int) -> bytes:
     """Source: proc_pid_fdinfo(5)."""
     try:
-        shown = Path(f"/proc/self/fdinfo/{directory}").read_text("ascii")
+        shown = Path(f"/proc/self/fdinfo/{directory}").read_bytes()
     except OSError:
-        return ""
-    return next((line for line in shown.splitlines() if line.startswith("mnt_id:")), "")
+        return b""
+    return next((line for line in shown.splitlines() if line.startswith(b"mnt_id:")), b"")
