@@ -24,6 +24,13 @@ _KINDS = {
 }
 
 
+def mount_point(path: str) -> str:
+    """Where the file system of this absolute path is mounted."""
+    while not os.path.ismount(path):
+        path = path.rpartition("/")[0] or "/"
+    return path
+
+
 def user_name(uid: int | None = None) -> str:
     """Its name, or its number where it has none; default: the effective user of this process."""
     number = os.geteuid() if uid is None else uid

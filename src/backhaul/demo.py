@@ -80,6 +80,8 @@ def started(directory: Path, *, is_hdfs: bool) -> Iterator[Demo]:
         except (ServerUnavailable, ServerFailed) as error:
             raise OutageError.of("demo", "E_DEMO_SERVER", str(error)) from error
         landing = "/landing" if hdfs else f"file://{directory}/landing"
+        if hdfs is None:
+            (directory / "landing").mkdir(exist_ok=True)
         os.environ.update(environment(sqs=moto, s3=moto, hdfs=hdfs))
         os.environ.pop("AWS_PROFILE", None)
         yield Demo(

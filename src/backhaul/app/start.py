@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
+from backhaul.access import mount_point
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
 from backhaul.core.events import InstallationWarned, RouteTargetWarned
 from backhaul.core.file_systems import FileSystems
+from backhaul.core.model import Location
 from backhaul.core.policy import Policy
 from backhaul.core.runner import Ports
-from backhaul.core.text import redacted
+from backhaul.core.text import printable, redacted
 from backhaul.core.write_access import cannot_write
 
 if TYPE_CHECKING:
@@ -87,6 +90,8 @@ def check_targets(policy: Policy, ports: Ports) -> None:
                 with ports.pool.session(*who) as session:
                     existing, refused = session.write_access(place)
                 denied = cannot_write(place, existing, refused)
+                if denied is None and existing != place and place.scheme == "file":
+                    ports.emit(_not_there(route.name, place, existing))
                 if denied is not None:
                     ports.emit(
                         InstallationWarned(
@@ -107,3 +112,15 @@ def check_targets(policy: Policy, ports: Ports) -> None:
                 )
                 if isinstance(error, OutageError):
                     silent.add(who)
+
+
+def _not_there(route: str, place: Location, existing: Location) -> InstallationWarned:
+    """A mount that is missing looks like this: its data would go to the disk below it, unseen."""
+    path = quote(printable(place.path, 4096))
+    return InstallationWarned(
+        code="W_DST_AWAY",
+        reason=f"route {route}: {printable(place.uri)} does not exist; it would be made in "
+        f"{printable(existing.uri)}, on what is mounted at {printable(mount_point(existing.path))}",
+        hint="if it belongs on a mount that is missing, stop the agent, mount it, and write "
+        f"RequiresMountsFor={path} into the unit; else make it once: mkdir -p {path}",
+    )

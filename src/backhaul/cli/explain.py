@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backhaul.access import mount_point
 from backhaul.cli.options import OnceOnly, config_option, policy_options, region_option
 from backhaul.core.text import redacted
 
@@ -136,7 +137,10 @@ def _print_plan(told: Explanation) -> None:
     if told.engine is not None:
         _say("engine", told.engine)
     if told.made_in is not None:
-        _say("directory", f"does not exist yet; it would be made in {told.made_in.uri}")
+        where = told.made_in.uri
+        if told.made_in.scheme == "file":
+            where += f", on what is mounted at {mount_point(told.made_in.path)}"
+        _say("directory", f"does not exist yet; it would be made in {where}")
     if told.is_tree is not None:
         _say("publish", "one rename" if told.is_tree else "file by file, each by one rename")
     for number, name in enumerate(told.names):
