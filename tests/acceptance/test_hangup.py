@@ -22,6 +22,11 @@ def events(file: Path) -> list[str]:
     return [json.loads(line)["event"] for line in file.read_text("utf-8").splitlines()]
 
 
+def is_in_file(file: Path, event: str) -> None:
+    """It is written to the standard output first."""
+    eventually(lambda: event in events(file), what=f"{event!r} in {file.name}")
+
+
 def test_a_renamed_log_is_left_for_a_new_one_and_the_agent_goes_on(local: Installation) -> None:
     file = local.home / "log" / "backhaul.log"
     local.put("p/a", b"1")
@@ -33,11 +38,11 @@ def test_a_renamed_log_is_left_for_a_new_one_and_the_agent_goes_on(local: Instal
         agent.send_signal(signal.SIGHUP)
         (*_, line) = agent.logged("log reopened", times=turn)
         assert line["file"] == str(file)
-        assert "log reopened" in events(file)
+        is_in_file(file, "log reopened")
         assert events(renamed).count("log reopened") == turn - 1
         local.ask_for("p/", f"out-{turn}")
         agent.logged("transfer done", times=turn)
-        assert "transfer done" in events(file)
+        is_in_file(file, "transfer done")
     agent.terminate()
     assert agent.wait().code == 0
     assert events(file)[-1] == "agent stopped"
