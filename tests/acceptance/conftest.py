@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ def _client(make: Callable[[Any], Any], server: Any) -> Any:
     if key not in _clients:
         _clients[key] = make(server)
     return _clients[key]
+
+
+@pytest.fixture(autouse=True)
+def _signals_count() -> Iterator[None]:
+    """As on a terminal: nohup ignores SIGHUP, a shell's `&` SIGINT, and a child does, too, then."""
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGHUP, hangup)
+    signal.signal(signal.SIGINT, interrupt)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pty
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,14 +45,6 @@ def test_a_renamed_log_is_left_for_a_new_one_and_the_agent_goes_on(local: Instal
     agent.terminate()
     assert agent.wait().code == 0
     assert events(file)[-1] == "agent stopped"
-
-
-@pytest.fixture(autouse=True)
-def _hangups_count() -> Iterator[None]:
-    """Whoever runs the tests may ignore SIGHUP, as nohup does, and a child then ignores it, too."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 def test_without_a_log_file_and_for_workers_it_changes_nothing(local: Installation) -> None:
