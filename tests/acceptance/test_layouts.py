@@ -28,6 +28,11 @@ def lands_in(it: Installation, hdfs: Hdfs, path: str) -> None:
     it.landing = HdfsLanding(hdfs.uri, path, is_named=False)
 
 
+def make_zone(hdfs: Hdfs, path: str) -> None:
+    hdfs.command("dfs", "-mkdir", "-p", path)
+    hdfs.command("crypto", "-createZone", "-keyName", "zone-key", "-path", path)
+
+
 def test_an_erasure_coded_destination_is_proven_without_reading(
     there: Installation, wide_hdfs: Hdfs
 ) -> None:
@@ -91,8 +96,7 @@ def test_a_zone_below_the_destination_of_a_route_may_be_a_destination(
     it = there
     lands_in(it, wide_hdfs, f"/plain/{it.name}")
     zone = f"/plain/{it.name}/zone"
-    wide_hdfs.command("dfs", "-mkdir", "-p", zone)
-    wide_hdfs.command("crypto", "-createZone", "-keyName", "zone-key", "-path", zone)
+    make_zone(wide_hdfs, zone)
     it.put("p/a", b"for the zone", ChecksumAlgorithm="CRC32C")
     it.ask_for("p/", "zone")
     (done,) = it.drained().of("transfer done")
@@ -109,8 +113,7 @@ def test_a_zone_in_the_tree_that_is_written_to_is_refused_and_nothing_shows(
     it = there
     lands_in(it, wide_hdfs, f"/plain/{it.name}")
     zone = f"/plain/{it.name}/out/zone"
-    wide_hdfs.command("dfs", "-mkdir", "-p", zone)
-    wide_hdfs.command("crypto", "-createZone", "-keyName", "zone-key", "-path", zone)
+    make_zone(wide_hdfs, zone)
     for key in ("p/a", "p/zone/b"):
         it.put(key, b"one of them for the zone", ChecksumAlgorithm="CRC32C")
     it.ask_for("p/", "out")

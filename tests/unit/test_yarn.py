@@ -19,7 +19,7 @@ from backhaul.adapters.yarn import (
     manager_addresses,
     may_hide,
 )
-from backhaul.core.cluster import Application, AppState, JobCounters
+from backhaul.core.cluster import Application, AppState, JobCounters, JobProgress
 from backhaul.core.errors import ConfigurationError, OutageError
 
 APP = {
@@ -333,8 +333,8 @@ def test_another_manager_answers_where_one_is_odd() -> None:
     assert found.id == APP["id"]
 
 
-@pytest.mark.parametrize("job", [{"job": []}, {"job": "x"}, {"job": {"mapsTotal": "x"}}])
-def test_a_master_that_answers_oddly_is_mute(job: object) -> None:
+def progress_of(job: object) -> JobProgress | None:
+    """Of an application whose master answers so, with counters that are good."""
     proxied = f"/proxy/application_1_0007{JOB}"
     answers = {
         f"{proxied}/counters": COUNTED,
@@ -344,7 +344,12 @@ def test_a_master_that_answers_oddly_is_mute(job: object) -> None:
     with manager(answers) as url:
         asked = YarnManager([url], FakeYarn())
         (found,) = asked.find("bh-t-1")
-        told = asked.progress(found)
+        return asked.progress(found)
+
+
+@pytest.mark.parametrize("job", [{"job": []}, {"job": "x"}, {"job": {"mapsTotal": "x"}}])
+def test_a_master_that_answers_oddly_is_mute(job: object) -> None:
+    told = progress_of(job)
     assert told is None or told.maps == 0
 
 
@@ -381,16 +386,7 @@ def test_counters_of_a_running_job_are_final_once_its_maps_are_done(
     done: int, expected: JobCounters | None
 ) -> None:
     job = {"job": {"mapsCompleted": done, "mapsTotal": 4}}
-    proxied = f"/proxy/application_1_0007{JOB}"
-    answers = {
-        f"{proxied}/counters": COUNTED,
-        proxied: as_json(job),
-        "/ws/v1/cluster/apps": apps(APP),
-    }
-    with manager(answers) as url:
-        asked = YarnManager([url], FakeYarn())
-        (found,) = asked.find("bh-t-1")
-        told = asked.progress(found)
+    told = progress_of(job)
     assert told is not None
     assert (told.maps_done, told.maps, told.counters) == (done, 4, expected)
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from backhaul.adapters.endpoints import endpoint_fault, is_region
 from backhaul.adapters.hadoop_configuration import HadoopConfiguration
+from backhaul.adapters.hadoop_filesystems import with_place
 from backhaul.core.errors import ConfigurationError
 
 ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "access.key", "secret.key", "session.token"
@@ -171,10 +172,8 @@ class S3aSettings:
     # ------------------------------------------------------------ one property
 
     def _refused(self, bucket: str, option: str, why: str, hint: str) -> ConfigurationError:
-        name = self._name(bucket, option)
-        place = self._configuration.places.get(name)
-        where = f"{place}: " if place else ""
-        return ConfigurationError("E_CFG_HADOOP_VALUE", f"{where}{name} {why}", hint=hint)
+        where = with_place(self._configuration, self._name(bucket, option))
+        return ConfigurationError("E_CFG_HADOOP_VALUE", f"{where} {why}", hint=hint)
 
     def _region(self, bucket: str) -> str | None:
         text = self._get(bucket, ENDPOINT_REGION)

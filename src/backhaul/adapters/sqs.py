@@ -22,11 +22,9 @@ from backhaul.adapters.aws_errors import (
     Cause,
     CredentialSourceError,
     cause_of,
-    common_error,
     credential_error,
     error_code,
     is_kms_refusal,
-    no_credentials,
     source_error,
     told,
 )
@@ -357,10 +355,8 @@ class SqsQueue:
         if is_kms_refusal(exc):
             return running_error(exc, subject)
         match cause_of(exc):
-            case Cause.CONFIGURATION:
-                return common_error(exc, subject)
-            case Cause.NO_CREDENTIALS:
-                return no_credentials(subject, exc)
+            case Cause.CONFIGURATION | Cause.NO_CREDENTIALS:
+                return opening_error(exc, subject)
             case Cause.DENIED | Cause.REFUSED:
                 return NotAllowed(
                     "E_AWS_DENIED",

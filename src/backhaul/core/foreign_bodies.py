@@ -267,9 +267,9 @@ def refuse_unknown(document: Mapping[str, Any], fields: Collection[str], *, hint
         return
     names = [name for name in document if _FIELD.fullmatch(name)][:_FIELDS_SHOWN]
     more = len(document) - len(names)
-    fields = ", ".join(names) + (f" and {more} more" if more else "")
+    list_of_names = ", ".join(names) + (f" and {more} more" if more else "")
     # The names last: a colon after `token` would be taken for a secret's.
-    listed = f"; its fields are {shown(fields)}" if names else ""
+    listed = f"; its fields are {shown(list_of_names)}" if names else ""
     raise refusal(f"JSON of no form that is read{listed}", hint, is_envelope=False)
 
 
