@@ -23,12 +23,12 @@ from urllib.parse import urlsplit
 
 from hdfs_native import Client, WriteOptions
 
-from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.hdfs_closing import closer
-from backhaul.adapters.s3 import S3Store
-from backhaul.adapters.s3_get import ObjectReader
-from backhaul.core.listing import list_pages
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.s3 import S3Store
+from backhaul.adapters.aws.s3_get import ObjectReader
+from backhaul.adapters.hadoop.hdfs_closing import closer
 from backhaul.core.model import Pin
+from backhaul.core.transfer.listing import list_pages
 from backhaul.engines.native import Tuning
 from backhaul.testing.servers.clients import REGION
 
@@ -139,7 +139,7 @@ class _Source:
         store = S3Store(aws)
         self.endpoint = store.endpoint(bucket)
         self.pins = [pin for page in list_pages(store, bucket, self.prefix) for pin in page.pins]
-        self.reader = ObjectReader(aws.credentials_spec.load(), threads)
+        self.reader = ObjectReader(aws.credentials, threads)
 
 
 def _read_s(where: str, sizes: dict[str, int], threads: int) -> float:

@@ -17,8 +17,9 @@ import subprocess
 import time
 from collections.abc import Collection
 
-from backhaul.core.cluster import ClusterRules, Load, copy_job
 from backhaul.core.model import Source
+from backhaul.core.ports.cluster import ClusterRules
+from backhaul.core.transfer.engine_choice import Load, copy_job
 from backhaul.engines.distcp import options
 from backhaul.testing.servers import netns
 from benchmarks.bed import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Bed, Sizes, tell

@@ -19,8 +19,8 @@ import awscrt.s3
 import boto3
 from botocore.config import Config
 
-from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.s3_get import ObjectReader
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint
 from backhaul.testing.servers.clients import REGION
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _ours(port: int) -> Get:
-    reader = ObjectReader(AwsSession(REGION, None).credentials_spec.load(), 10)
+    reader = ObjectReader(AwsSession(REGION, None).credentials, 10)
     endpoint = Endpoint(base_url=f"http://127.0.0.1:{port}/{BUCKET}/", region=REGION)
     now = datetime.now(UTC)
 

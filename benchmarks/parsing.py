@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from backhaul.core.content import Ignored
 from backhaul.core.errors import PermanentError
-from backhaul.core.event_policy import request_of
-from backhaul.core.message import read_message
 from backhaul.core.model import Location, Route, SignatureRule
-from backhaul.core.policy import Policy
-from backhaul.core.signature import sign, verify
+from backhaul.core.requests.body import read_message
+from backhaul.core.requests.content import Ignored
+from backhaul.core.requests.event_routes import request_of
+from backhaul.core.requests.policy import Policy
+from backhaul.core.requests.signature import sign, verify
 from benchmarks.bed import Bed, Sizes, tell
 from benchmarks.report import Figure
 

@@ -15,18 +15,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.ledger import open_ledger
-from backhaul.adapters.s3 import S3Store
-from backhaul.adapters.system import SystemClock
+from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import TransientError
-from backhaul.core.message import parse_message
 from backhaul.core.model import Location, StagedObject, VerifyLevel
-from backhaul.core.policy import Policy, allow_any_route
 from backhaul.core.ports import MessageKey, Progress, StageTask
-from backhaul.core.runner import Ports, TransferRunner
-from backhaul.core.transfer import Budget
+from backhaul.core.requests.body import parse_message
+from backhaul.core.requests.policy import Policy, allow_any_route
+from backhaul.core.transfer.runner import Ports, TransferRunner
+from backhaul.core.transfer.steps import Budget
 from benchmarks.listing_server import PREFIX
 
 

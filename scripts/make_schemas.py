@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from backhaul.core.bandwidth import LOWEST_BYTES_PER_S
 from backhaul.core.model import EngineName, OnExists, Proof, PublishMode, VerifyLevel
+from backhaul.core.rate_limit import LOWEST_BYTES_PER_S
 from backhaul.settings.model import MIB, schema
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

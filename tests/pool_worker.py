@@ -9,10 +9,10 @@ from typing import Self
 
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.local import LocalTarget
+from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import SourceChanged
 from backhaul.core.model import FileStatus, Pin
 from backhaul.core.ports import Endpoint
-from backhaul.core.verification import Part, S3Checksums
 from backhaul.engines.native import Tuning
 from backhaul.engines.pipe import Pipe
 from backhaul.engines.serve import Parts, serve

@@ -14,15 +14,15 @@ from sqlalchemy import Engine, text
 
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger import Owner, SqlLedger, TransferRow, open_ledger, open_reader
-from backhaul.core.agent import Agent
-from backhaul.core.agent_settings import AgentSettings
+from backhaul.core.agent.agent import Agent
+from backhaul.core.agent.settings import AgentSettings
+from backhaul.core.agent.stopping import Stop
+from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError
 from backhaul.core.model import Location, Route
-from backhaul.core.policy import Policy
-from backhaul.core.runner import Ports
-from backhaul.core.stopping import Stop
-from backhaul.core.visibility import VisibilityKeeper
+from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer.runner import Ports
 from backhaul.engines.native import Tuning
 from backhaul.testing.fakes import (
     FakeClock,

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backhaul.adapters.telemetry import LogTarget, Telemetry
+from backhaul.adapters.system.log import LogTarget, Telemetry
 from backhaul.app.agent import run_agent
 from backhaul.app.context import Context, load_context
 from backhaul.app.records import TransferRow, read_history
 from backhaul.core.errors import OutageError
-from backhaul.core.events import MessageIgnored
+from backhaul.core.facts import MessageIgnored
 from backhaul.testing.servers import Hdfs, Moto, ServerFailed, ServerUnavailable
 from backhaul.testing.servers.clients import environment, s3_client, sqs_client
 
@@ -265,7 +265,7 @@ def compare(demo: Demo) -> tuple[int, list[str]]:
 
 def _digest(demo: Demo, path: str) -> str | None:
     if demo.hdfs is not None:
-        from backhaul.adapters.hdfs import HdfsTarget
+        from backhaul.adapters.hadoop.hdfs import HdfsTarget
         from backhaul.core.errors import BackhaulError
 
         digest = hashlib.sha256()

@@ -22,12 +22,12 @@ from backhaul.engines.pipe import Pipe
 from backhaul.engines.serve import Parts, serve
 
 if TYPE_CHECKING:
-    from backhaul.adapters.aws_spec import CredentialsSpec
-    from backhaul.adapters.governor import GovernorSpec
-    from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-    from backhaul.adapters.hdfs_security import Login
+    from backhaul.adapters.aws.spec import CredentialsSpec
+    from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+    from backhaul.adapters.hadoop.hdfs_security import Login
+    from backhaul.adapters.system.governor import GovernorSpec
+    from backhaul.core.checksums import Digest
     from backhaul.core.ports import SourceReader, TargetFs
-    from backhaul.core.verification import Digest
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LOCAL_TUNING = Tuning(threads=16, open_files=16, open_small_files=16)
@@ -83,7 +83,7 @@ def _keep_freed_memory() -> None:
 
 
 def _login(configuration: WorkerConfiguration) -> Login:
-    from backhaul.adapters.hdfs_security import Login  # noqa: PLC0415
+    from backhaul.adapters.hadoop.hdfs_security import Login  # noqa: PLC0415
 
     return replace(
         configuration.login or Login(), run_as=os.environ.get("HADOOP_PROXY_USER") or None
@@ -93,10 +93,15 @@ def _login(configuration: WorkerConfiguration) -> Login:
 def _preload(has_hdfs: bool) -> None:  # noqa: FBT001 - of a thread
     """Import what the first staging needs while the agent still plans: 0.2 s off it."""
     try:
-        from backhaul.adapters import digests, s3_get  # noqa: F401, PLC0415
+        from backhaul.adapters import digests  # noqa: F401, PLC0415
+        from backhaul.adapters.aws import s3_get  # noqa: F401, PLC0415
 
         if has_hdfs:
-            from backhaul.adapters import hdfs, hdfs_closing, hdfs_content  # noqa: F401, PLC0415
+            from backhaul.adapters.hadoop import (  # noqa: PLC0415
+                hdfs,  # noqa: F401
+                hdfs_closing,  # noqa: F401
+                hdfs_content,  # noqa: F401
+            )
     finally:
         gc.freeze()  # what was imported stays; no search for garbage goes through it
         gc.set_threshold(GC_EVERY)
@@ -105,21 +110,24 @@ def _preload(has_hdfs: bool) -> None:  # noqa: FBT001 - of a thread
 def _parts(configuration: WorkerConfiguration) -> Parts:
     # Imported when first needed: a node without Hadoop's configuration may do without its client.
     def reader() -> SourceReader:
-        from backhaul.adapters.s3_get import ObjectReader  # noqa: PLC0415
+        from backhaul.adapters.aws.clients import AwsCredentials  # noqa: PLC0415
+        from backhaul.adapters.aws.s3_get import ObjectReader  # noqa: PLC0415
 
         tuning = configuration.tuning
-        return ObjectReader(configuration.credentials.load(), tuning.threads + tuning.ranges)
+        return ObjectReader(
+            AwsCredentials.of(configuration.credentials), tuning.threads + tuning.ranges
+        )
 
     def target(filesystem: str) -> TargetFs:
         if filesystem == "file://":
             from backhaul.adapters.local import LocalTarget  # noqa: PLC0415
 
             return LocalTarget()
-        from backhaul.adapters.hdfs import HdfsTarget  # noqa: PLC0415
-        from backhaul.adapters.hdfs_access import access_check  # noqa: PLC0415
-        from backhaul.adapters.hdfs_closing import closer  # noqa: PLC0415
-        from backhaul.adapters.hdfs_content import content_checker  # noqa: PLC0415
-        from backhaul.adapters.hdfs_policies import policies  # noqa: PLC0415
+        from backhaul.adapters.hadoop.hdfs import HdfsTarget  # noqa: PLC0415
+        from backhaul.adapters.hadoop.hdfs_access import access_check  # noqa: PLC0415
+        from backhaul.adapters.hadoop.hdfs_closing import closer  # noqa: PLC0415
+        from backhaul.adapters.hadoop.hdfs_content import content_checker  # noqa: PLC0415
+        from backhaul.adapters.hadoop.hdfs_policies import policies  # noqa: PLC0415
 
         hadoop = configuration.hadoop
         login = _login(configuration)

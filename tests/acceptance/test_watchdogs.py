@@ -164,7 +164,7 @@ def test_a_main_thread_that_hangs_ends_its_process(tmp_path: Path) -> None:
     """The last resort, for whoever runs the agent without systemd."""
     program = (
         "import time\n"
-        "from backhaul.adapters.system import SystemClock\n"
+        "from backhaul.adapters.system.clock import SystemClock\n"
         "from backhaul.app.deadman import Deadman\n"
         "one = Deadman(SystemClock(), 1.0, lambda: print('workers killed', flush=True))\n"
         "one.beat(); one.start(); time.sleep(60)\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.hdfs_access import access_check
-from backhaul.adapters.hdfs_security import Login
+from backhaul.adapters.hadoop.hdfs_access import access_check
+from backhaul.adapters.hadoop.hdfs_security import Login
 from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Ended, Installation
@@ -157,7 +157,7 @@ def test_the_node_s_command_answers_the_same(
     it: Installation, hdfs: Hdfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The way for clusters with Kerberos, here without it."""
-    from backhaul.adapters import hdfs_access
+    from backhaul.adapters.hadoop import hdfs_access
 
     landing = it.landing.path  # type: ignore[attr-defined]
     shell(hdfs, "-mkdir", "-p", landing)

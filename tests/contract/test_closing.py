@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hdfs_native import Client, WriteOptions
 
-from backhaul.adapters.hdfs import HdfsTarget
-from backhaul.adapters.hdfs_closing import FEW, LEAST_BYTES, Closer, closer
-from backhaul.adapters.protobuf_wire import Fields
+from backhaul.adapters.hadoop.hdfs import HdfsTarget
+from backhaul.adapters.hadoop.hdfs_closing import FEW, LEAST_BYTES, Closer, closer
+from backhaul.adapters.hadoop.protobuf_wire import Fields
 from backhaul.testing.servers import Hdfs
 from backhaul.testing.servers.ports import free_ports
 

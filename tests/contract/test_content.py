@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 from awscrt import checksums
 
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.hadoop_filesystems import namenodes
-from backhaul.adapters.hdfs import HdfsTarget
-from backhaul.adapters.hdfs_command import CommandChecker
-from backhaul.adapters.hdfs_content import FirstThatTells, content_checker
-from backhaul.adapters.hdfs_datanode import (
+from backhaul.adapters.hadoop.configuration.filesystems import namenodes
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.hdfs import HdfsTarget
+from backhaul.adapters.hadoop.hdfs_command import CommandChecker
+from backhaul.adapters.hadoop.hdfs_content import FirstThatTells, content_checker
+from backhaul.adapters.hadoop.hdfs_datanode import (
     DataNodeChecker,
     Untold,
     _DataNodes,
     _File,
     _file,
 )
-from backhaul.adapters.protobuf_wire import message
+from backhaul.adapters.hadoop.protobuf_wire import message
 from backhaul.core.ports import ContentChecker, Held
 from backhaul.testing.servers import Hdfs
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.hadoop_filesystems import namenodes
-from backhaul.adapters.hdfs import HdfsTarget
-from backhaul.adapters.hdfs_datanode import DataNodeChecker
+from backhaul.adapters.hadoop.configuration.filesystems import namenodes
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.hdfs import HdfsTarget
+from backhaul.adapters.hadoop.hdfs_datanode import DataNodeChecker
+from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import BackhaulError, IntegrityError, SourceChanged
 from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import Body, Endpoint, StageTask, TargetWriter
-from backhaul.core.verification import Part, S3Checksums
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Closed, Counter
 from backhaul.testing.fakes import FakeClock, FakeStore, Lie

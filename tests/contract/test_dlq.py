@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.sqs import SqsQueue
-from backhaul.adapters.sqs_letter import shortened
-from backhaul.adapters.system import SystemClock
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.dead_letter import shortened
+from backhaul.adapters.aws.sqs import SqsQueue
+from backhaul.adapters.system.clock import SystemClock
 from backhaul.app import dlq
 from backhaul.core.errors import BadMessage, ConfigurationError
 from backhaul.testing.servers import ElasticMQ, clients

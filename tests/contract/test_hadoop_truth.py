@@ -14,8 +14,12 @@ from xml.sax.saxutils import escape, quoteattr
 
 import pytest
 
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.hadoop_names import DEPRECATED, HDFS_DEFAULTS, OTHER_DEFAULTS
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.configuration.property_names import (
+    DEPRECATED,
+    HDFS_DEFAULTS,
+    OTHER_DEFAULTS,
+)
 from backhaul.core.errors import ConfigurationError
 from backhaul.testing.servers.jars import jars, java
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.hadoop_rpc import KERBEROS, SIMPLE, offered
-from backhaul.adapters.hdfs import HdfsTarget
-from backhaul.adapters.hdfs_content import content_checker
-from backhaul.adapters.hdfs_security import Login
+from backhaul.adapters.hadoop.hdfs import HdfsTarget
+from backhaul.adapters.hadoop.hdfs_content import content_checker
+from backhaul.adapters.hadoop.hdfs_security import Login
+from backhaul.adapters.hadoop.rpc import KERBEROS, SIMPLE, offered
 from backhaul.core.errors import OutageError
 from backhaul.testing.servers import Hdfs, Kdc
 from backhaul.testing.servers.kerberos_tools import kerberos

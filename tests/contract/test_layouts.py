@@ -16,14 +16,14 @@ import pytest
 from awscrt import checksums
 
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.hadoop_filesystems import namenodes
-from backhaul.adapters.hdfs import HdfsTarget
-from backhaul.adapters.hdfs_closing import closer
-from backhaul.adapters.hdfs_command import CommandChecker
-from backhaul.adapters.hdfs_content import FirstThatTells
-from backhaul.adapters.hdfs_datanode import DataNodeChecker
-from backhaul.adapters.protobuf_wire import fields_of, many, message, number, octets
+from backhaul.adapters.hadoop.configuration.filesystems import namenodes
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.hdfs import HdfsTarget
+from backhaul.adapters.hadoop.hdfs_closing import closer
+from backhaul.adapters.hadoop.hdfs_command import CommandChecker
+from backhaul.adapters.hadoop.hdfs_content import FirstThatTells
+from backhaul.adapters.hadoop.hdfs_datanode import DataNodeChecker
+from backhaul.adapters.hadoop.protobuf_wire import fields_of, many, message, number, octets
 from backhaul.core.errors import BackhaulError, CannotWrite, OutageError
 from backhaul.core.model import PlannedObject, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import ContentChecker, Held, StageTask

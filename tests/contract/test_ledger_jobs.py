@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.ledger import Owner, open_ledger, open_reader
-from backhaul.core.cluster import Application, AppState, JobCounters, JobProgress
 from backhaul.core.model import (
     EngineName,
     Job,
@@ -23,6 +22,7 @@ from backhaul.core.model import (
     VerifyLevel,
 )
 from backhaul.core.ports import Claimed, ClusterJob, Ledger, MessageKey
+from backhaul.core.ports.cluster import Application, AppState, JobCounters, JobProgress
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LANDING = Location(scheme="hdfs", authority="ns1", path="/landing")

@@ -21,14 +21,14 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.s3 import S3Store
+from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.s3 import S3Store
-from backhaul.adapters.s3_get import ObjectReader
+from backhaul.core.checksums import Part
 from backhaul.core.errors import BackhaulError, IntegrityError
 from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import StageTask
-from backhaul.core.verification import Part
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import FakeClock, FakeContent, FakeTarget
@@ -143,7 +143,7 @@ class Bench:
         self.url = url
         aws = AwsSession(clients.REGION)
         self.endpoint = S3Store(aws).endpoint("raw")
-        self.reader = ObjectReader(aws.credentials_spec.load(), 2)
+        self.reader = ObjectReader(aws.credentials, 2)
         target = FakeTarget(FakeClock(), content=FakeContent(new_digest=new_digest))
         target.mkdirs("/s/1")
         self.stager = Stager(

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backhaul.adapters import s3
-from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.aws import s3
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.s3 import S3Store
+from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.s3 import S3Store
-from backhaul.adapters.s3_get import ObjectReader
+from backhaul.core.checksums import S3Checksum, matches
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,
@@ -33,10 +34,9 @@ from backhaul.core.errors import (
     SourceChanged,
     TransientError,
 )
-from backhaul.core.listing import list_pages
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint
-from backhaul.core.verification import S3Checksum, matches
+from backhaul.core.transfer.listing import list_pages
 from backhaul.testing.servers import Moto, S3Proxy, clients
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def store(aws: AwsSession) -> S3Store:
 
 @pytest.fixture
 def reader(aws: AwsSession) -> Iterator[ObjectReader]:
-    made = ObjectReader(aws.credentials_spec.load(), 16)
+    made = ObjectReader(aws.credentials, 16)
     yield made
     made.close()
 
@@ -239,7 +239,7 @@ def test_odd_keys_list_and_read_back_exactly(
     raw.create_bucket(Bucket=bucket)
     for key in ODD_KEYS:
         raw.put_object(Bucket=bucket, Key=key, Body=key.encode())
-    store, reader = S3Store(aws), ObjectReader(aws.credentials_spec.load(), 4)
+    store, reader = S3Store(aws), ObjectReader(aws.credentials, 4)
 
     pins = listed(store, bucket, "p/", page_size=3)
     assert sorted(pin.key for pin in pins) == sorted(ODD_KEYS)
@@ -287,7 +287,7 @@ def test_pinned_version_survives_an_overwrite(
     version = raw.put_object(Bucket=bucket, Key="k", Body=b"old")["VersionId"]
     (pin,) = listed(S3Store(aws), bucket)
     raw.put_object(Bucket=bucket, Key="k", Body=b"newer")
-    reader = ObjectReader(aws.credentials_spec.load(), 1)
+    reader = ObjectReader(aws.credentials, 1)
 
     with reader.get(S3Store(aws).endpoint(bucket), replace(pin, version_id=version)) as body:
         assert body.readall() == b"old"
@@ -301,7 +301,7 @@ def test_abandoned_bodies_do_not_use_up_the_connections(
     raw.put_object(Bucket=bucket, Key="k", Body=BODY * 4)
     (pin,) = listed(store, bucket)
     endpoint = store.endpoint(bucket)
-    reader = ObjectReader(aws.credentials_spec.load(), 1)
+    reader = ObjectReader(aws.credentials, 1)
 
     for _ in range(3):
         with reader.get(endpoint, pin) as body:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.s3 import S3Store
-from backhaul.adapters.s3_get import ObjectReader
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.s3 import S3Store
+from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.core.errors import BackhaulError, NotAllowed, OutageError, PermanentError
-from backhaul.core.listing import list_pages
 from backhaul.core.model import Pin
+from backhaul.core.transfer.listing import list_pages
 from backhaul.testing.servers import Moto, clients
 from tests.contract.test_object_store import GOOD, liar, refusal
 
@@ -59,7 +59,7 @@ def test_an_older_version_is_found_and_read(
     assert pin is not None
     assert (pin.key, pin.size_bytes, pin.version_id) == ("p/a+b", 5, first)
     assert pin.last_modified.tzinfo is UTC
-    reader = ObjectReader(AwsSession(clients.REGION).credentials_spec.load(), 1)
+    reader = ObjectReader(AwsSession(clients.REGION).credentials, 1)
     with reader.get(store.endpoint(bucket), pin) as body:
         assert body.readall() == b"first"
     reader.close()
@@ -93,7 +93,7 @@ def test_every_request_names_the_owner(monkeypatch: pytest.MonkeyPatch) -> None:
         store = liars_store(endpoint.base_url, monkeypatch)
         list(list_pages(store, "b", "p/", owner=OWNER))
         store.find_version("b", "k", "v1", owner=OWNER)
-        reader = ObjectReader(AwsSession("us-east-1").credentials_spec.load(), 1)
+        reader = ObjectReader(AwsSession("us-east-1").credentials, 1)
         reader.get(replace(endpoint, owner=OWNER), PIN).close()
         reader.close()
     assert len(asked) == 3
@@ -241,7 +241,7 @@ def test_a_reader_takes_no_verdict_from_a_head_that_a_get_does_not_confirm(
     monkeypatch: pytest.MonkeyPatch, status: int, get: bytes
 ) -> None:
     with liar(refusal(status, headers=ID), get) as (endpoint, _):
-        reader = ObjectReader(AwsSession("us-east-1").credentials_spec.load(), 1)
+        reader = ObjectReader(AwsSession("us-east-1").credentials, 1)
         with pytest.raises(OutageError, match="E_S3_UNREACHABLE"):
             reader.head(endpoint, PIN)
         reader.close()
@@ -263,7 +263,7 @@ def test_a_region_that_nobody_named_is_asked_for_again(
 @pytest.mark.usefixtures("use_liar")
 def test_a_portals_page_in_place_of_an_object_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     with liar(GOOD.replace(b'ETag: "abc"\r\n', b"")) as (endpoint, _):
-        reader = ObjectReader(AwsSession("us-east-1").credentials_spec.load(), 1)
+        reader = ObjectReader(AwsSession("us-east-1").credentials, 1)
         for read in (reader.get, reader.head):
             with pytest.raises(OutageError, match="E_S3_UNREACHABLE"):
                 read(endpoint, PIN)

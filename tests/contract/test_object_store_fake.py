@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.system import SystemClock
+from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import TransientError
 from backhaul.testing.fakes import FakeStore, Lie
 from tests.contract.test_object_store import (

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.client import BaseClient
 
-from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.sqs import SqsQueue
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.core.errors import (
     BadMessage,
     ConfigurationError,

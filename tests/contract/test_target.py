@@ -16,9 +16,9 @@ from typing import Any
 import hdfs_native
 import pytest
 
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.hdfs import HdfsTarget
-from backhaul.adapters.hdfs_policies import policies
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.hdfs import HdfsTarget
+from backhaul.adapters.hadoop.hdfs_policies import policies
 from backhaul.adapters.local import LocalTarget
 from backhaul.core.errors import (
     BackhaulError,

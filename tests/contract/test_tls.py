@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.s3 import S3Store
-from backhaul.adapters.s3_get import ObjectReader
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.s3 import S3Store
+from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.core.errors import ConfigurationError, OutageError
-from backhaul.core.listing import list_pages
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint
+from backhaul.core.transfer.listing import list_pages
 
 EMPTY = (
     b"<ListBucketResult><Name>bucket</Name><Prefix>p/</Prefix>"
@@ -113,7 +113,7 @@ def lists() -> int:
 
 
 def gets(url: str) -> None:
-    reader = ObjectReader(AwsSession("us-east-1").credentials_spec.load(), 2)
+    reader = ObjectReader(AwsSession("us-east-1").credentials, 2)
     pin = Pin(bucket="bucket", key="k", size_bytes=1, etag="", last_modified=datetime.now(UTC))
     reader.get(Endpoint(base_url=f"{url}/bucket/", region="us-east-1"), pin)
 
@@ -161,7 +161,7 @@ def test_a_bundle_that_vouches_for_it_opens_it_to_listings_queues_and_workers(
     for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "AWS_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir("/")
-    reader = ObjectReader(AwsSession("us-east-1").credentials_spec.load(), 2)
+    reader = ObjectReader(AwsSession("us-east-1").credentials, 2)
     reader.check_reachable(endpoint)
     with reader.get(endpoint, PIN) as body:
         assert body.readall() == EMPTY

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-from backhaul.adapters import hadoop_s3a
-from backhaul.adapters.hadoop_names import DEPRECATED
+from backhaul.adapters.hadoop.configuration import s3a as hadoop_s3a
+from backhaul.adapters.hadoop.configuration.property_names import DEPRECATED
 from tests.docs.manual import REFERENCE, ROOT, code, tables
 
 PAGE = REFERENCE / "hadoop-properties.md"
@@ -19,7 +19,7 @@ NO_PROPERTIES = {"hadoop.home.dir", "fs.s3a.", "fs.s3a.bucket."}
 def in_code() -> set[str]:
     """Texts that are a property's name, or the beginning of one."""
     found = set()
-    for path in [*SRC.glob("adapters/*.py"), *SRC.glob("engines/*.py"), *SRC.glob("app/*.py")]:
+    for path in [*SRC.rglob("adapters/**/*.py"), *SRC.glob("engines/*.py"), *SRC.glob("app/*.py")]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             value = node.value if isinstance(node, ast.Constant) else None
             if isinstance(value, str) and PROPERTY.fullmatch(value):

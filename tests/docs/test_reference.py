@@ -305,7 +305,7 @@ def test_what_the_manual_tells_to_type_exists(page: str, name: str, rest: str) -
 
 def events_in_source() -> set[str]:
     """Every text that `telemetry` may put into `event`."""
-    tree = ast.parse((SRC / "adapters" / "telemetry.py").read_text("utf-8"))
+    tree = ast.parse((SRC / "adapters" / "system" / "log.py").read_text("utf-8"))
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name in {"describe", "_progress_line"}:
@@ -326,13 +326,13 @@ def test_every_line_of_the_log_is_in_the_operators_manual() -> None:
 
 
 def test_every_warning_about_the_queue_is_in_the_operators_manual() -> None:
-    text = (SRC / "core" / "queue_check.py").read_text("utf-8")
+    text = (SRC / "core" / "agent" / "queue_warnings.py").read_text("utf-8")
     rows = table(DOCS / "operate.md", heading="Warnings about the queue", first="code").rows
     assert {code(row[0])[0] for row in rows} == set(re.findall(r'"(W_[A-Z_]+)"', text))
 
 
 def test_every_attribute_of_a_dead_letter_is_in_the_operators_manual() -> None:
-    tree = ast.parse((SRC / "adapters" / "sqs_letter.py").read_text("utf-8"))
+    tree = ast.parse((SRC / "adapters" / "aws" / "dead_letter.py").read_text("utf-8"))
     made = next(
         node for node in ast.walk(tree) if isinstance(node, ast.Dict) and len(node.keys) > 5
     )

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from backhaul.core.content import ObjectEvent
 from backhaul.core.errors import PermanentError
-from backhaul.core.message import parse_message, read_message
 from backhaul.core.model import Request, SignatureRule
-from backhaul.core.paths import parse_destination
-from backhaul.core.policy import Policy, parse_allow
-from backhaul.core.signature import verify
+from backhaul.core.requests.body import parse_message, read_message
+from backhaul.core.requests.content import ObjectEvent
+from backhaul.core.requests.paths import parse_destination
+from backhaul.core.requests.policy import Policy, parse_allow
+from backhaul.core.requests.signature import verify
 from backhaul.settings.load import load_settings
 from backhaul.settings.model import Settings
 from backhaul.settings.routes import make_routes
@@ -214,7 +214,7 @@ S3_ACTIONS = {
 
 
 def test_the_agents_iam_policy_is_what_the_adapters_call() -> None:
-    adapters = ROOT / "src" / "backhaul" / "adapters"
+    adapters = ROOT / "src" / "backhaul" / "adapters" / "aws"
     calls = set()
     for path in [*adapters.glob("sqs*.py"), adapters / "s3.py"]:
         calls |= set(

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from backhaul.core.evidence import Manifest, object_line, sealing_line
-from backhaul.core.message import parse_message
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
+from backhaul.core.requests.body import parse_message
+from backhaul.core.transfer.evidence import Manifest, object_line, sealing_line
 from backhaul.settings.model import Settings
 from backhaul.settings.sizes import parse_rate, parse_size
 from tests import catalogue

@@ -36,24 +36,24 @@ from botocore.regions import EndpointRulesetResolver
 from botocore.signers import RequestSigner
 from urllib3.connectionpool import HTTPConnectionPool
 
-from backhaul.adapters.aws_common import AwsCredentials, AwsSession
-from backhaul.adapters.aws_errors import common_error
+from backhaul.adapters.aws.clients import AwsCredentials, AwsSession
+from backhaul.adapters.aws.errors import common_error
+from backhaul.adapters.aws.s3 import S3Store
+from backhaul.adapters.aws.s3_get import ObjectReader
+from backhaul.adapters.aws.sqs import SqsQueue, running_error
 from backhaul.adapters.digests import new_digest
-from backhaul.adapters.s3 import S3Store
-from backhaul.adapters.s3_get import ObjectReader
-from backhaul.adapters.sqs import SqsQueue, running_error
-from backhaul.adapters.system import SystemClock
+from backhaul.adapters.system.clock import SystemClock
+from backhaul.core.checksums import matches
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,
     OutageError,
     VisibilityLost,
 )
-from backhaul.core.listing import SIZE_MAX_BYTES, list_pages
 from backhaul.core.model import Pin, Source
-from backhaul.core.planning import resolve
 from backhaul.core.ports import DeadLetterReason, Endpoint, Message
-from backhaul.core.verification import matches
+from backhaul.core.transfer.listing import SIZE_MAX_BYTES, list_pages
+from backhaul.core.transfer.planning import resolve
 from tests.fuzz import server_answers as genuine
 from tests.fuzz.server_answers import Answer, Mutator
 

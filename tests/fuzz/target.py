@@ -10,10 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from backhaul.core.content import Ask, Ignored
 from backhaul.core.errors import BackhaulError, NotAllowed, PermanentError
-from backhaul.core.event_policy import request_of
-from backhaul.core.message import format_json, parse_message, read_message
 from backhaul.core.model import (
     EventOther,
     Limits,
@@ -24,10 +21,13 @@ from backhaul.core.model import (
     Route,
     Source,
 )
-from backhaul.core.parts import parts_of
-from backhaul.core.paths import check_key, target_relative, unmap_name
-from backhaul.core.policy import Policy
 from backhaul.core.ports import Message
+from backhaul.core.requests.body import format_json, parse_message, read_message
+from backhaul.core.requests.content import Ask, Ignored
+from backhaul.core.requests.event_routes import request_of
+from backhaul.core.requests.paths import check_key, target_relative, unmap_name
+from backhaul.core.requests.policy import Policy
+from backhaul.core.requests.records import parts_of
 from backhaul.core.text import excerpt
 
 if TYPE_CHECKING:

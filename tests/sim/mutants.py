@@ -15,18 +15,21 @@ from typing import Any
 
 import pytest
 
-from backhaul.core import delivery, listing, publishing, runner, transfer, verification
+from backhaul.core import checksums as verification
+from backhaul.core.agent import delivery
+from backhaul.core.agent.delivery import Deliveries
+from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.delivery import Deliveries
 from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
 from backhaul.core.model import Pin, TransferState
-from backhaul.core.outages import OutageWatch
-from backhaul.core.placing import Placing
-from backhaul.core.policy import Policy
 from backhaul.core.ports import ListPage
-from backhaul.core.runner import TransferRunner
-from backhaul.core.transfer import Budget, Fate, Verdict
-from backhaul.core.visibility import VisibilityKeeper
+from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer import listing, publishing, runner
+from backhaul.core.transfer import steps as transfer
+from backhaul.core.transfer.outages import OutageWatch
+from backhaul.core.transfer.placing import Placing
+from backhaul.core.transfer.runner import TransferRunner
+from backhaul.core.transfer.steps import Budget, Fate, Verdict
 from backhaul.engines import native, proving
 from backhaul.engines.native import Stager
 from backhaul.engines.operations import TargetOperations
@@ -204,7 +207,7 @@ def no_tidying_of_the_dead(patch: Patch) -> None:
 
     _step(patch, change)
     patch.setattr(Deliveries, "_remove_leftover", lambda *args: None)
-    patch.setattr("backhaul.core.agent.sweep_litter", lambda ports, policy: None)
+    patch.setattr("backhaul.core.agent.agent.sweep_litter", lambda ports, policy: None)
 
 
 # ---------------------------------------------------------------- staging and fencing
@@ -308,7 +311,7 @@ def markers_first(patch: Patch) -> None:
 
 @mutant("what a forgotten process leaves is swept", 144)
 def no_sweep(patch: Patch) -> None:
-    patch.setattr("backhaul.core.agent.sweep_litter", lambda ports, policy: None)
+    patch.setattr("backhaul.core.agent.agent.sweep_litter", lambda ports, policy: None)
 
 
 @mutant("the sweep leaves live transfers alone", 16)
@@ -317,7 +320,7 @@ def sweep_everything(patch: Patch) -> None:
         return [replace(left, epoch=10**9) for left, _, _ in self._file.litter.values()][:most]
 
     _around(patch, MemoryLedger, "litter", litter)
-    patch.setattr("backhaul.core.agent.SWEEP_EVERY_S", 0.05)
+    patch.setattr("backhaul.core.agent.agent.SWEEP_EVERY_S", 0.05)
 
 
 @mutant("proofs that arrive during a call are counted", 8)

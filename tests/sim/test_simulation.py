@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backhaul.core import events
+from backhaul.core import facts as events
 from backhaul.testing.fakes.inline import InlineSession
 from tests.sim.__main__ import first_words, run_seeds
 from tests.sim.crash_points import SCENARIOS, WAYS, Point, points

@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import Any
 
 from backhaul.adapters.digests import new_digest
-from backhaul.core import events
-from backhaul.core.agent import Agent
-from backhaul.core.agent_settings import AgentSettings
+from backhaul.core import facts as events
+from backhaul.core.agent.agent import Agent
+from backhaul.core.agent.settings import AgentSettings
+from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import (
@@ -24,7 +25,6 @@ from backhaul.core.model import (
     StagedObject,
     VerifyLevel,
 )
-from backhaul.core.policy import Policy
 from backhaul.core.ports import (
     DeadLetterReason,
     Endpoint,
@@ -33,9 +33,9 @@ from backhaul.core.ports import (
     StageTask,
     TargetFs,
 )
-from backhaul.core.runner import Ports
-from backhaul.core.stopping import Stop
-from backhaul.core.transfer import MAX_SOURCE_CHANGES
+from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer.runner import Ports
+from backhaul.core.transfer.steps import MAX_SOURCE_CHANGES
 from backhaul.engines.native import Tuning
 from backhaul.testing.fakes import (
     FakeQueue,

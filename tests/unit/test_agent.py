@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.core import events
-from backhaul.core.agent import LINGER_S, Agent
+from backhaul.core import facts as events
+from backhaul.core.agent.agent import LINGER_S, Agent
+from backhaul.core.agent.delivery import LETTER_RETRY_S, LETTER_TRIES
+from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.delivery import LETTER_RETRY_S, LETTER_TRIES
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,
@@ -21,7 +22,6 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import Limits, OnExists, PublishMode
-from backhaul.core.stopping import Stop
 from backhaul.core.text import excerpt
 from backhaul.testing.fakes import Fault, Killed, Lie
 from tests.world import World, eventually, location, route
@@ -1123,7 +1123,7 @@ def test_a_sweep_that_the_stop_cuts_short_writes_no_line_after_the_last(
         assert asked.wait(30)
         raise TransientError("E_STOPPED", "the agent is stopping")
 
-    monkeypatch.setattr("backhaul.core.agent.sweep_litter", sweep)
+    monkeypatch.setattr("backhaul.core.agent.agent.sweep_litter", sweep)
     with world.running() as agent:
         assert begun.wait(30)
         agent.request_stop(Stop.DRAIN)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from backhaul.core import events
+from backhaul.core import facts as events
+from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError
 from backhaul.core.model import EventOther, Limits, SignatureRule, StepRule
-from backhaul.core.paths import parse_source
-from backhaul.core.signature import ATTRIBUTE, sign
-from backhaul.core.stopping import Stop
+from backhaul.core.requests.paths import parse_source
+from backhaul.core.requests.signature import ATTRIBUTE, sign
 from backhaul.testing.fakes import Fault, Killed, Lie
 from tests.world import World, eventually, location, route
 

@@ -23,14 +23,14 @@ from botocore.httpsession import get_cert_path
 from botocore.parsers import ResponseParserError
 
 from backhaul import __version__
-from backhaul.adapters.aws_common import (
+from backhaul.adapters.aws.clients import (
     AwsCredentials,
     AwsSession,
     hadoop_credentials,
     is_loopback,
     refuse_plain_http,
 )
-from backhaul.adapters.aws_errors import (
+from backhaul.adapters.aws.errors import (
     FOREIGN,
     HINT_CONFIG,
     Cause,
@@ -41,12 +41,12 @@ from backhaul.adapters.aws_errors import (
     source_error,
     told,
 )
-from backhaul.adapters.aws_spec import CredentialsSpec
-from backhaul.adapters.s3 import S3Store, _region_in, listing_error
-from backhaul.adapters.s3_answer import ErrorAnswer, refusal
-from backhaul.adapters.s3_get import ObjectReader
-from backhaul.adapters.sqs import SqsQueue, running_error
-from backhaul.adapters.system import SystemClock
+from backhaul.adapters.aws.s3 import S3Store, _region_in, listing_error
+from backhaul.adapters.aws.s3_answer import ErrorAnswer, refusal
+from backhaul.adapters.aws.s3_get import ObjectReader
+from backhaul.adapters.aws.spec import CredentialsSpec
+from backhaul.adapters.aws.sqs import SqsQueue, running_error
+from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import (
     BackhaulError,
     ConfigurationError,
@@ -314,7 +314,7 @@ def test_refused_credentials_are_looked_up_again(
 
     credentials.forget()  # too soon after the last look: nothing happens
     assert credentials.access_key == "AKIDOLD"
-    monkeypatch.setattr("backhaul.adapters.aws_common._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("backhaul.adapters.aws.clients._LOOK_AGAIN_S", 0.0)
     credentials.forget()
     assert credentials.access_key == "AKIDNEW"
 
@@ -525,7 +525,7 @@ def test_credentials_that_no_header_can_carry_are_named_and_never_shown(
         SqsQueue.open("work", "us-east-1", aws, SystemClock())
     assert "SECRET" not in repr(start.value)
 
-    monkeypatch.setattr("backhaul.adapters.aws_common._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("backhaul.adapters.aws.clients._LOOK_AGAIN_S", 0.0)
     monkeypatch.setenv(name, "good")
     with pytest.raises(OutageError, match="E_AWS_CREDENTIALS"):
         reader.get(endpoint, pin)  # the one that notices is the last one to be refused

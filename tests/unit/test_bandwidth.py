@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from backhaul.core.bandwidth import (
+from backhaul.core.rate_limit import (
     AHEAD_S,
     CREDIT_S,
     PIECE_S,

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 from awscrt import checksums
 
-from backhaul.adapters.hdfs_datanode import (
+from backhaul.adapters.hadoop.hdfs_datanode import (
     WAVE,
     DataNodeChecker,
     Untold,
@@ -20,7 +20,7 @@ from backhaul.adapters.hdfs_datanode import (
     _File,
     _wanted,
 )
-from backhaul.adapters.protobuf_wire import delimited, message
+from backhaul.adapters.hadoop.protobuf_wire import delimited, message
 
 BLOCKS = [b"first" * 7, b"second" * 5, b"third"]
 

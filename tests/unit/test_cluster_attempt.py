@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from backhaul.adapters.ledger import open_reader
-from backhaul.core import events
-from backhaul.core.cluster import AppState, ClusterRules
-from backhaul.core.cluster_stage import ClusterStaging, OwnershipLost
+from backhaul.core import facts as events
+from backhaul.core.agent.stopping import Stop
 from backhaul.core.errors import OutageError
 from backhaul.core.model import (
     EngineName,
@@ -21,7 +20,8 @@ from backhaul.core.model import (
     QueuedTooLong,
     StagedObject,
 )
-from backhaul.core.stopping import Stop
+from backhaul.core.ports.cluster import AppState, ClusterRules
+from backhaul.core.transfer.cluster_jobs import ClusterStaging, OwnershipLost
 from backhaul.testing.fakes import FakeTarget, Fault, Killed
 from tests.world import World, eventually, route
 

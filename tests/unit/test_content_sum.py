@@ -2,8 +2,8 @@
 
 import pytest
 
-from backhaul.core.content_sum import algorithm_of, content_sum, digits_of, holds
 from backhaul.core.ports import Held
+from backhaul.core.transfer.content_sum import algorithm_of, content_sum, digits_of, holds
 
 
 def held(algorithm: str | None, checksum: str | None) -> Held:

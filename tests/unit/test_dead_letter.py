@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from backhaul.adapters.sqs_letter import attributes_for
+from backhaul.adapters.aws.dead_letter import attributes_for
 from backhaul.core.ports import DeadLetterReason, Message
-from backhaul.core.signature import ATTRIBUTE
+from backhaul.core.requests.signature import ATTRIBUTE
 
 
 def message_with(*names: str) -> Message:

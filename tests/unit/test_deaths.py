@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from backhaul.adapters.ledger import SqlLedger
-from backhaul.core import delivery, events
+from backhaul.core import facts as events
+from backhaul.core.agent import delivery
+from backhaul.core.agent.delivery import LETTER_RETRY_S, LETTER_TRIES
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.delivery import LETTER_RETRY_S, LETTER_TRIES
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Limits
 from backhaul.testing.fakes import Fault, Lie

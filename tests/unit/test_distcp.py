@@ -6,21 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.governor import GovernorSpec, Reservations
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.core.bandwidth import Schedule
-from backhaul.core.cluster import (
-    Application,
-    AppState,
-    ClusterRules,
-    CopyJob,
-    Load,
-    app_state,
-    copy_job,
-    maps_for,
-)
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.system.governor import GovernorSpec, Reservations
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import Source
+from backhaul.core.ports.cluster import Application, AppState, ClusterRules, CopyJob, app_state
+from backhaul.core.rate_limit import Schedule
+from backhaul.core.transfer.engine_choice import Load, copy_job, maps_for
 from backhaul.engines.distcp import DistCp, arguments, client_error, rate, source_uri, within
 
 GIB = 1024**3

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from botocore.config import Config
 
-from backhaul.adapters.aws_common import AwsCredentials, AwsSession
-from backhaul.adapters.endpoints import endpoint_fault, is_region
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.hadoop_s3a import S3aSettings
-from backhaul.adapters.s3_get import ObjectReader
+from backhaul.adapters.aws.clients import AwsCredentials, AwsSession
+from backhaul.adapters.aws.s3_get import ObjectReader
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
+from backhaul.core.endpoints import endpoint_fault, is_region
 from backhaul.core.errors import BadArgument, ConfigurationError, OutageError
 from backhaul.core.ports import Endpoint
-from backhaul.core.queue_names import parse_queue
+from backhaul.core.requests.queue_names import parse_queue
 
 MALFORMED = [
     *("http://[x", "https://[x", "https://h h", "https://h:99999", "https://h:x", "https://h:0"),

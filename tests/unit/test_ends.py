@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.core import events
+from backhaul.core import facts as events
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.testing.fakes import Fault, Lie

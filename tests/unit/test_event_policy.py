@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.core.content import Ignored, ObjectEvent, StepEvent, padded_sequencer
 from backhaul.core.errors import BackhaulError, ConfigurationError, PermanentError
-from backhaul.core.event_policy import check_template, expand, request_of
-from backhaul.core.message import MAX_BODY_BYTES, read_message
-from backhaul.core.message_events import MAX_RECORDS
 from backhaul.core.model import EventOther, NameMap, Request, Route, Source, StepRule
-from backhaul.core.overlap import refuse_overlaps
-from backhaul.core.paths import map_name, parse_destination, unmap_name
-from backhaul.core.policy import Policy
+from backhaul.core.requests.aws_events import MAX_RECORDS
+from backhaul.core.requests.body import MAX_BODY_BYTES, read_message
+from backhaul.core.requests.content import Ignored, ObjectEvent, StepEvent, padded_sequencer
+from backhaul.core.requests.event_routes import check_template, expand, request_of
+from backhaul.core.requests.overlap import refuse_overlaps
+from backhaul.core.requests.paths import map_name, parse_destination, unmap_name
+from backhaul.core.requests.policy import Policy
 from tests.world import location, route
 
 FS = "hdfs://ns1"

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from backhaul.adapters.digests import new_digest
-from backhaul.core import evidence
-from backhaul.core.evidence import (
+from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
+from backhaul.core.transfer import evidence
+from backhaul.core.transfer.evidence import (
     Ended,
     FileSums,
     Manifest,
@@ -24,7 +25,6 @@ from backhaul.core.evidence import (
     seal,
     sealing_line,
 )
-from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
 
 NOW = datetime(2026, 11, 1, 3, tzinfo=UTC)
 IDS = ["t1", "t2", "t3"]

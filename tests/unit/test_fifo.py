@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.core import events
+from backhaul.core import facts as events
+from backhaul.core.agent.queue_warnings import warnings
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import IntegrityError
-from backhaul.core.queue_check import warnings
 from backhaul.testing.fakes import FakeQueue, Fault
 from tests.world import World
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from backhaul.adapters.sqs_letter import is_shortened, shortened
-from backhaul.core.content import CallEvent
+from backhaul.adapters.aws.dead_letter import is_shortened, shortened
 from backhaul.core.errors import BadMessage, PermanentError
-from backhaul.core.message import read_message
+from backhaul.core.requests.body import read_message
+from backhaul.core.requests.content import CallEvent
 from tests.catalogue import Row, name, rows
 
 DEFAULT_FS = "hdfs://nameservice"

@@ -11,11 +11,12 @@ from botocore.parsers import ResponseParserFactory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backhaul.adapters import aws_common, sqs
-from backhaul.adapters.aws_errors import common_error
-from backhaul.core import listing
+from backhaul.adapters.aws import clients as aws_common
+from backhaul.adapters.aws import sqs
+from backhaul.adapters.aws.errors import common_error
 from backhaul.core.model import Location, OnExists, Pin
 from backhaul.core.ports import ListedPage, ListPage
+from backhaul.core.transfer import listing
 from tests.fuzz import target
 from tests.fuzz.mutate import TOKENS, Mutator
 from tests.fuzz.run import fuzz, kept, seeds

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters import governor as module
-from backhaul.adapters.governor import Governor, GovernorSpec, LimitFile, Reservations
-from backhaul.core.bandwidth import PIECE_S, ByHand, InForce, Schedule, Why
+from backhaul.adapters.system import governor as module
+from backhaul.adapters.system.governor import Governor, GovernorSpec, LimitFile, Reservations
 from backhaul.core.errors import ConfigurationError, OutageError
+from backhaul.core.rate_limit import PIECE_S, ByHand, InForce, Schedule, Why
 from tests.world import eventually
 
 KIB = 1024
@@ -28,8 +28,8 @@ RATE = 4 << 20
 READ = """\
 import sys, time
 from pathlib import Path
-from backhaul.adapters.governor import GovernorSpec
-from backhaul.core.bandwidth import Schedule
+from backhaul.adapters.system.governor import GovernorSpec
+from backhaul.core.rate_limit import Schedule
 ledger, rate, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 governor = GovernorSpec(ledger=ledger, schedule=Schedule(bytes_per_s=rate)).open()
 print("ready", flush=True)

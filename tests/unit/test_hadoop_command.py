@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backhaul.adapters.hadoop_command import Command
+from backhaul.adapters.hadoop.command import Command
 from backhaul.core.errors import OutageError, TransientError
 from tests.world import eventually
 
@@ -136,7 +136,7 @@ def test_it_ends_when_whoever_waits_gives_up(tmp_path: Path) -> None:
 
 AGENT = """
 from pathlib import Path
-from backhaul.adapters.hadoop_command import Command
+from backhaul.adapters.hadoop.command import Command
 Command("hadoop", Path({hadoop!r}), None).run((), lambda: None)
 """
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters import hadoop_configuration
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration, find_directory
-from backhaul.adapters.hadoop_filesystems import (
+from backhaul.adapters.hadoop.configuration import properties as hadoop_configuration
+from backhaul.adapters.hadoop.configuration.filesystems import (
     client_properties,
     default_filesystem,
     demands_kerberos,
     file_systems,
     namenodes,
 )
-from backhaul.adapters.hdfs_creation import creation_rules
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration, find_directory
+from backhaul.adapters.hadoop.hdfs_creation import creation_rules
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.file_systems import FileSystems
 

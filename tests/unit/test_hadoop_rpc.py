@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.hadoop_rpc import HandshakeError, _methods, offered
-from backhaul.adapters.hdfs_security import Cluster, Login
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.hdfs_security import Cluster, Login
+from backhaul.adapters.hadoop.rpc import HandshakeError, _methods, offered
 from backhaul.core.errors import OutageError
 
 # As Hadoop 3.4.2 sent it with Kerberos: TOKEN with its challenge, then KERBEROS.

@@ -9,11 +9,11 @@ import botocore.exceptions
 import pytest
 from botocore.config import Config
 
-from backhaul.adapters.aws_common import AwsCredentials, AwsSession
-from backhaul.adapters.aws_errors import NoReadableKeys
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.hadoop_s3a import BucketSettings, S3aKeys, S3aSettings
-from backhaul.adapters.s3 import S3Store
+from backhaul.adapters.aws.clients import AwsCredentials, AwsSession
+from backhaul.adapters.aws.errors import NoReadableKeys
+from backhaul.adapters.aws.s3 import S3Store
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.configuration.s3a import BucketSettings, S3aKeys, S3aSettings
 from backhaul.app.start import default_fs_warnings
 from backhaul.core.errors import ConfigurationError, OutageError, PermanentError
 from backhaul.core.file_systems import FileSystems

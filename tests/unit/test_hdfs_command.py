@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters import hdfs_command
-from backhaul.adapters.hdfs_command import CommandChecker, escaped, find_program, parsed
+from backhaul.adapters.hadoop import hdfs_command
+from backhaul.adapters.hadoop.hdfs_command import CommandChecker, escaped, find_program, parsed
 from backhaul.core.model import FileStatus
 
 FS = "hdfs://ns"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.hdfs_creation import (
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.hdfs_creation import (
     DEFAULT_BLOCK_BYTES,
     MAX_BLOCKS,
     CreationRules,
 )
-from backhaul.adapters.hdfs_creation import creation_rules as rules_of
+from backhaul.adapters.hadoop.hdfs_creation import creation_rules as rules_of
 from backhaul.core.errors import ConfigurationError
 
 MIB = 1 << 20

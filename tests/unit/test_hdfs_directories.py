@@ -7,11 +7,11 @@ from typing import cast
 
 import pytest
 
-from backhaul.adapters.hdfs_creation import CreationRules
-from backhaul.adapters.hdfs_directories import Directories
-from backhaul.adapters.hdfs_policies import Policies
-from backhaul.adapters.namenode_rpc import ActiveNameNode, RemoteError
-from backhaul.adapters.protobuf_wire import fields_of, message, octets
+from backhaul.adapters.hadoop.hdfs_creation import CreationRules
+from backhaul.adapters.hadoop.hdfs_directories import Directories
+from backhaul.adapters.hadoop.hdfs_policies import Policies
+from backhaul.adapters.hadoop.namenode_rpc import ActiveNameNode, RemoteError
+from backhaul.adapters.hadoop.protobuf_wire import fields_of, message, octets
 from backhaul.core.errors import BackhaulError, CannotWrite, TransientError
 
 DIRECTORY, FILE = 1, 2

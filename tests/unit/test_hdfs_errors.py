@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backhaul.adapters.hdfs import HdfsTarget, HdfsWriter, translate
+from backhaul.adapters.hadoop.hdfs import HdfsTarget, HdfsWriter, translate
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from backhaul.core import events
+from backhaul.core import facts as events
+from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError
 from backhaul.core.model import SignatureRule
-from backhaul.core.parts import parts_of
 from backhaul.core.ports import Message
-from backhaul.core.signature import ATTRIBUTE, TICKET, sign
-from backhaul.core.stopping import Stop
+from backhaul.core.requests.records import parts_of
+from backhaul.core.requests.signature import ATTRIBUTE, TICKET, sign
 from backhaul.core.text import redacted
 from backhaul.testing.fakes import Fault, Killed, Lie
 from tests.unit.test_agent_events import EVENTS, notice, record, states
@@ -359,7 +359,7 @@ def test_a_done_message_does_not_come_back(signing: World) -> None:
     signing.queue.send(BODY, attributes)
     signing.drain()
     (row,) = signing.rows()
-    from backhaul.core.signature import make_ticket
+    from backhaul.core.requests.signature import make_ticket
 
     ticket = make_ticket(
         KEY,
@@ -395,7 +395,7 @@ def test_a_signed_event_of_several_records_keeps_its_whole_body(signing: World) 
 def test_a_message_that_breaks_the_reader_stops_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from backhaul.core import delivery
+    from backhaul.core.agent import delivery
 
     read = parts_of
 

@@ -21,8 +21,8 @@ from backhaul.adapters.ledger.schema import metadata
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.app.records import details_as_json, row_as_json
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode
-from backhaul.core.evidence import Sum, object_line
-from backhaul.core.model import TransferState
+from backhaul.core.model import ManifestSum, TransferState
+from backhaul.core.transfer.evidence import object_line
 from tests.contract.test_ledger import DAY, KEY, T0, begin, claim, finished, planned, proof
 
 SECOND = timedelta(seconds=1)
@@ -34,7 +34,7 @@ JUNK: dict[str, Any] = {
     "null": None,
     "dots": "../../etc/passwd",
 }
-SUM = Sum(manifest="0" * 64, objects=0, size_bytes=0, bytes_read=0)
+SUM = ManifestSum(manifest="0" * 64, objects=0, size_bytes=0, bytes_read=0)
 # Only compared by SQL, or read by nobody but `show`: a wrong value is one that is not found.
 HARMLESS = {
     *(("nonces", name) for name in ("nonce", "queue", "message_id", "keep_until")),

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from backhaul.core import listing
 from backhaul.core.errors import BackhaulError, PermanentError, TransientError
-from backhaul.core.listing import _Listing, find_object, has_object, list_pages
 from backhaul.core.ports import ListedObject, ListedPage
+from backhaul.core.transfer import listing
+from backhaul.core.transfer.listing import _Listing, find_object, has_object, list_pages
 
 SERVER = "s3.test:9000"
 

@@ -18,9 +18,9 @@ from backhaul.adapters.digests import new_digest
 from backhaul.adapters.local import LocalTarget
 from backhaul.adapters.local.walk import Walker
 from backhaul.core.errors import BackhaulError, CannotWrite, TransientError
-from backhaul.core.listing import list_pages
 from backhaul.core.model import PlannedObject, VerifyLevel
 from backhaul.core.ports import StageTask
+from backhaul.core.transfer.listing import list_pages
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import FakeClock, FakeStore

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backhaul.core.errors import BackhaulError, BadMessage, PermanentError
-from backhaul.core.message import (
+from backhaul.core.model import EngineName, OnExists, Options, PublishMode, VerifyLevel
+from backhaul.core.requests.body import (
     MAX_BODY_BYTES,
     format_json,
     format_line,
@@ -18,7 +19,6 @@ from backhaul.core.message import (
     parse_options,
     request_from_arguments,
 )
-from backhaul.core.model import EngineName, OnExists, Options, PublishMode, VerifyLevel
 from tests.catalogue import Row, name, rows
 
 DEFAULT_FS = "hdfs://nameservice"

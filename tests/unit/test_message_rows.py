@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.core.content import Ask, Ignored
 from backhaul.core.errors import PermanentError
-from backhaul.core.event_policy import request_of
-from backhaul.core.message import read_message
-from backhaul.core.policy import Policy
-from backhaul.core.signature import ATTRIBUTE, replayed, sign, verify
+from backhaul.core.requests.body import read_message
+from backhaul.core.requests.content import Ask, Ignored
+from backhaul.core.requests.event_routes import request_of
+from backhaul.core.requests.policy import Policy
+from backhaul.core.requests.signature import ATTRIBUTE, replayed, sign, verify
 from backhaul.settings.load import load_settings
 from backhaul.settings.routes import make_routes
 from tests.catalogue import Row, configuration, name, rows

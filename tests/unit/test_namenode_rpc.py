@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.hadoop_filesystems import namenodes
-from backhaul.adapters.hdfs_datanode import (
+from backhaul.adapters.hadoop.configuration.filesystems import namenodes
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.hdfs_datanode import (
     Untold,
     _Block,
     _crc_in,
@@ -17,8 +17,8 @@ from backhaul.adapters.hdfs_datanode import (
     _file,
     why_not_here,
 )
-from backhaul.adapters.namenode_rpc import RemoteError, user_information
-from backhaul.adapters.protobuf_wire import (
+from backhaul.adapters.hadoop.namenode_rpc import RemoteError, user_information
+from backhaul.adapters.hadoop.protobuf_wire import (
     Malformed,
     fields_of,
     many,

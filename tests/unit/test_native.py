@@ -22,7 +22,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import StageTask
-from backhaul.engines.gate import Gate
+from backhaul.engines.adaptive_limit import Gate
 from backhaul.engines.native import Cancelled, Stager, Tuning
 from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import (

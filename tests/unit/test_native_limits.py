@@ -12,7 +12,7 @@ import pytest
 from backhaul.adapters.digests import new_digest
 from backhaul.core.errors import BackhaulError, TransientError
 from backhaul.core.model import VerifyLevel
-from backhaul.engines.gate import Gate
+from backhaul.engines.adaptive_limit import Gate
 from backhaul.engines.native import Cancelled, Shared, Stager
 from backhaul.engines.paced import THROTTLED, TRIES
 from backhaul.testing.fakes import FakeEvent, Fault

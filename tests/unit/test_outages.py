@@ -18,7 +18,7 @@ from backhaul.core.errors import (
     TargetMissing,
     TransientError,
 )
-from backhaul.core.outages import (
+from backhaul.core.transfer.outages import (
     CHECK_AFTER_S,
     CHECK_EVERY_S,
     RECENT_S,

@@ -10,9 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from backhaul.core import events, overtaken, sweeping
+from backhaul.core import facts as events
+from backhaul.core.agent import sweeping
+from backhaul.core.agent.stopping import Stop
+from backhaul.core.agent.sweeping import SWEEP_AFTER, sweep_litter
 from backhaul.core.errors import OutageError
-from backhaul.core.events import StagingSwept
+from backhaul.core.facts import StagingSwept
 from backhaul.core.model import (
     EventFacts,
     EvidencePlace,
@@ -24,11 +27,10 @@ from backhaul.core.model import (
     Request,
     Source,
 )
-from backhaul.core.policy import Policy
 from backhaul.core.ports import Published
-from backhaul.core.publishing import is_newer
-from backhaul.core.stopping import Stop
-from backhaul.core.sweeping import SWEEP_AFTER, sweep_litter
+from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer import overtaken
+from backhaul.core.transfer.publishing import is_newer
 from backhaul.testing.fakes import Fault, Lie
 from tests.unit.test_agent import killed_at
 from tests.unit.test_agent_events import EVENTS, notice
@@ -227,7 +229,7 @@ def test_a_defect_in_the_sweep_ends_the_agent_and_is_not_swallowed(
     def broken(*_parts: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("backhaul.core.agent.sweep_litter", broken)
+    monkeypatch.setattr("backhaul.core.agent.agent.sweep_litter", broken)
     with pytest.raises(ZeroDivisionError, match="a defect"), world.process() as ports:
         world.agent(ports, drain=False, poll_wait_s=0).run()
 
@@ -240,7 +242,7 @@ def test_a_sweep_that_meets_an_outage_is_told_and_stops_nothing(
     def refused(*_parts: object) -> None:
         raise outage
 
-    monkeypatch.setattr("backhaul.core.agent.sweep_litter", refused)
+    monkeypatch.setattr("backhaul.core.agent.agent.sweep_litter", refused)
     with world.running():
         eventually(lambda: world.all_of(events.SweepFailed))
         world.queue.send("raw/p/, /land/d")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from backhaul.adapters.digests import new_digest
+from backhaul.core.adaptive_limit import Pace
+from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import Pin
-from backhaul.core.pace import Pace
 from backhaul.core.ports import Body, Endpoint
-from backhaul.core.verification import Part, S3Checksums
-from backhaul.engines.gate import Gate
+from backhaul.engines.adaptive_limit import Gate
 from backhaul.engines.paced import LONGEST_NAP_S, THROTTLED, TRIES, PacedReader
 from backhaul.testing.fakes import FakeClock, FakeStore
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from backhaul.adapters.hadoop_names import is_secret
+from backhaul.adapters.hadoop.configuration.property_names import is_secret
 from backhaul.core.errors import BackhaulError, ConfigurationError, PermanentError
 from backhaul.core.file_systems import FileSystems
-from backhaul.core.message import format_json, parse_message, request_from_arguments
 from backhaul.core.model import Location, NameMap, Options, Source
-from backhaul.core.overlap import refuse_overlaps
-from backhaul.core.paths import (
+from backhaul.core.requests.body import format_json, parse_message, request_from_arguments
+from backhaul.core.requests.overlap import refuse_overlaps
+from backhaul.core.requests.paths import (
     check_key,
     is_marker,
     map_name,
@@ -21,7 +21,7 @@ from backhaul.core.paths import (
     target_relative,
     unmap_name,
 )
-from backhaul.core.policy import Policy, parse_allow
+from backhaul.core.requests.policy import Policy, parse_allow
 from backhaul.core.text import printable, redacted
 from tests.catalogue import Row, name, rows
 

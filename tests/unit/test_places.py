@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters import places
-from backhaul.adapters.places import check_ledger_place, check_trusted, filesystem_type
+from backhaul.adapters.system import places
+from backhaul.adapters.system.places import check_ledger_place, check_trusted, filesystem_type
 from backhaul.app.start import clock_warnings
 from backhaul.core.errors import ConfigurationError, ExitCode
 

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.core import events
+from backhaul.core import facts as events
+from backhaul.core.agent.sweeping import sweep_litter
 from backhaul.core.errors import CannotWrite, OutageError
-from backhaul.core.listing import list_pages
 from backhaul.core.model import FileStatus, Location, PublishMode
-from backhaul.core.placing import (
+from backhaul.core.ports import Inherited, WriteRefusal
+from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer.listing import list_pages
+from backhaul.core.transfer.placing import (
     Placing,
     holds_files,
     other_roots,
     staging_anchor,
     staging_root,
 )
-from backhaul.core.policy import Policy
-from backhaul.core.ports import Inherited, WriteRefusal
-from backhaul.core.sweeping import sweep_litter
 from backhaul.testing.fakes import Fault, Killed
 from tests.world import World, location, route
 
@@ -401,7 +401,7 @@ class Uniform:
 
 
 def test_the_directories_of_a_large_plan_are_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.core.placing.GIVEN_MOST", 100)
+    monkeypatch.setattr("backhaul.core.transfer.placing.GIVEN_MOST", 100)
     session = Uniform()
     placing = Placing(
         session=session,  # type: ignore[arg-type]
@@ -424,7 +424,7 @@ def test_the_directories_of_a_large_plan_are_not_all_kept(monkeypatch: pytest.Mo
 def test_what_is_forgotten_and_asked_for_again_is_made_once(
     owned: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backhaul.core.placing.GIVEN_MOST", 0)
+    monkeypatch.setattr("backhaul.core.transfer.placing.GIVEN_MOST", 0)
     monkeypatch.setitem(list_pages.__kwdefaults__ or {}, "page_size", 1)
     owned.store.put("p/s/z", b"on a later page")
     owned.queue.send("raw/p/, /land/d")

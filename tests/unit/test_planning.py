@@ -8,9 +8,9 @@ import pytest
 
 from backhaul.adapters.digests import new_digest
 from backhaul.core.errors import NotAllowed, PermanentError
-from backhaul.core.listing import PAGE_SIZE
 from backhaul.core.model import Limits, Location, NameMap, Pin, PlannedObject, Source, Totals
-from backhaul.core.planning import Planner, Resolution, resolve
+from backhaul.core.transfer.listing import PAGE_SIZE
+from backhaul.core.transfer.planning import Planner, Resolution, resolve
 from backhaul.testing.fakes import FakeClock, FakeStore, Faults
 from tests.contract.test_ledger import DAY
 

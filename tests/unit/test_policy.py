@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.core.errors import ConfigurationError, ExitCode, NotAllowed, PermanentError
-from backhaul.core.message import parse_options, request_from_arguments
 from backhaul.core.model import (
     EngineName,
     Job,
@@ -21,8 +20,9 @@ from backhaul.core.model import (
     Source,
     VerifyLevel,
 )
-from backhaul.core.paths import parse_destination
-from backhaul.core.policy import Policy, allow_any_route, parse_allow, warnings
+from backhaul.core.requests.body import parse_options, request_from_arguments
+from backhaul.core.requests.paths import parse_destination
+from backhaul.core.requests.policy import Policy, allow_any_route, parse_allow, warnings
 
 DEFAULT_FS = "hdfs://nameservice"
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from backhaul.core.errors import BackhaulError, CannotWrite, OutageError, TransientError
-from backhaul.core.events import WorkerReplaced
+from backhaul.core.facts import WorkerReplaced
 from backhaul.core.model import Location, Pin, PlannedObject, StagedObject, VerifyLevel
 from backhaul.core.ports import Endpoint, Rename, StageTask
 from backhaul.engines.pool import PoolSettings, WorkerPool, WorkerProcess

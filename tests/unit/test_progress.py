@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from backhaul.cli.progress import Display, summary
-from backhaul.core import events
+from backhaul.core import facts as events
 
 URL = "http://rm:8088/proxy/application_1_0007/"
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from backhaul.core.agent.queue_warnings import warnings
 from backhaul.core.ports import QueueFacts
-from backhaul.core.queue_check import warnings
 
 GOOD = QueueFacts(
     url="https://sqs/work",

@@ -7,9 +7,9 @@ import pytest
 from backhaul import cli
 from backhaul.core.errors import BadArgument, ExitCode
 from backhaul.core.model import Location, Route
-from backhaul.core.overlap import refuse_overlaps
-from backhaul.core.policy import serves_queue
-from backhaul.core.queue_names import QueueName, are_same, parse_queue
+from backhaul.core.requests.overlap import refuse_overlaps
+from backhaul.core.requests.policy import serves_queue
+from backhaul.core.requests.queue_names import QueueName, are_same, parse_queue
 
 NAME = "orders"
 ARN = "arn:aws:sqs:us-west-2:123456789012:orders"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import Location, OnExists
+from backhaul.core.ports.cluster import ClusterRules
 from backhaul.settings.load import find_config, load_part, load_settings
 from backhaul.settings.model import ENV_PREFIX, Settings, schema
 from backhaul.settings.routes import cluster_rules, make_routes

@@ -15,11 +15,11 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import HTTPClientError, ReadTimeoutError
 
-from backhaul.adapters.aws_answers import CheckedSession
-from backhaul.adapters.aws_common import AwsCredentials, AwsSession
-from backhaul.adapters.aws_errors import Cause, CredentialSourceError
-from backhaul.adapters.sqs import SqsQueue
-from backhaul.adapters.system import SystemClock
+from backhaul.adapters.aws.answers import CheckedSession
+from backhaul.adapters.aws.clients import AwsCredentials, AwsSession
+from backhaul.adapters.aws.errors import Cause, CredentialSourceError
+from backhaul.adapters.aws.sqs import SqsQueue
+from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed, OutageError
 from backhaul.core.ports import DeadLetterReason, Message
 from backhaul.testing.fakes import FakeClock
@@ -482,7 +482,7 @@ def test_a_poll_whose_answer_drips_ends(monkeypatch: pytest.MonkeyPatch, head: b
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-    monkeypatch.setattr("backhaul.adapters.sqs._POLL_READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("backhaul.adapters.aws.sqs._POLL_READ_TIMEOUT_S", 0.5)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from botocore.config import Config
 
-from backhaul.adapters.aws_common import AwsSession
+from backhaul.adapters.aws.clients import AwsSession
 
 if TYPE_CHECKING:
     import pytest
@@ -32,7 +32,7 @@ def test_what_starts_a_worker_loads_neither_database_nor_aws() -> None:
 
 
 def test_a_worker_is_told_its_configuration_without_aws() -> None:
-    assert "botocore" not in loaded_by("backhaul.adapters.aws_spec")
+    assert "botocore" not in loaded_by("backhaul.adapters.aws.spec")
 
 
 def test_the_ledger_loads_no_database_but_sqlite() -> None:
@@ -44,7 +44,7 @@ def test_the_ledger_loads_no_database_but_sqlite() -> None:
 def test_clients_are_made_without_boto3() -> None:
     code = (
         "import sys; from botocore.config import Config;"
-        "from backhaul.adapters.aws_common import AwsSession;"
+        "from backhaul.adapters.aws.clients import AwsSession;"
         "aws = AwsSession('eu-west-1');"
         "made = [aws.client(one, Config()).meta for one in ('s3', 'sqs')];"
         "print(*(one.service_model.service_name for one in made), 'boto3' in sys.modules)"
@@ -68,7 +68,7 @@ def test_a_worker_loads_the_hdfs_client_ahead_only_where_hadoop_is_configured() 
             "print(*sys.modules)"
         )
         loaded = set(ran(code).split())
-        assert "backhaul.adapters.s3_get" in loaded
+        assert "backhaul.adapters.aws.s3_get" in loaded
         assert ("hdfs_native" in loaded) is has_hdfs
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from backhaul.access import mount_point
 from backhaul.app.start import check_targets
-from backhaul.core.events import InstallationWarned
+from backhaul.core.facts import InstallationWarned
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.model import Location
-from backhaul.core.policy import Policy, parse_allow
+from backhaul.core.requests.policy import Policy, parse_allow
 
 
 def warned(destination: str, existing: str) -> list[Any]:

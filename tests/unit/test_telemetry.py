@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from backhaul.adapters.telemetry import (
+from backhaul.adapters.system.log import (
     LogTarget,
     Telemetry,
     describe,
     human_bytes,
     standard_target,
 )
-from backhaul.core import events
+from backhaul.core import facts as events
 from backhaul.core.errors import ConfigurationError
 
 FACTS = [
@@ -172,7 +172,7 @@ def test_progress_goes_to_whoever_draws_it_and_not_to_the_log() -> None:
 
 
 def test_long_transfer_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backhaul.adapters.telemetry.PROGRESS_LINE_S", 0.0)
+    monkeypatch.setattr("backhaul.adapters.system.log.PROGRESS_LINE_S", 0.0)
     lines = logged(*[sample(events.TransferProgress, is_planned=False)] * 2)
 
     assert json.loads(lines[0])["objects"] == "3 of 3+"

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from backhaul.core import transfer
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import (
     BackhaulError,
@@ -24,7 +23,8 @@ from backhaul.core.errors import (
     TransientError,
     VisibilityLost,
 )
-from backhaul.core.transfer import Attempt, Budget, Fate, after_failure, start, step
+from backhaul.core.transfer import steps as transfer
+from backhaul.core.transfer.steps import Attempt, Budget, Fate, after_failure, start, step
 from tests.contract.test_ledger import DAY, JOB
 
 BUDGET = Budget(retry=RetryPolicy(max_attempts=3))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from backhaul import cli
-from backhaul.adapters import hadoop_configuration
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration, find_directory
-from backhaul.adapters.places import check_ledger_place
+from backhaul.adapters.hadoop.configuration import properties as hadoop_configuration
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration, find_directory
+from backhaul.adapters.system.places import check_ledger_place
 from backhaul.core.errors import ConfigurationError, ExitCode
 from tests.unit.test_hadoop_configuration import XINCLUDE, write
 

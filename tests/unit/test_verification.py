@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.adapters.digests import crc32c, new_digest
-from backhaul.core.model import Proof
-from backhaul.core.verification import (
+from backhaul.core.checksums import (
     MD5,
     PREFERENCE,
     SINGLE_PUT_MAX_BYTES,
@@ -23,6 +22,7 @@ from backhaul.core.verification import (
     of_parts,
     rung,
 )
+from backhaul.core.model import Proof
 
 ETAG = "d41d8cd98f00b204e9800998ecf8427e"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from backhaul.core.agent.visibility import VisibilityKeeper, extension_s
 from backhaul.core.errors import VisibilityLost
-from backhaul.core.events import VisibilityWasLost
+from backhaul.core.facts import VisibilityWasLost
 from backhaul.core.ports import Message
-from backhaul.core.visibility import VisibilityKeeper, extension_s
 from backhaul.testing.fakes import Fault
 from tests.world import World, eventually, keeper_of
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from backhaul.core.agent_settings import AgentSettings
+from backhaul.core.agent.settings import AgentSettings
+from backhaul.core.agent.watchdog import Pulse, Watch
 from backhaul.core.errors import BackhaulError, ExitCode
-from backhaul.core.events import ThreadHangs
-from backhaul.core.watchdog import Pulse, Watch
+from backhaul.core.facts import ThreadHangs
 from backhaul.settings.model import Settings
 from backhaul.testing.fakes import FakeClock
 from tests.world import World, eventually

@@ -13,7 +13,7 @@ import pytest
 from backhaul.adapters.local import LocalTarget
 from backhaul.core.model import Location
 from backhaul.core.ports import WriteRefusal
-from backhaul.core.write_access import cannot_write, hdfs_permission_hint
+from backhaul.core.transfer.write_access import cannot_write, hdfs_permission_hint
 
 NOBODY = 65534
 

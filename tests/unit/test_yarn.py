@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration
-from backhaul.adapters.yarn import (
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.adapters.hadoop.yarn import (
     HistoryServer,
     YarnManager,
     history_address,
     manager_addresses,
     may_hide,
 )
-from backhaul.core.cluster import Application, AppState, JobCounters, JobProgress
 from backhaul.core.errors import ConfigurationError, OutageError
+from backhaul.core.ports.cluster import Application, AppState, JobCounters, JobProgress
 
 APP = {
     "id": "application_1_0007",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from awscrt import checksums
 
-from backhaul.core.verification import Digest
+from backhaul.core.checksums import Digest
 
 _CRCS: dict[str, tuple[Callable[[bytes, int], int], Callable[[int, int, int], int], int]] = {
     "CRC32C": (checksums.crc32c, checksums.combine_crc32c, 4),

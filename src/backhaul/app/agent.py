@@ -11,24 +11,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.ledger import agent_lock
-from backhaul.adapters.sqs import SqsQueue
-from backhaul.adapters.system import SystemClock, SystemRandomness, host_name
-from backhaul.adapters.systemd import Systemd
+from backhaul.adapters.system.clock import SystemClock, SystemRandomness, host_name
+from backhaul.adapters.system.systemd import Systemd
 from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.deadman import Deadman
 from backhaul.app.hangup import Hangup
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
-from backhaul.core.agent import Agent
-from backhaul.core.agent_settings import AgentSettings
+from backhaul.core.agent.agent import Agent
+from backhaul.core.agent.queue_warnings import warnings
+from backhaul.core.agent.settings import AgentSettings
+from backhaul.core.agent.stopping import Stop
 from backhaul.core.errors import BackhaulError, ExitCode
-from backhaul.core.events import AgentStarted
-from backhaul.core.policy import warnings as route_warnings
+from backhaul.core.facts import AgentStarted
 from backhaul.core.ports import Emit
-from backhaul.core.queue_check import warnings
-from backhaul.core.queue_names import parse_queue
-from backhaul.core.stopping import Stop
+from backhaul.core.requests.policy import warnings as route_warnings
+from backhaul.core.requests.queue_names import parse_queue
 from backhaul.engines.pool import WorkerPool
 
 END_S = 30.0  # what an orderly end may take without a turn of the main thread

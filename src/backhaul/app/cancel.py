@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from backhaul.adapters.ledger import open_ledger
-from backhaul.adapters.system import SystemClock, host_name
+from backhaul.adapters.system.clock import SystemClock, host_name
 from backhaul.app.context import Context, make_cluster
 from backhaul.app.records import read_transfer
-from backhaul.core.cluster_stage import end_job, no_cluster
+from backhaul.core.transfer.cluster_jobs import end_job, no_cluster
 
 
 def cancel(context: Context, id_prefix: str) -> str:

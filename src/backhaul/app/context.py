@@ -17,30 +17,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backhaul import GC_EVERY
-from backhaul.adapters.aws_spec import CredentialsSpec
-from backhaul.adapters.governor import GovernorSpec
-from backhaul.adapters.hadoop_command import Command
-from backhaul.adapters.hadoop_configuration import HadoopConfiguration, hadoop_conf_dir
-from backhaul.adapters.hadoop_filesystems import demands_kerberos, file_systems
-from backhaul.adapters.hdfs_creation import creation_rules
-from backhaul.adapters.hdfs_security import Login, ticket
-from backhaul.adapters.places import check_ledger_place, check_trusted
-from backhaul.adapters.system import SystemClock, host_name
-from backhaul.adapters.telemetry import LogTarget, Telemetry, standard_target
-from backhaul.adapters.yarn import (
+from backhaul.adapters.aws.spec import CredentialsSpec
+from backhaul.adapters.hadoop.command import Command
+from backhaul.adapters.hadoop.configuration.filesystems import demands_kerberos, file_systems
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration, hadoop_conf_dir
+from backhaul.adapters.hadoop.hdfs_creation import creation_rules
+from backhaul.adapters.hadoop.hdfs_security import Login, ticket
+from backhaul.adapters.hadoop.yarn import (
     HistoryServer,
     YarnManager,
     history_address,
     manager_addresses,
     may_hide,
 )
-from backhaul.core import events
+from backhaul.adapters.system.clock import SystemClock, host_name
+from backhaul.adapters.system.governor import GovernorSpec
+from backhaul.adapters.system.log import LogTarget, Telemetry, standard_target
+from backhaul.adapters.system.places import check_ledger_place, check_trusted
+from backhaul.core import facts as events
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import ConfigurationError, TransientError
 from backhaul.core.file_systems import FileSystems
-from backhaul.core.policy import Policy, allow_any_route, parse_allow
 from backhaul.core.ports import Emit
-from backhaul.core.runner import Ports
+from backhaul.core.requests.policy import Policy, allow_any_route, parse_allow
+from backhaul.core.transfer.runner import Ports
 from backhaul.engines.distcp import DistCp
 from backhaul.engines.native import Tuning
 from backhaul.engines.pool import PoolSettings, WorkerPool
@@ -50,7 +50,7 @@ from backhaul.settings.routes import cluster_rules, make_routes, schedule
 from backhaul.worker import WorkerConfiguration
 
 if TYPE_CHECKING:
-    from backhaul.adapters.aws_common import AwsSession
+    from backhaul.adapters.aws.clients import AwsSession
     from backhaul.adapters.ledger.store import SqlLedger
 
 # As the HDFS client reads them.
@@ -217,9 +217,9 @@ def open_ports(
         if is_warm:
             pool.warm_up()
         # Half of a start's CPU, so only now: on another core the worker starts meanwhile.
-        from backhaul.adapters.aws_common import AwsSession
+        from backhaul.adapters.aws.clients import AwsSession
+        from backhaul.adapters.aws.s3 import S3Store
         from backhaul.adapters.ledger import open_ledger
-        from backhaul.adapters.s3 import S3Store
 
         aws = AwsSession(region, context.conf_dir)
         ledger = opened.enter_context(

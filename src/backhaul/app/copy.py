@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 
-from backhaul.adapters.system import SystemRandomness
+from backhaul.adapters.system.clock import SystemRandomness
 from backhaul.app.context import Context, open_ports, require_routes
 from backhaul.app.sweep import sweep
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError, TakenOver
-from backhaul.core.events import AttemptFailed
+from backhaul.core.facts import AttemptFailed
 from backhaul.core.model import Job, Request, TransferState
 from backhaul.core.ports import Begun, Emit, MessageKey
-from backhaul.core.runner import Ports, TransferRunner, discard
-from backhaul.core.transfer import Budget, Fate, Verdict
+from backhaul.core.transfer.runner import Ports, TransferRunner, discard
+from backhaul.core.transfer.steps import Budget, Fate, Verdict
 
 COPY_ATTEMPTS = 3
 _BUSY = DestinationBusy(

@@ -11,9 +11,9 @@ import sys
 import threading
 from collections.abc import Callable
 
+from backhaul.core.agent.watchdog import LOOK_S, Pulse, Watch
 from backhaul.core.errors import ExitCode
 from backhaul.core.ports import Clock
-from backhaul.core.watchdog import LOOK_S, Pulse, Watch
 
 MAIN = "main"
 CODE = "E_AGENT_STUCK"

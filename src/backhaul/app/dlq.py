@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.hadoop_configuration import hadoop_conf_dir
-from backhaul.adapters.sqs import SqsQueue
-from backhaul.adapters.sqs_letter import is_shortened
-from backhaul.adapters.system import SystemClock
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.dead_letter import is_shortened
+from backhaul.adapters.aws.sqs import SqsQueue
+from backhaul.adapters.hadoop.configuration.properties import hadoop_conf_dir
+from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost
 from backhaul.core.ports import Message
-from backhaul.core.signature import TICKET
+from backhaul.core.requests.signature import TICKET
 from backhaul.core.text import redacted
 
 LOOK_S = 60

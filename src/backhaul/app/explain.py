@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.s3 import S3Store
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.s3 import S3Store
 from backhaul.app.context import Context, make_cluster, make_pool, quiet_telemetry
-from backhaul.core.cluster import Load, cannot_carry
-from backhaul.core.cluster_attempt import engine_for
-from backhaul.core.content import Ask, CallEvent, Ignored, ObjectEvent, StepEvent
 from backhaul.core.errors import BackhaulError, CannotWrite
-from backhaul.core.event_policy import request_of
-from backhaul.core.message import read_message
 from backhaul.core.model import Job, Location, PlannedObject, PublishMode, Request, Totals
-from backhaul.core.planning import Planner, resolve
 from backhaul.core.ports import ListPage
-from backhaul.core.queue_names import parse_queue
-from backhaul.core.write_access import cannot_write
+from backhaul.core.requests.body import read_message
+from backhaul.core.requests.content import Ask, CallEvent, Ignored, ObjectEvent, StepEvent
+from backhaul.core.requests.event_routes import request_of
+from backhaul.core.requests.queue_names import parse_queue
+from backhaul.core.transfer.cluster_attempt import engine_for
+from backhaul.core.transfer.engine_choice import Load, cannot_carry
+from backhaul.core.transfer.planning import Planner, resolve
+from backhaul.core.transfer.write_access import cannot_write
 
 NAMES_SHOWN = 10
 LOOKED_AT = 1000  # target names that are looked up on the target

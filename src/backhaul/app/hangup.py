@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backhaul.core.events import LogReopened
+from backhaul.core.facts import LogReopened
 from backhaul.core.ports import Emit
 
 

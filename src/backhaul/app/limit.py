@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backhaul.adapters.governor import LimitFile, Reservations
-from backhaul.core.bandwidth import ByHand, InForce, Why, in_force
+from backhaul.adapters.system.governor import LimitFile, Reservations
+from backhaul.core.rate_limit import ByHand, InForce, Why, in_force
 from backhaul.settings.model import Settings
 from backhaul.settings.routes import schedule
 

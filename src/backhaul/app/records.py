@@ -17,8 +17,8 @@ from backhaul.adapters.ledger import (
     find_reader,
     open_reader,
 )
-from backhaul.core.evidence import object_line, text
 from backhaul.core.model import Location, TransferState
+from backhaul.core.transfer.evidence import object_line, text
 
 OPEN_MOST = 5000  # an agent has `agent.slots` under way
 

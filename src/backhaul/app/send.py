@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from backhaul.adapters.aws_common import AwsSession
-from backhaul.adapters.hadoop_configuration import hadoop_conf_dir
-from backhaul.adapters.sqs import SqsQueue
-from backhaul.adapters.system import SystemClock
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.sqs import SqsQueue
+from backhaul.adapters.hadoop.configuration.properties import hadoop_conf_dir
+from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import BadMessage
-from backhaul.core.message import (
+from backhaul.core.model import Options
+from backhaul.core.requests.body import (
     format_json,
     format_line,
     parse_message,
     parse_options,
     request_from_arguments,
 )
-from backhaul.core.model import Options
-from backhaul.core.signature import ATTRIBUTE, sign
+from backhaul.core.requests.signature import ATTRIBUTE, sign
 from backhaul.settings.routes import read_keys
 
 # Only to check the form: what `/dir` means is decided where the agent runs.

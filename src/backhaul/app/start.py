@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from backhaul.access import mount_point
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
-from backhaul.core.events import InstallationWarned, RouteTargetWarned
+from backhaul.core.facts import InstallationWarned, RouteTargetWarned
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.model import Location
-from backhaul.core.policy import Policy
-from backhaul.core.runner import Ports
+from backhaul.core.requests.policy import Policy
 from backhaul.core.text import printable, redacted
-from backhaul.core.write_access import cannot_write
+from backhaul.core.transfer.runner import Ports
+from backhaul.core.transfer.write_access import cannot_write
 
 if TYPE_CHECKING:
-    from backhaul.adapters.aws_common import AwsSession
+    from backhaul.adapters.aws.clients import AwsSession
 
 # What no waiting fixes. At the start a person is there to fix it; later they are holds.
 _REFUSED = frozenset({"E_HDFS_AUTH", "E_HDFS_PROXY", "E_DST_MOUNT"})

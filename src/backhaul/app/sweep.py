@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backhaul.core.errors import BackhaulError
-from backhaul.core.events import StagingSwept, SweepFailed
-from backhaul.core.policy import Policy
-from backhaul.core.runner import Ports, discard
+from backhaul.core.facts import StagingSwept, SweepFailed
+from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer.runner import Ports, discard
 
 if TYPE_CHECKING:
     from backhaul.adapters.ledger.store import SqlLedger

@@ -21,10 +21,10 @@ from backhaul.adapters.ledger import (
     open_reader,
 )
 from backhaul.app.context import Context, make_pool
-from backhaul.core.content_sum import algorithm_of, digits_of, holds
-from backhaul.core.evidence import FileSum, FileSums, Manifest, broken_links, object_line
 from backhaul.core.model import Location, TransferState
 from backhaul.core.ports import Emit, Held, TargetPool, TargetSession
+from backhaul.core.transfer.content_sum import algorithm_of, digits_of, holds
+from backhaul.core.transfer.evidence import FileSum, FileSums, Manifest, broken_links, object_line
 
 BATCH = 500  # files in one question to the target
 

@@ -50,7 +50,7 @@ def command(
     from backhaul.app.copy import run_copy
     from backhaul.cli.progress import Display
     from backhaul.cli.send import option_pairs
-    from backhaul.core.message import parse_options, request_from_arguments
+    from backhaul.core.requests.body import parse_options, request_from_arguments
 
     context = load_context(config=config, allow=allow, allow_any=allow_any, ledger=ledger)
     require_routes(context)

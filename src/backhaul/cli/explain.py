@@ -63,7 +63,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
         explanations_as_json,
         read_body,
     )
-    from backhaul.core.message import MAX_BODY_BYTES
+    from backhaul.core.requests.body import MAX_BODY_BYTES
 
     context = load_context(config=config, allow=allow, allow_any=allow_any, ledger=ledger)
     body = read_body(file, MAX_BODY_BYTES)
@@ -127,7 +127,7 @@ def _print(told: Explanation) -> None:
 
 
 def _print_plan(told: Explanation) -> None:
-    from backhaul.adapters.telemetry import human_bytes
+    from backhaul.adapters.system.log import human_bytes
 
     if told.totals is None:
         return

@@ -21,8 +21,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from backhaul.adapters.telemetry import human_bytes
-from backhaul.core import events
+from backhaul.adapters.system.log import human_bytes
+from backhaul.core import facts as events
 from backhaul.core.model import Proof
 
 PLAIN_LINE_S = 2.0

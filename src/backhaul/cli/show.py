@@ -51,7 +51,7 @@ def command(
 
 def how_far(job: JobRow) -> str:
     """Its state, and its maps and bytes as last seen."""
-    from backhaul.adapters.telemetry import human_bytes
+    from backhaul.adapters.system.log import human_bytes
 
     maps = f", maps {job.maps_done} of {job.maps}" if job.maps else ""
     size = f", {human_bytes(job.size_bytes)}" if job.size_bytes else ""
@@ -67,7 +67,7 @@ def _print_job(job: JobRow) -> None:
 
 
 def _print(details: TransferDetails) -> None:
-    from backhaul.adapters.telemetry import human_bytes
+    from backhaul.adapters.system.log import human_bytes
 
     row = details.transfer
     click.echo(f"transfer     {row.id}")

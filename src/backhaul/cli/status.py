@@ -51,7 +51,7 @@ _TOLD = ("transfer", "jobs", "proofs")
 
 
 def _print(details: TransferDetails) -> None:
-    from backhaul.adapters.telemetry import human_bytes
+    from backhaul.adapters.system.log import human_bytes
 
     row = details.transfer
     proven = [total for total in details.proofs if total.proof is not None]

@@ -79,7 +79,7 @@ def command(
       backhaul verify 0mh3k2v1x
       backhaul verify --sample 1% --since 2026-11-01
     """
-    from backhaul.adapters.telemetry import human_bytes
+    from backhaul.adapters.system.log import human_bytes
     from backhaul.app.context import load_context, quiet_telemetry
     from backhaul.app.verify import Selection, run_verify
     from backhaul.core.errors import ExitCode

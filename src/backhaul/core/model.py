@@ -455,3 +455,24 @@ class Totals:
     objects: int = 0
     size_bytes: int = 0
     markers: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestSum:
+    """What the object lines of one transfer add up to.
+
+    Attributes:
+        manifest: SHA-256 of all object lines, each with its line end, hex.
+        size_bytes: Of the objects; `bytes_read` from S3 for them, by this node.
+        copied_bytes: Of the objects that were copied, by this node or on YARN: not adopted.
+        rungs: (proof, objects) pairs, most first.
+        asked: (who told what the target holds, objects) pairs, most first; nobody is left out.
+    """
+
+    manifest: str
+    objects: int
+    size_bytes: int
+    bytes_read: int
+    copied_bytes: int = 0
+    rungs: tuple[tuple[str, int], ...] = ()
+    asked: tuple[tuple[str, int], ...] = ()

@@ -18,18 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from backhaul.core.bandwidth import Budget
-from backhaul.core.cluster import (
-    Application,
-    ClusterRules,
-    CopyJob,
-    JobCounters,
-    JobProgress,
-    refused_login,
-)
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Source
+from backhaul.core.ports.cluster import Application, ClusterRules, CopyJob, JobCounters, JobProgress
+from backhaul.core.rate_limit import Budget
 from backhaul.core.text import printable, redacted
+from backhaul.core.transfer.engine_choice import refused_login
 
 MIB = 1024**2
 OWN_BANDWIDTH_MB = 100  # of each mapper, when it is told nothing

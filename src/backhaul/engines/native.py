@@ -13,7 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from backhaul.core.bandwidth import Allowance, Unlimited
+from backhaul.core.checksums import (
+    Digest,
+    S3Checksum,
+    S3Checksums,
+    composite_in,
+    matches,
+    of_parts,
+)
 from backhaul.core.errors import (
     BackhaulError,
     DestinationBusy,
@@ -32,15 +39,8 @@ from backhaul.core.ports import (
     TargetFs,
     TargetWriter,
 )
-from backhaul.core.verification import (
-    Digest,
-    S3Checksum,
-    S3Checksums,
-    composite_in,
-    matches,
-    of_parts,
-)
-from backhaul.engines.gate import Gate
+from backhaul.core.rate_limit import Allowance, Unlimited
+from backhaul.engines.adaptive_limit import Gate
 from backhaul.engines.large import LargeReader, LargeTuning
 from backhaul.engines.paced import LONGEST_NAP_S, THROTTLED, PacedReader
 from backhaul.engines.proving import Closed, Counter, Prover

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from backhaul.core.checksums import Digest
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
@@ -29,7 +30,6 @@ from backhaul.core.ports import (
     TargetFs,
     WriteRefusal,
 )
-from backhaul.core.verification import Digest
 from backhaul.engines.native import shared
 from backhaul.engines.probing import Side, check_target, outages
 from backhaul.engines.proving import Counter, read_back, standing

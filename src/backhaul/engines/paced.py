@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, TypeVar
 
+from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import Pin
 from backhaul.core.ports import Body, Endpoint, SourceReader
-from backhaul.core.verification import Part, S3Checksums
-from backhaul.engines.gate import Gate
+from backhaul.engines.adaptive_limit import Gate
 
 THROTTLED = "E_S3_THROTTLED"
 TRIES = 12

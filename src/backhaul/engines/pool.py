@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backhaul.core.errors import TransientError
-from backhaul.core.events import WorkerReplaced
+from backhaul.core.facts import WorkerReplaced
 from backhaul.core.ports import Emit
 from backhaul.engines.exchange import Exchange
 from backhaul.engines.pipe import Pipe

@@ -14,11 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from backhaul.core.content_sum import content_sum
-from backhaul.core.errors import BackhaulError, IntegrityError, TargetMissing
-from backhaul.core.model import Proof, StagedObject, VerifyLevel
-from backhaul.core.ports import Held, SourceReader, StageTask, TargetFs
-from backhaul.core.verification import (
+from backhaul.core.checksums import (
     MD5,
     Digest,
     NotComparable,
@@ -26,6 +22,10 @@ from backhaul.core.verification import (
     matches,
     rung,
 )
+from backhaul.core.errors import BackhaulError, IntegrityError, TargetMissing
+from backhaul.core.model import Proof, StagedObject, VerifyLevel
+from backhaul.core.ports import Held, SourceReader, StageTask, TargetFs
+from backhaul.core.transfer.content_sum import content_sum
 
 READERS = 8  # files read back at once
 

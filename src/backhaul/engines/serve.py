@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from backhaul.core.bandwidth import Allowance
+from backhaul.core.checksums import Digest
 from backhaul.core.errors import BackhaulError, TransientError
 from backhaul.core.model import StagedObject
 from backhaul.core.ports import SourceReader, StageTask, TargetFs
-from backhaul.core.verification import Digest
+from backhaul.core.rate_limit import Allowance
 from backhaul.engines.native import Cancelled, Shared, Stager, Tuning
 from backhaul.engines.operations import TargetOperations
 from backhaul.engines.paced import PacedReader

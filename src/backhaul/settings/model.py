@@ -24,7 +24,6 @@ from pydantic_settings import (
 )
 
 from backhaul.access import user_name
-from backhaul.core.bandwidth import LOWEST_BYTES_PER_S
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import (
     EngineName,
@@ -36,6 +35,7 @@ from backhaul.core.model import (
     QueuedTooLong,
     VerifyLevel,
 )
+from backhaul.core.rate_limit import LOWEST_BYTES_PER_S
 from backhaul.settings.sizes import parse_rate, parse_size, parse_window
 
 if TYPE_CHECKING:

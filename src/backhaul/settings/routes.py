@@ -6,10 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from backhaul.core.bandwidth import Schedule
-from backhaul.core.cluster import ClusterRules
 from backhaul.core.errors import BackhaulError, BadArgument, ConfigurationError
-from backhaul.core.event_policy import check_template
 from backhaul.core.file_systems import DefaultFs
 from backhaul.core.model import (
     EngineName,
@@ -18,10 +15,13 @@ from backhaul.core.model import (
     SignatureRule,
     StepRule,
 )
-from backhaul.core.overlap import refuse_overlaps
-from backhaul.core.paths import parse_destination, parse_source
-from backhaul.core.policy import covering_prefix
-from backhaul.core.queue_names import parse_queue
+from backhaul.core.ports.cluster import ClusterRules
+from backhaul.core.rate_limit import Schedule
+from backhaul.core.requests.event_routes import check_template
+from backhaul.core.requests.overlap import refuse_overlaps
+from backhaul.core.requests.paths import parse_destination, parse_source
+from backhaul.core.requests.policy import covering_prefix
+from backhaul.core.requests.queue_names import parse_queue
 from backhaul.core.text import printable
 from backhaul.settings.model import (
     BandwidthSection,

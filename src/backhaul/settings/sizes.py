@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from backhaul.core.bandwidth import LOWEST_BYTES_PER_S, MINUTES_A_DAY, Window
+from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, MINUTES_A_DAY, Window
 
 # Case does not matter; `bit` is written out, so that `b` is always a byte.
 _AMOUNT = re.compile(

@@ -30,10 +30,10 @@ from types import ModuleType
 from typing import Any
 
 _LEDGER = "backhaul.adapters.ledger.store:SqlLedger"
-_QUEUE = "backhaul.adapters.sqs:SqsQueue"
+_QUEUE = "backhaul.adapters.aws.sqs:SqsQueue"
 _SESSION = "backhaul.engines.session:WorkerSession"
-_TARGET = "backhaul.adapters.hdfs:HdfsTarget"
-_WRITER = "backhaul.adapters.hdfs:HdfsWriter"
+_TARGET = "backhaul.adapters.hadoop.hdfs:HdfsTarget"
+_WRITER = "backhaul.adapters.hadoop.hdfs:HdfsWriter"
 
 AGENT = {
     "queue.receive": f"{_QUEUE}.receive",
@@ -157,4 +157,4 @@ if "TORTURE_POINT" in os.environ:
     point = Point(os.environ["TORTURE_POINT"], os.environ["TORTURE_MARK"])
     sys.meta_path.insert(0, Finder(METHODS[point.name], point.wrapped))
 if "TORTURE_CLOCK" in os.environ:
-    sys.meta_path.insert(0, Finder("backhaul.adapters.system:SystemClock.now", stepping))
+    sys.meta_path.insert(0, Finder("backhaul.adapters.system.clock:SystemClock.now", stepping))

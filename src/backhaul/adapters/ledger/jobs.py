@@ -10,9 +10,9 @@ from sqlalchemy.exc import IntegrityError
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.schema import destinations, jobs
-from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.model import Location
 from backhaul.core.ports import ClusterJob
+from backhaul.core.ports.cluster import Application, JobProgress
 
 OPEN = select(jobs.c.transfer_id, jobs.c.epoch, jobs.c.application_id, jobs.c.destination).where(
     jobs.c.closed_at.is_(None)

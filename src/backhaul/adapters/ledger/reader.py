@@ -28,7 +28,6 @@ from backhaul.adapters.ledger.schema import (
 )
 from backhaul.adapters.ledger.sealing import SEALED, as_sealed
 from backhaul.core.errors import PermanentError
-from backhaul.core.evidence import Sealed
 from backhaul.core.model import (
     Location,
     PlannedObject,
@@ -36,6 +35,7 @@ from backhaul.core.model import (
     StagedObject,
     TransferState,
 )
+from backhaul.core.transfer.evidence import Sealed
 
 FIRST_OBJECTS = 20
 LOOKUP_BATCH = 500  # paths in one query

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, RowMapping, select, type_coerce
 
 from backhaul.adapters.ledger.schema import moment, seals, transfers
-from backhaul.core.evidence import Ended, Sealed
+from backhaul.core.transfer.evidence import Ended, Sealed
 
 SEALED = select(
     seals,

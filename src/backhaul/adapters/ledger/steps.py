@@ -41,12 +41,20 @@ from backhaul.adapters.ledger.schema import (
     transfers,
 )
 from backhaul.core.errors import BackhaulError, TakenOver
-from backhaul.core.evidence import Sum, sealing_line
-from backhaul.core.evidence import seal as digest
-from backhaul.core.model import HOLD_GAP, Hold, Location, PlannedObject, StagedObject, TransferState
-from backhaul.core.placing import holds_files
-from backhaul.core.placing import staging_root as root_below
+from backhaul.core.model import (
+    HOLD_GAP,
+    Hold,
+    Location,
+    ManifestSum,
+    PlannedObject,
+    StagedObject,
+    TransferState,
+)
 from backhaul.core.ports import Claimed, Leftover, MessageKey, Published
+from backhaul.core.transfer.evidence import seal as digest
+from backhaul.core.transfer.evidence import sealing_line
+from backhaul.core.transfer.placing import holds_files
+from backhaul.core.transfer.placing import staging_root as root_below
 
 CANCELLED = "E_CANCELLED"
 _MICROSECOND = timedelta(microseconds=1)
@@ -429,7 +437,7 @@ def seal(
     transfer: RowMapping,
     state: TransferState,
     publish_mode: str,
-    summed: Sum,
+    summed: ManifestSum,
     now: datetime,
 ) -> None:
     """The sealing line of the transfer's manifest, chained to the one before."""

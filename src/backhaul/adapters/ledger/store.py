@@ -41,13 +41,12 @@ from backhaul.adapters.ledger.schema import (
     objects,
     transfers,
 )
-from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.errors import LedgerLocked, PermanentError
-from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     Hold,
     Job,
     Location,
+    ManifestSum,
     PlannedObject,
     StagedObject,
     Totals,
@@ -62,6 +61,7 @@ from backhaul.core.ports import (
     MessageKey,
     Published,
 )
+from backhaul.core.ports.cluster import Application, JobProgress
 
 Found = TypeVar("Found")
 
@@ -387,7 +387,7 @@ class SqlLedger:
         publish_mode: str,
         now: datetime,
         *,
-        manifest: Sum | None = None,
+        manifest: ManifestSum | None = None,
     ) -> bool:
         """State DONE or SUPERSEDED; proofs of this epoch become the published truth, sealed.
 

@@ -25,7 +25,7 @@ from backhaul.adapters.local.walk import LIST, SEARCH, Descriptor, Walker, compo
 from backhaul.core.errors import CannotWrite, TransientError
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import Entry, Held, Inherited, WriteRefusal
-from backhaul.core.write_access import file_in_the_way
+from backhaul.core.transfer.write_access import file_in_the_way
 
 READ_BYTES = 1 << 20
 # On the way, so that the last fsync stays short: a worker that seems to do nothing is killed.

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from backhaul.core.cluster import Application, JobProgress
-from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     Hold,
     Job,
     Location,
+    ManifestSum,
     Pin,
     PlannedObject,
     StagedObject,
     Totals,
     TransferState,
 )
+from backhaul.core.ports.cluster import Application, JobProgress
 
 CHANGED_DIGITS = 16
 
@@ -268,7 +268,7 @@ class Ledger(Protocol):
         publish_mode: str,
         now: datetime,
         *,
-        manifest: Sum | None = None,
+        manifest: ManifestSum | None = None,
     ) -> bool:
         """State DONE or SUPERSEDED; proofs become the published truth; the claim ends.
 

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.model import (
     Pin,
 )
-from backhaul.core.verification import Part, S3Checksums
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from backhaul.core.cluster import (
+from backhaul.core.errors import OutageError, TransientError
+from backhaul.core.ports.cluster import (
     Application,
     AppState,
     ClusterRules,
@@ -14,7 +15,6 @@ from backhaul.core.cluster import (
     JobCounters,
     JobProgress,
 )
-from backhaul.core.errors import OutageError, TransientError
 from backhaul.testing.fakes.clock import FakeClock
 from backhaul.testing.fakes.faults import Faults
 from backhaul.testing.fakes.store import FakeStore

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from backhaul.core.checksums import Digest
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
 from backhaul.core.ports import (
@@ -22,7 +23,6 @@ from backhaul.core.ports import (
     Watch,
     WriteRefusal,
 )
-from backhaul.core.verification import Digest
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.operations import PARALLEL, TargetOperations
 from backhaul.engines.proving import Counter

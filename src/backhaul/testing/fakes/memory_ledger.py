@@ -12,22 +12,22 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
-from backhaul.core.cluster import Application, JobProgress
 from backhaul.core.errors import BackhaulError, OutageError, TakenOver
-from backhaul.core.evidence import Sum
 from backhaul.core.model import (
     HOLD_GAP,
     Hold,
     Job,
     Location,
+    ManifestSum,
     PlannedObject,
     StagedObject,
     Totals,
     TransferState,
 )
-from backhaul.core.placing import holds_files, staging_root
 from backhaul.core.ports import Begun, Claimed, ClusterJob, Holder, Leftover, MessageKey, Published
+from backhaul.core.ports.cluster import Application, JobProgress
 from backhaul.core.text import redacted
+from backhaul.core.transfer.placing import holds_files, staging_root
 from backhaul.testing.fakes.faults import Faults
 
 Item = TypeVar("Item")
@@ -358,7 +358,7 @@ class MemoryLedger:
         publish_mode: str,
         now: datetime,
         *,
-        manifest: Sum | None = None,
+        manifest: ManifestSum | None = None,
     ) -> bool:
         """See the port."""
         with self._faults.call("ledger.finish", _outage):

@@ -11,6 +11,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
+from backhaul.core.checksums import Digest, Part, S3Checksum, S3Checksums
 from backhaul.core.errors import (
     BackhaulError,
     NotAllowed,
@@ -20,7 +21,6 @@ from backhaul.core.errors import (
 )
 from backhaul.core.model import Pin
 from backhaul.core.ports import Clock, Endpoint, ListedObject, ListedPage
-from backhaul.core.verification import Digest, Part, S3Checksum, S3Checksums
 from backhaul.testing.fakes.faults import Faults
 
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from backhaul.core.checksums import Digest
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
@@ -21,8 +22,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import Clock, Entry, Held, Inherited, WriteRefusal
-from backhaul.core.verification import Digest
-from backhaul.core.write_access import file_in_the_way
+from backhaul.core.transfer.write_access import file_in_the_way
 from backhaul.testing.fakes.faults import Faults
 
 READ_BYTES = 1 << 20

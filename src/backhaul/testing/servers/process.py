@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from backhaul.adapters import die_with_parent
+from backhaul.adapters.hadoop import die_with_parent
 from backhaul.testing.servers.errors import ServerFailed
 from backhaul.testing.servers.ports import listening
 

@@ -1,0 +1,89 @@
+"""The body of one GET, counted to its last byte. Made by `s3_get.ObjectReader`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from urllib3.exceptions import HTTPError
+
+from backhaul.core.checksums import S3Checksums
+from backhaul.core.errors import TransientError
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+CHUNK_BYTES = 1024 * 1024
+
+
+class ObjectBody:
+    """The bytes of one answer, in order; a context manager that gives the connection back.
+
+    Leaving it before the end closes the connection: the rest is never read.
+
+    Attributes:
+        facts: Checksums and what else the headers said.
+    """
+
+    def __init__(self, response: BaseHTTPResponse, facts: S3Checksums, name: str) -> None:
+        self.facts = facts
+        self._response = response
+        self._name = name
+        self._left_bytes = facts.content_length
+
+    def read(self, amt: int = CHUNK_BYTES) -> bytes:
+        """The next `amt` bytes, fewer only at the end; `b""` after it.
+
+        Raises:
+            TransientError: E_S3_BODY: the connection broke, stalled for the idle timeout, or ended
+                early. What was read is good; the caller asks for the rest by range, or fails.
+        """
+        if self._left_bytes == 0:
+            return b""
+        try:
+            data = self._response.read(min(amt, self._left_bytes), decode_content=False)
+        except (HTTPError, OSError) as exc:
+            self.close()
+            raise self._broken(f"{type(exc).__name__}: {exc}") from exc
+        if not data and amt:
+            self.close()
+            raise self._broken("ended early")
+        self._left_bytes -= len(data)
+        if self._left_bytes == 0:
+            self._response.release_conn()
+        return data
+
+    def readall(self) -> bytes:
+        """Everything that is left, in one piece; for objects that may be held in memory."""
+        data = self.read(self._left_bytes)
+        return data if self._left_bytes == 0 else data + b"".join(self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Pieces of 1 MiB; the last one may be shorter."""
+        while data := self.read(CHUNK_BYTES):
+            yield data
+
+    def close(self) -> None:
+        """Give the connection back, or close it when the body was not read to its end."""
+        if self._left_bytes:
+            self._response.close()
+        self._response.release_conn()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _broken(self, how: str) -> TransientError:
+        received = self.facts.content_length - self._left_bytes
+        return TransientError(
+            "E_S3_BODY",
+            f"{self._name}: body broke after {received} of {self.facts.content_length} B: {how}",
+        )

@@ -1,0 +1,425 @@
+"""SQS: one queue and its dead-letter queue, through botocore. Implements `core.ports.Queue`.
+
+Polling has a client of its own: a long poll occupies its connection for 20 s, must be given up
+after 25 s when the connection is dead, and is repeated by the agent, not by botocore. How long a
+message stays invisible is `core.visibility`'s affair.
+
+Source: Amazon SQS API reference; developer guide, "Message quotas" and "FIFO queues".
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from backhaul.adapters.aws.clients import AwsSession, opening_error, refuse_plain_http
+from backhaul.adapters.aws.dead_letter import attributes_for, shortened
+from backhaul.adapters.aws.errors import (
+    HINT_CONFIG,
+    Cause,
+    CredentialSourceError,
+    cause_of,
+    credential_error,
+    error_code,
+    is_kms_refusal,
+    source_error,
+    told,
+)
+from backhaul.adapters.aws.sqs_answer import bad_answer, read_messages, sent_id, text_in
+from backhaul.adapters.aws.sqs_facts import read_facts, with_dead_letter_queue
+from backhaul.core.errors import (
+    BackhaulError,
+    BadMessage,
+    ConfigurationError,
+    NotAllowed,
+    OutageError,
+    VisibilityLost,
+)
+from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts
+from backhaul.core.requests.queue_names import parse_queue
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_CONNECT_TIMEOUT_S = 5
+# The longest poll is 20 s; a NAT that dropped the connection costs 5 s more, not 60.
+_POLL_READ_TIMEOUT_S = 25
+_READ_TIMEOUT_S = 10
+_ATTEMPTS = 2
+_CONNECTIONS = 32
+
+_GONE = frozenset({"NonExistentQueue", "QueueDoesNotExist", "QueueDeletedRecently"})
+# Code and hint.
+_QUEUE_GONE = ("E_QUEUE_NOT_FOUND", "create it, or check its name, region and account")
+_DLQ_GONE = ("E_QUEUE_DLQ_GONE", "create it again, or name another one in the redrive policy")
+_HANDLE_LOST = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"})
+_REFUSED = frozenset(
+    {
+        *("InvalidParameterValue", "InvalidMessageContents", "MessageTooLong"),
+        *("InvalidAttributeValue", "InvalidParameterCombination"),
+    }
+)
+
+
+class SqsQueue:
+    """One SQS queue and its dead-letter queue; safe to use from several threads.
+
+    Attributes:
+        facts: Read once by `open`.
+    """
+
+    facts: QueueFacts
+
+    def __init__(
+        self, url: str, aws: AwsSession, clock: Clock, endpoint: str | None = None
+    ) -> None:
+        """Clients only; `open` is the way in, it asks the queue about itself.
+
+        Args:
+            endpoint: The host of the queue's URL where it is none of SQS's public endpoints.
+        """
+        self.endpoint = endpoint
+        self._aws = aws
+        self._clock = clock
+        # Types are checked before the code runs and values by SQS; doing it a third time costs a
+        # tenth of a call.
+        self._poll: SQSClient = aws.client(
+            "sqs",
+            Config(
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                read_timeout=_POLL_READ_TIMEOUT_S,
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                tcp_keepalive=True,
+                parameter_validation=False,
+            ),
+            endpoint=endpoint,
+        )
+        self._call: SQSClient = aws.client(
+            "sqs",
+            Config(
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                read_timeout=_READ_TIMEOUT_S,
+                retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+                max_pool_connections=_CONNECTIONS,
+                tcp_keepalive=True,
+                parameter_validation=False,
+            ),
+            endpoint=endpoint,
+        )
+        self._url = url
+        self._unanswered: str | None = None
+        self._flaws: list[str] = []
+
+    @classmethod
+    def open(cls, queue_name: str, region: str, aws: AwsSession, clock: Clock) -> SqsQueue:
+        """Find the queue and read its facts.
+
+        Args:
+            queue_name: Its name, or its URL or ARN (also of another account, which a name cannot
+                identify); see `core.queue_names`.
+            region: The calls go where `aws` was made for; a queue of another region is refused.
+
+        Raises:
+            BadArgument: E_QUEUE_NAME.
+            ConfigurationError: E_QUEUE_NOT_FOUND, E_AWS_NO_CREDENTIALS, E_CFG_TLS, E_AWS_CONFIG.
+            NotAllowed: E_AWS_DENIED.
+            OutageError: E_SQS_UNREACHABLE, E_SQS_THROTTLED, E_AWS_EXPIRED, E_AWS_CLOCK.
+        """
+        queue = cls.for_sending(queue_name, region, aws, clock)
+        queue.read_facts(f"queue {queue_name} in {region}")
+        return queue
+
+    @classmethod
+    def for_sending(
+        cls,
+        queue_name: str,
+        region: str,
+        aws: AwsSession,
+        clock: Clock,
+        *,
+        endpoint: str | None = None,
+    ) -> SqsQueue:
+        """Find the queue only: a sender needs no right to read its attributes. As `open`.
+
+        Args:
+            endpoint: As of another queue whose dead-letter queue this is; default: by the URL.
+        """
+        named = parse_queue(queue_name)
+        named.check_region(region)
+        if named.url is not None:
+            refuse_plain_http(named.url, "queue")
+        queue = cls(named.url or named.name, aws, clock, endpoint or named.host_url)
+        subject = f"queue {queue_name} in {region}"
+        if named.url is None:
+            owner = {} if named.account is None else {"QueueOwnerAWSAccountId": named.account}
+            with aws.errors(lambda exc: queue._opening(exc, subject)):
+                answer = queue._call.get_queue_url(
+                    QueueName=named.name,
+                    **owner,
+                )
+                queue._url = text_in(answer, "QueueUrl", subject)
+        queue.facts = QueueFacts(
+            url=queue._url,
+            name=queue._url.rstrip("/").rsplit("/", 1)[-1],
+            arn="",
+            dead_letter_url=None,
+            dead_letter_name=None,
+            max_receive_count=None,
+        )
+        return queue
+
+    def read_facts(self, subject: str) -> None:
+        """Ask the queue about itself; raises as `open`, naming `subject`."""
+        with self._aws.errors(lambda exc: self._opening(exc, subject)):
+            facts, account = read_facts(self._call, self._url)
+        dead = _dead_letter_queue(facts)
+        with self._aws.errors(lambda exc: self._opening(exc, dead, gone=_DLQ_GONE)):
+            self.facts = with_dead_letter_queue(self._call, facts, account)
+
+    # ------------------------------------------------------------ core.ports.Queue
+
+    def receive(
+        self, *, max_messages: int, wait_s: int, visibility_timeout_s: int
+    ) -> list[Message]:
+        """See `core.ports.Queue.receive`. One HTTP call, not retried here."""
+        if self._flaws:
+            raise self._flawed(self._flaws)
+        received_monotonic_s = self._clock.monotonic()
+        extra: dict[str, Any] = self._receive_attempt()
+        with self._errors("receive"):
+            answer = self._poll.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=max_messages,
+                WaitTimeSeconds=wait_s,
+                VisibilityTimeout=visibility_timeout_s,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
+                **extra,
+            )
+        self._unanswered = None
+        messages, flaws = read_messages(answer, self.facts.arn, received_monotonic_s)
+        if flaws and not messages:
+            raise self._flawed(flaws)
+        # What is good is worked on at once; the next call reports the rest.
+        self._flaws = flaws
+        return messages
+
+    def _flawed(self, flaws: list[str]) -> OutageError:
+        self._flaws = []
+        return bad_answer(f"queue {self.facts.name}: receive", "; ".join(flaws[:3]))
+
+    def _receive_attempt(self) -> dict[str, str]:
+        """On a FIFO queue, the name of this poll, and of the one after it if no answer comes.
+
+        SQS gives the same messages to the same name again. Without it the messages of a lost
+        answer, and their groups, would be hidden for a whole timeout. A name is used twice at
+        most: SQS refuses it once one of its messages has changed.
+        """
+        if not self.facts.is_fifo:
+            return {}
+        known, self._unanswered = self._unanswered, None
+        if known is None:
+            known = self._unanswered = str(uuid.uuid4())
+        return {"ReceiveRequestAttemptId": known}
+
+    def extend(self, message: Message, visibility_timeout_s: int) -> None:
+        """See `core.ports.Queue.extend`. Nothing is clamped: SQS judges the 12 h total."""
+        with self._aws.errors(lambda exc: self._extending(exc, message, visibility_timeout_s)):
+            self._call.change_message_visibility(
+                QueueUrl=self._url,
+                ReceiptHandle=message.receipt_handle,
+                VisibilityTimeout=visibility_timeout_s,
+            )
+
+    def delete(self, message: Message) -> None:
+        """See `core.ports.Queue.delete`.
+
+        SQS answers success to a handle that is no longer the latest and may then not delete: such
+        a message comes back and is deleted again, from the ledger, with its new handle.
+        """
+        with self._errors(f"delete message {message.message_id}"):
+            try:
+                self._call.delete_message(QueueUrl=self._url, ReceiptHandle=message.receipt_handle)
+            except ClientError as exc:
+                if error_code(exc) not in _HANDLE_LOST:
+                    raise
+
+    def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
+        """See `core.ports.Queue.send_dead_letter`; the body is unchanged unless SQS refuses it.
+
+        A refused body (too large together with the reason) is replaced by its beginning and its
+        SHA-256: a short dead letter is better than a message that comes back for ever.
+        """
+        url = self.facts.dead_letter_url
+        if url is None:
+            return False
+        own = attributes_for(message, reason, with_senders=False)
+        everything = attributes_for(message, reason, with_senders=True)
+        # A second copy within five minutes (the answer was lost) is dropped by SQS itself.
+        # Of several records each has its own.
+        extra: dict[str, Any] = _fifo(
+            url, message.group or message.message_id, reason.transfer_id or message.message_id
+        )
+        subject = f"{_dead_letter_queue(self.facts)}: dead letter for message {message.message_id}"
+        body = message.body or shortened("")  # SQS takes no empty body
+        with self._aws.errors(lambda exc: running_error(exc, subject, gone=_DLQ_GONE)):
+            try:
+                answer = self._call.send_message(
+                    QueueUrl=url, MessageBody=body, MessageAttributes=everything, **extra
+                )
+            except ClientError as exc:
+                if error_code(exc) not in _REFUSED or is_kms_refusal(exc):
+                    raise
+                body = shortened(message.body)
+                answer = self._call.send_message(
+                    QueueUrl=url, MessageBody=body, MessageAttributes=own, **extra
+                )
+        # The message is deleted after this, so SQS must have taken its copy for certain.
+        sent_id(answer, body, subject)
+        return True
+
+    # ------------------------------------------------------------ backhaul send
+
+    def send(
+        self,
+        body: str,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        group: str | None = None,
+        deduplication: str | None = None,
+    ) -> str:
+        """Leave a message on the queue; returns its message id.
+
+        Args:
+            group: On a FIFO queue, which messages it stays in order with; default: those that
+                `backhaul send` leaves.
+            deduplication: On a FIFO queue, a second message with this within five minutes is
+                dropped.
+
+        Not safe to repeat after an OutageError: the message may be there already, and a second one
+        is a second transfer (which adopts what the first has published).
+
+        Raises:
+            BadMessage: E_MSG_REFUSED: SQS does not accept this body.
+        """
+        sent = {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in (attributes or {}).items()
+        }
+        extra: dict[str, Any] = _fifo(
+            self._url, group or "backhaul", deduplication or str(uuid.uuid4())
+        )
+        with self._errors("send"):
+            try:
+                answer = self._call.send_message(
+                    QueueUrl=self._url,
+                    MessageBody=body,
+                    MessageAttributes=sent,  # type: ignore[arg-type] # stubs want a TypedDict
+                    **extra,
+                )
+            except ClientError as exc:
+                if error_code(exc) not in _REFUSED:
+                    raise
+                raise BadMessage("E_MSG_REFUSED", f"queue {self.facts.name}: {told(exc)}") from exc
+        return sent_id(answer, body, f"queue {self.facts.name}: send")
+
+    # ------------------------------------------------------------ errors
+
+    def _errors(self, doing: str) -> Any:
+        return self._aws.errors(lambda exc: running_error(exc, f"queue {self.facts.name}: {doing}"))
+
+    def _extending(self, exc: Exception, message: Message, wanted_s: int) -> BackhaulError:
+        if error_code(exc) in _HANDLE_LOST:
+            return VisibilityLost(
+                "E_VISIBILITY_LOST",
+                f"queue {self.facts.name}: message {message.message_id}: "
+                f"{wanted_s} s more refused: {told(exc)}",
+            )
+        return running_error(exc, f"queue {self.facts.name}: extend {message.message_id}")
+
+    def _opening(
+        self, exc: Exception, subject: str, gone: tuple[str, str] = _QUEUE_GONE
+    ) -> BackhaulError:
+        endpoint = self._call.meta.endpoint_url
+        if "amazonaws.com" not in endpoint:
+            subject = f"{subject} at {endpoint}"
+        if error_code(exc) in _GONE:
+            code, hint = gone
+            return ConfigurationError(code, f"{subject}: no such queue", hint=hint)
+        if isinstance(exc, CredentialSourceError):
+            return opening_error(exc, subject)
+        if is_kms_refusal(exc):
+            return running_error(exc, subject)
+        match cause_of(exc):
+            case Cause.CONFIGURATION | Cause.NO_CREDENTIALS:
+                return opening_error(exc, subject)
+            case Cause.DENIED | Cause.REFUSED:
+                return NotAllowed(
+                    "E_AWS_DENIED",
+                    f"{subject}: {told(exc)}",
+                    hint="give these credentials the rights of the quick start's IAM policy",
+                )
+            case _:
+                return running_error(exc, subject)
+
+
+def running_error(exc: Exception, subject: str, gone: tuple[str, str] = _QUEUE_GONE) -> OutageError:
+    """A refused call of a queue that was open: the whole route waits, no message pays for it.
+
+    Always an outage. Whoever refused, and in whatever words, may come back; an agent that ended
+    over it would not.
+    """
+    if isinstance(exc, CredentialSourceError):
+        return source_error(exc, subject)
+    said = f"{subject}: {told(exc)}"
+    if error_code(exc) in _GONE:
+        code, hint = gone
+        return OutageError.of("sqs", code, f"{subject}: the queue is gone", hint=hint)
+    cause = cause_of(exc)
+    if is_kms_refusal(exc) and cause is not Cause.THROTTLED:
+        return OutageError.of(
+            "sqs",
+            "E_SQS_KMS",
+            f"{subject}: KMS refuses the queue's key: {told(exc)}",
+            hint=_HINT_KMS,
+        )
+    match cause:
+        case Cause.DENIED | Cause.NO_CREDENTIALS | Cause.EXPIRED | Cause.REFUSED | Cause.CLOCK:
+            return credential_error(cause, subject, told(exc))
+        case Cause.THROTTLED:
+            return OutageError.of("sqs", "E_SQS_THROTTLED", said)
+        case Cause.UNREACHABLE:
+            return OutageError.of(
+                "sqs",
+                "E_SQS_UNREACHABLE",
+                said,
+                hint="check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_SQS",
+            )
+        case Cause.CONFIGURATION:
+            return OutageError.of("credentials", "E_AWS_CONFIG", said, hint=HINT_CONFIG)
+        case _:
+            # SQS never answers so: a proxy does, or a broken SQS.
+            hint = "check what answers at the SQS endpoint: a proxy, a firewall's page?"
+            return OutageError.of("sqs", "E_AWS_UNEXPECTED", said, hint=hint)
+
+
+_HINT_KMS = (
+    "allow this agent kms:Decrypt on the queue's key, and kms:GenerateDataKey on the dead-letter "
+    "queue's; see that the keys are enabled"
+)
+
+
+def _dead_letter_queue(facts: QueueFacts) -> str:
+    named = f"which the redrive policy of {facts.name} names"
+    return f"dead-letter queue {facts.dead_letter_name}, {named}"
+
+
+def _fifo(url: str, group: str, deduplication: str) -> dict[str, str]:
+    """What a FIFO queue wants with every message; nothing for a standard one."""
+    if not url.endswith(FIFO):
+        return {}
+    return {"MessageGroupId": group, "MessageDeduplicationId": deduplication}

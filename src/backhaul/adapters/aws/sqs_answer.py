@@ -1,0 +1,136 @@
+"""What SQS answers, taken only where it has what it must have. Pure functions; used by `sqs`.
+
+Source: Amazon SQS API reference, ReceiveMessage, SendMessage, Message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from backhaul.adapters.aws.errors import one_line
+from backhaul.core.errors import OutageError
+from backhaul.core.ports import Message
+
+_NAME = re.compile("[!-~]{1,1000}")
+_HANDLE = re.compile("[!-~]+")
+_BORN_MS = 1_136_073_600_000  # of 2006, in which SQS began: what is before it is no time in ms
+_MOST = 2**53  # a number of JSON, and one that the ledger holds
+
+
+def bad_answer(subject: str, flaw: str) -> OutageError:
+    """SQS, or something in its place, answered what it cannot have meant: hold and try again."""
+    return OutageError.of(
+        "sqs",
+        "E_SQS_ANSWER",
+        f"{subject}: {flaw}",
+        hint="check HTTPS_PROXY and AWS_ENDPOINT_URL_SQS: is it SQS that answers?",
+    )
+
+
+def text_in(answer: Mapping[str, Any], name: str, subject: str) -> str:
+    """A field that must be printable ASCII and not empty: an id, a URL or an ARN.
+
+    Raises:
+        OutageError: E_SQS_ANSWER.
+    """
+    value = answer.get(name)
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise bad_answer(subject, f"the answer has no usable {name}")
+    return value
+
+
+def sent_id(answer: Mapping[str, Any], body: str, subject: str) -> str:
+    """The id of a message that SQS has taken; its digest proves that it is this one.
+
+    Only after this may a message be deleted whose dead letter was sent.
+
+    Raises:
+        OutageError: E_SQS_ANSWER.
+    """
+    found = text_in(answer, "MessageId", subject)
+    if answer.get("MD5OfMessageBody", md5 := _md5(body)) != md5:
+        raise bad_answer(subject, f"message {one_line(found, 100)} was taken with another body")
+    return found
+
+
+def read_messages(
+    answer: Mapping[str, Any], arn: str, received_monotonic_s: float
+) -> tuple[list[Message], list[str]]:
+    """The messages of an answer, and what is wrong with those that cannot be taken.
+
+    What is left out comes again when its visibility timeout ends.
+    """
+    messages, flaws = [], []
+    for raw in answer.get("Messages") or []:
+        flaw = _flaw(raw)
+        if flaw:
+            flaws.append(flaw)
+        else:
+            messages.append(_message(raw, arn, received_monotonic_s))
+    return messages, flaws
+
+
+def _flaw(raw: Any) -> str:
+    if not isinstance(raw, dict):
+        return "a message that is no object"
+    name = one_line(str(raw.get("MessageId", "")), 100) or "without id"
+    for field in ("MessageId", "ReceiptHandle", "Body"):
+        if not isinstance(raw.get(field), str):
+            return f"message {name} has no {field}"
+    if not _NAME.fullmatch(raw["MessageId"]) or not _HANDLE.fullmatch(raw["ReceiptHandle"]):
+        return f"message {name} has no usable MessageId or ReceiptHandle"
+    if raw.get("MD5OfBody", md5 := _md5(raw["Body"])) != md5:
+        return f"message {name} has another body than its MD5OfBody"
+    return ""
+
+
+def _message(raw: dict[str, Any], arn: str, received_monotonic_s: float) -> Message:
+    system = _texts(raw.get("Attributes"))
+    return Message(
+        queue=arn,
+        message_id=raw["MessageId"],
+        receipt_handle=raw["ReceiptHandle"],
+        body=raw["Body"],
+        sender_id=system.get("SenderId", ""),
+        receive_count=number(system.get("ApproximateReceiveCount"), 1, _MOST) or 1,
+        sent_at=_time(number(system.get("SentTimestamp"), _BORN_MS, _MOST)),
+        received_monotonic_s=received_monotonic_s,
+        attributes={
+            name: value["StringValue"]
+            for name, value in (raw.get("MessageAttributes") or {}).items()
+            # Binary ones are nobody's here.
+            if isinstance(value, dict) and isinstance(value.get("StringValue"), str)
+        },
+        group=system.get("MessageGroupId"),
+    )
+
+
+def _texts(value: Any) -> dict[str, str]:
+    found = value if isinstance(value, dict) else {}
+    return {name: text for name, text in found.items() if isinstance(text, str)}
+
+
+def _time(sent_ms: int | None) -> datetime | None:
+    """None where SQS gives no time, or none that a calendar has."""
+    try:
+        return None if sent_ms is None else datetime.fromtimestamp(sent_ms / 1000, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _md5(body: str) -> str:
+    data = body.encode("utf-8", "surrogatepass")
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def number(value: object, least: int, most: int) -> int | None:
+    """SQS gives numbers as text, and maxReceiveCount as either; None where none is in bounds."""
+    try:
+        found = int(str(value))
+    except ValueError:
+        return None
+    return found if least <= found <= most else None

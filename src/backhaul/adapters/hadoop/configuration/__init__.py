@@ -1,0 +1,1 @@
+"""The node's Hadoop configuration: files, properties, file systems, S3A."""

@@ -1,0 +1,423 @@
+"""The node's Hadoop configuration: read once, by Hadoop's rules, and handed on resolved.
+
+`HadoopConfiguration.load` reads the site files with everything that Hadoop does to them: order of
+the files, includes, `final`, old names of properties, variables. What comes out is plain text that
+may be pickled and given to any client or process, so no other reader of these files is needed.
+
+Source: Apache Hadoop 3.4, `org.apache.hadoop.conf.Configuration`, `HdfsConfiguration`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NoReturn
+
+from backhaul.adapters.hadoop.configuration.property_names import (
+    DEPRECATED,
+    HDFS_DEFAULTS,
+    OTHER_DEFAULTS,
+    VARIABLE_DEFAULTS,
+    is_secret,
+)
+from backhaul.adapters.hadoop.configuration.site_files import (
+    BLANKS,
+    Property,
+    SiteReader,
+    unreadable,
+)
+from backhaul.core.errors import ConfigurationError
+
+HADOOP_CONF_DIR, HADOOP_HOME = "HADOOP_CONF_DIR", "HADOOP_HOME"
+# Where the packages of most distributions put it.
+SYSTEM_DIRECTORY = Path("/etc/hadoop/conf")
+
+_MAX_SUBSTITUTIONS = 20
+_MAX_TEXT = 1 << 20  # characters of one value; Hadoop has no limit
+_VARIABLE = re.compile(r"\$\{([^} $]+)\}")
+_WITH_DEFAULT = re.compile(r"(?P<name>.*?)(?P<kind>:-|-)(?P<value>.*)", re.DOTALL)
+_MAX_INTEGER, _MAX_LONG = 2**31 - 1, 2**63 - 1  # of Java
+# No more digits than the largest number has: Python reads no number of some thousand digits.
+_INTEGER = re.compile(
+    r"(?P<sign>[+-]?)(?:0[xX]0*(?P<hexadecimal>[0-9a-fA-F]{1,16})|0*(?P<decimal>[0-9]{1,19}))"
+)
+_SIZE = re.compile(r"([+-]?)0*([0-9]{1,19})([kmgtpe]?)", re.IGNORECASE | re.ASCII)
+_SIZE_UNITS = "kmgtpe"
+_DURATION = re.compile(r"([+-]?)0*([0-9]{1,19})(ns|us|ms|s|m|h|d)?", re.IGNORECASE | re.ASCII)
+_DURATION_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_OCTAL = re.compile(r"0*([0-7]{3})", re.ASCII)
+_SYMBOLIC = re.compile(r"\s*([ugoa]*)([+=-]+)([rwx]*)([,\s]*)\s*", re.ASCII)
+_BITS = {"r": 4, "w": 2, "x": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigurationDirectory:
+    """The directory with the site files, and what named it.
+
+    Attributes:
+        named_by: `HADOOP_CONF_DIR`, `HADOOP_HOME`, or `the default`.
+    """
+
+    path: Path
+    named_by: str
+
+    @property
+    def words(self) -> str:
+        """Such as `/etc/hadoop/conf (the default)`; for reports."""
+        return f"{self.path} ({self.named_by})"
+
+
+def find_directory() -> ConfigurationDirectory | None:
+    """HADOOP_CONF_DIR, else HADOOP_HOME/etc/hadoop, else /etc/hadoop/conf; None: none of them.
+
+    Raises:
+        ConfigurationError: E_CFG_HADOOP: HADOOP_CONF_DIR names what is no directory, or one of
+            the three may not be looked at.
+    """
+    if named := os.environ.get(HADOOP_CONF_DIR):
+        directory = Path(named)
+        if not _is_there(directory, HADOOP_CONF_DIR, Path.is_dir):
+            raise ConfigurationError(
+                "E_CFG_HADOOP",
+                f"HADOOP_CONF_DIR names {directory}, which is no directory",
+                hint="point it at the directory with core-site.xml, or unset it",
+            )
+        return ConfigurationDirectory(path=directory, named_by=HADOOP_CONF_DIR)
+    home = os.environ.get(HADOOP_HOME)
+    if home:
+        directory = Path(home) / "etc" / "hadoop"
+        if _is_there(directory, HADOOP_HOME, Path.is_dir):
+            return ConfigurationDirectory(path=directory, named_by=HADOOP_HOME)
+    if _is_there(SYSTEM_DIRECTORY / "core-site.xml", "the default", Path.is_file):
+        return ConfigurationDirectory(path=SYSTEM_DIRECTORY, named_by="the default")
+    return None
+
+
+def _is_there(path: Path, named_by: str, is_kind: Callable[[Path], bool]) -> bool:
+    try:
+        return is_kind(path)
+    except OSError as error:
+        message, hint = unreadable(path, error)
+        raise ConfigurationError(
+            "E_CFG_HADOOP", f"Hadoop's configuration ({named_by}): {message}", hint=hint
+        ) from error
+
+
+def hadoop_conf_dir() -> Path | None:
+    """The path of `find_directory`. Raises as it does."""
+    found = find_directory()
+    return found.path if found is not None else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HadoopConfiguration:
+    """Resolved properties of one configuration directory; may be pickled.
+
+    Attributes:
+        directory: Where they were read; None where the node has no such directory.
+        values: What the site files set: trimmed and expanded. Properties without a value and those
+            in `unresolved` are not among them; one of blanks alone is an empty text.
+        unresolved: Properties whose variables could not be resolved, with the reason.
+        places: File and line of each property, for messages.
+        environment_names: Variables of the environment that the files use.
+    """
+
+    directory: Path | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    unresolved: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    environment_names: frozenset[str] = frozenset()
+
+    @classmethod
+    def load(
+        cls, directory: Path | None, *, environment: Mapping[str, str] | None = None
+    ) -> HadoopConfiguration:
+        """What an HDFS client reads: core-site.xml, then hdfs-site.xml.
+
+        Args:
+            directory: From `find_directory`; None: an empty configuration.
+            environment: For `${env.NAME}`; default: this process's own.
+
+        Raises:
+            ConfigurationError: E_CFG_CORE_SITE: a file cannot be read.
+        """
+        return _load(directory, ("core", "hdfs"), environment)
+
+    @classmethod
+    def load_for_jobs(
+        cls, directory: Path | None, *, environment: Mapping[str, str] | None = None
+    ) -> HadoopConfiguration:
+        """What a client of YARN reads: mapred-site.xml and yarn-site.xml, too; as `load`."""
+        return _load(directory, ("core", "hdfs", "mapred", "yarn"), environment)
+
+    @classmethod
+    def of(cls, given: HadoopConfiguration | str | Path | None) -> HadoopConfiguration:
+        """The configuration itself, or `load` of a directory."""
+        if isinstance(given, HadoopConfiguration):
+            return given
+        return cls.load(None if given is None else Path(given))
+
+    def without_secrets(self, *, keep_names: bool = False) -> HadoopConfiguration:
+        """Without keys, tokens and passwords: for a process that needs none of them.
+
+        Args:
+            keep_names: Secrets become empty texts, so that `is_set` still finds them.
+        """
+        kept = {name: "" if is_secret(name) else text for name, text in self.values.items()}
+        if not keep_names:
+            kept = {name: text for name, text in kept.items() if not is_secret(name)}
+        return replace(self, values=kept)
+
+    def secret_names(self) -> tuple[str, ...]:
+        """Properties that are set and whose values are not to be shown."""
+        return tuple(sorted(name for name in self.values if is_secret(name)))
+
+    # ------------------------------------------------------------ one property
+
+    def is_set(self, name: str) -> bool:
+        """Whether a site file sets it, under its current name."""
+        return name in self.values or name in self.unresolved
+
+    def get(self, name: str) -> str | None:
+        """The value, else Hadoop's own default, else None; an old name reads the new one.
+
+        Raises:
+            ConfigurationError: E_CFG_HADOOP_VARIABLE: it holds a variable that is not set.
+        """
+        (name,) = DEPRECATED.get(name, (name,))
+        if name in self.unresolved:
+            raise ConfigurationError(
+                "E_CFG_HADOOP_VARIABLE",
+                f"{self.places[name]}: {name} {self.unresolved[name]}",
+                hint="set the variable where the agent's environment or a property of that name "
+                "is set, or write the value in full",
+            )
+        value = self.values.get(name)
+        return value if value is not None else _default(name)
+
+    def get_list(self, name: str) -> list[str]:
+        """A comma-separated list, each part trimmed, empty ones left out."""
+        parts = (part.strip(BLANKS) for part in (self.get(name) or "").split(","))
+        return [part for part in parts if part]
+
+    def get_boolean(self, name: str, *, default: bool = False) -> bool:
+        """`true` or `false` in any case; else the default, as Hadoop has it."""
+        text = (self.get(name) or "").lower()
+        return text == "true" if text in {"true", "false"} else default
+
+    def get_integer(self, name: str) -> int | None:
+        """A whole number, decimal or `0x` hexadecimal.
+
+        Raises:
+            ConfigurationError: E_CFG_HADOOP_VALUE.
+        """
+        text = self.get(name)
+        if text is None:
+            return None
+        match = _INTEGER.fullmatch(text)
+        if match is None:
+            self._refuse(name, "a whole number")
+        size = int(match["decimal"] or match["hexadecimal"], 10 if match["decimal"] else 16)
+        if size > _MAX_INTEGER:
+            self._refuse(name, f"a whole number up to {_MAX_INTEGER}")
+        return -size if match["sign"] == "-" else size
+
+    def get_size(self, name: str) -> int | None:
+        """Bytes; suffixes k, m, g, t, p, e are powers of 1024. Raises as `get_integer`."""
+        text = self.get(name)
+        if text is None:
+            return None
+        match = _SIZE.fullmatch(text)
+        if match is None:
+            self._refuse(name, f"a number of bytes such as 134217728 or 128m, up to {_MAX_LONG}")
+        power = _SIZE_UNITS.index(match[3].lower()) + 1 if match[3] else 0
+        size_bytes = int(match[2]) * int(1024**power)
+        if size_bytes > _MAX_LONG:
+            self._refuse(name, f"a number of bytes up to {_MAX_LONG}")
+        return -size_bytes if match[1] == "-" else size_bytes
+
+    def get_duration_s(self, name: str, *, unit: str = "ms") -> float | None:
+        """Seconds; ns, us, ms, s, m, h, d may follow the number. Raises as `get_integer`.
+
+        Args:
+            unit: Of a number without one.
+        """
+        text = self.get(name)
+        if text is None:
+            return None
+        match = _DURATION.fullmatch(text)
+        if match is None or int(match[2]) > _MAX_LONG:
+            self._refuse(name, f"a time such as 60000 or 60s, up to {_MAX_LONG}")
+        duration_s = int(match[2]) * _DURATION_S[(match[3] or unit).lower()]
+        return -duration_s if match[1] == "-" else duration_s
+
+    def get_umask(self, name: str = "fs.permissions.umask-mode") -> int:
+        """Permission bits that new files lack: octal, or symbolic such as `u=rwx,g=rx,o=`.
+
+        Raises:
+            ConfigurationError: E_CFG_HADOOP_VALUE.
+        """
+        text = self.get(name) or "022"
+        if match := _OCTAL.fullmatch(text):
+            return int(match[1], 8)
+        allowed = _allowed(text)
+        if allowed is None:
+            self._refuse(name, "an umask such as 027 or u=rwx,g=rx,o=")
+        return ~allowed & 0o777
+
+    def _refuse(self, name: str, wanted: str) -> NoReturn:
+        raise ConfigurationError(
+            "E_CFG_HADOOP_VALUE",
+            f"{self.places.get(name, 'the Hadoop configuration')}: {name} is not {wanted}",
+            hint="correct it there; `hdfs getconf -confKey` shows what Hadoop reads",
+        )
+
+
+# ---------------------------------------------------------------- from the files
+
+
+def _load(
+    directory: Path | None, sites: tuple[str, ...], environment: Mapping[str, str] | None
+) -> HadoopConfiguration:
+    if directory is None:
+        return HadoopConfiguration()
+    reader = SiteReader(directory)
+    raw: dict[str, str] = {}
+    places: dict[str, str] = {}
+    finals: set[str] = set()
+    for site in sites:
+        if site == "hdfs":
+            # Hadoop's own hdfs-default.xml comes after core-site.xml and wins over it.
+            for name in HDFS_DEFAULTS.keys() - finals:
+                raw.pop(name, None)
+        for one in reader.read(directory / f"{site}-site.xml"):
+            _take(one, raw, places, finals)
+    expand = _Expansion(raw, os.environ if environment is None else environment)
+    values, unresolved = {}, {}
+    for name, written in raw.items():
+        text, fault = expand(written)
+        if fault:
+            unresolved[name] = fault
+        else:
+            values[name] = text.strip(BLANKS)
+    return HadoopConfiguration(
+        directory=directory,
+        values=values,
+        unresolved=unresolved,
+        places=places,
+        environment_names=frozenset(expand.names),
+    )
+
+
+def _take(one: Property, raw: dict[str, str], places: dict[str, str], finals: set[str]) -> None:
+    """The first final one wins, else the last; one without a value changes nothing."""
+    for name in DEPRECATED.get(one.name, (one.name,)):
+        if one.value is not None and name not in finals:
+            raw[name] = one.value
+            places[name] = one.place
+        if one.is_final:
+            finals.add(name)
+
+
+class _Expansion:
+    """Replaces `${variables}`: environment, Java's system properties, other properties."""
+
+    def __init__(self, raw: Mapping[str, str], environment: Mapping[str, str]) -> None:
+        self._raw = raw
+        self._environment = environment
+        self._system = dict(_system_properties(environment))
+        self.names: set[str] = set()
+
+    def __call__(self, text: str) -> tuple[str, str]:
+        """The text, and what is wrong with it: empty, or words that follow the property's name."""
+        expanded = text
+        for _ in range(_MAX_SUBSTITUTIONS):
+            match = _VARIABLE.search(expanded)
+            if match is None:
+                return expanded, ""
+            value = self._value(match[1])
+            if value is None:
+                return text, f"holds a variable that is not set: {match[0]}"
+            if match[0] in value:
+                return text, f"holds a variable that refers to itself: {match[0]}"
+            expanded = expanded[: match.start()] + value + expanded[match.end() :]
+            if len(expanded) > _MAX_TEXT:
+                return (
+                    text,
+                    f"is longer than {_MAX_TEXT} characters with its variables",
+                )
+        if _VARIABLE.search(expanded) is None:
+            return expanded, ""
+        return text, f"needs more than {_MAX_SUBSTITUTIONS} substitutions of variables"
+
+    def _value(self, variable: str) -> str | None:
+        if variable.startswith("env.") and len(variable) > len("env."):
+            found = self._environment_value(variable.removeprefix("env."))
+        else:
+            found = self._system.get(variable)
+        if found is None:
+            (name,) = DEPRECATED.get(variable, (variable,))
+            found = self._raw.get(name)
+            if found is None:
+                found = VARIABLE_DEFAULTS.get(name) or _default(name)
+        return found
+
+    def _environment_value(self, text: str) -> str | None:
+        match = _WITH_DEFAULT.fullmatch(text)
+        self.names.add(text if match is None else match["name"])
+        if match is None:
+            return self._environment.get(text)
+        found = self._environment.get(match["name"])
+        is_missing = found is None or (match["kind"] == ":-" and not found)
+        return match["value"] if is_missing else found
+
+
+def _default(name: str) -> str | None:
+    return HDFS_DEFAULTS.get(name) or OTHER_DEFAULTS.get(name)
+
+
+def _system_properties(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Of Java, as far as configurations use them; the user is the system's, as there."""
+    try:
+        user = pwd.getpwuid(os.geteuid())
+    except KeyError:  # a user without a name, as in a container
+        yield "user.name", str(os.geteuid())
+    else:
+        yield "user.name", user.pw_name
+        yield "user.home", user.pw_dir
+    with contextlib.suppress(OSError):  # the directory may have been removed
+        yield "user.dir", os.getcwd()  # noqa: PTH109
+    yield "java.io.tmpdir", "/tmp"  # noqa: S108 - as Java has it on Linux
+    yield "os.name", "Linux"
+    yield "file.separator", "/"
+    yield "path.separator", ":"
+    yield "line.separator", "\n"
+    if home := environment.get(HADOOP_HOME):
+        yield "hadoop.home.dir", home
+
+
+def _allowed(text: str) -> int | None:
+    """What a symbolic umask lets through; None: it is none.
+
+    The last word about each of user, group and others counts, and what has no word gets nothing.
+    Source: Hadoop's `UmaskParser`, whose answers are the rows of the unit test.
+    """
+    modes = dict.fromkeys("ugo", 0)
+    position = 0
+    is_separated = True
+    while position < len(text):
+        match = _SYMBOLIC.match(text, position)
+        if match is None or not is_separated:
+            return None
+        who, operators, letters, after = match.groups()
+        bits = sum(_BITS[letter] for letter in set(letters))
+        chosen = "ugo" if not who or set(who) == {"a"} else who.replace("a", "")
+        modes |= dict.fromkeys(chosen, 0 if operators[-1] == "-" else bits)
+        is_separated = "," in after
+        position = match.end()
+    return modes["u"] << 6 | modes["g"] << 3 | modes["o"]

@@ -1,0 +1,1 @@
+"""The machine: clock, log, processes, the files that its processes share."""

@@ -1,0 +1,1 @@
+"""What runs for as long as the agent does: messages, their visibility, its threads, its end."""

@@ -1,0 +1,49 @@
+"""The agent's numbers: what it is run with, and what it counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backhaul.core.agent.visibility import SQS_TOTAL_S
+from backhaul.core.backoff import RetryPolicy
+from backhaul.core.file_systems import DefaultFs
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """Numbers and names the agent is run with.
+
+    Attributes:
+        slots: Messages worked on at once.
+        poll_wait_s: SQS long poll, 0 to 20.
+        visibility_timeout_s: Initial and renewed, 60 to 43,200.
+        stop_grace_s: What running transfers get to finish after a stop is asked for.
+        drain: End when the queue stayed empty for one long poll and nothing is in flight.
+        drain_patience_s: In a drain, how long to wait for a dependency that is down.
+        watchdog_s: A thread of the agent that is silent for this long ends the process.
+        default_fs: `hdfs://authority` for destinations that name no file system.
+    """
+
+    host: str
+    slots: int = 4
+    poll_wait_s: int = 20
+    visibility_timeout_s: int = 120
+    visibility_total_s: int = SQS_TOTAL_S
+    stop_grace_s: float = 60.0
+    drain: bool = False
+    drain_patience_s: float = 60.0
+    watchdog_s: float = 300.0
+    default_fs: DefaultFs = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What this run did."""
+
+    done: int = 0
+    dead: int = 0
+    ignored: int = 0
+    failed: int = 0
+    returned: int = 0
+    gave_up: int = 0  # handed back by a drain because a dependency stayed down

@@ -1,0 +1,169 @@
+"""Keeps messages invisible while their transfers live: one thread, nothing else in it.
+
+A copy that hangs, in Python or in native code, cannot stop this: copies run in other processes
+and this thread only sleeps and calls SQS through a client of its own. Each message is extended at
+a third of its visibility timeout, so two misses are survivable, and never beyond SQS's 12 h total.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from backhaul.core.agent.watchdog import Pulse
+from backhaul.core.errors import BackhaulError, VisibilityLost
+from backhaul.core.facts import VisibilityWasLost
+from backhaul.core.ports import Clock, Emit, Message, Queue
+
+SQS_TOTAL_S = 12 * 3600  # AWS SQS developer guide, "Visibility timeout": total from the receive
+TOTAL_MARGIN_S = 60
+RETRY_S = 5.0  # after an extension that SQS did not answer
+
+
+@dataclass(kw_only=True)
+class Kept:
+    """One message under care.
+
+    Attributes:
+        message: The newest delivery; its receipt handle is the one to use.
+        is_lost: SQS refused the handle; the message may be delivered again.
+    """
+
+    message: Message
+    due_s: float
+    is_lost: bool = False
+
+
+def extension_s(*, now_s: float, received_s: float, visibility_timeout_s: int, total_s: int) -> int:
+    """How far to extend now: the timeout, or what is left of the total; 0 when nothing is."""
+    left = received_s + total_s - TOTAL_MARGIN_S - now_s
+    return max(0, min(visibility_timeout_s, int(left)))
+
+
+class VisibilityKeeper:
+    """Extends every kept message until it is released.
+
+    Args:
+        total_s: SQS's cap on the sum of all timeouts of one receive; shortened in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        clock: Clock,
+        emit: Emit,
+        visibility_timeout_s: int,
+        total_s: int = SQS_TOTAL_S,
+    ) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._emit = emit
+        self._timeout_s = visibility_timeout_s
+        self._total_s = total_s
+        self._kept: dict[str, Kept] = {}
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self.pulse = Pulse()
+        self.failure: BaseException | None = None  # a bug that ended the thread
+        self._thread = threading.Thread(target=self._work, name="visibility", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop extending; messages come back when their timeouts end."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout=RETRY_S)
+
+    def keep(self, message: Message) -> bool:
+        """Take a delivery under care.
+
+        Returns:
+            False when this message is kept already: it was delivered again, the newer receipt
+            handle replaces the older one, and its running transfer goes on.
+        """
+        due_s = message.received_monotonic_s + self._timeout_s / 3
+        with self._changed:
+            kept = self._kept.get(message.message_id)
+            if kept is not None:
+                kept.message, kept.due_s, kept.is_lost = message, due_s, False
+            else:
+                self._kept[message.message_id] = Kept(message=message, due_s=due_s)
+            self._changed.notify()
+        return kept is None
+
+    def release(self, message_id: str) -> Message | None:
+        """Stop extending; returns the newest delivery, whose handle settles the message."""
+        with self._changed:
+            kept = self._kept.pop(message_id, None)
+        return kept.message if kept else None
+
+    def release_all(self) -> list[Message]:
+        """Stop extending all of them; the newest delivery of each."""
+        with self._changed:
+            kept, self._kept = list(self._kept.values()), {}
+        return [one.message for one in kept]
+
+    def _work(self) -> None:
+        try:
+            self._extend_until_closed()
+        except BaseException as error:  # noqa: BLE001 - the agent's main thread looks for it
+            self.failure = error
+
+    def _extend_until_closed(self) -> None:
+        while True:
+            with self._changed:
+                if self._is_closed:
+                    return
+                due = self._next_due()
+                if due is None:
+                    self.pulse.rest()
+                    self._changed.wait()
+                    continue
+                wait_s = due.due_s - self._clock.monotonic()
+                if wait_s > 0:
+                    self.pulse.rest()
+                    self._changed.wait(timeout=wait_s)
+                    continue
+                message = due.message
+                self.pulse.beat()
+            self._extend(due, message)
+
+    def _next_due(self) -> Kept | None:
+        live = [kept for kept in self._kept.values() if not kept.is_lost]
+        return min(live, key=lambda kept: kept.due_s, default=None)
+
+    def _extend(self, kept: Kept, message: Message) -> None:
+        now_s = self._clock.monotonic()
+        seconds = extension_s(
+            now_s=now_s,
+            received_s=message.received_monotonic_s,
+            visibility_timeout_s=self._timeout_s,
+            total_s=self._total_s,
+        )
+        try:
+            if seconds == 0:
+                raise VisibilityLost(  # noqa: TRY301 - the same end as a refused handle
+                    "E_SQS_TWELVE_HOURS", "SQS's 12 h total is used up"
+                )
+            self._queue.extend(message, seconds)
+        except VisibilityLost as error:
+            self._lose(kept, message, str(error))
+        except BackhaulError:
+            # Unanswered: two more chances before the timeout ends, and a lapse is survivable.
+            kept.due_s = now_s + RETRY_S
+        else:
+            kept.due_s = now_s + min(self._timeout_s, seconds) / 3
+
+    def _lose(self, kept: Kept, message: Message, reason: str) -> None:
+        with self._changed:
+            if kept.message is not message:
+                return  # delivered again meanwhile: the newer handle is good
+            kept.is_lost = True
+            is_wanted = self._kept.get(message.message_id) is kept
+        if is_wanted:
+            self._emit(VisibilityWasLost(message_id=message.message_id, reason=reason))

@@ -1,0 +1,1 @@
+"""What a message wants: its text read, judged by the policy, given records."""

@@ -1,0 +1,357 @@
+"""Which request may be carried out, and how: default deny, first covering route wins.
+
+Order of the checks, first one wins: E_POLICY_SOURCE (no route of the queue has the source),
+E_POLICY_DEST (none of those that have it has the destination), then for the first route that has
+both: E_SENDER, E_POLICY_OPTION. A later route is not tried for another sender or option, so an
+order in the configuration means what it says. A route that names other queues is not looked at.
+
+The policy is asked three times: `decide` before any work; `check_resolved` when S3 has said
+whether the source is an object or a prefix; and `check_resolved` and `check_target` of the policy
+then in force right before publishing (S5 in docs/reliability.md).
+
+Text becomes places in `paths`, events become requests in `event_policy`, configuration files
+become routes in `settings`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, TypeVar
+
+from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed
+from backhaul.core.facts import RouteWarned
+from backhaul.core.file_systems import DefaultFs
+from backhaul.core.model import (
+    EngineName,
+    Job,
+    Location,
+    OnExists,
+    PublishMode,
+    Request,
+    Route,
+    SignatureRule,
+    Source,
+    VerifyLevel,
+)
+from backhaul.core.requests.paths import parse_destination, parse_source
+from backhaul.core.requests.queue_names import are_same
+from backhaul.core.text import printable
+
+ALLOW_ANY = "allow-any"
+_ALLOW_FORM = "write --allow 's3://bucket/prefix/ -> /dir'"
+
+# From the strictest on: a message may ask for what stands at or before the route's own.
+_ON_EXISTS = (OnExists.FAIL, OnExists.SAME_OK, OnExists.REPLACE)
+_VERIFY = (VerifyLevel.REREAD, VerifyLevel.STORED, VerifyLevel.STREAM, VerifyLevel.SIZE)
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What is allowed; everything else is refused.
+
+    Attributes:
+        routes: In order of precedence. Names are unique; `settings` sees to that.
+    """
+
+    routes: tuple[Route, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that change with any rule of any route; the keys of signatures apart."""
+        text = json.dumps([_plain(route) for route in self.routes], sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def decide(self, request: Request, *, sender_id: str | None, queue: str | None = None) -> Job:
+        """The job that the first covering route makes of the request.
+
+        A source without trailing slash may turn out to be a prefix, so `bucket/raw` is let
+        through to `raw/`; `check_resolved` judges what it turned out to be.
+
+        Args:
+            sender_id: SQS's SenderId; None for a request of this machine's own (`copy`, `explain`):
+                `senders` says who may send messages.
+            queue: ARN of the queue that brought it; None likewise.
+
+        Raises:
+            NotAllowed: E_POLICY_SOURCE, E_POLICY_DEST, E_SENDER, E_POLICY_OPTION.
+        """
+        having_source = [
+            route
+            for route in self.routes
+            if serves_queue(route, queue) and _may_cover(route, request.source)
+        ]
+        if not having_source:
+            raise NotAllowed(
+                "E_POLICY_SOURCE",
+                f"no route has the source {printable(request.source.uri)}",
+                hint=_route_hint(request),
+            )
+        for route in having_source:
+            anchor = _anchor(route, request.destination)
+            if anchor is not None:
+                job = _job(request, route, anchor, sender_id)
+                return dataclasses.replace(job, policy_digest=self.digest)
+        names = ", ".join(printable(route.name, 40) for route in having_source[:5])
+        raise NotAllowed(
+            "E_POLICY_DEST",
+            f"no route from {printable(request.source.uri)} has the destination"
+            f" {printable(request.destination.uri)}; looked at: {names}",
+            hint=_route_hint(request),
+        )
+
+    def find(self, route_name: str) -> Route:
+        """The route of that name.
+
+        Raises:
+            NotAllowed: E_POLICY_REVOKED: it has been removed since the job was decided.
+        """
+        for route in self.routes:
+            if route.name == route_name:
+                return route
+        raise NotAllowed(
+            "E_POLICY_REVOKED",
+            f"route {printable(route_name, 80)} is no longer in the configuration",
+            hint="restore the route and send the message again",
+        )
+
+    def user_of(self, route_name: str | None) -> str | None:
+        """Whom a route acts for; None: the agent itself, or a route that is gone."""
+        return next((route.run_as for route in self.routes if route.name == route_name), None)
+
+    def covers_source(self, route_name: str, source: Source) -> bool:
+        """True when the route has exactly this key or prefix, nothing left to resolve.
+
+        Raises:
+            NotAllowed: E_POLICY_REVOKED.
+        """
+        return _covers(self.find(route_name), source)
+
+    def check_resolved(self, job: Job, source: Source) -> None:
+        """Judge what the source turned out to be; strict where `decide` had to wait for S3.
+
+        Args:
+            source: The object, or the prefix with its trailing slash.
+
+        Raises:
+            NotAllowed: E_POLICY_SOURCE, E_POLICY_REVOKED.
+        """
+        if not self.covers_source(job.route, source):
+            raise NotAllowed(
+                "E_POLICY_SOURCE",
+                f"route {printable(job.route, 80)} does not have the source"
+                f" {printable(source.uri)}",
+                hint=_route_hint(job.request),
+            )
+
+    def check_target(self, job: Job, location: Location) -> None:
+        """Judge a path that is about to be published.
+
+        Raises:
+            NotAllowed: E_POLICY_DEST, E_POLICY_REVOKED.
+        """
+        if _anchor(self.find(job.route), location) is None:
+            raise NotAllowed(
+                "E_POLICY_DEST",
+                f"route {printable(job.route, 80)} does not have the destination"
+                f" {printable(location.uri)}",
+                hint=_route_hint(job.request),
+            )
+
+
+def parse_allow(text: str, *, default_fs: DefaultFs) -> Route:
+    """The route of `--allow 'SOURCE -> DEST'`, with a name that depends on its meaning alone.
+
+    SOURCE is `s3://bucket/prefix/`, `bucket/prefix/` or `s3://bucket`. A missing trailing slash
+    means that directory, never a string prefix: `s3://b/raw` allows `raw/x` and not `raw-evil/x`.
+
+    Raises:
+        ConfigurationError: E_CFG_ALLOW.
+    """
+    parts = [part.strip(" \t") for part in text.split("->")]
+    if len(parts) != 2:  # noqa: PLR2004 - a source and a destination
+        raise ConfigurationError(
+            "E_CFG_ALLOW",
+            f"--allow has {len(parts) - 1} arrows '->' instead of one",
+            hint=_ALLOW_FORM,
+        )
+    source_text, destination_text = parts
+    try:
+        source = parse_source(source_text if source_text.endswith("/") else f"{source_text}/")
+        destination = parse_destination(destination_text, default_fs=default_fs)
+    except BackhaulError as exc:
+        raise ConfigurationError(
+            "E_CFG_ALLOW", f"--allow: {exc.message} ({exc.code})", hint=exc.hint or _ALLOW_FORM
+        ) from exc
+    meaning = f"{source.uri} -> {destination.uri}"
+    return Route(
+        name=f"allow-{hashlib.sha256(meaning.encode()).hexdigest()[:8]}",
+        sources=((source.bucket, source.key),),
+        destinations=(destination,),
+    )
+
+
+def allow_any_route() -> Route:
+    """The original's open door: anyone, from anywhere, to anywhere."""
+    return Route(name=ALLOW_ANY, sources=None, destinations=None)
+
+
+# ---------------------------------------------------------------- coverage
+
+
+def serves_queue(route: Route, queue: str | None) -> bool:
+    """True for a route that is not bound to other queues."""
+    if route.queues is None or queue is None:
+        return True
+    return any(are_same(one, queue) for one in route.queues)
+
+
+def covering_prefix(route: Route, source: Source) -> str | None:
+    """The longest of the route's prefixes that covers the source; None where none does.
+
+    Compared as characters of valid Unicode, which is the same as UTF-8 bytes.
+    """
+    if route.sources is None:
+        return ""
+    covering = (
+        prefix
+        for bucket, prefix in route.sources
+        if source.bucket == bucket and source.key.startswith(prefix)
+    )
+    return max(covering, key=len, default=None)
+
+
+def _covers(route: Route, source: Source) -> bool:
+    return covering_prefix(route, source) is not None
+
+
+def _may_cover(route: Route, source: Source) -> bool:
+    """As `_covers`, or the key may yet turn out to be the very prefix, which ends in a slash."""
+    as_prefix = Source(bucket=source.bucket, key=f"{source.key}/")
+    return _covers(route, source) or (
+        route.sources is not None and (as_prefix.bucket, as_prefix.key) in route.sources
+    )
+
+
+def _anchor(route: Route, location: Location) -> Location | None:
+    """The deepest of the route's directories that covers the location: staging lives there."""
+    if route.destinations is None:
+        return location
+    covering = (place for place in route.destinations if location.is_within(place))
+    return max(covering, key=lambda place: len(place.path), default=None)
+
+
+def _job(request: Request, route: Route, anchor: Location, sender_id: str | None) -> Job:
+    is_listed = sender_id is None or route.senders is None or sender_id in route.senders
+    if not is_listed:
+        raise NotAllowed(
+            "E_SENDER",
+            f"route {printable(route.name, 80)} does not list the sender"
+            f" {printable(sender_id or '(none)', 80)}",
+            hint="add the SQS SenderId to the route's senders, or send as one that is listed",
+        )
+    options = request.options
+    return Job(
+        request=request,
+        route=route.name,
+        anchor=anchor,
+        on_exists=_not_looser(route, "on_exists", options.on_exists, route.on_exists, _ON_EXISTS),
+        publish=_same_or_free(
+            route, "publish", options.publish, route.publish, free=PublishMode.AUTO
+        ),
+        engine=_same_or_free(route, "engine", options.engine, route.engine, free=EngineName.AUTO),
+        verify=_not_looser(route, "verify", options.verify, route.verify, _VERIFY),
+        name_map=route.name_map,
+        limits=route.limits,
+        when_queued=route.when_queued,
+        evidence=route.evidence,
+        source_owner=route.source_owner,
+        run_as=route.run_as,
+    )
+
+
+def warnings(policy: Policy) -> list[RouteWarned]:
+    """What its routes leave unproven."""
+    return [
+        RouteWarned(
+            route=route.name,
+            code="W_SIZE_ONLY",
+            reason="where S3 has no checksum, this route publishes files of which only the length "
+            "was compared",
+            hint="leave `verify` out: it costs next to nothing on HDFS",
+        )
+        for route in policy.routes
+        if route.verify is VerifyLevel.SIZE
+    ]
+
+
+def _not_looser(
+    route: Route, name: str, asked: _Choice | None, given: _Choice, order: tuple[_Choice, ...]
+) -> _Choice:
+    """The asked value when it is as strict as the route's or stricter."""
+    if asked is None:
+        return given
+    accepted = order[: order.index(given) + 1]
+    if asked not in accepted:
+        raise _loosens(route, name, asked, accepted)
+    return asked
+
+
+def _same_or_free(
+    route: Route, name: str, asked: _Choice | None, given: _Choice, *, free: _Choice
+) -> _Choice:
+    """The asked value when the route leaves the choice open or has chosen the same."""
+    if asked is None:
+        return given
+    if given not in {free, asked}:
+        raise _loosens(route, name, asked, (given,))
+    return asked
+
+
+def _loosens(route: Route, name: str, asked: StrEnum, accepted: Iterable[StrEnum]) -> NotAllowed:
+    return NotAllowed(
+        "E_POLICY_OPTION",
+        f"route {printable(route.name, 80)} does not allow {name} = {asked};"
+        f" allowed: {', '.join(accepted)}",
+        hint=f'leave the option out, or set {name} = "{asked}" on the route',
+    )
+
+
+def _plain(value: object) -> Any:
+    """For the digest: the same for equal rules, whatever the order of a set."""
+    match value:
+        case SignatureRule():
+            return {"signed": True, "max_age_s": value.max_age_s}
+        case frozenset():
+            return sorted(value)
+        case tuple():
+            return [_plain(one) for one in value]
+        case _ if dataclasses.is_dataclass(value):
+            return {
+                field.name: _plain(getattr(value, field.name))
+                for field in dataclasses.fields(value)
+            }
+        case _:
+            return value
+
+
+def _route_hint(request: Request) -> str:
+    """A route that would allow this request, to be copied and thought about."""
+    source = request.source
+    directory = f"s3://{source.bucket}/{source.key[: source.key.rfind('/') + 1]}"
+    return (
+        f'to allow it: [[route]] with name = "NAME", source = [{_toml(directory)}]'
+        f" and destination = [{_toml(request.destination.uri + '/')}]"
+    )
+
+
+def _toml(text: str) -> str:
+    escaped = printable(text, 400).replace('"', '\\"')
+    return f'"{escaped}"'

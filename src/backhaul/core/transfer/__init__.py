@@ -1,0 +1,1 @@
+"""One attempt of one transfer, from the listing to the published files."""
