@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 MIB = 1 << 20
 CHANCE = random.Random(6)
 SIZES = {"small": 1000, "medium": 700_000, "large": 17 * MIB}
-Lie = Callable[[Answer], None]
+ReadFault = Callable[[Answer], None]
 
 
 def flip(answer: Answer) -> None:
@@ -56,7 +56,7 @@ def test_a_flipped_bit_is_never_published_and_ends_with_e_checksum(
 @pytest.mark.parametrize("lie", [flip, shorten, cut])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_data_arrives_when_the_lie_ends(
-    behind_proxy: Installation, s3_proxy: Proxy, size: str, lie: Lie
+    behind_proxy: Installation, s3_proxy: Proxy, size: str, lie: ReadFault
 ) -> None:
     it = behind_proxy
     data = CHANCE.randbytes(SIZES[size])
@@ -73,7 +73,7 @@ def test_the_data_arrives_when_the_lie_ends(
 
 @pytest.mark.parametrize("lie", [shorten, cut])
 def test_a_short_body_is_never_published(
-    behind_proxy: Installation, s3_proxy: Proxy, lie: Lie
+    behind_proxy: Installation, s3_proxy: Proxy, lie: ReadFault
 ) -> None:
     it = behind_proxy
     it.put("victim", CHANCE.randbytes(700_000))

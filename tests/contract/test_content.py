@@ -16,16 +16,16 @@ from backhaul.adapters.hadoop.configuration.filesystems import namenodes
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.hdfs import HdfsTarget
 from backhaul.adapters.hadoop.hdfs_command import CommandChecker
-from backhaul.adapters.hadoop.hdfs_content import FirstThatTells, content_checker
+from backhaul.adapters.hadoop.hdfs_content import ChecksumFallback, content_checker
 from backhaul.adapters.hadoop.hdfs_datanode import (
+    ChecksumUnavailable,
     DataNodeChecker,
-    Untold,
     _DataNodes,
     _File,
     _file,
 )
 from backhaul.adapters.hadoop.protobuf_wire import message
-from backhaul.core.ports import ContentChecker, Held
+from backhaul.core.ports import ContentChecker, StoredChecksum
 from backhaul.testing.servers import Hdfs
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs]
@@ -85,7 +85,9 @@ def write(target: HdfsTarget, path: str, data: bytes) -> str:
     return f"{checksums.crc32c(data):08x}"
 
 
-def told(found: list[Held | None]) -> list[tuple[int | None, str | None, str | None] | None]:
+def told(
+    found: list[StoredChecksum | None],
+) -> list[tuple[int | None, str | None, str | None] | None]:
     return [None if one is None else (one.size_bytes, one.algorithm, one.checksum) for one in found]
 
 
@@ -198,7 +200,7 @@ def test_a_dead_namenode_and_a_dead_replica_are_passed_by(
     assert f"{datanodes.ask(both)[1]:08x}" == crc
     # Known to be down, it is asked last from now on.
     assert datanodes.replicas(both)[-1] == dead
-    with pytest.raises(Untold, match="Connection refused"):
+    with pytest.raises(ChecksumUnavailable, match="Connection refused"):
         datanodes.ask(replace(block, replicas=(dead,)))
     checker.close()
 
@@ -228,7 +230,7 @@ def test_daemons_that_hang_or_die_are_an_answer_in_time() -> None:
         target.mkdirs("/d")
         crc = write(target, "/d/f", b"there")
         checker = DataNodeChecker(namenodes(HadoopConfiguration(), own.uri), timeout_s=1.0)
-        first = FirstThatTells([checker, by_command(own)])
+        first = ChecksumFallback([checker, by_command(own)])
         assert told(first.held(["/d/f"])) == [(5, "CRC32C", crc)]
 
         own.suspend_datanode()
@@ -238,7 +240,7 @@ def test_daemons_that_hang_or_die_are_an_answer_in_time() -> None:
         assert "DataNode" in found.why
         own.resume_datanode()
         own.suspend_namenode()
-        with pytest.raises(Untold):
+        with pytest.raises(ChecksumUnavailable):
             checker.held(["/d/f"])
         own.resume_namenode()
         assert told(checker.held(["/d/f"])) == [(5, "CRC32C", crc)]
@@ -263,7 +265,7 @@ def test_what_one_way_cannot_tell_the_next_is_asked(
 
     with socket.create_server(("127.0.0.1", 0)) as probe:
         dead = probe.getsockname()
-    both = FirstThatTells([DataNodeChecker([dead], timeout_s=1.0), by_command(hdfs)])
+    both = ChecksumFallback([DataNodeChecker([dead], timeout_s=1.0), by_command(hdfs)])
     found, nothing = both.held(paths)
     assert found is not None
     assert (found.asked, found.checksum, nothing) == ("command", crc, None)

@@ -26,7 +26,7 @@ from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyL
 from backhaul.core.ports import Body, Endpoint, StageTask, TargetWriter
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Closed, Counter
-from backhaul.testing.fakes import FakeClock, FakeStore, Lie
+from backhaul.testing.fakes import FakeClock, FakeStore, ReadFault
 from backhaul.testing.servers import Hdfs
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs]
@@ -230,14 +230,14 @@ def test_honest_bytes_are_proven_directly_or_bridged(make: Make) -> None:
 def test_bit_flipped_on_the_wire_is_caught_against_s3(make: Make, size: int) -> None:
     bench = make(sizes=(size,))
     for pin in bench.pins:
-        bench.store.lie(pin.key, Lie.FLIP)
+        bench.store.lie(pin.key, ReadFault.FLIP)
     assert codes(bench.stage()) == {"E_CHECKSUM"}
 
 
 def test_truncated_body_is_caught_by_its_length(make: Make) -> None:
     bench = make()
     for pin in bench.pins:
-        bench.store.lie(pin.key, Lie.TRUNCATE)
+        bench.store.lie(pin.key, ReadFault.TRUNCATE)
     assert codes(bench.stage()) == {"E_LENGTH"}
 
 

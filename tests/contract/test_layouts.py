@@ -21,12 +21,12 @@ from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguratio
 from backhaul.adapters.hadoop.hdfs import HdfsTarget
 from backhaul.adapters.hadoop.hdfs_closing import closer
 from backhaul.adapters.hadoop.hdfs_command import CommandChecker
-from backhaul.adapters.hadoop.hdfs_content import FirstThatTells
+from backhaul.adapters.hadoop.hdfs_content import ChecksumFallback
 from backhaul.adapters.hadoop.hdfs_datanode import DataNodeChecker
 from backhaul.adapters.hadoop.protobuf_wire import fields_of, many, message, number, octets
 from backhaul.core.errors import BackhaulError, CannotWrite, OutageError
 from backhaul.core.model import PlannedObject, Proof, StagedObject, VerifyLevel
-from backhaul.core.ports import ContentChecker, Held, StageTask
+from backhaul.core.ports import ContentChecker, StageTask, StoredChecksum
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import FakeClock, FakeStore
@@ -93,7 +93,9 @@ def crc32c(data: bytes) -> str:
     return f"{checksums.crc32c(data):08x}"
 
 
-def told(found: list[Held | None]) -> list[tuple[int | None, str | None, str | None] | None]:
+def told(
+    found: list[StoredChecksum | None],
+) -> list[tuple[int | None, str | None, str | None] | None]:
     return [None if one is None else (one.size_bytes, one.algorithm, one.checksum) for one in found]
 
 
@@ -135,7 +137,7 @@ def staging_in(
     directory: str, hdfs: Hdfs, target: HdfsTarget, store: FakeStore
 ) -> Iterator[Stager]:
     """Copies into this directory, and asks as a worker asks."""
-    both = FirstThatTells([direct(hdfs), by_command(hdfs)])
+    both = ChecksumFallback([direct(hdfs), by_command(hdfs)])
     target.ask(both, codec=both.codec)
     made = Stager(
         reader=store,

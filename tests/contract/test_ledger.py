@@ -11,10 +11,10 @@ import pytest
 from backhaul.adapters.ledger import Owner, open_ledger, open_reader
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import (
+    Assignment,
     EngineName,
     EventFacts,
     Hold,
-    Job,
     Limits,
     Location,
     NameMap,
@@ -30,7 +30,7 @@ from backhaul.core.model import (
     TransferState,
     VerifyLevel,
 )
-from backhaul.core.ports import Begun, Claimed, Ledger, Leftover, MessageKey
+from backhaul.core.ports import AbandonedStaging, AttemptStart, Claimed, Ledger, MessageKey
 from backhaul.testing.fakes import MemoryFile, MemoryLedger
 
 T0 = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
@@ -38,7 +38,7 @@ SECOND = timedelta(seconds=1)
 LANDING = Location(scheme="hdfs", authority="ns1", path="/landing")
 DAY = LANDING.join("day=01")
 KEY = MessageKey(queue="work", message_id="m-1")
-JOB = Job(
+JOB = Assignment(
     request=Request(source=Source(bucket="raw", key="click/day=01/"), destination=DAY),
     route="clickstream",
     anchor=LANDING,
@@ -108,7 +108,7 @@ def proof(seq: int, crc32c: str = "0badcafe", **other: object) -> StagedObject:
     return StagedObject(seq=seq, crc32c=crc32c, **facts | other)  # type: ignore[arg-type]
 
 
-def begin(ledger: Ledger, new_id: str = "t1", key: MessageKey | None = KEY) -> Begun:
+def begin(ledger: Ledger, new_id: str = "t1", key: MessageKey | None = KEY) -> AttemptStart:
     return ledger.begin(key, new_id, "raw/click/day=01/", "/landing/day=01", T0)
 
 
@@ -175,7 +175,7 @@ def fail(
 
 def test_first_delivery_counts_attempt_one(ledger: Ledger) -> None:
     begun = begin(ledger)
-    assert begun == Begun(
+    assert begun == AttemptStart(
         transfer_id="t1",
         state=TransferState.RECEIVED,
         attempt=1,
@@ -254,7 +254,7 @@ def test_begin_tells_what_was_claimed_and_planned(ledger: Ledger) -> None:
 
 
 def test_only_one_of_many_threads_gets_the_attempt(ledger: Ledger) -> None:
-    answers: list[Begun] = []
+    answers: list[AttemptStart] = []
     start = threading.Barrier(8)
 
     def deliver(number: int) -> None:
@@ -377,7 +377,7 @@ def test_staging_root_is_below_the_anchor_of_each_claim_and_the_old_one_is_stale
     assert again is not None
     assert again.staging_root == anchor.join(f".backhaul/{DAY.digest}")
     assert again.epoch == first.epoch + 1
-    left = Leftover(
+    left = AbandonedStaging(
         transfer_id="t1",
         staging_root=first.staging_root,
         epoch=first.epoch,
@@ -854,7 +854,7 @@ def test_claim_names_staging_of_a_dead_owner_above_or_below(
     begin(me, "t2", None)
     found = claim(me, "t2", ours)
     assert found is not None
-    left = Leftover(
+    left = AbandonedStaging(
         transfer_id="t1",
         staging_root=first.staging_root,
         epoch=first.epoch,
@@ -911,7 +911,7 @@ def test_recorded_end_is_no_rival(ledger: Ledger) -> None:
 def test_staging_is_litter_once_its_owner_is_gone_and_until_it_is_swept(reopen: Reopen) -> None:
     first = claimed(reopen("killed"))
     me = reopen("me")
-    left = Leftover(
+    left = AbandonedStaging(
         transfer_id="t1",
         staging_root=first.staging_root,
         epoch=first.epoch,
@@ -1010,7 +1010,7 @@ def of_body(digest: str | None, part: int = 0) -> MessageKey:
 
 
 def test_another_body_under_a_message_id_is_a_transfer_of_its_own(ledger: Ledger) -> None:
-    def begun(digest: str | None, new_id: str) -> Begun:
+    def begun(digest: str | None, new_id: str) -> AttemptStart:
         return ledger.begin(of_body(digest), new_id, "s", "d", T0)
 
     assert not begun("a" * 64, "t1").was_changed
@@ -1061,7 +1061,7 @@ def test_a_nonce_passes_on_from_a_dead_message_only(ledger: Ledger) -> None:
     assert ledger.claim_nonce("n2", third, until, T0, redriven_from="t2"), "not known: new"
 
 
-def event_job(sequencer: str | None, key: str = "click/day=01/a") -> Job:
+def event_job(sequencer: str | None, key: str = "click/day=01/a") -> Assignment:
     source = Source(bucket="raw", key=key)
     event = EventFacts(key=key, sequencer=sequencer)
     request = Request(source=source, destination=DAY, event=event)
@@ -1151,7 +1151,7 @@ def test_further_roots_are_litter_of_the_claim_and_never_stale(reopen: Reopen) -
     made = DAY.join(f"hour=2/.backhaul/{DAY.digest}")
     killed.note_staging("t1", first.epoch, [made], T0)
     me = reopen("me")
-    left = Leftover(transfer_id="t1", staging_root=made, epoch=first.epoch, route=JOB.route)
+    left = AbandonedStaging(transfer_id="t1", staging_root=made, epoch=first.epoch, route=JOB.route)
     assert left in me.litter(T0 + 2 * SECOND, most=9)
     begin(me, "t2", None)
     again = claim(me, "t2")

@@ -9,8 +9,8 @@ import pytest
 
 from backhaul.adapters.ledger import Owner, open_ledger, open_reader
 from backhaul.core.model import (
+    Assignment,
     EngineName,
-    Job,
     Limits,
     Location,
     NameMap,
@@ -51,7 +51,7 @@ def claim(
 ) -> Claimed | None:
     key = MessageKey(queue="work", message_id=transfer_id)
     ledger.begin(key, transfer_id, "raw/p/", destination.path, NOW)
-    job = Job(
+    job = Assignment(
         request=Request(source=Source(bucket="raw", key="p/"), destination=destination),
         route="r",
         anchor=LANDING,

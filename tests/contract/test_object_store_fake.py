@@ -9,7 +9,7 @@ import pytest
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import TransientError
-from backhaul.testing.fakes import FakeStore, Lie
+from backhaul.testing.fakes import FakeStore, ReadFault
 from tests.contract.test_object_store import (
     BODY,
     listed,
@@ -106,9 +106,10 @@ def test_pinned_version_survives_an_overwrite(store: FakeStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lie", "received"), [(Lie.FLIP, BODY[:-1] + b"\xfe"), (Lie.TRUNCATE, BODY[: len(BODY) // 2])]
+    ("lie", "received"),
+    [(ReadFault.FLIP, BODY[:-1] + b"\xfe"), (ReadFault.TRUNCATE, BODY[: len(BODY) // 2])],
 )
-def test_liar_gives_other_bytes_once(store: FakeStore, lie: Lie, received: bytes) -> None:
+def test_liar_gives_other_bytes_once(store: FakeStore, lie: ReadFault, received: bytes) -> None:
     pin = store.put("k", BODY)
     store.lie("k", lie)
 
@@ -120,7 +121,7 @@ def test_liar_gives_other_bytes_once(store: FakeStore, lie: Lie, received: bytes
 
 def test_broken_body_raises_after_half(store: FakeStore) -> None:
     pin = replace(store.put("k", BODY))
-    store.lie("k", Lie.BREAK)
+    store.lie("k", ReadFault.BREAK)
 
     with (
         store.get(store.endpoint("raw"), pin) as body,

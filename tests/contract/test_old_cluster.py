@@ -21,7 +21,7 @@ from backhaul.adapters.hadoop.configuration.filesystems import namenodes
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.hdfs import HdfsTarget
 from backhaul.adapters.hadoop.hdfs_command import CommandChecker
-from backhaul.adapters.hadoop.hdfs_content import FirstThatTells
+from backhaul.adapters.hadoop.hdfs_content import ChecksumFallback
 from backhaul.adapters.hadoop.hdfs_datanode import DataNodeChecker
 from backhaul.adapters.hadoop.protobuf_wire import delimited, message
 from backhaul.core.errors import IntegrityError
@@ -54,7 +54,7 @@ class OldChecker(DataNodeChecker):
 
 
 @pytest.fixture
-def ways(hdfs: Hdfs, tmp_path: Path) -> Iterator[FirstThatTells]:
+def ways(hdfs: Hdfs, tmp_path: Path) -> Iterator[ChecksumFallback]:
     program = tmp_path / "hdfs"
     program.write_text(
         "#!/bin/sh\nshift 3\nfor each; do\n"
@@ -66,7 +66,7 @@ def ways(hdfs: Hdfs, tmp_path: Path) -> Iterator[FirstThatTells]:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), OldDataNode) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         host, port = server.server_address[:2]
-        made = FirstThatTells(
+        made = ChecksumFallback(
             [
                 OldChecker(hdfs, (str(host), port)),
                 CommandChecker(program, hdfs.uri, target.status, target.is_encrypted),
@@ -78,7 +78,7 @@ def ways(hdfs: Hdfs, tmp_path: Path) -> Iterator[FirstThatTells]:
 
 
 def test_what_an_old_cluster_cannot_tell_is_read_back_and_the_note_says_why(
-    hdfs: Hdfs, ways: FirstThatTells
+    hdfs: Hdfs, ways: ChecksumFallback
 ) -> None:
     target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
     target.ask(ways)

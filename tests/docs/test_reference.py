@@ -119,11 +119,11 @@ def _classified() -> list[str]:
 
 @pytest.mark.parametrize("name", _classified())
 def test_an_error_row_says_what_its_class_does(name: str) -> None:
-    _, _, fate, exits, _ = error_rows()[name]
+    _, _, disposition, exits, _ = error_rows()[name]
     for cls in classes_in_source()[name]:
         if name == "E_INTERRUPTED":
             continue  # only recorded: the process ends as interrupted
-        assert OWN_FATE.get(name, _fate(cls)) in {fate, *fate.split(", ")}, cls
+        assert OWN_FATE.get(name, _fate(cls)) in {disposition, *disposition.split(", ")}, cls
         assert str(int(cls.exit_code)) in exits.split(", "), cls
 
 

@@ -23,11 +23,11 @@ from backhaul.core.model import (
 )
 from backhaul.core.ports import Message
 from backhaul.core.requests.body import format_json, parse_message, read_message
-from backhaul.core.requests.content import Ask, Ignored
+from backhaul.core.requests.content import Ignored, RecordBody
 from backhaul.core.requests.event_routes import request_of
 from backhaul.core.requests.paths import check_key, target_relative, unmap_name
 from backhaul.core.requests.policy import Policy
-from backhaul.core.requests.records import parts_of
+from backhaul.core.requests.records import records_of
 from backhaul.core.text import excerpt
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def judge(body: str) -> str:
 
 def _check_parts(body: str) -> None:
     """One body is a bounded number of transfers, and of dead letters for what cannot be read."""
-    parts = parts_of(_message(body), default_fs=DEFAULT_FS)
+    parts = records_of(_message(body), default_fs=DEFAULT_FS)
     assert 1 <= len(parts) <= _MOST_PARTS
     assert sum(isinstance(part.ask, PermanentError) for part in parts) <= 1
     assert len({part.key(_message(body)).text for part in parts}) == len(parts)
@@ -111,7 +111,7 @@ def _message(body: str) -> Message:
     )
 
 
-def _judge_ask(ask: Ask) -> str:
+def _judge_ask(ask: RecordBody) -> str:
     """One record: what a route makes of it, if it is an event, and what the policy says."""
     try:
         asked = request_of(POLICY, ask, queue=QUEUE, default_fs=DEFAULT_FS)

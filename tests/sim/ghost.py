@@ -50,7 +50,7 @@ class Ghost:
 
     is_ordered: bool = True
     finals: dict[str, tuple[str, int]] = field(default_factory=dict)
-    contents: dict[bytes, tuple[str, int]] = field(default_factory=dict)
+    stored_checksums: dict[bytes, tuple[str, int]] = field(default_factory=dict)
     newest: dict[str, int] = field(default_factory=dict)
     published: dict[tuple[str, str], int] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Ghost:
 
     def looked_at(self, path: str, data: bytes, source: str) -> None:
         """A final path after a rename to it, or above it."""
-        found = self.contents.get(data, ("", -1))
+        found = self.stored_checksums.get(data, ("", -1))
         if found[1] < 0:
             self.broken(f"S2 {path} holds {data[:40]!r} ({len(data)} B), no pinned content")
         before = self.finals.get(path)

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from backhaul.core.model import PublishMode, VerifyLevel
-from backhaul.testing.fakes import Lie, MemoryLedger
+from backhaul.testing.fakes import MemoryLedger, ReadFault
 from tests.sim.ghost import STAGING, Violation
 from tests.sim.scheduler import Task
 from tests.sim.shape import CALL_KINDS, Shape
@@ -174,8 +174,8 @@ class Machine(RuleBasedStateMachine):
             self.sim.met("remove")
             self.sim.remove(key)
 
-    @rule(key=st.sampled_from(KEYS), lie=st.sampled_from(tuple(Lie)))
-    def lie(self, key: str, lie: Lie) -> None:
+    @rule(key=st.sampled_from(KEYS), lie=st.sampled_from(tuple(ReadFault)))
+    def lie(self, key: str, lie: ReadFault) -> None:
         self.sim.met("lie")
         self.sim.store.lie(key, lie)
 
@@ -279,7 +279,7 @@ class Machine(RuleBasedStateMachine):
         ghost = self.sim.ghost
         for path, data in self.sim.target.files("/land").items():
             if STAGING not in path and not path.endswith("/.keep"):
-                assert ghost.contents.get(data) == ghost.finals.get(path), path
+                assert ghost.stored_checksums.get(data) == ghost.finals.get(path), path
 
     def teardown(self) -> None:
         """L1 to L3 and E1: once the trouble is over, everything ends, and ends well."""

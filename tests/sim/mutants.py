@@ -29,7 +29,7 @@ from backhaul.core.transfer import steps as transfer
 from backhaul.core.transfer.outages import OutageWatch
 from backhaul.core.transfer.placing import Placing
 from backhaul.core.transfer.runner import TransferRunner
-from backhaul.core.transfer.steps import Budget, Fate, Verdict
+from backhaul.core.transfer.steps import Budget, Disposition, Verdict
 from backhaul.engines import native, proving
 from backhaul.engines.native import Stager
 from backhaul.engines.operations import TargetOperations
@@ -181,11 +181,11 @@ def adopt_by_length(patch: Patch) -> None:
 
         __hash__ = str.__hash__
 
-    def contents(original: Any, self: Any, locations: Any, **named: Any) -> Any:
+    def stored_checksums(original: Any, self: Any, locations: Any, **named: Any) -> Any:
         found = original(self, locations, **named)
         return [one and replace(one, checksum=Anything(one.checksum)) for one in found]
 
-    _around(patch, InlineSession, "contents", contents)
+    _around(patch, InlineSession, "stored_checksums", stored_checksums)
 
 
 @mutant("a file is kept only if this very pin was published there", 1)
@@ -419,7 +419,7 @@ def busy_spends(patch: Patch) -> None:
     def change(_attempt: Any, event: Any, command: Any) -> Any:
         if isinstance(event, transfer.ClaimBusy):
             busy = DestinationBusy("E_DST_BUSY", "busy")
-            return transfer.Settle(verdict=Verdict(fate=Fate.RETRY, error=busy))
+            return transfer.Settle(verdict=Verdict(disposition=Disposition.RETRY, error=busy))
         return command
 
     _step(patch, change)

@@ -45,9 +45,9 @@ from backhaul.testing.fakes import (
     Faults,
     InlinePool,
     Killed,
-    Lie,
     MemoryFile,
     MemoryLedger,
+    ReadFault,
 )
 from backhaul.testing.fakes.inline import InlineSession
 from backhaul.testing.fakes.listing_lies import FOREIGN_KEY, LISTING_LIES
@@ -336,7 +336,7 @@ class Sim:
         self.target = SimTarget(self.clock, faults=self.faults)
         self.target.sim = self
         self.target.put("/land/.keep", b"")
-        self.ghost.contents[b""] = ("", 0)
+        self.ghost.stored_checksums[b""] = ("", 0)
         for path, group, policy in shape.owned:
             self.target.own(path, group=group, policy=policy)
         self.files = [MemoryFile(after_change=self.ghost.moved) for _ in range(shape.agents)]
@@ -382,13 +382,13 @@ class Sim:
         self.ghost.newest[key] = version
         self.gone.discard(key)
         data = f"{key}#{version}#".encode() + b"x" * (self.random.randrange(3) * 40) + b"."
-        self.ghost.contents[data] = (key, version)
+        self.ghost.stored_checksums[data] = (key, version)
         self.clock.now_s += 1.0
         version_id = f"v{version}" if self.shape.is_versioned else None
         algorithm = "CRC32C" if self.shape.has_checksums else None
         self.store.put(key, data, version_id=version_id, algorithm=algorithm)
         if self.shape.poison == key:
-            self.store.lie(key, Lie.FLIP, times=10_000)
+            self.store.lie(key, ReadFault.FLIP, times=10_000)
         self.tell(f"{key} is now version {version}")
 
     def remove(self, key: str) -> None:
@@ -685,7 +685,7 @@ class Sim:
                 self.overwrite(self.random.choice(self.shape.keys))
             case "lie":
                 key = self.random.choice(self.shape.keys)
-                lie = self.random.choice(tuple(Lie))
+                lie = self.random.choice(tuple(ReadFault))
                 times = self.random.randint(1, 3)
                 # A chance of its own, so that schedules without lies stay what they were.
                 chance = random.Random(f"listing {self.seed} {self.faults_left}")

@@ -90,10 +90,10 @@ def _of_message(one: Sent, states: Sequence[str], letters: int, found: Found) ->
         wrong.append(f"S1 {one.what}: cannot be done, and there is no dead letter; {states}")
     elif is_done:
         wrong.append(f"S3 {one.what}: cannot be done, and the ledger says {states}")
-    for path, contents in one.finals.items():
+    for path, stored_checksums in one.finals.items():
         data = found.visible.get(path)
         if data is None:
             wrong.append(f"S1 {one.what}: {path} is not there")
-        elif data not in contents:
+        elif data not in stored_checksums:
             wrong.append(f"S4 {one.what}: {path} has {len(data)} bytes that are not the last state")
     return wrong

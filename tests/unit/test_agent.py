@@ -23,7 +23,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.model import Limits, OnExists, PublishMode
 from backhaul.core.text import excerpt
-from backhaul.testing.fakes import Fault, Killed, Lie
+from backhaul.testing.fakes import Fault, Killed, ReadFault
 from tests.world import World, eventually, location, route
 
 S3_DOWN = OutageError.of("s3", "E_S3_UNREACHABLE", "no route to host")
@@ -144,7 +144,7 @@ def test_message_goes_nowhere_but_to_the_dead_when_publish_fails(world: World) -
 
 
 def test_failed_attempt_comes_back_later_and_succeeds(world: World) -> None:
-    world.store.lie("p/a", Lie.FLIP, times=2)
+    world.store.lie("p/a", ReadFault.FLIP, times=2)
     message_id = world.queue.send("raw/p/, /land/d")
     agent = world.drain()
 
@@ -156,7 +156,7 @@ def test_failed_attempt_comes_back_later_and_succeeds(world: World) -> None:
 
 
 def test_wrong_bytes_are_never_published(world: World) -> None:
-    world.store.lie("p/a", Lie.FLIP, times=100)
+    world.store.lie("p/a", ReadFault.FLIP, times=100)
     world.queue.send("raw/p/, /land/d")
     world.drain()
 

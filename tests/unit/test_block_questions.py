@@ -13,8 +13,8 @@ from awscrt import checksums
 
 from backhaul.adapters.hadoop.hdfs_datanode import (
     WAVE,
+    ChecksumUnavailable,
     DataNodeChecker,
-    Untold,
     _Block,
     _crc,
     _File,
@@ -80,7 +80,7 @@ def test_of_a_file_whose_first_block_nobody_tells_no_other_is_asked_for() -> Non
         def _ask(self, block: _Block) -> tuple[int, int] | Exception:
             self.asked.append(block.question)
             is_told = block.question.startswith(b"good") and not block.question.endswith(b"3")
-            return (2, 0) if is_told else Untold("nobody")
+            return (2, 0) if is_told else ChecksumUnavailable("nobody")
 
     bad = file_of([block(f"bad{number}", number) for number in range(9)])
     good = file_of([block(f"good{number}", number) for number in range(3 * WAVE)])
@@ -91,7 +91,7 @@ def test_of_a_file_whose_first_block_nobody_tells_no_other_is_asked_for() -> Non
     assert Asked.asked[:2] == first
     assert sorted(Asked.asked[2:]) == sorted(f"good{n}".encode() for n in range(1, WAVE + 1))
     for file in (bad, good):
-        with pytest.raises(Untold):
+        with pytest.raises(ChecksumUnavailable):
             _crc(file, told)
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from backhaul.core.ports import Held
+from backhaul.core.ports import StoredChecksum
 from backhaul.core.transfer.content_sum import algorithm_of, content_sum, digits_of, holds
 
 
-def held(algorithm: str | None, checksum: str | None) -> Held:
-    return Held(size_bytes=1, modified_ms=0, algorithm=algorithm, checksum=checksum)
+def held(algorithm: str | None, checksum: str | None) -> StoredChecksum:
+    return StoredChecksum(size_bytes=1, modified_ms=0, algorithm=algorithm, checksum=checksum)
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C"])
@@ -29,14 +29,14 @@ def test_it_comes_apart_as_it_was_put_together(algorithm: str) -> None:
     ],
 )
 def test_equal_digits_of_another_sum_are_not_the_same_content(
-    told: Held | None, content: str, *, expected: bool
+    told: StoredChecksum | None, content: str, *, expected: bool
 ) -> None:
     assert holds(told, content) is expected
 
 
 def test_crc_of_a_ciphertext_is_never_told() -> None:
     """Of a file in an encryption zone HDFS would tell it, and it is of other bytes."""
-    found = Held.of_ciphertext(3, 5)
+    found = StoredChecksum.of_ciphertext(3, 5)
     assert (found.size_bytes, found.checksum) == (3, None)
     assert "ciphertext" in found.why
     assert not holds(found, "00000000")

@@ -9,7 +9,7 @@ import pytest
 from backhaul.core import facts as events
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError, TransientError
-from backhaul.testing.fakes import Fault, Lie
+from backhaul.testing.fakes import Fault, ReadFault
 from tests.world import World
 
 DAY_S = 86_400
@@ -27,7 +27,7 @@ def test_message_is_decided_on_before_its_queue_forgets_it(
     world: World, age_s: float, *, is_dead: bool
 ) -> None:
     message_id = world.queue.send("raw/p/, /land/d")
-    world.store.lie("p/a", Lie.FLIP, times=2)  # the first try fails
+    world.store.lie("p/a", ReadFault.FLIP, times=2)  # the first try fails
     world.clock.advance(age_s)  # of four days
     world.drain()
     assert world.queue.expired == []

@@ -15,10 +15,10 @@ from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError
 from backhaul.core.model import SignatureRule
 from backhaul.core.ports import Message
-from backhaul.core.requests.records import parts_of
+from backhaul.core.requests.records import records_of
 from backhaul.core.requests.signature import ATTRIBUTE, TICKET, sign
 from backhaul.core.text import redacted
-from backhaul.testing.fakes import Fault, Killed, Lie
+from backhaul.testing.fakes import Fault, Killed, ReadFault
 from tests.unit.test_agent_events import EVENTS, notice, record, states
 from tests.world import World, eventually, route
 
@@ -146,7 +146,7 @@ def test_another_body_under_the_id_of_a_finished_message_is_dead_and_loud(world:
 
 
 def test_another_body_under_the_id_of_an_unfinished_message_is_dead(world: World) -> None:
-    world.store.lie("p/a", Lie.FLIP, times=100)
+    world.store.lie("p/a", ReadFault.FLIP, times=100)
     message_id = world.queue.send(BODY)
     with world.running() as agent:
         eventually(lambda: agent.tally.failed)
@@ -186,7 +186,7 @@ def test_an_old_backlog_is_tried_first(world: World) -> None:
 
 
 def test_an_old_message_that_fails_is_dead_with_its_failure(world: World) -> None:
-    world.store.lie("p/a", Lie.FLIP, times=100)
+    world.store.lie("p/a", ReadFault.FLIP, times=100)
     world.queue.send(BODY)
     world.clock.advance(3.5 * DAY_S)
     world.drain(retry=RetryPolicy(max_attempts=9, base_s=10))
@@ -397,7 +397,7 @@ def test_a_message_that_breaks_the_reader_stops_no_other(
 ) -> None:
     from backhaul.core.agent import delivery
 
-    read = parts_of
+    read = records_of
 
     def broken(message: Message, **named: Any) -> Any:
         if message.body == "break":

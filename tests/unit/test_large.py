@@ -15,7 +15,7 @@ from backhaul.core.model import Pin
 from backhaul.core.ports import Body, Endpoint
 from backhaul.engines import large
 from backhaul.engines.large import LargeReader, LargeTuning, outpaces, starves
-from backhaul.testing.fakes import FakeClock, FakeStore, Lie
+from backhaul.testing.fakes import FakeClock, FakeStore, ReadFault
 
 RANGE_BYTES, PIECE_BYTES, STREAM_BYTES = 64, 16, 200
 TUNING = LargeTuning(
@@ -32,7 +32,7 @@ class Bench:
     asked: list[tuple[int, int]] = field(default_factory=list)
     limit: int = SIZE
     is_cancelled: bool = False
-    lies_to_long: list[Lie] = field(default_factory=list)
+    lies_to_long: list[ReadFault] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store = FakeStore(FakeClock(), new_digest)
@@ -137,14 +137,14 @@ def test_what_may_be_read_is_asked_for_each_piece(
 def test_a_broken_range_goes_on_where_it_broke(bench: Bench, say: Say) -> None:
     say()
     pin = bench.put()
-    bench.store.lie("k", Lie.BREAK, times=2)
+    bench.store.lie("k", ReadFault.BREAK, times=2)
     assert b"".join(bench.pieces(pin)) == CONTENT
 
 
 def test_a_broken_long_answer_goes_on_where_it_broke(bench: Bench, say: Say) -> None:
     """More often than a range may break: each time it had come far."""
     say(is_quick=True)
-    bench.lies_to_long = [Lie.BREAK] * (TUNING.tries + 1)
+    bench.lies_to_long = [ReadFault.BREAK] * (TUNING.tries + 1)
     assert b"".join(bench.pieces(bench.put())) == CONTENT
     starts = [start for start, stop in bench.asked if stop - start > RANGE_BYTES]
     assert len(starts) > TUNING.tries
@@ -154,7 +154,7 @@ def test_a_broken_long_answer_goes_on_where_it_broke(bench: Bench, say: Say) -> 
 def test_an_object_that_changes_under_a_long_answer_is_never_mixed(bench: Bench, say: Say) -> None:
     say(is_quick=True)
     pieces = bench.pieces(bench.put())
-    bench.lies_to_long = [Lie.BREAK]
+    bench.lies_to_long = [ReadFault.BREAK]
     while bench.lies_to_long:
         next(pieces)
     bench.store.put("k", CONTENT[::-1])

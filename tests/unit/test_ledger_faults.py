@@ -13,7 +13,7 @@ from backhaul.adapters.ledger.faults import DAMAGED, OUTAGES, mapped, translated
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode, OutageError
 from backhaul.core.model import TransferState
-from backhaul.core.ports import Begun, MessageKey
+from backhaul.core.ports import AttemptStart, MessageKey
 
 PATH = Path("/var/lib/backhaul/ledger.sqlite")
 T0 = datetime(2026, 11, 22, tzinfo=UTC)
@@ -111,7 +111,7 @@ def ledger(path: Path) -> Iterator[SqlLedger]:
     opened.close()
 
 
-def begin(ledger: SqlLedger, new_id: str = "t1", key: MessageKey | None = KEY) -> Begun:
+def begin(ledger: SqlLedger, new_id: str = "t1", key: MessageKey | None = KEY) -> AttemptStart:
     return ledger.begin(key, new_id, "s", "d", T0)
 
 

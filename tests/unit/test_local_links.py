@@ -200,7 +200,7 @@ def a_hard_link_at_the_final_path_is_replaced_itself(at: Ground) -> None:
 
 def a_link_to_the_right_bytes_is_not_adopted(at: Ground) -> None:
     (at.route / "f").symlink_to(at.outside / "f")
-    assert at.operations.contents([str(at.route / "f")]) == [None]
+    assert at.operations.stored_checksums([str(at.route / "f")]) == [None]
     found = at.target.status(str(at.route / "f"))
     assert found is not None
     assert not found.is_file
@@ -215,7 +215,7 @@ def nothing_is_read_behind_a_linked_directory(at: Ground) -> None:
         lambda: at.target.status(path),
         lambda: list(at.target.read(path)),
         lambda: at.target.held([path]),
-        lambda: at.operations.contents([path]),
+        lambda: at.operations.stored_checksums([path]),
         lambda: at.target.names(str(at.route / "out")),
         lambda: at.target.entries(str(at.route / "out")),
         lambda: at.target.sync_directory(str(at.route / "out")),
@@ -228,7 +228,7 @@ def nothing_is_read_behind_a_linked_directory(at: Ground) -> None:
 
 def a_fifo_a_socket_and_a_device_are_not_waited_for(at: Ground) -> None:
     os.mkfifo(at.route / "f")
-    assert at.operations.contents([str(at.route / "f")]) == [None]
+    assert at.operations.stored_checksums([str(at.route / "f")]) == [None]
     assert is_refused(lambda: list(at.target.read(str(at.route / "f"))))
     staged = at.stage()
     at.operations.publish_files([(str(staged), f"{at.route}/f")], True)  # noqa: FBT003

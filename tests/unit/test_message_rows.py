@@ -10,7 +10,7 @@ import pytest
 
 from backhaul.core.errors import PermanentError
 from backhaul.core.requests.body import read_message
-from backhaul.core.requests.content import Ask, Ignored
+from backhaul.core.requests.content import Ignored, RecordBody
 from backhaul.core.requests.event_routes import request_of
 from backhaul.core.requests.policy import Policy
 from backhaul.core.requests.signature import ATTRIBUTE, replayed, sign, verify
@@ -63,7 +63,7 @@ def outcomes(policy: Policy, row: Row) -> Iterator[str]:
             yield error.code if is_fit else f"{error.code}, unfit for an operator"
 
 
-def outcome(policy: Policy, row: Row, ask: Ask, signature: str | None) -> str:
+def outcome(policy: Policy, row: Row, ask: RecordBody, signature: str | None) -> str:
     request = request_of(policy, ask, queue=QUEUE, default_fs=DEFAULT_FS)
     if isinstance(request, Ignored):
         return f"ignored {request.reason}"

@@ -9,7 +9,7 @@ import pytest
 from backhaul.adapters.hadoop.configuration.filesystems import namenodes
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.hdfs_datanode import (
-    Untold,
+    ChecksumUnavailable,
     _Block,
     _crc_in,
     _DataNodes,
@@ -63,7 +63,7 @@ def test_noise_is_malformed_or_harmless_and_never_anything_else() -> None:
         for read in (_file, _crc_in):
             try:
                 found = read(noise)
-            except (Malformed, Untold):
+            except (Malformed, ChecksumUnavailable):
                 continue
             assert found is None or isinstance(found, (_File, Malformed, tuple))
 
@@ -154,7 +154,7 @@ def test_composite_answer_is_the_crc() -> None:
     ],
 )
 def test_anything_else_is_not_told(answer: bytes, why: str) -> None:
-    with pytest.raises(Untold, match=why):
+    with pytest.raises(ChecksumUnavailable, match=why):
         _crc_in(answer)
 
 
@@ -163,7 +163,7 @@ def test_anything_else_is_not_told(answer: bytes, why: str) -> None:
 
 def test_a_datanode_whose_name_is_no_host_s_does_not_answer() -> None:
     block = _Block(question=b"", offset=0, size_bytes=1, replicas=(("dn..example.com", 1),))
-    with pytest.raises(Untold, match=r"DataNode dn\.\.example\.com:1: "):
+    with pytest.raises(ChecksumUnavailable, match=r"DataNode dn\.\.example\.com:1: "):
         _DataNodes(timeout_s=1).ask(block)
 
 

@@ -33,7 +33,7 @@ from backhaul.testing.fakes import (
     FakeTarget,
     Fault,
     Faults,
-    Lie,
+    ReadFault,
 )
 from tests.world import eventually
 
@@ -181,7 +181,7 @@ def test_composite_checksum_is_rebuilt_from_what_s3_tells_of_the_parts(
 def test_composite_checksum_catches_a_flipped_bit(make: Make, algorithm: str, telling: str) -> None:
     bench = make(VerifyLevel.STORED, content=True)
     pin = bench.store.put_parts("k", content(90), 25, algorithm=algorithm, telling=telling)
-    bench.store.lie("k", Lie.FLIP, times=9)
+    bench.store.lie("k", ReadFault.FLIP, times=9)
     with pytest.raises(IntegrityError) as caught:
         bench.stage(pin)
     assert caught.value.code == "E_CHECKSUM"
@@ -286,10 +286,14 @@ def test_file_gone_right_after_its_close_is_missing(make: Make) -> None:
 @pytest.mark.parametrize("size", [5, 50, 500])
 @pytest.mark.parametrize(
     ("lie", "code"),
-    [(Lie.FLIP, "E_CHECKSUM"), (Lie.TRUNCATE, "E_LENGTH"), (Lie.BREAK, "E_S3_BODY")],
+    [
+        (ReadFault.FLIP, "E_CHECKSUM"),
+        (ReadFault.TRUNCATE, "E_LENGTH"),
+        (ReadFault.BREAK, "E_S3_BODY"),
+    ],
 )
 def test_liar_is_asked_again_and_believed_only_when_right(
-    make: Make, size: int, lie: Lie, code: str
+    make: Make, size: int, lie: ReadFault, code: str
 ) -> None:
     bench = make()
     pin = bench.put(size)

@@ -150,7 +150,7 @@ def test_published_names_are_made_durable(bench: Bench) -> None:
 def test_checksum_of_nothing_is_none(bench: Bench) -> None:
     bench.target.put("/land/f", b"123456789")
 
-    found = bench.operations.contents(["/land/f", "/land/none", "/land"])
+    found = bench.operations.stored_checksums(["/land/f", "/land/none", "/land"])
     assert [one and (one.checksum, one.asked) for one in found] == [
         ("e3069283", "read"),
         None,
@@ -168,17 +168,17 @@ def test_a_file_that_cannot_be_read_is_an_answer_where_it_is_passed_over(bench: 
     )
     denied = CannotWrite("E_DST_DENIED", "not yours")
     bench.faults.at("target.read", 2, Fault.FAIL, denied)
-    found = operations.contents(paths, False, (), True)  # noqa: FBT003 - as it crosses the pipe
+    found = operations.stored_checksums(paths, False, (), True)  # noqa: FBT003 - as it crosses the pipe
     assert [one and one.checksum for one in found] == ["e3069283", None, "e3069283"]
     assert found[1] is not None
     assert "not yours" in found[1].why
 
     bench.faults.always("target.read", denied)
     with pytest.raises(CannotWrite):
-        operations.contents(paths)
+        operations.stored_checksums(paths)
     bench.faults.always("target.read", OutageError.of("hdfs", "E_HDFS_UNREACHABLE", "gone"))
     with pytest.raises(OutageError):
-        operations.contents(paths, False, (), True)  # noqa: FBT003 - likewise
+        operations.stored_checksums(paths, False, (), True)  # noqa: FBT003 - likewise
 
 
 # ---------------------------------------------------------------- adopting by proof
@@ -206,7 +206,7 @@ def test_file_that_s3_vouches_for_is_adopted_and_no_other(
         for seq, one in enumerate([pin, pin, pin, opaque])
     ]
 
-    same, *others = operations.vouched(tasks, paths)
+    same, *others = operations.match_existing(tasks, paths)
     assert others == [None, None, None]
     assert same is not None
     assert (same.proof, same.seq, same.crc32c) == (Proof.ADOPTED, 0, "e3069283")

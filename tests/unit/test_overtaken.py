@@ -31,7 +31,7 @@ from backhaul.core.ports import Published
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer import overtaken
 from backhaul.core.transfer.publishing import is_newer
-from backhaul.testing.fakes import Fault, Lie
+from backhaul.testing.fakes import Fault, ReadFault
 from tests.unit.test_agent import killed_at
 from tests.unit.test_agent_events import EVENTS, notice
 from tests.world import World, eventually, location, route
@@ -158,7 +158,7 @@ def test_a_stop_keeps_a_message_whose_death_is_not_recorded(world: World) -> Non
 def test_a_stop_after_a_failed_record_leaves_the_next_for_later(world: World) -> None:
     world.routes = (route(**EVENTS),)
     world.store.put("p/b", b"the second")
-    world.store.lie("p/a", Lie.FLIP, times=2)
+    world.store.lie("p/a", ReadFault.FLIP, times=2)
     message_id = world.queue.send(notice("p/a", "p/b"))
     emit = world.emit
     with world.process() as ports:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from backhaul.core.errors import ConfigurationError, ExitCode, NotAllowed, PermanentError
 from backhaul.core.model import (
+    Assignment,
     EngineName,
-    Job,
     Limits,
     NameMap,
     OnExists,
@@ -75,7 +75,7 @@ def test_job_is_what_the_route_makes_of_the_request() -> None:
     )
     asked = request("bucket/raw/a", "/landing/x")
     policy = Policy(routes=(only,))
-    assert policy.decide(asked, sender_id="AROA") == Job(
+    assert policy.decide(asked, sender_id="AROA") == Assignment(
         request=asked,
         route="only",
         anchor=parse_destination("/landing", default_fs=DEFAULT_FS),

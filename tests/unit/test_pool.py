@@ -128,7 +128,7 @@ def test_operations_are_carried_out_by_the_worker(pool: WorkerPool, directory: L
         assert session.publish_tree(root.join("4"), final) is False
         rename = Rename(source=root.join("4/b"), target=final.join("deep/b"))
         session.publish_files([rename], replace=False)
-        assert session.contents([final.join("a"), final.join("none")])[1] is None
+        assert session.stored_checksums([final.join("a"), final.join("none")])[1] is None
         assert [one is None for one in session.status([final, final.join("none")])] == [False, True]
         session.remove_staging(root, up_to=4)
 

@@ -24,7 +24,7 @@ from backhaul.core.errors import (
     VisibilityLost,
 )
 from backhaul.core.transfer import steps as transfer
-from backhaul.core.transfer.steps import Attempt, Budget, Fate, after_failure, start, step
+from backhaul.core.transfer.steps import Attempt, Budget, Disposition, after_failure, start, step
 from tests.contract.test_ledger import DAY, JOB
 
 BUDGET = Budget(retry=RetryPolicy(max_attempts=3))
@@ -32,8 +32,8 @@ FRESH = Attempt(job=JOB, budget=BUDGET)
 OWNED = replace(FRESH, directory=DAY, destination=DAY, epoch=4)
 
 
-def settled(fate: Fate) -> transfer.Settle:
-    return transfer.Settle(verdict=transfer.Verdict(fate=fate))
+def settled(disposition: Disposition) -> transfer.Settle:
+    return transfer.Settle(verdict=transfer.Verdict(disposition=disposition))
 
 
 # ---------------------------------------------------------------- start
@@ -63,7 +63,7 @@ def test_every_step_follows_the_one_before() -> None:
         (transfer.Intended(is_owner=True), transfer.Publish(epoch=4)),
         (transfer.PublishedAll(mode="tree", is_superseded=False), transfer.Tidy(epoch=4)),
         (transfer.Tidied(), record),
-        (transfer.Recorded(is_owner=True), settled(Fate.DELETE)),
+        (transfer.Recorded(is_owner=True), settled(Disposition.DELETE)),
     ]
     attempt = FRESH
     for event, expected in way:
@@ -83,7 +83,7 @@ def test_superseded_is_recorded_as_such() -> None:
 
 
 def test_busy_destination_waits_unspent() -> None:
-    assert step(FRESH, transfer.ClaimBusy())[1] == settled(Fate.WAIT)
+    assert step(FRESH, transfer.ClaimBusy())[1] == settled(Disposition.WAIT)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_staging_from_a_lost_ledger_is_outbid(highest: int, min_epoch: int) -> N
     "event", [transfer.Intended(is_owner=False), transfer.Recorded(is_owner=False)]
 )
 def test_lost_ownership_settles_nothing(event: transfer.Event) -> None:
-    assert step(OWNED, event)[1] == settled(Fate.WAIT)
+    assert step(OWNED, event)[1] == settled(Disposition.WAIT)
 
 
 # ---------------------------------------------------------------- failures
@@ -141,7 +141,9 @@ def test_dead_transfer_removes_its_staging_first() -> None:
     assert command == transfer.Tidy(epoch=4)
 
     _, command = step(attempt, transfer.Tidied())
-    assert command == transfer.Settle(verdict=transfer.Verdict(fate=Fate.DEAD, error=PERMANENT))
+    assert command == transfer.Settle(
+        verdict=transfer.Verdict(disposition=Disposition.DEAD, error=PERMANENT)
+    )
 
 
 def test_dead_transfer_is_never_recorded_as_done() -> None:
@@ -149,31 +151,39 @@ def test_dead_transfer_is_never_recorded_as_done() -> None:
     dead, _ = step(published, transfer.Failed(error=PERMANENT))
 
     _, command = step(dead, transfer.Tidied())
-    assert command == transfer.Settle(verdict=transfer.Verdict(fate=Fate.DEAD, error=PERMANENT))
+    assert command == transfer.Settle(
+        verdict=transfer.Verdict(disposition=Disposition.DEAD, error=PERMANENT)
+    )
 
 
 def test_dead_before_a_claim_has_no_staging() -> None:
     _, command = step(FRESH, transfer.Failed(error=PERMANENT))
-    assert command == transfer.Settle(verdict=transfer.Verdict(fate=Fate.DEAD, error=PERMANENT))
+    assert command == transfer.Settle(
+        verdict=transfer.Verdict(disposition=Disposition.DEAD, error=PERMANENT)
+    )
 
 
 def test_failed_attempt_leaves_staging_to_the_next_fence() -> None:
     _, command = step(OWNED, transfer.Failed(error=TRANSIENT))
-    assert command == transfer.Settle(verdict=transfer.Verdict(fate=Fate.RETRY, error=TRANSIENT))
+    assert command == transfer.Settle(
+        verdict=transfer.Verdict(disposition=Disposition.RETRY, error=TRANSIENT)
+    )
 
 
 @pytest.mark.parametrize(
     "kind", [PermanentError, BadMessage, NotAllowed, CannotWrite, TargetExists]
 )
 def test_permanent_is_dead_at_once(kind: type[PermanentError]) -> None:
-    assert after_failure(kind("E_X", "x"), BUDGET).fate is Fate.DEAD
+    assert after_failure(kind("E_X", "x"), BUDGET).disposition is Disposition.DEAD
 
 
 def test_outage_holds_however_much_is_spent() -> None:
     spent = Budget(retry=RetryPolicy(max_attempts=1), failures=9, receive_count=9)
     error = OutageError.of("s3", "E_X", "x")
 
-    assert after_failure(error, spent) == transfer.Verdict(fate=Fate.HOLD, error=error)
+    assert after_failure(error, spent) == transfer.Verdict(
+        disposition=Disposition.HOLD, error=error
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,23 +199,31 @@ def test_outage_holds_however_much_is_spent() -> None:
         BackhaulError,
     ],
 )
-@pytest.mark.parametrize(("failures", "fate"), [(0, Fate.RETRY), (1, Fate.RETRY), (2, Fate.DEAD)])
+@pytest.mark.parametrize(
+    ("failures", "disposition"),
+    [(0, Disposition.RETRY), (1, Disposition.RETRY), (2, Disposition.DEAD)],
+)
 def test_what_may_pass_comes_back_until_attempts_are_spent(
-    kind: type[BackhaulError], failures: int, fate: Fate
+    kind: type[BackhaulError], failures: int, disposition: Disposition
 ) -> None:
     error = kind("E_X", "x")
     verdict = after_failure(error, replace(BUDGET, failures=failures))
-    assert verdict == transfer.Verdict(fate=fate, error=error)
+    assert verdict == transfer.Verdict(disposition=disposition, error=error)
 
 
-@pytest.mark.parametrize(("changes", "fate"), [(0, Fate.RETRY), (1, Fate.RETRY), (2, Fate.DEAD)])
-def test_third_change_of_the_source_is_for_good(changes: int, fate: Fate) -> None:
+@pytest.mark.parametrize(
+    ("changes", "disposition"),
+    [(0, Disposition.RETRY), (1, Disposition.RETRY), (2, Disposition.DEAD)],
+)
+def test_third_change_of_the_source_is_for_good(changes: int, disposition: Disposition) -> None:
     many = Budget(retry=RetryPolicy(max_attempts=100), source_changes=changes)
     verdict = after_failure(SourceChanged("E_SRC_CHANGED", "a: ETag differs"), many)
 
-    assert verdict.fate is fate
+    assert verdict.disposition is disposition
     assert verdict.error is not None
-    assert verdict.error.code == ("E_SRC_UNSTABLE" if fate is Fate.DEAD else "E_SRC_CHANGED")
+    assert verdict.error.code == (
+        "E_SRC_UNSTABLE" if disposition is Disposition.DEAD else "E_SRC_CHANGED"
+    )
     assert "a: ETag differs" in verdict.error.message
 
 
@@ -219,4 +237,6 @@ def test_message_that_sqs_would_redrive_dies_with_its_reason(
     budget = replace(BUDGET, receive_count=receives, max_receive_count=limit)
 
     assert budget.is_last is is_last
-    assert after_failure(TRANSIENT, budget).fate is (Fate.DEAD if is_last else Fate.RETRY)
+    assert after_failure(TRANSIENT, budget).disposition is (
+        Disposition.DEAD if is_last else Disposition.RETRY
+    )

@@ -10,10 +10,10 @@ from backhaul.app.sweep import sweep
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError, TakenOver
 from backhaul.core.facts import AttemptFailed
-from backhaul.core.model import Job, Request, TransferState
-from backhaul.core.ports import Begun, Emit, MessageKey
+from backhaul.core.model import Assignment, Request, TransferState
+from backhaul.core.ports import AttemptStart, Emit, MessageKey
 from backhaul.core.transfer.runner import Ports, TransferRunner, discard
-from backhaul.core.transfer.steps import Budget, Fate, Verdict
+from backhaul.core.transfer.steps import Budget, Disposition, Verdict
 
 COPY_ATTEMPTS = 3
 _BUSY = DestinationBusy(
@@ -38,12 +38,12 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
         try:
             while True:
                 begun, verdict = _attempt(context, ports, job, transfer_id)
-                if verdict.fate is Fate.DELETE:
+                if verdict.disposition is Disposition.DELETE:
                     return
                 error = verdict.error or _BUSY
                 if isinstance(error, TakenOver):
                     raise error  # cancelled: it is dead in the ledger already
-                if verdict.fate is not Fate.RETRY:
+                if verdict.disposition is not Disposition.RETRY:
                     _give_up(ports, job, transfer_id, error)
                     raise error
                 _record(ports, transfer_id, TransferState.WAITING, error)
@@ -57,7 +57,9 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
             raise
 
 
-def _attempt(context: Context, ports: Ports, job: Job, transfer_id: str) -> tuple[Begun, Verdict]:
+def _attempt(
+    context: Context, ports: Ports, job: Assignment, transfer_id: str
+) -> tuple[AttemptStart, Verdict]:
     # Loaded by now; not before the worker was started, see `open_ports`.
     from backhaul.adapters.ledger.store import COPY_QUEUE
 
@@ -95,7 +97,7 @@ def _failed(transfer_id: str, attempt: int, error: BackhaulError, delay_s: float
     )
 
 
-def _give_up(ports: Ports, job: Job, transfer_id: str, error: BackhaulError) -> None:
+def _give_up(ports: Ports, job: Assignment, transfer_id: str, error: BackhaulError) -> None:
     """Dead, or left for the next start's sweep while its staging cannot be removed."""
     is_clean = _discard(ports, job, transfer_id)
     state = TransferState.DEAD if is_clean else TransferState.WAITING
@@ -106,7 +108,7 @@ def _record(ports: Ports, transfer_id: str, state: TransferState, error: Backhau
     ports.ledger.fail(transfer_id, state, error.code, error.message, ports.clock.now())
 
 
-def _discard(ports: Ports, job: Job, transfer_id: str) -> bool:
+def _discard(ports: Ports, job: Assignment, transfer_id: str) -> bool:
     """False when the target does not answer, so that something may be left."""
     try:
         discard(ports, transfer_id, job.run_as)

@@ -11,10 +11,10 @@ from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.app.context import Context, make_cluster, make_pool, quiet_telemetry
 from backhaul.core.errors import BackhaulError, CannotWrite
-from backhaul.core.model import Job, Location, PlannedObject, PublishMode, Request, Totals
+from backhaul.core.model import Assignment, Location, PlannedObject, PublishMode, Request, Totals
 from backhaul.core.ports import ListPage
 from backhaul.core.requests.body import read_message
-from backhaul.core.requests.content import Ask, CallEvent, Ignored, ObjectEvent, StepEvent
+from backhaul.core.requests.content import CallEvent, Ignored, ObjectEvent, RecordBody, StepEvent
 from backhaul.core.requests.event_routes import request_of
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.core.transfer.cluster_attempt import engine_for
@@ -52,7 +52,7 @@ class Explanation:
     ignored: Ignored | None = None
     is_signed: bool = False
     request: Request | None = None
-    job: Job | None = None
+    job: Assignment | None = None
     kind: str = ""
     totals: Totals | None = None
     engine: str | None = None
@@ -120,7 +120,7 @@ def explain(
 
 
 def _explain_one(
-    context: Context, form: str, ask: Ask, sender: Sender, region: str | None
+    context: Context, form: str, ask: RecordBody, sender: Sender, region: str | None
 ) -> Explanation:
     told = Explanation(form=form, about=_about(ask))
     try:
@@ -141,7 +141,7 @@ def _explain_one(
     return told
 
 
-def _about(ask: Ask) -> str:
+def _about(ask: RecordBody) -> str:
     match ask:
         case ObjectEvent():
             more = [f"version {ask.version_id}"] if ask.version_id else []
@@ -157,7 +157,7 @@ def _about(ask: Ask) -> str:
             return ""
 
 
-def _plan(context: Context, told: Explanation, job: Job, region: str) -> list[PlannedObject]:
+def _plan(context: Context, told: Explanation, job: Assignment, region: str) -> list[PlannedObject]:
     """List the whole source with bounded memory; the first page comes back."""
     first: list[PlannedObject] = []
     directory = job.request.destination
@@ -193,7 +193,7 @@ def _plan(context: Context, told: Explanation, job: Job, region: str) -> list[Pl
     return first
 
 
-def _look(context: Context, told: Explanation, job: Job, first: list[PlannedObject]) -> None:
+def _look(context: Context, told: Explanation, job: Assignment, first: list[PlannedObject]) -> None:
     """Which of the names are taken, and whether one rename can publish."""
     directory = job.request.destination
     finals = [directory.join(one.relative) for one in first[:LOOKED_AT]]

@@ -22,7 +22,7 @@ from backhaul.adapters.ledger import (
 )
 from backhaul.app.context import Context, make_pool
 from backhaul.core.model import Location, TransferState
-from backhaul.core.ports import Emit, Held, TargetPool, TargetSession
+from backhaul.core.ports import Emit, StoredChecksum, TargetPool, TargetSession
 from backhaul.core.transfer.content_sum import algorithm_of, digits_of, holds
 from backhaul.core.transfer.evidence import FileSum, FileSums, Manifest, broken_links, object_line
 
@@ -244,15 +244,15 @@ class _Look:
 
     def _contents(
         self, session: TargetSession, asked: Sequence[tuple[Location, str]]
-    ) -> list[Held | None]:
-        return session.contents(
+    ) -> list[StoredChecksum | None]:
+        return session.stored_checksums(
             [location for location, _ in asked],
             algorithms=[algorithm for _, algorithm in asked],
             is_read=self._is_read,
             passes_over=True,
         )
 
-    def _compare(self, transfer_id: str, row: EvidenceRow, held: Held | None) -> None:
+    def _compare(self, transfer_id: str, row: EvidenceRow, held: StoredChecksum | None) -> None:
         if row.staged is None or row.target is None:
             return
         where = row.target.uri

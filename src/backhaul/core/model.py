@@ -317,7 +317,7 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Assignment:
     """A request together with what the policy made of it; fixed for one attempt.
 
     Attributes:

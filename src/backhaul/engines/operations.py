@@ -23,10 +23,10 @@ from backhaul.core.model import FileStatus, StagedObject
 from backhaul.core.ports import (
     Endpoint,
     Entry,
-    Held,
     Inherited,
     SourceReader,
     StageTask,
+    StoredChecksum,
     TargetFs,
     WriteRefusal,
 )
@@ -67,20 +67,20 @@ class TargetOperations:
     def status(self, paths: Sequence[str]) -> list[FileStatus | None]:
         return self._each(self._target.status, paths)
 
-    def contents(
+    def stored_checksums(
         self,
         paths: Sequence[str],
         is_read: bool = False,  # noqa: FBT001, FBT002 - crosses the pipe by position
         algorithms: Sequence[str] = (),
         passes_over: bool = False,  # noqa: FBT001, FBT002 - likewise
-    ) -> list[Held | None]:
+    ) -> list[StoredChecksum | None]:
         """CRC32C of each file, or what is asked for: as the file system tells it, else read."""
         if not paths:
             return []
         wanted = algorithms or ["CRC32C"] * len(paths)
-        told: Sequence[Held | None]
+        told: Sequence[StoredChecksum | None]
         if is_read or not self._target.keeps_checksums:
-            told = [Held(size_bytes=None, modified_ms=0)] * len(paths)
+            told = [StoredChecksum(size_bytes=None, modified_ms=0)] * len(paths)
         else:
             told = self._target.held(paths)
             self._counter.add(0)
@@ -94,20 +94,20 @@ class TargetOperations:
             list(zip(paths, told, wanted, strict=True)),
         )
 
-    def _read_if_it_can(self, path: str, why: str, algorithm: str) -> Held | None:
+    def _read_if_it_can(self, path: str, why: str, algorithm: str) -> StoredChecksum | None:
         try:
             return self._read(path, why, algorithm)
         except OutageError:
             raise  # not of this file alone
         except BackhaulError as error:
             reasons = [each for each in (why, str(error)) if each]
-            return Held(size_bytes=None, modified_ms=0, why="; ".join(reasons))
+            return StoredChecksum(size_bytes=None, modified_ms=0, why="; ".join(reasons))
 
-    def _read(self, path: str, why: str, algorithm: str) -> Held | None:
+    def _read(self, path: str, why: str, algorithm: str) -> StoredChecksum | None:
         status = self._target.status(path)
         if status is None or not status.is_file:
             return None
-        return Held(
+        return StoredChecksum(
             size_bytes=status.size_bytes,
             modified_ms=status.modified_ms,
             algorithm=algorithm,
@@ -116,12 +116,12 @@ class TargetOperations:
             why=why,
         )
 
-    def vouched(
+    def match_existing(
         self, tasks: Sequence[StageTask], paths: Sequence[str]
     ) -> list[StagedObject | None]:
         """What stands there already with the bytes that S3 vouches for."""
         reader = self._reader()
-        told: Sequence[Held | None] = [None] * len(paths)
+        told: Sequence[StoredChecksum | None] = [None] * len(paths)
         if self._target.keeps_checksums:
             told = self._target.held(paths)
             self._counter.add(0)

@@ -24,7 +24,7 @@ from backhaul.core.checksums import (
 )
 from backhaul.core.errors import BackhaulError, IntegrityError, TargetMissing
 from backhaul.core.model import Proof, StagedObject, VerifyLevel
-from backhaul.core.ports import Held, SourceReader, StageTask, TargetFs
+from backhaul.core.ports import SourceReader, StageTask, StoredChecksum, TargetFs
 from backhaul.core.transfer.content_sum import content_sum
 
 READERS = 8  # files read back at once
@@ -100,7 +100,7 @@ class Prover:
             BackhaulError: The target failed as a whole.
         """
         asked = [one for one in batch if self._wants_target(one)]
-        told: dict[str, Held | None] = {}
+        told: dict[str, StoredChecksum | None] = {}
         if asked and self._verify is not VerifyLevel.REREAD and self._target.keeps_checksums:
             told = dict(
                 zip(
@@ -145,7 +145,9 @@ class Prover:
             case VerifyLevel.SIZE:
                 return False
 
-    def _settled(self, closed: Closed, held: Held | None) -> StagedObject | BackhaulError | None:
+    def _settled(
+        self, closed: Closed, held: StoredChecksum | None
+    ) -> StagedObject | BackhaulError | None:
         """From what the target told; None where that is no answer and the file has to be read."""
         if held is None:
             return _missing(closed)
@@ -172,7 +174,9 @@ class Prover:
             asked=held.asked,
         )
 
-    def _looked_at(self, closed: Closed, held: Held | None) -> StagedObject | BackhaulError:
+    def _looked_at(
+        self, closed: Closed, held: StoredChecksum | None
+    ) -> StagedObject | BackhaulError:
         """By the file's status, and by its bytes where they are wanted."""
         try:
             status = self._target.status(closed.path)
@@ -203,7 +207,9 @@ class Prover:
             note=held.why if held is not None else "",
         )
 
-    def _read_for_s3s(self, closed: Closed, held: Held | None) -> StagedObject | BackhaulError:
+    def _read_for_s3s(
+        self, closed: Closed, held: StoredChecksum | None
+    ) -> StagedObject | BackhaulError:
         """The target keeps another sum than S3: its bytes are read for both."""
         if closed.expected is None:
             message = "without a sum of S3's the bytes are read before this"
@@ -235,7 +241,7 @@ def standing(
     counter: Counter,
     task: StageTask,
     path: str,
-    told: Held | None,
+    told: StoredChecksum | None,
 ) -> StagedObject | None:
     """A proof that a file holds the pinned object although nothing was copied; None: no proof.
 
@@ -280,7 +286,7 @@ def _read_for(
     new_digest: Callable[[str], Digest],
     counter: Counter,
     path: str,
-) -> Held | None:
+) -> StoredChecksum | None:
     """The file's CRC32C, where its bytes match S3's checksum; one pass for both."""
     status = target.status(path)
     if status is None or not status.is_file:
@@ -292,7 +298,7 @@ def _read_for(
         counter.add(len(data))
     if not matches(expected, own.digest()):
         return None
-    return Held(
+    return StoredChecksum(
         size_bytes=status.size_bytes,
         modified_ms=status.modified_ms,
         algorithm="CRC32C",

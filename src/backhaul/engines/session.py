@@ -13,11 +13,11 @@ from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
 from backhaul.core.ports import (
     Endpoint,
-    Held,
     Inherited,
     Progress,
     Rename,
     StageTask,
+    StoredChecksum,
     Watch,
     WriteRefusal,
 )
@@ -190,22 +190,24 @@ class WorkerSession:
         pairs = [(one.source.path, one.target.path) for one in renames]
         self._call("publish_files", pairs, replace)
 
-    def contents(
+    def stored_checksums(
         self,
         locations: Sequence[Location],
         *,
         algorithms: Sequence[str] = (),
         is_read: bool = False,
         passes_over: bool = False,
-    ) -> list[Held | None]:
+    ) -> list[StoredChecksum | None]:
         arguments = _paths(locations), is_read, tuple(algorithms), passes_over
-        result: list[Held | None] = self._call("contents", *arguments)
+        result: list[StoredChecksum | None] = self._call("stored_checksums", *arguments)
         return result
 
-    def vouched(
+    def match_existing(
         self, tasks: Sequence[StageTask], finals: Sequence[Location]
     ) -> list[StagedObject | None]:
-        result: list[StagedObject | None] = self._call("vouched", tuple(tasks), _paths(finals))
+        result: list[StagedObject | None] = self._call(
+            "match_existing", tuple(tasks), _paths(finals)
+        )
         return result
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:

@@ -106,11 +106,11 @@ def page_of(root: ET.Element, server: str, prefix: str, token: str | None) -> Li
 
 def _page(root: ET.Element, server: str, prefix: str, token: str | None) -> ListedPage:
     single: dict[str, str] = {}
-    contents: list[ET.Element] = []
+    stored_checksums: list[ET.Element] = []
     for child in root:
         name = _name(child)
         if name == "Contents":
-            contents.append(child)
+            stored_checksums.append(child)
         elif name in _UNREQUESTED and (child.text or len(child)):
             raise ValueError(f"it has <{name}>, which was not requested")
         elif name in single:
@@ -121,7 +121,7 @@ def _page(root: ET.Element, server: str, prefix: str, token: str | None) -> List
     truncated = single.get("IsTruncated", "").strip().lower()
     return ListedPage(
         server=server,
-        objects=tuple(_object(one, is_encoded=is_encoded) for one in contents),
+        objects=tuple(_object(one, is_encoded=is_encoded) for one in stored_checksums),
         bucket=single.get("Name"),
         prefix=_echo(single.get("Prefix"), prefix),
         token=_echo(single.get("ContinuationToken"), token),

@@ -31,7 +31,7 @@ from backhaul.core.errors import (
     TransientError,
 )
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import ContentChecker, Entry, Held, Inherited, WriteRefusal
+from backhaul.core.ports import ContentChecker, Entry, Inherited, StoredChecksum, WriteRefusal
 from backhaul.core.transfer.write_access import hdfs_permission_hint
 
 if TYPE_CHECKING:
@@ -154,9 +154,11 @@ class HdfsTarget:
         self._directories.policies = policies
         self.keeps_checksums = content is not None
 
-    def held(self, paths: Sequence[str]) -> list[Held | None]:
+    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         if self._content is None:
-            unknown = Held(size_bytes=None, modified_ms=0, why="nobody to ask for HDFS checksums")
+            unknown = StoredChecksum(
+                size_bytes=None, modified_ms=0, why="nobody to ask for HDFS checksums"
+            )
             return [unknown] * len(paths)
         return self._content.held(paths)
 

@@ -25,7 +25,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Held
+from backhaul.core.ports import StoredChecksum
 
 NAME = "command"
 # Linux takes 128 KiB in one argument and 2 MiB, environment included, in all of them.
@@ -68,9 +68,9 @@ class CommandChecker:
         self._is_encrypted = is_encrypted
         self._conf_dir = conf_dir
 
-    def held(self, paths: Sequence[str]) -> list[Held | None]:
+    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         """Length, time and CRC of each file; None where there is no file."""
-        found: list[Held | None] = []
+        found: list[StoredChecksum | None] = []
         for batch in _batches(paths):
             files = {path: self._file(path) for path in batch}
             zones = self._zones(files)
@@ -86,7 +86,9 @@ class CommandChecker:
             for path in batch:
                 status = files[path]
                 if status is not None and status.size_bytes and _above(path) in zones:
-                    found.append(Held.of_ciphertext(status.size_bytes, status.modified_ms))
+                    found.append(
+                        StoredChecksum.of_ciphertext(status.size_bytes, status.modified_ms)
+                    )
                 else:
                     found.append(self._held(status, told.get(path), complaint))
         return found
@@ -106,19 +108,19 @@ class CommandChecker:
 
     def _held(
         self, status: FileStatus | None, told: tuple[str, str] | None, complaint: str
-    ) -> Held | None:
+    ) -> StoredChecksum | None:
         if status is None:
             return None
         if status.size_bytes == 0:
             # The command prints an MD5 of nothing; either CRC of nothing is 0.
             told = ("CRC32C", "00000000")
         if told is None:
-            return Held(
+            return StoredChecksum(
                 size_bytes=status.size_bytes,
                 modified_ms=status.modified_ms,
                 why=f"{self._program.name} told no CRC of it{complaint}",
             )
-        return Held(
+        return StoredChecksum(
             size_bytes=status.size_bytes,
             modified_ms=status.modified_ms,
             algorithm=told[0],

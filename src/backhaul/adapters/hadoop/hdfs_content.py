@@ -16,13 +16,13 @@ from backhaul.adapters.hadoop.configuration.filesystems import namenodes
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.hdfs_command import CommandChecker, find_program
 from backhaul.adapters.hadoop.hdfs_datanode import (
+    ChecksumUnavailable,
     DataNodeChecker,
-    Untold,
     why_not_here,
 )
 from backhaul.adapters.hadoop.hdfs_security import Login, ticket
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import ContentChecker, Held
+from backhaul.core.ports import ContentChecker, StoredChecksum
 
 # A way that told nothing about any file, this often in a row, is left alone for a while: behind a
 # firewall every question would wait for its timeout.
@@ -36,7 +36,7 @@ def content_checker(
     status: Callable[[str], FileStatus | None],
     is_encrypted: Callable[[str], bool],
     login: Login | None = None,
-) -> FirstThatTells | None:
+) -> ChecksumFallback | None:
     """The ways that this node has; None when there is none.
 
     Args:
@@ -61,7 +61,7 @@ def content_checker(
                 program, filesystem, status, is_encrypted, conf_dir=conf_dir, ticket=user
             )
         )
-    return FirstThatTells(ways) if ways else None
+    return ChecksumFallback(ways) if ways else None
 
 
 @dataclass(kw_only=True)
@@ -71,7 +71,7 @@ class _Way:
     rests_until_s: float = 0.0
 
 
-class FirstThatTells:
+class ChecksumFallback:
     """Implements `ports.ContentChecker` over several, in order of preference."""
 
     name = "first"
@@ -79,10 +79,12 @@ class FirstThatTells:
     def __init__(self, checkers: Sequence[ContentChecker]) -> None:
         self._ways = [_Way(checker=each) for each in checkers]
 
-    def held(self, paths: Sequence[str]) -> list[Held | None]:
+    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         """Each path from the first way that can tell it."""
-        nothing = Held(size_bytes=None, modified_ms=0, why="nobody to ask for HDFS checksums")
-        answers: list[Held | None] = [nothing] * len(paths)
+        nothing = StoredChecksum(
+            size_bytes=None, modified_ms=0, why="nobody to ask for HDFS checksums"
+        )
+        answers: list[StoredChecksum | None] = [nothing] * len(paths)
         open_ones = list(range(len(paths)))
         for way in self._ways:
             if not open_ones:
@@ -114,11 +116,13 @@ class FirstThatTells:
             way.checker.close()
 
     @staticmethod
-    def _ask(way: _Way, paths: Sequence[str]) -> list[Held | None]:
+    def _ask(way: _Way, paths: Sequence[str]) -> list[StoredChecksum | None]:
         try:
             said = way.checker.held(paths)
-        except Untold as error:
-            unknown = Held(size_bytes=None, modified_ms=0, why=f"{way.checker.name}: {error}")
+        except ChecksumUnavailable as error:
+            unknown = StoredChecksum(
+                size_bytes=None, modified_ms=0, why=f"{way.checker.name}: {error}"
+            )
             said = [unknown] * len(paths)
         if any(held is None or _is_settled(held) for held in said):
             way.silent = 0
@@ -129,6 +133,6 @@ class FirstThatTells:
         return said
 
 
-def _is_settled(held: Held) -> bool:
+def _is_settled(held: StoredChecksum) -> bool:
     """Nothing more is to be learnt by asking another way."""
     return held.algorithm is not None or held.is_final

@@ -46,7 +46,7 @@ from backhaul.adapters.hadoop.protobuf_wire import (
     octets,
     read_delimited,
 )
-from backhaul.core.ports import Held
+from backhaul.core.ports import StoredChecksum
 
 NAME = "datanode"
 PARALLEL = 16  # questions to DataNodes at once
@@ -68,7 +68,7 @@ _CODECS = {1: "rs", 2: "rs", 3: "rs-legacy", 4: "xor", 5: "rs"}
 _NO_TOKEN = message((1, b""), (2, b""), (3, b""), (4, b""))
 
 
-class Untold(Exception):
+class ChecksumUnavailable(Exception):
     """The checksum cannot be had like this; the text says why."""
 
 
@@ -119,7 +119,7 @@ class DataNodeChecker:
         self._datanodes = _DataNodes(timeout_s)
         self._threads = ThreadPoolExecutor(PARALLEL, thread_name_prefix="checksum")
 
-    def held(self, paths: Sequence[str]) -> list[Held | None]:
+    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         """Length, time and CRC of each file; None where there is no file.
 
         Raises:
@@ -131,7 +131,7 @@ class DataNodeChecker:
 
     def codec(self, path: str) -> str | None:
         """How a file is erasure-coded: `rs`, `xor` and so on; empty: it is not; None: not known."""
-        with contextlib.suppress(Untold):
+        with contextlib.suppress(ChecksumUnavailable):
             (file,) = self._files([path])
             if isinstance(file, _File):
                 return file.codec
@@ -151,7 +151,7 @@ class DataNodeChecker:
         try:
             return self._namenode.ask(method, questions)
         except NoNameNode as error:
-            raise Untold(str(error)) from error
+            raise ChecksumUnavailable(str(error)) from error
 
     # ------------------------------------------------------------ the DataNodes
 
@@ -182,21 +182,25 @@ class DataNodeChecker:
     def _ask(self, block: _Block) -> _Told:
         try:
             return self._datanodes.ask(block)
-        except (Untold, Malformed) as error:
+        except (ChecksumUnavailable, Malformed) as error:
             return error
 
-    def _held(self, file: _File | Exception | None, told: Mapping[bytes, _Told]) -> Held | None:
+    def _held(
+        self, file: _File | Exception | None, told: Mapping[bytes, _Told]
+    ) -> StoredChecksum | None:
         if file is None:
             return None
         if isinstance(file, Exception):
-            return Held(size_bytes=None, modified_ms=0, why=str(file))
+            return StoredChecksum(size_bytes=None, modified_ms=0, why=str(file))
         if file.is_encrypted:
-            return Held.of_ciphertext(file.size_bytes, file.modified_ms)
+            return StoredChecksum.of_ciphertext(file.size_bytes, file.modified_ms)
         try:
             algorithm, crc = _crc(file, told)
-        except (Untold, Malformed) as error:
-            return Held(size_bytes=file.size_bytes, modified_ms=file.modified_ms, why=str(error))
-        return Held(
+        except (ChecksumUnavailable, Malformed) as error:
+            return StoredChecksum(
+                size_bytes=file.size_bytes, modified_ms=file.modified_ms, why=str(error)
+            )
+        return StoredChecksum(
             size_bytes=file.size_bytes,
             modified_ms=file.modified_ms,
             algorithm=algorithm,
@@ -214,25 +218,25 @@ def _wanted(file: _File | Exception | None) -> tuple[_Block, ...]:
 
 def _crc(file: _File, answers: Mapping[bytes, _Told]) -> tuple[str, int]:
     if file.is_open:
-        raise Untold("still open")
+        raise ChecksumUnavailable("still open")
     kind: int | None = None
     whole = told = 0
     for block in file.blocks:
         if block.offset != told:
-            raise Untold("the NameNode left a block out")
+            raise ChecksumUnavailable("the NameNode left a block out")
         answer = answers[block.question]
         if isinstance(answer, Exception):
             raise answer
         found, crc = answer
         if found not in _CRC_TYPES:
-            raise Untold(f"a block without CRCs (type {found})")
+            raise ChecksumUnavailable(f"a block without CRCs (type {found})")
         if kind is not None and found != kind:
-            raise Untold("blocks with CRCs of different types")
+            raise ChecksumUnavailable("blocks with CRCs of different types")
         kind = found
         whole = _CRC_TYPES[found][1](whole, crc, block.size_bytes)
         told += block.size_bytes
     if told != file.size_bytes:
-        raise Untold(f"blocks of {told} B for a file of {file.size_bytes} B")
+        raise ChecksumUnavailable(f"blocks of {told} B for a file of {file.size_bytes} B")
     # An empty file has no block to ask; either CRC of nothing is 0.
     return _CRC_TYPES[kind or 2][0], whole
 
@@ -332,9 +336,9 @@ class _DataNodes:
                 refusals.append(f"DataNode {address[0]}:{address[1]}: {error}")
                 with self._lock:
                     self._avoided_until_s[address] = time.monotonic() + AVOIDED_S
-            except Untold as error:
+            except ChecksumUnavailable as error:
                 refusals.append(f"DataNode {address[0]}:{address[1]}: {error}")
-        raise Untold("; ".join(refusals) or "a block without a replica")
+        raise ChecksumUnavailable("; ".join(refusals) or "a block without a replica")
 
     def replicas(self, block: _Block) -> list[tuple[str, int]]:
         """Where the block is; who did not answer lately comes last."""
@@ -365,13 +369,15 @@ def _crc_in(answer: bytes) -> tuple[int, int]:
     response = fields_of(answer)
     if number(response, 1) != 0:
         said = octets(response, 5).decode("utf-8", "replace").splitlines()
-        raise Untold(f"status {number(response, 1)} {said[0] if said else ''}".rstrip())
+        raise ChecksumUnavailable(
+            f"status {number(response, 1)} {said[0] if said else ''}".rstrip()
+        )
     checksum = fields_of(octets(response, 3))
     if number(fields_of(octets(checksum, 5)), 1, 1) != _COMPOSITE_CRC:
-        raise Untold("it knows no COMPOSITE_CRC")
+        raise ChecksumUnavailable("it knows no COMPOSITE_CRC")
     value = octets(checksum, 3)
     if len(value) != 4:  # noqa: PLR2004 - a CRC32
-        raise Untold(f"a CRC of {len(value)} B")
+        raise ChecksumUnavailable(f"a CRC of {len(value)} B")
     return number(checksum, 4), int.from_bytes(value, "big")
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Insert, RowMapping, bindparam, delete, insert
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.engine import upsert
 from backhaul.adapters.ledger.schema import nonces, sequencers, transfers
-from backhaul.core.model import Job, TransferState
+from backhaul.core.model import Assignment, TransferState
 from backhaul.core.ports import MessageKey
 
 _KEY = ("uri", "bucket", "key")
@@ -28,7 +28,7 @@ _ITS_MESSAGE = select(transfers.c.queue, transfers.c.message_id, transfers.c.sta
 _FORGET = delete(nonces).where(nonces.c.keep_until < bindparam("of_now"))
 
 
-def asked(job: Job) -> dict[str, Any]:
+def asked(job: Assignment) -> dict[str, Any]:
     """What a transfer's row keeps of the decision and of the event behind it."""
     event = job.request.event
     return {

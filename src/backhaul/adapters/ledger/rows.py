@@ -13,7 +13,7 @@ from sqlalchemy import Column
 
 from backhaul.adapters.ledger.schema import UtcTime, WrongValue, litter, objects, published
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject, TransferState
-from backhaul.core.ports import Begun, Leftover, Published
+from backhaul.core.ports import AbandonedStaging, AttemptStart, Published
 from backhaul.core.text import redacted
 
 if TYPE_CHECKING:
@@ -237,10 +237,10 @@ def staged_object(row: RowMapping) -> StagedObject:
     )
 
 
-def left_over(row: Mapping[Any, Any]) -> Leftover:
+def left_over(row: Mapping[Any, Any]) -> AbandonedStaging:
     """From a row of `litter`."""
     checked(row, litter.c)
-    return Leftover(
+    return AbandonedStaging(
         transfer_id=row["transfer_id"],
         staging_root=location(row["staging_root"]),
         epoch=row["epoch"],
@@ -260,9 +260,9 @@ def published_file(row: RowMapping) -> Published:
     )
 
 
-def begun(row: Mapping[Any, Any], *, is_live: bool) -> Begun:
+def begun(row: Mapping[Any, Any], *, is_live: bool) -> AttemptStart:
     """From a row of `transfers`."""
-    return Begun(
+    return AttemptStart(
         transfer_id=row["id"],
         state=TransferState(row["state"]),
         attempt=row["attempt"],

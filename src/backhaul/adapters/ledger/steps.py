@@ -50,7 +50,7 @@ from backhaul.core.model import (
     StagedObject,
     TransferState,
 )
-from backhaul.core.ports import Claimed, Leftover, MessageKey, Published
+from backhaul.core.ports import AbandonedStaging, Claimed, MessageKey, Published
 from backhaul.core.transfer.evidence import seal as digest
 from backhaul.core.transfer.evidence import sealing_line
 from backhaul.core.transfer.placing import holds_files
@@ -219,7 +219,7 @@ def _littering(dialect: str) -> Insert:
     )
 
 
-def stale(tx: Connection, destination: Location, root: Location) -> tuple[Leftover, ...]:
+def stale(tx: Connection, destination: Location, root: Location) -> tuple[AbandonedStaging, ...]:
     """What may be left in other roots of this destination, and of those above and below."""
     above = [destination]
     while above[-1].parent != above[-1]:
@@ -342,7 +342,7 @@ def staging_root(
     return root_below(staging_anchor, destination)
 
 
-def leftover(tx: Connection, transfer: RowMapping) -> Leftover | None:
+def leftover(tx: Connection, transfer: RowMapping) -> AbandonedStaging | None:
     """The staging root recorded for what this transfer claimed, until something finishes there."""
     if transfer["canonical"] is None or transfer["epoch"] is None:
         return None
@@ -351,7 +351,7 @@ def leftover(tx: Connection, transfer: RowMapping) -> Leftover | None:
     ).scalar_one_or_none()
     if not root:
         return None
-    return Leftover(
+    return AbandonedStaging(
         transfer_id=transfer["id"],
         staging_root=rows.location(root),
         epoch=transfer["epoch"],

@@ -43,8 +43,8 @@ from backhaul.adapters.ledger.schema import (
 )
 from backhaul.core.errors import LedgerLocked, PermanentError
 from backhaul.core.model import (
+    Assignment,
     Hold,
-    Job,
     Location,
     ManifestSum,
     PlannedObject,
@@ -53,11 +53,11 @@ from backhaul.core.model import (
     TransferState,
 )
 from backhaul.core.ports import (
-    Begun,
+    AbandonedStaging,
+    AttemptStart,
     Claimed,
     ClusterJob,
     Holder,
-    Leftover,
     MessageKey,
     Published,
 )
@@ -97,7 +97,7 @@ class SqlLedger:
 
     def begin(
         self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
-    ) -> Begun:
+    ) -> AttemptStart:
         """Find or make the transfer of this message and count an attempt before any work."""
         with self._transaction() as tx:
             row = None if key is None else steps.by_message(tx, key)
@@ -125,7 +125,7 @@ class SqlLedger:
         source: str,
         destination: str,
         now: datetime,
-    ) -> Begun:
+    ) -> AttemptStart:
         values = {
             "id": new_id,
             "queue": key and key.queue,
@@ -141,7 +141,7 @@ class SqlLedger:
         }
         tx.execute(insert(transfers), values)
         tx.execute(steps.NOTE, {"of_transfer": new_id})
-        return Begun(
+        return AttemptStart(
             transfer_id=new_id,
             state=TransferState.RECEIVED,
             attempt=1,
@@ -151,7 +151,7 @@ class SqlLedger:
             first_seen_at=now,
         )
 
-    def _again(self, tx: Connection, row: RowMapping, now: datetime) -> Begun:
+    def _again(self, tx: Connection, row: RowMapping, now: datetime) -> AttemptStart:
         values: dict[str, Any] = {
             "attempt": row["attempt"] + 1,
             "state": TransferState.RECEIVED.value,
@@ -170,7 +170,7 @@ class SqlLedger:
     def claim(  # noqa: PLR0913 - the port's; the first page rides along to save a commit
         self,
         transfer_id: str,
-        job: Job,
+        job: Assignment,
         destination: Location,
         staging_anchor: Location,
         *,
@@ -538,12 +538,12 @@ class SqlLedger:
             owner: str | None = steps.transfer_row(tx, transfer_id)["owner"]
         return owner == self.owner.text
 
-    def leftover(self, transfer_id: str) -> Leftover | None:
+    def leftover(self, transfer_id: str) -> AbandonedStaging | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
         with self._transaction() as tx:
             return steps.leftover(tx, steps.transfer_row(tx, transfer_id))
 
-    def litter(self, claimed_before: datetime, *, most: int) -> list[Leftover]:
+    def litter(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
         """Staging roots claimed before then that no live transfer owns, by file system."""
         query = (
             select(litter, destinations.c.owner_transfer, destinations.c.owner)
@@ -576,14 +576,14 @@ class SqlLedger:
             for root in roots:
                 steps.remember(tx, transfer_id, row["canonical"], root, epoch, row["route"], now)
 
-    def swept(self, lefts: Sequence[Leftover]) -> None:
+    def swept(self, lefts: Sequence[AbandonedStaging]) -> None:
         """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""
         gone = [{"of_root": left.staging_root.uri, "of_epoch": left.epoch} for left in lefts]
         if gone:
             with self._transaction() as tx:
                 tx.execute(steps.SWEPT, gone)
 
-    def orphans(self) -> dict[str, Leftover | None]:
+    def orphans(self) -> dict[str, AbandonedStaging | None]:
         """Copies whose process died, by id. Messages come back by themselves; these do not."""
         with self._transaction() as tx:
             found = tx.execute(

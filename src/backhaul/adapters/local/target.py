@@ -24,7 +24,7 @@ from backhaul.adapters.local.staging import STAGING, Ownership, mode_of
 from backhaul.adapters.local.walk import LIST, SEARCH, Descriptor, Walker, components
 from backhaul.core.errors import CannotWrite, TransientError
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Entry, Held, Inherited, WriteRefusal
+from backhaul.core.ports import Entry, Inherited, StoredChecksum, WriteRefusal
 from backhaul.core.transfer.write_access import file_in_the_way
 
 READ_BYTES = 1 << 20
@@ -49,13 +49,13 @@ class LocalTarget:
         self._walker = walker or Walker()
         self._ownership = Ownership()
 
-    def held(self, paths: Sequence[str]) -> list[Held | None]:
+    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         """Nothing: what a mounted file holds is known by reading it."""
         found = [self.status(path) for path in paths]
         return [
             None
             if one is None or not one.is_file
-            else Held(
+            else StoredChecksum(
                 size_bytes=one.size_bytes,
                 modified_ms=one.modified_ms,
                 why="a mounted file system keeps no checksums",

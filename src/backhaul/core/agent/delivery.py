@@ -32,17 +32,17 @@ from backhaul.core.errors import (
     VisibilityLost,
 )
 from backhaul.core.model import Hold, Request, TransferState
-from backhaul.core.ports import Begun, DeadLetterReason, Holder, Message, Queue, Randomness
+from backhaul.core.ports import AttemptStart, DeadLetterReason, Holder, Message, Queue, Randomness
 from backhaul.core.requests.admission import RouteGate, check_signature, ticket_for
-from backhaul.core.requests.content import Ask, Ignored, ObjectEvent
+from backhaul.core.requests.content import Ignored, ObjectEvent, RecordBody
 from backhaul.core.requests.event_routes import request_of
 from backhaul.core.requests.policy import Policy
-from backhaul.core.requests.records import Dead, End, Part, parts_of
+from backhaul.core.requests.records import Dead, MessageRecord, RecordOutcome, records_of
 from backhaul.core.text import excerpt, redacted
 from backhaul.core.transfer.listing import find_object
 from backhaul.core.transfer.outages import WAIT_MOST_S
 from backhaul.core.transfer.runner import Ports, TransferRunner, discard, unexpected
-from backhaul.core.transfer.steps import Budget, Fate, Verdict, after_failure
+from backhaul.core.transfer.steps import Budget, Disposition, Verdict, after_failure
 
 BUSY_WAIT_S = 1.0
 ELSEWHERE_WAIT_S = 30
@@ -92,7 +92,7 @@ class Deliveries:
         parts = self._read(message)
         if parts is None:
             return
-        ends: list[End] = []
+        ends: list[RecordOutcome] = []
         for part in parts:
             if ends and self._stopper.is_asked:
                 # What has ended is in the ledger, and the next delivery skips it.
@@ -104,27 +104,27 @@ class Deliveries:
             ends.append(end)
         self._settle(message, ends)
 
-    def _read(self, message: Message) -> Sequence[Part] | None:
+    def _read(self, message: Message) -> Sequence[MessageRecord] | None:
         """The records; None where reading fails, and the message comes back after a while.
 
         No text should do that, and if one does, the other messages go on. A message that does it
         at every delivery is dead in the end, as a whole.
         """
         try:
-            return parts_of(message, default_fs=self._settings.default_fs)
+            return records_of(message, default_fs=self._settings.default_fs)
         except Exception as error:  # noqa: BLE001 - a defect of the reader must not end the agent
             self._emit(error)
             budget = replace(self._budget(None, message), retry=self._settings.retry)
             verdict = self._in_time(message, after_failure(unexpected(error), budget))
         reason = verdict.error
-        if verdict.fate is Fate.DEAD and reason is not None:
+        if verdict.disposition is Disposition.DEAD and reason is not None:
             dead = PermanentError(reason.code, reason.message, hint=reason.hint)
-            return [Part(number=WHOLE, count=1, ask=dead)]
+            return [MessageRecord(number=WHOLE, count=1, ask=dead)]
         self.tally.failed += 1
         self._return(message, self._settings.retry.delay_s(message.receive_count, 1.0))
         return None
 
-    def _work_part(self, message: Message, part: Part) -> End | None:
+    def _work_part(self, message: Message, part: MessageRecord) -> RecordOutcome | None:
         """Until it has ended or failed; None when the message is no longer in our hands."""
         tries = 0
         held_since_s: float | None = None
@@ -132,7 +132,7 @@ class Deliveries:
         while True:
             begun, verdict = self._attempt(message, part)
             transfer_id = begun.transfer_id if begun else ""
-            if held_since_s is not None and verdict.fate is not Fate.HOLD:
+            if held_since_s is not None and verdict.disposition is not Disposition.HOLD:
                 held_s = self._clock.monotonic() - held_since_s
                 self._emit(
                     events.TransferResumed(
@@ -141,20 +141,22 @@ class Deliveries:
                 )
                 held_since_s, tries = None, 0
             begun, verdict = self._decided(begun, message, part, verdict)
-            match verdict.fate:
-                case Fate.HOLD if isinstance(verdict.error, OutageError):
+            match verdict.disposition:
+                case Disposition.HOLD if isinstance(verdict.error, OutageError):
                     held_since_s = held_since_s or self._clock.monotonic()
                     held_by = verdict.error.dependency
                     tries += 1
                     if self._hold(begun, message, verdict.error, tries, held_since_s):
                         return None
-                case Fate.WAIT:
+                case Disposition.WAIT:
                     if self._wait_for_others(begun, message):
                         return None
                 case _:
                     return self._end(begun, message, part, verdict)
 
-    def _attempt(self, message: Message, part: Part) -> tuple[Begun | None, Verdict]:
+    def _attempt(
+        self, message: Message, part: MessageRecord
+    ) -> tuple[AttemptStart | None, Verdict]:
         """Count the attempt, then work; whatever happens becomes a verdict."""
         begun = None
         try:
@@ -180,8 +182,8 @@ class Deliveries:
         return begun, verdict
 
     def _decided(
-        self, begun: Begun | None, message: Message, part: Part, verdict: Verdict
-    ) -> tuple[Begun | None, Verdict]:
+        self, begun: AttemptStart | None, message: Message, part: MessageRecord, verdict: Verdict
+    ) -> tuple[AttemptStart | None, Verdict]:
         """The verdict, or death while SQS still has the message; a death is always in the ledger.
 
         An attempt may end before the ledger counted it. Where it was the last one, the ledger
@@ -191,37 +193,45 @@ class Deliveries:
             return None, verdict  # nothing can be recorded, and once it can, the message is tried
         if begun is None or not begun.is_live:
             verdict = self._in_time(message, verdict)
-        if begun is not None or verdict.fate is not Fate.DEAD or verdict.error is None:
+        if (
+            begun is not None
+            or verdict.disposition is not Disposition.DEAD
+            or verdict.error is None
+        ):
             return begun, verdict
         try:
             begun = self._begin(message, part, verdict.error)
         except OutageError as outage:
-            return None, Verdict(fate=Fate.HOLD, error=outage)
+            return None, Verdict(disposition=Disposition.HOLD, error=outage)
         except ConfigurationError:
             raise
         except BackhaulError as error:
-            return None, Verdict(fate=Fate.RETRY, error=error)
+            return None, Verdict(disposition=Disposition.RETRY, error=error)
         except Exception as error:  # noqa: BLE001 - as in `_attempt`: a defect must not end the agent
             self._emit(error)
-            return None, Verdict(fate=Fate.RETRY, error=unexpected(error))
+            return None, Verdict(disposition=Disposition.RETRY, error=unexpected(error))
         # It may have ended before, or run elsewhere.
         return begun, self._known_end(begun) or verdict
 
     def _in_time(self, message: Message, verdict: Verdict) -> Verdict:
         """A try is the last one where SQS may delete the message before the next."""
-        match verdict.fate:
-            case Fate.RETRY:
+        match verdict.disposition:
+            case Disposition.RETRY:
                 share, error = EXPIRING_SHARE, verdict.error
-            case Fate.HOLD:
+            case Disposition.HOLD:
                 share, error = HOLD_SHARE, verdict.error
-            case Fate.WAIT:
+            case Disposition.WAIT:
                 share, error = HOLD_SHARE, BUSY
             case _:
                 return verdict
         expiring = None if error is None else self._expiring(message, share, error)
-        return verdict if expiring is None else Verdict(fate=Fate.DEAD, error=expiring)
+        return (
+            verdict if expiring is None else Verdict(disposition=Disposition.DEAD, error=expiring)
+        )
 
-    def _begin(self, message: Message, part: Part, understood: Request | BackhaulError) -> Begun:
+    def _begin(
+        self, message: Message, part: MessageRecord, understood: Request | BackhaulError
+    ) -> AttemptStart:
         if isinstance(understood, Request):
             source, destination = understood.source.uri, understood.destination.uri
         elif isinstance(part.ask, ObjectEvent):
@@ -236,7 +246,7 @@ class Deliveries:
             self._clock.now(),
         )
 
-    def _understand(self, message: Message, ask: Ask) -> Request | Ignored | BackhaulError:
+    def _understand(self, message: Message, ask: RecordBody) -> Request | Ignored | BackhaulError:
         """The request, or why there is none; the ledger remembers both."""
         try:
             return request_of(
@@ -249,7 +259,7 @@ class Deliveries:
             return error
 
     def _confirmed(
-        self, message: Message, part: Part, ignored: Ignored
+        self, message: Message, part: MessageRecord, ignored: Ignored
     ) -> Request | Ignored | BackhaulError:
         """What S3 makes of an event that claims to be about an empty placeholder.
 
@@ -273,31 +283,31 @@ class Deliveries:
                 message_id=message.message_id, reason=ignored.reason, what=ignored.what
             )
         )
-        return Verdict(fate=Fate.DELETE)
+        return Verdict(disposition=Disposition.DELETE)
 
-    def _known_end(self, begun: Begun) -> Verdict | None:
+    def _known_end(self, begun: AttemptStart) -> Verdict | None:
         """What is decided without any work: a redelivery of something that has ended."""
         if begun.state in {TransferState.DONE, TransferState.SUPERSEDED}:
-            return Verdict(fate=Fate.DELETE)
+            return Verdict(disposition=Disposition.DELETE)
         if begun.state is TransferState.DEAD:
             reason = PermanentError(begun.code or "E_DEAD", begun.reason or "dead before")
-            return Verdict(fate=Fate.DEAD, error=reason)
+            return Verdict(disposition=Disposition.DEAD, error=reason)
         if begun.was_changed and not begun.is_live:
             changed = PermanentError(
                 "E_MSG_CHANGED",
                 "this message came before, under the same id, with another body",
                 hint="look for what rewrites messages between SQS and here; send it as a new one",
             )
-            return Verdict(fate=Fate.DEAD, error=changed)
+            return Verdict(disposition=Disposition.DEAD, error=changed)
         if begun.is_live:
-            return Verdict(fate=Fate.WAIT)
+            return Verdict(disposition=Disposition.WAIT)
         if begun.attempt > self._settings.retry.max_starts:
             spent = PermanentError(
                 "E_ATTEMPTS_SPENT",
                 f"started {begun.attempt} times and never ended; last: {begun.code or 'killed'}",
                 hint="look for what kills the agent while it works on this message",
             )
-            return Verdict(fate=Fate.DEAD, error=spent)
+            return Verdict(disposition=Disposition.DEAD, error=spent)
         return None
 
     def _expiring(
@@ -322,7 +332,9 @@ class Deliveries:
             hint="fix what held it up, then `backhaul dlq redrive`; give the queue more retention",
         )
 
-    def _run(self, begun: Begun, message: Message, part: Part, request: Request) -> Verdict:
+    def _run(
+        self, begun: AttemptStart, message: Message, part: MessageRecord, request: Request
+    ) -> Verdict:
         policy = self._policy()
         job = policy.decide(request, sender_id=message.sender_id, queue=message.queue)
         rule = policy.find(job.route).signature
@@ -330,7 +342,7 @@ class Deliveries:
         check_signature(rule, message, part.key(message), ledger, self._clock)
         with self._stopper.changed:
             if not self._gate.enter(job, begun.transfer_id):
-                return Verdict(fate=Fate.WAIT)
+                return Verdict(disposition=Disposition.WAIT)
         settings = self._settings
         try:
             return TransferRunner(
@@ -346,7 +358,7 @@ class Deliveries:
             with self._stopper.changed:
                 self._gate.leave(job)
 
-    def _budget(self, begun: Begun | None, message: Message) -> Budget:
+    def _budget(self, begun: AttemptStart | None, message: Message) -> Budget:
         """What the ledger counted; without it, receives count.
 
         SQS counts also what an outage or a stop handed back, so then the higher limit holds, which
@@ -365,7 +377,7 @@ class Deliveries:
 
     def _hold(
         self,
-        begun: Begun | None,
+        begun: AttemptStart | None,
         message: Message,
         error: OutageError,
         tries: int,
@@ -396,7 +408,7 @@ class Deliveries:
             return True
         return False
 
-    def _wait_for_others(self, begun: Begun | None, message: Message) -> bool:
+    def _wait_for_others(self, begun: AttemptStart | None, message: Message) -> bool:
         """The destination or the route is busy: wait with the message in hand."""
         if begun is not None and begun.is_live:
             # Another process on this ledger has this very message; it will settle it.
@@ -416,11 +428,11 @@ class Deliveries:
         return False
 
     def _end(
-        self, begun: Begun | None, message: Message, part: Part, verdict: Verdict
-    ) -> End | None:
+        self, begun: AttemptStart | None, message: Message, part: MessageRecord, verdict: Verdict
+    ) -> RecordOutcome | None:
         """Record how one record ended; None when the message was handed back over it."""
         error = verdict.error
-        if verdict.fate is Fate.DELETE:
+        if verdict.disposition is Disposition.DELETE:
             if begun is not None and begun.state.is_final:
                 self._emit(
                     events.MessageAbsorbed(
@@ -430,7 +442,7 @@ class Deliveries:
                         is_running=False,
                     )
                 )
-            return End(is_ignored=begun is None)
+            return RecordOutcome(is_ignored=begun is None)
         if error is None:
             raise AssertionError("only what is deleted ends without an error")
         if self._stopper.level is Stop.NOW and not isinstance(error, PermanentError):
@@ -441,18 +453,18 @@ class Deliveries:
         if begun is not None:
             if begun.state is TransferState.DEAD:
                 dead = Dead(begun=begun, part=part, error=error)
-                return End(dead=dead, is_copied=begun.has_letter)
+                return RecordOutcome(dead=dead, is_copied=begun.has_letter)
             if self._is_taken(begun, message, error):
                 self._return(message, ELSEWHERE_WAIT_S)
                 return None
-            if verdict.fate is Fate.DEAD:
+            if verdict.disposition is Disposition.DEAD:
                 return self._bury(begun, message, part, error)
-            return End(retry_in_s=self._fail(begun, message, error))
+            return RecordOutcome(retry_in_s=self._fail(begun, message, error))
         # The ledger did not even count the attempt: nothing to record, only to come back.
         receives = max(1, message.receive_count)
-        return End(retry_in_s=self._settings.retry.delay_s(receives, self._chance()))
+        return RecordOutcome(retry_in_s=self._settings.retry.delay_s(receives, self._chance()))
 
-    def _settle(self, message: Message, ends: list[End]) -> None:
+    def _settle(self, message: Message, ends: list[RecordOutcome]) -> None:
         """All records have ended, or some have to come back; then those that ended are known."""
         delays_s = [end.retry_in_s for end in ends if end.retry_in_s is not None]
         if delays_s:
@@ -490,7 +502,7 @@ class Deliveries:
         # Die or give up here and the message reappears, to be recognised and deleted then.
         self._insist(lambda: self._queue.delete(newest))
 
-    def _is_taken(self, begun: Begun, message: Message, error: BackhaulError) -> bool:
+    def _is_taken(self, begun: AttemptStart, message: Message, error: BackhaulError) -> bool:
         """Another process took the transfer over meanwhile: its end counts, and our failure not."""
         if self._insist(lambda: self._ports.ledger.is_mine(begun.transfer_id)):
             return False
@@ -508,7 +520,7 @@ class Deliveries:
         )
         return True
 
-    def _give_way(self, message: Message, ends: list[End]) -> None:
+    def _give_way(self, message: Message, ends: list[RecordOutcome]) -> None:
         """A stop came between two records: the rest is for whoever comes next."""
         delays_s = [end.retry_in_s for end in ends if end.retry_in_s is not None]
         if delays_s:
@@ -517,7 +529,9 @@ class Deliveries:
         else:
             self._hand_back(None, message)
 
-    def _bury(self, begun: Begun, message: Message, part: Part, error: BackhaulError) -> End | None:
+    def _bury(
+        self, begun: AttemptStart, message: Message, part: MessageRecord, error: BackhaulError
+    ) -> RecordOutcome | None:
         """Dead-letter copy first, then the ledger; the message is deleted after all: `_settle`.
 
         Where the copy is refused, the ledger notes the death without it: the next delivery sends
@@ -534,7 +548,7 @@ class Deliveries:
         elif self._queue.facts.dead_letter_url is not None:
             self._put_off(begun, message)
             return None
-        return End(dead=dead, is_copied=is_copied)
+        return RecordOutcome(dead=dead, is_copied=is_copied)
 
     def _copy_dead(self, message: Message, dead: Dead) -> bool:
         begun, error = dead.begun, dead.error
@@ -555,7 +569,7 @@ class Deliveries:
             )
         )
 
-    def _put_off(self, begun: Begun, message: Message) -> None:
+    def _put_off(self, begun: AttemptStart, message: Message) -> None:
         """Its dead letter cannot be sent: it comes back later, and its slot is free for others."""
         if self._stopper.is_asked:
             self._hand_back(begun, message)
@@ -563,11 +577,11 @@ class Deliveries:
         self.tally.failed += 1
         self._return(message, LETTER_RETRY_S)
 
-    def _note_letter(self, begun: Begun) -> None:
+    def _note_letter(self, begun: AttemptStart) -> None:
         """So that no later delivery sends it again; where we stop first, one may."""
         self._insist(lambda: self._ports.ledger.note_letter(begun.transfer_id))
 
-    def _ticket(self, message: Message, begun: Begun, error: BackhaulError) -> str:
+    def _ticket(self, message: Message, begun: AttemptStart, error: BackhaulError) -> str:
         """A copy of a signed message, or one that was never good, gets none."""
         if error.code.startswith("E_SIG_"):
             return ""
@@ -586,7 +600,7 @@ class Deliveries:
             )
         )
 
-    def _remove_leftover(self, begun: Begun) -> None:
+    def _remove_leftover(self, begun: AttemptStart) -> None:
         """What earlier attempts staged; the last one may have ended before it claimed anything."""
         try:
             left = self._ports.ledger.leftover(begun.transfer_id)
@@ -600,7 +614,7 @@ class Deliveries:
                 )
             )
 
-    def _fail(self, begun: Begun, message: Message, error: BackhaulError) -> int:
+    def _fail(self, begun: AttemptStart, message: Message, error: BackhaulError) -> int:
         """Record a failed attempt; how long until the next one."""
         failures = begun.failures + 1
         delay_s = self._settings.retry.delay_s(failures, self._chance())
@@ -620,7 +634,7 @@ class Deliveries:
 
     def _record_failure(
         self,
-        begun: Begun,
+        begun: AttemptStart,
         state: TransferState,
         error: BackhaulError,
         *,
@@ -642,7 +656,7 @@ class Deliveries:
 
     def _release_claim(
         self,
-        begun: Begun | None,
+        begun: AttemptStart | None,
         state: TransferState,
         error: BackhaulError,
         hold: Hold | None = None,
@@ -669,7 +683,7 @@ class Deliveries:
                 )
             )
 
-    def _hand_back(self, begun: Begun | None, message: Message) -> None:
+    def _hand_back(self, begun: AttemptStart | None, message: Message) -> None:
         """Visible at once, for whoever comes next."""
         newest = self._keeper.release(message.message_id) or message
         self._show_after(newest, self._stopper.hand_back_delay_s)
@@ -732,7 +746,7 @@ class Deliveries:
         return self._randomness.uniform(0.0, 1.0)
 
 
-def _as_begun(request: Request, begun: Begun) -> Request:
+def _as_begun(request: Request, begun: AttemptStart) -> Request:
     """An event's destination is settled by its first claim, whatever the route says since."""
     if request.event is None or begun.directory is None:
         return request

@@ -12,7 +12,7 @@ from datetime import timedelta
 from itertools import groupby
 
 from backhaul.core.facts import StagingSwept
-from backhaul.core.ports import Leftover
+from backhaul.core.ports import AbandonedStaging
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.runner import Ports
 
@@ -37,7 +37,9 @@ def sweep_litter(ports: Ports, policy: Policy) -> None:
             return
 
 
-def _sweep(ports: Ports, filesystem: str, user: str | None, lefts: Sequence[Leftover]) -> None:
+def _sweep(
+    ports: Ports, filesystem: str, user: str | None, lefts: Sequence[AbandonedStaging]
+) -> None:
     roots = [left.staging_root for left in lefts]
     with ports.pool.session(filesystem, user) as session:
         there = dict(zip(roots, session.status(roots), strict=True))

@@ -7,12 +7,12 @@ in `runner` and `agent` are written for all three. Methods are safe to call from
 from __future__ import annotations
 
 from backhaul.core.ports.ledger import (
-    Begun,
+    AbandonedStaging,
+    AttemptStart,
     Claimed,
     ClusterJob,
     Holder,
     Ledger,
-    Leftover,
     MessageKey,
     Published,
 )
@@ -30,11 +30,11 @@ from backhaul.core.ports.store import (
 from backhaul.core.ports.target import (
     ContentChecker,
     Entry,
-    Held,
     Inherited,
     Progress,
     Rename,
     StageTask,
+    StoredChecksum,
     TargetFs,
     TargetPool,
     TargetSession,
@@ -45,7 +45,8 @@ from backhaul.core.ports.target import (
 
 __all__ = [
     "FIFO",
-    "Begun",
+    "AbandonedStaging",
+    "AttemptStart",
     "Body",
     "Claimed",
     "Clock",
@@ -55,11 +56,9 @@ __all__ = [
     "Emit",
     "Endpoint",
     "Entry",
-    "Held",
     "Holder",
     "Inherited",
     "Ledger",
-    "Leftover",
     "ListPage",
     "ListedObject",
     "ListedPage",
@@ -74,6 +73,7 @@ __all__ = [
     "Rename",
     "SourceReader",
     "StageTask",
+    "StoredChecksum",
     "TargetFs",
     "TargetPool",
     "TargetSession",

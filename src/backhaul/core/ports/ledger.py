@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from backhaul.core.model import (
+    Assignment,
     Hold,
-    Job,
     Location,
     ManifestSum,
     Pin,
@@ -56,7 +56,7 @@ class MessageKey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class AttemptStart:
     """The ledger's answer to a delivery.
 
     Attributes:
@@ -104,7 +104,7 @@ class ClusterJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leftover:
+class AbandonedStaging:
     """What an attempt may have left in staging.
 
     Attributes:
@@ -132,7 +132,7 @@ class Claimed:
 
     epoch: int
     staging_root: Location
-    stale: tuple[Leftover, ...] = ()
+    stale: tuple[AbandonedStaging, ...] = ()
     has_rivals: bool = False
     jobs: tuple[ClusterJob, ...] = ()
 
@@ -173,7 +173,7 @@ class Ledger(Protocol):
 
     def begin(
         self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
-    ) -> Begun:
+    ) -> AttemptStart:
         """Find or make the transfer of this message and count an attempt before any work.
 
         Args:
@@ -186,7 +186,7 @@ class Ledger(Protocol):
     def claim(  # noqa: PLR0913 - the first page rides along to save a commit
         self,
         transfer_id: str,
-        job: Job,
+        job: Assignment,
         destination: Location,
         staging_anchor: Location,
         *,
@@ -335,10 +335,10 @@ class Ledger(Protocol):
             False when another message had it: a replay.
         """
 
-    def leftover(self, transfer_id: str) -> Leftover | None:
+    def leftover(self, transfer_id: str) -> AbandonedStaging | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
 
-    def litter(self, claimed_before: datetime, *, most: int) -> list[Leftover]:
+    def litter(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
         """Staging roots claimed before then that no live transfer owns, by file system."""
 
     def note_staging(
@@ -349,7 +349,7 @@ class Ledger(Protocol):
         A sweep finds what is left of them. No file is ever in one, so they are not `stale`.
         """
 
-    def swept(self, lefts: Sequence[Leftover]) -> None:
+    def swept(self, lefts: Sequence[AbandonedStaging]) -> None:
         """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""
 
     # ---- the cluster's engine

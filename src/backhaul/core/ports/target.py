@@ -48,7 +48,7 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class StoredChecksum:
     """What a target says of one file's content without anybody reading it.
 
     Attributes:
@@ -69,7 +69,7 @@ class Held:
     is_final: bool = False
 
     @classmethod
-    def of_ciphertext(cls, size_bytes: int, modified_ms: int) -> Held:
+    def of_ciphertext(cls, size_bytes: int, modified_ms: int) -> StoredChecksum:
         """Of a file in an encryption zone of HDFS."""
         return cls(
             size_bytes=size_bytes,
@@ -257,14 +257,14 @@ class TargetSession(Protocol):
             OutcomeUnknown: an answer was lost.
         """
 
-    def contents(
+    def stored_checksums(
         self,
         locations: Sequence[Location],
         *,
         algorithms: Sequence[str] = (),
         is_read: bool = False,
         passes_over: bool = False,
-    ) -> list[Held | None]:
+    ) -> list[StoredChecksum | None]:
         """CRC32C of each file's bytes; None where no file is.
 
         Told by the file system where it keeps checksums, else read.
@@ -276,7 +276,7 @@ class TargetSession(Protocol):
                 end of the others.
         """
 
-    def vouched(
+    def match_existing(
         self, tasks: Sequence[StageTask], finals: Sequence[Location]
     ) -> list[StagedObject | None]:
         """Which files hold their pinned object already, by S3's own checksum; None: not proven.
@@ -319,7 +319,7 @@ class ContentChecker(Protocol):
 
     name: str
 
-    def held(self, paths: Sequence[str]) -> list[Held | None]:
+    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         """One answer per path, in order; None where no file is. Never guesses, never reads."""
 
     def close(self) -> None:
@@ -353,10 +353,10 @@ class TargetFs(Protocol):
     keeps_checksums: bool
     """Whether `held` can tell a checksum at all; asking is then worth a batch."""
 
-    def held(self, paths: Sequence[str]) -> list[Held | None]:
+    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         """What each file holds, from checksums that the file system keeps; None where none is.
 
-        Never reads content. What cannot be told is an answer (`Held.why`), not an error.
+        Never reads content. What cannot be told is an answer (`StoredChecksum.why`), not an error.
         """
 
     def check_reachable(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from backhaul.core.errors import NotAllowed
-from backhaul.core.model import Job, SignatureRule
+from backhaul.core.model import Assignment, SignatureRule
 from backhaul.core.ports import Clock, Ledger, Message, MessageKey
 from backhaul.core.requests.policy import Policy, serves_queue
 from backhaul.core.requests.signature import (
@@ -101,7 +101,7 @@ class RouteGate:
         self._in_flight: Counter[str] = Counter()
         self._turns: dict[str, deque[tuple[float, str]]] = {}  # of the last minute
 
-    def enter(self, job: Job, transfer_id: str) -> bool:
+    def enter(self, job: Assignment, transfer_id: str) -> bool:
         """Count the transfer in; False when the route is full or has had its minute's share.
 
         A transfer that waits or is held comes here again and again: it takes its turn once.
@@ -116,7 +116,7 @@ class RouteGate:
         self._in_flight[job.route] += 1
         return True
 
-    def leave(self, job: Job) -> None:
+    def leave(self, job: Assignment) -> None:
         """Count it out."""
         self._in_flight[job.route] -= 1
 

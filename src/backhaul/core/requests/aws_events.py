@@ -22,10 +22,10 @@ from backhaul.core.errors import BadMessage, PermanentError
 from backhaul.core.model import Source
 from backhaul.core.requests.content import (
     SEQUENCER_DIGITS,
-    Ask,
     CallEvent,
     Ignored,
     ObjectEvent,
+    RecordBody,
     StepEvent,
     padded_sequencer,
 )
@@ -49,7 +49,7 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
 
 
-def read_records(document: Mapping[str, Any]) -> tuple[Ask, ...]:
+def read_records(document: Mapping[str, Any]) -> tuple[RecordBody, ...]:
     """`{"Records":[…]}`, an S3 event notification.
 
     Raises:
@@ -82,7 +82,7 @@ def single_records(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(json.dumps({"Records": [record]}, separators=(",", ":")) for record in records)
 
 
-def _readable(record: object) -> Ask:
+def _readable(record: object) -> RecordBody:
     try:
         return _read_record(record)
     except PermanentError as error:
@@ -128,7 +128,7 @@ def read_test_event(document: Mapping[str, Any]) -> Ignored:
     return Ignored(reason="S3_TEST_EVENT", what=f"S3's test event{about}")
 
 
-def read_bridge(document: Mapping[str, Any]) -> Ask:
+def read_bridge(document: Mapping[str, Any]) -> RecordBody:
     """An EventBridge event of S3 or of EMR.
 
     Raises:

@@ -84,7 +84,7 @@ class Ignored:
 
 
 # An error stands for a record that cannot be read while its neighbours can.
-Ask = Request | ObjectEvent | StepEvent | CallEvent | Ignored | PermanentError
+RecordBody = Request | ObjectEvent | StepEvent | CallEvent | Ignored | PermanentError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class Content:
     """
 
     form: str
-    asks: tuple[Ask, ...]
+    asks: tuple[RecordBody, ...]
     bodies: tuple[str, ...] = ()
 
 

@@ -23,7 +23,7 @@ from backhaul.core.model import (
     Source,
     StepRule,
 )
-from backhaul.core.requests.content import Ask, CallEvent, Ignored, ObjectEvent, StepEvent
+from backhaul.core.requests.content import CallEvent, Ignored, ObjectEvent, RecordBody, StepEvent
 from backhaul.core.requests.paths import is_marker, map_name, parse_destination
 from backhaul.core.requests.policy import Policy, covering_prefix, serves_queue
 from backhaul.core.text import printable
@@ -35,7 +35,7 @@ _DIRECTORY_VARIABLES = frozenset({"{key_dir}", "{rel_dir}"})
 
 
 def request_of(
-    policy: Policy, ask: Ask, *, queue: str | None, default_fs: DefaultFs
+    policy: Policy, ask: RecordBody, *, queue: str | None, default_fs: DefaultFs
 ) -> Request | Ignored:
     """The request that an ask stands for; requests and what is ignored already stay as they are.
 

@@ -28,8 +28,8 @@ from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed
 from backhaul.core.facts import RouteWarned
 from backhaul.core.file_systems import DefaultFs
 from backhaul.core.model import (
+    Assignment,
     EngineName,
-    Job,
     Location,
     OnExists,
     PublishMode,
@@ -69,7 +69,9 @@ class Policy:
         text = json.dumps([_plain(route) for route in self.routes], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
-    def decide(self, request: Request, *, sender_id: str | None, queue: str | None = None) -> Job:
+    def decide(
+        self, request: Request, *, sender_id: str | None, queue: str | None = None
+    ) -> Assignment:
         """The job that the first covering route makes of the request.
 
         A source without trailing slash may turn out to be a prefix, so `bucket/raw` is let
@@ -134,7 +136,7 @@ class Policy:
         """
         return _covers(self.find(route_name), source)
 
-    def check_resolved(self, job: Job, source: Source) -> None:
+    def check_resolved(self, job: Assignment, source: Source) -> None:
         """Judge what the source turned out to be; strict where `decide` had to wait for S3.
 
         Args:
@@ -151,7 +153,7 @@ class Policy:
                 hint=_route_hint(job.request),
             )
 
-    def check_target(self, job: Job, location: Location) -> None:
+    def check_target(self, job: Assignment, location: Location) -> None:
         """Judge a path that is about to be published.
 
         Raises:
@@ -248,7 +250,7 @@ def _anchor(route: Route, location: Location) -> Location | None:
     return max(covering, key=lambda place: len(place.path), default=None)
 
 
-def _job(request: Request, route: Route, anchor: Location, sender_id: str | None) -> Job:
+def _job(request: Request, route: Route, anchor: Location, sender_id: str | None) -> Assignment:
     is_listed = sender_id is None or route.senders is None or sender_id in route.senders
     if not is_listed:
         raise NotAllowed(
@@ -258,7 +260,7 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
             hint="add the SQS SenderId to the route's senders, or send as one that is listed",
         )
     options = request.options
-    return Job(
+    return Assignment(
         request=request,
         route=route.name,
         anchor=anchor,

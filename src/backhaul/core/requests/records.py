@@ -14,16 +14,16 @@ from dataclasses import dataclass, replace
 from backhaul.core.errors import BackhaulError, PermanentError
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.model import TransferState
-from backhaul.core.ports import Begun, Message, MessageKey
+from backhaul.core.ports import AttemptStart, Message, MessageKey
 from backhaul.core.requests.body import read_message
-from backhaul.core.requests.content import Ask, Content
+from backhaul.core.requests.content import Content, RecordBody
 from backhaul.core.requests.signature import ATTRIBUTE
 
 NAMED_MAX = 10  # unreadable records that a dead letter gives a reason for
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class MessageRecord:
     """One record, or all of those that cannot be read.
 
     Attributes:
@@ -35,7 +35,7 @@ class Part:
 
     number: int
     count: int
-    ask: Ask
+    ask: RecordBody
     also: tuple[int, ...] = ()
     body: str | None = None
 
@@ -70,7 +70,9 @@ def digest_of(body: str) -> str:
     return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def parts_of(message: Message, *, default_fs: FileSystems | str | None) -> Sequence[Part]:
+def records_of(
+    message: Message, *, default_fs: FileSystems | str | None
+) -> Sequence[MessageRecord]:
     """At least one: a body that cannot be read is a record that is its error."""
     try:
         content = read_message(message.body, default_fs=default_fs, attributes=message.attributes)
@@ -80,7 +82,7 @@ def parts_of(message: Message, *, default_fs: FileSystems | str | None) -> Seque
     unreadable = [n for n, ask in enumerate(asks) if isinstance(ask, PermanentError)]
     joined = frozenset(unreadable[1:])
     return [
-        Part(
+        MessageRecord(
             number=n,
             count=len(asks),
             ask=_joined(asks, unreadable) if joined and n == unreadable[0] else ask,
@@ -92,7 +94,7 @@ def parts_of(message: Message, *, default_fs: FileSystems | str | None) -> Seque
     ]
 
 
-def _joined(asks: Sequence[Ask], unreadable: Sequence[int]) -> PermanentError:
+def _joined(asks: Sequence[RecordBody], unreadable: Sequence[int]) -> PermanentError:
     """One error for all records that cannot be read; its code is the first one's."""
     errors = [(n, ask) for n in unreadable if isinstance(ask := asks[n], PermanentError)]
     named = [f"record {n + 1}: {error.message} ({error.code})" for n, error in errors[:NAMED_MAX]]
@@ -110,8 +112,8 @@ def _joined(asks: Sequence[Ask], unreadable: Sequence[int]) -> PermanentError:
 class Dead:
     """A record that no later attempt can help."""
 
-    begun: Begun
-    part: Part
+    begun: AttemptStart
+    part: MessageRecord
     error: BackhaulError
 
     @property
@@ -127,7 +129,7 @@ class Dead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
+class RecordOutcome:
     """How a record ended: done, unless it says otherwise.
 
     Attributes:

@@ -13,14 +13,14 @@ from itertools import chain
 from typing import Protocol
 
 from backhaul.core.facts import CountersDiffer, EngineChosen, StagedAgain
-from backhaul.core.model import EngineName, Job, Location, Pin, Source, StagedObject
+from backhaul.core.model import Assignment, EngineName, Location, Pin, Source, StagedObject
 from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, StageTask, TargetSession
 from backhaul.core.ports.cluster import Cluster, JobCounters
 from backhaul.core.transfer import steps as transfer
 from backhaul.core.transfer.cluster_jobs import (
+    ClusterProgress,
     ClusterStaging,
     Kept,
-    News,
     NoRoom,
     OwnershipLost,
     no_cluster,
@@ -45,7 +45,7 @@ class Host(Protocol):
     """What the runner lends of its attempt."""
 
     @property
-    def job(self) -> Job: ...
+    def job(self) -> Assignment: ...
     @property
     def session(self) -> TargetSession: ...
     @property
@@ -69,7 +69,7 @@ class Host(Protocol):
     def flush(self) -> None:
         """Put the proofs taken so far into the ledger."""
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: ClusterProgress) -> None:
         """Show how far it is."""
 
     def algorithms(self, pin: Pin) -> frozenset[str]:
@@ -91,7 +91,7 @@ class _Ahead:
     obstacle: str | None = None
 
 
-def always_native(job: Job, cluster: Cluster | None, obstacle: str | None) -> str | None:
+def always_native(job: Assignment, cluster: Cluster | None, obstacle: str | None) -> str | None:
     """Why it is the native engine whatever the load is; None when the load decides.
 
     Args:
@@ -113,7 +113,9 @@ def always_native(job: Job, cluster: Cluster | None, obstacle: str | None) -> st
     return None
 
 
-def engine_for(job: Job, cluster: Cluster | None, load: Load, obstacle: str | None) -> Choice:
+def engine_for(
+    job: Assignment, cluster: Cluster | None, load: Load, obstacle: str | None
+) -> Choice:
     """The engine for a complete plan.
 
     Raises:
@@ -254,7 +256,7 @@ class ClusterAttempt:
             size_bytes += sum(one.size_bytes for one in batch)
             again += sum(not one.was_there for one in batch)
             self._host.note(batch)
-            self._host.tell(News(phase="proving"))
+            self._host.tell(ClusterProgress(phase="proving"))
         removed = 0
         files, empty = session.count_files(directory)
         if files != accepted or empty:

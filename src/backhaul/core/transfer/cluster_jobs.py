@@ -50,7 +50,7 @@ class NoRoom(TransientError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
+class ClusterProgress:
     """How far the cluster has come, for people.
 
     Attributes:
@@ -91,7 +91,7 @@ class ClusterStaging:
         emit: Emit,
         transfer_id: str,
         when_queued: QueuedTooLong,
-        tell: Callable[[News], None],
+        tell: Callable[[ClusterProgress], None],
     ) -> None:
         self._cluster = cluster
         self._ledger = ledger
@@ -144,9 +144,9 @@ class ClusterStaging:
         opened = ClusterJob(transfer_id=self._id, epoch=claim_epoch, application_id=None)
         if not self._ledger.open_job(self._id, claim_epoch, job.tags[1], self._clock.now()):
             raise OwnershipLost("E_OWNER_LOST", "the destination was claimed by somebody else")
-        self._tell(News(phase="listing"))
+        self._tell(ClusterProgress(phase="listing"))
         try:
-            self._cluster.submit(job, lambda: self._tell(News(phase="listing")))
+            self._cluster.submit(job, lambda: self._tell(ClusterProgress(phase="listing")))
         except OutageError as error:
             if error.code in NEVER_RAN:
                 self._close(opened, None, error.message)
@@ -302,11 +302,11 @@ class ClusterStaging:
 
     def _news(self, found: Application, told: JobProgress | None) -> None:
         if found.state is AppState.QUEUED:
-            self._tell(News(phase="queued", detail=found.tracking_url))
+            self._tell(ClusterProgress(phase="queued", detail=found.tracking_url))
             return
         maps = f"maps {told.maps_done} of {told.maps}" if told else f"{found.progress:.0%}"
         self._tell(
-            News(
+            ClusterProgress(
                 phase="copying",
                 size_bytes=told.size_bytes if told else 0,
                 objects=told.objects if told else 0,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from backhaul.core.ports import Held
+    from backhaul.core.ports import StoredChecksum
 
 _CRC32 = "crc32:"
 
@@ -30,7 +30,7 @@ def digits_of(content: str) -> str:
     return content.removeprefix(_CRC32)
 
 
-def holds(held: Held | None, content: str) -> bool:
+def holds(held: StoredChecksum | None, content: str) -> bool:
     """Whether that is what the target told."""
     if held is None or held.checksum is None or held.algorithm is None:
         return False

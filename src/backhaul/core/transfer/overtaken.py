@@ -7,13 +7,13 @@ skipped if S3 itself, or what S3 reported of the published file, shows that ther
 
 from __future__ import annotations
 
-from backhaul.core.model import Job, Location, Pin
+from backhaul.core.model import Assignment, Location, Pin
 from backhaul.core.ports import Ledger, ObjectStore, Published
 from backhaul.core.requests.paths import target_relative
 from backhaul.core.transfer.listing import find_object
 
 
-def claims_to_be_old(ledger: Ledger, job: Job, target: Location) -> bool:
+def claims_to_be_old(ledger: Ledger, job: Assignment, target: Location) -> bool:
     """By its own sequencer the event is not newer than what was published at the target."""
     event, bucket = job.request.event, job.request.source.bucket
     if event is None or event.sequencer is None:
@@ -23,7 +23,7 @@ def claims_to_be_old(ledger: Ledger, job: Job, target: Location) -> bool:
 
 
 def is_overtaken(
-    ledger: Ledger, store: ObjectStore, job: Job, target: Location, now: Pin | None
+    ledger: Ledger, store: ObjectStore, job: Assignment, target: Location, now: Pin | None
 ) -> bool:
     """What is published at the target is at least as new as what the event would bring.
 
@@ -48,7 +48,7 @@ def is_overtaken(
     return current is None or not is_same_state(current, now)
 
 
-def state_of_event(store: ObjectStore, job: Job) -> Pin | None:
+def state_of_event(store: ObjectStore, job: Assignment) -> Pin | None:
     """The object that the event is about, in the event's version where it names one; None: gone.
 
     Raises:
@@ -73,14 +73,14 @@ def is_same_state(one: Pin, other: Pin) -> bool:
     )
 
 
-def _current(store: ObjectStore, job: Job) -> Pin | None:
+def _current(store: ObjectStore, job: Assignment) -> Pin | None:
     event, source = job.request.event, job.request.source
     key = source.key if event is None else event.key
     found, _ = find_object(store, source.bucket, key, owner=job.source_owner)
     return found
 
 
-def _published(ledger: Ledger, job: Job, target: Location) -> Published | None:
+def _published(ledger: Ledger, job: Assignment, target: Location) -> Published | None:
     """What this ledger published of the event's object, at the object's own place."""
     event, source = job.request.event, job.request.source
     if event is None:

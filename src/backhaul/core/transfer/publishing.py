@@ -132,7 +132,7 @@ class Publisher:
             for one in self._ledger.rivals(self._id, finals)
             if is_newer(one, mine[one.location])
         ]
-        there = self._session.contents(
+        there = self._session.stored_checksums(
             [one.location for one in newer],
             algorithms=[algorithm_of(one.crc32c) for one in newer],
         )
@@ -152,7 +152,7 @@ class Publisher:
             for final, status, (planned, proof) in zip(finals, statuses, turn, strict=True)
             if status is not None
         ]
-        held = self._session.contents(
+        held = self._session.stored_checksums(
             [final for final, _, _ in there],
             algorithms=[algorithm_of(proof.crc32c) for _, _, proof in there],
         )

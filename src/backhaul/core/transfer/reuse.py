@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from backhaul.core.model import FileStatus, PlannedObject, Proof, StagedObject
-from backhaul.core.ports import Held, Published
+from backhaul.core.ports import Published, StoredChecksum
 from backhaul.core.transfer.content_sum import algorithm_of, digits_of
 
 
@@ -55,7 +55,7 @@ def adopt(planned: PlannedObject, before: Published) -> StagedObject:
     )
 
 
-def as_adopted(proof: StagedObject, held: Held, note: str, now: datetime) -> StagedObject:
+def as_adopted(proof: StagedObject, held: StoredChecksum, note: str, now: datetime) -> StagedObject:
     """A proof of bytes that were found at their final path."""
     return replace(
         proof,

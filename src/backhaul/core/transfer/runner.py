@@ -32,11 +32,11 @@ from backhaul.core.facts import (
 )
 from backhaul.core.model import (
     STAGING_NAME,
+    Assignment,
     EngineName,
     EvidencePlace,
     FileStatus,
     Hold,
-    Job,
     Location,
     ManifestSum,
     OnExists,
@@ -49,14 +49,14 @@ from backhaul.core.model import (
     TransferState,
 )
 from backhaul.core.ports import (
-    Begun,
+    AbandonedStaging,
+    AttemptStart,
     Claimed,
     Clock,
     ClusterJob,
     Emit,
     Endpoint,
     Ledger,
-    Leftover,
     ListPage,
     ObjectStore,
     Published,
@@ -70,7 +70,7 @@ from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer import cluster_jobs as cluster_stage
 from backhaul.core.transfer import steps as transfer
 from backhaul.core.transfer.cluster_attempt import ClusterAttempt
-from backhaul.core.transfer.cluster_jobs import News
+from backhaul.core.transfer.cluster_jobs import ClusterProgress
 from backhaul.core.transfer.content_sum import algorithm_of, holds
 from backhaul.core.transfer.evidence import Manifest, files, object_line
 from backhaul.core.transfer.outages import WAIT_MOST_S, Away, OutageWatch
@@ -91,7 +91,7 @@ RECORD_BATCH = 500  # proofs per ledger transaction
 PUBLISH_BATCH = 500  # proofs read back at a time: renames per call to the worker
 TIDY_TRIES = 2
 LOOK_EVERY_S = 5.0  # while bytes come in, at who owns the transfer
-NO_NEWS = News(phase="")
+NO_PROGRESS = ClusterProgress(phase="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +133,8 @@ class TransferRunner:
         *,
         ports: Ports,
         policy: Callable[[], Policy],
-        begun: Begun,
-        job: Job,
+        begun: AttemptStart,
+        job: Assignment,
         budget: transfer.Budget,
         message_id: str | None,
         wait_most_s: float = WAIT_MOST_S,
@@ -157,7 +157,7 @@ class TransferRunner:
         self._session_or_none: TargetSession | None = None
         self._staging_root: Location | None = None
         self._placing_or_none: Placing | None = None
-        self._stale: Sequence[Leftover] = ()
+        self._stale: Sequence[AbandonedStaging] = ()
         self._has_rivals = False
         self._was_outdated = False
         self._planner: Planner | None = None
@@ -446,7 +446,7 @@ class TransferRunner:
                 for final, status, (planned, proof) in zip(finals, statuses, batch, strict=True)
                 if is_file_of(status, planned.pin.size_bytes)
             ]
-            held = self._session.contents(
+            held = self._session.stored_checksums(
                 [final for final, _ in candidates],
                 algorithms=[algorithm_of(proof.crc32c) for _, proof in candidates],
             )
@@ -594,7 +594,7 @@ class TransferRunner:
     # ------------------------------------------------------------ for `cluster_attempt`
 
     @property
-    def job(self) -> Job:
+    def job(self) -> Assignment:
         return self._job
 
     @property
@@ -621,7 +621,7 @@ class TransferRunner:
         self._ports.ledger.record_staged(self._id, self._pending)
         self._pending = []
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: ClusterProgress) -> None:
         self._emit_progress(news.phase, news)
 
     def algorithms(self, pin: Pin) -> frozenset[str]:
@@ -695,7 +695,7 @@ class TransferRunner:
             else:
                 rest.append(one)
         if unknown:
-            proven = self._vouched(unknown)
+            proven = self._match_existing(unknown)
             adopted += proven
             seqs = {each.seq for each in proven}
             rest += [one for one, _ in unknown if one.seq not in seqs]
@@ -705,10 +705,12 @@ class TransferRunner:
             self.note(adopted)
         return rest
 
-    def _vouched(self, there: Sequence[tuple[PlannedObject, Location]]) -> list[StagedObject]:
+    def _match_existing(
+        self, there: Sequence[tuple[PlannedObject, Location]]
+    ) -> list[StagedObject]:
         """Files of the right length that this ledger does not know: S3's checksum may know them."""
         tasks = self._tasks([one for one, _ in there])
-        found = self._session.vouched(tasks, [final for _, final in there])
+        found = self._session.match_existing(tasks, [final for _, final in there])
         return [one for one in found if one is not None]
 
     @property
@@ -732,10 +734,10 @@ class TransferRunner:
             self._ports.ledger.record_staged(self._id, self._pending)
             self._pending = []
 
-    def _emit_progress(self, phase: str, news: News = NO_NEWS) -> None:
+    def _emit_progress(self, phase: str, news: ClusterProgress = NO_PROGRESS) -> None:
         counts, totals = self._counts, self._totals
         moved = news.size_bytes
-        if news is NO_NEWS:
+        if news is NO_PROGRESS:
             moved = self._session.progress.size_bytes
         self._ports.emit(
             TransferProgress(

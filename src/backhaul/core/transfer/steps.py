@@ -33,7 +33,7 @@ from backhaul.core.errors import (
     SourceChanged,
     TransientError,
 )
-from backhaul.core.model import Job, Location
+from backhaul.core.model import Assignment, Location
 
 MAX_SOURCE_CHANGES = 3  # B80: the third change under one message makes it dead
 
@@ -260,7 +260,7 @@ Event = (
 # ---------------------------------------------------------------- verdicts
 
 
-class Fate(StrEnum):
+class Disposition(StrEnum):
     """What becomes of the message after an attempt."""
 
     DELETE = "delete"
@@ -274,11 +274,11 @@ class Fate(StrEnum):
 class Verdict:
     """What becomes of the message, and why."""
 
-    fate: Fate
+    disposition: Disposition
     error: BackhaulError | None = None
 
 
-DONE = Verdict(fate=Fate.DELETE)
+DONE = Verdict(disposition=Disposition.DELETE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,9 +314,9 @@ def after_failure(error: BackhaulError, budget: Budget) -> Verdict:
     """What a failed attempt means for its message."""
     match error:
         case OutageError():
-            return Verdict(fate=Fate.HOLD, error=error)
+            return Verdict(disposition=Disposition.HOLD, error=error)
         case PermanentError():
-            return Verdict(fate=Fate.DEAD, error=error)
+            return Verdict(disposition=Disposition.DEAD, error=error)
         case SourceChanged() if budget.source_changes + 1 >= MAX_SOURCE_CHANGES:
             unstable = PermanentError(
                 "E_SRC_UNSTABLE",
@@ -324,12 +324,14 @@ def after_failure(error: BackhaulError, budget: Budget) -> Verdict:
                 f"last: {error.message}",
                 hint="send the message after the writer has finished, or enable versioning",
             )
-            return Verdict(fate=Fate.DEAD, error=unstable)
+            return Verdict(disposition=Disposition.DEAD, error=unstable)
         case TransientError() | IntegrityError():
-            fate = Fate.DEAD if budget.is_last else Fate.RETRY
-            return Verdict(fate=fate, error=error)
+            disposition = Disposition.DEAD if budget.is_last else Disposition.RETRY
+            return Verdict(disposition=disposition, error=error)
         case _:
-            return Verdict(fate=Fate.DEAD if budget.is_last else Fate.RETRY, error=error)
+            return Verdict(
+                disposition=Disposition.DEAD if budget.is_last else Disposition.RETRY, error=error
+            )
 
 
 # ---------------------------------------------------------------- the steps
@@ -348,7 +350,7 @@ class Attempt:
         is_native: The cluster had no room: this node carries the bytes, whatever was asked for.
     """
 
-    job: Job
+    job: Assignment
     budget: Budget
     has_plan: bool = False
     was_publishing: bool = False
@@ -385,7 +387,7 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one table: what happened, what comes
             record = Record(epoch=epoch, mode="superseded", is_superseded=True)
             return replace(attempt, epoch=epoch, record=record), Tidy(epoch=epoch)
         case ClaimBusy():
-            return attempt, Settle(verdict=Verdict(fate=Fate.WAIT))
+            return attempt, Settle(verdict=Verdict(disposition=Disposition.WAIT))
         case Recovered(is_complete=True):
             record = Record(epoch=attempt.epoch, mode="adopted", is_superseded=False)
             return replace(attempt, record=record), Tidy(epoch=attempt.epoch)
@@ -413,7 +415,7 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one table: what happened, what comes
         case Recorded(is_owner=True):
             return attempt, Settle(verdict=DONE)
         case Intended() | Recorded():
-            return attempt, Settle(verdict=Verdict(fate=Fate.WAIT))
+            return attempt, Settle(verdict=Verdict(disposition=Disposition.WAIT))
         case Tidied():
             return attempt, attempt.record or Settle(verdict=attempt.verdict)
         case Failed(error=error):
@@ -432,7 +434,7 @@ def _before_fence(attempt: Attempt) -> Command:
 def _failed(attempt: Attempt, error: BackhaulError) -> tuple[Attempt, Command]:
     verdict = after_failure(error, attempt.budget)
     # A dead message has no later attempt whose fence would remove this staging.
-    if verdict.fate is Fate.DEAD and attempt.epoch:
+    if verdict.disposition is Disposition.DEAD and attempt.epoch:
         dead = replace(attempt, verdict=verdict, record=None)
         return dead, Tidy(epoch=attempt.epoch)
     return attempt, Settle(verdict=verdict)

@@ -13,7 +13,7 @@ from backhaul.testing.fakes.inline import InlinePool, InlineSession
 from backhaul.testing.fakes.ledger import faulty
 from backhaul.testing.fakes.memory_ledger import MemoryFile, MemoryLedger
 from backhaul.testing.fakes.queue import DeadLetter, FakeQueue
-from backhaul.testing.fakes.store import FakeStore, Lie
+from backhaul.testing.fakes.store import FakeStore, ReadFault
 from backhaul.testing.fakes.target import FakeContent, FakeTarget
 
 __all__ = [
@@ -31,8 +31,8 @@ __all__ = [
     "InlinePool",
     "InlineSession",
     "Killed",
-    "Lie",
     "MemoryFile",
     "MemoryLedger",
+    "ReadFault",
     "faulty",
 ]

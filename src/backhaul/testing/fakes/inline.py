@@ -13,12 +13,12 @@ from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
 from backhaul.core.ports import (
     Endpoint,
-    Held,
     Inherited,
     Progress,
     Rename,
     SourceReader,
     StageTask,
+    StoredChecksum,
     TargetFs,
     Watch,
     WriteRefusal,
@@ -154,21 +154,21 @@ class InlineSession:
         pairs = [(one.source.path, one.target.path) for one in renames]
         self._alive.publish_files(pairs, replace)
 
-    def contents(
+    def stored_checksums(
         self,
         locations: Sequence[Location],
         *,
         algorithms: Sequence[str] = (),
         is_read: bool = False,
         passes_over: bool = False,
-    ) -> list[Held | None]:
+    ) -> list[StoredChecksum | None]:
         paths = [one.path for one in locations]
-        return self._alive.contents(paths, is_read, algorithms, passes_over)
+        return self._alive.stored_checksums(paths, is_read, algorithms, passes_over)
 
-    def vouched(
+    def match_existing(
         self, tasks: Sequence[StageTask], finals: Sequence[Location]
     ) -> list[StagedObject | None]:
-        return self._alive.vouched(tasks, [one.path for one in finals])
+        return self._alive.match_existing(tasks, [one.path for one in finals])
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         self._alive.remove_staging(staging_root.path, up_to)

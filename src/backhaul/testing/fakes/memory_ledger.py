@@ -15,8 +15,8 @@ from typing import TypeVar
 from backhaul.core.errors import BackhaulError, OutageError, TakenOver
 from backhaul.core.model import (
     HOLD_GAP,
+    Assignment,
     Hold,
-    Job,
     Location,
     ManifestSum,
     PlannedObject,
@@ -24,7 +24,15 @@ from backhaul.core.model import (
     Totals,
     TransferState,
 )
-from backhaul.core.ports import Begun, Claimed, ClusterJob, Holder, Leftover, MessageKey, Published
+from backhaul.core.ports import (
+    AbandonedStaging,
+    AttemptStart,
+    Claimed,
+    ClusterJob,
+    Holder,
+    MessageKey,
+    Published,
+)
 from backhaul.core.ports.cluster import Application, JobProgress
 from backhaul.core.text import redacted
 from backhaul.core.transfer.placing import holds_files, staging_root
@@ -39,7 +47,7 @@ class Transfer:
 
     id: str
     key: MessageKey | None
-    job: Job | None = None
+    job: Assignment | None = None
     first_seen_at: datetime
     state: TransferState = TransferState.RECEIVED
     attempt: int = 1
@@ -91,7 +99,9 @@ class MemoryFile:
     published: dict[Location, Published] = field(default_factory=dict)
     sequencers: dict[tuple[Location, str, str], str] = field(default_factory=dict)
     nonces: dict[str, tuple[tuple[str, str], datetime]] = field(default_factory=dict)
-    litter: dict[Location, tuple[Leftover, Location, datetime]] = field(default_factory=dict)
+    litter: dict[Location, tuple[AbandonedStaging, Location, datetime]] = field(
+        default_factory=dict
+    )
     after_change: Callable[[Transfer, TransferState, TransferState], None] = (
         lambda _row, _before, _after: None
     )
@@ -123,7 +133,7 @@ class MemoryLedger:
 
     def begin(
         self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
-    ) -> Begun:
+    ) -> AttemptStart:
         """See the port."""
         with self._faults.call("ledger.begin", _outage):
             known = None if key is None else self._file.by_key.get(key)
@@ -166,7 +176,7 @@ class MemoryLedger:
     def claim(  # noqa: PLR0913 - the port's
         self,
         transfer_id: str,
-        job: Job,
+        job: Assignment,
         destination: Location,
         staging_anchor: Location,
         *,
@@ -206,7 +216,7 @@ class MemoryLedger:
             for uri, other in self._file.destinations.items():
                 if _overlap(uri, destination):
                     other.owner_transfer = other.owner = None
-            left = Leftover(
+            left = AbandonedStaging(
                 transfer_id=transfer_id, staging_root=root, epoch=claimed.epoch, route=job.route
             )
             self._file.litter[root] = (left, destination, now)
@@ -527,7 +537,7 @@ class MemoryLedger:
         del transfer_id
         return []
 
-    def leftover(self, transfer_id: str) -> Leftover | None:
+    def leftover(self, transfer_id: str) -> AbandonedStaging | None:
         """See the port."""
         with self._faults.call("ledger.leftover", _outage):
             row = self._row(transfer_id)
@@ -536,11 +546,11 @@ class MemoryLedger:
             there = self._file.destinations.get(row.canonical)
             if there is None or there.staging_root is None:
                 return None
-            return Leftover(
+            return AbandonedStaging(
                 transfer_id=transfer_id, staging_root=there.staging_root, epoch=row.epoch
             )
 
-    def litter(self, claimed_before: datetime, *, most: int) -> list[Leftover]:
+    def litter(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
         """See the port."""
         with self._faults.call("ledger.litter", _outage):
             found = [
@@ -567,7 +577,7 @@ class MemoryLedger:
             if row.canonical is None:
                 raise _out_of_order(f"{transfer_id} has claimed nothing")
             for root in roots:
-                left = Leftover(
+                left = AbandonedStaging(
                     transfer_id=transfer_id,
                     staging_root=root,
                     epoch=epoch,
@@ -575,7 +585,7 @@ class MemoryLedger:
                 )
                 self._file.litter[root] = (left, row.canonical, now)
 
-    def swept(self, lefts: Sequence[Leftover]) -> None:
+    def swept(self, lefts: Sequence[AbandonedStaging]) -> None:
         """See the port."""
         with self._faults.call("ledger.swept", _outage):
             for left in lefts:
@@ -655,8 +665,8 @@ class MemoryLedger:
             after = wanted[-1].seq
 
 
-def _begun(row: Transfer, *, is_live: bool) -> Begun:
-    return Begun(
+def _begun(row: Transfer, *, is_live: bool) -> AttemptStart:
+    return AttemptStart(
         transfer_id=row.id,
         state=row.state,
         attempt=row.attempt,

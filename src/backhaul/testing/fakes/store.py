@@ -24,7 +24,7 @@ from backhaul.core.ports import Clock, Endpoint, ListedObject, ListedPage
 from backhaul.testing.fakes.faults import Faults
 
 
-class Lie(Enum):
+class ReadFault(Enum):
     """What a body does to its reader."""
 
     FLIP = "one byte differs"
@@ -67,7 +67,7 @@ class FakeStore:
         self.owner = "000000000000"
         self._objects: dict[tuple[str, str], _Object] = {}
         self._versions: dict[tuple[str, str, str], _Object] = {}
-        self._lies: dict[str, list[Lie]] = {}
+        self._lies: dict[str, list[ReadFault]] = {}
         self._listing_lies: list[Callable[[ListedPage], ListedPage]] = []
         self._lock = threading.Lock()
         self._open_bytes = 0
@@ -171,7 +171,7 @@ class FakeStore:
         with self._lock:
             del self._objects[bucket, key]
 
-    def lie(self, key: str, lie: Lie, *, times: int = 1) -> None:
+    def lie(self, key: str, lie: ReadFault, *, times: int = 1) -> None:
         """Let the next `times` bodies of this key lie."""
         with self._lock:
             self._lies.setdefault(key, []).extend([lie] * times)
@@ -316,12 +316,14 @@ class FakeStore:
 class FakeBody:
     """Implements `ports.Body`."""
 
-    def __init__(self, store: FakeStore, facts: S3Checksums, data: bytes, lie: Lie | None) -> None:
+    def __init__(
+        self, store: FakeStore, facts: S3Checksums, data: bytes, lie: ReadFault | None
+    ) -> None:
         self.facts = facts
         self._store = store
         self._size_bytes = len(data)
         self._lie = lie
-        if lie is Lie.FLIP:
+        if lie is ReadFault.FLIP:
             data = data[:-1] + bytes([data[-1] ^ 1])
         elif lie is not None:
             data = data[: len(data) // 2]
@@ -332,7 +334,7 @@ class FakeBody:
     def read(self, amt: int = 1 << 20) -> bytes:
         data = self._data[self._position : self._position + amt]
         self._position += len(data)
-        if not data and amt and self._lie is Lie.BREAK:
+        if not data and amt and self._lie is ReadFault.BREAK:
             raise TransientError("E_S3_BODY", f"body broke after {self._position} B")
         return data
 

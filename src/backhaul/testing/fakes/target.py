@@ -21,7 +21,7 @@ from backhaul.core.errors import (
     TargetMissing,
 )
 from backhaul.core.model import FileStatus
-from backhaul.core.ports import Clock, Entry, Held, Inherited, WriteRefusal
+from backhaul.core.ports import Clock, Entry, Inherited, StoredChecksum, WriteRefusal
 from backhaul.core.transfer.write_access import file_in_the_way
 from backhaul.testing.fakes.faults import Faults
 
@@ -144,24 +144,26 @@ class FakeTarget:
         with self._faults.call("target.check_reachable"):
             return
 
-    def held(self, paths: Sequence[str]) -> list[Held | None]:
+    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         with self._faults.call("target.held"), self._lock:
             return [self._held(path) for path in paths]
 
-    def _held(self, path: str) -> Held | None:
+    def _held(self, path: str) -> StoredChecksum | None:
         node = self._nodes.get(path)
         if node is None or node.is_directory:
             return None
         size_bytes, modified_ms = len(node.data), node.modified_ms
         content = self._content
         if content is None or path.rsplit("/", 1)[-1] in content.silent:
-            return Held(size_bytes=size_bytes, modified_ms=modified_ms, why="told to say nothing")
+            return StoredChecksum(
+                size_bytes=size_bytes, modified_ms=modified_ms, why="told to say nothing"
+            )
         algorithm = node.kept or content.algorithm
         digest = content.new_digest(algorithm)
         digest.update(bytes(node.data))
         if path.rsplit("/", 1)[-1] in content.wrong:
             digest.update(b"?")
-        return Held(
+        return StoredChecksum(
             size_bytes=size_bytes,
             modified_ms=modified_ms,
             algorithm=algorithm,
