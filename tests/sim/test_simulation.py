@@ -24,6 +24,7 @@ FOUND = {
     10_564: "an attempt that was taken over told of a defect, and spent an attempt on it",
     22_096: "a process that had lost a transfer dropped the plan of the one that had it",
     87_678: "a plan that was dropped took with it what its transfer had renamed already",
+    98_103: "an attempt that was taken over stayed under way, so that its message waited forever",
 }
 
 

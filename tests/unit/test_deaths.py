@@ -130,7 +130,7 @@ def break_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise ValueError("no reader expects this")
 
-    monkeypatch.setattr(delivery, "parts_of", fail)
+    monkeypatch.setattr(delivery, "records_of", fail)
 
 
 @pytest.mark.parametrize("age_s", [0.0, 3.3 * DAY_S])

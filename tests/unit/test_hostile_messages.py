@@ -404,7 +404,7 @@ def test_a_message_that_breaks_the_reader_stops_no_other(
             raise RecursionError("deeper than ever")
         return read(message, **named)
 
-    monkeypatch.setattr(delivery, "parts_of", broken)
+    monkeypatch.setattr(delivery, "records_of", broken)
     bad = world.queue.send("break")
     good = world.queue.send(BODY)
     with world.running() as agent:

@@ -536,7 +536,10 @@ class SqlLedger:
         """True while this process is the one that began the attempt under way."""
         with self._transaction() as tx:
             owner: str | None = steps.transfer_row(tx, transfer_id)["owner"]
-        return owner == self.owner.text
+        if owner == self.owner.text:
+            return True
+        self._working.discard(transfer_id)  # should it come back to this process, that is new work
+        return False
 
     def leftover(self, transfer_id: str) -> AbandonedStaging | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""

@@ -502,7 +502,10 @@ class MemoryLedger:
     def is_mine(self, transfer_id: str) -> bool:
         """See the port."""
         with self._faults.call("ledger.is_mine", _outage):
-            return self._row(transfer_id).owner == self._owner
+            is_mine = self._row(transfer_id).owner == self._owner
+        if not is_mine:
+            self._working.discard(transfer_id)
+        return is_mine
 
     # There is no YARN where this is used: nothing is submitted, so nothing is open.
 
