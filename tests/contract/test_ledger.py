@@ -385,7 +385,7 @@ def test_staging_root_is_below_the_anchor_of_each_claim_and_the_old_one_is_stale
     )
     assert again.stale == (left,)
     fail(ledger, "t2")
-    swept = {one.staging_root for one in ledger.litter(T0 + 2 * SECOND, most=9)}
+    swept = {one.staging_root for one in ledger.abandoned_staging(T0 + 2 * SECOND, most=9)}
     assert swept == {first.staging_root, again.staging_root}
 
 
@@ -917,31 +917,31 @@ def test_staging_is_litter_once_its_owner_is_gone_and_until_it_is_swept(reopen: 
         epoch=first.epoch,
         route=JOB.route,
     )
-    assert me.litter(T0 + SECOND, most=9) == []  # claimed no earlier than that
-    assert me.litter(T0 + 2 * SECOND, most=9) == [left]
-    me.swept([left])
-    assert me.litter(T0 + 2 * SECOND, most=9) == []
+    assert me.abandoned_staging(T0 + SECOND, most=9) == []  # claimed no earlier than that
+    assert me.abandoned_staging(T0 + 2 * SECOND, most=9) == [left]
+    me.forget_staging([left])
+    assert me.abandoned_staging(T0 + 2 * SECOND, most=9) == []
 
 
 def test_staging_of_a_live_owner_is_no_litter(reopen: Reopen) -> None:
     claimed(reopen("alive elsewhere"))
-    assert reopen("me").litter(T0 + 2 * SECOND, most=9) == []
+    assert reopen("me").abandoned_staging(T0 + 2 * SECOND, most=9) == []
 
 
 def test_finished_transfer_is_looked_at_once_more(ledger: Ledger) -> None:
     finished(ledger, "t1", planned(0))
-    (left,) = ledger.litter(T0 + 2 * SECOND, most=9)
+    (left,) = ledger.abandoned_staging(T0 + 2 * SECOND, most=9)
     assert left.transfer_id == "t1"
 
 
 def test_root_that_was_claimed_again_is_not_swept(ledger: Ledger) -> None:
     claimed(ledger)
     fail(ledger)
-    (left,) = ledger.litter(T0 + 2 * SECOND, most=9)
+    (left,) = ledger.abandoned_staging(T0 + 2 * SECOND, most=9)
     claimed(ledger, "t2")
-    ledger.swept([left])
+    ledger.forget_staging([left])
     fail(ledger, "t2")
-    (again,) = ledger.litter(T0 + 2 * SECOND, most=9)
+    (again,) = ledger.abandoned_staging(T0 + 2 * SECOND, most=9)
     assert again.epoch == left.epoch + 1
 
 
@@ -1016,33 +1016,35 @@ def test_another_body_under_a_message_id_is_a_transfer_of_its_own(ledger: Ledger
     assert not begun("a" * 64, "t1").was_changed
     changed = begun("b" * 64, "t2")
     assert (changed.transfer_id, changed.was_changed) == ("t2", True)
-    ledger.fail("t2", TransferState.DEAD, "E_MSG_CHANGED", "x", T0, has_letter=True)
+    ledger.fail("t2", TransferState.DEAD, "E_MSG_CHANGED", "x", T0, has_dead_letter=True)
     again = begun("b" * 64, "t3")
-    assert (again.transfer_id, again.was_changed, again.has_letter) == ("t2", True, True)
+    assert (again.transfer_id, again.was_changed, again.has_dead_letter) == ("t2", True, True)
     for digest in ("a" * 64, None):
         same = begun(digest, "t4")
         assert (same.transfer_id, same.was_changed) == ("t1", False)
 
 
 def test_a_letter_is_remembered_with_the_death(ledger: Ledger) -> None:
-    for number, has_letter in enumerate((False, True)):
+    for number, has_dead_letter in enumerate((False, True)):
         key = replace(KEY, message_id=f"m{number}")
         ledger.begin(key, f"t{number}", "s", "d", T0)
-        ledger.fail(f"t{number}", TransferState.DEAD, "E_X", "x", T0, has_letter=has_letter)
-        assert ledger.begin(key, "new", "s", "d", T0).has_letter is has_letter
+        ledger.fail(
+            f"t{number}", TransferState.DEAD, "E_X", "x", T0, has_dead_letter=has_dead_letter
+        )
+        assert ledger.begin(key, "new", "s", "d", T0).has_dead_letter is has_dead_letter
 
 
 def test_a_letter_sent_after_the_death_is_remembered(ledger: Ledger) -> None:
     ledger.begin(KEY, "t1", "s", "d", T0)
-    ledger.note_letter("t1")  # not dead: no change
+    ledger.note_dead_letter("t1")  # not dead: no change
     ledger.fail("t1", TransferState.WAITING, "E_X", "x", T0)
-    assert not ledger.begin(KEY, "new", "s", "d", T0).has_letter
+    assert not ledger.begin(KEY, "new", "s", "d", T0).has_dead_letter
     ledger.fail("t1", TransferState.DEAD, "E_X", "x", T0)
-    assert not ledger.begin(KEY, "new", "s", "d", T0).has_letter
+    assert not ledger.begin(KEY, "new", "s", "d", T0).has_dead_letter
     for _ in range(2):
-        ledger.note_letter("t1")
+        ledger.note_dead_letter("t1")
         again = ledger.begin(KEY, "new", "s", "d", T0)
-        assert (again.state, again.code, again.has_letter) == (TransferState.DEAD, "E_X", True)
+        assert (again.state, again.code, again.has_dead_letter) == (TransferState.DEAD, "E_X", True)
 
 
 def test_a_nonce_passes_on_from_a_dead_message_only(ledger: Ledger) -> None:
@@ -1152,12 +1154,12 @@ def test_further_roots_are_litter_of_the_claim_and_never_stale(reopen: Reopen) -
     killed.note_staging("t1", first.epoch, [made], T0)
     me = reopen("me")
     left = AbandonedStaging(transfer_id="t1", staging_root=made, epoch=first.epoch, route=JOB.route)
-    assert left in me.litter(T0 + 2 * SECOND, most=9)
+    assert left in me.abandoned_staging(T0 + 2 * SECOND, most=9)
     begin(me, "t2", None)
     again = claim(me, "t2")
     assert again is not None
     assert again.stale == ()
-    assert me.litter(T0 + 2 * SECOND, most=9) == [], "its destination has a live owner"
+    assert me.abandoned_staging(T0 + 2 * SECOND, most=9) == [], "its destination has a live owner"
 
 
 def test_further_roots_are_refused_to_whoever_was_overtaken(reopen: Reopen) -> None:

@@ -182,6 +182,6 @@ def test_staging_that_an_application_may_fill_is_no_litter(ledger: Ledger) -> No
     epoch = opened(ledger)
     ledger.fail("t1", TransferState.WAITING, "E_X", "x", NOW)
     later = NOW + timedelta(days=1)
-    assert ledger.litter(later, most=10) == []
+    assert ledger.abandoned_staging(later, most=10) == []
     ledger.close_job("t1", epoch, "killed", "why", NOW)
-    assert [left.epoch for left in ledger.litter(later, most=10)] == [epoch]
+    assert [left.epoch for left in ledger.abandoned_staging(later, most=10)] == [epoch]

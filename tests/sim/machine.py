@@ -41,7 +41,7 @@ ASKED = (
 HOPELESS = ("rubbish", "raw/none/, /land/d", "raw/p/a, /elsewhere/d", "raw/p/a, /land/../d")
 STRUCK = (
     *("ledger.begin", "ledger.claim", "ledger.intend", "ledger.finish", "ledger.fail"),
-    "ledger.note_letter",
+    "ledger.note_dead_letter",
     *("target.mkdir", "target.create", "target.write", "target.close", "target.rename"),
     *("target.remove", "store.list", "store.get", "queue.receive", "queue.extend"),
     *("queue.delete", "queue.send_dead_letter"),

@@ -243,7 +243,7 @@ def test_no_sweep_uses_the_one_connection(shelf: Engine) -> None:
     world = world_of(SCENARIOS[0], shelf)
     world.drain()
     assert world.states == ["done"]
-    assert world.faults.count("ledger.litter") == 0
+    assert world.faults.count("ledger.abandoned_staging") == 0
 
 
 @pytest.mark.parametrize("way", list(WAYS))

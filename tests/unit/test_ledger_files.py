@@ -234,7 +234,7 @@ def test_ledger_before_bodies_and_letters_is_migrated_with_what_it_holds(path: P
     ledger = open_ledger(path, create=False)
     begun = ledger.begin(key, "t2", "s", "d", datetime(2026, 11, 22, tzinfo=UTC))
     ledger.close()
-    assert (begun.transfer_id, begun.was_changed, begun.has_letter) == ("t1", False, False)
+    assert (begun.transfer_id, begun.was_changed, begun.has_dead_letter) == ("t1", False, False)
 
 
 def test_revisions_are_those_of_the_directory() -> None:

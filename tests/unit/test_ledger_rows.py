@@ -123,9 +123,9 @@ def an_attempt(ledger: SqlLedger) -> Iterator[Callable[[], object]]:
     yield lambda: ledger.claim_nonce("nonce", KEY, T0, T0 - SECOND)
     yield lambda: ledger.jobs("t1")
     yield lambda: ledger.is_mine("t1")
-    yield lambda: ledger.leftover("t1")
-    yield lambda: ledger.litter(T0 + SECOND * 3600, most=10)
-    yield ledger.orphans
+    yield lambda: ledger.staging_of("t1")
+    yield lambda: ledger.abandoned_staging(T0 + SECOND * 3600, most=10)
+    yield ledger.interrupted_copies
     yield lambda: ledger.abandon("t2", T0)
     yield lambda: ledger.intend("t1", 3, [], T0)
     yield lambda: ledger.finish("t1", 3, TransferState.DONE, "tree", T0, manifest=SUM)

@@ -183,7 +183,7 @@ def test_a_stop_after_a_failed_record_leaves_the_next_for_later(world: World) ->
 
 
 def test_a_dead_message_is_dead_although_its_staging_cannot_be_asked_for(world: World) -> None:
-    world.faults.at("ledger.leftover", 1, Fault.FAIL)
+    world.faults.at("ledger.staging_of", 1, Fault.FAIL)
     message_id = world.queue.send("no request")
     world.drain()
     assert (world.states, world.queue.deleted) == (["dead"], [message_id])
@@ -206,7 +206,7 @@ def test_litter_of_many_transfers_goes_in_batches_with_its_directory(
         sweep_litter(ports, Policy(routes=world.routes))
         assert world.staging() == []
         assert len(world.all_of(StagingSwept)) == 2
-        assert ports.ledger.litter(world.clock.now(), most=10) == []
+        assert ports.ledger.abandoned_staging(world.clock.now(), most=10) == []
 
 
 def test_the_manifest_stands_beside_the_data_where_the_route_asks_for_it(world: World) -> None:

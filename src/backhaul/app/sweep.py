@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def sweep(ports: Ports, ledger: SqlLedger, policy: Policy) -> None:
     """Remove it and mark those transfers dead; what fails is tried again at the next start."""
-    for transfer_id, left in ledger.orphans().items():
+    for transfer_id, left in ledger.interrupted_copies().items():
         try:
             discard(ports, transfer_id, policy.user_of(left.route) if left else None)
             ledger.abandon(transfer_id, ports.clock.now())

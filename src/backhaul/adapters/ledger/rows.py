@@ -276,7 +276,7 @@ def begun(row: Mapping[Any, Any], *, is_live: bool) -> AttemptStart:
         source_changes=row["source_changes"],
         code=row["code"],
         reason=row["reason"],
-        has_letter=row["has_letter"],
+        has_dead_letter=row["has_letter"],
     )
 
 

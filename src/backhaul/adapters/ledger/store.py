@@ -418,7 +418,7 @@ class SqlLedger:
         *,
         refund: bool = False,
         hold: Hold | None = None,
-        has_letter: bool = False,
+        has_dead_letter: bool = False,
     ) -> None:
         """State WAITING, HELD or DEAD with its reason; the claim ends.
 
@@ -440,7 +440,7 @@ class SqlLedger:
                     "failures": transfer["failures"] + (not refund),
                     "code": code,
                     "reason": rows.readable(reason),
-                    "has_letter": has_letter,
+                    "has_letter": has_dead_letter,
                 }
                 if hold is not None:
                     values |= steps.held(transfer, hold)
@@ -449,7 +449,7 @@ class SqlLedger:
             if not is_let_go:  # not even begun: the ledger cannot be written
                 self._working.discard(transfer_id)
 
-    def note_letter(self, transfer_id: str) -> None:
+    def note_dead_letter(self, transfer_id: str) -> None:
         """The dead letter of a transfer that is dead already was sent; no change to any other.
 
         It belongs to no process, so no owner is looked for.
@@ -541,12 +541,12 @@ class SqlLedger:
         self._working.discard(transfer_id)  # should it come back to this process, that is new work
         return False
 
-    def leftover(self, transfer_id: str) -> AbandonedStaging | None:
+    def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
         with self._transaction() as tx:
             return steps.leftover(tx, steps.transfer_row(tx, transfer_id))
 
-    def litter(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
+    def abandoned_staging(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
         """Staging roots claimed before then that no live transfer owns, by file system."""
         query = (
             select(litter, destinations.c.owner_transfer, destinations.c.owner)
@@ -579,14 +579,14 @@ class SqlLedger:
             for root in roots:
                 steps.remember(tx, transfer_id, row["canonical"], root, epoch, row["route"], now)
 
-    def swept(self, lefts: Sequence[AbandonedStaging]) -> None:
+    def forget_staging(self, lefts: Sequence[AbandonedStaging]) -> None:
         """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""
         gone = [{"of_root": left.staging_root.uri, "of_epoch": left.epoch} for left in lefts]
         if gone:
             with self._transaction() as tx:
                 tx.execute(steps.SWEPT, gone)
 
-    def orphans(self) -> dict[str, AbandonedStaging | None]:
+    def interrupted_copies(self) -> dict[str, AbandonedStaging | None]:
         """Copies whose process died, by id. Messages come back by themselves; these do not."""
         with self._transaction() as tx:
             found = tx.execute(

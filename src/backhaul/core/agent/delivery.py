@@ -453,7 +453,7 @@ class Deliveries:
         if begun is not None:
             if begun.state is TransferState.DEAD:
                 dead = Dead(begun=begun, part=part, error=error)
-                return RecordOutcome(dead=dead, is_copied=begun.has_letter)
+                return RecordOutcome(dead=dead, is_copied=begun.has_dead_letter)
             if self._is_taken(begun, message, error):
                 self._return(message, ELSEWHERE_WAIT_S)
                 return None
@@ -481,7 +481,7 @@ class Deliveries:
                     self._put_off(end.dead.begun, message)
                     return
                 if is_copied:
-                    self._note_letter(end.dead.begun)
+                    self._note_dead_letter(end.dead.begun)
                 self._emit_dead(message, end.dead)
                 is_kept = is_kept or not is_copied
         newest = self._keeper.release(message.message_id) or message
@@ -540,7 +540,7 @@ class Deliveries:
         dead = Dead(begun=begun, part=part, error=error)
         is_copied = self._copy_dead(message, dead)
         self._remove_leftover(begun)
-        if not self._record_failure(begun, TransferState.DEAD, error, has_letter=is_copied):
+        if not self._record_failure(begun, TransferState.DEAD, error, has_dead_letter=is_copied):
             self._hand_back(begun, message)  # stopped before the ledger answered
             return None
         if is_copied:
@@ -577,9 +577,9 @@ class Deliveries:
         self.tally.failed += 1
         self._return(message, LETTER_RETRY_S)
 
-    def _note_letter(self, begun: AttemptStart) -> None:
+    def _note_dead_letter(self, begun: AttemptStart) -> None:
         """So that no later delivery sends it again; where we stop first, one may."""
-        self._insist(lambda: self._ports.ledger.note_letter(begun.transfer_id))
+        self._insist(lambda: self._ports.ledger.note_dead_letter(begun.transfer_id))
 
     def _ticket(self, message: Message, begun: AttemptStart, error: BackhaulError) -> str:
         """A copy of a signed message, or one that was never good, gets none."""
@@ -603,7 +603,7 @@ class Deliveries:
     def _remove_leftover(self, begun: AttemptStart) -> None:
         """What earlier attempts staged; the last one may have ended before it claimed anything."""
         try:
-            left = self._ports.ledger.leftover(begun.transfer_id)
+            left = self._ports.ledger.staging_of(begun.transfer_id)
             user = self._policy().user_of(left.route) if left is not None else None
             discard(self._ports, begun.transfer_id, user)
         except BackhaulError as error:
@@ -638,7 +638,7 @@ class Deliveries:
         state: TransferState,
         error: BackhaulError,
         *,
-        has_letter: bool = False,
+        has_dead_letter: bool = False,
     ) -> bool:
         ledger, now = self._ports.ledger, self._clock.now()
         return self._has_answered(
@@ -648,7 +648,7 @@ class Deliveries:
                 error.code,
                 error.message,
                 now,
-                has_letter=has_letter,
+                has_dead_letter=has_dead_letter,
             )
         )
 

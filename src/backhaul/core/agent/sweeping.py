@@ -28,7 +28,7 @@ def sweep_litter(ports: Ports, policy: Policy) -> None:
         BackhaulError: The ledger or the target does not answer; the next sweep goes on.
     """
     while True:
-        litter = ports.ledger.litter(ports.clock.now() - SWEEP_AFTER, most=SWEEP_BATCH)
+        litter = ports.ledger.abandoned_staging(ports.clock.now() - SWEEP_AFTER, most=SWEEP_BATCH)
         for (filesystem, user), lefts in groupby(
             litter, key=lambda left: (left.staging_root.filesystem, policy.user_of(left.route))
         ):
@@ -51,4 +51,4 @@ def _sweep(
                 session.remove_staging(root, up_to=left.epoch)
             if there[root] is not None:
                 ports.emit(StagingSwept(transfer_id=left.transfer_id, staging=root.uri))
-    ports.ledger.swept(lefts)
+    ports.ledger.forget_staging(lefts)

@@ -69,7 +69,7 @@ class AttemptStart:
         directory: The target directory of the frozen plan; `destination` is what the plan owns,
             the same directory or the one file of a single object.
         was_changed: Another body came under this id before; this transfer is of the new body.
-        has_letter: It is dead, and its dead letter was sent.
+        has_dead_letter: It is dead, and its dead letter was sent.
     """
 
     transfer_id: str
@@ -86,7 +86,7 @@ class AttemptStart:
     code: str | None = None
     reason: str | None = None
     was_changed: bool = False
-    has_letter: bool = False
+    has_dead_letter: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,7 +289,7 @@ class Ledger(Protocol):
         *,
         refund: bool = False,
         hold: Hold | None = None,
-        has_letter: bool = False,
+        has_dead_letter: bool = False,
     ) -> None:
         """State WAITING, HELD or DEAD with its reason; the claim ends.
 
@@ -297,10 +297,10 @@ class Ledger(Protocol):
             reason: Kept without the secrets that `text.redacted` knows, here as everywhere.
             refund: Give the counted attempt back (outage, shutdown).
             hold: With HELD: by what. A hold by the same dependency goes on since its beginning.
-            has_letter: Its dead letter was sent.
+            has_dead_letter: Its dead letter was sent.
         """
 
-    def note_letter(self, transfer_id: str) -> None:
+    def note_dead_letter(self, transfer_id: str) -> None:
         """The dead letter of a transfer that is dead already was sent; no change to any other."""
 
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
@@ -335,10 +335,10 @@ class Ledger(Protocol):
             False when another message had it: a replay.
         """
 
-    def leftover(self, transfer_id: str) -> AbandonedStaging | None:
+    def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
 
-    def litter(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
+    def abandoned_staging(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
         """Staging roots claimed before then that no live transfer owns, by file system."""
 
     def note_staging(
@@ -349,7 +349,7 @@ class Ledger(Protocol):
         A sweep finds what is left of them. No file is ever in one, so they are not `stale`.
         """
 
-    def swept(self, lefts: Sequence[AbandonedStaging]) -> None:
+    def forget_staging(self, lefts: Sequence[AbandonedStaging]) -> None:
         """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""
 
     # ---- the cluster's engine

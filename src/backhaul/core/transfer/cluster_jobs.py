@@ -361,7 +361,7 @@ def discard(
         if cluster is None:
             raise no_cluster()
         end_job(cluster, ledger, clock, job)
-    left = ledger.leftover(transfer_id)
+    left = ledger.staging_of(transfer_id)
     if left is not None:
         with pool.session(left.staging_root.filesystem, user) as session:
             session.remove_staging(left.staging_root, up_to=left.epoch)

@@ -57,7 +57,7 @@ class Transfer:
     code: str | None = None
     reason: str | None = None
     hold: Hold | None = None
-    has_letter: bool = False
+    has_dead_letter: bool = False
     updated_at: datetime
     epoch: int | None = None
     canonical: Location | None = None
@@ -410,7 +410,7 @@ class MemoryLedger:
         *,
         refund: bool = False,
         hold: Hold | None = None,
-        has_letter: bool = False,
+        has_dead_letter: bool = False,
     ) -> None:
         """See the port."""
         # Recorded or not, nobody works on it from here on; the next delivery may begin.
@@ -426,14 +426,14 @@ class MemoryLedger:
             self._end(row, state)
             row.code, row.reason = code, redacted(reason)
             row.hold, row.updated_at = continued, now
-            row.has_letter = has_letter
+            row.has_dead_letter = has_dead_letter
 
-    def note_letter(self, transfer_id: str) -> None:
+    def note_dead_letter(self, transfer_id: str) -> None:
         """See the port."""
-        with self._faults.call("ledger.note_letter", _outage):
+        with self._faults.call("ledger.note_dead_letter", _outage):
             row = self._row(transfer_id)
             if row.state is TransferState.DEAD:
-                row.has_letter = True
+                row.has_dead_letter = True
 
     def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
         """See the port."""
@@ -540,9 +540,9 @@ class MemoryLedger:
         del transfer_id
         return []
 
-    def leftover(self, transfer_id: str) -> AbandonedStaging | None:
+    def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
         """See the port."""
-        with self._faults.call("ledger.leftover", _outage):
+        with self._faults.call("ledger.staging_of", _outage):
             row = self._row(transfer_id)
             if row.canonical is None or row.epoch is None:
                 return None
@@ -553,9 +553,9 @@ class MemoryLedger:
                 transfer_id=transfer_id, staging_root=there.staging_root, epoch=row.epoch
             )
 
-    def litter(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
+    def abandoned_staging(self, claimed_before: datetime, *, most: int) -> list[AbandonedStaging]:
         """See the port."""
-        with self._faults.call("ledger.litter", _outage):
+        with self._faults.call("ledger.abandoned_staging", _outage):
             found = [
                 left
                 for left, uri, claimed_at in self._file.litter.values()
@@ -588,9 +588,9 @@ class MemoryLedger:
                 )
                 self._file.litter[root] = (left, row.canonical, now)
 
-    def swept(self, lefts: Sequence[AbandonedStaging]) -> None:
+    def forget_staging(self, lefts: Sequence[AbandonedStaging]) -> None:
         """See the port."""
-        with self._faults.call("ledger.swept", _outage):
+        with self._faults.call("ledger.forget_staging", _outage):
             for left in lefts:
                 known = self._file.litter.get(left.staging_root)
                 if known is not None and known[0].epoch == left.epoch:
@@ -683,7 +683,7 @@ def _begun(row: Transfer, *, is_live: bool) -> AttemptStart:
         source_changes=row.source_changes,
         code=row.code,
         reason=row.reason,
-        has_letter=row.has_letter,
+        has_dead_letter=row.has_dead_letter,
     )
 
 
