@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-from backhaul.testing.servers import netns
-from benchmarks.bed import QUICK, Sizes, open_bed, tell
 from benchmarks.copies import huge, large, medium, mixed, small, small_many
 from benchmarks.distcp import distcp, distcp_small
 from benchmarks.gets import gets
@@ -21,8 +19,10 @@ from benchmarks.parsing import parsing
 from benchmarks.planning import planning
 from benchmarks.plot import svg
 from benchmarks.report import Figure, programs, save, table
+from benchmarks.servers import QUICK, Sizes, open_servers, tell
 from benchmarks.stored import stored, stored_small
 from benchmarks.wan import wan_large_15, wan_large_40, wan_small
+from testbed import netns
 
 SHAPES = {
     "small": small,
@@ -64,10 +64,10 @@ def main(arguments: list[str]) -> int:
     rounds = given.rounds or (1 if given.quick else 5)
     sizes = QUICK if given.quick else Sizes()
     figures: list[Figure] = []
-    with open_bed() as bed:
+    with open_servers() as servers:
         tell(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         for name in given.only or [one for one in SHAPES if one not in ON_YARN]:
-            figures += SHAPES[name](bed, sizes, rounds)
+            figures += SHAPES[name](servers, sizes, rounds)
             tell(f"load after {name}: {os.getloadavg()[0]:.1f}")
     if compared := programs(figures):
         print(f"{compared}\n")

@@ -12,13 +12,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from benchmarks.bed import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Bed, Sizes, tell
 from benchmarks.distcp import DISTCP, bare_s, has_yarn
 from benchmarks.hadoop_fs import THREADS, find_hadoop_fs
 from benchmarks.load import Load, watched
 from benchmarks.measure import Run, measured
 from benchmarks.peers import FOR_LARGE, FOR_SMALL, against, find_rclone, rclone
 from benchmarks.report import Figure, best, paired
+from benchmarks.servers import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Servers, Sizes, tell
 
 AT_MOST_MB = 500
 MOST_FOR_LOCAL_DISTCP = 100  # it closes one file after the other
@@ -63,38 +63,38 @@ class Shape:
         return sum(self.sizes.values()) / GIB
 
 
-def small(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def small(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """Many small objects: bound by the NameNode and by the client's 500 ms wait in close."""
-    return _compare(bed, _small(bed, "small", sizes.objects), rounds)
+    return _compare(servers, _small(servers, "small", sizes.objects), rounds)
 
 
-def small_many(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def small_many(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """Ten times as many: what start and end cost is lost in it."""
     return _compare(
-        bed, replace(_small(bed, "small-20000", sizes.many_objects), as_fast={}), rounds
+        servers, replace(_small(servers, "small-20000", sizes.many_objects), as_fast={}), rounds
     )
 
 
-def medium(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def medium(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """24 objects of 32 MiB."""
-    return _compare(bed, _large(bed, "medium", 24, sizes.medium_bytes, (4, 24)), rounds)
+    return _compare(servers, _large(servers, "medium", 24, sizes.medium_bytes, (4, 24)), rounds)
 
 
-def large(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def large(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """Two large objects: bound by what the DataNode takes."""
-    shape = _large(bed, "large", sizes.large_objects, sizes.large_bytes, (1, 2))
+    shape = _large(servers, "large", sizes.large_objects, sizes.large_bytes, (1, 2))
     as_fast = {"rclone": 1.1, DISTCP: 6.0}
-    return _compare(bed, replace(shape, of_ceiling=0.95, as_fast=as_fast), rounds)
+    return _compare(servers, replace(shape, of_ceiling=0.95, as_fast=as_fast), rounds)
 
 
-def huge(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def huge(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """One object of 2 GiB: one file, one writer."""
-    return _compare(bed, _large(bed, "huge", 1, sizes.wan_bytes, (1,)), rounds)
+    return _compare(servers, _large(servers, "huge", 1, sizes.wan_bytes, (1,)), rounds)
 
 
-def mixed(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def mixed(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """Log-normal sizes, as data sets have them: many small, a few that hold most of the bytes."""
-    sums, each = bed.put_mixed("mixed/", sizes.mixed_objects)
+    sums, each = servers.put_mixed("mixed/", sizes.mixed_objects)
     shape = Shape(
         name="mixed",
         sums=sums,
@@ -103,11 +103,11 @@ def mixed(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
         transfers=FOR_SMALL,
         ceiling="write",
     )
-    return _compare(bed, shape, rounds)
+    return _compare(servers, shape, rounds)
 
 
-def _small(bed: Bed, name: str, count: int) -> Shape:
-    sums = bed.put_small(f"{name}/", count)
+def _small(servers: Servers, name: str, count: int) -> Shape:
+    sums = servers.put_small(f"{name}/", count)
     return Shape(
         name=name,
         sums=sums,
@@ -120,8 +120,10 @@ def _small(bed: Bed, name: str, count: int) -> Shape:
     )
 
 
-def _large(bed: Bed, name: str, count: int, size_bytes: int, threads: tuple[int, ...]) -> Shape:
-    sums = bed.put_large(f"{name}/", count, size_bytes // MIB * MIB)
+def _large(
+    servers: Servers, name: str, count: int, size_bytes: int, threads: tuple[int, ...]
+) -> Shape:
+    sums = servers.put_large(f"{name}/", count, size_bytes // MIB * MIB)
     return Shape(
         name=name,
         sums=sums,
@@ -135,9 +137,9 @@ def _large(bed: Bed, name: str, count: int, size_bytes: int, threads: tuple[int,
 class _Ceilings:
     """Seconds by what is done and with how many threads."""
 
-    def __init__(self, bed: Bed, shape: Shape, environment: dict[str, str]) -> None:
-        self._bed, self._shape, self._environment = bed, shape, environment
-        self._sizes = bed.directory / f"{shape.name}.sizes"
+    def __init__(self, servers: Servers, shape: Shape, environment: dict[str, str]) -> None:
+        self._servers, self._shape, self._environment = servers, shape, environment
+        self._sizes = servers.directory / f"{shape.name}.sizes"
         self._sizes.write_text(json.dumps(shape.sizes), "utf-8")
         self.seconds: dict[str, dict[str, list[float]]] = {
             what: {f"{count} threads": [] for count in shape.threads} for what in _CEILINGS
@@ -152,13 +154,15 @@ class _Ceilings:
             source, target = f"{BUCKET}/{self._shape.name}/", f"/ceiling/{self._shape.name}"
             where, directory = {
                 "read": (source, "-"),
-                "copy": (source, self._bed.hdfs.uri + target),
-            }.get(what, (self._bed.hdfs.uri, target))
+                "copy": (source, self._servers.hdfs.uri + target),
+            }.get(what, (self._servers.hdfs.uri, target))
             for threads, times in by_threads.items():
                 count = threads.split()[0]
                 arguments = [what, where, directory, str(self._sizes), count]
-                with watched(self._bed.server_pids) as load:
-                    found = self._bed.answer(["benchmarks.ceiling", *arguments], self._environment)
+                with watched(self._servers.server_pids) as load:
+                    found = self._servers.answer(
+                        ["benchmarks.ceiling", *arguments], self._environment
+                    )
                 times.append(float(found["seconds"]))
                 self._loads[what][threads].append(load)
 
@@ -206,29 +210,29 @@ def _load_figures(shape: Shape, during: str, loads: list[Load]) -> list[Figure]:
     ]
 
 
-def _compare(bed: Bed, shape: Shape, rounds: int) -> list[Figure]:
-    environment = bed.environment(hdfs=True)
-    peers = _peers(bed, shape)
-    ceilings = _Ceilings(bed, shape, environment)
+def _compare(servers: Servers, shape: Shape, rounds: int) -> list[Figure]:
+    environment = servers.environment(hdfs=True)
+    peers = _peers(servers, shape)
+    ceilings = _Ceilings(servers, shape, environment)
     runs: dict[str, list[Run]] = {name: [] for name in ("backhaul", *peers)}
     inside: list[float] = []
     distcps: list[float] = []
     loads: list[Load] = []
-    _copy(bed, environment, shape, "warm-up")  # the servers' JVMs compile what they run
+    _copy(servers, environment, shape, "warm-up")  # the servers' JVMs compile what they run
     for turn in range(rounds):
         ceilings.round()
-        ours, transfer_s, load = _copy(bed, environment, shape, str(turn))
+        ours, transfer_s, load = _copy(servers, environment, shape, str(turn))
         loads.append(load)
         runs["backhaul"].append(ours)
         inside.append(transfer_s)
         for name, copy in peers.items():
             directory = f"/bench/{shape.name}-{name.replace(' ', '-')}-{turn}"
             runs[name].append(copy(directory))
-            bed.check_hdfs(directory, shape.sums)
+            servers.check_hdfs(directory, shape.sums)
         if has_yarn() and DISTCP in shape.as_fast:
             directory = f"/bench/{shape.name}-distcp-{turn}"
-            distcps.append(bare_s(bed, f"{shape.name}/", directory, shape.sizes.values()))
-            bed.check_hdfs(directory, shape.sums)
+            distcps.append(bare_s(servers, f"{shape.name}/", directory, shape.sizes.values()))
+            servers.check_hdfs(directory, shape.sums)
             tell(f"{shape.name} round {turn + 1}: {DISTCP} {distcps[-1]:.2f} s")
         told = ", ".join(f"{name} {of[-1].seconds:.2f} s" for name, of in runs.items())
         tell(f"{shape.name} round {turn + 1}: {told}; the transfer alone {transfer_s:.2f} s")
@@ -278,14 +282,14 @@ def _seconds(runs: list[Run]) -> list[float]:
     return [one.seconds for one in runs]
 
 
-def _peers(bed: Bed, shape: Shape) -> dict[str, Copy]:
+def _peers(servers: Servers, shape: Shape) -> dict[str, Copy]:
     """Those that are present."""
     found: dict[str, Copy] = {}
     if (program := find_rclone()) is not None:
         found["rclone"] = lambda directory: rclone(
-            bed, program, f"{shape.name}/", directory, transfers=shape.transfers
+            servers, program, f"{shape.name}/", directory, transfers=shape.transfers
         )
-    if (hadoop := find_hadoop_fs(bed)) is not None:
+    if (hadoop := find_hadoop_fs(servers)) is not None:
         found["hadoop fs"] = lambda directory: hadoop.copy(f"{shape.name}/", directory)
         if len(shape.sizes) <= MOST_FOR_LOCAL_DISTCP:
             found["DistCp local"] = lambda directory: hadoop.distcp(f"{shape.name}/", directory)
@@ -294,18 +298,18 @@ def _peers(bed: Bed, shape: Shape) -> dict[str, Copy]:
 
 
 def _copy(
-    bed: Bed, environment: dict[str, str], shape: Shape, turn: str
+    servers: Servers, environment: dict[str, str], shape: Shape, turn: str
 ) -> tuple[Run, float, Load]:
     """The whole process, seconds of the transfer as the ledger has it, and what went on beside."""
     directory = f"/bench/{shape.name}-{turn}"
-    ledger = bed.ledger(shape.name)
-    with watched(bed.server_pids) as load:
+    ledger = servers.ledger(shape.name)
+    with watched(servers.server_pids) as load:
         run = measured(
             [
-                *(*BACKHAUL, "copy", f"s3://{BUCKET}/{shape.name}/", bed.hdfs.uri + directory),
+                *(*BACKHAUL, "copy", f"s3://{BUCKET}/{shape.name}/", servers.hdfs.uri + directory),
                 *("--allow-any", "--ledger", ledger),
             ],
             environment,
         )
-    bed.check_hdfs(directory, shape.sums)
-    return run, bed.last_transfer_s(ledger, environment), load
+    servers.check_hdfs(directory, shape.sums)
+    return run, servers.last_transfer_s(ledger, environment), load

@@ -21,9 +21,9 @@ from backhaul.core.model import Source
 from backhaul.core.ports.cluster import ClusterRules
 from backhaul.core.transfer.engine_choice import Load, copy_job
 from backhaul.engines.distcp import options
-from backhaul.testing.servers import netns
-from benchmarks.bed import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Bed, Sizes, tell
 from benchmarks.report import Figure, paired
+from benchmarks.servers import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Servers, Sizes, tell
+from testbed import netns
 
 MAPS = 2  # containers that fit beside their application master
 DISTCP = "DistCp on YARN"
@@ -31,17 +31,17 @@ MOST = 1.10  # of the bare command's time
 RULES = ClusterRules(max_maps=MAPS, bytes_per_map=1)
 
 
-def distcp(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def distcp(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """Large objects: 8 GiB in 16."""
     each = sizes.distcp_bytes // 16
-    sums = bed.put_large("distcp/", 16, each, algorithm="CRC32C")
-    return _compare(bed, "distcp", sums, each, rounds)
+    sums = servers.put_large("distcp/", 16, each, algorithm="CRC32C")
+    return _compare(servers, "distcp", sums, each, rounds)
 
 
-def distcp_small(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def distcp_small(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """Many small objects, which nobody would give to DistCp."""
-    sums = bed.put_small("distcp-small/", sizes.distcp_objects)
-    return _compare(bed, "distcp-small", sums, SMALL_BYTES, rounds)
+    sums = servers.put_small("distcp-small/", sizes.distcp_objects)
+    return _compare(servers, "distcp-small", sums, SMALL_BYTES, rounds)
 
 
 def has_yarn() -> bool:
@@ -49,17 +49,17 @@ def has_yarn() -> bool:
     return netns.is_inside()
 
 
-def _environment(bed: Bed) -> dict[str, str]:
-    return bed.environment(hdfs=True) | {
-        "HADOOP_CONF_DIR": str(bed.yarn.conf_dir),
-        "PATH": f"{bed.yarn.bin_dir}:/usr/bin:/bin",
+def _environment(servers: Servers) -> dict[str, str]:
+    return servers.environment(hdfs=True) | {
+        "HADOOP_CONF_DIR": str(servers.yarn.conf_dir),
+        "PATH": f"{servers.yarn.bin_dir}:/usr/bin:/bin",
     }
 
 
 def _compare(
-    bed: Bed, shape: str, sums: dict[str, bytes], each_bytes: int, rounds: int
+    servers: Servers, shape: str, sums: dict[str, bytes], each_bytes: int, rounds: int
 ) -> list[Figure]:
-    environment = _environment(bed)
+    environment = _environment(servers)
     each = [each_bytes] * len(sums)
     walls: dict[str, list[float]] = {"bare": [], "distcp": [], "native": []}
     beside: dict[str, list[float]] = {"bare": [], "distcp": []}
@@ -68,15 +68,15 @@ def _compare(
         for way in ("bare", "distcp", "native") if turn % 2 == 0 else ("distcp", "bare", "native"):
             directory = f"/bench/{shape}-{way}-{turn}"
             if way == "bare":
-                wall_s = bare_s(bed, f"{shape}/", directory, each)
-                bed.check_hdfs(directory, sums)
+                wall_s = bare_s(servers, f"{shape}/", directory, each)
+                servers.check_hdfs(directory, sums)
             else:
-                wall_s = _backhaul_s(bed, environment, shape, directory, way)
-                _check(bed, environment, shape, directory, way, sums)
+                wall_s = _backhaul_s(servers, environment, shape, directory, way)
+                _check(servers, environment, shape, directory, way, sums)
             walls[way].append(wall_s)
             told = f"{shape} round {turn + 1}: {way} {wall_s:.1f} s"
             if way in beside:
-                newest = max(bed.yarn.applications(), key=lambda one: int(one["startedTime"]))
+                newest = max(servers.yarn.applications(), key=lambda one: int(one["startedTime"]))
                 yarn_s = int(newest["elapsedTime"]) / 1000
                 beside[way].append(wall_s - yarn_s)
                 told += f", of which YARN had it {yarn_s:.1f} s"
@@ -105,7 +105,7 @@ def _compare(
 
 
 def bare_s(
-    bed: Bed,
+    servers: Servers,
     prefix: str,
     directory: str,
     sizes: Collection[int],
@@ -125,18 +125,18 @@ def bare_s(
         epoch=1,
         source=Source(bucket=BUCKET, key=prefix),
         keys=None,
-        target=bed.hdfs.uri + directory,
+        target=servers.hdfs.uri + directory,
         load=Load(objects=len(sizes), size_bytes=sum(sizes), largest_bytes=max(sizes)),
         rules=RULES,
         checksum_type="CRC32C",
     )
     where = [f"-Dfs.s3a.endpoint={endpoint}"] if endpoint else []
-    command = [str(bed.yarn.bin_dir / "hadoop"), "distcp", *where, *options(job)]
+    command = [str(servers.yarn.bin_dir / "hadoop"), "distcp", *where, *options(job)]
     command += [f"s3a://{BUCKET}/{prefix}", job.target]
     started_s = time.monotonic()
     ended = subprocess.run(
         command,
-        env=_environment(bed),
+        env=_environment(servers),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -150,9 +150,9 @@ def bare_s(
 
 
 def _backhaul_s(
-    bed: Bed, environment: dict[str, str], shape: str, directory: str, engine: str
+    servers: Servers, environment: dict[str, str], shape: str, directory: str, engine: str
 ) -> float:
-    config = bed.directory / f"{engine}.toml"
+    config = servers.directory / f"{engine}.toml"
     config.write_text(
         f"[distcp]\nmax_maps = {RULES.max_maps}\nbytes_per_map = {RULES.bytes_per_map}\n"
         f'poll_s = 1\n[[route]]\nname = "r"\nsource = ["s3://{BUCKET}/"]\n'
@@ -160,11 +160,11 @@ def _backhaul_s(
         encoding="utf-8",
     )
     command = [*BACKHAUL, "copy", "--config", str(config), f"s3://{BUCKET}/{shape}/"]
-    return bed.timed([*command, directory, "--ledger", bed.ledger(shape)], environment)
+    return servers.timed([*command, directory, "--ledger", servers.ledger(shape)], environment)
 
 
 def _check(
-    bed: Bed,
+    servers: Servers,
     environment: dict[str, str],
     shape: str,
     directory: str,
@@ -172,7 +172,7 @@ def _check(
     sums: dict[str, bytes],
 ) -> None:
     """The newest transfer: its engine, its proofs, its bytes, and what it left behind."""
-    ledger = bed.ledger(shape)
+    ledger = servers.ledger(shape)
     asked = [*BACKHAUL, "history", "--json", "--limit", "1", "--ledger", ledger]
     row = json.loads(subprocess.check_output(asked, env=environment, text=True))
     assert (row["state"], row["engine"] or "native") == ("done", engine), row
@@ -180,8 +180,8 @@ def _check(
     shown = json.loads(subprocess.check_output(asked, env=environment, text=True))
     proofs = {one["proof"]: one["objects"] for one in shown["proofs"]}
     assert proofs == {"direct": len(sums)}, proofs
-    states = {one["state"] for one in bed.yarn.applications()}
+    states = {one["state"] for one in servers.yarn.applications()}
     assert states <= {"FINISHED"}, f"applications left: {states}"
-    bed.check_hdfs(directory, sums)
-    left = bed.below("/bench")
+    servers.check_hdfs(directory, sums)
+    left = servers.below("/bench")
     assert not left, f"left in HDFS: {left}"

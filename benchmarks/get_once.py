@@ -24,7 +24,7 @@ from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint
 from backhaul.testing.servers.clients import REGION
-from benchmarks.bed import BUCKET, SMALL_BYTES
+from benchmarks.servers import BUCKET, SMALL_BYTES
 from benchmarks.small_server import ETAG
 
 WARM_UP = 50

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from backhaul.testing.servers import yarn_files
 from backhaul.testing.servers.errors import ServerUnavailable
-from backhaul.testing.servers.yarn_files import YarnPorts
-from benchmarks.bed import BUCKET, Bed, tell
 from benchmarks.measure import Run, measured
+from benchmarks.servers import BUCKET, Servers, tell
+from testbed import yarn_files
+from testbed.yarn_files import YarnPorts
 
 THREADS = 64
 
@@ -19,45 +19,49 @@ THREADS = 64
 class HadoopFs:
     """A configuration and a `hadoop` command for the bed's S3 and HDFS; no daemon of its own."""
 
-    def __init__(self, bed: Bed) -> None:
-        self._bed = bed
-        self._home = bed.directory / "hadoop-fs"
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+        self._home = servers.directory / "hadoop-fs"
         self._home.mkdir(exist_ok=True)
         core = {
-            "fs.defaultFS": bed.hdfs.uri,
+            "fs.defaultFS": servers.hdfs.uri,
             "hadoop.tmp.dir": str(self._home / "scratch"),
-            **yarn_files.s3a_site(bed.s3.endpoint, bed.s3.access_key, bed.s3.secret_key),
+            **yarn_files.s3a_site(
+                servers.s3.endpoint, servers.s3.access_key, servers.s3.secret_key
+            ),
         }
         yarn_files.write(
             YarnPorts(*[0 for _ in fields(YarnPorts)]),
             self._home,
             core=core,
-            hdfs_site=bed.hdfs.conf_dir / "hdfs-site.xml",
+            hdfs_site=servers.hdfs.conf_dir / "hdfs-site.xml",
             extra={},
         )
 
     def copy(self, prefix: str, directory: str) -> Run:
         """One `hadoop fs -cp` of a prefix into a new HDFS directory, the whole process."""
         source = f"s3a://{BUCKET}/{prefix.rstrip('/')}"
-        return self._run("fs", "-cp", "-t", str(THREADS), source, self._bed.hdfs.uri + directory)
+        return self._run(
+            "fs", "-cp", "-t", str(THREADS), source, self._servers.hdfs.uri + directory
+        )
 
     def distcp(self, prefix: str, directory: str) -> Run:
         """One `hadoop distcp` of a prefix into a new HDFS directory, in its own process alone."""
         source = f"s3a://{BUCKET}/{prefix.rstrip('/')}"
         local = "-Dmapreduce.framework.name=local"
-        return self._run("distcp", local, "-direct", source, self._bed.hdfs.uri + directory)
+        return self._run("distcp", local, "-direct", source, self._servers.hdfs.uri + directory)
 
     def _run(self, *arguments: str) -> Run:
-        environment = self._bed.environment(hdfs=True) | {
+        environment = self._servers.environment(hdfs=True) | {
             "HADOOP_CONF_DIR": str(self._home / "conf")
         }
         return measured([str(self._home / "bin" / "hadoop"), *arguments], environment)
 
 
-def find_hadoop_fs(bed: Bed) -> HadoopFs | None:
+def find_hadoop_fs(servers: Servers) -> HadoopFs | None:
     """None where its jars cannot be had."""
     try:
-        return HadoopFs(bed)
+        return HadoopFs(servers)
     except ServerUnavailable as exc:
         tell(f"without hadoop fs: {exc}")
         return None

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
 
 from backhaul.testing.servers.clients import REGION, sqs_client
-from benchmarks.bed import BACKHAUL, BUCKET, Bed, Sizes, tell
 from benchmarks.measure import MB, measured
 from benchmarks.report import Figure
+from benchmarks.servers import BACKHAUL, BUCKET, Servers, Sizes, tell
 
 AT_MOST_PERCENT = 0.5
 AT_MOST_MB = 120
@@ -31,23 +31,23 @@ _PATIENCE_S = 60.0
 _SETTLE_S = 3.0
 
 
-def idle(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def idle(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """CPU as a share of one core, and resident memory."""
     messages = 8
-    names = sorted(bed.put_small("idle/", messages))
-    sqs = sqs_client(bed.sqs)
+    names = sorted(servers.put_small("idle/", messages))
+    sqs = sqs_client(servers.sqs)
     url = sqs.create_queue(QueueName="idle")["QueueUrl"]
-    environment = bed.environment(hdfs=True, sqs=True)
+    environment = servers.environment(hdfs=True, sqs=True)
     found: dict[str, list[float]] = {}
     helps: list[float] = []
     for turn in range(rounds):
         helps += [measured([*BACKHAUL, "--help"], environment).cpu_s for _ in range(HELPS)]
-        with _agent(bed, environment, f"idle-{turn}") as agent:
+        with _agent(servers, environment, f"idle-{turn}") as agent:
             _watch(agent, sizes.idle_s, "as it started", found)
             for name in names:
                 sqs.send_message(
                     QueueUrl=url,
-                    MessageBody=f"s3://{BUCKET}/idle/{name},{bed.hdfs.uri}/bench/idle-{turn}/{name}",
+                    MessageBody=f"s3://{BUCKET}/idle/{name},{servers.hdfs.uri}/bench/idle-{turn}/{name}",
                 )
             _wait_until_empty(sqs, url)
             _watch(agent, sizes.idle_s, "after work", found)
@@ -120,11 +120,11 @@ def _wait_until_empty(sqs: SQSClient, url: str) -> None:
 
 
 @contextmanager
-def _agent(bed: Bed, environment: dict[str, str], name: str) -> Iterator[psutil.Process]:
-    log_path = bed.directory / f"{name}.log"
+def _agent(servers: Servers, environment: dict[str, str], name: str) -> Iterator[psutil.Process]:
+    log_path = servers.directory / f"{name}.log"
     with log_path.open("w") as log:
         process = subprocess.Popen(
-            [*BACKHAUL, "run", "idle", REGION, "--allow-any", "--ledger", bed.ledger(name)],
+            [*BACKHAUL, "run", "idle", REGION, "--allow-any", "--ledger", servers.ledger(name)],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from statistics import median
 
 from backhaul.testing.servers.clients import REGION, sqs_client
-from benchmarks.bed import BACKHAUL, BUCKET, Bed, Sizes, tell
 from benchmarks.report import Figure
+from benchmarks.servers import BACKHAUL, BUCKET, Servers, Sizes, tell
 
 AT_MOST_MS = 100
 _WARM_UP = 5
@@ -80,25 +80,25 @@ class StampingProxy:
             self._changed.notify_all()
 
 
-def latency(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def latency(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """Messages one after another; the agent sits in a long poll when each is sent."""
     count = sizes.latencies + _WARM_UP
-    names = sorted(bed.put_small("latency/", count))
-    sqs = sqs_client(bed.sqs)
+    names = sorted(servers.put_small("latency/", count))
+    sqs = sqs_client(servers.sqs)
     url = sqs.create_queue(QueueName="latency")["QueueUrl"]
-    proxy = StampingProxy(bed.s3.ports[0])
+    proxy = StampingProxy(servers.s3.ports[0])
     environment = {
-        **bed.environment(sqs=True),
+        **servers.environment(sqs=True),
         "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{proxy.port}",
     }
     medians: list[float] = []
     everything: list[float] = []
     for turn in range(rounds):
         found: list[float] = []
-        with _agent(bed, environment, f"latency-{turn}"):
+        with _agent(servers, environment, f"latency-{turn}"):
             for name in names:
                 proxy.seen.clear()
-                target = bed.directory / f"latency-{turn}"
+                target = servers.directory / f"latency-{turn}"
                 sqs.send_message(
                     QueueUrl=url, MessageBody=f"s3://{BUCKET}/latency/{name},file://{target}"
                 )
@@ -124,13 +124,13 @@ def latency(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
 
 
 @contextmanager
-def _agent(bed: Bed, environment: dict[str, str], name: str) -> Iterator[None]:
-    log_path = bed.directory / f"{name}.log"
+def _agent(servers: Servers, environment: dict[str, str], name: str) -> Iterator[None]:
+    log_path = servers.directory / f"{name}.log"
     with log_path.open("w") as log:
         process = subprocess.Popen(
             [
                 *(*BACKHAUL, "run", "latency", REGION),
-                *("--allow-any", "--ledger", bed.ledger(name)),
+                *("--allow-any", "--ledger", servers.ledger(name)),
             ],
             env={**environment, "BACKHAUL_AGENT__POLL_WAIT_S": "5"},
             stdout=log,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from backhaul.testing.servers.clients import REGION, sqs_client
-from benchmarks.bed import BACKHAUL, BUCKET, Bed, Sizes, tell
 from benchmarks.report import Figure, paired
+from benchmarks.servers import BACKHAUL, BUCKET, Servers, Sizes, tell
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -28,25 +28,25 @@ _SAMPLE_S = 0.1
 _BATCH = 10
 
 
-def messages(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def messages(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """The agent in a drain against a plain boto3 loop: receive, get, write, fsync, delete."""
-    sums = bed.put_small("messages/", sizes.messages)
-    sqs = sqs_client(bed.sqs)
+    sums = servers.put_small("messages/", sizes.messages)
+    sqs = sqs_client(servers.sqs)
     url = sqs.create_queue(QueueName="messages", Attributes={"VisibilityTimeout": "600"})[
         "QueueUrl"
     ]
-    environment = {**bed.environment(sqs=True), "BACKHAUL_AGENT__POLL_WAIT_S": "2"}
+    environment = {**servers.environment(sqs=True), "BACKHAUL_AGENT__POLL_WAIT_S": "2"}
     ours: list[float] = []
     theirs: list[float] = []
     memory: dict[str, list[float]] = {"RSS": [], "PSS": []}
     for turn in range(rounds):
-        target = bed.directory / f"messages-{turn}"
+        target = servers.directory / f"messages-{turn}"
         _send(sqs, url, sorted(sums), target)
-        found = bed.answer(["benchmarks.plain_loop", url], environment)
+        found = servers.answer(["benchmarks.plain_loop", url], environment)
         theirs.append(len(sums) / float(found["seconds"]))
         _check(target, sums, sqs, url)
         _send(sqs, url, sorted(sums), target)
-        rate, peak = _drain(bed, environment, f"messages-{turn}", len(sums))
+        rate, peak = _drain(servers, environment, f"messages-{turn}", len(sums))
         ours.append(rate)
         for kind, values in memory.items():
             values.append(peak[kind])
@@ -112,18 +112,18 @@ def _check(target: Path, sums: dict[str, bytes], sqs: SQSClient, url: str) -> No
 
 
 def _drain(
-    bed: Bed, environment: dict[str, str], name: str, count: int
+    servers: Servers, environment: dict[str, str], name: str, count: int
 ) -> tuple[float, dict[str, float]]:
     """Messages a second from the first receipt to the last end, and the peak memory in MB.
 
     Each end that is logged is followed by its delete; the caller looks that none is left.
     """
-    log_path = bed.directory / f"{name}.log"
+    log_path = servers.directory / f"{name}.log"
     with log_path.open("w") as log:
         process = subprocess.Popen(
             [
                 *(*BACKHAUL, "run", "messages", REGION, "--drain"),
-                *("--allow-any", "--ledger", bed.ledger(name)),
+                *("--allow-any", "--ledger", servers.ledger(name)),
             ],
             env=environment,
             stdout=log,

@@ -20,8 +20,8 @@ from backhaul.core.requests.content import Ignored
 from backhaul.core.requests.event_routes import request_of
 from backhaul.core.requests.policy import Policy
 from backhaul.core.requests.signature import sign, verify
-from benchmarks.bed import Bed, Sizes, tell
 from benchmarks.report import Figure
+from benchmarks.servers import Servers, Sizes, tell
 
 FS = "hdfs://nameservice"
 QUEUE = "arn:aws:sqs:us-east-1:123456789012:work"
@@ -161,7 +161,7 @@ def _cpu_ms(call: Callable[[], object], times: int) -> float:
     return median(taken)
 
 
-def parsing(_bed: Bed, _sizes: Sizes, rounds: int) -> list[Figure]:
+def parsing(_servers: Servers, _sizes: Sizes, rounds: int) -> list[Figure]:
     """The figures."""
     policy = _policy()
     bodies, worst = _bodies(), _worst()

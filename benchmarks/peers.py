@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.bed import BUCKET, Bed
 from benchmarks.measure import Run, measured
 from benchmarks.report import Figure, paired
+from benchmarks.servers import BUCKET, Servers
 
 FOR_SMALL = 128  # transfers at once; beyond it gained nothing
 FOR_LARGE = 4  # rclone's default
@@ -23,7 +23,7 @@ def find_rclone() -> str | None:
 
 
 def rclone(
-    bed: Bed,
+    servers: Servers,
     program: str,
     prefix: str,
     directory: str,
@@ -36,10 +36,10 @@ def rclone(
     Args:
         endpoint: Where S3 is reached; default the server itself.
     """
-    namenode = urlsplit(bed.hdfs.uri).netloc
-    s3 = bed.s3
-    environment = bed.environment(hdfs=True) | {
-        "RCLONE_CONFIG": str(bed.directory / "no-rclone.conf"),
+    namenode = urlsplit(servers.hdfs.uri).netloc
+    s3 = servers.s3
+    environment = servers.environment(hdfs=True) | {
+        "RCLONE_CONFIG": str(servers.directory / "no-rclone.conf"),
         "RCLONE_S3_PROVIDER": "Other",
         "RCLONE_S3_ENDPOINT": endpoint or s3.endpoint,
         "RCLONE_S3_ACCESS_KEY_ID": s3.access_key,

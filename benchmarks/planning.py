@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from benchmarks.bed import Bed, Sizes, tell
 from benchmarks.measure import serving
 from benchmarks.report import Figure, paired
+from benchmarks.servers import Servers, Sizes, tell
 
 AT_MOST_MB = 250
 AT_MOST_GROWTH = 1.2
 
 
-def planning(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def planning(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """The same code for 1,000 to 1,000,000 objects: time for each object, and peak memory."""
     per_object: dict[int, list[float]] = {count: [] for count in sizes.planned}
     cpu: dict[int, list[float]] = {count: [] for count in sizes.planned}
     memory: dict[int, list[float]] = {count: [] for count in sizes.planned}
     with serving("benchmarks.listing_server") as port:
         environment = {
-            **bed.bare_environment(),
+            **servers.bare_environment(),
             "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": "listing",
             "AWS_SECRET_ACCESS_KEY": "listing",
         }
         for turn in range(rounds):
             for count in sizes.planned:
-                ledger = bed.directory / f"plan-{turn}-{count}.db"
-                found = bed.answer(["benchmarks.plan_once", str(count), str(ledger)], environment)
+                ledger = servers.directory / f"plan-{turn}-{count}.db"
+                found = servers.answer(
+                    ["benchmarks.plan_once", str(count), str(ledger)], environment
+                )
                 ledger.unlink()
                 per_object[count].append(1e6 * float(found["seconds"]) / count)
                 cpu[count].append(1e6 * float(found["cpu_s"]) / count)

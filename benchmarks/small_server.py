@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from http.server import BaseHTTPRequestHandler
 
-from benchmarks.bed import SMALL_BYTES
 from benchmarks.measure import serve
+from benchmarks.servers import SMALL_BYTES
 
 ETAG = "abc"
 _BODY = bytes(SMALL_BYTES)

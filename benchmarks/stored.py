@@ -11,8 +11,8 @@ import json
 import resource
 import subprocess
 
-from benchmarks.bed import BACKHAUL, BUCKET, MIB, Bed, Sizes, tell
 from benchmarks.report import Figure, paired
+from benchmarks.servers import BACKHAUL, BUCKET, MIB, Servers, Sizes, tell
 
 FILES = 24
 LEVELS = ("stream", "stored", "reread")
@@ -27,25 +27,25 @@ verify = "stream"
 """
 
 
-def stored(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def stored(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """1 GiB in 24 files."""
     each = sizes.large_objects * sizes.large_bytes // FILES // MIB * MIB
-    sums = bed.put_large("stored/", FILES, each, algorithm="CRC32C")
-    return _compare(bed, "stored", "stored/", sums, rounds, AT_MOST_LARGE)
+    sums = servers.put_large("stored/", FILES, each, algorithm="CRC32C")
+    return _compare(servers, "stored", "stored/", sums, rounds, AT_MOST_LARGE)
 
 
-def stored_small(bed: Bed, sizes: Sizes, rounds: int) -> list[Figure]:
+def stored_small(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     """Many small objects: a question per file would cost more than the file."""
-    sums = bed.put_small("stored-small/", sizes.objects)
-    return _compare(bed, "stored-small", "stored-small/", sums, rounds, AT_MOST_SMALL)
+    sums = servers.put_small("stored-small/", sizes.objects)
+    return _compare(servers, "stored-small", "stored-small/", sums, rounds, AT_MOST_SMALL)
 
 
 def _compare(
-    bed: Bed, shape: str, prefix: str, sums: dict[str, bytes], rounds: int, at_most: float
+    servers: Servers, shape: str, prefix: str, sums: dict[str, bytes], rounds: int, at_most: float
 ) -> list[Figure]:
-    environment = bed.environment(hdfs=True)
-    config = bed.directory / f"{shape}.toml"
-    config.write_text(_ROUTE.format(bucket=BUCKET, uri=bed.hdfs.uri), "utf-8")
+    environment = servers.environment(hdfs=True)
+    config = servers.directory / f"{shape}.toml"
+    config.write_text(_ROUTE.format(bucket=BUCKET, uri=servers.hdfs.uri), "utf-8")
     environment["BACKHAUL_CONFIG"] = str(config)
     wall: dict[str, list[float]] = {level: [] for level in LEVELS}
     cpu: dict[str, list[float]] = {level: [] for level in LEVELS}
@@ -55,17 +55,17 @@ def _compare(
         shift = turn % len(LEVELS)
         for level in LEVELS[shift:] + LEVELS[:shift]:
             directory = f"/bench/{shape}-{turn}-{level}"
-            ledger = bed.ledger(f"{shape}-{level}")
+            ledger = servers.ledger(f"{shape}-{level}")
             arguments = [
-                *(*BACKHAUL, "copy", f"s3://{BUCKET}/{prefix}", bed.hdfs.uri + directory),
+                *(*BACKHAUL, "copy", f"s3://{BUCKET}/{prefix}", servers.hdfs.uri + directory),
                 *("--option", f"verify={level}", "--ledger", ledger),
             ]
             before_s = _children_s()
-            bed.timed(arguments, environment)
+            servers.timed(arguments, environment)
             used_s = _children_s() - before_s
-            took_s = bed.last_transfer_s(ledger, environment)
+            took_s = servers.last_transfer_s(ledger, environment)
             beyond = _beyond(ledger, environment, level)
-            bed.check_hdfs(directory, sums)
+            servers.check_hdfs(directory, sums)
             if turn < 0:
                 continue
             wall[level].append(took_s)

@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from backhaul.testing.servers import (
-    ElasticMQ,
-    Hdfs,
-    Kdc,
-    Kms,
-    Moto,
-    S3Proxy,
-    ServerUnavailable,
-    clients,
-)
+from backhaul.testing.servers import Hdfs, Moto, ServerUnavailable, clients
 from backhaul.testing.servers.base import Server
+from testbed import ElasticMQ, Kdc, Kms, S3Proxy
+from testbed.hdfs_kerberos import HdfsKerberos
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -80,7 +73,7 @@ def kdc() -> Iterator[Kdc]:
 def secure_hdfs(kdc: Kdc) -> Iterator[Hdfs]:
     """HDFS with Kerberos. The agent's `backhaul` may act for alice and for nobody else."""
     proxy = {"hadoop.proxyuser.backhaul.users": "alice", "hadoop.proxyuser.backhaul.hosts": "*"}
-    yield from _running(Hdfs(kdc=kdc, core=proxy))
+    yield from _running(Hdfs(security=HdfsKerberos(kdc), core=proxy))
 
 
 @pytest.fixture(scope="session")

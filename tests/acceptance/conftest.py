@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, Moto, S3Proxy, clients
+from backhaul.testing.servers import Hdfs, Moto, clients
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.installation import Installation
 from tests.acceptance.proxy import Proxy
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy, clients
+from backhaul.testing.servers import Hdfs, clients
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance import attributes
 from tests.acceptance.attributes import USER, Shown, WebHdfs, hdfs_dfs, write_tree
 from tests.acceptance.installation import Installation

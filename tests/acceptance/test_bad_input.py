@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
+from backhaul.testing.servers import Hdfs
 from backhaul.testing.servers.ports import free_ports
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import REGION, Ended, Installation
 from tests.acceptance.landing import HdfsLanding

@@ -13,7 +13,7 @@ import pytest
 from awscrt import checksums
 from botocore.config import Config
 
-from backhaul.testing.servers import S3Proxy
+from testbed import S3Proxy
 from tests.acceptance.installation import REGION, Installation
 
 if TYPE_CHECKING:

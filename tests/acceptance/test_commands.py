@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from backhaul.testing.servers import ElasticMQ
+from testbed import ElasticMQ
 from tests.acceptance.installation import REGION, Ended, Installation, Running, eventually
 from tests.acceptance.proxy import Answer, Proxy
 

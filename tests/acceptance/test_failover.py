@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, HdfsPair, S3Proxy, ServerUnavailable
+from backhaul.testing.servers import ServerUnavailable
+from testbed import ElasticMQ, HdfsPair, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, Running, eventually
 from tests.acceptance.landing import HdfsLanding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, S3Proxy
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation
 from tests.acceptance.proxy import Answer, Proxy

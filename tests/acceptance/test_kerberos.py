@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, Kdc, S3Proxy
+from backhaul.testing.servers import Hdfs
+from testbed import ElasticMQ, Kdc, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, eventually
 from tests.acceptance.proxy import Proxy

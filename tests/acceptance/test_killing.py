@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
+from backhaul.testing.servers import Hdfs
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, eventually, worker_pids
 from tests.acceptance.landing import HdfsLanding, landing_on

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, S3Proxy
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.busy import BusyProxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, eventually

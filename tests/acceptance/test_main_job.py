@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
+from backhaul.testing.servers import Hdfs
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import REGION, Installation
 from tests.acceptance.landing import HdfsLanding, LocalLanding

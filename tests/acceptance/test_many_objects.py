@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy, clients
+from backhaul.testing.servers import Hdfs, clients
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Ended, Installation
 from tests.acceptance.landing import HdfsLanding, landing_on

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.testing.servers import netns
+from testbed import netns
 
 OWN_CLUSTER = {"tests/yarn/test_kerberos.py", "tests/yarn/test_managers.py"}
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
+from backhaul.testing.servers import Hdfs
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, Running, eventually
 from tests.acceptance.landing import HdfsLanding

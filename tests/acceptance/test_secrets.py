@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backhaul.testing.servers import Hdfs, Kdc, Moto
+from backhaul.testing.servers import Hdfs, Moto
+from testbed import Kdc
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import REGION, Ended, Installation
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, S3Proxy
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.proxy import Answer, Proxy
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, S3Proxy
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, Running, eventually, worker_pids
 from tests.acceptance.proxy import Answer, Proxy

@@ -12,7 +12,8 @@ import pytest
 
 from backhaul.adapters.hadoop.hdfs_access import access_check
 from backhaul.adapters.hadoop.hdfs_security import Login
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
+from backhaul.testing.servers import Hdfs
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Ended, Installation
 from tests.acceptance.landing import HdfsLanding

@@ -15,7 +15,8 @@ from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.app import dlq
 from backhaul.core.errors import BadMessage, ConfigurationError
-from backhaul.testing.servers import ElasticMQ, clients
+from backhaul.testing.servers import clients
+from testbed import ElasticMQ
 from tests.contract.test_queue import REASON, use
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from backhaul.adapters.hadoop.hdfs_content import content_checker
 from backhaul.adapters.hadoop.hdfs_security import Login
 from backhaul.adapters.hadoop.rpc import KERBEROS, SIMPLE, offered
 from backhaul.core.errors import OutageError
-from backhaul.testing.servers import Hdfs, Kdc
-from backhaul.testing.servers.kerberos_tools import kerberos
+from backhaul.testing.servers import Hdfs
+from testbed import Kdc
+from testbed.kerberos_tools import kerberos
 from tests.acceptance.installation import eventually
 
 DIRECTORY = "/contract"

@@ -30,7 +30,8 @@ from backhaul.core.ports import ContentChecker, StageTask, StoredChecksum
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import FakeClock, FakeStore
-from backhaul.testing.servers import Hdfs, Kms
+from backhaul.testing.servers import Hdfs
+from testbed import Kms
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs]
 MIB = 1 << 20

@@ -37,7 +37,8 @@ from backhaul.core.errors import (
 from backhaul.core.model import Pin
 from backhaul.core.ports import Endpoint
 from backhaul.core.transfer.listing import list_pages
-from backhaul.testing.servers import Moto, S3Proxy, clients
+from backhaul.testing.servers import Moto, clients
+from testbed import S3Proxy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

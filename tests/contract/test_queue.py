@@ -24,7 +24,8 @@ from backhaul.core.errors import (
     VisibilityLost,
 )
 from backhaul.core.ports import DeadLetterReason, Message, Queue
-from backhaul.testing.servers import ElasticMQ, Moto, clients
+from backhaul.testing.servers import Moto, clients
+from testbed import ElasticMQ
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -12,20 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.testing.servers import (
-    ElasticMQ,
-    Hdfs,
-    Moto,
-    S3Proxy,
-    ServerFailed,
-    ServerUnavailable,
-    base,
-    jars,
-)
+from backhaul.testing.servers import Hdfs, Moto, ServerFailed, ServerUnavailable, base, jars
 from backhaul.testing.servers.base import HttpServer
-from backhaul.testing.servers.detached import DetachedProcess
 from backhaul.testing.servers.ports import free_ports
 from backhaul.testing.servers.process import ServerProcess
+from testbed import ElasticMQ, S3Proxy
+from testbed.detached import DetachedProcess
 
 DEATH_WAIT_S = 10
 
@@ -248,7 +240,7 @@ def test_two_processes_fetch_once(bare_machine: Path, tmp_path: Path) -> None:
 
 def run_bed(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "backhaul.testing.servers", *arguments],
+        [sys.executable, "-m", "testbed", *arguments],
         env={**os.environ, "BACKHAUL_TESTBED_CACHE": str(cache)},
         capture_output=True,
         text=True,

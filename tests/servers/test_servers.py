@@ -14,9 +14,10 @@ import hdfs_native
 import pytest
 from botocore.exceptions import ClientError
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, Moto, S3Proxy, clients
+from backhaul.testing.servers import Hdfs, Moto, clients
 from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.ports import listening
+from testbed import ElasticMQ, S3Proxy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -20,9 +20,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.torture.bed import Bed
 from tests.torture.faults import FAULTS, WEIGHTS
 from tests.torture.rounds import Verdict, run_round
+from tests.torture.servers import Servers
 
 TOLD = Path("build/torture.jsonl")
 
@@ -72,12 +72,12 @@ def main() -> int:
     began_s = time.monotonic()
     # Agents and servers are ended on the way out, also by a kill.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with Bed() as bed, asked.out.open("a", encoding="utf-8") as told:
+    with Servers() as servers, asked.out.open("a", encoding="utf-8") as told:
         for seed in range(asked.seed, asked.seed + rounds):
             if time.monotonic() > ends_s:
                 break
             name = asked.fault[seed % len(asked.fault)] if asked.fault else fault_of(seed)
-            verdict = run_round(bed, seed, name, FAULTS[name])
+            verdict = run_round(servers, seed, name, FAULTS[name])
             verdicts.append(verdict)
             print(verdict.line(), flush=True)
             told.write(json.dumps(dataclasses.asdict(verdict)) + "\n")

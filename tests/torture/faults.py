@@ -113,7 +113,7 @@ def _kills_at_points(it: Round, names: dict[str, str], action: str) -> None:
 def _kill_at(it: Round, point: str) -> None:
     if point.startswith("queue.extend"):
         pieces = len(it.big) / PIECE_BYTES
-        it.bed.s3.delay(EXTENDS_AFTER_S / pieces)
+        it.servers.s3.delay(EXTENDS_AFTER_S / pieces)
     agent = it.start(point)
     if it.wait_for(lambda: not agent.is_alive):
         it.verdict.crashes += 1
@@ -123,7 +123,7 @@ def _kill_at(it: Round, point: str) -> None:
     else:
         it.tell(f"({point} not reached)")
         it.kill()
-    it.bed.be_honest()
+    it.servers.be_honest()
     it.gone()
 
 
@@ -144,7 +144,7 @@ def kill_agent_anytime(it: Round) -> None:
         if turn > 0:
             it.send_more()
         if it.chance.random() < 0.5:
-            it.bed.s3.delay(SLOW_PIECE_S)
+            it.servers.s3.delay(SLOW_PIECE_S)
         it.start()
         after_s = it.chance.choice((0.0, 0.1, 0.4, 0.9)) * it.chance.random()
         if it.wait_until_at_work():
@@ -152,7 +152,7 @@ def kill_agent_anytime(it: Round) -> None:
             it.verdict.struck += 1
             it.tell(f"killed {after_s:.2f} s after receipt")
         it.kill()
-        it.bed.be_honest()
+        it.servers.be_honest()
         it.gone()
         _and_move(it, turn)
 
@@ -172,7 +172,7 @@ def kill_worker_point(it: Round) -> None:
 
 @fault("kill-worker-anytime")
 def kill_worker_anytime(it: Round) -> None:
-    it.bed.s3.delay(SLOW_PIECE_S)
+    it.servers.s3.delay(SLOW_PIECE_S)
     agent = it.start()
     if it.wait_until_at_work():
         for _ in range(it.chance.randint(1, 4)):
@@ -184,13 +184,13 @@ def kill_worker_anytime(it: Round) -> None:
                     it.verdict.crashes += 1
                     it.verdict.struck += 1
         it.tell(f"{it.verdict.crashes} workers killed")
-    it.bed.be_honest()
+    it.servers.be_honest()
     _finish(it)
 
 
 def _slowly_at_work(it: Round, most_s: float) -> None:
     """Its bytes come slowly, and some of them have come."""
-    it.bed.s3.delay(SLOW_PIECE_S)
+    it.servers.s3.delay(SLOW_PIECE_S)
     it.start()
     it.wait_until_at_work()
     time.sleep(it.chance.random() * most_s)
@@ -240,21 +240,21 @@ def zombie_worker(it: Round) -> None:
 @fault("pause-agent")
 def pause_agent(it: Round) -> None:
     """The agent stands still until its messages are anybody's again."""
-    it.bed.s3.delay(SLOW_PIECE_S)
+    it.servers.s3.delay(SLOW_PIECE_S)
     agent = it.start()
     if it.wait_until_at_work():
         time.sleep(it.chance.random() * 0.4)
         agent.send_signal(signal.SIGSTOP)
         try:
             if it.chance.random() < 0.7:
-                it.bed.show_again(it.it)
+                it.servers.show_again(it.it)
             it.move()
             time.sleep(it.chance.random() * 2)
         finally:
             agent.send_signal(signal.SIGCONT)
         it.verdict.struck += 1
         it.tell("agent paused")
-    it.bed.be_honest()
+    it.servers.be_honest()
     _finish(it)
 
 
@@ -273,12 +273,12 @@ def pause_worker(it: Round) -> None:
 def pause_namenode(it: Round) -> None:
     _slowly_at_work(it, 0.4)
     pause_s = it.chance.choice((0.5, 2.0, 6.0))
-    it.bed.hdfs.suspend_namenode()
+    it.servers.hdfs.suspend_namenode()
     try:
-        it.bed.s3.be_honest()
+        it.servers.s3.be_honest()
         time.sleep(pause_s)
     finally:
-        it.bed.hdfs.resume_namenode()
+        it.servers.hdfs.resume_namenode()
     it.verdict.struck += 1
     it.tell(f"NameNode paused {pause_s} s")
     _finish(it)
@@ -288,9 +288,9 @@ def pause_namenode(it: Round) -> None:
 
 
 def _network(it: Round, which: str, how: str) -> None:
-    tcp: TcpProxy = getattr(it.bed, which)
+    tcp: TcpProxy = getattr(it.servers, which)
     _slowly_at_work(it, 0.3)
-    it.bed.s3.be_honest()
+    it.servers.s3.be_honest()
     match how:
         case "cut":
             times = it.chance.randint(1, 5)
@@ -313,7 +313,7 @@ def _network(it: Round, which: str, how: str) -> None:
             time.sleep(2)
             it.tell("delayed")
     it.verdict.struck += 1
-    it.bed.be_honest()
+    it.servers.be_honest()
     _finish(it)
 
 
@@ -328,13 +328,13 @@ for _which in ("sqs", "s3", "namenode"):
 
 @fault("namenode-restart")
 def namenode_restart(it: Round) -> None:
-    hdfs = it.bed.hdfs
+    hdfs = it.servers.hdfs
     _killed_and_started(it, hdfs.kill_namenode, hdfs.start_namenode, "NameNode")
 
 
 @fault("datanode-death")
 def datanode_death(it: Round) -> None:
-    hdfs = it.bed.hdfs
+    hdfs = it.servers.hdfs
     _killed_and_started(it, hdfs.kill_datanode, hdfs.start_datanode, "DataNode")
 
 
@@ -343,7 +343,7 @@ def _killed_and_started(
 ) -> None:
     _slowly_at_work(it, 0.4)
     kill()
-    it.bed.be_honest()
+    it.servers.be_honest()
     start()
     it.verdict.struck += 1
     it.tell(f"{what} killed and started")
@@ -352,12 +352,12 @@ def _killed_and_started(
 
 @fault("safe-mode")
 def safe_mode(it: Round) -> None:
-    it.bed.hdfs.safemode("enter")
+    it.servers.hdfs.safemode("enter")
     try:
         agent = it.start()
         eventually(lambda: agent.of("transfer held"), within_s=30, what="held")
     finally:
-        it.bed.hdfs.safemode("leave")
+        it.servers.hdfs.safemode("leave")
     it.verdict.struck += 1
     it.tell("safe mode")
     _finish(it)
@@ -483,7 +483,7 @@ def _immutable(directory: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202
 @fault("second-agent")
 def second_agent(it: Round) -> None:
     """On the same ledger it is refused with 75 and disturbs nothing."""
-    it.bed.s3.delay(SLOW_PIECE_S)
+    it.servers.s3.delay(SLOW_PIECE_S)
     first = it.start()
     it.wait_until_at_work()
     second = it.it.drain(timeout_s=60)
@@ -491,7 +491,7 @@ def second_agent(it: Round) -> None:
     if second.code != 75:
         it.verdict.wrong.append(f"S3 two agents on one ledger: {second}")
     it.verdict.struck += 1
-    it.bed.be_honest()
+    it.servers.be_honest()
     it.agent = first
     _finish(it)
 
@@ -507,7 +507,7 @@ def two_ledgers(it: Round) -> None:
     other = it.it.home / "other"
     other.mkdir()
     it.homes.append(other)
-    it.bed.s3.delay(SLOW_PIECE_S)
+    it.servers.s3.delay(SLOW_PIECE_S)
     settings = {"HOME": str(other)}
     first, second = it.start(), it.it.start(**settings)
     it.agent = first
@@ -517,11 +517,11 @@ def two_ledgers(it: Round) -> None:
         it.kill()
         it.tell("one of two killed")
         # What the dead one held comes back while the other works.
-        it.bed.show_again(it.it, is_any_alive=True)
+        it.servers.show_again(it.it, is_any_alive=True)
         it.agent = second
     else:
         if it.chance.random() < 0.7:
-            it.bed.show_again(it.it, is_any_alive=True)  # each is handed what the other has
+            it.servers.show_again(it.it, is_any_alive=True)  # each is handed what the other has
             it.tell("messages in two hands")
         eventually(it.nothing_left, within_s=90, what="both work")
         first.terminate()
@@ -529,7 +529,7 @@ def two_ledgers(it: Round) -> None:
         it.agent = second
         it.tell("one of two stopped")
     it.verdict.struck += 1
-    it.bed.be_honest()
+    it.servers.be_honest()
     _finish(it)
 
 
@@ -541,12 +541,12 @@ def clock_steps(it: Round) -> None:
     """The agent's clock steps, some time later it is right again."""
     told = it.it.home / "offset"
     told.write_text("0", "ascii")
-    it.bed.s3.delay(SLOW_PIECE_S)
+    it.servers.s3.delay(SLOW_PIECE_S)
     agent = it.start(PYTHONPATH=it.python_path, TORTURE_CLOCK=str(told))
     it.wait_until_at_work()
     step = it.chance.choice(("3600", "-3600", "90000", "-90000"))
     told.write_text(step, "ascii")
-    it.bed.be_honest()
+    it.servers.be_honest()
     eventually(lambda: agent.of("transfer done"), within_s=60, what="work goes on")
     told.write_text("0", "ascii")
     it.verdict.struck += 1

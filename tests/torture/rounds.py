@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tests.acceptance.installation import Running, eventually
 from tests.acceptance.landing import HdfsLanding
-from tests.torture.bed import Bed
 from tests.torture.checker import Found, Sent, violations
+from tests.torture.servers import Servers
 from tests.witness import Witness
 
 POINTS = Path(__file__).parent / "points"
@@ -65,11 +65,11 @@ class Round:
         is_over: The agent that was struck has ended its work by itself, and was stopped.
     """
 
-    def __init__(self, bed: Bed, seed: int, fault: str, *, name: str) -> None:
-        self.bed = bed
+    def __init__(self, servers: Servers, seed: int, fault: str, *, name: str) -> None:
+        self.servers = servers
         self.chance = random.Random(seed)
         self.verdict = Verdict(seed=seed, fault=fault)
-        self.it = bed.install(name)
+        self.it = servers.install(name)
         landing = self.it.landing
         assert isinstance(landing, HdfsLanding)
         self.landing = landing
@@ -80,7 +80,7 @@ class Round:
         self.agent: Running | None = None
         self.is_over = False
         self._marks = 0
-        bed.forget()
+        servers.forget()
         data = random.Random(seed)
         self.singles = {f"one/k{n}": data.randbytes(data.randint(0, 9000)) for n in range(SINGLES)}
         self.tree = {f"p{n:02}": data.randbytes(data.randint(1, 4000)) for n in range(TREE_FILES)}
@@ -198,7 +198,7 @@ class Round:
             what="workers ended with their agent",
         )
         if not self.nothing_left():
-            self.bed.show_again(self.it)
+            self.servers.show_again(self.it)
 
     def wait_until_at_work(self) -> bool:
         agent = self.agent
@@ -210,7 +210,7 @@ class Round:
 
         Nothing to do for it where the last one came to the end of its work by itself.
         """
-        self.bed.be_honest()
+        self.servers.be_honest()
         if self.is_over and self.nothing_left():
             return
         ended = None
@@ -218,7 +218,7 @@ class Round:
             ended = self.it.drain(timeout_s=DRAIN_S)
             if ended.code == 0 and self.nothing_left():
                 break
-            self.bed.show_again(self.it)
+            self.servers.show_again(self.it)
         if ended is None or ended.code != 0:
             self.verdict.wrong.append(f"L1 the drain ended so: {ended}")
         elif "Traceback" in ended.out + ended.err or ended.of("unexpected error"):
@@ -232,7 +232,7 @@ class Round:
         files = {name: (data,) for name, data in self.singles.items()}
         more = {name: (data,) for name, data in self.more.items()}
         witness = Witness(
-            self.bed.hdfs.uri,
+            self.servers.hdfs.uri,
             self.landing.path,
             trees,
             {**files, **more, "big": (self.big,), "moving": self.moving},
@@ -306,10 +306,10 @@ def _rows(home: Path) -> list[tuple[str, str, str | None]]:
         connection.close()
 
 
-def run_round(bed: Bed, seed: int, name: str, torment: Callable[[Round], None]) -> Verdict:
+def run_round(servers: Servers, seed: int, name: str, torment: Callable[[Round], None]) -> Verdict:
     """One round from its seed."""
     began_s = time.monotonic()
-    it = Round(bed, seed, name, name=f"torture-{seed}-{time.monotonic_ns() % 10**9}")
+    it = Round(servers, seed, name, name=f"torture-{seed}-{time.monotonic_ns() % 10**9}")
     try:
         with it.watched():
             it.send_all()
@@ -321,7 +321,7 @@ def run_round(bed: Bed, seed: int, name: str, torment: Callable[[Round], None]) 
     except (AssertionError, OSError, subprocess.SubprocessError) as error:
         it.verdict.wrong.append(f"L1 {type(error).__name__}: {error}"[:3000])
     finally:
-        bed.be_honest()
+        servers.be_honest()
         it.verdict.seconds = time.monotonic() - began_s
         it.clean_up()
     return it.verdict

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from backhaul.testing.servers.yarn import Yarn
+from testbed.yarn import Yarn
 from tests.acceptance.installation import Ended, Installation, Running, eventually
 from tests.acceptance.landing import HdfsLanding
 from tests.acceptance.proxy import Proxy

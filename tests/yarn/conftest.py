@@ -2,7 +2,7 @@
 
 `tests/acceptance/test_on_yarn.py` starts them there; by hand:
 
-    python -m backhaul.testing.servers.netns python -m pytest tests/yarn
+    python -m testbed.netns python -m pytest tests/yarn
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, Moto, netns
-from backhaul.testing.servers.yarn import Yarn
+from backhaul.testing.servers import Hdfs, Moto
+from testbed import ElasticMQ, netns
+from testbed.yarn import Yarn
 from tests.acceptance.conftest import Install, install
 from tests.acceptance.landing import HdfsLanding
 from tests.acceptance.proxy import Proxy

@@ -1,6 +1,6 @@
 """YARN with Kerberos: Hadoop's commands log in, and tell what the REST API keeps to itself.
 
-Containers run as the NodeManager's user: see `backhaul.testing.servers.yarn_kerberos`.
+Containers run as the NodeManager's user: see `testbed.yarn_kerberos`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, Kdc, Moto, yarn_kerberos
+from backhaul.testing.servers import Hdfs, Moto
 from backhaul.testing.servers.base import ask
-from backhaul.testing.servers.kerberos_tools import kerberos
-from backhaul.testing.servers.yarn import Yarn
+from testbed import ElasticMQ, Kdc, yarn_kerberos
+from testbed.kerberos_tools import kerberos
+from testbed.yarn import Yarn
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from backhaul.testing.servers import Hdfs, Moto
-from backhaul.testing.servers.yarn import Yarn
+from testbed.yarn import Yarn
 from tests.yarn.cluster import Site, carried_slowly, when
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.yarn, pytest.mark.slow]

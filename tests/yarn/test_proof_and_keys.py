@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
+from backhaul.testing.servers import Hdfs
 from backhaul.testing.servers.hdfs_files import site_xml
-from backhaul.testing.servers.yarn import Yarn
-from backhaul.testing.servers.yarn_files import s3a_site
+from testbed import ElasticMQ, S3Proxy
+from testbed.yarn import Yarn
+from testbed.yarn_files import s3a_site
 from tests.acceptance.conftest import Install
 from tests.acceptance.landing import HdfsLanding
 from tests.acceptance.proxy import Proxy

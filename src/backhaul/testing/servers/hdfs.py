@@ -1,7 +1,7 @@
 """HDFS: a NameNode and DataNodes, each a real daemon that can be killed on its own.
 
-Made of Maven's jars, Hadoop 3.4.2. Whoever runs it is the superuser, unless it is given a `Kdc`:
-then nobody gets in without a ticket, and the superuser is `hdfs@BED.TEST`.
+Made of Maven's jars, Hadoop 3.4.2. The user who runs it is the superuser, unless it is given a
+`HdfsSecurity`: then every client needs a Kerberos ticket.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import subprocess
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
-from backhaul.testing.servers import hdfs_files, hdfs_kerberos
+from backhaul.testing.servers import hdfs_files
 from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.errors import ServerFailed
 from backhaul.testing.servers.hdfs_ask import is_registered, is_writable
 from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS, HdfsPorts
 from backhaul.testing.servers.jars import jars, java
-from backhaul.testing.servers.kdc import Kdc
 from backhaul.testing.servers.process import ServerProcess, server_environment
 
 # 4 s on an idle machine of two cores; 30 s were seen under load.
@@ -26,6 +25,20 @@ START_TIMEOUT_S = 120.0
 _COMMAND_TIMEOUT_S = 120.0
 _NAMENODE = "org.apache.hadoop.hdfs.server.namenode.NameNode"
 _DATANODE = "org.apache.hadoop.hdfs.server.datanode.DataNode"
+
+
+class HdfsSecurity(Protocol):
+    """How a cluster demands Kerberos; `testbed` has one, as it needs a KDC."""
+
+    @property
+    def krb5_conf(self) -> Path:
+        """The realm's krb5.conf."""
+
+    def settings(self, directory: Path) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Of core-site.xml and hdfs-site.xml; keytabs are written to `directory`."""
+
+    def ticket(self, directory: Path) -> Path:
+        """A ticket cache of the superuser's, below `directory`."""
 
 
 class Hdfs(Server):
@@ -43,7 +56,7 @@ class Hdfs(Server):
         *,
         settings: Mapping[str, str] | None = None,
         core: Mapping[str, str] | None = None,
-        kdc: Kdc | None = None,
+        security: HdfsSecurity | None = None,
         datanodes: int = 1,
         detached: bool = False,
     ) -> None:
@@ -53,14 +66,14 @@ class Hdfs(Server):
             directory: See `Server`.
             settings: Further settings of hdfs-site.xml, for daemons and clients.
             core: Further settings of core-site.xml, such as who may be a proxy for whom.
-            kdc: A running realm; then the cluster demands Kerberos of everybody.
+            security: None: no authentication, as in Hadoop's default.
             datanodes: How many; each is a JVM of some 150 MB. They are numbered from 0.
             detached: See `Server`.
         """
         super().__init__(directory, detached=detached)
         self._settings = dict(settings or {})
         self._core = dict(core or {})
-        self._kdc = kdc
+        self._security = security
         self._namenode: ServerProcess | None = None
         self._datanodes: list[ServerProcess | None] = [None] * datanodes
         self._killed: set[int] = set()
@@ -80,7 +93,7 @@ class Hdfs(Server):
     @property
     def _host(self) -> str:
         # The NameNode's principal has this name in it.
-        return "127.0.0.1" if self._kdc is None else "localhost"
+        return "127.0.0.1" if self._security is None else "localhost"
 
     @property
     def conf_dir(self) -> Path:
@@ -133,8 +146,8 @@ class Hdfs(Server):
             ServerFailed: With `check`, the command failed; the text has its stderr.
         """
         environment = server_environment()
-        if self._kdc is not None:
-            environment["KRB5CCNAME"] = f"FILE:{self._superusers_ticket()}"
+        if self._security is not None:
+            environment["KRB5CCNAME"] = f"FILE:{self._security.ticket(self.directory)}"
         if user is not None:
             environment["HADOOP_USER_NAME"] = user
         done = subprocess.run(
@@ -206,11 +219,9 @@ class Hdfs(Server):
 
     def _start(self) -> None:
         core, site = dict(self._core), dict(self._settings)
-        if self._kdc is not None:
-            services = self._kdc.keytab(self.directory / "services.keytab", *hdfs_kerberos.SERVICES)
-            self._kdc.keytab(self._superusers_keytab, hdfs_kerberos.SUPERUSER)
-            core = {**hdfs_kerberos.core(), **core}
-            site = {**hdfs_kerberos.site(services), **site}
+        if self._security is not None:
+            secure_core, secure_site = self._security.settings(self.directory)
+            core, site = {**secure_core, **core}, {**secure_site, **site}
         hdfs_files.write(
             self._named_ports,
             self.directory,
@@ -228,20 +239,10 @@ class Hdfs(Server):
         self._wait()
 
     @property
-    def _superusers_keytab(self) -> Path:
-        return self.directory / "superuser.keytab"
-
-    def _superusers_ticket(self) -> Path:
-        if self._kdc is None:
-            raise ServerFailed("hdfs has no Kerberos")
-        cache = self.directory / "superuser.ccache"
-        return self._kdc.kinit(hdfs_kerberos.SUPERUSER, self._superusers_keytab, cache)
-
-    @property
     def _jvm_options(self) -> tuple[str, ...]:
-        if self._kdc is None:
+        if self._security is None:
             return HADOOP_JVM_OPTIONS
-        return (*HADOOP_JVM_OPTIONS, f"-Djava.security.krb5.conf={self._kdc.krb5_conf}")
+        return (*HADOOP_JVM_OPTIONS, f"-Djava.security.krb5.conf={self._security.krb5_conf}")
 
     def _end(self) -> None:
         # The DataNodes first: they would only complain about the NameNode's end.

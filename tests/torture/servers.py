@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy, clients
+from backhaul.testing.servers import Hdfs, clients
 from backhaul.testing.servers.base import HttpServer
+from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.installation import REGION, Installation, eventually
 from tests.acceptance.landing import landing_on
 from tests.acceptance.proxy import Proxy
@@ -35,7 +36,7 @@ class Address:
         self.access_key, self.secret_key = server.access_key, server.secret_key
 
 
-class Bed:
+class Servers:
     """Use it as a context manager.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""``python -m backhaul.testing.servers up|down|status|prepare [--no-hdfs | --yarn]``.
+"""``python -m testbed up|down|status|prepare [--no-hdfs | --yarn]``.
 
 What is to be typed into a shell goes to stdout, so ``eval "$(./dev testbed up)"`` works; all else
 to stderr. Exit status: 0 done; 69 something is not running or cannot be started.
@@ -12,11 +12,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from backhaul.testing.servers import bed, netns, seed
-from backhaul.testing.servers.detached import State
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.jars import PROFILES, cache_root, prepare
-from backhaul.testing.servers.kerberos_tools import kerberos
+from testbed import lifecycle, netns, seed
+from testbed.detached import State
+from testbed.kerberos_tools import kerberos
 
 _HADOOP = {"hdfs", "yarn"}
 _UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     _into_a_namespace(["up", "--yarn"])
                 return _up(with_hdfs=not chosen.no_hdfs, with_yarn=chosen.yarn)
             case "down":
-                _tell(f"{bed.down()} processes ended")
+                _tell(f"{lifecycle.down()} processes ended")
                 return 0
             case "status":
                 return _status()
@@ -63,19 +63,19 @@ def _into_a_namespace(arguments: list[str]) -> None:
         return
     if not netns.is_possible():
         raise ServerUnavailable("YARN needs a network namespace of its own, and so root")
-    state, _ = bed.status(is_asked=False)
-    program = [sys.executable, "-m", "backhaul.testing.servers", *arguments]
-    argv = netns.command(program, of=bed.inside(state))
+    state, _ = lifecycle.status(is_asked=False)
+    program = [sys.executable, "-m", "testbed", *arguments]
+    argv = netns.command(program, of=lifecycle.inside(state))
     os.execv(argv[0], argv)
 
 
 def _up(*, with_hdfs: bool, with_yarn: bool) -> int:
-    state = bed.up(with_hdfs=with_hdfs, with_yarn=with_yarn)
+    state = lifecycle.up(with_hdfs=with_hdfs, with_yarn=with_yarn)
     for server in state.servers:
         _tell(f"{server.name} works at {server.endpoint}, log {server.log_path}")
     print(_UNSET)
     print("\n".join(_exports(state)))
-    if (pid := bed.inside(state)) is not None:
+    if (pid := lifecycle.inside(state)) is not None:
         shell = " ".join(netns.command(["bash"], of=pid))
         print(f"# it is in a network namespace of its own; first of all:\n#   {shell}")
     print("# then, for example:")
@@ -85,10 +85,10 @@ def _up(*, with_hdfs: bool, with_yarn: bool) -> int:
 
 
 def _status() -> int:
-    found, _ = bed.status(is_asked=False)
-    if bed.inside(found) is not None:
+    found, _ = lifecycle.status(is_asked=False)
+    if lifecycle.inside(found) is not None:
         _into_a_namespace(["status"])
-    state, conditions = bed.status()
+    state, conditions = lifecycle.status()
     if state is None:
         _tell("not up; start it with: ./dev testbed up")
         return _UNAVAILABLE

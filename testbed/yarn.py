@@ -17,15 +17,15 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from backhaul.testing.servers import hdfs_kerberos, netns, yarn_files, yarn_kerberos
 from backhaul.testing.servers.base import HttpServer, Server, ask
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS
 from backhaul.testing.servers.jars import jars, java
-from backhaul.testing.servers.kdc import Kdc
 from backhaul.testing.servers.process import ServerProcess, server_environment
-from backhaul.testing.servers.yarn_files import YarnPorts
+from testbed import hdfs_kerberos, netns, yarn_files, yarn_kerberos
+from testbed.kdc import Kdc
+from testbed.yarn_files import YarnPorts
 
 START_TIMEOUT_S = 120.0
 _MANAGER = "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager"
@@ -183,7 +183,7 @@ class Yarn(Server):
         if not netns.is_inside():
             raise ServerUnavailable(
                 "YARN's application masters listen on every address: start this inside"
-                " `python -m backhaul.testing.servers.netns`, which needs root"
+                " `python -m testbed.netns`, which needs root"
             )
         java()
         jars("yarn")

@@ -1,6 +1,6 @@
 """A network of its own for servers that listen on every address.
 
-``python -m backhaul.testing.servers.netns [--of PID] PROGRAM ARGUMENT...`` runs the program in a
+``python -m testbed.netns [--of PID] PROGRAM ARGUMENT...`` runs the program in a
 new network namespace with nothing in it but loopback, or in the one of a running process.
 MapReduce's application masters open ports on every address and no setting keeps them from it; in
 here nobody else can reach them, and no port can be taken.
@@ -34,7 +34,7 @@ def is_possible() -> bool:
 def command(program: list[str], *, of: int | None = None) -> list[str]:
     """The argv that runs this one in a new namespace, or in the one of process `of`."""
     joined = ["--of", str(of)] if of is not None else []
-    return [sys.executable, "-m", "backhaul.testing.servers.netns", *joined, *program]
+    return [sys.executable, "-m", "testbed.netns", *joined, *program]
 
 
 def is_inside() -> bool:

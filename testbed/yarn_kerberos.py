@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backhaul.testing.servers.kdc import REALM
+from testbed.kdc import REALM
 
 _MANAGER, _NODE, _WEB = (f"{service}/localhost" for service in ("rm", "nm", "HTTP"))
 SERVICES = (_MANAGER, _NODE, _WEB)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from backhaul.testing.servers.kdc import REALM
+from testbed.kdc import REALM, Kdc
 
 SUPERUSER = "hdfs"
 _NAMENODE, _DATANODE, _WEB = (f"{service}/localhost" for service in ("nn", "dn", "HTTP"))
@@ -45,3 +46,27 @@ def site(keytab: Path) -> dict[str, str]:
         "ignore.secure.ports.for.testing": "true",
         "dfs.http.policy": "HTTP_ONLY",
     }
+
+
+class HdfsKerberos:
+    """Implements `HdfsSecurity` by a running KDC; the superuser is `hdfs@BED.TEST`."""
+
+    def __init__(self, kdc: Kdc) -> None:
+        self._kdc = kdc
+
+    @property
+    def krb5_conf(self) -> Path:
+        return self._kdc.krb5_conf
+
+    def settings(self, directory: Path) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        services = self._kdc.keytab(directory / "services.keytab", *SERVICES)
+        self._kdc.keytab(_superusers_keytab(directory), SUPERUSER)
+        return core(), site(services)
+
+    def ticket(self, directory: Path) -> Path:
+        cache = directory / "superuser.ccache"
+        return self._kdc.kinit(SUPERUSER, _superusers_keytab(directory), cache)
+
+
+def _superusers_keytab(directory: Path) -> Path:
+    return directory / "superuser.keytab"

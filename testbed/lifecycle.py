@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backhaul.testing.servers import elasticmq, hdfs_ask, s3proxy, seed, yarn
+from backhaul.testing.servers import hdfs_ask
 from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.clients import s3_client, settings, sqs_client
-from backhaul.testing.servers.detached import DetachedProcess, DetachedServer, State
 from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.jars import cache_root
+from testbed import elasticmq, s3proxy, seed, yarn
+from testbed.detached import DetachedProcess, DetachedServer, State
 
 _ANSWERS = {
     "elasticmq": elasticmq.answers,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.errors import ServerFailed
-from backhaul.testing.servers.kerberos_tools import Kerberos, kerberos
 from backhaul.testing.servers.process import ServerProcess, server_environment
+from testbed.kerberos_tools import Kerberos, kerberos
 
 REALM = "BED.TEST"
 START_TIMEOUT_S = 60.0

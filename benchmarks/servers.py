@@ -21,9 +21,10 @@ from typing import Any
 from hdfs_native import Client
 
 import backhaul
-from backhaul.testing.servers import ElasticMQ, Hdfs, S3Proxy
+from backhaul.testing.servers import Hdfs
 from backhaul.testing.servers.clients import environment, s3_client
-from backhaul.testing.servers.yarn import Yarn
+from testbed import ElasticMQ, S3Proxy
+from testbed.yarn import Yarn
 
 BUCKET = "bench"
 SMALL_BYTES = 16 * 1024
@@ -73,7 +74,7 @@ def tell(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
-class Bed:
+class Servers:
     """Servers started when first needed; a directory that goes away with them."""
 
     def __init__(self, directory: Path) -> None:
@@ -286,11 +287,11 @@ BACKHAUL = [sys.executable, "-m", "backhaul"]
 
 
 @contextmanager
-def open_bed() -> Iterator[Bed]:
+def open_servers() -> Iterator[Servers]:
     """A bed for one run."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        bed = Bed(Path(name))
+        servers = Servers(Path(name))
         try:
-            yield bed
+            yield servers
         finally:
-            bed.stop()
+            servers.stop()
