@@ -129,7 +129,7 @@ def engine(path: Path, hadoop: Submitting, state: AppState, limit: int | None = 
         manager=Known(state),  # type: ignore[arg-type]
         history=None,  # type: ignore[arg-type]
         pause=lambda _seconds: None,
-        budget=spec.open(),
+        reservations=spec.open(),
     )
 
 

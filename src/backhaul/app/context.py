@@ -273,7 +273,7 @@ def make_cluster(
         ),
         history=HistoryServer(history_address(configuration)),
         pause=pause,
-        budget=governor_spec(context.settings).open(),
+        reservations=governor_spec(context.settings).open(),
         secrets=configuration.secret_names(),
     )
 

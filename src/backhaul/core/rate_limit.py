@@ -173,8 +173,8 @@ def for_this_node(bytes_per_s: int, reserved_bytes_per_s: int) -> int:
     return max(1, bytes_per_s // KEPT_SHARE, bytes_per_s - reserved_bytes_per_s)
 
 
-class Budget(Protocol):
-    """Who submits applications reserves their share here first.
+class RateReservations(Protocol):
+    """Shares of the rate for YARN applications, reserved before they are submitted.
 
     Raises (any method):
         OutageError: `ledger` E_RATE_FILE.

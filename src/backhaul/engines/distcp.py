@@ -1,9 +1,9 @@
-"""DistCp: the cluster's own copy engine, as one command line and what comes back of it.
+"""DistCp: the cluster's own copy engine, as one command line and the errors of its client.
 
-What is put on the command line is made here and nowhere else: every word is typed, no shell sees
-it, and no part of a message can become an option, a pattern or another file system. The process is
-`adapters.hadoop_command`, the ResourceManager `adapters.yarn`; when DistCp is chosen and what its
-outcome means is `core.cluster` and `core.cluster_stage`.
+The command line is made here and nowhere else. No shell sees it, and no part of a message can
+become an option, a pattern or another file system. `adapters.hadoop.command` runs it,
+`adapters.hadoop.yarn` is the ResourceManager; `core.transfer.engine_choice` decides when DistCp is
+used, `core.transfer.cluster_jobs` what its outcome means.
 
 Source: Apache Hadoop 3.4, "DistCp Guide"; FileSystem.globStatus.
 """
@@ -21,17 +21,16 @@ from typing import Protocol
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Source
 from backhaul.core.ports.cluster import Application, ClusterRules, CopyJob, JobCounters, JobProgress
-from backhaul.core.rate_limit import Budget
+from backhaul.core.rate_limit import RateReservations
 from backhaul.core.text import printable, redacted
 from backhaul.core.transfer.engine_choice import refused_login
 
 MIB = 1024**2
-OWN_BANDWIDTH_MB = 100  # of each mapper, when it is told nothing
+OWN_BANDWIDTH_MB = 100  # of each mapper, without -bandwidth
 
-# What Hadoop's paths take for patterns; a backslash makes a letter of each.
+# What Hadoop's paths read as patterns, unless a backslash precedes it.
 _GLOB = re.compile(r"([\\*?\[\]{}^])")
-# Shown with the job's configuration to everyone who may see the job; Hadoop itself leaves out only
-# what is listed here.
+# A job's configuration is shown to all who may see the job; Hadoop hides only these properties.
 _SECRETS = (
     "fs.s3a.access.key",
     "fs.s3a.secret.key",
@@ -70,12 +69,12 @@ class JobHistory(Protocol):
 
 
 class DistCp:
-    """Implements `core.cluster.Cluster`.
+    """Implements `core.ports.Cluster`.
 
     Args:
         pause: Waits that many seconds; raises E_STOPPED when the agent stops meanwhile.
+        reservations: Where a job's share of the byte rate is reserved.
         secrets: Further properties that the job's configuration must not show.
-        budget: Where a job's share of the byte rate is reserved.
     """
 
     def __init__(
@@ -86,11 +85,11 @@ class DistCp:
         manager: ResourceManager,
         history: JobHistory,
         pause: Callable[[float], None],
-        budget: Budget,
+        reservations: RateReservations,
         secrets: Sequence[str] = (),
     ) -> None:
         self._secrets = tuple(dict.fromkeys((*_SECRETS, *secrets)))
-        self._budget = budget
+        self._reservations = reservations
         self.rules = rules
         self._hadoop = hadoop
         self._manager = manager
@@ -106,9 +105,9 @@ class DistCp:
     def find(self, tag: str) -> list[Application]:
         found = self._manager.find(tag)
         if all(one.state.is_over for one in found):
-            self._budget.free(tag)
+            self._reservations.free(tag)
         else:
-            self._budget.keep(tag)
+            self._reservations.keep(tag)
         return found
 
     def submit(self, job: CopyJob, waiting: Callable[[], None]) -> None:
@@ -116,16 +115,16 @@ class DistCp:
             self._pause(0)
             waiting()
 
-        placed = job
+        fitted = job
 
         def fit(most: int | None) -> int:
-            nonlocal placed
-            placed = within(job, most)
-            return rate(placed)
+            nonlocal fitted
+            fitted = within(job, most)
+            return rate(fitted)
 
-        self._budget.reserve(job.tags[1], fit)
-        with _listing(placed) as listing:
-            code, output = self._hadoop.run(arguments(placed, listing, self._secrets), stop_or_wait)
+        self._reservations.reserve(job.tags[1], fit)
+        with _listing(fitted) as listing:
+            code, output = self._hadoop.run(arguments(fitted, listing, self._secrets), stop_or_wait)
         if code != 0:
             raise client_error(code, output)
 
@@ -146,10 +145,10 @@ class DistCp:
 
 
 def within(job: CopyJob, bytes_per_s: int | None) -> CopyJob:
-    """The job with no more for each mapper than its share of this.
+    """The job, limited to this rate over all its mappers.
 
-    DistCp takes the figure once, at its start, in whole MiB for each mapper: where there are fewer
-    MiB than mappers, it gets fewer mappers.
+    DistCp takes the rate once, at its start, in whole MiB per mapper: below 1 MiB for each, the job
+    gets fewer mappers.
     """
     if bytes_per_s is None:
         return job
@@ -159,7 +158,7 @@ def within(job: CopyJob, bytes_per_s: int | None) -> CopyJob:
 
 
 def rate(job: CopyJob) -> int:
-    """What its mappers may take together, bytes per second."""
+    """What its mappers may read together, bytes per second."""
     return job.maps * (job.bandwidth_mb or OWN_BANDWIDTH_MB) * MIB
 
 
@@ -193,9 +192,9 @@ def arguments(
 
 
 def options(job: CopyJob) -> tuple[str, ...]:
-    """What DistCp itself is told of how to copy; the measurements give a bare one the same."""
-    # Without -overwrite a file that is there is skipped unread, and a directory is nested one
-    # level deeper. Staging is fresh, so nothing is overwritten that counts.
+    """How DistCp is to copy; the benchmarks run a bare DistCp with the same options."""
+    # Without -overwrite an existing file is skipped unread, and a directory is nested one level
+    # deeper. Staging is fresh, so nothing that matters is overwritten.
     chosen = ["-overwrite", "-direct", "-m", str(job.maps)]
     chosen += ["-numListstatusThreads", str(job.list_threads)]
     if job.is_dynamic:
@@ -206,10 +205,10 @@ def options(job: CopyJob) -> tuple[str, ...]:
 
 
 def source_uri(source: Source) -> str:
-    """`s3a://` with every letter of the key meant as it stands: paths are patterns here.
+    """`s3a://` with every pattern character of the key escaped.
 
     Raises:
-        ValueError: A key that no URI of a path can hold; the planner leaves such to this node.
+        ValueError: A key that a path's URI cannot hold; the planner leaves such keys to this node.
     """
     if re.search(r"[\r\n\0:]", source.key):
         raise ValueError(f"{source.uri!r} cannot be named to DistCp")
@@ -218,7 +217,7 @@ def source_uri(source: Source) -> str:
 
 
 def _target(uri: str) -> str:
-    """Staging has only names that this program made, below a directory that policy allowed."""
+    """The URI as it is: staging has only generated names, below a directory that policy allowed."""
     if not re.match(r"hdfs://[^/]+/", uri):
         raise ValueError(f"{uri!r} is no directory of HDFS")
     return uri
@@ -237,7 +236,7 @@ def _listing(job: CopyJob) -> Iterator[Path | None]:
         yield path
 
 
-# ---------------------------------------------------------------- what the client says
+# ---------------------------------------------------------------- errors of the client
 
 _EXCEPTION = re.compile(
     r"^(?:Exception in thread \S+ |Caused by: )?(?P<java>[\w.$]+(?:Exception|Error))(?:: .*)?$"
@@ -248,45 +247,45 @@ _CREDENTIALS = ("AccessDenied", "NoAuth", "Credential", "AccessControl", "Invali
 
 
 def client_error(code: int, output: str) -> BackhaulError:
-    """Why the client failed, from the exceptions it told; warnings around them are normal."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    found = [match for line in lines if (match := _EXCEPTION.match(line))]
-    said = found[0].group(0) if found else (lines[-1] if lines else "it said nothing")
-    told = printable(redacted(said), 300)
-    names = " ".join(match["java"] for match in found)
+    """Why the client failed, by the exceptions in its output; warnings around them are normal."""
     if (refused := refused_login(output)) is not None:
         return refused
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    found = [match for line in lines if (match := _EXCEPTION.match(line))]
+    reason = found[0].group(0) if found else (lines[-1] if lines else "no output")
+    message = f"hadoop distcp ended with {code}: {printable(redacted(reason), 300)}"
+    names = " ".join(match["java"] for match in found)
     if any(_MISSING_CLASS.search(line) for line in lines) or (not found and code in {1, 126, 127}):
         return OutageError.of(
             "yarn",
             "E_HADOOP_COMMAND",
-            f"hadoop distcp ended with {code}: {told}",
+            message,
             hint="run `hadoop distcp` as the agent's user: it must print its usage",
         )
     if "Failed to submit application" in output:
         return OutageError.of(
             "yarn",
             "E_YARN_REFUSED",
-            f"hadoop distcp ended with {code}: {told}",
+            message,
             hint="check [distcp] queue, and that the agent's user may submit to it",
         )
     if any(name in names for name in _YARN_DOWN):
         return OutageError.of(
             "yarn",
             "E_YARN_UNREACHABLE",
-            f"hadoop distcp ended with {code}: {told}",
+            message,
             hint="check that the ResourceManager and the NameNode run",
         )
-    if any(name in f"{names} {said}" for name in _CREDENTIALS):
+    if any(name in f"{names} {reason}" for name in _CREDENTIALS):
         return OutageError.of(
             "credentials",
             "E_DISTCP_CREDENTIALS",
-            f"hadoop distcp ended with {code}: {told}",
+            message,
             hint="S3A has its own credentials: a credential provider in core-site.xml; check them"
             " with `hadoop fs -ls s3a://BUCKET/`",
         )
     return TransientError(
         "E_DISTCP_CLIENT",
-        f"hadoop distcp ended with {code}: {told}",
-        hint="run the same by hand to see all it says; nothing was published",
+        message,
+        hint="run the same command by hand to see its whole output; nothing was published",
     )

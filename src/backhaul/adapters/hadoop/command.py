@@ -1,8 +1,8 @@
 """The node's own `hadoop` and `yarn` as child processes: found, run without a shell, ended with us.
 
-Credentials are Hadoop's own affair: its configuration, its credential provider, its Kerberos
-ticket. Nothing of AWS's environment is passed on: the maps on the cluster would not have it, so a
-client that worked by it would only fail later.
+Hadoop finds its credentials itself: its configuration, its credential provider, its Kerberos
+ticket. AWS's variables are not passed on: the maps on the cluster would not have them, so a client
+that worked only with them would fail later.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _LAUNCHER = str(Path(__file__).with_name("die_with_parent.py"))
 _WAIT_S = 1.0
 _TAIL_BYTES = 64 * 1024
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-_PROXY_USER = "HADOOP_PROXY_USER"  # of a route alone, never of the shell
+_PROXY_USER = "HADOOP_PROXY_USER"  # set by a route's `run_as` alone, never by the shell
 _KEPT_PREFIXES = ("HADOOP_", "YARN_", "MAPRED_", "HDFS_", "JAVA_", "KRB5")
 
 
 def no_ticket() -> AbstractContextManager[Mapping[str, str]]:
-    """The command finds its own, or needs none."""
+    """No variables: the command finds its own ticket, or needs none."""
     return nullcontext({})
 
 
@@ -40,9 +40,8 @@ class Command:
         name: `hadoop` or `yarn`.
         configured: A path from the settings; else HADOOP_HOME/bin, else the PATH.
         conf_dir: For HADOOP_CONF_DIR.
-        ticket: Where it finds its Kerberos ticket, as variables; entered for each run.
-        variables: Further variables of the environment that Hadoop's files use; AWS's own are left
-            out all the same.
+        ticket: Makes a Kerberos ticket for one run, and yields the variables that point to it.
+        variables: Further variables of the environment that Hadoop's files use, except AWS's own.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class Command:
 
     @property
     def path(self) -> str | None:
-        """Where it is; looked for at each use, as it may be installed meanwhile."""
+        """Where it is; looked up at each use, as it may be installed meanwhile."""
         if self._configured is not None:
             return shutil.which(str(self._configured.expanduser()))
         if home := os.environ.get("HADOOP_HOME"):
@@ -86,7 +85,10 @@ class Command:
         )
 
     def run(self, arguments: tuple[str, ...], waiting: Callable[[], None]) -> tuple[int, str]:
-        """Exit code and the end of its output; killed when `waiting`, called each second, raises.
+        """Its exit code and the last 64 KiB of its output.
+
+        Args:
+            waiting: Called each second; when it raises, the command and its children are killed.
 
         Raises:
             OutageError: E_HADOOP_MISSING, E_HADOOP_COMMAND: it, or `kinit`, cannot be started.

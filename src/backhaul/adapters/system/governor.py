@@ -213,7 +213,7 @@ class Reservations:
 
 
 class Governor:
-    """Implements `core.bandwidth.Allowance` and `Budget`; one in each process, for all threads."""
+    """Implements `core.rate_limit`'s ports; one in each process, for all threads."""
 
     def __init__(self, spec: GovernorSpec) -> None:
         ledger = _real(Path(spec.ledger))
