@@ -240,7 +240,7 @@ def work(demo: Demo, progress: Callable[[object], None]) -> int:
         progress(fact)
 
     with (demo.directory / "agent.log").open("w", encoding="utf-8") as log:
-        emit = Telemetry(LogTarget(stream=log, is_json=True), watch)
+        emit = Telemetry(LogTarget(stream=log, is_json=True, level="info"), watch)
         return run_agent(demo.context, queue_name=QUEUE, region=REGION, drain=True, emit=emit)
 
 

@@ -11,7 +11,7 @@ from backhaul.core.model import Location, OnExists
 from backhaul.core.ports.cluster import ClusterRules
 from backhaul.settings.load import find_config, load_part, load_settings
 from backhaul.settings.model import ENV_PREFIX, Settings, schema
-from backhaul.settings.routes import cluster_rules, make_routes
+from backhaul.settings.routes import make_routes
 from backhaul.settings.sizes import parse_size
 
 ROUTE = """
@@ -326,7 +326,7 @@ def test_the_section_of_distcp_becomes_the_rules(tmp_path: Path) -> None:
         '[distcp]\nqueue = "etl"\nauto_min_bytes = "1TiB"\nbandwidth = "2GB"\nmax_maps = 7\n'
         "queue_timeout_s = 60\n"
     )
-    rules = cluster_rules(load_settings(path).distcp)
+    rules = load_settings(path).distcp.rules
     assert rules == ClusterRules(
         queue="etl",
         auto_min_bytes=1024**4,
@@ -337,7 +337,7 @@ def test_the_section_of_distcp_becomes_the_rules(tmp_path: Path) -> None:
 
 
 def test_the_defaults_are_those_of_the_rules() -> None:
-    assert cluster_rules(load_settings(None).distcp) == ClusterRules()
+    assert load_settings(None).distcp.rules == ClusterRules()
 
 
 # ---------------------------------------------------------------- where files are

@@ -163,7 +163,7 @@ def test_level_leaves_out_what_is_below_it() -> None:
 def test_progress_goes_to_whoever_draws_it_and_not_to_the_log() -> None:
     drawn: list[object] = []
     stream = io.StringIO()
-    telemetry = Telemetry(LogTarget(stream=stream, is_json=True), drawn.append)
+    telemetry = Telemetry(LogTarget(stream=stream, is_json=True, level="info"), drawn.append)
     fact = sample(events.TransferProgress)
     telemetry(fact)
 
@@ -180,7 +180,7 @@ def test_long_transfer_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch)
 
 def test_file_gets_json_beside_text(tmp_path: Path) -> None:
     path = tmp_path / "log" / "backhaul.log"
-    target = LogTarget(stream=io.StringIO(), is_json=False, file=path)
+    target = LogTarget(stream=io.StringIO(), is_json=False, level="info", file=path)
     telemetry = Telemetry(target)
     telemetry(sample(events.AgentStarted))
     for handler in telemetry._log.bind()._logger.handlers:
@@ -193,7 +193,7 @@ def test_log_that_cannot_be_written_stops_nothing() -> None:
     def broken(_: object) -> None:
         raise OSError("disk full")
 
-    telemetry = Telemetry(LogTarget(stream=io.StringIO(), is_json=True), broken)
+    telemetry = Telemetry(LogTarget(stream=io.StringIO(), is_json=True, level="info"), broken)
     telemetry(sample(events.AgentStarted))
 
 
@@ -234,7 +234,9 @@ def test_a_log_file_that_is_a_pipe_or_a_socket_is_refused_and_never_waited_for(
     with pytest.raises(ConfigurationError, match="E_LOG_FILE"):
         logged(file=tmp_path / "fifo")
     os.close(reader)
-    device = Telemetry(LogTarget(stream=io.StringIO(), is_json=True, file=Path("/dev/null")))
+    device = Telemetry(
+        LogTarget(stream=io.StringIO(), is_json=True, level="info", file=Path("/dev/null"))
+    )
     device.reopen()  # and closes it
 
 
@@ -242,7 +244,7 @@ def test_a_pipe_in_the_log_files_place_is_told_and_does_not_stop_the_agent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "log"
-    telemetry = Telemetry(LogTarget(stream=io.StringIO(), is_json=True, file=file))
+    telemetry = Telemetry(LogTarget(stream=io.StringIO(), is_json=True, level="info", file=file))
     telemetry(sample(events.MessageReceived))
     assert file.stat().st_mode & 0o111 == 0
     file.rename(tmp_path / "log.1")

@@ -35,7 +35,6 @@ from backhaul.adapters.system.governor import GovernorSpec
 from backhaul.adapters.system.log import LogTarget, Telemetry, standard_target
 from backhaul.adapters.system.places import check_ledger_place, check_trusted
 from backhaul.core import facts as events
-from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import ConfigurationError, TransientError
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.ports import Emit
@@ -46,7 +45,7 @@ from backhaul.engines.native import Tuning
 from backhaul.engines.pool import PoolSettings, WorkerPool
 from backhaul.settings.load import find_config, load_part, load_settings
 from backhaul.settings.model import Settings, in_home
-from backhaul.settings.routes import cluster_rules, make_routes, schedule
+from backhaul.settings.routes import make_routes
 from backhaul.worker import WorkerConfiguration
 
 if TYPE_CHECKING:
@@ -82,15 +81,6 @@ class Context:
     def conf_dir(self) -> Path | None:
         """Where Hadoop's configuration was read."""
         return self.hadoop.directory
-
-    @property
-    def retry(self) -> RetryPolicy:
-        agent = self.settings.agent
-        return RetryPolicy(
-            max_attempts=agent.max_attempts,
-            base_s=agent.backoff_base_s,
-            cap_s=agent.backoff_cap_s,
-        )
 
 
 def load_context(
@@ -264,7 +254,7 @@ def make_cluster(
         return Command(name, path, context.conf_dir, own_ticket, variables=used)
 
     return DistCp(
-        rules=cluster_rules(chosen),
+        rules=chosen.rules,
         hadoop=command("hadoop", chosen.hadoop),
         manager=YarnManager(
             addresses,
@@ -308,7 +298,7 @@ def make_pool(context: Context, emit: Emit, workers: int) -> WorkerPool:
 def governor_spec(settings: Settings) -> GovernorSpec:
     """The byte-rate limit of everything that shares this ledger."""
     return GovernorSpec(
-        ledger=str(settings.ledger_path.absolute()), schedule=schedule(settings.bandwidth)
+        ledger=str(settings.ledger_path.absolute()), schedule=settings.bandwidth.schedule
     )
 
 

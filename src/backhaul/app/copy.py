@@ -47,7 +47,9 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
                     _give_up(ports, job, transfer_id, error)
                     raise error
                 _record(ports, transfer_id, TransferState.WAITING, error)
-                delay_s = context.retry.delay_s(begun.failures + 1, chance.uniform(0, 1))
+                delay_s = context.settings.agent.retry.delay_s(
+                    begun.failures + 1, chance.uniform(0, 1)
+                )
                 emit(_failed(transfer_id, begun.attempt, error, delay_s))
                 threading.Event().wait(delay_s)
         except KeyboardInterrupt:

@@ -9,7 +9,6 @@ from typing import Any
 from backhaul.adapters.system.governor import LimitFile, Reservations
 from backhaul.core.rate_limit import ByHand, InForce, Why, in_force
 from backhaul.settings.model import Settings
-from backhaul.settings.routes import schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,7 @@ def read_limit(settings: Settings) -> Limit:
         ConfigurationError: E_LIMIT_FILE.
     """
     by_hand = LimitFile(settings.ledger_path).read()
-    chosen = schedule(settings.bandwidth)
+    chosen = settings.bandwidth.schedule
     local = datetime.now(UTC).astimezone()
     now = in_force(chosen, by_hand, local)
     is_by_hand = by_hand is not None and now.why is Why.BY_HAND

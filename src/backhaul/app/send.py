@@ -21,7 +21,7 @@ from backhaul.core.requests.body import (
     request_from_arguments,
 )
 from backhaul.core.requests.signature import ATTRIBUTE, sign
-from backhaul.settings.routes import read_keys
+from backhaul.settings.signing_keys import read_keys
 
 # Only to check the form: what `/dir` means is decided where the agent runs.
 ELSEWHERE_FS = "hdfs://default"

@@ -280,24 +280,16 @@ class SignatureRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Route:
-    """Policy: which source may go to which destination, and how.
+class TransferRules:
+    """How the transfers of a route are carried out.
+
+    A field is also a setting of `[[route]]` by the same name, `settings.model.RouteSettings`.
 
     Attributes:
-        sources: (bucket, key prefix) pairs; a prefix is empty or ends in `/`. None: any source.
-        destinations: Directories that a request may name or go below. None: any destination.
-        senders: SQS SenderIds; None: any sender.
-        queues: Names or ARNs of the queues that it serves; None: any.
-        source_owner: Account that must own the bucket; None: not asked.
-        event_destination: Template for the destination of events; None: takes no events.
-        marker: Events of objects with this name bring their directory, all others nothing.
-        run_as: Whom the agent acts for on the target; None: itself.
+        source_owner: Account that must own the bucket; None: any.
+        run_as: The HDFS user for whom the agent acts; None: the agent itself.
     """
 
-    name: str
-    sources: tuple[tuple[str, str], ...] | None
-    destinations: tuple[Location, ...] | None
-    senders: frozenset[str] | None = None
     on_exists: OnExists = OnExists.REPLACE
     publish: PublishMode = PublishMode.AUTO
     engine: EngineName = EngineName.AUTO
@@ -306,40 +298,48 @@ class Route:
     limits: Limits = field(default_factory=Limits)
     when_queued: QueuedTooLong = QueuedTooLong.NATIVE
     evidence: EvidencePlace = EvidencePlace.LEDGER
-    queues: frozenset[str] | None = None
     source_owner: str | None = None
+    run_as: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route(TransferRules):
+    """Policy: which source may go to which destination, and how.
+
+    Attributes:
+        sources: (bucket, key prefix) pairs; a prefix is empty or ends in `/`. None: any source.
+        destinations: Directories that a request may name or go below. None: any destination.
+        senders: SQS SenderIds; None: any sender.
+        queues: Names or ARNs of the queues that it serves; None: any.
+        event_destination: Template for the destination of events; None: takes no events.
+        marker: Events of objects with this name bring their directory, all others nothing.
+    """
+
+    name: str
+    sources: tuple[tuple[str, str], ...] | None
+    destinations: tuple[Location, ...] | None
+    senders: frozenset[str] | None = None
+    queues: frozenset[str] | None = None
     event_destination: str | None = None
     event_other: EventOther = EventOther.DEAD
     marker: str | None = None
     steps: tuple[StepRule, ...] = ()
     signature: SignatureRule | None = None
-    run_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assignment:
+class Assignment(TransferRules):
     """A request together with what the policy made of it; fixed for one attempt.
 
     Attributes:
         anchor: The route's destination directory that covers the request: staging lives under it.
-        source_owner: Account that must own the bucket; None: not asked.
         policy_digest: Which policy decided.
     """
 
     request: Request
     route: str
     anchor: Location
-    on_exists: OnExists
-    publish: PublishMode
-    engine: EngineName
-    verify: VerifyLevel
-    name_map: NameMap
-    limits: Limits
-    when_queued: QueuedTooLong = QueuedTooLong.NATIVE
-    evidence: EvidencePlace = EvidencePlace.LEDGER
-    source_owner: str | None = None
     policy_digest: str = ""
-    run_as: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 LOWEST_BYTES_PER_S = 64 * 1024
+HIGHEST_BYTES_PER_S = 2**63 - 1  # what the files beside the ledger and SQLite hold
 MINUTES_A_DAY = 24 * 60
 
 # One grant at most: short enough that a lower limit holds at once, and a reader that is killed

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -24,6 +25,8 @@ from pydantic_settings import (
 )
 
 from backhaul.access import user_name
+from backhaul.core.agent.settings import AgentSettings
+from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import (
     EngineName,
@@ -33,17 +36,20 @@ from backhaul.core.model import (
     OnExists,
     PublishMode,
     QueuedTooLong,
+    Route,
     VerifyLevel,
 )
-from backhaul.core.rate_limit import LOWEST_BYTES_PER_S
+from backhaul.core.ports.cluster import ClusterRules
+from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
 from backhaul.settings.sizes import parse_rate, parse_size, parse_window
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-MIB, TIB = 1024**2, 1024**4
+MIB = 1024**2
 ENV_PREFIX = "BACKHAUL_"
 
+_Core = TypeVar("_Core")
 
 _Size = BeforeValidator(parse_size)
 _Rate = BeforeValidator(parse_rate)
@@ -63,6 +69,15 @@ _Path = Annotated[Path, BeforeValidator(_named)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def into(self, kind: type[_Core], **others: object) -> _Core:
+        """A dataclass of the core, filled with the settings that have the names of its fields.
+
+        Args:
+            others: Fields that no setting has under the same name and in the same form.
+        """
+        names = {each.name for each in fields(kind)} & type(self).model_fields.keys()  # type: ignore[arg-type]
+        return kind(**{name: getattr(self, name) for name in names} | others)
 
 
 class LimitSettings(_Strict):
@@ -106,15 +121,15 @@ class RouteSettings(_Strict):
     source: list[str] = Field(min_length=1, description="S3 prefixes, ending in /")
     destination: list[str] = Field(min_length=1, description="directories, ending in /")
     senders: list[str] | None = Field(None, min_length=1, description="SQS SenderIds; all if unset")
-    on_exists: OnExists = OnExists.REPLACE
-    publish: PublishMode = PublishMode.AUTO
-    engine: EngineName = EngineName.AUTO
-    verify: VerifyLevel = VerifyLevel.STORED
-    name_map: NameMap = NameMap.STRICT
-    evidence: EvidencePlace = EvidencePlace.LEDGER
+    on_exists: OnExists = Route.on_exists
+    publish: PublishMode = Route.publish
+    engine: EngineName = Route.engine
+    verify: VerifyLevel = Route.verify
+    name_map: NameMap = Route.name_map
+    evidence: EvidencePlace = Route.evidence
     limits: LimitSettings = LimitSettings()
     when_queued: QueuedTooLong = Field(
-        QueuedTooLong.NATIVE, description="when YARN gives no container in distcp.queue_timeout_s"
+        Route.when_queued, description="when YARN gives no container in distcp.queue_timeout_s"
     )
     queues: list[str] | None = Field(
         None, min_length=1, description="queues it serves, by name, URL or ARN; all if unset"
@@ -125,7 +140,7 @@ class RouteSettings(_Strict):
     event_destination: str | None = Field(
         None, description="directory of events; {bucket}, {key_dir} and {rel_dir} are filled in"
     )
-    event_other: EventOther = EventOther.DEAD
+    event_other: EventOther = Route.event_other
     marker: str | None = Field(
         None, min_length=1, max_length=255, description="its event brings its whole directory"
     )
@@ -170,22 +185,37 @@ class DistcpSection(_Strict):
         description="YARN queue; the user's default if unset",
     )
     queue_timeout_s: float = Field(
-        900, ge=10, description="an application without a container for this long is killed, s"
+        ClusterRules.queue_timeout_s,
+        ge=10,
+        description="an application without a container for this long is killed, s",
     )
     auto_min_bytes: Annotated[int, _Size] = Field(
-        2 * TIB, ge=0, description="engine = auto leaves less than this to this node"
+        ClusterRules.auto_min_bytes,
+        ge=0,
+        description="engine = auto leaves less than this to this node",
     )
     auto_min_mean_bytes: Annotated[int, _Size] = Field(
-        64 * MIB, ge=0, description="and transfers whose objects are smaller on average"
+        ClusterRules.auto_min_mean_bytes,
+        ge=0,
+        description="and transfers whose objects are smaller on average",
     )
-    max_maps: int = Field(20, ge=1, le=10_000, description="mappers of one job at most")
+    max_maps: int = Field(
+        ClusterRules.max_maps, ge=1, le=10_000, description="mappers of one job at most"
+    )
     bytes_per_map: Annotated[int, _Size] = Field(
-        256 * MIB, ge=1, description="one more mapper for each so many bytes"
+        ClusterRules.bytes_per_map, ge=1, description="one more mapper for each so many bytes"
     )
     bandwidth: Annotated[int | None, _Rate] = Field(
         None, ge=MIB, description="bytes per second of one job, shared by its mappers"
     )
-    poll_s: float = Field(2, gt=0, le=300, description="between two looks at YARN, seconds")
+    poll_s: float = Field(
+        ClusterRules.poll_s, gt=0, le=300, description="between two looks at YARN, seconds"
+    )
+
+    @property
+    def rules(self) -> ClusterRules:
+        """As the core decides by them."""
+        return self.into(ClusterRules, bandwidth_bytes=self.bandwidth)
 
 
 class BandwidthSection(_Strict):
@@ -208,30 +238,58 @@ class BandwidthSection(_Strict):
             parse_window(text)
         return windows
 
+    @property
+    def schedule(self) -> Schedule:
+        """As the core decides by it."""
+        windows = tuple(parse_window(text) for text in self.windows)
+        return Schedule(bytes_per_s=self.limit, windows=windows)
+
 
 class AgentSection(_Strict):
     """How the agent works."""
 
-    slots: int = Field(4, ge=1, le=64, description="messages worked on at once; a process each")
-    poll_wait_s: int = Field(20, ge=0, le=20, description="SQS long poll, seconds")
-    visibility_timeout_s: int = Field(
-        120, ge=60, le=43_200, description="initial and renewed visibility timeout, seconds"
+    slots: int = Field(
+        AgentSettings.slots, ge=1, le=64, description="messages worked on at once; a process each"
     )
-    stop_grace_s: float = Field(60, ge=0, description="what running transfers get after SIGTERM, s")
+    poll_wait_s: int = Field(
+        AgentSettings.poll_wait_s, ge=0, le=20, description="SQS long poll, seconds"
+    )
+    visibility_timeout_s: int = Field(
+        AgentSettings.visibility_timeout_s,
+        ge=60,
+        le=43_200,
+        description="initial and renewed visibility timeout, seconds",
+    )
+    stop_grace_s: float = Field(
+        AgentSettings.stop_grace_s, ge=0, description="what running transfers get after SIGTERM, s"
+    )
     stall_timeout_s: float = Field(
         120, ge=1, description="a worker without progress for this long is killed, seconds"
     )
-    max_attempts: int = Field(5, ge=1, le=1000, description="failed attempts until dead")
-    backoff_base_s: float = Field(5, gt=0, description="delay after the first failure, seconds")
-    backoff_cap_s: float = Field(900, gt=0, le=43_200, description="longest delay, seconds")
+    max_attempts: int = Field(
+        RetryPolicy.max_attempts, ge=1, le=1000, description="failed attempts until dead"
+    )
+    backoff_base_s: float = Field(
+        RetryPolicy.base_s, gt=0, description="delay after the first failure, seconds"
+    )
+    backoff_cap_s: float = Field(
+        RetryPolicy.cap_s, gt=0, le=43_200, description="longest delay, seconds"
+    )
     drain_patience_s: float = Field(
-        60, ge=0, description="in a drain, wait this long for a dependency that is down, seconds"
+        AgentSettings.drain_patience_s,
+        ge=0,
+        description="in a drain, wait this long for a dependency that is down, seconds",
     )
     watchdog_s: float = Field(
-        300,
+        AgentSettings.watchdog_s,
         ge=5,
         description="a thread of the agent silent for this long ends the process, seconds",
     )
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """As the core decides by it."""
+        return self.into(RetryPolicy, base_s=self.backoff_base_s, cap_s=self.backoff_cap_s)
 
 
 class LogSection(_Strict):

@@ -1,39 +1,21 @@
-"""From the file's `[[route]]` and `[distcp]` to what the core decides by."""
+"""From the file's `[[route]]` tables to the core's policy."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from backhaul.core.errors import BackhaulError, BadArgument, ConfigurationError
 from backhaul.core.file_systems import DefaultFs
-from backhaul.core.model import (
-    EngineName,
-    Limits,
-    Route,
-    SignatureRule,
-    StepRule,
-)
-from backhaul.core.ports.cluster import ClusterRules
-from backhaul.core.rate_limit import Schedule
+from backhaul.core.model import EngineName, Limits, Route, StepRule
 from backhaul.core.requests.event_routes import check_template
 from backhaul.core.requests.overlap import refuse_overlaps
 from backhaul.core.requests.paths import parse_destination, parse_source
 from backhaul.core.requests.policy import covering_prefix
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.core.text import printable
-from backhaul.settings.model import (
-    BandwidthSection,
-    DistcpSection,
-    EmrSettings,
-    RouteSettings,
-    Settings,
-    SignatureSettings,
-)
-from backhaul.settings.sizes import parse_window
-
-MIN_KEY_BYTES = 32
+from backhaul.settings.model import EmrSettings, RouteSettings, Settings
+from backhaul.settings.signing_keys import signature_rule
 
 
 def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) -> tuple[Route, ...]:
@@ -139,63 +121,23 @@ def _make_route(one: RouteSettings, default_fs: DefaultFs) -> Route:
             "run_as is for HDFS: a mounted file system knows no proxy user",
             hint="remove run_as, or give the mounted directory a route of its own",
         )
-    route = Route(
-        name=one.name,
+    route = one.into(
+        Route,
         sources=tuple((source.bucket, source.key) for source in sources),
         destinations=destinations,
         senders=frozenset(one.senders) if one.senders is not None else None,
-        on_exists=one.on_exists,
-        publish=one.publish,
-        engine=one.engine,
-        verify=one.verify,
-        name_map=one.name_map,
-        evidence=one.evidence,
-        limits=Limits(
-            objects=one.limits.objects,
-            size_bytes=one.limits.bytes,
-            in_flight=one.limits.in_flight,
-            per_minute=one.limits.per_minute,
-        ),
-        when_queued=one.when_queued,
         queues=frozenset(one.queues) if one.queues is not None else None,
-        source_owner=one.source_owner,
-        event_destination=one.event_destination,
-        event_other=one.event_other,
-        marker=one.marker,
+        limits=one.limits.into(Limits, size_bytes=one.limits.bytes),
         steps=tuple(_step_rule(step, default_fs) for step in one.emr),
-        signature=_signature_rule(one.signature) if one.signature is not None else None,
-        run_as=one.run_as,
+        signature=signature_rule(one.signature) if one.signature is not None else None,
     )
     _check_events(route, default_fs)
     return route
 
 
-def cluster_rules(section: DistcpSection) -> ClusterRules:
-    """The `[distcp]` section as the core's rules."""
-    return ClusterRules(
-        auto_min_bytes=section.auto_min_bytes,
-        auto_min_mean_bytes=section.auto_min_mean_bytes,
-        max_maps=section.max_maps,
-        bytes_per_map=section.bytes_per_map,
-        bandwidth_bytes=section.bandwidth,
-        queue=section.queue,
-        queue_timeout_s=section.queue_timeout_s,
-        poll_s=section.poll_s,
-    )
-
-
-def schedule(section: BandwidthSection) -> Schedule:
-    """The `[bandwidth]` section as the core's."""
-    return Schedule(
-        bytes_per_s=section.limit,
-        windows=tuple(parse_window(text) for text in section.windows),
-    )
-
-
 def _step_rule(step: EmrSettings, default_fs: DefaultFs) -> StepRule:
-    return StepRule(
-        step=step.step,
-        cluster=step.cluster,
+    return step.into(
+        StepRule,
         source=parse_source(step.source),
         destination=parse_destination(step.destination, default_fs=default_fs),
     )
@@ -225,48 +167,3 @@ def _check_events(route: Route, default_fs: DefaultFs) -> None:
                 f" {printable(rule.destination.uri)} leads out of the route",
                 hint="name a source and a destination inside the route's own",
             )
-
-
-def _signature_rule(one: SignatureSettings) -> SignatureRule:
-    if (one.key_file is None) == (one.key_env is None):
-        raise ConfigurationError(
-            "E_CFG_ROUTE",
-            "signature needs exactly one of key_file and key_env",
-            hint='write signature = { key_file = "/etc/backhaul/signing.key" }',
-        )
-    keys = read_keys(one.key_file, one.key_env)
-    return SignatureRule(keys=keys, max_age_s=one.max_age_s)
-
-
-def read_keys(key_file: Path | None, key_env: str | None) -> tuple[bytes, ...]:
-    """Keys for signatures, one a line; never shown.
-
-    Raises:
-        ConfigurationError: E_CFG_KEY: not there, open to others, or too short to be a secret.
-    """
-    where = f"variable {key_env}" if key_env else f"{key_file}"
-    try:
-        if key_file is not None:
-            if key_file.stat().st_mode & 0o077:
-                raise ConfigurationError(
-                    "E_CFG_KEY",
-                    f"{where}: others may read or write it",
-                    hint=f"chmod 600 {where}; and make a new key if they did",
-                )
-            text = key_file.read_text(encoding="utf-8")
-        else:
-            text = os.environ[key_env or ""]
-    except (OSError, UnicodeDecodeError, KeyError) as exc:
-        raise ConfigurationError(
-            "E_CFG_KEY",
-            f"{where}: no key: {type(exc).__name__}",
-            hint="make one: openssl rand -hex 32",
-        ) from exc
-    keys = tuple(line.strip().encode() for line in text.splitlines() if line.strip())
-    if not keys or min(map(len, keys)) < MIN_KEY_BYTES:
-        raise ConfigurationError(
-            "E_CFG_KEY",
-            f"{where}: a key has less than {MIN_KEY_BYTES} characters, or there is none",
-            hint="make one: openssl rand -hex 32",
-        )
-    return keys

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
-from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, MINUTES_A_DAY, Window
+from pydantic import ByteSize, TypeAdapter
 
-# Case does not matter; `bit` is written out, so that `b` is always a byte.
+from backhaul.core.rate_limit import (
+    HIGHEST_BYTES_PER_S,
+    LOWEST_BYTES_PER_S,
+    MINUTES_A_DAY,
+    Window,
+)
+
+# pydantic's own parser takes `1,000` for 1 and knows no `64Ki`. `b` is always a byte.
 _AMOUNT = re.compile(
-    r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<prefix>[kmgtp]?)(?P<binary>(?<=[kmgtp])i|)(?P<unit>bit|b?)",
+    r"(?P<number>[0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?P<prefix>(?:[kmgtp]i?)?)(?P<unit>bit|b?)",
     re.IGNORECASE,
 )
-_PREFIXES = "kmgtp"
-_LARGEST = 2**63 - 1
+_BYTES = TypeAdapter(ByteSize)
 _SIZE_HINT = "write a size such as 500GiB, 5TiB or a number of bytes"
 _RATE_HINT = "write a rate such as 50MB/s, 200kB/s, 10MiB/s, or off"
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -26,53 +31,43 @@ OFF = "off"
 
 
 def parse_size(value: object) -> object:
-    """`5TiB`, `200MB` or a plain number of bytes, as an int; anything else is left to pydantic.
+    """`5TiB`, `200MB` or a plain number of bytes, as an int; pydantic checks any other type.
 
     Raises:
-        ValueError: No such size.
+        ValueError: Not a size, or more than 63 bits hold.
     """
-    if isinstance(value, int) and value > _LARGEST:
-        raise ValueError(_SIZE_HINT)
-    if not isinstance(value, str):
-        return value
-    size = _amount(value, takes_bits=False)
-    if size is None:
-        raise ValueError(_SIZE_HINT)
-    return size
+    return _parsed(value, _SIZE_HINT, takes_bits=False)
 
 
 def parse_rate(value: object) -> object:
     """`50MB/s`, `50M`, `400Mbit/s` or bytes a second, as an int; `off` is None: no limit.
 
     Raises:
-        ValueError: No such rate, or one below 64 KiB/s, with which a transfer would time out.
+        ValueError: Not a rate, or one below 64 KiB/s, with which a transfer would time out.
     """
     if isinstance(value, str):
-        text = value.strip().lower()
-        if text == OFF:
+        value = value.strip().lower()
+        if value == OFF:
             return None
-        value = _amount(text.removesuffix("/s"), takes_bits=True)
-        if value is None:
-            raise ValueError(_RATE_HINT)
-    if isinstance(value, int) and value > _LARGEST:
-        raise ValueError(_RATE_HINT)
-    if isinstance(value, int) and value < LOWEST_BYTES_PER_S:
+        value = value.removesuffix("/s")
+    rate = _parsed(value, _RATE_HINT, takes_bits=True)
+    if isinstance(rate, int) and rate < LOWEST_BYTES_PER_S:
         raise ValueError(f"a limit is at least {LOWEST_BYTES_PER_S} bytes per second, or off")
+    return rate
+
+
+def _parsed(value: object, hint: str, *, takes_bits: bool) -> object:
+    if isinstance(value, str):
+        amount = _AMOUNT.fullmatch(value.strip())
+        if amount is None or (not takes_bits and amount["unit"].lower() == "bit"):
+            raise ValueError(hint)
+        unit = amount["prefix"] + (amount["unit"] or "b")
+        # Bytes without a unit: pydantic reads those as an integer, all others as a float.
+        text = amount["number"] + ("" if unit.lower() == "b" else unit)
+        value = int(_BYTES.validate_python(text))
+    if isinstance(value, int) and value > HIGHEST_BYTES_PER_S:
+        raise ValueError(hint)
     return value
-
-
-def _amount(text: str, *, takes_bits: bool) -> int | None:
-    """Bytes, rounded down; None where it is no amount, or more than 63 bits hold."""
-    match = _AMOUNT.fullmatch(text.strip())
-    if match is None:
-        return None
-    is_bits = match["unit"].lower() == "bit"
-    if is_bits and not takes_bits:
-        return None
-    power = _PREFIXES.index(match["prefix"].lower()) + 1 if match["prefix"] else 0
-    factor: int = (1024 if match["binary"] else 1000) ** power
-    size = int(Fraction(match["number"]) * factor / (8 if is_bits else 1))
-    return size if size <= _LARGEST else None
 
 
 def parse_window(text: str) -> Window:

@@ -28,6 +28,7 @@ from pathlib import Path
 from backhaul.access import distrust, distrust_of, link_of_others, refusal
 from backhaul.core.errors import ConfigurationError, OutageError
 from backhaul.core.rate_limit import (
+    HIGHEST_BYTES_PER_S,
     LEASE_S,
     LOWEST_BYTES_PER_S,
     ByHand,
@@ -41,7 +42,6 @@ from backhaul.core.rate_limit import (
     reserved,
 )
 
-HIGHEST_BYTES_PER_S = 2**63 - 1
 LOOK_EVERY_S = 0.5
 LONGEST_NAP_S = 0.1
 MAX_RESERVED = 1000  # entries that are kept, over ones among them

@@ -37,14 +37,16 @@ class LogTarget:
     Attributes:
         is_json: JSON lines instead of text.
         level: `debug`, `info`, `warning` or `error`.
+        file_bytes: The file is rotated at this size; 0: never.
+        file_count: Rotated files that are kept.
     """
 
     stream: TextIO
     is_json: bool
-    level: str = "info"
+    level: str
     file: Path | None = None
-    file_bytes: int = 50_000_000
-    file_count: int = 5
+    file_bytes: int = 0
+    file_count: int = 0
 
 
 def human_bytes(size_bytes: float) -> str:

@@ -37,6 +37,7 @@ from backhaul.core.model import (
     Route,
     SignatureRule,
     Source,
+    TransferRules,
     VerifyLevel,
 )
 from backhaul.core.requests.paths import parse_destination, parse_source
@@ -260,23 +261,21 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
             hint="add the SQS SenderId to the route's senders, or send as one that is listed",
         )
     options = request.options
-    return Assignment(
-        request=request,
-        route=route.name,
-        anchor=anchor,
-        on_exists=_not_looser(route, "on_exists", options.on_exists, route.on_exists, _ON_EXISTS),
-        publish=_same_or_free(
+    names = [each.name for each in dataclasses.fields(TransferRules)]
+    rules: dict[str, Any] = {name: getattr(route, name) for name in names}
+    rules |= {
+        "on_exists": _not_looser(
+            route, "on_exists", options.on_exists, route.on_exists, _ON_EXISTS
+        ),
+        "publish": _same_or_free(
             route, "publish", options.publish, route.publish, free=PublishMode.AUTO
         ),
-        engine=_same_or_free(route, "engine", options.engine, route.engine, free=EngineName.AUTO),
-        verify=_not_looser(route, "verify", options.verify, route.verify, _VERIFY),
-        name_map=route.name_map,
-        limits=route.limits,
-        when_queued=route.when_queued,
-        evidence=route.evidence,
-        source_owner=route.source_owner,
-        run_as=route.run_as,
-    )
+        "engine": _same_or_free(
+            route, "engine", options.engine, route.engine, free=EngineName.AUTO
+        ),
+        "verify": _not_looser(route, "verify", options.verify, route.verify, _VERIFY),
+    }
+    return Assignment(request=request, route=route.name, anchor=anchor, **rules)
 
 
 def warnings(policy: Policy) -> list[RouteWarned]:
