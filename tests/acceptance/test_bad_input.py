@@ -299,7 +299,7 @@ def test_without_a_dead_letter_queue_a_dead_message_is_kept(
     local.leave("no comma")
     ended = local.drain()
     assert ended.code == 0, ended
-    assert ended.of("message dead, kept hidden")
+    assert ended.of("message dead and kept hidden")
     assert local.counts() == (0, 1)
 
 

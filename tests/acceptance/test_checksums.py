@@ -173,4 +173,4 @@ def test_each_level_of_a_route_ends_at_its_rung(
     local.ask_for("p/a")
     ended = local.drained("--config", str(config))
     assert proofs(local)["p/a"]["proof"] == proof
-    assert bool(ended.of("route compares lengths only")) is (level == "size")
+    assert bool(ended.of("route verifies lengths only")) is (level == "size")

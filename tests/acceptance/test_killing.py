@@ -197,7 +197,7 @@ def test_a_namenode_that_hangs_is_waited_for_by_an_agent_that_stays_awake(
     eventually(lambda: rule.used > FILES / 6, what="copying")
     own_hdfs.suspend_namenode()
     try:
-        (waits, *_) = agent.logged("transfer waits for a dependency", within_s=60)
+        (waits, *_) = agent.logged("transfer waiting for a dependency", within_s=60)
         assert waits["dependency"] == "hdfs"
         s3_proxy.be_honest()
         # A message for another target goes through meanwhile? Not on this route: see that the

@@ -33,7 +33,7 @@ if not LONG_S:
 COPIES = 4
 TREE = {f"part-{n}": random.Random(n).randbytes(size) for n, size in enumerate((3_000, 700_000))}
 TREE["large"] = random.Random(9).randbytes(5_000_000)
-GOES_ON = ("transfer moves again", "transfer resumed", "transfer done")
+GOES_ON = ("transfer moving again", "transfer resumed", "transfer done")
 
 
 @dataclass(kw_only=True)
@@ -109,7 +109,7 @@ def void(_: object) -> None:
 
 def waits(agent: Running, dependency: str) -> list[dict[str, object]]:
     """Log lines that name what is away."""
-    lines = [*agent.of("transfer waits for a dependency"), *agent.of("transfer held")]
+    lines = [*agent.of("transfer waiting for a dependency"), *agent.of("transfer held")]
     return [line for line in lines if line["dependency"] == dependency]
 
 

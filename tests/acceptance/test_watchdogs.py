@@ -61,7 +61,7 @@ def test_an_agent_whose_threads_hang_or_die_says_so_and_exits_70_and_the_next_on
         ended = agent.wait(100)
         assert (it.home / "struck").exists()
         assert ended.code == 70, ended
-        (told,) = ended.of("a thread of the agent hangs")
+        (told,) = ended.of("agent thread hung")
         assert (told["thread"], told["code"], told["level"]) == (thread, code, "error")
         assert code in ended.err
         eventually(lambda i=it: not list(worker_pids(i.home)), what="workers ended")  # type: ignore[misc]

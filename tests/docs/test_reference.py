@@ -309,15 +309,15 @@ def events_in_source() -> set[str]:
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name in {"describe", "_progress_line"}:
-            for inner in ast.walk(node):
-                if (
-                    isinstance(inner, ast.Constant)
-                    and isinstance(inner.value, str)
-                    and " " in inner.value
-                    and inner.value != ast.get_docstring(node)
-                ):
-                    found.add(inner.value)
-    return {text for text in found if text == text.strip()}
+            found |= _texts(node) - {ast.get_docstring(node)}
+        elif isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "_LINES":
+            found |= _texts(node)
+    return {text for text in found if " " in text and text == text.strip()}
+
+
+def _texts(node: ast.AST) -> set[str]:
+    constants = (one.value for one in ast.walk(node) if isinstance(one, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
 
 
 def test_every_line_of_the_log_is_in_the_operators_manual() -> None:

@@ -1,7 +1,7 @@
-"""Facts become log lines here, and nowhere else; progress goes to whoever draws it.
+"""The log: the only place where facts become lines. Progress facts go to the display instead.
 
-One line per message received and one per outcome. On a terminal lines are for people, else JSON
-for journald. Logging never raises into a transfer (F13).
+One line per message received and one per outcome. Lines are text on a terminal, else JSON for
+journald. Logging never raises into a transfer (F13).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Any, TextIO
 import structlog
 
 from backhaul.access import refusal
-from backhaul.core import facts as events
+from backhaul.core import facts
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.text import redacted
 
 PROGRESS_LINE_S = 30.0
-ERROR_LINE_S = 60.0  # between two complaints about a log that cannot be written
+ERROR_LINE_S = 60.0  # between two reports of a log that cannot be written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Telemetry:
         self._lines_due: dict[str, float] = {}
 
     def reopen(self) -> Path | None:
-        """Go on in a file of the configured name, after another program renamed the old one.
+        """Open a new file of the configured name, after another program renamed the old one.
 
         Returns:
             The file; None where the log goes to standard output alone.
@@ -85,19 +85,18 @@ class Telemetry:
         return self._file
 
     def __call__(self, fact: object) -> None:
-        # A log that cannot be written must not stop a transfer; logging's own handlers say so
-        # on standard error.
+        # A log that cannot be written must not stop a transfer; `_Quiet` reports it.
         with contextlib.suppress(OSError, ValueError):
             if self._progress is not None:
                 self._progress(fact)
-            if isinstance(fact, events.TransferProgress):
+            if isinstance(fact, facts.TransferProgress):
                 self._progress_line(fact)
             else:
                 level, event, fields = describe(fact)
                 getattr(self._log, level)(event, **fields)
 
-    def _progress_line(self, fact: events.TransferProgress) -> None:
-        """One line now and then for a long transfer."""
+    def _progress_line(self, fact: facts.TransferProgress) -> None:
+        """One line every 30 s for a long transfer."""
         now_s = time.monotonic()
         due_s = self._lines_due.setdefault(fact.transfer_id, now_s + PROGRESS_LINE_S)
         if now_s < due_s:
@@ -117,144 +116,119 @@ class Telemetry:
         )
 
 
-Line = tuple[str, str, dict[str, Any]]
-
-
-def describe(fact: object) -> Line:  # noqa: C901, PLR0911, PLR0912 - one table: fact to words
-    """Level, event and fields of a fact."""
-    match fact:
-        case events.AgentStarted():
-            return "info", "agent started", vars(fact)
-        case events.QueueWarned():
-            return "warning", "queue settings are risky", vars(fact)
-        case events.InstallationWarned():
-            return "warning", "installation is risky", vars(fact)
-        case events.LogReopened():
-            return "info", "log reopened", _without_none(fact)
-        case events.AgentStopping():
-            return "info", "agent stopping", vars(fact)
-        case events.AgentStopped():
-            return "info", "agent stopped", vars(fact)
-        case events.QueueEmpty():
-            return "debug", "queue is empty", vars(fact)
-        case events.PollFailed():
-            fields = {**vars(fact), "retry_in_s": round(fact.retry_in_s, 1)}
-            return "warning", "SQS receive failed; retrying", fields
-        case events.MessageReceived():
-            return "info", "message received", vars(fact)
-        case events.MessageAbsorbed():
-            return "info", "message recognised: already settled or running", vars(fact)
-        case events.TransferTaken():
-            if fact.is_cancelled:
-                return "info", "transfer cancelled by operator", _without_none(fact)
-            return "warning", "transfer taken over by another process", _without_none(fact)
-        case events.MessageIgnored():
-            return "info", "event ignored: it asks for nothing", vars(fact)
-        case events.AttemptStarted():
-            return "debug", "attempt started", _without_none(fact)
-        case events.TransferDone():
-            # A copy of which nobody knows more than its length is nothing to pass over.
-            level = "warning" if "size" in dict(fact.rungs) else "info"
-            return level, "transfer done", _done(fact)
-        case events.RouteWarned():
-            return "warning", "route compares lengths only", vars(fact)
-        case events.EngineChosen():
-            return "info", "engine chosen", vars(fact)
-        case events.ApplicationFollowed():
-            return "info", "YARN application carries the transfer", vars(fact)
-        case events.ApplicationEnded():
-            return "info", "YARN application ended", _without_none(fact)
-        case events.CountersDiffer():
-            return "warning", "DistCp counted otherwise than planned", vars(fact)
-        case events.StagedAgain():
-            event = "repaired staging: objects from DistCp were missing or different"
-            return "warning", event, vars(fact)
-        case events.AttemptFailed():
-            return "warning", "attempt failed: the message comes back", _without_none(fact)
-        case events.MessageDead():
-            event = "message dead-lettered"
-            if fact.dead_letter_queue is None:
-                event = "message dead, kept hidden without a dead-letter queue"
-            # An operator's own wish is nothing to wake up for.
-            level = "info" if fact.code == "E_CANCELLED" else "error"
-            return level, f"{event}: {fact.code}", _without_none(fact)
-        case events.TransferHeld():
-            fields = {**vars(fact), "retry_in_s": round(fact.retry_in_s, 1)}
-            return "warning", "transfer held: a dependency is down", fields
-        case events.TransferBlocked():
-            fields = {**vars(fact), "still_s": round(fact.still_s, 1)}
-            return "warning", "transfer waits for a dependency", fields
-        case events.TransferUnblocked():
-            return "info", "transfer moves again", vars(fact)
-        case events.TransferResumed():
-            fields = {**vars(fact), "held_s": round(fact.held_s, 1)}
-            return "info", "transfer resumed", fields
-        case events.TransferWaits():
-            return "debug", "transfer waits for its destination or route", vars(fact)
-        case events.MessageReturned():
-            return "info", "message handed back", vars(fact)
-        case events.VisibilityWasLost():
-            return "warning", "visibility lost: the message may be delivered again", vars(fact)
-        case events.ThreadHangs():
-            return "error", "a thread of the agent hangs: the process ends", vars(fact)
-        case events.WorkerReplaced():
-            return "warning", "worker replaced", vars(fact)
-        case events.StagingSwept():
-            return "info", "staging of a dead transfer removed", vars(fact)
-        case events.SweepFailed():
-            return (
-                "warning",
-                "abandoned staging not removed, retried later",
-                _without_none(fact),
-            )
-        case events.StagingStays():
-            # Where nothing may be written nothing was staged.
-            level = "debug" if fact.code == "E_DST_DENIED" else "warning"
-            return level, "staging of a dead transfer not removed", vars(fact)
-        case events.CallRetried():
-            fields = {**vars(fact), "retry_in_s": round(fact.retry_in_s, 1)}
-            event = "call to SQS failed and is retried"
-            if fact.dependency == "ledger":
-                event = "call to the ledger failed and is retried"
-            return "warning", event, fields
-        case events.RecordMissed():
-            return "warning", "the ledger did not record a change; the transfer goes on", vars(fact)
-        case events.RouteTargetWarned():
-            return "warning", "destination of a route does not answer", _without_none(fact)
-        case BaseException():
-            return "error", "unexpected error", {"exc_info": fact}
-        case _:
-            return "debug", type(fact).__name__, _without_none(fact)
-
-
-def _done(fact: events.TransferDone) -> dict[str, Any]:
-    fields = _without_none(fact)
-    seconds = fields.pop("duration_s")
-    size, copied = fields.pop("size_bytes"), fields.pop("copied_bytes")
-    if not fact.adopted:
-        fields.pop("adopted")
-    if not fact.markers:
-        fields.pop("markers")
-    if not fact.is_superseded:
-        fields.pop("is_superseded")
-    for name in ("rungs", "asked"):
-        if pairs := fields.pop(name):
-            fields["proof" if name == "rungs" else name] = dict(pairs)
-    found = {**fields, "bytes": size, "copied_bytes": copied, "seconds": round(seconds, 3)}
-    if copied and seconds > 0:
-        found["rate"] = f"{human_bytes(copied / seconds)}/s"
-    return found
+# ---------------------------------------------------------------- facts to words
 
 
 def _without_none(fact: object) -> dict[str, Any]:
     return {name: value for name, value in vars(fact).items() if value not in {None, ""}}
 
 
+def _rounded(fact: object) -> dict[str, Any]:
+    """Seconds to a tenth."""
+    return {
+        name: round(value, 1) if isinstance(value, float) else value
+        for name, value in vars(fact).items()
+    }
+
+
+def _done(fact: facts.TransferDone) -> dict[str, Any]:
+    fields = _without_none(fact)
+    seconds = fields.pop("duration_s")
+    size, copied = fields.pop("size_bytes"), fields.pop("copied_bytes")
+    for name in ("adopted", "markers", "is_superseded"):
+        if not fields[name]:
+            del fields[name]
+    for name, shown in (("rungs", "proof"), ("asked", "asked")):
+        if pairs := fields.pop(name):
+            fields[shown] = dict(pairs)
+    found = {**fields, "bytes": size, "copied_bytes": copied, "seconds": round(seconds, 3)}
+    if copied and seconds > 0:
+        found["rate"] = f"{human_bytes(copied / seconds)}/s"
+    return found
+
+
+# Level, event and fields. `describe` chooses among two where the fact itself decides.
+_LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
+    facts.AgentStarted: ("info", "agent started", vars),
+    facts.AgentStopping: ("info", "agent stopping", vars),
+    facts.AgentStopped: ("info", "agent stopped", vars),
+    facts.QueueWarned: ("warning", "queue settings are risky", vars),
+    facts.InstallationWarned: ("warning", "installation is risky", vars),
+    facts.RouteWarned: ("warning", "route verifies lengths only", vars),
+    facts.RouteTargetWarned: ("warning", "target of a route is unreachable", _without_none),
+    facts.LogReopened: ("info", "log reopened", _without_none),
+    facts.QueueEmpty: ("debug", "queue is empty", vars),
+    facts.PollFailed: ("warning", "SQS receive failed; retrying", _rounded),
+    facts.MessageReceived: ("info", "message received", vars),
+    facts.MessageAbsorbed: (
+        "info",
+        "duplicate delivery: transfer already settled or running",
+        vars,
+    ),
+    facts.MessageIgnored: ("info", "event ignored: nothing to transfer", vars),
+    facts.MessageReturned: ("info", "message returned to the queue", vars),
+    facts.MessageDead: ("error", "message dead-lettered", _without_none),
+    facts.VisibilityWasLost: (
+        "warning",
+        "visibility lost: the message may be delivered again",
+        vars,
+    ),
+    facts.AttemptStarted: ("debug", "attempt started", _without_none),
+    facts.AttemptFailed: ("warning", "attempt failed; message will be redelivered", _without_none),
+    facts.TransferDone: ("info", "transfer done", _done),
+    facts.TransferTaken: ("warning", "transfer taken over by another process", _without_none),
+    facts.TransferHeld: ("warning", "transfer held: a dependency is down", _rounded),
+    facts.TransferResumed: ("info", "transfer resumed", _rounded),
+    facts.TransferBlocked: ("warning", "transfer waiting for a dependency", _rounded),
+    facts.TransferUnblocked: ("info", "transfer moving again", vars),
+    facts.TransferWaits: ("debug", "transfer waiting for its destination or route", vars),
+    facts.EngineChosen: ("info", "engine chosen", vars),
+    facts.ApplicationFollowed: ("info", "transfer runs as a YARN application", vars),
+    facts.ApplicationEnded: ("info", "YARN application ended", _without_none),
+    facts.CountersDiffer: ("warning", "DistCp counters differ from the plan", vars),
+    facts.StagedAgain: (
+        "warning",
+        "repaired staging: objects from DistCp were missing or different",
+        vars,
+    ),
+    facts.StagingSwept: ("info", "abandoned staging removed", vars),
+    facts.SweepFailed: ("warning", "abandoned staging not removed; retrying later", _without_none),
+    facts.StagingStays: ("warning", "staging of a dead transfer not removed", vars),
+    facts.WorkerReplaced: ("warning", "worker replaced", vars),
+    facts.ThreadHangs: ("error", "agent thread hung; process exiting", vars),
+    facts.CallRetried: ("warning", "SQS call failed; retrying", _rounded),
+    facts.RecordMissed: ("warning", "ledger update failed; transfer continues", vars),
+}
+
+
+def describe(fact: object) -> tuple[str, str, dict[str, Any]]:
+    """Level, event and fields of a fact; an exception counts as a defect."""
+    if isinstance(fact, BaseException):
+        return "error", "unexpected error", {"exc_info": fact}
+    level, event, fields = _LINES.get(type(fact), ("debug", type(fact).__name__, _without_none))
+    match fact:
+        case facts.MessageDead():
+            if fact.dead_letter_queue is None:
+                event = "message dead and kept hidden: no dead-letter queue"
+            event += f": {fact.code}"
+            if fact.code == "E_CANCELLED":
+                level = "info"  # the operator's own decision wakes no one up
+        case facts.TransferDone(rungs=rungs) if "size" in dict(rungs):
+            level = "warning"  # of some objects only the length was compared
+        case facts.TransferTaken(is_cancelled=True):
+            level, event = "info", "transfer cancelled by operator"
+        case facts.StagingStays(code="E_DST_DENIED"):
+            level = "debug"  # nothing can have been staged where nothing may be written
+        case facts.CallRetried(dependency="ledger"):
+            event = "ledger call failed; retrying"
+    return level, event, fields(fact)
+
+
 # ---------------------------------------------------------------- structlog
 
 
 class _Quiet(logging.Handler):
-    """Reports a line that could not be written in one line now and then, not with a traceback."""
+    """Reports a log that cannot be written in one line a minute, without a traceback."""
 
     _silent_until_s = 0.0
 
@@ -263,15 +237,12 @@ class _Quiet(logging.Handler):
         del record
         error = sys.exc_info()[1]
         now_s = time.monotonic()
-        if now_s < self._silent_until_s or self._is_lost(error):
+        # A closed pipe: its reader has gone, and nothing else is wrong.
+        if now_s < self._silent_until_s or isinstance(error, BrokenPipeError):
             return
         self._silent_until_s = now_s + ERROR_LINE_S
         with contextlib.suppress(OSError, ValueError):
             print(f"backhaul: the log cannot be written: {error}", file=sys.stderr)  # noqa: T201
-
-    def _is_lost(self, error: BaseException | None) -> bool:
-        """A closed pipe: whoever read it is gone, and nothing else is wrong."""
-        return isinstance(error, BrokenPipeError)
 
 
 class LogStream(_Quiet, logging.StreamHandler[TextIO]):
@@ -279,10 +250,10 @@ class LogStream(_Quiet, logging.StreamHandler[TextIO]):
 
 
 class LogFile(_Quiet, logging.handlers.RotatingFileHandler):
-    """A file that rotates by itself, and can be opened anew."""
+    """A file that rotates by itself, and can be reopened."""
 
     def reopen(self) -> None:
-        """Close it; the next line opens the file of that name."""
+        """Close it; the next line opens a file of the same name."""
         with contextlib.suppress(OSError), self.lock or contextlib.nullcontext():
             stream, self.stream = self.stream, None  # as logging does
             if stream is not None:
@@ -296,7 +267,7 @@ class LogFile(_Quiet, logging.handlers.RotatingFileHandler):
 
 
 def _file_or_device(path: str, flags: int) -> int:
-    """A log that its reader can hold up would hold up the agent; opening a FIFO waits for one.
+    """Open a log file, but no FIFO or socket: their reader could block the agent.
 
     Raises:
         OSError: It is a FIFO or a socket, or cannot be opened.
@@ -370,7 +341,7 @@ def _formatter(*, is_json: bool, stream: TextIO) -> logging.Formatter:
 
 
 def _redact(_logger: object, _method: str, fields: Any) -> Any:
-    """The last net under every line: nothing that looks like a password leaves."""
+    """The last safeguard: no line contains anything that looks like a password."""
     for name, value in fields.items():
         if isinstance(value, str):
             fields[name] = redacted(value)
@@ -378,7 +349,7 @@ def _redact(_logger: object, _method: str, fields: Any) -> Any:
 
 
 def _in_reading_order(_logger: object, _method: str, fields: Any) -> Any:
-    """When, how bad, what; then the rest as it came."""
+    """Time, level and event, then the rest as it came."""
     first = {name: fields.pop(name) for name in ("at", "level", "event") if name in fields}
     return {**first, **fields}
 
