@@ -1,5 +1,5 @@
-"""Settings: one TOML file. What may stand in it is `model`, reading it `load`, its routes `routes`.
+"""Settings: one TOML file. `model` defines them, `load` reads them, `routes` makes the policy.
 
-AWS's and Hadoop's own settings are not repeated here: they come by their own names from their own
-places. What a request may do is a `[[route]]`; how a route decides is `core.policy`.
+AWS's and Hadoop's own settings keep their own names and files. A `[[route]]` defines what a request
+may do; how a route decides is `core.requests.policy`.
 """

@@ -154,7 +154,7 @@ class RouteSettings(_Strict):
 
 
 class KerberosSection(_Strict):
-    """Who the agent is on a cluster with Kerberos; whether there is one says core-site.xml."""
+    """Who the agent is where core-site.xml turns Kerberos on."""
 
     principal: str | None = Field(
         None, min_length=1, description="such as backhaul/edge1.example.com@EXAMPLE.COM"
