@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.system.governor import GovernorSpec, Reservations
+from backhaul.adapters.system.governor import GovernorSpec
+from backhaul.adapters.system.reservations import Reservations
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import Source
 from backhaul.core.ports.cluster import Application, AppState, ClusterRules, CopyJob, app_state

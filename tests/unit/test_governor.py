@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.system import governor as module
-from backhaul.adapters.system.governor import Governor, GovernorSpec, LimitFile, Reservations
+from backhaul.adapters.system.governor import Governor, GovernorSpec
+from backhaul.adapters.system.limit_file import LimitFile
+from backhaul.adapters.system.reservations import Reservations
 from backhaul.core.errors import ConfigurationError, OutageError
 from backhaul.core.rate_limit import PIECE_S, ByHand, InForce, Schedule, Why
 from tests.world import eventually
@@ -159,7 +161,7 @@ def test_a_limit_set_by_hand_is_seen_by_a_governor_that_runs(tmp_path: Path) -> 
 def test_a_reader_that_waits_goes_on_when_the_limit_is_lifted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(module, "READ_EVERY_S", 0.0)
     governor = spec(tmp_path, 64 * KIB).open()
     lifted = False
 

@@ -14,7 +14,7 @@ import pytest
 from backhaul import cli
 from backhaul.adapters.hadoop.configuration import properties as hadoop_configuration
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration, find_directory
-from backhaul.adapters.system.places import check_ledger_place
+from backhaul.adapters.system.trusted_files import check_ledger_directory
 from backhaul.core.errors import ConfigurationError, ExitCode
 from tests.unit.test_hadoop_configuration import XINCLUDE, write
 
@@ -119,4 +119,4 @@ def test_the_last_handler_reports_the_reason_where_the_place_cannot_be_looked_at
 
 
 def test_a_ledger_below_a_private_directory_ends_in_no_traceback(private: Path) -> None:
-    check_ledger_place(private / "state" / "ledger.db")
+    check_ledger_directory(private / "state" / "ledger.db")

@@ -33,7 +33,7 @@ from backhaul.adapters.hadoop.yarn import (
 from backhaul.adapters.system.clock import SystemClock, host_name
 from backhaul.adapters.system.governor import GovernorSpec
 from backhaul.adapters.system.log import LogTarget, Telemetry, standard_target
-from backhaul.adapters.system.places import check_ledger_place, check_trusted
+from backhaul.adapters.system.trusted_files import check_ledger_directory, check_trusted
 from backhaul.core import facts as events
 from backhaul.core.errors import ConfigurationError, TransientError
 from backhaul.core.file_systems import FileSystems
@@ -192,7 +192,7 @@ def open_ports(
     Raises:
         ConfigurationError: E_LEDGER_PLACE and whatever else is wrong with the ledger.
     """
-    volatile = check_ledger_place(context.settings.ledger_path)
+    volatile = check_ledger_directory(context.settings.ledger_path)
     if volatile:
         emit(
             events.InstallationWarned(

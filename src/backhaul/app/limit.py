@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backhaul.adapters.system.governor import LimitFile, Reservations
+from backhaul.adapters.system.limit_file import LimitFile
+from backhaul.adapters.system.reservations import Reservations
 from backhaul.core.rate_limit import ByHand, InForce, Why, in_force
 from backhaul.settings.model import Settings
 

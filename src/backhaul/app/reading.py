@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from backhaul.adapters.system.places import check_trusted
+from backhaul.adapters.system.trusted_files import check_trusted
 from backhaul.core.errors import ConfigurationError
 from backhaul.settings.load import find_config, load_part
 from backhaul.settings.model import Settings

@@ -1,1 +1,1 @@
-"""The machine: clock, log, processes, the files that its processes share."""
+"""The machine: clock, log, systemd, and files that its processes share or must trust."""

@@ -1,4 +1,4 @@
-"""Time, chance and names of this machine; implements `ports.Clock` and `ports.Randomness`."""
+"""Time, randomness and names of this machine; implements `ports.Clock` and `ports.Randomness`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _TIME_DIGITS = 9  # milliseconds since 1970 in base 36: enough until the year 5188
-_CHANCE_DIGITS = 7
+_RANDOM_DIGITS = 7
 
 
 class SystemClock:
@@ -24,7 +24,7 @@ class SystemClock:
 
 
 class SystemRandomness:
-    """The machine's chance."""
+    """The machine's random numbers."""
 
     def uniform(self, low: float, high: float) -> float:
         return random.uniform(low, high)  # noqa: S311 - jitter, not a secret
@@ -35,7 +35,7 @@ class SystemRandomness:
         for _ in range(_TIME_DIGITS):
             stamp, rest = divmod(stamp, 36)
             digits = _ALPHABET[rest] + digits
-        return digits + "".join(secrets.choice(_ALPHABET) for _ in range(_CHANCE_DIGITS))
+        return digits + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_DIGITS))
 
 
 def host_name() -> str:

@@ -1,8 +1,8 @@
-"""Files whose content is trusted, and the disk under the ledger: in whose hands are they?
+"""Files that must be trusted: who may write or read them, and the disk under the ledger.
 
-A configuration that another user can write is that user's policy; a keytab that others can read is
-everybody's login; a ledger on a network file system has neither the locks nor the syncs on which
-the promises rest.
+A configuration that another user can write is that user's policy, a keytab that others can read is
+their login, and a ledger on a network file system has neither the locks nor the syncs on which the
+guarantees rest.
 
 Source: proc(5), mountinfo; open(2), "O_SYNC"; https://sqlite.org/faq.html#q5.
 """
@@ -27,10 +27,10 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 def check_trusted(path: Path, what: str, *, is_secret: bool = False) -> None:
-    """Refuse a file that somebody else may change or, where it is a secret, read.
+    """Refuse a file that another user may change or, where it is a secret, read.
 
-    The agent's own user and root may own it. Its group may write it only where that is the user's
-    own group, as distributions make one for each user.
+    This user or root must own it. Its group may write it only where that is this user's own group,
+    as distributions make one for each user.
 
     Args:
         what: For the error: `the configuration`, `the keytab`.
@@ -42,7 +42,7 @@ def check_trusted(path: Path, what: str, *, is_secret: bool = False) -> None:
         real = path.resolve(strict=True)
         found = real.stat()
     except (OSError, RuntimeError):
-        return  # not there, or not to be looked at: whoever opens it says so better
+        return  # missing, or not accessible: opening it gives the better error
     if path.absolute().is_relative_to(_SYSTEM) and not real.is_relative_to(_SYSTEM):
         raise _refused(f"{what} {path} is a link to {real}", f"put the file into {_SYSTEM} itself")
     if found.st_uid not in {0, os.geteuid()}:
@@ -65,11 +65,11 @@ def check_trusted(path: Path, what: str, *, is_secret: bool = False) -> None:
     _check_directory(real.parent, what)
 
 
-def check_ledger_place(path: Path) -> str:
-    """Refuse a directory on the network, or one that everybody may write.
+def check_ledger_directory(path: Path) -> str:
+    """Refuse a directory on a network file system, or one that everybody may write.
 
     Returns:
-        The type of the file system where it is gone with the machine, such as `tmpfs`; else empty.
+        The type of a file system whose content goes with the machine, such as `tmpfs`; else empty.
 
     Raises:
         ConfigurationError: E_LEDGER_PLACE, E_CFG_PERMISSIONS.
@@ -83,7 +83,7 @@ def check_ledger_place(path: Path) -> str:
         raise ConfigurationError(
             "E_LEDGER_PLACE",
             f"the ledger {path} would be on {kind}, a network file system",
-            hint="put it on a local disk: SQLite's locks and syncs are what the promises rest on",
+            hint="put it on a local disk: the guarantees rest on SQLite's locks and syncs",
         )
     _check_directory(directory, "the ledger's directory")
     return kind if kind in _GONE_WITH_THE_MACHINE else ""
@@ -93,7 +93,7 @@ def filesystem_type(path: Path, mounts: str | None = None) -> str:
     """Type of the file system that holds an absolute, real path, such as `ext4`; empty if unknown.
 
     Args:
-        mounts: The text of /proc/self/mountinfo; default: this machine's.
+        mounts: The text of /proc/self/mountinfo; default: of this machine.
     """
     if mounts is None:
         try:
@@ -107,7 +107,7 @@ def filesystem_type(path: Path, mounts: str | None = None) -> str:
         if len(fields) < 5 or not right:  # noqa: PLR2004 - the mount point is the fifth
             continue
         point = Path(_ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4]))
-        # The last one of a place covers those before it.
+        # Of several mounts on one directory the last covers the others.
         if path.is_relative_to(point) and len(point.parts) >= best:
             best, kind = len(point.parts), right.split()[0]
     return kind

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.system import places
-from backhaul.adapters.system.places import check_ledger_place, check_trusted, filesystem_type
+from backhaul.adapters.system import trusted_files
+from backhaul.adapters.system.trusted_files import (
+    check_ledger_directory,
+    check_trusted,
+    filesystem_type,
+)
 from backhaul.app.start import clock_warnings
 from backhaul.core.errors import ConfigurationError, ExitCode
 
@@ -87,7 +91,7 @@ def test_a_link_out_of_the_systems_directory_is_refused(
 ) -> None:
     system = tmp_path / "etc"
     system.mkdir()
-    monkeypatch.setattr(places, "_SYSTEM", system)
+    monkeypatch.setattr(trusted_files, "_SYSTEM", system)
     (system / "backhaul.toml").symlink_to(file)
     assert "is a link to" in refused(system / "backhaul.toml").message
 
@@ -118,10 +122,10 @@ def test_a_directory_that_all_may_write_is_refused_unless_it_is_sticky(
     try:
         assert "everybody may write" in refused(file).message
         with pytest.raises(ConfigurationError, match="E_CFG_PERMISSIONS"):
-            check_ledger_place(tmp_path / "ledger.db")
+            check_ledger_directory(tmp_path / "ledger.db")
         tmp_path.chmod(0o1777)
         check_trusted(file, "the file")
-        check_ledger_place(tmp_path / "ledger.db")
+        check_ledger_directory(tmp_path / "ledger.db")
     finally:
         tmp_path.chmod(0o755)
 
@@ -165,13 +169,13 @@ def test_the_deepest_and_last_mount_counts(path: str, kind: str) -> None:
 def test_the_ledgers_disk_is_refused_told_or_fine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, outcome: object
 ) -> None:
-    monkeypatch.setattr(places, "filesystem_type", lambda _path: kind)
+    monkeypatch.setattr(trusted_files, "filesystem_type", lambda _path: kind)
     place = tmp_path / "not" / "yet" / "ledger.db"
     if outcome == 78:
         with pytest.raises(ConfigurationError, match="E_LEDGER_PLACE"):
-            check_ledger_place(place)
+            check_ledger_directory(place)
     else:
-        assert check_ledger_place(place) == outcome
+        assert check_ledger_directory(place) == outcome
 
 
 @pytest.mark.parametrize(
