@@ -1,4 +1,4 @@
-"""`backhaul explain`, put together: what a message would do. Lists and looks; changes nothing."""
+"""`backhaul explain`: what a message would do. It reads S3 and the target and changes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.app.context import Context, make_cluster, make_pool, quiet_telemetry
-from backhaul.core.errors import BackhaulError, CannotWrite
+from backhaul.core.errors import BackhaulError, CannotWrite, ExitCode
 from backhaul.core.model import Assignment, Location, PlannedObject, PublishMode, Request, Totals
 from backhaul.core.ports import ListPage
 from backhaul.core.requests.body import read_message
@@ -23,7 +23,7 @@ from backhaul.core.transfer.planning import Planner, resolve
 from backhaul.core.transfer.write_access import cannot_write
 
 NAMES_SHOWN = 10
-LOOKED_AT = 1000  # target names that are looked up on the target
+NAMES_CHECKED = 1000  # target names that are looked up on the target
 # Amazon EC2 on-demand pricing, "Data transfer out to internet", first 10 TB a month, us-east-1.
 EGRESS_USD_PER_GB = 0.09
 GB = 1000**3
@@ -31,24 +31,26 @@ GB = 1000**3
 
 @dataclass(kw_only=True)
 class Explanation:
-    """What is known about one record; later fields stay empty once something refuses it.
+    """One record of a message; once something refuses it, the later fields stay empty.
 
     Attributes:
-        engine: Which, and why; what is published already is not taken off here.
-        form: What the body was taken for; empty when it could not be read.
-        about: What an event says, in words.
-        ignored: Why the agent would delete it without doing anything.
-        is_signed: The route wants a signature, which a body alone does not carry.
-        collisions: How many of the first `looked_at` target names exist already.
-        made_in: The directory in which the destination would be made; None where it exists, or was
-            not looked at.
+        form: How the body was parsed; empty when it could not be.
+        event: The event in words; empty for a request.
+        ignored: Why the agent would delete it and do nothing.
+        is_signed: The route needs a signature, which a body alone does not carry.
+        engine: The engine and the reason; what is already published is not deducted.
+        names: The first target names.
+        names_checked: How many target names were looked up.
+        collisions: How many of those already exist.
+        made_in: The directory in which the destination would be created; None where it exists, or
+            was not looked up.
         is_tree: The target directory is absent, so publishing is one rename.
         refusal: Why it would not be carried out.
-        unreachable: Why S3 or the target could not be looked at; no fault of the message.
+        unreachable: Why S3 or the target could not be read; not the message's fault.
     """
 
     form: str = ""
-    about: str = ""
+    event: str = ""
     ignored: Ignored | None = None
     is_signed: bool = False
     request: Request | None = None
@@ -57,7 +59,7 @@ class Explanation:
     totals: Totals | None = None
     engine: str | None = None
     names: tuple[Location, ...] = ()
-    looked_at: int = 0
+    names_checked: int = 0
     collisions: int = 0
     made_in: Location | None = None
     is_tree: bool | None = None
@@ -65,14 +67,13 @@ class Explanation:
     unreachable: BackhaulError | None = None
 
     @property
-    def egress_usd(self) -> float | None:
-        """What leaving AWS costs at most, at the list price."""
-        return None if self.totals is None else self.totals.size_bytes / GB * EGRESS_USD_PER_GB
+    def error(self) -> BackhaulError | None:
+        return self.refusal or self.unreachable
 
     @property
-    def exit_code(self) -> int:
-        error = self.refusal or self.unreachable
-        return 0 if error is None else error.exit_code
+    def egress_usd(self) -> float | None:
+        """The most that leaving AWS costs, at the list price."""
+        return None if self.totals is None else self.totals.size_bytes / GB * EGRESS_USD_PER_GB
 
     @property
     def decision(self) -> str:
@@ -81,10 +82,48 @@ class Explanation:
             return "refused"
         return "ignored" if self.ignored is not None else "accepted"
 
+    def note(self, error: BackhaulError) -> None:
+        """Record the error as a refusal, or as a fault of S3 or the target."""
+        refused = {ExitCode.BAD_INPUT, ExitCode.NOT_ALLOWED}
+        if isinstance(error, CannotWrite) or error.exit_code in refused:
+            self.refusal = error
+        else:
+            self.unreachable = error
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """For programs; what is unknown is null."""
+        request, job, totals, error = self.request, self.job, self.totals, self.error
+        return {
+            "form": self.form or None,
+            "event": self.event or None,
+            "source": request.source.uri if request else None,
+            "destination": request.destination.uri if request else None,
+            "route": job.route if job else None,
+            "policy": job.policy_digest if job else None,
+            "decision": self.decision,
+            "ignored": self.ignored.reason if self.ignored else None,
+            "signature": "wanted" if self.is_signed else None,
+            "code": error.code if error else None,
+            "reason": error.message if error else None,
+            "hint": error.hint if error else None,
+            "on_exists": job.on_exists.value if job else None,
+            "publish": job.publish.value if job else None,
+            "verify": job.verify.value if job else None,
+            "engine": self.engine,
+            "objects": totals.objects if totals else None,
+            "bytes": totals.size_bytes if totals else None,
+            "markers": totals.markers if totals else None,
+            "targets": [name.uri for name in self.names],
+            "collisions": self.collisions if self.names_checked else None,
+            "made_in": self.made_in.uri if self.made_in else None,
+            "egress_usd": round(self.egress_usd, 4) if self.egress_usd is not None else None,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sender:
-    """Who is supposed to have sent the body; None is not asked for.
+    """The assumed sender of the body; None: the route's restriction is not checked.
 
     Attributes:
         queue: Name, URL or ARN.
@@ -98,13 +137,16 @@ class Sender:
 def explain(
     context: Context, body: str, *, region: str, is_listed: bool, sender: Sender | None = None
 ) -> list[Explanation]:
-    """Parse, decide, list and look; one explanation for each record, at least one.
+    """Parse, decide, list the source and check the target.
 
     Args:
-        is_listed: False stops before anything is asked of S3 or the target.
+        is_listed: False stops before any call to S3 or the target.
+
+    Returns:
+        One explanation for each record, at least one.
 
     Raises:
-        BadArgument: E_QUEUE_NAME: the sender's queue is none.
+        BadArgument: E_QUEUE_NAME: the sender's queue is not a queue name.
     """
     sender = sender or Sender()
     if sender.queue is not None:
@@ -113,117 +155,114 @@ def explain(
         content = read_message(body, default_fs=context.default_fs)
     except BackhaulError as error:
         return [Explanation(refusal=error)]
-    return [
-        _explain_one(context, content.form, ask, sender, region if is_listed else None)
-        for ask in content.asks
-    ]
+    explanations = []
+    for record in content.asks:
+        found = Explanation(form=content.form, event=_in_words(record))
+        explanations.append(found)
+        try:
+            _decide(context, found, record, sender)
+        except BackhaulError as error:
+            found.refusal = error
+            continue
+        if is_listed and found.job is not None:
+            first = _list(context, found, found.job, region)
+            if first and found.error is None:
+                _check_target(context, found, found.job, first)
+    return explanations
 
 
-def _explain_one(
-    context: Context, form: str, ask: RecordBody, sender: Sender, region: str | None
-) -> Explanation:
-    told = Explanation(form=form, about=_about(ask))
-    try:
-        asked = request_of(context.policy, ask, queue=sender.queue, default_fs=context.default_fs)
-        if isinstance(asked, Ignored):
-            told.ignored = asked
-            return told
-        told.request = asked
-        told.job = context.policy.decide(asked, sender_id=sender.sender_id, queue=sender.queue)
-        told.is_signed = context.policy.find(told.job.route).signature is not None
-    except BackhaulError as error:
-        told.refusal = error
-        return told
-    if region is not None:
-        first = _plan(context, told, told.job, region)
-        if first and told.refusal is None and told.unreachable is None:
-            _look(context, told, told.job, first)
-    return told
+def _decide(context: Context, found: Explanation, record: RecordBody, sender: Sender) -> None:
+    policy = context.policy
+    request = request_of(policy, record, queue=sender.queue, default_fs=context.default_fs)
+    if isinstance(request, Ignored):
+        found.ignored = request
+        return
+    found.request = request
+    found.job = policy.decide(request, sender_id=sender.sender_id, queue=sender.queue)
+    found.is_signed = policy.find(found.job.route).signature is not None
 
 
-def _about(ask: RecordBody) -> str:
-    match ask:
+def _in_words(record: RecordBody) -> str:
+    match record:
         case ObjectEvent():
-            more = [f"version {ask.version_id}"] if ask.version_id else []
-            more += [f"sequencer {ask.sequencer.rstrip('0') or '0'}"] if ask.sequencer else []
-            return f"{ask.name} {ask.source.uri}{''.join(f', {one}' for one in more)}"
+            version = f", version {record.version_id}" if record.version_id else ""
+            digits = (record.sequencer or "").rstrip("0") or "0"
+            sequencer = f", sequencer {digits}" if record.sequencer else ""
+            return f"{record.name} {record.source.uri}{version}{sequencer}"
         case StepEvent():
-            return f"EMR step {ask.name} of cluster {ask.cluster}: {ask.state}"
+            return f"EMR step {record.name} of cluster {record.cluster}: {record.state}"
         case CallEvent():
-            return f"{ask.name}, an API call that CloudTrail reports"
+            return f"{record.name}, an API call that CloudTrail reports"
         case Ignored():
-            return ask.what
+            return record.what
         case _:
             return ""
 
 
-def _plan(context: Context, told: Explanation, job: Assignment, region: str) -> list[PlannedObject]:
-    """List the whole source with bounded memory; the first page comes back."""
+def _list(
+    context: Context, found: Explanation, job: Assignment, region: str
+) -> list[PlannedObject]:
+    """List the whole source with bounded memory; returns the first page."""
     first: list[PlannedObject] = []
     directory = job.request.destination
     try:
-        found = resolve(
+        source = resolve(
             S3Store(AwsSession(region, context.conf_dir)),
             job.request.source,
             owner=job.source_owner,
             event=job.request.event,
         )
-        context.policy.check_resolved(job, found.source)
-        told.kind = "object" if found.is_object else f"prefix {found.source.uri}"
+        context.policy.check_resolved(job, source.source)
+        found.kind = "object" if source.is_object else f"prefix {source.source.uri}"
         planner = Planner(
-            source=found.source,
-            is_object=found.is_object,
+            source=source.source,
+            is_object=source.is_object,
             directory=directory,
             name_map=job.name_map,
             limits=job.limits,
         )
         load, obstacle = Load(), None
-        for page in chain(found.pages, [ListPage(pins=())]):
+        for page in chain(source.pages, [ListPage(pins=())]):
             planned = planner.add(page.pins)
             first = first or planned
             for one in planned:
                 load = load.plus(one)
-                obstacle = obstacle or cannot_carry(one, found.source, is_object=found.is_object)
-        told.totals = planner.finish()
+                obstacle = obstacle or cannot_carry(one, source.source, is_object=source.is_object)
+        found.totals = planner.finish()
         choice = engine_for(job, make_cluster(context), load, obstacle)
-        told.engine = f"{choice.engine} ({choice.reason})"
+        found.engine = f"{choice.engine} ({choice.reason})"
     except BackhaulError as error:
-        _note(told, error)
-    told.names = tuple(directory.join(one.relative) for one in first[:NAMES_SHOWN])
+        found.note(error)
+    found.names = tuple(directory.join(one.relative) for one in first[:NAMES_SHOWN])
     return first
 
 
-def _look(context: Context, told: Explanation, job: Assignment, first: list[PlannedObject]) -> None:
-    """Which of the names are taken, and whether one rename can publish."""
+def _check_target(
+    context: Context, found: Explanation, job: Assignment, first: list[PlannedObject]
+) -> None:
+    """Which of the names exist, and whether one rename can publish."""
     directory = job.request.destination
-    finals = [directory.join(one.relative) for one in first[:LOOKED_AT]]
+    finals = [directory.join(one.relative) for one in first[:NAMES_CHECKED]]
     pool = make_pool(context, quiet_telemetry(), workers=1)
     try:
         with pool.session(directory.filesystem, job.run_as) as session:
             existing, refused = session.write_access(directory)
-            found = session.status([directory, *finals])
+            status = session.status([directory, *finals])
     except BackhaulError as error:
-        _note(told, error)
+        found.note(error)
         return
     finally:
         pool.close()
-    told.made_in = existing if existing != directory else None
-    told.refusal = cannot_write(directory, existing, refused)
-    told.looked_at = len(finals)
-    told.collisions = sum(status is not None for status in found[1:])
-    may_be_tree = job.publish is not PublishMode.PER_FILE and told.kind != "object"
-    told.is_tree = found[0] is None and may_be_tree
-
-
-def _note(told: Explanation, error: BackhaulError) -> None:
-    if isinstance(error, CannotWrite) or error.exit_code in {65, 77}:
-        told.refusal = error
-    else:
-        told.unreachable = error
+    found.made_in = existing if existing != directory else None
+    found.refusal = cannot_write(directory, existing, refused)
+    found.names_checked = len(finals)
+    found.collisions = sum(one is not None for one in status[1:])
+    may_be_tree = job.publish is not PublishMode.PER_FILE and found.kind != "object"
+    found.is_tree = status[0] is None and may_be_tree
 
 
 def read_body(file: str, limit_bytes: int) -> str:
-    """The message body from a file or `-`; never more than one byte beyond the limit.
+    """The message body from a file or `-`; at most one byte more than the limit.
 
     A newline at the end is the editor's, not the message's.
     """
@@ -235,44 +274,13 @@ def read_body(file: str, limit_bytes: int) -> str:
     return data.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
 
 
-def explanations_as_json(records: list[Explanation]) -> dict[str, Any]:
+def all_as_json(records: list[Explanation]) -> dict[str, Any]:
     """One record as itself; several as `form` and `records`."""
     if len(records) == 1:
-        return explanation_as_json(records[0])
-    return {"form": records[0].form, "records": [explanation_as_json(one) for one in records]}
+        return records[0].as_json
+    return {"form": records[0].form, "records": [one.as_json for one in records]}
 
 
 def exit_code_of(records: list[Explanation]) -> int:
-    """The first record that is not fine decides."""
-    return next((one.exit_code for one in records if one.exit_code), 0)
-
-
-def explanation_as_json(told: Explanation) -> dict[str, Any]:
-    """For programs; absent knowledge is null."""
-    request, job, totals = told.request, told.job, told.totals
-    error = told.refusal or told.unreachable
-    return {
-        "form": told.form or None,
-        "event": told.about or None,
-        "source": request.source.uri if request else None,
-        "destination": request.destination.uri if request else None,
-        "route": job.route if job else None,
-        "policy": job.policy_digest if job else None,
-        "decision": told.decision,
-        "ignored": told.ignored.reason if told.ignored else None,
-        "signature": "wanted" if told.is_signed else None,
-        "code": error.code if error else None,
-        "reason": error.message if error else None,
-        "hint": error.hint if error else None,
-        "on_exists": job.on_exists.value if job else None,
-        "publish": job.publish.value if job else None,
-        "verify": job.verify.value if job else None,
-        "engine": told.engine,
-        "objects": totals.objects if totals else None,
-        "bytes": totals.size_bytes if totals else None,
-        "markers": totals.markers if totals else None,
-        "targets": [name.uri for name in told.names],
-        "collisions": told.collisions if told.looked_at else None,
-        "made_in": told.made_in.uri if told.made_in else None,
-        "egress_usd": round(told.egress_usd, 4) if told.egress_usd is not None else None,
-    }
+    """The exit code of the first record with an error; 0 where there is none."""
+    return next((one.error.exit_code for one in records if one.error is not None), 0)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from backhaul.access import mount_point
-from backhaul.cli.options import OnceOnly, config_option, policy_options, region_option
+from backhaul.cli.options import OnceOnly, config_option, counted, policy_options, region_option
 from backhaul.core.text import redacted
 
 if TYPE_CHECKING:
     from backhaul.app.explain import Explanation
+    from backhaul.core.model import Totals
 
 
 @click.command("explain", cls=OnceOnly)
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     required=False,
 )
-@click.option("--queue", metavar="NAME", help="As if it had come from it: name, URL or ARN.")
-@click.option("--sender", metavar="ID", help="As if this SQS SenderId had sent it.")
-@click.option("--no-list", is_flag=True, help="Only parse and decide; ask nothing of S3 or HDFS.")
+@click.option(
+    "--queue", metavar="NAME", help="Assume that it came from this queue: name, URL or ARN."
+)
+@click.option("--sender", metavar="ID", help="Assume that this SQS SenderId sent it.")
+@click.option(
+    "--no-list", is_flag=True, help="Only parse and decide; do not contact S3 or the target."
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
 @region_option
 @config_option
@@ -43,46 +49,37 @@ def command(  # noqa: PLR0913 - one parameter for each option
     allow: tuple[str, ...],
     allow_any: bool,
 ) -> int:
-    r"""Say what the message body in FILE (or - for standard input) would do; changes nothing.
+    r"""Show what the message body in FILE (or - for standard input) would do; changes nothing.
 
-    Any form: the line, JSON, events of S3 and EMR, in SNS or not. Unless you give --queue or
-    --sender, those restrictions of a route are not checked.
+    It takes every form: the comma line, JSON, events of S3 and EMR, with or without SNS. A route's
+    queues and senders are checked only with --queue and --sender.
 
     \b
     Example:
       echo 's3://acme-raw/click/day=01/, /landing/click/day=01' | backhaul explain
 
-    Exit codes: 0 it would be carried out, 65 bad message or source, 69 S3 or the target cannot be
-    asked, 73 the target refuses, 77 the policy refuses, 78 configuration.
+    Exit codes: 0 it would be carried out or ignored, 65 bad message or source, 69 S3 or the target
+    is unavailable, 73 the target refuses the write, 77 the policy refuses it, 78 configuration.
     """
     from backhaul.app.context import load_context
-    from backhaul.app.explain import (
-        Sender,
-        exit_code_of,
-        explain,
-        explanations_as_json,
-        read_body,
-    )
+    from backhaul.app.explain import Sender, all_as_json, exit_code_of, explain, read_body
     from backhaul.core.requests.body import MAX_BODY_BYTES
 
-    context = load_context(config=config, allow=allow, allow_any=allow_any, ledger=ledger)
-    body = read_body(file, MAX_BODY_BYTES)
     records = explain(
-        context,
-        body,
+        load_context(config=config, allow=allow, allow_any=allow_any, ledger=ledger),
+        read_body(file, MAX_BODY_BYTES),
         region=region,
         is_listed=not no_list,
         sender=Sender(queue=queue, sender_id=sender),
     )
     if as_json:
-        click.echo(json.dumps(explanations_as_json(records), ensure_ascii=False))
+        click.echo(json.dumps(all_as_json(records), ensure_ascii=False))
         return exit_code_of(records)
-    for number, told in enumerate(records, 1):
+    for number, found in enumerate(records, 1):
         if len(records) > 1:
-            if number > 1:
-                click.echo()
-            _say("record", f"{number} of {len(records)}")
-        _print(told)
+            click.echo(f"{'' if number == 1 else chr(10)}{'record':<12} {number} of {len(records)}")
+        for name, text in _record_lines(found):
+            click.echo(f"{name:<12} {redacted(text)}")
     return exit_code_of(records)
 
 
@@ -94,69 +91,73 @@ FORMS = {
 }
 
 
-def _print(told: Explanation) -> None:
-    if told.form:
-        form, _, envelope = told.form.partition(" in ")
-        _say("understood", FORMS[form] + (" in an SNS envelope" if envelope else ""))
-    if told.about:
-        _say("event", told.about)
-    if told.ignored is not None:
-        _say("decision", f"ignored: {told.ignored.reason}: deleted, nothing is copied")
-    if told.request is not None:
-        _say("source", told.request.source.uri + (f"  ({told.kind})" if told.kind else ""))
-        _say("destination", told.request.destination.uri)
-    if told.job is not None:
-        job = told.job
-        _say("route", job.route)
-        _say(
+def _record_lines(found: Explanation) -> Iterator[tuple[str, str]]:
+    """Name and text of each line; a name is empty where the one above goes on."""
+    if found.form:
+        form, _, envelope = found.form.partition(" in ")
+        yield "parsed as", FORMS[form] + (" in an SNS envelope" if envelope else "")
+    if found.event:
+        yield "event", found.event
+    if found.ignored is not None:
+        reason = found.ignored.reason
+        yield "decision", f"ignored ({reason}): the message is deleted, nothing is copied"
+    if found.request is not None:
+        kind = f"  ({found.kind})" if found.kind else ""
+        yield "source", found.request.source.uri + kind
+        yield "destination", found.request.destination.uri
+    if found.job is not None:
+        job = found.job
+        yield "route", job.route
+        yield (
             "rules",
-            f"on_exists {job.on_exists}, publish {job.publish}, verify {job.verify}, "
-            f"names {job.name_map}; policy {job.policy_digest}",
+            (
+                f"on_exists {job.on_exists}, publish {job.publish}, verify {job.verify}, "
+                f"name_map {job.name_map}; policy {job.policy_digest}"
+            ),
         )
-        if told.is_signed:
-            _say("signature", "wanted; a body alone does not carry one, so it is not judged here")
-    _print_plan(told)
-    for error, verb in ((told.refusal, "refused"), (told.unreachable, "cannot tell")):
-        if error is not None:
-            _say("decision", f"{verb}: {error}")
-            if error.hint:
-                _say("", f"hint: {error.hint}")
-            return
-    if told.ignored is None:
-        _say("decision", "accepted")
+        if found.is_signed:
+            yield "signature", "required by the route; not checked, a body alone carries none"
+    if found.totals is not None:
+        yield from _plan_lines(found, found.totals)
+    if found.error is not None:
+        verb = "refused" if found.refusal is not None else "unknown"
+        yield "decision", f"{verb}: {found.error}"
+        if found.error.hint:
+            yield "", f"hint: {found.error.hint}"
+    elif found.ignored is None:
+        yield "decision", "accepted"
 
 
-def _print_plan(told: Explanation) -> None:
+def _plan_lines(found: Explanation, totals: Totals) -> Iterator[tuple[str, str]]:
     from backhaul.adapters.system.log import human_bytes
 
-    if told.totals is None:
-        return
-    totals = told.totals
-    markers = f", {totals.markers:,} directory markers skipped" if totals.markers else ""
-    _say("plan", f"{totals.objects:,} objects, {human_bytes(totals.size_bytes)}{markers}")
-    if told.engine is not None:
-        _say("engine", told.engine)
-    if told.made_in is not None:
-        where = told.made_in.uri
-        if told.made_in.scheme == "file":
-            where += f", on what is mounted at {mount_point(told.made_in.path)}"
-        _say("directory", f"does not exist yet; it would be made in {where}")
-    if told.is_tree is not None:
-        _say("publish", "one rename" if told.is_tree else "file by file, each by one rename")
-    for number, name in enumerate(told.names):
-        _say("targets" if number == 0 else "", name.uri)
-    if totals.objects > len(told.names):
-        _say("", f"and {totals.objects - len(told.names):,} more")
-    if told.looked_at:
-        scope = "" if told.looked_at == totals.objects else f" of the first {told.looked_at:,}"
-        _say("collisions", f"{told.collisions:,}{scope} exist already")
-    if told.egress_usd is not None:
-        _say(
+    size = human_bytes(totals.size_bytes)
+    skipped = ""
+    if totals.markers:
+        skipped = f", {counted(totals.markers, 'directory placeholder')} skipped"
+    yield "plan", f"{counted(totals.objects, 'object')}, {size}{skipped}"
+    if found.engine is not None:
+        yield "engine", found.engine
+    if found.made_in is not None:
+        where = found.made_in.uri
+        if found.made_in.scheme == "file":
+            where += f", on what is mounted at {mount_point(found.made_in.path)}"
+        yield "directory", f"does not exist yet; it would be created in {where}"
+    if found.is_tree is not None:
+        yield "publish", "in one rename" if found.is_tree else "file by file, one rename each"
+    for number, name in enumerate(found.names):
+        yield "targets" if number == 0 else "", name.uri
+    if totals.objects > len(found.names):
+        yield "", f"and {totals.objects - len(found.names):,} more"
+    if found.names_checked:
+        is_all = found.names_checked == totals.objects
+        scope = "" if is_all else f" of the first {found.names_checked:,} target names"
+        yield "collisions", f"{found.collisions:,}{scope} already exist"
+    if found.egress_usd is not None:
+        yield (
             "egress",
-            f"{human_bytes(totals.size_bytes)} leave AWS: at most about ${told.egress_usd:,.2f} "
-            "at the list price of $0.09 per GB",
+            (
+                f"{size} would leave AWS: at most about ${found.egress_usd:,.2f} "
+                "at the list price of $0.09 per GB"
+            ),
         )
-
-
-def _say(name: str, text: str) -> None:
-    click.echo(f"{name:<12} {redacted(text)}")
