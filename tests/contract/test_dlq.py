@@ -28,7 +28,7 @@ REGION = clients.REGION
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A queue with its dead-letter queue, and three letters on it."""
+    """A queue with its dead-letter queue, and three dead letters on it."""
 
     name: str
     raw: SQSClient
@@ -43,7 +43,7 @@ class Pair:
 @pytest.fixture
 def pair(elasticmq: ElasticMQ, monkeypatch: pytest.MonkeyPatch) -> Pair:
     use(monkeypatch, clients.environment(sqs=elasticmq))
-    monkeypatch.setattr(dlq, "LOOK_WAIT_S", 0)  # ElasticMQ has all letters at once
+    monkeypatch.setattr(dlq, "POLL_WAIT_S", 0)  # ElasticMQ has all letters at once
     return made(clients.sqs_client(elasticmq))
 
 
@@ -65,48 +65,48 @@ def made(raw: SQSClient, *, fifo: bool = False) -> Pair:
     for number in range(3):
         queue.send(f"raw/p/{number}, /land/d", {"owner": "me"}, group=f"g{number}")
     for message in queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60):
-        # Each message has a transfer of its own, by which SQS knows a letter that is sent twice.
+        # Each message has a transfer of its own, by which SQS knows a dead letter that is sent twice.
         reason = replace(REASON, transfer_id=message.message_id) if fifo else REASON
         assert queue.send_dead_letter(message, reason)
         queue.delete(message)
-    letters = dlq.read_letters(name, REGION, most=100)
+    letters = dlq.read_dead_letters(name, REGION, most=100)
     return Pair(name=name, raw=raw, queue=queue, ids=tuple(one.message_id for one in letters))
 
 
-def test_letters_tell_why_they_died(pair: Pair) -> None:
-    letters = dlq.read_letters(pair.name, REGION, most=100)
+def test_dead_letters_carry_the_reason(pair: Pair) -> None:
+    letters = dlq.read_dead_letters(pair.name, REGION, most=100)
     assert sorted(one.body for one in letters) == [f"raw/p/{n}, /land/d" for n in range(3)]
-    told = {(one.code, one.reason, one.attempts, one.host, one.transfer_id) for one in letters}
-    assert told == {("E_SRC_EMPTY", "s3://b/p/: no objects", "3", "edge-1", REASON.transfer_id)}
+    found = {(one.code, one.reason, one.attempts, one.host, one.transfer_id) for one in letters}
+    assert found == {("E_SRC_EMPTY", "s3://b/p/: no objects", "3", "edge-1", REASON.transfer_id)}
     assert {one.first_seen for one in letters} == {"2026-11-22T12:00:00+00:00"}
 
 
-def test_looking_leaves_them_where_they_are(pair: Pair) -> None:
-    again = dlq.read_letters(pair.name, REGION, most=100)
+def test_reading_leaves_them_where_they_are(pair: Pair) -> None:
+    again = dlq.read_dead_letters(pair.name, REGION, most=100)
     assert {one.message_id for one in again} == set(pair.ids)
 
 
 def test_one_letter_is_found_by_the_start_of_its_id(pair: Pair) -> None:
-    assert dlq.read_letter(pair.name, REGION, pair.ids[1], most=9).message_id == pair.ids[1]
+    assert dlq.read_dead_letter(pair.name, REGION, pair.ids[1], most=9).message_id == pair.ids[1]
     with pytest.raises(BadMessage, match="E_DLQ_NOT_FOUND"):
-        dlq.read_letter(pair.name, REGION, "nobody", most=9)
+        dlq.read_dead_letter(pair.name, REGION, "none", most=9)
 
 
 def test_one_letter_goes_back_and_the_others_stay(pair: Pair) -> None:
-    letter = dlq.read_letter(pair.name, REGION, pair.ids[0], most=9)
+    letter = dlq.read_dead_letter(pair.name, REGION, pair.ids[0], most=9)
     new_ids: list[str] = []
-    assert dlq.redrive(pair.name, REGION, (pair.ids[0],), most=9, told=new_ids.append) == 1
+    assert dlq.redrive(pair.name, REGION, (pair.ids[0],), most=9, sent=new_ids.append) == 1
     assert pair.redriven() == [letter.body]
     assert len(new_ids) == 1
-    left = {one.message_id for one in dlq.read_letters(pair.name, REGION, most=9)}
+    left = {one.message_id for one in dlq.read_dead_letters(pair.name, REGION, most=9)}
     assert left == set(pair.ids[1:])
 
 
 def test_all_letters_go_back_with_their_senders_attributes_only(pair: Pair) -> None:
-    assert dlq.redrive(pair.name, REGION, (), most=9, told=lambda _id: None) == 3
+    assert dlq.redrive(pair.name, REGION, (), most=9, sent=lambda _id: None) == 3
     back = pair.queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60)
     assert [one.attributes for one in back] == [{"owner": "me"}] * 3
-    assert dlq.read_letters(pair.name, REGION, most=9) == []
+    assert dlq.read_dead_letters(pair.name, REGION, most=9) == []
 
 
 def test_redrive_that_died_between_sending_and_deleting_is_finished_by_the_next(
@@ -116,16 +116,16 @@ def test_redrive_that_died_between_sending_and_deleting_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dlq.redrive(pair.name, REGION, (), most=9, told=die)
-    assert len(dlq.read_letters(pair.name, REGION, most=9)) == 3
-    assert dlq.redrive(pair.name, REGION, (), most=9, told=lambda _id: None) == 3
+        dlq.redrive(pair.name, REGION, (), most=9, sent=die)
+    assert len(dlq.read_dead_letters(pair.name, REGION, most=9)) == 3
+    assert dlq.redrive(pair.name, REGION, (), most=9, sent=lambda _id: None) == 3
     assert len(set(pair.redriven())) == 3  # one of them twice: the transfer adopts
 
 
-def test_queue_without_dead_letters_is_told_so(pair: Pair) -> None:
+def test_a_queue_without_a_dead_letter_queue_is_refused(pair: Pair) -> None:
     pair.raw.create_queue(QueueName=f"{pair.name}-alone")
     with pytest.raises(ConfigurationError, match="E_DLQ_NONE"):
-        dlq.read_letters(f"{pair.name}-alone", REGION, most=9)
+        dlq.read_dead_letters(f"{pair.name}-alone", REGION, most=9)
 
 
 def test_letters_go_back_into_their_own_groups_once(
@@ -137,21 +137,21 @@ def test_letters_go_back_into_their_own_groups_once(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dlq.redrive(fifo.name, REGION, (), most=9, told=die)
-    assert dlq.redrive(fifo.name, REGION, (), most=9, told=lambda _id: None) == 3
+        dlq.redrive(fifo.name, REGION, (), most=9, sent=die)
+    assert dlq.redrive(fifo.name, REGION, (), most=9, sent=lambda _id: None) == 3
     back = fifo.queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60)
     assert sorted((one.group, one.body) for one in back) == [
         (f"g{number}", f"raw/p/{number}, /land/d") for number in range(3)
     ]
 
 
-def test_what_stands_for_a_body_is_not_sent_again(pair: Pair) -> None:
+def test_a_shortened_body_is_not_sent_again(pair: Pair) -> None:
     url = pair.queue.facts.dead_letter_url
     assert url is not None
     letter = shortened("raw/p/9, /land/d" * 9_000)
     pair.raw.send_message(QueueUrl=url, MessageBody=letter)
     with pytest.raises(BadMessage, match="E_DLQ_SHORTENED: 3 sent; 1 not"):
-        dlq.redrive(pair.name, REGION, (), most=100, told=lambda _: None)
+        dlq.redrive(pair.name, REGION, (), most=100, sent=lambda _: None)
     assert pair.redriven() == [f"raw/p/{n}, /land/d" for n in range(3)]
-    (left,) = dlq.read_letters(pair.name, REGION, most=100)
+    (left,) = dlq.read_dead_letters(pair.name, REGION, most=100)
     assert left.body == letter

@@ -1,7 +1,7 @@
-"""`backhaul dlq`, put together: what stands on the dead-letter queue, and sending it back.
+"""`backhaul dlq`: reading the dead-letter queue, and sending messages back from it.
 
-SQS can only be read by receiving, so looking hides the letters for a moment; they are shown again
-at once, and by themselves after `LOOK_S` if this process dies.
+SQS can only be read by receiving, which hides the messages. They are shown again when the reading
+ends, and by themselves after `HIDDEN_S` if this process dies.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from backhaul.core.ports import Message
 from backhaul.core.requests.signature import TICKET
 from backhaul.core.text import redacted
 
-LOOK_S = 60
-LOOK_WAIT_S = 1
+HIDDEN_S = 60
+POLL_WAIT_S = 1
 PREFIX = "backhaul."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letter:
+class DeadLetterDetails:
     """One dead letter; texts are empty where SQS moved the message by itself."""
 
     message_id: str
@@ -39,40 +39,41 @@ class Letter:
     body: str
 
 
-def read_letters(queue: str, region: str, *, most: int) -> list[Letter]:
-    """The dead letters of this queue, as many as `most`; all stay where they are.
+def read_dead_letters(queue: str, region: str, *, most: int) -> list[DeadLetterDetails]:
+    """The dead letters of this queue, at most `most`; all stay on it.
 
     Raises:
         ConfigurationError: E_DLQ_NONE: the queue has no dead-letter queue.
     """
     _, dead = _open(queue, region)
-    return [_letter(message) for message in _look(dead, most, lambda _message: False)]
+    return [_details(message) for message in _receive_all(dead, most, lambda _message: False)]
 
 
-def read_letter(queue: str, region: str, message_id: str, *, most: int) -> Letter:
-    """The letter whose id begins so.
+def read_dead_letter(queue: str, region: str, message_id: str, *, most: int) -> DeadLetterDetails:
+    """The dead letter whose id begins with `message_id`.
 
     Raises:
         BadMessage: E_DLQ_NOT_FOUND.
     """
-    found = [one for one in read_letters(queue, region, most=most) if _is(one, message_id)]
+    every = read_dead_letters(queue, region, most=most)
+    found = [one for one in every if one.message_id.startswith(message_id)]
     if len(found) != 1:
         raise _not_found(message_id, len(found), most)
     return found[0]
 
 
 def redrive(
-    queue: str, region: str, message_ids: tuple[str, ...], *, most: int, told: Callable[[str], None]
+    queue: str, region: str, message_ids: tuple[str, ...], *, most: int, sent: Callable[[str], None]
 ) -> int:
-    """Send letters back to their queue, each body unchanged, then delete them; how many.
+    """Send dead letters back to their queue, body unchanged, then delete them; returns how many.
 
-    What stands for a body that SQS did not take again stays: it is none to be sent. Die in between
-    and the letter is still there: the next redrive sends it once more, and the
-    second transfer finds what the first one published.
+    One whose body SQS was too small for is not sent, and stays. Die between the two steps and the
+    dead letter is still there: the next redrive sends it once more, and the second transfer finds
+    what the first one published.
 
     Args:
         message_ids: Beginnings of ids; empty: all.
-        told: Called with the new message's id for each.
+        sent: Called with the new message's id for each.
 
     Raises:
         BadMessage: E_DLQ_NOT_FOUND; E_DLQ_SHORTENED, after all others were sent.
@@ -80,10 +81,10 @@ def redrive(
     source, dead = _open(queue, region)
     missing = set(message_ids)
     shortened: list[str] = []
-    sent = 0
+    count = 0
 
     def take(message: Message) -> bool:
-        nonlocal sent
+        nonlocal count
         matching = {one for one in message_ids if message.message_id.startswith(one)}
         if message_ids and not matching:
             return False
@@ -91,36 +92,35 @@ def redrive(
         if is_shortened(message.body):
             shortened.append(message.message_id)
             return False
-        own = {
-            name: value
-            for name, value in message.attributes.items()
-            if name == TICKET or not name.startswith(PREFIX)
-        }
-        # In its own group again. On a FIFO queue SQS drops what is sent twice within five minutes.
-        told(
-            source.send(
-                message.body,
-                own,
-                group=message.group,
-                deduplication=f"redriven-{message.message_id}",
-            )
-        )
+        sent(_send_back(source, message))
         dead.delete(message)
-        sent += 1
+        count += 1
         return True
 
-    for _ in _look(dead, most, take):
+    for _ in _receive_all(dead, most, take):
         pass
     if shortened:
         raise BadMessage(
             "E_DLQ_SHORTENED",
-            f"{sent} sent; {len(shortened)} not, of whose bodies only the beginning is left:"
+            f"{count} sent; {len(shortened)} not, because only the beginning of the body is left:"
             f" {', '.join(shortened[:3])}",
             hint="`backhaul dlq show ID` shows why and how the body begins; send a new request",
         )
     if missing:
         raise _not_found(min(missing), 0, most)
-    return sent
+    return count
+
+
+def _send_back(source: SqsQueue, message: Message) -> str:
+    own = {
+        name: value
+        for name, value in message.attributes.items()
+        if name == TICKET or not name.startswith(PREFIX)
+    }
+    # Into its own group. On a FIFO queue SQS drops what is sent twice within five minutes.
+    return source.send(
+        message.body, own, group=message.group, deduplication=f"redriven-{message.message_id}"
+    )
 
 
 def _open(queue: str, region: str) -> tuple[SqsQueue, SqsQueue]:
@@ -137,51 +137,47 @@ def _open(queue: str, region: str) -> tuple[SqsQueue, SqsQueue]:
     return source, dead
 
 
-def _look(dead: SqsQueue, most: int, take: Callable[[Message], bool]) -> Iterator[Message]:
-    """Every letter once; those that `take` did not take are shown again at the end."""
-    kept: dict[str, Message] = {}
+def _receive_all(dead: SqsQueue, most: int, take: Callable[[Message], bool]) -> Iterator[Message]:
+    """Every dead letter once; at the end those that `take` refused are shown again."""
+    hidden: dict[str, Message] = {}
     seen = 0
     try:
         while seen < most:
             found = dead.receive(
-                max_messages=min(10, most - seen), wait_s=LOOK_WAIT_S, visibility_timeout_s=LOOK_S
+                max_messages=min(10, most - seen), wait_s=POLL_WAIT_S, visibility_timeout_s=HIDDEN_S
             )
-            fresh = [one for one in found if one.message_id not in kept]
-            kept.update((one.message_id, one) for one in found)
+            fresh = [one for one in found if one.message_id not in hidden]
+            hidden.update((one.message_id, one) for one in found)
             if not fresh:
                 return
             seen += len(fresh)
             for message in fresh:
                 if take(message):
-                    del kept[message.message_id]
+                    del hidden[message.message_id]
                 yield message
     finally:
-        for message in kept.values():
+        for message in hidden.values():
             try:
                 dead.extend(message, 0)
             except VisibilityLost:
-                continue  # it is visible already, which is all that was wanted
+                continue  # it is visible already
 
 
-def _letter(message: Message) -> Letter:
-    def told(name: str) -> str:
+def _details(message: Message) -> DeadLetterDetails:
+    def attribute(name: str) -> str:
         return redacted(message.attributes.get(f"{PREFIX}{name}", ""))
 
-    return Letter(
+    return DeadLetterDetails(
         message_id=message.message_id,
-        code=told("code"),
-        reason=told("reason"),
-        hint=told("hint"),
-        attempts=told("attempts"),
-        first_seen=told("first_seen"),
-        transfer_id=told("transfer"),
-        host=told("host"),
+        code=attribute("code"),
+        reason=attribute("reason"),
+        hint=attribute("hint"),
+        attempts=attribute("attempts"),
+        first_seen=attribute("first_seen"),
+        transfer_id=attribute("transfer"),
+        host=attribute("host"),
         body=redacted(message.body),
     )
-
-
-def _is(letter: Letter, message_id: str) -> bool:
-    return letter.message_id.startswith(message_id)
 
 
 def _not_found(message_id: str, found: int, most: int) -> BadMessage:
@@ -189,5 +185,5 @@ def _not_found(message_id: str, found: int, most: int) -> BadMessage:
     return BadMessage(
         "E_DLQ_NOT_FOUND",
         f"{how_many} with {message_id!r}",
-        hint="`backhaul dlq list` shows their ids; somebody else may be reading them right now",
+        hint="`backhaul dlq list` shows their ids; another process may be reading them right now",
     )

@@ -1,4 +1,4 @@
-"""`backhaul dlq`: dead letters, listed, shown and sent back."""
+"""`backhaul dlq`: list, show and redrive dead letters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ limit_option = click.option(
     type=click.IntRange(1, 100_000),
     default=MOST,
     show_default=True,
-    help="Look at this many letters at most.",
+    help="Read at most this many dead letters.",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="For programs: one JSON object a line."
@@ -26,7 +26,7 @@ json_option = click.option(
 
 @click.group("dlq", cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    r"""Dead letters of QUEUE in REGION: why each died, and back to work with it.
+    r"""List, show and redrive the dead letters of QUEUE in REGION.
 
     \b
     Example:
@@ -40,16 +40,16 @@ def command() -> None:
 @click.argument("region")
 @limit_option
 @json_option
-def list_letters(*, queue: str, region: str, limit: int, as_json: bool) -> int:
+def list_dead_letters(*, queue: str, region: str, limit: int, as_json: bool) -> int:
     r"""List the dead letters: id, code, attempts and reason. Changes nothing.
 
     \b
     Example:
       backhaul dlq list my-queue us-west-2
     """
-    from backhaul.app.dlq import read_letters
+    from backhaul.app.dlq import read_dead_letters
 
-    for letter in read_letters(queue, region, most=limit):
+    for letter in read_dead_letters(queue, region, most=limit):
         if as_json:
             click.echo(json.dumps(asdict(letter), ensure_ascii=False))
         else:
@@ -66,22 +66,22 @@ def list_letters(*, queue: str, region: str, limit: int, as_json: bool) -> int:
 @click.argument("message_id", metavar="ID")
 @limit_option
 @json_option
-def show_letter(*, queue: str, region: str, message_id: str, limit: int, as_json: bool) -> int:
+def show_dead_letter(*, queue: str, region: str, message_id: str, limit: int, as_json: bool) -> int:
     r"""Show one dead letter: reason, hint, attempts, host, body. The start of an id is enough.
 
     \b
     Example:
       backhaul dlq show my-queue us-west-2 3f1c
     """
-    from backhaul.app.dlq import read_letter
+    from backhaul.app.dlq import read_dead_letter
 
-    letter = read_letter(queue, region, message_id, most=limit)
+    letter = read_dead_letter(queue, region, message_id, most=limit)
     if as_json:
         click.echo(json.dumps(asdict(letter), ensure_ascii=False))
         return 0
     for name, text in (
         ("message", letter.message_id),
-        ("code", letter.code or "none: SQS moved it by itself"),
+        ("code", letter.code or "none: SQS moved it after maxReceiveCount receives"),
         ("reason", letter.reason),
         ("hint", letter.hint),
         ("attempts", letter.attempts),
@@ -91,7 +91,7 @@ def show_letter(*, queue: str, region: str, message_id: str, limit: int, as_json
     ):
         if text:
             click.echo(f"{name:11}{visible(str(text), MOST_SHOWN)}")
-    # Escaped: it may have been written to do something to the terminal.
+    # Escaped: its sender may have put control characters for a terminal into it.
     click.echo("\n" + "\n".join(visible(line, MOST_SHOWN) for line in letter.body.splitlines()))
     return 0
 
@@ -102,7 +102,7 @@ def show_letter(*, queue: str, region: str, message_id: str, limit: int, as_json
 @click.argument("message_ids", metavar="[ID]...", nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="Every dead letter.")
 @limit_option
-def redrive_letters(
+def redrive_dead_letters(
     *, queue: str, region: str, message_ids: tuple[str, ...], is_all: bool, limit: int
 ) -> int:
     r"""Send dead letters back to QUEUE, body unchanged, then delete them. Prints the new ids.
@@ -114,7 +114,7 @@ def redrive_letters(
     from backhaul.app.dlq import redrive
 
     if bool(message_ids) is is_all:
-        raise click.UsageError("give one or more letter ids, or --all")
-    sent = redrive(queue, region, message_ids, most=limit, told=click.echo)
+        raise click.UsageError("name the ids of dead letters, or give --all")
+    sent = redrive(queue, region, message_ids, most=limit, sent=click.echo)
     click.echo(f"{sent} sent back", err=True)
     return 0
