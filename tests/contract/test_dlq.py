@@ -65,7 +65,7 @@ def made(raw: SQSClient, *, fifo: bool = False) -> Pair:
     for number in range(3):
         queue.send(f"raw/p/{number}, /land/d", {"owner": "me"}, group=f"g{number}")
     for message in queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60):
-        # Each message has a transfer of its own, by which SQS knows a dead letter that is sent twice.
+        # Each has a transfer of its own, by which SQS knows a dead letter that is sent twice.
         reason = replace(REASON, transfer_id=message.message_id) if fifo else REASON
         assert queue.send_dead_letter(message, reason)
         queue.delete(message)
@@ -76,7 +76,7 @@ def made(raw: SQSClient, *, fifo: bool = False) -> Pair:
 def test_dead_letters_carry_the_reason(pair: Pair) -> None:
     letters = dlq.read_dead_letters(pair.name, REGION, most=100)
     assert sorted(one.body for one in letters) == [f"raw/p/{n}, /land/d" for n in range(3)]
-    found = {(one.code, one.reason, one.attempts, one.host, one.transfer_id) for one in letters}
+    found = {(x.code, x.reason, x.attempts, x.host, x.transfer_id) for x in letters}
     assert found == {("E_SRC_EMPTY", "s3://b/p/: no objects", "3", "edge-1", REASON.transfer_id)}
     assert {one.first_seen for one in letters} == {"2026-11-22T12:00:00+00:00"}
 

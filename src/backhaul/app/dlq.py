@@ -67,9 +67,9 @@ def redrive(
 ) -> int:
     """Send dead letters back to their queue, body unchanged, then delete them; returns how many.
 
-    One whose body SQS was too small for is not sent, and stays. Die between the two steps and the
-    dead letter is still there: the next redrive sends it once more, and the second transfer finds
-    what the first one published.
+    One that has only the beginning of its body is not sent, and stays. Die between the two steps
+    and the dead letter is still there: the next redrive sends it once more, and the second transfer
+    finds what the first one published.
 
     Args:
         message_ids: Beginnings of ids; empty: all.
