@@ -38,15 +38,15 @@ last ended. `./dev test` runs all of them, 2,000 simulated schedules among them;
 
 A simulated schedule is the real agent on stand-ins that keep the rules of SQS, S3, HDFS and the
 ledger, in one thread. A seed decides who goes on at each call, which calls fail, which take
-effect and lose their answer, and which agent dies or stands still. After each step a checker that
-sees everything asks whether data was lost, half visible or replaced by something older.
+effect and lose their answer, and which agent dies or is paused. After each step a checker that
+sees everything checks whether data was lost, half visible or replaced by something older.
 `./dev prove --machine N` lets Hypothesis put the same troubles together, and shortens what it finds.
 `./dev torture` strikes the real agent on real servers. Where one process talks to another, the
 [last table](#borders-between-processes) names what tests the orders in which messages can come; the
 pipe between agent and worker has a model of both its ends, in `tests/wire`.
 
 A result has its day and the commit that was tested; *not run* means that none is on record for this
-row. What is *not covered* is said in the row, or has no test.
+row. What is *not covered* is named in the row, or has no test.
 """
 
 GUARANTEES = """\

@@ -229,7 +229,7 @@ def test_values_with_a_table_of_their_own_are_complete() -> None:
     for page, heading, first, values in (
         (settings, "on_exists", "value", OnExists),
         (settings, "publish", "value", PublishMode),
-        (REFERENCE / "evidence.md", "The ladder", "rung", Proof),
+        (REFERENCE / "evidence.md", "Proof levels", "proof level", Proof),
         (commands, "history", "state", TransferState),
     ):
         rows = table(page, heading=heading, first=first).rows
