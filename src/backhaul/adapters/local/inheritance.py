@@ -1,4 +1,4 @@
-"""What a mounted directory gives to what is made in it: its group, by the setgid bit, and ACLs.
+"""What files inherit from a mounted directory: its group, by the setgid bit, and ACLs.
 
 Source: inode(7) for set-group-ID directories, acl(5) for default ACLs.
 """
@@ -34,9 +34,9 @@ def inherited_from(directory: int) -> Inherited:
 
 
 def _is_mount(directory: int, found: os.stat_result) -> bool:
-    """Whether no file is renamed into it from above: not between two mounts of one device either.
+    """Whether it is a mount point: no file can be renamed into it, on the same device neither.
 
-    Of one that may not be entered nothing is known.
+    False for a directory that may not be entered, where this cannot be known.
     """
     try:
         above = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)

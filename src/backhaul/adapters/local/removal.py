@@ -1,8 +1,8 @@
 """Deleting a tree of a mounted file system relative to descriptors.
 
-`shutil.rmtree` needs a descriptor for each level and a stack frame, too, and goes through mounts.
-Here a tree of any depth takes at most `DEEPEST` descriptors, no link is followed whatever is
-swapped meanwhile, and a file system that is mounted inside is left alone.
+`shutil.rmtree` needs a descriptor and a stack frame for each level, and deletes through mounts.
+Here a tree of any depth takes at most `MAX_DEPTH` descriptors, no link is followed whatever is
+swapped meanwhile, and a file system that is mounted inside is not touched.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import uuid
 
 from backhaul.adapters.local.walk import LIST
 
-DEEPEST = 64  # levels that are open at a time
-PASSES = 3  # over a directory that somebody else fills meanwhile
+MAX_DEPTH = 64  # levels that are open at a time
+MAX_PASSES = 3  # over a directory that another process fills meanwhile
 
 
 def remove_entry(parent: int, name: str) -> None:
@@ -28,7 +28,7 @@ def remove_entry(parent: int, name: str) -> None:
         OSError: FileNotFoundError where there is none; EXDEV at a mount; ENOTEMPTY where new
             entries appear faster than they are deleted.
     """
-    turns = 0
+    passes = 0
     while True:
         try:
             top = os.open(name, LIST, dir_fd=parent)
@@ -47,8 +47,8 @@ def remove_entry(parent: int, name: str) -> None:
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-            turns += not removal.lifted
-            if turns == PASSES:
+            passes += not removal.lifted
+            if passes == MAX_PASSES:
                 raise
         else:
             return
@@ -58,7 +58,7 @@ class _Removal:
     """One pass over one tree.
 
     Attributes:
-        lifted: Directories that lay too deep and now lie at the top, for the next pass.
+        lifted: Directories that were too deep and were moved to the top, for the next pass.
     """
 
     def __init__(self, top: int, device: int) -> None:
@@ -72,7 +72,7 @@ class _Removal:
         with os.scandir(directory) as found:
             entries = [(one.name, one.is_dir(follow_symlinks=False)) for one in found]
         for name, is_directory in entries:
-            # What vanishes meanwhile is gone, which is all that is wanted.
+            # Another process may have deleted the entry meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 if is_directory:
                     self._remove_directory(directory, name, depth)
@@ -80,7 +80,7 @@ class _Removal:
                     os.unlink(name, dir_fd=directory)
 
     def _remove_directory(self, above: int, name: str, depth: int) -> None:
-        if depth == DEEPEST:
+        if depth == MAX_DEPTH:
             fresh = uuid.uuid4().hex
             os.rename(name, fresh, src_dir_fd=above, dst_dir_fd=self._top)
             self.lifted += 1

@@ -1,4 +1,4 @@
-"""A new name for a file or directory, relative to open directories, that replaces nothing unasked.
+"""Renaming a file or directory relative to open directories, without replacing another.
 
 Source: rename(2), link(2).
 """
@@ -14,25 +14,25 @@ from functools import cache
 from typing import Any
 
 NOREPLACE = 1  # RENAME_NOREPLACE
-# The kernel, the C library or the file system has no such rename: NFS, some of FUSE.
+# The kernel, the C library or the file system has no such rename: NFS, some FUSE file systems.
 _HAS_NONE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _HAS_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
 
 
 class NoHardLinks(OSError):
-    """Neither rename nor link names a file here without replacing what has the name."""
+    """This file system can neither rename nor link a file without replacing another."""
 
 
 def rename(from_dir: int, name: str, to_dir: int, final: str, *, replace: bool) -> None:
-    """Move what is no link; the directories are descriptors.
+    """Move a regular file or a directory; `from_dir` and `to_dir` are descriptors.
 
     Raises:
-        NoHardLinks: The file system can do it under `replace` alone.
+        NoHardLinks: The file system can do it only with `replace`.
         OSError: EEXIST, ELOOP for a link, and whatever rename(2) raises.
     """
     mode = os.stat(name, dir_fd=from_dir, follow_symlinks=False).st_mode
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        # Somebody swapped it: what is published was written here.
+        # It was swapped: what is published was written as a file or directory.
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if replace:
         os.replace(name, final, src_dir_fd=from_dir, dst_dir_fd=to_dir)
@@ -42,7 +42,7 @@ def rename(from_dir: int, name: str, to_dir: int, final: str, *, replace: bool) 
 
 
 def rename_exclusively(from_dir: int, name: str, to_dir: int, final: str) -> bool:
-    """One call that never replaces; False where there is none."""
+    """Rename in one call that never replaces; False where this system has none."""
     call = _renameat2()
     if call is None:
         return False
@@ -56,12 +56,12 @@ def rename_exclusively(from_dir: int, name: str, to_dir: int, final: str) -> boo
 
 @cache
 def _renameat2() -> Any:
-    """The C library's; None where it is older than glibc 2.28."""
+    """The C library's function; None before glibc 2.28."""
     return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 
 def _move_directory(from_dir: int, name: str, to_dir: int, final: str) -> None:
-    # POSIX would put it in an empty directory's place.
+    # rename(2) replaces an empty directory.
     with contextlib.suppress(FileNotFoundError):
         os.stat(final, dir_fd=to_dir, follow_symlinks=False)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

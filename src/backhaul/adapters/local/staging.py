@@ -1,7 +1,7 @@
-"""Whose `.backhaul` is it? Below it Backhaul creates, renames and removes without looking twice.
+"""Refusing a `.backhaul` of another user: below it Backhaul creates, renames and removes freely.
 
-Its name can be computed by anybody, so anybody who may write to the directory above could have put
-one there: a link, or a directory of theirs with numbered ones in it that the fence would remove.
+Its name is no secret, so any user who may write to the directory above could have put one there: a
+link, or a directory with numbered directories in it, which the fence would remove.
 
 Source: docs/decisions/0002 for what staging guarantees; inode(7) for owner and mode.
 """
@@ -18,19 +18,19 @@ from backhaul.adapters.local.walk import Descriptor
 from backhaul.core.errors import CannotWrite
 
 STAGING = ".backhaul"
-PRIVATE = 0o700  # of `.backhaul` and each root in it; what is published lies one level deeper
+PRIVATE = 0o700  # of `.backhaul` and each directory in it; what is published is one level deeper
 
 
 def mode_of(parts: list[str]) -> int:
-    """What mkdir(2) is called with for the last of these names; the umask and ACLs apply."""
+    """The mode for mkdir(2) of the last of these names; the umask and ACLs apply."""
     return PRIVATE if STAGING in parts[-2:] else 0o777
 
 
 class Ownership:
     """Recognises directories that this process made.
 
-    Files usually belong to the effective user. An NFS server may squash users into one, so where
-    owner and user differ one file is made and removed to see what this file system calls us.
+    Files usually belong to the effective user. An NFS server may map all users to one, so where
+    owner and user differ, one file is created and removed to see whom it belongs to.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Ownership:
         for each user. Backhaul makes these directories with mode 0700.
 
         Args:
-            directory: Open, any flags; `path` is its name for people.
+            directory: Open, any flags; `path` is for the message.
             above: Opens the directory that `.backhaul` is in.
 
         Raises:
@@ -54,14 +54,14 @@ class Ownership:
             raise _refused(
                 f"everybody may write it (mode {stat.S_IMODE(found.st_mode):04o})",
                 path,
-                f"look at what is in it, then: chmod 0700 {path}",
+                f"check what is in it, then: chmod 0700 {path}",
             )
         if found.st_mode & stat.S_IWGRP and found.st_gid != os.getegid():
             raise _refused(
                 f"its group {group_name(found.st_gid)} may write it "
                 f"(mode {stat.S_IMODE(found.st_mode):04o})",
                 path,
-                f"look at what is in it, then: chmod 0700 {path}",
+                f"check what is in it, then: chmod 0700 {path}",
             )
         if found.st_uid in {0, os.geteuid()}:
             return
@@ -71,7 +71,7 @@ class Ownership:
             raise _refused(
                 f"it belongs to user {found.st_uid}, and this process is user {os.geteuid()}",
                 path,
-                "remove it, or run every agent of this destination as one user",
+                "remove it, or run all agents of this destination as one user",
             )
 
     def _user_on(self, directory: int) -> int:

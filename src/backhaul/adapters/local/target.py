@@ -1,9 +1,9 @@
 """The file system of `ports.TargetFs` that is mounted on this node.
 
-Durable in the order that matters: a file is fsynced before it counts, its directory before and
-after the rename that publishes it. Every operation walks from `/` to the directory it works in
-without following a link (`walk`) and does the rest relative to that descriptor, so nothing is
-written, renamed or removed by a path that changed its meaning meanwhile.
+A file is fsynced before it counts, its directory before and after the rename that publishes it.
+Every operation walks from `/` to its directory without following a link (`walk`) and does the rest
+relative to that descriptor, so nothing is written, renamed or removed through a path that was
+swapped meanwhile.
 """
 
 from __future__ import annotations
@@ -17,18 +17,23 @@ from collections.abc import Iterator, Sequence
 
 from backhaul.access import described, user_name
 from backhaul.adapters.local import renaming
-from backhaul.adapters.local.faults import link_on_the_way, translate
+from backhaul.adapters.local.faults import (
+    Translated,
+    file_for_directory,
+    symbolic_link_in,
+    translate,
+)
 from backhaul.adapters.local.inheritance import inherited_from
 from backhaul.adapters.local.removal import remove_entry
 from backhaul.adapters.local.staging import STAGING, Ownership, mode_of
 from backhaul.adapters.local.walk import LIST, SEARCH, Descriptor, Walker, components
-from backhaul.core.errors import CannotWrite, TransientError
+from backhaul.core.errors import TransientError
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import Entry, Inherited, StoredChecksum, WriteRefusal
 from backhaul.core.transfer.write_access import file_in_the_way
 
 READ_BYTES = 1 << 20
-# On the way, so that the last fsync stays short: a worker that seems to do nothing is killed.
+# Between two syncs of a file, so that the last one is short: a worker without progress is killed.
 SYNC_BYTES = 256 << 20
 MKDIRS_TRIES = 5
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -50,7 +55,7 @@ class LocalTarget:
         self._ownership = Ownership()
 
     def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
-        """Nothing: what a mounted file holds is known by reading it."""
+        """Sizes without checksums: a mounted file has to be read."""
         found = [self.status(path) for path in paths]
         return [
             None
@@ -64,18 +69,15 @@ class LocalTarget:
         ]
 
     def check_reachable(self) -> None:
-        """A mount answers or hangs; the first real call shows it."""
+        """Does nothing: a mount answers or hangs, as the first real call shows."""
 
     def write_refusal(self, path: str) -> WriteRefusal | None:
         """By mode, ACL and mount, for the effective user."""
-        try:
-            with self._directory(path) as directory:
-                return _refusal(directory, path)
-        except OSError as error:
-            raise translate(error, path) from error
+        with Translated(path), self._directory(path) as directory:
+            return _refusal(directory, path)
 
     def status(self, path: str) -> FileStatus | None:
-        """Of the entry itself: a link is never followed."""
+        """Of the entry itself: no link is followed."""
         try:
             with self._entry(path) as (directory, name):
                 found = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -92,14 +94,11 @@ class LocalTarget:
         )
 
     def check_place(self, path: str) -> None:
-        """Refuse a path with a symbolic link in it: two names of one directory are two owners."""
-        try:
-            with self._entry(path) as (directory, name):
-                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        except OSError as error:
-            raise translate(error, path) from error
+        """Refuse a path with a symbolic link: a second name of a directory gets a second owner."""
+        with Translated(path), self._entry(path) as (directory, name):
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if stat.S_ISLNK(found.st_mode):
-            raise link_on_the_way(path)
+            raise symbolic_link_in(path)
 
     def names(self, path: str) -> list[str]:
         return [one.name for one in self.entries(path)]
@@ -118,54 +117,40 @@ class LocalTarget:
 
     def create(self, path: str, size_bytes: int) -> LocalWriter:
         del size_bytes
-        try:
-            with self._entry(path) as (directory, name):
-                return LocalWriter(path, os.open(name, _CREATE, 0o666, dir_fd=directory))
-        except OSError as error:
-            raise translate(error, path) from error
+        with Translated(path), self._entry(path) as (directory, name):
+            return LocalWriter(path, os.open(name, _CREATE, 0o666, dir_fd=directory))
 
     def correct_mode(self, path: str) -> None:
-        """No other client writes here."""
+        """Does nothing: no other client writes here."""
 
     def read(self, path: str) -> Iterator[bytes]:
-        try:
+        with Translated(path):
             with self._entry(path) as (directory, name):
                 handle = os.open(name, _READ, dir_fd=directory)
             with open(handle, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
                     raise TransientError("E_DST_IO", f"file://{path} is no regular file")
-                # What was just written is still in this node's memory, and would say nothing of
-                # the disk, or of the server of a network mount.
+                # Read from the disk, or from the server of a network mount: what was just written
+                # is still in this node's memory.
                 os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
                 while data := file.read(READ_BYTES):
                     yield data
-        except OSError as error:
-            raise translate(error, path) from error
 
     def mkdir(self, path: str) -> None:
-        try:
+        with Translated(path):
             self._mkdir(path)
-        except OSError as error:
-            raise translate(error, path) from error
 
     def mkdirs(self, path: str) -> None:
-        for turn in range(MKDIRS_TRIES):
-            try:
-                self._mkdirs(path)
-            except FileNotFoundError as error:
-                # Another transfer removed an empty `.backhaul` between two of our mkdirs.
-                if turn == MKDIRS_TRIES - 1:
-                    raise translate(error, path) from error
-            except (FileExistsError, NotADirectoryError) as error:
-                raise CannotWrite(
-                    "E_DST_PARENT_FILE",
-                    f"file://{path}: a file stands where a directory is needed",
-                    hint="remove the file or choose another destination",
-                ) from error
-            except OSError as error:
-                raise translate(error, path) from error
-            else:
-                return
+        with Translated(path):
+            for tries_left in reversed(range(MKDIRS_TRIES)):
+                try:
+                    self._mkdirs(path)
+                except FileNotFoundError:
+                    # Another transfer removed an empty `.backhaul` between two of our mkdirs.
+                    if not tries_left:
+                        raise
+                else:
+                    return
 
     def rename(self, source: str, target: str, *, replace: bool) -> None:
         try:
@@ -175,25 +160,21 @@ class LocalTarget:
             raise translate(error, target if os.path.lexists(source) else source) from error
 
     def remove(self, path: str) -> None:
-        try:
-            with self._entry(path) as (directory, name):
-                remove_entry(directory, name)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise translate(error, path) from error
+        gone = contextlib.suppress(FileNotFoundError)
+        with Translated(path), gone, self._entry(path) as (directory, name):
+            remove_entry(directory, name)
 
     def remove_empty(self, path: str) -> None:
         with contextlib.suppress(OSError), self._entry(path) as (directory, name):
             os.rmdir(name, dir_fd=directory)
 
     def sync_directory(self, path: str) -> None:
-        try:
-            with self._directory(path, LIST) as directory:
+        with Translated(path), self._directory(path, LIST) as directory:
+            try:
                 os.fsync(directory)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # some network file systems cannot sync directories
-                raise translate(error, path) from error
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # some network file systems sync no directories
+                    raise
 
     def inherited(self, paths: Sequence[str]) -> list[Inherited | None]:
         return [self._inherited(path) for path in paths]
@@ -211,7 +192,7 @@ class LocalTarget:
             raise translate(error, path) from error
 
     def set_policies(self, path: str, wanted: Inherited) -> None:
-        """There are none."""
+        """Does nothing: a mounted file system has none."""
 
     # ------------------------------------------------------------ walking
 
@@ -227,10 +208,10 @@ class LocalTarget:
         return Descriptor(self._open(path, flags))
 
     def _open(self, path: str, flags: int) -> int:
-        """Open a directory; on the way staging's own are recognised as ours.
+        """Open a directory; those of staging must be our own.
 
-        `.backhaul` always is. What is in it can be another user's only where a group may write it;
-        so the directory of a destination is looked at where epochs are listed, made and removed.
+        `.backhaul` is always checked. A directory in it can be another user's only where a group
+        may write it, so a destination's is checked where epochs are listed, made and removed.
         """
         if STAGING not in path:
             return self._walker.open(path, flags)
@@ -284,7 +265,10 @@ class LocalTarget:
             else:
                 break
         for one in reversed(missing):
-            self._mkdir(one)
+            try:
+                self._mkdir(one)
+            except FileExistsError as error:
+                raise file_for_directory(one) from error
 
 
 class _Entry:
@@ -322,24 +306,21 @@ class LocalWriter:
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
-        try:
+        with Translated(self._path):
             while view:
                 view = view[os.write(self._handle, view) :]
             self._unsynced_bytes += len(data)
             if self._unsynced_bytes >= SYNC_BYTES:
                 os.fdatasync(self._handle)
                 self._unsynced_bytes = 0
-        except OSError as error:
-            raise translate(error, self._path) from error
 
     def close(self) -> None:
         handle, self._handle = self._handle, -1
         if handle < 0:
             return
         try:
-            os.fsync(handle)
-        except OSError as error:
-            raise translate(error, self._path) from error
+            with Translated(self._path):
+                os.fsync(handle)
         finally:
             os.close(handle)
 

@@ -1,12 +1,12 @@
 """Directories of a mounted file system, opened by absolute path without following a link.
 
-A path that is checked first and used afterwards may mean another directory in between: whoever may
-write above it swaps a directory for a link. Here the kernel checks each component while it walks,
-and what follows is done relative to the descriptor of the directory that was reached. Nothing is
+A path that is checked first and used afterwards may lead elsewhere in between: a user who may write
+above it swaps a directory for a link. Here the kernel checks each component while it walks, and
+what follows is done relative to the descriptor of the directory that was reached. Nothing is
 cached: a descriptor that outlives its call would still reach staging that was fenced and renamed.
 
 openat2 walks a whole path in one call (Linux 5.6). Without it, or where a seccomp filter refuses
-it, each level is opened by itself with O_NOFOLLOW; that costs one call more for each level.
+it, each level is opened with O_NOFOLLOW, one call for each.
 
 Source: openat2(2), open(2), path_resolution(7).
 """
@@ -26,7 +26,7 @@ NO_SYMLINKS = 0x02 | 0x04  # RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 BENEATH = 0x08  # RESOLVE_BENEATH: no `..` and no absolute path leaves the start
 AT_FDCWD = -100  # of no effect on an absolute path
 PATH_MAX = 4096  # bytes, the NUL at the end included
-# O_PATH: no right to list the directory is needed, and no device or FIFO is ever opened by it.
+# O_PATH needs no right to list the directory, and opens no device or FIFO.
 SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -73,12 +73,12 @@ class Walker:
     """
 
     def __init__(self, *, has_openat2: bool | None = None) -> None:
-        # Types that are known ahead, and structures that are made once, halve the price of a call.
+        # Declared types, and structures that are made once, halve the cost of a call.
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         self._syscall.restype = ctypes.c_long
         number, pointer = ctypes.c_long, ctypes.c_void_p
         self._syscall.argtypes = (number, number, ctypes.c_char_p, pointer, ctypes.c_size_t)
-        self._hows: dict[tuple[int, int], _OpenHow] = {}  # of the few pairs that are used
+        self._hows: dict[tuple[int, int], _OpenHow] = {}  # few: by flags and resolve
         self.has_openat2 = self._works() if has_openat2 is None else has_openat2
 
     def opened(self, path: str, flags: int = SEARCH) -> Descriptor:
@@ -86,7 +86,7 @@ class Walker:
         return Descriptor(self.open(path, flags))
 
     def open(self, path: str, flags: int = SEARCH) -> int:
-        """As `opened`; the caller closes it."""
+        """Like `opened`, but the caller closes it."""
         parts = components(path)
         encoded = os.fsencode(path)
         if len(encoded) >= PATH_MAX:
@@ -115,7 +115,7 @@ class Walker:
         try:
             os.close(self._openat2(b"/", SEARCH, NO_SYMLINKS))
         except OSError:
-            return False  # ENOSYS of an old kernel, EPERM of a seccomp filter that is older still
+            return False  # ENOSYS of an old kernel, EPERM of a seccomp filter
         return True
 
     def _openat2(self, path: bytes, flags: int, resolve: int, start: int = AT_FDCWD) -> int:
@@ -153,7 +153,7 @@ def components(path: str) -> list[str]:
     """The names of an absolute path.
 
     Raises:
-        PermanentError: E_DST_DOT_SEG: it has a component that is no name.
+        PermanentError: E_DST_DOT_SEG: it is relative, or a component is empty, `.` or `..`.
     """
     if path == "/":
         return []
