@@ -88,7 +88,13 @@ def write(target: HdfsTarget, path: str, data: bytes) -> str:
 def told(
     found: list[StoredChecksum | None],
 ) -> list[tuple[int | None, str | None, str | None] | None]:
-    return [None if one is None else (one.size_bytes, one.algorithm, one.checksum) for one in found]
+    def of(one: StoredChecksum) -> tuple[int | None, str | None, str | None]:
+        checksum = one.checksum
+        if checksum is None:
+            return one.size_bytes, None, None
+        return one.size_bytes, checksum.algorithm, checksum.hex
+
+    return [None if one is None else of(one) for one in found]
 
 
 def test_files_of_any_size_and_name_are_told(
@@ -103,13 +109,17 @@ def test_files_of_any_size_and_name_are_told(
     }
     sums = {path: write(target, path, data) for path, data in files.items()}
 
-    found = checker.held(list(files))
+    found = checker.stored_checksums(list(files))
     assert told(found) == [(len(files[path]), "CRC32C", sums[path]) for path in files]
     for path, one in zip(files, found, strict=True):
         status = target.status(path)
         assert one is not None
         assert status is not None
-        assert (one.modified_ms, one.asked, one.why) == (status.modified_ms, checker.name, "")
+        assert (one.modified_ms, one.checksum_source, one.why) == (
+            status.modified_ms,
+            checker.name,
+            "",
+        )
 
 
 def test_nothing_and_directories_are_none(
@@ -123,7 +133,7 @@ def test_nothing_and_directories_are_none(
     crc = write(target, f"{directory}/f", b"there")
     asked = ["none", "none/deeper", "empty", "full", "one", "f"]
 
-    found = checker.held([f"{directory}/{name}" for name in asked])
+    found = checker.stored_checksums([f"{directory}/{name}" for name in asked])
     assert told(found) == [None, None, None, None, None, (5, "CRC32C", crc)]
 
 
@@ -139,7 +149,7 @@ def test_several_blocks_and_odd_chunks_make_the_crc_of_the_bytes(
     hdfs.command("dfs", blocks, "-Ddfs.bytes-per-checksum=4096", *put, f"{directory}/chunks")
     hdfs.command("dfs", blocks, "-Ddfs.checksum.type=CRC32", *put, f"{directory}/crc32")
 
-    assert told(checker.held([f"{directory}/chunks", f"{directory}/crc32"])) == [
+    assert told(checker.stored_checksums([f"{directory}/chunks", f"{directory}/crc32"])) == [
         (size, "CRC32C", f"{checksums.crc32c(data):08x}"),
         (size, "CRC32", f"{checksums.crc32(data):08x}"),
     ]
@@ -157,9 +167,9 @@ def test_blocks_with_crcs_of_two_types_are_never_told_as_one(
         hdfs.command("dfs", *settings, how, str(tmp_path / name), f"{directory}/mixed")
     crc = write(target, f"{directory}/plain", b"its neighbour")
 
-    mixed, plain = checker.held([f"{directory}/mixed", f"{directory}/plain"])
+    mixed, plain = checker.stored_checksums([f"{directory}/mixed", f"{directory}/plain"])
     assert mixed is not None
-    assert (mixed.size_bytes, mixed.algorithm, mixed.checksum) == (MIB + 5000, None, None)
+    assert (mixed.size_bytes, mixed.checksum) == (MIB + 5000, None)
     assert "different types" in mixed.why or checker.name == "command"
     assert told([plain]) == [(13, "CRC32C", crc)]
     assert b"".join(target.read(f"{directory}/mixed")) == b"".join(halves)
@@ -172,7 +182,7 @@ def test_open_file_is_never_told_as_whole(
     writer = target.create(f"{directory}/open", 2 * MIB)
     writer.write(b"x" * 1000)
 
-    (found,) = checker.held([f"{directory}/open"])
+    (found,) = checker.stored_checksums([f"{directory}/open"])
     assert found is None or found.checksum is None or found.size_bytes == 0
     writer.close()
 
@@ -188,7 +198,7 @@ def test_a_dead_namenode_and_a_dead_replica_are_passed_by(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         dead = probe.getsockname()
     checker = DataNodeChecker([dead, *namenodes(HadoopConfiguration(), hdfs.uri)], timeout_s=2.0)
-    assert told(checker.held([f"{directory}/f"])) == [(5, "CRC32C", crc)]
+    assert told(checker.stored_checksums([f"{directory}/f"])) == [(5, "CRC32C", crc)]
 
     question = message((1, f"{directory}/f"), (2, b""), (3, 1))
     (answer,) = checker._ask_active("getListing", [question])
@@ -215,12 +225,12 @@ def test_a_block_that_is_gone_costs_its_neighbours_nothing(
     for path in (hdfs.directory / "data").rglob(f"{block}*"):
         path.unlink()
     checker = direct(hdfs)
-    found = checker.held([f"{directory}/{number}" for number in range(20)])
+    found = checker.stored_checksums([f"{directory}/{number}" for number in range(20)])
     checker.close()
 
     for number, one in enumerate(found):
         assert one is not None
-        assert one.checksum == (None if number == 7 else sums[number])
+        assert (one.checksum and one.checksum.hex) == (None if number == 7 else sums[number])
 
 
 @pytest.mark.slow
@@ -231,19 +241,19 @@ def test_daemons_that_hang_or_die_are_an_answer_in_time() -> None:
         crc = write(target, "/d/f", b"there")
         checker = DataNodeChecker(namenodes(HadoopConfiguration(), own.uri), timeout_s=1.0)
         first = ChecksumFallback([checker, by_command(own)])
-        assert told(first.held(["/d/f"])) == [(5, "CRC32C", crc)]
+        assert told(first.stored_checksums(["/d/f"])) == [(5, "CRC32C", crc)]
 
         own.suspend_datanode()
-        (found,) = checker.held(["/d/f"])
+        (found,) = checker.stored_checksums(["/d/f"])
         assert found is not None
         assert (found.size_bytes, found.checksum) == (5, None)
         assert "DataNode" in found.why
         own.resume_datanode()
         own.suspend_namenode()
         with pytest.raises(ChecksumUnavailable):
-            checker.held(["/d/f"])
+            checker.stored_checksums(["/d/f"])
         own.resume_namenode()
-        assert told(checker.held(["/d/f"])) == [(5, "CRC32C", crc)]
+        assert told(checker.stored_checksums(["/d/f"])) == [(5, "CRC32C", crc)]
         checker.close()
 
 
@@ -260,15 +270,22 @@ def test_what_one_way_cannot_tell_the_next_is_asked(
     monkeypatch.delenv("HADOOP_HOME", raising=False)
     made = content_checker(hdfs.uri, str(hdfs.conf_dir), target.status, target.is_encrypted)
     assert made is not None
-    assert [one and one.asked for one in made.held(paths)] == ["datanode", None]
+    assert [one and one.checksum_source for one in made.stored_checksums(paths)] == [
+        "datanode",
+        None,
+    ]
     made.close()
 
     with socket.create_server(("127.0.0.1", 0)) as probe:
         dead = probe.getsockname()
     both = ChecksumFallback([DataNodeChecker([dead], timeout_s=1.0), by_command(hdfs)])
-    found, nothing = both.held(paths)
+    found, nothing = both.stored_checksums(paths)
     assert found is not None
-    assert (found.asked, found.checksum, nothing) == ("command", crc, None)
+    assert (found.checksum_source, found.checksum and found.checksum.hex, nothing) == (
+        "command",
+        crc,
+        None,
+    )
 
 
 def test_a_cluster_that_encrypts_its_data_is_not_asked_directly(

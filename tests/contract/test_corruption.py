@@ -218,8 +218,9 @@ def test_honest_bytes_are_proven_directly_or_bridged(make: Make) -> None:
     for one in proven:
         assert isinstance(one, StagedObject)
         assert one.proof is (Proof.DIRECT if one.algorithm == "CRC32C" else Proof.BRIDGED)
-        assert (one.asked, one.target_algorithm) == ("datanode", "CRC32C")
-        assert one.target_checksum == one.crc32c
+        assert one.checksum_source == "datanode"
+        assert one.content.algorithm == "CRC32C"
+        assert one.target_checksum == one.content
         assert one.bytes_read == one.size_bytes
 
 

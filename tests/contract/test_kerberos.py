@@ -12,6 +12,7 @@ from backhaul.adapters.hadoop.hdfs import HdfsTarget
 from backhaul.adapters.hadoop.hdfs_content import content_checker
 from backhaul.adapters.hadoop.hdfs_security import Login
 from backhaul.adapters.hadoop.rpc import KERBEROS, SIMPLE, offered
+from backhaul.core.checksums import Checksum
 from backhaul.core.errors import OutageError
 from backhaul.testing.servers import Hdfs
 from testbed import Kdc
@@ -215,7 +216,10 @@ def test_the_command_tells_what_it_holds(
     ways = (target.status, target.is_encrypted)
     checker = content_checker(secure_hdfs.uri, conf_dir, *ways, login)
     assert checker is not None
-    (held,) = checker.held([f"{DIRECTORY}/held-{how}"])
+    (held,) = checker.stored_checksums([f"{DIRECTORY}/held-{how}"])
     target.remove(f"{DIRECTORY}/held-{how}")
     assert held is not None
-    assert (held.asked, held.checksum) == ("command", "e3069283"), held.why
+    assert (held.checksum_source, held.checksum) == (
+        "command",
+        Checksum("CRC32C", "e3069283"),
+    ), held.why

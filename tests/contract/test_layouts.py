@@ -97,7 +97,13 @@ def crc32c(data: bytes) -> str:
 def told(
     found: list[StoredChecksum | None],
 ) -> list[tuple[int | None, str | None, str | None] | None]:
-    return [None if one is None else (one.size_bytes, one.algorithm, one.checksum) for one in found]
+    def of(one: StoredChecksum) -> tuple[int | None, str | None, str | None]:
+        checksum = one.checksum
+        if checksum is None:
+            return one.size_bytes, None, None
+        return one.size_bytes, checksum.algorithm, checksum.hex
+
+    return [None if one is None else of(one) for one in found]
 
 
 def holders(hdfs: Hdfs, path: str) -> list[int]:
@@ -179,9 +185,9 @@ def test_erasure_coded_files_are_told_as_the_crc_of_their_bytes(
     wide_hdfs.command("dfs", *put, f"{directory}/groups")
     expected.append((len(data), "CRC32", f"{checksums.crc32(data):08x}"))
 
-    found = checker.held([*files, f"{directory}/groups"])
+    found = checker.stored_checksums([*files, f"{directory}/groups"])
     assert told(found) == expected
-    assert {one.asked for one in found if one is not None} == {checker.name}
+    assert {one.checksum_source for one in found if one is not None} == {checker.name}
     assert all(content(target, path) == data for path, data in files.items())
     report = wide_hdfs.command("fsck", f"{directory}/1000", "-files").stdout
     assert "erasure-coded: policy=RS-3-2-1024k" in report
@@ -197,13 +203,15 @@ def test_an_erasure_coded_file_is_proven_without_two_of_its_datanodes(
         closed = staging.copy(task(store, data))
         with Down(wide_hdfs, *holders(wide_hdfs, closed.path)[:2]):
             for way in (direct(wide_hdfs), by_command(wide_hdfs)):
-                assert told(way.held([closed.path])) == [(len(data), "CRC32C", crc32c(data))]
+                assert told(way.stored_checksums([closed.path])) == [
+                    (len(data), "CRC32C", crc32c(data))
+                ]
                 way.close()
             (proven,) = staging.prove([closed])
             assert content(target, closed.path) == data
             assert wide_hdfs.command("dfs", "-cat", closed.path).stdout.encode() == data
         assert isinstance(proven, StagedObject)
-        assert (proven.proof, proven.asked) == (Proof.DIRECT, "datanode")
+        assert (proven.proof, proven.checksum_source) == (Proof.DIRECT, "datanode")
 
 
 @pytest.mark.parametrize("above", ["/xor", "/ec"])
@@ -237,9 +245,12 @@ def test_a_dead_replica_is_passed_by(wide_hdfs: Hdfs, target: HdfsTarget, tmp_pa
         ways = (direct(wide_hdfs), by_command(wide_hdfs))
         with Down(wide_hdfs, down):
             for way in ways:
-                (found,) = way.held([f"{directory}/f"])
+                (found,) = way.stored_checksums([f"{directory}/f"])
                 assert found is not None
-                assert (found.checksum, found.asked) == (crc32c(data), way.name)
+                assert (found.checksum and found.checksum.hex, found.checksum_source) == (
+                    crc32c(data),
+                    way.name,
+                )
             assert content(target, f"{directory}/f") == data
         ways[0].close()
 
@@ -252,7 +263,7 @@ def test_without_a_live_replica_nothing_is_proven(wide_hdfs: Hdfs, target: HdfsT
         (only,) = holders(wide_hdfs, closed.path)
         with Down(wide_hdfs, only):
             for way in (direct(wide_hdfs), by_command(wide_hdfs)):
-                (found,) = way.held([closed.path])
+                (found,) = way.stored_checksums([closed.path])
                 assert found is not None
                 assert (found.size_bytes, found.checksum) == (100_000, None)
                 assert found.why
@@ -275,13 +286,13 @@ def test_files_of_an_encryption_zone_are_never_told_by_their_ciphertext(
         write(target, path, b"secret" * 1000)
     write(target, f"{directory}/empty", b"")
 
-    found = checker.held([f"{directory}/f", f"{plain}/f", f"{directory}/none"])
+    found = checker.stored_checksums([f"{directory}/f", f"{plain}/f", f"{directory}/none"])
     crc = crc32c(b"secret" * 1000)
     assert told(found) == [(6000, None, None), (6000, "CRC32C", crc), None]
     assert found[0] is not None
     assert found[0].is_final
     assert "ciphertext" in found[0].why
-    (empty,) = checker.held([f"{directory}/empty"])
+    (empty,) = checker.stored_checksums([f"{directory}/empty"])
     assert empty is not None
     assert (empty.size_bytes, empty.checksum) in {(0, None), (0, "00000000")}
 
@@ -308,11 +319,11 @@ def test_an_object_in_a_zone_is_proven_by_reading_it_back(
         for _ in range(3):  # being asked about zones silences no way
             target.remove(f"{directory}/f")
             proven = staging.stage(task(store, CHANCE.randbytes(100_000)))
-            assert (proven.proof, proven.asked) == (Proof.REREAD, "read")
+            assert (proven.proof, proven.checksum_source) == (Proof.REREAD, "read")
             assert "encryption zone" in proven.note
         write(target, f"{new_directory(target, '/plain')}/f", b"x")
     with staging_in(new_directory(target, "/plain"), wide_hdfs, target, store) as staging:
-        assert staging.stage(task(store, b"plain")).asked == "datanode"
+        assert staging.stage(task(store, b"plain")).checksum_source == "datanode"
 
 
 @pytest.mark.parametrize("provider", ["", "jceks://file/etc/keys.jceks"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.ledger import Owner, open_ledger, open_reader
+from backhaul.core.checksums import Checksum
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import (
     Assignment,
@@ -105,7 +106,7 @@ def proof(seq: int, crc32c: str = "0badcafe", **other: object) -> StagedObject:
         "version_id": "v1",
         "modified_ms": 1_700_000_000_000 + seq,
     }
-    return StagedObject(seq=seq, crc32c=crc32c, **facts | other)  # type: ignore[arg-type]
+    return StagedObject(seq=seq, content=Checksum("CRC32C", crc32c), **facts | other)  # type: ignore[arg-type]
 
 
 def begin(ledger: Ledger, new_id: str = "t1", key: MessageKey | None = KEY) -> AttemptStart:
@@ -627,7 +628,7 @@ def test_finish_makes_proofs_the_published_truth(ledger: Ledger) -> None:
     assert sorted(known) == paths
     one = known[paths[1]]
     assert (one.location, one.transfer_id, one.pin) == (paths[1], "t1", planned(1).pin)
-    assert (one.crc32c, one.modified_ms) == ("0badcafe", proof(1).modified_ms)
+    assert (one.content.hex, one.modified_ms) == ("0badcafe", proof(1).modified_ms)
 
 
 def test_finish_of_a_single_object_publishes_below_the_directory(ledger: Ledger) -> None:
@@ -894,7 +895,7 @@ def test_claim_tells_of_renames_that_nobody_recorded(reopen: Reopen) -> None:
     assert found.has_rivals
     asked = [DAY.join(planned(1).relative), DAY.join("other")]
     (rival,) = me.rivals("t2", asked)
-    assert (rival.location, rival.transfer_id, rival.crc32c) == (asked[0], "t1", "0badcafe")
+    assert (rival.location, rival.transfer_id, rival.content.hex) == (asked[0], "t1", "0badcafe")
     assert rival.pin == planned(1).pin
     assert killed.rivals("t1", asked) == []  # nobody is a rival of itself
 

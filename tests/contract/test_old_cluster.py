@@ -101,7 +101,7 @@ def test_what_an_old_cluster_cannot_tell_is_read_back_and_the_note_says_why(
         return StageTask(planned=planned, endpoint=store.endpoint("raw"))
 
     proven = stager.stage(task("a"))
-    assert (proven.proof, proven.asked) == (Proof.REREAD, "read")
+    assert (proven.proof, proven.checksum_source) == (Proof.REREAD, "read")
     assert "it knows no COMPOSITE_CRC" in proven.note
     assert "hdfs told no CRC of it" in proven.note
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from backhaul.core.checksums import Checksum
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.requests.body import parse_message
 from backhaul.core.transfer.evidence import Manifest, object_line, sealing_line
@@ -194,7 +195,9 @@ PLANNED = PlannedObject(
     ),
     relative="é",
 )
-STAGED = StagedObject(seq=0, size_bytes=3, crc32c="00000000", proof=Proof.DIRECT)
+STAGED = StagedObject(
+    seq=0, size_bytes=3, content=Checksum("CRC32C", "00000000"), proof=Proof.DIRECT
+)
 TARGET = Location(scheme="hdfs", authority="ns", path="/d/é")
 
 
@@ -204,9 +207,8 @@ def _lines() -> list[dict[str, Any]]:
         algorithm="CRC32C",
         checksum="AAAAAA==",
         checksum_type="FULL_OBJECT",
-        target_algorithm="CRC32C",
-        target_checksum="00000000",
-        asked="datanode",
+        target_checksum=Checksum("CRC32C", "00000000"),
+        checksum_source="datanode",
         proven_at=PLANNED.pin.last_modified,
     )
     manifest = Manifest()

@@ -29,7 +29,13 @@ NEW = {name: b"the new content of " + name.encode() for name in OLD}
 QUESTIONS = frozenset(
     {
         *("store.list", "store.endpoint", "store.get", "pool.session"),
-        *("target.status", "target.names", "target.read", "target.entries", "target.held"),
+        *(
+            "target.status",
+            "target.names",
+            "target.read",
+            "target.entries",
+            "target.stored_checksums",
+        ),
         *("cluster.find", "cluster.progress", "ledger.jobs"),
         *("ledger.published", "ledger.staged", "ledger.planned_totals", "ledger.plan"),
     }

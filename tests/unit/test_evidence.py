@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from backhaul.adapters.digests import new_digest
+from backhaul.core.checksums import Checksum
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.transfer import evidence
 from backhaul.core.transfer.evidence import (
@@ -34,7 +35,12 @@ ENDED = Ended(state="done", publish="tree", source="s3://b/p/", destination="/d"
 def line(seq: int, proof: Proof = Proof.DIRECT, asked: str = "datanode") -> dict[str, object]:
     pin = Pin(bucket="b", key=f"k{seq}", size_bytes=seq, etag="e", last_modified=NOW)
     staged = StagedObject(
-        seq=seq, size_bytes=seq, crc32c="0" * 8, proof=proof, asked=asked, bytes_read=2 * seq
+        seq=seq,
+        size_bytes=seq,
+        content=Checksum("CRC32C", "00000000"),
+        proof=proof,
+        checksum_source=asked,
+        bytes_read=2 * seq,
     )
     target = Location(scheme="file", authority="", path=f"/d/{seq}")
     return object_line("t1", PlannedObject(seq=seq, pin=pin, relative=str(seq)), staged, target)
@@ -69,8 +75,8 @@ def test_manifest_adds_up_what_its_lines_say() -> None:
 
     found = manifest.sum
     assert (found.objects, found.size_bytes, found.bytes_read) == (4, 6, 12)
-    assert found.rungs == (("direct", 2), ("bridged", 1), ("size", 1))
-    assert found.asked == (("datanode", 2), ("read", 1))
+    assert found.proof_levels == (("direct", 2), ("bridged", 1), ("size", 1))
+    assert found.checksum_sources == (("datanode", 2), ("read", 1))
 
 
 def test_digest_depends_on_every_field_and_on_the_order() -> None:
@@ -173,7 +179,7 @@ def test_object_without_a_proof_says_so_and_claims_nothing() -> None:
     assert "checksum" not in found
     manifest = Manifest()
     manifest.add(found)
-    assert manifest.sum.rungs == (("none", 1),)
+    assert manifest.sum.proof_levels == (("none", 1),)
 
 
 def test_long_manifest_is_several_files_that_are_together_what_was_sealed(
@@ -194,7 +200,7 @@ def test_long_manifest_is_several_files_that_are_together_what_was_sealed(
     for one_sum, (name, content) in zip(sums.all(), found, strict=True):
         digest = new_digest("CRC32C")
         digest.update(content)
-        told = (one_sum.name, one_sum.size_bytes, one_sum.crc32c)
+        told = (one_sum.name, one_sum.size_bytes, one_sum.content.hex)
         assert told == (name, len(content), digest.digest().hex())
     whole = b"".join(content for _, content in found)
     assert hashlib.sha256(whole).hexdigest() == manifest.sum.manifest

@@ -9,6 +9,7 @@ import pytest
 
 from backhaul.adapters.hadoop import hdfs_command
 from backhaul.adapters.hadoop.hdfs_command import CommandChecker, escaped, find_program, parsed
+from backhaul.core.checksums import Checksum
 from backhaul.core.model import FileStatus
 
 FS = "hdfs://ns"
@@ -65,9 +66,12 @@ def test_exit_1_with_warnings_tells_what_it_can(tmp_path: Path) -> None:
         f"printf '{FS}/d/a\\tCOMPOSITE-CRC32C\\te3069283\\n'\n"
         'echo "checksum: Fail to get block MD5" >&2\nexit 1'
     )
-    told, untold, none = _checker(_program(tmp_path, script)).held(["/d/a", "/d/b b", "/none"])
+    told, untold, none = _checker(_program(tmp_path, script)).stored_checksums(
+        ["/d/a", "/d/b b", "/none"]
+    )
     assert told is not None
-    assert (told.checksum, told.asked, told.why) == ("e3069283", "command", "")
+    assert (told.checksum, told.why) == (Checksum("CRC32C", "e3069283"), "")
+    assert told.checksum_source == "command"
     assert untold is not None
     assert untold.checksum is None
     assert "Fail to get block MD5" in untold.why
@@ -78,10 +82,10 @@ def test_command_that_hangs_or_is_not_there_is_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hdfs_command, "SILENCE_S", 0.2)
-    (hangs,) = _checker(_program(tmp_path, "sleep 1000 & wait")).held(["/d/a"])
+    (hangs,) = _checker(_program(tmp_path, "sleep 1000 & wait")).stored_checksums(["/d/a"])
     assert hangs is not None
     assert "said nothing" in hangs.why
-    (absent,) = _checker(tmp_path / "nothing").held(["/d/a"])
+    (absent,) = _checker(tmp_path / "nothing").stored_checksums(["/d/a"])
     assert absent is not None
     assert "No such file" in absent.why
 
@@ -93,7 +97,7 @@ def test_name_with_a_line_break_is_not_asked_and_batches_fit_an_argument_list(
     count = tmp_path / "count"
     script = f"shift 3; echo $# >> {count}; for each; do printf '%s\\n' \"$each\" >> {count}; done"
     checker = _checker(_program(tmp_path, script))
-    found = checker.held(["/1", "/2", "/3", f"/x\n{GOOD}", "/5"])
+    found = checker.stored_checksums(["/1", "/2", "/3", f"/x\n{GOOD}", "/5"])
     assert [one and one.checksum for one in found] == [None] * 5
     assert count.read_text("utf-8").split() == [
         *("2", f"{FS}/1", f"{FS}/2", "1", f"{FS}/3", "1", f"{FS}/5")

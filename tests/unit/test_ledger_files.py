@@ -384,7 +384,10 @@ def test_proofs_of_an_older_ledger_keep_their_meaning_under_their_new_names(path
 
     reader = open_reader(path)
     staged = [row.staged for row in reader.objects("t1")]
-    assert [one and (one.proof, one.asked, one.target_checksum) for one in staged] == [
+    assert [
+        one and (one.proof, one.checksum_source, one.target_checksum and one.target_checksum.hex)
+        for one in staged
+    ] == [
         (Proof.REREAD, "read", "00000000"),
         (Proof.RECEIVED, "read", "00000001"),
         (Proof.STREAM, "", None),

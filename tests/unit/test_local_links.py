@@ -205,7 +205,7 @@ def a_link_to_the_right_bytes_is_not_adopted(at: Ground) -> None:
     assert found is not None
     assert not found.is_file
     assert is_refused(lambda: list(at.target.read(str(at.route / "f"))))
-    assert at.target.held([str(at.route / "f")]) == [None]
+    assert at.target.stored_checksums([str(at.route / "f")]) == [None]
 
 
 def nothing_is_read_behind_a_linked_directory(at: Ground) -> None:
@@ -214,7 +214,7 @@ def nothing_is_read_behind_a_linked_directory(at: Ground) -> None:
     for look in (
         lambda: at.target.status(path),
         lambda: list(at.target.read(path)),
-        lambda: at.target.held([path]),
+        lambda: at.target.stored_checksums([path]),
         lambda: at.operations.stored_checksums([path]),
         lambda: at.target.names(str(at.route / "out")),
         lambda: at.target.entries(str(at.route / "out")),

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from backhaul.adapters.digests import new_digest
+from backhaul.core.checksums import Checksum
 from backhaul.core.errors import (
     BackhaulError,
     DestinationBusy,
@@ -121,7 +122,7 @@ def test_bytes_arrive_and_match_s3s_checksum(make: Make, size: int, algorithm: s
 
     assert bench.staged == {"/s/1/f": content(size)}
     assert (proof.seq, proof.size_bytes, proof.proof) == (7, size, Proof.STREAM)
-    assert (proof.algorithm, proof.crc32c) == (algorithm, crc32c(content(size)))
+    assert (proof.algorithm, proof.content.hex) == (algorithm, crc32c(content(size)))
     assert proof.checksum is not None
     digest = new_digest(algorithm)
     digest.update(content(size))
@@ -201,8 +202,8 @@ def test_stored_asks_the_target_and_reads_nothing_where_it_keeps_checksums(make:
     bridged = bench.stage(bench.put(50, "SHA256"))
 
     assert (direct.proof, bridged.proof) == (Proof.DIRECT, Proof.BRIDGED)
-    assert direct.target_checksum == direct.crc32c == crc32c(content(50))
-    assert (direct.asked, bench.faults.count("target.read")) == ("datanode", 0)
+    assert direct.target_checksum == direct.content == Checksum("CRC32C", crc32c(content(50)))
+    assert (direct.checksum_source, bench.faults.count("target.read")) == ("datanode", 0)
 
 
 def test_file_that_the_target_cannot_tell_about_is_read(make: Make) -> None:
@@ -211,7 +212,11 @@ def test_file_that_the_target_cannot_tell_about_is_read(make: Make) -> None:
     bench.target._content.silent.add("f")
     proof = bench.stage(bench.put(50))
 
-    assert (proof.proof, proof.asked, proof.note) == (Proof.REREAD, "read", "told to say nothing")
+    assert (proof.proof, proof.checksum_source, proof.note) == (
+        Proof.REREAD,
+        "read",
+        "the fake keeps none of it",
+    )
 
 
 def test_checksum_that_says_no_is_believed_although_the_bytes_read_well(make: Make) -> None:
@@ -238,7 +243,10 @@ def test_file_kept_with_another_crc_compares_with_s3s_own_or_is_read(make: Make)
 def test_reread_reads_whatever_the_target_keeps(make: Make, size: int) -> None:
     bench = make(VerifyLevel.REREAD, content=True)
     assert bench.stage(bench.put(size)).proof is Proof.REREAD
-    assert (bench.faults.count("target.held"), bench.faults.count("target.read")) == (0, 1)
+    assert (bench.faults.count("target.stored_checksums"), bench.faults.count("target.read")) == (
+        0,
+        1,
+    )
 
 
 def test_target_that_changes_bytes_is_caught_by_reading_back(make: Make) -> None:

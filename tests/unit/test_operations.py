@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backhaul.adapters.digests import new_digest
+from backhaul.core.checksums import Checksum
 from backhaul.core.errors import (
     CannotWrite,
     DestinationBusy,
@@ -151,8 +152,8 @@ def test_checksum_of_nothing_is_none(bench: Bench) -> None:
     bench.target.put("/land/f", b"123456789")
 
     found = bench.operations.stored_checksums(["/land/f", "/land/none", "/land"])
-    assert [one and (one.checksum, one.asked) for one in found] == [
-        ("e3069283", "read"),
+    assert [one and (one.checksum, one.checksum_source) for one in found] == [
+        (Checksum("CRC32C", "e3069283"), "read"),
         None,
         None,
     ]
@@ -169,7 +170,8 @@ def test_a_file_that_cannot_be_read_is_an_answer_where_it_is_passed_over(bench: 
     denied = CannotWrite("E_DST_DENIED", "not yours")
     bench.faults.at("target.read", 2, Fault.FAIL, denied)
     found = operations.stored_checksums(paths, False, (), True)  # noqa: FBT003 - as it crosses the pipe
-    assert [one and one.checksum for one in found] == ["e3069283", None, "e3069283"]
+    crc = Checksum("CRC32C", "e3069283")
+    assert [one and one.checksum for one in found] == [crc, None, crc]
     assert found[1] is not None
     assert "not yours" in found[1].why
 
@@ -209,10 +211,10 @@ def test_file_that_s3_vouches_for_is_adopted_and_no_other(
     same, *others = operations.match_existing(tasks, paths)
     assert others == [None, None, None]
     assert same is not None
-    assert (same.proof, same.seq, same.crc32c) == (Proof.ADOPTED, 0, "e3069283")
+    assert (same.proof, same.seq, same.content.hex) == (Proof.ADOPTED, 0, "e3069283")
     assert (same.algorithm, same.bytes_read) == (algorithm or "MD5", 0)
     told = algorithm == kept == "CRC32C"
-    assert same.asked == ("datanode" if told else "read")
+    assert same.checksum_source == ("datanode" if told else "read")
     assert faults.count("store.get") == 0
     assert (faults.count("target.read") == 0) is told
 

@@ -14,6 +14,7 @@ from backhaul.core import facts as events
 from backhaul.core.agent import sweeping
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.sweeping import SWEEP_AFTER, sweep_litter
+from backhaul.core.checksums import Checksum
 from backhaul.core.errors import OutageError
 from backhaul.core.facts import StagingSwept
 from backhaul.core.model import (
@@ -269,7 +270,11 @@ class Known:
     def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
         return {
             one: Published(
-                location=one, transfer_id="t1", pin=self._pin, crc32c="0badcafe", modified_ms=0
+                location=one,
+                transfer_id="t1",
+                pin=self._pin,
+                content=Checksum("CRC32C", "0badcafe"),
+                modified_ms=0,
             )
             for one in locations
         }

@@ -13,16 +13,16 @@ from backhaul.core.checksums import (
     MD5,
     PREFERENCE,
     SINGLE_PUT_MAX_BYTES,
-    NotComparable,
+    Checksum,
     Part,
     S3Checksum,
     S3Checksums,
     choose,
     matches,
     of_parts,
-    rung,
 )
 from backhaul.core.model import Proof
+from backhaul.engines.proving import NotComparable, proof_level
 
 ETAG = "d41d8cd98f00b204e9800998ecf8427e"
 
@@ -193,20 +193,22 @@ def test_parts_checksums_that_are_not_the_composite_s_leave_it_to_be_computed(
     assert (found.value, found.part_sizes) == (OVER, (10, 6))
 
 
-# ---------------------------------------------------------------- the rung
+# ---------------------------------------------------------------- the proof level
 
 
 def test_a_target_that_holds_other_bytes_than_s3_proves_nothing() -> None:
     expected = full("CRC32C", of("CRC32C", b"right"))
-    wrong = base64.b64decode(of("CRC32C", b"wrong")).hex()
-    right = base64.b64decode(of("CRC32C", b"right")).hex()
-    assert rung(expected, None, algorithm="CRC32C", checksum=wrong) is None
-    assert rung(expected, right, algorithm="CRC32C", checksum=wrong) is None
-    assert rung(expected, None, algorithm="CRC32C", checksum=right) is Proof.DIRECT
-    assert rung(None, right, algorithm="CRC32C", checksum=wrong) is None
-    assert rung(None, right, algorithm="CRC32C", checksum=right) is Proof.RECEIVED
+    wrong, right = (
+        Checksum("CRC32C", base64.b64decode(of("CRC32C", data)).hex())
+        for data in (b"wrong", b"right")
+    )
+    assert proof_level(expected, None, wrong) is None
+    assert proof_level(expected, right, wrong) is None
+    assert proof_level(expected, None, right) is Proof.DIRECT
+    assert proof_level(None, right, wrong) is None
+    assert proof_level(None, right, right) is Proof.RECEIVED
 
 
 def test_a_target_with_another_algorithm_cannot_be_compared() -> None:
     with pytest.raises(NotComparable, match="CRC32 only"):
-        rung(full("CRC32C"), "00000000", algorithm="CRC32", checksum="00000000")
+        proof_level(full("CRC32C"), Checksum("CRC32C", "00000000"), Checksum("CRC32", "00000000"))

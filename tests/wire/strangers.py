@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from backhaul.core.checksums import Checksum
 from backhaul.core.errors import BackhaulError, SourceChanged
 from backhaul.core.model import FileStatus, Location, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import StageTask
@@ -114,7 +115,9 @@ class PlayedWorker:
         self._staged[number] += 1
         activity = Activity(number=number, size_bytes=self._staged[number], count=1)
         seq = task.planned.seq
-        proof = StagedObject(seq=seq, size_bytes=1, crc32c="00000000", proof=Proof.STREAM)
+        proof = StagedObject(
+            seq=seq, size_bytes=1, content=Checksum("CRC32C", "00000000"), proof=Proof.STREAM
+        )
         self._due.append(Staged(number=number, objects=(proof,), activity=activity))
 
     def _end(self, number: int, error: BackhaulError | None) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from greenlet import GreenletExit
 
+from backhaul.core.checksums import Checksum
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
@@ -529,7 +530,9 @@ class ModelStager:
     def _proof(self, task: StageTask) -> StagedObject:
         seq = task.planned.seq
         self._world.ghost.proven.add(seq)
-        return StagedObject(seq=seq, size_bytes=SIZE, crc32c="00000000", proof=Proof.STREAM)
+        return StagedObject(
+            seq=seq, size_bytes=SIZE, content=Checksum("CRC32C", "00000000"), proof=Proof.STREAM
+        )
 
     def close(self) -> None:
         with self._at_work():

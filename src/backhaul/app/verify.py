@@ -23,7 +23,6 @@ from backhaul.adapters.ledger import (
 from backhaul.app.context import Context, make_pool
 from backhaul.core.model import Location, TransferState
 from backhaul.core.ports import Emit, StoredChecksum, TargetPool, TargetSession
-from backhaul.core.transfer.content_sum import algorithm_of, digits_of, holds
 from backhaul.core.transfer.evidence import FileSum, FileSums, Manifest, broken_links, object_line
 
 BATCH = 500  # files in one question to the target
@@ -192,7 +191,7 @@ class _Look:
                 self._tell("evidence", transfer_id, f"{place.uri}: is missing beside the data")
             elif found.checksum is None:
                 self._tell("unknown", transfer_id, f"{place.uri}: {found.why}")
-            elif (found.size_bytes, found.checksum) != (one.size_bytes, one.crc32c):
+            elif (found.size_bytes, found.checksum) != (one.size_bytes, one.content):
                 self._tell(
                     "evidence",
                     transfer_id,
@@ -260,18 +259,19 @@ class _Look:
             self._tell("missing", transfer_id, f"{where}: no file is there")
         elif held.checksum is None:
             self._tell("unknown", transfer_id, f"{where}: {held.why}")
-        elif held.size_bytes != row.staged.size_bytes or not holds(held, row.staged.crc32c):
+        elif held.size_bytes != row.staged.size_bytes or held.checksum != row.staged.content:
             self._tell(
                 "differs",
                 transfer_id,
-                f"{where}: holds {held.size_bytes} B with {held.algorithm} {held.checksum} "
-                f"(told by {held.asked}), proven were {row.staged.size_bytes} B with "
-                f"{digits_of(row.staged.crc32c)}",
+                f"{where}: holds {held.size_bytes} B with {held.checksum} "
+                f"(from {held.checksum_source}), proven were {row.staged.size_bytes} B with "
+                f"{row.staged.content.hex}",
             )
         else:
             self._outcome.same += 1
             self._outcome.size_bytes += row.staged.size_bytes
-            self._outcome.asked[held.asked] = self._outcome.asked.get(held.asked, 0) + 1
+            source = held.checksum_source
+            self._outcome.asked[source] = self._outcome.asked.get(source, 0) + 1
 
     def _tell(self, kind: str, transfer_id: str, what: str) -> None:
         finding = Finding(kind=kind, transfer_id=transfer_id, what=what)
@@ -290,7 +290,7 @@ def _asked(row: EvidenceRow) -> tuple[Location, str]:
     if row.target is None or row.staged is None:
         message = "only published files are looked at"
         raise AssertionError(message)
-    return row.target, algorithm_of(row.staged.crc32c)
+    return row.target, row.staged.content.algorithm
 
 
 def _manifest_of(line: str) -> str | None:

@@ -95,8 +95,8 @@ def _print(details: TransferDetails) -> None:
     for one in details.first_objects[:10]:
         proof = one.staged
         how = f"{proof.proof}, {proof.algorithm or 'no S3 checksum'}" if proof else "not proven"
-        if proof and proof.asked:
-            how += f", target asked by {proof.asked}"
+        if proof and proof.checksum_source:
+            how += f", target asked by {proof.checksum_source}"
         target = one.target.uri if one.target else one.planned.relative
         click.echo(f"  {target}  {one.planned.pin.size_bytes:,} B  {how}")
     click.echo("\nwhat happened (UTC)")

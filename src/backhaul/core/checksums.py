@@ -18,8 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from backhaul.core.model import Proof
-
 # Best first. CRC32C is what HDFS keeps, too; the CRCs are some 10 times cheaper than the SHAs.
 _DIGEST_SIZES_BYTES = {"CRC32C": 4, "CRC64NVME": 8, "CRC32": 4, "SHA256": 32, "SHA1": 20}
 MD5 = "MD5"
@@ -29,6 +27,22 @@ PREFERENCE = (*_DIGEST_SIZES_BYTES, MD5)
 SINGLE_PUT_MAX_BYTES = 5 * 1024**3
 
 _MD5_HEX = re.compile(r"[0-9a-fA-F]{32}")
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """A checksum of all bytes of a file; equal only to one of the same algorithm.
+
+    Attributes:
+        algorithm: `CRC32C` or `CRC32`, the two that HDFS keeps.
+        hex: Big-endian, 8 lower-case digits.
+    """
+
+    algorithm: str
+    hex: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm} {self.hex}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,46 +199,6 @@ def matches(expected: S3Checksum, digest: bytes) -> bool:
     if expected.algorithm == MD5:
         return expected.value.lower() == digest.hex()
     return _decoded(expected.value) == digest
-
-
-def rung(
-    expected: S3Checksum | None,
-    stream_crc32c: str | None,
-    *,
-    algorithm: str,
-    checksum: str,
-    is_read: bool = False,
-) -> Proof | None:
-    """What the target's own checksum proves about one object; None: it holds other bytes.
-
-    Args:
-        expected: S3's, comparable with the bytes; the stream has matched it where there was one.
-        stream_crc32c: Of the bytes as received, hex; None where nothing was received: S3's own
-            checksum is then all that the target's can be compared with.
-        algorithm: Of the target's: `CRC32C` or `CRC32` of the whole file.
-        checksum: The target's, hex.
-        is_read: Computed over the file read back, not told by the file system.
-
-    Raises:
-        NotComparable: The target's algorithm is neither S3's nor the stream's.
-    """
-    is_s3s = expected is not None and expected.algorithm == algorithm and not expected.part_sizes
-    if is_s3s and expected is not None and not matches(expected, bytes.fromhex(checksum)):
-        return None
-    if algorithm == "CRC32C" and stream_crc32c is not None:
-        if checksum != stream_crc32c:
-            return None
-    elif not is_s3s:
-        raise NotComparable(f"the target keeps {algorithm} only")
-    if expected is None:
-        return Proof.RECEIVED
-    if is_read:
-        return Proof.REREAD
-    return Proof.DIRECT if is_s3s else Proof.BRIDGED
-
-
-class NotComparable(Exception):
-    """Two checksums of different algorithms say nothing about each other."""
 
 
 def _is_well_formed(checksum: S3Checksum) -> bool:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from backhaul.core.checksums import Checksum
+
 STAGING_NAME = ".backhaul"  # the directory of staging; hidden from Hive and MapReduce by its dot
 
 
@@ -76,7 +78,7 @@ class EventOther(StrEnum):
 
 
 class Proof(StrEnum):
-    """What vouches for one published file: the rung of the ladder, strongest first."""
+    """What proves one published file; strongest first."""
 
     DIRECT = "direct"  # S3's own CRC equals the target's own CRC
     BRIDGED = "bridged"  # S3's checksum equals the stream, the stream's CRC equals the target's own
@@ -394,18 +396,16 @@ class StagedObject:
     """What was proven about one object when its staged file was closed.
 
     Attributes:
-        crc32c: Of the bytes received, 8 hex digits; or their CRC32 where nobody has seen the bytes
-            and that is what S3 and the target both keep: see `content_sum`.
+        content: CRC32C of the bytes received; or CRC32, where DistCp received them and that is what
+            S3 and the target both keep.
         algorithm: S3's own checksum that was compared (`CRC32C`, ..., `MD5`), None where none was.
         checksum: Its value as S3 gives it (base64, or hex for MD5 ETags), None likewise.
         checksum_type: `FULL_OBJECT`, `COMPOSITE` or `ETAG`; None likewise.
         modified_ms: The staged file's modification time; a rename keeps it.
-        target_algorithm: What the target's content was compared by: `CRC32C` or `CRC32` of the
-            whole file; None where only its length was.
-        target_checksum: Its value, hex; None likewise.
-        asked: Who told it: `datanode`, `command` (both from checksums that HDFS keeps), `read`
-            (every byte read from the target), `ledger` (an earlier proof); empty likewise.
-        note: Why a stronger rung was not reached, for people; empty where none was missed.
+        target_checksum: Of what the target holds; None where only the length was compared.
+        checksum_source: Of `target_checksum`: `datanode`, `command` (both from checksums that HDFS
+            keeps), `read` (every byte read from the target), `ledger` (an earlier proof), or empty.
+        note: Why a stronger proof level was not reached, for people; empty where none was missed.
         bytes_read: From S3 for this object, repeated reads included.
         proven_at: When the proof was recorded.
         was_there: Another engine wrote the file; it was proven as it stands. Not in the ledger.
@@ -413,16 +413,15 @@ class StagedObject:
 
     seq: int
     size_bytes: int
-    crc32c: str
+    content: Checksum
     proof: Proof
     algorithm: str | None = None
     checksum: str | None = None
     checksum_type: str | None = None
     version_id: str | None = None
     modified_ms: int = 0
-    target_algorithm: str | None = None
-    target_checksum: str | None = None
-    asked: str = ""
+    target_checksum: Checksum | None = None
+    checksum_source: str = ""
     note: str = ""
     bytes_read: int = 0
     proven_at: datetime | None = None
@@ -465,8 +464,8 @@ class ManifestSum:
         manifest: SHA-256 of all object lines, each with its line end, hex.
         size_bytes: Of the objects; `bytes_read` from S3 for them, by this node.
         copied_bytes: Of the objects that were copied, by this node or on YARN: not adopted.
-        rungs: (proof, objects) pairs, most first.
-        asked: (who told what the target holds, objects) pairs, most first; nobody is left out.
+        proof_levels: (proof, objects) pairs, most first.
+        checksum_sources: (`checksum_source`, objects) pairs, most first; not the empty one.
     """
 
     manifest: str
@@ -474,5 +473,5 @@ class ManifestSum:
     size_bytes: int
     bytes_read: int
     copied_bytes: int = 0
-    rungs: tuple[tuple[str, int], ...] = ()
-    asked: tuple[tuple[str, int], ...] = ()
+    proof_levels: tuple[tuple[str, int], ...] = ()
+    checksum_sources: tuple[tuple[str, int], ...] = ()

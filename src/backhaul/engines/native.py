@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from backhaul.core.checksums import (
+    Checksum,
     Digest,
     S3Checksum,
     S3Checksums,
@@ -166,6 +167,10 @@ class _Sums:
         self.crc.update(data)
         if self.other is not None:
             self.other.update(data)
+
+    @property
+    def crc32c(self) -> Checksum:
+        return Checksum("CRC32C", self.crc.digest().hex())
 
     @property
     def comparable(self) -> bytes:
@@ -423,16 +428,16 @@ class Stager:
         if status is not None and status.is_file and status.size_bytes == pin.size_bytes:
             facts = self._reader.head(task.endpoint, pin)
             expected = self._comparable(task, facts)
-            is_asked = self._verify in {VerifyLevel.STORED, VerifyLevel.REREAD}
-            is_kept = is_asked and _may_be_kept(expected)
-            nothing = "00000000" if pin.size_bytes == 0 else None  # of either kind
-            crc32c = nothing if is_kept else self._crc32c_there(path, expected)
-            if is_kept or crc32c is not None:
+            is_compared = self._verify in {VerifyLevel.STORED, VerifyLevel.REREAD}
+            is_kept = is_compared and _may_be_kept(expected)
+            nothing = Checksum("CRC32C", "00000000") if pin.size_bytes == 0 else None
+            received = nothing if is_kept else self._crc32c_there(path, expected)
+            if is_kept or received is not None:
                 self._target.correct_mode(path)
                 return Closed(
                     task=task,
                     path=path,
-                    crc32c=crc32c,
+                    received=received,
                     expected=expected,
                     version_id=facts.version_id,
                     bytes_read=0,
@@ -443,7 +448,7 @@ class Stager:
             self._target.remove(path)
         return None
 
-    def _crc32c_there(self, path: str, expected: S3Checksum | None) -> str | None:
+    def _crc32c_there(self, path: str, expected: S3Checksum | None) -> Checksum | None:
         """The file's CRC32C, by reading it; None when its bytes are not S3's."""
         if expected is None and self._verify is not VerifyLevel.SIZE:
             return None
@@ -454,7 +459,7 @@ class Stager:
             self._counter.add(len(data))
         if expected is not None and not matches(expected, sums.comparable):
             return None
-        return sums.crc.digest().hex()
+        return sums.crc32c
 
     def _comparable(self, task: StageTask, facts: S3Checksums) -> S3Checksum | None:
         """S3's checksum that compares with the bytes; of the parts where there is no better one."""
@@ -503,7 +508,7 @@ class Stager:
         return Closed(
             task=task,
             path=path,
-            crc32c=sums.crc.digest().hex(),
+            received=sums.crc32c,
             expected=expected,
             version_id=facts.version_id,
             bytes_read=tally.size_bytes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from backhaul.core.checksums import Digest
@@ -32,7 +33,7 @@ from backhaul.core.ports import (
 )
 from backhaul.engines.native import shared
 from backhaul.engines.probing import Side, check_target, outages
-from backhaul.engines.proving import Counter, read_back, standing
+from backhaul.engines.proving import Counter, FileReader, match_existing
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -61,8 +62,8 @@ class TargetOperations:
         self._reader = reader
         self._parallel = parallel
         self._target = target
-        self._new_digest = new_digest
         self._counter = counter
+        self._files = FileReader(target=target, new_digest=new_digest, counter=counter)
 
     def status(self, paths: Sequence[str]) -> list[FileStatus | None]:
         return self._each(self._target.status, paths)
@@ -74,25 +75,29 @@ class TargetOperations:
         algorithms: Sequence[str] = (),
         passes_over: bool = False,  # noqa: FBT001, FBT002 - likewise
     ) -> list[StoredChecksum | None]:
-        """CRC32C of each file, or what is asked for: as the file system tells it, else read."""
+        """See the port."""
         if not paths:
             return []
         wanted = algorithms or ["CRC32C"] * len(paths)
-        told: Sequence[StoredChecksum | None]
+        kept: Sequence[StoredChecksum | None]
         if is_read or not self._target.keeps_checksums:
-            told = [StoredChecksum(size_bytes=None, modified_ms=0)] * len(paths)
+            kept = [StoredChecksum(size_bytes=None, modified_ms=0)] * len(paths)
         else:
-            told = self._target.held(paths)
-            self._counter.add(0)
+            kept = self._kept(paths)
         read = self._read_if_it_can if passes_over else self._read
-        return self._each(
-            lambda one: (
-                one[1]
-                if one[1] is None or one[1].algorithm == one[2]
-                else read(one[0], one[1].why, one[2])
-            ),
-            list(zip(paths, told, wanted, strict=True)),
-        )
+
+        def each(item: tuple[str, StoredChecksum | None, str]) -> StoredChecksum | None:
+            path, stored, algorithm = item
+            if stored is None or (stored.checksum and stored.checksum.algorithm == algorithm):
+                return stored
+            return read(path, stored.why, algorithm)
+
+        return self._each(each, list(zip(paths, kept, wanted, strict=True)))
+
+    def _kept(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
+        found = self._target.stored_checksums(paths)
+        self._counter.add(0)
+        return found
 
     def _read_if_it_can(self, path: str, why: str, algorithm: str) -> StoredChecksum | None:
         try:
@@ -104,30 +109,20 @@ class TargetOperations:
             return StoredChecksum(size_bytes=None, modified_ms=0, why="; ".join(reasons))
 
     def _read(self, path: str, why: str, algorithm: str) -> StoredChecksum | None:
-        status = self._target.status(path)
-        if status is None or not status.is_file:
-            return None
-        return StoredChecksum(
-            size_bytes=status.size_bytes,
-            modified_ms=status.modified_ms,
-            algorithm=algorithm,
-            checksum=read_back(self._target, path, self._new_digest(algorithm), self._counter),
-            asked="read",
-            why=why,
-        )
+        found = self._files.read(path, algorithm)
+        return None if found is None else replace(found, why=why)
 
     def match_existing(
         self, tasks: Sequence[StageTask], paths: Sequence[str]
     ) -> list[StagedObject | None]:
-        """What stands there already with the bytes that S3 vouches for."""
+        """See the port."""
         reader = self._reader()
-        told: Sequence[StoredChecksum | None] = [None] * len(paths)
+        kept: Sequence[StoredChecksum | None] = [None] * len(paths)
         if self._target.keeps_checksums:
-            told = self._target.held(paths)
-            self._counter.add(0)
+            kept = self._kept(paths)
         return self._each(
-            lambda one: standing(reader, self._target, self._new_digest, self._counter, *one),
-            list(zip(tasks, paths, told, strict=True)),
+            lambda one: match_existing(reader, self._files, *one),
+            list(zip(tasks, paths, kept, strict=True)),
         )
 
     def probe(

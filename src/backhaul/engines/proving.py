@@ -1,10 +1,10 @@
-"""The second half of every proof: what the target holds is what was received.
+"""The second half of every proof: the target holds the bytes that were received.
 
-Closed files come in batches. The target is asked for the checksums it keeps; what it cannot tell
-is read back. Which rung that makes is decided in `core.verification`.
+Closed files come in batches. The checksums that the target keeps are compared first; where they
+do not compare, the file is read back.
 
-A checksum that says no is believed, and the bytes are not asked: with a bit flipped in a DataNode's
-meta file some files still read well.
+A checksum that differs is final, and the bytes are not read then: with a bit flipped in a
+DataNode's meta file some files still read well.
 """
 
 from __future__ import annotations
@@ -14,24 +14,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from backhaul.core.checksums import (
-    MD5,
-    Digest,
-    NotComparable,
-    S3Checksum,
-    matches,
-    rung,
-)
+from backhaul.core.checksums import MD5, Checksum, Digest, S3Checksum, matches
 from backhaul.core.errors import BackhaulError, IntegrityError, TargetMissing
-from backhaul.core.model import Proof, StagedObject, VerifyLevel
+from backhaul.core.model import FileStatus, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import SourceReader, StageTask, StoredChecksum, TargetFs
-from backhaul.core.transfer.content_sum import content_sum
 
 READERS = 8  # files read back at once
 
 
 class Counter:
-    """Bytes and calls done by this worker; what the pool watches to tell slow from stuck."""
+    """Bytes and calls done by this worker; by it the pool distinguishes slow from stuck."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,12 +37,55 @@ class Counter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileReader:
+    """Computes checksums of target files from their bytes."""
+
+    target: TargetFs
+    new_digest: Callable[[str], Digest]
+    counter: Counter
+
+    def read(
+        self, path: str, algorithm: str = "CRC32C", *, expected: S3Checksum | None = None
+    ) -> StoredChecksum | None:
+        """One pass over the file; None where no file is, or where its bytes are not `expected`."""
+        status = self.target.status(path)
+        if status is None or not status.is_file:
+            return None
+        return self.read_file(path, status, algorithm, expected=expected)
+
+    def read_file(
+        self,
+        path: str,
+        status: FileStatus,
+        algorithm: str = "CRC32C",
+        *,
+        expected: S3Checksum | None = None,
+    ) -> StoredChecksum | None:
+        """As `read`, of a file whose status is known."""
+        own = self.new_digest(algorithm)
+        s3s = self.new_digest(expected.algorithm) if expected is not None else None
+        for data in self.target.read(path):
+            own.update(data)
+            if s3s is not None:
+                s3s.update(data)
+            self.counter.add(len(data))
+        if expected is not None and s3s is not None and not matches(expected, s3s.digest()):
+            return None
+        return StoredChecksum(
+            size_bytes=status.size_bytes,
+            modified_ms=status.modified_ms,
+            checksum=Checksum(algorithm, own.digest().hex()),
+            checksum_source="read",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Closed:
     """One object whose bytes matched S3's checksum on the way and whose file is closed.
 
     Attributes:
-        crc32c: Of the bytes received, hex; None where another engine received them, and S3's own
-            sum can be compared with the one that the target keeps.
+        received: CRC32C of the bytes received; None where another engine received them and S3's
+            own checksum is of an algorithm that the target keeps.
         expected: S3's checksum that they matched; None where S3 gave none that compares.
         bytes_read: From S3, earlier tries included.
         turn: How often it had been tried before.
@@ -59,12 +94,52 @@ class Closed:
 
     task: StageTask
     path: str
-    crc32c: str | None
+    received: Checksum | None
     expected: S3Checksum | None
     version_id: str | None
     bytes_read: int
     turn: int
     was_there: bool = False
+
+
+class NotComparable(Exception):
+    """Two checksums of different algorithms prove nothing about each other."""
+
+
+def proof_level(
+    expected: S3Checksum | None,
+    received: Checksum | None,
+    stored: Checksum,
+    *,
+    is_read: bool = False,
+) -> Proof | None:
+    """What the target's own checksum proves about one object; None: it holds other bytes.
+
+    Args:
+        expected: S3's, comparable with the bytes; the stream has matched it where there was one.
+        received: CRC32C of the stream; None where nothing was received: S3's own checksum is then
+            all that the target's can be compared with.
+        stored: The target's.
+        is_read: `stored` was computed over the file read back, not kept by the file system.
+
+    Raises:
+        NotComparable: The target's algorithm is neither S3's nor the stream's.
+    """
+    is_s3s = (
+        expected is not None and expected.algorithm == stored.algorithm and not expected.part_sizes
+    )
+    if is_s3s and expected is not None and not matches(expected, bytes.fromhex(stored.hex)):
+        return None
+    if received is not None and received.algorithm == stored.algorithm:
+        if received != stored:
+            return None
+    elif not is_s3s:
+        raise NotComparable(f"the target keeps {stored.algorithm} only")
+    if expected is None:
+        return Proof.RECEIVED
+    if is_read:
+        return Proof.REREAD
+    return Proof.DIRECT if is_s3s else Proof.BRIDGED
 
 
 class Prover:
@@ -79,9 +154,9 @@ class Prover:
         verify: VerifyLevel,
     ) -> None:
         self._target = target
-        self._new_digest = new_digest
         self._counter = counter
         self._verify = verify
+        self._files = FileReader(target=target, new_digest=new_digest, counter=counter)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read-back")
 
     def close(self) -> None:
@@ -90,52 +165,40 @@ class Prover:
 
     @property
     def is_batched(self) -> bool:
-        """Whether the target is asked about many files together."""
+        """Whether one call for the checksums of many files is worth waiting for."""
         return self._verify is VerifyLevel.STORED and self._target.keeps_checksums
 
     def prove(self, batch: Sequence[Closed]) -> list[StagedObject | BackhaulError]:
-        """One answer per file, in order; an error concerns that file alone.
+        """One result per file, in order; an error concerns that file alone.
 
         Raises:
             BackhaulError: The target failed as a whole.
         """
-        asked = [one for one in batch if self._wants_target(one)]
-        told: dict[str, StoredChecksum | None] = {}
-        if asked and self._verify is not VerifyLevel.REREAD and self._target.keeps_checksums:
-            told = dict(
-                zip(
-                    [one.path for one in asked],
-                    self._target.held([one.path for one in asked]),
-                    strict=True,
-                )
-            )
-            self._counter.add(0)
+        stored = self._stored(batch)
         results: dict[str, StagedObject | BackhaulError] = {}
-        rest: list[Closed] = []
         for one in batch:
-            held = told.get(one.path)
-            if one.path in told and (held is None or held.size_bytes is not None):
-                settled = self._settled(one, held)
-                if settled is not None:
-                    results[one.path] = settled
-                    continue
-            rest.append(one)
-        for one, result in zip(
-            rest, self._map(lambda one: self._looked_at(one, told.get(one.path)), rest), strict=True
-        ):
+            if one.path in stored:
+                compared = self._compared(one, stored[one.path])
+                if compared is not None:
+                    results[one.path] = compared
+        rest = [one for one in batch if one.path not in results]
+        whys = [found.why if (found := stored.get(one.path)) else "" for one in rest]
+        run = map if len(rest) <= 1 else self._readers.map
+        for one, result in zip(rest, run(self._from_status, rest, whys), strict=True):
             results[one.path] = result
         return [results[one.path] for one in batch]
 
-    def _map(
-        self,
-        work: Callable[[Closed], StagedObject | BackhaulError],
-        items: Sequence[Closed],
-    ) -> list[StagedObject | BackhaulError]:
-        if len(items) <= 1:
-            return [work(one) for one in items]
-        return list(self._readers.map(work, items))
+    def _stored(self, batch: Sequence[Closed]) -> dict[str, StoredChecksum | None]:
+        """What the target keeps, by path; empty where files are read back anyway."""
+        paths = [one.path for one in batch if self._needs_checksum(one)]
+        is_kept = self._verify is not VerifyLevel.REREAD and self._target.keeps_checksums
+        if not paths or not is_kept:
+            return {}
+        found = self._target.stored_checksums(paths)
+        self._counter.add(0)
+        return dict(zip(paths, found, strict=True))
 
-    def _wants_target(self, closed: Closed) -> bool:
+    def _needs_checksum(self, closed: Closed) -> bool:
         """Whether more than the length is to be compared with the target."""
         match self._verify:
             case VerifyLevel.STORED | VerifyLevel.REREAD:
@@ -145,39 +208,29 @@ class Prover:
             case VerifyLevel.SIZE:
                 return False
 
-    def _settled(
-        self, closed: Closed, held: StoredChecksum | None
+    def _compared(
+        self, closed: Closed, stored: StoredChecksum | None
     ) -> StagedObject | BackhaulError | None:
-        """From what the target told; None where that is no answer and the file has to be read."""
-        if held is None:
+        """By the checksum that the target keeps; None where the file has to be read."""
+        if stored is None:
             return _missing(closed)
-        if held.size_bytes != closed.task.planned.pin.size_bytes:
-            return _short(closed, held.size_bytes)
-        if held.algorithm is None or held.checksum is None:
+        if stored.size_bytes is None:
+            return None
+        if stored.size_bytes != closed.task.planned.pin.size_bytes:
+            return _short(closed, stored.size_bytes)
+        if stored.checksum is None:
             return None
         try:
-            proof = rung(
-                closed.expected,
-                closed.crc32c,
-                algorithm=held.algorithm,
-                checksum=held.checksum,
-            )
+            return _judged(closed, stored, stored.checksum)
         except NotComparable:
             return None
-        if proof is None:
-            return _differs(closed, held.algorithm, held.checksum)
-        return _staged(
-            closed,
-            proof,
-            modified_ms=held.modified_ms,
-            target=(held.algorithm, held.checksum),
-            asked=held.asked,
-        )
 
-    def _looked_at(
-        self, closed: Closed, held: StoredChecksum | None
-    ) -> StagedObject | BackhaulError:
-        """By the file's status, and by its bytes where they are wanted."""
+    def _from_status(self, closed: Closed, why: str) -> StagedObject | BackhaulError:
+        """By the file's status, and by its bytes where a checksum is needed.
+
+        Args:
+            why: Why the target's own checksum did not suffice.
+        """
         try:
             status = self._target.status(closed.path)
             self._counter.add(0)
@@ -185,138 +238,75 @@ class Prover:
                 return _missing(closed)
             if status.size_bytes != closed.task.planned.pin.size_bytes:
                 return _short(closed, status.size_bytes)
-            if not self._wants_target(closed):
+            if not self._needs_checksum(closed):
                 proof = Proof.SIZE if closed.expected is None else Proof.STREAM
                 return _staged(closed, proof, modified_ms=status.modified_ms)
-            if closed.crc32c is None:
-                return self._read_for_s3s(closed, held)
-            found = read_back(self._target, closed.path, self._new_digest("CRC32C"), self._counter)
+            # Where no CRC32C of the stream is known, the bytes have to match S3's checksum, too.
+            expected = closed.expected if closed.received is None else None
+            found = self._files.read_file(closed.path, status, expected=expected)
         except BackhaulError as error:
             return error
-        proven = rung(
-            closed.expected, closed.crc32c, algorithm="CRC32C", checksum=found, is_read=True
-        )
-        if proven is None:
-            return _differs(closed, "CRC32C", found)
-        return _staged(
-            closed,
-            proven,
-            modified_ms=status.modified_ms,
-            target=("CRC32C", found),
-            asked="read",
-            note=held.why if held is not None else "",
-        )
-
-    def _read_for_s3s(
-        self, closed: Closed, held: StoredChecksum | None
-    ) -> StagedObject | BackhaulError:
-        """The target keeps another sum than S3: its bytes are read for both."""
-        if closed.expected is None:
-            message = "without a sum of S3's the bytes are read before this"
-            raise AssertionError(message)
-        found = _read_for(
-            closed.expected, self._target, self._new_digest, self._counter, closed.path
-        )
         if found is None or found.checksum is None:
-            return IntegrityError(
-                "E_STORED",
-                f"{closed.path}: the file's {closed.expected.algorithm} is not S3's,"
-                f" {closed.expected.value}",
-                hint="it is copied again",
-            )
-        return _staged(
-            replace(closed, crc32c=found.checksum),
-            Proof.REREAD,
-            modified_ms=found.modified_ms,
-            target=("CRC32C", found.checksum),
-            asked="read",
-            note=held.why if held is not None else "",
-        )
+            return _not_s3s(closed)
+        if closed.received is None:
+            closed = replace(closed, received=found.checksum)
+        return _judged(closed, found, found.checksum, note=why)
 
 
-def standing(
+def _judged(
+    closed: Closed, stored: StoredChecksum, checksum: Checksum, *, note: str = ""
+) -> StagedObject | IntegrityError:
+    is_read = stored.checksum_source == "read"
+    proof = proof_level(closed.expected, closed.received, checksum, is_read=is_read)
+    if proof is None:
+        return _differs(closed, checksum)
+    return _staged(closed, proof, modified_ms=stored.modified_ms, stored=stored, note=note)
+
+
+def match_existing(
     reader: SourceReader,
-    target: TargetFs,
-    new_digest: Callable[[str], Digest],
-    counter: Counter,
+    files: FileReader,
     task: StageTask,
     path: str,
-    told: StoredChecksum | None,
+    stored: StoredChecksum | None,
 ) -> StagedObject | None:
-    """A proof that a file holds the pinned object although nothing was copied; None: no proof.
+    """The proof that a file holds the pinned object although nothing was copied; None: no proof.
 
-    S3 tells its checksum without the body. The file is read where the target's own does not
-    compare with it.
+    S3 gives its checksum without the body. The file is read where the checksum that the target
+    keeps, `stored`, does not compare with it.
     """
     pin = task.planned.pin
     facts = reader.head(task.endpoint, pin)
     expected = facts.best(pin.size_bytes)
     if expected is None:
         return None
-    if told is None or told.algorithm != expected.algorithm:
-        told = _read_for(expected, target, new_digest, counter, path)
-    elif told.checksum is None or not matches(expected, bytes.fromhex(told.checksum)):
+    kept = stored.checksum if stored is not None else None
+    if kept is None or kept.algorithm != expected.algorithm:
+        stored = files.read(path, expected=expected)
+    elif not matches(expected, bytes.fromhex(kept.hex)):
         return None
-    if told is None or told.size_bytes != pin.size_bytes:
-        return None
-    if told.algorithm != "CRC32C":
-        told = _read_for(expected, target, new_digest, counter, path)
-    if told is None or told.checksum is None:
+    elif kept.algorithm != "CRC32C" and stored is not None and stored.size_bytes == pin.size_bytes:
+        stored = files.read(path, expected=expected)
+    if stored is None or stored.checksum is None or stored.size_bytes != pin.size_bytes:
         return None
     return StagedObject(
         seq=task.planned.seq,
         size_bytes=pin.size_bytes,
-        crc32c=told.checksum,
+        content=stored.checksum,
         proof=Proof.ADOPTED,
         algorithm=expected.algorithm,
         checksum=expected.value,
         checksum_type=checksum_type(expected),
         version_id=facts.version_id,
-        modified_ms=told.modified_ms,
-        target_algorithm="CRC32C",
-        target_checksum=told.checksum,
-        asked=told.asked,
-        note="stood there already with the bytes that S3 vouches for",
+        modified_ms=stored.modified_ms,
+        target_checksum=stored.checksum,
+        checksum_source=stored.checksum_source,
+        note="the file existed already, with the bytes of S3's checksum",
     )
-
-
-def _read_for(
-    expected: S3Checksum,
-    target: TargetFs,
-    new_digest: Callable[[str], Digest],
-    counter: Counter,
-    path: str,
-) -> StoredChecksum | None:
-    """The file's CRC32C, where its bytes match S3's checksum; one pass for both."""
-    status = target.status(path)
-    if status is None or not status.is_file:
-        return None
-    crc, own = new_digest("CRC32C"), new_digest(expected.algorithm)
-    for data in target.read(path):
-        crc.update(data)
-        own.update(data)
-        counter.add(len(data))
-    if not matches(expected, own.digest()):
-        return None
-    return StoredChecksum(
-        size_bytes=status.size_bytes,
-        modified_ms=status.modified_ms,
-        algorithm="CRC32C",
-        checksum=crc.digest().hex(),
-        asked="read",
-    )
-
-
-def read_back(target: TargetFs, path: str, digest: Digest, counter: Counter) -> str:
-    """A digest of a target file's bytes, hex."""
-    for data in target.read(path):
-        digest.update(data)
-        counter.add(len(data))
-    return digest.digest().hex()
 
 
 def checksum_type(expected: S3Checksum | None) -> str | None:
-    """What kind of value S3's is."""
+    """`FULL_OBJECT`, `COMPOSITE` or `ETAG`."""
     if expected is None:
         return None
     return "ETAG" if expected.algorithm == MD5 else expected.kind
@@ -327,24 +317,27 @@ def _staged(
     proof: Proof,
     *,
     modified_ms: int,
-    target: tuple[str, str] | None = None,
-    asked: str = "",
+    stored: StoredChecksum | None = None,
     note: str = "",
 ) -> StagedObject:
     expected = closed.expected
+    target_checksum = stored.checksum if stored else None
+    content = closed.received or target_checksum
+    if content is None:
+        message = "without a checksum of the stream the target's was compared"
+        raise AssertionError(message)
     return StagedObject(
         seq=closed.task.planned.seq,
         size_bytes=closed.task.planned.pin.size_bytes,
-        crc32c=closed.crc32c if closed.crc32c is not None else content_sum(*(target or ("", ""))),
+        content=content,
         proof=proof,
         algorithm=expected.algorithm if expected else None,
         checksum=(expected.as_given or expected.value) if expected else None,
         checksum_type=checksum_type(expected),
         version_id=closed.version_id,
         modified_ms=modified_ms,
-        target_algorithm=target[0] if target else None,
-        target_checksum=target[1] if target else None,
-        asked=asked,
+        target_checksum=target_checksum,
+        checksum_source=stored.checksum_source if stored else "",
         note=note,
         bytes_read=closed.bytes_read,
         was_there=closed.was_there,
@@ -362,14 +355,25 @@ def _short(closed: Closed, found: int | None) -> IntegrityError:
     )
 
 
-def _differs(closed: Closed, algorithm: str, found: str) -> IntegrityError:
+def _not_s3s(closed: Closed) -> IntegrityError:
+    expected = closed.expected
     return IntegrityError(
         "E_STORED",
-        f"{closed.path}: {algorithm} of what the target holds is {found}, "
+        f"{closed.path}: the file's {expected.algorithm if expected else 'checksum'} differs from"
+        f" S3's, {expected.value if expected else ''}",
+        hint="it is copied again",
+    )
+
+
+def _differs(closed: Closed, found: Checksum) -> IntegrityError:
+    expected = closed.expected
+    return IntegrityError(
+        "E_STORED",
+        f"{closed.path}: {found.algorithm} of what the target holds is {found.hex}, "
         + (
-            f"CRC32C of what was written {closed.crc32c}"
-            if closed.crc32c is not None
-            else f"S3 says {closed.expected.value if closed.expected else ''}"
+            f"{closed.received.algorithm} of what was written {closed.received.hex}"
+            if closed.received is not None
+            else f"S3's is {expected.value if expected else ''}"
         ),
         hint="the target's disk or network changes bytes; nothing was published",
     )

@@ -55,7 +55,7 @@ WORKER = {
     "target.create": f"{_TARGET}.create",
     "target.mkdir": f"{_TARGET}.mkdir",
     "target.mkdirs": f"{_TARGET}.mkdirs",
-    "target.held": f"{_TARGET}.held",
+    "target.stored_checksums": f"{_TARGET}.stored_checksums",
     "target.rename": f"{_TARGET}.rename",
     "target.remove": f"{_TARGET}.remove",
     "writer.write": f"{_WRITER}.write",

@@ -154,13 +154,13 @@ class HdfsTarget:
         self._directories.policies = policies
         self.keeps_checksums = content is not None
 
-    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
+    def stored_checksums(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         if self._content is None:
             unknown = StoredChecksum(
                 size_bytes=None, modified_ms=0, why="nobody to ask for HDFS checksums"
             )
             return [unknown] * len(paths)
-        return self._content.held(paths)
+        return self._content.stored_checksums(paths)
 
     def _no_proxy(self, said: str) -> OutageError:
         user = self._login.run_as

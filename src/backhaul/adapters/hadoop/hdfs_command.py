@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from backhaul.core.checksums import Checksum
 from backhaul.core.model import FileStatus
 from backhaul.core.ports import StoredChecksum
 
@@ -68,7 +69,7 @@ class CommandChecker:
         self._is_encrypted = is_encrypted
         self._conf_dir = conf_dir
 
-    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
+    def stored_checksums(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         """Length, time and CRC of each file; None where there is no file."""
         found: list[StoredChecksum | None] = []
         for batch in _batches(paths):
@@ -123,9 +124,8 @@ class CommandChecker:
         return StoredChecksum(
             size_bytes=status.size_bytes,
             modified_ms=status.modified_ms,
-            algorithm=told[0],
-            checksum=told[1],
-            asked=NAME,
+            checksum=Checksum(*told),
+            checksum_source=NAME,
         )
 
     def _run(self, paths: Sequence[str]) -> tuple[dict[str, tuple[str, str]], str]:

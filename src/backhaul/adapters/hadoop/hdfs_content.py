@@ -79,7 +79,7 @@ class ChecksumFallback:
     def __init__(self, checkers: Sequence[ContentChecker]) -> None:
         self._ways = [_Way(checker=each) for each in checkers]
 
-    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
+    def stored_checksums(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         """Each path from the first way that can tell it."""
         nothing = StoredChecksum(
             size_bytes=None, modified_ms=0, why="nobody to ask for HDFS checksums"
@@ -118,7 +118,7 @@ class ChecksumFallback:
     @staticmethod
     def _ask(way: _Way, paths: Sequence[str]) -> list[StoredChecksum | None]:
         try:
-            said = way.checker.held(paths)
+            said = way.checker.stored_checksums(paths)
         except ChecksumUnavailable as error:
             unknown = StoredChecksum(
                 size_bytes=None, modified_ms=0, why=f"{way.checker.name}: {error}"
@@ -135,4 +135,4 @@ class ChecksumFallback:
 
 def _is_settled(held: StoredChecksum) -> bool:
     """Nothing more is to be learnt by asking another way."""
-    return held.algorithm is not None or held.is_final
+    return held.checksum is not None or held.is_final

@@ -46,6 +46,7 @@ from backhaul.adapters.hadoop.protobuf_wire import (
     octets,
     read_delimited,
 )
+from backhaul.core.checksums import Checksum
 from backhaul.core.ports import StoredChecksum
 
 NAME = "datanode"
@@ -119,7 +120,7 @@ class DataNodeChecker:
         self._datanodes = _DataNodes(timeout_s)
         self._threads = ThreadPoolExecutor(PARALLEL, thread_name_prefix="checksum")
 
-    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
+    def stored_checksums(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         """Length, time and CRC of each file; None where there is no file.
 
         Raises:
@@ -203,9 +204,8 @@ class DataNodeChecker:
         return StoredChecksum(
             size_bytes=file.size_bytes,
             modified_ms=file.modified_ms,
-            algorithm=algorithm,
-            checksum=f"{crc:08x}",
-            asked=NAME,
+            checksum=Checksum(algorithm, f"{crc:08x}"),
+            checksum_source=NAME,
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column
 
 from backhaul.adapters.ledger.schema import UtcTime, WrongValue, litter, objects, published
+from backhaul.core.checksums import Checksum
 from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject, TransferState
 from backhaul.core.ports import AbandonedStaging, AttemptStart, Published
 from backhaul.core.text import redacted
@@ -170,23 +171,42 @@ def planned_values(transfer_id: str, planned: PlannedObject) -> dict[str, Any]:
     }
 
 
+def content_text(content: Checksum) -> str:
+    """For the column `crc32c`: the digits, after `crc32:` where they are a CRC32."""
+    return content.hex if content.algorithm == "CRC32C" else f"crc32:{content.hex}"
+
+
+def content_of(text: str) -> Checksum:
+    """From the column `crc32c`."""
+    digits = text.removeprefix("crc32:")
+    return Checksum("CRC32C" if digits == text else "CRC32", digits)
+
+
+def _target_checksum(row: RowMapping) -> Checksum | None:
+    algorithm, digits = row["target_algorithm"], row["target_checksum"]
+    if (algorithm is None) != (digits is None):
+        raise WrongValue(f"object {row['seq']} has half a target checksum")
+    return None if algorithm is None else Checksum(algorithm, digits)
+
+
 def proof_values(transfer_id: str, epoch: int, staged: StagedObject) -> dict[str, Any]:
     """Parameters of `store.PROVE`."""
+    target = staged.target_checksum
     return {
         "of_transfer": transfer_id,
         "of_seq": staged.seq,
         "of_size": staged.size_bytes,
         "epoch": epoch,
-        "crc32c": staged.crc32c,
+        "crc32c": content_text(staged.content),
         "proof": staged.proof.value,
         "algorithm": staged.algorithm,
         "checksum": staged.checksum,
         "seen_version_id": staged.version_id,
         "modified_ms": staged.modified_ms,
         "checksum_type": staged.checksum_type,
-        "target_algorithm": staged.target_algorithm,
-        "target_checksum": staged.target_checksum,
-        "asked": staged.asked,
+        "target_algorithm": target.algorithm if target else None,
+        "target_checksum": target.hex if target else None,
+        "asked": staged.checksum_source,
         "note": readable(staged.note),
         "bytes_read": staged.bytes_read,
         "proven_at": staged.proven_at,
@@ -221,16 +241,15 @@ def staged_object(row: RowMapping) -> StagedObject:
     return StagedObject(
         seq=row["seq"],
         size_bytes=row["size_bytes"],
-        crc32c=row["crc32c"],
+        content=content_of(row["crc32c"]),
         proof=Proof(row["proof"]),
         algorithm=row["algorithm"],
         checksum=row["checksum"],
         checksum_type=row["checksum_type"],
         version_id=row["seen_version_id"],
         modified_ms=row["modified_ms"],
-        target_algorithm=row["target_algorithm"],
-        target_checksum=row["target_checksum"],
-        asked=row["asked"] or "",
+        target_checksum=_target_checksum(row),
+        checksum_source=row["asked"] or "",
         note=row["note"] or "",
         bytes_read=row["bytes_read"] or 0,
         proven_at=row["proven_at"],
@@ -255,7 +274,7 @@ def published_file(row: RowMapping) -> Published:
         location=location(row["uri"]),
         transfer_id=row["transfer_id"],
         pin=pin(row),
-        crc32c=row["crc32c"],
+        content=content_of(row["crc32c"]),
         modified_ms=row["modified_ms"],
     )
 

@@ -264,7 +264,7 @@ def perhaps_published(
             location=below.join(row["relative"]),
             transfer_id=transfer_id,
             pin=rows.pin(row),
-            crc32c=row["crc32c"],
+            content=rows.content_of(row["crc32c"]),
             modified_ms=row["modified_ms"] or 0,
         )
         for row in map(_checked_proof, found)

@@ -54,7 +54,7 @@ class LocalTarget:
         self._walker = walker or Walker()
         self._ownership = Ownership()
 
-    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
+    def stored_checksums(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
         """Sizes without checksums: a mounted file has to be read."""
         found = [self.status(path) for path in paths]
         return [

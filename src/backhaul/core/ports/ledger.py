@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
+from backhaul.core.checksums import Checksum
 from backhaul.core.model import (
     Assignment,
     Hold,
@@ -144,7 +145,7 @@ class Published:
     location: Location
     transfer_id: str
     pin: Pin
-    crc32c: str
+    content: Checksum
     modified_ms: int
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from backhaul.core.checksums import Checksum
 from backhaul.core.errors import OutageError
 from backhaul.core.model import (
     FileStatus,
@@ -49,28 +50,26 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredChecksum:
-    """What a target says of one file's content without anybody reading it.
+    """The checksum of one file on a target.
 
     Attributes:
-        size_bytes: None where not even that could be learnt.
-        algorithm: `CRC32C` or `CRC32`, of all bytes of the file; None where it cannot be told.
-        checksum: Its value, 8 hex digits; None likewise.
-        asked: Who told it, closed set: `datanode`, `command`, `read`; empty likewise.
-        why: Why it could not be told; empty when it was.
-        is_final: No other way can tell it either: nothing is kept that compares with the bytes.
+        size_bytes: None where not even that is known.
+        checksum: None where it is not known.
+        checksum_source: Closed set: `datanode`, `command`, `read`; empty likewise.
+        why: Why the checksum is not known; empty when it is.
+        is_final: No other source knows it either: nothing is kept that compares with the bytes.
     """
 
     size_bytes: int | None
     modified_ms: int
-    algorithm: str | None = None
-    checksum: str | None = None
-    asked: str = ""
+    checksum: Checksum | None = None
+    checksum_source: str = ""
     why: str = ""
     is_final: bool = False
 
     @classmethod
     def of_ciphertext(cls, size_bytes: int, modified_ms: int) -> StoredChecksum:
-        """Of a file in an encryption zone of HDFS."""
+        """For a file in an encryption zone of HDFS."""
         return cls(
             size_bytes=size_bytes,
             modified_ms=modified_ms,
@@ -315,12 +314,12 @@ class TargetSession(Protocol):
 
 
 class ContentChecker(Protocol):
-    """Asks a file system for checksums it keeps, many files at a time."""
+    """Reads the checksums that a file system keeps, for many files at a time."""
 
     name: str
 
-    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
-        """One answer per path, in order; None where no file is. Never guesses, never reads."""
+    def stored_checksums(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
+        """One per path, in order; None where no file is. Never reads content."""
 
     def close(self) -> None:
         """Let go of connections; safe to repeat."""
@@ -351,12 +350,13 @@ class TargetFs(Protocol):
     """
 
     keeps_checksums: bool
-    """Whether `held` can tell a checksum at all; asking is then worth a batch."""
+    """Whether `stored_checksums` can find any; a batch is then worth its call."""
 
-    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
-        """What each file holds, from checksums that the file system keeps; None where none is.
+    def stored_checksums(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
+        """The checksum that the file system keeps of each file; None where no file is.
 
-        Never reads content. What cannot be told is an answer (`StoredChecksum.why`), not an error.
+        Never reads content. A checksum that is not known is a result (`StoredChecksum.why`), not an
+        error.
         """
 
     def check_reachable(self) -> None:

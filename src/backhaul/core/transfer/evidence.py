@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from backhaul.core.checksums import Digest
+from backhaul.core.checksums import Checksum, Digest
 from backhaul.core.model import Location, ManifestSum, PlannedObject, Proof, StagedObject
-from backhaul.core.transfer.content_sum import algorithm_of
 
 VERSION = 1
 FILE_LINES = 20_000  # about 15 MB; a file is written from memory
@@ -44,16 +43,17 @@ def object_line(
         "proof": None,
     }
     if staged is not None:
+        target_checksum = staged.target_checksum
         line |= {
             "proof": staged.proof.value,
             "checksum_algorithm": staged.algorithm,
             "checksum": staged.checksum,
             "checksum_type": staged.checksum_type,
-            "crc32c": staged.crc32c if algorithm_of(staged.crc32c) == "CRC32C" else None,
+            "crc32c": staged.content.hex if staged.content.algorithm == "CRC32C" else None,
             "target_size": staged.size_bytes,
-            "target_algorithm": staged.target_algorithm,
-            "target_checksum": staged.target_checksum,
-            "asked": staged.asked,
+            "target_algorithm": target_checksum.algorithm if target_checksum else None,
+            "target_checksum": target_checksum.hex if target_checksum else None,
+            "asked": staged.checksum_source,
             "note": staged.note,
             "bytes_read": staged.bytes_read,
             "proven_at": staged.proven_at.isoformat() if staged.proven_at else None,
@@ -70,8 +70,8 @@ class Manifest:
     _size_bytes: int = 0
     _bytes_read: int = 0
     _copied_bytes: int = 0
-    _rungs: Counter[str] = field(default_factory=Counter)
-    _asked: Counter[str] = field(default_factory=Counter)
+    _proof_levels: Counter[str] = field(default_factory=Counter)
+    _checksum_sources: Counter[str] = field(default_factory=Counter)
 
     def add(self, line: dict[str, Any]) -> None:
         """The next object line."""
@@ -80,9 +80,9 @@ class Manifest:
         self._size_bytes += line["size"]
         self._bytes_read += line.get("bytes_read", 0)
         self._copied_bytes += 0 if line["proof"] == Proof.ADOPTED else line["size"]
-        self._rungs[line["proof"] or "none"] += 1
+        self._proof_levels[line["proof"] or "none"] += 1
         if line.get("asked"):
-            self._asked[line["asked"]] += 1
+            self._checksum_sources[line["asked"]] += 1
 
     @property
     def sum(self) -> ManifestSum:
@@ -93,8 +93,8 @@ class Manifest:
             size_bytes=self._size_bytes,
             bytes_read=self._bytes_read,
             copied_bytes=self._copied_bytes,
-            rungs=tuple(self._rungs.most_common()),
-            asked=tuple(self._asked.most_common()),
+            proof_levels=tuple(self._proof_levels.most_common()),
+            checksum_sources=tuple(self._checksum_sources.most_common()),
         )
 
 
@@ -122,7 +122,7 @@ class FileSum:
 
     name: str
     size_bytes: int
-    crc32c: str
+    content: Checksum
 
 
 class FileSums:
@@ -152,8 +152,8 @@ class FileSums:
         return [*self._full, self._file()] if self._lines else []
 
     def _file(self) -> FileSum:
-        crc = self._digest.digest().hex()
-        return FileSum(name=next(self._names), size_bytes=self._size_bytes, crc32c=crc)
+        content = Checksum("CRC32C", self._digest.digest().hex())
+        return FileSum(name=next(self._names), size_bytes=self._size_bytes, content=content)
 
 
 def sealing_line(

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from backhaul.core.errors import CannotWrite
 from backhaul.core.model import Location, OnExists, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Ledger, Published, Rename, TargetSession
-from backhaul.core.transfer.content_sum import algorithm_of, holds
 from backhaul.core.transfer.reuse import is_own
 
 
@@ -134,10 +133,12 @@ class Publisher:
         ]
         there = self._session.stored_checksums(
             [one.location for one in newer],
-            algorithms=[algorithm_of(one.crc32c) for one in newer],
+            algorithms=[one.content.algorithm for one in newer],
         )
         return {
-            one.location for one, held in zip(newer, there, strict=True) if holds(held, one.crc32c)
+            one.location
+            for one, held in zip(newer, there, strict=True)
+            if held is not None and held.checksum == one.content
         }
 
     def _same_content(
@@ -154,12 +155,12 @@ class Publisher:
         ]
         held = self._session.stored_checksums(
             [final for final, _, _ in there],
-            algorithms=[algorithm_of(proof.crc32c) for _, _, proof in there],
+            algorithms=[proof.content.algorithm for _, _, proof in there],
         )
         same = {
             final
             for (final, _, proof), one in zip(there, held, strict=True)
-            if holds(one, proof.crc32c)
+            if one is not None and one.checksum == proof.content
         }
         others = [final for final, _, _ in there if final not in same]
         own = self._own(others)

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from backhaul.core.model import FileStatus, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Published, StoredChecksum
-from backhaul.core.transfer.content_sum import algorithm_of, digits_of
 
 
 def is_file_of(status: FileStatus | None, size_bytes: int) -> bool:
@@ -44,13 +43,12 @@ def adopt(planned: PlannedObject, before: Published) -> StagedObject:
     return StagedObject(
         seq=planned.seq,
         size_bytes=planned.pin.size_bytes,
-        crc32c=before.crc32c,
+        content=before.content,
         proof=Proof.ADOPTED,
         version_id=before.pin.version_id,
         modified_ms=before.modified_ms,
-        target_algorithm=algorithm_of(before.crc32c),
-        target_checksum=digits_of(before.crc32c),
-        asked="ledger",
+        target_checksum=before.content,
+        checksum_source="ledger",
         note=f"published by {before.transfer_id}",
     )
 
@@ -60,9 +58,8 @@ def as_adopted(proof: StagedObject, held: StoredChecksum, note: str, now: dateti
     return replace(
         proof,
         proof=Proof.ADOPTED,
-        target_algorithm=held.algorithm,
         target_checksum=held.checksum,
-        asked=held.asked,
+        checksum_source=held.checksum_source,
         note=note,
         bytes_read=0,
         proven_at=now,

@@ -71,7 +71,6 @@ from backhaul.core.transfer import cluster_jobs as cluster_stage
 from backhaul.core.transfer import steps as transfer
 from backhaul.core.transfer.cluster_attempt import ClusterAttempt
 from backhaul.core.transfer.cluster_jobs import ClusterProgress
-from backhaul.core.transfer.content_sum import algorithm_of, holds
 from backhaul.core.transfer.evidence import Manifest, files, object_line
 from backhaul.core.transfer.outages import WAIT_MOST_S, Away, OutageWatch
 from backhaul.core.transfer.overtaken import claims_to_be_old, is_overtaken, state_of_event
@@ -448,12 +447,12 @@ class TransferRunner:
             ]
             held = self._session.stored_checksums(
                 [final for final, _ in candidates],
-                algorithms=[algorithm_of(proof.crc32c) for _, proof in candidates],
+                algorithms=[proof.content.algorithm for _, proof in candidates],
             )
             same = [
                 as_adopted(proof, one, "published by an earlier attempt", now)
                 for (_, proof), one in zip(candidates, held, strict=True)
-                if one is not None and holds(one, proof.crc32c)
+                if one is not None and one.checksum == proof.content
             ]
             if same:
                 ledger.record_staged(self._id, same)
@@ -858,8 +857,8 @@ class TransferRunner:
                     publish=mode,
                     is_superseded=is_superseded,
                     duration_s=clock.monotonic() - self._started_s,
-                    rungs=manifest.rungs,
-                    asked=manifest.asked,
+                    rungs=manifest.proof_levels,
+                    asked=manifest.checksum_sources,
                     manifest=manifest.manifest,
                 )
             )

@@ -694,7 +694,7 @@ def _published(
         location=location,
         transfer_id=transfer_id,
         pin=planned.pin,
-        crc32c=proof.crc32c,
+        content=proof.content,
         modified_ms=proof.modified_ms,
     )
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from backhaul.core.checksums import Digest
+from backhaul.core.checksums import Checksum, Digest
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
@@ -144,11 +144,11 @@ class FakeTarget:
         with self._faults.call("target.check_reachable"):
             return
 
-    def held(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
-        with self._faults.call("target.held"), self._lock:
-            return [self._held(path) for path in paths]
+    def stored_checksums(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
+        with self._faults.call("target.stored_checksums"), self._lock:
+            return [self._stored_checksum(path) for path in paths]
 
-    def _held(self, path: str) -> StoredChecksum | None:
+    def _stored_checksum(self, path: str) -> StoredChecksum | None:
         node = self._nodes.get(path)
         if node is None or node.is_directory:
             return None
@@ -156,7 +156,7 @@ class FakeTarget:
         content = self._content
         if content is None or path.rsplit("/", 1)[-1] in content.silent:
             return StoredChecksum(
-                size_bytes=size_bytes, modified_ms=modified_ms, why="told to say nothing"
+                size_bytes=size_bytes, modified_ms=modified_ms, why="the fake keeps none of it"
             )
         algorithm = node.kept or content.algorithm
         digest = content.new_digest(algorithm)
@@ -166,9 +166,8 @@ class FakeTarget:
         return StoredChecksum(
             size_bytes=size_bytes,
             modified_ms=modified_ms,
-            algorithm=algorithm,
-            checksum=digest.digest().hex(),
-            asked="datanode",
+            checksum=Checksum(algorithm, digest.digest().hex()),
+            checksum_source="datanode",
         )
 
     def write_refusal(self, path: str) -> WriteRefusal | None:
