@@ -7,7 +7,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Base64;
 import java.util.concurrent.Callable;
-import java.util.concurrent.TimeUnit;
 import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.permission.FsPermission;
 import org.apache.hadoop.hdfs.HdfsConfiguration;
@@ -82,8 +81,6 @@ public class ReadConfigurations {
         return from.getInt(name, -7);
       case "boolean":
         return from.getBoolean(name, true);
-      case "milliseconds":
-        return from.getTimeDuration(name, -7, TimeUnit.MILLISECONDS);
       case "umask":
         return FsPermission.getUMask(from).toShort();
       default:

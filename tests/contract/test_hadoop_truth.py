@@ -52,7 +52,6 @@ TYPED = {
     "size": ["1", "1k", "128M", "2g", "3T", "1p", "1e", "-1", "+5k", "5 k", "1.5m", "k", "1kb"],
     "integer": ["1", "-1", "+1", "0x1F", "-0x1f", "0X1F", "1_000", "1.0", "", "2147483648", "1k"],
     "boolean": ["true", "TRUE", " true ", "false", "False", "yes", "1", ""],
-    "milliseconds": ["1", "5s", "5S", "5 s", "2m", "1h", "1d", "7ms", "-1", "1.5s", "x", "3000us"],
     "umask": ["022", "0022", "27", "7", "777", "u=rwx,g=rx,o=", "u=rwx", "a=rx", "g-w", "999",
               "u=rwx,g=rwx, o=rx", "o+w", "=rwx", "rwx", "+022", "1777"],
 }  # fmt: skip
@@ -61,7 +60,6 @@ READ: dict[str, Callable[[HadoopConfiguration, str], object]] = {
     "size": lambda found, name: found.get_size(name),
     "integer": lambda found, name: found.get_integer(name),
     "boolean": lambda found, name: str(found.get_boolean(name, default=True)).lower(),
-    "milliseconds": lambda found, name: round((found.get_duration_s(name) or 0) * 1000),
     "umask": lambda found, name: found.get_umask(name),
 }
 

@@ -291,14 +291,6 @@ def test_sizes(tmp_path: Path, text: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("1500", 1.5), ("2s", 2.0), ("3M", 180.0), ("1h", 3600.0), ("7ms", 0.007)],
-)
-def test_durations(tmp_path: Path, text: str, expected: float) -> None:
-    assert read(tmp_path, prop("a", text)).get_duration_s("a") == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
     ("text", "expected"), [("True", True), ("FALSE", False), ("yes", None), ("", None)]
 )
 def test_booleans_that_are_none_are_the_default(
@@ -334,7 +326,6 @@ def test_umasks(tmp_path: Path, text: str, expected: int) -> None:
     [
         lambda found: found.get_size("a"),
         lambda found: found.get_integer("a"),
-        lambda found: found.get_duration_s("a"),
         lambda found: found.get_umask("a"),
     ],
 )
@@ -356,7 +347,7 @@ def test_a_value_of_another_kind_is_refused_by_name(
 )
 def test_a_number_that_java_does_not_hold_is_refused_by_name(tmp_path: Path, text: str) -> None:
     found = read(tmp_path, prop("a", text))
-    for get in (found.get_size, found.get_integer, found.get_duration_s):
+    for get in (found.get_size, found.get_integer):
         with pytest.raises(ConfigurationError, match="line 3: a is not") as caught:
             get("a")
         assert caught.value.code == "E_CFG_HADOOP_VALUE"
@@ -368,14 +359,12 @@ def test_the_largest_numbers_and_leading_zeros_are_read(tmp_path: Path) -> None:
     found = read(
         tmp_path,
         prop("size", f"{many}9223372036854775807") + prop("seven", "7E")
-        + prop("integer", f"-{many}2147483647") + prop("hexadecimal", f"0x{many}7fffffff")
-        + prop("time", f"-{many}60s"),
+        + prop("integer", f"-{many}2147483647") + prop("hexadecimal", f"0x{many}7fffffff"),
     )  # fmt: skip
     assert found.get_size("size") == 2**63 - 1
     assert found.get_size("seven") == 7 << 60
     assert found.get_integer("integer") == 1 - 2**31
     assert found.get_integer("hexadecimal") == 2**31 - 1
-    assert found.get_duration_s("time") == -60.0
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from backhaul.adapters.hadoop.configuration.filesystems import (
     demands_kerberos,
     join_address,
     parse_address,
-    with_place,
 )
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.core.errors import OutageError
@@ -108,7 +107,7 @@ def _is_https(found: HadoopConfiguration, policy: str) -> bool:
 
 
 def _address(found: HadoopConfiguration, name: str, port: int, of: str) -> tuple[str, int]:
-    return parse_address(found.get(name) or "", with_place(found, name), port, of)
+    return parse_address(found.get(name) or "", found.located(name), port, of)
 
 
 def _base_url(host: str, port: int, *, is_https: bool) -> str:

@@ -17,26 +17,26 @@ AUTHENTICATION = "hadoop.security.authentication"
 _HA_NAMENODES = "dfs.ha.namenodes."
 _RPC_ADDRESS = "dfs.namenode.rpc-address"
 _PROXY_PROVIDER = "dfs.client.failover.proxy.provider."
-_ONE_ADDRESS = ".IPFailoverProxyProvider"  # for a host: whichever NameNode has it is active
+_ONE_ADDRESS = ".IPFailoverProxyProvider"  # of a host: its address moves to the active NameNode
 _HDFS = "hdfs://"
 _IMPLEMENTATION, _USUAL = "fs.hdfs.impl", "org.apache.hadoop.hdfs.DistributedFileSystem"
-# What hdfs-native compares with one spelling; Hadoop takes any case.
+# hdfs-native compares these in lower case; Hadoop accepts any case.
 _LOWERED = frozenset({AUTHENTICATION, "dfs.data.transfer.protection"})
 
 
 def file_systems(configuration: HadoopConfiguration) -> FileSystems:
-    """The default file system and the nameservices, for the reading of destinations.
+    """The default file system and the nameservices, for parsing destinations.
 
     Raises:
         ConfigurationError: E_CFG_HADOOP_VARIABLE: `fs.defaultFS` holds a variable that is not set;
-            E_CFG_HADOOP_VALUE: as `default_filesystem`, or `hdfs://` is a file system of another
-            kind in Hadoop's own commands.
+            E_CFG_HADOOP_VALUE: as `default_filesystem`, or Hadoop's commands open `hdfs://` with
+            another implementation.
     """
     if (configuration.get(_IMPLEMENTATION) or _USUAL) != _USUAL:
         # Such as ViewFileSystemOverloadScheme, whose mount table sends paths to other clusters.
         raise ConfigurationError(
             "E_CFG_HADOOP_VALUE",
-            f"{with_place(configuration, _IMPLEMENTATION)} is not {_USUAL}: Hadoop's commands "
+            f"{configuration.located(_IMPLEMENTATION)} is not {_USUAL}: Hadoop's commands "
             "would look for the data elsewhere",
             hint="point HADOOP_CONF_DIR at a configuration without it, and name the cluster that "
             "holds the data in routes and messages",
@@ -54,7 +54,7 @@ def file_systems(configuration: HadoopConfiguration) -> FileSystems:
 
 
 def default_filesystem(configuration: HadoopConfiguration) -> str | None:
-    """`fs.defaultFS` in full and without its path; None where no site file sets it.
+    """`fs.defaultFS` with its port, without its path; None where no site file sets it.
 
     Such as `hdfs://nameservice`, `hdfs://host:8020`, `file:///`, or another scheme's URI.
 
@@ -63,9 +63,9 @@ def default_filesystem(configuration: HadoopConfiguration) -> str | None:
             port, or `hdfs://` with what is no address.
     """
     if not configuration.is_set(DEFAULT_FS):
-        return None  # Hadoop's own `file:///` is more likely a missing file than a wish
+        return None  # Hadoop's own `file:///` more likely means a missing file than an intention
     text = configuration.get(DEFAULT_FS) or ""
-    if text == "local":  # as Hadoop's first releases had them
+    if text == "local":  # of Hadoop's first releases, like an address without a scheme
         text = "file:///"
     elif "/" not in text:
         text = f"{_HDFS}{text}"
@@ -76,24 +76,18 @@ def default_filesystem(configuration: HadoopConfiguration) -> str | None:
     if scheme != "hdfs":
         return text
     if not is_authority(authority):
-        raise _no_address(with_place(configuration, DEFAULT_FS))
+        raise _no_address(configuration.located(DEFAULT_FS))
     try:
         return _HDFS + FileSystems(nameservices=nameservices(configuration)).in_full(authority)
     except PermanentError as error:
-        where = with_place(configuration, DEFAULT_FS)
+        where = configuration.located(DEFAULT_FS)
         raise ConfigurationError(
             "E_CFG_HADOOP_VALUE", f"{where}: {error.message}", hint=error.hint
         ) from error
 
 
-def with_place(configuration: HadoopConfiguration, name: str) -> str:
-    """File and line before the property's name."""
-    place = configuration.places.get(name)
-    return f"{place}: {name}" if place else name
-
-
 def nameservices(configuration: HadoopConfiguration) -> frozenset[str]:
-    """Names for several NameNodes, in the place of a host."""
+    """Names that are used like a host and mean several NameNodes."""
     values = configuration.values
     names = [*values, *configuration.unresolved]
     return frozenset(
@@ -129,7 +123,7 @@ def _members(configuration: HadoopConfiguration, service: str) -> dict[str, tupl
     for one in ids:
         name = f"{_RPC_ADDRESS}.{service}.{one}"
         if text := configuration.get(name):
-            found[one] = parse_address(text, with_place(configuration, name))
+            found[one] = parse_address(text, configuration.located(name))
     if not found:
         missing = f"{_RPC_ADDRESS}.{service}.{ids[0]}" if ids else listed
         raise ConfigurationError(
@@ -142,7 +136,7 @@ def _members(configuration: HadoopConfiguration, service: str) -> dict[str, tupl
 
 
 def in_full(configuration: HadoopConfiguration, filesystem: str) -> str:
-    """`hdfs://host` becomes `hdfs://host:8020`; what has a port, and a nameservice, stays."""
+    """`hdfs://host` becomes `hdfs://host:8020`; with a port, or for a nameservice, it stays."""
     authority = filesystem.removeprefix(_HDFS)
     if authority in nameservices(configuration):
         return filesystem
@@ -150,7 +144,7 @@ def in_full(configuration: HadoopConfiguration, filesystem: str) -> str:
 
 
 def demands_kerberos(configuration: HadoopConfiguration) -> bool:
-    """True for anything but `simple`, as Hadoop and the HDFS client read it.
+    """True unless authentication is `simple`, as Hadoop and the HDFS client decide it.
 
     Raises:
         ConfigurationError: E_CFG_HADOOP_VARIABLE.
@@ -159,10 +153,10 @@ def demands_kerberos(configuration: HadoopConfiguration) -> bool:
 
 
 def client_properties(configuration: HadoopConfiguration, filesystem: str) -> dict[str, str]:
-    """What the site files set, for hdfs-native, in the one spelling that it takes.
+    """The properties of the site files for hdfs-native, in the spelling that it understands.
 
-    Its own reader of these files has neither includes nor variables, `final` or attributes. It
-    splits lists without trimming, and takes addresses without a port for none.
+    Its own reader of these files knows no includes, variables, `final` or attributes, does not trim
+    the items of lists, and ignores addresses without a port.
 
     Raises:
         ConfigurationError: As `namenodes`, for this file system.
@@ -183,12 +177,12 @@ def client_properties(configuration: HadoopConfiguration, filesystem: str) -> di
 def parse_address(
     text: str, name: str, port: int = DEFAULT_HDFS_PORT, of: str = "a NameNode"
 ) -> tuple[str, int]:
-    """Of `host`, `host:port`, `[address]:port` or a URI of them.
+    """Host and port of `host`, `host:port`, `[address]:port` or a URI of them.
 
     Args:
-        name: Of the property, with its place.
-        port: Where none is written.
-        of: Whose address it is.
+        name: Of the property, for the error.
+        port: Where the text has none.
+        of: Whose address it is, for the error.
 
     Raises:
         ConfigurationError: E_CFG_HADOOP_VALUE.
@@ -196,7 +190,7 @@ def parse_address(
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
         host, written = parts.hostname, parts.port
-        (host or "").encode("idna")  # as a lookup does: no label is empty or too long
+        (host or "").encode("idna")  # as a DNS lookup: no label is empty or too long
     except ValueError:
         host = written = None
     if not host or "@" in text:

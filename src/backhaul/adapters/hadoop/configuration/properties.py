@@ -1,8 +1,8 @@
-"""The node's Hadoop configuration: read once, by Hadoop's rules, and handed on resolved.
+"""The node's Hadoop configuration: its values, resolved by Hadoop's rules.
 
-`HadoopConfiguration.load` reads the site files with everything that Hadoop does to them: order of
-the files, includes, `final`, old names of properties, variables. What comes out is plain text that
-may be pickled and given to any client or process, so no other reader of these files is needed.
+`HadoopConfiguration.load` applies all that Hadoop does to the site files: order of the files,
+includes, `final`, old names of properties, variables. The result is plain text that can be pickled
+and given to any client or process: nothing else reads these files.
 
 Source: Apache Hadoop 3.4, `org.apache.hadoop.conf.Configuration`, `HdfsConfiguration`.
 """
@@ -42,14 +42,12 @@ _MAX_TEXT = 1 << 20  # characters of one value; Hadoop has no limit
 _VARIABLE = re.compile(r"\$\{([^} $]+)\}")
 _WITH_DEFAULT = re.compile(r"(?P<name>.*?)(?P<kind>:-|-)(?P<value>.*)", re.DOTALL)
 _MAX_INTEGER, _MAX_LONG = 2**31 - 1, 2**63 - 1  # of Java
-# No more digits than the largest number has: Python reads no number of some thousand digits.
+# No more digits than the largest number has: Python refuses numbers of some thousand digits.
 _INTEGER = re.compile(
     r"(?P<sign>[+-]?)(?:0[xX]0*(?P<hexadecimal>[0-9a-fA-F]{1,16})|0*(?P<decimal>[0-9]{1,19}))"
 )
 _SIZE = re.compile(r"([+-]?)0*([0-9]{1,19})([kmgtpe]?)", re.IGNORECASE | re.ASCII)
 _SIZE_UNITS = "kmgtpe"
-_DURATION = re.compile(r"([+-]?)0*([0-9]{1,19})(ns|us|ms|s|m|h|d)?", re.IGNORECASE | re.ASCII)
-_DURATION_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _OCTAL = re.compile(r"0*([0-7]{3})", re.ASCII)
 _SYMBOLIC = re.compile(r"\s*([ugoa]*)([+=-]+)([rwx]*)([,\s]*)\s*", re.ASCII)
 _BITS = {"r": 4, "w": 2, "x": 1}
@@ -120,17 +118,17 @@ class HadoopConfiguration:
 
     Attributes:
         directory: Where they were read; None where the node has no such directory.
-        values: What the site files set: trimmed and expanded. Properties without a value and those
-            in `unresolved` are not among them; one of blanks alone is an empty text.
+        values: Of the properties that the site files set, trimmed and expanded, without those in
+            `unresolved`. A value of blanks alone is an empty text.
         unresolved: Properties whose variables could not be resolved, with the reason.
-        places: File and line of each property, for messages.
+        origins: File and line of each property, for messages.
         environment_names: Variables of the environment that the files use.
     """
 
     directory: Path | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     unresolved: Mapping[str, str] = field(default_factory=dict)
-    places: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
     environment_names: frozenset[str] = frozenset()
 
     @classmethod
@@ -152,7 +150,7 @@ class HadoopConfiguration:
     def load_for_jobs(
         cls, directory: Path | None, *, environment: Mapping[str, str] | None = None
     ) -> HadoopConfiguration:
-        """What a client of YARN reads: mapred-site.xml and yarn-site.xml, too; as `load`."""
+        """What a client of YARN reads: also mapred-site.xml and yarn-site.xml. Like `load`."""
         return _load(directory, ("core", "hdfs", "mapred", "yarn"), environment)
 
     @classmethod
@@ -163,10 +161,10 @@ class HadoopConfiguration:
         return cls.load(None if given is None else Path(given))
 
     def without_secrets(self, *, keep_names: bool = False) -> HadoopConfiguration:
-        """Without keys, tokens and passwords: for a process that needs none of them.
+        """Without keys, tokens and passwords, for a process that needs none of them.
 
         Args:
-            keep_names: Secrets become empty texts, so that `is_set` still finds them.
+            keep_names: Secrets become empty texts instead, so that `is_set` still finds them.
         """
         kept = {name: "" if is_secret(name) else text for name, text in self.values.items()}
         if not keep_names:
@@ -174,7 +172,7 @@ class HadoopConfiguration:
         return replace(self, values=kept)
 
     def secret_names(self) -> tuple[str, ...]:
-        """Properties that are set and whose values are not to be shown."""
+        """The properties whose values must not be shown."""
         return tuple(sorted(name for name in self.values if is_secret(name)))
 
     # ------------------------------------------------------------ one property
@@ -183,8 +181,13 @@ class HadoopConfiguration:
         """Whether a site file sets it, under its current name."""
         return name in self.values or name in self.unresolved
 
+    def located(self, name: str) -> str:
+        """The property's name after its file and line, for messages."""
+        origin = self.origins.get(name)
+        return f"{origin}: {name}" if origin else name
+
     def get(self, name: str) -> str | None:
-        """The value, else Hadoop's own default, else None; an old name reads the new one.
+        """The value, else Hadoop's own default, else None. An old name reads the new one.
 
         Raises:
             ConfigurationError: E_CFG_HADOOP_VARIABLE: it holds a variable that is not set.
@@ -193,9 +196,9 @@ class HadoopConfiguration:
         if name in self.unresolved:
             raise ConfigurationError(
                 "E_CFG_HADOOP_VARIABLE",
-                f"{self.places[name]}: {name} {self.unresolved[name]}",
-                hint="set the variable where the agent's environment or a property of that name "
-                "is set, or write the value in full",
+                f"{self.located(name)} {self.unresolved[name]}",
+                hint="set the variable in the agent's environment or as a property, or write the "
+                "value in full",
             )
         value = self.values.get(name)
         return value if value is not None else _default(name)
@@ -206,7 +209,7 @@ class HadoopConfiguration:
         return [part for part in parts if part]
 
     def get_boolean(self, name: str, *, default: bool = False) -> bool:
-        """`true` or `false` in any case; else the default, as Hadoop has it."""
+        """`true` or `false` in any case; else the default, as in Hadoop."""
         text = (self.get(name) or "").lower()
         return text == "true" if text in {"true", "false"} else default
 
@@ -241,21 +244,6 @@ class HadoopConfiguration:
             self._refuse(name, f"a number of bytes up to {_MAX_LONG}")
         return -size_bytes if match[1] == "-" else size_bytes
 
-    def get_duration_s(self, name: str, *, unit: str = "ms") -> float | None:
-        """Seconds; ns, us, ms, s, m, h, d may follow the number. Raises as `get_integer`.
-
-        Args:
-            unit: Of a number without one.
-        """
-        text = self.get(name)
-        if text is None:
-            return None
-        match = _DURATION.fullmatch(text)
-        if match is None or int(match[2]) > _MAX_LONG:
-            self._refuse(name, f"a time such as 60000 or 60s, up to {_MAX_LONG}")
-        duration_s = int(match[2]) * _DURATION_S[(match[3] or unit).lower()]
-        return -duration_s if match[1] == "-" else duration_s
-
     def get_umask(self, name: str = "fs.permissions.umask-mode") -> int:
         """Permission bits that new files lack: octal, or symbolic such as `u=rwx,g=rx,o=`.
 
@@ -273,8 +261,8 @@ class HadoopConfiguration:
     def _refuse(self, name: str, wanted: str) -> NoReturn:
         raise ConfigurationError(
             "E_CFG_HADOOP_VALUE",
-            f"{self.places.get(name, 'the Hadoop configuration')}: {name} is not {wanted}",
-            hint="correct it there; `hdfs getconf -confKey` shows what Hadoop reads",
+            f"{self.origins.get(name, 'the Hadoop configuration')}: {name} is not {wanted}",
+            hint="correct it there; `hdfs getconf -confKey` shows the value that Hadoop uses",
         )
 
 
@@ -288,7 +276,7 @@ def _load(
         return HadoopConfiguration()
     reader = SiteReader(directory)
     raw: dict[str, str] = {}
-    places: dict[str, str] = {}
+    origins: dict[str, str] = {}
     finals: set[str] = set()
     for site in sites:
         if site == "hdfs":
@@ -296,7 +284,7 @@ def _load(
             for name in HDFS_DEFAULTS.keys() - finals:
                 raw.pop(name, None)
         for one in reader.read(directory / f"{site}-site.xml"):
-            _take(one, raw, places, finals)
+            _set(one, raw, origins, finals)
     expand = _Expansion(raw, os.environ if environment is None else environment)
     values, unresolved = {}, {}
     for name, written in raw.items():
@@ -309,17 +297,17 @@ def _load(
         directory=directory,
         values=values,
         unresolved=unresolved,
-        places=places,
+        origins=origins,
         environment_names=frozenset(expand.names),
     )
 
 
-def _take(one: Property, raw: dict[str, str], places: dict[str, str], finals: set[str]) -> None:
-    """The first final one wins, else the last; one without a value changes nothing."""
+def _set(one: Property, raw: dict[str, str], origins: dict[str, str], finals: set[str]) -> None:
+    """The first final value wins, else the last; a property without a value changes nothing."""
     for name in DEPRECATED.get(one.name, (one.name,)):
         if one.value is not None and name not in finals:
             raw[name] = one.value
-            places[name] = one.place
+            origins[name] = one.origin
         if one.is_final:
             finals.add(name)
 
@@ -334,7 +322,7 @@ class _Expansion:
         self.names: set[str] = set()
 
     def __call__(self, text: str) -> tuple[str, str]:
-        """The text, and what is wrong with it: empty, or words that follow the property's name."""
+        """The expanded text, and its fault: empty, or words that follow the property's name."""
         expanded = text
         for _ in range(_MAX_SUBSTITUTIONS):
             match = _VARIABLE.search(expanded)
@@ -347,10 +335,7 @@ class _Expansion:
                 return text, f"holds a variable that refers to itself: {match[0]}"
             expanded = expanded[: match.start()] + value + expanded[match.end() :]
             if len(expanded) > _MAX_TEXT:
-                return (
-                    text,
-                    f"is longer than {_MAX_TEXT} characters with its variables",
-                )
+                return text, f"is longer than {_MAX_TEXT} characters with its variables"
         if _VARIABLE.search(expanded) is None:
             return expanded, ""
         return text, f"needs more than {_MAX_SUBSTITUTIONS} substitutions of variables"
@@ -382,7 +367,7 @@ def _default(name: str) -> str | None:
 
 
 def _system_properties(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Of Java, as far as configurations use them; the user is the system's, as there."""
+    """Java's system properties, as far as configurations use them."""
     try:
         user = pwd.getpwuid(os.geteuid())
     except KeyError:  # a user without a name, as in a container
@@ -392,7 +377,7 @@ def _system_properties(environment: Mapping[str, str]) -> Iterator[tuple[str, st
         yield "user.home", user.pw_dir
     with contextlib.suppress(OSError):  # the directory may have been removed
         yield "user.dir", os.getcwd()  # noqa: PTH109
-    yield "java.io.tmpdir", "/tmp"  # noqa: S108 - as Java has it on Linux
+    yield "java.io.tmpdir", "/tmp"  # noqa: S108 - Java's value on Linux
     yield "os.name", "Linux"
     yield "file.separator", "/"
     yield "path.separator", ":"
@@ -402,10 +387,10 @@ def _system_properties(environment: Mapping[str, str]) -> Iterator[tuple[str, st
 
 
 def _allowed(text: str) -> int | None:
-    """What a symbolic umask lets through; None: it is none.
+    """The permission bits that a symbolic umask allows; None: it is malformed.
 
-    The last word about each of user, group and others counts, and what has no word gets nothing.
-    Source: Hadoop's `UmaskParser`, whose answers are the rows of the unit test.
+    The last clause for each of user, group and others counts; without a clause nothing is allowed.
+    Source: Hadoop's `UmaskParser`, whose results are the rows of the unit test.
     """
     modes = dict.fromkeys("ugo", 0)
     position = 0

@@ -1,4 +1,4 @@
-"""Names of Hadoop's properties: old spellings, defaults of Hadoop itself, which hold secrets.
+"""Hadoop's properties by name: old names, Hadoop's own defaults, and which ones are secrets.
 
 Source: Apache Hadoop 3.4, `core-default.xml`, `hdfs-default.xml`, "Deprecated Properties".
 """
@@ -21,7 +21,7 @@ DEPRECATED: dict[str, tuple[str, ...]] = {
     "fs.s3a.server-side-encryption.key": ("fs.s3a.encryption.key",),
 }
 
-# Of hdfs-default.xml, which is read after core-site.xml: there they cannot be set.
+# Of hdfs-default.xml. Hadoop reads it after core-site.xml, so core-site.xml cannot set these.
 HDFS_DEFAULTS: dict[str, str] = {
     "dfs.blocksize": "134217728",
     "dfs.bytes-per-checksum": "512",
@@ -52,7 +52,7 @@ OTHER_DEFAULTS: dict[str, str] = {
     "fs.s3a.path.style.access": "false",
 }
 
-# Of core-default.xml, for the variables of other properties.
+# Of core-default.xml; only for variables in other properties.
 VARIABLE_DEFAULTS: dict[str, str] = {
     "hadoop.tmp.dir": "/tmp/hadoop-${user.name}",  # noqa: S108 - Hadoop's own
 }
@@ -65,9 +65,9 @@ _SECRET_ENDINGS = (
     ".server-side-encryption.key",
 )
 _SECRET_WORDS = ("password", "secret", "token")
-# The rest of these names is the user's own: a nameservice, a NameNode.
+# After these prefixes comes a name that the user has chosen: a nameservice, a NameNode.
 _NAMED_BY_USER = ("dfs.ha.namenodes.", "dfs.namenode.rpc-address.", "dfs.client.failover.")
-# Of a bucket, whose name stands before them.
+# After this prefix comes a bucket's name, which the user has chosen, too.
 _OF_BUCKET = "fs.s3a.bucket."
 _NO_SECRETS_OF_BUCKET = (
     ".endpoint",
@@ -82,9 +82,9 @@ _NO_SECRETS_OF_BUCKET = (
 
 
 def is_secret(name: str) -> bool:
-    """Whether a property's value is not for other processes, logs or reports.
+    """Whether a property's value must be kept from other processes, logs and reports.
 
-    The option decides, not the name of the bucket or nameservice that it is for.
+    The option decides, not the name of the bucket or nameservice in the property.
     """
     lowered = name.lower()
     if lowered.startswith(_NAMED_BY_USER):

@@ -1,7 +1,7 @@
 """S3A's settings in the node's Hadoop configuration: keys and endpoints, of all buckets or of one.
 
-`fs.s3a.bucket.NAME.X` goes before `fs.s3a.X` for the bucket NAME, property by property, as S3A has
-it. They serve where AWS's own chain has no credentials.
+For the bucket NAME, `fs.s3a.bucket.NAME.X` overrides `fs.s3a.X`, property by property, as in S3A.
+They are used where AWS's own chain has no credentials.
 
 Source: Apache Hadoop 3.4, "Hadoop-AWS module: Integration with Amazon Web Services", "Configuring
 different S3 buckets with Per-Bucket Configuration"; `S3AUtils.propagateBucketOptions`.
@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from backhaul.adapters.hadoop.configuration.filesystems import with_place
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.core.endpoints import endpoint_fault, is_region
 from backhaul.core.errors import ConfigurationError
@@ -30,20 +29,20 @@ _BUCKET = "fs.s3a.bucket."
 _PLACE = (ENDPOINT, ENDPOINT_REGION, PATH_STYLE, SSL, FIPS)
 _REGION = r"(?P<region>[a-z]{2,4}(?:-[a-z]+)+-[0-9]+)"
 _DOMAIN = r"\.amazonaws\.(?:com(?:\.cn)?|eu)"
-# AWS's own public hosts need no endpoint, only their region. Acceleration is another way to the
-# same buckets.
+# AWS's own public hosts need no endpoint, only their region. Transfer Acceleration is a second host
+# name of the same buckets.
 _PUBLIC = re.compile(
     rf"s3(?:[.-]{_REGION}|(?P<first>-external-1)|-accelerate(?:\.dualstack)?)?{_DOMAIN}"
 )
 _FIRST_REGION = "us-east-1"
 _FIPS_HOST = "s3-fips"
-# Chosen for what they are, so they are called as written; they name their region all the same.
+# Hosts that were chosen for a purpose are called as written; their names hold the region, too.
 _SPECIAL = re.compile(
     rf"(?:s3-fips[.-](?:dualstack\.)?|s3\.dualstack\.|(?:.+\.)?vpce-[a-z0-9-]+\.s3\.)"
     rf"{_REGION}(?:\.vpce)?{_DOMAIN}"
 )
 _OF_PAIR, _OF_SESSION = "SimpleAWSCredentialsProvider", "TemporaryAWSCredentialsProvider"
-# What these need is in the two keys, or in AWS's own chain.
+# Providers whose sources are read here: the two keys, or AWS's own chain.
 _KNOWN_PROVIDERS = frozenset(
     {
         *(_OF_PAIR, _OF_SESSION),
@@ -54,7 +53,7 @@ _KNOWN_PROVIDERS = frozenset(
         *("ProfileCredentialsProvider", "DefaultAWSCredentialsProviderChain"),
     }
 )
-# What S3A signs with; a bucket with one of its own has credentials of its own.
+# A bucket that sets one of these has credentials of its own.
 _IDENTITY = (ACCESS_KEY, SECRET_KEY, SESSION_TOKEN, PROVIDERS, PROVIDER_PATHS)
 
 
@@ -72,10 +71,10 @@ class BucketSettings:
     """S3A's properties for a bucket; equal for buckets that may share a client.
 
     Attributes:
-        keys_of: The bucket whose own keys, or ways to keys, count; None: those of all buckets.
+        keys_of: The bucket, if it has credentials of its own; None: those of all buckets.
         url: Endpoint without the bucket, such as `https://minio.example.com:9000`; None: AWS's own.
         region: For signing; None: not set.
-        is_path_style: Whether the bucket's name comes in the path, not in the host.
+        is_path_style: Whether the bucket's name is in the path, not in the host.
     """
 
     keys_of: str | None = None
@@ -85,7 +84,7 @@ class BucketSettings:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether any of them is about the place of the bucket."""
+        """Whether the bucket has an endpoint, a region or an addressing style of its own."""
         return self.url is not None or self.region is not None or self.is_path_style
 
 
@@ -100,7 +99,7 @@ class S3aSettings:
         self._configuration = configuration
 
     def of(self, bucket: str) -> BucketSettings:
-        """Where the bucket is, and whose keys open it.
+        """Endpoint and region of the bucket, and whose keys it uses.
 
         Raises:
             ConfigurationError: E_CFG_HADOOP_VARIABLE, E_CFG_HADOOP_VALUE.
@@ -127,8 +126,8 @@ class S3aSettings:
     def keys(self, bucket: str | None) -> S3aKeys | None:
         """The keys that S3A signs with for a bucket, or for all.
 
-        The token of another pair is left out. None where one of the two is missing, or where S3A
-        would look elsewhere first: see `unread`.
+        A session token of another pair is left out. None where one of the two keys is missing, or
+        where S3A would use another source first: see `unread`.
 
         Raises:
             ConfigurationError: E_CFG_HADOOP_VARIABLE.
@@ -136,7 +135,7 @@ class S3aSettings:
         return None if self.unread(bucket) else self._pair(bucket)
 
     def unread(self, bucket: str | None) -> str:
-        """Where S3A would find keys and Backhaul does not, before the plain ones; empty: nowhere.
+        """A source that S3A reads before the plain keys and Backhaul cannot; empty: there is none.
 
         Raises:
             ConfigurationError: E_CFG_HADOOP_VARIABLE.
@@ -144,7 +143,7 @@ class S3aSettings:
         pair = self._pair(bucket)
         elsewhere = [self._name(bucket, PROVIDER_PATHS)]
         if pair is None:
-            # Where plain keys are set, this one has the passwords of other services.
+            # Where plain keys are set, this one holds the passwords of other services.
             elsewhere.append(HADOOP_PROVIDER_PATH)
         for name in elsewhere:
             if self._configuration.get(name):
@@ -172,7 +171,7 @@ class S3aSettings:
     # ------------------------------------------------------------ one property
 
     def _refused(self, bucket: str, option: str, why: str, hint: str) -> ConfigurationError:
-        where = with_place(self._configuration, self._name(bucket, option))
+        where = self._configuration.located(self._name(bucket, option))
         return ConfigurationError("E_CFG_HADOOP_VALUE", f"{where} {why}", hint=hint)
 
     def _region(self, bucket: str) -> str | None:
@@ -183,7 +182,7 @@ class S3aSettings:
         return text or None
 
     def _fips(self, bucket: str, url: str | None, region: str | None) -> str:
-        """AWS's endpoint of the region with FIPS 140; one that is written out stays.
+        """AWS's FIPS 140 endpoint of the region, unless one is set already.
 
         Source: AWS, "Federal Information Processing Standard (FIPS) 140", Amazon S3.
         """
@@ -214,7 +213,7 @@ class S3aSettings:
         return self._configuration.get_boolean(self._name(bucket, option), default=default)
 
     def _endpoint(self, bucket: str) -> tuple[str | None, str | None]:
-        """The endpoint, None for AWS's public ones, and the region that its name holds.
+        """The endpoint, None for AWS's public ones, and the region that is part of its name.
 
         Source: AWS general reference, "Amazon S3 endpoints and quotas"; Amazon S3 user guide,
         "AWS PrivateLink for Amazon S3".

@@ -1,10 +1,11 @@
-"""One `*-site.xml` and what it includes, as a list of properties, read as Hadoop reads it.
+"""One `*-site.xml` and the files it includes, as a list of properties, read as Hadoop reads it.
 
-The reader follows Hadoop's own streaming parser: elements count by their local name wherever they
-are, attributes of `<property>` come before its children, the last `<value>` counts, and an empty
-`<value>` is none. Two things are stricter: a DOCTYPE is refused (never needed, and the door for
-entity tricks), and so is an include from another machine. What the properties mean together is
-`hadoop_configuration`.
+As in Hadoop's own streaming parser, elements count by their local name wherever they are,
+attributes of `<property>` come before its children, the last `<value>` counts, and an empty
+`<value>` is none. Stricter than Hadoop: a DOCTYPE is refused (never needed, and the way in for
+entity expansion), and so is an include from another machine. `properties` makes values of them.
+
+expat is used without ElementTree, which gives no line numbers.
 
 Source: Apache Hadoop 3.4, `org.apache.hadoop.conf.Configuration.Parser`.
 """
@@ -21,12 +22,10 @@ from xml.parsers import expat
 from backhaul.access import refusal
 from backhaul.core.errors import ConfigurationError
 
-# Of one file, in bytes; of one start, in files; of includes in one another.
-_MAX_BYTES = 4 * 1024**2
-_MAX_FILES = 100
-_MAX_DEPTH = 20
-# As `String.trim` of Java: what is not above a space.
-BLANKS = "".join(map(chr, range(0x21)))
+_MAX_BYTES = 4 * 1024**2  # of one file
+_MAX_FILES = 100  # of one `SiteReader`, included ones too
+_MAX_DEPTH = 20  # of nested includes
+BLANKS = "".join(map(chr, range(0x21)))  # what Java's `String.trim` removes
 _TEXTS = frozenset({"name", "value", "final"})
 
 
@@ -36,13 +35,13 @@ class Property:
 
     Attributes:
         value: As written, neither trimmed nor expanded; None: missing, or an empty element.
-        place: File and line, such as `/etc/hadoop/conf/core-site.xml, line 12`.
+        origin: File and line, such as `/etc/hadoop/conf/core-site.xml, line 12`.
     """
 
     name: str
     value: str | None
     is_final: bool
-    place: str
+    origin: str
 
 
 @dataclass
@@ -50,7 +49,7 @@ class SiteReader:
     """Reads site files of one configuration directory.
 
     Args:
-        directory: Where included files are looked for first, as on Hadoop's class path.
+        directory: Included files are searched here first, as on Hadoop's class path.
     """
 
     directory: Path
@@ -61,8 +60,8 @@ class SiteReader:
 
         Raises:
             ConfigurationError: E_CFG_CORE_SITE: a file is unreadable, too large, not XML, has a
-                DOCTYPE, or includes what is not there. The text names file and line and repeats
-                nothing of the content.
+                DOCTYPE, or includes a missing file. The message has file and line, and nothing of
+                the content.
         """
         return self._read(path, ()) if _is_file(path) else []
 
@@ -74,11 +73,11 @@ class SiteReader:
         return parser.parse(_content(path))
 
     def include(self, href: str, path: Path, above: tuple[Path, ...]) -> list[Property] | None:
-        """The properties of an included file; None where there is none.
+        """The properties of an included file; None where it is missing.
 
         Raises:
             ConfigurationError: E_CFG_CORE_SITE.
-            ValueError: An include that is not followed, with the reason.
+            ValueError: Why the include is refused.
         """
         found = self._find(href, path)
         if found is None:
@@ -99,7 +98,7 @@ class SiteReader:
 
 
 class _Parser:
-    """The state of one file while it is read."""
+    """The state while one file is parsed."""
 
     def __init__(self, reader: SiteReader, path: Path, above: tuple[Path, ...]) -> None:
         self._reader = reader
@@ -111,7 +110,7 @@ class _Parser:
         self._value: str | None = None
         self._is_final = False
         self._line = 0
-        # Of the include that is open: whether its file is missing, and its fallback was seen.
+        # Of the open `<include>`: whether its file is missing, and whether it has a fallback.
         self._is_missing = self._has_fallback = False
         self._expat = expat.ParserCreate()
         self._expat.StartElementHandler = self._start
@@ -123,7 +122,7 @@ class _Parser:
         try:
             self._expat.Parse(data, True)  # noqa: FBT003 - expat takes "is final" by position only
         except expat.ExpatError as error:
-            # The parser's own words for the kind of fault; they quote nothing.
+            # The parser's own text for the kind of fault, which quotes nothing.
             raise _refused(
                 self._path, error.lineno, f"not XML: {expat.ErrorString(error.code)}"
             ) from None
@@ -162,14 +161,14 @@ class _Parser:
         if local in _TEXTS and self._text is not None:
             self._take(local, "".join(self._text))
         elif local == "property":
-            # What a fallback holds counts only where the include has failed.
+            # Properties of a fallback count only where the included file is missing.
             if self._name is not None and (self._is_missing or not self._has_fallback):
                 self._found.append(
                     Property(
                         name=self._name,
                         value=self._value,
                         is_final=self._is_final,
-                        place=f"{self._path}, line {self._line}",
+                        origin=f"{self._path}, line {self._line}",
                     )
                 )
         elif local == "include":
@@ -194,7 +193,7 @@ class _Parser:
 
 
 def _is_file(path: Path) -> bool:
-    """False where nothing is there. A file that may not be looked at is not passed over."""
+    """False where nothing is there. No access is an error, so that no file is silently skipped."""
     try:
         return path.is_file()
     except OSError as error:
@@ -207,7 +206,7 @@ def _unreadable(path: Path, error: OSError) -> ConfigurationError:
 
 
 def unreadable(path: Path, error: OSError) -> tuple[str, str]:
-    """Message and hint for what cannot be opened or looked at; names who is in the way."""
+    """Message and hint for a path that cannot be accessed; names the directory that denies it."""
     if isinstance(error, PermissionError):
         with suppress(OSError):
             return refusal(path)
