@@ -302,7 +302,7 @@ def test_an_id_named_twice_is_looked_at_once_and_a_sample_is_never_of_nothing(
     assert verified(it, "--sample", "0.0000001%")[2]["same"] == 1
     nothing = it.backhaul("verify", "--since", "2100-01-01")
     assert nothing.code == 0
-    assert nothing.out.startswith("nothing was looked at")
+    assert nothing.out.startswith("nothing was checked")
 
 
 def broken_configuration(tmp_path: Path) -> str:

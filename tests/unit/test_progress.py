@@ -57,15 +57,15 @@ def test_a_terminal_shows_phase_maps_objects_and_where_to_look() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rungs", "said"),
+    ("rungs", "end"),
     [
         ((("direct", 3),), ", proven; id t"),
-        ((("stream", 1), ("size", 2)), ", proven, NOT PROVEN but by their length alone: 2; id t"),
-        ((("size", 3),), ", NOT PROVEN but by their length alone: 3; id t"),
+        ((("stream", 1), ("size", 2)), ", proven, NOT PROVEN, only lengths compared: 2; id t"),
+        ((("size", 3),), ", NOT PROVEN, only lengths compared: 3; id t"),
     ],
 )
 def test_files_of_which_only_the_length_was_compared_are_never_called_proven(
-    rungs: tuple[tuple[str, int], ...], said: str
+    rungs: tuple[tuple[str, int], ...], end: str
 ) -> None:
     done = events.TransferDone(
         transfer_id="t",
@@ -82,4 +82,4 @@ def test_files_of_which_only_the_length_was_compared_are_never_called_proven(
         duration_s=1,
         rungs=rungs,
     )
-    assert summary(done).endswith(said)
+    assert summary(done).endswith(end)

@@ -1,16 +1,18 @@
-"""`backhaul verify`, put together: published data proven again, without a byte from S3.
+"""`backhaul verify`: proves published data again, without a byte from S3.
 
-Two questions. Is the evidence as it was sealed? Does the target still hold what the evidence says?
+It checks that the evidence is as it was sealed, and that the target still holds what it records.
 """
 
 from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger import (
@@ -21,11 +23,11 @@ from backhaul.adapters.ledger import (
     open_reader,
 )
 from backhaul.app.context import Context, make_pool
-from backhaul.core.model import Location, TransferState
-from backhaul.core.ports import Emit, StoredChecksum, TargetPool, TargetSession
+from backhaul.core.model import Location, StagedObject, TransferState
+from backhaul.core.ports import Emit, StoredChecksum, TargetPool
 from backhaul.core.transfer.evidence import FileSum, FileSums, Manifest, broken_links, object_line
 
-BATCH = 500  # files in one question to the target
+BATCH = 500  # files in one call to the target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,8 @@ class Finding:
 
     Attributes:
         kind: Closed set: `evidence` (changed, missing or cut), `missing` (no file), `differs`
-            (other bytes), `unknown` (the target cannot tell and the file cannot be read; or
-            the transfer has not ended with files).
+            (other bytes), `unknown` (no checksum from the target and the file is unreadable, or
+            the transfer has published nothing).
     """
 
     kind: str
@@ -44,39 +46,30 @@ class Finding:
 
 
 @dataclass(kw_only=True)
-class Outcome:
-    """What was looked at.
+class VerifyTotals:
+    """What was checked.
 
     Attributes:
-        replaced: Objects whose path holds what a later transfer published: none of this one's.
-        asked: Who told what the target holds, to objects.
+        replaced: Objects whose path now holds what a later transfer published.
+        sources: Where the target's checksums came from, to objects.
     """
 
     transfers: int = 0
     same: int = 0
     size_bytes: int = 0
     replaced: int = 0
-    asked: dict[str, int] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def is_good(self) -> bool:
-        return not self.findings
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing that was published is among what was selected."""
-        return not (self.transfers or self.findings)
+    findings: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What to look at; the parts narrow each other.
+    """What to check; the parts narrow each other.
 
     Attributes:
         ids: Starts of transfer ids; empty: all that ended with files.
         since: Only transfers that ended at or after it.
-        share: Of the objects, 0 to 1, chosen by chance, one at least; None: all.
+        share: Of the objects, 0 to 1, chosen at random, at least one; None: all.
     """
 
     ids: tuple[str, ...] = ()
@@ -91,26 +84,34 @@ def run_verify(
     is_read: bool,
     emit: Emit,
     found: Callable[[Finding], None],
-) -> Outcome:
-    """Look at everything selected; findings are told as they are made.
+) -> VerifyTotals:
+    """Check everything selected; each finding is reported as it is made.
 
     Args:
-        is_read: Read every byte from the target, instead of asking for the checksums it keeps.
+        is_read: Read every byte from the target, instead of using the checksums it stores.
 
     Raises:
         PermanentError: E_NO_SUCH_TRANSFER.
-        BackhaulError: The target or the ledger cannot be asked.
+        BackhaulError: The target or the ledger is unavailable.
     """
     pool = make_pool(context, emit, 1)
     try:
         with closing(open_reader(context.settings.ledger_path)) as reader:
-            look = _Look(reader, pool, selection, is_read=is_read, found=found)
-            return look.run()
+            return _Check(reader, pool, selection, is_read=is_read, found=found).run()
     finally:
         pool.close()
 
 
-class _Look:
+@dataclass(frozen=True, kw_only=True)
+class _Published:
+    """An object with the file that the ledger has a proof of."""
+
+    row: EvidenceRow
+    staged: StagedObject
+    target: Location
+
+
+class _Check:
     def __init__(
         self,
         reader: LedgerReader,
@@ -125,177 +126,156 @@ class _Look:
         self._selection = selection
         self._is_read = is_read
         self._found = found
-        self._chance = random.SystemRandom()
-        self._outcome = Outcome()
+        self._random = random.SystemRandom()
+        self._totals = VerifyTotals()
         self._met = self._chosen = 0  # objects
-        self._spare: tuple[TransferRow, list[EvidenceRow]] | None = None  # one of those, by chance
+        self._spare: tuple[TransferRow, _Published] | None = None  # one not chosen, at random
 
-    def run(self) -> Outcome:
-        for what in broken_links(self._reader.chain(), self._reader.must_be_sealed()):
-            transfer_id, _, rest = what.partition(": ")
-            self._tell("evidence", transfer_id, rest)
-        for transfer_id in self._ids():
-            self._transfer(transfer_id)
+    def run(self) -> VerifyTotals:
+        for text in broken_links(self._reader.chain(), self._reader.must_be_sealed()):
+            transfer_id, _, what = text.partition(": ")
+            self._report("evidence", transfer_id, what)
+        for transfer_id in self._selected_ids():
+            try:
+                self._check_transfer(transfer_id)
+            except EditedLedger as error:  # a value that Backhaul never writes
+                self._report("evidence", transfer_id, error.message)
         if self._spare is not None and not self._chosen:
-            self._compare_all(*self._spare)  # a sample is of one object at least
-        return self._outcome
+            transfer, one = self._spare  # a sample has at least one object
+            self._compare(transfer, [one])
+        return self._totals
 
-    def _ids(self) -> list[str]:
-        chosen = self._selection
-        if not chosen.ids:
-            return self._reader.ended_with_files(since=chosen.since)
-        known = (
-            None if chosen.since is None else set(self._reader.ended_with_files(since=chosen.since))
-        )
-        # Two beginnings may be of one id, which is looked at once.
-        found = dict.fromkeys(self._reader.id_of(each) for each in chosen.ids)
-        return [each for each in found if known is None or each in known]
+    def _selected_ids(self) -> list[str]:
+        ids, since = self._selection.ids, self._selection.since
+        # Two beginnings may match one id, which is checked once.
+        named = list(dict.fromkeys(self._reader.id_of(each) for each in ids))
+        if named and since is None:
+            return named
+        ended = self._reader.ended_with_files(since=since)
+        return [each for each in named if each in set(ended)] if named else ended
 
-    def _transfer(self, transfer_id: str) -> None:
-        """One transfer; what cannot be read of it was edited, and is a finding."""
-        try:
-            self._look_at(transfer_id)
-        except EditedLedger as error:
-            self._tell("evidence", transfer_id, error.message)
-
-    def _look_at(self, transfer_id: str) -> None:
-        details = self._reader.show(transfer_id, first_objects=0).transfer
-        if details.state not in {TransferState.DONE, TransferState.SUPERSEDED}:
-            self._tell("unknown", transfer_id, f"is {details.state}: nothing is published by it")
+    def _check_transfer(self, transfer_id: str) -> None:
+        transfer = self._reader.show(transfer_id, first_objects=0).transfer
+        if transfer.state not in {TransferState.DONE, TransferState.SUPERSEDED}:
+            self._report("unknown", transfer_id, f"is {transfer.state}: it has published nothing")
             return
-        self._outcome.transfers += 1
+        self._totals.transfers += 1
         manifest, beside = Manifest(), FileSums(transfer_id, new_digest)
-        was_there = False
-        for rows in self._batches(transfer_id):
+        is_present = False
+        for rows in _batches(self._reader.objects(transfer_id)):
             for row in rows:
                 line = object_line(transfer_id, row.planned, row.staged, row.target)
                 manifest.add(line)
                 beside.add(line)
-            was_there |= self._objects(details, rows)
+            is_present |= self._compare(transfer, self._sample(transfer, rows))
         sealed = self._reader.sealed(transfer_id)
         if sealed is not None and _manifest_of(sealed.line) != manifest.sum.manifest:
-            self._tell("evidence", transfer_id, "its object lines are not those that were sealed")
-        elif details.directory is not None and was_there:
-            self._beside(transfer_id, details.directory, beside.all())
+            self._report("evidence", transfer_id, "its object lines differ from those sealed")
+        elif transfer.directory is not None and is_present:
+            self._check_beside(transfer_id, transfer.directory, beside.all())
 
-    def _beside(self, transfer_id: str, directory: Location, expected: Sequence[FileSum]) -> None:
-        """The manifest beside the data, where it was left: who reads it trusts it."""
-        places = [directory.join(one.name) for one in expected]
-        with self._pool.session(directory.filesystem) as session:
-            asked = [(place, "CRC32C") for place in places]
-            held = self._contents(session, asked)
-        if not any(held):
+    def _check_beside(
+        self, transfer_id: str, directory: Location, expected: Sequence[FileSum]
+    ) -> None:
+        """The manifest beside the data, where there is one: its readers trust it."""
+        wanted = [(directory.join(one.name), "CRC32C") for one in expected]
+        stored = self._stored(wanted)
+        if not any(stored):
             return
-        for place, one, found in zip(places, expected, held, strict=True):
+        for (place, _), one, found in zip(wanted, expected, stored, strict=True):
             if found is None:
-                self._tell("evidence", transfer_id, f"{place.uri}: is missing beside the data")
+                self._report("evidence", transfer_id, f"{place.uri}: is missing beside the data")
             elif found.checksum is None:
-                self._tell("unknown", transfer_id, f"{place.uri}: {found.why}")
+                self._report("unknown", transfer_id, f"{place.uri}: {found.why}")
             elif (found.size_bytes, found.checksum) != (one.size_bytes, one.content):
-                self._tell(
-                    "evidence",
-                    transfer_id,
-                    f"{place.uri}: is not what was sealed: edited, or of an attempt that died",
+                what = (
+                    f"{place.uri}: differs from what was sealed: edited, or of an attempt that died"
                 )
+                self._report("evidence", transfer_id, what)
 
-    def _batches(self, transfer_id: str) -> Iterator[Sequence[EvidenceRow]]:
-        batch: list[EvidenceRow] = []
-        for row in self._reader.objects(transfer_id):
-            batch.append(row)
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
-
-    def _objects(self, transfer: TransferRow, rows: Sequence[EvidenceRow]) -> bool:
-        """Whether the target was asked about any of them."""
+    def _sample(self, transfer: TransferRow, rows: Sequence[EvidenceRow]) -> list[_Published]:
         share = self._selection.share
         chosen = []
         for row in rows:
             if row.staged is None or row.target is None:
                 continue
+            one = _Published(row=row, staged=row.staged, target=row.target)
             self._met += 1
-            if share is None or self._chance.random() < share:
-                chosen.append(row)
-            elif not self._chance.randrange(self._met):
-                self._spare = (transfer, [row])
+            if share is None or self._random.random() < share:
+                chosen.append(one)
+            elif not self._random.randrange(self._met):
+                self._spare = (transfer, one)
         self._chosen += len(chosen)
-        return self._compare_all(transfer, chosen)
+        return chosen
 
-    def _compare_all(self, transfer: TransferRow, chosen: Sequence[EvidenceRow]) -> bool:
-        """Whether any of them is still this transfer's, and so was asked about."""
-        targets = [row.target for row in chosen if row.target is not None]
-        publishers = self._reader.publishers(targets)
-        mine = [
-            row
-            for row in chosen
-            if row.target and publishers.get(row.target, _own(transfer, row)) == transfer.id
+    def _compare(self, transfer: TransferRow, chosen: Sequence[_Published]) -> bool:
+        """With what the target holds; whether any of them is still this transfer's."""
+        publishers = self._reader.publishers([one.target for one in chosen])
+        own = [
+            one
+            for one in chosen
+            if publishers.get(one.target, _publisher(transfer, one)) == transfer.id
         ]
-        self._outcome.replaced += len(chosen) - len(mine)
-        for filesystem in sorted({row.target.filesystem for row in mine if row.target}):
-            there = [row for row in mine if row.target and row.target.filesystem == filesystem]
+        self._totals.replaced += len(chosen) - len(own)
+        wanted = [(one.target, one.staged.content.algorithm) for one in own]
+        for one, stored in zip(own, self._stored(wanted), strict=True):
+            self._compare_one(transfer.id, one, stored)
+        return bool(own)
+
+    def _stored(self, wanted: Sequence[tuple[Location, str]]) -> list[StoredChecksum | None]:
+        """What the target holds of these files, each in its algorithm; None where there is none."""
+        found: dict[int, StoredChecksum | None] = {}
+        for filesystem in sorted({place.filesystem for place, _ in wanted}):
+            numbers = [n for n, (place, _) in enumerate(wanted) if place.filesystem == filesystem]
             with self._pool.session(filesystem) as session:
-                held = self._contents(session, [_asked(row) for row in there])
-                for row, one in zip(there, held, strict=True):
-                    self._compare(transfer.id, row, one)
-        return bool(mine)
+                stored = session.stored_checksums(
+                    [wanted[n][0] for n in numbers],
+                    algorithms=[wanted[n][1] for n in numbers],
+                    is_read=self._is_read,
+                    passes_over=True,
+                )
+            found.update(zip(numbers, stored, strict=True))
+        return [found[n] for n in range(len(wanted))]
 
-    def _contents(
-        self, session: TargetSession, asked: Sequence[tuple[Location, str]]
-    ) -> list[StoredChecksum | None]:
-        return session.stored_checksums(
-            [location for location, _ in asked],
-            algorithms=[algorithm for _, algorithm in asked],
-            is_read=self._is_read,
-            passes_over=True,
-        )
-
-    def _compare(self, transfer_id: str, row: EvidenceRow, held: StoredChecksum | None) -> None:
-        if row.staged is None or row.target is None:
-            return
-        where = row.target.uri
-        if held is None:
-            self._tell("missing", transfer_id, f"{where}: no file is there")
-        elif held.checksum is None:
-            self._tell("unknown", transfer_id, f"{where}: {held.why}")
-        elif held.size_bytes != row.staged.size_bytes or held.checksum != row.staged.content:
-            self._tell(
+    def _compare_one(
+        self, transfer_id: str, one: _Published, stored: StoredChecksum | None
+    ) -> None:
+        where, staged = one.target.uri, one.staged
+        if stored is None:
+            self._report("missing", transfer_id, f"{where}: the file does not exist")
+        elif stored.checksum is None:
+            self._report("unknown", transfer_id, f"{where}: {stored.why}")
+        elif stored.size_bytes != staged.size_bytes or stored.checksum != staged.content:
+            self._report(
                 "differs",
                 transfer_id,
-                f"{where}: holds {held.size_bytes} B with {held.checksum} "
-                f"(from {held.checksum_source}), proven were {row.staged.size_bytes} B with "
-                f"{row.staged.content.hex}",
+                f"{where}: holds {stored.size_bytes} B with {stored.checksum} "
+                f"(from {stored.checksum_source}); proven were {staged.size_bytes} B with "
+                f"{staged.content.hex}",
             )
         else:
-            self._outcome.same += 1
-            self._outcome.size_bytes += row.staged.size_bytes
-            source = held.checksum_source
-            self._outcome.asked[source] = self._outcome.asked.get(source, 0) + 1
+            self._totals.same += 1
+            self._totals.size_bytes += staged.size_bytes
+            self._totals.sources[stored.checksum_source] += 1
 
-    def _tell(self, kind: str, transfer_id: str, what: str) -> None:
-        finding = Finding(kind=kind, transfer_id=transfer_id, what=what)
-        self._outcome.findings.append(finding)
-        self._found(finding)
+    def _report(self, kind: str, transfer_id: str, what: str) -> None:
+        self._totals.findings += 1
+        self._found(Finding(kind=kind, transfer_id=transfer_id, what=what))
 
 
-def _own(transfer: TransferRow, row: EvidenceRow) -> str | None:
-    """Who answers for a file of which the ledger does not say it: whoever proved it and ended."""
-    is_its = transfer.state is TransferState.DONE and row.epoch == transfer.epoch
+def _batches(rows: Iterator[EvidenceRow]) -> Iterator[list[EvidenceRow]]:
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _publisher(transfer: TransferRow, one: _Published) -> str | None:
+    """Of a file that the ledger does not list: the transfer whose last attempt proved it."""
+    is_its = transfer.state is TransferState.DONE and one.row.epoch == transfer.epoch
     return transfer.id if is_its else None
-
-
-def _asked(row: EvidenceRow) -> tuple[Location, str]:
-    """Its place, and in what its content is to be told."""
-    if row.target is None or row.staged is None:
-        message = "only published files are looked at"
-        raise AssertionError(message)
-    return row.target, row.staged.content.algorithm
 
 
 def _manifest_of(line: str) -> str | None:
     try:
-        found = json.loads(line)["manifest"]
+        return str(json.loads(line)["manifest"])
     except (ValueError, KeyError, TypeError):
         return None
-    return str(found)

@@ -20,16 +20,16 @@ from backhaul.core.errors import BackhaulError, ExitCode, TransientError
 from backhaul.core.text import redacted
 
 COMMANDS = {
-    "run": "work the messages of an SQS queue: the agent",
-    "send": "leave a message on an SQS queue",
-    "copy": "one transfer now, without a queue",
-    "explain": "say what a message would do, and change nothing",
-    "status": "transfers that have not ended, and how far each is",
-    "history": "transfers, newest first",
-    "show": "one transfer, with its proof",
+    "run": "run the agent: process the messages of an SQS queue",
+    "send": "send a message to an SQS queue",
+    "copy": "run one transfer now, without a queue",
+    "explain": "show what a message would do, and change nothing",
+    "status": "show the transfers that have not ended, and how far each is",
+    "history": "list transfers, newest first",
+    "show": "show one transfer, with its proof",
     "cancel": "end a transfer that has not ended",
-    "limit": "how many bytes a second may come from S3",
-    "dlq": "dead letters: why each died, and back to work with it",
+    "limit": "show or change how many bytes per second may be read from S3",
+    "dlq": "list, show and redrive dead letters",
     "verify": "prove published data again, without reading S3",
     "demo": "see it work: no account, no cluster, under a minute",
 }
@@ -39,7 +39,7 @@ class LazyGroup(click.Group):
     """`--help` must not pay for boto3: names and help lines come from `COMMANDS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order a newcomer meets them."""
+        """In the order in which a newcomer needs them."""
         del ctx
         return list(COMMANDS)
 
@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="backhaul")
 def cli() -> None:
-    r"""Just leave a message: S3 data arrives in HDFS, copied, proven, published in one step.
+    r"""Send a message, and S3 data arrives in HDFS: copied, proven, published in one step.
 
     \b
     Example:
@@ -71,14 +71,9 @@ def cli() -> None:
     """
 
 
-def _with_marks(text: str | None) -> str | None:
-    r"""Click's mark for "do not wrap" is a backspace; in our raw docstrings `\b` is two letters."""
-    return text and text.replace("\\b\n", "\b\n")
-
-
 def _set_marks(command: click.Command) -> None:
-    """In the help of a command and of all below it."""
-    command.help = _with_marks(command.help)
+    """Click's sign for "do not wrap" is a backspace; raw docstrings write it as two letters."""
+    command.help = command.help and command.help.replace("\\b\n", "\b\n")
     if isinstance(command, click.Group) and not isinstance(command, LazyGroup):
         for each in command.commands.values():
             _set_marks(each)
@@ -94,8 +89,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
     code = _run(arguments)
     drop_unwritten()
-    # The interpreter looks for garbage a last time, through all that was imported: a third of a
-    # second of CPU, for memory that the kernel takes back at once. What is frozen it passes over.
+    # At exit the interpreter collects garbage through all that was imported: a third of a second
+    # of CPU, for memory that the kernel takes back at once. It skips what is frozen.
     gc.freeze()
     sys.exit(code)
 
@@ -118,14 +113,14 @@ def _run(arguments: list[str]) -> int:
         click.echo("backhaul: interrupted", err=True)
         return ExitCode.INTERRUPTED
     except SystemExit as error:
-        # No command exits by itself: click makes it of a broken pipe, and no output raises that.
+        # No command calls sys.exit; click does for a broken pipe, which our streams never raise.
         return _bug(error.__context__ or error)
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             return _bug(error)
         report(_of_the_machine(error))
         return ExitCode.UNAVAILABLE
-    except Exception as error:  # noqa: BLE001 - the last resort: a bug, told as one
+    except Exception as error:  # noqa: BLE001 - the outermost handler: any other error is a bug and must end with 70
         return _bug(error)
     return result if isinstance(result, int) else ExitCode.OK
 
@@ -134,7 +129,7 @@ def _bug(error: BaseException) -> ExitCode:
     click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
     click.echo(
         f"\nbackhaul: E_BUG: unexpected {type(error).__name__}: {redacted(str(error))}\n\n"
-        "hint: this is a defect in Backhaul; the lines above say where",
+        "hint: this is a defect in Backhaul; the traceback above shows where",
         err=True,
     )
     return ExitCode.BUG
@@ -151,10 +146,10 @@ OF_THE_MACHINE = frozenset(
 
 
 def _of_the_machine(error: OSError) -> BackhaulError:
-    """A sentence with the file and the reason, for an error that no part has translated."""
+    """The file and the reason, for an error that no adapter has translated."""
     place = error.filename if isinstance(error.filename, (str, Path)) else None
     if isinstance(error, PermissionError) and place is not None:
-        # The look at what is in the way may fail as the call has; the plain reason is left then.
+        # Finding the cause may fail as the call has; then the plain reason is reported.
         with suppress(OSError):
             message, hint = refusal(Path(place), _refused_verb(Path(place)))
             return TransientError("E_SYSTEM", message, hint=hint)
@@ -168,7 +163,7 @@ def _of_the_machine(error: OSError) -> BackhaulError:
 
 
 def _refused_verb(path: Path) -> str:
-    """`read` or `written`: what this user may not do there. Of what is not there, the latter."""
+    """`read` or `written`: what this user may not do there; `written` for a missing path."""
     return "read" if is_there(path) and not may_read(path) else "written"
 
 

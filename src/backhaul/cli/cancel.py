@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from backhaul.cli.options import OnceOnly, config_option
+from backhaul.cli.options import Files, OnceOnly, files_options
 
 
 @click.command("cancel", cls=OnceOnly)
 @click.argument("transfer_id", metavar="ID")
-@config_option
-def command(*, transfer_id: str, config: Path | None, ledger: Path | None) -> int:
+@files_options
+def command(*, transfer_id: str, files: Files) -> int:
     r"""End the transfer ID, unless it has ended or is being published.
 
-    The start of an id is enough where it is the only one.
+    The start of an id is enough if no other id begins the same way.
 
     \b
     Example:
       backhaul cancel 0mh3k2v1x
 
-    Nothing of it is published. Its message ends in the dead-letter queue with E_CANCELLED, its
-    application on YARN is killed, and its staging is removed within half an hour.
+    Nothing of it is published. Its message goes to the dead-letter queue with E_CANCELLED, its
+    YARN application is killed, and its staging is removed within half an hour.
     """
     from backhaul.app.cancel import cancel
-    from backhaul.app.context import load_context
 
-    cancelled = cancel(
-        load_context(config=config, ledger=ledger, is_policy_needed=False), transfer_id
-    )
-    click.echo(f"{cancelled} is cancelled; a worker that is on it stops within seconds")
+    cancelled = cancel(files.context(), transfer_id)
+    click.echo(f"{cancelled} is cancelled; its worker stops within seconds")
     return 0

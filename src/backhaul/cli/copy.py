@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from backhaul.cli.options import (
-    OnceOnly,
-    config_option,
-    policy_options,
-    region_option,
-    warn_open_door,
-)
+from backhaul.cli.options import OnceOnly, PolicyFiles, policy_options, region_option
 from backhaul.core.errors import ExitCode
 
 
@@ -23,18 +15,9 @@ from backhaul.core.errors import ExitCode
     "--option", "options", multiple=True, metavar="K=V", help="As for `backhaul send`. Repeatable."
 )
 @region_option
-@config_option
 @policy_options
 def command(
-    *,
-    source: str,
-    destination: str,
-    options: tuple[str, ...],
-    region: str,
-    config: Path | None,
-    ledger: Path | None,
-    allow: tuple[str, ...],
-    allow_any: bool,
+    *, source: str, destination: str, options: tuple[str, ...], region: str, files: PolicyFiles
 ) -> int:
     r"""Copy SOURCE to the directory DEST now: same policy, same proof, with a progress bar.
 
@@ -46,20 +29,17 @@ def command(
     Exit codes: 0 done, 65 bad input, 69 unavailable, 73 cannot write, 75 destination busy,
     77 not allowed, 78 configuration, 130 interrupted.
     """
-    from backhaul.app.context import load_context, quiet_telemetry, require_routes
+    from backhaul.app.context import quiet_telemetry
     from backhaul.app.copy import run_copy
     from backhaul.cli.progress import Display
     from backhaul.cli.send import option_pairs
     from backhaul.core.requests.body import parse_options, request_from_arguments
 
-    context = load_context(config=config, allow=allow, allow_any=allow_any, ledger=ledger)
-    require_routes(context)
-    warn_open_door(allow_any=allow_any)
+    context = files.context()
     request = request_from_arguments(
         source, destination, parse_options(option_pairs(options)), default_fs=context.default_fs
     )
     with Display() as display:
-        emit = quiet_telemetry(display)
-        run_copy(context, request, region=region, emit=emit)
+        run_copy(context, request, region=region, emit=quiet_telemetry(display))
     display.summarise()
     return ExitCode.OK

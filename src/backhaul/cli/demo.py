@@ -50,7 +50,7 @@ def _show(directory: Path, *, is_hdfs: bool, is_quick: bool, is_kept: bool) -> i
     from backhaul.cli.progress import Display
 
     began_s = time.monotonic()
-    click.echo("Starting stand-ins for SQS and S3" + (" and real HDFS daemons" if is_hdfs else ""))
+    click.echo("Starting local SQS and S3 servers" + (" and real HDFS daemons" if is_hdfs else ""))
     with play.started(directory, is_hdfs=is_hdfs) as demo:
         count, size = play.make_data(demo, is_quick=is_quick)
         click.echo(f"Made {count} objects ({human_bytes(size)}) in s3://{play.BUCKET}/")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from backhaul.cli.options import WholeSentences
+from backhaul.cli.options import WholeSentences, json_lines_option, json_option
 from backhaul.core.text import printable, visible
 
 MOST = 1000
@@ -18,9 +18,6 @@ limit_option = click.option(
     default=MOST,
     show_default=True,
     help="Read at most this many dead letters.",
-)
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="For programs: one JSON object a line."
 )
 
 
@@ -39,7 +36,7 @@ def command() -> None:
 @click.argument("queue")
 @click.argument("region")
 @limit_option
-@json_option
+@json_lines_option
 def list_dead_letters(*, queue: str, region: str, limit: int, as_json: bool) -> int:
     r"""List the dead letters: id, code, attempts and reason. Changes nothing.
 

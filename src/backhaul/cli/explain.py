@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from backhaul.access import mount_point
-from backhaul.cli.options import OnceOnly, config_option, counted, policy_options, region_option
+from backhaul.cli.options import (
+    OnceOnly,
+    PolicyFiles,
+    counted,
+    json_option,
+    policy_options,
+    region_option,
+)
 from backhaul.core.text import redacted
 
 if TYPE_CHECKING:
@@ -32,11 +38,10 @@ if TYPE_CHECKING:
 @click.option(
     "--no-list", is_flag=True, help="Only parse and decide; do not contact S3 or the target."
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
+@json_option
 @region_option
-@config_option
 @policy_options
-def command(  # noqa: PLR0913 - one parameter for each option
+def command(
     *,
     file: str,
     queue: str | None,
@@ -44,10 +49,7 @@ def command(  # noqa: PLR0913 - one parameter for each option
     no_list: bool,
     as_json: bool,
     region: str,
-    config: Path | None,
-    ledger: Path | None,
-    allow: tuple[str, ...],
-    allow_any: bool,
+    files: PolicyFiles,
 ) -> int:
     r"""Show what the message body in FILE (or - for standard input) would do; changes nothing.
 
@@ -61,12 +63,11 @@ def command(  # noqa: PLR0913 - one parameter for each option
     Exit codes: 0 it would be carried out or ignored, 65 bad message or source, 69 S3 or the target
     is unavailable, 73 the target refuses the write, 77 the policy refuses it, 78 configuration.
     """
-    from backhaul.app.context import load_context
     from backhaul.app.explain import Sender, all_as_json, exit_code_of, explain, read_body
     from backhaul.core.requests.body import MAX_BODY_BYTES
 
     records = explain(
-        load_context(config=config, allow=allow, allow_any=allow_any, ledger=ledger),
+        files.context(needs_routes=False),
         read_body(file, MAX_BODY_BYTES),
         region=region,
         is_listed=not no_list,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from backhaul.cli.options import (
+    Files,
     Moment,
     OnceOnly,
-    config_option,
+    files_options,
+    json_lines_option,
     report_no_ledger,
-    settings_for_reading,
 )
 
 if TYPE_CHECKING:
@@ -25,31 +25,32 @@ STATES = ("received", "staging", "publishing", "waiting", "held", "done", "super
 
 
 @click.command("history", cls=OnceOnly)
-@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=20,
+    show_default=True,
+    help="Show at most this many.",
+)
 @click.option(
     "--state",
     "states",
     type=click.Choice(STATES),
     multiple=True,
-    help="Only transfers in this state. Repeatable: in any of them.",
+    help="Only transfers in this state. Repeatable: in any of these states.",
 )
-@click.option(
-    "--since",
-    type=Moment(),
-    help="Only transfers that changed since then (UTC).",
-)
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
-@config_option
+@click.option("--since", type=Moment(), help="Only transfers that changed since then (UTC).")
+@json_lines_option
+@files_options
 def command(
     *,
     limit: int,
     states: tuple[str, ...],
     since: datetime | None,
     as_json: bool,
-    config: Path | None,
-    ledger: Path | None,
+    files: Files,
 ) -> int:
-    r"""List transfers from the ledger, newest first; works while the agent runs.
+    r"""List transfers from the ledger, newest first; also while the agent runs.
 
     \b
     Example:
@@ -57,7 +58,7 @@ def command(
     """
     from backhaul.app.records import read_history, row_as_json
 
-    path = settings_for_reading(config, ledger).ledger_path
+    path = files.settings().ledger_path
     found = read_history(path, limit=limit, states=states, since=since)
     if found.total is None:
         report_no_ledger(path)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import OnceOnly, config_option, settings_for_reading
+from backhaul.cli.options import Files, OnceOnly, files_options, json_option
 
 if TYPE_CHECKING:
     from backhaul.app.limit import Limit
@@ -23,19 +22,15 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 @click.command("limit", cls=OnceOnly)
 @click.argument("rate", required=False)
 @click.option(
-    "--for", "lasting", metavar="TIME", help="How long, such as 90m, 2h or 3d; then as configured."
+    "--for",
+    "lasting",
+    metavar="TIME",
+    help="For how long, such as 90m, 2h or 3d; then the configuration decides.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
-@config_option
-def command(
-    *,
-    rate: str | None,
-    lasting: str | None,
-    as_json: bool,
-    config: Path | None,
-    ledger: Path | None,
-) -> int:
-    r"""Say how many bytes a second may come from S3; with RATE, change it.
+@json_option
+@files_options
+def command(*, rate: str | None, lasting: str | None, as_json: bool, files: Files) -> int:
+    r"""Show how many bytes per second may be read from S3; with RATE, change it.
 
     \b
     Example:
@@ -44,8 +39,8 @@ def command(
       backhaul limit off
       backhaul limit default
 
-    RATE is bytes per second, over all workers of this node; `off` is no limit, `default` is what
-    the configuration says. A running agent obeys within a second, in the middle of a transfer.
+    RATE is bytes per second, over all workers of this node; `off` removes the limit, `default`
+    restores the configured one. A running agent applies it within a second, also during a transfer.
     """
     from backhaul.app.limit import forget_limit, read_limit, set_limit
 
@@ -53,15 +48,13 @@ def command(
         raise click.UsageError("--for needs a RATE")
     wanted = None if rate in {None, DEFAULT} else _parsed(str(rate))
     span = None if lasting is None else _span(lasting)
-    settings = settings_for_reading(
-        config, ledger, needs=("bandwidth",), is_trust_needed=rate is not None
-    )
+    settings = files.settings(needs=("bandwidth",), refuses_writable_config=rate is not None)
     if rate == DEFAULT:
         forget_limit(settings)
     elif rate is not None:
         set_limit(settings, wanted, span)
     found = read_limit(settings)
-    click.echo(json.dumps(found.as_json) if as_json else _told(found))
+    click.echo(json.dumps(found.as_json) if as_json else _in_words(found))
     return 0
 
 
@@ -82,15 +75,15 @@ def _span(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def _told(found: Limit) -> str:
-    told = f"{_rate(found.now.bytes_per_s)}, {found.now.why.value}"
+def _in_words(found: Limit) -> str:
+    text = f"{_rate(found.now.bytes_per_s)}, {found.now.why.value}"
     if found.until is not None:
-        told += f" until {found.until.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+        text += f" until {found.until.astimezone():%Y-%m-%d %H:%M:%S %Z}"
     if found.now.why == "by hand":
-        told += f"; configured: {_rate(found.configured.bytes_per_s)}"
+        text += f"; configured: {_rate(found.configured.bytes_per_s)}"
     if found.applications_bytes_per_s:
-        told += f"; YARN applications: {_rate(found.applications_bytes_per_s)}"
-    return told
+        text += f"; YARN applications: {_rate(found.applications_bytes_per_s)}"
+    return text
 
 
 def _rate(bytes_per_s: int | None) -> str:

@@ -1,9 +1,11 @@
-"""Options that several commands share, spelled once."""
+"""Options that several commands share, and what those options load."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +14,7 @@ import click
 from backhaul.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from backhaul.app.context import Context
     from backhaul.settings.model import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,7 +26,7 @@ def counted(number: int, noun: str) -> str:
 
 
 class OnceOnly(click.Command):
-    """Refuses an option that takes one value and is given two: click would take the last."""
+    """Refuses a second value for an option that takes one: click would use the last."""
 
     def make_parser(self, ctx: click.Context) -> Any:
         """Click's own, which keeps every occurrence in its order."""
@@ -65,67 +68,125 @@ def first_sentence(text: str) -> str:
     return paragraph.partition(". ")[0].removesuffix(".")
 
 
-def config_option(command: Command) -> Command:
-    """`--config FILE` and `--ledger FILE`."""
-    command = click.option(
-        "--ledger",
-        type=click.Path(readable=False, path_type=Path),
-        help="The ledger file, instead of the configured one.",
-    )(command)
-    return click.option(
-        "--config",
-        type=click.Path(readable=False, path_type=Path),
-        help="Configuration file. Default: $BACKHAUL_CONFIG, /etc/backhaul/backhaul.toml, "
-        "~/.config/backhaul/backhaul.toml.",
-    )(command)
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What `--config` and `--ledger` name."""
+
+    config: Path | None
+    ledger: Path | None
+
+    def settings(
+        self, *, needs: Sequence[str] = (), refuses_writable_config: bool = False
+    ) -> Settings:
+        """For a command that reads the ledger; other faults of the configuration are warnings.
+
+        Args:
+            needs: Settings that must be valid, beside `ledger`.
+            refuses_writable_config: Refuse a configuration that other users may write.
+        """
+        from backhaul.app.reading import load_for_reading
+
+        def report(fault: ConfigurationError) -> None:
+            if refuses_writable_config and fault.code == "E_CFG_PERMISSIONS":
+                raise fault
+            click.echo(f"backhaul: warning: {fault}", err=True)
+
+        return load_for_reading(config=self.config, ledger=self.ledger, needs=needs, report=report)
+
+    def context(self) -> Context:
+        """For a command that judges no message: routes are not read."""
+        from backhaul.app.context import load_context
+
+        return load_context(config=self.config, ledger=self.ledger, is_policy_needed=False)
 
 
-def settings_for_reading(
-    config: Path | None,
-    ledger: Path | None,
-    *,
-    needs: Sequence[str] = (),
-    is_trust_needed: bool = False,
-) -> Settings:
-    """For a command that reads the ledger; what is wrong beside it goes to standard error.
+@dataclass(frozen=True, kw_only=True)
+class PolicyFiles(Files):
+    """With `--allow` and `--allow-any`."""
 
-    Args:
-        needs: Settings that must be right, beside `ledger`.
-        is_trust_needed: Refuse a configuration that other users may write.
-    """
-    from backhaul.app.reading import load_for_reading
+    allow: tuple[str, ...]
+    allow_any: bool
 
-    def report(fault: ConfigurationError) -> None:
-        if is_trust_needed and fault.code == "E_CFG_PERMISSIONS":
-            raise fault
-        click.echo(f"backhaul: warning: {fault}", err=True)
+    def context(self, *, needs_routes: bool = True) -> Context:
+        """Settings and policy; warns where the policy is open.
 
-    return load_for_reading(config=config, ledger=ledger, needs=needs, report=report)
+        Raises:
+            ConfigurationError: E_CFG_NO_ROUTE where routes are needed and there are none.
+        """
+        from backhaul.app.context import load_context, require_routes
+
+        context = load_context(
+            config=self.config, ledger=self.ledger, allow=self.allow, allow_any=self.allow_any
+        )
+        if needs_routes:
+            require_routes(context)
+            if self.allow_any:
+                click.echo(
+                    "backhaul: warning: --allow-any accepts every source and every destination: "
+                    "anyone who can send a message can write anywhere this user can",
+                    err=True,
+                )
+        return context
+
+
+def _with_files(command: Command, kind: type[Files]) -> Any:
+    names = [each.name for each in fields(kind)]
+
+    @wraps(command)
+    def call(**given: Any) -> Any:
+        return command(files=kind(**{name: given.pop(name) for name in names}), **given)
+
+    return call
+
+
+_ledger_option = click.option(
+    "--ledger",
+    type=click.Path(readable=False, path_type=Path),
+    help="The ledger file, instead of the configured one.",
+)
+_config_option = click.option(
+    "--config",
+    type=click.Path(readable=False, path_type=Path),
+    help="Configuration file. Default: $BACKHAUL_CONFIG, /etc/backhaul/backhaul.toml, "
+    "~/.config/backhaul/backhaul.toml.",
+)
+_allow_any_option = click.option(
+    "--allow-any",
+    is_flag=True,
+    help="Accept any source and destination, as the original script did. Warns at each start.",
+)
+_allow_option = click.option(
+    "--allow",
+    multiple=True,
+    metavar="'SOURCE -> DEST'",
+    help="A route from the command line, such as 's3://raw/click/ -> /landing/click/'. Repeatable.",
+)
+
+
+def files_options(command: Command) -> Any:
+    """`--config` and `--ledger`; the command takes them as `files`."""
+    return _config_option(_ledger_option(_with_files(command, Files)))
+
+
+def policy_options(command: Command) -> Any:
+    """With `--allow` and `--allow-any`; the command takes all as `files`, `PolicyFiles`."""
+    command = _allow_option(_allow_any_option(_with_files(command, PolicyFiles)))
+    return _config_option(_ledger_option(command))
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
+json_lines_option = click.option(
+    "--json", "as_json", is_flag=True, help="For programs: one JSON object a line."
+)
 
 
 def report_no_ledger(path: Path) -> None:
-    """Not the same as an empty one: perhaps the path is another than the agent's."""
+    """Not the same as an empty ledger: the agent may use another path."""
     click.echo(
-        f"no ledger yet at {path}: the agent makes it at its first start; "
+        f"no ledger yet at {path}: the agent creates it at its first start; "
         "if yours is elsewhere, name it with --ledger",
         err=True,
     )
-
-
-def policy_options(command: Command) -> Command:
-    """`--allow` and `--allow-any`."""
-    command = click.option(
-        "--allow-any",
-        is_flag=True,
-        help="Accept any source and destination, as the original script did. Warns at each start.",
-    )(command)
-    return click.option(
-        "--allow",
-        multiple=True,
-        metavar="'SOURCE -> DEST'",
-        help="A route from the command line, such as 's3://raw/click/ -> /landing/click/'. "
-        "Repeatable.",
-    )(command)
 
 
 region_option = click.option(
@@ -133,18 +194,8 @@ region_option = click.option(
     envvar=["AWS_REGION", "AWS_DEFAULT_REGION"],
     default="us-east-1",
     show_default=True,
-    help="S3's region, where AWS's own settings name none.",
+    help="S3's region, unless AWS's own settings name one.",
 )
-
-
-def warn_open_door(*, allow_any: bool) -> None:
-    """Printed at each start: there is no route, so every message is carried out."""
-    if allow_any:
-        click.echo(
-            "backhaul: warning: --allow-any accepts every source and every destination: whoever "
-            "may send a message can write anywhere this user can",
-            err=True,
-        )
 
 
 class Moment(click.ParamType[datetime]):
@@ -159,4 +210,6 @@ class Moment(click.ParamType[datetime]):
             zoned = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
             return zoned.astimezone(UTC)
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no date: 2026-11-01 or 2026-11-01T03:00:00Z", param, ctx)
+            self.fail(
+                f"{value!r} is not a date: write 2026-11-01 or 2026-11-01T03:00:00Z", param, ctx
+            )

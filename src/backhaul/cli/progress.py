@@ -1,4 +1,4 @@
-"""What a person sees while bytes move: live bars on a terminal, plain lines in a pipe."""
+"""Progress for people: live bars on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Column
 
 from backhaul.adapters.system.log import human_bytes
+from backhaul.cli.options import counted
 from backhaul.core import facts as events
 from backhaul.core.model import Proof
 
@@ -49,7 +50,7 @@ class Display:
         )
         self._tasks: dict[str, TaskID] = {}
         self._names: dict[str, str] = {}
-        self._said_s: dict[str, float] = {}
+        self._printed_s: dict[str, float] = {}
         self._done: list[events.TransferDone] = []
         self._lock = threading.Lock()
 
@@ -66,7 +67,7 @@ class Display:
         self._bars.stop()
 
     def __call__(self, fact: object) -> None:
-        """Take a fact; those that mean nothing for progress are passed over."""
+        """Take a fact; those without progress are ignored."""
         with self._lock:
             match fact:
                 case events.AttemptStarted():
@@ -92,7 +93,7 @@ class Display:
             )
 
     def _follow(self, fact: events.ApplicationFollowed) -> None:
-        """Where to look at it: a line of its own, above the bars."""
+        """The tracking URL, on a line of its own above the bars."""
         if self._is_live:
             name = self._names.get(fact.transfer_id, fact.transfer_id)
             url = f" {fact.tracking_url}" if fact.tracking_url else ""
@@ -102,25 +103,26 @@ class Display:
         plus = "" if fact.is_planned else "+"
         count = f"{fact.objects:,}/{fact.objects_total:,}{plus}"
         if not self._is_live:
-            self._say(fact, count)
+            self._print(fact, count)
             return
-        # What DistCp tells ends in its tracking URL, which is printed once.
-        told = [fact.phase, *fact.detail.split(", ")[:-1]] if fact.phase in CLUSTER_PHASES else []
         name = _shortened(self._names[fact.transfer_id])
+        if fact.phase in CLUSTER_PHASES:
+            # The last part of DistCp's detail is its tracking URL, which is printed once.
+            name = f"{name}: {', '.join([fact.phase, *fact.detail.split(', ')[:-1]])}"
         self._bars.update(
             self._tasks[fact.transfer_id],
-            description=escape(": ".join([name, ", ".join(told)]) if told else name),
+            description=escape(name),
             completed=fact.size_bytes,
             total=fact.size_bytes_total if fact.is_planned else None,
             objects=count,
             size=_of(fact.size_bytes, fact.size_bytes_total),
         )
 
-    def _say(self, fact: events.TransferProgress, count: str) -> None:
+    def _print(self, fact: events.TransferProgress, count: str) -> None:
         now_s = time.monotonic()
-        if now_s - self._said_s.setdefault(fact.transfer_id, now_s) < PLAIN_LINE_S:
+        if now_s - self._printed_s.setdefault(fact.transfer_id, now_s) < PLAIN_LINE_S:
             return
-        self._said_s[fact.transfer_id] = now_s
+        self._printed_s[fact.transfer_id] = now_s
         size = _of(fact.size_bytes, fact.size_bytes_total)
         detail = f", {fact.detail}" if fact.detail else ""
         click.echo(
@@ -159,21 +161,19 @@ def summary(done: events.TransferDone) -> str:
     by_size = dict(done.rungs).get(Proof.SIZE.value, 0)
     notes = [] if by_size and by_size == done.objects else ["proven"]
     if by_size:
-        notes.append(f"NOT PROVEN but by their length alone: {by_size:,}")
+        notes.append(f"NOT PROVEN, only lengths compared: {by_size:,}")
     if done.adopted:
-        notes.append(f"{done.adopted:,} already there, not copied")
+        notes.append(f"{done.adopted:,} already there and not copied")
     if done.markers:
-        notes.append(f"{done.markers:,} directory markers skipped")
+        notes.append(f"{counted(done.markers, 'directory placeholder')} skipped")
     if done.is_superseded:
         notes.append("superseded by something newer")
-    how = {"tree": "published in one rename", "file": "published in one rename"}
-    if done.publish in how:
-        notes.append(how[done.publish])
+    if done.publish in {"tree", "file"}:
+        notes.append("published in one rename")
     elif done.publish == "per-file":
         notes.append("published file by file")
-    plural = "object" if done.objects == 1 else "objects"
     return (
-        f"{done.source} -> {done.destination}: {done.objects:,} {plural}, {size} in "
+        f"{done.source} -> {done.destination}: {counted(done.objects, 'object')}, {size} in "
         f"{seconds:.1f} s ({human_bytes(done.size_bytes / seconds)}/s), {', '.join(notes)}; "
         f"id {done.transfer_id}"
     )

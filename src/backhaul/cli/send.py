@@ -1,4 +1,4 @@
-"""`backhaul send`: leave a message."""
+"""`backhaul send`: send a message to the agent's queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from backhaul.cli.options import OnceOnly
     "options",
     multiple=True,
     metavar="K=V",
-    help="on_exists, publish, engine or verify; may only tighten the route. Repeatable.",
+    help="on_exists, publish, engine or verify; may only be stricter than the route. Repeatable.",
 )
 @click.option(
     "--sign",
@@ -35,7 +35,7 @@ from backhaul.cli.options import OnceOnly
     type=click.IntRange(1, 1_209_600),
     default=3600,
     show_default=True,
-    help="How long the signature is good for.",
+    help="How long the signature is valid.",
 )
 def command(
     *,
@@ -47,7 +47,7 @@ def command(
     key_file: Path | None,
     valid_s: int,
 ) -> int:
-    r"""Leave a message on QUEUE in REGION: copy SOURCE to the directory DEST. Prints its id.
+    r"""Send a message to QUEUE in REGION: copy SOURCE to the directory DEST. Prints its id.
 
     \b
     Example:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import OnceOnly, config_option, settings_for_reading
+from backhaul.cli.options import Files, OnceOnly, files_options, json_option
 
 if TYPE_CHECKING:
     from backhaul.app.records import JobRow, TransferDetails
@@ -19,16 +18,14 @@ if TYPE_CHECKING:
 @click.option(
     "--evidence",
     is_flag=True,
-    help="The manifest: each object with its proof, and their seal.",
+    help="Print the manifest: each object with its proof, and the seal line.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")
-@config_option
-def command(
-    *, transfer_id: str, evidence: bool, as_json: bool, config: Path | None, ledger: Path | None
-) -> int:
-    r"""Show the transfer ID: what was asked, what happened, how each object is proven.
+@json_option
+@files_options
+def command(*, transfer_id: str, evidence: bool, as_json: bool, files: Files) -> int:
+    r"""Show the transfer ID: the request, what happened, and the proof of each object.
 
-    The start of an id is enough where it is the only one.
+    The start of an id is enough if no other id begins the same way.
 
     \b
     Example:
@@ -36,7 +33,7 @@ def command(
     """
     from backhaul.app.records import details_as_json, read_evidence, read_transfer
 
-    path = settings_for_reading(config, ledger).ledger_path
+    path = files.settings().ledger_path
     if evidence:
         for line in read_evidence(path, transfer_id):
             click.echo(line)
@@ -49,8 +46,8 @@ def command(
     return 0
 
 
-def how_far(job: JobRow) -> str:
-    """Its state, and its maps and bytes as last seen."""
+def job_progress(job: JobRow) -> str:
+    """The state of a YARN application, and its maps and bytes as last seen."""
     from backhaul.adapters.system.log import human_bytes
 
     maps = f", maps {job.maps_done} of {job.maps}" if job.maps else ""
@@ -58,48 +55,56 @@ def how_far(job: JobRow) -> str:
     return f"{job.state}{maps}{size}"
 
 
-def _print_job(job: JobRow) -> None:
-    click.echo(f"application  {job.application_id or job.tag} {how_far(job)}")
-    if job.tracking_url:
-        click.echo(f"             {job.tracking_url}")
-    if job.state == "succeeded":
-        click.echo(f"             {job.counters or 'its counters are unknown'}")
-
-
 def _print(details: TransferDetails) -> None:
     from backhaul.adapters.system.log import human_bytes
 
     row = details.transfer
-    click.echo(f"transfer     {row.id}")
-    click.echo(f"state        {row.state}" + (f" ({row.publish_mode})" if row.publish_mode else ""))
-    click.echo(f"source       {row.source}")
-    click.echo(f"destination  {row.destination}")
-    click.echo(f"objects      {row.objects_planned:,} ({human_bytes(row.bytes_planned)})")
-    click.echo(f"attempts     {row.attempt} ({row.failures} failed)")
+    _line("transfer", row.id)
+    _line("state", f"{row.state}" + (f" ({row.publish_mode})" if row.publish_mode else ""))
+    _line("source", row.source)
+    _line("destination", row.destination)
+    _line("objects", f"{row.objects_planned:,} ({human_bytes(row.bytes_planned)})")
+    _line("attempts", f"{row.attempt} ({row.failures} failed)")
     if row.route:
-        click.echo(f"route        {row.route}" + (f" (policy {row.policy})" if row.policy else ""))
+        _line("route", row.route + (f" (policy {row.policy})" if row.policy else ""))
     if row.engine:
-        click.echo(f"engine       {row.engine} ({row.engine_reason})")
+        _line("engine", f"{row.engine} ({row.engine_reason})")
     for job in details.jobs:
-        _print_job(job)
+        _line("application", f"{job.application_id or job.tag} {job_progress(job)}")
+        if job.tracking_url:
+            _line("", job.tracking_url)
+        if job.state == "succeeded":
+            _line("", job.counters or "its counters are unknown")
     if row.message_id:
-        click.echo(f"message      {row.message_id} on {row.queue}")
+        _line("message", f"{row.message_id} on {row.queue}")
     if row.code:
-        click.echo(f"last reason  {row.code}: {row.reason}")
+        _line("last error", f"{row.code}: {row.reason}")
     if row.duration:
-        click.echo(f"took         {row.duration.total_seconds():.1f} s")
+        _line("took", f"{row.duration.total_seconds():.1f} s")
+    _print_proofs(details)
+    click.echo("\nwhat happened (UTC)")
+    for entry in details.journal:
+        reason = f"  {entry.code}: {entry.reason}" if entry.code else ""
+        click.echo(
+            f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.state:<11} attempt {entry.attempt}{reason}"
+        )
+
+
+def _print_proofs(details: TransferDetails) -> None:
+    from backhaul.adapters.system.log import human_bytes
+
     click.echo("\nproof")
     for total in details.proofs:
-        name = total.proof or "none yet"
+        name = total.proof or "not yet"
         click.echo(f"  {name:10} {total.objects:>10,} objects  {human_bytes(total.size_bytes)}")
     for one in details.first_objects[:10]:
         proof = one.staged
         how = f"{proof.proof}, {proof.algorithm or 'no S3 checksum'}" if proof else "not proven"
         if proof and proof.checksum_source:
-            how += f", target asked by {proof.checksum_source}"
+            how += f", target checksum from {proof.checksum_source}"
         target = one.target.uri if one.target else one.planned.relative
         click.echo(f"  {target}  {one.planned.pin.size_bytes:,} B  {how}")
-    click.echo("\nwhat happened (UTC)")
-    for entry in details.journal:
-        reason = f"  {entry.code}: {entry.reason}" if entry.code else ""
-        click.echo(f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.state:<11} try {entry.attempt}{reason}")
+
+
+def _line(name: str, text: str) -> None:
+    click.echo(f"{name:<12} {text}")

@@ -4,50 +4,47 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import OnceOnly, config_option, report_no_ledger, settings_for_reading
-from backhaul.cli.show import how_far
+from backhaul.cli.options import Files, OnceOnly, files_options, json_lines_option, report_no_ledger
+from backhaul.cli.show import job_progress
 
 if TYPE_CHECKING:
     from backhaul.app.records import TransferDetails, TransferRow
 
 
 @click.command("status", cls=OnceOnly)
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
-@config_option
-def command(*, as_json: bool, config: Path | None, ledger: Path | None) -> int:
-    r"""Say which transfers are under way, wait or are held, and how far each is.
+@json_lines_option
+@files_options
+def command(*, as_json: bool, files: Files) -> int:
+    r"""Show the transfers that are running, waiting or held, and how far each is.
 
     \b
     Example:
       backhaul status
 
-    It reads the ledger, beside a running agent. What is proven counts as done.
+    It reads the ledger, also while the agent runs. Objects and bytes count once they are proven.
     """
     from backhaul.app.records import details_as_json, read_open
 
-    path = settings_for_reading(config, ledger).ledger_path
+    path = files.settings().ledger_path
     found = read_open(path)
     if found is None:
         report_no_ledger(path)
         return 0
     if as_json:
         for one in found:
-            told = details_as_json(one)
-            click.echo(json.dumps({name: told[name] for name in _TOLD}, ensure_ascii=False))
+            fields = details_as_json(one)
+            shown = {name: fields[name] for name in ("transfer", "jobs", "proofs")}
+            click.echo(json.dumps(shown, ensure_ascii=False))
         return 0
     if not found:
         click.echo("nothing is under way")
     for one in found:
         _print(one)
     return 0
-
-
-_TOLD = ("transfer", "jobs", "proofs")
 
 
 def _print(details: TransferDetails) -> None:
@@ -73,13 +70,13 @@ def _print(details: TransferDetails) -> None:
         click.echo(f"  {_why(row, datetime.now(UTC))}")
     for job in details.jobs:
         if job.closed_at is None:
-            click.echo(f"  {job.application_id or job.tag}: {how_far(job)}")
+            click.echo(f"  {job.application_id or job.tag}: {job_progress(job)}")
             if job.tracking_url:
                 click.echo(f"  {job.tracking_url}")
 
 
 def _why(row: TransferRow, now: datetime) -> str:
-    """What keeps it: the dependency that is down, else its last error."""
+    """Why it does not go on: the dependency that is down, else its last error."""
     if row.held_by is None or row.held_since is None:
         return f"{row.code}: {row.reason}"
     how = "held by" if row.state == "held" else "waiting for"

@@ -15,9 +15,9 @@ STDERR = 2
 
 
 class _Output(io.FileIO):
-    """Takes what nobody reads any more, so that a command goes on to its own end and exit code.
+    """Drops what no reader takes any more, so that a command ends with its own exit code.
 
-    Standard error takes all: what cannot be said there can be said nowhere.
+    Standard error drops every failure: there is no other place to report it.
     """
 
     _LOST = frozenset({errno.EPIPE, errno.EBADF})  # its reader is gone; it was opened for reading
@@ -32,9 +32,9 @@ class _Output(io.FileIO):
 
 
 def open_streams() -> None:
-    """Make the three usable; a closed one is the null device, for child processes, too.
+    """Make the three usable; a closed one becomes the null device, also for child processes.
 
-    What is no longer the interpreter's own stays as it is.
+    A stream that was replaced, as by a test runner, stays as it is.
     """
     if sys.stdin is None:
         sys.stdin = open(_null(), encoding="utf-8")  # noqa: SIM115 - a descriptor
@@ -45,9 +45,9 @@ def open_streams() -> None:
 
 
 def drop_unwritten() -> None:
-    """What a full disk did not take has been told; Python's own flush at exit shall not retry it.
+    """Drop what a full disk did not take; the failure is already reported.
 
-    That would replace the exit code by 120.
+    Python's own flush at exit would retry it and replace the exit code by 120.
     """
     try:
         sys.stdout.flush()
@@ -56,7 +56,7 @@ def drop_unwritten() -> None:
 
 
 def _output(stream: Any) -> io.TextIOWrapper:
-    """A terminal or pipe that is not UTF-8 gets an escape, and the command does not fail."""
+    """A terminal or pipe that is not UTF-8 gets escapes, and the command does not fail."""
     number = _null() if stream is None else stream.fileno()
     return io.TextIOWrapper(
         io.BufferedWriter(_Output(number, "wb", closefd=False)),
@@ -70,7 +70,7 @@ def _output(stream: Any) -> io.TextIOWrapper:
 def _null() -> int:
     """The lowest free number: that of the closed stream, if the lower ones are open already.
 
-    Otherwise the next file would get it, and whatever a library prints would be written there.
+    Otherwise the next file would get the number, and a library's output would go into that file.
     """
     handle = os.open(os.devnull, os.O_RDWR)
     os.set_inheritable(handle, handle <= STDERR)
