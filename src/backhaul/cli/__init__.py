@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="backhaul")
 def cli() -> None:
-    r"""Send a message, and S3 data arrives in HDFS: copied, proven, published in one step.
+    r"""Just leave a message: S3 data arrives in HDFS, copied, proven, published in one step.
 
     \b
     Example:
