@@ -1,6 +1,6 @@
 """Real servers that only tests, benchmarks and `./dev testbed` need; not in the wheel.
 
-The ones that the demo needs, HDFS and the stand-in for S3 and SQS, are in
+The ones that the demo needs, HDFS and the local S3 and SQS server, are in
 `backhaul.testing.servers`, and so is what all of them share. Each is a context manager::
 
     with ElasticMQ() as sqs, S3Proxy() as s3, Hdfs() as hdfs:

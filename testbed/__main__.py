@@ -20,12 +20,12 @@ from testbed.kerberos_tools import kerberos
 
 _HADOOP = {"hdfs", "yarn"}
 _UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
-# Left in the shell these would go before, or along with, what `up` says to export.
+# Left in the shell these would go before, or along with, what `up` exports.
 _UNSET = "unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL HADOOP_USER_NAME"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; return the exit status."""
+    """Run one command; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="./dev testbed", description="Real SQS, S3 and HDFS servers on 127.0.0.1."
     )
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     _into_a_namespace(["up", "--yarn"])
                 return _up(with_hdfs=not chosen.no_hdfs, with_yarn=chosen.yarn)
             case "down":
-                _tell(f"{lifecycle.down()} processes ended")
+                _print(f"{lifecycle.down()} processes ended")
                 return 0
             case "status":
                 return _status()
@@ -50,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 prepare([p for p in PROFILES if p not in _HADOOP or not chosen.no_hdfs])
                 if not chosen.no_hdfs:
                     kerberos()
-                _tell(f"jars and KDC are in {cache_root()}")
+                _print(f"jars and KDC are in {cache_root()}")
                 return 0
     except (ServerFailed, ServerUnavailable) as exc:
-        _tell(f"testbed: {exc}")
+        _print(f"testbed: {exc}")
         return _UNAVAILABLE
 
 
@@ -63,7 +63,7 @@ def _into_a_namespace(arguments: list[str]) -> None:
         return
     if not netns.is_possible():
         raise ServerUnavailable("YARN needs a network namespace of its own, and so root")
-    state, _ = lifecycle.status(is_asked=False)
+    state, _ = lifecycle.status(with_conditions=False)
     program = [sys.executable, "-m", "testbed", *arguments]
     argv = netns.command(program, of=lifecycle.inside(state))
     os.execv(argv[0], argv)
@@ -72,7 +72,7 @@ def _into_a_namespace(arguments: list[str]) -> None:
 def _up(*, with_hdfs: bool, with_yarn: bool) -> int:
     state = lifecycle.up(with_hdfs=with_hdfs, with_yarn=with_yarn)
     for server in state.servers:
-        _tell(f"{server.name} works at {server.endpoint}, log {server.log_path}")
+        _print(f"{server.name} works at {server.endpoint}, log {server.log_path}")
     print(_UNSET)
     print("\n".join(_exports(state)))
     if (pid := lifecycle.inside(state)) is not None:
@@ -85,12 +85,12 @@ def _up(*, with_hdfs: bool, with_yarn: bool) -> int:
 
 
 def _status() -> int:
-    found, _ = lifecycle.status(is_asked=False)
+    found, _ = lifecycle.status(with_conditions=False)
     if lifecycle.inside(found) is not None:
         _into_a_namespace(["status"])
     state, conditions = lifecycle.status()
     if state is None:
-        _tell("not up; start it with: ./dev testbed up")
+        _print("not up; start it with: ./dev testbed up")
         return _UNAVAILABLE
     for server in state.servers:
         pids = ", ".join(f"{each.name} {each.pid}" for each in server.processes)
@@ -108,7 +108,7 @@ def _exports(state: State) -> list[str]:
     return lines
 
 
-def _tell(what: str) -> None:
+def _print(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 

@@ -69,7 +69,7 @@ class DetachedProcess:
 
 @dataclass(frozen=True, kw_only=True)
 class DetachedServer:
-    """One server: its processes, where it is asked whether it works, where its log is."""
+    """One server: its processes, where its health is checked, where its log is."""
 
     name: str
     processes: tuple[DetachedProcess, ...]

@@ -7,7 +7,7 @@ SenderId.
 
 from __future__ import annotations
 
-from backhaul.testing.servers.base import HttpServer, ask
+from backhaul.testing.servers.base import HttpServer, fetch
 from backhaul.testing.servers.jars import JVM_OPTIONS, jars, java
 from backhaul.testing.servers.process import ServerProcess
 
@@ -29,7 +29,7 @@ messages-storage {{ enabled = false }}
 
 def answers(endpoint: str) -> bool:
     """Whether ElasticMQ at this URL lists its queues."""
-    answer = ask(f"{endpoint}/?Action=ListQueues")
+    answer = fetch(f"{endpoint}/?Action=ListQueues")
     return answer is not None and b"ListQueuesResponse" in answer[1]
 
 

@@ -1,6 +1,6 @@
 """HDFS with two NameNodes, of which one is active: for failovers, by hand.
 
-A JournalNode keeps the edits for both. Nobody watches them (no ZKFC): whoever uses the pair says
+A JournalNode keeps the edits for both. Nothing watches them (no ZKFC): the user of the pair decides
 when the other one takes over, as an operator does with `hdfs haadmin`.
 """
 
@@ -13,8 +13,8 @@ from typing import Literal
 from backhaul.testing.servers import hdfs_files
 from backhaul.testing.servers.errors import ServerFailed
 from backhaul.testing.servers.hdfs import _NAMENODE, START_TIMEOUT_S, Hdfs
-from backhaul.testing.servers.hdfs_ask import is_answering, is_writable
 from backhaul.testing.servers.hdfs_files import HdfsPorts
+from backhaul.testing.servers.hdfs_state import is_answering, is_writable
 from backhaul.testing.servers.jars import jars, java
 from backhaul.testing.servers.process import ServerProcess
 
@@ -200,5 +200,5 @@ class HdfsPair(Hdfs):
 
 
 def _id(name: Name) -> str:
-    # Both are on one address: neither could tell which of the two it is.
+    # Both are on one address: neither could find out which of the two it is.
     return f"-Ddfs.ha.namenode.id={name}"

@@ -115,7 +115,7 @@ class Kdc(Server):
 
     def is_valid(self, cache: Path) -> bool:
         """Whether the cache holds a ticket that has not expired."""
-        return not self._run("klist", "-s", "-c", f"FILE:{cache}", check=False, says_status=True)
+        return not self._run("klist", "-s", "-c", f"FILE:{cache}", check=False, status_only=True)
 
     # How
 
@@ -151,7 +151,7 @@ class Kdc(Server):
         return self._run("kadmin.local", "-r", REALM, "-q", query, check=check)
 
     def _run(
-        self, name: str, *arguments: str, check: bool = True, says_status: bool = False
+        self, name: str, *arguments: str, check: bool = True, status_only: bool = False
     ) -> str:
         done = subprocess.run(
             [self._tools.program(name), *arguments],
@@ -164,7 +164,7 @@ class Kdc(Server):
         )
         if check and done.returncode != 0:
             raise ServerFailed(f"{name} {' '.join(arguments)}: {done.stdout}{done.stderr}")
-        if says_status:
+        if status_only:
             return str(done.returncode or "")
         lines = done.stdout.splitlines()
         return "\n".join(line for line in lines if not line.startswith("Authenticating as"))

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from backhaul.testing.servers import hdfs_files
-from backhaul.testing.servers.base import HttpServer, ask
+from backhaul.testing.servers.base import HttpServer, fetch
 from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS
 from backhaul.testing.servers.jars import jars, java
 from backhaul.testing.servers.process import ServerProcess
@@ -87,5 +87,5 @@ class Kms(HttpServer):
         self._process.wait_until(self._answers, port=port, timeout_s=START_TIMEOUT_S)
 
     def _answers(self) -> bool:
-        answer = ask(f"{self.endpoint}/kms/v1/keys/names?user.name=test")
+        answer = fetch(f"{self.endpoint}/kms/v1/keys/names?user.name=test")
         return answer is not None and answer[0] == 200  # noqa: PLR2004 - OK

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backhaul.testing.servers import hdfs_ask
+from backhaul.testing.servers import hdfs_state
 from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.clients import s3_client, settings, sqs_client
 from backhaul.testing.servers.hdfs import Hdfs
@@ -23,7 +23,7 @@ from testbed.detached import DetachedProcess, DetachedServer, State
 _ANSWERS = {
     "elasticmq": elasticmq.answers,
     "s3proxy": s3proxy.answers,
-    "hdfs": hdfs_ask.is_writable,
+    "hdfs": hdfs_state.is_writable,
     "yarn": yarn.answers,
 }
 
@@ -72,19 +72,19 @@ def down() -> int:
         return running
 
 
-def status(*, is_asked: bool = True) -> tuple[State | None, dict[str, str]]:
-    """The bed, and what each of its servers does now, asked at this moment.
+def status(*, with_conditions: bool = True) -> tuple[State | None, dict[str, str]]:
+    """The testbed, and the condition of each of its servers at this moment.
 
     Args:
-        is_asked: False leaves the servers alone, and the second empty.
+        with_conditions: False leaves the servers alone, and the second empty.
 
     Returns:
         The second by server name: ``works``, ``does not answer`` (a process is suspended or
         busy, or HDFS is in safe mode) or ``dead: NAME``.
     """
     state = State.read(_state_path())
-    asked = state.servers if state and is_asked else ()
-    return state, {each.name: _condition(each) for each in asked}
+    checked = state.servers if state and with_conditions else ()
+    return state, {each.name: _condition(each) for each in checked}
 
 
 def _condition(server: DetachedServer) -> str:
@@ -121,7 +121,7 @@ def _start(wanted: set[str]) -> State:
     started: list[Server] = []
     try:
         for server in (each for each in (queue, store, cluster, manager) if each is not None):
-            _tell(f"starting {server.name}")
+            _print(f"starting {server.name}")
             started.append(server.start())
             # At once: if this process is killed, the next `up` or `down` finds them.
             _state(started, {}, (), is_complete=False).write(_state_path())
@@ -179,5 +179,5 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _tell(what: str) -> None:
+def _print(what: str) -> None:
     print(what, file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 ``python -m testbed.netns [--of PID] PROGRAM ARGUMENT...`` runs the program in a
 new network namespace with nothing in it but loopback, or in the one of a running process.
 MapReduce's application masters open ports on every address and no setting keeps them from it; in
-here nobody else can reach them, and no port can be taken.
+here nothing else can reach them, and no port can be taken.
 
 Linux, and root (CAP_SYS_ADMIN).
 """
@@ -22,7 +22,7 @@ _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
 _IFF_UP = 0x1
 _IFREQ = "16sh22x"  # struct ifreq: the interface's name, its flags
-# Says to what runs inside that it does.
+# Set for what runs inside.
 MARK = "TESTBED_NAMESPACE"
 
 

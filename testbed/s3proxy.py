@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backhaul.testing.servers.base import HttpServer, ask
+from backhaul.testing.servers.base import HttpServer, fetch
 from backhaul.testing.servers.jars import JVM_OPTIONS, jars, java
 from backhaul.testing.servers.process import ServerProcess
 
@@ -31,7 +31,7 @@ jclouds.filesystem.basedir={data}
 
 def answers(endpoint: str) -> bool:
     """Whether S3Proxy at this URL answers; without a signature it may answer 403."""
-    answer = ask(f"{endpoint}/")
+    answer = fetch(f"{endpoint}/")
     return answer is not None and answer[0] in (200, 403)
 
 

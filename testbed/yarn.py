@@ -17,7 +17,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from backhaul.testing.servers.base import HttpServer, Server, ask
+from backhaul.testing.servers.base import HttpServer, Server, fetch
 from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS
@@ -36,9 +36,9 @@ _NODE = "org.apache.hadoop.yarn.server.nodemanager.NodeManager"
 def answers(endpoint: str) -> bool:
     """Whether the ResourceManager at this web address has a node that runs containers.
 
-    Where it tells only those with a ticket, that it is there: a job waits for a node by itself.
+    Where it answers only those with a ticket, that it is there: a job waits for a node by itself.
     """
-    answer = ask(f"{endpoint}/ws/v1/cluster/metrics")
+    answer = fetch(f"{endpoint}/ws/v1/cluster/metrics")
     if answer is None or answer[0] != HTTPStatus.OK:
         return answer is not None and answer[0] == HTTPStatus.UNAUTHORIZED
     return bool(json.loads(answer[1])["clusterMetrics"]["activeNodes"])
@@ -70,7 +70,7 @@ class Yarn(Server):
             hdfs: Where its jobs stage themselves; must run before this is started.
             s3: What S3A talks to; likewise.
             settings: Further settings of yarn-site.xml.
-            is_pair: A second ResourceManager stands by: see `fail_over`.
+            is_pair: A second ResourceManager is on standby: see `fail_over`.
             kdc: The realm of an `hdfs` with Kerberos; then YARN demands it, too, of its REST API
                 as well.
             detached: See `Server`.
@@ -119,9 +119,9 @@ class Yarn(Server):
         return {each.name: each.pid for each in found}
 
     def applications(self, tag: str | None = None) -> list[dict[str, Any]]:
-        """What the ResourceManager's REST API tells of all applications, or of those so tagged."""
+        """All applications by the ResourceManager's REST API, or those with this tag."""
         query = f"?applicationTags={tag}" if tag else ""
-        answer = ask(f"{self.endpoint}/ws/v1/cluster/apps{query}")
+        answer = fetch(f"{self.endpoint}/ws/v1/cluster/apps{query}")
         if answer is None:
             raise ServerFailed("the ResourceManager does not answer")
         found: list[dict[str, Any]] = (json.loads(answer[1])["apps"] or {}).get("app", [])
@@ -166,7 +166,7 @@ class Yarn(Server):
         endpoint = f"http://127.0.0.1:{self._named_ports.history_http}/ws/v1/history/info"
 
         def is_up() -> bool:
-            answer = ask(endpoint)
+            answer = fetch(endpoint)
             return answer is not None and answer[0] == HTTPStatus.OK
 
         port = self._named_ports.history_http
@@ -238,7 +238,7 @@ class Yarn(Server):
             end_containers(self._directory)
 
     def _activate(self) -> None:
-        """Nobody but us decides which one is active: there is no ZooKeeper."""
+        """The test decides which one is active: there is no ZooKeeper."""
         one = yarn_files.MANAGERS[self._active]
         argv = [str(self.bin_dir / "yarn"), "rmadmin"]
         argv += ["-transitionToActive", "--forceactive", one]

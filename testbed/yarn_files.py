@@ -81,7 +81,7 @@ MANAGERS = ("rm1", "rm2")
 
 
 def managers(ports: YarnPorts, *, is_pair: bool) -> dict[str, str]:
-    """Where the ResourceManager listens, or the two of which one is active when told so."""
+    """Where the ResourceManager listens, or the two of which one is made active."""
     here = "127.0.0.1"
     first = (
         *(ports.manager_http, ports.manager_rpc, ports.manager_scheduler),

@@ -1,6 +1,6 @@
 """Settings by which a small YARN demands Kerberos of everybody, over RPC and over HTTP.
 
-Containers run as whoever runs the NodeManager (`DefaultContainerExecutor`): the executor that
+Containers run as the user of the NodeManager (`DefaultContainerExecutor`): the executor that
 changes to the job's user is a native program, set-uid root, which Maven's jars do not have.
 """
 
@@ -16,7 +16,7 @@ SERVICES = (_MANAGER, _NODE, _WEB)
 
 FILTER = "hadoop.http.filter.initializers"
 SPNEGO = "org.apache.hadoop.security.AuthenticationFilterInitializer"
-# Hadoop's own default: whoever asks is `dr.who`.
+# Hadoop's own default: every caller is `dr.who`.
 ANYBODY = "org.apache.hadoop.http.lib.StaticUserWebFilter"
 
 
@@ -39,7 +39,7 @@ def site(keytab: Path) -> dict[str, str]:
 
 
 def web(keytab: Path, secret: Path) -> dict[str, str]:
-    """For core-site.xml: web pages and REST APIs ask for a ticket, too.
+    """For core-site.xml: web pages and REST APIs demand a ticket, too.
 
     Args:
         keytab: With the keys of `SERVICES`.

@@ -176,6 +176,6 @@ def carried_slowly(
     return agent, slow
 
 
-def when(ask: Any, what: str, within_s: float = 90) -> Any:
+def when(fetch: Any, what: str, within_s: float = 90) -> Any:
     """`eventually` with a cluster's patience."""
-    return eventually(ask, within_s=within_s, what=what)
+    return eventually(fetch, within_s=within_s, what=what)

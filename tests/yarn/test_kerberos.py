@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.testing.servers import Hdfs, Moto
-from backhaul.testing.servers.base import ask
+from backhaul.testing.servers.base import fetch
 from testbed import ElasticMQ, Kdc, yarn_kerberos
 from testbed.kerberos_tools import kerberos
 from testbed.yarn import Yarn
@@ -119,7 +119,7 @@ def secured(
 
 @pytest.mark.timeout(500)
 def test_a_keytab_serves_the_commands_where_the_api_wants_a_login(secured: Secured) -> None:
-    answer = ask(f"{secured.yarn.endpoint}/ws/v1/cluster/apps")
+    answer = fetch(f"{secured.yarn.endpoint}/ws/v1/cluster/apps")
     assert answer is not None
     assert answer[0] == 401, "or this tests nothing"
     for name, data in FILES.items():

@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("proven_at", sa.BigInteger),
     ):
         op.add_column("objects", column)
-    # Both were read back from the target. `reread` said that S3 gave nothing to compare with.
+    # Both were read back from the target. `reread` meant that S3 gave nothing to compare with.
     op.execute(
         "UPDATE objects SET asked = 'read', target_algorithm = 'CRC32C', target_checksum = crc32c "
         "WHERE proof IN ('stored', 'reread')"

@@ -17,16 +17,16 @@ from backhaul.testing.servers.ports import free_ports
 from backhaul.testing.servers.process import PortClash, ServerProcess
 
 _STARTS = 5
-_ASK_TIMEOUT_S = 2.0
+_FETCH_TIMEOUT_S = 2.0
 
 # Past any proxy that the environment names: the servers are on this machine.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def ask(url: str) -> tuple[int, bytes] | None:
+def fetch(url: str) -> tuple[int, bytes] | None:
     """GET from a server of the test bed: status and body; None when nothing answers in 2 s."""
     try:
-        with _direct.open(url, timeout=_ASK_TIMEOUT_S) as answer:
+        with _direct.open(url, timeout=_FETCH_TIMEOUT_S) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as exc:
         with exc:

@@ -6,7 +6,7 @@ from __future__ import annotations
 class ServerUnavailable(Exception):
     """Something this machine lacks: Java, Maven, moto, or the network to fetch the jars.
 
-    Tests skip on it (and fail where the environment has CI); the text says what to install.
+    Tests skip on it (and fail where the environment has CI); the text names what to install.
     """
 
 

@@ -15,8 +15,8 @@ from typing import Literal, Protocol
 from backhaul.testing.servers import hdfs_files
 from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.errors import ServerFailed
-from backhaul.testing.servers.hdfs_ask import is_registered, is_writable
 from backhaul.testing.servers.hdfs_files import HADOOP_JVM_OPTIONS, HdfsPorts
+from backhaul.testing.servers.hdfs_state import is_registered, is_writable
 from backhaul.testing.servers.jars import jars, java
 from backhaul.testing.servers.process import ServerProcess, server_environment
 
@@ -325,8 +325,8 @@ class Hdfs(Server):
         self._nn.wait_until(
             is_writable_unless_a_datanode_died, port=ports.namenode_rpc, timeout_s=START_TIMEOUT_S
         )
-        # The NameNode counts a killed DataNode as live for some 10 minutes, so ask that one too.
-        # Only now: asked before it has registered, it fills its log with stack traces.
+        # The NameNode counts a killed DataNode as live for some 10 minutes, so each is checked.
+        # Only now: checked before it has registered, it fills its log with stack traces.
         for process, own in running:
             endpoint = f"http://127.0.0.1:{own.http}"
             process.wait_until(

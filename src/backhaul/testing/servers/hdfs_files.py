@@ -114,7 +114,7 @@ def datanode_site(ports: DataNodePorts, directory: Path, number: int) -> dict[st
 def site(ports: HdfsPorts, directory: Path) -> dict[str, str]:
     """Settings of hdfs-site.xml that make it small, local and quick to start.
 
-    Where there are several DataNodes these are the first one's; the others are told their own.
+    Where there are several DataNodes these are the first one's; the others get their own.
     """
     return {
         "dfs.namenode.rpc-bind-host": "127.0.0.1",

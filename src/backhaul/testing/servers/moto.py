@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from backhaul.testing.servers.base import HttpServer, ask
+from backhaul.testing.servers.base import HttpServer, fetch
 from backhaul.testing.servers.errors import ServerUnavailable
 from backhaul.testing.servers.process import ServerProcess
 
@@ -18,7 +18,7 @@ START_TIMEOUT_S = 60.0
 
 def answers(endpoint: str) -> bool:
     """Whether moto's own page at this URL answers."""
-    answer = ask(f"{endpoint}/moto-api/")
+    answer = fetch(f"{endpoint}/moto-api/")
     return answer is not None and answer[0] == 200  # noqa: PLR2004 - HTTP OK
 
 

@@ -14,7 +14,7 @@ _LISTEN = "0A"
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose ports that nobody listens on at this moment.
+    """Choose ports that are free at this moment.
 
     Another process may take one before the server binds it, so a start must still be repeated on
     a clash. Random, so that two test runs at once rarely meet.

@@ -1,7 +1,7 @@
 """One server process: start it, wait for it, stop it.
 
 A child dies with this process, also when this process is killed with SIGKILL, unless it is started
-``detached``. What the process is and when it counts as ready is told by the server's own module.
+``detached``. What the process is and when it counts as ready is up to the server's own module.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ class ServerProcess:
             self._child = _launching_thread().submit(spawn).result()
 
     def wait_until(self, is_ready: Callable[[], bool], *, port: int, timeout_s: float) -> None:
-        """Wait until the process listens on its port and the server says that it is ready.
+        """Wait until the process listens on its port and the server is ready.
 
         The first, as on a clash somebody else's server of the same kind would answer the question.
 
         Raises:
-            PortClash: The log says that the address is in use.
+            PortClash: By its log, the address is in use.
             ServerFailed: It died, or the time is over; in the latter case it is killed.
         """
         deadline = time.monotonic() + timeout_s
@@ -111,10 +111,10 @@ class ServerProcess:
         """Raise when it has no future.
 
         Raises:
-            PortClash: The log says that the address is in use. It is killed.
+            PortClash: By its log, the address is in use. It is killed.
             ServerFailed: It ended.
         """
-        # Asked before the log is read: what a dead process had to say is in the log by then.
+        # Before the log is read: all output of a dead process is in the log by then.
         was_alive = self.is_alive
         if _CLASH.search(self._log_since_start()):
             self.kill()

@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from backhaul.testing.servers.base import ask
+from backhaul.testing.servers.base import fetch
 
 # Ten heartbeats of this test bed.
 _SILENT_S = 10
@@ -40,13 +40,13 @@ def is_registered(endpoint: str) -> bool:
 
 def is_answering(endpoint: str) -> bool:
     """Whether a daemon at this web address answers questions at all."""
-    answer = ask(f"{endpoint}/jmx?qry=java.lang:type=Runtime")
+    answer = fetch(f"{endpoint}/jmx?qry=java.lang:type=Runtime")
     return answer is not None and answer[0] == HTTPStatus.OK
 
 
 def _bean(endpoint: str, service: str, name: str) -> dict[str, Any]:
     """One JMX bean; empty when the daemon does not answer or is still loading."""
-    answer = ask(f"{endpoint}/jmx?qry=Hadoop:service={service},name={name}")
+    answer = fetch(f"{endpoint}/jmx?qry=Hadoop:service={service},name={name}")
     if answer is None or answer[0] != HTTPStatus.OK:
         return {}
     found: list[dict[str, Any]] = json.loads(answer[1])["beans"]
