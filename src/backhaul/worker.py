@@ -22,7 +22,6 @@ from backhaul.engines.pipe import Pipe
 from backhaul.engines.serve import Parts, serve
 
 if TYPE_CHECKING:
-    from backhaul.adapters.aws.spec import CredentialsSpec
     from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
     from backhaul.adapters.hadoop.hdfs_security import Login
     from backhaul.adapters.system.governor import GovernorSpec
@@ -44,7 +43,6 @@ class WorkerConfiguration:
         governor: The byte-rate limit; None: there is none.
     """
 
-    credentials: CredentialsSpec
     hadoop: HadoopConfiguration
     tuning: Tuning
     login: Login | None = None
@@ -110,13 +108,14 @@ def _preload(has_hdfs: bool) -> None:  # noqa: FBT001 - of a thread
 def _parts(configuration: WorkerConfiguration) -> Parts:
     # Imported when first needed: a node without Hadoop's configuration may do without its client.
     def reader() -> SourceReader:
-        from backhaul.adapters.aws.clients import AwsCredentials  # noqa: PLC0415
+        from backhaul.adapters.aws.credentials import AwsCredentials  # noqa: PLC0415
         from backhaul.adapters.aws.s3_get import ObjectReader  # noqa: PLC0415
+        from backhaul.adapters.hadoop.configuration.s3a import S3aSettings  # noqa: PLC0415
 
         tuning = configuration.tuning
-        return ObjectReader(
-            AwsCredentials.of(configuration.credentials), tuning.threads + tuning.ranges
-        )
+        # Keys are no part of the configuration that came through the pipe: read from the files.
+        credentials = AwsCredentials(S3aSettings.loader(configuration.hadoop.directory))
+        return ObjectReader(credentials, tuning.threads + tuning.ranges)
 
     def target(filesystem: str) -> TargetFs:
         if filesystem == "file://":

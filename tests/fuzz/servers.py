@@ -36,11 +36,12 @@ from botocore.regions import EndpointRulesetResolver
 from botocore.signers import RequestSigner
 from urllib3.connectionpool import HTTPConnectionPool
 
-from backhaul.adapters.aws.clients import AwsCredentials, AwsSession
-from backhaul.adapters.aws.errors import common_error
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.credentials import AwsCredentials
+from backhaul.adapters.aws.errors import common_error, queue_error
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.aws.s3_get import ObjectReader
-from backhaul.adapters.aws.sqs import SqsQueue, running_error
+from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.checksums import matches
@@ -426,7 +427,7 @@ class Judge:
     # -------------------------------------------------------- STS
 
     def _credentials(self) -> str:
-        credentials = AwsCredentials(None)
+        credentials = AwsCredentials()
         session = AwsSession("us-east-1")
         with session.errors(_of_credentials):
             frozen = credentials.get_frozen_credentials()
@@ -440,7 +441,7 @@ class Judge:
 def _of_credentials(exc: Exception) -> BackhaulError:
     other = common_error(exc, "S3")
     assert isinstance(other, OutageError), other
-    return running_error(exc, "queue q")
+    return queue_error(exc, "queue q")
 
 
 def _md5(text: str) -> str:

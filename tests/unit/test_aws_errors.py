@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -23,29 +22,29 @@ from botocore.httpsession import get_cert_path
 from botocore.parsers import ResponseParserError
 
 from backhaul import __version__
-from backhaul.adapters.aws.clients import (
-    AwsCredentials,
-    AwsSession,
-    hadoop_credentials,
-    is_loopback,
-    refuse_plain_http,
-)
-from backhaul.adapters.aws.errors import (
+from backhaul.adapters.aws.causes import (
     FOREIGN,
-    HINT_CONFIG,
     Cause,
     CredentialSourceError,
     cause_of,
-    common_error,
+    message_of,
     one_line,
-    source_error,
-    told,
 )
-from backhaul.adapters.aws.s3 import S3Store, _region_in, listing_error
-from backhaul.adapters.aws.s3_answer import ErrorAnswer, refusal
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.credentials import AwsCredentials, hadoop_credentials
+from backhaul.adapters.aws.errors import (
+    HINT_CONFIG,
+    common_error,
+    listing_error,
+    object_error,
+    queue_error,
+)
+from backhaul.adapters.aws.s3 import S3Store, _region_in
+from backhaul.adapters.aws.s3_answer import ErrorAnswer
 from backhaul.adapters.aws.s3_get import ObjectReader
-from backhaul.adapters.aws.spec import CredentialsSpec
-from backhaul.adapters.aws.sqs import SqsQueue, running_error
+from backhaul.adapters.aws.sqs import SqsQueue
+from backhaul.adapters.aws.tls import is_loopback, refuse_plain_http
+from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import (
     BackhaulError,
@@ -76,6 +75,12 @@ def answer(code: str, status: int = 400, message: str = "said AWS") -> ClientErr
     )
 
 
+def s3a_in(directory: Path) -> Callable[[], S3aSettings]:
+    load = S3aSettings.loader(directory)
+    assert load is not None
+    return load
+
+
 def made(cls: type[BotoCoreError]) -> BotoCoreError:
     """One of the class without knowing its fields."""
     error = cls.__new__(cls)
@@ -95,7 +100,7 @@ def test_nothing_of_botocore_passes_through(cls: type[BotoCoreError]) -> None:
     error = made(cls)
 
     assert isinstance(error, FOREIGN)
-    assert isinstance(running_error(error, "queue q"), BackhaulError)
+    assert isinstance(queue_error(error, "queue q"), BackhaulError)
     assert isinstance(listing_error(error, "b", "s3://b/"), BackhaulError)
 
 
@@ -103,7 +108,7 @@ def test_nothing_of_botocore_passes_through(cls: type[BotoCoreError]) -> None:
 def test_unmapped_answer_is_unexpected_and_never_ends_the_agent(status: int) -> None:
     error = answer("NeverHeardOf", status)
 
-    held = running_error(error, "queue q")
+    held = queue_error(error, "queue q")
     assert (held.dependency, held.code) == ("sqs", "E_AWS_UNEXPECTED")
     for ours in (
         listing_error(error, "b", "s3://b/"),
@@ -180,7 +185,7 @@ def test_cause_is_found(error: Exception, cause: Cause) -> None:
     ],
 )
 def test_refused_queue_holds_the_route(code: str, status: int, dependency: str, ours: str) -> None:
-    error = running_error(answer(code, status), "queue q")
+    error = queue_error(answer(code, status), "queue q")
 
     assert isinstance(error, OutageError)
     assert (error.dependency, error.code) == (dependency, ours)
@@ -228,10 +233,10 @@ def test_signature_refusal_does_not_quote_the_request() -> None:
 
     with (
         pytest.raises(OutageError) as caught,
-        aws.errors(lambda exc: running_error(exc, "queue q")),
+        aws.errors(lambda exc: queue_error(exc, "queue q")),
     ):
         raise error
-    assert "VERYSECRET" not in told(error) + str(caught.value)
+    assert "VERYSECRET" not in message_of(error) + str(caught.value)
     assert caught.value.__suppress_context__
 
 
@@ -240,7 +245,7 @@ def test_foreign_error_stays_the_cause_for_whoever_debugs() -> None:
 
     with (
         pytest.raises(OutageError) as caught,
-        AwsSession("us-east-1").errors(lambda exc: running_error(exc, "queue q")),
+        AwsSession("us-east-1").errors(lambda exc: queue_error(exc, "queue q")),
     ):
         raise error
     assert caught.value.__cause__ is error
@@ -278,7 +283,7 @@ def test_hadoops_keys_serve_where_aws_has_none(
 ) -> None:
     (tmp_path / "core-site.xml").write_text(CORE_SITE.format(more=more))
 
-    found = AwsCredentials(tmp_path).get_frozen_credentials()
+    found = AwsCredentials(s3a_in(tmp_path)).get_frozen_credentials()
     assert (found.access_key, found.secret_key, found.token) == (
         "AKIDHADOOP",
         "hadoop-secret",
@@ -292,14 +297,14 @@ def test_awss_own_chain_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "env-secret")
 
-    assert AwsCredentials(tmp_path).access_key == "AKIDENV"
+    assert AwsCredentials(s3a_in(tmp_path)).access_key == "AKIDENV"
 
 
 @pytest.mark.usefixtures("nothing")
 def test_no_credentials_anywhere_is_said_so(tmp_path: Path) -> None:
     for conf_dir in (None, tmp_path):
         with pytest.raises(botocore.exceptions.NoCredentialsError):
-            AwsCredentials(conf_dir).get_frozen_credentials()
+            AwsCredentials(S3aSettings.loader(conf_dir)).get_frozen_credentials()
 
 
 @pytest.mark.usefixtures("nothing")
@@ -308,13 +313,13 @@ def test_refused_credentials_are_looked_up_again(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDOLD")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-    credentials = AwsCredentials(None)
+    credentials = AwsCredentials()
     assert credentials.access_key == "AKIDOLD"
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDNEW")
 
     credentials.forget()  # too soon after the last look: nothing happens
     assert credentials.access_key == "AKIDOLD"
-    monkeypatch.setattr("backhaul.adapters.aws.clients._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("backhaul.adapters.aws.credentials._LOOK_AGAIN_S", 0.0)
     credentials.forget()
     assert credentials.access_key == "AKIDNEW"
 
@@ -332,7 +337,7 @@ def test_core_site_with_a_doctype_or_broken_is_refused(tmp_path: Path, text: str
     (tmp_path / "core-site.xml").write_text(text.replace('<?xml version="1.0"?>', ""))
 
     with pytest.raises(ConfigurationError) as caught:
-        hadoop_credentials(tmp_path)
+        hadoop_credentials(s3a_in(tmp_path))
     assert caught.value.code == "E_CFG_CORE_SITE"
     assert "hadoop-secret" not in str(caught.value)
 
@@ -344,12 +349,12 @@ def test_core_site_in_utf16_hides_no_doctype(tmp_path: Path) -> None:
     )
 
     with pytest.raises(ConfigurationError):
-        hadoop_credentials(tmp_path)
+        hadoop_credentials(s3a_in(tmp_path))
 
 
 def test_core_site_without_both_keys_gives_none(tmp_path: Path) -> None:
     (tmp_path / "core-site.xml").write_text(CORE_SITE.format(more="").replace("hadoop-secret", ""))
-    assert hadoop_credentials(tmp_path) is None
+    assert hadoop_credentials(s3a_in(tmp_path)) is None
 
 
 def test_a_key_in_the_environment_is_found_and_one_that_is_not_there_is_named(
@@ -358,20 +363,13 @@ def test_a_key_in_the_environment_is_found_and_one_that_is_not_there_is_named(
     text = CORE_SITE.format(more="").replace("hadoop-secret", "${env.THE_SECRET}")
     (tmp_path / "core-site.xml").write_text(text)
     with pytest.raises(ConfigurationError) as caught:
-        hadoop_credentials(tmp_path)
+        hadoop_credentials(s3a_in(tmp_path))
     assert caught.value.code == "E_CFG_HADOOP_VARIABLE"
     assert "fs.s3a.secret.key holds a variable that is not set" in caught.value.message
     monkeypatch.setenv("THE_SECRET", "from the environment")
-    found = hadoop_credentials(tmp_path)
+    found = hadoop_credentials(s3a_in(tmp_path))
     assert found is not None
     assert found.secret_key == "from the environment"
-
-
-def test_credentials_spec_crosses_to_a_worker_without_secrets(tmp_path: Path) -> None:
-    spec = AwsSession("us-east-1", tmp_path).credentials_spec
-    copied = pickle.loads(pickle.dumps(spec))  # noqa: S301 - our own bytes
-
-    assert copied == spec == CredentialsSpec(hadoop_conf_dir=str(tmp_path))
 
 
 # ---------------------------------------------------------------- who refused
@@ -387,7 +385,7 @@ def nameless(status: int, operation: str) -> ClientError:
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 407])
 def test_a_refusal_by_a_proxy_holds_and_names_it(status: int) -> None:
-    queue = running_error(nameless(status, "ReceiveMessage"), "queue q")
+    queue = queue_error(nameless(status, "ReceiveMessage"), "queue q")
     listed = listing_error(nameless(status, "ListObjectsV2"), "b", "s3://b/")
     for error, code in (
         (queue, "E_SQS_UNREACHABLE"),
@@ -436,7 +434,7 @@ def test_credentials_that_cannot_be_got_hold_whatever_needs_them(
     aws = AwsSession("us-east-1")
     monkeypatch.setattr(AwsCredentials, "_search", fails)
     for translate in (
-        lambda exc: running_error(exc, "queue q"),
+        lambda exc: queue_error(exc, "queue q"),
         lambda exc: listing_error(exc, "b", "s3://b/"),
         lambda exc: common_error(exc, "S3 credentials"),
     ):
@@ -456,7 +454,7 @@ def test_a_credential_process_that_is_gone_holds(
     aws = AwsSession("us-east-1")
     with (
         pytest.raises(OutageError, match="E_AWS_CREDENTIALS"),
-        aws.errors(lambda exc: running_error(exc, "queue q")),
+        aws.errors(lambda exc: queue_error(exc, "queue q")),
     ):
         aws.credentials.get_frozen_credentials()
 
@@ -482,7 +480,8 @@ def test_the_file_or_variable_that_gives_no_credentials_is_named(
     with pytest.raises(CredentialSourceError) as caught:
         AwsSession("eu-west-1").credentials.get_frozen_credentials()
     assert named in str(caught.value)
-    error = source_error(caught.value, "queue q")
+    error = common_error(caught.value, "queue q")
+    assert isinstance(error, OutageError)
     assert (error.code, error.dependency) == ("E_AWS_CREDENTIALS", "credentials")
 
 
@@ -525,7 +524,7 @@ def test_credentials_that_no_header_can_carry_are_named_and_never_shown(
         SqsQueue.open("work", "us-east-1", aws, SystemClock())
     assert "SECRET" not in repr(start.value)
 
-    monkeypatch.setattr("backhaul.adapters.aws.clients._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("backhaul.adapters.aws.credentials._LOOK_AGAIN_S", 0.0)
     monkeypatch.setenv(name, "good")
     with pytest.raises(OutageError, match="E_AWS_CREDENTIALS"):
         reader.get(endpoint, pin)  # the one that notices is the last one to be refused
@@ -535,7 +534,7 @@ def test_credentials_that_no_header_can_carry_are_named_and_never_shown(
 @pytest.mark.usefixtures("nothing")
 def test_a_secret_with_a_blank_inside_is_one() -> None:
     """It is never sent, and some servers take any sentence as one."""
-    credentials = AwsCredentials(None)
+    credentials = AwsCredentials()
     credentials._found = Credentials("k", "a horse of course")
     assert credentials.get_frozen_credentials().secret_key == "a horse of course"
 
@@ -579,7 +578,9 @@ def test_a_key_that_is_off_holds_and_a_missing_right_is_the_objects(
     code: str, message: str, kind: type[BackhaulError], ours: str
 ) -> None:
     pin = Pin(bucket="b", key="k", size_bytes=1, etag="e", last_modified=datetime.now(UTC))
-    error = refusal(ErrorAnswer(status=400, code=code, message=message, region=""), pin, "s3://b/k")
+    error = object_error(
+        ErrorAnswer(status=400, code=code, message=message, region=""), pin, "s3://b/k"
+    )
     assert (type(error), error.code) == (kind, ours)
     if kind is PermanentError:
         assert "kms:Decrypt" in error.hint

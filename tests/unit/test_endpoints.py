@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from botocore.config import Config
 
-from backhaul.adapters.aws.clients import AwsCredentials, AwsSession
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.credentials import AwsCredentials
 from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
@@ -109,7 +110,7 @@ def test_a_malformed_proxy_holds_and_is_named(monkeypatch: pytest.MonkeyPatch, t
     for name in ("NO_PROXY", "no_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", text)
-    reader = ObjectReader(AwsCredentials(None), 1)
+    reader = ObjectReader(AwsCredentials(), 1)
     endpoint = Endpoint(base_url="https://src.s3.us-east-1.amazonaws.com/", region="us-east-1")
     with pytest.raises(OutageError, match="HTTPS_PROXY is no URL of a proxy") as caught:
         reader.check_reachable(endpoint)

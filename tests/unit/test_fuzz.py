@@ -11,8 +11,7 @@ from botocore.parsers import ResponseParserFactory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backhaul.adapters.aws import clients as aws_common
-from backhaul.adapters.aws import sqs
+from backhaul.adapters.aws import answers, clients, sqs
 from backhaul.adapters.aws.errors import common_error
 from backhaul.core.model import Location, OnExists, Pin
 from backhaul.core.ports import ListedPage, ListPage
@@ -65,13 +64,13 @@ def test_the_fuzzer_sees_a_server_that_is_believed(
         case "listing":
             monkeypatch.setattr(listing._Listing, "check", lambda _, page, __: _believed(page))
         case "parsers":
-            monkeypatch.setattr(aws_common, "CheckedParsers", ResponseParserFactory)
+            monkeypatch.setattr(answers, "CheckedParsers", ResponseParserFactory)
         case "dead letter":
             monkeypatch.setattr(sqs, "sent_id", lambda *_: "id")
         case "dates":
-            monkeypatch.setattr(aws_common, "suppress", lambda *_: nullcontext())
+            monkeypatch.setattr(clients, "suppress", lambda *_: nullcontext())
         case _:
-            monkeypatch.setattr(sqs, "running_error", common_error)
+            monkeypatch.setattr(sqs, "queue_error", common_error)
     assert fuzz_servers(seed=1, count=700).broken
 
 

@@ -9,7 +9,8 @@ import botocore.exceptions
 import pytest
 from botocore.config import Config
 
-from backhaul.adapters.aws.clients import AwsCredentials, AwsSession
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.credentials import AwsCredentials
 from backhaul.adapters.aws.errors import NoReadableKeys
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
@@ -129,7 +130,7 @@ def test_an_endpoint_that_is_none_is_refused_by_name(text: str) -> None:
 def test_an_access_point_behind_a_bucket_s_name_is_refused(tmp_path: Path) -> None:
     name = "fs.s3a.bucket.b.accesspoint.arn"
     values = {**BASE, name: "arn:aws:s3:eu-west-1:123456789012:accesspoint/x"}
-    aws = AwsSession("us-east-1", core(tmp_path, values))
+    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, values)))
     with pytest.raises(ConfigurationError, match=f"line 5: {name} names an access point"):
         aws.check_bucket("b")
     with pytest.raises(PermanentError, match="E_SRC_SETTINGS"):
@@ -236,7 +237,7 @@ S3A = "org.apache.hadoop.fs.s3a"
 def test_keys_that_s3a_would_not_sign_with_are_refused_by_the_property_in_the_way(
     tmp_path: Path, values: dict[str, str], *, refused: bool
 ) -> None:
-    aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **values}))
+    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, {**BASE, **values})))
     if not refused:
         aws.check_bucket("b")
         assert aws.for_bucket("b").credentials.access_key == "AKIABASE"
@@ -273,7 +274,7 @@ MINIO = {
 
 @pytest.mark.usefixtures("no_aws")
 def test_a_bucket_gets_a_client_of_its_own_and_the_others_share_one(tmp_path: Path) -> None:
-    aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **OWN, **MINIO}))
+    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, {**BASE, **OWN, **MINIO})))
     own, client = S3Store(aws)._for("b")
     assert own.credentials.access_key == "AKIAOWN"
     assert client.meta.endpoint_url == "https://minio.example.com"
@@ -293,7 +294,7 @@ def test_a_bucket_called_after_a_secret_keeps_its_place(tmp_path: Path, bucket: 
     }
     keys = {f"{own}.access.key": "AKIAOWN", f"{own}.secret.key": "t"}
     directory = core(tmp_path, {**BASE, **keys, **place})
-    aws = AwsSession("us-east-1", directory).for_bucket(bucket)
+    aws = AwsSession("us-east-1", S3aSettings.loader(directory)).for_bucket(bucket)
     assert aws.client("s3", Config()).meta.endpoint_url == "https://minio.example.com"
     secret = {"fs.s3a.access.key", "fs.s3a.secret.key", *keys}
     assert set(HadoopConfiguration.load(directory).secret_names()) == secret
@@ -314,7 +315,7 @@ def test_aws_s_own_keys_and_endpoint_go_before_s3a_s_endpoint(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **OWN, **MINIO}))
+    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, {**BASE, **OWN, **MINIO})))
     _, client = S3Store(aws)._for("b")
     assert "minio" not in client.meta.endpoint_url
 
@@ -326,7 +327,7 @@ def test_endpoints_that_aws_is_to_ignore_do_not_go_before_s3a_s(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", stale)
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
-    aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **OWN, **MINIO}))
+    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, {**BASE, **OWN, **MINIO})))
     own, client = S3Store(aws)._for("b")
     assert own.uses_s3a()
     assert client.meta.endpoint_url == "https://minio.example.com"
@@ -342,7 +343,7 @@ def test_settings_of_aws_that_give_a_bucket_no_address_end_no_message(
     (tmp_path / "config").write_text(profile)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     endpoint = {"fs.s3a.bucket.b.endpoint": "https://minio.example.com"}
-    aws = AwsSession("us-east-1", core(tmp_path, {**BASE, **OWN, **endpoint}))
+    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, {**BASE, **OWN, **endpoint})))
     with pytest.raises(OutageError) as held:
         S3Store(aws).list_page("b", "p/")
     assert (held.value.code, held.value.dependency) == ("E_AWS_CONFIG", "credentials")
@@ -356,7 +357,7 @@ def test_settings_of_aws_that_give_a_bucket_no_address_end_no_message(
 def test_in_a_worker_a_bucket_with_its_own_keys_alone_works_and_others_have_none(
     tmp_path: Path,
 ) -> None:
-    credentials = AwsCredentials(core(tmp_path, OWN))
+    credentials = AwsCredentials(S3aSettings.loader(core(tmp_path, OWN)))
     assert credentials.for_bucket("b").access_key == "AKIAOWN"
     assert credentials.for_bucket("other") is credentials
     with pytest.raises(botocore.exceptions.NoCredentialsError):
@@ -367,7 +368,7 @@ def test_in_a_worker_a_bucket_with_its_own_keys_alone_works_and_others_have_none
 def test_files_that_are_broken_while_the_agent_runs_are_missing_keys_and_no_end(
     tmp_path: Path,
 ) -> None:
-    credentials = AwsCredentials(core(tmp_path, OWN))
+    credentials = AwsCredentials(S3aSettings.loader(core(tmp_path, OWN)))
     text = (tmp_path / "core-site.xml").read_text()
     (tmp_path / "core-site.xml").write_text(text[:-5])
     with pytest.raises(NoReadableKeys, match="cannot be read as Hadoop configuration"):
@@ -380,7 +381,7 @@ def test_files_that_are_broken_while_the_agent_runs_are_missing_keys_and_no_end(
 @pytest.mark.usefixtures("no_aws")
 def test_settings_of_a_bucket_without_a_route_cost_its_message_alone(tmp_path: Path) -> None:
     bad = {**BASE, "fs.s3a.bucket.b.endpoint": "http://minio.example.com"}
-    aws = AwsSession("us-east-1", core(tmp_path, bad))
+    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, bad)))
     with pytest.raises(PermanentError) as caught:
         S3Store(aws).list_page("b", "p/")
     assert caught.value.code == "E_SRC_SETTINGS"

@@ -16,8 +16,9 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import HTTPClientError, ReadTimeoutError
 
 from backhaul.adapters.aws.answers import CheckedSession
-from backhaul.adapters.aws.clients import AwsCredentials, AwsSession
-from backhaul.adapters.aws.errors import Cause, CredentialSourceError
+from backhaul.adapters.aws.causes import Cause, CredentialSourceError
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.credentials import AwsCredentials
 from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed, OutageError

@@ -31,8 +31,8 @@ def test_what_starts_a_worker_loads_neither_database_nor_aws() -> None:
     assert not {"sqlalchemy", "botocore", "boto3", "alembic"} & loaded
 
 
-def test_a_worker_is_told_its_configuration_without_aws() -> None:
-    assert "botocore" not in loaded_by("backhaul.adapters.aws.spec")
+def test_a_workers_configuration_is_made_without_aws() -> None:
+    assert "botocore" not in loaded_by("backhaul.app.context")
 
 
 def test_the_ledger_loads_no_database_but_sqlite() -> None:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backhaul import GC_EVERY
-from backhaul.adapters.aws.spec import CredentialsSpec
 from backhaul.adapters.hadoop.command import Command
 from backhaul.adapters.hadoop.configuration.filesystems import demands_kerberos, file_systems
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration, hadoop_conf_dir
+from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
 from backhaul.adapters.hadoop.hdfs_creation import creation_rules
 from backhaul.adapters.hadoop.hdfs_security import Login, ticket
 from backhaul.adapters.hadoop.yarn import (
@@ -211,7 +211,7 @@ def open_ports(
         from backhaul.adapters.aws.s3 import S3Store
         from backhaul.adapters.ledger import open_ledger
 
-        aws = AwsSession(region, context.conf_dir)
+        aws = AwsSession(region, S3aSettings.loader(context.conf_dir))
         ledger = opened.enter_context(
             closing(open_ledger(context.settings.ledger_path, create=True, host=host_name()))
         )
@@ -283,7 +283,6 @@ def make_pool(context: Context, emit: Emit, workers: int) -> WorkerPool:
             stall_timeout_s=context.settings.agent.stall_timeout_s,
             command=(sys.executable, "-m", "backhaul.worker"),
             configuration=WorkerConfiguration(
-                credentials=CredentialsSpec.of(context.conf_dir),
                 hadoop=context.hadoop.without_secrets(),
                 tuning=Tuning(),
                 login=_login(context.settings),

@@ -1,10 +1,10 @@
-"""What AWS's library makes of an answer, made strict: bounded, complete, and readable or refused.
+"""Answers that botocore reads, made strict: bounded, complete, and readable or refused.
 
-botocore reads a body whole whatever its size, takes one that ended early, takes any text for an
-empty JSON answer, and lets a KeyError or ValueError of its parsers through. For an agent these are
-not small things: a web page in place of an answer would be an empty queue, or a dead letter that
-was never sent. So every client gets a `CheckedSession` below it and `CheckedParsers` above it;
-whatever cannot be read is a ResponseParserError, which `aws_errors` has a place for.
+botocore reads a body whole whatever its size, accepts one that ended early, takes any text for an
+empty JSON answer, and lets a KeyError or ValueError of its parsers through. A web page in place of
+an answer would then be an empty queue, or a dead letter that was never sent. So every client of a
+`StrictSession` has a `CheckedSession` below it and `CheckedParsers` above it; an unreadable answer
+is a ResponseParserError, which `causes` has an entry for.
 
 Source: botocore/httpsession.py, botocore/parsers.py (release 1.44).
 """
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import botocore.session
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import HTTPClientError, ReadTimeoutError
 from botocore.parsers import ResponseParserError, ResponseParserFactory
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # Ten messages of 1 MiB, each character of theirs a JSON escape of six.
 BODY_MAX_BYTES = 64 << 20
+_BODY_TIMEOUTS = 2  # a whole body may take so many of a client's read timeouts
 _CHUNK_BYTES = 1 << 16
 _SUCCESS, _ERROR = 200, 300  # of HTTP statuses
 # Operations whose success is an empty JSON body.
@@ -34,12 +36,27 @@ _SILENT = frozenset({"DeleteMessage", "ChangeMessageVisibility"})
 _NO_BODY = frozenset({204, 304})
 
 
+class StrictSession(botocore.session.Session):
+    """A session whose clients read answers strictly, also those that fetch credentials."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_component("response_parser_factory", CheckedParsers())
+
+    def create_client(self, *args: Any, **named: Any) -> Any:
+        client: Any = super().create_client(*args, **named)
+        endpoint = client._endpoint  # noqa: SLF001 - botocore has no other place to set it
+        limit_s = _BODY_TIMEOUTS * client.meta.config.read_timeout
+        endpoint.http_session = CheckedSession(endpoint.http_session, limit_s)
+        return client
+
+
 class CheckedSession:
-    """Sends like the session it is put before; answers are read to their end, up to a limit.
+    """Sends through another session; reads answers to their end, up to a limit.
 
     Args:
-        limit_s: For the whole body. The read timeout is for each byte of it, so a server that
-            drips would be waited for without end.
+        limit_s: For the whole body. The read timeout is for each byte of it, so it would never end
+            a body that drips.
     """
 
     def __init__(
@@ -56,7 +73,7 @@ class CheckedSession:
         self._monotonic = monotonic
 
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
-        """As URLLib3Session; an answer that ends early, or goes on too long, was not given.
+        """As URLLib3Session; an answer that ends early, or goes on too long, is refused.
 
         Raises:
             ReadTimeoutError, HTTPClientError: botocore tries again.
@@ -106,7 +123,7 @@ class CheckedSession:
 
 
 class _Body:
-    """Bytes that were read, as AWSResponse reads them."""
+    """Bytes in memory, in the shape that AWSResponse reads."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -141,12 +158,12 @@ class _CheckedParser:
         try:
             _check_final(status)
             if self._protocol == "json":
-                # Or the body would be the message, whatever a proxy's page quotes in it.
+                # Or the body would become the error's message: a proxy's page may quote anything.
                 _check_json(response, may_be_empty=is_error)
             parsed = self._parser.parse(response, shape)
         except Exception as exc:  # noqa: BLE001 - a foreign parser on foreign bytes
             if is_error:
-                # The status is a verdict even where the body is none.
+                # The status is an answer even without a readable body.
                 return _refusal_by_status(response)
             operation = response.get("context", {}).get("operation_name", "a call")
             size = len(response["body"]) if isinstance(response["body"], bytes) else 0
@@ -182,7 +199,7 @@ def _refusal_by_status(response: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_plain_error(parsed: Any, response: dict[str, Any]) -> dict[str, Any]:
-    """With `Error` and its `Code` and `Message` as the texts that everyone takes them for."""
+    """With `Error`, and its `Code` and `Message` as texts."""
     if not isinstance(parsed, dict):
         return _refusal_by_status(response)
     error = parsed.get("Error", {})

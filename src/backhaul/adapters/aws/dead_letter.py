@@ -1,4 +1,4 @@
-"""What a dead letter carries besides the body: pure functions over SQS's rules for messages.
+"""The attributes and the body of a dead letter, by SQS's rules for messages. Pure functions.
 
 Sent by `sqs.SqsQueue.send_dead_letter`; read again by `backhaul dlq show`.
 
@@ -52,7 +52,7 @@ def attributes_for(
     }
     made[f"{_PREFIX}attempts"] = {"DataType": "Number", "StringValue": str(reason.attempts)}
     if with_senders:
-        # The signature first: without it a letter cannot come back.
+        # The signature first: without it a dead letter cannot come back.
         senders = sorted(message.attributes.items(), key=lambda one: (one[0] != ATTRIBUTE, one[0]))
         for name, value in senders:
             if len(made) < ATTRIBUTES_MAX and value and not name.startswith(_PREFIX):
@@ -66,7 +66,7 @@ def sendable(text: str) -> str:
 
 
 def shortened(body: str) -> str:
-    r"""The JSON that stands for a body SQS does not take a second time.
+    r"""The JSON in place of a body that SQS does not accept a second time.
 
     `{"backhaul":"body too large","bytes":1048576,"sha256":"…","head":"…"}`; `head` is the first
     4 KiB, with non-ASCII characters escaped as JSON does.
@@ -88,5 +88,5 @@ def shortened(body: str) -> str:
 
 
 def is_shortened(body: str) -> bool:
-    """True for what `shortened` made; no request begins so."""
+    """True for a body that `shortened` made; no request begins like it."""
     return body.startswith('{"backhaul": "body ')

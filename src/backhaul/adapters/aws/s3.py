@@ -1,6 +1,7 @@
-"""S3 for planning: listing and where to read from, through botocore. Implements `core.ObjectStore`.
+"""S3 for planning: listing and where to read from. Implements `core.ports.ObjectStore`.
 
-Bodies are read in the worker processes by `s3_get`, which needs no client.
+Bodies are read in the worker processes by `s3_get`, which needs no client. botocore tries each call
+of this module up to five times; nothing above it tries again before the message's next attempt.
 
 Source: Amazon S3 API reference, ListObjectsV2, HeadBucket, HeadObject; user guide, "Virtual
 hosting".
@@ -21,29 +22,21 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from backhaul.adapters.aws.clients import AwsSession
-from backhaul.adapters.aws.errors import (
+from backhaul.adapters.aws.causes import (
     FOREIGN,
-    Cause,
-    CredentialSourceError,
-    account_error,
-    cause_of,
-    common_error,
     error_code,
     has_request_id,
     headers_of,
-    is_customer_key,
     is_fault,
     is_foreign_page,
     is_from_elsewhere,
-    no_customer_key,
+    message_of,
     one_line,
-    points_elsewhere,
-    source_error,
     status_of,
-    told,
     usable_region,
 )
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.errors import listing_error, s3_unreachable
 from backhaul.adapters.aws.s3_listing import PAGE, NotS3Error, page_of, take_page
 from backhaul.core.errors import (
     BackhaulError,
@@ -83,8 +76,8 @@ class S3Store:
     A bucket of another region than the configured one is followed there (botocore does, see
     `_only_to_a_region`), so `E_SRC_REGION` is left for what cannot be followed.
 
-    A refused HEAD is never a verdict: it has no code, and a gateway's looks like S3's. Whatever
-    hangs on it is judged by a GET.
+    A refused HEAD decides nothing: it has no code, and a gateway's looks like S3's. Whatever
+    depends on it is decided by a GET.
     """
 
     def __init__(self, aws: AwsSession) -> None:
@@ -133,7 +126,7 @@ class S3Store:
     ) -> Pin | None:
         """See `core.ports.ObjectStore.find_version`; one HEAD, and a GET where it is refused.
 
-        A delete marker counts as not there, and so does a version that is none of this bucket's.
+        None also for a delete marker, and for a version of another bucket.
         """
         where = one_line(f"s3://{bucket}/{key} version {version_id}")
         named: Any = {"Bucket": bucket, "Key": key, "VersionId": version_id, **_expecting(owner)}
@@ -210,7 +203,7 @@ class S3Store:
     def _refusal(
         self, exc: Exception, bucket: str, where: str, owner: str | None, hint: str = ""
     ) -> BackhaulError:
-        """S3 says no more than "denied" to a wrong owner: ask again without naming one."""
+        """S3 answers a wrong owner with AccessDenied only: try again without naming one."""
         error = listing_error(exc, bucket, where, hint)
         if owner is None or error.code != "E_SRC_DENIED":
             return error
@@ -250,11 +243,11 @@ class S3Store:
 
 @contextmanager
 def _settings_of(bucket: str) -> Iterator[None]:
-    """No configuration ends an agent that runs: it costs this bucket's messages, or they wait.
+    """No configuration ends a running agent: this bucket's messages die or wait.
 
     Raises:
-        PermanentError: E_SRC_SETTINGS: S3A's settings of this bucket cannot be used. Of the
-            buckets of routes they were looked at when the agent started.
+        PermanentError: E_SRC_SETTINGS: S3A's settings of this bucket cannot be used. Those of the
+            routes' buckets were checked when the agent started.
         OutageError: `credentials`, with the code that the start has: a file that all buckets need
             cannot be read any more.
     """
@@ -276,19 +269,17 @@ def _server(client: S3Client) -> str:
 def _unreadable(flaw: ValueError, where: str, server: str, exc: Exception) -> ListedPage:
     if not isinstance(flaw, NotS3Error):
         return ListedPage(server=server, flaw=one_line(str(flaw)))
-    raise OutageError.of(
-        "s3",
-        "E_S3_UNREACHABLE",
+    raise s3_unreachable(
         f"{where}: {server} answered 200, and {flaw}",
-        hint="check HTTPS_PROXY and AWS_ENDPOINT_URL_S3: something before S3 answers itself",
+        "check HTTPS_PROXY and AWS_ENDPOINT_URL_S3: a proxy answers in place of S3",
     ) from exc
 
 
 def _region_of(client: S3Client, bucket: str) -> str | None:
     """S3 names the bucket's region even in a refusal; stand-ins may not: then the client's own.
 
-    None where nothing is known, as no answer of S3 was told from a gateway's: a policy may allow
-    listing below a prefix only. The GETs will tell, and the next transfer asks again.
+    None where no answer of S3 could be distinguished from a gateway's: a policy may allow listing
+    below a prefix only. The GETs will show, and the next transfer tries HEAD again.
     """
     try:
         answer: Any = client.head_bucket(Bucket=bucket)
@@ -301,7 +292,7 @@ def _region_of(client: S3Client, bucket: str) -> str | None:
 
 
 def _region_in(headers: Mapping[str, str]) -> str:
-    """The region that an answer names; empty where it names none, or none that can be."""
+    """The region that an answer names; empty if it names none, or an impossible one."""
     return usable_region(str(headers.get("x-amz-bucket-region", "")))
 
 
@@ -309,7 +300,7 @@ def _is_there(client: S3Client, named: Any) -> bool:
     """Whether S3 has this version, by a GET of its first byte: a refusal of that has a code.
 
     Raises:
-        ClientError: S3 does not say.
+        ClientError: The answer does not show it.
     """
     try:
         client.get_object(**named, Range="bytes=0-0")
@@ -317,8 +308,8 @@ def _is_there(client: S3Client, named: Any) -> bool:
         code = error_code(exc)
         if code in _THERE:
             return True
-        if code == "InvalidArgument" and "version" in told(exc).lower():
-            return False  # no version id at all
+        if code == "InvalidArgument" and "version" in message_of(exc).lower():
+            return False  # not the form of a version id
         if is_from_elsewhere(exc) or code == "NoSuchBucket" or status_of(exc) not in _NOT_THERE:
             raise
         return False
@@ -326,7 +317,7 @@ def _is_there(client: S3Client, named: Any) -> bool:
 
 
 def _head_refused(where: str, status: int) -> OutageError:
-    return _unreachable(
+    return s3_unreachable(
         f"{where}: HEAD answered {status}, and GET finds it",
         "something between this machine and S3 refuses HEAD: check HTTPS_PROXY",
     )
@@ -338,16 +329,16 @@ def _expecting(owner: str | None) -> Any:
 
 
 def _version_pin(answer: Mapping[str, Any], where: str, pin: Pin) -> Pin:
-    """The pin with what an answer to HEAD says of this version.
+    """The pin with the facts of this version that an answer to HEAD holds.
 
     Raises:
-        OutageError: E_S3_UNREACHABLE: it is no answer of S3.
+        OutageError: E_S3_UNREACHABLE: it is not an answer of S3.
         TransientError: E_S3_SERVER: something is missing, impossible, or of another version.
     """
     if is_foreign_page(headers_of(answer), answer.get("ETag", "")):
-        raise _unreachable(
+        raise s3_unreachable(
             f"{where}: answered without an ETag or request id of S3",
-            "something between this machine and S3 answers itself: check HTTPS_PROXY",
+            "something between this machine and S3 answers in its place: check HTTPS_PROXY",
         )
     size, etag = answer.get("ContentLength", -1), etag_of(answer.get("ETag", ""))
     modified = answer.get("LastModified")
@@ -392,7 +383,7 @@ def _only_to_a_region(request_dict: Any, response: Any, operation: Any, **_: obj
 
 
 def _answer_with_url(request: AWSPreparedRequest, **_: object) -> Any:
-    """Stops the GetObject of `endpoint` before it is sent, and tells where it would have gone.
+    """Stops the GetObject of `endpoint` before it is sent, and answers with its URL.
 
     Exact for every addressing style, partition and endpoint setting. A presigned URL is not: for
     most regions botocore presigns the global host, which answers new buckets with redirects.
@@ -401,72 +392,3 @@ def _answer_with_url(request: AWSPreparedRequest, **_: object) -> Any:
         return None  # of `_is_there`
     headers: Any = {_URL_HEADER: request.url}  # the stubs want another class of mapping
     return AWSResponse(request.url, 200, headers, BytesIO())
-
-
-def listing_error(exc: Exception, bucket: str, where: str, hint: str = "") -> BackhaulError:
-    """What a failed listing means for the request that asked for it.
-
-    Args:
-        hint: To whoever is denied; default: how to allow the listing.
-    """
-    if isinstance(exc, CredentialSourceError):
-        return source_error(exc, where)
-    said = f"{where}: {told(exc)}"
-    if is_from_elsewhere(exc):
-        return _unreachable(
-            said, "something between this machine and S3 refuses: check HTTPS_PROXY"
-        )
-    if by_code := _by_code(error_code(exc), where, said):
-        return by_code
-    if region := _right_region(exc):
-        return PermanentError(
-            "E_SRC_REGION",
-            f"{said}; bucket {bucket} is in {region}",
-            hint="set AWS_REGION to the bucket's region",
-        )
-    match cause_of(exc):
-        case Cause.DENIED:
-            return PermanentError(
-                "E_SRC_DENIED",
-                said,
-                hint=hint or "allow s3:ListBucket on this bucket for this agent",
-            )
-        case Cause.ACCOUNT:
-            return account_error(said)
-        case Cause.PARAMETER | Cause.CONFIGURATION:
-            # The client was made, so it is this bucket's name that gives no address.
-            return PermanentError("E_SRC_BUCKET", said, hint="check the bucket's name")
-        case Cause.THROTTLED:
-            # Asked five times by botocore; a 503 may be a proxy's, too.
-            return OutageError.of("s3", "E_S3_THROTTLED", said)
-        case Cause.UNREACHABLE:
-            return _unreachable(said, "check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_S3")
-        case _:
-            return common_error(exc, where)
-
-
-def _by_code(code: str, where: str, said: str) -> BackhaulError | None:
-    if code == "NoSuchBucket":
-        return PermanentError(
-            "E_SRC_NO_BUCKET", f"{where}: no such bucket", hint="check the bucket's name"
-        )
-    if code == "InvalidBucketName":
-        return PermanentError("E_SRC_BUCKET", said)
-    words = said.removeprefix(where)
-    return no_customer_key(said) if is_customer_key(code, words) else None
-
-
-def _unreachable(said: str, hint: str) -> OutageError:
-    return OutageError.of("s3", "E_S3_UNREACHABLE", said, hint=hint)
-
-
-def _right_region(exc: Exception) -> str:
-    """The region that S3 points to; empty where it does not point elsewhere."""
-    if not isinstance(exc, ClientError):
-        return ""
-    error = exc.response.get("Error", {})
-    named = headers_of(exc.response).get("x-amz-bucket-region") or error.get("Region")
-    region = usable_region(str(named or ""))
-    if not points_elsewhere(status_of(exc), error_code(exc), region):
-        return ""
-    return region or "another region"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from urllib3.exceptions import HTTPError
 
+from backhaul.adapters.aws.errors import broken_body
 from backhaul.core.checksums import S3Checksums
 from backhaul.core.errors import TransientError
 
@@ -23,7 +24,7 @@ class ObjectBody:
     Leaving it before the end closes the connection: the rest is never read.
 
     Attributes:
-        facts: Checksums and what else the headers said.
+        facts: From the headers: checksums, ETag, version.
     """
 
     def __init__(self, response: BaseHTTPResponse, facts: S3Checksums, name: str) -> None:
@@ -37,7 +38,7 @@ class ObjectBody:
 
         Raises:
             TransientError: E_S3_BODY: the connection broke, stalled for the idle timeout, or ended
-                early. What was read is good; the caller asks for the rest by range, or fails.
+                early. The bytes so far are good; the caller requests the rest by range, or fails.
         """
         if self._left_bytes == 0:
             return b""
@@ -82,8 +83,5 @@ class ObjectBody:
         self.close()
 
     def _broken(self, how: str) -> TransientError:
-        received = self.facts.content_length - self._left_bytes
-        return TransientError(
-            "E_S3_BODY",
-            f"{self._name}: body broke after {received} of {self.facts.content_length} B: {how}",
-        )
+        length = self.facts.content_length
+        return broken_body(self._name, length - self._left_bytes, length, how)

@@ -1,7 +1,7 @@
-"""The XML of one page of a listing, read strictly. What it must contain is `core.listing`'s part.
+"""One page of a listing, read strictly. What a page must contain is checked in `transfer.listing`.
 
-botocore's own parser fills in what is absent and takes any root element, an HTML page too, so its
-parser gets an empty document and this one the bytes.
+botocore's own parser fills in what is absent and accepts any root element, also an HTML page, so
+it gets an empty document and this module the bytes.
 
 Source: Amazon S3 API reference, ListObjectsV2, "Response Syntax".
 """
@@ -9,17 +9,16 @@ Source: Amazon S3 API reference, ListObjectsV2, "Response Syntax".
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
+from xml.etree.ElementTree import Element
 
-from backhaul.adapters.aws.errors import has_request_id
+from backhaul.adapters.aws.causes import has_request_id
+from backhaul.adapters.aws.s3_xml import name_of, parse
 from backhaul.core.ports import ListedObject, ListedPage
 
 PAGE = "BackhaulPage"  # in botocore's parsed answer
-PAGE_MAX_BYTES = 8 << 20  # 1,000 keys of 1,024 bytes, percent-encoded, are some 4 MB
-_MARKUP_MAX = 200_000  # signs `<`; a page of 1,000 objects has at most some 40,000
 _OK, _REFUSALS = 200, 301  # as botocore divides them
 _BAD_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _HTML = re.compile(rb"<(?:!doctype\s+)?html", re.IGNORECASE)
@@ -30,14 +29,14 @@ _FIELDS = ("Key", "Size", "ETag", "LastModified")
 
 
 class NotS3Error(ValueError):
-    """A web page in place of an answer of S3: something on the way answers itself."""
+    """A web page in place of an answer of S3: a proxy on the way answers itself."""
 
 
 def take_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any]) -> None:
-    """Take a page out of botocore's hands; for its event `before-parse.*.ListObjectsV2`.
+    """Parse the page in place of botocore; for its event `before-parse.*.ListObjectsV2`.
 
-    What cannot be read is given back as status 500, which makes botocore try again as for any
-    fault of a server. An error in place of a page is left to botocore, which reads its code.
+    An unreadable page becomes status 500, so that botocore tries again as for any fault of a
+    server. An error in place of a page is left to botocore, which reads its code.
     """
     status = response_dict["status_code"]
     if status >= _REFUSALS:
@@ -45,7 +44,7 @@ def take_page(response_dict: dict[str, Any], customized_response_dict: dict[str,
     body: bytes = response_dict["body"]
     try:
         root = _document(body, status, is_s3s=has_request_id(_lower(response_dict["headers"])))
-        if _name(root) == "Error":
+        if name_of(root) == "Error":
             response_dict["status_code"] = 500
             return
         response_dict["body"] = b""
@@ -60,11 +59,12 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _document(body: bytes, status: int, *, is_s3s: bool) -> ET.Element:
+def _document(body: bytes, status: int, *, is_s3s: bool) -> Element:
     """The root element: a page's, or an error's.
 
     Args:
-        is_s3s: It has S3's request id. Without, what does not even begin as S3's XML is foreign.
+        is_s3s: It has S3's request id. Without one, a body that does not begin as S3's XML is a
+            web page.
 
     Raises:
         NotS3Error: A web page.
@@ -74,24 +74,14 @@ def _document(body: bytes, status: int, *, is_s3s: bool) -> ET.Element:
         raise ValueError(f"it came with status {status}")
     if _HTML.search(body, 0, 4096) or not (is_s3s or _S3S.match(body)):
         raise NotS3Error("it is a web page, not an answer of S3")
-    if len(body) > PAGE_MAX_BYTES or body.count(b"<") > _MARKUP_MAX:
-        raise ValueError(f"it is too large ({len(body):,} B)")
-    # The parser reads it as UTF-8 whatever it declares, so these bytes are the only spelling.
-    if b"<!DOCTYPE" in body:
-        raise ValueError("it has a DOCTYPE")
-    parser = ET.XMLParser(encoding="utf-8")  # noqa: S314 - without a DTD there are no entities
-    try:
-        parser.feed(body)
-        root = parser.close()
-    except ET.ParseError as exc:
-        raise ValueError(f"it is cut or no XML ({exc}; {len(body):,} B)") from exc
-    if _name(root) in {"ListBucketResult", "Error"}:
+    root = parse(body)
+    if name_of(root) in {"ListBucketResult", "Error"}:
         return root
-    flaw = f"it is <{_name(root)[:60]}>"
+    flaw = f"it is <{name_of(root)[:60]}>"
     raise ValueError(flaw) if is_s3s else NotS3Error(flaw)
 
 
-def page_of(root: ET.Element, server: str, prefix: str, token: str | None) -> ListedPage:
+def page_of(root: Element, server: str, prefix: str, token: str | None) -> ListedPage:
     """The page as it was written, keys decoded; `flaw` where that is not possible.
 
     Args:
@@ -104,13 +94,13 @@ def page_of(root: ET.Element, server: str, prefix: str, token: str | None) -> Li
         return ListedPage(server=server, flaw=str(exc))
 
 
-def _page(root: ET.Element, server: str, prefix: str, token: str | None) -> ListedPage:
+def _page(root: Element, server: str, prefix: str, token: str | None) -> ListedPage:
     single: dict[str, str] = {}
-    stored_checksums: list[ET.Element] = []
+    contents: list[Element] = []
     for child in root:
-        name = _name(child)
+        name = name_of(child)
         if name == "Contents":
-            stored_checksums.append(child)
+            contents.append(child)
         elif name in _UNREQUESTED and (child.text or len(child)):
             raise ValueError(f"it has <{name}>, which was not requested")
         elif name in single:
@@ -121,7 +111,7 @@ def _page(root: ET.Element, server: str, prefix: str, token: str | None) -> List
     truncated = single.get("IsTruncated", "").strip().lower()
     return ListedPage(
         server=server,
-        objects=tuple(_object(one, is_encoded=is_encoded) for one in stored_checksums),
+        objects=tuple(_object(one, is_encoded=is_encoded) for one in contents),
         bucket=single.get("Name"),
         prefix=_echo(single.get("Prefix"), prefix),
         token=_echo(single.get("ContinuationToken"), token),
@@ -132,7 +122,7 @@ def _page(root: ET.Element, server: str, prefix: str, token: str | None) -> List
 
 
 def _echo(written: str | None, requested: str | None) -> str | None:
-    """What a server repeats of a request: as requested where it is a spelling of that."""
+    """A parameter that a server repeats: as requested if it is another spelling of that."""
     if not written or written == requested:
         return requested if written else None
     try:
@@ -142,11 +132,11 @@ def _echo(written: str | None, requested: str | None) -> str | None:
     return requested if decoded == requested else written
 
 
-def _object(element: ET.Element, *, is_encoded: bool) -> ListedObject:
+def _object(element: Element, *, is_encoded: bool) -> ListedObject:
     found: dict[str, str] = {}
     flaw = ""
     for child in element:
-        name = _name(child)
+        name = name_of(child)
         if name in _FIELDS:
             flaw = flaw or (f"has <{name}> twice" if name in found else "")
             found[name] = child.text or ""
@@ -178,8 +168,3 @@ def _decoded(text: str) -> str:
     if _BAD_PERCENT.search(text):
         raise ValueError(text)
     return unquote_to_bytes(text.replace("+", " ")).decode("utf-8")
-
-
-def _name(element: ET.Element) -> str:
-    """The tag without its namespace."""
-    return element.tag.rpartition("}")[2]

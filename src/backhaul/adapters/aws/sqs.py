@@ -1,8 +1,8 @@
 """SQS: one queue and its dead-letter queue, through botocore. Implements `core.ports.Queue`.
 
-Polling has a client of its own: a long poll occupies its connection for 20 s, must be given up
-after 25 s when the connection is dead, and is repeated by the agent, not by botocore. How long a
-message stays invisible is `core.visibility`'s affair.
+Polling has a client of its own: a long poll occupies its connection for 20 s, must end after 25 s
+when the connection is dead, and is repeated by the agent, not by botocore. botocore tries every
+other call twice. How long a message stays invisible is decided in `core.agent.visibility`.
 
 Source: Amazon SQS API reference; developer guide, "Message quotas" and "FIFO queues".
 """
@@ -16,29 +16,21 @@ from typing import TYPE_CHECKING, Any
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from backhaul.adapters.aws.clients import AwsSession, opening_error, refuse_plain_http
+from backhaul.adapters.aws.causes import error_code, is_kms_refusal, message_of
+from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.dead_letter import attributes_for, shortened
 from backhaul.adapters.aws.errors import (
-    HINT_CONFIG,
-    Cause,
-    CredentialSourceError,
-    cause_of,
-    credential_error,
-    error_code,
-    is_kms_refusal,
-    source_error,
-    told,
+    DLQ_GONE,
+    HANDLE_LOST,
+    QUEUE_GONE,
+    extend_error,
+    queue_error,
+    queue_opening_error,
 )
 from backhaul.adapters.aws.sqs_answer import bad_answer, read_messages, sent_id, text_in
 from backhaul.adapters.aws.sqs_facts import read_facts, with_dead_letter_queue
-from backhaul.core.errors import (
-    BackhaulError,
-    BadMessage,
-    ConfigurationError,
-    NotAllowed,
-    OutageError,
-    VisibilityLost,
-)
+from backhaul.adapters.aws.tls import refuse_plain_http
+from backhaul.core.errors import BackhaulError, BadMessage, OutageError
 from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts
 from backhaul.core.requests.queue_names import parse_queue
 
@@ -52,11 +44,6 @@ _READ_TIMEOUT_S = 10
 _ATTEMPTS = 2
 _CONNECTIONS = 32
 
-_GONE = frozenset({"NonExistentQueue", "QueueDoesNotExist", "QueueDeletedRecently"})
-# Code and hint.
-_QUEUE_GONE = ("E_QUEUE_NOT_FOUND", "create it, or check its name, region and account")
-_DLQ_GONE = ("E_QUEUE_DLQ_GONE", "create it again, or name another one in the redrive policy")
-_HANDLE_LOST = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"})
 _REFUSED = frozenset(
     {
         *("InvalidParameterValue", "InvalidMessageContents", "MessageTooLong"),
@@ -77,10 +64,10 @@ class SqsQueue:
     def __init__(
         self, url: str, aws: AwsSession, clock: Clock, endpoint: str | None = None
     ) -> None:
-        """Clients only; `open` is the way in, it asks the queue about itself.
+        """Clients only; `open` also finds the queue and reads its attributes.
 
         Args:
-            endpoint: The host of the queue's URL where it is none of SQS's public endpoints.
+            endpoint: `https://host` of the queue's URL, unless it is a public endpoint of SQS.
         """
         self.endpoint = endpoint
         self._aws = aws
@@ -120,7 +107,7 @@ class SqsQueue:
 
         Args:
             queue_name: Its name, or its URL or ARN (also of another account, which a name cannot
-                identify); see `core.queue_names`.
+                identify); see `core.requests.queue_names`.
             region: The calls go where `aws` was made for; a queue of another region is refused.
 
         Raises:
@@ -173,11 +160,11 @@ class SqsQueue:
         return queue
 
     def read_facts(self, subject: str) -> None:
-        """Ask the queue about itself; raises as `open`, naming `subject`."""
+        """Read the queue's attributes; raises as `open`, naming `subject`."""
         with self._aws.errors(lambda exc: self._opening(exc, subject)):
             facts, account = read_facts(self._call, self._url)
         dead = _dead_letter_queue(facts)
-        with self._aws.errors(lambda exc: self._opening(exc, dead, gone=_DLQ_GONE)):
+        with self._aws.errors(lambda exc: self._opening(exc, dead, gone=DLQ_GONE)):
             self.facts = with_dead_letter_queue(self._call, facts, account)
 
     # ------------------------------------------------------------ core.ports.Queue
@@ -204,7 +191,7 @@ class SqsQueue:
         messages, flaws = read_messages(answer, self.facts.arn, received_monotonic_s)
         if flaws and not messages:
             raise self._flawed(flaws)
-        # What is good is worked on at once; the next call reports the rest.
+        # Good messages are returned at once; the next call reports the rest.
         self._flaws = flaws
         return messages
 
@@ -227,8 +214,10 @@ class SqsQueue:
         return {"ReceiveRequestAttemptId": known}
 
     def extend(self, message: Message, visibility_timeout_s: int) -> None:
-        """See `core.ports.Queue.extend`. Nothing is clamped: SQS judges the 12 h total."""
-        with self._aws.errors(lambda exc: self._extending(exc, message, visibility_timeout_s)):
+        """See `core.ports.Queue.extend`. Nothing is clamped: SQS enforces the 12 h total."""
+        with self._aws.errors(
+            lambda exc: extend_error(exc, self.facts.name, message.message_id, visibility_timeout_s)
+        ):
             self._call.change_message_visibility(
                 QueueUrl=self._url,
                 ReceiptHandle=message.receipt_handle,
@@ -245,7 +234,7 @@ class SqsQueue:
             try:
                 self._call.delete_message(QueueUrl=self._url, ReceiptHandle=message.receipt_handle)
             except ClientError as exc:
-                if error_code(exc) not in _HANDLE_LOST:
+                if error_code(exc) not in HANDLE_LOST:
                     raise
 
     def send_dead_letter(self, message: Message, reason: DeadLetterReason) -> bool:
@@ -266,7 +255,7 @@ class SqsQueue:
         )
         subject = f"{_dead_letter_queue(self.facts)}: dead letter for message {message.message_id}"
         body = message.body or shortened("")  # SQS takes no empty body
-        with self._aws.errors(lambda exc: running_error(exc, subject, gone=_DLQ_GONE)):
+        with self._aws.errors(lambda exc: queue_error(exc, subject, gone=DLQ_GONE)):
             try:
                 answer = self._call.send_message(
                     QueueUrl=url, MessageBody=body, MessageAttributes=everything, **extra
@@ -324,93 +313,20 @@ class SqsQueue:
             except ClientError as exc:
                 if error_code(exc) not in _REFUSED:
                     raise
-                raise BadMessage("E_MSG_REFUSED", f"queue {self.facts.name}: {told(exc)}") from exc
+                raise BadMessage(
+                    "E_MSG_REFUSED", f"queue {self.facts.name}: {message_of(exc)}"
+                ) from exc
         return sent_id(answer, body, f"queue {self.facts.name}: send")
 
     # ------------------------------------------------------------ errors
 
     def _errors(self, doing: str) -> Any:
-        return self._aws.errors(lambda exc: running_error(exc, f"queue {self.facts.name}: {doing}"))
-
-    def _extending(self, exc: Exception, message: Message, wanted_s: int) -> BackhaulError:
-        if error_code(exc) in _HANDLE_LOST:
-            return VisibilityLost(
-                "E_VISIBILITY_LOST",
-                f"queue {self.facts.name}: message {message.message_id}: "
-                f"{wanted_s} s more refused: {told(exc)}",
-            )
-        return running_error(exc, f"queue {self.facts.name}: extend {message.message_id}")
+        return self._aws.errors(lambda exc: queue_error(exc, f"queue {self.facts.name}: {doing}"))
 
     def _opening(
-        self, exc: Exception, subject: str, gone: tuple[str, str] = _QUEUE_GONE
+        self, exc: Exception, subject: str, gone: tuple[str, str] = QUEUE_GONE
     ) -> BackhaulError:
-        endpoint = self._call.meta.endpoint_url
-        if "amazonaws.com" not in endpoint:
-            subject = f"{subject} at {endpoint}"
-        if error_code(exc) in _GONE:
-            code, hint = gone
-            return ConfigurationError(code, f"{subject}: no such queue", hint=hint)
-        if isinstance(exc, CredentialSourceError):
-            return opening_error(exc, subject)
-        if is_kms_refusal(exc):
-            return running_error(exc, subject)
-        match cause_of(exc):
-            case Cause.CONFIGURATION | Cause.NO_CREDENTIALS:
-                return opening_error(exc, subject)
-            case Cause.DENIED | Cause.REFUSED:
-                return NotAllowed(
-                    "E_AWS_DENIED",
-                    f"{subject}: {told(exc)}",
-                    hint="give these credentials the rights of the quick start's IAM policy",
-                )
-            case _:
-                return running_error(exc, subject)
-
-
-def running_error(exc: Exception, subject: str, gone: tuple[str, str] = _QUEUE_GONE) -> OutageError:
-    """A refused call of a queue that was open: the whole route waits, no message pays for it.
-
-    Always an outage. Whoever refused, and in whatever words, may come back; an agent that ended
-    over it would not.
-    """
-    if isinstance(exc, CredentialSourceError):
-        return source_error(exc, subject)
-    said = f"{subject}: {told(exc)}"
-    if error_code(exc) in _GONE:
-        code, hint = gone
-        return OutageError.of("sqs", code, f"{subject}: the queue is gone", hint=hint)
-    cause = cause_of(exc)
-    if is_kms_refusal(exc) and cause is not Cause.THROTTLED:
-        return OutageError.of(
-            "sqs",
-            "E_SQS_KMS",
-            f"{subject}: KMS refuses the queue's key: {told(exc)}",
-            hint=_HINT_KMS,
-        )
-    match cause:
-        case Cause.DENIED | Cause.NO_CREDENTIALS | Cause.EXPIRED | Cause.REFUSED | Cause.CLOCK:
-            return credential_error(cause, subject, told(exc))
-        case Cause.THROTTLED:
-            return OutageError.of("sqs", "E_SQS_THROTTLED", said)
-        case Cause.UNREACHABLE:
-            return OutageError.of(
-                "sqs",
-                "E_SQS_UNREACHABLE",
-                said,
-                hint="check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_SQS",
-            )
-        case Cause.CONFIGURATION:
-            return OutageError.of("credentials", "E_AWS_CONFIG", said, hint=HINT_CONFIG)
-        case _:
-            # SQS never answers so: a proxy does, or a broken SQS.
-            hint = "check what answers at the SQS endpoint: a proxy, a firewall's page?"
-            return OutageError.of("sqs", "E_AWS_UNEXPECTED", said, hint=hint)
-
-
-_HINT_KMS = (
-    "allow this agent kms:Decrypt on the queue's key, and kms:GenerateDataKey on the dead-letter "
-    "queue's; see that the keys are enabled"
-)
+        return queue_opening_error(exc, subject, self._call.meta.endpoint_url, gone)
 
 
 def _dead_letter_queue(facts: QueueFacts) -> str:

@@ -1,4 +1,4 @@
-"""What SQS answers, taken only where it has what it must have. Pure functions; used by `sqs`.
+"""Reads the answers of SQS strictly. Pure functions; used by `sqs`.
 
 Source: Amazon SQS API reference, ReceiveMessage, SendMessage, Message.
 """
@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from backhaul.adapters.aws.errors import one_line
+from backhaul.adapters.aws.causes import one_line
 from backhaul.core.errors import OutageError
 from backhaul.core.ports import Message
 
 _NAME = re.compile("[!-~]{1,1000}")
 _HANDLE = re.compile("[!-~]+")
-_BORN_MS = 1_136_073_600_000  # of 2006, in which SQS began: what is before it is no time in ms
+_BORN_MS = 1_136_073_600_000  # of 2006, when SQS began; a smaller number is not in ms
 _MOST = 2**53  # a number of JSON, and one that the ledger holds
 
 
 def bad_answer(subject: str, flaw: str) -> OutageError:
-    """SQS, or something in its place, answered what it cannot have meant: hold and try again."""
+    """SQS, or a proxy in its place, sent an impossible answer: hold and try again."""
     return OutageError.of(
         "sqs",
         "E_SQS_ANSWER",
@@ -60,9 +60,9 @@ def sent_id(answer: Mapping[str, Any], body: str, subject: str) -> str:
 def read_messages(
     answer: Mapping[str, Any], arn: str, received_monotonic_s: float
 ) -> tuple[list[Message], list[str]]:
-    """The messages of an answer, and what is wrong with those that cannot be taken.
+    """The messages of an answer, and the flaws of those that are left out.
 
-    What is left out comes again when its visibility timeout ends.
+    Those come again when their visibility timeout ends.
     """
     messages, flaws = [], []
     for raw in answer.get("Messages") or []:
@@ -102,7 +102,7 @@ def _message(raw: dict[str, Any], arn: str, received_monotonic_s: float) -> Mess
         attributes={
             name: value["StringValue"]
             for name, value in (raw.get("MessageAttributes") or {}).items()
-            # Binary ones are nobody's here.
+            # Binary ones are not used.
             if isinstance(value, dict) and isinstance(value.get("StringValue"), str)
         },
         group=system.get("MessageGroupId"),
@@ -115,7 +115,7 @@ def _texts(value: Any) -> dict[str, str]:
 
 
 def _time(sent_ms: int | None) -> datetime | None:
-    """None where SQS gives no time, or none that a calendar has."""
+    """None where SQS gives no time, or an impossible one."""
     try:
         return None if sent_ms is None else datetime.fromtimestamp(sent_ms / 1000, tz=UTC)
     except (ValueError, OverflowError, OSError):

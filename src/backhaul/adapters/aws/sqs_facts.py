@@ -1,4 +1,4 @@
-"""What a queue says about itself and its dead-letter queue. Read once, by `sqs.SqsQueue.open`.
+"""The attributes of a queue and of its dead-letter queue. Read once, by `sqs.SqsQueue.open`.
 
 Source: Amazon SQS API reference, GetQueueAttributes, GetQueueUrl.
 """
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from backhaul.adapters.aws.errors import Cause, cause_of
+from backhaul.adapters.aws.causes import Cause, cause_of
 from backhaul.adapters.aws.sqs_answer import number, text_in
 from backhaul.core.errors import OutageError
 from backhaul.core.ports import QueueFacts
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-# What SQS itself allows. Any other number is a stand-in's, or none: it is as good as not told.
+# What SQS itself allows; any other number, of a stand-in, counts as unknown.
 _RETENTION_S = (60, 1_209_600)
 _RECEIVES = (1, 1000)
 
 
 def read_facts(client: SQSClient, url: str) -> tuple[QueueFacts, str]:
-    """Ask SQS about the queue; botocore's exceptions pass.
+    """Read the queue's attributes; botocore's exceptions pass.
 
     Returns:
         The facts without the URL and retention of the dead-letter queue, and its account.
     """
-    asked = client.get_queue_attributes(
+    found = client.get_queue_attributes(
         QueueUrl=url, AttributeNames=["QueueArn", "RedrivePolicy", "MessageRetentionPeriod"]
     )
-    answer: Any = asked.get("Attributes") or {}
+    answer: Any = found.get("Attributes") or {}
     arn = text_in(answer, "QueueArn", "attributes of the queue")
     account, name, receives = _redrive(answer.get("RedrivePolicy"))
     facts = QueueFacts(
@@ -61,13 +61,13 @@ def _redrive(policy: str | None) -> tuple[str, str | None, int | None]:
 
 
 def with_dead_letter_queue(client: SQSClient, facts: QueueFacts, account: str) -> QueueFacts:
-    """Ask SQS about the dead-letter queue; botocore's exceptions pass, except a refusal to tell."""
+    """Find the dead-letter queue; botocore's exceptions pass, except AccessDenied."""
     name = facts.dead_letter_name
     if name is None:
         return facts
     try:
-        asked = client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
-        url = text_in(asked, "QueueUrl", "URL of the dead-letter queue")
+        found = client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+        url = text_in(found, "QueueUrl", "URL of the dead-letter queue")
     except ClientError as exc:
         if cause_of(exc) is not Cause.DENIED:
             raise
@@ -77,7 +77,7 @@ def with_dead_letter_queue(client: SQSClient, facts: QueueFacts, account: str) -
 
 
 def _retention_s(client: SQSClient, url: str) -> int | None:
-    """None where the agent may not ask."""
+    """None where the agent may not read it."""
     try:
         answer = client.get_queue_attributes(
             QueueUrl=url, AttributeNames=["MessageRetentionPeriod"]

@@ -10,7 +10,10 @@ different S3 buckets with Per-Bucket Configuration"; `S3AUtils.propagateBucketOp
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
@@ -97,6 +100,17 @@ class S3aSettings:
 
     def __init__(self, configuration: HadoopConfiguration) -> None:
         self._configuration = configuration
+
+    @classmethod
+    def loader(cls, directory: Path | None) -> Callable[[], Self] | None:
+        """Reads this directory anew at each call; None where there is no directory."""
+        if directory is None:
+            return None
+        return lambda: cls(HadoopConfiguration.load(directory))
+
+    def without_keys(self) -> Self:
+        """Without secrets, to be kept in memory; which keys are set is still known."""
+        return type(self)(self._configuration.without_secrets(keep_names=True))
 
     def of(self, bucket: str) -> BucketSettings:
         """Endpoint and region of the bucket, and whose keys it uses.
