@@ -508,7 +508,7 @@ def test_credentials_that_no_header_carries_hold_and_are_not_shown(
     liars_reader: ObjectReader, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
     signed = {"Authorization": "x", "X-Amz-Security-Token": token}
-    monkeypatch.setattr(liars_reader, "_sign", lambda *_: signed)
+    monkeypatch.setattr(liars_reader, "_signed", lambda *_: signed)
     with liar(GOOD) as (endpoint, _), pytest.raises(OutageError) as caught:
         liars_reader.get(endpoint, PIN)
     assert (caught.value.dependency, caught.value.code) == ("credentials", "E_AWS_CREDENTIALS")
