@@ -17,10 +17,11 @@ from backhaul.adapters.system.log import (
     Telemetry,
     describe,
     human_bytes,
-    standard_target,
 )
+from backhaul.app.context import log_target
 from backhaul.core import facts as events
 from backhaul.core.errors import ConfigurationError
+from backhaul.settings.model import LogSection
 
 FACTS = [
     value
@@ -199,10 +200,7 @@ def test_log_that_cannot_be_written_stops_nothing() -> None:
 
 def test_format_auto_is_json_where_nobody_looks() -> None:
     for log_format, is_json in (("json", True), ("text", False), ("auto", True)):
-        target = standard_target(
-            log_format=log_format, level="info", file=None, file_bytes=10_000, file_count=1
-        )
-        assert target.is_json is is_json
+        assert log_target(LogSection(format=log_format)).is_json is is_json
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The composition root: the only place that knows concrete classes; one module per command."""
+"""Composition root: only this package knows concrete classes; one module for each command."""

@@ -1,4 +1,4 @@
-"""`backhaul run`, put together: queue, ledger, workers and the agent; signals."""
+"""`backhaul run`: builds the agent from queue, ledger and workers, and handles signals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from backhaul.core.requests.policy import warnings as route_warnings
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.engines.pool import WorkerPool
 
-END_S = 30.0  # what an orderly end may take without a turn of the main thread
+END_S = 30.0  # longest orderly end without a heartbeat of the main thread
 
 
 def run_agent(
@@ -43,7 +43,7 @@ def run_agent(
     emit: Emit,
     reopen_log: Callable[[], Path | None] = lambda: None,
 ) -> ExitCode:
-    """`backhaul run`: work the queue until a signal or, in a drain, until it is empty.
+    """Process the queue until a signal or, in a drain, until it is empty.
 
     Args:
         reopen_log: Called after a SIGHUP; returns the log file, where there is one.
@@ -61,6 +61,12 @@ def run_agent(
         ports, pool = opened.ports, opened.pool
         deadman = Deadman(SystemClock(), agent_settings.watchdog_s + END_S, pool.abort)
         queue = SqsQueue.open(queue_name, region, opened.aws, SystemClock())
+
+        def beat() -> None:
+            deadman.beat()
+            systemd.alive()
+            hangup.act()
+
         agent = Agent(
             queue=queue,
             ports=ports,
@@ -74,7 +80,7 @@ def run_agent(
             ),
             randomness=SystemRandomness(),
             abort_transfers=pool.abort,
-            beat=in_turn(deadman.beat, systemd.alive, hangup.act),
+            beat=beat,
         )
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):
@@ -93,10 +99,9 @@ def run_agent(
                 *warnings(queue.facts),
                 *clock_warnings(opened.aws.clock_skew_s),
                 *default_fs_warnings(context.default_fs),
+                *route_warnings(context.policy),
             ):
                 emit(warning)
-            for risky in route_warnings(context.policy):
-                emit(risky)
             sweep(ports, opened.ledger, context.policy)
             systemd.ready()
             deadman.start()
@@ -112,23 +117,10 @@ def run_agent(
     return ExitCode.UNAVAILABLE if agent.tally.gave_up else ExitCode.OK
 
 
-def in_turn(*calls: Callable[[], None]) -> Callable[[], None]:
-    """One after the other."""
-
-    def call() -> None:
-        for each in calls:
-            each()
-
-    return call
-
-
 def _leave_hard(pool: WorkerPool) -> None:
-    """A thread hangs in a call without a time limit; leaving normally would wait for it.
-
-    Whatever error is under way is told first: nobody else will.
-    """
+    """End now: a thread hangs in a call without a limit, and a normal exit would wait for it."""
     error = sys.exc_info()[1]
-    if error is not None:
+    if error is not None:  # no handler above will run
         print(f"backhaul: {error}", file=sys.stderr)  # noqa: T201 - the process ends here
     pool.abort()
     sys.stdout.flush()
@@ -138,18 +130,18 @@ def _leave_hard(pool: WorkerPool) -> None:
 
 @contextmanager
 def stopping_on_signals(agent: Agent) -> Iterator[None]:
-    """First SIGTERM or SIGINT: drain; the second: at once."""
+    """The first SIGTERM or SIGINT drains; the second stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only; the embedder stops the agent itself
         return
     count = 0
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal count
         count += 1
         agent.request_stop(Stop.DRAIN if count == 1 else Stop.NOW)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""`backhaul cancel`, put together: the ledger first, then what runs on YARN."""
+"""`backhaul cancel`: ends a transfer in the ledger first, then on YARN."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from backhaul.core.transfer.cluster_jobs import end_job, no_cluster
 
 
 def cancel(context: Context, id_prefix: str) -> str:
-    """End a transfer for good, whoever works on it; returns its id.
+    """End a transfer for good, even while an agent runs it; returns its id.
 
     Raises:
         PermanentError: E_NO_SUCH_TRANSFER, E_ENDED.
         LedgerLocked: E_PUBLISHING.
-        OutageError: The ledger, or YARN: then it is cancelled, and its application may go on.
+        OutageError: The ledger; or YARN: it is cancelled, and its application may go on.
     """
     transfer_id = read_transfer(context.settings.ledger_path, id_prefix).transfer.id
     clock = SystemClock()

@@ -1,7 +1,4 @@
-"""What every command starts from: settings, policy, log; and the parts put together.
-
-The composition root is this package: only it knows concrete classes. Nothing is decided here.
-"""
+"""Loads what every command starts from, and builds the ports: store, ledger, workers, cluster."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ from backhaul.adapters.hadoop.yarn import (
 )
 from backhaul.adapters.system.clock import SystemClock, host_name
 from backhaul.adapters.system.governor import GovernorSpec
-from backhaul.adapters.system.log import LogTarget, Telemetry, standard_target
+from backhaul.adapters.system.log import LogTarget, Telemetry
 from backhaul.adapters.system.trusted_files import check_ledger_directory, check_trusted
 from backhaul.core import facts as events
 from backhaul.core.errors import ConfigurationError, TransientError
@@ -44,7 +41,7 @@ from backhaul.engines.distcp import DistCp
 from backhaul.engines.native import Tuning
 from backhaul.engines.pool import PoolSettings, WorkerPool
 from backhaul.settings.load import find_config, load_part, load_settings
-from backhaul.settings.model import Settings, in_home
+from backhaul.settings.model import LogSection, Settings, in_home
 from backhaul.settings.routes import make_routes
 from backhaul.worker import WorkerConfiguration
 
@@ -54,20 +51,19 @@ if TYPE_CHECKING:
 
 # As the HDFS client reads them.
 USER, PROXY_USER = "HADOOP_USER_NAME", "HADOOP_PROXY_USER"
-NOBODY = "backhaul-without-kerberos"
-# What `verify` and `cancel` need beside the ledger: the way to HDFS and to YARN.
+NO_USER = "backhaul-without-kerberos"
+# The settings that `verify` and `cancel` need, to reach the ledger, HDFS and YARN.
 WITHOUT_POLICY = ("ledger", "agent", "bandwidth", "distcp", "kerberos")
 _SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What every command starts from.
+    """Settings, policy and Hadoop's configuration.
 
     Attributes:
         config_path: The file that was read; None when there is none.
-        hadoop: The node's Hadoop configuration, for HDFS and for YARN's clients.
-        default_fs: The default file system and the nameservices that the node has names for.
+        default_fs: The default file system, and the nameservices that the node has names for.
     """
 
     settings: Settings
@@ -75,11 +71,10 @@ class Context:
     policy: Policy
     hadoop: HadoopConfiguration
     default_fs: FileSystems
-    is_open_door: bool
 
     @property
     def conf_dir(self) -> Path | None:
-        """Where Hadoop's configuration was read."""
+        """The directory of Hadoop's configuration."""
         return self.hadoop.directory
 
 
@@ -94,10 +89,10 @@ def load_context(
     """Read configuration and environment.
 
     Args:
-        is_policy_needed: False for a command that judges no message: routes are not looked at.
+        is_policy_needed: False for a command that judges no message: routes are not read.
 
     Raises:
-        ConfigurationError: Whatever is wrong with them.
+        ConfigurationError: The first fault in either.
     """
     path = find_config(config)
     if path is not None:
@@ -119,23 +114,19 @@ def load_context(
         policy=Policy(routes=routes),
         hadoop=hadoop,
         default_fs=default_fs,
-        is_open_door=allow_any,
     )
 
 
 def require_routes(context: Context) -> None:
-    """An agent that may do nothing must say so.
+    """Refuse a policy that allows nothing: every message would be dead.
 
     Raises:
         ConfigurationError: E_CFG_NO_ROUTE.
     """
     if context.policy.routes:
         return
-    where = (
-        f"{context.config_path} has no [[route]]"
-        if context.config_path
-        else ("there is no configuration file")
-    )
+    path = context.config_path
+    where = f"{path} has no [[route]]" if path else "there is no configuration file"
     raise ConfigurationError(
         "E_CFG_NO_ROUTE",
         f"nothing is allowed: {where}, and no --allow was given",
@@ -146,32 +137,21 @@ def require_routes(context: Context) -> None:
     )
 
 
-def make_telemetry(
-    settings: Settings, progress: Callable[[object], None] | None = None
-) -> Telemetry:
-    """The log as configured."""
-    log = settings.log
-    return Telemetry(
-        standard_target(
-            log_format=log.format,
-            level=log.level,
-            file=log.file,
-            file_bytes=log.file_bytes,
-            file_count=log.file_count,
-        ),
-        progress,
-    )
+def log_target(log: LogSection) -> LogTarget:
+    """Standard output and the file, as configured; `auto` is JSON unless it is a terminal."""
+    is_json = log.format == "json" or (log.format == "auto" and not sys.stdout.isatty())
+    return log.into(LogTarget, stream=sys.stdout, is_json=is_json)
 
 
 def quiet_telemetry(progress: Callable[[object], None] | None = None) -> Emit:
-    """Only what a person at the command line must know, on standard error."""
+    """Warnings and errors alone, on standard error."""
     target = LogTarget(stream=sys.stderr, is_json=False, level="warning")
     return Telemetry(target, progress)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What is put together; `ports` for the core, the rest for who starts and ends it."""
+    """`ports` for the core; the rest for the command that starts and ends it."""
 
     ports: Ports
     pool: WorkerPool
@@ -186,27 +166,27 @@ def open_ports(
     """Workers, ledger and clients; closed in reverse order.
 
     Args:
-        is_warm: One worker is started at once: it loads its libraries while this process loads its
-            own, opens the ledger, makes its clients and lists the source.
+        is_warm: Start one worker at once: it loads its libraries while this process loads its own,
+            opens the ledger, creates its clients and lists the source.
 
     Raises:
-        ConfigurationError: E_LEDGER_PLACE and whatever else is wrong with the ledger.
+        ConfigurationError: E_LEDGER_PLACE, or another fault of the ledger.
     """
     volatile = check_ledger_directory(context.settings.ledger_path)
     if volatile:
         emit(
             events.InstallationWarned(
                 code="W_LEDGER_VOLATILE",
-                reason=f"the ledger {context.settings.ledger_path} is on {volatile}: what it "
-                "remembers is gone with this machine or container",
-                hint="put it on a disk that stays; see the setting `ledger`",
+                reason=f"the ledger {context.settings.ledger_path} is on {volatile}: its "
+                "records are lost with this machine or container",
+                hint="put it on a persistent disk; see the setting `ledger`",
             )
         )
-    # The workers are closed first: none of them writes while the ledger closes.
+    # The pool closes first: no worker writes while the ledger closes.
     with ExitStack() as opened, closing(make_pool(context, emit, workers)) as pool:
         if is_warm:
             pool.warm_up()
-        # Half of a start's CPU, so only now: on another core the worker starts meanwhile.
+        # These imports are half of a start's CPU; the worker starts meanwhile on another core.
         from backhaul.adapters.aws.clients import AwsSession
         from backhaul.adapters.aws.s3 import S3Store
         from backhaul.adapters.ledger import open_ledger
@@ -223,7 +203,7 @@ def open_ports(
             emit=emit,
             cluster=make_cluster(context, pool.wait_for_abort),
         )
-        gc.freeze()  # what was imported stays; no search for garbage goes through it
+        gc.freeze()  # the garbage collector skips what was imported
         gc.set_threshold(GC_EVERY)
         yield Opened(ports=ports, pool=pool, ledger=ledger, aws=aws)
 
@@ -234,7 +214,7 @@ def make_cluster(
     """DistCp on YARN; None where no ResourceManager is configured.
 
     Args:
-        wait_for_abort: Waits that many seconds; True when all transfers are to stop at once.
+        wait_for_abort: Waits that many seconds; True once all transfers have to stop.
     """
     configuration = HadoopConfiguration.load_for_jobs(context.conf_dir)
     addresses = manager_addresses(configuration)
@@ -272,7 +252,7 @@ def make_pool(context: Context, emit: Emit, workers: int) -> WorkerPool:
     """The worker processes; none is started before it is needed.
 
     Raises:
-        ConfigurationError: E_CFG_HADOOP_VALUE: what no worker could create files with.
+        ConfigurationError: E_CFG_HADOOP_VALUE: no worker could create files with these values.
     """
     creation_rules(context.hadoop)
     signatures = (route.signature for route in context.settings.route)
@@ -318,15 +298,14 @@ def _is_own_secret(name: str) -> bool:
 def worker_environment(
     hadoop: HadoopConfiguration, user: str | None, hidden: frozenset[str] = frozenset()
 ) -> dict[str, str]:
-    """The agent's own environment, without what a worker has no use for.
+    """The agent's own environment, without the secrets that a worker does not need.
 
-    A worker reads S3 and writes HDFS, so it keeps AWS's and Kerberos' variables. A setting of
-    Backhaul is none of its business: what it needs it is told through its pipe. It reads Hadoop's
-    S3 keys itself, so the variables that Hadoop's files use are kept, too.
+    A worker reads S3 and writes HDFS, so it keeps the variables of AWS and Kerberos, and those that
+    Hadoop's files refer to. Backhaul's own settings reach it through its pipe.
 
     Args:
         user: `run_as` of a route.
-        hidden: Variables with secrets that the agent alone needs: keys of signatures.
+        hidden: Variables with signing keys, which the agent alone needs.
     """
     kept = {
         name: value
@@ -336,11 +315,11 @@ def worker_environment(
         and (name in hadoop.environment_names or not _is_own_secret(name))
     }
     if demands_kerberos(hadoop):
-        # The HDFS client uses this name only without Kerberos. That is refused before every
-        # attempt; should it happen in the middle of one, then as nobody.
-        kept[USER] = NOBODY
+        # The HDFS client uses this name only without Kerberos, which every attempt refuses first.
+        # Should Kerberos end during one, the name is no user's.
+        kept[USER] = NO_USER
         if user is not None:
             kept[PROXY_USER] = user
     elif user is not None:
-        kept[USER] = user  # without Kerberos the NameNode takes anybody's word
+        kept[USER] = user  # without Kerberos the NameNode trusts any name
     return kept

@@ -1,11 +1,11 @@
-"""`backhaul copy`, put together: one transfer without a queue, repeated here when it fails."""
+"""`backhaul copy`: one transfer without a queue, repeated here when it fails."""
 
 from __future__ import annotations
 
 import threading
 
 from backhaul.adapters.system.clock import SystemRandomness
-from backhaul.app.context import Context, open_ports, require_routes
+from backhaul.app.context import Context, open_ports
 from backhaul.app.sweep import sweep
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError, TakenOver
@@ -22,13 +22,12 @@ _BUSY = DestinationBusy(
 
 
 def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> None:
-    """`backhaul copy`: the same transfer without a queue; repeats transient failures itself.
+    """Run the transfer, and repeat it after a transient failure.
 
     Raises:
-        BackhaulError: Why the copy was given up. Nobody waits for an outage or a busy destination
-            on the command line's behalf: it is reported at once.
+        BackhaulError: Why the copy was given up. An outage or a busy destination is reported at
+            once: the command line does not wait for it.
     """
-    require_routes(context)
     job = context.policy.decide(request, sender_id=None)
     chance = SystemRandomness()
     with open_ports(context, region, emit, 1, is_warm=True) as opened:
@@ -53,7 +52,7 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
                 emit(_failed(transfer_id, begun.attempt, error, delay_s))
                 threading.Event().wait(delay_s)
         except KeyboardInterrupt:
-            # Leave nothing behind: no message will bring this transfer back.
+            # Remove its staging: no message will bring this transfer back.
             interrupted = PermanentError("E_INTERRUPTED", "interrupted")
             _give_up(ports, job, transfer_id, interrupted)
             raise
@@ -62,7 +61,7 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
 def _attempt(
     context: Context, ports: Ports, job: Assignment, transfer_id: str
 ) -> tuple[AttemptStart, Verdict]:
-    # Loaded by now; not before the worker was started, see `open_ports`.
+    # Imported late: the worker starts first, see `open_ports`.
     from backhaul.adapters.ledger.store import COPY_QUEUE
 
     begun = ports.ledger.begin(
@@ -100,7 +99,7 @@ def _failed(transfer_id: str, attempt: int, error: BackhaulError, delay_s: float
 
 
 def _give_up(ports: Ports, job: Assignment, transfer_id: str, error: BackhaulError) -> None:
-    """Dead, or left for the next start's sweep while its staging cannot be removed."""
+    """Record it as dead; as waiting for the next start's clean-up if its staging remains."""
     is_clean = _discard(ports, job, transfer_id)
     state = TransferState.DEAD if is_clean else TransferState.WAITING
     _record(ports, transfer_id, state, error)
@@ -111,11 +110,11 @@ def _record(ports: Ports, transfer_id: str, state: TransferState, error: Backhau
 
 
 def _discard(ports: Ports, job: Assignment, transfer_id: str) -> bool:
-    """False when the target does not answer, so that something may be left."""
+    """Remove staging; False when the target does not answer, so that some may remain."""
     try:
         discard(ports, transfer_id, job.run_as)
     except PermanentError:
-        return True  # may not be written: then nothing of ours is there
+        return True  # no write access, so no staging either
     except BackhaulError:
         return False
     return True

@@ -1,6 +1,6 @@
-"""SIGHUP: the log file is opened anew; the agent goes on.
+"""SIGHUP: reopens the log file while the agent goes on.
 
-On a terminal it means that the terminal is gone. Then it is a stop, as by SIGTERM.
+On a terminal it means that the terminal has closed; then it stops the agent, as SIGTERM does.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from backhaul.core.ports import Emit
 
 
 class Hangup:
-    """Notes the signal at once and acts on it in the main thread's next turn.
+    """Notes the signal at once and acts on it at the main thread's next heartbeat.
 
     Attributes:
-        stop: What a lost terminal asks for; nothing until there is an agent to stop.
+        stop: Called when the terminal has closed; set once there is an agent to stop.
     """
 
     def __init__(self, reopen_log: Callable[[], Path | None], emit: Emit) -> None:
         self._reopen_log = reopen_log
         self._emit = emit
         self._is_noted = False
-        self._is_on_terminal = os.isatty(0)  # later it is none any more
+        self._is_on_terminal = os.isatty(0)  # a closed terminal no longer is one
         self.stop: Callable[[], None] = lambda: None
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """From here on the signal does not kill. One that is ignored, as by nohup, stays so."""
+        """Within it the signal does not kill the process. An ignored one, as by nohup, stays so."""
         is_main = threading.current_thread() is threading.main_thread()
         if not is_main or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
             yield
@@ -44,9 +44,9 @@ class Hangup:
             signal.signal(signal.SIGHUP, before)
 
     def act(self) -> None:
-        """Reopen the log if the signal came since the last turn.
+        """Reopen the log if the signal came since the last call.
 
-        Not in the handler: that may run in the middle of a line being written.
+        Not in the handler, which may run while a line is being written.
         """
         if not self._is_noted:
             return

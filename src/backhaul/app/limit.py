@@ -1,4 +1,4 @@
-"""`backhaul limit`, put together: what limits reading from S3, and changing it while agents run."""
+"""`backhaul limit`: reads and changes the limit on reading from S3 while agents run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from backhaul.settings.model import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What is in force, and what would be without the limit that was set by hand.
+    """The limit in force, and the one that the configuration alone would give.
 
     Attributes:
-        applications_bytes_per_s: What YARN applications that may run now were given.
+        until: When a limit set by hand ends; None: never, or it is not set by hand.
+        applications_bytes_per_s: Reserved for YARN applications that may be running.
     """
 
     now: InForce
@@ -38,7 +39,7 @@ class Limit:
 
 
 def read_limit(settings: Settings) -> Limit:
-    """What every process that shares the ledger obeys right now.
+    """The limit of every process that shares the ledger, now.
 
     Raises:
         ConfigurationError: E_LIMIT_FILE.
@@ -57,7 +58,7 @@ def read_limit(settings: Settings) -> Limit:
 
 
 def set_limit(settings: Settings, bytes_per_s: int | None, lasting: timedelta | None) -> None:
-    """Set by hand; running agents obey within a second.
+    """Set it by hand; running agents apply it within a second.
 
     Raises:
         ConfigurationError: E_LIMIT_FILE.

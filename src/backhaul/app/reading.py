@@ -1,8 +1,7 @@
-"""What the commands that read the ledger start from: the ledger's path and little else.
+"""Loads the few settings of the commands that read the ledger: its path and little else.
 
-They answer while everything around the ledger is broken: no route is judged, no Hadoop
-configuration looked for, no AWS client made. What is wrong with the rest of the configuration is
-reported and passed over.
+These commands work while everything around the ledger is broken: they check no route, read no
+Hadoop configuration and create no AWS client. Other faults of the configuration are warnings.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ def load_for_reading(
     needs: Sequence[str] = (),
     report: Callable[[ConfigurationError], None],
 ) -> Settings:
-    """Settings of which `ledger`, and what is in `needs`, can be relied on.
+    """Settings of which only `ledger` and those in `needs` are valid.
 
     Args:
-        ledger: Given on the command line; then not even the file has to be readable.
-        report: Called with what is wrong with the configuration and does not matter here.
+        ledger: Given on the command line; then even an unreadable file is only a warning.
+        report: Called with faults of the configuration that do not matter here.
 
     Raises:
-        ConfigurationError: E_CFG_FILE, E_CFG_TOML, E_CFG_VALUE: the ledger's path cannot be known.
+        ConfigurationError: E_CFG_FILE, E_CFG_TOML, E_CFG_VALUE: the ledger's path is unknown.
     """
     names = tuple(needs) if ledger is not None else ("ledger", *needs)
     path: Path | None = None
@@ -39,7 +38,7 @@ def load_for_reading(
         if path is not None:
             check_trusted(path, "the configuration")
     except ConfigurationError as fault:
-        # Another user's file decides here only which ledger is read.
+        # A file that other users may write decides here only which ledger is read.
         if path is None and names:
             raise
         report(fault)

@@ -1,4 +1,4 @@
-"""Reading the ledger for people and programs; works beside a running agent."""
+"""Reads the ledger for people and programs, also while the agent runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from backhaul.adapters.ledger import (
 from backhaul.core.model import Location, TransferState
 from backhaul.core.transfer.evidence import object_line, text
 
-OPEN_MOST = 5000  # an agent has `agent.slots` under way
+OPEN_MOST = 5000  # far more than the `agent.slots` of any agent
 
 __all__ = ["History", "JobRow", "TransferDetails", "TransferRow"]
 
@@ -31,7 +31,7 @@ class History:
 
     Attributes:
         matching: How many match the filters, shown or not.
-        total: How many the ledger has; None where there is no ledger yet.
+        total: How many the ledger has; None where no ledger exists yet.
     """
 
     rows: list[TransferRow]
@@ -77,7 +77,7 @@ def read_transfer(path: Path, id_prefix: str) -> TransferDetails:
 
 
 def read_evidence(path: Path, id_prefix: str) -> Iterator[str]:
-    """The manifest: a line per object, and the sealing line where the transfer has ended."""
+    """The manifest: a line per object, and the seal line once the transfer has ended."""
     with closing(open_reader(path)) as reader:
         transfer_id = reader.show(id_prefix, first_objects=0).transfer.id
         for row in reader.objects(transfer_id):

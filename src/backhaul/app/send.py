@@ -1,4 +1,4 @@
-"""`backhaul send`, put together: check the form, then leave the message."""
+"""`backhaul send`: checks the form, then sends the message."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from backhaul.core.requests.body import (
 from backhaul.core.requests.signature import ATTRIBUTE, sign
 from backhaul.settings.signing_keys import read_keys
 
-# Only to check the form: what `/dir` means is decided where the agent runs.
+# Only to check the form: the agent's configuration decides what `/dir` means.
 ELSEWHERE_FS = "hdfs://default"
 
 
@@ -38,11 +38,11 @@ def send_message(
     key_file: Path | None = None,
     valid_s: int = 3600,
 ) -> str:
-    """Leave one message; the original's line where it can carry the request, else JSON.
+    """Send one message: the original's line where it can carry the request, else JSON.
 
     Args:
         key_file: Sign with its first key; None: no signature.
-        valid_s: How long the signature is good for, seconds from now.
+        valid_s: How long the signature is valid, seconds from now.
 
     Returns:
         SQS's message id.
@@ -59,7 +59,7 @@ def send_message(
     aws = AwsSession(region, S3aSettings.loader(hadoop_conf_dir()))
     if key is None:
         return SqsQueue.for_sending(queue, region, aws, SystemClock()).send(body)
-    # What is signed names the queue by its ARN, which only the queue itself tells.
+    # The signature covers the queue's ARN, which only SQS knows.
     target = SqsQueue.open(queue, region, aws, SystemClock())
     expires = SystemClock().now() + timedelta(seconds=valid_s)
     value = sign(

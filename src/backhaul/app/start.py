@@ -1,4 +1,4 @@
-"""What is looked at once, before the first message is received: the targets of the routes."""
+"""Checks before the first message: the clock, the default file system, sources and targets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backhaul.core.transfer.write_access import cannot_write
 if TYPE_CHECKING:
     from backhaul.adapters.aws.clients import AwsSession
 
-# What no waiting fixes. At the start a person is there to fix it; later they are holds.
+# Waiting does not fix these. At the start a person can; later they hold the transfer.
 _REFUSED = frozenset({"E_HDFS_AUTH", "E_HDFS_PROXY", "E_DST_MOUNT"})
 
 
@@ -26,7 +26,7 @@ CLOCK_SKEW_MAX_S = 60
 
 
 def clock_warnings(skew_s: float) -> list[InstallationWarned]:
-    """One when this machine's clock is off; S3 refuses everything from 15 minutes on."""
+    """A warning when this machine's clock is wrong."""
     if abs(skew_s) <= CLOCK_SKEW_MAX_S:
         return []
     way = "ahead of" if skew_s > 0 else "behind"
@@ -40,7 +40,7 @@ def clock_warnings(skew_s: float) -> list[InstallationWarned]:
 
 
 def default_fs_warnings(systems: FileSystems) -> list[InstallationWarned]:
-    """One when destinations without a file system cannot be used, and nothing else refuses that."""
+    """A warning when a destination without a file system, such as /dir, cannot be used."""
     default = systems.default
     if default is None or default.startswith(("hdfs://", "file:/")):
         return []
@@ -55,7 +55,7 @@ def default_fs_warnings(systems: FileSystems) -> list[InstallationWarned]:
 
 
 def check_sources(policy: Policy, aws: AwsSession) -> None:
-    """Refuse settings of S3A for the buckets of routes that cannot be used.
+    """Refuse invalid S3A settings for the buckets of routes.
 
     Raises:
         ConfigurationError: As `AwsSession.check_bucket`, with the route's name.
@@ -71,14 +71,14 @@ def check_sources(policy: Policy, aws: AwsSession) -> None:
 
 
 def check_targets(policy: Policy, ports: Ports) -> None:
-    """Ask each file system once for each user, and each route's directory where it leads.
+    """Check write access to each destination of each route, as the route's user.
 
-    One that does not answer now is reported and not refused: transfers to it will be held. So is
-    one in which the route's user may not write: the other routes go on.
+    A target that does not answer, or refuses the write, is a warning: other routes go on. One that
+    does not answer is not called again for the same user.
 
     Raises:
-        ConfigurationError: Kerberos here and not there, a proxy user who is not granted, a
-            destination that is a link to elsewhere.
+        ConfigurationError: Kerberos on one side alone, a proxy user without permission, a
+            destination that is a link.
     """
     silent: set[tuple[str, str | None]] = set()
     for route in policy.routes:
@@ -96,7 +96,7 @@ def check_targets(policy: Policy, ports: Ports) -> None:
                     ports.emit(
                         InstallationWarned(
                             code="W_DST_DENIED",
-                            reason=f"route {route.name}: every transfer will die: {denied}",
+                            reason=f"route {route.name}: every transfer will fail: {denied}",
                             hint=denied.hint,
                         )
                     )
@@ -115,12 +115,12 @@ def check_targets(policy: Policy, ports: Ports) -> None:
 
 
 def _not_there(route: str, place: Location, existing: Location) -> InstallationWarned:
-    """A mount that is missing looks like this: its data would go to the disk below it, unseen."""
+    """A missing mount looks like this; its data would go to the disk below the mount point."""
     path = quote(printable(place.path, 4096))
     return InstallationWarned(
         code="W_DST_AWAY",
-        reason=f"route {route}: {printable(place.uri)} does not exist; it would be made in "
+        reason=f"route {route}: {printable(place.uri)} does not exist; it would be created in "
         f"{printable(existing.uri)}, on what is mounted at {printable(mount_point(existing.path))}",
         hint="if it belongs on a mount that is missing, stop the agent, mount it, and write "
-        f"RequiresMountsFor={path} into the unit; else make it once: mkdir -p {path}",
+        f"RequiresMountsFor={path} into the unit; else create it once: mkdir -p {path}",
     )

@@ -1,4 +1,4 @@
-"""Staging that no message will bring back: of copies whose process died."""
+"""Removes abandoned staging of copies whose process died; no message will bring them back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sweep(ports: Ports, ledger: SqlLedger, policy: Policy) -> None:
-    """Remove it and mark those transfers dead; what fails is tried again at the next start."""
+    """Remove it and mark those transfers dead; a failure is retried at the next start."""
     for transfer_id, left in ledger.interrupted_copies().items():
         try:
             discard(ports, transfer_id, policy.user_of(left.route) if left else None)

@@ -28,8 +28,9 @@ def command(*, queue: str, region: str, drain: bool, files: PolicyFiles) -> int:
     Exit codes: 0 done, 69 a dependency stayed down (drain), 75 ledger in use, 77 credentials
     refused, 78 configuration.
     """
+    from backhaul.adapters.system.log import Telemetry
     from backhaul.app.agent import run_agent
-    from backhaul.app.context import make_telemetry
+    from backhaul.app.context import log_target
 
     context = files.context()
     if os.geteuid() == 0:
@@ -38,7 +39,7 @@ def command(*, queue: str, region: str, drain: bool, files: PolicyFiles) -> int:
             "Kerberos treats the agent as its superuser",
             err=True,
         )
-    emit = make_telemetry(context.settings)
+    emit = Telemetry(log_target(context.settings.log))
     return run_agent(
         context,
         queue_name=queue,

@@ -352,18 +352,3 @@ def _in_reading_order(_logger: object, _method: str, fields: Any) -> Any:
     """Time, level and event, then the rest as it came."""
     first = {name: fields.pop(name) for name in ("at", "level", "event") if name in fields}
     return {**first, **fields}
-
-
-def standard_target(
-    *, log_format: str, level: str, file: Path | None, file_bytes: int, file_count: int
-) -> LogTarget:
-    """Standard output, as configured."""
-    is_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
-    return LogTarget(
-        stream=sys.stdout,
-        is_json=is_json,
-        level=level,
-        file=file,
-        file_bytes=file_bytes,
-        file_count=file_count,
-    )
