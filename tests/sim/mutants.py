@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from backhaul.core import checksums as verification
-from backhaul.core.agent import delivery
-from backhaul.core.agent.delivery import Deliveries
+from backhaul.core.agent import attempts, context, dead_lettering, delivery, failures
+from backhaul.core.agent.attempts import RecordAttempts
+from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
@@ -100,11 +101,11 @@ def _step(patch: Patch, change: Callable[[Any, Any, Any], Any]) -> None:
 
 @mutant("the message is deleted only after the ledger says done", 0)
 def delete_first(patch: Patch) -> None:
-    def attempt(original: Any, self: Any, message: Any, part: Any) -> Any:
-        self._queue.delete(message)
-        return original(self, message, part)
+    def attempt(original: Any, self: Any) -> Any:
+        self._context.queue.delete(self._message)
+        return original(self)
 
-    _around(patch, Deliveries, "_attempt", attempt)
+    _around(patch, RecordAttempts, "_attempt", attempt)
 
 
 @mutant("done is recorded before the message is settled", 1)
@@ -206,8 +207,8 @@ def no_tidying_of_the_dead(patch: Patch) -> None:
         return command
 
     _step(patch, change)
-    patch.setattr(Deliveries, "_remove_leftover", lambda *args: None)
-    patch.setattr("backhaul.core.agent.agent.sweep_litter", lambda ports, policy: None)
+    patch.setattr(dead_lettering, "remove_staging", lambda *args: None)
+    patch.setattr("backhaul.core.agent.agent.sweep_abandoned", lambda ports, policy: None)
 
 
 # ---------------------------------------------------------------- staging and fencing
@@ -311,7 +312,7 @@ def markers_first(patch: Patch) -> None:
 
 @mutant("what a forgotten process leaves is swept", 144)
 def no_sweep(patch: Patch) -> None:
-    patch.setattr("backhaul.core.agent.agent.sweep_litter", lambda ports, policy: None)
+    patch.setattr("backhaul.core.agent.agent.sweep_abandoned", lambda ports, policy: None)
 
 
 @mutant("the sweep leaves live transfers alone", 16)
@@ -501,19 +502,20 @@ def dead_without_a_copy(patch: Patch) -> None:
 
 @mutant("a dead letter that was not confirmed is sent again", 96)
 def dead_letter_sent_once(patch: Patch) -> None:
-    def insist(original: Any, self: Any, call: Any, **_: Any) -> Any:
+    def once(original: Any, self: Any, call: Any, **_: Any) -> Any:
         try:
             result = call()
         except OutageError:
             return True
         return True if result is None else result
 
-    _around(patch, Deliveries, "_insist", insist)
+    _around(patch, AgentContext, "until_answered", once)
 
 
 @mutant("death is recorded before the message is deleted", 0)
 def death_is_not_recorded(patch: Patch) -> None:
-    patch.setattr(Deliveries, "_record_failure", lambda *args, **named: True)
+    for module in (failures, dead_lettering):
+        patch.setattr(module, "record_failure", lambda *args, **named: True)
 
 
 @mutant("a dead letter has a code", 0)
@@ -550,7 +552,7 @@ def outages_spend(patch: Patch) -> None:
         return verdict
 
     original = transfer.after_failure
-    for module in (transfer, delivery):
+    for module in (transfer, attempts, delivery):
         patch.setattr(
             module, "after_failure", lambda error, budget: after_failure(original, error, budget)
         )
@@ -581,7 +583,8 @@ def stalls_are_always_outages(patch: Patch) -> None:
 
 @mutant("a held transfer asks again within a minute", 13)
 def holds_sleep_long(patch: Patch) -> None:
-    patch.setattr(delivery, "hold_delay_s", lambda tries, chance: 3600.0)
+    for module in (attempts, context):
+        patch.setattr(module, "hold_delay_s", lambda tries, chance: 3600.0)
 
 
 @mutant("a message that comes back is made visible again", 25)

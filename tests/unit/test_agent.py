@@ -12,7 +12,8 @@ import pytest
 
 from backhaul.core import facts as events
 from backhaul.core.agent.agent import LINGER_S, Agent
-from backhaul.core.agent.delivery import LETTER_RETRY_S, LETTER_TRIES
+from backhaul.core.agent.dead_lettering import DEAD_LETTER_RETRY_S, DEAD_LETTER_TRIES
+from backhaul.core.agent.delivery import deliver
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import (
@@ -80,7 +81,7 @@ def test_message_is_deleted_when_its_data_is_published(world: World) -> None:
     assert world.landed() == COPIED
     assert world.states == ["done"]
     assert world.queue.deleted == [message_id]
-    assert agent.tally.done == 1
+    assert agent.totals.done == 1
     (done,) = world.all_of(events.TransferDone)
     assert (done.objects, done.size_bytes, done.publish) == (2, 24, "tree")
 
@@ -88,7 +89,7 @@ def test_message_is_deleted_when_its_data_is_published(world: World) -> None:
 def test_drain_ends_with_an_empty_queue(world: World) -> None:
     agent = world.drain()
 
-    assert (agent.tally.done, agent.tally.dead) == (0, 0)
+    assert (agent.totals.done, agent.totals.dead) == (0, 0)
     assert len(world.all_of(events.QueueEmpty)) == 1
 
 
@@ -97,7 +98,7 @@ def test_several_messages_are_worked_on_at_once(world: World) -> None:
         world.queue.send(f"raw/p/, /land/{number}")
     agent = world.drain(slots=4, poll_wait_s=0)
 
-    assert agent.tally.done == 20
+    assert agent.totals.done == 20
     assert len(world.landed()) == 40
 
 
@@ -116,7 +117,7 @@ def test_poll_of_a_backlog_waits_a_moment_for_half_of_the_slots(world: World) ->
         world.queue.send(f"raw/p/, /land/{number}")
     with world.running(slots=4, drain=True) as agent:
         # Three slots are busy: the fourth is worth a poll of its own only after the moment.
-        eventually(lambda: agent.tally.done == 5)
+        eventually(lambda: agent.totals.done == 5)
         opened.set()
 
     first_one_by_one = polled_s[:5]
@@ -152,7 +153,7 @@ def test_failed_attempt_comes_back_later_and_succeeds(world: World) -> None:
     assert world.queue.deleted == [message_id]
     (failed,) = world.all_of(events.AttemptFailed)
     assert (failed.code, failed.attempt) == ("E_CHECKSUM", 1)
-    assert agent.tally.failed == 1
+    assert agent.totals.failed == 1
 
 
 def test_wrong_bytes_are_never_published(world: World) -> None:
@@ -360,7 +361,7 @@ def test_dead_letter_that_is_refused_for_long_does_not_keep_its_slot(world: Worl
     bad = world.queue.send("no request")
     world.store.put("p/a", b"x")
     with world.running(slots=1) as agent:
-        eventually(lambda: world.faults.count("queue.send_dead_letter") >= LETTER_TRIES)
+        eventually(lambda: world.faults.count("queue.send_dead_letter") >= DEAD_LETTER_TRIES)
         world.queue.send("raw/p/a, /land/d")
         eventually(lambda: world.landed() == {"d/a": b"x"})
         agent.request_stop(Stop.DRAIN)
@@ -368,7 +369,7 @@ def test_dead_letter_that_is_refused_for_long_does_not_keep_its_slot(world: Worl
     assert world.queue.invisible_s(bad) > 60
     assert world.all_of(events.MessageDead) == []
     world.faults.never("queue.send_dead_letter")
-    world.clock.advance(LETTER_RETRY_S + 60)
+    world.clock.advance(DEAD_LETTER_RETRY_S + 60)
     world.drain()
     assert world.queue.remaining == []
     (letter,) = world.queue.dead_letters
@@ -526,7 +527,7 @@ def test_redelivery_of_a_done_transfer_is_deleted_and_not_copied(world: World) -
 
     assert world.queue.remaining == []
     assert world.faults.count("target.create") == copied
-    assert agent.tally.done == 1
+    assert agent.totals.done == 1
     assert world.all_of(events.MessageAbsorbed)[0].state == "done"
 
 
@@ -536,15 +537,14 @@ def test_transfer_of_another_live_process_is_left_alone(world: World) -> None:
     with world.running() as first:
         assert gate.reached.wait(10)
         # The same ledger, opened once more by the same live process.
-        again = world.agent(first._deliveries._ports, drain=True)
+        again = world.agent(first._context.ports, drain=True)
         world.queue.redeliver(message_id)
-        again._deliveries._settings = first._deliveries._settings
         (message,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=60)
         again._keeper.keep(message)
-        again._deliveries.work_until_settled(message)
+        deliver(again._context, message)
         assert world.queue.invisible_s(message_id) == 30
         gate.opened.set()
-        eventually(lambda: first.tally.done)
+        eventually(lambda: first.totals.done)
 
 
 @pytest.mark.parametrize(
@@ -797,7 +797,7 @@ def test_drain_gives_up_on_a_dependency_that_stays_down(world: World) -> None:
     message_id = world.queue.send("raw/p/, /land/d")
     agent = world.drain(drain_patience_s=60)
 
-    assert (agent.tally.gave_up, agent.tally.returned) == (1, 1)
+    assert (agent.totals.gave_up, agent.totals.returned) == (1, 1)
     assert world.queue.remaining == [message_id]
     assert world.queue.invisible_s(message_id) == 0
     assert world.states == ["held"]
@@ -855,7 +855,7 @@ def test_message_whose_attempt_cannot_be_counted_comes_back(world: World) -> Non
     agent = world.drain()
 
     assert world.queue.deleted == [message_id]
-    assert agent.tally.failed == 1
+    assert agent.totals.failed == 1
 
 
 # ---------------------------------------------------------------- stopping
@@ -870,7 +870,7 @@ def stopped_in_the_middle(world: World, how: Stop, *, grace_s: float) -> Agent:
         agent.request_stop(how)
         if how is Stop.NOW or grace_s == 0:
             eventually(lambda: agent._stopper.level is Stop.NOW)
-            eventually(lambda: getattr(agent._deliveries._ports.pool, "is_aborted", False))
+            eventually(lambda: getattr(agent._context.ports.pool, "is_aborted", False))
         gate.opened.set()
     return agent
 
@@ -878,7 +878,7 @@ def stopped_in_the_middle(world: World, how: Stop, *, grace_s: float) -> Agent:
 def test_stop_lets_transfers_finish_within_the_grace(world: World) -> None:
     agent = stopped_in_the_middle(world, Stop.DRAIN, grace_s=60)
 
-    assert agent.tally.done == 1
+    assert agent.totals.done == 1
     assert world.landed() == COPIED
     assert world.all_of(events.AgentStopping)[0].in_flight == 1
 
@@ -889,7 +889,7 @@ def test_stop_hands_back_what_cannot_finish(world: World, how: Stop, grace_s: fl
 
     (message_id,) = world.queue.remaining
     assert world.queue.invisible_s(message_id) == 0
-    assert agent.tally.returned == 1
+    assert agent.totals.returned == 1
     (row,) = world.rows()
     assert (row.state.value, row.attempt) == ("waiting", 0)
     world.faults.after_effect = lambda _name: None
@@ -905,7 +905,7 @@ def test_waiting_message_is_handed_back_by_a_stop(world: World) -> None:
         eventually(lambda: world.all_of(events.TransferHeld))
     assert world.queue.remaining == [message_id]
     assert world.queue.invisible_s(message_id) == 0
-    assert agent.tally.returned == 1
+    assert agent.totals.returned == 1
     assert len(world.all_of(events.MessageReturned)) == 1
 
 
@@ -920,7 +920,7 @@ def test_message_that_comes_while_stopping_is_handed_back(world: World) -> None:
     assert world.queue.remaining == [message_id]
     assert world.queue.invisible_s(message_id) == 0
     assert world.faults.count("ledger.begin") == 0
-    assert agent.tally.returned == 1
+    assert agent.totals.returned == 1
 
 
 def test_giving_back_a_message_that_is_visible_already_is_fine(world: World) -> None:
@@ -941,7 +941,7 @@ def test_permanent_failure_counts_even_while_stopping(world: World) -> None:
     with world.running() as agent:
         assert gate.reached.wait(10)
         agent.request_stop(Stop.NOW)
-        eventually(lambda: getattr(agent._deliveries._ports.pool, "is_aborted", False))
+        eventually(lambda: getattr(agent._context.ports.pool, "is_aborted", False))
         gate.opened.set()
 
     assert world.states == ["dead"]
@@ -961,7 +961,7 @@ def test_slot_that_never_ends_loses_its_message(world: World) -> None:
         eventually(is_given_up)
         gate.opened.set()
 
-    assert agent.tally.returned >= 1
+    assert agent.totals.returned >= 1
     assert world.landed() == {}
 
 
@@ -1016,7 +1016,7 @@ def test_message_that_waits_for_its_destination_is_handed_back_by_a_stop(world: 
         second = world.queue.send("raw/p/, /land/d")
         eventually(lambda: world.all_of(events.TransferWaits))
         agent.request_stop(Stop.DRAIN)
-        eventually(lambda: agent.tally.returned)
+        eventually(lambda: agent.totals.returned)
         gate.opened.set()
 
     assert world.queue.remaining == [second]
@@ -1123,7 +1123,7 @@ def test_a_sweep_that_the_stop_cuts_short_writes_no_line_after_the_last(
         assert asked.wait(30)
         raise TransientError("E_STOPPED", "the agent is stopping")
 
-    monkeypatch.setattr("backhaul.core.agent.agent.sweep_litter", sweep)
+    monkeypatch.setattr("backhaul.core.agent.agent.sweep_abandoned", sweep)
     with world.running() as agent:
         assert begun.wait(30)
         agent.request_stop(Stop.DRAIN)

@@ -67,7 +67,7 @@ def test_event_brings_its_object_to_the_routes_directory(world: World) -> None:
 
     assert world.landed() == {"p/a": A}
     assert world.queue.deleted == [message_id]
-    assert agent.tally.done == 1
+    assert agent.totals.done == 1
 
 
 def test_event_of_an_object_that_is_also_a_prefix_is_no_question(world: World) -> None:
@@ -105,7 +105,7 @@ def test_test_event_is_deleted_counted_and_told(world: World) -> None:
 
     assert world.queue.deleted == [message_id]
     assert world.rows() == []
-    assert (agent.tally.ignored, agent.tally.done, agent.tally.dead) == (1, 0, 0)
+    assert (agent.totals.ignored, agent.totals.done, agent.totals.dead) == (1, 0, 0)
     (ignored,) = world.all_of(events.MessageIgnored)
     assert (ignored.message_id, ignored.reason) == (message_id, "S3_TEST_EVENT")
 
@@ -120,8 +120,8 @@ def test_removal_is_dead_unless_the_route_ignores_it(
 
     assert world.landed() == {}
     assert world.queue.deleted == [message_id]
-    assert len(world.queue.dead_letters) == agent.tally.dead == dead
-    assert agent.tally.ignored == 1 - dead
+    assert len(world.queue.dead_letters) == agent.totals.dead == dead
+    assert agent.totals.ignored == 1 - dead
 
 
 def test_marker_brings_its_directory_and_other_events_nothing(world: World) -> None:
@@ -132,7 +132,7 @@ def test_marker_brings_its_directory_and_other_events_nothing(world: World) -> N
     agent = world.drain()
 
     assert world.landed() == {"p/a": A, "p/b": B, "p/c": C, "p/_SUCCESS": b""}
-    assert (agent.tally.done, agent.tally.ignored) == (1, 1)
+    assert (agent.totals.done, agent.totals.ignored) == (1, 1)
     (done,) = world.all_of(events.TransferDone)
     assert done.publish == "tree"
 
@@ -200,7 +200,7 @@ def test_each_record_is_a_transfer_and_the_message_goes_after_the_last(world: Wo
         f"{message_id}#2": "done",
         f"{message_id}#3": "done",
     }
-    assert agent.tally.done == 1
+    assert agent.totals.done == 1
 
 
 def test_dead_record_is_named_and_the_others_are_done(world: World) -> None:
@@ -213,7 +213,7 @@ def test_dead_record_is_named_and_the_others_are_done(world: World) -> None:
     assert letter.reason is not None
     assert letter.reason.code == "E_SRC_KEY_EMPTY_SEG"
     assert letter.reason.sentence.startswith("record 2 of 3: ")
-    assert (agent.tally.dead, agent.tally.done) == (1, 0)
+    assert (agent.totals.dead, agent.totals.done) == (1, 0)
     assert states(world) == {
         message_id: "done",
         f"{message_id}#2": "dead",
@@ -230,7 +230,7 @@ def test_failed_record_brings_the_message_back_and_only_it_is_done_again(world: 
     assert world.queue.deleted == [message_id]
     attempts = {str(row.message_id): row.attempt for row in world.rows()}
     assert attempts == {message_id: 1, f"{message_id}#2": 2, f"{message_id}#3": 1}
-    assert (agent.tally.failed, agent.tally.done) == (1, 1)
+    assert (agent.totals.failed, agent.totals.done) == (1, 1)
 
 
 def test_record_that_never_succeeds_is_dead_by_its_own_attempts(world: World) -> None:
@@ -260,7 +260,7 @@ def test_dead_record_without_a_dead_letter_queue_keeps_the_message(tmp_path: Pat
     world.store.put("p/a", A)
     message_id = world.queue.send(notice("p//x", "p/a"))
     with world.running() as agent:
-        eventually(lambda: agent.tally.dead)
+        eventually(lambda: agent.totals.dead)
         eventually(lambda: world.queue.invisible_s(message_id) > 3600)
 
     assert world.landed() == {"p/a": A}
@@ -275,7 +275,7 @@ def test_ignored_records_do_not_stand_in_the_way(world: World) -> None:
 
     assert world.landed() == {"p/a": A}
     assert states(world) == {f"{message_id}#2": "done"}
-    assert (agent.tally.done, agent.tally.ignored) == (1, 0)
+    assert (agent.totals.done, agent.totals.ignored) == (1, 0)
 
 
 def test_outage_in_the_middle_holds_the_message_and_spends_nothing(world: World) -> None:
@@ -322,7 +322,7 @@ def test_stop_between_records_hands_the_rest_back(world: World) -> None:
                 agent.request_stop(Stop.DRAIN)
 
         world.faults.after_effect = stop
-        eventually(lambda: agent.tally.returned)
+        eventually(lambda: agent.totals.returned)
     assert world.landed() == {"p/a": A}
     assert world.queue.remaining == [message_id]
 
@@ -472,7 +472,7 @@ def test_placeholder_is_ignored_once_s3_confirms_that_it_is_empty(world: World) 
     for key in ("p/sub/", "p/old_$folder$", "p/gone/"):
         world.queue.send(notice(record(key, size=0)))
     agent = world.drain()
-    assert agent.tally.ignored == 3
+    assert agent.totals.ignored == 3
     assert [one.reason for one in world.all_of(events.MessageIgnored)] == ["EVENT_DIRECTORY"] * 3
 
 
@@ -480,7 +480,7 @@ def test_forged_size_drops_no_object(world: World) -> None:
     world.store.put("p/x_$folder$", b"not empty at all")
     world.queue.send(notice(record("p/x_$folder$", size=0)))
     agent = world.drain()
-    assert agent.tally.done == 1
+    assert agent.totals.done == 1
     assert world.landed() == {"p/x_$folder$": b"not empty at all"}
 
 
@@ -497,7 +497,7 @@ def test_placeholder_waits_for_s3_and_leaves_nothing_in_the_ledger(world: World)
     world.faults.at("store.list", 1, Fault.FAIL, down)
     message_id = world.queue.send(notice(record("p/sub/", size=0)))
     agent = world.drain()
-    assert (agent.tally.ignored, world.rows()) == (1, [])
+    assert (agent.totals.ignored, world.rows()) == (1, [])
     assert world.queue.deleted == [message_id]
 
 

@@ -496,7 +496,7 @@ def test_a_transfer_longer_than_sqs_hides_a_message_goes_on_and_is_not_repeated(
     with world.running(slots=2, visibility_total_s=600) as agent:
         eventually(lambda: world.states == ["done"], timeout_s=60)
         eventually(lambda: world.queue.remaining == [])
-        assert agent.tally.failed == 0
+        assert agent.totals.failed == 0
     assert world.clock.monotonic() > 4000
     assert world.all_of(events.VisibilityWasLost)
     assert world.all_of(events.MessageAbsorbed), "the redelivery was recognised"

@@ -11,7 +11,7 @@ import pytest
 from backhaul.adapters.ledger import SqlLedger
 from backhaul.core import facts as events
 from backhaul.core.agent import delivery
-from backhaul.core.agent.delivery import LETTER_RETRY_S, LETTER_TRIES
+from backhaul.core.agent.dead_lettering import DEAD_LETTER_RETRY_S, DEAD_LETTER_TRIES
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Limits
@@ -69,7 +69,7 @@ def test_placeholder_that_s3_never_confirms_does_not_come_back_for_ever(world: W
 
     assert letters(world) == ["E_S3_RESET"]
     assert world.queue.deleted == [message_id]
-    assert agent.tally.failed == 3
+    assert agent.totals.failed == 3
 
 
 def test_placeholder_about_to_be_redriven_dies_with_its_reason(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_death_that_the_ledger_cannot_take_is_tried_again(
     agent = world.drain()
 
     assert letters(world) == ["E_EXPIRING"]
-    assert (world.queue.deleted, agent.tally.failed) == ([message_id], 2)
+    assert (world.queue.deleted, agent.totals.failed) == ([message_id], 2)
 
 
 def test_old_message_that_found_the_ledger_away_is_tried_when_it_is_back(world: World) -> None:
@@ -144,7 +144,7 @@ def test_body_that_breaks_the_reader_is_dead_in_the_end(
 
     assert letters(world) == ["E_EXPIRING" if age_s else "E_BUG"]
     assert world.queue.deleted == [message_id]
-    assert agent.tally.failed == (0 if age_s else 2)
+    assert agent.totals.failed == (0 if age_s else 2)
     assert world.states == ["dead"]
 
 
@@ -194,7 +194,7 @@ def test_old_message_whose_transfer_runs_elsewhere_is_left_to_it(world: World) -
         redelivered.append(call)
         world.queue.redeliver(message_id)
         (again,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=120)
-        agents[0]._deliveries.work_until_settled(again)
+        delivery.deliver(agents[0]._context, again)
         assert world.queue.dead_letters == []
 
     world.faults.after_effect = deliver_again
@@ -219,7 +219,7 @@ def refuse_letters(world: World, occurrences: range) -> None:
 def test_while_letters_are_refused_nothing_is_copied_again(world: World) -> None:
     message_id = world.queue.send("raw/p/a, /land/d")
     world.store.lie("p/a", ReadFault.FLIP, times=1000)
-    refuse_letters(world, range(1, 3 * LETTER_TRIES + 1))
+    refuse_letters(world, range(1, 3 * DEAD_LETTER_TRIES + 1))
     agent = world.drain(retry=RetryPolicy(max_attempts=2, base_s=10))
 
     (letter,) = world.queue.dead_letters
@@ -227,14 +227,14 @@ def test_while_letters_are_refused_nothing_is_copied_again(world: World) -> None
     assert (letter.reason.code, letter.reason.attempts) == ("E_CHECKSUM", 2)
     assert world.faults.count("store.get") == 4  # two attempts, two readings each
     assert world.queue.deleted == [message_id]
-    assert agent.tally.failed == 1 + 3
+    assert agent.totals.failed == 1 + 3
     assert world.staging() == []
     assert [row.failures for row in world.rows()] == [2]
 
 
 def test_while_a_letter_is_refused_the_other_records_go_on(world: World) -> None:
     message_id = world.queue.send(notice("p//x", "p/a"))
-    refuse_letters(world, range(1, 3 * LETTER_TRIES + 1))
+    refuse_letters(world, range(1, 3 * DEAD_LETTER_TRIES + 1))
     landed: list[set[str]] = []
 
     def note(call: str) -> None:
@@ -253,12 +253,12 @@ def test_letter_that_was_refused_is_sent_by_the_next_process(world: World) -> No
     world.faults.always("queue.send_dead_letter", REFUSED)
     message_id = world.queue.send("no request")
     with world.running() as agent:
-        eventually(lambda: agent.tally.failed)
+        eventually(lambda: agent.totals.failed)
     assert world.states == ["dead"]
     assert world.queue.remaining == [message_id]
     assert world.all_of(events.MessageDead) == []
     world.faults.never("queue.send_dead_letter")
-    world.clock.advance(LETTER_RETRY_S)
+    world.clock.advance(DEAD_LETTER_RETRY_S)
     world.drain()
 
     assert letters(world) == ["E_MSG_FORMAT"]
@@ -280,7 +280,7 @@ def test_letter_of_one_record_is_not_sent_again_while_the_next_is_refused(tmp_pa
         world.queue.facts, dead_letter_url="fake://work-dead", dead_letter_name="work-dead"
     )
     # The letter of the first record is sent, that of the second is refused three times over.
-    refuse_letters(world, range(2, 3 * LETTER_TRIES + 2))
+    refuse_letters(world, range(2, 3 * DEAD_LETTER_TRIES + 2))
     world.clock.advance(12 * 3600)
     world.drain()
 

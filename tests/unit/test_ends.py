@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.core import facts as events
+from backhaul.core.agent.delivery import deliver
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.testing.fakes import Fault, ReadFault
@@ -119,7 +120,7 @@ def test_failure_of_an_attempt_that_was_taken_over_is_none(world: World) -> None
         with world.process() as other:
             world.queue.redeliver(message_id)
             (again,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=120)
-            world.agent(other)._deliveries.work_until_settled(again)
+            deliver(world.agent(other)._context, again)
 
     world.faults.after_effect = take_over
     agent = world.drain()
@@ -127,4 +128,4 @@ def test_failure_of_an_attempt_that_was_taken_over_is_none(world: World) -> None
     assert (world.queue.deleted, world.states) == ([message_id], ["done"])
     assert [fact.code for fact in world.all_of(events.AttemptFailed)] == ["E_S3_RESET"]
     assert [fact.code for fact in world.all_of(events.TransferTaken)] == ["E_BUG"]
-    assert agent.tally.failed == 1
+    assert agent.totals.failed == 1

@@ -149,7 +149,7 @@ def test_another_body_under_the_id_of_an_unfinished_message_is_dead(world: World
     world.store.lie("p/a", ReadFault.FLIP, times=100)
     message_id = world.queue.send(BODY)
     with world.running() as agent:
-        eventually(lambda: agent.tally.failed)
+        eventually(lambda: agent.totals.failed)
         agent.request_stop(Stop.DRAIN)
     rewritten(world, "raw/p/b, /land/d")
     world.clock.advance(3600)
@@ -216,7 +216,7 @@ def test_a_wait_that_would_outlast_the_message_ends_it(world: World) -> None:
     message_id = world.queue.send(BODY)
     world.clock.advance(3.5 * DAY_S)
     with world.running() as agent:
-        eventually(lambda: agent.tally.dead or age(world))
+        eventually(lambda: agent.totals.dead or age(world))
     assert codes_of(world) == ["E_EXPIRING"]
     assert "last: E_S3_UNREACHABLE" in sentence_of(world)
     assert world.queue.deleted == [message_id]
@@ -408,7 +408,7 @@ def test_a_message_that_breaks_the_reader_stops_no_other(
     bad = world.queue.send("break")
     good = world.queue.send(BODY)
     with world.running() as agent:
-        eventually(lambda: agent.tally.done and agent.tally.failed)
+        eventually(lambda: agent.totals.done and agent.totals.failed)
         agent.request_stop(Stop.DRAIN)
     assert world.queue.deleted == [good]
     assert world.queue.remaining == [bad]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 from backhaul.core import facts as events
 from backhaul.core.agent import sweeping
 from backhaul.core.agent.stopping import Stop
-from backhaul.core.agent.sweeping import SWEEP_AFTER, sweep_litter
+from backhaul.core.agent.sweeping import SWEEP_AFTER, sweep_abandoned
 from backhaul.core.checksums import Checksum
 from backhaul.core.errors import OutageError
 from backhaul.core.facts import StagingSwept
@@ -112,7 +113,7 @@ def test_a_transfer_that_is_cancelled_while_bytes_come_in_reads_no_more(world: W
     assert world.landed() == {}
     world.clock.advance(SWEEP_AFTER.total_seconds() + 1)
     with world.process() as ports:
-        sweep_litter(ports, Policy(routes=world.routes))
+        sweep_abandoned(ports, Policy(routes=world.routes))
     assert world.staging() == []
 
 
@@ -163,17 +164,16 @@ def test_a_stop_after_a_failed_record_leaves_the_next_for_later(world: World) ->
     message_id = world.queue.send(notice("p/a", "p/b"))
     emit = world.emit
     with world.process() as ports:
-        agent = world.agent(ports)
 
         def stop(fact: object) -> None:
             emit(fact)
             if isinstance(fact, events.AttemptFailed):
                 agent.request_stop(Stop.DRAIN)
 
-        agent._deliveries._emit = stop
+        agent = world.agent(replace(ports, emit=stop))
         agent.run()
     assert world.landed() == {}
-    assert (world.queue.remaining, agent.tally.failed) == ([message_id], 1)
+    assert (world.queue.remaining, agent.totals.failed) == ([message_id], 1)
     assert world.queue.invisible_s(message_id) > 0, "it comes back after its back-off"
     world.clock.advance(3600)
     world.drain()
@@ -204,7 +204,7 @@ def test_litter_of_many_transfers_goes_in_batches_with_its_directory(
     world.target.remove(roots[0])  # somebody was faster
     world.clock.advance(SWEEP_AFTER.total_seconds() + 1)
     with world.process() as ports:
-        sweep_litter(ports, Policy(routes=world.routes))
+        sweep_abandoned(ports, Policy(routes=world.routes))
         assert world.staging() == []
         assert len(world.all_of(StagingSwept)) == 2
         assert ports.ledger.abandoned_staging(world.clock.now(), most=10) == []
@@ -230,7 +230,7 @@ def test_a_defect_in_the_sweep_ends_the_agent_and_is_not_swallowed(
     def broken(*_parts: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("backhaul.core.agent.agent.sweep_litter", broken)
+    monkeypatch.setattr("backhaul.core.agent.agent.sweep_abandoned", broken)
     with pytest.raises(ZeroDivisionError, match="a defect"), world.process() as ports:
         world.agent(ports, drain=False, poll_wait_s=0).run()
 
@@ -243,7 +243,7 @@ def test_a_sweep_that_meets_an_outage_is_told_and_stops_nothing(
     def refused(*_parts: object) -> None:
         raise outage
 
-    monkeypatch.setattr("backhaul.core.agent.agent.sweep_litter", refused)
+    monkeypatch.setattr("backhaul.core.agent.agent.sweep_abandoned", refused)
     with world.running():
         eventually(lambda: world.all_of(events.SweepFailed))
         world.queue.send("raw/p/, /land/d")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.core import facts as events
-from backhaul.core.agent.sweeping import sweep_litter
+from backhaul.core.agent.sweeping import sweep_abandoned
 from backhaul.core.errors import CannotWrite, OutageError
 from backhaul.core.model import FileStatus, Location, PublishMode
 from backhaul.core.ports import Inherited, WriteRefusal
@@ -250,7 +250,7 @@ def test_what_is_made_in_a_final_directory_and_left_is_swept(owned: World) -> No
     assert [path for path in owned.staging() if path.startswith("/land/d/s/")]
     owned.clock.advance(3600)
     with owned.process() as ports:
-        sweep_litter(ports, Policy(routes=owned.routes))
+        sweep_abandoned(ports, Policy(routes=owned.routes))
 
     assert owned.staging() == []
 

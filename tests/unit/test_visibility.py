@@ -162,7 +162,7 @@ def test_refusal_of_an_older_handle_is_no_loss(world: World) -> None:
     keeper = keeper_of(world)
     first = received(world)
     keeper.keep(first)
-    kept = keeper._kept[first.message_id]
+    kept = keeper._hidden[first.message_id]
     keeper.keep(received(world, first.message_id))
     keeper._extend(kept, first)
 
@@ -174,7 +174,7 @@ def test_loss_after_the_release_is_nobodys(world: World) -> None:
     keeper = keeper_of(world)
     message = received(world)
     keeper.keep(message)
-    kept = keeper._kept[message.message_id]
+    kept = keeper._hidden[message.message_id]
     keeper.release(message.message_id)
     world.faults.at("queue.extend", 1, Fault.FAIL, VisibilityLost("E_VISIBILITY_LOST", "gone"))
     keeper._extend(kept, message)
@@ -207,7 +207,7 @@ def test_unanswered_extension_is_tried_again_soon(world: World, keeper: Visibili
     keeper.keep(message)
     world.clock.advance(40)
     extended(world, 1)
-    eventually(lambda: keeper._kept[message.message_id].due_s == world.clock.monotonic() + 5)
+    eventually(lambda: keeper._hidden[message.message_id].due_s == world.clock.monotonic() + 5)
     world.clock.advance(5)
     extended(world, 2)
 

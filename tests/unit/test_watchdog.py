@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backhaul.core.agent.settings import AgentSettings
-from backhaul.core.agent.watchdog import Pulse, Watch
+from backhaul.core.agent.watchdog import Heartbeat, HeartbeatMonitor
 from backhaul.core.errors import BackhaulError, ExitCode
 from backhaul.core.facts import ThreadHangs
 from backhaul.settings.model import Settings
@@ -20,46 +20,46 @@ LIMIT_S = 10.0
 
 
 class Watched:
-    """One pulse and the time between looks."""
+    """One heartbeat and the time between looks."""
 
     def __init__(self) -> None:
-        self.clock, self.pulse = FakeClock(), Pulse()
-        self.watch = Watch(self.clock, LIMIT_S)
+        self.clock, self.heartbeat = FakeClock(), Heartbeat()
+        self.monitor = HeartbeatMonitor(self.clock, LIMIT_S)
 
     def look(self, *, times: int = 1, every_s: float = 1.0) -> list[str | None]:
         found = []
         for _ in range(times):
             self.clock.advance(every_s)
-            found.append(self.watch.look({"one": self.pulse}))
+            found.append(self.monitor.check({"one": self.heartbeat}))
         return found
 
 
 def test_a_silence_longer_than_the_limit_is_noticed_and_no_shorter_one() -> None:
     it = Watched()
-    it.pulse.beat()
+    it.heartbeat.beat()
     assert it.look(times=11) == [None] * 11  # the first look hears the beat
     assert it.look() == ["one"]
 
 
 def test_one_beat_begins_the_silence_anew() -> None:
     it = Watched()
-    it.pulse.beat()
+    it.heartbeat.beat()
     it.look(times=11)
-    it.pulse.beat()
+    it.heartbeat.beat()
     assert it.look(times=11) == [None] * 11
 
 
 def test_who_rests_may_be_silent_for_ever() -> None:
     it = Watched()
-    it.pulse.beat()
+    it.heartbeat.beat()
     it.look(times=8)
-    it.pulse.rest()
+    it.heartbeat.rest()
     assert it.look(times=100) == [None] * 100
 
 
 def test_a_machine_that_slept_for_a_day_hangs_nowhere() -> None:
     it = Watched()
-    it.pulse.beat()
+    it.heartbeat.beat()
     it.look()
     assert it.look(every_s=86_400) == [None]
     assert it.look(times=4) == [None] * 4

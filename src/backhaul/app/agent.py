@@ -114,7 +114,7 @@ def run_agent(
                     _leave_hard(pool)
     if agent.was_cut_short:
         return ExitCode.INTERRUPTED
-    return ExitCode.UNAVAILABLE if agent.tally.gave_up else ExitCode.OK
+    return ExitCode.UNAVAILABLE if agent.totals.gave_up else ExitCode.OK
 
 
 def _leave_hard(pool: WorkerPool) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from backhaul.core.agent.watchdog import LOOK_S, Pulse, Watch
+from backhaul.core.agent.watchdog import CHECK_EVERY_S, Heartbeat, HeartbeatMonitor
 from backhaul.core.errors import ExitCode
 from backhaul.core.ports import Clock
 
@@ -29,21 +29,21 @@ class Deadman(threading.Thread):
 
     def __init__(self, clock: Clock, limit_s: float, kill_workers: Callable[[], None]) -> None:
         super().__init__(name="deadman", daemon=True)
-        self._watch = Watch(clock, limit_s)
+        self._monitor = HeartbeatMonitor(clock, limit_s)
         self._limit_s = limit_s
         self._kill_workers = kill_workers
-        self._pulse = Pulse()
+        self._heartbeat = Heartbeat()
         self._is_over = threading.Event()
 
     def beat(self) -> None:
-        self._pulse.beat()
+        self._heartbeat.beat()
 
     def disarm(self) -> None:
         self._is_over.set()
 
     def run(self) -> None:
-        while not self._is_over.wait(LOOK_S):
-            if self._watch.look({MAIN: self._pulse}) is not None:
+        while not self._is_over.wait(CHECK_EVERY_S):
+            if self._monitor.check({MAIN: self._heartbeat}) is not None:
                 text = (
                     f"E_AGENT_STUCK: the agent's main thread did nothing for {self._limit_s:.0f} s"
                 )

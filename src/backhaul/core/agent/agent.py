@@ -1,8 +1,8 @@
 """The agent: messages from the queue into free slots, several at once, until it is stopped.
 
-Capacity first, then receive: a poll asks for as many messages as there are free slots. Each
-message gets a slot thread, and the visibility keeper from the moment of its receipt. What happens
-to it then is in `delivery`.
+Capacity first, then receive: a poll requests as many messages as there are free slots. Each message
+gets a slot thread, and its visibility is kept from the moment of its receipt. What happens to it
+then is in `delivery`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from backhaul.core import facts as events
-from backhaul.core.agent.delivery import Deliveries
-from backhaul.core.agent.settings import AgentSettings, Tally
+from backhaul.core import facts
+from backhaul.core.agent.context import AgentContext
+from backhaul.core.agent.delivery import deliver
+from backhaul.core.agent.returning import give_back
+from backhaul.core.agent.settings import AgentSettings, RunTotals
 from backhaul.core.agent.stopping import Stop, Stopper
-from backhaul.core.agent.sweeping import SWEEP_EVERY_S, sweep_litter
+from backhaul.core.agent.sweeping import SWEEP_EVERY_S, sweep_abandoned
 from backhaul.core.agent.visibility import VisibilityKeeper
-from backhaul.core.agent.watchdog import LOOK_S, Pulse, Watch
+from backhaul.core.agent.watchdog import CHECK_EVERY_S, Heartbeat, HeartbeatMonitor
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.ports import Message, Queue, Randomness
+from backhaul.core.requests.admission import RouteGate
 from backhaul.core.requests.policy import Policy
 from backhaul.core.text import excerpt
 from backhaul.core.transfer.runner import Ports
@@ -35,10 +38,16 @@ HANGS = {
     VISIBILITY: ("E_HEARTBEAT_STUCK", "the thread that keeps messages hidden"),
 }
 SHORT_POLL_PAUSE_S = 1.0  # between empty polls that do not wait by themselves
+DRAIN_TRIES_MIN = 5  # failed polls before a drain gives up, however short its patience
 
 
 class Agent:
-    """Works one queue until it is stopped or drained."""
+    """Works one queue until it is stopped or drained.
+
+    Args:
+        abort_transfers: Ends what the workers do; called once, at the end.
+        beat: Called about once a second by the main thread, for who watches that.
+    """
 
     def __init__(
         self,
@@ -53,11 +62,8 @@ class Agent:
     ) -> None:
         self._queue = queue
         self._settings = settings
-        self._randomness = randomness
         self._abort_transfers = abort_transfers
         self._beat = beat
-        self._ports = ports
-        self._policy = policy
         self._emit = ports.emit
         self._clock = ports.clock
         self.was_cut_short = False  # a second signal ended the grace
@@ -74,10 +80,10 @@ class Agent:
             visibility_timeout_s=settings.visibility_timeout_s,
             total_s=settings.visibility_total_s,
         )
-        self._poll_pulse = Pulse()
-        self._watch = Watch(ports.clock, settings.watchdog_s)
+        self._poll_heartbeat = Heartbeat()
+        self._monitor = HeartbeatMonitor(ports.clock, settings.watchdog_s)
         self._stopper = Stopper(ports.clock)
-        self._deliveries = Deliveries(
+        self._context = AgentContext(
             queue=queue,
             ports=ports,
             policy=policy,
@@ -85,6 +91,7 @@ class Agent:
             randomness=randomness,
             keeper=self._keeper,
             stopper=self._stopper,
+            gate=RouteGate(ports.clock),
         )
         self._sweeper = threading.Thread(
             target=self._sweep_until_stopped, name="sweep", daemon=True
@@ -92,21 +99,21 @@ class Agent:
         self._slots = ThreadPoolExecutor(settings.slots, thread_name_prefix="slot")
 
     @property
-    def tally(self) -> Tally:
+    def totals(self) -> RunTotals:
         """What this run did so far."""
-        return self._deliveries.tally
+        return self._context.totals
 
     def request_stop(self, how: Stop) -> None:
-        """Ask for a stop; safe from a signal handler; the more urgent wins."""
+        """Request a stop; safe from a signal handler; the more urgent request wins."""
         if how is Stop.NOW and self._is_polling:
-            # It would take what is handed back now, and hide it for a whole timeout.
+            # The poll would take what is handed back now, and hide it for a whole timeout.
             self._stopper.abandon_poll(self._poll_ends_s)
-        self._stopper.ask(how)
+        self._stopper.request(how)
 
     # ------------------------------------------------------------ polling
 
     def run(self) -> None:
-        """Poll until stopped or drained. `tally` says what was done.
+        """Poll until stopped or drained; `totals` has what was done.
 
         Raises:
             BackhaulError: The ledger or the queue is unusable for good.
@@ -116,17 +123,19 @@ class Agent:
         threading.Thread(target=self._poll_until_stopped, name="poll", daemon=True).start()
         self._sweeper.start()
         with self._stopper.changed:
-            while not self._stopper.is_asked and self._is_polling and not self._hangs():
-                self._stopper.changed.wait(timeout=LOOK_S)
+            while not self._stopper.is_requested and self._is_polling and not self._hangs():
+                self._stopper.changed.wait(timeout=CHECK_EVERY_S)
         self._finish()
         if self._bug is not None:
             raise self._bug
 
     def _hangs(self) -> bool:
-        """One turn of the watch: whether a thread is silent for too long; then all is over."""
+        """One check of the threads; a thread that is silent for too long ends the agent."""
         self._beat()
         failure = self._keeper.failure
-        thread = self._watch.look({POLL: self._poll_pulse, VISIBILITY: self._keeper.pulse})
+        thread = self._monitor.check(
+            {POLL: self._poll_heartbeat, VISIBILITY: self._keeper.heartbeat}
+        )
         if failure is not None:
             thread, how = VISIBILITY, f"died of {type(failure).__name__}: {failure}"
         else:
@@ -141,10 +150,9 @@ class Agent:
         )
         error.__cause__ = failure
         self._emit(
-            events.ThreadHangs(thread=thread, code=code, reason=error.message, hint=error.hint)
+            facts.ThreadHangs(thread=thread, code=code, reason=error.message, hint=error.hint)
         )
-        self._bug = self._bug or error
-        self._stopper.ask(Stop.DRAIN)
+        self._end_with(error)
         return True
 
     def _poll_until_stopped(self) -> None:
@@ -158,34 +166,35 @@ class Agent:
                 self._stopper.changed.notify_all()
 
     def _sweep_until_stopped(self) -> None:
-        """Now and then remove staging that nobody comes back to."""
+        """Remove abandoned staging every few minutes."""
         try:
             while True:
                 try:
-                    sweep_litter(self._ports, self._policy())
+                    sweep_abandoned(self._context.ports, self._context.policy())
                 except BackhaulError as error:
-                    if self._stopper.is_asked:
+                    if self._stopper.is_requested:
                         return  # cut short by the stop, which is no failure
-                    self._emit(events.SweepFailed(code=error.code, reason=error.message))
+                    self._emit(facts.SweepFailed(code=error.code, reason=error.message))
                 if self._stopper.pause(SWEEP_EVERY_S):
                     return
         except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
-            self._bug = self._bug or error
-            self._stopper.ask(Stop.DRAIN)
+            self._end_with(error)
+
+    def _end_with(self, bug: BaseException) -> None:
+        """Stop; `run` raises the first bug of any thread."""
+        self._bug = self._bug or bug
+        self._stopper.request(Stop.DRAIN)
 
     def _poll_loop(self) -> None:
         failures = 0
-        while True:
-            free = self._wait_for_capacity()
-            if free == 0:
-                return
+        while free := self._wait_for_capacity():
             wait_s = self._settings.poll_wait_s
             # One at a time keeps the order of a FIFO queue: SQS gives no second message of a group
             # while its first is in flight, but one answer may bring several.
             most = 1 if self._queue.facts.is_fifo else min(free, 10)
-            self._poll_pulse.beat()
-            asked_s = self._clock.monotonic()
-            self._poll_ends_s = asked_s + wait_s
+            self._poll_heartbeat.beat()
+            began_s = self._clock.monotonic()
+            self._poll_ends_s = began_s + wait_s
             try:
                 messages = self._queue.receive(
                     max_messages=most,
@@ -198,46 +207,46 @@ class Agent:
                     return
                 continue
             failures = 0
-            self._poll_pulse.beat()
+            self._poll_heartbeat.beat()
             self._has_backlog = len(messages) == most
             for message in messages:
                 self._accept(message)
             if not messages:
-                self._emit(events.QueueEmpty(queue=self._queue.facts.name))
+                self._emit(facts.QueueEmpty(queue=self._queue.facts.name))
                 if wait_s == 0:
-                    self._poll_pulse.rest()
+                    self._poll_heartbeat.rest()
                     self._stopper.pause(SHORT_POLL_PAUSE_S)
-                if self._settings.drain and self._is_drained(asked_s):
+                if self._settings.drain and self._is_drained(began_s):
                     return
 
     def _poll_failed(self, error: OutageError, failures: int) -> bool:
-        """Back off; True when polling should end: a stop came, or a drain ran out of patience."""
-        delay_s = min(POLL_RETRY_CAP_S, hold_delay_s(failures, self._randomness.uniform(0.0, 1.0)))
+        """Back off; True when a stop ended the pause. A drain raises the error in the end."""
+        delay_s = min(POLL_RETRY_CAP_S, hold_delay_s(failures, self._context.chance()))
         self._emit(
-            events.PollFailed(
+            facts.PollFailed(
                 queue=self._queue.facts.name,
                 code=error.code,
                 reason=error.message,
                 retry_in_s=delay_s,
             )
         )
-        self._poll_pulse.rest()
+        self._poll_heartbeat.rest()
         if self._stopper.pause(delay_s):
             return True
-        patience_s = self._settings.drain_patience_s
-        if self._settings.drain and failures * POLL_RETRY_CAP_S > patience_s and failures > 4:  # noqa: PLR2004
+        is_too_long = failures * POLL_RETRY_CAP_S > self._settings.drain_patience_s
+        if self._settings.drain and is_too_long and failures >= DRAIN_TRIES_MIN:
             raise error
         return False
 
     def _wait_for_capacity(self) -> int:
-        """Free slots, at least one; 0 once a stop was asked for.
+        """Free slots, at least one; 0 after a stop request.
 
         With a backlog it lingers a moment for half of the slots: one call for several messages
-        instead of one each. A queue that gave less than asked for is asked at once.
+        instead of one each. A queue that gave less than requested is polled at once.
         """
         linger_until_s: float | None = None
         with self._stopper.changed:
-            while not self._stopper.is_asked:
+            while not self._stopper.is_requested:
                 free = self._settings.slots - self._busy
                 if free > 0:
                     if not self._has_backlog or free >= self._settings.slots / 2:
@@ -248,34 +257,34 @@ class Agent:
                         return free
                     self._stopper.changed.wait(timeout=linger_until_s - now_s)
                 else:
-                    self._poll_pulse.rest()
+                    self._poll_heartbeat.rest()
                     self._stopper.changed.wait()
         return 0
 
-    def _is_drained(self, asked_s: float) -> bool:
+    def _is_drained(self, began_s: float) -> bool:
         """Nothing in flight, and every message that this run sent back could have been received.
 
         Args:
-            asked_s: When the poll began that brought nothing. What returned only while it ran, or
+            began_s: When the poll began that brought nothing. What returned only while it ran, or
                 since, the next one brings.
         """
         with self._stopper.changed:
-            due = [due_s for due_s in self._deliveries.returns.values() if due_s >= asked_s]
-            return self._busy == 0 and not due
+            is_due = any(due_s >= began_s for due_s in self._context.due_back.values())
+            return self._busy == 0 and not is_due
 
     def _accept(self, message: Message) -> None:
         with self._stopper.changed:
-            self._deliveries.returns.pop(message.message_id, None)
-            is_late = self._stopper.is_asked
+            self._context.due_back.pop(message.message_id, None)
+            is_late = self._stopper.is_requested
             is_ours = not is_late and self._keeper.keep(message)
             self._busy += is_ours
         if is_ours:
             self._slots.submit(self._serve, message)
         elif is_late:
-            self._deliveries.give_back(message, 0)
+            give_back(self._context, message)
         else:
             self._emit(
-                events.MessageAbsorbed(
+                facts.MessageAbsorbed(
                     message_id=message.message_id,
                     transfer_id="",
                     state="running",
@@ -283,51 +292,65 @@ class Agent:
                 )
             )
 
+    def _serve(self, message: Message) -> None:
+        """One message from receipt to its end, in a slot thread."""
+        try:
+            self._emit(
+                facts.MessageReceived(
+                    message_id=message.message_id,
+                    receive_count=message.receive_count,
+                    body_excerpt=excerpt(message.body),
+                )
+            )
+            deliver(self._context, message)
+        except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
+            self._keeper.release(message.message_id)
+            self._end_with(error)
+        finally:
+            with self._stopper.changed:
+                self._busy -= 1
+                self._stopper.changed.notify_all()
+
     # ------------------------------------------------------------ the end
 
     def _finish(self) -> None:
         """Let transfers finish within the grace, then hand the rest back."""
         grace_s = self._settings.stop_grace_s if self._bug is None else 0.0
-        if self._stopper.is_asked:
+        if self._stopper.is_requested:
             with self._stopper.changed:
                 in_flight = self._busy
             wait_s = self._settings.poll_wait_s if self._is_polling else 0
             self._emit(
-                events.AgentStopping(in_flight=in_flight, grace_s=grace_s, poll_wait_s=wait_s)
+                facts.AgentStopping(in_flight=in_flight, grace_s=grace_s, poll_wait_s=wait_s)
             )
-        self._wait_until_idle(grace_s, Stop.NOW)
+        self._wait_while(lambda: self._busy > 0, grace_s)
         # A poll cannot be interrupted; what it still brings is handed back in `_accept`. Only a
         # second signal goes without it: such a message is invisible for one timeout.
-        with self._stopper.changed:
-            deadline_s = self._clock.monotonic() + self._settings.poll_wait_s + POLL_OVERTIME_S
-            while self._is_polling and self._stopper.level is not Stop.NOW:
-                left_s = deadline_s - self._clock.monotonic()
-                if left_s <= 0:
-                    break
-                self._beat()
-                self._stopper.changed.wait(timeout=min(left_s, 0.2))
+        self._wait_while(lambda: self._is_polling, self._settings.poll_wait_s + POLL_OVERTIME_S)
         self.was_cut_short = self._stopper.level is Stop.NOW
-        self._stopper.ask(Stop.NOW)
+        self._stopper.request(Stop.NOW)
         self._abort_transfers()
-        self._wait_until_idle(ABORT_WAIT_S, None)
+        self._wait_while(lambda: self._busy > 0, ABORT_WAIT_S, unless=None)
         self._hand_back_stuck()
         self._slots.shutdown(wait=not self.is_stuck, cancel_futures=True)
         self._keeper.close()
         if self._sweeper.ident is not None:
             self._sweeper.join(ABORT_WAIT_S)  # it writes no line after the last one
-        tally = self.tally
-        self._emit(events.AgentStopped(done=tally.done, dead=tally.dead, returned=tally.returned))
+        totals = self.totals
+        self._emit(facts.AgentStopped(done=totals.done, dead=totals.dead, returned=totals.returned))
 
-    def _wait_until_idle(self, seconds: float, unless: Stop | None) -> None:
-        """Until no message is in flight, at most this long, or until the stop gets that urgent."""
+    def _wait_while(
+        self, is_busy: Callable[[], bool], seconds: float, *, unless: Stop | None = Stop.NOW
+    ) -> None:
+        """Wait at most this long for the end of something, or until the stop gets that urgent."""
         deadline_s = self._clock.monotonic() + seconds
         with self._stopper.changed:
-            while self._busy and self._stopper.level is not unless:
+            while is_busy() and self._stopper.level is not unless:
                 left_s = deadline_s - self._clock.monotonic()
                 if left_s <= 0:
                     return
                 self._beat()
-                self._stopper.changed.wait(timeout=min(left_s, 1.0))
+                self._stopper.changed.wait(timeout=min(left_s, CHECK_EVERY_S))
 
     def _hand_back_stuck(self) -> None:
         """A slot that does not end, in some call without a time limit, loses its message."""
@@ -335,26 +358,4 @@ class Agent:
             self.is_stuck = self._busy > 0
         if self.is_stuck:
             for message in self._keeper.release_all():
-                self._deliveries.give_back(message, 0)
-
-    # ------------------------------------------------------------ one message
-
-    def _serve(self, message: Message) -> None:
-        """One message from receipt to its end. Any bug ends here as a failed attempt."""
-        try:
-            self._emit(
-                events.MessageReceived(
-                    message_id=message.message_id,
-                    receive_count=message.receive_count,
-                    body_excerpt=excerpt(message.body),
-                )
-            )
-            self._deliveries.work_until_settled(message)
-        except BaseException as error:  # noqa: BLE001 - a slot must never die silently
-            self._bug = self._bug or error
-            self._keeper.release(message.message_id)
-            self._stopper.ask(Stop.DRAIN)
-        finally:
-            with self._stopper.changed:
-                self._busy -= 1
-                self._stopper.changed.notify_all()
+                give_back(self._context, message)

@@ -1,4 +1,4 @@
-"""The agent's numbers: what it is run with, and what it counts."""
+"""The agent's numbers: its settings, and what it counts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from backhaul.core.file_systems import DefaultFs
 
 @dataclass(frozen=True, kw_only=True)
 class AgentSettings:
-    """Numbers and names the agent is run with.
+    """What one agent runs with.
 
     Attributes:
+        host: Name of this node, for dead letters.
         slots: Messages worked on at once.
         poll_wait_s: SQS long poll, 0 to 20.
         visibility_timeout_s: Initial and renewed, 60 to 43,200.
-        stop_grace_s: What running transfers get to finish after a stop is asked for.
+        visibility_total_s: SQS's cap on the sum of all timeouts of one receive; less in tests.
+        stop_grace_s: How long running transfers may go on after a stop request.
         drain: End when the queue stayed empty for one long poll and nothing is in flight.
-        drain_patience_s: In a drain, how long to wait for a dependency that is down.
+        drain_patience_s: In a drain, the longest wait for a dependency that is down.
         watchdog_s: A thread of the agent that is silent for this long ends the process.
         default_fs: `hdfs://authority` for destinations that name no file system.
     """
@@ -38,8 +40,8 @@ class AgentSettings:
 
 
 @dataclass(kw_only=True)
-class Tally:
-    """What this run did."""
+class RunTotals:
+    """What one run of the agent did, in messages."""
 
     done: int = 0
     dead: int = 0

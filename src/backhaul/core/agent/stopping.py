@@ -1,4 +1,4 @@
-"""Asking to stop, and sleeping so that it is noticed. Shared by all threads of the agent."""
+"""Stop requests, and sleep that ends with them. Shared by all threads of the agent."""
 
 from __future__ import annotations
 
@@ -21,32 +21,29 @@ class Stopper:
     """How urgently to stop, so far; and the condition on which everything in the agent waits.
 
     Attributes:
+        level: The most urgent stop requested so far.
         changed: Held for any change of what the agent counts, and notified after it.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._level = Stop.NO
         self._abandoned_until_s = 0.0
+        self.level = Stop.NO
         self.changed = threading.Condition()
 
     @property
-    def level(self) -> Stop:
-        return self._level
+    def is_requested(self) -> bool:
+        """True after the first request, however urgent."""
+        return self.level is not Stop.NO
 
-    @property
-    def is_asked(self) -> bool:
-        """True once any stop was asked for."""
-        return self._level is not Stop.NO
-
-    def ask(self, how: Stop) -> None:
-        """Ask for a stop; safe from a signal handler; the more urgent wins."""
+    def request(self, how: Stop) -> None:
+        """Request a stop; safe from a signal handler; the more urgent request wins."""
         with self.changed:
-            self._level = max(self._level, how)
+            self.level = max(self.level, how)
             self.changed.notify_all()
 
     def abandon_poll(self, until_s: float) -> None:
-        """A poll that nobody waits for may still take messages until then (monotonic seconds)."""
+        """The poll that is no longer waited for may take messages until then (monotonic)."""
         self._abandoned_until_s = until_s
 
     @property
@@ -55,10 +52,10 @@ class Stopper:
         return max(0, math.ceil(self._abandoned_until_s - self._clock.monotonic()))
 
     def pause(self, seconds: float) -> bool:
-        """Sleep unless a stop comes; True when it did."""
+        """Sleep; True when a stop request cut it short."""
         deadline_s = self._clock.monotonic() + seconds
         with self.changed:
-            while not self.is_asked:
+            while not self.is_requested:
                 left_s = deadline_s - self._clock.monotonic()
                 if left_s <= 0:
                     return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from backhaul.core.agent.watchdog import Pulse
+from backhaul.core.agent.watchdog import Heartbeat
 from backhaul.core.errors import BackhaulError, VisibilityLost
 from backhaul.core.facts import VisibilityWasLost
 from backhaul.core.ports import Clock, Emit, Message, Queue
@@ -21,8 +21,8 @@ RETRY_S = 5.0  # after an extension that SQS did not answer
 
 
 @dataclass(kw_only=True)
-class Kept:
-    """One message under care.
+class HiddenMessage:
+    """One message whose visibility timeout is extended.
 
     Attributes:
         message: The newest delivery; its receipt handle is the one to use.
@@ -41,7 +41,7 @@ def extension_s(*, now_s: float, received_s: float, visibility_timeout_s: int, t
 
 
 class VisibilityKeeper:
-    """Extends every kept message until it is released.
+    """Extends the visibility timeout of every message given to it until the release.
 
     Args:
         total_s: SQS's cap on the sum of all timeouts of one receive; shortened in tests.
@@ -61,10 +61,10 @@ class VisibilityKeeper:
         self._emit = emit
         self._timeout_s = visibility_timeout_s
         self._total_s = total_s
-        self._kept: dict[str, Kept] = {}
+        self._hidden: dict[str, HiddenMessage] = {}
         self._changed = threading.Condition()
         self._is_closed = False
-        self.pulse = Pulse()
+        self.heartbeat = Heartbeat()
         self.failure: BaseException | None = None  # a bug that ended the thread
         self._thread = threading.Thread(target=self._work, name="visibility", daemon=True)
 
@@ -80,38 +80,38 @@ class VisibilityKeeper:
             self._thread.join(timeout=RETRY_S)
 
     def keep(self, message: Message) -> bool:
-        """Take a delivery under care.
+        """Extend this delivery's timeout from now on.
 
         Returns:
-            False when this message is kept already: it was delivered again, the newer receipt
-            handle replaces the older one, and its running transfer goes on.
+            False when an earlier delivery of the message is kept already: the newer receipt handle
+            replaces the older one, and the running transfer goes on.
         """
         due_s = message.received_monotonic_s + self._timeout_s / 3
         with self._changed:
-            kept = self._kept.get(message.message_id)
-            if kept is not None:
-                kept.message, kept.due_s, kept.is_lost = message, due_s, False
+            hidden = self._hidden.get(message.message_id)
+            if hidden is not None:
+                hidden.message, hidden.due_s, hidden.is_lost = message, due_s, False
             else:
-                self._kept[message.message_id] = Kept(message=message, due_s=due_s)
+                self._hidden[message.message_id] = HiddenMessage(message=message, due_s=due_s)
             self._changed.notify()
-        return kept is None
+        return hidden is None
 
     def release(self, message_id: str) -> Message | None:
         """Stop extending; returns the newest delivery, whose handle settles the message."""
         with self._changed:
-            kept = self._kept.pop(message_id, None)
-        return kept.message if kept else None
+            hidden = self._hidden.pop(message_id, None)
+        return hidden.message if hidden else None
 
     def release_all(self) -> list[Message]:
         """Stop extending all of them; the newest delivery of each."""
         with self._changed:
-            kept, self._kept = list(self._kept.values()), {}
-        return [one.message for one in kept]
+            hidden, self._hidden = list(self._hidden.values()), {}
+        return [one.message for one in hidden]
 
     def _work(self) -> None:
         try:
             self._extend_until_closed()
-        except BaseException as error:  # noqa: BLE001 - the agent's main thread looks for it
+        except BaseException as error:  # noqa: BLE001 - the agent's main thread checks `failure`
             self.failure = error
 
     def _extend_until_closed(self) -> None:
@@ -121,23 +121,23 @@ class VisibilityKeeper:
                     return
                 due = self._next_due()
                 if due is None:
-                    self.pulse.rest()
+                    self.heartbeat.rest()
                     self._changed.wait()
                     continue
                 wait_s = due.due_s - self._clock.monotonic()
                 if wait_s > 0:
-                    self.pulse.rest()
+                    self.heartbeat.rest()
                     self._changed.wait(timeout=wait_s)
                     continue
                 message = due.message
-                self.pulse.beat()
+                self.heartbeat.beat()
             self._extend(due, message)
 
-    def _next_due(self) -> Kept | None:
-        live = [kept for kept in self._kept.values() if not kept.is_lost]
-        return min(live, key=lambda kept: kept.due_s, default=None)
+    def _next_due(self) -> HiddenMessage | None:
+        live = [hidden for hidden in self._hidden.values() if not hidden.is_lost]
+        return min(live, key=lambda hidden: hidden.due_s, default=None)
 
-    def _extend(self, kept: Kept, message: Message) -> None:
+    def _extend(self, hidden: HiddenMessage, message: Message) -> None:
         now_s = self._clock.monotonic()
         seconds = extension_s(
             now_s=now_s,
@@ -152,18 +152,18 @@ class VisibilityKeeper:
                 )
             self._queue.extend(message, seconds)
         except VisibilityLost as error:
-            self._lose(kept, message, str(error))
+            self._lose(hidden, message, str(error))
         except BackhaulError:
-            # Unanswered: two more chances before the timeout ends, and a lapse is survivable.
-            kept.due_s = now_s + RETRY_S
+            # No answer: two more tries before the timeout ends, and a lapse is survivable.
+            hidden.due_s = now_s + RETRY_S
         else:
-            kept.due_s = now_s + min(self._timeout_s, seconds) / 3
+            hidden.due_s = now_s + min(self._timeout_s, seconds) / 3
 
-    def _lose(self, kept: Kept, message: Message, reason: str) -> None:
+    def _lose(self, hidden: HiddenMessage, message: Message, reason: str) -> None:
         with self._changed:
-            if kept.message is not message:
+            if hidden.message is not message:
                 return  # delivered again meanwhile: the newer handle is good
-            kept.is_lost = True
-            is_wanted = self._kept.get(message.message_id) is kept
+            hidden.is_lost = True
+            is_wanted = self._hidden.get(message.message_id) is hidden
         if is_wanted:
             self._emit(VisibilityWasLost(message_id=message.message_id, reason=reason))

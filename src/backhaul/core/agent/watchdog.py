@@ -1,21 +1,20 @@
-"""Notices a thread of the agent that gives no sign of life: who beats, and for how long not.
+"""Notices a thread of the agent that hangs: which thread, by how long it gave no heartbeat.
 
-Pure bookkeeping, looked at by the agent's main thread about once a second. What a worker process
-does not do in time is noticed by the pool that lent it: `engines.pool`.
+Pure bookkeeping; the agent's main thread checks it about once a second. A worker process that hangs
+is noticed by the pool: `engines.pool`.
 """
 
 from __future__ import annotations
 
 from backhaul.core.ports import Clock
 
-LOOK_S = 1.0
-_AWAKE_S = (
-    2 * LOOK_S
-)  # more between two looks means that the whole process, or machine, stood still
+CHECK_EVERY_S = 1.0
+# More between two checks means that the whole process, or machine, was suspended.
+_AWAKE_S = 2 * CHECK_EVERY_S
 
 
-class Pulse:
-    """Of one thread: it beats at each step, and rests where waiting for long is right."""
+class Heartbeat:
+    """Of one thread: it beats at each step, and rests where a long wait is right."""
 
     def __init__(self) -> None:
         self.beats = 0
@@ -32,31 +31,31 @@ class Pulse:
         self.is_resting = True
 
 
-class Watch:
-    """Counts the silence of each pulse, in time in which this process was awake.
+class HeartbeatMonitor:
+    """Counts the silence of each heartbeat, in time in which this process was awake.
 
-    A machine that slept for an hour has not heard a beat for an hour, and nothing hangs: so no more
-    than two looks' worth counts between two looks.
+    After a machine slept for an hour no heartbeat came for an hour, and nothing hangs: so between
+    two checks at most twice their interval counts.
 
     Args:
-        limit_s: Longest silence of a pulse that does not rest.
+        limit_s: Longest silence of a heartbeat that does not rest.
     """
 
     def __init__(self, clock: Clock, limit_s: float) -> None:
         self._clock = clock
         self._limit_s = limit_s
-        self._heard: dict[str, int] = {}
+        self._beats: dict[str, int] = {}
         self._silent_s: dict[str, float] = {}
-        self._looked_s = clock.monotonic()
+        self._checked_s = clock.monotonic()
 
-    def look(self, pulses: dict[str, Pulse]) -> str | None:
-        """The first that was silent for too long; None when all is well."""
+    def check(self, heartbeats: dict[str, Heartbeat]) -> str | None:
+        """Name of the first that was silent for too long; None when there is none."""
         now_s = self._clock.monotonic()
-        awake_s = min(now_s - self._looked_s, _AWAKE_S)
-        self._looked_s = now_s
-        for name, pulse in pulses.items():
-            if pulse.is_resting or pulse.beats != self._heard.get(name):
-                self._heard[name] = pulse.beats
+        awake_s = min(now_s - self._checked_s, _AWAKE_S)
+        self._checked_s = now_s
+        for name, heartbeat in heartbeats.items():
+            if heartbeat.is_resting or heartbeat.beats != self._beats.get(name):
+                self._beats[name] = heartbeat.beats
                 self._silent_s[name] = 0.0
                 continue
             self._silent_s[name] += awake_s

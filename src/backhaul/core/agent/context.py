@@ -1,0 +1,101 @@
+"""What all deliveries of one agent share: its ports, its numbers, and what they count together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from backhaul.core.agent.settings import AgentSettings, RunTotals
+from backhaul.core.agent.stopping import Stopper
+from backhaul.core.agent.visibility import VisibilityKeeper
+from backhaul.core.backoff import hold_delay_s
+from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
+from backhaul.core.facts import CallRetried
+from backhaul.core.ports import Clock, Emit, Queue, Randomness
+from backhaul.core.requests.admission import RouteGate
+from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer.runner import Ports, unexpected
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentContext:
+    """Used by all slot threads; what can change is guarded by `stopper.changed`.
+
+    Attributes:
+        gate: Transfers in flight by route.
+        totals: What this run did so far.
+        due_back: Ids of messages returned for a later try, and when SQS shows each at the latest.
+    """
+
+    queue: Queue
+    ports: Ports
+    policy: Callable[[], Policy]
+    settings: AgentSettings
+    randomness: Randomness
+    keeper: VisibilityKeeper
+    stopper: Stopper
+    gate: RouteGate
+    totals: RunTotals = field(default_factory=RunTotals)
+    due_back: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def emit(self) -> Emit:
+        return self.ports.emit
+
+    @property
+    def clock(self) -> Clock:
+        return self.ports.clock
+
+    def chance(self) -> float:
+        """0.0 to 1.0, for the jitter of a delay."""
+        return self.randomness.uniform(0.0, 1.0)
+
+    def result_or_error(self, work: Callable[[], _T]) -> _T | BackhaulError:
+        """What `work` returns, or the error it raises; a defect becomes E_BUG.
+
+        Raises:
+            ConfigurationError: No message caused it, and no later one would fare better.
+        """
+        try:
+            return work()
+        except ConfigurationError:
+            raise
+        except BackhaulError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - a defect spends an attempt; the agent goes on
+            self.emit(error)
+            return unexpected(error)
+
+    def until_answered(self, call: Callable[[], object], *, max_tries: int | None = None) -> object:
+        """Repeat a call that settles a message for as long as its dependency is down.
+
+        Args:
+            max_tries: Default: no limit.
+
+        Returns:
+            The call's result, or True where it has none; None when it was not answered within
+            `max_tries`, or before the agent has to stop.
+        """
+        tries = 0
+        while True:
+            try:
+                result = call()
+            except OutageError as error:
+                tries += 1
+                delay_s = hold_delay_s(tries, self.chance())
+                self.emit(
+                    CallRetried(
+                        dependency=error.dependency,
+                        code=error.code,
+                        reason=error.message,
+                        retry_in_s=delay_s,
+                    )
+                )
+                if tries == max_tries or (self.stopper.is_requested and tries > 1):
+                    return None
+                self.stopper.pause(delay_s)
+            else:
+                return True if result is None else result

@@ -1,0 +1,43 @@
+"""How a message goes back to SQS undeleted: at once when the agent stops, else after a delay."""
+
+from __future__ import annotations
+
+from backhaul.core.agent.context import AgentContext
+from backhaul.core.errors import VisibilityLost
+from backhaul.core.facts import MessageReturned, VisibilityWasLost
+from backhaul.core.ports import Message
+
+RETURN_SLACK_S = 1.0  # SQS counts the delay from when it gets the call, later than this process
+
+
+def return_later(context: AgentContext, message: Message, delay_s: int) -> None:
+    """Show the message again after the delay; a drain waits for it."""
+    newest = context.keeper.release(message.message_id) or message
+    slack_s = max(RETURN_SLACK_S, context.settings.poll_wait_s)
+    with context.stopper.changed:
+        context.due_back[message.message_id] = context.clock.monotonic() + delay_s + slack_s
+    show_after(context, newest, delay_s)
+
+
+def hand_back(context: AgentContext, message: Message, transfer_id: str = "") -> None:
+    """The agent stops: show the message at once, unspent."""
+    newest = context.keeper.release(message.message_id) or message
+    give_back(context, newest, context.stopper.hand_back_delay_s, transfer_id)
+
+
+def give_back(
+    context: AgentContext, message: Message, delay_s: int = 0, transfer_id: str = ""
+) -> None:
+    """The same for a message whose visibility is not kept."""
+    show_after(context, message, delay_s)
+    context.totals.returned += 1
+    context.emit(MessageReturned(transfer_id=transfer_id, message_id=message.message_id))
+
+
+def show_after(context: AgentContext, message: Message, delay_s: int) -> None:
+    """Change the visibility timeout; `message` is the newest delivery, released by the keeper."""
+    try:
+        context.until_answered(lambda: context.queue.extend(message, delay_s))
+    except VisibilityLost as lost:
+        # It is visible already, which is the aim.
+        context.emit(VisibilityWasLost(message_id=message.message_id, reason=str(lost)))

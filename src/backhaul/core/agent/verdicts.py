@@ -1,0 +1,97 @@
+"""What becomes of a message, as far as that is decided without any call. Pure.
+
+What a failed attempt means for its message is `after_failure` of the transfer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from backhaul.core.backoff import RetryPolicy
+from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError
+from backhaul.core.model import TransferState
+from backhaul.core.ports import AttemptStart, Message, QueueFacts
+from backhaul.core.transfer.steps import Budget, Disposition, Verdict
+
+EXPIRING_SHARE = 0.8  # of the queue's retention: no further attempt after a failed one
+HOLD_SHARE = 0.95  # of the queue's retention: no further wait for a dependency or for others
+BUSY = DestinationBusy("E_DST_BUSY", "another transfer owns the destination or route")
+
+
+def dead(error: BackhaulError) -> Verdict:
+    """The message goes to the dead-letter queue."""
+    return Verdict(disposition=Disposition.DEAD, error=error)
+
+
+def budget_of(
+    start: AttemptStart | None, message: Message, retry: RetryPolicy, facts: QueueFacts
+) -> Budget:
+    """What the message has spent, by the ledger; where that did not count, by SQS's receives.
+
+    Receives include what an outage or a stop handed back, so the higher limit holds for them: the
+    one for attempts whose end was never recorded.
+    """
+    return Budget(
+        retry=retry if start else replace(retry, max_attempts=retry.max_starts),
+        failures=start.failures if start else max(0, message.receive_count - 1),
+        source_changes=start.source_changes if start else 0,
+        receive_count=message.receive_count,
+        max_receive_count=facts.max_receive_count,
+    )
+
+
+def known_end(start: AttemptStart, retry: RetryPolicy) -> Verdict | None:
+    """The verdict where no work is needed, such as a redelivery of a finished transfer."""
+    if start.state in {TransferState.DONE, TransferState.SUPERSEDED}:
+        return Verdict(disposition=Disposition.DELETE)
+    if start.state is TransferState.DEAD:
+        return dead(PermanentError(start.code or "E_DEAD", start.reason or "dead before"))
+    if start.is_live:
+        return Verdict(disposition=Disposition.WAIT)
+    if start.was_changed:
+        return dead(
+            PermanentError(
+                "E_MSG_CHANGED",
+                "this message came before, under the same id, with another body",
+                hint="look for what rewrites messages between SQS and here; send it as a new one",
+            )
+        )
+    if start.attempt > retry.max_starts:
+        return dead(
+            PermanentError(
+                "E_ATTEMPTS_SPENT",
+                f"started {start.attempt} times and never ended; last: {start.code or 'killed'}",
+                hint="look for what kills the agent while it works on this message",
+            )
+        )
+    return None
+
+
+def in_time(verdict: Verdict, message: Message, facts: QueueFacts, now: datetime) -> Verdict:
+    """Dead instead of another wait or attempt that SQS's retention would cut short.
+
+    SQS deletes a message at the end of the retention without notice; a dead letter is better.
+    """
+    match verdict.disposition:
+        case Disposition.RETRY:
+            share, last = EXPIRING_SHARE, verdict.error
+        case Disposition.HOLD:
+            share, last = HOLD_SHARE, verdict.error
+        case Disposition.WAIT:
+            share, last = HOLD_SHARE, BUSY
+        case _:
+            return verdict
+    if message.sent_at is None or facts.retention_s is None or facts.dead_letter_url is None:
+        return verdict
+    age_s = (now - message.sent_at).total_seconds()
+    if last is None or age_s < facts.retention_s * share:
+        return verdict
+    return dead(
+        PermanentError(
+            "E_EXPIRING",
+            f"sent {age_s:.0f} s ago, and queue {facts.name} keeps messages {facts.retention_s} s;"
+            f" last: {last.code}: {last.message}",
+            hint="fix what held it up, then `backhaul dlq redrive`; give the queue more retention",
+        )
+    )
