@@ -1,7 +1,6 @@
-"""Why this user may not open a file, or must not trust it, in a sentence with the fix.
+"""Why this user may not open a file, or must not trust it: one sentence, and the fix.
 
-Facts of the operating system alone: user, owner, group, mode. Which error they become is decided
-where the file is opened.
+Only from the operating system: user, owner, group, mode. Callers turn it into their errors.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ def described(path: Path | str) -> str:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something is there; False below a directory that this user may not enter.
+    """True when the path exists; False below a directory that this user may not enter.
 
     `Path.exists` raises PermissionError there.
     """
@@ -95,19 +94,19 @@ def is_there(path: Path) -> bool:
 
 
 def may_read(path: Path) -> bool:
-    """Whether the effective user may read what is there."""
+    """True when the effective user may read it."""
     return os.access(path, os.R_OK, effective_ids=True)
 
 
 def may_write(path: Path) -> bool:
-    """Whether the effective user may write what is there; False on a read-only file system."""
+    """True when the effective user may write it; False on a read-only file system."""
     return os.access(path, os.W_OK, effective_ids=True)
 
 
 def _blocker(path: Path, wanted: int) -> Path | None:
-    """The first directory from the root on that may not be entered, else the file itself.
+    """The topmost directory that may not be entered, else the file itself; None: no obstacle.
 
-    For a file that does not exist yet, the directory in which it, or its own, would be made.
+    For a file that does not exist yet, the existing directory in which it would be made.
     """
     for directory in reversed(path.parents):
         if not is_there(directory):
@@ -129,7 +128,7 @@ def _mount(path: Path) -> Path:
 def distrust(path: Path, owners: Collection[int]) -> tuple[str, str] | None:
     """Why a file must not be trusted: message and hint. None where it may be, or is not there.
 
-    A link is not followed: what it leads to is another file.
+    A symbolic link is not followed: its target is another file.
 
     Args:
         owners: Users who may own it.
@@ -137,14 +136,14 @@ def distrust(path: Path, owners: Collection[int]) -> tuple[str, str] | None:
     try:
         found = path.lstat()
     except OSError:
-        return None  # whoever opens it reports it better
+        return None  # opening it gives the better error
     return distrust_of(found, path, owners)
 
 
 def distrust_of(
     found: os.stat_result, path: Path, owners: Collection[int]
 ) -> tuple[str, str] | None:
-    """The same for a file that is open; `path` is its name for people."""
+    """The same for an open file; `path` names it in the message."""
     if not stat.S_ISREG(found.st_mode):
         remove = "rmdir" if stat.S_ISDIR(found.st_mode) else "rm"
         return (
@@ -163,14 +162,14 @@ def distrust_of(
 
 
 def kind_of(mode: int) -> str:
-    """What is there and is no regular file: `a directory`."""
+    """The kind of a file that is not regular: `a directory`."""
     return _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
 def link_of_others(path: Path, owners: Collection[int]) -> tuple[str, str] | None:
-    """Why the way to a file must not be trusted: a symbolic link that somebody else made.
+    """Why the path to a file must not be trusted: a symbolic link of another user.
 
-    In a directory that everybody may write, such as /tmp, it leads wherever they like.
+    In a directory that everybody may write, such as /tmp, they choose where it leads.
     """
     here, *parts = path.absolute().parts
     todo, where = list(parts), Path(here)

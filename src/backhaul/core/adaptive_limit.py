@@ -1,4 +1,4 @@
-"""How much to do at once with a server that says "too much".
+"""How many requests at once a throttling server can take.
 
 Additive increase, multiplicative decrease; pure. The threads that wait are `engines.gate`.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 
 class Pace:
-    """How many at once, learned from what the server answers.
+    """Requests at once, learned from what the server answers.
 
-    A refusal halves it, but once only for all that were under way together: a hundred requests that
-    are refused at once say one thing. Each success adds so much that a round of them adds one.
+    A refusal halves the number, but only once for all requests that were under way together: a
+    hundred refusals at once mean no more than one. Each success adds so much that as many successes
+    as the number add one.
 
     Args:
-        most: Where it begins, and what it never exceeds.
+        most: The initial number, and the highest.
     """
 
     def __init__(self, most: int) -> None:
@@ -31,7 +32,7 @@ class Pace:
         self._limit = min(self._most, self._limit + 1 / self._limit)
 
     def was_refused(self, generation: int) -> None:
-        """One was refused that began in this generation; older ones have been answered for."""
+        """One was refused that began in this generation; refusals of older ones count no more."""
         if generation == self.generation:
             self._limit = max(1.0, self._limit / 2)
             self.generation += 1

@@ -1,4 +1,4 @@
-"""How long to wait after a failure, and when to stop trying. Pure: chance comes in as a number."""
+"""How long to wait after a failure, and when to give up. Pure: chance comes in as a number."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ class RetryPolicy:
 
     Attributes:
         max_attempts: Failed attempts until a message is dead.
-        max_starts: Attempts begun, whether or not their end was ever recorded. An agent that
-            dies under way records no failure, so this bounds a message that kills its agent;
-            it is far above `max_attempts` because a machine that is switched off often is not
-            the message's fault.
+        max_starts: Attempts begun, with or without a recorded end. An agent that dies under way
+            records no failure, so this bounds a message that kills its agent; it is far above
+            `max_attempts` because machines are also switched off for other reasons.
         base_s: Delay before the second attempt, before jitter.
         cap_s: Longest delay.
     """
@@ -38,8 +37,7 @@ class RetryPolicy:
 def hold_delay_s(tries: int, chance: float) -> float:
     """Seconds until a held transfer tries its dependency again: 1, 2, 4 ... at most 20.
 
-    So that a hold ends within half a minute of the dependency's return: the try takes some
-    seconds itself.
+    A hold so ends within half a minute of the dependency's return: a try takes some seconds.
     """
     ceiling = min(20.0, 2.0 ** min(tries, 10))
     return ceiling / 2 + ceiling / 2 * chance

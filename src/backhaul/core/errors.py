@@ -1,26 +1,26 @@
-"""What can go wrong, sorted by what happens to the message next.
+"""Error classes, by what happens to the message next.
 
     BackhaulError
     ├── TransientError       comes back after a back-off; spends an attempt
     │   ├── SourceChanged    the object is no longer the pinned one: plan again
     │   ├── DestinationBusy  another transfer owns the destination (exit 75)
-    │   ├── TakenOver        another process has taken the transfer over: stop, touch nothing
+    │   ├── TakenOver        another process has the transfer now: stop, touch nothing
     │   ├── TargetMissing    a path that should be there is not: staging was fenced
-    │   └── OutcomeUnknown   the call may have happened: look, then decide
+    │   └── OutcomeUnknown   the call may have happened: check, then decide
     ├── OutageError          a dependency is down: hold, spend nothing
     ├── PermanentError       copied to the dead-letter queue with its reason, then deleted
     │   ├── BadMessage       the body is not a request (exit 65)
-    │   ├── NotAllowed       the policy says no (exit 77)
+    │   ├── NotAllowed       the policy refuses it (exit 77)
     │   └── CannotWrite      the target refuses for good (exit 73)
-    │       └── TargetExists     something stands where a file should go
+    │       └── TargetExists     something is where a file should go
     ├── IntegrityError       bytes differ from S3's checksum; never published; spends an attempt
     ├── VisibilityLost       SQS no longer accepts the receipt handle
     ├── LedgerLocked         another agent has this ledger; try later (exit 75)
-    ├── BadArgument          an argument of a command is none that it takes (exit 64)
+    ├── BadArgument          a command does not accept an argument (exit 64)
     └── ConfigurationError   the process exits 78; systemd must not restart it
         └── LedgerDamaged    the ledger cannot be relied on: no message is judged by it
 
-The class says what happened and its base says what happens next. `code` is stable: ledger, log,
+The class is what happened and its base what happens next. `code` is stable: ledger, log,
 dead letter and manual use it. The text is one line naming the object, with units and no secret;
 `hint` is how to fix it. `docs/reference/errors.md` has a row for every code and a test holds
 the two together.
@@ -47,7 +47,7 @@ class ExitCode(IntEnum):
 
 
 class BackhaulError(Exception):
-    """Something went wrong; see the subclass for what happens next.
+    """Base of every error of Backhaul; the subclass decides what happens next.
 
     Args:
         code: Stable name such as `E_SRC_EMPTY`.
@@ -92,7 +92,7 @@ class DestinationBusy(TransientError):
 
 
 class TakenOver(TransientError):
-    """Another process has taken this transfer over; what it does counts, not what we did."""
+    """Another process has taken this transfer over; its outcome counts, not ours."""
 
     exit_code = ExitCode.LOCKED
 
@@ -102,7 +102,7 @@ class TargetMissing(TransientError):
 
 
 class OutcomeUnknown(TransientError):
-    """The answer was lost: the call may have taken effect. Look before acting again."""
+    """The answer was lost: the call may have taken effect. Check before acting again."""
 
 
 class OutageError(BackhaulError):
@@ -153,11 +153,11 @@ class CannotWrite(PermanentError):
 
 
 class TargetExists(CannotWrite):
-    """Something stands at the path already."""
+    """Something is at the path already."""
 
 
 class IntegrityError(BackhaulError):
-    """The bytes received are not the bytes that S3 vouches for; nothing is published."""
+    """The bytes received do not match S3's checksum; nothing is published."""
 
     exit_code = ExitCode.UNAVAILABLE
 
@@ -175,13 +175,13 @@ class LedgerLocked(BackhaulError):
 
 
 class BadArgument(BackhaulError):
-    """An argument of a command is none that it takes; nothing was done."""
+    """A command does not accept this argument; nothing was done."""
 
     exit_code = ExitCode.USAGE
 
 
 class ConfigurationError(BackhaulError):
-    """The process cannot start like this; a restart would not help."""
+    """The process cannot run with this configuration; a restart would not help."""
 
     exit_code = ExitCode.CONFIGURATION
 

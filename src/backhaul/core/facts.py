@@ -1,6 +1,6 @@
-"""Facts: what happened, for log, metrics and progress. `adapters.telemetry` turns them into words.
+"""Facts: what happened, for log, metrics and progress. `adapters.system.log` has the words.
 
-Frozen data, no text for people except what an error already carries.
+Frozen data; the only text for people is what an error carries already.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class AgentStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class InstallationWarned:
-    """Something about this machine is risky; said at the start, stops nothing."""
+    """Something about this machine is risky; emitted at the start, stops nothing."""
 
     code: str
     reason: str
@@ -29,7 +29,7 @@ class InstallationWarned:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueWarned:
-    """The queue's own settings put messages or their reasons at risk; said at each start."""
+    """The queue's own settings put messages or their reasons at risk; emitted at each start."""
 
     queue: str
     code: str
@@ -39,7 +39,7 @@ class QueueWarned:
 
 @dataclass(frozen=True, kw_only=True)
 class RouteWarned:
-    """A route asks for less than it should; said at each start."""
+    """A route verifies less than it should; emitted at each start."""
 
     route: str
     code: str
@@ -56,7 +56,7 @@ class LogReopened:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentStopping:
-    """A stop was asked for; `in_flight` transfers get `grace_s` seconds to finish.
+    """A stop was requested; `in_flight` transfers get `grace_s` seconds to finish.
 
     Attributes:
         poll_wait_s: The long poll under way cannot be interrupted and may last this much longer.
@@ -85,7 +85,7 @@ class QueueEmpty:
 
 @dataclass(frozen=True, kw_only=True)
 class PollFailed:
-    """The queue could not be asked; polling goes on after `retry_in_s`."""
+    """SQS could not be polled; polling goes on after `retry_in_s`."""
 
     queue: str
     code: str
@@ -114,12 +114,12 @@ class MessageAbsorbed:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferTaken:
-    """Another process began the transfer while we worked on it: it settles the message.
+    """Another process took the transfer over while we worked on it: it settles the message.
 
     Attributes:
-        code: What our attempt ran into; no failure of the transfer.
+        code: How our attempt ended; this is no failure of the transfer.
         is_cancelled: `backhaul cancel` ended it, no other process.
-        owner: `host:boot_id:pid:starttime` of the process that has it; None where it has ended.
+        owner: `host:boot_id:pid:starttime` of the process that has it; None: it has ended.
     """
 
     message_id: str
@@ -132,7 +132,7 @@ class TransferTaken:
 
 @dataclass(frozen=True, kw_only=True)
 class MessageIgnored:
-    """A well-formed event, or one record of a message, that asks for nothing.
+    """A well-formed event, or one record of a message, that requests nothing.
 
     Attributes:
         reason: From the closed set of `content.Ignored`.
@@ -157,7 +157,7 @@ class AttemptStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferProgress:
-    """How far one transfer is; totals grow while the listing goes on.
+    """Progress of one transfer; its totals grow while the listing goes on.
 
     Attributes:
         phase: `planning`, `staging`, `publishing` or `recovering`; with DistCp also `listing`,
@@ -198,10 +198,10 @@ class ApplicationFollowed:
 
 @dataclass(frozen=True, kw_only=True)
 class ApplicationEnded:
-    """It is over; what it brought is proven file by file before anything is published.
+    """The YARN application is over; each file is verified before anything is published.
 
     Attributes:
-        counters: DistCp's own, where its application succeeded; `unknown` where nobody told them.
+        counters: DistCp's own, where its application succeeded; `unknown` where none were had.
     """
 
     transfer_id: str
@@ -213,7 +213,7 @@ class ApplicationEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class CountersDiffer:
-    """DistCp counted other files or bytes than were planned; each file was looked at all the same.
+    """DistCp counted other files or bytes than were planned; each file was verified anyway.
 
     Attributes:
         counted: DistCp's counters.
@@ -228,7 +228,7 @@ class CountersDiffer:
 
 @dataclass(frozen=True, kw_only=True)
 class StagedAgain:
-    """Files that DistCp left out, or that differ from S3's: copied natively into its staging."""
+    """Objects that DistCp left out or copied wrongly were copied natively into its staging."""
 
     transfer_id: str
     objects: int
@@ -237,10 +237,10 @@ class StagedAgain:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferDone:
-    """Proven, published and in the ledger; the message may be deleted now.
+    """Verified, published and recorded in the ledger; the message may be deleted now.
 
     Attributes:
-        size_bytes: Of all objects, those that were there already included.
+        size_bytes: Of all objects, including those that were at the destination already.
         copied_bytes: Of the objects that this transfer copied.
     """
 
@@ -263,7 +263,7 @@ class TransferDone:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepFailed:
-    """Abandoned staging could not be looked for or removed; the next sweep tries again."""
+    """Abandoned staging could not be found or removed; the next sweep tries again."""
 
     code: str
     reason: str
@@ -272,7 +272,7 @@ class SweepFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class StagingStays:
-    """What a dead transfer staged could not be removed; it is hidden, and costs space alone."""
+    """Staging of a dead transfer could not be removed; it is hidden and only costs space."""
 
     transfer_id: str
     code: str
@@ -295,7 +295,7 @@ class CallRetried:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordMissed:
-    """The ledger did not take what only `status` and `show` read; the transfer goes on."""
+    """The ledger missed a change that only `status` and `show` read; the transfer goes on."""
 
     transfer_id: str
     code: str
@@ -304,7 +304,7 @@ class RecordMissed:
 
 @dataclass(frozen=True, kw_only=True)
 class RouteTargetWarned:
-    """The file system of a route could not be looked at when the agent started."""
+    """The file system of a route could not be checked when the agent started."""
 
     route: str
     code: str
@@ -340,7 +340,7 @@ class MessageDead:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferHeld:
-    """A dependency is down; the transfer keeps its message and asks again."""
+    """A dependency is down; the transfer keeps its message and tries again."""
 
     transfer_id: str
     dependency: str
@@ -384,7 +384,7 @@ class TransferResumed:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferWaits:
-    """Another live transfer owns the destination; the message comes back later, unspent."""
+    """Another live transfer owns the destination, or the route is full; it waits, unspent."""
 
     transfer_id: str
     destination: str
@@ -401,7 +401,7 @@ class MessageReturned:
 
 @dataclass(frozen=True, kw_only=True)
 class VisibilityWasLost:
-    """SQS no longer takes the receipt handle."""
+    """SQS no longer accepts the receipt handle; the message may be delivered again."""
 
     message_id: str
     reason: str
@@ -409,7 +409,7 @@ class VisibilityWasLost:
 
 @dataclass(frozen=True, kw_only=True)
 class ThreadHangs:
-    """A thread of the agent gives no sign of life; the process ends, so that it is started anew."""
+    """A thread of the agent hangs; the process ends, to be started again."""
 
     thread: str
     code: str
@@ -431,7 +431,7 @@ class WorkerReplaced:
 
 @dataclass(frozen=True, kw_only=True)
 class StagingSwept:
-    """Staging of a transfer whose process died and whose message is not coming back."""
+    """A sweep removed staging that its transfer had left behind."""
 
     transfer_id: str
     staging: str

@@ -1,4 +1,4 @@
-"""Which HDFS file systems this node has names for, and the one name of each.
+"""HDFS file systems known to this node, and the one canonical name of each.
 
 Claims, staging and proofs are found by a destination's URI, so one file system must not appear
 under two of them. The name in full is `hdfs://nameservice`, or `hdfs://host:port` with HDFS's own
@@ -19,12 +19,12 @@ HADOOP_FAULT_HINT = (
 
 @dataclass(frozen=True, kw_only=True)
 class FileSystems:
-    """From the node's Hadoop configuration.
+    """Names of file systems in the node's Hadoop configuration.
 
     Attributes:
         default: Hadoop's `fs.defaultFS`, such as `hdfs://nameservice`, `hdfs://host:8020` or
             `file:///`; None where none is set.
-        nameservices: Names that are no hosts, and take no port.
+        nameservices: Names that are not hosts, and take no port.
         faults: Nameservices that cannot be used, each with the reason.
     """
 
@@ -33,7 +33,7 @@ class FileSystems:
     faults: tuple[tuple[str, str], ...] = ()
 
     def in_full(self, authority: str) -> str:
-        """`host` becomes `host:8020`; a nameservice, and what has a port, stays.
+        """`host` becomes `host:8020`; a nameservice or a name with a port stays.
 
         Raises:
             PermanentError: E_DST_AUTHORITY: a nameservice with a port, or one whose configuration

@@ -1,7 +1,6 @@
-"""The nouns: what a message asks for, what was planned, what was proven.
+"""The nouns: what a message requests, what was planned, what was verified.
 
-Frozen data only. How text becomes these is in `message`, `paths` and `policy`; how they move is
-in `transfer`.
+Frozen data only. `core.requests` makes them from text; `core.transfer` works with them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ STAGING_NAME = ".backhaul"  # the directory of staging; hidden from Hive and Map
 
 
 class OnExists(StrEnum):
-    """What a file that already stands at the final path means."""
+    """What to do about a file that exists at the final path."""
 
     REPLACE = "replace"  # the original's -overwrite
     SAME_OK = "same-ok"  # adopt when it holds the pinned content, else fail
@@ -33,12 +32,12 @@ class PublishMode(StrEnum):
 
 
 class VerifyLevel(StrEnum):
-    """How much proof a route asks for."""
+    """How much proof a route requires."""
 
     REREAD = "reread"  # as `stored`, and every file is read back from the target
-    STORED = "stored"  # what the target holds equals what S3 vouches for
-    STREAM = "stream"  # the bytes received equal what S3 vouches for
-    SIZE = "size"  # lengths only; has to be asked for
+    STORED = "stored"  # what the target holds equals S3's checksum
+    STREAM = "stream"  # the bytes received equal S3's checksum
+    SIZE = "size"  # lengths only; only where configured
 
 
 class EngineName(StrEnum):
@@ -50,10 +49,10 @@ class EngineName(StrEnum):
 
 
 class QueuedTooLong(StrEnum):
-    """What a route wants when YARN gives an application no container in time."""
+    """What to do when YARN gives an application no container in time."""
 
     NATIVE = "native"  # this node carries the bytes
-    RETRY = "retry"  # the attempt fails; the next one asks YARN again
+    RETRY = "retry"  # the attempt fails; the next one tries YARN again
 
 
 class EvidencePlace(StrEnum):
@@ -84,13 +83,13 @@ class Proof(StrEnum):
     BRIDGED = "bridged"  # S3's checksum equals the stream, the stream's CRC equals the target's own
     REREAD = "reread"  # S3's checksum equals the stream, the file read back equals the stream
     RECEIVED = "received"  # S3 gave nothing comparable; what the target holds equals the stream
-    STREAM = "stream"  # S3's checksum equals the stream; length asked of the target
-    SIZE = "size"  # lengths only, because the route asked for it
-    ADOPTED = "adopted"  # stood at its final path already; nothing was copied
+    STREAM = "stream"  # S3's checksum equals the stream; of the target only the length was checked
+    SIZE = "size"  # lengths only, because the route is so configured
+    ADOPTED = "adopted"  # was at its final path already; nothing was copied
 
 
 class TransferState(StrEnum):
-    """Where a transfer stands in the ledger; the order is the order of a transfer."""
+    """State of a transfer in the ledger, in the order of its life."""
 
     RECEIVED = "received"  # an attempt is counted, nothing else is known
     STAGING = "staging"  # owned, plan being frozen, bytes travel into staging
@@ -107,16 +106,16 @@ class TransferState(StrEnum):
         return self in {TransferState.DONE, TransferState.SUPERSEDED, TransferState.DEAD}
 
 
-HOLD_GAP = timedelta(minutes=2)  # between a try and the failure that goes on with its hold
+HOLD_GAP = timedelta(minutes=2)  # a failure within this after a try continues its hold
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hold:
-    """What a transfer waits for.
+    """The dependency that a held transfer waits for.
 
     Attributes:
         dependency: As `OutageError.dependency`.
-        since: When nothing moved any more.
+        since: When progress stopped.
         retry_at: When it is tried again; None while a worker waits by itself.
     """
 
@@ -127,7 +126,7 @@ class Hold:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A place in S3 as the message names it.
+    """An object or a prefix in S3, as the message names it.
 
     Attributes:
         bucket: Bucket name, without scheme.
@@ -143,7 +142,7 @@ class Source:
 
     @property
     def is_prefix(self) -> bool:
-        """True when the text alone says prefix: it ends in `/` or is the whole bucket."""
+        """True when the text alone means a prefix: it ends in `/` or is the whole bucket."""
         return self.key == "" or self.key.endswith("/")
 
 
@@ -193,13 +192,13 @@ class Location:
 
     @property
     def digest(self) -> str:
-        """16 hex digits that stand for this location in staging directory names."""
+        """16 hex digits for this location, used in names of staging directories."""
         return hashlib.sha256(self.uri.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a message may ask for beyond source and destination; None leaves it to the route."""
+    """What a message may request beyond source and destination; None leaves it to the route."""
 
     on_exists: OnExists | None = None
     publish: PublishMode | None = None
@@ -209,11 +208,11 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class EventFacts:
-    """What an S3 event says of its object, where a request came from one.
+    """What an S3 event reports of its object, where a request came from one.
 
     Attributes:
-        key: The object's; for a marker the marker's own, while the source is its directory.
-        version_id: The version to copy; None for the current one, and for a marker's directory.
+        key: The object's; for a trigger the trigger's own, while the source is its directory.
+        version_id: The version to copy; None for the current one, and for a trigger's directory.
         sequencer: Comparable as text; None where the event has none.
     """
 
@@ -224,12 +223,12 @@ class EventFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A parsed message: this source, to that directory.
+    """A parsed message: copy this source into that directory.
 
     Attributes:
         form: `line`, `json`, `cli`, `s3` or `emr`.
-        event: The event that it came from; the source is then exactly an object, or a prefix
-            with its slash, and nothing is left to guess.
+        event: The event that it came from; the source is then exactly an object, or a prefix with its
+            slash.
     """
 
     source: Source
@@ -241,7 +240,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one transfer of a route may bring, and how many there may be; None is unlimited.
+    """Limits of one transfer of a route, and of their number; None is unlimited.
 
     Attributes:
         in_flight: Transfers of the route at once.
@@ -273,7 +272,7 @@ class SignatureRule:
     """Messages of the route must be signed with one of these keys.
 
     Attributes:
-        keys: The first one is today's, the others are on their way out. Never shown.
+        keys: The first one is current, the others are being retired. Never shown.
         max_age_s: The furthest expiry, seconds after the message was sent.
     """
 
@@ -314,7 +313,7 @@ class Route(TransferRules):
         senders: SQS SenderIds; None: any sender.
         queues: Names or ARNs of the queues that it serves; None: any.
         event_destination: Template for the destination of events; None: takes no events.
-        marker: Events of objects with this name bring their directory, all others nothing.
+        marker: Trigger: events of objects with this name request their directory, others nothing.
     """
 
     name: str
@@ -348,8 +347,8 @@ class Assignment(TransferRules):
 class Pin:
     """Exactly one state of one object, fixed when it was listed.
 
-    Every read asks for this version (`versionId`) or this ETag (`If-Match`), so an object that
-    changes under way is noticed and never mixed.
+    Every read names this version (`versionId`) or this ETag (`If-Match`), so an object that changes
+    under way is noticed and never mixed.
     """
 
     bucket: str
@@ -365,7 +364,7 @@ class Pin:
         return (self.bucket, self.key, self.version_id or self.etag, self.size_bytes)
 
     def is_later_than(self, other: Pin) -> bool:
-        """By LastModified, as far as it tells two states of one key apart.
+        """By LastModified, as far as that distinguishes two states of one key.
 
         HEAD gives whole seconds, and so do all answers of some servers; others list milliseconds.
         A whole second may be a moment of which the fraction is missing, so within one second
@@ -393,7 +392,7 @@ class PlannedObject:
 
 @dataclass(frozen=True, kw_only=True)
 class StagedObject:
-    """What was proven about one object when its staged file was closed.
+    """What was verified of one object when its staged file was closed.
 
     Attributes:
         content: CRC32C of the bytes received; or CRC32, where DistCp received them and that is what
@@ -408,7 +407,7 @@ class StagedObject:
         note: Why a stronger proof level was not reached, for people; empty where none was missed.
         bytes_read: From S3 for this object, repeated reads included.
         proven_at: When the proof was recorded.
-        was_there: Another engine wrote the file; it was proven as it stands. Not in the ledger.
+        was_there: Another engine wrote the file; it was verified as found. Not in the ledger.
     """
 
     seq: int
@@ -430,7 +429,7 @@ class StagedObject:
 
 @dataclass(frozen=True, kw_only=True)
 class FileStatus:
-    """What a target file system says of a path.
+    """Status of a path on a target file system.
 
     Attributes:
         is_special: A symbolic link, FIFO, socket or device: its content is never read.
@@ -449,7 +448,7 @@ class FileStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """Objects and bytes; markers are the directory placeholders that were counted and skipped."""
+    """Objects and bytes; `markers` are the directory placeholders counted and skipped."""
 
     objects: int = 0
     size_bytes: int = 0
@@ -458,7 +457,7 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestSum:
-    """What the object lines of one transfer add up to.
+    """Totals of the object lines of one manifest.
 
     Attributes:
         manifest: SHA-256 of all object lines, each with its line end, hex.

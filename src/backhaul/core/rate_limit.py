@@ -1,7 +1,7 @@
-"""How many bytes a second may come from S3: which limit is in force, and who may read how much now.
+"""How many bytes a second may come from S3: the limit in force, and how much a reader may read now.
 
 Pure: time comes in as an argument. The state that processes share, one number, is kept by
-`adapters.governor`; what the settings look like is `settings.bandwidth`.
+`adapters.system.governor`; the form of the settings is in `settings.bandwidth`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ MINUTES_A_DAY = 24 * 60
 # One grant at most: short enough that a lower limit holds at once, and a reader that is killed
 # takes no more with it.
 PIECE_S = 0.1
-# What was not used may be made up for: readers that wake up late on a busy machine.
+# Unused capacity may be caught up on: readers wake up late on a busy machine.
 CREDIT_S = 0.25
-# Grants are paid for this far ahead at most; a later moment is of the time before a reboot.
+# Grants are paid for this far ahead at most; a later moment is from before a reboot.
 AHEAD_S = 1.0
 
 
@@ -42,7 +42,7 @@ class Window:
     bytes_per_s: int | None
 
     def holds(self, local: datetime) -> bool:
-        """Whether this moment is in it."""
+        """True when this moment is in it."""
         minute = local.hour * 60 + local.minute
         today = local.weekday() in self.days
         if self.start_minute < self.stop_minute:
@@ -61,11 +61,11 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class ByHand:
-    """What `backhaul limit` set: stronger than the configuration, until then.
+    """The limit that `backhaul limit` set; it overrides the configuration.
 
     Attributes:
         bytes_per_s: None: no limit.
-        until: Aware; None: until it is taken back.
+        until: Aware; None: until it is removed.
     """
 
     bytes_per_s: int | None
@@ -108,8 +108,8 @@ class Grant:
 
     Attributes:
         size_bytes: 0: nothing yet.
-        wait_s: After which it is worth asking again.
-        paid_until_s: What the bucket is from now on.
+        wait_s: After this a new request may succeed.
+        paid_until_s: The new state of the bucket.
     """
 
     size_bytes: int
@@ -118,14 +118,14 @@ class Grant:
 
 
 def grant(*, paid_until_s: float, now_s: float, wanted_bytes: int, bytes_per_s: int) -> Grant:
-    """Some of the bytes wanted, if the line is free.
+    """Some of the bytes wanted, if the rate allows any now.
 
-    The bucket is one moment: until then everything granted is paid for. It may lie a little back,
-    which is the credit, or a little ahead, which is the debt of the last grant.
+    A token bucket, whose state is one point in time: until then the rate is used up by what was
+    granted. A point in the past is credit, one in the future is the debt of the last grant.
 
     Args:
         paid_until_s: From the grant before; any value at the start.
-        now_s: Of a clock that all readers share and nobody sets.
+        now_s: Of a monotonic clock that all readers share.
     """
     if not paid_until_s <= now_s + AHEAD_S:  # nor when it is no number
         paid_until_s = now_s
@@ -138,18 +138,18 @@ def grant(*, paid_until_s: float, now_s: float, wanted_bytes: int, bytes_per_s: 
 
 # ---------------------------------------------------------------- YARN applications
 
-# DistCp takes its figure once and never asks again, so what it was given counts against what this
-# node's own workers take. It counts for so long after somebody has last seen it run: whoever
-# follows it may be restarted meanwhile.
+# DistCp gets its rate once and keeps it, so that counts against what this node's own workers may
+# use. It counts for this long after the application was last seen running: the agent that follows
+# it may be restarted meanwhile.
 LEASE_S = 600.0
-# Of the limit, that this node keeps at least: an application that was submitted under a higher one
-# must not stop everything else for the hours that it runs.
+# At least 1/KEPT_SHARE of the limit stays with this node: an application that was submitted under a
+# higher limit must not stop everything else for the hours that it runs.
 KEPT_SHARE = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reservation:
-    """What one application may take.
+    """The rate reserved for one application.
 
     Attributes:
         until_s: Wall clock; it does not count from then on.
@@ -160,17 +160,17 @@ class Reservation:
 
 
 def reserved(found: Iterable[Reservation], now_s: float) -> int:
-    """What all applications may take together, bytes per second."""
+    """Rate of all applications together, bytes per second."""
     return sum(one.bytes_per_s for one in found if one.until_s > now_s)
 
 
 def for_application(bytes_per_s: int, reserved_bytes_per_s: int) -> int:
-    """The most that a new application may have: half of what the others leave."""
+    """Highest rate of a new application: half of what the others leave."""
     return max(1, (bytes_per_s - reserved_bytes_per_s) // 2)
 
 
 def for_this_node(bytes_per_s: int, reserved_bytes_per_s: int) -> int:
-    """What this node's workers may take beside the applications."""
+    """Rate of this node's workers beside the applications."""
     return max(1, bytes_per_s // KEPT_SHARE, bytes_per_s - reserved_bytes_per_s)
 
 
@@ -185,32 +185,32 @@ class RateReservations(Protocol):
         """Reserve for an application that is about to be submitted.
 
         Args:
-            rate: Given the most that it may take (None: no limit), what it will take.
+            rate: Maps the highest rate it may have (None: no limit) to the rate it will use.
         """
 
     def keep(self, tag: str) -> None:
-        """It runs."""
+        """It runs: prolong the reservation."""
 
     def free(self, tag: str) -> None:
-        """Nothing of it runs."""
+        """It is over: end the reservation."""
 
 
 # ---------------------------------------------------------------- readers
 
 
 class Allowance(Protocol):
-    """Who reads from S3 asks here first."""
+    """Permission to read from S3, requested before each read."""
 
     def take(self, wanted_bytes: int, waiting: Callable[[], None]) -> int:
-        """Wait until some of these bytes may be read, and say how many: 1 to `wanted_bytes`.
+        """Wait until some of these bytes may be read; returns how many: 1 to `wanted_bytes`.
 
         Args:
-            waiting: Called now and then while it waits; what it raises ends the wait.
+            waiting: Called repeatedly while it waits; an exception from it ends the wait.
         """
 
 
 class Unlimited:
-    """Implements `Allowance` where nothing is to be limited."""
+    """Implements `Allowance` without a limit."""
 
     def take(self, wanted_bytes: int, waiting: Callable[[], None]) -> int:
         """All of it, at once."""

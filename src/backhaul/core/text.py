@@ -1,7 +1,7 @@
-"""Foreign text on its way into one line of an error, a log or a table.
+"""Text from outside, made fit for one line of an error, a log or a table.
 
-Everything a stranger wrote passes through `printable` before a person sees it, and through
-`redacted` where it may carry credentials. What the text means is decided in `message` and `paths`.
+All text from outside passes through `printable` before a person sees it, and through `redacted`
+where it may carry credentials.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _PERCENT = "%(?:25)?"
 _BLANKS = rf"(?:\s|{_PERCENT}20){{0,16}}"
 _IS = rf"(?:\\{{0,7}}[\"']?|{_PERCENT}2[27]){_BLANKS}(?:[=:]|{_PERCENT}3[ad]){_BLANKS}"
 _AFTER_ENCODED = r"(?<=%(?!2f)[0-9a-f]{2})|(?<=%25(?!2f)[0-9a-f]{2})"  # any but a slash
-_TELLING_NAME = (
+_SECRET_NAME = (
     r"signature|credential|secret|token|passw(?:or)?d|pwd|awsaccesskeyid|sig"
     r"|(?:api|access|account|encryption|private|storage)[-_.]?key"
     # Parts of longer words, too, so only as words; Hadoop names its methods `(auth:KERBEROS)`.
     rf"|(?:(?<![a-z])|{_AFTER_ENCODED})(?:pass(?:phrase|code)?|pw|cookie"
     r"|auth(?!:(?:simple|kerberos|token|proxy)\b))(?![a-z])"
 )
-# A value after a telling name: in a query, in JSON, an assignment, a property of Hadoop. Names of
+# A value after such a name: in a query, in JSON, an assignment, a property of Hadoop. Names of
 # directories such as `token=5` are none: what is before them is a slash. Every repeat has a bound,
 # except that of the value, which nothing follows.
 _ASSIGNED = re.compile(
     rf"((?:x-amz-|(?:(?<![^\s?&;,\"'{{(:>\[])|{_AFTER_ENCODED})[\w.-]{{0,120}}?)"
-    rf"(?:{_TELLING_NAME})[\w.-]{{0,60}}(?:{_IS}|</name>\s{{0,40}}<value>))"
+    rf"(?:{_SECRET_NAME})[\w.-]{{0,60}}(?:{_IS}|</name>\s{{0,40}}<value>))"
     r"(?:([a-z]{0,2}(?P<quote>\\{0,7}[\"']))(?:(?!(?<!\\)(?P=quote)).)+|[^&\s\"',;})]+)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -50,7 +50,7 @@ _AT_ENCODED = re.compile(
     rf"({_PERCENT}2F{_PERCENT}2F)(?:(?!{_PERCENT}2F)[^/@\s]){{1,400}}({_PERCENT}40)", re.IGNORECASE
 )
 _COLON = re.compile(f":|{_PERCENT}3A", re.IGNORECASE)
-_SMELL = re.compile(
+_SUSPICIOUS = re.compile(
     rf"@|{_PERCENT}40|secret|token|passw|passphrase|pwd|cookie|credential|signature"
     r"|(?:api|access|account|encryption|private|storage).?key"
     r"|authorization|bearer|(?-i:AKIA|ASIA|eyJ[A-Za-z0-9_-]+\.)",
@@ -89,7 +89,7 @@ def redacted(text: str, *, has_userinfo: bool = True) -> str:
 
     Userinfo of URIs, presigned queries, values behind names such as `password`, access key ids and
     the secret keys beside them, session tokens, headers such as Authorization, JSON Web Tokens,
-    private keys; all of them percent-encoded, too. Rather hides too much: in `s3://bucket/a:b@c`
+    private keys; all of them percent-encoded, too. It hides too much rather than too little: in `s3://bucket/a:b@c`
     the part before the `@` goes too. Linear in the length of the text, so it may be used on a
     whole message body. For display only: what it returns names no object.
 
@@ -114,12 +114,12 @@ def shown(text: str, limit: int = 200) -> str:
 
 
 def excerpt(body: str, limit: int = 200) -> str:
-    """The start of a message body for people; nothing of it when it smells of secrets.
+    """The start of a message body for people; nothing of it when it may contain secrets.
 
     Such a body may carry credentials in a shape that nothing here recognises; a `=` alone is a
     partition.
     """
-    if _SMELL.search(body):
+    if _SUSPICIOUS.search(body):
         return HIDDEN
     return shown(body[: 4 * limit], limit)
 

@@ -1,6 +1,6 @@
-"""What is risky about a queue's own settings. Pure; said at each start, stops nothing.
+"""Risky settings of a queue, reported at each start. Pure.
 
-The original worked on any queue, so does Backhaul; but SQS can lose what these settings let it.
+Backhaul works any queue, but with these settings SQS itself can lose messages or their reasons.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ MIN_RECEIVES = 5  # fewer, and SQS moves a message before its reason is known (F
 
 
 def warnings(facts: QueueFacts) -> list[QueueWarned]:
-    """One for each setting at fault; empty for a good queue."""
+    """One for each risky setting."""
     found = []
     if facts.dead_letter_url is None:
         behind = ", and holds up its group" if facts.is_fifo else ""

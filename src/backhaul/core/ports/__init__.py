@@ -1,7 +1,7 @@
 """The effects the core needs, as protocols. Adapters implement them; `testing` ships fakes.
 
 Every method either succeeds, raises a `BackhaulError`, or raises one after taking effect; callers
-in `runner` and `agent` are written for all three. Methods are safe to call from several threads.
+are written for all three. Methods are safe to call from several threads.
 """
 
 from __future__ import annotations

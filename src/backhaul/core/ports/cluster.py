@@ -1,4 +1,4 @@
-"""YARN as the core sees it: what an application is and says, and the port to it."""
+"""YARN, as the core sees it: applications, their progress, and the port to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIB = 1024**4
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterRules:
-    """When DistCp is chosen and how it is run; `docs/decisions` says why these defaults.
+    """When DistCp is chosen and how it is run; `docs/decisions` explains the defaults.
 
     Attributes:
         auto_min_bytes: `engine = auto` leaves less than this to this node.
@@ -25,7 +25,7 @@ class ClusterRules:
         bandwidth_bytes: Bytes per second over all mappers of one job; None: DistCp's own cap.
         queue: YARN's queue; None: the user's default.
         queue_timeout_s: An application that waits this long for its first container is killed.
-        poll_s: Between two looks at a running application.
+        poll_s: Between two status requests for a running application.
     """
 
     auto_min_bytes: int = 2 * TIB
@@ -64,7 +64,7 @@ _FINAL = {"SUCCEEDED": AppState.SUCCEEDED, "KILLED": AppState.KILLED}
 
 
 def app_state(state: str, final_status: str) -> AppState:
-    """From the ResourceManager's two words; a state it has not had so far counts as running."""
+    """From the ResourceManager's state and final status; an unknown state counts as running."""
     if state == "FINISHED":
         return _FINAL.get(final_status, AppState.FAILED)
     return _STATES.get(state, AppState.RUNNING)
@@ -72,7 +72,7 @@ def app_state(state: str, final_status: str) -> AppState:
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """One application as the ResourceManager tells of it.
+    """One application as the ResourceManager reports it.
 
     Attributes:
         progress: 0 to 1.
@@ -105,13 +105,13 @@ class JobCounters:
         )
 
     def agree_with(self, objects: int, size_bytes: int) -> bool:
-        """Whether they tell of just these files, all copied."""
+        """True when exactly these files were copied, and none skipped or failed."""
         return self == JobCounters(copied=objects, skipped=0, failed=0, size_bytes=size_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobProgress:
-    """What the application's master tells while it runs.
+    """What the application's master reports while it runs.
 
     Attributes:
         objects: Files that its mappers have finished so far.
@@ -163,13 +163,13 @@ class Cluster(Protocol):
         """Why this node cannot submit at all; None when it can."""
 
     def check_reachable(self) -> None:
-        """Raise unless YARN answers: a client would try for as long as Hadoop's settings say."""
+        """Raise unless YARN answers: a client would try for as long as Hadoop's settings allow."""
 
     def find(self, tag: str) -> list[Application]:
         """Every application with this tag that the ResourceManager remembers."""
 
     def submit(self, job: CopyJob, waiting: Callable[[], None]) -> None:
-        """Run the client until it has listed and submitted; look by tag for what came of it.
+        """Run the client until it has listed and submitted; `find` by tag shows the outcome.
 
         Args:
             waiting: Called about every second while it lists.
@@ -179,10 +179,10 @@ class Cluster(Protocol):
         """
 
     def kill(self, application_id: str) -> None:
-        """End it; safe to repeat. Returns once it was asked for, not once it is over."""
+        """Request its end; safe to repeat. Returns before the application is over."""
 
     def progress(self, application: Application) -> JobProgress | None:
-        """What its master tells; None while there is none that answers."""
+        """What its master reports; None while there is none that answers."""
 
     def counters(self, application: Application) -> JobCounters | None:
         """Of one that is over, from MapReduce's history server; None where none answers."""

@@ -1,4 +1,4 @@
-"""What a process has around it: time, chance, and somebody to tell."""
+"""What a process needs around it: time, chance, and a receiver of facts."""
 
 from __future__ import annotations
 

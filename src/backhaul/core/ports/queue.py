@@ -36,7 +36,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueFacts:
-    """What the queue itself says, read once at start.
+    """The queue's attributes, read once at start.
 
     Attributes:
         name: Queue name; with the account and region in `arn`.
@@ -55,7 +55,7 @@ class QueueFacts:
 
     @property
     def is_fifo(self) -> bool:
-        """SQS wants this ending of every FIFO queue's name, and of no other."""
+        """By its name: SQS requires this ending of FIFO queues, and of no other."""
         return self.name.endswith(FIFO)
 
 
@@ -74,7 +74,7 @@ class Queue(Protocol):
         """
 
     def extend(self, message: Message, visibility_timeout_s: int) -> None:
-        """Keep the message invisible this long, from now; 0 shows it at once; safe to repeat.
+        """Set the visibility timeout, counted from now; 0 shows the message; safe to repeat.
 
         Raises:
             VisibilityLost: the handle is no longer accepted, or the 12 h total is used up.
@@ -97,7 +97,7 @@ class DeadLetterReason:
     """Why a message is dead; becomes message attributes named `backhaul.code` and so on.
 
     Attributes:
-        redrive: With what a signed message may come back; empty for others.
+        redrive: Ticket with which a signed message may come back; empty for others.
     """
 
     code: str

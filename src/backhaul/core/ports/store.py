@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from backhaul.core.checksums import Part, S3Checksums
-from backhaul.core.model import (
-    Pin,
-)
+from backhaul.core.model import Pin
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListPage:
-    """One page of a listing that was checked (`core.listing`).
+    """One checked page of a listing (`core.transfer.listing`).
 
     Attributes:
         is_last: Nothing comes after it.
@@ -50,7 +48,7 @@ class ListedPage:
     Attributes:
         server: Host that answered.
         flaw: Why this is no page of a listing; empty when it is one.
-        token: The position that the server says this page begins at.
+        token: The position at which this page begins, by the server's word.
         next_token: Empty on the last page.
     """
 
@@ -73,7 +71,7 @@ class Endpoint:
         base_url: `https://host[:port]/` plus the bucket where addressing is path style; a
             percent-encoded key is appended to it.
         region: For signing.
-        owner: Account that must own the bucket; None: not asked.
+        owner: Account that must own the bucket; None: any.
         ca_bundle: File of the certificates to trust; None: those of the AWS library.
     """
 
@@ -101,7 +99,7 @@ class ObjectStore(Protocol):
     ) -> ListedPage:
         """One page of the objects whose key begins with `prefix`, unchecked.
 
-        Only `core.listing` calls this: what a server lists is not to be believed as it comes.
+        Only `core.transfer.listing` calls this; it checks what the server answers.
 
         Args:
             token: `next_token` of the page before; None for the first.
@@ -119,20 +117,20 @@ class ObjectStore(Protocol):
         """This very version of an object; None when it is not there. Raises as `list_page`."""
 
     def algorithms(self, pin: Pin, *, owner: str | None = None) -> frozenset[str]:
-        """Of the checksums that S3 keeps of this object; empty where it does not say.
+        """Algorithms of the checksums that S3 keeps of this object; empty where unknown.
 
         A hint for how to write its file; a refusal is no error here. Raises OutageError.
         """
 
     def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
-        """Where to read objects of this bucket; may ask S3 once per bucket."""
+        """Where to read objects of this bucket; may call S3 once per bucket."""
 
 
 class Body(AbstractContextManager["Body"], Protocol):
     """The bytes of one GET, in order.
 
     Attributes:
-        facts: What the headers said: checksums, ETag, version.
+        facts: From the headers: checksums, ETag, version.
     """
 
     facts: S3Checksums
@@ -149,7 +147,7 @@ class SourceReader(Protocol):
 
     Raises (both methods):
         SourceChanged: not the pinned object any more.
-        PermanentError, TransientError, OutageError: as the answer says.
+        PermanentError, TransientError, OutageError: by the answer.
     """
 
     def get(
@@ -161,11 +159,11 @@ class SourceReader(Protocol):
         """Its checksums without its body."""
 
     def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
-        """The parts of its multipart upload; None where S3 does not tell them, for any reason."""
+        """The parts of its multipart upload; None where S3 does not list them, for any reason."""
 
     def check_reachable(self, endpoint: Endpoint) -> None:
-        """Return when S3 answers there, whatever it says of the request.
+        """Return when S3 answers there, even with a refusal of the request.
 
         Raises:
-            OutageError: E_S3_UNREACHABLE: it does not within seconds, or answers that it is broken.
+            OutageError: E_S3_UNREACHABLE: no answer within seconds, or a server error.
         """

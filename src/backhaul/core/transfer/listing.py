@@ -1,17 +1,17 @@
-"""A listing of S3, held page by page against what was requested; the only way to list anything.
+"""Listings of S3, each page checked against the request; all of Backhaul's listings are made here.
 
-A plan is a plan only when its list is complete and sane. So each page must be the page that was
-requested (bucket, prefix, position), every key must begin with the prefix and come once, and the
-list must end exactly where the server declares its end. What the server leaves out silently cannot
-be found out; everything it contradicts itself in is refused here, before it reaches a plan.
+A plan needs a complete and consistent list. So each page must be the page that was requested
+(bucket, prefix, position), every key must begin with the prefix and come once, and the list must
+end exactly where the server declares its end. An object that the server silently omits cannot be
+noticed; a contradiction is refused here, before it reaches a plan.
 
 Order: S3 lists keys in UTF-8 byte order, which is the order of Python's `str`. Directory buckets
-and some stand-ins do not, so order itself is not required; that no key comes twice is.
+and some other servers do not, so order is not required; that no key comes twice is.
 
-* While keys rise, "once" costs no memory. After 10,000 rising keys the order is relied upon, and a
-  page that falls back is refused: it is an earlier page again, or a token that was ignored.
-* A listing that is out of order within its first 10,000 keys is remembered by 64-bit hashes: at
-  most 1,000,000 keys, some 100 MB. A longer one without order is refused.
+* While keys ascend, this check costs no memory. After 10,000 ascending keys the order is relied
+  upon, and a page that falls back is refused: it is an earlier page, or a token was ignored.
+* The keys of a listing that is out of order within its first 10,000 keys are remembered as 64-bit
+  hashes: at most 1,000,000 keys, some 100 MB. A longer unordered one is refused.
 
 Source: Amazon S3 API reference, ListObjectsV2; user guide, "Listing objects in a directory bucket".
 """
@@ -75,7 +75,7 @@ def list_pages(
 
 
 def etag_of(text: str) -> str:
-    """An ETag without quotes and weakness; empty where it is none that a request can carry."""
+    """An ETag without quotes and weakness; empty where a request cannot carry it."""
     etag = text.removeprefix("W/").strip('"')
     return etag if _ETAG.fullmatch(etag) else ""
 
@@ -85,8 +85,8 @@ def find_object(
 ) -> tuple[Pin | None, ListPage]:
     """The object of exactly this key, and the page on which the search ended.
 
-    In order it is the first of all keys that begin with it; without order it may come last, and a
-    few pages may rise by chance.
+    In an ordered listing it is the first of all keys that begin with it. In an unordered one it may
+    come last, and a few pages may ascend by chance.
     """
     page, seen = ListPage(pins=()), 0
     for page in list_pages(store, bucket, key, owner=owner):
@@ -104,12 +104,12 @@ def has_object(store: ObjectStore, bucket: str, prefix: str, *, owner: str | Non
 
 @dataclass(kw_only=True)
 class _Listing:
-    """What is known of one listing so far.
+    """One listing so far.
 
     Attributes:
         last: The last entry of the pages so far.
         earlier: Hashes of the keys of earlier pages; None once the order is relied upon.
-        tokens: Hashes of those of the pages since the last new key: one may have 16 KiB.
+        tokens: Hashes of the tokens since the last new key: one token may have 16 KiB.
     """
 
     bucket: str
@@ -226,7 +226,7 @@ class _Listing:
 
     def _pin(self, one: ListedObject) -> Pin:
         if one.key.endswith("/") and one.size in {None, "0"}:
-            # A directory placeholder is never read, so nothing else of it matters.
+            # A directory placeholder is never read, so its other attributes do not matter.
             epoch = datetime.fromtimestamp(0, UTC)
             return Pin(bucket=self.bucket, key=one.key, size_bytes=0, etag="", last_modified=epoch)
         etag = etag_of(one.etag or "")
@@ -290,7 +290,7 @@ def _flaw(name: str, value: str | None) -> str:
 
 
 def _time(text: str | None) -> datetime | None:
-    """ISO 8601, as S3 writes it; without a zone it is UTC. None where it is no time."""
+    """From ISO 8601, as S3 writes it; UTC where it has no zone. None where it is not a time."""
     try:
         found = datetime.fromisoformat((text or "").strip())
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

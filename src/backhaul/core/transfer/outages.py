@@ -1,16 +1,16 @@
-"""Whether a failure, or a worker that makes no progress, is the fault of a dependency that is down.
+"""Decides whether a failed or stalled attempt is due to a dependency that is down.
 
-A dependency that is down makes a transfer wait and costs it no attempt. Its errors do not always
-show that: a stopped NameNode gives no answer at all, a DataNode that dies under a write looks like
-one that is overloaded, and an HTTP proxy whose S3 is gone answers 502. So such an attempt is not
-judged by its error alone: both sides, S3 and the target, are probed from a fresh process.
+A transfer waits for a dependency that is down, and spends no attempt. The error alone does not
+always show it: a stopped NameNode gives no answer at all, a DataNode that dies under a write looks
+like one that is overloaded, and an HTTP proxy whose S3 is gone answers 502. So both sides, S3 and
+the target, are probed from a fresh process.
 
     the probe of a side fails       outage: the transfer is held
-    a side was down a moment ago    outage, too: the error may be its late result
+    a side was down a moment ago    outage, too: the error may come late
     both sides answer               the error counts, and a worker without progress has failed
 
 The probe is a port (`ports.TargetSession.probe`). A transfer whose object makes every worker hang
-while both sides answer spends its attempts and dies, as it must (L1 in docs/reliability.md).
+while both sides answer spends its attempts and is dead-lettered (L1 in docs/reliability.md).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RECOVERY_S = 15.0
 WAIT_MOST_S = 600.0
 RECENT_S = 60.0  # the HDFS client repeats a call for about a minute before it fails
 
-# Nothing to do with a dependency: a stop, and a defect that must not hide behind an outage.
+# Not caused by a dependency: a stop, and a defect, which an outage must not hide.
 _NO_DOUBT = frozenset({"E_STOPPED", "E_BUG"})
 
 
@@ -47,7 +47,7 @@ class Away:
     """A dependency that does not answer, while an attempt waits for it.
 
     Attributes:
-        still_s: For how long nothing has moved when this was found out.
+        still_s: Time without progress when this was found.
     """
 
     error: OutageError
@@ -55,18 +55,18 @@ class Away:
 
 
 def is_doubtful(error: BackhaulError) -> bool:
-    """True when an outage may be behind it: worth a probe."""
+    """True when an outage may have caused it, so that a probe is worth its time."""
     if isinstance(error, (SourceChanged, DestinationBusy, TakenOver)):
         return False
     return isinstance(error, TransientError) and error.code not in _NO_DOUBT
 
 
 class OutageWatch:
-    """One attempt's view of its dependencies; used by the attempt's thread only.
+    """The dependencies of one attempt, as far as it has probed them; used by its thread only.
 
     Args:
         probe: Returns the outages found now; takes some seconds at most and raises nothing.
-        report: Called with what the attempt waits for, and with None once it moves again.
+        report: Called with what the attempt waits for, and with None once it makes progress.
         monotonic: Seconds.
         wait_most_s: A worker waits for a dependency this long, and at least the stall timeout.
     """
@@ -101,7 +101,7 @@ class OutageWatch:
         if still_s < min(CHECK_AFTER_S, patience_s / 4):
             self._moves()
             return None
-        # Whoever is about to call the worker stalled needs a probe that is fresh.
+        # Before a worker is declared stalled, the probe has to be fresh.
         is_over = still_s > patience_s and not self._is_waiting
         if self._is_checked_within(CHECK_EVERY_S if is_over else self._every_s):
             return None
@@ -145,7 +145,7 @@ class OutageWatch:
         return found
 
     def _moves(self) -> None:
-        """What was down stays in memory: its late errors may still come."""
+        """The worker makes progress. What was down is remembered: its errors may come late."""
         self._is_waiting = False
         self._checked_s = self._answers_since_s = None
         self._every_s = CHECK_EVERY_S
@@ -155,7 +155,7 @@ class OutageWatch:
 
     def _show(self, away: Away) -> None:
         what = f"{away.error.dependency} {away.error.code}"
-        if what != self._reported:  # its words may differ each time
+        if what != self._reported:  # its text may differ each time
             self._reported = what
             self._report(away)
 

@@ -1,4 +1,4 @@
-"""Why a destination takes no new names, as an error with the command that changes it."""
+"""Why a destination refuses new files, as an error with the command that changes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HDFS_DENIAL = re.compile(r'user=(?P<user>[^,\s]+), access=\w+, inode="(?P<path>
 def cannot_write(
     directory: Location, existing: Location, refused: WriteRefusal | None
 ) -> CannotWrite | None:
-    """What every transfer into `directory` would die of; None where nothing is refused.
+    """The error of every transfer into `directory`; None where nothing is refused.
 
     Args:
         existing: The directory itself, or the nearest one above it.
@@ -40,7 +40,7 @@ def cannot_write(
 
 
 def file_in_the_way(where: str) -> CannotWrite:
-    """What is at `where` is no directory, and files are to go into it."""
+    """The error for a file at `where`, which has to be a directory."""
     return CannotWrite(
         "E_DST_PARENT_FILE",
         f"{printable(where)} is a file, and files are to go into a directory of that name",
