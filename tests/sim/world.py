@@ -822,7 +822,7 @@ class Sim:
         most = sum(len(asked.wanted) for asked in self.ghost.asked.values())
         if self.ghost.gets > most:
             raise Violation(f"E1 {self.ghost.gets} reads for {most} objects")
-        if any(isinstance(fact, events.StagingSwept) for fact in self.facts):
+        if any(isinstance(fact, events.AbandonedStagingRemoved) for fact in self.facts):
             raise Violation("E1 a transfer that met no fault left its staging to the sweep")
 
 

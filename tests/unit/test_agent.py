@@ -508,14 +508,14 @@ def test_redelivery_of_a_running_transfer_only_brings_a_newer_handle(world: Worl
     with world.running(slots=2):
         assert gate.reached.wait(10)
         world.queue.redeliver(message_id)
-        eventually(lambda: world.all_of(events.MessageAbsorbed))
+        eventually(lambda: world.all_of(events.MessageRecognised))
         gate.opened.set()
         eventually(lambda: world.queue.deleted)
 
     assert world.faults.count("ledger.begin") == 1
     assert world.faults.count("target.create") == 1
     assert world.queue.remaining == []  # deleted by the newer handle: the fake takes no other
-    assert world.all_of(events.MessageAbsorbed)[0].is_running
+    assert world.all_of(events.MessageRecognised)[0].is_running
 
 
 def test_redelivery_of_a_done_transfer_is_deleted_and_not_copied(world: World) -> None:
@@ -528,7 +528,7 @@ def test_redelivery_of_a_done_transfer_is_deleted_and_not_copied(world: World) -
     assert world.queue.remaining == []
     assert world.faults.count("target.create") == copied
     assert agent.totals.done == 1
-    assert world.all_of(events.MessageAbsorbed)[0].state == "done"
+    assert world.all_of(events.MessageRecognised)[0].state == "done"
 
 
 def test_transfer_of_another_live_process_is_left_alone(world: World) -> None:
@@ -662,7 +662,7 @@ def test_busy_destination_waits_and_then_goes_on(world: World) -> None:
     world.queue.send("raw/p/a, /land/d/deeper")
     with world.running(slots=2):
         assert gate.reached.wait(10)
-        eventually(lambda: world.all_of(events.TransferWaits))
+        eventually(lambda: world.all_of(events.TransferWaiting))
         assert world.faults.count("target.create") == 1
         gate.opened.set()
         eventually(lambda: len(world.queue.deleted) == 2)
@@ -678,7 +678,7 @@ def test_full_route_waits_unspent(world: World) -> None:
         world.queue.send(f"raw/p/, /land/{name}")
     with world.running(slots=2):
         assert gate.reached.wait(10)
-        eventually(lambda: world.all_of(events.TransferWaits))
+        eventually(lambda: world.all_of(events.TransferWaiting))
         assert world.faults.count("pool.session") == 1
         gate.opened.set()
         eventually(lambda: len(world.queue.deleted) == 2)
@@ -1014,7 +1014,7 @@ def test_message_that_waits_for_its_destination_is_handed_back_by_a_stop(world: 
         assert gate.reached.wait(10)
         # Only now, so that it is the first one that owns the destination.
         second = world.queue.send("raw/p/, /land/d")
-        eventually(lambda: world.all_of(events.TransferWaits))
+        eventually(lambda: world.all_of(events.TransferWaiting))
         agent.request_stop(Stop.DRAIN)
         eventually(lambda: agent.totals.returned)
         gate.opened.set()

@@ -11,16 +11,16 @@ from backhaul.core.rate_limit import (
     AHEAD_S,
     CREDIT_S,
     PIECE_S,
-    ByHand,
-    InForce,
+    EffectiveLimit,
+    LimitSource,
+    ManualLimit,
     Reservation,
     Schedule,
     Unlimited,
-    Why,
+    effective_limit,
     for_application,
     for_this_node,
     grant,
-    in_force,
     reserved,
 )
 from backhaul.settings.sizes import parse_rate, parse_window
@@ -49,26 +49,28 @@ OFFICE = Schedule(
 @pytest.mark.parametrize(
     ("moment", "bytes_per_s", "why"),
     [
-        ("2026-11-20T07:59:59", 200 * MB, Why.CONFIGURED),
-        ("2026-11-20T08:00:00", 50 * MB, Why.WINDOW),
-        ("2026-11-20T17:59:59", 50 * MB, Why.WINDOW),
-        ("2026-11-20T18:00:00", 200 * MB, Why.CONFIGURED),
-        ("2026-11-20T22:30:00", None, Why.WINDOW),
-        ("2026-11-21T04:59:59", None, Why.WINDOW),
-        ("2026-11-21T05:00:00", 100 * MB, Why.WINDOW),  # a Saturday
-        ("2026-11-22T12:00:00", 200 * MB, Why.CONFIGURED),  # a Sunday
+        ("2026-11-20T07:59:59", 200 * MB, LimitSource.CONFIGURED),
+        ("2026-11-20T08:00:00", 50 * MB, LimitSource.WINDOW),
+        ("2026-11-20T17:59:59", 50 * MB, LimitSource.WINDOW),
+        ("2026-11-20T18:00:00", 200 * MB, LimitSource.CONFIGURED),
+        ("2026-11-20T22:30:00", None, LimitSource.WINDOW),
+        ("2026-11-21T04:59:59", None, LimitSource.WINDOW),
+        ("2026-11-21T05:00:00", 100 * MB, LimitSource.WINDOW),  # a Saturday
+        ("2026-11-22T12:00:00", 200 * MB, LimitSource.CONFIGURED),  # a Sunday
     ],
 )
 def test_the_first_window_that_holds_decides(
-    moment: str, bytes_per_s: int | None, why: Why
+    moment: str, bytes_per_s: int | None, why: LimitSource
 ) -> None:
-    assert in_force(OFFICE, None, at(moment)) == InForce(bytes_per_s=bytes_per_s, why=why)
+    assert effective_limit(OFFICE, None, at(moment)) == EffectiveLimit(
+        bytes_per_s=bytes_per_s, why=why
+    )
 
 
 def test_a_window_over_midnight_belongs_to_the_day_on_which_it_begins() -> None:
     schedule = Schedule(windows=(parse_window("fri 22:00-06:00 = 1MB/s"),))
     limits = [
-        in_force(schedule, None, at(moment)).bytes_per_s
+        effective_limit(schedule, None, at(moment)).bytes_per_s
         for moment in ("2026-11-20T03:00", "2026-11-20T23:00", "2026-11-21T03:00")
     ]
     assert limits == [None, MB, MB]
@@ -76,16 +78,16 @@ def test_a_window_over_midnight_belongs_to_the_day_on_which_it_begins() -> None:
 
 def test_a_limit_by_hand_wins_until_it_ends() -> None:
     until = datetime(2026, 11, 20, 1, 0, tzinfo=UTC)  # noon in Sydney
-    by_hand = ByHand(bytes_per_s=5 * MB, until=until)
-    before = in_force(OFFICE, by_hand, at("2026-11-20T11:59:59"))
-    after = in_force(OFFICE, by_hand, at("2026-11-20T12:00:00"))
-    assert (before.bytes_per_s, before.why) == (5 * MB, Why.BY_HAND)
-    assert (after.bytes_per_s, after.why) == (50 * MB, Why.WINDOW)
+    by_hand = ManualLimit(bytes_per_s=5 * MB, until=until)
+    before = effective_limit(OFFICE, by_hand, at("2026-11-20T11:59:59"))
+    after = effective_limit(OFFICE, by_hand, at("2026-11-20T12:00:00"))
+    assert (before.bytes_per_s, before.why) == (5 * MB, LimitSource.BY_HAND)
+    assert (after.bytes_per_s, after.why) == (50 * MB, LimitSource.WINDOW)
 
 
 def test_no_limit_by_hand_is_stronger_than_a_configured_limit() -> None:
-    found = in_force(OFFICE, ByHand(bytes_per_s=None), at("2026-11-20T09:00"))
-    assert found == InForce(bytes_per_s=None, why=Why.BY_HAND)
+    found = effective_limit(OFFICE, ManualLimit(bytes_per_s=None), at("2026-11-20T09:00"))
+    assert found == EffectiveLimit(bytes_per_s=None, why=LimitSource.BY_HAND)
 
 
 @pytest.mark.parametrize(

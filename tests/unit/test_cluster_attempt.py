@@ -97,7 +97,7 @@ def test_what_a_successful_job_left_wrong_is_copied_natively(world: World, spoil
     world.cluster.spoil = spoil
     run(world)
     assert landed(world) == FILES
-    (mended,) = world.all_of(events.StagedAgain)
+    (mended,) = world.all_of(events.StagingRepaired)
     assert mended.objects == 1
 
 
@@ -110,14 +110,14 @@ def test_what_was_not_planned_is_not_published(world: World) -> None:
     run(world)
     assert landed(world) == FILES
     assert not any("marker" in path for path in world.target.paths())
-    assert [fact.removed for fact in world.all_of(events.StagedAgain)] == [1]
+    assert [fact.removed for fact in world.all_of(events.StagingRepaired)] == [1]
 
 
 def test_an_object_without_a_comparable_checksum_is_copied_from_its_pin(world: World) -> None:
     world.store.put("p/x", b"bytes", algorithm=None, etag="0123-2")
     run(world)
     assert landed(world)["x"] == b"bytes"
-    assert [fact.objects for fact in world.all_of(events.StagedAgain)] == [1]
+    assert [fact.objects for fact in world.all_of(events.StagingRepaired)] == [1]
 
 
 def test_s3_s_own_sum_is_held_against_what_hdfs_keeps_and_no_byte_is_read(world: World) -> None:
@@ -155,7 +155,7 @@ def test_most_bytes_decide_and_the_others_are_read_for_their_proof(world: World)
     assert landed(world) == FILES
     proofs = {proof.size_bytes: proof.proof for proof in proofs_of(world)}
     assert proofs == {50: Proof.REREAD, 60: Proof.DIRECT, 0: Proof.DIRECT}
-    assert world.all_of(events.StagedAgain) == []
+    assert world.all_of(events.StagingRepaired) == []
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C"])
@@ -168,7 +168,7 @@ def test_a_wrong_byte_is_seen_without_reading_it(world: World, algorithm: str) -
     world.cluster.spoil = spoil
     run(world)
     assert landed(world) == FILES
-    assert [fact.objects for fact in world.all_of(events.StagedAgain)] == [1]
+    assert [fact.objects for fact in world.all_of(events.StagingRepaired)] == [1]
 
 
 @pytest.mark.parametrize("change", [None, b"B" * 50])
@@ -499,7 +499,7 @@ def test_a_transfer_longer_than_sqs_hides_a_message_goes_on_and_is_not_repeated(
         assert agent.totals.failed == 0
     assert world.clock.monotonic() > 4000
     assert world.all_of(events.VisibilityWasLost)
-    assert world.all_of(events.MessageAbsorbed), "the redelivery was recognised"
+    assert world.all_of(events.MessageRecognised), "the redelivery was recognised"
     assert len(world.cluster.jobs) == 1
     assert landed(world) == FILES
 

@@ -199,7 +199,7 @@ def test_a_message_that_dies_without_yarn_says_that_its_application_may_run(worl
     world.routes = (route(name="other", sources=(("else", ""),)),)
     world.drain()
     assert world.states == ["dead"]
-    assert [fact.code for fact in world.all_of(events.StagingStays)] == ["E_YARN_NONE"]
+    assert [fact.code for fact in world.all_of(events.StagingNotRemoved)] == ["E_YARN_NONE"]
 
 
 # ---------------------------------------------------------------- the submission

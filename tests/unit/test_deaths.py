@@ -180,7 +180,7 @@ def test_message_that_waits_for_others_dies_before_its_queue_forgets_it(world: W
     assert letter.reason is not None
     assert "E_DST_BUSY" in letter.reason.sentence
     assert (world.queue.deleted, world.queue.expired) == ([message_id], [])
-    assert world.all_of(events.TransferWaits)
+    assert world.all_of(events.TransferWaiting)
 
 
 def test_old_message_whose_transfer_runs_elsewhere_is_left_to_it(world: World) -> None:

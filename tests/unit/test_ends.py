@@ -127,5 +127,5 @@ def test_failure_of_an_attempt_that_was_taken_over_is_none(world: World) -> None
     assert world.landed() == {"d/a": b"the first"}
     assert (world.queue.deleted, world.states) == ([message_id], ["done"])
     assert [fact.code for fact in world.all_of(events.AttemptFailed)] == ["E_S3_RESET"]
-    assert [fact.code for fact in world.all_of(events.TransferTaken)] == ["E_BUG"]
+    assert [fact.code for fact in world.all_of(events.TransferTakenOver)] == ["E_BUG"]
     assert agent.totals.failed == 1

@@ -22,7 +22,7 @@ from backhaul.adapters.system.governor import Governor, GovernorSpec
 from backhaul.adapters.system.limit_file import LimitFile
 from backhaul.adapters.system.reservations import Reservations
 from backhaul.core.errors import ConfigurationError, OutageError
-from backhaul.core.rate_limit import PIECE_S, ByHand, InForce, Schedule, Why
+from backhaul.core.rate_limit import PIECE_S, EffectiveLimit, LimitSource, ManualLimit, Schedule
 from tests.world import eventually
 
 KIB = 1024
@@ -99,7 +99,7 @@ def test_who_asks_while_another_thread_looks_is_limited_too(
     governor = spec(tmp_path).open()
     look, is_looking, may_go_on = governor.limit, threading.Event(), threading.Event()
 
-    def slow_at_first() -> InForce:
+    def slow_at_first() -> EffectiveLimit:
         if not is_looking.is_set():
             is_looking.set()
             assert may_go_on.wait(30)
@@ -150,12 +150,12 @@ def test_a_reader_killed_with_the_lock_in_its_hands_stops_nobody(tmp_path: Path)
 def test_a_limit_set_by_hand_is_seen_by_a_governor_that_runs(tmp_path: Path) -> None:
     governor = spec(tmp_path, None).open()
     assert governor.limit().bytes_per_s is None
-    limit_file(tmp_path).write(ByHand(bytes_per_s=100_000))
+    limit_file(tmp_path).write(ManualLimit(bytes_per_s=100_000))
     assert governor.limit().bytes_per_s == 100_000
-    limit_file(tmp_path).write(ByHand(bytes_per_s=200_000))
+    limit_file(tmp_path).write(ManualLimit(bytes_per_s=200_000))
     assert governor.limit().bytes_per_s == 200_000
     limit_file(tmp_path).write(None)
-    assert governor.limit().why is Why.CONFIGURED
+    assert governor.limit().why is LimitSource.CONFIGURED
 
 
 def test_a_reader_that_waits_goes_on_when_the_limit_is_lifted(
@@ -168,7 +168,7 @@ def test_a_reader_that_waits_goes_on_when_the_limit_is_lifted(
     def waiting() -> None:
         nonlocal lifted
         if not lifted:
-            limit_file(tmp_path).write(ByHand(bytes_per_s=None))
+            limit_file(tmp_path).write(ManualLimit(bytes_per_s=None))
             lifted = True
 
     left = 1 << 40  # half a year at 64 KiB/s
@@ -194,7 +194,7 @@ def test_what_waiting_raises_ends_the_wait_and_frees_the_turn(tmp_path: Path) ->
 
 def test_the_limit_by_hand_is_kept_with_its_end(tmp_path: Path) -> None:
     until = datetime.now(UTC) + timedelta(hours=1)
-    for by_hand in (ByHand(bytes_per_s=100_000, until=until), ByHand(bytes_per_s=None)):
+    for by_hand in (ManualLimit(bytes_per_s=100_000, until=until), ManualLimit(bytes_per_s=None)):
         limit_file(tmp_path).write(by_hand)
         assert limit_file(tmp_path).read() == by_hand
     limit_file(tmp_path).write(None)
@@ -220,7 +220,7 @@ def test_the_limit_by_hand_is_kept_with_its_end(tmp_path: Path) -> None:
 )
 def test_a_damaged_file_is_named_and_changes_no_limit(tmp_path: Path, text: str) -> None:
     governor = spec(tmp_path).open()
-    limit_file(tmp_path).write(ByHand(bytes_per_s=100_000))
+    limit_file(tmp_path).write(ManualLimit(bytes_per_s=100_000))
     assert governor.limit().bytes_per_s == 100_000
     limit_file(tmp_path).path.write_text(text)
     with pytest.raises(ConfigurationError) as caught:
@@ -234,7 +234,7 @@ def test_a_damaged_file_is_named_and_changes_no_limit(tmp_path: Path, text: str)
 def test_a_limit_that_cannot_be_written_says_where(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError) as caught:
-        LimitFile(tmp_path / "file" / "ledger.db").write(ByHand(bytes_per_s=100_000))
+        LimitFile(tmp_path / "file" / "ledger.db").write(ManualLimit(bytes_per_s=100_000))
     assert caught.value.code == "E_LIMIT_FILE"
 
 
@@ -251,7 +251,7 @@ def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path: Path, kind: str)
     before = path.lstat()
     uses: list[Callable[[], object]] = [
         lambda: limit_file(tmp_path).read(),
-        lambda: limit_file(tmp_path).write(ByHand(bytes_per_s=200_000)),
+        lambda: limit_file(tmp_path).write(ManualLimit(bytes_per_s=200_000)),
         lambda: limit_file(tmp_path).write(None),
     ]
     for use in uses:
@@ -274,14 +274,14 @@ def test_a_planted_link_does_not_decide_which_file_is_written(tmp_path: Path) ->
         os.chown(state, 4711, 4711)
     for name in (str(os.getpid()), "new", "tmp"):
         (state / f"ledger.db.limit.{name}").symlink_to(outside)
-    limit_file(state).write(ByHand(bytes_per_s=100_000))
+    limit_file(state).write(ManualLimit(bytes_per_s=100_000))
     assert outside.read_text() == "mine"
     found = outside.stat()
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o600)
     written = limit_file(state).path.lstat()
     assert stat.S_ISREG(written.st_mode)
     assert (written.st_uid, stat.S_IMODE(written.st_mode)) == (state.stat().st_uid, 0o640)
-    assert limit_file(state).read() == ByHand(bytes_per_s=100_000)
+    assert limit_file(state).read() == ManualLimit(bytes_per_s=100_000)
 
 
 def test_nothing_stays_of_a_limit_that_could_not_be_written(
@@ -292,7 +292,7 @@ def test_nothing_stays_of_a_limit_that_could_not_be_written(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ConfigurationError, match="No space left"):
-        limit_file(tmp_path).write(ByHand(bytes_per_s=100_000))
+        limit_file(tmp_path).write(ManualLimit(bytes_per_s=100_000))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,7 +23,7 @@ from backhaul.core.transfer.outages import (
     CHECK_EVERY_S,
     RECENT_S,
     RECOVERY_S,
-    Away,
+    DependencyDown,
     OutageWatch,
     is_doubtful,
 )
@@ -40,7 +40,7 @@ class Bench:
         self.now_s = 1000.0
         self.found: Sequence[OutageError] = ()
         self.probes = 0
-        self.reports: list[Away | None] = []
+        self.reports: list[DependencyDown | None] = []
         self.watch = OutageWatch(
             probe=self._probe,
             report=self.reports.append,

@@ -17,7 +17,7 @@ from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.sweeping import SWEEP_AFTER, sweep_abandoned
 from backhaul.core.checksums import Checksum
 from backhaul.core.errors import OutageError
-from backhaul.core.facts import StagingSwept
+from backhaul.core.facts import AbandonedStagingRemoved
 from backhaul.core.model import (
     EventFacts,
     EvidencePlace,
@@ -206,7 +206,7 @@ def test_litter_of_many_transfers_goes_in_batches_with_its_directory(
     with world.process() as ports:
         sweep_abandoned(ports, Policy(routes=world.routes))
         assert world.staging() == []
-        assert len(world.all_of(StagingSwept)) == 2
+        assert len(world.all_of(AbandonedStagingRemoved)) == 2
         assert ports.ledger.abandoned_staging(world.clock.now(), most=10) == []
 
 

@@ -92,8 +92,8 @@ def test_message_says_whether_it_was_moved_or_kept() -> None:
 
 
 def test_a_cancelled_transfer_is_not_one_that_another_process_took() -> None:
-    cancelled = describe(sample(events.TransferTaken, is_cancelled=True, owner=None))
-    taken = describe(sample(events.TransferTaken, is_cancelled=False, owner="edge2:b:4711:9"))
+    cancelled = describe(sample(events.TransferTakenOver, is_cancelled=True, owner=None))
+    taken = describe(sample(events.TransferTakenOver, is_cancelled=False, owner="edge2:b:4711:9"))
     assert cancelled[:2] == ("info", "transfer cancelled by operator")
     assert taken[:2] == ("warning", "transfer taken over by another process")
     assert taken[2]["owner"] == "edge2:b:4711:9"

@@ -11,7 +11,7 @@ import pytest
 from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.agent.watchdog import Heartbeat, HeartbeatMonitor
 from backhaul.core.errors import BackhaulError, ExitCode
-from backhaul.core.facts import ThreadHangs
+from backhaul.core.facts import ThreadHung
 from backhaul.settings.model import Settings
 from backhaul.testing.fakes import FakeClock
 from tests.world import World, eventually
@@ -121,7 +121,7 @@ def test_a_poll_that_never_returns_ends_the_process_with_its_code(
         hanging.let_go.set()
     assert error.code == "E_POLL_STUCK"
     assert error.exit_code == ExitCode.BUG
-    (told,) = world.all_of(ThreadHangs)
+    (told,) = world.all_of(ThreadHung)
     assert (told.thread, told.code) == ("poll", "E_POLL_STUCK")
 
 
@@ -142,4 +142,4 @@ def test_a_heartbeat_that_dies_ends_the_process_with_its_code(
     error = ended_with(world)
     assert error.code == "E_HEARTBEAT_STUCK"
     assert isinstance(error.__cause__, ArithmeticError)
-    eventually(lambda: world.all_of(ThreadHangs))
+    eventually(lambda: world.all_of(ThreadHung))

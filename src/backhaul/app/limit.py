@@ -8,7 +8,7 @@ from typing import Any
 
 from backhaul.adapters.system.limit_file import LimitFile
 from backhaul.adapters.system.reservations import Reservations
-from backhaul.core.rate_limit import ByHand, InForce, Why, in_force
+from backhaul.core.rate_limit import EffectiveLimit, LimitSource, ManualLimit, effective_limit
 from backhaul.settings.model import Settings
 
 
@@ -21,9 +21,9 @@ class Limit:
         applications_bytes_per_s: Reserved for YARN applications that may be running.
     """
 
-    now: InForce
+    now: EffectiveLimit
     until: datetime | None
-    configured: InForce
+    configured: EffectiveLimit
     applications_bytes_per_s: int
 
     @property
@@ -47,12 +47,12 @@ def read_limit(settings: Settings) -> Limit:
     by_hand = LimitFile(settings.ledger_path).read()
     chosen = settings.bandwidth.schedule
     local = datetime.now(UTC).astimezone()
-    now = in_force(chosen, by_hand, local)
-    is_by_hand = by_hand is not None and now.why is Why.BY_HAND
+    now = effective_limit(chosen, by_hand, local)
+    is_by_hand = by_hand is not None and now.why is LimitSource.BY_HAND
     return Limit(
         now=now,
         until=by_hand.until if by_hand is not None and is_by_hand else None,
-        configured=in_force(chosen, None, local),
+        configured=effective_limit(chosen, None, local),
         applications_bytes_per_s=Reservations(settings.ledger_path).total(),
     )
 
@@ -64,7 +64,7 @@ def set_limit(settings: Settings, bytes_per_s: int | None, lasting: timedelta | 
         ConfigurationError: E_LIMIT_FILE.
     """
     until = None if lasting is None else datetime.now(UTC) + lasting
-    by_hand = ByHand(bytes_per_s=bytes_per_s, until=until)
+    by_hand = ManualLimit(bytes_per_s=bytes_per_s, until=until)
     LimitFile(settings.ledger_path).write(by_hand)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backhaul.core.errors import BackhaulError
-from backhaul.core.facts import StagingSwept, SweepFailed
+from backhaul.core.facts import AbandonedStagingRemoved, SweepFailed
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.runner import Ports, discard
 
@@ -23,4 +23,4 @@ def sweep(ports: Ports, ledger: SqlLedger, policy: Policy) -> None:
             ports.emit(SweepFailed(transfer_id=transfer_id, code=error.code, reason=error.message))
         else:
             staging = left.staging_root.uri if left else "none"
-            ports.emit(StagingSwept(transfer_id=transfer_id, staging=staging))
+            ports.emit(AbandonedStagingRemoved(transfer_id=transfer_id, staging=staging))

@@ -103,7 +103,7 @@ class MessageReceived:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MessageAbsorbed:
+class MessageRecognised:
     """A redelivery of something already settled, or of a transfer that still runs."""
 
     message_id: str
@@ -113,7 +113,7 @@ class MessageAbsorbed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferTaken:
+class TransferTakenOver:
     """Another process took the transfer over while we worked on it: it settles the message.
 
     Attributes:
@@ -227,7 +227,7 @@ class CountersDiffer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StagedAgain:
+class StagingRepaired:
     """Objects that DistCp left out or copied wrongly were copied natively into its staging."""
 
     transfer_id: str
@@ -271,7 +271,7 @@ class SweepFailed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StagingStays:
+class StagingNotRemoved:
     """Staging of a dead transfer could not be removed; it is hidden and only costs space."""
 
     transfer_id: str
@@ -294,7 +294,7 @@ class CallRetried:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordMissed:
+class LedgerRecordMissed:
     """The ledger missed a change that only `status` and `show` read; the transfer goes on."""
 
     transfer_id: str
@@ -383,7 +383,7 @@ class TransferResumed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferWaits:
+class TransferWaiting:
     """Another live transfer owns the destination, or the route is full; it waits, unspent."""
 
     transfer_id: str
@@ -408,7 +408,7 @@ class VisibilityWasLost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThreadHangs:
+class ThreadHung:
     """A thread of the agent hangs; the process ends, to be started again."""
 
     thread: str
@@ -430,7 +430,7 @@ class WorkerReplaced:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StagingSwept:
+class AbandonedStagingRemoved:
     """A sweep removed staging that its transfer had left behind."""
 
     transfer_id: str

@@ -227,8 +227,8 @@ class Request:
 
     Attributes:
         form: `line`, `json`, `cli`, `s3` or `emr`.
-        event: The event that it came from; the source is then exactly an object, or a prefix with its
-            slash.
+        event: The event that it came from; the source is then exactly an object, or a prefix that
+            ends in `/`.
     """
 
     source: Source

@@ -60,7 +60,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ByHand:
+class ManualLimit:
     """The limit that `backhaul limit` set; it overrides the configuration.
 
     Attributes:
@@ -72,7 +72,7 @@ class ByHand:
     until: datetime | None = None
 
 
-class Why(StrEnum):
+class LimitSource(StrEnum):
     """Where the limit in force comes from."""
 
     BY_HAND = "by hand"
@@ -81,25 +81,27 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InForce:
+class EffectiveLimit:
     """The limit at one moment; None: no limit."""
 
     bytes_per_s: int | None
-    why: Why
+    why: LimitSource
 
 
-def in_force(schedule: Schedule, by_hand: ByHand | None, local: datetime) -> InForce:
+def effective_limit(
+    schedule: Schedule, by_hand: ManualLimit | None, local: datetime
+) -> EffectiveLimit:
     """The limit now.
 
     Args:
         local: Aware, in the machine's own time zone: windows are hours of its clock.
     """
     if by_hand is not None and (by_hand.until is None or local < by_hand.until):
-        return InForce(bytes_per_s=by_hand.bytes_per_s, why=Why.BY_HAND)
+        return EffectiveLimit(bytes_per_s=by_hand.bytes_per_s, why=LimitSource.BY_HAND)
     for window in schedule.windows:
         if window.holds(local):
-            return InForce(bytes_per_s=window.bytes_per_s, why=Why.WINDOW)
-    return InForce(bytes_per_s=schedule.bytes_per_s, why=Why.CONFIGURED)
+            return EffectiveLimit(bytes_per_s=window.bytes_per_s, why=LimitSource.WINDOW)
+    return EffectiveLimit(bytes_per_s=schedule.bytes_per_s, why=LimitSource.CONFIGURED)
 
 
 @dataclass(frozen=True, kw_only=True)

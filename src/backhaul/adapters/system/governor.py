@@ -25,13 +25,13 @@ from backhaul.adapters.system.reservations import Reservations, rate_file_error
 from backhaul.adapters.system.shared_file import SharedFile, Watched
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.rate_limit import (
-    ByHand,
-    InForce,
+    EffectiveLimit,
+    ManualLimit,
     Schedule,
+    effective_limit,
     for_application,
     for_this_node,
     grant,
-    in_force,
 )
 
 READ_EVERY_S = 0.5
@@ -65,17 +65,17 @@ class Governor:
         self._set = Watched(limit_file.path, limit_file.read)
         self._reservations = Reservations(ledger)
         self._bucket = _Bucket(SharedFile(ledger, "rate"))
-        self._by_hand: ByHand | None = None
+        self._by_hand: ManualLimit | None = None
         self._limit: int | None = None
         self._read_at_s = float("-inf")
         self._lock = threading.Lock()  # of the bucket, among threads
 
-    def limit(self) -> InForce:
+    def limit(self) -> EffectiveLimit:
         """The limit in force now."""
         with contextlib.suppress(ConfigurationError):
             # Where the file is damaged, what it held before goes on; `backhaul limit` reports it.
             self._by_hand = self._set.get()
-        return in_force(self._schedule, self._by_hand, datetime.now(UTC).astimezone())
+        return effective_limit(self._schedule, self._by_hand, datetime.now(UTC).astimezone())
 
     def take(self, wanted_bytes: int, waiting: Callable[[], None]) -> int:
         """See the port. One thread at a time waits for the bucket, the others for the lock."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from backhaul.access import refusal
 from backhaul.adapters.system.shared_file import DAMAGED, SharedFile
 from backhaul.core.errors import ConfigurationError
-from backhaul.core.rate_limit import HIGHEST_BYTES_PER_S, LOWEST_BYTES_PER_S, ByHand
+from backhaul.core.rate_limit import HIGHEST_BYTES_PER_S, LOWEST_BYTES_PER_S, ManualLimit
 
 
 class LimitFile:
@@ -20,7 +20,7 @@ class LimitFile:
         self._file = SharedFile(ledger, "limit")
         self.path = self._file.path
 
-    def read(self) -> ByHand | None:
+    def read(self) -> ManualLimit | None:
         """None when no limit is set.
 
         Raises:
@@ -31,7 +31,7 @@ class LimitFile:
             self._file.check_trusted()
             found = json.loads(self._file.read())
             rate, until = found["bytes_per_s"], found["until"]
-            return ByHand(
+            return ManualLimit(
                 bytes_per_s=None if rate is None else _limit(rate),
                 until=None if until is None else datetime.fromisoformat(until).astimezone(UTC),
             )
@@ -46,7 +46,7 @@ class LimitFile:
                 hint="set the limit again: backhaul limit RATE, or backhaul limit default",
             ) from exc
 
-    def write(self, by_hand: ByHand | None) -> None:
+    def write(self, by_hand: ManualLimit | None) -> None:
         """Replace it; None removes it, and the configuration decides again.
 
         Raises:

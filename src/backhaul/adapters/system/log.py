@@ -160,7 +160,7 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.QueueEmpty: ("debug", "queue is empty", vars),
     facts.PollFailed: ("warning", "SQS receive failed; retrying", _rounded),
     facts.MessageReceived: ("info", "message received", vars),
-    facts.MessageAbsorbed: (
+    facts.MessageRecognised: (
         "info",
         "duplicate delivery: transfer already settled or running",
         vars,
@@ -176,28 +176,28 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.AttemptStarted: ("debug", "attempt started", _without_none),
     facts.AttemptFailed: ("warning", "attempt failed; message will be redelivered", _without_none),
     facts.TransferDone: ("info", "transfer done", _done),
-    facts.TransferTaken: ("warning", "transfer taken over by another process", _without_none),
+    facts.TransferTakenOver: ("warning", "transfer taken over by another process", _without_none),
     facts.TransferHeld: ("warning", "transfer held: a dependency is down", _rounded),
     facts.TransferResumed: ("info", "transfer resumed", _rounded),
     facts.TransferBlocked: ("warning", "transfer waiting for a dependency", _rounded),
     facts.TransferUnblocked: ("info", "transfer moving again", vars),
-    facts.TransferWaits: ("debug", "transfer waiting for its destination or route", vars),
+    facts.TransferWaiting: ("debug", "transfer waiting for its destination or route", vars),
     facts.EngineChosen: ("info", "engine chosen", vars),
     facts.ApplicationFollowed: ("info", "transfer runs as a YARN application", vars),
     facts.ApplicationEnded: ("info", "YARN application ended", _without_none),
     facts.CountersDiffer: ("warning", "DistCp counters differ from the plan", vars),
-    facts.StagedAgain: (
+    facts.StagingRepaired: (
         "warning",
         "repaired staging: objects from DistCp were missing or different",
         vars,
     ),
-    facts.StagingSwept: ("info", "abandoned staging removed", vars),
+    facts.AbandonedStagingRemoved: ("info", "abandoned staging removed", vars),
     facts.SweepFailed: ("warning", "abandoned staging not removed; retrying later", _without_none),
-    facts.StagingStays: ("warning", "staging of a dead transfer not removed", vars),
+    facts.StagingNotRemoved: ("warning", "staging of a dead transfer not removed", vars),
     facts.WorkerReplaced: ("warning", "worker replaced", vars),
-    facts.ThreadHangs: ("error", "agent thread hung; process exiting", vars),
+    facts.ThreadHung: ("error", "agent thread hung; process exiting", vars),
     facts.CallRetried: ("warning", "SQS call failed; retrying", _rounded),
-    facts.RecordMissed: ("warning", "ledger update failed; transfer continues", vars),
+    facts.LedgerRecordMissed: ("warning", "ledger update failed; transfer continues", vars),
 }
 
 
@@ -215,9 +215,9 @@ def describe(fact: object) -> tuple[str, str, dict[str, Any]]:
                 level = "info"  # the operator's own decision wakes no one up
         case facts.TransferDone(rungs=rungs) if "size" in dict(rungs):
             level = "warning"  # of some objects only the length was compared
-        case facts.TransferTaken(is_cancelled=True):
+        case facts.TransferTakenOver(is_cancelled=True):
             level, event = "info", "transfer cancelled by operator"
-        case facts.StagingStays(code="E_DST_DENIED"):
+        case facts.StagingNotRemoved(code="E_DST_DENIED"):
             level = "debug"  # nothing can have been staged where nothing may be written
         case facts.CallRetried(dependency="ledger"):
             event = "ledger call failed; retrying"

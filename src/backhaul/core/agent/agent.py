@@ -150,7 +150,7 @@ class Agent:
         )
         error.__cause__ = failure
         self._emit(
-            facts.ThreadHangs(thread=thread, code=code, reason=error.message, hint=error.hint)
+            facts.ThreadHung(thread=thread, code=code, reason=error.message, hint=error.hint)
         )
         self._end_with(error)
         return True
@@ -284,7 +284,7 @@ class Agent:
             give_back(self._context, message)
         else:
             self._emit(
-                facts.MessageAbsorbed(
+                facts.MessageRecognised(
                     message_id=message.message_id,
                     transfer_id="",
                     state="running",

@@ -248,7 +248,7 @@ class RecordAttempts:
             return True
         refund(self._context, self._start, TransferState.WAITING, BUSY)
         self._context.emit(
-            facts.TransferWaits(
+            facts.TransferWaiting(
                 transfer_id=self._transfer_id,
                 destination=excerpt(self._message.body),
                 retry_in_s=BUSY_WAIT_S,
@@ -271,7 +271,7 @@ class RecordAttempts:
         if verdict.disposition is Disposition.DELETE:
             if start is not None and start.state.is_final:
                 context.emit(
-                    facts.MessageAbsorbed(
+                    facts.MessageRecognised(
                         message_id=message.message_id,
                         transfer_id=start.transfer_id,
                         state=start.state,

@@ -10,7 +10,7 @@ from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.failures import record_failure
 from backhaul.core.agent.returning import hand_back, return_later
 from backhaul.core.errors import BackhaulError
-from backhaul.core.facts import MessageDead, StagingStays
+from backhaul.core.facts import MessageDead, StagingNotRemoved
 from backhaul.core.model import TransferState
 from backhaul.core.ports import AttemptStart, DeadLetterReason, Message
 from backhaul.core.requests.admission import ticket_for
@@ -113,7 +113,7 @@ def remove_staging(context: AgentContext, start: AttemptStart) -> None:
     except BackhaulError as error:
         # It is hidden, and the next claim of this destination fences it.
         context.emit(
-            StagingStays(transfer_id=start.transfer_id, code=error.code, reason=error.message)
+            StagingNotRemoved(transfer_id=start.transfer_id, code=error.code, reason=error.message)
         )
 
 

@@ -21,7 +21,12 @@ def record_failure(
     ledger, now = context.ports.ledger, context.clock.now()
     answer = context.until_answered(
         lambda: ledger.fail(
-            start.transfer_id, state, error.code, error.message, now, has_dead_letter=has_dead_letter
+            start.transfer_id,
+            state,
+            error.code,
+            error.message,
+            now,
+            has_dead_letter=has_dead_letter,
         )
     )
     return answer is not None
@@ -69,7 +74,7 @@ def refund(
         # The ledger itself is down: nothing was recorded and nothing needs undoing; the claim is
         # ours until this process ends.
         context.emit(
-            facts.RecordMissed(
+            facts.LedgerRecordMissed(
                 transfer_id=start.transfer_id, code=outage.code, reason=outage.message
             )
         )
@@ -85,7 +90,7 @@ def is_taken_over(
     found = context.until_answered(lambda: ledger.holder(start.transfer_id))
     holder = found if isinstance(found, Holder) else Holder(owner=None, is_cancelled=False)
     context.emit(
-        facts.TransferTaken(
+        facts.TransferTakenOver(
             message_id=message.message_id,
             transfer_id=start.transfer_id,
             code=error.code,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
 
-from backhaul.core.facts import StagingSwept
+from backhaul.core.facts import AbandonedStagingRemoved
 from backhaul.core.ports import AbandonedStaging
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.runner import Ports
@@ -50,5 +50,5 @@ def _remove(
             if found[root] is not None or last[root.parent] == root:
                 session.remove_staging(root, up_to=one.epoch)
             if found[root] is not None:
-                ports.emit(StagingSwept(transfer_id=one.transfer_id, staging=root.uri))
+                ports.emit(AbandonedStagingRemoved(transfer_id=one.transfer_id, staging=root.uri))
     ports.ledger.forget_staging(abandoned)

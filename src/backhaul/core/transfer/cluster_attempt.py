@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Protocol
 
-from backhaul.core.facts import CountersDiffer, EngineChosen, StagedAgain
+from backhaul.core.facts import CountersDiffer, EngineChosen, StagingRepaired
 from backhaul.core.model import Assignment, EngineName, Location, Pin, Source, StagedObject
 from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, StageTask, TargetSession
 from backhaul.core.ports.cluster import Cluster, JobCounters
@@ -272,7 +272,7 @@ class ClusterAttempt:
                 )
             )
         if again or removed:
-            self._emit(StagedAgain(transfer_id=self._id, objects=again, removed=removed))
+            self._emit(StagingRepaired(transfer_id=self._id, objects=again, removed=removed))
 
     # ------------------------------------------------------------ the choice
 

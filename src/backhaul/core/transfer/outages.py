@@ -43,7 +43,7 @@ _NO_DOUBT = frozenset({"E_STOPPED", "E_BUG"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Away:
+class DependencyDown:
     """A dependency that does not answer, while an attempt waits for it.
 
     Attributes:
@@ -75,7 +75,7 @@ class OutageWatch:
         self,
         *,
         probe: Callable[[], Sequence[OutageError]],
-        report: Callable[[Away | None], None],
+        report: Callable[[DependencyDown | None], None],
         monotonic: Callable[[], float],
         wait_most_s: float = WAIT_MOST_S,
     ) -> None:
@@ -108,7 +108,7 @@ class OutageWatch:
         found = self._check()
         if found is not None:
             self._is_waiting = True
-            self._show(Away(error=found, still_s=still_s))
+            self._show(DependencyDown(error=found, still_s=still_s))
             too_long = still_s > max(self._wait_most_s, patience_s)
             return _because(found, f"nothing moved for {still_s:.0f} s") if too_long else None
         if not self._is_waiting or self._away is None:
@@ -153,7 +153,7 @@ class OutageWatch:
             self._reported = ""
             self._report(None)
 
-    def _show(self, away: Away) -> None:
+    def _show(self, away: DependencyDown) -> None:
         what = f"{away.error.dependency} {away.error.code}"
         if what != self._reported:  # its text may differ each time
             self._reported = what

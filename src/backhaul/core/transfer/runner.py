@@ -24,7 +24,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.facts import (
     AttemptStarted,
-    RecordMissed,
+    LedgerRecordMissed,
     TransferBlocked,
     TransferDone,
     TransferProgress,
@@ -72,7 +72,7 @@ from backhaul.core.transfer import steps as transfer
 from backhaul.core.transfer.cluster_attempt import ClusterAttempt
 from backhaul.core.transfer.cluster_jobs import ClusterProgress
 from backhaul.core.transfer.evidence import Manifest, files, object_line
-from backhaul.core.transfer.outages import WAIT_MOST_S, Away, OutageWatch
+from backhaul.core.transfer.outages import WAIT_MOST_S, DependencyDown, OutageWatch
 from backhaul.core.transfer.overtaken import claims_to_be_old, is_overtaken, state_of_event
 from backhaul.core.transfer.placing import Placing, other_roots, staging_anchor
 from backhaul.core.transfer.planning import Planner, resolve
@@ -404,7 +404,7 @@ class TransferRunner:
         session = self._session_or_none
         return () if session is None else session.probe(self._staging_root, self._endpoint)
 
-    def _report_wait(self, away: Away | None) -> None:
+    def _report_wait(self, away: DependencyDown | None) -> None:
         """Show in log and ledger what the worker waits for."""
         ports = self._ports
         try:
@@ -428,7 +428,9 @@ class TransferRunner:
             ports.ledger.note_wait(self._id, hold, error.code, error.message)
         except OutageError as outage:
             # The ledger's: people see less, and nothing else changes.
-            ports.emit(RecordMissed(transfer_id=self._id, code=outage.code, reason=outage.message))
+            ports.emit(
+                LedgerRecordMissed(transfer_id=self._id, code=outage.code, reason=outage.message)
+            )
 
     # ------------------------------------------------------------ recover
 
