@@ -127,8 +127,7 @@ def engine(path: Path, hadoop: Submitting, state: AppState, limit: int | None = 
     return DistCp(
         rules=ClusterRules(),
         hadoop=hadoop,
-        manager=Known(state),  # type: ignore[arg-type]
-        history=None,  # type: ignore[arg-type]
+        yarn=Known(state),  # type: ignore[arg-type]
         pause=lambda _seconds: None,
         reservations=spec.open(),
     )

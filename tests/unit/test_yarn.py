@@ -13,8 +13,7 @@ import pytest
 
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.yarn import (
-    HistoryServer,
-    YarnManager,
+    YarnClient,
     history_address,
     manager_addresses,
     may_hide,
@@ -103,7 +102,7 @@ DOWN = "http://127.0.0.1:1"
 
 def test_an_application_is_what_the_manager_says() -> None:
     with manager({"/ws/v1/cluster/apps": apps(APP)}) as url:
-        (found,) = YarnManager([url], FakeYarn()).find("bh-t-1")
+        (found,) = YarnClient([url], FakeYarn()).find("bh-t-1")
     assert (found.id, found.state, found.progress, found.waited_s) == (
         "application_1_0007",
         AppState.RUNNING,
@@ -116,34 +115,34 @@ def test_a_tag_that_only_begins_alike_is_another() -> None:
     other = APP | {"applicationTags": "bh-t,bh-t-11"}
     answers = {"/ws/v1/cluster/apps": apps(other), "/ws/v1/cluster/info": info(600)}
     with manager(answers) as url:
-        assert YarnManager([url], FakeYarn()).find("bh-t-1") == []
+        assert YarnClient([url], FakeYarn()).find("bh-t-1") == []
 
 
 @pytest.mark.parametrize("standby", [STANDBY, REDIRECT])
 def test_the_active_one_of_several_answers(standby: Answer) -> None:
     with manager({"/": standby}) as passive, manager({"/ws/v1/cluster/apps": apps(APP)}) as active:
-        asked = YarnManager([DOWN, passive, active], FakeYarn())
+        asked = YarnClient([DOWN, passive, active], FakeYarn())
         assert [one.id for one in asked.find("bh-t-1")] == ["application_1_0007"]
 
 
 @pytest.mark.parametrize("standby", [STANDBY, REDIRECT])
 def test_without_an_active_one_nothing_is_known(standby: Answer) -> None:
     with manager({"/": standby}) as passive, pytest.raises(OutageError) as caught:
-        YarnManager([passive, DOWN], FakeYarn()).find("bh-t-1")
+        YarnClient([passive, DOWN], FakeYarn()).find("bh-t-1")
     assert (caught.value.code, caught.value.dependency) == ("E_YARN_UNREACHABLE", "yarn")
 
 
 def test_whether_any_manager_answers_is_asked_of_all() -> None:
     with manager({"/": STANDBY}) as passive, manager({"/ws/v1/cluster/info": info(5)}) as active:
-        YarnManager([DOWN, passive, active], FakeYarn()).check_reachable()
+        YarnClient([DOWN, passive, active], FakeYarn()).check_reachable()
         with pytest.raises(OutageError) as caught:
-            YarnManager([DOWN, passive], FakeYarn()).check_reachable()
+            YarnClient([DOWN, passive], FakeYarn()).check_reachable()
     assert caught.value.code == "E_YARN_UNREACHABLE"
 
 
 def test_where_the_api_wants_a_login_the_client_itself_will_tell() -> None:
     with manager({"/": (401, "text/html", b"")}) as url:
-        YarnManager([url], FakeYarn()).check_reachable()
+        YarnClient([url], FakeYarn()).check_reachable()
 
 
 @pytest.mark.parametrize(
@@ -154,13 +153,13 @@ def test_a_manager_that_may_still_recover_is_not_believed(
 ) -> None:
     answers = {"/ws/v1/cluster/apps": apps(), "/ws/v1/cluster/info": info(up_s, **other)}
     with manager(answers) as url, pytest.raises(OutageError) as caught:
-        YarnManager([url], FakeYarn()).find("bh-t-1")
+        YarnClient([url], FakeYarn()).find("bh-t-1")
     assert caught.value.code == "E_YARN_STARTING"
 
 
 def test_one_that_has_run_for_long_is_believed_to_have_none() -> None:
     with manager({"/ws/v1/cluster/apps": apps(), "/ws/v1/cluster/info": info(600)}) as url:
-        assert YarnManager([url], FakeYarn()).find("bh-t-1") == []
+        assert YarnClient([url], FakeYarn()).find("bh-t-1") == []
 
 
 STATUS = """\
@@ -182,7 +181,7 @@ application_1_0007\tdistcp: backhaul-bh-t-1\t           MAPREDUCE\t      root
 def test_where_the_api_wants_a_login_the_command_is_asked() -> None:
     yarn = FakeYarn({"-list": (0, LIST), "-status": (0, STATUS), "-kill": (0, "Killed")})
     with manager({"/": (401, "text/html", b"Authentication required")}) as url:
-        asked = YarnManager([url], yarn)
+        asked = YarnClient([url], yarn)
         (found,) = asked.find("bh-t-1")
         asked.kill(found.id)
     assert (found.id, found.state) == ("application_1_0007", AppState.SUCCEEDED)
@@ -195,7 +194,7 @@ def test_the_command_tells_since_when_an_application_waits() -> None:
     waiting = STATUS.replace("FINISHED", f"ACCEPTED\n\tStart-Time : {started_ms}")
     yarn = FakeYarn({"-list": (0, LIST), "-status": (0, waiting)})
     with manager({"/": (401, "text/html", b"")}) as url:
-        (found,) = YarnManager([url], yarn).find("bh-t-1")
+        (found,) = YarnClient([url], yarn).find("bh-t-1")
     assert (found.state, round(found.waited_s / 3600, 1)) == (AppState.QUEUED, 1.0)
 
 
@@ -203,9 +202,9 @@ def test_what_the_api_keeps_from_a_stranger_the_command_is_asked_for() -> None:
     yarn = FakeYarn({"-list": (0, LIST), "-status": (0, STATUS)})
     answers = {"/ws/v1/cluster/apps": apps(), "/ws/v1/cluster/info": info(600)}
     with manager(answers) as url:
-        (found,) = YarnManager([url], yarn, may_hide=True).find("bh-t-1")
+        (found,) = YarnClient([url], yarn, may_hide=True).find("bh-t-1")
         assert found.id == "application_1_0007"
-        assert YarnManager([url], yarn).find("bh-t-1") == []
+        assert YarnClient([url], yarn).find("bh-t-1") == []
 
 
 @pytest.mark.parametrize(
@@ -231,7 +230,7 @@ def test_where_anybody_may_look_and_not_kill_only_that_is_the_command_s() -> Non
     path = "/ws/v1/cluster/apps/application_1_0007/state"
     answers = {path: (403, "text/html", b""), "/ws/v1/cluster/apps": apps(APP)}
     with manager(answers) as url:
-        asked = YarnManager([url], yarn)
+        asked = YarnClient([url], yarn)
         asked.kill("application_1_0007")
         (found,) = asked.find("bh-t-1")
     assert found.waited_s == 12.0, "told by the API, which is asked on"
@@ -242,20 +241,20 @@ def test_a_command_without_a_ticket_says_so() -> None:
     said = "java.io.IOException: Client cannot authenticate via:[TOKEN, KERBEROS]"
     yarn = FakeYarn({"-list": (1, said)})
     with manager({"/": (401, "text/html", b"")}) as url, pytest.raises(OutageError) as caught:
-        YarnManager([url], yarn).find("bh-t-1")
+        YarnClient([url], yarn).find("bh-t-1")
     assert (caught.value.code, caught.value.dependency) == ("E_HADOOP_KERBEROS", "credentials")
 
 
 def test_a_command_that_fails_tells_nothing_of_the_application() -> None:
     yarn = FakeYarn({"-list": (255, "WARN x\njava.net.ConnectException: refused")})
     with manager({"/": (401, "text/html", b"")}) as url, pytest.raises(OutageError) as caught:
-        YarnManager([url], yarn).find("bh-t-1")
+        YarnClient([url], yarn).find("bh-t-1")
     assert "ConnectException" in caught.value.message
 
 
 def test_a_master_that_does_not_answer_has_no_progress() -> None:
     with manager({"/ws/v1/cluster/apps": apps(APP)}) as url:
-        asked = YarnManager([url], FakeYarn())
+        asked = YarnClient([url], FakeYarn())
         (found,) = asked.find("bh-t-1")
         assert asked.progress(found) is None
 
@@ -283,7 +282,7 @@ def test_an_answer_that_is_none_is_an_outage_that_names_the_field(
         manager({"/ws/v1/cluster/apps": as_json(answer)}) as url,
         pytest.raises(OutageError, match=f"{url}: {field} is no ") as caught,
     ):
-        YarnManager([url], FakeYarn()).find("bh-t-1")
+        YarnClient([url], FakeYarn()).find("bh-t-1")
     assert caught.value.code == "E_YARN_UNREACHABLE"
 
 
@@ -305,7 +304,7 @@ def test_the_manager_s_own_state_may_be_odd_too(told: object, field: str) -> Non
         manager(answers) as url,
         pytest.raises(OutageError, match=f"{url}: {field} is no ") as caught,
     ):
-        YarnManager([url], FakeYarn()).find("bh-t-1")
+        YarnClient([url], FakeYarn()).find("bh-t-1")
     assert caught.value.code == "E_YARN_UNREACHABLE"
 
 
@@ -315,12 +314,12 @@ def test_json_that_is_nested_too_deeply_is_an_outage() -> None:
         manager({"/ws/v1/cluster/apps": (200, "application/json", deep)}) as url,
         pytest.raises(OutageError, match="nested too deeply"),
     ):
-        YarnManager([url], FakeYarn()).find("bh-t-1")
+        YarnClient([url], FakeYarn()).find("bh-t-1")
 
 
 def test_one_application_may_come_without_a_list() -> None:
     with manager({"/ws/v1/cluster/apps": as_json({"apps": {"app": APP}})}) as url:
-        (found,) = YarnManager([url], FakeYarn()).find("bh-t-1")
+        (found,) = YarnClient([url], FakeYarn()).find("bh-t-1")
     assert found.id == APP["id"]
 
 
@@ -329,7 +328,7 @@ def test_another_manager_answers_where_one_is_odd() -> None:
         manager({"/ws/v1/cluster/apps": as_json({"apps": "x"})}) as odd,
         manager({"/ws/v1/cluster/apps": apps(APP)}) as sane,
     ):
-        (found,) = YarnManager([odd, sane], FakeYarn()).find("bh-t-1")
+        (found,) = YarnClient([odd, sane], FakeYarn()).find("bh-t-1")
     assert found.id == APP["id"]
 
 
@@ -342,7 +341,7 @@ def progress_of(job: object) -> JobProgress | None:
         "/ws/v1/cluster/apps": apps(APP),
     }
     with manager(answers) as url:
-        asked = YarnManager([url], FakeYarn())
+        asked = YarnClient([url], FakeYarn())
         (found,) = asked.find("bh-t-1")
         return asked.progress(found)
 
@@ -360,7 +359,7 @@ def test_a_command_that_tells_no_number_is_an_outage() -> None:
         manager({"/": (401, "text/html", b"")}) as url,
         pytest.raises(OutageError, match="application_1_0007: Progress is no number") as caught,
     ):
-        YarnManager([url], yarn).find("bh-t-1")
+        YarnClient([url], yarn).find("bh-t-1")
     assert caught.value.code == "E_YARN_UNREACHABLE"
 
 
@@ -420,12 +419,12 @@ def test_the_history_server_tells_what_was_counted_or_nothing(
     answer: Answer, expected: JobCounters | None
 ) -> None:
     with manager({HISTORY: answer}) as url:
-        assert HistoryServer(url).counters(OVER) == expected
+        assert YarnClient([], FakeYarn(), history=url).counters(OVER) == expected
 
 
 @pytest.mark.parametrize("address", [None, DOWN])
 def test_no_history_server_is_no_failure(address: str | None) -> None:
-    assert HistoryServer(address).counters(OVER) is None
+    assert YarnClient([], FakeYarn(), history=address).counters(OVER) is None
 
 
 @pytest.mark.parametrize(

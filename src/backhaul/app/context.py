@@ -21,8 +21,7 @@ from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
 from backhaul.adapters.hadoop.hdfs_creation import creation_rules
 from backhaul.adapters.hadoop.hdfs_security import Login, ticket
 from backhaul.adapters.hadoop.yarn import (
-    HistoryServer,
-    YarnManager,
+    YarnClient,
     history_address,
     manager_addresses,
     may_hide,
@@ -236,12 +235,12 @@ def make_cluster(
     return DistCp(
         rules=chosen.rules,
         hadoop=command("hadoop", chosen.hadoop),
-        manager=YarnManager(
+        yarn=YarnClient(
             addresses,
             command("yarn", yarn),
+            history=history_address(configuration),
             may_hide=may_hide(configuration),
         ),
-        history=HistoryServer(history_address(configuration)),
         pause=pause,
         reservations=governor_spec(context.settings).open(),
         secrets=configuration.secret_names(),

@@ -20,7 +20,14 @@ from typing import Protocol
 
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Source
-from backhaul.core.ports.cluster import Application, ClusterRules, CopyJob, JobCounters, JobProgress
+from backhaul.core.ports.cluster import (
+    Application,
+    ClusterRules,
+    CopyJob,
+    HadoopCommand,
+    JobCounters,
+    JobProgress,
+)
 from backhaul.core.rate_limit import RateReservations
 from backhaul.core.text import printable, redacted
 from backhaul.core.transfer.engine_choice import refused_login
@@ -40,18 +47,8 @@ _SECRETS = (
 )
 
 
-class HadoopCommand(Protocol):
-    """The node's own `hadoop`."""
-
-    def missing(self) -> OutageError | None:
-        """Why it cannot be run; None when it is there."""
-
-    def run(self, arguments: tuple[str, ...], waiting: Callable[[], None]) -> tuple[int, str]:
-        """Exit code and the end of its output; killed when we end or `waiting` raises."""
-
-
-class ResourceManager(Protocol):
-    """YARN's REST API, or its command line where that is closed."""
+class Yarn(Protocol):
+    """YARN's ResourceManager, and MapReduce's history server where there is one."""
 
     def check_reachable(self) -> None: ...
 
@@ -60,10 +57,6 @@ class ResourceManager(Protocol):
     def kill(self, application_id: str) -> None: ...
 
     def progress(self, application: Application) -> JobProgress | None: ...
-
-
-class JobHistory(Protocol):
-    """MapReduce's history server, where there is one."""
 
     def counters(self, application: Application) -> JobCounters | None: ...
 
@@ -82,8 +75,7 @@ class DistCp:
         *,
         rules: ClusterRules,
         hadoop: HadoopCommand,
-        manager: ResourceManager,
-        history: JobHistory,
+        yarn: Yarn,
         pause: Callable[[float], None],
         reservations: RateReservations,
         secrets: Sequence[str] = (),
@@ -92,18 +84,17 @@ class DistCp:
         self._reservations = reservations
         self.rules = rules
         self._hadoop = hadoop
-        self._manager = manager
-        self._history = history
+        self._yarn = yarn
         self._pause = pause
 
     def obstacle(self) -> OutageError | None:
         return self._hadoop.missing()
 
     def check_reachable(self) -> None:
-        self._manager.check_reachable()
+        self._yarn.check_reachable()
 
     def find(self, tag: str) -> list[Application]:
-        found = self._manager.find(tag)
+        found = self._yarn.find(tag)
         if all(one.state.is_over for one in found):
             self._reservations.free(tag)
         else:
@@ -129,13 +120,13 @@ class DistCp:
             raise client_error(code, output)
 
     def kill(self, application_id: str) -> None:
-        self._manager.kill(application_id)
+        self._yarn.kill(application_id)
 
     def progress(self, application: Application) -> JobProgress | None:
-        return self._manager.progress(application)
+        return self._yarn.progress(application)
 
     def counters(self, application: Application) -> JobCounters | None:
-        return self._history.counters(application)
+        return self._yarn.counters(application)
 
     def pause(self, seconds: float) -> None:
         self._pause(seconds)

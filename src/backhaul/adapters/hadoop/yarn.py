@@ -16,7 +16,7 @@ import math
 import re
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import urllib3
@@ -29,7 +29,13 @@ from backhaul.adapters.hadoop.configuration.filesystems import (
 )
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.core.errors import OutageError
-from backhaul.core.ports.cluster import Application, JobCounters, JobProgress, app_state
+from backhaul.core.ports.cluster import (
+    Application,
+    HadoopCommand,
+    JobCounters,
+    JobProgress,
+    app_state,
+)
 from backhaul.core.transfer.engine_choice import refused_login
 
 _TIMEOUT_S = 10.0
@@ -41,16 +47,6 @@ _MAX_BYTES = 16 * 1024**2
 
 Json = dict[str, Any]
 Read = TypeVar("Read")
-
-
-class CommandLine(Protocol):
-    """The node's own `yarn`."""
-
-    def missing(self) -> OutageError | None:
-        """Why it cannot be run; None when it is there."""
-
-    def run(self, arguments: tuple[str, ...], waiting: Callable[[], None]) -> tuple[int, str]:
-        """Exit code and the end of its output."""
 
 
 # ---------------------------------------------------------------- addresses
@@ -129,10 +125,10 @@ class _Rest:
 
     def __init__(self) -> None:
         # A connection that is kept could be closed by the server just when it is used again.
-        headers = {"Accept": "application/json", "Connection": "close"}
-        self._http = urllib3.PoolManager(headers=headers, timeout=_TIMEOUT_S)
+        self._http = urllib3.PoolManager(timeout=_TIMEOUT_S)
+        self._headers = {"Accept": "application/json", "Connection": "close"}
 
-    def get(self, url: str) -> Json | None:
+    def send(self, url: str, put: dict[str, str] | None = None) -> Json | None:
         """The object that the body holds; None for any other body, such as a standby's page.
 
         Raises:
@@ -140,21 +136,16 @@ class _Rest:
             ValueError: Another status than 2xx, a redirect among them, or malformed JSON.
             HTTPError: No answer.
         """
-        return self._answer(self._open("GET", url))
-
-    def put(self, url: str, body: dict[str, str]) -> Json | None:
-        """Like `get`."""
-        headers = {**self._http.headers, "Content-Type": "application/json"}
-        return self._answer(self._open("PUT", url, body=json.dumps(body), headers=headers))
-
-    def _open(self, method: str, url: str, **other: Any) -> urllib3.BaseHTTPResponse:
         # A redirect is not followed: a standby points to the active one, which is in the list.
-        return self._http.request(
-            method, url, redirect=False, retries=False, preload_content=False, **other
+        response = self._http.request(
+            "GET" if put is None else "PUT",
+            url,
+            json=put,
+            headers=self._headers,
+            redirect=False,
+            retries=False,
+            preload_content=False,
         )
-
-    @staticmethod
-    def _answer(response: urllib3.BaseHTTPResponse) -> Json | None:
         try:
             if response.status in _LOGIN_REQUIRED:
                 raise _LoginRequired(f"HTTP {response.status}")
@@ -171,19 +162,28 @@ class _Rest:
             response.close()
 
 
-class YarnManager:
-    """Implements `engines.distcp.ResourceManager`.
+class YarnClient:
+    """Implements `engines.distcp.Yarn`.
 
     Args:
-        addresses: Base URLs; the one that answered last is queried first.
+        addresses: Base URLs of the ResourceManagers; the one that answered last is queried first.
         yarn: The command, for clusters whose REST API requires Kerberos.
+        history: Base URL of MapReduce's history server; None where there is none.
         may_hide: REST may hide applications from us: where it lists none, the command is used, too.
     """
 
-    def __init__(self, addresses: list[str], yarn: CommandLine, *, may_hide: bool = False) -> None:
-        self._may_hide = may_hide
+    def __init__(
+        self,
+        addresses: list[str],
+        yarn: HadoopCommand,
+        *,
+        history: str | None = None,
+        may_hide: bool = False,
+    ) -> None:
         self._addresses = list(addresses)
         self._yarn = yarn
+        self._history = history
+        self._may_hide = may_hide
         self._is_closed = False  # REST, to us
         self._rest = _Rest()
 
@@ -231,11 +231,11 @@ class YarnManager:
         """From the application's master, through YARN's proxy; None when it does not answer."""
         path = f"/proxy/{application.id}/ws/v1/mapreduce/jobs/{_job_id(application)}"
         try:
-            answer = self._rest.get(f"{self._addresses[0]}{path}")
+            answer = self._rest.send(f"{self._addresses[0]}{path}")
             if answer is None:
                 return None
             # Only after the job itself: where its maps are done, these counters are final.
-            counters = self._rest.get(f"{self._addresses[0]}{path}/counters") or {}
+            counters = self._rest.send(f"{self._addresses[0]}{path}/counters") or {}
             job, counted = _fields(answer, "job"), _counted(counters)
             maps_done, maps = int(_number(job, "mapsCompleted")), int(_number(job, "mapsTotal"))
             return JobProgress(
@@ -246,6 +246,16 @@ class YarnManager:
                 counters=counted if 0 < maps == maps_done else None,
             )
         except (*_Rest.failures, IndexError):
+            return None
+
+    def counters(self, application: Application) -> JobCounters | None:
+        """Of one that is over, from the history server; None where it does not answer."""
+        if self._history is None:
+            return None
+        path = f"/ws/v1/history/mapreduce/jobs/{_job_id(application)}/counters"
+        try:
+            return _counted(self._rest.send(f"{self._history}{path}") or {})
+        except _Rest.failures:
             return None
 
     def _refuse_while_it_recovers(self) -> None:
@@ -270,9 +280,8 @@ class YarnManager:
         """
         reason = "yarn-site.xml names no ResourceManager"
         for address in list(self._addresses):
-            url = f"{address}{path}"
             try:
-                answer = self._rest.get(url) if put is None else self._rest.put(url, put)
+                answer = self._rest.send(f"{address}{path}", put)
                 found = None if answer is None else read(answer)
             except _LoginRequired:
                 # Being refused a change does not mean being refused to read.
@@ -321,28 +330,6 @@ class YarnManager:
             last = output.strip().splitlines()[-1:] or ["no output"]
             raise _unreachable(f"yarn {arguments[1]} ended with {code}: {last[0][:300]}")
         return output
-
-
-class HistoryServer:
-    """Implements `engines.distcp.JobHistory`.
-
-    Args:
-        address: Its base URL; None where no configuration names one.
-    """
-
-    def __init__(self, address: str | None) -> None:
-        self._address = address
-        self._rest = _Rest()
-
-    def counters(self, application: Application) -> JobCounters | None:
-        """Of one that is over; None where they cannot be read, which fails no transfer."""
-        if self._address is None:
-            return None
-        path = f"/ws/v1/history/mapreduce/jobs/{_job_id(application)}/counters"
-        try:
-            return _counted(self._rest.get(f"{self._address}{path}") or {})
-        except _Rest.failures:
-            return None
 
 
 # ---------------------------------------------------------------- what answers hold

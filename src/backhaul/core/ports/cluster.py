@@ -189,3 +189,17 @@ class Cluster(Protocol):
 
     def pause(self, seconds: float) -> None:
         """Wait; ends with E_STOPPED when the agent stops."""
+
+
+class HadoopCommand(Protocol):
+    """The node's own `hadoop` or `yarn` program."""
+
+    def missing(self) -> OutageError | None:
+        """Why it cannot be run; None when it is there."""
+
+    def run(self, arguments: tuple[str, ...], waiting: Callable[[], None]) -> tuple[int, str]:
+        """Exit code and the end of its output.
+
+        Args:
+            waiting: Called each second; the program is killed when it raises.
+        """

@@ -124,7 +124,7 @@ class S3aSettings:
             hint = "name the bucket behind it in routes and messages, and remove the property"
             why = f"names an access point, so {bucket} is no bucket for S3A"
             raise self._refused(bucket, ACCESS_POINT, why, hint)
-        if not any(self._is_set(bucket, name) for name in _PLACE):
+        if not any(self._configuration.is_set(self._name(bucket, name)) for name in _PLACE):
             return BucketSettings(keys_of=keys_of)
         url, region = self._endpoint(bucket)
         region = self._region(bucket) or region
@@ -216,9 +216,6 @@ class S3aSettings:
         if bucket is not None and self._configuration.is_set(own):
             return own
         return f"{_BASE}{option}"
-
-    def _is_set(self, bucket: str, option: str) -> bool:
-        return self._configuration.is_set(self._name(bucket, option))
 
     def _get(self, bucket: str | None, option: str) -> str | None:
         return self._configuration.get(self._name(bucket, option))
