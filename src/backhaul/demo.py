@@ -265,7 +265,7 @@ def compare(demo: Demo) -> tuple[int, list[str]]:
 
 def _digest(demo: Demo, path: str) -> str | None:
     if demo.hdfs is not None:
-        from backhaul.adapters.hadoop.hdfs import HdfsTarget
+        from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
         from backhaul.core.errors import BackhaulError
 
         digest = hashlib.sha256()

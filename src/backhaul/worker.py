@@ -23,7 +23,7 @@ from backhaul.engines.serve import Parts, serve
 
 if TYPE_CHECKING:
     from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-    from backhaul.adapters.hadoop.hdfs_security import Login
+    from backhaul.adapters.hadoop.kerberos import Login
     from backhaul.adapters.system.governor import GovernorSpec
     from backhaul.core.checksums import Digest
     from backhaul.core.ports import SourceReader, TargetFs
@@ -81,7 +81,7 @@ def _keep_freed_memory() -> None:
 
 
 def _login(configuration: WorkerConfiguration) -> Login:
-    from backhaul.adapters.hadoop.hdfs_security import Login  # noqa: PLC0415
+    from backhaul.adapters.hadoop.kerberos import Login  # noqa: PLC0415
 
     return replace(
         configuration.login or Login(), run_as=os.environ.get("HADOOP_PROXY_USER") or None
@@ -95,11 +95,7 @@ def _preload(has_hdfs: bool) -> None:  # noqa: FBT001 - of a thread
         from backhaul.adapters.aws import s3_get  # noqa: F401, PLC0415
 
         if has_hdfs:
-            from backhaul.adapters.hadoop import (  # noqa: PLC0415
-                hdfs,  # noqa: F401
-                hdfs_closing,  # noqa: F401
-                hdfs_content,  # noqa: F401
-            )
+            from backhaul.adapters.hadoop.hdfs import connection  # noqa: F401, PLC0415
     finally:
         gc.freeze()  # what was imported stays; no search for garbage goes through it
         gc.set_threshold(GC_EVERY)
@@ -122,24 +118,9 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
             from backhaul.adapters.local import LocalTarget  # noqa: PLC0415
 
             return LocalTarget()
-        from backhaul.adapters.hadoop.hdfs import HdfsTarget  # noqa: PLC0415
-        from backhaul.adapters.hadoop.hdfs_access import access_check  # noqa: PLC0415
-        from backhaul.adapters.hadoop.hdfs_closing import closer  # noqa: PLC0415
-        from backhaul.adapters.hadoop.hdfs_content import content_checker  # noqa: PLC0415
-        from backhaul.adapters.hadoop.hdfs_policies import policies  # noqa: PLC0415
+        from backhaul.adapters.hadoop.hdfs.connection import connect  # noqa: PLC0415
 
-        hadoop = configuration.hadoop
-        login = _login(configuration)
-        target = HdfsTarget(filesystem, hadoop, login)
-        content = content_checker(filesystem, hadoop, target.status, target.is_encrypted, login)
-        target.ask(
-            content,
-            codec=content.codec if content is not None else None,
-            closer=closer(filesystem, hadoop),
-            access=access_check(filesystem, hadoop, login),
-            policies=policies(filesystem, hadoop),
-        )
-        return target
+        return connect(filesystem, configuration.hadoop, _login(configuration))
 
     def digest(algorithm: str) -> Digest:
         from backhaul.adapters.digests import new_digest  # noqa: PLC0415

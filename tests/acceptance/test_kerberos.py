@@ -163,7 +163,7 @@ def test_configuration_and_namenode_that_disagree_are_refused_at_the_start(
     cluster.with_keytab()
     cluster.it.environment["HADOOP_CONF_DIR"] = str(conf)
     for text, says in (
-        (core.replace(ours, theirs), "takes anybody"),
+        (core.replace(ours, theirs), "accepts anyone"),
         (core.replace(">kerberos<", ">simple<"), "demands Kerberos"),
     ):
         (conf / "core-site.xml").write_text(text)

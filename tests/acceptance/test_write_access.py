@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.hadoop.hdfs_access import access_check
-from backhaul.adapters.hadoop.hdfs_security import Login
+from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.write_access import access_check
 from backhaul.testing.servers import Hdfs
 from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
@@ -158,13 +158,12 @@ def test_the_node_s_command_answers_the_same(
     it: Installation, hdfs: Hdfs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The way for clusters with Kerberos, here without it."""
-    from backhaul.adapters.hadoop import hdfs_access
-
     landing = it.landing.path  # type: ignore[attr-defined]
     shell(hdfs, "-mkdir", "-p", landing)
-    monkeypatch.setattr(hdfs_access, "demands_kerberos", lambda _: True)
+    cluster = Cluster(hdfs.uri, str(hdfs.conf_dir))
+    cluster.is_secure = True
     monkeypatch.setenv("PATH", f"{hdfs.bin_dir}:{os.environ['PATH']}")
-    check = access_check(hdfs.uri, str(hdfs.conf_dir), Login())
+    check = access_check(cluster)
     assert check is not None
     assert check(landing) is None, "the superuser"
     monkeypatch.setenv("HADOOP_USER_NAME", "bob")
@@ -174,6 +173,6 @@ def test_the_node_s_command_answers_the_same(
 
 
 def test_a_namenode_that_does_not_answer_is_no_refusal(tmp_path: Path) -> None:
-    check = access_check("hdfs://127.0.0.1:1", str(tmp_path), Login())
+    check = access_check(Cluster("hdfs://127.0.0.1:1", str(tmp_path)))
     assert check is not None
     assert check("/landing") is None

@@ -11,31 +11,32 @@ from pathlib import Path
 import pytest
 from hdfs_native import Client, WriteOptions
 
-from backhaul.adapters.hadoop.hdfs import HdfsTarget
-from backhaul.adapters.hadoop.hdfs_closing import FEW, LEAST_BYTES, Closer, closer
-from backhaul.adapters.hadoop.protobuf_wire import Fields
+from backhaul.adapters.hadoop.hdfs.closing import FEW, LEAST_BYTES, Closer, closer
+from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
+from backhaul.adapters.hadoop.protocol.hdfs_pb2 import LocatedBlocksProto
 from backhaul.testing.servers import Hdfs
 from backhaul.testing.servers.ports import free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs]
 SIZE_BYTES = LEAST_BYTES + 12345
 WAIT_S = 60
-ENOUGH_LOOKS = 6
+ENOUGH_POLLS = 6
 
 
 class _Watched(Closer):
-    """Says when it has looked often."""
+    """Signals when it has polled often."""
 
     def __init__(self, namenodes: list[tuple[str, int]]) -> None:
         super().__init__(namenodes)
-        self.looks = 0
+        self.polls = 0
         self.ended: list[str] = []
-        self.has_looked = threading.Event()
+        self.has_polled = threading.Event()
 
-    def _located(self, path: str) -> Fields | None:
-        self.looks += 1
-        if self.looks == ENOUGH_LOOKS:
-            self.has_looked.set()
+    def _located(self, path: str) -> LocatedBlocksProto | None:
+        self.polls += 1
+        if self.polls == ENOUGH_POLLS:
+            self.has_polled.set()
         return super()._located(path)
 
     def _end_lease(self, path: str) -> bool:
@@ -61,7 +62,7 @@ def held() -> threading.Event:
 
 @pytest.fixture
 def early(hdfs: Hdfs) -> Iterator[Closer]:
-    found = closer(hdfs.uri, str(hdfs.conf_dir))
+    found = closer(Cluster(hdfs.uri, str(hdfs.conf_dir)))
     assert found is not None
     yield found
     found.stop()
@@ -130,14 +131,14 @@ def test_the_client_finds_a_file_closed_that_was_closed_for_it(
 def test_a_file_whose_writer_has_not_ended_keeps_its_lease(
     watched: _Watched, client: Client, content: bytes
 ) -> None:
-    """All bytes are with the DataNodes and can be read, but nobody has said that it is complete."""
+    """All bytes are with the DataNodes and can be read, but its writer has not completed it."""
     path = "/closing-not-yet"
     writer = client.create(path, WriteOptions())
     writer.write(content)
     writer.hsync()
 
     def close() -> None:
-        assert watched.has_looked.wait(WAIT_S)
+        assert watched.has_polled.wait(WAIT_S)
         writer.write(content)
         writer.close()
 
@@ -158,7 +159,7 @@ def test_a_file_that_is_full_to_the_block_keeps_its_lease(
     writer.write(blocks)
 
     def close() -> None:
-        assert watched.has_looked.wait(WAIT_S)
+        assert watched.has_polled.wait(WAIT_S)
         too_soon.extend(watched.ended)
         writer.write(b"and more")
         writer.close()
@@ -174,14 +175,14 @@ def test_without_an_answer_the_client_closes_the_file_alone(client: Client, cont
     writer = client.create(path, WriteOptions())
     writer.write(content)
 
-    nobody = Closer([("127.0.0.1", free_ports(1)[0])])
-    nobody.close(path, SIZE_BYTES, writer.close)
-    nobody.stop()
+    alone = Closer([("127.0.0.1", free_ports(1)[0])])
+    alone.close(path, SIZE_BYTES, writer.close)
+    alone.stop()
 
     assert read(client, path) == content
 
 
-def test_what_the_client_says_is_told(early: Closer) -> None:
+def test_what_the_client_raises_is_raised(early: Closer) -> None:
     def close() -> None:
         raise FileNotFoundError("gone")
 
@@ -193,7 +194,7 @@ def test_many_files_at_once_are_all_whole(
     hdfs: Hdfs, early: Closer, client: Client, content: bytes
 ) -> None:
     target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
-    target.ask(None, closer=early)
+    target.attach(None, closer=early)
     target.mkdirs("/closing-many")
 
     def write(number: int) -> None:
@@ -209,7 +210,7 @@ def test_many_files_at_once_are_all_whole(
 
 
 def test_a_small_file_among_many_is_closed_by_the_calling_thread(held: threading.Event) -> None:
-    nobody = Closer([])
+    alone = Closer([])
     slow = threading.Barrier(FEW + 1)
 
     def close_slowly() -> None:
@@ -219,13 +220,13 @@ def test_a_small_file_among_many_is_closed_by_the_calling_thread(held: threading
     seen = []
     with ThreadPoolExecutor(FEW) as threads:
         for number in range(FEW):
-            threads.submit(nobody.close, f"/slow-{number}", 1, close_slowly)
+            threads.submit(alone.close, f"/slow-{number}", 1, close_slowly)
         slow.wait(WAIT_S)
-        nobody.close("/small", LEAST_BYTES - 1, lambda: seen.append(threading.get_ident()))
+        alone.close("/small", LEAST_BYTES - 1, lambda: seen.append(threading.get_ident()))
         held.set()
-    nobody.close("/alone", 1, lambda: seen.append(threading.get_ident()))
-    nobody.close("/empty", 0, lambda: seen.append(threading.get_ident()))
-    nobody.stop()
+    alone.close("/alone", 1, lambda: seen.append(threading.get_ident()))
+    alone.close("/empty", 0, lambda: seen.append(threading.get_ident()))
+    alone.stop()
     here = threading.get_ident()
     assert [one == here for one in seen] == [True, False, True]
 
@@ -236,5 +237,5 @@ def test_a_cluster_with_kerberos_is_left_to_the_client(tmp_path: Path) -> None:
         "<value>kerberos</value></property></configuration>",
         "utf-8",
     )
-    assert closer("hdfs://127.0.0.1:9000", str(tmp_path)) is None
-    assert closer("hdfs://127.0.0.1:9000", None) is not None
+    assert closer(Cluster("hdfs://127.0.0.1:9000", str(tmp_path))) is None
+    assert closer(Cluster("hdfs://127.0.0.1:9000", None)) is not None

@@ -1,4 +1,4 @@
-"""What `core.ports.ContentChecker` promises, asked of both ways to real HDFS's own checksums."""
+"""What `core.ports.ContentChecker` promises, by both sources of real HDFS's checksums."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from awscrt import checksums
 
 from backhaul.adapters.hadoop.configuration.filesystems import namenodes
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.hdfs import HdfsTarget
-from backhaul.adapters.hadoop.hdfs_command import CommandChecker
-from backhaul.adapters.hadoop.hdfs_content import ChecksumFallback, content_checker
-from backhaul.adapters.hadoop.hdfs_datanode import (
+from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.command_checksums import CommandChecker
+from backhaul.adapters.hadoop.hdfs.datanode_checksums import (
+    BlockedFile,
     ChecksumUnavailable,
     DataNodeChecker,
-    _DataNodes,
-    _File,
-    _file,
+    DataNodes,
 )
-from backhaul.adapters.hadoop.protobuf_wire import message
+from backhaul.adapters.hadoop.hdfs.shell import FsShell
+from backhaul.adapters.hadoop.hdfs.stored_checksums import ChecksumFallback, content_checker
+from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
 from backhaul.core.ports import ContentChecker, StoredChecksum
 from backhaul.testing.servers import Hdfs
 
@@ -55,10 +55,8 @@ def direct(hdfs: Hdfs) -> DataNodeChecker:
 
 def by_command(hdfs: Hdfs) -> CommandChecker:
     target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
-    program = hdfs.bin_dir / "hdfs"
-    return CommandChecker(
-        program, hdfs.uri, target.status, target.is_encrypted, conf_dir=str(hdfs.conf_dir)
-    )
+    shell = FsShell(hdfs.bin_dir / "hdfs", target.cluster)
+    return CommandChecker(shell, target.status, target.is_encrypted)
 
 
 @pytest.fixture(params=[direct, by_command], ids=["datanode", "command"])
@@ -200,18 +198,16 @@ def test_a_dead_namenode_and_a_dead_replica_are_passed_by(
     checker = DataNodeChecker([dead, *namenodes(HadoopConfiguration(), hdfs.uri)], timeout_s=2.0)
     assert told(checker.stored_checksums([f"{directory}/f"])) == [(5, "CRC32C", crc)]
 
-    question = message((1, f"{directory}/f"), (2, b""), (3, 1))
-    (answer,) = checker._ask_active("getListing", [question])
-    file = _file(answer)
-    assert isinstance(file, _File)
+    (file,) = checker.files([f"{directory}/f"])
+    assert isinstance(file, BlockedFile)
     (block,) = file.blocks
     both = replace(block, replicas=(dead, *block.replicas))
-    datanodes = _DataNodes(2.0)
-    assert f"{datanodes.ask(both)[1]:08x}" == crc
-    # Known to be down, it is asked last from now on.
+    datanodes = DataNodes(2.0)
+    assert f"{datanodes.crc(both)[1]:08x}" == crc
+    # Known to be down, it is tried last from now on.
     assert datanodes.replicas(both)[-1] == dead
     with pytest.raises(ChecksumUnavailable, match="Connection refused"):
-        datanodes.ask(replace(block, replicas=(dead,)))
+        datanodes.crc(replace(block, replicas=(dead,)))
     checker.close()
 
 
@@ -268,7 +264,7 @@ def test_what_one_way_cannot_tell_the_next_is_asked(
     paths = [f"{directory}/f", f"{directory}/none"]
     monkeypatch.setenv("PATH", str(hdfs.bin_dir), prepend=":")
     monkeypatch.delenv("HADOOP_HOME", raising=False)
-    made = content_checker(hdfs.uri, str(hdfs.conf_dir), target.status, target.is_encrypted)
+    made = content_checker(target.cluster, target.status, target.is_encrypted)
     assert made is not None
     assert [one and one.checksum_source for one in made.stored_checksums(paths)] == [
         "datanode",
@@ -297,4 +293,4 @@ def test_a_cluster_that_encrypts_its_data_is_not_asked_directly(
     (tmp_path / "hdfs-site.xml").write_text(text, "utf-8")
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("HADOOP_HOME", raising=False)
-    assert content_checker(hdfs.uri, str(tmp_path), lambda path: None, bool) is None
+    assert content_checker(Cluster(hdfs.uri, str(tmp_path)), lambda path: None, bool) is None

@@ -18,8 +18,8 @@ import pytest
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.hadoop.configuration.filesystems import namenodes
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.hdfs import HdfsTarget
-from backhaul.adapters.hadoop.hdfs_datanode import DataNodeChecker
+from backhaul.adapters.hadoop.hdfs.datanode_checksums import DataNodeChecker
+from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
 from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import BackhaulError, IntegrityError, SourceChanged
 from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
@@ -111,7 +111,7 @@ class Bench:
         self.store = FakeStore(self.clock, new_digest)
         self.target = Target(hdfs.uri, str(hdfs.conf_dir))
         self.content = DataNodeChecker(namenodes(HadoopConfiguration(), hdfs.uri))
-        self.target.ask(self.content)
+        self.target.attach(self.content)
         self.directory = f"/corrupt-{uuid.uuid4().hex[:12]}"
         self.target.mkdirs(self.directory)
         self.pins = [

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.hadoop.hdfs import HdfsTarget
-from backhaul.adapters.hadoop.hdfs_content import content_checker
-from backhaul.adapters.hadoop.hdfs_security import Login
-from backhaul.adapters.hadoop.rpc import KERBEROS, SIMPLE, offered
+from backhaul.adapters.hadoop.hdfs.stored_checksums import content_checker
+from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
+from backhaul.adapters.hadoop.kerberos import Login
+from backhaul.adapters.hadoop.rpc import KERBEROS, SIMPLE, authentication_methods
 from backhaul.core.checksums import Checksum
 from backhaul.core.errors import OutageError
 from backhaul.testing.servers import Hdfs
@@ -126,7 +126,7 @@ def test_kerberos_here_and_not_there_is_refused_although_a_ticket_is_at_hand(
     login = Login(principal="backhaul", keytab=str(keytab))
     error = refused(lambda: HdfsTarget(hdfs.uri, str(secure_hdfs.conf_dir), login))
     assert (error.code, error.dependency) == ("E_HDFS_AUTH", "credentials")
-    assert "takes anybody" in error.message
+    assert "accepts anyone" in error.message
 
 
 def test_kerberos_there_and_not_here_is_told_at_once(secure_hdfs: Hdfs, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_pair_is_refused_when_one_of_it_takes_anybody(
 def test_namenodes_say_what_they_accept(hdfs: Hdfs, secure_hdfs: Hdfs) -> None:
     def methods(one: Hdfs) -> frozenset[str]:
         host, _, port = one.uri.removeprefix("hdfs://").rpartition(":")
-        return offered(host, int(port), timeout_s=10)
+        return authentication_methods(host, int(port), timeout_s=10)
 
     assert SIMPLE in methods(hdfs)
     assert KERBEROS in methods(secure_hdfs)
@@ -213,8 +213,7 @@ def test_the_command_tells_what_it_holds(
     writer = target.create(f"{DIRECTORY}/held-{how}", 9)
     writer.write(b"123456789")
     writer.close()
-    ways = (target.status, target.is_encrypted)
-    checker = content_checker(secure_hdfs.uri, conf_dir, *ways, login)
+    checker = content_checker(target.cluster, target.status, target.is_encrypted)
     assert checker is not None
     (held,) = checker.stored_checksums([f"{DIRECTORY}/held-{how}"])
     target.remove(f"{DIRECTORY}/held-{how}")

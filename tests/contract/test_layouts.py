@@ -1,6 +1,6 @@
 """Erasure coding, encryption zones and replicas that are down: what is written, and what is proven.
 
-On real HDFS with five DataNodes and a key server; both ways of asking for checksums.
+On real HDFS with five DataNodes and a key server; both sources of checksums.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from awscrt import checksums
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.hadoop.configuration.filesystems import namenodes
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.hdfs import HdfsTarget
-from backhaul.adapters.hadoop.hdfs_closing import closer
-from backhaul.adapters.hadoop.hdfs_command import CommandChecker
-from backhaul.adapters.hadoop.hdfs_content import ChecksumFallback
-from backhaul.adapters.hadoop.hdfs_datanode import DataNodeChecker
-from backhaul.adapters.hadoop.protobuf_wire import fields_of, many, message, number, octets
+from backhaul.adapters.hadoop.hdfs.closing import closer
+from backhaul.adapters.hadoop.hdfs.command_checksums import CommandChecker
+from backhaul.adapters.hadoop.hdfs.datanode_checksums import DataNodeChecker
+from backhaul.adapters.hadoop.hdfs.file_status import files_with_blocks
+from backhaul.adapters.hadoop.hdfs.shell import FsShell
+from backhaul.adapters.hadoop.hdfs.stored_checksums import ChecksumFallback
+from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
+from backhaul.adapters.hadoop.protocol.hdfs_pb2 import HdfsFileStatusProto
+from backhaul.adapters.hadoop.rpc import ActiveNameNode
 from backhaul.core.errors import BackhaulError, CannotWrite, OutageError
 from backhaul.core.model import PlannedObject, Proof, StagedObject, VerifyLevel
 from backhaul.core.ports import ContentChecker, StageTask, StoredChecksum
@@ -45,13 +48,8 @@ def direct(hdfs: Hdfs) -> DataNodeChecker:
 
 def by_command(hdfs: Hdfs) -> CommandChecker:
     target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
-    return CommandChecker(
-        hdfs.bin_dir / "hdfs",
-        hdfs.uri,
-        target.status,
-        target.is_encrypted,
-        conf_dir=str(hdfs.conf_dir),
-    )
+    shell = FsShell(hdfs.bin_dir / "hdfs", target.cluster)
+    return CommandChecker(shell, target.status, target.is_encrypted)
 
 
 @pytest.fixture(params=[direct, by_command], ids=["datanode", "command"])
@@ -65,9 +63,9 @@ def checker(request: pytest.FixtureRequest, wide_hdfs: Hdfs) -> Iterator[Content
 def target(wide_hdfs: Hdfs) -> Iterator[HdfsTarget]:
     made = HdfsTarget(wide_hdfs.uri, str(wide_hdfs.conf_dir))
     checker = direct(wide_hdfs)
-    early = closer(wide_hdfs.uri, str(wide_hdfs.conf_dir))
+    early = closer(made.cluster)
     assert early is not None
-    made.ask(None, codec=checker.codec, closer=early)
+    made.attach(None, codec=checker.codec, closer=early)
     yield made
     early.stop()
     checker.close()
@@ -107,19 +105,18 @@ def told(
 
 
 def holders(hdfs: Hdfs, path: str) -> list[int]:
-    """Numbers of the DataNodes that hold the file's first block, as clients are told.
+    """Numbers of the DataNodes that hold the file's first block, as the NameNode lists them.
 
     Of an erasure-coded file: those of its group, data before parity.
     """
-    checker = direct(hdfs)
-    (answer,) = checker._ask_active("getListing", [message((1, path), (2, b""), (3, 1))])
-    checker.close()
-    assert isinstance(answer, bytes)
-    status = fields_of(octets(fields_of(octets(fields_of(answer), 1)), 1))
-    block = fields_of(many(fields_of(octets(status, 12)), 2)[0])
+    namenode = ActiveNameNode(namenodes(HadoopConfiguration(), hdfs.uri), 5.0)
+    (status,) = files_with_blocks(namenode, [path])
+    namenode.close()
+    assert isinstance(status, HdfsFileStatusProto)
+    block = status.locations.blocks[0]
     numbers = {hdfs.datanode_address(each)[1]: each for each in range(5)}
-    found = [numbers[number(fields_of(octets(fields_of(raw), 1)), 4)] for raw in many(block, 3)]
-    indices = octets(block, 9) or bytes(range(len(found)))
+    found = [numbers[each.id.xferPort] for each in block.locs]
+    indices = block.blockIndices or bytes(range(len(found)))
     return [one for _, one in sorted(zip(indices, found, strict=True))]
 
 
@@ -143,9 +140,9 @@ class Down:
 def staging_in(
     directory: str, hdfs: Hdfs, target: HdfsTarget, store: FakeStore
 ) -> Iterator[Stager]:
-    """Copies into this directory, and asks as a worker asks."""
+    """Copies into this directory, with the sources of checksums that a worker has."""
     both = ChecksumFallback([direct(hdfs), by_command(hdfs)])
-    target.ask(both, codec=both.codec)
+    target.attach(both, codec=both.codec)
     made = Stager(
         reader=store,
         target=target,
@@ -221,7 +218,7 @@ def test_a_policy_of_another_codec_or_of_an_unknown_one_is_refused(
     """XOR's parity the client writes wrong: HDFS would make up other bytes than were written."""
     directory = new_directory(target, above)
     if above == "/ec":
-        target.ask(None)
+        target.attach(None)
     with pytest.raises(CannotWrite) as caught:
         write(target, f"{directory}/f", b"x")
     assert caught.value.code == "E_DST_EC"

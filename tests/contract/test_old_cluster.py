@@ -1,4 +1,4 @@
-"""A cluster without COMPOSITE_CRC: nobody can tell, so the file is read back, and that is said.
+"""A cluster without COMPOSITE_CRC: files are read back, and the evidence has the reason.
 
 The NameNode and the files are real. The DataNode's checksum port is one that answers as those did
 before HDFS-13056, with an MD5 of MD5s and no word of a mode; so does the command.
@@ -19,11 +19,18 @@ import pytest
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.hadoop.configuration.filesystems import namenodes
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.hdfs import HdfsTarget
-from backhaul.adapters.hadoop.hdfs_command import CommandChecker
-from backhaul.adapters.hadoop.hdfs_content import ChecksumFallback
-from backhaul.adapters.hadoop.hdfs_datanode import DataNodeChecker
-from backhaul.adapters.hadoop.protobuf_wire import delimited, message
+from backhaul.adapters.hadoop.hdfs.command_checksums import CommandChecker
+from backhaul.adapters.hadoop.hdfs.datanode_checksums import DataNodeChecker
+from backhaul.adapters.hadoop.hdfs.shell import FsShell
+from backhaul.adapters.hadoop.hdfs.stored_checksums import ChecksumFallback
+from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
+from backhaul.adapters.hadoop.protocol.hdfs_pb2 import (
+    CHECKSUM_CRC32C,
+    BlockOpResponseProto,
+    OpBlockChecksumResponseProto,
+    Status,
+)
+from backhaul.adapters.hadoop.rpc import serialize
 from backhaul.core.errors import IntegrityError
 from backhaul.core.model import PlannedObject, Proof, VerifyLevel
 from backhaul.core.ports import StageTask
@@ -37,16 +44,17 @@ MD5 = hashlib.md5(b"of MD5s").digest()  # noqa: S324 - as HDFS had it
 
 
 class OldDataNode(socketserver.BaseRequestHandler):
-    """One answer to any question, as Hadoop 2 and 3.0 gave it."""
+    """One response to any request, as Hadoop 2 and 3.0 gave it."""
 
     def handle(self) -> None:
         self.request.recv(1 << 16)
-        checksum = message((1, 512), (2, 0), (3, MD5), (4, 2))
-        self.request.sendall(delimited(message((1, 0), (3, checksum))))
+        checksum = OpBlockChecksumResponseProto(blockChecksum=MD5, crcType=CHECKSUM_CRC32C)
+        response = BlockOpResponseProto(status=Status.SUCCESS, checksumResponse=checksum)
+        self.request.sendall(serialize([response]))
 
 
 class OldChecker(DataNodeChecker):
-    """Asks the old DataNode, whichever the NameNode names."""
+    """Calls the old DataNode, whichever the NameNode names."""
 
     def __init__(self, hdfs: Hdfs, old: tuple[str, int]) -> None:
         super().__init__(namenodes(HadoopConfiguration(), hdfs.uri), timeout_s=5.0)
@@ -69,7 +77,9 @@ def ways(hdfs: Hdfs, tmp_path: Path) -> Iterator[ChecksumFallback]:
         made = ChecksumFallback(
             [
                 OldChecker(hdfs, (str(host), port)),
-                CommandChecker(program, hdfs.uri, target.status, target.is_encrypted),
+                CommandChecker(
+                    FsShell(program, target.cluster), target.status, target.is_encrypted
+                ),
             ]
         )
         yield made
@@ -81,7 +91,7 @@ def test_what_an_old_cluster_cannot_tell_is_read_back_and_the_note_says_why(
     hdfs: Hdfs, ways: ChecksumFallback
 ) -> None:
     target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
-    target.ask(ways)
+    target.attach(ways)
     directory = f"/old-{uuid.uuid4().hex[:12]}"
     target.mkdirs(directory)
     store = FakeStore(FakeClock(), new_digest)
@@ -103,7 +113,7 @@ def test_what_an_old_cluster_cannot_tell_is_read_back_and_the_note_says_why(
     proven = stager.stage(task("a"))
     assert (proven.proof, proven.checksum_source) == (Proof.REREAD, "read")
     assert "it knows no COMPOSITE_CRC" in proven.note
-    assert "hdfs told no CRC of it" in proven.note
+    assert "hdfs printed no CRC of it" in proven.note
 
     closed = stager.copy(task("b"))
     target.remove(closed.path)

@@ -16,9 +16,8 @@ from typing import Any
 import hdfs_native
 import pytest
 
-from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.hdfs import HdfsTarget
-from backhaul.adapters.hadoop.hdfs_policies import policies
+from backhaul.adapters.hadoop.hdfs.policies import policies
+from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
 from backhaul.adapters.local import LocalTarget
 from backhaul.core.errors import (
     BackhaulError,
@@ -458,9 +457,9 @@ def own(request: pytest.FixtureRequest) -> Callable[[TargetFs, str], None]:
 @pytest.mark.hdfs
 def test_policies_of_hdfs_are_shown_and_set(wide_hdfs: Hdfs) -> None:
     target = HdfsTarget(wide_hdfs.uri, str(wide_hdfs.conf_dir))
-    known = policies(wide_hdfs.uri, HadoopConfiguration.load(wide_hdfs.conf_dir))
+    known = policies(target.cluster)
     assert known is not None
-    target.ask(None, policies=known)
+    target.attach(None, policies=known)
     directory = f"/plain/{uuid.uuid4().hex[:12]}"
     target.mkdirs(f"{directory}/a")
     coded, plain, zone = target.inherited(["/ec", "/plain", "/zone"])
@@ -503,7 +502,7 @@ def test_where_policies_are_not_known_groups_and_acls_are(hdfs: Hdfs) -> None:
 def test_a_namenode_that_does_not_show_policies_is_an_outage() -> None:
     with Hdfs() as own_hdfs:
         target = HdfsTarget(own_hdfs.uri, str(own_hdfs.conf_dir))
-        target.ask(None, policies=policies(own_hdfs.uri, HadoopConfiguration()))
+        target.attach(None, policies=policies(target.cluster))
         own_hdfs.kill_namenode()
         with pytest.raises(OutageError) as caught:
             target.inherited(["/"])

@@ -17,7 +17,7 @@ from backhaul.adapters.hadoop.configuration.filesystems import (
     namenodes,
 )
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration, find_directory
-from backhaul.adapters.hadoop.hdfs_creation import creation_rules
+from backhaul.adapters.hadoop.hdfs.creation import creation_rules
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.file_systems import FileSystems
 

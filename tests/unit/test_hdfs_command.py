@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.hadoop import hdfs_command
-from backhaul.adapters.hadoop.hdfs_command import CommandChecker, escaped, find_program, parsed
+from backhaul.adapters.hadoop.hdfs import command_checksums, shell
+from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.command_checksums import CommandChecker, parsed
+from backhaul.adapters.hadoop.hdfs.shell import FsShell, escaped, find_program
 from backhaul.core.checksums import Checksum
 from backhaul.core.model import FileStatus
 
@@ -18,13 +20,19 @@ GOOD = f"{FS}/d/a\tCOMPOSITE-CRC32C\te3069283"
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "crcs"),
     [
-        ([GOOD], {"/d/a": ("CRC32C", "e3069283")}),
-        ([f"{FS}/d/b b\tCOMPOSITE-CRC32\t00000000"], {"/d/b b": ("CRC32", "00000000")}),
-        ([f"{FS}/d/c\td\tCOMPOSITE-CRC32C\t00000001"], {"/d/c\td": ("CRC32C", "00000001")}),
-        (["WARN something", GOOD, "", "at java.lang.X", GOOD], {"/d/a": ("CRC32C", "e3069283")}),
-        (["checksum: `/d/b b': No such file or directory", GOOD], {"/d/a": ("CRC32C", "e3069283")}),
+        ([GOOD], {"/d/a": Checksum("CRC32C", "e3069283")}),
+        ([f"{FS}/d/b b\tCOMPOSITE-CRC32\t00000000"], {"/d/b b": Checksum("CRC32", "00000000")}),
+        ([f"{FS}/d/c\td\tCOMPOSITE-CRC32C\t00000001"], {"/d/c\td": Checksum("CRC32C", "00000001")}),
+        (
+            ["WARN something", GOOD, "", "at java.lang.X", GOOD],
+            {"/d/a": Checksum("CRC32C", "e3069283")},
+        ),
+        (
+            ["checksum: `/d/b b': No such file or directory", GOOD],
+            {"/d/a": Checksum("CRC32C", "e3069283")},
+        ),
         # Two lines of one path that disagree: neither is believed.
         ([GOOD, GOOD.replace("e306", "f306")], {}),
         # Not COMPOSITE, another file, a line broken by a warning, no hex, too short.
@@ -36,10 +44,10 @@ GOOD = f"{FS}/d/a\tCOMPOSITE-CRC32C\te3069283"
         ([], {}),
     ],
 )
-def test_only_whole_lines_of_asked_paths_are_believed(
-    lines: list[str], told: dict[str, tuple[str, str]]
+def test_only_whole_lines_of_these_paths_are_believed(
+    lines: list[str], crcs: dict[str, Checksum]
 ) -> None:
-    assert parsed(lines, URIS) == told
+    assert parsed(lines, URIS) == crcs
 
 
 def test_every_glob_character_is_escaped() -> None:
@@ -57,43 +65,43 @@ def _program(tmp_path: Path, script: str) -> Path:
 def _checker(program: Path) -> CommandChecker:
     found = FileStatus(is_directory=False, size_bytes=9, modified_ms=1)
     status = lambda path: None if path == "/none" else found  # noqa: E731
-    return CommandChecker(program, FS, status, lambda path: False)
+    return CommandChecker(FsShell(program, Cluster(FS, None)), status, lambda path: False)
 
 
-def test_exit_1_with_warnings_tells_what_it_can(tmp_path: Path) -> None:
+def test_exit_1_with_warnings_gives_what_it_can(tmp_path: Path) -> None:
     script = (
         "echo 'WARN util.NativeCodeLoader: none' >&2\n"
         f"printf '{FS}/d/a\\tCOMPOSITE-CRC32C\\te3069283\\n'\n"
         'echo "checksum: Fail to get block MD5" >&2\nexit 1'
     )
-    told, untold, none = _checker(_program(tmp_path, script)).stored_checksums(
+    known, unknown, none = _checker(_program(tmp_path, script)).stored_checksums(
         ["/d/a", "/d/b b", "/none"]
     )
-    assert told is not None
-    assert (told.checksum, told.why) == (Checksum("CRC32C", "e3069283"), "")
-    assert told.checksum_source == "command"
-    assert untold is not None
-    assert untold.checksum is None
-    assert "Fail to get block MD5" in untold.why
+    assert known is not None
+    assert (known.checksum, known.why) == (Checksum("CRC32C", "e3069283"), "")
+    assert known.checksum_source == "command"
+    assert unknown is not None
+    assert unknown.checksum is None
+    assert "Fail to get block MD5" in unknown.why
     assert none is None
 
 
 def test_command_that_hangs_or_is_not_there_is_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hdfs_command, "SILENCE_S", 0.2)
+    monkeypatch.setattr(shell, "SILENCE_S", 0.2)
     (hangs,) = _checker(_program(tmp_path, "sleep 1000 & wait")).stored_checksums(["/d/a"])
     assert hangs is not None
-    assert "said nothing" in hangs.why
+    assert "printed nothing" in hangs.why
     (absent,) = _checker(tmp_path / "nothing").stored_checksums(["/d/a"])
     assert absent is not None
     assert "No such file" in absent.why
 
 
-def test_name_with_a_line_break_is_not_asked_and_batches_fit_an_argument_list(
+def test_name_with_a_line_break_is_left_out_and_batches_fit_an_argument_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hdfs_command, "BATCH_PATHS", 2)
+    monkeypatch.setattr(command_checksums, "BATCH_PATHS", 2)
     count = tmp_path / "count"
     script = f"shift 3; echo $# >> {count}; for each; do printf '%s\\n' \"$each\" >> {count}; done"
     checker = _checker(_program(tmp_path, script))

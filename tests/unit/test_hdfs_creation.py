@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.hdfs_creation import (
+from backhaul.adapters.hadoop.hdfs.creation import (
     DEFAULT_BLOCK_BYTES,
     MAX_BLOCKS,
     CreationRules,
 )
-from backhaul.adapters.hadoop.hdfs_creation import creation_rules as rules_of
+from backhaul.adapters.hadoop.hdfs.creation import creation_rules as rules_of
 from backhaul.core.errors import ConfigurationError
 
 MIB = 1 << 20

@@ -1,4 +1,4 @@
-"""What the NameNode's answers say of directories, before any of them is written to."""
+"""What the NameNode reports of directories, before any of them is written to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from typing import cast
 
 import pytest
 
-from backhaul.adapters.hadoop.hdfs_creation import CreationRules
-from backhaul.adapters.hadoop.hdfs_directories import Directories
-from backhaul.adapters.hadoop.hdfs_policies import Policies
-from backhaul.adapters.hadoop.namenode_rpc import ActiveNameNode, RemoteError
-from backhaul.adapters.hadoop.protobuf_wire import fields_of, message, octets
-from backhaul.core.errors import BackhaulError, CannotWrite, TransientError
+from backhaul.adapters.hadoop.hdfs.creation import CreationRules
+from backhaul.adapters.hadoop.hdfs.directories import Directories
+from backhaul.adapters.hadoop.hdfs.policies import Policies
+from backhaul.adapters.hadoop.protocol.hdfs_pb2 import (
+    CheckAccessRequestProto,
+    CheckAccessResponseProto,
+    GetFileInfoRequestProto,
+    GetFileInfoResponseProto,
+    HdfsFileStatusProto,
+)
+from backhaul.adapters.hadoop.rpc import ActiveNameNode, RemoteError
+from backhaul.core.errors import CannotWrite
 
-DIRECTORY, FILE = 1, 2
+DIRECTORY, FILE = HdfsFileStatusProto.IS_DIR, HdfsFileStatusProto.IS_FILE
 WORDS = 'Permission denied: user=etl, access=WRITE, inode="/d/closed":root:root:drwxr-xr-x'
 
 
@@ -24,31 +30,38 @@ class NameNode:
     def __init__(self) -> None:
         self.kinds = {"/d": DIRECTORY, "/d/closed": DIRECTORY, "/d/file": FILE}
 
-    def ask(self, method: str, questions: Sequence[bytes]) -> list[bytes | RemoteError]:
-        paths = [octets(fields_of(each), 1).decode() for each in questions]
+    def call(
+        self,
+        method: str,
+        requests: Sequence[CheckAccessRequestProto | GetFileInfoRequestProto],
+        kind: object,
+    ) -> list[CheckAccessResponseProto | GetFileInfoResponseProto | RemoteError]:
         if method == "checkAccess":
-            denied = RemoteError("org.apache.hadoop.security.AccessControlException", WORDS)
-            return [denied if path == "/d/closed" else b"" for path in paths]
+            return [self._access(each.path) for each in requests if hasattr(each, "path")]
         assert method == "getFileInfo"
-        return [self._file_info(path) for path in paths]
+        return [self._file_info(each.src) for each in requests if hasattr(each, "src")]
 
-    def _file_info(self, path: str) -> bytes:
+    def _access(self, path: str) -> CheckAccessResponseProto | RemoteError:
+        if path == "/d/closed":
+            return RemoteError("org.apache.hadoop.security.AccessControlException", WORDS)
+        return CheckAccessResponseProto()
+
+    def _file_info(self, path: str) -> GetFileInfoResponseProto:
         kind = self.kinds.get(path)
-        return b"" if kind is None else message((1, message((1, kind), (6, "etl"))))
+        if kind is None:
+            return GetFileInfoResponseProto()
+        return GetFileInfoResponseProto(fs=HdfsFileStatusProto(fileType=kind, group="etl"))
 
 
 @pytest.fixture
 def directories() -> Directories:
-    def translate(error: BaseException, path: str) -> BackhaulError:
-        return TransientError("E_HDFS_CLIENT", f"{path}: {error}")
-
     rules = cast("CreationRules", None)  # of new files
-    made = Directories(client=None, rules=rules, translate=translate)  # type: ignore[arg-type]
+    made = Directories(client=None, filesystem="hdfs://ns", rules=rules)  # type: ignore[arg-type]
     made.policies = Policies(cast("ActiveNameNode", NameNode()))
     return made
 
 
-def test_a_directory_that_takes_no_names_is_told_with_the_namenode_s_words(
+def test_a_directory_that_takes_no_names_is_reported_with_the_namenode_s_words(
     directories: Directories,
 ) -> None:
     here, missing, closed = directories.inherited(["/d", "/d/none", "/d/closed"])

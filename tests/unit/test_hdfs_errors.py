@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from backhaul.adapters.hadoop.hdfs import HdfsTarget, HdfsWriter, translate
+from backhaul.adapters.hadoop.hdfs.errors import translate
+from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
+from backhaul.adapters.hadoop.hdfs.writer import HdfsWriter
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
@@ -221,7 +223,7 @@ def target_without_client() -> HdfsTarget:
 @pytest.mark.parametrize("call", ["write", "close"])
 def test_file_whose_datanode_is_gone_is_written_again(error: BaseException, call: str) -> None:
     file: Any = BrokenFile(error)
-    writer = HdfsWriter(target_without_client(), "/landing/f", file, doubts_parity=False)
+    writer = HdfsWriter("/landing/f", WHERE, file)
     with pytest.raises(TransientError) as caught:
         writer.write(b"x") if call == "write" else writer.close()
     assert caught.value.code == "E_HDFS_OVERLOADED"

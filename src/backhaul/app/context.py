@@ -18,8 +18,8 @@ from backhaul.adapters.hadoop.command import Command
 from backhaul.adapters.hadoop.configuration.filesystems import demands_kerberos, file_systems
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration, hadoop_conf_dir
 from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
-from backhaul.adapters.hadoop.hdfs_creation import creation_rules
-from backhaul.adapters.hadoop.hdfs_security import Login, ticket
+from backhaul.adapters.hadoop.hdfs.creation import creation_rules
+from backhaul.adapters.hadoop.kerberos import Login, ticket
 from backhaul.adapters.hadoop.yarn import (
     YarnClient,
     history_address,

@@ -32,8 +32,8 @@ from typing import Any
 _LEDGER = "backhaul.adapters.ledger.store:SqlLedger"
 _QUEUE = "backhaul.adapters.aws.sqs:SqsQueue"
 _SESSION = "backhaul.engines.session:WorkerSession"
-_TARGET = "backhaul.adapters.hadoop.hdfs:HdfsTarget"
-_WRITER = "backhaul.adapters.hadoop.hdfs:HdfsWriter"
+_TARGET = "backhaul.adapters.hadoop.hdfs.target:HdfsTarget"
+_WRITER = "backhaul.adapters.hadoop.hdfs.writer:HdfsWriter"
 
 AGENT = {
     "queue.receive": f"{_QUEUE}.receive",

@@ -1,17 +1,16 @@
 """Closing an HDFS file without the client's half second.
 
-The client tells the NameNode that a file is complete, nearly always some milliseconds before a
-DataNode has told it of the last block. The answer is "not yet", and the client asks again after
-500 ms, whatever happens meanwhile. Here the NameNode is looked at in between: as soon as all bytes
-are in blocks that it counts as complete, the file's lease is ended (`recoverLease`). That closes
-the file, and the client's second question is answered yes: it finds it closed with its last block.
+hdfs-native reports to the NameNode that a file is complete, nearly always some milliseconds before
+a DataNode has reported the last block. The answer is "not yet", and the client repeats the call
+after 500 ms. Here the NameNode is polled in between: as soon as all bytes are in blocks that it
+counts as complete, the file's lease is ended (`recoverLease`). That closes the file, and the
+client's second call succeeds: the file is closed with its last block.
 
 Ended too early, a lease would cut a file short. So nothing here goes by time: a last block counts
-as complete only after the client has said that nothing more comes and a DataNode has reported it.
+as complete only after the client has completed the file and a DataNode has reported the block.
 Whatever is not clear is left to the client, which closes the file by itself a little later.
 
-For clusters without Kerberos, as all of `namenode_rpc`. Source: `FSNamesystem.recoverLease` and
-`FSDirWriteFileOp.completeFile` of Hadoop.
+Source: `FSNamesystem.recoverLease` and `FSDirWriteFileOp.completeFile` of Hadoop.
 """
 
 from __future__ import annotations
@@ -20,41 +19,29 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from backhaul.adapters.hadoop.configuration.filesystems import demands_kerberos, namenodes
-from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.namenode_rpc import (
-    ActiveNameNode,
-    NoNameNode,
-    RemoteError,
-    file_question,
-    file_status,
+from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.file_status import files_with_blocks
+from backhaul.adapters.hadoop.protocol.hdfs_pb2 import (
+    LocatedBlocksProto,
+    RecoverLeaseRequestProto,
+    RecoverLeaseResponseProto,
 )
-from backhaul.adapters.hadoop.protobuf_wire import (
-    Fields,
-    Malformed,
-    fields_of,
-    message,
-    number,
-    octets,
-)
+from backhaul.adapters.hadoop.rpc import ActiveNameNode, NoActiveNameNode, RemoteError
 
-# Of a smaller file, among many, the half second is waited for by a thread that costs nothing; two
-# more questions to the NameNode for each would cost more. One that comes alone is waited for.
+# For a smaller file among many, a thread that costs nothing waits the half second; two more calls
+# to the NameNode for each would cost more. One that comes alone is closed early.
 LEAST_BYTES = (1 << 20) + 1
 FEW = 4
 AT_ONCE = 32  # more are closed by the client alone
 FIRST_LOOK_S, LONGEST_PAUSE_S = 0.015, 0.25
 TIMEOUT_S = 5.0
 _HOLDER = "backhaul"
-_LENGTH, _IS_OPEN, _IS_LAST_COMPLETE = 1, 3, 5  # fields of LocatedBlocksProto
 
 
-def closer(filesystem: str, configuration: HadoopConfiguration | str | None) -> Closer | None:
-    """For this file system; None where its NameNode cannot be asked from here."""
-    configuration = HadoopConfiguration.of(configuration)
-    if demands_kerberos(configuration):
-        return None
-    return Closer(namenodes(configuration, filesystem))
+def closer(cluster: Cluster) -> Closer | None:
+    """For this file system; None where `rpc` cannot call its NameNodes."""
+    namenodes = cluster.direct_namenodes
+    return Closer(namenodes) if namenodes else None
 
 
 class Closer:
@@ -110,27 +97,23 @@ class Closer:
             pause_s = min(LONGEST_PAUSE_S, 1.5 * pause_s)
             try:
                 located = self._located(path)
-                if located is None or number(located, _LENGTH) != size_bytes:
+                if located is None or located.fileLength != size_bytes:
                     continue
-                if not number(located, _IS_OPEN):
+                if not located.underConstruction:
                     return True
-                if number(located, _IS_LAST_COMPLETE):
+                if located.isLastBlockComplete:
                     return self._end_lease(path)
-            except (NoNameNode, RemoteError, Malformed):
+            except (NoActiveNameNode, RemoteError):
                 return False
         return False
 
-    def _located(self, path: str) -> Fields | None:
-        """The file's `LocatedBlocksProto`; None where there is no such file."""
-        status = file_status(self._ask("getListing", file_question(path)))
-        return None if status is None else fields_of(octets(status, 12))
+    def _located(self, path: str) -> LocatedBlocksProto | None:
+        """The file's blocks; None where there is no such file."""
+        (status,) = files_with_blocks(self._namenode, [path])
+        if isinstance(status, RemoteError):
+            raise status
+        return None if status is None else status.locations
 
     def _end_lease(self, path: str) -> bool:
-        answer = self._ask("recoverLease", message((1, path), (2, _HOLDER)))
-        return bool(number(fields_of(answer), 1))
-
-    def _ask(self, method: str, question: bytes) -> bytes:
-        (answer,) = self._namenode.ask(method, [question])
-        if isinstance(answer, RemoteError):
-            raise answer
-        return answer
+        request = RecoverLeaseRequestProto(src=path, clientName=_HOLDER)
+        return self._namenode.call_one("recoverLease", request, RecoverLeaseResponseProto).result

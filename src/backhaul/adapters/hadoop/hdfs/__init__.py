@@ -1,0 +1,1 @@
+"""One HDFS as a target: bytes, names, checksums and policies."""

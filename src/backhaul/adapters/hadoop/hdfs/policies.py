@@ -1,0 +1,128 @@
+"""Group, policies and encryption of directories, from the NameNode itself.
+
+hdfs-native shows neither erasure coding nor storage policy nor encryption zone, and sets none. Many
+directories cost one round trip: the calls of a batch are under way together. With Kerberos they
+are unknown.
+
+Source: Hadoop's `SystemErasureCodingPolicies` and `HdfsConstants.StoragePolicy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.write_access import check_access, write_refusal
+from backhaul.adapters.hadoop.protocol.hdfs_pb2 import (
+    GetFileInfoRequestProto,
+    GetFileInfoResponseProto,
+    HdfsFileStatusProto,
+    SetErasureCodingPolicyRequestProto,
+    SetErasureCodingPolicyResponseProto,
+    SetStoragePolicyRequestProto,
+    SetStoragePolicyResponseProto,
+)
+from backhaul.adapters.hadoop.rpc import ActiveNameNode, RemoteError, text
+from backhaul.core.ports import WriteRefusal
+
+TIMEOUT_S = 10.0
+# The NameNode sends names of its own policies as numbers.
+_CODINGS = {
+    1: "RS-6-3-1024k",
+    2: "RS-3-2-1024k",
+    3: "RS-LEGACY-6-3-1024k",
+    4: "XOR-2-1-1024k",
+    5: "RS-10-4-1024k",
+}
+_REPLICATION = "replication"  # a directory's own, against a policy above it
+_STORAGE = {
+    1: "PROVIDED",
+    2: "COLD",
+    5: "WARM",
+    7: "HOT",
+    10: "ONE_SSD",
+    12: "ALL_SSD",
+    14: "ALL_NVDIMM",
+    15: "LAZY_PERSIST",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directory:
+    """What the NameNode shows of a path.
+
+    Attributes:
+        is_file: It is none.
+        has_acl: It has entries beyond its mode, for itself or for what is made in it.
+        erasure_coding: The policy in force; empty: none.
+        storage_policy: The same.
+        is_encrypted: It is in an encryption zone.
+    """
+
+    is_file: bool
+    group: str
+    has_acl: bool
+    erasure_coding: str
+    storage_policy: str
+    is_encrypted: bool
+
+
+def policies(cluster: Cluster) -> Policies | None:
+    """For this file system; None where `rpc` cannot call its NameNodes."""
+    namenodes = cluster.direct_namenodes
+    return Policies(ActiveNameNode(namenodes, TIMEOUT_S)) if namenodes else None
+
+
+class Policies:
+    """Safe to use from several threads."""
+
+    def __init__(self, namenode: ActiveNameNode) -> None:
+        self._namenode = namenode
+
+    def close(self) -> None:
+        """Forget the connection."""
+        self._namenode.close()
+
+    def directories(self, paths: Sequence[str]) -> list[Directory | None]:
+        """One for each path, in order; None where nothing is.
+
+        Raises:
+            NoActiveNameNode: No NameNode answers as the active one.
+            RemoteError: The NameNode refuses one of them.
+        """
+        requests = [GetFileInfoRequestProto(src=path) for path in paths]
+        found = []
+        for response in self._namenode.call("getFileInfo", requests, GetFileInfoResponseProto):
+            if isinstance(response, RemoteError):
+                raise response
+            found.append(_directory(response.fs) if response.HasField("fs") else None)
+        return found
+
+    def refusals(self, paths: Sequence[str]) -> list[WriteRefusal | None]:
+        """Why no name can be made in each of these directories; raises `NoActiveNameNode`."""
+        return [write_refusal(response) for response in check_access(self._namenode, paths)]
+
+    def set_erasure_coding(self, path: str, name: str) -> None:
+        """Of an empty directory; empty: files in it are replicated, whatever is set above."""
+        request = SetErasureCodingPolicyRequestProto(src=path, ecPolicyName=name or _REPLICATION)
+        self._namenode.call_one(
+            "setErasureCodingPolicy", request, SetErasureCodingPolicyResponseProto
+        )
+
+    def set_storage_policy(self, path: str, name: str) -> None:
+        """Of a directory; raises as `directories`."""
+        request = SetStoragePolicyRequestProto(src=path, policyName=name)
+        self._namenode.call_one("setStoragePolicy", request, SetStoragePolicyResponseProto)
+
+
+def _directory(status: HdfsFileStatusProto) -> Directory:
+    name = text(status.ecPolicy.name) or _CODINGS.get(status.ecPolicy.id, "")
+    return Directory(
+        is_file=status.fileType != HdfsFileStatusProto.IS_DIR,
+        group=text(status.group),
+        has_acl=bool(status.flags & HdfsFileStatusProto.HAS_ACL),
+        erasure_coding=name,
+        storage_policy=_STORAGE.get(status.storagePolicy, ""),
+        is_encrypted=bool(status.flags & HdfsFileStatusProto.HAS_CRYPT),
+    )

@@ -1,0 +1,1 @@
+"""Messages of Hadoop's RPC and data transfer protocols, generated from the `.proto` files here."""
