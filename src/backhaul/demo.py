@@ -1,7 +1,7 @@
 """`backhaul demo`: the main job on this machine, with nothing but Python.
 
-A stand-in for SQS and S3 (moto, in a child process) gets data and messages; the real agent works
-them onto a local directory, or onto real HDFS daemons with `--hdfs`; then every byte is compared.
+Local SQS and S3 servers (moto, in a child process) get data and messages; the real agent copies the
+data to a local directory, or with `--hdfs` to real HDFS daemons; then every byte is compared.
 """
 
 from __future__ import annotations
@@ -37,22 +37,21 @@ SEED = 20261122
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letter:
-    """One message of the demo, what it shows, and its id on the queue."""
+class DemoMessage:
+    """One message on the queue, and what it shows."""
 
     shows: str
-    body: str
     message_id: str
 
 
 @dataclass(kw_only=True)
 class Demo:
-    """A demo under way.
+    """A running demo.
 
     Attributes:
         landing: The destination prefix, as a URI or a path on the default file system.
         digests: Object key to SHA-256 of what was uploaded.
-        ignored: Message id to the reason why it asked for nothing.
+        ignored: Message id to the reason why the agent ignored it.
     """
 
     directory: Path
@@ -62,16 +61,16 @@ class Demo:
     context: Context
     hdfs: Hdfs | None
     digests: dict[str, str] = field(default_factory=dict)
-    letters: list[Letter] = field(default_factory=list)
+    messages: list[DemoMessage] = field(default_factory=list)
     ignored: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
 def started(directory: Path, *, is_hdfs: bool) -> Iterator[Demo]:
-    """Servers up, configuration written, queue made; all of it ends with the block.
+    """Start the servers and write the configuration; all of it ends with the block.
 
     Raises:
-        OutageError: E_DEMO_SERVER: something the demo needs is not installed or did not start.
+        OutageError: E_DEMO_SERVER: a server is not installed or did not start.
     """
     with ExitStack() as stack:
         try:
@@ -101,7 +100,7 @@ def _configured(directory: Path, landing: str) -> Context:
 ledger = "{directory}/ledger.db"
 
 [agent]
-poll_wait_s = 1            # SQS allows 20; the demo should end soon
+poll_wait_s = 1            # instead of 20, to end sooner
 
 [[route]]
 name = "requests"
@@ -132,7 +131,7 @@ marker = "_SUCCESS"
 
 
 def make_data(demo: Demo, *, is_quick: bool) -> tuple[int, int]:
-    """Objects of three kinds; how many, and their bytes."""
+    """Upload small, large and special objects; returns how many, and their bytes."""
     demo.s3.create_bucket(Bucket=BUCKET)
     chance = random.Random(SEED)  # noqa: S311 - the same data each time
     small = 50 if is_quick else 300
@@ -153,7 +152,7 @@ def make_data(demo: Demo, *, is_quick: bool) -> tuple[int, int]:
 
 
 def send_messages(demo: Demo) -> None:
-    """A queue with its dead-letter queue, and a message of every form."""
+    """Create a queue with its dead-letter queue, and send a message of every form."""
     dead_url = demo.sqs.create_queue(QueueName=f"{QUEUE}-dead")["QueueUrl"]
     answer = demo.sqs.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
     redrive = {"deadLetterTargetArn": answer["Attributes"]["QueueArn"], "maxReceiveCount": "10"}
@@ -161,11 +160,11 @@ def send_messages(demo: Demo) -> None:
     url = demo.sqs.create_queue(QueueName=QUEUE, Attributes=attributes)["QueueUrl"]
     for shows, body in _bodies(demo.landing):
         message_id = demo.sqs.send_message(QueueUrl=url, MessageBody=body)["MessageId"]
-        demo.letters.append(Letter(shows=shows, body=body, message_id=message_id))
+        demo.messages.append(DemoMessage(shows=shows, message_id=message_id))
 
 
 def _bodies(landing: str) -> list[tuple[str, str]]:
-    """What each message shows, and its body: every form, and what is refused or ignored."""
+    """What each message shows, and its body: every form, and those refused or ignored."""
     as_json = {
         "v": 1,
         "source": f"s3://{BUCKET}/reports/summary, final.csv",
@@ -195,7 +194,7 @@ def _bodies(landing: str) -> list[tuple[str, str]]:
                 {"bucket": {"name": BUCKET}, "object": {"key": "events/bridge/1.csv"}},
             ),
         ),
-        ("the event of _SUCCESS: brings its directory", _event("days/day%3D02/_SUCCESS")),
+        ("the event of _SUCCESS: copies its directory", _event("days/day%3D02/_SUCCESS")),
         (
             "a completed EMR step, through EventBridge",
             _bridge(
@@ -206,7 +205,7 @@ def _bodies(landing: str) -> list[tuple[str, str]]:
         ),
         ("S3's test event: ignored", '{"Service":"Amazon S3","Event":"s3:TestEvent"}'),
         (
-            "a source that is not there: dead-lettered, with its reason",
+            "a source that does not exist: dead-lettered, with its reason",
             f"{BUCKET}/click/day=1/, {landing}/click/day=1",
         ),
         (
@@ -244,18 +243,18 @@ def work(demo: Demo, progress: Callable[[object], None]) -> int:
         return run_agent(demo.context, queue_name=QUEUE, region=REGION, drain=True, emit=emit)
 
 
-def results(demo: Demo) -> list[tuple[Letter, TransferRow | None]]:
-    """Each message with its transfer; none for what was ignored."""
+def results(demo: Demo) -> list[tuple[DemoMessage, TransferRow | None]]:
+    """Each message with its transfer; None where it was ignored."""
     found = read_history(demo.context.settings.ledger_path, limit=100)
     rows = {row.message_id: row for row in found.rows}
-    return [(letter, rows.get(letter.message_id)) for letter in demo.letters]
+    return [(message, rows.get(message.message_id)) for message in demo.messages]
 
 
 def compare(demo: Demo) -> tuple[int, list[str]]:
-    """Read back every file that should have arrived; how many are identical, and which are not."""
+    """Read back every file; returns how many are identical, and the paths of the others."""
     identical, different = 0, []
     for key, digest in demo.digests.items():
-        # The messages send every directory to one of the same name below the landing zone.
+        # Every message keeps the directory names below the landing zone.
         if _digest(demo, key) == digest:
             identical += 1
         else:

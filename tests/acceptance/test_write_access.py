@@ -107,7 +107,7 @@ def test_the_agent_warns_of_the_route_goes_on_with_others_and_buries_without_a_s
     ended = it.drained("--config", str(config))
     (warned,) = ended.of("installation is risky")
     assert warned["code"] == "W_DST_DENIED"
-    assert warned["reason"].startswith("route closed: every transfer will die: E_DST_DENIED: ")
+    assert warned["reason"].startswith("route closed: every transfer will fail: E_DST_DENIED: ")
     assert f"hdfs dfs -chown bob {landing}/closed" in warned["hint"]
     assert it.landing.files() == {"open/a": b"1"}
     letter = it.the_dead_letter()

@@ -45,17 +45,10 @@ def load_for_reading(
     try:
         settings, fault_of_rest = load_part(path, names)
     except ConfigurationError as fault:
-        raise _with_way_out(fault, ledger) from fault
+        if ledger is not None:
+            raise
+        hint = f"{fault.hint}; with --ledger FILE this command needs no configuration"
+        raise ConfigurationError(fault.code, fault.message, hint=hint) from fault
     if fault_of_rest is not None:
         report(fault_of_rest)
     return settings if ledger is None else settings.model_copy(update={"ledger": ledger})
-
-
-def _with_way_out(fault: ConfigurationError, ledger: Path | None) -> ConfigurationError:
-    if ledger is not None:
-        return fault
-    return ConfigurationError(
-        fault.code,
-        fault.message,
-        hint=f"{fault.hint}; with --ledger FILE this command needs no configuration",
-    )

@@ -87,8 +87,8 @@ def read_evidence(path: Path, id_prefix: str) -> Iterator[str]:
             yield sealed.line
 
 
-def row_as_json(row: TransferRow) -> dict[str, Any]:
-    """Field names are those of the ledger; times are ISO 8601, durations seconds."""
+def row_as_json(row: object) -> dict[str, Any]:
+    """A row of the ledger under its field names; times are ISO 8601, durations seconds."""
     return {name: _plain(value) for name, value in vars(row).items()}
 
 
@@ -96,18 +96,14 @@ def details_as_json(details: TransferDetails) -> dict[str, Any]:
     """`transfer`, `jobs`, `proofs`, `objects` (the first ones) and `journal`."""
     return {
         "transfer": row_as_json(details.transfer),
-        "jobs": [_fields(job) for job in details.jobs],
-        "proofs": [_fields(total) for total in details.proofs],
+        "jobs": [row_as_json(job) for job in details.jobs],
+        "proofs": [row_as_json(total) for total in details.proofs],
         "objects": [
             object_line(details.transfer.id, one.planned, one.staged, one.target)
             for one in details.first_objects
         ],
-        "journal": [_fields(entry) for entry in details.journal],
+        "journal": [row_as_json(entry) for entry in details.journal],
     }
-
-
-def _fields(record: object) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in vars(record).items()}
 
 
 def _plain(value: object) -> Any:

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 @click.command("demo", cls=OnceOnly)
-@click.option("--hdfs", is_flag=True, help="Onto real HDFS daemons (needs a JDK 17 and Maven).")
-@click.option("--quick", is_flag=True, help="Less data.")
+@click.option("--hdfs", is_flag=True, help="Copy to real HDFS daemons (needs a JDK 17 and Maven).")
+@click.option("--quick", is_flag=True, help="Use less data.")
 @click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Work in DIR and leave data, log and ledger there.",
+    help="Work in DIR, and keep data, log and ledger there.",
 )
 def command(*, hdfs: bool, quick: bool, keep: Path | None) -> int:
-    r"""Show the main job on this machine: messages in, proven files out. No account, no cluster.
+    r"""Show the main job on this machine: messages in, proven files out; no account, no cluster.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def _show(directory: Path, *, is_hdfs: bool, is_quick: bool, is_kept: bool) -> i
         count, size = play.make_data(demo, is_quick=is_quick)
         click.echo(f"Made {count} objects ({human_bytes(size)}) in s3://{play.BUCKET}/")
         play.send_messages(demo)
-        click.echo(f"Left {len(demo.letters)} messages on the queue '{play.QUEUE}'\n")
+        click.echo(f"Sent {len(demo.messages)} messages to the queue '{play.QUEUE}'\n")
         with Display() as display:
             code = play.work(demo, display)
         identical, different = play.compare(demo)
@@ -68,7 +68,7 @@ def _show(directory: Path, *, is_hdfs: bool, is_quick: bool, is_kept: bool) -> i
         if is_kept:
             click.echo(
                 f"\nThe files are below {demo.landing}; the agent's log is {directory}/agent.log."
-                f"\nLook further: backhaul history --config {directory}/backhaul.toml"
+                f"\nNext: backhaul history --config {directory}/backhaul.toml"
             )
     return ExitCode.BUG if different else code
 
@@ -86,16 +86,16 @@ def _table(demo: Demo) -> None:
     table.add_column("objects", justify="right")
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("seconds", justify="right")
-    for letter, row in play.results(demo):
+    for message, row in play.results(demo):
         if row is None:
-            reason = demo.ignored.get(letter.message_id)
+            reason = demo.ignored.get(message.message_id)
             outcome = f"ignored: {reason}" if reason else "still on the queue"
-            table.add_row(letter.shows, outcome, "", "", "")
+            table.add_row(message.shows, outcome, "", "", "")
             continue
         outcome = f"{row.state}" if row.code is None else f"{row.state}: {row.code}"
         seconds = f"{row.duration.total_seconds():.2f}" if row.duration else ""
         table.add_row(
-            letter.shows,
+            message.shows,
             outcome,
             f"{row.objects_planned:,}",
             human_bytes(row.bytes_planned),

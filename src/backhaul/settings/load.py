@@ -1,4 +1,4 @@
-"""Finding and reading the one configuration file; every mistake is named with its line."""
+"""Finds and reads the one configuration file; names each mistake with its line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SYSTEM_CONFIG = Path("/etc/backhaul/backhaul.toml")
 
 _Model = TypeVar("_Model", bound=BaseSettings)
 
-# Read by other parts of Backhaul, so no setting of the agent.
+# Variables of Backhaul that are not settings.
 OTHER_ENV = {"BACKHAUL_CONFIG", "BACKHAUL_TESTBED_CACHE"}
 
 
@@ -32,25 +32,24 @@ def find_config(given: Path | None) -> Path | None:
     """`--config`, else BACKHAUL_CONFIG, else the system's file, else the user's; None if none.
 
     Raises:
-        ConfigurationError: E_CFG_FILE: a file was named and is not there, or may not be looked for.
+        ConfigurationError: E_CFG_FILE: the named file does not exist, or a directory on the way to
+            a file is not accessible.
     """
     named = given or (Path(value) if (value := os.environ.get("BACKHAUL_CONFIG")) else None)
-    if named is not None:
-        if not _is_file(named):
-            origin = "--config" if given else "BACKHAUL_CONFIG"
-            raise ConfigurationError(
-                "E_CFG_FILE", f"{origin} names {named}, which is no file", hint="check the path"
-            )
-        return named
-    if _is_file(SYSTEM_CONFIG):
-        return SYSTEM_CONFIG
-    user = in_home(Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config"))
-    path = user / "backhaul" / "backhaul.toml"
-    return path if _is_file(path) else None
+    if named is None:
+        home = in_home(Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config"))
+        places = (SYSTEM_CONFIG, home / "backhaul" / "backhaul.toml")
+        return next((path for path in places if _is_file(path)), None)
+    if not _is_file(named):
+        origin = "--config" if given else "BACKHAUL_CONFIG"
+        raise ConfigurationError(
+            "E_CFG_FILE", f"{origin} names {named}, which is not a file", hint="check the path"
+        )
+    return named
 
 
 def _is_file(path: Path) -> bool:
-    """A directory that may not be entered could hold the policy: never pass it over."""
+    """A directory without access could hold the policy, so it is an error, not an absence."""
     try:
         return path.is_file()
     except PermissionError as exc:
@@ -81,13 +80,11 @@ def load_settings(path: Path | None) -> Settings:
 def load_part(
     path: Path | None, names: Sequence[str]
 ) -> tuple[Settings, ConfigurationError | None]:
-    """Settings of which only those named are needed, and what is wrong with the rest.
-
-    Where something is wrong, all that is not named has its default.
+    """The named settings, and the fault in the others; with a fault, the others have defaults.
 
     Raises:
-        ConfigurationError: As `load_settings`, about what is named. A file that cannot be read, or
-            is not TOML, matters wherever anything is needed.
+        ConfigurationError: As `load_settings`, for the named settings. A file that is unreadable
+            or is not TOML is such a fault, if any setting is named.
     """
     try:
         return load_settings(path), None
@@ -116,26 +113,23 @@ def _read(path: Path | None) -> tuple[str, dict[str, Any]]:
         if path is not None:
             text = path.read_text(encoding="utf-8")
         return text, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise ConfigurationError(
-            "E_CFG_TOML", f"{path}: {exc}", hint="the file is not valid TOML at that place"
-        ) from exc
-    except RecursionError as exc:
-        raise ConfigurationError(
-            "E_CFG_TOML",
-            f"{path}: tables or lists are nested too deeply",
-            hint="no setting is nested more than a few levels",
-        ) from exc
     except PermissionError as exc:
         raise _unreadable(path or SYSTEM_CONFIG) from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigurationError(
             "E_CFG_FILE", f"{path}: {exc}", hint="make it a readable UTF-8 file"
         ) from exc
-    except ValueError as exc:  # of int(), for which a number has too many digits
-        raise ConfigurationError(
-            "E_CFG_TOML", f"{path}: {exc}", hint="the file has a number that is too long"
-        ) from exc
+    except RecursionError as exc:
+        message = "tables or lists are nested too deeply"
+        raise _not_toml(path, message, "no setting is nested more than a few levels") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise _not_toml(path, exc, "the file is not valid TOML at that place") from exc
+    except ValueError as exc:  # int() limits the digits of a number
+        raise _not_toml(path, exc, "the file has a number that is too long") from exc
+
+
+def _not_toml(path: Path | None, reason: object, hint: str) -> ConfigurationError:
+    return ConfigurationError("E_CFG_TOML", f"{path}: {reason}", hint=hint)
 
 
 def _refuse_unknown_environment() -> None:
@@ -147,7 +141,7 @@ def _refuse_unknown_environment() -> None:
         if head not in known:
             raise ConfigurationError(
                 "E_CFG_ENV",
-                f"environment variable {name} is no setting of Backhaul",
+                f"environment variable {name} is not a setting of Backhaul",
                 hint="unset it, or see the settings reference for the right name",
             )
 
@@ -159,8 +153,8 @@ def _no_value(error: SettingsError) -> ConfigurationError:
     set_ones = sorted(one for one in os.environ if one.split("__", 1)[0] == name) or [name]
     return ConfigurationError(
         "E_CFG_ENV",
-        f"environment variable {printable(', '.join(set_ones), 120)} has a value that is no JSON"
-        " (not shown); a section or a list cannot be set by plain text",
+        f"environment variable {printable(', '.join(set_ones), 120)} has a value that is not JSON"
+        " (not shown); plain text cannot set a section or a list",
         hint="set single values, such as BACKHAUL_AGENT__SLOTS=8, and write routes and lists into"
         " the configuration file",
     )
@@ -198,7 +192,7 @@ def _quoted(value: object) -> str:
 
 
 def _variable_of(location: tuple[int | str, ...]) -> str | None:
-    """The variable that sets this setting or something around or below it; None: none does."""
+    """The variable that sets this setting, or a part or the whole of its table; None: none."""
     names = [str(part).upper() for part in location if isinstance(part, str)]
     for name in sorted(os.environ):
         if name.upper().startswith(ENV_PREFIX):
@@ -221,10 +215,10 @@ _KINDS = {
 
 
 def _wanted(error: ErrorDetails, found: str | None) -> str:
-    """What pydantic wants, in a sentence: `must be a whole number from 1 to 64, not 'four'`.
+    """Pydantic's error as a sentence: `must be a whole number from 1 to 64, not 'four'`.
 
     Args:
-        found: What was found instead; None: it is not to be shown.
+        found: The wrong value; None: a secret.
     """
     kind, _, rest = error["type"].partition("_")
     message = shown(error["msg"], 300)
@@ -247,21 +241,21 @@ def _wanted(error: ErrorDetails, found: str | None) -> str:
 
 
 def _line_of(location: tuple[int | str, ...], text: str) -> int | None:
-    """The line of a setting: tomllib keeps none, so the tables are walked again by eye."""
+    """The line of a setting: tomllib keeps none, so the text is scanned for tables and keys."""
     in_table = len([part for part in location if isinstance(part, str)]) > 1
     table = location[0] if in_table else None
-    turn = location[1] if in_table and isinstance(location[1], int) else 0
+    index = location[1] if in_table and isinstance(location[1], int) else 0
     key = next((part for part in location[in_table:] if isinstance(part, str)), None)
     current: str | None = None
-    turns = -1
+    seen = -1
     header_line = None
     for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(r"\s*\[\[?\s*([\w-]+)", line):
             current = header[1]
-            turns += current == table
+            seen += current == table
             if current == (table or key):
-                header_line = number if turns in {turn, -1} else header_line
-        elif current == table and (table is None or turns == turn):
+                header_line = number if seen in {index, -1} else header_line
+        elif current == table and (table is None or seen == index):
             found = re.match(r"\s*[\"']?([\w-]+)", line)
             if found and found[1] == key:
                 return number
