@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.hadoop.configuration import properties as hadoop_configuration
+from backhaul.adapters.hadoop.configuration import directory as hadoop_directory
+from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.hadoop.configuration.filesystems import (
     client_properties,
     default_filesystem,
@@ -16,7 +17,7 @@ from backhaul.adapters.hadoop.configuration.filesystems import (
     file_systems,
     namenodes,
 )
-from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration, find_directory
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.hdfs.creation import creation_rules
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.file_systems import FileSystems
@@ -538,28 +539,22 @@ def test_switches_reach_the_client_in_its_own_spelling(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the directory
 
 
-def test_the_directory_is_that_of_hadoop_s_own_commands_with_what_named_it(
+def test_the_directory_is_that_of_hadoop_s_own_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
     monkeypatch.delenv("HADOOP_HOME", raising=False)
-    monkeypatch.setattr(hadoop_configuration, "SYSTEM_DIRECTORY", tmp_path / "system")
-    assert find_directory() is None
+    monkeypatch.setattr(hadoop_directory, "SYSTEM_DIRECTORY", tmp_path / "system")
+    assert hadoop_conf_dir() is None
     write(tmp_path / "system" / "core-site.xml", "")
-    found = find_directory()
-    assert found is not None
-    assert found.words == f"{tmp_path}/system (the default)"
+    assert hadoop_conf_dir() == tmp_path / "system"
 
     (tmp_path / "home" / "etc" / "hadoop").mkdir(parents=True)
     monkeypatch.setenv("HADOOP_HOME", str(tmp_path / "home"))
-    found = find_directory()
-    assert found is not None
-    assert found.words == f"{tmp_path}/home/etc/hadoop (HADOOP_HOME)"
+    assert hadoop_conf_dir() == tmp_path / "home" / "etc" / "hadoop"
 
     monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))
-    found = find_directory()
-    assert found is not None
-    assert found.words == f"{tmp_path} (HADOOP_CONF_DIR)"
+    assert hadoop_conf_dir() == tmp_path
 
 
 def test_values_do_not_grow_without_end(tmp_path: Path) -> None:

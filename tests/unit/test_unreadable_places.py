@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from backhaul import cli
-from backhaul.adapters.hadoop.configuration import properties as hadoop_configuration
-from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration, find_directory
+from backhaul.adapters.hadoop.configuration import directory as hadoop_directory
+from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.system.trusted_files import check_ledger_directory
 from backhaul.core.errors import ConfigurationError, ExitCode
 from tests.unit.test_hadoop_configuration import XINCLUDE, write
@@ -51,7 +52,7 @@ def test_a_directory_of_hadoop_below_a_private_one_is_refused_with_its_reason(
 ) -> None:
     monkeypatch.setenv(variable, str(private / below))
     with pytest.raises(ConfigurationError) as caught:
-        find_directory()
+        hadoop_conf_dir()
     assert caught.value.code == "E_CFG_HADOOP"
     assert f"({variable})" in caught.value.message
     assert f"{private} has mode 0700 and belongs to root:root" in caught.value.message
@@ -60,16 +61,16 @@ def test_a_directory_of_hadoop_below_a_private_one_is_refused_with_its_reason(
 def test_the_default_directory_is_not_passed_over_where_it_cannot_be_seen(
     private: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hadoop_configuration, "SYSTEM_DIRECTORY", private)
+    monkeypatch.setattr(hadoop_directory, "SYSTEM_DIRECTORY", private)
     with pytest.raises(ConfigurationError, match="the default") as caught:
-        find_directory()
+        hadoop_conf_dir()
     assert caught.value.code == "E_CFG_HADOOP"
 
 
 def test_a_name_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HADOOP_CONF_DIR", "/" + "x" * 5000)
     with pytest.raises(ConfigurationError, match="File name too long") as caught:
-        find_directory()
+        hadoop_conf_dir()
     assert caught.value.code == "E_CFG_HADOOP"
 
 

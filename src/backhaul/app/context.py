@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from backhaul import GC_EVERY
 from backhaul.adapters.hadoop.command import Command
+from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.hadoop.configuration.filesystems import demands_kerberos, file_systems
-from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration, hadoop_conf_dir
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
 from backhaul.adapters.hadoop.hdfs.creation import creation_rules
 from backhaul.adapters.hadoop.kerberos import Login, ticket

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.dead_letter import is_shortened
 from backhaul.adapters.aws.sqs import SqsQueue
-from backhaul.adapters.hadoop.configuration.properties import hadoop_conf_dir
+from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.sqs import SqsQueue
-from backhaul.adapters.hadoop.configuration.properties import hadoop_conf_dir
+from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import BadMessage

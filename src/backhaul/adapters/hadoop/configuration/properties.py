@@ -13,7 +13,7 @@ import contextlib
 import os
 import pwd
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
@@ -29,13 +29,8 @@ from backhaul.adapters.hadoop.configuration.site_files import (
     BLANKS,
     Property,
     SiteReader,
-    unreadable,
 )
 from backhaul.core.errors import ConfigurationError
-
-HADOOP_CONF_DIR, HADOOP_HOME = "HADOOP_CONF_DIR", "HADOOP_HOME"
-# Where the packages of most distributions put it.
-SYSTEM_DIRECTORY = Path("/etc/hadoop/conf")
 
 _MAX_SUBSTITUTIONS = 20
 _MAX_TEXT = 1 << 20  # characters of one value; Hadoop has no limit
@@ -51,65 +46,6 @@ _SIZE_UNITS = "kmgtpe"
 _OCTAL = re.compile(r"0*([0-7]{3})", re.ASCII)
 _SYMBOLIC = re.compile(r"\s*([ugoa]*)([+=-]+)([rwx]*)([,\s]*)\s*", re.ASCII)
 _BITS = {"r": 4, "w": 2, "x": 1}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConfigurationDirectory:
-    """The directory with the site files, and what named it.
-
-    Attributes:
-        named_by: `HADOOP_CONF_DIR`, `HADOOP_HOME`, or `the default`.
-    """
-
-    path: Path
-    named_by: str
-
-    @property
-    def words(self) -> str:
-        """Such as `/etc/hadoop/conf (the default)`; for reports."""
-        return f"{self.path} ({self.named_by})"
-
-
-def find_directory() -> ConfigurationDirectory | None:
-    """HADOOP_CONF_DIR, else HADOOP_HOME/etc/hadoop, else /etc/hadoop/conf; None: none of them.
-
-    Raises:
-        ConfigurationError: E_CFG_HADOOP: HADOOP_CONF_DIR names what is no directory, or one of
-            the three may not be looked at.
-    """
-    if named := os.environ.get(HADOOP_CONF_DIR):
-        directory = Path(named)
-        if not _is_there(directory, HADOOP_CONF_DIR, Path.is_dir):
-            raise ConfigurationError(
-                "E_CFG_HADOOP",
-                f"HADOOP_CONF_DIR names {directory}, which is no directory",
-                hint="point it at the directory with core-site.xml, or unset it",
-            )
-        return ConfigurationDirectory(path=directory, named_by=HADOOP_CONF_DIR)
-    home = os.environ.get(HADOOP_HOME)
-    if home:
-        directory = Path(home) / "etc" / "hadoop"
-        if _is_there(directory, HADOOP_HOME, Path.is_dir):
-            return ConfigurationDirectory(path=directory, named_by=HADOOP_HOME)
-    if _is_there(SYSTEM_DIRECTORY / "core-site.xml", "the default", Path.is_file):
-        return ConfigurationDirectory(path=SYSTEM_DIRECTORY, named_by="the default")
-    return None
-
-
-def _is_there(path: Path, named_by: str, is_kind: Callable[[Path], bool]) -> bool:
-    try:
-        return is_kind(path)
-    except OSError as error:
-        message, hint = unreadable(path, error)
-        raise ConfigurationError(
-            "E_CFG_HADOOP", f"Hadoop's configuration ({named_by}): {message}", hint=hint
-        ) from error
-
-
-def hadoop_conf_dir() -> Path | None:
-    """The path of `find_directory`. Raises as it does."""
-    found = find_directory()
-    return found.path if found is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +74,7 @@ class HadoopConfiguration:
         """What an HDFS client reads: core-site.xml, then hdfs-site.xml.
 
         Args:
-            directory: From `find_directory`; None: an empty configuration.
+            directory: From `hadoop_conf_dir`; None: an empty configuration.
             environment: For `${env.NAME}`; default: this process's own.
 
         Raises:
@@ -382,7 +318,7 @@ def _system_properties(environment: Mapping[str, str]) -> Iterator[tuple[str, st
     yield "file.separator", "/"
     yield "path.separator", ":"
     yield "line.separator", "\n"
-    if home := environment.get(HADOOP_HOME):
+    if home := environment.get("HADOOP_HOME"):
         yield "hadoop.home.dir", home
 
 
