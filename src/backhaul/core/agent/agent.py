@@ -8,8 +8,9 @@ then is in `delivery`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
@@ -152,22 +153,20 @@ class Agent:
         self._emit(
             facts.ThreadHung(thread=thread, code=code, reason=error.message, hint=error.hint)
         )
-        self._end_with(error)
+        self._bug = self._bug or error
+        self._stopper.request(Stop.DRAIN)
         return True
 
     def _poll_until_stopped(self) -> None:
-        try:
+        with self._errors_to_run():
             self._poll_loop()
-        except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
-            self._bug = error
-        finally:
-            with self._stopper.changed:
-                self._is_polling = False
-                self._stopper.changed.notify_all()
+        with self._stopper.changed:
+            self._is_polling = False
+            self._stopper.changed.notify_all()
 
     def _sweep_until_stopped(self) -> None:
         """Remove abandoned staging every few minutes."""
-        try:
+        with self._errors_to_run(Stop.DRAIN):
             while True:
                 try:
                     sweep_abandoned(self._context.ports, self._context.policy())
@@ -177,13 +176,15 @@ class Agent:
                     self._emit(facts.SweepFailed(code=error.code, reason=error.message))
                 if self._stopper.pause(SWEEP_EVERY_S):
                     return
-        except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
-            self._end_with(error)
 
-    def _end_with(self, bug: BaseException) -> None:
-        """Stop; `run` raises the first bug of any thread."""
-        self._bug = self._bug or bug
-        self._stopper.request(Stop.DRAIN)
+    @contextmanager
+    def _errors_to_run(self, stop: Stop = Stop.NO) -> Iterator[None]:
+        """Around the work of a thread: `run` raises the first error of any of them."""
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 - a thread must not die silently
+            self._bug = self._bug or error
+            self._stopper.request(stop)
 
     def _poll_loop(self) -> None:
         failures = 0
@@ -294,7 +295,7 @@ class Agent:
 
     def _serve(self, message: Message) -> None:
         """One message from receipt to its end, in a slot thread."""
-        try:
+        with self._errors_to_run(Stop.DRAIN):
             self._emit(
                 facts.MessageReceived(
                     message_id=message.message_id,
@@ -302,14 +303,14 @@ class Agent:
                     body_excerpt=excerpt(message.body),
                 )
             )
-            deliver(self._context, message)
-        except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
-            self._keeper.release(message.message_id)
-            self._end_with(error)
-        finally:
-            with self._stopper.changed:
-                self._busy -= 1
-                self._stopper.changed.notify_all()
+            try:
+                deliver(self._context, message)
+            except BaseException:
+                self._keeper.release(message.message_id)  # it comes back when its timeout ends
+                raise
+        with self._stopper.changed:
+            self._busy -= 1
+            self._stopper.changed.notify_all()
 
     # ------------------------------------------------------------ the end
 
