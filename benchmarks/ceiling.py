@@ -28,7 +28,7 @@ from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.adapters.hadoop.hdfs.closing import closer
 from backhaul.adapters.hadoop.hdfs.cluster import Cluster
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.transfer.listing import list_pages
 from backhaul.engines.native import Tuning
 from backhaul.testing.servers.clients import REGION

@@ -21,7 +21,7 @@ from botocore.config import Config
 
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3_get import ObjectReader
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint
 from backhaul.testing.servers.clients import REGION
 from benchmarks.servers import BUCKET, SMALL_BYTES

@@ -21,7 +21,8 @@ from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import TransientError
-from backhaul.core.model import Location, StagedObject, VerifyLevel
+from backhaul.core.model import Location, VerifyLevel
+from backhaul.core.objects import StagedObject
 from backhaul.core.ports import MessageKey, Progress, StageTask
 from backhaul.core.requests.body import parse_message
 from backhaul.core.requests.policy import Policy, allow_any_route

@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from backhaul.core.model import EngineName, OnExists, Proof, PublishMode, VerifyLevel
+from backhaul.core.model import EngineName, OnExists, PublishMode, VerifyLevel
+from backhaul.core.objects import Proof
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S
 from backhaul.settings.model import MIB, schema
 

@@ -11,7 +11,7 @@ from backhaul.adapters.digests import new_digest
 from backhaul.adapters.local import LocalTarget
 from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import SourceChanged
-from backhaul.core.model import FileStatus, Pin
+from backhaul.core.objects import FileStatus, Pin
 from backhaul.core.ports import Endpoint
 from backhaul.engines.native import Tuning
 from backhaul.engines.pipe import Pipe

@@ -22,7 +22,8 @@ from backhaul.adapters.hadoop.hdfs.datanode_checksums import DataNodeChecker
 from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
 from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import BackhaulError, IntegrityError, SourceChanged
-from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
+from backhaul.core.model import VerifyLevel
+from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Body, Endpoint, StageTask, TargetWriter
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Closed, Counter

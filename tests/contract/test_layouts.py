@@ -28,7 +28,8 @@ from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
 from backhaul.adapters.hadoop.protocol.hdfs_pb2 import HdfsFileStatusProto
 from backhaul.adapters.hadoop.rpc import ActiveNameNode
 from backhaul.core.errors import BackhaulError, CannotWrite, OutageError
-from backhaul.core.model import PlannedObject, Proof, StagedObject, VerifyLevel
+from backhaul.core.model import VerifyLevel
+from backhaul.core.objects import PlannedObject, Proof, StagedObject
 from backhaul.core.ports import ContentChecker, StageTask, StoredChecksum
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Counter

@@ -20,17 +20,13 @@ from backhaul.core.model import (
     Location,
     NameMap,
     OnExists,
-    Pin,
-    PlannedObject,
-    Proof,
     PublishMode,
     Request,
     Source,
-    StagedObject,
-    Totals,
     TransferState,
     VerifyLevel,
 )
+from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject, Totals
 from backhaul.core.ports import AbandonedStaging, AttemptStart, Claimed, Ledger, MessageKey
 from backhaul.testing.fakes import MemoryFile, MemoryLedger
 

@@ -27,7 +27,8 @@ from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.adapters.digests import new_digest
 from backhaul.core.checksums import Part
 from backhaul.core.errors import BackhaulError, IntegrityError
-from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
+from backhaul.core.model import VerifyLevel
+from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import StageTask
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Counter

@@ -34,7 +34,7 @@ from backhaul.core.errors import (
     SourceChanged,
     TransientError,
 )
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint
 from backhaul.core.transfer.listing import list_pages
 from backhaul.testing.servers import Moto, clients

@@ -12,7 +12,7 @@ from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.core.errors import BackhaulError, NotAllowed, OutageError, PermanentError
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.transfer.listing import list_pages
 from backhaul.testing.servers import Moto, clients
 from tests.contract.test_object_store import GOOD, liar, refusal

@@ -32,7 +32,8 @@ from backhaul.adapters.hadoop.protocol.hdfs_pb2 import (
 )
 from backhaul.adapters.hadoop.rpc import serialize
 from backhaul.core.errors import IntegrityError
-from backhaul.core.model import PlannedObject, Proof, VerifyLevel
+from backhaul.core.model import VerifyLevel
+from backhaul.core.objects import PlannedObject, Proof
 from backhaul.core.ports import StageTask
 from backhaul.engines.native import Stager, Tuning
 from backhaul.engines.proving import Counter

@@ -19,7 +19,7 @@ from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.core.errors import ConfigurationError, OutageError
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint
 from backhaul.core.transfer.listing import list_pages
 

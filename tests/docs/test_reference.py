@@ -14,7 +14,8 @@ import pytest
 
 from backhaul.cli import COMMANDS, cli
 from backhaul.core import errors
-from backhaul.core.model import NameMap, OnExists, Proof, PublishMode, TransferState
+from backhaul.core.model import NameMap, OnExists, PublishMode, TransferState
+from backhaul.core.objects import Proof
 from backhaul.settings.model import schema
 from tests.docs.manual import DOCS, REFERENCE, ROOT, Table, code, console, pages, table, tables
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from backhaul.core.checksums import Checksum
-from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
+from backhaul.core.model import Location
+from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.requests.body import parse_message
 from backhaul.core.transfer.evidence import Manifest, object_line, sealing_line
 from backhaul.settings.model import Settings

@@ -51,7 +51,8 @@ from backhaul.core.errors import (
     OutageError,
     VisibilityLost,
 )
-from backhaul.core.model import Pin, Source
+from backhaul.core.model import Source
+from backhaul.core.objects import Pin
 from backhaul.core.ports import DeadLetterReason, Endpoint, Message
 from backhaul.core.transfer.listing import SIZE_MAX_BYTES, list_pages
 from backhaul.core.transfer.planning import resolve

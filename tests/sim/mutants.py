@@ -22,7 +22,8 @@ from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
-from backhaul.core.model import Pin, TransferState
+from backhaul.core.model import TransferState
+from backhaul.core.objects import Pin
 from backhaul.core.ports import ListPage
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer import listing, publishing, runner

@@ -16,15 +16,8 @@ from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
-from backhaul.core.model import (
-    Location,
-    OnExists,
-    Pin,
-    PublishMode,
-    Route,
-    StagedObject,
-    VerifyLevel,
-)
+from backhaul.core.model import Location, OnExists, PublishMode, Route, VerifyLevel
+from backhaul.core.objects import Pin, StagedObject
 from backhaul.core.ports import (
     DeadLetterReason,
     Endpoint,

@@ -53,7 +53,7 @@ from backhaul.core.errors import (
     PermanentError,
     TransientError,
 )
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint, QueueFacts
 
 ACCOUNT_WIDE = ("AccountProblem", "UserSuspended", "AllAccessDisabled", "QuotaExceeded")

@@ -12,14 +12,8 @@ from backhaul.adapters.ledger import open_reader
 from backhaul.core import facts as events
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.errors import OutageError
-from backhaul.core.model import (
-    EngineName,
-    NameMap,
-    OnExists,
-    Proof,
-    QueuedTooLong,
-    StagedObject,
-)
+from backhaul.core.model import EngineName, NameMap, OnExists, QueuedTooLong
+from backhaul.core.objects import Proof, StagedObject
 from backhaul.core.ports.cluster import AppState, ClusterRules
 from backhaul.core.transfer.cluster_jobs import ClusterStaging, OwnershipLost
 from backhaul.testing.fakes import FakeTarget, Fault, Killed

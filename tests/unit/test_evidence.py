@@ -13,7 +13,8 @@ import pytest
 
 from backhaul.adapters.digests import new_digest
 from backhaul.core.checksums import Checksum
-from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject
+from backhaul.core.model import Location
+from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.transfer import evidence
 from backhaul.core.transfer.evidence import (
     Ended,

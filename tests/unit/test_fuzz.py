@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from backhaul.adapters.aws import answers, clients, sqs
 from backhaul.adapters.aws.errors import common_error
-from backhaul.core.model import Location, OnExists, Pin
+from backhaul.core.model import Location, OnExists
+from backhaul.core.objects import Pin
 from backhaul.core.ports import ListedPage, ListPage
 from backhaul.core.transfer import listing
 from tests.fuzz import target

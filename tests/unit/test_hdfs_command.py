@@ -12,7 +12,7 @@ from backhaul.adapters.hadoop.hdfs.cluster import Cluster
 from backhaul.adapters.hadoop.hdfs.command_checksums import CommandChecker, parsed
 from backhaul.adapters.hadoop.hdfs.shell import FsShell, escaped, find_program
 from backhaul.core.checksums import Checksum
-from backhaul.core.model import FileStatus
+from backhaul.core.objects import FileStatus
 
 FS = "hdfs://ns"
 URIS = {f"{FS}{path}": path for path in ("/d/a", "/d/b b", "/d/c\td")}

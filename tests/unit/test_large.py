@@ -11,7 +11,7 @@ import pytest
 
 from backhaul.adapters.digests import new_digest
 from backhaul.core.errors import SourceChanged, TransientError
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Body, Endpoint
 from backhaul.engines import large
 from backhaul.engines.large import LargeReader, LargeTuning, outpaces, starves

@@ -30,7 +30,7 @@ from backhaul.core.errors import (
     ExitCode,
     LedgerLocked,
 )
-from backhaul.core.model import Proof
+from backhaul.core.objects import Proof
 from backhaul.core.ports import MessageKey
 from tests.contract.test_ledger import begin, fail, finished, planned
 

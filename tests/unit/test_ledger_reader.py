@@ -12,7 +12,8 @@ import pytest
 from backhaul.adapters.ledger import LedgerReader, Owner, ProofTotals, open_ledger, open_reader
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import ConfigurationError, ExitCode, PermanentError
-from backhaul.core.model import Proof, TransferState
+from backhaul.core.model import TransferState
+from backhaul.core.objects import Proof
 from tests.contract.test_ledger import DAY, SECOND, T0, begin, claim, planned, proof
 
 A_FILE = DAY.join(planned(2).relative)

@@ -21,7 +21,8 @@ from backhaul.adapters.ledger.schema import metadata
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.app.records import details_as_json, row_as_json
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode
-from backhaul.core.model import ManifestSum, TransferState
+from backhaul.core.model import TransferState
+from backhaul.core.objects import ManifestSum
 from backhaul.core.transfer.evidence import object_line
 from tests.contract.test_ledger import DAY, KEY, T0, begin, claim, finished, planned, proof
 

@@ -18,7 +18,8 @@ from backhaul.adapters.digests import new_digest
 from backhaul.adapters.local import LocalTarget
 from backhaul.adapters.local.walk import Walker
 from backhaul.core.errors import BackhaulError, CannotWrite, TransientError
-from backhaul.core.model import PlannedObject, VerifyLevel
+from backhaul.core.model import VerifyLevel
+from backhaul.core.objects import PlannedObject
 from backhaul.core.ports import StageTask
 from backhaul.core.transfer.listing import list_pages
 from backhaul.engines.native import Stager, Tuning

@@ -21,7 +21,8 @@ from backhaul.core.errors import (
     TargetMissing,
     TransientError,
 )
-from backhaul.core.model import Pin, PlannedObject, Proof, StagedObject, VerifyLevel
+from backhaul.core.model import VerifyLevel
+from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import StageTask
 from backhaul.engines.adaptive_limit import Gate
 from backhaul.engines.native import Cancelled, Stager, Tuning

@@ -14,7 +14,7 @@ from backhaul.core.errors import (
     TargetExists,
     TargetMissing,
 )
-from backhaul.core.model import PlannedObject, Proof
+from backhaul.core.objects import PlannedObject, Proof
 from backhaul.core.ports import StageTask
 from backhaul.engines.operations import TargetOperations
 from backhaul.engines.proving import Counter

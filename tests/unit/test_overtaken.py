@@ -24,11 +24,10 @@ from backhaul.core.model import (
     Location,
     NameMap,
     OnExists,
-    Pin,
-    PlannedObject,
     Request,
     Source,
 )
+from backhaul.core.objects import Pin, PlannedObject
 from backhaul.core.ports import Published
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer import overtaken

@@ -8,7 +8,7 @@ from backhaul.adapters.digests import new_digest
 from backhaul.core.adaptive_limit import Pace
 from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import OutageError, TransientError
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Body, Endpoint
 from backhaul.engines.adaptive_limit import Gate
 from backhaul.engines.paced import LONGEST_NAP_S, THROTTLED, TRIES, PacedReader

@@ -11,7 +11,8 @@ import pytest
 from backhaul.core import facts as events
 from backhaul.core.agent.sweeping import sweep_abandoned
 from backhaul.core.errors import CannotWrite, OutageError
-from backhaul.core.model import FileStatus, Location, PublishMode
+from backhaul.core.model import Location, PublishMode
+from backhaul.core.objects import FileStatus
 from backhaul.core.ports import Inherited, WriteRefusal
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.listing import list_pages

@@ -8,7 +8,8 @@ import pytest
 
 from backhaul.adapters.digests import new_digest
 from backhaul.core.errors import NotAllowed, PermanentError
-from backhaul.core.model import Limits, Location, NameMap, Pin, PlannedObject, Source, Totals
+from backhaul.core.model import Limits, Location, NameMap, Source
+from backhaul.core.objects import Pin, PlannedObject, Totals
 from backhaul.core.transfer.listing import PAGE_SIZE
 from backhaul.core.transfer.planning import Planner, Resolution, resolve
 from backhaul.testing.fakes import FakeClock, FakeStore, Faults

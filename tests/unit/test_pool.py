@@ -18,7 +18,8 @@ import pytest
 
 from backhaul.core.errors import BackhaulError, CannotWrite, OutageError, TransientError
 from backhaul.core.facts import WorkerReplaced
-from backhaul.core.model import Location, Pin, PlannedObject, StagedObject, VerifyLevel
+from backhaul.core.model import Location, VerifyLevel
+from backhaul.core.objects import Pin, PlannedObject, StagedObject
 from backhaul.core.ports import Endpoint, Rename, StageTask
 from backhaul.engines.pool import PoolSettings, WorkerPool, WorkerProcess
 from backhaul.engines.session import WorkerSession

@@ -21,7 +21,7 @@ from backhaul.core.checksums import (
     matches,
     of_parts,
 )
-from backhaul.core.model import Proof
+from backhaul.core.objects import Proof
 from backhaul.engines.proving import NotComparable, proof_level
 
 ETAG = "d41d8cd98f00b204e9800998ecf8427e"

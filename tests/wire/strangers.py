@@ -10,7 +10,8 @@ from typing import Any
 
 from backhaul.core.checksums import Checksum
 from backhaul.core.errors import BackhaulError, SourceChanged
-from backhaul.core.model import FileStatus, Location, Proof, StagedObject, VerifyLevel
+from backhaul.core.model import Location, VerifyLevel
+from backhaul.core.objects import FileStatus, Proof, StagedObject
 from backhaul.core.ports import StageTask
 from backhaul.engines import session
 from backhaul.engines.exchange import Exchange

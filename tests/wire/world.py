@@ -29,15 +29,8 @@ from backhaul.core.errors import (
     SourceChanged,
     TransientError,
 )
-from backhaul.core.model import (
-    FileStatus,
-    Location,
-    Pin,
-    PlannedObject,
-    Proof,
-    StagedObject,
-    VerifyLevel,
-)
+from backhaul.core.model import Location, VerifyLevel
+from backhaul.core.objects import FileStatus, Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Endpoint, StageTask
 from backhaul.engines import exchange, pipe, serve, session
 from backhaul.engines.exchange import Exchange

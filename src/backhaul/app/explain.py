@@ -12,7 +12,8 @@ from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
 from backhaul.app.context import Context, make_cluster, make_pool, quiet_telemetry
 from backhaul.core.errors import BackhaulError, CannotWrite, ExitCode
-from backhaul.core.model import Assignment, Location, PlannedObject, PublishMode, Request, Totals
+from backhaul.core.model import Assignment, Location, PublishMode, Request
+from backhaul.core.objects import PlannedObject, Totals
 from backhaul.core.ports import ListPage
 from backhaul.core.requests.body import read_message
 from backhaul.core.requests.content import CallEvent, Ignored, ObjectEvent, RecordBody, StepEvent

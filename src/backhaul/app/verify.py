@@ -23,7 +23,8 @@ from backhaul.adapters.ledger import (
     open_reader,
 )
 from backhaul.app.context import Context, make_pool
-from backhaul.core.model import Location, StagedObject, TransferState
+from backhaul.core.model import Location, TransferState
+from backhaul.core.objects import StagedObject
 from backhaul.core.ports import Emit, StoredChecksum, TargetPool
 from backhaul.core.transfer.evidence import FileSum, FileSums, Manifest, broken_links, object_line
 

@@ -21,7 +21,7 @@ from backhaul.core.text import redacted
 
 if TYPE_CHECKING:
     from backhaul.app.explain import Explanation
-    from backhaul.core.model import Totals
+    from backhaul.core.objects import Totals
 
 
 @click.command("explain", cls=OnceOnly)

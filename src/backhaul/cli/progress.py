@@ -24,7 +24,7 @@ from rich.table import Column
 from backhaul.adapters.system.log import human_bytes
 from backhaul.cli.options import counted
 from backhaul.core import facts as events
-from backhaul.core.model import Proof
+from backhaul.core.objects import Proof
 
 PLAIN_LINE_S = 2.0
 NAME_WIDTH = 20

@@ -23,7 +23,7 @@ from backhaul.core.errors import (
     SourceChanged,
     TransientError,
 )
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint, SourceReader
 
 LOOK_EVERY_RANGES = 4  # were they quicker than the file system? Then one answer is tried

@@ -33,7 +33,8 @@ from backhaul.core.errors import (
     TargetMissing,
     TransientError,
 )
-from backhaul.core.model import Pin, StagedObject, VerifyLevel
+from backhaul.core.model import VerifyLevel
+from backhaul.core.objects import Pin, StagedObject
 from backhaul.core.ports import (
     SourceReader,
     StageTask,

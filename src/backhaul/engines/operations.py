@@ -20,7 +20,7 @@ from backhaul.core.errors import (
     TargetExists,
     TargetMissing,
 )
-from backhaul.core.model import FileStatus, StagedObject
+from backhaul.core.objects import FileStatus, StagedObject
 from backhaul.core.ports import (
     Endpoint,
     Entry,

@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 
 from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import OutageError, TransientError
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Body, Endpoint, SourceReader
 from backhaul.engines.adaptive_limit import Gate
 

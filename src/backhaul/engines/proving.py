@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 
 from backhaul.core.checksums import MD5, Checksum, Digest, S3Checksum, matches
 from backhaul.core.errors import BackhaulError, IntegrityError, TargetMissing
-from backhaul.core.model import FileStatus, Proof, StagedObject, VerifyLevel
+from backhaul.core.model import VerifyLevel
+from backhaul.core.objects import FileStatus, Proof, StagedObject
 from backhaul.core.ports import SourceReader, StageTask, StoredChecksum, TargetFs
 
 READERS = 8  # files read back at once

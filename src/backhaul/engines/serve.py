@@ -20,7 +20,7 @@ from typing import Any
 
 from backhaul.core.checksums import Digest
 from backhaul.core.errors import BackhaulError, TransientError
-from backhaul.core.model import StagedObject
+from backhaul.core.objects import StagedObject
 from backhaul.core.ports import SourceReader, StageTask, TargetFs
 from backhaul.core.rate_limit import Allowance
 from backhaul.engines.native import Cancelled, Shared, Stager, Tuning

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
-from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
+from backhaul.core.model import Location, VerifyLevel
+from backhaul.core.objects import FileStatus, StagedObject
 from backhaul.core.ports import (
     Endpoint,
     Inherited,

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backhaul.core.errors import BackhaulError
-from backhaul.core.model import StagedObject, VerifyLevel
+from backhaul.core.model import VerifyLevel
+from backhaul.core.objects import StagedObject
 from backhaul.core.ports import StageTask
 
 TICK_S = 0.25

@@ -48,7 +48,7 @@ from backhaul.core.errors import (
     TransientError,
     VisibilityLost,
 )
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint
 
 HINT_CONFIG = "check the region, AWS_PROFILE, AWS_ENDPOINT_URL* and ~/.aws/config"

@@ -46,7 +46,7 @@ from backhaul.core.errors import (
     PermanentError,
     TransientError,
 )
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint, ListedPage
 from backhaul.core.transfer.listing import SIZE_MAX_BYTES, etag_of
 

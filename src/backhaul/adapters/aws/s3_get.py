@@ -49,7 +49,7 @@ from backhaul.adapters.aws.s3_connections import Connections
 from backhaul.adapters.aws.tls import naming_bundle
 from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import BackhaulError, OutageError, SourceChanged, TransientError
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint
 
 _PARTS_TRIES = 3

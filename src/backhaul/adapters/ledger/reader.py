@@ -28,13 +28,8 @@ from backhaul.adapters.ledger.schema import (
 )
 from backhaul.adapters.ledger.sealing import SEALED, as_sealed
 from backhaul.core.errors import PermanentError
-from backhaul.core.model import (
-    Location,
-    PlannedObject,
-    Proof,
-    StagedObject,
-    TransferState,
-)
+from backhaul.core.model import Location, TransferState
+from backhaul.core.objects import PlannedObject, Proof, StagedObject
 from backhaul.core.transfer.evidence import Sealed
 
 FIRST_OBJECTS = 20

@@ -13,7 +13,8 @@ from sqlalchemy import Column
 
 from backhaul.adapters.ledger.schema import UtcTime, WrongValue, litter, objects, published
 from backhaul.core.checksums import Checksum
-from backhaul.core.model import Location, Pin, PlannedObject, Proof, StagedObject, TransferState
+from backhaul.core.model import Location, TransferState
+from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import AbandonedStaging, AttemptStart, Published
 from backhaul.core.text import redacted
 

@@ -41,15 +41,8 @@ from backhaul.adapters.ledger.schema import (
     transfers,
 )
 from backhaul.core.errors import BackhaulError, TakenOver
-from backhaul.core.model import (
-    HOLD_GAP,
-    Hold,
-    Location,
-    ManifestSum,
-    PlannedObject,
-    StagedObject,
-    TransferState,
-)
+from backhaul.core.model import HOLD_GAP, Hold, Location, TransferState
+from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import AbandonedStaging, Claimed, MessageKey, Published
 from backhaul.core.transfer.evidence import seal as digest
 from backhaul.core.transfer.evidence import sealing_line

@@ -42,16 +42,8 @@ from backhaul.adapters.ledger.schema import (
     transfers,
 )
 from backhaul.core.errors import LedgerLocked, PermanentError
-from backhaul.core.model import (
-    Assignment,
-    Hold,
-    Location,
-    ManifestSum,
-    PlannedObject,
-    StagedObject,
-    Totals,
-    TransferState,
-)
+from backhaul.core.model import Assignment, Hold, Location, TransferState
+from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject, Totals
 from backhaul.core.ports import (
     AbandonedStaging,
     AttemptStart,

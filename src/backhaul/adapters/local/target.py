@@ -28,7 +28,7 @@ from backhaul.adapters.local.removal import remove_entry
 from backhaul.adapters.local.staging import STAGING, Ownership, mode_of
 from backhaul.adapters.local.walk import LIST, SEARCH, Descriptor, Walker, components
 from backhaul.core.errors import TransientError
-from backhaul.core.model import FileStatus
+from backhaul.core.objects import FileStatus
 from backhaul.core.ports import Entry, Inherited, StoredChecksum, WriteRefusal
 from backhaul.core.transfer.write_access import file_in_the_way
 

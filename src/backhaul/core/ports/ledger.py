@@ -8,17 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from backhaul.core.checksums import Checksum
-from backhaul.core.model import (
-    Assignment,
-    Hold,
-    Location,
-    ManifestSum,
-    Pin,
-    PlannedObject,
-    StagedObject,
-    Totals,
-    TransferState,
-)
+from backhaul.core.model import Assignment, Hold, Location, TransferState
+from backhaul.core.objects import ManifestSum, Pin, PlannedObject, StagedObject, Totals
 from backhaul.core.ports.cluster import Application, JobProgress
 
 CHANGED_DIGITS = 16

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from backhaul.core.checksums import Part, S3Checksums
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,8 @@ from typing import Protocol
 
 from backhaul.core.checksums import Checksum
 from backhaul.core.errors import OutageError
-from backhaul.core.model import (
-    FileStatus,
-    Location,
-    PlannedObject,
-    StagedObject,
-    VerifyLevel,
-)
+from backhaul.core.model import Location, VerifyLevel
+from backhaul.core.objects import FileStatus, PlannedObject, StagedObject
 from backhaul.core.ports.store import Endpoint
 
 

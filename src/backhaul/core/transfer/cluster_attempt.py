@@ -13,7 +13,8 @@ from itertools import chain
 from typing import Protocol
 
 from backhaul.core.facts import CountersDiffer, EngineChosen, StagingRepaired
-from backhaul.core.model import Assignment, EngineName, Location, Pin, Source, StagedObject
+from backhaul.core.model import Assignment, EngineName, Location, Source
+from backhaul.core.objects import Pin, StagedObject
 from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, StageTask, TargetSession
 from backhaul.core.ports.cluster import Cluster, JobCounters
 from backhaul.core.transfer import steps as transfer

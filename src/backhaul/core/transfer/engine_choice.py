@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backhaul.core.errors import OutageError
-from backhaul.core.model import EngineName, PlannedObject, Source
+from backhaul.core.model import EngineName, Source
+from backhaul.core.objects import PlannedObject
 from backhaul.core.ports.cluster import TIB, ClusterRules, CopyJob
 from backhaul.core.text import printable, redacted
 

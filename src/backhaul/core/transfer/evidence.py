@@ -17,7 +17,8 @@ from datetime import datetime
 from typing import Any
 
 from backhaul.core.checksums import Checksum, Digest
-from backhaul.core.model import Location, ManifestSum, PlannedObject, Proof, StagedObject
+from backhaul.core.model import Location
+from backhaul.core.objects import ManifestSum, PlannedObject, Proof, StagedObject
 
 VERSION = 1
 FILE_LINES = 20_000  # about 15 MB; a file is written from memory

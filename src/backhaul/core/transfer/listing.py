@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from backhaul.core.errors import PermanentError, TransientError
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import ListedObject, ListedPage, ListPage, ObjectStore
 from backhaul.core.text import printable
 

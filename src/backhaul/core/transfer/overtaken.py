@@ -7,7 +7,8 @@ skipped if S3 itself, or what S3 reported of the published file, shows that ther
 
 from __future__ import annotations
 
-from backhaul.core.model import Assignment, Location, Pin
+from backhaul.core.model import Assignment, Location
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Ledger, ObjectStore, Published
 from backhaul.core.requests.paths import target_relative
 from backhaul.core.transfer.listing import find_object

@@ -10,16 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from backhaul.core.errors import NotAllowed, PermanentError
-from backhaul.core.model import (
-    EventFacts,
-    Limits,
-    Location,
-    NameMap,
-    Pin,
-    PlannedObject,
-    Source,
-    Totals,
-)
+from backhaul.core.model import EventFacts, Limits, Location, NameMap, Source
+from backhaul.core.objects import Pin, PlannedObject, Totals
 from backhaul.core.ports import ListPage, ObjectStore
 from backhaul.core.requests.paths import check_key, is_marker, target_relative
 from backhaul.core.text import printable

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from backhaul.core.errors import CannotWrite
-from backhaul.core.model import Location, OnExists, PlannedObject, Proof, StagedObject
+from backhaul.core.model import Location, OnExists
+from backhaul.core.objects import PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Ledger, Published, Rename, TargetSession
 from backhaul.core.transfer.reuse import is_own
 

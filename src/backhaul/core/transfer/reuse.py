@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from backhaul.core.model import FileStatus, PlannedObject, Proof, StagedObject
+from backhaul.core.objects import FileStatus, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Published, StoredChecksum
 
 

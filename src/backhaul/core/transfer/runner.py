@@ -35,19 +35,14 @@ from backhaul.core.model import (
     Assignment,
     EngineName,
     EvidencePlace,
-    FileStatus,
     Hold,
     Location,
-    ManifestSum,
     OnExists,
-    Pin,
-    PlannedObject,
     PublishMode,
     Source,
-    StagedObject,
-    Totals,
     TransferState,
 )
+from backhaul.core.objects import FileStatus, ManifestSum, Pin, PlannedObject, StagedObject, Totals
 from backhaul.core.ports import (
     AbandonedStaging,
     AttemptStart,

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from backhaul.core.checksums import Digest
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
-from backhaul.core.model import FileStatus, Location, StagedObject, VerifyLevel
+from backhaul.core.model import Location, VerifyLevel
+from backhaul.core.objects import FileStatus, StagedObject
 from backhaul.core.ports import (
     Endpoint,
     Inherited,

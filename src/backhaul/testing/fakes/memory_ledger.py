@@ -13,17 +13,8 @@ from datetime import datetime
 from typing import TypeVar
 
 from backhaul.core.errors import BackhaulError, OutageError, TakenOver
-from backhaul.core.model import (
-    HOLD_GAP,
-    Assignment,
-    Hold,
-    Location,
-    ManifestSum,
-    PlannedObject,
-    StagedObject,
-    Totals,
-    TransferState,
-)
+from backhaul.core.model import HOLD_GAP, Assignment, Hold, Location, TransferState
+from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject, Totals
 from backhaul.core.ports import (
     AbandonedStaging,
     AttemptStart,

@@ -19,7 +19,7 @@ from backhaul.core.errors import (
     SourceChanged,
     TransientError,
 )
-from backhaul.core.model import Pin
+from backhaul.core.objects import Pin
 from backhaul.core.ports import Clock, Endpoint, ListedObject, ListedPage
 from backhaul.testing.fakes.faults import Faults
 

@@ -20,7 +20,7 @@ from backhaul.core.errors import (
     TargetExists,
     TargetMissing,
 )
-from backhaul.core.model import FileStatus
+from backhaul.core.objects import FileStatus
 from backhaul.core.ports import Clock, Entry, Inherited, StoredChecksum, WriteRefusal
 from backhaul.core.transfer.write_access import file_in_the_way
 from backhaul.testing.fakes.faults import Faults

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from backhaul.adapters.hadoop.hdfs.shell import FsShell
 from backhaul.core.checksums import Checksum
-from backhaul.core.model import FileStatus
+from backhaul.core.objects import FileStatus
 from backhaul.core.ports import StoredChecksum
 
 NAME = "command"

@@ -14,7 +14,7 @@ from backhaul.adapters.hadoop.hdfs.cluster import Cluster
 from backhaul.adapters.hadoop.hdfs.command_checksums import CommandChecker
 from backhaul.adapters.hadoop.hdfs.datanode_checksums import ChecksumUnavailable, DataNodeChecker
 from backhaul.adapters.hadoop.hdfs.shell import FsShell
-from backhaul.core.model import FileStatus
+from backhaul.core.objects import FileStatus
 from backhaul.core.ports import ContentChecker, StoredChecksum
 
 # A source without a checksum of any file, this often in a row, is skipped for a while: behind a

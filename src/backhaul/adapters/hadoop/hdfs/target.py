@@ -31,7 +31,7 @@ from backhaul.adapters.hadoop.hdfs.policies import Policies
 from backhaul.adapters.hadoop.hdfs.writer import FileCloser, HdfsWriter, ParityGuard
 from backhaul.adapters.hadoop.kerberos import Login
 from backhaul.core.errors import OutcomeUnknown
-from backhaul.core.model import FileStatus
+from backhaul.core.objects import FileStatus
 from backhaul.core.ports import ContentChecker, Entry, Inherited, StoredChecksum, WriteRefusal
 
 # The client tries a dead NameNode for minutes, which is right in the middle of a transfer. Whether
