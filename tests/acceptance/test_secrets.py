@@ -200,7 +200,7 @@ def test_a_worker_inherits_no_secret_that_it_has_no_use_for(local: Installation)
 
 def test_settings_that_are_secrets_are_kept_from_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-    from backhaul.app.context import worker_environment
+    from backhaul.app.ports import worker_environment
 
     monkeypatch.setenv("BACKHAUL_SIGNATURE_KEY", SIGNATURE)
     monkeypatch.setenv("BACKHAUL_AGENT__SLOTS", "2")

@@ -32,7 +32,7 @@ def test_what_starts_a_worker_loads_neither_database_nor_aws() -> None:
 
 
 def test_a_workers_configuration_is_made_without_aws() -> None:
-    assert "botocore" not in loaded_by("backhaul.app.context")
+    assert "botocore" not in loaded_by("backhaul.app.ports")
 
 
 def test_the_ledger_loads_no_database_but_sqlite() -> None:

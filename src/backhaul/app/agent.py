@@ -15,9 +15,10 @@ from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.ledger import agent_lock
 from backhaul.adapters.system.clock import SystemClock, SystemRandomness, host_name
 from backhaul.adapters.system.systemd import Systemd
-from backhaul.app.context import Context, open_ports, require_routes
+from backhaul.app.context import Context, require_routes
 from backhaul.app.deadman import Deadman
 from backhaul.app.hangup import Hangup
+from backhaul.app.ports import open_ports
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
 from backhaul.core.agent.agent import Agent

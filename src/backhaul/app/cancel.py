@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.system.clock import SystemClock, host_name
-from backhaul.app.context import Context, make_cluster
+from backhaul.app.context import Context
+from backhaul.app.ports import make_cluster
 from backhaul.app.records import read_transfer
 from backhaul.core.transfer.cluster_jobs import end_job, no_cluster
 

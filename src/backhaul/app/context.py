@@ -1,60 +1,27 @@
-"""Loads what every command starts from, and builds the ports: store, ledger, workers, cluster."""
+"""What every command starts from: settings, policy, Hadoop's configuration and the log."""
 
 from __future__ import annotations
 
-import gc
-import os
-import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from backhaul import GC_EVERY
-from backhaul.adapters.hadoop.command import Command
 from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
-from backhaul.adapters.hadoop.configuration.filesystems import demands_kerberos, file_systems
+from backhaul.adapters.hadoop.configuration.filesystems import file_systems
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
-from backhaul.adapters.hadoop.hdfs.creation import creation_rules
-from backhaul.adapters.hadoop.kerberos import Login, ticket
-from backhaul.adapters.hadoop.yarn import (
-    YarnClient,
-    history_address,
-    manager_addresses,
-    may_hide,
-)
-from backhaul.adapters.system.clock import SystemClock, host_name
-from backhaul.adapters.system.governor import GovernorSpec
 from backhaul.adapters.system.log import LogTarget, Telemetry
-from backhaul.adapters.system.trusted_files import check_ledger_directory, check_trusted
-from backhaul.core import facts as events
-from backhaul.core.errors import ConfigurationError, TransientError
+from backhaul.adapters.system.trusted_files import check_trusted
+from backhaul.core.errors import ConfigurationError
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.ports import Emit
 from backhaul.core.requests.policy import Policy, allow_any_route, parse_allow
-from backhaul.core.transfer.runner import Ports
-from backhaul.engines.distcp import DistCp
-from backhaul.engines.native import Tuning
-from backhaul.engines.pool import PoolSettings, WorkerPool
 from backhaul.settings.load import find_config, load_part, load_settings
 from backhaul.settings.model import LogSection, Settings, in_home
 from backhaul.settings.routes import make_routes
-from backhaul.worker import WorkerConfiguration
 
-if TYPE_CHECKING:
-    from backhaul.adapters.aws.clients import AwsSession
-    from backhaul.adapters.ledger.store import SqlLedger
-
-# As the HDFS client reads them.
-USER, PROXY_USER = "HADOOP_USER_NAME", "HADOOP_PROXY_USER"
-NO_USER = "backhaul-without-kerberos"
 # The settings that `verify` and `cancel` need, to reach the ledger, HDFS and YARN.
 WITHOUT_POLICY = ("ledger", "agent", "bandwidth", "distcp", "kerberos")
-_SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,179 +114,3 @@ def quiet_telemetry(progress: Callable[[object], None] | None = None) -> Emit:
     """Warnings and errors alone, on standard error."""
     target = LogTarget(stream=sys.stderr, is_json=False, level="warning")
     return Telemetry(target, progress)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opened:
-    """`ports` for the core; the rest for the command that starts and ends it."""
-
-    ports: Ports
-    pool: WorkerPool
-    ledger: SqlLedger
-    aws: AwsSession
-
-
-@contextmanager
-def open_ports(
-    context: Context, region: str, emit: Emit, workers: int, *, is_warm: bool = False
-) -> Iterator[Opened]:
-    """Workers, ledger and clients; closed in reverse order.
-
-    Args:
-        is_warm: Start one worker at once: it loads its libraries while this process loads its own,
-            opens the ledger, creates its clients and lists the source.
-
-    Raises:
-        ConfigurationError: E_LEDGER_PLACE, or another fault of the ledger.
-    """
-    volatile = check_ledger_directory(context.settings.ledger_path)
-    if volatile:
-        emit(
-            events.InstallationWarned(
-                code="W_LEDGER_VOLATILE",
-                reason=f"the ledger {context.settings.ledger_path} is on {volatile}: its "
-                "records are lost with this machine or container",
-                hint="put it on a persistent disk; see the setting `ledger`",
-            )
-        )
-    # The pool closes first: no worker writes while the ledger closes.
-    with ExitStack() as opened, closing(make_pool(context, emit, workers)) as pool:
-        if is_warm:
-            pool.warm_up()
-        # These imports are half of a start's CPU; the worker starts meanwhile on another core.
-        from backhaul.adapters.aws.clients import AwsSession
-        from backhaul.adapters.aws.s3 import S3Store
-        from backhaul.adapters.ledger import open_ledger
-
-        aws = AwsSession(region, S3aSettings.loader(context.conf_dir))
-        ledger = opened.enter_context(
-            closing(open_ledger(context.settings.ledger_path, create=True, host=host_name()))
-        )
-        ports = Ports(
-            store=S3Store(aws),
-            ledger=ledger,
-            pool=pool,
-            clock=SystemClock(),
-            emit=emit,
-            cluster=make_cluster(context, pool.wait_for_abort),
-        )
-        gc.freeze()  # the garbage collector skips what was imported
-        gc.set_threshold(GC_EVERY)
-        yield Opened(ports=ports, pool=pool, ledger=ledger, aws=aws)
-
-
-def make_cluster(
-    context: Context, wait_for_abort: Callable[[float], bool] = lambda _seconds: False
-) -> DistCp | None:
-    """DistCp on YARN; None where no ResourceManager is configured.
-
-    Args:
-        wait_for_abort: Waits that many seconds; True once all transfers have to stop.
-    """
-    configuration = HadoopConfiguration.load_for_jobs(context.conf_dir)
-    addresses = manager_addresses(configuration)
-    if not addresses:
-        return None
-
-    def pause(seconds: float) -> None:
-        if wait_for_abort(seconds):
-            raise TransientError("E_STOPPED", "the agent is stopping; the application goes on")
-
-    chosen = context.settings.distcp
-    own_ticket = partial(ticket, _login(context.settings))
-    yarn = chosen.hadoop.with_name("yarn") if chosen.hadoop is not None else None
-
-    def command(name: str, path: Path | None) -> Command:
-        used = configuration.environment_names
-        return Command(name, path, context.conf_dir, own_ticket, variables=used)
-
-    return DistCp(
-        rules=chosen.rules,
-        hadoop=command("hadoop", chosen.hadoop),
-        yarn=YarnClient(
-            addresses,
-            command("yarn", yarn),
-            history=history_address(configuration),
-            may_hide=may_hide(configuration),
-        ),
-        pause=pause,
-        reservations=governor_spec(context.settings).open(),
-        secrets=configuration.secret_names(),
-    )
-
-
-def make_pool(context: Context, emit: Emit, workers: int) -> WorkerPool:
-    """The worker processes; none is started before it is needed.
-
-    Raises:
-        ConfigurationError: E_CFG_HADOOP_VALUE: no worker could create files with these values.
-    """
-    creation_rules(context.hadoop)
-    signatures = (route.signature for route in context.settings.route)
-    hidden = frozenset(one.key_env for one in signatures if one is not None and one.key_env)
-    return WorkerPool(
-        PoolSettings(
-            workers=workers,
-            stall_timeout_s=context.settings.agent.stall_timeout_s,
-            command=(sys.executable, "-m", "backhaul.worker"),
-            configuration=WorkerConfiguration(
-                hadoop=context.hadoop.without_secrets(),
-                tuning=Tuning(),
-                login=_login(context.settings),
-                governor=governor_spec(context.settings),
-            ),
-            environment=lambda user: worker_environment(context.hadoop, user, hidden),
-        ),
-        emit,
-    )
-
-
-def governor_spec(settings: Settings) -> GovernorSpec:
-    """The byte-rate limit of everything that shares this ledger."""
-    return GovernorSpec(
-        ledger=str(settings.ledger_path.absolute()), schedule=settings.bandwidth.schedule
-    )
-
-
-def _login(settings: Settings) -> Login:
-    kerberos = settings.kerberos
-    return Login(
-        principal=kerberos.principal,
-        keytab=str(in_home(kerberos.keytab)) if kerberos.keytab else None,
-        cache=kerberos.cache,
-    )
-
-
-def _is_own_secret(name: str) -> bool:
-    own = name.removeprefix("BACKHAUL_")
-    return own != name and _SECRET.search(own) is not None
-
-
-def worker_environment(
-    hadoop: HadoopConfiguration, user: str | None, hidden: frozenset[str] = frozenset()
-) -> dict[str, str]:
-    """The agent's own environment, without the secrets that a worker does not need.
-
-    A worker reads S3 and writes HDFS, so it keeps the variables of AWS and Kerberos, and those that
-    Hadoop's files refer to. Backhaul's own settings reach it through its pipe.
-
-    Args:
-        user: `run_as` of a route.
-        hidden: Variables with signing keys, which the agent alone needs.
-    """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name != PROXY_USER
-        and name not in hidden
-        and (name in hadoop.environment_names or not _is_own_secret(name))
-    }
-    if demands_kerberos(hadoop):
-        # The HDFS client uses this name only without Kerberos, which every attempt refuses first.
-        # Should Kerberos end during one, the name is no user's.
-        kept[USER] = NO_USER
-        if user is not None:
-            kept[PROXY_USER] = user
-    elif user is not None:
-        kept[USER] = user  # without Kerberos the NameNode trusts any name
-    return kept

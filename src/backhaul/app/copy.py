@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 from backhaul.adapters.system.clock import SystemRandomness
-from backhaul.app.context import Context, open_ports
+from backhaul.app.context import Context
+from backhaul.app.ports import open_ports
 from backhaul.app.sweep import sweep
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError, TakenOver

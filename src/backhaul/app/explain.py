@@ -10,7 +10,8 @@ from typing import Any
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
-from backhaul.app.context import Context, make_cluster, make_pool, quiet_telemetry
+from backhaul.app.context import Context, quiet_telemetry
+from backhaul.app.ports import make_cluster, make_pool
 from backhaul.core.errors import BackhaulError, CannotWrite, ExitCode
 from backhaul.core.model import Assignment, Location, PublishMode, Request
 from backhaul.core.objects import PlannedObject, Totals

@@ -22,7 +22,8 @@ from backhaul.adapters.ledger import (
     TransferRow,
     open_reader,
 )
-from backhaul.app.context import Context, make_pool
+from backhaul.app.context import Context
+from backhaul.app.ports import make_pool
 from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import StagedObject
 from backhaul.core.ports import Emit, StoredChecksum, TargetPool
@@ -251,8 +252,8 @@ class _Check:
                 "differs",
                 transfer_id,
                 f"{where}: holds {stored.size_bytes} B with {stored.checksum} "
-                f"(from {stored.checksum_source}); proven were {staged.size_bytes} B with "
-                f"{staged.content.hex}",
+                f"(from {stored.checksum_source}); the proof has {staged.size_bytes} B with "
+                f"{staged.content}",
             )
         else:
             self._totals.same += 1

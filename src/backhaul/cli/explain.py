@@ -109,13 +109,11 @@ def _record_lines(found: Explanation) -> Iterator[tuple[str, str]]:
     if found.job is not None:
         job = found.job
         yield "route", job.route
-        yield (
-            "rules",
-            (
-                f"on_exists {job.on_exists}, publish {job.publish}, verify {job.verify}, "
-                f"name_map {job.name_map}; policy {job.policy_digest}"
-            ),
+        rules = (
+            f"on_exists {job.on_exists}, publish {job.publish}, verify {job.verify}, "
+            f"name_map {job.name_map}; policy {job.policy_digest}"
         )
+        yield "rules", rules
         if found.is_signed:
             yield "signature", "required by the route; not checked, a body alone carries none"
     if found.totals is not None:
@@ -155,10 +153,5 @@ def _plan_lines(found: Explanation, totals: Totals) -> Iterator[tuple[str, str]]
         scope = "" if is_all else f" of the first {found.names_checked:,} target names"
         yield "collisions", f"{found.collisions:,}{scope} already exist"
     if found.egress_usd is not None:
-        yield (
-            "egress",
-            (
-                f"{size} would leave AWS: at most about ${found.egress_usd:,.2f} "
-                "at the list price of $0.09 per GB"
-            ),
-        )
+        cost = f"at most about ${found.egress_usd:,.2f} at the list price of $0.09 per GB"
+        yield "egress", f"{size} would leave AWS: {cost}"
