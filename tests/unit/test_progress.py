@@ -57,7 +57,7 @@ def test_a_terminal_shows_phase_maps_objects_and_where_to_look() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rungs", "end"),
+    ("levels", "end"),
     [
         ((("direct", 3),), ", proven; id t"),
         ((("stream", 1), ("size", 2)), ", proven, NOT PROVEN, only lengths compared: 2; id t"),
@@ -65,7 +65,7 @@ def test_a_terminal_shows_phase_maps_objects_and_where_to_look() -> None:
     ],
 )
 def test_files_of_which_only_the_length_was_compared_are_never_called_proven(
-    rungs: tuple[tuple[str, int], ...], end: str
+    levels: tuple[tuple[str, int], ...], end: str
 ) -> None:
     done = events.TransferDone(
         transfer_id="t",
@@ -75,11 +75,11 @@ def test_files_of_which_only_the_length_was_compared_are_never_called_proven(
         objects=3,
         size_bytes=9,
         copied_bytes=9,
-        markers=0,
+        placeholders=0,
         adopted=0,
         publish="",
         is_superseded=False,
         duration_s=1,
-        rungs=rungs,
+        proof_levels=levels,
     )
     assert summary(done).endswith(end)

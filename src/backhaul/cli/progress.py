@@ -158,14 +158,14 @@ def summary(done: events.TransferDone) -> str:
     """`s3://… -> hdfs://…: 24 objects, 1.0 GiB in 4.2 s (243.8 MiB/s), proven; id …`."""
     seconds = max(done.duration_s, 0.001)
     size = human_bytes(done.size_bytes)
-    by_size = dict(done.rungs).get(Proof.SIZE.value, 0)
+    by_size = dict(done.proof_levels).get(Proof.SIZE.value, 0)
     notes = [] if by_size and by_size == done.objects else ["proven"]
     if by_size:
         notes.append(f"NOT PROVEN, only lengths compared: {by_size:,}")
     if done.adopted:
         notes.append(f"{done.adopted:,} already there and not copied")
-    if done.markers:
-        notes.append(f"{counted(done.markers, 'directory placeholder')} skipped")
+    if done.placeholders:
+        notes.append(f"{counted(done.placeholders, 'directory placeholder')} skipped")
     if done.is_superseded:
         notes.append("superseded by something newer")
     if done.publish in {"tree", "file"}:

@@ -242,6 +242,9 @@ class TransferDone:
     Attributes:
         size_bytes: Of all objects, including those that were at the destination already.
         copied_bytes: Of the objects that this transfer copied.
+        placeholders: Directory placeholders that were skipped.
+        proof_levels: (proof, objects) pairs; `checksum_sources` and `manifest` likewise as in
+            `ManifestSum`.
     """
 
     transfer_id: str
@@ -251,14 +254,14 @@ class TransferDone:
     objects: int
     size_bytes: int
     copied_bytes: int
-    markers: int
+    placeholders: int
     adopted: int
     publish: str
     is_superseded: bool
     duration_s: float
-    rungs: tuple[tuple[str, int], ...] = ()  # proof to objects
-    asked: tuple[tuple[str, int], ...] = ()  # who told what the target holds, to objects
-    manifest: str = ""  # SHA-256 of the evidence
+    proof_levels: tuple[tuple[str, int], ...] = ()
+    checksum_sources: tuple[tuple[str, int], ...] = ()
+    manifest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,10 +135,12 @@ def _done(fact: facts.TransferDone) -> dict[str, Any]:
     fields = _without_none(fact)
     seconds = fields.pop("duration_s")
     size, copied = fields.pop("size_bytes"), fields.pop("copied_bytes")
-    for name in ("adopted", "markers", "is_superseded"):
+    for name in ("adopted", "is_superseded"):
         if not fields[name]:
             del fields[name]
-    for name, shown in (("rungs", "proof"), ("asked", "asked")):
+    if skipped := fields.pop("placeholders"):
+        fields["markers"] = skipped
+    for name, shown in (("proof_levels", "proof"), ("checksum_sources", "asked")):
         if pairs := fields.pop(name):
             fields[shown] = dict(pairs)
     found = {**fields, "bytes": size, "copied_bytes": copied, "seconds": round(seconds, 3)}
@@ -213,7 +215,7 @@ def describe(fact: object) -> tuple[str, str, dict[str, Any]]:
             event += f": {fact.code}"
             if fact.code == "E_CANCELLED":
                 level = "info"  # the operator's own decision wakes no one up
-        case facts.TransferDone(rungs=rungs) if "size" in dict(rungs):
+        case facts.TransferDone(proof_levels=levels) if "size" in dict(levels):
             level = "warning"  # of some objects only the length was compared
         case facts.TransferTakenOver(is_cancelled=True):
             level, event = "info", "transfer cancelled by operator"

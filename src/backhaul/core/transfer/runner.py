@@ -849,13 +849,13 @@ class TransferRunner:
                     objects=totals.objects,
                     size_bytes=totals.size_bytes,
                     copied_bytes=manifest.copied_bytes,
-                    markers=totals.markers,
+                    placeholders=totals.markers,
                     adopted=self._counts.adopted,
                     publish=mode,
                     is_superseded=is_superseded,
                     duration_s=clock.monotonic() - self._started_s,
-                    rungs=manifest.proof_levels,
-                    asked=manifest.checksum_sources,
+                    proof_levels=manifest.proof_levels,
+                    checksum_sources=manifest.checksum_sources,
                     manifest=manifest.manifest,
                 )
             )
