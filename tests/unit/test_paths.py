@@ -14,7 +14,7 @@ from backhaul.core.requests.body import format_json, parse_message, request_from
 from backhaul.core.requests.overlap import refuse_overlaps
 from backhaul.core.requests.paths import (
     check_key,
-    is_marker,
+    is_placeholder,
     map_name,
     parse_destination,
     parse_source,
@@ -45,7 +45,7 @@ def judge(section: str, row: Row) -> str | None:
         case "target":
             return target_relative(LANDING, row.input, NameMap(row.other or "strict"))
         case "marker":
-            return str(is_marker(row.input, int(row.other)))
+            return str(is_placeholder(row.input, int(row.other)))
         case "policy":
             policy = Policy(routes=(parse_allow(row.allow, default_fs=DEFAULT_FS),))
             pair = (row.input, row.other) if section == "sources" else ("bucket/raw/", row.input)

@@ -1,7 +1,7 @@
 """The form of an endpoint's URL and of a region, whichever setting holds them.
 
 A malformed one is found at the start: the AWS library fails on some only in the middle of a call,
-and takes others for another host.
+and reads others as another host.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?\.?")
-# As botocore has it: it becomes part of a host's name. Stand-ins name theirs as they like.
+# As in botocore: it becomes part of a host's name. Servers other than AWS have any name.
 _REGION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 def endpoint_fault(text: str) -> str:
-    """What is wrong with an endpoint's URL, as the end of a sentence; empty: nothing.
+    """The flaw of an endpoint's URL, as the end of a sentence; empty: none.
 
     The URL itself is not repeated: it may hold a password.
     """

@@ -1,6 +1,6 @@
-"""Between the policy's yes and the first byte: is it signed, and is there room on its route?
+"""Between the policy's decision and the first byte: the signature, and the limits of the route.
 
-What the policy itself says is in `policy`; what a signature is, in `signature`.
+The rules of routes are in `policy`, the form of a signature in `signature`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MINUTE_S = 60.0
 def check_signature(
     rule: SignatureRule | None, message: Message, key: MessageKey, ledger: Ledger, clock: Clock
 ) -> None:
-    """Signed, and by a message that is no copy of another; a redelivery is none.
+    """Check the signature, and that no other message had it; a redelivery is the same message.
 
     Raises:
         NotAllowed: E_SIG_MISSING, E_SIG_BAD, E_SIG_EXPIRED, E_SIG_REPLAY.
@@ -63,7 +63,7 @@ def _ticket(rule: SignatureRule, message: Message) -> Ticket | None:
 
 
 def ticket_for(policy: Policy, message: Message, transfer_id: str, now: datetime) -> str:
-    """With what a signed message may come back from the dead-letter queue; empty where it may not.
+    """The ticket with which a signed message may leave the dead-letter queue; empty: it may not.
 
     Only a message whose signature was good when it was sent gets one.
     """
@@ -94,22 +94,22 @@ def ticket_for(policy: Policy, message: Message, transfer_id: str, now: datetime
 
 
 class RouteGate:
-    """Counts transfers by route; not safe to share but under its caller's lock."""
+    """Counts transfers by route; safe to share only under its caller's lock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._in_flight: Counter[str] = Counter()
-        self._turns: dict[str, deque[tuple[float, str]]] = {}  # of the last minute
+        self._admitted: dict[str, deque[tuple[float, str]]] = {}  # in the last minute
 
     def enter(self, job: Assignment, transfer_id: str) -> bool:
         """Count the transfer in; False when the route is full or has had its minute's share.
 
-        A transfer that waits or is held comes here again and again: it takes its turn once.
+        A transfer that waits or is held enters many times, and counts once a minute.
         """
         limits = job.limits
         if limits.in_flight is not None and self._in_flight[job.route] >= limits.in_flight:
             return False
-        if limits.per_minute is not None and not self._has_turn(
+        if limits.per_minute is not None and not self._is_admitted(
             job.route, limits.per_minute, transfer_id
         ):
             return False
@@ -120,14 +120,14 @@ class RouteGate:
         """Count it out."""
         self._in_flight[job.route] -= 1
 
-    def _has_turn(self, route: str, per_minute: int, transfer_id: str) -> bool:
+    def _is_admitted(self, route: str, per_minute: int, transfer_id: str) -> bool:
         now_s = self._clock.monotonic()
-        turns = self._turns.setdefault(route, deque())
-        while turns and now_s - turns[0][0] >= MINUTE_S:
-            turns.popleft()
-        if any(taken == transfer_id for _, taken in turns):
+        admitted = self._admitted.setdefault(route, deque())
+        while admitted and now_s - admitted[0][0] >= MINUTE_S:
+            admitted.popleft()
+        if any(taken == transfer_id for _, taken in admitted):
             return True
-        if len(turns) >= per_minute:
+        if len(admitted) >= per_minute:
             return False
-        turns.append((now_s, transfer_id))
+        admitted.append((now_s, transfer_id))
         return True

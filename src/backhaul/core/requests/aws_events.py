@@ -1,7 +1,7 @@
 """Events as AWS sends them: S3 notifications, EventBridge events of S3 and EMR.
 
-Strict about what is used, open to fields that a later minor version adds. Records are read one by
-one: an unreadable one stands as its error beside the others.
+Strict about the fields that are used, open to those that a later minor version adds. Records are
+read one by one: an unreadable one becomes an error beside the others.
 
 Sources: S3 user guide, "Event message structure" (keys are form-url-encoded, major version 2) and
 "EventBridge event message structure" (keys are not encoded, sequencer and version likewise);
@@ -53,8 +53,8 @@ def read_records(document: Mapping[str, Any]) -> tuple[RecordBody, ...]:
     """`{"Records":[…]}`, an S3 event notification.
 
     Raises:
-        BadMessage: E_MSG_TYPE, E_MSG_EVENT_EMPTY, E_MSG_RECORDS; what is wrong with
-            one record is its ask.
+        BadMessage: E_MSG_TYPE, E_MSG_EVENT_EMPTY, E_MSG_RECORDS. The error of one record is
+            among the results.
     """
     records = document["Records"]
     if not isinstance(records, list):
@@ -75,7 +75,7 @@ def read_records(document: Mapping[str, Any]) -> tuple[RecordBody, ...]:
 
 
 def single_records(document: Mapping[str, Any]) -> tuple[str, ...]:
-    """For each record of several, the event that has it alone."""
+    """For each of several records, an event with this record alone."""
     records = document["Records"]
     if len(records) < 2:  # noqa: PLR2004 - several
         return ()
@@ -114,10 +114,10 @@ def _read_record(record: object) -> ObjectEvent:
 
 
 def read_test_event(document: Mapping[str, Any]) -> Ignored:
-    """What S3 sends once when a notification is set up.
+    """The event that S3 sends once when a notification is set up.
 
     Raises:
-        BadMessage: E_MSG_FIELD: it only looks like it.
+        BadMessage: E_MSG_FIELD: it only resembles it.
     """
     if document.get("Event") != "s3:TestEvent" or document.get("Service") != "Amazon S3":
         raise BadMessage(
@@ -169,7 +169,7 @@ def _read_call(document: Mapping[str, Any]) -> CallEvent:
     name, bucket, key = detail.get("eventName"), parameters.get("bucketName"), parameters.get("key")
     source = None
     if isinstance(bucket, str) and isinstance(key, str):
-        with suppress(PermanentError):  # it is only shown, and matched to a route
+        with suppress(PermanentError):  # it is only shown, and compared with routes
             source = _source(bucket, key)
     return CallEvent(name=name if isinstance(name, str) else "a call", source=source)
 
@@ -218,7 +218,7 @@ def _optional(record: Mapping[str, Any], path: str) -> str | None:
 
 
 def _check_time(text: str | None) -> None:
-    """Not used for anything, and a wrong one still means that this is no event of AWS."""
+    """The time is not used, but a malformed one means that AWS did not make the event."""
     if text is not None and not is_moment(text):
         raise BadMessage(
             "E_MSG_TIME",
@@ -228,7 +228,7 @@ def _check_time(text: str | None) -> None:
 
 
 def is_moment(text: str) -> bool:
-    """True for an ISO 8601 time with its zone that the calendar has."""
+    """True for a valid ISO 8601 time with its zone."""
     if not _TIME.fullmatch(text):
         return False
     try:

@@ -1,9 +1,9 @@
 """How a message body becomes requests or events, and how `backhaul send` writes one.
 
 The forms: the original's line `bucket/path, /dir`; strict JSON `{"v":1,...}`; events of S3 and EMR
-as AWS sends them (`message_events`). Any of them may come in an SNS envelope. A body that is none
-is refused with a reason, never guessed at. Any text gives a `Content` or a `PermanentError`, in
-time linear in its length.
+as AWS sends them (`aws_events`). Each may come in an SNS envelope. Any other body is refused with a
+reason, never guessed at. Any text gives a `Content` or a `PermanentError`, in time linear in its
+length.
 
 Order of the checks, first one wins:
     body      E_MSG_TOO_LARGE, E_MSG_UNICODE (raw), E_MSG_EMPTY, E_MSG_FORMAT (byte order mark)
@@ -13,19 +13,18 @@ Order of the checks, first one wins:
     line      E_MSG_FORMAT (not one comma), then the fields
     fields    E_MSG_CONTROL, so inside a request E_KEY_CONTROL never shows; E_MSG_FIELD (blanks
               around a JSON field); then `paths`: the source before the destination
-    at last   E_MSG_CONFLICT: a message attribute says something else
+    at last   E_MSG_CONFLICT: a message attribute differs
 
-Which requests are allowed, and what events mean, is decided in `policy` and `event_policy`.
+Which requests are allowed, and what events mean, is decided in `policy` and `event_routes`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from backhaul.core.errors import BackhaulError, BadMessage, NotAllowed
 from backhaul.core.file_systems import DefaultFs
@@ -55,7 +54,12 @@ MAX_BODY_BYTES = 64 * 1024  # SQS carries 1 MiB; a request needs about 10 KiB at
 VERSION = 1
 
 _FIELDS = ("v", "source", "destination", "options")
-_OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
+_OPTIONS: dict[str, type[StrEnum]] = {
+    "on_exists": OnExists,
+    "publish": PublishMode,
+    "engine": EngineName,
+    "verify": VerifyLevel,
+}
 _FORMS = f"write `bucket/path, /dir` with one comma, or JSON where names have commas: {JSON_FORM}"
 _BLANKS = " \t"
 _BODY_BLANKS = " \t\r\n"  # JSON's own white space
@@ -65,8 +69,6 @@ _MARKS = {"v": "json", "Records": "s3", "TopicArn": "sns", "detail-type": "event
 _TEST_MARK = "Event"
 _USER_FIELDS = frozenset({"runAs", "run_as", "user"})
 
-_Choice = TypeVar("_Choice", bound=StrEnum)
-
 
 def read_message(
     body: str, *, default_fs: DefaultFs, attributes: Mapping[str, str] | None = None
@@ -75,8 +77,8 @@ def read_message(
 
     Args:
         default_fs: Where a destination such as `/dir` lives; see `paths.parse_destination`.
-        attributes: The sender's message attributes. `source` and `destination` among them, where
-            they are such, must say what the body says; others mean nothing here.
+        attributes: The sender's message attributes. A valid `source` or `destination` among them
+            must equal the body's; the others are not read.
 
     Raises:
         BadMessage: E_MSG codes: the body is none of the forms.
@@ -95,7 +97,7 @@ def parse_message(body: str, *, default_fs: DefaultFs) -> Request:
             into a request.
     """
     content = read_message(body, default_fs=default_fs)
-    (request, *_) = content.asks
+    (request, *_) = content.records
     if not isinstance(request, Request):
         raise BadMessage("E_MSG_SHAPE", f"body is an event ({content.form})", hint=_FORMS)
     return request
@@ -112,7 +114,7 @@ def _read(text: str, default_fs: DefaultFs, *, is_wrapped: bool) -> Content:
         raise BadMessage("E_MSG_FORMAT", _why_no_line(text, len(fields) - 1), hint=_FORMS)
     source, destination = (field.strip(_BLANKS) for field in fields)
     request = _request(source, destination, Options(), form="line", default_fs=default_fs)
-    return Content(form="line", asks=(request,))
+    return Content(form="line", records=(request,))
 
 
 def request_from_arguments(
@@ -142,10 +144,7 @@ def parse_options(pairs: Mapping[str, object]) -> Options:
                 hint="remove or correct the option",
             )
     return Options(
-        on_exists=_choice(OnExists, pairs, "on_exists"),
-        publish=_choice(PublishMode, pairs, "publish"),
-        engine=_choice(EngineName, pairs, "engine"),
-        verify=_choice(VerifyLevel, pairs, "verify"),
+        **{name: _choice(one, name, pairs[name]) for name, one in _OPTIONS.items() if name in pairs}
     )
 
 
@@ -238,28 +237,30 @@ def _from_document(document: object, default_fs: DefaultFs, *, is_wrapped: bool)
         )
     match form:
         case "s3":
-            return Content(form=form, asks=read_records(document), bodies=single_records(document))
+            return Content(
+                form=form, records=read_records(document), single_bodies=single_records(document)
+            )
         case "eventbridge":
-            return Content(form=form, asks=(read_bridge(document),))
+            return Content(form=form, records=(read_bridge(document),))
         case "sns":
             return _unwrapped(document, default_fs)
         case _ if not marks and _TEST_MARK in document:
-            return Content(form="s3", asks=(read_test_event(document),))
+            return Content(form="s3", records=(read_test_event(document),))
         case _:
             if not marks:
                 refuse_object(document)
                 refuse_unknown(document, _FIELDS, hint=_FORMS)
-            return Content(form=form, asks=(_from_json(document, default_fs),))
+            return Content(form=form, records=(_from_json(document, default_fs),))
 
 
 def _unwrapped(document: Mapping[str, Any], default_fs: DefaultFs) -> Content:
-    """What SNS carried; its own signature is not checked: the queue's policy says who may send."""
+    """The message inside; the queue's policy, not SNS's signature, decides who may send."""
     if document.get("Type") != "Notification":
         found = printable(json.dumps(document.get("Type")), 60)
         raise BadMessage(
             "E_MSG_ENVELOPE",
             f"body is from SNS and of type {found}, not Notification",
-            hint="a subscription wants to be confirmed by whoever owns the topic",
+            hint="the owner of the topic must confirm the subscription",
         )
     inner = document.get("Message")
     if not isinstance(inner, str):
@@ -269,7 +270,9 @@ def _unwrapped(document: Mapping[str, Any], default_fs: DefaultFs) -> Content:
             hint="publish the message as text",
         )
     content = _read(_checked_body(inner), default_fs, is_wrapped=True)
-    return Content(form=f"{content.form} in sns", asks=content.asks, bodies=content.bodies)
+    return Content(
+        form=f"{content.form} in sns", records=content.records, single_bodies=content.single_bodies
+    )
 
 
 def _from_json(document: Mapping[str, Any], default_fs: DefaultFs) -> Request:
@@ -310,7 +313,7 @@ def _refuse_user(name: str) -> None:
     if name in _USER_FIELDS:
         raise NotAllowed(
             "E_POLICY_USER",
-            f"message names a user ({name}); who writes is the route's affair",
+            f"message names a user ({name}); the user who writes is set on the route",
             hint="remove the field",
         )
 
@@ -326,10 +329,7 @@ def _text_field(document: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _choice(choices: type[_Choice], pairs: Mapping[str, object], name: str) -> _Choice | None:
-    if name not in pairs:
-        return None
-    value = pairs[name]
+def _choice(choices: type[StrEnum], name: str, value: object) -> Any:
     accepted = ", ".join(choices)
     if not isinstance(value, str):
         raise BadMessage(
@@ -365,7 +365,7 @@ def _request(
 
 
 def _check_control(name: str, value: str) -> None:
-    """The value is not shown: it may hold a secret."""
+    """The error does not show the value: it may hold a secret."""
     if (index := find_control(value)) is not None:
         raise BadMessage(
             "E_MSG_CONTROL",
@@ -376,7 +376,7 @@ def _check_control(name: str, value: str) -> None:
 
 
 def _check_blanks(name: str, value: str) -> None:
-    """Blanks are legal in keys only: not around the bucket, not around the destination."""
+    """Refuse blanks around the bucket or the destination; in keys they are legal."""
     exact = value
     if name == "source":
         exact = value.removeprefix("s3://").removeprefix("s3a://").partition("/")[0]
@@ -391,9 +391,9 @@ def _check_blanks(name: str, value: str) -> None:
 def _check_attributes(
     content: Content, attributes: Mapping[str, str], default_fs: DefaultFs
 ) -> None:
-    """Two places that say different things: whoever checks one of them is deceived.
+    """Refuse an attribute that differs from the body: a reader of either one would be deceived.
 
-    Attributes are anybody's: one that is no source or destination at all means something else.
+    An attribute of that name that is not a valid source or destination has another meaning.
     """
     for name, parse in (
         ("source", parse_source),
@@ -405,9 +405,12 @@ def _check_attributes(
             meant = parse(attributes[name])
         except BackhaulError:
             continue
-        if any(not isinstance(ask, Request) or meant != getattr(ask, name) for ask in content.asks):
+        if any(
+            not isinstance(record, Request) or meant != getattr(record, name)
+            for record in content.records
+        ):
             raise BadMessage(
                 "E_MSG_CONFLICT",
-                f"message attribute {name} and the body do not say the same",
-                hint="leave the attribute out: the body says it all",
+                f"message attribute {name} and the body differ",
+                hint="leave the attribute out: the body is enough",
             )

@@ -1,7 +1,6 @@
 """What a message body can hold besides a request: events, which a route turns into requests.
 
-Frozen data only. `message` and `message_events` make these from text; `event_policy` makes
-requests of them.
+Frozen data only. `body` and `aws_events` make it from text, `event_routes` turns it into requests.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ SEQUENCER_DIGITS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectEvent:
-    """S3 says that something happened to one object.
+    """An event of S3 about one object.
 
     Attributes:
         name: S3's own: `ObjectCreated:Put`, or `Object Created` from EventBridge.
@@ -25,7 +24,7 @@ class ObjectEvent:
         size_bytes: None where the event has none.
         version_id: None without versioning.
         sequencer: Lower case and padded on the right, so that text compares as S3 means it.
-        account: Of the bucket's owner; only EventBridge tells.
+        account: Of the bucket's owner; only EventBridge names it.
     """
 
     name: str
@@ -39,7 +38,7 @@ class ObjectEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class StepEvent:
-    """EMR says that a step changed its state.
+    """An event of EMR: a step changed its state.
 
     Attributes:
         cluster: Its id, `j-…`.
@@ -67,7 +66,7 @@ class CallEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Ignored:
-    """A well-formed event that asks for nothing: deleted, counted and logged.
+    """A well-formed event that needs no copy: deleted, counted and logged.
 
     Attributes:
         reason: From a closed set: S3_TEST_EVENT, EVENT_TYPE, EVENT_DIRECTORY, EVENT_NOT_MARKER.
@@ -83,7 +82,7 @@ class Ignored:
     owner: str | None = None
 
 
-# An error stands for a record that cannot be read while its neighbours can.
+# An error takes the place of an unreadable record; the other records are still carried out.
 RecordBody = Request | ObjectEvent | StepEvent | CallEvent | Ignored | PermanentError
 
 
@@ -93,13 +92,13 @@ class Content:
 
     Attributes:
         form: `line`, `json`, `s3`, `eventbridge`; with ` in sns` behind it where SNS sent it.
-        asks: In the order of the body: a transfer each, where they are carried out.
-        bodies: Of several asks, the body that would ask for each alone; empty: not to be had.
+        records: In the order of the body; each that is carried out is a transfer.
+        single_bodies: Of several records, a body for each alone; empty: there is none.
     """
 
     form: str
-    asks: tuple[RecordBody, ...]
-    bodies: tuple[str, ...] = ()
+    records: tuple[RecordBody, ...]
+    single_bodies: tuple[str, ...] = ()
 
 
 def padded_sequencer(text: str) -> str:

@@ -1,11 +1,12 @@
-"""What an event asks for: a route turns it into a request, ignores it, or refuses it.
+"""What an event leads to: a route turns it into a request, ignores it, or refuses it.
 
 A route takes S3 events when it has an `event_destination`, and the EMR steps that it lists. The
-first such route that has the event's object decides. The request made here is then judged by
-`policy` like any other: nothing an event says goes around that.
+first such route that has the event's object decides. The request made here is then checked by
+`policy` like any other: an event cannot bypass that.
 
 Order of the checks, first one wins: E_POLICY_SOURCE or E_POLICY_EVENT (no route takes it),
-E_SRC_OWNER, E_MSG_EVENT_TYPE, E_SRC_KEY_TRAILING_SLASH, then what `paths` says of the destination.
+E_SRC_OWNER, E_MSG_EVENT_TYPE, E_SRC_KEY_TRAILING_SLASH, then what `paths` raises for the
+destination.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from backhaul.core.model import (
     StepRule,
 )
 from backhaul.core.requests.content import CallEvent, Ignored, ObjectEvent, RecordBody, StepEvent
-from backhaul.core.requests.paths import is_marker, map_name, parse_destination
+from backhaul.core.requests.paths import is_placeholder, map_name, parse_destination
 from backhaul.core.requests.policy import Policy, covering_prefix, serves_queue
 from backhaul.core.text import printable
 
@@ -35,27 +36,27 @@ _DIRECTORY_VARIABLES = frozenset({"{key_dir}", "{rel_dir}"})
 
 
 def request_of(
-    policy: Policy, ask: RecordBody, *, queue: str | None, default_fs: DefaultFs
+    policy: Policy, record: RecordBody, *, queue: str | None, default_fs: DefaultFs
 ) -> Request | Ignored:
-    """The request that an ask stands for; requests and what is ignored already stay as they are.
+    """The request that a record leads to; requests and ignored events are returned unchanged.
 
     Args:
-        queue: ARN of the queue that brought it; None for `explain`, which asks for no queue.
+        queue: ARN of the queue that brought it; None for `explain`, which has no queue.
 
     Raises:
         PermanentError: an unreadable record's own error, or one of those above.
     """
-    match ask:
+    match record:
         case PermanentError():
-            raise ask
+            raise record
         case ObjectEvent():
-            return _object_request(policy, ask, queue, default_fs)
+            return _object_request(policy, record, queue, default_fs)
         case StepEvent():
-            return _step_request(policy, ask, queue)
+            return _step_request(policy, record, queue)
         case CallEvent():
-            return _call(policy, ask, queue)
+            return _call(policy, record, queue)
         case _:
-            return ask
+            return record
 
 
 # ---------------------------------------------------------------- objects
@@ -75,8 +76,8 @@ def _object_request(
     what = f"{printable(event.name, 60)} of {printable(event.source.uri)}"
     if not event.is_created:
         return _other(route, what)
-    # Size unknown: no harmless placeholder for sure, so it is judged as an object.
-    if is_marker(event.source.key, 1 if event.size_bytes is None else event.size_bytes):
+    # Size unknown: perhaps not a placeholder, so it counts as an object.
+    if is_placeholder(event.source.key, 1 if event.size_bytes is None else event.size_bytes):
         return Ignored(
             reason="EVENT_DIRECTORY",
             what=what,
@@ -123,7 +124,7 @@ def _route_of(policy: Policy, source: Source, queue: str | None) -> tuple[Route,
 
 
 def _other(route: Route, what: str) -> Ignored:
-    """Something happened that brings no object."""
+    """An event without a new object."""
     if route.event_other is EventOther.IGNORE:
         return Ignored(reason="EVENT_TYPE", what=what)
     raise BadMessage(
@@ -134,7 +135,7 @@ def _other(route: Route, what: str) -> Ignored:
 
 
 def _call(policy: Policy, call: CallEvent, queue: str | None) -> Ignored:
-    """CloudTrail's report: ignored where the route ignores what brings no object, else refused."""
+    """A report of CloudTrail: ignored where the route ignores events without an object."""
     about = f" of {printable(call.source.uri)}" if call.source is not None else ""
     what = f"{printable(call.name, 60)}{about}, an API call that CloudTrail reports"
     for route in policy.routes:
@@ -212,10 +213,10 @@ def expand(template: str, *, bucket: str, key_dir: str, rel_dir: str) -> str:
 def check_template(
     template: str, destinations: tuple[Location, ...], *, default_fs: DefaultFs
 ) -> None:
-    """Refuse a template that can leave the route's destinations, whatever the event says.
+    """Refuse a template that can leave the route's destinations, whatever the event holds.
 
-    What stands before the first variable must lie in one of them: dot segments are refused in
-    every destination, so nothing that follows leads out again.
+    The text before the first variable must be in one of them: dot segments are refused in every
+    destination, so no later segment leads out again.
 
     Raises:
         ConfigurationError: E_CFG_ROUTE: no template.

@@ -16,16 +16,16 @@ import base64
 import binascii
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from backhaul.core.errors import BadMessage
 from backhaul.core.text import printable, shown
 
 JSON_FORM = '{"v":1,"source":"s3://bucket/prefix/","destination":"/dir"}'
-QUOTES = "'`<\u201c"  # with these no line begins that could be read
+QUOTES = "'`<\u201c"  # no readable line begins with one of these
 _REQUEST = f"send `bucket/path, /dir` or {JSON_FORM}"
 _DIRECT = "point the bucket's notification at this queue itself, or forward the S3 event unchanged"
+_ONLY_S3 = "only S3 is copied from; data in another cloud needs another tool"
 _TO_QUEUE = "send S3's own events: a bucket notification to this queue, or an EventBridge rule"
 
 POINTERS = frozenset(
@@ -36,188 +36,112 @@ POINTERS = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """A body of another system.
-
-    Attributes:
-        fields: Top-level fields that together identify it.
-        what: What it is, for people.
-        hint: What to send instead.
-        is_envelope: It carries something that could be sent by itself.
-    """
-
-    fields: tuple[str, ...]
-    what: str
-    hint: str
-    is_envelope: bool = False
-
-    def error(self) -> BadMessage:
-        """The refusal."""
-        return refusal(self.what, self.hint, is_envelope=self.is_envelope)
-
-
-# In this order: the first shape whose fields are all there.
-_OBJECTS = (
-    Shape(
-        fields=("requestContext", "requestPayload"),
-        what="the record of a Lambda destination: the event is inside, in requestPayload",
-        hint=f"{_DIRECT}; or let the function send requestPayload alone",
-        is_envelope=True,
-    ),
-    Shape(
-        fields=("requestContext", "headers"),
-        what="an HTTP request as API Gateway or a load balancer gives it to Lambda",
-        hint=f"send what its body says: {_REQUEST}",
-        is_envelope=True,
-    ),
-    Shape(
-        fields=("receiptHandle", "body"),
-        what="a message of SQS as Lambda and EventBridge Pipes receive it",
-        hint="send its body alone: with a Pipe, the input template <$.body>",
-        is_envelope=True,
-    ),
-    Shape(
-        fields=("ReceiptHandle", "Body"),
-        what="a message of SQS as ReceiveMessage gives it",
-        hint="send its Body alone",
-        is_envelope=True,
-    ),
-    Shape(
-        fields=("Messages",),
-        what="the output of ReceiveMessage",
-        hint="send the Body of each message, alone",
-        is_envelope=True,
-    ),
-    Shape(
-        fields=("MessageBody",),
-        what="the input of SendMessage",
-        hint="send the text of MessageBody alone, not the whole document",
-        is_envelope=True,
-    ),
-    Shape(
-        fields=("eventVersion", "eventSource", "s3"),
-        what="one record of an S3 event without its Records array",
-        hint='send it as {"Records":[…]}, as S3 does',
-        is_envelope=True,
-    ),
-    Shape(
-        fields=("invocationSchemaVersion", "tasks"),
-        what="an invocation of S3 Batch Operations",
-        hint=f"one message for each prefix: {_REQUEST}",
-    ),
-    Shape(
-        fields=("xAmzRequestId", "getObjectContext"),
-        what="a request of S3 Object Lambda",
-        hint=_TO_QUEUE,
-    ),
-    Shape(
-        fields=("s3Bucket", "s3ObjectKey"),
-        what="CloudTrail's notice of a new log file",
-        hint=_TO_QUEUE,
-    ),
-    Shape(
-        fields=("AlarmName", "NewStateValue"),
-        what="a CloudWatch alarm",
-        hint="subscribe another queue to the alarm's topic",
-    ),
-    Shape(
-        fields=("notificationType", "mail"),
-        what="a notification of SES",
-        hint="an S3 rule action of SES writes an object: let the bucket notify this queue",
-    ),
-    Shape(
-        fields=("eventType", "mail"),
-        what="an event of SES",
-        hint="publish SES events to another queue",
-    ),
-    *(
-        Shape(
-            fields=(token,),
-            what="a task of Step Functions that waits for its token",
-            hint=f"Backhaul returns no tokens: {_REQUEST}, without waitForTaskToken",
-        )
-        for token in ("taskToken", "TaskToken")
-    ),
-    Shape(
-        fields=("executionArn", "stateMachineArn"),
-        what="an execution of Step Functions",
-        hint=f"let a task of the state machine {_REQUEST}",
-    ),
-    Shape(
-        fields=("jobName", "jobRunId"),
-        what="a notice of a Glue job",
-        hint=f"let the job {_REQUEST}",
-    ),
-    Shape(
-        fields=("eventType", "eventTime", "subject"),
-        what="an event of Azure Event Grid",
-        hint="only S3 is copied from; what lies in Azure needs another tool",
-    ),
-    Shape(
-        fields=("specversion", "type"),
-        what="an event in the CloudEvents format",
-        hint=_TO_QUEUE,
-    ),
-    Shape(
-        fields=("message", "subscription"),
-        what="a push message of Google Cloud Pub/Sub",
-        hint="only S3 is copied from; what lies in Google Cloud needs another tool",
-    ),
-    Shape(
-        fields=("records", "deliveryStreamArn"),
-        what="a batch of Firehose",
-        hint="let Firehose write to S3, and the bucket notify this queue",
-    ),
-    Shape(
-        fields=("content-encoding", "properties", "body"),
-        what="a task of Celery (kombu)",
-        hint=f"use a queue of its own; {_REQUEST}",
-        is_envelope=True,
-    ),
-    Shape(
-        fields=("backhaul", "sha256", "head"),
-        what="what Backhaul leaves of a body that SQS did not take again: no request",
-        hint=f"send the request anew, its body began as head says: {_REQUEST}",
-    ),
-    Shape(
-        fields=("Type", "Message"),
-        what="a notification of SNS without its TopicArn: a program has written it anew",
-        hint="forward it unchanged, or send its Message alone",
-        is_envelope=True,
-    ),
-    Shape(
-        fields=("detail", "source"),
-        what="an event of EventBridge without its detail-type: an input transformer made it anew",
-        hint="let the rule's target send the matched event, unchanged",
-        is_envelope=True,
-    ),
-    Shape(
-        fields=("awslogs",),
-        what="a batch of log lines as CloudWatch Logs subscriptions give it to Lambda",
-        hint=_TO_QUEUE,
-    ),
-    Shape(
-        fields=("kind", "bucket", "name"),
-        what="a notification of Google Cloud Storage",
-        hint="only S3 is copied from; what lies in Google Cloud needs another tool",
-    ),
+# What the body is and what to send instead, for people; True: it carries a message inside.
+_Known = tuple[str, str] | tuple[str, str, bool]
+_STEP_FUNCTIONS: _Known = (
+    "a task of Step Functions that waits for its token",
+    f"Backhaul returns no tokens: {_REQUEST}, without waitForTaskToken",
 )
-
-# By the eventSource (or EventSource) of a record: what carries something that could be sent.
-_ENVELOPES = {
+# By the top-level fields that together identify it; the first whose fields are all there counts.
+_OBJECTS: dict[str, _Known] = {
+    "requestContext requestPayload": (
+        "the record of a Lambda destination: the event is inside, in requestPayload",
+        f"{_DIRECT}; or let the function send requestPayload alone",
+        True,
+    ),
+    "requestContext headers": (
+        "an HTTP request as API Gateway or a load balancer gives it to Lambda",
+        f"send the content of its body: {_REQUEST}",
+        True,
+    ),
+    "receiptHandle body": (
+        "a message of SQS as Lambda and EventBridge Pipes receive it",
+        "send its body alone: with a Pipe, the input template <$.body>",
+        True,
+    ),
+    "ReceiptHandle Body": (
+        "a message of SQS as ReceiveMessage gives it",
+        "send its Body alone",
+        True,
+    ),
+    "Messages": ("the output of ReceiveMessage", "send the Body of each message, alone", True),
+    "MessageBody": (
+        "the input of SendMessage",
+        "send the text of MessageBody alone, not the whole document",
+        True,
+    ),
+    "eventVersion eventSource s3": (
+        "one record of an S3 event without its Records array",
+        'send it as {"Records":[…]}, as S3 does',
+        True,
+    ),
+    "invocationSchemaVersion tasks": (
+        "an invocation of S3 Batch Operations",
+        f"one message for each prefix: {_REQUEST}",
+    ),
+    "xAmzRequestId getObjectContext": ("a request of S3 Object Lambda", _TO_QUEUE),
+    "s3Bucket s3ObjectKey": ("CloudTrail's notice of a new log file", _TO_QUEUE),
+    "AlarmName NewStateValue": (
+        "a CloudWatch alarm",
+        "subscribe another queue to the alarm's topic",
+    ),
+    "notificationType mail": (
+        "a notification of SES",
+        "an S3 rule action of SES writes an object: let the bucket notify this queue",
+    ),
+    "eventType mail": ("an event of SES", "publish SES events to another queue"),
+    "taskToken": _STEP_FUNCTIONS,
+    "TaskToken": _STEP_FUNCTIONS,
+    "executionArn stateMachineArn": (
+        "an execution of Step Functions",
+        f"let a task of the state machine {_REQUEST}",
+    ),
+    "jobName jobRunId": ("a notice of a Glue job", f"let the job {_REQUEST}"),
+    "eventType eventTime subject": ("an event of Azure Event Grid", _ONLY_S3),
+    "specversion type": ("an event in the CloudEvents format", _TO_QUEUE),
+    "message subscription": ("a push message of Google Cloud Pub/Sub", _ONLY_S3),
+    "records deliveryStreamArn": (
+        "a batch of Firehose",
+        "let Firehose write to S3, and the bucket notify this queue",
+    ),
+    "content-encoding properties body": (
+        "a task of Celery (kombu)",
+        f"use a queue of its own; {_REQUEST}",
+        True,
+    ),
+    "backhaul sha256 head": (
+        "the dead letter of a body that SQS did not accept again, not a request",
+        f"send the request anew; head has the beginning of its body: {_REQUEST}",
+    ),
+    "Type Message": (
+        "a notification of SNS without its TopicArn: a program has written it anew",
+        "forward it unchanged, or send its Message alone",
+        True,
+    ),
+    "detail source": (
+        "an event of EventBridge without its detail-type: an input transformer made it anew",
+        "let the rule's target send the matched event, unchanged",
+        True,
+    ),
+    "awslogs": (
+        "a batch of log lines as CloudWatch Logs subscriptions give it to Lambda",
+        _TO_QUEUE,
+    ),
+    "kind bucket name": ("a notification of Google Cloud Storage", _ONLY_S3),
+}
+_ONLY_AWS = "only events that AWS made are read: send requests"
+# By the eventSource (or EventSource) of a record; another sender is named as it names itself.
+_SENDERS: dict[str, _Known] = {
     "aws:sqs": (
         "a message of SQS as Lambda receives it",
         "let the function send the record's body alone",
+        True,
     ),
     "aws:sns": (
         "a notification of SNS as Lambda receives it",
         "subscribe this queue to the topic itself, or send Sns.Message alone",
+        True,
     ),
-}
-_ONLY_AWS = "only events that AWS made are read: send requests"
-# What does not; another sender is named as it names itself.
-_SENDERS = {
     "aws:dynamodb": ("a change of a DynamoDB table", _TO_QUEUE),
     "aws:kinesis": ("a record of a Kinesis stream", _TO_QUEUE),
     "aws:kafka": ("a record of a Kafka topic", _TO_QUEUE),
@@ -237,7 +161,7 @@ _FIELDS_SHOWN = 5
 _OF_A_RECORD = frozenset({"eventversion", "eventname", "eventtime", "awsregion"})
 
 
-def refusal(what: str, hint: str, *, is_envelope: bool) -> BadMessage:
+def _refusal(what: str, hint: str, is_envelope: bool = False) -> BadMessage:  # noqa: FBT001, FBT002
     """E_MSG_ENVELOPE where something inside could be sent by itself, else E_MSG_FOREIGN."""
     code = "E_MSG_ENVELOPE" if is_envelope else "E_MSG_FOREIGN"
     return BadMessage(code, f"body is {what}", hint=hint)
@@ -249,9 +173,9 @@ def refuse_object(document: Mapping[str, Any]) -> None:
     Raises:
         BadMessage: E_MSG_ENVELOPE, E_MSG_FOREIGN.
     """
-    for shape in _OBJECTS:
-        if all(name in document for name in shape.fields):
-            raise shape.error()
+    for fields, known in _OBJECTS.items():
+        if all(name in document for name in fields.split()):
+            raise _refusal(*known)
     _refuse_sender(document)
 
 
@@ -270,7 +194,7 @@ def refuse_unknown(document: Mapping[str, Any], fields: Collection[str], *, hint
     list_of_names = ", ".join(names) + (f" and {more} more" if more else "")
     # The names last: a colon after `token` would be taken for a secret's.
     listed = f"; its fields are {shown(list_of_names)}" if names else ""
-    raise refusal(f"JSON of no form that is read{listed}", hint, is_envelope=False)
+    raise _refusal(f"JSON of no form that is read{listed}", hint)
 
 
 def refuse_record(record: Mapping[str, Any]) -> None:
@@ -281,13 +205,13 @@ def refuse_record(record: Mapping[str, Any]) -> None:
     """
     _refuse_sender(record)
     if "EventSource" in record and "S3" in record:
-        raise refusal(
+        raise _refusal(
             "an S3 event whose fields begin with capitals: a program has written it anew",
             "forward the text of the event unchanged, not the object that a library made of it",
-            is_envelope=True,
+            True,  # noqa: FBT003
         )
     if "cf" in record and "eventSource" not in record:
-        raise refusal("an event of CloudFront", _TO_QUEUE, is_envelope=False)
+        raise _refusal("an event of CloudFront", _TO_QUEUE)
     if "s3" not in record and "eventSource" not in record:
         refuse_object(record)
         refuse_unknown(record, _OF_A_RECORD, hint=_TO_QUEUE)
@@ -297,14 +221,10 @@ def _refuse_sender(record: Mapping[str, Any]) -> None:
     sender = record.get("eventSource", record.get("EventSource"))
     if not isinstance(sender, str) or sender == "aws:s3":
         return
-    if sender in _ENVELOPES:
-        raise refusal(*_ENVELOPES[sender], is_envelope=True)
     if _CLOUDTRAIL.fullmatch(sender):
-        known = ("a line of CloudTrail's log, not an S3 event notification", _TO_QUEUE)
-    else:
-        foreign = (f"an event of {shown(sender, 40) or 'nobody'}, not of aws:s3", _TO_QUEUE)
-        known = _SENDERS.get(sender, foreign)
-    raise refusal(*known, is_envelope=False)
+        raise _refusal("a line of CloudTrail's log, not an S3 event notification", _TO_QUEUE)
+    foreign = (f"an event of {shown(sender, 40) or '(no name)'}, not of aws:s3", _TO_QUEUE)
+    raise _refusal(*_SENDERS.get(sender, foreign))
 
 
 def refuse_array(document: Sequence[object]) -> None:
@@ -315,11 +235,11 @@ def refuse_array(document: Sequence[object]) -> None:
     """
     first = document[0] if document else None
     if isinstance(first, str) and first in POINTERS:
-        raise refusal(
-            "a pointer of the SQS Extended Client: the message itself lies in S3",
+        raise _refusal(
+            "a pointer of the SQS Extended Client: the message itself is in S3",
             "turn off payload offloading for this queue (withPayloadSupportDisabled): a request is"
             " far below SQS's limit",
-            is_envelope=True,
+            True,  # noqa: FBT003
         )
     if not isinstance(first, dict):
         return

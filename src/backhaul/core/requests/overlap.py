@@ -1,8 +1,8 @@
-"""Routes that get in each other's way: found at the start, not at three in the morning.
+"""Overlapping routes, refused at the start.
 
 Two routes overlap when one request could belong to both: a queue, a source prefix and a
-destination in common. The first one would decide, so the second would be a rule that does not do
-what it says. Routes that share only sources, or only destinations, are apart.
+destination in common. The first one would decide, so a part of the second would have no effect.
+Routes that share only sources, or only destinations, do not overlap.
 
 An event names no destination, so for events a common queue and source prefix are enough.
 """

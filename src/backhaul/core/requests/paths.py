@@ -39,15 +39,15 @@ MAX_PATH_CHARS = 8000  # HdfsServerConstants.MAX_PATH_LENGTH, in UTF-16 units as
 MAX_PATH_LEVELS = 1000  # HdfsServerConstants.MAX_PATH_DEPTH
 MAX_PORT = 65_535
 RESERVED_NAMES = frozenset({".snapshot", STAGING_NAME, ".Trash"})
-# Of Hadoop's committers: what lies below belongs to a job that has not ended, or never will.
+# Of Hadoop's committers: everything below belongs to a job that has not ended, or never will.
 UNFINISHED = "_temporary"
 OWN_PREFIX = ".backhaul-"  # of evidence beside the data
 RESERVED_FIRST_NAME = ".reserved"  # /.reserved/raw and /.reserved/.inodes write elsewhere
-FOLDER_SUFFIX = "_$folder$"  # what Hadoop's old S3 file systems leave as a directory marker
+FOLDER_SUFFIX = "_$folder$"  # what Hadoop's old S3 file systems leave as a directory placeholder
 
 _SOURCE_FORMS = "write s3://bucket/key for an object, s3://bucket/prefix/ for all below it"
 _DESTINATION_FORMS = "write /dir, hdfs://nameservice/dir, hdfs://host:port/dir or file:///dir"
-_RENAME_KEY = "rename the object in S3, or ask for a prefix that does not contain it"
+_RENAME_KEY = "rename the object in S3, or send a prefix that does not contain it"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SOURCE_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LABEL = r"[A-Za-z0-9_-]{1,63}"  # a longer or an empty one is no host, and no lookup takes it
@@ -89,7 +89,7 @@ def parse_source(text: str) -> Source:
 
 
 def _check_bucket_part(bucket: str, *, has_slash: bool) -> None:
-    """What stands before the first slash is one name: no ARN, no userinfo, no port."""
+    """The text before the first slash is one name: no ARN, no userinfo, no port."""
     if bucket.startswith("arn:"):
         raise PermanentError(
             "E_SRC_BUCKET",
@@ -131,9 +131,9 @@ def _check_bucket(bucket: str) -> None:
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that has no exact, safe file name; for the asked key and every listed one.
+    """Refuse a key that has no exact, safe file name; for the requested key and every listed one.
 
-    The empty key (the whole bucket) and one trailing `/` (a prefix or marker) are fine.
+    The empty key (the whole bucket) and one trailing `/` (a prefix or placeholder) are fine.
 
     Raises:
         PermanentError: E_MSG_UNICODE, E_KEY_CONTROL, E_SRC_URI (over 1024 bytes),
@@ -269,8 +269,8 @@ def _folded(authority: str) -> str:
 def map_name(relative_key: str, name_map: NameMap) -> str:
     """The file name of a key below the target directory.
 
-    `percent`: `:` becomes `%3A`, `%` becomes `%25`, and of a character that nobody sees each byte
-    of its UTF-8 form. `strict`: unchanged.
+    `percent`: `:` becomes `%3A`, `%` becomes `%25`, and of an invisible character each byte of
+    its UTF-8 form. `strict`: unchanged.
     """
     if name_map is NameMap.STRICT:
         return relative_key
@@ -289,8 +289,8 @@ def target_relative(destination: Location, relative_key: str, name_map: NameMap)
     """The checked name of an object below `destination`; joined, it stays strictly below.
 
     Args:
-        relative_key: Key without the asked prefix; for one object its last segment. Markers
-            (`is_marker`) have been left out.
+        relative_key: Key without the requested prefix; for one object its last segment. Directory
+            placeholders have been left out.
 
     Raises:
         PermanentError: what `check_key` raises, E_SRC_KEY_TRAILING_SLASH, E_KEY_INVISIBLE,
@@ -310,8 +310,8 @@ def target_relative(destination: Location, relative_key: str, name_map: NameMap)
     return relative
 
 
-def is_marker(key: str, size_bytes: int) -> bool:
-    """True for an empty object that only stands for a directory: `x/` or `x_$folder$`.
+def is_placeholder(key: str, size_bytes: int) -> bool:
+    """True for an empty object that only represents a directory: `x/` or `x_$folder$`.
 
     Raises:
         PermanentError: E_SRC_KEY_TRAILING_SLASH: `x/` with content has no file name.
@@ -348,7 +348,7 @@ def _check_characters(text: str, what: str) -> None:
 
 
 def _check_visible(text: str, what: str) -> None:
-    """A name that looks like another one, or runs backwards, deceives whoever reads it."""
+    """A name that looks like another one, or runs backwards, deceives its reader."""
     if (match := INVISIBLE.search(text)) is not None:
         raise PermanentError(
             "E_KEY_INVISIBLE",
@@ -378,14 +378,14 @@ def _check_segments(path: str, what: str, empty: str, dot: str, *, start: int = 
 
 
 def _check_names(path: str, what: str, *, colon_hint: str, start: int = 0) -> None:
-    """Each segment of `path` (no leading slash) is a name that HDFS takes and no one owns."""
+    """Each segment of `path` (no leading slash) is a name that HDFS accepts and none reserves."""
     segments = path.split("/")
     if UNFINISHED in segments:
         raise PermanentError(
             "E_DST_RESERVED",
             f"{what} {_named(what, path)} has the name {UNFINISHED}, below which Spark and Hadoop"
             " keep the output of a job that has not ended",
-            hint="send the message when the job has ended; remove what a failed one left",
+            hint="send the message when the job has ended; remove the output of a failed one",
         )
     reserved = next(
         (name for name in segments if name in RESERVED_NAMES or name.startswith(OWN_PREFIX)), None
@@ -433,5 +433,5 @@ def _shown(text: str, limit: int = 200) -> str:
 
 
 def _named(what: str, path: str) -> str:
-    """Of a key only what is a secret for certain is hidden: the rest says which object is meant."""
+    """Of a key only certain secrets are hidden: the rest identifies the object."""
     return printable(redacted(path, has_userinfo=False)) if what == "key" else _shown(f"/{path}")

@@ -3,14 +3,14 @@
 Order of the checks, first one wins: E_POLICY_SOURCE (no route of the queue has the source),
 E_POLICY_DEST (none of those that have it has the destination), then for the first route that has
 both: E_SENDER, E_POLICY_OPTION. A later route is not tried for another sender or option, so an
-order in the configuration means what it says. A route that names other queues is not looked at.
+order in the configuration is the order of precedence. A route of other queues is skipped.
 
-The policy is asked three times: `decide` before any work; `check_resolved` when S3 has said
-whether the source is an object or a prefix; and `check_resolved` and `check_target` of the policy
-then in force right before publishing (S5 in docs/reliability.md).
+The policy decides three times: `decide` before any work; `check_resolved` once S3 has shown whether
+the source is an object or a prefix; and `check_resolved` and `check_target` of the policy then in
+force right before publishing (S5 in docs/reliability.md).
 
-Text becomes places in `paths`, events become requests in `event_policy`, configuration files
-become routes in `settings`.
+Text becomes sources and locations in `paths`, events become requests in `event_routes`,
+configuration files become routes in `settings`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from backhaul.core.text import printable
 ALLOW_ANY = "allow-any"
 _ALLOW_FORM = "write --allow 's3://bucket/prefix/ -> /dir'"
 
-# From the strictest on: a message may ask for what stands at or before the route's own.
+# From the strictest on: a message may choose the route's own value or one before it.
 _ON_EXISTS = (OnExists.FAIL, OnExists.SAME_OK, OnExists.REPLACE)
 _VERIFY = (VerifyLevel.REREAD, VerifyLevel.STORED, VerifyLevel.STREAM, VerifyLevel.SIZE)
 
@@ -75,12 +75,12 @@ class Policy:
     ) -> Assignment:
         """The job that the first covering route makes of the request.
 
-        A source without trailing slash may turn out to be a prefix, so `bucket/raw` is let
-        through to `raw/`; `check_resolved` judges what it turned out to be.
+        A source without trailing slash may turn out to be a prefix, so `bucket/raw` is accepted
+        by a route of `raw/`; `check_resolved` decides once S3 has shown which.
 
         Args:
             sender_id: SQS's SenderId; None for a request of this machine's own (`copy`, `explain`):
-                `senders` says who may send messages.
+                `senders` is about messages only.
             queue: ARN of the queue that brought it; None likewise.
 
         Raises:
@@ -126,11 +126,11 @@ class Policy:
         )
 
     def user_of(self, route_name: str | None) -> str | None:
-        """Whom a route acts for; None: the agent itself, or a route that is gone."""
+        """The user that a route acts for; None: the agent itself, or a route that is gone."""
         return next((route.run_as for route in self.routes if route.name == route_name), None)
 
     def covers_source(self, route_name: str, source: Source) -> bool:
-        """True when the route has exactly this key or prefix, nothing left to resolve.
+        """True when the route has exactly this key or prefix.
 
         Raises:
             NotAllowed: E_POLICY_REVOKED.
@@ -138,7 +138,7 @@ class Policy:
         return _covers(self.find(route_name), source)
 
     def check_resolved(self, job: Assignment, source: Source) -> None:
-        """Judge what the source turned out to be; strict where `decide` had to wait for S3.
+        """Check the source once S3 has shown what it is; strict where `decide` could not be.
 
         Args:
             source: The object, or the prefix with its trailing slash.
@@ -155,7 +155,7 @@ class Policy:
             )
 
     def check_target(self, job: Assignment, location: Location) -> None:
-        """Judge a path that is about to be published.
+        """Check a path that is about to be published.
 
         Raises:
             NotAllowed: E_POLICY_DEST, E_POLICY_REVOKED.
@@ -202,7 +202,7 @@ def parse_allow(text: str, *, default_fs: DefaultFs) -> Route:
 
 
 def allow_any_route() -> Route:
-    """The original's open door: anyone, from anywhere, to anywhere."""
+    """As the original program: any sender, any source, any destination."""
     return Route(name=ALLOW_ANY, sources=None, destinations=None)
 
 
@@ -279,7 +279,7 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
 
 
 def warnings(policy: Policy) -> list[RouteWarned]:
-    """What its routes leave unproven."""
+    """Its routes that publish files without a checksum."""
     return [
         RouteWarned(
             route=route.name,
@@ -294,34 +294,34 @@ def warnings(policy: Policy) -> list[RouteWarned]:
 
 
 def _not_looser(
-    route: Route, name: str, asked: _Choice | None, given: _Choice, order: tuple[_Choice, ...]
+    route: Route, name: str, wanted: _Choice | None, given: _Choice, order: tuple[_Choice, ...]
 ) -> _Choice:
-    """The asked value when it is as strict as the route's or stricter."""
-    if asked is None:
+    """The wanted value when it is as strict as the route's or stricter."""
+    if wanted is None:
         return given
     accepted = order[: order.index(given) + 1]
-    if asked not in accepted:
-        raise _loosens(route, name, asked, accepted)
-    return asked
+    if wanted not in accepted:
+        raise _loosens(route, name, wanted, accepted)
+    return wanted
 
 
 def _same_or_free(
-    route: Route, name: str, asked: _Choice | None, given: _Choice, *, free: _Choice
+    route: Route, name: str, wanted: _Choice | None, given: _Choice, *, free: _Choice
 ) -> _Choice:
-    """The asked value when the route leaves the choice open or has chosen the same."""
-    if asked is None:
+    """The wanted value when the route leaves the choice open or has chosen the same."""
+    if wanted is None:
         return given
-    if given not in {free, asked}:
-        raise _loosens(route, name, asked, (given,))
-    return asked
+    if given not in {free, wanted}:
+        raise _loosens(route, name, wanted, (given,))
+    return wanted
 
 
-def _loosens(route: Route, name: str, asked: StrEnum, accepted: Iterable[StrEnum]) -> NotAllowed:
+def _loosens(route: Route, name: str, wanted: StrEnum, accepted: Iterable[StrEnum]) -> NotAllowed:
     return NotAllowed(
         "E_POLICY_OPTION",
-        f"route {printable(route.name, 80)} does not allow {name} = {asked};"
+        f"route {printable(route.name, 80)} does not allow {name} = {wanted};"
         f" allowed: {', '.join(accepted)}",
-        hint=f'leave the option out, or set {name} = "{asked}" on the route',
+        hint=f'leave the option out, or set {name} = "{wanted}" on the route',
     )
 
 
@@ -344,7 +344,7 @@ def _plain(value: object) -> Any:
 
 
 def _route_hint(request: Request) -> str:
-    """A route that would allow this request, to be copied and thought about."""
+    """A route that would allow this request, to be copied and adapted."""
     source = request.source
     directory = f"s3://{source.bucket}/{source.key[: source.key.rfind('/') + 1]}"
     return (

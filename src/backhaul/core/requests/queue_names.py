@@ -5,7 +5,7 @@
     arn:aws:sqs:us-west-2:123456789012:orders
 
 The command line, `queues` of a route and the policy all read names here, so one queue is the same
-queue however it is written. Which endpoint is called is decided in `adapters.sqs`.
+queue however it is written. Which endpoint is called is decided in `adapters.aws.sqs`.
 
 Source: Amazon SQS developer guide, "Queue and message identifiers"; AWS general reference, "Amazon
 SQS endpoints and quotas" (legacy endpoints among them).
@@ -101,7 +101,7 @@ def parse_queue(text: str) -> QueueName:
 
 
 def are_same(one: str, other: str) -> bool:
-    """As `QueueName.is_same`, of two texts; also of what a stand-in for SQS calls an ARN."""
+    """As `QueueName.is_same`, of two texts; also of ARNs in the form of a stand-in for SQS."""
     try:
         return parse_queue(one).is_same(parse_queue(other))
     except BadArgument:

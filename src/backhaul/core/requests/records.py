@@ -1,8 +1,8 @@
-"""The records of a message, and how each of them ended. `delivery` works them one after the other.
+"""The records of a message, and how each of them ended. `agent.delivery` works through them.
 
 Most messages are one record. A message is deleted when all of its records have ended; on a
-redelivery the ledger knows those that have. Records that cannot be read are one part together:
-that is decided by the body alone, before the ledger, so that a body of many costs one dead letter.
+redelivery the ledger knows those that have. Unreadable records count as one together: that is
+decided by the body alone, before the ledger, so that a body of many costs one dead letter.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ class MessageRecord:
         number: From 0.
         count: How many records the message has.
         also: Numbers of further records that end with this one.
-        body: What asks for this record alone; None: only the whole body does.
+        body: The request or event; an error where it cannot be read.
+        single_body: The text of a message for this record alone; None: there is none.
     """
 
     number: int
     count: int
-    ask: RecordBody
+    body: RecordBody
     also: tuple[int, ...] = ()
-    body: str | None = None
+    single_body: str | None = None
 
     def key(self, message: Message) -> MessageKey:
-        """What makes redeliveries of this record one transfer."""
+        """Equal for all deliveries of this record, so that they are one transfer."""
         return MessageKey(
             queue=message.queue,
             message_id=message.message_id,
@@ -49,14 +50,14 @@ class MessageRecord:
             body_digest=digest_of(message.body),
         )
 
-    def letter_of(self, message: Message) -> Message:
-        """The message as it goes to the dead-letter queue: with this record alone, if it can be.
+    def dead_letter_for(self, message: Message) -> Message:
+        """The message as it goes to the dead-letter queue: with this record alone, if possible.
 
         A signature is over the whole body, so a signed one stays whole.
         """
-        if self.body is None or ATTRIBUTE in message.attributes:
+        if self.single_body is None or ATTRIBUTE in message.attributes:
             return message
-        return replace(message, body=self.body)
+        return replace(message, body=self.single_body)
 
     @property
     def label(self) -> str:
@@ -77,33 +78,33 @@ def records_of(
     try:
         content = read_message(message.body, default_fs=default_fs, attributes=message.attributes)
     except PermanentError as error:
-        content = Content(form="", asks=(error,))
-    asks, bodies = content.asks, content.bodies
-    unreadable = [n for n, ask in enumerate(asks) if isinstance(ask, PermanentError)]
+        content = Content(form="", records=(error,))
+    bodies, singles = content.records, content.single_bodies
+    unreadable = [n for n, body in enumerate(bodies) if isinstance(body, PermanentError)]
     joined = frozenset(unreadable[1:])
     return [
         MessageRecord(
             number=n,
-            count=len(asks),
-            ask=_joined(asks, unreadable) if joined and n == unreadable[0] else ask,
+            count=len(bodies),
+            body=_joined(bodies, unreadable) if joined and n == unreadable[0] else body,
             also=tuple(unreadable[1:]) if [n] == unreadable[:1] else (),
-            body=bodies[n] if bodies and n not in unreadable else None,
+            single_body=singles[n] if singles and n not in unreadable else None,
         )
-        for n, ask in enumerate(asks)
+        for n, body in enumerate(bodies)
         if n not in joined
     ]
 
 
-def _joined(asks: Sequence[RecordBody], unreadable: Sequence[int]) -> PermanentError:
+def _joined(bodies: Sequence[RecordBody], unreadable: Sequence[int]) -> PermanentError:
     """One error for all records that cannot be read; its code is the first one's."""
-    errors = [(n, ask) for n in unreadable if isinstance(ask := asks[n], PermanentError)]
+    errors = [(n, body) for n in unreadable if isinstance(body := bodies[n], PermanentError)]
     named = [f"record {n + 1}: {error.message} ({error.code})" for n, error in errors[:NAMED_MAX]]
     more = len(errors) - len(named)
     tail = [f"and {more} more"] if more else []
     _, first = errors[0]
     return type(first)(
         first.code,
-        f"{len(errors)} of {len(asks)} records cannot be read: {'; '.join([*named, *tail])}",
+        f"{len(errors)} of {len(bodies)} records cannot be read: {'; '.join([*named, *tail])}",
         hint=first.hint,
     )
 
@@ -112,31 +113,31 @@ def _joined(asks: Sequence[RecordBody], unreadable: Sequence[int]) -> PermanentE
 class Dead:
     """A record that no later attempt can help."""
 
-    begun: AttemptStart
-    part: MessageRecord
+    start: AttemptStart
+    record: MessageRecord
     error: BackhaulError
 
     @property
     def attempts(self) -> int:
         """Failed ones, this one among them; at least one."""
-        is_known = self.begun.state is TransferState.DEAD
-        return max(1, self.begun.failures + (0 if is_known else 1))
+        is_known = self.start.state is TransferState.DEAD
+        return max(1, self.start.failures + (0 if is_known else 1))
 
     @property
     def sentence(self) -> str:
         """Why, naming the record where there are several."""
-        return f"{self.part.label}{self.error.message}"
+        return f"{self.record.label}{self.error.message}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordOutcome:
-    """How a record ended: done, unless it says otherwise.
+    """How a record ended; without any attribute set: it is done.
 
     Attributes:
         retry_in_s: It failed and has to come back.
-        dead: It is dead; the ledger says so.
+        dead: It is dead, and recorded so in the ledger.
         is_copied: Its dead letter has been sent, in this delivery or an earlier one.
-        is_ignored: It asked for nothing.
+        is_ignored: It needed no copy.
     """
 
     retry_in_s: int | None = None

@@ -8,12 +8,12 @@ HMAC-SHA-256, in hexadecimal, over the canonical JSON of four texts:
 canonical meaning: names in order, no blanks, ASCII only. The body is signed as it is sent, byte
 for byte, so there is no second canonical form to disagree about.
 
-Expiry is held against the time SQS notes for the sending, which no sender can set: a message may
-wait out an outage, and a copy that someone sends again later is late.
+Expiry is compared with the time of sending that SQS records, which no sender can set: a message may
+wait out an outage, and a copy that someone sends again later has expired.
 
 A dead letter of a signed message carries a ticket, `backhaul.redrive`, with which it may come back
 as a new message: `v1,TRANSFER,SENT,MAC`. The agent makes it with the route's key over body,
-signature, queue, transfer and original sending time, so nobody else can. It is good while that
+signature, queue, transfer and original sending time, so no one else can. It is good while that
 transfer is dead and its message has the nonce; the nonce then passes to the message that came back.
 """
 
@@ -37,12 +37,12 @@ NONCE = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 _VERSION = "v1"
 _PARTS = 4
-_HINT = "send it with `backhaul send --sign`, or sign it as the manual says"
+_HINT = "send it with `backhaul send --sign`, or sign it as the manual describes"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signed:
-    """What a good signature says.
+    """The content of a good signature.
 
     Attributes:
         keep_until: The nonce must be remembered until then.
@@ -73,13 +73,13 @@ def verify(
     """
     if value is None:
         raise NotAllowed(
-            "E_SIG_MISSING", f"route wants a signature, and {ATTRIBUTE} is not there", hint=_HINT
+            "E_SIG_MISSING", f"route requires a signature, and {ATTRIBUTE} is missing", hint=_HINT
         )
     parts = value.split(",")
     if len(parts) != _PARTS or parts[0] != _VERSION:
         raise NotAllowed("E_SIG_BAD", f"{ATTRIBUTE} is not {_VERSION} of its form", hint=_HINT)
     _, expires, nonce, signature = parts
-    # Every key is tried, so that the time taken does not tell which one is right.
+    # Every key is tried, so that the time taken does not reveal which one is right.
     wanted = [_mac(key, body, queue, expires, nonce) for key in rule.keys]
     good = [
         hmac.compare_digest(mac.encode(), signature.encode("utf-8", "replace")) for mac in wanted
@@ -109,7 +109,7 @@ def verify(
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """What a good ticket states.
+    """The content of a good ticket.
 
     Attributes:
         transfer_id: Of the dead message.

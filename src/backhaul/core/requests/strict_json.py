@@ -1,7 +1,7 @@
 """JSON read strictly: nothing twice, no NaN, no giant numbers, no deep nesting, no half characters.
 
-Any text gives a document or a `BadMessage`, in time linear in its length. What the document means
-is read in `message` and `message_events`.
+Any text gives a document or a `BadMessage`, in time linear in its length. The meaning of the
+document is read in `body` and `aws_events`.
 
 Order of the checks, first one wins: E_MSG_SHAPE (nesting), then as the parser meets them:
 E_MSG_FORMAT, E_MSG_CONTROL (raw), E_MSG_DUP_KEY, E_MSG_NUMBER; then E_MSG_UNICODE (escaped).

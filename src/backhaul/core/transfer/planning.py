@@ -13,7 +13,7 @@ from backhaul.core.errors import NotAllowed, PermanentError
 from backhaul.core.model import EventFacts, Limits, Location, NameMap, Source
 from backhaul.core.objects import Pin, PlannedObject, Totals
 from backhaul.core.ports import ListPage, ObjectStore
-from backhaul.core.requests.paths import check_key, is_marker, target_relative
+from backhaul.core.requests.paths import check_key, is_placeholder, target_relative
 from backhaul.core.text import printable
 from backhaul.core.transfer.listing import UNORDERED_MAX, find_object, has_object, list_pages
 
@@ -127,7 +127,7 @@ class Planner:
         """
         planned = []
         for pin in pins:
-            if is_marker(pin.key, pin.size_bytes):
+            if is_placeholder(pin.key, pin.size_bytes):
                 self.markers += 1
                 continue
             check_key(pin.key)
