@@ -141,7 +141,7 @@ def _worst() -> dict[str, str]:
 def judge(policy: Policy, body: str) -> None:
     """What the agent does before it asks the ledger; a refusal is an answer, too."""
     try:
-        asks = read_message(body, default_fs=FS).asks
+        asks = read_message(body, default_fs=FS).records
     except PermanentError:
         return
     for ask in asks:
@@ -166,7 +166,7 @@ def parsing(_servers: Servers, _sizes: Sizes, rounds: int) -> list[Figure]:
     policy = _policy()
     bodies, worst = _bodies(), _worst()
     for body in bodies.values():  # a body that is refused would be measured too cheaply
-        (ask,) = read_message(body, default_fs=FS).asks
+        (ask,) = read_message(body, default_fs=FS).records
         asked = request_of(policy, ask, queue=QUEUE, default_fs=FS)
         assert not isinstance(asked, Ignored)
         policy.decide(asked, sender_id="AROAEXAMPLE:session", queue=QUEUE)

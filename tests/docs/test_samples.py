@@ -129,7 +129,7 @@ def test_json_samples_of_messages_are_accepted() -> None:
     bodies = fences(REFERENCE / "messages.md", "json")
     assert len(bodies) >= 2
     for body in bodies:
-        for ask in read_message(body, default_fs=DEFAULT_FS).asks:
+        for ask in read_message(body, default_fs=DEFAULT_FS).records:
             assert isinstance(ask, (Request, ObjectEvent))
 
 

@@ -85,8 +85,8 @@ def judge(body: str) -> str:
         content = read_message(body, default_fs=DEFAULT_FS)
     except BackhaulError as error:
         return _refused(error)
-    assert content.asks
-    outcomes = [_judge_ask(ask) for ask in content.asks]
+    assert content.records
+    outcomes = [_judge_ask(ask) for ask in content.records]
     return outcomes[0] if len(outcomes) == 1 else " ".join(["several", *sorted(set(outcomes))])
 
 
@@ -94,7 +94,7 @@ def _check_parts(body: str) -> None:
     """One body is a bounded number of transfers, and of dead letters for what cannot be read."""
     parts = records_of(_message(body), default_fs=DEFAULT_FS)
     assert 1 <= len(parts) <= _MOST_PARTS
-    assert sum(isinstance(part.ask, PermanentError) for part in parts) <= 1
+    assert sum(isinstance(part.body, PermanentError) for part in parts) <= 1
     assert len({part.key(_message(body)).text for part in parts}) == len(parts)
 
 

@@ -131,7 +131,7 @@ def test_whatever_an_event_says_stays_inside_its_route(
         }
     )
     try:
-        (ask,) = read_message(body, default_fs=FS).asks
+        (ask,) = read_message(body, default_fs=FS).records
         asked = request_of(POLICY, ask, queue=None, default_fs=FS)
         if isinstance(asked, Ignored):
             return
@@ -178,8 +178,8 @@ def test_any_json_gives_asks_or_a_code(document: object) -> None:
             content = read_message(body, default_fs=FS)
         except PermanentError:  # whatever else comes up fails the test
             continue
-        assert content.asks
-        for ask in content.asks:
+        assert content.records
+        for ask in content.records:
             assert isinstance(ask, (Request, ObjectEvent, StepEvent, Ignored, PermanentError))
 
 
@@ -304,7 +304,7 @@ def test_the_dearest_body_costs_little_more_than_its_json() -> None:
     body = json.dumps({"Records": [record] * MAX_RECORDS})
 
     def judge() -> None:
-        for ask in read_message(body, default_fs=FS).asks:
+        for ask in read_message(body, default_fs=FS).records:
             asked = request_of(POLICY, ask, queue=None, default_fs=FS)
             assert isinstance(asked, Request)
             POLICY.decide(asked, sender_id="x")

@@ -24,7 +24,7 @@ RECORD = {
 def refusal(body: object) -> PermanentError:
     text = body if isinstance(body, str) else json.dumps(body)
     try:
-        (ask, *_) = read_message(text, default_fs=DEFAULT_FS).asks
+        (ask, *_) = read_message(text, default_fs=DEFAULT_FS).records
     except PermanentError as error:
         return error
     assert isinstance(ask, PermanentError)
@@ -68,7 +68,7 @@ NAMED = [
     ({"eventVersion": "1.08", "eventSource": "s3.amazonaws.com"}, "CloudTrail", "S3's own events"),
     ({"Records": [{"eventSource": "kms.amazonaws.com"}]}, "CloudTrail", "S3's own events"),
     ({"Records": [{"eventSource": "wasabi:s3"}]}, "an event of wasabi:s3", "S3's own events"),
-    ({"Records": [{"eventSource": ""}]}, "an event of nobody", "S3's own events"),
+    ({"Records": [{"eventSource": ""}]}, "an event of (no name)", "S3's own events"),
     ({"Records": [{"receiptHandle": "h", "body": "x"}]}, "SQS as Lambda", "body alone"),
     ({"Records": [{"event": {}, "cos": {}}]}, "its fields are event, cos", "S3's own events"),
     ({"Type": "Notification", "Message": "x"}, "without its TopicArn", "Message alone"),
@@ -87,7 +87,7 @@ NAMED = [
     (dict.fromkeys("abcdefg", 1), "a, b, c, d, e and 2 more", "bucket/path"),
     ({"x": 1, "token": 2}, "its fields are x, token", "bucket/path"),
     ({"raw/a": 1}, "JSON of no form that is read", "bucket/path"),
-    (shortened("x" * 9), "what Backhaul leaves of a body", "send the request anew"),
+    (shortened("x" * 9), "the dead letter of a body that SQS did not accept", "send the request anew"),
     ("<html></html>", "XML or HTML", "bucket/path, /dir"),
     ("Action=SendMessage&MessageBody=x", "SendMessage", "bucket/path, /dir"),
     ("eyJ2IjoxLCJzb3VyY2UiOiJ4In0=", "base64 of a request", "bucket/path, /dir"),
@@ -122,7 +122,7 @@ def test_a_request_is_a_request_whatever_else_it_has() -> None:
 def test_a_call_that_cloudtrail_reports_is_an_event_of_its_own() -> None:
     detail = {"eventName": "PutObject", "requestParameters": {"bucketName": "src", "key": "a b"}}
     body = {"detail-type": "AWS API Call via CloudTrail", "source": "aws.s3", "detail": detail}
-    (ask,) = read_message(json.dumps(body), default_fs=DEFAULT_FS).asks
+    (ask,) = read_message(json.dumps(body), default_fs=DEFAULT_FS).records
     assert isinstance(ask, CallEvent)
     assert (ask.name, ask.source.uri if ask.source else "") == ("PutObject", "s3://src/a b")
 
@@ -132,7 +132,7 @@ def test_a_call_that_cloudtrail_reports_is_an_event_of_its_own() -> None:
 )
 def test_a_call_about_no_object_is_read(detail: object) -> None:
     body = {"detail-type": "AWS API Call via CloudTrail", "source": "aws.s3", "detail": detail}
-    (ask,) = read_message(json.dumps(body), default_fs=DEFAULT_FS).asks
+    (ask,) = read_message(json.dumps(body), default_fs=DEFAULT_FS).records
     assert ask == CallEvent(name="a call")
 
 

@@ -51,7 +51,7 @@ def outcomes(policy: Policy, row: Row) -> Iterator[str]:
     """What becomes of each record."""
     attributes = attributes_of(row)
     try:
-        asks = read_message(row.input, default_fs=DEFAULT_FS, attributes=attributes).asks
+        asks = read_message(row.input, default_fs=DEFAULT_FS, attributes=attributes).records
     except PermanentError as error:
         yield error.code
         return

@@ -159,7 +159,7 @@ def explain(
     except BackhaulError as error:
         return [Explanation(refusal=error)]
     explanations = []
-    for record in content.asks:
+    for record in content.records:
         found = Explanation(form=content.form, event=_in_words(record))
         explanations.append(found)
         try:

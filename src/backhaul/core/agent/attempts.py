@@ -92,7 +92,7 @@ class RecordAttempts:
         return result if isinstance(result, Verdict) else after_failure(result, self._budget)
 
     def _work(self) -> Verdict:
-        request = self._understand(self._record.ask)
+        request = self._understand(self._record.body)
         if isinstance(request, Ignored):
             request = self._confirm_placeholder(request)
         if isinstance(request, Ignored):
@@ -132,7 +132,7 @@ class RecordAttempts:
         Raises:
             OutageError, TransientError: S3 does not answer; nothing is decided.
         """
-        source, event = ignored.placeholder, self._record.ask
+        source, event = ignored.placeholder, self._record.body
         if source is None or not isinstance(event, ObjectEvent):
             return ignored
         store = self._context.ports.store
@@ -148,8 +148,8 @@ class RecordAttempts:
         """Count the attempt in the ledger, before any work."""
         if isinstance(request, Request):
             source, destination = request.source.uri, request.destination.uri
-        elif isinstance(self._record.ask, ObjectEvent):
-            source, destination = self._record.ask.source.uri, ""
+        elif isinstance(self._record.body, ObjectEvent):
+            source, destination = self._record.body.source.uri, ""
         else:
             source, _, destination = excerpt(self._message.body).partition(",")
         return self._context.ports.ledger.begin(
@@ -293,7 +293,7 @@ class RecordAttempts:
             return RecordOutcome(
                 retry_in_s=context.settings.retry.delay_s(receives, context.chance())
             )
-        dead = Dead(begun=start, part=self._record, error=error)
+        dead = Dead(start=start, record=self._record, error=error)
         if start.state is TransferState.DEAD:
             return RecordOutcome(dead=dead, is_copied=start.has_dead_letter)
         if is_taken_over(context, start, message, error):

@@ -25,11 +25,11 @@ DEAD_LETTER_RETRY_S = 300
 def dead_letter(context: AgentContext, message: Message, dead: Dead) -> RecordOutcome | None:
     """Copy, then record; None when the message goes back to SQS before both are done."""
     is_copied = send(context, message, dead)
-    remove_staging(context, dead.begun)
+    remove_staging(context, dead.start)
     if not record_failure(
-        context, dead.begun, TransferState.DEAD, dead.error, has_dead_letter=is_copied
+        context, dead.start, TransferState.DEAD, dead.error, has_dead_letter=is_copied
     ):
-        hand_back(context, message, dead.begun.transfer_id)
+        hand_back(context, message, dead.start.transfer_id)
         return None
     if is_copied:
         _emit_dead(context, message, dead)
@@ -55,14 +55,14 @@ def send_missing(context: AgentContext, message: Message, dead: Dead) -> bool:
     if is_copied:
         # Without this record, as after a stop, a later delivery may send it once more.
         ledger = context.ports.ledger
-        context.until_answered(lambda: ledger.note_dead_letter(dead.begun.transfer_id))
+        context.until_answered(lambda: ledger.note_dead_letter(dead.start.transfer_id))
     _emit_dead(context, message, dead)
     return True
 
 
 def send(context: AgentContext, message: Message, dead: Dead) -> bool:
     """Send the copy; False when there is no dead-letter queue, or SQS does not take it."""
-    start, error = dead.begun, dead.error
+    start, error = dead.start, dead.error
     reason = DeadLetterReason(
         code=error.code,
         sentence=redacted(dead.sentence),
@@ -73,7 +73,7 @@ def send(context: AgentContext, message: Message, dead: Dead) -> bool:
         host=context.settings.host,
         redrive=_ticket(context, message, start, error),
     )
-    copy = dead.part.letter_of(message)
+    copy = dead.record.dead_letter_for(message)
     return bool(
         context.until_answered(
             lambda: context.queue.send_dead_letter(copy, reason), max_tries=DEAD_LETTER_TRIES
@@ -84,7 +84,7 @@ def send(context: AgentContext, message: Message, dead: Dead) -> bool:
 def _put_off(context: AgentContext, message: Message, dead: Dead) -> None:
     """Return the message for a later try of its dead letter, so that its slot is free."""
     if context.stopper.is_requested:
-        hand_back(context, message, dead.begun.transfer_id)
+        hand_back(context, message, dead.start.transfer_id)
         return
     context.totals.failed += 1
     return_later(context, message, DEAD_LETTER_RETRY_S)
@@ -93,7 +93,7 @@ def _put_off(context: AgentContext, message: Message, dead: Dead) -> None:
 def _emit_dead(context: AgentContext, message: Message, dead: Dead) -> None:
     context.emit(
         MessageDead(
-            transfer_id=dead.begun.transfer_id,
+            transfer_id=dead.start.transfer_id,
             message_id=message.message_id,
             code=dead.error.code,
             reason=dead.sentence,

@@ -72,7 +72,7 @@ def _read(context: AgentContext, message: Message) -> Sequence[MessageRecord] | 
     reason = verdict.error
     if verdict.disposition is Disposition.DEAD and reason is not None:
         dead = PermanentError(reason.code, reason.message, hint=reason.hint)
-        return [MessageRecord(number=WHOLE, count=1, ask=dead)]
+        return [MessageRecord(number=WHOLE, count=1, body=dead)]
     context.totals.failed += 1
     return_later(context, message, retry.delay_s(message.receive_count, 1.0))
     return None
