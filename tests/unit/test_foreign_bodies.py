@@ -87,7 +87,11 @@ NAMED = [
     (dict.fromkeys("abcdefg", 1), "a, b, c, d, e and 2 more", "bucket/path"),
     ({"x": 1, "token": 2}, "its fields are x, token", "bucket/path"),
     ({"raw/a": 1}, "JSON of no form that is read", "bucket/path"),
-    (shortened("x" * 9), "the dead letter of a body that SQS did not accept", "send the request anew"),
+    (
+        shortened("x" * 9),
+        "the dead letter of a body",
+        "send the request anew",
+    ),
     ("<html></html>", "XML or HTML", "bucket/path, /dir"),
     ("Action=SendMessage&MessageBody=x", "SendMessage", "bucket/path, /dir"),
     ("eyJ2IjoxLCJzb3VyY2UiOiJ4In0=", "base64 of a request", "bucket/path, /dir"),
