@@ -641,7 +641,7 @@ BORDERS = (
         "the client of DistCp fails, hangs, is stopped, or outlives the agent, before or after "
         "it submitted",
         "its application is looked for by its tag: followed, or ended; never submitted twice",
-        f"{U}test_hadoop_command.py::test_it_ends_when_whoever_waits_gives_up",
+        f"{U}test_hadoop_command.py::test_it_is_killed_when_waiting_raises",
         f"{U}test_hadoop_command.py::test_it_dies_with_the_agent",
         f"{U}test_cluster_attempt.py::test_a_client_that_fails_after_submitting_counts_as_submitted",
         f"{U}test_cluster_edges.py::test_a_client_that_is_stopped_after_submitting_is_looked_for",

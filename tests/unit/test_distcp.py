@@ -1,4 +1,4 @@
-"""The command line of DistCp, and what its client says when it fails."""
+"""The command line of DistCp, and the errors of its client."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,7 +78,7 @@ def test_keys_of_single_buckets_are_hidden_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked_mib", "limit_mib", "given"),
+    ("wanted_mib", "limit_mib", "given"),
     [
         (None, None, None),
         (None, 160, 10),  # 16 mappers
@@ -89,9 +89,9 @@ def test_keys_of_single_buckets_are_hidden_too() -> None:
     ],
 )
 def test_each_mapper_gets_its_share_of_the_limit(
-    asked_mib: int | None, limit_mib: int | None, given: int | None
+    wanted_mib: int | None, limit_mib: int | None, given: int | None
 ) -> None:
-    made = job(bandwidth_bytes=asked_mib * MIB if asked_mib else None)
+    made = job(bandwidth_bytes=wanted_mib * MIB if wanted_mib else None)
     assert made.maps == 16
     fitted = within(made, limit_mib * MIB if limit_mib else None)
     assert fitted.bandwidth_mb == given
@@ -201,7 +201,7 @@ def test_mappers_follow_bytes_up_to_objects_and_the_limit(load: Load, maps: int)
         ("-lead", "-lead"),
     ],
 )
-def test_every_letter_of_a_key_is_meant_as_it_stands(key: str, escaped: str) -> None:
+def test_every_pattern_character_of_a_key_is_escaped(key: str, escaped: str) -> None:
     assert source_uri(Source(bucket="b", key=key)) == f"s3a://b/{escaped}"
 
 

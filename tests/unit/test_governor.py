@@ -93,7 +93,7 @@ def test_processes_and_threads_share_one_limit(tmp_path: Path) -> None:
     assert time.monotonic() - began_s > 1.5 - 0.25 - 0.2
 
 
-def test_who_asks_while_another_thread_looks_is_limited_too(
+def test_a_thread_is_limited_while_another_reads_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     governor = spec(tmp_path).open()
@@ -116,7 +116,7 @@ def test_who_asks_while_another_thread_looks_is_limited_too(
         first.join()
 
 
-def test_a_reader_killed_with_the_lock_in_its_hands_stops_nobody(tmp_path: Path) -> None:
+def test_a_reader_that_is_killed_with_the_lock_blocks_no_other(tmp_path: Path) -> None:
     (tmp_path / "ledger.db.rate").touch()
     holder = subprocess.Popen(
         [
@@ -231,7 +231,7 @@ def test_a_damaged_file_is_named_and_changes_no_limit(tmp_path: Path, text: str)
     assert fresh.limit().bytes_per_s == RATE
 
 
-def test_a_limit_that_cannot_be_written_says_where(tmp_path: Path) -> None:
+def test_a_limit_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError) as caught:
         LimitFile(tmp_path / "file" / "ledger.db").write(ManualLimit(bytes_per_s=100_000))
@@ -372,7 +372,7 @@ def test_an_application_is_remembered_over_a_restart_and_kept_when_seen(tmp_path
     assert entered.total() == RATE // 2
     rate, _ = json.loads(entered.path.read_text())["bh-a-1"]
     entered.path.write_text(json.dumps({"bh-a-1": [rate, time.time() - 1]}))
-    assert entered.total() == 0, "nobody has looked at it for long"
+    assert entered.total() == 0, "it was not renewed in time"
     spec(tmp_path).open().keep("bh-a-1")
     assert entered.total() == RATE // 2
     spec(tmp_path).open().keep("bh-unknown")

@@ -48,7 +48,7 @@ def test_one_that_is_not_there_is_named(tmp_path: Path) -> None:
         command.run(("version",), quiet)
 
 
-def test_one_that_is_no_program_is_told(tmp_path: Path) -> None:
+def test_a_path_that_is_no_program_is_missing(tmp_path: Path) -> None:
     broken = tmp_path / "hadoop"
     broken.write_bytes(b"\x7fELF nonsense")
     broken.chmod(0o755)
@@ -70,7 +70,7 @@ def test_nothing_of_aws_reaches_it_and_the_configuration_does(
     assert code == 0
     assert f"HADOOP_CONF_DIR={tmp_path}" in output.splitlines()
     assert "HADOOP_OPTS" in names
-    assert "HADOOP_PROXY_USER" not in names, "only a route says for whom the agent writes"
+    assert "HADOOP_PROXY_USER" not in names, "only a route sets the user that the agent writes for"
     assert not {name for name in names if name.startswith(("AWS_", "BACKHAUL_"))}
 
 
@@ -123,7 +123,7 @@ def test_both_streams_and_the_exit_code_come_back(tmp_path: Path) -> None:
     assert command.run((), quiet) == (25, "out\nerr\n")
 
 
-def test_it_ends_when_whoever_waits_gives_up(tmp_path: Path) -> None:
+def test_it_is_killed_when_waiting_raises(tmp_path: Path) -> None:
     command = Command("hadoop", script(tmp_path / "hadoop", "exec sleep 600"), None)
 
     def stop() -> None:

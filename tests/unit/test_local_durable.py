@@ -75,15 +75,15 @@ def resident(path: Path) -> float:
     """The part of a file that the kernel has in memory, 0 to 1."""
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
         pages = len(mapped) // mmap.PAGESIZE
-        told = (ctypes.c_ubyte * pages)()
+        pages_in_memory = (ctypes.c_ubyte * pages)()
         begin = ctypes.c_char.from_buffer(mapped)
         libc = ctypes.CDLL(None, use_errno=True)
         failed = libc.mincore(
-            ctypes.c_void_p(ctypes.addressof(begin)), ctypes.c_size_t(len(mapped)), told
+            ctypes.c_void_p(ctypes.addressof(begin)), ctypes.c_size_t(len(mapped)), pages_in_memory
         )
         del begin
         assert failed == 0, os.strerror(ctypes.get_errno())
-        return sum(one & 1 for one in told) / pages
+        return sum(one & 1 for one in pages_in_memory) / pages
 
 
 def test_a_file_is_read_back_from_the_disk_and_not_from_memory(tmp_path: Path) -> None:

@@ -434,7 +434,7 @@ def test_staging_that_only_this_process_s_group_may_write_is_trusted(
     assert not (ground.staging / "f").exists()
 
 
-def test_nobody_else_looks_into_staging_and_what_is_published_has_the_umasks_mode(
+def test_staging_is_private_and_what_is_published_has_the_umasks_mode(
     ground: Ground,
 ) -> None:
     before = os.umask(0o022)

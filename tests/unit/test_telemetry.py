@@ -80,7 +80,7 @@ def test_every_fact_can_be_written_as_text_and_json(kind: type) -> None:
     assert describe(sample(kind))[1] in "\n".join(logged(sample(kind), is_json=False))
 
 
-def test_message_says_whether_it_was_moved_or_kept() -> None:
+def test_a_dead_message_was_moved_or_kept_hidden() -> None:
     moved = describe(sample(events.MessageDead))
     kept = describe(sample(events.MessageDead, dead_letter_queue=None))
 
@@ -99,7 +99,7 @@ def test_a_cancelled_transfer_is_not_one_that_another_process_took() -> None:
     assert taken[2]["owner"] == "edge2:b:4711:9"
 
 
-def test_done_tells_the_rate_and_leaves_out_what_is_nothing() -> None:
+def test_done_has_the_rate_and_no_empty_fields() -> None:
     _, _, fields = describe(
         sample(
             events.TransferDone,
@@ -161,7 +161,7 @@ def test_level_leaves_out_what_is_below_it() -> None:
     assert len(stream.getvalue().splitlines()) == 1
 
 
-def test_progress_goes_to_whoever_draws_it_and_not_to_the_log() -> None:
+def test_progress_goes_to_the_display_and_not_to_the_log() -> None:
     drawn: list[object] = []
     stream = io.StringIO()
     telemetry = Telemetry(LogTarget(stream=stream, is_json=True, level="info"), drawn.append)
@@ -198,7 +198,7 @@ def test_log_that_cannot_be_written_stops_nothing() -> None:
     telemetry(sample(events.AgentStarted))
 
 
-def test_format_auto_is_json_where_nobody_looks() -> None:
+def test_format_auto_is_json_without_a_terminal() -> None:
     for log_format, is_json in (("json", True), ("text", False), ("auto", True)):
         assert log_target(LogSection(format=log_format)).is_json is is_json
 
@@ -213,7 +213,7 @@ def test_format_auto_is_json_where_nobody_looks() -> None:
         (5 << 50, "5120.0 TiB"),
     ],
 )
-def test_bytes_are_told_for_people(size: int, text: str) -> None:
+def test_bytes_are_formatted_for_people(size: int, text: str) -> None:
     assert human_bytes(size) == text
 
 
@@ -238,7 +238,7 @@ def test_a_log_file_that_is_a_pipe_or_a_socket_is_refused_and_never_waited_for(
     device.reopen()  # and closes it
 
 
-def test_a_pipe_in_the_log_files_place_is_told_and_does_not_stop_the_agent(
+def test_a_pipe_in_place_of_the_log_file_is_reported_and_does_not_stop_the_agent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "log"

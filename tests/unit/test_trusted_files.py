@@ -130,7 +130,7 @@ def test_a_directory_that_all_may_write_is_refused_unless_it_is_sticky(
         tmp_path.chmod(0o755)
 
 
-def test_what_is_not_there_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_refused_here(tmp_path: Path) -> None:
     check_trusted(tmp_path / "none", "the file")
 
 
@@ -166,7 +166,7 @@ def test_the_deepest_and_last_mount_counts(path: str, kind: str) -> None:
         ("", ""),
     ],
 )
-def test_the_ledgers_disk_is_refused_told_or_fine(
+def test_the_ledgers_disk_is_refused_reported_or_fine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, outcome: object
 ) -> None:
     monkeypatch.setattr(trusted_files, "filesystem_type", lambda _path: kind)
@@ -179,9 +179,9 @@ def test_the_ledgers_disk_is_refused_told_or_fine(
 
 
 @pytest.mark.parametrize(
-    ("skew_s", "says"), [(0, None), (60, None), (61, "ahead"), (-90, "behind")]
+    ("skew_s", "expected"), [(0, None), (60, None), (61, "ahead"), (-90, "behind")]
 )
-def test_a_clock_that_is_off_by_over_a_minute_is_told(skew_s: float, says: str | None) -> None:
+def test_a_clock_that_is_off_by_a_minute_is_reported(skew_s: float, expected: str | None) -> None:
     found = clock_warnings(skew_s)
-    assert [one.code for one in found] == ([] if says is None else ["W_CLOCK"])
-    assert says is None or says in found[0].reason
+    assert [one.code for one in found] == ([] if expected is None else ["W_CLOCK"])
+    assert expected is None or expected in found[0].reason

@@ -34,7 +34,7 @@ Answer = tuple[int, str, bytes]
 
 
 class FakeYarn:
-    """Stands for the `yarn` command."""
+    """A `yarn` command with given outputs."""
 
     def __init__(self, outputs: dict[str, tuple[int, str]] | None = None) -> None:
         self.outputs = outputs or {}
@@ -91,8 +91,8 @@ def apps(*found: dict[str, Any]) -> Answer:
 
 def info(up_s: float, **other: object) -> Answer:
     started_ms = int((time.time() - up_s) * 1000)
-    told = {"startedOn": started_ms, "state": "STARTED", "haState": "ACTIVE"}
-    return as_json({"clusterInfo": told | other})
+    fields = {"startedOn": started_ms, "state": "STARTED", "haState": "ACTIVE"}
+    return as_json({"clusterInfo": fields | other})
 
 
 STANDBY: Answer = (200, "text/plain", b"This is standby RM. The redirect url is: http://other/\n")
@@ -100,7 +100,7 @@ REDIRECT: Answer = (307, "text/plain", b"This is standby RM.\n")
 DOWN = "http://127.0.0.1:1"
 
 
-def test_an_application_is_what_the_manager_says() -> None:
+def test_an_application_is_as_the_manager_reports_it() -> None:
     with manager({"/ws/v1/cluster/apps": apps(APP)}) as url:
         (found,) = YarnClient([url], FakeYarn()).find("bh-t-1")
     assert (found.id, found.state, found.progress, found.waited_s) == (
@@ -121,8 +121,8 @@ def test_a_tag_that_only_begins_alike_is_another() -> None:
 @pytest.mark.parametrize("standby", [STANDBY, REDIRECT])
 def test_the_active_one_of_several_answers(standby: Answer) -> None:
     with manager({"/": standby}) as passive, manager({"/ws/v1/cluster/apps": apps(APP)}) as active:
-        asked = YarnClient([DOWN, passive, active], FakeYarn())
-        assert [one.id for one in asked.find("bh-t-1")] == ["application_1_0007"]
+        client = YarnClient([DOWN, passive, active], FakeYarn())
+        assert [one.id for one in client.find("bh-t-1")] == ["application_1_0007"]
 
 
 @pytest.mark.parametrize("standby", [STANDBY, REDIRECT])
@@ -132,7 +132,7 @@ def test_without_an_active_one_nothing_is_known(standby: Answer) -> None:
     assert (caught.value.code, caught.value.dependency) == ("E_YARN_UNREACHABLE", "yarn")
 
 
-def test_whether_any_manager_answers_is_asked_of_all() -> None:
+def test_all_managers_are_queried_until_one_answers() -> None:
     with manager({"/": STANDBY}) as passive, manager({"/ws/v1/cluster/info": info(5)}) as active:
         YarnClient([DOWN, passive, active], FakeYarn()).check_reachable()
         with pytest.raises(OutageError) as caught:
@@ -140,7 +140,7 @@ def test_whether_any_manager_answers_is_asked_of_all() -> None:
     assert caught.value.code == "E_YARN_UNREACHABLE"
 
 
-def test_where_the_api_wants_a_login_the_client_itself_will_tell() -> None:
+def test_where_the_api_requires_a_login_reachability_is_left_to_the_command() -> None:
     with manager({"/": (401, "text/html", b"")}) as url:
         YarnClient([url], FakeYarn()).check_reachable()
 
@@ -178,18 +178,18 @@ application_1_0007\tdistcp: backhaul-bh-t-1\t           MAPREDUCE\t      root
 """
 
 
-def test_where_the_api_wants_a_login_the_command_is_asked() -> None:
+def test_where_the_api_requires_a_login_the_command_is_used() -> None:
     yarn = FakeYarn({"-list": (0, LIST), "-status": (0, STATUS), "-kill": (0, "Killed")})
     with manager({"/": (401, "text/html", b"Authentication required")}) as url:
-        asked = YarnClient([url], yarn)
-        (found,) = asked.find("bh-t-1")
-        asked.kill(found.id)
+        client = YarnClient([url], yarn)
+        (found,) = client.find("bh-t-1")
+        client.kill(found.id)
     assert (found.id, found.state) == ("application_1_0007", AppState.SUCCEEDED)
     assert yarn.calls[0] == ("application", "-list", "-appTags", "bh-t-1", "-appStates", "ALL")
     assert yarn.calls[-1] == ("application", "-kill", "application_1_0007")
 
 
-def test_the_command_tells_since_when_an_application_waits() -> None:
+def test_the_command_reports_since_when_an_application_waits() -> None:
     started_ms = int((time.time() - 3600) * 1000)
     waiting = STATUS.replace("FINISHED", f"ACCEPTED\n\tStart-Time : {started_ms}")
     yarn = FakeYarn({"-list": (0, LIST), "-status": (0, waiting)})
@@ -198,7 +198,7 @@ def test_the_command_tells_since_when_an_application_waits() -> None:
     assert (found.state, round(found.waited_s / 3600, 1)) == (AppState.QUEUED, 1.0)
 
 
-def test_what_the_api_keeps_from_a_stranger_the_command_is_asked_for() -> None:
+def test_the_command_finds_what_the_api_hides() -> None:
     yarn = FakeYarn({"-list": (0, LIST), "-status": (0, STATUS)})
     answers = {"/ws/v1/cluster/apps": apps(), "/ws/v1/cluster/info": info(600)}
     with manager(answers) as url:
@@ -225,27 +225,27 @@ def test_the_api_may_hide_where_access_is_controlled(
     assert may_hide(HadoopConfiguration()) is False
 
 
-def test_where_anybody_may_look_and_not_kill_only_that_is_the_command_s() -> None:
+def test_where_the_api_only_refuses_to_kill_the_command_kills() -> None:
     yarn = FakeYarn({"-kill": (0, "Killed")})
     path = "/ws/v1/cluster/apps/application_1_0007/state"
     answers = {path: (403, "text/html", b""), "/ws/v1/cluster/apps": apps(APP)}
     with manager(answers) as url:
-        asked = YarnClient([url], yarn)
-        asked.kill("application_1_0007")
-        (found,) = asked.find("bh-t-1")
-    assert found.waited_s == 12.0, "told by the API, which is asked on"
+        client = YarnClient([url], yarn)
+        client.kill("application_1_0007")
+        (found,) = client.find("bh-t-1")
+    assert found.waited_s == 12.0, "from the API, which is still used"
     assert yarn.calls == [("application", "-kill", "application_1_0007")]
 
 
-def test_a_command_without_a_ticket_says_so() -> None:
-    said = "java.io.IOException: Client cannot authenticate via:[TOKEN, KERBEROS]"
-    yarn = FakeYarn({"-list": (1, said)})
+def test_a_command_without_a_ticket_is_an_outage_of_credentials() -> None:
+    output = "java.io.IOException: Client cannot authenticate via:[TOKEN, KERBEROS]"
+    yarn = FakeYarn({"-list": (1, output)})
     with manager({"/": (401, "text/html", b"")}) as url, pytest.raises(OutageError) as caught:
         YarnClient([url], yarn).find("bh-t-1")
     assert (caught.value.code, caught.value.dependency) == ("E_HADOOP_KERBEROS", "credentials")
 
 
-def test_a_command_that_fails_tells_nothing_of_the_application() -> None:
+def test_a_command_that_fails_is_an_outage() -> None:
     yarn = FakeYarn({"-list": (255, "WARN x\njava.net.ConnectException: refused")})
     with manager({"/": (401, "text/html", b"")}) as url, pytest.raises(OutageError) as caught:
         YarnClient([url], yarn).find("bh-t-1")
@@ -254,9 +254,9 @@ def test_a_command_that_fails_tells_nothing_of_the_application() -> None:
 
 def test_a_master_that_does_not_answer_has_no_progress() -> None:
     with manager({"/ws/v1/cluster/apps": apps(APP)}) as url:
-        asked = YarnClient([url], FakeYarn())
-        (found,) = asked.find("bh-t-1")
-        assert asked.progress(found) is None
+        client = YarnClient([url], FakeYarn())
+        (found,) = client.find("bh-t-1")
+        assert client.progress(found) is None
 
 
 # ---------------------------------------------------------------- odd answers
@@ -287,7 +287,7 @@ def test_an_answer_that_is_none_is_an_outage_that_names_the_field(
 
 
 @pytest.mark.parametrize(
-    ("told", "field"),
+    ("cluster_info", "field"),
     [
         ([], "clusterInfo"),
         ({"startedOn": "yesterday"}, "startedOn"),
@@ -295,10 +295,10 @@ def test_an_answer_that_is_none_is_an_outage_that_names_the_field(
         ({"startedOn": 10**400}, "startedOn"),
     ],
 )
-def test_the_manager_s_own_state_may_be_odd_too(told: object, field: str) -> None:
+def test_the_manager_s_own_state_may_be_odd_too(cluster_info: object, field: str) -> None:
     answers = {
         "/ws/v1/cluster/apps": apps(),
-        "/ws/v1/cluster/info": as_json({"clusterInfo": told or "x"}),
+        "/ws/v1/cluster/info": as_json({"clusterInfo": cluster_info or "x"}),
     }
     with (
         manager(answers) as url,
@@ -341,18 +341,18 @@ def progress_of(job: object) -> JobProgress | None:
         "/ws/v1/cluster/apps": apps(APP),
     }
     with manager(answers) as url:
-        asked = YarnClient([url], FakeYarn())
-        (found,) = asked.find("bh-t-1")
-        return asked.progress(found)
+        client = YarnClient([url], FakeYarn())
+        (found,) = client.find("bh-t-1")
+        return client.progress(found)
 
 
 @pytest.mark.parametrize("job", [{"job": []}, {"job": "x"}, {"job": {"mapsTotal": "x"}}])
-def test_a_master_that_answers_oddly_is_mute(job: object) -> None:
-    told = progress_of(job)
-    assert told is None or told.maps == 0
+def test_a_master_with_a_malformed_answer_has_no_progress(job: object) -> None:
+    progress = progress_of(job)
+    assert progress is None or progress.maps == 0
 
 
-def test_a_command_that_tells_no_number_is_an_outage() -> None:
+def test_a_command_that_reports_no_number_is_an_outage() -> None:
     listed = (0, "application_1_0007 \tdistcp")
     yarn = FakeYarn({"-list": listed, "-status": (0, "\tProgress : N/A\n\tState : RUNNING\n")})
     with (
@@ -370,9 +370,9 @@ JOB = "/ws/v1/mapreduce/jobs/job_1_0007"
 
 
 def counted(**values: object) -> Answer:
-    told = [{"name": name, "totalCounterValue": value} for name, value in values.items()]
+    counters = [{"name": name, "totalCounterValue": value} for name, value in values.items()]
     return as_json(
-        {"jobCounters": {"counterGroup": [{"counterGroupName": GROUP, "counter": told}]}}
+        {"jobCounters": {"counterGroup": [{"counterGroupName": GROUP, "counter": counters}]}}
     )
 
 
@@ -385,9 +385,9 @@ def test_counters_of_a_running_job_are_final_once_its_maps_are_done(
     done: int, expected: JobCounters | None
 ) -> None:
     job = {"job": {"mapsCompleted": done, "mapsTotal": 4}}
-    told = progress_of(job)
-    assert told is not None
-    assert (told.maps_done, told.maps, told.counters) == (done, 4, expected)
+    progress = progress_of(job)
+    assert progress is not None
+    assert (progress.maps_done, progress.maps, progress.counters) == (done, 4, expected)
 
 
 OVER = Application(id="application_1_0007", state=AppState.SUCCEEDED)
@@ -415,7 +415,7 @@ HISTORY = "/ws/v1/history/mapreduce/jobs/job_1_0007/counters"
         ((404, "application/json", b"{}"), None),
     ],
 )
-def test_the_history_server_tells_what_was_counted_or_nothing(
+def test_the_history_server_gives_the_counters_or_nothing(
     answer: Answer, expected: JobCounters | None
 ) -> None:
     with manager({HISTORY: answer}) as url:
