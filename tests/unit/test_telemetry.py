@@ -107,7 +107,7 @@ def test_done_has_the_rate_and_no_empty_fields() -> None:
             copied_bytes=3 << 20,
             duration_s=2.0,
             adopted=0,
-            markers=0,
+            placeholders=0,
             is_superseded=False,
         )
     )
