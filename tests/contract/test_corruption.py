@@ -232,14 +232,14 @@ def test_honest_bytes_are_proven_directly_or_bridged(make: Make) -> None:
 def test_bit_flipped_on_the_wire_is_caught_against_s3(make: Make, size: int) -> None:
     bench = make(sizes=(size,))
     for pin in bench.pins:
-        bench.store.lie(pin.key, ReadFault.FLIP)
+        bench.store.spoil_read(pin.key, ReadFault.FLIP)
     assert codes(bench.stage()) == {"E_CHECKSUM"}
 
 
 def test_truncated_body_is_caught_by_its_length(make: Make) -> None:
     bench = make()
     for pin in bench.pins:
-        bench.store.lie(pin.key, ReadFault.TRUNCATE)
+        bench.store.spoil_read(pin.key, ReadFault.TRUNCATE)
     assert codes(bench.stage()) == {"E_LENGTH"}
 
 

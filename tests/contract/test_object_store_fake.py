@@ -111,7 +111,7 @@ def test_pinned_version_survives_an_overwrite(store: FakeStore) -> None:
 )
 def test_liar_gives_other_bytes_once(store: FakeStore, lie: ReadFault, received: bytes) -> None:
     pin = store.put("k", BODY)
-    store.lie("k", lie)
+    store.spoil_read("k", lie)
 
     with store.get(store.endpoint("raw"), pin) as body:
         assert body.readall() == received
@@ -121,7 +121,7 @@ def test_liar_gives_other_bytes_once(store: FakeStore, lie: ReadFault, received:
 
 def test_broken_body_raises_after_half(store: FakeStore) -> None:
     pin = replace(store.put("k", BODY))
-    store.lie("k", ReadFault.BREAK)
+    store.spoil_read("k", ReadFault.BREAK)
 
     with (
         store.get(store.endpoint("raw"), pin) as body,

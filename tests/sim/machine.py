@@ -177,7 +177,7 @@ class Machine(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS), lie=st.sampled_from(tuple(ReadFault)))
     def lie(self, key: str, lie: ReadFault) -> None:
         self.sim.met("lie")
-        self.sim.store.lie(key, lie)
+        self.sim.store.spoil_read(key, lie)
 
     @rule(again=st.integers(0, 9), kind=st.sampled_from(("redeliver", "reappear")))
     def deliver_again(self, again: int, kind: str) -> None:

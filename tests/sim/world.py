@@ -43,7 +43,7 @@ from backhaul.testing.fakes import (
     ReadFault,
 )
 from backhaul.testing.fakes.inline import InlineSession
-from backhaul.testing.fakes.listing_lies import FOREIGN_KEY, LISTING_LIES
+from backhaul.testing.fakes.listing_faults import FOREIGN_KEY, LISTING_FAULTS
 from backhaul.testing.fakes.store import FakeBody
 from tests.sim.ghost import STAGING, Asked, Ghost, Violation
 from tests.sim.scheduler import Process, Scheduler, SimCondition, SimEvent, SimExecutor, Task
@@ -52,7 +52,7 @@ from tests.sim.shape import CALL_KINDS, OUTSIDE_KINDS, Shape
 FS = "hdfs://ns1"
 TUNING = Tuning(small_bytes=1 << 10, large_bytes=1 << 20, ranges=1, tries=2)
 MESSAGE_S = 120
-LISTING_LIES_SHARE = 0.5  # of all lies
+LISTING_FAULTS_SHARE = 0.5  # of all lies
 WORKER_CALLS = ("target.", "store.get", "store.head")
 DOWN = {"target": "hdfs", "store": "s3", "ledger": "ledger", "queue": "sqs", "pool": "target"}
 MOST_STEPS = 30_000
@@ -381,7 +381,7 @@ class Sim:
         algorithm = "CRC32C" if self.shape.has_checksums else None
         self.store.put(key, data, version_id=version_id, algorithm=algorithm)
         if self.shape.poison == key:
-            self.store.lie(key, ReadFault.FLIP, times=10_000)
+            self.store.spoil_read(key, ReadFault.FLIP, times=10_000)
         self.tell(f"{key} is now version {version}")
 
     def remove(self, key: str) -> None:
@@ -682,12 +682,12 @@ class Sim:
                 times = self.random.randint(1, 3)
                 # A chance of its own, so that schedules without lies stay what they were.
                 chance = random.Random(f"listing {self.seed} {self.faults_left}")
-                if chance.random() < LISTING_LIES_SHARE:
-                    change = chance.choice(LISTING_LIES)
-                    self.store.lie_about_listing(change, times=times)
+                if chance.random() < LISTING_FAULTS_SHARE:
+                    change = chance.choice(LISTING_FAULTS)
+                    self.store.spoil_listing(change, times=times)
                     self.tell(f"a listing {change.__name__}")
                 else:
-                    self.store.lie(key, lie, times=times)
+                    self.store.spoil_read(key, lie, times=times)
                     self.tell(f"{key}: {lie.value}")
             case "redeliver" if self.queue.remaining:
                 again = self.random.choice(self.queue.remaining)

@@ -145,7 +145,7 @@ def test_message_goes_nowhere_but_to_the_dead_when_publish_fails(world: World) -
 
 
 def test_failed_attempt_comes_back_later_and_succeeds(world: World) -> None:
-    world.store.lie("p/a", ReadFault.FLIP, times=2)
+    world.store.spoil_read("p/a", ReadFault.FLIP, times=2)
     message_id = world.queue.send("raw/p/, /land/d")
     agent = world.drain()
 
@@ -157,7 +157,7 @@ def test_failed_attempt_comes_back_later_and_succeeds(world: World) -> None:
 
 
 def test_wrong_bytes_are_never_published(world: World) -> None:
-    world.store.lie("p/a", ReadFault.FLIP, times=100)
+    world.store.spoil_read("p/a", ReadFault.FLIP, times=100)
     world.queue.send("raw/p/, /land/d")
     world.drain()
 

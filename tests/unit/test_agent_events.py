@@ -222,7 +222,7 @@ def test_dead_record_is_named_and_the_others_are_done(world: World) -> None:
 
 
 def test_failed_record_brings_the_message_back_and_only_it_is_done_again(world: World) -> None:
-    world.store.lie("p/b", ReadFault.FLIP, times=2)
+    world.store.spoil_read("p/b", ReadFault.FLIP, times=2)
     message_id = world.queue.send(notice("p/a", "p/b", "p/c"))
     agent = world.drain()
 
@@ -234,7 +234,7 @@ def test_failed_record_brings_the_message_back_and_only_it_is_done_again(world: 
 
 
 def test_record_that_never_succeeds_is_dead_by_its_own_attempts(world: World) -> None:
-    world.store.lie("p/b", ReadFault.FLIP, times=100)
+    world.store.spoil_read("p/b", ReadFault.FLIP, times=100)
     message_id = world.queue.send(notice("p/a", "p/b"))
     world.drain(retry=RetryPolicy(max_attempts=2, base_s=10))
 
@@ -246,7 +246,7 @@ def test_record_that_never_succeeds_is_dead_by_its_own_attempts(world: World) ->
 
 
 def test_dead_letter_of_a_record_is_sent_once_however_often_the_message_comes(world: World) -> None:
-    world.store.lie("p/b", ReadFault.FLIP, times=6)  # three attempts, two readings each
+    world.store.spoil_read("p/b", ReadFault.FLIP, times=6)  # three attempts, two readings each
     world.queue.send(notice("p//x", "p/b"))
     world.drain(retry=RetryPolicy(max_attempts=9, base_s=10))
 
@@ -519,7 +519,7 @@ def test_sequencers_of_other_keys_and_directories_do_not_count(world: World) -> 
 
 
 def test_failed_transfer_does_not_make_its_event_the_newest(world: World) -> None:
-    world.store.lie("p/a", ReadFault.FLIP, times=2)
+    world.store.spoil_read("p/a", ReadFault.FLIP, times=2)
     assert in_order(world, "05") == ["done"]
 
 

@@ -354,7 +354,7 @@ def test_no_room_in_time_and_this_node_carries_the_bytes(world: World) -> None:
 
 def test_how_long_it_waits_is_counted_where_yarn_does_not_tell(world: World) -> None:
     world.cluster.room = None
-    world.cluster.tells_wait = False
+    world.cluster.reports_wait = False
     run(world)
     assert landed(world) == FILES
     assert [one.state for one in world.cluster.applications] == [AppState.KILLED]
@@ -473,7 +473,7 @@ def test_nothing_is_submitted_for_a_destination_that_was_lost(world: World) -> N
 
 def test_an_application_that_does_not_end_holds_whoever_wants_its_place(world: World) -> None:
     die_while_following(world, looks=100_000)
-    world.cluster.is_deaf = True
+    world.cluster.ignores_kill = True
     world.store.put("q/c", b"C")
     world.queue.send("raw/q/, /land/d")
     world.drain(drain_patience_s=100)

@@ -152,7 +152,7 @@ def test_body_that_breaks_the_reader_is_not_taken_for_a_record_that_is_done(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message_id = world.queue.send(notice("p/a", "p/b"))
-    world.store.lie("p/b", ReadFault.FLIP, times=2)
+    world.store.spoil_read("p/b", ReadFault.FLIP, times=2)
 
     def break_then(call: str) -> None:
         if call == "queue.extend":  # the first delivery has ended: one done, one comes back
@@ -218,7 +218,7 @@ def refuse_letters(world: World, occurrences: range) -> None:
 
 def test_while_letters_are_refused_nothing_is_copied_again(world: World) -> None:
     message_id = world.queue.send("raw/p/a, /land/d")
-    world.store.lie("p/a", ReadFault.FLIP, times=1000)
+    world.store.spoil_read("p/a", ReadFault.FLIP, times=1000)
     refuse_letters(world, range(1, 3 * DEAD_LETTER_TRIES + 1))
     agent = world.drain(retry=RetryPolicy(max_attempts=2, base_s=10))
 
@@ -272,7 +272,7 @@ def test_letter_that_was_refused_is_sent_by_the_next_process(world: World) -> No
 def test_letter_of_one_record_is_not_sent_again_while_the_next_is_refused(tmp_path: Path) -> None:
     world = on_events(World(tmp_path, has_dead_letters=False))
     for key in ("p/a", "p/b"):
-        world.store.lie(key, ReadFault.FLIP, times=2)
+        world.store.spoil_read(key, ReadFault.FLIP, times=2)
     message_id = world.queue.send(notice("p/a", "p/b"))
     world.drain(retry=RetryPolicy(max_attempts=1))
     assert world.states == ["dead", "dead"]

@@ -28,7 +28,7 @@ def test_message_is_decided_on_before_its_queue_forgets_it(
     world: World, age_s: float, *, is_dead: bool
 ) -> None:
     message_id = world.queue.send("raw/p/, /land/d")
-    world.store.lie("p/a", ReadFault.FLIP, times=2)  # the first try fails
+    world.store.spoil_read("p/a", ReadFault.FLIP, times=2)  # the first try fails
     world.clock.advance(age_s)  # of four days
     world.drain()
     assert world.queue.expired == []

@@ -146,7 +146,7 @@ def test_another_body_under_the_id_of_a_finished_message_is_dead_and_loud(world:
 
 
 def test_another_body_under_the_id_of_an_unfinished_message_is_dead(world: World) -> None:
-    world.store.lie("p/a", ReadFault.FLIP, times=100)
+    world.store.spoil_read("p/a", ReadFault.FLIP, times=100)
     message_id = world.queue.send(BODY)
     with world.running() as agent:
         eventually(lambda: agent.totals.failed)
@@ -186,7 +186,7 @@ def test_an_old_backlog_is_tried_first(world: World) -> None:
 
 
 def test_an_old_message_that_fails_is_dead_with_its_failure(world: World) -> None:
-    world.store.lie("p/a", ReadFault.FLIP, times=100)
+    world.store.spoil_read("p/a", ReadFault.FLIP, times=100)
     world.queue.send(BODY)
     world.clock.advance(3.5 * DAY_S)
     world.drain(retry=RetryPolicy(max_attempts=9, base_s=10))

@@ -53,7 +53,7 @@ class Bench:
         self.asked.append(byte_range)
         is_long = byte_range[1] - byte_range[0] > RANGE_BYTES
         if is_long and self.lies_to_long:
-            self.store.lie("k", self.lies_to_long.pop())
+            self.store.spoil_read("k", self.lies_to_long.pop())
         return self.store.get(endpoint, pin, byte_range=byte_range)
 
     def put(self, name: str = "k") -> Pin:
@@ -137,7 +137,7 @@ def test_what_may_be_read_is_asked_for_each_piece(
 def test_a_broken_range_goes_on_where_it_broke(bench: Bench, say: Say) -> None:
     say()
     pin = bench.put()
-    bench.store.lie("k", ReadFault.BREAK, times=2)
+    bench.store.spoil_read("k", ReadFault.BREAK, times=2)
     assert b"".join(bench.pieces(pin)) == CONTENT
 
 

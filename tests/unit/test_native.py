@@ -158,32 +158,34 @@ def test_without_a_checksum_the_target_is_read_back(
     assert bench.faults.count("target.read") == (verify is not VerifyLevel.SIZE)
 
 
-@pytest.mark.parametrize("telling", ["checksums", "sizes", "nothing"])
+@pytest.mark.parametrize("reported", ["checksums", "sizes", "nothing"])
 @pytest.mark.parametrize("algorithm", ["CRC32C", "CRC64NVME", "CRC32", "SHA256", "SHA1"])
 @pytest.mark.parametrize("size", [50, 100, 990], ids=["medium", "even", "large"])
 def test_composite_checksum_is_rebuilt_from_what_s3_tells_of_the_parts(
-    make: Make, algorithm: str, telling: str, size: int
+    make: Make, algorithm: str, reported: str, size: int
 ) -> None:
     bench = make(VerifyLevel.STORED, content=True)
-    pin = bench.store.put_parts("k", content(size), 25, algorithm=algorithm, telling=telling)
+    pin = bench.store.put_parts("k", content(size), 25, algorithm=algorithm, reported=reported)
     proof = bench.stage(pin)
 
-    if telling == "nothing":
+    if reported == "nothing":
         assert (proof.proof, proof.algorithm, proof.checksum) == (Proof.RECEIVED, None, None)
         return
-    is_direct = algorithm == "CRC32C" and telling == "checksums"
+    is_direct = algorithm == "CRC32C" and reported == "checksums"
     assert proof.proof is (Proof.DIRECT if is_direct else Proof.BRIDGED)
     assert (proof.algorithm, proof.checksum_type) == (algorithm, "COMPOSITE")
     assert proof.checksum is not None
     assert proof.checksum.endswith(f"-{-(-size // 25)}")
 
 
-@pytest.mark.parametrize("telling", ["checksums", "sizes"])
+@pytest.mark.parametrize("reported", ["checksums", "sizes"])
 @pytest.mark.parametrize("algorithm", ["CRC32C", "SHA256"])
-def test_composite_checksum_catches_a_flipped_bit(make: Make, algorithm: str, telling: str) -> None:
+def test_composite_checksum_catches_a_flipped_bit(
+    make: Make, algorithm: str, reported: str
+) -> None:
     bench = make(VerifyLevel.STORED, content=True)
-    pin = bench.store.put_parts("k", content(90), 25, algorithm=algorithm, telling=telling)
-    bench.store.lie("k", ReadFault.FLIP, times=9)
+    pin = bench.store.put_parts("k", content(90), 25, algorithm=algorithm, reported=reported)
+    bench.store.spoil_read("k", ReadFault.FLIP, times=9)
     with pytest.raises(IntegrityError) as caught:
         bench.stage(pin)
     assert caught.value.code == "E_CHECKSUM"
@@ -306,11 +308,11 @@ def test_liar_is_asked_again_and_believed_only_when_right(
 ) -> None:
     bench = make()
     pin = bench.put(size)
-    bench.store.lie("k", lie, times=2)
+    bench.store.spoil_read("k", lie, times=2)
     bench.stage(pin)
     assert bench.staged == {"/s/1/f": content(size)}
     bench.target.remove("/s/1/f")
-    bench.store.lie("k", lie, times=100)
+    bench.store.spoil_read("k", lie, times=100)
 
     with pytest.raises(BackhaulError) as caught:
         bench.stage(pin)

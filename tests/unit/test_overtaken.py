@@ -159,7 +159,7 @@ def test_a_stop_keeps_a_message_whose_death_is_not_recorded(world: World) -> Non
 def test_a_stop_after_a_failed_record_leaves_the_next_for_later(world: World) -> None:
     world.routes = (route(**EVENTS),)
     world.store.put("p/b", b"the second")
-    world.store.lie("p/a", ReadFault.FLIP, times=2)
+    world.store.spoil_read("p/a", ReadFault.FLIP, times=2)
     message_id = world.queue.send(notice("p/a", "p/b"))
     emit = world.emit
     with world.process() as ports:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-_GLANCE_S = 0.001  # what a jumping wait leaves other threads to notify it first
+_GLANCE_S = 0.001  # a jumping wait gives other threads this long to notify it first
 
 
 class FakeClock:
-    """Stands still until it is told to advance; implements `ports.Clock`."""
+    """Does not move until `advance` is called; implements `ports.Clock`."""
 
     def __init__(self, start_s: float = 1000.0) -> None:
         self._now_s = start_s
@@ -28,7 +28,7 @@ class FakeClock:
             return self._now_s
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; whoever waits on a `waking` condition looks at the clock again."""
+        """Let time pass; threads that wait on a `waking` condition read the clock again."""
         with self._lock:
             self._now_s += seconds
             woken = list(self._woken)

@@ -1,4 +1,4 @@
-"""YARN with DistCp: applications that go on whatever becomes of who submitted them."""
+"""YARN with DistCp: applications that go on after their submitter has died."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class _Submitted:
 
 
 class FakeCluster:
-    """Implements `core.cluster.Cluster`. Applications get on with each look at them.
+    """Implements `core.ports.cluster.Cluster`. Each look at an application advances it.
 
     Attributes:
         room: Looks after which an application gets its container; None: never.
         looks: Looks that it then runs for.
         outcome: How applications end.
-        is_deaf: Applications do not end when they are killed.
-        missing: What `obstacle` answers.
+        ignores_kill: Applications do not end when they are killed.
+        missing: The answer of `obstacle`.
         has_history: Its history server answers.
-        tells_wait: Whether it says how long an application has waited.
+        reports_wait: Whether it reports how long an application has waited.
         spoil: Called with the target and its directory when an application has written its files.
         jobs: Everything that was submitted, in order.
         stop: Set to let `pause` end as when the agent stops.
@@ -60,9 +60,9 @@ class FakeCluster:
         self.room: int | None = 1
         self.looks = 1
         self.outcome = AppState.SUCCEEDED
-        self.is_deaf = False
+        self.ignores_kill = False
         self.has_history = True
-        self.tells_wait = True
+        self.reports_wait = True
         self.missing: OutageError | None = None
         self.spoil: Callable[[FakeTarget, str], None] = lambda _target, _path: None
         self.jobs: list[CopyJob] = []
@@ -102,7 +102,7 @@ class FakeCluster:
         with self._faults.call("cluster.find", _unanswered):
             found = [one for one in self._submitted if tag in one.application.tags]
             for one in found:
-                self._get_on(one)
+                self._advance(one)
             return [one.application for one in found]
 
     def submit(self, job: CopyJob, waiting: Callable[[], None]) -> None:
@@ -117,7 +117,7 @@ class FakeCluster:
 
     def kill(self, application_id: str) -> None:
         with self._faults.call("cluster.kill", _unanswered):
-            for one in [] if self.is_deaf else self._submitted:
+            for one in [] if self.ignores_kill else self._submitted:
                 if one.application.id == application_id and not one.application.state.is_over:
                     one.application = replace(one.application, state=AppState.KILLED)
 
@@ -137,12 +137,12 @@ class FakeCluster:
 
     # ------------------------------------------------------------ what it does
 
-    def _get_on(self, one: _Submitted) -> None:
+    def _advance(self, one: _Submitted) -> None:
         if one.application.state.is_over:
             return
         one.looks += 1
         state = one.application.state
-        waited_s = one.looks * LOOK_S if self.tells_wait else 0.0
+        waited_s = one.looks * LOOK_S if self.reports_wait else 0.0
         if self.room is not None and one.looks > self.room:
             state = AppState.RUNNING
         if self.room is not None and one.looks > self.room + self.looks:
@@ -151,7 +151,7 @@ class FakeCluster:
         one.application = replace(one.application, state=state, waited_s=waited_s)
 
     def _copy(self, job: CopyJob) -> JobCounters:
-        """What is there now, as S3A would list it; a job that fails leaves half of it."""
+        """Copy the present objects, as S3A would list them; a failed job copies half of them."""
         prefix = job.source.key
         root = job.target.split("/", 3)[3]
         written = self._store.below(job.source.bucket, prefix)

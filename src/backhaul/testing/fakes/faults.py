@@ -79,7 +79,7 @@ class Faults:
 
     @contextmanager
     def call(self, name: str, lost: Callable[[str], BackhaulError] | None = None) -> Iterator[None]:
-        """Around the effect of one call.
+        """Surrounds the effect of one call.
 
         Args:
             lost: Makes the error for a call without an answer; default a TransientError.
@@ -101,8 +101,8 @@ class Faults:
             self._counts[name] += 1
             occurrence = self._counts[name]
             self.log.append((name, occurrence))
-            standing = self._planned.get((name, 0), (None, None))
-            found = self._planned.get((name, occurrence), standing)
+            every = self._planned.get((name, 0), (None, None))
+            found = self._planned.get((name, occurrence), every)
             if found[0] is Fault.KILL:
                 self.is_dead = True
             return found

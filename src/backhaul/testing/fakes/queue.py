@@ -160,7 +160,7 @@ class FakeQueue:
             if not isinstance(self._clock, FakeClock):
                 self._changed.wait(max(0.0, wait))
                 return
-            # Give whoever is about to send or to stop a moment of real time.
+            # Give a thread that is about to send or to stop a moment of real time.
             if self._changed.wait(0.001):
                 return
         self._clock.advance(max(0.0, wait))
@@ -219,8 +219,9 @@ class FakeQueue:
     def _redrive(self, one: _Stored) -> None:
         """SQS moves the message by itself, without a reason."""
         del self._stored[one.message_id]
-        letter = DeadLetter(message_id=one.message_id, body=one.body, reason=None, group=one.group)
-        self.dead_letters.append(letter)
+        self.dead_letters.append(
+            DeadLetter(message_id=one.message_id, body=one.body, reason=None, group=one.group)
+        )
 
     def _message(self, one: _Stored, received_s: float) -> Message:
         return Message(
@@ -265,28 +266,28 @@ class FakeQueue:
         if self.facts.dead_letter_url is None:
             return False
         with self._faults.call("queue.send_dead_letter", _outage), self._changed:
-            letter = DeadLetter(
+            dead = DeadLetter(
                 message_id=message.message_id,
                 body=message.body,
                 reason=reason,
                 group=message.group,
                 sent_s=self._clock.monotonic(),
             )
-            if not self._is_repeated(letter):
-                self.dead_letters.append(letter)
+            if not self._is_repeated(dead):
+                self.dead_letters.append(dead)
             return True
 
-    def _is_repeated(self, letter: DeadLetter) -> bool:
-        """A FIFO queue drops a second letter about the same message for five minutes."""
+    def _is_repeated(self, dead: DeadLetter) -> bool:
+        """A FIFO queue drops a second dead letter of the same message for five minutes."""
         return self.facts.is_fifo and any(
-            (one.message_id, _transfer(one)) == (letter.message_id, _transfer(letter))
-            and letter.sent_s - one.sent_s < DEDUPLICATION_S
+            (one.message_id, _transfer(one)) == (dead.message_id, _transfer(dead))
+            and dead.sent_s - one.sent_s < DEDUPLICATION_S
             for one in self.dead_letters
         )
 
 
-def _transfer(letter: DeadLetter) -> str:
-    return letter.reason.transfer_id if letter.reason else ""
+def _transfer(dead: DeadLetter) -> str:
+    return dead.reason.transfer_id if dead.reason else ""
 
 
 def _outage(name: str) -> BackhaulError:

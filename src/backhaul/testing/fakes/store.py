@@ -1,4 +1,4 @@
-"""S3 in memory, for planning and for reading; it can lie about bytes."""
+"""S3 in memory, for planning and for reading; reads and listings can be given faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from backhaul.testing.fakes.faults import Faults
 
 
 class ReadFault(Enum):
-    """What a body does to its reader."""
+    """How the bytes of a body are wrong."""
 
     FLIP = "one byte differs"
     TRUNCATE = "it ends early, without an error"
@@ -67,14 +67,14 @@ class FakeStore:
         self.owner = "000000000000"
         self._objects: dict[tuple[str, str], _Object] = {}
         self._versions: dict[tuple[str, str, str], _Object] = {}
-        self._lies: dict[str, list[ReadFault]] = {}
-        self._listing_lies: list[Callable[[ListedPage], ListedPage]] = []
+        self._read_faults: dict[str, list[ReadFault]] = {}
+        self._listing_faults: list[Callable[[ListedPage], ListedPage]] = []
         self._lock = threading.Lock()
         self._open_bytes = 0
         self.most_open_bytes = 0
 
     def below(self, bucket: str, prefix: str) -> dict[str, bytes]:
-        """Key to bytes of what is there now, for another reader than the one under test."""
+        """The bytes of the present objects by key, for another reader than the one under test."""
         with self._lock:
             return {
                 key: one.data
@@ -138,13 +138,13 @@ class FakeStore:
         part_bytes: int,
         *,
         algorithm: str,
-        telling: str = "checksums",
+        reported: str = "checksums",
         bucket: str = "raw",
     ) -> Pin:
         """A multipart upload with a COMPOSITE checksum.
 
         Args:
-            telling: What S3 says of the parts: `checksums`, `sizes` alone, or `nothing`.
+            reported: What S3 reports of the parts: `checksums`, `sizes` alone, or `nothing`.
         """
         pin = self.put(key, data, algorithm=None, etag="no-md5-2", bucket=bucket)
         pieces = [data[at : at + part_bytes] for at in range(0, len(data), part_bytes)]
@@ -156,12 +156,12 @@ class FakeStore:
         parts = tuple(
             Part(
                 size_bytes=len(piece),
-                checksums={algorithm: each} if telling == "checksums" else {},
+                checksums={algorithm: each} if reported == "checksums" else {},
             )
             for piece, each in zip(pieces, sums, strict=True)
         )
-        told = None if telling == "nothing" else parts
-        stored = _Object(pin=pin, data=data, checksums=(composite,), sse=None, parts=told)
+        shown = None if reported == "nothing" else parts
+        stored = _Object(pin=pin, data=data, checksums=(composite,), sse=None, parts=shown)
         with self._lock:
             self._objects[bucket, key] = stored
         return pin
@@ -171,10 +171,10 @@ class FakeStore:
         with self._lock:
             del self._objects[bucket, key]
 
-    def lie(self, key: str, lie: ReadFault, *, times: int = 1) -> None:
-        """Let the next `times` bodies of this key lie."""
+    def spoil_read(self, key: str, fault: ReadFault, *, times: int = 1) -> None:
+        """Give the next `times` bodies of this key a fault."""
         with self._lock:
-            self._lies.setdefault(key, []).extend([lie] * times)
+            self._read_faults.setdefault(key, []).extend([fault] * times)
 
     def _checksum(self, algorithm: str, data: bytes) -> S3Checksum:
         digest = self._new_digest(algorithm)
@@ -210,17 +210,14 @@ class FakeStore:
             is_truncated=is_truncated,
             next_token=shown[-1].key.encode().hex() if is_truncated else "",
         )
-        return self._lied_about(page)
-
-    def lie_about_listing(self, lie: Callable[[ListedPage], ListedPage], *, times: int = 1) -> None:
-        """Let the next `times` pages be changed by `lie`, such as one of `LISTING_LIES`."""
         with self._lock:
-            self._listing_lies.extend([lie] * times)
+            change = self._listing_faults.pop(0) if self._listing_faults else None
+        return page if change is None else change(page)
 
-    def _lied_about(self, page: ListedPage) -> ListedPage:
+    def spoil_listing(self, change: Callable[[ListedPage], ListedPage], *, times: int = 1) -> None:
+        """Turn the next `times` pages into wrong ones by `change`, one of `LISTING_FAULTS`."""
         with self._lock:
-            lie = self._listing_lies.pop(0) if self._listing_lies else None
-        return page if lie is None else lie(page)
+            self._listing_faults.extend([change] * times)
 
     def _after(self, bucket: str, prefix: str, after: bytes) -> list[Pin]:
         if bucket not in self._buckets:
@@ -263,10 +260,10 @@ class FakeStore:
             found = self._pinned(pin)
             start, stop = byte_range or (0, len(found.data))
             with self._lock:
-                lies = self._lies.get(pin.key)
-                lie = lies.pop(0) if lies else None
+                faults = self._read_faults.get(pin.key)
+                fault = faults.pop(0) if faults else None
             facts = self._facts(found, stop - start, is_whole=byte_range is None)
-            return FakeBody(self, facts, found.data[start:stop], lie)
+            return FakeBody(self, facts, found.data[start:stop], fault)
 
     def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
         """See the port."""
@@ -275,7 +272,7 @@ class FakeStore:
             return self._facts(found, len(found.data), is_whole=True)
 
     def check_reachable(self, endpoint: Endpoint) -> None:
-        """Ours always answers, unless told to fail."""
+        """It always answers, unless a fault is planned."""
         with self._faults.call("store.check_reachable"):
             return
 
@@ -317,15 +314,15 @@ class FakeBody:
     """Implements `ports.Body`."""
 
     def __init__(
-        self, store: FakeStore, facts: S3Checksums, data: bytes, lie: ReadFault | None
+        self, store: FakeStore, facts: S3Checksums, data: bytes, fault: ReadFault | None
     ) -> None:
         self.facts = facts
         self._store = store
         self._size_bytes = len(data)
-        self._lie = lie
-        if lie is ReadFault.FLIP:
+        self._fault = fault
+        if fault is ReadFault.FLIP:
             data = data[:-1] + bytes([data[-1] ^ 1])
-        elif lie is not None:
+        elif fault is not None:
             data = data[: len(data) // 2]
         self._data = data
         self._position = 0
@@ -334,7 +331,7 @@ class FakeBody:
     def read(self, amt: int = 1 << 20) -> bytes:
         data = self._data[self._position : self._position + amt]
         self._position += len(data)
-        if not data and amt and self._lie is ReadFault.BREAK:
+        if not data and amt and self._fault is ReadFault.BREAK:
             raise TransientError("E_S3_BODY", f"body broke after {self._position} B")
         return data
 

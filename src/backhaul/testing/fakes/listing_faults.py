@@ -1,4 +1,4 @@
-"""What a page of `FakeStore` may be turned into: lies that a listing tells about itself."""
+"""Faults of a listing: each function here turns a page of `FakeStore` into a wrong one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def with_foreign_key(page: ListedPage) -> ListedPage:
 
 
 def with_repeats(page: ListedPage) -> ListedPage:
-    """Every object twice, the same both times; no fault."""
+    """Every object twice, the same both times; correct all the same."""
     return _with(page, tuple(one for one in page.objects for _ in range(2)))
 
 
@@ -42,4 +42,4 @@ def _with(page: ListedPage, objects: tuple[ListedObject, ...]) -> ListedPage:
     return replace(page, objects=objects, key_count=str(len(objects)))
 
 
-LISTING_LIES = (with_foreign_key, with_repeats, with_two_states, without_its_tail, cut_short)
+LISTING_FAULTS = (with_foreign_key, with_repeats, with_two_states, without_its_tail, cut_short)
