@@ -7,9 +7,10 @@ are BaseExceptions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from backhaul.adapters.hadoop.hdfs.cluster import KEY_PROVIDER
 from backhaul.adapters.hadoop.hdfs.creation import BLOCK_SIZE, REPLICATION
@@ -34,30 +35,95 @@ _DEBUG = re.compile(r'\w+\("')
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-f]{1,6})\}|(.))")
 _JAVA = re.compile(r'RPCError\("(?P<name>[\w.$]+)", "(?P<text>.*)', re.DOTALL)
 
-_OUTAGES = {
-    "SafeModeException": ("E_HDFS_SAFE_MODE", "the NameNode is in safe mode"),
-    "StandbyException": ("E_HDFS_STANDBY", "no active NameNode"),
-    "RetriableException": ("E_HDFS_STARTING", "the NameNode is not ready"),
-    "ObserverRetryOnActiveException": ("E_HDFS_STANDBY", "no active NameNode"),
-    "NSQuotaExceededException": ("E_DST_QUOTA", "the name quota is used up"),
-    "DSQuotaExceededException": ("E_DST_QUOTA", "the space quota is used up"),
-    "QuotaByStorageTypeExceededException": ("E_DST_QUOTA", "the storage type quota is used up"),
-}
-_PERMANENT = {
-    "InvalidPathException": ("E_DST_INVALID", "HDFS does not take this name"),
-    "FSLimitException$PathComponentTooLongException": ("E_DST_LIMIT", "name too long"),
-    "FSLimitException$MaxDirectoryItemsExceededException": ("E_DST_LIMIT", "directory is full"),
-    "PathComponentTooLongException": ("E_DST_LIMIT", "name too long"),
-    "MaxDirectoryItemsExceededException": ("E_DST_LIMIT", "directory is full"),
-}
-
-
-# FSNamesystem.startFileInt and BlockManager.verifyReplication.
-_SETTING_REFUSED = re.compile(
-    r"Specified block size \S* ?is less than configured|equested replication factor of"
-)
 _NO_KEY_SERVER = "no KMS provider is configured"
-_KEY_REFUSED = re.compile(r"KMS request failed \((?:401|403)|KMS rejected SPNEGO")
+
+
+# ---------------------------------------------------------------- the table
+
+
+class _Rule(NamedTuple):
+    """One kind of foreign error.
+
+    Attributes:
+        pattern: Of Java's `SimpleClass: first line`, or of the client's text.
+        error: Makes ours of a code, a message and a hint.
+        text: What the message shows; `{line}` is the first line of the foreign one.
+    """
+
+    pattern: str
+    error: Callable[..., BackhaulError]
+    code: str
+    text: str = "{line}"
+
+
+_outage = partial(OutageError.of, "hdfs")
+
+# The first that matches counts.
+_JAVA_RULES = (
+    _Rule("^SafeMode", _outage, "E_HDFS_SAFE_MODE", "the NameNode is in safe mode: {line}"),
+    _Rule("^(Standby|ObserverRetry)", _outage, "E_HDFS_STANDBY", "no active NameNode: {line}"),
+    _Rule("^Retriable", _outage, "E_HDFS_STARTING", "the NameNode is not ready: {line}"),
+    _Rule("^NSQuota", _outage, "E_DST_QUOTA", "the name quota is used up: {line}"),
+    _Rule("^DSQuota", _outage, "E_DST_QUOTA", "the space quota is used up: {line}"),
+    _Rule("^QuotaBy", _outage, "E_DST_QUOTA", "the storage type quota is used up: {line}"),
+    _Rule("^InvalidPath", PermanentError, "E_DST_INVALID", "HDFS does not take this name: {line}"),
+    _Rule("PathComponentTooLongEx", PermanentError, "E_DST_LIMIT", "name too long: {line}"),
+    _Rule("MaxDirectoryItemsEx", PermanentError, "E_DST_LIMIT", "directory is full: {line}"),
+    _Rule("^(Snapshot)?AccessControlException", CannotWrite, "E_DST_DENIED"),
+    _Rule("^ParentNotDirectory|is not a directory", CannotWrite, "E_DST_PARENT_FILE"),
+    _Rule(
+        "must both be directories|directory is not empty",
+        TargetExists,
+        "E_DST_EXISTS",
+        "a directory is where a file should go",
+    ),
+    # EncryptionZoneManager.checkMoveValidity
+    _Rule("be moved .*encryption zone", CannotWrite, "E_DST_EZ"),
+    # FSNamesystem.startFileInt, BlockManager.verifyReplication
+    _Rule("block size .*less than configured", _outage, "E_HDFS_SETTING"),
+    _Rule("equested replication factor of", _outage, "E_HDFS_SETTING"),
+    _Rule("could only be written to 0 of|^NotReplicatedYet", TransientError, "E_HDFS_OVERLOADED"),
+    _Rule("^(LeaseExpired|FileNotFound)Exception", TargetMissing, "E_DST_MISSING"),
+)
+_CLIENT_RULES = (
+    # The key server of encryption zones, which the client calls when it opens a file there.
+    _Rule(_NO_KEY_SERVER, CannotWrite, "E_DST_NO_KMS"),
+    _Rule(r"KMS request failed \((401|403)|KMS rejected SPNEGO", CannotWrite, "E_DST_KEY"),
+    _Rule("KMS", _outage, "E_HDFS_KMS"),
+    _Rule(
+        "No NameNode hosts found",
+        PermanentError,
+        "E_DST_AUTHORITY",
+        "no such nameservice is configured, and there is no port",
+    ),
+    _Rule("GSSAPI|Kerberos|SASL", partial(OutageError.of, "credentials"), "E_HDFS_KERBEROS"),
+    _Rule(
+        "All DataNodes failed",
+        TransientError,
+        "E_HDFS_NO_REPLICA",
+        "no DataNode gave a block of it: each is down, or fails the block's checksum",
+    ),
+    # A DataNode that has too much open drops connections, as one that dies does: do less at once
+    # and write the file again.
+    _Rule("DataTransferError", TransientError, "E_HDFS_OVERLOADED"),
+)
+_HINTS = {
+    "E_DST_AUTHORITY": "write hdfs://host:port/dir, or set HADOOP_CONF_DIR to the cluster's files",
+    "E_DST_EXISTS": "remove the directory or choose another destination",
+    "E_DST_EZ": "the destination holds an encryption zone of its own: let a message have that "
+    "directory, or one in it, as its destination",
+    "E_DST_INVALID": "send it under another name",
+    "E_DST_KEY": "let the key server give the agent's user DECRYPT_EEK on the zone's key",
+    "E_DST_LIMIT": "send it under another name",
+    "E_DST_NO_KMS": f"set {KEY_PROVIDER} in this node's core-site.xml to the cluster's kms:// "
+    "address, or choose a destination outside the encryption zone",
+    "E_DST_PARENT_FILE": "a file is where a directory is needed; remove it or choose another path",
+    "E_HDFS_KERBEROS": "run kinit, or check the settings of [kerberos], KRB5CCNAME and krb5.conf",
+    "E_HDFS_KMS": f"check that the key server runs and that {KEY_PROVIDER} names it",
+    "E_HDFS_NO_REPLICA": "`hdfs fsck PATH -files -blocks -locations` names them",
+    "E_HDFS_SETTING": f"correct {REPLICATION} or {BLOCK_SIZE} in this node's hdfs-site.xml and "
+    "restart the agent; the NameNode's limits are the administrator's",
+}
 
 
 # ---------------------------------------------------------------- around calls
@@ -211,104 +277,28 @@ def _unescaped(match: re.Match[str]) -> str:
 
 def _of_java(name: str, text: str, where: str) -> BackhaulError:
     line = _first_line(text)
-    message = f"{where}: {line}"
-    if name in _OUTAGES:
-        code, words = _OUTAGES[name]
-        return OutageError.of("hdfs", code, f"{where}: {words}: {line}")
-    if name in _PERMANENT:
-        code, words = _PERMANENT[name]
-        return PermanentError(code, f"{where}: {words}: {line}", hint="send it under another name")
-    if name in {"AccessControlException", "SnapshotAccessControlException"}:
-        return CannotWrite("E_DST_DENIED", message, hint=hdfs_permission_hint(line))
-    if name == "ParentNotDirectoryException" or "is not a directory" in line:
-        return CannotWrite(
-            "E_DST_PARENT_FILE",
-            message,
-            hint="a file is where a directory is needed; remove it or choose another path",
-        )
-    if "must both be directories" in line or "directory is not empty" in line:
-        return TargetExists(
-            "E_DST_EXISTS",
-            f"{where}: a directory is where a file should go",
-            hint="remove the directory or choose another destination",
-        )
-    if "encryption zone" in line and "be moved" in line:
-        return CannotWrite(
-            "E_DST_EZ",
-            message,
-            hint="the destination holds an encryption zone of its own: let a message have that "
-            "directory, or one in it, as its destination",
-        )
-    if _SETTING_REFUSED.search(line):
-        return OutageError.of(
-            "hdfs",
-            "E_HDFS_SETTING",
-            message,
-            hint=f"correct {REPLICATION} or {BLOCK_SIZE} in this node's hdfs-site.xml and restart "
-            "the agent; the NameNode's limits are the administrator's",
-        )
-    if "could only be written to 0 of" in line or name == "NotReplicatedYetException":
-        return TransientError("E_HDFS_OVERLOADED", message)
-    if name in {"LeaseExpiredException", "FileNotFoundException"}:
-        return TargetMissing("E_DST_MISSING", message)
+    if error := _by_rule(_JAVA_RULES, f"{name}: {line}", where, line):
+        return error
     return TransientError("E_HDFS_RPC", f"{where}: {name}: {line}")
 
 
 def _of_client(error: BaseException, text: str, where: str) -> BackhaulError:
-    message = f"{where}: {_first_line(text)}"
-    if "KMS" in text:
-        return _of_key_server(text, message)
-    if "No NameNode hosts found" in text:
-        return PermanentError(
-            "E_DST_AUTHORITY",
-            f"{where}: no such nameservice is configured, and there is no port",
-            hint="write hdfs://host:port/dir, or set HADOOP_CONF_DIR to the cluster's files",
-        )
-    if "GSSAPI" in text or "Kerberos" in text or "SASL" in text:
-        return OutageError.of(
-            "credentials",
-            "E_HDFS_KERBEROS",
-            message,
-            hint="run kinit, or check the settings of [kerberos], KRB5CCNAME and krb5.conf",
-        )
-    if "All DataNodes failed" in text:
-        return TransientError(
-            "E_HDFS_NO_REPLICA",
-            f"{where}: no DataNode gave a block of it: each is down, or fails the block's checksum",
-            hint="`hdfs fsck PATH -files -blocks -locations` names them",
-        )
-    if "DataTransferError" in text:
-        # A DataNode that has too much open drops connections, as one that dies does: do less at
-        # once and write the file again.
-        return TransientError("E_HDFS_OVERLOADED", message)
+    line = _first_line(text)
+    if found := _by_rule(_CLIENT_RULES, text, where, line):
+        return found
     if type(error).__name__ == "PanicException":
-        return TransientError(
-            "E_HDFS_PANIC", f"{where}: the HDFS client crashed: {_first_line(text)}"
-        )
-    return TransientError("E_HDFS_CLIENT", message)
+        return TransientError("E_HDFS_PANIC", f"{where}: the HDFS client crashed: {line}")
+    return TransientError("E_HDFS_CLIENT", f"{where}: {line}")
 
 
-def _of_key_server(text: str, message: str) -> BackhaulError:
-    """Of the key server of encryption zones, which the client calls when it opens a file there."""
-    if _NO_KEY_SERVER in text:
-        return CannotWrite(
-            "E_DST_NO_KMS",
-            message,
-            hint=f"set {KEY_PROVIDER} in this node's core-site.xml to the cluster's kms:// "
-            "address, or choose a destination outside the encryption zone",
-        )
-    if _KEY_REFUSED.search(text):
-        return CannotWrite(
-            "E_DST_KEY",
-            message,
-            hint="let the key server give the agent's user DECRYPT_EEK on the zone's key",
-        )
-    return OutageError.of(
-        "hdfs",
-        "E_HDFS_KMS",
-        message,
-        hint=f"check that the key server runs and that {KEY_PROVIDER} names it",
-    )
+def _by_rule(rules: Sequence[_Rule], text: str, where: str, line: str) -> BackhaulError | None:
+    for rule in rules:
+        if re.search(rule.pattern, text):
+            is_denied = rule.code == "E_DST_DENIED"
+            hint = hdfs_permission_hint(line) if is_denied else _HINTS.get(rule.code, "")
+            message = f"{where}: {rule.text.replace('{line}', line)}"
+            return rule.error(rule.code, message, hint=hint)
+    return None
 
 
 def _first_line(text: str) -> str:
