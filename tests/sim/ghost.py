@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from backhaul.core.model import TransferState
 from backhaul.core.ports import DeadLetterReason
-from backhaul.testing.fakes.memory_ledger import Transfer
+from backhaul.testing.fakes.memory_file import MemoryTransfer
 
 STAGING = "/.backhaul/"
 
@@ -109,7 +109,7 @@ class Ghost:
 
     # ------------------------------------------------------------ the ledger
 
-    def moved(self, row: Transfer, before: TransferState, after: TransferState) -> None:
+    def moved(self, row: MemoryTransfer, before: TransferState, after: TransferState) -> None:
         if before.is_final and after is not before:
             self.broken(f"S3 {row.id} went from {before} to {after}")
         if row.key is None or row.key.message_id not in self.asked:

@@ -319,7 +319,7 @@ def no_sweep(patch: Patch) -> None:
 @mutant("the sweep leaves live transfers alone", 16)
 def sweep_everything(patch: Patch) -> None:
     def litter(original: Any, self: Any, claimed_before: Any, *, most: int) -> Any:
-        return [replace(left, epoch=10**9) for left, _, _ in self._file.litter.values()][:most]
+        return [replace(left, epoch=10**9) for left, _, _ in self._file.staging.values()][:most]
 
     _around(patch, MemoryLedger, "abandoned_staging", litter)
     patch.setattr("backhaul.core.agent.agent.SWEEP_EVERY_S", 0.05)

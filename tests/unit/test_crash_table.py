@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backhaul.adapters.ledger import open_ledger
-from backhaul.adapters.ledger.engine import writing_engine
+from backhaul.adapters.ledger.sqlite.engine import writing_engine
 from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.model import EngineName, OnExists, PublishMode
 from backhaul.testing.fakes import Fault, Killed

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import OperationalError
 
-from backhaul.adapters.ledger.commits import MOST, SharedCommits, _Group
-from backhaul.adapters.ledger.engine import writing_engine
+from backhaul.adapters.ledger.sqlite.commits import MOST, SharedCommits, _Group
+from backhaul.adapters.ledger.sqlite.engine import writing_engine
 
 PATIENCE_S = 20.0
 
@@ -299,7 +299,7 @@ def test_the_turn_is_given_back_whenever_an_interrupt_comes(bed: Bed) -> None:
         with pytest.raises(Interrupted):
             bed.writes(1)()
         bed.commits._counting = counting
-        assert not bed.commits._turn.locked()
+        assert not bed.commits._in_use.locked()
         assert bed.commits._coming == 0
     bed.writes(2)()
     assert bed.numbers() == [2]
@@ -307,10 +307,10 @@ def test_the_turn_is_given_back_whenever_an_interrupt_comes(bed: Bed) -> None:
 
 def test_a_group_left_open_for_one_who_only_looked_is_ended_by_him(bed: Bed) -> None:
     """On a slow disk those who wait for one commit are counted when the next group is left open."""
-    with bed.commits._turn:
+    with bed.commits._in_use:
         over = _Group(bed.connection.begin())
         over.transaction.commit()
-    with bed.commits._turn:  # as if a slow commit were under way, and one waited for it
+    with bed.commits._in_use:  # as if a slow commit were under way, and one waited for it
         looker = bed.threads.submit(bed.commits._wait_for, over)
         ends = time.monotonic() + PATIENCE_S
         while bed.commits._coming < 1:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import DatabaseError, ResourceClosedError
 
 from backhaul.adapters.ledger import Owner, open_ledger
-from backhaul.adapters.ledger.faults import DAMAGED, OUTAGES, mapped, translated
+from backhaul.adapters.ledger.sqlite.faults import DAMAGED, OUTAGES, mapped, translated
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode, OutageError
 from backhaul.core.model import TransferState

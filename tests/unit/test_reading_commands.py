@@ -13,7 +13,7 @@ from backhaul.adapters.ledger import open_ledger
 from backhaul.cli import cli
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.model import TransferState
-from backhaul.core.ports.ledger import MessageKey
+from backhaul.core.ports import MessageKey
 
 T0 = datetime(2026, 11, 1, 3, tzinfo=UTC)
 READERS = [("status",), ("history",), ("show", "t1"), ("limit",), ("verify", "t1")]

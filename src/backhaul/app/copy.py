@@ -63,7 +63,7 @@ def _attempt(
     context: Context, ports: Ports, job: Assignment, transfer_id: str
 ) -> tuple[AttemptStart, Verdict]:
     # Imported late: the worker starts first, see `open_ports`.
-    from backhaul.adapters.ledger.store import COPY_QUEUE
+    from backhaul.adapters.ledger.attempts import COPY_QUEUE
 
     begun = ports.ledger.begin(
         MessageKey(queue=COPY_QUEUE, message_id=transfer_id),

@@ -1,4 +1,4 @@
-"""Run by Alembic, on the connection that `adapters.ledger.migrate` opened and began."""
+"""Run by Alembic, on the connection that `adapters.ledger.sqlite.migrate` opened and began."""
 
 from __future__ import annotations
 

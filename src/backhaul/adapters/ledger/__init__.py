@@ -1,24 +1,24 @@
-"""The ledger: one SQLite file that knows every transfer, through SQLAlchemy Core.
+"""The ledger: one SQLite file that records every transfer, through SQLAlchemy Core.
 
-`files` opens it, `store` writes it for the agent, `reader` reads it for the commands, `schema`
-draws its tables, `migrate` brings an older file up to them, `owner` tells who is still alive and
-`faults` turns SQLite's errors into ours. What the methods promise stands in `core.ports.Ledger`.
+`store` writes it for the agent: one module for each capability of `core.ports.ledger`, with its
+statements beside the code that runs them. `reader` reads it for the commands. `schema` draws the
+tables, `sqlite` has all that is SQLite's own, `files` opens the file.
 """
 
 from __future__ import annotations
 
-from backhaul.adapters.ledger.faults import EditedLedger
-from backhaul.adapters.ledger.files import agent_lock, find_reader, open_ledger, open_reader
+from backhaul.adapters.ledger.evidence import EvidenceRow, ProofTotals
+from backhaul.adapters.ledger.files import find_reader, open_ledger, open_reader
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reader import (
-    EvidenceRow,
     JobRow,
     JournalRow,
     LedgerReader,
-    ProofTotals,
     TransferDetails,
     TransferRow,
 )
+from backhaul.adapters.ledger.sqlite.faults import EditedLedger
+from backhaul.adapters.ledger.sqlite.lock import agent_lock
 from backhaul.adapters.ledger.store import SqlLedger
 
 __all__ = [

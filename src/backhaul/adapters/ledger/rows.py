@@ -1,9 +1,9 @@
-"""Between rows and the core's nouns, both ways; no statement is run here."""
+"""Rows to the core's values and back; no statement is run here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column
 
-from backhaul.adapters.ledger.schema import UtcTime, WrongValue, litter, objects, published
+from backhaul.adapters.ledger.schema import (
+    UtcTime,
+    WrongValue,
+    objects,
+    published,
+    staging_roots,
+)
 from backhaul.core.checksums import Checksum
 from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
@@ -21,6 +27,7 @@ from backhaul.core.text import redacted
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, RowMapping
 
+LOOKUP_BATCH = 500  # paths per query; SQLite before 3.32 allows 999 parameters
 PLANNED_COLUMNS = (
     objects.c.seq,
     objects.c.bucket,
@@ -147,11 +154,16 @@ def overlap(one: Location, other: Location) -> bool:
     return one.is_within(other) or other.is_within(one)
 
 
+def uri_batches(locations: Sequence[Location]) -> Iterator[list[str]]:
+    """Their URIs, as many at a time as one query takes."""
+    for start in range(0, len(locations), LOOKUP_BATCH):
+        yield [location.uri for location in locations[start : start + LOOKUP_BATCH]]
+
+
 def readable(text: str) -> str:
     """Text for people: without secrets, and with what UTF-8 cannot hold replaced.
 
-    Sources and reasons quote messages and answers, and those may be anything. Here, so that none
-    reaches the file untouched, whoever wrote it.
+    Sources and reasons quote messages and answers, and those may be anything.
     """
     return redacted(text).encode("utf-8", "replace").decode("utf-8")
 
@@ -191,7 +203,7 @@ def _target_checksum(row: RowMapping) -> Checksum | None:
 
 
 def proof_values(transfer_id: str, epoch: int, staged: StagedObject) -> dict[str, Any]:
-    """Parameters of `store.PROVE`."""
+    """Parameters of the statement that writes a proof."""
     target = staged.target_checksum
     return {
         "of_transfer": transfer_id,
@@ -257,9 +269,9 @@ def staged_object(row: RowMapping) -> StagedObject:
     )
 
 
-def left_over(row: Mapping[Any, Any]) -> AbandonedStaging:
-    """From a row of `litter`."""
-    checked(row, litter.c)
+def abandoned_staging(row: Mapping[Any, Any]) -> AbandonedStaging:
+    """From a row of `staging_roots`."""
+    checked(row, staging_roots.c)
     return AbandonedStaging(
         transfer_id=row["transfer_id"],
         staging_root=location(row["staging_root"]),
@@ -298,17 +310,3 @@ def begun(row: Mapping[Any, Any], *, is_live: bool) -> AttemptStart:
         reason=row["reason"],
         has_dead_letter=row["has_letter"],
     )
-
-
-def new_page(objects_planned: int, page: Sequence[PlannedObject]) -> Sequence[PlannedObject]:
-    """The part of `page` not frozen yet; a repeated call brings nothing new.
-
-    Raises:
-        ValueError: a gap; positions count up from 0 without one.
-    """
-    fresh = [planned for planned in page if planned.seq >= objects_planned]
-    if [planned.seq for planned in fresh] != list(
-        range(objects_planned, objects_planned + len(fresh))
-    ):
-        raise ValueError(f"plan page does not go on at position {objects_planned}")
-    return fresh

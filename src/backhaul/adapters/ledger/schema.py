@@ -1,34 +1,39 @@
-"""The ledger's tables as they are now; `migrations/versions` says how they came to be.
+"""The ledger's tables as they are now, and the upsert, which dialects write differently.
 
-Portable types only, so that PostgreSQL can hold the same tables. Texts that are paths or keys are
-compared as UTF-8 bytes. Rows are stored under their keys (SQLite: WITHOUT ROWID): one page less
-to write per commit.
+How the tables came to be is in `migrations/versions`. Portable types only, so that PostgreSQL can
+hold the same tables. Texts that are paths or keys are compared as UTF-8 bytes. Rows are stored
+under their keys (SQLite: WITHOUT ROWID): one page less to write per commit.
 
-Conditions of partial indexes stand here for SQLite only, those for PostgreSQL in the migrations:
-naming its dialect loads it, a twentieth of a start's CPU.
+Partial indexes have their condition for SQLite here, for PostgreSQL in the migrations: naming its
+dialect loads it, a twentieth of a start's CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     ForeignKey,
     Index,
+    Insert,
     Integer,
     MetaData,
     Table,
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeDecorator
 
 if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
     from sqlalchemy.engine import Dialect
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -70,7 +75,7 @@ class Flag(TypeDecorator[bool]):
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], bool | None]:  # noqa: ARG002
-        """Nothing else than a boolean is one."""
+        """Refuse what is no boolean."""
 
         def process(value: Any) -> bool | None:
             if value is not None and value not in (0, 1):
@@ -102,13 +107,13 @@ transfers = Table(
     # `id#2` is the second record of a message with several, `id!…` another body under that id.
     Column("message_id", Text),
     Column("body_digest", Text),  # SHA-256 of the message's body
-    Column("source", Text, nullable=False),  # as asked for
-    Column("destination", Text, nullable=False),  # as asked for
+    Column("source", Text, nullable=False),  # as requested
+    Column("destination", Text, nullable=False),  # as requested
     Column("canonical", Text),  # the claimed URI, from the first claim
     Column("directory", Text),  # the URI under which objects.relative is appended
     Column("route", Text),
     Column("policy", Text),  # digest of the policy that decided
-    Column("event_bucket", Text),  # what the S3 event was about, where one asked for this
+    Column("event_bucket", Text),  # of the object in the S3 event that requested this
     Column("event_key", Text),
     Column("sequencer", Text),
     Column("state", Text, nullable=False),
@@ -130,7 +135,7 @@ transfers = Table(
     Column("held_by", Text),  # the dependency that it waits for, or waited for last
     Column("held_since", UtcTime),
     Column("retry_at", UtcTime),  # null while a worker waits for the dependency by itself
-    Column("has_letter", Flag, nullable=False, default=False),  # dead, and its letter was sent
+    Column("has_letter", Flag, nullable=False, default=False),  # dead, and its dead letter was sent
     Column("first_seen_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),  # first claim
     Column("updated_at", UtcTime, nullable=False),
@@ -152,22 +157,15 @@ destinations = Table(
     Column("intent_at", UtcTime),
     sqlite_with_rowid=False,
 )
-_owned = destinations.c.owner_transfer.is_not(None)
 Index(
     "ix_destinations_owner_transfer",
     destinations.c.owner_transfer,
-    sqlite_where=_owned,
+    sqlite_where=destinations.c.owner_transfer.is_not(None),
 )
-
-_published_perhaps = transfers.c.renames_possible
-Index(
-    "ix_transfers_renames_possible",
-    transfers.c.id,
-    sqlite_where=_published_perhaps,
-)
+Index("ix_transfers_renames_possible", transfers.c.id, sqlite_where=transfers.c.renames_possible)
 
 # Staging roots from their claim until a sweep has seen them gone.
-litter = Table(
+staging_roots = Table(
     "litter",
     metadata,
     Column("staging_root", Text, primary_key=True),
@@ -230,8 +228,7 @@ jobs = Table(
     Column("closed_at", UtcTime),
     sqlite_with_rowid=False,
 )
-_open = jobs.c.closed_at.is_(None)
-Index("ix_jobs_open", jobs.c.transfer_id, sqlite_where=_open)
+Index("ix_jobs_open", jobs.c.transfer_id, sqlite_where=jobs.c.closed_at.is_(None))
 
 published = Table(
     "published",
@@ -295,3 +292,26 @@ seals = Table(
     Column("line", Text, nullable=False),  # core.evidence.sealing_line
     Column("seal", Text, nullable=False),  # its SHA-256
 )
+
+
+def upsert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that can be given ON CONFLICT, as `Connection.dialect.name` writes it."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - a tenth of a start's CPU
+
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def put(tx: Connection, table: Table, values: Mapping[str, Any]) -> None:
+    """Insert a row, or change these columns of the one with the same primary key."""
+    tx.execute(_putting(tx.dialect.name, table, tuple(values)), values)
+
+
+@cache
+def _putting(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
+    statement, keys = upsert(dialect, table), list(table.primary_key.columns)
+    changed = [name for name in columns if not table.c[name].primary_key]
+    return statement.on_conflict_do_update(
+        index_elements=keys, set_={name: statement.excluded[name] for name in changed}
+    )

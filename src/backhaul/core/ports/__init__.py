@@ -6,13 +6,13 @@ are written for all three. Methods are safe to call from several threads.
 
 from __future__ import annotations
 
-from backhaul.core.ports.ledger import (
+from backhaul.core.ports.ledger import Ledger
+from backhaul.core.ports.ledger_records import (
     AbandonedStaging,
     AttemptStart,
     Claimed,
     ClusterJob,
     Holder,
-    Ledger,
     MessageKey,
     Published,
 )

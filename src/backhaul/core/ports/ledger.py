@@ -1,167 +1,38 @@
-"""What is remembered, and by when it is on disk."""
+"""The ledger: what has to survive a power cut, as one small protocol for each capability.
+
+Every call is one transaction: it returns after its commit is on disk, and a call that raises has
+changed nothing. `Ledger` is all protocols together, and one adapter implements it.
+
+Errors of every call:
+
+- `OutageError` of `ledger`: locked for too long, full, read-only or an I/O error.
+- `LedgerDamaged`: a row that Backhaul did not write.
+- `TakenOver`, in the calls that list it: another process has begun this transfer since, or an
+  operator cancelled it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from backhaul.core.checksums import Checksum
 from backhaul.core.model import Assignment, Hold, Location, TransferState
-from backhaul.core.objects import ManifestSum, Pin, PlannedObject, StagedObject, Totals
+from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject, Totals
 from backhaul.core.ports.cluster import Application, JobProgress
-
-CHANGED_DIGITS = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class MessageKey:
-    """What makes redeliveries of one message one transfer.
-
-    Attributes:
-        part: Which record of the message, from 0; each is a transfer of its own.
-        also: Further records that end together with it: those that cannot be read.
-        body_digest: SHA-256 of the body, hexadecimal: the same id with another body is another
-            request. None: not known.
-    """
-
-    queue: str
-    message_id: str
-    part: int = 0
-    also: tuple[int, ...] = ()
-    body_digest: str | None = field(default=None, compare=False)
-
-    @property
-    def text(self) -> str:
-        """The message's id as the ledger keeps it: `id`, then `id#2`, `id#3`; `id#2,5` of two."""
-        if not self.part and not self.also:
-            return self.message_id
-        numbers = (self.part, *self.also)
-        return f"{self.message_id}#{','.join(str(number + 1) for number in numbers)}"
-
-    @property
-    def changed(self) -> MessageKey:
-        """For a body that came under an id which another body has: `id!` and its digest."""
-        digest = (self.body_digest or "")[:CHANGED_DIGITS]
-        return replace(self, message_id=f"{self.message_id}!{digest}")
+from backhaul.core.ports.ledger_records import (
+    AbandonedStaging,
+    AttemptStart,
+    Claimed,
+    ClusterJob,
+    Holder,
+    MessageKey,
+    Published,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttemptStart:
-    """The ledger's answer to a delivery.
-
-    Attributes:
-        attempt: The attempt just counted, from 1; not counted when `state` is final or `is_live`.
-        is_live: Another running process or thread works on this transfer right now.
-        has_plan: The plan is frozen completely; the next attempt uses its pins.
-        was_publishing: The last attempt recorded its intent: renames may have happened.
-        failures: Attempts whose failure was recorded without refund; a killed agent records none.
-        source_changes: How often the source changed under this transfer so far.
-        directory: The target directory of the frozen plan; `destination` is what the plan owns,
-            the same directory or the one file of a single object.
-        was_changed: Another body came under this id before; this transfer is of the new body.
-        has_dead_letter: It is dead, and its dead letter was sent.
-    """
-
-    transfer_id: str
-    state: TransferState
-    attempt: int
-    is_live: bool
-    has_plan: bool
-    was_publishing: bool
-    first_seen_at: datetime
-    directory: Location | None = None
-    destination: Location | None = None
-    failures: int = 0
-    source_changes: int = 0
-    code: str | None = None
-    reason: str | None = None
-    was_changed: bool = False
-    has_dead_letter: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterJob:
-    """One submission to YARN that the ledger has not closed: the tag of this epoch may be there.
-
-    Attributes:
-        epoch: Whose staging it writes to; one epoch submits at most once.
-        application_id: Once it was seen; None does not mean that there is none.
-    """
-
-    transfer_id: str
-    epoch: int
-    application_id: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AbandonedStaging:
-    """What an attempt may have left in staging.
-
-    Attributes:
-        epoch: Its last; higher ones belong to somebody else.
-        route: Whose user it belongs to.
-    """
-
-    transfer_id: str
-    staging_root: Location
-    epoch: int
-    route: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claimed:
-    """The transfer owns its destination until it finishes, fails or its owner dies.
-
-    Attributes:
-        stale: Staging of destinations above or below this one, and of this one elsewhere. It must
-            be gone before anything is published: a forgotten process may still rename out of it.
-        has_rivals: Another transfer recorded its intent for something here and not its end;
-            `rivals` tells what may stand at the final paths.
-        jobs: Open ones of this transfer, and of any other at this destination, above or below it.
-    """
-
-    epoch: int
-    staging_root: Location
-    stale: tuple[AbandonedStaging, ...] = ()
-    has_rivals: bool = False
-    jobs: tuple[ClusterJob, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """The newest content that the ledger knows at a final path."""
-
-    location: Location
-    transfer_id: str
-    pin: Pin
-    content: Checksum
-    modified_ms: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holder:
-    """Who has a transfer.
-
-    Attributes:
-        owner: `host:boot_id:pid:starttime`; None while no process works on it.
-        is_cancelled: An operator ended it.
-    """
-
-    owner: str | None
-    is_cancelled: bool
-
-
-class Ledger(Protocol):
-    """The durable truth. Every method is one transaction; after it returns, a power cut keeps it.
-
-    Raises (any method):
-        OutageError: `ledger`: locked too long, full or read-only; nothing was recorded.
-        TakenOver: `claim`, `forget_plan`, `freeze`, `record_staged`, `note_published`,
-            `note_staging`: another
-            process has begun the transfer since; nothing was recorded.
-    """
+class AttemptLedger(Protocol):
+    """Deliveries, their attempts, and why an attempt waits or ended."""
 
     def begin(
         self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
@@ -171,14 +42,64 @@ class Ledger(Protocol):
         Args:
             key: None for `copy`: always a new transfer. Where the message's transfer is of another
                 body, a transfer of `key.changed` is found or made.
-            source: As asked for, for people. Unparsed body excerpt where it did not parse.
+            source: As requested, for people; an excerpt of a body that could not be parsed.
             destination: Likewise.
         """
 
-    def claim(  # noqa: PLR0913 - the first page rides along to save a commit
+    def fail(
         self,
         transfer_id: str,
-        job: Assignment,
+        state: TransferState,
+        code: str,
+        reason: str,
+        now: datetime,
+        *,
+        refund: bool = False,
+        hold: Hold | None = None,
+        has_dead_letter: bool = False,
+    ) -> None:
+        """State WAITING, HELD or DEAD with its reason; the claim ends.
+
+        Safe to repeat: a transfer of another process stays as it is. Recorded or not, this process
+        no longer works on it, and the next delivery may begin.
+
+        Args:
+            reason: Kept without the secrets that `text.redacted` knows, as all text for people.
+            refund: Give the counted attempt back (outage, shutdown); else it counts as a failure.
+            hold: With HELD: by what. A hold by the same dependency continues the earlier one.
+            has_dead_letter: Its dead letter was sent.
+        """
+
+    def note_dead_letter(self, transfer_id: str) -> None:
+        """The dead letter of a transfer that is DEAD was sent; one in another state stays as it is.
+
+        A dead transfer belongs to no process, so its owner is not compared.
+        """
+
+    def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
+        """What the attempt under way waits for; None: it moves again.
+
+        Neither a change of state nor a line in the journal. Another process's transfer stays as
+        it is.
+        """
+
+    def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
+        """Which engine was chosen, and why."""
+
+    def holder(self, transfer_id: str) -> Holder:
+        """Which process has the transfer now, and whether it was cancelled."""
+
+    def is_mine(self, transfer_id: str) -> bool:
+        """True while this process is the one that began the attempt under way."""
+
+
+class DestinationLedger(Protocol):
+    """Claims: one transfer owns a destination, and no other above or below it."""
+
+    def claim(  # noqa: PLR0913 - the first page comes along, which saves a commit
+        self,
+        transfer_id: str,
+        assignment: Assignment,
         destination: Location,
         staging_anchor: Location,
         *,
@@ -192,47 +113,21 @@ class Ledger(Protocol):
         """Take the destination: epoch + 1 (at least `min_epoch`), owner set, state STAGING.
 
         The staging root is below the anchor, except while an application of this transfer may fill
-        the one of an earlier claim. Earlier roots elsewhere are `Claimed.stale`.
-        The first page of a new plan is frozen in the same transaction; it replaces a plan that
-        an earlier attempt left incomplete. An empty `first` keeps the frozen plan.
+        the one of an earlier claim. Earlier roots elsewhere are `Claimed.stale`. Dead owners above
+        and below lose theirs, so that none of them can record an intent later. Claiming again
+        within an attempt raises the epoch once more.
 
-        Dead owners above and below lose theirs, so that none of them can record an intent later.
+        Args:
+            first: First page of a new plan, frozen in the same transaction. It replaces a plan
+                that an earlier attempt left incomplete; a complete plan stays. Empty: the frozen
+                plan stays. `is_complete` and `markers` as in `freeze`; not used without `first`.
 
         Returns:
             None while another live transfer owns the destination, one above or one below it.
+
+        Raises:
+            TakenOver
         """
-
-    def rivals(self, transfer_id: str, locations: Sequence[Location]) -> list[Published]:
-        """What other transfers may have renamed to these paths without having recorded the end."""
-
-    def forget_plan(self, transfer_id: str) -> None:
-        """Drop the frozen plan: the source changed; counts the change."""
-
-    def freeze(
-        self, transfer_id: str, objects: Sequence[PlannedObject], *, is_complete: bool, markers: int
-    ) -> None:
-        """Append to the plan; pins never change once frozen."""
-
-    def plan(
-        self, transfer_id: str, *, only_unstaged: bool = False, batch: int = 1000
-    ) -> Iterator[Sequence[PlannedObject]]:
-        """The frozen plan in order, in batches."""
-
-    def planned_totals(self, transfer_id: str) -> Totals:
-        """What the frozen plan adds up to."""
-
-    def record_staged(self, transfer_id: str, staged: Sequence[StagedObject]) -> None:
-        """Note proofs; they belong to the current epoch."""
-
-    def staged(
-        self, transfer_id: str, *, batch: int = 1000
-    ) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
-        """Planned objects proven in the current epoch, in order; the others are left out."""
-
-    def earlier_proofs(
-        self, transfer_id: str, *, batch: int = 1000
-    ) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
-        """Planned objects with proofs of an epoch before the current one, in order."""
 
     def intend(
         self, transfer_id: str, epoch: int, staged: Sequence[StagedObject], now: datetime
@@ -242,15 +137,6 @@ class Ledger(Protocol):
         Returns:
             False when the transfer no longer owns the destination with this epoch.
         """
-
-    def note_published(self, transfer_id: str) -> None:
-        """What has a proof of the current epoch stands under its final name: it is published.
-
-        For files that an earlier attempt renamed before it died; the transfer goes on.
-        """
-
-    def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
-        """What this ledger published last at these paths."""
 
     def finish(
         self,
@@ -268,41 +154,92 @@ class Ledger(Protocol):
             manifest: What the proofs add up to: it is sealed and chained to the one before.
 
         Returns:
-            False when the transfer no longer owns the destination with this epoch.
+            False when the transfer no longer owns the destination with this epoch. True again
+            when repeated after it took effect.
         """
 
-    def fail(
-        self,
-        transfer_id: str,
-        state: TransferState,
-        code: str,
-        reason: str,
-        now: datetime,
-        *,
-        refund: bool = False,
-        hold: Hold | None = None,
-        has_dead_letter: bool = False,
+
+class PlanLedger(Protocol):
+    """The frozen plan of a transfer, and the proof of each object in it."""
+
+    def freeze(
+        self, transfer_id: str, objects: Sequence[PlannedObject], *, is_complete: bool, markers: int
     ) -> None:
-        """State WAITING, HELD or DEAD with its reason; the claim ends.
+        """Append to the plan; pins never change once frozen.
+
+        Safe to repeat: positions frozen already are skipped, and a complete plan stays as it is.
 
         Args:
-            reason: Kept without the secrets that `text.redacted` knows, here as everywhere.
-            refund: Give the counted attempt back (outage, shutdown).
-            hold: With HELD: by what. A hold by the same dependency goes on since its beginning.
-            has_dead_letter: Its dead letter was sent.
+            objects: Positions continue where the last page ended, without a gap.
+            markers: Directory placeholders skipped so far, in all pages up to this one.
+
+        Raises:
+            TakenOver
         """
 
-    def note_dead_letter(self, transfer_id: str) -> None:
-        """The dead letter of a transfer that is dead already was sent; no change to any other."""
+    def forget_plan(self, transfer_id: str) -> None:
+        """Drop the frozen plan: the source changed; counts the change.
 
-    def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
-        """What the attempt under way waits for, for people; None: it moves again."""
+        Raises:
+            TakenOver
+        """
 
-    def holder(self, transfer_id: str) -> Holder:
-        """Who has the transfer now, and whether it was cancelled."""
+    def plan(
+        self, transfer_id: str, *, only_unstaged: bool = False, batch: int = 1000
+    ) -> Iterator[Sequence[PlannedObject]]:
+        """The frozen plan in order, in batches; each batch is a transaction of its own.
 
-    def is_mine(self, transfer_id: str) -> bool:
-        """True while this process is the one that began the attempt under way."""
+        Args:
+            only_unstaged: Leave out what has a proof of the current epoch.
+        """
+
+    def planned_totals(self, transfer_id: str) -> Totals:
+        """What the frozen plan adds up to."""
+
+    def record_staged(self, transfer_id: str, staged: Sequence[StagedObject]) -> None:
+        """Record proofs; they belong to the current epoch and replace older ones.
+
+        Raises:
+            TakenOver
+        """
+
+    def staged(
+        self, transfer_id: str, *, batch: int = 1000
+    ) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
+        """Planned objects proven in the current epoch, in order; the others are left out."""
+
+    def earlier_proofs(
+        self, transfer_id: str, *, batch: int = 1000
+    ) -> Iterator[Sequence[tuple[PlannedObject, StagedObject]]]:
+        """Planned objects with proofs of an epoch before the current one, in order.
+
+        After a crash while publishing they list what to look for. New proofs may be recorded
+        while these are read: what was passed does not come back.
+        """
+
+
+class PublicationLedger(Protocol):
+    """What was published at which final path."""
+
+    def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
+        """What this ledger published last at these paths; paths it never published are absent."""
+
+    def rivals(self, transfer_id: str, locations: Sequence[Location]) -> list[Published]:
+        """What other transfers may have renamed to these paths without having recorded the end."""
+
+    def note_published(self, transfer_id: str) -> None:
+        """Objects with a proof of the current epoch are at their final paths: they are published.
+
+        For files that an earlier attempt renamed before it died; the transfer goes on. Safe to
+        repeat.
+
+        Raises:
+            TakenOver
+        """
+
+
+class ReplayLedger(Protocol):
+    """What recognises an event or a signed message that was here before."""
 
     def published_sequencer(self, destination: Location, bucket: str, key: str) -> str | None:
         """Of the event of this object that was published at the destination last."""
@@ -327,6 +264,10 @@ class Ledger(Protocol):
             False when another message had it: a replay.
         """
 
+
+class StagingLedger(Protocol):
+    """Every staging root from its claim until it was seen to be gone."""
+
     def staging_of(self, transfer_id: str) -> AbandonedStaging | None:
         """Where this transfer may have staging; None when it never claimed or has finished."""
 
@@ -338,19 +279,21 @@ class Ledger(Protocol):
     ) -> None:
         """Remember further staging roots of this claim, before anything is made in them.
 
-        A sweep finds what is left of them. No file is ever in one, so they are not `stale`.
+        No file is ever in one, so they are never `Claimed.stale`; the sweep removes them.
+
+        Raises:
+            TakenOver
         """
 
-    def forget_staging(self, lefts: Sequence[AbandonedStaging]) -> None:
+    def forget_staging(self, gone: Sequence[AbandonedStaging]) -> None:
         """Nothing is left there up to that epoch; a root claimed again meanwhile stays."""
 
-    # ---- the cluster's engine
 
-    def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
-        """Which engine was chosen, and why."""
+class JobLedger(Protocol):
+    """Submissions to YARN; one is open from before it exists until nothing of it runs or counts."""
 
     def open_job(self, transfer_id: str, epoch: int, tag: str, now: datetime) -> bool:
-        """Note that an application with this tag may exist from now on.
+        """Record that an application with this tag may exist from now on.
 
         Returns:
             False when the transfer no longer owns its destination with this epoch, or when this
@@ -366,7 +309,7 @@ class Ledger(Protocol):
         progress: JobProgress | None,
         now: datetime,
     ) -> bool:
-        """Note how far it is.
+        """Record its state and progress.
 
         Returns:
             False when the transfer no longer owns its destination with `claim_epoch`.
@@ -379,3 +322,16 @@ class Ledger(Protocol):
 
     def jobs(self, transfer_id: str) -> list[ClusterJob]:
         """The open ones of this transfer, by epoch."""
+
+
+class Ledger(
+    AttemptLedger,
+    DestinationLedger,
+    PlanLedger,
+    PublicationLedger,
+    ReplayLedger,
+    StagingLedger,
+    JobLedger,
+    Protocol,
+):
+    """The durable truth: all capabilities on one store."""

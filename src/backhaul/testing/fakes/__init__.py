@@ -11,7 +11,8 @@ from backhaul.testing.fakes.cluster import FakeCluster
 from backhaul.testing.fakes.faults import Fault, Faults, Killed
 from backhaul.testing.fakes.inline import InlinePool, InlineSession
 from backhaul.testing.fakes.ledger import faulty
-from backhaul.testing.fakes.memory_ledger import MemoryFile, MemoryLedger
+from backhaul.testing.fakes.memory_file import MemoryFile
+from backhaul.testing.fakes.memory_ledger import MemoryLedger
 from backhaul.testing.fakes.queue import DeadLetter, FakeQueue
 from backhaul.testing.fakes.store import FakeStore, ReadFault
 from backhaul.testing.fakes.target import FakeContent, FakeTarget

@@ -1,4 +1,4 @@
-"""SQLite behind SQLAlchemy: how a connection is made. Everything SQLite-only lives here.
+"""How a connection to SQLite is made, behind SQLAlchemy.
 
 Rollback journal, truncated: WAL has a bug below SQLite 3.51.3 and Enterprise Linux ships older.
 `synchronous=EXTRA` also syncs the directory, so a commit that returned survives a power cut.
@@ -10,16 +10,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import StaticPool
-
-if TYPE_CHECKING:
-    from sqlalchemy.dialects import postgresql
-    from sqlalchemy.schema import Table
 
 BUSY_TIMEOUT_S = 30.0
 CACHE_KIB = 16_384  # a large plan must not spill an open transaction page by page
@@ -28,7 +23,7 @@ CACHE_KIB = 16_384  # a large plan must not spill an open transaction page by pa
 def writing_engine(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     """One connection for the one writer; every transaction takes the write lock at its start.
 
-    The file must exist: creating it is `files.open_ledger`'s affair.
+    The file must exist; `files.open_ledger` makes it.
     """
     pragmas = (
         f"busy_timeout={round(busy_timeout_s * 1000)}",
@@ -43,15 +38,6 @@ def writing_engine(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Eng
 def reading_engine(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     """A connection that cannot write, for use while an agent does."""
     return _engine(path, "ro", "BEGIN", (f"busy_timeout={round(busy_timeout_s * 1000)}",))
-
-
-def upsert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT, as `Connection.dialect.name` writes it."""
-    if dialect == "postgresql":
-        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - a tenth of a start's CPU
-
-        return postgresql.insert(table)
-    return sqlite.insert(table)
 
 
 def recover(path: Path) -> None:

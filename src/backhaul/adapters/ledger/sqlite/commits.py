@@ -1,9 +1,9 @@
-"""Transactions of several threads on one connection, that share a commit where they meet.
+"""Transactions of several threads on one connection: those that meet share one commit.
 
-A commit waits for the disk three or four times, and SQLite has one writer. While one thread waits
-there, others come; these run one after the other, each below a savepoint of its own, and the last
-of them commits for all. Nobody returns before the commit that holds his work did, so what each may
-rely on is what a commit of his own would give. With one thread there is nothing to share.
+A commit waits for the disk three or four times, and SQLite has one writer. Threads that arrive
+during that wait run one after the other, each below a savepoint of its own, and the last of them
+commits for all. A call returns only after the commit that contains its changes, so each thread can
+rely on what a commit of its own would give. A single thread shares nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RootTransaction
 
-MOST = 32  # transactions with one commit: nobody waits for more of them than that
+MOST = 32  # transactions with one commit: no thread waits for more of them than that
 LOOK_S = 0.05
 
 
@@ -30,14 +30,14 @@ class _Group:
         self.transaction = transaction
         self.size = 0
         self.undoing: list[Callable[[], None]] = []
-        self.own_undoing = 0  # of these, where those of the block under way begin
-        self.is_whole = True  # nothing of a block that is neither kept nor undone
+        self.own_undoing = 0  # where those of the block under way begin
+        self.is_whole = True  # every block of it was kept or undone completely
         self.over = threading.Event()
         self.error: BaseException | None = None
 
 
 class SharedCommits:
-    """The only way to a connection that belongs to this object.
+    """The only access to a connection, which belongs to this object.
 
     Args:
         connection: Begins with the write lock (`engine.writing_engine`).
@@ -45,21 +45,21 @@ class SharedCommits:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._turn = threading.Lock()
+        self._in_use = threading.Lock()
         self._counting = threading.Lock()
-        self._coming = 0  # threads that wait for their turn
+        self._coming = 0  # threads that wait for the connection
         self._group: _Group | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """What is done in the block is kept once the block is left without an error, else undone.
+        """Changes in the block are committed when it is left without an error, else undone.
 
         The block must not open another: it would wait for itself.
 
         Raises:
             SQLAlchemyError, sqlite3.Error: Nothing of the block is kept.
         """
-        with self._my_turn():
+        with self._exclusive():
             try:
                 group = self._join()
                 try:
@@ -74,25 +74,25 @@ class SharedCommits:
         self._wait_for(group)
 
     def if_lost(self, undo: Callable[[], None]) -> None:
-        """In a block: what to undo besides, before anybody else's turn, if it is not kept."""
+        """In a block: call this, before another thread runs, if the block is not kept."""
         if self._group is not None:
             self._group.undoing.append(undo)
 
     def close(self) -> None:
-        """Let go of the connection; safe to repeat."""
-        with self._my_turn():
+        """Release the connection; safe to repeat."""
+        with self._exclusive():
             if self._group is not None:
                 self._end(self._group)
             self._connection.close()
 
     @contextmanager
-    def _my_turn(self) -> Iterator[None]:
-        # Ctrl-C may come between any two steps of `copy`: then, too, the lock has to be given back.
+    def _exclusive(self) -> Iterator[None]:
+        # Ctrl-C may come between any two steps of `copy`: then, too, the lock must be released.
         with self._counting:
             self._coming += 1
         is_coming = True
         try:
-            with self._turn:
+            with self._in_use:
                 with self._counting:
                     self._coming -= 1
                     is_coming = False
@@ -122,7 +122,7 @@ class SharedCommits:
         group.is_whole = True
 
     def _undo(self, group: _Group, error: BaseException) -> None:
-        """Back to where this block began; where that cannot be, all of the group is lost."""
+        """Back to where this block began; where that is impossible, the whole group is lost."""
         try:
             # Full disks and failed reads end SQLite's whole transaction by themselves.
             if group.size > 1 and self._driver_in_transaction():
@@ -137,16 +137,16 @@ class SharedCommits:
         self._lose(group, error)
 
     def _end(self, group: _Group) -> None:
-        """Commit; whoever waits for the group learns what came of it."""
+        """Commit, and wake all threads that wait for the group."""
         if not group.is_whole:
-            self._lose(group, InterruptedError("in the midst of a block"))
+            self._lose(group, InterruptedError("in the middle of a block"))
             return
         try:
             group.transaction.commit()
         except BaseException as error:
             self._lose(group, error)
             if not isinstance(error, Exception):
-                raise  # Ctrl-C is for this thread; `_wait_for` raises the rest, for each
+                raise  # Ctrl-C is for this thread; `_wait_for` raises the others in each
         else:
             self._group = None
             group.over.set()
@@ -156,8 +156,8 @@ class SharedCommits:
         group.error = error
         with suppress(SQLAlchemyError, sqlite3.Error):
             group.transaction.rollback()
-        # A COMMIT refused by a reader's lock leaves SQLite's transaction open, and SQLAlchemy
-        # thinks that it has ended.
+        # A COMMIT refused by a reader's lock leaves SQLite's transaction open, while SQLAlchemy
+        # considers it ended.
         with suppress(SQLAlchemyError, sqlite3.Error):
             if not self._connection.closed:
                 self._connection.connection.rollback()
@@ -173,9 +173,9 @@ class SharedCommits:
 
     def _wait_for(self, group: _Group) -> None:
         while not group.over.wait(LOOK_S):
-            # The disk is slow, or whoever would have ended it was interrupted on the way. This
-            # thread has been counted, too: a group that was left open for it is its to end.
-            with self._my_turn():
+            # The disk is slow, or the thread that would have ended the group was interrupted. This
+            # thread was counted as coming, so a group left open for it is its own to end.
+            with self._exclusive():
                 open_one = self._group
                 if open_one is not None and (open_one is group or self._coming <= 0):
                     self._end(open_one)

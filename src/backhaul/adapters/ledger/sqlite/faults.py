@@ -1,4 +1,4 @@
-"""SQLite's errors in Backhaul's words: one table, by SQLite's primary result code.
+"""SQLite's errors as Backhaul's: one table, by SQLite's primary result code.
 
 Source: https://sqlite.org/rescode.html; the low byte of an extended code is the primary one.
 """
@@ -42,7 +42,7 @@ HINTS = {
     "E_LEDGER_IO": "check the disk and the kernel log; the ledger must be on a local disk",
 }
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-# A text that is none; sizes whose sum no ledger can have.
+# No text in UTF-8; sizes whose sum no ledger can have.
 _EDITED = ("Could not decode to UTF-8", "integer overflow")
 _CUT_OUT = ("no such table", "no such column", "no such index")
 _PRIMARY = 0xFF
@@ -66,12 +66,14 @@ def translated(error: BaseException, path: Path, *, is_reader: bool = False) -> 
     if detail.startswith(_EDITED) or isinstance(error, (NoResultFound, MultipleResultsFound)):
         return edited(path, detail)
     if code in DAMAGED or detail.startswith(_CUT_OUT):
-        return LedgerDamaged(
-            "E_LEDGER_CORRUPT",
-            f"{path} is damaged or no Backhaul ledger: {detail}",
-            hint="stop the agent, keep the file, restore the ledger from its backup",
-        )
+        return damaged(f"{path} is damaged or no Backhaul ledger: {detail}")
     return BackhaulError("E_LEDGER_BUG", f"{path}: {type(error).__name__}: {detail}")
+
+
+def damaged(what: str) -> LedgerDamaged:
+    """The file as a whole cannot be relied on."""
+    hint = "stop the agent, keep the file, restore the ledger from its backup"
+    return LedgerDamaged("E_LEDGER_CORRUPT", what, hint=hint)
 
 
 def _unfinished(path: Path) -> OutageError:
@@ -95,16 +97,26 @@ def edited(path: Path, what: str) -> EditedLedger:
     return EditedLedger(
         "E_LEDGER_CORRUPT",
         f"{path} has a row that Backhaul did not write: {what}",
-        hint="somebody edited it: keep the file, restore the ledger from its backup",
+        hint="it was edited: keep the file, restore the ledger from its backup",
     )
 
 
 @contextmanager
 def mapped(path: Path, *, is_reader: bool = False) -> Iterator[None]:
-    """Let no foreign error leave the block."""
+    """No error of SQLite or SQLAlchemy leaves the block."""
     try:
         yield
     except WrongValue as exc:
         raise edited(path, str(exc)) from exc
     except (SQLAlchemyError, sqlite3.Error) as exc:
         raise translated(exc, path, is_reader=is_reader) from exc
+
+
+@contextmanager
+def mapped_of_reader(path: Path, what: str) -> Iterator[None]:
+    """The same where rows become values of the core: what cannot become one was edited."""
+    try:
+        with mapped(path, is_reader=True):
+            yield
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise edited(path, f"{what}: {error}") from error

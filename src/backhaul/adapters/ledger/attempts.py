@@ -1,0 +1,227 @@
+"""Attempts: begun by a delivery, ended by a failure, an operator or the death of a process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select
+
+from backhaul.adapters.ledger import rows, transfers
+from backhaul.adapters.ledger.destinations import release
+from backhaul.adapters.ledger.jobs import open_jobs
+from backhaul.adapters.ledger.schema import transfers as table
+from backhaul.adapters.ledger.session import WriteSession
+from backhaul.adapters.ledger.staging import recorded_staging
+from backhaul.core.errors import LedgerLocked, PermanentError
+from backhaul.core.model import Hold, TransferState
+from backhaul.core.ports import (
+    AbandonedStaging,
+    AttemptStart,
+    ClusterJob,
+    Holder,
+    MessageKey,
+)
+
+COPY_QUEUE = "copy"  # in place of a queue, for transfers that no message requested
+_COPIES_NOT_ENDED = select(table).where(table.c.queue == COPY_QUEUE, table.c.finished_at.is_(None))
+
+
+class SqlAttempts(WriteSession):
+    """`AttemptLedger`, and what commands do to a transfer from beside its process."""
+
+    def begin(
+        self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
+    ) -> AttemptStart:
+        with self._transaction() as tx:
+            row = None if key is None else transfers.by_message(tx, key)
+            was_changed = key is not None and row is not None and _is_other_body(row, key)
+            if key is not None and was_changed:
+                key = key.changed
+                row = transfers.by_message(tx, key)
+            if row is None:
+                begun = self._make(tx, key, new_id, source, destination, now)
+            else:
+                is_live = self._is_live(row["id"], row["owner"])
+                if is_live or TransferState(row["state"]).is_final:
+                    return replace(rows.begun(row, is_live=is_live), was_changed=was_changed)
+                begun = self._again(tx, row, now)
+            begun = replace(begun, was_changed=was_changed)
+            self._working.add(begun.transfer_id)
+            self._commits.if_lost(lambda: self._working.discard(begun.transfer_id))
+        return begun
+
+    def _make(
+        self,
+        tx: Connection,
+        key: MessageKey | None,
+        new_id: str,
+        source: str,
+        destination: str,
+        now: datetime,
+    ) -> AttemptStart:
+        values = {
+            "id": new_id,
+            "queue": key and key.queue,
+            "message_id": key and key.text,
+            "body_digest": key and key.body_digest,
+            "source": rows.readable(source),
+            "destination": rows.readable(destination),
+            "state": TransferState.RECEIVED.value,
+            "attempt": 1,
+            "owner": self.owner.text,
+            "first_seen_at": now,
+            "updated_at": now,
+        }
+        transfers.add(tx, values)
+        return AttemptStart(
+            transfer_id=new_id,
+            state=TransferState.RECEIVED,
+            attempt=1,
+            is_live=False,
+            has_plan=False,
+            was_publishing=False,
+            first_seen_at=now,
+        )
+
+    def _again(self, tx: Connection, row: RowMapping, now: datetime) -> AttemptStart:
+        values: dict[str, Any] = {
+            "attempt": row["attempt"] + 1,
+            "owner": self.owner.text,
+            "retry_at": None,
+            "updated_at": now,
+        }
+        no_error = {"code": None, "reason": None}
+        transfers.move(tx, row["id"], TransferState.RECEIVED, values | no_error)
+        # The caller sees the last attempt's error, which the row has no longer.
+        state = {"state": TransferState.RECEIVED.value}
+        return rows.begun({**row, **values, **state}, is_live=False)
+
+    def fail(
+        self,
+        transfer_id: str,
+        state: TransferState,
+        code: str,
+        reason: str,
+        now: datetime,
+        *,
+        refund: bool = False,
+        hold: Hold | None = None,
+        has_dead_letter: bool = False,
+    ) -> None:
+        is_released = False
+        try:
+            with self._transaction() as tx:
+                self._working.discard(transfer_id)
+                is_released = True
+                transfer = transfers.by_id(tx, transfer_id)
+                if transfer["owner"] != self.owner.text:
+                    return
+                release(tx, transfer_id)
+                values = {
+                    "attempt": max(0, transfer["attempt"] - refund),
+                    "failures": transfer["failures"] + (not refund),
+                    "code": code,
+                    "reason": rows.readable(reason),
+                    "has_letter": has_dead_letter,
+                }
+                if hold is not None:
+                    values |= transfers.hold_values(transfer, hold)
+                transfers.end(tx, transfer, state, now, values)
+        finally:
+            if not is_released:  # not even begun: the ledger cannot be written
+                self._working.discard(transfer_id)
+
+    def note_dead_letter(self, transfer_id: str) -> None:
+        with self._transaction() as tx:
+            transfer = transfers.by_id(tx, transfer_id)
+            if TransferState(transfer["state"]) is TransferState.DEAD:
+                transfers.change(tx, transfer_id, {"has_letter": True})
+
+    def note_wait(self, transfer_id: str, hold: Hold | None, code: str, reason: str) -> None:
+        with self._transaction() as tx:
+            transfer = transfers.by_id(tx, transfer_id)
+            if transfer["owner"] != self.owner.text:
+                return
+            values = {"code": None, "reason": None, **transfers.NOT_HELD}
+            if hold is not None:
+                values |= {"code": code, "reason": rows.readable(reason)}
+                values |= transfers.hold_values(transfer, hold)
+            transfers.change(tx, transfer_id, values)
+
+    def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
+        with self._transaction() as tx:
+            values = {"engine": engine, "engine_reason": rows.readable(reason)}
+            transfers.change(tx, transfer_id, values)
+
+    def holder(self, transfer_id: str) -> Holder:
+        with self._transaction() as tx:
+            row = transfers.by_id(tx, transfer_id)
+        return Holder(owner=row["owner"], is_cancelled=row["code"] == transfers.CANCELLED)
+
+    def is_mine(self, transfer_id: str) -> bool:
+        with self._transaction() as tx:
+            owner: str | None = transfers.by_id(tx, transfer_id)["owner"]
+        if owner == self.owner.text:
+            return True
+        self._working.discard(transfer_id)  # should it come back to this process, that is new work
+        return False
+
+    def cancel(self, transfer_id: str, now: datetime) -> list[ClusterJob]:
+        """State DEAD by an operator; the next call of the process at work raises `TakenOver`.
+
+        Returns:
+            Its open jobs: the caller has to end them.
+
+        Raises:
+            PermanentError: E_ENDED: it has ended already.
+            LedgerLocked: E_PUBLISHING: some of it may be at its final paths.
+        """
+        with self._transaction() as tx:
+            transfer = transfers.by_id(tx, transfer_id)
+            state = TransferState(transfer["state"])
+            if state.is_final:
+                raise PermanentError(
+                    "E_ENDED",
+                    f"{transfer_id} has ended already: {state}",
+                    hint=f"backhaul show {transfer_id}",
+                )
+            if transfer["renames_possible"]:
+                raise LedgerLocked(
+                    "E_PUBLISHING",
+                    f"{transfer_id} is being published: some of it may be visible",
+                    hint="let it end: it is a matter of seconds, or of the target's return",
+                )
+            _end_dead(tx, transfer, transfers.CANCELLED, "cancelled by an operator", now)
+            return open_jobs(tx, transfer_id)
+
+    def interrupted_copies(self) -> dict[str, AbandonedStaging | None]:
+        """Copies whose process died, by id. Messages come back by themselves; these do not."""
+        with self._transaction() as tx:
+            return {
+                row["id"]: recorded_staging(tx, row)
+                for row in map(transfers.checked, tx.execute(_COPIES_NOT_ENDED).mappings())
+                if not self._is_live(row["id"], row["owner"])
+            }
+
+    def abandon(self, transfer_id: str, now: datetime) -> None:
+        """State DEAD for an interrupted copy; its destination is free again. Safe to repeat."""
+        with self._transaction() as tx:
+            transfer = transfers.by_id(tx, transfer_id)
+            if transfer["finished_at"] is None and not self._is_live(
+                transfer_id, transfer["owner"]
+            ):
+                reason = "its process died; run the copy again"
+                _end_dead(tx, transfer, "E_ABANDONED", reason, now)
+
+
+def _end_dead(tx: Connection, transfer: RowMapping, code: str, reason: str, now: datetime) -> None:
+    release(tx, transfer["id"])
+    values = {"code": code, "reason": reason}
+    transfers.end(tx, transfer, TransferState.DEAD, now, values)
+
+
+def _is_other_body(row: RowMapping, key: MessageKey) -> bool:
+    """The transfer of this message is of another body; unknown ones are the same."""
+    return key.body_digest is not None and row["body_digest"] not in {None, key.body_digest}

@@ -1,0 +1,177 @@
+"""Claims: which transfer owns which destination, and its end by intent and finish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, or_, select, update
+
+from backhaul.adapters.ledger import jobs, publications, replays, rows, staging, transfers
+from backhaul.adapters.ledger.plans import append, drop_plan, prove
+from backhaul.adapters.ledger.schema import destinations, put
+from backhaul.adapters.ledger.session import WriteSession
+from backhaul.core.model import Assignment, Location, TransferState
+from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
+from backhaul.core.ports import Claimed
+from backhaul.core.transfer.placing import staging_root
+
+_NO_OWNER: dict[str, Any] = {"owner_transfer": None, "owner": None}
+# A finished claim. The staging root may be another one next time.
+_FINISHED = {**_NO_OWNER, "staging_root": None, "intent_transfer": None, "intent_at": None}
+# All owned destinations, as many as transfers in flight, and the wanted one.
+_IN_THE_WAY = select(destinations).where(
+    or_(destinations.c.uri == bindparam("of_uri"), destinations.c.owner_transfer.is_not(None))
+)
+_OF_TRANSFER = destinations.c.owner_transfer == bindparam("of_transfer")
+_RELEASE = update(destinations).where(_OF_TRANSFER).values(_NO_OWNER)
+_RELEASE_DEAD = (
+    update(destinations).where(destinations.c.uri == bindparam("of_uri")).values(_NO_OWNER)
+)
+_COMPARE_AND_SET = update(destinations).where(
+    _OF_TRANSFER, destinations.c.epoch == bindparam("of_epoch")
+)
+
+
+class SqlDestinations(WriteSession):
+    """`DestinationLedger`."""
+
+    def claim(  # noqa: PLR0913 - the port's
+        self,
+        transfer_id: str,
+        assignment: Assignment,
+        destination: Location,
+        staging_anchor: Location,
+        *,
+        directory: Location,
+        first: Sequence[PlannedObject] = (),
+        is_complete: bool = False,
+        markers: int = 0,
+        min_epoch: int,
+        now: datetime,
+    ) -> Claimed | None:
+        with self._transaction() as tx:
+            transfer = self._mine(tx, transfer_id)
+            is_taken, row, dead = self._look(tx, transfer_id, destination)
+            if is_taken:
+                return None
+            open_jobs = jobs.open_jobs_at(tx, transfer_id, destination)
+            root = staging_root(staging_anchor, destination)
+            is_filled = any(job.transfer_id == transfer_id for job in open_jobs)
+            if is_filled and row is not None and row["staging_root"]:
+                root = rows.location(row["staging_root"])
+            claimed = Claimed(
+                epoch=max(min_epoch, 1 + (row["epoch"] if row else 0)),
+                staging_root=root,
+                stale=staging.stale_roots(tx, destination, root),
+                has_rivals=publications.has_rivals(tx, transfer_id, destination),
+                jobs=open_jobs,
+            )
+            if dead:
+                tx.execute(_RELEASE_DEAD, [{"of_uri": uri} for uri in dead])
+            self._take(tx, transfer_id, destination, claimed)
+            staging.remember(
+                tx, transfer_id, destination.uri, root, claimed.epoch, assignment.route, now
+            )
+            values: dict[str, Any] = {
+                "epoch": claimed.epoch,
+                "canonical": destination.uri,
+                "directory": directory.uri,
+                "route": assignment.route,
+                **replays.event_values(assignment),
+                "started_at": transfer["started_at"] or now,
+                "updated_at": now,
+            }
+            if first and not transfer["plan_complete"]:
+                if transfer["objects_planned"]:
+                    drop_plan(tx, transfer_id)
+                page = append(tx, transfer_id, 0, first)
+                values |= {**page, "plan_complete": is_complete, "markers": markers}
+            transfers.move(tx, transfer_id, TransferState.STAGING, values)
+        return claimed
+
+    def _look(
+        self, tx: Connection, transfer_id: str, destination: Location
+    ) -> tuple[bool, RowMapping | None, list[str]]:
+        """Whether a live transfer is in the way, the destination's own row, dead owners' URIs."""
+        own: RowMapping | None = None
+        dead: list[str] = []
+        for row in tx.execute(_IN_THE_WAY, {"of_uri": destination.uri}).mappings():
+            rows.checked(row, destinations.c)
+            if row["uri"] == destination.uri:
+                own = row
+            if row["owner_transfer"] in {None, transfer_id} or not rows.overlap(
+                rows.location(row["uri"]), destination
+            ):
+                continue
+            if self._is_live(row["owner_transfer"], row["owner"]):
+                return True, own, []
+            dead.append(row["uri"])
+        return False, own, dead
+
+    def _take(
+        self, tx: Connection, transfer_id: str, destination: Location, claimed: Claimed
+    ) -> None:
+        """Make the transfer the owner of this destination and of no other."""
+        # A crashed attempt under other settings may have left a claim elsewhere.
+        release(tx, transfer_id)
+        values = {
+            "uri": destination.uri,
+            "epoch": claimed.epoch,
+            "staging_root": claimed.staging_root.uri,
+            "owner_transfer": transfer_id,
+            "owner": self.owner.text,
+        }
+        put(tx, destinations, values)
+
+    def intend(
+        self, transfer_id: str, epoch: int, staged: Sequence[StagedObject], now: datetime
+    ) -> bool:
+        with self._transaction() as tx:
+            intent = {"intent_transfer": transfer_id, "intent_at": now}
+            if not _compare_and_set(tx, transfer_id, epoch, intent):
+                return False
+            prove(tx, transfer_id, epoch, staged)
+            values = {"renames_possible": True, "code": None, "reason": None, "updated_at": now}
+            values |= transfers.NOT_HELD
+            transfers.move(tx, transfer_id, TransferState.PUBLISHING, values)
+        return True
+
+    def finish(
+        self,
+        transfer_id: str,
+        epoch: int,
+        state: TransferState,
+        publish_mode: str,
+        now: datetime,
+        *,
+        manifest: ManifestSum | None = None,
+    ) -> bool:
+        with self._transaction() as tx:
+            transfer = transfers.by_id(tx, transfer_id)
+            if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
+                return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
+            publications.publish(tx, transfer, epoch)
+            jobs.close_all(tx, transfer_id, now)
+            if state is TransferState.DONE:
+                replays.remember_event(tx, transfer)
+            values = {"publish_mode": publish_mode, "renames_possible": False}
+            transfers.end(tx, transfer, state, now, values)
+            if manifest is not None:
+                publications.seal(tx, transfer, state, publish_mode, manifest, now)
+        self._working.discard(transfer_id)
+        return True
+
+
+def release(tx: Connection, transfer_id: str) -> None:
+    """End the transfer's claim; epoch and staging root stay for the next one."""
+    tx.execute(_RELEASE, {"of_transfer": transfer_id})
+
+
+def _compare_and_set(
+    tx: Connection, transfer_id: str, epoch: int, values: Mapping[str, Any]
+) -> bool:
+    """Change the destination that the transfer owns with this epoch; False when it owns none."""
+    owned = {"of_transfer": transfer_id, "of_epoch": epoch}
+    return tx.execute(_COMPARE_AND_SET, {**owned, **values}).rowcount == 1

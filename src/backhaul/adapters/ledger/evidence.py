@@ -1,0 +1,255 @@
+"""The evidence as commands read it: objects with their proofs, and the chain of sealing lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    RowMapping,
+    Select,
+    bindparam,
+    func,
+    select,
+    type_coerce,
+)
+
+from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.schema import meta, moment, objects, published, seals, transfers
+from backhaul.adapters.ledger.session import ReadSession
+from backhaul.core.errors import PermanentError
+from backhaul.core.model import Location, TransferState
+from backhaul.core.objects import PlannedObject, Proof, StagedObject
+from backhaul.core.transfer.evidence import Ended, Sealed
+
+_AMBIGUOUS = 4  # how many ids an error names
+_OBJECTS = (
+    select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS, objects.c.epoch)
+    .where(objects.c.transfer_id == bindparam("of_transfer"), objects.c.seq > bindparam("of_after"))
+    .order_by(objects.c.seq)
+)
+_PROOFS = (
+    select(objects.c.proof, func.count().label("count"), func.sum(objects.c.size_bytes))
+    .where(objects.c.transfer_id == bindparam("of_transfer"))
+    .group_by(objects.c.proof)
+    .order_by(objects.c.proof)
+)
+_SEALED = select(
+    seals,
+    transfers.c.state,
+    transfers.c.publish_mode,
+    transfers.c.source,
+    transfers.c.destination,
+    type_coerce(transfers.c.finished_at, BigInteger).label("finished_us"),
+).outerjoin_from(seals, transfers, transfers.c.id == seals.c.transfer_id)
+_PUBLISHERS = (
+    select(published.c.uri, published.c.transfer_id)
+    .join(transfers, transfers.c.id == published.c.transfer_id)
+    .where(published.c.uri.in_(bindparam("of_uris", expanding=True)))
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofTotals:
+    """Objects and bytes that share one proof; None is the share without one yet."""
+
+    proof: Proof | None
+    objects: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceRow:
+    """One object of a plan with its proof.
+
+    Attributes:
+        target: Its final path; None before the transfer's first claim.
+        epoch: Of the proof; None while there is none.
+    """
+
+    planned: PlannedObject
+    staged: StagedObject | None
+    target: Location | None
+    epoch: int | None
+
+
+class EvidenceReader(ReadSession):
+    """What `verify` and `show --evidence` read."""
+
+    def id_of(self, id_prefix: str) -> str:
+        """The whole id.
+
+        Raises:
+            PermanentError: E_NO_SUCH_TRANSFER, no transfer or more than one starts like this.
+        """
+        with self._transaction(id_prefix) as tx:
+            found: str = find(tx, id_prefix)["id"]
+        return found
+
+    def objects(self, id_prefix: str, *, batch: int = 1000) -> Iterator[EvidenceRow]:
+        """Every object of a plan, in order; memory holds one batch.
+
+        Raises:
+            PermanentError: E_NO_SUCH_TRANSFER, as in `id_of`.
+        """
+        with self._transaction(id_prefix) as tx:
+            transfer = find(tx, id_prefix)
+        after = -1
+        while True:
+            with self._transaction(id_prefix) as tx:
+                page = objects_of(tx, transfer, after=after, most=batch)
+            if not page:
+                return
+            yield from page
+            after = page[-1].planned.seq
+
+    def sealed(self, transfer_id: str) -> Sealed | None:
+        """The sealing line of a transfer; None where it did not end, or ended before there were."""
+        with self._transaction("seals") as tx:
+            query = _SEALED.where(seals.c.transfer_id == transfer_id)
+            row = tx.execute(query).mappings().one_or_none()
+        return None if row is None else _sealed(row)
+
+    def chain(self, *, batch: int = 1000) -> Iterator[Sealed]:
+        """Every sealing line, oldest first."""
+        query = _SEALED.order_by(seals.c.number).limit(batch)
+        after = 0
+        while True:
+            with self._transaction("seals") as tx:
+                page = tx.execute(query.where(seals.c.number > after)).mappings().all()
+            if not page:
+                return
+            yield from map(_sealed, page)
+            after = page[-1]["number"]
+
+    def ended_with_files(self, *, since: datetime | None = None) -> list[str]:
+        """Ids of transfers that ended DONE or SUPERSEDED, oldest first.
+
+        Args:
+            since: Aware; only those that ended at or after it.
+        """
+        with self._transaction("transfers") as tx:
+            return [rows.named(one) for one in tx.execute(_ended(since)).scalars()]
+
+    def must_be_sealed(self) -> list[str]:
+        """Ids of ended transfers whose sealing line can only be missing by an edit."""
+        with self._transaction("meta") as tx:
+            text = tx.execute(select(meta.c.value).where(meta.c.name == "sealed_from_us")).scalar()
+            since = moment(int(text or 0))
+            return [rows.named(one) for one in tx.execute(_ended(since)).scalars()]
+
+    def publishers(self, locations: Sequence[Location]) -> dict[Location, str]:
+        """Which transfer published last at these paths, by id; absent: none that the ledger has."""
+        found: dict[Location, str] = {}
+        for uris in rows.uri_batches(locations):
+            with self._transaction("published") as tx:
+                for uri, transfer_id in tx.execute(_PUBLISHERS, {"of_uris": uris}):
+                    found[rows.location(uri)] = rows.named(transfer_id)
+        return found
+
+
+def find(tx: Connection, id_prefix: str, *more: Any) -> RowMapping:
+    """The transfer whose id starts like this.
+
+    Args:
+        more: Columns to read besides those of `transfers`.
+
+    Raises:
+        PermanentError: E_NO_SUCH_TRANSFER.
+    """
+    query = (
+        select(transfers, *more)
+        .where(func.substr(transfers.c.id, 1, len(id_prefix)) == id_prefix)
+        .order_by(transfers.c.id)
+        .limit(_AMBIGUOUS)
+    )
+    found = tx.execute(query).mappings().all()
+    exact = [row for row in found if row["id"] == id_prefix]
+    if exact or (id_prefix and len(found) == 1):
+        return (exact or found)[0]
+    if id_prefix and found:
+        names = ", ".join(row["id"] for row in found)
+        raise PermanentError(
+            "E_NO_SUCH_TRANSFER",
+            f"more than one transfer starts with {id_prefix}: {names}",
+            hint="give more characters of the id",
+        )
+    raise PermanentError(
+        "E_NO_SUCH_TRANSFER",
+        f"no transfer starts with {id_prefix!r}",
+        hint="`backhaul history` lists the ids",
+    )
+
+
+def objects_of(
+    tx: Connection, transfer: RowMapping, *, after: int, most: int
+) -> Sequence[EvidenceRow]:
+    """Objects of a transfer's plan behind the position `after`."""
+    directory = rows.optional_location(transfer["directory"])
+    found = []
+    wanted = {"of_transfer": transfer["id"], "of_after": after}
+    for row in tx.execute(_OBJECTS.limit(most), wanted).mappings():
+        rows.checked(row, (*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS))
+        found.append(
+            EvidenceRow(
+                planned=rows.planned_object(row),
+                staged=None if row["epoch"] is None else rows.staged_object(row),
+                target=None if directory is None else directory.join(row["relative"]),
+                epoch=row["epoch"],
+            )
+        )
+    return found
+
+
+def proof_totals(tx: Connection, transfer_id: str) -> tuple[ProofTotals, ...]:
+    """The objects of a transfer, by proof."""
+    return tuple(
+        ProofTotals(
+            proof=None if proof is None else Proof(proof),
+            objects=count,
+            size_bytes=int(size_bytes),
+        )
+        for proof, count, size_bytes in tx.execute(_PROOFS, {"of_transfer": transfer_id})
+    )
+
+
+def _ended(since: datetime | None) -> Select[Any]:
+    final = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
+    query = select(transfers.c.id).where(transfers.c.state.in_(final))
+    if since is not None:
+        query = query.where(transfers.c.finished_at >= since)
+    return query.order_by(transfers.c.finished_at, transfers.c.id)
+
+
+def _sealed(row: RowMapping) -> Sealed:
+    """From a row of `_SEALED`, unchecked: `verify` compares what an editor put there."""
+    ended = None
+    if row["state"] is not None:
+        ended = Ended(
+            state=row["state"],
+            publish=row["publish_mode"],
+            source=row["source"],
+            destination=row["destination"],
+            finished_at=_moment(row["finished_us"]),
+        )
+    return Sealed(
+        transfer_id=_text(row["transfer_id"]),
+        line=_text(row["line"]),
+        seal=_text(row["seal"]),
+        ended=ended,
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _moment(since_epoch_us: Any) -> datetime | None:
+    try:
+        return moment(since_epoch_us)
+    except (ArithmeticError, TypeError):
+        return None

@@ -1,0 +1,174 @@
+"""What was published: the tables `published` and `seals`, and what unfinished publishing may add.
+
+Sealing lines are read in `evidence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Insert,
+    RowMapping,
+    Text,
+    and_,
+    bindparam,
+    insert,
+    not_,
+    or_,
+    select,
+    type_coerce,
+)
+
+from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.schema import objects, seals, transfers, upsert
+from backhaul.adapters.ledger.schema import published as table
+from backhaul.adapters.ledger.session import WriteSession
+from backhaul.core.model import Location, TransferState
+from backhaul.core.objects import ManifestSum
+from backhaul.core.ports import Published
+from backhaul.core.transfer.evidence import seal as digest
+from backhaul.core.transfer.evidence import sealing_line
+
+_SECOND_US = 1_000_000
+# Transfers that recorded an intent and no end: as many as died while publishing.
+_UNFINISHED = select(transfers.c.id, transfers.c.canonical, transfers.c.directory).where(
+    transfers.c.renames_possible, transfers.c.id != bindparam("of_transfer")
+)
+_AT = select(table).where(table.c.uri.in_(bindparam("of_uris", expanding=True)))
+_PROVEN_AT = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS).where(
+    objects.c.transfer_id == bindparam("of_transfer"),
+    objects.c.crc32c.is_not(None),
+    objects.c.relative.in_(bindparam("of_relatives", expanding=True)),
+)
+_LAST_SEAL = select(seals.c.seal).order_by(seals.c.number.desc()).limit(1)
+
+
+class SqlPublications(WriteSession):
+    """`PublicationLedger`."""
+
+    def published(self, locations: Sequence[Location]) -> dict[Location, Published]:
+        found: dict[Location, Published] = {}
+        for uris in rows.uri_batches(locations):
+            with self._transaction() as tx:
+                for row in tx.execute(_AT, {"of_uris": uris}).mappings():
+                    one = rows.published_file(row)
+                    found[one.location] = one
+        return found
+
+    def rivals(self, transfer_id: str, locations: Sequence[Location]) -> list[Published]:
+        found: list[Published] = []
+        for uris in rows.uri_batches(locations):
+            with self._transaction() as tx:
+                unfinished = tx.execute(_UNFINISHED, {"of_transfer": transfer_id})
+                for row in unfinished.mappings().all():
+                    found += _perhaps_published(tx, row, uris)
+        return found
+
+    def note_published(self, transfer_id: str) -> None:
+        with self._transaction() as tx:
+            transfer = self._mine(tx, transfer_id)
+            publish(tx, transfer, transfer["epoch"])
+
+
+def has_rivals(tx: Connection, transfer_id: str, destination: Location) -> bool:
+    """Whether another transfer may have published here, above or below without recording it."""
+    return any(
+        rows.overlap(rows.location(row["canonical"]), destination)
+        for row in tx.execute(_UNFINISHED, {"of_transfer": transfer_id}).mappings()
+    )
+
+
+def _perhaps_published(
+    tx: Connection, transfer: RowMapping, uris: Sequence[str]
+) -> list[Published]:
+    """Proven contents of this transfer at these paths."""
+    directory = rows.location(transfer["directory"])
+    prefix = directory.join("").uri
+    relatives = [uri.removeprefix(prefix) for uri in uris if uri.startswith(prefix)]
+    if not relatives:
+        return []
+    wanted = {"of_transfer": transfer["id"], "of_relatives": relatives}
+    found = []
+    for row in tx.execute(_PROVEN_AT, wanted).mappings():
+        rows.checked(row, _PROVEN_AT.selected_columns)
+        found.append(
+            Published(
+                location=directory.join(row["relative"]),
+                transfer_id=transfer["id"],
+                pin=rows.pin(row),
+                content=rows.content_of(row["crc32c"]),
+                modified_ms=row["modified_ms"] or 0,
+            )
+        )
+    return found
+
+
+def publish(tx: Connection, transfer: RowMapping, epoch: int) -> None:
+    """Proofs of this epoch into `published`; what is newer there from the same key stays."""
+    prefix = rows.location(transfer["directory"]).join("").uri
+    of = {"of_transfer": transfer["id"], "of_epoch": epoch, "of_prefix": prefix}
+    tx.execute(_publishing(tx.dialect.name), of)
+
+
+@cache
+def _publishing(dialect: str) -> Insert:
+    copied = [column.name for column in table.c if column.name not in {"uri", "transfer_id"}]
+    proven = select(
+        (bindparam("of_prefix", type_=Text) + objects.c.relative).label("uri"),
+        objects.c.transfer_id,
+        *(objects.c[name] for name in copied),
+    ).where(
+        objects.c.transfer_id == bindparam("of_transfer"),
+        objects.c.epoch == bindparam("of_epoch"),
+    )
+    statement = upsert(dialect, table).from_select(["uri", "transfer_id", *copied], proven)
+    new = statement.excluded
+    is_newer_there = and_(
+        table.c.bucket == new.bucket,
+        table.c.key == new.key,
+        _is_later(table.c.last_modified, new.last_modified),
+    )
+    return statement.on_conflict_do_update(
+        index_elements=[table.c.uri],
+        set_={name: new[name] for name in ("transfer_id", *copied)},
+        where=not_(is_newer_there),
+    )
+
+
+def _is_later(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
+    """As `Pin.is_later_than`; the columns have microseconds."""
+    one_us, other_us = type_coerce(one, BigInteger), type_coerce(other, BigInteger)
+    fraction_us, other_fraction_us = one_us % _SECOND_US, other_us % _SECOND_US
+    has_fractions = and_(fraction_us != 0, other_fraction_us != 0)
+    return or_(one_us - fraction_us > other_us, and_(has_fractions, one_us > other_us))
+
+
+def seal(
+    tx: Connection,
+    transfer: RowMapping,
+    state: TransferState,
+    publish_mode: str,
+    summed: ManifestSum,
+    now: datetime,
+) -> None:
+    """The sealing line of the transfer's manifest, chained to the one before."""
+    previous = rows.text(tx.execute(_LAST_SEAL).scalar())
+    line = sealing_line(
+        transfer["id"],
+        summed,
+        source=transfer["source"],
+        destination=transfer["destination"],
+        state=state.value,
+        publish=publish_mode,
+        finished_at=now,
+        previous=previous or "",
+    )
+    values = {"transfer_id": transfer["id"], "line": line, "seal": digest(line)}
+    tx.execute(insert(seals), values)

@@ -1,0 +1,93 @@
+"""One process's use of the ledger: its transactions, and the transfers that it works on.
+
+A transaction of the writer holds the write lock from its start. What a call decides it decides
+inside its transaction, so a second process sees all of it or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, RowMapping, select
+
+from backhaul.adapters.ledger import rows, transfers
+from backhaul.adapters.ledger.owner import Owner
+from backhaul.adapters.ledger.schema import meta
+from backhaul.adapters.ledger.sqlite.commits import SharedCommits
+from backhaul.adapters.ledger.sqlite.faults import mapped, mapped_of_reader
+
+
+class WriteSession:
+    """What the capabilities of `SqlLedger` share: one connection and one owner.
+
+    The process at work on a transfer is recorded twice: the row names it for other processes and
+    for the next start; `_working` has the transfers of this process, so that an attempt whose
+    `fail` could not be recorded (disk full) does not count as a running one for ever.
+
+    Attributes:
+        ledger_id: 16 hex digits drawn when the file was made.
+        owner: This process, as other processes see it.
+    """
+
+    def __init__(self, engine: Engine, path: Path, owner: Owner) -> None:
+        self.owner = owner
+        self._path = path
+        self._engine = engine
+        self._working: set[str] = set()  # changes inside transactions, together with the row
+        self._commits = SharedCommits(engine.connect())
+        with self._transaction() as tx:
+            found = tx.execute(select(meta.c.value).where(meta.c.name == "ledger_id")).scalar_one()
+            self.ledger_id = rows.text(found) or ""
+
+    def close(self) -> None:
+        """Release the file; safe to repeat."""
+        self._commits.close()
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        # Die in here and the next opening rolls back; die after it and all is kept.
+        with mapped(self._path), self._commits.transaction() as tx:
+            yield tx
+
+    def _is_live(self, transfer_id: str, owner: str | None) -> bool:
+        """Whether a process, this one or another, works on the transfer right now."""
+        if owner is None:
+            return False
+        if owner == self.owner.text:
+            return transfer_id in self._working
+        return self.owner.is_alive(owner)
+
+    def _mine(self, tx: Connection, transfer_id: str) -> RowMapping:
+        """The transfer, which this process must own.
+
+        Raises:
+            TakenOver
+        """
+        row = transfers.by_id(tx, transfer_id)
+        if row["owner"] != self.owner.text:
+            raise transfers.taken_over(row)
+        return row
+
+
+class ReadSession:
+    """A connection that cannot write, beside an agent that does.
+
+    Every query is a short transaction: in a rollback journal a reader holds up the writer's commit.
+    """
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self._engine = engine
+        self._path = path
+
+    def close(self) -> None:
+        """Release the file; safe to repeat."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self, what: str) -> Iterator[Connection]:
+        """In the block rows become values of the core; `what` names them in an error."""
+        with mapped_of_reader(self._path, what), self._engine.begin() as connection:
+            yield connection

@@ -1,0 +1,123 @@
+"""The rows of `transfers`, and the line that `journal` gets at each change of their state.
+
+Each function runs inside a transaction that its caller began. Statements are made once: building
+one costs SQLAlchemy more than running it. What is to be SET comes with the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+
+from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.schema import journal, transfers
+from backhaul.core.errors import BackhaulError, TakenOver
+from backhaul.core.model import HOLD_GAP, Hold, TransferState
+from backhaul.core.ports import MessageKey
+
+CANCELLED = "E_CANCELLED"
+NOT_HELD: dict[str, Any] = {"held_by": None, "held_since": None, "retry_at": None}
+
+_MICROSECOND = timedelta(microseconds=1)
+_BY_ID = select(transfers).where(transfers.c.id == bindparam("of_transfer"))
+_BY_MESSAGE = select(transfers).where(
+    transfers.c.queue == bindparam("of_queue"), transfers.c.message_id == bindparam("of_message")
+)
+_CHANGE = update(transfers).where(transfers.c.id == bindparam("of_transfer"))
+# A line of the journal is the transfer's row as it is after a change of state.
+_IN_JOURNAL = ("id", "updated_at", "state", "epoch", "attempt", "code", "reason")
+_JOURNAL = insert(journal).from_select(
+    ["transfer_id", "at", *_IN_JOURNAL[2:]],
+    select(*(transfers.c[name] for name in _IN_JOURNAL)).where(
+        transfers.c.id == bindparam("of_transfer")
+    ),
+)
+
+
+def by_id(tx: Connection, transfer_id: str) -> RowMapping:
+    """The transfer; it must exist."""
+    row = tx.execute(_BY_ID, {"of_transfer": transfer_id}).mappings().one_or_none()
+    if row is None:
+        raise out_of_order(f"{transfer_id} is not in the ledger")
+    return checked(row)
+
+
+def by_message(tx: Connection, key: MessageKey) -> RowMapping | None:
+    """The transfer of this message."""
+    parameters = {"of_queue": key.queue, "of_message": key.text}
+    found = tx.execute(_BY_MESSAGE, parameters).mappings().one_or_none()
+    return None if found is None else checked(found)
+
+
+def checked(row: RowMapping) -> RowMapping:
+    """A row of `transfers` as it is.
+
+    Raises:
+        WrongValue: Backhaul did not write it.
+    """
+    rows.checked(row, transfers.c)
+    return row
+
+
+def add(tx: Connection, values: Mapping[str, Any]) -> None:
+    """A new transfer, with its first line in the journal."""
+    tx.execute(insert(transfers), values)
+    tx.execute(_JOURNAL, {"of_transfer": values["id"]})
+
+
+def change(tx: Connection, transfer_id: str, values: Mapping[str, Any]) -> None:
+    """Change a transfer's row and not its state."""
+    tx.execute(_CHANGE, {"of_transfer": transfer_id, **values})
+
+
+def move(tx: Connection, transfer_id: str, state: TransferState, values: Mapping[str, Any]) -> None:
+    """Change a transfer's state with its row, and write the line of the journal."""
+    change(tx, transfer_id, {**values, "state": state.value})
+    tx.execute(_JOURNAL, {"of_transfer": transfer_id})
+
+
+def end(
+    tx: Connection,
+    transfer: RowMapping,
+    state: TransferState,
+    now: datetime,
+    values: Mapping[str, Any],
+) -> None:
+    """`move` for a state in which no process works on the transfer."""
+    ended = {"owner": None, "code": None, "reason": None, **NOT_HELD, "updated_at": now}
+    if state.is_final:
+        since = transfer["started_at"] or transfer["first_seen_at"]
+        ended |= {"finished_at": now, "duration_us": (now - since) // _MICROSECOND}
+    move(tx, transfer["id"], state, {**ended, **values})
+
+
+def hold_values(transfer: RowMapping, hold: Hold) -> dict[str, Any]:
+    """The columns of a hold; one by the same dependency continues the earlier one.
+
+    It does while the transfer waited for that dependency until now, or was held until its attempt
+    began; not when bytes have moved for longer than any pause between two tries.
+    """
+    is_same = transfer["held_by"] == hold.dependency and transfer["held_since"] is not None
+    is_waiting = transfer["code"] is not None
+    is_near = hold.since - transfer["updated_at"] < HOLD_GAP
+    since = transfer["held_since"] if is_same and (is_waiting or is_near) else hold.since
+    return {"held_by": hold.dependency, "held_since": since, "retry_at": hold.retry_at}
+
+
+def taken_over(transfer: RowMapping) -> TakenOver:
+    """This process is not, or no longer, the one that began the attempt."""
+    if transfer["code"] == CANCELLED:
+        return TakenOver(CANCELLED, f"{transfer['id']}: {transfer['reason']}")
+    return TakenOver(
+        "E_TAKEN_OVER",
+        f"{transfer['id']} is {transfer['state']}, and another process began its last attempt",
+        hint="nothing: that process settles it",
+    )
+
+
+def out_of_order(what: str) -> BackhaulError:
+    """A call that no correct caller makes: a bug, never a state of the world."""
+    return BackhaulError("E_LEDGER_ORDER", what)

@@ -1,0 +1,150 @@
+"""What the ledger returns: an attempt, a claim, an open job, staging and published content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from backhaul.core.checksums import Checksum
+from backhaul.core.model import Location, TransferState
+from backhaul.core.objects import Pin
+
+CHANGED_DIGITS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageKey:
+    """What makes redeliveries of one message one transfer.
+
+    Attributes:
+        part: Which record of the message, from 0; each is a transfer of its own.
+        also: Further records that end together with it: those that cannot be read.
+        body_digest: SHA-256 of the body, hexadecimal: the same id with another body is another
+            request. None: not known.
+    """
+
+    queue: str
+    message_id: str
+    part: int = 0
+    also: tuple[int, ...] = ()
+    body_digest: str | None = field(default=None, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The message's id as the ledger keeps it: `id`, then `id#2`, `id#3`; `id#2,5` of two."""
+        if not self.part and not self.also:
+            return self.message_id
+        numbers = (self.part, *self.also)
+        return f"{self.message_id}#{','.join(str(number + 1) for number in numbers)}"
+
+    @property
+    def changed(self) -> MessageKey:
+        """For a body that came under an id which another body has: `id!` and its digest."""
+        digest = (self.body_digest or "")[:CHANGED_DIGITS]
+        return replace(self, message_id=f"{self.message_id}!{digest}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptStart:
+    """What the ledger knows of a transfer when a delivery begins.
+
+    Attributes:
+        attempt: The attempt just counted, from 1; not counted when `state` is final or `is_live`.
+        is_live: Another running process or thread works on this transfer right now.
+        has_plan: The plan is frozen completely; the next attempt uses its pins.
+        was_publishing: The last attempt recorded its intent: renames may have happened.
+        failures: Attempts whose failure was recorded without refund; a killed agent records none.
+        source_changes: How often the source changed under this transfer so far.
+        directory: The target directory of the frozen plan; `destination` is what the plan owns,
+            the same directory or the one file of a single object.
+        was_changed: Another body came under this id before; this transfer is of the new body.
+        has_dead_letter: It is dead, and its dead letter was sent.
+    """
+
+    transfer_id: str
+    state: TransferState
+    attempt: int
+    is_live: bool
+    has_plan: bool
+    was_publishing: bool
+    first_seen_at: datetime
+    directory: Location | None = None
+    destination: Location | None = None
+    failures: int = 0
+    source_changes: int = 0
+    code: str | None = None
+    reason: str | None = None
+    was_changed: bool = False
+    has_dead_letter: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterJob:
+    """One submission to YARN that is not closed: an application with this epoch's tag may exist.
+
+    Attributes:
+        epoch: Whose staging it writes to; one epoch submits at most once.
+        application_id: Once it was seen; None does not mean that there is none.
+    """
+
+    transfer_id: str
+    epoch: int
+    application_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbandonedStaging:
+    """A staging root in which an attempt may have left files.
+
+    Attributes:
+        epoch: Its last; directories of higher epochs belong to another attempt.
+        route: Whose HDFS user it belongs to.
+    """
+
+    transfer_id: str
+    staging_root: Location
+    epoch: int
+    route: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """The transfer owns its destination until it finishes, fails or its owner dies.
+
+    Attributes:
+        stale: Staging of destinations above or below this one, and of this one elsewhere. It must
+            be gone before anything is published: a forgotten process may still rename out of it.
+        has_rivals: Another transfer recorded its intent for something here and not its end;
+            `rivals` lists what may be at the final paths.
+        jobs: Open ones of this transfer, and of any other at this destination, above or below it.
+    """
+
+    epoch: int
+    staging_root: Location
+    stale: tuple[AbandonedStaging, ...] = ()
+    has_rivals: bool = False
+    jobs: tuple[ClusterJob, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The newest content that the ledger knows at a final path."""
+
+    location: Location
+    transfer_id: str
+    pin: Pin
+    content: Checksum
+    modified_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """The process that works on a transfer.
+
+    Attributes:
+        owner: `host:boot_id:pid:starttime`; None while no process works on it.
+        is_cancelled: An operator ended it.
+    """
+
+    owner: str | None
+    is_cancelled: bool
