@@ -106,11 +106,11 @@ def _parts(configuration: WorkerConfiguration) -> Parts:
     def reader() -> SourceReader:
         from backhaul.adapters.aws.credentials import AwsCredentials  # noqa: PLC0415
         from backhaul.adapters.aws.s3_get import ObjectReader  # noqa: PLC0415
-        from backhaul.adapters.hadoop.configuration.s3a import S3aSettings  # noqa: PLC0415
+        from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration  # noqa: PLC0415
 
         tuning = configuration.tuning
         # Keys are no part of the configuration that came through the pipe: read from the files.
-        credentials = AwsCredentials(S3aSettings.loader(configuration.hadoop.directory))
+        credentials = AwsCredentials(S3aConfiguration.loader(configuration.hadoop.directory))
         return ObjectReader(credentials, tuning.threads + tuning.ranges)
 
     def target(filesystem: str) -> TargetFs:

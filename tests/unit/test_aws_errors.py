@@ -44,7 +44,7 @@ from backhaul.adapters.aws.s3_answer import ErrorAnswer
 from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.aws.tls import is_loopback, refuse_plain_http
-from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
+from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import (
     BackhaulError,
@@ -75,8 +75,8 @@ def answer(code: str, status: int = 400, message: str = "said AWS") -> ClientErr
     )
 
 
-def s3a_in(directory: Path) -> Callable[[], S3aSettings]:
-    load = S3aSettings.loader(directory)
+def s3a_in(directory: Path) -> Callable[[], S3aConfiguration]:
+    load = S3aConfiguration.loader(directory)
     assert load is not None
     return load
 
@@ -304,7 +304,7 @@ def test_awss_own_chain_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_no_credentials_anywhere_is_said_so(tmp_path: Path) -> None:
     for conf_dir in (None, tmp_path):
         with pytest.raises(botocore.exceptions.NoCredentialsError):
-            AwsCredentials(S3aSettings.loader(conf_dir)).get_frozen_credentials()
+            AwsCredentials(S3aConfiguration.loader(conf_dir)).get_frozen_credentials()
 
 
 @pytest.mark.usefixtures("nothing")

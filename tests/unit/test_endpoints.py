@@ -11,7 +11,7 @@ from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.credentials import AwsCredentials
 from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
+from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.core.endpoints import endpoint_fault, is_region
 from backhaul.core.errors import BadArgument, ConfigurationError, OutageError
 from backhaul.core.ports import Endpoint
@@ -74,7 +74,7 @@ def test_an_endpoint_of_aws_s_settings_that_cannot_be_is_refused_by_name(
 @pytest.mark.parametrize("text", MALFORMED)
 def test_an_endpoint_of_s3a_that_cannot_be_is_refused_by_name(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        S3aSettings(HadoopConfiguration(values={"fs.s3a.endpoint": text})).of("b")
+        S3aConfiguration(HadoopConfiguration(values={"fs.s3a.endpoint": text})).of("b")
     assert caught.value.code == "E_CFG_HADOOP_VALUE"
     assert "fs.s3a.endpoint" in caught.value.message
     assert "SECRET" not in caught.value.message
@@ -86,7 +86,7 @@ def test_an_endpoint_of_s3a_that_cannot_be_is_refused_by_name(text: str) -> None
 def test_a_region_that_cannot_be_is_refused_by_name(text: str) -> None:
     assert not is_region(text)
     with pytest.raises(ConfigurationError) as caught:
-        S3aSettings(HadoopConfiguration(values={"fs.s3a.endpoint.region": text})).of("b")
+        S3aConfiguration(HadoopConfiguration(values={"fs.s3a.endpoint.region": text})).of("b")
     assert caught.value.code == "E_CFG_HADOOP_VALUE"
     assert "fs.s3a.endpoint.region is no region" in caught.value.message
     with pytest.raises(ConfigurationError) as caught:

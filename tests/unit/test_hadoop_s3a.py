@@ -14,7 +14,7 @@ from backhaul.adapters.aws.credentials import AwsCredentials
 from backhaul.adapters.aws.errors import NoReadableKeys
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.configuration.s3a import BucketSettings, S3aKeys, S3aSettings
+from backhaul.adapters.hadoop.configuration.s3a import S3aBucket, S3aConfiguration, S3aKeys
 from backhaul.app.start import default_fs_warnings
 from backhaul.core.errors import ConfigurationError, OutageError, PermanentError
 from backhaul.core.file_systems import FileSystems
@@ -24,8 +24,8 @@ BASE = {"fs.s3a.access.key": "AKIABASE", "fs.s3a.secret.key": "s"}
 OWN = {"fs.s3a.bucket.b.access.key": "AKIAOWN", "fs.s3a.bucket.b.secret.key": "t"}
 
 
-def settings(values: dict[str, str]) -> S3aSettings:
-    return S3aSettings(HadoopConfiguration(values=values))
+def settings(values: dict[str, str]) -> S3aConfiguration:
+    return S3aConfiguration(HadoopConfiguration(values=values))
 
 
 @pytest.mark.parametrize(
@@ -59,18 +59,18 @@ def test_a_bucket_s_own_keys_go_first(
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, BucketSettings()),
-        (OWN, BucketSettings(keys_of="b")),
-        ({"fs.s3a.endpoint": "s3.amazonaws.com"}, BucketSettings()),
-        ({"fs.s3a.endpoint": "s3.eu-west-1.amazonaws.com"}, BucketSettings(region="eu-west-1")),
+        ({}, S3aBucket()),
+        (OWN, S3aBucket(keys_of="b")),
+        ({"fs.s3a.endpoint": "s3.amazonaws.com"}, S3aBucket()),
+        ({"fs.s3a.endpoint": "s3.eu-west-1.amazonaws.com"}, S3aBucket(region="eu-west-1")),
         (
             {"fs.s3a.endpoint": "https://s3.cn-north-1.amazonaws.com.cn/"},
-            BucketSettings(region="cn-north-1"),
+            S3aBucket(region="cn-north-1"),
         ),
-        ({"fs.s3a.endpoint": "minio:9000"}, BucketSettings(url="https://minio:9000")),
+        ({"fs.s3a.endpoint": "minio:9000"}, S3aBucket(url="https://minio:9000")),
         (
             {"fs.s3a.endpoint": "minio:9000", "fs.s3a.connection.ssl.enabled": "false"},
-            BucketSettings(url="http://minio:9000"),
+            S3aBucket(url="http://minio:9000"),
         ),
         (
             {
@@ -79,11 +79,11 @@ def test_a_bucket_s_own_keys_go_first(
                 "fs.s3a.endpoint.region": "eu-west-1",
                 "fs.s3a.bucket.b.path.style.access": "TRUE",
             },
-            BucketSettings(url="https://own", region="eu-west-1", is_path_style=True),
+            S3aBucket(url="https://own", region="eu-west-1", is_path_style=True),
         ),
     ],
 )
-def test_where_a_bucket_is(values: dict[str, str], expected: BucketSettings) -> None:
+def test_where_a_bucket_is(values: dict[str, str], expected: S3aBucket) -> None:
     assert settings(values).of("b") == expected
     assert settings(values).of("other").keys_of is None
 
@@ -114,7 +114,7 @@ def test_aws_s_hosts_give_their_regions_and_nothing_else_does(
     host: str, region: str | None, *, is_public: bool
 ) -> None:
     found = settings({"fs.s3a.endpoint": host}).of("b")
-    assert found == BucketSettings(url=None if is_public else f"https://{host}", region=region)
+    assert found == S3aBucket(url=None if is_public else f"https://{host}", region=region)
     set_here = {"fs.s3a.endpoint": host, "fs.s3a.endpoint.region": "eu-north-1"}
     assert settings(set_here).of("b").region == "eu-north-1"
 
@@ -130,12 +130,12 @@ def test_an_endpoint_that_is_none_is_refused_by_name(text: str) -> None:
 def test_an_access_point_behind_a_bucket_s_name_is_refused(tmp_path: Path) -> None:
     name = "fs.s3a.bucket.b.accesspoint.arn"
     values = {**BASE, name: "arn:aws:s3:eu-west-1:123456789012:accesspoint/x"}
-    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, values)))
+    aws = AwsSession("us-east-1", S3aConfiguration.loader(core(tmp_path, values)))
     with pytest.raises(ConfigurationError, match=f"line 5: {name} names an access point"):
         aws.check_bucket("b")
     with pytest.raises(PermanentError, match="E_SRC_SETTINGS"):
         S3Store(aws).list_page("b", "p/")
-    assert settings(values).of("other") == BucketSettings()
+    assert settings(values).of("other") == S3aBucket()
 
 
 @pytest.mark.parametrize(
@@ -143,26 +143,20 @@ def test_an_access_point_behind_a_bucket_s_name_is_refused(tmp_path: Path) -> No
     [
         (
             {"fs.s3a.endpoint.region": "us-gov-west-1"},
-            BucketSettings(
-                url="https://s3-fips.us-gov-west-1.amazonaws.com", region="us-gov-west-1"
-            ),
+            S3aBucket(url="https://s3-fips.us-gov-west-1.amazonaws.com", region="us-gov-west-1"),
         ),
         (
             {"fs.s3a.endpoint": "s3.us-east-2.amazonaws.com"},
-            BucketSettings(url="https://s3-fips.us-east-2.amazonaws.com", region="us-east-2"),
+            S3aBucket(url="https://s3-fips.us-east-2.amazonaws.com", region="us-east-2"),
         ),
         (
             {"fs.s3a.endpoint": "s3-fips.dualstack.us-east-2.amazonaws.com"},
-            BucketSettings(
-                url="https://s3-fips.dualstack.us-east-2.amazonaws.com", region="us-east-2"
-            ),
+            S3aBucket(url="https://s3-fips.dualstack.us-east-2.amazonaws.com", region="us-east-2"),
         ),
-        ({"fs.s3a.bucket.b.endpoint.fips": "false"}, BucketSettings()),
+        ({"fs.s3a.bucket.b.endpoint.fips": "false"}, S3aBucket()),
     ],
 )
-def test_s3a_s_fips_endpoint_is_the_region_s(
-    values: dict[str, str], expected: BucketSettings
-) -> None:
+def test_s3a_s_fips_endpoint_is_the_region_s(values: dict[str, str], expected: S3aBucket) -> None:
     assert settings({"fs.s3a.endpoint.fips": "TRUE", **values}).of("b") == expected
 
 
@@ -237,7 +231,7 @@ S3A = "org.apache.hadoop.fs.s3a"
 def test_keys_that_s3a_would_not_sign_with_are_refused_by_the_property_in_the_way(
     tmp_path: Path, values: dict[str, str], *, refused: bool
 ) -> None:
-    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, {**BASE, **values})))
+    aws = AwsSession("us-east-1", S3aConfiguration.loader(core(tmp_path, {**BASE, **values})))
     if not refused:
         aws.check_bucket("b")
         assert aws.for_bucket("b").credentials.access_key == "AKIABASE"
@@ -274,7 +268,7 @@ MINIO = {
 
 @pytest.mark.usefixtures("no_aws")
 def test_a_bucket_gets_a_client_of_its_own_and_the_others_share_one(tmp_path: Path) -> None:
-    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, {**BASE, **OWN, **MINIO})))
+    aws = AwsSession("us-east-1", S3aConfiguration.loader(core(tmp_path, {**BASE, **OWN, **MINIO})))
     own, client = S3Store(aws)._for("b")
     assert own.credentials.access_key == "AKIAOWN"
     assert client.meta.endpoint_url == "https://minio.example.com"
@@ -294,7 +288,7 @@ def test_a_bucket_called_after_a_secret_keeps_its_place(tmp_path: Path, bucket: 
     }
     keys = {f"{own}.access.key": "AKIAOWN", f"{own}.secret.key": "t"}
     directory = core(tmp_path, {**BASE, **keys, **place})
-    aws = AwsSession("us-east-1", S3aSettings.loader(directory)).for_bucket(bucket)
+    aws = AwsSession("us-east-1", S3aConfiguration.loader(directory)).for_bucket(bucket)
     assert aws.client("s3", Config()).meta.endpoint_url == "https://minio.example.com"
     secret = {"fs.s3a.access.key", "fs.s3a.secret.key", *keys}
     assert set(HadoopConfiguration.load(directory).secret_names()) == secret
@@ -315,7 +309,7 @@ def test_aws_s_own_keys_and_endpoint_go_before_s3a_s_endpoint(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, {**BASE, **OWN, **MINIO})))
+    aws = AwsSession("us-east-1", S3aConfiguration.loader(core(tmp_path, {**BASE, **OWN, **MINIO})))
     _, client = S3Store(aws)._for("b")
     assert "minio" not in client.meta.endpoint_url
 
@@ -327,7 +321,7 @@ def test_endpoints_that_aws_is_to_ignore_do_not_go_before_s3a_s(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", stale)
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
-    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, {**BASE, **OWN, **MINIO})))
+    aws = AwsSession("us-east-1", S3aConfiguration.loader(core(tmp_path, {**BASE, **OWN, **MINIO})))
     own, client = S3Store(aws)._for("b")
     assert own.uses_s3a()
     assert client.meta.endpoint_url == "https://minio.example.com"
@@ -343,7 +337,9 @@ def test_settings_of_aws_that_give_a_bucket_no_address_end_no_message(
     (tmp_path / "config").write_text(profile)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     endpoint = {"fs.s3a.bucket.b.endpoint": "https://minio.example.com"}
-    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, {**BASE, **OWN, **endpoint})))
+    aws = AwsSession(
+        "us-east-1", S3aConfiguration.loader(core(tmp_path, {**BASE, **OWN, **endpoint}))
+    )
     with pytest.raises(OutageError) as held:
         S3Store(aws).list_page("b", "p/")
     assert (held.value.code, held.value.dependency) == ("E_AWS_CONFIG", "credentials")
@@ -357,7 +353,7 @@ def test_settings_of_aws_that_give_a_bucket_no_address_end_no_message(
 def test_in_a_worker_a_bucket_with_its_own_keys_alone_works_and_others_have_none(
     tmp_path: Path,
 ) -> None:
-    credentials = AwsCredentials(S3aSettings.loader(core(tmp_path, OWN)))
+    credentials = AwsCredentials(S3aConfiguration.loader(core(tmp_path, OWN)))
     assert credentials.for_bucket("b").access_key == "AKIAOWN"
     assert credentials.for_bucket("other") is credentials
     with pytest.raises(botocore.exceptions.NoCredentialsError):
@@ -368,7 +364,7 @@ def test_in_a_worker_a_bucket_with_its_own_keys_alone_works_and_others_have_none
 def test_files_that_are_broken_while_the_agent_runs_are_missing_keys_and_no_end(
     tmp_path: Path,
 ) -> None:
-    credentials = AwsCredentials(S3aSettings.loader(core(tmp_path, OWN)))
+    credentials = AwsCredentials(S3aConfiguration.loader(core(tmp_path, OWN)))
     text = (tmp_path / "core-site.xml").read_text()
     (tmp_path / "core-site.xml").write_text(text[:-5])
     with pytest.raises(NoReadableKeys, match="cannot be read as Hadoop configuration"):
@@ -381,7 +377,7 @@ def test_files_that_are_broken_while_the_agent_runs_are_missing_keys_and_no_end(
 @pytest.mark.usefixtures("no_aws")
 def test_settings_of_a_bucket_without_a_route_cost_its_message_alone(tmp_path: Path) -> None:
     bad = {**BASE, "fs.s3a.bucket.b.endpoint": "http://minio.example.com"}
-    aws = AwsSession("us-east-1", S3aSettings.loader(core(tmp_path, bad)))
+    aws = AwsSession("us-east-1", S3aConfiguration.loader(core(tmp_path, bad)))
     with pytest.raises(PermanentError) as caught:
         S3Store(aws).list_page("b", "p/")
     assert caught.value.code == "E_SRC_SETTINGS"
@@ -391,10 +387,10 @@ def test_settings_of_a_bucket_without_a_route_cost_its_message_alone(tmp_path: P
 
 
 def test_settings_of_buckets_may_be_compared() -> None:
-    assert {field.name for field in dataclasses.fields(BucketSettings)} == {
+    assert {field.name for field in dataclasses.fields(S3aBucket)} == {
         *("keys_of", "url", "region", "is_path_style")
     }
-    assert len({BucketSettings(), BucketSettings(), BucketSettings(region="a")}) == 2
+    assert len({S3aBucket(), S3aBucket(), S3aBucket(region="a")}) == 2
 
 
 @pytest.mark.parametrize(

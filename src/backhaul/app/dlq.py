@@ -13,7 +13,7 @@ from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.dead_letter import is_shortened
 from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
-from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
+from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost
 from backhaul.core.ports import Message
@@ -125,7 +125,7 @@ def _send_back(source: SqsQueue, message: Message) -> str:
 
 
 def _open(queue: str, region: str) -> tuple[SqsQueue, SqsQueue]:
-    aws = AwsSession(region, S3aSettings.loader(hadoop_conf_dir()))
+    aws = AwsSession(region, S3aConfiguration.loader(hadoop_conf_dir()))
     source = SqsQueue.open(queue, region, aws, SystemClock())
     url = source.facts.dead_letter_url
     if url is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
-from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
+from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.app.context import Context, quiet_telemetry
 from backhaul.app.ports import make_cluster, make_pool
 from backhaul.core.errors import BackhaulError, CannotWrite, ExitCode
@@ -210,7 +210,7 @@ def _list(
     directory = job.request.destination
     try:
         source = resolve(
-            S3Store(AwsSession(region, S3aSettings.loader(context.conf_dir))),
+            S3Store(AwsSession(region, S3aConfiguration.loader(context.conf_dir))),
             job.request.source,
             owner=job.source_owner,
             event=job.request.event,

@@ -17,7 +17,7 @@ from backhaul import GC_EVERY
 from backhaul.adapters.hadoop.command import Command
 from backhaul.adapters.hadoop.configuration.filesystems import demands_kerberos
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
+from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.adapters.hadoop.hdfs.creation import creation_rules
 from backhaul.adapters.hadoop.kerberos import Login, ticket
 from backhaul.adapters.hadoop.yarn import (
@@ -93,7 +93,7 @@ def open_ports(
         from backhaul.adapters.aws.s3 import S3Store
         from backhaul.adapters.ledger import open_ledger
 
-        aws = AwsSession(region, S3aSettings.loader(context.conf_dir))
+        aws = AwsSession(region, S3aConfiguration.loader(context.conf_dir))
         ledger = opened.enter_context(
             closing(open_ledger(context.settings.ledger_path, create=True, host=host_name()))
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
-from backhaul.adapters.hadoop.configuration.s3a import S3aSettings
+from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import BadMessage
 from backhaul.core.model import Options
@@ -56,7 +56,7 @@ def send_message(
     body = _body(source, destination, parsed)
     parse_message(body, default_fs=ELSEWHERE_FS)
     key = read_keys(key_file, None)[0] if key_file is not None else None
-    aws = AwsSession(region, S3aSettings.loader(hadoop_conf_dir()))
+    aws = AwsSession(region, S3aConfiguration.loader(hadoop_conf_dir()))
     if key is None:
         return SqsQueue.for_sending(queue, region, aws, SystemClock()).send(body)
     # The signature covers the queue's ARN, which only SQS knows.

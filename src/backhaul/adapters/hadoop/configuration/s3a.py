@@ -70,7 +70,7 @@ class S3aKeys:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BucketSettings:
+class S3aBucket:
     """S3A's properties for a bucket; equal for buckets that may share a client.
 
     Attributes:
@@ -91,7 +91,7 @@ class BucketSettings:
         return self.url is not None or self.region is not None or self.is_path_style
 
 
-class S3aSettings:
+class S3aConfiguration:
     """Reads S3A's properties.
 
     Args:
@@ -112,7 +112,7 @@ class S3aSettings:
         """Without secrets, to be kept in memory; which keys are set is still known."""
         return type(self)(self._configuration.without_secrets(keep_names=True))
 
-    def of(self, bucket: str) -> BucketSettings:
+    def of(self, bucket: str) -> S3aBucket:
         """Endpoint and region of the bucket, and whose keys it uses.
 
         Raises:
@@ -125,12 +125,12 @@ class S3aSettings:
             why = f"names an access point, so {bucket} is no bucket for S3A"
             raise self._refused(bucket, ACCESS_POINT, why, hint)
         if not any(self._configuration.is_set(self._name(bucket, name)) for name in _PLACE):
-            return BucketSettings(keys_of=keys_of)
+            return S3aBucket(keys_of=keys_of)
         url, region = self._endpoint(bucket)
         region = self._region(bucket) or region
         if self._boolean(bucket, FIPS, default=False):
             url = self._fips(bucket, url, region)
-        return BucketSettings(
+        return S3aBucket(
             keys_of=keys_of,
             url=url,
             region=region,
