@@ -53,13 +53,13 @@ def test_help_lists_every_command_and_imports_no_client_library(local: Installat
     assert not HEAVY & imported
 
 
-def test_version_is_told(local: Installation) -> None:
+def test_version_is_printed(local: Installation) -> None:
     ended = local.backhaul("--version")
     assert ended.code == 0
     assert "backhaul" in ended.out
 
 
-def test_history_and_show_tell_the_same_to_people_and_programs(local: Installation) -> None:
+def test_history_and_show_print_the_same_for_people_and_programs(local: Installation) -> None:
     row = transferred(local)
     assert (row["state"], row["objects_planned"], row["bytes_planned"]) == ("done", 2, 3)
     assert row["source"] == local.uri("p/")
@@ -78,7 +78,7 @@ def test_history_and_show_tell_the_same_to_people_and_programs(local: Installati
     assert local.history("--since", "2100-01-01") == []
 
 
-def test_history_without_a_ledger_is_empty_and_show_says_so(local: Installation) -> None:
+def test_history_without_a_ledger_is_empty_and_show_refuses(local: Installation) -> None:
     assert local.history() == []
     assert local.backhaul("history").code == 0
     ended = local.backhaul("show", "abc")
@@ -241,7 +241,7 @@ def test_ctrl_c_during_redrive_is_130_and_loses_no_letter(
     (pid,) = elasticmq.pids.values()
     os.kill(pid, signal.SIGSTOP)
     try:
-        # It asks a queue that does not answer, from its first question on.
+        # Its queue does not answer, from the first call on.
         eventually(lambda: _has_connection(redrive.pid), what="no connection")
         redrive.send_signal(signal.SIGINT)
         ended = redrive.wait()

@@ -172,7 +172,7 @@ def test_mistake_is_named_with_its_line(
     assert error.hint
 
 
-def test_file_that_is_no_toml_is_told_where(tmp_path: Path) -> None:
+def test_a_syntax_error_is_named_with_its_line(tmp_path: Path) -> None:
     error = refused(tmp_path, "[agent]\nslots =\n")
 
     assert error.code == "E_CFG_TOML"
@@ -180,7 +180,7 @@ def test_file_that_is_no_toml_is_told_where(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "says"),
+    ("text", "code", "part"),
     [
         (f"a = {'[' * 20_000}", "E_CFG_TOML", "nested too deeply"),
         (f"a = {'{a=' * 20_000}", "E_CFG_TOML", "nested too deeply"),
@@ -205,11 +205,11 @@ def test_file_that_is_no_toml_is_told_where(tmp_path: Path) -> None:
     ids=lambda text: text[:30],
 )
 def test_what_is_odd_inside_is_refused_by_name(
-    tmp_path: Path, text: str, code: str, says: str
+    tmp_path: Path, text: str, code: str, part: str
 ) -> None:
     error = refused(tmp_path, text)
     assert error.code == code
-    assert says in error.message
+    assert part in error.message
     assert len(error.message) < 1000
     assert "\0" not in error.message
 
@@ -392,7 +392,7 @@ def test_route_for_events_becomes_policy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "part"),
     [
         ('event_destination = "/other/{rel_dir}/"', "does not begin inside"),
         ('event_destination = "/landing/{name}/"', "{name}"),
@@ -414,11 +414,11 @@ def test_route_for_events_becomes_policy(tmp_path: Path) -> None:
         ('signature = { key_file = "/k", key_env = "K" }', "exactly one of key_file and key_env"),
     ],
 )
-def test_rule_for_events_that_leads_out_is_named(tmp_path: Path, line: str, says: str) -> None:
+def test_rule_for_events_that_leads_out_is_named(tmp_path: Path, line: str, part: str) -> None:
     error = routes(tmp_path, f"{ROUTE}{line}\n")
     assert error.code == "E_CFG_ROUTE"
     assert "route clicks" in error.message
-    assert says in error.message
+    assert part in error.message
 
 
 @pytest.mark.parametrize("owner", ["", "1234", "12345678901x", "1234567890123"])
@@ -471,7 +471,7 @@ def test_keys_may_come_from_a_variable(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "part"),
     [
         ('[kerberos]\nkeytab = "/k"\n', "need a principal"),
         ('[kerberos]\ncache = "FILE:/c"\n', "need a principal"),
@@ -480,10 +480,10 @@ def test_keys_may_come_from_a_variable(tmp_path: Path, monkeypatch: pytest.Monke
         (ROUTE + 'run_as = "a b"\n', "run_as"),
     ],
 )
-def test_half_a_login_is_refused(tmp_path: Path, text: str, says: str) -> None:
+def test_half_a_login_is_refused(tmp_path: Path, text: str, part: str) -> None:
     error = refused(tmp_path, text)
     assert error.code == "E_CFG_VALUE"
-    assert says in error.message
+    assert part in error.message
 
 
 def test_a_route_to_a_mounted_directory_cannot_act_for_somebody(tmp_path: Path) -> None:

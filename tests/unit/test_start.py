@@ -31,6 +31,18 @@ def test_what_starts_a_worker_loads_neither_database_nor_aws() -> None:
     assert not {"sqlalchemy", "botocore", "boto3", "alembic"} & loaded
 
 
+def test_help_loads_no_client_library() -> None:
+    code = (
+        "import sys; from backhaul.cli import cli; "
+        "cli.main(['--help'], standalone_mode=False); print(*sys.modules)"
+    )
+    loaded = {name.split(".")[0] for name in ran(code).splitlines()[-1].split()}
+    assert "click" in loaded
+    heavy = {"boto3", "botocore", "sqlalchemy", "rich", "hdfs_native", "pydantic", "alembic"}
+    assert not heavy & loaded
+    assert "backhaul.adapters" not in loaded_by("backhaul.cli")
+
+
 def test_a_workers_configuration_is_made_without_aws() -> None:
     assert "botocore" not in loaded_by("backhaul.app.ports")
 

@@ -1,4 +1,4 @@
-"""What the agent says at its start of the directories that its routes lead to."""
+"""Warnings at the start about the destinations of the routes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from backhaul.core.requests.policy import Policy, parse_allow
 
 def warned(destination: str, existing: str) -> list[Any]:
     """Facts of a start where this directory is the nearest that exists."""
-    told: list[Any] = []
+    emitted: list[Any] = []
     route = parse_allow(f"s3://bucket/ -> {destination}/", default_fs=FileSystems())
     assert route.destinations is not None
     (place,) = route.destinations
     above = Location(scheme=place.scheme, authority=place.authority, path=existing)
     session = SimpleNamespace(write_access=lambda _location: (above, None))
     pool = SimpleNamespace(session=lambda *_: nullcontext(session))
-    ports: Any = SimpleNamespace(pool=pool, emit=told.append)
+    ports: Any = SimpleNamespace(pool=pool, emit=emitted.append)
     check_targets(Policy(routes=(route,)), ports)
-    return told
+    return emitted
 
 
 def test_a_missing_directory_of_a_route_is_named_with_the_mount_it_would_be_made_on() -> None:

@@ -1,4 +1,4 @@
-"""What `backhaul status` says of a transfer that a dependency keeps."""
+"""What `backhaul status` prints of a transfer that waits for a dependency."""
 
 from __future__ import annotations
 

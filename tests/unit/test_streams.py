@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or that nobody reads any more: the exit code stays right."""
+"""Standard streams that are closed, or without a reader: the exit code stays right."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def test_a_command_whose_reader_is_gone_goes_on_to_its_end(tmp_path: Path, unrea
     assert (tmp_path / "made").exists()
 
 
-def test_the_code_stays_when_nothing_can_be_said(tmp_path: Path) -> None:
+def test_the_exit_code_stays_when_nothing_can_be_written(tmp_path: Path) -> None:
     assert ran(f"{BACKHAUL} statu 2>/dev/full", tmp_path).returncode == 64
     assert ran(f"{BACKHAUL} run q us-east-1 2>/dev/full", tmp_path).returncode == 78
 
 
-def test_output_that_is_lost_on_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_output_that_is_lost_on_a_full_disk_is_reported(tmp_path: Path) -> None:
     done = ran(f"{BACKHAUL} --version >/dev/full", tmp_path)
     assert done.returncode == 69, done
     assert done.stderr.startswith("backhaul: E_SYSTEM: "), done
