@@ -281,7 +281,7 @@ SQS = (
         "SQS would move the message itself",
         "dead before, with its reason",
         f"{U}test_agent.py::test_message_about_to_be_redriven_dies_with_its_reason",
-        f"{U}test_queue_check.py::test_each_risk_is_told_once_with_its_mend",
+        f"{U}test_queue_check.py::test_each_risk_is_reported_once_with_its_fix",
     ),
     _row(
         "F38",
@@ -293,7 +293,7 @@ SQS = (
         "F39",
         "the dead-letter queue forgets sooner",
         "a warning at the start",
-        f"{U}test_queue_check.py::test_each_risk_is_told_once_with_its_mend",
+        f"{U}test_queue_check.py::test_each_risk_is_reported_once_with_its_fix",
     ),
     _row(
         "F40",
@@ -316,7 +316,7 @@ SQS = (
         "SQS is away",
         "transfers go on; nothing is spent",
         HOUR,
-        f"{U}test_agent.py::test_queue_that_cannot_be_asked_is_asked_again",
+        f"{U}test_agent.py::test_queue_that_does_not_answer_is_polled_again",
         SCHEDULES,
     ),
     _row(

@@ -392,7 +392,7 @@ def test_without_dead_letter_queue_nothing_is_ever_deleted(tmp_path: Path) -> No
     assert world.all_of(events.MessageDead)[1].code == "E_MSG_FORMAT"
 
 
-def test_death_without_dead_letter_queue_is_told_to_the_one_that_came_later(
+def test_death_without_dead_letter_queue_is_sent_to_one_that_came_later(
     tmp_path: Path,
 ) -> None:
     world = World(tmp_path, has_dead_letters=False)
@@ -803,7 +803,7 @@ def test_drain_gives_up_on_a_dependency_that_stays_down(world: World) -> None:
     assert world.states == ["held"]
 
 
-def test_queue_that_cannot_be_asked_is_asked_again(world: World) -> None:
+def test_queue_that_does_not_answer_is_polled_again(world: World) -> None:
     for number in range(1, 4):
         world.faults.at("queue.receive", number, Fault.FAIL)
     world.queue.send("raw/p/, /land/d")
@@ -829,7 +829,7 @@ def test_stop_ends_the_wait_for_a_queue_that_is_down(world: World) -> None:
     assert len(world.all_of(events.AgentStopped)) == 1
 
 
-def test_delete_is_asked_until_sqs_answers(world: World) -> None:
+def test_delete_is_repeated_until_sqs_answers(world: World) -> None:
     for number in range(1, 4):
         world.faults.at("queue.delete", number, Fault.FAIL)
     world.queue.send("raw/p/, /land/d")
@@ -1025,7 +1025,7 @@ def test_message_that_waits_for_its_destination_is_handed_back_by_a_stop(world: 
 
 
 def test_ownership_lost_after_publishing_records_nothing(world: World) -> None:
-    """The one that took the destination settles what stands there; ours asks again."""
+    """The owner of the destination settles what is there; ours tries again."""
 
     def steal(call: str) -> None:
         if call == "target.rename":
@@ -1116,17 +1116,17 @@ def test_excerpt_of_a_body_shows_no_password() -> None:
 def test_a_sweep_that_the_stop_cuts_short_writes_no_line_after_the_last(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, asked = threading.Event(), threading.Event()
+    begun, swept = threading.Event(), threading.Event()
 
     def sweep(*_parts: object) -> None:
         begun.set()
-        assert asked.wait(30)
+        assert swept.wait(30)
         raise TransientError("E_STOPPED", "the agent is stopping")
 
     monkeypatch.setattr("backhaul.core.agent.agent.sweep_abandoned", sweep)
     with world.running() as agent:
         assert begun.wait(30)
         agent.request_stop(Stop.DRAIN)
-        asked.set()
+        swept.set()
     assert isinstance(world.facts[-1], events.AgentStopped)
     assert world.all_of(events.SweepFailed) == []

@@ -33,7 +33,7 @@ def world(tmp_path: Path) -> World:
 
 
 def record(key: str, *, name: str = "ObjectCreated:Put", **about: Any) -> dict[str, Any]:
-    """One record as S3 writes it; the key as it stands in the event."""
+    """One record as S3 writes it; the key as it is in the event."""
     return {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
@@ -88,7 +88,7 @@ def test_event_of_an_object_that_is_gone_is_dead(world: World) -> None:
     assert letter.reason.code == "E_SRC_EMPTY"
 
 
-def test_event_that_no_route_takes_is_dead_and_says_what_is_missing(world: World) -> None:
+def test_event_that_no_route_takes_is_dead_and_names_what_is_missing(world: World) -> None:
     world.routes = (route(),)
     world.queue.send(notice("p/a"))
     world.drain()
@@ -99,7 +99,7 @@ def test_event_that_no_route_takes_is_dead_and_says_what_is_missing(world: World
     assert "event_destination" in letter.reason.hint
 
 
-def test_test_event_is_deleted_counted_and_told(world: World) -> None:
+def test_test_event_is_deleted_counted_and_logged(world: World) -> None:
     message_id = world.queue.send('{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"raw"}')
     agent = world.drain()
 
@@ -137,7 +137,7 @@ def test_marker_brings_its_directory_and_other_events_nothing(world: World) -> N
     assert done.publish == "tree"
 
 
-def test_completed_emr_step_brings_what_the_route_says(world: World) -> None:
+def test_completed_emr_step_brings_what_the_route_lists(world: World) -> None:
     rule = StepRule(
         step="Export", source=parse_source("raw/p/"), destination=location("/land/export")
     )
@@ -267,7 +267,7 @@ def test_dead_record_without_a_dead_letter_queue_keeps_the_message(tmp_path: Pat
     assert world.queue.deleted == []
 
 
-def test_ignored_records_do_not_stand_in_the_way(world: World) -> None:
+def test_ignored_records_do_not_block_the_others(world: World) -> None:
     world.routes = (route(**EVENTS, event_other=EventOther.IGNORE),)
     removed = record("p/b", name="ObjectRemoved:Delete")
     message_id = world.queue.send(notice(removed, "p/a"))
@@ -433,7 +433,7 @@ def test_forged_marker_hides_no_later_marker(world: World) -> None:
 
 
 def test_version_replayed_with_a_forged_sequencer_brings_nothing_back(world: World) -> None:
-    """S4: whoever sends an old version again, as the newest event, changes nothing."""
+    """S4: an old version that is sent again, as the newest event, changes nothing."""
     world.store.put("p/a", b"first", version_id="v1")
     change(world, b"second", "v2")
     for version, sequencer in (("v2", "02"), ("v1", "F" * 16)):
@@ -442,7 +442,7 @@ def test_version_replayed_with_a_forged_sequencer_brings_nothing_back(world: Wor
     assert world.landed() == {"p/a": b"second"}
 
 
-def test_versions_of_one_second_are_told_apart_by_which_is_current(world: World) -> None:
+def test_versions_of_one_second_are_distinguished_by_which_is_current(world: World) -> None:
     world.store.put("p/a", b"first", version_id="v1")
     world.store.put("p/a", b"second", version_id="v2")  # in the same second
     found = []

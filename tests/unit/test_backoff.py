@@ -32,6 +32,6 @@ def test_delay_stays_within_cap(failures: int, chance: float) -> None:
 @pytest.mark.parametrize(
     ("tries", "least_s", "most_s"), [(1, 1, 2), (2, 2, 4), (4, 8, 16), (5, 10, 20), (999, 10, 20)]
 )
-def test_hold_asks_again_within_half_a_minute(tries: int, least_s: float, most_s: float) -> None:
+def test_hold_tries_again_within_half_a_minute(tries: int, least_s: float, most_s: float) -> None:
     assert hold_delay_s(tries, 0.0) == least_s
     assert hold_delay_s(tries, 1.0) == most_s

@@ -154,7 +154,7 @@ class Line:
     """Readers that share one bucket, on a clock that only they move.
 
     Args:
-        late_s: How much later than asked a reader wakes up: a busy machine.
+        late_s: How much too late a reader wakes up: a busy machine.
     """
 
     def __init__(self, late_s: float = 0.0) -> None:
@@ -211,7 +211,7 @@ def test_another_limit_holds_from_the_next_piece_on() -> None:
 
 
 @pytest.mark.parametrize("paid_until_s", [9e9, float("inf"), float("nan")])
-def test_a_moment_of_before_the_reboot_holds_nobody_up(paid_until_s: float) -> None:
+def test_a_moment_from_before_the_reboot_delays_no_reader(paid_until_s: float) -> None:
     found = grant(paid_until_s=paid_until_s, now_s=5.0, wanted_bytes=10, bytes_per_s=MB)
     assert found.size_bytes == 10
     assert found.paid_until_s < 5.0 + AHEAD_S
@@ -228,7 +228,7 @@ def test_without_a_limit_everything_is_granted_at_once() -> None:
 # ---------------------------------------------------------------- YARN applications
 
 
-def test_an_application_counts_until_nobody_has_looked_at_it_for_long() -> None:
+def test_an_application_counts_until_it_was_not_seen_for_long() -> None:
     found = [Reservation(bytes_per_s=3, until_s=100), Reservation(bytes_per_s=5, until_s=200)]
     assert [reserved(found, now_s) for now_s in (99, 100, 200)] == [8, 5, 0]
 

@@ -18,11 +18,11 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_error_survives_pickling(kind: type[BackhaulError]) -> None:
-    error = kind("E_X", "what: 3 B", hint="mend it")
+    error = kind("E_X", "what: 3 B", hint="fix it")
     found = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
 
     assert type(found) is kind
-    assert (found.code, found.message, found.hint) == ("E_X", "what: 3 B", "mend it")
+    assert (found.code, found.message, found.hint) == ("E_X", "what: 3 B", "fix it")
     assert str(found) == "E_X: what: 3 B"
 
 
@@ -34,6 +34,6 @@ def test_outage_keeps_its_dependency() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_every_error_says_what_the_operator_reads(kind: type[BackhaulError]) -> None:
+def test_every_error_has_a_sentence_for_the_operator(kind: type[BackhaulError]) -> None:
     assert kind.__doc__
     assert kind.exit_code in errors.ExitCode

@@ -23,7 +23,7 @@ def world(tmp_path: Path) -> World:
     return made
 
 
-def ask_for(world: World, *names: str, group: str = "g") -> list[str]:
+def send_requests(world: World, *names: str, group: str = "g") -> list[str]:
     return [world.queue.send(f"raw/p/{name}, /land/{group}", group=group) for name in names]
 
 
@@ -32,7 +32,7 @@ def started(world: World) -> list[str | None]:
 
 
 def test_messages_of_a_group_are_worked_on_in_order_although_slots_are_free(world: World) -> None:
-    ids = ask_for(world, "a", "b", "c")
+    ids = send_requests(world, "a", "b", "c")
     world.drain(slots=4)
     assert started(world) == ids
     assert world.queue.deleted == ids
@@ -41,7 +41,7 @@ def test_messages_of_a_group_are_worked_on_in_order_although_slots_are_free(worl
 
 
 def test_message_that_fails_for_a_while_is_not_overtaken(world: World) -> None:
-    first, second = ask_for(world, "a", "b")
+    first, second = send_requests(world, "a", "b")
     for time in (1, 2):  # as often as one attempt tries
         world.faults.at("store.get", time, Fault.FAIL, IntegrityError("E_CHECKSUM", "flipped"))
     world.drain(slots=4)
@@ -50,7 +50,7 @@ def test_message_that_fails_for_a_while_is_not_overtaken(world: World) -> None:
 
 
 def test_poison_message_ends_dead_and_its_group_goes_on(world: World) -> None:
-    gone, after, other = *ask_for(world, "none", "b"), *ask_for(world, "c", group="h")
+    gone, after, other = *send_requests(world, "none", "b"), *send_requests(world, "c", group="h")
     world.drain(slots=4)
     (letter,) = world.queue.dead_letters
     assert (letter.message_id, letter.group) == (gone, "g")
@@ -60,7 +60,7 @@ def test_poison_message_ends_dead_and_its_group_goes_on(world: World) -> None:
 
 
 def test_message_that_fails_every_time_ends_dead_and_its_group_goes_on(world: World) -> None:
-    poison, after = ask_for(world, "a", "b")
+    poison, after = send_requests(world, "a", "b")
     seen: list[str] = []
     emit = world.emit
 
@@ -81,7 +81,7 @@ def test_message_that_fails_every_time_ends_dead_and_its_group_goes_on(world: Wo
     assert world.landed() == {"g/b": b"b"}
 
 
-def test_fifo_queue_without_dead_letters_is_told_what_that_holds_up(world: World) -> None:
+def test_fifo_queue_without_dead_letters_is_warned_of_what_that_holds_up(world: World) -> None:
     alone = FakeQueue(world.clock, is_fifo=True, has_dead_letters=False)
     (found,) = warnings(alone.facts)
     assert found.code == "W_NO_DLQ"

@@ -111,7 +111,7 @@ def test_a_directory_placeholder_needs_nothing_but_its_key(size: str | None) -> 
     "text",
     ["2026-01-01T00:00:00Z", "2026-01-01T02:00:00.000+02:00", "2026-01-01T00:00:00.000000000Z"],
 )
-def test_times_of_stand_ins_are_read(text: str) -> None:
+def test_times_of_other_servers_are_read(text: str) -> None:
     (only,) = list_pages(Server(page(entry("p/a", last_modified=text))), "src", "p/")  # type: ignore[arg-type]
     assert only.pins[0].last_modified == datetime(2026, 1, 1, tzinfo=UTC)
 

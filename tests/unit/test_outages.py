@@ -52,7 +52,7 @@ class Bench:
         self.probes += 1
         return self.found
 
-    def stand(self, seconds: int, since_s: float = 0.0) -> OutageError | None:
+    def without_progress(self, seconds: int, since_s: float = 0.0) -> OutageError | None:
         """Look once a second while nothing moves; what ends the call."""
         for second in range(seconds):
             self.now_s += 1
@@ -116,7 +116,7 @@ def test_failure_that_no_outage_explains_is_not_probed(error: BackhaulError) -> 
 def test_outage_is_reported_long_before_the_stall_timeout() -> None:
     bench = Bench()
     bench.found = [DOWN]
-    assert bench.stand(16) is None
+    assert bench.without_progress(16) is None
     (away,) = bench.reports
     assert away is not None
     assert away.error is DOWN
@@ -127,10 +127,10 @@ def test_outage_is_reported_long_before_the_stall_timeout() -> None:
 def test_worker_waits_past_the_stall_timeout_and_is_reported_to_move_again() -> None:
     bench = Bench()
     bench.found = [DOWN]
-    assert bench.stand(190) is None
+    assert bench.without_progress(190) is None
     assert bench.watch.is_waiting
     bench.found = ()
-    assert bench.stand(2, since_s=190) is None
+    assert bench.without_progress(2, since_s=190) is None
     assert bench.watch.look(0.0, PATIENCE_S) is None
     assert bench.reports[-1] is None
     assert not bench.watch.is_waiting
@@ -139,10 +139,10 @@ def test_worker_waits_past_the_stall_timeout_and_is_reported_to_move_again() -> 
 def test_worker_that_does_not_go_on_after_the_return_is_given_up_within_half_a_minute() -> None:
     bench = Bench()
     bench.found = [DOWN]
-    bench.stand(60)
+    bench.without_progress(60)
     bench.found = ()
     returned_s = bench.now_s
-    error = bench.stand(60, since_s=60)
+    error = bench.without_progress(60, since_s=60)
     assert isinstance(error, OutageError)
     assert "answers again" in error.message
     assert bench.now_s - returned_s <= RECOVERY_S + 2 * CHECK_EVERY_S
@@ -152,14 +152,14 @@ def test_worker_that_does_not_go_on_after_the_return_is_given_up_within_half_a_m
 def test_worker_is_not_kept_for_ever() -> None:
     bench = Bench(wait_most_s=60)
     bench.found = [DOWN]
-    error = bench.stand(200)
+    error = bench.without_progress(200)
     assert isinstance(error, OutageError)
     assert PATIENCE_S < bench.now_s - 1000 <= PATIENCE_S + CHECK_EVERY_S + 1
 
 
 def test_hanging_worker_whose_sides_answer_is_stalled() -> None:
     bench = Bench()
-    assert bench.stand(int(PATIENCE_S) + 1) is None
+    assert bench.without_progress(int(PATIENCE_S) + 1) is None
     assert not bench.watch.is_waiting
     assert bench.reports == []
     assert bench.watch.judged(STALLED) is STALLED
@@ -168,10 +168,10 @@ def test_hanging_worker_whose_sides_answer_is_stalled() -> None:
 
 def test_last_word_about_a_stall_comes_after_a_fresh_probe() -> None:
     bench = Bench()
-    bench.stand(100)
+    bench.without_progress(100)
     before = bench.probes
     bench.found = [DOWN]
-    bench.stand(25, since_s=100)
+    bench.without_progress(25, since_s=100)
     assert bench.probes > before
     assert bench.watch.is_waiting
 
@@ -179,7 +179,7 @@ def test_last_word_about_a_stall_comes_after_a_fresh_probe() -> None:
 def test_late_error_of_an_outage_that_has_just_ended_is_an_outage() -> None:
     bench = Bench()
     bench.found = [DOWN]
-    bench.stand(30)
+    bench.without_progress(30)
     bench.found = ()
     bench.watch.look(0.0, PATIENCE_S)
     late = bench.watch.judged(TransientError("E_HDFS_CLIENT", "Failed to complete file in time"))
@@ -192,7 +192,7 @@ def test_both_sides_down_names_the_first_and_a_changed_reason_is_reported_again(
     bench = Bench()
     safe_mode = OutageError.of("hdfs", "E_HDFS_SAFE_MODE", "the NameNode is in safe mode")
     bench.found = [DOWN, OutageError.of("s3", "E_S3_UNREACHABLE", "refused")]
-    bench.stand(20)
+    bench.without_progress(20)
     bench.found = [safe_mode]
-    bench.stand(20, since_s=20)
+    bench.without_progress(20, since_s=20)
     assert [away and away.error for away in bench.reports] == [DOWN, safe_mode]

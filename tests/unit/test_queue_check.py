@@ -1,4 +1,4 @@
-"""What the agent says of a queue's own settings at its start."""
+"""Warnings about a queue's own settings at the agent's start."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_good_queue_gives_no_warning() -> None:
         (replace(GOOD, dead_letter_retention_s=345_600), "W_DLQ_RETENTION"),
     ],
 )
-def test_each_risk_is_told_once_with_its_mend(facts: QueueFacts, code: str) -> None:
+def test_each_risk_is_reported_once_with_its_fix(facts: QueueFacts, code: str) -> None:
     (found,) = warnings(facts)
     assert (found.queue, found.code) == ("work", code)
     assert found.reason

@@ -131,7 +131,7 @@ def test_newer_handle_replaces_the_older_one(world: World, keeper: VisibilityKee
     assert world.all_of(VisibilityWasLost) == []
 
 
-def test_refused_handle_is_told_once_and_left(world: World, keeper: VisibilityKeeper) -> None:
+def test_refused_handle_is_reported_once_and_left(world: World, keeper: VisibilityKeeper) -> None:
     message = received(world)
     keeper.keep(message)
     received(world, message.message_id)  # someone else's now

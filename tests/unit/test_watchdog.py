@@ -121,8 +121,8 @@ def test_a_poll_that_never_returns_ends_the_process_with_its_code(
         hanging.let_go.set()
     assert error.code == "E_POLL_STUCK"
     assert error.exit_code == ExitCode.BUG
-    (told,) = world.all_of(ThreadHung)
-    assert (told.thread, told.code) == ("poll", "E_POLL_STUCK")
+    (fact,) = world.all_of(ThreadHung)
+    assert (fact.thread, fact.code) == ("poll", "E_POLL_STUCK")
 
 
 def test_a_heartbeat_that_dies_ends_the_process_with_its_code(
@@ -133,7 +133,7 @@ def test_a_heartbeat_that_dies_ends_the_process_with_its_code(
     def broken_once(*given: Any) -> None:
         if threading.current_thread().name == "visibility":
             hanging.let_go.set()
-            raise ArithmeticError("told so")
+            raise ArithmeticError("a defect")
         extend(*given)
 
     monkeypatch.setattr(world.queue, "extend", broken_once)

@@ -28,7 +28,7 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture
-def nobody(place: Path) -> Iterator[None]:
+def unprivileged(place: Path) -> Iterator[None]:
     """The effective user of the test; the directory is the root user's."""
     assert place.stat().st_uid == 0
     if os.geteuid() != 0:
@@ -47,7 +47,7 @@ def test_a_directory_of_ones_own_refuses_nothing_and_stays_as_it_is(place: Path)
     assert place.stat().st_mtime_ns == before
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("unprivileged")
 def test_the_effective_user_counts(place: Path) -> None:
     found = LocalTarget().write_refusal(str(place))
     assert found is not None
@@ -56,8 +56,8 @@ def test_the_effective_user_counts(place: Path) -> None:
     assert not found.is_readonly
 
 
-@pytest.mark.usefixtures("nobody")
-def test_a_directory_tells_it_with_what_it_gives(place: Path) -> None:
+@pytest.mark.usefixtures("unprivileged")
+def test_a_directory_reports_a_refusal_with_what_it_gives(place: Path) -> None:
     refused = LocalTarget().write_refusal(str(place))
     (found,) = LocalTarget().inherited([str(place)])
     assert found is not None
@@ -65,7 +65,7 @@ def test_a_directory_tells_it_with_what_it_gives(place: Path) -> None:
     assert found.refused == refused
 
 
-def test_a_mount_point_is_told_from_a_directory(place: Path) -> None:
+def test_a_mount_point_is_distinguished_from_a_directory(place: Path) -> None:
     found = LocalTarget().inherited(["/", "/proc", str(place)])
     assert [one and one.is_mount for one in found] == [False, True, False]
 

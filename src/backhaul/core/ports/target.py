@@ -80,12 +80,12 @@ class Watch(Protocol):
     def is_waiting(self) -> bool:
         """True while a dependency is down: a worker without progress is not stalled then."""
 
-    def look(self, still_s: float, patience_s: float) -> OutageError | None:
+    def look(self, still_s: float, stall_timeout_s: float) -> OutageError | None:
         """To be called about once a second, and right before a worker is called stalled.
 
         Args:
             still_s: For how long no byte has moved and no call has ended; 0 right after that.
-            patience_s: After how long of it the worker counts as stalled.
+            stall_timeout_s: After how long of it the worker counts as stalled.
 
         Returns:
             The error with which the call ends now; its worker is replaced.

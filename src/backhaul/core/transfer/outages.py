@@ -84,7 +84,7 @@ class OutageWatch:
         self._monotonic = monotonic
         self._wait_most_s = wait_most_s
         self._is_waiting = False
-        self._away: OutageError | None = None
+        self._down: OutageError | None = None
         self._seen_s = 0.0  # when a probe last failed
         self._answers_since_s: float | None = None
         self._checked_s: float | None = None
@@ -96,22 +96,22 @@ class OutageWatch:
         """True while a side is down, and until a worker has had time to notice its return."""
         return self._is_waiting
 
-    def look(self, still_s: float, patience_s: float) -> OutageError | None:
+    def look(self, still_s: float, stall_timeout_s: float) -> OutageError | None:
         """See `ports.Watch`."""
-        if still_s < min(CHECK_AFTER_S, patience_s / 4):
+        if still_s < min(CHECK_AFTER_S, stall_timeout_s / 4):
             self._moves()
             return None
         # Before a worker is declared stalled, the probe has to be fresh.
-        is_over = still_s > patience_s and not self._is_waiting
+        is_over = still_s > stall_timeout_s and not self._is_waiting
         if self._is_checked_within(CHECK_EVERY_S if is_over else self._every_s):
             return None
         found = self._check()
         if found is not None:
             self._is_waiting = True
-            self._show(DependencyDown(error=found, still_s=still_s))
-            too_long = still_s > max(self._wait_most_s, patience_s)
+            self._report_once(DependencyDown(error=found, still_s=still_s))
+            too_long = still_s > max(self._wait_most_s, stall_timeout_s)
             return _because(found, f"nothing moved for {still_s:.0f} s") if too_long else None
-        if not self._is_waiting or self._away is None:
+        if not self._is_waiting or self._down is None:
             self._every_s = min(LONGEST_CHECK_EVERY_S, 2 * self._every_s)
             return None
         now_s = self._monotonic()
@@ -119,7 +119,7 @@ class OutageWatch:
             self._answers_since_s = now_s
         if now_s - self._answers_since_s < RECOVERY_S:
             return None
-        return _because(self._away, "it answers again, and the worker did not go on")
+        return _because(self._down, "it answers again, and the worker did not go on")
 
     def _is_checked_within(self, seconds: float) -> bool:
         before_s = self._checked_s
@@ -130,16 +130,16 @@ class OutageWatch:
         if not is_doubtful(error):
             return error
         found = self._check()
-        if found is None and self._away is not None:
+        if found is None and self._down is not None:
             is_recent = self._monotonic() - self._seen_s <= RECENT_S
-            found = self._away if is_recent else None
+            found = self._down if is_recent else None
         return error if found is None else _because(found, str(error))
 
     def _check(self) -> OutageError | None:
         found = next(iter(self._probe()), None)
         self._checked_s = self._monotonic()
         if found is not None:
-            self._away, self._seen_s = found, self._checked_s
+            self._down, self._seen_s = found, self._checked_s
             self._answers_since_s = None
             self._every_s = CHECK_EVERY_S
         return found
@@ -153,11 +153,11 @@ class OutageWatch:
             self._reported = ""
             self._report(None)
 
-    def _show(self, away: DependencyDown) -> None:
-        what = f"{away.error.dependency} {away.error.code}"
+    def _report_once(self, found: DependencyDown) -> None:
+        what = f"{found.error.dependency} {found.error.code}"
         if what != self._reported:  # its text may differ each time
             self._reported = what
-            self._report(away)
+            self._report(found)
 
 
 def _because(outage: OutageError, what: str) -> OutageError:
