@@ -30,7 +30,7 @@ from backhaul.adapters.hadoop.hdfs.closing import closer
 from backhaul.adapters.hadoop.hdfs.cluster import Cluster
 from backhaul.core.objects import Pin
 from backhaul.core.transfer.listing import list_pages
-from backhaul.engines.native import Tuning
+from backhaul.engines.tuning import Tuning
 from backhaul.testing.servers.clients import REGION
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import SourceChanged
 from backhaul.core.objects import FileStatus, Pin
 from backhaul.core.ports import Endpoint
-from backhaul.engines.native import Tuning
 from backhaul.engines.pipe import Pipe
 from backhaul.engines.serve import Parts, serve
+from backhaul.engines.tuning import Tuning
 
 
 class Body:

@@ -23,7 +23,7 @@ from backhaul.core.errors import OutageError
 from backhaul.core.model import Location, Route
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.runner import Ports
-from backhaul.engines.native import Tuning
+from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
     FakeClock,
     FakeCluster,

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backhaul import GC_EVERY, GC_EVERY_AT_START
-from backhaul.engines.native import Tuning
 from backhaul.engines.pipe import Pipe
 from backhaul.engines.serve import Parts, serve
+from backhaul.engines.tuning import Tuning
 
 if TYPE_CHECKING:
     from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration

@@ -30,8 +30,9 @@ from backhaul.core.errors import BackhaulError, IntegrityError
 from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import StageTask
-from backhaul.engines.native import Stager, Tuning
+from backhaul.engines.native import Stager
 from backhaul.engines.proving import Counter
+from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import FakeClock, FakeContent, FakeTarget
 from backhaul.testing.servers import clients
 

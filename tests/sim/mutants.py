@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from backhaul.core.agent.attempts import RecordAttempts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
+from backhaul.core.checksums import Checksum
 from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Pin
@@ -175,17 +176,18 @@ def no_recovery(patch: Patch) -> None:
 
 @mutant("what stands at the final path is adopted only if its checksum is the proven one", 958)
 def adopt_by_length(patch: Patch) -> None:
-    class Anything(str):
-        __slots__ = ()
-
+    class Anything(Checksum):
         def __eq__(self, other: object) -> bool:
             return True
 
-        __hash__ = str.__hash__
+        __hash__ = Checksum.__hash__
 
     def stored_checksums(original: Any, self: Any, locations: Any, **named: Any) -> Any:
         found = original(self, locations, **named)
-        return [one and replace(one, checksum=Anything(one.checksum)) for one in found]
+        return [
+            one and one.checksum and replace(one, checksum=Anything(*astuple(one.checksum)))
+            for one in found
+        ]
 
     _around(patch, InlineSession, "stored_checksums", stored_checksums)
 

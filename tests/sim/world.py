@@ -29,7 +29,7 @@ from backhaul.core.ports import (
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.runner import Ports
 from backhaul.core.transfer.steps import MAX_SOURCE_CHANGES
-from backhaul.engines.native import Tuning
+from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
     FakeQueue,
     FakeRandomness,
@@ -91,9 +91,11 @@ class _Session(InlineSession):
             raise Killed("the pipe is closed")
         super()._refuse_aborted()
 
-    @property
-    def _alive(self) -> Any:
-        return _Stallable(super()._alive)
+    def _call(self, operation: Any, /, *arguments: Any, **named: Any) -> Any:
+        try:
+            return super()._call(operation, *arguments, **named)
+        except Stalled as stalled:
+            raise OutageError.of("target", "E_TARGET_STALLED", str(stalled)) from stalled
 
     def stage(
         self, tasks: Iterator[Sequence[StageTask]], directory: Location, verify: VerifyLevel
@@ -129,24 +131,6 @@ class _Session(InlineSession):
 
 class Stalled(BaseException):
     """A worker's call never returned; nothing in the worker notices."""
-
-
-class _Stallable:
-    """Operations whose stall is what a session makes of one."""
-
-    def __init__(self, operations: Any) -> None:
-        self._operations = operations
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._operations, name)
-
-        def call(*args: Any, **named: Any) -> Any:
-            try:
-                return method(*args, **named)
-            except Stalled as stalled:
-                raise OutageError.of("target", "E_TARGET_STALLED", str(stalled)) from stalled
-
-        return call
 
 
 class SimFaults(Faults):

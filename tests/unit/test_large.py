@@ -14,12 +14,14 @@ from backhaul.core.errors import SourceChanged, TransientError
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Body, Endpoint
 from backhaul.engines import large
+from backhaul.engines.gate import Gate
 from backhaul.engines.large import LargeReader, LargeTuning, outpaces, starves
+from backhaul.engines.read_retries import RetryingReader
 from backhaul.testing.fakes import FakeClock, FakeStore, ReadFault
 
-RANGE_BYTES, PIECE_BYTES, STREAM_BYTES = 64, 16, 200
+RANGE_BYTES, PIECE_BYTES, STREAM_BYTES, TRIES = 64, 16, 200, 3
 TUNING = LargeTuning(
-    range_bytes=RANGE_BYTES, ranges=3, piece_bytes=PIECE_BYTES, stream_bytes=STREAM_BYTES, tries=3
+    range_bytes=RANGE_BYTES, ranges=3, piece_bytes=PIECE_BYTES, stream_bytes=STREAM_BYTES
 )
 SIZE = 5000
 CONTENT = bytes(n % 251 for n in range(SIZE))
@@ -37,12 +39,17 @@ class Bench:
     def __post_init__(self) -> None:
         self.store = FakeStore(FakeClock(), new_digest)
         self.reader = LargeReader(
-            reader=self,  # type: ignore[arg-type] # asked for ranges alone
+            reader=RetryingReader(
+                self,  # type: ignore[arg-type] # only ranges are requested
+                Gate(16),
+                lambda seconds: None,
+                tries=TRIES,
+                progress_bytes=RANGE_BYTES,
+            ),
             tuning=TUNING,
             allowed=lambda wanted: min(wanted, self.limit),
             heartbeat=lambda: None,
             refuse_if_cancelled=self.refuse_if_cancelled,
-            is_cancelled=lambda: self.is_cancelled,
         )
 
     def refuse_if_cancelled(self) -> None:
@@ -144,10 +151,10 @@ def test_a_broken_range_goes_on_where_it_broke(bench: Bench, say: Say) -> None:
 def test_a_broken_long_answer_goes_on_where_it_broke(bench: Bench, say: Say) -> None:
     """More often than a range may break: each time it had come far."""
     say(is_quick=True)
-    bench.lies_to_long = [ReadFault.BREAK] * (TUNING.tries + 1)
+    bench.lies_to_long = [ReadFault.BREAK] * (TRIES + 1)
     assert b"".join(bench.pieces(bench.put())) == CONTENT
     starts = [start for start, stop in bench.asked if stop - start > RANGE_BYTES]
-    assert len(starts) > TUNING.tries
+    assert len(starts) > TRIES
     assert starts == sorted(starts)
 
 

@@ -67,7 +67,7 @@ def test_a_published_name_is_on_the_disk(tmp_path: Path, synced: list[tuple[str,
     write(target, tmp_path / "g", b"x")
     synced.clear()
     pair = (str(tmp_path / "g"), str(tmp_path / "out" / "g"))
-    operations(target).publish_files([pair], False)  # noqa: FBT003 - as it crosses the pipe
+    operations(target).publish_files([pair], replace=False)
     assert (str(tmp_path / "out"), 0) in synced
 
 

@@ -22,8 +22,9 @@ from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import PlannedObject
 from backhaul.core.ports import StageTask
 from backhaul.core.transfer.listing import list_pages
-from backhaul.engines.native import Stager, Tuning
+from backhaul.engines.native import Stager
 from backhaul.engines.proving import Counter
+from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import FakeClock, FakeStore
 from tests.unit.links import (
     HASH,
@@ -151,7 +152,7 @@ def a_file_is_not_renamed_into_a_linked_directory(at: Ground) -> None:
     for replace in (True, False):
         pairs = [(str(staged), f"{at.route}/out/f"), (str(staged), f"{at.route}/out/fresh")]
         for pair in pairs:
-            assert is_refused(lambda: at.operations.publish_files([pair], replace))  # noqa: B023
+            assert is_refused(lambda: at.operations.publish_files([pair], replace=replace))  # noqa: B023
     assert staged.read_bytes() == b"new"
 
 
@@ -160,7 +161,7 @@ def a_file_is_not_renamed_out_of_a_linked_directory(at: Ground) -> None:
     (at.staging / "sub").symlink_to(at.outside)
     pair = (f"{at.staging}/sub/f", f"{at.route}/f")
     for replace in (True, False):
-        assert is_refused(lambda: at.operations.publish_files([pair], replace))  # noqa: B023
+        assert is_refused(lambda: at.operations.publish_files([pair], replace=replace))  # noqa: B023
     assert not (at.route / "f").exists()
 
 
@@ -180,7 +181,7 @@ def a_tree_does_not_replace_a_link(at: Ground) -> None:
 def a_link_at_the_final_path_is_replaced_itself(at: Ground) -> None:
     staged = at.stage()
     (at.route / "f").symlink_to(at.outside / "f")
-    at.operations.publish_files([(str(staged), f"{at.route}/f")], True)  # noqa: FBT003
+    at.operations.publish_files([(str(staged), f"{at.route}/f")], replace=True)
     assert not (at.route / "f").is_symlink()
     assert (at.route / "f").read_bytes() == b"new"
 
@@ -188,14 +189,16 @@ def a_link_at_the_final_path_is_replaced_itself(at: Ground) -> None:
 def a_link_at_the_final_path_counts_as_taken(at: Ground) -> None:
     staged = at.stage()
     (at.route / "f").symlink_to(at.outside / "f")
-    assert is_refused(lambda: at.operations.publish_files([(str(staged), f"{at.route}/f")], False))  # noqa: FBT003
+    assert is_refused(
+        lambda: at.operations.publish_files([(str(staged), f"{at.route}/f")], replace=False)
+    )
     assert staged.exists()
 
 
 def a_hard_link_at_the_final_path_is_replaced_itself(at: Ground) -> None:
     staged = at.stage()
     os.link(at.outside / "f", at.route / "f")
-    at.operations.publish_files([(str(staged), f"{at.route}/f")], True)  # noqa: FBT003
+    at.operations.publish_files([(str(staged), f"{at.route}/f")], replace=True)
     assert (at.route / "f").read_bytes() == b"new"
 
 
@@ -232,7 +235,7 @@ def a_fifo_a_socket_and_a_device_are_not_waited_for(at: Ground) -> None:
     assert at.operations.stored_checksums([str(at.route / "f")]) == [None]
     assert is_refused(lambda: list(at.target.read(str(at.route / "f"))))
     staged = at.stage()
-    at.operations.publish_files([(str(staged), f"{at.route}/f")], True)  # noqa: FBT003
+    at.operations.publish_files([(str(staged), f"{at.route}/f")], replace=True)
     assert (at.route / "f").read_bytes() == b"new"
 
 
@@ -285,7 +288,7 @@ def a_link_in_the_place_of_a_staged_file_is_not_published(at: Ground) -> None:
     staged.symlink_to(at.outside / "f")
     for replace in (True, False):
         pair = (str(staged), f"{at.route}/f")
-        assert is_refused(lambda: at.operations.publish_files([pair], replace))  # noqa: B023
+        assert is_refused(lambda: at.operations.publish_files([pair], replace=replace))  # noqa: B023
     assert not os.path.lexists(at.route / "f")
 
 
@@ -481,7 +484,7 @@ RACES: dict[str, tuple[str, Callable[[Ground, int], object]]] = {
         "out",
         lambda at, n: at.operations.publish_files(
             [(str(at.stage(f"f{n}")), f"{at.route}/out/f")],
-            True,  # noqa: FBT003
+            replace=True,
         ),
     ),
     "publish a tree": (
@@ -651,7 +654,7 @@ def test_a_destination_replaced_meanwhile_is_the_new_one(ground: Ground) -> None
     (ground.route / "out").mkdir()
     (ground.route / "out").rename(ground.outside / "moved")
     (ground.route / "out").mkdir()
-    ground.operations.publish_files([(str(staged), f"{ground.route}/out/f")], False)  # noqa: FBT003
+    ground.operations.publish_files([(str(staged), f"{ground.route}/out/f")], replace=False)
     assert (ground.route / "out" / "f").read_bytes() == b"new"
     assert names(ground.outside / "moved") == []
 

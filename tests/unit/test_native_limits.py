@@ -12,9 +12,10 @@ import pytest
 from backhaul.adapters.digests import new_digest
 from backhaul.core.errors import BackhaulError, TransientError
 from backhaul.core.model import VerifyLevel
-from backhaul.engines.adaptive_limit import Gate
-from backhaul.engines.native import Cancelled, Shared, Stager
-from backhaul.engines.paced import THROTTLED, TRIES
+from backhaul.engines.gate import Gate
+from backhaul.engines.native import Cancelled, Stager
+from backhaul.engines.read_retries import THROTTLED, THROTTLED_TRIES
+from backhaul.engines.tuning import Shared
 from backhaul.testing.fakes import FakeEvent, Fault
 from tests.unit.test_native import TUNING, Bench, content
 from tests.world import World
@@ -100,7 +101,7 @@ def test_hdfs_that_stays_overloaded_is_told_in_the_end() -> None:
     with pytest.raises(BackhaulError) as caught:
         bench.stage(bench.put(50))
     assert caught.value.code == "E_HDFS_OVERLOADED"
-    assert bench.faults.count("target.create") == TUNING.patience
+    assert bench.faults.count("target.create") == TUNING.overloaded_tries
     assert bench.clock.monotonic() - began_s > 30
     bench.stager.close()
 
@@ -108,7 +109,7 @@ def test_hdfs_that_stays_overloaded_is_told_in_the_end() -> None:
 @pytest.mark.parametrize("size", [10, 50, 1000])
 def test_s3_that_says_slow_down_for_a_while_costs_no_try(size: int) -> None:
     bench = Bench()
-    for occurrence in range(1, TRIES):
+    for occurrence in range(1, THROTTLED_TRIES):
         bench.faults.at("store.get", occurrence, Fault.FAIL, SLOW_DOWN)
     proven = bench.stage(bench.put(size))
     assert bench.staged == {"/s/1/f": content(size)}

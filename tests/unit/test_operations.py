@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_read_is_an_answer_where_it_is_passed_over(bench: 
     )
     denied = CannotWrite("E_DST_DENIED", "not yours")
     bench.faults.at("target.read", 2, Fault.FAIL, denied)
-    found = operations.stored_checksums(paths, False, (), True)  # noqa: FBT003 - as it crosses the pipe
+    found = operations.stored_checksums(paths, passes_over=True)
     crc = Checksum("CRC32C", "e3069283")
     assert [one and one.checksum for one in found] == [crc, None, crc]
     assert found[1] is not None
@@ -180,7 +180,7 @@ def test_a_file_that_cannot_be_read_is_an_answer_where_it_is_passed_over(bench: 
         operations.stored_checksums(paths)
     bench.faults.always("target.read", OutageError.of("hdfs", "E_HDFS_UNREACHABLE", "gone"))
     with pytest.raises(OutageError):
-        operations.stored_checksums(paths, False, (), True)  # noqa: FBT003 - likewise
+        operations.stored_checksums(paths, passes_over=True)
 
 
 # ---------------------------------------------------------------- adopting by proof

@@ -15,6 +15,7 @@ from backhaul.core.objects import FileStatus, Proof, StagedObject
 from backhaul.core.ports import StageTask
 from backhaul.engines import session
 from backhaul.engines.exchange import Exchange
+from backhaul.engines.operations import TargetOperations
 from backhaul.engines.pipe import Pipe
 from backhaul.engines.session import WorkerSession
 from backhaul.engines.wire import (
@@ -315,7 +316,13 @@ def tasks(number: int, *fates: str) -> StageTasks:
 
 
 def call(number: int, path: str = "a") -> Call:
-    return Call(number=number, filesystem=FS, method="status", arguments=([path],))
+    return Call(
+        number=number,
+        filesystem=FS,
+        operation=TargetOperations.status,
+        arguments=([path],),
+        named={},
+    )
 
 
 ORDERS: dict[str, tuple[Downward, ...]] = {

@@ -34,9 +34,10 @@ from backhaul.core.objects import FileStatus, Pin, PlannedObject, Proof, StagedO
 from backhaul.core.ports import Endpoint, StageTask
 from backhaul.engines import exchange, pipe, serve, session
 from backhaul.engines.exchange import Exchange
-from backhaul.engines.native import Cancelled, Tuning
+from backhaul.engines.native import Cancelled
 from backhaul.engines.pipe import Pipe
 from backhaul.engines.session import WorkerSession
+from backhaul.engines.tuning import Tuning
 from backhaul.engines.wire import Answer, Staged, StageOver
 from tests.wire.schedule import (
     Chooser,

@@ -17,12 +17,6 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from backhaul.core.errors import (
-    OutageError,
-    PermanentError,
-    SourceChanged,
-    TransientError,
-)
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint, SourceReader
 
@@ -44,14 +38,12 @@ class LargeTuning:
         piece_bytes: What the writer gets at once; what is ahead of it in one long answer is as
             many pieces as make a range.
         stream_bytes: A rest of at least this is worth one long answer.
-        tries: For a body that breaks.
     """
 
     range_bytes: int
     ranges: int
     piece_bytes: int
     stream_bytes: int
-    tries: int
 
 
 @dataclass(kw_only=True)
@@ -67,7 +59,6 @@ class LargeReader:
         allowed: Bytes wanted to bytes that may be read now; waits; may raise to give up.
         heartbeat: Called after each piece read.
         refuse_if_cancelled: Raises when the call was given up.
-        is_cancelled: The same, asked.
     """
 
     def __init__(
@@ -78,14 +69,12 @@ class LargeReader:
         allowed: Callable[[int], int],
         heartbeat: Callable[[], None],
         refuse_if_cancelled: Callable[[], None],
-        is_cancelled: Callable[[], bool],
     ) -> None:
         self._reader = reader
         self._tuning = tuning
         self._allowed = allowed
         self._heartbeat = heartbeat
         self._refuse_if_cancelled = refuse_if_cancelled
-        self._is_cancelled = is_cancelled
         self._buffers = threading.BoundedSemaphore(tuning.ranges)
         self._fetchers = ThreadPoolExecutor(tuning.ranges, thread_name_prefix="range")
 
@@ -226,30 +215,15 @@ class LargeReader:
         give: Callable[[bytes], None],
         is_stopped: Callable[[], bool],
     ) -> None:
-        """All of it in pieces; a broken body is asked for again where it broke."""
-        turn, good = 0, start
-        while True:
-            try:
-                with self._reader.get(endpoint, pin, byte_range=(start, stop)) as body:
-                    while start < stop and not is_stopped():
-                        wanted = min(self._tuning.piece_bytes, stop - start)
-                        data = body.read(self._allowed(wanted))
-                        if not data:
-                            return
-                        give(data)
-                        start += len(data)
-                        self._heartbeat()
-            except (SourceChanged, PermanentError, OutageError):
-                raise
-            except TransientError:
-                if start - good >= self._tuning.range_bytes:
-                    turn, good = 0, start  # a long answer may break now and then
-                turn += 1
-                if turn == self._tuning.tries or self._is_cancelled():
-                    raise
-                time.sleep(0.1 * 2 ** (turn - 1))
-            else:
-                return
+        """All of it in pieces."""
+        with self._reader.get(endpoint, pin, byte_range=(start, stop)) as body:
+            while start < stop and not is_stopped():
+                data = body.read(self._allowed(min(self._tuning.piece_bytes, stop - start)))
+                if not data:
+                    return
+                give(data)
+                start += len(data)
+                self._heartbeat()
 
 
 def outpaces(took_s: float, waited_s: float, used_s: float) -> bool:

@@ -1,9 +1,10 @@
 """The native engine: one object from S3 into staging, proven. Runs inside a worker process.
 
-Small objects: one GET, whole in memory, many at once; what costs there is the file system's close.
+Small objects: one GET, whole in memory, many at once; the time goes into the file system's close.
 Medium ones: one GET, streamed. Large ones: read ahead, in parallel (`large`), written in order.
-Digests are computed over the bytes as received, so what S3 vouches for is compared with what was
-written. Which process does this, and when it is killed, is `pool`'s and `serve`'s affair.
+Digests are computed over the bytes as received, so S3's checksum is compared with what was written.
+How often a read is tried is in `read_retries`; which process does this, and when it is killed, in
+`pool` and `serve`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from backhaul.core.checksums import (
-    Checksum,
     Digest,
     S3Checksum,
     S3Checksums,
-    composite_in,
     matches,
-    of_parts,
 )
 from backhaul.core.errors import (
     BackhaulError,
@@ -41,150 +38,47 @@ from backhaul.core.ports import (
     TargetFs,
     TargetWriter,
 )
-from backhaul.core.rate_limit import Allowance, Unlimited
-from backhaul.engines.adaptive_limit import Gate
-from backhaul.engines.large import LargeReader, LargeTuning
-from backhaul.engines.paced import LONGEST_NAP_S, THROTTLED, PacedReader
+from backhaul.engines.gate import Gate
+from backhaul.engines.large import LargeReader
 from backhaul.engines.proving import Closed, Counter, Prover
-
-MIB = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tuning:
-    """How much one worker does at once.
-
-    Attributes:
-        threads: Objects under way; for HDFS mostly waiting in close (about 0.5 s each).
-        open_files: Files between create and close-called; adapts downwards when HDFS refuses.
-        open_small_files: The same for files up to `small_bytes`: those are open for a moment only,
-            and with fewer the gate, not HDFS, is what they wait for.
-        small_bytes: Up to here an object is read whole before its file is created.
-        large_bytes: From here it is read by parallel ranges.
-        stream_bytes: From here the rest of such an object may be read as one answer instead.
-        range_bytes: Size of one range.
-        ranges: Ranges in memory over all large objects of this worker: the memory bound.
-        large_at_once: Large objects moving; one that closes is no longer counted.
-        tries: Times one object is tried within an attempt, for faults of its own requests.
-        patience: The same where HDFS has too many files open: about half a minute.
-    """
-
-    threads: int = 256
-    open_files: int = 24
-    open_small_files: int = 64
-    small_bytes: int = 256 * 1024
-    large_bytes: int = 16 * MIB
-    stream_bytes: int = 32 * MIB
-    range_bytes: int = 8 * MIB
-    ranges: int = 12
-    large_at_once: int = 3
-    tries: int = 4
-    patience: int = 10
-
-    @property
-    def of_large(self) -> LargeTuning:
-        """The part of it that says how large objects are read."""
-        return LargeTuning(
-            range_bytes=self.range_bytes,
-            ranges=self.ranges,
-            piece_bytes=min(MIB, self.range_bytes),
-            stream_bytes=self.stream_bytes,
-            tries=self.tries,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """What outlives one staging call of a process.
-
-    Attributes:
-        allowance: Asked before bytes are read from S3.
-        s3_gate: What S3 bears at once is learned once.
-    """
-
-    allowance: Allowance
-    s3_gate: Gate
-
-    @classmethod
-    def of(cls, tuning: Tuning, allowance: Allowance | None = None) -> Self:
-        """No limit by default; as many at once as a worker would ever ask, until S3 says less."""
-        return cls(
-            allowance=allowance or Unlimited(),
-            s3_gate=Gate(tuning.threads + tuning.ranges, refusal=THROTTLED),
-        )
+from backhaul.engines.read_retries import (
+    LONGEST_SLEEP_S,
+    ReadFailed,
+    RetryingReader,
+)
+from backhaul.engines.stream_digests import StreamDigests, comparable
+from backhaul.engines.tuning import MIB, Shared, Tuning
 
 
 class Cancelled(Exception):
-    """Another object failed, or the agent asked to stop."""
+    """Another object failed, or the agent cancelled the staging call."""
 
 
 @dataclass(kw_only=True)
-class Tally:
-    """Bytes that one object's requests brought so far."""
+class _Copy:
+    """One object on its way into staging.
 
-    size_bytes: int = 0
+    Attributes:
+        tried: How often it was copied before.
+        bytes_read: From S3 for it, over all tries.
+    """
 
-
-class PartsDigest:
-    """The checksum of the parts' checksums over a stream, as S3 makes COMPOSITE ones."""
-
-    def __init__(
-        self, new_digest: Callable[[str], Digest], algorithm: str, sizes: Sequence[int]
-    ) -> None:
-        self.algorithm = algorithm
-        self._new_digest = new_digest
-        self._over = new_digest(algorithm)
-        self._part = new_digest(algorithm)
-        self._sizes = iter(sizes)
-        self._left = next(self._sizes, 0)
-
-    def update(self, data: bytes) -> None:
-        while len(data) >= self._left > 0:
-            self._part.update(data[: self._left])
-            data = data[self._left :]
-            self._over.update(self._part.digest())
-            self._part = self._new_digest(self.algorithm)
-            self._left = next(self._sizes, 0)
-        if data:
-            self._part.update(data)
-            self._left -= len(data)
-
-    def digest(self) -> bytes:
-        return self._over.digest()
-
-    def append(self, checksum: bytes, size_bytes: int) -> bool:
-        del checksum, size_bytes
-        return False
-
-
-@dataclass(kw_only=True)
-class _Sums:
-    """Digests over one pass of the bytes: CRC32C always, S3's algorithm where it is another."""
-
-    crc: Digest
-    other: Digest | None
-
-    def update(self, data: bytes) -> None:
-        self.crc.update(data)
-        if self.other is not None:
-            self.other.update(data)
+    task: StageTask
+    path: str
+    tried: int = 0
+    bytes_read: int = 0
 
     @property
-    def crc32c(self) -> Checksum:
-        return Checksum("CRC32C", self.crc.digest().hex())
-
-    @property
-    def comparable(self) -> bytes:
-        """In S3's algorithm."""
-        return (self.other or self.crc).digest()
+    def pin(self) -> Pin:
+        return self.task.planned.pin
 
 
 class Stager:
     """Stages objects below one directory, from many threads.
 
     Args:
-        new_digest: Algorithm name (`core.verification.PREFERENCE`) to an empty digest.
-        shared: With the other stagings of this process; default: nothing.
+        new_digest: Algorithm name (`core.checksums.PREFERENCE`) to an empty digest.
+        shared: With the other staging calls of this process; default: nothing.
     """
 
     def __init__(
@@ -201,7 +95,13 @@ class Stager:
     ) -> None:
         shared = shared or Shared.of(tuning)
         self._allowance = shared.allowance
-        self._reader = PacedReader(reader, shared.s3_gate, self._nap)
+        self._reader = RetryingReader(
+            reader,
+            shared.s3_gate,
+            self._sleep,
+            tries=tuning.tries,
+            progress_bytes=tuning.range_bytes,
+        )
         self._target = target
         self._new_digest = new_digest
         self._tuning = tuning
@@ -217,7 +117,6 @@ class Stager:
             allowed=self._allowed,
             heartbeat=lambda: counter.add(0),
             refuse_if_cancelled=self._refuse_if_cancelled,
-            is_cancelled=self._is_cancelled,
         )
         self._prover = Prover(target=target, new_digest=new_digest, counter=counter, verify=verify)
         self._made: set[str] = {directory}
@@ -254,64 +153,68 @@ class Stager:
                 return proven
             closed = self.again(closed, proven)
 
-    def copy(self, task: StageTask, *, turn: int = 0, bytes_read: int = 0) -> Closed:
-        """Copy one object; faults of its own requests are tried again.
-
-        Args:
-            turn: How often it was tried before.
-            bytes_read: What those tries read.
+    def copy(self, task: StageTask) -> Closed:
+        """Copy one object; faults of its file, and bytes that are not S3's, are tried again.
 
         Raises:
             Cancelled: The whole call was given up.
             BackhaulError: What the attempt fails with.
         """
-        path = f"{self._directory}/{task.planned.relative}"
+        return self._copy(_Copy(task=task, path=f"{self._directory}/{task.planned.relative}"))
+
+    def _copy(self, one: _Copy) -> Closed:
         while True:
             if self.cancelled.is_set():
                 raise Cancelled
-            tally = Tally(size_bytes=bytes_read)
             try:
-                if task.is_there and turn == 0 and (closed := self._there(task, path)):
+                if one.task.is_there and one.tried == 0 and (closed := self._written(one)):
                     return closed
-                self._make_parents(task.planned.relative)
-                return self._copy(task, path, turn, tally)
+                self._make_parents(one.task.planned.relative)
+                return self._copy_once(one)
             except TargetExists as error:
-                # No other try of ours made it, and removing it would spoil theirs.
-                raise shared(path) from error
-            except (PermanentError, SourceChanged, OutageError, TargetMissing):
+                # No other try of this attempt made it, and removing it would destroy another's.
+                raise staging_conflict(one.path) from error
+            except (PermanentError, SourceChanged, OutageError, TargetMissing, ReadFailed):
                 raise
             except (TransientError, IntegrityError) as error:
-                bytes_read = tally.size_bytes
-                self._clear_for_next(path, turn, error)
-                turn += 1
+                self._clear_for_next(one.path, one.tried, error)
+                one.tried += 1
 
     def prove(self, closed: Sequence[Closed]) -> list[StagedObject | BackhaulError]:
-        """What is proven of each closed file, or why it is not; see `proving`."""
+        """The proof of each closed file, or why there is none; see `proving`."""
         return self._prover.prove(closed)
 
     def again(self, closed: Closed, error: BackhaulError) -> Closed:
         """Copy once more what was not proven.
 
         Raises:
-            BackhaulError: `error`, when another try cannot help or the tries are used up.
+            BackhaulError: `error`, when another try cannot help or none is left.
         """
         if not isinstance(error, (TransientError, IntegrityError)) or isinstance(
             error, TargetMissing
         ):
             raise error
-        self._clear_for_next(closed.path, closed.turn, error)
-        return self.copy(closed.task, turn=closed.turn + 1, bytes_read=closed.bytes_read)
+        self._clear_for_next(closed.path, closed.tried, error)
+        return self._copy(
+            _Copy(
+                task=closed.task,
+                path=closed.path,
+                tried=closed.tried + 1,
+                bytes_read=closed.bytes_read,
+            )
+        )
 
-    def _clear_for_next(self, path: str, turn: int, error: BackhaulError) -> None:
+    def _clear_for_next(self, path: str, tried: int, error: BackhaulError) -> None:
         overloaded = error.code == "E_HDFS_OVERLOADED"
-        if turn + 1 == (self._tuning.patience if overloaded else self._tuning.tries):
+        tries = self._tuning.overloaded_tries if overloaded else self._tuning.tries
+        if tried + 1 == tries:
             raise error
         self._target.remove(path)
         if overloaded:
             # No fault of the object: others go first, through a gate that is narrower now.
-            self._nap(min(LONGEST_NAP_S, 0.5 * 2**turn))
+            self._sleep(min(LONGEST_SLEEP_S, 0.5 * 2**tried))
         else:
-            self.cancelled.wait(0.1 * 2**turn)
+            self.cancelled.wait(0.1 * 2**tried)
 
     def _make_parents(self, relative: str) -> None:
         """Directories below staging, one level at a time: never staging itself (S6)."""
@@ -326,158 +229,76 @@ class Stager:
                     self._target.mkdir(path)
                     self._made.add(path)
 
-    def _copy(self, task: StageTask, path: str, turn: int, tally: Tally) -> Closed:
-        size = task.planned.pin.size_bytes
-        if size > self._tuning.large_bytes:
-            return self._copy_large(task, path, turn, tally)
-        if size <= self._tuning.small_bytes:
-            # Before the request: a connection that waits for its turn half-way is cut by S3.
-            self._allow_whole(size)
-            with self._reader.get(task.endpoint, task.planned.pin) as body:
-                facts = body.facts
-                data = body.readall()
-            tally.size_bytes += len(data)
-            expected = self._comparable(task, facts)
-            sums = self._sums(expected)
-            sums.update(data)
-            self._check_length(task.planned.pin, len(data))
-            with self._small_gate.entered():
-                writer = self._target.create(path, size)
-                if data:
-                    writer.write(data)
-            self._counter.add(len(data))
-        else:
-            # The file's place first, for the same reason.
-            with (
-                self._gate.entered(),
-                self._reader.get(task.endpoint, task.planned.pin) as body,
-            ):
-                facts = body.facts
-                expected = self._comparable(task, facts)
-                sums = self._sums(expected)
-                writer = self._target.create(path, size)
-                received = 0
-                while data := body.read(self._allowed(max(1, min(MIB, size - received)))):
-                    received += len(data)
-                    tally.size_bytes += len(data)
-                    self._take(writer, sums, data)
-            self._check_length(task.planned.pin, received)
-        # Closing waits for the NameNode; it needs no place at the gate.
-        writer.close()
-        return self._closed(task, path, turn, tally, expected, sums, facts)
+    # ------------------------------------------------------------ one copy
 
-    def _copy_large(self, task: StageTask, path: str, turn: int, tally: Tally) -> Closed:
-        pin = task.planned.pin
+    def _copy_once(self, one: _Copy) -> Closed:
+        size = one.pin.size_bytes
+        if size > self._tuning.large_bytes:
+            writer, digests, facts = self._write_large(one)
+        elif size <= self._tuning.small_bytes:
+            writer, digests, facts = self._write_small(one)
+        else:
+            writer, digests, facts = self._write_medium(one)
+        # Closing waits for the NameNode; it needs no place at a gate, and the next one moves.
+        writer.close()
+        return self._closed(one, digests, facts)
+
+    def _write_small(self, one: _Copy) -> _Written:
+        size = one.pin.size_bytes
+        # Before the request: S3 cuts a connection that is idle half-way.
+        self._allow_whole(size)
+        with self._reader.get(one.task.endpoint, one.pin) as body:
+            facts = body.facts
+            data = body.readall()
+        one.bytes_read += len(data)
+        digests = self._digests(one, facts)
+        digests.update(data)
+        self._check_length(one.pin, len(data))
+        with self._small_gate.entered():
+            writer = self._target.create(one.path, size)
+            if data:
+                writer.write(data)
+        self._counter.add(len(data))
+        return writer, digests, facts
+
+    def _write_medium(self, one: _Copy) -> _Written:
+        size = one.pin.size_bytes
+        # The file's place first, for the same reason.
+        with self._gate.entered(), self._reader.get(one.task.endpoint, one.pin) as body:
+            facts = body.facts
+            digests = self._digests(one, facts)
+            writer = self._target.create(one.path, size)
+            received = 0
+            while data := body.read(self._allowed(max(1, min(MIB, size - received)))):
+                received += len(data)
+                self._take(one, writer, digests, data)
+        self._check_length(one.pin, received)
+        return writer, digests, facts
+
+    def _write_large(self, one: _Copy) -> _Written:
         with self._large:
             self._refuse_if_cancelled()
-            facts = self._reader.head(task.endpoint, pin)
-            expected = self._comparable(task, facts)
-            sums = self._sums(expected)
+            facts = self._reader.head(one.task.endpoint, one.pin)
+            digests = self._digests(one, facts)
             received = 0
             with self._gate.entered():
-                writer = self._target.create(path, pin.size_bytes)
-                for data in self._large_reader.pieces(task.endpoint, pin):
+                writer = self._target.create(one.path, one.pin.size_bytes)
+                for data in self._large_reader.pieces(one.task.endpoint, one.pin):
                     received += len(data)
-                    tally.size_bytes += len(data)
-                    self._take(writer, sums, data)
-            self._check_length(pin, received)
-        # Meanwhile the next large object moves.
-        writer.close()
-        return self._closed(task, path, turn, tally, expected, sums, facts)
+                    self._take(one, writer, digests, data)
+            self._check_length(one.pin, received)
+        return writer, digests, facts
 
-    def _take(self, writer: TargetWriter, sums: _Sums, data: bytes) -> None:
+    def _take(self, one: _Copy, writer: TargetWriter, digests: StreamDigests, data: bytes) -> None:
         self._refuse_if_cancelled()
-        sums.update(data)
+        one.bytes_read += len(data)
+        digests.update(data)
         writer.write(data)
         self._counter.add(len(data))
 
-    def _allowed(self, wanted_bytes: int) -> int:
-        """How much of it may be read now; waits while the limit lets nothing through."""
-        return self._allowance.take(wanted_bytes, self._while_waiting)
-
-    def _allow_whole(self, size_bytes: int) -> None:
-        while size_bytes > 0:
-            size_bytes -= self._allowed(size_bytes)
-
-    def _while_waiting(self) -> None:
-        self._refuse_if_cancelled()
-        self._counter.add(0)  # not stuck: it waits for its turn
-
-    def _nap(self, seconds: float) -> None:
-        self._counter.add(0)
-        self.cancelled.wait(seconds)
-        self._refuse_if_cancelled()
-
-    def _is_cancelled(self) -> bool:
-        return self.cancelled.is_set()
-
-    def _refuse_if_cancelled(self) -> None:
-        if self._is_cancelled():
-            raise Cancelled
-
-    # ------------------------------------------------------------ proof
-
-    def _there(self, task: StageTask, path: str) -> Closed | None:
-        """A file that another engine wrote, ready for its proof; None, and no file, to copy it.
-
-        Where S3 keeps a sum that HDFS may keep, no byte is read: `prove` compares the two. Else
-        the file is read here for S3's own sum. Where S3 has none that compares there is no proof
-        without the pinned bytes.
-        """
-        pin = task.planned.pin
-        status = self._target.status(path)
-        if status is not None and status.is_file and status.size_bytes == pin.size_bytes:
-            facts = self._reader.head(task.endpoint, pin)
-            expected = self._comparable(task, facts)
-            is_compared = self._verify in {VerifyLevel.STORED, VerifyLevel.REREAD}
-            is_kept = is_compared and _may_be_kept(expected)
-            nothing = Checksum("CRC32C", "00000000") if pin.size_bytes == 0 else None
-            received = nothing if is_kept else self._crc32c_there(path, expected)
-            if is_kept or received is not None:
-                self._target.correct_mode(path)
-                return Closed(
-                    task=task,
-                    path=path,
-                    received=received,
-                    expected=expected,
-                    version_id=facts.version_id,
-                    bytes_read=0,
-                    turn=0,
-                    was_there=True,
-                )
-        if status is not None:
-            self._target.remove(path)
-        return None
-
-    def _crc32c_there(self, path: str, expected: S3Checksum | None) -> Checksum | None:
-        """The file's CRC32C, by reading it; None when its bytes are not S3's."""
-        if expected is None and self._verify is not VerifyLevel.SIZE:
-            return None
-        sums = self._sums(expected)
-        for data in self._target.read(path):
-            self._refuse_if_cancelled()
-            sums.update(data)
-            self._counter.add(len(data))
-        if expected is not None and not matches(expected, sums.comparable):
-            return None
-        return sums.crc32c
-
-    def _comparable(self, task: StageTask, facts: S3Checksums) -> S3Checksum | None:
-        """S3's checksum that compares with the bytes; of the parts where there is no better one."""
-        pin = task.planned.pin
-        best = facts.best(pin.size_bytes)
-        composite = composite_in(facts.checksums) if best is None else None
-        if composite is None:
-            return best
-        parts = self._reader.parts(task.endpoint, pin)
-        return of_parts(composite, parts, pin.size_bytes, self._new_digest) if parts else None
-
-    def _sums(self, expected: S3Checksum | None) -> _Sums:
-        algorithm = expected.algorithm if expected else "CRC32C"
-        other = self._new_digest(algorithm) if algorithm != "CRC32C" else None
-        if expected is not None and expected.part_sizes:
-            other = PartsDigest(self._new_digest, algorithm, expected.part_sizes)
-        return _Sums(crc=self._new_digest("CRC32C"), other=other)
+    def _digests(self, one: _Copy, facts: S3Checksums) -> StreamDigests:
+        expected = comparable(self._reader, one.task, facts, self._new_digest)
+        return StreamDigests(expected, self._new_digest)
 
     @staticmethod
     def _check_length(pin: Pin, received: int) -> None:
@@ -487,38 +308,97 @@ class Stager:
                 f"s3://{pin.bucket}/{pin.key}: source {pin.size_bytes} B, received {received} B",
             )
 
-    def _closed(
-        self,
-        task: StageTask,
-        path: str,
-        turn: int,
-        tally: Tally,
-        expected: S3Checksum | None,
-        sums: _Sums,
-        facts: S3Checksums,
-    ) -> Closed:
-        """The first half of every proof: what was received is what S3 vouches for."""
-        pin = task.planned.pin
-        if expected is not None and not matches(expected, sums.comparable):
+    def _closed(self, one: _Copy, digests: StreamDigests, facts: S3Checksums) -> Closed:
+        """The first half of every proof: the bytes received match S3's checksum."""
+        expected = digests.expected
+        if expected is not None and not matches(expected, digests.in_s3s_algorithm):
             raise IntegrityError(
                 "E_CHECKSUM",
-                f"s3://{pin.bucket}/{pin.key}: {expected.algorithm} of the bytes received is "
-                f"{sums.comparable.hex()}, S3 says {expected.value}",
+                f"s3://{one.pin.bucket}/{one.pin.key}: {expected.algorithm} of the bytes received"
+                f" is {digests.in_s3s_algorithm.hex()}, S3 says {expected.value}",
                 hint="a faulty network, proxy or disk changes bytes; nothing was published",
             )
         return Closed(
-            task=task,
-            path=path,
-            received=sums.crc32c,
+            task=one.task,
+            path=one.path,
+            received=digests.crc32c,
             expected=expected,
             version_id=facts.version_id,
-            bytes_read=tally.size_bytes,
-            turn=turn,
+            bytes_read=one.bytes_read,
+            tried=one.tried,
         )
 
+    # ------------------------------------------------------------ written by another engine
 
-def shared(path: str) -> DestinationBusy:
-    """Something of this very epoch stands there, and not by us: two ledgers count epochs here."""
+    def _written(self, one: _Copy) -> Closed | None:
+        """A file that another engine wrote, ready for its proof; None, and no file, to copy it.
+
+        Where S3 keeps a checksum that HDFS may keep, no byte is read: `prove` compares the two.
+        Else the file is read here and compared with S3's. Where S3 has none that compares there is
+        no proof without the pinned bytes.
+        """
+        status = self._target.status(one.path)
+        if status is not None and status.is_file and status.size_bytes == one.pin.size_bytes:
+            facts = self._reader.head(one.task.endpoint, one.pin)
+            digests = self._digests(one, facts)
+            is_compared = self._verify in {VerifyLevel.STORED, VerifyLevel.REREAD}
+            is_kept = is_compared and _may_be_kept(digests.expected)
+            if is_kept or self._is_s3s(one.path, digests):
+                self._target.correct_mode(one.path)
+                has_crc = not is_kept or one.pin.size_bytes == 0  # the CRC of no bytes is known
+                return Closed(
+                    task=one.task,
+                    path=one.path,
+                    received=digests.crc32c if has_crc else None,
+                    expected=digests.expected,
+                    version_id=facts.version_id,
+                    bytes_read=0,
+                    tried=0,
+                    was_there=True,
+                )
+        if status is not None:
+            self._target.remove(one.path)
+        return None
+
+    def _is_s3s(self, path: str, digests: StreamDigests) -> bool:
+        """Read the file; whether it holds S3's bytes, or nothing but its length is to be proven."""
+        if digests.expected is None and self._verify is not VerifyLevel.SIZE:
+            return False
+        for data in self._target.read(path):
+            self._refuse_if_cancelled()
+            digests.update(data)
+            self._counter.add(len(data))
+        return digests.expected is None or matches(digests.expected, digests.in_s3s_algorithm)
+
+    # ------------------------------------------------------------ waiting
+
+    def _allowed(self, wanted_bytes: int) -> int:
+        """How much of it may be read now; waits while the rate limit lets nothing through."""
+        return self._allowance.take(wanted_bytes, self._while_waiting)
+
+    def _allow_whole(self, size_bytes: int) -> None:
+        while size_bytes > 0:
+            size_bytes -= self._allowed(size_bytes)
+
+    def _while_waiting(self) -> None:
+        self._refuse_if_cancelled()
+        self._counter.add(0)  # not stuck: it waits for bytes of the rate limit
+
+    def _sleep(self, seconds: float) -> None:
+        self._counter.add(0)
+        self.cancelled.wait(seconds)
+        self._refuse_if_cancelled()
+
+    def _refuse_if_cancelled(self) -> None:
+        if self.cancelled.is_set():
+            raise Cancelled
+
+
+_Written = tuple[TargetWriter, StreamDigests, S3Checksums]
+
+
+def staging_conflict(path: str) -> DestinationBusy:
+    """The path exists under this very epoch, from another process: two ledgers count epochs."""
     return DestinationBusy(
         "E_DST_SHARED",
         f"{path} is in staging already, and this attempt did not put it there",
@@ -527,6 +407,6 @@ def shared(path: str) -> DestinationBusy:
 
 
 def _may_be_kept(expected: S3Checksum | None) -> bool:
-    """A sum that HDFS may keep, too: of the whole object, not of its parts."""
+    """Whether HDFS may keep the same checksum: of the whole object, not of its parts."""
     is_known = expected is not None and expected.algorithm in {"CRC32C", "CRC32"}
     return is_known and expected is not None and not expected.part_sizes

@@ -31,7 +31,7 @@ from backhaul.core.ports import (
     TargetFs,
     WriteRefusal,
 )
-from backhaul.engines.native import shared
+from backhaul.engines.native import staging_conflict
 from backhaul.engines.probing import Side, check_target, outages
 from backhaul.engines.proving import Counter, FileReader, match_existing
 
@@ -71,9 +71,10 @@ class TargetOperations:
     def stored_checksums(
         self,
         paths: Sequence[str],
-        is_read: bool = False,  # noqa: FBT001, FBT002 - crosses the pipe by position
+        *,
         algorithms: Sequence[str] = (),
-        passes_over: bool = False,  # noqa: FBT001, FBT002 - likewise
+        is_read: bool = False,
+        passes_over: bool = False,
     ) -> list[StoredChecksum | None]:
         """See the port."""
         if not paths:
@@ -263,7 +264,7 @@ class TargetOperations:
         try:
             self._rename(f"{root}/{kept}", f"{root}/{epoch}", replace=False)
         except TargetExists as error:
-            raise shared(f"{root}/{epoch}") from error
+            raise staging_conflict(f"{root}/{epoch}") from error
 
     def count_files(self, directory: str) -> tuple[int, int]:
         """Files below it, and directories without an entry other than itself."""
@@ -328,7 +329,7 @@ class TargetOperations:
         self._target.sync_directory(_above(target))
         return True
 
-    def publish_files(self, renames: Sequence[tuple[str, str]], replace: bool) -> None:  # noqa: FBT001 - crosses the pipe by position
+    def publish_files(self, renames: Sequence[tuple[str, str]], *, replace: bool) -> None:
         targets = [target for _, target in renames]
         self._mkdirs_above(targets)
         self._each(lambda pair: self._rename(*pair, replace=replace), renames)

@@ -89,7 +89,7 @@ class Closed:
             own checksum is of an algorithm that the target keeps.
         expected: S3's checksum that they matched; None where S3 gave none that compares.
         bytes_read: From S3, earlier tries included.
-        turn: How often it had been tried before.
+        tried: How often it had been copied before.
         was_there: Another engine wrote the file.
     """
 
@@ -99,7 +99,7 @@ class Closed:
     expected: S3Checksum | None
     version_id: str | None
     bytes_read: int
-    turn: int
+    tried: int
     was_there: bool = False
 
 

@@ -23,11 +23,12 @@ from backhaul.core.errors import BackhaulError, TransientError
 from backhaul.core.objects import StagedObject
 from backhaul.core.ports import SourceReader, StageTask, TargetFs
 from backhaul.core.rate_limit import Allowance
-from backhaul.engines.native import Cancelled, Shared, Stager, Tuning
+from backhaul.engines.native import Cancelled, Stager
 from backhaul.engines.operations import TargetOperations
-from backhaul.engines.paced import PacedReader
 from backhaul.engines.pipe import Pipe, frame_of
 from backhaul.engines.proving import Closed, Counter
+from backhaul.engines.read_retries import RetryingReader
+from backhaul.engines.tuning import Shared, Tuning
 from backhaul.engines.wire import (
     TICK_S,
     Activity,
@@ -179,10 +180,10 @@ class _Worker:
             time.sleep(seconds)
 
         def reader() -> SourceReader:
-            return PacedReader(self._the_reader(), shared.s3_gate, sleep)
+            return RetryingReader(self._the_reader(), shared.s3_gate, sleep)
 
         operations = TargetOperations(target, self._parts.new_digest, counter, reader)
-        return getattr(operations, call.method)(*call.arguments)
+        return call.operation(operations, *call.arguments, **call.named)
 
     def _begin(self, begin: StageBegin) -> None:
         try:

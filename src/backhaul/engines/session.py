@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, cast
+from typing import Concatenate, Protocol, cast
 
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Location, VerifyLevel
-from backhaul.core.objects import FileStatus, StagedObject
+from backhaul.core.objects import StagedObject
 from backhaul.core.ports import (
     Endpoint,
-    Inherited,
     Progress,
-    Rename,
     StageTask,
-    StoredChecksum,
     Watch,
-    WriteRefusal,
 )
+from backhaul.engines.calls import Arguments, Result, TargetCalls
 from backhaul.engines.exchange import Conversation, Exchange, Kind
+from backhaul.engines.operations import TargetOperations
 from backhaul.engines.wire import (
     Answer,
     Call,
@@ -54,7 +52,7 @@ class Worker(Protocol):
         """How it ended, for people."""
 
 
-class WorkerSession:
+class WorkerSession(TargetCalls):
     """Implements `ports.TargetSession`; used by one thread.
 
     Attributes:
@@ -109,8 +107,7 @@ class WorkerSession:
     def outages(self, root: str | None, endpoint: Endpoint | None) -> Sequence[OutageError]:
         """What this very worker finds; see `probing`."""
         dependency = "hdfs" if self._filesystem.startswith("hdfs:") else "target"
-        found: list[OutageError] = self._call("probe", root, endpoint, dependency)
-        return found
+        return self._call(TargetOperations.probe, root, endpoint, dependency)
 
     def _look(self, conversation: Conversation) -> bool:
         """Let the watch look once a second; False when it was not its turn."""
@@ -127,94 +124,13 @@ class WorkerSession:
 
     # ------------------------------------------------------------ calls
 
-    def status(self, locations: Sequence[Location]) -> list[FileStatus | None]:
-        result: list[FileStatus | None] = self._call("status", _paths(locations))
-        return result
-
-    def existing_ancestor(self, location: Location) -> Location:
-        path: str = self._call("existing_ancestor", location.path)
-        return Location(scheme=location.scheme, authority=location.authority, path=path)
-
-    def write_access(self, location: Location) -> tuple[Location, WriteRefusal | None]:
-        found: tuple[str, WriteRefusal | None] = self._call("write_access", location.path)
-        path, refusal = found
-        above = Location(scheme=location.scheme, authority=location.authority, path=path)
-        return above, refusal
-
-    def fence(self, staging_root: Location, epoch: int) -> int:
-        highest: int = self._call("fence", staging_root.path, epoch)
-        return highest
-
-    def fence_keeping(
-        self, staging_root: Location, kept: int, epoch: int
-    ) -> tuple[int, int | None]:
-        found: tuple[int, int | None] = self._call("fence_keeping", staging_root.path, kept, epoch)
-        return found
-
-    def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
-        self._call("take_over", staging_root.path, kept, epoch)
-
-    def inherited(self, directories: Sequence[Location]) -> list[Inherited | None]:
-        found: list[Inherited | None] = self._call(
-            "inherited", tuple(one.path for one in directories)
-        )
-        return found
-
-    def make_alike(
+    def _call(
         self,
-        staged: Location,
-        relative: str,
-        wanted: Inherited,
-        *,
-        made_in: Location | None,
-        epoch: int,
-    ) -> None:
-        root = None if made_in is None else made_in.path
-        self._call("make_alike", staged.path, relative, wanted, root, epoch)
-
-    def count_files(self, directory: Location) -> tuple[int, int]:
-        counts: tuple[int, int] = self._call("count_files", directory.path)
-        return counts
-
-    def prune(self, directory: Location, planned: Sequence[str]) -> int:
-        removed: int = self._call("prune", directory.path, list(planned))
-        return removed
-
-    def write_whole(self, location: Location, content: bytes) -> None:
-        self._call("write_whole", location.path, content)
-
-    def publish_tree(self, staged: Location, target: Location) -> bool:
-        is_done: bool = self._call("publish_tree", staged.path, target.path)
-        return is_done
-
-    def publish_files(self, renames: Sequence[Rename], *, replace: bool) -> None:
-        pairs = [(one.source.path, one.target.path) for one in renames]
-        self._call("publish_files", pairs, replace)
-
-    def stored_checksums(
-        self,
-        locations: Sequence[Location],
-        *,
-        algorithms: Sequence[str] = (),
-        is_read: bool = False,
-        passes_over: bool = False,
-    ) -> list[StoredChecksum | None]:
-        arguments = _paths(locations), is_read, tuple(algorithms), passes_over
-        result: list[StoredChecksum | None] = self._call("stored_checksums", *arguments)
-        return result
-
-    def match_existing(
-        self, tasks: Sequence[StageTask], finals: Sequence[Location]
-    ) -> list[StagedObject | None]:
-        result: list[StagedObject | None] = self._call(
-            "match_existing", tuple(tasks), _paths(finals)
-        )
-        return result
-
-    def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
-        self._call("remove_staging", staging_root.path, up_to)
-
-    def _call(self, method: str, *arguments: Any) -> Any:
+        operation: Callable[Concatenate[TargetOperations, Arguments], Result],
+        /,
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Result:
         """One call to its answer; a staging call may be open meanwhile and goes on."""
         self._refuse_use_after_fault()
         # Until the answer is here the pipe is of no use to another call: a Ctrl-C in between may
@@ -225,18 +141,19 @@ class WorkerSession:
             Call(
                 number=call.number,
                 filesystem=self._filesystem,
-                method=method,
+                operation=operation,
                 arguments=arguments,
+                named=named,
             )
         )
         call.touch()
         while (message := self._next(call)) is None:
-            self._check_stalled(call, method)
+            self._check_stalled(call, operation.__name__)
         self.fault = ""
         answer = cast("Answer", message)  # the exchange delivers nothing else to a call
         if answer.error is not None:
             raise answer.error
-        return answer.value
+        return cast("Result", answer.value)
 
     # ------------------------------------------------------------ staging
 
@@ -403,7 +320,3 @@ class WorkerSession:
     def _refuse_use_after_fault(self) -> None:
         if self.fault:
             raise TransientError("E_WORKER_DIED", f"worker {self._worker.pid} {self.fault}")
-
-
-def _paths(locations: Sequence[Location]) -> list[str]:
-    return [location.path for location in locations]

@@ -12,6 +12,7 @@ tick, or a call whose count does not grow, has stalled.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +26,13 @@ TICK_S = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """Run one method of the worker's `TargetOperations` on a file system."""
+    """Carry out one method of `TargetOperations` on a file system; it is pickled by its name."""
 
     number: int
     filesystem: str
-    method: str
+    operation: Callable[..., Any]
     arguments: tuple[Any, ...]
+    named: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

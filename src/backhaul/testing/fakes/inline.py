@@ -7,26 +7,25 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Concatenate
 
 from backhaul.core.checksums import Digest
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import Location, VerifyLevel
-from backhaul.core.objects import FileStatus, StagedObject
+from backhaul.core.objects import StagedObject
 from backhaul.core.ports import (
     Endpoint,
-    Inherited,
     Progress,
-    Rename,
     SourceReader,
     StageTask,
-    StoredChecksum,
     TargetFs,
     Watch,
-    WriteRefusal,
 )
-from backhaul.engines.native import Stager, Tuning
+from backhaul.engines.calls import Arguments, Result, TargetCalls
+from backhaul.engines.native import Stager
 from backhaul.engines.operations import PARALLEL, TargetOperations
 from backhaul.engines.proving import Counter
+from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes.faults import Faults
 
 PATIENCE_S = 120.0
@@ -76,7 +75,7 @@ class InlinePool:
         self.is_aborted = True
 
 
-class InlineSession:
+class InlineSession(TargetCalls):
     """Implements `ports.TargetSession`."""
 
     def __init__(self, pool: InlinePool, target: TargetFs) -> None:
@@ -100,79 +99,16 @@ class InlineSession:
         moved = self._counter.size_bytes - self._started_bytes
         return Progress(size_bytes=moved, objects=self._objects)
 
-    def status(self, locations: Sequence[Location]) -> list[FileStatus | None]:
-        return self._alive.status([one.path for one in locations])
-
-    def existing_ancestor(self, location: Location) -> Location:
-        path = self._alive.existing_ancestor(location.path)
-        return Location(scheme=location.scheme, authority=location.authority, path=path)
-
-    def write_access(self, location: Location) -> tuple[Location, WriteRefusal | None]:
-        found = self._alive.write_access(location.path)
-        path, refusal = found
-        above = Location(scheme=location.scheme, authority=location.authority, path=path)
-        return above, refusal
-
-    def fence(self, staging_root: Location, epoch: int) -> int:
-        return self._alive.fence(staging_root.path, epoch)
-
-    def fence_keeping(
-        self, staging_root: Location, kept: int, epoch: int
-    ) -> tuple[int, int | None]:
-        return self._alive.fence_keeping(staging_root.path, kept, epoch)
-
-    def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
-        self._alive.take_over(staging_root.path, kept, epoch)
-
-    def inherited(self, directories: Sequence[Location]) -> list[Inherited | None]:
-        return self._alive.inherited([one.path for one in directories])
-
-    def make_alike(
+    def _call(
         self,
-        staged: Location,
-        relative: str,
-        wanted: Inherited,
-        *,
-        made_in: Location | None,
-        epoch: int,
-    ) -> None:
-        root = None if made_in is None else made_in.path
-        self._alive.make_alike(staged.path, relative, wanted, root, epoch)
-
-    def count_files(self, directory: Location) -> tuple[int, int]:
-        return self._alive.count_files(directory.path)
-
-    def prune(self, directory: Location, planned: Sequence[str]) -> int:
-        return self._alive.prune(directory.path, planned)
-
-    def write_whole(self, location: Location, content: bytes) -> None:
-        self._alive.write_whole(location.path, content)
-
-    def publish_tree(self, staged: Location, target: Location) -> bool:
-        return self._alive.publish_tree(staged.path, target.path)
-
-    def publish_files(self, renames: Sequence[Rename], *, replace: bool) -> None:
-        pairs = [(one.source.path, one.target.path) for one in renames]
-        self._alive.publish_files(pairs, replace)
-
-    def stored_checksums(
-        self,
-        locations: Sequence[Location],
-        *,
-        algorithms: Sequence[str] = (),
-        is_read: bool = False,
-        passes_over: bool = False,
-    ) -> list[StoredChecksum | None]:
-        paths = [one.path for one in locations]
-        return self._alive.stored_checksums(paths, is_read, algorithms, passes_over)
-
-    def match_existing(
-        self, tasks: Sequence[StageTask], finals: Sequence[Location]
-    ) -> list[StagedObject | None]:
-        return self._alive.match_existing(tasks, [one.path for one in finals])
-
-    def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
-        self._alive.remove_staging(staging_root.path, up_to)
+        operation: Callable[Concatenate[TargetOperations, Arguments], Result],
+        /,
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Result:
+        self._refuse_aborted()
+        self._stage_during_a_call()
+        return operation(self._operations, *arguments, **named)
 
     def stage(
         self, tasks: Iterator[Sequence[StageTask]], directory: Location, verify: VerifyLevel
@@ -246,12 +182,6 @@ class InlineSession:
     ) -> Sequence[OutageError]:
         """See the port; as the pool was told."""
         return self._pool.down()
-
-    @property
-    def _alive(self) -> TargetOperations:
-        self._refuse_aborted()
-        self._stage_during_a_call()
-        return self._operations
 
     def _refuse_aborted(self) -> None:
         if self._pool.is_aborted:

@@ -1,4 +1,4 @@
-"""How much at once: fewer when the server says so, more when it bears it, and no try is spent."""
+"""How often a read is tried, and how many run at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,26 @@ import pytest
 from backhaul.adapters.digests import new_digest
 from backhaul.core.adaptive_limit import Pace
 from backhaul.core.checksums import Part, S3Checksums
-from backhaul.core.errors import OutageError, TransientError
+from backhaul.core.errors import (
+    BackhaulError,
+    OutageError,
+    PermanentError,
+    SourceChanged,
+    TransientError,
+)
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Body, Endpoint
-from backhaul.engines.adaptive_limit import Gate
-from backhaul.engines.paced import LONGEST_NAP_S, THROTTLED, TRIES, PacedReader
+from backhaul.engines.gate import Gate
+from backhaul.engines.read_retries import (
+    LONGEST_SLEEP_S,
+    THROTTLED,
+    THROTTLED_TRIES,
+    TRIES,
+    ReadFailed,
+    RetryingReader,
+)
 from backhaul.testing.fakes import FakeClock, FakeStore
+from backhaul.testing.fakes.store import ReadFault
 
 SLOW_DOWN = TransientError(THROTTLED, "S3 answered 503 SlowDown")
 
@@ -73,15 +87,16 @@ def test_it_settles_around_what_a_server_bears() -> None:
 class Moody:
     """A reader that says 503 so many times before it answers."""
 
-    def __init__(self, store: FakeStore, refusals: int) -> None:
+    def __init__(self, store: FakeStore, refusals: int, refusal: BackhaulError) -> None:
         self.store = store
         self.refusals = refusals
+        self.refusal = refusal
         self.asked = 0
 
     def _moods(self) -> None:
         self.asked += 1
         if self.asked <= self.refusals:
-            raise SLOW_DOWN
+            raise self.refusal
 
     def get(
         self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None
@@ -101,14 +116,14 @@ class Moody:
 
 
 class Bench:
-    def __init__(self, refusals: int) -> None:
+    def __init__(self, refusals: int, refusal: BackhaulError = SLOW_DOWN) -> None:
         store = FakeStore(FakeClock(), new_digest)
         self.pin: Pin = store.put("k", b"content")
         self.endpoint = store.endpoint("raw")
-        self.moody = Moody(store, refusals)
+        self.moody = Moody(store, refusals, refusal)
         self.gate = Gate(16, refusal=THROTTLED)
         self.naps: list[float] = []
-        self.reader = PacedReader(self.moody, self.gate, self.naps.append)
+        self.reader = RetryingReader(self.moody, self.gate, self.naps.append)
 
 
 def test_a_throttled_read_is_asked_again_after_longer_and_longer_pauses() -> None:
@@ -125,8 +140,8 @@ def test_s3_that_says_nothing_else_is_an_outage_and_no_failure_of_the_object() -
     with pytest.raises(OutageError, match=SLOW_DOWN.message) as caught:
         bench.reader.head(bench.endpoint, bench.pin)
     assert (caught.value.dependency, caught.value.code) == ("s3", THROTTLED)
-    assert bench.moody.asked == TRIES
-    assert max(bench.naps) == LONGEST_NAP_S
+    assert bench.moody.asked == THROTTLED_TRIES
+    assert max(bench.naps) == LONGEST_SLEEP_S
     assert sum(bench.naps) > 30
     assert bench.gate._inside == 0
 
@@ -149,7 +164,63 @@ def test_a_pause_that_is_given_up_ends_the_read() -> None:
     def give_up(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    reader = PacedReader(bench.moody, bench.gate, give_up)
+    reader = RetryingReader(bench.moody, bench.gate, give_up)
     with pytest.raises(KeyboardInterrupt):
         reader.get(bench.endpoint, bench.pin)
     assert bench.moody.asked == 1
+
+
+# ---------------------------------------------------------------- how often a read is tried
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransientError("E_S3_SERVER", "S3 answered 500"),
+        OutageError.of("s3", "E_S3_UNREACHABLE", "connection refused"),
+    ],
+)
+def test_a_request_that_always_fails_is_sent_four_times(error: BackhaulError) -> None:
+    bench = Bench(refusals=1000, refusal=error)
+    for read in (bench.reader.get, bench.reader.head):
+        bench.moody.asked = 0
+        with pytest.raises(type(error)) as caught:
+            read(bench.endpoint, bench.pin)
+        assert caught.value.code == error.code
+        assert bench.moody.asked == TRIES == 4
+    assert bench.gate.limit == 16
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SourceChanged("E_SRC_CHANGED", "another ETag"),
+        PermanentError("E_SRC_DENIED", "403"),
+        OutageError.of("credentials", "E_AWS_CREDENTIALS", "expired"),
+    ],
+)
+def test_a_refusal_that_another_try_cannot_change_is_final(error: BackhaulError) -> None:
+    bench = Bench(refusals=1000, refusal=error)
+    with pytest.raises(type(error)):
+        bench.reader.get(bench.endpoint, bench.pin)
+    assert bench.moody.asked == 1
+
+
+def test_a_body_that_breaks_goes_on_where_it_broke_within_the_same_tries() -> None:
+    bench = Bench(refusals=0)
+    bench.moody.store.lie("k", ReadFault.BREAK, times=2)
+    with bench.reader.get(bench.endpoint, bench.pin) as body:
+        assert body.readall() == b"content"
+        assert body.read(1) == b""
+    assert bench.moody.asked == 3
+    assert bench.gate._inside == 0
+    assert body.facts.checksums  # of the whole object, although a range came last
+
+
+def test_a_body_that_always_breaks_without_progress_is_given_up() -> None:
+    bench = Bench(refusals=0)
+    bench.moody.store.lie("k", ReadFault.BREAK, times=1000)
+    with pytest.raises(ReadFailed), bench.reader.get(bench.endpoint, bench.pin) as body:
+        body.readall()
+    assert bench.moody.asked == TRIES
+    assert bench.gate._inside == 0

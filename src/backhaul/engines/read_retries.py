@@ -1,0 +1,228 @@
+"""How often an object's read is tried, and how many reads run at once.
+
+The one owner of retries of reads: the adapter sends each request once, and a read that fails here
+for good ends the attempt. A read is tried `tries` times; a body that breaks goes on where it broke,
+and one that has got on by `progress_bytes` since it last broke is counted anew.
+
+503 Slow Down is no fault of the object and is counted apart: the read is repeated after a pause,
+through a gate that has become narrower. When S3 refuses for over half a minute, that is an outage,
+E_S3_THROTTLED, as it is for a listing: the transfer is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self, TypeVar
+
+from backhaul.core.checksums import Part, S3Checksums
+from backhaul.core.errors import BackhaulError, OutageError, SourceChanged, TransientError
+from backhaul.core.objects import Pin
+from backhaul.core.ports import Body, Endpoint, SourceReader
+from backhaul.engines.gate import Gate
+
+TRIES = 4
+FIRST_SLEEP_S = 0.1  # before the second try, then twice as long each time
+THROTTLED, UNREACHABLE = "E_S3_THROTTLED", "E_S3_UNREACHABLE"
+THROTTLED_TRIES = 12
+LONGEST_SLEEP_S = 5.0  # with 12 tries: 36 s in all
+PROGRESS_BYTES = 8 << 20
+Result = TypeVar("Result")
+
+
+class ReadFailed(TransientError):
+    """The read failed as often as it is tried within an attempt."""
+
+
+class RetryingReader:
+    """Implements `ports.SourceReader` over another one.
+
+    Args:
+        gate: Shared by all that read from S3 in this process.
+        sleep: Waits so many seconds; may raise to give up.
+    """
+
+    def __init__(
+        self,
+        reader: SourceReader,
+        gate: Gate,
+        sleep: Callable[[float], None],
+        *,
+        tries: int = TRIES,
+        progress_bytes: int = PROGRESS_BYTES,
+    ) -> None:
+        self._reader = reader
+        self._gate = gate
+        self._sleep = sleep
+        self._tries = tries
+        self._progress_bytes = progress_bytes
+
+    def get(
+        self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None
+    ) -> Body:
+        """As the reader's; it takes one place at the gate until the body is closed.
+
+        Raises:
+            ReadFailed: Here, or of the body's `read`.
+        """
+        return _ResumingBody(
+            lambda wanted: self._open(endpoint, pin, wanted), pin, byte_range, self._new_tries()
+        )
+
+    def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
+        """As the reader's.
+
+        Raises:
+            ReadFailed: As `get`.
+        """
+
+        def request() -> S3Checksums:
+            with self._gate.entered():
+                return self._reader.head(endpoint, pin)
+
+        return self._new_tries().repeat(request)
+
+    def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
+        """As the reader's, and past the gate: a body is open meanwhile."""
+        return self._reader.parts(endpoint, pin)
+
+    def check_reachable(self, endpoint: Endpoint) -> None:
+        """As the reader's, and past the gate: it is no burden to S3."""
+        self._reader.check_reachable(endpoint)
+
+    def _new_tries(self) -> _Tries:
+        return _Tries(self._tries, self._progress_bytes, self._sleep)
+
+    def _open(
+        self, endpoint: Endpoint, pin: Pin, byte_range: tuple[int, int] | None
+    ) -> tuple[Body, ExitStack]:
+        """One request, and what is to be left after its body."""
+        with ExitStack() as stack:
+            stack.enter_context(self._gate.entered())
+            body = stack.enter_context(self._reader.get(endpoint, pin, byte_range=byte_range))
+            return body, stack.pop_all()
+
+
+class _Tries:
+    """Counts the failures of one read, and decides after each of them."""
+
+    def __init__(self, most: int, progress_bytes: int, sleep: Callable[[float], None]) -> None:
+        self._most = most
+        self._progress_bytes = progress_bytes
+        self._sleep = sleep
+        self._failures = self._refusals = 0
+        self.received_bytes = 0
+
+    def repeat(
+        self, request: Callable[[], Result], leave: Callable[[BackhaulError], None] | None = None
+    ) -> Result:
+        """The request's result.
+
+        Args:
+            leave: Called after each failure.
+        """
+        while True:
+            try:
+                return request()
+            except BackhaulError as error:
+                if leave is not None:
+                    leave(error)
+                self._wait_after(error)
+
+    def _wait_after(self, error: BackhaulError) -> None:
+        """Return when it is time for another try.
+
+        Raises:
+            BackhaulError: There is none.
+        """
+        if self.received_bytes >= self._progress_bytes:
+            self._failures = self._refusals = 0
+        self.received_bytes = 0
+        if error.code == THROTTLED and isinstance(error, TransientError):
+            self._refusals += 1
+            if self._refusals == THROTTLED_TRIES:
+                hint = "fewer agent.slots, or keys below more prefixes; KMS has a limit, too"
+                raise OutageError.of("s3", THROTTLED, error.message, hint=hint) from error
+            self._sleep(min(LONGEST_SLEEP_S, FIRST_SLEEP_S * 2 ** (self._refusals - 1)))
+            return
+        if not _may_pass(error):
+            raise error
+        self._failures += 1
+        if self._failures == self._most:
+            if isinstance(error, OutageError):
+                raise error
+            raise ReadFailed(error.code, error.message, hint=error.hint) from error
+        self._sleep(FIRST_SLEEP_S * 2 ** (self._failures - 1))
+
+
+def _may_pass(error: BackhaulError) -> bool:
+    """A connection that is refused once is no outage yet."""
+    if isinstance(error, OutageError):
+        return error.code == UNREACHABLE
+    return isinstance(error, TransientError) and not isinstance(error, SourceChanged)
+
+
+class _ResumingBody:
+    """Implements `ports.Body`, entered already; where the answer breaks, the rest is requested.
+
+    Args:
+        request: Bytes to their body, and to what is left with it; None: the whole object.
+    """
+
+    def __init__(
+        self,
+        request: Callable[[tuple[int, int] | None], tuple[Body, ExitStack]],
+        pin: Pin,
+        byte_range: tuple[int, int] | None,
+        tries: _Tries,
+    ) -> None:
+        self._request = request
+        self._tries = tries
+        self._at, self._stop = byte_range or (0, pin.size_bytes)
+        self._body: Body | None
+        self._body, self._place = tries.repeat(lambda: request(byte_range))
+        self.facts = self._body.facts
+
+    def read(self, amt: int) -> bytes:
+        """See the port.
+
+        Raises:
+            ReadFailed: It has failed too often.
+        """
+        data = self._tries.repeat(lambda: self._read_once(amt), self._leave)
+        self._at += len(data)
+        self._tries.received_bytes += len(data)
+        return data
+
+    def _read_once(self, amt: int) -> bytes:
+        if self._body is None:
+            if self._at >= self._stop:
+                return b""
+            self._body, self._place = self._request((self._at, self._stop))
+        return self._body.read(amt)
+
+    def readall(self) -> bytes:
+        """See the port."""
+        pieces = []
+        while data := self.read(max(1, self._stop - self._at)):
+            pieces.append(data)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _leave(self, error: BackhaulError) -> None:
+        if self._body is not None:
+            self._body = None
+            self._place.__exit__(type(error), error, error.__traceback__)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._body is not None:
+            self._body = None
+            self._place.__exit__(kind, error, trace)
