@@ -23,6 +23,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from backhaul.adapters.ledger import Owner, open_ledger
+from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey
 from tests.contract.test_ledger import DAY, T0, claim, planned, proof
 

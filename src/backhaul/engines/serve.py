@@ -1,8 +1,8 @@
 """The life of a worker process: serve the pipe, tick, and die with the agent.
 
 The main thread only reads the pipe, so it notices at once when the agent is gone, whatever native
-calls hang in other threads; the process then ends without a word. All state that matters is in the
-ledger and in staging names, so that is always safe.
+calls hang in other threads; the process then ends at once. All state that matters is in the ledger
+and in staging names, so that is always safe.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from backhaul.engines.wire import (
 )
 
 FLUSH_OBJECTS = 100
-PROVE_OBJECTS = 1000  # closed files in one question to the target
+PROVE_OBJECTS = 1000  # closed files in one call for the checksums that the target keeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Parts:
     """What a worker is made of; the composition root knows the concrete classes.
 
     Attributes:
-        reader: Made at the first staging call: looking and renaming need no S3.
+        reader: Made at the first staging call: status and renaming need no S3.
         target: File system URI to the target.
         tuning: File system URI to the numbers for it.
         allowance: The byte-rate limit over all workers; None: there is none.
@@ -108,7 +108,7 @@ class _Worker:
         self._quiet = threading.Event()
 
     def accept(self, order: Downward) -> None:
-        """Have it carried out by the one thread that does; returns at once.
+        """Hand it to the one thread that carries out orders; returns at once.
 
         The thread that reads the pipe does nothing else and sends nothing. So it never waits for
         the agent, and the agent's own sends always end.
@@ -162,12 +162,11 @@ class _Worker:
         counter = Counter()
         self._call_running = _Running(number=call.number, counter=counter)
         try:
-            # Pickled here: a result that cannot be is an error, and not a call without an answer.
-            frame = frame_of(Answer(number=call.number, value=self._result(call, counter)))
+            with _bugs_as_errors():
+                # Pickled here: a result that cannot be is an error, not a call without an answer.
+                frame = frame_of(Answer(number=call.number, value=self._result(call, counter)))
         except BackhaulError as error:
             frame = frame_of(Answer(number=call.number, error=error))
-        except BaseException as error:  # noqa: BLE001 - carried to the agent
-            frame = frame_of(Answer(number=call.number, error=crashed(error)))
         self._call_running = None
         self._send_frame(frame)
 
@@ -187,29 +186,27 @@ class _Worker:
 
     def _begin(self, begin: StageBegin) -> None:
         try:
-            self._refuse_a_second()
-            tuning = self._parts.tuning(begin.filesystem)
-            counter = Counter()
-            stager = Stager(
-                reader=self._the_reader(),
-                target=self._target(begin.filesystem),
-                new_digest=self._parts.new_digest,
-                tuning=tuning,
-                counter=counter,
-                directory=begin.directory,
-                verify=begin.verify,
-                shared=self._what_is_shared(tuning),
-            )
-            running = _Running(number=begin.number, counter=counter)
-            self._staging = _Staging(self, stager, tuning.threads, running)
+            with _bugs_as_errors():
+                self._staging = self._new_staging(begin)
         except BackhaulError as error:
             self.send(StageOver(number=begin.number, error=error))
-        except BaseException as error:  # noqa: BLE001 - carried to the agent
-            self.send(StageOver(number=begin.number, error=crashed(error)))
 
-    def _refuse_a_second(self) -> None:
+    def _new_staging(self, begin: StageBegin) -> _Staging:
         if self._staging is not None:
             raise AssertionError("one staging call at a time")
+        tuning = self._parts.tuning(begin.filesystem)
+        running = _Running(number=begin.number, counter=Counter())
+        stager = Stager(
+            reader=self._the_reader(),
+            target=self._target(begin.filesystem),
+            new_digest=self._parts.new_digest,
+            tuning=tuning,
+            counter=running.counter,
+            directory=begin.directory,
+            verify=begin.verify,
+            shared=self._what_is_shared(tuning),
+        )
+        return _Staging(self, stager, tuning.threads, running)
 
     def _feed(self, order: StageTasks | StageEnd | Cancel) -> None:
         staging = self._staging
@@ -240,8 +237,8 @@ class _Staging:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="copy")
         self._lock = threading.Lock()
         self._finished: list[StagedObject] = []
-        # Closed files on their way to their proof: whatever has gathered makes the next batch, so
-        # one question to the target serves many files and copying goes on meanwhile.
+        # Closed files on their way to their proof: all that are ready make the next batch, so one
+        # call to the target serves many files and copying goes on meanwhile.
         self._closed: queue.SimpleQueue[Closed | None] = queue.SimpleQueue()
         self._proving = threading.Thread(target=self._prove_all, name="prove", daemon=True)
         self._proving.start()
@@ -253,8 +250,7 @@ class _Staging:
     def add(self, tasks: tuple[StageTask, ...]) -> None:
         with self._lock:
             if self._has_end:
-                # It failed or was cancelled, and maybe finishes already: nothing may follow, or
-                # it would end a second time.
+                # It failed or was cancelled, and may be finishing: a task more would end it twice.
                 return
             self._open += len(tasks)
         for task in tasks:
@@ -322,11 +318,10 @@ class _Staging:
         results: Sequence[StagedObject | BackhaulError | None] = [None] * len(batch)
         try:
             if not self._stager.cancelled.is_set():
-                results = self._stager.prove(batch)
+                with _bugs_as_errors():
+                    results = self._stager.prove(batch)
         except BackhaulError as error:
             self._fail(error)
-        except BaseException as error:  # noqa: BLE001 - a Rust panic is no Exception
-            self._fail(crashed(error))
         for closed, result in zip(batch, results, strict=True):
             match result:
                 case StagedObject():
@@ -339,15 +334,12 @@ class _Staging:
 
     @contextmanager
     def _settling(self) -> Iterator[None]:
-        """One object's turn: its error ends the call, and whatever happens it is counted off."""
+        """Work on one object: its error ends the call, and it is counted off in any case."""
         try:
-            yield
-        except Cancelled:
-            pass
+            with _bugs_as_errors(), contextlib.suppress(Cancelled):
+                yield
         except BackhaulError as error:
             self._fail(error)
-        except BaseException as error:  # noqa: BLE001 - a Rust panic is no Exception
-            self._fail(crashed(error))
         finally:
             self._close_one()
 
@@ -376,25 +368,30 @@ class _Staging:
     def _finish(self) -> None:
         error = self._error
         try:
-            self._threads.shutdown(wait=True)
-            self._closed.put(None)
-            self._proving.join()
-            self._stager.close()
-            if error is None and not self._stager.cancelled.is_set():
-                self._stager.sync_directories()
+            with _bugs_as_errors():
+                self._threads.shutdown(wait=True)
+                self._closed.put(None)
+                self._proving.join()
+                self._stager.close()
+                if error is None and not self._stager.cancelled.is_set():
+                    self._stager.sync_directories()
         except BackhaulError as raised:
             error = raised
-        except BaseException as raised:  # noqa: BLE001 - carried to the agent
-            error = crashed(raised)
         self.flush()
         end = StageOver(number=self.running.number, objects=self._reported, error=error)
         self._worker.over(self, end)
 
 
-def crashed(error: BaseException) -> TransientError:
-    """A bug in the worker, as an error that spends an attempt."""
-    return TransientError(
-        "E_BUG",
-        f"unexpected {type(error).__name__} in the worker: {error}",
-        hint="this is a defect in Backhaul or a library; the attempt is repeated",
-    )
+@contextmanager
+def _bugs_as_errors() -> Iterator[None]:
+    """A bug in the worker becomes an error that spends an attempt."""
+    try:
+        yield
+    except BackhaulError:
+        raise
+    except BaseException as error:  # a Rust panic is no Exception
+        raise TransientError(
+            "E_BUG",
+            f"unexpected {type(error).__name__} in the worker: {error}",
+            hint="this is a defect in Backhaul or a library; the attempt is repeated",
+        ) from error
