@@ -34,11 +34,11 @@ LOCAL_TUNING = Tuning(threads=16, open_files=16, open_small_files=16)
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfiguration:
-    """What a worker is told at its start; pickled, so no secret is in it.
+    """What a worker gets at its start; pickled, so no secret is in it.
 
     Attributes:
         hadoop: The node's Hadoop configuration, resolved, without its secrets.
-        login: Who the agent is on a cluster with Kerberos. Whom it acts for stands in the worker's
+        login: Who the agent is on a cluster with Kerberos. The user it acts for is in the worker's
             environment, as the HDFS client reads it there.
         governor: The byte-rate limit; None: there is none.
     """

@@ -120,7 +120,7 @@ def test_one_answer_that_falls_behind_ends_and_ranges_follow(bench: Bench, say: 
     assert tries
     after = [stop - start for start, stop in bench.asked if start > tries[0]]
     # More patient each time: it is not tried after every few ranges again.
-    assert after.count(RANGE_BYTES) > large.LOOK_EVERY_RANGES
+    assert after.count(RANGE_BYTES) > large.RANGES_BEFORE_STREAM
 
 
 def test_a_short_rest_is_not_worth_one_answer(bench: Bench, say: Say) -> None:

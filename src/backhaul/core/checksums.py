@@ -4,7 +4,7 @@ Pure. The digests themselves are `adapters.digests`; the headers are read by `ad
 
 S3 keeps a checksum of the whole object (FULL_OBJECT) or one made of its parts' checksums
 (COMPOSITE, its value ends in `-N`). Only the first compares with the object's bytes. Algorithms
-that are unknown here prove nothing, and that is no error: the caller finds another proof.
+that are unknown here prove nothing, and that is no error: the caller has other proofs.
 
 Source: Amazon S3 user guide, "Checking object integrity".
 """
@@ -70,7 +70,7 @@ class S3Checksum:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One part of a multipart upload, as `GetObjectAttributes` tells it.
+    """One part of a multipart upload, as `GetObjectAttributes` describes it.
 
     Attributes:
         checksums: Algorithm to base64; empty where S3 withholds them.
@@ -82,14 +82,14 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class S3Checksums:
-    """What the headers of one GET or HEAD say about the object.
+    """The headers of one GET or HEAD that describe the object.
 
     Attributes:
         checksums: Empty where S3 has none, or did not show it (it shows none for a range).
         etag: Without its quotes.
         version_id: None in a bucket without versions.
-        content_length: Bytes of this answer's body: of the range when one was asked for.
-        sse: `AES256`, `aws:kms`, `aws:kms:dsse`, `SSE-C`; None where S3 does not say.
+        content_length: Bytes of this answer's body: of the range where one was requested.
+        sse: `AES256`, `aws:kms`, `aws:kms:dsse`, `SSE-C`; None where S3 gives none.
     """
 
     checksums: tuple[S3Checksum, ...]
@@ -104,7 +104,7 @@ class S3Checksums:
 
 
 class Digest(Protocol):
-    """A running checksum of a stream."""
+    """A checksum of a stream under way."""
 
     algorithm: str
 
@@ -115,7 +115,7 @@ class Digest(Protocol):
         """The checksum so far, big-endian; more may be added afterwards."""
 
     def append(self, checksum: bytes, size_bytes: int) -> bool:
-        """Go on as if bytes of this checksum and number had come; False where none can do that."""
+        """Go on as after bytes of this checksum and number; False for an algorithm that cannot."""
 
 
 def choose(
@@ -155,7 +155,7 @@ def of_parts(
 ) -> S3Checksum | None:
     """A composite checksum as one that compares; None where the parts do not make it up.
 
-    A CRC becomes that of the whole object, where S3 tells the parts' CRCs and they are the ones
+    A CRC becomes that of the whole object, where S3 gives the parts' CRCs and they are the ones
     that the composite was made of. Else it stays one over the parts' checksums, to be computed on
     the way with the parts' sizes.
 
@@ -177,9 +177,9 @@ def of_parts(
         as_given=composite.value,
         part_sizes=sizes,
     )
-    told = [_decoded(part.checksums.get(composite.algorithm, "?")) for part in parts]
+    given = [_decoded(part.checksums.get(composite.algorithm, "?")) for part in parts]
     whole, over = new_digest(composite.algorithm), new_digest(composite.algorithm)
-    for size_bytes, each in zip(sizes, told, strict=True):
+    for size_bytes, each in zip(sizes, given, strict=True):
         if each is None or len(each) != len(expected) or not whole.append(each, size_bytes):
             return by_parts
         over.update(each)
@@ -190,7 +190,7 @@ def of_parts(
 
 
 def matches(expected: S3Checksum, digest: bytes) -> bool:
-    """True when `digest`, big-endian bytes, is what S3 vouches for.
+    """True when `digest`, big-endian bytes, is S3's checksum.
 
     A composite or malformed value matches nothing: `choose` never returns one.
     """

@@ -1,6 +1,6 @@
 """The calls of a `ports.TargetSession`, each carried out by one method of `TargetOperations`.
 
-Written once for every kind of session: a subclass says how an operation gets to its worker.
+Written once for every kind of session: a subclass brings an operation to its worker.
 Locations become paths here: a `Location` takes some 15 times as long to pickle as its path.
 """
 

@@ -1,4 +1,4 @@
-"""Waiting for a turn with a server that may be asked only so much at once."""
+"""How many calls to a server run at once, found out from its refusals."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from backhaul.core.errors import TransientError
 
 
 class Gate:
-    """How many may be inside; who is refused with `refusal` closes it by half.
+    """Limits the threads inside; a call refused with the code `refusal` halves the limit.
 
     Args:
         most: Places when the server takes everything.
-        refusal: The code by which it says that it was asked too much at once. HDFS does when its
-            DataNodes have too many files open, S3 with its 503 Slow Down.
+        refusal: The error code of too many calls at once: of HDFS whose DataNodes have too many
+            files open, or of S3's 503 Slow Down.
     """
 
     def __init__(self, most: int, refusal: str = "E_HDFS_OVERLOADED") -> None:
@@ -32,7 +32,7 @@ class Gate:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Hold one place; leaving without an exception opens the gate a little."""
+        """Take one place; leaving without an exception raises the limit a little."""
         with self._changed:
             while self._inside >= self._pace.limit:
                 self._changed.wait()
@@ -51,5 +51,5 @@ class Gate:
         finally:
             with self._changed:
                 self._inside -= 1
-                # Two: the place that became free, and the one by which the gate may have opened.
+                # Two: the place that became free, and the one by which the limit may have risen.
                 self._changed.notify(2)

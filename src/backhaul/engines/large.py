@@ -1,10 +1,10 @@
 """A large object's bytes in their order: by ranges read ahead in parallel, or as one long answer.
 
-A long line wants ranges: one connection gives only so much, and many together fill it. Where one
-connection gives more than the file system takes, ranges only cost: a request each, a thread's turn
-each, and memory that is always cold. So when some ranges in a row came quicker than they were
-written, the rest is read as one answer, by one thread, a few pieces ahead of the writer. Should it
-fall behind, ranges follow again, and for longer.
+Over a long distance ranges are faster: one connection gives only so much, and many together fill
+the line. Where one connection gives more than the file system takes, ranges only cost: a request
+and a thread switch each, and memory that is never in the cache. So when some ranges in a row came
+quicker than they were written, the rest is read as one answer, by one thread, a few pieces ahead of
+the writer. When it falls behind, ranges follow again, and for longer.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint, SourceReader
 
-LOOK_EVERY_RANGES = 4  # were they quicker than the file system? Then one answer is tried
+RANGES_BEFORE_STREAM = 4  # quicker than the file system: then one long answer is tried
 FIRST_RANGES = 4  # ahead of the writer; twice as many whenever it has to wait
-MORE_PATIENT = 4  # times as many after each answer that fell behind
-LOOK_EVERY_PIECES = 32
+MORE_RANGES = 4  # times as many after each long answer that fell behind
+CHECK_EVERY_PIECES = 32
 _OUTPACES = 1.5
 _STARVES = 0.5
 
@@ -88,17 +88,17 @@ class LargeReader:
         Raises:
             BackhaulError: As the reader's `get` and the body's `read`.
         """
-        at, patience = 0, LOOK_EVERY_RANGES
+        at, ranges = 0, RANGES_BEFORE_STREAM
         while at < pin.size_bytes:
-            at = yield from self._by_ranges(endpoint, pin, at, patience)
+            at = yield from self._by_ranges(endpoint, pin, at, ranges)
             if at < pin.size_bytes:
                 at = yield from self._as_one(endpoint, pin, at)
-            patience *= MORE_PATIENT
+            ranges *= MORE_RANGES
 
     # ------------------------------------------------------------ ranges
 
     def _by_ranges(
-        self, endpoint: Endpoint, pin: Pin, start: int, patience: int
+        self, endpoint: Endpoint, pin: Pin, start: int, most: int
     ) -> Generator[bytes, None, int]:
         """To the end, or until so many ranges together came quicker than they were taken.
 
@@ -135,7 +135,7 @@ class LargeReader:
                 used_s += time.perf_counter() - wanted_s
                 took_s += fetched.took_s
                 seen += 1
-                if seen == patience:
+                if seen == most:
                     is_worth_it = size - start >= self._tuning.stream_bytes
                     if is_worth_it and outpaces(took_s, waited_s, used_s):
                         has_more = False
@@ -182,7 +182,7 @@ class LargeReader:
                 at += len(piece)
                 yield piece
                 taken += 1
-                if taken % LOOK_EVERY_PIECES == 0:
+                if taken % CHECK_EVERY_PIECES == 0:
                     now_s = time.perf_counter()
                     if starves(waited_s, now_s - began_s):
                         stopped.set()  # what was read until now is still taken

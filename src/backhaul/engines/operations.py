@@ -1,6 +1,6 @@
-"""What a worker does on a target besides copying: looking, fencing, renaming, removing.
+"""What a worker does on a target besides copying: reading status, fencing, renaming, removing.
 
-Each method is one `Call` of the agent (`wire`); `ports.TargetSession` says what they promise.
+Each method is one `Call` of the agent (`wire`); their contract is `ports.TargetSession`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TargetOperations:
     """Paths are strings of one file system.
 
     Args:
-        reader: S3, for the one question that needs it.
+        reader: S3, for the operations that need it.
         parallel: Threads for several paths at once; 1 keeps everything in the calling thread.
     """
 
@@ -192,13 +192,13 @@ class TargetOperations:
         return highest
 
     def _make_epoch(self, root: str, epoch: int) -> None:
-        for turn in range(FENCE_TRIES):
+        for attempt in range(FENCE_TRIES):
             self._target.mkdirs(root)
             try:
                 self._target.mkdir(f"{root}/{epoch}")
             except TargetMissing:
-                # Whoever tidies up removes the root while it is empty.
-                if turn + 1 == FENCE_TRIES:
+                # Another transfer that ends removes the root while it is empty.
+                if attempt + 1 == FENCE_TRIES:
                     raise
             else:
                 return
@@ -234,7 +234,7 @@ class TargetOperations:
             self._make_epoch(root, epoch)
             self._rename(f"{root}/{epoch}", path, replace=False)
         except BaseException:
-            # Fenced meanwhile, perhaps: whoever did that does not look here.
+            # Perhaps fenced meanwhile, by a process that does not know this directory.
             with contextlib.suppress(BackhaulError):
                 self._target.remove(f"{root}/{epoch}")
                 self._remove_if_empty(root)
@@ -247,7 +247,7 @@ class TargetOperations:
         self._target.remove_empty(_above(root))
 
     def fence_keeping(self, root: str, kept: int, epoch: int) -> tuple[int, int | None]:
-        """Remove epochs below `kept`; the highest seen, and where the kept one stands now."""
+        """Remove epochs below `kept`; the highest seen, and the kept one's present number."""
         seen = [int(name) for name in self._target.names(root) if name.isdigit()]
         highest = max(seen, default=0)
         if highest >= epoch:
@@ -258,7 +258,7 @@ class TargetOperations:
         return highest, min((one for one in seen if one >= kept), default=None)
 
     def take_over(self, root: str, kept: int, epoch: int) -> None:
-        """After it whoever held the old epoch finds no source for a rename (S6)."""
+        """After it the owner of the old epoch finds no source for a rename (S6)."""
         if kept == epoch or self._target.status(f"{root}/{kept}") is None:
             return
         try:
@@ -341,10 +341,10 @@ class TargetOperations:
                 self._target.mkdirs(directory)
 
     def _rename(self, source: str, target: str, *, replace: bool) -> None:
-        """A rename whose lost answer is settled by looking at both ends.
+        """A rename whose lost answer is settled by the status of both paths.
 
-        A missing source is no lost answer: it was fenced or removed, and what stands at the
-        target is then not ours. The next attempt looks at its bytes.
+        A missing source is no lost answer: it was fenced or removed, and the file at the target is
+        then another transfer's. The next attempt compares its bytes.
         """
         try:
             self._target.rename(source, target, replace=replace)
@@ -353,7 +353,7 @@ class TargetOperations:
                 raise
 
     def remove_staging(self, root: str, up_to: int | None = None) -> None:
-        """Remove the transfer's staging and `.backhaul` above it when nobody else uses it."""
+        """Remove the transfer's staging, and `.backhaul` above it unless another uses it."""
         if up_to is None:
             self._target.remove(root)
         else:

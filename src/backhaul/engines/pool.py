@@ -1,4 +1,4 @@
-"""The agent's end: long-lived worker processes, lent to one transfer each, killed when stuck.
+"""Long-lived worker processes, each lent to one transfer at a time and killed when stuck.
 
 A worker that crashes or hangs costs its transfer one attempt and nothing else. The agent never
 waits on a target or on an S3 body itself, so nothing in native code can stop its heartbeats.
@@ -209,7 +209,7 @@ class WorkerProcess:
             self._process.wait(EXIT_WAIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            # One that even this does not end hangs in the kernel: nobody waits for it.
+            # One that even this does not end hangs in the kernel and is not waited for.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(EXIT_WAIT_S)
 

@@ -2,7 +2,7 @@
 
 A worker that hangs cannot report what it hangs on, so another process tries both sides (`probing`)
 and is killed afterwards, whatever it does by then. Transfers that wait for the same two sides share
-what a probe found of them: a dependency that is down is not asked by each of them. Whether a byte
+what a probe found of them: a dependency that is down is not probed by each of them. Whether a byte
 can be written depends on the directory, so that is found out for each transfer's own staging.
 """
 

@@ -3,7 +3,7 @@
 The HDFS client has no time limit, and a mount that hangs has none either, so each side is tried in
 a thread of its own and given up after `PROBE_S`; the process is killed afterwards. Reading a status
 shows a NameNode alone, and a DataNode that is gone shows only in a write: so one byte is written,
-below the transfer's own staging, where epoch 0 is nobody's and every fence and tidying removes it.
+below the transfer's own staging, where epoch 0 belongs to no transfer and every fence removes it.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ def outages(*sides: Side, timeout_s: float = PROBE_S) -> list[OutageError]:
 
 
 def check_target(target: TargetFs, root: str | None, dependency: str) -> None:
-    """Ask for a status; then, where staging is there, write one byte.
+    """Read a status; then, where staging exists, write one byte.
 
     Raises:
         OutageError: As the target's; E_TARGET_NO_WRITE: no DataNode takes the byte.
-        BackhaulError: The directory refuses files, with the DataNodes there: no outage, whatever
-            the refusal. An erasure coding policy wants more DataNodes than the cluster has, say.
+        BackhaulError: The directory refuses files, with its DataNodes up, which is no outage. An
+            erasure coding policy may need more DataNodes than the cluster has.
     """
     target.check_reachable()
     if root is None or target.status(root) is None:

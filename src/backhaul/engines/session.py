@@ -87,7 +87,7 @@ class WorkerSession(TargetCalls):
         return Progress(size_bytes=self._moved_bytes, objects=self._objects)
 
     def end(self) -> None:
-        """The transfer gives the worker back: whatever is still open in it makes it useless."""
+        """The transfer gives the worker back; a call still open in it makes it useless."""
         if self._exchange.open and not self.fault:
             self.fault = "interrupted"
 
@@ -110,7 +110,7 @@ class WorkerSession(TargetCalls):
         return self._call(TargetOperations.probe, root, endpoint, dependency)
 
     def _look(self, conversation: Conversation) -> bool:
-        """Let the watch look once a second; False when it was not its turn."""
+        """Let the watch look once a second; False when it looked less than a second ago."""
         now_s = time.monotonic()
         if now_s - self._looked_s < READ_WAIT_S:
             return False
@@ -283,13 +283,13 @@ class WorkerSession(TargetCalls):
             raise
 
     def _check_stalled(self, conversation: Conversation, method: str) -> bool:
-        """The one place where a stall is found, of a call and of a staging call.
+        """Find a stall, of a call or of a staging call; nothing else does.
 
         Stalled: no activity of its own for `stall_timeout_s`, whatever else the worker does, and no
         dependency is down.
 
         Returns:
-            Whether a second has passed since the last time: whoever waits may look around, too.
+            Whether a second has passed since the last time: the caller may report progress.
         """
         # Before the look, which may take seconds: what arrives during it is not read yet.
         silent_s = time.monotonic() - conversation.active_s
@@ -300,8 +300,7 @@ class WorkerSession(TargetCalls):
         self.fault = "stalled"
         match conversation.kind:
             case Kind.CALL:
-                # A call is one question to the file system: no answer is its fault, not the
-                # message's.
+                # A call is one request to the file system: its silence is not the message's fault.
                 raise OutageError.of(
                     "target",
                     "E_TARGET_STALLED",

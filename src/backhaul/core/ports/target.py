@@ -145,13 +145,13 @@ class TargetSession(Protocol):
     """
 
     def status(self, locations: Sequence[Location]) -> list[FileStatus | None]:
-        """What stands at each path; None where nothing does."""
+        """The status of each path; None where nothing exists."""
 
     def existing_ancestor(self, location: Location) -> Location:
         """`location` itself if it is a directory, else the nearest directory above it.
 
         Raises:
-            CannotWrite: E_DST_PARENT_FILE when a file stands in the way.
+            CannotWrite: E_DST_PARENT_FILE when a file is in the way.
         """
 
     def write_access(self, location: Location) -> tuple[Location, WriteRefusal | None]:
@@ -178,7 +178,7 @@ class TargetSession(Protocol):
 
         Returns:
             The highest epoch found, and under which number, from `kept` to below `epoch`, the
-            staging of that application stands; None when it is gone.
+            staging of that application is; None when it is gone.
         """
 
     def take_over(self, staging_root: Location, kept: int, epoch: int) -> None:
@@ -241,7 +241,7 @@ class TargetSession(Protocol):
         """A file of Backhaul's own in an existing directory, whole or not at all; replaces it."""
 
     def publish_tree(self, staged: Location, target: Location) -> bool:
-        """One rename of the whole directory; False when something stands at `target` already."""
+        """One rename of the whole directory; False when something exists at `target`."""
 
     def publish_files(self, renames: Sequence[Rename], *, replace: bool) -> None:
         """Rename each file, creating parent directories; not atomic as a whole.
@@ -261,10 +261,10 @@ class TargetSession(Protocol):
     ) -> list[StoredChecksum | None]:
         """CRC32C of each file's bytes; None where no file is.
 
-        Told by the file system where it keeps checksums, else read.
+        The file system's own where it keeps checksums, else of the bytes read.
 
         Args:
-            algorithms: For each file the one to tell, `CRC32C` or `CRC32`; empty: CRC32C for all.
+            algorithms: For each file `CRC32C` or `CRC32`; empty: CRC32C for all.
             is_read: Read every file, whatever the file system keeps.
             passes_over: A file that cannot be read has no checksum and a reason, and is not the
                 end of the others.
@@ -275,15 +275,15 @@ class TargetSession(Protocol):
     ) -> list[StagedObject | None]:
         """Which files hold their pinned object already, by S3's own checksum; None: not proven.
 
-        Asks S3 for headers only. A file is read where the checksums that the file system keeps do
-        not compare with S3's.
+        Of S3 only headers are read, and a file only where the checksum that the file system keeps
+        does not compare with S3's.
         """
 
     def remove_staging(self, staging_root: Location, *, up_to: int | None = None) -> None:
         """Delete the transfer's staging and then `.backhaul` if it is empty; safe to repeat.
 
         Args:
-            up_to: Leave higher epochs: they belong to whoever claimed the destination since.
+            up_to: Leave higher epochs: they belong to a later claim of the destination.
         """
 
     @property

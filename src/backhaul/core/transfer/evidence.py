@@ -1,8 +1,8 @@
 """The manifest of a transfer: one line of JSON per object, and one that seals them.
 
-Pure. The lines are made anew from the ledger whenever they are asked for; what is kept is the
-sealing line, which has their digest and the digest of the sealing line before it. So a proof that
-was changed afterwards, and a transfer that was taken out, are both found (`check`).
+Pure. The object lines are made from the ledger whenever they are needed; stored is the sealing line
+alone, with their digest and the digest of the sealing line before it. So a proof that was changed
+afterwards, and a transfer that was removed, are both found (`broken_links`).
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class FileSums:
         self._lines += 1
 
     def all(self) -> list[FileSum]:
-        """Of all lines; to be asked once."""
+        """Of all lines; to be called once."""
         return [*self._full, self._file()] if self._lines else []
 
     def _file(self) -> FileSum:
@@ -204,7 +204,7 @@ def text(line: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What the transfer's own row says of that which its sealing line says, too."""
+    """What the transfer's row and its sealing line both hold."""
 
     state: str
     publish: str | None
@@ -213,7 +213,7 @@ class Ended:
     finished_at: datetime | None
 
     def differs_in(self, content: Mapping[str, Any]) -> list[str]:
-        """Names of what the sealing line says otherwise."""
+        """Names of the fields in which the sealing line differs."""
         own = {
             "state": self.state,
             "publish": self.publish,
@@ -258,28 +258,26 @@ def broken_links(chain: Iterable[Sealed], finished: Iterable[str]) -> list[str]:
             content = json.loads(one.line)
             carried, named = content["previous"], content["transfer"]
         except (ValueError, KeyError, TypeError):
-            found.append(f"{one.transfer_id}: its sealing line is no sealing line")
+            found.append(f"{one.transfer_id}: the sealing line is malformed")
             carried, named = previous, one.transfer_id
         else:
-            found += _told_otherwise(one, content)
+            found += _row_conflicts(one, content)
         if seal(one.line) != one.seal:
-            found.append(f"{one.transfer_id}: its sealing line was changed")
+            found.append(f"{one.transfer_id}: the sealing line was changed")
         if carried != previous:
             found.append(f"{one.transfer_id}: a sealing line before it was changed or is missing")
         if named != one.transfer_id:
-            found.append(f"{one.transfer_id}: its sealing line is of {named}")
+            found.append(f"{one.transfer_id}: the sealing line belongs to {named}")
         previous = seal(one.line)
         seen.add(one.transfer_id)
     found += [f"{each}: has no sealing line" for each in finished if each not in seen]
     return found
 
 
-def _told_otherwise(one: Sealed, content: Mapping[str, Any]) -> list[str]:
-    """The transfer's row against its sealing line."""
+def _row_conflicts(one: Sealed, content: Mapping[str, Any]) -> list[str]:
+    """Where the transfer's row differs from its sealing line."""
     if one.ended is None:
-        return [f"{one.transfer_id}: was sealed, and is gone from the ledger"]
+        return [f"{one.transfer_id}: was sealed, and its row is gone from the ledger"]
     if names := one.ended.differs_in(content):
-        return [
-            f"{one.transfer_id}: was sealed with another {', '.join(names)} than the ledger has"
-        ]
+        return [f"{one.transfer_id}: sealed with another {', '.join(names)} than its row has"]
     return []

@@ -71,7 +71,7 @@ class InlinePool:
         return InlineSession(self, target)
 
     def abort(self) -> None:
-        """As killing all workers: whatever is asked next fails."""
+        """As killing all workers: every later call fails."""
         self.is_aborted = True
 
 
@@ -180,7 +180,7 @@ class InlineSession(TargetCalls):
     def probe(
         self, staging_root: Location | None, endpoint: Endpoint | None
     ) -> Sequence[OutageError]:
-        """See the port; as the pool was told."""
+        """See the port; what `InlinePool.down` returns."""
         return self._pool.down()
 
     def _refuse_aborted(self) -> None:

@@ -45,8 +45,8 @@ class FakeContent:
     """The checksums that a fake HDFS keeps.
 
     Attributes:
-        silent: Names of files about which it tells nothing but length and time.
-        wrong: Names of files of which it tells another checksum than that of their bytes.
+        silent: Names of files of which it gives length and time only.
+        wrong: Names of files of which it gives a checksum of other bytes.
     """
 
     new_digest: Callable[[str], Digest]
@@ -59,11 +59,11 @@ class FakeTarget:
     """One file system; safe to use from several threads.
 
     Args:
-        content: How it tells checksums; None: it keeps none, as a mounted file system.
+        content: The checksums it keeps; None: none, as a mounted file system.
 
     Attributes:
         most_open: The most files that were open at once.
-        closed: Directories that take no new names, by what is told of them alone.
+        closed: Directories that are reported as taking no new names.
         mounts: Directories with another file system, likewise.
         corrected: Paths whose mode was corrected.
     """
@@ -140,7 +140,7 @@ class FakeTarget:
     # ------------------------------------------------------------ core.ports.TargetFs
 
     def check_reachable(self) -> None:
-        """Ours always answers, unless told to fail."""
+        """It always answers, unless a fault is set."""
         with self._faults.call("target.check_reachable"):
             return
 
@@ -381,7 +381,7 @@ def _exists(path: str) -> TargetExists:
 
 
 def _parent_is_file(path: str) -> CannotWrite:
-    return CannotWrite("E_DST_PARENT_FILE", f"{path}: a file stands where a directory is needed")
+    return CannotWrite("E_DST_PARENT_FILE", f"{path}: a file is where a directory is needed")
 
 
 def _rename_unknown(name: str) -> BackhaulError:
