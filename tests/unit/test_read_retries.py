@@ -208,7 +208,7 @@ def test_a_refusal_that_another_try_cannot_change_is_final(error: BackhaulError)
 
 def test_a_body_that_breaks_goes_on_where_it_broke_within_the_same_tries() -> None:
     bench = Bench(refusals=0)
-    bench.moody.store.lie("k", ReadFault.BREAK, times=2)
+    bench.moody.store.spoil_read("k", ReadFault.BREAK, times=2)
     with bench.reader.get(bench.endpoint, bench.pin) as body:
         assert body.readall() == b"content"
         assert body.read(1) == b""
@@ -219,7 +219,7 @@ def test_a_body_that_breaks_goes_on_where_it_broke_within_the_same_tries() -> No
 
 def test_a_body_that_always_breaks_without_progress_is_given_up() -> None:
     bench = Bench(refusals=0)
-    bench.moody.store.lie("k", ReadFault.BREAK, times=1000)
+    bench.moody.store.spoil_read("k", ReadFault.BREAK, times=1000)
     with pytest.raises(ReadFailed), bench.reader.get(bench.endpoint, bench.pin) as body:
         body.readall()
     assert bench.moody.asked == TRIES

@@ -34,8 +34,8 @@ from backhaul.core.errors import TransientError
 from backhaul.core.ports import Emit
 from backhaul.core.transfer.runner import Ports
 from backhaul.engines.distcp import DistCp
-from backhaul.engines.native import Tuning
 from backhaul.engines.pool import PoolSettings, WorkerPool
+from backhaul.engines.tuning import Tuning
 from backhaul.settings.model import Settings, in_home
 from backhaul.worker import WorkerConfiguration
 
