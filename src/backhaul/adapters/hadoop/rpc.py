@@ -269,8 +269,22 @@ class ActiveNameNode:
         Raises:
             NoActiveNameNode: No NameNode answers as the active one.
         """
+        refusals = []
         with self._calling:
-            return self._call(method, requests, kind)
+            for namenode in list(self._namenodes):
+                try:
+                    responses = namenode.call(method, requests, kind)
+                except (OSError, MalformedResponse, RemoteError) as error:
+                    refusals.append(f"{namenode.address[0]}:{namenode.address[1]}: {error}")
+                    continue
+                errors = [each for each in responses if isinstance(each, RemoteError)]
+                if any(each.java in _NOT_ACTIVE for each in errors):
+                    refusals.append(f"{namenode.address[0]}:{namenode.address[1]}: {errors[0]}")
+                    continue
+                self._namenodes.remove(namenode)
+                self._namenodes.insert(0, namenode)  # tried first from now on
+                return responses
+            raise NoActiveNameNode("; ".join(refusals) or "no NameNode is configured")
 
     def call_one(self, method: str, request: Message, kind: type[MessageT]) -> MessageT:
         """The response to one request.
@@ -283,25 +297,6 @@ class ActiveNameNode:
         if isinstance(response, RemoteError):
             raise response
         return response
-
-    def _call(
-        self, method: str, requests: Sequence[Message], kind: type[MessageT]
-    ) -> list[MessageT | RemoteError]:
-        refusals = []
-        for namenode in list(self._namenodes):
-            try:
-                responses = namenode.call(method, requests, kind)
-            except (OSError, MalformedResponse, RemoteError) as error:
-                refusals.append(f"{namenode.address[0]}:{namenode.address[1]}: {error}")
-                continue
-            errors = [each for each in responses if isinstance(each, RemoteError)]
-            if any(each.java in _NOT_ACTIVE for each in errors):
-                refusals.append(f"{namenode.address[0]}:{namenode.address[1]}: {errors[0]}")
-                continue
-            self._namenodes.remove(namenode)
-            self._namenodes.insert(0, namenode)  # tried first from now on
-            return responses
-        raise NoActiveNameNode("; ".join(refusals) or "no NameNode is configured")
 
     def close(self) -> None:
         """Forget the connections."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from backhaul.adapters.hadoop.hdfs.creation import FILE_MODE, CreationRules
 from backhaul.adapters.hadoop.hdfs.errors import found, repeated, translated
-from backhaul.adapters.hadoop.hdfs.policies import Policies
+from backhaul.adapters.hadoop.hdfs.policies import Policies, erasure_coding, storage_policy
+from backhaul.adapters.hadoop.protocol.hdfs_pb2 import HdfsFileStatusProto
+from backhaul.adapters.hadoop.rpc import text
 from backhaul.core.model import STAGING_NAME
-from backhaul.core.ports import Inherited
+from backhaul.core.ports import Inherited, WriteRefusal
 from backhaul.core.transfer.write_access import file_in_the_way
 
 if TYPE_CHECKING:
@@ -122,25 +124,28 @@ class Directories:
         if not paths:
             return []
         with translated(self._uri(paths[0])):
-            shown = dict(zip(paths, policies.directories(paths), strict=True))
-            for path, directory in shown.items():
-                if directory is not None and directory.is_file:
-                    raise file_in_the_way(path)
-            existing = [path for path, directory in shown.items() if directory is not None]
+            statuses = dict(zip(paths, policies.statuses(paths), strict=True))
+            existing = [path for path, status in statuses.items() if status is not None]
             refused = dict(zip(existing, policies.refusals(existing), strict=True))
         return [
-            None
-            if (directory := shown[path]) is None
-            else Inherited(
-                refused=refused[path],
-                group=directory.group,
-                acl=(self._default_acl(path) or ()) if directory.has_acl else (),
-                erasure_coding=directory.erasure_coding,
-                storage_policy=directory.storage_policy,
-                is_encrypted=directory.is_encrypted,
-            )
+            None if (status := statuses[path]) is None else self._shown(path, status, refused[path])
             for path in paths
         ]
+
+    def _shown(
+        self, path: str, status: HdfsFileStatusProto, refused: WriteRefusal | None
+    ) -> Inherited:
+        if status.fileType != HdfsFileStatusProto.IS_DIR:
+            raise file_in_the_way(path)
+        has_acl = status.flags & HdfsFileStatusProto.HAS_ACL
+        return Inherited(
+            refused=refused,
+            group=text(status.group),
+            acl=(self._default_acl(path) or ()) if has_acl else (),
+            erasure_coding=erasure_coding(status),
+            storage_policy=storage_policy(status),
+            is_encrypted=bool(status.flags & HdfsFileStatusProto.HAS_CRYPT),
+        )
 
     def _inherited(self, path: str) -> Inherited | None:
         status = found(lambda: self._client.get_file_info(path), self._uri(path))
@@ -156,11 +161,11 @@ class Directories:
         if policies is None:
             return
         with translated(self._uri(path)):
-            (here,) = policies.directories([path])
+            (here,) = policies.statuses([path])
             coding, storage = wanted.erasure_coding, wanted.storage_policy
-            if coding is not None and (here is None or coding != here.erasure_coding):
+            if coding is not None and (here is None or coding != erasure_coding(here)):
                 policies.set_erasure_coding(path, coding)
-            if storage and (here is None or storage != here.storage_policy):
+            if storage and (here is None or storage != storage_policy(here)):
                 policies.set_storage_policy(path, storage)
 
     def _uri(self, path: str) -> str:

@@ -10,7 +10,6 @@ Source: Hadoop's `SystemErasureCodingPolicies` and `HdfsConstants.StoragePolicy`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from backhaul.adapters.hadoop.hdfs.cluster import Cluster
 from backhaul.adapters.hadoop.hdfs.write_access import check_access, write_refusal
@@ -48,26 +47,6 @@ _STORAGE = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Directory:
-    """What the NameNode shows of a path.
-
-    Attributes:
-        is_file: It is none.
-        has_acl: It has entries beyond its mode, for itself or for what is made in it.
-        erasure_coding: The policy in force; empty: none.
-        storage_policy: The same.
-        is_encrypted: It is in an encryption zone.
-    """
-
-    is_file: bool
-    group: str
-    has_acl: bool
-    erasure_coding: str
-    storage_policy: str
-    is_encrypted: bool
-
-
 def policies(cluster: Cluster) -> Policies | None:
     """For this file system; None where `rpc` cannot call its NameNodes."""
     namenodes = cluster.direct_namenodes
@@ -84,7 +63,7 @@ class Policies:
         """Forget the connection."""
         self._namenode.close()
 
-    def directories(self, paths: Sequence[str]) -> list[Directory | None]:
+    def statuses(self, paths: Sequence[str]) -> list[HdfsFileStatusProto | None]:
         """One for each path, in order; None where nothing is.
 
         Raises:
@@ -96,7 +75,7 @@ class Policies:
         for response in self._namenode.call("getFileInfo", requests, GetFileInfoResponseProto):
             if isinstance(response, RemoteError):
                 raise response
-            found.append(_directory(response.fs) if response.HasField("fs") else None)
+            found.append(response.fs if response.HasField("fs") else None)
         return found
 
     def refusals(self, paths: Sequence[str]) -> list[WriteRefusal | None]:
@@ -111,18 +90,16 @@ class Policies:
         )
 
     def set_storage_policy(self, path: str, name: str) -> None:
-        """Of a directory; raises as `directories`."""
+        """Of a directory; raises as `statuses`."""
         request = SetStoragePolicyRequestProto(src=path, policyName=name)
         self._namenode.call_one("setStoragePolicy", request, SetStoragePolicyResponseProto)
 
 
-def _directory(status: HdfsFileStatusProto) -> Directory:
-    name = text(status.ecPolicy.name) or _CODINGS.get(status.ecPolicy.id, "")
-    return Directory(
-        is_file=status.fileType != HdfsFileStatusProto.IS_DIR,
-        group=text(status.group),
-        has_acl=bool(status.flags & HdfsFileStatusProto.HAS_ACL),
-        erasure_coding=name,
-        storage_policy=_STORAGE.get(status.storagePolicy, ""),
-        is_encrypted=bool(status.flags & HdfsFileStatusProto.HAS_CRYPT),
-    )
+def erasure_coding(status: HdfsFileStatusProto) -> str:
+    """The policy in force; empty: none."""
+    return text(status.ecPolicy.name) or _CODINGS.get(status.ecPolicy.id, "")
+
+
+def storage_policy(status: HdfsFileStatusProto) -> str:
+    """The policy in force; empty: none."""
+    return _STORAGE.get(status.storagePolicy, "")

@@ -14,6 +14,7 @@ from hdfs_native import Client, WriteOptions
 from backhaul.adapters.hadoop.configuration.filesystems import client_properties, in_full
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.hdfs.authentication import check_authentication
+from backhaul.adapters.hadoop.hdfs.closing import Closer
 from backhaul.adapters.hadoop.hdfs.cluster import KEY_PROVIDER, Cluster
 from backhaul.adapters.hadoop.hdfs.creation import creation_rules
 from backhaul.adapters.hadoop.hdfs.directories import Directories
@@ -28,7 +29,8 @@ from backhaul.adapters.hadoop.hdfs.errors import (
     translated,
 )
 from backhaul.adapters.hadoop.hdfs.policies import Policies
-from backhaul.adapters.hadoop.hdfs.writer import FileCloser, HdfsWriter, ParityGuard
+from backhaul.adapters.hadoop.hdfs.stored_checksums import ChecksumFallback
+from backhaul.adapters.hadoop.hdfs.writer import HdfsWriter, ParityGuard
 from backhaul.adapters.hadoop.kerberos import Login
 from backhaul.core.errors import OutcomeUnknown
 from backhaul.core.objects import FileStatus
@@ -66,8 +68,8 @@ class HdfsTarget:
     ) -> None:
         self._filesystem = filesystem
         self.cluster = Cluster(filesystem, configuration, login)
-        self._content: ContentChecker | None = None
-        self._closer: FileCloser | None = None
+        self._content: ContentChecker = ChecksumFallback([])
+        self._closer: Closer | None = None
         self._access: Callable[[str], WriteRefusal | None] | None = None
         self.keeps_checksums = False
         self._rules = creation_rules(self.cluster.configuration)
@@ -100,7 +102,7 @@ class HdfsTarget:
         content: ContentChecker | None,
         *,
         codec: Callable[[str], str | None] | None = None,
-        closer: FileCloser | None = None,
+        closer: Closer | None = None,
         access: Callable[[str], WriteRefusal | None] | None = None,
         policies: Policies | None = None,
     ) -> None:
@@ -114,7 +116,7 @@ class HdfsTarget:
             policies: Of erasure coding and storage; None: they are unknown.
         """
         self._access = access
-        self._content = content
+        self._content = content or ChecksumFallback([])
         self._parity.codec = codec
         self._closer = closer
         self._directories.policies = policies
@@ -144,11 +146,6 @@ class HdfsTarget:
     # ------------------------------------------------------------ what is there
 
     def stored_checksums(self, paths: Sequence[str]) -> list[StoredChecksum | None]:
-        if self._content is None:
-            unknown = StoredChecksum(
-                size_bytes=None, modified_ms=0, why="this node has no source of HDFS checksums"
-            )
-            return [unknown] * len(paths)
         return self._content.stored_checksums(paths)
 
     def status(self, path: str) -> FileStatus | None:

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from backhaul.adapters.hadoop.hdfs.closing import Closer
 from backhaul.adapters.hadoop.hdfs.errors import of_open_file, parity_refused
 
 if TYPE_CHECKING:
     from hdfs_native import FileWriter
 
 _CODEC = "rs"  # the only one whose parity hdfs-native writes as Hadoop does
-
-
-class FileCloser(Protocol):
-    """Closes an open file of HDFS, whole and all."""
-
-    def close(self, path: str, size_bytes: int, close: Callable[[], None]) -> None:
-        """As `close` alone would, perhaps sooner."""
 
 
 class ParityGuard:
@@ -80,7 +74,7 @@ class HdfsWriter:
         writer: FileWriter,
         *,
         unproven_parity: ParityGuard | None = None,
-        closer: FileCloser | None = None,
+        closer: Closer | None = None,
     ) -> None:
         self._path = path
         self._where = where
