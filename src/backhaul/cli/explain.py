@@ -53,8 +53,8 @@ def command(
 ) -> int:
     r"""Show what the message body in FILE (or - for standard input) would do; changes nothing.
 
-    It takes every form: the comma line, JSON, events of S3 and EMR, with or without SNS. A route's
-    queues and senders are checked only with --queue and --sender.
+    It takes every form of a message. A route's queues and senders are checked only with --queue
+    and --sender.
 
     \b
     Example:
