@@ -1,7 +1,7 @@
 """List, plan and freeze one prefix as a transfer does, and copy nothing: a process of its own.
 
 `python -m benchmarks.plan_once COUNT LEDGER` prints a JSON object: `seconds`, `cpu_s`, `peak_mb`.
-Everything is the product's: the client, the planner, the policy, the runner, the ledger on disk.
+Everything is the product's: the client, the planner, the policy, the attempt, the ledger on disk.
 Only the worker is not there: in its place the plan is read to its end and thrown away.
 """
 
@@ -23,11 +23,11 @@ from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import TransientError
 from backhaul.core.model import Location, VerifyLevel
 from backhaul.core.objects import StagedObject
-from backhaul.core.ports import MessageKey, Progress, StageTask
+from backhaul.core.ports import MessageKey, Ports, Progress, StageTask
 from backhaul.core.requests.body import parse_message
 from backhaul.core.requests.policy import Policy, allow_any_route
-from backhaul.core.transfer.runner import Ports, TransferRunner
-from backhaul.core.transfer.steps import Budget
+from backhaul.core.transfer.attempt import Attempt
+from backhaul.core.transfer.outcome import Budget
 from benchmarks.listing_server import PREFIX
 
 
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> None:
     policy = Policy(routes=(allow_any_route(),))
     key = MessageKey(queue="bench", message_id=str(count))
     begun = ledger.begin(key, f"{count:016d}", "source", "destination", clock.now())
-    runner = TransferRunner(
+    attempt = Attempt(
         ports=ports,
         policy=lambda: policy,
         begun=begun,
@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> None:
         message_id=None,
     )
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
-    runner.run()
+    attempt.run()
     took_s, took_cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
     assert pool.session_.objects == count, f"{pool.session_.objects} of {count} were planned"
     print(json.dumps({"seconds": took_s, "cpu_s": took_cpu_s, "peak_mb": _peak_mb()}))

@@ -21,8 +21,8 @@ from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError
 from backhaul.core.model import Location, Route
+from backhaul.core.ports import Ports
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer.runner import Ports
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
     FakeClock,

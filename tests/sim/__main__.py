@@ -107,6 +107,12 @@ def all_mutants(budget: int) -> int:
     survivors = 0
     for mutant in MUTANTS:
         with mutant.applied():
+            if mutant.point is not None:
+                try:
+                    mutant.point.run()
+                except Violation as violation:
+                    print(f"{mutant.name}: {mutant.point}: {str(violation)[:80]}")
+                    continue
             for seed in [mutant.seed, *range(budget)]:
                 what = first_words(seed)
                 if what is not None:

@@ -27,12 +27,15 @@ from backhaul.core.model import TransferState
 from backhaul.core.objects import Pin
 from backhaul.core.ports import ListPage
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer import listing, publishing, runner
-from backhaul.core.transfer import steps as transfer
+from backhaul.core.transfer import attempt as heart
+from backhaul.core.transfer import listing, plan, publishing, reuse
+from backhaul.core.transfer.attempt import Attempt
 from backhaul.core.transfer.outages import OutageWatch
+from backhaul.core.transfer.outcome import Budget, Verdict, after_failure
 from backhaul.core.transfer.placing import Placing
-from backhaul.core.transfer.runner import TransferRunner
-from backhaul.core.transfer.steps import Budget, Disposition, Verdict
+from backhaul.core.transfer.proofs import Proofs
+from backhaul.core.transfer.publishing import PublishOutcome
+from backhaul.core.transfer.staging import Staging
 from backhaul.engines import native, proving
 from backhaul.engines.native import Stager
 from backhaul.engines.operations import TargetOperations
@@ -87,17 +90,6 @@ def _around(patch: Patch, owner: Any, name: str, wrap: Callable[..., Any]) -> No
     patch.setattr(owner, name, lambda *args, **named: wrap(original, *args, **named))
 
 
-def _step(patch: Patch, change: Callable[[Any, Any, Any], Any]) -> None:
-    """Change the decision table: `change(attempt, event, command)` gives another command."""
-    original = transfer.step
-
-    def step(attempt: Any, event: Any) -> Any:
-        after, command = original(attempt, event)
-        return after, change(after, event, command)
-
-    patch.setattr(transfer, "step", step)
-
-
 # ---------------------------------------------------------------- the order of the steps
 
 
@@ -112,32 +104,18 @@ def delete_first(patch: Patch) -> None:
 
 @mutant("done is recorded before the message is settled", 1)
 def settle_without_record(patch: Patch) -> None:
-    def change(_attempt: Any, event: Any, command: Any) -> Any:
-        if isinstance(event, transfer.Tidied) and isinstance(command, transfer.Record):
-            return transfer.Settle(verdict=transfer.DONE)
-        return command
-
-    _step(patch, change)
+    patch.setattr(Attempt, "_record", lambda self, outcome: True)
 
 
 @mutant("everything is published before done is recorded", 1)
 def record_before_publish(patch: Patch) -> None:
-    def change(_attempt: Any, event: Any, command: Any) -> Any:
-        if isinstance(command, transfer.Publish):
-            return transfer.Record(epoch=command.epoch, mode="file", is_superseded=False)
-        return command
-
-    _step(patch, change)
+    patch.setattr(Attempt, "_publish", lambda self: PublishOutcome.FILE)
+    patch.setattr(Staging, "remove", lambda self: None)
 
 
 @mutant("the intent is recorded before the first rename", 5)
 def no_intent(patch: Patch) -> None:
-    def change(_attempt: Any, event: Any, command: Any) -> Any:
-        if isinstance(command, transfer.Intend):
-            return transfer.Publish(epoch=command.epoch)
-        return command
-
-    _step(patch, change)
+    patch.setattr(Attempt, "_intend", lambda self: True)
 
 
 @mutant("a lost ownership is believed when the intent is refused", 897)
@@ -152,26 +130,17 @@ def publish_without_ownership(patch: Patch) -> None:
 
 @mutant("a refused record of done leaves the message alone", 1)
 def delete_although_not_recorded(patch: Patch) -> None:
-    def change(_attempt: Any, event: Any, command: Any) -> Any:
-        if isinstance(event, transfer.Recorded):
-            return transfer.Settle(verdict=transfer.DONE)
-        return command
+    def record(original: Any, self: Any, result: PublishOutcome) -> bool:
+        original(self, result)
+        return True
 
-    def finish(original: Any, self: Any, *args: Any, **named: Any) -> bool:
-        return False
-
-    _step(patch, change)
-    _around(patch, MemoryLedger, "finish", finish)
+    _around(patch, Attempt, "_record", record)
+    patch.setattr(MemoryLedger, "finish", lambda *args, **named: False)
 
 
 @mutant("an earlier attempt's renames are looked for before copying again", 554)
 def no_recovery(patch: Patch) -> None:
-    def change(_attempt: Any, event: Any, command: Any) -> Any:
-        if isinstance(command, transfer.Recover):
-            return transfer.Fence(epoch=_attempt.epoch)
-        return command
-
-    _step(patch, change)
+    patch.setattr(Attempt, "_adopt_renamed", lambda self: False)
 
 
 @mutant("what stands at the final path is adopted only if its checksum is the proven one", 958)
@@ -194,7 +163,7 @@ def adopt_by_length(patch: Patch) -> None:
 
 @mutant("a file is kept only if this very pin was published there", 1)
 def keep_any_file(patch: Patch) -> None:
-    patch.setattr(runner, "still_holds", lambda planned, before, status: status is not None)
+    patch.setattr(reuse, "still_holds", lambda planned, before, status: status is not None)
 
 
 @mutant("staging is removed before done is recorded", 1)
@@ -204,12 +173,7 @@ def no_tidying(patch: Patch) -> None:
 
 @mutant("a dead transfer's staging is removed", 96)
 def no_tidying_of_the_dead(patch: Patch) -> None:
-    def change(attempt: Any, event: Any, command: Any) -> Any:
-        if isinstance(event, transfer.Failed) and isinstance(command, transfer.Tidy):
-            return transfer.Settle(verdict=attempt.verdict)
-        return command
-
-    _step(patch, change)
+    patch.setattr(Attempt, "_failed", lambda self, error: after_failure(error, self._budget))
     patch.setattr(dead_lettering, "remove_staging", lambda *args: None)
     patch.setattr("backhaul.core.agent.agent.sweep_abandoned", lambda ports, policy: None)
 
@@ -257,7 +221,7 @@ def no_fence_of_moved(patch: Patch) -> None:
 
     _around(patch, MemoryLedger, "claim", claim)
     # The look for staging that no ledger knows would find it, too.
-    patch.setattr(TransferRunner, "_remove_forgotten", lambda self: None)
+    patch.setattr(Staging, "_remove_unrecorded", lambda self: None)
 
 
 _OTHERS = Point(
@@ -267,7 +231,7 @@ _OTHERS = Point(
 
 @mutant("staging is in the target directory, where that exists", 0, _OTHERS)
 def stage_below_the_route(patch: Patch) -> None:
-    patch.setattr(runner, "staging_anchor", lambda prefix, *_args, **_named: prefix)
+    patch.setattr(heart, "staging_anchor", lambda prefix, *_args, **_named: prefix)
 
 
 @mutant("a directory that gives something else has its like in staging", 0, _OTHERS)
@@ -337,14 +301,7 @@ def staged_objects_are_not_counted(patch: Patch) -> None:
     """With proofs that are lost: the count is what notices those, and nothing else does."""
     patch.setattr(InlineSession, "_arrive", lambda *args: None)
 
-    def all_staged(original: Any, self: Any) -> Any:
-        is_frozen = self._attempt.has_plan
-        ledger = self._ports.ledger
-        totals = ledger.planned_totals(self._id) if is_frozen else self._listing.totals
-        self._counts.objects = totals.objects
-        return original(self)
-
-    _around(patch, TransferRunner, "_all_staged", all_staged)
+    patch.setattr(Proofs, "check_whole", lambda self: self._plan.whole())
 
 
 # ---------------------------------------------------------------- verification
@@ -420,13 +377,12 @@ def published_is_forgotten(patch: Patch) -> None:
 
 @mutant("a busy destination is waited for, unspent", 163)
 def busy_spends(patch: Patch) -> None:
-    def change(_attempt: Any, event: Any, command: Any) -> Any:
-        if isinstance(event, transfer.ClaimBusy):
-            busy = DestinationBusy("E_DST_BUSY", "busy")
-            return transfer.Settle(verdict=Verdict(disposition=Disposition.RETRY, error=busy))
-        return command
+    def claim(original: Any, self: Any, min_epoch: int) -> bool:
+        if original(self, min_epoch):
+            return True
+        raise DestinationBusy("E_DST_BUSY", "busy")
 
-    _step(patch, change)
+    _around(patch, Attempt, "_claim", claim)
 
 
 @mutant("a transfer that has ended is not begun again", 11)
@@ -469,7 +425,7 @@ def policy_only_at_first(patch: Patch) -> None:
 
 @mutant("a sequencer alone is no reason to drop an event", 1)
 def sequencer_is_believed(patch: Patch) -> None:
-    patch.setattr(runner, "is_overtaken", lambda *args: True)
+    patch.setattr(plan, "is_overtaken", lambda *args: True)
 
 
 # ---------------------------------------------------------------- listings
@@ -548,17 +504,13 @@ def attempts_are_not_counted(patch: Patch) -> None:
 
 @mutant("an outage is held and spends nothing", 1315)
 def outages_spend(patch: Patch) -> None:
-    def after_failure(original: Any, error: BackhaulError, budget: Budget) -> Verdict:
+    def spend(error: BackhaulError, budget: Budget) -> Verdict:
         if isinstance(error, OutageError):
             error = TransientError(error.code, error.message)
-        verdict: Verdict = original(error, budget)
-        return verdict
+        return after_failure(error, budget)
 
-    original = transfer.after_failure
-    for module in (transfer, attempts, delivery):
-        patch.setattr(
-            module, "after_failure", lambda error, budget: after_failure(original, error, budget)
-        )
+    for module in (heart, attempts, delivery):
+        patch.setattr(module, "after_failure", spend)
 
 
 @mutant(
@@ -598,7 +550,7 @@ def failed_messages_stay_hidden(patch: Patch) -> None:
 
 @mutant("a changed source is planned again", 159)
 def changed_plan_is_kept(patch: Patch) -> None:
-    patch.setattr(TransferRunner, "_settle", lambda self, verdict: verdict)
+    patch.setattr(MemoryLedger, "forget_plan", lambda self, transfer_id: None)
 
 
 @mutant("an incomplete plan is listed again", 3)

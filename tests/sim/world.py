@@ -23,12 +23,12 @@ from backhaul.core.ports import (
     Endpoint,
     ListedPage,
     Message,
+    Ports,
     StageTask,
     TargetFs,
 )
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer.runner import Ports
-from backhaul.core.transfer.steps import MAX_SOURCE_CHANGES
+from backhaul.core.transfer.outcome import MAX_SOURCE_CHANGES
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
     FakeQueue,

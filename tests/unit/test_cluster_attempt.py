@@ -15,7 +15,7 @@ from backhaul.core.errors import OutageError
 from backhaul.core.model import EngineName, NameMap, OnExists, QueuedTooLong
 from backhaul.core.objects import Proof, StagedObject
 from backhaul.core.ports.cluster import AppState, ClusterRules
-from backhaul.core.transfer.cluster_jobs import ClusterStaging, OwnershipLost
+from backhaul.core.transfer.cluster_jobs import ClusterJobs, OwnershipLost
 from backhaul.testing.fakes import FakeTarget, Fault, Killed
 from tests.world import World, eventually, route
 
@@ -456,14 +456,14 @@ def test_nothing_is_submitted_for_a_destination_that_was_lost(world: World) -> N
     run(world)
     job = world.cluster.jobs[0]
     with world.process() as ports:
-        staging = ClusterStaging(
+        staging = ClusterJobs(
             cluster=world.cluster,
             ledger=ports.ledger,
             clock=world.clock,
             emit=world.emit,
             transfer_id=world.rows()[0].id,
             when_queued=QueuedTooLong.NATIVE,
-            tell=lambda _news: None,
+            report=lambda _progress: None,
         )
         with pytest.raises(OwnershipLost) as caught:
             staging.submit(7, job)

@@ -12,7 +12,7 @@ from backhaul.core.ports import StageTask
 from backhaul.core.ports.cluster import Application, AppState, JobCounters, JobProgress
 from backhaul.core.transfer import cluster_attempt
 from backhaul.core.transfer import engine_choice as cluster
-from backhaul.core.transfer.cluster_attempt import Chunks, ClusterAttempt, always_native, engine_for
+from backhaul.core.transfer.cluster_attempt import ClusterAttempt, Pages, always_native, engine_for
 from backhaul.core.transfer.engine_choice import Load, cannot_carry
 from backhaul.testing.fakes import Fault
 from tests.contract.test_ledger import JOB, planned
@@ -91,26 +91,20 @@ def test_a_plan_too_long_for_memory_is_read_again_from_the_ledger(
     assert engine_of(world)[0] == "native"
 
 
-def test_what_is_read_again_ends_where_the_look_ended(world: World) -> None:
+def test_what_is_read_again_ends_where_the_look_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Proofs came in meanwhile, so the ledger's pages are others now; nothing comes twice."""
     tasks = [
         StageTask(planned=planned(seq), endpoint=world.store.endpoint("raw")) for seq in range(5)
     ]
 
-    class Host:
-        def unstaged(self) -> Chunks:
-            return iter([tasks[:2], tasks[2:]])
+    def unstaged(_attempt: ClusterAttempt) -> Pages:
+        return iter([tasks[:2], tasks[2:]])
 
-    with world.process() as ports:
-        attempt = ClusterAttempt(
-            Host(),  # type: ignore[arg-type]
-            transfer_id="t1",
-            cluster=world.cluster,
-            ledger=ports.ledger,
-            clock=world.clock,
-            emit=world.emit,
-        )
-    assert [len(chunk) for chunk in attempt._until(2)] == [2, 1]
+    monkeypatch.setattr(ClusterAttempt, "_unstaged", unstaged)
+    attempt = object.__new__(ClusterAttempt)
+    assert [len(page) for page in attempt._until(2)] == [2, 1]
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError, TakenOver
 from backhaul.core.facts import AttemptFailed
 from backhaul.core.model import Assignment, Request, TransferState
-from backhaul.core.ports import AttemptStart, Emit, MessageKey
-from backhaul.core.transfer.runner import Ports, TransferRunner, discard
-from backhaul.core.transfer.steps import Budget, Disposition, Verdict
+from backhaul.core.ports import AttemptStart, Emit, MessageKey, Ports
+from backhaul.core.transfer.attempt import Attempt
+from backhaul.core.transfer.outcome import Budget, Disposition, Verdict
+from backhaul.core.transfer.staging import discard
 
 COPY_ATTEMPTS = 3
 _BUSY = DestinationBusy(
@@ -72,7 +73,7 @@ def _attempt(
         job.request.destination.uri,
         ports.clock.now(),
     )
-    runner = TransferRunner(
+    attempt = Attempt(
         ports=ports,
         policy=lambda: context.policy,
         begun=begun,
@@ -84,7 +85,7 @@ def _attempt(
         ),
         message_id=None,
     )
-    return begun, runner.run()
+    return begun, attempt.run()
 
 
 def _failed(transfer_id: str, attempt: int, error: BackhaulError, delay_s: float) -> AttemptFailed:

@@ -31,8 +31,7 @@ from backhaul.adapters.system.governor import GovernorSpec
 from backhaul.adapters.system.trusted_files import check_ledger_directory
 from backhaul.core import facts as events
 from backhaul.core.errors import TransientError
-from backhaul.core.ports import Emit
-from backhaul.core.transfer.runner import Ports
+from backhaul.core.ports import Emit, Ports
 from backhaul.engines.distcp import DistCp
 from backhaul.engines.pool import PoolSettings, WorkerPool
 from backhaul.engines.tuning import Tuning

@@ -10,9 +10,9 @@ from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
 from backhaul.core.facts import InstallationWarned, RouteTargetWarned
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.model import Location
+from backhaul.core.ports import Ports
 from backhaul.core.requests.policy import Policy
 from backhaul.core.text import printable, redacted
-from backhaul.core.transfer.runner import Ports
 from backhaul.core.transfer.write_access import cannot_write
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from backhaul.core.errors import BackhaulError
 from backhaul.core.facts import AbandonedStagingRemoved, SweepFailed
+from backhaul.core.ports import Ports
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer.runner import Ports, discard
+from backhaul.core.transfer.staging import discard
 
 if TYPE_CHECKING:
     from backhaul.adapters.ledger.store import SqlLedger

@@ -1,5 +1,5 @@
 """Backhaul's decisions: no client library, no clock, no randomness; effects stand behind `ports`.
 
-Read `transfer` first: it is the order of events that keeps the data safe. `runner` carries that
-order out; `agent` feeds it from the queue.
+Read `transfer.attempt` first: it is the order of steps that keeps the data safe. `agent` feeds it
+from the queue.
 """

@@ -23,11 +23,10 @@ from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.agent.watchdog import CHECK_EVERY_S, Heartbeat, HeartbeatMonitor
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, OutageError
-from backhaul.core.ports import Message, Queue, Randomness
+from backhaul.core.ports import Message, Ports, Queue, Randomness
 from backhaul.core.requests.admission import RouteGate
 from backhaul.core.requests.policy import Policy
 from backhaul.core.text import excerpt
-from backhaul.core.transfer.runner import Ports
 
 POLL_RETRY_CAP_S = 30.0
 POLL_OVERTIME_S = 10.0  # a poll's answer may come this much after its wait

@@ -1,7 +1,7 @@
 """One record of a message: attempts, one after the other, until it has an outcome.
 
 An attempt is understood, counted in the ledger, checked against the policy, and carried out by
-`TransferRunner`; its verdict is what becomes of the message. While a dependency is down, or
+`Attempt`; its verdict is what becomes of the message. While a dependency is down, or
 another transfer owns the destination, the message stays here, hidden, and the next attempt follows.
 """
 
@@ -26,10 +26,10 @@ from backhaul.core.requests.content import Ignored, ObjectEvent, RecordBody
 from backhaul.core.requests.event_routes import request_of
 from backhaul.core.requests.records import Dead, MessageRecord, RecordOutcome
 from backhaul.core.text import excerpt
+from backhaul.core.transfer.attempt import Attempt
 from backhaul.core.transfer.listing import find_object
 from backhaul.core.transfer.outages import WAIT_MOST_S
-from backhaul.core.transfer.runner import TransferRunner
-from backhaul.core.transfer.steps import Budget, Disposition, Verdict, after_failure
+from backhaul.core.transfer.outcome import Budget, Disposition, Verdict, after_failure
 
 BUSY_WAIT_S = 1.0
 ELSEWHERE_WAIT_S = 30  # for a transfer that another process works on
@@ -175,7 +175,7 @@ class RecordAttempts:
             if not context.gate.enter(job, start.transfer_id):
                 return Verdict(disposition=Disposition.WAIT)
         try:
-            return TransferRunner(
+            return Attempt(
                 ports=context.ports,
                 policy=context.policy,
                 begun=start,

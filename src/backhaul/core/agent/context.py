@@ -12,10 +12,10 @@ from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
 from backhaul.core.facts import CallRetried
-from backhaul.core.ports import Clock, Emit, Queue, Randomness
+from backhaul.core.ports import Clock, Emit, Ports, Queue, Randomness
 from backhaul.core.requests.admission import RouteGate
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer.runner import Ports, unexpected
+from backhaul.core.transfer.outcome import unexpected
 
 _T = TypeVar("_T")
 

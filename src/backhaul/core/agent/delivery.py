@@ -26,7 +26,7 @@ from backhaul.core.agent.verdicts import budget_of, in_time
 from backhaul.core.errors import BackhaulError, PermanentError
 from backhaul.core.ports import Message
 from backhaul.core.requests.records import MessageRecord, RecordOutcome, records_of
-from backhaul.core.transfer.steps import Disposition, after_failure
+from backhaul.core.transfer.outcome import Disposition, after_failure
 
 WHOLE = -1  # number of the record that is a message whose records cannot even be counted
 KEPT_MARGIN_S = 60

@@ -12,9 +12,8 @@ from datetime import timedelta
 from itertools import groupby
 
 from backhaul.core.facts import AbandonedStagingRemoved
-from backhaul.core.ports import AbandonedStaging
+from backhaul.core.ports import AbandonedStaging, Ports
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer.runner import Ports
 
 SWEEP_EVERY_S = 300.0
 SWEEP_AFTER = timedelta(minutes=15)  # a forgotten process has ended by then

@@ -12,7 +12,7 @@ from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError
 from backhaul.core.model import TransferState
 from backhaul.core.ports import AttemptStart, Message, QueueFacts
-from backhaul.core.transfer.steps import Budget, Disposition, Verdict
+from backhaul.core.transfer.outcome import Budget, Disposition, Verdict
 
 EXPIRING_SHARE = 0.8  # of the queue's retention: no further attempt after a failed one
 HOLD_SHARE = 0.95  # of the queue's retention: no further wait for a dependency or for others

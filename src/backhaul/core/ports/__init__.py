@@ -6,6 +6,7 @@ are written for all three. Methods are safe to call from several threads.
 
 from __future__ import annotations
 
+from backhaul.core.ports.bundle import Ports
 from backhaul.core.ports.ledger import Ledger
 from backhaul.core.ports.ledger_records import (
     AbandonedStaging,
@@ -65,6 +66,7 @@ __all__ = [
     "Message",
     "MessageKey",
     "ObjectStore",
+    "Ports",
     "Progress",
     "Published",
     "Queue",

@@ -1,29 +1,26 @@
-"""Between one attempt (`runner`) and the cluster (`cluster_stage`): choose, carry, adopt, accept.
+"""One attempt by DistCp: choose the engine, carry the plan, accept what came.
 
 The plan is listed and frozen whole before anything is submitted, as the choice needs its totals
-and the acceptance needs its names.
+and the acceptance needs its names. `cluster_jobs` deals with the applications themselves.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Protocol
 
 from backhaul.core.facts import CountersDiffer, EngineChosen, StagingRepaired
-from backhaul.core.model import Assignment, EngineName, Location, Source
-from backhaul.core.objects import Pin, StagedObject
-from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, StageTask, TargetSession
+from backhaul.core.model import Assignment, EngineName
+from backhaul.core.objects import Pin
+from backhaul.core.ports import ClusterJob, Ports, StageTask
 from backhaul.core.ports.cluster import Cluster, JobCounters
-from backhaul.core.transfer import steps as transfer
+from backhaul.core.transfer.borrowed_worker import BorrowedWorker
 from backhaul.core.transfer.cluster_jobs import (
+    ClusterJobs,
     ClusterProgress,
-    ClusterStaging,
-    Kept,
-    NoRoom,
-    OwnershipLost,
+    NoContainer,
     no_cluster,
 )
 from backhaul.core.transfer.engine_choice import (
@@ -35,46 +32,14 @@ from backhaul.core.transfer.engine_choice import (
     copy_job,
     may_be_for_cluster,
 )
+from backhaul.core.transfer.plan import Plan
+from backhaul.core.transfer.proofs import Proofs
+from backhaul.core.transfer.staging import Staging
 
-ASKED = 8  # objects of a plan that S3 is asked about for the kind of their checksums
+SAMPLED = 8  # objects of a plan whose kind of checksum S3 is queried for
 MAX_BUFFERED = 20  # pages looked at ahead that are kept in memory; more are read again
 
-Chunks = Iterator[Sequence[StageTask]]
-
-
-class Host(Protocol):
-    """What the runner lends of its attempt."""
-
-    @property
-    def job(self) -> Assignment: ...
-    @property
-    def session(self) -> TargetSession: ...
-    @property
-    def staging_root(self) -> Location: ...
-    @property
-    def is_object(self) -> bool:
-        """A single object is copied."""
-
-    def chunks(self) -> Chunks:
-        """What is to be staged, page by page, without what is published already."""
-
-    def unstaged(self) -> Chunks:
-        """The frozen plan without what has a proof of this epoch."""
-
-    def names(self) -> Iterator[str]:
-        """Of the frozen plan, relative to the target directory."""
-
-    def note(self, batch: Sequence[StagedObject]) -> None:
-        """Take proofs."""
-
-    def flush(self) -> None:
-        """Put the proofs taken so far into the ledger."""
-
-    def tell(self, news: ClusterProgress) -> None:
-        """Show how far it is."""
-
-    def algorithms(self, pin: Pin) -> frozenset[str]:
-        """Of the checksums that S3 keeps of this object."""
+Pages = Iterator[Sequence[StageTask]]
 
 
 @dataclass(kw_only=True)
@@ -135,99 +100,144 @@ def engine_for(
 
 
 class ClusterAttempt:
-    """The cluster's engine for one attempt."""
+    """The cluster's engine for one attempt.
+
+    Args:
+        report: Called with how far it is.
+
+    Attributes:
+        is_following: An application of an earlier epoch is kept: what it brings becomes this
+            epoch's, and its staging is not fenced.
+    """
 
     def __init__(
         self,
-        host: Host,
         *,
+        ports: Ports,
         transfer_id: str,
-        cluster: Cluster | None,
-        ledger: Ledger,
-        clock: Clock,
-        emit: Emit,
+        job: Assignment,
+        plan: Plan,
+        proofs: Proofs,
+        worker: BorrowedWorker,
+        report: Callable[[ClusterProgress], None],
     ) -> None:
-        self._host = host
+        self._cluster = ports.cluster
+        self._ledger = ports.ledger
+        self._store = ports.store
+        self._emit = ports.emit
+        self._clock = ports.clock
         self._id = transfer_id
-        self._cluster = cluster
-        self._ledger = ledger
-        self._emit = emit
-        self._clock = clock
-        self._kept: Kept | None = None
-        self._staging_or_none: ClusterStaging | None = None
+        self._job = job
+        self._plan = plan
+        self._proofs = proofs
+        self._worker = worker
+        self._report = report
+        self._kept: tuple[ClusterJob, int] | None = None  # and the epoch that its staging has now
+        self._is_native = False  # YARN had no container: this node carries the bytes
+        self._jobs_or_none: ClusterJobs | None = None
 
     # ------------------------------------------------------------ what runs already
 
-    def reattach(
-        self, epoch: int, jobs: tuple[ClusterJob, ...], *, has_plan: bool
-    ) -> transfer.Event:
-        """Keep this transfer's application if it counts, end all others."""
-        staging = self._staging
-        newest = staging.worth_keeping(jobs)
+    @property
+    def is_following(self) -> bool:
+        return self._kept is not None
+
+    def reattach(self, staging: Staging) -> int:
+        """Keep this transfer's application if it counts, end all others.
+
+        Returns:
+            The highest epoch found in staging, where one was kept and it had to be looked at; when
+            it is not below this one, the destination must be claimed above it. Else 0.
+        """
+        jobs, epoch = self._jobs, staging.epoch
+        newest = jobs.worth_keeping(staging.jobs)
         if newest is None:
-            return transfer.Reattached(is_kept=False)
-        if not has_plan or newest.epoch >= epoch:
-            staging.end(newest)  # what it brings belongs to a plan that was dropped
-            return transfer.Reattached(is_kept=False)
-        root = self._host.staging_root
-        highest, found = self._host.session.fence_keeping(root, newest.epoch, epoch)
+            return 0
+        if not self._plan.is_frozen or newest.epoch >= epoch:
+            jobs.end(newest)  # what it brings belongs to a plan that was dropped
+            return 0
+        highest, found = self._worker.session.fence_keeping(staging.root, newest.epoch, epoch)
         if highest >= epoch:
-            return transfer.Fenced(highest_seen=highest)
+            return highest
         if found is None:
-            staging.end(newest)  # somebody has removed what it writes to
-            return transfer.Reattached(is_kept=False)
-        self._kept = Kept(job=newest, epoch=found)
-        return transfer.Reattached(is_kept=True)
+            jobs.end(newest)  # the directory that it writes to was removed
+            return 0
+        self._kept = newest, found
+        return 0
 
     def end(self, jobs: tuple[ClusterJob, ...]) -> None:
         """Kill what may still fill staging of an earlier epoch."""
         for job in jobs:
-            self._staging.end(job)
+            self._jobs.end(job)
 
     # ------------------------------------------------------------ this attempt's staging
 
-    def stage(self, epoch: int) -> tuple[transfer.Event | None, Chunks]:
-        """Carry the plan, or leave it to the caller: then with what is to be staged."""
+    def may_carry(self, staging: Staging) -> bool:
+        """False where there is no choice: nothing is looked at ahead, and none is recorded."""
+        if self._is_native:
+            return False
+        if staging.jobs:
+            return True  # an application may be followed, whatever the route says by now
+        wanted = self._job.engine
+        return wanted is not EngineName.NATIVE and not (
+            wanted is EngineName.AUTO and self._cluster is None
+        )
+
+    def stage(self, staging: Staging, pages: Pages) -> Pages | None:
+        """Carry the plan, or leave it to this node.
+
+        Args:
+            pages: What is to be staged; a new plan is frozen as it is read.
+
+        Returns:
+            What this node is to stage; None when every object is proven.
+
+        Raises:
+            NoContainer: YARN gave none in time; from now on this node carries the plan.
+            OwnershipLost: The destination was claimed by another transfer.
+        """
         try:
             if self._kept is not None:
-                self._adopt(self._kept, epoch)
-                return transfer.StagedAll(), iter(())
-            seen, rest = self._look(self._host.chunks())
-            choice = self._choose(seen)
+                self._adopt(*self._kept, staging, pages)
+                return None
+            seen, rest = self._look(pages)
+            choice = engine_for(self._job, self._cluster, seen.load, seen.obstacle)
             self._note(choice)
             if choice.engine is not EngineName.DISTCP:
-                return None, self._again(seen, rest)
-            self._carry(epoch, seen)
-        except NoRoom as error:
+                return self._again(seen, rest)
+            self._carry(staging, seen)
+        except NoContainer as error:
             self._kept = None
+            self._is_native = True
             self._note(Choice(engine=EngineName.NATIVE, reason=error.message))
-            return transfer.NoRoom(), iter(())
-        except OwnershipLost:
-            return transfer.Intended(is_owner=False), iter(())
-        return transfer.StagedAll(), iter(())
+            raise
+        return None
 
-    def _adopt(self, kept: Kept, epoch: int) -> None:
-        counted = self._staging.follow(epoch, kept.job)
-        self._host.session.take_over(self._host.staging_root, kept.epoch, epoch)
-        self._accept(epoch, self._host.chunks(), counted)
+    def _adopt(self, kept: ClusterJob, found: int, staging: Staging, pages: Pages) -> None:
+        counted = self._jobs.follow(staging.epoch, kept)
+        self._worker.session.take_over(staging.root, found, staging.epoch)
+        self._accept(staging, pages, counted)
 
-    def _carry(self, epoch: int, seen: _Ahead) -> None:
-        self._host.flush()
-        staging = self._staging
+    def _carry(self, staging: Staging, seen: _Ahead) -> None:
+        self._proofs.flush()
+        jobs, epoch = self._jobs, staging.epoch
         is_listed = not seen.is_whole and seen.is_flat and seen.load.objects <= MAX_LISTED
         job = copy_job(
             transfer_id=self._id,
             epoch=epoch,
-            source=self._source,
+            source=self._plan.source,
             keys=tuple(seen.keys) if is_listed else None,
-            target=self._host.staging_root.join(str(epoch)).uri,
+            target=staging.directory.uri,
             load=seen.load,
-            rules=staging.rules,
+            rules=jobs.rules,
             checksum_type=self._checksum_type(seen),
         )
-        submitted = staging.submit(epoch, job)
-        counted = staging.follow(epoch, submitted)
-        self._accept(epoch, self._host.unstaged(), counted)
+        counted = jobs.follow(epoch, jobs.submit(epoch, job))
+        self._accept(staging, self._unstaged(), counted)
+
+    def _unstaged(self) -> Pages:
+        for planned in self._plan.unstaged():
+            yield self._worker.tasks(planned)
 
     def _checksum_type(self, seen: _Ahead) -> str:
         """What HDFS shall keep of the files: the kind that S3 keeps of most bytes.
@@ -236,33 +246,32 @@ class ClusterAttempt:
         """
         by_type = {"CRC32C": 0, "CRC32": 0}
         for size_bytes, _, pin in seen.largest:
-            kept = self._host.algorithms(pin)
+            kept = self._store.algorithms(pin, owner=self._job.source_owner)
             for each in by_type:
                 if each in kept:
                     by_type[each] += size_bytes
                     break
         return max(by_type, key=lambda each: by_type[each])
 
-    def _accept(self, epoch: int, tasks: Chunks, counted: JobCounters | None) -> None:
+    def _accept(self, staging: Staging, pages: Pages, counted: JobCounters | None) -> None:
         """Prove what is there, copy what is not, remove what was not planned.
 
         DistCp's counters can only raise a doubt, and every file is looked at anyway.
         """
-        directory = self._host.staging_root.join(str(epoch))
-        session, verify = self._host.session, self._host.job.verify
+        directory, session = staging.directory, self._worker.session
         accepted = size_bytes = again = 0
-        there = ([replace(task, is_there=True) for task in chunk] for chunk in tasks)
-        for batch in session.stage(there, directory, verify):
+        there = ([replace(task, is_there=True) for task in page] for page in pages)
+        for batch in session.stage(there, directory, self._job.verify):
             accepted += len(batch)
             size_bytes += sum(one.size_bytes for one in batch)
             again += sum(not one.was_there for one in batch)
-            self._host.note(batch)
-            self._host.tell(ClusterProgress(phase="proving"))
+            self._proofs.add(batch)
+            self._report(ClusterProgress(phase="proving"))
         removed = 0
         files, empty = session.count_files(directory)
         if files != accepted or empty:
             # What came to the prefix after it was listed, and S3A's directory markers.
-            removed = session.prune(directory, list(self._host.names()))
+            removed = session.prune(directory, list(self._plan.names()))
         if counted is not None and not counted.agree_with(accepted, size_bytes):
             self._emit(
                 CountersDiffer(
@@ -277,24 +286,24 @@ class ClusterAttempt:
 
     # ------------------------------------------------------------ the choice
 
-    def _look(self, chunks: Chunks) -> tuple[_Ahead, Chunks]:
+    def _look(self, pages: Pages) -> tuple[_Ahead, Pages]:
         """List on until it is clear that this node carries it, or the plan is complete."""
         seen = _Ahead()
         directory = None
-        for chunk in chunks:
+        for page in pages:
             seen.pages += 1
             if seen.pages <= MAX_BUFFERED:
-                seen.buffer.append(chunk)
-            for task in chunk:
+                seen.buffer.append(page)
+            for task in page:
                 planned = task.planned
                 seen.is_whole = seen.is_whole and planned.seq == seen.last_seq + 1
                 seen.last_seq = planned.seq
                 seen.load = seen.load.plus(planned)
                 heapq.heappush(seen.largest, (planned.pin.size_bytes, planned.seq, planned.pin))
-                if len(seen.largest) > ASKED:
+                if len(seen.largest) > SAMPLED:
                     heapq.heappop(seen.largest)
                 seen.obstacle = seen.obstacle or cannot_carry(
-                    planned, self._source, is_object=self._host.is_object
+                    planned, self._plan.source, is_object=not self._plan.is_tree
                 )
                 above = planned.pin.key.rpartition("/")[0]
                 directory = above if directory is None else directory
@@ -303,33 +312,27 @@ class ClusterAttempt:
                     seen.keys.append(planned.pin.key)
             if not self._may_be_distcp(seen):
                 break
-        return seen, chunks
+        return seen, pages
 
     def _may_be_distcp(self, seen: _Ahead) -> bool:
-        if self._fixed(seen) is not None:
+        if always_native(self._job, self._cluster, seen.obstacle) is not None:
             return False
         if self._cluster is None:
-            return True  # distcp is asked for, and `_choose` says what is missing
-        return may_be_for_cluster(self._host.job.engine, seen.load, self._cluster.rules)
+            return True  # engine = distcp, and `engine_for` raises with what is missing
+        return may_be_for_cluster(self._job.engine, seen.load, self._cluster.rules)
 
-    def _fixed(self, seen: _Ahead) -> str | None:
-        return always_native(self._host.job, self._cluster, seen.obstacle)
-
-    def _choose(self, seen: _Ahead) -> Choice:
-        return engine_for(self._host.job, self._cluster, seen.load, seen.obstacle)
-
-    def _again(self, seen: _Ahead, rest: Chunks) -> Chunks:
+    def _again(self, seen: _Ahead, rest: Pages) -> Pages:
         """From the start: what was looked at, then what was not."""
         if seen.pages <= MAX_BUFFERED:
             return chain(seen.buffer, rest)
-        self._host.flush()
+        self._proofs.flush()
         return chain(self._until(seen.last_seq), rest)
 
-    def _until(self, last_seq: int) -> Chunks:
-        for chunk in self._host.unstaged():
-            some = [task for task in chunk if task.planned.seq <= last_seq]
+    def _until(self, last_seq: int) -> Pages:
+        for page in self._unstaged():
+            some = [task for task in page if task.planned.seq <= last_seq]
             yield some
-            if len(some) < len(chunk):
+            if len(some) < len(page):
                 return
 
     def _note(self, choice: Choice) -> None:
@@ -338,27 +341,18 @@ class ClusterAttempt:
             EngineChosen(transfer_id=self._id, engine=choice.engine.value, reason=choice.reason)
         )
 
-    # ------------------------------------------------------------ parts
-
     @property
-    def _source(self) -> Source:
-        source = self._host.job.request.source
-        if self._host.is_object or source.is_prefix:
-            return source
-        return Source(bucket=source.bucket, key=f"{source.key}/")
-
-    @property
-    def _staging(self) -> ClusterStaging:
+    def _jobs(self) -> ClusterJobs:
         if self._cluster is None:
             raise no_cluster()
-        if self._staging_or_none is None:
-            self._staging_or_none = ClusterStaging(
+        if self._jobs_or_none is None:
+            self._jobs_or_none = ClusterJobs(
                 cluster=self._cluster,
                 ledger=self._ledger,
                 clock=self._clock,
                 emit=self._emit,
                 transfer_id=self._id,
-                when_queued=self._host.job.when_queued,
-                tell=self._host.tell,
+                when_queued=self._job.when_queued,
+                report=self._report,
             )
-        return self._staging_or_none
+        return self._jobs_or_none

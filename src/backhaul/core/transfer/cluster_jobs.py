@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.facts import ApplicationEnded, ApplicationFollowed
 from backhaul.core.model import QueuedTooLong
-from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, TargetPool
+from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger
 from backhaul.core.ports.cluster import (
     Application,
     AppState,
@@ -45,7 +45,7 @@ class OwnershipLost(TransientError):
     """The destination belongs to somebody else now; what was submitted has been killed."""
 
 
-class NoRoom(TransientError):
+class NoContainer(TransientError):
     """The application waited too long for a container; it has been killed."""
 
 
@@ -63,23 +63,11 @@ class ClusterProgress:
     detail: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """An application of an earlier epoch that goes on to count.
-
-    Attributes:
-        epoch: Under whose number its staging stands.
-    """
-
-    job: ClusterJob
-    epoch: int
-
-
-class ClusterStaging:
+class ClusterJobs:
     """The cluster's part of one attempt.
 
     Args:
-        tell: Called with news whenever there are some.
+        report: Called with how far it is.
     """
 
     def __init__(
@@ -91,7 +79,7 @@ class ClusterStaging:
         emit: Emit,
         transfer_id: str,
         when_queued: QueuedTooLong,
-        tell: Callable[[ClusterProgress], None],
+        report: Callable[[ClusterProgress], None],
     ) -> None:
         self._cluster = cluster
         self._ledger = ledger
@@ -99,7 +87,7 @@ class ClusterStaging:
         self._emit = emit
         self._id = transfer_id
         self._when_queued = when_queued
-        self._tell = tell
+        self._report = report
         self._followed: str | None = None
 
     @property
@@ -144,9 +132,9 @@ class ClusterStaging:
         opened = ClusterJob(transfer_id=self._id, epoch=claim_epoch, application_id=None)
         if not self._ledger.open_job(self._id, claim_epoch, job.tags[1], self._clock.now()):
             raise OwnershipLost("E_OWNER_LOST", "the destination was claimed by somebody else")
-        self._tell(ClusterProgress(phase="listing"))
+        self._report(ClusterProgress(phase="listing"))
         try:
-            self._cluster.submit(job, lambda: self._tell(ClusterProgress(phase="listing")))
+            self._cluster.submit(job, lambda: self._report(ClusterProgress(phase="listing")))
         except OutageError as error:
             if error.code in NEVER_RAN:
                 self._close(opened, None, error.message)
@@ -173,7 +161,7 @@ class ClusterStaging:
         """Return once the application has succeeded, with what it counted; None: nobody knows.
 
         Raises:
-            NoRoom: E_YARN_QUEUE, and the route wants this node to take over.
+            NoContainer: E_YARN_QUEUE, and the route wants this node to take over.
             TransientError: It failed, was killed, is unknown to YARN, or waited too long.
             OwnershipLost: It was killed, as nobody would publish what it brings.
         """
@@ -248,7 +236,7 @@ class ClusterStaging:
         self.end(job)
         said = f"{found.id} waited {found.waited_s:.0f} s for a first container and was killed"
         if self._when_queued is QueuedTooLong.NATIVE:
-            raise NoRoom("E_YARN_QUEUE", said)
+            raise NoContainer("E_YARN_QUEUE", said)
         raise TransientError(
             "E_YARN_QUEUE",
             said,
@@ -302,10 +290,10 @@ class ClusterStaging:
 
     def _news(self, found: Application, told: JobProgress | None) -> None:
         if found.state is AppState.QUEUED:
-            self._tell(ClusterProgress(phase="queued", detail=found.tracking_url))
+            self._report(ClusterProgress(phase="queued", detail=found.tracking_url))
             return
         maps = f"maps {told.maps_done} of {told.maps}" if told else f"{found.progress:.0%}"
-        self._tell(
+        self._report(
             ClusterProgress(
                 phase="copying",
                 size_bytes=told.size_bytes if told else 0,
@@ -342,29 +330,6 @@ def end_job(cluster: Cluster, ledger: Ledger, clock: Clock, job: ClusterJob) -> 
         f"an application tagged {tag} was killed and does not end",
         hint=f"look at it: yarn application -list -appTags {tag}",
     )
-
-
-def discard(
-    ledger: Ledger,
-    cluster: Cluster | None,
-    clock: Clock,
-    pool: TargetPool,
-    transfer_id: str,
-    user: str | None,
-) -> None:
-    """End what a transfer that is given up left behind: applications, then staging.
-
-    Raises:
-        BackhaulError: Something of it may be left.
-    """
-    for job in ledger.jobs(transfer_id):
-        if cluster is None:
-            raise no_cluster()
-        end_job(cluster, ledger, clock, job)
-    left = ledger.staging_of(transfer_id)
-    if left is not None:
-        with pool.session(left.staging_root.filesystem, user) as session:
-            session.remove_staging(left.staging_root, up_to=left.epoch)
 
 
 def no_cluster() -> BackhaulError:

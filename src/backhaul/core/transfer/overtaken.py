@@ -14,6 +14,17 @@ from backhaul.core.requests.paths import target_relative
 from backhaul.core.transfer.listing import find_object
 
 
+def target_of_event(job: Assignment) -> Location | None:
+    """What an event's transfer will own, known without a request to S3; None without an event."""
+    request = job.request
+    if request.event is None:
+        return None
+    if request.source.is_prefix:
+        return request.destination
+    name = request.source.key.rsplit("/", 1)[-1]
+    return request.destination.join(target_relative(request.destination, name, job.name_map))
+
+
 def claims_to_be_old(ledger: Ledger, job: Assignment, target: Location) -> bool:
     """By its own sequencer the event is not newer than what was published at the target."""
     event, bucket = job.request.event, job.request.source.bucket

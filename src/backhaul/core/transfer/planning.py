@@ -1,7 +1,7 @@
 """From a listing to a plan: which objects, under which names, within which limits.
 
-Pure and with bounded memory: pages go in, planned objects come out. The frozen plan is the
-ledger's; `runner` joins the two.
+Pure and with bounded memory: pages go in, planned objects come out. `plan` freezes them in the
+ledger.
 """
 
 from __future__ import annotations

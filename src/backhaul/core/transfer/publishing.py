@@ -1,28 +1,37 @@
-"""Publishing file by file: which names are taken, by what, and what may be renamed over it.
+"""Publishing: one rename of a whole tree, or file by file what may be renamed over what is there.
 
-A whole tree goes by one rename, and needs nothing of this. Here each file is judged by itself:
-markers last, an older state of a key never over a newer one, and what the route says of the rest.
+File by file each is judged by itself: names that mark completion last, an older state of a key
+never over a newer one, and what the route says of the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 from backhaul.core.errors import CannotWrite
-from backhaul.core.model import Location, OnExists
+from backhaul.core.model import Assignment, EvidencePlace, Location, OnExists, PublishMode
 from backhaul.core.objects import PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Ledger, Published, Rename, TargetSession
-from backhaul.core.transfer.reuse import is_own
+from backhaul.core.transfer.evidence import files
+from backhaul.core.transfer.plan import Plan
+from backhaul.core.transfer.proofs import Proofs
+from backhaul.core.transfer.reuse import exists, is_own
+from backhaul.core.transfer.staging import Staging
+
+
+class PublishOutcome(StrEnum):
+    """How the files came to their final paths; the ledger keeps it."""
+
+    TREE = "tree"  # one rename
+    FILE = "file"  # the one file of a single object
+    PER_FILE = "per-file"
+    ADOPTED = "adopted"  # all were there already
+    SUPERSEDED = "superseded"  # something newer is there
 
 
 class Publisher:
-    """One transfer's renames.
-
-    Args:
-        proven: The plan with its proofs, in order; asked anew for each turn.
-        known: What the ledger published at the final paths; None: ask it, batch by batch.
-        has_rivals: Another transfer may have renamed here and died before it said so.
-    """
+    """One transfer's renames."""
 
     def __init__(
         self,
@@ -30,44 +39,84 @@ class Publisher:
         ledger: Ledger,
         session: TargetSession,
         transfer_id: str,
-        directory: Location,
-        on_exists: OnExists,
-        proven: Callable[[], Iterator[Sequence[tuple[PlannedObject, StagedObject]]]],
-        known: Mapping[Location, Published] | None,
-        has_rivals: bool,
+        job: Assignment,
+        plan: Plan,
+        proofs: Proofs,
+        staging: Staging,
     ) -> None:
         self._ledger = ledger
         self._session = session
         self._id = transfer_id
-        self._directory = directory
-        self._on_exists = on_exists
-        self._proven = proven
-        self._known = known
-        self._has_rivals = has_rivals
+        self._job = job
+        self._on_exists = job.on_exists
+        self._plan = plan
+        self._directory = plan.directory
+        self._proofs = proofs
+        self._staging = staging
 
-    def publish(self, staged_dir: Location) -> tuple[int, int]:
+    def publish(self) -> PublishOutcome:
+        """Rename everything that is staged.
+
+        Raises:
+            CannotWrite: E_DST_EXISTS, as the route says; as `Placing.check`.
+            TransientError: As `Placing.check`.
+            OutcomeUnknown: An answer was lost.
+        """
+        by_tree = self._plan.is_tree and self._job.publish is not PublishMode.PER_FILE
+        if by_tree and self._publish_tree():
+            return PublishOutcome.TREE
+        if not self._staging.may_hold_files:
+            self._staging.placing.check(
+                planned.relative for batch in self._proofs.with_plan() for planned, _ in batch
+            )
+        moved, superseded = self._publish_files()
+        # Die here and the next attempt adopts the files and writes this again.
+        self._leave_evidence(self._directory)
+        if moved:
+            return PublishOutcome.PER_FILE if self._plan.is_tree else PublishOutcome.FILE
+        return PublishOutcome.SUPERSEDED if superseded else PublishOutcome.ADOPTED
+
+    def _publish_tree(self) -> bool:
+        """One rename; False where something is at the final path, or was adopted there."""
+        staged, adopted = self._staging.directory, self._proofs.adopted
+        if not adopted:
+            self._leave_evidence(staged)  # it appears with the tree
+            if self._session.publish_tree(staged, self._directory):
+                return True
+        is_rest = adopted < self._plan.totals.objects
+        if self._job.publish is PublishMode.ATOMIC_DIR and is_rest:
+            raise CannotWrite(
+                "E_DST_EXISTS",
+                f"{self._directory.uri} exists, and publish = atomic-dir wants it absent",
+                hint="choose a new directory per run, or publish = auto",
+            )
+        return False
+
+    def _leave_evidence(self, directory: Location) -> None:
+        """The manifest beside the data, where the route asks for it."""
+        if self._job.evidence is EvidencePlace.BESIDE:
+            for name, content in files(self._id, self._proofs.lines()):
+                self._session.write_whole(directory.join(name), content)
+
+    def _publish_files(self) -> tuple[int, int]:
         """Rename file by file; names that mark completion come last (`_SUCCESS`).
 
         Returns:
-            How many were renamed, and how many were not because something newer stands there.
-
-        Raises:
-            CannotWrite: E_DST_EXISTS, as the route says.
-            OutcomeUnknown: An answer was lost.
+            How many were renamed, and how many were not because something newer is there.
         """
         moved = superseded = 0
         has_markers = False
         for is_marker_turn in (False, True):
             if is_marker_turn and not has_markers:
                 break  # most transfers: no second reading
-            for batch in self._proven():
+            for batch in self._proofs.with_plan():
                 has_markers = has_markers or any(announces(planned) for planned, _ in batch)
                 turn = [
                     (planned, proof)
                     for planned, proof in batch
                     if announces(planned) is is_marker_turn and proof.proof is not Proof.ADOPTED
                 ]
-                renames, older = self._renames(staged_dir, turn)
+                renames, older = self._renames(turn)
                 superseded += older
                 for replace_existing, some in self._by_rule(renames).items():
                     self._session.publish_files(some, replace=replace_existing)
@@ -75,8 +124,9 @@ class Publisher:
         return moved, superseded
 
     def _renames(
-        self, staged_dir: Location, turn: Sequence[tuple[PlannedObject, StagedObject]]
+        self, turn: Sequence[tuple[PlannedObject, StagedObject]]
     ) -> tuple[list[Rename], int]:
+        staged = self._staging.directory
         finals = [self._directory.join(planned.relative) for planned, _ in turn]
         known = self._published(finals)
         same = self._same_content(finals, turn)
@@ -86,7 +136,7 @@ class Publisher:
             if final in rivals or is_newer(known.get(final), planned):
                 older += 1  # S4: an older state of the same key never replaces a newer one
             elif final not in same:
-                renames.append(Rename(source=staged_dir.join(planned.relative), target=final))
+                renames.append(Rename(source=staged.join(planned.relative), target=final))
         return renames, older
 
     def _by_rule(self, renames: Sequence[Rename]) -> Mapping[bool, Sequence[Rename]]:
@@ -114,7 +164,8 @@ class Publisher:
         }
 
     def _published(self, finals: Sequence[Location]) -> Mapping[Location, Published]:
-        return self._ledger.published(finals) if self._known is None else self._known
+        known = self._plan.published
+        return self._ledger.published(finals) if known is None else known
 
     def _newer_rivals(
         self, finals: Sequence[Location], turn: Sequence[tuple[PlannedObject, StagedObject]]
@@ -124,7 +175,7 @@ class Publisher:
         Such a transfer died between its rename and its record. The fence has passed, so what
         stands there now is all that it will ever have done.
         """
-        if not self._has_rivals or not finals:
+        if not self._staging.has_rivals or not finals:
             return set()
         mine = {final: planned for final, (planned, _) in zip(finals, turn, strict=True)}
         newer = [
@@ -182,12 +233,3 @@ def is_newer(before: Published | None, planned: PlannedObject) -> bool:
 def announces(planned: PlannedObject) -> bool:
     """True for files that tell readers the rest is complete, such as `_SUCCESS`."""
     return planned.relative.rsplit("/", 1)[-1].startswith("_")
-
-
-def exists(final: Location) -> CannotWrite:
-    """The refusal of a name that is taken."""
-    return CannotWrite(
-        "E_DST_EXISTS",
-        f"{final.uri} exists and its route does not replace files",
-        hint="remove it, choose another directory, or set on_exists = replace on the route",
-    )
