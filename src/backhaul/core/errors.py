@@ -57,7 +57,9 @@ class BackhaulError(Exception):
 
     exit_code = ExitCode.BUG
 
-    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        # Errors cross the pipe from a worker process: unpickling calls this with just these, in
+        # this order, and then restores the other attributes.
         super().__init__(code, message, hint)
         self.code = code
         self.message = message
@@ -65,14 +67,6 @@ class BackhaulError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross the pipe from a worker process; keyword arguments need this to survive.
-        return (_rebuild, (type(self), self.code, self.message, self.hint))
-
-
-def _rebuild(cls: type[BackhaulError], code: str, message: str, hint: str) -> BackhaulError:
-    return cls(code, message, hint=hint)
 
 
 class TransientError(BackhaulError):
@@ -121,13 +115,6 @@ class OutageError(BackhaulError):
         error = cls(code, message, hint=hint)
         error.dependency = dependency
         return error
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_outage, (self.dependency, self.code, self.message, self.hint))
-
-
-def _rebuild_outage(dependency: str, code: str, message: str, hint: str) -> OutageError:
-    return OutageError.of(dependency, code, message, hint=hint)
 
 
 class PermanentError(BackhaulError):
