@@ -27,7 +27,7 @@ from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.adapters.hadoop.hdfs.closing import closer
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.core.objects import Pin
 from backhaul.core.transfer.listing import list_pages
 from backhaul.engines.tuning import Tuning
@@ -101,7 +101,7 @@ class _Target:
         self.client.mkdirs(directory, create_parent=True)
         self.small_bytes = tuning.small_bytes
         self._directory = directory
-        self._closing = closer(Cluster(uri, os.environ.get("HADOOP_CONF_DIR")))
+        self._closing = closer(HdfsCluster(uri, os.environ.get("HADOOP_CONF_DIR")))
         self._gate = threading.Semaphore(tuning.open_files)
         self._small_gate = threading.Semaphore(tuning.open_small_files)
 

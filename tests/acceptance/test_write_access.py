@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.write_access import access_check
 from backhaul.testing.servers import Hdfs
 from testbed import ElasticMQ, S3Proxy
@@ -160,7 +160,7 @@ def test_the_node_s_command_answers_the_same(
     """The way for clusters with Kerberos, here without it."""
     landing = it.landing.path  # type: ignore[attr-defined]
     shell(hdfs, "-mkdir", "-p", landing)
-    cluster = Cluster(hdfs.uri, str(hdfs.conf_dir))
+    cluster = HdfsCluster(hdfs.uri, str(hdfs.conf_dir))
     cluster.is_secure = True
     monkeypatch.setenv("PATH", f"{hdfs.bin_dir}:{os.environ['PATH']}")
     check = access_check(cluster)
@@ -173,6 +173,6 @@ def test_the_node_s_command_answers_the_same(
 
 
 def test_a_namenode_that_does_not_answer_is_no_refusal(tmp_path: Path) -> None:
-    check = access_check(Cluster("hdfs://127.0.0.1:1", str(tmp_path)))
+    check = access_check(HdfsCluster("hdfs://127.0.0.1:1", str(tmp_path)))
     assert check is not None
     assert check("/landing") is None

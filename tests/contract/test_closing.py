@@ -12,7 +12,7 @@ import pytest
 from hdfs_native import Client, WriteOptions
 
 from backhaul.adapters.hadoop.hdfs.closing import FEW, LEAST_BYTES, Closer, closer
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
 from backhaul.adapters.hadoop.protocol.hdfs_pb2 import LocatedBlocksProto
 from backhaul.testing.servers import Hdfs
@@ -62,7 +62,7 @@ def held() -> threading.Event:
 
 @pytest.fixture
 def early(hdfs: Hdfs) -> Iterator[Closer]:
-    found = closer(Cluster(hdfs.uri, str(hdfs.conf_dir)))
+    found = closer(HdfsCluster(hdfs.uri, str(hdfs.conf_dir)))
     assert found is not None
     yield found
     found.stop()
@@ -237,5 +237,5 @@ def test_a_cluster_with_kerberos_is_left_to_the_client(tmp_path: Path) -> None:
         "<value>kerberos</value></property></configuration>",
         "utf-8",
     )
-    assert closer(Cluster("hdfs://127.0.0.1:9000", str(tmp_path))) is None
-    assert closer(Cluster("hdfs://127.0.0.1:9000", None)) is not None
+    assert closer(HdfsCluster("hdfs://127.0.0.1:9000", str(tmp_path))) is None
+    assert closer(HdfsCluster("hdfs://127.0.0.1:9000", None)) is not None

@@ -14,7 +14,7 @@ from awscrt import checksums
 
 from backhaul.adapters.hadoop.configuration.filesystems import namenodes
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.command_checksums import CommandChecker
 from backhaul.adapters.hadoop.hdfs.datanode_checksums import (
     BlockedFile,
@@ -293,4 +293,4 @@ def test_a_cluster_that_encrypts_its_data_is_not_asked_directly(
     (tmp_path / "hdfs-site.xml").write_text(text, "utf-8")
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("HADOOP_HOME", raising=False)
-    assert content_checker(Cluster(hdfs.uri, str(tmp_path)), lambda path: None, bool) is None
+    assert content_checker(HdfsCluster(hdfs.uri, str(tmp_path)), lambda path: None, bool) is None

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.hdfs.authentication import check_authentication
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.rpc import MalformedResponse, _methods_in, authentication_methods
 from backhaul.core.errors import OutageError
 
@@ -79,7 +79,7 @@ def server(behave: Callable[[socket.socket], None]) -> Iterator[int]:
 )
 def test_what_is_no_namenode_is_reported_as_that(words: bytes) -> None:
     with server(lambda connection: connection.sendall(words)) as port:
-        cluster = Cluster(f"hdfs://127.0.0.1:{port}", HadoopConfiguration())
+        cluster = HdfsCluster(f"hdfs://127.0.0.1:{port}", HadoopConfiguration())
         with pytest.raises(OutageError) as caught:
             check_authentication(cluster)
     assert caught.value.code == "E_HDFS_UNREACHABLE"
@@ -99,4 +99,4 @@ def test_a_namenode_that_hangs_is_known_within_the_time_limit() -> None:
 
 
 def test_a_name_that_is_no_nameservice_is_a_host_with_the_port_of_hdfs() -> None:
-    assert Cluster("hdfs://host", HadoopConfiguration()).namenodes == [("host", 8020)]
+    assert HdfsCluster("hdfs://host", HadoopConfiguration()).namenodes == [("host", 8020)]

@@ -10,7 +10,7 @@ import pytest
 
 from backhaul.adapters.hadoop.configuration.filesystems import namenodes
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.datanode_checksums import (
     Block,
     BlockedFile,
@@ -269,8 +269,8 @@ def test_namenodes_are_the_ones_of_the_settings() -> None:
 
 
 def test_secured_clusters_are_not_reached_directly() -> None:
-    def cluster(**values: str) -> Cluster:
-        return Cluster("hdfs://nn", HadoopConfiguration(values=values))
+    def cluster(**values: str) -> HdfsCluster:
+        return HdfsCluster("hdfs://nn", HadoopConfiguration(values=values))
 
     simple = cluster(**{"hadoop.security.authentication": "Simple"})
     secure = cluster(**{"hadoop.security.authentication": "kerberos"})

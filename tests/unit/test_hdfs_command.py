@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.hadoop.hdfs import command_checksums, shell
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.command_checksums import CommandChecker, parsed
 from backhaul.adapters.hadoop.hdfs.shell import FsShell, escaped, find_program
 from backhaul.core.checksums import Checksum
@@ -65,7 +65,7 @@ def _program(tmp_path: Path, script: str) -> Path:
 def _checker(program: Path) -> CommandChecker:
     found = FileStatus(is_directory=False, size_bytes=9, modified_ms=1)
     status = lambda path: None if path == "/none" else found  # noqa: E731
-    return CommandChecker(FsShell(program, Cluster(FS, None)), status, lambda path: False)
+    return CommandChecker(FsShell(program, HdfsCluster(FS, None)), status, lambda path: False)
 
 
 def test_exit_1_with_warnings_gives_what_it_can(tmp_path: Path) -> None:

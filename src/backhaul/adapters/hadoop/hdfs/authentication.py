@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.errors import unreachable
 from backhaul.adapters.hadoop.kerberos import Login
 from backhaul.adapters.hadoop.rpc import (
@@ -24,7 +24,7 @@ HANDSHAKE_TIMEOUT_S = 5.0
 _MAX_NAMENODES = 8  # probed at once
 
 
-def check_authentication(cluster: Cluster) -> None:
+def check_authentication(cluster: HdfsCluster) -> None:
     """Refuse what hdfs-native would not.
 
     Raises:
@@ -57,7 +57,7 @@ def _probe(namenode: tuple[str, int]) -> frozenset[str] | str:
         return f"is no NameNode, or a broken one: {error}"
 
 
-def _check_methods(cluster: Cluster, namenode: str, methods: frozenset[str]) -> None:
+def _check_methods(cluster: HdfsCluster, namenode: str, methods: frozenset[str]) -> None:
     if cluster.is_secure and SIMPLE in methods:
         raise OutageError.of(
             "credentials",

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.file_status import files_with_blocks
 from backhaul.adapters.hadoop.protocol.hdfs_pb2 import (
     LocatedBlocksProto,
@@ -38,7 +38,7 @@ TIMEOUT_S = 5.0
 _HOLDER = "backhaul"
 
 
-def closer(cluster: Cluster) -> Closer | None:
+def closer(cluster: HdfsCluster) -> Closer | None:
     """For this file system; None where `rpc` cannot call its NameNodes."""
     namenodes = cluster.direct_namenodes
     return Closer(namenodes) if namenodes else None

@@ -13,7 +13,7 @@ from backhaul.adapters.hadoop.kerberos import Login
 KEY_PROVIDER = "hadoop.security.key.provider.path"
 
 
-class Cluster:
+class HdfsCluster:
     """One HDFS.
 
     Args:

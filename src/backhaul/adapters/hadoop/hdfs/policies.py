@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.write_access import check_access, write_refusal
 from backhaul.adapters.hadoop.protocol.hdfs_pb2 import (
     GetFileInfoRequestProto,
@@ -47,7 +47,7 @@ _STORAGE = {
 }
 
 
-def policies(cluster: Cluster) -> Policies | None:
+def policies(cluster: HdfsCluster) -> Policies | None:
     """For this file system; None where `rpc` cannot call its NameNodes."""
     namenodes = cluster.direct_namenodes
     return Policies(ActiveNameNode(namenodes, TIMEOUT_S)) if namenodes else None

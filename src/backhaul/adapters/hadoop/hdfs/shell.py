@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.kerberos import ticket
 
 SILENCE_S = 60.0  # a JVM that prints nothing for this long is given up
@@ -30,13 +30,13 @@ class FsShell:
         program: `hdfs`, or `hadoop`.
     """
 
-    def __init__(self, program: Path, cluster: Cluster) -> None:
+    def __init__(self, program: Path, cluster: HdfsCluster) -> None:
         self.name = program.name
         self._program = program
         self._cluster = cluster
 
     @classmethod
-    def installed(cls, cluster: Cluster) -> FsShell | None:
+    def installed(cls, cluster: HdfsCluster) -> FsShell | None:
         """The node's; None where it has none."""
         program = find_program(os.environ)
         return cls(program, cluster) if program else None

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.command_checksums import CommandChecker
 from backhaul.adapters.hadoop.hdfs.datanode_checksums import ChecksumUnavailable, DataNodeChecker
 from backhaul.adapters.hadoop.hdfs.shell import FsShell
@@ -24,7 +24,7 @@ PAUSE_S = 300.0
 
 
 def content_checker(
-    cluster: Cluster,
+    cluster: HdfsCluster,
     status: Callable[[str], FileStatus | None],
     is_encrypted: Callable[[str], bool],
 ) -> ChecksumFallback | None:

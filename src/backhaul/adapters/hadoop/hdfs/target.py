@@ -15,7 +15,7 @@ from backhaul.adapters.hadoop.configuration.filesystems import client_properties
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.hdfs.authentication import check_authentication
 from backhaul.adapters.hadoop.hdfs.closing import Closer
-from backhaul.adapters.hadoop.hdfs.cluster import KEY_PROVIDER, Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import KEY_PROVIDER, HdfsCluster
 from backhaul.adapters.hadoop.hdfs.creation import creation_rules
 from backhaul.adapters.hadoop.hdfs.directories import Directories
 from backhaul.adapters.hadoop.hdfs.errors import (
@@ -67,7 +67,7 @@ class HdfsTarget:
         login: Login | None = None,
     ) -> None:
         self._filesystem = filesystem
-        self.cluster = Cluster(filesystem, configuration, login)
+        self.cluster = HdfsCluster(filesystem, configuration, login)
         self._content: ContentChecker = ChecksumFallback([])
         self._closer: Closer | None = None
         self._access: Callable[[str], WriteRefusal | None] | None = None

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from backhaul.adapters.hadoop.hdfs.cluster import Cluster
+from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.shell import FsShell
 from backhaul.adapters.hadoop.protocol.hdfs_pb2 import (
     AclEntryProto,
@@ -29,7 +29,7 @@ _DENIED = "AccessControlException"
 AccessCheck = Callable[[str], WriteRefusal | None]
 
 
-def access_check(cluster: Cluster) -> AccessCheck | None:
+def access_check(cluster: HdfsCluster) -> AccessCheck | None:
     """For this file system; None where nothing on this node can find it out."""
     if namenodes := cluster.direct_namenodes:
         return partial(_by_rpc, namenodes)
@@ -66,7 +66,7 @@ def write_refusal(response: CheckAccessResponseProto | RemoteError) -> WriteRefu
     return WriteRefusal(user=user[1] if user else "", why=why)
 
 
-def _by_command(shell: FsShell, cluster: Cluster, path: str) -> WriteRefusal | None:
+def _by_command(shell: FsShell, cluster: HdfsCluster, path: str) -> WriteRefusal | None:
     try:
         lines, status = shell.run(["-test", "-w"], [path])
     except (OSError, subprocess.SubprocessError):
