@@ -89,7 +89,7 @@ def test_a_keytab_that_is_gone_is_told_at_the_start_and_holds(cluster: Cluster) 
     away = cluster.keytab.rename(cluster.keytab.with_suffix(".away"))
     ended = cluster.it.drain("--config", str(cluster.config), BACKHAUL_AGENT__DRAIN_PATIENCE_S="1")
     assert ended.code == 69, ended
-    assert [line["code"] for line in ended.of("destination of a route")] == ["E_HDFS_KERBEROS"]
+    assert [line["code"] for line in ended.of("target of a route")] == ["E_HDFS_KERBEROS"]
     assert {line["code"] for line in ended.of("transfer held")} == {"E_HDFS_KERBEROS"}
     assert cluster.it.counts() == (1, 0)
     assert cluster.files() == {}

@@ -99,7 +99,7 @@ def test_a_message_delivered_twice_is_copied_once(
     ended = it.drain()
     assert ended.code == 0, ended
     assert len(s3_proxy.object_gets()) == 1
-    assert ended.of("message recognised")
+    assert ended.of("duplicate delivery")
     assert it.counts() == (0, 0)
     (row,) = it.history()
     assert row["state"] == "done"

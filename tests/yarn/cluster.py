@@ -172,7 +172,7 @@ def carried_slowly(
     site.configure(distcp='bandwidth = "1MiB"')
     site.it.ask_for("p/", "d")
     agent = site.start()
-    agent.logged("YARN application carries", within_s=within_s)
+    agent.logged("transfer runs as a YARN application", within_s=within_s)
     return agent, slow
 
 

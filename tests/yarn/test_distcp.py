@@ -114,7 +114,7 @@ def test_one_application_and_one_right_result_whenever_agents_end(site: Site) ->
         site.show_again()
 
     agent = site.start()
-    agent.logged("YARN application carries", within_s=90)
+    agent.logged("transfer runs as a YARN application", within_s=90)
     agent.terminate()
     agent.logged("agent stopping")  # two signals at once may arrive as one
     agent.terminate()
@@ -140,7 +140,7 @@ def test_a_manager_that_is_down_or_restarts_is_waited_for(site: Site) -> None:
     finally:
         site.yarn.start_manager()
     assert (held[0]["code"], held[0]["dependency"]) == ("E_YARN_UNREACHABLE", "yarn")
-    agent.logged("YARN application carries", within_s=120)
+    agent.logged("transfer runs as a YARN application", within_s=120)
     # A master that was not launched yet would be waited for by YARN itself, for ten minutes.
     when(lambda: site.applications()[0]["state"] in {"RUNNING", *OVER}, "its master runs")
     site.yarn.kill_manager()
@@ -178,7 +178,7 @@ def test_a_job_that_fails_half_way_leaves_nothing_and_is_done_again(site: Site) 
     conf.write_text(conf.read_text().replace("</configuration>", f"{once}</configuration>"))
     site.it.ask_for("p/", "d")
     agent = site.start()
-    agent.logged("YARN application carries", within_s=90)
+    agent.logged("transfer runs as a YARN application", within_s=90)
     mappers = when(site.mappers, "a mapper copies")
     for one in mappers:
         one.kill()

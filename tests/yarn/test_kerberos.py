@@ -130,7 +130,7 @@ def test_a_keytab_serves_the_commands_where_the_api_wants_a_login(secured: Secur
     ended = secured.it.drained("--config", str(secured.config), timeout_s=300)
 
     assert secured.files("d") == {name: len(data) for name, data in FILES.items()}
-    (followed,) = ended.of("YARN application carries")
+    (followed,) = ended.of("transfer runs as a YARN application")
     assert "Final-State : SUCCEEDED" in secured.told(followed["application"])
     assert not ended.of("repaired staging"), ended
     (row,) = secured.it.history()
@@ -146,7 +146,7 @@ def test_a_ticket_of_its_users_cache_serves_to_cancel(secured: Secured) -> None:
     secured.configure('principal = "backhaul"', 'bandwidth = "1MiB"')
     secured.it.leave(f"{secured.it.bucket}/p/, {secured.landing}/d")
     agent = secured.it.start("--config", str(secured.config))
-    (followed,) = agent.logged("YARN application carries", within_s=150)
+    (followed,) = agent.logged("transfer runs as a YARN application", within_s=150)
     (row,) = secured.it.history()
 
     ended = secured.it.backhaul("cancel", row["id"], "--config", str(secured.config), timeout_s=150)
@@ -199,7 +199,7 @@ def test_an_api_that_takes_anybody_and_shows_him_nothing_is_not_believed(secured
     agent.logged("transfer done", within_s=240)
     agent.terminate()
     assert agent.wait().code == 0
-    applications = {one["application"] for one in agent.of("YARN application carries")}
+    applications = {one["application"] for one in agent.of("transfer runs as a YARN application")}
     assert len(applications) == 1
     assert secured.yarn.applications() == [], "or this tests nothing"
     assert secured.files("d") == {name: len(data) for name, data in FILES.items()}
