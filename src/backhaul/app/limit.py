@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from backhaul.adapters.system.limit_file import LimitFile
@@ -57,21 +57,10 @@ def read_limit(settings: Settings) -> Limit:
     )
 
 
-def set_limit(settings: Settings, bytes_per_s: int | None, lasting: timedelta | None) -> None:
-    """Set it by hand; running agents apply it within a second.
+def set_limit(settings: Settings, manual: ManualLimit | None) -> None:
+    """Set it by hand, or return to the configuration; running agents apply it within a second.
 
     Raises:
         ConfigurationError: E_LIMIT_FILE.
     """
-    until = None if lasting is None else datetime.now(UTC) + lasting
-    by_hand = ManualLimit(bytes_per_s=bytes_per_s, until=until)
-    LimitFile(settings.ledger_path).write(by_hand)
-
-
-def forget_limit(settings: Settings) -> None:
-    """Let the configuration decide again.
-
-    Raises:
-        ConfigurationError: E_LIMIT_FILE.
-    """
-    LimitFile(settings.ledger_path).write(None)
+    LimitFile(settings.ledger_path).write(manual)

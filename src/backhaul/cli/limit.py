@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -42,17 +42,18 @@ def command(*, rate: str | None, lasting: str | None, as_json: bool, files: File
     RATE is bytes per second, over all workers of this node; `off` removes the limit, `default`
     restores the configured one. A running agent applies it within a second, also during a transfer.
     """
-    from backhaul.app.limit import forget_limit, read_limit, set_limit
+    from backhaul.app.limit import read_limit, set_limit
+    from backhaul.core.rate_limit import ManualLimit
 
     if lasting is not None and rate in {None, DEFAULT}:
         raise click.UsageError("--for needs a RATE")
-    wanted = None if rate in {None, DEFAULT} else _parsed(str(rate))
-    span = None if lasting is None else _span(lasting)
+    manual = None
+    if rate not in {None, DEFAULT}:
+        until = None if lasting is None else datetime.now(UTC) + _span(lasting)
+        manual = ManualLimit(bytes_per_s=_parsed(str(rate)), until=until)
     settings = files.settings(needs=("bandwidth",), refuses_writable_config=rate is not None)
-    if rate == DEFAULT:
-        forget_limit(settings)
-    elif rate is not None:
-        set_limit(settings, wanted, span)
+    if rate is not None:
+        set_limit(settings, manual)
     found = read_limit(settings)
     click.echo(json.dumps(found.as_json) if as_json else _in_words(found))
     return 0
