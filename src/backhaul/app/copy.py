@@ -101,22 +101,16 @@ def _failed(transfer_id: str, attempt: int, error: BackhaulError, delay_s: float
 
 
 def _give_up(ports: Ports, job: Assignment, transfer_id: str, error: BackhaulError) -> None:
-    """Record it as dead; as waiting for the next start's clean-up if its staging remains."""
-    is_clean = _discard(ports, job, transfer_id)
-    state = TransferState.DEAD if is_clean else TransferState.WAITING
+    """Remove its staging and record it as dead."""
+    state = TransferState.DEAD
+    try:
+        discard(ports, transfer_id, job.run_as)
+    except PermanentError:
+        pass  # no write access, so no staging either
+    except BackhaulError:
+        state = TransferState.WAITING  # staging may remain: the next start removes it
     _record(ports, transfer_id, state, error)
 
 
 def _record(ports: Ports, transfer_id: str, state: TransferState, error: BackhaulError) -> None:
     ports.ledger.fail(transfer_id, state, error.code, error.message, ports.clock.now())
-
-
-def _discard(ports: Ports, job: Assignment, transfer_id: str) -> bool:
-    """Remove staging; False when the target does not answer, so that some may remain."""
-    try:
-        discard(ports, transfer_id, job.run_as)
-    except PermanentError:
-        return True  # no write access, so no staging either
-    except BackhaulError:
-        return False
-    return True
