@@ -1,6 +1,6 @@
 """The concrete digests: CRCs from awscrt (5 GiB/s a core, GIL released), the rest from hashlib.
 
-Which one is wanted, and whether it agrees, is decided in `core.verification`.
+Which one is used, and whether it matches, is decided in `core.checksums`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Crc:
 class _Hash:
     def __init__(self, algorithm: str) -> None:
         self.algorithm = algorithm
-        # Not for security: against accidents. Says so, because FIPS machines refuse MD5 else.
+        # Against accidents, not for security: FIPS machines refuse MD5 without this argument.
         self._hash = hashlib.new(_HASHES[algorithm], usedforsecurity=False)
 
     def update(self, data: bytes) -> None:
@@ -55,7 +55,7 @@ class _Hash:
 
 
 def new_digest(algorithm: str) -> Digest:
-    """An empty digest of one of `core.verification.PREFERENCE`.
+    """An empty digest of one of `core.checksums.PREFERENCE`.
 
     Raises:
         ValueError: Any other algorithm; `choose` never returns one, so this is a bug.

@@ -140,7 +140,10 @@ class S3Store:
                 refused = status_of(exc)
                 if not _is_there(client, named):
                     return None
-                raise _head_refused(where, refused) from exc
+                raise s3_unreachable(
+                    f"{where}: HEAD answered {refused}, and GET finds it",
+                    "something between this machine and S3 refuses HEAD: check HTTPS_PROXY",
+                ) from exc
         return _version_pin(
             answer,
             where,
@@ -236,7 +239,7 @@ class S3Store:
                 client.meta.events.register("before-send.s3.GetObject", _answer_with_url)
                 client.meta.events.register_first("needs-retry.s3", _only_to_a_region)
                 # Under `*` it comes before botocore's own look at the body (`before-parse.s3.*`).
-                client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_page)
+                client.meta.events.register_first("before-parse.*.ListObjectsV2", take_page)
                 self._clients[aws, region] = client
             return client
 
@@ -316,13 +319,6 @@ def _is_there(client: S3Client, named: Any) -> bool:
     return True
 
 
-def _head_refused(where: str, status: int) -> OutageError:
-    return s3_unreachable(
-        f"{where}: HEAD answered {status}, and GET finds it",
-        "something between this machine and S3 refuses HEAD: check HTTPS_PROXY",
-    )
-
-
 def _expecting(owner: str | None) -> Any:
     """The parameter that makes S3 refuse another account's bucket."""
     return {} if owner is None else {"ExpectedBucketOwner": owner}
@@ -356,12 +352,6 @@ def _version_pin(answer: Mapping[str, Any], where: str, pin: Pin) -> Pin:
     except (ValueError, OverflowError) as exc:
         raise TransientError("E_S3_SERVER", f"{where}: Last-Modified is out of range") from exc
     return replace(pin, size_bytes=size, etag=etag, last_modified=at)
-
-
-def _take_page(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
-) -> None:
-    take_page(response_dict, customized_response_dict)
 
 
 def _only_to_a_region(request_dict: Any, response: Any, operation: Any, **_: object) -> None:

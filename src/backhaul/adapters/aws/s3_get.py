@@ -4,9 +4,9 @@ No boto3 client here: its full call costs several times the CPU of a small GET a
 every worker. botocore still finds the credentials and signs. Listing and the endpoint are in `s3`;
 which checksum counts is decided in `core.checksums`.
 
-Who tries again: the engine, and nothing below it. A GET or HEAD of an object is sent once here
-(urllib3 and botocore's retries are off); what may pass by itself is a TransientError. Only the
-optional question for an upload's parts, which the engine never repeats, has three tries of its own.
+Who tries again: `engines.read_retries`, and nothing below it. A GET or HEAD of an object is sent
+once here, without retries of urllib3 or botocore; a fault that may pass is a TransientError. Only
+GetObjectAttributes, which the engine does not repeat, has three tries here.
 
 Every request carries the pin (`versionId`, else `If-Match`), and the answer is compared with it: a
 server that ignores the condition is caught by ETag and length.

@@ -32,7 +32,9 @@ class NotS3Error(ValueError):
     """A web page in place of an answer of S3: a proxy on the way answers itself."""
 
 
-def take_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any]) -> None:
+def take_page(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+) -> None:
     """Parse the page in place of botocore; for its event `before-parse.*.ListObjectsV2`.
 
     An unreadable page becomes status 500, so that botocore tries again as for any fault of a

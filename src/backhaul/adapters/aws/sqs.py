@@ -72,31 +72,8 @@ class SqsQueue:
         self.endpoint = endpoint
         self._aws = aws
         self._clock = clock
-        # Types are checked before the code runs and values by SQS; doing it a third time costs a
-        # tenth of a call.
-        self._poll: SQSClient = aws.client(
-            "sqs",
-            Config(
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                read_timeout=_POLL_READ_TIMEOUT_S,
-                retries={"total_max_attempts": 1, "mode": "standard"},
-                tcp_keepalive=True,
-                parameter_validation=False,
-            ),
-            endpoint=endpoint,
-        )
-        self._call: SQSClient = aws.client(
-            "sqs",
-            Config(
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                read_timeout=_READ_TIMEOUT_S,
-                retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
-                max_pool_connections=_CONNECTIONS,
-                tcp_keepalive=True,
-                parameter_validation=False,
-            ),
-            endpoint=endpoint,
-        )
+        self._poll = _client(aws, endpoint, _POLL_READ_TIMEOUT_S, attempts=1)
+        self._call = _client(aws, endpoint, _READ_TIMEOUT_S, attempts=_ATTEMPTS)
         self._url = url
         self._unanswered: str | None = None
         self._flaws: list[str] = []
@@ -327,6 +304,22 @@ class SqsQueue:
         self, exc: Exception, subject: str, gone: tuple[str, str] = QUEUE_GONE
     ) -> BackhaulError:
         return queue_opening_error(exc, subject, self._call.meta.endpoint_url, gone)
+
+
+def _client(
+    aws: AwsSession, endpoint: str | None, read_timeout_s: float, *, attempts: int
+) -> SQSClient:
+    config = Config(
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        read_timeout=read_timeout_s,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        max_pool_connections=_CONNECTIONS,
+        tcp_keepalive=True,
+        # Types are checked before the code runs and values by SQS; doing it a third time costs a
+        # tenth of a call.
+        parameter_validation=False,
+    )
+    return aws.client("sqs", config, endpoint=endpoint)
 
 
 def _dead_letter_queue(facts: QueueFacts) -> str:

@@ -95,17 +95,17 @@ def _read_record(record: object) -> ObjectEvent:
     refuse_record(record)
     if "eventVersion" in record and record.get("eventSource", "aws:s3") == "aws:s3":
         # First of all: another major version may have other fields.
-        _check_major(text_at(record, "eventVersion", hint=_HINT), S3_MAJOR)
-    text_at(record, "eventSource", hint=_HINT)
-    _check_major(text_at(record, "eventVersion", hint=_HINT), S3_MAJOR)
+        _check_major(_text(record, "eventVersion"), S3_MAJOR)
+    _text(record, "eventSource")
+    _check_major(_text(record, "eventVersion"), S3_MAJOR)
     _check_time(_optional(record, "eventTime"))
-    name = _event_name(text_at(record, "eventName", hint=_HINT).removeprefix("s3:"))
+    name = _one_line(_text(record, "eventName").removeprefix("s3:"), "event name")
     return ObjectEvent(
         name=name,
         is_created=name.startswith("ObjectCreated:"),
         source=_source(
-            text_at(record, "s3.bucket.name", hint=_HINT),
-            _decoded(text_at(record, "s3.object.key", hint=_HINT)),
+            _text(record, "s3.bucket.name"),
+            _decoded(_text(record, "s3.object.key")),
         ),
         size_bytes=_size(record["s3"]["object"]),
         version_id=_version_id(_optional(record, "s3.object.versionId")),
@@ -135,8 +135,8 @@ def read_bridge(document: Mapping[str, Any]) -> RecordBody:
         BadMessage: E_MSG_FIELD, E_MSG_TYPE, E_MSG_TIME, E_MSG_EVENT_VERSION, E_MSG_EVENT_TYPE.
         PermanentError: what `paths` raises for bucket and key.
     """
-    detail_type = _event_name(text_at(document, "detail-type", hint=_HINT))
-    sender = text_at(document, "source", hint=_HINT)
+    detail_type = _one_line(_text(document, "detail-type"), "event name")
+    sender = _text(document, "source")
     _check_time(_optional(document, "time"))
     if sender == "aws.s3" and detail_type == CLOUDTRAIL_EVENT:
         return _read_call(document)
@@ -144,10 +144,10 @@ def read_bridge(document: Mapping[str, Any]) -> RecordBody:
         return _read_bridge_object(document, detail_type)
     if sender == "aws.emr" and detail_type == STEP_EVENT:
         return StepEvent(
-            name=_one_line(text_at(document, "detail.name", hint=_HINT), "detail.name"),
-            cluster=_one_line(text_at(document, "detail.clusterId", hint=_HINT), "clusterId"),
-            step=_one_line(text_at(document, "detail.stepId", hint=_HINT), "stepId"),
-            state=_one_line(text_at(document, "detail.state", hint=_HINT), "state"),
+            name=_one_line(_text(document, "detail.name"), "detail.name"),
+            cluster=_one_line(_text(document, "detail.clusterId"), "clusterId"),
+            step=_one_line(_text(document, "detail.stepId"), "stepId"),
+            state=_one_line(_text(document, "detail.state"), "state"),
         )
     raise BadMessage(
         "E_MSG_EVENT_TYPE",
@@ -178,15 +178,15 @@ def _read_bridge_object(document: Mapping[str, Any], detail_type: str) -> Object
     version = _optional(document, "detail.event-version")
     if version is not None:
         _check_major(version, BRIDGE_MAJOR)
-    account = text_at(document, "account", hint=_HINT)
+    account = _text(document, "account")
     if not _ACCOUNT.fullmatch(account):
         raise BadMessage("E_MSG_FIELD", "field account is not 12 digits", hint=_HINT)
     return ObjectEvent(
         name=detail_type,
         is_created=detail_type == "Object Created",
         source=_source(
-            text_at(document, "detail.bucket.name", hint=_HINT),
-            text_at(document, "detail.object.key", hint=_HINT),
+            _text(document, "detail.bucket.name"),
+            _text(document, "detail.object.key"),
         ),
         size_bytes=_size(document["detail"]["object"]),
         version_id=_version_id(_optional(document, "detail.object.version-id")),
@@ -206,6 +206,10 @@ def _check_major(version: str, wanted: str) -> None:
             f"event has version {printable(version, 20)}, this program reads {wanted}.x",
             hint="install a version of Backhaul that knows it",
         )
+
+
+def _text(record: Mapping[str, Any], path: str) -> str:
+    return text_at(record, path, hint=_HINT)
 
 
 def _optional(record: Mapping[str, Any], path: str) -> str | None:
@@ -236,10 +240,6 @@ def is_moment(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _event_name(text: str) -> str:
-    return _one_line(text, "event name")
 
 
 def _one_line(text: str, what: str) -> str:

@@ -18,11 +18,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed
 from backhaul.core.facts import RouteWarned
@@ -50,8 +49,6 @@ _ALLOW_FORM = "write --allow 's3://bucket/prefix/ -> /dir'"
 # From the strictest on: a message may choose the route's own value or one before it.
 _ON_EXISTS = (OnExists.FAIL, OnExists.SAME_OK, OnExists.REPLACE)
 _VERIFY = (VerifyLevel.REREAD, VerifyLevel.STORED, VerifyLevel.STREAM, VerifyLevel.SIZE)
-
-_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,22 +257,37 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
             f" {printable(sender_id or '(none)', 80)}",
             hint="add the SQS SenderId to the route's senders, or send as one that is listed",
         )
-    options = request.options
     names = [each.name for each in dataclasses.fields(TransferRules)]
     rules: dict[str, Any] = {name: getattr(route, name) for name in names}
-    rules |= {
-        "on_exists": _not_looser(
-            route, "on_exists", options.on_exists, route.on_exists, _ON_EXISTS
-        ),
-        "publish": _same_or_free(
-            route, "publish", options.publish, route.publish, free=PublishMode.AUTO
-        ),
-        "engine": _same_or_free(
-            route, "engine", options.engine, route.engine, free=EngineName.AUTO
-        ),
-        "verify": _not_looser(route, "verify", options.verify, route.verify, _VERIFY),
-    }
+    for option in dataclasses.fields(request.options):
+        wanted = getattr(request.options, option.name)
+        if wanted is not None:
+            _check_option(route, option.name, wanted, _accepted(rules[option.name]))
+            rules[option.name] = wanted
     return Assignment(request=request, route=route.name, anchor=anchor, **rules)
+
+
+def _accepted(own: StrEnum) -> tuple[StrEnum, ...]:
+    """What a message may choose where the route has this value."""
+    match own:
+        case OnExists():
+            return _ON_EXISTS[: _ON_EXISTS.index(own) + 1]
+        case VerifyLevel():
+            return _VERIFY[: _VERIFY.index(own) + 1]
+        case PublishMode.AUTO | EngineName.AUTO:
+            return tuple(type(own))
+        case _:
+            return (own,)
+
+
+def _check_option(route: Route, name: str, wanted: StrEnum, accepted: tuple[StrEnum, ...]) -> None:
+    if wanted not in accepted:
+        raise NotAllowed(
+            "E_POLICY_OPTION",
+            f"route {printable(route.name, 80)} does not allow {name} = {wanted};"
+            f" allowed: {', '.join(accepted)}",
+            hint=f'leave the option out, or set {name} = "{wanted}" on the route',
+        )
 
 
 def warnings(policy: Policy) -> list[RouteWarned]:
@@ -291,38 +303,6 @@ def warnings(policy: Policy) -> list[RouteWarned]:
         for route in policy.routes
         if route.verify is VerifyLevel.SIZE
     ]
-
-
-def _not_looser(
-    route: Route, name: str, wanted: _Choice | None, given: _Choice, order: tuple[_Choice, ...]
-) -> _Choice:
-    """The wanted value when it is as strict as the route's or stricter."""
-    if wanted is None:
-        return given
-    accepted = order[: order.index(given) + 1]
-    if wanted not in accepted:
-        raise _loosens(route, name, wanted, accepted)
-    return wanted
-
-
-def _same_or_free(
-    route: Route, name: str, wanted: _Choice | None, given: _Choice, *, free: _Choice
-) -> _Choice:
-    """The wanted value when the route leaves the choice open or has chosen the same."""
-    if wanted is None:
-        return given
-    if given not in {free, wanted}:
-        raise _loosens(route, name, wanted, (given,))
-    return wanted
-
-
-def _loosens(route: Route, name: str, wanted: StrEnum, accepted: Iterable[StrEnum]) -> NotAllowed:
-    return NotAllowed(
-        "E_POLICY_OPTION",
-        f"route {printable(route.name, 80)} does not allow {name} = {wanted};"
-        f" allowed: {', '.join(accepted)}",
-        hint=f'leave the option out, or set {name} = "{wanted}" on the route',
-    )
 
 
 def _plain(value: object) -> Any:
