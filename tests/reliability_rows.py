@@ -602,7 +602,7 @@ HDFS = (
         "staging that nobody comes back to",
         "gone within the hour",
         SCHEDULES,
-        f"{C}test_ledger.py::test_staging_is_litter_once_its_owner_is_gone_and_until_it_is_swept",
+        f"{C}test_ledger.py::test_staging_is_abandoned_once_its_owner_is_gone_and_until_it_is_forgotten",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The real process and a ledger that somebody else has had in his hands."""
+"""The real process and a ledger that was edited, or opened to others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `core.ports.Ledger` promises, asked of every implementation."""
+"""What `core.ports.Ledger` promises, checked on every implementation."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -234,14 +234,14 @@ def test_redelivery_after_the_end_counts_nothing(ledger: Ledger, state: Transfer
     assert not again.was_publishing
 
 
-def test_redelivery_after_death_tells_the_reason(ledger: Ledger) -> None:
+def test_redelivery_after_death_has_the_reason(ledger: Ledger) -> None:
     begin(ledger)
     fail(ledger, state=TransferState.DEAD)
     again = begin(ledger, "t2")
     assert (again.state, again.code, again.attempt) == (TransferState.DEAD, "E_X", 1)
 
 
-def test_begin_tells_what_was_claimed_and_planned(ledger: Ledger) -> None:
+def test_begin_returns_what_was_claimed_and_planned(ledger: Ledger) -> None:
     begin(ledger)
     file = DAY.join("a.parquet")
     claim(ledger, "t1", file, directory=DAY, first=[planned(0, "a.parquet")], is_complete=True)
@@ -293,7 +293,7 @@ def test_epochs_of_a_destination_only_grow(ledger: Ledger) -> None:
     assert epochs == sorted(set(epochs))
 
 
-def test_claim_goes_above_the_asked_epoch(ledger: Ledger) -> None:
+def test_claim_goes_above_the_least_epoch(ledger: Ledger) -> None:
     claimed(ledger)
     again = claim(ledger, min_epoch=40)
     assert again is not None
@@ -304,7 +304,7 @@ def test_claim_goes_above_the_asked_epoch(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "asked", "is_free"),
+    ("held", "wanted", "is_free"),
     [
         ("/landing/day=01", "/landing/day=01", False),
         ("/landing/day=01", "/landing/day=01/hour=2", False),
@@ -317,11 +317,11 @@ def test_claim_goes_above_the_asked_epoch(ledger: Ledger) -> None:
     ],
 )
 def test_claim_is_refused_on_above_and_below_a_held_destination(
-    ledger: Ledger, held: str, asked: str, *, is_free: bool
+    ledger: Ledger, held: str, wanted: str, *, is_free: bool
 ) -> None:
     claimed(ledger, "t1", replace(LANDING, path=held))
     begin(ledger, "t2", None)
-    assert (claim(ledger, "t2", replace(LANDING, path=asked)) is not None) is is_free
+    assert (claim(ledger, "t2", replace(LANDING, path=wanted)) is not None) is is_free
 
 
 def test_same_path_on_another_file_system_is_free(ledger: Ledger) -> None:
@@ -382,8 +382,8 @@ def test_staging_root_is_below_the_anchor_of_each_claim_and_the_old_one_is_stale
     )
     assert again.stale == (left,)
     fail(ledger, "t2")
-    swept = {one.staging_root for one in ledger.abandoned_staging(T0 + 2 * SECOND, most=9)}
-    assert swept == {first.staging_root, again.staging_root}
+    found = {one.staging_root for one in ledger.abandoned_staging(T0 + 2 * SECOND, most=9)}
+    assert found == {first.staging_root, again.staging_root}
 
 
 def test_claiming_elsewhere_lets_go_of_the_old_destination(ledger: Ledger) -> None:
@@ -399,7 +399,7 @@ def test_claim_needs_a_begun_attempt(ledger: Ledger) -> None:
     with pytest.raises(TakenOver):
         claim(ledger)
     with pytest.raises(BackhaulError, match="E_LEDGER_ORDER"):
-        claim(ledger, "nobody")
+        claim(ledger, "no-such")
 
 
 # ---------------------------------------------------------------- the plan
@@ -525,7 +525,7 @@ def test_proofs_come_back_with_their_objects(ledger: Ledger) -> None:
     assert pages(ledger, only_unstaged=True) == [1]
 
 
-def test_proofs_of_an_earlier_epoch_are_told_apart(ledger: Ledger) -> None:
+def test_proofs_of_an_earlier_epoch_are_separate(ledger: Ledger) -> None:
     claimed(ledger)
     ledger.record_staged("t1", [proof(0), proof(1)])
     claim(ledger)
@@ -783,22 +783,20 @@ def test_hold_is_over_when_the_transfer_moves_or_fails(ledger: Ledger, tmp_path:
     ledger.note_wait("t1", hold, "E_X", "y")
     fail(ledger)
     assert held_row(ledger, tmp_path)[1] is None
-    ledger.note_wait("t1", hold, "E_X", "y")  # nobody's any more
+    ledger.note_wait("t1", hold, "E_X", "y")  # it belongs to no process any more
     assert held_row(ledger, tmp_path)[1] is None
 
 
 @pytest.mark.parametrize("is_attempt_over", [True, False])
-def test_no_reason_keeps_a_secret_whoever_wrote_it(
-    ledger: Ledger, *, is_attempt_over: bool
-) -> None:
+def test_no_reason_keeps_a_secret(ledger: Ledger, *, is_attempt_over: bool) -> None:
     begin(ledger)
     hold = Hold(dependency="s3", since=T0)
-    reason = "S3 said password=hunter2 https://u:hunter2@h"
+    reason = "S3 answered password=hunter2 https://u:hunter2@h"
     if is_attempt_over:
         ledger.fail("t1", TransferState.HELD, "E_X", reason, T0, refund=True, hold=hold)
     else:
         ledger.note_wait("t1", hold, "E_X", reason)
-    assert begin(ledger).reason == "S3 said password=*** https://***@h"
+    assert begin(ledger).reason == "S3 answered password=*** https://***@h"
 
 
 def test_failure_repeated_is_counted_once(ledger: Ledger) -> None:
@@ -880,7 +878,7 @@ def test_claim_of_a_neighbour_names_nothing_stale(ledger: Ledger) -> None:
     assert (found.stale, found.has_rivals) == ((), False)
 
 
-def test_claim_tells_of_renames_that_nobody_recorded(reopen: Reopen) -> None:
+def test_claim_lists_renames_that_were_not_recorded(reopen: Reopen) -> None:
     killed = reopen("killed")
     first = claimed(killed)
     assert killed.intend("t1", first.epoch, [proof(seq) for seq in range(3)], T0)
@@ -889,11 +887,11 @@ def test_claim_tells_of_renames_that_nobody_recorded(reopen: Reopen) -> None:
     found = claim(me, "t2", DAY)
     assert found is not None
     assert found.has_rivals
-    asked = [DAY.join(planned(1).relative), DAY.join("other")]
-    (rival,) = me.rivals("t2", asked)
-    assert (rival.location, rival.transfer_id, rival.content.hex) == (asked[0], "t1", "0badcafe")
+    wanted = [DAY.join(planned(1).relative), DAY.join("other")]
+    (rival,) = me.rivals("t2", wanted)
+    assert (rival.location, rival.transfer_id, rival.content.hex) == (wanted[0], "t1", "0badcafe")
     assert rival.pin == planned(1).pin
-    assert killed.rivals("t1", asked) == []  # nobody is a rival of itself
+    assert killed.rivals("t1", wanted) == []  # none is a rival of itself
 
 
 def test_recorded_end_is_no_rival(ledger: Ledger) -> None:
@@ -905,7 +903,9 @@ def test_recorded_end_is_no_rival(ledger: Ledger) -> None:
     assert ledger.rivals("t2", [DAY.join(planned(0).relative)]) == []
 
 
-def test_staging_is_litter_once_its_owner_is_gone_and_until_it_is_swept(reopen: Reopen) -> None:
+def test_staging_is_abandoned_once_its_owner_is_gone_and_until_it_is_forgotten(
+    reopen: Reopen,
+) -> None:
     first = claimed(reopen("killed"))
     me = reopen("me")
     left = AbandonedStaging(
@@ -920,7 +920,7 @@ def test_staging_is_litter_once_its_owner_is_gone_and_until_it_is_swept(reopen: 
     assert me.abandoned_staging(T0 + 2 * SECOND, most=9) == []
 
 
-def test_staging_of_a_live_owner_is_no_litter(reopen: Reopen) -> None:
+def test_staging_of_a_live_owner_is_not_abandoned(reopen: Reopen) -> None:
     claimed(reopen("alive elsewhere"))
     assert reopen("me").abandoned_staging(T0 + 2 * SECOND, most=9) == []
 
@@ -931,7 +931,7 @@ def test_finished_transfer_is_looked_at_once_more(ledger: Ledger) -> None:
     assert left.transfer_id == "t1"
 
 
-def test_root_that_was_claimed_again_is_not_swept(ledger: Ledger) -> None:
+def test_root_that_was_claimed_again_is_not_forgotten(ledger: Ledger) -> None:
     claimed(ledger)
     fail(ledger)
     (left,) = ledger.abandoned_staging(T0 + 2 * SECOND, most=9)
@@ -1144,7 +1144,7 @@ def test_nonce_is_forgotten_when_its_messages_can_no_longer_come(ledger: Ledger)
 # ---------------------------------------------------------------- roots further down
 
 
-def test_further_roots_are_litter_of_the_claim_and_never_stale(reopen: Reopen) -> None:
+def test_further_roots_are_abandoned_with_the_claim_and_never_stale(reopen: Reopen) -> None:
     killed = reopen("killed")
     first = claimed(killed)
     made = DAY.join(f"hour=2/.backhaul/{DAY.digest}")
@@ -1159,7 +1159,7 @@ def test_further_roots_are_litter_of_the_claim_and_never_stale(reopen: Reopen) -
     assert me.abandoned_staging(T0 + 2 * SECOND, most=9) == [], "its destination has a live owner"
 
 
-def test_further_roots_are_refused_to_whoever_was_overtaken(reopen: Reopen) -> None:
+def test_further_roots_are_refused_after_a_takeover(reopen: Reopen) -> None:
     killed = reopen("killed")
     first = claimed(killed)
     begin(reopen("me"), key=MessageKey(queue="work", message_id="t1"))

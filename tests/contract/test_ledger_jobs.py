@@ -81,13 +81,13 @@ def test_an_epoch_submits_once(ledger: Ledger) -> None:
     assert not ledger.open_job("t1", epoch, "again", NOW)
 
 
-def test_nobody_submits_for_a_destination_that_is_not_his(ledger: Ledger) -> None:
+def test_nothing_is_submitted_for_a_destination_of_another_transfer(ledger: Ledger) -> None:
     epoch = opened(ledger)
     assert not ledger.open_job("t1", epoch + 1, "tag", NOW)
     assert not ledger.open_job("t2", epoch, "tag", NOW)
 
 
-def test_the_next_claim_tells_of_the_open_job(ledger: Ledger) -> None:
+def test_the_next_claim_lists_the_open_job(ledger: Ledger) -> None:
     epoch = opened(ledger)
     assert ledger.note_job("t1", epoch, epoch, RUNNING, None, NOW)
     ledger.fail("t1", TransferState.WAITING, "E_X", "x", NOW)
@@ -122,7 +122,7 @@ def test_of_another_transfer_s_application_staging_is_stale(ledger: Ledger) -> N
 
 
 @pytest.mark.parametrize("place", [DAY, DAY.join("h=1"), LANDING])
-def test_a_claim_at_above_or_below_tells_of_the_others_job(ledger: Ledger, place: Location) -> None:
+def test_a_claim_at_above_or_below_lists_the_others_job(ledger: Ledger, place: Location) -> None:
     epoch = opened(ledger)
     ledger.fail("t1", TransferState.WAITING, "E_X", "x", NOW)
     other = claim(ledger, "t2", place)
@@ -140,17 +140,17 @@ def test_a_claim_beside_does_not(ledger: Ledger) -> None:
 
 def test_progress_is_refused_once_the_destination_is_lost(ledger: Ledger) -> None:
     epoch = opened(ledger)
-    told = JobProgress(maps_done=1, maps=4, size_bytes=10)
-    assert ledger.note_job("t1", epoch, epoch, RUNNING, told, NOW)
+    progress = JobProgress(maps_done=1, maps=4, size_bytes=10)
+    assert ledger.note_job("t1", epoch, epoch, RUNNING, progress, NOW)
     ledger.fail("t1", TransferState.WAITING, "E_X", "x", NOW)
     assert claim(ledger, "t2") is not None
-    assert not ledger.note_job("t1", epoch, epoch, RUNNING, told, NOW)
+    assert not ledger.note_job("t1", epoch, epoch, RUNNING, progress, NOW)
 
 
 def test_the_end_of_a_transfer_closes_its_jobs(ledger: Ledger, path: Path) -> None:
     epoch = opened(ledger)
-    told = JobProgress(maps_done=1, maps=4, size_bytes=10)
-    ledger.note_job("t1", epoch, epoch, RUNNING, told, NOW)
+    progress = JobProgress(maps_done=1, maps=4, size_bytes=10)
+    ledger.note_job("t1", epoch, epoch, RUNNING, progress, NOW)
     counters = JobCounters(copied=3, skipped=0, failed=0, size_bytes=10)
     last = JobProgress(maps_done=4, maps=4, size_bytes=10, counters=counters)
     ledger.note_job("t1", epoch, epoch, RUNNING, last, NOW)
@@ -178,7 +178,7 @@ def test_jobs_of_a_killed_process_are_still_open(ledger: Ledger, path: Path) -> 
     other.close()
 
 
-def test_staging_that_an_application_may_fill_is_no_litter(ledger: Ledger) -> None:
+def test_staging_that_an_application_may_fill_is_not_abandoned(ledger: Ledger) -> None:
     epoch = opened(ledger)
     ledger.fail("t1", TransferState.WAITING, "E_X", "x", NOW)
     later = NOW + timedelta(days=1)

@@ -101,7 +101,7 @@ def test_who_is_alone_commits_at_once_and_without_a_savepoint(bed: Bed) -> None:
     assert not any("SAVEPOINT" in statement for statement in bed.statements)
 
 
-def test_nobody_returns_before_his_work_is_committed(bed: Bed) -> None:
+def test_a_call_returns_only_after_its_work_is_committed(bed: Bed) -> None:
     seen: list[list[int]] = []
     go_on = threading.Event()
 

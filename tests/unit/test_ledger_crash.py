@@ -30,21 +30,21 @@ from tests.contract.test_ledger import DAY, T0, claim, planned, proof
 ledger = open_ledger(Path(sys.argv[1]), create=True, owner=Owner.current("edge1"))
 round_ = sys.argv[2]
 
-def say(*words):
+def report(*words):
     print(*words, flush=True)
 
-say("owner", ledger.owner.text)
+report("owner", ledger.owner.text)
 for number in range(10_000):
     name = f"{round_}-{number}"
     begun = ledger.begin(MessageKey(queue="q", message_id=name), name, "s", "d", T0)
-    say("begin", name, begun.attempt)
+    report("begin", name, begun.attempt)
     objects = [planned(seq, f"{name}-{seq}") for seq in range(3)]
     claimed = claim(ledger, name, DAY, first=objects, is_complete=True)
-    say("claim", name, claimed.epoch)
+    report("claim", name, claimed.epoch)
     assert ledger.intend(name, claimed.epoch, [proof(seq) for seq in range(3)], T0)
-    say("intend", name, claimed.epoch)
+    report("intend", name, claimed.epoch)
     assert ledger.finish(name, claimed.epoch, TransferState.DONE, "tree", T0)
-    say("finish", name, claimed.epoch)
+    report("finish", name, claimed.epoch)
 """
 REACHED = {
     "begin": {"received", "staging", "publishing", "done"},
@@ -71,7 +71,7 @@ def run_and_kill(path: Path, round_: int, chance: random.Random) -> list[list[st
 
 
 def check(path: Path, reported: list[list[str]]) -> None:
-    """Sound, complete, and nobody's."""
+    """Sound, complete, and owned by no process."""
     raw = sqlite3.connect(path)
     assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert raw.execute("PRAGMA foreign_key_check").fetchall() == []

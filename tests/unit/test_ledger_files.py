@@ -332,7 +332,7 @@ def test_damaged_page_is_found_at_start(path: Path) -> None:
 # ---------------------------------------------------------------- one agent
 
 
-def test_second_agent_is_told_to_try_later(path: Path) -> None:
+def test_second_agent_is_refused_until_later(path: Path) -> None:
     with agent_lock(path):
         with pytest.raises(LedgerLocked, match="E_LEDGER_IN_USE") as caught, agent_lock(path):
             pass
@@ -392,7 +392,7 @@ def test_proofs_of_an_older_ledger_keep_their_meaning_under_their_new_names(path
         (Proof.RECEIVED, "read", "00000001"),
         (Proof.STREAM, "", None),
     ]
-    # It ended before there were sealing lines, so nobody misses one.
+    # It ended before there were sealing lines, so none is missing.
     assert (reader.ended_with_files(), reader.must_be_sealed()) == (["t1"], [])
     reader.close()
 

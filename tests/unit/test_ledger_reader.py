@@ -64,7 +64,7 @@ def test_history_shows_the_newest_first(ledger: SqlLedger, reader: LedgerReader)
     assert reader.history(states=[TransferState.DONE]) == []
 
 
-def test_row_tells_how_the_transfer_went(reader: LedgerReader, done: str) -> None:
+def test_row_has_how_the_transfer_went(reader: LedgerReader, done: str) -> None:
     row = reader.show(done).transfer
     assert (row.state, row.attempt, row.failures, row.epoch) == (TransferState.DONE, 2, 1, 1)
     assert (row.queue, row.message_id, row.route) == ("work", "m-1", "clickstream")
@@ -186,9 +186,9 @@ def test_unknown_or_unclear_id_is_refused(
 ) -> None:
     for transfer_id in ("ab", "abc"):
         begin(ledger, transfer_id, None)
-    for ask in (reader.show, lambda prefix: list(reader.objects(prefix))):
+    for read in (reader.show, lambda prefix: list(reader.objects(prefix))):
         with pytest.raises(PermanentError, match="E_NO_SUCH_TRANSFER") as caught:
-            ask(prefix)
+            read(prefix)
         assert caught.value.exit_code is ExitCode.BAD_INPUT
 
 

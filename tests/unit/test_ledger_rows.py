@@ -1,4 +1,4 @@
-"""Whatever somebody writes into a row: the agent's ledger refuses it, and is never the bug."""
+"""Values that another program wrote into a row: the ledger refuses them, and no bug is reported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ JUNK: dict[str, Any] = {
     "dots": "../../etc/passwd",
 }
 SUM = ManifestSum(manifest="0" * 64, objects=0, size_bytes=0, bytes_read=0)
-# Only compared by SQL, or read by nobody but `show`: a wrong value is one that is not found.
+# Only compared by SQL, or read by `show` alone: a wrong value is one that is not found.
 HARMLESS = {
     *(("nonces", name) for name in ("nonce", "queue", "message_id", "keep_until")),
     ("published", "uri"),
@@ -75,7 +75,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ledger.intend("t2", 1, [], T0)
     ledger.close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        # Whoever worked on them is gone.
+        # The process that worked on them is gone.
         gone = replace(Owner.current(), boot_id="earlier").text
         for table in ("transfers", "destinations"):
             connection.execute(f"UPDATE {table} SET owner = ? WHERE owner IS NOT NULL", [gone])  # noqa: S608
@@ -106,7 +106,7 @@ def edit(path: Path, table: str, column: str, junk: str) -> bool:
 
 
 def an_attempt(ledger: SqlLedger) -> Iterator[Callable[[], object]]:
-    """What an agent asks of its ledger, one after the other; each may be refused."""
+    """The calls of an agent, one after the other; each may be refused."""
     where = [DAY.join(planned(seq).relative) for seq in range(2)]
     yield lambda: ledger.begin(KEY, "fresh", "s", "d", T0)
     yield lambda: claim(ledger, "t1", first=[planned(0), planned(1)], is_complete=True)
@@ -163,9 +163,7 @@ def errors_of_all(path: Path) -> Iterator[BackhaulError]:
         yield from filter(None, map(error_of, an_attempt(ledger)))
 
 
-def test_an_attempt_on_a_ledger_that_nobody_edited_is_not_refused(
-    template: Path, path: Path
-) -> None:
+def test_an_attempt_on_an_unedited_ledger_is_not_refused(template: Path, path: Path) -> None:
     fresh(template, path)
     codes = {error.code for error in errors_of_all(path)}
     assert codes == {"E_ENDED", "E_TAKEN_OVER"}, "of what is done to a transfer after its end"

@@ -190,7 +190,7 @@ def test_a_dead_message_is_dead_although_its_staging_cannot_be_asked_for(world: 
 
 
 @pytest.mark.parametrize("batch", [1, 500])
-def test_litter_of_many_transfers_goes_in_batches_with_its_directory(
+def test_abandoned_staging_of_many_transfers_goes_in_batches_with_its_directory(
     world: World, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     monkeypatch.setattr(sweeping, "SWEEP_BATCH", batch)

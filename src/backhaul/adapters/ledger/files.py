@@ -133,7 +133,7 @@ def _check_journal(path: Path) -> None:
     refuse(distrust(journal, {0, path.stat().st_uid}))
     if journal.stat().st_size and may_write(path):
         with mapped(path, is_reader=True):
-            recover(path)  # only a wait for its turn when a writer is at work
+            recover(path)  # only waits for the lock while a writer is at work
 
 
 def _align_journal(path: Path) -> None:

@@ -28,33 +28,16 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, RowMapping
 
 LOOKUP_BATCH = 500  # paths per query; SQLite before 3.32 allows 999 parameters
-PLANNED_COLUMNS = (
-    objects.c.seq,
-    objects.c.bucket,
-    objects.c.key,
-    objects.c.version_id,
-    objects.c.etag,
-    objects.c.size_bytes,
-    objects.c.last_modified,
-    objects.c.relative,
+_PIN = ("bucket", "key", "version_id", "etag", "size_bytes", "last_modified")  # as in `Pin`
+_PROOF = (
+    *("crc32c", "proof", "algorithm", "checksum", "seen_version_id", "modified_ms"),
+    *("checksum_type", "target_algorithm", "target_checksum", "asked", "note", "bytes_read"),
+    "proven_at",
 )
-PROOF_COLUMNS = (
-    objects.c.crc32c,
-    objects.c.proof,
-    objects.c.algorithm,
-    objects.c.checksum,
-    objects.c.seen_version_id,
-    objects.c.modified_ms,
-    objects.c.checksum_type,
-    objects.c.target_algorithm,
-    objects.c.target_checksum,
-    objects.c.asked,
-    objects.c.note,
-    objects.c.bytes_read,
-    objects.c.proven_at,
-)
+PLANNED_COLUMNS = tuple(objects.c[name] for name in ("seq", *_PIN, "relative"))
+PROOF_COLUMNS = tuple(objects.c[name] for name in _PROOF)
 _OF_EVERY_PROOF = ("crc32c", "proof")
-_MAY_BE_NEGATIVE = frozenset({"modified_ms", "duration_us"})  # clocks step, files claim any time
+_MAY_BE_NEGATIVE = frozenset({"modified_ms", "duration_us"})  # clocks step, files have any time
 _URIS = frozenset({"uri", "staging_root", "canonical", "directory"})
 _UP = re.compile(r"(^|/)(\.{0,2})(/|$)")
 # Closed sets of texts.
@@ -121,14 +104,14 @@ def text(value: Any) -> str | None:
 
 
 def named(transfer_id: Any) -> str:
-    """An id of one column.
+    """An id of one column, which is never null.
 
     Raises:
         WrongValue: It is something else.
     """
-    if not isinstance(transfer_id, str):
-        raise WrongValue(f"{transfer_id!r} is no id of a transfer")
-    return transfer_id
+    if transfer_id is None:
+        raise WrongValue("an id of a transfer is missing")
+    return text(transfer_id) or ""
 
 
 def location(uri: str) -> Location:
@@ -170,18 +153,8 @@ def readable(text: str) -> str:
 
 def planned_values(transfer_id: str, planned: PlannedObject) -> dict[str, Any]:
     """One row of `objects` before its proof."""
-    pin = planned.pin
-    return {
-        "transfer_id": transfer_id,
-        "seq": planned.seq,
-        "bucket": pin.bucket,
-        "key": pin.key,
-        "version_id": pin.version_id,
-        "etag": pin.etag,
-        "size_bytes": pin.size_bytes,
-        "last_modified": pin.last_modified,
-        "relative": planned.relative,
-    }
+    own = {"transfer_id": transfer_id, "seq": planned.seq, "relative": planned.relative}
+    return own | {name: getattr(planned.pin, name) for name in _PIN}
 
 
 def content_text(content: Checksum) -> str:
@@ -228,14 +201,7 @@ def proof_values(transfer_id: str, epoch: int, staged: StagedObject) -> dict[str
 
 def pin(row: Mapping[Any, Any]) -> Pin:
     """From a row of `objects` or `published`."""
-    return Pin(
-        bucket=row["bucket"],
-        key=row["key"],
-        size_bytes=row["size_bytes"],
-        etag=row["etag"],
-        last_modified=row["last_modified"],
-        version_id=row["version_id"],
-    )
+    return Pin(**{name: row[name] for name in _PIN})
 
 
 def planned_object(row: RowMapping) -> PlannedObject:

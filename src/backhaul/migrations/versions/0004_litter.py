@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """What was claimed before is known to `destinations`: it is the first litter."""
+    """The first rows are what `destinations` has of earlier claims."""
     op.create_table(
         "litter",
         sa.Column("staging_root", sa.Text, primary_key=True),

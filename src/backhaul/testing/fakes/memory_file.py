@@ -22,7 +22,7 @@ class MemoryTransfer:
 
     id: str
     key: MessageKey | None
-    job: Assignment | None = None
+    assignment: Assignment | None = None
     first_seen_at: datetime
     state: TransferState = TransferState.RECEIVED
     attempt: int = 1

@@ -116,7 +116,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging):
                 if _overlap(uri, destination):
                     other.owner_transfer = other.owner = None
             row.epoch, row.canonical, row.directory = claimed.epoch, destination, directory
-            row.job = assignment
+            row.assignment = assignment
             self._remember(row, root, claimed.epoch, now)
             self._file.destinations[destination] = MemoryDestination(
                 epoch=claimed.epoch,
@@ -265,7 +265,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging):
         return True
 
     def _remember_event(self, row: MemoryTransfer, state: TransferState) -> None:
-        request = None if row.job is None else row.job.request
+        request = None if row.assignment is None else row.assignment.request
         if request is None or request.event is None or request.event.sequencer is None:
             return
         if state is TransferState.DONE and row.canonical is not None:

@@ -154,7 +154,7 @@ class MemoryStaging(MemorySession):
 
     def _remember(self, row: MemoryTransfer, root: Location, epoch: int, now: datetime) -> None:
         assert row.canonical is not None  # noqa: S101 - it has claimed
-        route = row.job.route if row.job else None
+        route = row.assignment.route if row.assignment else None
         left = AbandonedStaging(transfer_id=row.id, staging_root=root, epoch=epoch, route=route)
         self._file.staging[root] = (left, row.canonical, now)
 
