@@ -23,7 +23,7 @@ from backhaul.core.ports import Body, Endpoint, SourceReader
 from backhaul.engines.gate import Gate
 
 TRIES = 4
-FIRST_SLEEP_S = 0.1  # before the second try, then twice as long each time
+FIRST_SLEEP_S = 0.1  # before the second try; then 0.4 and 1.6 s
 THROTTLED, UNREACHABLE = "E_S3_THROTTLED", "E_S3_UNREACHABLE"
 THROTTLED_TRIES = 12
 LONGEST_SLEEP_S = 5.0  # with 12 tries: 36 s in all
@@ -153,7 +153,7 @@ class _Tries:
             if isinstance(error, OutageError):
                 raise error
             raise ReadFailed(error.code, error.message, hint=error.hint) from error
-        self._sleep(FIRST_SLEEP_S * 2 ** (self._failures - 1))
+        self._sleep(FIRST_SLEEP_S * 4 ** (self._failures - 1))
 
 
 def _may_pass(error: BackhaulError) -> bool:

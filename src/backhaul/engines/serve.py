@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from backhaul.core.checksums import Digest
@@ -99,7 +100,6 @@ class _Worker:
         self._parts = parts
         self._sending = threading.Lock()
         self._targets: dict[str, TargetFs] = {}
-        self._reader: SourceReader | None = None
         self._shared: Shared | None = None
         # One thread carries out all orders, in order: tasks follow their `StageBegin`.
         self._orders = ThreadPoolExecutor(1, thread_name_prefix="call")
@@ -146,13 +146,12 @@ class _Worker:
             self._targets[filesystem] = self._parts.target(filesystem)
         return self._targets[filesystem]
 
-    def _the_reader(self) -> SourceReader:
+    @cached_property
+    def _reader(self) -> SourceReader:
         """Made when first needed, by the thread that carries out all orders."""
-        if self._reader is None:
-            self._reader = self._parts.reader()
-        return self._reader
+        return self._parts.reader()
 
-    def _what_is_shared(self, tuning: Tuning) -> Shared:
+    def _shared_with_others(self, tuning: Tuning) -> Shared:
         """Made when first needed, by the same thread."""
         if self._shared is None:
             self._shared = Shared.of(tuning, self._parts.allowance)
@@ -172,14 +171,14 @@ class _Worker:
 
     def _result(self, call: Call, counter: Counter) -> Any:
         target = self._target(call.filesystem)
-        shared = self._what_is_shared(self._parts.tuning(call.filesystem))
+        shared = self._shared_with_others(self._parts.tuning(call.filesystem))
 
         def sleep(seconds: float) -> None:
             counter.add(0)  # not stuck: S3 is given time
             time.sleep(seconds)
 
         def reader() -> SourceReader:
-            return RetryingReader(self._the_reader(), shared.s3_gate, sleep)
+            return RetryingReader(self._reader, shared.s3_gate, sleep)
 
         operations = TargetOperations(target, self._parts.new_digest, counter, reader)
         return call.operation(operations, *call.arguments, **call.named)
@@ -197,14 +196,14 @@ class _Worker:
         tuning = self._parts.tuning(begin.filesystem)
         running = _Running(number=begin.number, counter=Counter())
         stager = Stager(
-            reader=self._the_reader(),
+            reader=self._reader,
             target=self._target(begin.filesystem),
             new_digest=self._parts.new_digest,
             tuning=tuning,
             counter=running.counter,
             directory=begin.directory,
             verify=begin.verify,
-            shared=self._what_is_shared(tuning),
+            shared=self._shared_with_others(tuning),
         )
         return _Staging(self, stager, tuning.threads, running)
 
