@@ -113,7 +113,7 @@ def record_before_publish(patch: Patch) -> None:
     patch.setattr(Staging, "remove", lambda self: None)
 
 
-@mutant("the intent is recorded before the first rename", 5)
+@mutant("the intent is recorded before the first rename", 8)
 def no_intent(patch: Patch) -> None:
     patch.setattr(Attempt, "_intend", lambda self: True)
 
@@ -356,7 +356,7 @@ def owners_live_for_ever(patch: Patch) -> None:
     _around(patch, MemoryLedger, "_is_live", is_live)
 
 
-@mutant("a later state of the same key is never replaced by an earlier one", 27)
+@mutant("a later state of the same key is never replaced by an earlier one", 107)
 def no_newest_wins(patch: Patch) -> None:
     patch.setattr(publishing, "is_newer", lambda before, planned: False)
 
@@ -370,7 +370,7 @@ def no_rivals(patch: Patch) -> None:
     _around(patch, MemoryLedger, "claim", claim)
 
 
-@mutant("published contents are remembered", 27)
+@mutant("published contents are remembered", 107)
 def published_is_forgotten(patch: Patch) -> None:
     patch.setattr(MemoryLedger, "_publish", lambda *args: None)
 

@@ -230,16 +230,18 @@ class TargetOperations:
 
     def _make_in(self, root: str, epoch: int, path: str) -> None:
         """Make a directory at `path` by way of a staging root whose place gives it its group."""
-        try:
+        with contextlib.ExitStack() as undo:
+            # Perhaps fenced meanwhile, by a process that does not know this directory.
+            undo.callback(self._discard, root, epoch)
             self._make_epoch(root, epoch)
             self._rename(f"{root}/{epoch}", path, replace=False)
-        except BaseException:
-            # Perhaps fenced meanwhile, by a process that does not know this directory.
-            with contextlib.suppress(BackhaulError):
-                self._target.remove(f"{root}/{epoch}")
-                self._remove_if_empty(root)
-            raise
+            undo.pop_all()
         self._remove_if_empty(root)
+
+    def _discard(self, root: str, epoch: int) -> None:
+        with contextlib.suppress(BackhaulError):
+            self._target.remove(f"{root}/{epoch}")
+            self._remove_if_empty(root)
 
     def _remove_if_empty(self, root: str) -> None:
         """The root, and `.backhaul` above it."""

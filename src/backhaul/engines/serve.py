@@ -151,7 +151,7 @@ class _Worker:
         """Made when first needed, by the thread that carries out all orders."""
         return self._parts.reader()
 
-    def _shared_with_others(self, tuning: Tuning) -> Shared:
+    def _shared_of(self, tuning: Tuning) -> Shared:
         """Made when first needed, by the same thread."""
         if self._shared is None:
             self._shared = Shared.of(tuning, self._parts.allowance)
@@ -171,7 +171,7 @@ class _Worker:
 
     def _result(self, call: Call, counter: Counter) -> Any:
         target = self._target(call.filesystem)
-        shared = self._shared_with_others(self._parts.tuning(call.filesystem))
+        shared = self._shared_of(self._parts.tuning(call.filesystem))
 
         def sleep(seconds: float) -> None:
             counter.add(0)  # not stuck: S3 is given time
@@ -203,7 +203,7 @@ class _Worker:
             counter=running.counter,
             directory=begin.directory,
             verify=begin.verify,
-            shared=self._shared_with_others(tuning),
+            shared=self._shared_of(tuning),
         )
         return _Staging(self, stager, tuning.threads, running)
 

@@ -91,7 +91,7 @@ class InlineSession(TargetCalls):
         )
         self._started_bytes = 0
         self._objects = 0
-        self._staging: _Staging | None = None
+        self._staging: _OpenStaging | None = None
         self._watch: Watch | None = None
 
     @property
@@ -128,7 +128,7 @@ class InlineSession(TargetCalls):
             verify=verify,
         )
         stager.cancelled = self._pool.new_event()
-        staging = self._staging = _Staging(stager)
+        staging = self._staging = _OpenStaging(stager)
         interleave = self._pool.interleave
         try:
             for chunk in tasks:
@@ -152,7 +152,7 @@ class InlineSession(TargetCalls):
                 self._objects += 1
                 yield (staging.stager.stage(staging.open.popleft()),)
 
-    def _arrived(self, staging: _Staging) -> Iterator[Sequence[StagedObject]]:
+    def _arrived(self, staging: _OpenStaging) -> Iterator[Sequence[StagedObject]]:
         while staging.arrived:
             self._objects += 1
             yield (staging.arrived.popleft(),)
@@ -170,7 +170,7 @@ class InlineSession(TargetCalls):
         except BackhaulError as error:
             staging.error = error  # it ends with this, once the call has its answer
 
-    def _arrive(self, staging: _Staging, staged: StagedObject) -> None:
+    def _arrive(self, staging: _OpenStaging, staged: StagedObject) -> None:
         staging.arrived.append(staged)
 
     def watched_by(self, watch: Watch) -> None:
@@ -189,7 +189,7 @@ class InlineSession(TargetCalls):
 
 
 @dataclass
-class _Staging:
+class _OpenStaging:
     """A staging call under way.
 
     Attributes:
