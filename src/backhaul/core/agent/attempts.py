@@ -1,7 +1,7 @@
 """One record of a message: attempts, one after the other, until it has an outcome.
 
 An attempt is understood, counted in the ledger, checked against the policy, and carried out by
-`Attempt`; its verdict is what becomes of the message. While a dependency is down, or
+`core.transfer.attempt`; its verdict is what becomes of the message. While a dependency is down, or
 another transfer owns the destination, the message stays here, hidden, and the next attempt follows.
 """
 

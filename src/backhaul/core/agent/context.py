@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class AgentContext:
-    """Used by all slot threads; what can change is guarded by `stopper.changed`.
+    """Used by all slot threads; what can change is guarded by the stopper's `changed`.
 
     Attributes:
         gate: Transfers in flight by route.

@@ -10,7 +10,7 @@ What becomes of it, and in which order:
                 (`dead_lettering`)
     stopping    handed back unspent, visible at once (`returning`)
 
-The transfer itself is in `core.transfer`; where messages come from is `agent`.
+The transfer itself is `core.transfer.attempt`; where messages come from is `agent`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What becomes of a message, as far as that is decided without any call. Pure.
 
-What a failed attempt means for its message is `after_failure` of the transfer.
+What a failed attempt means for its message is in `core.transfer.outcome`.
 """
 
 from __future__ import annotations
