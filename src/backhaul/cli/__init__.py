@@ -187,6 +187,7 @@ def _refuse_undecodable(arguments: list[str]) -> None:
 
 def report(error: BackhaulError) -> None:
     """One line on standard error: what and where; then how to fix it."""
-    click.echo(f"backhaul: {redacted(str(error))}", err=True)
+    # Without its code: `E_AWS_NO_CREDENTIALS: queue` would look like credentials.
+    click.echo(f"backhaul: {error.code}: {redacted(error.message)}", err=True)
     if error.hint:
         click.echo(f"\nhint: {redacted(error.hint)}", err=True)
