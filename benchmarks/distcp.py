@@ -19,7 +19,7 @@ from collections.abc import Collection
 
 from backhaul.core.model import Source
 from backhaul.core.ports.cluster import ClusterRules
-from backhaul.core.transfer.engine_choice import Load, copy_job
+from backhaul.core.transfer.cluster.engine_choice import Load, copy_job
 from backhaul.engines.distcp import options
 from benchmarks.report import Figure, paired
 from benchmarks.servers import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Servers, Sizes, tell

@@ -70,7 +70,7 @@ def page() -> str:
 def _nouns(folder: Path) -> list[tuple[str, str, str]]:
     return [
         (node.name, _meaning(node), path.relative_to(CORE.parent).as_posix())
-        for path in sorted(folder.glob("*.py"))
+        for path in sorted(folder.glob("*.py") if folder == CORE else folder.rglob("*.py"))
         for node in ast.parse(path.read_text("utf-8")).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]

@@ -15,7 +15,7 @@ from backhaul.core.errors import OutageError
 from backhaul.core.model import EngineName, NameMap, OnExists, QueuedTooLong
 from backhaul.core.objects import Proof, StagedObject
 from backhaul.core.ports.cluster import AppState, ClusterRules
-from backhaul.core.transfer.cluster_jobs import ClusterJobs, OwnershipLost
+from backhaul.core.transfer.cluster.jobs import ClusterJobs, OwnershipLost
 from backhaul.testing.fakes import FakeTarget, Fault, Killed
 from tests.world import World, eventually, route
 
@@ -56,7 +56,7 @@ def test_the_cluster_brings_a_prefix_and_every_file_is_proven(world: World) -> N
     assert len(world.cluster.jobs) == 1
     assert world.staging() == []
     (row,) = world.rows()
-    assert (row.engine, row.engine_reason) == ("distcp", "engine = distcp is asked for")
+    assert (row.engine, row.engine_reason) == ("distcp", "engine = distcp")
 
 
 def test_tags_are_of_the_transfer_and_of_its_epoch(world: World) -> None:

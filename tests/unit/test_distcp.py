@@ -13,7 +13,7 @@ from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import Source
 from backhaul.core.ports.cluster import Application, AppState, ClusterRules, CopyJob, app_state
 from backhaul.core.rate_limit import Schedule
-from backhaul.core.transfer.engine_choice import Load, copy_job, maps_for
+from backhaul.core.transfer.cluster.engine_choice import Load, copy_job, maps_for
 from backhaul.engines.distcp import DistCp, arguments, client_error, rate, source_uri, within
 
 GIB = 1024**3

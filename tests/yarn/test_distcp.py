@@ -51,7 +51,7 @@ def test_both_engines_bring_the_same_bytes_under_odd_names(site: Site) -> None:
     assert "repaired staging" not in ended.err, ended
     assert "maps" in ended.out, "progress tells of the mappers"
     by_engine = {row["engine"]: row["engine_reason"] for row in site.it.history()}
-    assert by_engine["distcp"] == "engine = distcp is asked for"
+    assert by_engine["distcp"] == "engine = distcp"
     assert "auto_min_bytes" in by_engine["native"]
     shown = site.job_configurations()
     assert shown

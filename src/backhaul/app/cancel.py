@@ -7,7 +7,7 @@ from backhaul.adapters.system.clock import SystemClock, host_name
 from backhaul.app.context import Context
 from backhaul.app.ports import make_cluster
 from backhaul.app.records import read_transfer
-from backhaul.core.transfer.cluster_jobs import end_job, no_cluster
+from backhaul.core.transfer.cluster.jobs import end_job, no_cluster
 
 
 def cancel(context: Context, id_prefix: str) -> str:

@@ -14,8 +14,8 @@ from backhaul.core.facts import AttemptFailed
 from backhaul.core.model import Assignment, Request, TransferState
 from backhaul.core.ports import AttemptStart, Emit, MessageKey, Ports
 from backhaul.core.transfer.attempt import Attempt
+from backhaul.core.transfer.cluster.jobs import discard
 from backhaul.core.transfer.outcome import Budget, Disposition, Verdict
-from backhaul.core.transfer.staging import discard
 
 COPY_ATTEMPTS = 3
 _BUSY = DestinationBusy(

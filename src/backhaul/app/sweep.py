@@ -8,7 +8,7 @@ from backhaul.core.errors import BackhaulError
 from backhaul.core.facts import AbandonedStagingRemoved, SweepFailed
 from backhaul.core.ports import Ports
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer.staging import discard
+from backhaul.core.transfer.cluster.jobs import discard
 
 if TYPE_CHECKING:
     from backhaul.adapters.ledger.store import SqlLedger

@@ -2,8 +2,8 @@
 
 The command line is made here and nowhere else. No shell sees it, and no part of a message can
 become an option, a pattern or another file system. `adapters.hadoop.command` runs it,
-`adapters.hadoop.yarn` is the ResourceManager; `core.transfer.engine_choice` decides when DistCp is
-used, `core.transfer.cluster_jobs` what its outcome means.
+`adapters.hadoop.yarn` is the ResourceManager; `core.transfer.cluster` decides when DistCp is used
+and what its outcome means.
 
 Source: Apache Hadoop 3.4, "DistCp Guide"; FileSystem.globStatus.
 """
@@ -30,7 +30,7 @@ from backhaul.core.ports.cluster import (
 )
 from backhaul.core.rate_limit import RateReservations
 from backhaul.core.text import printable, redacted
-from backhaul.core.transfer.engine_choice import refused_login
+from backhaul.core.transfer.cluster.engine_choice import refused_login
 
 MIB = 1024**2
 OWN_BANDWIDTH_MB = 100  # of each mapper, without -bandwidth

@@ -36,7 +36,7 @@ from backhaul.core.ports.cluster import (
     JobProgress,
     app_state,
 )
-from backhaul.core.transfer.engine_choice import refused_login
+from backhaul.core.transfer.cluster.engine_choice import refused_login
 
 _TIMEOUT_S = 10.0
 _SETTLED_S = 60.0  # 10 s were seen on an idle machine with nothing to recover but one application

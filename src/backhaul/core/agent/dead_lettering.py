@@ -16,7 +16,7 @@ from backhaul.core.ports import AttemptStart, DeadLetterReason, Message
 from backhaul.core.requests.admission import ticket_for
 from backhaul.core.requests.records import Dead, RecordOutcome
 from backhaul.core.text import redacted
-from backhaul.core.transfer.staging import discard
+from backhaul.core.transfer.cluster.jobs import discard
 
 DEAD_LETTER_TRIES = 6  # some 40 s; then the message comes back after DEAD_LETTER_RETRY_S
 DEAD_LETTER_RETRY_S = 300

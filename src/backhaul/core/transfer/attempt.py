@@ -3,7 +3,7 @@
     resolve → claim → adopt → fence → stage → intend → publish → tidy → record
 
 Each step must be *known* to have succeeded before the next one starts, and each may be repeated.
-The comments in `Attempt._work` say what becomes of the data when the process dies at that line.
+The comments in `Attempt._work` show what becomes of the data when the process dies there.
 The properties are S1 to S6 in docs/reliability.md.
 
 Every effect goes through a port, in the calling thread. Bytes never pass through here: a worker
@@ -19,8 +19,8 @@ from backhaul.core.model import STAGING_NAME, Assignment, TransferState
 from backhaul.core.ports import AttemptStart, Ports, StageTask
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
-from backhaul.core.transfer.cluster_attempt import ClusterAttempt
-from backhaul.core.transfer.cluster_jobs import NoContainer, OwnershipLost
+from backhaul.core.transfer.cluster.attempt import ClusterAttempt
+from backhaul.core.transfer.cluster.jobs import NoContainer, OwnershipLost
 from backhaul.core.transfer.outages import WAIT_MOST_S
 from backhaul.core.transfer.outcome import (
     DONE,
@@ -286,8 +286,8 @@ class Attempt:
     def _finish(self, outcome: PublishOutcome) -> Verdict:
         """Remove staging while the destination is still owned, then record the end.
 
-        Die after the record and the message is only deleted when it comes again, so nobody would
-        come back to staging that is left. Only after the record may the message be deleted.
+        Die after the record and the message is only deleted when it comes again: no attempt would
+        remove staging that is left. Only after the record may the message be deleted.
         """
         self._staging.remove()
         return DONE if self._record(outcome) else WAIT

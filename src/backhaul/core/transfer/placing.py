@@ -192,7 +192,7 @@ class Placing:
         for _, level in sorted(by_level.items()):
             # Below a directory that is not there nothing is.
             there = [each for each in sorted(level) if self._above(each) is not None]
-            for each, given in zip(there, self._ask(there), strict=True):
+            for each, given in zip(there, self._inherited(there), strict=True):
                 self._given[each] = given
                 if given is not None:
                     self._refuse_border(each, given)
@@ -207,7 +207,7 @@ class Placing:
             (self._given[""],) = self._session.inherited([self._directory])
         return self._given[above]
 
-    def _ask(self, relatives: Sequence[str]) -> list[Inherited | None]:
+    def _inherited(self, relatives: Sequence[str]) -> list[Inherited | None]:
         if not relatives:
             return []
         return self._session.inherited([self._directory.join(each) for each in relatives])

@@ -102,7 +102,7 @@ class Plan:
             self._destination = self.directory.join(self._first[0].relative)
 
     def check_overtaken(self) -> None:
-        """The same check once the destination is owned, when nobody else publishes there."""
+        """The same check once the destination is owned, when no other transfer publishes there."""
         # Nothing goes back at the target: what was overtaken before the claim still is.
         if self.is_overtaken or self._is_overtaken(self.destination):
             self.is_overtaken = True

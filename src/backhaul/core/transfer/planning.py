@@ -42,8 +42,8 @@ def resolve(
     """Decide between object and prefix: `day=1` never matches `day=10`.
 
     Args:
-        owner: Account that must own the bucket; None: not asked.
-        event: What asked for it. It says itself which it is, and maybe which version.
+        owner: Account that must own the bucket; None: any.
+        event: The event behind the request. It is about one object, and may name its version.
 
     Raises:
         PermanentError: E_SRC_AMBIGUOUS when both exist, E_SRC_EMPTY when an event's object is
@@ -76,7 +76,7 @@ def resolve(
 def _gone(what: str) -> PermanentError:
     return PermanentError(
         "E_SRC_EMPTY",
-        f"{printable(what)} is not there, though an event told of it",
+        f"{printable(what)} does not exist, though an event reported it",
         hint="it was removed since; nothing is left to bring",
     )
 

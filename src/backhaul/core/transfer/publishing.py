@@ -1,7 +1,7 @@
 """Publishing: one rename of a whole tree, or file by file what may be renamed over what is there.
 
 File by file each is judged by itself: names that mark completion last, an older state of a key
-never over a newer one, and what the route says of the rest.
+never over a newer one, and for the rest the route decides.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Publisher:
         """Rename everything that is staged.
 
         Raises:
-            CannotWrite: E_DST_EXISTS, as the route says; as `Placing.check`.
+            CannotWrite: E_DST_EXISTS, where the route does not replace; as `Placing.check`.
             TransientError: As `Placing.check`.
             OutcomeUnknown: An answer was lost.
         """
@@ -93,7 +93,7 @@ class Publisher:
         return False
 
     def _leave_evidence(self, directory: Location) -> None:
-        """The manifest beside the data, where the route asks for it."""
+        """The manifest beside the data, where the route has `evidence = beside`."""
         if self._job.evidence is EvidencePlace.BESIDE:
             for name, content in files(self._id, self._proofs.lines()):
                 self._session.write_whole(directory.join(name), content)
@@ -105,16 +105,16 @@ class Publisher:
             How many were renamed, and how many were not because something newer is there.
         """
         moved = superseded = 0
-        has_markers = False
-        for is_marker_turn in (False, True):
-            if is_marker_turn and not has_markers:
+        has_last = False
+        for is_last_turn in (False, True):
+            if is_last_turn and not has_last:
                 break  # most transfers: no second reading
             for batch in self._proofs.with_plan():
-                has_markers = has_markers or any(announces(planned) for planned, _ in batch)
+                has_last = has_last or any(announces(planned) for planned, _ in batch)
                 turn = [
                     (planned, proof)
                     for planned, proof in batch
-                    if announces(planned) is is_marker_turn and proof.proof is not Proof.ADOPTED
+                    if announces(planned) is is_last_turn and proof.proof is not Proof.ADOPTED
                 ]
                 renames, older = self._renames(turn)
                 superseded += older
@@ -140,7 +140,7 @@ class Publisher:
         return renames, older
 
     def _by_rule(self, renames: Sequence[Rename]) -> Mapping[bool, Sequence[Rename]]:
-        """Renames by whether they may replace what stands there."""
+        """Renames by whether they may replace an existing file."""
         own = self._own([one.target for one in renames])
         rules: dict[bool, list[Rename]] = {}
         for one in renames:
@@ -149,7 +149,7 @@ class Publisher:
         return rules
 
     def _own(self, finals: Sequence[Location]) -> set[Location]:
-        """Where this transfer's files stand, from an attempt before its source changed."""
+        """Final paths with files of this transfer, from an attempt before its source changed."""
         if self._on_exists is OnExists.REPLACE:
             return set()
         known = self._published(finals)
@@ -170,10 +170,10 @@ class Publisher:
     def _newer_rivals(
         self, finals: Sequence[Location], turn: Sequence[tuple[PlannedObject, StagedObject]]
     ) -> set[Location]:
-        """Finals that hold a later state of the same key, renamed there by who never said so.
+        """Finals that hold a later state of the same key, renamed there without a record.
 
-        Such a transfer died between its rename and its record. The fence has passed, so what
-        stands there now is all that it will ever have done.
+        Such a transfer died between its rename and its record. After the fence it can rename
+        nothing more.
         """
         if not self._staging.has_rivals or not finals:
             return set()
@@ -183,13 +183,13 @@ class Publisher:
             for one in self._ledger.rivals(self._id, finals)
             if is_newer(one, mine[one.location])
         ]
-        there = self._session.stored_checksums(
+        found = self._session.stored_checksums(
             [one.location for one in newer],
             algorithms=[one.content.algorithm for one in newer],
         )
         return {
             one.location
-            for one, held in zip(newer, there, strict=True)
+            for one, held in zip(newer, found, strict=True)
             if held is not None and held.checksum == one.content
         }
 
@@ -223,7 +223,7 @@ class Publisher:
 
 
 def is_newer(before: Published | None, planned: PlannedObject) -> bool:
-    """What stands there came from a later state of the same key."""
+    """The published file came from a later state of the same key."""
     if before is None:
         return False
     same_key = (before.pin.bucket, before.pin.key) == (planned.pin.bucket, planned.pin.key)
@@ -231,5 +231,5 @@ def is_newer(before: Published | None, planned: PlannedObject) -> bool:
 
 
 def announces(planned: PlannedObject) -> bool:
-    """True for files that tell readers the rest is complete, such as `_SUCCESS`."""
+    """True for files that show readers that the rest is complete, such as `_SUCCESS`."""
     return planned.relative.rsplit("/", 1)[-1].startswith("_")

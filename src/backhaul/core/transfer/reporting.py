@@ -7,7 +7,7 @@ from backhaul.core.model import Assignment
 from backhaul.core.objects import ManifestSum
 from backhaul.core.ports import AttemptStart, Ports
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
-from backhaul.core.transfer.cluster_jobs import ClusterProgress
+from backhaul.core.transfer.cluster.jobs import ClusterProgress
 from backhaul.core.transfer.plan import Plan
 from backhaul.core.transfer.proofs import Proofs
 from backhaul.core.transfer.publishing import PublishOutcome

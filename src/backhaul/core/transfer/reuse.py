@@ -16,7 +16,7 @@ from backhaul.core.transfer.proofs import Proofs
 
 
 def is_file_of(status: FileStatus | None, size_bytes: int) -> bool:
-    """A file of that length stands there."""
+    """The path has a file of that length."""
     return status is not None and status.is_file and status.size_bytes == size_bytes
 
 

@@ -8,7 +8,6 @@ from backhaul.core.errors import BackhaulError, CannotWrite
 from backhaul.core.model import Assignment, Location
 from backhaul.core.objects import FileStatus
 from backhaul.core.ports import Claimed, Ports, TargetSession
-from backhaul.core.transfer.cluster_jobs import end_job, no_cluster
 from backhaul.core.transfer.placing import Placing, other_roots
 from backhaul.core.transfer.plan import Plan
 
@@ -118,22 +117,3 @@ class Staging:
                 # destination fences it, or a sweep finds it.
                 continue
             break
-
-
-def discard(ports: Ports, transfer_id: str, user: str | None) -> None:
-    """End what a transfer that is given up left behind: applications, then staging.
-
-    Args:
-        user: Whom its route acts for.
-
-    Raises:
-        BackhaulError: Something of it may be left.
-    """
-    for job in ports.ledger.jobs(transfer_id):
-        if ports.cluster is None:
-            raise no_cluster()
-        end_job(ports.cluster, ports.ledger, ports.clock, job)
-    left = ports.ledger.staging_of(transfer_id)
-    if left is not None:
-        with ports.pool.session(left.staging_root.filesystem, user) as session:
-            session.remove_staging(left.staging_root, up_to=left.epoch)

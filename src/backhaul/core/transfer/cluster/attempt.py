@@ -1,7 +1,7 @@
 """One attempt by DistCp: choose the engine, carry the plan, accept what came.
 
 The plan is listed and frozen whole before anything is submitted, as the choice needs its totals
-and the acceptance needs its names. `cluster_jobs` deals with the applications themselves.
+and the acceptance needs its names. `cluster.jobs` deals with the applications themselves.
 """
 
 from __future__ import annotations
@@ -17,13 +17,7 @@ from backhaul.core.objects import Pin
 from backhaul.core.ports import ClusterJob, Ports, StageTask
 from backhaul.core.ports.cluster import Cluster, JobCounters
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
-from backhaul.core.transfer.cluster_jobs import (
-    ClusterJobs,
-    ClusterProgress,
-    NoContainer,
-    no_cluster,
-)
-from backhaul.core.transfer.engine_choice import (
+from backhaul.core.transfer.cluster.engine_choice import (
     MAX_LISTED,
     Choice,
     Load,
@@ -31,6 +25,12 @@ from backhaul.core.transfer.engine_choice import (
     choose,
     copy_job,
     may_be_for_cluster,
+)
+from backhaul.core.transfer.cluster.jobs import (
+    ClusterJobs,
+    ClusterProgress,
+    NoContainer,
+    no_cluster,
 )
 from backhaul.core.transfer.plan import Plan
 from backhaul.core.transfer.proofs import Proofs
@@ -64,7 +64,7 @@ def always_native(job: Assignment, cluster: Cluster | None, obstacle: str | None
         obstacle: Why DistCp cannot carry the plan.
     """
     if job.engine is EngineName.NATIVE:
-        return "engine = native is asked for"
+        return "engine = native"
     if job.request.destination.scheme != "hdfs":
         return "the target is not HDFS"
     if job.run_as is not None:
@@ -85,7 +85,7 @@ def engine_for(
     """The engine for a complete plan.
 
     Raises:
-        OutageError: `yarn`: DistCp is asked for, and this node cannot submit.
+        OutageError: `yarn`: the route has `engine = distcp`, and this node cannot submit.
     """
     if load.objects == 0:
         return Choice(engine=EngineName.NATIVE, reason="nothing is left to copy")
@@ -177,7 +177,7 @@ class ClusterAttempt:
         if self._is_native:
             return False
         if staging.jobs:
-            return True  # an application may be followed, whatever the route says by now
+            return True  # an application may be followed, whatever engine the route has by now
         wanted = self._job.engine
         return wanted is not EngineName.NATIVE and not (
             wanted is EngineName.AUTO and self._cluster is None
@@ -242,7 +242,7 @@ class ClusterAttempt:
     def _checksum_type(self, seen: _Ahead) -> str:
         """What HDFS shall keep of the files: the kind that S3 keeps of most bytes.
 
-        The largest objects stand for all. Where they do not, files are read for their proof.
+        Sampled from the largest objects. Files of another kind are read for their proof.
         """
         by_type = {"CRC32C": 0, "CRC32": 0}
         for size_bytes, _, pin in seen.largest:

@@ -1,7 +1,7 @@
 """DistCp on YARN or this node: which engine carries a transfer, and the job that DistCp is given.
 
 Pure. What one attempt does with an application, from the listing to the proof of every file, is
-`cluster_jobs`.
+`cluster.jobs`.
 """
 
 from __future__ import annotations
@@ -43,34 +43,34 @@ class Choice:
     reason: str
 
 
-def choose(asked: EngineName, load: Load, rules: ClusterRules) -> Choice:
+def choose(wanted: EngineName, load: Load, rules: ClusterRules) -> Choice:
     """The engine for this load, where both could carry it."""
-    if asked is not EngineName.AUTO:
-        return Choice(engine=asked, reason=f"engine = {asked} is asked for")
-    told = (
+    if wanted is not EngineName.AUTO:
+        return Choice(engine=wanted, reason=f"engine = {wanted}")
+    load_text = (
         f"{_size(load.size_bytes)} in {load.objects:,} objects, largest {_size(load.largest_bytes)}"
     )
     if load.size_bytes < rules.auto_min_bytes:
-        return _native(f"{told}: below auto_min_bytes = {_size(rules.auto_min_bytes)}")
+        return _native(f"{load_text}: below auto_min_bytes = {_size(rules.auto_min_bytes)}")
     if load.size_bytes < rules.auto_min_mean_bytes * load.objects:
         least = _size(rules.auto_min_mean_bytes)
-        return _native(f"{told}: on average below auto_min_mean_bytes = {least}")
+        return _native(f"{load_text}: on average below auto_min_mean_bytes = {least}")
     # One object is one mapper's, by one stream: with far more than an even share it alone decides
     # how long the job takes, and here it is read by ranges.
     if load.largest_bytes * maps_for(load, rules) > 2 * load.size_bytes:
-        return _native(f"{told}: one object is more than twice the share of one mapper")
+        return _native(f"{load_text}: one object is more than twice the share of one mapper")
     return Choice(
-        engine=EngineName.DISTCP, reason=f"{told}: at least {_size(rules.auto_min_bytes)}"
+        engine=EngineName.DISTCP, reason=f"{load_text}: at least {_size(rules.auto_min_bytes)}"
     )
 
 
-def may_be_for_cluster(asked: EngineName, load: Load, rules: ClusterRules) -> bool:
-    """False once no more listing can make `choose` say distcp: copying may start.
+def may_be_for_cluster(wanted: EngineName, load: Load, rules: ClusterRules) -> bool:
+    """False once no more listing can make `choose` return distcp: copying may start.
 
     A guess for `auto`, so that a long listing of small objects does not hold up the copy: a
     listing that has shown 10,000 objects below the mean is taken to go on like that.
     """
-    if asked is EngineName.DISTCP:
+    if wanted is EngineName.DISTCP:
         return True
     is_small = load.size_bytes < rules.auto_min_mean_bytes * load.objects
     return not (load.objects >= LOOK_OBJECTS and is_small)
@@ -111,7 +111,7 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes} B"
 
 
-MAX_LISTED = 10_000  # each is a question to S3 of DistCp's one listing thread
+MAX_LISTED = 10_000  # each is a request to S3 by DistCp's one listing thread
 
 
 def copy_job(
@@ -164,15 +164,15 @@ _NO_TICKET = (
 
 
 def refused_login(output: str) -> OutageError | None:
-    """What a Hadoop command says where it has no Kerberos ticket; None: it says something else."""
+    """The error in a Hadoop command's output where it has no Kerberos ticket; None: another one."""
     lines = (line.strip() for line in output.splitlines())
-    said = next((line for line in lines if any(word in line for word in _NO_TICKET)), None)
-    if said is None:
+    found = next((line for line in lines if any(word in line for word in _NO_TICKET)), None)
+    if found is None:
         return None
     return OutageError.of(
         "credentials",
         "E_HADOOP_KERBEROS",
-        printable(redacted(said), 300),
+        printable(redacted(found), 300),
         hint="Hadoop's commands want a ticket: kinit, or [kerberos] with a keytab and `kinit` on"
         " the PATH",
     )

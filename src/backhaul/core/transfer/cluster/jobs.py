@@ -6,11 +6,11 @@ whatever dies, the next attempt finds the application by its tag, or knows that 
 * Die before or while the client lists: nothing runs; the next epoch submits anew.
 * Die after the submission: the application goes on. The next attempt claims a higher epoch, keeps
   the staging that the application writes to, and follows it. Once it has ended, that staging is
-  renamed to the new epoch's, so that whoever held the old one finds nothing to publish (S6).
-* An answer that does not come says nothing: the transfer is held, the application left alone.
+  renamed to the new epoch's: an attempt that still uses the old one finds nothing to publish (S6).
+* No answer proves nothing: the transfer is held, the application left alone.
 
-Nothing that DistCp says is believed of the data: every planned file is looked at and proven by the
-worker, as the native engine's is, and what is missing or differs is copied natively.
+DistCp's report is no proof of the data: the worker checks and proves every planned file, as it does
+for the native engine, and copies natively what is missing or differs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.facts import ApplicationEnded, ApplicationFollowed
 from backhaul.core.model import QueuedTooLong
-from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger
+from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, Ports
 from backhaul.core.ports.cluster import (
     Application,
     AppState,
@@ -31,18 +31,18 @@ from backhaul.core.ports.cluster import (
     JobCounters,
     JobProgress,
 )
-from backhaul.core.transfer.engine_choice import epoch_tag, transfer_tag
+from backhaul.core.transfer.cluster.engine_choice import epoch_tag, transfer_tag
 
 LOOKS = 3  # times that an application is not found before there is none
 FORGOTTEN_S = 60.0  # the same, for one that was seen: YARN may be recovering
 END_LOOKS = 60  # looks at an application that was killed before it counts as not ending
 # After these the client cannot have submitted anything.
 NEVER_RAN = frozenset({"E_HADOOP_MISSING", "E_HADOOP_COMMAND"})
-OUTAGE_PATIENCE_S = 120.0  # without an answer for longer the transfer is held
+OUTAGE_MOST_S = 120.0  # without an answer for longer the transfer is held
 
 
 class OwnershipLost(TransientError):
-    """The destination belongs to somebody else now; what was submitted has been killed."""
+    """The destination belongs to another transfer now; what was submitted has been killed."""
 
 
 class NoContainer(TransientError):
@@ -131,7 +131,7 @@ class ClusterJobs:
         self._cluster.check_reachable()
         opened = ClusterJob(transfer_id=self._id, epoch=claim_epoch, application_id=None)
         if not self._ledger.open_job(self._id, claim_epoch, job.tags[1], self._clock.now()):
-            raise OwnershipLost("E_OWNER_LOST", "the destination was claimed by somebody else")
+            raise OwnershipLost("E_OWNER_LOST", "the destination was claimed by another transfer")
         self._report(ClusterProgress(phase="listing"))
         try:
             self._cluster.submit(job, lambda: self._report(ClusterProgress(phase="listing")))
@@ -158,12 +158,12 @@ class ClusterJobs:
     # ------------------------------------------------------------ following
 
     def follow(self, claim_epoch: int, job: ClusterJob) -> JobCounters | None:
-        """Return once the application has succeeded, with what it counted; None: nobody knows.
+        """Return once the application has succeeded, with what it counted; None: unknown.
 
         Raises:
             NoContainer: E_YARN_QUEUE, and the route wants this node to take over.
             TransientError: It failed, was killed, is unknown to YARN, or waited too long.
-            OwnershipLost: It was killed, as nobody would publish what it brings.
+            OwnershipLost: It was killed, as this transfer could not publish what it brings.
         """
         last: JobProgress | None = None
         started_s = self._clock.monotonic()
@@ -181,23 +181,23 @@ class ClusterJobs:
                 counted = self._ended(claim_epoch, job, found, last)
                 self._end_strays(job)
                 return counted
-            told = self._progress(found)
-            self._news(found, told)
-            last = told or last
-            self._note(claim_epoch, job, found, told)
-            # A manager with access control keeps the time of submission from whoever is not known.
+            progress = self._progress(found)
+            self._report_state(found, progress)
+            last = progress or last
+            self._note(claim_epoch, job, found, progress)
+            # A manager with access control hides the time of submission from other users.
             waited_s = max(found.waited_s, self._clock.monotonic() - started_s)
             if found.state is AppState.QUEUED and waited_s > self._cluster.rules.queue_timeout_s:
                 self._give_up_waiting(job, replace(found, waited_s=waited_s))
             self._cluster.pause(self._cluster.rules.poll_s)
 
     def _note(
-        self, claim_epoch: int, job: ClusterJob, found: Application, told: JobProgress | None
+        self, claim_epoch: int, job: ClusterJob, found: Application, progress: JobProgress | None
     ) -> None:
         now = self._clock.now()
-        if not self._ledger.note_job(self._id, claim_epoch, job.epoch, found, told, now):
+        if not self._ledger.note_job(self._id, claim_epoch, job.epoch, found, progress, now):
             self.end(job)
-            raise OwnershipLost("E_OWNER_LOST", "the destination was claimed by somebody else")
+            raise OwnershipLost("E_OWNER_LOST", "the destination was claimed by another transfer")
 
     def _ended(
         self, claim_epoch: int, job: ClusterJob, found: Application, last: JobProgress | None
@@ -205,7 +205,7 @@ class ClusterJobs:
         """What it counted, where it succeeded.
 
         Args:
-            last: What its master told last.
+            last: What its master reported last.
         """
         is_success = found.state is AppState.SUCCEEDED
         counted = self._counted(found, last) if is_success else None
@@ -234,18 +234,18 @@ class ClusterJobs:
 
     def _give_up_waiting(self, job: ClusterJob, found: Application) -> None:
         self.end(job)
-        said = f"{found.id} waited {found.waited_s:.0f} s for a first container and was killed"
+        reason = f"{found.id} waited {found.waited_s:.0f} s for a first container and was killed"
         if self._when_queued is QueuedTooLong.NATIVE:
-            raise NoContainer("E_YARN_QUEUE", said)
+            raise NoContainer("E_YARN_QUEUE", reason)
         raise TransientError(
             "E_YARN_QUEUE",
-            said,
+            reason,
             hint="give the queue more room, name another one in [distcp] queue, or raise"
             " queue_timeout_s",
         )
 
     def _find(self, job: ClusterJob) -> Application | None:
-        """The application of this epoch; None once YARN has said several times that it has none."""
+        """The application of this epoch; None once YARN has denied it several times."""
         tag = epoch_tag(job.transfer_id, job.epoch)
         started_s = self._clock.monotonic()
         was_seen = self._followed is not None or job.application_id is not None
@@ -254,7 +254,7 @@ class ClusterJobs:
             try:
                 found = self._cluster.find(tag)
             except OutageError:
-                if not was_seen or self._clock.monotonic() > started_s + OUTAGE_PATIENCE_S:
+                if not was_seen or self._clock.monotonic() > started_s + OUTAGE_MOST_S:
                     raise
             else:
                 if found:
@@ -288,16 +288,18 @@ class ClusterJobs:
     def _progress(self, found: Application) -> JobProgress | None:
         return self._cluster.progress(found) if found.state is AppState.RUNNING else None
 
-    def _news(self, found: Application, told: JobProgress | None) -> None:
+    def _report_state(self, found: Application, progress: JobProgress | None) -> None:
         if found.state is AppState.QUEUED:
             self._report(ClusterProgress(phase="queued", detail=found.tracking_url))
             return
-        maps = f"maps {told.maps_done} of {told.maps}" if told else f"{found.progress:.0%}"
+        maps = (
+            f"maps {progress.maps_done} of {progress.maps}" if progress else f"{found.progress:.0%}"
+        )
         self._report(
             ClusterProgress(
                 phase="copying",
-                size_bytes=told.size_bytes if told else 0,
-                objects=told.objects if told else 0,
+                size_bytes=progress.size_bytes if progress else 0,
+                objects=progress.objects if progress else 0,
                 detail=f"{maps}, {found.tracking_url}",
             )
         )
@@ -332,8 +334,27 @@ def end_job(cluster: Cluster, ledger: Ledger, clock: Clock, job: ClusterJob) -> 
     )
 
 
+def discard(ports: Ports, transfer_id: str, user: str | None) -> None:
+    """End what a transfer that is given up left behind: applications, then staging.
+
+    Args:
+        user: Whom its route acts for.
+
+    Raises:
+        BackhaulError: Something of it may be left.
+    """
+    for job in ports.ledger.jobs(transfer_id):
+        if ports.cluster is None:
+            raise no_cluster()
+        end_job(ports.cluster, ports.ledger, ports.clock, job)
+    left = ports.ledger.staging_of(transfer_id)
+    if left is not None:
+        with ports.pool.session(left.staging_root.filesystem, user) as session:
+            session.remove_staging(left.staging_root, up_to=left.epoch)
+
+
 def no_cluster() -> BackhaulError:
-    """What is said where an application must be found and there is nobody to ask."""
+    """The error where an application must be found and no ResourceManager is configured."""
     return OutageError.of(
         "yarn",
         "E_YARN_NONE",
