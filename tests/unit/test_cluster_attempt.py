@@ -352,6 +352,25 @@ def test_no_room_in_time_and_this_node_carries_the_bytes(world: World) -> None:
     assert "waited" in (row.engine_reason or "")
 
 
+def test_no_room_for_a_long_plan_with_a_published_file_spends_no_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(world)
+    list_page = world.store.list_page
+    monkeypatch.setattr(
+        world.store,
+        "list_page",
+        lambda *args, **more: list_page(*args, **(more | {"page_size": 2})),
+    )
+    more = {f"n{number}": b"%d" % number for number in range(5)}
+    fill(world, more)
+    world.cluster.room = None
+    run(world)
+    assert landed(world) == {**FILES, **more}
+    assert world.all_of(events.AttemptFailed) == []
+    assert [done.adopted for done in world.all_of(events.TransferDone)] == [0, 3]
+
+
 def test_how_long_it_waits_is_counted_where_yarn_does_not_tell(world: World) -> None:
     world.cluster.room = None
     world.cluster.reports_wait = False

@@ -223,6 +223,9 @@ class Attempt:
             try:
                 rest = self._cluster.stage(staging, pages)
             except NoContainer:
+                # The plan was listed and frozen whole, or DistCp could not have been chosen.
+                self._plan.is_frozen = True
+                self._proofs.drop()
                 return staging.epoch + 1
         else:
             rest = pages

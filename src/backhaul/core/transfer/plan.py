@@ -30,7 +30,9 @@ class Plan:
     Attributes:
         directory: Names of the plan are relative to it.
         totals: Of what is listed so far.
-        is_frozen: An earlier attempt froze it whole, so it is not listed again.
+        is_frozen: The ledger has it whole, so it is not listed again.
+        may_be_published: An earlier attempt recorded its intent: files of this plan may be at
+            their final paths.
         is_overtaken: An event whose object is published already, as new as S3 has it or newer:
             nothing is copied.
         is_counted: `totals` are those of the whole plan.
@@ -57,6 +59,7 @@ class Plan:
         if begun.has_plan and begun.directory is not None and begun.destination is not None:
             self.directory, self._destination = begun.directory, begun.destination
             self.is_frozen = True
+        self.may_be_published = self.is_frozen and begun.was_publishing
         self.is_overtaken = False
         self.is_counted = False
         self.totals = Totals()
@@ -169,11 +172,6 @@ class Plan:
     def _placeholders(self) -> int:
         return 0 if self._planner is None else self._planner.markers
 
-    @property
-    def may_be_published(self) -> bool:
-        """The last attempt recorded its intent: files of this plan may be at their final paths."""
-        return self.is_frozen and self._begun.was_publishing
-
     # ------------------------------------------------------------ policy
 
     def check_target(self) -> None:
@@ -238,7 +236,7 @@ class Plan:
                 )
 
     def whole(self) -> Totals:
-        """The totals of all pages, once they have been read."""
+        """The totals of all pages; a plan that is not frozen has been listed to its end."""
         if self.is_frozen:
             self.totals = self._ports.ledger.planned_totals(self._id)
         else:

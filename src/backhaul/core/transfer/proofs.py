@@ -56,6 +56,12 @@ class Proofs:
         self._ledger.record_staged(self._id, self._pending)
         self._pending = []
 
+    def drop(self) -> None:
+        """Forget all: the destination is about to be claimed under a higher epoch."""
+        self._pending = []
+        self._kept.clear()
+        self.objects = self.size_bytes = self.adopted = 0
+
     def intend(self, epoch: int) -> bool:
         """Record the last ones and the intent to publish, in one transaction.
 
