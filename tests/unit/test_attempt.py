@@ -238,7 +238,7 @@ def test_dead_before_a_claim_has_no_staging(world: World, ports: Ports) -> None:
 
 
 def test_failed_attempt_leaves_staging_to_the_next_fence(world: World, ports: Ports) -> None:
-    world.faults.always("store.get", TRANSIENT)
+    world.faults.at("ledger.intend", 1, Fault.FAIL, TRANSIENT)
     verdict = attempt(world, ports)
     assert verdict == Verdict(disposition=Disposition.RETRY, error=TRANSIENT)
     assert world.staging() != []
