@@ -231,7 +231,7 @@ def _bridge(source: str, detail_type: str, detail: object) -> str:
 
 
 def work(demo: Demo, progress: Callable[[object], None]) -> int:
-    """Run the real agent until the queue is empty; its log goes to `agent.log`."""
+    """Run the real agent until the queue is empty; its log goes to a file beside."""
 
     def watch(fact: object) -> None:
         if isinstance(fact, MessageIgnored):

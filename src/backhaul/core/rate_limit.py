@@ -1,7 +1,7 @@
 """How many bytes a second may come from S3: the limit in force, and how much a reader may read now.
 
 Pure: time comes in as an argument. The state that processes share, one number, is kept by
-`adapters.system.governor`; the form of the settings is in `settings.bandwidth`.
+`adapters.system.governor`; the form of the settings is in `settings.model`.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Yarn(Protocol):
 
 
 class DistCp:
-    """Implements `core.ports.Cluster`.
+    """Implements `core.ports.cluster.Cluster`.
 
     Args:
         pause: Waits that many seconds; raises E_STOPPED when the agent stops meanwhile.

@@ -27,8 +27,14 @@ from backhaul.adapters.aws.errors import (
     queue_error,
     queue_opening_error,
 )
-from backhaul.adapters.aws.sqs_answer import bad_answer, read_messages, sent_id, text_in
-from backhaul.adapters.aws.sqs_facts import read_facts, with_dead_letter_queue
+from backhaul.adapters.aws.sqs_answer import (
+    bad_answer,
+    read_facts,
+    read_messages,
+    sent_id,
+    text_in,
+    with_dead_letter_queue,
+)
 from backhaul.adapters.aws.tls import refuse_plain_http
 from backhaul.core.errors import BackhaulError, BadMessage, OutageError
 from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts

@@ -140,7 +140,7 @@ class TransferDetails:
 
 
 class LedgerReader(EvidenceReader):
-    """A ledger file, read-only; made by `sqlite.files.open_reader`.
+    """A ledger file, read-only; made by `ledger.files.open_reader`.
 
     Raises (any method):
         OutageError: `ledger`: locked too long or an I/O error.

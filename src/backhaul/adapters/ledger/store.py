@@ -20,4 +20,4 @@ class SqlLedger(
     SqlStaging,
     SqlJobs,
 ):
-    """`core.ports.Ledger`; made by `sqlite.files.open_ledger`."""
+    """`core.ports.Ledger`; made by `ledger.files.open_ledger`."""

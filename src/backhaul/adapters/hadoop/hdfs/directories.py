@@ -101,7 +101,7 @@ class Directories:
                 status = repeated(lambda: self._client.get_acl_status(directory))
             except FileNotFoundError:
                 return None
-            except BaseException as error:
+            except BaseException as error:  # its text alone shows what it is
                 if "AclException" not in str(error):
                     raise
                 self._acls_are_off = True  # dfs.namenode.acls.enabled = false

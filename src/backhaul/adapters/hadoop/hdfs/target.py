@@ -244,7 +244,7 @@ class HdfsTarget:
         with translated(self._uri(path)):
             try:
                 self._client.delete(path, recursive=False)
-            except BaseException as error:
+            except BaseException as error:  # its text alone shows what it is
                 if "PathIsNotEmptyDirectoryException" not in str(error):
                     raise
 

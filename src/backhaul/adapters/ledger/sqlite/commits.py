@@ -143,7 +143,7 @@ class SharedCommits:
             return
         try:
             group.transaction.commit()
-        except BaseException as error:
+        except BaseException as error:  # each thread that waits for the group raises it
             self._lose(group, error)
             if not isinstance(error, Exception):
                 raise  # Ctrl-C is for this thread; `_wait_for` raises the others in each
