@@ -343,7 +343,10 @@ class MessageDead:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferHeld:
-    """A dependency is down; the transfer keeps its message and tries again."""
+    """A dependency is down; the transfer keeps its message and tries again.
+
+    While a worker waits by itself, it is `TransferBlocked`.
+    """
 
     transfer_id: str
     dependency: str

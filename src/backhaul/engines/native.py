@@ -2,9 +2,9 @@
 
 Small objects: one GET, whole in memory, many at once; the time goes into the file system's close.
 Medium ones: one GET, streamed. Large ones: read ahead, in parallel (`large`), written in order.
-Digests are computed over the bytes as received, so S3's checksum is compared with what was written.
-How often a read is tried is in `read_retries`; which process does this, and when it is killed, in
-`pool` and `serve`.
+Digests are computed over the bytes as received, and S3's checksum is compared with them
+(`_closed`); what the target holds is compared in `proving`. How often a read is tried is in
+`read_retries`; when a worker that hangs is killed, in `session`.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ class PoolSettings:
 
     Attributes:
         workers: Processes at most; one transfer each.
-        stall_timeout_s: A busy worker without a byte or a finished call for this long is killed.
+        stall_timeout_s: A busy worker without a byte or a finished call for this long is killed,
+            unless S3 or the target does not answer (`session`).
         command: argv of a worker; the pipe's file descriptor is appended.
         configuration: Sent first; must pickle; holds no secret.
         environment: Of a worker for this user (`run_as` of a route); None: the agent's own.

@@ -1,5 +1,7 @@
 """The second half of every proof: the target holds the bytes that were received.
 
+The first half, S3's checksum against the bytes received, is `native.Stager._closed`.
+
 Closed files come in batches. The checksums that the target keeps are compared first; where they
 do not compare, the file is read back.
 
@@ -24,7 +26,7 @@ READERS = 8  # files read back at once
 
 
 class Counter:
-    """Bytes and calls done by this worker; by it the pool distinguishes slow from stuck."""
+    """Bytes and calls done by this worker; by it the agent distinguishes slow from stuck."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -2,7 +2,8 @@
 
 The one owner of retries of reads: the adapter sends each request once, and a read that fails here
 for good ends the attempt. A read is tried `tries` times; a body that breaks goes on where it broke,
-and one that has got on by `progress_bytes` since it last broke is counted anew.
+and one that has got on by `progress_bytes` since it last broke is counted anew. An object whose
+file fails, or whose bytes are not S3's, is copied again by `native`, `tries` times at most.
 
 503 Slow Down is no fault of the object and is counted apart: the read is repeated after a pause,
 through a gate that has become narrower. When S3 refuses for over half a minute, that is an outage,

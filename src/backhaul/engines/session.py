@@ -1,6 +1,8 @@
 """One transfer's use of one worker: calls, and staging calls with calls in between.
 
-How messages find their call is `engines.exchange`; processes and who gets which are `engines.pool`.
+A hung worker is found here: it is silent for `stall_timeout_s` although S3 and the target answer
+(`_check_stalled`); `engines.pool` then kills it. How messages find their call is
+`engines.exchange`; which transfer gets which process is `engines.pool`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _RELEASE = update(destinations).where(_OF_TRANSFER).values(_NO_OWNER)
 _RELEASE_DEAD = (
     update(destinations).where(destinations.c.uri == bindparam("of_uri")).values(_NO_OWNER)
 )
-_COMPARE_AND_SET = update(destinations).where(
+_IF_STILL_OWNER = update(destinations).where(
     _OF_TRANSFER, destinations.c.epoch == bindparam("of_epoch")
 )
 
@@ -113,7 +113,11 @@ class SqlDestinations(WriteSession):
     def _take(
         self, tx: Connection, transfer_id: str, destination: Location, claimed: Claimed
     ) -> None:
-        """Make the transfer the owner of this destination and of no other."""
+        """Make the transfer the owner of this destination and of no other.
+
+        The upsert has no condition: `_look` found the way free in this same transaction, which
+        holds the write lock from its start.
+        """
         # A crashed attempt under other settings may have left a claim elsewhere.
         release(tx, transfer_id)
         values = {
@@ -174,4 +178,4 @@ def _compare_and_set(
 ) -> bool:
     """Change the destination that the transfer owns with this epoch; False when it owns none."""
     owned = {"of_transfer": transfer_id, "of_epoch": epoch}
-    return tx.execute(_COMPARE_AND_SET, {**owned, **values}).rowcount == 1
+    return tx.execute(_IF_STILL_OWNER, {**owned, **values}).rowcount == 1

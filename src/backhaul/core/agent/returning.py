@@ -1,4 +1,7 @@
-"""How a message goes back to SQS undeleted: at once when the agent stops, else after a delay."""
+"""How a message goes back to SQS undeleted, to be visible again for its next attempt.
+
+At once when the agent stops; after its back-off when it failed.
+"""
 
 from __future__ import annotations
 

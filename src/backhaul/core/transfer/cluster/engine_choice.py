@@ -1,7 +1,8 @@
 """DistCp on YARN or this node: which engine carries a transfer, and the job that DistCp is given.
 
-Pure. What one attempt does with an application, from the listing to the proof of every file, is
-`cluster.jobs`.
+Pure. `choose` decides by load; what rules DistCp out before that is `always_native` in
+`cluster.attempt`, whose `engine_for` puts both together. What one attempt does with an
+application, from the listing to the proof of every file, is `cluster.jobs`.
 """
 
 from __future__ import annotations
