@@ -20,13 +20,15 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import pytest
 from botocore.config import Config
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import NewConnectionError
 
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.adapters.digests import new_digest
 from backhaul.core.checksums import Part
-from backhaul.core.errors import BackhaulError, IntegrityError
+from backhaul.core.errors import BackhaulError, IntegrityError, OutageError
 from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import StageTask
@@ -287,3 +289,31 @@ def test_parts_of_another_object_are_not_believed(bench: Bench) -> None:
                 planned=PlannedObject(seq=0, pin=other, relative="f"), endpoint=bench.endpoint
             )
         )
+
+
+@pytest.mark.parametrize("refusals", [2, 3])
+def test_one_refused_connection_while_parts_are_read_is_no_outage(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    """An outage would hold the transfer, with a body open that S3 serves well."""
+    bench.says("CRC32C", "everything")
+    connections = bench.reader._connections
+    real, asked = connections.pool, list[str]()
+
+    class Refusing:
+        def urlopen(self, *_: object, **__: object) -> None:
+            raise NewConnectionError(HTTPConnection("127.0.0.1"), "Connection refused")
+
+    def refusing(origin: str, ca_bundle: str | None) -> object:
+        asked.append(origin)
+        return Refusing() if len(asked) <= refusals else real(origin, ca_bundle)
+
+    monkeypatch.setattr(connections, "pool", refusing)
+    if refusals == 2:
+        found = bench.reader.parts(bench.endpoint, bench.pin)
+        assert found is not None
+        assert len(found) == len(PIECES)
+    else:
+        with pytest.raises(OutageError, match="E_S3_UNREACHABLE"):
+            bench.reader.parts(bench.endpoint, bench.pin)
+        assert len(asked) == refusals

@@ -178,6 +178,7 @@ def test_a_pause_that_is_given_up_ends_the_read() -> None:
     [
         TransientError("E_S3_SERVER", "S3 answered 500"),
         OutageError.of("s3", "E_S3_UNREACHABLE", "connection refused"),
+        OutageError.of("s3", "E_SRC_KMS", "S3 answered 500 KMS.KMSInternalException"),
     ],
 )
 def test_a_request_that_always_fails_is_sent_four_times(error: BackhaulError) -> None:

@@ -25,10 +25,12 @@ from backhaul.engines.gate import Gate
 
 TRIES = 4
 FIRST_SLEEP_S = 0.1  # before the second try; then 0.4 and 1.6 s
-THROTTLED, UNREACHABLE = "E_S3_THROTTLED", "E_S3_UNREACHABLE"
+THROTTLED = "E_S3_THROTTLED"
 THROTTLED_TRIES = 12
 LONGEST_SLEEP_S = 5.0  # with 12 tries: 36 s in all
 PROGRESS_BYTES = 8 << 20
+# Outages that one failure does not prove: a connection refused, a fault of KMS.
+_DOUBTFUL_OUTAGES = frozenset({"E_S3_UNREACHABLE", "E_SRC_KMS"})
 Result = TypeVar("Result")
 
 
@@ -158,9 +160,8 @@ class _Tries:
 
 
 def _may_pass(error: BackhaulError) -> bool:
-    """A connection that is refused once is no outage yet."""
     if isinstance(error, OutageError):
-        return error.code == UNREACHABLE
+        return error.code in _DOUBTFUL_OUTAGES
     return isinstance(error, TransientError) and not isinstance(error, SourceChanged)
 
 

@@ -54,7 +54,7 @@ from backhaul.core.ports import Endpoint
 
 _PARTS_TRIES = 3
 _PARTS_BACKOFF_S = 0.1  # twice that before the third try; each times 0.5 to 1.5
-_PASSING = frozenset({"E_S3_SERVER", "E_S3_THROTTLED"})
+_PASSING = frozenset({"E_S3_SERVER", "E_S3_THROTTLED", "E_S3_UNREACHABLE", "E_SRC_KMS"})
 _PARTS_MAX = 10_000  # of a multipart upload
 _OK, _PARTIAL = 200, 206
 _PROXY_LOGIN = 407
@@ -139,16 +139,18 @@ class ObjectReader:
             "x-amz-object-attributes": "ETag,ObjectParts,ObjectSize",
             "x-amz-part-number-marker": str(marker),
         }
-        for attempt in range(_PARTS_TRIES):
-            if attempt:
-                time.sleep(_PARTS_BACKOFF_S * attempt * random.uniform(0.5, 1.5))  # noqa: S311
+        for attempt in range(1, _PARTS_TRIES + 1):
             try:
                 return parts_in(self._request("GET", endpoint, pin, headers, "attributes"))
-            except (SourceChanged, OutageError):
-                raise
             except BackhaulError as error:
-                if error.code not in _PASSING or isinstance(error.__cause__, ReadTimeoutError):
+                may_pass = error.code in _PASSING and not isinstance(
+                    error.__cause__, ReadTimeoutError
+                )
+                if not may_pass or attempt == _PARTS_TRIES:
+                    if isinstance(error, (SourceChanged, OutageError)):
+                        raise
                     break
+            time.sleep(_PARTS_BACKOFF_S * attempt * random.uniform(0.5, 1.5))  # noqa: S311
         return None
 
     def check_reachable(self, endpoint: Endpoint) -> None:
