@@ -106,6 +106,8 @@ def test_no_limit_by_hand_is_stronger_than_a_configured_limit() -> None:
         ("400Mbit/s", 50 * MB),
         ("1Gbit", 125 * MB),
         ("10 mib/S", 10 << 20),
+        ("1.001Mbit", 125_125),
+        ("70.007kB/s", 70_007),
     ],
 )
 def test_a_rate_reads(text: str, bytes_per_s: int | None) -> None:

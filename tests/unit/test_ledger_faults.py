@@ -2,10 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError, ResourceClosedError
 
 from backhaul.adapters.ledger import Owner, open_ledger
@@ -171,6 +173,25 @@ def test_transfer_whose_failure_could_not_be_recorded_may_begin_again(ledger: Sq
     again = begin(ledger, "t2")
     assert (again.transfer_id, again.attempt, again.is_live) == ("t1", 2, False)
     assert begin(ledger, "t3").is_live
+
+
+def test_transfer_that_comes_back_while_its_loss_is_noticed_is_under_way(
+    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(ledger)
+    fail(ledger)
+    transaction = ledger._commits.transaction
+
+    @contextmanager
+    def and_then_begin() -> Iterator[Connection]:
+        with transaction() as tx:
+            yield tx
+        monkeypatch.undo()
+        begin(ledger)
+
+    monkeypatch.setattr(ledger._commits, "transaction", and_then_begin)
+    assert not ledger.is_mine("t1")
+    assert begin(ledger).is_live
 
 
 def test_id_used_twice_is_a_bug(ledger: SqlLedger) -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.model import Location, VerifyLevel
-from backhaul.engines.exchange import Exchange
+from backhaul.engines.exchange import Conversation, Exchange, Kind
 from backhaul.engines.operations import TargetOperations
 from backhaul.engines.pipe import Pipe, frame_of
 from backhaul.engines.session import WorkerSession
-from backhaul.engines.wire import Answer, Tick
+from backhaul.engines.wire import Activity, Answer, Tick
 
 HERE = Location(scheme="file", authority="", path="/x")
 LARGE = b"x" * (8 << 20)
@@ -139,3 +139,13 @@ def test_an_answer_to_a_staging_call_is_a_defect(peer: Peer) -> None:
     with pytest.raises(TransientError, match=r"E_BUG: .*number 1, which is a staging call"):
         list(current.stage(iter([]), HERE, VerifyLevel.STREAM))
     assert current.fault == "protocol"
+
+
+def test_reading_back_is_no_progress_and_no_silence() -> None:
+    staging = Conversation(number=1, kind=Kind.STAGING)
+    staging.note(Activity(number=1, size_bytes=5, count=6))
+    moved_s = staging.moved_s
+    staging.note(Activity(number=1, size_bytes=5, read_back_bytes=3, count=10))
+
+    assert staging.size_bytes == 5
+    assert staging.moved_s > moved_s

@@ -111,7 +111,7 @@ def test_objects_are_staged_and_counted(pool: WorkerPool, directory: Location) -
         tasks = [task(seq, f"sub/{seq}") for seq in range(300)]
         assert stage(session, directory, *tasks) == list(range(300))
         assert session.progress.objects == 300
-        assert session.progress.size_bytes >= 1500
+        assert session.progress.size_bytes == 1500  # not what was read back
 
     assert len(list(Path(directory.path).glob("sub/*"))) == 300
 
@@ -158,7 +158,7 @@ def test_proofs_that_arrive_during_calls_are_not_lost(
         )
         assert sorted(one.seq for batch in batches for one in batch) == list(range(4000))
         assert session.progress.objects == 4000
-        assert session.progress.size_bytes >= 20_000  # read back, too
+        assert session.progress.size_bytes == 20_000
         assert session.status([directory])[0] is not None
 
     assert facts.replaced == []

@@ -32,7 +32,8 @@ class Conversation:
 
     Attributes:
         inbox: What has arrived for it and was not taken yet, in order.
-        size_bytes: Moved by it so far.
+        size_bytes: Received from S3 by it so far.
+        read_back_bytes: Read back from the target by it so far.
         active_s: When it last showed activity; monotonic clock, seconds.
         moved_s: When a staging call last moved a byte or finished an object, which a pause that
             it makes on purpose does not count as; of a call the same as `active_s`.
@@ -43,6 +44,7 @@ class Conversation:
     kind: Kind
     inbox: deque[Upward] = field(default_factory=deque)
     size_bytes: int = 0
+    read_back_bytes: int = 0
     count: int = -1
     active_s: float = 0.0
     moved_s: float = 0.0
@@ -50,8 +52,10 @@ class Conversation:
 
     def note(self, activity: Activity) -> None:
         """Take in how far it has come."""
-        if activity.size_bytes > self.size_bytes:
-            self.size_bytes = activity.size_bytes
+        received = max(self.size_bytes, activity.size_bytes)
+        read_back = max(self.read_back_bytes, activity.read_back_bytes)
+        if (received, read_back) != (self.size_bytes, self.read_back_bytes):
+            self.size_bytes, self.read_back_bytes = received, read_back
             self.moved_s = time.monotonic()
         if activity.count != self.count:
             self.count = activity.count

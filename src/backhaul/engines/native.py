@@ -367,7 +367,7 @@ class Stager:
         for data in self._target.read(path):
             self._refuse_if_cancelled()
             digests.update(data)
-            self._counter.add(len(data))
+            self._counter.add_read_back(len(data))
         return digests.expected is None or matches(digests.expected, digests.in_s3s_algorithm)
 
     # ------------------------------------------------------------ waiting

@@ -26,16 +26,27 @@ READERS = 8  # files read back at once
 
 
 class Counter:
-    """Bytes and calls done by this worker; by it the agent distinguishes slow from stuck."""
+    """Bytes and calls done by this worker; by it the agent distinguishes slow from stuck.
+
+    Attributes:
+        size_bytes: Received from S3.
+        read_back_bytes: Of files of the target, read for their proof.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.size_bytes = 0
+        self.read_back_bytes = 0
         self.calls = 0
 
     def add(self, size_bytes: int) -> None:
         with self._lock:
             self.size_bytes += size_bytes
+            self.calls += 1
+
+    def add_read_back(self, size_bytes: int) -> None:
+        with self._lock:
+            self.read_back_bytes += size_bytes
             self.calls += 1
 
 
@@ -71,7 +82,7 @@ class FileReader:
             own.update(data)
             if s3s is not None:
                 s3s.update(data)
-            self.counter.add(len(data))
+            self.counter.add_read_back(len(data))
         if expected is not None and s3s is not None and not matches(expected, s3s.digest()):
             return None
         return StoredChecksum(

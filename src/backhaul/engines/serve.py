@@ -89,9 +89,13 @@ class _Running:
 
     @property
     def activity(self) -> Activity:
-        counter = self.counter
-        size_bytes = counter.size_bytes
-        return Activity(number=self.number, size_bytes=size_bytes, count=size_bytes + counter.calls)
+        received, read_back = self.counter.size_bytes, self.counter.read_back_bytes
+        return Activity(
+            number=self.number,
+            size_bytes=received,
+            read_back_bytes=read_back,
+            count=received + read_back + self.counter.calls,
+        )
 
 
 class _Worker:

@@ -81,12 +81,14 @@ class Activity:
     """How far one open call or staging call has come.
 
     Attributes:
-        size_bytes: Moved by it so far.
+        size_bytes: Received from S3 by it so far.
+        read_back_bytes: Read back from the target by it so far.
         count: Grows with every byte and every finished step; unchanged for long means stalled.
     """
 
     number: int
     size_bytes: int
+    read_back_bytes: int = 0
     count: int
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-
-from pydantic import ByteSize, TypeAdapter
+from fractions import Fraction
 
 from backhaul.core.rate_limit import (
     HIGHEST_BYTES_PER_S,
@@ -13,12 +12,13 @@ from backhaul.core.rate_limit import (
     Window,
 )
 
-# pydantic's own parser takes `1,000` for 1 and knows no `64Ki`. `b` is always a byte.
+# Not pydantic's ByteSize, which makes 1,000 of `1.001kB`, takes `1,000` for 1 and knows no `64Ki`.
+# `b` is always a byte.
 _AMOUNT = re.compile(
     r"(?P<number>[0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?P<prefix>(?:[kmgtp]i?)?)(?P<unit>bit|b?)",
     re.IGNORECASE,
 )
-_BYTES = TypeAdapter(ByteSize)
+_PREFIXES = "kmgtp"
 _SIZE_HINT = "write a size such as 500GiB, 5TiB or a number of bytes"
 _RATE_HINT = "write a rate such as 50MB/s, 200kB/s, 10MiB/s, or off"
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -61,13 +61,17 @@ def _parsed(value: object, hint: str, *, takes_bits: bool) -> object:
         amount = _AMOUNT.fullmatch(value.strip())
         if amount is None or (not takes_bits and amount["unit"].lower() == "bit"):
             raise ValueError(hint)
-        unit = amount["prefix"] + (amount["unit"] or "b")
-        # Bytes without a unit: pydantic reads those as an integer, all others as a float.
-        text = amount["number"] + ("" if unit.lower() == "b" else unit)
-        value = int(_BYTES.validate_python(text))
+        value = _bytes(Fraction(amount["number"]), amount["prefix"].lower(), amount["unit"].lower())
     if isinstance(value, int) and value > HIGHEST_BYTES_PER_S:
         raise ValueError(hint)
     return value
+
+
+def _bytes(number: Fraction, prefix: str, unit: str) -> int:
+    """Rounded down."""
+    power = _PREFIXES.index(prefix[0]) + 1 if prefix else 0
+    factor = (1024 if prefix.endswith("i") else 1000) ** power
+    return int(number * factor / (8 if unit == "bit" else 1))
 
 
 def parse_window(text: str) -> Window:

@@ -162,11 +162,11 @@ class SqlAttempts(WriteSession):
 
     def is_mine(self, transfer_id: str) -> bool:
         with self._transaction() as tx:
-            owner: str | None = transfers.by_id(tx, transfer_id)["owner"]
-        if owner == self.owner.text:
-            return True
-        self._working.discard(transfer_id)  # should it come back to this process, that is new work
-        return False
+            is_mine: bool = transfers.by_id(tx, transfer_id)["owner"] == self.owner.text
+            if not is_mine:
+                # In here: afterwards the transfer may have come back to this process as new work.
+                self._working.discard(transfer_id)
+        return is_mine
 
     def cancel(self, transfer_id: str, now: datetime) -> list[ClusterJob]:
         """State DEAD by an operator; the next call of the process at work raises `TakenOver`.

@@ -37,7 +37,7 @@ class Rename:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Bytes and objects finished so far by one worker, cumulative within a staging call."""
+    """Bytes received from S3 and objects finished by one worker, within a staging call."""
 
     size_bytes: int
     objects: int
