@@ -218,6 +218,32 @@ def test_a_body_that_breaks_goes_on_where_it_broke_within_the_same_tries() -> No
     assert body.facts.checksums  # of the whole object, although a range came last
 
 
+class Choppy(Moody):
+    """Each answer breaks after three bytes."""
+
+    def get(
+        self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None
+    ) -> Body:
+        self.asked += 1
+        start, stop = byte_range or (0, pin.size_bytes)
+        whole = start + 3 >= stop
+        if not whole:
+            self.store.spoil_read(pin.key, ReadFault.BREAK)
+        part = (start, stop) if whole else (start, start + 6)  # it breaks half-way
+        return self.store.get(endpoint, pin, byte_range=part)
+
+
+def test_a_body_that_gets_on_by_small_steps_is_not_given_up() -> None:
+    store = FakeStore(FakeClock(), new_digest)
+    pin = store.put("k", bytes(30))
+    choppy, naps = Choppy(store, 0, SLOW_DOWN), list[float]()
+    reader = RetryingReader(choppy, Gate(16), naps.append, tries=3, progress_bytes=5)
+    with reader.get(store.endpoint("raw"), pin, byte_range=(0, 30)) as body:
+        assert body.readall() == bytes(30)
+    assert choppy.asked == 10
+    assert max(naps) == 0.4
+
+
 def test_a_body_that_always_breaks_without_progress_is_given_up() -> None:
     bench = Bench(refusals=0)
     bench.moody.store.spoil_read("k", ReadFault.BREAK, times=1000)

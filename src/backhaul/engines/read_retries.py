@@ -2,7 +2,7 @@
 
 The one owner of retries of reads: the adapter sends each request once, and a read that fails here
 for good ends the attempt. A read is tried `tries` times; a body that breaks goes on where it broke,
-and one that has got on by `progress_bytes` since it last broke is counted anew. An object whose
+and one that has got on by `progress_bytes` meanwhile is counted anew. An object whose
 file fails, or whose bytes are not S3's, is copied again by `native`, `tries` times at most.
 
 503 Slow Down is no fault of the object and is counted apart: the read is repeated after a pause,
@@ -140,8 +140,7 @@ class _Tries:
             BackhaulError: There is none.
         """
         if self.received_bytes >= self._progress_bytes:
-            self._failures = self._refusals = 0
-        self.received_bytes = 0
+            self._failures = self._refusals = self.received_bytes = 0
         if error.code == THROTTLED and isinstance(error, TransientError):
             self._refusals += 1
             if self._refusals == THROTTLED_TRIES:
