@@ -40,14 +40,24 @@ Found = TypeVar("Found")
 
 
 def eventually(
-    ask: Callable[[], Found], *, within_s: float = 30, every_s: float = 0.02, what: str = ""
+    ask: Callable[[], Found],
+    *,
+    within_s: float = 30,
+    every_s: float = 0.02,
+    what: str | Callable[[], str] = "",
 ) -> Found:
-    """The first true answer; fails when none comes in time."""
+    """The first true answer; fails when none comes in time.
+
+    Args:
+        what: For the message; called when it fails, to show the state of that moment.
+    """
     deadline_s = time.monotonic() + within_s
     while True:
         if answer := ask():
             return answer
-        assert time.monotonic() < deadline_s, f"not within {within_s} s: {what or ask}"
+        if time.monotonic() >= deadline_s:
+            missing = what() if callable(what) else what or ask
+            raise AssertionError(f"not within {within_s} s: {missing}")
         time.sleep(every_s)
 
 
@@ -129,7 +139,11 @@ class Running:
             assert self.is_alive, f"ended before {event!r}: {self.wait(1)}"
             return []
 
-        return eventually(ask, within_s=within_s, what=f"{event!r} in {self.out[-3000:]}")
+        return eventually(
+            ask,
+            within_s=within_s,
+            what=lambda: f"{event!r} in {self.out[-3000:]}{self.err[-1000:]}",
+        )
 
     def workers(self) -> list[psutil.Process]:
         """Its worker processes."""

@@ -201,7 +201,7 @@ def _finish(it: Round) -> None:
     agent = it.agent
     assert agent is not None
     it.move()
-    eventually(it.nothing_left, within_s=90, what=f"the agent goes on: {agent.out[-2000:]}")
+    eventually(it.nothing_left, within_s=90, what=lambda: f"the agent goes on: {agent.out[-2000:]}")
     agent.terminate()
     ended = agent.wait()
     if ended.code != 0:
