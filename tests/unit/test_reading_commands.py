@@ -147,6 +147,20 @@ def test_no_home_directory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(["history"]).code == "E_CFG_HOME"
 
 
+def test_no_home_directory_is_needed_where_the_system_has_a_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ledger: Path
+) -> None:
+    def no_home(path: Path) -> Path:
+        if path.parts[:1] == ("~",):
+            raise RuntimeError("Could not determine home directory.")
+        return path
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    file = config(tmp_path, f'ledger = "{ledger}"\n')
+    monkeypatch.setattr("backhaul.settings.load.SYSTEM_CONFIG", file)
+    assert "t1" in invoke(["history"]).stdout
+
+
 # ---------------------------------------------------------------- filters of history
 
 

@@ -37,9 +37,12 @@ def find_config(given: Path | None) -> Path | None:
     """
     named = given or (Path(value) if (value := os.environ.get("BACKHAUL_CONFIG")) else None)
     if named is None:
+        if _is_file(SYSTEM_CONFIG):
+            return SYSTEM_CONFIG
+        # Only now: a service may have no home directory.
         home = in_home(Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config"))
-        places = (SYSTEM_CONFIG, home / "backhaul" / "backhaul.toml")
-        return next((path for path in places if _is_file(path)), None)
+        users = home / "backhaul" / "backhaul.toml"
+        return users if _is_file(users) else None
     if not _is_file(named):
         origin = "--config" if given else "BACKHAUL_CONFIG"
         raise ConfigurationError(
