@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from pathlib import Path
+from typing import Any
 
 import botocore.exceptions
 import pytest
@@ -18,6 +20,8 @@ from backhaul.adapters.hadoop.configuration.s3a import S3aBucket, S3aConfigurati
 from backhaul.app.start import default_fs_warnings
 from backhaul.core.errors import ConfigurationError, OutageError, PermanentError
 from backhaul.core.file_systems import FileSystems
+from backhaul.engines.tuning import Tuning
+from backhaul.worker import WorkerConfiguration, _parts
 from tests.unit.test_hadoop_configuration import prop, write
 
 BASE = {"fs.s3a.access.key": "AKIABASE", "fs.s3a.secret.key": "s"}
@@ -358,6 +362,23 @@ def test_in_a_worker_a_bucket_with_its_own_keys_alone_works_and_others_have_none
     assert credentials.for_bucket("other") is credentials
     with pytest.raises(botocore.exceptions.NoCredentialsError):
         credentials.get_frozen_credentials()
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_what_goes_to_a_worker_holds_no_key_and_the_worker_reads_renewed_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hadoop = HadoopConfiguration.load(core(tmp_path, OWN))
+    sent = pickle.dumps(WorkerConfiguration(hadoop=hadoop.without_secrets(), tuning=Tuning()))
+    assert all(key.encode() not in sent for key in OWN.values())
+
+    reader: Any = _parts(pickle.loads(sent)).reader()  # noqa: S301 - our own bytes
+    credentials: AwsCredentials = reader._credentials
+    assert credentials.for_bucket("b").access_key == "AKIAOWN"
+    core(tmp_path, {name: f"{value}2" for name, value in OWN.items()})
+    monkeypatch.setattr("backhaul.adapters.aws.credentials._LOOK_AGAIN_S", 0.0)
+    credentials.forget_for("b")
+    assert credentials.for_bucket("b").access_key == "AKIAOWN2"
 
 
 @pytest.mark.usefixtures("no_aws")
