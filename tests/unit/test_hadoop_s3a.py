@@ -368,14 +368,15 @@ def test_in_a_worker_a_bucket_with_its_own_keys_alone_works_and_others_have_none
 def test_what_goes_to_a_worker_holds_no_key_and_the_worker_reads_renewed_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hadoop = HadoopConfiguration.load(core(tmp_path, OWN))
+    keys = {**OWN, "fs.s3a.bucket.b.secret.key": "canaryc0ffeeSECRET"}
+    hadoop = HadoopConfiguration.load(core(tmp_path, keys))
     sent = pickle.dumps(WorkerConfiguration(hadoop=hadoop.without_secrets(), tuning=Tuning()))
-    assert all(key.encode() not in sent for key in OWN.values())
+    assert all(key.encode() not in sent for key in keys.values())
 
     reader: Any = _parts(pickle.loads(sent)).reader()  # noqa: S301 - our own bytes
     credentials: AwsCredentials = reader._credentials
     assert credentials.for_bucket("b").access_key == "AKIAOWN"
-    core(tmp_path, {name: f"{value}2" for name, value in OWN.items()})
+    core(tmp_path, {name: f"{value}2" for name, value in keys.items()})
     monkeypatch.setattr("backhaul.adapters.aws.credentials._LOOK_AGAIN_S", 0.0)
     credentials.forget_for("b")
     assert credentials.for_bucket("b").access_key == "AKIAOWN2"
