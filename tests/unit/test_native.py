@@ -190,6 +190,7 @@ def test_composite_checksum_catches_a_flipped_bit(
     with pytest.raises(IntegrityError) as caught:
         bench.stage(pin)
     assert caught.value.code == "E_CHECKSUM"
+    assert ", S3's is " in caught.value.message
 
 
 def test_stored_reads_back_although_the_stream_matched(make: Make) -> None:

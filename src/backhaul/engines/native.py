@@ -315,7 +315,7 @@ class Stager:
             raise IntegrityError(
                 "E_CHECKSUM",
                 f"s3://{one.pin.bucket}/{one.pin.key}: {expected.algorithm} of the bytes received"
-                f" is {digests.in_s3s_algorithm.hex()}, of S3 {expected.value}",
+                f" is {digests.in_s3s_algorithm.hex()}, S3's is {expected.value}",
                 hint="a faulty network, proxy or disk changes bytes; nothing was published",
             )
         return Closed(
