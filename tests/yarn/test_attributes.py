@@ -19,7 +19,7 @@ CLIENT = {
 }
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)  # six copies, three of them by YARN; 100 s on an idle machine
 def test_both_engines_give_the_same_attributes_in_both_publish_modes(
     site: Site, hdfs: Hdfs
 ) -> None:
