@@ -1,6 +1,10 @@
-"""Reads the answers of SQS strictly. Pure functions; used by `sqs`.
+"""Reads the answers of SQS strictly: messages, and the attributes of a queue; used by `sqs`.
 
-Source: Amazon SQS API reference, ReceiveMessage, SendMessage, Message.
+Pure, but for `read_facts` and `with_dead_letter_queue`, which request the attributes once at the
+start.
+
+Source: Amazon SQS API reference, ReceiveMessage, SendMessage, Message, GetQueueAttributes,
+GetQueueUrl.
 """
 
 from __future__ import annotations
