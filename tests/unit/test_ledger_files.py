@@ -184,7 +184,7 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
     connection.close()
     assert found == {
         *("transfers", "destinations", "objects", "published", "litter"),
-        *("sequencers", "nonces", "jobs"),
+        *("sequencers", "nonces", "jobs", "agents", "activity", "paused_routes"),
     }
 
 

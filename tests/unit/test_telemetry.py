@@ -16,11 +16,11 @@ from backhaul.adapters.system.log import (
     LogTarget,
     Telemetry,
     describe,
-    human_bytes,
 )
 from backhaul.app.context import log_target
 from backhaul.core import facts as events
 from backhaul.core.errors import ConfigurationError
+from backhaul.core.units import human_bytes
 from backhaul.settings.model import LogSection
 
 FACTS = [

@@ -6,25 +6,31 @@ import os
 import signal
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from backhaul import __version__
 from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.ledger import agent_lock
 from backhaul.adapters.system.clock import SystemClock, SystemRandomness, host_name
 from backhaul.adapters.system.systemd import Systemd
 from backhaul.app.context import Context, require_routes
 from backhaul.app.deadman import Deadman
+from backhaul.app.facts import fan_out
 from backhaul.app.hangup import Hangup
 from backhaul.app.ports import open_ports
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
 from backhaul.core.agent.agent import Agent
+from backhaul.core.agent.observer import Observer
 from backhaul.core.agent.queue_warnings import warnings
+from backhaul.core.agent.reporting import Reporter
 from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.agent.stopping import Stop
+from backhaul.core.agent_report import AgentIdentity
 from backhaul.core.errors import BackhaulError, ExitCode
 from backhaul.core.facts import AgentStarted
 from backhaul.core.ports import Emit
@@ -53,6 +59,8 @@ def run_agent(
     require_routes(context)
     agent_settings = context.settings.agent
     systemd = Systemd()
+    observer = Observer(SystemClock())
+    emit = fan_out(emit, observer)
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),
@@ -82,6 +90,22 @@ def run_agent(
             randomness=SystemRandomness(),
             abort_transfers=pool.abort,
             beat=beat,
+            reporter=Reporter(
+                identity=AgentIdentity(
+                    id=uuid.uuid4().hex,
+                    host=host_name(),
+                    owner=opened.ledger.owner.text,
+                    version=__version__,
+                    queue=queue.facts.name,
+                    region=region,
+                    slots=agent_settings.slots,
+                    started_at=SystemClock().now(),
+                ),
+                observer=observer,
+                queue=queue,
+                ledger=opened.ledger,
+                clock=SystemClock(),
+            ),
         )
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):

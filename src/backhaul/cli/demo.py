@@ -46,8 +46,8 @@ def command(*, hdfs: bool, quick: bool, keep: Path | None) -> int:
 
 def _show(directory: Path, *, is_hdfs: bool, is_quick: bool, is_kept: bool) -> int:
     from backhaul import demo as play
-    from backhaul.adapters.system.log import human_bytes
     from backhaul.cli.progress import Display
+    from backhaul.core.units import human_bytes
 
     began_s = time.monotonic()
     click.echo("Starting local SQS and S3 servers" + (" and real HDFS daemons" if is_hdfs else ""))
@@ -78,7 +78,7 @@ def _table(demo: Demo) -> None:
     from rich.table import Table
 
     from backhaul import demo as play
-    from backhaul.adapters.system.log import human_bytes
+    from backhaul.core.units import human_bytes
 
     table = Table(title="What became of the messages", title_justify="left", expand=False)
     table.add_column("message", overflow="fold", max_width=48)

@@ -128,7 +128,7 @@ def _record_lines(found: Explanation) -> Iterator[tuple[str, str]]:
 
 
 def _plan_lines(found: Explanation, totals: Totals) -> Iterator[tuple[str, str]]:
-    from backhaul.adapters.system.log import human_bytes
+    from backhaul.core.units import human_bytes
 
     size = human_bytes(totals.size_bytes)
     skipped = ""

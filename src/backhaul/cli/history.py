@@ -83,7 +83,7 @@ def _table(rows: list[TransferRow]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from backhaul.adapters.system.log import human_bytes
+    from backhaul.core.units import human_bytes
 
     table = Table(box=None, pad_edge=False)
     for name in ("id", "when (UTC)", "state"):

@@ -21,10 +21,10 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from backhaul.adapters.system.log import human_bytes
 from backhaul.cli.options import counted
 from backhaul.core import facts as events
 from backhaul.core.objects import Proof
+from backhaul.core.units import human_bytes
 
 PLAIN_LINE_S = 2.0
 NAME_WIDTH = 20

@@ -48,7 +48,7 @@ def command(*, transfer_id: str, evidence: bool, as_json: bool, files: Files) ->
 
 def job_progress(job: JobRow) -> str:
     """The state of a YARN application, and its maps and bytes as last seen."""
-    from backhaul.adapters.system.log import human_bytes
+    from backhaul.core.units import human_bytes
 
     maps = f", maps {job.maps_done} of {job.maps}" if job.maps else ""
     size = f", {human_bytes(job.size_bytes)}" if job.size_bytes else ""
@@ -56,7 +56,7 @@ def job_progress(job: JobRow) -> str:
 
 
 def _print(details: TransferDetails) -> None:
-    from backhaul.adapters.system.log import human_bytes
+    from backhaul.core.units import human_bytes
 
     row = details.transfer
     _line("transfer", row.id)
@@ -91,7 +91,7 @@ def _print(details: TransferDetails) -> None:
 
 
 def _print_proofs(details: TransferDetails) -> None:
-    from backhaul.adapters.system.log import human_bytes
+    from backhaul.core.units import human_bytes
 
     click.echo("\nproof")
     for total in details.proofs:

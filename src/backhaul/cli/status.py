@@ -10,6 +10,7 @@ import click
 
 from backhaul.cli.options import Files, OnceOnly, files_options, json_lines_option, report_no_ledger
 from backhaul.cli.show import job_progress
+from backhaul.core.units import human_bytes, human_span
 
 if TYPE_CHECKING:
     from backhaul.app.records import TransferDetails, TransferRow
@@ -48,8 +49,6 @@ def command(*, as_json: bool, files: Files) -> int:
 
 
 def _print(details: TransferDetails) -> None:
-    from backhaul.adapters.system.log import human_bytes
-
     row = details.transfer
     proven = [total for total in details.proofs if total.proof is not None]
     objects = sum(total.objects for total in proven)
@@ -80,20 +79,7 @@ def _why(row: TransferRow, now: datetime) -> str:
     if row.held_by is None or row.held_since is None:
         return f"{row.code}: {row.reason}"
     how = "held by" if row.state == "held" else "waiting for"
-    text = f"{how} {row.held_by} for {_roughly(now - row.held_since)}: {row.code}: {row.reason}"
+    text = f"{how} {row.held_by} for {human_span(now - row.held_since)}: {row.code}: {row.reason}"
     if row.retry_at is None:
         return text
-    return f"{text}; next try in {_roughly(max(row.retry_at - now, timedelta()))}"
-
-
-def _roughly(span: timedelta) -> str:
-    """One unit is enough: `28 s`, `3 min`, `5 h`."""
-    seconds = max(0, round(span.total_seconds()))
-    if seconds < 2 * _MINUTE_S:
-        return f"{seconds} s"
-    if seconds < 2 * _HOUR_S:
-        return f"{seconds // _MINUTE_S} min"
-    return f"{seconds // _HOUR_S} h"
-
-
-_MINUTE_S, _HOUR_S = 60, 3600
+    return f"{text}; next try in {human_span(max(row.retry_at - now, timedelta()))}"

@@ -110,7 +110,7 @@ def _sum(totals: VerifyTotals) -> dict[str, object]:
 
 
 def _print_totals(totals: VerifyTotals) -> None:
-    from backhaul.adapters.system.log import human_bytes
+    from backhaul.core.units import human_bytes
 
     if not (totals.transfers or totals.findings):
         click.echo("nothing was checked: no selected transfer has published anything")

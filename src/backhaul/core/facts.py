@@ -6,6 +6,7 @@ Frozen data; the only text for people is what an error carries already.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +78,11 @@ class AgentStopped:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueueEmpty:
-    """A poll brought nothing."""
+class QueuePolled:
+    """SQS answered a poll; `messages` is how many it brought."""
 
     queue: str
+    messages: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,7 @@ class MessageReceived:
     message_id: str
     receive_count: int
     body_excerpt: str
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from backhaul.adapters.aws.errors import (
 )
 from backhaul.adapters.aws.sqs_answer import (
     bad_answer,
+    read_depth,
     read_facts,
     read_messages,
     sent_id,
@@ -36,6 +37,7 @@ from backhaul.adapters.aws.sqs_answer import (
     with_dead_letter_queue,
 )
 from backhaul.adapters.aws.tls import refuse_plain_http
+from backhaul.core.agent_report import QueueDepth
 from backhaul.core.errors import BackhaulError, BadMessage, OutageError
 from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts
 from backhaul.core.requests.queue_names import parse_queue
@@ -206,6 +208,11 @@ class SqsQueue:
                 ReceiptHandle=message.receipt_handle,
                 VisibilityTimeout=visibility_timeout_s,
             )
+
+    def depth(self) -> QueueDepth:
+        """See `core.ports.Queue.depth`. One call, tried twice by botocore."""
+        with self._errors("read depth"):
+            return read_depth(self._call, self._url, self._clock.now())
 
     def delete(self, message: Message) -> None:
         """See `core.ports.Queue.delete`.

@@ -21,11 +21,13 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 from backhaul.adapters.aws.causes import Cause, cause_of, one_line
+from backhaul.core.agent_report import QueueDepth
 from backhaul.core.errors import OutageError
 from backhaul.core.ports import Message, QueueFacts
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 _NAME = re.compile("[!-~]{1,1000}")
 _HANDLE = re.compile("[!-~]+")
@@ -118,6 +120,7 @@ def _message(raw: dict[str, Any], arn: str, received_monotonic_s: float) -> Mess
             if isinstance(value, dict) and isinstance(value.get("StringValue"), str)
         },
         group=system.get("MessageGroupId"),
+        aws_trace_header=system.get("AWSTraceHeader"),
     )
 
 
@@ -178,6 +181,36 @@ def read_facts(client: SQSClient, url: str) -> tuple[QueueFacts, str]:
         retention_s=number(answer.get("MessageRetentionPeriod"), *_RETENTION_S),
     )
     return facts, account
+
+
+_DEPTH: tuple[QueueAttributeNameType, ...] = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+def read_depth(client: SQSClient, url: str, now: datetime) -> QueueDepth:
+    """The queue's approximate counts; botocore's exceptions pass.
+
+    Raises:
+        OutageError: E_SQS_ANSWER: a count is missing.
+    """
+    found = client.get_queue_attributes(
+        QueueUrl=url, AttributeNames=[*_DEPTH, "MessageRetentionPeriod"]
+    )
+    answer: Any = found.get("Attributes") or {}
+    counts = [number(answer.get(name), 0, _MOST) for name in _DEPTH]
+    visible, in_flight, delayed = counts
+    if visible is None or in_flight is None:
+        raise bad_answer("attributes of the queue", "the answer has no usable counts of messages")
+    return QueueDepth(
+        visible=visible,
+        in_flight=in_flight,
+        delayed=delayed or 0,
+        retention_s=number(answer.get("MessageRetentionPeriod"), *_RETENTION_S),
+        at=now,
+    )
 
 
 def _redrive(policy: str | None) -> tuple[str, str | None, int | None]:

@@ -1,16 +1,16 @@
 """The ledger: one SQLite file that records every transfer, through SQLAlchemy Core.
 
 `store` writes it for the agent: one module for each capability of `core.ports.ledger`, with its
-statements beside the code that runs them. `reader` reads it for the commands. `schema` draws the
+statements beside the code that runs them. `reading` reads it for the commands. `schema` draws the
 tables, `sqlite` has all that is SQLite's own, `files` opens the file.
 """
 
 from __future__ import annotations
 
-from backhaul.adapters.ledger.evidence import EvidenceRow, ProofTotals
 from backhaul.adapters.ledger.files import find_reader, open_ledger, open_reader
 from backhaul.adapters.ledger.owner import Owner
-from backhaul.adapters.ledger.reader import (
+from backhaul.adapters.ledger.reading.evidence import EvidenceRow, ProofTotals
+from backhaul.adapters.ledger.reading.reader import (
     JobRow,
     JournalRow,
     LedgerReader,

@@ -22,6 +22,7 @@ from backhaul.core.ports import (
     ClusterJob,
     Holder,
     MessageKey,
+    MessageOrigin,
 )
 
 COPY_QUEUE = "copy"  # in place of a queue, for transfers that no message requested
@@ -32,7 +33,14 @@ class SqlAttempts(WriteSession):
     """`AttemptLedger`, and what commands do to a transfer from beside its process."""
 
     def begin(
-        self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
+        self,
+        key: MessageKey | None,
+        new_id: str,
+        source: str,
+        destination: str,
+        now: datetime,
+        *,
+        origin: MessageOrigin | None = None,
     ) -> AttemptStart:
         with self._transaction() as tx:
             row = None if key is None else transfers.by_message(tx, key)
@@ -41,7 +49,7 @@ class SqlAttempts(WriteSession):
                 key = key.changed
                 row = transfers.by_message(tx, key)
             if row is None:
-                begun = self._make(tx, key, new_id, source, destination, now)
+                begun = self._make(tx, key, new_id, now, _new_values(source, destination, origin))
             else:
                 is_live = self._is_live(row["id"], row["owner"])
                 if is_live or TransferState(row["state"]).is_final:
@@ -57,17 +65,15 @@ class SqlAttempts(WriteSession):
         tx: Connection,
         key: MessageKey | None,
         new_id: str,
-        source: str,
-        destination: str,
         now: datetime,
+        about: dict[str, Any],
     ) -> AttemptStart:
         values = {
+            **about,
             "id": new_id,
             "queue": key and key.queue,
             "message_id": key and key.text,
             "body_digest": key and key.body_digest,
-            "source": rows.readable(source),
-            "destination": rows.readable(destination),
             "state": TransferState.RECEIVED.value,
             "attempt": 1,
             "owner": self.owner.text,
@@ -214,6 +220,23 @@ class SqlAttempts(WriteSession):
             ):
                 reason = "its process died; run the copy again"
                 _end_dead(tx, transfer, "E_ABANDONED", reason, now)
+
+
+TRACE_MOST = 512  # characters; what is longer is no trace context
+
+
+def _new_values(source: str, destination: str, origin: MessageOrigin | None) -> dict[str, Any]:
+    """What people read of a new transfer."""
+    values = {"source": rows.readable(source), "destination": rows.readable(destination)}
+    if origin is None:
+        return values
+    traces = {"traceparent": origin.traceparent, "aws_trace_header": origin.aws_trace_header}
+    return {
+        **values,
+        "sender": rows.readable(origin.sender) or None,
+        "sent_at": origin.sent_at,
+        **{name: rows.readable(text[:TRACE_MOST]) for name, text in traces.items() if text},
+    }
 
 
 def _end_dead(tx: Connection, transfer: RowMapping, code: str, reason: str, now: datetime) -> None:

@@ -160,7 +160,11 @@ class SqlDestinations(WriteSession):
             jobs.close_all(tx, transfer_id, now)
             if state is TransferState.DONE:
                 replays.remember_event(tx, transfer)
-            values = {"publish_mode": publish_mode, "renames_possible": False}
+            values = {
+                "publish_mode": publish_mode,
+                "renames_possible": False,
+                "bytes_copied": manifest.copied_bytes if manifest is not None else None,
+            }
             transfers.end(tx, transfer, state, now, values)
             if manifest is not None:
                 publications.seal(tx, transfer, state, publish_mode, manifest, now)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from backhaul.access import distrust, may_read, may_write
 from backhaul.adapters.ledger.owner import Owner
-from backhaul.adapters.ledger.reader import LedgerReader
+from backhaul.adapters.ledger.reading.reader import LedgerReader
 from backhaul.adapters.ledger.sqlite import migrate
 from backhaul.adapters.ledger.sqlite.engine import (
     BUSY_TIMEOUT_S,

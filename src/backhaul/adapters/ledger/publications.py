@@ -1,6 +1,6 @@
 """What was published: the tables `published` and `seals`, and what unfinished publishing may add.
 
-Sealing lines are read in `evidence`.
+Sealing lines are read in `reading.evidence`.
 """
 
 from __future__ import annotations

@@ -107,6 +107,10 @@ transfers = Table(
     # `id#2` is the second record of a message with several, `id!…` another body under that id.
     Column("message_id", Text),
     Column("body_digest", Text),  # SHA-256 of the message's body
+    Column("sender", Text),  # SQS's SenderId
+    Column("sent_at", UtcTime),  # by SQS's clock
+    Column("traceparent", Text),  # the sender's, W3C Trace Context
+    Column("aws_trace_header", Text),  # X-Ray's
     Column("source", Text, nullable=False),  # as requested
     Column("destination", Text, nullable=False),  # as requested
     Column("canonical", Text),  # the claimed URI, from the first claim
@@ -127,6 +131,7 @@ transfers = Table(
     Column("objects_planned", BigInteger, nullable=False, default=0),
     Column("bytes_planned", BigInteger, nullable=False, default=0),
     Column("markers", BigInteger, nullable=False, default=0),
+    Column("bytes_copied", BigInteger),  # by the transfer that has ended; those adopted are not
     Column("publish_mode", Text),
     Column("engine", Text),  # null where nothing was to be chosen
     Column("engine_reason", Text),
@@ -162,6 +167,11 @@ Index(
     destinations.c.owner_transfer,
     sqlite_where=destinations.c.owner_transfer.is_not(None),
 )
+# For `status` and the dashboard, which may not read through a million transfers.
+Index(
+    "ix_transfers_open", transfers.c.first_seen_at, sqlite_where=transfers.c.finished_at.is_(None)
+)
+Index("ix_transfers_dead", transfers.c.finished_at, sqlite_where=transfers.c.state == "dead")
 Index("ix_transfers_renames_possible", transfers.c.id, sqlite_where=transfers.c.renames_possible)
 
 # Staging roots from their claim until a sweep has seen them gone.
@@ -291,6 +301,71 @@ seals = Table(
     Column("transfer_id", Text, nullable=False, unique=True),  # outlives the row of the transfer
     Column("line", Text, nullable=False),  # core.evidence.sealing_line
     Column("seal", Text, nullable=False),  # its SHA-256
+)
+
+# One row for each start of an agent; rows of those that ended go after a month.
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", Text, primary_key=True),  # AgentIdentity, and its newest report
+    Column("host", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("beats", BigInteger, nullable=False),
+    Column("beat_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("report", Text, nullable=False),  # JSON of AgentReport
+    sqlite_with_rowid=False,
+)
+
+# What ended and failed, summed up from `journal` by route and span of time: plots and totals.
+activity = Table(
+    "activity",
+    metadata,
+    Column("span_s", Integer, primary_key=True, autoincrement=False),  # 300 or 3,600
+    Column("begins_at", UtcTime, primary_key=True),
+    Column("route", Text, primary_key=True),  # empty: of none
+    Column("done", BigInteger, nullable=False),  # transfers, those superseded among them
+    Column("dead", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),  # attempts that another one follows
+    Column("objects", BigInteger, nullable=False),
+    Column("bytes_done", BigInteger, nullable=False),  # of all objects of those done
+    Column("bytes_copied", BigInteger, nullable=False),
+    Column("lags", BigInteger, nullable=False),  # how many done have a lag: sent to done
+    Column("lag_us", BigInteger, nullable=False),  # their sum
+    Column("lag_max_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What operators did, by command or by the dashboard: `backhaul journal`.
+operator_actions = Table(
+    "operator_actions",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("operator", Text, nullable=False),  # user@host, or a name given to the dashboard
+    Column("origin", Text, nullable=False),  # `command` or `dashboard`
+    Column("action", Text, nullable=False),  # cancel, redrive, retry, pause, resume, limit
+    Column("subject", Text, nullable=False),  # ids, route, or rate
+    Column("transfers", BigInteger, nullable=False, default=0),
+    Column("size_bytes", BigInteger, nullable=False, default=0),
+    Column("outcome", Text, nullable=False),  # `done`, or the code and sentence of the error
+)
+
+# Routes that an operator has paused; their transfers wait, and spend nothing.
+paused_routes = Table(
+    "paused_routes",
+    metadata,
+    Column("route", Text, primary_key=True),
+    Column("since", UtcTime, nullable=False),
+    Column("until", UtcTime),  # null: until it is resumed
+    Column("operator", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 

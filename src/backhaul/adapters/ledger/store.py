@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backhaul.adapters.ledger.agents import SqlAgents
 from backhaul.adapters.ledger.attempts import SqlAttempts
 from backhaul.adapters.ledger.destinations import SqlDestinations
 from backhaul.adapters.ledger.jobs import SqlJobs
@@ -19,5 +20,6 @@ class SqlLedger(
     SqlReplays,
     SqlStaging,
     SqlJobs,
+    SqlAgents,
 ):
     """`core.ports.Ledger`; made by `ledger.files.open_ledger`."""

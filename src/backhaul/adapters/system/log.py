@@ -25,6 +25,7 @@ from backhaul.access import refusal
 from backhaul.core import facts
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.text import redacted
+from backhaul.core.units import human_bytes, human_rate
 
 PROGRESS_LINE_S = 30.0
 ERROR_LINE_S = 60.0  # between two reports of a log that cannot be written
@@ -47,16 +48,6 @@ class LogTarget:
     file: Path | None = None
     file_bytes: int = 0
     file_count: int = 0
-
-
-def human_bytes(size_bytes: float) -> str:
-    """`1.5 MiB`; whole bytes below 1 KiB."""
-    value = float(size_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024 or unit == "TiB":  # noqa: PLR2004
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError
 
 
 class Telemetry:
@@ -145,8 +136,16 @@ def _done(fact: facts.TransferDone) -> dict[str, Any]:
             fields[shown] = dict(pairs)
     found = {**fields, "bytes": size, "copied_bytes": copied, "seconds": round(seconds, 3)}
     if copied and seconds > 0:
-        found["rate"] = f"{human_bytes(copied / seconds)}/s"
+        found["rate"] = human_rate(copied / seconds)
     return found
+
+
+def _received(fact: facts.MessageReceived) -> dict[str, Any]:
+    sent_at = fact.sent_at
+    return {
+        **_without_none(fact),
+        **({"sent_at": sent_at.isoformat(timespec="milliseconds")} if sent_at else {}),
+    }
 
 
 # Level, event and fields. `describe` chooses among two where the fact itself decides.
@@ -159,9 +158,9 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.RouteWarned: ("warning", "route verifies lengths only", vars),
     facts.RouteTargetWarned: ("warning", "target of a route is unreachable", _without_none),
     facts.LogReopened: ("info", "log reopened", _without_none),
-    facts.QueueEmpty: ("debug", "queue is empty", vars),
+    facts.QueuePolled: ("debug", "queue polled", vars),
     facts.PollFailed: ("warning", "SQS receive failed; retrying", _rounded),
-    facts.MessageReceived: ("info", "message received", vars),
+    facts.MessageReceived: ("info", "message received", _received),
     facts.MessageRecognised: (
         "info",
         "duplicate delivery: transfer already settled or running",

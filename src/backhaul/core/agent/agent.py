@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.delivery import deliver
+from backhaul.core.agent.reporting import Reporter
 from backhaul.core.agent.returning import give_back
 from backhaul.core.agent.settings import AgentSettings, RunTotals
 from backhaul.core.agent.stopping import Stop, Stopper
 from backhaul.core.agent.sweeping import SWEEP_EVERY_S, sweep_abandoned
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.agent.watchdog import CHECK_EVERY_S, Heartbeat, HeartbeatMonitor
+from backhaul.core.agent_report import REPORT_EVERY_S
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.ports import Message, Ports, Queue, Randomness
@@ -47,6 +49,7 @@ class Agent:
     Args:
         abort_transfers: Ends what the workers do; called once, at the end.
         beat: Called about once a second by the main thread, for who watches that.
+        reporter: Publishes what the agent does; None: nothing does.
     """
 
     def __init__(
@@ -59,11 +62,14 @@ class Agent:
         randomness: Randomness,
         abort_transfers: Callable[[], None],
         beat: Callable[[], None] = lambda: None,
+        reporter: Reporter | None = None,
     ) -> None:
         self._queue = queue
         self._settings = settings
         self._abort_transfers = abort_transfers
         self._beat = beat
+        self._reporter = reporter
+        self._is_over = False  # nothing is left to report but the end
         self._emit = ports.emit
         self._clock = ports.clock
         self.was_cut_short = False  # a second signal ended the grace
@@ -96,6 +102,9 @@ class Agent:
         self._sweeper = threading.Thread(
             target=self._sweep_until_stopped, name="sweep", daemon=True
         )
+        self._reporting = threading.Thread(
+            target=self._report_until_over, name="report", daemon=True
+        )
         self._slots = ThreadPoolExecutor(settings.slots, thread_name_prefix="slot")
 
     @property
@@ -122,6 +131,7 @@ class Agent:
         self._is_polling = True
         threading.Thread(target=self._poll_until_stopped, name="poll", daemon=True).start()
         self._sweeper.start()
+        self._reporting.start()
         with self._stopper.changed:
             while not self._stopper.is_requested and self._is_polling and not self._hangs():
                 self._stopper.changed.wait(timeout=CHECK_EVERY_S)
@@ -176,6 +186,31 @@ class Agent:
                 if self._stopper.pause(SWEEP_EVERY_S):
                     return
 
+    def _report_until_over(self) -> None:
+        """Publish what the agent does, also while it stops."""
+        if self._reporter is None:
+            return
+        with self._errors_to_run(Stop.DRAIN):
+            while not self._is_over:
+                self._reporter.turn()
+                deadline_s = self._clock.monotonic() + REPORT_EVERY_S
+                with self._stopper.changed:
+                    while not self._is_over:
+                        left_s = deadline_s - self._clock.monotonic()
+                        if left_s <= 0:
+                            break
+                        self._stopper.changed.wait(timeout=left_s)
+
+    def _report_the_end(self) -> None:
+        with self._stopper.changed:
+            self._is_over = True
+            self._stopper.changed.notify_all()
+        if self._reporting.ident is None or self._reporter is None:
+            return
+        self._reporting.join(ABORT_WAIT_S)
+        if not self._reporting.is_alive():
+            self._reporter.turn(has_ended=True)
+
     @contextmanager
     def _errors_to_run(self, stop: Stop = Stop.NO) -> Iterator[None]:
         """Around the work of a thread: `run` raises the first error of any of them."""
@@ -209,10 +244,10 @@ class Agent:
             failures = 0
             self._poll_heartbeat.beat()
             self._has_backlog = len(messages) == most
+            self._emit(facts.QueuePolled(queue=self._queue.facts.name, messages=len(messages)))
             for message in messages:
                 self._accept(message)
             if not messages:
-                self._emit(facts.QueueEmpty(queue=self._queue.facts.name))
                 if wait_s == 0:
                     self._poll_heartbeat.rest()
                     self._stopper.pause(SHORT_POLL_PAUSE_S)
@@ -300,6 +335,7 @@ class Agent:
                     message_id=message.message_id,
                     receive_count=message.receive_count,
                     body_excerpt=excerpt(message.body),
+                    sent_at=message.sent_at,
                 )
             )
             try:
@@ -336,6 +372,7 @@ class Agent:
         self._keeper.close()
         if self._sweeper.ident is not None:
             self._sweeper.join(ABORT_WAIT_S)  # it writes no line after the last one
+        self._report_the_end()
         totals = self.totals
         self._emit(facts.AgentStopped(done=totals.done, dead=totals.dead, returned=totals.returned))
 

@@ -20,7 +20,7 @@ from backhaul.core.agent.verdicts import BUSY, budget_of, in_time, known_end
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, OutageError, PermanentError
 from backhaul.core.model import Hold, Request, TransferState
-from backhaul.core.ports import AttemptStart, Message
+from backhaul.core.ports import AttemptStart, Message, MessageOrigin
 from backhaul.core.requests.admission import check_signature
 from backhaul.core.requests.content import Ignored, ObjectEvent, RecordBody
 from backhaul.core.requests.event_routes import request_of
@@ -158,6 +158,7 @@ class RecordAttempts:
             source.strip(),  # for people; what is copied is in the plan
             destination.strip(),
             self._context.clock.now(),
+            origin=_origin(self._message),
         )
 
     def _transfer(self, start: AttemptStart, request: Request) -> Verdict:
@@ -302,3 +303,12 @@ class RecordAttempts:
         if verdict.disposition is Disposition.DEAD:
             return dead_letter(context, message, dead)
         return RecordOutcome(retry_in_s=fail(context, start, message, error))
+
+
+def _origin(message: Message) -> MessageOrigin:
+    return MessageOrigin(
+        sender=message.sender_id,
+        sent_at=message.sent_at,
+        traceparent=message.attributes.get("traceparent"),
+        aws_trace_header=message.aws_trace_header,
+    )

@@ -15,6 +15,8 @@ from backhaul.core.ports.ledger_records import (
     ClusterJob,
     Holder,
     MessageKey,
+    MessageOrigin,
+    PausedRoute,
     Published,
 )
 from backhaul.core.ports.process import Clock, Emit, Randomness
@@ -65,7 +67,9 @@ __all__ = [
     "ListedPage",
     "Message",
     "MessageKey",
+    "MessageOrigin",
     "ObjectStore",
+    "PausedRoute",
     "Ports",
     "Progress",
     "Published",

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from backhaul.core.agent_report import AgentIdentity, AgentReport
 from backhaul.core.model import Assignment, Hold, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject, Totals
 from backhaul.core.ports.cluster import Application, JobProgress
@@ -27,6 +28,8 @@ from backhaul.core.ports.ledger_records import (
     ClusterJob,
     Holder,
     MessageKey,
+    MessageOrigin,
+    PausedRoute,
     Published,
 )
 
@@ -35,7 +38,14 @@ class AttemptLedger(Protocol):
     """Deliveries, their attempts, and why an attempt waits or ended."""
 
     def begin(
-        self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
+        self,
+        key: MessageKey | None,
+        new_id: str,
+        source: str,
+        destination: str,
+        now: datetime,
+        *,
+        origin: MessageOrigin | None = None,
     ) -> AttemptStart:
         """Find or make the transfer of this message and count an attempt before any work.
 
@@ -44,6 +54,7 @@ class AttemptLedger(Protocol):
                 body, a transfer of `key.changed` is found or made.
             source: As requested, for people; an excerpt of a body that could not be parsed.
             destination: Likewise.
+            origin: Kept of a new transfer; None for `copy`.
         """
 
     def fail(
@@ -324,6 +335,34 @@ class JobLedger(Protocol):
         """The open ones of this transfer, by epoch."""
 
 
+class AgentLedger(Protocol):
+    """What an agent publishes of itself, and what operators ask of it."""
+
+    def beat(
+        self, identity: AgentIdentity, report: AgentReport, *, has_ended: bool = False
+    ) -> None:
+        """Replace this agent's report; the first one registers it. Safe to repeat.
+
+        Args:
+            has_ended: It is the last one, of an orderly stop.
+        """
+
+    def sum_activity(self, *, most: int) -> bool:
+        """Add the oldest changes of state that are not summed up yet to `activity`.
+
+        Each is counted once, whoever calls this and however often.
+
+        Args:
+            most: So many changes at once: other calls wait meanwhile.
+
+        Returns:
+            True when there may be more.
+        """
+
+    def paused_routes(self, now: datetime) -> list[PausedRoute]:
+        """The routes that are paused at this time."""
+
+
 class Ledger(
     AttemptLedger,
     DestinationLedger,
@@ -332,6 +371,7 @@ class Ledger(
     ReplayLedger,
     StagingLedger,
     JobLedger,
+    AgentLedger,
     Protocol,
 ):
     """The durable truth: all capabilities on one store."""

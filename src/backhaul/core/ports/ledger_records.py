@@ -45,6 +45,23 @@ class MessageKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MessageOrigin:
+    """Who sent a message, when, and as part of which trace; kept for people.
+
+    Attributes:
+        sender: SQS's SenderId.
+        sent_at: By SQS's clock; None where SQS gave none.
+        traceparent: The sender's message attribute of that name (W3C Trace Context).
+        aws_trace_header: SQS's system attribute AWSTraceHeader (X-Ray).
+    """
+
+    sender: str = ""
+    sent_at: datetime | None = None
+    traceparent: str | None = None
+    aws_trace_header: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptStart:
     """What the ledger knows of a transfer when a delivery begins.
 
@@ -148,3 +165,19 @@ class Holder:
 
     owner: str | None
     is_cancelled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PausedRoute:
+    """A route whose transfers wait because an operator said so.
+
+    Attributes:
+        until: When it resumes by itself; None: not before an operator resumes it.
+        operator: Who paused it.
+    """
+
+    route: str
+    since: datetime
+    until: datetime | None
+    operator: str
+    reason: str

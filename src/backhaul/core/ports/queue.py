@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from backhaul.core.agent_report import QueueDepth
+
 FIFO = ".fifo"
 
 
@@ -20,6 +22,7 @@ class Message:
             SQS counts the 12 h total from no earlier than that.
         attributes: The sender's message attributes (String and Number), name to value.
         group: The message group on a FIFO queue, whose messages come one after the other.
+        aws_trace_header: The system attribute AWSTraceHeader, which X-Ray sets.
     """
 
     queue: str
@@ -32,6 +35,7 @@ class Message:
     received_monotonic_s: float
     attributes: dict[str, str] = field(default_factory=dict)
     group: str | None = None
+    aws_trace_header: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,13 @@ class Queue(Protocol):
         Raises:
             VisibilityLost: the handle is no longer accepted, or the 12 h total is used up.
             OutageError: SQS cannot be reached.
+        """
+
+    def depth(self) -> QueueDepth:
+        """SQS's approximate counts, as of now.
+
+        Raises:
+            OutageError: SQS cannot be reached, throttles, or refuses.
         """
 
     def delete(self, message: Message) -> None:

@@ -9,10 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from backhaul.core.agent_report import AgentRecord
 from backhaul.core.errors import BackhaulError, OutageError, TakenOver
 from backhaul.core.model import HOLD_GAP, Assignment, Hold, Location, TransferState
 from backhaul.core.objects import PlannedObject, StagedObject
-from backhaul.core.ports import AbandonedStaging, AttemptStart, MessageKey, Published
+from backhaul.core.ports import (
+    AbandonedStaging,
+    AttemptStart,
+    MessageKey,
+    PausedRoute,
+    Published,
+)
 from backhaul.testing.fakes.faults import Faults
 
 
@@ -135,6 +142,8 @@ class MemoryFile:
     staging: dict[Location, tuple[AbandonedStaging, Location, datetime]] = field(
         default_factory=dict
     )
+    agents: dict[str, AgentRecord] = field(default_factory=dict)
+    paused: dict[str, PausedRoute] = field(default_factory=dict)
     after_change: Callable[[MemoryTransfer, TransferState, TransferState], None] = (
         lambda _row, _before, _after: None
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from backhaul.core.agent_report import AgentIdentity, AgentRecord, AgentReport
 from backhaul.core.model import Assignment, Hold, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import (
@@ -18,6 +19,8 @@ from backhaul.core.ports import (
     ClusterJob,
     Holder,
     MessageKey,
+    MessageOrigin,
+    PausedRoute,
     Published,
 )
 from backhaul.core.ports.cluster import Application, JobProgress
@@ -35,8 +38,16 @@ class MemoryLedger(MemoryPlans, MemoryStaging):
     """Implements `ports.Ledger` for one process on a `MemoryFile`."""
 
     def begin(
-        self, key: MessageKey | None, new_id: str, source: str, destination: str, now: datetime
+        self,
+        key: MessageKey | None,
+        new_id: str,
+        source: str,
+        destination: str,
+        now: datetime,
+        *,
+        origin: MessageOrigin | None = None,
     ) -> AttemptStart:
+        del origin  # for people
         with self._faults.call("ledger.begin", outage):
             known = None if key is None else self._file.by_key.get(key)
             was_changed = key is not None and self._is_other_body(known, key)
@@ -345,6 +356,29 @@ class MemoryLedger(MemoryPlans, MemoryStaging):
         """There are none."""
         del transfer_id
         return []
+
+    def beat(
+        self, identity: AgentIdentity, report: AgentReport, *, has_ended: bool = False
+    ) -> None:
+        with self._faults.call("ledger.beat", outage):
+            before = self._file.agents.get(identity.id)
+            self._file.agents[identity.id] = AgentRecord(
+                identity=identity,
+                report=report,
+                beats=1 + (before.beats if before else 0),
+                ended_at=report.at if has_ended else None,
+            )
+
+    def sum_activity(self, *, most: int) -> bool:
+        """There is no activity to read."""
+        del most
+        with self._faults.call("ledger.sum_activity", outage):
+            return False
+
+    def paused_routes(self, now: datetime) -> list[PausedRoute]:
+        with self._faults.call("ledger.paused_routes", outage):
+            every = self._file.paused.values()
+            return [one for one in every if one.until is None or one.until > now]
 
     def _owned(self, row: MemoryTransfer, epoch: int) -> MemoryDestination | None:
         """The destination that the transfer owns with this epoch."""

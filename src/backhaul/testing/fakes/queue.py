@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from backhaul.core.agent_report import QueueDepth
 from backhaul.core.errors import BackhaulError, OutageError, VisibilityLost
 from backhaul.core.ports import FIFO, Clock, DeadLetterReason, Message, QueueFacts
 from backhaul.testing.fakes.clock import FakeClock
@@ -141,6 +142,19 @@ class FakeQueue:
         return max(0.0, left)
 
     # ------------------------------------------------------------ core.ports.Queue
+
+    def depth(self) -> QueueDepth:
+        """See the port."""
+        with self._faults.call("queue.depth", _outage), self._changed:
+            now_s = self._clock.monotonic()
+            visible = sum(one.visible_at_s <= now_s for one in self._stored.values())
+            return QueueDepth(
+                visible=visible,
+                in_flight=len(self._stored) - visible,
+                delayed=0,
+                retention_s=self.facts.retention_s,
+                at=self._clock.now(),
+            )
 
     def receive(
         self, *, max_messages: int, wait_s: int, visibility_timeout_s: int

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, func, select
 
 from backhaul.adapters.ledger import rows
-from backhaul.adapters.ledger.evidence import (
+from backhaul.adapters.ledger.reading.evidence import (
     EvidenceReader,
     EvidenceRow,
     ProofTotals,
@@ -18,12 +18,13 @@ from backhaul.adapters.ledger.evidence import (
     objects_of,
     proof_totals,
 )
+from backhaul.adapters.ledger.reading.observing import ActivityReader
 from backhaul.adapters.ledger.schema import jobs, journal, objects, transfers
 from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import Proof
 
 FIRST_OBJECTS = 20
-_COPIED = (
+_SUM_OF_OBJECTS = (
     select(func.coalesce(func.sum(objects.c.size_bytes), 0))
     .where(
         objects.c.transfer_id == transfers.c.id,
@@ -32,8 +33,9 @@ _COPIED = (
     )
     .correlate(transfers)
     .scalar_subquery()
-    .label("copied_bytes")
 )
+# The sum was kept when the transfer ended, unless an earlier version ended it.
+_COPIED = func.coalesce(transfers.c.bytes_copied, _SUM_OF_OBJECTS).label("copied_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class TransferRow:
         copied_bytes: Of the objects that were copied and proven so far; `bytes_planned` counts
             those that were there already, too.
         duration: First claim to end; None while not final.
+        sender: SQS's SenderId; `sent_at` by SQS's clock; None: of `copy`, or not known.
+        traceparent: The message's, as sent; likewise `aws_trace_header`.
     """
 
     id: str
@@ -70,6 +74,10 @@ class TransferRow:
     source_changes: int
     epoch: int | None
     owner: str | None
+    sender: str | None
+    sent_at: datetime | None
+    traceparent: str | None
+    aws_trace_header: str | None
     plan_complete: bool
     renames_possible: bool
     objects_planned: int
@@ -139,7 +147,7 @@ class TransferDetails:
     first_objects: tuple[EvidenceRow, ...]
 
 
-class LedgerReader(EvidenceReader):
+class LedgerReader(EvidenceReader, ActivityReader):
     """A ledger file, read-only; made by `ledger.files.open_reader`.
 
     Raises (any method):

@@ -1,0 +1,258 @@
+"""The ledger as `status` and the dashboard read it: agents, sums, what is open, what died.
+
+Every query is bounded in rows and reads an index, so that none holds up a commit for long however
+large the ledger is: in a rollback journal a commit waits for readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+
+from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.agents import agent_record, paused
+from backhaul.adapters.ledger.owner import Owner
+from backhaul.adapters.ledger.schema import (
+    activity,
+    agents,
+    journal,
+    meta,
+    operator_actions,
+    transfers,
+)
+from backhaul.adapters.ledger.session import ReadSession
+from backhaul.core.health import ObservedAgent
+from backhaul.core.model import TransferState
+from backhaul.core.ports import PausedRoute
+
+AGENTS_MOST = 50
+_DONE = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivityRow:
+    """What ended and failed on one route within one span of time.
+
+    Attributes:
+        route: Empty: of none, such as messages that could not be read.
+        done: Transfers, those superseded among them.
+        failed: Attempts that another one follows.
+        bytes_done: Of all objects of those done; `bytes_copied` without those adopted.
+        lags: How many of those done have a lag, sent to done; `lag` is their sum.
+    """
+
+    begins_at: datetime
+    route: str
+    done: int
+    dead: int
+    failed: int
+    objects: int
+    bytes_done: int
+    bytes_copied: int
+    lags: int
+    lag: timedelta
+    lag_max: timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenTransfer:
+    """A transfer that has not ended."""
+
+    id: str
+    message_id: str | None
+    route: str
+    source: str
+    destination: str
+    state: TransferState
+    attempt: int
+    failures: int
+    engine: str | None
+    engine_reason: str | None
+    objects_planned: int
+    bytes_planned: int
+    code: str | None
+    reason: str | None
+    held_by: str | None
+    held_since: datetime | None
+    retry_at: datetime | None
+    first_seen_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadTransfer:
+    """A transfer that died."""
+
+    id: str
+    message_id: str | None
+    route: str
+    source: str
+    destination: str
+    code: str
+    reason: str
+    has_dead_letter: bool
+    finished_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorAction:
+    """One line of `backhaul journal`."""
+
+    number: int
+    at: datetime
+    operator: str
+    origin: str
+    action: str
+    subject: str
+    transfers: int
+    size_bytes: int
+    outcome: str
+
+
+class ActivityReader(ReadSession):
+    """What the front page shows; each call is one short transaction.
+
+    Raises (any method):
+        OutageError: `ledger`: locked too long or an I/O error.
+        EditedLedger: E_LEDGER_CORRUPT: a row that Backhaul did not write.
+    """
+
+    def ledger_id(self) -> str:
+        """16 hex digits drawn when the ledger was made."""
+        with self._transaction("the ledger's id") as tx:
+            found = tx.execute(select(meta.c.value).where(meta.c.name == "ledger_id"))
+            return rows.text(found.scalar_one()) or ""
+
+    def agents(self) -> list[ObservedAgent]:
+        """The newest starts first."""
+        me = Owner.current()
+        query = select(agents).order_by(agents.c.started_at.desc()).limit(AGENTS_MOST)
+        with self._transaction("the agents") as tx:
+            records = [agent_record(row) for row in tx.execute(query).mappings()]
+        return [
+            ObservedAgent(record=one, is_gone=not me.is_alive(one.identity.owner))
+            for one in records
+        ]
+
+    def paused_routes(self, now: datetime) -> list[PausedRoute]:
+        """The routes that are paused at this time."""
+        with self._transaction("the paused routes") as tx:
+            return paused(tx, now)
+
+    def activity(self, span: timedelta, since: datetime, until: datetime) -> list[ActivityRow]:
+        """The sums of each span of time and route that begins in [since, until), oldest first.
+
+        Args:
+            span: 5 minutes, kept for 8 days, or 1 hour, kept for 800 days.
+        """
+        query = (
+            select(activity)
+            .where(
+                activity.c.span_s == int(span.total_seconds()),
+                activity.c.begins_at >= since,
+                activity.c.begins_at < until,
+            )
+            .order_by(activity.c.begins_at, activity.c.route)
+        )
+        with self._transaction("the activity") as tx:
+            return [
+                ActivityRow(
+                    begins_at=row["begins_at"],
+                    route=row["route"],
+                    done=row["done"],
+                    dead=row["dead"],
+                    failed=row["failed"],
+                    objects=row["objects"],
+                    bytes_done=row["bytes_done"],
+                    bytes_copied=row["bytes_copied"],
+                    lags=row["lags"],
+                    lag=timedelta(microseconds=row["lag_us"]),
+                    lag_max=timedelta(microseconds=row["lag_max_us"]),
+                )
+                for row in tx.execute(query).mappings()
+            ]
+
+    def open_transfers(self, *, most: int) -> list[OpenTransfer]:
+        """Those that have not ended, oldest first."""
+        names = ("id", "message_id", "route", "source", "destination", "state", "attempt")
+        more = ("failures", "engine", "engine_reason", "objects_planned", "bytes_planned", "code")
+        last = ("reason", "held_by", "held_since", "retry_at", "first_seen_at", "updated_at")
+        columns = [transfers.c[name] for name in (*names, *more, *last)]
+        query = (
+            select(*columns)
+            .where(transfers.c.finished_at.is_(None))
+            .order_by(transfers.c.first_seen_at)
+            .limit(most)
+        )
+        with self._transaction("the open transfers") as tx:
+            found = []
+            for row in tx.execute(query).mappings():
+                rows.checked(row, columns)
+                route, state = row["route"] or "", TransferState(row["state"])
+                found.append(OpenTransfer(**{**row, "route": route, "state": state}))
+            return found
+
+    def dead_transfers(self, since: datetime, *, most: int) -> list[DeadTransfer]:
+        """Those that died at or after `since`, newest first."""
+        names = ("id", "message_id", "route", "source", "destination", "code", "reason")
+        columns = [transfers.c[name] for name in (*names, "has_letter", "finished_at")]
+        query = (
+            select(*columns)
+            .where(transfers.c.state == "dead", transfers.c.finished_at >= since)
+            .order_by(transfers.c.finished_at.desc())
+            .limit(most)
+        )
+        with self._transaction("the dead transfers") as tx:
+            found = []
+            for row in tx.execute(query).mappings():
+                rows.checked(row, columns)
+                texts = {name: row[name] or "" for name in ("route", "code", "reason")}
+                values = {name: row[name] for name in (*names, "finished_at")} | texts
+                found.append(DeadTransfer(**values, has_dead_letter=row["has_letter"]))
+            return found
+
+    def newest_lags(self, since: datetime, *, most: int) -> list[tuple[str, timedelta]]:
+        """Route and lag, sent to done, of the newest transfers done since then, newest first.
+
+        Args:
+            most: So many lines of the journal are looked at.
+        """
+        newest = (
+            select(journal.c.transfer_id, journal.c.at, journal.c.state)
+            .order_by(journal.c.number.desc())
+            .limit(most)
+            .subquery()
+        )
+        query = (
+            select(transfers.c.route, transfers.c.sent_at, newest.c.at)
+            .join(newest, newest.c.transfer_id == transfers.c.id)
+            .where(
+                newest.c.state.in_(_DONE),
+                newest.c.at >= since,
+                transfers.c.sent_at.is_not(None),
+            )
+        )
+        with self._transaction("the newest lags") as tx:
+            return [
+                (row["route"] or "", max(timedelta(), row["at"] - row["sent_at"]))
+                for row in tx.execute(query).mappings()
+            ]
+
+    def operator_actions(
+        self, *, most: int, before: int | None = None, since: datetime | None = None
+    ) -> Sequence[OperatorAction]:
+        """What operators did, newest first.
+
+        Args:
+            before: Only those with a smaller number: for the next page.
+        """
+        query = select(operator_actions).order_by(operator_actions.c.number.desc()).limit(most)
+        if before is not None:
+            query = query.where(operator_actions.c.number < before)
+        if since is not None:
+            query = query.where(operator_actions.c.at >= since)
+        with self._transaction("the operators' actions") as tx:
+            return [OperatorAction(**row) for row in tx.execute(query).mappings()]

@@ -1,0 +1,384 @@
+"""What the front page, `status` and `top` show, read from the ledger alone.
+
+The same for one agent and for several: agents publish their reports there (`core.agent_report`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from backhaul.adapters.ledger import find_reader
+from backhaul.adapters.ledger.reading.observing import (
+    ActivityReader,
+    ActivityRow,
+    DeadTransfer,
+    OpenTransfer,
+)
+from backhaul.core.agent_report import AgentRecord, RunningTransfer
+from backhaul.core.health import Health, ObservedAgent, agent_health, health
+from backhaul.core.ports import PausedRoute
+
+FIVE_MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24)
+SPARKS = 12  # five minutes each
+OPEN_MOST = 500
+DEAD_MOST = 1000
+LAGS_LOOKED_AT = 5000
+STRUGGLING_FROM = 2  # attempts
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentView:
+    """An agent with its health.
+
+    Attributes:
+        health: None unless it is alive.
+    """
+
+    record: AgentRecord
+    is_alive: bool
+    health: Health | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueView:
+    """A queue as its agents know it.
+
+    Attributes:
+        visible: None until SQS was asked; then `in_flight` and `at` are None, too.
+        retention_used: Age of the oldest known message by the retention, 0 to 1 and more.
+        per_minute: Messages of it that ended, per minute, over the last quarter of an hour.
+        backlog_bytes: Visible messages times what one brought on average within a day; None
+            where none has ended.
+        done_by: When the backlog is through at `per_minute`; None: unknown.
+    """
+
+    name: str
+    visible: int | None
+    in_flight: int | None
+    at: datetime | None
+    oldest_age: timedelta | None
+    retention: timedelta | None
+    retention_used: float | None
+    last_poll_at: datetime | None
+    per_minute: float
+    backlog_bytes: int | None
+    done_by: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningView:
+    """A running transfer and its agent.
+
+    Attributes:
+        left: At the present rate; None: unknown.
+    """
+
+    transfer: RunningTransfer
+    host: str
+    left: timedelta | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteView:
+    """One route over the last hour and day.
+
+    Attributes:
+        sparks: Bytes done in each five minutes of the last hour, oldest first.
+        lag_p95: Of the newest transfers done within a day; None: none has a lag.
+        struggling: Transfers under way in their second attempt or later.
+        held_by: Dependencies that its transfers wait for.
+    """
+
+    name: str
+    running: int
+    waiting: int
+    sparks: tuple[int, ...]
+    done: int
+    dead: int
+    failed: int
+    bytes_done: int
+    lag_p95: timedelta | None
+    struggling: int
+    held_by: tuple[str, ...]
+    paused: PausedRoute | None
+
+    @property
+    def trouble(self) -> int:
+        """For the order of rows: the more, the sooner somebody should look."""
+        is_paused = self.paused is not None
+        return 1000 * bool(self.held_by) + 100 * is_paused + 10 * self.dead + self.struggling
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadCode:
+    """Deaths of one cause within a day; `newest` is an example."""
+
+    code: str
+    count: int
+    routes: tuple[str, ...]
+    newest: DeadTransfer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Today:
+    """Since midnight of the given time zone."""
+
+    since: datetime
+    done: int
+    dead: int
+    objects: int
+    bytes_done: int
+    bytes_copied: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """Everything on the first screen.
+
+    Attributes:
+        running: Transfers under way; `waiting` are the others that have not ended.
+        is_cut: There are more open or dead transfers than were read.
+        summed_to: None where the sums are up to date.
+    """
+
+    now: datetime
+    ledger: Path
+    ledger_bytes: int
+    health: Health
+    agents: tuple[AgentView, ...]
+    queues: tuple[QueueView, ...]
+    bytes_per_s: float
+    today: Today
+    routes: tuple[RouteView, ...]
+    running: tuple[RunningView, ...]
+    waiting: tuple[OpenTransfer, ...]
+    dead: tuple[DeadCode, ...]
+    is_cut: bool
+
+
+def read_overview(path: Path, now: datetime, *, routes: Iterable[str] = ()) -> Overview | None:
+    """The first screen; None where no ledger exists yet.
+
+    Args:
+        now: Aware; its time zone decides when today began.
+        routes: Configured ones, which are shown even if nothing ever happened on them.
+
+    Raises:
+        ConfigurationError, OutageError: As `ledger.open_reader`.
+    """
+    reader = find_reader(path)
+    if reader is None:
+        return None
+    with closing(reader):
+        return overview(reader, path, now, routes=routes)
+
+
+def overview(
+    reader: ActivityReader, path: Path, now: datetime, *, routes: Iterable[str] = ()
+) -> Overview:
+    """As `read_overview`, from an open ledger."""
+    agents = reader.agents()
+    alive = [one.record for one in agents if one.is_alive(now)]
+    waiting = reader.open_transfers(most=OPEN_MOST)
+    dead = reader.dead_transfers(now - DAY, most=DEAD_MOST)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    earliest = min(midnight, now - DAY).astimezone(UTC) - FIVE_MINUTES
+    sums = reader.activity(FIVE_MINUTES, earliest, now + FIVE_MINUTES)
+    running = [
+        RunningView(transfer=one, host=record.identity.host, left=_left(one))
+        for record in alive
+        for one in record.report.running
+    ]
+    running_ids = {one.transfer.transfer_id for one in running}
+    views = _routes(reader, now, [*routes, *(one.route for one in sums)], sums, running, waiting)
+    return Overview(
+        now=now,
+        ledger=path,
+        ledger_bytes=path.stat().st_size,
+        health=health(agents, now),
+        agents=tuple(_agent(one, now) for one in agents if _is_worth_showing(one, now)),
+        queues=_queues(alive, sums, now),
+        bytes_per_s=sum(one.report.bytes_per_s for one in alive),
+        today=_today(sums, midnight),
+        routes=tuple(sorted(views, key=lambda one: (-one.trouble, one.name))),
+        running=tuple(running),
+        waiting=tuple(one for one in waiting if one.id not in running_ids),
+        dead=_by_code(dead),
+        is_cut=len(waiting) == OPEN_MOST or len(dead) == DEAD_MOST,
+    )
+
+
+def _agent(one: ObservedAgent, now: datetime) -> AgentView:
+    is_alive = one.is_alive(now)
+    return AgentView(
+        record=one.record,
+        is_alive=is_alive,
+        health=agent_health(one.record, now) if is_alive else None,
+    )
+
+
+def _is_worth_showing(one: ObservedAgent, now: datetime) -> bool:
+    """Those alive, and those that went within a day."""
+    return one.is_alive(now) or now - one.record.report.at < DAY
+
+
+def _left(one: RunningTransfer) -> timedelta | None:
+    if not one.is_planned or not one.bytes_per_s or one.waits_for:
+        return None
+    missing = max(0, one.size_bytes_total - one.size_bytes)
+    return timedelta(seconds=missing / one.bytes_per_s)
+
+
+def _queues(
+    alive: Sequence[AgentRecord], sums: Sequence[ActivityRow], now: datetime
+) -> tuple[QueueView, ...]:
+    by_name: dict[str, list[AgentRecord]] = defaultdict(list)
+    for record in alive:
+        by_name[record.identity.queue].append(record)
+    recent = [one for one in sums if one.begins_at >= now - 3 * FIVE_MINUTES]
+    is_alone = len(by_name) == 1
+    ended = sum(one.done + one.dead for one in recent)
+    covered = _covered(recent, now)
+    per_minute = ended / covered if is_alone and covered else 0.0
+    done = sum(one.done for one in sums)
+    mean_bytes = sum(one.bytes_done for one in sums) / done if done else None
+    return tuple(
+        _queue(name, records, per_minute, mean_bytes, now)
+        for name, records in sorted(by_name.items())
+    )
+
+
+def _covered(recent: Sequence[ActivityRow], now: datetime) -> float:
+    """Minutes from the beginning of the first of these sums until now."""
+    if not recent:
+        return 0.0
+    return max(1.0, (now - recent[0].begins_at).total_seconds() / 60)
+
+
+def _queue(
+    name: str,
+    records: Sequence[AgentRecord],
+    per_minute: float,
+    mean_bytes: float | None,
+    now: datetime,
+) -> QueueView:
+    depths = [one.report.depth for one in records if one.report.depth is not None]
+    depth = max(depths, key=lambda one: one.at, default=None)
+    sent = [one.report.oldest_sent_at for one in records if one.report.oldest_sent_at]
+    oldest = now - min(sent) if sent else None
+    retention = timedelta(seconds=depth.retention_s) if depth and depth.retention_s else None
+    polls = [one.report.last_poll_at for one in records if one.report.last_poll_at]
+    left = depth.visible + depth.in_flight if depth else None
+    done_by = None
+    if left is not None and per_minute > 0:
+        done_by = now + timedelta(minutes=left / per_minute)
+    return QueueView(
+        name=name,
+        visible=depth.visible if depth else None,
+        in_flight=depth.in_flight if depth else None,
+        at=depth.at if depth else None,
+        oldest_age=oldest,
+        retention=retention,
+        retention_used=oldest / retention if oldest is not None and retention else None,
+        last_poll_at=max(polls, default=None),
+        per_minute=per_minute,
+        backlog_bytes=round(depth.visible * mean_bytes) if depth and mean_bytes else None,
+        done_by=done_by,
+    )
+
+
+def _today(sums: Sequence[ActivityRow], midnight: datetime) -> Today:
+    since = [one for one in sums if one.begins_at >= midnight]
+    return Today(
+        since=midnight,
+        done=sum(one.done for one in since),
+        dead=sum(one.dead for one in since),
+        objects=sum(one.objects for one in since),
+        bytes_done=sum(one.bytes_done for one in since),
+        bytes_copied=sum(one.bytes_copied for one in since),
+    )
+
+
+def _routes(
+    reader: ActivityReader,
+    now: datetime,
+    names: Sequence[str],
+    sums: Sequence[ActivityRow],
+    running: Sequence[RunningView],
+    waiting: Sequence[OpenTransfer],
+) -> list[RouteView]:
+    pauses = {one.route: one for one in reader.paused_routes(now)}
+    lags: dict[str, list[timedelta]] = defaultdict(list)
+    for route, lag in reader.newest_lags(now - DAY, most=LAGS_LOOKED_AT):
+        lags[route].append(lag)
+    by_route: dict[str, list[ActivityRow]] = defaultdict(list)
+    for row in sums:
+        if row.begins_at >= now - DAY - FIVE_MINUTES:
+            by_route[row.route].append(row)
+    running_ids = {one.transfer.transfer_id for one in running}
+    every = {*names, *pauses, *(one.transfer.route for one in running)}
+    every |= {one.route for one in waiting}
+    found = []
+    for name in every:
+        mine = [one.transfer for one in running if one.transfer.route == name]
+        others = [one for one in waiting if one.route == name and one.id not in running_ids]
+        rows = by_route[name]
+        held = {one.waits_for for one in mine if one.waits_for}
+        held |= {one.held_by for one in others if one.code and one.held_by}
+        attempts = [*(one.attempt for one in mine), *(one.attempt for one in others)]
+        found.append(
+            RouteView(
+                name=name,
+                running=len(mine),
+                waiting=len(others),
+                sparks=_sparks(rows, now),
+                done=sum(one.done for one in rows),
+                dead=sum(one.dead for one in rows),
+                failed=sum(one.failed for one in rows),
+                bytes_done=sum(one.bytes_done for one in rows),
+                lag_p95=percentile(lags[name], 0.95),
+                struggling=sum(one >= STRUGGLING_FROM for one in attempts),
+                held_by=tuple(sorted(held)),
+                paused=pauses.get(name),
+            )
+        )
+    return found
+
+
+def _sparks(rows: Sequence[ActivityRow], now: datetime) -> tuple[int, ...]:
+    sparks = [0] * SPARKS
+    for row in rows:
+        place = SPARKS - 1 - int((now - row.begins_at) / FIVE_MINUTES)
+        if 0 <= place < SPARKS:
+            sparks[place] += row.bytes_done
+    return tuple(sparks)
+
+
+def percentile(values: Sequence[timedelta], share: float) -> timedelta | None:
+    """The smallest value that so large a share of the values does not exceed; None of none."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def _by_code(dead: Sequence[DeadTransfer]) -> tuple[DeadCode, ...]:
+    groups: dict[str, list[DeadTransfer]] = defaultdict(list)
+    for one in dead:
+        groups[one.code].append(one)
+    found = [
+        DeadCode(
+            code=code,
+            count=len(group),
+            routes=tuple(sorted({one.route for one in group})),
+            newest=group[0],
+        )
+        for code, group in groups.items()
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.count, one.code)))

@@ -1,0 +1,68 @@
+"""Publishes what the agent does, in a thread of its own: every few seconds, and at its end.
+
+Nothing that a transfer needs is done here, and no transfer waits for it: when the ledger or SQS
+does not answer, the next turn tries again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backhaul.core.agent.observer import Observer
+from backhaul.core.agent_report import AgentIdentity
+from backhaul.core.errors import BackhaulError
+from backhaul.core.ports import Clock, Ledger, Queue
+
+DEPTH_EVERY_S = 30.0
+SUMMED_AT_ONCE = 500  # changes of state; some 10 ms of the ledger
+
+
+class Reporter:
+    """One agent's reports to the ledger; `turn` is called by one thread.
+
+    Args:
+        published: Called after every turn, whether the ledger took the report or not.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: AgentIdentity,
+        observer: Observer,
+        queue: Queue,
+        ledger: Ledger,
+        clock: Clock,
+        published: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._identity = identity
+        self._observer = observer
+        self._queue = queue
+        self._ledger = ledger
+        self._clock = clock
+        self._published = published
+        self._depth_due_s = clock.monotonic()
+
+    def turn(self, *, has_ended: bool = False) -> None:
+        """One report, and one step of the sums."""
+        if not has_ended:
+            self._measure()
+        try:
+            self._ledger.beat(self._identity, self._observer.report(), has_ended=has_ended)
+            while self._ledger.sum_activity(most=SUMMED_AT_ONCE) and has_ended:
+                pass
+        except BackhaulError as error:
+            self._observer.ledger_failed(error.code, error.message, error.hint)
+        else:
+            self._observer.ledger_answered()
+        self._published()
+
+    def _measure(self) -> None:
+        now_s = self._clock.monotonic()
+        if now_s < self._depth_due_s:
+            return
+        self._depth_due_s = now_s + DEPTH_EVERY_S
+        try:
+            self._observer.measured(self._queue.depth())
+        except BackhaulError:
+            # The polls report an SQS that is down. Old counts stay, with their time.
+            return

@@ -1,0 +1,144 @@
+"""What an agent reports of itself every few seconds: its queue, what it does, what it waits for.
+
+Frozen data. `core.agent.observer` makes a report from facts, the ledger keeps the newest one of
+each agent, and `core.health` judges it. Everything is as of `AgentReport.at`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+REPORT_EVERY_S = 5.0
+SILENT_AFTER = timedelta(seconds=30)  # six reports missed in a row
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentIdentity:
+    """One start of one agent process.
+
+    Attributes:
+        id: 32 hex digits, new at every start: a host name identifies nothing across restarts.
+        owner: `host:boot_id:pid:starttime`, as in the ledger's owner columns.
+        queue: Name of the queue that it works.
+    """
+
+    id: str
+    host: str
+    owner: str
+    version: str
+    queue: str
+    region: str
+    slots: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueDepth:
+    """SQS's approximate counts of messages, and when they were read.
+
+    Attributes:
+        visible: Waiting to be received.
+        in_flight: Received by an agent and hidden.
+        delayed: Not visible yet because of a delay.
+        retention_s: How long SQS keeps a message; None: not known.
+    """
+
+    visible: int
+    in_flight: int
+    delayed: int
+    retention_s: int | None
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class DependencyHold:
+    """A dependency that transfers wait for.
+
+    Attributes:
+        dependency: As `OutageError.dependency`: `sqs`, `s3`, `hdfs`, `yarn`, `ledger`, ...
+        since: When the first of the transfers began to wait.
+        transfers: How many wait for it; 0 where polling itself, or the ledger, is held.
+    """
+
+    dependency: str
+    since: datetime
+    code: str
+    reason: str
+    hint: str
+    transfers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningTransfer:
+    """A transfer under way, as far as its agent knows.
+
+    Attributes:
+        phase: As `facts.TransferProgress.phase`; empty before the first progress.
+        engine: Empty where there was no choice; then `engine_reason` is empty, too.
+        size_bytes: Copied so far; `size_bytes_total` grows until `is_planned`.
+        bytes_per_s: Over the last half minute; None before there are two measurements.
+        waits_for: The dependency that its worker, or it itself, waits for; empty: none.
+        tracking_url: Of its YARN application; empty without one.
+    """
+
+    transfer_id: str
+    message_id: str | None
+    route: str
+    source: str
+    destination: str
+    attempt: int
+    started_at: datetime
+    phase: str = ""
+    engine: str = ""
+    engine_reason: str = ""
+    objects: int = 0
+    objects_total: int = 0
+    size_bytes: int = 0
+    size_bytes_total: int = 0
+    is_planned: bool = False
+    bytes_per_s: float | None = None
+    waits_for: str = ""
+    application: str = ""
+    tracking_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentReport:
+    """The state of one agent.
+
+    Attributes:
+        last_poll_at: Of the last receive that SQS answered; None: none yet.
+        failed_polls: In a row, since then; `poll_code` and the other two are of the last one.
+        oldest_sent_at: Of the messages in hand, and of the newest receive while the queue has more.
+        depth: None until SQS was asked once.
+        bytes_per_s: Of all running transfers together.
+    """
+
+    at: datetime
+    is_stopping: bool = False
+    last_poll_at: datetime | None = None
+    failed_polls: int = 0
+    failing_since: datetime | None = None
+    poll_code: str = ""
+    poll_reason: str = ""
+    depth: QueueDepth | None = None
+    oldest_sent_at: datetime | None = None
+    holds: tuple[DependencyHold, ...] = ()
+    running: tuple[RunningTransfer, ...] = ()
+    bytes_per_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentRecord:
+    """An agent as the ledger knows it.
+
+    Attributes:
+        beats: How many reports it has written; it never falls.
+        ended_at: When it stopped in an orderly way; None while it runs, and after a crash.
+    """
+
+    identity: AgentIdentity
+    report: AgentReport
+    beats: int
+    ended_at: datetime | None = None
