@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ VALUES: dict[str, Any] = {
     "float": 1.25,
     "bool": True,
     "str": "text",
+    "datetime": datetime(2026, 11, 22, tzinfo=UTC),
 }
 
 
