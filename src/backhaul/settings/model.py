@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     create_model,
     field_validator,
@@ -41,6 +38,7 @@ from backhaul.core.model import (
 )
 from backhaul.core.ports.cluster import ClusterRules
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
+from backhaul.settings.base import NamedPath, StrictModel
 from backhaul.settings.sizes import parse_rate, parse_size, parse_window
 
 if TYPE_CHECKING:
@@ -49,38 +47,11 @@ if TYPE_CHECKING:
 MIB = 1024**2
 ENV_PREFIX = "BACKHAUL_"
 
-_Core = TypeVar("_Core")
-
 _Size = BeforeValidator(parse_size)
 _Rate = BeforeValidator(parse_rate)
 
 
-def _named(value: object) -> object:
-    """A path that the system can take; an empty one would be the working directory."""
-    if value == "":
-        raise ValueError("write a path, or leave the setting out")
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("a path has no NUL character")
-    return value
-
-
-_Path = Annotated[Path, BeforeValidator(_named)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def into(self, kind: type[_Core], **others: object) -> _Core:
-        """A dataclass of the core, filled with the settings that have the names of its fields.
-
-        Args:
-            others: Fields that no setting has under the same name and in the same form.
-        """
-        names = {each.name for each in fields(kind)} & type(self).model_fields.keys()  # type: ignore[arg-type]
-        return kind(**{name: getattr(self, name) for name in names} | others)
-
-
-class LimitSettings(_Strict):
+class LimitSettings(StrictModel):
     """What one transfer of a route may bring."""
 
     objects: int | None = Field(None, ge=1, description="most objects in one transfer")
@@ -93,7 +64,7 @@ class LimitSettings(_Strict):
     )
 
 
-class EmrSettings(_Strict):
+class EmrSettings(StrictModel):
     """What the completion of an EMR step means."""
 
     step: str = Field(min_length=1, max_length=256, description="the step's name, exactly")
@@ -102,10 +73,10 @@ class EmrSettings(_Strict):
     destination: str = Field(description="the directory it goes to")
 
 
-class SignatureSettings(_Strict):
+class SignatureSettings(StrictModel):
     """Messages of the route must be signed."""
 
-    key_file: _Path | None = Field(None, description="keys, one a line; the first signs")
+    key_file: NamedPath | None = Field(None, description="keys, one a line; the first signs")
     key_env: str | None = Field(
         None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable that holds the keys"
     )
@@ -114,7 +85,7 @@ class SignatureSettings(_Strict):
     )
 
 
-class RouteSettings(_Strict):
+class RouteSettings(StrictModel):
     """Which source may go to which destination, and how."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
@@ -153,13 +124,13 @@ class RouteSettings(_Strict):
     )
 
 
-class KerberosSection(_Strict):
+class KerberosSection(StrictModel):
     """Who the agent is where core-site.xml turns Kerberos on."""
 
     principal: str | None = Field(
         None, min_length=1, description="such as backhaul/edge1.example.com@EXAMPLE.COM"
     )
-    keytab: _Path | None = Field(None, description="the agent takes tickets from it by itself")
+    keytab: NamedPath | None = Field(None, description="the agent takes tickets from it by itself")
     cache: str | None = Field(
         None, min_length=1, description="a ticket cache instead, such as FILE:/run/backhaul/krb5cc"
     )
@@ -173,10 +144,10 @@ class KerberosSection(_Strict):
         return self
 
 
-class DistcpSection(_Strict):
+class DistcpSection(StrictModel):
     """When large transfers go to the cluster's own engine, and how it is run."""
 
-    hadoop: _Path | None = Field(
+    hadoop: NamedPath | None = Field(
         None, description="the hadoop command; else HADOOP_HOME/bin/hadoop, else the PATH's"
     )
     queue: str | None = Field(
@@ -218,7 +189,7 @@ class DistcpSection(_Strict):
         return self.into(ClusterRules, bandwidth_bytes=self.bandwidth)
 
 
-class BandwidthSection(_Strict):
+class BandwidthSection(StrictModel):
     """How many bytes a second may come from S3; `backhaul limit` changes it while running."""
 
     limit: Annotated[int | None, _Rate] = Field(
@@ -245,7 +216,7 @@ class BandwidthSection(_Strict):
         return Schedule(bytes_per_s=self.limit, windows=windows)
 
 
-class AgentSection(_Strict):
+class AgentSection(StrictModel):
     """How the agent works."""
 
     slots: int = Field(
@@ -292,14 +263,14 @@ class AgentSection(_Strict):
         return self.into(RetryPolicy, base_s=self.backoff_base_s, cap_s=self.backoff_cap_s)
 
 
-class LogSection(_Strict):
+class LogSection(StrictModel):
     """Where the log goes besides standard output."""
 
     format: str = Field(
         "auto", pattern="^(auto|text|json)$", description="auto: text on a terminal"
     )
     level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    file: _Path | None = Field(None, description="a rotating file beside standard output")
+    file: NamedPath | None = Field(None, description="a rotating file beside standard output")
     file_bytes: Annotated[int, _Size] = Field(
         50_000_000, ge=10_000, description="rotate at this size"
     )
@@ -343,7 +314,9 @@ class Settings(_Sources):
 
     model_config = SettingsConfigDict(extra="forbid")
 
-    ledger: _Path | None = Field(None, description="the SQLite file that remembers every transfer")
+    ledger: NamedPath | None = Field(
+        None, description="the SQLite file that remembers every transfer"
+    )
     agent: AgentSection = AgentSection()
     bandwidth: BandwidthSection = BandwidthSection()
     distcp: DistcpSection = DistcpSection()

@@ -1,0 +1,38 @@
+"""What every table of the configuration is made of: strict, frozen, into values of the core."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+_Core = TypeVar("_Core")
+
+
+def _named(value: object) -> object:
+    """A path that the system can take; an empty one would be the working directory."""
+    if value == "":
+        raise ValueError("write a path, or leave the setting out")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("a path has no NUL character")
+    return value
+
+
+NamedPath = Annotated[Path, BeforeValidator(_named)]
+
+
+class StrictModel(BaseModel):
+    """A table: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def into(self, kind: type[_Core], **others: object) -> _Core:
+        """A dataclass of the core, filled with the settings that have the names of its fields.
+
+        Args:
+            others: Fields that no setting has under the same name and in the same form.
+        """
+        names = {each.name for each in fields(kind)} & type(self).model_fields.keys()  # type: ignore[arg-type]
+        return kind(**{name: getattr(self, name) for name in names} | others)
