@@ -59,7 +59,7 @@ def run_agent(
     require_routes(context)
     agent_settings = context.settings.agent
     systemd = Systemd()
-    observer = Observer(SystemClock())
+    observer = Observer(SystemClock(), slots=agent_settings.slots)
     emit = fan_out(emit, observer)
     hangup = Hangup(reopen_log, emit)
     with (

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 REPORT_EVERY_S = 5.0
-SILENT_AFTER = timedelta(seconds=30)  # six reports missed in a row
+# Twelve reports missed in a row. One turn may wait 30 s for SQS, or for the ledger's lock.
+SILENT_AFTER = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,20 +109,27 @@ class AgentReport:
     """The state of one agent.
 
     Attributes:
+        failure: Code of the error that ended the agent; empty: it runs, or ended well.
         last_poll_at: Of the last receive that SQS answered; None: none yet.
-        failed_polls: In a row, since then; `poll_code` and the other two are of the last one.
+        failed_polls: In a row, since then; `poll_code` and the like are of the last one.
         oldest_sent_at: Of the messages in hand, and of the newest receive while the queue has more.
-        depth: None until SQS was asked once.
+        in_hand: Messages received and not done with; each has a slot.
+        slot_free_since: Since then at least one slot has been free; None: all are busy.
+        depth: None until SQS has answered once.
         bytes_per_s: Of all running transfers together.
     """
 
     at: datetime
     is_stopping: bool = False
+    failure: str = ""
     last_poll_at: datetime | None = None
     failed_polls: int = 0
     failing_since: datetime | None = None
     poll_code: str = ""
     poll_reason: str = ""
+    poll_hint: str = ""
+    in_hand: int = 0
+    slot_free_since: datetime | None = None
     depth: QueueDepth | None = None
     oldest_sent_at: datetime | None = None
     holds: tuple[DependencyHold, ...] = ()

@@ -3,6 +3,8 @@
 Frozen data; the only text for people is what an error carries already.
 """
 
+# Longer than 450 lines: one list of everything that can happen.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -92,6 +94,7 @@ class PollFailed:
     queue: str
     code: str
     reason: str
+    hint: str
     retry_in_s: float
 
 
@@ -103,6 +106,13 @@ class MessageReceived:
     receive_count: int
     body_excerpt: str
     sent_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryEnded:
+    """The slot is free: whatever became of the message, this agent works on it no longer."""
+
+    message_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,13 +300,29 @@ class CallRetried:
     """SQS or the ledger did not answer a call that settles a message; it is called again.
 
     Attributes:
+        call: Number of this call and its repetitions, within the agent.
         dependency: `sqs` or `ledger`.
     """
 
+    call: int
     dependency: str
     code: str
     reason: str
+    hint: str
     retry_in_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallRetriesEnded:
+    """After `CallRetried`: the call was answered at last, or is not repeated any more.
+
+    Attributes:
+        tries: How many failed.
+    """
+
+    call: int
+    tries: int
+    is_answered: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,9 +375,13 @@ class TransferHeld:
     """A dependency is down; the transfer keeps its message and tries again.
 
     While a worker waits by itself, it is `TransferBlocked`.
+
+    Attributes:
+        transfer_id: Empty while the ledger has not counted the attempt.
     """
 
     transfer_id: str
+    message_id: str
     dependency: str
     code: str
     reason: str
@@ -387,6 +417,7 @@ class TransferResumed:
     """The dependency is back."""
 
     transfer_id: str
+    message_id: str
     dependency: str
     held_s: float
 

@@ -7,7 +7,7 @@ clears it: three failed polls in a row, a dependency that transfers wait for, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -16,12 +16,17 @@ from backhaul.core.units import human_span
 
 FAILED_POLLS = 3
 POLL_OVERDUE = timedelta(seconds=120)  # a long poll takes 20 s, its dead connection 25 s
+HELD_AFTER = timedelta(seconds=10)  # a shorter wait is a retry
+GONE_MOST = timedelta(days=1)  # an agent that died longer ago than this is not missed any more
+CLOCKS_DIFFER = timedelta(seconds=30)
+START = "start it: systemctl start backhaul, or backhaul run QUEUE REGION"
 
 
 class HealthState(StrEnum):
-    """The first that is true, in this order of urgency."""
+    """In the order of urgency; of several agents the most urgent one counts."""
 
     NOT_RUNNING = "not-running"
+    SILENT = "silent"
     NOT_POLLING = "not-polling"
     HELD = "held"
     STOPPING = "stopping"
@@ -53,39 +58,57 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class ObservedAgent:
-    """An agent's record, and whether its process is known to have ended.
+    """An agent's record, and what is known of its process.
 
     Attributes:
         is_gone: Its process is not there any more, seen from its own host; False: it is there, or
-            this is another host.
+            that cannot be seen from here.
+        is_there: Its process is there, seen from its own host.
     """
 
     record: AgentRecord
     is_gone: bool = False
+    is_there: bool = False
 
     def is_alive(self, now: datetime) -> bool:
-        """It reported within `SILENT_AFTER` and has not ended."""
-        record = self.record
-        if record.ended_at is not None or self.is_gone:
-            return False
-        return now - record.report.at < SILENT_AFTER
+        """It reports, and has not ended."""
+        return not self._has_ended and not self._is_late(now)
+
+    def is_silent(self, now: datetime) -> bool:
+        """Its process is there, and reports no more."""
+        return not self._has_ended and self.is_there and self._is_late(now)
+
+    def has_died(self, now: datetime) -> bool:
+        """It is gone, or reports no more, without an orderly end."""
+        is_over = self.is_gone or (self._is_late(now) and not self.is_there)
+        return self.record.ended_at is None and is_over
+
+    @property
+    def _has_ended(self) -> bool:
+        return self.record.ended_at is not None or self.is_gone
+
+    def _is_late(self, now: datetime) -> bool:
+        return now - self.record.report.at >= SILENT_AFTER
 
 
 def health(agents: Sequence[ObservedAgent], now: datetime) -> Health:
     """The health of all agents on one ledger: the most urgent thing that is not well.
 
-    Args:
-        agents: Newest start first.
+    An agent that died is missed for a day, unless its queue is worked by another one.
     """
     alive = [one.record for one in agents if one.is_alive(now)]
-    if not alive:
-        return _not_running(agents, now)
-    judged = [agent_health(one, now) for one in alive]
+    judged = [_silent(one.record, now) for one in agents if one.is_silent(now)]
+    working = {one.record.identity.queue for one in agents if one.is_alive(now)}
+    working |= {one.record.identity.queue for one in agents if one.is_silent(now)}
+    missed = [one for one in _died(agents, now) if one.record.identity.queue not in working]
+    if missed or not (alive or judged):
+        judged.append(_not_running(missed or agents, now))
+    judged += [agent_health(one, now) for one in alive]
     worst = min(judged, key=lambda one: list(HealthState).index(one.state))
     if worst.state is not HealthState.RUNNING:
         return worst
     running = sum(len(one.report.running) for one in alive)
-    return Health(state=HealthState.RUNNING, sentence=_running(running, alive))
+    return replace(worst, sentence=_running(running, alive) + _clock_words(alive, now))
 
 
 def agent_health(record: AgentRecord, now: datetime) -> Health:
@@ -93,21 +116,33 @@ def agent_health(record: AgentRecord, now: datetime) -> Health:
     report = record.report
     if report.is_stopping:
         count = len(report.running)
-        left = f"{count} transfer{'' if count == 1 else 's'} to finish" if count else "nothing left"
+        left = f"{_transfers(count)} to finish" if count else "nothing left"
         return Health(state=HealthState.STOPPING, sentence=f"Stopping: {left}")
     polling = _not_polling(record, now)
     if polling is not None:
         return polling
-    if report.holds:
-        return _held(min(report.holds, key=lambda one: one.since), now)
-    return Health(state=HealthState.RUNNING, sentence=_running(len(report.running), [record]))
+    lasting = [one for one in report.holds if report.at - one.since >= HELD_AFTER]
+    if lasting:
+        return _held(record, min(lasting, key=lambda one: one.since), now)
+    sentence = _running(len(report.running), [record]) + _clock_words([record], now)
+    return Health(state=HealthState.RUNNING, sentence=sentence)
+
+
+def _transfers(count: int) -> str:
+    return f"{count} transfer{'' if count == 1 else 's'}"
 
 
 def _running(transfers: int, agents: Sequence[AgentRecord]) -> str:
-    what = f"{transfers} transfer{'' if transfers == 1 else 's'} under way"
-    if not transfers:
-        what = "waiting for messages"
+    what = f"{_transfers(transfers)} under way" if transfers else "waiting for messages"
     return f"Running: {what}" + (f" on {len(agents)} agents" if len(agents) > 1 else "")
+
+
+def _clock_words(agents: Sequence[AgentRecord], now: datetime) -> str:
+    """A report from the future: ages that are derived from it are wrong."""
+    ahead = max((one.report.at - now for one in agents), default=timedelta())
+    if ahead < CLOCKS_DIFFER:
+        return ""
+    return f"; the agent's clock is {human_span(ahead)} ahead of this one: check NTP"
 
 
 def _not_polling(record: AgentRecord, now: datetime) -> Health | None:
@@ -120,13 +155,15 @@ def _not_polling(record: AgentRecord, now: datetime) -> Health | None:
             sentence=f"Not polling {queue} for {human_span(now - since)}: "
             f"{report.poll_code}: {report.poll_reason}",
             code=report.poll_code,
-            hint="the queue keeps the messages; check the network, the proxy and the credentials"
+            hint=report.poll_hint
+            or "the queue keeps the messages; check the network, the proxy and the credentials"
             " of this node. Polling resumes by itself",
             since=since,
         )
-    polled = report.last_poll_at or record.identity.started_at
-    has_room = len(report.running) < record.identity.slots
-    if has_room and report.failed_polls == 0 and report.at - polled > POLL_OVERDUE:
+    if report.slot_free_since is None or report.failed_polls:
+        return None
+    polled = max(report.last_poll_at or record.identity.started_at, report.slot_free_since)
+    if report.at - polled > POLL_OVERDUE:
         return Health(
             state=HealthState.NOT_POLLING,
             sentence=f"Not polling {queue} for {human_span(now - polled)}: no answer and no error",
@@ -137,12 +174,14 @@ def _not_polling(record: AgentRecord, now: datetime) -> Health | None:
     return None
 
 
-def _held(hold: DependencyHold, now: datetime) -> Health:
+def _held(record: AgentRecord, hold: DependencyHold, now: datetime) -> Health:
     count = hold.transfers
-    who = f", {count} transfer{' waits' if count == 1 else 's wait'}" if count else ""
+    who = f", {_transfers(count)} wait{'s' if count == 1 else ''}" if count else ""
+    moving = sum(not one.waits_for for one in record.report.running)
+    others = f", {moving} under way" if moving else ""
     return Health(
         state=HealthState.HELD,
-        sentence=f"Held by {hold.dependency} for {human_span(now - hold.since)}{who}: "
+        sentence=f"Held by {hold.dependency} for {human_span(now - hold.since)}{who}{others}: "
         f"{hold.code}: {hold.reason}",
         code=hold.code,
         hint=hold.hint,
@@ -150,29 +189,56 @@ def _held(hold: DependencyHold, now: datetime) -> Health:
     )
 
 
+def _silent(record: AgentRecord, now: datetime) -> Health:
+    at = record.report.at
+    return Health(
+        state=HealthState.SILENT,
+        sentence=f"Silent: the agent on {record.identity.host} runs, and has reported nothing for "
+        f"{human_span(now - at)}",
+        code="E_AGENT_SILENT",
+        hint="see its log: journalctl -u backhaul. Mostly the ledger takes no write: check its"
+        " disk (df -h, df -i) and what else has it open",
+        since=at,
+    )
+
+
+def _died(agents: Sequence[ObservedAgent], now: datetime) -> list[ObservedAgent]:
+    """Those that are missed: the last one of each queue, if it did not end in an orderly way."""
+    last: dict[str, ObservedAgent] = {}
+    for one in agents:
+        queue = one.record.identity.queue
+        before = last.get(queue)
+        if before is None or one.record.identity.started_at > before.record.identity.started_at:
+            last[queue] = one
+    return [
+        one for one in last.values() if one.has_died(now) and now - one.record.report.at < GONE_MOST
+    ]
+
+
 def _not_running(agents: Sequence[ObservedAgent], now: datetime) -> Health:
     if not agents:
         return Health(
             state=HealthState.NOT_RUNNING,
             sentence="Not running: no agent has worked on this ledger yet",
-            hint="start it: systemctl start backhaul, or backhaul run QUEUE REGION",
+            hint=START,
         )
     last = max(agents, key=lambda one: one.record.report.at).record
-    host = last.identity.host
-    if last.ended_at is not None:
+    who = f"the agent of {last.identity.queue} on {last.identity.host}"
+    if last.ended_at is None:
         return Health(
             state=HealthState.NOT_RUNNING,
-            sentence=f"Not running: the agent on {host} stopped "
-            f"{human_span(now - last.ended_at)} ago",
-            hint="start it: systemctl start backhaul, or backhaul run QUEUE REGION",
-            since=last.ended_at,
+            sentence=f"Not running: {who} was last seen {human_span(now - last.report.at)} ago "
+            "and did not stop in an orderly way",
+            code="E_AGENT_GONE",
+            hint="see its log: journalctl -u backhaul; then systemctl start backhaul."
+            " Nothing is lost: its messages reappear in the queue",
+            since=last.report.at,
         )
+    how = f"ended with {last.report.failure}" if last.report.failure else "stopped"
     return Health(
         state=HealthState.NOT_RUNNING,
-        sentence=f"Not running: the agent on {host} was last seen "
-        f"{human_span(now - last.report.at)} ago and did not stop in an orderly way",
-        code="E_AGENT_GONE",
-        hint="see its log: journalctl -u backhaul; then systemctl start backhaul."
-        " Nothing is lost: its messages reappear in the queue",
-        since=last.report.at,
+        sentence=f"Not running: {who} {how} {human_span(now - last.ended_at)} ago",
+        code=last.report.failure,
+        hint="see its log: journalctl -u backhaul" if last.report.failure else START,
+        since=last.ended_at,
     )

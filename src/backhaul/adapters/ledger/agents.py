@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Insert, RowMapping, bindparam, delete, func, select
+from sqlalchemy import Connection, Insert, RowMapping, bindparam, delete, func, select, tuple_
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.schema import (
@@ -35,25 +35,28 @@ from backhaul.core.ports import PausedRoute
 
 SPANS = (timedelta(minutes=5), timedelta(hours=1))
 KEPT = (timedelta(days=8), timedelta(days=800))  # of each span
-AGENTS_KEPT = timedelta(days=30)  # after their last report
+AGENTS_KEPT = 100  # starts; those that reported last. One that crashes at every start leaves many
+FORGOTTEN_AT_ONCE = 100  # sums; so that a clock that is wrong for a minute costs only the oldest
 SUMMED_TO = "activity_summed_to"  # in `meta`: the number of the journal's last line in the sums
 
 _MICROSECOND = timedelta(microseconds=1)
 _COUNTS = ("done", "dead", "failed", "objects", "bytes_done", "bytes_copied", "lags", "lag_us")
 _ENDED = (*(state.value for state in TransferState if state.is_final), TransferState.WAITING.value)
 _OF_TRANSFER = ("route", "objects_planned", "bytes_planned", "bytes_copied", "sent_at")
+_LINE = (
+    *(journal.c[name] for name in ("number", "at", "state", "code")),
+    *(transfers.c[name] for name in _OF_TRANSFER),
+)
 _NEXT_LINES = (
-    select(
-        journal.c.number,
-        journal.c.at,
-        journal.c.state,
-        journal.c.code,
-        *(transfers.c[name] for name in _OF_TRANSFER),
-    )
+    select(*_LINE)
     .join(transfers, transfers.c.id == journal.c.transfer_id)
     .where(journal.c.number > bindparam("after"), journal.c.number <= bindparam("to"))
     .where(journal.c.state.in_(_ENDED))
     .order_by(journal.c.number)
+)
+_BEFORE = select(agents.c.beats, agents.c.ended_at).where(agents.c.id == bindparam("id"))
+_FORGET_AGENTS = delete(agents).where(
+    agents.c.id.not_in(select(agents.c.id).order_by(agents.c.beat_at.desc()).limit(AGENTS_KEPT - 1))
 )
 _LAST_LINE = select(func.coalesce(func.max(journal.c.number), 0))
 _SUMMED = select(meta.c.value).where(meta.c.name == SUMMED_TO)
@@ -76,16 +79,18 @@ class SqlAgents(WriteSession):
         values = {field.name: getattr(identity, field.name) for field in fields(AgentIdentity)}
         values["report"] = rows.readable(reports().dump_json(report).decode())
         with self._transaction() as tx:
-            found = tx.execute(select(agents.c.beats).where(agents.c.id == identity.id)).scalar()
+            found = tx.execute(_BEFORE, {"id": identity.id}).one_or_none()
             if found is None:
-                tx.execute(delete(agents).where(agents.c.beat_at < report.at - AGENTS_KEPT))
-            beats = {"beats": 1 + (found or 0), "beat_at": report.at}
+                tx.execute(_FORGET_AGENTS)
+            elif found.ended_at is not None:
+                return  # a report that was under way when the agent ended
+            beats = {"beats": 1 + (found.beats if found else 0), "beat_at": report.at}
             put(tx, agents, {**values, **beats, "ended_at": report.at if has_ended else None})
 
     def sum_activity(self, *, most: int) -> bool:
         with self._transaction() as tx:
             last = int(tx.execute(_LAST_LINE).scalar_one())
-            after = int(tx.execute(_SUMMED).scalar() or 0)
+            after = _number(tx.execute(_SUMMED).scalar())
             if after >= last:
                 return False
             to = min(last, after + most)
@@ -130,6 +135,7 @@ def _sums(lines: Sequence[RowMapping]) -> Iterator[dict[str, Any]]:
     """Rows to be added to `activity`: of each span, its beginning and route."""
     found: dict[tuple[int, datetime, str], dict[str, int]] = {}
     for line in lines:
+        rows.checked(line, _LINE)
         one = _counted(line)
         if one is None:
             continue
@@ -180,9 +186,22 @@ def _adding(dialect: str) -> Insert:
     )
 
 
+def _number(text: Any) -> int:
+    """Of the journal's last line in the sums; 0: none is."""
+    if text is None:
+        return 0
+    if not isinstance(text, str) or not text.isdecimal():
+        raise WrongValue(f"{SUMMED_TO} of meta is {text!r}: no number")
+    return int(text)
+
+
 def _forget_old(tx: Connection, now: datetime) -> None:
     for span, kept in zip(SPANS, KEPT, strict=True):
         span_s = int(span.total_seconds())
-        tx.execute(
-            delete(activity).where(activity.c.span_s == span_s, activity.c.begins_at < now - kept)
+        old = (
+            select(*activity.primary_key.columns)
+            .where(activity.c.span_s == span_s, activity.c.begins_at < now - kept)
+            .order_by(activity.c.begins_at)
+            .limit(FORGOTTEN_AT_ONCE)
         )
+        tx.execute(delete(activity).where(tuple_(*activity.primary_key.columns).in_(old)))

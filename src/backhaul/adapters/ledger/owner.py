@@ -45,22 +45,40 @@ class Owner:
     def is_alive(self, text: str) -> bool:
         """Whether the owner written down as `text` may still act, judged from this process.
 
-        Another host cannot be judged from here and counts as alive, and so does a text that is
-        no owner: waiting is safe, two owners are not.
+        What cannot be judged from here counts as alive: waiting is safe, two owners are not.
+        """
+        return self.sees(text) is not False
+
+    def sees(self, text: str) -> bool | None:
+        """Whether that process is there; None where that cannot be seen from here.
+
+        That is so for another host, for a text that is no owner, and where the kernel hides the
+        processes of other users (`hidepid` of /proc).
         """
         parts = text.rsplit(":", 3)
         if len(parts) != len(("host", "boot_id", "pid", "start")):
-            return True
+            return None
         host, boot_id, pid, start = parts
         if host != self.host:
-            return True
-        if boot_id != self.boot_id:
+            return None
+        if boot_id != self.boot_id or not pid.isdecimal():
             return False
-        return pid.isdecimal() and str(_start_of(int(pid))) == start
+        try:
+            found = _start_of(int(pid))
+            if found is None and not _shows_others():
+                return None
+        except PermissionError:
+            return None
+        return str(found) == start
 
 
 def _boot_id() -> str:
     return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _shows_others() -> bool:
+    """False where only this user's own processes are shown: process 1 is somebody else's."""
+    return (_PROC / "1" / "stat").exists()
 
 
 def _start_of(pid: int) -> int | None:

@@ -303,7 +303,7 @@ seals = Table(
     Column("seal", Text, nullable=False),  # its SHA-256
 )
 
-# One row for each start of an agent; rows of those that ended go after a month.
+# One row for each start of an agent; the last hundred of them.
 agents = Table(
     "agents",
     metadata,

@@ -161,6 +161,7 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.QueuePolled: ("debug", "queue polled", vars),
     facts.PollFailed: ("warning", "SQS receive failed; retrying", _rounded),
     facts.MessageReceived: ("info", "message received", _received),
+    facts.DeliveryEnded: ("debug", "delivery ended", vars),
     facts.MessageRecognised: (
         "info",
         "duplicate delivery: transfer already settled or running",
@@ -198,6 +199,7 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.WorkerReplaced: ("warning", "worker replaced", vars),
     facts.ThreadHung: ("error", "agent thread hung; process exiting", vars),
     facts.CallRetried: ("warning", "SQS call failed; retrying", _rounded),
+    facts.CallRetriesEnded: ("info", "retried call answered", vars),
     facts.LedgerRecordMissed: ("warning", "ledger update failed; transfer continues", vars),
 }
 
@@ -222,6 +224,8 @@ def describe(fact: object) -> tuple[str, str, dict[str, Any]]:
             level = "debug"  # nothing can have been staged where nothing may be written
         case facts.CallRetried(dependency="ledger"):
             event = "ledger call failed; retrying"
+        case facts.CallRetriesEnded(is_answered=False):
+            event = "retried call given up"
     return level, event, fields(fact)
 
 

@@ -33,6 +33,10 @@ from backhaul.core.text import excerpt
 POLL_RETRY_CAP_S = 30.0
 POLL_OVERTIME_S = 10.0  # a poll's answer may come this much after its wait
 ABORT_WAIT_S = 10.0
+REPORTING_JOIN_S = (
+    1.0  # a turn that waits for SQS or the ledger does not keep the agent from ending
+)
+REPORT_AGAIN_S = 300.0  # after a defect
 LINGER_S = 0.1
 POLL, VISIBILITY = "poll", "visibility"
 HANGS = {
@@ -192,8 +196,11 @@ class Agent:
             return
         with self._errors_to_run(Stop.DRAIN):
             while not self._is_over:
-                self._reporter.turn()
-                deadline_s = self._clock.monotonic() + REPORT_EVERY_S
+                # No transfer needs a report: a defect in making one is logged, and ends nothing.
+                result = self._context.result_or_error(self._reporter.turn)
+                is_well = not isinstance(result, BackhaulError)
+                every_s = REPORT_EVERY_S if is_well else REPORT_AGAIN_S
+                deadline_s = self._clock.monotonic() + every_s
                 with self._stopper.changed:
                     while not self._is_over:
                         left_s = deadline_s - self._clock.monotonic()
@@ -205,11 +212,12 @@ class Agent:
         with self._stopper.changed:
             self._is_over = True
             self._stopper.changed.notify_all()
-        if self._reporting.ident is None or self._reporter is None:
+        if self._reporter is None or self._reporting.ident is None:
             return
-        self._reporting.join(ABORT_WAIT_S)
-        if not self._reporting.is_alive():
-            self._reporter.turn(has_ended=True)
+        self._reporting.join(REPORTING_JOIN_S)
+        bug, reporter = self._bug, self._reporter
+        failure = "" if bug is None else bug.code if isinstance(bug, BackhaulError) else "E_BUG"
+        self._context.result_or_error(lambda: reporter.end(failure))
 
     @contextmanager
     def _errors_to_run(self, stop: Stop = Stop.NO) -> Iterator[None]:
@@ -262,6 +270,7 @@ class Agent:
                 queue=self._queue.facts.name,
                 code=error.code,
                 reason=error.message,
+                hint=error.hint,
                 retry_in_s=delay_s,
             )
         )

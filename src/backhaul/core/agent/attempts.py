@@ -56,7 +56,10 @@ class RecordAttempts:
                 held_s = self._context.clock.monotonic() - held_since_s
                 self._context.emit(
                     facts.TransferResumed(
-                        transfer_id=self._transfer_id, dependency=held_by, held_s=held_s
+                        transfer_id=self._transfer_id,
+                        message_id=self._message.message_id,
+                        dependency=held_by,
+                        held_s=held_s,
                     )
                 )
                 held_since_s, tries = None, 0
@@ -228,6 +231,7 @@ class RecordAttempts:
         context.emit(
             facts.TransferHeld(
                 transfer_id=self._transfer_id,
+                message_id=self._message.message_id,
                 dependency=error.dependency,
                 code=error.code,
                 reason=error.message,

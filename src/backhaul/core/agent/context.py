@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TypeVar
 
 from backhaul.core.agent.settings import AgentSettings, RunTotals
@@ -11,7 +12,7 @@ from backhaul.core.agent.stopping import Stopper
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
-from backhaul.core.facts import CallRetried
+from backhaul.core.facts import CallRetried, CallRetriesEnded
 from backhaul.core.ports import Clock, Emit, Ports, Queue, Randomness
 from backhaul.core.requests.admission import RouteGate
 from backhaul.core.requests.policy import Policy
@@ -28,6 +29,7 @@ class AgentContext:
         gate: Transfers in flight by route.
         totals: What this run did so far.
         due_back: Ids of messages returned for a later try, and when SQS shows each at the latest.
+        call_numbers: For the calls that `until_answered` repeats.
     """
 
     queue: Queue
@@ -40,6 +42,7 @@ class AgentContext:
     gate: RouteGate
     totals: RunTotals = field(default_factory=RunTotals)
     due_back: dict[str, float] = field(default_factory=dict)
+    call_numbers: Iterator[int] = field(default_factory=count)
 
     @property
     def emit(self) -> Emit:
@@ -79,23 +82,33 @@ class AgentContext:
             The call's result, or True where it has none; None when it was not answered within
             `max_tries`, or before the agent has to stop.
         """
-        tries = 0
-        while True:
-            try:
-                result = call()
-            except OutageError as error:
-                tries += 1
-                delay_s = hold_delay_s(tries, self.chance())
-                self.emit(
-                    CallRetried(
-                        dependency=error.dependency,
-                        code=error.code,
-                        reason=error.message,
-                        retry_in_s=delay_s,
-                    )
-                )
-                if tries == max_tries or (self.stopper.is_requested and tries > 1):
-                    return None
-                self.stopper.pause(delay_s)
-            else:
-                return True if result is None else result
+        call_number, tries, is_answered = next(self.call_numbers), 0, True
+        try:
+            while True:
+                try:
+                    result = call()
+                except OutageError as error:
+                    tries += 1
+                    delay_s = hold_delay_s(tries, self.chance())
+                    self._note_retry(call_number, error, delay_s)
+                    if tries == max_tries or (self.stopper.is_requested and tries > 1):
+                        is_answered = False
+                        return None
+                    self.stopper.pause(delay_s)
+                else:
+                    return True if result is None else result
+        finally:
+            if tries:
+                self.emit(CallRetriesEnded(call=call_number, tries=tries, is_answered=is_answered))
+
+    def _note_retry(self, call_number: int, error: OutageError, delay_s: float) -> None:
+        self.emit(
+            CallRetried(
+                call=call_number,
+                dependency=error.dependency,
+                code=error.code,
+                reason=error.message,
+                hint=error.hint,
+                retry_in_s=delay_s,
+            )
+        )

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from backhaul.core import facts
@@ -19,22 +19,28 @@ from backhaul.core.agent_report import (
     QueueDepth,
     RunningTransfer,
 )
+from backhaul.core.model import HOLD_GAP
 from backhaul.core.ports import Clock
 
 RATE_OVER_S = 30.0
-IN_HAND_MOST = 10_000  # messages whose time of sending is remembered
+MOVING_S = 5.0  # bytes that still come after this time have not only filled buffers
 _LEDGER = "ledger"
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Waiting:
-    """One transfer that waits for a dependency."""
+    """What one message, or the whole agent, waits for.
+
+    Attributes:
+        ended_at: When it was over; None: it is not.
+    """
 
     dependency: str
     since: datetime
     code: str
     reason: str
     hint: str
+    ended_at: datetime | None = None
 
 
 @dataclass(kw_only=True)
@@ -60,17 +66,39 @@ class _Bytes:
         return (self.seen[-1][1] - before) / max(now_s - began_s, 0.001)
 
 
-class Observer:
-    """Safe to call from every thread; a fact costs it some microseconds."""
+@dataclass(kw_only=True)
+class _Work:
+    """A transfer under way, with what shows that it moves.
 
-    def __init__(self, clock: Clock) -> None:
+    Attributes:
+        moved_at_s: Of the first bytes of this attempt; None: none yet.
+    """
+
+    transfer: RunningTransfer
+    rate: _Bytes
+    has_progress: bool = False
+    moved_at_s: float | None = None
+
+
+class Observer:
+    """Safe to call from every thread; a fact costs it some microseconds.
+
+    What it remembers is of the messages in hand, and goes with `DeliveryEnded`: nothing is left of
+    a message whose slot is free, whatever became of it.
+
+    Args:
+        slots: Messages that the agent works on at once.
+    """
+
+    def __init__(self, clock: Clock, *, slots: int) -> None:
         self._clock = clock
+        self._slots = slots
         self._lock = threading.Lock()
-        self._running: dict[str, RunningTransfer] = {}
-        self._rates: dict[str, _Bytes] = {}
-        self._waiting: dict[str, _Waiting] = {}
-        self._sent_at: dict[str, datetime] = {}
-        self._report = AgentReport(at=clock.now())
+        self._in_hand: dict[str, datetime | None] = {}  # by message, with its time of sending
+        self._running: dict[str, _Work] = {}  # by transfer
+        self._waiting: dict[str, _Waiting] = {}  # by message, or by transfer where it has none
+        self._calls: dict[int, _Waiting] = {}  # those that are repeated, by their number
+        self._report = AgentReport(at=clock.now(), slot_free_since=clock.now())
         self._ledger_down: _Waiting | None = None
         self._has_more = False
         self._newest_sent_at: datetime | None = None
@@ -78,22 +106,23 @@ class Observer:
             facts.QueuePolled: self._polled,
             facts.PollFailed: self._poll_failed,
             facts.MessageReceived: self._received,
+            facts.DeliveryEnded: self._settled,
+            facts.MessageReturned: self._settled,
             facts.AttemptStarted: self._started,
             facts.TransferProgress: self._progressed,
             facts.EngineChosen: self._engine_chosen,
             facts.ApplicationFollowed: self._application,
             facts.TransferHeld: self._held,
-            facts.TransferBlocked: self._held,
-            facts.TransferUnblocked: self._moves,
-            facts.TransferResumed: self._moves,
+            facts.TransferBlocked: self._blocked,
+            facts.TransferUnblocked: self._unblocked,
+            facts.TransferResumed: self._resumed,
             facts.TransferWaiting: self._attempt_ended,
-            facts.AttemptFailed: self._ended,
-            facts.TransferDone: self._ended,
-            facts.MessageDead: self._ended,
-            facts.TransferTakenOver: self._ended,
-            facts.MessageReturned: self._ended,
-            facts.MessageIgnored: self._settled,
-            facts.MessageRecognised: self._settled,
+            facts.AttemptFailed: self._attempt_ended,
+            facts.TransferDone: self._attempt_ended,
+            facts.MessageDead: self._attempt_ended,
+            facts.TransferTakenOver: self._attempt_ended,
+            facts.CallRetried: self._call_retried,
+            facts.CallRetriesEnded: self._call_ended,
             facts.AgentStopping: self._stopping,
         }
 
@@ -109,6 +138,11 @@ class Observer:
         """SQS reported its counts."""
         with self._lock:
             self._report = replace(self._report, depth=depth)
+
+    def failed(self, code: str) -> None:
+        """The agent ends because of an error."""
+        with self._lock:
+            self._report = replace(self._report, failure=code)
 
     def ledger_failed(self, code: str, reason: str, hint: str) -> None:
         """The ledger took no report: it is down for everything else, too."""
@@ -127,18 +161,18 @@ class Observer:
         """Of a transfer under way; empty when it is not known."""
         with self._lock:
             found = self._running.get(transfer_id)
-        return found.route if found else ""
+        return found.transfer.route if found else ""
 
     def engine_of(self, transfer_id: str) -> str:
         """Likewise."""
         with self._lock:
             found = self._running.get(transfer_id)
-        return found.engine if found else ""
+        return found.transfer.engine if found else ""
 
     def sent_at(self, message_id: str) -> datetime | None:
         """When a message in hand was sent, by SQS's clock."""
         with self._lock:
-            return self._sent_at.get(message_id)
+            return self._in_hand.get(message_id)
 
     def report(self) -> AgentReport:
         """As of now."""
@@ -146,48 +180,55 @@ class Observer:
         with self._lock:
             running = tuple(
                 replace(
-                    one,
-                    bytes_per_s=self._rates[one.transfer_id].per_s(now_s),
-                    waits_for=self._waits_for(one.transfer_id),
+                    one.transfer,
+                    bytes_per_s=one.rate.per_s(now_s),
+                    waits_for=self._waits_for(one.transfer),
                 )
                 for one in self._running.values()
             )
-            oldest = list(self._sent_at.values())
-            if self._has_more and self._newest_sent_at is not None:
-                oldest.append(self._newest_sent_at)
             return replace(
                 self._report,
                 at=now,
                 running=running,
                 holds=self._holds(),
-                oldest_sent_at=min(oldest, default=None),
+                in_hand=len(self._in_hand),
+                oldest_sent_at=self._oldest_sent_at(),
                 bytes_per_s=sum(one.bytes_per_s or 0.0 for one in running),
             )
 
-    def _waits_for(self, transfer_id: str) -> str:
-        found = self._waiting.get(transfer_id)
-        return found.dependency if found else ""
+    def _oldest_sent_at(self) -> datetime | None:
+        known = [one for one in self._in_hand.values() if one is not None]
+        depth = self._report.depth
+        has_more = self._has_more and (depth is None or depth.visible > 0)
+        if has_more and self._newest_sent_at is not None:
+            known.append(self._newest_sent_at)
+        return min(known, default=None)
+
+    def _waits_for(self, transfer: RunningTransfer) -> str:
+        found = self._waiting.get(_key(transfer))
+        return found.dependency if found is not None and found.ended_at is None else ""
 
     def _holds(self) -> tuple[DependencyHold, ...]:
-        by_dependency: dict[str, list[_Waiting]] = {}
-        for one in self._waiting.values():
-            by_dependency.setdefault(one.dependency, []).append(one)
-        counts = {name: len(every) for name, every in by_dependency.items()}
+        every: dict[str, list[_Waiting]] = {}
+        for one in (*self._waiting.values(), *self._calls.values()):
+            if one.ended_at is None:
+                every.setdefault(one.dependency, []).append(one)
+        counts = {name: len(found) for name, found in every.items()}
         if self._ledger_down is not None:
-            by_dependency.setdefault(_LEDGER, []).append(self._ledger_down)
+            every.setdefault(_LEDGER, []).append(self._ledger_down)
         return tuple(
             DependencyHold(
                 dependency=name,
-                since=min(one.since for one in every),
-                code=every[-1].code,
-                reason=every[-1].reason,
-                hint=every[-1].hint,
+                since=min(one.since for one in found),
+                code=found[-1].code,
+                reason=found[-1].reason,
+                hint=found[-1].hint,
                 transfers=counts.get(name, 0),
             )
-            for name, every in sorted(by_dependency.items())
+            for name, found in sorted(every.items())
         )
 
-    # ------------------------------------------------------------ facts
+    # ------------------------------------------------------------ facts: the queue
 
     def _polled(self, fact: facts.QueuePolled) -> None:
         self._has_more = fact.messages > 0
@@ -198,6 +239,7 @@ class Observer:
             failing_since=None,
             poll_code="",
             poll_reason="",
+            poll_hint="",
         )
 
     def _poll_failed(self, fact: facts.PollFailed) -> None:
@@ -208,34 +250,50 @@ class Observer:
             failing_since=before.failing_since or self._clock.now(),
             poll_code=fact.code,
             poll_reason=fact.reason,
+            poll_hint=fact.hint,
         )
 
     def _received(self, fact: facts.MessageReceived) -> None:
-        if fact.sent_at is not None:
-            if len(self._sent_at) >= IN_HAND_MOST:
-                self._sent_at.clear()
-            self._sent_at[fact.message_id] = self._newest_sent_at = fact.sent_at
+        self._in_hand[fact.message_id] = fact.sent_at
+        self._newest_sent_at = fact.sent_at or self._newest_sent_at
+        if len(self._in_hand) >= self._slots:
+            self._report = replace(self._report, slot_free_since=None)
+
+    def _settled(self, fact: facts.DeliveryEnded | facts.MessageReturned) -> None:
+        self._in_hand.pop(fact.message_id, None)
+        self._waiting.pop(fact.message_id, None)
+        for one in list(self._running.values()):
+            if one.transfer.message_id == fact.message_id:
+                del self._running[one.transfer.transfer_id]
+        if self._report.slot_free_since is None:
+            self._report = replace(self._report, slot_free_since=self._clock.now())
+
+    # ------------------------------------------------------------ facts: one transfer
 
     def _started(self, fact: facts.AttemptStarted) -> None:
-        self._waiting.pop(fact.transfer_id, None)
-        self._rates[fact.transfer_id] = _Bytes()
-        self._running[fact.transfer_id] = RunningTransfer(
-            transfer_id=fact.transfer_id,
-            message_id=fact.message_id,
-            route=fact.route,
-            source=fact.source,
-            destination=fact.destination,
-            attempt=fact.attempt,
-            started_at=self._clock.now(),
+        # What it waited for may still be down: only what moves shows that it is not.
+        self._running[fact.transfer_id] = _Work(
+            transfer=RunningTransfer(
+                transfer_id=fact.transfer_id,
+                message_id=fact.message_id,
+                route=fact.route,
+                source=fact.source,
+                destination=fact.destination,
+                attempt=fact.attempt,
+                started_at=self._clock.now(),
+            ),
+            rate=_Bytes(),
         )
 
     def _progressed(self, fact: facts.TransferProgress) -> None:
-        known = self._running.get(fact.transfer_id)
-        if known is None:
+        work = self._running.get(fact.transfer_id)
+        if work is None:
             return
-        self._rates[fact.transfer_id].add(self._clock.monotonic(), fact.size_bytes)
-        self._running[fact.transfer_id] = replace(
-            known,
+        now_s = self._clock.monotonic()
+        before = work.transfer
+        work.rate.add(now_s, fact.size_bytes)
+        work.transfer = replace(
+            before,
             phase=fact.phase,
             objects=fact.objects,
             objects_total=fact.objects_total,
@@ -243,56 +301,113 @@ class Observer:
             size_bytes_total=fact.size_bytes_total,
             is_planned=fact.is_planned,
         )
+        is_first, work.has_progress = not work.has_progress, True
+        if is_first:
+            return
+        if fact.objects > before.objects:
+            self._moves(before)
+        elif fact.size_bytes > before.size_bytes:
+            # The first bytes may only have filled buffers before a target that is down.
+            if work.moved_at_s is None:
+                work.moved_at_s = now_s
+            elif now_s - work.moved_at_s >= MOVING_S:
+                self._moves(before)
+        elif fact.objects_total > before.objects_total:
+            self._moves(before, only="s3")  # its listing goes on
 
     def _engine_chosen(self, fact: facts.EngineChosen) -> None:
         self._change(fact.transfer_id, engine=fact.engine, engine_reason=fact.reason)
 
     def _application(self, fact: facts.ApplicationFollowed) -> None:
-        self._change(fact.transfer_id, application=fact.application, tracking_url=fact.tracking_url)
+        work = self._change(
+            fact.transfer_id, application=fact.application, tracking_url=fact.tracking_url
+        )
+        if work is not None:
+            self._moves(work.transfer, only="yarn")
 
-    def _change(self, transfer_id: str, **values: str) -> None:
-        known = self._running.get(transfer_id)
-        if known is not None:
-            self._running[transfer_id] = replace(known, **values)  # type: ignore[arg-type]
+    def _change(self, transfer_id: str, **values: str) -> _Work | None:
+        work = self._running.get(transfer_id)
+        if work is not None:
+            work.transfer = replace(work.transfer, **values)  # type: ignore[arg-type]
+        return work
 
-    def _held(self, fact: facts.TransferHeld | facts.TransferBlocked) -> None:
-        before = self._waiting.get(fact.transfer_id)
-        is_same = before is not None and before.dependency == fact.dependency
-        self._waiting[fact.transfer_id] = _Waiting(
+    def _attempt_ended(
+        self,
+        fact: facts.TransferWaiting
+        | facts.AttemptFailed
+        | facts.TransferDone
+        | facts.MessageDead
+        | facts.TransferTakenOver,
+    ) -> None:
+        work = self._running.pop(fact.transfer_id, None)
+        if work is not None:
+            self._moves(work.transfer)
+
+    # ------------------------------------------------------------ facts: waiting
+
+    def _held(self, fact: facts.TransferHeld) -> None:
+        self._wait(fact.message_id, fact, self._clock.now())
+
+    def _blocked(self, fact: facts.TransferBlocked) -> None:
+        work = self._running.get(fact.transfer_id)
+        if work is not None:
+            since = self._clock.now() - timedelta(seconds=fact.still_s)
+            self._wait(_key(work.transfer), fact, since)
+
+    def _wait(
+        self, key: str, fact: facts.TransferHeld | facts.TransferBlocked, since: datetime
+    ) -> None:
+        before = self._waiting.get(key)
+        if before is not None and before.dependency == fact.dependency:
+            ended_at = before.ended_at
+            # As in the ledger: what fails again soon has not been well in between.
+            if ended_at is None or since - ended_at < HOLD_GAP:
+                since = min(since, before.since)
+        self._waiting[key] = _Waiting(
             dependency=fact.dependency,
-            since=before.since if before is not None and is_same else self._clock.now(),
+            since=since,
             code=fact.code,
             reason=fact.reason,
             hint=fact.hint,
         )
 
-    def _moves(self, fact: facts.TransferUnblocked | facts.TransferResumed) -> None:
-        self._waiting.pop(fact.transfer_id, None)
-        # Held before the ledger had counted an attempt: there was no id yet.
-        self._waiting.pop("", None)
+    def _unblocked(self, fact: facts.TransferUnblocked) -> None:
+        work = self._running.get(fact.transfer_id)
+        if work is not None:
+            self._moves(work.transfer)
 
-    def _attempt_ended(self, fact: facts.TransferWaiting) -> None:
-        self._waiting.pop(fact.transfer_id, None)
-        self._running.pop(fact.transfer_id, None)
-        self._rates.pop(fact.transfer_id, None)
+    def _resumed(self, fact: facts.TransferResumed) -> None:
+        self._end_wait(fact.message_id)
 
-    def _ended(
-        self,
-        fact: facts.AttemptFailed
-        | facts.TransferDone
-        | facts.MessageDead
-        | facts.TransferTakenOver
-        | facts.MessageReturned,
-    ) -> None:
-        self._waiting.pop(fact.transfer_id, None)
-        self._running.pop(fact.transfer_id, None)
-        self._rates.pop(fact.transfer_id, None)
-        self._settled(fact)
+    def _moves(self, transfer: RunningTransfer, *, only: str = "") -> None:
+        """It works again; where `only` is given, that dependency does."""
+        key = _key(transfer)
+        found = self._waiting.get(key)
+        if found is not None and only in {"", found.dependency}:
+            self._end_wait(key)
 
-    def _settled(self, fact: object) -> None:
-        message_id = getattr(fact, "message_id", None)
-        if message_id is not None:
-            self._sent_at.pop(message_id, None)
+    def _end_wait(self, key: str) -> None:
+        found = self._waiting.get(key)
+        if found is not None and found.ended_at is None:
+            self._waiting[key] = replace(found, ended_at=self._clock.now())
+
+    def _call_retried(self, fact: facts.CallRetried) -> None:
+        before = self._calls.get(fact.call)
+        self._calls[fact.call] = _Waiting(
+            dependency=fact.dependency,
+            since=self._clock.now() if before is None else before.since,
+            code=fact.code,
+            reason=fact.reason,
+            hint=fact.hint,
+        )
+
+    def _call_ended(self, fact: facts.CallRetriesEnded) -> None:
+        self._calls.pop(fact.call, None)
 
     def _stopping(self, _fact: object) -> None:
         self._report = replace(self._report, is_stopping=True)
+
+
+def _key(transfer: RunningTransfer) -> str:
+    """Of what waits: the message, which waits before it has a transfer, too."""
+    return transfer.message_id or transfer.transfer_id

@@ -15,10 +15,11 @@ from backhaul.core.ports import Clock, Ledger, Queue
 
 DEPTH_EVERY_S = 30.0
 SUMMED_AT_ONCE = 500  # changes of state; some 10 ms of the ledger
+SUMS_MOST = 10  # in one turn; what is left then comes with the next ones
 
 
 class Reporter:
-    """One agent's reports to the ledger; `turn` is called by one thread.
+    """One agent's reports to the ledger; `turn` is called by one thread at a time.
 
     Args:
         published: Called after every turn, whether the ledger took the report or not.
@@ -42,19 +43,31 @@ class Reporter:
         self._published = published
         self._depth_due_s = clock.monotonic()
 
-    def turn(self, *, has_ended: bool = False) -> None:
-        """One report, and one step of the sums."""
-        if not has_ended:
-            self._measure()
+    def turn(self) -> None:
+        """One report, and some steps of the sums."""
+        self._measure()
+        self._record(has_ended=False)
+        self._published()
+
+    def end(self, failure: str) -> None:
+        """The last report; a turn that is still under way in another thread changes nothing of it.
+
+        Args:
+            failure: Code of the error that ends the agent; empty: it ends well.
+        """
+        self._observer.failed(failure)
+        self._record(has_ended=True)
+
+    def _record(self, *, has_ended: bool) -> None:
         try:
             self._ledger.beat(self._identity, self._observer.report(), has_ended=has_ended)
-            while self._ledger.sum_activity(most=SUMMED_AT_ONCE) and has_ended:
-                pass
+            for _ in range(SUMS_MOST):
+                if not self._ledger.sum_activity(most=SUMMED_AT_ONCE):
+                    break
         except BackhaulError as error:
             self._observer.ledger_failed(error.code, error.message, error.hint)
         else:
             self._observer.ledger_answered()
-        self._published()
 
     def _measure(self) -> None:
         now_s = self._clock.monotonic()

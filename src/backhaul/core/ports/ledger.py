@@ -343,6 +343,8 @@ class AgentLedger(Protocol):
     ) -> None:
         """Replace this agent's report; the first one registers it. Safe to repeat.
 
+        After the last one another changes nothing: it was under way while the agent ended.
+
         Args:
             has_ended: It is the last one, of an orderly stop.
         """

@@ -132,9 +132,10 @@ class ActivityReader(ReadSession):
         query = select(agents).order_by(agents.c.started_at.desc()).limit(AGENTS_MOST)
         with self._transaction("the agents") as tx:
             records = [agent_record(row) for row in tx.execute(query).mappings()]
+        seen = [me.sees(one.identity.owner) for one in records]
         return [
-            ObservedAgent(record=one, is_gone=not me.is_alive(one.identity.owner))
-            for one in records
+            ObservedAgent(record=record, is_gone=is_there is False, is_there=is_there is True)
+            for record, is_there in zip(records, seen, strict=True)
         ]
 
     def paused_routes(self, now: datetime) -> list[PausedRoute]:
