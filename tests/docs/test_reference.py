@@ -97,6 +97,8 @@ def _fate(cls: type[errors.BackhaulError]) -> str:
 # wait for a busy destination; and a read that is throttled, which becomes an outage in the worker.
 OWN_FATE = {
     "E_AWS_DENIED": "start, hold",
+    "E_DASHBOARD_BUSY": "none",
+    "E_DASHBOARD_PORT": "start",
     "E_DEMO_SERVER": "none",
     "E_DLQ_NOT_FOUND": "none",
     "E_DLQ_SHORTENED": "none",

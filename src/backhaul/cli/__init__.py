@@ -30,6 +30,7 @@ COMMANDS = {
     "cancel": "end a transfer that has not ended",
     "limit": "show or change how many bytes per second may be read from S3",
     "dlq": "list, show and redrive dead letters",
+    "dashboard": "serve web pages: health, queue, routes, transfers, dead letters",
     "verify": "prove published data again, without reading S3",
     "demo": "see it work: no account, no cluster, under a minute",
 }

@@ -1,0 +1,106 @@
+"""`backhaul dashboard`: web pages on the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from backhaul.cli.options import Files, OnceOnly, files_options
+
+
+@click.command("dashboard", cls=OnceOnly)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default="127.0.0.1:8787",
+    show_default=True,
+    help="Where it listens; port 0 takes a free one.",
+)
+@click.option(
+    "--host",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="A further name under which browsers reach it, such as the proxy's. Repeatable.",
+)
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path),
+    help="Certificate and chain, PEM: serves https.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(path_type=Path),
+    help="Its key, PEM; default: in the same file.",
+)
+@click.option(
+    "--behind-proxy",
+    is_flag=True,
+    help="A proxy in front adds TLS: other machines may connect, X-Forwarded-Proto counts.",
+)
+@click.option("--link", is_flag=True, help="Print the link of the dashboard that runs, and end.")
+@click.option("--new-token", is_flag=True, help="Draw a new token: old links and logins end.")
+@files_options
+def command(
+    *,
+    listen: str,
+    names: tuple[str, ...],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    behind_proxy: bool,
+    link: bool,
+    new_token: bool,
+    files: Files,
+) -> int:
+    r"""Serve web pages on the ledger: health, queue, routes, transfers, dead letters, plots.
+
+    \b
+    Example:
+      backhaul dashboard
+      backhaul dashboard --listen 0.0.0.0:8787 --tls-cert cert.pem --tls-key key.pem
+
+    It prints one line, the link that opens it, and runs until it is stopped. It reads the ledger
+    alone and changes nothing: no AWS, no cluster; the agent does not notice it.
+    """
+    from backhaul.dashboard.run import (
+        Listening,
+        dashboard_login,
+        is_journal,
+        link_of,
+        parse_listen,
+        serve,
+    )
+
+    if tls_key is not None and tls_cert is None:
+        raise click.UsageError("--tls-key needs --tls-cert")
+    if link and new_token:
+        raise click.UsageError("--link prints the link as it is; --new-token is for a start")
+    host, port = parse_listen(listen)
+    listening = Listening(
+        host=host,
+        port=port,
+        names=names,
+        is_behind_proxy=behind_proxy,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+    )
+    settings = files.settings(needs=("bandwidth",))
+    if link:
+        click.echo(link_of(listening, port, dashboard_login(settings)))
+        return 0
+
+    def announce(url: str) -> None:
+        if is_journal(1):
+            # Whoever may read the journal would be let in.
+            url = f"{url.partition('?')[0]} (backhaul dashboard --link prints the way in)"
+        click.echo(url)
+
+    serve(
+        settings,
+        listening,
+        is_new_token=new_token,
+        has_actions=False,
+        announce=announce,
+    )
+    return 0

@@ -1,0 +1,86 @@
+"""The front page: is it well, what moves, when is it done, what is to be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from backhaul.app.limit import read_limit
+from backhaul.app.overview import Overview
+from backhaul.core.errors import BackhaulError
+from backhaul.core.health import HealthState
+from backhaul.dashboard.website import Site
+from backhaul.settings.model import Settings
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+TONES = {
+    HealthState.RUNNING: "ok",
+    HealthState.STOPPING: "warn",
+    HealthState.HELD: "warn",
+    HealthState.NOT_POLLING: "bad",
+    HealthState.NOT_RUNNING: "bad",
+}
+CLOCKS_APART = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitView:
+    """The limit on reading from S3.
+
+    Attributes:
+        rate: Bytes per second; None: no limit, or it could not be read.
+        why: Who set it, or why it could not be read.
+    """
+
+    rate: int | None
+    why: str
+    until: datetime | None = None
+
+
+def front(site: Site, request: Request) -> Response:
+    """`/`."""
+    view = site.overview.get()
+    state = view.health.state.value.replace("-", " ")
+    return site.answer(
+        request,
+        "front",
+        title=state.capitalize(),
+        is_live=True,
+        view=view,
+        tone=TONES[view.health.state],
+        # Without times, so that it is read aloud only when something has changed.
+        announcement=f"State: {state} {view.health.code}".strip(),
+        notices=notices(view),
+        limit=limit_view(site.settings),
+    )
+
+
+def limit_view(settings: Settings) -> LimitView:
+    """The limit in force; a file that cannot be read does not hide the rest of the page."""
+    try:
+        found = read_limit(settings)
+    except BackhaulError as error:
+        return LimitView(rate=None, why=f"unknown: {error}; {error.hint}")
+    return LimitView(rate=found.now.bytes_per_s, why=found.now.why.value, until=found.until)
+
+
+def notices(view: Overview) -> list[str]:
+    """What makes this page say less, or something else, than it seems to."""
+    found = []
+    for one in view.agents:
+        ahead = one.record.report.at - view.now
+        if ahead > CLOCKS_APART:
+            host = one.record.identity.host
+            found.append(
+                f"The clock of {host} is {round(ahead.total_seconds())} s ahead of this machine's: "
+                "ages and rates below are wrong. Check NTP on both: timedatectl"
+            )
+    if view.is_cut:
+        found.append(
+            "There are more open or dead transfers than this page reads; the search has all of them"
+        )
+    return found
