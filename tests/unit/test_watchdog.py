@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backhaul.core.agent.settings import AgentSettings
-from backhaul.core.agent.watchdog import Heartbeat, HeartbeatMonitor
+from backhaul.core.agent.thread_watchdog import Heartbeat, HeartbeatMonitor
 from backhaul.core.errors import BackhaulError, ExitCode
 from backhaul.core.facts import ThreadHung
 from backhaul.settings.model import Settings
