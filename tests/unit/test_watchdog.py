@@ -110,6 +110,7 @@ def ended_with(world: World, **settings: Any) -> BackhaulError:
     return caught.value
 
 
+@pytest.mark.slow
 def test_a_poll_that_never_returns_ends_the_process_with_its_code(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
