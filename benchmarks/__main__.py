@@ -56,6 +56,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, help="default 5; 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round")
     parser.add_argument("--yarn", action="store_true", help="DistCp on YARN as a peer: needs root")
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="DIR",
+        help="against the Backhaul of this checkout, in turn with ours, instead of other programs: "
+        "messages, small, medium, large, huge and mixed",
+    )
     given = parser.parse_args(arguments)
     needs_yarn = given.yarn or ON_YARN & set(given.only or ())
     if needs_yarn and not netns.is_inside():
@@ -64,7 +71,7 @@ def main(arguments: list[str]) -> int:
     rounds = given.rounds or (1 if given.quick else 5)
     sizes = QUICK if given.quick else Sizes()
     figures: list[Figure] = []
-    with open_servers() as servers:
+    with open_servers(given.before) as servers:
         tell(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         for name in given.only or [one for one in SHAPES if one not in ON_YARN]:
             figures += SHAPES[name](servers, sizes, rounds)

@@ -18,7 +18,7 @@ from benchmarks.load import Load, watched
 from benchmarks.measure import Run, measured
 from benchmarks.peers import FOR_LARGE, FOR_SMALL, against, find_rclone, rclone
 from benchmarks.report import Figure, best, paired
-from benchmarks.servers import BACKHAUL, BUCKET, MIB, SMALL_BYTES, Servers, Sizes, tell
+from benchmarks.servers import BACKHAUL, BEFORE, BUCKET, MIB, SMALL_BYTES, Servers, Sizes, tell
 
 AT_MOST_MB = 500
 MOST_FOR_LOCAL_DISTCP = 100  # it closes one file after the other
@@ -220,7 +220,8 @@ def _compare(servers: Servers, shape: Shape, rounds: int) -> list[Figure]:
     loads: list[Load] = []
     _copy(servers, environment, shape, "warm-up")  # the servers' JVMs compile what they run
     for turn in range(rounds):
-        ceilings.round()
+        if not servers.before:
+            ceilings.round()
         ours, transfer_s, load = _copy(servers, environment, shape, str(turn))
         loads.append(load)
         runs["backhaul"].append(ours)
@@ -229,7 +230,7 @@ def _compare(servers: Servers, shape: Shape, rounds: int) -> list[Figure]:
             directory = f"/bench/{shape.name}-{name.replace(' ', '-')}-{turn}"
             runs[name].append(copy(directory))
             servers.check_hdfs(directory, shape.sums)
-        if has_yarn() and DISTCP in shape.as_fast:
+        if has_yarn() and not servers.before and DISTCP in shape.as_fast:
             directory = f"/bench/{shape.name}-distcp-{turn}"
             distcps.append(bare_s(servers, f"{shape.name}/", directory, shape.sizes.values()))
             servers.check_hdfs(directory, shape.sums)
@@ -253,6 +254,8 @@ def _compare(servers: Servers, shape: Shape, rounds: int) -> list[Figure]:
     figures += against(
         shape.name, DISTCP, distcps, _seconds(runs["backhaul"]), shape.as_fast.get(DISTCP)
     )
+    if servers.before:
+        return figures
     return [*figures, *ceilings.figures(inside), *_load_figures(shape, "backhaul", loads)]
 
 
@@ -284,6 +287,9 @@ def _seconds(runs: list[Run]) -> list[float]:
 
 def _peers(servers: Servers, shape: Shape) -> dict[str, Copy]:
     """Those that are present."""
+    if servers.before:
+        environment = servers.environment(hdfs=True)
+        return {BEFORE: lambda directory: _whole(servers, environment, shape, directory)}
     found: dict[str, Copy] = {}
     if (program := find_rclone()) is not None:
         found["rclone"] = lambda directory: rclone(
@@ -295,6 +301,15 @@ def _peers(servers: Servers, shape: Shape) -> dict[str, Copy]:
             found["DistCp local"] = lambda directory: hadoop.distcp(f"{shape.name}/", directory)
     tell(f"{shape.name}: rclone {shape.transfers} transfers, hadoop fs -cp -t {THREADS}")
     return found
+
+
+def _whole(servers: Servers, environment: dict[str, str], shape: Shape, directory: str) -> Run:
+    """The process of an earlier Backhaul."""
+    source, target = f"s3://{BUCKET}/{shape.name}/", servers.hdfs.uri + directory
+    ledger = servers.ledger(f"{shape.name}-before")
+    return measured(
+        [*servers.before, "copy", source, target, "--allow-any", "--ledger", ledger], environment
+    )
 
 
 def _copy(

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import psutil
 
 from backhaul.testing.servers.clients import REGION, sqs_client
 from benchmarks.report import Figure, paired
-from benchmarks.servers import BACKHAUL, BUCKET, Servers, Sizes, tell
+from benchmarks.servers import BACKHAUL, BEFORE, BUCKET, Servers, Sizes, tell
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -39,8 +39,17 @@ def messages(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     ours: list[float] = []
     theirs: list[float] = []
     memory: dict[str, list[float]] = {"RSS": [], "PSS": []}
+    before: dict[str, list[float]] = {"/s": [], "RSS": [], "PSS": []}
     for turn in range(rounds):
         target = servers.directory / f"messages-{turn}"
+        if servers.before:
+            _send(sqs, url, sorted(sums), target)
+            name = f"messages-before-{turn}"
+            rate, peak = _drain(servers, environment, name, len(sums), servers.before)
+            _check(target, sums, sqs, url)
+            for kind, value in {"/s": rate, **peak}.items():
+                before[kind].append(value)
+            tell(f"messages round {turn + 1}: {BEFORE} {rate:.0f}/s")
         _send(sqs, url, sorted(sums), target)
         found = servers.answer(["benchmarks.plain_loop", url], environment)
         theirs.append(len(sums) / float(found["seconds"]))
@@ -80,7 +89,33 @@ def messages(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
             unit="MB",
             values=tuple(memory["PSS"]),
         ),
+        *(_against(before, ours, memory) if servers.before else ()),
     ]
+
+
+def _against(
+    before: dict[str, list[float]], ours: list[float], memory: dict[str, list[float]]
+) -> list[Figure]:
+    """An earlier Backhaul, and ours by it."""
+    found = [
+        Figure(shape="messages", what=BEFORE, unit="/s", values=tuple(before["/s"])),
+        Figure(
+            shape="messages",
+            what=f"times as fast as {BEFORE}",
+            unit="x",
+            values=paired(ours, before["/s"]),
+        ),
+    ]
+    for kind, values in memory.items():
+        found.append(
+            Figure(
+                shape="messages",
+                what=f"memory ({kind}), of that of {BEFORE}",
+                unit="x",
+                values=paired(values, before[kind]),
+            )
+        )
+    return found
 
 
 def _send(sqs: SQSClient, url: str, names: list[str], target: Path) -> None:
@@ -112,7 +147,11 @@ def _check(target: Path, sums: dict[str, bytes], sqs: SQSClient, url: str) -> No
 
 
 def _drain(
-    servers: Servers, environment: dict[str, str], name: str, count: int
+    servers: Servers,
+    environment: dict[str, str],
+    name: str,
+    count: int,
+    program: Sequence[str] = BACKHAUL,
 ) -> tuple[float, dict[str, float]]:
     """Messages a second from the first receipt to the last end, and the peak memory in MB.
 
@@ -122,7 +161,7 @@ def _drain(
     with log_path.open("w") as log:
         process = subprocess.Popen(
             [
-                *(*BACKHAUL, "run", "messages", REGION, "--drain"),
+                *(*program, "run", "messages", REGION, "--drain"),
                 *("--allow-any", "--ledger", servers.ledger(name)),
             ],
             env=environment,

@@ -75,10 +75,16 @@ def tell(line: str) -> None:
 
 
 class Servers:
-    """Servers started when first needed; a directory that goes away with them."""
+    """Servers started when first needed; a directory that goes away with them.
 
-    def __init__(self, directory: Path) -> None:
+    Attributes:
+        before: The command of an earlier Backhaul, measured in the same rounds instead of all other
+            peers; empty: none.
+    """
+
+    def __init__(self, directory: Path, before: Path | None = None) -> None:
         self.directory = directory
+        self.before = command_of(before) if before is not None else []
         self._started: dict[str, Any] = {}
         (directory / "empty.toml").touch()
         # As it is where pip installed it; else each process compiles what it imports.
@@ -283,14 +289,28 @@ class Servers:
         return found
 
 
+BEFORE = "Backhaul before"
 BACKHAUL = [sys.executable, "-m", "backhaul"]
 
 
+def command_of(checkout: Path) -> list[str]:
+    """Backhaul as `./dev` has set it up in another checkout."""
+    python = checkout.absolute() / ".venv/bin/python"
+    if not python.exists():
+        raise SystemExit(f"{python} is missing: run ./dev lint in {checkout} first")
+    compileall.compile_dir(checkout / "src/backhaul", quiet=1)
+    return [str(python), "-m", "backhaul"]
+
+
 @contextmanager
-def open_servers() -> Iterator[Servers]:
-    """A bed for one run."""
+def open_servers(before: Path | None = None) -> Iterator[Servers]:
+    """A bed for one run.
+
+    Args:
+        before: A checkout of an earlier commit.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        servers = Servers(Path(name))
+        servers = Servers(Path(name), before)
         try:
             yield servers
         finally:

@@ -25,8 +25,9 @@ from backhaul.core.errors import BackhaulError, IntegrityError, SourceChanged
 from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Body, Endpoint, StageTask, TargetWriter
+from backhaul.engines.checksum_comparison import Closed
+from backhaul.engines.counter import Counter
 from backhaul.engines.native import Stager
-from backhaul.engines.proving import Closed, Counter
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import FakeClock, FakeStore, ReadFault
 from backhaul.testing.servers import Hdfs

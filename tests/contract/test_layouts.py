@@ -32,8 +32,8 @@ from backhaul.core.errors import BackhaulError, CannotWrite, OutageError
 from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import PlannedObject, Proof, StagedObject
 from backhaul.core.ports import ContentChecker, StageTask, StoredChecksum
+from backhaul.engines.counter import Counter
 from backhaul.engines.native import Stager
-from backhaul.engines.proving import Counter
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import FakeClock, FakeStore
 from backhaul.testing.servers import Hdfs

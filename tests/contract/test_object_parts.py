@@ -32,8 +32,8 @@ from backhaul.core.errors import BackhaulError, IntegrityError, OutageError
 from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import StageTask
+from backhaul.engines.counter import Counter
 from backhaul.engines.native import Stager
-from backhaul.engines.proving import Counter
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import FakeClock, FakeContent, FakeTarget
 from backhaul.testing.servers import clients

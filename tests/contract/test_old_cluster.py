@@ -35,8 +35,8 @@ from backhaul.core.errors import IntegrityError
 from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import PlannedObject, Proof
 from backhaul.core.ports import StageTask
+from backhaul.engines.counter import Counter
 from backhaul.engines.native import Stager
-from backhaul.engines.proving import Counter
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import FakeClock, FakeStore
 from backhaul.testing.servers import Hdfs

@@ -21,7 +21,7 @@ from backhaul.core.errors import TransientError
 from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import Pin, PlannedObject
 from backhaul.core.ports import Endpoint, StageTask
-from backhaul.engines import proving
+from backhaul.engines import counter
 from backhaul.engines.native import Stager
 from backhaul.engines.read_retries import TRIES
 from backhaul.engines.tuning import Tuning
@@ -92,7 +92,7 @@ def test_a_read_that_always_fails_is_requested_four_times_in_an_attempt(
         target=LocalTarget(),
         new_digest=new_digest,
         tuning=TUNING,
-        counter=proving.Counter(),
+        counter=counter.Counter(),
         directory=str(tmp_path),
         verify=VerifyLevel.SIZE,
     )

@@ -33,10 +33,10 @@ from backhaul.core.transfer.attempt import Attempt
 from backhaul.core.transfer.outages import OutageWatch
 from backhaul.core.transfer.outcome import Budget, Verdict, after_failure
 from backhaul.core.transfer.placing import Placing
-from backhaul.core.transfer.proofs import Proofs
+from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.publishing import PublishOutcome
 from backhaul.core.transfer.staging import Staging
-from backhaul.engines import native, proving
+from backhaul.engines import checksum_comparison
 from backhaul.engines.native import Stager
 from backhaul.engines.operations import TargetOperations
 from backhaul.testing.fakes import FakeQueue, FakeTarget, MemoryLedger, memory_ledger
@@ -309,14 +309,14 @@ def staged_objects_are_not_counted(patch: Patch) -> None:
 
 @mutant("bytes are compared with S3's checksum", 22)
 def no_verification(patch: Patch) -> None:
-    for module in (native, proving, verification):
+    for module in (checksum_comparison, verification):
         patch.setattr(module, "matches", lambda expected, found: True)
 
 
 @mutant("what was received is as long as the pin says", 5)
 def no_length_check(patch: Patch) -> None:
     patch.setattr(Stager, "_check_length", staticmethod(lambda pin, received: None))
-    for module in (native, proving, verification):
+    for module in (checksum_comparison, verification):
         patch.setattr(module, "matches", lambda expected, found: True)
     _around(patch, FakeTarget, "status", _lies_about_staging)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.local import LocalTarget
 from backhaul.core.errors import BackhaulError
+from backhaul.engines.counter import Counter
 from backhaul.engines.operations import TargetOperations
-from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import FakeClock, FakeStore
 
 SECRET = b"a stranger's data"

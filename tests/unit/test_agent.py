@@ -609,6 +609,7 @@ def test_older_state_never_replaces_a_newer_one(world: World) -> None:
     assert world.staging() == []
 
 
+@pytest.mark.slow
 def test_plan_of_many_pages_is_frozen_ahead_and_copied_whole(world: World) -> None:
     for number in range(2100):
         world.store.put(f"many/{number:05d}", b"x")
@@ -624,6 +625,7 @@ def test_plan_of_many_pages_is_frozen_ahead_and_copied_whole(world: World) -> No
     assert world.faults.count("store.list") == listings, "a frozen plan is not listed again"
 
 
+@pytest.mark.slow
 def test_plan_left_incomplete_is_listed_again(world: World) -> None:
     for number in range(2100):
         world.store.put(f"many/{number:05d}", b"x")

@@ -619,6 +619,7 @@ def test_a_plan_of_many_pages_is_listed_whole_before_it_is_submitted(world: Worl
     assert landed(world) == {**FILES, **many}
 
 
+@pytest.mark.slow
 def test_many_small_objects_are_not_listed_to_the_end_before_copying(world: World) -> None:
     world.routes = (route(engine=EngineName.AUTO),)
     fill(world, {f"n{number:05}": b"x" for number in range(12_500)})

@@ -12,8 +12,13 @@ from backhaul.core.ports import StageTask
 from backhaul.core.ports.cluster import Application, AppState, JobCounters, JobProgress
 from backhaul.core.transfer.cluster import attempt as cluster_attempt
 from backhaul.core.transfer.cluster import engine_choice as cluster
-from backhaul.core.transfer.cluster.attempt import ClusterAttempt, Pages, always_native, engine_for
-from backhaul.core.transfer.cluster.engine_choice import Load, cannot_carry
+from backhaul.core.transfer.cluster.attempt import ClusterAttempt, Pages
+from backhaul.core.transfer.cluster.engine_choice import (
+    Load,
+    always_native,
+    cannot_carry,
+    engine_for,
+)
 from backhaul.testing.fakes import Fault
 from tests.contract.test_ledger import JOB, planned
 from tests.unit.test_cluster_attempt import (

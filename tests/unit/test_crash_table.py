@@ -21,6 +21,8 @@ from backhaul.core.model import EngineName, OnExists, PublishMode
 from backhaul.testing.fakes import Fault, Killed
 from tests.world import World, route
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 

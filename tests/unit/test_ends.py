@@ -13,6 +13,8 @@ from backhaul.core.errors import OutageError, TransientError
 from backhaul.testing.fakes import Fault, ReadFault
 from tests.world import World
 
+pytestmark = pytest.mark.slow
+
 DAY_S = 86_400
 
 

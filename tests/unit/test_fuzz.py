@@ -22,6 +22,8 @@ from tests.fuzz.mutate import TOKENS, Mutator
 from tests.fuzz.run import fuzz, kept, seeds
 from tests.fuzz.servers import fuzz_servers
 
+pytestmark = pytest.mark.slow
+
 TEXT = st.lists(st.one_of(st.sampled_from(TOKENS), st.text(max_size=5)), max_size=8).map("".join)
 
 

@@ -16,6 +16,8 @@ from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey
 from tests.contract.test_ledger import T0
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).parents[2]
 ROUNDS = 20
 # Prints what each call returned, after it returned.

@@ -26,6 +26,8 @@ from backhaul.core.objects import ManifestSum
 from backhaul.core.transfer.evidence import object_line
 from tests.contract.test_ledger import DAY, KEY, T0, begin, claim, finished, planned, proof
 
+pytestmark = pytest.mark.slow
+
 SECOND = timedelta(seconds=1)
 JUNK: dict[str, Any] = {
     "text": "many",

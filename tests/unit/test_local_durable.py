@@ -13,8 +13,8 @@ import pytest
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.local import LocalTarget
 from backhaul.adapters.local import target as local_target
+from backhaul.engines.counter import Counter
 from backhaul.engines.operations import TargetOperations
-from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import FakeClock, FakeStore
 
 MIB = 1 << 20

@@ -22,8 +22,8 @@ from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import PlannedObject
 from backhaul.core.ports import StageTask
 from backhaul.core.transfer.listing import list_pages
+from backhaul.engines.counter import Counter
 from backhaul.engines.native import Stager
-from backhaul.engines.proving import Counter
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import FakeClock, FakeStore
 from tests.unit.links import (

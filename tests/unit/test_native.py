@@ -24,9 +24,9 @@ from backhaul.core.errors import (
 from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import StageTask
+from backhaul.engines.counter import Counter
 from backhaul.engines.gate import Gate
 from backhaul.engines.native import Cancelled, Stager
-from backhaul.engines.proving import Counter
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
     FakeClock,

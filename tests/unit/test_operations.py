@@ -16,8 +16,8 @@ from backhaul.core.errors import (
 )
 from backhaul.core.objects import PlannedObject, Proof
 from backhaul.core.ports import StageTask
+from backhaul.engines.counter import Counter
 from backhaul.engines.operations import TargetOperations
-from backhaul.engines.proving import Counter
 from backhaul.testing.fakes import FakeClock, FakeContent, FakeStore, FakeTarget, Fault, Faults
 
 ROOT = "/land/.backhaul/0123"

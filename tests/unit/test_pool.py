@@ -25,6 +25,8 @@ from backhaul.engines.pool import PoolSettings, WorkerPool, WorkerProcess
 from backhaul.engines.session import WorkerSession
 from tests.world import eventually
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).parents[1] / "pool_worker.py"
 FS = "file://"
 ENDPOINT = Endpoint(base_url="https://s3.fake/raw/", region="us-east-1")

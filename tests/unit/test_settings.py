@@ -189,7 +189,7 @@ def test_a_syntax_error_is_named_with_its_line(tmp_path: Path) -> None:
     [
         (f"a = {'[' * 20_000}", "E_CFG_TOML", "nested too deeply"),
         (f"a = {'{a=' * 20_000}", "E_CFG_TOML", "nested too deeply"),
-        (f"{'a.' * 20_000}b = 1", "E_CFG_UNKNOWN", "unknown setting a"),
+        (f"{'a.' * 4_000}b = 1", "E_CFG_UNKNOWN", "unknown setting a"),
         (f"ledger = {'1' * 5000}", "E_CFG_TOML", "4300 digits"),
         (f"[agent]\nslots = 0x{'f' * 40_000}", "E_CFG_VALUE", "agent.slots must be a whole number"),
         (f"[agent]\nbackoff_base_s = 0x{'f' * 40_000}", "E_CFG_VALUE", "agent.backoff_base_s"),

@@ -22,7 +22,7 @@ from backhaul.core.checksums import (
     of_parts,
 )
 from backhaul.core.objects import Proof
-from backhaul.engines.proving import NotComparable, proof_level
+from backhaul.engines.checksum_comparison import NotComparable, proof_level
 
 ETAG = "d41d8cd98f00b204e9800998ecf8427e"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backhaul.core.agent.settings import AgentSettings
-from backhaul.core.agent.watchdog import Heartbeat, HeartbeatMonitor
+from backhaul.core.agent.thread_watchdog import Heartbeat, HeartbeatMonitor
 from backhaul.core.errors import BackhaulError, ExitCode
 from backhaul.core.facts import ThreadHung
 from backhaul.settings.model import Settings
@@ -110,6 +110,7 @@ def ended_with(world: World, **settings: Any) -> BackhaulError:
     return caught.value
 
 
+@pytest.mark.slow
 def test_a_poll_that_never_returns_ends_the_process_with_its_code(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ from backhaul.adapters.hadoop.yarn import (
 from backhaul.core.errors import ConfigurationError, OutageError
 from backhaul.core.ports.cluster import Application, AppState, JobCounters, JobProgress
 
+pytestmark = pytest.mark.slow
+
 APP = {
     "id": "application_1_0007",
     "state": "RUNNING",

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from backhaul.engines import serve
+from backhaul.engines.counter import Counter
 from backhaul.engines.exchange import Conversation, Exchange, Kind
 from backhaul.engines.pipe import Pipe
-from backhaul.engines.proving import Counter
 from backhaul.engines.session import WorkerSession
 from backhaul.engines.wire import (
     Activity,

@@ -13,8 +13,8 @@ from backhaul.core.errors import BackhaulError, SourceChanged
 from backhaul.core.model import Location, VerifyLevel
 from backhaul.core.objects import FileStatus, Proof, StagedObject
 from backhaul.core.ports import StageTask
-from backhaul.engines import session
 from backhaul.engines.exchange import Exchange
+from backhaul.engines.hung_workers import READ_WAIT_S
 from backhaul.engines.operations import TargetOperations
 from backhaul.engines.pipe import Pipe
 from backhaul.engines.session import WorkerSession
@@ -299,7 +299,7 @@ class Orders(World):
         return wanted == {"ends": set(ghost.ends), "answers": set(ghost.answers)}
 
     def _received(self) -> None:
-        self.agent_pipe.receive_all(session.READ_WAIT_S)
+        self.agent_pipe.receive_all(READ_WAIT_S)
 
 
 def begin(number: int) -> StageBegin:

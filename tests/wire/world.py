@@ -32,7 +32,7 @@ from backhaul.core.errors import (
 from backhaul.core.model import Location, VerifyLevel
 from backhaul.core.objects import FileStatus, Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Endpoint, StageTask
-from backhaul.engines import exchange, pipe, serve, session
+from backhaul.engines import exchange, hung_workers, pipe, serve, session
 from backhaul.engines.exchange import Exchange
 from backhaul.engines.native import Cancelled
 from backhaul.engines.pipe import Pipe
@@ -351,7 +351,7 @@ class World:
             monotonic=lambda: schedule.now_s,
             sleep=lambda seconds: schedule.wait(None, seconds),
         )
-        for module in (exchange, pipe, session):
+        for module in (exchange, hung_workers, pipe, session):
             patch.setattr(module, "time", time)
         patch.setattr(serve, "time", time)
         patch.setattr(

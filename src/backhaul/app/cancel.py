@@ -7,7 +7,8 @@ from backhaul.adapters.system.clock import SystemClock, host_name
 from backhaul.app.context import Context
 from backhaul.app.ports import make_cluster
 from backhaul.app.records import read_transfer
-from backhaul.core.transfer.cluster.jobs import end_job, no_cluster
+from backhaul.core.transfer.cluster.engine_choice import no_cluster
+from backhaul.core.transfer.cluster.jobs import end_job
 
 
 def cancel(context: Context, id_prefix: str) -> str:

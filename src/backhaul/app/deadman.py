@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from backhaul.core.agent.watchdog import CHECK_EVERY_S, Heartbeat, HeartbeatMonitor
+from backhaul.core.agent.thread_watchdog import CHECK_EVERY_S, Heartbeat, HeartbeatMonitor
 from backhaul.core.errors import ExitCode
 from backhaul.core.ports import Clock
 

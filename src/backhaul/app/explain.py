@@ -20,8 +20,7 @@ from backhaul.core.requests.body import read_message
 from backhaul.core.requests.content import CallEvent, Ignored, ObjectEvent, RecordBody, StepEvent
 from backhaul.core.requests.event_routes import request_of
 from backhaul.core.requests.queue_names import parse_queue
-from backhaul.core.transfer.cluster.attempt import engine_for
-from backhaul.core.transfer.cluster.engine_choice import Load, cannot_carry
+from backhaul.core.transfer.cluster.engine_choice import Load, cannot_carry, engine_for
 from backhaul.core.transfer.planning import Planner, resolve
 from backhaul.core.transfer.write_access import cannot_write
 

@@ -1,7 +1,7 @@
 """Which of S3's checksums can prove an object, and whether a digest agrees with it.
 
 Pure. The digests themselves are `adapters.digests`; the headers are read by `aws.s3_get`. The bytes
-received are compared in `engines.native`, the target's file in `engines.proving`.
+received and the target's file are compared with S3's checksum in `engines.checksum_comparison`.
 
 S3 keeps a checksum of the whole object (FULL_OBJECT) or one made of its parts' checksums
 (COMPOSITE, its value ends in `-N`). Only the first compares with the object's bytes. Algorithms

@@ -2,9 +2,9 @@
 
 Small objects: one GET, whole in memory, many at once; the time goes into the file system's close.
 Medium ones: one GET, streamed. Large ones: read ahead, in parallel (`large`), written in order.
-Digests are computed over the bytes as received, and S3's checksum is compared with them
-(`_closed`); what the target holds is compared in `proving`. How often a read is tried is in
-`read_retries`; when a worker that hangs is killed, in `session`.
+Digests are computed over the bytes as received. S3's checksum is compared with them, and with what
+the target holds, in `checksum_comparison`. How often a read is tried is in `read_retries`; when a
+worker that hangs is killed, in `hung_workers`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from backhaul.core.checksums import (
     Digest,
     S3Checksum,
     S3Checksums,
-    matches,
 )
 from backhaul.core.errors import (
     BackhaulError,
@@ -38,9 +37,10 @@ from backhaul.core.ports import (
     TargetFs,
     TargetWriter,
 )
+from backhaul.engines.checksum_comparison import Closed, Prover, agrees_with_s3, check_received
+from backhaul.engines.counter import Counter
 from backhaul.engines.gate import Gate
 from backhaul.engines.large import LargeReader
-from backhaul.engines.proving import Closed, Counter, Prover
 from backhaul.engines.read_retries import (
     LONGEST_SLEEP_S,
     ReadFailed,
@@ -181,7 +181,7 @@ class Stager:
                 one.tried += 1
 
     def prove(self, closed: Sequence[Closed]) -> list[StagedObject | BackhaulError]:
-        """The proof of each closed file, or why there is none; see `proving`."""
+        """The proof of each closed file, or why there is none; see `checksum_comparison`."""
         return self._prover.prove(closed)
 
     def again(self, closed: Closed, error: BackhaulError) -> Closed:
@@ -309,20 +309,13 @@ class Stager:
             )
 
     def _closed(self, one: _Copy, digests: StreamDigests, facts: S3Checksums) -> Closed:
-        """The first half of every proof: the bytes received match S3's checksum."""
-        expected = digests.expected
-        if expected is not None and not matches(expected, digests.in_s3s_algorithm):
-            raise IntegrityError(
-                "E_CHECKSUM",
-                f"s3://{one.pin.bucket}/{one.pin.key}: {expected.algorithm} of the bytes received"
-                f" is {digests.in_s3s_algorithm.hex()}, S3's is {expected.value}",
-                hint="a faulty network, proxy or disk changes bytes; nothing was published",
-            )
+        """A closed file whose bytes, as received, have S3's checksum."""
+        check_received(one.pin, digests)
         return Closed(
             task=one.task,
             path=one.path,
             received=digests.crc32c,
-            expected=expected,
+            expected=digests.expected,
             version_id=facts.version_id,
             bytes_read=one.bytes_read,
             tried=one.tried,
@@ -368,7 +361,7 @@ class Stager:
             self._refuse_if_cancelled()
             digests.update(data)
             self._counter.add_read_back(len(data))
-        return digests.expected is None or matches(digests.expected, digests.in_s3s_algorithm)
+        return agrees_with_s3(digests)
 
     # ------------------------------------------------------------ waiting
 

@@ -31,9 +31,10 @@ from backhaul.core.ports import (
     TargetFs,
     WriteRefusal,
 )
+from backhaul.engines.checksum_comparison import FileReader, match_existing
+from backhaul.engines.counter import Counter
 from backhaul.engines.native import staging_conflict
 from backhaul.engines.probing import Side, check_target, outages
-from backhaul.engines.proving import Counter, FileReader, match_existing
 
 In = TypeVar("In")
 Out = TypeVar("Out")

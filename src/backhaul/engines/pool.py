@@ -34,8 +34,9 @@ class PoolSettings:
 
     Attributes:
         workers: Processes at most; one transfer each.
-        stall_timeout_s: A busy worker without a byte or a finished call for this long is killed,
-            unless S3 or the target does not answer (`session`).
+        stall_timeout_s: A busy worker without a byte or a finished call for this long is killed.
+            While S3 or the target does not answer, and until they have answered again for some
+            15 s, it is killed later: `hung_workers` has all rules.
         command: argv of a worker; the pipe's file descriptor is appended.
         configuration: Sent first; must pickle; holds no secret.
         environment: Of a worker for this user (`run_as` of a route); None: the agent's own.

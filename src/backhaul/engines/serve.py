@@ -24,10 +24,11 @@ from backhaul.core.errors import BackhaulError, TransientError
 from backhaul.core.objects import StagedObject
 from backhaul.core.ports import SourceReader, StageTask, TargetFs
 from backhaul.core.rate_limit import Allowance
+from backhaul.engines.checksum_comparison import Closed
+from backhaul.engines.counter import Counter
 from backhaul.engines.native import Cancelled, Stager
 from backhaul.engines.operations import TargetOperations
 from backhaul.engines.pipe import Pipe, frame_of
-from backhaul.engines.proving import Closed, Counter
 from backhaul.engines.read_retries import RetryingReader
 from backhaul.engines.tuning import Shared, Tuning
 from backhaul.engines.wire import (

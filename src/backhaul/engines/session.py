@@ -1,8 +1,9 @@
 """One transfer's use of one worker: calls, and staging calls with calls in between.
 
-A hung worker is found here: it is silent for `stall_timeout_s` although S3 and the target answer
-(`_check_stalled`); `engines.pool` then kills it. How messages find their call is
-`engines.exchange`; which transfer gets which process is `engines.pool`.
+A hung worker is found here: while a call or a staging call waits, with or without an outage
+(`_check_stalled`), and where it leaves a cancel unanswered (`_cancel`). After which time each, and
+who kills it, is in `engines.hung_workers`. How messages find their call is `engines.exchange`;
+which transfer gets which process is `engines.pool`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from backhaul.core.ports import (
 )
 from backhaul.engines.calls import Arguments, Result, TargetCalls
 from backhaul.engines.exchange import Conversation, Exchange, Kind
+from backhaul.engines.hung_workers import CANCEL_WAIT_S, READ_WAIT_S, HangCheck
 from backhaul.engines.operations import TargetOperations
 from backhaul.engines.wire import (
     Answer,
@@ -37,8 +39,6 @@ from backhaul.engines.wire import (
 )
 
 WINDOW_OBJECTS = 2000  # tasks a worker may have open; with the plan's pages, the memory bound
-CANCEL_WAIT_S = 15.0
-READ_WAIT_S = 1.0  # between two checks for a stall while nothing arrives
 
 
 class Worker(Protocol):
@@ -73,13 +73,13 @@ class WorkerSession(TargetCalls):
         self._worker = worker
         self._exchange = worker.exchange
         self._filesystem = filesystem
-        self._stall_timeout_s = stall_timeout_s
+        self._hang = HangCheck(
+            pid=worker.pid, filesystem=filesystem, stall_timeout_s=stall_timeout_s
+        )
         self._moved_bytes = 0
         self._objects = 0
         self._staging: Conversation | None = None
         self._probe = probe
-        self._watch: Watch | None = None
-        self._looked_s = 0.0
         self.fault = ""
 
     @property
@@ -97,7 +97,7 @@ class WorkerSession(TargetCalls):
 
     def watched_by(self, watch: Watch) -> None:
         """See the port."""
-        self._watch = watch
+        self._hang.watch = watch
 
     def probe(
         self, staging_root: Location | None, endpoint: Endpoint | None
@@ -110,19 +110,6 @@ class WorkerSession(TargetCalls):
         """What this very worker finds; see `probing`."""
         dependency = "hdfs" if self._filesystem.startswith("hdfs:") else "target"
         return self._call(TargetOperations.probe, root, endpoint, dependency)
-
-    def _look(self, conversation: Conversation) -> bool:
-        """Let the watch look once a second; False when it looked less than a second ago."""
-        now_s = time.monotonic()
-        if now_s - self._looked_s < READ_WAIT_S:
-            return False
-        still_s = now_s - conversation.moved_s
-        error = self._watch.look(still_s, self._stall_timeout_s) if self._watch else None
-        self._looked_s = time.monotonic()
-        if error is not None:
-            self.fault = "stalled"
-            raise error
-        return True
 
     # ------------------------------------------------------------ calls
 
@@ -285,38 +272,18 @@ class WorkerSession(TargetCalls):
             raise
 
     def _check_stalled(self, conversation: Conversation, method: str) -> bool:
-        """Find a stall, of a call or of a staging call; nothing else does.
+        """End a call or a staging call whose worker hangs, by the rules of `hung_workers`.
 
-        Stalled: no activity of its own for `stall_timeout_s`, whatever else the worker does, and no
-        dependency is down.
+        A worker that does not answer a cancel is found by `_cancel`.
 
         Returns:
             Whether a second has passed since the last time: the caller may report progress.
         """
-        # Before the look, which may take seconds: what arrives during it is not read yet.
-        silent_s = time.monotonic() - conversation.active_s
-        has_looked = self._look(conversation)
-        is_waiting = self._watch is not None and self._watch.is_waiting
-        if is_waiting or silent_s <= self._stall_timeout_s:
-            return has_looked
-        self.fault = "stalled"
-        match conversation.kind:
-            case Kind.CALL:
-                # A call is one request to the file system: its silence is not the message's fault.
-                raise OutageError.of(
-                    "target",
-                    "E_TARGET_STALLED",
-                    f"{self._filesystem} gave no answer to {method} for "
-                    f"{self._stall_timeout_s:.0f} s",
-                    hint="check the NameNode or the mount; the transfer waits and goes on",
-                )
-            case Kind.STAGING:
-                raise TransientError(
-                    "E_WORKER_STALLED",
-                    f"worker {self._worker.pid} moved nothing for "
-                    f"{self._stall_timeout_s:.0f} s and was killed",
-                    hint="S3 or the target hangs; the attempt is repeated",
-                )
+        has_looked, error = self._hang.check(conversation, method)
+        if error is not None:
+            self.fault = "stalled"
+            raise error
+        return has_looked
 
     def _refuse_use_after_fault(self) -> None:
         if self.fault:

@@ -1,4 +1,9 @@
-"""Claims: which transfer owns which destination, and its end by intent and finish."""
+"""Claims: which transfer owns which destination, and its end by intent and finish.
+
+A claim is one write-locked transaction: SELECT `_IN_THE_WAY`, which `_look` judges, then `_take`'s
+INSERT … ON CONFLICT (uri) DO UPDATE (`schema.put`), without a condition. `_IF_STILL_OWNER` is for
+`intend` and `finish` only.
+"""
 
 from __future__ import annotations
 

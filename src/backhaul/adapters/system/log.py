@@ -1,7 +1,9 @@
 """The log: the only place where facts become lines. Progress facts go to the display instead.
 
-One line per message received and one per outcome. Lines are text on a terminal, else JSON for
-journald. Logging never raises into a transfer (F13).
+One line per message received and one per outcome. `_LINES` has level and words of each fact; the
+fields are the fact's own, such as `dependency`, `code`, `reason`, `hint` and `retry_in_s` of a held
+transfer. Lines are text on a terminal, else JSON for journald. Logging never raises into a transfer
+(F13).
 """
 
 from __future__ import annotations

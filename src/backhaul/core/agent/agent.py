@@ -20,8 +20,8 @@ from backhaul.core.agent.returning import give_back
 from backhaul.core.agent.settings import AgentSettings, RunTotals
 from backhaul.core.agent.stopping import Stop, Stopper
 from backhaul.core.agent.sweeping import SWEEP_EVERY_S, sweep_abandoned
+from backhaul.core.agent.thread_watchdog import CHECK_EVERY_S, Heartbeat, HeartbeatMonitor
 from backhaul.core.agent.visibility import VisibilityKeeper
-from backhaul.core.agent.watchdog import CHECK_EVERY_S, Heartbeat, HeartbeatMonitor
 from backhaul.core.agent_report import REPORT_EVERY_S
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, OutageError

@@ -7,7 +7,10 @@ What becomes of it, and in which order:
     failed      comes back after a back-off, by changing its visibility (`returning`)
     held, busy  stays with us, invisible, spending nothing, until the obstacle is gone (`attempts`)
     dead        copied to the dead-letter queue with its reason, then ledger, then deleted
-                (`dead_lettering`)
+                (`dead_lettering`). Where SQS refused the copy, it is sent by a later delivery,
+                after the ledger knows the death and before the message is deleted. Without a
+                dead-letter queue the message is never deleted: it is hidden for as long as SQS
+                allows
     stopping    handed back unspent, visible at once (`returning`)
 
 The transfer itself is `core.transfer.attempt`; where messages come from is `agent`.

@@ -1,6 +1,14 @@
-"""How a message goes back to SQS undeleted, to be visible again for its next attempt.
+"""How a message goes back to SQS undeleted, and after which delay it is visible again.
 
-At once when the agent stops; after its back-off when it failed.
+    failed          after `RetryPolicy.delay_s` (`core.backoff`): by default 5 s, doubled by each
+                    failure up to 900 s, the upper half of it random
+    elsewhere       after 30 s: another process has the transfer (`attempts`)
+    dead            after 300 s, where SQS refused the dead letter (`dead_lettering`); as late as
+                    SQS allows, where there is no dead-letter queue (`delivery`)
+    stopping        at once, unspent (`hand_back`)
+
+The delay of a failure is chosen in `failures.fail`; `delivery` takes the longest of a message's
+records. Of a failure that the ledger could not count, SQS's receives count instead.
 """
 
 from __future__ import annotations

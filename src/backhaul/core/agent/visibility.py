@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from backhaul.core.agent.watchdog import Heartbeat
+from backhaul.core.agent.thread_watchdog import Heartbeat
 from backhaul.core.errors import BackhaulError, VisibilityLost
 from backhaul.core.facts import VisibilityWasLost
 from backhaul.core.ports import Clock, Emit, Message, Queue

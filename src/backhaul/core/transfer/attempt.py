@@ -18,6 +18,7 @@ from backhaul.core.errors import BackhaulError, LedgerDamaged, SourceChanged, Ta
 from backhaul.core.model import STAGING_NAME, Assignment, TransferState
 from backhaul.core.ports import AttemptStart, Ports, StageTask
 from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer.attempt_facts import AttemptReport
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
 from backhaul.core.transfer.cluster.attempt import ClusterAttempt
 from backhaul.core.transfer.cluster.jobs import NoContainer, OwnershipLost
@@ -32,9 +33,8 @@ from backhaul.core.transfer.outcome import (
 )
 from backhaul.core.transfer.placing import staging_anchor
 from backhaul.core.transfer.plan import Plan
-from backhaul.core.transfer.proofs import Proofs
+from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.publishing import Publisher, PublishOutcome
-from backhaul.core.transfer.reporting import AttemptReport
 from backhaul.core.transfer.reuse import Reuse
 from backhaul.core.transfer.staging import Staging
 

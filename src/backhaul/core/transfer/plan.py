@@ -1,7 +1,7 @@
 """What one attempt copies: listed page by page, frozen in the ledger ahead of every copy.
 
 A frozen plan is never listed again: each later attempt copies the same versions of the same
-objects, until the source changes under one of them. `proofs` is what is proven of it.
+objects, until the source changes under one of them. `proof_records` has what is proven.
 """
 
 from __future__ import annotations

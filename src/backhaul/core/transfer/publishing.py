@@ -15,7 +15,7 @@ from backhaul.core.objects import PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Ledger, Published, Rename, TargetSession
 from backhaul.core.transfer.evidence import files
 from backhaul.core.transfer.plan import Plan
-from backhaul.core.transfer.proofs import Proofs
+from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.reuse import exists, is_own
 from backhaul.core.transfer.staging import Staging
 

@@ -12,7 +12,7 @@ from backhaul.core.objects import FileStatus, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Ports, Published, StoredChecksum
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
 from backhaul.core.transfer.plan import Plan
-from backhaul.core.transfer.proofs import Proofs
+from backhaul.core.transfer.proof_records import Proofs
 
 
 def is_file_of(status: FileStatus | None, size_bytes: int) -> bool:

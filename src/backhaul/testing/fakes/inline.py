@@ -22,9 +22,9 @@ from backhaul.core.ports import (
     Watch,
 )
 from backhaul.engines.calls import Arguments, Result, TargetCalls
+from backhaul.engines.counter import Counter
 from backhaul.engines.native import Stager
 from backhaul.engines.operations import PARALLEL, TargetOperations
-from backhaul.engines.proving import Counter
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes.faults import Faults
 

@@ -15,25 +15,26 @@ from backhaul.core.facts import CountersDiffer, EngineChosen, StagingRepaired
 from backhaul.core.model import Assignment, EngineName
 from backhaul.core.objects import Pin
 from backhaul.core.ports import ClusterJob, Ports, StageTask
-from backhaul.core.ports.cluster import Cluster, JobCounters
+from backhaul.core.ports.cluster import JobCounters
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
 from backhaul.core.transfer.cluster.engine_choice import (
     MAX_LISTED,
     Choice,
     Load,
+    always_native,
     cannot_carry,
-    choose,
     copy_job,
+    engine_for,
     may_be_for_cluster,
+    no_cluster,
 )
 from backhaul.core.transfer.cluster.jobs import (
     ClusterJobs,
     ClusterProgress,
     NoContainer,
-    no_cluster,
 )
 from backhaul.core.transfer.plan import Plan
-from backhaul.core.transfer.proofs import Proofs
+from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.staging import Staging
 
 SAMPLED = 8  # objects of a plan whose kind of checksum S3 is queried for
@@ -55,48 +56,6 @@ class _Ahead:
     is_flat: bool = True
     is_whole: bool = True
     obstacle: str | None = None
-
-
-def always_native(job: Assignment, cluster: Cluster | None, obstacle: str | None) -> str | None:
-    """Why it is the native engine whatever the load is; None when the load decides.
-
-    Args:
-        obstacle: Why DistCp cannot carry the plan.
-    """
-    if job.engine is EngineName.NATIVE:
-        return "engine = native"
-    if job.request.destination.scheme != "hdfs":
-        return "the target is not HDFS"
-    if job.run_as is not None:
-        return f"the route acts for {job.run_as}, and YARN would know the agent alone"
-    if obstacle is not None:
-        return obstacle
-    if job.engine is EngineName.AUTO:
-        if cluster is None:
-            return "no ResourceManager configured"
-        if (missing := cluster.obstacle()) is not None:
-            return missing.message
-    return None
-
-
-def engine_for(
-    job: Assignment, cluster: Cluster | None, load: Load, obstacle: str | None
-) -> Choice:
-    """The engine for a complete plan.
-
-    Raises:
-        OutageError: `yarn`: the route has `engine = distcp`, and this node cannot submit.
-    """
-    if load.objects == 0:
-        return Choice(engine=EngineName.NATIVE, reason="nothing is left to copy")
-    reason = always_native(job, cluster, obstacle)
-    if reason is not None:
-        return Choice(engine=EngineName.NATIVE, reason=reason)
-    if cluster is None:
-        raise no_cluster()
-    if (missing := cluster.obstacle()) is not None:
-        raise missing
-    return choose(job.engine, load, cluster.rules)
 
 
 class ClusterAttempt:

@@ -1,18 +1,22 @@
 """DistCp on YARN or this node: which engine carries a transfer, and the job that DistCp is given.
 
-Pure. `choose` decides by load; what rules DistCp out before that is `always_native` in
-`cluster.attempt`, whose `engine_for` puts both together. What one attempt does with an
-application, from the listing to the proof of every file, is `cluster.jobs`.
+`engine_for` decides: `always_native` has what rules DistCp out whatever the load is, and `choose`
+compares the load with `ClusterRules` in `core.ports.cluster`, where the default thresholds are.
+Where YARN then gives no container, `ClusterAttempt.stage` switches to native, unless the route has
+`when_queued = "retry"`.
+
+What one attempt does with an application, from the listing to the proof of every file, is
+`cluster.jobs`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backhaul.core.errors import OutageError
-from backhaul.core.model import EngineName, Source
+from backhaul.core.errors import BackhaulError, OutageError
+from backhaul.core.model import Assignment, EngineName, Source
 from backhaul.core.objects import PlannedObject
-from backhaul.core.ports.cluster import TIB, ClusterRules, CopyJob
+from backhaul.core.ports.cluster import TIB, Cluster, ClusterRules, CopyJob
 from backhaul.core.text import printable, redacted
 
 GIB = 1024**3
@@ -42,6 +46,58 @@ class Choice:
 
     engine: EngineName
     reason: str
+
+
+def always_native(job: Assignment, cluster: Cluster | None, obstacle: str | None) -> str | None:
+    """Why it is the native engine whatever the load is; None when the load decides.
+
+    Args:
+        obstacle: Why DistCp cannot carry the plan.
+    """
+    if job.engine is EngineName.NATIVE:
+        return "engine = native"
+    if job.request.destination.scheme != "hdfs":
+        return "the target is not HDFS"
+    if job.run_as is not None:
+        return f"the route acts for {job.run_as}, and YARN would know the agent alone"
+    if obstacle is not None:
+        return obstacle
+    if job.engine is EngineName.AUTO:
+        if cluster is None:
+            return "no ResourceManager configured"
+        if (missing := cluster.obstacle()) is not None:
+            return missing.message
+    return None
+
+
+def engine_for(
+    job: Assignment, cluster: Cluster | None, load: Load, obstacle: str | None
+) -> Choice:
+    """The engine for a complete plan.
+
+    Raises:
+        OutageError: `yarn`: the route has `engine = distcp`, and this node cannot submit.
+    """
+    if load.objects == 0:
+        return Choice(engine=EngineName.NATIVE, reason="nothing is left to copy")
+    reason = always_native(job, cluster, obstacle)
+    if reason is not None:
+        return Choice(engine=EngineName.NATIVE, reason=reason)
+    if cluster is None:
+        raise no_cluster()
+    if (missing := cluster.obstacle()) is not None:
+        raise missing
+    return choose(job.engine, load, cluster.rules)
+
+
+def no_cluster() -> BackhaulError:
+    """The error where an application must be found and no ResourceManager is configured."""
+    return OutageError.of(
+        "yarn",
+        "E_YARN_NONE",
+        "no ResourceManager is configured: HADOOP_CONF_DIR has no yarn-site.xml with one",
+        hint="point HADOOP_CONF_DIR at the cluster's configuration, or use engine = native",
+    )
 
 
 def choose(wanted: EngineName, load: Load, rules: ClusterRules) -> Choice:

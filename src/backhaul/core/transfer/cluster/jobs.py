@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from backhaul.core.errors import BackhaulError, OutageError, TransientError
+from backhaul.core.errors import OutageError, TransientError
 from backhaul.core.facts import ApplicationEnded, ApplicationFollowed
 from backhaul.core.model import QueuedTooLong
 from backhaul.core.ports import Clock, ClusterJob, Emit, Ledger, Ports
@@ -31,7 +31,7 @@ from backhaul.core.ports.cluster import (
     JobCounters,
     JobProgress,
 )
-from backhaul.core.transfer.cluster.engine_choice import epoch_tag, transfer_tag
+from backhaul.core.transfer.cluster.engine_choice import epoch_tag, no_cluster, transfer_tag
 
 LOOKS = 3  # times that an application is not found before there is none
 FORGOTTEN_S = 60.0  # the same, for one that was seen: YARN may be recovering
@@ -351,13 +351,3 @@ def discard(ports: Ports, transfer_id: str, user: str | None) -> None:
     if left is not None:
         with ports.pool.session(left.staging_root.filesystem, user) as session:
             session.remove_staging(left.staging_root, up_to=left.epoch)
-
-
-def no_cluster() -> BackhaulError:
-    """The error where an application must be found and no ResourceManager is configured."""
-    return OutageError.of(
-        "yarn",
-        "E_YARN_NONE",
-        "no ResourceManager is configured: HADOOP_CONF_DIR has no yarn-site.xml with one",
-        hint="point HADOOP_CONF_DIR at the cluster's configuration, or use engine = native",
-    )

@@ -1,17 +1,18 @@
-"""The second half of every proof: the target holds the bytes that were received.
+"""Where S3's checksum is compared with the bytes received, and with what HDFS or a mount stores.
 
-The first half, S3's checksum against the bytes received, is `native.Stager._closed`.
+`check_received` compares S3's checksum with the bytes as they came from S3, before the file counts
+as copied; `proof_level` compares S3's, or the CRC32C of those bytes, with the checksum that HDFS
+keeps of the closed file, or with one computed over the file read back.
 
-Closed files come in batches. The checksums that the target keeps are compared first; where they
-do not compare, the file is read back.
-
-A checksum that differs is final, and the bytes are not read then: with a bit flipped in a
-DataNode's meta file some files still read well.
+`Prover` does the second for closed files in batches. The checksums that the target keeps are
+compared first (how HDFS gives them is `adapters.hadoop.hdfs.stored_checksums`); where they do not
+compare, or the route has `verify = "reread"`, the file is read back. A checksum that differs is
+final, and the bytes are not read then: with a bit flipped in a DataNode's meta file some files
+still read well. Files that exist already have `match_existing`.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,35 +20,73 @@ from dataclasses import dataclass, replace
 from backhaul.core.checksums import MD5, Checksum, Digest, S3Checksum, matches
 from backhaul.core.errors import BackhaulError, IntegrityError, TargetMissing
 from backhaul.core.model import VerifyLevel
-from backhaul.core.objects import FileStatus, Proof, StagedObject
+from backhaul.core.objects import FileStatus, Pin, Proof, StagedObject
 from backhaul.core.ports import SourceReader, StageTask, StoredChecksum, TargetFs
+from backhaul.engines.counter import Counter
+from backhaul.engines.stream_digests import StreamDigests
 
 READERS = 8  # files read back at once
 
 
-class Counter:
-    """Bytes and calls done by this worker; by it the agent distinguishes slow from stuck.
+def agrees_with_s3(digests: StreamDigests) -> bool:
+    """Whether bytes have S3's checksum; True where S3 gave none that compares."""
+    return digests.expected is None or matches(digests.expected, digests.in_s3s_algorithm)
 
-    Attributes:
-        size_bytes: Received from S3.
-        read_back_bytes: Of files of the target, read for their proof.
+
+def check_received(pin: Pin, digests: StreamDigests) -> None:
+    """The first half of every proof: the bytes received have S3's checksum.
+
+    Raises:
+        IntegrityError: E_CHECKSUM.
     """
+    expected = digests.expected
+    if expected is not None and not agrees_with_s3(digests):
+        raise IntegrityError(
+            "E_CHECKSUM",
+            f"s3://{pin.bucket}/{pin.key}: {expected.algorithm} of the bytes received"
+            f" is {digests.in_s3s_algorithm.hex()}, S3's is {expected.value}",
+            hint="a faulty network, proxy or disk changes bytes; nothing was published",
+        )
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.size_bytes = 0
-        self.read_back_bytes = 0
-        self.calls = 0
 
-    def add(self, size_bytes: int) -> None:
-        with self._lock:
-            self.size_bytes += size_bytes
-            self.calls += 1
+class NotComparable(Exception):
+    """Two checksums of different algorithms prove nothing about each other."""
 
-    def add_read_back(self, size_bytes: int) -> None:
-        with self._lock:
-            self.read_back_bytes += size_bytes
-            self.calls += 1
+
+def proof_level(
+    expected: S3Checksum | None,
+    received: Checksum | None,
+    stored: Checksum,
+    *,
+    is_read: bool = False,
+) -> Proof | None:
+    """The second half: what the target's checksum proves of an object; None: it has other bytes.
+
+    Args:
+        expected: S3's, comparable with the bytes; the stream has matched it where there was one.
+        received: CRC32C of the stream; None where nothing was received: S3's own checksum is then
+            all that the target's can be compared with.
+        stored: The target's.
+        is_read: `stored` was computed over the file read back, not kept by the file system.
+
+    Raises:
+        NotComparable: The target's algorithm is neither S3's nor the stream's.
+    """
+    is_s3s = (
+        expected is not None and expected.algorithm == stored.algorithm and not expected.part_sizes
+    )
+    if is_s3s and expected is not None and not matches(expected, bytes.fromhex(stored.hex)):
+        return None
+    if received is not None and received.algorithm == stored.algorithm:
+        if received != stored:
+            return None
+    elif not is_s3s:
+        raise NotComparable(f"the target keeps {stored.algorithm} only")
+    if expected is None:
+        return Proof.RECEIVED
+    if is_read:
+        return Proof.REREAD
+    return Proof.DIRECT if is_s3s else Proof.BRIDGED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,46 +153,6 @@ class Closed:
     bytes_read: int
     tried: int
     was_there: bool = False
-
-
-class NotComparable(Exception):
-    """Two checksums of different algorithms prove nothing about each other."""
-
-
-def proof_level(
-    expected: S3Checksum | None,
-    received: Checksum | None,
-    stored: Checksum,
-    *,
-    is_read: bool = False,
-) -> Proof | None:
-    """What the target's own checksum proves about one object; None: it holds other bytes.
-
-    Args:
-        expected: S3's, comparable with the bytes; the stream has matched it where there was one.
-        received: CRC32C of the stream; None where nothing was received: S3's own checksum is then
-            all that the target's can be compared with.
-        stored: The target's.
-        is_read: `stored` was computed over the file read back, not kept by the file system.
-
-    Raises:
-        NotComparable: The target's algorithm is neither S3's nor the stream's.
-    """
-    is_s3s = (
-        expected is not None and expected.algorithm == stored.algorithm and not expected.part_sizes
-    )
-    if is_s3s and expected is not None and not matches(expected, bytes.fromhex(stored.hex)):
-        return None
-    if received is not None and received.algorithm == stored.algorithm:
-        if received != stored:
-            return None
-    elif not is_s3s:
-        raise NotComparable(f"the target keeps {stored.algorithm} only")
-    if expected is None:
-        return Proof.RECEIVED
-    if is_read:
-        return Proof.REREAD
-    return Proof.DIRECT if is_s3s else Proof.BRIDGED
 
 
 class Prover:

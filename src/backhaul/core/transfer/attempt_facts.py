@@ -1,4 +1,8 @@
-"""What an attempt reports of itself: that it began, how far it is, that it is done."""
+"""The facts that an attempt emits of itself: that it began, how far it is, that it is done.
+
+The words are in `adapters.system.log`; holds are emitted by `core.agent.attempts`, and the waits of
+a worker that the outage watch reports by `borrowed_worker`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from backhaul.core.ports import AttemptStart, Ports
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
 from backhaul.core.transfer.cluster.jobs import ClusterProgress
 from backhaul.core.transfer.plan import Plan
-from backhaul.core.transfer.proofs import Proofs
+from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.publishing import PublishOutcome
 
 

@@ -1,7 +1,7 @@
 """Notices a thread of the agent that hangs: which thread, by how long it gave no heartbeat.
 
-Pure bookkeeping; the agent's main thread checks it about once a second. A worker process that
-hangs is found by `engines.session` and killed by `engines.pool`.
+Pure bookkeeping; the agent's main thread checks it about once a second. When a hung worker
+process is killed is in `engines.hung_workers`.
 """
 
 from __future__ import annotations
