@@ -10,13 +10,8 @@ from __future__ import annotations
 from backhaul.adapters.ledger.files import find_reader, open_ledger, open_reader
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reading.evidence import EvidenceRow, ProofTotals
-from backhaul.adapters.ledger.reading.reader import (
-    JobRow,
-    JournalRow,
-    LedgerReader,
-    TransferDetails,
-    TransferRow,
-)
+from backhaul.adapters.ledger.reading.reader import LedgerReader, TransferDetails
+from backhaul.adapters.ledger.reading.transfer_rows import JobRow, JournalRow, TransferRow
 from backhaul.adapters.ledger.sqlite.faults import EditedLedger
 from backhaul.adapters.ledger.sqlite.lock import agent_lock
 from backhaul.adapters.ledger.store import SqlLedger

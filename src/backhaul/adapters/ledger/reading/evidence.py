@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     RowMapping,
     Select,
@@ -26,6 +27,7 @@ from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import PlannedObject, Proof, StagedObject
 from backhaul.core.transfer.evidence import Ended, Sealed
 
+LAST_CHARACTER = "\U0010ffff"
 _AMBIGUOUS = 4  # how many ids an error names
 _OBJECTS = (
     select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS, objects.c.epoch)
@@ -163,7 +165,7 @@ def find(tx: Connection, id_prefix: str, *more: Any) -> RowMapping:
     """
     query = (
         select(transfers, *more)
-        .where(func.substr(transfers.c.id, 1, len(id_prefix)) == id_prefix)
+        .where(*begins_with(transfers.c.id, id_prefix))
         .order_by(transfers.c.id)
         .limit(_AMBIGUOUS)
     )
@@ -183,6 +185,11 @@ def find(tx: Connection, id_prefix: str, *more: Any) -> RowMapping:
         f"no transfer starts with {id_prefix!r}",
         hint="`backhaul history` lists the ids",
     )
+
+
+def begins_with(column: ColumnElement[str], prefix: str) -> tuple[ColumnElement[bool], ...]:
+    """As a range, which an index finds: texts are compared as UTF-8 bytes."""
+    return column >= prefix, column < prefix + LAST_CHARACTER
 
 
 def objects_of(

@@ -1,0 +1,139 @@
+"""Transfers, their journal and their jobs as values for those who read the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.schema import jobs, journal, transfers
+from backhaul.core.model import Location, TransferState
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferRow:
+    """One transfer as `history` shows it.
+
+    Attributes:
+        source: As requested; likewise `destination`.
+        canonical: What was claimed; None before the first claim.
+        directory: Where the objects' relative paths are appended; None likewise.
+        policy: Digest of the policy that decided at the last claim.
+        owner: `host:boot_id:pid:starttime` of the process at work, None when there is none.
+        engine: The chosen one, with its reason; None where there was no choice.
+        held_by: The dependency that it waits for, where `code` is set; else the last one it waited
+            for, or None. Likewise `held_since`.
+        retry_at: When a held transfer tries again; None while a worker waits by itself.
+        copied_bytes: Of the objects that were copied and proven so far; `bytes_planned` counts
+            those that were there already, too.
+        duration: First claim to end; None while not final.
+        sender: SQS's SenderId; `sent_at` by SQS's clock; None: of `copy`, or not known.
+        traceparent: The message's, as sent; likewise `aws_trace_header`.
+    """
+
+    id: str
+    queue: str | None
+    message_id: str | None
+    source: str
+    destination: str
+    canonical: Location | None
+    directory: Location | None
+    route: str | None
+    policy: str | None
+    state: TransferState
+    attempt: int
+    failures: int
+    source_changes: int
+    epoch: int | None
+    owner: str | None
+    sender: str | None
+    sent_at: datetime | None
+    traceparent: str | None
+    aws_trace_header: str | None
+    plan_complete: bool
+    renames_possible: bool
+    objects_planned: int
+    bytes_planned: int
+    copied_bytes: int
+    markers: int
+    publish_mode: str | None
+    engine: str | None
+    engine_reason: str | None
+    code: str | None
+    reason: str | None
+    held_by: str | None
+    held_since: datetime | None
+    retry_at: datetime | None
+    first_seen_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    finished_at: datetime | None
+    duration: timedelta | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalRow:
+    """One change of state."""
+
+    at: datetime
+    state: TransferState
+    epoch: int | None
+    attempt: int
+    code: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRow:
+    """One submission to YARN.
+
+    Attributes:
+        state: `submitting`, `queued`, `running`, `succeeded`, `failed`, `killed` or `unknown`.
+        maps_done: As last seen while it ran; likewise `maps` and `size_bytes`.
+        counters: DistCp's own, final; None where YARN did not report them.
+    """
+
+    epoch: int
+    tag: str
+    application_id: str | None
+    state: str
+    reason: str | None
+    tracking_url: str | None
+    maps_done: int | None
+    maps: int | None
+    size_bytes: int | None
+    counters: str | None
+    opened_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None
+
+
+def transfer_row(row: RowMapping) -> TransferRow:
+    """From a row of `transfers` with `copied_bytes`."""
+    rows.checked(row, transfers.c)
+    duration_us = row["duration_us"]
+    values: dict[str, Any] = {
+        **row,
+        "canonical": rows.optional_location(row["canonical"]),
+        "directory": rows.optional_location(row["directory"]),
+        "state": TransferState(row["state"]),
+        "duration": None if duration_us is None else timedelta(microseconds=duration_us),
+    }
+    return TransferRow(**{field.name: values[field.name] for field in fields(TransferRow)})
+
+
+def job_row(row: RowMapping) -> JobRow:
+    """From a row of `jobs`."""
+    rows.checked(row, jobs.c)
+    return JobRow(**{field.name: row[field.name] for field in fields(JobRow)})
+
+
+def journal_row(row: RowMapping) -> JournalRow:
+    """From a row of `journal`."""
+    rows.checked(row, journal.c)
+    values = {field.name: row[field.name] for field in fields(JournalRow)}
+    return JournalRow(**{**values, "state": TransferState(row["state"])})
