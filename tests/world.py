@@ -15,13 +15,14 @@ from sqlalchemy import Engine, text
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger import Owner, SqlLedger, TransferRow, open_ledger, open_reader
 from backhaul.core.agent.agent import Agent
+from backhaul.core.agent.reporting import Reporter
 from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError
 from backhaul.core.model import Location, Route
-from backhaul.core.ports import Ports
+from backhaul.core.ports import Emit, Ports
 from backhaul.core.requests.policy import Policy
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
@@ -106,6 +107,7 @@ class World:
         self.has_cluster = has_cluster
         self.routes = (route(),)
         self.facts: list[object] = []
+        self.watcher: Emit | None = None
         self.down: list[OutageError] = []  # what a probe finds
         self.still_s = 0.0
         self.randomness = FakeRandomness()
@@ -120,6 +122,8 @@ class World:
 
     def emit(self, fact: object) -> None:
         self.facts.append(fact)
+        if self.watcher is not None:
+            self.watcher(fact)
 
     # ------------------------------------------------------------ agents
 
@@ -158,7 +162,7 @@ class World:
             cluster=self.cluster if self.has_cluster else None,
         )
 
-    def agent(self, ports: Ports, **settings: Any) -> Agent:
+    def agent(self, ports: Ports, *, reporter: Reporter | None = None, **settings: Any) -> Agent:
         given: dict[str, Any] = {
             "host": "edge1",
             "slots": 1,
@@ -175,6 +179,7 @@ class World:
             settings=AgentSettings(**given | settings),
             randomness=self.randomness,
             abort_transfers=pool.abort,
+            reporter=reporter,
         )
         if self._engine is not None:
             # One connection is shared with the checks: nobody else may be in a transaction then.

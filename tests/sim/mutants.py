@@ -387,16 +387,16 @@ def busy_spends(patch: Patch) -> None:
 
 @mutant("a transfer that has ended is not begun again", 11)
 def begin_again_after_the_end(patch: Patch) -> None:
-    def begin(original: Any, self: Any, key: Any, *args: Any) -> Any:
+    def begin(original: Any, self: Any, key: Any, *args: Any, **named: Any) -> Any:
         known = self._file.by_key.get(key)
         row = self._file.transfers.get(known) if known else None
         if row is not None and row.state is TransferState.DONE:
             row.state = TransferState.WAITING
-            begun = original(self, key, *args)
+            begun = original(self, key, *args, **named)
             row.state = TransferState.DONE
             self._move(row, TransferState.RECEIVED)
             return begun
-        return original(self, key, *args)
+        return original(self, key, *args, **named)
 
     _around(patch, MemoryLedger, "begin", begin)
 
@@ -492,8 +492,8 @@ def attempts_never_end(patch: Patch) -> None:
 
 @mutant("an attempt is counted before any work", 202)
 def attempts_are_not_counted(patch: Patch) -> None:
-    def begin(original: Any, self: Any, *args: Any) -> Any:
-        begun = original(self, *args)
+    def begin(original: Any, self: Any, *args: Any, **named: Any) -> Any:
+        begun = original(self, *args, **named)
         row = self._file.transfers[begun.transfer_id]
         if not begun.state.is_final and not begun.is_live:
             row.attempt = 0

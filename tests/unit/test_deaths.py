@@ -102,10 +102,10 @@ def test_death_that_the_ledger_cannot_take_is_tried_again(
     world.faults.always("store.list", RESET)
     begin, errors = SqlLedger.begin, [BackhaulError("E_LEDGER_BUG", "a bug"), ValueError("bug")]
 
-    def fail(self: SqlLedger, *given: Any) -> Any:
+    def fail(self: SqlLedger, *given: Any, **named: Any) -> Any:
         if errors:
             raise errors.pop()
-        return begin(self, *given)
+        return begin(self, *given, **named)
 
     monkeypatch.setattr(SqlLedger, "begin", fail)
     world.clock.advance(3.3 * DAY_S)

@@ -162,7 +162,7 @@ def _not_polling(record: AgentRecord, now: datetime) -> Health | None:
         )
     if report.slot_free_since is None or report.failed_polls:
         return None
-    polled = max(report.last_poll_at or record.identity.started_at, report.slot_free_since)
+    polled = max(report.last_poll_at or report.slot_free_since, report.slot_free_since)
     if report.at - polled > POLL_OVERDUE:
         return Health(
             state=HealthState.NOT_POLLING,

@@ -352,6 +352,8 @@ class Agent:
             except BaseException:
                 self._keeper.release(message.message_id)  # it comes back when its timeout ends
                 raise
+            finally:
+                self._emit(facts.DeliveryEnded(message_id=message.message_id))
         with self._stopper.changed:
             self._busy -= 1
             self._stopper.changed.notify_all()

@@ -29,18 +29,18 @@ _LEDGER = "ledger"
 
 @dataclass(frozen=True, kw_only=True)
 class _Waiting:
-    """What one message, or the whole agent, waits for.
+    """What one message, or the whole agent, waits for; times are monotonic.
 
     Attributes:
-        ended_at: When it was over; None: it is not.
+        ended_s: When it was over; None: it is not.
     """
 
     dependency: str
-    since: datetime
+    since_s: float
     code: str
     reason: str
     hint: str
-    ended_at: datetime | None = None
+    ended_s: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -71,20 +71,23 @@ class _Work:
     """A transfer under way, with what shows that it moves.
 
     Attributes:
-        moved_at_s: Of the first bytes of this attempt; None: none yet.
+        moved_s: When the first bytes of this attempt came; None: not yet.
     """
 
     transfer: RunningTransfer
+    message_id: str
+    started_s: float
     rate: _Bytes
     has_progress: bool = False
-    moved_at_s: float | None = None
+    moved_s: float | None = None
 
 
 class Observer:
     """Safe to call from every thread; a fact costs it some microseconds.
 
-    What it remembers is of the messages in hand, and goes with `DeliveryEnded`: nothing is left of
-    a message whose slot is free, whatever became of it.
+    What it remembers is of messages in hand, and goes with `DeliveryEnded`: nothing is left of a
+    message whose slot is free, whatever became of it. Times are kept as the monotonic clock has
+    them and become dates in a report, so that ages are right after the wall clock was set.
 
     Args:
         slots: Messages that the agent works on at once.
@@ -96,9 +99,14 @@ class Observer:
         self._lock = threading.Lock()
         self._in_hand: dict[str, datetime | None] = {}  # by message, with its time of sending
         self._running: dict[str, _Work] = {}  # by transfer
-        self._waiting: dict[str, _Waiting] = {}  # by message, or by transfer where it has none
+        self._waiting: dict[
+            str, _Waiting
+        ] = {}  # by message: it waits before it has a transfer, too
         self._calls: dict[int, _Waiting] = {}  # those that are repeated, by their number
-        self._report = AgentReport(at=clock.now(), slot_free_since=clock.now())
+        self._report = AgentReport(at=clock.now())
+        self._polled_s: float | None = None
+        self._failing_s: float | None = None
+        self._free_s: float | None = clock.monotonic()
         self._ledger_down: _Waiting | None = None
         self._has_more = False
         self._newest_sent_at: datetime | None = None
@@ -147,9 +155,10 @@ class Observer:
     def ledger_failed(self, code: str, reason: str, hint: str) -> None:
         """The ledger took no report: it is down for everything else, too."""
         with self._lock:
-            since = self._ledger_down.since if self._ledger_down else self._clock.now()
+            before = self._ledger_down
+            since_s = self._clock.monotonic() if before is None else before.since_s
             self._ledger_down = _Waiting(
-                dependency=_LEDGER, since=since, code=code, reason=reason, hint=hint
+                dependency=_LEDGER, since_s=since_s, code=code, reason=reason, hint=hint
             )
 
     def ledger_answered(self) -> None:
@@ -177,22 +186,30 @@ class Observer:
     def report(self) -> AgentReport:
         """As of now."""
         now, now_s = self._clock.now(), self._clock.monotonic()
+
+        def date(then_s: float) -> datetime:
+            return now - timedelta(seconds=now_s - then_s)
+
         with self._lock:
             running = tuple(
                 replace(
                     one.transfer,
+                    started_at=date(one.started_s),
                     bytes_per_s=one.rate.per_s(now_s),
-                    waits_for=self._waits_for(one.transfer),
+                    waits_for=self._waits_for(one.message_id),
                 )
                 for one in self._running.values()
             )
             return replace(
                 self._report,
                 at=now,
-                running=running,
-                holds=self._holds(),
+                last_poll_at=None if self._polled_s is None else date(self._polled_s),
+                failing_since=None if self._failing_s is None else date(self._failing_s),
                 in_hand=len(self._in_hand),
+                slot_free_since=None if self._free_s is None else date(self._free_s),
                 oldest_sent_at=self._oldest_sent_at(),
+                holds=self._holds(date),
+                running=running,
                 bytes_per_s=sum(one.bytes_per_s or 0.0 for one in running),
             )
 
@@ -204,14 +221,14 @@ class Observer:
             known.append(self._newest_sent_at)
         return min(known, default=None)
 
-    def _waits_for(self, transfer: RunningTransfer) -> str:
-        found = self._waiting.get(_key(transfer))
-        return found.dependency if found is not None and found.ended_at is None else ""
+    def _waits_for(self, message_id: str) -> str:
+        found = self._waiting.get(message_id)
+        return found.dependency if found is not None and found.ended_s is None else ""
 
-    def _holds(self) -> tuple[DependencyHold, ...]:
+    def _holds(self, date: Callable[[float], datetime]) -> tuple[DependencyHold, ...]:
         every: dict[str, list[_Waiting]] = {}
         for one in (*self._waiting.values(), *self._calls.values()):
-            if one.ended_at is None:
+            if one.ended_s is None:
                 every.setdefault(one.dependency, []).append(one)
         counts = {name: len(found) for name, found in every.items()}
         if self._ledger_down is not None:
@@ -219,7 +236,7 @@ class Observer:
         return tuple(
             DependencyHold(
                 dependency=name,
-                since=min(one.since for one in found),
+                since=date(min(one.since_s for one in found)),
                 code=found[-1].code,
                 reason=found[-1].reason,
                 hint=found[-1].hint,
@@ -232,22 +249,17 @@ class Observer:
 
     def _polled(self, fact: facts.QueuePolled) -> None:
         self._has_more = fact.messages > 0
+        self._polled_s, self._failing_s = self._clock.monotonic(), None
         self._report = replace(
-            self._report,
-            last_poll_at=self._clock.now(),
-            failed_polls=0,
-            failing_since=None,
-            poll_code="",
-            poll_reason="",
-            poll_hint="",
+            self._report, failed_polls=0, poll_code="", poll_reason="", poll_hint=""
         )
 
     def _poll_failed(self, fact: facts.PollFailed) -> None:
-        before = self._report
+        if self._failing_s is None:
+            self._failing_s = self._clock.monotonic()
         self._report = replace(
-            before,
-            failed_polls=before.failed_polls + 1,
-            failing_since=before.failing_since or self._clock.now(),
+            self._report,
+            failed_polls=self._report.failed_polls + 1,
             poll_code=fact.code,
             poll_reason=fact.reason,
             poll_hint=fact.hint,
@@ -257,22 +269,26 @@ class Observer:
         self._in_hand[fact.message_id] = fact.sent_at
         self._newest_sent_at = fact.sent_at or self._newest_sent_at
         if len(self._in_hand) >= self._slots:
-            self._report = replace(self._report, slot_free_since=None)
+            self._free_s = None
 
     def _settled(self, fact: facts.DeliveryEnded | facts.MessageReturned) -> None:
         self._in_hand.pop(fact.message_id, None)
         self._waiting.pop(fact.message_id, None)
-        for one in list(self._running.values()):
-            if one.transfer.message_id == fact.message_id:
-                del self._running[one.transfer.transfer_id]
-        if self._report.slot_free_since is None:
-            self._report = replace(self._report, slot_free_since=self._clock.now())
+        for transfer_id, work in list(self._running.items()):
+            if work.message_id == fact.message_id:
+                del self._running[transfer_id]
+        if self._free_s is None and len(self._in_hand) < self._slots:
+            self._free_s = self._clock.monotonic()
 
     # ------------------------------------------------------------ facts: one transfer
 
     def _started(self, fact: facts.AttemptStarted) -> None:
+        if fact.message_id is None or fact.message_id not in self._in_hand:
+            return
         # What it waited for may still be down: only what moves shows that it is not.
         self._running[fact.transfer_id] = _Work(
+            message_id=fact.message_id,
+            started_s=self._clock.monotonic(),
             transfer=RunningTransfer(
                 transfer_id=fact.transfer_id,
                 message_id=fact.message_id,
@@ -305,15 +321,15 @@ class Observer:
         if is_first:
             return
         if fact.objects > before.objects:
-            self._moves(before)
+            self._moves(work)
         elif fact.size_bytes > before.size_bytes:
             # The first bytes may only have filled buffers before a target that is down.
-            if work.moved_at_s is None:
-                work.moved_at_s = now_s
-            elif now_s - work.moved_at_s >= MOVING_S:
-                self._moves(before)
+            if work.moved_s is None:
+                work.moved_s = now_s
+            elif now_s - work.moved_s >= MOVING_S:
+                self._moves(work)
         elif fact.objects_total > before.objects_total:
-            self._moves(before, only="s3")  # its listing goes on
+            self._moves(work, only="s3")  # its listing goes on
 
     def _engine_chosen(self, fact: facts.EngineChosen) -> None:
         self._change(fact.transfer_id, engine=fact.engine, engine_reason=fact.reason)
@@ -323,7 +339,7 @@ class Observer:
             fact.transfer_id, application=fact.application, tracking_url=fact.tracking_url
         )
         if work is not None:
-            self._moves(work.transfer, only="yarn")
+            self._moves(work, only="yarn")
 
     def _change(self, transfer_id: str, **values: str) -> _Work | None:
         work = self._running.get(transfer_id)
@@ -341,31 +357,30 @@ class Observer:
     ) -> None:
         work = self._running.pop(fact.transfer_id, None)
         if work is not None:
-            self._moves(work.transfer)
+            self._moves(work)
 
     # ------------------------------------------------------------ facts: waiting
 
     def _held(self, fact: facts.TransferHeld) -> None:
-        self._wait(fact.message_id, fact, self._clock.now())
+        if fact.message_id in self._in_hand:
+            self._wait(fact.message_id, fact, self._clock.monotonic())
 
     def _blocked(self, fact: facts.TransferBlocked) -> None:
         work = self._running.get(fact.transfer_id)
         if work is not None:
-            since = self._clock.now() - timedelta(seconds=fact.still_s)
-            self._wait(_key(work.transfer), fact, since)
+            self._wait(work.message_id, fact, self._clock.monotonic() - fact.still_s)
 
     def _wait(
-        self, key: str, fact: facts.TransferHeld | facts.TransferBlocked, since: datetime
+        self, message_id: str, fact: facts.TransferHeld | facts.TransferBlocked, since_s: float
     ) -> None:
-        before = self._waiting.get(key)
+        before = self._waiting.get(message_id)
         if before is not None and before.dependency == fact.dependency:
-            ended_at = before.ended_at
             # As in the ledger: what fails again soon has not been well in between.
-            if ended_at is None or since - ended_at < HOLD_GAP:
-                since = min(since, before.since)
-        self._waiting[key] = _Waiting(
+            is_near = before.ended_s is None or since_s - before.ended_s < HOLD_GAP.total_seconds()
+            since_s = min(since_s, before.since_s) if is_near else since_s
+        self._waiting[message_id] = _Waiting(
             dependency=fact.dependency,
-            since=since,
+            since_s=since_s,
             code=fact.code,
             reason=fact.reason,
             hint=fact.hint,
@@ -374,28 +389,27 @@ class Observer:
     def _unblocked(self, fact: facts.TransferUnblocked) -> None:
         work = self._running.get(fact.transfer_id)
         if work is not None:
-            self._moves(work.transfer)
+            self._moves(work)
 
     def _resumed(self, fact: facts.TransferResumed) -> None:
         self._end_wait(fact.message_id)
 
-    def _moves(self, transfer: RunningTransfer, *, only: str = "") -> None:
+    def _moves(self, work: _Work, *, only: str = "") -> None:
         """It works again; where `only` is given, that dependency does."""
-        key = _key(transfer)
-        found = self._waiting.get(key)
+        found = self._waiting.get(work.message_id)
         if found is not None and only in {"", found.dependency}:
-            self._end_wait(key)
+            self._end_wait(work.message_id)
 
-    def _end_wait(self, key: str) -> None:
-        found = self._waiting.get(key)
-        if found is not None and found.ended_at is None:
-            self._waiting[key] = replace(found, ended_at=self._clock.now())
+    def _end_wait(self, message_id: str) -> None:
+        found = self._waiting.get(message_id)
+        if found is not None and found.ended_s is None:
+            self._waiting[message_id] = replace(found, ended_s=self._clock.monotonic())
 
     def _call_retried(self, fact: facts.CallRetried) -> None:
         before = self._calls.get(fact.call)
         self._calls[fact.call] = _Waiting(
             dependency=fact.dependency,
-            since=self._clock.now() if before is None else before.since,
+            since_s=self._clock.monotonic() if before is None else before.since_s,
             code=fact.code,
             reason=fact.reason,
             hint=fact.hint,
@@ -406,8 +420,3 @@ class Observer:
 
     def _stopping(self, _fact: object) -> None:
         self._report = replace(self._report, is_stopping=True)
-
-
-def _key(transfer: RunningTransfer) -> str:
-    """Of what waits: the message, which waits before it has a transfer, too."""
-    return transfer.message_id or transfer.transfer_id

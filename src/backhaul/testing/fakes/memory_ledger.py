@@ -362,6 +362,8 @@ class MemoryLedger(MemoryPlans, MemoryStaging):
     ) -> None:
         with self._faults.call("ledger.beat", outage):
             before = self._file.agents.get(identity.id)
+            if before is not None and before.ended_at is not None:
+                return
             self._file.agents[identity.id] = AgentRecord(
                 identity=identity,
                 report=report,
