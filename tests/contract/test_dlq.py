@@ -15,6 +15,7 @@ from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.app import dlq
 from backhaul.core.errors import BadMessage, ConfigurationError
+from backhaul.core.ports import SentAgain
 from backhaul.testing.servers import clients
 from testbed import ElasticMQ
 from tests.contract.test_queue import REASON, use
@@ -94,10 +95,12 @@ def test_one_letter_is_found_by_the_start_of_its_id(pair: Pair) -> None:
 
 def test_one_letter_goes_back_and_the_others_stay(pair: Pair) -> None:
     letter = dlq.read_dead_letter(pair.name, REGION, pair.ids[0], most=9)
-    new_ids: list[str] = []
-    assert dlq.redrive(pair.name, REGION, (pair.ids[0],), most=9, sent=new_ids.append) == 1
+    sent: list[SentAgain] = []
+    assert dlq.redrive(pair.name, REGION, (pair.ids[0],), most=9, sent=sent.append) == 1
     assert pair.redriven() == [letter.body]
-    assert len(new_ids) == 1
+    (one,) = sent
+    assert (one.dead_letter_id, one.transfer_id) == (pair.ids[0], REASON.transfer_id)
+    assert one.message_id not in pair.ids
     left = {one.message_id for one in dlq.read_dead_letters(pair.name, REGION, most=9)}
     assert left == set(pair.ids[1:])
 
@@ -112,7 +115,7 @@ def test_all_letters_go_back_with_their_senders_attributes_only(pair: Pair) -> N
 def test_redrive_that_died_between_sending_and_deleting_is_finished_by_the_next(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(_new_id: str) -> None:
+    def die(_one: SentAgain) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -133,7 +136,7 @@ def test_letters_go_back_into_their_own_groups_once(
 ) -> None:
     fifo = made(pair.raw, fifo=True)
 
-    def die(_new_id: str) -> None:
+    def die(_one: SentAgain) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -110,6 +110,8 @@ OWN_FATE = {
     "E_NO_SUCH_TRANSFER": "none",
     "E_PUBLISHING": "none",
     "E_QUEUE_NAME": "none",
+    "E_ROUTE_PAUSED": "wait",
+    "E_ROUTE_UNKNOWN": "none",
     "E_S3_THROTTLED": "hold",
     "E_SYSTEM": "none",
     "E_TAKEN_OVER": "wait",

@@ -12,6 +12,7 @@ from backhaul.adapters.ledger import Owner, open_ledger
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import BackhaulError, LedgerLocked, PermanentError, TakenOver
 from backhaul.core.model import TransferState
+from backhaul.core.ports import Operator
 from tests.contract.test_ledger import T0, begin, claim, planned, proof
 
 Open = Callable[[int], SqlLedger]
@@ -38,7 +39,7 @@ def test_whoever_works_on_a_cancelled_transfer_gets_no_further(opened: Open) -> 
     claimed = claim(agent, first=[planned(0)], is_complete=True)
     assert claimed is not None
 
-    assert operator.cancel("t1", T0) == []
+    assert operator.cancel("t1", T0, Operator(name="alice@edge1")) == []
 
     assert not agent.is_mine("t1")
     assert (agent.holder("t1").owner, agent.holder("t1").is_cancelled) == (None, True)
@@ -55,7 +56,7 @@ def test_the_destination_is_free_for_another_at_once(opened: Open) -> None:
     agent, operator = opened(1), opened(2)
     begin(agent)
     claim(agent)
-    operator.cancel("t1", T0)
+    operator.cancel("t1", T0, Operator(name="alice@edge1"))
 
     begin(operator, "t2", None)
     assert claim(operator, "t2") is not None
@@ -68,7 +69,7 @@ def test_its_applications_are_told_to_whoever_cancels(opened: Open) -> None:
     assert claimed is not None
     assert agent.open_job("t1", claimed.epoch, "bh-t1", T0)
 
-    (job,) = operator.cancel("t1", T0)
+    (job,) = operator.cancel("t1", T0, Operator(name="alice@edge1"))
 
     assert (job.transfer_id, job.epoch) == ("t1", claimed.epoch)
 
@@ -86,5 +87,5 @@ def test_what_has_ended_or_may_be_visible_is_not_cancelled(opened: Open) -> None
 
 def refusal(ledger: SqlLedger, kind: type[BackhaulError]) -> str:
     with pytest.raises(kind) as caught:
-        ledger.cancel("t1", T0)
+        ledger.cancel("t1", T0, Operator(name="alice@edge1"))
     return caught.value.code

@@ -23,6 +23,7 @@ from backhaul.app.records import details_as_json, row_as_json
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode
 from backhaul.core.model import TransferState
 from backhaul.core.objects import ManifestSum
+from backhaul.core.ports import Operator
 from backhaul.core.transfer.evidence import object_line
 from tests.contract.test_ledger import DAY, KEY, T0, begin, claim, finished, planned, proof
 
@@ -134,7 +135,7 @@ def an_attempt(ledger: SqlLedger) -> Iterator[Callable[[], object]]:
     yield lambda: ledger.finish("t1", 3, TransferState.DONE, "tree", T0, manifest=SUM)
     yield lambda: ledger.fail("t1", TransferState.WAITING, "E_X", "x", T0)
     yield lambda: ledger.forget_plan("t1")
-    yield lambda: ledger.cancel("t2", T0)
+    yield lambda: ledger.cancel("t2", T0, Operator(name="alice@edge1"))
 
 
 def error_of(work: Callable[[], object]) -> BackhaulError | None:

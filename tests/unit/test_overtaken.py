@@ -28,7 +28,7 @@ from backhaul.core.model import (
     Source,
 )
 from backhaul.core.objects import Pin, PlannedObject
-from backhaul.core.ports import Published
+from backhaul.core.ports import Operator, Published
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer import overtaken
 from backhaul.core.transfer.publishing import is_newer
@@ -36,6 +36,8 @@ from backhaul.testing.fakes import Fault, ReadFault
 from tests.unit.test_agent import killed_at
 from tests.unit.test_agent_events import EVENTS, notice
 from tests.world import World, eventually, location, route
+
+ALICE = Operator(name="alice@edge1")
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_a_transfer_that_is_cancelled_while_bytes_come_in_reads_no_more(world: W
             (row,) = world.rows()
             cancelled.append(row.id)
             with world.process() as operator:
-                operator.ledger.cancel(row.id, world.clock.now())  # type: ignore[attr-defined]
+                operator.ledger.cancel(row.id, world.clock.now(), ALICE)  # type: ignore[attr-defined]
 
     world.faults.after_effect = cancel
     world.queue.send("raw/p/, /land/d")

@@ -6,7 +6,8 @@ ends, and by themselves after `HIDDEN_S` if this process dies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 from backhaul.adapters.aws.clients import AwsSession
@@ -16,13 +17,14 @@ from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost
-from backhaul.core.ports import Message
+from backhaul.core.ports import Message, SentAgain
 from backhaul.core.requests.signature import TICKET
 from backhaul.core.text import redacted
 
 HIDDEN_S = 60
 POLL_WAIT_S = 1
 PREFIX = "backhaul."
+OF_TRANSFER = f"{PREFIX}transfer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,12 @@ def read_dead_letter(queue: str, region: str, message_id: str, *, most: int) -> 
 
 
 def redrive(
-    queue: str, region: str, message_ids: tuple[str, ...], *, most: int, sent: Callable[[str], None]
+    queue: str,
+    region: str,
+    message_ids: tuple[str, ...],
+    *,
+    most: int,
+    sent: Callable[[SentAgain], None],
 ) -> int:
     """Send dead letters back to their queue, body unchanged, then delete them; returns how many.
 
@@ -74,42 +81,101 @@ def redrive(
 
     Args:
         message_ids: Beginnings of ids; empty: all.
-        sent: Called with the new message's id for each.
+        sent: Called for each, before its dead letter is deleted.
 
     Raises:
         BadMessage: E_DLQ_NOT_FOUND; E_DLQ_SHORTENED, after all others were sent.
     """
-    source, dead = _open(queue, region)
     missing = set(message_ids)
-    shortened: list[str] = []
-    count = 0
 
-    def take(message: Message) -> bool:
-        nonlocal count
+    def is_wanted(message: Message) -> bool:
         matching = {one for one in message_ids if message.message_id.startswith(one)}
-        if message_ids and not matching:
-            return False
         missing.difference_update(matching)
-        if is_shortened(message.body):
-            shortened.append(message.message_id)
-            return False
-        sent(_send_back(source, message))
-        dead.delete(message)
-        count += 1
-        return True
+        return bool(matching) or not message_ids
 
-    for _ in _receive_all(dead, most, take):
-        pass
+    count, shortened = _send_all_back(queue, region, is_wanted, most=most, sent=sent)
     if shortened:
         raise BadMessage(
             "E_DLQ_SHORTENED",
             f"{count} sent; {len(shortened)} not, because only the beginning of the body is left:"
-            f" {', '.join(shortened[:3])}",
+            f" {', '.join(one.message_id for one in shortened[:3])}",
             hint="`backhaul dlq show ID` shows why and how the body begins; send a new request",
         )
     if missing:
         raise _not_found(min(missing), 0, most)
     return count
+
+
+def redrive_transfers(
+    queue: str,
+    region: str,
+    transfer_ids: Collection[str],
+    *,
+    most: int,
+    sent: Callable[[SentAgain], None],
+) -> set[str]:
+    """The same for the dead letters of these transfers; returns those of which too little is left.
+
+    A transfer without a dead letter on the queue is passed over.
+
+    Raises:
+        ConfigurationError: E_DLQ_NONE.
+    """
+    missing = set(transfer_ids)
+
+    def is_wanted(message: Message) -> bool:
+        transfer_id = message.attributes.get(OF_TRANSFER, "")
+        is_one = transfer_id in missing
+        missing.discard(transfer_id)
+        return is_one
+
+    _, shortened = _send_all_back(
+        queue, region, is_wanted, most=most, sent=sent, is_over=lambda: not missing
+    )
+    return {one.attributes[OF_TRANSFER] for one in shortened}
+
+
+def _send_all_back(
+    queue: str,
+    region: str,
+    is_wanted: Callable[[Message], bool],
+    *,
+    most: int,
+    sent: Callable[[SentAgain], None],
+    is_over: Callable[[], bool] = lambda: False,
+) -> tuple[int, list[Message]]:
+    """How many were sent, and those of which only the beginning is left.
+
+    Args:
+        is_over: No further dead letter needs to be read.
+    """
+    source, dead = _open(queue, region)
+    shortened: list[Message] = []
+    count = 0
+
+    def take(message: Message) -> bool:
+        nonlocal count
+        if not is_wanted(message):
+            return False
+        if is_shortened(message.body):
+            shortened.append(message)
+            return False
+        sent(
+            SentAgain(
+                dead_letter_id=message.message_id,
+                transfer_id=message.attributes.get(OF_TRANSFER, ""),
+                message_id=_send_back(source, message),
+            )
+        )
+        dead.delete(message)
+        count += 1
+        return True
+
+    with closing(_receive_all(dead, most, take)) as letters:
+        for _ in letters:
+            if is_over():
+                break
+    return count, shortened
 
 
 def _send_back(source: SqsQueue, message: Message) -> str:
@@ -138,7 +204,9 @@ def _open(queue: str, region: str) -> tuple[SqsQueue, SqsQueue]:
     return source, dead
 
 
-def _receive_all(dead: SqsQueue, most: int, take: Callable[[Message], bool]) -> Iterator[Message]:
+def _receive_all(
+    dead: SqsQueue, most: int, take: Callable[[Message], bool]
+) -> Generator[Message, None, None]:
     """Every dead letter once; at the end those that `take` refused are shown again."""
     hidden: dict[str, Message] = {}
     seen = 0

@@ -57,7 +57,7 @@ def read_limit(settings: Settings) -> Limit:
     )
 
 
-def set_limit(settings: Settings, manual: ManualLimit | None) -> None:
+def write_limit(settings: Settings, manual: ManualLimit | None) -> None:
     """Set it by hand, or return to the configuration; running agents apply it within a second.
 
     Raises:

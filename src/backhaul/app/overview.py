@@ -117,7 +117,7 @@ class RouteView:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadCode:
-    """Deaths of one cause within a day; `newest` is an example."""
+    """Deaths of one cause within a day, without those sent again; `newest` is an example."""
 
     code: str
     count: int
@@ -209,7 +209,7 @@ def overview(
         routes=tuple(sorted(views, key=lambda one: (-one.trouble, one.name))),
         running=tuple(running),
         waiting=tuple(one for one in waiting if one.id not in running_ids),
-        dead=_by_code(dead),
+        dead=_by_code([one for one in dead if one.sent_again_as is None]),
         is_cut=len(waiting) == OPEN_MOST or len(dead) == DEAD_MOST,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from backhaul.adapters.ledger import (
     JobRow,
+    OperatorAction,
     TransferDetails,
     TransferRow,
     find_reader,
@@ -22,7 +23,7 @@ from backhaul.core.transfer.evidence import object_line, text
 
 OPEN_MOST = 5000  # far more than the `agent.slots` of any agent
 
-__all__ = ["History", "JobRow", "TransferDetails", "TransferRow"]
+__all__ = ["History", "JobRow", "OperatorAction", "TransferDetails", "TransferRow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +88,36 @@ def read_evidence(path: Path, id_prefix: str) -> Iterator[str]:
             yield sealed.line
 
 
+def read_journal(
+    path: Path,
+    *,
+    limit: int,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    action: str | None = None,
+    operator: str | None = None,
+) -> Sequence[OperatorAction] | None:
+    """What operators did, newest first; None where no ledger exists yet."""
+    reader = find_reader(path)
+    if reader is None:
+        return None
+    with closing(reader):
+        return reader.operator_actions(
+            most=limit, since=since, until=until, action=action, operator=operator
+        )
+
+
 def row_as_json(row: object) -> dict[str, Any]:
     """A row of the ledger under its field names; times are ISO 8601, durations seconds."""
     return {name: _plain(value) for name, value in vars(row).items()}
 
 
 def details_as_json(details: TransferDetails) -> dict[str, Any]:
-    """`transfer`, `jobs`, `proofs`, `objects` (the first ones) and `journal`."""
+    """`transfer`, `settled_by`, `jobs`, `proofs`, `objects` (the first ones) and `journal`."""
+    settled_by = details.settled_by
     return {
         "transfer": row_as_json(details.transfer),
+        "settled_by": None if settled_by is None else row_as_json(settled_by),
         "jobs": [row_as_json(job) for job in details.jobs],
         "proofs": [row_as_json(total) for total in details.proofs],
         "objects": [

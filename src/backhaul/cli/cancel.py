@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from backhaul.cli.options import Files, OnceOnly, files_options
+from backhaul.cli.options import Files, OnceOnly, files_options, warn
 
 
 @click.command("cancel", cls=OnceOnly)
@@ -22,8 +22,8 @@ def command(*, transfer_id: str, files: Files) -> int:
     Nothing of it is published. Its message goes to the dead-letter queue with E_CANCELLED, its
     YARN application is killed, and its staging is removed within half an hour.
     """
-    from backhaul.app.cancel import cancel
+    from backhaul.app.actions import cancel, person
 
-    cancelled = cancel(files.context(), transfer_id)
+    cancelled = cancel(files.context(), person(), transfer_id, warn=warn)
     click.echo(f"{cancelled} is cancelled; its worker stops within seconds")
     return 0

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
-from backhaul.cli.options import WholeSentences, json_lines_option, json_option
+from backhaul.cli.options import (
+    Files,
+    WholeSentences,
+    files_options,
+    json_lines_option,
+    json_option,
+    warn,
+)
+from backhaul.core.errors import ConfigurationError
 from backhaul.core.text import printable, visible
 
 MOST = 1000
@@ -99,19 +108,46 @@ def show_dead_letter(*, queue: str, region: str, message_id: str, limit: int, as
 @click.argument("message_ids", metavar="[ID]...", nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="Every dead letter.")
 @limit_option
+@files_options
 def redrive_dead_letters(
-    *, queue: str, region: str, message_ids: tuple[str, ...], is_all: bool, limit: int
+    *,
+    queue: str,
+    region: str,
+    message_ids: tuple[str, ...],
+    is_all: bool,
+    limit: int,
+    files: Files,
 ) -> int:
     r"""Send dead letters back to QUEUE, body unchanged, then delete them. Prints the new ids.
 
     \b
     Example:
       backhaul dlq redrive my-queue us-west-2 --all
+
+    By transfers instead of dead letters: `backhaul retry`.
     """
-    from backhaul.app.dlq import redrive
+    from backhaul.app.actions import person, redrive
 
     if bool(message_ids) is is_all:
         raise click.UsageError("name the ids of dead letters, or give --all")
-    sent = redrive(queue, region, message_ids, most=limit, sent=click.echo)
+    sent = redrive(
+        _ledger_path(files),
+        person(),
+        queue,
+        region,
+        message_ids,
+        most=limit,
+        sent=lambda one: click.echo(one.message_id),
+        warn=warn,
+    )
     click.echo(f"{sent} sent back", err=True)
     return 0
+
+
+def _ledger_path(files: Files) -> Path | None:
+    """For the operators' journal; a configuration that is broken stops no redrive."""
+    try:
+        return files.settings().ledger_path
+    except ConfigurationError as fault:
+        warn(fault)
+        return None

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import Files, OnceOnly, files_options, json_option
+from backhaul.cli.options import Files, OnceOnly, Span, files_options, json_option, warn
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from backhaul.app.limit import Limit
 
 DEFAULT = "default"
-_LASTING = re.compile(r"([1-9]\d{0,5})\s*(m|h|d)")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 @click.command("limit", cls=OnceOnly)
@@ -24,12 +23,13 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 @click.option(
     "--for",
     "lasting",
+    type=Span(),
     metavar="TIME",
     help="For how long, such as 90m, 2h or 3d; then the configuration decides.",
 )
 @json_option
 @files_options
-def command(*, rate: str | None, lasting: str | None, as_json: bool, files: Files) -> int:
+def command(*, rate: str | None, lasting: timedelta | None, as_json: bool, files: Files) -> int:
     r"""Show how many bytes per second may be read from S3; with RATE, change it.
 
     \b
@@ -42,18 +42,19 @@ def command(*, rate: str | None, lasting: str | None, as_json: bool, files: File
     RATE is bytes per second, over all workers of this node; `off` removes the limit, `default`
     restores the configured one. A running agent applies it within a second, also during a transfer.
     """
-    from backhaul.app.limit import read_limit, set_limit
+    from backhaul.app.actions import person, set_limit
+    from backhaul.app.limit import read_limit
     from backhaul.core.rate_limit import ManualLimit
 
     if lasting is not None and rate in {None, DEFAULT}:
         raise click.UsageError("--for needs a RATE")
     manual = None
     if rate not in {None, DEFAULT}:
-        until = None if lasting is None else datetime.now(UTC) + _span(lasting)
+        until = None if lasting is None else datetime.now(UTC) + lasting
         manual = ManualLimit(bytes_per_s=_parsed(str(rate)), until=until)
     settings = files.settings(needs=("bandwidth",), refuses_writable_config=rate is not None)
     if rate is not None:
-        set_limit(settings, manual)
+        set_limit(settings, person(), manual, warn=warn)
     found = read_limit(settings)
     click.echo(json.dumps(found.as_json) if as_json else _in_words(found))
     return 0
@@ -67,13 +68,6 @@ def _parsed(rate: str) -> int | None:
     except ValueError as error:
         raise click.UsageError(f"RATE {rate!r}: {error}") from None
     return found if isinstance(found, int) else None
-
-
-def _span(text: str) -> timedelta:
-    match = _LASTING.fullmatch(text.strip())
-    if match is None:
-        raise click.UsageError(f"--for {text!r}: write a time such as 90m, 2h or 3d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def _in_words(found: Limit) -> str:

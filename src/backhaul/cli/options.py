@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from backhaul.core.errors import ConfigurationError
+from backhaul.core.errors import BackhaulError, ConfigurationError
 
 if TYPE_CHECKING:
     from backhaul.app.context import Context
@@ -180,6 +180,13 @@ json_lines_option = click.option(
 )
 
 
+def warn(error: BackhaulError) -> None:
+    """One line on standard error; the command goes on."""
+    from backhaul.core.text import redacted
+
+    click.echo(f"backhaul: warning: {redacted(str(error))}", err=True)
+
+
 def report_no_ledger(path: Path) -> None:
     """Not the same as an empty ledger: the agent may use another path."""
     click.echo(
@@ -198,18 +205,41 @@ region_option = click.option(
 )
 
 
+class Span(click.ParamType[timedelta]):
+    """A span of time such as 90m, 2h or 3d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
+        """Longer than nothing."""
+        from backhaul.core.units import parse_span
+
+        if isinstance(value, timedelta):
+            return value
+        found = parse_span(str(value))
+        if found is None:
+            self.fail(f"{value!r}: write a time such as 90m, 2h or 3d", param, ctx)
+        return found
+
+
 class Moment(click.ParamType[datetime]):
-    """A date, or date and time as ISO 8601 has it; UTC where it names no zone."""
+    """A date, date and time as ISO 8601 has it (UTC where it names no zone), or a span ago."""
 
     name = "date"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
         """Aware, in UTC."""
+        from backhaul.core.units import parse_span
+
+        if isinstance(value, datetime):
+            return value
         try:
+            if (ago := parse_span(str(value))) is not None:
+                return datetime.now(UTC) - ago
             found = datetime.fromisoformat(str(value))
             zoned = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
             return zoned.astimezone(UTC)
         except (ValueError, OverflowError):
             self.fail(
-                f"{value!r} is not a date: write 2026-11-01 or 2026-11-01T03:00:00Z", param, ctx
+                f"{value!r} is not a date: write 2026-11-01, 2026-11-01T03:00:00Z or 2h", param, ctx
             )

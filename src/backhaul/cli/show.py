@@ -79,6 +79,8 @@ def _print(details: TransferDetails) -> None:
         _line("message", f"{row.message_id} on {row.queue}")
     if row.code:
         _line("last error", f"{row.code}: {row.reason}")
+    if row.sent_again_at:
+        _line("sent again", _sent_again(details))
     if row.duration:
         _line("took", f"{row.duration.total_seconds():.1f} s")
     _print_proofs(details)
@@ -88,6 +90,15 @@ def _print(details: TransferDetails) -> None:
         click.echo(
             f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.state:<11} attempt {entry.attempt}{reason}"
         )
+
+
+def _sent_again(details: TransferDetails) -> str:
+    """How a dead transfer was settled."""
+    row, settled_by = details.transfer, details.settled_by
+    text = f"{row.sent_again_at:%Y-%m-%d %H:%M:%S} UTC as message {row.sent_again_as}: "
+    if settled_by is None:
+        return f"{text}no agent has received it yet"
+    return f"{text}transfer {settled_by.id} is {settled_by.state}"
 
 
 def _print_proofs(details: TransferDetails) -> None:

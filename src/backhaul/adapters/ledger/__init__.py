@@ -10,6 +10,7 @@ from __future__ import annotations
 from backhaul.adapters.ledger.files import find_reader, open_ledger, open_reader
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reading.evidence import EvidenceRow, ProofTotals
+from backhaul.adapters.ledger.reading.operating import OperatorAction, RetryCandidate
 from backhaul.adapters.ledger.reading.reader import LedgerReader, TransferDetails
 from backhaul.adapters.ledger.reading.transfer_rows import JobRow, JournalRow, TransferRow
 from backhaul.adapters.ledger.sqlite.faults import EditedLedger
@@ -22,8 +23,10 @@ __all__ = [
     "JobRow",
     "JournalRow",
     "LedgerReader",
+    "OperatorAction",
     "Owner",
     "ProofTotals",
+    "RetryCandidate",
     "SqlLedger",
     "TransferDetails",
     "TransferRow",

@@ -61,7 +61,7 @@ _FORGET_AGENTS = delete(agents).where(
 _LAST_LINE = select(func.coalesce(func.max(journal.c.number), 0))
 _SUMMED = select(meta.c.value).where(meta.c.name == SUMMED_TO)
 # A wait for a busy destination is recorded as WAITING, too, and is no failure.
-NO_FAILURE = frozenset({"E_DST_BUSY", "E_ROUTE_FULL", "E_ROUTE_PAUSED", "E_STOPPED"})
+NO_FAILURE = frozenset({"E_DST_BUSY", "E_ROUTE_PAUSED", "E_STOPPED"})
 
 
 @cache
@@ -109,9 +109,14 @@ class SqlAgents(WriteSession):
 
 def paused(tx: Connection, now: datetime) -> list[PausedRoute]:
     """The routes that are paused at this time."""
-    found = tx.execute(select(paused_routes)).mappings()
-    every = [PausedRoute(**row) for row in found]
-    return [one for one in every if one.until is None or one.until > now]
+    every = map(paused_route, tx.execute(select(paused_routes)).mappings())
+    return [one for one in every if one.is_in_force(now)]
+
+
+def paused_route(row: RowMapping) -> PausedRoute:
+    """From a row of `paused_routes`, in force or not."""
+    rows.checked(row, paused_routes.c)
+    return PausedRoute(**row)
 
 
 def agent_record(row: RowMapping) -> AgentRecord:

@@ -1,4 +1,4 @@
-"""Attempts: begun by a delivery, ended by a failure, an operator or the death of a process."""
+"""Attempts: begun by a delivery, ended by a failure or the death of a process."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from sqlalchemy import Connection, RowMapping, select
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.destinations import release
-from backhaul.adapters.ledger.jobs import open_jobs
 from backhaul.adapters.ledger.schema import transfers as table
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.adapters.ledger.staging import recorded_staging
-from backhaul.core.errors import LedgerLocked, PermanentError
 from backhaul.core.model import Hold, TransferState
 from backhaul.core.ports import (
     AbandonedStaging,
     AttemptStart,
-    ClusterJob,
     Holder,
     MessageKey,
     MessageOrigin,
@@ -30,7 +27,7 @@ _COPIES_NOT_ENDED = select(table).where(table.c.queue == COPY_QUEUE, table.c.fin
 
 
 class SqlAttempts(WriteSession):
-    """`AttemptLedger`, and what commands do to a transfer from beside its process."""
+    """`AttemptLedger`, and the ends of copies whose process died."""
 
     def begin(
         self,
@@ -174,34 +171,6 @@ class SqlAttempts(WriteSession):
                 self._working.discard(transfer_id)
         return is_mine
 
-    def cancel(self, transfer_id: str, now: datetime) -> list[ClusterJob]:
-        """State DEAD by an operator; the next call of the process at work raises `TakenOver`.
-
-        Returns:
-            Its open jobs: the caller has to end them.
-
-        Raises:
-            PermanentError: E_ENDED: it has ended already.
-            LedgerLocked: E_PUBLISHING: some of it may be at its final paths.
-        """
-        with self._transaction() as tx:
-            transfer = transfers.by_id(tx, transfer_id)
-            state = TransferState(transfer["state"])
-            if state.is_final:
-                raise PermanentError(
-                    "E_ENDED",
-                    f"{transfer_id} has ended already: {state}",
-                    hint=f"backhaul show {transfer_id}",
-                )
-            if transfer["renames_possible"]:
-                raise LedgerLocked(
-                    "E_PUBLISHING",
-                    f"{transfer_id} is being published: some of it may be visible",
-                    hint="let it end: it is a matter of seconds, or of the target's return",
-                )
-            _end_dead(tx, transfer, transfers.CANCELLED, "cancelled by an operator", now)
-            return open_jobs(tx, transfer_id)
-
     def interrupted_copies(self) -> dict[str, AbandonedStaging | None]:
         """Copies whose process died, by id. Messages come back by themselves; these do not."""
         with self._transaction() as tx:
@@ -219,7 +188,7 @@ class SqlAttempts(WriteSession):
                 transfer_id, transfer["owner"]
             ):
                 reason = "its process died; run the copy again"
-                _end_dead(tx, transfer, "E_ABANDONED", reason, now)
+                end_dead(tx, transfer, "E_ABANDONED", reason, now)
 
 
 TRACE_MOST = 512  # characters; what is longer is no trace context
@@ -239,7 +208,8 @@ def _new_values(source: str, destination: str, origin: MessageOrigin | None) -> 
     }
 
 
-def _end_dead(tx: Connection, transfer: RowMapping, code: str, reason: str, now: datetime) -> None:
+def end_dead(tx: Connection, transfer: RowMapping, code: str, reason: str, now: datetime) -> None:
+    """State DEAD from beside the process that works on it; its claim ends."""
     release(tx, transfer["id"])
     values = {"code": code, "reason": reason}
     transfers.end(tx, transfer, TransferState.DEAD, now, values)

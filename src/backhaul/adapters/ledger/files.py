@@ -44,6 +44,7 @@ def open_ledger(
     host: str | None = None,
     owner: Owner | None = None,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
+    migrates: bool = True,
 ) -> SqlLedger:
     """Open the ledger for writing and bring its schema up to date.
 
@@ -54,10 +55,11 @@ def open_ledger(
             that its group may enter and others may not, else 0600.
         host: Name of this node in owner records; default the node's own.
         owner: The writing process; default this one. For tests.
+        migrates: False: refuse an older schema, which a running agent may be using.
 
     Raises:
         ConfigurationError: E_LEDGER_MISSING, E_LEDGER_PLACE, E_LEDGER_DENIED, E_LEDGER_CORRUPT,
-            E_LEDGER_NEWER, E_CFG_PERMISSIONS.
+            E_LEDGER_NEWER, E_CFG_PERMISSIONS; E_LEDGER_OLDER unless it migrates.
         OutageError: `ledger`: locked, full, read-only or an I/O error.
     """
     with os_errors(path, "written"):
@@ -79,7 +81,10 @@ def open_ledger(
         with mapped(path):
             if is_small:
                 _quick_check(engine, path)
-            migrate.bring_to_head(engine, path)
+            if migrates:
+                migrate.bring_to_head(engine, path)
+            else:
+                migrate.check_current(engine, path)
             return SqlLedger(engine, path, owner or Owner.current(host))
     except BaseException:
         engine.dispose()

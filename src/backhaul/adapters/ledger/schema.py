@@ -141,6 +141,8 @@ transfers = Table(
     Column("held_since", UtcTime),
     Column("retry_at", UtcTime),  # null while a worker waits for the dependency by itself
     Column("has_letter", Flag, nullable=False, default=False),  # dead, and its dead letter was sent
+    Column("sent_again_as", Text),  # dead, and its dead letter went back as this message
+    Column("sent_again_at", UtcTime),
     Column("first_seen_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),  # first claim
     Column("updated_at", UtcTime, nullable=False),

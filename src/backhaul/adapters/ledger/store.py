@@ -6,6 +6,7 @@ from backhaul.adapters.ledger.agents import SqlAgents
 from backhaul.adapters.ledger.attempts import SqlAttempts
 from backhaul.adapters.ledger.destinations import SqlDestinations
 from backhaul.adapters.ledger.jobs import SqlJobs
+from backhaul.adapters.ledger.operators import SqlOperators
 from backhaul.adapters.ledger.plans import SqlPlans
 from backhaul.adapters.ledger.publications import SqlPublications
 from backhaul.adapters.ledger.replays import SqlReplays
@@ -21,5 +22,6 @@ class SqlLedger(
     SqlStaging,
     SqlJobs,
     SqlAgents,
+    SqlOperators,
 ):
-    """`core.ports.Ledger`; made by `ledger.files.open_ledger`."""
+    """`core.ports.Ledger` and `OperatorLedger`; made by `ledger.files.open_ledger`."""

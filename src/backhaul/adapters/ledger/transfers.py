@@ -73,6 +73,16 @@ def change(tx: Connection, transfer_id: str, values: Mapping[str, Any]) -> None:
     tx.execute(_CHANGE, {"of_transfer": transfer_id, **values})
 
 
+def change_if(
+    tx: Connection, transfer_id: str, state: TransferState, values: Mapping[str, Any]
+) -> None:
+    """`change`, unless the transfer is in another state, or unknown."""
+    tx.execute(
+        _CHANGE.where(transfers.c.state == bindparam("of_state")),
+        {"of_transfer": transfer_id, "of_state": state.value, **values},
+    )
+
+
 def move(tx: Connection, transfer_id: str, state: TransferState, values: Mapping[str, Any]) -> None:
     """Change a transfer's state with its row, and write the line of the journal."""
     change(tx, transfer_id, {**values, "state": state.value})

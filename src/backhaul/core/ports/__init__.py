@@ -7,17 +7,22 @@ are written for all three. Methods are safe to call from several threads.
 from __future__ import annotations
 
 from backhaul.core.ports.bundle import Ports
-from backhaul.core.ports.ledger import Ledger
+from backhaul.core.ports.ledger import Ledger, OperatorLedger
 from backhaul.core.ports.ledger_records import (
     AbandonedStaging,
+    Act,
     AttemptStart,
     Claimed,
     ClusterJob,
     Holder,
     MessageKey,
     MessageOrigin,
+    Operator,
+    OperatorEntry,
+    Origin,
     PausedRoute,
     Published,
+    SentAgain,
 )
 from backhaul.core.ports.process import Clock, Emit, Randomness
 from backhaul.core.ports.queue import FIFO, DeadLetterReason, Message, Queue, QueueFacts
@@ -49,6 +54,7 @@ from backhaul.core.ports.target import (
 __all__ = [
     "FIFO",
     "AbandonedStaging",
+    "Act",
     "AttemptStart",
     "Body",
     "Claimed",
@@ -69,6 +75,10 @@ __all__ = [
     "MessageKey",
     "MessageOrigin",
     "ObjectStore",
+    "Operator",
+    "OperatorEntry",
+    "OperatorLedger",
+    "Origin",
     "PausedRoute",
     "Ports",
     "Progress",
@@ -77,6 +87,7 @@ __all__ = [
     "QueueFacts",
     "Randomness",
     "Rename",
+    "SentAgain",
     "SourceReader",
     "StageTask",
     "StoredChecksum",

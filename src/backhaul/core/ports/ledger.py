@@ -29,6 +29,7 @@ from backhaul.core.ports.ledger_records import (
     Holder,
     MessageKey,
     MessageOrigin,
+    Operator,
     PausedRoute,
     Published,
 )
@@ -336,7 +337,7 @@ class JobLedger(Protocol):
 
 
 class AgentLedger(Protocol):
-    """What an agent publishes of itself, and what operators ask of it."""
+    """What an agent publishes of itself, and which routes it has to leave alone."""
 
     def beat(
         self, identity: AgentIdentity, report: AgentReport, *, has_ended: bool = False
@@ -363,6 +364,24 @@ class AgentLedger(Protocol):
 
     def paused_routes(self, now: datetime) -> list[PausedRoute]:
         """The routes that are paused at this time."""
+
+
+class OperatorLedger(Protocol):
+    """Routes paused and resumed; each call writes its line of the operators' journal."""
+
+    def pause_route(self, paused: PausedRoute, by: Operator) -> PausedRoute | None:
+        """Pause the route from `paused.since` on.
+
+        Returns:
+            The pause that this one replaces.
+        """
+
+    def resume_route(self, route: str, now: datetime, by: Operator) -> PausedRoute | None:
+        """End its pause.
+
+        Returns:
+            The pause that ended; None where it was not paused.
+        """
 
 
 class Ledger(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 
 from backhaul.core.checksums import Checksum
 from backhaul.core.model import Location, TransferState
@@ -181,3 +182,70 @@ class PausedRoute:
     until: datetime | None
     operator: str
     reason: str
+
+    def is_in_force(self, now: datetime) -> bool:
+        """True until it ends by itself."""
+        return self.until is None or self.until > now
+
+
+class Origin(StrEnum):
+    """How an operator's act came in."""
+
+    COMMAND = "command"
+    DASHBOARD = "dashboard"
+
+
+class Act(StrEnum):
+    """What an operator may do."""
+
+    CANCEL = "cancel"
+    REDRIVE = "redrive"
+    RETRY = "retry"
+    PAUSE = "pause"
+    RESUME = "resume"
+    LIMIT = "limit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """Who acts.
+
+    Attributes:
+        name: `user@host`, or the name that was given to the dashboard.
+    """
+
+    name: str
+    origin: Origin = Origin.COMMAND
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorEntry:
+    """A line for the operators' journal.
+
+    Attributes:
+        subject: Ids, a route or a rate.
+        transfers: How many it concerned; `size_bytes` is what they planned.
+        outcome: `done`, or code and sentence of the error.
+    """
+
+    at: datetime
+    by: Operator
+    act: Act
+    subject: str
+    transfers: int = 0
+    size_bytes: int = 0
+    outcome: str = "done"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentAgain:
+    """A dead letter that went back to its queue as a new message.
+
+    Attributes:
+        transfer_id: That died; empty where the dead letter does not name one.
+        message_id: Of the new message.
+    """
+
+    dead_letter_id: str
+    transfer_id: str
+    message_id: str

@@ -17,6 +17,7 @@ from backhaul.core.ports import (
     AbandonedStaging,
     AttemptStart,
     MessageKey,
+    OperatorEntry,
     PausedRoute,
     Published,
 )
@@ -144,6 +145,7 @@ class MemoryFile:
     )
     agents: dict[str, AgentRecord] = field(default_factory=dict)
     paused: dict[str, PausedRoute] = field(default_factory=dict)
+    acts: list[OperatorEntry] = field(default_factory=list)
     after_change: Callable[[MemoryTransfer, TransferState, TransferState], None] = (
         lambda _row, _before, _after: None
     )

@@ -14,12 +14,15 @@ from backhaul.core.agent_report import AgentIdentity, AgentRecord, AgentReport
 from backhaul.core.model import Assignment, Hold, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import (
+    Act,
     AttemptStart,
     Claimed,
     ClusterJob,
     Holder,
     MessageKey,
     MessageOrigin,
+    Operator,
+    OperatorEntry,
     PausedRoute,
     Published,
 )
@@ -379,8 +382,23 @@ class MemoryLedger(MemoryPlans, MemoryStaging):
 
     def paused_routes(self, now: datetime) -> list[PausedRoute]:
         with self._faults.call("ledger.paused_routes", outage):
-            every = self._file.paused.values()
-            return [one for one in every if one.until is None or one.until > now]
+            return [one for one in self._file.paused.values() if one.is_in_force(now)]
+
+    def pause_route(self, paused: PausedRoute, by: Operator) -> PausedRoute | None:
+        before = self._end_pause(paused.route, paused.since)
+        self._file.paused[paused.route] = paused
+        self._file.acts.append(
+            OperatorEntry(at=paused.since, by=by, act=Act.PAUSE, subject=paused.route)
+        )
+        return before
+
+    def resume_route(self, route: str, now: datetime, by: Operator) -> PausedRoute | None:
+        self._file.acts.append(OperatorEntry(at=now, by=by, act=Act.RESUME, subject=route))
+        return self._end_pause(route, now)
+
+    def _end_pause(self, route: str, now: datetime) -> PausedRoute | None:
+        before = self._file.paused.pop(route, None)
+        return before if before is not None and before.is_in_force(now) else None
 
     def _owned(self, row: MemoryTransfer, epoch: int) -> MemoryDestination | None:
         """The destination that the transfer owns with this epoch."""

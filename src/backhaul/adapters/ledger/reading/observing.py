@@ -6,7 +6,6 @@ large the ledger is: in a rollback journal a commit waits for readers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,7 +19,6 @@ from backhaul.adapters.ledger.schema import (
     agents,
     journal,
     meta,
-    operator_actions,
     transfers,
 )
 from backhaul.adapters.ledger.session import ReadSession
@@ -84,7 +82,11 @@ class OpenTransfer:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadTransfer:
-    """A transfer that died."""
+    """A transfer that died.
+
+    Attributes:
+        sent_again_as: The message as which its dead letter went back to the queue: it is settled.
+    """
 
     id: str
     message_id: str | None
@@ -94,22 +96,8 @@ class DeadTransfer:
     code: str
     reason: str
     has_dead_letter: bool
+    sent_again_as: str | None
     finished_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class OperatorAction:
-    """One line of `backhaul journal`."""
-
-    number: int
-    at: datetime
-    operator: str
-    origin: str
-    action: str
-    subject: str
-    transfers: int
-    size_bytes: int
-    outcome: str
 
 
 class ActivityReader(ReadSession):
@@ -199,7 +187,8 @@ class ActivityReader(ReadSession):
     def dead_transfers(self, since: datetime, *, most: int) -> list[DeadTransfer]:
         """Those that died at or after `since`, newest first."""
         names = ("id", "message_id", "route", "source", "destination", "code", "reason")
-        columns = [transfers.c[name] for name in (*names, "has_letter", "finished_at")]
+        more = ("has_letter", "sent_again_as", "finished_at")
+        columns = [transfers.c[name] for name in (*names, *more)]
         query = (
             select(*columns)
             .where(transfers.c.state == "dead", transfers.c.finished_at >= since)
@@ -211,7 +200,7 @@ class ActivityReader(ReadSession):
             for row in tx.execute(query).mappings():
                 rows.checked(row, columns)
                 texts = {name: row[name] or "" for name in ("route", "code", "reason")}
-                values = {name: row[name] for name in (*names, "finished_at")} | texts
+                values = {name: row[name] for name in (*names, *more[1:])} | texts
                 found.append(DeadTransfer(**values, has_dead_letter=row["has_letter"]))
             return found
 
@@ -241,19 +230,3 @@ class ActivityReader(ReadSession):
                 (row["route"] or "", max(timedelta(), row["at"] - row["sent_at"]))
                 for row in tx.execute(query).mappings()
             ]
-
-    def operator_actions(
-        self, *, most: int, before: int | None = None, since: datetime | None = None
-    ) -> Sequence[OperatorAction]:
-        """What operators did, newest first.
-
-        Args:
-            before: Only those with a smaller number: for the next page.
-        """
-        query = select(operator_actions).order_by(operator_actions.c.number.desc()).limit(most)
-        if before is not None:
-            query = query.where(operator_actions.c.number < before)
-        if since is not None:
-            query = query.where(operator_actions.c.at >= since)
-        with self._transaction("the operators' actions") as tx:
-            return [OperatorAction(**row) for row in tx.execute(query).mappings()]

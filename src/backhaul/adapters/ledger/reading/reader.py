@@ -17,12 +17,15 @@ from backhaul.adapters.ledger.reading.evidence import (
     proof_totals,
 )
 from backhaul.adapters.ledger.reading.observing import ActivityReader
+from backhaul.adapters.ledger.reading.operating import OperatorReader
 from backhaul.adapters.ledger.reading.transfer_rows import (
     JobRow,
     JournalRow,
+    SettledBy,
     TransferRow,
     job_row,
     journal_row,
+    settled_by,
     transfer_row,
 )
 from backhaul.adapters.ledger.schema import jobs, journal, objects, transfers
@@ -46,16 +49,21 @@ _COPIED = func.coalesce(transfers.c.bytes_copied, _SUM_OF_OBJECTS).label("copied
 
 @dataclass(frozen=True, kw_only=True)
 class TransferDetails:
-    """Everything that `show` prints."""
+    """Everything that `show` prints.
+
+    Attributes:
+        settled_by: None: its dead letter was not sent again, or no agent has received it yet.
+    """
 
     transfer: TransferRow
+    settled_by: SettledBy | None
     jobs: tuple[JobRow, ...]
     journal: tuple[JournalRow, ...]
     proofs: tuple[ProofTotals, ...]
     first_objects: tuple[EvidenceRow, ...]
 
 
-class LedgerReader(EvidenceReader, ActivityReader):
+class LedgerReader(EvidenceReader, ActivityReader, OperatorReader):
     """A ledger file, read-only; made by `ledger.files.open_reader`.
 
     Raises (any method):
@@ -101,6 +109,7 @@ class LedgerReader(EvidenceReader, ActivityReader):
             )
             return TransferDetails(
                 transfer=transfer_row(row),
+                settled_by=settled_by(tx, row),
                 jobs=tuple(map(job_row, tx.execute(its_jobs).mappings())),
                 journal=tuple(map(journal_row, tx.execute(its_journal).mappings())),
                 proofs=proof_totals(tx, row["id"]),

@@ -6,12 +6,14 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
+
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.schema import jobs, journal, transfers
 from backhaul.core.model import Location, TransferState
 
 if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
+    from sqlalchemy import Connection, RowMapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class TransferRow:
         duration: First claim to end; None while not final.
         sender: SQS's SenderId; `sent_at` by SQS's clock; None: of `copy`, or not known.
         traceparent: The message's, as sent; likewise `aws_trace_header`.
+        sent_again_as: The message as which the dead letter of a dead transfer went back to the
+            queue; None: it did not, or nothing noted it.
     """
 
     id: str
@@ -68,6 +72,8 @@ class TransferRow:
     held_by: str | None
     held_since: datetime | None
     retry_at: datetime | None
+    sent_again_as: str | None
+    sent_again_at: datetime | None
     first_seen_at: datetime
     started_at: datetime | None
     updated_at: datetime
@@ -110,6 +116,29 @@ class JobRow:
     opened_at: datetime
     updated_at: datetime
     closed_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledBy:
+    """The transfer that a dead one became when its dead letter was sent again."""
+
+    id: str
+    state: TransferState
+
+
+def settled_by(tx: Connection, row: RowMapping) -> SettledBy | None:
+    """Of a row of `transfers`; None unless an agent received what was sent again."""
+    if row["sent_again_as"] is None:
+        return None
+    is_it = (
+        transfers.c.queue == row["queue"],
+        transfers.c.message_id == row["sent_again_as"],
+    )
+    found = tx.execute(select(transfers).where(*is_it)).mappings().one_or_none()
+    if found is None:
+        return None
+    rows.checked(found, transfers.c)
+    return SettledBy(id=found["id"], state=TransferState(found["state"]))
 
 
 def transfer_row(row: RowMapping) -> TransferRow:

@@ -1,0 +1,132 @@
+"""What operators do: transfers ended, routes paused, and a line of their journal for each act.
+
+An act that changes the ledger has its line in the same transaction: neither is there without the
+other. The line of an act elsewhere, such as on a queue, is written after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select
+
+from backhaul.adapters.ledger import rows, transfers
+from backhaul.adapters.ledger.agents import paused_route
+from backhaul.adapters.ledger.attempts import end_dead
+from backhaul.adapters.ledger.jobs import open_jobs
+from backhaul.adapters.ledger.schema import operator_actions, paused_routes, put
+from backhaul.adapters.ledger.schema import transfers as table
+from backhaul.adapters.ledger.session import WriteSession
+from backhaul.core.errors import LedgerLocked, PermanentError
+from backhaul.core.model import TransferState
+from backhaul.core.ports import (
+    Act,
+    ClusterJob,
+    Operator,
+    OperatorEntry,
+    PausedRoute,
+    SentAgain,
+)
+
+SUBJECT_MOST = 1000  # characters
+_PLANNED = select(table.c.bytes_planned).where(table.c.id == bindparam("of_transfer"))
+
+
+class SqlOperators(WriteSession):
+    """`OperatorLedger`, and what else commands do from beside the agent."""
+
+    def cancel(self, transfer_id: str, now: datetime, by: Operator) -> list[ClusterJob]:
+        """State DEAD by an operator; the next call of the process at work raises `TakenOver`.
+
+        Returns:
+            Its open jobs: the caller has to end them.
+
+        Raises:
+            PermanentError: E_ENDED: it has ended already.
+            LedgerLocked: E_PUBLISHING: some of it may be at its final paths.
+        """
+        with self._transaction() as tx:
+            transfer = transfers.by_id(tx, transfer_id)
+            state = TransferState(transfer["state"])
+            if state.is_final:
+                raise PermanentError(
+                    "E_ENDED",
+                    f"{transfer_id} has ended already: {state}",
+                    hint=f"backhaul show {transfer_id}",
+                )
+            if transfer["renames_possible"]:
+                raise LedgerLocked(
+                    "E_PUBLISHING",
+                    f"{transfer_id} is being published: some of it may be visible",
+                    hint="let it end: it is a matter of seconds, or of the target's return",
+                )
+            end_dead(tx, transfer, transfers.CANCELLED, "cancelled by an operator", now)
+            entry = OperatorEntry(
+                at=now,
+                by=by,
+                act=Act.CANCEL,
+                subject=transfer_id,
+                transfers=1,
+                size_bytes=transfer["bytes_planned"],
+            )
+            _add(tx, entry)
+            return open_jobs(tx, transfer_id)
+
+    def pause_route(self, paused: PausedRoute, by: Operator) -> PausedRoute | None:
+        with self._transaction() as tx:
+            before = _find(tx, paused.route, paused.since)
+            put(tx, paused_routes, {**asdict(paused), "reason": rows.readable(paused.reason)})
+            _add(tx, OperatorEntry(at=paused.since, by=by, act=Act.PAUSE, subject=_pause(paused)))
+        return before
+
+    def resume_route(self, route: str, now: datetime, by: Operator) -> PausedRoute | None:
+        with self._transaction() as tx:
+            before = _find(tx, route, now)
+            tx.execute(delete(paused_routes).where(paused_routes.c.route == route))
+            _add(tx, OperatorEntry(at=now, by=by, act=Act.RESUME, subject=route))
+        return before
+
+    def note_act(self, entry: OperatorEntry, sent_again: Sequence[SentAgain] = ()) -> None:
+        """Add a line to the operators' journal.
+
+        Args:
+            sent_again: Dead letters that went back to their queue: the transfers that died name
+                the new messages from now on, and the line counts what they planned.
+        """
+        with self._transaction() as tx:
+            size_bytes = entry.size_bytes
+            for one in sent_again:
+                values = {"sent_again_as": one.message_id, "sent_again_at": entry.at}
+                transfers.change_if(tx, one.transfer_id, TransferState.DEAD, values)
+                planned = tx.execute(_PLANNED, {"of_transfer": one.transfer_id}).scalar()
+                size_bytes += int(planned or 0)
+            _add(tx, replace(entry, size_bytes=size_bytes))
+
+
+def _find(tx: Connection, route: str, now: datetime) -> PausedRoute | None:
+    query = select(paused_routes).where(paused_routes.c.route == route)
+    row = tx.execute(query).mappings().one_or_none()
+    found = None if row is None else paused_route(row)
+    return found if found is not None and found.is_in_force(now) else None
+
+
+def _pause(paused: PausedRoute) -> str:
+    until = "" if paused.until is None else f" until {paused.until:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{paused.route}{until}" + (f": {paused.reason}" if paused.reason else "")
+
+
+def _add(tx: Connection, entry: OperatorEntry) -> None:
+    values: dict[str, Any] = {
+        "at": entry.at,
+        "operator": rows.readable(entry.by.name),
+        "origin": entry.by.origin.value,
+        "action": entry.act.value,
+        "subject": rows.readable(entry.subject)[:SUBJECT_MOST],
+        "transfers": entry.transfers,
+        "size_bytes": entry.size_bytes,
+        "outcome": rows.readable(entry.outcome)[:SUBJECT_MOST],
+    }
+    tx.execute(insert(operator_actions), values)

@@ -1,0 +1,301 @@
+"""What operators do, by command or by the dashboard; each act leaves a line in their journal.
+
+An act that changes the ledger has its line in the same transaction. Of an act elsewhere (on a
+queue, in the file of the limit) the line is written after it: where the ledger does not take it,
+`warn` is called, and the act stays done. An act that fails leaves a line with its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from pathlib import Path
+
+from backhaul.adapters.ledger import RetryCandidate, SqlLedger, find_reader, open_ledger
+from backhaul.adapters.system.clock import SystemClock, host_name
+from backhaul.adapters.system.operator_name import operator_name
+from backhaul.app import dlq
+from backhaul.app.context import Context
+from backhaul.app.limit import write_limit
+from backhaul.app.ports import make_cluster
+from backhaul.app.records import read_transfer
+from backhaul.core.errors import BackhaulError, BadArgument
+from backhaul.core.ports import Act, Operator, OperatorEntry, PausedRoute, SentAgain
+from backhaul.core.rate_limit import ManualLimit
+from backhaul.core.text import printable
+from backhaul.core.transfer.cluster.engine_choice import no_cluster
+from backhaul.core.transfer.cluster.jobs import end_job
+from backhaul.settings.model import Settings
+
+NOTE_WAIT_S = 5.0  # for the ledger's lock: the act itself is done
+NAMED_MOST = 5  # ids in a line of the journal
+LISTED_MOST = 20  # routes in an error
+
+Warn = Callable[[BackhaulError], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PauseChange:
+    """What `pause` and `resume` did.
+
+    Attributes:
+        before: The pause that was in force; None: the route was not paused.
+        now: Likewise, afterwards.
+    """
+
+    route: str
+    before: PausedRoute | None
+    now: PausedRoute | None
+
+
+def person() -> Operator:
+    """Who typed the command."""
+    return Operator(name=operator_name())
+
+
+# ---------------------------------------------------------------- in the ledger
+
+
+def cancel(context: Context, by: Operator, id_prefix: str, *, warn: Warn) -> str:
+    """End a transfer for good, even while an agent runs it; returns its id.
+
+    Raises:
+        PermanentError: E_NO_SUCH_TRANSFER, E_ENDED.
+        LedgerLocked: E_PUBLISHING.
+        OutageError: The ledger; or YARN: it is cancelled, and its application may go on.
+    """
+    path = context.settings.ledger_path
+    transfer_id = read_transfer(path, id_prefix).transfer.id
+    clock = SystemClock()
+    with _failures_noted(path, by, Act.CANCEL, transfer_id, warn), _opened(path) as ledger:
+        jobs = ledger.cancel(transfer_id, clock.now(), by)
+        cluster = make_cluster(context)
+        for job in jobs:
+            if cluster is None:
+                raise no_cluster()
+            end_job(cluster, ledger, clock, job)
+    return transfer_id
+
+
+def pause(
+    settings: Settings,
+    by: Operator,
+    route: str,
+    *,
+    lasting: timedelta | None = None,
+    reason: str = "",
+    warn: Warn,
+) -> PauseChange:
+    """Let no further transfer of the route begin; agents comply within some seconds.
+
+    Args:
+        settings: With `ledger`, and `route` as far as it is readable.
+        lasting: None: until it is resumed.
+
+    Raises:
+        BadArgument: E_ROUTE_UNKNOWN.
+        ConfigurationError, OutageError: The ledger.
+    """
+    path, now = settings.ledger_path, datetime.now(UTC)
+    with _failures_noted(path, by, Act.PAUSE, route, warn):
+        _require_route(settings, route, now)
+        paused = PausedRoute(
+            route=route,
+            since=now,
+            until=None if lasting is None else now + lasting,
+            operator=by.name,
+            reason=reason,
+        )
+        with _opened(path) as ledger:
+            return PauseChange(route=route, before=ledger.pause_route(paused, by), now=paused)
+
+
+def resume(settings: Settings, by: Operator, route: str, *, warn: Warn) -> PauseChange:
+    """Let transfers of the route begin again.
+
+    Raises:
+        BadArgument: E_ROUTE_UNKNOWN: of no route that is paused, configured or in the ledger.
+        ConfigurationError, OutageError: The ledger.
+    """
+    path, now = settings.ledger_path, datetime.now(UTC)
+    with _failures_noted(path, by, Act.RESUME, route, warn):
+        _require_route(settings, route, now)
+        with _opened(path) as ledger:
+            return PauseChange(route=route, before=ledger.resume_route(route, now, by), now=None)
+
+
+def _require_route(settings: Settings, route: str, now: datetime) -> None:
+    known = {one.name for one in settings.route}
+    reader = find_reader(settings.ledger_path)
+    if reader is not None:
+        with closing(reader):
+            known |= set(reader.known_routes(now))
+    if route in known:
+        return
+    names = ", ".join(printable(one, 80) for one in sorted(known)[:LISTED_MOST])
+    more = f" and {len(known) - LISTED_MOST} more" if len(known) > LISTED_MOST else ""
+    near = get_close_matches(route, known, 1)
+    raise BadArgument(
+        "E_ROUTE_UNKNOWN",
+        f"no route {printable(route, 80)!r} in the configuration or in the ledger",
+        hint=(f"did you mean {near[0]!r}? " if near else "")
+        + (f"known routes: {names}{more}" if known else "there is no route yet"),
+    )
+
+
+# ---------------------------------------------------------------- elsewhere
+
+
+def set_limit(settings: Settings, by: Operator, manual: ManualLimit | None, *, warn: Warn) -> None:
+    """Limit reading from S3 by hand, or return to the configuration; it holds within a second.
+
+    Raises:
+        ConfigurationError: E_LIMIT_FILE.
+    """
+    path, subject = settings.ledger_path, _limit(manual)
+    with _failures_noted(path, by, Act.LIMIT, subject, warn):
+        write_limit(settings, manual)
+    now = datetime.now(UTC)
+    _note(path, OperatorEntry(at=now, by=by, act=Act.LIMIT, subject=subject), warn)
+
+
+def _limit(manual: ManualLimit | None) -> str:
+    if manual is None:
+        return "as configured"
+    rate = "off" if manual.bytes_per_s is None else f"{manual.bytes_per_s / 1e6:,.3f} MB/s"
+    return rate if manual.until is None else f"{rate} until {manual.until:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def redrive(
+    path: Path | None,
+    by: Operator,
+    queue: str,
+    region: str,
+    message_ids: tuple[str, ...],
+    *,
+    most: int,
+    sent: Callable[[SentAgain], None],
+    warn: Warn,
+) -> int:
+    """Send dead letters back to their queue; returns how many. See `app.dlq.redrive`.
+
+    Args:
+        path: Of the ledger; without one no line is written.
+    """
+    with _sending_noted(path, by, Act.REDRIVE, queue, sent, warn) as note:
+        return dlq.redrive(queue, region, message_ids, most=most, sent=note)
+
+
+def retry(
+    path: Path,
+    by: Operator,
+    queue: str,
+    region: str,
+    dead: Sequence[RetryCandidate],
+    *,
+    most: int,
+    sent: Callable[[SentAgain], None],
+    warn: Warn,
+) -> set[str]:
+    """Send the dead letters of these transfers back to their queue.
+
+    Returns:
+        Ids of transfers whose dead letter has only the beginning of its body left, and stays.
+        Those without one on the queue are neither among them nor `sent`.
+
+    Raises:
+        ConfigurationError: E_DLQ_NONE, E_QUEUE_NOT_FOUND and what else opening a queue raises.
+    """
+    ids = {one.id for one in dead}
+    with _sending_noted(path, by, Act.RETRY, queue, sent, warn) as note:
+        return dlq.redrive_transfers(queue, region, ids, most=most, sent=note)
+
+
+@contextmanager
+def _sending_noted(
+    path: Path | None,
+    by: Operator,
+    act: Act,
+    queue: str,
+    sent: Callable[[SentAgain], None],
+    warn: Warn,
+) -> Iterator[Callable[[SentAgain], None]]:
+    """One line for all that was sent, also where it was broken off."""
+    every: list[SentAgain] = []
+
+    def note(one: SentAgain) -> None:
+        sent(one)
+        every.append(one)
+
+    outcome = "interrupted"
+    try:
+        yield note
+        outcome = "done"
+    except BackhaulError as error:
+        outcome = f"{error.code}: {error.message}"
+        raise
+    finally:
+        names = [one.transfer_id or one.dead_letter_id for one in every]
+        entry = OperatorEntry(
+            at=datetime.now(UTC),
+            by=by,
+            act=act,
+            subject=f"{queue}: {_shortened(names)}" if names else queue,
+            transfers=len(every),
+            outcome=outcome,
+        )
+        _note(path, entry, warn, every)
+
+
+def _shortened(names: Collection[str]) -> str:
+    first = " ".join(list(names)[:NAMED_MOST])
+    more = len(names) - NAMED_MOST
+    return f"{first} and {more} more" if more > 0 else first
+
+
+# ---------------------------------------------------------------- the journal
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[SqlLedger]:
+    with closing(open_ledger(path, create=False, host=host_name())) as ledger:
+        yield ledger
+
+
+@contextmanager
+def _failures_noted(path: Path, by: Operator, act: Act, subject: str, warn: Warn) -> Iterator[None]:
+    """A line for an act that fails; the error goes on."""
+    try:
+        yield
+    except BackhaulError as error:
+        if not error.code.startswith("E_LEDGER_"):  # it would take no line either
+            now, outcome = datetime.now(UTC), f"{error.code}: {error.message}"
+            entry = OperatorEntry(at=now, by=by, act=act, subject=subject, outcome=outcome)
+            _note(path, entry, warn)
+        raise
+
+
+def _note(
+    path: Path | None, entry: OperatorEntry, warn: Warn, sent_again: Sequence[SentAgain] = ()
+) -> None:
+    """Write the line where there is a ledger; an older one is left to its agent to migrate."""
+    if path is None:
+        return
+    try:
+        ledger = open_ledger(
+            path, create=False, host=host_name(), busy_timeout_s=NOTE_WAIT_S, migrates=False
+        )
+        with closing(ledger):
+            ledger.note_act(entry, sent_again)
+    except BackhaulError as error:
+        if error.code != "E_LEDGER_MISSING":
+            warn(
+                type(error)(
+                    error.code,
+                    f"no line in the operators' journal: {error.message}",
+                    hint=error.hint,
+                )
+            )

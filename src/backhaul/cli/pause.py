@@ -1,0 +1,61 @@
+"""`backhaul pause`: no further transfer of a route begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from backhaul.cli.options import Files, OnceOnly, Span, files_options, warn
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from backhaul.core.ports import PausedRoute
+
+REASON_MOST = 200
+
+
+@click.command("pause", cls=OnceOnly)
+@click.argument("route")
+@click.option(
+    "--for",
+    "lasting",
+    type=Span(),
+    metavar="TIME",
+    help="For how long, such as 90m, 2h or 3d. Default: until `backhaul resume`.",
+)
+@click.option("--reason", default="", metavar="TEXT", help="Why; status and the log show it.")
+@files_options
+def command(*, route: str, lasting: timedelta | None, reason: str, files: Files) -> int:
+    r"""Let no further transfer of ROUTE begin; those under way finish.
+
+    \b
+    Example:
+      backhaul pause landing --for 2h --reason "NameNode upgrade"
+
+    Agents comply within some seconds. Its messages wait and spend nothing; other routes go on.
+    """
+    from backhaul.app.actions import pause, person
+
+    if len(reason) > REASON_MOST:
+        raise click.UsageError(f"--reason has {len(reason)} characters; {REASON_MOST} at most")
+    settings = files.settings(refuses_writable_config=True)
+    done = pause(settings, person(), route, lasting=lasting, reason=reason, warn=warn)
+    click.echo(f"route {route} is {pause_in_words(done.now)}; transfers under way finish")
+    if done.before is not None:
+        click.echo(f"before, it was {pause_in_words(done.before)}")
+    return 0
+
+
+def pause_in_words(pause: PausedRoute | None) -> str:
+    """`paused until 2026-11-01 05:00:00 UTC by alice@edge1: NameNode upgrade`."""
+    from backhaul.core.text import printable
+
+    if pause is None:
+        return "not paused"
+    until = "until it is resumed"
+    if pause.until is not None:
+        until = f"until {pause.until:%Y-%m-%d %H:%M:%S} UTC"
+    why = f": {printable(pause.reason, REASON_MOST)}" if pause.reason else ""
+    return f"paused {until} by {printable(pause.operator, REASON_MOST)}{why}"
