@@ -14,7 +14,7 @@ from backhaul.cli.options import OnceOnly
 from backhaul.core.errors import ExitCode
 
 if TYPE_CHECKING:
-    from backhaul.demo import Demo
+    from backhaul.demo.main_job import Demo
 
 
 @click.command("demo", cls=OnceOnly)
@@ -26,12 +26,25 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Work in DIR, and keep data, log and ledger there.",
 )
-def command(*, hdfs: bool, quick: bool, keep: Path | None) -> int:
+@click.option(
+    "--dashboard",
+    is_flag=True,
+    help="Then go on with a message every few seconds, and open the dashboard on it, until Ctrl-C.",
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default="127.0.0.1:8787",
+    show_default=True,
+    help="Where the dashboard listens; port 0 takes a free one.",
+)
+def command(*, hdfs: bool, quick: bool, keep: Path | None, dashboard: bool, listen: str) -> int:
     r"""Show the main job on this machine: messages in, proven files out; no account, no cluster.
 
     \b
     Example:
       backhaul demo
+      backhaul demo --dashboard
       backhaul demo --hdfs --keep /tmp/backhaul-demo
     """
     with ExitStack() as stack:
@@ -41,13 +54,21 @@ def command(*, hdfs: bool, quick: bool, keep: Path | None) -> int:
         else:
             directory = keep.resolve()
             directory.mkdir(parents=True, exist_ok=True)
-        return _show(directory, is_hdfs=hdfs, is_quick=quick, is_kept=keep is not None)
+        return _show(
+            directory,
+            is_hdfs=hdfs,
+            is_quick=quick,
+            is_kept=keep is not None,
+            listen=listen if dashboard else None,
+        )
 
 
-def _show(directory: Path, *, is_hdfs: bool, is_quick: bool, is_kept: bool) -> int:
-    from backhaul import demo as play
+def _show(
+    directory: Path, *, is_hdfs: bool, is_quick: bool, is_kept: bool, listen: str | None
+) -> int:
     from backhaul.cli.progress import Display
     from backhaul.core.units import human_bytes
+    from backhaul.demo import main_job as play
 
     began_s = time.monotonic()
     click.echo("Starting local SQS and S3 servers" + (" and real HDFS daemons" if is_hdfs else ""))
@@ -70,15 +91,29 @@ def _show(directory: Path, *, is_hdfs: bool, is_quick: bool, is_kept: bool) -> i
                 f"\nThe files are below {demo.landing}; the agent's log is {directory}/agent.log."
                 f"\nNext: backhaul history --config {directory}/backhaul.toml"
             )
+        if listen is not None and not different:
+            code = _go_on(demo, listen)
     return ExitCode.BUG if different else code
+
+
+def _go_on(demo: Demo, listen: str) -> int:
+    from backhaul.demo import live
+
+    with live.dashboard(demo, listen) as link:
+        click.echo(
+            f"\nThe dashboard: {link}"
+            f"\nA message is sent every {live.EVERY_S:.0f} s, and S3 is read at "
+            f"{live.LIMIT_BYTES_PER_S / 1e6:.0f} MB/s at most. Ctrl-C ends the demo."
+        )
+        return live.go_on(demo)
 
 
 def _table(demo: Demo) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from backhaul import demo as play
     from backhaul.core.units import human_bytes
+    from backhaul.demo import main_job as play
 
     table = Table(title="What became of the messages", title_justify="left", expand=False)
     table.add_column("message", overflow="fold", max_width=48)

@@ -1,4 +1,4 @@
-"""`backhaul demo`: the main job on this machine, with nothing but Python.
+"""The main job on this machine.
 
 Local SQS and S3 servers (moto, in a child process) get data and messages; the real agent copies the
 data to a local directory, or with `--hdfs` to real HDFS daemons; then every byte is compared.
@@ -170,7 +170,7 @@ def _bodies(landing: str) -> list[tuple[str, str]]:
         "source": f"s3://{BUCKET}/reports/summary, final.csv",
         "destination": f"{landing}/reports",
     }
-    in_sns = _event("events/sns/%C3%A9t%C3%A9.csv")
+    in_sns = event_body("events/sns/%C3%A9t%C3%A9.csv")
     return [
         (
             "the original's comma line: a directory, published in one rename",
@@ -181,7 +181,7 @@ def _bodies(landing: str) -> list[tuple[str, str]]:
             f"s3a://{BUCKET}/models/weights.bin, {landing}/models",
         ),
         ("JSON, for names with commas", json.dumps(as_json)),
-        ("S3 event notification, its key decoded once", _event("events/a+b%2Bc.csv")),
+        ("S3 event notification, its key decoded once", event_body("events/a+b%2Bc.csv")),
         (
             "S3 event notification through SNS",
             json.dumps({"Type": "Notification", "TopicArn": "arn:aws:sns:demo", "Message": in_sns}),
@@ -194,7 +194,7 @@ def _bodies(landing: str) -> list[tuple[str, str]]:
                 {"bucket": {"name": BUCKET}, "object": {"key": "events/bridge/1.csv"}},
             ),
         ),
-        ("the event of _SUCCESS: copies its directory", _event("days/day%3D02/_SUCCESS")),
+        ("the event of _SUCCESS: copies its directory", event_body("days/day%3D02/_SUCCESS")),
         (
             "a completed EMR step, through EventBridge",
             _bridge(
@@ -215,7 +215,8 @@ def _bodies(landing: str) -> list[tuple[str, str]]:
     ]
 
 
-def _event(key: str) -> str:
+def event_body(key: str) -> str:
+    """S3's notification of this object; its key is percent-encoded, as S3 does it."""
     record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
