@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from backhaul.adapters.system.log import LogTarget, Telemetry
 from backhaul.app.agent import run_agent
-from backhaul.app.limit import set_limit
+from backhaul.app.limit import write_limit
 from backhaul.core.errors import ExitCode, OutageError
 from backhaul.core.rate_limit import ManualLimit
 from backhaul.demo.main_job import BUCKET, KIB, MIB, QUEUE, REGION, SEED, Demo, event_body
@@ -32,7 +32,7 @@ def dashboard(demo: Demo, listen: str) -> Iterator[str]:
     """The link of the dashboard, which is a process of its own; it ends with the block.
 
     Raises:
-        OutageError: E_DEMO_DASHBOARD: it did not start.
+        OutageError: E_DEMO_SERVER: it did not start.
     """
     config = demo.directory / "backhaul.toml"
     command = [sys.executable, "-m", "backhaul", "dashboard", "--config", str(config)]
@@ -45,7 +45,7 @@ def dashboard(demo: Demo, listen: str) -> Iterator[str]:
                 status = process.wait(END_WAIT_S)
                 raise OutageError.of(
                     "demo",
-                    "E_DEMO_DASHBOARD",
+                    "E_DEMO_SERVER",
                     f"backhaul dashboard ended with {status}; the lines above are its own",
                     hint="choose another port: --listen 127.0.0.1:0 takes a free one",
                 )
@@ -61,7 +61,7 @@ def dashboard(demo: Demo, listen: str) -> Iterator[str]:
 def go_on(demo: Demo) -> ExitCode:
     """Run the agent until Ctrl-C or SIGTERM, with a new message every few seconds."""
     settings = demo.context.settings
-    set_limit(settings, ManualLimit(bytes_per_s=LIMIT_BYTES_PER_S, until=None))
+    write_limit(settings, ManualLimit(bytes_per_s=LIMIT_BYTES_PER_S, until=None))
     sender = _Sender(demo)
     sender.start()
     try:
