@@ -21,6 +21,7 @@ from backhaul.app.context import Context, require_routes
 from backhaul.app.deadman import Deadman
 from backhaul.app.facts import fan_out
 from backhaul.app.hangup import Hangup
+from backhaul.app.notify import make_notifier
 from backhaul.app.ports import open_ports
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
@@ -60,7 +61,8 @@ def run_agent(
     agent_settings = context.settings.agent
     systemd = Systemd()
     observer = Observer(SystemClock(), slots=agent_settings.slots)
-    emit = fan_out(emit, observer)
+    notifier = make_notifier(context.settings, context.config_path, observer, emit)
+    emit = fan_out(emit, notifier, observer)  # the observer forgets what has ended
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),
@@ -76,6 +78,16 @@ def run_agent(
             systemd.alive()
             hangup.act()
 
+        identity = AgentIdentity(
+            id=uuid.uuid4().hex,
+            host=host_name(),
+            owner=opened.ledger.owner.text,
+            version=__version__,
+            queue=queue.facts.name,
+            region=region,
+            slots=agent_settings.slots,
+            started_at=SystemClock().now(),
+        )
         agent = Agent(
             queue=queue,
             ports=ports,
@@ -91,16 +103,7 @@ def run_agent(
             abort_transfers=pool.abort,
             beat=beat,
             reporter=Reporter(
-                identity=AgentIdentity(
-                    id=uuid.uuid4().hex,
-                    host=host_name(),
-                    owner=opened.ledger.owner.text,
-                    version=__version__,
-                    queue=queue.facts.name,
-                    region=region,
-                    slots=agent_settings.slots,
-                    started_at=SystemClock().now(),
-                ),
+                identity=identity,
                 observer=observer,
                 queue=queue,
                 ledger=opened.ledger,
@@ -130,11 +133,13 @@ def run_agent(
             sweep(ports, opened.ledger, context.policy)
             systemd.ready()
             deadman.start()
+            notifier.start(identity)
             try:
                 agent.run()
             finally:
                 deadman.disarm()
                 systemd.stopping()
+                notifier.close()
                 if agent.is_stuck:
                     _leave_hard(pool)
     if agent.was_cut_short:

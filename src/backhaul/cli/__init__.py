@@ -34,6 +34,7 @@ COMMANDS = {
     "dlq": "list, show and redrive dead letters",
     "journal": "list what operators did, newest first",
     "dashboard": "serve web pages: health, queue, routes, transfers, dead letters",
+    "notify": "test and list who is notified when health changes or a message dies",
     "verify": "prove published data again, without reading S3",
     "demo": "see it work: no account, no cluster, under a minute",
 }

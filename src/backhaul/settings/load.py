@@ -25,7 +25,12 @@ SYSTEM_CONFIG = Path("/etc/backhaul/backhaul.toml")
 _Model = TypeVar("_Model", bound=BaseSettings)
 
 # Variables of Backhaul that are not settings.
-OTHER_ENV = {"BACKHAUL_CONFIG", "BACKHAUL_TESTBED_CACHE"}
+OTHER_ENV = {
+    *("BACKHAUL_CONFIG", "BACKHAUL_TESTBED_CACHE"),
+    # A notification's command has these, and may run `backhaul show`.
+    *("BACKHAUL_NOTIFY_NAME", "BACKHAUL_NOTIFY_ABOUT"),
+    *("BACKHAUL_NOTIFY_SUBJECT", "BACKHAUL_NOTIFY_DEAD"),
+}
 
 
 def find_config(given: Path | None) -> Path | None:

@@ -1,4 +1,4 @@
-"""Sizes and rates as people write them: `5TiB`, `50MB/s`, `08:00-18:00 = 50MB/s`."""
+"""Sizes, rates and spans as people write them: `5TiB`, `50MB/s`, `15m`, `08:00-18:00 = 50MB/s`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ _WINDOW = re.compile(
 )
 _WINDOW_HINT = "write a window such as 08:00-18:00 = 50MB/s, or mon-fri 08:00-18:00 = 50MB/s"
 OFF = "off"
+_SPAN = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(?P<unit>[smhd])")
+_SPAN_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SPAN_HINT = "write a time such as 90s, 15m, 2h or 1d, or a number of seconds"
 
 
 def parse_size(value: object) -> object:
@@ -72,6 +75,20 @@ def _bytes(number: Fraction, prefix: str, unit: str) -> int:
     power = _PREFIXES.index(prefix[0]) + 1 if prefix else 0
     factor = (1024 if prefix.endswith("i") else 1000) ** power
     return int(number * factor / (8 if unit == "bit" else 1))
+
+
+def parse_span(value: object) -> object:
+    """`90s`, `15m`, `2h`, `1d` or a number of seconds; pydantic checks any other type.
+
+    Raises:
+        ValueError: Not a span.
+    """
+    if not isinstance(value, str):
+        return value
+    match = _SPAN.fullmatch(value.strip().lower())
+    if match is None:
+        raise ValueError(_SPAN_HINT)
+    return float(match["number"]) * _SPAN_S[match["unit"]]
 
 
 def parse_window(text: str) -> Window:

@@ -24,7 +24,7 @@ from typing import Any, TextIO
 import structlog
 
 from backhaul.access import refusal
-from backhaul.core import facts
+from backhaul.core import facts, notification
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.text import redacted
 from backhaul.core.units import human_bytes, human_rate
@@ -150,6 +150,10 @@ def _received(fact: facts.MessageReceived) -> dict[str, Any]:
     }
 
 
+def _sent(fact: notification.NotificationSent) -> dict[str, Any]:
+    return {name: value for name, value in _rounded(fact).items() if value != ""}
+
+
 # Level, event and fields. `describe` chooses among two where the fact itself decides.
 _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.AgentStarted: ("info", "agent started", vars),
@@ -202,6 +206,14 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.ThreadHung: ("error", "agent thread hung; process exiting", vars),
     facts.CallRetried: ("warning", "SQS call failed; retrying", _rounded),
     facts.CallRetriesEnded: ("info", "retried call answered", vars),
+    notification.NotificationSent: ("info", "notification sent", _sent),
+    notification.NotificationFailed: ("warning", "notification not delivered", _rounded),
+    notification.NotificationKept: ("info", "notification kept for the next start", vars),
+    notification.NotificationMemoryFailed: (
+        "warning",
+        "notifications cannot be kept across a restart",
+        vars,
+    ),
     facts.LedgerRecordMissed: ("warning", "ledger update failed; transfer continues", vars),
 }
 
@@ -220,6 +232,8 @@ def describe(fact: object) -> tuple[str, str, dict[str, Any]]:
                 level = "info"  # the operator's own decision wakes no one up
         case facts.TransferDone(proof_levels=levels) if "size" in dict(levels):
             level = "warning"  # of some objects only the length was compared
+        case notification.NotificationSent(left_out=left_out) if left_out:
+            level = "warning"
         case facts.TransferTakenOver(is_cancelled=True):
             level, event = "info", "transfer cancelled by operator"
         case facts.StagingNotRemoved(code="E_DST_DENIED"):

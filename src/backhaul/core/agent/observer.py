@@ -166,17 +166,21 @@ class Observer:
         with self._lock:
             self._ledger_down = None
 
-    def route_of(self, transfer_id: str) -> str:
-        """Of a transfer under way; empty when it is not known."""
+    def transfer(self, transfer_id: str) -> RunningTransfer | None:
+        """One under way, as of its last fact; None when it is not known."""
         with self._lock:
             found = self._running.get(transfer_id)
-        return found.transfer.route if found else ""
+        return found.transfer if found else None
+
+    def route_of(self, transfer_id: str) -> str:
+        """Of a transfer under way; empty when it is not known."""
+        found = self.transfer(transfer_id)
+        return found.route if found else ""
 
     def engine_of(self, transfer_id: str) -> str:
         """Likewise."""
-        with self._lock:
-            found = self._running.get(transfer_id)
-        return found.transfer.engine if found else ""
+        found = self.transfer(transfer_id)
+        return found.engine if found else ""
 
     def sent_at(self, message_id: str) -> datetime | None:
         """When a message in hand was sent, by SQS's clock."""
