@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from backhaul.core.health import HealthState
 from backhaul.core.model import EngineName, OnExists, PublishMode, VerifyLevel
 from backhaul.core.objects import Proof
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S
@@ -29,6 +30,8 @@ RATES = (
     ("BandwidthSection", "limit", LOWEST_BYTES_PER_S),
     ("DistcpSection", "bandwidth", MIB),
 )
+SPAN = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[sSmMhHdD]\s*$"}
+SPANS = (("NotifySettings", "every"), ("NotifySettings", "after"))
 SIZES = (
     ("LimitSettings", "bytes"),
     ("LogSection", "file_bytes"),
@@ -245,6 +248,85 @@ def evidence_schema() -> dict[str, Any]:
     }
 
 
+def notification_schema() -> dict[str, Any]:
+    """What a notification's command reads, as `adapters.notify.rendering` writes it."""
+
+    def text(description: str) -> dict[str, Any]:
+        return {**TEXT, "description": description}
+
+    def maybe(schema: dict[str, Any]) -> dict[str, Any]:
+        return {"anyOf": [schema, {"type": "null"}]}
+
+    def exact(description: str, **properties: Any) -> dict[str, Any]:
+        return _exact(description, properties)
+
+    count = {"type": "integer", "minimum": 1, "description": "dead messages and records"}
+    health = exact(
+        "null where nothing of the health is to be reported",
+        change={"enum": ["trouble", "recovery"]},
+        state={"enum": [str(one) for one in HealthState]},
+        sentence=text("as `backhaul status` has it"),
+        code=text("the error behind it; empty for none"),
+        hint=text("the fix; empty for none"),
+        since=maybe(text("when it began, ISO 8601 in UTC")),
+    )
+    example = exact(
+        "one dead message, or one record of it",
+        transfer=text("its id"),
+        message=text("SQS's id"),
+        at=text("ISO 8601 in UTC"),
+        code=text("a code of the errors reference"),
+        reason=text("one line"),
+        hint=text("the fix; empty for none"),
+        attempts={"type": "integer", "minimum": 0},
+        route=text("empty where no route allowed it, or where it is not known"),
+        source=text("URI; empty likewise"),
+        destination=text("URI; empty likewise"),
+        dead_letter_queue=maybe(text("null: there is none, and the message is kept hidden")),
+        show=text("the command that shows more"),
+    )
+    group = exact(
+        "dead ones of one code on one route",
+        code=text("`other` for those past the hundredth group"),
+        route=text("empty: none"),
+        count=count,
+    )
+    dead = exact(
+        "null where no message died",
+        count=count,
+        first_at=text("ISO 8601 in UTC"),
+        last_at=text("ISO 8601 in UTC"),
+        groups={"type": "array", "items": group, "description": "largest first, 100 at most"},
+        examples={"type": "array", "items": example, "description": "oldest first, 20 at most"},
+    )
+    return {
+        "$schema": DRAFT,
+        "title": "Backhaul notification, version 1",
+        **exact(
+            "What the command of a [[notify]] reads from its standard input: one line.",
+            v={"const": 1, "description": "version of this form"},
+            id=text("the same in every try of it"),
+            name=text("of the [[notify]]"),
+            about={
+                "type": "array",
+                "minItems": 1,
+                "items": {"enum": ["health", "recovery", "dead", "test"]},
+            },
+            at=text("when it was made, ISO 8601 in UTC"),
+            subject=text("one line that fits a pager"),
+            agent=exact(
+                "who sends it",
+                host=text("its name"),
+                version=text("of Backhaul"),
+                queue=text("that it works"),
+                region=text("of the queue"),
+            ),
+            health=maybe(health),
+            dead=maybe(dead),
+        ),
+    }
+
+
 def _exact(description: str, properties: dict[str, Any]) -> dict[str, Any]:
     """Exactly these fields."""
     return {
@@ -265,6 +347,10 @@ def configuration_schema() -> dict[str, Any]:
             {key: field.pop(key) for key in ("type", "minimum") if key in field}
         ]
         field["anyOf"] = [*kinds, SIZE]
+    for section, name in SPANS:
+        field = made["$defs"][section]["properties"][name]
+        number = {key: field.pop(key) for key in ("type", "minimum", "maximum") if key in field}
+        field["anyOf"] = [number, SPAN]
     for section, name, minimum in RATES:
         limit = made["$defs"][section]["properties"][name]
         limit["anyOf"] = [{"type": "integer", "minimum": minimum}, {"type": "null"}, RATE]
@@ -280,6 +366,7 @@ def texts() -> dict[str, str]:
             ("event", event_schema()),
             ("configuration", configuration_schema()),
             ("evidence", evidence_schema()),
+            ("notification", notification_schema()),
         )
     }
 

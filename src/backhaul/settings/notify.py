@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from email.errors import MessageError
 from email.headerregistry import Address
 from pathlib import Path
 from typing import Annotated
@@ -159,7 +160,7 @@ def _is_address(text: str) -> bool:
         return False
     try:
         found = Address(addr_spec=text)
-    except (ValueError, IndexError):  # the standard library raises both
+    except (ValueError, IndexError, MessageError):  # the standard library raises all three
         return False
     return bool(found.username and found.domain)
 

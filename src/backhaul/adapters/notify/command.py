@@ -92,7 +92,7 @@ class CommandSender:
             ) from exc
 
     def _stopped(self, output: _Output, *, is_abandoned: bool) -> TransientError:
-        why = "the agent ended" if is_abandoned else f"it ran for {self._limit_s:.0f} s"
+        why = "the agent ended" if is_abandoned else f"it ran for {self._limit_s:g} s"
         return TransientError(
             "E_NOTIFY_TIMEOUT",
             f"{self._name} was killed: {why}{output.quoted}",

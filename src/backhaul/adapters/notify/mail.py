@@ -25,6 +25,7 @@ from backhaul.core.text import shown
 
 _REPLIES_MOST_BYTES = 65_536  # of all answers of one conversation
 _LEAST_S = 0.01
+_POLICY = SMTP.clone(max_line_length=900)  # 998 are allowed; folded subjects are hard to read
 _CHECK_TO = "check the addresses in email.to"
 _FAILURES = (smtplib.SMTPException, OSError, ssl.SSLError, UnicodeError, ValueError)
 
@@ -67,7 +68,7 @@ class MailSender:
         if deadline.is_over or isinstance(exc, TimeoutError):
             return TransientError(
                 "E_NOTIFY_TIMEOUT",
-                f"mail server {self._where}: no end within {self._limit_s:.0f} s",
+                f"mail server {self._where}: no end within {self._limit_s:g} s",
                 hint="check host, port, tls and the firewall",
             )
         reason, hint = _explained(exc)
@@ -93,7 +94,7 @@ class MailSender:
 
 def make_mail(notification: Notification, route: MailRoute) -> EmailMessage:
     """The mail; each header is one line, whatever is in the notification."""
-    mail = EmailMessage(policy=SMTP)
+    mail = EmailMessage(policy=_POLICY)
     mail["Subject"] = subject(notification)
     mail["From"] = route.sender
     mail["To"] = ", ".join(route.to)
