@@ -6,13 +6,19 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
+from testbed import ElasticMQ, S3Proxy
 from testbed.mail import PASSWORD, USER, Mailbox, certificate, mail_server, scripted
+from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, eventually
+from tests.acceptance.test_outages import Through
 from tests.acceptance.test_secrets import Canaries
 from tests.docs.test_schemas import SCHEMAS, _TypeFirst
+from tests.torture.tcp import TcpProxy
 
 pytestmark = pytest.mark.integration
 
@@ -43,6 +49,14 @@ def notified(it: Installation) -> list[dict[str, Any]]:
     """What the hook has read so far, oldest first."""
     found = [json.loads(path.read_text()) for path in it.home.glob("notified.*")]
     return sorted(found, key=lambda one: str(one["at"]))
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    """False for a zombie, too."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def schema_takes(document: dict[str, Any]) -> bool:
@@ -89,26 +103,32 @@ def test_what_must_wait_is_sent_by_a_later_run_and_each_death_once(local: Instal
 
 
 def test_health_is_reported_once_it_lasts_and_its_end(
-    behind_proxy: Installation, s3_proxy: Any
+    install: Install, elasticmq: ElasticMQ, s3proxy: S3Proxy
 ) -> None:
-    it = behind_proxy
-    config = configured(it, hook(it, *KEEP), 'every = "1s"', 'after = "1s"')
-    it.put("a", b"content")
-    s3_proxy.refuse()
-    it.ask_for("a")
-    agent = it.start("--config", str(config))
-    eventually(lambda: notified(it), within_s=60, what=lambda: agent.out[-2000:])
-    s3_proxy.serve()
-    agent.logged("transfer done", within_s=60)
-    eventually(lambda: len(notified(it)) == 2, within_s=60, what=lambda: agent.out[-2000:])
+    with TcpProxy(urlsplit(s3proxy.endpoint).port or 0) as between:
+        s3 = Through(
+            endpoint=f"http://127.0.0.1:{between.port}",
+            access_key=s3proxy.access_key,
+            secret_key=s3proxy.secret_key,
+        )
+        it = install(elasticmq, s3, s3_direct=s3proxy)
+        config = configured(it, hook(it, *KEEP), 'every = "1s"', 'after = "1s"')
+        it.put("a", b"content")
+        between.refuse()
+        it.ask_for("a")
+        agent = it.start("--config", str(config))
+        eventually(lambda: notified(it), within_s=60, what=lambda: agent.out[-2000:])
+        between.be_honest()
+        agent.logged("transfer done", within_s=60)
+        eventually(lambda: len(notified(it)) == 2, within_s=60, what=lambda: agent.out[-2000:])
+        agent.terminate()
+        assert agent.wait().code == 0
     trouble, recovery = notified(it)
     assert (trouble["about"], trouble["health"]["state"]) == (["health"], "held")
     assert "Held by s3" in trouble["subject"]
     assert recovery["about"] == ["recovery"]
     assert schema_takes(trouble)
     assert schema_takes(recovery)
-    agent.terminate()
-    assert agent.wait().code == 0
 
 
 def test_a_command_that_hangs_delays_no_transfer_and_no_stop(local: Installation) -> None:
@@ -128,7 +148,8 @@ def test_a_command_that_hangs_delays_no_transfer_and_no_stop(local: Installation
     assert ended.code == 0
     assert time.monotonic() - began_s < 15
     assert ended.of("notification kept for the next start")
-    assert not [one for one in hanging if one.is_running()]
+    assert hanging
+    assert not [one for one in hanging if is_at_work(one)]
 
     hook(local, *KEEP)
     again = local.drained("--config", str(config))
