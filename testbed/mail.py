@@ -5,6 +5,7 @@ The polite one is aiosmtpd. The others are scripts of answers, to the end or to 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 import ssl
@@ -81,8 +82,9 @@ def mail_server(
             USER.encode(),
             PASSWORD.encode(),
         )
-        # The answer of a bad one shows the login, as no server should.
-        shown = "" if is_right else f"535 5.7.8 {mechanism} refused: {data!r} {PASSWORD}"
+        # The answer quotes what was sent, as no server should.
+        sent = data.password.decode() if isinstance(data, LoginPassword) else ""
+        shown = "" if is_right else f"535 5.7.8 {mechanism} refused: {sent} {_base64(sent)}"
         return AuthResult(success=is_right, handled=is_right, message=shown or None)
 
     controller = Controller(
@@ -101,6 +103,10 @@ def mail_server(
         yield controller.port
     finally:
         controller.stop()
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def free_port() -> int:

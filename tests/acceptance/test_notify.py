@@ -237,7 +237,7 @@ def test_list_shows_who_is_notified_of_what_and_when_it_was(local: Installation)
     config = configured(local, hook(local, *KEEP), 'on = ["dead"]')
     before = local.backhaul("notify", "list", "--config", str(config))
     assert "oncall  dead  command " in before.out
-    assert before.out.endswith("every 15 min, after 120 s; none sent yet\n")
+    assert before.out.endswith("every 15 min, after 2 min; none sent yet\n")
     local.ask_for("none")
     local.drained("--config", str(config))
     local.ask_for("none/more")

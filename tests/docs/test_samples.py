@@ -21,6 +21,7 @@ from backhaul.core.requests.policy import Policy, parse_allow
 from backhaul.core.requests.signature import verify
 from backhaul.settings.load import load_settings
 from backhaul.settings.model import Settings
+from backhaul.settings.notify import check_notify
 from backhaul.settings.routes import make_routes
 from tests.docs.manual import (
     DOCS,
@@ -54,7 +55,8 @@ def test_toml_is_a_configuration(page: str, body: str, tmp_path: Path) -> None:
     path = tmp_path / "backhaul.toml"
     path.write_text(body, "utf-8")
     settings = load_settings(path)
-    assert make_routes(settings, path, DEFAULT_FS)
+    check_notify(settings.notify, path)
+    assert make_routes(settings, path, DEFAULT_FS) or settings.notify
 
 
 def test_single_settings_in_the_text_exist() -> None:

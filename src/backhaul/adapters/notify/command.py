@@ -48,7 +48,7 @@ class CommandSender:
         """
         deadline_s = time.monotonic() + self._limit_s
         process = self._started(notification)
-        output = _Output(process)
+        output = _RunningCommand(process)
         try:
             while not output.has_ended(_LOOK_S):
                 if abandon.is_set() or time.monotonic() >= deadline_s:
@@ -91,7 +91,7 @@ class CommandSender:
                 hint="check the path, its mode, and the first line of a script",
             ) from exc
 
-    def _stopped(self, output: _Output, *, is_abandoned: bool) -> TransientError:
+    def _stopped(self, output: _RunningCommand, *, is_abandoned: bool) -> TransientError:
         why = "the agent ended" if is_abandoned else f"it ran for {self._limit_s:g} s"
         return TransientError(
             "E_NOTIFY_TIMEOUT",
@@ -100,7 +100,7 @@ class CommandSender:
         )
 
 
-class _Output:
+class _RunningCommand:
     """A process and the last bytes that it writes; it may write without end."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
