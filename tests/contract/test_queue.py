@@ -519,3 +519,23 @@ def test_unreachable_sqs_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OutageError) as caught:
             SqsQueue.open("q", clients.REGION, AwsSession(clients.REGION), RealClock())
     assert (caught.value.dependency, caught.value.code) == ("sqs", "E_SQS_UNREACHABLE")
+
+
+# ---------------------------------------------------------------- depth
+
+
+def test_depth_counts_what_waits_and_what_is_in_flight(opened: Callable[..., SqsQueue]) -> None:
+    queue = opened()
+    assert (queue.depth().visible, queue.depth().in_flight) == (0, 0)
+    for number in range(3):
+        queue.send(f"body {number}")
+    taken = _next(queue)
+    found = queue.depth()
+    assert (found.visible, found.in_flight, found.delayed) == (2, 1, 0)
+    queue.delete(taken)
+    assert (queue.depth().visible, queue.depth().in_flight) == (2, 0)
+
+
+def test_depth_has_the_retention_that_the_queue_keeps(opened: Callable[..., SqsQueue]) -> None:
+    queue = opened()
+    assert queue.depth().retention_s == queue.facts.retention_s

@@ -15,6 +15,8 @@ from tests.contract.test_queue import (
     one,
     test_deleted_message_is_gone_and_deleting_again_is_fine,
     test_deleting_by_a_forgotten_handle_is_fine,
+    test_depth_counts_what_waits_and_what_is_in_flight,
+    test_depth_has_the_retention_that_the_queue_keeps,
     test_empty_queue_gives_an_empty_list,
     test_extended_message_stays_invisible,
     test_extending_a_deleted_message_is_visibility_lost,
@@ -35,6 +37,8 @@ from tests.contract.test_queue import (
 __all__ = [
     "test_deleted_message_is_gone_and_deleting_again_is_fine",
     "test_deleting_by_a_forgotten_handle_is_fine",
+    "test_depth_counts_what_waits_and_what_is_in_flight",
+    "test_depth_has_the_retention_that_the_queue_keeps",
     "test_empty_queue_gives_an_empty_list",
     "test_extended_message_stays_invisible",
     "test_extending_a_deleted_message_is_visibility_lost",

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from backhaul.adapters.ledger import Owner
+from backhaul.adapters.ledger import owner as owner_module
 
 ME = Owner.current("edge1")
 
@@ -48,6 +50,46 @@ def test_text_that_is_no_owner_counts_as_alive(text: str) -> None:
 
 def test_owner_on_this_boot_without_a_pid_is_dead() -> None:
     assert not ME.is_alive(f"edge1:{ME.boot_id}:-1:{ME.start}")
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A /proc of the test's own, with this process and the first one."""
+    me = tmp_path / str(os.getpid())
+    me.mkdir()
+    (me / "stat").write_bytes(Path("/proc/self/stat").read_bytes())
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "stat").write_bytes(b"1 (init) S " + b"0 " * 50)
+    monkeypatch.setattr(owner_module, "_PROC", tmp_path)
+    return tmp_path
+
+
+def test_what_is_seen_of_a_process_is_there_gone_or_unknown(proc: Path) -> None:
+    assert ME.sees(ME.text) is True
+    assert ME.sees(replace(ME, pid=ME.pid + 1).text) is False
+    assert ME.sees(replace(ME, host="edge2").text) is None
+    assert ME.sees("nonsense") is None
+
+
+def test_where_the_kernel_hides_processes_of_others_nothing_is_known_of_them(proc: Path) -> None:
+    """`hidepid=2`: their directories are not there."""
+    (proc / "1" / "stat").unlink()
+    other = replace(ME, pid=ME.pid + 1).text
+    assert ME.sees(other) is None
+    assert ME.is_alive(other), "waiting is safe"
+    assert ME.sees(ME.text) is True
+
+
+def test_where_processes_of_others_may_not_be_read_nothing_is_known_of_them(
+    proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`hidepid=1`."""
+
+    def refuse(_pid: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(owner_module, "_start_of", refuse)
+    assert ME.sees(ME.text) is None
 
 
 def test_killed_process_is_dead_before_its_parent_collects_it() -> None:

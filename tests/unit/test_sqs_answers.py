@@ -494,3 +494,44 @@ def test_a_poll_whose_answer_drips_ends(monkeypatch: pytest.MonkeyPatch, head: b
             receive(queue)
         done.set()
         server.shutdown()
+
+
+# ---------------------------------------------------------------- depth
+
+
+def counts(**changes: object) -> Answer:
+    whole = {
+        "ApproximateNumberOfMessages": "3",
+        "ApproximateNumberOfMessagesNotVisible": "2",
+        "ApproximateNumberOfMessagesDelayed": "1",
+        "MessageRetentionPeriod": "345600",
+    }
+    kept = {name: value for name, value in {**whole, **changes}.items() if value is not None}
+    return ok({"Attributes": kept})
+
+
+def test_the_depth_is_read_whole(wire: Wire, queue: SqsQueue) -> None:
+    wire.answers["GetQueueAttributes"] = counts()
+    found = queue.depth()
+    assert (found.visible, found.in_flight, found.delayed, found.retention_s) == (3, 2, 1, 345_600)
+    wire.answers["GetQueueAttributes"] = counts(
+        ApproximateNumberOfMessagesDelayed=None, MessageRetentionPeriod="for ever"
+    )
+    assert (queue.depth().delayed, queue.depth().retention_s) == (0, None)
+
+
+@pytest.mark.parametrize("value", [None, "", "many", "-1"])
+@pytest.mark.parametrize("tail", ["", "NotVisible"])
+def test_a_depth_without_usable_counts_is_none(
+    wire: Wire, queue: SqsQueue, tail: str, value: str | None
+) -> None:
+    wire.answers["GetQueueAttributes"] = counts(**{f"ApproximateNumberOfMessages{tail}": value})
+    with pytest.raises(OutageError, match="E_SQS_ANSWER"):
+        queue.depth()
+
+
+def test_a_depth_that_is_refused_is_an_outage(wire: Wire, queue: SqsQueue) -> None:
+    denied = json.dumps({"__type": "com.amazon.coral.service#AccessDeniedException"}).encode()
+    wire.answers["GetQueueAttributes"] = 403, {}, denied
+    with pytest.raises(OutageError, match="read depth"):
+        queue.depth()

@@ -120,6 +120,37 @@ def test_every_row_is_there_after_the_migration_with_what_it_had(path: Path, rev
             assert kept == {column: old[column] for column in kept}, name
 
 
+def test_what_ended_before_is_summed_up_once(path: Path, ledger: SqlLedger) -> None:
+    """And what ends from now on is added to it."""
+    assert not ledger.sum_activity(most=10_000)
+    ended = NOW - timedelta(days=1)
+    with closing(open_reader(path)) as reader:
+        for span in (timedelta(minutes=5), timedelta(hours=1)):
+            (before,) = reader.activity(span, ended, NOW)
+            assert (before.route, before.done, before.dead, before.failed) == ("clickstream", 2, 1, 0)
+            assert (before.objects, before.lags) == (3, 0)
+    ledger.begin(message(9), "new", "s", "d", NOW)
+    ledger.fail("new", TransferState.DEAD, "E_X", "", NOW)
+    ledger.sum_activity(most=10_000)
+    with closing(open_reader(path)) as reader:
+        rows = reader.activity(timedelta(hours=1), ended, NOW + timedelta(hours=1))
+    assert [(one.done, one.dead) for one in rows] == [(2, 1), (0, 1)]
+
+
+def test_an_old_ledger_has_the_indexes_that_readers_need(path: Path, ledger: SqlLedger) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        plans = {
+            index: str(connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall())
+            for index, query in {
+                "ix_transfers_open": "SELECT id FROM transfers WHERE finished_at IS NULL "
+                "ORDER BY first_seen_at LIMIT 5",
+                "ix_transfers_dead": "SELECT id FROM transfers WHERE state = 'dead' AND "
+                "finished_at >= 5 ORDER BY finished_at DESC LIMIT 5",
+            }.items()
+        }
+    assert {index: index in plan for index, plan in plans.items()} == dict.fromkeys(plans, True)
+
+
 def test_a_reader_refuses_it_until_it_is_migrated(path: Path, revision: str) -> None:
     if revision == HEAD:
         open_reader(path).close()

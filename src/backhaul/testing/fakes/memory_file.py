@@ -5,9 +5,10 @@ Commits may fail, and the outcome of a commit may be unknown (`Faults`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from backhaul.core.agent_report import AgentRecord
 from backhaul.core.errors import BackhaulError, OutageError, TakenOver
@@ -130,6 +131,8 @@ class MemoryFile:
     """What all processes on one ledger share.
 
     Attributes:
+        journal: Ends and failures of transfers: when, which, its state and code.
+        summed_to: So many of them are in `activity`, by span, its beginning, and route.
         after_change: Called with a transfer's id and its state before and after each commit that
             moves it; for checks.
     """
@@ -146,6 +149,9 @@ class MemoryFile:
     agents: dict[str, AgentRecord] = field(default_factory=dict)
     paused: dict[str, PausedRoute] = field(default_factory=dict)
     acts: list[OperatorEntry] = field(default_factory=list)
+    journal: list[tuple[datetime, str, TransferState, str | None]] = field(default_factory=list)
+    summed_to: int = 0
+    activity: dict[tuple[timedelta, datetime, str], Counter[str]] = field(default_factory=dict)
     after_change: Callable[[MemoryTransfer, TransferState, TransferState], None] = (
         lambda _row, _before, _after: None
     )

@@ -10,25 +10,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from backhaul.core.agent_report import AgentIdentity, AgentRecord, AgentReport
 from backhaul.core.model import Assignment, Hold, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import (
-    Act,
     AttemptStart,
     Claimed,
     ClusterJob,
     Holder,
     MessageKey,
     MessageOrigin,
-    Operator,
-    OperatorEntry,
-    PausedRoute,
     Published,
 )
 from backhaul.core.ports.cluster import Application, JobProgress
 from backhaul.core.text import redacted
 from backhaul.core.transfer.placing import holds_files, staging_root
+from backhaul.testing.fakes.memory_agents import MemoryAgents
 from backhaul.testing.fakes.memory_file import (
     MemoryDestination,
     MemoryTransfer,
@@ -37,7 +33,7 @@ from backhaul.testing.fakes.memory_file import (
 from backhaul.testing.fakes.memory_plans import MemoryPlans, MemoryStaging
 
 
-class MemoryLedger(MemoryPlans, MemoryStaging):
+class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
     """Implements `ports.Ledger` for one process on a `MemoryFile`."""
 
     def begin(
@@ -210,6 +206,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging):
             row.renames_possible = False
             self._remember_event(row, state)
             self._end(row, state)
+            self._file.journal.append((now, row.id, state, None))
         self._working.discard(transfer_id)
         return True
 
@@ -253,6 +250,8 @@ class MemoryLedger(MemoryPlans, MemoryStaging):
             row.code, row.reason = code, redacted(reason)
             row.hold, row.updated_at = continued, now
             row.has_dead_letter = has_dead_letter
+            if state is not TransferState.HELD:
+                self._file.journal.append((now, row.id, state, code))
 
     def note_dead_letter(self, transfer_id: str) -> None:
         with self._faults.call("ledger.note_dead_letter", outage):
@@ -276,6 +275,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging):
         self._release(transfer_id)
         self._end(row, TransferState.DEAD)
         row.code, row.reason = "E_CANCELLED", "cancelled by an operator"
+        self._file.journal.append((row.updated_at, row.id, row.state, row.code))
         return True
 
     def _remember_event(self, row: MemoryTransfer, state: TransferState) -> None:
@@ -359,46 +359,6 @@ class MemoryLedger(MemoryPlans, MemoryStaging):
         """There are none."""
         del transfer_id
         return []
-
-    def beat(
-        self, identity: AgentIdentity, report: AgentReport, *, has_ended: bool = False
-    ) -> None:
-        with self._faults.call("ledger.beat", outage):
-            before = self._file.agents.get(identity.id)
-            if before is not None and before.ended_at is not None:
-                return
-            self._file.agents[identity.id] = AgentRecord(
-                identity=identity,
-                report=report,
-                beats=1 + (before.beats if before else 0),
-                ended_at=report.at if has_ended else None,
-            )
-
-    def sum_activity(self, *, most: int) -> bool:
-        """There is no activity to read."""
-        del most
-        with self._faults.call("ledger.sum_activity", outage):
-            return False
-
-    def paused_routes(self, now: datetime) -> list[PausedRoute]:
-        with self._faults.call("ledger.paused_routes", outage):
-            return [one for one in self._file.paused.values() if one.is_in_force(now)]
-
-    def pause_route(self, paused: PausedRoute, by: Operator) -> PausedRoute | None:
-        before = self._end_pause(paused.route, paused.since)
-        self._file.paused[paused.route] = paused
-        self._file.acts.append(
-            OperatorEntry(at=paused.since, by=by, act=Act.PAUSE, subject=paused.route)
-        )
-        return before
-
-    def resume_route(self, route: str, now: datetime, by: Operator) -> PausedRoute | None:
-        self._file.acts.append(OperatorEntry(at=now, by=by, act=Act.RESUME, subject=route))
-        return self._end_pause(route, now)
-
-    def _end_pause(self, route: str, now: datetime) -> PausedRoute | None:
-        before = self._file.paused.pop(route, None)
-        return before if before is not None and before.is_in_force(now) else None
 
     def _owned(self, row: MemoryTransfer, epoch: int) -> MemoryDestination | None:
         """The destination that the transfer owns with this epoch."""
