@@ -210,7 +210,7 @@ def test_what_ended_and_failed_is_summed_by_route(ledger: Ledger, sums: Sums) ->
     assert sums(FIVE_MINUTES) == expected
 
 
-@pytest.mark.parametrize("code", ["E_DST_BUSY", "E_ROUTE_FULL", "E_ROUTE_PAUSED", "E_STOPPED"])
+@pytest.mark.parametrize("code", ["E_DST_BUSY", "E_ROUTE_PAUSED", "E_STOPPED"])
 def test_a_wait_that_is_no_failure_is_not_summed(ledger: Ledger, sums: Sums, code: str) -> None:
     begin(ledger)
     ledger.fail("t1", TransferState.WAITING, code, "busy", T0, refund=True)

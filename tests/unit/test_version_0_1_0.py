@@ -127,7 +127,8 @@ def test_what_ended_before_is_summed_up_once(path: Path, ledger: SqlLedger) -> N
     with closing(open_reader(path)) as reader:
         for span in (timedelta(minutes=5), timedelta(hours=1)):
             (before,) = reader.activity(span, ended, NOW)
-            assert (before.route, before.done, before.dead, before.failed) == ("clickstream", 2, 1, 0)
+            assert before.route == "clickstream"
+            assert (before.done, before.dead, before.failed) == (2, 1, 0)
             assert (before.objects, before.lags) == (3, 0)
     ledger.begin(message(9), "new", "s", "d", NOW)
     ledger.fail("new", TransferState.DEAD, "E_X", "", NOW)

@@ -12,7 +12,7 @@ from backhaul.core.ports import Act, Operator, OperatorEntry, PausedRoute
 from backhaul.testing.fakes.memory_file import MemorySession, outage
 
 SPANS = (timedelta(minutes=5), timedelta(hours=1))
-NO_FAILURE = frozenset({"E_DST_BUSY", "E_ROUTE_FULL", "E_ROUTE_PAUSED", "E_STOPPED"})
+NO_FAILURE = frozenset({"E_DST_BUSY", "E_ROUTE_PAUSED", "E_STOPPED"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
