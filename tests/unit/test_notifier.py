@@ -353,3 +353,11 @@ def test_a_health_that_was_never_seen_is_worth_nothing() -> None:
     room.health = Health(state=HealthState.STOPPING, sentence="Stopping")
     room.turn(5000)
     assert room.hand.sent == []
+
+
+def test_one_that_ends_before_its_first_turn_sends_what_the_run_before_left() -> None:
+    room = Room(notes=Notes(kept={"oncall": Remembered(deaths=Deaths.of(death(7)))}))
+    room.notifier.close()
+    room.notifier.start(IDENTITY)
+    eventually(lambda: room.hand.sent)
+    eventually(lambda: not [one for one in threading.enumerate() if one.name == "notify-oncall"])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.app.notify import list_notify, notify_targets
-from backhaul.core.errors import ConfigurationError
+from backhaul.app.notify import NotifyTrial, list_notify, notify_targets, try_notify
+from backhaul.core.errors import BadArgument, ConfigurationError
 from backhaul.core.notification import MailTls, NotifyOn
 from backhaul.settings.load import load_settings
 from backhaul.settings.model import Settings
@@ -282,3 +282,31 @@ def test_the_commands_own_variables_are_no_unknown_settings(
     assert load_settings(None).notify == []
     check_notify([], None)
     assert os.environ["BACKHAUL_NOTIFY_NAME"] == "x"
+
+
+# ---------------------------------------------------------------- backhaul notify test
+
+
+def tried(directory: Path, text: str, name: str | None = None) -> list[NotifyTrial]:
+    return list(try_notify(load(directory, text), directory / "backhaul.toml", name))
+
+
+def test_each_name_is_tried_and_one_that_fails_stops_none(tmp_path: Path) -> None:
+    text = notify('command = ["/bin/false"]', name="bad") + notify(COMMAND, name="good")
+    bad, good = tried(tmp_path, text)
+    assert (bad.name, bad.error and bad.error.code) == ("bad", "E_NOTIFY_COMMAND")
+    assert (good.name, good.error, good.left_out) == ("good", None, "")
+
+
+def test_a_name_alone_is_tried_alone_whatever_is_wrong_with_others(tmp_path: Path) -> None:
+    text = notify('command = ["/no/such/hook"]', name="bad") + notify(COMMAND, name="good")
+    assert [one.name for one in tried(tmp_path, text, "good")] == ["good"]
+
+
+def test_a_name_that_is_none_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(BadArgument, match="E_NOTIFY_NAME") as caught:
+        tried(tmp_path, notify(COMMAND), "on\ncall")
+    assert caught.value.hint == "one of oncall"
+    assert "on\\ncall" in caught.value.message
+    with pytest.raises(ConfigurationError, match="there is no"):
+        tried(tmp_path, "", "oncall")
