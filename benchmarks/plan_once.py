@@ -35,7 +35,7 @@ class _Nobody:
     """A session whose worker only takes the plan."""
 
     objects = 0
-    progress = Progress(size_bytes=0, objects=0)
+    progress = Progress(size_bytes=0, objects=0, received_bytes=0)
 
     def existing_ancestor(self, location: Location) -> Location:
         """Its parent: the destination is new, so no file in it is asked for."""

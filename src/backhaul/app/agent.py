@@ -21,6 +21,7 @@ from backhaul.app.context import Context, require_routes
 from backhaul.app.deadman import Deadman
 from backhaul.app.facts import fan_out
 from backhaul.app.hangup import Hangup
+from backhaul.app.metrics import MetricsExport
 from backhaul.app.notify import make_notifier
 from backhaul.app.ports import open_ports
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
@@ -61,23 +62,20 @@ def run_agent(
     agent_settings = context.settings.agent
     systemd = Systemd()
     observer = Observer(SystemClock(), slots=agent_settings.slots)
+    export = MetricsExport(context, observer, SystemClock())
     notifier = make_notifier(context.settings, context.config_path, observer, emit)
-    emit = fan_out(emit, notifier, observer)  # the observer forgets what has ended
+    # The observer forgets what has ended.
+    emit = fan_out(emit, *export.receivers, notifier, observer)
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),
         agent_lock(context.settings.ledger_path),
+        export.opened(emit),
         open_ports(context, region, emit, agent_settings.slots) as opened,
     ):
         ports, pool = opened.ports, opened.pool
         deadman = Deadman(SystemClock(), agent_settings.watchdog_s + END_S, pool.abort)
         queue = SqsQueue.open(queue_name, region, opened.aws, SystemClock())
-
-        def beat() -> None:
-            deadman.beat()
-            systemd.alive()
-            hangup.act()
-
         identity = AgentIdentity(
             id=uuid.uuid4().hex,
             host=host_name(),
@@ -88,6 +86,13 @@ def run_agent(
             slots=agent_settings.slots,
             started_at=SystemClock().now(),
         )
+
+        def beat() -> None:
+            deadman.beat()
+            systemd.alive()
+            export.beat()
+            hangup.act()
+
         agent = Agent(
             queue=queue,
             ports=ports,
@@ -131,6 +136,7 @@ def run_agent(
             ):
                 emit(warning)
             sweep(ports, opened.ledger, context.policy)
+            export.follow(identity, opened.ledger)
             systemd.ready()
             deadman.start()
             notifier.start(identity)

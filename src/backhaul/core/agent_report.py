@@ -43,6 +43,7 @@ class QueueDepth:
         in_flight: Received by an agent and hidden.
         delayed: Not visible yet because of a delay.
         retention_s: How long SQS keeps a message; None: not known.
+        dead_letters: Messages in the dead-letter queue; None: there is none, or it may not be read.
     """
 
     visible: int
@@ -50,6 +51,7 @@ class QueueDepth:
     delayed: int
     retention_s: int | None
     at: datetime
+    dead_letters: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+# What `OutageError.dependency` may be; labels of metrics come from here.
+DEPENDENCIES = ("sqs", "s3", "hdfs", "target", "yarn", "credentials", "ledger")
+
 
 class ExitCode(IntEnum):
     """Process exit codes, from sysexits(3)."""
@@ -103,7 +106,7 @@ class OutageError(BackhaulError):
     """A dependency is down or refuses everyone; messages wait for it and spend nothing.
 
     Args:
-        dependency: Closed set: `s3`, `sqs`, `hdfs`, `target`, `yarn`, `credentials`, `ledger`.
+        dependency: One of `DEPENDENCIES`.
     """
 
     exit_code = ExitCode.UNAVAILABLE

@@ -158,7 +158,11 @@ class MessageIgnored:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptStarted:
-    """The request is allowed; work on it begins."""
+    """The request is allowed; work on it begins.
+
+    Attributes:
+        is_takeover: Another process began the transfer and ended without settling it.
+    """
 
     transfer_id: str
     message_id: str | None
@@ -166,6 +170,7 @@ class AttemptStarted:
     source: str
     destination: str
     route: str
+    is_takeover: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +192,18 @@ class TransferProgress:
     size_bytes_total: int
     is_planned: bool
     detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptUnpublished:
+    """An attempt ended before its transfer was done, after it had read something from S3.
+
+    Attributes:
+        read_bytes: By workers and, as far as YARN reported, by mappers.
+    """
+
+    transfer_id: str
+    read_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +272,7 @@ class TransferDone:
     Attributes:
         size_bytes: Of all objects, including those that were at the destination already.
         copied_bytes: Of the objects that this transfer copied.
+        read_bytes: Read from S3 by this attempt, repeated ranges included.
         placeholders: Directory placeholders that were skipped.
         proof_levels: (proof, objects) pairs; `checksum_sources` and `manifest` likewise as in
             `ManifestSum`.
@@ -275,6 +293,7 @@ class TransferDone:
     proof_levels: tuple[tuple[str, int], ...] = ()
     checksum_sources: tuple[tuple[str, int], ...] = ()
     manifest: str = ""
+    read_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -452,6 +471,18 @@ class ThreadHung:
     """A thread of the agent hangs; the process ends, to be started again."""
 
     thread: str
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsNotWritten:
+    """The file with the metrics could not be replaced; the next try is a quarter of a minute later.
+
+    Emitted once a minute while it lasts.
+    """
+
     code: str
     reason: str
     hint: str

@@ -77,6 +77,7 @@ class WorkerSession(TargetCalls):
             pid=worker.pid, filesystem=filesystem, stall_timeout_s=stall_timeout_s
         )
         self._moved_bytes = 0
+        self._earlier_bytes = 0  # of staging calls before the last one
         self._objects = 0
         self._staging: Conversation | None = None
         self._probe = probe
@@ -86,7 +87,11 @@ class WorkerSession(TargetCalls):
     def progress(self) -> Progress:
         if self._staging is not None:
             self._moved_bytes = self._staging.size_bytes
-        return Progress(size_bytes=self._moved_bytes, objects=self._objects)
+        return Progress(
+            size_bytes=self._moved_bytes,
+            objects=self._objects,
+            received_bytes=self._earlier_bytes + self._moved_bytes,
+        )
 
     def end(self) -> None:
         """The transfer gives the worker back; a call still open in it makes it useless."""
@@ -156,6 +161,7 @@ class WorkerSession(TargetCalls):
         self._refuse_use_after_fault()
         if self._staging is not None:
             raise AssertionError("one staging call at a time")
+        self._earlier_bytes += self._moved_bytes
         self._moved_bytes = self._objects = 0
         staging = self._staging = self._exchange.begin(Kind.STAGING)
         try:

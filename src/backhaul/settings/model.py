@@ -39,6 +39,7 @@ from backhaul.core.model import (
 from backhaul.core.ports.cluster import ClusterRules
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
 from backhaul.settings.base import NamedPath, StrictModel
+from backhaul.settings.metrics import MetricsSection
 from backhaul.settings.notify import NotifySettings
 from backhaul.settings.sizes import parse_rate, parse_size, parse_window
 
@@ -322,6 +323,7 @@ class Settings(_Sources):
     bandwidth: BandwidthSection = BandwidthSection()
     distcp: DistcpSection = DistcpSection()
     log: LogSection = LogSection()
+    metrics: MetricsSection = MetricsSection()
     kerberos: KerberosSection = KerberosSection()
     notify: list[NotifySettings] = Field(default_factory=list)
     route: list[RouteSettings] = Field(default_factory=list)

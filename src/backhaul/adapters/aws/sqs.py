@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
@@ -29,6 +30,7 @@ from backhaul.adapters.aws.errors import (
 )
 from backhaul.adapters.aws.sqs_answer import (
     bad_answer,
+    read_dead_letters,
     read_depth,
     read_facts,
     read_messages,
@@ -210,9 +212,13 @@ class SqsQueue:
             )
 
     def depth(self) -> QueueDepth:
-        """See `core.ports.Queue.depth`. One call, tried twice by botocore."""
+        """See `core.ports.Queue.depth`. A call for each queue, tried twice by botocore."""
         with self._errors("read depth"):
-            return read_depth(self._call, self._url, self._clock.now())
+            found = read_depth(self._call, self._url, self._clock.now())
+        dead_url = self.facts.dead_letter_url
+        if dead_url is None:
+            return found
+        return replace(found, dead_letters=read_dead_letters(self._call, dead_url))
 
     def delete(self, message: Message) -> None:
         """See `core.ports.Queue.delete`.

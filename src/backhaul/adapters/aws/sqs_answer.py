@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from backhaul.adapters.aws.causes import Cause, cause_of, one_line
 from backhaul.core.agent_report import QueueDepth
@@ -211,6 +211,18 @@ def read_depth(client: SQSClient, url: str, now: datetime) -> QueueDepth:
         retention_s=number(answer.get("MessageRetentionPeriod"), *_RETENTION_S),
         at=now,
     )
+
+
+def read_dead_letters(client: SQSClient, url: str) -> int | None:
+    """How many messages a dead-letter queue holds; None where it does not answer that."""
+    try:
+        found = client.get_queue_attributes(QueueUrl=url, AttributeNames=[*_DEPTH])
+    except (BotoCoreError, ClientError):
+        # It may belong to another team. Without this number the agent works as well, and when SQS
+        # is down, the polls report it.
+        return None
+    counts = [number((found.get("Attributes") or {}).get(name), 0, _MOST) for name in _DEPTH]
+    return None if counts[0] is None else sum(one or 0 for one in counts)
 
 
 def _redrive(policy: str | None) -> tuple[str, str | None, int | None]:

@@ -99,7 +99,8 @@ class SqlAttempts(WriteSession):
         transfers.move(tx, row["id"], TransferState.RECEIVED, values | no_error)
         # The caller sees the last attempt's error, which the row has no longer.
         state = {"state": TransferState.RECEIVED.value}
-        return rows.begun({**row, **values, **state}, is_live=False)
+        begun = rows.begun({**row, **values, **state}, is_live=False)
+        return replace(begun, is_takeover=row["owner"] not in {None, self.owner.text})
 
     def fail(
         self,

@@ -6,7 +6,7 @@ inside its transaction, so a second process sees all of it or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,10 @@ class WriteSession:
         """Release the file; safe to repeat."""
         self._commits.close()
         self._engine.dispose()
+
+    def observe_commits(self, receiver: Callable[[float], None]) -> None:
+        """From now on `receiver` gets the seconds of each commit; it must not raise."""
+        self._commits.observe_commit = receiver
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -214,6 +214,8 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
         "notifications cannot be kept across a restart",
         vars,
     ),
+    facts.MetricsNotWritten: ("warning", "metrics file not written; retrying", vars),
+    facts.AttemptUnpublished: ("debug", "attempt ended before it published", vars),
     facts.LedgerRecordMissed: ("warning", "ledger update failed; transfer continues", vars),
 }
 

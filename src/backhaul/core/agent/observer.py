@@ -19,7 +19,7 @@ from backhaul.core.agent_report import (
     QueueDepth,
     RunningTransfer,
 )
-from backhaul.core.model import HOLD_GAP
+from backhaul.core.model import HOLD_GAP, EngineName
 from backhaul.core.ports import Clock
 
 RATE_OVER_S = 30.0
@@ -340,7 +340,10 @@ class Observer:
 
     def _application(self, fact: facts.ApplicationFollowed) -> None:
         work = self._change(
-            fact.transfer_id, application=fact.application, tracking_url=fact.tracking_url
+            fact.transfer_id,
+            engine=EngineName.DISTCP.value,  # one that is adopted was not chosen in this attempt
+            application=fact.application,
+            tracking_url=fact.tracking_url,
         )
         if work is not None:
             self._moves(work, only="yarn")

@@ -77,6 +77,7 @@ class AttemptStart:
             the same directory or the one file of a single object.
         was_changed: Another body came under this id before; this transfer is of the new body.
         has_dead_letter: It is dead, and its dead letter was sent.
+        is_takeover: Another process began it and ended without settling it.
     """
 
     transfer_id: str
@@ -94,6 +95,7 @@ class AttemptStart:
     reason: str | None = None
     was_changed: bool = False
     has_dead_letter: bool = False
+    is_takeover: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,10 +37,15 @@ class Rename:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Bytes received from S3 and objects finished by one worker, within a staging call."""
+    """Bytes received from S3 and objects finished by one worker, within a staging call.
+
+    Attributes:
+        received_bytes: By all staging calls of the session, repeated ranges included.
+    """
 
     size_bytes: int
     objects: int
+    received_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

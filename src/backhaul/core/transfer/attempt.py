@@ -104,7 +104,7 @@ class Attempt:
             OutageError: `ledger`: a changed source could not be recorded.
         """
         self._report.started()
-        with self._worker:
+        with self._worker, self._report.until_its_end():
             try:
                 verdict = self._work()
             except OwnershipLost:

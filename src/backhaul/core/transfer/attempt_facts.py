@@ -6,7 +6,15 @@ a worker that the outage watch reports by `borrowed_worker`.
 
 from __future__ import annotations
 
-from backhaul.core.facts import AttemptStarted, TransferDone, TransferProgress
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from backhaul.core.facts import (
+    AttemptStarted,
+    AttemptUnpublished,
+    TransferDone,
+    TransferProgress,
+)
 from backhaul.core.model import Assignment
 from backhaul.core.objects import ManifestSum
 from backhaul.core.ports import AttemptStart, Ports
@@ -39,6 +47,8 @@ class AttemptReport:
         self._proofs = proofs
         self._worker = worker
         self._started_s = 0.0
+        self._cluster_bytes = 0
+        self._is_done = False
 
     def started(self) -> None:
         job = self._job
@@ -51,8 +61,24 @@ class AttemptReport:
                 source=job.request.source.uri,
                 destination=job.request.destination.uri,
                 route=job.route,
+                is_takeover=self._begun.is_takeover,
             )
         )
+
+    @contextmanager
+    def until_its_end(self) -> Iterator[None]:
+        """Around the work: what it read from S3 in vain is reported, however it ends."""
+        try:
+            yield
+        finally:
+            if not self._is_done and (read_bytes := self._read_bytes):
+                self._ports.emit(
+                    AttemptUnpublished(transfer_id=self._begun.transfer_id, read_bytes=read_bytes)
+                )
+
+    @property
+    def _read_bytes(self) -> int:
+        return self._worker.received_bytes + self._cluster_bytes
 
     def progress(self, phase: str) -> None:
         """How far the worker and the proofs are."""
@@ -60,6 +86,7 @@ class AttemptReport:
 
     def cluster_progress(self, cluster: ClusterProgress) -> None:
         """How far YARN and the proofs are."""
+        self._cluster_bytes = max(self._cluster_bytes, cluster.size_bytes)
         self._progress(cluster.phase, cluster.size_bytes, cluster.objects, cluster.detail)
 
     def _progress(self, phase: str, size_bytes: int, objects: int = 0, detail: str = "") -> None:
@@ -79,6 +106,7 @@ class AttemptReport:
 
     def done(self, outcome: PublishOutcome, manifest: ManifestSum) -> None:
         job, totals = self._job, self._plan.totals
+        self._is_done = True
         self._ports.emit(
             TransferDone(
                 transfer_id=self._begun.transfer_id,
@@ -96,5 +124,6 @@ class AttemptReport:
                 proof_levels=manifest.proof_levels,
                 checksum_sources=manifest.checksum_sources,
                 manifest=manifest.manifest,
+                read_bytes=self._read_bytes,
             )
         )

@@ -71,6 +71,11 @@ class BorrowedWorker:
             self._session.watched_by(self.watch)
         return self._session
 
+    @property
+    def received_bytes(self) -> int:
+        """From S3, by this worker for this attempt."""
+        return 0 if self._session is None else self._session.progress.received_bytes
+
     def tasks(self, planned: Sequence[PlannedObject]) -> Sequence[StageTask]:
         """These objects as work for it, with the endpoint of S3 that it reads them from."""
         owner, bucket = self._job.source_owner, self._job.request.source.bucket

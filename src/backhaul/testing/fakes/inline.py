@@ -97,7 +97,9 @@ class InlineSession(TargetCalls):
     @property
     def progress(self) -> Progress:
         moved = self._counter.size_bytes - self._started_bytes
-        return Progress(size_bytes=moved, objects=self._objects)
+        return Progress(
+            size_bytes=moved, objects=self._objects, received_bytes=self._counter.size_bytes
+        )
 
     def _call(
         self,

@@ -68,11 +68,14 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
                     return replace(row.begun(is_live=is_live), was_changed=was_changed)
                 row.attempt += 1
                 row.updated_at = now
+                is_takeover = row.owner not in {None, self._owner}
                 row.owner = self._owner
                 code, reason = row.code, row.reason
                 row.code = row.reason = None
                 self._move(row, TransferState.RECEIVED)
-                begun = replace(row.begun(is_live=False), code=code, reason=reason)
+                begun = replace(
+                    row.begun(is_live=False), code=code, reason=reason, is_takeover=is_takeover
+                )
         self._working.add(begun.transfer_id)  # only once it is committed
         return replace(begun, was_changed=was_changed)
 

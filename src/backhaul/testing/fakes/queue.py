@@ -154,6 +154,7 @@ class FakeQueue:
                 delayed=0,
                 retention_s=self.facts.retention_s,
                 at=self._clock.now(),
+                dead_letters=len(self.dead_letters) if self.facts.dead_letter_url else None,
             )
 
     def receive(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.agents import agent_record, paused
@@ -27,6 +27,8 @@ from backhaul.core.model import TransferState
 from backhaul.core.ports import PausedRoute
 
 AGENTS_MOST = 50
+_HOUR = timedelta(hours=1)
+_HOUR_S = 3600
 _DONE = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
 
 
@@ -163,6 +165,25 @@ class ActivityReader(ReadSession):
                 )
                 for row in tx.execute(query).mappings()
             ]
+
+    def mean_bytes(self, since: datetime) -> float | None:
+        """Of the transfers done since then, to the hour; None where there were none."""
+        query = select(func.sum(activity.c.done), func.sum(activity.c.bytes_done)).where(
+            activity.c.span_s == _HOUR_S, activity.c.begins_at >= since - _HOUR
+        )
+        with self._transaction("the activity") as tx:
+            done, size_bytes = tx.execute(query).one()
+        return size_bytes / done if done else None
+
+    def last_done(self, since: datetime) -> dict[str, datetime]:
+        """By route, the beginning of the last hour since then in which a transfer was done."""
+        query = (
+            select(activity.c.route, func.max(activity.c.begins_at).label("last"))
+            .where(activity.c.span_s == _HOUR_S, activity.c.begins_at >= since, activity.c.done > 0)
+            .group_by(activity.c.route)
+        )
+        with self._transaction("the activity") as tx:
+            return {one.route: one.last for one in tx.execute(query)}
 
     def open_transfers(self, *, most: int) -> list[OpenTransfer]:
         """Those that have not ended, oldest first."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -41,6 +42,9 @@ class SharedCommits:
 
     Args:
         connection: Begins with the write lock (`engine.writing_engine`).
+
+    Attributes:
+        observe_commit: Called with the seconds that each commit took; must not raise.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -49,6 +53,7 @@ class SharedCommits:
         self._counting = threading.Lock()
         self._coming = 0  # threads that wait for the connection
         self._group: _Group | None = None
+        self.observe_commit: Callable[[float], None] | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -141,6 +146,7 @@ class SharedCommits:
         if not group.is_whole:
             self._lose(group, InterruptedError("in the middle of a block"))
             return
+        began_s = time.monotonic()
         try:
             group.transaction.commit()
         except BaseException as error:  # each thread that waits for the group raises it
@@ -150,6 +156,8 @@ class SharedCommits:
         else:
             self._group = None
             group.over.set()
+            if self.observe_commit is not None:
+                self.observe_commit(time.monotonic() - began_s)
 
     def _lose(self, group: _Group, error: BaseException) -> None:
         group.is_whole = False

@@ -1,0 +1,232 @@
+"""Counts what the facts of one agent report, and reads everything else at a scrape.
+
+A receiver of facts: it must run before `core.agent.observer`, which forgets a transfer when that
+ends. A fact costs it some microseconds, and no transfer waits for a scrape.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
+
+from backhaul.adapters.metrics import catalogue
+from backhaul.adapters.metrics.catalogue import MetricFamily
+from backhaul.adapters.metrics.figures import LedgerFigures, Scraped
+from backhaul.adapters.metrics.text import TextFormat
+from backhaul.core import facts
+from backhaul.core.agent.observer import Observer
+from backhaul.core.agent_report import AgentReport
+from backhaul.core.errors import DEPENDENCIES
+from backhaul.core.health import HealthState
+from backhaul.core.ports import Clock
+
+NATIVE, DISTCP = "native", "distcp"
+PURPOSES = ("copy", "retry", "verify")
+BEFORE_PROGRESS = "starting"  # the phase of a transfer that has not reported one
+OTHER_CODE = "other"
+CODES_MOST = 400  # more than there are; a code beyond them is counted as `OTHER_CODE`
+DEAD_MOST = 10_000  # transfers remembered as counted
+# Of `IntegrityError`; a test compares them with the source.
+VERIFY_CODES = frozenset({"E_CHECKSUM", "E_LENGTH", "E_STORED"})
+_CODE = re.compile(r"E_[A-Z0-9_]{1,60}")
+
+
+class AgentMetrics:
+    """The metrics of one agent.
+
+    Args:
+        routes: Configured ones, whose counters begin at 0.
+    """
+
+    def __init__(
+        self, *, clock: Clock, observer: Observer, version: str, routes: Iterable[str] = ()
+    ) -> None:
+        self._clock = clock
+        self._observer = observer
+        self._version = version
+        self._registry = CollectorRegistry()
+        self._text = TextFormat()
+        self._rendering = threading.Lock()
+        self._transfers = self._counter(catalogue.TRANSFERS)
+        self._attempts_failed = self._counter(catalogue.ATTEMPTS_FAILED)
+        self._bytes = self._counter(catalogue.BYTES)
+        self._objects = self._counter(catalogue.OBJECTS)
+        self._verify_failures = self._counter(catalogue.VERIFY_FAILURES)
+        self._visibility_lost = self._counter(catalogue.VISIBILITY_LOST)
+        self._takeovers = self._counter(catalogue.TAKEOVERS)
+        self._fenced_writes = self._counter(catalogue.FENCED_WRITES)
+        self._worker_restarts = self._counter(catalogue.WORKER_RESTARTS)
+        self._duration = self._histogram(catalogue.DURATION)
+        self._lag = self._histogram(catalogue.LAG)
+        self._commit = self._histogram(catalogue.LEDGER_COMMIT)
+        self._last_done: dict[str, datetime] = {}
+        self._codes: set[str] = set()
+        self._dead: dict[str, None] = {}  # in the order in which they came
+        self._actions: dict[type, Callable[[Any], None]] = {
+            facts.AttemptStarted: self._started,
+            facts.AttemptUnpublished: self._unpublished,
+            facts.AttemptFailed: self._failed,
+            facts.TransferDone: self._done,
+            facts.MessageDead: self._died,
+            facts.TransferTakenOver: self._taken_over,
+            facts.VisibilityWasLost: lambda _fact: self._visibility_lost.inc(),
+            facts.WorkerReplaced: lambda _fact: self._worker_restarts.inc(),
+        }
+        for route in routes:
+            self._transfers.labels(route, "done", "")
+
+    def __call__(self, fact: object) -> None:
+        action = self._actions.get(type(fact))
+        if action is not None:
+            action(fact)
+
+    def committed(self, seconds: float) -> None:
+        """The ledger committed."""
+        self._commit.observe(seconds)
+
+    def render(self, scraped: Scraped) -> bytes:
+        """All metrics in Prometheus's text format; safe from every thread."""
+        with self._rendering:
+            return self._text.render([*self._gauges(scraped), *self._registry.collect()])
+
+    # ------------------------------------------------------------ facts
+
+    def _started(self, fact: facts.AttemptStarted) -> None:
+        if fact.is_takeover:
+            self._takeovers.inc()
+
+    def _unpublished(self, fact: facts.AttemptUnpublished) -> None:
+        self._read(fact.transfer_id, copy=0, retry=fact.read_bytes)
+
+    def _failed(self, fact: facts.AttemptFailed) -> None:
+        route = self._observer.route_of(fact.transfer_id)
+        self._attempts_failed.labels(route, self._known(fact.code)).inc()
+        self._count_verify_failure(fact.code)
+
+    def _done(self, fact: facts.TransferDone) -> None:
+        now, route = self._clock.now(), self._observer.route_of(fact.transfer_id)
+        state = "superseded" if fact.is_superseded else "done"
+        self._transfers.labels(route, state, "").inc()
+        self._last_done[route] = now
+        self._duration.observe(fact.duration_s)
+        for proof, objects in fact.proof_levels:
+            self._objects.labels(route, proof).inc(objects)
+        beyond = max(0, fact.read_bytes - fact.copied_bytes)
+        self._read(fact.transfer_id, copy=fact.copied_bytes, retry=beyond)
+        sent_at = self._observer.sent_at(fact.message_id) if fact.message_id else None
+        if sent_at is not None:
+            self._lag.observe(max(0.0, (now - sent_at).total_seconds()))
+
+    def _died(self, fact: facts.MessageDead) -> None:
+        # Without a dead-letter queue the message returns, and the fact with it.
+        if fact.transfer_id in self._dead:
+            return
+        self._dead[fact.transfer_id] = None
+        if len(self._dead) > DEAD_MOST:
+            del self._dead[next(iter(self._dead))]
+        route = self._observer.route_of(fact.transfer_id)
+        self._transfers.labels(route, "dead", self._known(fact.code)).inc()
+        self._count_verify_failure(fact.code)
+
+    def _taken_over(self, fact: facts.TransferTakenOver) -> None:
+        if not fact.is_cancelled:
+            self._fenced_writes.inc()
+
+    def _read(self, transfer_id: str, *, copy: int, retry: int) -> None:
+        route = self._observer.route_of(transfer_id)
+        engine = self._observer.engine_of(transfer_id) or NATIVE
+        # The last is always 0: what is verified is the target, by its checksums.
+        for purpose, size_bytes in zip(PURPOSES, (copy, retry, 0), strict=True):
+            self._bytes.labels(route, engine, purpose).inc(size_bytes)
+
+    def _count_verify_failure(self, code: str) -> None:
+        if code in VERIFY_CODES:
+            self._verify_failures.inc()
+
+    def _known(self, code: str) -> str:
+        """The code as a label: of a closed set, whatever a row of the ledger holds."""
+        if code not in self._codes:
+            if len(self._codes) >= CODES_MOST or _CODE.fullmatch(code) is None:
+                return OTHER_CODE
+            self._codes.add(code)
+        return code
+
+    # ------------------------------------------------------------ gauges
+
+    def _gauges(self, scraped: Scraped) -> Iterator[Metric]:
+        yield _gauge(catalogue.BUILD_INFO, {(self._version,): 1})
+        yield _gauge(catalogue.READY, {(): scraped.health.is_healthy})
+        state = scraped.health.state
+        yield _gauge(catalogue.HEALTH, {(one.value,): one is state for one in HealthState})
+        held = {one.dependency for one in scraped.report.holds}
+        yield _gauge(catalogue.HOLD, {(one,): one in held for one in DEPENDENCIES})
+        yield _gauge(catalogue.LEADER, {(): 1})  # of a SQLite ledger there is one agent
+        limit = scraped.rate_limit_bytes
+        yield _gauge(catalogue.RATE_LIMIT, {(): math.inf if limit is None else limit})
+        if scraped.figures is not None:
+            yield _gauge(catalogue.AGENTS_ALIVE, {(): scraped.figures.agents_alive})
+        yield self._running(scraped.report)
+        yield self._last_done_gauge(scraped.figures)
+        if scraped.queue:
+            yield from _queue_gauges(scraped)
+
+    def _running(self, report: AgentReport) -> Metric:
+        counts: dict[tuple[str, ...], float] = {}
+        for one in report.running:
+            key = (one.route, one.engine or NATIVE, one.phase or BEFORE_PROGRESS)
+            counts[key] = counts.get(key, 0) + 1
+        return _gauge(catalogue.RUNNING, counts)
+
+    def _last_done_gauge(self, figures: LedgerFigures | None) -> Metric:
+        known = {**(figures.last_done if figures else {}), **self._last_done.copy()}
+        values: dict[tuple[str, ...], float] = {
+            (route,): at.timestamp() for route, at in sorted(known.items())
+        }
+        return _gauge(catalogue.LAST_DONE, values)
+
+    # ------------------------------------------------------------ counters
+
+    def _counter(self, family: MetricFamily) -> Counter:
+        return Counter(family.full_name, family.meaning, family.labels, registry=self._registry)
+
+    def _histogram(self, family: MetricFamily) -> Histogram:
+        return Histogram(
+            family.full_name, family.meaning, buckets=family.buckets, registry=self._registry
+        )
+
+
+def _queue_gauges(scraped: Scraped) -> Iterator[Metric]:
+    report = scraped.report
+    queue: tuple[str, ...] = (scraped.queue,)
+    if report.last_poll_at is not None:
+        yield _gauge(catalogue.LAST_POLL, {queue: report.last_poll_at.timestamp()})
+    age = None
+    if report.oldest_sent_at is not None:
+        age = max(0.0, (scraped.at - report.oldest_sent_at).total_seconds())
+    # An empty queue has no age that could be too high.
+    yield _gauge(catalogue.OLDEST_AGE, {queue: age or 0.0})
+    depth = report.depth
+    if depth is None:
+        return
+    yield _gauge(catalogue.VISIBLE, {queue: depth.visible})
+    yield _gauge(catalogue.IN_FLIGHT, {queue: depth.in_flight})
+    if depth.retention_s:
+        yield _gauge(catalogue.RETENTION_USED, {queue: (age or 0.0) / depth.retention_s})
+    if depth.dead_letters is not None:
+        yield _gauge(catalogue.DEAD_LETTERS, {queue: depth.dead_letters})
+    if scraped.figures is not None and scraped.figures.mean_bytes is not None:
+        yield _gauge(catalogue.BACKLOG, {queue: depth.visible * scraped.figures.mean_bytes})
+
+
+def _gauge(family: MetricFamily, values: Mapping[tuple[str, ...], float]) -> Metric:
+    made = GaugeMetricFamily(family.full_name, family.meaning, labels=family.labels)
+    for labels, value in values.items():
+        made.add_metric(labels, value)
+    return made

@@ -1,0 +1,42 @@
+"""What a scrape reads when it comes; everything else was counted before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from backhaul.core.agent_report import AgentReport
+from backhaul.core.health import Health
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerFigures:
+    """What only the ledger knows.
+
+    Attributes:
+        mean_bytes: Of the transfers done within a day; None: there were none.
+        last_done: By route, from before this agent started; to the hour.
+    """
+
+    agents_alive: int
+    mean_bytes: float | None
+    last_done: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scraped:
+    """Everything that a scrape reads when it comes.
+
+    Attributes:
+        queue: Empty before the queue has answered; then nothing of it is shown.
+        rate_limit_bytes: Per second; None: no limit.
+        figures: None while the ledger does not answer.
+    """
+
+    at: datetime
+    health: Health
+    report: AgentReport
+    queue: str
+    rate_limit_bytes: int | None
+    figures: LedgerFigures | None

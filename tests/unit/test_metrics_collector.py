@@ -1,0 +1,392 @@
+"""Every fact that a metric counts, and every gauge that a scrape reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from backhaul.adapters.metrics.catalogue import CATALOGUE, MetricKind
+from backhaul.adapters.metrics.collector import CODES_MOST, DEAD_MOST, VERIFY_CODES, AgentMetrics
+from backhaul.adapters.metrics.figures import LedgerFigures, Scraped
+from backhaul.core import facts
+from backhaul.core.agent.observer import Observer
+from backhaul.core.agent_report import AgentReport, DependencyHold, QueueDepth, RunningTransfer
+from backhaul.core.errors import DEPENDENCIES, IntegrityError
+from backhaul.core.health import Health, HealthState
+from backhaul.testing.fakes.clock import FakeClock
+from tests.docs.test_reference import classes_in_source
+
+NOW = datetime(2026, 12, 1, 8, tzinfo=UTC)
+WELL = Health(state=HealthState.RUNNING, sentence="Running: waiting for messages")
+
+
+class Bed:
+    """An observer and the metrics before it, as the agent has them."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.observer = Observer(self.clock, slots=4)
+        self.metrics = AgentMetrics(
+            clock=self.clock, observer=self.observer, version="1.2.3", routes=("click", "orders")
+        )
+
+    def emit(self, *happened: object) -> None:
+        for fact in happened:
+            self.metrics(fact)
+            self.observer(fact)
+
+    def start(
+        self, transfer_id: str = "t1", *, route: str = "click", takeover: bool = False
+    ) -> None:
+        self.emit(
+            facts.MessageReceived(
+                message_id=f"m-{transfer_id}",
+                receive_count=1,
+                body_excerpt="",
+                sent_at=self.clock.now() - timedelta(seconds=100),
+            ),
+            facts.AttemptStarted(
+                transfer_id=transfer_id,
+                message_id=f"m-{transfer_id}",
+                attempt=1,
+                source="s3://raw/a",
+                destination="/a",
+                route=route,
+                is_takeover=takeover,
+            ),
+        )
+
+    def scrape(self, **changes: object) -> dict[str, float]:
+        """Value by series, such as `transfers_total{code="",route="click",state="done"}`."""
+        found = {}
+        for family in text_string_to_metric_families(self.text(**changes)):
+            for sample in family.samples:
+                pairs = ",".join(f'{k}="{v}"' for k, v in sorted(sample.labels.items()))
+                name = sample.name.removeprefix("backhaul_")
+                found[f"{name}{{{pairs}}}" if pairs else name] = sample.value
+        return found
+
+    def text(self, **changes: object) -> str:
+        scraped = Scraped(
+            at=self.clock.now(),
+            health=WELL,
+            report=self.observer.report(),
+            queue="",
+            rate_limit_bytes=None,
+            figures=None,
+        )
+        return self.metrics.render(replace(scraped, **changes)).decode()  # type: ignore[arg-type]
+
+
+def done(transfer_id: str = "t1", **changes: object) -> facts.TransferDone:
+    fact = facts.TransferDone(
+        transfer_id=transfer_id,
+        message_id=f"m-{transfer_id}",
+        source="s3://raw/a",
+        destination="/a",
+        objects=3,
+        size_bytes=300,
+        copied_bytes=200,
+        read_bytes=200,
+        placeholders=0,
+        adopted=1,
+        publish="renamed",
+        is_superseded=False,
+        duration_s=2.0,
+        proof_levels=(("direct", 2), ("adopted", 1)),
+    )
+    return replace(fact, **changes)  # type: ignore[arg-type]
+
+
+def dead(transfer_id: str = "t1", code: str = "E_SRC_EMPTY") -> facts.MessageDead:
+    return facts.MessageDead(
+        transfer_id=transfer_id,
+        message_id=f"m-{transfer_id}",
+        code=code,
+        reason="",
+        hint="",
+        attempts=1,
+        dead_letter_queue=None,
+    )
+
+
+def failed(code: str) -> facts.AttemptFailed:
+    return facts.AttemptFailed(
+        transfer_id="t1",
+        message_id="m-t1",
+        attempt=1,
+        code=code,
+        reason="",
+        hint="",
+        retry_in_s=1.0,
+    )
+
+
+@pytest.fixture
+def bed() -> Bed:
+    return Bed()
+
+
+def test_counters_of_configured_routes_begin_at_0(bed: Bed) -> None:
+    found = bed.scrape()
+    for route in ("click", "orders"):
+        assert found[f'transfers_total{{code="",route="{route}",state="done"}}'] == 0
+    for name in ("takeovers_total", "verify_failures_total", "visibility_lost_total"):
+        assert found[name] == 0
+
+
+def test_a_transfer_that_is_done(bed: Bed) -> None:
+    bed.start()
+    bed.clock.advance(5)
+    bed.emit(done())
+    found = bed.scrape()
+    assert found['transfers_total{code="",route="click",state="done"}'] == 1
+    assert found['objects_total{proof="direct",route="click"}'] == 2
+    assert found['objects_total{proof="adopted",route="click"}'] == 1
+    of_route = 'engine="native",purpose="{}",route="click"'
+    assert found[f"bytes_total{{{of_route.format('copy')}}}"] == 200
+    assert found[f"bytes_total{{{of_route.format('retry')}}}"] == 0
+    assert found[f"bytes_total{{{of_route.format('verify')}}}"] == 0
+    assert found["transfer_duration_seconds_sum"] == 2
+    assert found["transfer_duration_seconds_count"] == 1
+    assert found["arrival_lag_seconds_sum"] == 105
+    assert found['arrival_lag_seconds_bucket{le="60.0"}'] == 0
+    assert found['arrival_lag_seconds_bucket{le="300.0"}'] == 1
+    assert found['last_done_timestamp_seconds{route="click"}'] == bed.clock.now().timestamp()
+
+
+def test_a_second_record_of_a_message_has_its_lag_too(bed: Bed) -> None:
+    bed.start()
+    bed.emit(done(), done("t2", message_id="m-t1"))
+    assert bed.scrape()["arrival_lag_seconds_count"] == 2
+
+
+def test_a_superseded_one_is_no_done_one(bed: Bed) -> None:
+    bed.start()
+    bed.emit(done(is_superseded=True, copied_bytes=0, read_bytes=0, proof_levels=()))
+    found = bed.scrape()
+    assert found['transfers_total{code="",route="click",state="superseded"}'] == 1
+    assert found['transfers_total{code="",route="click",state="done"}'] == 0
+
+
+def test_without_a_time_of_sending_there_is_no_lag(bed: Bed) -> None:
+    bed.start()
+    bed.emit(done(message_id=None), done("t2"))
+    assert bed.scrape()["arrival_lag_seconds_count"] == 0
+
+
+def test_what_was_read_beyond_the_copy_is_a_retry(bed: Bed) -> None:
+    bed.start()
+    bed.emit(facts.EngineChosen(transfer_id="t1", engine="distcp", reason=""))
+    bed.emit(facts.AttemptUnpublished(transfer_id="t1", read_bytes=50), failed("E_SRC_CHANGED"))
+    bed.start()
+    bed.emit(done(read_bytes=230))
+    found = bed.scrape()
+    assert found['bytes_total{engine="distcp",purpose="retry",route="click"}'] == 50
+    assert found['bytes_total{engine="native",purpose="retry",route="click"}'] == 30
+    assert found['bytes_total{engine="native",purpose="copy",route="click"}'] == 200
+    assert found['attempts_failed_total{code="E_SRC_CHANGED",route="click"}'] == 1
+
+
+def test_what_an_earlier_attempt_copied_is_no_negative_retry(bed: Bed) -> None:
+    bed.start()
+    bed.emit(done(read_bytes=0))
+    assert bed.scrape()['bytes_total{engine="native",purpose="retry",route="click"}'] == 0
+
+
+def test_an_application_makes_it_distcp(bed: Bed) -> None:
+    bed.start()
+    bed.emit(
+        facts.ApplicationFollowed(
+            transfer_id="t1", application="a", tag="b", state="RUNNING", tracking_url=""
+        ),
+        done(),
+    )
+    assert bed.scrape()['bytes_total{engine="distcp",purpose="copy",route="click"}'] == 200
+
+
+def test_a_death_counts_once_however_often_its_message_returns(bed: Bed) -> None:
+    bed.start()
+    bed.emit(dead(), dead())
+    assert bed.scrape()['transfers_total{code="E_SRC_EMPTY",route="click",state="dead"}'] == 1
+
+
+def test_a_death_before_any_route_has_none(bed: Bed) -> None:
+    bed.emit(dead())
+    assert bed.scrape()['transfers_total{code="E_SRC_EMPTY",route="",state="dead"}'] == 1
+
+
+def test_deaths_are_remembered_within_a_limit(bed: Bed) -> None:
+    for number in range(DEAD_MOST + 1):
+        bed.metrics(dead(f"t{number}"))
+    bed.metrics(dead("t1"))
+    series = 'transfers_total{code="E_SRC_EMPTY",route="",state="dead"}'
+    assert bed.scrape()[series] == DEAD_MOST + 1
+    bed.metrics(dead("t0"))  # forgotten as the oldest
+    assert bed.scrape()[series] == DEAD_MOST + 2
+
+
+@pytest.mark.parametrize("code", ["", "no code", 'E_"x', "E_" + "X" * 100, "W_CLOCK", "E_a\n"])
+def test_what_is_no_code_is_no_label(bed: Bed, code: str) -> None:
+    bed.emit(dead(code=code))
+    assert bed.scrape()['transfers_total{code="other",route="",state="dead"}'] == 1
+
+
+def test_codes_are_a_closed_set_whatever_comes(bed: Bed) -> None:
+    for number in range(CODES_MOST + 5):
+        bed.emit(dead(f"t{number}", code=f"E_{number}"))
+    found = bed.scrape()
+    assert found['transfers_total{code="other",route="",state="dead"}'] == 5
+    assert found['transfers_total{code="E_0",route="",state="dead"}'] == 1
+
+
+@pytest.mark.parametrize("code", sorted(VERIFY_CODES))
+def test_a_failed_verification_counts_whether_it_is_tried_again_or_not(bed: Bed, code: str) -> None:
+    bed.start()
+    bed.emit(failed(code), dead(code=code), failed("E_S3_UNREACHABLE"))
+    assert bed.scrape()["verify_failures_total"] == 2
+
+
+def test_the_codes_of_failed_verifications_are_those_of_the_source() -> None:
+    found = {name for name, kinds in classes_in_source().items() if IntegrityError in kinds}
+    assert found == VERIFY_CODES
+
+
+def test_single_facts(bed: Bed) -> None:
+    bed.start(takeover=True)
+    bed.start("t2")
+    lost = facts.TransferTakenOver(
+        message_id="m-t1",
+        transfer_id="t1",
+        code="E_TAKEN_OVER",
+        reason="",
+        is_cancelled=False,
+        owner=None,
+    )
+    bed.emit(
+        lost,
+        replace(lost, is_cancelled=True),
+        facts.VisibilityWasLost(message_id="m-t1", reason=""),
+        facts.WorkerReplaced(pid=1, why="died"),
+        facts.LogReopened(file=None),
+    )
+    bed.metrics.committed(0.004)
+    found = bed.scrape()
+    assert found["takeovers_total"] == 1
+    assert found["fenced_writes_total"] == 1
+    assert found["visibility_lost_total"] == 1
+    assert found["worker_restarts_total"] == 1
+    assert found['ledger_commit_seconds_bucket{le="0.0025"}'] == 0
+    assert found['ledger_commit_seconds_bucket{le="0.005"}'] == 1
+
+
+# ---------------------------------------------------------------- gauges
+
+
+def test_health_and_holds(bed: Bed) -> None:
+    hold = DependencyHold(dependency="hdfs", since=NOW, code="E_X", reason="", hint="", transfers=1)
+    held = Health(state=HealthState.HELD, sentence="Held by hdfs")
+    found = bed.scrape(health=held, report=AgentReport(at=NOW, holds=(hold,)))
+    assert found["ready"] == 0
+    assert {state: found[f'health{{state="{state}"}}'] for state in HealthState} == {
+        state: float(state is HealthState.HELD) for state in HealthState
+    }
+    assert {one: found[f'hold{{dependency="{one}"}}'] for one in DEPENDENCIES} == {
+        one: float(one == "hdfs") for one in DEPENDENCIES
+    }
+    assert bed.scrape()["ready"] == 1
+    assert bed.scrape()['build_info{version="1.2.3"}'] == 1
+    assert bed.scrape()["leader"] == 1
+
+
+def test_running_transfers_by_route_engine_and_phase(bed: Bed) -> None:
+    one = RunningTransfer(
+        transfer_id="a",
+        message_id=None,
+        route="click",
+        source="",
+        destination="",
+        attempt=1,
+        started_at=NOW,
+    )
+    copying = replace(one, engine="distcp", phase="copying")
+    found = bed.scrape(report=AgentReport(at=NOW, running=(one, copying, copying)))
+    assert found['transfers_running{engine="native",phase="starting",route="click"}'] == 1
+    assert found['transfers_running{engine="distcp",phase="copying",route="click"}'] == 2
+
+
+def test_the_queue(bed: Bed) -> None:
+    depth = QueueDepth(visible=7, in_flight=2, delayed=0, retention_s=1000, at=NOW, dead_letters=3)
+    report = AgentReport(
+        at=NOW,
+        depth=depth,
+        oldest_sent_at=NOW - timedelta(seconds=250),
+        last_poll_at=NOW - timedelta(seconds=5),
+    )
+    figures = LedgerFigures(agents_alive=2, mean_bytes=100.0)
+    found = bed.scrape(at=NOW, queue="q", report=report, figures=figures, rate_limit_bytes=5_000)
+    of_queue = {name: found[f'{name}{{queue="q"}}'] for name in (
+        "queue_visible",
+        "queue_in_flight",
+        "queue_oldest_age_seconds",
+        "queue_retention_used_ratio",
+        "backlog_bytes",
+        "dead_letters",
+        "last_poll_success_timestamp_seconds",
+    )}  # fmt: skip
+    assert list(of_queue.values()) == [7, 2, 250, 0.25, 700, 3, NOW.timestamp() - 5]
+    assert found["agents_alive"] == 2
+    assert found["rate_limit_bytes"] == 5_000
+    assert bed.scrape()["rate_limit_bytes"] == float("inf")
+
+
+def test_what_is_not_known_is_not_there(bed: Bed) -> None:
+    assert not [name for name in bed.scrape() if "queue=" in name or "agents_alive" in name]
+    found = bed.scrape(queue="q")
+    assert [name for name in found if "queue=" in name] == ['queue_oldest_age_seconds{queue="q"}']
+    depth = QueueDepth(visible=7, in_flight=2, delayed=0, retention_s=None, at=NOW)
+    names = " ".join(bed.scrape(queue="q", report=AgentReport(at=NOW, depth=depth)))
+    assert "queue_visible" in names
+    for absent in ("dead_letters", "retention_used", "backlog", "last_poll"):
+        assert absent not in names
+
+
+def test_the_last_success_before_the_start_is_of_the_ledger_and_then_counted(bed: Bed) -> None:
+    figures = LedgerFigures(agents_alive=1, mean_bytes=None, last_done={"click": NOW, "old": NOW})
+    bed.start()
+    bed.emit(done())
+    found = bed.scrape(figures=figures)
+    assert found['last_done_timestamp_seconds{route="click"}'] == bed.clock.now().timestamp()
+    assert found['last_done_timestamp_seconds{route="old"}'] == NOW.timestamp()
+
+
+# ---------------------------------------------------------------- the text
+
+
+def test_every_metric_of_the_catalogue_is_scraped_as_it_is_described(bed: Bed) -> None:
+    bed.start()
+    bed.emit(done(), dead("t2"), failed("E_X"))
+    bed.start("t3")
+    depth = QueueDepth(visible=7, in_flight=2, delayed=0, retention_s=9, at=NOW, dead_letters=3)
+    report = replace(bed.observer.report(), depth=depth, last_poll_at=NOW)
+    figures = LedgerFigures(agents_alive=1, mean_bytes=1.0)
+    text = bed.text(queue="q", report=report, figures=figures)
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    for one in CATALOGUE:
+        family = families.pop(one.full_name.removesuffix("_total"))
+        assert (family.type, family.documentation) == (one.kind.value, one.meaning)
+        assert family.samples, one.name
+        extra = {"le"} if one.kind is MetricKind.HISTOGRAM else set()
+        labels = {name for sample in family.samples for name in sample.labels}
+        assert labels == {*one.labels, *extra}, one.name
+    assert not families
+
+
+def test_a_label_is_escaped(bed: Bed) -> None:
+    bed.start(route='a"b\\c\nd')
+    bed.emit(done())
+    assert r'route="a\"b\\c\nd"' in bed.text()
+    assert 'transfers_total{code="",route="a"b\\c\nd",state="done"}' in bed.scrape()
