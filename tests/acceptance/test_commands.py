@@ -78,6 +78,26 @@ def test_history_and_show_print_the_same_for_people_and_programs(local: Installa
     assert local.history("--since", "2100-01-01") == []
 
 
+def test_show_has_who_sent_the_message_when_and_its_trace(on_moto: Installation) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    x_ray = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
+    on_moto.put("p/a", b"a")
+    on_moto.sqs.send_message(
+        QueueUrl=on_moto.queue_url,
+        MessageBody=f"{on_moto.uri('p/')}, {on_moto.landing.uri}/out",
+        MessageAttributes={"traceparent": {"DataType": "String", "StringValue": trace}},
+        MessageSystemAttributes={"AWSTraceHeader": {"DataType": "String", "StringValue": x_ray}},
+    )
+    on_moto.drained()
+    (row,) = on_moto.history()
+    assert (row["traceparent"], row["aws_trace_header"]) == (trace, x_ray)
+    assert row["sender"]
+    assert row["sent_at"] <= row["first_seen_at"]
+    text = on_moto.backhaul("show", row["id"]).out
+    for part in (trace, x_ray, row["sender"], row["sent_at"][:19].replace("T", " ")):
+        assert part in text
+
+
 def test_history_without_a_ledger_is_empty_and_show_refuses(local: Installation) -> None:
     assert local.history() == []
     assert local.backhaul("history").code == 0

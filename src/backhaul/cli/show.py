@@ -77,6 +77,13 @@ def _print(details: TransferDetails) -> None:
             _line("", job.counters or "its counters are unknown")
     if row.message_id:
         _line("message", f"{row.message_id} on {row.queue}")
+    if row.sender or row.sent_at:
+        when = f" at {row.sent_at:%Y-%m-%d %H:%M:%S} UTC" if row.sent_at else ""
+        _line("sent", f"by {row.sender or 'unknown'}{when}")
+    if row.traceparent:
+        _line("traceparent", row.traceparent)
+    if row.aws_trace_header:
+        _line("X-Ray trace", row.aws_trace_header)
     if row.code:
         _line("last error", f"{row.code}: {row.reason}")
     if row.sent_again_at:
