@@ -10,7 +10,7 @@ import click
 from backhaul.cli.options import Files, OnceOnly, files_options, json_option
 
 if TYPE_CHECKING:
-    from backhaul.app.records import JobRow, TransferDetails
+    from backhaul.app.records import JobRow, TransferDetails, TransferRow
 
 
 @click.command("show", cls=OnceOnly)
@@ -75,15 +75,7 @@ def _print(details: TransferDetails) -> None:
             _line("", job.tracking_url)
         if job.state == "succeeded":
             _line("", job.counters or "its counters are unknown")
-    if row.message_id:
-        _line("message", f"{row.message_id} on {row.queue}")
-    if row.sender or row.sent_at:
-        when = f" at {row.sent_at:%Y-%m-%d %H:%M:%S} UTC" if row.sent_at else ""
-        _line("sent", f"by {row.sender or 'unknown'}{when}")
-    if row.traceparent:
-        _line("traceparent", row.traceparent)
-    if row.aws_trace_header:
-        _line("X-Ray trace", row.aws_trace_header)
+    _print_message(row)
     if row.code:
         _line("last error", f"{row.code}: {row.reason}")
     if row.sent_again_at:
@@ -97,6 +89,18 @@ def _print(details: TransferDetails) -> None:
         click.echo(
             f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.state:<11} attempt {entry.attempt}{reason}"
         )
+
+
+def _print_message(row: TransferRow) -> None:
+    if row.message_id:
+        _line("message", f"{row.message_id} on {row.queue}")
+    if row.sender or row.sent_at:
+        when = f" at {row.sent_at:%Y-%m-%d %H:%M:%S} UTC" if row.sent_at else ""
+        _line("sent", f"by {row.sender or 'unknown'}{when}")
+    if row.traceparent:
+        _line("traceparent", row.traceparent)
+    if row.aws_trace_header:
+        _line("X-Ray trace", row.aws_trace_header)
 
 
 def _sent_again(details: TransferDetails) -> str:
