@@ -23,6 +23,7 @@ _FORGED = ("forged raw/p/a, /land/p", "event raw/p/a, /land/p")
 _FOLDER = replace(_TWICE, keys=("p/a", "p/b"), messages=("raw/p/, /land/d",) * 2)
 SCENARIOS: dict[str, Shape] = {
     "object": replace(_TWICE, messages=_TWICE.messages[:1]),
+    "object, and the agents report": replace(_TWICE, messages=_TWICE.messages[:1], reports=True),
     "object that may not exist": replace(
         _TWICE, messages=_TWICE.messages[:1], on_exists=OnExists.FAIL
     ),

@@ -17,8 +17,12 @@ import pytest
 
 from backhaul.core import checksums as verification
 from backhaul.core.agent import attempts, context, dead_lettering, delivery, failures
+from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.attempts import RecordAttempts
 from backhaul.core.agent.context import AgentContext
+from backhaul.core.agent.observer import Observer
+from backhaul.core.agent.reporting import Reporter
+from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.checksums import Checksum
@@ -559,3 +563,50 @@ def incomplete_plan_is_used(patch: Patch) -> None:
         return original(self, *args, **{**named, "first": named["first"][:1]})
 
     _around(patch, MemoryLedger, "claim", claim)
+
+
+# ---------------------------------------------------------------- reports
+
+
+@mutant("an agent goes on whatever becomes of its reports", 3)
+def failed_reports_end_the_agent(patch: Patch) -> None:
+    def record(self: Any, *, has_ended: bool) -> None:
+        self._ledger.beat(self._identity, self._observer.report(), has_ended=has_ended)
+        self._ledger.sum_activity(most=100)
+
+    def report(self: Any) -> None:
+        with self._errors_to_run(Stop.DRAIN):
+            while not self._is_over:
+                self._reporter.turn()
+                with self._stopper.changed:
+                    self._stopper.changed.wait(timeout=5.0)
+
+    patch.setattr(Reporter, "_record", record)
+    patch.setattr(Agent, "_report_until_over", report)
+
+
+@mutant("a report that fails is tried again with the next turn", 3)
+def reports_stop_at_the_first_failure(patch: Patch) -> None:
+    def turn(original: Any, self: Any) -> None:
+        if not self._observer.report().holds:
+            original(self)
+
+    _around(patch, Reporter, "turn", turn)
+
+
+@mutant("sums and the number of the last line in them are one commit", 128)
+def sums_of_a_lost_answer_count_again(patch: Patch) -> None:
+    def sum_activity(original: Any, self: Any, **named: Any) -> Any:
+        before = self._file.summed_to
+        try:
+            return original(self, **named)
+        except OutageError:
+            self._file.summed_to = before
+            raise
+
+    _around(patch, MemoryLedger, "sum_activity", sum_activity)
+
+
+@mutant("nothing is left in a report of a message whose slot is free", 3)
+def settled_messages_stay_in_the_report(patch: Patch) -> None:
+    patch.setattr(Observer, "_settled", lambda self, fact: None)

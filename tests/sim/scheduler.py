@@ -3,6 +3,9 @@
 A simulated process is some greenlets in one OS thread. Every port call and every wait comes back
 to the scheduler, which picks who goes on. Between two such points nothing else can happen, so a
 seed replays exactly.
+
+Background tasks run between the others, with a chance of their own, and cost no step and no time:
+where they change nothing for the others, a schedule is the same with them and without.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ class Task:
     waits_on: object = None
     call: str = ""
     is_zombie: bool = False
+    is_background: bool = False
 
 
 class Scheduler:
@@ -79,17 +83,27 @@ class Scheduler:
         self.random = random.Random(seed)
         self.clock = SimClock()
         self.tasks: list[Task] = []
+        self.background: list[Task] = []
+        self.aside = random.Random(f"background {seed}")
         self.steps = 0
         self._hub = getcurrent()
         self.current: Task | None = None
 
-    def spawn(self, process: Process, name: str, work: Callable[[], object]) -> Task:
+    def spawn(
+        self,
+        process: Process,
+        name: str,
+        work: Callable[[], object],
+        *,
+        is_background: bool = False,
+    ) -> Task:
         def live() -> None:
             with suppress(Killed):
                 work()
 
-        task = Task(name=name, process=process, body=greenlet(live, self._hub))
-        self.tasks.append(task)
+        body = greenlet(live, self._hub)
+        task = Task(name=name, process=process, body=body, is_background=is_background)
+        (self.background if is_background else self.tasks).append(task)
         process.tasks.append(task)
         return task
 
@@ -121,17 +135,20 @@ class Scheduler:
         return task.is_notified
 
     def notify(self, on: object) -> None:
-        for task in self.tasks:
+        for task in (*self.tasks, *self.background):
             if task.waits_on is on:
                 task.is_notified = True
 
     # ------------------------------------------------------------ from the hub
 
     def runnable(self) -> list[Task]:
+        return self._ready(self.tasks)
+
+    def _ready(self, tasks: list[Task]) -> list[Task]:
         now_s = self.clock.now_s
         return [
             task
-            for task in self.tasks
+            for task in tasks
             if task.process.paused_until_s <= now_s
             and (
                 not task.is_waiting
@@ -148,27 +165,31 @@ class Scheduler:
         """
         ready = self.runnable()
         if not ready:
-            due_s = [
-                max(task.process.paused_until_s, task.wake_s or 0.0 if task.is_waiting else 0.0)
-                for task in self.tasks
-                if not task.is_waiting or task.wake_s is not None
-            ]
-            due_s += [
-                task.process.paused_until_s
-                for task in self.tasks
-                if task.is_notified and task.is_waiting
-            ]
+            due_s = _dues(self.tasks)
             if later_s is not None:
                 due_s.append(later_s)
             if not due_s:
                 return False
-            self.clock.now_s = max(self.clock.now_s, min(due_s))
+            self._jump(max(self.clock.now_s, min(due_s)))
             return True
+        for aside in self._ready(self.background):
+            if self.aside.random() < 0.5:
+                self._run(aside)
         task = ready[0] if len(ready) == 1 else ready[int(self.random.random() * len(ready))]
         self.clock.now_s += TICK_S
         self.steps += 1
         self._run(task)
         return True
+
+    def _jump(self, until_s: float) -> None:
+        """Let the time pass, and what happens in the background meanwhile."""
+        while True:
+            while ready := self._ready(self.background):
+                self._run(ready[0])
+            due_s = min(_dues(self.background), default=until_s)
+            self.clock.now_s = max(self.clock.now_s, min(due_s, until_s))
+            if due_s >= until_s:
+                return
 
     def _run(self, task: Task, *error: Any) -> None:
         self.current = task
@@ -180,17 +201,26 @@ class Scheduler:
         finally:
             self.current = None
             if task.body.dead:
-                self.tasks.remove(task)
+                (self.background if task.is_background else self.tasks).remove(task)
 
     def reap(self, process: Process) -> None:
         """End the tasks of a dead process, but for what its worker still does."""
         process.is_dead = True
-        for task in [one for one in self.tasks if one.process is process]:
+        for task in [one for one in (*self.tasks, *self.background) if one.process is process]:
             if not task.is_zombie and not task.body.dead:
                 if task.body:
                     self._run(task, Killed, Killed(process.name))
                 else:  # never begun
-                    self.tasks.remove(task)
+                    (self.background if task.is_background else self.tasks).remove(task)
+
+
+def _dues(tasks: list[Task]) -> list[float]:
+    """When each goes on by itself, those that are notified as soon as they are not paused."""
+    return [
+        max(task.process.paused_until_s, task.wake_s or 0.0 if task.is_waiting else 0.0)
+        for task in tasks
+        if not task.is_waiting or task.wake_s is not None
+    ] + [task.process.paused_until_s for task in tasks if task.is_notified and task.is_waiting]
 
 
 class SimCondition:

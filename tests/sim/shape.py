@@ -31,6 +31,7 @@ class Shape:
         page_size: Objects in a page of a listing; None: all. Where there are several, the worker
             goes on with one page while the agent looks at the next one's final paths.
         owned: Directories that are there before: path, group, policy.
+        reports: Agents report what they do, and these calls meet faults of their own.
     """
 
     agents: int = 1
@@ -56,6 +57,7 @@ class Shape:
     is_fifo: bool = False
     page_size: int | None = None
     owned: tuple[tuple[str, str, str], ...] = ()
+    reports: bool = False
 
     @property
     def may_refuse(self) -> bool:
@@ -82,6 +84,7 @@ AIMED_CALLS = (
 
 PAGES = (0.10, 0.20)
 EVENTS_ABOVE = 0.94
+REPORTING = 0.15
 
 
 def shape_of(seed: int) -> Shape:
@@ -92,6 +95,8 @@ def shape_of(seed: int) -> Shape:
     owned = random.Random(f"owned {seed}")
     if owned.random() < 0.25 and "outage" not in shape.kinds:
         shape = replace(shape, owned=owned.choice(OWNED))
+    if random.Random(f"reports {seed}").random() < REPORTING:
+        shape = replace(shape, reports=True)
     odd = random.Random(f"odd {seed}").random()
     if odd < 0.05:
         return replace(shape, is_fifo=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.sim.__main__ import first_words, run_seeds
 from tests.sim.crash_points import SCENARIOS, WAYS, Point, points
 from tests.sim.ghost import Violation
 from tests.sim.mutants import MUTANTS, Mutant
+from tests.sim.reports import Reports
 from tests.sim.shape import ALL_KINDS, Shape, shape_of
 from tests.sim.world import Sim
 
@@ -62,6 +64,34 @@ def test_schedules_use_fifo_queues_and_separate_ledgers() -> None:
     shapes = [shape_of(seed) for seed in range(SCHEDULES)]
     assert sum(shape.is_fifo for shape in shapes) > 50
     assert sum(not shape.has_one_ledger for shape in shapes) > 20
+
+
+def test_reports_change_nothing_of_a_schedule_whatever_befalls_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same steps at the same times, with reports and without."""
+    befell: Counter[str | None] = Counter()
+    draw = Reports.draw
+
+    def noted(reports: Reports, name: str) -> str | None:
+        kind = draw(reports, name)
+        befell[kind] += 1
+        return kind
+
+    monkeypatch.setattr(Reports, "draw", noted)
+    seeds = [seed for seed in range(SCHEDULES) if shape_of(seed).reports]
+    assert len(seeds) > 200
+    beats = 0
+    for seed in seeds[:100]:
+        stories = []
+        for reports in (True, False):
+            sim = Sim(seed, replace(shape_of(seed), reports=reports))
+            sim.run()
+            stories.append((sim.story, sim.scheduler.steps, sim.clock.now_s))
+            beats += sum(one.beats for file in sim.files for one in file.agents.values())
+        assert stories[0] == stories[1], seed
+    assert beats > 1000
+    assert min(befell[kind] for kind in ("fail", "lost", "down")) > 50
 
 
 def test_schedules_have_pages_whose_proofs_arrive_during_calls(

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from backhaul.adapters.digests import new_digest
+from backhaul.app.facts import fan_out
 from backhaul.core import facts as events
 from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.settings import AgentSettings
@@ -46,6 +47,7 @@ from backhaul.testing.fakes.inline import InlineSession
 from backhaul.testing.fakes.listing_faults import FOREIGN_KEY, LISTING_FAULTS
 from backhaul.testing.fakes.store import FakeBody
 from tests.sim.ghost import STAGING, Asked, Ghost, Violation
+from tests.sim.reports import Reports, check_sums
 from tests.sim.scheduler import Process, Scheduler, SimCondition, SimEvent, SimExecutor, Task
 from tests.sim.shape import CALL_KINDS, OUTSIDE_KINDS, Shape
 
@@ -67,6 +69,7 @@ class Running(Process):
     seat: int
     agent: Agent | None = None
     pool: SimPool | None = None
+    reports: Reports | None = None
 
 
 class SimPool(InlinePool):
@@ -448,11 +451,11 @@ class Sim:
             interleave=self._interleave if self.shape.page_size else None,
         )
         ledger = MemoryLedger(self.files[seat], owner, is_alive=self._is_alive, faults=self.faults)
+        reports = Reports(self, process, ledger, self.files[seat]) if self.shape.reports else None
+        emit = self._emit if reports is None else fan_out(self._emit, reports.observer)
         agent = Agent(
             queue=self.queue,
-            ports=Ports(
-                store=self.store, ledger=ledger, pool=pool, clock=self.clock, emit=self._emit
-            ),
+            ports=Ports(store=self.store, ledger=ledger, pool=pool, clock=self.clock, emit=emit),
             policy=lambda: self._policy,
             settings=AgentSettings(
                 host=f"edge{seat}",
@@ -463,15 +466,18 @@ class Sim:
             ),
             randomness=self.randomness(seat),
             abort_transfers=pool.abort,
+            reporter=None if reports is None else reports.reporter,
         )
         agent._stopper.changed = SimCondition(self.scheduler)  # type: ignore[assignment]
         agent._keeper._changed = SimCondition(self.scheduler)  # type: ignore[assignment]
         agent._slots = SimExecutor(self.scheduler, process)  # type: ignore[assignment]
-        process.agent, process.pool = agent, pool
+        process.agent, process.pool, process.reports = agent, pool, reports
         self.seats[seat] = self.alive[owner] = process
         self.scheduler.spawn(process, "poll", agent._poll_until_stopped)
         self.scheduler.spawn(process, "keep", agent._keeper._work)
         self.scheduler.spawn(process, "sweep", agent._sweep_until_stopped)
+        if reports is not None:
+            self.scheduler.spawn(process, "report", agent._report_until_over, is_background=True)
         self.tell(f"{owner} starts")
 
     def _interleave(self, count: int) -> int:
@@ -509,6 +515,10 @@ class Sim:
 
     def draw(self, task: Task, name: str) -> str | None:
         """What happens to this call."""
+        if task.is_background and not self.is_counting:
+            assert isinstance(task.process, Running)
+            assert task.process.reports is not None
+            return task.process.reports.draw(name)
         if self.is_counting:
             number = self.counts[name] = self.counts.get(name, 0) + 1
             planned = self.plan.get((name, number))
@@ -638,6 +648,8 @@ class Sim:
         for process in self.seats:
             if process is not None and process.agent is not None and process.agent._bug:
                 self._check_bug(process)
+            if process is not None and process.reports is not None and not process.is_dead:
+                process.reports.check()
         if self.scheduler.steps > MOST_STEPS:
             raise Violation("L1 it does not end")
 
@@ -748,8 +760,17 @@ class Sim:
             self._check_held()
         if self._staging():
             raise Violation(f"L3 staging is left: {self._staging()}")
+        if self.shape.reports:
+            self._check_reports()
         if not self.shape.kinds:
             self._check_economy()
+
+    def _check_reports(self) -> None:
+        for process in self.seats:
+            if process is not None and process.reports is not None and not process.is_dead:
+                process.reports.check_end()
+        for file in {id(one): one for one in self.files}.values():
+            check_sums(file)
 
     def _check_dead(self) -> None:
         """What is wrong for ever dies with its reason; what is not, does not."""
