@@ -7,7 +7,6 @@ from collections.abc import Callable
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,17 +14,21 @@ from starlette.routing import Route
 from backhaul.core.errors import BackhaulError, BadArgument, PermanentError
 from backhaul.dashboard.front import front
 from backhaul.dashboard.guard import Admission, Guard
+from backhaul.dashboard.journal import journal_page
+from backhaul.dashboard.plots import plots_data, plots_page
+from backhaul.dashboard.search import search_page
+from backhaul.dashboard.transfer import transfer_page
 from backhaul.dashboard.website import Site
 
 MAX_BODY_BYTES = 65_536
-NOT_FOUND, BAD_REQUEST, UNAVAILABLE = 404, 400, 503
+NOT_FOUND, BAD_REQUEST, UNAVAILABLE, DEFECT = 404, 400, 503, 500
 _A_YEAR = "private, max-age=31536000, immutable"
 
 Page = Callable[[Site, Request], Response]
 
 
-def application(site: Site, admission: Admission) -> Starlette:
-    """All pages behind their guard."""
+def application(site: Site, admission: Admission) -> Guard:
+    """All pages behind their guard, which is around everything: also an error has its headers."""
 
     def page(address: str, handler: Page) -> Route:
         async def serve(request: Request) -> Response:
@@ -47,15 +50,33 @@ def application(site: Site, admission: Admission) -> Starlette:
             hint="the pages are in the line at the top",
         )
 
-    return Starlette(
+    def defect(request: Request, error: Exception) -> Response:
+        # The server writes the traceback to standard error, without secrets.
+        return site.answer(
+            request,
+            "error",
+            title="Defect",
+            status=DEFECT,
+            heading="This page has a defect",
+            code="E_BUG",
+            message=f"unexpected {type(error).__name__}",
+            hint="report it with what the dashboard has written: journalctl -u backhaul-dashboard",
+        )
+
+    pages = Starlette(
         routes=[
             page("/", front),
+            page("/transfer/{id}", transfer_page),
+            page("/search", search_page),
+            page("/plots", plots_page),
+            page("/plots.json", plots_data),
+            page("/journal", journal_page),
             Route("/static/{name:path}", _static(site), methods=["GET", "HEAD"]),
         ],
-        middleware=[Middleware(Guard, admission=admission, renderer=site.renderer)],
-        exception_handlers={HTTPException: missing},
+        exception_handlers={HTTPException: missing, Exception: defect},
         max_body_size=MAX_BODY_BYTES,
     )
+    return Guard(pages, admission=admission, renderer=site.renderer)
 
 
 def _made(site: Site, handler: Page, request: Request) -> Response:

@@ -24,6 +24,7 @@ TONES = {
     HealthState.NOT_POLLING: "bad",
     HealthState.NOT_RUNNING: "bad",
 }
+ROWS_MOST = 100
 CLOCKS_APART = timedelta(seconds=60)
 
 
@@ -56,6 +57,9 @@ def front(site: Site, request: Request) -> Response:
         announcement=f"State: {state} {view.health.code}".strip(),
         notices=notices(view),
         limit=limit_view(site.settings),
+        limits={one.name: one.limits.in_flight for one in site.settings.route},
+        tones=TONES,
+        rows_most=ROWS_MOST,
     )
 
 

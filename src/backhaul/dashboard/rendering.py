@@ -158,4 +158,4 @@ def _error_texts() -> dict[str, Any]:
 def error_text(code: str) -> tuple[str, str]:
     """When an error occurs and how it is fixed, in the manual's words; empty if it has none."""
     when_it_occurs, fix = _error_texts().get(code, ("", ""))
-    return when_it_occurs, fix
+    return when_it_occurs[:1].upper() + when_it_occurs[1:], fix

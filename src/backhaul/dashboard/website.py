@@ -79,7 +79,7 @@ class Site:
             pages=PAGES,
             refreshes=REFRESHES,
             version=__version__,
-            ledger=str(self.settings.ledger_path),
+            ledger=str(self.settings.ledger_path.absolute()),
             has_actions=self.has_actions,
             static=lambda name: f"/static/{name}?v={self.files[name].version}",
         )

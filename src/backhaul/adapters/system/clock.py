@@ -8,9 +8,7 @@ import socket
 import time
 from datetime import UTC, datetime
 
-_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-_TIME_DIGITS = 9  # milliseconds since 1970 in base 36: enough until the year 5188
-_RANDOM_DIGITS = 7
+from backhaul.core.transfer_ids import ALPHABET, RANDOM_DIGITS, time_part
 
 
 class SystemClock:
@@ -31,11 +29,8 @@ class SystemRandomness:
 
     def transfer_id(self) -> str:
         """See the port."""
-        stamp, digits = time.time_ns() // 1_000_000, ""
-        for _ in range(_TIME_DIGITS):
-            stamp, rest = divmod(stamp, 36)
-            digits = _ALPHABET[rest] + digits
-        return digits + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_DIGITS))
+        chance = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_DIGITS))
+        return time_part(datetime.now(UTC)) + chance
 
 
 def host_name() -> str:

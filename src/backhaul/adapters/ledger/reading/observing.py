@@ -185,6 +185,40 @@ class ActivityReader(ReadSession):
         with self._transaction("the activity") as tx:
             return {one.route: one.last for one in tx.execute(query)}
 
+    def activity_by_time(
+        self, span: timedelta, since: datetime, until: datetime, *, route: str | None = None
+    ) -> list[ActivityRow]:
+        """The sums of each span of time, of one route or over all of them, oldest first.
+
+        Args:
+            span: As in `activity`.
+        """
+        of = activity.c
+        counts = (of.done, of.dead, of.failed, of.objects, of.bytes_done, of.bytes_copied, of.lags)
+        sums = [func.sum(one).label(one.name) for one in (*counts, of.lag_us)]
+        query = (
+            select(of.begins_at, *sums, func.max(of.lag_max_us).label("lag_max_us"))
+            .where(
+                of.span_s == int(span.total_seconds()),
+                of.begins_at >= since,
+                of.begins_at < until,
+                *(() if route is None else (of.route == route,)),
+            )
+            .group_by(of.begins_at)
+            .order_by(of.begins_at)
+        )
+        with self._transaction("the activity") as tx:
+            return [
+                ActivityRow(
+                    begins_at=row["begins_at"],
+                    route=route or "",
+                    **{one.name: int(row[one.name]) for one in counts},
+                    lag=timedelta(microseconds=int(row["lag_us"])),
+                    lag_max=timedelta(microseconds=row["lag_max_us"]),
+                )
+                for row in tx.execute(query).mappings()
+            ]
+
     def open_transfers(self, *, most: int) -> list[OpenTransfer]:
         """Those that have not ended, oldest first."""
         names = ("id", "message_id", "route", "source", "destination", "state", "attempt")

@@ -18,6 +18,7 @@ from backhaul.adapters.ledger.reading.evidence import (
 )
 from backhaul.adapters.ledger.reading.observing import ActivityReader
 from backhaul.adapters.ledger.reading.operating import OperatorReader
+from backhaul.adapters.ledger.reading.searching import SearchReader
 from backhaul.adapters.ledger.reading.transfer_rows import (
     JobRow,
     JournalRow,
@@ -63,7 +64,7 @@ class TransferDetails:
     first_objects: tuple[EvidenceRow, ...]
 
 
-class LedgerReader(EvidenceReader, ActivityReader, OperatorReader):
+class LedgerReader(EvidenceReader, ActivityReader, OperatorReader, SearchReader):
     """A ledger file, read-only; made by `ledger.files.open_reader`.
 
     Raises (any method):

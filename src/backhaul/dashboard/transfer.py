@@ -1,0 +1,151 @@
+"""The page of one transfer: what was requested, what happened, what proves it, what can be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backhaul.app.one_transfer import OBJECTS_MOST, OneTransfer, read_one
+from backhaul.core.model import TransferState
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from backhaul.adapters.ledger import EvidenceRow, TransferRow
+    from backhaul.app.overview import RunningView
+    from backhaul.dashboard.website import Site
+
+_ARN_PARTS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShellCommand:
+    """A command line to copy, and what it does."""
+
+    id: str
+    text: str
+    does: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectView:
+    """One object with both checksums.
+
+    Attributes:
+        source: S3's own checksum with its algorithm, and what is known of it.
+        target: The target's likewise, with where it comes from.
+    """
+
+    key: str
+    version: str
+    size_bytes: int
+    proof: str
+    source: str
+    target: str
+    note: str
+
+
+def transfer_page(site: Site, request: Request) -> Response:
+    """`/transfer/ID`; a prefix of an id leads to the whole one."""
+    id_prefix = request.path_params["id"]
+    found = site.readers.call(lambda reader: read_one(reader, id_prefix))
+    row = found.row
+    running = _running(site, row.id)
+    return site.answer(
+        request,
+        "transfer",
+        title=f"Transfer {row.id}",
+        is_live=not row.state.is_final,
+        now=site.clock(),
+        one=found,
+        row=row,
+        running=running,
+        objects=[object_view(one) for one in found.objects],
+        objects_most=OBJECTS_MOST,
+        commands=commands(found),
+        journal=found.journal[::-1],
+    )
+
+
+def _running(site: Site, transfer_id: str) -> RunningView | None:
+    """As its agent sees it; None: no agent works on it."""
+    every = site.overview.get().running
+    return next((one for one in every if one.transfer.transfer_id == transfer_id), None)
+
+
+def object_view(one: EvidenceRow) -> ObjectView:
+    """Both values as the evidence has them."""
+    proof = one.staged
+    pin = one.planned.pin
+    source = target = note = ""
+    if proof is not None:
+        source = f"{proof.algorithm} {proof.checksum}" if proof.algorithm else "no S3 checksum"
+        if proof.checksum_type:
+            source += f" ({proof.checksum_type.lower().replace('_', ' ')})"
+        received = f"received {proof.content.algorithm} {proof.content.hex}"
+        source = f"{source}; {received}"
+        target = "length only"
+        if proof.target_checksum is not None:
+            target = f"{proof.target_checksum.algorithm} {proof.target_checksum.hex}"
+        if proof.checksum_source:
+            target += f", from {proof.checksum_source}"
+        note = proof.note
+    return ObjectView(
+        key=f"s3://{pin.bucket}/{pin.key}",
+        version=pin.version_id or "",
+        size_bytes=pin.size_bytes,
+        proof=proof.proof.value if proof is not None else "not yet",
+        source=source,
+        target=target,
+        note=note,
+    )
+
+
+def commands(found: OneTransfer) -> list[ShellCommand]:
+    """What can be done with it on the command line."""
+    row = found.row
+    every = [
+        ShellCommand(id="command-show", text=f"backhaul show {row.id}", does="shows it"),
+        ShellCommand(
+            id="command-evidence",
+            text=f"backhaul show {row.id} --evidence",
+            does="prints the manifest: every object with its proof",
+        ),
+    ]
+    match row.state:
+        case TransferState.DONE | TransferState.SUPERSEDED:
+            every.append(
+                ShellCommand(
+                    id="command-verify",
+                    text=f"backhaul verify {row.id}",
+                    does="proves its files again, without reading S3",
+                )
+            )
+        case TransferState.DEAD:
+            queue = queue_words(row)
+            if queue:
+                every.append(
+                    ShellCommand(
+                        id="command-dead",
+                        text=f"backhaul dlq list {queue}",
+                        does="finds its dead letter; `backhaul dlq redrive` sends it back",
+                    )
+                )
+        case _:
+            every.append(
+                ShellCommand(
+                    id="command-cancel",
+                    text=f"backhaul cancel {row.id}",
+                    does="ends it for good; its message is deleted or dead-lettered",
+                )
+            )
+    return every
+
+
+def queue_words(row: TransferRow) -> str:
+    """QUEUE and REGION for a command line; empty for a transfer of no queue."""
+    parts = (row.queue or "").split(":")
+    if len(parts) == _ARN_PARTS:
+        return f"{row.queue} {parts[3]}"
+    return f"{row.queue} REGION" if row.queue else ""
