@@ -33,6 +33,7 @@ from backhaul.core.model import (
 )
 from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Act, MessageKey, MessageOrigin, Operator, OperatorEntry, PausedRoute
+from backhaul.core.transfer.evidence import Manifest
 from backhaul.core.transfer_ids import time_part
 
 QUEUE = "arn:aws:sqs:us-west-2:123456789012:work"
@@ -128,7 +129,9 @@ class Filler:
         last = int(str(about.get("objects", 3))) - 1
         at = self.now - ago + MINUTE
         self.ledger.intend(transfer_id, self.epoch, [_proof(last, at)], at)
-        self.ledger.finish(transfer_id, self.epoch, TransferState.DONE, "tree", at)
+        manifest = Manifest().sum
+        state = TransferState.DONE
+        self.ledger.finish(transfer_id, self.epoch, state, "tree", at, manifest=manifest)
         return transfer_id
 
     def dead(self, name: str, ago: timedelta, code: str, reason: str, **about: object) -> str:

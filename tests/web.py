@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Answer:
-    """What came back."""
+    """What came back.
+
+    Attributes:
+        defect: What the application raised after it had answered, for the server's log.
+    """
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+    defect: Exception | None = None
 
     @property
     def text(self) -> str:
@@ -93,8 +98,14 @@ async def _answer(app: ASGIApp, scope: Scope, body: bytes) -> Answer:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await app(scope, receive, send)
+    defect = None
+    try:
+        await app(scope, receive, send)
+    except Exception as error:
+        if not sent:
+            raise
+        defect = error
     (start,) = (one for one in sent if one["type"] == "http.response.start")
     chunks = [one.get("body", b"") for one in sent if one["type"] == "http.response.body"]
     headers = [(key.decode(), value.decode("latin-1")) for key, value in start["headers"]]
-    return Answer(status=start["status"], headers=headers, body=b"".join(chunks))
+    return Answer(status=start["status"], headers=headers, body=b"".join(chunks), defect=defect)

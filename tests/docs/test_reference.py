@@ -118,6 +118,7 @@ OWN_FATE = {
     "E_ROUTE_PAUSED": "wait",
     "E_ROUTE_UNKNOWN": "none",
     "E_S3_THROTTLED": "hold",
+    "E_SEARCH": "none",
     "E_SYSTEM": "none",
     "E_TAKEN_OVER": "wait",
 }

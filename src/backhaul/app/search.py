@@ -183,8 +183,8 @@ class _Walk:
 
     def page(self, go_on: str | None) -> SearchResult:
         since, until = self._filters.since, self._filters.until
-        low = LOWEST_ID if since is None else time_part(since - CLOCK_SLACK)
-        before = HIGHEST_ID if until is None else time_part(until + CLOCK_SLACK)
+        low = LOWEST_ID if since is None else time_part(_shifted(since, -CLOCK_SLACK))
+        before = HIGHEST_ID if until is None else time_part(_shifted(until, CLOCK_SLACK))
         resumed, after = "", -1
         if go_on is not None:
             before, after = _cursor(go_on)
@@ -264,6 +264,14 @@ class _Walk:
         took = self._monotonic() - began
         factor = min(2.0, max(0.25, PIECE_S / took)) if took > 0 else 2.0
         self._scan = min(MOST_SCAN, max(LEAST_SCAN, int(self._scan * factor)))
+
+
+def _shifted(at: datetime, by: timedelta) -> datetime:
+    """As far as the calendar goes."""
+    try:
+        return at + by
+    except OverflowError:
+        return at
 
 
 def split_path(text: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -48,6 +49,7 @@ def application(site: Site, admission: Admission) -> Guard:
             code="",
             message=f"{request.method} {request.url.path}",
             hint="the pages are in the line at the top",
+            instead=None,
         )
 
     def defect(request: Request, error: Exception) -> Response:
@@ -61,6 +63,7 @@ def application(site: Site, admission: Admission) -> Guard:
             code="E_BUG",
             message=f"unexpected {type(error).__name__}",
             hint="report it with what the dashboard has written: journalctl -u backhaul-dashboard",
+            instead=None,
         )
 
     pages = Starlette(
@@ -106,7 +109,16 @@ def error_page(site: Site, request: Request, error: BackhaulError) -> Response:
         code=error.code,
         message=error.message,
         hint=error.hint,
+        instead=_instead(request, error),
     )
+
+
+def _instead(request: Request, error: BackhaulError) -> tuple[str, str] | None:
+    """Where to go from an error page, and the words of that link."""
+    if error.code != "E_NO_SUCH_TRANSFER":
+        return None
+    query = urlencode({"q": request.path_params.get("id", "")})
+    return f"/search?{query}", "Search for it"
 
 
 def _static(site: Site) -> Callable[[Request], Response]:

@@ -120,3 +120,8 @@ class KeptBriefly(Generic[Result]):
             value = self._compute()
             self._found = (time.monotonic(), value)
             return value
+
+    def forget(self) -> None:
+        """Compute it again at the next call."""
+        with self._lock:
+            self._found = None
