@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,8 +54,8 @@ def found(reader: SearchReader, wanted: Search) -> list[str]:
     raise AssertionError(every)
 
 
-def texts(text: str, kind: SearchedFor | None = None, **filters: object) -> Search:
-    return Search(text=text, kind=kind, filters=TransferFilter(**filters))  # type: ignore[arg-type]
+def texts(text: str, kind: SearchedFor | None = None, **filters: Any) -> Search:
+    return Search(text=text, kind=kind, filters=TransferFilter(**filters))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_without_a_text_everything_is_found_newest_first(
     ],
 )
 def test_each_filter_narrows_and_all_have_to_hold(
-    reader: LedgerReader, ids: dict[str, str], filters: dict[str, object], names: set[str]
+    reader: LedgerReader, ids: dict[str, str], filters: dict[str, Any], names: set[str]
 ) -> None:
     assert set(found(reader, texts("", **filters))) == {ids[name] for name in names}
 
@@ -175,7 +176,7 @@ def test_ids_and_digests_are_found_by_their_beginning(
 
 def test_filters_hold_for_ids_and_messages_too(reader: LedgerReader, ids: dict[str, str]) -> None:
     held = ids["held"]
-    for filters, is_there in (
+    cases: list[tuple[dict[str, Any], bool]] = [
         ({"states": (TransferState.HELD,)}, True),
         ({"states": (TransferState.DEAD,)}, False),
         ({"route": "events", "code": "E_HDFS_UNREACHABLE", "sender": "EMR-"}, True),
@@ -185,8 +186,9 @@ def test_filters_hold_for_ids_and_messages_too(reader: LedgerReader, ids: dict[s
         ({"since": NOW}, False),
         ({"until": NOW - 15 * MINUTE}, False),
         ({"sender": "other"}, False),
-    ):
-        assert bool(found(reader, texts(held, **filters))) is is_there, filters  # type: ignore[arg-type]
+    ]
+    for filters, is_there in cases:
+        assert bool(found(reader, texts(held, **filters))) is is_there, filters
 
 
 # ---------------------------------------------------------------- pieces
