@@ -17,15 +17,17 @@ from tests.docs.manual import ROOT
 
 PACKAGING = ROOT / "packaging" / "systemd"
 UNIT = PACKAGING / "backhaul.service"
+DASHBOARD = PACKAGING / "backhaul-dashboard.service"
+UNITS = (UNIT, DASHBOARD)
 EXPOSURE_MAX = 15  # tenths; 0 is a service that may do nothing
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
 
 
-def _settings() -> dict[str, list[str]]:
+def _settings(unit: Path = UNIT) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for line in UNIT.read_text("utf-8").splitlines():
+    for line in unit.read_text("utf-8").splitlines():
         if match := re.fullmatch(r"([A-Za-z]+)=(.*)", line):
             found.setdefault(match[1], []).append(match[2])
     return found
@@ -42,8 +44,9 @@ def test_a_reload_is_the_signal_that_opens_the_log_anew() -> None:
     assert _settings()["KillMode"] == ["mixed"]
 
 
-def test_what_a_restart_cannot_mend_is_not_restarted() -> None:
-    (codes,) = _settings()["RestartPreventExitStatus"]
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_what_a_restart_cannot_mend_is_not_restarted(unit: Path) -> None:
+    (codes,) = _settings(unit)["RestartPreventExitStatus"]
     assert {int(code) for code in codes.split()} == {ExitCode.USAGE, ExitCode.CONFIGURATION}
 
 
@@ -61,9 +64,25 @@ def test_the_environment_file_has_what_the_unit_asks_for_and_no_unknown_setting(
         assert not name.startswith("BACKHAUL_"), "the agent refuses it"
 
 
-def test_the_unit_hides_nothing_that_the_ledger_reads_of_processes() -> None:
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_the_unit_hides_nothing_that_the_ledger_reads_of_processes(unit: Path) -> None:
     """`adapters.ledger.owner` needs /proc/PID/stat and /proc/sys/kernel/random/boot_id."""
-    assert not {"ProcSubset", "ProtectProc", "PrivatePIDs"} & set(_settings())
+    assert not {"ProcSubset", "ProtectProc", "PrivatePIDs"} & set(_settings(unit))
+
+
+def test_the_dashboard_reads_the_agents_ledger_as_its_user_and_may_do_no_more_than_it() -> None:
+    mine, agents = _settings(DASHBOARD), _settings()
+    for name in ("User", "Group", "StateDirectory", "StateDirectoryMode"):
+        assert mine[name] == agents[name]
+    assert mine["ExecStart"] == ["/opt/backhaul/bin/backhaul dashboard"]
+    assert "After" not in set(agents) or DASHBOARD.name not in str(agents["After"])
+    # Directories of the agent's own, and System V objects of the user's other processes.
+    not_mine = {"LogsDirectory", "LogsDirectoryMode", "RemoveIPC"}
+    not_mine |= {name for name in agents if name.startswith("RuntimeDirectory")}
+    start = list(agents).index("NoNewPrivileges")
+    for name in list(agents)[start:]:
+        if name not in not_mine and name != "WantedBy":
+            assert mine.get(name) == agents[name], name
 
 
 def test_the_agents_user_is_the_one_that_is_made() -> None:
@@ -72,12 +91,13 @@ def test_the_agents_user_is_the_one_that_is_made() -> None:
     assert f"/var/lib/{_settings()['StateDirectory'][0]} " in user
 
 
-@pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    """The unit as it would be where the program is installed."""
-    path = tmp_path / UNIT.name
+@pytest.fixture(params=UNITS, ids=lambda unit: unit.stem)
+def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A unit as it would be where the program is installed."""
+    unit = request.param
+    path: Path = tmp_path / unit.name
     program = shutil.which("true") or "/bin/true"
-    path.write_text(UNIT.read_text("utf-8").replace("/opt/backhaul/bin/backhaul", program), "utf-8")
+    path.write_text(unit.read_text("utf-8").replace("/opt/backhaul/bin/backhaul", program), "utf-8")
     return path
 
 
@@ -90,7 +110,7 @@ def test_systemd_finds_no_fault(installed: Path) -> None:
         check=False,
         timeout=60,
     )
-    ours = [line for line in found.stderr.splitlines() if UNIT.name in line]
+    ours = [line for line in found.stderr.splitlines() if installed.name in line]
     assert ours == []
     assert found.returncode == 0, found.stderr
 

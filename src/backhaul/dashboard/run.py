@@ -10,6 +10,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -212,7 +213,7 @@ def serve(
     """
     from backhaul.dashboard.application import application
     from backhaul.dashboard.guard import Admission
-    from backhaul.dashboard.server import run_server
+    from backhaul.dashboard.server import server_of
     from backhaul.dashboard.website import Site
 
     systemd = Systemd()
@@ -236,7 +237,7 @@ def serve(
             announce(link_of(listening, port, login))
 
         try:
-            run_server(application(site, admission), sock, tls=tls, started=started)
+            server_of(application(site, admission), tls=tls, started=started).run(sockets=[sock])
         finally:
             site.readers.close()
 
@@ -246,7 +247,8 @@ def _allow_many_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        with suppress(OSError, ValueError):  # a sandbox may refuse it; then fewer must do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Redacting(logging.Formatter):

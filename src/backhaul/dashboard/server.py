@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socket import socket
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 CONNECTIONS_MOST = 200
 REQUEST_S = 10.0  # from the connection, or the first byte of a further request, to its last byte
 ANSWER_S = 30.0  # for the page to be made and for the client to take it
-IDLE_S = 75.0  # a browser keeps its connection for the next refresh
+IDLE_S = 75.0  # a browser keeps its connection for the next refresh, at most a minute later
 HEADERS_MOST_BYTES = 16_384
 BACKLOG = 256
 STOP_S = 3
@@ -37,7 +38,7 @@ class TimedProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Make room first: the set of connections is in no order, their deadlines are."""
+        """Make room first."""
         if len(self.connections) >= CONNECTIONS_MOST:
             _close_one(self.connections)
         super().connection_made(transport)
@@ -52,13 +53,14 @@ class TimedProtocol(H11Protocol):
         """The first byte of a further request starts its time; more bytes do not extend it."""
         if self.timeout_keep_alive_task is not None:
             self._within(REQUEST_S)
+        was_answering = self.is_answering
         super().data_received(data)
-        if self.is_answering:
+        if self.is_answering and not was_answering:
             self._within(ANSWER_S)
 
     def on_response_complete(self) -> None:
-        """From here on uvicorn's own limit for idle connections counts."""
-        self._within(None)
+        """The client may not have taken all of it; then the connection ends with its time, too."""
+        self._within(ANSWER_S if self.transport.is_closing() else IDLE_S)
         super().on_response_complete()
 
     @property
@@ -70,6 +72,7 @@ class TimedProtocol(H11Protocol):
     def abort(self) -> None:
         """Close at once, whatever the client does."""
         self._within(None)
+        self.connections.discard(self)  # now: many may connect before its end is called
         self.transport.abort()
 
     def _within(self, seconds: float | None) -> None:
@@ -85,7 +88,7 @@ def _close_one(connections: set[Any]) -> None:
         min(idle, key=lambda one: one.opened_s).abort()
 
 
-class _Server(Server):
+class DashboardServer(Server):
     """Ends with the signal's meaning, not by the signal: a stop is a success."""
 
     def __init__(self, config: Config, started: Callable[[], None]) -> None:
@@ -99,6 +102,9 @@ class _Server(Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As uvicorn's, without raising them again at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only there can signals be caught
+            return
         before = {one: signal.signal(one, self._stop) for one in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -111,17 +117,12 @@ class _Server(Server):
         self.should_exit = True
 
 
-def run_server(
-    app: ASGIApp,
-    listening: socket,
-    *,
-    tls: ssl.SSLContext | None,
-    started: Callable[[], None],
-) -> None:
-    """Serve until SIGINT or SIGTERM.
+def server_of(
+    app: ASGIApp, *, tls: ssl.SSLContext | None, started: Callable[[], None]
+) -> DashboardServer:
+    """Its `run(sockets=[...])` serves until SIGINT or SIGTERM, or until `should_exit` is set.
 
     Args:
-        listening: Bound; it is closed at the end.
         started: Called once requests are answered.
     """
     config = Config(
@@ -137,9 +138,9 @@ def run_server(
         server_header=False,
         backlog=BACKLOG,
         limit_concurrency=CONNECTIONS_MOST + 1,
-        timeout_keep_alive=round(IDLE_S),
+        timeout_keep_alive=round(2 * IDLE_S),  # ours comes first
         timeout_graceful_shutdown=STOP_S,
         h11_max_incomplete_event_size=HEADERS_MOST_BYTES,
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )
-    _Server(config, started).run(sockets=[listening])
+    return DashboardServer(config, started)

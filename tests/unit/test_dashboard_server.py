@@ -1,0 +1,157 @@
+"""Slow, idle, many and hostile clients: the server gives none of them more than its time."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from backhaul.adapters.ledger import open_ledger
+from backhaul.dashboard import server
+from backhaul.dashboard.application import application
+from backhaul.dashboard.guard import Admission
+from backhaul.dashboard.login import LinkToken
+from backhaul.dashboard.run import Listening, bind
+from backhaul.dashboard.server import server_of
+from backhaul.dashboard.website import Site
+from backhaul.settings.model import Settings
+
+TOKEN = LinkToken("t" * 43)
+WAIT_S = 30.0  # far more than any deadline of these tests
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Of a real server with short deadlines and few connections."""
+    monkeypatch.setattr(server, "REQUEST_S", 0.5)
+    monkeypatch.setattr(server, "ANSWER_S", 1.0)
+    monkeypatch.setattr(server, "IDLE_S", 0.6)
+    monkeypatch.setattr(server, "CONNECTIONS_MOST", 20)
+    ledger = tmp_path / "ledger.db"
+    open_ledger(ledger, create=True).close()
+    site = Site(settings=Settings(ledger=ledger), login=TOKEN)
+    admission = Admission(login=TOKEN, names=frozenset({"127.0.0.1"}))
+    is_up = threading.Event()
+    made = server_of(application(site, admission), tls=None, started=is_up.set)
+    with bind(Listening(host="127.0.0.1", port=0)) as sock:
+        found = sock.getsockname()[1]
+        thread = threading.Thread(target=made.run, kwargs={"sockets": [sock]})
+        thread.start()
+        assert is_up.wait(WAIT_S)
+        yield found
+        made.should_exit = True
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+    site.readers.close()
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
+
+
+def request(path: str = "/", *more: str) -> bytes:
+    cookie = f"Cookie: {TOKEN.cookie_name}={TOKEN.cookie}"
+    lines = (f"GET {path} HTTP/1.1", "Host: 127.0.0.1", cookie, *more)
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def answer(client: socket.socket) -> bytes:
+    """All that comes until the server closes."""
+    found = b""
+    try:
+        while chunk := client.recv(65_536):
+            found += chunk
+    except ConnectionResetError:
+        pass
+    return found
+
+
+def status(port: int) -> int:
+    with connected(port) as client:
+        client.sendall(request("/", "Connection: close"))
+        return int(answer(client).split(b" ", 2)[1])
+
+
+def test_a_client_that_sends_nothing_is_closed(port: int) -> None:
+    with connected(port) as client:
+        assert answer(client) == b""
+
+
+def test_a_client_that_sends_its_request_slowly_is_closed(port: int) -> None:
+    """A byte now and then does not extend its time."""
+    with connected(port) as client:
+        client.settimeout(0.05)
+        closed = False
+        for byte in request() * 100:
+            try:
+                client.sendall(bytes([byte]))
+                if client.recv(1) == b"":
+                    closed = True
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                closed = True
+                break
+        assert closed
+
+
+def test_a_body_that_never_ends_is_closed(port: int) -> None:
+    with connected(port) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nx")
+        assert b"401" in answer(client)
+
+
+def test_a_client_that_takes_no_answer_is_closed(port: int) -> None:
+    """Its connection is reset, although the answer was never taken."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    client.settimeout(WAIT_S)
+    with client:
+        client.connect(("127.0.0.1", port))
+        try:
+            for _ in range(200):
+                client.sendall(request("/static/vendor/htmx.min.js"))
+        except OSError:
+            return
+        assert len(answer(client)) < 200 * 37_448
+
+
+def test_an_idle_connection_serves_again_and_then_ends(port: int) -> None:
+    with connected(port) as client:
+        client.sendall(request("/static/icon.svg"))
+        first = client.recv(65_536)
+        assert first.startswith(b"HTTP/1.1 200")
+        client.sendall(request("/static/icon.svg"))
+        assert answer(client).startswith(b"HTTP/1.1 200"), "and the server closes"
+
+
+def test_many_idle_clients_leave_room_for_one_that_asks(port: int) -> None:
+    with ExitStack() as stack:
+        idle = [stack.enter_context(connected(port)) for _ in range(100)]
+        assert status(port) == 200
+        assert answer(idle[0]) == b""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 70_000,
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x00" * 100 + b"\r\n\r\n",
+        b"GET /%00%ff%fe HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_garbage_ends_with_its_connection_alone(port: int, sent: bytes) -> None:
+    with connected(port) as client:
+        client.sendall(sent)
+        assert b" 200 " not in answer(client).partition(b"\r\n")[0]
+    assert status(port) == 200
