@@ -67,6 +67,7 @@ class MetricsServer:
         emit: Gets an error of a page, which is a defect.
 
     Attributes:
+        address: Where it listens, as numbers; `name` is the same as configured.
         is_open: Others than this machine can reach it.
     """
 
@@ -76,8 +77,10 @@ class MetricsServer:
         self._listening = listening
         self._pages = {path: _Fresh(page) for path, page in pages.items()}
         self._emit = emit
-        self._name = name
-        self.is_open = not ipaddress.ip_address(self.address[0].partition("%")[0]).is_loopback
+        self.name = name
+        host, port = listening.getsockname()[:2]
+        self.address: tuple[str, int] = (host, port)
+        self.is_open = not ipaddress.ip_address(host.partition("%")[0]).is_loopback
         self._selector = selectors.DefaultSelector()
         self._selector.register(listening, selectors.EVENT_READ)
         self._waking, self._woken = socket.socketpair()
@@ -112,17 +115,6 @@ class MetricsServer:
         except OSError as error:
             raise _refusal(name, error) from error
         return cls(listening, pages, emit, name=name)
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens, as numbers."""
-        host, port = self._listening.getsockname()[:2]
-        return host, port
-
-    @property
-    def name(self) -> str:
-        """Where it listens, as configured."""
-        return self._name
 
     def start(self) -> None:
         """Begin to answer."""
