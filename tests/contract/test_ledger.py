@@ -207,9 +207,23 @@ def test_redelivery_while_another_process_works_counts_nothing(reopen: Reopen) -
 
 
 def test_redelivery_after_the_owner_was_killed_is_an_attempt(reopen: Reopen) -> None:
-    begin(reopen("killed"))
+    assert not begin(reopen("killed")).is_takeover
     again = begin(reopen("me"))
     assert (again.attempt, again.failures, again.is_live) == (2, 0, False)
+    assert again.is_takeover
+
+
+def test_what_another_process_settled_is_not_taken_over(reopen: Reopen) -> None:
+    other = reopen("killed")
+    begin(other)
+    fail(other)
+    assert not begin(reopen("me")).is_takeover
+
+
+def test_an_attempt_after_an_own_one_is_not_taken_over(ledger: Ledger) -> None:
+    begin(ledger)
+    fail(ledger)
+    assert not begin(ledger).is_takeover
 
 
 def test_other_queue_or_message_is_another_transfer(ledger: Ledger) -> None:

@@ -536,6 +536,14 @@ def test_depth_counts_what_waits_and_what_is_in_flight(opened: Callable[..., Sqs
     assert (queue.depth().visible, queue.depth().in_flight) == (2, 0)
 
 
+def test_depth_counts_the_dead_letters(opened: Callable[..., SqsQueue]) -> None:
+    queue = opened()
+    assert queue.depth().dead_letters == 0
+    queue.send("a body")
+    queue.send_dead_letter(_next(queue), REASON)
+    assert queue.depth().dead_letters == 1
+
+
 def test_depth_has_the_retention_that_the_queue_keeps(opened: Callable[..., SqsQueue]) -> None:
     queue = opened()
     assert queue.depth().retention_s == queue.facts.retention_s

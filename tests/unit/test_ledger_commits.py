@@ -101,6 +101,19 @@ def test_who_is_alone_commits_at_once_and_without_a_savepoint(bed: Bed) -> None:
     assert not any("SAVEPOINT" in statement for statement in bed.statements)
 
 
+def test_each_commit_is_timed_and_nothing_else_is(bed: Bed) -> None:
+    seconds: list[float] = []
+    bed.commits.observe_commit = seconds.append
+    for future in bed.together(1, bed.writes(2), bed.writes(3)):
+        future.result()
+    assert bed.committed == len(seconds) == 1
+    with pytest.raises(ZeroDivisionError), bed.commits.transaction():
+        raise ZeroDivisionError
+    bed.writes(4)()
+    assert bed.committed == len(seconds) == 2
+    assert all(one >= 0 for one in seconds)
+
+
 def test_a_call_returns_only_after_its_work_is_committed(bed: Bed) -> None:
     seen: list[list[int]] = []
     go_on = threading.Event()

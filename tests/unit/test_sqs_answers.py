@@ -50,7 +50,10 @@ class Raw:
 
 
 class Wire:
-    """Answers by operation, in place of the connections of every client."""
+    """Answers by operation, in place of the connections of every client.
+
+    An answer of its own for the dead-letter queue is under `OPERATION dead`.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
@@ -58,7 +61,8 @@ class Wire:
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
         target: Any = request.headers["X-Amz-Target"]
         operation = target.decode("ascii").rpartition(".")[2]
-        status, headers, body = self.answers[operation]
+        dead = self.answers.get(f"{operation} dead") if b"/dead" in (request.body or b"") else None
+        status, headers, body = dead or self.answers[operation]
         return AWSResponse(request.url, status, headers, Raw(body))  # type: ignore[arg-type]
 
 
@@ -535,3 +539,29 @@ def test_a_depth_that_is_refused_is_an_outage(wire: Wire, queue: SqsQueue) -> No
     wire.answers["GetQueueAttributes"] = 403, {}, denied
     with pytest.raises(OutageError, match="read depth"):
         queue.depth()
+
+
+def test_a_dead_letter_queue_counts_all_its_letters(wire: Wire, queue: SqsQueue) -> None:
+    wire.answers["GetQueueAttributes"] = counts()
+    wire.answers["GetQueueAttributes dead"] = counts(ApproximateNumberOfMessages="7")
+    found = queue.depth()
+    assert (found.visible, found.dead_letters) == (3, 7 + 2 + 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (403, {}, b'{"__type": "com.amazon.coral.service#AccessDeniedException"}'),
+        (400, {}, b'{"__type": "com.amazonaws.sqs#QueueDoesNotExist"}'),
+        (200, {}, HTML),
+        counts(ApproximateNumberOfMessages="many"),
+        ok({}),
+    ],
+)
+def test_a_dead_letter_queue_that_gives_no_count_takes_none_from_the_queue(
+    wire: Wire, queue: SqsQueue, answer: Answer
+) -> None:
+    wire.answers["GetQueueAttributes"] = counts()
+    wire.answers["GetQueueAttributes dead"] = answer
+    found = queue.depth()
+    assert (found.visible, found.dead_letters) == (3, None)

@@ -218,7 +218,13 @@ class SqsQueue:
         dead_url = self.facts.dead_letter_url
         if dead_url is None:
             return found
-        return replace(found, dead_letters=read_dead_letters(self._call, dead_url))
+        try:
+            with self._errors("read depth of the dead-letter queue"):
+                return replace(found, dead_letters=read_dead_letters(self._call, dead_url))
+        except BackhaulError:
+            # Its attributes may be closed to the agent, which works as well without this number;
+            # when SQS is down, the polls report it.
+            return found
 
     def delete(self, message: Message) -> None:
         """See `core.ports.Queue.delete`.

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from backhaul.adapters.aws.causes import Cause, cause_of, one_line
 from backhaul.core.agent_report import QueueDepth
@@ -214,13 +214,8 @@ def read_depth(client: SQSClient, url: str, now: datetime) -> QueueDepth:
 
 
 def read_dead_letters(client: SQSClient, url: str) -> int | None:
-    """How many messages a dead-letter queue holds; None where it does not answer that."""
-    try:
-        found = client.get_queue_attributes(QueueUrl=url, AttributeNames=[*_DEPTH])
-    except (BotoCoreError, ClientError):
-        # It may belong to another team. Without this number the agent works as well, and when SQS
-        # is down, the polls report it.
-        return None
+    """How many messages a dead-letter queue holds; None where the answer has no usable counts."""
+    found = client.get_queue_attributes(QueueUrl=url, AttributeNames=[*_DEPTH])
     counts = [number((found.get("Attributes") or {}).get(name), 0, _MOST) for name in _DEPTH]
     return None if counts[0] is None else sum(one or 0 for one in counts)
 
