@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,20 @@ from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.core.errors import ConfigurationError, ExitCode, PermanentError
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Proof
-from tests.contract.test_ledger import DAY, SECOND, T0, begin, claim, planned, proof
+from backhaul.core.ports import MessageKey
+from tests.contract.test_ledger import (
+    DAY,
+    JOB,
+    LANDING,
+    SECOND,
+    T0,
+    begin,
+    claim,
+    planned,
+    proof,
+)
 
+HOUR = timedelta(hours=1)
 A_FILE = DAY.join(planned(2).relative)
 
 
@@ -235,3 +247,34 @@ def test_times_come_back_aware_and_exact(ledger: SqlLedger, reader: LedgerReader
     seen = reader.show("t1").transfer.first_seen_at
     assert seen == T0
     assert seen.utcoffset() == timedelta(0)
+
+
+# ---------------------------------------------------------------- for metrics
+
+
+def finish_one(ledger: SqlLedger, number: int, at: datetime) -> None:
+    """A transfer of one object that ends then."""
+    transfer_id, place = f"x{number}", LANDING.join(f"day={number}")
+    begin(ledger, transfer_id, MessageKey(queue="work", message_id=transfer_id))
+    found = claim(ledger, transfer_id, place, first=[planned(0)], is_complete=True)
+    assert found is not None
+    ledger.intend(transfer_id, found.epoch, [proof(0)], at)
+    ledger.finish(transfer_id, found.epoch, TransferState.DONE, "tree", at)
+
+
+def test_the_mean_of_a_transfer_and_the_last_success_are_of_the_sums(
+    ledger: SqlLedger, reader: LedgerReader
+) -> None:
+    assert reader.mean_bytes(T0 - HOUR) is None
+    assert reader.last_done(T0 - HOUR) == {}
+    finish_one(ledger, 1, T0)
+    finish_one(ledger, 2, T0 + 3 * HOUR)
+    begin(ledger, "dead", MessageKey(queue="work", message_id="dead"))
+    ledger.fail("dead", TransferState.DEAD, "E_X", "it broke", T0 + 5 * HOUR)
+    ledger.sum_activity(most=100)
+    size_bytes = planned(0).pin.size_bytes
+    assert reader.mean_bytes(T0 - HOUR) == size_bytes
+    begun_at = (T0 + 3 * HOUR).replace(minute=0, second=0, microsecond=0)
+    assert reader.last_done(T0 - HOUR) == {JOB.route: begun_at}
+    assert reader.mean_bytes(T0 + 6 * HOUR) is None
+    assert reader.last_done(T0 + 6 * HOUR) == {}

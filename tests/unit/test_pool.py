@@ -114,6 +114,8 @@ def test_objects_are_staged_and_counted(pool: WorkerPool, directory: Location) -
         assert stage(session, directory, *tasks) == list(range(300))
         assert session.progress.objects == 300
         assert session.progress.size_bytes == 1500  # not what was read back
+        assert stage(session, directory, task(300, "again")) == [300]
+        assert (session.progress.size_bytes, session.progress.received_bytes) == (5, 1505)
 
     assert len(list(Path(directory.path).glob("sub/*"))) == 300
 

@@ -10,6 +10,7 @@ from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import Location, OnExists
 from backhaul.core.ports.cluster import ClusterRules
 from backhaul.settings.load import find_config, load_part, load_settings
+from backhaul.settings.metrics import split_listen
 from backhaul.settings.model import ENV_PREFIX, Settings, schema
 from backhaul.settings.routes import make_routes
 from backhaul.settings.sizes import parse_size
@@ -126,6 +127,9 @@ def test_size_that_is_none_is_refused(text: str) -> None:
         (ROUTE + 'limits = { objects = "x" }\n', "must be a whole number, 1 or more, not 'x'"),
         ('[bandwidth]\nlimit = "fast"\n', "is 'fast': write a rate such as 50MB/s"),
         ('[[route]]\nname = "a"\n', "route.0.source is missing"),
+        ('[metrics]\nlisten = ":9187"\n', "metrics.listen is ':9187': write HOST:PORT, such as"),
+        ("[metrics]\nlisten = 9187\n", "metrics.listen must be text in quotes, not 9187"),
+        ('[metrics]\ntextfile = ""\n', "write a path, or leave the setting out"),
     ],
 )
 def test_a_wrong_value_is_answered_with_what_would_be_right(
@@ -501,3 +505,40 @@ def test_a_route_to_a_mounted_directory_cannot_act_for_somebody(tmp_path: Path) 
 def test_a_route_acts_for_whom_it_names(tmp_path: Path) -> None:
     (route,) = make_routes(load(tmp_path, ROUTE + 'run_as = "alice"\n'), tmp_path, "hdfs://ns1")
     assert route.run_as == "alice"
+
+
+# ---------------------------------------------------------------- metrics
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:9187", ("127.0.0.1", 9187)),
+        ("localhost:1", ("localhost", 1)),
+        ("edge1.example.com:65535", ("edge1.example.com", 65_535)),
+        ("[::1]:9187", ("::1", 9187)),
+        ("[::]:9187", ("::", 9187)),
+    ],
+)
+def test_an_address_for_metrics(tmp_path: Path, text: str, address: tuple[str, int]) -> None:
+    assert load(tmp_path, f'[metrics]\nlisten = "{text}"\n').metrics.address == address
+    assert load(tmp_path, "").metrics.address is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "9187", "host", "host:", ":1", "a:b", "h:-1", "h:1.5", "h:123456", "a b:1", "u@h:1"),
+        *("http://h:1", "h:1/metrics", "::1:9187", "[127.0.0.1]:1", "[x]:1", "[]:1", "-h:1", "*:1"),
+        *("h\u0661:1", "h:\u0661", "h" * 260 + ":1"),
+    ],
+)
+def test_what_is_no_address_for_metrics_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write HOST:PORT"):
+        split_listen(text)
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_port_that_there_is_not_is_refused(port: str) -> None:
+    with pytest.raises(ValueError, match="a port is from 1 to 65535"):
+        split_listen(f"h:{port}")
