@@ -17,6 +17,7 @@ from backhaul.testing.servers.jars import PROFILES, cache_root, prepare
 from testbed import lifecycle, netns, seed
 from testbed.detached import State
 from testbed.kerberos_tools import kerberos
+from testbed.prometheus import program
 
 _HADOOP = {"hdfs", "yarn"}
 _UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 prepare([p for p in PROFILES if p not in _HADOOP or not chosen.no_hdfs])
                 if not chosen.no_hdfs:
                     kerberos()
-                _print(f"jars and KDC are in {cache_root()}")
+                program("promtool")
+                _print(f"jars, KDC and Prometheus are in {cache_root()}")
                 return 0
     except (ServerFailed, ServerUnavailable) as exc:
         _print(f"testbed: {exc}")

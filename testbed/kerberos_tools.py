@@ -1,28 +1,24 @@
 """The programs of MIT Kerberos: the machine's own, else unpacked from Debian's packages.
 
-Unpacked into the cache of the test bed (see `jars`), not installed: installing a KDC would start a
-service and exchange the machine's own Kerberos libraries. Needs no root, only apt's lists.
+Unpacked, not installed: installing a KDC would start a service and exchange the machine's own
+Kerberos libraries.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from backhaul.testing.servers.errors import ServerUnavailable
-from backhaul.testing.servers.jars import cache_root
+from testbed.debian import run, unpacked
 
 PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit", "klist")
 _PACKAGES = ("krb5-kdc", "krb5-admin-server", "krb5-user")
 _INSTALL = "install: apt-get install krb5-kdc krb5-admin-server krb5-user"
 _DIRECTORIES = ("usr/sbin", "usr/bin", "sbin", "bin")
-_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -87,50 +83,18 @@ def kerberos() -> Kerberos:
 
 
 def _unpacked() -> Path:
-    ready = cache_root() / "kerberos"
-    if ready.is_dir():
-        return ready
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise ServerUnavailable(f"no Kerberos KDC on this machine; {_INSTALL}")
-    ready.parent.mkdir(parents=True, exist_ok=True)
-    with ready.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.is_dir():
-            _fetch(ready)
-    return ready
+    return unpacked("kerberos", _packages, _check, _INSTALL)
 
 
-def _fetch(ready: Path) -> None:
-    # Next to its final place, so that the rename is one step.
-    with tempfile.TemporaryDirectory(prefix=".kerberos-", dir=ready.parent) as scratch:
-        packages, root = Path(scratch, "packages"), Path(scratch, "root")
-        packages.mkdir()
-        root.mkdir()
-        # What an installation would bring or exchange: the programs want libraries of their age.
-        plan = _run("apt-get", "-s", "--no-install-recommends", "install", *_PACKAGES, at=packages)
-        names = [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
-        _run("apt-get", "-q", "download", *names, at=packages)
-        for package in sorted(packages.glob("*.deb")):
-            _run("dpkg", "-x", str(package), str(root), at=packages)
-        Kerberos(root).program("krb5kdc")
-        root.rename(ready)
+def _packages(at: Path) -> list[str]:
+    """What an installation would bring or exchange: the programs want libraries of their age."""
+    plan = run(
+        *("apt-get", "-s", "--no-install-recommends", "install", *_PACKAGES),
+        at=at,
+        install=_INSTALL,
+    )
+    return [line.split()[1] for line in plan.splitlines() if line.startswith("Inst ")]
 
 
-def _run(*command: str, at: Path) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=at,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as exc:
-        raise ServerUnavailable(f"{command[0]} took over {_TIMEOUT_S} s; {_INSTALL}") from exc
-    if done.returncode != 0:
-        raise ServerUnavailable(
-            f"{' '.join(command[:2])}: status {done.returncode}; {_INSTALL}\n{done.stderr[-500:]}"
-        )
-    return done.stdout
+def _check(root: Path) -> None:
+    Kerberos(root).program("krb5kdc")
