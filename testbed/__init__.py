@@ -16,6 +16,7 @@ from testbed.elasticmq import ElasticMQ
 from testbed.hdfs_pair import HdfsPair
 from testbed.kdc import Kdc
 from testbed.kms import Kms
+from testbed.prometheus import Prometheus
 from testbed.s3proxy import S3Proxy
 
-__all__ = ["ElasticMQ", "HdfsPair", "Kdc", "Kms", "S3Proxy"]
+__all__ = ["ElasticMQ", "HdfsPair", "Kdc", "Kms", "Prometheus", "S3Proxy"]

@@ -1,4 +1,4 @@
-"""``python -m testbed up|down|status|prepare [--no-hdfs | --yarn]``.
+"""``python -m testbed up|down|status|prepare [--no-hdfs | --yarn | --prometheus]``.
 
 What is to be typed into a shell goes to stdout, so ``eval "$(./dev testbed up)"`` works; all else
 to stderr. Exit status: 0 done; 69 something is not running or cannot be started.
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=["up", "down", "status", "prepare"])
     parser.add_argument("--no-hdfs", action="store_true", help="only SQS and S3 (up, prepare)")
+    parser.add_argument("--prometheus", action="store_true", help="Prometheus alone (prepare)")
     parser.add_argument("--yarn", action="store_true", help="YARN and DistCp, too; needs root (up)")
     chosen = parser.parse_args(arguments)
     if chosen.yarn and chosen.no_hdfs:
@@ -47,12 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 0
             case "status":
                 return _status()
+            case _ if chosen.prometheus:
+                _print(f"promtool is {program('promtool')}")
+                return 0
             case _:
                 prepare([p for p in PROFILES if p not in _HADOOP or not chosen.no_hdfs])
                 if not chosen.no_hdfs:
                     kerberos()
-                program("promtool")
-                _print(f"jars, KDC and Prometheus are in {cache_root()}")
+                _print(f"jars and KDC are in {cache_root()}")
                 return 0
     except (ServerFailed, ServerUnavailable) as exc:
         _print(f"testbed: {exc}")

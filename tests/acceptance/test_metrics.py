@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from backhaul.adapters.metrics.catalogue import CATALOGUE
-from backhaul.testing.servers import Hdfs
+from backhaul.testing.servers import Hdfs, ServerUnavailable
+from backhaul.testing.servers.base import fetch
 from backhaul.testing.servers.ports import free_ports
-from testbed import ElasticMQ, S3Proxy
+from testbed import ElasticMQ, Prometheus, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, Running, eventually
 from tests.acceptance.landing import HdfsLanding
@@ -23,6 +28,7 @@ from tests.acceptance.proxy import Proxy
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parents[2]
 EVERY = {one.full_name.removesuffix("_total") for one in CATALOGUE}
 
 
@@ -60,6 +66,27 @@ def total(text: str, name: str, **labels: str) -> float:
         for sample in family.samples
         if sample.name == f"backhaul_{name}" and labels.items() <= sample.labels.items()
     )
+
+
+@pytest.fixture
+def prometheus() -> Iterator[Callable[[str], Prometheus]]:
+    """`prometheus("127.0.0.1:9187")`: a server that scrapes this agent, with our rules."""
+    started: list[Prometheus] = []
+
+    def start(target: str) -> Prometheus:
+        server = Prometheus(target, rules=ROOT / "packaging" / "prometheus" / "backhaul.rules.yml")
+        try:
+            server.start()
+        except ServerUnavailable as exc:
+            if os.environ.get("CI"):
+                pytest.fail(f"needed in CI: {exc}", pytrace=False)
+            pytest.skip(str(exc))
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
 
 
 @pytest.fixture
@@ -125,6 +152,48 @@ def test_every_metric_of_the_manual_is_scraped(on_moto: Installation, endpoint: 
     assert endpoint.value("dead_letters", queue=on_moto.queue) == 1
     assert endpoint.value("agents_alive") == 1
     assert endpoint.value("last_poll_success_timestamp_seconds", queue=on_moto.queue) > 0
+
+
+def asked(prometheus: Prometheus, query: str) -> list[dict[str, Any]]:
+    """What an instant query gives: series with their labels and value."""
+    answer = fetch(f"{prometheus.endpoint}/api/v1/query?{urlencode({'query': query})}")
+    assert answer is not None
+    status, body = answer
+    assert status == 200, body
+    found: list[dict[str, Any]] = json.loads(body)["data"]["result"]
+    return found
+
+
+def test_a_real_prometheus_scrapes_it_and_its_rules_fire(
+    local: Installation, endpoint: Endpoint, prometheus: Callable[[str], Prometheus]
+) -> None:
+    local.put("a", b"data")
+    local.ask_for("a")
+    local.leave("this is no request")
+    agent = local.start(**endpoint.setting)
+    agent.logged("transfer done")
+    agent.logged("message dead-lettered")
+    server = prometheus(f"127.0.0.1:{endpoint.port}")
+
+    def one(query: str) -> dict[str, Any]:
+        found = eventually(lambda: asked(server, query), within_s=60, every_s=0.2, what=query)
+        assert len(found) == 1, found
+        return found[0]
+
+    assert one('up{job="backhaul"} == 1')
+    assert one('backhaul_transfers_total{state="done"} > 0')["value"][1] == "1"
+    assert one("sum(backhaul_bytes_total) > 0")["value"][1] == "4"
+    assert one("backhaul_rate_limit_bytes")["value"][1] == "+Inf"
+    fired = one('ALERTS{alertname="BackhaulTransfersDie",alertstate="firing"}')["metric"]
+    assert fired["code"] == "E_MSG_FORMAT"
+    # Every metric that Prometheus has is one of the catalogue's, and of the right type.
+    answer = fetch(f"{server.endpoint}/api/v1/metadata")
+    assert answer is not None
+    metadata = json.loads(answer[1])["data"]
+    types = {name: found[0]["type"] for name, found in metadata.items()}
+    known = {each.full_name: each.kind.value for each in CATALOGUE}
+    assert types
+    assert types.items() <= known.items()
 
 
 def test_while_s3_is_down_readyz_is_503_and_names_it(

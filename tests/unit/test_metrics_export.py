@@ -146,6 +146,16 @@ def test_a_ledger_that_takes_no_report_is_a_hold(followed: Bed) -> None:
     assert followed.export.readyz().status is HTTPStatus.OK
 
 
+def test_no_page_has_a_secret_or_a_line_that_was_smuggled_in(followed: Bed) -> None:
+    reason = "https://user:hunter2@proxy/ said\ncode: E_FORGED\u202e"
+    followed.observer.ledger_failed("E_LEDGER_IO", reason, "password=hunter2")
+    followed.clock.advance(60)
+    body = followed.export.readyz().body.decode()
+    assert "hunter2" not in body + followed.export.metrics().body.decode()
+    assert [line.split(":", 1)[0] for line in body.splitlines()[1:]] == ["code", "hint"]
+    assert "\u202e" not in body
+
+
 def test_a_stopping_agent_is_not_ready(followed: Bed) -> None:
     followed.observer(facts.AgentStopping(in_flight=0, grace_s=1, poll_wait_s=1))
     answer = followed.export.readyz()

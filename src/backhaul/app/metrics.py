@@ -26,6 +26,7 @@ from backhaul.core.errors import BackhaulError
 from backhaul.core.facts import InstallationWarned, MetricsNotWritten
 from backhaul.core.health import Health, HealthState, agent_health
 from backhaul.core.ports import Clock, Emit
+from backhaul.core.text import redacted, visible
 from backhaul.settings.model import in_home
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ TEXTFILE_EVERY_S = 15.0
 FIGURES_EVERY_S = 30.0
 FIGURES_AGAIN_S = 5.0  # while there are none
 WARNED_EVERY_S = 60.0
+LINE_MOST = 2000  # characters
 JOIN_S = 2.0
 _DAY = timedelta(days=1)
 _LAST_DONE_WITHIN = timedelta(days=30)
@@ -181,11 +183,8 @@ class MetricsExport:
     def readyz(self) -> HttpAnswer:
         """The health sentence, with its code and fix; 200 only while healthy."""
         health = self._health()
-        lines = [health.sentence]
-        if health.code:
-            lines.append(f"code: {health.code}")
-        if health.hint:
-            lines.append(f"hint: {health.hint}")
+        found = {"": health.sentence, "code: ": health.code, "hint: ": health.hint}
+        lines = [f"{name}{_shown(text)}" for name, text in found.items() if text]
         status = HTTPStatus.OK if health.is_healthy else HTTPStatus.SERVICE_UNAVAILABLE
         return HttpAnswer.of(status, "\n".join(lines))
 
@@ -223,6 +222,11 @@ class MetricsExport:
                 )
         except BackhaulError:
             self._figures = None
+
+
+def _shown(text: str) -> str:
+    """On one line and without secrets: reasons quote foreign answers."""
+    return visible(redacted(text), LINE_MOST)
 
 
 @contextmanager
