@@ -235,19 +235,20 @@ def test_a_file_that_cannot_be_written_refuses_the_start(tmp_path: Path) -> None
 
 
 def test_later_it_is_warned_of_once_a_minute(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    writes = 0
+    writes, is_full = 0, False
     real = TextFile.write
 
     def write(file: TextFile) -> None:
         nonlocal writes
         writes += 1
+        if is_full:
+            raise ConfigurationError("E_METRICS_TEXTFILE", "no space", "free some")
         real(file)
 
     monkeypatch.setattr(module, "TEXTFILE_EVERY_S", 0.001)
     monkeypatch.setattr(TextFile, "write", write)
     with bed.export.opened(bed.emit):
-        bed.textfile.unlink()
-        bed.textfile.mkdir()
+        is_full = True
         eventually(lambda: failures(bed) == 1)
         seen = writes
         eventually(lambda: writes > seen + 5)
