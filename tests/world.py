@@ -106,6 +106,7 @@ class World:
         self.cluster = FakeCluster(self.clock, self.store, self.target, faults=self.faults)
         self.has_cluster = has_cluster
         self.routes = (route(),)
+        self.jumping: tuple[str, ...] = ("slot", "poll")  # threads whose waits take no time
         self.facts: list[object] = []
         self.watcher: Emit | None = None
         self.down: list[OutageError] = []  # what a probe finds
@@ -185,8 +186,9 @@ class World:
             # One connection is shared with the checks: nobody else may be in a transaction then.
             # The thread itself is replaced: it holds its function from the agent's beginning.
             agent._sweeper = threading.Thread(target=lambda: None, name="no sweep", daemon=True)
+            agent._pausing = threading.Thread(target=lambda: None, name="no park", daemon=True)
         # What the agent waits for costs no time; its keeper looks whenever the clock moves.
-        agent._stopper.changed = self.clock.jumping("slot", "poll")
+        agent._stopper.changed = self.clock.jumping(*self.jumping)
         agent._keeper._changed = self.clock.waking()
         return agent
 

@@ -116,6 +116,8 @@ class AgentReport:
         failed_polls: In a row, since then; `poll_code` and the like are of the last one.
         oldest_sent_at: Of the messages in hand, and of the newest receive while the queue has more.
         in_hand: Messages received and not done with; each has a slot.
+        parked: Messages of paused routes that it keeps hidden, without a slot.
+        paused_routes: As far as it knows; `is_everything_paused`: it does not poll because of it.
         slot_free_since: Since then at least one slot has been free; None: all are busy.
         depth: None until SQS has answered once.
         bytes_per_s: Of all running transfers together.
@@ -131,6 +133,9 @@ class AgentReport:
     poll_reason: str = ""
     poll_hint: str = ""
     in_hand: int = 0
+    parked: int = 0
+    paused_routes: tuple[str, ...] = ()
+    is_everything_paused: bool = False
     slot_free_since: datetime | None = None
     depth: QueueDepth | None = None
     oldest_sent_at: datetime | None = None

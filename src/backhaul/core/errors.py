@@ -4,6 +4,7 @@
     ├── TransientError       comes back after a back-off; spends an attempt
     │   ├── SourceChanged    the object is no longer the pinned one: plan again
     │   ├── DestinationBusy  another transfer owns the destination (exit 75)
+    │   ├── RoutePaused      an operator paused the route (exit 75)
     │   ├── TakenOver        another process has the transfer now: stop, touch nothing
     │   ├── TargetMissing    a path that should be there is not: staging was fenced
     │   └── OutcomeUnknown   the call may have happened: check, then decide
@@ -86,6 +87,13 @@ class DestinationBusy(TransientError):
     """Another live transfer owns the destination, one above or one below it."""
 
     exit_code = ExitCode.LOCKED
+
+
+class RoutePaused(TransientError):
+    """An operator paused the route: its transfer waits, and spends nothing."""
+
+    exit_code = ExitCode.LOCKED
+    route = ""
 
 
 class TakenOver(TransientError):

@@ -451,6 +451,46 @@ class TransferWaiting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferPaused:
+    """An operator paused the route; the message is kept hidden without a slot, unspent."""
+
+    transfer_id: str
+    message_id: str
+    route: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageUnparked:
+    """Its route is resumed, or the message would expire: it goes on, in a slot."""
+
+    message_id: str
+    route: str
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParkedMessageReturned:
+    """A message of a paused route went back to the queue, hidden for so long; costs a receive."""
+
+    message_id: str
+    route: str
+    hidden_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PausedRoutesChanged:
+    """Operators paused or resumed routes, or a pause ended; `routes` are paused now.
+
+    Attributes:
+        is_everything: All that this queue may serve: the agent does not poll.
+    """
+
+    routes: tuple[str, ...]
+    is_everything: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class MessageReturned:
     """Handed back unspent because the agent stops."""
 

@@ -18,6 +18,7 @@ FAILED_POLLS = 3
 POLL_OVERDUE = timedelta(seconds=120)  # a long poll takes 20 s, its dead connection 25 s
 HELD_AFTER = timedelta(seconds=10)  # a shorter wait is a retry
 GONE_MOST = timedelta(days=1)  # an agent that died longer ago than this is not missed any more
+PAUSED_NAMED = 3  # routes in the sentence
 CLOCKS_DIFFER = timedelta(seconds=30)
 START = "start it: systemctl start backhaul, or backhaul run QUEUE REGION"
 
@@ -108,7 +109,8 @@ def health(agents: Sequence[ObservedAgent], now: datetime) -> Health:
     if worst.state is not HealthState.RUNNING:
         return worst
     running = sum(len(one.report.running) for one in alive)
-    return replace(worst, sentence=_running(running, alive) + _clock_words(alive, now))
+    words = _running(running, alive) + _paused_words(alive) + _clock_words(alive, now)
+    return replace(worst, sentence=words)
 
 
 def agent_health(record: AgentRecord, now: datetime) -> Health:
@@ -124,7 +126,9 @@ def agent_health(record: AgentRecord, now: datetime) -> Health:
     lasting = [one for one in report.holds if report.at - one.since >= HELD_AFTER]
     if lasting:
         return _held(record, min(lasting, key=lambda one: one.since), now)
-    sentence = _running(len(report.running), [record]) + _clock_words([record], now)
+    alone = [record]
+    sentence = _running(len(report.running), alone) + _paused_words(alone)
+    sentence += _clock_words(alone, now)
     return Health(state=HealthState.RUNNING, sentence=sentence)
 
 
@@ -135,6 +139,15 @@ def _transfers(count: int) -> str:
 def _running(transfers: int, agents: Sequence[AgentRecord]) -> str:
     what = f"{_transfers(transfers)} under way" if transfers else "waiting for messages"
     return f"Running: {what}" + (f" on {len(agents)} agents" if len(agents) > 1 else "")
+
+
+def _paused_words(agents: Sequence[AgentRecord]) -> str:
+    """Paused routes are no fault; they are named so that they are not forgotten."""
+    routes = sorted({name for one in agents for name in one.report.paused_routes})
+    if not routes:
+        return ""
+    more = f" and {len(routes) - PAUSED_NAMED} more" if len(routes) > PAUSED_NAMED else ""
+    return f"; paused: {', '.join(routes[:PAUSED_NAMED])}{more}"
 
 
 def _clock_words(agents: Sequence[AgentRecord], now: datetime) -> str:
@@ -160,7 +173,7 @@ def _not_polling(record: AgentRecord, now: datetime) -> Health | None:
             " of this node. Polling resumes by itself",
             since=since,
         )
-    if report.slot_free_since is None or report.failed_polls:
+    if report.slot_free_since is None or report.failed_polls or report.is_everything_paused:
         return None
     polled = max(report.last_poll_at or report.slot_free_since, report.slot_free_since)
     if report.at - polled > POLL_OVERDUE:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.delivery import deliver
+from backhaul.core.agent.pausing.parking import PAUSES_EVERY_S, Parking
 from backhaul.core.agent.reporting import Reporter
 from backhaul.core.agent.returning import give_back
 from backhaul.core.agent.settings import AgentSettings, RunTotals
@@ -27,6 +28,7 @@ from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.ports import Message, Ports, Queue, Randomness
 from backhaul.core.requests.admission import RouteGate
+from backhaul.core.requests.pauses import PausedRoutes
 from backhaul.core.requests.policy import Policy
 from backhaul.core.text import excerpt
 
@@ -102,7 +104,11 @@ class Agent:
             keeper=self._keeper,
             stopper=self._stopper,
             gate=RouteGate(ports.clock),
+            pauses=PausedRoutes(ports.ledger, ports.clock),
         )
+        self._parking = Parking(self._context)
+        self._is_turn_of_parked = False
+        self._pausing = threading.Thread(target=self._park_until_stopped, name="park", daemon=True)
         self._sweeper = threading.Thread(
             target=self._sweep_until_stopped, name="sweep", daemon=True
         )
@@ -135,6 +141,7 @@ class Agent:
         self._is_polling = True
         threading.Thread(target=self._poll_until_stopped, name="poll", daemon=True).start()
         self._sweeper.start()
+        self._pausing.start()
         self._reporting.start()
         with self._stopper.changed:
             while not self._stopper.is_requested and self._is_polling and not self._hangs():
@@ -190,6 +197,14 @@ class Agent:
                 if self._stopper.pause(SWEEP_EVERY_S):
                     return
 
+    def _park_until_stopped(self) -> None:
+        """Know which routes are paused; at the end hand back what is parked."""
+        with self._errors_to_run(Stop.DRAIN):
+            while not self._stopper.is_requested:
+                self._parking.turn()
+                self._stopper.pause(PAUSES_EVERY_S)
+            self._parking.hand_back_all()
+
     def _report_until_over(self) -> None:
         """Publish what the agent does, also while it stops."""
         if self._reporter is None:
@@ -231,7 +246,9 @@ class Agent:
     def _poll_loop(self) -> None:
         failures = 0
         while free := self._wait_for_capacity():
-            wait_s = self._settings.poll_wait_s
+            if self._start_parked() or self._is_everything_paused():
+                continue
+            wait_s = 0 if self._parking.has_ready else self._settings.poll_wait_s
             # One at a time keeps the order of a FIFO queue: SQS gives no second message of a group
             # while its first is in flight, but one answer may bring several.
             most = 1 if self._queue.facts.is_fifo else min(free, 10)
@@ -255,11 +272,12 @@ class Agent:
             self._emit(facts.QueuePolled(queue=self._queue.facts.name, messages=len(messages)))
             for message in messages:
                 self._accept(message)
-            if not messages:
+            if not messages and not self._parking.has_ready:
                 if wait_s == 0:
                     self._poll_heartbeat.rest()
                     self._stopper.pause(SHORT_POLL_PAUSE_S)
                 if self._settings.drain and self._is_drained(began_s):
+                    self.totals.gave_up += len(self._parking)
                     return
 
     def _poll_failed(self, error: OutageError, failures: int) -> bool:
@@ -292,7 +310,10 @@ class Agent:
         with self._stopper.changed:
             while not self._stopper.is_requested:
                 free = self._settings.slots - self._busy
-                if free > 0:
+                if free > 0 and not self._parking.has_ready and self._is_everything_paused():
+                    self._poll_heartbeat.rest()
+                    self._stopper.changed.wait()
+                elif free > 0:
                     if not self._has_backlog or free >= self._settings.slots / 2:
                         return free
                     now_s = self._clock.monotonic()
@@ -304,6 +325,21 @@ class Agent:
                     self._poll_heartbeat.rest()
                     self._stopper.changed.wait()
         return 0
+
+    def _is_everything_paused(self) -> bool:
+        """There is nothing to receive for; a drain looks nevertheless what the queue has."""
+        return not self._settings.drain and self._parking.is_everything_paused
+
+    def _start_parked(self) -> bool:
+        """Start a message whose route is resumed, and every second time none: others come, too."""
+        self._is_turn_of_parked = not self._is_turn_of_parked
+        message = self._parking.next_ready() if self._is_turn_of_parked else None
+        if message is None:
+            return False
+        with self._stopper.changed:
+            self._busy += 1
+        self._slots.submit(self._serve, message, False)  # noqa: FBT003 - by position alone
+        return True
 
     def _is_drained(self, began_s: float) -> bool:
         """Nothing in flight, and every message that this run sent back could have been received.
@@ -323,7 +359,7 @@ class Agent:
             is_ours = not is_late and self._keeper.keep(message)
             self._busy += is_ours
         if is_ours:
-            self._slots.submit(self._serve, message)
+            self._slots.submit(self._serve, message, True)  # noqa: FBT003 - by position alone
         elif is_late:
             give_back(self._context, message)
         else:
@@ -336,24 +372,27 @@ class Agent:
                 )
             )
 
-    def _serve(self, message: Message) -> None:
+    def _serve(self, message: Message, is_new: bool) -> None:  # noqa: FBT001 - by position alone
         """One message from receipt to its end, in a slot thread."""
         with self._errors_to_run(Stop.DRAIN):
-            self._emit(
-                facts.MessageReceived(
-                    message_id=message.message_id,
-                    receive_count=message.receive_count,
-                    body_excerpt=excerpt(message.body),
-                    sent_at=message.sent_at,
+            if is_new:
+                self._emit(
+                    facts.MessageReceived(
+                        message_id=message.message_id,
+                        receive_count=message.receive_count,
+                        body_excerpt=excerpt(message.body),
+                        sent_at=message.sent_at,
+                    )
                 )
-            )
             try:
-                deliver(self._context, message)
+                paused_route = deliver(self._context, message)
             except BaseException:
                 self._keeper.release(message.message_id)  # it comes back when its timeout ends
                 raise
             finally:
                 self._emit(facts.DeliveryEnded(message_id=message.message_id))
+            if paused_route is not None:
+                self._parking.park(message, paused_route)
         with self._stopper.changed:
             self._busy -= 1
             self._stopper.changed.notify_all()
@@ -370,7 +409,8 @@ class Agent:
             self._emit(
                 facts.AgentStopping(in_flight=in_flight, grace_s=grace_s, poll_wait_s=wait_s)
             )
-        self._wait_while(lambda: self._busy > 0, grace_s)
+        self._stopper.request(Stop.DRAIN)  # after a drain, too: what is parked is handed back
+        self._wait_while(lambda: self._busy > 0 or len(self._parking) > 0, grace_s)
         # A poll cannot be interrupted; what it still brings is handed back in `_accept`. Only a
         # second signal goes without it: such a message is invisible for one timeout.
         self._wait_while(lambda: self._is_polling, self._settings.poll_wait_s + POLL_OVERTIME_S)
@@ -381,8 +421,9 @@ class Agent:
         self._hand_back_stuck()
         self._slots.shutdown(wait=not self.is_stuck, cancel_futures=True)
         self._keeper.close()
-        if self._sweeper.ident is not None:
-            self._sweeper.join(ABORT_WAIT_S)  # it writes no line after the last one
+        for thread in (self._sweeper, self._pausing):
+            if thread.ident is not None:
+                thread.join(ABORT_WAIT_S)  # it writes no line after the last one
         self._report_the_end()
         totals = self.totals
         self._emit(facts.AgentStopped(done=totals.done, dead=totals.dead, returned=totals.returned))

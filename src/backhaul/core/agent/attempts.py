@@ -18,12 +18,13 @@ from backhaul.core.agent.returning import hand_back, return_later
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.verdicts import BUSY, budget_of, in_time, known_end
 from backhaul.core.backoff import hold_delay_s
-from backhaul.core.errors import BackhaulError, OutageError, PermanentError
+from backhaul.core.errors import BackhaulError, OutageError, PermanentError, RoutePaused
 from backhaul.core.model import Hold, Request, TransferState
 from backhaul.core.ports import AttemptStart, Message, MessageOrigin
 from backhaul.core.requests.admission import check_signature
 from backhaul.core.requests.content import Ignored, ObjectEvent, RecordBody
 from backhaul.core.requests.event_routes import request_of
+from backhaul.core.requests.pauses import route_paused
 from backhaul.core.requests.records import Dead, MessageRecord, RecordOutcome
 from backhaul.core.text import excerpt
 from backhaul.core.transfer.attempt import Attempt
@@ -52,7 +53,9 @@ class RecordAttempts:
         held_by = ""
         while True:
             verdict = self._attempt()
-            if held_since_s is not None and verdict.disposition is not Disposition.HOLD:
+            is_paused = isinstance(verdict.error, RoutePaused)  # whatever became of what held it
+            is_held = verdict.disposition is Disposition.HOLD
+            if held_since_s is not None and not is_held and not is_paused:
                 held_s = self._context.clock.monotonic() - held_since_s
                 self._context.emit(
                     facts.TransferResumed(
@@ -70,6 +73,8 @@ class RecordAttempts:
                     held_by = verdict.error.dependency
                     tries += 1
                     is_stopped = self._hold(verdict.error, tries, held_since_s)
+                case Disposition.WAIT if isinstance(verdict.error, RoutePaused):
+                    return self._leave_paused(verdict.error)
                 case Disposition.WAIT:
                     is_stopped = self._wait_for_others()
                 case _:
@@ -168,6 +173,10 @@ class RecordAttempts:
         context, message = self._context, self._message
         policy, settings = context.policy(), context.settings
         job = policy.decide(request, sender_id=message.sender_id, queue=message.queue)
+        # What may be visible in part is finished first.
+        paused = None if start.was_publishing else context.pauses.find(job.route)
+        if paused is not None:
+            return Verdict(disposition=Disposition.WAIT, error=route_paused(paused))
         check_signature(
             policy.find(job.route).signature,
             message,
@@ -260,6 +269,19 @@ class RecordAttempts:
             )
         )
         return self._pause(BUSY_WAIT_S)
+
+    def _leave_paused(self, error: RoutePaused) -> RecordOutcome:
+        """Leave the slot until the route is resumed; nothing is spent."""
+        refund(self._context, self._start, TransferState.WAITING, error)
+        self._context.emit(
+            facts.TransferPaused(
+                transfer_id=self._transfer_id,
+                message_id=self._message.message_id,
+                route=error.route,
+                reason=error.message,
+            )
+        )
+        return RecordOutcome(paused_route=error.route)
 
     def _pause(self, seconds: float) -> bool:
         """Sleep; True when a stop ended it and the message was handed back."""

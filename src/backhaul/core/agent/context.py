@@ -15,6 +15,7 @@ from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
 from backhaul.core.facts import CallRetried, CallRetriesEnded
 from backhaul.core.ports import Clock, Emit, Ports, Queue, Randomness
 from backhaul.core.requests.admission import RouteGate
+from backhaul.core.requests.pauses import PausedRoutes
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.outcome import unexpected
 
@@ -27,6 +28,7 @@ class AgentContext:
 
     Attributes:
         gate: Transfers in flight by route.
+        pauses: Routes whose transfers may not begin.
         totals: What this run did so far.
         due_back: Ids of messages returned for a later try, and when SQS shows each at the latest.
         call_numbers: For the calls that `until_answered` repeats.
@@ -40,6 +42,7 @@ class AgentContext:
     keeper: VisibilityKeeper
     stopper: Stopper
     gate: RouteGate
+    pauses: PausedRoutes
     totals: RunTotals = field(default_factory=RunTotals)
     due_back: dict[str, float] = field(default_factory=dict)
     call_numbers: Iterator[int] = field(default_factory=count)

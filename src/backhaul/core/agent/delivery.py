@@ -11,6 +11,7 @@ What becomes of it, and in which order:
                 after the ledger knows the death and before the message is deleted. Without a
                 dead-letter queue the message is never deleted: it is hidden for as long as SQS
                 allows
+    paused      kept hidden without a slot until its route is resumed, spending nothing (`pausing`)
     stopping    handed back unspent, visible at once (`returning`)
 
 The transfer itself is `core.transfer.attempt`; where messages come from is `agent`.
@@ -35,27 +36,33 @@ WHOLE = -1  # number of the record that is a message whose records cannot even b
 KEPT_MARGIN_S = 60
 
 
-def deliver(context: AgentContext, message: Message) -> None:
+def deliver(context: AgentContext, message: Message) -> str | None:
     """Work each record of the message in turn; the message goes when all of them have ended.
 
-    The message's visibility is kept already; it is released here in every case.
+    The message's visibility is kept already; it is released here, unless the message has to wait
+    for a paused route.
+
+    Returns:
+        That route; None: nothing is left to do for this delivery.
     """
     records = _read(context, message)
     if records is None:
-        return
+        return None
     outcomes: list[RecordOutcome] = []
     for record in records:
         if outcomes and context.stopper.is_requested:
             # What has ended is in the ledger, and the next delivery skips it.
             if not _returned_for_retry(context, message, outcomes):
                 hand_back(context, message)
-            return
+            return None
         outcome = RecordAttempts(context, message, record).run()
-        if outcome is None:
-            return
+        if outcome is None or outcome.paused_route is not None:
+            # Records before this one have ended or failed; the ledger knows it.
+            return None if outcome is None else outcome.paused_route
         outcomes.append(outcome)
     if not _returned_for_retry(context, message, outcomes):
         _settle(context, message, outcomes)
+    return None
 
 
 def _read(context: AgentContext, message: Message) -> Sequence[MessageRecord] | None:

@@ -86,8 +86,9 @@ class Observer:
     """Safe to call from every thread; a fact costs it some microseconds.
 
     What it remembers is of messages in hand, and goes with `DeliveryEnded`: nothing is left of a
-    message whose slot is free, whatever became of it. Times are kept as the monotonic clock has
-    them and become dates in a report, so that ages are right after the wall clock was set.
+    message whose slot is free, whatever became of it; of those parked only when they were sent.
+    Times are kept as the monotonic clock has them and become dates in a report, so that ages are
+    right after the wall clock was set.
 
     Args:
         slots: Messages that the agent works on at once.
@@ -98,6 +99,7 @@ class Observer:
         self._slots = slots
         self._lock = threading.Lock()
         self._in_hand: dict[str, datetime | None] = {}  # by message, with its time of sending
+        self._parked: dict[str, datetime | None] = {}  # likewise, without a slot
         self._running: dict[str, _Work] = {}  # by transfer
         self._waiting: dict[
             str, _Waiting
@@ -131,6 +133,10 @@ class Observer:
             facts.TransferTakenOver: self._attempt_ended,
             facts.CallRetried: self._call_retried,
             facts.CallRetriesEnded: self._call_ended,
+            facts.TransferPaused: self._paused,
+            facts.MessageUnparked: self._received,
+            facts.ParkedMessageReturned: self._settled,
+            facts.PausedRoutesChanged: self._pauses_changed,
             facts.AgentStopping: self._stopping,
         }
 
@@ -210,6 +216,7 @@ class Observer:
                 last_poll_at=None if self._polled_s is None else date(self._polled_s),
                 failing_since=None if self._failing_s is None else date(self._failing_s),
                 in_hand=len(self._in_hand),
+                parked=len(self._parked),
                 slot_free_since=None if self._free_s is None else date(self._free_s),
                 oldest_sent_at=self._oldest_sent_at(),
                 holds=self._holds(date),
@@ -218,7 +225,8 @@ class Observer:
             )
 
     def _oldest_sent_at(self) -> datetime | None:
-        known = [one for one in self._in_hand.values() if one is not None]
+        hidden = (*self._in_hand.values(), *self._parked.values())
+        known = [one for one in hidden if one is not None]
         depth = self._report.depth
         has_more = self._has_more and (depth is None or depth.visible > 0)
         if has_more and self._newest_sent_at is not None:
@@ -269,13 +277,30 @@ class Observer:
             poll_hint=fact.hint,
         )
 
-    def _received(self, fact: facts.MessageReceived) -> None:
+    def _received(self, fact: facts.MessageReceived | facts.MessageUnparked) -> None:
+        self._parked.pop(fact.message_id, None)
         self._in_hand[fact.message_id] = fact.sent_at
         self._newest_sent_at = fact.sent_at or self._newest_sent_at
         if len(self._in_hand) >= self._slots:
             self._free_s = None
 
-    def _settled(self, fact: facts.DeliveryEnded | facts.MessageReturned) -> None:
+    def _paused(self, fact: facts.TransferPaused) -> None:
+        self._parked[fact.message_id] = self._in_hand.get(fact.message_id)
+
+    def _pauses_changed(self, fact: facts.PausedRoutesChanged) -> None:
+        # While nothing is polled, no poll is overdue.
+        is_over = self._report.is_everything_paused and not fact.is_everything
+        if is_over and self._free_s is not None:
+            self._free_s = self._clock.monotonic()
+        self._report = replace(
+            self._report, paused_routes=fact.routes, is_everything_paused=fact.is_everything
+        )
+
+    def _settled(
+        self, fact: facts.DeliveryEnded | facts.MessageReturned | facts.ParkedMessageReturned
+    ) -> None:
+        if not isinstance(fact, facts.DeliveryEnded):
+            self._parked.pop(fact.message_id, None)
         self._in_hand.pop(fact.message_id, None)
         self._waiting.pop(fact.message_id, None)
         for transfer_id, work in list(self._running.items()):

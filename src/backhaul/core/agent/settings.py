@@ -48,4 +48,4 @@ class RunTotals:
     ignored: int = 0
     failed: int = 0
     returned: int = 0
-    gave_up: int = 0  # handed back by a drain because a dependency stayed down
+    gave_up: int = 0  # handed back by a drain: a dependency stayed down, or the route is paused

@@ -79,14 +79,12 @@ def in_time(verdict: Verdict, message: Message, facts: QueueFacts, now: datetime
         case Disposition.HOLD:
             share, last = HOLD_SHARE, verdict.error
         case Disposition.WAIT:
-            share, last = HOLD_SHARE, BUSY
+            share, last = HOLD_SHARE, verdict.error or BUSY
         case _:
             return verdict
-    if message.sent_at is None or facts.retention_s is None or facts.dead_letter_url is None:
+    if last is None or message.sent_at is None or not is_expiring(message, facts, now, share):
         return verdict
     age_s = (now - message.sent_at).total_seconds()
-    if last is None or age_s < facts.retention_s * share:
-        return verdict
     return dead(
         PermanentError(
             "E_EXPIRING",
@@ -95,3 +93,10 @@ def in_time(verdict: Verdict, message: Message, facts: QueueFacts, now: datetime
             hint="fix what held it up, then `backhaul dlq redrive`; give the queue more retention",
         )
     )
+
+
+def is_expiring(message: Message, facts: QueueFacts, now: datetime, share: float) -> bool:
+    """This share of the queue's retention is over, and the message may become a dead letter."""
+    if message.sent_at is None or facts.retention_s is None or facts.dead_letter_url is None:
+        return False
+    return (now - message.sent_at).total_seconds() >= facts.retention_s * share

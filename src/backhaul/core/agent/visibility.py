@@ -26,11 +26,13 @@ class HiddenMessage:
 
     Attributes:
         message: The newest delivery; its receipt handle is the one to use.
+        timeout_s: By how much it is extended each time.
         is_lost: SQS refused the handle; the message may be delivered again.
     """
 
     message: Message
     due_s: float
+    timeout_s: int
     is_lost: bool = False
 
 
@@ -92,9 +94,25 @@ class VisibilityKeeper:
             if hidden is not None:
                 hidden.message, hidden.due_s, hidden.is_lost = message, due_s, False
             else:
-                self._hidden[message.message_id] = HiddenMessage(message=message, due_s=due_s)
+                self._hidden[message.message_id] = HiddenMessage(
+                    message=message, due_s=due_s, timeout_s=self._timeout_s
+                )
             self._changed.notify()
         return hidden is None
+
+    def hide_for(self, message_id: str, timeout_s: int) -> None:
+        """Extend the timeout of a kept message by this much, at once and each time from then on."""
+        with self._changed:
+            hidden = self._hidden.get(message_id)
+            if hidden is not None and hidden.timeout_s != timeout_s:
+                hidden.timeout_s, hidden.due_s = timeout_s, self._clock.monotonic()
+                self._changed.notify()
+
+    def newest(self, message_id: str) -> Message | None:
+        """The newest delivery of a kept message."""
+        with self._changed:
+            hidden = self._hidden.get(message_id)
+        return hidden.message if hidden else None
 
     def release(self, message_id: str) -> Message | None:
         """Stop extending; returns the newest delivery, whose handle settles the message."""
@@ -142,7 +160,7 @@ class VisibilityKeeper:
         seconds = extension_s(
             now_s=now_s,
             received_s=message.received_monotonic_s,
-            visibility_timeout_s=self._timeout_s,
+            visibility_timeout_s=hidden.timeout_s,
             total_s=self._total_s,
         )
         try:
@@ -157,7 +175,7 @@ class VisibilityKeeper:
             # No answer: two more tries before the timeout ends, and a lapse is survivable.
             hidden.due_s = now_s + RETRY_S
         else:
-            hidden.due_s = now_s + min(self._timeout_s, seconds) / 3
+            hidden.due_s = now_s + min(hidden.timeout_s, seconds) / 3
 
     def _lose(self, hidden: HiddenMessage, message: Message, reason: str) -> None:
         with self._changed:

@@ -138,9 +138,11 @@ class RecordOutcome:
         dead: It is dead, and recorded so in the ledger.
         is_copied: Its dead letter has been sent, in this delivery or an earlier one.
         is_ignored: It needed no copy.
+        paused_route: It may not begin before this route is resumed.
     """
 
     retry_in_s: int | None = None
     dead: Dead | None = None
     is_copied: bool = False
     is_ignored: bool = False
+    paused_route: str | None = None

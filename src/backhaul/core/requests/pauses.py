@@ -1,0 +1,69 @@
+"""Which routes operators have paused, by the ledger; what is known is a few seconds old at most."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from backhaul.core.errors import RoutePaused
+from backhaul.core.ports import Clock, Ledger, PausedRoute
+from backhaul.core.text import printable
+
+FRESH_S = 10.0  # after this the ledger is read again before an attempt begins
+_TEXT_MOST = 200
+
+
+class PausedRoutes:
+    """Looked at before each attempt; safe to share between threads.
+
+    Where nobody calls `refresh`, `find` does.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._read_s: float | None = None
+        self._known: tuple[PausedRoute, ...] = ()
+
+    def refresh(self) -> None:
+        """Read the ledger.
+
+        Raises:
+            OutageError, LedgerDamaged: What was known stays, and gets older.
+        """
+        # Before the call: a pause that is recorded during it may be missed.
+        began_s = self._clock.monotonic()
+        self._known = tuple(self._ledger.paused_routes(self._clock.now()))
+        self._read_s = began_s
+
+    def find(self, route: str) -> PausedRoute | None:
+        """The pause of this route that is in force.
+
+        Raises:
+            OutageError, LedgerDamaged: What is known is too old, and the ledger does not answer.
+        """
+        if self._read_s is None or self._clock.monotonic() - self._read_s > FRESH_S:
+            self.refresh()
+        return next((one for one in self.in_force() if one.route == route), None)
+
+    def in_force(self) -> tuple[PausedRoute, ...]:
+        """Those known, however old."""
+        now = self._clock.now()
+        return tuple(one for one in self._known if one.is_in_force(now))
+
+    def cover(self, routes: Collection[str]) -> bool:
+        """True where there are such routes, and each of them is paused."""
+        return bool(routes) and set(routes) <= {one.route for one in self.in_force()}
+
+
+def route_paused(paused: PausedRoute) -> RoutePaused:
+    """What a transfer of the route waits for."""
+    until = "" if paused.until is None else f" until {paused.until:%Y-%m-%d %H:%M:%S} UTC"
+    reason = f": {printable(paused.reason, _TEXT_MOST)}" if paused.reason else ""
+    by = printable(paused.operator, _TEXT_MOST)
+    error = RoutePaused(
+        "E_ROUTE_PAUSED",
+        f"route {paused.route} is paused{until} by {by}{reason}",
+        hint=f"backhaul resume {paused.route}",
+    )
+    error.route = paused.route
+    return error
