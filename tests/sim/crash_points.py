@@ -62,6 +62,12 @@ SCENARIOS: dict[str, Shape] = {
     "event, then newer": replace(_TWICE, messages=("event raw/p/a, /land/p",) * 2),
     "forged event, then newer": replace(_TWICE, messages=_FORGED),
     "forged event of a version, then newer": replace(_TWICE, messages=_FORGED, is_versioned=True),
+    "paused, then resumed": replace(
+        _FOLDER, pauses=((0.0, 30.0), (35.0, 50.0)), has_other_route=True
+    ),
+    "everything paused, then resumed": replace(
+        _TWICE, messages=_TWICE.messages[:1], pauses=((0.05, 30.0),)
+    ),
     "never right": replace(_TWICE, messages=_TWICE.messages[:1], poison="p/a"),
     "hangs for ever": replace(_TWICE, messages=_TWICE.messages[:1], hanger="store.get"),
     "one agent, three at once": replace(

@@ -7,6 +7,7 @@ has changed since.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
@@ -21,6 +22,8 @@ from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.attempts import RecordAttempts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.observer import Observer
+from backhaul.core.agent.pausing.lot import Parked
+from backhaul.core.agent.pausing.parking import Parking
 from backhaul.core.agent.reporting import Reporter
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.visibility import VisibilityKeeper
@@ -30,6 +33,7 @@ from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, Tr
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Pin
 from backhaul.core.ports import ListPage
+from backhaul.core.requests.pauses import PausedRoutes
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer import attempt as heart
 from backhaul.core.transfer import listing, plan, publishing, reuse
@@ -424,6 +428,38 @@ def policy_only_at_first(patch: Patch) -> None:
     patch.setattr(Policy, "check_resolved", lambda *args: None)
 
 
+# ---------------------------------------------------------------- paused routes
+
+
+@mutant("no attempt of a paused route begins", 18)
+def pauses_are_not_looked_at(patch: Patch) -> None:
+    patch.setattr(PausedRoutes, "find", lambda self, route: None)
+
+
+@mutant("what is known of pauses is read anew when it is old", 53)
+def pauses_are_read_once(patch: Patch) -> None:
+    def refresh(original: Any, self: Any) -> None:
+        if self._read_s is None:
+            original(self)
+        self._read_s = math.inf
+
+    _around(patch, PausedRoutes, "refresh", refresh)
+
+
+@mutant("parked messages go on when their route is resumed", 13)
+def parked_for_ever(patch: Patch) -> None:
+    patch.setattr(Parking, "_fate", lambda self, parked: Parked.STAYS)
+
+
+@mutant("a parked message is kept hidden, and costs no receive", 275)
+def parked_messages_reappear(patch: Patch) -> None:
+    def park(original: Any, self: Any, message: Any, route: str) -> None:
+        original(self, message, route)
+        self._context.keeper.release(message.message_id)
+
+    _around(patch, Parking, "park", park)
+
+
 # ---------------------------------------------------------------- events
 
 
@@ -540,7 +576,7 @@ def stalls_are_always_outages(patch: Patch) -> None:
     patch.setattr(OutageWatch, "judged", judged)
 
 
-@mutant("a held transfer asks again within a minute", 13)
+@mutant("a held transfer asks again within a minute", 8)
 def holds_sleep_long(patch: Patch) -> None:
     for module in (attempts, context):
         patch.setattr(module, "hold_delay_s", lambda tries, chance: 3600.0)

@@ -32,6 +32,8 @@ class Shape:
             goes on with one page while the agent looks at the next one's final paths.
         owned: Directories that are there before: path, group, policy.
         reports: Agents report what they do, and these calls meet faults of their own.
+        pauses: Times in which an operator has paused the route, in seconds from the start.
+        has_other_route: There is one that is never paused, so that polling goes on.
     """
 
     agents: int = 1
@@ -58,6 +60,8 @@ class Shape:
     page_size: int | None = None
     owned: tuple[tuple[str, str, str], ...] = ()
     reports: bool = False
+    pauses: tuple[tuple[float, float], ...] = ()
+    has_other_route: bool = False
 
     @property
     def may_refuse(self) -> bool:
@@ -83,6 +87,7 @@ AIMED_CALLS = (
 
 
 PAGES = (0.10, 0.20)
+PAUSES_SHARE = 0.08
 EVENTS_ABOVE = 0.94
 REPORTING = 0.15
 
@@ -97,6 +102,9 @@ def shape_of(seed: int) -> Shape:
         shape = replace(shape, owned=owned.choice(OWNED))
     if random.Random(f"reports {seed}").random() < REPORTING:
         shape = replace(shape, reports=True)
+    pauses = random.Random(f"pauses {seed}")
+    if pauses.random() < PAUSES_SHARE and "outage" not in shape.kinds:
+        shape = _paused(pauses, shape)
     odd = random.Random(f"odd {seed}").random()
     if odd < 0.05:
         return replace(shape, is_fifo=True)
@@ -107,6 +115,17 @@ def shape_of(seed: int) -> Shape:
     if odd > EVENTS_ABOVE:
         return _of_events(random.Random(f"events {seed}"), shape)
     return shape
+
+
+def _paused(chance: random.Random, shape: Shape) -> Shape:
+    """Paused once or twice, for seconds or minutes."""
+    begins, pauses = 0.0, []
+    for _ in range(chance.randint(1, 2)):
+        begins += chance.choice((0, 0, 5, 40))
+        ends = begins + chance.choice((3, 15, 60, 300))
+        pauses.append((begins, ends))
+        begins = ends
+    return replace(shape, pauses=tuple(pauses), has_other_route=chance.random() < 0.6)
 
 
 def _in_pages(chance: random.Random, shape: Shape) -> Shape:

@@ -94,6 +94,21 @@ def test_reports_change_nothing_of_a_schedule_whatever_befalls_them(
     assert min(befell[kind] for kind in ("fail", "lost", "down")) > 50
 
 
+def test_schedules_pause_routes_and_resume_them() -> None:
+    shapes = [shape_of(seed) for seed in range(SCHEDULES)]
+    paused = [shape for shape in shapes if shape.pauses]
+    assert len(paused) > 100
+    assert 20 < sum(shape.has_other_route for shape in paused) < len(paused) - 20
+    seeds = [seed for seed, shape in enumerate(shapes) if shape.pauses]
+    facts: Counter[type] = Counter()
+    for seed in seeds[:40]:
+        sim = Sim(seed, shapes[seed])
+        sim.run()
+        facts.update({type(fact) for fact in sim.facts})
+    assert facts[events.TransferPaused] > 10
+    assert facts[events.MessageUnparked] > 10
+
+
 def test_schedules_have_pages_whose_proofs_arrive_during_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

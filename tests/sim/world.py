@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -17,17 +19,26 @@ from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
-from backhaul.core.model import Location, OnExists, PublishMode, Route, VerifyLevel
+from backhaul.core.model import (
+    Location,
+    OnExists,
+    PublishMode,
+    Route,
+    TransferState,
+    VerifyLevel,
+)
 from backhaul.core.objects import Pin, StagedObject
 from backhaul.core.ports import (
     DeadLetterReason,
     Endpoint,
     ListedPage,
     Message,
+    PausedRoute,
     Ports,
     StageTask,
     TargetFs,
 )
+from backhaul.core.requests.pauses import FRESH_S
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.outcome import MAX_SOURCE_CHANGES
 from backhaul.engines.tuning import Tuning
@@ -45,6 +56,7 @@ from backhaul.testing.fakes import (
 )
 from backhaul.testing.fakes.inline import InlineSession
 from backhaul.testing.fakes.listing_faults import FOREIGN_KEY, LISTING_FAULTS
+from backhaul.testing.fakes.memory_file import MemoryTransfer
 from backhaul.testing.fakes.store import FakeBody
 from tests.sim.ghost import STAGING, Asked, Ghost, Violation
 from tests.sim.reports import Reports, check_sums
@@ -319,13 +331,18 @@ class Sim:
         self.ghost.stored_checksums[b""] = ("", 0)
         for path, group, policy in shape.owned:
             self.target.own(path, group=group, policy=policy)
-        self.files = [MemoryFile(after_change=self.ghost.moved) for _ in range(shape.agents)]
+        self.files = [MemoryFile(after_change=self._moved) for _ in range(shape.agents)]
         if shape.has_one_ledger:
             self.files = self.files[:1] * shape.agents
         self.alive: dict[str, Running] = {}
         self.seats: list[Running | None] = [None] * shape.agents
         self.restart_s = [0.0] * shape.agents
         self.routes: tuple[Route, ...] = (self._route(),)
+        if shape.has_other_route:
+            self.routes += (replace(self._route(), name="other", sources=(("elsewhere", ""),)),)
+        self.began_s = self.clock.now_s
+        self.paused_at: datetime | None = None
+        self.begun_at: dict[str, datetime] = {}  # the last attempt of each transfer
         self.facts: list[object] = []
         self.story: list[str] = []
         self.is_calm = False
@@ -353,6 +370,37 @@ class Sim:
             verify=self.shape.verify,
             event_destination="/land/{key_dir}/",
         )
+
+    # ------------------------------------------------------------ pauses
+
+    def _operate(self) -> None:
+        """An operator pauses the route, or resumes it, when the time has come."""
+        at_s = self.clock.now_s - self.began_s
+        is_paused = any(begins <= at_s < ends for begins, ends in self.shape.pauses)
+        if is_paused is (self.paused_at is not None):
+            return
+        self.paused_at = self.clock.now() if is_paused else None
+        self.tell(f"the route is {'paused' if is_paused else 'resumed'}")
+        paused = PausedRoute(
+            route="r", since=self.clock.now(), until=None, operator="alice", reason=""
+        )
+        for file in self.files:
+            file.paused = {"r": paused} if is_paused else {}
+
+    def _next_act_s(self) -> list[float]:
+        times = [self.began_s + time for pause in self.shape.pauses for time in pause]
+        return [time for time in times if time > self.clock.now_s]
+
+    def _moved(self, row: MemoryTransfer, before: TransferState, after: TransferState) -> None:
+        self.ghost.moved(row, before, after)
+        if after is TransferState.RECEIVED:
+            self.begun_at[row.id] = self.clock.now()
+        paused_at = self.paused_at
+        if after is not TransferState.STAGING or paused_at is None or row.renames_possible:
+            return
+        late_s = (self.begun_at.get(row.id, row.first_seen_at) - paused_at).total_seconds()
+        if late_s > FRESH_S + 1:
+            self.ghost.broken(f"P1 {row.id} began {late_s:.0f} s after the pause")
 
     # ------------------------------------------------------------ what the world does
 
@@ -478,6 +526,11 @@ class Sim:
         self.scheduler.spawn(process, "sweep", agent._sweep_until_stopped)
         if reports is not None:
             self.scheduler.spawn(process, "report", agent._report_until_over, is_background=True)
+        if self.shape.pauses:
+            self.scheduler.spawn(process, "park", agent._park_until_stopped)
+        else:
+            # Nothing is paused, and no call is made to learn it: other seeds stay what they were.
+            agent._context.pauses._read_s = math.inf
         self.tell(f"{owner} starts")
 
     def _interleave(self, count: int) -> int:
@@ -641,7 +694,9 @@ class Sim:
         for seat, process in enumerate(self.seats):
             if process is None and self.restart_s[seat] <= self.clock.now_s:
                 self.start(seat)
+        self._operate()
         later = [due for seat, due in enumerate(self.restart_s) if self.seats[seat] is None]
+        later += self._next_act_s()
         self.scheduler.step(min(later, default=None))
         if self.ghost.violations:
             raise Violation(self.ghost.violations[0])
@@ -817,6 +872,9 @@ class Sim:
         failed = [fact for fact in self.facts if isinstance(fact, events.AttemptFailed)]
         if failed:
             raise Violation(f"E1 an attempt failed without a fault: {failed[0]}")
+        again = [one for one in self.queue._gone.values() if one.receive_count > 1]
+        if again:
+            raise Violation(f"E1 {again[0].message_id} was received {again[0].receive_count} times")
         most = sum(len(asked.wanted) for asked in self.ghost.asked.values())
         if self.ghost.gets > most:
             raise Violation(f"E1 {self.ghost.gets} reads for {most} objects")
