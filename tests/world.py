@@ -105,7 +105,7 @@ class World:
         self.target.put("/land/.keep", b"")
         self.cluster = FakeCluster(self.clock, self.store, self.target, faults=self.faults)
         self.has_cluster = has_cluster
-        self.routes = (route(),)
+        self.routes: tuple[Route, ...] = (route(),)
         self.jumping: tuple[str, ...] = ("slot", "poll")  # threads whose waits take no time
         self.facts: list[object] = []
         self.watcher: Emit | None = None

@@ -307,3 +307,26 @@ def test_a_process_that_is_gone_is_gone_whatever_its_clock_showed() -> None:
 
 def test_spans_into_the_future_are_none() -> None:
     assert judge(seen(ended_at=NOW + HOUR)).sentence.endswith("stopped 0 s ago")
+
+
+def test_paused_routes_are_no_trouble_and_are_named() -> None:
+    found = judge(seen(paused_routes=("landing",)))
+    assert (found.state, found.sentence) == (
+        RUNNING,
+        "Running: waiting for messages; paused: landing",
+    )
+    assert found.is_healthy
+    several = agent_health(record(paused_routes=("d", "c", "b", "a", "e")), NOW)
+    assert several.sentence.endswith("; paused: a, b, c and 2 more")
+
+
+def test_routes_that_several_agents_know_as_paused_are_named_once() -> None:
+    agents = [seen(host=host, paused_routes=("a", host)) for host in ("edge1", "edge2")]
+    assert judge(*agents).sentence.endswith(" on 2 agents; paused: a, edge1, edge2")
+
+
+def test_an_agent_that_does_not_poll_because_everything_is_paused_is_not_overdue() -> None:
+    silent = {"last_poll_at": NOW - HOUR, "slot_free_since": NOW - HOUR}
+    assert judge(seen(**silent)).state is HealthState.NOT_POLLING
+    paused = judge(seen(**silent, paused_routes=("a",), is_everything_paused=True))
+    assert paused.state is RUNNING

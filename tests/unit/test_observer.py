@@ -657,3 +657,74 @@ def test_nothing_is_held_once_all_deliveries_ended_and_a_poll_was_answered(
     )
     found = agent_health(record, it.clock.now())
     assert (found.state, found.sentence) == (HealthState.RUNNING, "Running: waiting for messages")
+
+
+# ---------------------------------------------------------------- paused routes
+
+
+def _paused(watched: Watched, message: str = "m1") -> None:
+    watched.observer(
+        facts.TransferPaused(
+            transfer_id=f"t{message}", message_id=message, route="clicks", reason="why"
+        )
+    )
+    watched.observer(facts.DeliveryEnded(message_id=message))
+
+
+def test_a_parked_message_has_no_slot_and_still_an_age() -> None:
+    watched = Watched(slots=1)
+    watched.receive()
+    _paused(watched)
+    report = watched.report()
+    assert (report.in_hand, report.parked, report.oldest_sent_at) == (0, 1, SENT)
+    assert report.slot_free_since is not None
+
+
+def test_a_parked_message_that_goes_on_is_in_hand_again() -> None:
+    watched = Watched(slots=1)
+    watched.receive()
+    _paused(watched)
+    watched.observer(facts.MessageUnparked(message_id="m1", route="clicks", sent_at=SENT))
+    report = watched.report()
+    assert (report.in_hand, report.parked, report.oldest_sent_at) == (1, 0, SENT)
+    assert report.slot_free_since is None
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        facts.ParkedMessageReturned(message_id="m1", route="clicks", hidden_s=0),
+        facts.MessageReturned(transfer_id="", message_id="m1"),
+    ],
+)
+def test_nothing_is_left_of_a_parked_message_that_is_returned(fact: object) -> None:
+    watched = Watched()
+    watched.receive()
+    _paused(watched)
+    watched.observer(fact)
+    report = watched.report()
+    assert (report.in_hand, report.parked, report.oldest_sent_at) == (0, 0, None)
+
+
+def test_paused_routes_are_reported_and_polls_are_due_again_from_their_end() -> None:
+    watched = Watched()
+    watched.observer(facts.PausedRoutesChanged(routes=("a", "b"), is_everything=True))
+    report = watched.report()
+    assert (report.paused_routes, report.is_everything_paused) == (("a", "b"), True)
+    watched.wait(600)
+    watched.observer(facts.PausedRoutesChanged(routes=("a",), is_everything=False))
+    report = watched.report()
+    assert (report.paused_routes, report.is_everything_paused) == (("a",), False)
+    assert report.slot_free_since == report.at
+    watched.wait(60)
+    watched.observer(facts.PausedRoutesChanged(routes=(), is_everything=False))
+    report = watched.report()
+    assert report.slot_free_since == report.at - timedelta(seconds=60)
+
+
+def test_a_pause_that_ends_while_all_slots_are_busy_leaves_them_busy() -> None:
+    watched = Watched(slots=1)
+    watched.receive()
+    watched.observer(facts.PausedRoutesChanged(routes=("a",), is_everything=True))
+    watched.observer(facts.PausedRoutesChanged(routes=(), is_everything=False))
+    assert watched.report().slot_free_since is None

@@ -389,7 +389,7 @@ def test_a_queue_that_keeps_no_order_of_routes_is_not_everything(world: World) -
     """A route that is bound to another queue does not count for this one."""
     world.routes = (
         *world.routes[:1],
-        replace(world.routes[1], queues=("arn:aws:sqs:us-east-1:000000000000:other",)),
+        replace(world.routes[1], queues=frozenset({"arn:aws:sqs:us-east-1:000000000000:other"})),
     )
     pause(world)
     with world.process() as ports:

@@ -26,6 +26,10 @@ RATE_OVER_S = 30.0
 MOVING_S = 5.0  # bytes that still come after this time have not only filled buffers
 _LEDGER = "ledger"
 
+_SlotIsFree = facts.DeliveryEnded | facts.MessageReturned | facts.ParkedMessageReturned
+_TransferEnd = facts.TransferDone | facts.MessageDead | facts.TransferTakenOver
+_AttemptEnd = facts.TransferWaiting | facts.AttemptFailed | _TransferEnd
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Waiting:
@@ -101,9 +105,8 @@ class Observer:
         self._in_hand: dict[str, datetime | None] = {}  # by message, with its time of sending
         self._parked: dict[str, datetime | None] = {}  # likewise, without a slot
         self._running: dict[str, _Work] = {}  # by transfer
-        self._waiting: dict[
-            str, _Waiting
-        ] = {}  # by message: it waits before it has a transfer, too
+        # By message: it waits before it has a transfer, too.
+        self._waiting: dict[str, _Waiting] = {}
         self._calls: dict[int, _Waiting] = {}  # those that are repeated, by their number
         self._report = AgentReport(at=clock.now())
         self._polled_s: float | None = None
@@ -296,9 +299,7 @@ class Observer:
             self._report, paused_routes=fact.routes, is_everything_paused=fact.is_everything
         )
 
-    def _settled(
-        self, fact: facts.DeliveryEnded | facts.MessageReturned | facts.ParkedMessageReturned
-    ) -> None:
+    def _settled(self, fact: _SlotIsFree) -> None:
         if not isinstance(fact, facts.DeliveryEnded):
             self._parked.pop(fact.message_id, None)
         self._in_hand.pop(fact.message_id, None)
@@ -379,14 +380,7 @@ class Observer:
             work.transfer = replace(work.transfer, **values)  # type: ignore[arg-type]
         return work
 
-    def _attempt_ended(
-        self,
-        fact: facts.TransferWaiting
-        | facts.AttemptFailed
-        | facts.TransferDone
-        | facts.MessageDead
-        | facts.TransferTakenOver,
-    ) -> None:
+    def _attempt_ended(self, fact: _AttemptEnd) -> None:
         work = self._running.pop(fact.transfer_id, None)
         if work is not None:
             self._moves(work)
