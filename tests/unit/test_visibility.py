@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -213,3 +214,66 @@ def test_unanswered_extension_is_tried_again_soon(world: World, keeper: Visibili
 
     eventually(lambda: world.queue.invisible_s(message.message_id) == 120)
     assert world.all_of(VisibilityWasLost) == []
+
+
+# ---------------------------------------------------------------- parked messages
+
+
+def test_a_message_may_be_hidden_for_longer_at_once_and_each_time(
+    world: World, keeper: VisibilityKeeper
+) -> None:
+    message = received(world)
+    keeper.keep(message)
+    keeper.hide_for(message.message_id, 900)
+    extended(world, 1)
+    eventually(lambda: world.queue.invisible_s(message.message_id) == 900)
+    keeper.hide_for(message.message_id, 900)  # no change
+    world.clock.advance(299)
+    extended(world, 1)
+    world.clock.advance(1)
+    extended(world, 2)
+    keeper.hide_for(message.message_id, 120)
+    extended(world, 3)
+    eventually(lambda: world.queue.invisible_s(message.message_id) == 120)
+
+
+def test_a_message_that_is_not_kept_is_not_hidden(world: World, keeper: VisibilityKeeper) -> None:
+    message = received(world)
+    keeper.hide_for(message.message_id, 900)
+    assert keeper.newest(message.message_id) is None
+    keeper.keep(message)
+    assert keeper.newest(message.message_id) is message
+    extended(world, 0)
+
+
+def test_a_release_waits_for_the_extension_under_way(
+    world: World, keeper: VisibilityKeeper
+) -> None:
+    """Else it came after the message was shown, and hid it again."""
+    message = received(world)
+    keeper.keep(message)
+    other = received(world)
+    keeper.keep(other)
+    is_under_way, may_end, order = threading.Event(), threading.Event(), list[str]()
+
+    def stop_there(call: str) -> None:
+        if call == "queue.extend" and not is_under_way.is_set():
+            is_under_way.set()
+            assert may_end.wait(10)
+            order.append("extended")
+
+    world.faults.after_effect = stop_there
+    world.clock.advance(40)
+    assert is_under_way.wait(10)
+
+    def release() -> None:
+        keeper.release(message.message_id)
+        order.append("released")
+
+    releasing = threading.Thread(target=release)
+    releasing.start()
+    assert keeper.release(other.message_id) is other, "of another message it does not wait"
+    eventually(lambda: keeper.newest(message.message_id) is None)
+    may_end.set()
+    releasing.join(10)
+    assert order == ["extended", "released"]

@@ -65,6 +65,7 @@ class VisibilityKeeper:
         self._total_s = total_s
         self._hidden: dict[str, HiddenMessage] = {}
         self._changed = threading.Condition()
+        self._extending: HiddenMessage | None = None  # SQS is being called for it
         self._is_closed = False
         self.heartbeat = Heartbeat()
         self.failure: BaseException | None = None  # a bug that ended the thread
@@ -77,7 +78,7 @@ class VisibilityKeeper:
         """Stop extending; messages come back when their timeouts end."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify()
+            self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout=RETRY_S)
 
@@ -97,7 +98,7 @@ class VisibilityKeeper:
                 self._hidden[message.message_id] = HiddenMessage(
                     message=message, due_s=due_s, timeout_s=self._timeout_s
                 )
-            self._changed.notify()
+            self._changed.notify_all()
         return hidden is None
 
     def hide_for(self, message_id: str, timeout_s: int) -> None:
@@ -106,7 +107,7 @@ class VisibilityKeeper:
             hidden = self._hidden.get(message_id)
             if hidden is not None and hidden.timeout_s != timeout_s:
                 hidden.timeout_s, hidden.due_s = timeout_s, self._clock.monotonic()
-                self._changed.notify()
+                self._changed.notify_all()
 
     def newest(self, message_id: str) -> Message | None:
         """The newest delivery of a kept message."""
@@ -115,9 +116,15 @@ class VisibilityKeeper:
         return hidden.message if hidden else None
 
     def release(self, message_id: str) -> Message | None:
-        """Stop extending; returns the newest delivery, whose handle settles the message."""
+        """Stop extending; returns the newest delivery, whose handle settles the message.
+
+        Waits for an extension under way: one that came after the caller's own change of visibility
+        would hide the message again.
+        """
         with self._changed:
             hidden = self._hidden.pop(message_id, None)
+            while hidden is not None and self._extending is hidden:
+                self._changed.wait()
         return hidden.message if hidden else None
 
     def release_all(self) -> list[Message]:
@@ -147,9 +154,14 @@ class VisibilityKeeper:
                     self.heartbeat.rest()
                     self._changed.wait(timeout=wait_s)
                     continue
-                message = due.message
+                message, self._extending = due.message, due
                 self.heartbeat.beat()
-            self._extend(due, message)
+            try:
+                self._extend(due, message)
+            finally:
+                with self._changed:
+                    self._extending = None
+                    self._changed.notify_all()
 
     def _next_due(self) -> HiddenMessage | None:
         live = [hidden for hidden in self._hidden.values() if not hidden.is_lost]
