@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.copies import huge, large, medium, mixed, small, small_many
+from benchmarks.dashboard import dashboard
 from benchmarks.distcp import distcp, distcp_small
 from benchmarks.gets import gets
 from benchmarks.idle import idle
@@ -44,6 +45,7 @@ SHAPES = {
     "parsing": parsing,
     "idle": idle,
     "gets": gets,
+    "dashboard": dashboard,
 }
 ON_YARN = {"distcp", "distcp-small"}  # asked for by name only
 OUT = Path("build/bench")

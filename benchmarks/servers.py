@@ -51,6 +51,7 @@ class Sizes:
     distcp_bytes: int = 8192 * MIB
     distcp_objects: int = 5000
     idle_s: float = 30
+    ledger_transfers: int = 1_000_000
 
 
 QUICK = Sizes(
@@ -66,6 +67,7 @@ QUICK = Sizes(
     distcp_bytes=1024 * MIB,
     distcp_objects=200,
     idle_s=10,
+    ledger_transfers=50_000,
 )
 
 
