@@ -73,7 +73,7 @@ def dashboard(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
 def queries(reader: LedgerReader) -> dict[str, Callable[[], object]]:
     """What commands and pages read, by name."""
     since = datetime.now(UTC) - timedelta(days=1)
-    newest = reader.history(200)
+    newest = reader.history(2000, [TransferState.DONE])[-1:]
     done = next(one.id for one in newest if one.state is TransferState.DONE)
     return {
         "history": lambda: reader.history(20),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backhaul.adapters.ledger import (
+    COUNT_MOST,
     JobRow,
     OperatorAction,
     TransferDetails,
@@ -23,7 +24,7 @@ from backhaul.core.transfer.evidence import object_line, text
 
 OPEN_MOST = 5000  # far more than the `agent.slots` of any agent
 
-__all__ = ["History", "JobRow", "OperatorAction", "TransferDetails", "TransferRow"]
+__all__ = ["COUNT_MOST", "History", "JobRow", "OperatorAction", "TransferDetails", "TransferRow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,9 @@ class History:
     """Some transfers of a ledger, newest first.
 
     Attributes:
-        matching: How many match the filters, shown or not.
-        total: How many the ledger has; None where no ledger exists yet.
+        matching: How many match the filters, shown or not; counted to `COUNT_MOST`, one more
+            means that there are others.
+        total: How many the ledger has, counted likewise; None where no ledger exists yet.
     """
 
     rows: list[TransferRow]
@@ -41,17 +43,28 @@ class History:
 
 
 def read_history(
-    path: Path, *, limit: int, states: Sequence[str] = (), since: datetime | None = None
+    path: Path,
+    *,
+    limit: int,
+    states: Sequence[str] = (),
+    since: datetime | None = None,
+    sums_objects: bool = True,
 ) -> History:
-    """Newest first; empty where no ledger exists yet."""
+    """Newest first; empty where no ledger exists yet.
+
+    Args:
+        sums_objects: False: `copied_bytes` of those that have not ended is 0.
+    """
     reader = find_reader(path)
     if reader is None:
         return History(rows=[])
     with closing(reader):
         wanted = [TransferState(state) for state in states]
+        rows = reader.history(limit, wanted, since, sums_objects=sums_objects)
+        is_all = len(rows) < limit
         return History(
-            rows=reader.history(limit, wanted, since),
-            matching=reader.count(wanted, since),
+            rows=rows,
+            matching=len(rows) if is_all else reader.count(wanted, since),
             total=reader.count(),
         )
 

@@ -56,10 +56,13 @@ def command(
     Example:
       backhaul history --state dead --since 2026-11-01
     """
-    from backhaul.app.records import read_history, row_as_json
+    from backhaul.app.records import COUNT_MOST, read_history, row_as_json
+
+    def counted(number: int) -> str:
+        return f"more than {COUNT_MOST:,}" if number > COUNT_MOST else f"{number:,}"
 
     path = files.settings().ledger_path
-    found = read_history(path, limit=limit, states=states, since=since)
+    found = read_history(path, limit=limit, states=states, since=since, sums_objects=as_json)
     if found.total is None:
         report_no_ledger(path)
     elif as_json:
@@ -68,14 +71,14 @@ def command(
     elif not found.total:
         click.echo("no transfers yet")
     elif not found.rows:
-        click.echo(f"No transfer matches these filters ({found.total:,} in the ledger).")
+        click.echo(f"No transfer matches these filters ({counted(found.total)} in the ledger).")
     else:
         _table(found.rows)
     if len(found.rows) < found.matching:
-        click.echo(
-            f"{len(found.rows):,} of {found.matching:,} shown; --limit {found.matching} for all",
-            err=True,
-        )
+        more = f"--limit {found.matching} for all"
+        if found.matching > COUNT_MOST:
+            more = "--limit N for more"
+        click.echo(f"{len(found.rows):,} of {counted(found.matching)} shown; {more}", err=True)
     return 0
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 from backhaul.adapters.ledger.files import find_reader, open_ledger, open_reader
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reading.evidence import EvidenceRow, ProofTotals
+from backhaul.adapters.ledger.reading.history import COUNT_MOST, TransferDetails
 from backhaul.adapters.ledger.reading.operating import OperatorAction, RetryCandidate
-from backhaul.adapters.ledger.reading.reader import LedgerReader, TransferDetails
+from backhaul.adapters.ledger.reading.reader import LedgerReader
 from backhaul.adapters.ledger.reading.transfer_rows import JobRow, JournalRow, TransferRow
 from backhaul.adapters.ledger.sqlite.faults import EditedLedger
 from backhaul.adapters.ledger.sqlite.lock import agent_lock
 from backhaul.adapters.ledger.store import SqlLedger
 
 __all__ = [
+    "COUNT_MOST",
     "EditedLedger",
     "EvidenceRow",
     "JobRow",

@@ -34,12 +34,6 @@ _OBJECTS = (
     .where(objects.c.transfer_id == bindparam("of_transfer"), objects.c.seq > bindparam("of_after"))
     .order_by(objects.c.seq)
 )
-_PROOFS = (
-    select(objects.c.proof, func.count().label("count"), func.sum(objects.c.size_bytes))
-    .where(objects.c.transfer_id == bindparam("of_transfer"))
-    .group_by(objects.c.proof)
-    .order_by(objects.c.proof)
-)
 _SEALED = select(
     seals,
     transfers.c.state,
@@ -212,16 +206,36 @@ def objects_of(
     return found
 
 
-def proof_totals(tx: Connection, transfer_id: str) -> tuple[ProofTotals, ...]:
-    """The objects of a transfer, by proof."""
-    return tuple(
+def proof_totals(
+    tx: Connection, transfer_id: str, *, after: int, scan: int
+) -> tuple[tuple[ProofTotals, ...], int | None]:
+    """Objects of a transfer's plan behind the position `after`, by proof.
+
+    Args:
+        scan: So many objects are looked at.
+
+    Returns:
+        The sums of this piece, and its last position; None: there are no more objects.
+    """
+    wanted = [objects.c.transfer_id == transfer_id, objects.c.seq > after]
+    edge = select(objects.c.seq).where(*wanted).order_by(objects.c.seq).offset(scan - 1)
+    end = tx.execute(edge.limit(1)).scalar()
+    if end is not None:
+        wanted.append(objects.c.seq <= end)
+    query = (
+        select(objects.c.proof, func.count(), func.sum(objects.c.size_bytes))
+        .where(*wanted)
+        .group_by(objects.c.proof)
+    )
+    totals = tuple(
         ProofTotals(
             proof=None if proof is None else Proof(proof),
             objects=count,
             size_bytes=int(size_bytes),
         )
-        for proof, count, size_bytes in tx.execute(_PROOFS, {"of_transfer": transfer_id})
+        for proof, count, size_bytes in tx.execute(query)
     )
+    return totals, end
 
 
 def _ended(since: datetime | None) -> Select[Any]:

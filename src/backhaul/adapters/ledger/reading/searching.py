@@ -22,6 +22,7 @@ from backhaul.adapters.ledger.reading.evidence import (
     begins_with,
     find,
     objects_of,
+    proof_totals,
 )
 from backhaul.adapters.ledger.reading.transfer_rows import (
     JobRow,
@@ -42,7 +43,6 @@ from backhaul.adapters.ledger.schema import (
 )
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.model import TransferState
-from backhaul.core.objects import Proof
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -284,26 +284,8 @@ class SearchReader(ReadSession):
         Returns:
             The sums of this piece, and its last position; None: there are no more objects.
         """
-        wanted = [objects.c.transfer_id == transfer_id, objects.c.seq > after]
-        edge = select(objects.c.seq).where(*wanted).order_by(objects.c.seq).offset(scan - 1)
         with self._transaction("the proofs") as tx:
-            end = tx.execute(edge.limit(1)).scalar()
-            if end is not None:
-                wanted.append(objects.c.seq <= end)
-            query = (
-                select(objects.c.proof, func.count(), func.sum(objects.c.size_bytes))
-                .where(*wanted)
-                .group_by(objects.c.proof)
-            )
-            totals = tuple(
-                ProofTotals(
-                    proof=None if proof is None else Proof(proof),
-                    objects=count,
-                    size_bytes=int(size_bytes),
-                )
-                for proof, count, size_bytes in tx.execute(query)
-            )
-        return totals, end
+            return proof_totals(tx, transfer_id, after=after, scan=scan)
 
     def first_objects(
         self, transfer_id: str, *, after: int = -1, most: int

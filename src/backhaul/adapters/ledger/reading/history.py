@@ -1,0 +1,263 @@
+"""Lists of transfers and one transfer whole, in pieces that hold up no commit.
+
+A ledger has a million transfers and few indexes, because each index costs every commit. So a list
+walks back in time by the transfers' ids, which begin with the time they were made; sums over the
+objects of a transfer go forward in its plan. Each piece is a transaction of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+
+from sqlalchemy import ColumnElement, func, literal, literal_column, select, tuple_
+
+from backhaul.adapters.ledger.reading.evidence import (
+    LAST_CHARACTER,
+    EvidenceRow,
+    ProofTotals,
+    find,
+    objects_of,
+    proof_totals,
+)
+from backhaul.adapters.ledger.reading.transfer_rows import (
+    JobRow,
+    JournalRow,
+    SettledBy,
+    TransferRow,
+    job_row,
+    journal_row,
+    settled_by,
+    transfer_row,
+)
+from backhaul.adapters.ledger.schema import jobs, journal, transfers
+from backhaul.adapters.ledger.session import ReadSession
+from backhaul.core.model import TransferState
+from backhaul.core.objects import Proof
+
+FIRST_OBJECTS = 20
+ROWS_AT_ONCE = 500  # made into values; some 15 ms
+TRANSFERS_AT_ONCE = 10_000  # looked at; some 10 ms
+OBJECTS_AT_ONCE = 20_000
+IDS_AT_ONCE = 1000
+FEW = 4000  # transfers that an index finds, looked at one by one
+COUNT_MOST = 10_000
+# Spelled out: SQLite compares it with the condition of the index.
+_DEAD: ColumnElement[str] = literal_column("'dead'")
+_DEAD_ONES = (transfers.c.state == _DEAD, transfers.c.finished_at)
+_OPEN_ONES = (transfers.c.finished_at.is_(None), transfers.c.first_seen_at)
+# The sum was kept when the transfer ended, unless an earlier version ended it.
+_KEPT_SUM = func.coalesce(transfers.c.bytes_copied, 0).label("copied_bytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferDetails:
+    """Everything that `show` prints.
+
+    Attributes:
+        settled_by: The transfer that a dead one became; None: it was not sent again, or no agent
+            has received what was sent.
+    """
+
+    transfer: TransferRow
+    settled_by: SettledBy | None
+    jobs: tuple[JobRow, ...]
+    journal: tuple[JournalRow, ...]
+    proofs: tuple[ProofTotals, ...]
+    first_objects: tuple[EvidenceRow, ...]
+
+
+class HistoryReader(ReadSession):
+    """What `history` and `show` read.
+
+    Raises (any method):
+        OutageError: `ledger`: locked too long or an I/O error.
+        EditedLedger: E_LEDGER_CORRUPT: a row that Backhaul did not write.
+    """
+
+    def history(
+        self,
+        limit: int = 100,
+        states: Sequence[TransferState] = (),
+        since: datetime | None = None,
+        *,
+        sums_objects: bool = True,
+    ) -> list[TransferRow]:
+        """The newest transfers first, by their ids: by the time they were first seen.
+
+        Args:
+            states: Only transfers in one of these; empty: in any.
+            since: Aware; only transfers that changed state at or after it.
+            sums_objects: False: `copied_bytes` of those that have not ended is 0.
+        """
+        found: list[TransferRow] = []
+        conditions = _conditions(states, since)
+        for span in self._spans(states, conditions):
+            before = LAST_CHARACTER
+            while len(found) < limit:
+                most = min(ROWS_AT_ONCE, limit - len(found))
+                piece = self._rows((*span, *conditions, transfers.c.id < before), most)
+                for row, is_unsummed in piece:
+                    if is_unsummed and sums_objects:
+                        copied_bytes = _copied(self._proofs(row.id))
+                        found.append(replace(row, copied_bytes=copied_bytes))
+                    else:
+                        found.append(row)
+                if len(piece) < most:
+                    break
+                before = piece[-1][0].id
+            if len(found) == limit:
+                break
+        return found
+
+    def count(
+        self,
+        states: Sequence[TransferState] = (),
+        since: datetime | None = None,
+        *,
+        most: int = COUNT_MOST,
+    ) -> int:
+        """How many transfers `history` would return without a limit.
+
+        Returns:
+            `most` + 1 where there are more than `most`.
+        """
+        counted, conditions = 0, _conditions(states, since)
+        if set(states) == {TransferState.DEAD} and since is None:
+            return sum(1 for _ in islice(self._ids(*_DEAD_ONES), most + 1))
+        for span in self._spans(states, conditions):
+            counted += self._count((*span, *conditions), most - counted)
+            if counted > most:
+                break
+        return counted
+
+    def show(self, id_prefix: str, *, first_objects: int = FIRST_OBJECTS) -> TransferDetails:
+        """One transfer with its journal, its proofs summed up and its first objects.
+
+        Raises:
+            PermanentError: E_NO_SUCH_TRANSFER, as in `id_of`.
+        """
+        with self._transaction(id_prefix) as tx:
+            row = find(tx, id_prefix, _KEPT_SUM)
+            its_jobs = select(jobs).where(jobs.c.transfer_id == row["id"]).order_by(jobs.c.epoch)
+            its_journal = (
+                select(journal).where(journal.c.transfer_id == row["id"]).order_by(journal.c.number)
+            )
+            details = TransferDetails(
+                transfer=transfer_row(row),
+                settled_by=settled_by(tx, row),
+                jobs=tuple(map(job_row, tx.execute(its_jobs).mappings())),
+                journal=tuple(map(journal_row, tx.execute(its_journal).mappings())),
+                proofs=(),
+                first_objects=tuple(objects_of(tx, row, after=-1, most=first_objects)),
+            )
+        proofs, transfer = self._proofs(details.transfer.id), details.transfer
+        if row["bytes_copied"] is None:
+            transfer = replace(transfer, copied_bytes=_copied(proofs))
+        return replace(details, transfer=transfer, proofs=proofs)
+
+    def _count(self, conditions: Sequence[ColumnElement[bool]], most: int) -> int:
+        some = select(transfers.c.id).where(*conditions).limit(most + 1).subquery()
+        with self._transaction("transfers") as tx:
+            return int(tx.execute(select(func.count()).select_from(some)).scalar_one())
+
+    # ------------------------------------------------------------ pieces of the list
+
+    def _spans(
+        self, states: Sequence[TransferState], conditions: Sequence[ColumnElement[bool]]
+    ) -> Iterator[tuple[ColumnElement[bool], ...]]:
+        """Conditions on ids, newest first, that together are all transfers that may match."""
+        if not conditions:
+            yield ()
+            return
+        ids = self._few(states)
+        if ids is not None:
+            for start in range(0, len(ids), ROWS_AT_ONCE):
+                yield (transfers.c.id.in_(ids[start : start + ROWS_AT_ONCE]),)
+            return
+        before: str | None = LAST_CHARACTER
+        while before is not None:
+            older = transfers.c.id < before
+            edge = select(transfers.c.id).where(older).order_by(transfers.c.id.desc())
+            with self._transaction("transfers") as tx:
+                last = tx.execute(edge.limit(1).offset(TRANSFERS_AT_ONCE - 1)).scalar()
+            yield (older,) if last is None else (older, transfers.c.id >= last)
+            before = last
+
+    def _few(self, states: Sequence[TransferState]) -> list[str] | None:
+        """Ids of all transfers in these states, newest first, where an index has them.
+
+        Returns:
+            None: there is no index for them, or there are more than a few.
+        """
+        if not states or any(one.is_final and one is not TransferState.DEAD for one in states):
+            return None
+        ids: list[str] = []
+        if TransferState.DEAD in states:
+            ids += islice(self._ids(*_DEAD_ONES), FEW + 1)
+        if any(not state.is_final for state in states):
+            ids += islice(self._ids(*_OPEN_ONES), FEW + 1)
+        return sorted(ids, reverse=True) if len(ids) <= FEW else None
+
+    def _ids(self, condition: ColumnElement[bool], time: ColumnElement[datetime]) -> Iterator[str]:
+        """Of all transfers in an index of their own, which has them by this time."""
+        order = tuple_(time, transfers.c.id)
+        here = select(time, transfers.c.id).where(condition).order_by(time, transfers.c.id)
+        query = here
+        while True:
+            with self._transaction("transfers") as tx:
+                found = tx.execute(query.limit(IDS_AT_ONCE)).all()
+            for one in found:
+                yield one[1]
+            if len(found) < IDS_AT_ONCE:
+                return
+            last_at, last_id = found[-1]
+            query = here.where(order > tuple_(literal(last_at, time.type), last_id))
+
+    def _rows(
+        self, conditions: Sequence[ColumnElement[bool]], most: int
+    ) -> list[tuple[TransferRow, bool]]:
+        """With whether the sum of what was copied was not kept."""
+        query = select(transfers, _KEPT_SUM).where(*conditions)
+        with self._transaction("the list of transfers") as tx:
+            found = tx.execute(query.order_by(transfers.c.id.desc()).limit(most)).mappings()
+            return [(transfer_row(row), row["bytes_copied"] is None) for row in found]
+
+    # ------------------------------------------------------------ sums over objects
+
+    def _proofs(self, transfer_id: str) -> tuple[ProofTotals, ...]:
+        """The objects of a transfer, by proof."""
+        totals: dict[Proof | None, ProofTotals] = {}
+        after: int | None = -1
+        while after is not None:
+            with self._transaction(transfer_id) as tx:
+                piece, after = proof_totals(tx, transfer_id, after=after, scan=OBJECTS_AT_ONCE)
+            for one in piece:
+                before = totals.get(one.proof)
+                if before is not None:
+                    one = replace(  # noqa: PLW2901 - the sum of both
+                        one,
+                        objects=before.objects + one.objects,
+                        size_bytes=before.size_bytes + one.size_bytes,
+                    )
+                totals[one.proof] = one
+        return tuple(sorted(totals.values(), key=lambda one: one.proof or ""))
+
+
+def _copied(proofs: Sequence[ProofTotals]) -> int:
+    """Bytes that were copied and proven; those of adopted files were there before."""
+    copied = (one for one in proofs if one.proof not in {None, Proof.ADOPTED})
+    return sum(one.size_bytes for one in copied)
+
+
+def _conditions(
+    states: Sequence[TransferState], since: datetime | None
+) -> tuple[ColumnElement[bool], ...]:
+    found: list[ColumnElement[bool]] = []
+    if states:
+        found.append(transfers.c.state.in_([state.value for state in states]))
+    if since is not None:
+        found.append(transfers.c.updated_at >= since)
+    return tuple(found)
