@@ -30,9 +30,10 @@ def test_a_running_transfer_is_seen_cancelled_and_dead_lettered(local: Installat
     (running,) = status(it)
     transfer = running["transfer"]
     assert (transfer["state"], transfer["objects_planned"]) == ("staging", 1)
+    eventually(lambda: "0 of 1 objects" in it.backhaul("status").out)  # the agent has reported it
     shown = it.backhaul("status")
     assert transfer["id"] in shown.out
-    assert "0 of 1 objects" in shown.out
+    assert "Running: 1 transfer under way" in shown.out
 
     cancelled = it.backhaul("cancel", transfer["id"][:12])
 
@@ -42,7 +43,9 @@ def test_a_running_transfer_is_seen_cancelled_and_dead_lettered(local: Installat
     agent.terminate()
     assert agent.wait().code == 0
     assert status(it) == []
-    assert it.backhaul("status").out == "nothing is under way\n"
+    ended = it.backhaul("status").out
+    assert "Not running: the agent of" in ended
+    assert ended.endswith("nothing is under way\n")
     published = [name for name in it.landing.files() if not name.startswith(".backhaul/")]
     assert published == []  # what is staged goes by the sweep
     assert it.the_dead_letter()["backhaul.code"] == "E_CANCELLED"

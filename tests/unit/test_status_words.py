@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from backhaul.adapters.ledger import TransferRow
-from backhaul.cli.status import _why
+from backhaul.adapters.ledger.reading.observing import OpenTransfer
+from backhaul.cli.screen import why
 from backhaul.core.model import TransferState
 
 NOW = datetime(2026, 11, 30, 10, 0, tzinfo=UTC)
 
 
-def row(**known: object) -> TransferRow:
-    values: dict[str, Any] = {field.name: None for field in fields(TransferRow)}
-    return TransferRow(**{**values, "code": "E_X", "reason": "no answer", **known})
+def row(**known: object) -> OpenTransfer:
+    values: dict[str, Any] = {field.name: None for field in fields(OpenTransfer)}
+    return OpenTransfer(**{**values, "code": "E_X", "reason": "no answer", **known})
 
 
 def test_last_error_without_a_hold() -> None:
-    assert _why(row(state=TransferState.WAITING), NOW) == "E_X: no answer"
+    assert why(row(state=TransferState.WAITING), NOW) == "E_X: no answer"
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,9 @@ def test_held(since_s: int, retry_s: int, words: str) -> None:
         held_since=NOW - timedelta(seconds=since_s),
         retry_at=NOW + timedelta(seconds=retry_s),
     )
-    assert _why(held, NOW) == words
+    assert why(held, NOW) == words
 
 
 def test_worker_that_waits_by_itself() -> None:
     waiting = row(state=TransferState.STAGING, held_by="s3", held_since=NOW - timedelta(seconds=40))
-    assert _why(waiting, NOW) == "waiting for s3 for 40 s: E_X: no answer"
+    assert why(waiting, NOW) == "waiting for s3 for 40 s: E_X: no answer"

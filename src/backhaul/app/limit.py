@@ -8,7 +8,9 @@ from typing import Any
 
 from backhaul.adapters.system.limit_file import LimitFile
 from backhaul.adapters.system.reservations import Reservations
+from backhaul.core.errors import BackhaulError
 from backhaul.core.rate_limit import EffectiveLimit, LimitSource, ManualLimit, effective_limit
+from backhaul.core.units import human_rate
 from backhaul.settings.model import Settings
 
 
@@ -55,6 +57,17 @@ def read_limit(settings: Settings) -> Limit:
         configured=effective_limit(chosen, None, local),
         applications_bytes_per_s=Reservations(settings.ledger_path).total(),
     )
+
+
+def limit_words(settings: Settings) -> str:
+    """The limit in force as a person reads it; where it cannot be read, the error's code."""
+    try:
+        found = read_limit(settings)
+    except BackhaulError as error:
+        return f"unknown ({error.code})"
+    rate, why = found.now.bytes_per_s, found.now.why
+    words = "none" if rate is None else human_rate(rate)
+    return words if why is LimitSource.CONFIGURED else f"{words} ({why.value})"
 
 
 def write_limit(settings: Settings, manual: ManualLimit | None) -> None:

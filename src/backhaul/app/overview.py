@@ -14,14 +14,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backhaul.adapters.ledger import find_reader
+from backhaul.adapters.ledger.agents import begin_of
 from backhaul.adapters.ledger.reading.observing import (
     ActivityReader,
     ActivityRow,
     DeadTransfer,
+    OpenJob,
     OpenTransfer,
 )
 from backhaul.core.agent_report import AgentRecord, RunningTransfer
-from backhaul.core.health import Health, ObservedAgent, agent_health, health
+from backhaul.core.health import Health, ObservedAgent, health
 from backhaul.core.ports import PausedRoute
 
 FIVE_MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24)
@@ -37,7 +39,7 @@ class AgentView:
     """An agent with its health.
 
     Attributes:
-        health: None unless it is alive.
+        health: None where it has ended or is gone.
     """
 
     record: AgentRecord
@@ -77,11 +79,13 @@ class RunningView:
 
     Attributes:
         left: At the present rate; None: unknown.
+        known: As the ledger has it, with its last error; None where it has ended meanwhile.
     """
 
     transfer: RunningTransfer
     host: str
     left: timedelta | None
+    known: OpenTransfer | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +146,11 @@ class Overview:
     """Everything on the first screen.
 
     Attributes:
-        running: Transfers under way; `waiting` are the others that have not ended.
+        running: Transfers under way, as their agents report them.
+        waiting: The others that have not ended: those that wait, those that are held, and those
+            of `copy` and of agents that are gone.
+        jobs: YARN applications that may run.
         is_cut: There are more open or dead transfers than were read.
-        summed_to: None where the sums are up to date.
     """
 
     now: datetime
@@ -158,6 +164,7 @@ class Overview:
     routes: tuple[RouteView, ...]
     running: tuple[RunningView, ...]
     waiting: tuple[OpenTransfer, ...]
+    jobs: tuple[OpenJob, ...]
     dead: tuple[DeadCode, ...]
     is_cut: bool
 
@@ -188,15 +195,22 @@ def overview(
     waiting = reader.open_transfers(most=OPEN_MOST)
     dead = reader.dead_transfers(now - DAY, most=DEAD_MOST)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    earliest = min(midnight, now - DAY).astimezone(UTC) - FIVE_MINUTES
-    sums = reader.activity(FIVE_MINUTES, earliest, now + FIVE_MINUTES)
+    hour = reader.activity(FIVE_MINUTES, now - SPARKS * FIVE_MINUTES, now + FIVE_MINUTES)
+    day = _since(reader, now - DAY, now)
+    known = {one.id: one for one in waiting}
     running = [
-        RunningView(transfer=one, host=record.identity.host, left=_left(one))
+        RunningView(
+            transfer=one,
+            host=record.identity.host,
+            left=_left(one),
+            known=known.get(one.transfer_id),
+        )
         for record in alive
         for one in record.report.running
     ]
     running_ids = {one.transfer.transfer_id for one in running}
-    views = _routes(reader, now, [*routes, *(one.route for one in sums)], sums, running, waiting)
+    sums = _Sums(hour=hour, day=day)
+    views = _routes(reader, now, [*routes, *(one.route for one in day)], sums, running, waiting)
     return Overview(
         now=now,
         ledger=path,
@@ -205,13 +219,30 @@ def overview(
         agents=tuple(_agent(one, now) for one in agents if _is_worth_showing(one, now)),
         queues=_queues(alive, sums, now),
         bytes_per_s=sum(one.report.bytes_per_s for one in alive),
-        today=_today(sums, midnight),
+        today=_today(_since(reader, midnight, now), midnight),
         routes=tuple(sorted(views, key=lambda one: (-one.trouble, one.name))),
         running=tuple(running),
         waiting=tuple(one for one in waiting if one.id not in running_ids),
+        jobs=tuple(reader.open_jobs(most=OPEN_MOST)),
         dead=_by_code([one for one in dead if one.sent_again_as is None]),
         is_cut=len(waiting) == OPEN_MOST or len(dead) == DEAD_MOST,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sums:
+    """What ended, by route: in five minutes each within the last hour, and within a day."""
+
+    hour: Sequence[ActivityRow]
+    day: Sequence[ActivityRow]
+
+
+def _since(reader: ActivityReader, since: datetime, until: datetime) -> list[ActivityRow]:
+    """Sums from the five minutes on in which `since` is, in few rows: of hours where they fit."""
+    first = begin_of(since.astimezone(UTC), FIVE_MINUTES)
+    hours = begin_of(first + HOUR - FIVE_MINUTES, HOUR)  # the first whole one
+    rest = reader.activity(FIVE_MINUTES, first, hours) if hours > first else []
+    return [*rest, *reader.activity(HOUR, hours, until + HOUR)]
 
 
 def _agent(one: ObservedAgent, now: datetime) -> AgentView:
@@ -219,7 +250,7 @@ def _agent(one: ObservedAgent, now: datetime) -> AgentView:
     return AgentView(
         record=one.record,
         is_alive=is_alive,
-        health=agent_health(one.record, now) if is_alive else None,
+        health=health([one], now) if is_alive or one.is_silent(now) else None,
     )
 
 
@@ -235,19 +266,17 @@ def _left(one: RunningTransfer) -> timedelta | None:
     return timedelta(seconds=missing / one.bytes_per_s)
 
 
-def _queues(
-    alive: Sequence[AgentRecord], sums: Sequence[ActivityRow], now: datetime
-) -> tuple[QueueView, ...]:
+def _queues(alive: Sequence[AgentRecord], sums: _Sums, now: datetime) -> tuple[QueueView, ...]:
     by_name: dict[str, list[AgentRecord]] = defaultdict(list)
     for record in alive:
         by_name[record.identity.queue].append(record)
-    recent = [one for one in sums if one.begins_at >= now - 3 * FIVE_MINUTES]
+    recent = [one for one in sums.hour if one.begins_at >= now - 3 * FIVE_MINUTES]
     is_alone = len(by_name) == 1
     ended = sum(one.done + one.dead for one in recent)
     covered = _covered(recent, now)
     per_minute = ended / covered if is_alone and covered else 0.0
-    done = sum(one.done for one in sums)
-    mean_bytes = sum(one.bytes_done for one in sums) / done if done else None
+    done = sum(one.done for one in sums.day)
+    mean_bytes = sum(one.bytes_done for one in sums.day) / done if done else None
     return tuple(
         _queue(name, records, per_minute, mean_bytes, now)
         for name, records in sorted(by_name.items())
@@ -293,8 +322,7 @@ def _queue(
     )
 
 
-def _today(sums: Sequence[ActivityRow], midnight: datetime) -> Today:
-    since = [one for one in sums if one.begins_at >= midnight]
+def _today(since: Sequence[ActivityRow], midnight: datetime) -> Today:
     return Today(
         since=midnight,
         done=sum(one.done for one in since),
@@ -309,7 +337,7 @@ def _routes(
     reader: ActivityReader,
     now: datetime,
     names: Sequence[str],
-    sums: Sequence[ActivityRow],
+    sums: _Sums,
     running: Sequence[RunningView],
     waiting: Sequence[OpenTransfer],
 ) -> list[RouteView]:
@@ -318,9 +346,11 @@ def _routes(
     for route, lag in reader.newest_lags(now - DAY, most=LAGS_LOOKED_AT):
         lags[route].append(lag)
     by_route: dict[str, list[ActivityRow]] = defaultdict(list)
-    for row in sums:
-        if row.begins_at >= now - DAY - FIVE_MINUTES:
-            by_route[row.route].append(row)
+    for row in sums.day:
+        by_route[row.route].append(row)
+    newest: dict[str, list[ActivityRow]] = defaultdict(list)
+    for row in sums.hour:
+        newest[row.route].append(row)
     running_ids = {one.transfer.transfer_id for one in running}
     every = {*names, *pauses, *(one.transfer.route for one in running)}
     every |= {one.route for one in waiting}
@@ -337,7 +367,7 @@ def _routes(
                 name=name,
                 running=len(mine),
                 waiting=len(others),
-                sparks=_sparks(rows, now),
+                sparks=_sparks(newest[name], now),
                 done=sum(one.done for one in rows),
                 dead=sum(one.dead for one in rows),
                 failed=sum(one.failed for one in rows),

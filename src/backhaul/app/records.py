@@ -75,9 +75,8 @@ def read_open(path: Path) -> list[TransferDetails] | None:
     if reader is None:
         return None
     with closing(reader):
-        open_states = [state for state in TransferState if not state.is_final]
-        rows = reader.history(OPEN_MOST, open_states)
-        return [reader.show(row.id, first_objects=0) for row in rows]
+        found = reader.open_transfers(most=OPEN_MOST)
+        return [reader.show(one.id, first_objects=0) for one in reversed(found)]
 
 
 def read_transfer(path: Path, id_prefix: str) -> TransferDetails:

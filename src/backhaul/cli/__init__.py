@@ -24,7 +24,7 @@ COMMANDS = {
     "send": "send a message to an SQS queue",
     "copy": "run one transfer now, without a queue",
     "explain": "show what a message would do, and change nothing",
-    "status": "show the transfers that have not ended, and how far each is",
+    "status": "show how it is: health, queue, rate, trouble, what is under way",
     "history": "list transfers, newest first",
     "show": "show one transfer, with its proof",
     "cancel": "end a transfer that has not ended",

@@ -1,85 +1,114 @@
-"""`backhaul status`: transfers that have not ended, and how far each is."""
+"""`backhaul status`: how it is, and the transfers that have not ended."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from backhaul.cli.options import Files, OnceOnly, files_options, json_lines_option, report_no_ledger
-from backhaul.cli.show import job_progress
-from backhaul.core.units import human_bytes, human_span
+from backhaul.cli.screen import has_colour, plain, screen, styled
+from backhaul.core.errors import OutageError
 
 if TYPE_CHECKING:
-    from backhaul.app.records import TransferDetails, TransferRow
+    from pathlib import Path
+
+    from backhaul.settings.model import Settings
+
+WATCH_S = 2.0
+# Of a terminal: its lines are written over, so that nothing flickers.
+CLEAR, HOME, TO_LINE_END, TO_SCREEN_END = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 @click.command("status", cls=OnceOnly)
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.5, max=3600),
+    is_flag=False,
+    flag_value=WATCH_S,
+    metavar="[SECONDS]",
+    help="Show it anew every so many seconds, 2 where none are given, until Ctrl-C.",
+)
 @json_lines_option
 @files_options
-def command(*, as_json: bool, files: Files) -> int:
-    r"""Show the transfers that are running, waiting or held, and how far each is.
+def command(*, watch: float | None, as_json: bool, files: Files) -> int:
+    r"""Show how it is: health, queue, rate, today, trouble, and every transfer that has not ended.
 
     \b
     Example:
       backhaul status
 
-    It reads the ledger, also while the agent runs. Objects and bytes count once they are proven.
+    It reads the ledger and nothing else, also while no agent runs. What an agent does is as of its
+    last report, some seconds ago. For programs and monitoring: --json, and backhaul check.
     """
+    if as_json and watch is not None:
+        raise click.UsageError("--watch is for people: repeat --json yourself")
+    settings = files.settings()
+    if as_json:
+        return _print_json(settings.ledger_path)
+    if watch is None:
+        _print(settings)
+        return 0
+    _watch(settings, watch)
+    return 0
+
+
+def _print_json(path: Path) -> int:
     from backhaul.app.records import details_as_json, read_open
 
-    path = files.settings().ledger_path
     found = read_open(path)
     if found is None:
         report_no_ledger(path)
         return 0
-    if as_json:
-        for one in found:
-            fields = details_as_json(one)
-            shown = {name: fields[name] for name in ("transfer", "jobs", "proofs")}
-            click.echo(json.dumps(shown, ensure_ascii=False))
-        return 0
-    if not found:
-        click.echo("nothing is under way")
     for one in found:
-        _print(one)
+        fields = details_as_json(one)
+        shown = {name: fields[name] for name in ("transfer", "jobs", "proofs")}
+        click.echo(json.dumps(shown, ensure_ascii=False))
     return 0
 
 
-def _print(details: TransferDetails) -> None:
-    row = details.transfer
-    proven = [total for total in details.proofs if total.proof is not None]
-    objects = sum(total.objects for total in proven)
-    size = sum(total.size_bytes for total in proven)
-    planned = f"{row.objects_planned:,}" + ("" if row.plan_complete else " or more")
-    far = "not listed yet"
-    if row.objects_planned or row.plan_complete:
-        far = (
-            f"{objects:,} of {planned} objects, "
-            f"{human_bytes(size)} of {human_bytes(row.bytes_planned)}"
-        )
-    click.echo(
-        f"{row.id}  {row.state}, attempt {row.attempt}, "
-        f"since {row.updated_at:%Y-%m-%d %H:%M:%S} UTC: {far}"
-    )
-    click.echo(f"  {row.source} \u2192 {row.destination}")
-    if row.code:
-        click.echo(f"  {_why(row, datetime.now(UTC))}")
-    for job in details.jobs:
-        if job.closed_at is None:
-            click.echo(f"  {job.application_id or job.tag}: {job_progress(job)}")
-            if job.tracking_url:
-                click.echo(f"  {job.tracking_url}")
+def _print(settings: Settings) -> None:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    lines = _lines(settings, width=width)
+    if lines is None:
+        report_no_ledger(settings.ledger_path)
+    else:
+        click.echo("\n".join(lines))
 
 
-def _why(row: TransferRow, now: datetime) -> str:
-    """Why it does not go on: the dependency that is down, else its last error."""
-    if row.held_by is None or row.held_since is None:
-        return f"{row.code}: {row.reason}"
-    how = "held by" if row.state == "held" else "waiting for"
-    text = f"{how} {row.held_by} for {human_span(now - row.held_since)}: {row.code}: {row.reason}"
-    if row.retry_at is None:
-        return text
-    return f"{text}; next try in {human_span(max(row.retry_at - now, timedelta()))}"
+def _watch(settings: Settings, every_s: float) -> None:
+    """Frame over frame on a terminal, one below the other elsewhere; a locked ledger is shown."""
+    is_terminal = sys.stdout.isatty()
+    if is_terminal:
+        click.echo(CLEAR, nl=False)
+    while True:
+        size = shutil.get_terminal_size()
+        width, rows = (size.columns, size.lines - 2) if is_terminal else (None, None)
+        try:
+            found = _lines(settings, width=width, rows=rows)
+        except OutageError as error:
+            found = [str(error)]
+        lines = [f"{datetime.now(UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"]
+        lines += [f"no ledger yet at {settings.ledger_path}"] if found is None else found
+        if is_terminal:
+            click.echo(HOME + "\n".join(line + TO_LINE_END for line in lines) + TO_SCREEN_END)
+        else:
+            click.echo("\n".join([*lines, ""]))
+        time.sleep(every_s)
+
+
+def _lines(settings: Settings, *, width: int | None, rows: int | None = None) -> list[str] | None:
+    from backhaul.app.limit import limit_words
+    from backhaul.app.overview import read_overview
+
+    view = read_overview(settings.ledger_path, datetime.now(UTC).astimezone())
+    if view is None:
+        return None
+    words = styled if has_colour() else plain
+    found = screen(view, limit=limit_words(settings), width=width, rows=rows)
+    return [words(line) for line in found]

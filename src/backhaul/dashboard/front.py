@@ -22,6 +22,7 @@ TONES = {
     HealthState.STOPPING: "warn",
     HealthState.HELD: "warn",
     HealthState.NOT_POLLING: "bad",
+    HealthState.SILENT: "bad",
     HealthState.NOT_RUNNING: "bad",
 }
 ROWS_MOST = 100

@@ -6,7 +6,7 @@ large the ledger is: in a rollback journal a commit waits for readers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
 from sqlalchemy import RowMapping, func, select
@@ -17,6 +17,7 @@ from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.schema import (
     activity,
     agents,
+    jobs,
     journal,
     meta,
     transfers,
@@ -81,6 +82,20 @@ class OpenTransfer:
     retry_at: datetime | None
     first_seen_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenJob:
+    """A YARN application that may run, as last seen; the attributes are those of `JobRow`."""
+
+    transfer_id: str
+    tag: str
+    application_id: str | None
+    state: str
+    tracking_url: str | None
+    maps_done: int | None
+    maps: int | None
+    size_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +243,17 @@ class ActivityReader(ReadSession):
                 rows.checked(row, columns)
                 route, state = row["route"] or "", TransferState(row["state"])
                 found.append(OpenTransfer(**{**row, "route": route, "state": state}))
+            return found
+
+    def open_jobs(self, *, most: int) -> list[OpenJob]:
+        """The YARN applications that may run."""
+        columns = [jobs.c[field.name] for field in fields(OpenJob)]
+        query = select(*columns).where(jobs.c.closed_at.is_(None)).limit(most)
+        with self._transaction("the open applications") as tx:
+            found = []
+            for row in tx.execute(query).mappings():
+                rows.checked(row, columns)
+                found.append(OpenJob(**row))
             return found
 
     def dead_transfers(self, since: datetime, *, most: int) -> list[DeadTransfer]:
