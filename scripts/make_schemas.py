@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from backhaul.app.document import documents
 from backhaul.core.health import HealthState
 from backhaul.core.model import EngineName, OnExists, PublishMode, VerifyLevel
 from backhaul.core.objects import Proof
@@ -357,6 +358,12 @@ def configuration_schema() -> dict[str, Any]:
     return made
 
 
+def check_schema() -> dict[str, Any]:
+    """What `backhaul check --json` prints."""
+    found = documents().json_schema(mode="serialization")
+    return {"$schema": DRAFT, **found, "title": "Backhaul check, version 1"}
+
+
 def texts() -> dict[str, str]:
     """File name to content."""
     return {
@@ -367,6 +374,7 @@ def texts() -> dict[str, str]:
             ("configuration", configuration_schema()),
             ("evidence", evidence_schema()),
             ("notification", notification_schema()),
+            ("check", check_schema()),
         )
     }
 

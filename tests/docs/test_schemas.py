@@ -85,7 +85,12 @@ class Checker:
             case "anyOf":
                 return any(self.accepts(value, one) for one in wanted)
             case "type":
-                return isinstance(value, TYPES[wanted]) and not isinstance(value, bool)
+                is_boolean = isinstance(value, bool)
+                return (
+                    is_boolean
+                    if wanted == "boolean"
+                    else (isinstance(value, TYPES[wanted]) and not is_boolean)
+                )
             case "const":
                 return type(value) is type(wanted) and bool(value == wanted)
             case "enum":

@@ -25,6 +25,8 @@ COMMANDS = {
     "copy": "run one transfer now, without a queue",
     "explain": "show what a message would do, and change nothing",
     "status": "show how it is: health, queue, rate, trouble, what is under way",
+    "top": "watch the same on a terminal, live",
+    "check": "judge how it is for monitoring, with exit codes as Nagios has them",
     "history": "list transfers, newest first",
     "show": "show one transfer, with its proof",
     "cancel": "end a transfer that has not ended",

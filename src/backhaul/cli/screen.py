@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def screen(
         rows: Lines that there is room for; None: any number.
     """
     lines: list[Line] = [
-        *_health(view.health),
+        *_health(view.health, width),
         *(line for one in view.queues for line in _queue(one)),
         *(_agent(one, view.now) for one in view.agents),
         _of("rate", _rate(view, limit)),
@@ -114,10 +115,18 @@ def screen(
 # ---------------------------------------------------------------- the whole
 
 
-def _health(health: Health) -> Iterator[Line]:
-    yield [Piece(text=_name(health.sentence), style=_COLOURS[health.state])]
+def _health(health: Health, width: int | None) -> Iterator[Line]:
+    """Whole, whatever the width: nothing on the screen matters more."""
+    for part in _wrapped(_name(health.sentence), width):
+        yield [Piece(text=part, style=_COLOURS[health.state])]
     if health.hint:
-        yield [Piece(text=f"{'fix':<{LABEL}}", style=DIM), Piece(text=_name(health.hint))]
+        room = None if width is None else width - LABEL
+        for number, part in enumerate(_wrapped(_name(health.hint), room)):
+            yield _of("" if number else "fix", part)
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    return [text] if width is None else textwrap.wrap(text, max(20, width))
 
 
 def _of(label: str, text: str, style: str = "") -> Line:

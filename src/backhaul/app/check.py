@@ -1,0 +1,167 @@
+"""`backhaul check`: the first screen judged against thresholds, for monitoring.
+
+Pure but for the reading. The plugin's conventions are those of Nagios: a word and an exit code, one
+line of text, and measurements behind a bar.
+
+Source: Monitoring Plugins Development Guidelines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import IntEnum
+
+from backhaul.app.overview import Overview
+from backhaul.core.health import Health, HealthState
+from backhaul.core.text import visible
+from backhaul.core.units import human_span
+
+LONGEST = 600  # characters of the line
+
+
+class Level(IntEnum):
+    """What a plugin ends with."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One of the things that have thresholds.
+
+    Attributes:
+        unit: As in measurements: `s`, `%` or `B`; empty: a number.
+        means: In words, for the help and the manual.
+    """
+
+    unit: str
+    means: str
+    warn: float | None = None
+    critical: float | None = None
+
+
+MEASURED: dict[str, Measured] = {
+    "queue": Measured(unit="", means="messages that wait in the queues"),
+    "oldest": Measured(unit="s", means="age of the oldest known message"),
+    "retention": Measured(
+        unit="%", means="that age of what SQS keeps a message", warn=50, critical=80
+    ),
+    "dead_24h": Measured(unit="", means="dead within 24 h, not sent again", warn=1),
+    "held": Measured(
+        unit="s", means="how long a dependency has held transfers", warn=0, critical=900
+    ),
+    "rate": Measured(unit="B", means="bytes a second"),
+}
+LIMITED = tuple(name for name in MEASURED if name != "rate")
+Thresholds = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """The result.
+
+    Attributes:
+        reasons: Why it is not OK; the first is the health sentence.
+    """
+
+    level: Level
+    health: Health
+    reasons: tuple[str, ...]
+    values: Mapping[str, float | None]
+    warn: Thresholds = field(default_factory=dict)
+    critical: Thresholds = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """`CRITICAL: Held by hdfs for 3 h ... | queue=12;;;0 oldest=84s;;;0 ...`."""
+        # A bar would begin the measurements.
+        text = "; ".join(self.reasons or (self.health.sentence,)).replace("|", "/")
+        return f"{self.level.name}: {visible(text, LONGEST)} | {' '.join(self._measurements())}"
+
+    def _measurements(self) -> Iterator[str]:
+        for name, known in MEASURED.items():
+            value = self.values.get(name)
+            if name == "held":
+                value = value or 0  # held by nothing
+            shown = "U" if value is None else f"{round(value, 1):g}{known.unit}"
+            limits = (self.warn.get(name), self.critical.get(name))
+            warn, critical = ("" if one is None else f"{one:g}" for one in limits)
+            yield f"{name}={shown};{warn};{critical};0"
+
+
+def judge(view: Overview, warn: Thresholds, critical: Thresholds) -> Checked:
+    """The first screen against the thresholds; those not given are the defaults.
+
+    Args:
+        warn: By a name of `MEASURED`; None: no threshold. Likewise `critical`.
+    """
+    warns = {name: warn.get(name, MEASURED[name].warn) for name in MEASURED}
+    criticals = {name: critical.get(name, MEASURED[name].critical) for name in MEASURED}
+    values = _values(view)
+    level, reasons = _of_health(view.health.state), []
+    if level is not Level.OK or view.health.state is HealthState.HELD:
+        reasons.append(view.health.sentence)
+    for name, value in values.items():
+        found = _level(value, warns[name], criticals[name])
+        level = max(level, found)
+        if found is not Level.OK and name != "held":  # the health sentence has that
+            reasons.append(_words(name, value or 0, found, (warns, criticals)))
+    return Checked(
+        level=level,
+        health=view.health,
+        reasons=tuple(reasons),
+        values=values,
+        warn=warns,
+        critical=criticals,
+    )
+
+
+def _of_health(state: HealthState) -> Level:
+    """How long a hold may last is a threshold."""
+    if state in {HealthState.RUNNING, HealthState.HELD}:
+        return Level.OK
+    return Level.WARNING if state is HealthState.STOPPING else Level.CRITICAL
+
+
+def _level(value: float | None, warn: float | None, critical: float | None) -> Level:
+    if value is None:
+        return Level.OK
+    if critical is not None and value >= critical:
+        return Level.CRITICAL
+    return Level.WARNING if warn is not None and value >= warn else Level.OK
+
+
+def _values(view: Overview) -> dict[str, float | None]:
+    visible_counts = [one.visible for one in view.queues if one.visible is not None]
+    ages = [one.oldest_age for one in view.queues if one.oldest_age is not None]
+    shares = [one.retention_used for one in view.queues if one.retention_used is not None]
+    held = None
+    if view.health.state is HealthState.HELD and view.health.since is not None:
+        held = max(timedelta(), view.now - view.health.since)
+    is_known = bool(visible_counts)
+    return {
+        "queue": sum(visible_counts) if is_known else None,
+        "oldest": max(ages, default=timedelta()).total_seconds() if is_known else None,
+        "retention": 100 * max(shares, default=0.0) if is_known else None,
+        "dead_24h": sum(one.count for one in view.dead),
+        "held": None if held is None else held.total_seconds(),
+        "rate": view.bytes_per_s,
+    }
+
+
+def _words(name: str, value: float, level: Level, limits: tuple[Thresholds, Thresholds]) -> str:
+    limit = limits[level is Level.CRITICAL][name]
+    word = level.name.lower()
+    return f"{name} {_shown(name, value)} ({word} from {_shown(name, limit or 0)})"
+
+
+def _shown(name: str, value: float) -> str:
+    unit = MEASURED[name].unit
+    if unit == "s":
+        return human_span(timedelta(seconds=value))
+    return f"{round(value, 1):g}{' %' if unit == '%' else ''}"
