@@ -19,6 +19,7 @@ from tests.acceptance.proxy import Answer, Proxy
 
 pytestmark = pytest.mark.integration
 COMMANDS = ["run", "send", "copy", "explain", "history", "show", "dlq", "verify", "demo", "limit"]
+COMMANDS += ["pause", "resume", "retry", "journal"]
 HEAVY = {"boto3", "botocore", "sqlalchemy", "rich", "hdfs_native", "pydantic", "alembic"}
 
 

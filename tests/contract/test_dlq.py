@@ -158,3 +158,51 @@ def test_a_shortened_body_is_not_sent_again(pair: Pair) -> None:
     assert pair.redriven() == [f"raw/p/{n}, /land/d" for n in range(3)]
     (left,) = dlq.read_dead_letters(pair.name, REGION, most=100)
     assert left.body == letter
+
+
+# ---------------------------------------------------------------- by transfers
+
+
+def letter_of(pair: Pair, transfer_id: str, body: str = "raw/p/9, /land/d") -> None:
+    """One more dead letter, of this transfer."""
+    pair.queue.send(body)
+    (message,) = pair.queue.receive(max_messages=1, wait_s=1, visibility_timeout_s=60)
+    assert pair.queue.send_dead_letter(message, replace(REASON, transfer_id=transfer_id))
+    pair.queue.delete(message)
+
+
+def test_the_letters_of_these_transfers_go_back_and_others_stay(pair: Pair) -> None:
+    letter_of(pair, "t9")
+    sent: list[SentAgain] = []
+    short = dlq.redrive_transfers(
+        pair.name, REGION, {"t9", "of no letter"}, most=9, sent=sent.append
+    )
+    assert short == set()
+    (one,) = sent
+    assert one.transfer_id == "t9"
+    assert pair.redriven() == ["raw/p/9, /land/d"]
+    left = {one.message_id for one in dlq.read_dead_letters(pair.name, REGION, most=9)}
+    assert left == set(pair.ids)
+
+
+def test_no_more_letters_are_read_than_are_needed(pair: Pair) -> None:
+    """All three are of one transfer, as after a lost answer: one goes back."""
+    sent: list[SentAgain] = []
+    dlq.redrive_transfers(pair.name, REGION, {REASON.transfer_id}, most=9, sent=sent.append)
+    assert len(sent) == 1
+    assert len(dlq.read_dead_letters(pair.name, REGION, most=9)) == 2
+    assert len(pair.redriven()) == 1
+
+
+def test_a_transfers_letter_with_a_shortened_body_stays_and_is_named(pair: Pair) -> None:
+    url = pair.queue.facts.dead_letter_url
+    assert url is not None
+    pair.raw.send_message(
+        QueueUrl=url,
+        MessageBody=shortened("raw/p/9, /land/d" * 9_000),
+        MessageAttributes={"backhaul.transfer": {"DataType": "String", "StringValue": "t9"}},
+    )
+    sent: list[SentAgain] = []
+    short = dlq.redrive_transfers(pair.name, REGION, {"t9"}, most=99, sent=sent.append)
+    assert (short, sent) == ({"t9"}, [])
+    assert len(dlq.read_dead_letters(pair.name, REGION, most=9)) == 4

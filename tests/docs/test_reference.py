@@ -112,6 +112,7 @@ OWN_FATE = {
     "E_NOTIFY_NAME": "none",
     "E_NOTIFY_SMTP": "none",
     "E_NOTIFY_TIMEOUT": "none",
+    "E_NOT_RETRIED": "none",
     "E_NO_SUCH_TRANSFER": "none",
     "E_PUBLISHING": "none",
     "E_QUEUE_NAME": "none",

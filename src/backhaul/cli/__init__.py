@@ -33,6 +33,7 @@ COMMANDS = {
     "limit": "show or change how many bytes per second may be read from S3",
     "pause": "let no further transfer of a route begin",
     "resume": "let the transfers of a route begin again",
+    "retry": "send dead transfers to work again",
     "dlq": "list, show and redrive dead letters",
     "journal": "list what operators did, newest first",
     "dashboard": "serve web pages: health, queue, routes, transfers, dead letters",
