@@ -86,19 +86,23 @@ def service_manager(directory: Path) -> Iterator[tuple[str, socket.socket]]:
         yield str(path), listening
 
 
-def said(listening: socket.socket, *, within_s: float = 30) -> str:
+def said(listening: socket.socket, *, within_s: float = 30, begins: str = "") -> str:
+    """The next notification; of the health only where its beginning is `begins`."""
     listening.settimeout(within_s)
-    return listening.recv(100).decode("ascii")
+    while True:
+        found = listening.recv(1000).decode()
+        if found.startswith(begins or ("READY", "WATCHDOG", "STOPPING")):
+            return found
 
 
 def everything_said(listening: socket.socket) -> list[str]:
-    """What waits in the socket."""
+    """What waits in the socket, but for the health."""
     listening.settimeout(0)
     found = []
     with contextlib.suppress(BlockingIOError):
         while True:
-            found.append(listening.recv(100).decode("ascii"))
-    return found
+            found.append(listening.recv(1000).decode())
+    return [one for one in found if not one.startswith("STATUS=")]
 
 
 def test_systemd_hears_of_ready_alive_and_stopping_and_nothing_of_a_stopped_agent(
@@ -112,6 +116,8 @@ def test_systemd_hears_of_ready_alive_and_stopping_and_nothing_of_a_stopped_agen
         agent = it.start(NOTIFY_SOCKET=path)
         assert said(listening, within_s=60) == "READY=1"
         assert said(listening) == "WATCHDOG=1"
+        running = said(listening, begins="STATUS=")
+        assert running.startswith("STATUS=Running: "), running
         # A worker that hangs does not starve it.
         eventually(s3_proxy.object_gets, what="copying")
         worker = agent.workers()[0]

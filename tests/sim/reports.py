@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent.reporting import Reporter
 from backhaul.core.agent_report import REPORT_EVERY_S, SILENT_AFTER, AgentIdentity, AgentRecord
-from backhaul.core.health import HealthState, ObservedAgent, agent_health, health
+from backhaul.core.health import Health, HealthState, ObservedAgent, agent_health, health
 from backhaul.core.model import TransferState
 from backhaul.testing.fakes import MemoryFile, MemoryLedger
 from tests.sim.ghost import Violation
@@ -81,7 +81,7 @@ class Reports:
     def _record(self) -> AgentRecord:
         return AgentRecord(identity=self.identity, report=self.observer.report(), beats=1)
 
-    def _published(self) -> None:
+    def _published(self, _health: Health) -> None:
         report, agent = self.observer.report(), self._process.agent
         assert agent is not None
         if report.in_hand > agent._busy or len(report.running) > report.in_hand:

@@ -15,6 +15,7 @@ from backhaul.core.agent.observer import Observer
 from backhaul.core.agent.reporting import DEPTH_EVERY_S, SUMMED_AT_ONCE, SUMS_MOST, Reporter
 from backhaul.core.agent_report import REPORT_EVERY_S, AgentIdentity, AgentRecord
 from backhaul.core.errors import BackhaulError, OutageError
+from backhaul.core.health import HELD_AFTER, Health
 from backhaul.core.ports import Ports
 from backhaul.testing.fakes import (
     FakeClock,
@@ -50,7 +51,7 @@ class Desk:
         self.clock = FakeClock()
         self.faults = Faults()
         self.file = MemoryFile()
-        self.published = 0
+        self.published: list[str] = []
         self.observer = Observer(self.clock, slots=4)
         self.reporter = Reporter(
             identity=identity(self.clock),
@@ -61,8 +62,8 @@ class Desk:
             published=self._publish,
         )
 
-    def _publish(self) -> None:
-        self.published += 1
+    def _publish(self, health: Health) -> None:
+        self.published.append(health.sentence)
 
     @property
     def record(self) -> AgentRecord:
@@ -80,7 +81,7 @@ def test_a_turn_leaves_a_report_with_the_queues_depth(desk: Desk) -> None:
     assert (record.beats, record.ended_at) == (1, None)
     assert record.report.depth is not None
     assert record.report.depth.visible == 0
-    assert desk.published == 1
+    assert desk.published == ["Running: waiting for messages"]
 
 
 def test_the_depth_is_read_twice_a_minute(desk: Desk) -> None:
@@ -107,7 +108,13 @@ def test_a_ledger_that_takes_no_report_is_named_until_it_takes_one(desk: Desk) -
     desk.reporter.turn()
     (hold,) = desk.observer.report().holds
     assert (hold.dependency, hold.code, hold.hint) == ("ledger", "E_LEDGER_FULL", "df -h")
-    assert desk.published == 1, "what is published elsewhere is published now, too"
+    desk.clock.advance(HELD_AFTER.total_seconds())
+    desk.faults.at("ledger.beat", 1, Fault.FAIL, FULL)
+    desk.reporter.turn()
+    assert desk.published == [  # elsewhere, where the ledger is not needed
+        "Running: waiting for messages",
+        "Held by ledger for 10 s: E_LEDGER_FULL: no room",
+    ]
     desk.reporter.turn()
     assert desk.observer.report().holds == ()
 
@@ -156,7 +163,7 @@ def world(tmp_path: Path) -> World:
 
 
 def reporting(
-    world: World, ports: Ports, published: Callable[[], None] = lambda: None
+    world: World, ports: Ports, published: Callable[[Health], None] = lambda _health: None
 ) -> tuple[Agent, MemoryFile]:
     """An agent whose reports go to a ledger of their own; its waits take no time."""
     file = MemoryFile()
@@ -224,7 +231,7 @@ def test_a_defect_in_a_report_is_logged_and_ends_nothing(world: World) -> None:
     defect = ValueError("a defect")
     turns: list[float] = []
 
-    def published() -> None:
+    def published(_health: Health) -> None:
         turns.append(world.clock.monotonic())
         if len(turns) == 1:
             raise defect

@@ -252,3 +252,55 @@ def test_a_pipe_in_place_of_the_log_file_is_reported_and_does_not_stop_the_agent
     telemetry.reopen()
     telemetry(sample(events.MessageReceived))
     assert "the log cannot be written" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- the journal
+
+
+def journal_of(path: Path) -> str:
+    found = path.stat()
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_in_the_journal_each_line_has_its_priority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_json: bool
+) -> None:
+    path = tmp_path / "journal"
+    with path.open("w", encoding="utf-8") as stream:
+        monkeypatch.setenv("JOURNAL_STREAM", journal_of(path))
+        telemetry = Telemetry(LogTarget(stream=stream, is_json=is_json, level="debug"))
+        for kind in (events.ThreadHung, events.PollFailed, events.AgentStarted, events.QueuePolled):
+            telemetry(sample(kind))
+    lines = path.read_text("utf-8").splitlines()
+    assert [line[:3] for line in lines] == ["<3>", "<4>", "<6>", "<7>"]
+    if is_json:
+        assert json.loads(lines[0][3:])["level"] == "error"
+
+
+def test_elsewhere_lines_have_no_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is inherited by what a service starts, whose output goes somewhere else."""
+    other = tmp_path / "other"
+    other.touch()
+    monkeypatch.setenv("JOURNAL_STREAM", journal_of(other))
+    path = tmp_path / "log"
+    with path.open("w", encoding="utf-8") as stream:
+        Telemetry(LogTarget(stream=stream, is_json=True, level="info"))(sample(events.AgentStarted))
+    assert path.read_text("utf-8").startswith("{")
+    (line,) = logged(sample(events.AgentStarted))  # a stream that is no file
+    assert line.startswith("{")
+
+
+def test_a_log_file_beside_the_journal_has_no_priorities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal"
+    with path.open("w", encoding="utf-8") as stream:
+        monkeypatch.setenv("JOURNAL_STREAM", journal_of(path))
+        target = LogTarget(stream=stream, is_json=True, level="info", file=tmp_path / "file.log")
+        telemetry = Telemetry(target)
+        telemetry(sample(events.AgentStarted))
+        for handler in telemetry._handlers:
+            handler.close()
+    assert path.read_text("utf-8").startswith("<6>{")
+    assert (tmp_path / "file.log").read_text("utf-8").startswith("{")

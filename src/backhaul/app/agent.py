@@ -113,6 +113,7 @@ def run_agent(
                 queue=queue,
                 ledger=opened.ledger,
                 clock=SystemClock(),
+                published=lambda health: systemd.status(health.sentence),
             ),
         )
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)

@@ -280,6 +280,26 @@ class LogStream(_Quiet, logging.StreamHandler[TextIO]):
     """Standard output or error."""
 
 
+class JournalStream(LogStream):
+    """Standard output where it is the journal: each line begins with its priority."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As `<4>` and the line; the journal keeps the number apart. Source: sd-daemon(3)."""
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{super().format(record)}"
+
+
+_PRIORITIES = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+
+
+def is_journal(stream: TextIO) -> bool:
+    """Whether that is the connection to the journal that systemd names in the environment."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or no file
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
 class LogFile(_Quiet, logging.handlers.RotatingFileHandler):
     """A file that rotates by itself, and can be reopened."""
 
@@ -320,7 +340,8 @@ _NO_FILE = "a pipe or a socket, and a log is a regular file"
 
 
 def _handlers(target: LogTarget) -> list[logging.Handler]:
-    handlers: list[logging.Handler] = [LogStream(target.stream)]
+    kind = JournalStream if is_journal(target.stream) else LogStream
+    handlers: list[logging.Handler] = [kind(target.stream)]
     if target.file is not None:
         try:
             target.file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Notifications to systemd: the agent is ready, is alive, is stopping.
+"""Notifications to systemd: the agent is ready, is alive, is stopping, and how it is.
 
 Datagrams to the socket that `NOTIFY_SOCKET` names; nothing is sent without it.
 
@@ -10,6 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+
+from backhaul.core.text import visible
+
+STATUS_MOST = 400  # characters
 
 
 class Systemd:
@@ -40,6 +44,10 @@ class Systemd:
     def stopping(self) -> None:
         """The end has begun."""
         self._notify(b"STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """What `systemctl status` shows in a line of its own."""
+        self._notify(f"STATUS={visible(text, STATUS_MOST)}".encode())
 
     def _notify(self, state: bytes) -> None:
         # A manager that does not listen must not stop a transfer.

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from backhaul.core.agent.observer import Observer
-from backhaul.core.agent_report import AgentIdentity
+from backhaul.core.agent_report import AgentIdentity, AgentRecord
 from backhaul.core.errors import BackhaulError
+from backhaul.core.health import Health, agent_health
 from backhaul.core.ports import Clock, Ledger, Queue
 
 DEPTH_EVERY_S = 30.0
@@ -22,7 +23,7 @@ class Reporter:
     """One agent's reports to the ledger; `turn` is called by one thread at a time.
 
     Args:
-        published: Called after every turn, whether the ledger took the report or not.
+        published: Gets the agent's health after every turn, also while the ledger is down.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Reporter:
         queue: Queue,
         ledger: Ledger,
         clock: Clock,
-        published: Callable[[], None] = lambda: None,
+        published: Callable[[Health], None] = lambda _health: None,
     ) -> None:
         self._identity = identity
         self._observer = observer
@@ -47,7 +48,8 @@ class Reporter:
         """One report, and some steps of the sums."""
         self._measure()
         self._record(has_ended=False)
-        self._published()
+        record = AgentRecord(identity=self._identity, report=self._observer.report(), beats=0)
+        self._published(agent_health(record, self._clock.now()))
 
     def end(self, failure: str) -> None:
         """The last report; a turn that is still under way in another thread changes nothing of it.
