@@ -31,6 +31,7 @@ FACTS = [
 ]
 VALUES: dict[str, Any] = {
     "tuple[tuple[str, int], ...]": (("direct", 2), ("bridged", 1)),
+    "tuple[str, ...]": ("clicks",),
     "int": 3,
     "float": 1.25,
     "bool": True,
