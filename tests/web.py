@@ -53,7 +53,9 @@ class Browser:
     def get(self, url: str, **headers: str) -> Answer:
         return self.send("GET", url, b"", headers)
 
-    def post(self, url: str, form: dict[str, str], **headers: str) -> Answer:
+    def post(
+        self, url: str, form: dict[str, str] | list[tuple[str, str]], **headers: str
+    ) -> Answer:
         kind = {"content-type": "application/x-www-form-urlencoded"}
         return self.send("POST", url, urlencode(form).encode(), kind | headers)
 

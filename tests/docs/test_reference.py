@@ -98,6 +98,7 @@ def _fate(cls: type[errors.BackhaulError]) -> str:
 OWN_FATE = {
     "E_AWS_DENIED": "start, hold",
     "E_DASHBOARD_BUSY": "none",
+    "E_DASHBOARD_FORM": "none",
     "E_DASHBOARD_PORT": "start",
     "E_DEMO_SERVER": "none",
     "E_DLQ_NOT_FOUND": "none",

@@ -39,16 +39,22 @@ from backhaul.cli.options import Files, OnceOnly, files_options
     is_flag=True,
     help="A proxy in front adds TLS: other machines may connect, X-Forwarded-Proto counts.",
 )
+@click.option(
+    "--actions",
+    is_flag=True,
+    help="Pages can cancel, retry, pause, resume and limit; each act is in the journal.",
+)
 @click.option("--link", is_flag=True, help="Print the link of the dashboard that runs, and end.")
 @click.option("--new-token", is_flag=True, help="Draw a new token: old links and logins end.")
 @files_options
-def command(
+def command(  # noqa: PLR0913 - an option each
     *,
     listen: str,
     names: tuple[str, ...],
     tls_cert: Path | None,
     tls_key: Path | None,
     behind_proxy: bool,
+    actions: bool,
     link: bool,
     new_token: bool,
     files: Files,
@@ -61,7 +67,7 @@ def command(
       backhaul dashboard --listen 0.0.0.0:8787 --tls-cert cert.pem --tls-key key.pem
 
     It prints one line, the link that opens it, and runs until it is stopped. It reads the ledger
-    alone and changes nothing: no AWS, no cluster; the agent does not notice it.
+    alone: no AWS, no cluster; the agent does not notice it. Without --actions it changes nothing.
     """
     from backhaul.dashboard.run import (
         Listening,
@@ -100,7 +106,7 @@ def command(
         settings,
         listening,
         is_new_token=new_token,
-        has_actions=False,
+        context=files.context() if actions else None,
         announce=announce,
     )
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from backhaul.core.errors import BackhaulError, BadArgument, PermanentError
+from backhaul.dashboard.acts import ForeignForm, confirm, perform
+from backhaul.dashboard.each_act import SentForm
 from backhaul.dashboard.front import front
 from backhaul.dashboard.guard import Admission, Guard
 from backhaul.dashboard.journal import journal_page
@@ -22,7 +24,7 @@ from backhaul.dashboard.transfer import transfer_page
 from backhaul.dashboard.website import Site
 
 MAX_BODY_BYTES = 65_536
-NOT_FOUND, BAD_REQUEST, UNAVAILABLE, DEFECT = 404, 400, 503, 500
+NOT_FOUND, BAD_REQUEST, UNAVAILABLE, DEFECT, FORBIDDEN = 404, 400, 503, 500, 403
 _A_YEAR = "private, max-age=31536000, immutable"
 
 Page = Callable[[Site, Request], Response]
@@ -37,6 +39,14 @@ def application(site: Site, admission: Admission) -> Guard:
             return await run_in_threadpool(_made, site, handler, request)
 
         return Route(address, serve, methods=["GET", "HEAD"])
+
+    async def act(request: Request) -> Response:
+        form = SentForm(fields=parse_qs(_text(await request.body()), keep_blank_values=True))
+
+        def handler(site: Site, request: Request) -> Response:
+            return perform(site, request, form)
+
+        return await run_in_threadpool(_made, site, handler, request)
 
     def missing(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else NOT_FOUND
@@ -74,12 +84,18 @@ def application(site: Site, admission: Admission) -> Guard:
             page("/plots", plots_page),
             page("/plots.json", plots_data),
             page("/journal", journal_page),
+            page("/act/{act}", confirm),
+            Route("/act/{act}", act, methods=["POST"]),
             Route("/static/{name:path}", _static(site), methods=["GET", "HEAD"]),
         ],
         exception_handlers={HTTPException: missing, Exception: defect},
         max_body_size=MAX_BODY_BYTES,
     )
     return Guard(pages, admission=admission, renderer=site.renderer)
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "replace")
 
 
 def _made(site: Site, handler: Page, request: Request) -> Response:
@@ -95,8 +111,12 @@ def error_page(site: Site, request: Request, error: BackhaulError) -> Response:
     match error:
         case PermanentError():
             status, heading = NOT_FOUND, "Not found"
+        case ForeignForm():
+            status, heading = FORBIDDEN, "Not done"
         case BadArgument():
             status, heading = BAD_REQUEST, "This cannot be read"
+        case _ if request.method == "POST":
+            status, heading = UNAVAILABLE, "It was not done, or not to its end"
         case _:
             status, heading = UNAVAILABLE, "The ledger cannot be shown"
     return site.answer(
@@ -104,7 +124,7 @@ def error_page(site: Site, request: Request, error: BackhaulError) -> Response:
         "error",
         title=heading,
         status=status,
-        is_live=status == UNAVAILABLE,
+        is_live=status == UNAVAILABLE and request.method != "POST",
         heading=heading,
         code=error.code,
         message=error.message,

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from backhaul.access import may_write, refusal
 from backhaul.adapters.system.clock import host_name
 from backhaul.adapters.system.systemd import Systemd
 from backhaul.adapters.system.trusted_files import check_trusted
@@ -21,6 +23,9 @@ from backhaul.core.errors import BadArgument, ConfigurationError, TransientError
 from backhaul.core.text import printable, redacted
 from backhaul.dashboard.login import LinkToken, load_login, token_file
 from backhaul.settings.model import Settings
+
+if TYPE_CHECKING:
+    from backhaul.app.context import Context
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
 HIGHEST_PORT = 65_535
@@ -200,12 +205,13 @@ def serve(
     listening: Listening,
     *,
     is_new_token: bool,
-    has_actions: bool,
+    context: Context | None,
     announce: Callable[[str], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
+        context: For acts on pages; None: they only show.
         announce: Called once with the link, when it works.
 
     Raises:
@@ -216,6 +222,8 @@ def serve(
     from backhaul.dashboard.server import server_of
     from backhaul.dashboard.website import Site
 
+    if context is not None and settings.ledger_path.exists():
+        _require_writable(settings.ledger_path)
     systemd = Systemd()
     tls = tls_context(listening)
     with bind(listening) as sock:
@@ -224,7 +232,7 @@ def serve(
         port = sock.getsockname()[1]
         _allow_many_files()
         _log_only_errors()
-        site = Site(settings=settings, login=login, has_actions=has_actions)
+        site = Site(settings=settings, login=login, context=context)
         admission = Admission(
             login=login,
             names=names_of(listening),
@@ -240,6 +248,13 @@ def serve(
             server_of(application(site, admission), tls=tls, started=started).run(sockets=[sock])
         finally:
             site.readers.close()
+
+
+def _require_writable(ledger: Path) -> None:
+    """Now, and not only when somebody presses a button."""
+    if not may_write(ledger):
+        message, hint = refusal(ledger, "written")
+        raise ConfigurationError("E_LEDGER_DENIED", message, hint=hint)
 
 
 def _allow_many_files() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,8 +23,16 @@ from backhaul.settings.model import Settings
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from backhaul.app.context import Context
+
 PAGES = (("/", "Overview"), ("/search", "Search"), ("/plots", "Plots"), ("/journal", "Journal"))
 REFRESHES = ((5, "5 s"), (15, "15 s"), (60, "1 min"), (0, "Paused"))
+DID = {
+    "cancel": "The transfer was cancelled.",
+    "pause": "The route is paused; agents comply within some seconds.",
+    "resume": "The route is resumed; agents comply within some seconds.",
+    "limit": "The limit is set; agents apply it within a second.",
+}
 REFRESH_COOKIE = "backhaul_refresh"
 _REFRESH_DEFAULT = 5
 _OVERVIEW_KEPT_S = 1.0
@@ -59,15 +68,23 @@ class Site:
     """One dashboard.
 
     Attributes:
-        has_actions: Pages have forms that change something.
+        context: What acts need of the configuration; None: no page changes anything.
+        acting: Held while an act is performed: one at a time.
         clock: Local time of this machine, aware; its zone is the one that pages show.
     """
 
     settings: Settings
     login: LinkToken
-    has_actions: bool = False
+    context: Context | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone()
     files: dict[str, StaticFile] = field(default_factory=static_files)
+    acting: threading.Lock = field(default_factory=threading.Lock)
+
+    def require_context(self) -> Context:
+        """For an act, which only a dashboard with a context performs."""
+        if self.context is None:
+            raise AssertionError
+        return self.context
 
     @cached_property
     def readers(self) -> Readers:
@@ -80,7 +97,7 @@ class Site:
             refreshes=REFRESHES,
             version=__version__,
             ledger=str(self.settings.ledger_path.absolute()),
-            has_actions=self.has_actions,
+            has_actions=self.context is not None,
             static=lambda name: f"/static/{name}?v={self.files[name].version}",
         )
 
@@ -121,6 +138,7 @@ class Site:
             refresh=refresh,
             refresh_url=link(request) if is_live and refresh else "",
             link=lambda **changes: link(request, **changes),
+            did=DID.get(request.query_params.get("did", ""), ""),
             **values,
         )
         found = HTMLResponse(html, status_code=status, headers={"Vary": "HX-Request"})
@@ -143,6 +161,7 @@ def refresh_of(request: Request) -> int:
 def link(request: Request, **changes: object) -> str:
     """This page's URL with other values in its query; None removes one."""
     query = dict(parse_qsl(request.url.query, keep_blank_values=False))
+    query.pop("did", None)  # said once
     for name, value in changes.items():
         query.pop(name, None)
         if value is not None:
