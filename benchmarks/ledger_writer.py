@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,8 +19,18 @@ from backhaul.core.agent_report import AgentIdentity, AgentReport
 from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey
 
+QUEUE = "written-by-the-benchmark"
 PAUSE_S = 0.005
 BEAT_EVERY_S = 5.0
+
+
+def forget_written(path: Path) -> None:
+    """Remove the rows of earlier writers."""
+    mine = f"SELECT id FROM transfers WHERE queue = '{QUEUE}'"  # noqa: S608 - our own name
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"DELETE FROM journal WHERE transfer_id IN ({mine})")  # noqa: S608
+        connection.execute("DELETE FROM transfers WHERE queue = ?", (QUEUE,))
+        connection.execute("DELETE FROM agents")
 
 
 def main(path: Path, seconds: float) -> None:
@@ -29,7 +41,7 @@ def main(path: Path, seconds: float) -> None:
         host="edge1",
         owner=ledger.owner.text,
         version="bench",
-        queue="landing",
+        queue=QUEUE,
         region="us-east-1",
         slots=4,
         started_at=datetime.now(UTC),
@@ -42,7 +54,7 @@ def main(path: Path, seconds: float) -> None:
             ledger.beat(identity, AgentReport(at=now, last_poll_at=now))
             beat_s = now_s + BEAT_EVERY_S
         new_id = chance.transfer_id()
-        key = MessageKey(queue="landing", message_id=new_id)
+        key = MessageKey(queue=QUEUE, message_id=new_id)
         began_s = time.perf_counter()
         ledger.begin(key, new_id, "s3://acme-raw/new/", "/landing/new", now)
         begun_s = time.perf_counter()
