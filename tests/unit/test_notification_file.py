@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backhaul.adapters.system.notification_file import NotificationFile
@@ -47,6 +47,7 @@ def test_what_is_saved_comes_back(file: NotificationFile, tmp_path: Path) -> Non
     assert (tmp_path / "ledger.db.notify").stat().st_mode & 0o7777 == 0o640
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50), st.one_of(st.none(), st.text(max_size=20)))
 def test_any_text_comes_back(foreign: str, queue: str | None) -> None:
     import tempfile

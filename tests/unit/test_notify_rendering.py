@@ -10,7 +10,7 @@ from email.policy import SMTP
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backhaul.adapters.notify.mail import make_mail
@@ -138,6 +138,7 @@ def test_no_foreign_text_makes_a_header_or_a_line_of_its_own(foreign: str) -> No
     assert parsed.get_content().replace("\r\n", "\n") == text(made)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_one_line_of_the_json_and_of_the_subject(foreign: str) -> None:
     made = hostile(foreign)
