@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,13 +19,14 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from backhaul.adapters.ledger import open_ledger
-from backhaul.core.agent_report import AgentReport
+from backhaul.core.agent_report import AgentReport, QueueDepth
 from backhaul.dashboard import readers
 from backhaul.dashboard.application import application
 from backhaul.dashboard.guard import HEADERS, Admission
 from backhaul.dashboard.login import LinkToken
 from backhaul.dashboard.rendering import Renderer, path, spark
 from backhaul.dashboard.search import search_of
+from backhaul.dashboard.transfer import in_hex
 from backhaul.dashboard.website import Site
 from backhaul.settings.model import Settings
 from tests.dashboard_ledger import (
@@ -223,6 +225,47 @@ def test_what_waits_has_its_reason_and_what_is_dead_the_manuals_text(browser: Br
     assert 'href="/search?state=dead&amp;code=E_SRC_EMPTY"' in answer.text
 
 
+def test_what_has_just_begun_is_running_and_what_lost_its_agent_waits(
+    world: tuple[Path, Filler], ids: dict[str, str], tmp_path: Path
+) -> None:
+    ledger = Path(shutil.copy(world[0], tmp_path))
+    with closing(open_ledger(ledger, create=False)) as opened:
+        filler = Filler(ledger=opened, now=NOW, ids=dict(ids))
+        new = filler.transfer("new", timedelta(seconds=3), route="quiet")
+        old = filler.transfer("older", timedelta(seconds=40), route="quiet")
+    answer = browser_of(ledger).get("/")
+    running, waiting = section(answer, "running"), section(answer, "waiting")
+    assert "Running (3)" in running
+    assert new in running
+    assert "just begun" in running
+    assert old in waiting
+    assert "not begun, or its agent is gone" in waiting
+
+
+def test_an_empty_queue_has_nothing_to_be_done_by(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    depth = QueueDepth(visible=0, in_flight=0, delayed=0, retention_s=345_600, at=NOW)
+    with_report(ledger, report(NOW, depth=depth))
+    queue = section(browser_of(ledger).get("/"), "queue-1")
+    assert "Backlog nothing waits" in queue
+    assert "Done by" not in queue
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("C63K/g==", "0badcafe"),
+        ("C63K/g==-3", "0badcafe-3"),
+        ("d41d8cd98f00b204e9800998ecf8427e", "d41d8cd98f00b204e9800998ecf8427e"),
+        ("d41d8cd98f00b204e9800998ecf8427e-2", "d41d8cd98f00b204e9800998ecf8427e-2"),
+        ("no base64!", "no base64!"),
+        ("", ""),
+    ],
+)
+def test_a_checksum_of_s3_is_shown_as_the_targets_is(given: str, shown: str) -> None:
+    assert in_hex(given) == shown
+
+
 def test_the_title_and_the_announcement_have_no_time_that_changes(browser: Browser) -> None:
     """Else a screen reader would read the page aloud every five seconds."""
     answer = browser.get("/")
@@ -349,8 +392,9 @@ def test_the_page_of_a_transfer_tells_its_story(browser: Browser, ids: dict[str,
         assert text in message
     evidence = section(answer, "evidence")
     assert "direct 2 3.0 MiB not yet 1 3.0 MiB" in evidence
-    assert "CRC32C C63K/g== (full object); received CRC32C 0badcafe" in evidence
-    assert "COMPOSITE-CRC32C 0badcafe, from datanode" in evidence
+    assert "S3 CRC32C 0badcafe (full object) received CRC32C 0badcafe" in evidence
+    assert "target COMPOSITE-CRC32C 0badcafe, from datanode" in evidence
+    assert 'title="C63K/g=="' in answer.text
     assert f"backhaul cancel {ids['held']}" in section(answer, "commands")
 
 
@@ -362,6 +406,7 @@ QUEUE_NAME = "arn:aws:sqs:us-west-2:123456789012:work"
     [
         ("05", "backhaul verify {}"),
         ("held", "backhaul cancel {}"),
+        ("denied", "backhaul retry {}"),
         ("running", "backhaul show {} --evidence"),
     ],
 )

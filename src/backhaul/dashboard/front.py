@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from backhaul.adapters.ledger.reading.observing import OpenTransfer
 from backhaul.app.limit import read_limit
 from backhaul.app.overview import Overview
+from backhaul.core.agent_report import REPORT_EVERY_S
 from backhaul.core.errors import BackhaulError
 from backhaul.core.health import HealthState
+from backhaul.core.model import TransferState
 from backhaul.dashboard.website import Site
 from backhaul.settings.model import Settings
 
@@ -26,6 +29,8 @@ TONES = {
     HealthState.NOT_RUNNING: "bad",
 }
 ROWS_MOST = 100
+JUST_BEGUN = timedelta(seconds=3 * REPORT_EVERY_S)
+UNDER_WAY = frozenset({TransferState.RECEIVED, TransferState.STAGING, TransferState.PUBLISHING})
 CLOCKS_APART = timedelta(seconds=60)
 
 
@@ -46,6 +51,7 @@ class LimitView:
 def front(site: Site, request: Request) -> Response:
     """`/`."""
     view = site.overview.get()
+    begun, waiting = apart(view)
     state = view.health.state.value.replace("-", " ")
     return site.answer(
         request,
@@ -53,6 +59,8 @@ def front(site: Site, request: Request) -> Response:
         title=state.capitalize(),
         is_live=True,
         view=view,
+        begun=begun,
+        waiting=waiting,
         tone=TONES[view.health.state],
         # Without times, so that it is read aloud only when something has changed.
         announcement=f"State: {state} {view.health.code}".strip(),
@@ -62,6 +70,19 @@ def front(site: Site, request: Request) -> Response:
         tones=TONES,
         rows_most=ROWS_MOST,
     )
+
+
+def apart(view: Overview) -> tuple[list[OpenTransfer], list[OpenTransfer]]:
+    """Open transfers that no report has yet: those that have just begun, and those that wait.
+
+    An agent reports every five seconds, so what began since then is in no report.
+    """
+    begun = [
+        one
+        for one in view.waiting
+        if one.state in UNDER_WAY and not one.code and view.now - one.updated_at < JUST_BEGUN
+    ]
+    return begun, [one for one in view.waiting if one not in begun]
 
 
 def limit_view(settings: Settings) -> LimitView:

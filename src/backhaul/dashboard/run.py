@@ -240,6 +240,8 @@ def serve(
             is_behind_proxy=listening.is_behind_proxy,
         )
 
+        site.warm_up()
+
         def started() -> None:
             systemd.ready()
             announce(link_of(listening, port, login))

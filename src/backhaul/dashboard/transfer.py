@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from backhaul.dashboard.website import Site
 
 _ARN_PARTS = 6
+MD5_AS_BASE64 = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,10 @@ class ObjectView:
     """One object with both checksums.
 
     Attributes:
-        source: S3's own checksum with its algorithm, and what is known of it.
-        target: The target's likewise, with where it comes from.
+        source: S3's own checksum with its algorithm, in hex as the target's.
+        original: The same as S3 gives it.
+        received: What arrived.
+        target: What the target holds, and where that was read.
     """
 
     key: str
@@ -43,6 +47,8 @@ class ObjectView:
     size_bytes: int
     proof: str
     source: str
+    original: str
+    received: str
     target: str
     note: str
 
@@ -80,13 +86,14 @@ def object_view(one: EvidenceRow) -> ObjectView:
     """Both values as the evidence has them."""
     proof = one.staged
     pin = one.planned.pin
-    source = target = note = ""
+    source = original = received = target = note = ""
     if proof is not None:
-        source = f"{proof.algorithm} {proof.checksum}" if proof.algorithm else "no S3 checksum"
+        source, original = "no S3 checksum", proof.checksum or ""
+        if proof.algorithm:
+            source = f"{proof.algorithm} {in_hex(original)}"
         if proof.checksum_type:
             source += f" ({proof.checksum_type.lower().replace('_', ' ')})"
-        received = f"received {proof.content.algorithm} {proof.content.hex}"
-        source = f"{source}; {received}"
+        received = f"{proof.content.algorithm} {proof.content.hex}"
         target = "length only"
         if proof.target_checksum is not None:
             target = f"{proof.target_checksum.algorithm} {proof.target_checksum.hex}"
@@ -99,9 +106,22 @@ def object_view(one: EvidenceRow) -> ObjectView:
         size_bytes=pin.size_bytes,
         proof=proof.proof.value if proof is not None else "not yet",
         source=source,
+        original=original,
+        received=received,
         target=target,
         note=note,
     )
+
+
+def in_hex(checksum: str) -> str:
+    """From base64, as S3 gives its checksums, with the number of parts behind them; else as is."""
+    digits, dash, parts = checksum.partition("-")
+    try:
+        found = base64.b64decode(digits, validate=True)
+    except ValueError:
+        return checksum
+    # 32 hex digits of an ETag are valid base64, too; of S3's checksums none has 24 bytes.
+    return checksum if len(found) == MD5_AS_BASE64 else f"{found.hex()}{dash}{parts}"
 
 
 def commands(found: OneTransfer) -> list[ShellCommand]:
@@ -125,13 +145,19 @@ def commands(found: OneTransfer) -> list[ShellCommand]:
                 )
             )
         case TransferState.DEAD:
-            queue = queue_words(row)
-            if queue:
+            every.append(
+                ShellCommand(
+                    id="command-retry",
+                    text=f"backhaul retry {row.id}",
+                    does="sends its dead letter to work again",
+                )
+            )
+            if queue := queue_words(row):
                 every.append(
                     ShellCommand(
-                        id="command-dead",
+                        id="command-letters",
                         text=f"backhaul dlq list {queue}",
-                        does="finds its dead letter; `backhaul dlq redrive` sends it back",
+                        does="lists the dead letters of its queue",
                     )
                 )
         case _:

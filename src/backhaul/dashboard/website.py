@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,6 +16,7 @@ from starlette.responses import HTMLResponse
 
 from backhaul import __version__
 from backhaul.app.overview import Overview, overview
+from backhaul.core.errors import BackhaulError
 from backhaul.dashboard.login import LinkToken
 from backhaul.dashboard.readers import KeptBriefly, Readers
 from backhaul.dashboard.rendering import HERE, Renderer
@@ -79,6 +81,11 @@ class Site:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone()
     files: dict[str, StaticFile] = field(default_factory=static_files)
     acting: threading.Lock = field(default_factory=threading.Lock)
+
+    def warm_up(self) -> None:
+        """Read once what the first page shows, so that it does not pay for first times."""
+        with suppress(BackhaulError):  # the page shows it
+            self.overview.get()
 
     def require_context(self) -> Context:
         """For an act, which only a dashboard with a context performs."""
