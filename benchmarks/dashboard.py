@@ -41,8 +41,8 @@ PAGES = (
     "/search?q=feed-03%2Fday%3D0000042",
     "/search?state=dead",
     "/search?q=no-such-thing",
-    "/plots?span=90d",
-    "/plots.json?span=90d",
+    "/plots?range=90d",
+    "/plots.json?range=90d",
     "/journal",
 )
 _LOOP_S = 10.0
