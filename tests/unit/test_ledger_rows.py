@@ -20,6 +20,7 @@ from backhaul.adapters.ledger import Owner, open_ledger, open_reader
 from backhaul.adapters.ledger.schema import metadata
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.app.records import details_as_json, row_as_json
+from backhaul.core.agent_report import AgentIdentity, AgentReport
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode
 from backhaul.core.model import TransferState
 from backhaul.core.objects import ManifestSum
@@ -29,7 +30,7 @@ from tests.contract.test_ledger import DAY, KEY, T0, begin, claim, finished, pla
 
 pytestmark = pytest.mark.slow
 
-SECOND = timedelta(seconds=1)
+SECOND, DAY_LONG = timedelta(seconds=1), timedelta(days=1)
 JUNK: dict[str, Any] = {
     "text": "many",
     "blob": b"\xff\xfe",
@@ -52,11 +53,23 @@ HARMLESS = {
         for name in ("size_bytes", "counters", "opened_at", "updated_at", "closed_at")
     ),
 }
+# The agent writes these and never reads them, but for sums over the journal that judge nothing.
+READ_BY_COMMANDS = {"journal", "agents", "activity", "operator_actions"}
+IDENTITY = AgentIdentity(
+    id="a" * 32,
+    host="edge1",
+    owner="edge1:b:1:2",
+    version="1",
+    queue="work",
+    region="us-east-1",
+    slots=4,
+    started_at=T0,
+)
 COLUMNS = [
     (table.name, column.name)
     for table in metadata.sorted_tables
     for column in table.columns
-    if table.name != "journal"  # never read by the agent
+    if table.name not in READ_BY_COMMANDS
 ]
 
 
@@ -76,6 +89,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     claim(ledger, "t2", other, first=[planned(0)], is_complete=True)
     ledger.record_staged("t2", [proof(0)])
     ledger.intend("t2", 1, [], T0)
+    ledger.beat(IDENTITY, AgentReport(at=T0))
+    ledger.sum_activity(most=500)
     ledger.close()
     with closing(sqlite3.connect(path)) as connection, connection:
         # The process that worked on them is gone.
@@ -83,6 +98,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for table in ("transfers", "destinations"):
             connection.execute(f"UPDATE {table} SET owner = ? WHERE owner IS NOT NULL", [gone])  # noqa: S608
         connection.execute("INSERT INTO seals VALUES (1, 'ended', '{}', ?)", ("0" * 64,))
+        connection.execute(
+            "INSERT INTO operator_actions VALUES (1, 0, 'a', 'command', 'pause', 'r', 0, 0, 'done')"
+        )
+        connection.execute("INSERT INTO paused_routes VALUES ('r', 0, 9000000000000000, 'a@b', '')")
         connection.execute(
             "INSERT INTO sequencers VALUES (?, 'raw', 'k', '01', 'ended')", (DAY.uri,)
         )
@@ -136,6 +155,9 @@ def an_attempt(ledger: SqlLedger) -> Iterator[Callable[[], object]]:
     yield lambda: ledger.fail("t1", TransferState.WAITING, "E_X", "x", T0)
     yield lambda: ledger.forget_plan("t1")
     yield lambda: ledger.cancel("t2", T0, Operator(name="alice@edge1"))
+    yield lambda: ledger.paused_routes(T0)
+    yield lambda: ledger.sum_activity(most=500)
+    yield lambda: ledger.beat(IDENTITY, AgentReport(at=T0))
 
 
 def error_of(work: Callable[[], object]) -> BackhaulError | None:
@@ -182,6 +204,14 @@ def as_shown(path: Path) -> None:
             reader.sealed(row.id)
         list(reader.chain())
         reader.must_be_sealed()
+        reader.agents()
+        for span in (timedelta(minutes=5), timedelta(hours=1)):
+            reader.activity(span, T0 - DAY_LONG, T0 + DAY_LONG)
+        reader.operator_actions(most=10)
+        reader.paused_routes(T0)
+        reader.open_transfers(most=10)
+        reader.dead_transfers(T0 - DAY_LONG, most=10)
+        reader.newest_lags(T0 - DAY_LONG, most=10)
         json.dumps(list(reader.publishers([DAY.join(planned(0).relative)]).values()))
 
 
