@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import Histogram, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from backhaul.adapters.metrics import catalogue
 from backhaul.adapters.metrics.catalogue import MetricFamily
@@ -51,21 +51,20 @@ class AgentMetrics:
         self._clock = clock
         self._observer = observer
         self._version = version
-        self._registry = CollectorRegistry()
         self._text = TextFormat()
         self._rendering = threading.Lock()
-        self._transfers = self._counter(catalogue.TRANSFERS)
-        self._attempts_failed = self._counter(catalogue.ATTEMPTS_FAILED)
-        self._bytes = self._counter(catalogue.BYTES)
-        self._objects = self._counter(catalogue.OBJECTS)
-        self._verify_failures = self._counter(catalogue.VERIFY_FAILURES)
-        self._visibility_lost = self._counter(catalogue.VISIBILITY_LOST)
-        self._takeovers = self._counter(catalogue.TAKEOVERS)
-        self._fenced_writes = self._counter(catalogue.FENCED_WRITES)
-        self._worker_restarts = self._counter(catalogue.WORKER_RESTARTS)
-        self._duration = self._histogram(catalogue.DURATION)
-        self._lag = self._histogram(catalogue.LAG)
-        self._commit = self._histogram(catalogue.LEDGER_COMMIT)
+        self._transfers = SeriesCounter(catalogue.TRANSFERS)
+        self._attempts_failed = SeriesCounter(catalogue.ATTEMPTS_FAILED)
+        self._bytes = SeriesCounter(catalogue.BYTES)
+        self._objects = SeriesCounter(catalogue.OBJECTS)
+        self._verify_failures = SeriesCounter(catalogue.VERIFY_FAILURES)
+        self._visibility_lost = SeriesCounter(catalogue.VISIBILITY_LOST)
+        self._takeovers = SeriesCounter(catalogue.TAKEOVERS)
+        self._fenced_writes = SeriesCounter(catalogue.FENCED_WRITES)
+        self._worker_restarts = SeriesCounter(catalogue.WORKER_RESTARTS)
+        self._duration = _histogram(catalogue.DURATION)
+        self._lag = _histogram(catalogue.LAG)
+        self._commit = _histogram(catalogue.LEDGER_COMMIT)
         self._last_done: dict[str, datetime] = {}
         self._codes: set[str] = set()
         self._dead: dict[str, None] = {}  # in the order in which they came
@@ -76,11 +75,11 @@ class AgentMetrics:
             facts.TransferDone: self._done,
             facts.MessageDead: self._died,
             facts.TransferTakenOver: self._taken_over,
-            facts.VisibilityWasLost: lambda _fact: self._visibility_lost.inc(),
-            facts.WorkerReplaced: lambda _fact: self._worker_restarts.inc(),
+            facts.VisibilityWasLost: lambda _fact: self._visibility_lost.add(),
+            facts.WorkerReplaced: lambda _fact: self._worker_restarts.add(),
         }
         for route in routes:
-            self._transfers.labels(route, "done", "")
+            self._transfers.add(route, "done", "", amount=0)
 
     def __call__(self, fact: object) -> None:
         action = self._actions.get(type(fact))
@@ -94,30 +93,30 @@ class AgentMetrics:
     def render(self, scraped: Scraped) -> bytes:
         """All metrics in Prometheus's text format; safe from every thread."""
         with self._rendering:
-            return self._text.render([*self._gauges(scraped), *self._registry.collect()])
+            return self._text.render([*self._gauges(scraped), *self._counted()])
 
     # ------------------------------------------------------------ facts
 
     def _started(self, fact: facts.AttemptStarted) -> None:
         if fact.is_takeover:
-            self._takeovers.inc()
+            self._takeovers.add()
 
     def _unpublished(self, fact: facts.AttemptUnpublished) -> None:
         self._read(fact.transfer_id, copy=0, retry=fact.read_bytes)
 
     def _failed(self, fact: facts.AttemptFailed) -> None:
         route = self._observer.route_of(fact.transfer_id)
-        self._attempts_failed.labels(route, self._known(fact.code)).inc()
+        self._attempts_failed.add(route, self._known(fact.code))
         self._count_verify_failure(fact.code)
 
     def _done(self, fact: facts.TransferDone) -> None:
         now, route = self._clock.now(), self._observer.route_of(fact.transfer_id)
         state = "superseded" if fact.is_superseded else "done"
-        self._transfers.labels(route, state, "").inc()
+        self._transfers.add(route, state, "")
         self._last_done[route] = now
         self._duration.observe(fact.duration_s)
         for proof, objects in fact.proof_levels:
-            self._objects.labels(route, proof).inc(objects)
+            self._objects.add(route, proof, amount=objects)
         beyond = max(0, fact.read_bytes - fact.copied_bytes)
         self._read(fact.transfer_id, copy=fact.copied_bytes, retry=beyond)
         sent_at = self._observer.sent_at(fact.message_id) if fact.message_id else None
@@ -132,23 +131,23 @@ class AgentMetrics:
         if len(self._dead) > DEAD_MOST:
             del self._dead[next(iter(self._dead))]
         route = self._observer.route_of(fact.transfer_id)
-        self._transfers.labels(route, "dead", self._known(fact.code)).inc()
+        self._transfers.add(route, "dead", self._known(fact.code))
         self._count_verify_failure(fact.code)
 
     def _taken_over(self, fact: facts.TransferTakenOver) -> None:
         if not fact.is_cancelled:
-            self._fenced_writes.inc()
+            self._fenced_writes.add()
 
     def _read(self, transfer_id: str, *, copy: int, retry: int) -> None:
         route = self._observer.route_of(transfer_id)
         engine = self._observer.engine_of(transfer_id) or NATIVE
         # The last is always 0: what is verified is the target, by its checksums.
         for purpose, size_bytes in zip(PURPOSES, (copy, retry, 0), strict=True):
-            self._bytes.labels(route, engine, purpose).inc(size_bytes)
+            self._bytes.add(route, engine, purpose, amount=size_bytes)
 
     def _count_verify_failure(self, code: str) -> None:
         if code in VERIFY_CODES:
-            self._verify_failures.inc()
+            self._verify_failures.add()
 
     def _known(self, code: str) -> str:
         """The code as a label: of a closed set, whatever a row of the ledger holds."""
@@ -191,15 +190,53 @@ class AgentMetrics:
         }
         return _gauge(catalogue.LAST_DONE, values)
 
-    # ------------------------------------------------------------ counters
+    def _counted(self) -> Iterator[Metric]:
+        for counter in (
+            self._transfers,
+            self._attempts_failed,
+            self._bytes,
+            self._objects,
+            self._verify_failures,
+            self._visibility_lost,
+            self._takeovers,
+            self._fenced_writes,
+            self._worker_restarts,
+        ):
+            yield counter.metric()
+        for histogram in (self._duration, self._lag, self._commit):
+            yield from histogram.collect()
 
-    def _counter(self, family: MetricFamily) -> Counter:
-        return Counter(family.full_name, family.meaning, family.labels, registry=self._registry)
 
-    def _histogram(self, family: MetricFamily) -> Histogram:
-        return Histogram(
-            family.full_name, family.meaning, buckets=family.buckets, registry=self._registry
-        )
+class SeriesCounter:
+    """A counter with all its series; safe from every thread.
+
+    prometheus-client's own makes three objects for each series of a scrape, this one makes one.
+    """
+
+    def __init__(self, family: MetricFamily) -> None:
+        self._family = family
+        self._lock = threading.Lock()
+        # Without labels there is one series, from the beginning.
+        self._values: dict[tuple[str, ...], float] = {} if family.labels else {(): 0}
+
+    def add(self, *labels: str, amount: float = 1) -> None:
+        """Add to the series with these labels, which begins at 0."""
+        with self._lock:
+            self._values[labels] = self._values.get(labels, 0) + amount
+
+    def metric(self) -> Metric:
+        """As of now."""
+        family = self._family
+        made = CounterMetricFamily(family.full_name, family.meaning, labels=family.labels)
+        with self._lock:
+            values = self._values.copy()
+        for labels, value in values.items():
+            made.add_metric(labels, value)
+        return made
+
+
+def _histogram(family: MetricFamily) -> Histogram:
+    return Histogram(family.full_name, family.meaning, buckets=family.buckets, registry=None)
 
 
 def _queue_gauges(scraped: Scraped) -> Iterator[Metric]:

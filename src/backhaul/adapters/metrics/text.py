@@ -1,7 +1,7 @@
 """Prometheus's text format, version 0.0.4.
 
-prometheus-client's own writer takes 4 µs for a line, mostly for labels that never change; here the
-text of a series is made once.
+prometheus-client's own writer takes several times as long, mostly for labels that never change;
+here the text of a series is made once.
 
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
