@@ -73,11 +73,12 @@ def test_no_planted_secret_leaves(
     landing = f"/landing/{it.name}"
     secure_hdfs.command("dfs", "-mkdir", "-p", landing)
     secure_hdfs.command("dfs", "-chmod", "1777", landing)
-    log = tmp_path / "backhaul.log"
+    log, metrics = tmp_path / "backhaul.log", tmp_path / "backhaul.prom"
     config = tmp_path / "backhaul.toml"
     config.write_text(
         f'[kerberos]\nprincipal = "backhaul"\nkeytab = "{keytab}"\n'
         f'[log]\nlevel = "debug"\nfile = "{log}"\n'
+        f'[metrics]\ntextfile = "{metrics}"\n'
         f'[[route]]\nname = "r"\nsource = ["s3://{it.bucket}/p/"]\ndestination = ["{landing}/"]\n'
         f'[[route]]\nname = "s"\nsource = ["s3://{it.bucket}/signed/"]\n'
         f'destination = ["{landing}/"]\nsignature = {{ key_env = "SIGNING" }}\n'
@@ -156,6 +157,10 @@ def test_no_planted_secret_leaves(
         attributes = {name: value for name, value in letter.items() if name != "body"}
         canaries.assert_absent("a dead letter's attributes", repr(attributes).encode())
     assert log.stat().st_size > 1000
+    counted = metrics.read_text("utf-8")
+    assert 'backhaul_transfers_total{route="r",state="done",code=""} 1.0' in counted
+    for foreign in (it.bucket, landing, "missing"):  # what messages hold is no label
+        assert foreign not in counted.replace(f'queue="{it.queue}"', "")
     canaries.assert_not_in_files((*it.home.rglob("*"), *tmp_path.glob("*")), keytab, body, signing)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +18,7 @@ from backhaul.core.agent_report import AgentReport, DependencyHold, QueueDepth, 
 from backhaul.core.errors import DEPENDENCIES, IntegrityError
 from backhaul.core.health import Health, HealthState
 from backhaul.testing.fakes.clock import FakeClock
-from tests.docs.test_reference import classes_in_source
+from tests.docs.test_reference import _trees, classes_in_source
 
 NOW = datetime(2026, 12, 1, 8, tzinfo=UTC)
 WELL = Health(state=HealthState.RUNNING, sentence="Running: waiting for messages")
@@ -390,3 +391,16 @@ def test_a_label_is_escaped(bed: Bed) -> None:
     bed.emit(done())
     assert r'route="a\"b\\c\nd"' in bed.text()
     assert 'transfers_total{code="",route="a"b\\c\nd",state="done"}' in bed.scrape()
+
+
+def test_every_dependency_that_may_be_down_has_a_series() -> None:
+    found = {
+        node.args[0].value
+        for tree in _trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "OutageError.of"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert found - {"demo"} <= set(DEPENDENCIES)  # a demo has no agent's metrics
+    assert {"s3", "ledger"} <= found
