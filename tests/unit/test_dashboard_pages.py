@@ -690,23 +690,6 @@ def test_a_ledger_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
     assert "new-host" in own.get("/").text
 
 
-def test_too_many_pages_at_once_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(readers, "WAIT_S", 0.0)
-    ledger = tmp_path / "ledger.db"
-    open_ledger(ledger, create=True).close()
-    own = browser_of(ledger)
-    pool = own.site.readers
-    for _ in range(readers.MOST):
-        pool._free.acquire()
-    answer = own.get("/journal")
-    assert answer.status == 503
-    assert "E_DASHBOARD_BUSY" in section(answer, "error")
-    pool._free.release()
-    assert own.get("/journal").status == 200
-
-
 def test_an_address_without_a_page_says_so(browser: Browser) -> None:
     answer = browser.get("/nowhere")
     assert answer.status == 404

@@ -60,9 +60,8 @@ def perform(site: Site, request: Request, form: SentForm) -> Response:
     _require_own(site, request, form)
     name = _name(form.one("operator"))
     warnings: list[BackhaulError] = []
-    with site.acting:
-        by = Operator(name=name, origin=Origin.DASHBOARD)
-        outcome = PERFORMED[act](site, form, by, warnings.append)
+    by = Operator(name=name, origin=Origin.DASHBOARD)
+    outcome = PERFORMED[act](site, form, by, warnings.append)
     site.overview.forget()
     response: Response
     if outcome.lines or warnings:

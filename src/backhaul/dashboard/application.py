@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlencode
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,8 +35,8 @@ def application(site: Site, admission: Admission) -> Guard:
 
     def page(address: str, handler: Page) -> Route:
         async def serve(request: Request) -> Response:
-            # In a thread: a page that waits for the ledger holds up no other.
-            return await run_in_threadpool(_made, site, handler, request)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(site.makers, _made, site, handler, request)
 
         return Route(address, serve, methods=["GET", "HEAD"])
 
@@ -46,7 +46,8 @@ def application(site: Site, admission: Admission) -> Guard:
         def handler(site: Site, request: Request) -> Response:
             return perform(site, request, form)
 
-        return await run_in_threadpool(_made, site, handler, request)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(site.actor, _made, site, handler, request)
 
     def missing(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else NOT_FOUND

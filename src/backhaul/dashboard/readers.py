@@ -1,27 +1,52 @@
 """Few connections to the ledger for many pages.
 
-A reader makes a commit wait while one of its queries runs, so no more than a few run at once,
-however many pages are requested; the others wait a little, then get an error page.
+A commit waits while a query of a reader runs. So queries of this process run one after the other,
+in the order in which they were wanted, however many pages are requested; between two of them a
+writer gets in.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from backhaul.adapters.ledger import LedgerReader, open_reader
-from backhaul.core.errors import OutageError, TransientError
+from backhaul.core.errors import OutageError
 
-MOST = 4
-WAIT_S = 5.0  # for a free reader
 LOCKED_S = 5.0  # for a ledger that a writer has locked
 REOPEN_AFTER_S = 30.0  # then the file is checked again: replaced, migrated, made unreadable
 
 Result = TypeVar("Result")
+
+
+class Turns:
+    """A lock that threads get in the order in which they came; a plain one may forget some."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_taken = False
+        self._waiting: deque[threading.Event] = deque()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._is_taken:
+                self._is_taken = True
+                return
+            mine = threading.Event()
+            self._waiting.append(mine)
+        mine.wait()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()  # it stays taken
+            else:
+                self._is_taken = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +61,7 @@ class Readers:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._free = threading.Semaphore(MOST)
+        self._turns = Turns()
         self._lock = threading.Lock()
         self._idle: list[_Open] = []
 
@@ -44,25 +69,15 @@ class Readers:
         """What `read` returns; it may be called twice.
 
         Raises:
-            TransientError: E_DASHBOARD_BUSY.
             ConfigurationError, OutageError: As `open_reader`, and what `read` raises.
         """
-        if not self._free.acquire(timeout=WAIT_S):
-            raise TransientError(
-                "E_DASHBOARD_BUSY",
-                f"{MOST} other pages are reading the ledger, for over {WAIT_S:.0f} s",
-                hint="reload in a moment; close pages that nobody looks at",
-            )
         try:
-            try:
-                return self._once(read)
-            except OutageError as error:
-                if error.code != "E_LEDGER_READONLY":
-                    raise
-                # A writer was killed since this reader was opened; opening rolls its change back.
-                return self._once(read)
-        finally:
-            self._free.release()
+            return self._once(read)
+        except OutageError as error:
+            if error.code != "E_LEDGER_READONLY":
+                raise
+            # A writer was killed since this reader was opened; opening rolls its change back.
+            return self._once(read)
 
     def close(self) -> None:
         """Close those that are not lent."""
@@ -87,7 +102,7 @@ class Readers:
             with self._lock:
                 lent = self._idle.pop() if self._idle else None
             if lent is None:
-                reader = open_reader(self.path, busy_timeout_s=LOCKED_S)
+                reader = open_reader(self.path, busy_timeout_s=LOCKED_S, turn=self._turns)
                 return _Open(reader=reader, file=_identity(self.path), opened_s=time.monotonic())
             is_young = time.monotonic() - lent.opened_s < REOPEN_AFTER_S
             if is_young and lent.file == _identity(self.path):

@@ -249,7 +249,7 @@ def serve(
         try:
             server_of(application(site, admission), tls=tls, started=started).run(sockets=[sock])
         finally:
-            site.readers.close()
+            site.close()
 
 
 def _require_writable(ledger: Path) -> None:

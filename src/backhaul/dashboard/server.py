@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CONNECTIONS_MOST = 200
 REQUEST_S = 10.0  # from the connection, or the first byte of a further request, to its last byte
 ANSWER_S = 30.0  # for the page to be made and for the client to take it
+ACT_S = 300.0  # the same for an act, which may read a whole dead-letter queue
 IDLE_S = 75.0  # a browser keeps its connection for the next refresh, at most a minute later
 HEADERS_MOST_BYTES = 16_384
 BACKLOG = 256
@@ -56,7 +57,8 @@ class TimedProtocol(H11Protocol):
         was_answering = self.is_answering
         super().data_received(data)
         if self.is_answering and not was_answering:
-            self._within(ANSWER_S)
+            is_act = self.cycle.scope["method"] == "POST"
+            self._within(ACT_S if is_act else ANSWER_S)
 
     def on_response_complete(self) -> None:
         """The client may not have taken all of it; then the connection ends with its time, too."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ DID = {
     "resume": "The route is resumed; agents comply within some seconds.",
     "limit": "The limit is set; agents apply it within a second.",
 }
+MAKERS = 4
 REFRESH_COOKIE = "backhaul_refresh"
 _REFRESH_DEFAULT = 5
 _OVERVIEW_KEPT_S = 1.0
@@ -71,7 +72,8 @@ class Site:
 
     Attributes:
         context: What acts need of the configuration; None: no page changes anything.
-        acting: Held while an act is performed: one at a time.
+        makers: Few threads make all pages: more would only slow down the one that reads.
+        actor: One thread, for one act at a time; pages do not wait for it.
         clock: Local time of this machine, aware; its zone is the one that pages show.
     """
 
@@ -80,12 +82,23 @@ class Site:
     context: Context | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone()
     files: dict[str, StaticFile] = field(default_factory=static_files)
-    acting: threading.Lock = field(default_factory=threading.Lock)
+    makers: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(MAKERS, thread_name_prefix="page")
+    )
+    actor: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="act")
+    )
 
     def warm_up(self) -> None:
         """Read once what the first page shows, so that it does not pay for first times."""
         with suppress(BackhaulError):  # the page shows it
             self.overview.get()
+
+    def close(self) -> None:
+        """Release ledger and threads; an act that is under way comes to its end first."""
+        self.makers.shutdown()
+        self.actor.shutdown()
+        self.readers.close()
 
     def require_context(self) -> Context:
         """For an act, which only a dashboard with a context performs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sqlalchemy import Engine, text
@@ -100,8 +101,16 @@ def find_reader(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Ledger
     return open_reader(path, busy_timeout_s=busy_timeout_s)
 
 
-def open_reader(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> LedgerReader:
+def open_reader(
+    path: Path,
+    *,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    turn: AbstractContextManager[object] | None = None,
+) -> LedgerReader:
     """Open the ledger read-only, beside an agent that writes.
+
+    Args:
+        turn: For a process with several readers: as `ReadSession` has it.
 
     Raises:
         ConfigurationError: E_LEDGER_MISSING, E_LEDGER_PLACE, E_LEDGER_DENIED, E_LEDGER_CORRUPT,
@@ -115,12 +124,12 @@ def open_reader(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Ledger
         _check_journal(real_path(path))
     engine = reading_engine(path, busy_timeout_s=busy_timeout_s)
     try:
-        with mapped(path, is_reader=True):
+        with turn or contextlib.nullcontext(), mapped(path, is_reader=True):
             migrate.check_current(engine, path)
     except BaseException:
         engine.dispose()
         raise
-    return LedgerReader(engine, path)
+    return LedgerReader(engine, path, turn=turn)
 
 
 def _check_journal(path: Path) -> None:

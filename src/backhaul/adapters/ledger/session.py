@@ -7,7 +7,7 @@ inside its transaction, so a second process sees all of it or nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, RowMapping, select
@@ -80,11 +80,19 @@ class ReadSession:
     """A connection that cannot write, beside an agent that does.
 
     Every query is a short transaction: in a rollback journal a reader holds up the writer's commit.
+
+    Args:
+        turn: Held while a transaction runs. Readers of one process have to share one: SQLite lets a
+            second reader of the same process in although a writer waits for the first, so readers
+            that overlap would hold up a commit for ever.
     """
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    def __init__(
+        self, engine: Engine, path: Path, *, turn: AbstractContextManager[object] | None = None
+    ) -> None:
         self._engine = engine
         self._path = path
+        self._turn = turn or nullcontext()
 
     def close(self) -> None:
         """Release the file; safe to repeat."""
@@ -93,5 +101,5 @@ class ReadSession:
     @contextmanager
     def _transaction(self, what: str) -> Iterator[Connection]:
         """In the block rows become values of the core; `what` names them in an error."""
-        with mapped_of_reader(self._path, what), self._engine.begin() as connection:
+        with self._turn, mapped_of_reader(self._path, what), self._engine.begin() as connection:
             yield connection
