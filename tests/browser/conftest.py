@@ -1,0 +1,105 @@
+"""One Chromium, and one dashboard on a ledger with something of everything, for each session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.looking import AXE, View, Watched, new_context, open_tab
+from tests.browser.processes import DashboardProcess, Heart, Link, now, writer
+from tests.dashboard_ledger import Filler, fill
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# No GPU, no display, and nothing that asks its maker's servers.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+LONG_NAME = "a-directory-whose-name-is-wider-than-a-phone-and-in-the-footer-of-every-page"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A dashboard, its ledger, and the agent's heart that beats in it.
+
+    Attributes:
+        filler: Has the ids of the transfers, by name.
+    """
+
+    link: Link
+    filler: Filler
+    heart: Heart
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"needed in CI: {what}", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        _missing("no chromium on the PATH; ./dev test installs it as root")
+    if not AXE.is_file():
+        _missing(f"no {AXE}; ./dev test fetches it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def show(stack: ExitStack, path: Path) -> Shown:
+    """A new ledger at this path, filled, with a dashboard on it, until the stack unwinds."""
+    ledger = stack.enter_context(writer(path))
+    filler = fill(ledger, now())
+    heart = stack.enter_context(Heart(ledger, path))
+    dashboard = stack.enter_context(DashboardProcess(path))
+    return Shown(link=dashboard.link, filler=filler, heart=heart)
+
+
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """For tests that change nothing."""
+    with ExitStack() as stack:
+        yield show(stack, tmp_path_factory.mktemp(LONG_NAME) / "ledger.db")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Shown]:
+    """For one test, which may change it."""
+    with ExitStack() as stack:
+        yield show(stack, tmp_path / "ledger.db")
+
+
+@pytest.fixture(scope="session")
+def tab_of(chromium: Browser, shown: Shown) -> Iterator[Callable[[View], Watched]]:
+    """`tab_of(view)`: a tab that is signed in, one for each view; its faults begin anew."""
+    tabs: dict[View, Watched] = {}
+
+    def take(view: View) -> Watched:
+        if view not in tabs:
+            tabs[view] = open_tab(new_context(chromium, view), shown.link)
+        tabs[view].faults.clear()
+        return tabs[view]
+
+    yield take
+    for one in tabs.values():
+        one.page.context.close()
