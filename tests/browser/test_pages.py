@@ -100,7 +100,7 @@ def test_the_first_load_of_a_page_is_small(page: str, chromium: Browser, shown: 
         tab.go(address_of(page, shown))
         tab.wait_for_plots()
 
-        parts = {url: one.sizes() for url, one in loaded.items()}
+        parts = {url: one.sizes() for url, one in list(loaded.items())}
         sizes = {
             url: one["responseHeadersSize"] + one["responseBodySize"] for url, one in parts.items()
         }
