@@ -13,11 +13,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from backhaul.adapters.ledger import open_ledger
+from backhaul.core.agent_report import AgentIdentity, AgentReport
 from tests.acceptance.installation import Ended
 from tests.docs.manual import ROOT
 
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.skipif(
     reason="needs root, setpriv and unshare",
 )
 OWNER, MEMBER, STRANGER = 64001, 64002, 65534  # MEMBER is in the owner's group
-READERS = [("status",), ("history",), ("show", "0"), ("verify", "0"), ("limit",)]
+READERS = [("status",), ("top",), ("history",), ("show", "0"), ("verify", "0"), ("limit",)]
 # A closed home directory that holds the interpreter is covered by one that holds nothing else.
 SCRIPT = """set -e
 closed="$1" hidden="$2" names="$3" user="$4" groups="$5"
@@ -140,7 +142,7 @@ def test_a_stranger_reads_who_may_read_it_and_how(
     assert hint == f"hint: run it as that user: sudo -u {OWNER} backhaul ...\n"
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("history",), ("limit",)])
+@pytest.mark.parametrize("arguments", [("status",), ("top",), ("history",), ("limit",)])
 def test_a_member_of_the_group_reads_what_the_group_may_read(
     place: Path, run_as: Run, arguments: tuple[str, ...]
 ) -> None:
@@ -150,6 +152,60 @@ def test_a_member_of_the_group_reads_what_the_group_may_read(
     refused = run_as(STRANGER, *arguments, "--ledger", str(path))
     assert refused.code == 78
     assert f"or join the group: usermod -aG {OWNER} nobody" in refused.err
+
+
+def test_monitoring_by_a_member_of_the_group_judges_and_by_a_stranger_is_unknown(
+    place: Path, run_as: Run
+) -> None:
+    path = a_ledger(place, 0o750, 0o640)
+    ended = run_as(MEMBER, "check", "--ledger", str(path))
+    assert ended.code == 2, ended
+    assert ended.out.startswith("CRITICAL: Not running: no agent has worked on this ledger yet | ")
+    refused = run_as(STRANGER, "check", "--ledger", str(path))
+    assert refused.code == 3, refused
+    assert refused.out.startswith("UNKNOWN: E_LEDGER_DENIED: ")
+
+
+HIDING = """set -e
+mount -t proc -o hidepid="$1" proc /proc
+shift
+cd /
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("hidepid", ["0", "1", "2"])
+def test_an_agent_whose_process_the_kernel_hides_is_judged_by_its_reports(
+    place: Path, hidepid: str
+) -> None:
+    """Where processes of others are hidden, that of the agent seems to be gone."""
+    path = a_ledger(place, 0o750, 0o640)
+    now = datetime.now(UTC)
+    with closing(open_ledger(path, create=False)) as ledger:
+        identity = AgentIdentity(
+            id="a",
+            host="edge1",
+            owner=ledger.owner.text,  # this process lives
+            version="1",
+            queue="q",
+            region="us-east-1",
+            slots=1,
+            started_at=now,
+        )
+        ledger.beat(identity, AgentReport(at=now))
+    as_member = ("setpriv", f"--reuid={MEMBER}", f"--regid={MEMBER}", f"--groups={OWNER}")
+    shown = subprocess.run(
+        [
+            *("unshare", "--mount", "sh", "-c", HIDING, "sh", hidepid, *as_member),
+            *(sys.executable, "-m", "backhaul", "status", "--ledger", str(path)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/nonexistent"},
+    )
+    assert shown.stdout.startswith("Running: waiting for messages\n"), shown
 
 
 def test_a_new_ledger_in_a_directory_for_a_group_is_for_that_group(tmp_path: Path) -> None:
