@@ -421,9 +421,8 @@ class Agent:
         self._hand_back_stuck()
         self._slots.shutdown(wait=not self.is_stuck, cancel_futures=True)
         self._keeper.close()
-        for thread in (self._sweeper, self._pausing):
-            if thread.ident is not None:
-                thread.join(ABORT_WAIT_S)  # it writes no line after the last one
+        for thread in [one for one in (self._sweeper, self._pausing) if one.ident is not None]:
+            thread.join(ABORT_WAIT_S)  # it writes no line after the last one
         self._report_the_end()
         totals = self.totals
         self._emit(facts.AgentStopped(done=totals.done, dead=totals.dead, returned=totals.returned))
