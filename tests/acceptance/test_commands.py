@@ -18,7 +18,21 @@ from tests.acceptance.installation import REGION, Ended, Installation, Running, 
 from tests.acceptance.proxy import Answer, Proxy
 
 pytestmark = pytest.mark.integration
-COMMANDS = ["run", "send", "copy", "explain", "history", "show", "dlq", "verify", "demo", "limit"]
+COMMANDS = [
+    "run",
+    "send",
+    "copy",
+    "explain",
+    "status",
+    "top",
+    "check",
+    "history",
+    "show",
+    "dlq",
+    "verify",
+    "demo",
+    "limit",
+]
 COMMANDS += ["pause", "resume", "retry", "journal"]
 HEAVY = {"boto3", "botocore", "sqlalchemy", "rich", "hdfs_native", "pydantic", "alembic"}
 

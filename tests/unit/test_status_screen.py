@@ -231,6 +231,13 @@ def test_an_empty_queue_has_no_backlog() -> None:
     assert "done by" not in "\n".join(lines(queues=(queue(visible=0),)))
 
 
+def test_messages_that_are_parked_are_counted() -> None:
+    one = agent()
+    report = replace(one.record.report, parked=1200)
+    parking = replace(one, record=replace(one.record, report=report))
+    assert "3 of 4 slots busy, 1,200 parked for paused routes" in lines(agents=(parking,))[3]
+
+
 @pytest.mark.parametrize(
     ("shown", "words"),
     [

@@ -43,6 +43,7 @@ class AgentPart:
     """One start of an agent; those of the last day that have ended are listed, too.
 
     Attributes:
+        in_hand: Messages with a slot; `parked` are those of paused routes, which have none.
         failure: Code of the error that ended it; empty: none did.
     """
 
@@ -53,6 +54,7 @@ class AgentPart:
     version: str
     slots: int
     in_hand: int
+    parked: int
     started_at: datetime
     reported_at: datetime
     ended_at: datetime | None
@@ -283,6 +285,7 @@ def _agent(one: AgentView) -> AgentPart:
         version=identity.version,
         slots=identity.slots,
         in_hand=report.in_hand,
+        parked=report.parked,
         started_at=identity.started_at,
         reported_at=report.at,
         ended_at=one.record.ended_at,

@@ -161,7 +161,8 @@ def _agent(one: AgentView, now: datetime) -> Line:
     text = f"{_name(identity.host)}, {_name(identity.queue)}, version {_name(identity.version)}"
     if one.is_alive:
         slots = f"{report.in_hand} of {identity.slots} slots busy"
-        return _of("agent", f"{text}, since {_date(identity.started_at)}, {slots}")
+        parked = f", {report.parked:,} parked for paused routes" if report.parked else ""
+        return _of("agent", f"{text}, since {_date(identity.started_at)}, {slots}{parked}")
     if one.health is not None:
         return _of("agent", f"{text}, silent for {human_span(now - report.at)}", RED)
     if one.record.ended_at is None:
