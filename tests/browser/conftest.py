@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,27 +66,43 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def show(stack: ExitStack, path: Path) -> Shown:
-    """A new ledger at this path, filled, with a dashboard on it, until the stack unwinds."""
+@dataclass(frozen=True)
+class Template:
+    """A filled ledger, closed; each dashboard gets a copy."""
+
+    path: Path
+    filler: Filler
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    with writer(path) as ledger:
+        return Template(path, fill(ledger, now()))
+
+
+def show(stack: ExitStack, template: Template, path: Path, *options: str) -> Shown:
+    """A copy of the filled ledger at this path, with a dashboard on it, until the stack unwinds."""
+    shutil.copy(template.path, path)
     ledger = stack.enter_context(writer(path))
-    filler = fill(ledger, now())
+    filler = replace(template.filler, ledger=ledger)
     heart = stack.enter_context(Heart(ledger, path))
-    dashboard = stack.enter_context(DashboardProcess(path))
+    dashboard = stack.enter_context(DashboardProcess(path, *options))
     return Shown(link=dashboard.link, filler=filler, heart=heart)
 
 
 @pytest.fixture(scope="session")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+def shown(tmp_path_factory: pytest.TempPathFactory, template: Template) -> Iterator[Shown]:
     """For tests that change nothing."""
     with ExitStack() as stack:
-        yield show(stack, tmp_path_factory.mktemp(LONG_NAME) / "ledger.db")
+        yield show(stack, template, tmp_path_factory.mktemp(LONG_NAME) / "ledger.db")
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Shown]:
+def own(tmp_path: Path, template: Template) -> Iterator[Shown]:
     """For one test, which may change it."""
     with ExitStack() as stack:
-        yield show(stack, tmp_path / "ledger.db")
+        yield show(stack, template, tmp_path / "ledger.db")
 
 
 @pytest.fixture(scope="session")
