@@ -19,6 +19,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from backhaul.adapters.ledger import open_ledger
+from backhaul.adapters.system import trusted_files
 from backhaul.core.agent_report import AgentReport, QueueDepth
 from backhaul.dashboard import readers
 from backhaul.dashboard.application import application
@@ -319,6 +320,30 @@ def test_a_clock_that_is_ahead_is_named(tmp_path: Path) -> None:
     assert "timedatectl" in words(answer)
     with_report(ledger, report(NOW), host="edge7")
     assert "The clock of" not in words(browser_of(ledger).get("/"))
+
+
+def test_a_ledger_of_another_machine_is_known_by_its_agents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backhaul.dashboard.front.host_name", lambda: "laptop")
+    ledger = tmp_path / "ledger.db"
+    with_report(ledger, report(NOW - HOUR), host="edge7")
+    assert "ran on edge7, and this is laptop" in words(browser_of(ledger).get("/"))
+    with_report(ledger, report(NOW), host="edge7")
+    assert "and this is laptop" not in words(browser_of(ledger).get("/"))
+    with_report(ledger, report(NOW - HOUR), host="edge7")
+    with_report(ledger, report(NOW - HOUR), host="laptop")
+    assert "and this is laptop" not in words(browser_of(ledger).get("/"))
+
+
+def test_a_ledger_on_a_network_file_system_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = tmp_path / "ledger.db"
+    with_report(ledger, report(NOW))
+    assert "network file system" not in words(browser_of(ledger).get("/"))
+    monkeypatch.setattr(trusted_files, "filesystem_type", lambda path: "nfs4")
+    assert "The ledger is on nfs4" in words(browser_of(ledger).get("/"))
 
 
 def test_an_empty_ledger_has_a_page_that_says_what_to_do(tmp_path: Path) -> None:

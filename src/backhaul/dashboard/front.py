@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from backhaul.adapters.ledger.reading.observing import OpenTransfer
+from backhaul.adapters.system.clock import host_name
+from backhaul.adapters.system.trusted_files import network_filesystem
 from backhaul.app.limit import read_limit
 from backhaul.app.overview import Overview
 from backhaul.core.agent_report import REPORT_EVERY_S
@@ -64,7 +66,7 @@ def front(site: Site, request: Request) -> Response:
         tone=TONES[view.health.state],
         # Without times, so that it is read aloud only when something has changed.
         announcement=f"State: {state} {view.health.code}".strip(),
-        notices=notices(view),
+        notices=notices(view, this_host=host_name()),
         limit=limit_view(site.settings),
         limits={one.name: one.limits.in_flight for one in site.settings.route},
         tones=TONES,
@@ -94,9 +96,20 @@ def limit_view(settings: Settings) -> LimitView:
     return LimitView(rate=found.now.bytes_per_s, why=found.now.why.value, until=found.until)
 
 
-def notices(view: Overview) -> list[str]:
-    """What makes this page say less, or something else, than it seems to."""
+def notices(view: Overview, *, this_host: str) -> list[str]:
+    """What makes this page show less, or something else, than it seems to."""
     found = []
+    if kind := network_filesystem(view.ledger):
+        found.append(
+            f"The ledger is on {kind}, a network file system: what is read here may be old, and "
+            "locks may not hold. Run the dashboard on the agent's host, and come to it by ssh -L"
+        )
+    hosts = sorted({one.record.identity.host for one in view.agents})
+    if hosts and this_host not in hosts and not any(one.is_alive for one in view.agents):
+        found.append(
+            f"The agents of this ledger ran on {', '.join(hosts)}, and this is {this_host}: a copy "
+            "of a ledger does not change any more. Run the dashboard there"
+        )
     for one in view.agents:
         ahead = one.record.report.at - view.now
         if ahead > CLOCKS_APART:

@@ -89,6 +89,12 @@ def check_ledger_directory(path: Path) -> str:
     return kind if kind in _GONE_WITH_THE_MACHINE else ""
 
 
+def network_filesystem(path: Path) -> str:
+    """The type of the network file system that a file is on; empty where it is on none."""
+    kind = filesystem_type(path.absolute().resolve())
+    return kind if _NETWORK.fullmatch(kind) else ""
+
+
 def filesystem_type(path: Path, mounts: str | None = None) -> str:
     """Type of the file system that holds an absolute, real path, such as `ext4`; empty if unknown.
 
