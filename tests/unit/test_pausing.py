@@ -399,16 +399,26 @@ def test_a_queue_that_keeps_no_order_of_routes_is_not_everything(world: World) -
         assert agent._parking.is_everything_paused
 
 
-def test_a_turn_that_the_ledger_does_not_answer_before_the_stop_changes_nothing(
+def test_while_the_ledger_does_not_answer_what_is_known_stays_and_one_warning_is_given(
     world: World,
 ) -> None:
     down = OutageError.of("ledger", "E_LEDGER_IO", "down")
-    world.faults.always("ledger.paused_routes", down)
+    pause(world)
     with world.process() as ports:
         agent = world.agent(ports)
-        agent.request_stop(Stop.DRAIN)
         agent._parking.turn()
-    assert world.all_of(events.PausedRoutesChanged) == []
+        for _ in range(2):
+            world.faults.always("ledger.paused_routes", down)
+            resume(world)
+            for _ in range(3):
+                agent._parking.turn()
+            assert [one.route for one in agent._context.pauses.in_force()] == ["a"]
+            world.faults.never("ledger.paused_routes")
+            pause(world)
+            agent._parking.turn()
+    unknown = world.all_of(events.PausedRoutesUnknown)
+    assert [(one.code, one.reason) for one in unknown] == [("E_LEDGER_IO", "down")] * 2
+    assert [one.routes for one in world.all_of(events.PausedRoutesChanged)] == [("a",)]
 
 
 def test_retries_of_a_paused_route_do_not_count(world: World) -> None:

@@ -262,7 +262,7 @@ def test_routes_are_shown_when_they_have_trouble() -> None:
         routes=(
             route("a", held_by=("hdfs",), running=2, lag_p95=3 * HOUR),
             route("b", paused=paused, waiting=1200),
-            route("c", paused=replace(paused, until=None)),
+            route("c", paused=replace(paused, until=None, reason="")),
             route("", dead=12, struggling=3),
             route("well"),
         )
@@ -274,7 +274,7 @@ def test_routes_are_shown_when_they_have_trouble() -> None:
             "b           paused by me@edge1 for 60 min more: cluster is moved; "
             "0 under way, 1,200 waiting"
         ),
-        "c           paused by me@edge1: cluster is moved; 0 under way, 0 waiting",
+        "c           paused by me@edge1; 0 under way, 0 waiting",
         "(no route)  12 dead in 24 h, 3 in a second try or later; 0 under way, 0 waiting",
     ]
     assert "well" not in "\n".join(shown)

@@ -213,7 +213,8 @@ def _trouble(one: RouteView, now: datetime) -> Line:
         until = (
             "" if one.paused.until is None else f" for {human_span(one.paused.until - now)} more"
         )
-        found.append(f"paused by {_name(one.paused.operator)}{until}: {_name(one.paused.reason)}")
+        why = f": {_name(one.paused.reason)}" if one.paused.reason else ""
+        found.append(f"paused by {_name(one.paused.operator)}{until}{why}")
     if one.dead:
         found.append(f"{one.dead:,} dead in 24 h")
     if one.struggling:

@@ -491,6 +491,17 @@ class PausedRoutesChanged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PausedRoutesUnknown:
+    """The ledger does not say which routes are paused; what is known holds for some seconds.
+
+    After that no attempt begins. Emitted once, until the ledger answers again.
+    """
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class MessageReturned:
     """Handed back unspent because the agent stops."""
 

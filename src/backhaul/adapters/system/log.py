@@ -198,6 +198,11 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
         vars,
     ),
     facts.PausedRoutesChanged: ("info", "paused routes changed", vars),
+    facts.PausedRoutesUnknown: (
+        "warning",
+        "ledger does not show which routes are paused; retrying",
+        vars,
+    ),
     facts.EngineChosen: ("info", "engine chosen", vars),
     facts.ApplicationFollowed: ("info", "transfer runs as a YARN application", vars),
     facts.ApplicationEnded: ("info", "YARN application ended", _without_none),

@@ -19,6 +19,7 @@ from backhaul.core.agent.pausing.lot import (
     returned_for_s,
 )
 from backhaul.core.agent.returning import hand_back, show_after
+from backhaul.core.errors import OutageError
 from backhaul.core.ports import Message
 from backhaul.core.requests.policy import serves_queue
 
@@ -33,6 +34,7 @@ class Parking:
         self._context = context
         self._lot = ParkingLot()
         self._ready: deque[ParkedMessage] = deque()
+        self._is_unknown = False  # the ledger did not answer the last time
         self._reported: tuple[tuple[str, ...], bool] = ((), False)
 
     def __len__(self) -> int:
@@ -87,8 +89,7 @@ class Parking:
     def turn(self) -> None:
         """Read which routes are paused, and let go what need not wait."""
         context = self._context
-        if context.until_answered(context.pauses.refresh) is None:
-            return
+        self._refresh()
         with context.stopper.changed:
             self._ready += self._lot.take(self._fate, Parked.GOES_ON)
             returning = self._lot.take(self._fate, Parked.RETURNS)
@@ -96,6 +97,17 @@ class Parking:
         for one in returning:
             self._return(one, 0)
         self._report()
+
+    def _refresh(self) -> None:
+        """While the ledger does not answer, what is known stays; the next turn tries again."""
+        try:
+            self._context.pauses.refresh()
+        except OutageError as error:
+            if not self._is_unknown:
+                self._context.emit(facts.PausedRoutesUnknown(code=error.code, reason=error.message))
+            self._is_unknown = True
+        else:
+            self._is_unknown = False
 
     def hand_back_all(self) -> None:
         """The agent stops: show all of them at once, unspent."""
