@@ -295,3 +295,26 @@ def test_the_route_is_known_from_the_claim_on(ledger: Ledger, sums: Sums) -> Non
     fail(ledger, "t1", TransferState.DEAD)
     sum_up(ledger)
     assert sums() == {"clickstream": {"dead": 1}}
+
+
+def test_what_ends_before_a_claim_counts_for_the_route_it_began_on(
+    ledger: Ledger, sums: Sums
+) -> None:
+    for number, route in enumerate(("clicks", None)):
+        key = MessageKey(queue="work", message_id=f"m{number}")
+        ledger.begin(key, f"t{number}", "s", "d", T0, route=route)
+        fail(ledger, f"t{number}")
+        ledger.begin(key, "new", "s", "d", T0)  # with its route not known this time
+        fail(ledger, f"t{number}", TransferState.DEAD)
+    sum_up(ledger)
+    assert sums() == {"clicks": {"failed": 1, "dead": 1}, "": {"failed": 1, "dead": 1}}
+
+
+def test_a_claim_has_the_last_word_on_the_route(ledger: Ledger, sums: Sums) -> None:
+    claimed(ledger)
+    fail(ledger, "t1", TransferState.WAITING)
+    key = MessageKey(queue="work", message_id="t1")
+    ledger.begin(key, "new", "s", "d", T0, route="after")
+    fail(ledger, "t1", TransferState.DEAD)
+    sum_up(ledger)
+    assert sums() == {"clickstream": {"failed": 1, "dead": 1}}

@@ -461,6 +461,9 @@ def test_request_that_can_never_succeed_is_dead_at_once(world: World, body: str,
     assert letter.reason is not None
     assert (letter.reason.code, letter.reason.attempts) == (code, 1)
     assert world.staging() == []
+    (row,) = world.rows()
+    is_of_none = code in {"E_POLICY_SOURCE", "E_POLICY_DEST", "E_MSG_VERSION"}
+    assert row.route == (None if is_of_none else "r")
 
 
 def test_route_removed_under_way_publishes_nothing(world: World) -> None:

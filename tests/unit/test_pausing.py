@@ -85,6 +85,7 @@ def test_a_transfer_of_a_paused_route_waits_unspent_and_begins_when_it_is_resume
             0,
         )
         assert row.reason == "route a is paused by alice@edge1: why"
+        assert row.route == "a", "it is counted among those that wait on this route"
         assert world.landed() == {}
         before_s = world.clock.monotonic()
         eventually(lambda: world.clock.monotonic() > before_s + 2000)

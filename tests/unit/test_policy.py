@@ -130,6 +130,21 @@ def test_first_covering_route_wins_even_if_a_later_one_would_take_the_sender() -
     assert refusal(policy, asked, "B").code == "E_SENDER"
 
 
+@pytest.mark.parametrize(
+    ("source", "destination", "options", "found"),
+    [
+        ("bucket/raw/a", "/landing", {}, "raw"),
+        ("bucket/click/a", "/archive", {"verify": "size"}, "click"),
+        ("bucket/click/a", "/etc", {}, None),
+        ("elsewhere/a", "/landing", {}, None),
+    ],
+)
+def test_a_request_belongs_to_the_route_that_covers_it_even_if_that_refuses_it(
+    source: str, destination: str, options: dict[str, object], found: str | None
+) -> None:
+    assert POLICY.route_for(request(source, destination, **options)) == found
+
+
 def test_request_of_this_machine_has_no_sender_to_list() -> None:
     listed = dataclasses.replace(RAW, senders=frozenset({"A"}))
     asked = request("bucket/raw/a", "/landing")

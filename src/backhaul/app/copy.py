@@ -72,6 +72,7 @@ def _attempt(
         job.request.source.uri,
         job.request.destination.uri,
         ports.clock.now(),
+        route=job.route,
     )
     attempt = Attempt(
         ports=ports,

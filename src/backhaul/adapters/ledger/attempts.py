@@ -38,6 +38,7 @@ class SqlAttempts(WriteSession):
         now: datetime,
         *,
         origin: MessageOrigin | None = None,
+        route: str | None = None,
     ) -> AttemptStart:
         with self._transaction() as tx:
             row = None if key is None else transfers.by_message(tx, key)
@@ -46,12 +47,13 @@ class SqlAttempts(WriteSession):
                 key = key.changed
                 row = transfers.by_message(tx, key)
             if row is None:
-                begun = self._make(tx, key, new_id, now, _new_values(source, destination, origin))
+                about = _new_values(source, destination, origin)
+                begun = self._make(tx, key, new_id, now, {**about, "route": route})
             else:
                 is_live = self._is_live(row["id"], row["owner"])
                 if is_live or TransferState(row["state"]).is_final:
                     return replace(rows.begun(row, is_live=is_live), was_changed=was_changed)
-                begun = self._again(tx, row, now)
+                begun = self._again(tx, row, now, route)
             begun = replace(begun, was_changed=was_changed)
             self._working.add(begun.transfer_id)
             self._commits.if_lost(lambda: self._working.discard(begun.transfer_id))
@@ -88,13 +90,17 @@ class SqlAttempts(WriteSession):
             first_seen_at=now,
         )
 
-    def _again(self, tx: Connection, row: RowMapping, now: datetime) -> AttemptStart:
+    def _again(
+        self, tx: Connection, row: RowMapping, now: datetime, route: str | None
+    ) -> AttemptStart:
         values: dict[str, Any] = {
             "attempt": row["attempt"] + 1,
             "owner": self.owner.text,
             "retry_at": None,
             "updated_at": now,
         }
+        if route is not None and row["epoch"] is None:  # else its staging belongs to the user of the claim's route
+            values["route"] = route
         no_error = {"code": None, "reason": None}
         transfers.move(tx, row["id"], TransferState.RECEIVED, values | no_error)
         # The caller sees the last attempt's error, which the row has no longer.

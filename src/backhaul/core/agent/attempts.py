@@ -154,8 +154,10 @@ class RecordAttempts:
 
     def _begin(self, request: Request | BackhaulError) -> AttemptStart:
         """Count the attempt in the ledger, before any work."""
+        route = None
         if isinstance(request, Request):
             source, destination = request.source.uri, request.destination.uri
+            route = self._context.policy().route_for(request, queue=self._message.queue)
         elif isinstance(self._record.body, ObjectEvent):
             source, destination = self._record.body.source.uri, ""
         else:
@@ -167,6 +169,7 @@ class RecordAttempts:
             destination.strip(),
             self._context.clock.now(),
             origin=_origin(self._message),
+            route=route,
         )
 
     def _transfer(self, start: AttemptStart, request: Request) -> Verdict:

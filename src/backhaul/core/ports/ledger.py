@@ -47,6 +47,7 @@ class AttemptLedger(Protocol):
         now: datetime,
         *,
         origin: MessageOrigin | None = None,
+        route: str | None = None,
     ) -> AttemptStart:
         """Find or make the transfer of this message and count an attempt before any work.
 
@@ -56,6 +57,8 @@ class AttemptLedger(Protocol):
             source: As requested, for people; an excerpt of a body that could not be parsed.
             destination: Likewise.
             origin: Kept of a new transfer; None for `copy`.
+            route: Under which it is shown and counted until a claim names one; None: as before,
+                else none.
         """
 
     def fail(

@@ -83,6 +83,19 @@ class Policy:
         Raises:
             NotAllowed: E_POLICY_SOURCE, E_POLICY_DEST, E_SENDER, E_POLICY_OPTION.
         """
+        route, anchor = self._covering(request, queue)
+        job = _job(request, route, anchor, sender_id)
+        return dataclasses.replace(job, policy_digest=self.digest)
+
+    def route_for(self, request: Request, *, queue: str | None = None) -> str | None:
+        """The route that `decide` looks at, whatever else it refuses; None where there is none."""
+        try:
+            return self._covering(request, queue)[0].name
+        except NotAllowed:
+            return None
+
+    def _covering(self, request: Request, queue: str | None) -> tuple[Route, Location]:
+        """The first route that covers the request, and its part of the destination."""
         having_source = [
             route
             for route in self.routes
@@ -97,8 +110,7 @@ class Policy:
         for route in having_source:
             anchor = _anchor(route, request.destination)
             if anchor is not None:
-                job = _job(request, route, anchor, sender_id)
-                return dataclasses.replace(job, policy_digest=self.digest)
+                return route, anchor
         names = ", ".join(printable(route.name, 40) for route in having_source[:5])
         raise NotAllowed(
             "E_POLICY_DEST",

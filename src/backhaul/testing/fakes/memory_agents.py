@@ -56,7 +56,7 @@ class MemoryAgents(MemorySession):
 
     def _add(self, at: datetime, transfer_id: str, state: TransferState, code: str | None) -> None:
         row = self._file.transfers[transfer_id]
-        route = row.assignment.route if row.assignment is not None else ""
+        route = (row.assignment.route if row.assignment is not None else row.route) or ""
         counts: dict[str, int] = {"done": 1}
         if state is TransferState.DEAD:
             counts = {"dead": 1}

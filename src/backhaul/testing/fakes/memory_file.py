@@ -31,6 +31,7 @@ class MemoryTransfer:
 
     id: str
     key: MessageKey | None
+    route: str | None = None
     assignment: Assignment | None = None
     first_seen_at: datetime
     state: TransferState = TransferState.RECEIVED

@@ -45,6 +45,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
         now: datetime,
         *,
         origin: MessageOrigin | None = None,
+        route: str | None = None,
     ) -> AttemptStart:
         del origin  # for people
         with self._faults.call("ledger.begin", outage):
@@ -55,7 +56,12 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
                 known = self._file.by_key.get(key)
             if known is None:
                 row = MemoryTransfer(
-                    id=new_id, key=key, first_seen_at=now, updated_at=now, owner=self._owner
+                    id=new_id,
+                    key=key,
+                    route=route,
+                    first_seen_at=now,
+                    updated_at=now,
+                    owner=self._owner,
                 )
                 self._file.transfers[new_id] = row
                 if key is not None:
@@ -70,6 +76,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
                 row.updated_at = now
                 is_takeover = row.owner not in {None, self._owner}
                 row.owner = self._owner
+                row.route = route or row.route
                 code, reason = row.code, row.reason
                 row.code = row.reason = None
                 self._move(row, TransferState.RECEIVED)
