@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope
@@ -75,7 +75,7 @@ class Browser:
             "scheme": self.scheme,
             "method": method,
             "root_path": "",
-            "path": parts.path,
+            "path": unquote(parts.path),
             "raw_path": parts.path.encode(),
             "query_string": parts.query.encode(),
             "headers": [(key.encode(), value.encode("latin-1")) for key, value in sent.items()],

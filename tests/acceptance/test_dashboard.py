@@ -158,6 +158,11 @@ def test_kill_9_and_a_restart_keep_link_and_login(
     third = start("--new-token")
     assert third.link.partition("=")[2] != first.link.partition("=")[2]
     assert third.get("/", cookie).status == 401
+    printed = ended(ledger, environment, "--link")
+    assert printed.stdout.strip() == third.link, "where it listens is known"
+    third.process.terminate()
+    assert third.process.wait(WITHIN_S) == 0
+    assert "127.0.0.1:8787/" in ended(ledger, environment, "--link").stdout
     token = ledger.with_name("ledger.db.dashboard")
     assert token.stat().st_mode & 0o777 == 0o600
 
@@ -186,6 +191,7 @@ def test_a_port_that_is_taken_is_one_clear_line(
         (("--tls-cert", "none.pem"), ExitCode.CONFIGURATION, "E_DASHBOARD_TLS"),
         (("--tls-key", "none.pem"), ExitCode.USAGE, "--tls-key needs --tls-cert"),
         (("--link", "--new-token"), ExitCode.USAGE, "--new-token is for a start"),
+        (("--host", "https://a.example"), ExitCode.USAGE, "--host 'https://a.example' is no name"),
         (("--config", "none.toml"), ExitCode.CONFIGURATION, "E_CFG_FILE"),
     ],
 )

@@ -87,6 +87,17 @@ def test_the_redirect_leads_to_no_other_host(browser: Browser) -> None:
         assert re.match(r"/[^/\\]", answer.header("location"))
 
 
+@pytest.mark.parametrize("blank", ["%09", "%0A", "%0D", "%0D%0A", "%5C", "%20"])
+def test_no_link_leads_to_another_host(browser: Browser, blank: str) -> None:
+    """Browsers leave tabs and line breaks out of a URL."""
+    url = f"/{blank}/evil.example/"
+    for given in (url, f"{url}?token={TOKEN}"):
+        text = browser.get(given, sec_fetch_site="cross-site").text
+        (link,) = re.findall(r'href="([^"]*evil[^"]*)"', text)
+        assert re.match(r"/[^/\\\s]", link), link
+        browser.cookies = {}
+
+
 def test_the_cookie_is_for_https_alone_where_the_browser_came_by_https(ledger: Path) -> None:
     secure = browser_of(ledger)
     secure.scheme = "https"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -21,7 +22,7 @@ import pytest
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.system import trusted_files
 from backhaul.core.agent_report import AgentReport, QueueDepth
-from backhaul.dashboard import readers
+from backhaul.dashboard import readers, rendering
 from backhaul.dashboard.application import application
 from backhaul.dashboard.guard import HEADERS, Admission
 from backhaul.dashboard.login import LinkToken
@@ -460,6 +461,7 @@ def test_an_unknown_id_leads_to_the_search(browser: Browser, given: str) -> None
     answer = browser.get(f"/transfer/{quote(given)}")
     assert answer.status == 404
     assert "E_NO_SUCH_TRANSFER" in answer.text
+    assert "<code>backhaul history</code> lists the ids" in answer.text
     assert "/search?q=" in answer.text
     assert "<script>alert" not in answer.text
     checked(answer)
@@ -737,6 +739,20 @@ def test_a_defect_has_a_page_with_all_headers_and_no_details(
     assert isinstance(answer.defect, RuntimeError), "for the server, which writes the traceback"
     for name, value in HEADERS.items():
         assert answer.header(name) == value
+
+
+def test_an_upgrade_does_not_reach_a_dashboard_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New templates want values that the old code does not have."""
+    shutil.copytree(rendering.HERE / "templates", tmp_path / "templates")
+    monkeypatch.setattr(rendering, "HERE", tmp_path)
+    renderer = rendering.Renderer(static=str, pages=(), version="1", ledger="l", has_actions=False)
+    before = renderer.page("refused.html", reason="method")
+    changed = tmp_path / "templates" / "refused.html"
+    changed.write_text("{{ of_the_new_version }}")
+    os.utime(changed, (1, 1))
+    assert renderer.page("refused.html", reason="method") == before
 
 
 def test_templates_refuse_a_value_that_is_missing() -> None:

@@ -13,16 +13,27 @@ from pathlib import Path
 import pytest
 
 from backhaul.core.errors import BackhaulError, ExitCode
-from backhaul.dashboard.login import LinkToken, load_login, token_file
+from backhaul.dashboard.login import (
+    LinkToken,
+    forget_address,
+    load_login,
+    note_address,
+    noted_address,
+    token_file,
+)
 from backhaul.dashboard.run import (
     Listening,
+    address_of,
     bind,
     is_journal,
     link_of,
     names_of,
     parse_listen,
+    parse_name,
+    printed_link,
     tls_context,
 )
+from backhaul.settings.model import Settings
 from scripts.make_error_texts import TARGET, texts
 from scripts.vendor_web import faults
 
@@ -107,15 +118,79 @@ def test_other_machines_reach_it_only_with_tls_or_a_proxy(host: str) -> None:
 
 
 def test_the_link_leads_to_where_it_listens() -> None:
-    token = f"?token={LOGIN.token}"
-    assert link_of(at(), 8787, LOGIN) == f"http://127.0.0.1:8787/{token}"
-    assert link_of(at("::1"), 8787, LOGIN) == f"http://[::1]:8787/{token}"
+    assert link_of("http://127.0.0.1:8787/", LOGIN) == (
+        f"http://127.0.0.1:8787/?token={LOGIN.token}"
+    )
+    assert address_of(at(), 8787) == "http://127.0.0.1:8787/"
+    assert address_of(at("::1"), 8787) == "http://[::1]:8787/"
     secure = at(EVERYWHERE, tls_cert=Path("c"))
-    assert link_of(secure, 1, LOGIN) == f"https://{socket.gethostname()}:1/{token}"
+    assert address_of(secure, 1) == f"https://{socket.gethostname()}:1/"
     named = at(EVERYWHERE, names=("a.example", "b.example"), tls_cert=Path("c"))
-    assert link_of(named, 1, LOGIN) == f"https://a.example:1/{token}"
+    assert address_of(named, 1) == "https://a.example:1/"
+    assert address_of(at(names=("2001:db8::1",)), 1) == "http://[2001:db8::1]:1/"
     proxied = at(names=("a.example",), is_behind_proxy=True)
-    assert link_of(proxied, 1, LOGIN) == f"https://a.example/{token}"
+    assert address_of(proxied, 1) == "https://a.example/"
+
+
+@pytest.mark.parametrize("name", ["edge1", "a.example.com", "10.0.0.1", "2001:db8::1", "xn--a"])
+def test_a_further_name_is_a_host(name: str) -> None:
+    assert parse_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "https://a.example", "a.example:8443", "a.example/x", "[::1]", "\x1b[2J"]
+)
+def test_a_name_that_no_browser_sends_is_refused(name: str) -> None:
+    with pytest.raises(BackhaulError, match="E_DASHBOARD_PORT: --host") as caught:
+        parse_name(name)
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert "without scheme" in caught.value.hint
+    assert "\x1b" not in str(caught.value)
+
+
+def test_the_link_that_is_printed_again_leads_to_the_dashboard_that_began_last(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(ledger=tmp_path / "ledger.db")
+    token = token_file(settings.ledger_path)
+    login = load_login(token)
+
+    def printed(listening: Listening | None = None) -> str:
+        return printed_link(settings, listening).removesuffix(f"?token={login.token}")
+
+    assert printed() == "http://127.0.0.1:8787/"
+    for address in ("http://[::1]:1/", "https://edge1.example.com:8443/"):
+        note_address(token, address)
+        assert printed() == address
+    assert printed(at(port=99)) == "http://127.0.0.1:99/", "as it was given"
+    forget_address(token, "http://[::1]:1/")
+    assert printed() == "https://edge1.example.com:8443/", "another one runs"
+    forget_address(token, "https://edge1.example.com:8443/")
+    assert printed() == "http://127.0.0.1:8787/"
+    assert [one.name for one in tmp_path.iterdir()] == ["ledger.db.dashboard"]
+    forget_address(token, "https://edge1.example.com:8443/")
+
+
+@pytest.mark.parametrize("content", ["", "javascript:x/", "http://a/b/", "http://a b/", "http://a"])
+def test_an_address_that_is_none_is_not_printed(tmp_path: Path, content: str) -> None:
+    settings = Settings(ledger=tmp_path / "ledger.db")
+    note_address(token_file(settings.ledger_path), content)
+    assert printed_link(settings, None).startswith("http://127.0.0.1:8787/?token=")
+
+
+def test_an_address_that_others_could_have_written_is_refused(tmp_path: Path) -> None:
+    """They would be sent the token."""
+    settings = Settings(ledger=tmp_path / "ledger.db")
+    note_address(token_file(settings.ledger_path), "http://evil.example/")
+    (tmp_path / "ledger.db.dashboard.at").chmod(0o622)
+    with pytest.raises(BackhaulError, match="E_CFG_PERMISSIONS"):
+        printed_link(settings, None)
+
+
+def test_a_place_that_takes_no_address_stops_no_dashboard(tmp_path: Path) -> None:
+    token = tmp_path / "none" / "token"
+    note_address(token, "http://[::1]:1/")
+    assert noted_address(token) is None
 
 
 def test_it_answers_under_its_own_names() -> None:

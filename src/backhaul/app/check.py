@@ -88,9 +88,9 @@ class Checked:
             value = self.values.get(name)
             if name == "held":
                 value = value or 0  # held by nothing
-            shown = "U" if value is None else f"{round(value, 1):g}{known.unit}"
+            shown = "U" if value is None else f"{_decimal(value)}{known.unit}"
             limits = (self.warn.get(name), self.critical.get(name))
-            warn, critical = ("" if one is None else f"{one:g}" for one in limits)
+            warn, critical = ("" if one is None else _decimal(one) for one in limits)
             yield f"{name}={shown};{warn};{critical};0"
 
 
@@ -164,4 +164,9 @@ def _shown(name: str, value: float) -> str:
     unit = MEASURED[name].unit
     if unit == "s":
         return human_span(timedelta(seconds=value))
-    return f"{round(value, 1):g}{' %' if unit == '%' else ''}"
+    return f"{_decimal(value)}{' %' if unit == '%' else ''}"
+
+
+def _decimal(value: float) -> str:
+    """`3556230`, `7.3`: what reads measurements takes digits and a point, no exponent."""
+    return f"{value:.1f}".removesuffix(".0")

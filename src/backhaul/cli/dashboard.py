@@ -13,8 +13,7 @@ from backhaul.cli.options import Files, OnceOnly, files_options
 @click.option(
     "--listen",
     metavar="HOST:PORT",
-    default="127.0.0.1:8787",
-    show_default=True,
+    show_default="127.0.0.1:8787",
     help="Where it listens; port 0 takes a free one.",
 )
 @click.option(
@@ -49,7 +48,7 @@ from backhaul.cli.options import Files, OnceOnly, files_options
 @files_options
 def command(  # noqa: PLR0913 - an option each
     *,
-    listen: str,
+    listen: str | None,
     names: tuple[str, ...],
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -70,11 +69,12 @@ def command(  # noqa: PLR0913 - an option each
     alone: no AWS, no cluster; the agent does not notice it. Without --actions it changes nothing.
     """
     from backhaul.dashboard.run import (
+        DEFAULT_LISTEN,
         Listening,
-        dashboard_login,
         is_journal,
-        link_of,
         parse_listen,
+        parse_name,
+        printed_link,
         serve,
     )
 
@@ -82,18 +82,19 @@ def command(  # noqa: PLR0913 - an option each
         raise click.UsageError("--tls-key needs --tls-cert")
     if link and new_token:
         raise click.UsageError("--link prints the link as it is; --new-token is for a start")
-    host, port = parse_listen(listen)
+    is_described = bool(listen or names or tls_cert or behind_proxy)
+    host, port = parse_listen(DEFAULT_LISTEN if listen is None else listen)
     listening = Listening(
         host=host,
         port=port,
-        names=names,
+        names=tuple(parse_name(one) for one in names),
         is_behind_proxy=behind_proxy,
         tls_cert=tls_cert,
         tls_key=tls_key,
     )
     settings = files.settings(needs=("bandwidth",))
     if link:
-        click.echo(link_of(listening, port, dashboard_login(settings)))
+        click.echo(printed_link(settings, listening if is_described else None))
         return 0
 
     def announce(url: str) -> None:

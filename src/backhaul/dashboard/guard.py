@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -122,8 +122,9 @@ class Guard:
             return self._page(WRONG_HOST, "host", host=headers.get("host", ""))
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = [value for name, value in query if name == "token"]
-        # Relative, and of one slash: `//evil.example` would be another host.
-        path = "/" + scope["path"].lstrip("/\\")
+        # Relative, and of one slash: `//evil.example` would be another host. Quoted, because a
+        # browser leaves tabs and line breaks out, and `/<tab>/evil.example` is one, too.
+        path = "/" + quote(scope["path"].lstrip("/\\"))
         rest = [(name, value) for name, value in query if name != "token"]
         target = path + (f"?{urlencode(rest)}" if rest else "")
         if given:

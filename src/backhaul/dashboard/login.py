@@ -22,6 +22,7 @@ from backhaul.settings.model import in_home
 
 TOKEN_BYTES = 32
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9._:\[\]%-]+/")
 _READ_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -92,7 +93,7 @@ def load_login(path: Path, *, is_new: bool = False) -> LinkToken:
     try:
         if is_new or not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(path, is_new=is_new)
+            _write(path, f"{secrets.token_urlsafe(TOKEN_BYTES)}\n", is_new=is_new)
         return LinkToken(_read(path))
     except OSError as error:
         raise ConfigurationError(
@@ -102,7 +103,49 @@ def load_login(path: Path, *, is_new: bool = False) -> LinkToken:
         ) from error
 
 
+def note_address(token: Path, address: str) -> None:
+    """Leave beside the token where the dashboard answers, for `--link`; the last one counts."""
+    with contextlib.suppress(OSError):  # then --link has to be given the address
+        _write(_address_file(token), f"{address}\n", is_new=True)
+
+
+def forget_address(token: Path, address: str) -> None:
+    """At the end, unless another dashboard has left its own since."""
+    with contextlib.suppress(OSError):
+        if noted_address(token) == address:
+            _address_file(token).unlink()
+
+
+def noted_address(token: Path) -> str | None:
+    """Where the dashboard that began last answers; None where none has left it.
+
+    Raises:
+        ConfigurationError: E_CFG_PERMISSIONS: another user could have written it.
+    """
+    try:
+        text = _content(_address_file(token))
+    except OSError:
+        return None
+    return text if _ADDRESS.fullmatch(text) else None
+
+
+def _address_file(token: Path) -> Path:
+    return token.with_name(f"{token.name}.at")
+
+
 def _read(path: Path) -> str:
+    token = _content(path)
+    if not _TOKEN.fullmatch(token):
+        raise ConfigurationError(
+            "E_DASHBOARD_TOKEN",
+            f"{path} holds no token of a dashboard",
+            hint="backhaul dashboard --new-token draws a new one",
+        )
+    return token
+
+
+def _content(path: Path) -> str:
+    """Of a file that no other user can read or could have written."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, encoding="ascii", errors="replace") as file:  # noqa: PTH123
         found = os.fstat(descriptor)
@@ -117,23 +160,16 @@ def _read(path: Path) -> str:
             raise ConfigurationError(
                 "E_CFG_PERMISSIONS", f"the dashboard's token: {message}", hint=hint
             )
-        token = file.read(1000).strip()
-    if not _TOKEN.fullmatch(token):
-        raise ConfigurationError(
-            "E_DASHBOARD_TOKEN",
-            f"{path} holds no token of a dashboard",
-            hint="backhaul dashboard --new-token draws a new one",
-        )
-    return token
+        return file.read(1000).strip()
 
 
-def _write(path: Path, *, is_new: bool) -> None:
+def _write(path: Path, text: str, *, is_new: bool) -> None:
     """A whole file at once; of two processes that start together one makes it, both read it."""
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with open(os.open(fresh, flags, 0o600), "w", encoding="ascii") as file:  # noqa: PTH123
-            file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         if is_new:

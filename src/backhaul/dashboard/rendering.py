@@ -36,6 +36,8 @@ class Renderer:
         self._environment = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
+            # An upgrade under a running dashboard must not mix its templates with this code.
+            auto_reload=False,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

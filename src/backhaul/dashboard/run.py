@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import logging
 import os
+import re
 import resource
 import socket
 import ssl
@@ -21,7 +22,14 @@ from backhaul.adapters.system.systemd import Systemd
 from backhaul.adapters.system.trusted_files import check_trusted
 from backhaul.core.errors import BadArgument, ConfigurationError, TransientError
 from backhaul.core.text import printable, redacted
-from backhaul.dashboard.login import LinkToken, load_login, token_file
+from backhaul.dashboard.login import (
+    LinkToken,
+    forget_address,
+    load_login,
+    note_address,
+    noted_address,
+    token_file,
+)
 from backhaul.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 DEFAULT_LISTEN = "127.0.0.1:8787"
 HIGHEST_PORT = 65_535
 _FILES_WANTED = 4096
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +177,58 @@ def tls_context(listening: Listening) -> ssl.SSLContext | None:
     return context
 
 
-def link_of(listening: Listening, port: int, login: LinkToken) -> str:
+def link_of(address: str, login: LinkToken) -> str:
     """What opens the dashboard in a browser."""
+    return f"{address}?token={login.token}"
+
+
+def address_of(listening: Listening, port: int) -> str:
+    """`https://edge1.example.com:8787/`: where browsers come."""
     is_https = listening.tls_cert is not None or listening.is_behind_proxy
     host = listening.host if not _is_any(listening.host) else host_name()
     where = f"{bracketed(host)}:{port}"
     if listening.names:
         is_proxy = listening.is_behind_proxy
-        where = listening.names[0] + ("" if is_proxy else f":{port}")
-    return f"http{'s' if is_https else ''}://{where}/?token={login.token}"
+        where = bracketed(listening.names[0]) + ("" if is_proxy else f":{port}")
+    return f"http{'s' if is_https else ''}://{where}/"
+
+
+def printed_link(settings: Settings, listening: Listening | None) -> str:
+    """Of the dashboard that runs.
+
+    Args:
+        listening: As it was started; None: where it has left that it answers.
+
+    Raises:
+        ConfigurationError: As `dashboard_login`.
+    """
+    login = dashboard_login(settings)
+    if listening is not None:
+        return link_of(address_of(listening, listening.port), login)
+    noted = noted_address(token_file(settings.ledger_path))
+    return link_of(noted or f"http://{DEFAULT_LISTEN}/", login)
+
+
+def parse_name(text: str) -> str:
+    """A name of `--host`.
+
+    Raises:
+        BadArgument: E_DASHBOARD_PORT.
+    """
+    if not _NAME.fullmatch(text) and not _is_v6(text):
+        raise BadArgument(
+            "E_DASHBOARD_PORT",
+            f"--host {printable(text)!r} is no name of a host",
+            hint="write it without scheme, port and path: backhaul.example.com",
+        )
+    return text
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6  # noqa: PLR2004 - IPv6
+    except ValueError:
+        return False
 
 
 def names_of(listening: Listening) -> frozenset[str]:
@@ -242,13 +294,17 @@ def serve(
 
         site.warm_up()
 
+        token, address = token_file(settings.ledger_path), address_of(listening, port)
+
         def started() -> None:
+            note_address(token, address)
             systemd.ready()
-            announce(link_of(listening, port, login))
+            announce(link_of(address, login))
 
         try:
             server_of(application(site, admission), tls=tls, started=started).run(sockets=[sock])
         finally:
+            forget_address(token, address)
             site.close()
 
 
