@@ -99,7 +99,8 @@ class SqlAttempts(WriteSession):
             "retry_at": None,
             "updated_at": now,
         }
-        if route is not None and row["epoch"] is None:  # else its staging belongs to the user of the claim's route
+        # Once it has claimed, its staging belongs to the user of the claim's route.
+        if route is not None and row["epoch"] is None:
             values["route"] = route
         no_error = {"code": None, "reason": None}
         transfers.move(tx, row["id"], TransferState.RECEIVED, values | no_error)
