@@ -71,6 +71,11 @@ The code and the simulator refer to these by their numbers.
 | L3 | no remains | when all transfers have ended and the sweep has run, no staging is left |
 | L4 | resumption | a held transfer goes on within a minute of its dependency's return |
 | L5 | retention | a message whose retention is about to end is tried, and dead-lettered with `E_EXPIRING` if that fails, before SQS deletes it |
+
+What an agent reports of itself is checked in the same schedules: a live agent whose reports are not
+disturbed is never shown as silent or gone (H1), a report names nothing that the agent has no longer in hand
+(H2), and each end of a transfer is summed up once (H3). A schedule is the same, step by step, with
+reports and without, whatever befalls the calls that write them.
 """
 
 
