@@ -10,7 +10,7 @@ from enum import Enum
 from backhaul.adapters.ledger.reading.observing import ActivityReader, ActivityRow
 
 FIVE_MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(days=1)
-_PIECE = timedelta(days=30)  # with 50 routes 36,000 rows, which one short transaction can sum up
+_SPANS_IN_PIECE = 240  # with 50 routes 12,000 rows, which one short transaction can sum up
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,7 +57,7 @@ def read_steps(
     since, until = now - chosen.length, now + chosen.span
     found: list[ActivityRow] = []
     while since < until:
-        end = min(since + _PIECE, until)
+        end = min(since + _SPANS_IN_PIECE * chosen.span, until)
         found += reader.activity_by_time(chosen.span, since, end, route=route)
         since = end
     return found
