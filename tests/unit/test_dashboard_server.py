@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from backhaul.dashboard import server
 from backhaul.dashboard.application import application
 from backhaul.dashboard.guard import Admission
 from backhaul.dashboard.login import LinkToken
+from backhaul.dashboard.readers import Turns
 from backhaul.dashboard.run import Listening, bind
 from backhaul.dashboard.server import server_of
 from backhaul.dashboard.website import Site
@@ -36,7 +40,8 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     site = Site(settings=Settings(ledger=ledger), login=TOKEN)
     admission = Admission(login=TOKEN, names=frozenset({"127.0.0.1"}))
     is_up = threading.Event()
-    made = server_of(application(site, admission), tls=None, started=is_up.set)
+    app, turn = application(site, admission), site.readers.turn
+    made = server_of(app, tls=None, started=is_up.set, turn=turn)
     with bind(Listening(host="127.0.0.1", port=0)) as sock:
         found = sock.getsockname()[1]
         thread = threading.Thread(target=made.run, kwargs={"sockets": [sock]})
@@ -157,3 +162,28 @@ def test_garbage_ends_with_its_connection_alone(port: int, sent: bytes) -> None:
         client.sendall(sent)
         assert b" 200 " not in answer(client).partition(b"\r\n")[0]
     assert status(port) == 200
+
+
+async def _no_pages(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError
+
+
+def test_ctrl_z_waits_for_the_query_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is stopped while it reads would hold up every commit of the agent."""
+    sent: list[tuple[int, int]] = []
+    is_stopped = threading.Event()
+
+    def kill(pid: int, number: int) -> None:
+        sent.append((pid, number))
+        is_stopped.set()
+
+    monkeypatch.setattr(os, "kill", kill)
+    turn = Turns()
+    made = server_of(_no_pages, tls=None, started=lambda: None, turn=turn)
+    with made.capture_signals():
+        with turn:
+            signal.raise_signal(signal.SIGTSTP)
+            assert not is_stopped.wait(0.2)
+        assert is_stopped.wait(WAIT_S)
+    assert sent == [(os.getpid(), signal.SIGSTOP)]
+    assert signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL

@@ -57,11 +57,15 @@ class _Open:
 
 
 class Readers:
-    """Lends open readers; for all threads."""
+    """Lends open readers; for all threads.
+
+    Attributes:
+        turn: Held by each query while it runs.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._turns = Turns()
+        self.turn = Turns()
         self._lock = threading.Lock()
         self._idle: list[_Open] = []
 
@@ -102,7 +106,7 @@ class Readers:
             with self._lock:
                 lent = self._idle.pop() if self._idle else None
             if lent is None:
-                reader = open_reader(self.path, busy_timeout_s=LOCKED_S, turn=self._turns)
+                reader = open_reader(self.path, busy_timeout_s=LOCKED_S, turn=self.turn)
                 return _Open(reader=reader, file=_identity(self.path), opened_s=time.monotonic())
             is_young = time.monotonic() - lent.opened_s < REOPEN_AFTER_S
             if is_young and lent.file == _identity(self.path):

@@ -302,7 +302,8 @@ def serve(
             announce(link_of(address, login))
 
         try:
-            server_of(application(site, admission), tls=tls, started=started).run(sockets=[sock])
+            app, turn = application(site, admission), site.readers.turn
+            server_of(app, tls=tls, started=started, turn=turn).run(sockets=[sock])
         finally:
             forget_address(token, address)
             site.close()

@@ -7,11 +7,12 @@ answer, and where there are too many connections the one that has been idle long
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from socket import socket
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -93,9 +94,12 @@ def _close_one(connections: set[Any]) -> None:
 class DashboardServer(Server):
     """Ends with the signal's meaning, not by the signal: a stop is a success."""
 
-    def __init__(self, config: Config, started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, started: Callable[[], None], turn: AbstractContextManager[None]
+    ) -> None:
         super().__init__(config)
         self._started_hook = started
+        self._turn = turn
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
@@ -108,6 +112,8 @@ class DashboardServer(Server):
             yield  # only there can signals be caught
             return
         before = {one: signal.signal(one, self._stop) for one in (signal.SIGINT, signal.SIGTERM)}
+        if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+            before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
         try:
             yield
         finally:
@@ -118,14 +124,28 @@ class DashboardServer(Server):
         del number, frame
         self.should_exit = True
 
+    def _suspend(self, number: int, frame: FrameType | None) -> None:
+        """Ctrl-Z: in the middle of a query it would hold up every commit of the agent."""
+        del number, frame
+        threading.Thread(target=self._suspend_between_queries, daemon=True).start()
+
+    def _suspend_between_queries(self) -> None:
+        with self._turn:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
 
 def server_of(
-    app: ASGIApp, *, tls: ssl.SSLContext | None, started: Callable[[], None]
+    app: ASGIApp,
+    *,
+    tls: ssl.SSLContext | None,
+    started: Callable[[], None],
+    turn: AbstractContextManager[None],
 ) -> DashboardServer:
     """Its `run(sockets=[...])` serves until SIGINT or SIGTERM, or until `should_exit` is set.
 
     Args:
         started: Called once requests are answered.
+        turn: Held by each query of the ledger while it runs.
     """
     config = Config(
         app,
@@ -145,4 +165,4 @@ def server_of(
         h11_max_incomplete_event_size=HEADERS_MOST_BYTES,
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )
-    return DashboardServer(config, started)
+    return DashboardServer(config, started, turn)
