@@ -13,7 +13,7 @@ import pytest
 
 from backhaul.adapters.ledger import SqlLedger, agents, open_ledger, open_reader
 from backhaul.adapters.ledger.reading.observing import ActivityRow
-from backhaul.core.agent_report import AgentIdentity, AgentReport
+from backhaul.core.agent_report import AgentIdentity, AgentReport, RunningTransfer
 from backhaul.core.errors import BackhaulError
 from backhaul.core.model import TransferState
 from backhaul.core.objects import ManifestSum
@@ -182,3 +182,31 @@ def test_a_report_of_a_newer_agent_is_read_without_what_is_not_known(
     with closing(open_reader(path)) as reader:
         (found,) = reader.agents()
     assert found.record.report == AgentReport(at=T0)
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://raw/pwd='", "token: '", "password=\\", "-----BEGIN PRIVATE KEY-----\n", "\ud800"]
+)
+def test_no_text_of_a_report_makes_it_unreadable(
+    ledger: SqlLedger, path: Path, text: str
+) -> None:
+    """What a secret may look like, hidden together with what follows it, is within one text."""
+    running = RunningTransfer(
+        transfer_id="t", message_id="m", route="r", source=text, destination="/d", attempt=1,
+        started_at=T0,
+    )
+    report = AgentReport(at=T0, poll_reason=text, poll_hint="fix it", running=(running,))
+    ledger.beat(IDENTITY, report)
+    with closing(open_reader(path)) as reader:
+        (found,) = reader.agents()
+    assert found.record.report.poll_hint == "fix it"
+    assert found.record.report.running[0].destination == "/d"
+
+
+def test_no_secret_is_in_a_report(ledger: SqlLedger, path: Path) -> None:
+    reason = "no answer of https://me:hunter2@proxy/: Authorization: Basic c2VjcmV0"
+    ledger.beat(IDENTITY, AgentReport(at=T0, poll_reason=reason))
+    with closing(sqlite3.connect(path)) as db:
+        ((text,),) = db.execute("SELECT report FROM agents").fetchall()
+    assert "c2VjcmV0" not in text
+    assert "hunter" not in text

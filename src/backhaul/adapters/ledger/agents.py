@@ -6,6 +6,7 @@ are made from `journal`, from which they could be made again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -77,7 +78,7 @@ class SqlAgents(WriteSession):
         self, identity: AgentIdentity, report: AgentReport, *, has_ended: bool = False
     ) -> None:
         values = {field.name: getattr(identity, field.name) for field in fields(AgentIdentity)}
-        values["report"] = rows.readable(reports().dump_json(report).decode())
+        values["report"] = _report_text(report)
         with self._transaction() as tx:
             found = tx.execute(_BEFORE, {"id": identity.id}).one_or_none()
             if found is None:
@@ -105,6 +106,21 @@ class SqlAgents(WriteSession):
     def paused_routes(self, now: datetime) -> list[PausedRoute]:
         with self._transaction() as tx:
             return paused(tx, now)
+
+
+def _report_text(report: AgentReport) -> str:
+    """JSON. Each text in it is made readable by itself: in JSON a secret might end anywhere."""
+    return json.dumps(_readable(reports().dump_python(report, mode="json")))
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, str):
+        return rows.readable(value)
+    if isinstance(value, list):
+        return [_readable(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _readable(one) for name, one in value.items()}
+    return value
 
 
 def paused(tx: Connection, now: datetime) -> list[PausedRoute]:
