@@ -74,10 +74,35 @@ def test_what_is_seen_of_a_process_is_there_gone_or_unknown(proc: Path) -> None:
 def test_where_the_kernel_hides_processes_of_others_nothing_is_known_of_them(proc: Path) -> None:
     """`hidepid=2`: their directories are not there."""
     (proc / "1" / "stat").unlink()
-    other = replace(ME, pid=ME.pid + 1).text
+    other = replace(ME, pid=os.getppid()).text
     assert ME.sees(other) is None
     assert ME.is_alive(other), "waiting is safe"
     assert ME.sees(ME.text) is True
+
+
+@pytest.mark.parametrize("refusal", [None, PermissionError])
+def test_a_hidden_process_is_there_also_where_no_signal_may_be_sent_to_it(
+    proc: Path, monkeypatch: pytest.MonkeyPatch, refusal: type[Exception] | None
+) -> None:
+    (proc / "1" / "stat").unlink()
+
+    def ask(_pid: int, _signal: int) -> None:
+        if refusal is not None:
+            raise refusal
+
+    monkeypatch.setattr(owner_module.os, "kill", ask)
+    assert ME.sees(replace(ME, pid=ME.pid + 1).text) is None
+
+
+def test_a_killed_agent_is_dead_also_where_the_kernel_hides_processes_of_others(
+    proc: Path,
+) -> None:
+    """Otherwise what it had begun would wait for it until the message expires."""
+    (proc / "1" / "stat").unlink()
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        pid = child.pid
+    assert not ME.is_alive(replace(ME, pid=pid).text)
+    assert not ME.is_alive(replace(ME, pid=10**30).text), "no process has such a number"
 
 
 def test_where_processes_of_others_may_not_be_read_nothing_is_known_of_them(

@@ -662,13 +662,21 @@ def test_nothing_is_held_once_all_deliveries_ended_and_a_poll_was_answered(
 # ---------------------------------------------------------------- paused routes
 
 
-def _paused(watched: Watched, message: str = "m1") -> None:
+def _paused(watched: Watched, message: str = "m1", *, is_parked: bool = True) -> None:
     watched.observer(
         facts.TransferPaused(
             transfer_id=f"t{message}", message_id=message, route="clicks", reason="why"
         )
     )
-    watched.observer(facts.DeliveryEnded(message_id=message))
+    watched.observer(facts.DeliveryEnded(message_id=message, is_parked=is_parked))
+
+
+def test_a_message_that_comes_back_although_a_record_of_it_is_paused_is_not_parked() -> None:
+    watched = Watched()
+    watched.receive()
+    _paused(watched, is_parked=False)
+    report = watched.report()
+    assert (report.in_hand, report.parked, report.oldest_sent_at) == (0, 0, None)
 
 
 def test_a_parked_message_has_no_slot_and_still_an_age() -> None:

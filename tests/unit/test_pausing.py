@@ -17,7 +17,7 @@ from backhaul.core.agent.pausing import lot
 from backhaul.core.agent.pausing.lot import PARKED_TIMEOUT_S
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.errors import OutageError, TransientError
+from backhaul.core.errors import LedgerDamaged, OutageError, TransientError
 from backhaul.core.ports import Operator, PausedRoute
 from backhaul.testing.fakes import FakeQueue
 from tests.unit.test_agent import killed_at
@@ -220,6 +220,52 @@ def test_while_everything_is_paused_nothing_is_received(world: World) -> None:
     ] == [(("a", "b"), True), (("a",), False)]
 
 
+def test_while_everything_is_paused_nothing_outlives_its_retention_without_a_letter(
+    world: World,
+) -> None:
+    world.queue = FakeQueue(world.clock, faults=world.faults, retention_s=1000)
+    for name in ("a", "b"):
+        pause(world, name)
+    with world.running(slots=4) as agent:
+        eventually(lambda: agent._poll_heartbeat.is_resting)
+        for _ in range(20):
+            world.queue.send("raw/b/1, /land/b")
+        eventually(lambda: world.queue.remaining == [])
+    assert world.queue.expired == []
+    assert {one.reason.code for one in world.queue.dead_letters if one.reason} == {"E_EXPIRING"}
+    assert len(world.queue.dead_letters) == 20
+
+
+def test_a_queue_whose_messages_cannot_be_saved_is_left_alone_while_everything_is_paused(
+    world: World,
+) -> None:
+    world.queue = FakeQueue(
+        world.clock, faults=world.faults, retention_s=1000, has_dead_letters=False
+    )
+    for name in ("a", "b"):
+        pause(world, name)
+    with world.running() as agent:
+        eventually(lambda: agent._poll_heartbeat.is_resting)
+        sent = world.queue.send("raw/b/1, /land/b")
+        before_s = world.clock.monotonic()
+        eventually(lambda: world.clock.monotonic() > before_s + 700)
+        assert receives(world, sent) <= 1
+
+
+def test_an_error_of_the_ledger_that_ends_the_agent_hands_parked_messages_back(
+    world: World,
+) -> None:
+    pause(world)
+    sent = world.queue.send("raw/a/1, /land/a")
+    damaged = LedgerDamaged("E_LEDGER_CORRUPT", "damaged")
+    with pytest.raises(LedgerDamaged), world.running() as agent:
+        parked(agent)
+        world.faults.always("ledger.paused_routes", damaged)
+        eventually(lambda: agent._stopper.is_requested)
+    assert [one.message_id for one in world.all_of(events.MessageReturned)] == [sent]
+    assert world.queue.invisible_s(sent) == 0
+
+
 def test_what_may_be_visible_in_part_is_finished(world: World) -> None:
     """The agent was killed in the middle of its renames."""
     world.store.put("a/2", b"more")
@@ -337,11 +383,14 @@ def test_what_is_too_much_for_a_drain_is_given_up(
     assert len(world.queue.remaining) == 3
 
 
-def test_a_message_with_several_records_waits_with_the_first_that_is_paused(world: World) -> None:
+@pytest.mark.parametrize("keys", [("b/1", "a/1"), ("a/1", "b/1")])
+def test_a_paused_record_holds_up_no_other_of_its_message(
+    world: World, keys: tuple[str, str]
+) -> None:
     world.routes = tuple(
         replace(one, event_destination=f"/land/{one.name}") for one in world.routes
     )
-    world.queue.send(notice("b/1", "a/1"))
+    world.queue.send(notice(*keys))
     pause(world)
     with world.running() as agent:
         parked(agent)
@@ -350,6 +399,22 @@ def test_a_message_with_several_records_waits_with_the_first_that_is_paused(worl
         eventually(lambda: world.queue.remaining == [])
     assert world.landed() == {"a/1": b"data", "b/1": b"data"}
     assert len(world.all_of(events.TransferDone)) == 2
+
+
+def test_a_record_that_failed_is_tried_again_while_another_one_is_paused(world: World) -> None:
+    world.routes = tuple(
+        replace(one, event_destination=f"/land/{one.name}") for one in world.routes
+    )
+    world.queue.send(notice("a/1", "b/1"))
+    pause(world)
+    world.faults.always("target.rename", TransientError("E_HDFS_RPC", "no"))
+    with world.running() as agent:
+        eventually(lambda: world.all_of(events.AttemptFailed))
+        world.faults.never("target.rename")
+        parked(agent)
+        assert world.landed() == {"b/1": b"data"}
+    ended = world.all_of(events.DeliveryEnded)
+    assert [one.is_parked for one in ended][-2:] == [False, True]
 
 
 def test_a_message_that_sqs_delivers_again_while_it_is_parked_stays_parked(world: World) -> None:

@@ -110,9 +110,14 @@ class MessageReceived:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryEnded:
-    """The slot is free: whatever became of the message, this agent works on it no longer."""
+    """The slot is free: whatever became of the message, this agent works on it no longer.
+
+    Attributes:
+        is_parked: It waits for a paused route, without a slot.
+    """
 
     message_id: str
+    is_parked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

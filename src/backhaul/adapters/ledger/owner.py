@@ -65,9 +65,9 @@ class Owner:
             return False
         try:
             found = _start_of(int(pid))
-            if found is None and not _shows_others():
-                return None
         except PermissionError:
+            return None
+        if found is None and not _shows_others() and _is_taken(int(pid)):
             return None
         return str(found) == start
 
@@ -79,6 +79,17 @@ def _boot_id() -> str:
 def _shows_others() -> bool:
     """False where only this user's own processes are shown: process 1 is somebody else's."""
     return (_PROC / "1" / "stat").exists()
+
+
+def _is_taken(pid: int) -> bool:
+    """Whether any process has this number, shown or not."""
+    try:
+        os.kill(pid, 0)  # signal 0 only asks
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _start_of(pid: int) -> int | None:

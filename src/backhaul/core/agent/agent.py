@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.delivery import deliver
-from backhaul.core.agent.pausing.parking import PAUSES_EVERY_S, Parking
+from backhaul.core.agent.pausing.parking import Parking
 from backhaul.core.agent.reporting import Reporter
 from backhaul.core.agent.returning import give_back
 from backhaul.core.agent.settings import AgentSettings, RunTotals
@@ -35,9 +35,8 @@ from backhaul.core.text import excerpt
 POLL_RETRY_CAP_S = 30.0
 POLL_OVERTIME_S = 10.0  # a poll's answer may come this much after its wait
 ABORT_WAIT_S = 10.0
-REPORTING_JOIN_S = (
-    1.0  # a turn that waits for SQS or the ledger does not keep the agent from ending
-)
+# A report that waits for SQS or the ledger does not keep the agent from ending.
+REPORTING_JOIN_S = 1.0
 REPORT_AGAIN_S = 300.0  # after a defect
 LINGER_S = 0.1
 POLL, VISIBILITY = "poll", "visibility"
@@ -200,10 +199,7 @@ class Agent:
     def _park_until_stopped(self) -> None:
         """Know which routes are paused; at the end hand back what is parked."""
         with self._errors_to_run(Stop.DRAIN):
-            while not self._stopper.is_requested:
-                self._parking.turn()
-                self._stopper.pause(PAUSES_EVERY_S)
-            self._parking.hand_back_all()
+            self._parking.work_until_stopped()
 
     def _report_until_over(self) -> None:
         """Publish what the agent does, also while it stops."""
@@ -269,6 +265,7 @@ class Agent:
             failures = 0
             self._poll_heartbeat.beat()
             self._has_backlog = len(messages) == most
+            self._parking.received(messages)
             self._emit(facts.QueuePolled(queue=self._queue.facts.name, messages=len(messages)))
             for message in messages:
                 self._accept(message)
@@ -328,7 +325,7 @@ class Agent:
 
     def _is_everything_paused(self) -> bool:
         """There is nothing to receive for; a drain looks nevertheless what the queue has."""
-        return not self._settings.drain and self._parking.is_everything_paused
+        return not self._settings.drain and self._parking.is_nothing_wanted
 
     def _start_parked(self) -> bool:
         """Start a message whose route is resumed, and every second time none: others come, too."""
@@ -384,13 +381,15 @@ class Agent:
                         sent_at=message.sent_at,
                     )
                 )
+            paused_route, message_id = None, message.message_id
             try:
                 paused_route = deliver(self._context, message)
             except BaseException:
-                self._keeper.release(message.message_id)  # it comes back when its timeout ends
+                self._keeper.release(message_id)  # it comes back when its timeout ends
                 raise
             finally:
-                self._emit(facts.DeliveryEnded(message_id=message.message_id))
+                is_parked = paused_route is not None
+                self._emit(facts.DeliveryEnded(message_id=message_id, is_parked=is_parked))
             if paused_route is not None:
                 self._parking.park(message, paused_route)
         with self._stopper.changed:

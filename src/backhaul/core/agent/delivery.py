@@ -11,7 +11,8 @@ What becomes of it, and in which order:
                 after the ledger knows the death and before the message is deleted. Without a
                 dead-letter queue the message is never deleted: it is hidden for as long as SQS
                 allows
-    paused      kept hidden without a slot until its route is resumed, spending nothing (`pausing`)
+    paused      kept hidden without a slot until its route is resumed, spending nothing (`pausing`);
+                its records of other routes do not wait for that
     stopping    handed back unspent, visible at once (`returning`)
 
 The transfer itself is `core.transfer.attempt`; where messages come from is `agent`.
@@ -56,13 +57,16 @@ def deliver(context: AgentContext, message: Message) -> str | None:
                 hand_back(context, message)
             return None
         outcome = RecordAttempts(context, message, record).run()
-        if outcome is None or outcome.paused_route is not None:
-            # Records before this one have ended or failed; the ledger knows it.
-            return None if outcome is None else outcome.paused_route
+        if outcome is None:
+            return None  # records before this one have ended or failed; the ledger knows it
         outcomes.append(outcome)
-    if not _returned_for_retry(context, message, outcomes):
+    if _returned_for_retry(context, message, outcomes):
+        return None
+    # A pause holds up no record of another route: those have ended by now.
+    paused = next((one.paused_route for one in outcomes if one.paused_route is not None), None)
+    if paused is None:
         _settle(context, message, outcomes)
-    return None
+    return paused
 
 
 def _read(context: AgentContext, message: Message) -> Sequence[MessageRecord] | None:

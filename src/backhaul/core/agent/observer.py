@@ -300,7 +300,7 @@ class Observer:
         )
 
     def _settled(self, fact: _SlotIsFree) -> None:
-        if not isinstance(fact, facts.DeliveryEnded):
+        if not (isinstance(fact, facts.DeliveryEnded) and fact.is_parked):
             self._parked.pop(fact.message_id, None)
         self._in_hand.pop(fact.message_id, None)
         self._waiting.pop(fact.message_id, None)

@@ -6,7 +6,9 @@ an attempt nor a receive. What may be kept, and for how long, is decided in `lot
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Sequence
 
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
@@ -20,15 +22,20 @@ from backhaul.core.agent.pausing.lot import (
 )
 from backhaul.core.agent.returning import hand_back, show_after
 from backhaul.core.errors import OutageError
+from backhaul.core.agent.stopping import Stop
+from backhaul.core.agent.verdicts import EXPIRING_SHARE, is_expiring
 from backhaul.core.ports import Message
 from backhaul.core.requests.policy import serves_queue
 
 PAUSES_EVERY_S = 2.0
 MARGIN_S = 60  # before SQS's total ends
+# Of the queue's retention, from one look at a queue of which everything is paused to the next: less
+# than from `EXPIRING_SHARE` to `HOLD_SHARE`.
+LOOK_SHARE = 0.125
 
 
 class Parking:
-    """The parked messages of one agent. `turn` and `hand_back_all` are called by one thread."""
+    """The parked messages of one agent. `work_until_stopped` belongs to one thread."""
 
     def __init__(self, context: AgentContext) -> None:
         self._context = context
@@ -36,6 +43,7 @@ class Parking:
         self._ready: deque[ParkedMessage] = deque()
         self._is_unknown = False  # the ledger did not answer the last time
         self._reported: tuple[tuple[str, ...], bool] = ((), False)
+        self._look_due_s = context.clock.monotonic()
 
     def __len__(self) -> int:
         with self._context.stopper.changed:
@@ -53,6 +61,26 @@ class Parking:
         arn = context.queue.facts.arn
         names = {one.name for one in context.policy().routes if serves_queue(one, arn)}
         return context.pauses.cover(names)
+
+    @property
+    def is_nothing_wanted(self) -> bool:
+        """Everything is paused, and it is not time to look what the queue has nevertheless.
+
+        SQS deletes what is older than its retention, received or not: what is near that has to be
+        received, so that it dies with a dead letter. A receive is spent only for that.
+        """
+        return self.is_everything_paused and self._context.clock.monotonic() < self._look_due_s
+
+    def received(self, messages: Sequence[Message]) -> None:
+        """After each poll: more of what it brought is looked for at once where that is old."""
+        queue, clock = self._context.queue.facts, self._context.clock
+        now_s, now = clock.monotonic(), clock.now()
+        if any(is_expiring(one, queue, now, EXPIRING_SHARE) for one in messages):
+            self._look_due_s = now_s
+        elif queue.retention_s is None or queue.dead_letter_url is None:
+            self._look_due_s = math.inf  # nothing could be done for what is old
+        else:
+            self._look_due_s = now_s + queue.retention_s * LOOK_SHARE
 
     def park(self, message: Message, route: str) -> None:
         """Keep the message hidden, whose visibility is kept already, until its route is resumed."""
@@ -86,12 +114,26 @@ class Parking:
         )
         return message
 
+    def work_until_stopped(self) -> None:
+        """Turn until a stop is requested, or an error ends this; then hand all of them back."""
+        stopper = self._context.stopper
+        try:
+            while not stopper.is_requested:
+                self.turn()
+                stopper.pause(PAUSES_EVERY_S)
+        finally:
+            stopper.request(Stop.DRAIN)  # from now on nothing is parked
+            self.hand_back_all()
+
     def turn(self) -> None:
         """Read which routes are paused, and let go what need not wait."""
         context = self._context
         self._refresh()
         with context.stopper.changed:
-            self._ready += self._lot.take(self._fate, Parked.GOES_ON)
+            going_on = self._lot.take(self._fate, Parked.GOES_ON)
+            self._ready += going_on
+            if going_on and self.is_everything_paused:
+                self._look_due_s = context.clock.monotonic()  # they expire, and others may, too
             returning = self._lot.take(self._fate, Parked.RETURNS)
             context.stopper.changed.notify_all()
         for one in returning:
