@@ -187,12 +187,15 @@ def test_a_report_of_a_newer_agent_is_read_without_what_is_not_known(
 @pytest.mark.parametrize(
     "text", ["s3://raw/pwd='", "token: '", "password=\\", "-----BEGIN PRIVATE KEY-----\n", "\ud800"]
 )
-def test_no_text_of_a_report_makes_it_unreadable(
-    ledger: SqlLedger, path: Path, text: str
-) -> None:
+def test_no_text_of_a_report_makes_it_unreadable(ledger: SqlLedger, path: Path, text: str) -> None:
     """What a secret may look like, hidden together with what follows it, is within one text."""
     running = RunningTransfer(
-        transfer_id="t", message_id="m", route="r", source=text, destination="/d", attempt=1,
+        transfer_id="t",
+        message_id="m",
+        route="r",
+        source=text,
+        destination="/d",
+        attempt=1,
         started_at=T0,
     )
     report = AgentReport(at=T0, poll_reason=text, poll_hint="fix it", running=(running,))

@@ -90,7 +90,7 @@ def test_a_hidden_process_is_there_also_where_no_signal_may_be_sent_to_it(
         if refusal is not None:
             raise refusal
 
-    monkeypatch.setattr(owner_module.os, "kill", ask)
+    monkeypatch.setattr(os, "kill", ask)
     assert ME.sees(replace(ME, pid=ME.pid + 1).text) is None
 
 

@@ -228,6 +228,33 @@ def test_the_file_is_written_again_and_again(bed: Bed, monkeypatch: pytest.Monke
         eventually(lambda: bed.value("worker_restarts_total", bed.textfile.read_text()) == 1)
 
 
+def test_a_disk_that_hangs_keeps_the_agent_from_nothing(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as NFS without its server: no call ends, and no signal ends it."""
+    entered, opened = threading.Event(), threading.Event()
+    real = TextFile.write
+
+    def hang(file: TextFile) -> None:
+        if threading.current_thread() is threading.main_thread() and not entered.is_set():
+            real(file)  # the first one, of the start
+            return
+        entered.set()
+        assert opened.wait(30)
+
+    monkeypatch.setattr(module, "JOIN_S", 0.01)
+    monkeypatch.setattr(TextFile, "write", hang)
+    try:
+        with bed.export.opened(bed.emit):
+            assert entered.wait(30)
+        assert not opened.is_set(), "the end did not wait for it"
+    finally:
+        opened.set()
+        for thread in threading.enumerate():
+            if thread.name == "textfile":
+                thread.join(30)
+
+
 def test_a_file_that_cannot_be_written_refuses_the_start(tmp_path: Path) -> None:
     bed = Bed(tmp_path, textfile=tmp_path / "missing" / "backhaul.prom")
     with pytest.raises(ConfigurationError, match="E_METRICS_TEXTFILE"), bed.export.opened(bed.emit):

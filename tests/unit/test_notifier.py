@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -319,6 +319,39 @@ def test_a_sender_that_hangs_delays_the_end_by_seconds_and_loses_nothing(
     assert released.is_set()
     assert room.notes.kept["oncall"].deaths is not None
     assert room.facts == [NotificationKept(name="oncall", dead=1)]
+
+
+def test_a_memory_that_hangs_delays_the_end_by_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CLOSE_S", "ABANDON_S"):
+        monkeypatch.setattr(f"backhaul.core.agent.notifying.notifier.{name}", 0.05)
+    entered, opened = threading.Event(), threading.Event()
+
+    class Hanging(Notes):
+        def save(self, remembered: Mapping[str, Remembered]) -> None:
+            entered.set()
+            assert opened.wait(30)
+            super().save(remembered)
+
+    room = Room(notes=Hanging())
+    room.notifier.start(IDENTITY)
+    room.notifier(dead())
+    closing = threading.Thread(target=room.notifier.close)
+    closing.start()
+    assert entered.wait(30)
+    closing.join(20)
+    is_over = not closing.is_alive()
+    opened.set()
+    closing.join(30)
+    assert is_over
+
+
+def test_no_secret_is_kept_for_the_next_start(room: Room) -> None:
+    room.notifier(replace(dead(), reason="no answer of https://me:hunter2@proxy/"))
+    room.turn(0)
+    kept = room.notes.kept["oncall"].deaths
+    assert kept is not None
+    assert "hunter2" not in kept.examples[0].reason
+    assert "no answer of" in kept.examples[0].reason
 
 
 def test_a_sender_that_hangs_holds_up_no_fact() -> None:

@@ -258,10 +258,15 @@ def test_an_error_of_the_ledger_that_ends_the_agent_hands_parked_messages_back(
     pause(world)
     sent = world.queue.send("raw/a/1, /land/a")
     damaged = LedgerDamaged("E_LEDGER_CORRUPT", "damaged")
-    with pytest.raises(LedgerDamaged), world.running() as agent:
-        parked(agent)
-        world.faults.always("ledger.paused_routes", damaged)
-        eventually(lambda: agent._stopper.is_requested)
+
+    def run() -> None:
+        with world.running() as agent:
+            parked(agent)
+            world.faults.always("ledger.paused_routes", damaged)
+            eventually(lambda: agent._stopper.is_requested)
+
+    with pytest.raises(LedgerDamaged):
+        run()
     assert [one.message_id for one in world.all_of(events.MessageReturned)] == [sent]
     assert world.queue.invisible_s(sent) == 0
 

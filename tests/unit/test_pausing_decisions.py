@@ -127,6 +127,25 @@ def test_a_read_that_takes_long_is_as_old_as_its_beginning(
     assert known.find("a") is not None
 
 
+def test_a_slow_answer_does_not_replace_a_newer_one(
+    ledger: MemoryLedger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = PausedRoutes(ledger, clock)
+    real = ledger.paused_routes
+
+    def slow(now: datetime) -> list[PausedRoute]:
+        found = real(now)
+        monkeypatch.setattr(ledger, "paused_routes", real)
+        clock.advance(1)
+        pause(ledger, clock, "a")
+        known.refresh()  # of another thread
+        return found
+
+    monkeypatch.setattr(ledger, "paused_routes", slow)
+    known.refresh()
+    assert known.find("a") is not None
+
+
 def test_a_pause_ends_by_itself_without_the_ledger(ledger: MemoryLedger, clock: FakeClock) -> None:
     pause(ledger, clock, "a", until_s=5)
     known = PausedRoutes(ledger, clock)

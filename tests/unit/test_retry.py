@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger
+from backhaul.app import actions, dlq
 from backhaul.app.retry import NotRetried, RetryPlan, not_on_the_queue, plan_by_filters, plan_by_ids
 from backhaul.cli import cli
 from backhaul.core.errors import BackhaulError, PermanentError
@@ -263,3 +264,31 @@ def test_without_a_ledger_the_refusal_names_where_it_looked(tmp_path: Path) -> N
     )
     assert isinstance(done.exception, BackhaulError)
     assert done.exception.code == "E_LEDGER_MISSING"
+
+
+def test_what_was_sent_is_settled_although_its_line_could_not_be_printed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as `backhaul retry … | head`: the message is on its queue by then."""
+    one = SentAgain(dead_letter_id="d", transfer_id="t1", message_id="new")
+
+    def redrive_transfers(
+        *_args: object, sent: Callable[[SentAgain], None], **_more: object
+    ) -> None:
+        sent(one)
+
+    def broken(_one: SentAgain) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(dlq, "redrive_transfers", redrive_transfers)
+    noted: list[SentAgain] = []
+    monkeypatch.setattr(actions, "_note", lambda _path, _entry, _warn, every: noted.extend(every))
+    with pytest.raises(BrokenPipeError):
+        actions.retry(
+            path, Operator(name="alice"), "q", "r", [], most=1, sent=broken, warn=raise_it
+        )
+    assert noted == [one]
+
+
+def raise_it(error: BaseException) -> None:
+    raise error

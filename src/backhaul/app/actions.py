@@ -227,8 +227,8 @@ def _sending_noted(
     every: list[SentAgain] = []
 
     def note(one: SentAgain) -> None:
+        every.append(one)  # it has gone, whatever becomes of the line on the screen
         sent(one)
-        every.append(one)
 
     outcome = "interrupted"
     try:

@@ -89,8 +89,9 @@ class MetricsExport:
                 stack.callback(server.close)
             if self._settings.textfile is not None:
                 written = self._textfile(in_home(self._settings.textfile), emit)
-                stack.callback(written)
-                stack.enter_context(_repeated("textfile", lambda: TEXTFILE_EVERY_S, written))
+                stack.enter_context(
+                    _repeated("textfile", lambda: TEXTFILE_EVERY_S, written, is_last_wanted=True)
+                )
             every_s = self._figures_every_s
             stack.enter_context(_repeated("figures", every_s, self._read_figures))
             try:
@@ -231,9 +232,17 @@ def _shown(text: str) -> str:
 
 @contextmanager
 def _repeated(
-    name: str, every_s: Callable[[], float], action: Callable[[], None]
+    name: str,
+    every_s: Callable[[], float],
+    action: Callable[[], None],
+    *,
+    is_last_wanted: bool = False,
 ) -> Iterator[None]:
-    """Call it now and again in a thread of its own, until the end of the block."""
+    """Call it now and again in a thread of its own, until the end of the block.
+
+    Args:
+        is_last_wanted: Once more at the end.
+    """
     over = threading.Event()
 
     def repeat() -> None:
@@ -241,6 +250,8 @@ def _repeated(
         while not over.wait(max(0.0, due_s - time.monotonic())):
             action()
             due_s = time.monotonic() + every_s()
+        if is_last_wanted:
+            action()
 
     thread = threading.Thread(target=repeat, name=name, daemon=True)
     thread.start()

@@ -117,7 +117,7 @@ class AgentReport:
         oldest_sent_at: Of the messages in hand, and of the newest receive while the queue has more.
         in_hand: Messages received and not done with; each has a slot.
         parked: Messages of paused routes that it keeps hidden, without a slot.
-        paused_routes: As far as it knows; `is_everything_paused`: it does not poll because of it.
+        paused_routes: As far as it knows; `is_everything_paused`: it hardly polls because of it.
         slot_free_since: Since then at least one slot has been free; None: all are busy.
         depth: None until SQS has answered once.
         bytes_per_s: Of all running transfers together.

@@ -488,7 +488,7 @@ class PausedRoutesChanged:
     """Operators paused or resumed routes, or a pause ended; `routes` are paused now.
 
     Attributes:
-        is_everything: All that this queue may serve: the agent does not poll.
+        is_everything: All that this queue may serve: the agent hardly polls.
     """
 
     routes: tuple[str, ...]

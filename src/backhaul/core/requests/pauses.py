@@ -32,8 +32,9 @@ class PausedRoutes:
         """
         # Before the call: a pause that is recorded during it may be missed.
         began_s = self._clock.monotonic()
-        self._known = tuple(self._ledger.paused_routes(self._clock.now()))
-        self._read_s = began_s
+        found = tuple(self._ledger.paused_routes(self._clock.now()))
+        if self._read_s is None or began_s >= self._read_s:  # no newer answer came meanwhile
+            self._known, self._read_s = found, began_s
 
     def find(self, route: str) -> PausedRoute | None:
         """The pause of this route that is in force.

@@ -19,6 +19,7 @@ from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.model import TransferState
 
 ROUTES_OVER = timedelta(days=30)
+UNDER_WAY_MOST = 2000  # transfers that are looked at for the names of routes; some 10 ms
 _HOUR_S = 3600
 _ENDED = (
     *("id", "queue", "message_id", "route", "source", "destination", "state", "code", "reason"),
@@ -113,7 +114,15 @@ class OperatorReader(ReadSession):
             .where(activity.c.span_s == _HOUR_S, activity.c.begins_at >= now - ROUTES_OVER)
             .distinct()
         )
-        under_way = select(transfers.c.route).where(transfers.c.finished_at.is_(None)).distinct()
+        # Of a long pause there may be very many; what it pauses is known by itself.
+        newest = (
+            select(transfers.c.route)
+            .where(transfers.c.finished_at.is_(None))
+            .order_by(transfers.c.first_seen_at.desc())
+            .limit(UNDER_WAY_MOST)
+            .subquery()
+        )
+        under_way = select(newest.c.route).distinct()
         found: set[str | None] = set()
         for query in (worked_on, under_way, select(paused_routes.c.route)):
             with self._transaction("the names of routes") as tx:

@@ -27,6 +27,7 @@ from backhaul.core.notification import (
 )
 from backhaul.core.ports import Clock, Emit
 from backhaul.core.ports.notify import NotificationMemory, NotificationSender
+from backhaul.core.text import redacted
 
 TURN_S = 5.0
 CLOSE_S = 3.0  # what the last message of each name gets when the agent ends
@@ -87,13 +88,13 @@ class Notifier:
             transfer_id=fact.transfer_id,
             message_id=fact.message_id,
             code=fact.code,
-            reason=fact.reason,
-            hint=fact.hint,
+            reason=redacted(fact.reason),  # what is not sent yet is kept in a file
+            hint=redacted(fact.hint),
             attempts=fact.attempts,
             dead_letter_queue=fact.dead_letter_queue,
             route=running.route if running else "",
-            source=running.source if running else "",
-            destination=running.destination if running else "",
+            source=redacted(running.source) if running else "",
+            destination=redacted(running.destination) if running else "",
         )
         with self._changed:
             # Without a dead-letter queue a message stays, and each delivery finds it dead again.
@@ -139,7 +140,7 @@ class Notifier:
         self._abandon.set()
         self._join(ABANDON_S)
         if self._plans:
-            self._save()
+            self._save(CLOSE_S)
         for name, plan in self._plans.items():
             if plan.waiting_dead:
                 self._emit(NotificationKept(name=name, dead=plan.waiting_dead))
@@ -227,9 +228,15 @@ class Notifier:
             self._memory_failed(error)
         return self._saved
 
-    def _save(self) -> None:
-        """Write what has changed; apart from the plans' lock, as a disk may be slow."""
-        with self._saving:
+    def _save(self, wait_s: float = -1) -> None:
+        """Write what has changed; apart from the plans' lock, as a disk may be slow.
+
+        Args:
+            wait_s: For another thread that writes; then it hangs, and this is given up.
+        """
+        if not self._saving.acquire(timeout=wait_s):
+            return
+        try:
             with self._changed:
                 found = {name: plan.remembered() for name, plan in self._plans.items()}
             if found == self._saved:
@@ -240,6 +247,8 @@ class Notifier:
                 self._memory_failed(error)
             else:
                 self._saved, self._lost_memory = found, False
+        finally:
+            self._saving.release()
 
     def _memory_failed(self, error: BackhaulError) -> None:
         if not self._lost_memory:
