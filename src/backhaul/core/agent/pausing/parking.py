@@ -21,9 +21,9 @@ from backhaul.core.agent.pausing.lot import (
     returned_for_s,
 )
 from backhaul.core.agent.returning import hand_back, show_after
-from backhaul.core.errors import OutageError
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.verdicts import EXPIRING_SHARE, is_expiring
+from backhaul.core.errors import OutageError
 from backhaul.core.ports import Message
 from backhaul.core.requests.policy import serves_queue
 
