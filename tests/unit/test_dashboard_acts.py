@@ -147,6 +147,18 @@ def test_a_route_is_paused_and_resumed(browser: Browser, world: tuple[Path, Fill
     assert "It is not paused" in words(browser.get("/act/resume?route=click"))
 
 
+def test_a_route_that_is_none_is_not_paused(browser: Browser) -> None:
+    page = browser.get("/act/pause?route=%3Cb%3Enope")
+    assert "No route of this name" in words(page)
+    assert "<form" not in page.text
+    assert "<b>nope" not in page.text
+
+
+def test_more_may_wait_than_was_counted(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.app.overview.OPEN_MOST", 1)
+    assert "Waiting now at least " in words(browser.get("/act/pause?route=click"))
+
+
 @pytest.mark.parametrize(
     ("rate", "lasting", "shown"),
     [("50MB/s", "1h", "47.7 MiB/s"), ("off", "", "Limit none"), ("default", "", "configured")],

@@ -269,7 +269,7 @@ def test_routes_are_shown_when_they_have_trouble() -> None:
     )
     start = shown.index("routes with trouble")
     assert shown[start + 1 : start + 5] == [
-        "a           held by hdfs; 2 under way, 0 waiting, lag 3 h (95 %)",
+        "a           held by hdfs; 2 under way, 0 waiting, p95 lag 3 h",
         (
             "b           paused by me@edge1 for 60 min more: cluster is moved; "
             "0 under way, 1,200 waiting"
@@ -295,6 +295,7 @@ def test_the_dead_are_shown_by_code_with_an_example() -> None:
     start = shown.index("dead in 24 h, not sent again")
     assert shown[start + 1] == "   28  E_SRC_GONE: the object is gone"
     assert "backhaul history --state dead" in shown[start + 2]
+    assert "backhaul retry --code CODE" in shown[start + 2]
 
 
 def test_a_transfer_under_way_shows_how_far_it_is() -> None:

@@ -220,7 +220,7 @@ def _trouble(one: RouteView, now: datetime) -> Line:
     if one.struggling:
         found.append(f"{one.struggling:,} in a second try or later")
     counts = f"; {one.running:,} under way, {one.waiting:,} waiting"
-    lag = f", lag {human_span(one.lag_p95)} (95 %)" if one.lag_p95 is not None else ""
+    lag = f", p95 lag {human_span(one.lag_p95)}" if one.lag_p95 is not None else ""
     return [Piece(text=", ".join(found), style=YELLOW), Piece(text=counts + lag, style=DIM)]
 
 
@@ -236,7 +236,8 @@ def _dead(dead: Sequence[DeadCode], width: int | None) -> Iterator[Line]:
         ]
     if len(dead) > DEAD_MOST:
         yield [Piece(text=f"and {len(dead) - DEAD_MOST} more codes", style=DIM)]
-    yield [Piece(text="       backhaul history --state dead; backhaul show ID", style=DIM)]
+    commands = "backhaul history --state dead; backhaul show ID; backhaul retry --code CODE"
+    yield [Piece(text=f"       {commands}", style=DIM)]
 
 
 # ---------------------------------------------------------------- transfers

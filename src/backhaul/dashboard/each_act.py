@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from backhaul.adapters.ledger import LedgerReader, RetryCandidate
+    from backhaul.app.overview import Overview
     from backhaul.dashboard.website import Site
 
 REASON_MOST = 200
@@ -223,13 +224,11 @@ def _confirm_pause(site: Site, request: Request) -> Confirmation:
     route = request.query_params.get("route", "")
     view = site.overview.get()
     found = next((one for one in view.routes if one.name == route), None)
-    waiting = [one for one in view.waiting if one.route == route]
-    size_bytes = sum(one.bytes_planned for one in waiting)
     return Confirmation(
         heading=f"Pause route {route}",
         facts=[
             ("Running now", _count(found.running if found else 0, "transfer")),
-            ("Waiting now", f"{_count(len(waiting), 'transfer')}, {human_bytes(size_bytes)}"),
+            ("Waiting now", _waiting(view, route)),
         ],
         happens="No further transfer of this route begins; those under way finish. Its messages"
         " wait and spend nothing; other routes go on.",
@@ -237,7 +236,15 @@ def _confirm_pause(site: Site, request: Request) -> Confirmation:
         back="/",
         fields=[("route", route)],
         further=frozenset({"lasting", "reason"}),
+        refused="" if found else "No route of this name is configured or was used within a day.",
     )
+
+
+def _waiting(view: Overview, route: str) -> str:
+    waiting = [one for one in view.waiting if one.route == route]
+    size_bytes = sum(one.bytes_planned for one in waiting)
+    least = "at least " if view.is_cut else ""
+    return f"{least}{_count(len(waiting), 'transfer')}, {human_bytes(size_bytes)}"
 
 
 def _pause(site: Site, form: SentForm, by: Operator, warn: actions.Warn) -> Outcome:
@@ -258,14 +265,12 @@ def _confirm_resume(site: Site, request: Request) -> Confirmation:
     view = site.overview.get()
     found = next((one for one in view.routes if one.name == route), None)
     pause = found.paused if found else None
-    waiting = [one for one in view.waiting if one.route == route]
-    size_bytes = sum(one.bytes_planned for one in waiting)
     return Confirmation(
         heading=f"Resume route {route}",
         facts=[
             ("Paused by", pause.operator if pause else "–"),
             ("Because", (pause.reason if pause else "") or "–"),
-            ("Waiting now", f"{_count(len(waiting), 'transfer')}, {human_bytes(size_bytes)}"),
+            ("Waiting now", _waiting(view, route)),
         ],
         happens="Its transfers begin again within some seconds.",
         verb="Resume it",
