@@ -238,6 +238,7 @@ class Machine(RuleBasedStateMachine):
         self.sim.tell(f"{dependency} is {'down' if is_down else 'back'}")
         self.sim.down_until_s[dependency] = self.sim.clock.now_s + OUTAGE_S * is_down
 
+    @precondition(lambda self: self.sim.files[0].transfers)
     @rule(number=st.integers(0, 9))
     def cancel(self, number: int) -> None:
         file = self.sim.files[0]

