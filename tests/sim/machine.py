@@ -243,9 +243,10 @@ class Machine(RuleBasedStateMachine):
     def cancel(self, number: int) -> None:
         file = self.sim.files[0]
         ids = list(file.transfers)
-        if number < len(ids) and MemoryLedger(file, "operator").cancel(ids[number]):
+        chosen = ids[number % len(ids)]
+        if MemoryLedger(file, "operator").cancel(chosen):
             self.sim.met("cancel")
-            self.sim.tell(f"{ids[number]} is cancelled")
+            self.sim.tell(f"{chosen} is cancelled")
 
     @precondition(lambda self: self.sim.routes and len(self.sim.ghost.asked) > 2)
     @rule()
