@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser import many
 from tests.browser.looking import AXE, View, Watched, new_context, open_tab
 from tests.browser.processes import DashboardProcess, Heart, Link, now, writer
 from tests.dashboard_ledger import Filler, fill
@@ -78,7 +79,9 @@ class Template:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     path = tmp_path_factory.mktemp("template") / "ledger.db"
     with writer(path) as ledger:
-        return Template(path, fill(ledger, now()))
+        filler = fill(ledger, now())
+        many.add(filler)
+        return Template(path, filler)
 
 
 def show(stack: ExitStack, template: Template, path: Path, *options: str) -> Shown:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser.conftest import Shown
 from tests.browser.looking import NARROW, VIEWS, View, Watched, signed_in
+from tests.browser.many import CANARIES, UNICODE, WIDEST
 from tests.dashboard_ledger import LONG, SECRETS, hostile_texts
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ PAGES = {
     "done": ("/transfer/{05}", 200),
     "dead": ("/transfer/{denied}", 200),
     "held": ("/transfer/{held}", 200),
+    "unicode": ("/transfer/{unicode}", 200),
+    "cancelled": ("/transfer/{cancelled}", 200),
+    "received": ("/transfer/{received}", 200),
     "script": ("/transfer/{hostile-script}", 200),
     "long": ("/transfer/{hostile-long}", 200),
     "unknown-id": ("/transfer/zzzzzzzzzzzz", 404),
@@ -129,9 +133,16 @@ def test_hostile_text_and_secrets_are_on_no_page(page: str, shown: Shown, tab_of
     html = tab.page.request.get(tab.page.url).text()
 
     assert [text for text in hostile_texts() if text in html] == []
-    assert [text for text in SECRETS.values() if text in html] == []
+    assert [text for text in (*SECRETS.values(), *CANARIES) if text in html] == []
     # In the document, too: as text it is no element.
     assert tab.page.locator("main img, main script").count() == 0
+
+
+def test_any_script_is_shown_as_it_is(shown: Shown, tab_of: Tab) -> None:
+    tab = tab_of(View())
+    for name, text in (("unicode", UNICODE), ("widest", WIDEST)):
+        tab.go(f"/transfer/{shown.filler.ids[name]}")
+        assert text in tab.page.inner_text("#what")
 
 
 @pytest.mark.parametrize("width", [1440, 400])
@@ -139,8 +150,8 @@ def test_a_long_name_is_cut_in_its_middle_and_is_whole_on_hover_and_when_copied(
     width: int, shown: Shown, tab_of: Tab
 ) -> None:
     tab = tab_of(View(width=width))
-    tab.go("/search?q=tail-of-a-long-key")
-    path = tab.page.locator(".path", has_text="tail-of-a-long-key").first
+    tab.go("/")
+    path = tab.page.locator("#dead .path", has_text="tail-of-a-long-key").first
 
     assert path.get_attribute("title") == f"raw/{LONG}"
     copied = path.evaluate(

@@ -21,9 +21,12 @@ import pytest
 
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.system import trusted_files
+from backhaul.app import search
+from backhaul.app.overview import RouteView
 from backhaul.core.agent_report import AgentReport, QueueDepth
 from backhaul.dashboard import readers, rendering
 from backhaul.dashboard.application import application
+from backhaul.dashboard.front import ROUTES_MOST, shown_routes
 from backhaul.dashboard.guard import HEADERS, Admission
 from backhaul.dashboard.login import LinkToken
 from backhaul.dashboard.rendering import Renderer, path, spark
@@ -83,6 +86,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Filler]:
 @pytest.fixture(scope="module")
 def browser(world: tuple[Path, Filler]) -> Browser:
     return browser_of(world[0], route=ROUTES, bandwidth={"limit": 400_000_000})
+
+
+@pytest.fixture(autouse=True)
+def _searches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a busy machine."""
+    monkeypatch.setattr(search, "BUDGET_S", 60.0)
 
 
 @pytest.fixture
@@ -198,6 +207,51 @@ def test_problem_routes_come_first(browser: Browser) -> None:
     assert "1 / 8" in routes
     assert answer.text.count('<svg class="spark"') == 4
     assert "Bytes in each 5 minutes of the last hour, at most 36.0 MiB" in answer.text
+
+
+def test_many_routes_without_trouble_leave_room_for_what_is_below(
+    world: tuple[Path, Filler],
+) -> None:
+    more = [
+        {"name": f"r{number:02}", "source": ["s3://raw/"], "destination": ["/landing/"]}
+        for number in range(30)
+    ]
+    browser = browser_of(world[0], route=[*ROUTES, *more])
+    few = browser.get("/")
+    names = re.findall(r'<tr id="route-([^"]*)"', few.text)
+    assert names[:3] == ["events", "models", "click"]
+    assert len(names) == ROUTES_MOST
+    assert f"{34 - ROUTES_MOST} more, all without trouble" in section(few, "routes")
+    every = browser.get("/?routes=all")
+    assert len(re.findall(r'<tr id="route-', every.text)) == 34
+    assert 'hx-get="/?routes=all"' in every.text
+    assert "Only those with trouble" in section(every, "routes")
+    assert "Only those" not in section(browser_of(world[0]).get("/?routes=all"), "routes")
+
+
+def test_a_route_with_trouble_is_shown_however_many_there_are() -> None:
+    troubled = [route_view(f"t{number}", dead=1) for number in range(ROUTES_MOST + 3)]
+    well = [route_view("well", dead=0)]
+    assert shown_routes([*troubled, *well], is_all=False) == troubled
+    assert shown_routes([*troubled, *well], is_all=True) == troubled + well
+    assert shown_routes(well, is_all=False) == well
+
+
+def route_view(name: str, *, dead: int) -> RouteView:
+    return RouteView(
+        name=name,
+        running=0,
+        waiting=0,
+        sparks=(0,) * 12,
+        done=0,
+        dead=dead,
+        failed=0,
+        bytes_done=0,
+        lag_p95=None,
+        struggling=0,
+        held_by=(),
+        paused=None,
+    )
 
 
 def test_a_running_transfer_has_source_destination_and_how_far_it_is(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from backhaul.adapters.ledger.reading.observing import OpenTransfer
 from backhaul.adapters.system.clock import host_name
 from backhaul.adapters.system.trusted_files import network_filesystem
 from backhaul.app.limit import read_limit
-from backhaul.app.overview import Overview
+from backhaul.app.overview import Overview, RouteView
 from backhaul.core.agent_report import REPORT_EVERY_S
 from backhaul.core.errors import BackhaulError
 from backhaul.core.health import HealthState
@@ -31,6 +32,8 @@ TONES = {
     HealthState.NOT_RUNNING: "bad",
 }
 ROWS_MOST = 100
+WAITING_MOST = 20  # rows; what died is below, and must not be far away
+ROUTES_MOST = 12  # rows; routes with trouble are shown, however many they are
 JUST_BEGUN = timedelta(seconds=3 * REPORT_EVERY_S)
 UNDER_WAY = frozenset({TransferState.RECEIVED, TransferState.STAGING, TransferState.PUBLISHING})
 CLOCKS_APART = timedelta(seconds=60)
@@ -54,6 +57,7 @@ def front(site: Site, request: Request) -> Response:
     """`/`."""
     view = site.overview.get()
     begun, waiting = apart(view)
+    is_all_routes = request.query_params.get("routes") == "all"
     state = view.health.state.value.replace("-", " ")
     return site.answer(
         request,
@@ -71,7 +75,18 @@ def front(site: Site, request: Request) -> Response:
         limits={one.name: one.limits.in_flight for one in site.settings.route},
         tones=TONES,
         rows_most=ROWS_MOST,
+        waiting_most=WAITING_MOST,
+        routes=shown_routes(view.routes, is_all=is_all_routes),
+        is_all_routes=is_all_routes and len(view.routes) > ROUTES_MOST,
     )
+
+
+def shown_routes(routes: Sequence[RouteView], *, is_all: bool) -> Sequence[RouteView]:
+    """Those with trouble, which come first, and a few others."""
+    if is_all:
+        return routes
+    troubled = sum(one.trouble > 0 for one in routes)
+    return routes[: max(troubled, ROUTES_MOST)]
 
 
 def apart(view: Overview) -> tuple[list[OpenTransfer], list[OpenTransfer]]:
