@@ -136,6 +136,17 @@ def test_the_host_is_neither_trusted_nor_repeated(bed: Bed) -> None:
     assert bed.ask(host="").startswith(b"HTTP/1.1 200 ")
 
 
+def test_localhost_is_what_people_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_named: list(both))
+    server = MetricsServer.listen("localhost", 0, {}, ignored)
+    assert server.address[0] == "127.0.0.1"
+    server.close()
+
+
 def test_a_server_for_others_cannot_know_its_names() -> None:
     pages = {"/metrics": lambda: HttpAnswer(body=b"")}
     server = MetricsServer.listen("0.0.0.0", 0, pages, ignored)  # noqa: S104 - under test
@@ -272,7 +283,13 @@ def test_a_taken_port_may_be_free_later(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "part"), [("192.0.2.1", "no such address"), ("a.invalid", "the host is unknown")]
+    ("host", "part"),
+    [
+        ("192.0.2.1", "no such address"),
+        ("a.invalid", "the host is unknown"),
+        ("a..b", "the host is unknown"),
+        ("a" * 70, "the host is unknown"),
+    ],
 )
 def test_what_is_no_own_address_is_wrong_for_good(host: str, part: str) -> None:
     error = refused(host, 9187)

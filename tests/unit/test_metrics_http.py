@@ -23,6 +23,7 @@ from backhaul.adapters.metrics.http_message import (
         (b"HEAD /livez HTTP/1.0\r\n\r\n", "/livez", "HEAD", ""),
         (b"GET /readyz?verbose=1 HTTP/1.1\nhost:  h \nA: b\n\n", "/readyz", "GET", "h"),
         (b"GET / HTTP/1.1\r\nX-Host: a\r\nHost: b\r\n\r\nGET /more", "/", "GET", "b"),
+        (b"GET / HTTP/1.1\r\nHost : b\xff c\r\n\r\n", "/", "GET", "b\xff c"),
     ],
 )
 def test_a_request(received: bytes, path: str, method: str, host: str) -> None:
@@ -94,7 +95,8 @@ def test_an_address_is_an_own_name(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:9187", "localhost.evil", "1.2.evil", "::1"]
+    "host",
+    ["evil.example", "evil.example:9187", "localhost.evil", "1.2.evil", "::1", "b c", "b\xff"],
 )
 def test_a_name_may_be_a_web_page(host: str) -> None:
     assert not is_own_name(host)

@@ -14,7 +14,7 @@ from http import HTTPStatus
 HEAD_MOST_BYTES = 8192
 _END = re.compile(rb"\r?\n\r?\n")
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.[01]")
-_HOST = re.compile(rb"\r?\n[Hh][Oo][Ss][Tt]:[ \t]*([!-~]*)[ \t]*(?=\r?\n)")
+_HOST = re.compile(rb"\n[Hh][Oo][Ss][Tt][ \t]*:([^\r\n]*)")
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -81,7 +81,7 @@ def read_request(received: bytes) -> HttpRequest | None:
     return HttpRequest(
         path=path.decode("ascii").partition("?")[0],
         is_head=method == b"HEAD",
-        host=host[1].decode("ascii") if host else "",
+        host=host[1].decode("latin-1").strip() if host else "",
     )
 
 

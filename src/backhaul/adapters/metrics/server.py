@@ -102,6 +102,8 @@ class MetricsServer:
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            # Of a name with both, the one that people type: `localhost` is 127.0.0.1.
+            found.sort(key=lambda one: one[0] != socket.AF_INET)
             family, kind, protocol, _, address = found[0]
             listening = socket.socket(family, kind, protocol)
             try:
@@ -112,6 +114,10 @@ class MetricsServer:
             except BaseException:
                 listening.close()
                 raise
+        except UnicodeError as error:  # a label that is empty or too long
+            raise ConfigurationError(
+                "E_METRICS_LISTEN", f"{_SETTING} {name}: no host has such a name", hint=_UNKNOWN
+            ) from error
         except OSError as error:
             raise _refusal(name, error) from error
         return cls(listening, pages, emit, name=name)
@@ -273,6 +279,7 @@ class _Fresh:
         return self._answer
 
 
+_UNKNOWN = "the host is unknown: write an address of this machine, such as 127.0.0.1"
 _HINTS = {
     errno.EADDRINUSE: "another process listens there (ss -ltnp shows which): choose another port",
     errno.EACCES: "ports below 1024 are root's alone: choose a higher one, such as 9187",
@@ -288,7 +295,7 @@ def _refusal(name: str, error: OSError) -> BackhaulError:
     hint = _HINTS.get(number or 0, f"correct {_SETTING}: HOST:PORT, such as 127.0.0.1:9187")
     if isinstance(error, socket.gaierror):
         is_transient = number == socket.EAI_AGAIN
-        hint = "the host is unknown: write an address of this machine, such as 127.0.0.1"
+        hint = _UNKNOWN
     kind = TransientError if is_transient else ConfigurationError
     reason = error.strerror or str(error)
     return kind("E_METRICS_LISTEN", f"{_SETTING} {name}: {reason}", hint=hint)
