@@ -1,4 +1,4 @@
-"""One Chromium, and one dashboard on a ledger with something of everything, for each session."""
+"""A Chromium, and a dashboard on a ledger with something of everything."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ def _missing(what: str) -> None:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """For a module: until it ends this thread has a running event loop, and others need none."""
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("google-chrome")
@@ -108,7 +109,7 @@ def own(tmp_path: Path, template: Template) -> Iterator[Shown]:
         yield show(stack, template, tmp_path / "ledger.db")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tab_of(chromium: Browser, shown: Shown) -> Iterator[Callable[[View], Watched]]:
     """`tab_of(view)`: a tab that is signed in, one for each view; its faults begin anew."""
     tabs: dict[View, Watched] = {}

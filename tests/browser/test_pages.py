@@ -93,7 +93,7 @@ def test_the_checks_notice_what_they_are_for(chromium: Browser, shown: Shown) ->
         assert "console: a mistake" in faults
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["front", "hostile", "plots", "journal", "running", "no-page"])
 def test_the_first_load_of_a_page_is_small(page: str, chromium: Browser, shown: Shown) -> None:
     with signed_in(chromium, shown.link) as tab:
         tab.page.goto("about:blank")
@@ -136,6 +136,20 @@ def test_hostile_text_and_secrets_are_on_no_page(page: str, shown: Shown, tab_of
     assert [text for text in (*SECRETS.values(), *CANARIES) if text in html] == []
     # In the document, too: as text it is no element.
     assert tab.page.locator("main img, main script").count() == 0
+
+
+def test_a_command_is_copied_by_its_button(chromium: Browser, shown: Shown) -> None:
+    with signed_in(chromium, shown.link) as tab:
+        tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        waiting = shown.filler.ids["waiting"]
+        tab.go(f"/transfer/{waiting}")
+
+        tab.page.get_by_role("button", name=f"Copy backhaul cancel {waiting}").click()
+
+        tab.page.get_by_text("Copied").wait_for()
+        copied = tab.page.evaluate("navigator.clipboard.readText()")
+        assert copied == f"backhaul cancel {waiting}"
+        assert tab.all_faults() == []
 
 
 def test_any_script_is_shown_as_it_is(shown: Shown, tab_of: Tab) -> None:

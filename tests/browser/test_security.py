@@ -12,7 +12,7 @@ import pytest
 
 from tests.browser.conftest import Shown
 from tests.browser.elsewhere import Elsewhere
-from tests.browser.looking import View, new_context, open_tab, signed_in
+from tests.browser.looking import View, Watched, new_context, open_tab, signed_in
 from tests.browser.processes import DashboardProcess, writer
 
 if TYPE_CHECKING:
@@ -85,14 +85,22 @@ def test_without_the_link_there_is_a_page_that_says_how_to_get_it(
 ) -> None:
     for options in (View(), View(has_script=False, width=400, scheme="dark")):
         context = new_context(chromium, options)
-        page = context.new_page()
+        tab = Watched(page=context.new_page(), base=shown.link.base)
+        tab.watch()
+        page = tab.page
         for address in ("/", "/search?q=raw", "/static/app.css", "/?token=wrong"):
             answer = page.goto(f"{shown.link.base}{address}")
             assert answer is not None
             assert answer.status == 401
             assert "backhaul dashboard --link" in page.inner_text("main")
             assert SECRET not in page.content()
-            assert page.evaluate("document.documentElement.scrollWidth") <= options.width
+            assert tab.sideways() <= 0
+            if options.has_script:
+                assert tab.accessibility() == []
+        # It has a style, though it may load none.
+        main = page.locator("main")
+        assert main.evaluate("one => getComputedStyle(one).maxWidth") == "640px"
+        assert [one for one in tab.all_faults() if "/favicon.ico" not in one] == []
         context.close()
 
 

@@ -7,7 +7,9 @@ style and no script.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -27,10 +29,18 @@ METHODS = frozenset({"GET", "HEAD", "POST"})
 COOKIE_MAX_AGE_S = 30 * 86_400
 NO_LINK, WRONG_HOST, WRONG_METHOD = 401, 421, 405
 
-# Nothing from elsewhere, nothing inline, in no frame; forms go nowhere else.
+# In the page itself, as who gets no page gets no file either.
+REFUSED_STYLE = (
+    "body{margin:0;font:16px/1.5 system-ui,sans-serif}"
+    "main{max-width:640px;margin:64px auto;padding:0 16px}"
+    "h1{font-size:24px;line-height:1.3}"
+    "pre{padding:8px 12px;border:1px solid;border-radius:6px;white-space:pre-wrap}"
+)
+# Nothing from elsewhere, nothing inline but that style, in no frame; forms go nowhere else.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; style-src 'self' 'sha256-"
+    f"{b64encode(hashlib.sha256(REFUSED_STYLE.encode()).digest()).decode()}'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -158,7 +168,8 @@ class Guard:
 
     def _page(self, status: int, reason: str, **values: object) -> HTMLResponse:
         return HTMLResponse(
-            self._renderer.page("refused.html", reason=reason, **values), status_code=status
+            self._renderer.page("refused.html", reason=reason, style=REFUSED_STYLE, **values),
+            status_code=status,
         )
 
 
