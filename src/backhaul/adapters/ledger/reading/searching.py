@@ -287,12 +287,10 @@ class SearchReader(ReadSession):
         with self._transaction("the proofs") as tx:
             return proof_totals(tx, transfer_id, after=after, scan=scan)
 
-    def first_objects(
-        self, transfer_id: str, *, after: int = -1, most: int
-    ) -> Sequence[EvidenceRow]:
-        """Objects of its plan behind the position `after`."""
+    def first_objects(self, transfer_id: str, *, most: int) -> Sequence[EvidenceRow]:
+        """Of its plan."""
         with self._transaction(transfer_id) as tx:
-            return objects_of(tx, find(tx, transfer_id), after=after, most=most)
+            return objects_of(tx, find(tx, transfer_id), after=-1, most=most)
 
     def actions_on(self, transfer_id: str, *, scan: int) -> list[tuple[datetime, str, str, str]]:
         """What operators did with it: when, who, what, and how it ended; newest first.
