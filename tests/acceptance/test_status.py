@@ -69,8 +69,11 @@ def test_a_first_screen_over_the_life_of_an_agent(local: Installation) -> None:
     assert f"{it.uri('large')} \u2192 {it.landing.uri}" in text
     found = check(it)
     assert (found["level"], found["health"]["state"]) == ("OK", "running")
-    (running,) = found["running"]
-    assert (running["size_bytes_total"], running["objects_total"]) == (len(DATA), 1)
+    eventually(
+        lambda: [one["size_bytes_total"] for one in check(it)["running"]] == [len(DATA)],
+        within_s=60,
+        what="it is listed",
+    )
     eventually(lambda: check(it)["running"][0]["bytes_per_s"], within_s=60, what="a rate")
     assert check(it, "--critical", "queue=0")["level"] == "CRITICAL"
 
