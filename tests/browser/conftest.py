@@ -20,6 +20,7 @@ from tests.dashboard_ledger import Filler, fill
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+REBOUND = "rebound.example"  # a foreign name that was made to point here
 # No GPU, no display, and nothing that asks its maker's servers.
 ARGUMENTS = [
     "--no-sandbox",
@@ -29,6 +30,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1",
 ]
 LONG_NAME = "a-directory-whose-name-is-wider-than-a-phone-and-in-the-footer-of-every-page"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.conftest import Shown
+from tests.browser.conftest import REBOUND, Shown
 from tests.browser.elsewhere import Elsewhere
 from tests.browser.looking import View, Watched, new_context, open_tab, signed_in
 from tests.browser.processes import DashboardProcess, writer
@@ -160,6 +160,19 @@ def test_a_form_of_another_site_changes_nothing(site: str, chromium: Browser, sh
         answer = navigation.value
         assert answer is not None
         assert answer.status in {401, 403, 405}
+
+
+def test_a_foreign_name_that_points_here_gets_nothing(chromium: Browser, shown: Shown) -> None:
+    context = new_context(chromium, View())
+    page = context.new_page()
+    foreign = f"http://{REBOUND}:{shown.link.port}"
+    for address in ("/", f"/?token={shown.link.token}", "/static/app.css"):
+        answer = page.goto(f"{foreign}{address}")
+        assert answer is not None
+        assert answer.status == 421
+        assert "has another name" in page.inner_text("h1")
+    assert context.cookies() == []
+    context.close()
 
 
 def test_a_link_from_another_site_leads_in_after_one_more_click(

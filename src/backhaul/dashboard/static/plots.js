@@ -57,9 +57,15 @@ function draw(chart, data) {
 
 document.addEventListener("DOMContentLoaded", async () => {
   const place = document.getElementById("charts");
-  const answer = await fetch(place.dataset.url, { headers: { Accept: "application/json" } });
-  if (!answer.ok) { place.remove(); return; } // the table has what there is
-  const data = await answer.json();
+  let data;
+  try {
+    const answer = await fetch(place.dataset.url, { headers: { Accept: "application/json" } });
+    if (!answer.ok) throw new Error(answer.statusText);
+    data = await answer.json();
+  } catch {
+    place.remove(); // the table has what there is
+    return;
+  }
   let plots = [];
   const drawAll = () => { plots = CHARTS.map((chart) => draw(chart, data)); };
   drawAll();
