@@ -802,13 +802,13 @@ def test_an_upgrade_does_not_reach_a_dashboard_that_runs(
     shutil.copytree(rendering.HERE / "templates", tmp_path / "templates")
     monkeypatch.setattr(rendering, "HERE", tmp_path)
     renderer = rendering.Renderer(static=str, pages=(), version="1", ledger="l", has_actions=False)
-    before = renderer.page("refused.html", reason="method")
+    before = renderer.page("refused.html", reason="method", style="")
     changed = tmp_path / "templates" / "refused.html"
     changed.write_text("{{ of_the_new_version }}")
     os.utime(changed, (1, 1))
-    assert renderer.page("refused.html", reason="method") == before
+    assert renderer.page("refused.html", reason="method", style="") == before
 
 
 def test_templates_refuse_a_value_that_is_missing() -> None:
     with pytest.raises(Exception, match="undefined"):
-        Renderer().page("refused.html", reason="host")
+        Renderer().page("refused.html", reason="host", style="")
