@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from backhaul.adapters.ledger import SqlLedger, agents, open_ledger, open_reader
+from backhaul.adapters.ledger.reading import observing
 from backhaul.adapters.ledger.reading.observing import ActivityRow
 from backhaul.core.agent_report import AgentIdentity, AgentReport, RunningTransfer
 from backhaul.core.errors import BackhaulError
@@ -68,6 +69,20 @@ def done(ledger: SqlLedger, name: str, *, sent_at: datetime | None, at: datetime
 def dead(ledger: SqlLedger, name: str, at: datetime) -> None:
     ledger.begin(MessageKey(queue="q", message_id=name), name, "", "", at)
     ledger.fail(name, TransferState.DEAD, "E_X", "", at)
+
+
+def test_sums_in_pieces_are_the_same_as_in_one(
+    ledger: SqlLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        done(ledger, f"t{number}", sent_at=T0, at=T0 + number * FIVE_MINUTES)
+    while ledger.sum_activity(most=100):
+        pass
+    whole = read(path, FIVE_MINUTES)
+    assert len(whole) == 5
+    for piece in (1, 2, 5, 6):
+        monkeypatch.setattr(observing, "SUMS_AT_ONCE", piece)
+        assert read(path, FIVE_MINUTES) == whole
 
 
 def test_lags_are_summed_with_their_largest(ledger: SqlLedger, path: Path) -> None:

@@ -169,7 +169,7 @@ def test_no_transaction_of_a_reader_grows_with_the_ledger(
     monkeypatch.setattr(history, "IDS_AT_ONCE", 20)
     monkeypatch.setattr(history, "ROWS_AT_ONCE", 20)
     monkeypatch.setattr(overview, "LAGS_LOOKED_AT", 100)
-    monkeypatch.setattr(observing, "SPANS_AT_ONCE", 2)
+    monkeypatch.setattr(observing, "SUMS_AT_ONCE", 2)
     since = datetime.now(UTC) - timedelta(days=1)
     found: dict[str, dict[str, int]] = {}
     with closing(open_reader(path)) as reader:
