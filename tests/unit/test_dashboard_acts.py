@@ -26,6 +26,8 @@ from backhaul.dashboard.website import Site
 from tests.dashboard_ledger import HOUR, SCRIPT, Filler, filled
 from tests.web import Answer, Browser
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime.now(UTC)
 TOKEN = LinkToken("t" * 43)
 TEXT = """

@@ -15,6 +15,8 @@ from backhaul.dashboard.website import Site
 from backhaul.settings.model import Settings
 from tests.web import Browser
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "t" * 43
 LOGIN = LinkToken(TOKEN)
 

@@ -49,6 +49,8 @@ from tests.dashboard_ledger import (
 )
 from tests.web import Answer, Browser
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 TOKEN = LinkToken("t" * 43)
 ROUTES = [

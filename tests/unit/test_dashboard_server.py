@@ -24,6 +24,8 @@ from backhaul.dashboard.server import server_of
 from backhaul.dashboard.website import Site
 from backhaul.settings.model import Settings
 
+pytestmark = pytest.mark.slow
+
 TOKEN = LinkToken("t" * 43)
 WAIT_S = 30.0  # far more than any deadline of these tests
 

@@ -22,6 +22,8 @@ from backhaul.core.ports import MessageKey, MessageOrigin
 from backhaul.testing.fakes import Killed
 from tests.contract.test_ledger import SECOND, T0, claim, planned, proof
 
+pytestmark = pytest.mark.slow
+
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FIVE_MINUTES = timedelta(minutes=5)
 IDENTITY = AgentIdentity(

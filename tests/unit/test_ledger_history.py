@@ -23,6 +23,8 @@ from benchmarks.big_ledger import big_ledger
 from benchmarks.dashboard import queries
 from tests.contract.test_ledger import DAY, SECOND, T0, begin, claim, planned, proof
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 

@@ -24,6 +24,8 @@ from tests.unit.test_agent import killed_at
 from tests.unit.test_agent_events import notice
 from tests.world import World, eventually, location, route
 
+pytestmark = pytest.mark.slow
+
 ALICE = Operator(name="alice@edge1")
 
 

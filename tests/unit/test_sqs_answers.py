@@ -25,6 +25,8 @@ from backhaul.core.errors import BackhaulError, ConfigurationError, NotAllowed, 
 from backhaul.core.ports import DeadLetterReason, Message
 from backhaul.testing.fakes import FakeClock
 
+pytestmark = pytest.mark.slow
+
 URL = "https://sqs.us-east-1.amazonaws.com/000000000000/work"
 HTML = b"<html><body>Sign in to the guest network</body></html>"
 KMS_DENIED = (
