@@ -23,7 +23,7 @@ from backhaul.app.facts import fan_out
 from backhaul.app.hangup import Hangup
 from backhaul.app.metrics import MetricsExport
 from backhaul.app.notify import make_notifier
-from backhaul.app.ports import open_ports
+from backhaul.app.ports import Opened, open_ports
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
 from backhaul.core.agent.agent import Agent
@@ -73,19 +73,10 @@ def run_agent(
         export.opened(emit),
         open_ports(context, region, emit, agent_settings.slots) as opened,
     ):
-        ports, pool = opened.ports, opened.pool
+        pool = opened.pool
         deadman = Deadman(SystemClock(), agent_settings.watchdog_s + END_S, pool.abort)
         queue = SqsQueue.open(queue_name, region, opened.aws, SystemClock())
-        identity = AgentIdentity(
-            id=uuid.uuid4().hex,
-            host=host_name(),
-            owner=opened.ledger.owner.text,
-            version=__version__,
-            queue=queue.facts.name,
-            region=region,
-            slots=agent_settings.slots,
-            started_at=SystemClock().now(),
-        )
+        identity = _identity(opened, queue, region, agent_settings.slots)
 
         def beat() -> None:
             deadman.beat()
@@ -95,7 +86,7 @@ def run_agent(
 
         agent = Agent(
             queue=queue,
-            ports=ports,
+            ports=opened.ports,
             policy=lambda: context.policy,
             settings=agent_settings.into(
                 AgentSettings,
@@ -119,24 +110,7 @@ def run_agent(
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):
             pool.warm_up()
-            check_sources(context.policy, opened.aws)
-            check_targets(context.policy, ports)
-            emit(
-                AgentStarted(
-                    queue=queue.facts.name,
-                    slots=agent_settings.slots,
-                    dead_letter_queue=queue.facts.dead_letter_name,
-                    ledger=str(context.settings.ledger_path),
-                )
-            )
-            for warning in (
-                *warnings(queue.facts),
-                *clock_warnings(opened.aws.clock_skew_s),
-                *default_fs_warnings(context.default_fs),
-                *route_warnings(context.policy),
-            ):
-                emit(warning)
-            sweep(ports, opened.ledger, context.policy)
+            _check_and_announce(context, opened, queue, emit)
             export.follow(identity, opened.ledger)
             systemd.ready()
             deadman.start()
@@ -152,6 +126,46 @@ def run_agent(
     if agent.was_cut_short:
         return ExitCode.INTERRUPTED
     return ExitCode.UNAVAILABLE if agent.totals.gave_up else ExitCode.OK
+
+
+def _identity(opened: Opened, queue: SqsQueue, region: str, slots: int) -> AgentIdentity:
+    """Of this start of this process."""
+    return AgentIdentity(
+        id=uuid.uuid4().hex,
+        host=host_name(),
+        owner=opened.ledger.owner.text,
+        version=__version__,
+        queue=queue.facts.name,
+        region=region,
+        slots=slots,
+        started_at=SystemClock().now(),
+    )
+
+
+def _check_and_announce(context: Context, opened: Opened, queue: SqsQueue, emit: Emit) -> None:
+    """What has to be right before the first message, what is risky, and what copies left behind.
+
+    Raises:
+        ConfigurationError: As `check_sources` and `check_targets`.
+    """
+    check_sources(context.policy, opened.aws)
+    check_targets(context.policy, opened.ports)
+    emit(
+        AgentStarted(
+            queue=queue.facts.name,
+            slots=context.settings.agent.slots,
+            dead_letter_queue=queue.facts.dead_letter_name,
+            ledger=str(context.settings.ledger_path),
+        )
+    )
+    for warning in (
+        *warnings(queue.facts),
+        *clock_warnings(opened.aws.clock_skew_s),
+        *default_fs_warnings(context.default_fs),
+        *route_warnings(context.policy),
+    ):
+        emit(warning)
+    sweep(opened.ports, opened.ledger, context.policy)
 
 
 def _leave_hard(pool: WorkerPool) -> None:
