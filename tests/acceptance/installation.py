@@ -146,9 +146,11 @@ class Running:
         )
 
     def workers(self) -> list[psutil.Process]:
-        """Its worker processes."""
+        """Its worker processes; not those that are still a copy of itself, for which it waits."""
         try:
-            return psutil.Process(self.pid).children(recursive=True)
+            agent = psutil.Process(self.pid)
+            own = agent.cmdline()
+            return [one for one in agent.children(recursive=True) if one.cmdline() != own]
         except psutil.NoSuchProcess:
             return []
 

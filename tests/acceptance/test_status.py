@@ -230,12 +230,15 @@ IN, OUT = "\x1b[?1049h", "\x1b[?1049l"  # the alternate screen
 NOT_RUNNING = "Not running: the agent of"
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"COLUMNS": "120", "LINES": "40"}], ids=["", "size-exported"]
+)
 def test_top_draws_pauses_follows_the_size_and_leaves_the_terminal_as_it_was(
-    local: Installation,
+    local: Installation, settings: dict[str, str]
 ) -> None:
     it = local
     ran(it)
-    with terminal(it, "top", "--every", "0.5") as on:
+    with terminal(it, "top", "--every", "0.5", **settings) as on:
         before = termios.tcgetattr(on.file)
         on.shows(NOT_RUNNING)
         on.shows("nothing is under way")

@@ -431,9 +431,11 @@ def test_a_message_that_sqs_delivers_again_while_it_is_parked_stays_parked(world
     with world.running() as agent:
         parked(agent)
         world.queue.redeliver(sent)
-        eventually(lambda: receives(world, sent) == 2)
-        newest = f"{sent}/2"
-        eventually(lambda: agent._keeper.newest(sent).receipt_handle == newest)  # type: ignore[union-attr]
+        eventually(lambda: receives(world, sent) >= 2)
+        # Its clock jumps, so it may be delivered more often than that.
+        eventually(
+            lambda: agent._keeper.newest(sent).receipt_handle == f"{sent}/{receives(world, sent)}"  # type: ignore[union-attr]
+        )
         assert len(agent._parking) == 1
     assert world.queue.invisible_s(sent) == 0, "handed back with the newest handle"
 

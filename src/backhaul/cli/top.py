@@ -134,10 +134,11 @@ def _show(frame: Frame, every_s: float) -> None:
         Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live,
     ):
         while not stopped:
-            size = console.size
+            # Asked of the terminal: COLUMNS and LINES, which a shell may export, do not follow it.
+            size = console.size = os.get_terminal_size(sys.stdout.fileno())
             state = (size, is_paused, frame.read_at, frame.error)
             if state != drawn:
-                lines = frame.lines(size.width, size.height, is_paused=is_paused)
+                lines = frame.lines(size.columns, size.lines, is_paused=is_paused)
                 live.update(_text(lines), refresh=True)
                 drawn = state
             key = _key()

@@ -38,7 +38,7 @@ DID = {
 MAKERS = 4
 REFRESH_COOKIE = "backhaul_refresh"
 _REFRESH_DEFAULT = 5
-_OVERVIEW_KEPT_S = 1.0
+OVERVIEW_KEPT_S = 1.0
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -131,7 +131,7 @@ class Site:
             now = self.clock()
             return self.readers.call(lambda reader: overview(reader, path, now, routes=routes))
 
-        return KeptBriefly(read, keep_s=_OVERVIEW_KEPT_S)
+        return KeptBriefly(read, keep_s=OVERVIEW_KEPT_S)
 
     def answer(
         self,
