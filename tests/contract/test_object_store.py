@@ -36,7 +36,7 @@ from backhaul.core.errors import (
 )
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint
-from backhaul.core.transfer.listing import list_pages
+from backhaul.core.transfer.listing import list_objects, list_pages
 from backhaul.testing.servers import Moto, clients
 from testbed import S3Proxy
 
@@ -132,6 +132,15 @@ def test_listing_goes_on_page_by_page(store: S3Store, raw: S3Client, bucket: str
     pages = list(list_pages(store, bucket, "p/", page_size=10))
     assert [len(page.pins) for page in pages] == [10, 10, 5]
     assert [pin.key for page in pages for pin in page.pins] == keys
+
+
+def test_listing_begins_behind_a_key(store: S3Store, raw: S3Client, bucket: str) -> None:
+    keys = [f"p/{i:02d} ü" for i in range(25)]
+    for key in keys:
+        raw.put_object(Bucket=bucket, Key=key, Body=b"x")
+
+    pages = list_objects(store, bucket, "p/", start_after=keys[3], page_size=10)
+    assert [one.key for page in pages for one in page] == keys[4:]
 
 
 def test_listing_nothing_is_no_error(store: S3Store, bucket: str) -> None:

@@ -27,6 +27,7 @@ from backhaul.core.errors import (
     TargetMissing,
 )
 from backhaul.core.ports import TargetFs
+from backhaul.engines.tree_walk import walk_files
 from backhaul.testing.fakes import FakeTarget
 from backhaul.testing.servers import Hdfs
 
@@ -117,6 +118,28 @@ def test_file_reads_back_as_written(place: tuple[TargetFs, str], size: int) -> N
     write(target, f"{directory}/f", data)
 
     assert content(target, f"{directory}/f") == data
+
+
+def test_statuses_are_the_entries_with_length_and_time(place: tuple[TargetFs, str]) -> None:
+    target, directory = place
+    write(target, f"{directory}/f", b"12345")
+    target.mkdir(f"{directory}/sub")
+    write(target, f"{directory}/sub/deep")
+
+    found = dict(target.statuses(directory))
+    assert found == {name: target.status(f"{directory}/{name}") for name in ("f", "sub")}
+    assert (found["f"].size_bytes, found["f"].is_file) == (5, True)
+    assert dict(target.statuses(f"{directory}/none")) == {}
+
+
+def test_a_walk_is_in_the_order_of_bytes(place: tuple[TargetFs, str]) -> None:
+    target, directory = place
+    for name in ("a/c", "a-b", "a.b", "a0", "ä", "a/é/x", "Z"):
+        target.mkdirs(f"{directory}/{name}".rpartition("/")[0])
+        write(target, f"{directory}/{name}")
+
+    found = [one.relative for one in walk_files(target, directory)]
+    assert found == ["Z", "a-b", "a.b", "a/c", "a/é/x", "a0", "ä"]
 
 
 def test_existing_file_is_never_overwritten_by_create(place: tuple[TargetFs, str]) -> None:

@@ -261,9 +261,12 @@ class SimStore(FakeStore):
         token: str | None = None,
         page_size: int = 1000,
         owner: str | None = None,
+        start_after: str = "",
     ) -> ListedPage:
         size = min(page_size, self.sim.shape.page_size or page_size)
-        return super().list_page(bucket, prefix, token=token, page_size=size, owner=owner)
+        return super().list_page(
+            bucket, prefix, token=token, page_size=size, owner=owner, start_after=start_after
+        )
 
     def get(
         self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None

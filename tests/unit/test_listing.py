@@ -12,7 +12,13 @@ import pytest
 from backhaul.core.errors import BackhaulError, PermanentError, TransientError
 from backhaul.core.ports import ListedObject, ListedPage
 from backhaul.core.transfer import listing
-from backhaul.core.transfer.listing import _Listing, find_object, has_object, list_pages
+from backhaul.core.transfer.listing import (
+    _Listing,
+    find_object,
+    has_object,
+    list_objects,
+    list_pages,
+)
 
 SERVER = "s3.test:9000"
 
@@ -296,3 +302,34 @@ def test_an_order_that_is_relied_upon_ends_the_search(monkeypatch: pytest.Monkey
 def test_a_prefix_that_begins_with_empty_pages_has_objects() -> None:
     assert has_object(Server(page(), page("p/a")), "src", "p/")  # type: ignore[arg-type]
     assert not has_object(Server(page(), page()), "src", "p/")  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- as the server wrote them
+
+
+def listed(server: Server, **chosen: str) -> list[str]:
+    pages = list_objects(server, "src", "p/", **chosen)  # type: ignore[arg-type]
+    return [one.key for page in pages for one in page]
+
+
+def test_objects_come_as_the_server_wrote_them() -> None:
+    server = Server(page("p/", "p/a"), page("p/b"))
+    assert listed(server) == ["p/", "p/a", "p/b"]
+
+
+def test_objects_out_of_order_are_refused_at_once() -> None:
+    with pytest.raises(TransientError, match="behind its place") as caught:
+        listed(Server(page("p/b", "p/a")))
+    assert caught.value.code == "E_S3_LIST_ORDER"
+
+
+def test_a_key_that_is_not_behind_the_one_named_is_refused() -> None:
+    assert listed(Server(page("p/c")), start_after="p/b") == ["p/c"]
+    with pytest.raises(TransientError):
+        listed(Server(page("p/a")), start_after="p/b")
+
+
+def test_an_object_without_an_etag_is_refused() -> None:
+    with pytest.raises(PermanentError) as caught:
+        listed(Server(page(replace(entry("p/a"), etag=None))))
+    assert caught.value.code == "E_S3_LIST_ENTRY"

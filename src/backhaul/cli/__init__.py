@@ -38,6 +38,7 @@ COMMANDS = {
     "journal": "list what operators did, newest first",
     "dashboard": "serve web pages: health, queue, routes, transfers, dead letters",
     "notify": "test and list who is notified when health changes or a message dies",
+    "reconcile": "compare S3, the ledger and the target, path by path",
     "verify": "prove published data again, without reading S3",
     "demo": "see it work: no account, no cluster, under a minute",
 }

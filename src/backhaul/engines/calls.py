@@ -13,7 +13,14 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from backhaul.core.model import Location
 from backhaul.core.objects import FileStatus, StagedObject
-from backhaul.core.ports import Inherited, Rename, StageTask, StoredChecksum, WriteRefusal
+from backhaul.core.ports import (
+    FoundFile,
+    Inherited,
+    Rename,
+    StageTask,
+    StoredChecksum,
+    WriteRefusal,
+)
 from backhaul.engines.operations import TargetOperations
 
 Arguments = ParamSpec("Arguments")
@@ -72,6 +79,9 @@ class TargetCalls(ABC):
 
     def count_files(self, directory: Location) -> tuple[int, int]:
         return self._call(TargetOperations.count_files, directory.path)
+
+    def walk(self, directory: Location, *, after: str, most: int) -> list[FoundFile]:
+        return self._call(TargetOperations.walk, directory.path, after, most)
 
     def prune(self, directory: Location, planned: Sequence[str]) -> int:
         return self._call(TargetOperations.prune, directory.path, list(planned))

@@ -24,6 +24,7 @@ from backhaul.core.objects import FileStatus, StagedObject
 from backhaul.core.ports import (
     Endpoint,
     Entry,
+    FoundFile,
     Inherited,
     SourceReader,
     StageTask,
@@ -35,6 +36,7 @@ from backhaul.engines.checksum_comparison import FileReader, match_existing
 from backhaul.engines.counter import Counter
 from backhaul.engines.native import staging_conflict
 from backhaul.engines.probing import Side, check_target, outages
+from backhaul.engines.tree_walk import TreeWalks
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -49,6 +51,7 @@ class TargetOperations:
     Args:
         reader: S3, for the operations that need it.
         parallel: Threads for several paths at once; 1 keeps everything in the calling thread.
+        walks: Of this target; outlives one call.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class TargetOperations:
         reader: Callable[[], SourceReader],
         *,
         parallel: int = PARALLEL,
+        walks: TreeWalks | None = None,
     ) -> None:
+        self._walks = walks or TreeWalks()
         self._reader = reader
         self._parallel = parallel
         self._target = target
@@ -277,6 +282,11 @@ class TargetOperations:
                 files += sum(not one.is_directory for one in entries)
                 empty += not entries and path != directory
         return files, empty
+
+    def walk(self, directory: str, after: str, most: int) -> list[FoundFile]:
+        page = self._walks.page(self._target, directory, after, most)
+        self._counter.add(0)
+        return page
 
     def prune(self, directory: str, planned: Sequence[str]) -> int:
         """Remove files that are not planned, then directories that hold nothing, deepest first."""

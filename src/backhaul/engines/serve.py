@@ -12,6 +12,7 @@ import os
 import queue
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from backhaul.engines.native import Cancelled, Stager
 from backhaul.engines.operations import TargetOperations
 from backhaul.engines.pipe import Pipe, frame_of
 from backhaul.engines.read_retries import RetryingReader
+from backhaul.engines.tree_walk import TreeWalks
 from backhaul.engines.tuning import Shared, Tuning
 from backhaul.engines.wire import (
     TICK_S,
@@ -105,6 +107,7 @@ class _Worker:
         self._parts = parts
         self._sending = threading.Lock()
         self._targets: dict[str, TargetFs] = {}
+        self._walks: defaultdict[str, TreeWalks] = defaultdict(TreeWalks)
         self._shared: Shared | None = None
         # One thread carries out all orders, in order: tasks follow their `StageBegin`.
         self._orders = ThreadPoolExecutor(1, thread_name_prefix="call")
@@ -185,7 +188,13 @@ class _Worker:
         def reader() -> SourceReader:
             return RetryingReader(self._reader, shared.s3_gate, sleep)
 
-        operations = TargetOperations(target, self._parts.new_digest, counter, reader)
+        operations = TargetOperations(
+            target,
+            self._parts.new_digest,
+            counter,
+            reader,
+            walks=self._walks[call.filesystem],
+        )
         return call.operation(operations, *call.arguments, **call.named)
 
     def _begin(self, begin: StageBegin) -> None:

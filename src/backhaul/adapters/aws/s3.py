@@ -95,6 +95,7 @@ class S3Store:
         token: str | None = None,
         page_size: int = 1000,
         owner: str | None = None,
+        start_after: str = "",
     ) -> ListedPage:
         """See `core.ports.ObjectStore.list_page`.
 
@@ -103,6 +104,8 @@ class S3Store:
         """
         where = one_line(f"s3://{bucket}/{prefix}")
         chosen: Any = {"ContinuationToken": token} if token is not None else {}
+        if start_after:
+            chosen["StartAfter"] = start_after  # with every page: some servers forget it
         aws, client = self._for(bucket)
         with aws.errors(lambda exc: self._refusal(exc, bucket, where, owner)):
             try:
@@ -119,7 +122,7 @@ class S3Store:
                 if flaw is None:
                     raise
                 return _unreadable(flaw, where, _server(client), exc)
-        return page_of(answer[PAGE], _server(client), prefix, token)
+        return page_of(answer[PAGE], _server(client), prefix, token, start_after)
 
     def find_version(
         self, bucket: str, key: str, version_id: str, *, owner: str | None = None

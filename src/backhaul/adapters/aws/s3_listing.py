@@ -24,8 +24,8 @@ _BAD_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _HTML = re.compile(rb"<(?:!doctype\s+)?html", re.IGNORECASE)
 _S3S = re.compile(rb"\s*<(?:\?xml|(?:\w+:)?(?:ListBucketResult|Error))")
 # Effects of parameters that are never sent; with any of them keys are missing from the page.
-_UNREQUESTED = ("Delimiter", "CommonPrefixes", "StartAfter", "Marker", "NextMarker")
-_FIELDS = ("Key", "Size", "ETag", "LastModified")
+_UNREQUESTED = ("Delimiter", "CommonPrefixes", "Marker", "NextMarker")
+_FIELDS = ("Key", "Size", "ETag", "LastModified", "StorageClass")
 
 
 class NotS3Error(ValueError):
@@ -83,20 +83,24 @@ def _document(body: bytes, status: int, *, is_s3s: bool) -> Element:
     raise ValueError(flaw) if is_s3s else NotS3Error(flaw)
 
 
-def page_of(root: Element, server: str, prefix: str, token: str | None) -> ListedPage:
+def page_of(
+    root: Element, server: str, prefix: str, token: str | None, start_after: str = ""
+) -> ListedPage:
     """The page as it was written, keys decoded; `flaw` where that is not possible.
 
     Args:
         prefix: As requested; a server may repeat it encoded or not.
-        token: Likewise.
+        token, start_after: Likewise.
     """
     try:
-        return _page(root, server, prefix, token)
+        return _page(root, server, prefix, token, start_after)
     except ValueError as exc:
         return ListedPage(server=server, flaw=str(exc))
 
 
-def _page(root: Element, server: str, prefix: str, token: str | None) -> ListedPage:
+def _page(
+    root: Element, server: str, prefix: str, token: str | None, start_after: str
+) -> ListedPage:
     single: dict[str, str] = {}
     contents: list[Element] = []
     for child in root:
@@ -105,6 +109,8 @@ def _page(root: Element, server: str, prefix: str, token: str | None) -> ListedP
             contents.append(child)
         elif name in _UNREQUESTED and (child.text or len(child)):
             raise ValueError(f"it has <{name}>, which was not requested")
+        elif name == "StartAfter" and _echo(child.text, start_after) not in {None, start_after}:
+            raise ValueError("it has <StartAfter>, which was not requested")
         elif name in single:
             raise ValueError(f"it has <{name}> twice")
         else:
@@ -156,6 +162,7 @@ def _object(element: Element, *, is_encoded: bool) -> ListedObject:
         etag=found.get("ETag"),
         last_modified=found.get("LastModified"),
         flaw=flaw,
+        storage_class=found.get("StorageClass", ""),
     )
 
 

@@ -13,6 +13,7 @@ from backhaul.adapters.ledger.reading.evidence import EvidenceRow, ProofTotals
 from backhaul.adapters.ledger.reading.history import COUNT_MOST, TransferDetails
 from backhaul.adapters.ledger.reading.operating import OperatorAction, RetryCandidate
 from backhaul.adapters.ledger.reading.reader import LedgerReader
+from backhaul.adapters.ledger.reading.reconciling import UnfinishedTransfer
 from backhaul.adapters.ledger.reading.transfer_rows import JobRow, JournalRow, TransferRow
 from backhaul.adapters.ledger.sqlite.faults import EditedLedger
 from backhaul.adapters.ledger.sqlite.lock import agent_lock
@@ -32,6 +33,7 @@ __all__ = [
     "SqlLedger",
     "TransferDetails",
     "TransferRow",
+    "UnfinishedTransfer",
     "agent_lock",
     "find_reader",
     "open_ledger",

@@ -85,13 +85,7 @@ class LocalTarget:
             return None
         except OSError as error:
             raise translate(error, path) from error
-        is_directory = stat.S_ISDIR(found.st_mode)
-        return FileStatus(
-            is_directory=is_directory,
-            size_bytes=found.st_size,
-            modified_ms=found.st_mtime_ns // 1_000_000,
-            is_special=not is_directory and not stat.S_ISREG(found.st_mode),
-        )
+        return _file_status(found)
 
     def check_place(self, path: str) -> None:
         """Refuse a path with a symbolic link: a second name of a directory gets a second owner."""
@@ -112,6 +106,19 @@ class LocalTarget:
                 ]
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise translate(error, path) from error
+
+    def statuses(self, path: str) -> Iterator[tuple[str, FileStatus]]:
+        try:
+            with self._directory(path, LIST) as directory, os.scandir(directory) as found:
+                for one in found:
+                    try:
+                        yield one.name, _file_status(one.stat(follow_symlinks=False))
+                    except FileNotFoundError:
+                        continue  # removed meanwhile
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise translate(error, path) from error
 
@@ -294,6 +301,16 @@ def _refusal(directory: int, path: str) -> WriteRefusal | None:
     is_readonly = bool(os.statvfs(here).f_flag & os.ST_RDONLY)
     why = "the file system is mounted read-only" if is_readonly else described(path)
     return WriteRefusal(user=user_name(), why=why, is_readonly=is_readonly)
+
+
+def _file_status(found: os.stat_result) -> FileStatus:
+    is_directory = stat.S_ISDIR(found.st_mode)
+    return FileStatus(
+        is_directory=is_directory,
+        size_bytes=found.st_size,
+        modified_ms=found.st_mtime_ns // 1_000_000,
+        is_special=not is_directory and not stat.S_ISREG(found.st_mode),
+    )
 
 
 class LocalWriter:

@@ -7,6 +7,7 @@ are written for all three. Methods are safe to call from several threads.
 from __future__ import annotations
 
 from backhaul.core.ports.bundle import Ports
+from backhaul.core.ports.file_system import ContentChecker, Entry, TargetFs, TargetWriter
 from backhaul.core.ports.ledger import Ledger, OperatorLedger
 from backhaul.core.ports.ledger_records import (
     AbandonedStaging,
@@ -36,17 +37,14 @@ from backhaul.core.ports.store import (
     SourceReader,
 )
 from backhaul.core.ports.target import (
-    ContentChecker,
-    Entry,
+    FoundFile,
     Inherited,
     Progress,
     Rename,
     StageTask,
     StoredChecksum,
-    TargetFs,
     TargetPool,
     TargetSession,
-    TargetWriter,
     Watch,
     WriteRefusal,
 )
@@ -65,6 +63,7 @@ __all__ = [
     "Emit",
     "Endpoint",
     "Entry",
+    "FoundFile",
     "Holder",
     "Inherited",
     "Ledger",

@@ -31,6 +31,7 @@ class ListedObject:
     Attributes:
         flaw: Why it cannot be read at all, such as `is not UTF-8`; empty when it can.
         version_id: ListObjectsV2 names none; `FakeStore` does, to keep older states readable.
+        storage_class: Empty where the server names none.
     """
 
     key: str
@@ -39,6 +40,7 @@ class ListedObject:
     last_modified: str | None
     flaw: str = ""
     version_id: str | None = None
+    storage_class: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,7 @@ class ObjectStore(Protocol):
         token: str | None = None,
         page_size: int = 1000,
         owner: str | None = None,
+        start_after: str = "",
     ) -> ListedPage:
         """One page of the objects whose key begins with `prefix`, unchecked.
 
@@ -103,6 +106,7 @@ class ObjectStore(Protocol):
 
         Args:
             token: `next_token` of the page before; None for the first.
+            start_after: On the first page, only keys behind this one.
 
         Raises:
             PermanentError: E_SRC_NO_BUCKET, E_SRC_BUCKET (no possible name), E_SRC_DENIED.

@@ -74,6 +74,38 @@ def list_pages(
         token = page.next_token
 
 
+def list_objects(
+    store: ObjectStore,
+    bucket: str,
+    prefix: str,
+    *,
+    start_after: str = "",
+    page_size: int = PAGE_SIZE,
+    owner: str | None = None,
+) -> Iterator[list[ListedObject]]:
+    """The same objects in the order of their keys, as the server wrote them, page by page.
+
+    Args:
+        start_after: Only keys behind this one; empty: all.
+
+    Raises:
+        TransientError: E_S3_LIST_ORDER: keys fall back; and as `list_pages`.
+        BackhaulError: As `list_pages`.
+    """
+    listing = _Listing(bucket=bucket, prefix=prefix, is_ordered=True)
+    if start_after:
+        listing.last = ListedObject(key=start_after, size=None, etag=None, last_modified=None)
+    token: str | None = None
+    while True:
+        page = store.list_page(
+            bucket, prefix, token=token, page_size=page_size, owner=owner, start_after=start_after
+        )
+        yield listing.checked_objects(page, token)
+        if not page.is_truncated:
+            return
+        token = page.next_token
+
+
 def etag_of(text: str) -> str:
     """An ETag without quotes and weakness; empty where a request cannot carry it."""
     etag = text.removeprefix("W/").strip('"')
@@ -110,10 +142,12 @@ class _Listing:
         last: The last entry of the pages so far.
         earlier: Hashes of the keys of earlier pages; None once the order is relied upon.
         tokens: Hashes of the tokens since the last new key: one token may have 16 KiB.
+        is_ordered: Keys must rise from the first one on.
     """
 
     bucket: str
     prefix: str
+    is_ordered: bool = False
     pages: int = 0
     objects: int = 0
     is_rising: bool = True
@@ -124,16 +158,28 @@ class _Listing:
 
     def check(self, page: ListedPage, token: str | None) -> ListPage:
         """The page as pins; raises as `list_pages`."""
-        self.pages += 1
-        self.server = page.server
-        self._check_envelope(page, token)
-        fresh = self._fresh(page.objects)
-        self._check_end(page, token, has_fresh=bool(fresh))
+        fresh = self._check(page, token)
         return ListPage(
             pins=tuple(self._pin(one) for one in fresh),
             is_last=not page.is_truncated,
             is_ordered=self.is_rising,
         )
+
+    def checked_objects(self, page: ListedPage, token: str | None) -> list[ListedObject]:
+        """The page's entries; raises as `list_objects`."""
+        fresh = self._check(page, token)
+        for one in fresh:
+            if not (one.size and one.size.isdigit() and one.etag and one.last_modified):
+                self._pin(one)  # refuses it, unless it is a placeholder
+        return fresh
+
+    def _check(self, page: ListedPage, token: str | None) -> list[ListedObject]:
+        self.pages += 1
+        self.server = page.server
+        self._check_envelope(page, token)
+        fresh = self._fresh(page.objects)
+        self._check_end(page, token, has_fresh=bool(fresh))
+        return fresh
 
     # ------------------------------------------------------------ the page as a whole
 
@@ -205,6 +251,13 @@ class _Listing:
         if self.is_rising and (self.last is None or self.last.key < key):
             return
         self.is_rising = False
+        if self.is_ordered:
+            raise TransientError(
+                "E_S3_LIST_ORDER",
+                f"{self._where}: key {_shown(key)} is listed behind its place in the order",
+                hint="what is compared with a listing must be in the order of its keys; directory"
+                " buckets and some other servers do not list so",
+            )
         if self.earlier is None:
             raise self._twice(key, "or for the first time far behind its place in the order")
         if hash(key) in self.earlier:
@@ -212,6 +265,8 @@ class _Listing:
 
     def _remember(self, keys: dict[str, ListedObject]) -> None:
         self.objects += len(keys)
+        if self.is_ordered:
+            return  # no list is kept of it, so it may be longer
         if self.objects > OBJECTS_MAX:
             raise self._endless(f"more than {OBJECTS_MAX:,} objects")
         if self.earlier is None:

@@ -192,11 +192,12 @@ class FakeStore:
         token: str | None = None,
         page_size: int = 1000,
         owner: str | None = None,
+        start_after: str = "",
     ) -> ListedPage:
         """See the port. Each page shows the objects as they are then; the token is the last key."""
         with self._faults.call("store.list"):
             self._check_owner(bucket, owner)
-            after = bytes.fromhex(token) if token else b""
+            after = bytes.fromhex(token) if token else start_after.encode()
             pins = self._after(bucket, prefix, after)
         shown = pins[:page_size]
         is_truncated = len(pins) > page_size

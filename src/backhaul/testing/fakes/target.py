@@ -204,6 +204,12 @@ class FakeTarget:
                 if one.startswith(prefix) and one != "/" and "/" not in one[len(prefix) :]
             ]
 
+    def statuses(self, path: str) -> Iterator[tuple[str, FileStatus]]:
+        for entry in self.entries(path):
+            status = self.status(f"{path.rstrip('/')}/{entry.name}")
+            if status is not None:
+                yield entry.name, status
+
     def create(self, path: str, size_bytes: int) -> FakeWriter:
         with self._faults.call("target.create"), self._lock:
             self._need_directory(_above(path), path)

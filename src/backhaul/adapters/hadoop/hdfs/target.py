@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from hdfs_native import Client, WriteOptions
+from hdfs_native import FileStatus as HdfsStatus
 
 from backhaul.adapters.hadoop.configuration.filesystems import client_properties, in_full
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
@@ -36,6 +38,7 @@ from backhaul.core.errors import OutcomeUnknown
 from backhaul.core.objects import FileStatus
 from backhaul.core.ports import ContentChecker, Entry, Inherited, StoredChecksum, WriteRefusal
 
+LIST_PAGE = 1000  # entries; dfs.ls.limit, as the NameNode sends them
 # The client tries a dead NameNode for minutes, which is right in the middle of a transfer. Whether
 # there is one at all has to be known within seconds; both NameNodes of a pair are tried.
 _PROBE_PROPERTIES = {
@@ -150,13 +153,7 @@ class HdfsTarget:
 
     def status(self, path: str) -> FileStatus | None:
         status = found(lambda: self._client.get_file_info(path), self._uri(path))
-        if status is None:
-            return None
-        return FileStatus(
-            is_directory=status.isdir,
-            size_bytes=status.length,
-            modified_ms=status.modification_time,
-        )
+        return None if status is None else _file_status(status)
 
     def is_encrypted(self, path: str) -> bool:
         """Whether a file is in an encryption zone.
@@ -190,6 +187,22 @@ class HdfsTarget:
             Entry(name=status.path.rsplit("/", 1)[-1], is_directory=status.isdir)
             for status in statuses or ()
         ]
+
+    def statuses(self, path: str) -> Iterator[tuple[str, FileStatus]]:
+        where = self._uri(path)
+        with translated(where):
+            listing = self._client.list_status(path)
+        while page := self._page_of(listing, where):
+            for status in page:
+                yield status.path.rsplit("/", 1)[-1], _file_status(status)
+
+    def _page_of(self, listing: Iterator[HdfsStatus], where: str) -> list[HdfsStatus]:
+        """Never repeated: what a lost page held would be missing from the next one."""
+        with translated(where):
+            try:
+                return list(islice(listing, LIST_PAGE))
+            except FileNotFoundError:
+                return []
 
     def read(self, path: str) -> Iterator[bytes]:
         with translated(self._uri(path)):
@@ -259,3 +272,11 @@ class HdfsTarget:
 
     def _uri(self, path: str) -> str:
         return f"{self._filesystem}{path}"
+
+
+def _file_status(status: HdfsStatus) -> FileStatus:
+    return FileStatus(
+        is_directory=status.isdir,
+        size_bytes=status.length,
+        modified_ms=status.modification_time,
+    )

@@ -6,10 +6,18 @@ from backhaul.adapters.ledger.reading.evidence import EvidenceReader
 from backhaul.adapters.ledger.reading.history import HistoryReader
 from backhaul.adapters.ledger.reading.observing import ActivityReader
 from backhaul.adapters.ledger.reading.operating import OperatorReader
+from backhaul.adapters.ledger.reading.reconciling import ReconcileReader
 from backhaul.adapters.ledger.reading.searching import SearchReader
 
 
-class LedgerReader(HistoryReader, EvidenceReader, ActivityReader, OperatorReader, SearchReader):
+class LedgerReader(
+    HistoryReader,
+    EvidenceReader,
+    ActivityReader,
+    OperatorReader,
+    SearchReader,
+    ReconcileReader,
+):
     """A ledger file, read-only; made by `ledger.files.open_reader`.
 
     Raises (any method):

@@ -1,0 +1,211 @@
+"""The ledger as `reconcile` reads it: what was published, in order; what is open or died.
+
+Every query is bounded in rows and reads an index, so that none holds up a commit for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import BigInteger, bindparam, case, func, select, tuple_, type_coerce
+
+from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.schema import WrongValue, published, transfers
+from backhaul.adapters.ledger.session import ReadSession
+from backhaul.core.model import TransferState
+from backhaul.core.reconciliation.values import ProvenFile
+
+PROVEN_AT_ONCE = 2000  # rows; some 10 ms
+TRANSFERS_AT_ONCE = 5000
+COVERS_MOST = 200_000  # of each kind, some 100 MB at the worst
+_ROUTES_KEPT = 20_000
+_OF_PUBLISHED = (
+    published.c.uri,
+    published.c.bucket,
+    published.c.key,
+    published.c.size_bytes,
+    published.c.etag,
+    type_coerce(published.c.last_modified, BigInteger),
+    published.c.version_id,
+    published.c.modified_ms,
+    published.c.transfer_id,
+)
+_BETWEEN = (
+    select(*_OF_PUBLISHED)
+    .where(published.c.uri > bindparam("of_after"), published.c.uri < bindparam("of_until"))
+    .order_by(published.c.uri)
+    .limit(bindparam("of_most"))
+)
+_AT = select(*_OF_PUBLISHED).where(published.c.uri.in_(bindparam("of_uris", expanding=True)))
+_ROUTES = select(transfers.c.id, transfers.c.route).where(
+    transfers.c.id.in_(bindparam("of_ids", expanding=True))
+)
+# Of one object: the prefix that it is in.
+_PREFIX = case(
+    (transfers.c.canonical == transfers.c.directory, transfers.c.source),
+    else_=func.rtrim(transfers.c.source, func.replace(transfers.c.source, "/", "")),
+)
+_COVER = (
+    *("id", "source", "destination", "canonical", "directory", "state", "code"),
+    *("first_seen_at", "finished_at"),
+)
+_COVER_COLUMNS = tuple(transfers.c[name] for name in _COVER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnfinishedTransfer:
+    """A transfer that is open, or died; fields as in `TransferRow`."""
+
+    id: str
+    source: str
+    destination: str
+    canonical: str | None
+    directory: str | None
+    state: TransferState
+    code: str | None
+    first_seen_at: datetime
+    finished_at: datetime | None
+
+
+class ReconcileReader(ReadSession):
+    """What was published and what was not."""
+
+    @cached_property
+    def _routes(self) -> dict[str, str | None]:
+        """Of transfers that were looked up."""
+        return {}
+
+    def proven_between(
+        self, filesystem: str, after: str, until: str, *, most: int = PROVEN_AT_ONCE
+    ) -> list[ProvenFile]:
+        """Published files with a path behind `after` and before `until`, in order."""
+        wanted = {
+            "of_after": filesystem + after,
+            "of_until": filesystem + until,
+            "of_most": most,
+        }
+        with self._transaction("what was published") as tx:
+            found = [_plain(row) for row in tx.execute(_BETWEEN, wanted)]
+        return self._proven(found, filesystem)
+
+    def proven_at(self, filesystem: str, paths: Sequence[str]) -> dict[str, ProvenFile]:
+        """What was published at these paths."""
+        found: dict[str, ProvenFile] = {}
+        for start in range(0, len(paths), rows.LOOKUP_BATCH):
+            uris = [filesystem + one for one in paths[start : start + rows.LOOKUP_BATCH]]
+            with self._transaction("what was published") as tx:
+                every = [_plain(row) for row in tx.execute(_AT, {"of_uris": uris})]
+            found.update((one.path, one) for one in self._proven(every, filesystem))
+        return found
+
+    def _proven(self, found: Sequence[Any], filesystem: str) -> list[ProvenFile]:
+        routes = self._routes_of({one[-1] for one in found})
+        start = len(filesystem)
+        return [ProvenFile._make((one[0][start:], *one[1:], routes[one[-1]])) for one in found]
+
+    def _routes_of(self, ids: set[str]) -> dict[str, str | None]:
+        known = self._routes
+        if len(known) > _ROUTES_KEPT:
+            known.clear()
+        unknown = [one for one in ids if one not in known]
+        for start in range(0, len(unknown), rows.LOOKUP_BATCH):
+            with self._transaction("routes") as tx:
+                wanted = {"of_ids": unknown[start : start + rows.LOOKUP_BATCH]}
+                known.update((one, route) for one, route in tx.execute(_ROUTES, wanted))
+        return {one: known.get(one) for one in ids}
+
+    def brought_by(self, route: str) -> Iterator[tuple[str, str]]:
+        """Each prefix that transfers of the route brought, as requested, with the directory's URI.
+
+        Some come more than once.
+        """
+        after = ""
+        edge = select(transfers.c.id).order_by(transfers.c.id).offset(TRANSFERS_AT_ONCE - 1)
+        while True:
+            with self._transaction("transfers") as tx:
+                end = tx.execute(edge.where(transfers.c.id > after).limit(1)).scalar()
+                wanted = [
+                    transfers.c.id > after,
+                    transfers.c.route == route,
+                    transfers.c.directory.is_not(None),
+                ]
+                if end is not None:
+                    wanted.append(transfers.c.id <= end)
+                query = select(_PREFIX, transfers.c.directory).where(*wanted).distinct()
+                found = tx.execute(query).all()
+            yield from found
+            if end is None:
+                return
+            after = end
+
+    def open_of(self, route: str) -> list[UnfinishedTransfer]:
+        """Transfers of the route that have not ended; at most `COVERS_MOST`."""
+        found: list[UnfinishedTransfer] = []
+        key = tuple_(transfers.c.first_seen_at, transfers.c.id)
+        query = (
+            select(*_COVER_COLUMNS)
+            .where(transfers.c.finished_at.is_(None))
+            .order_by(transfers.c.first_seen_at, transfers.c.id)
+            .limit(TRANSFERS_AT_ONCE)
+        )
+        following = query
+        while len(found) < COVERS_MOST:
+            with self._transaction("open transfers") as tx:
+                page = tx.execute(following.add_columns(transfers.c.route)).mappings().all()
+            found += [_unfinished(one) for one in page if one["route"] == route]
+            if len(page) < TRANSFERS_AT_ONCE:
+                break
+            last = page[-1]
+            following = query.where(key > (last["first_seen_at"], last["id"]))
+        return found
+
+    def dead_of(self, route: str, since: datetime | None = None) -> list[UnfinishedTransfer]:
+        """Transfers of the route that died, the newest first; at most `COVERS_MOST`.
+
+        Args:
+            since: Only those that died at or after it.
+        """
+        found: list[UnfinishedTransfer] = []
+        key = tuple_(transfers.c.finished_at, transfers.c.id)
+        query = (
+            select(*_COVER_COLUMNS)
+            .where(transfers.c.state == TransferState.DEAD.value)
+            .order_by(transfers.c.finished_at.desc(), transfers.c.id.desc())
+            .limit(TRANSFERS_AT_ONCE)
+        )
+        if since is not None:
+            query = query.where(transfers.c.finished_at >= since)
+        following = query
+        while len(found) < COVERS_MOST:
+            with self._transaction("dead transfers") as tx:
+                page = tx.execute(following.add_columns(transfers.c.route)).mappings().all()
+            found += [_unfinished(one) for one in page if one["route"] == route]
+            if len(page) < TRANSFERS_AT_ONCE:
+                break
+            last = page[-1]
+            following = query.where(key < (last["finished_at"], last["id"]))
+        return found
+
+
+def _plain(row: Any) -> Any:
+    """The row, if its values are what Backhaul writes.
+
+    Raises:
+        WrongValue: One of them is not.
+    """
+    _, bucket, key, size_bytes, etag, modified_us, _, modified_ms, _ = row
+    are_texts = isinstance(bucket, str) and isinstance(key, str) and isinstance(etag, str)
+    are_numbers = isinstance(size_bytes, int) and isinstance(modified_us, int)
+    if not (are_texts and are_numbers and isinstance(modified_ms, int)):
+        raise WrongValue(f"{row!r} is no published file")
+    return row
+
+
+def _unfinished(row: Any) -> UnfinishedTransfer:
+    rows.checked(row, _COVER_COLUMNS)
+    values = {name: row[name] for name in _COVER}
+    return UnfinishedTransfer(**{**values, "state": TransferState(row["state"])})

@@ -1,0 +1,48 @@
+"""What a reconciliation found, as lines for programs and in rclone's form."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from backhaul.core.model import Location
+from backhaul.core.reconciliation.values import ComparedPath, ObjectClass
+from backhaul.core.text import printable
+
+# The signs of `rclone check --combined`, and what each means there: equal, only in the destination,
+# only in the source, different, not comparable. What is excluded has none.
+_SIGNS = {
+    ObjectClass.SAME: "=",
+    ObjectClass.EXTRA: "-",
+    ObjectClass.MISSING: "+",
+    ObjectClass.DIFFERS: "*",
+    ObjectClass.SUPERSEDED: "*",
+    ObjectClass.UNPROVED: "!",
+}
+
+
+def as_json(one: ComparedPath, filesystem: str) -> str:
+    """One line; see the schema `reconcile.v1` in the manual."""
+    row = one.row
+    source, target = row.source, row.target
+    size_bytes = source.size_bytes if source else target.size_bytes if target else None
+    line: dict[str, Any] = {
+        "class": one.found.value,
+        "source": source.uri if source else None,
+        "target": f"{filesystem}{row.path}",
+        "size": size_bytes,
+        "why": one.why or None,
+        "transfer": one.transfer_id or None,
+    }
+    return json.dumps(line, ensure_ascii=False)
+
+
+def combined(one: ComparedPath, root: Location) -> str | None:
+    """One line as `rclone check --combined` writes it; None: nothing is compared there."""
+    sign = _SIGNS.get(one.found)
+    if one.found is ObjectClass.EXCLUDED:
+        return None
+    if sign is None:  # in flight, dead, too young
+        sign = "+" if one.row.target is None else "*"
+    base = "/" if root.path == "/" else f"{root.path}/"
+    return f"{sign} {printable(one.row.path.removeprefix(base), 4096)}"

@@ -1,0 +1,240 @@
+"""Puts a reconciliation together: places, streams, merge, classes and the second look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+
+from backhaul.adapters.aws.clients import AwsSession
+from backhaul.adapters.aws.s3 import S3Store
+from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
+from backhaul.adapters.ledger import LedgerReader, find_reader
+from backhaul.app.context import Context
+from backhaul.app.ports import make_pool
+from backhaul.app.reconcile.second_look import SecondLook
+from backhaul.app.reconcile.streams import S3Listing, files_from, objects_from, proofs_from
+from backhaul.app.reconcile.unfinished import Unfinished, brought_by, since_epoch_us
+from backhaul.core.errors import BackhaulError, BadArgument, ExitCode, TransientError
+from backhaul.core.file_systems import DefaultFs
+from backhaul.core.model import Location, Route
+from backhaul.core.ports import Emit, ObjectStore, TargetPool
+from backhaul.core.reconciliation.checks import checked
+from backhaul.core.reconciliation.classes import Judge
+from backhaul.core.reconciliation.covers import Covers
+from backhaul.core.reconciliation.merge import merged
+from backhaul.core.reconciliation.places import Area, areas_of
+from backhaul.core.reconciliation.values import (
+    FINDINGS,
+    ComparedPath,
+    ObjectClass,
+    ObjectSource,
+    Row,
+)
+from backhaul.core.text import printable
+
+SETTLE = timedelta(seconds=10)
+WORKERS = 2  # one walks, the other looks again
+LISTED_MOST = 20  # routes in an error
+_US_PER_MS = 1000
+
+Report = Callable[[ComparedPath, Location], None]
+"""Called for each path, with the directory that is compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconcileOptions:
+    """What is compared.
+
+    Attributes:
+        since: Only objects written, and files changed, at or after it; None: all.
+        settle: Objects younger than this are too young to be missing.
+    """
+
+    since: datetime | None = None
+    settle: timedelta = SETTLE
+
+
+@dataclass(kw_only=True)
+class ClassTotals:
+    """Paths of one class and their bytes, of S3 or else of the target."""
+
+    objects: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(kw_only=True)
+class Reconciled:
+    """What a reconciliation found, so far.
+
+    Attributes:
+        places: What was compared, for people.
+    """
+
+    route: str
+    started_at: datetime
+    places: tuple[str, ...] = ()
+    totals: dict[ObjectClass, ClassTotals] = field(
+        default_factory=lambda: {each: ClassTotals() for each in ObjectClass}
+    )
+
+    @property
+    def findings(self) -> int:
+        return sum(self.totals[each].objects for each in FINDINGS)
+
+    def add(self, one: ComparedPath) -> None:
+        """Count it."""
+        totals = self.totals[one.found]
+        totals.objects += 1
+        row = one.row
+        if row.source is not None:
+            totals.size_bytes += row.source.size_bytes
+        elif row.target is not None:
+            totals.size_bytes += row.target.size_bytes
+
+
+def run_reconcile(
+    context: Context,
+    route_name: str,
+    options: ReconcileOptions,
+    *,
+    region: str,
+    emit: Emit,
+    report: Report,
+) -> Reconciled:
+    """Compare everything of a route; each path is reported in order, once it is certain.
+
+    Raises:
+        BadArgument: E_ROUTE_UNKNOWN, E_RECONCILE_PLACE.
+        ConfigurationError: The ledger or the configuration.
+        TransientError, OutageError: S3, the ledger or the target could not be read to the end;
+            what was reported so far is right.
+    """
+    route = find_route(context, route_name)
+    path = context.settings.ledger_path
+    with ExitStack() as opened:
+        pool = opened.enter_context(closing(make_pool(context, emit, WORKERS)))
+        pool.warm_up()
+        store = S3Store(AwsSession(region, S3aConfiguration.loader(context.conf_dir)))
+        reader = find_reader(path)
+        if reader is not None:
+            opened.enter_context(closing(reader))
+        with unreachable():
+            comparison = Comparison(
+                route=route,
+                options=options,
+                objects=S3Listing(store=store, owner=route.source_owner),
+                store=store,
+                reader=reader,
+                pool=pool,
+                default_fs=context.default_fs,
+                now=lambda: datetime.now(UTC),
+            )
+            return comparison.run(report)
+
+
+def find_route(context: Context, name: str) -> Route:
+    """The route of that name.
+
+    Raises:
+        BadArgument: E_ROUTE_UNKNOWN, with what it may have meant.
+    """
+    known = {route.name: route for route in context.policy.routes}
+    if name in known:
+        return known[name]
+    near = get_close_matches(name, known, 1)
+    names = ", ".join(printable(one, 80) for one in sorted(known)[:LISTED_MOST])
+    raise BadArgument(
+        "E_ROUTE_UNKNOWN",
+        f"no route {printable(name, 80)!r} in the configuration",
+        hint=(f"did you mean {near[0]!r}? " if near else "")
+        + (f"known routes: {names}" if names else "there is no route yet"),
+    )
+
+
+@contextmanager
+def unreachable() -> Iterator[None]:
+    """What cannot be read ends with 69: another exit code has a meaning of its own here."""
+    kept = {ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.UNAVAILABLE}
+    try:
+        yield
+    except BackhaulError as error:
+        if error.exit_code in kept:
+            raise
+        raise TransientError(error.code, error.message, hint=error.hint) from error
+
+
+@dataclass(kw_only=True)
+class Comparison:
+    """One route, compared from beginning to end.
+
+    Attributes:
+        objects: Where the objects come from.
+        store: Where a missing object is looked up again; None: nowhere.
+    """
+
+    route: Route
+    options: ReconcileOptions
+    objects: ObjectSource
+    store: ObjectStore | None
+    reader: LedgerReader | None
+    pool: TargetPool
+    default_fs: DefaultFs
+    now: Callable[[], datetime]
+
+    def run(self, report: Report) -> Reconciled:
+        """Compare all areas; see `run_reconcile`."""
+        brought = brought_by(self.reader, self.route.name)
+        areas = areas_of(self.route, brought, default_fs=self.default_fs)
+        found = Reconciled(
+            route=self.route.name,
+            started_at=self.now(),
+            places=tuple(place.text for area in areas for place in area.places),
+        )
+        for area in areas:
+            for one in self.compared(area):
+                found.add(one)
+                report(one, area.root)
+        return found
+
+    def compared(self, area: Area) -> Iterator[ComparedPath]:
+        """Every path of an area with its class, in order."""
+        unfinished = Unfinished(self.reader, self.route.name, self.default_fs)
+        judge = self._judge(unfinished.fresh())
+        look_again = SecondLook(
+            area=area,
+            store=self.store,
+            owner=self.route.source_owner,
+            reader=self.reader,
+            pool=self.pool,
+            user=self.route.run_as,
+            default_fs=self.default_fs,
+            judge=lambda: self._judge(unfinished.fresh()),
+        )
+        rows = merged(
+            objects_from(self.objects, area, self.default_fs),
+            proofs_from(self.reader, area.root),
+            files_from(self.pool, area.root, self.route.run_as),
+        )
+        return checked(map(judge.compare, filter(self._is_wanted, rows)), look_again)
+
+    def _judge(self, covers: Covers) -> Judge:
+        return Judge(
+            now_us=since_epoch_us(self.now()),
+            settle_us=self.options.settle // timedelta(microseconds=1),
+            cover=covers.of,
+            route=self.route.name,
+        )
+
+    def _is_wanted(self, row: Row) -> bool:
+        """By `since`: an object by S3's clock, a file alone by the target's."""
+        since = self.options.since
+        if since is None:
+            return True
+        if row.source is not None:
+            return row.source.modified_us >= since_epoch_us(since)
+        if row.target is not None:
+            return row.target.modified_ms * _US_PER_MS >= since_epoch_us(since)
+        return False

@@ -1,0 +1,106 @@
+"""What S3, the ledger and the target have now at paths where something was found.
+
+The ledger is read first: a transfer that ends after that has its files on the target when the
+target is looked at, and one that begins after it had not begun when the object was missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from backhaul.adapters.ledger import LedgerReader
+from backhaul.core.file_systems import DefaultFs
+from backhaul.core.model import Location
+from backhaul.core.objects import FileStatus
+from backhaul.core.ports import ObjectStore, TargetPool
+from backhaul.core.reconciliation.classes import Judge
+from backhaul.core.reconciliation.places import Area, Place, key_at, placed
+from backhaul.core.reconciliation.values import (
+    ComparedPath,
+    ObjectClass,
+    Row,
+    SourceObject,
+    TargetFile,
+)
+from backhaul.core.transfer.listing import list_objects
+
+THREADS = 16
+_OF_THE_SOURCE = frozenset({ObjectClass.MISSING, ObjectClass.EXTRA, ObjectClass.DEAD})
+
+
+class SecondLook:
+    """Looks at findings again; `core.reconciliation.checks` calls it.
+
+    Args:
+        store: None: the objects are not from a listing, and are not looked up again.
+        judge: Made anew for each look, with the transfers that are open then.
+    """
+
+    def __init__(
+        self,
+        *,
+        area: Area,
+        store: ObjectStore | None,
+        owner: str | None,
+        reader: LedgerReader | None,
+        pool: TargetPool,
+        user: str | None,
+        default_fs: DefaultFs,
+        judge: Callable[[], Judge],
+    ) -> None:
+        self._area = area
+        self._store = store
+        self._owner = owner
+        self._reader = reader
+        self._pool = pool
+        self._user = user
+        self._default_fs = default_fs
+        self._judge = judge
+
+    def __call__(self, findings: Sequence[ComparedPath]) -> list[ComparedPath | None]:
+        """One result for each; None where nothing is left."""
+        judge = self._judge()
+        paths = [one.row.path for one in findings]
+        filesystem = self._area.root.filesystem
+        proven = {} if self._reader is None else self._reader.proven_at(filesystem, paths)
+        locations = [self._location(path) for path in paths]
+        with self._pool.session(filesystem, self._user) as session:
+            statuses = session.status(locations)
+        with ThreadPoolExecutor(THREADS) as threads:
+            sources = list(threads.map(self._source, findings))
+        results: list[ComparedPath | None] = []
+        for path, source, status in zip(paths, sources, statuses, strict=True):
+            row = Row(path, source, proven.get(path), _file(path, status))
+            results.append(None if not any(row[1:]) else judge.compare(row))
+        return results
+
+    def _location(self, path: str) -> Location:
+        root = self._area.root
+        return Location(scheme=root.scheme, authority=root.authority, path=path)
+
+    def _source(self, finding: ComparedPath) -> SourceObject | None:
+        """The object as S3 has it now."""
+        row = finding.row
+        if self._store is None or finding.found not in _OF_THE_SOURCE:
+            return row.source
+        for place in self._area.places:
+            key = key_at(place, row)
+            if key is not None and (found := self._find(place, key)) is not None:
+                return found
+        return None
+
+    def _find(self, place: Place, key: str) -> SourceObject | None:
+        """The first key of all that begin with it, if it is there at all."""
+        assert self._store is not None  # noqa: S101 - the caller looked
+        pages = list_objects(self._store, place.bucket, key, page_size=1, owner=self._owner)
+        for one in next(pages, ()):
+            if one.key == key:
+                return next(placed((one,), place, self._default_fs))
+        return None
+
+
+def _file(path: str, status: FileStatus | None) -> TargetFile | None:
+    if status is None or status.is_directory:
+        return None
+    return TargetFile(path, status.size_bytes, status.modified_ms, status.is_special)

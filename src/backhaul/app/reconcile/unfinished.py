@@ -1,0 +1,88 @@
+"""Transfers of a route that are open or died, as the comparison needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from backhaul.adapters.ledger import LedgerReader, UnfinishedTransfer
+from backhaul.core.errors import BackhaulError
+from backhaul.core.file_systems import DefaultFs
+from backhaul.core.model import Location, Source
+from backhaul.core.reconciliation.covers import Covers
+from backhaul.core.reconciliation.places import Brought
+from backhaul.core.reconciliation.values import Cover
+from backhaul.core.requests.paths import parse_destination, parse_source
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Unfinished:
+    """The open and dead transfers of a route; `fresh` reads again what can have changed."""
+
+    def __init__(self, reader: LedgerReader | None, route: str, default_fs: DefaultFs) -> None:
+        self._reader = reader
+        self._route = route
+        self._default_fs = default_fs
+        self._dead: dict[str, UnfinishedTransfer] = {}
+        self._newest: datetime | None = None
+
+    def fresh(self) -> Covers:
+        """As the ledger has them now."""
+        if self._reader is None:
+            return Covers(())
+        still_open = self._reader.open_of(self._route)
+        dead = self._reader.dead_of(self._route, self._newest)
+        self._dead.update((one.id, one) for one in dead)
+        ends = [one.finished_at for one in dead if one.finished_at is not None]
+        self._newest = max(ends, default=self._newest)
+        return Covers(_covers([*still_open, *self._dead.values()], self._default_fs))
+
+
+def _covers(every: Iterable[UnfinishedTransfer], default_fs: DefaultFs) -> Iterator[Cover]:
+    for one in every:
+        try:
+            source = parse_source(one.source)
+            directory = _directory(one, default_fs)
+        except BackhaulError:
+            continue  # dead for its form: it names no object or no place
+        yield Cover(
+            transfer_id=one.id,
+            bucket=source.bucket,
+            key=source.key,
+            directory=directory,
+            state=one.state,
+            code=one.code or "",
+            ended_us=None if one.finished_at is None else since_epoch_us(one.finished_at),
+        )
+
+
+def _directory(one: UnfinishedTransfer, default_fs: DefaultFs) -> str:
+    if one.directory is not None:
+        return location_of(one.directory).path
+    return parse_destination(one.destination, default_fs=default_fs).path
+
+
+def brought_by(reader: LedgerReader | None, route: str) -> Iterator[Brought]:
+    """What transfers of the route brought where, by prefix."""
+    for text, directory in reader.brought_by(route) if reader is not None else ():
+        try:
+            source = parse_source(text)
+        except BackhaulError:
+            continue  # an edited row: it cannot have been carried out
+        if source.key and not source.key.endswith("/"):
+            source = Source(bucket=source.bucket, key=f"{source.key}/")
+        yield Brought(source=source, directory=location_of(directory))
+
+
+def location_of(uri: str) -> Location:
+    """The reverse of `Location.uri`."""
+    scheme, _, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    return Location(scheme=scheme, authority=authority, path=slash + path)
+
+
+def since_epoch_us(moment: datetime) -> int:
+    """Whole microseconds since 1970 UTC."""
+    return (moment - _EPOCH) // _MICROSECOND

@@ -1,0 +1,287 @@
+"""Where objects belong: a prefix of S3 and the directory that its objects go to.
+
+From the route's template for events; without one from what its transfers brought where. Where all
+of them agree, the route's whole prefix belongs to one directory, so that a folder for which no
+message was sent is missing, too: `in/day=1/` went to `/landing/in/day=1`, so `in/` goes to
+`/landing/in`. Where they do not, only the prefixes that were brought have a known place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from backhaul.core.errors import BadArgument, PermanentError
+from backhaul.core.file_systems import DefaultFs
+from backhaul.core.model import Location, NameMap, Route, Source
+from backhaul.core.ports import ListedObject
+from backhaul.core.reconciliation.values import Row, SourceObject
+from backhaul.core.requests.event_routes import destination_of
+from backhaul.core.requests.paths import (
+    is_placeholder,
+    map_name,
+    parse_destination,
+    target_relative,
+    unmap_name,
+)
+from backhaul.core.requests.policy import covering_prefix
+from backhaul.core.text import printable
+from backhaul.core.transfer.listing import etag_of
+
+PLACES_MOST = 10_000
+_DIRECTORIES = frozenset({"{rel_dir}", "{key_dir}"})
+# Names that need no closer look: their file has the same name. Most keys are of this kind.
+_NAME = r"[A-Za-z0-9=][A-Za-z0-9=_.+@,-]{0,127}"
+_PLAIN = re.compile(rf"{_NAME}(?:/{_NAME}){{0,12}}")
+# Storage classes of which a GET is refused until someone restores the object.
+_ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Objects of a prefix and where they belong.
+
+    Attributes:
+        root: The directory; everything of `prefix` belongs below it.
+        template: Set where the route's template decides for each object, below `root`.
+    """
+
+    bucket: str
+    prefix: str
+    root: Location
+    name_map: NameMap = NameMap.STRICT
+    template: Route | None = None
+
+    @property
+    def source(self) -> Source:
+        return Source(bucket=self.bucket, key=self.prefix)
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether paths rise as keys do."""
+        return self.template is None and self.name_map is NameMap.STRICT
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.source.uri} → {self.root.uri}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Area:
+    """A directory and the places in it; areas have no path in common.
+
+    Attributes:
+        root: Of all its places.
+    """
+
+    root: Location
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """Where a transfer brought what.
+
+    Attributes:
+        source: A prefix; of one object: the one that it is in.
+        directory: Where the objects of that prefix went.
+    """
+
+    source: Source
+    directory: Location
+
+
+def areas_of(
+    route: Route, brought: Iterable[Brought], *, default_fs: DefaultFs
+) -> tuple[Area, ...]:
+    """Where the objects of a route belong, in the order of the directories.
+
+    Raises:
+        BadArgument: E_RECONCILE_PLACE: it is not known.
+    """
+    places = _of_template(route, default_fs) if route.event_destination else ()
+    if not places:
+        places = tuple(_of_transfers(route, brought))
+    if not places:
+        raise BadArgument(
+            "E_RECONCILE_PLACE",
+            f"where the objects of route {printable(route.name, 80)} belong is not known: it has no"
+            " event_destination, and no transfer of it in the ledger has reached its destination",
+            hint="set event_destination on the route, or let a first message arrive",
+        )
+    return tuple(_joined(places))
+
+
+# ---------------------------------------------------------------- the route's template
+
+
+def _of_template(route: Route, default_fs: DefaultFs) -> tuple[Place, ...]:
+    return tuple(
+        _templated(route, bucket, prefix, default_fs)
+        for bucket, prefix in dict.fromkeys(route.sources or ())
+    )
+
+
+def _templated(route: Route, bucket: str, prefix: str, default_fs: DefaultFs) -> Place:
+    """A prefix and its directory where the template ends in the object's own directory."""
+    segments = [
+        one.replace("{bucket}", bucket) if one not in _DIRECTORIES else one
+        for one in (route.event_destination or "").rstrip("/").split("/")
+    ]
+    variables = [number for number, one in enumerate(segments) if one in _DIRECTORIES]
+    fixed = "/".join(segments[: variables[0]] if variables else segments)
+    root = parse_destination(fixed or "/", default_fs=default_fs)
+    if variables != [len(segments) - 1]:
+        return Place(
+            bucket=bucket, prefix=prefix, root=root, name_map=route.name_map, template=route
+        )
+    if segments[-1] == "{key_dir}" and prefix:
+        root = root.join(map_name(prefix.removesuffix("/"), route.name_map))
+    return Place(bucket=bucket, prefix=prefix, root=root, name_map=route.name_map)
+
+
+# ---------------------------------------------------------------- what transfers brought
+
+
+def _of_transfers(route: Route, brought: Iterable[Brought]) -> Iterator[Place]:
+    """Places of the route's prefixes that all transfers agree on, and else of each transfer."""
+    literal: dict[tuple[str, str], dict[Brought, None]] = {}
+    for one in brought:
+        prefix = covering_prefix(route, one.source)
+        if prefix is not None:
+            literal.setdefault((one.source.bucket, prefix), {})[one] = None
+    for (bucket, prefix), every in literal.items():
+        whole = {_lifted(route, one, prefix) for one in every}
+        root = next(iter(whole))
+        if len(whole) == 1 and root is not None:
+            yield Place(bucket=bucket, prefix=prefix, root=root, name_map=route.name_map)
+            continue
+        for one in _outermost(every):
+            yield Place(
+                bucket=bucket, prefix=one.source.key, root=one.directory, name_map=route.name_map
+            )
+
+
+def _lifted(route: Route, one: Brought, prefix: str) -> Location | None:
+    """The directory of the route's prefix, if both ends went down by the same names."""
+    below = one.source.key[len(prefix) :].removesuffix("/")
+    if route.sources is None:
+        return None
+    if not below:
+        return one.directory
+    suffix = f"/{map_name(below, route.name_map)}"
+    if not one.directory.path.endswith(suffix):
+        return None
+    path = one.directory.path.removesuffix(suffix) or "/"
+    root = Location(scheme=one.directory.scheme, authority=one.directory.authority, path=path)
+    is_inside = any(root.is_within(place) for place in route.destinations or ())
+    return root if is_inside else None
+
+
+def _outermost(every: Iterable[Brought]) -> list[Brought]:
+    """Without those that another one implies."""
+    kept: list[Brought] = []
+    for one in sorted(every, key=lambda each: (each.source.key, each.directory)):
+        if not any(_implies(other, one) for other in reversed(kept)):
+            kept.append(one)
+        if len(kept) > PLACES_MOST:
+            raise BadArgument(
+                "E_RECONCILE_PLACE",
+                f"transfers of the route brought objects to more than {PLACES_MOST:,} places that"
+                " have nothing in common",
+                hint="set event_destination on the route",
+            )
+    return kept
+
+
+def _implies(outer: Brought, inner: Brought) -> bool:
+    if not inner.source.key.startswith(outer.source.key):
+        return False
+    below = inner.source.key[len(outer.source.key) :].removesuffix("/")
+    return inner.directory == (outer.directory.join(below) if below else outer.directory)
+
+
+def _joined(places: Iterable[Place]) -> Iterator[Area]:
+    """Places whose directories are inside each other are one area."""
+    here: list[Place] = []
+    for one in sorted(places, key=lambda each: (each.root.filesystem, f"{each.root.path}/")):
+        if here and not one.root.is_within(here[0].root):
+            yield Area(root=here[0].root, places=tuple(here))
+            here = []
+        here.append(one)
+    if here:
+        yield Area(root=here[0].root, places=tuple(here))
+
+
+# ---------------------------------------------------------------- objects
+
+
+def placed(
+    objects: Iterable[ListedObject], place: Place, default_fs: DefaultFs
+) -> Iterator[SourceObject]:
+    """Each object with its path.
+
+    Raises:
+        PermanentError: E_S3_LIST_ENTRY: an object without size, ETag or time.
+    """
+    start, bucket = len(place.prefix), place.bucket
+    base = "" if place.root.path == "/" else place.root.path
+    is_simple = place.template is None
+
+    @lru_cache(maxsize=64)
+    def directory_of(key_dir: str) -> Location:
+        source = Source(bucket=bucket, key=f"{key_dir}/x" if key_dir else "x")
+        return destination_of(place.template, source, place.prefix, default_fs)  # type: ignore[arg-type]
+
+    for one in objects:
+        key = one.key
+        relative = key[start:]
+        size_bytes, excluded = int(one.size or 0), ""
+        path = f"{base}/{relative}"
+        if one.storage_class in _ARCHIVED:
+            excluded = f"archived in storage class {one.storage_class}"
+        if not (is_simple and _PLAIN.fullmatch(relative)):
+            try:
+                if is_placeholder(key, size_bytes):
+                    excluded = "a directory placeholder"
+                elif is_simple:
+                    path = f"{base}/{target_relative(place.root, relative, place.name_map)}"
+                else:
+                    key_dir, _, name = key.rpartition("/")
+                    directory = directory_of(key_dir)
+                    path = directory.join(target_relative(directory, name, place.name_map)).path
+            except PermanentError as error:
+                excluded = f"{error.code}: {error.message}"
+        yield SourceObject(
+            path, bucket, key, size_bytes, etag_of(one.etag or ""), _since_epoch_us(one), excluded
+        )
+
+
+def key_at(place: Place, row: Row) -> str | None:
+    """The key of the object that belongs at the row's path; None: none, or it cannot be known."""
+    for one in (row.source, row.proven):
+        if one is not None and one.bucket == place.bucket and one.key.startswith(place.prefix):
+            return one.key
+    base = "/" if place.root.path == "/" else f"{place.root.path}/"
+    if row.source is not None or place.template is not None or not row.path.startswith(base):
+        return None
+    return place.prefix + unmap_name(row.path[len(base) :], place.name_map)
+
+
+def _since_epoch_us(one: ListedObject) -> int:
+    try:
+        found = datetime.fromisoformat(one.last_modified or "")
+    except ValueError as error:
+        raise PermanentError(
+            "E_S3_LIST_ENTRY",
+            f"key {printable(one.key)} has the LastModified {printable(one.last_modified or '')!r}",
+            hint="check the S3 server, or the inventory",
+        ) from error
+    zoned = found if found.tzinfo else found.replace(tzinfo=UTC)
+    since = zoned - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

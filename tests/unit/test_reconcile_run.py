@@ -1,0 +1,416 @@
+"""A route is compared from S3, a real ledger and a target, with what happens under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backhaul.adapters.digests import new_digest
+from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
+from backhaul.app.reconcile.report import as_json, combined
+from backhaul.app.reconcile.run import Comparison, Reconciled, ReconcileOptions
+from backhaul.app.reconcile.streams import S3Listing
+from backhaul.core.checksums import Checksum
+from backhaul.core.errors import BadArgument
+from backhaul.core.model import (
+    Assignment,
+    Location,
+    NameMap,
+    Request,
+    Route,
+    Source,
+    TransferState,
+)
+from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
+from backhaul.core.ports import ListedPage, MessageKey
+from backhaul.core.reconciliation.values import ComparedPath, ObjectClass
+from backhaul.core.transfer.evidence import Manifest
+from backhaul.core.transfer_ids import time_part
+from backhaul.engines.tuning import Tuning
+from backhaul.testing.fakes import FakeClock, FakeStore, FakeTarget, Faults, InlinePool
+
+FS = "hdfs://nn1:8020"
+LANDING = Location(scheme="hdfs", authority="nn1:8020", path="/landing")
+HOUR = timedelta(hours=1)
+
+
+class World:
+    """One route, `raw/in/` to `/landing/`, with what transfers brought."""
+
+    def __init__(self, ledger: SqlLedger, path: Path) -> None:
+        self.clock = FakeClock()
+        self.store = FakeStore(self.clock, new_digest)
+        self.target = FakeTarget(self.clock)
+        self.target.mkdirs("/landing")
+        self.ledger = ledger
+        self.path = path
+        self.number = 0
+        self.route = Route(name="r", sources=(("raw", "in/"),), destinations=(LANDING,))
+        self.options = ReconcileOptions()
+
+    def begin(self, source: str, destination: str, route: str | None = None) -> str:
+        """A message that was received."""
+        self.number += 1
+        now = self.clock.now()
+        transfer_id = f"{time_part(now)}{self.number:07}"
+        key = MessageKey(queue="q", message_id=f"m{self.number}", body_digest=f"{self.number:064x}")
+        self.ledger.begin(key, transfer_id, source, destination, now, route=route)
+        return transfer_id
+
+    def claim(self, source: str, place: str, names: list[str], *, route: str = "r") -> str:
+        transfer_id = self.begin(f"s3://raw/{source}", f"/landing/{place}".rstrip("/"))
+        now = self.clock.now()
+        is_object = not source.endswith("/")
+        directory = LANDING.join(place) if place else LANDING
+        pins = [self.pin(source if is_object else source + name) for name in names]
+        planned = [
+            PlannedObject(seq=seq, pin=pin, relative=name)
+            for seq, (pin, name) in enumerate(zip(pins, names, strict=True))
+        ]
+        job = Assignment(
+            request=Request(source=Source(bucket="raw", key=source), destination=directory),
+            route=route,
+            anchor=LANDING,
+        )
+        claimed = self.ledger.claim(
+            transfer_id,
+            job,
+            directory.join(names[0]) if is_object else directory,
+            LANDING,
+            directory=directory,
+            first=planned,
+            is_complete=True,
+            markers=0,
+            min_epoch=1,
+            now=now,
+        )
+        assert claimed is not None
+        self.epoch = claimed.epoch
+        self.planned, self.directory = planned, directory
+        return transfer_id
+
+    def bring(self, source: str, place: str, names: list[str], **about: Any) -> str:
+        """A transfer that is done."""
+        transfer_id = self.claim(source, place, names, **about)
+        proofs = []
+        for one in self.planned:
+            path = self.directory.join(one.relative).path
+            self.target.put(path, self.store.below("raw", one.pin.key)[one.pin.key])
+            status = self.target.status(path)
+            assert status is not None
+            proofs.append(
+                StagedObject(
+                    seq=one.seq,
+                    size_bytes=one.pin.size_bytes,
+                    content=Checksum(algorithm="CRC32C", hex="00000000"),
+                    proof=Proof.DIRECT,
+                    modified_ms=status.modified_ms,
+                    proven_at=self.clock.now(),
+                )
+            )
+        self.ledger.intend(transfer_id, self.epoch, proofs, self.clock.now())
+        self.ledger.finish(
+            transfer_id,
+            self.epoch,
+            TransferState.DONE,
+            "tree",
+            self.clock.now(),
+            manifest=Manifest().sum,
+        )
+        return transfer_id
+
+    def die(self, transfer_id: str, code: str = "E_DST_DENIED") -> None:
+        self.ledger.fail(transfer_id, TransferState.DEAD, code, "no", self.clock.now())
+
+    def put(self, *keys: str, data: bytes = b"data") -> None:
+        for key in keys:
+            self.store.put(key, data)
+
+    def pin(self, key: str) -> Pin:
+        page = self.store.list_page("raw", key, page_size=1)
+        (one,) = page.objects
+        assert one.key == key
+        return Pin(
+            bucket="raw",
+            key=key,
+            size_bytes=int(one.size or 0),
+            etag=(one.etag or "").strip('"'),
+            last_modified=datetime.fromisoformat(one.last_modified or ""),
+        )
+
+    def later(self, span: timedelta = HOUR) -> None:
+        self.clock.advance(span.total_seconds())
+
+    def reconcile(self) -> tuple[Reconciled, dict[str, ComparedPath]]:
+        """By the path below the route's directory."""
+        reader = open_reader(self.path)
+        found: dict[str, ComparedPath] = {}
+
+        def report(one: ComparedPath, root: Location) -> None:
+            assert root.filesystem == FS
+            found[one.row.path.removeprefix("/landing/")] = one
+
+        pool = InlinePool(
+            targets={FS: self.target},
+            reader=self.store,
+            new_digest=new_digest,
+            faults=Faults(),
+            tuning=Tuning(),
+        )
+        try:
+            comparison = Comparison(
+                route=self.route,
+                options=self.options,
+                objects=S3Listing(store=self.store),
+                store=self.store,
+                reader=reader,
+                pool=pool,
+                default_fs=FS,
+                now=self.clock.now,
+            )
+            return comparison.run(report), found
+        finally:
+            reader.close()
+
+    def classes(self) -> dict[str, str]:
+        return {name: one.found.value for name, one in self.reconcile()[1].items()}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    path = tmp_path / "ledger.db"
+    ledger = open_ledger(path, create=True, host="h")
+    yield World(ledger, path)
+    ledger.close()
+
+
+def test_what_arrived_is_the_same_and_what_did_not_has_its_class(world: World) -> None:
+    world.put("in/d/a", "in/d/b", "in/d/c", "in/d/e")
+    world.bring("in/d/", "d", ["a", "b", "c", "e"])
+    world.later()
+    world.put("in/d/new")
+    world.put("in/d/b", data=b"newer")
+    world.put("in/never/x")
+    world.target.put("/landing/d/stray", b"?")
+    world.target.put("/landing/d/c", b"changed by someone")
+    world.target.remove("/landing/d/e")
+    world.later()
+    world.put("in/d/young")
+    totals, found = world.reconcile()
+    assert {name: one.found.value for name, one in found.items()} == {
+        "d/a": "same",
+        "d/b": "superseded",
+        "d/c": "differs",
+        "d/e": "missing",
+        "d/new": "missing",
+        "d/stray": "extra",
+        "d/young": "too young",
+        "never/x": "missing",
+    }
+    assert totals.findings == 6
+    assert totals.totals[ObjectClass.SAME].size_bytes == 4
+    assert totals.totals[ObjectClass.EXTRA].size_bytes == 1
+    assert totals.places == ("s3://raw/in/ → hdfs://nn1:8020/landing",)
+
+
+def test_open_and_dead_transfers_explain_what_is_missing(world: World) -> None:
+    world.put("in/d/a", "in/d/b", "in/x")
+    world.bring("in/x", "", ["x"])
+    world.claim("in/d/a", "d", ["a"])
+    dead = world.claim("in/d/b", "d", ["b"])
+    world.later()
+    world.die(dead)
+    _, found = world.reconcile()
+    assert found["d/a"].found is ObjectClass.IN_FLIGHT
+    assert (found["d/b"].found, found["d/b"].transfer_id) == (ObjectClass.DEAD, dead)
+    assert found["x"].found is ObjectClass.SAME
+
+
+def test_a_message_that_waits_for_its_first_claim_counts(world: World) -> None:
+    world.put("in/d/a", "in/d/b", "in/d/c")
+    world.bring("in/d/a", "d", ["a"])
+    world.begin("raw/in/d/b", "/landing/d", route="r")
+    world.begin("raw/in/d/c", "/landing/d", route="other")
+    world.begin("no source, at all", "/landing/d", route="r")
+    world.later()
+    assert world.classes() == {"d/a": "same", "d/b": "in flight", "d/c": "missing"}
+
+
+def test_a_file_of_another_route_is_not_extra(world: World) -> None:
+    world.put("in/d/a", "other/z")
+    world.bring("in/d/", "d", ["a"])
+    world.bring("other/", "d", ["z"], route="other")
+    assert world.classes() == {"d/a": "same", "d/z": "excluded"}
+
+
+def test_evidence_beside_the_data_and_staging_are_backhauls_own(world: World) -> None:
+    world.put("in/d/a")
+    world.bring("in/d/", "d", ["a"])
+    world.target.put("/landing/d/.backhaul-1.jsonl", b"{}")
+    world.target.put("/landing/.backhaul/0123/1/a", b"")
+    assert world.classes() == {"d/a": "same", "d/.backhaul-1.jsonl": "excluded"}
+
+
+def test_placeholders_impossible_names_and_archived_objects_are_excluded(world: World) -> None:
+    world.put("in/d/a", "in/d/q:r")
+    world.store.put("in/d/", b"")
+    world.store.put("in/d/e_$folder$", b"")
+    world.bring("in/d/a", "d", ["a"])
+    world.store.spoil_listing(_archive("in/d/z"))
+    world.put("in/d/z")
+    _, found = world.reconcile()
+    whys = {name: one.why for name, one in found.items() if one.found is ObjectClass.EXCLUDED}
+    assert whys.keys() == {"d/", "d/e_$folder$", "d/q:r", "d/z"}
+    assert whys["d/"] == "a directory placeholder"
+    assert whys["d/q:r"].startswith("E_DST_COLON: ")
+    assert whys["d/z"] == "archived in storage class GLACIER"
+
+
+def _archive(key: str) -> Callable[[ListedPage], ListedPage]:
+    def change(page: ListedPage) -> ListedPage:
+        return replace(
+            page,
+            objects=tuple(
+                replace(one, storage_class="GLACIER") if one.key == key else one
+                for one in page.objects
+            ),
+        )
+
+    return change
+
+
+# ---------------------------------------------------------------- where objects belong
+
+
+def test_a_template_says_where_objects_belong_before_anything_arrived(world: World) -> None:
+    world.route = replace(world.route, event_destination="/landing/x/{rel_dir}/")
+    world.put("in/d/a", "in/b")
+    world.later()
+    assert world.classes() == {"x/d/a": "missing", "x/b": "missing"}
+
+
+def test_a_template_with_the_whole_key(world: World) -> None:
+    world.route = replace(world.route, event_destination="/landing/{bucket}/{key_dir}")
+    world.put("in/d/a")
+    world.later()
+    assert world.classes() == {"raw/in/d/a": "missing"}
+
+
+def test_a_template_that_changes_the_order_is_sorted(world: World) -> None:
+    world.route = replace(world.route, event_destination="/landing/{rel_dir}/in/")
+    world.put("in/j/x", "in/k", "in/a/y")
+    world.later()
+    assert list(world.classes()) == ["a/in/y", "in/k", "j/in/x"]
+
+
+def test_objects_of_one_path_are_reported_once_each(world: World) -> None:
+    world.route = replace(world.route, event_destination="/landing/flat/")
+    world.put("in/j/x", "in/k/x")
+    world.later()
+    totals, found = world.reconcile()
+    assert found["flat/x"].found is ObjectClass.MISSING
+    assert totals.totals[ObjectClass.EXCLUDED].objects == 1
+
+
+def test_escaped_names_are_compared(world: World) -> None:
+    world.route = replace(world.route, name_map=NameMap.PERCENT)
+    world.put("in/d/a:b", "in/d/a-b", "in/d/a")
+    world.bring("in/d/a", "d", ["a"])
+    world.later()
+    world.target.put("/landing/d/a%3Ac", b"1")
+    assert world.classes() == {
+        "d/a": "same",
+        "d/a%3Ab": "missing",
+        "d/a%3Ac": "extra",
+        "d/a-b": "missing",
+    }
+
+
+def test_transfers_that_have_nothing_in_common_keep_their_own_places(world: World) -> None:
+    world.put("in/d/a", "in/e/b", "in/f/c")
+    world.bring("in/d/", "one", ["a"])
+    world.bring("in/e/", "two", ["b"])
+    world.later()
+    totals, found = world.reconcile()
+    assert set(found) == {"one/a", "two/b"}
+    assert len(totals.places) == 2
+
+
+def test_an_unknown_place_is_one_clear_answer(world: World) -> None:
+    world.put("in/d/a")
+    with pytest.raises(BadArgument, match="belong is not known") as caught:
+        world.reconcile()
+    assert caught.value.code == "E_RECONCILE_PLACE"
+
+
+# ---------------------------------------------------------------- what changes under way
+
+
+def test_a_listing_that_misses_a_new_object_does_not_make_its_file_extra(world: World) -> None:
+    """The transfer ends between the listing of S3 and the walk of the target."""
+    world.put("in/d/a", "in/d/b")
+    world.bring("in/d/", "d", ["a", "b"])
+    world.store.spoil_listing(_without("in/d/b"))
+    assert world.classes() == {"d/a": "same", "d/b": "same"}
+
+
+def _without(key: str) -> Callable[[ListedPage], ListedPage]:
+    def change(page: ListedPage) -> ListedPage:
+        kept = tuple(one for one in page.objects if one.key != key)
+        return replace(page, objects=kept, key_count=str(len(kept)))
+
+    return change
+
+
+def test_an_object_that_is_removed_under_way_is_not_missing(world: World) -> None:
+    world.put("in/d/a")
+    world.bring("in/d/", "d", ["a"])
+    ghost = world.pin("in/d/a")
+    world.later()
+
+    def add(page: ListedPage) -> ListedPage:
+        more = replace(page.objects[0], key="in/d/gone")
+        every = (*page.objects, more)
+        return replace(page, objects=every, key_count=str(len(every)))
+
+    world.store.spoil_listing(add)
+    assert ghost.key == "in/d/a"
+    assert world.classes() == {"d/a": "same"}
+
+
+def test_since_leaves_out_what_is_older(world: World) -> None:
+    world.put("in/d/a")
+    world.bring("in/d/", "d", ["a"])
+    world.target.put("/landing/d/old", b"")
+    world.later()
+    world.options = ReconcileOptions(since=world.clock.now())
+    world.put("in/d/b")
+    world.target.put("/landing/d/stray", b"")
+    world.later()
+    assert world.classes() == {"d/b": "missing", "d/stray": "extra"}
+
+
+# ---------------------------------------------------------------- the report
+
+
+def test_lines_for_programs_and_in_rclones_form(world: World) -> None:
+    world.put("in/d/a", "in/d/b")
+    world.bring("in/d/", "d", ["a", "b"])
+    world.later()
+    world.put("in/d/c")
+    world.target.put("/landing/d/x\ny", b"1")
+    world.target.put("/landing/d/b", b"1234")
+    world.later()
+    _, found = world.reconcile()
+    lines = [combined(one, LANDING) for one in found.values()]
+    assert lines == ["= d/a", "! d/b", "+ d/c", "- d/x\\ny"]
+    assert as_json(found["d/c"], FS) == (
+        '{"class": "missing", "source": "s3://raw/in/d/c",'
+        ' "target": "hdfs://nn1:8020/landing/d/c", "size": 4,'
+        ' "why": "no transfer brought it", "transfer": null}'
+    )
