@@ -21,6 +21,7 @@ ROOMS = {
     "requests": "Requests",
     "transfer": "A transfer",
     "agent": "The agent",
+    "receipts": "Receipts",
 }
 
 INTRODUCTION = """\
@@ -43,6 +44,7 @@ protocol, such as claim, epoch, fence, intent and pin, are in [Protocol](protoco
 | governor | what shares one limit of bytes a second among all processes of a ledger |
 | hold | a wait for a dependency that is down; the message stays hidden and no attempt is spent |
 | proof level | what was compared for one file, from `direct` to `size`; [the list](reference/evidence.md#proof-levels) |
+| receipt | a signed statement of what a done transfer brought, which S3 alone confirms: [Receipts](reference/receipt.md) |
 | record | one request of a message that has several, such as an S3 notification |
 | redrive | send a dead letter back to its queue |
 | sweep | the regular removal of abandoned staging |

@@ -16,6 +16,8 @@ from backhaul.core.health import HealthState
 from backhaul.core.model import EngineName, OnExists, PublishMode, VerifyLevel
 from backhaul.core.objects import Proof
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S
+from backhaul.core.receipts.statement import KEY_ID, PAYLOAD_TYPE
+from backhaul.core.receipts.statement import VERSION as RECEIPT_VERSION
 from backhaul.settings.model import MIB, schema
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -249,6 +251,68 @@ def evidence_schema() -> dict[str, Any]:
     }
 
 
+def receipt_schema() -> dict[str, Any]:
+    """One line of a receipt: the statement, an object, the sealing line, the signature."""
+
+    def text(description: str, **more: Any) -> dict[str, Any]:
+        return {"type": "string", "description": description, **more}
+
+    def maybe(description: str) -> dict[str, Any]:
+        null = f"{description}; null where there was no message"
+        return {"anyOf": [{"type": "string"}, {"type": "null"}], "description": null}
+
+    digest = "^[0-9a-f]{64}$"
+    key = text("id of the key that signs", pattern=f"^{KEY_ID.pattern}$")
+    count = {"type": "integer", "minimum": 0}
+    version = {"const": RECEIPT_VERSION, "description": "version of this form"}
+    route = {"anyOf": [TEXT, {"type": "null"}], "description": "which allowed it"}
+    started = {"anyOf": [TEXT, {"type": "null"}], "description": "ISO 8601 in UTC"}
+    statement = {
+        "v": version,
+        "kind": {"const": "receipt"},
+        "transfer": text("its id"),
+        "state": {"const": "done"},
+        "route": route,
+        "queue": maybe("of the message"),
+        "message": maybe("SQS's id"),
+        "sender": maybe("SQS's SenderId"),
+        "source": text("as requested"),
+        "destination": text("as requested"),
+        "publish": text("how it was published"),
+        "objects": {**count, "description": "object lines"},
+        "size": {**count, "description": "bytes of all objects"},
+        "manifest": text("SHA-256 of the object lines, line feeds included", pattern=digest),
+        "seal": text("SHA-256 of the sealing line, without its line feed", pattern=digest),
+        "previous": text("the seal before; empty for the first", pattern=f"^$|{digest}"),
+        "ledger": text("which ledger"),
+        "sent_at": maybe("ISO 8601 in UTC, by SQS's clock"),
+        "started_at": started,
+        "finished_at": text("ISO 8601 in UTC"),
+        "issued_at": text("ISO 8601 in UTC, by the clock that signed"),
+        "issued_by": text("program and version"),
+        "key": key,
+    }
+    signature = {
+        "v": version,
+        "kind": {"const": "signature"},
+        "payload_type": {"const": PAYLOAD_TYPE},
+        "key": key,
+        "signature": text("Ed25519, 64 bytes, base64", pattern="^[A-Za-z0-9+/]{86}==$"),
+    }
+    proven, unproven, sealing = evidence_schema()["anyOf"]
+    return {
+        "$schema": DRAFT,
+        "title": "Backhaul receipt, version 1: one line",
+        "anyOf": [
+            _exact("the first line, which is signed", statement),
+            proven,
+            unproven,
+            sealing,
+            _exact("the last line", signature),
+        ],
+    }
+
+
 def notification_schema() -> dict[str, Any]:
     """What a notification's command reads, as `adapters.notify.rendering` writes it."""
 
@@ -373,6 +437,7 @@ def texts() -> dict[str, str]:
             ("event", event_schema()),
             ("configuration", configuration_schema()),
             ("evidence", evidence_schema()),
+            ("receipt", receipt_schema()),
             ("notification", notification_schema()),
             ("check", check_schema()),
         )

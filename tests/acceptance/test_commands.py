@@ -33,7 +33,7 @@ COMMANDS = [
     "demo",
     "limit",
 ]
-COMMANDS += ["pause", "resume", "retry", "journal"]
+COMMANDS += ["pause", "resume", "retry", "journal", "receipt"]
 HEAVY = {"boto3", "botocore", "sqlalchemy", "rich", "hdfs_native", "pydantic", "alembic"}
 
 

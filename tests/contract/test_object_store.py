@@ -469,6 +469,11 @@ def liars_reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectReader]:
         (refusal(404, "NoSuchKey"), SourceChanged, "E_SRC_GONE"),
         (refusal(404, "NoSuchVersion"), SourceChanged, "E_SRC_GONE"),
         (refusal(405, "MethodNotAllowed"), SourceChanged, "E_SRC_GONE"),
+        (
+            refusal(400, "InvalidArgument", "Invalid version id specified"),
+            SourceChanged,
+            "E_SRC_GONE",
+        ),
         (refusal(404, "NoSuchBucket"), PermanentError, "E_SRC_NO_BUCKET"),
         (refusal(409, "ConditionalRequestConflict"), SourceChanged, "E_SRC_CHANGED"),
         (refusal(412, "PreconditionFailed"), SourceChanged, "E_SRC_CHANGED"),

@@ -21,7 +21,7 @@ from backhaul.core.transfer.evidence import Manifest, object_line, sealing_line
 from backhaul.settings.model import Settings
 from backhaul.settings.sizes import parse_rate, parse_size
 from tests import catalogue
-from tests.docs.manual import DOCS, ROOT, fences, pages
+from tests.docs.manual import DOCS, REFERENCE, ROOT, fences, pages
 
 SCHEMAS = DOCS / "schema"
 # Refusals that a schema can know of; the others are about names, text and policy.
@@ -247,6 +247,27 @@ def test_the_evidence_schema_takes_what_is_written_and_names_every_field() -> No
         assert not checker.accepts({**line, "another": 1})
         for name in line:
             assert not checker.accepts({k: v for k, v in line.items() if k != name}), name
+
+
+def test_the_receipt_schema_takes_the_example_and_names_every_field() -> None:
+    checker = _TypeFirst(_schema("receipt"))
+    lines = (REFERENCE / "receipt-example.jsonl").read_text("utf-8").splitlines()
+    for line in map(json.loads, lines):
+        assert checker.accepts(line), line
+        assert not checker.accepts({**line, "another": 1})
+        for name in line:
+            assert not checker.accepts({k: v for k, v in line.items() if k != name}), name
+    statement, signature = json.loads(lines[0]), json.loads(lines[-1])
+    for line, change in (
+        (statement, {"v": 2}),
+        (statement, {"state": "superseded"}),
+        (statement, {"manifest": "x"}),
+        (statement, {"key": "K" * 32}),
+        (signature, {"alg": "none"}),
+        (signature, {"payload_type": "text/plain"}),
+        (signature, {"signature": "AAAA"}),
+    ):
+        assert not checker.accepts(line | change), change
 
 
 # ---------------------------------------------------------------- configuration

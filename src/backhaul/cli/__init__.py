@@ -40,6 +40,7 @@ COMMANDS = {
     "notify": "test and list who is notified when health changes or a message dies",
     "reconcile": "compare S3, the ledger and the target, path by path",
     "verify": "prove published data again, without reading S3",
+    "receipt": "prove to others what a transfer brought: signed, and checked with S3 alone",
     "demo": "see it work: no account, no cluster, under a minute",
 }
 

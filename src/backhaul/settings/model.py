@@ -41,6 +41,7 @@ from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
 from backhaul.settings.base import NamedPath, StrictModel
 from backhaul.settings.metrics import MetricsSection
 from backhaul.settings.notify import NotifySettings
+from backhaul.settings.receipt import ReceiptSection
 from backhaul.settings.sizes import parse_rate, parse_size, parse_window
 
 if TYPE_CHECKING:
@@ -325,6 +326,7 @@ class Settings(_Sources):
     log: LogSection = LogSection()
     metrics: MetricsSection = MetricsSection()
     kerberos: KerberosSection = KerberosSection()
+    receipt: ReceiptSection = ReceiptSection()
     notify: list[NotifySettings] = Field(default_factory=list)
     route: list[RouteSettings] = Field(default_factory=list)
 
@@ -341,6 +343,16 @@ class Settings(_Sources):
             return Path(state.split(":", 1)[0]) / "ledger.db"
         home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
         return in_home(Path(home)) / "backhaul" / "ledger.db"
+
+    @property
+    def receipt_keys(self) -> Path:
+        """The setting, else a directory beside the ledger.
+
+        Raises:
+            ConfigurationError: E_CFG_HOME.
+        """
+        keys = self.receipt.keys
+        return self.ledger_path.parent / "receipt-keys" if keys is None else in_home(keys)
 
 
 def in_home(path: Path) -> Path:

@@ -337,6 +337,8 @@ def _by_code(answer: ErrorAnswer, reason: str) -> BackhaulError | None:
             return _account_error(reason)
         case code if is_customer_key(code, answer.message):
             return _no_customer_key(reason)
+        case "InvalidArgument" if "version" in answer.message.lower():
+            return SourceChanged("E_SRC_GONE", reason)  # not even the form of a version id
         case "RequestTimeout":  # a 400, though it is the server that gave up waiting
             return TransientError("E_S3_SERVER", reason)
         case code if is_kms(code, answer.message) and answer.cause is not Cause.THROTTLED:

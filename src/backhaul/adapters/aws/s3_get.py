@@ -18,6 +18,9 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -51,6 +54,7 @@ from backhaul.core.checksums import Part, S3Checksums
 from backhaul.core.errors import BackhaulError, OutageError, SourceChanged, TransientError
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint
+from backhaul.core.receipts.comparing import ObjectState
 
 _PARTS_TRIES = 3
 _PARTS_BACKOFF_S = 0.1  # twice that before the third try; each times 0.5 to 1.5
@@ -114,6 +118,34 @@ class ObjectReader:
         response = self._request("HEAD", endpoint, pin, {"x-amz-checksum-mode": "ENABLED"})
         response.release_conn()
         return _checked(response, pin, None)
+
+    def state(self, endpoint: Endpoint, pin: Pin) -> ObjectState | None:
+        """What S3 has at the pin's key now, or of the pin's version; None: nothing.
+
+        It may be another state than the pin's: the ETag is no condition here.
+
+        Raises:
+            PermanentError, OutageError, TransientError: As `get`.
+        """
+        try:
+            response = self._request(
+                "HEAD", endpoint, replace(pin, etag=""), {"x-amz-checksum-mode": "ENABLED"}
+            )
+        except SourceChanged as error:
+            if error.code != "E_SRC_GONE":
+                raise
+            return None
+        response.release_conn()
+        if is_foreign_page(response.headers, response.headers.get("ETag", "")):
+            raise s3_unreachable(f"{_name(pin)}: answered without an ETag or request id of S3")
+        facts = checksums_in(response, whole=True)
+        return ObjectState(
+            etag=facts.etag,
+            size_bytes=facts.content_length,
+            last_modified=_moment(response.headers.get("Last-Modified", "")),
+            version_id=facts.version_id,
+            checksums=facts.checksums,
+        )
 
     def parts(self, endpoint: Endpoint, pin: Pin) -> tuple[Part, ...] | None:
         """The parts of a multipart upload with their checksums (`s3:GetObjectAttributes`).
@@ -292,6 +324,14 @@ def _checked(
             "E_SRC_CHANGED", f"{name}: wanted {wanted}, got {one_line(given, 100) or 'none'}"
         )
     return facts
+
+
+def _moment(text: str) -> datetime | None:
+    """As HTTP writes it; None where it cannot be read."""
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _drop(response: urllib3.BaseHTTPResponse) -> None:

@@ -65,6 +65,24 @@ def check_trusted(path: Path, what: str, *, is_secret: bool = False) -> None:
     _check_directory(real.parent, what)
 
 
+def check_private(path: Path, what: str) -> None:
+    """As `check_trusted` for a secret that not even a group may read.
+
+    Raises:
+        ConfigurationError: E_CFG_PERMISSIONS.
+    """
+    check_trusted(path, what, is_secret=True)
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return  # opening it gives the better error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise _refused(
+            f"{what} {path} is open to its group (mode {mode:04o})",
+            f"chmod 0600 {path}; and make a new key if somebody may have read it",
+        )
+
+
 def check_ledger_directory(path: Path) -> str:
     """Refuse a directory on a network file system, or one that everybody may write.
 
