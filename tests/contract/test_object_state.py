@@ -170,7 +170,7 @@ def test_the_headers_are_read(look: Callable[..., ObjectState | None]) -> None:
     )
 
 
-@pytest.mark.parametrize("date", [b"yesterday", b"", b"Thu, 01 Jan 0000 00:00:00 GMT"])
+@pytest.mark.parametrize("date", [b"yesterday", b"", b"Thu, 32 Jan 2026 00:00:00 GMT"])
 def test_a_time_that_cannot_be_read_is_none(
     look: Callable[..., ObjectState | None], date: bytes
 ) -> None:
