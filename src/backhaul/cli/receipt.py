@@ -53,7 +53,7 @@ def command() -> None:
     \b
     Example:
       backhaul receipt 0mh3k2v1x > receipt.jsonl
-      backhaul receipt verify receipt.jsonl --public-key backhaul.pem
+      backhaul receipt verify receipt.jsonl --public-key key.pem
     """
 
 
@@ -118,7 +118,7 @@ def verify(
 
     \b
     Example:
-      backhaul receipt verify receipt.jsonl --public-key backhaul.pem
+      backhaul receipt verify receipt.jsonl --public-key key.pem
 
     Needs neither ledger nor cluster nor configuration. Exits with 0 when all is as it was signed,
     with 65 when it is not, with 69 when S3 could not be queried.
@@ -153,7 +153,7 @@ def key() -> None:
     \b
     Example:
       backhaul receipt key create
-      backhaul receipt key show > backhaul.pem
+      backhaul receipt key show > key.pem
     """
 
 
@@ -182,7 +182,7 @@ def show(*, key_id: str | None, keys: Path | None, files: Files) -> int:
 
     \b
     Example:
-      backhaul receipt key show > backhaul.pem
+      backhaul receipt key show > key.pem
     """
     from backhaul.app.receipt import find_key
 
