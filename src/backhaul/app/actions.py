@@ -250,6 +250,36 @@ def _sending_noted(
         _note(path, entry, warn, every)
 
 
+@contextmanager
+def noted_sends(
+    path: Path, by: Operator, act: Act, subject: str, warn: Warn
+) -> Iterator[Callable[[int], None]]:
+    """One line for all messages that are sent in the block, also where it is broken off.
+
+    Yields:
+        To be called for each message, with the bytes that it asks for.
+    """
+    sizes: list[int] = []
+    outcome = "interrupted"
+    try:
+        yield sizes.append
+        outcome = "done"
+    except BackhaulError as error:
+        outcome = f"{error.code}: {error.message}"
+        raise
+    finally:
+        entry = OperatorEntry(
+            at=datetime.now(UTC),
+            by=by,
+            act=act,
+            subject=subject,
+            transfers=len(sizes),
+            size_bytes=sum(sizes),
+            outcome=outcome,
+        )
+        _note(path, entry, warn)
+
+
 def _shortened(names: Collection[str]) -> str:
     first = " ".join(list(names)[:NAMED_MOST])
     more = len(names) - NAMED_MOST

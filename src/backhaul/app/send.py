@@ -51,25 +51,71 @@ def send_message(
         PermanentError: The agent would refuse this message for its form.
         ConfigurationError: E_CFG_KEY.
     """
-    parsed = parse_options(options)
-    request_from_arguments(source, destination, parsed, default_fs=ELSEWHERE_FS)
-    body = _body(source, destination, parsed)
-    parse_message(body, default_fs=ELSEWHERE_FS)
     key = read_keys(key_file, None)[0] if key_file is not None else None
-    aws = AwsSession(region, S3aConfiguration.loader(hadoop_conf_dir()))
-    if key is None:
-        return SqsQueue.for_sending(queue, region, aws, SystemClock()).send(body)
-    # The signature covers the queue's ARN, which only SQS knows.
-    target = SqsQueue.open(queue, region, aws, SystemClock())
-    expires = SystemClock().now() + timedelta(seconds=valid_s)
-    value = sign(
-        key,
-        body=body,
-        queue=target.facts.arn,
-        expires=expires.isoformat(timespec="seconds"),
-        nonce=secrets.token_urlsafe(24),
-    )
-    return target.send(body, {ATTRIBUTE: value})
+    parsed = parse_options(options)
+    body_of(source, destination, parsed)
+    return MessageSender(queue, region, key, valid_s=valid_s).send(source, destination, parsed)
+
+
+class MessageSender:
+    """Leaves messages on one queue.
+
+    Args:
+        key: Signs them; None: they have no signature.
+        needs_arn: `arn` will be read; reading it needs a right that sending alone does not.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        region: str,
+        key: bytes | None,
+        *,
+        valid_s: int = 3600,
+        needs_arn: bool = False,
+    ) -> None:
+        aws = AwsSession(region, S3aConfiguration.loader(hadoop_conf_dir()))
+        clock = SystemClock()
+        self._key = key
+        self._valid = timedelta(seconds=valid_s)
+        # The signature covers the queue's ARN, which only SQS knows.
+        opening = SqsQueue.open if needs_arn or key is not None else SqsQueue.for_sending
+        self._queue = opening(queue, region, aws, clock)
+
+    @property
+    def arn(self) -> str:
+        """The queue's."""
+        return self._queue.facts.arn
+
+    def send(self, source: str, destination: str, options: Options) -> str:
+        """Send one message; returns its id.
+
+        Raises:
+            PermanentError: The agent would refuse this message for its form.
+        """
+        body = body_of(source, destination, options)
+        if self._key is None:
+            return self._queue.send(body)
+        value = sign(
+            self._key,
+            body=body,
+            queue=self._queue.facts.arn,
+            expires=(SystemClock().now() + self._valid).isoformat(timespec="seconds"),
+            nonce=secrets.token_urlsafe(24),
+        )
+        return self._queue.send(body, {ATTRIBUTE: value})
+
+
+def body_of(source: str, destination: str, options: Options) -> str:
+    """The original's line where it can carry the request, else JSON.
+
+    Raises:
+        PermanentError: The agent would refuse it for its form.
+    """
+    request_from_arguments(source, destination, options, default_fs=ELSEWHERE_FS)
+    body = _body(source, destination, options)
+    parse_message(body, default_fs=ELSEWHERE_FS)
+    return body
 
 
 def _body(source: str, destination: str, options: Options) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from backhaul.app.records import OperatorAction
 
-ACTIONS = ("cancel", "redrive", "retry", "pause", "resume", "limit")
+ACTIONS = ("cancel", "redrive", "retry", "pause", "resume", "limit", "reconcile")
 MOST_SHOWN = 400  # characters of one field
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -13,17 +14,19 @@ from backhaul.cli.options import (
     Moment,
     OnceOnly,
     PolicyFiles,
-    Span,
     counted,
     policy_options,
     region_option,
+    warn,
 )
 from backhaul.core.text import visible
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from backhaul.app.context import Context
     from backhaul.app.reconcile.run import Reconciled
+    from backhaul.app.reconcile.sending import Missing, SendTarget
     from backhaul.core.model import Location
     from backhaul.core.reconciliation.values import ComparedPath
 
@@ -39,8 +42,10 @@ PLACES_SHOWN = 10
 )
 @click.option(
     "--settle",
-    type=Span(),
-    default="10s",
+    "settle_s",
+    metavar="SECONDS",
+    type=click.IntRange(0, 30 * 86_400),
+    default=10,
     show_default=True,
     help="An object younger than this is too young to be missing.",
 )
@@ -52,51 +57,115 @@ PLACES_SHOWN = 10
     help="Write the paths as `rclone check --combined` does: = same, - extra, + missing, * other,"
     " ! unproved.",
 )
+@click.option("--send", "is_sending", is_flag=True, help="Leave a message for what is missing.")
+@click.option("--yes", is_flag=True, help="With --send: without confirmation.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=1000,
+    show_default=True,
+    help="With --send: at most so many messages.",
+)
+@click.option(
+    "--queue",
+    metavar="QUEUE",
+    help="With --send: name, URL or ARN. Default: the route's own, or the one of its agent.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")
 @region_option
 @policy_options
-def command(
+def command(  # noqa: PLR0913 - one for each option
     *,
     route: str,
     since: datetime | None,
-    settle: timedelta,
+    settle_s: int,
     combined_file: Path | None,
+    is_sending: bool,
+    yes: bool,
+    limit: int,
+    queue: str | None,
     as_json: bool,
     region: str,
     files: PolicyFiles,
 ) -> int:
-    r"""Compare S3, the ledger and the target, path by path; changes nothing.
+    r"""Compare S3, the ledger and the target, path by path.
 
     \b
     Example:
       backhaul reconcile clickstream
       backhaul reconcile clickstream --since 1d --json
+      backhaul reconcile clickstream --send
 
-    Classes: same; missing, extra, differs, superseded (S3 has a newer one), unproved (no evidence)
-    and dead are findings; in flight, too young and excluded are none.
+    Nothing is changed without --send. Findings are: missing, extra, differs, superseded (S3 has
+    a newer one), unproved (no evidence), dead. None are: same, in flight, too young, excluded.
 
     Exit codes: 0 nothing found, 65 findings, 69 S3, the ledger or the target cannot be read.
     """
     from backhaul.app.context import quiet_telemetry
     from backhaul.app.reconcile.run import ReconcileOptions, run_reconcile
+    from backhaul.app.reconcile.sending import Missing, send_target
     from backhaul.core.errors import ExitCode
 
+    missing = Missing(most=limit)
+    context = files.context()
+    target = send_target(context, route, queue, region) if is_sending else None
     with ExitStack() as opened:
         combined = None
         if combined_file is not None:
             combined = opened.enter_context(combined_file.open("w", encoding="utf-8"))
         printer = Printer(as_json=as_json, combined=combined)
+
+        def report(one: ComparedPath, root: Location) -> None:
+            printer.show(one, root)
+            missing.add(one, root)
+
         found = run_reconcile(
-            files.context(),
+            context,
             route,
-            ReconcileOptions(since=since, settle=settle),
+            ReconcileOptions(since=since, settle=timedelta(seconds=settle_s)),
             region=region,
             emit=quiet_telemetry(),
-            report=printer.show,
+            report=report,
+            warn=warn,
         )
     if not as_json:
         _print_table(found, printer.left_out)
+    if target is not None:
+        _send(context, target, missing, found.started_at, is_confirmed=yes)
     return ExitCode.BAD_INPUT if found.findings else ExitCode.OK
+
+
+def _send(
+    context: Context,
+    target: SendTarget,
+    missing: Missing,
+    looked_at: datetime,
+    *,
+    is_confirmed: bool,
+) -> None:
+    from backhaul.app.actions import person
+    from backhaul.app.explain import EGRESS_USD_PER_GB, GB
+    from backhaul.app.reconcile.sending import send_missing
+    from backhaul.core.units import human_bytes
+
+    if not missing.objects:
+        click.echo("nothing to send", err=True)
+        return
+    amount = f"{counted(len(missing.objects), 'object')}, {human_bytes(missing.size_bytes)}"
+    egress = f"egress about ${missing.size_bytes / GB * EGRESS_USD_PER_GB:,.2f} at the list price"
+    click.echo(f"{amount} to send to queue {target.queue.text}; {egress}", err=True)
+    if missing.left_out:
+        click.echo(
+            f"{missing.left_out:,} more are missing: run it again, or raise --limit", err=True
+        )
+    if not is_confirmed:
+        if not sys.stdin.isatty():
+            raise click.UsageError("--yes is needed where standard input is no terminal")
+        click.confirm(f"Send {counted(len(missing.objects), 'message')}?", abort=True, err=True)
+    sent = send_missing(context, person(), target, missing.objects, looked_at=looked_at, warn=warn)
+    click.echo(f"{sent.sent:,} sent", err=True)
+    if sent.on_its_way:
+        click.echo(f"{sent.on_its_way:,} were sent by another command meanwhile", err=True)
 
 
 class Printer:

@@ -9,6 +9,7 @@ from backhaul.adapters.ledger.jobs import SqlJobs
 from backhaul.adapters.ledger.operators import SqlOperators
 from backhaul.adapters.ledger.plans import SqlPlans
 from backhaul.adapters.ledger.publications import SqlPublications
+from backhaul.adapters.ledger.reconciling.results import SqlReconciliations
 from backhaul.adapters.ledger.replays import SqlReplays
 from backhaul.adapters.ledger.staging import SqlStaging
 
@@ -23,5 +24,6 @@ class SqlLedger(
     SqlJobs,
     SqlAgents,
     SqlOperators,
+    SqlReconciliations,
 ):
     """`core.ports.Ledger` and `OperatorLedger`; made by `ledger.files.open_ledger`."""

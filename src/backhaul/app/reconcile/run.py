@@ -7,11 +7,14 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from pathlib import Path
 
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
-from backhaul.adapters.ledger import LedgerReader, find_reader
+from backhaul.adapters.ledger import LedgerReader, find_reader, open_ledger
+from backhaul.adapters.ledger.reconciling.results import ReconcileResult
+from backhaul.adapters.system.clock import host_name
 from backhaul.app.context import Context
 from backhaul.app.ports import make_pool
 from backhaul.app.reconcile.second_look import SecondLook
@@ -38,6 +41,7 @@ from backhaul.core.text import printable
 SETTLE = timedelta(seconds=10)
 WORKERS = 2  # one walks, the other looks again
 LISTED_MOST = 20  # routes in an error
+NOTE_WAIT_S = 5.0  # for the ledger's lock
 _US_PER_MS = 1000
 
 Report = Callable[[ComparedPath, Location], None]
@@ -103,6 +107,7 @@ def run_reconcile(
     region: str,
     emit: Emit,
     report: Report,
+    warn: Callable[[BackhaulError], None],
 ) -> Reconciled:
     """Compare everything of a route; each path is reported in order, once it is certain.
 
@@ -132,7 +137,30 @@ def run_reconcile(
                 default_fs=context.default_fs,
                 now=lambda: datetime.now(UTC),
             )
-            return comparison.run(report)
+            found = comparison.run(report)
+    if options.since is None and reader is not None:
+        try:
+            _note(path, found)
+        except BackhaulError as error:
+            warn(type(error)(error.code, f"the result is not kept: {error.message}"))
+    return found
+
+
+def _note(path: Path, found: Reconciled) -> None:
+    """Keep the result for `status` and the metrics; only of a comparison of everything."""
+    result = ReconcileResult(
+        route=found.route,
+        started_at=found.started_at,
+        finished_at=datetime.now(UTC),
+        totals={
+            kind.value: (totals.objects, totals.size_bytes) for kind, totals in found.totals.items()
+        },
+    )
+    ledger = open_ledger(
+        path, create=False, host=host_name(), busy_timeout_s=NOTE_WAIT_S, migrates=False
+    )
+    with closing(ledger):
+        ledger.note_reconciled(result)
 
 
 def find_route(context: Context, name: str) -> Route:
@@ -201,7 +229,7 @@ class Comparison:
 
     def compared(self, area: Area) -> Iterator[ComparedPath]:
         """Every path of an area with its class, in order."""
-        unfinished = Unfinished(self.reader, self.route.name, self.default_fs)
+        unfinished = Unfinished(self.reader, self.route.name, self.default_fs, self.now)
         judge = self._judge(unfinished.fresh())
         look_again = SecondLook(
             area=area,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from backhaul.adapters.ledger import LedgerReader, UnfinishedTransfer
+from backhaul.adapters.ledger.reconciling.results import SentObject
 from backhaul.core.errors import BackhaulError
 from backhaul.core.file_systems import DefaultFs
-from backhaul.core.model import Location, Source
+from backhaul.core.model import Location, Source, TransferState
 from backhaul.core.reconciliation.covers import Covers
 from backhaul.core.reconciliation.places import Brought
 from backhaul.core.reconciliation.values import Cover
@@ -21,7 +22,14 @@ _MICROSECOND = timedelta(microseconds=1)
 class Unfinished:
     """The open and dead transfers of a route; `fresh` reads again what can have changed."""
 
-    def __init__(self, reader: LedgerReader | None, route: str, default_fs: DefaultFs) -> None:
+    def __init__(
+        self,
+        reader: LedgerReader | None,
+        route: str,
+        default_fs: DefaultFs,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._now = now
         self._reader = reader
         self._route = route
         self._default_fs = default_fs
@@ -32,12 +40,27 @@ class Unfinished:
         """As the ledger has them now."""
         if self._reader is None:
             return Covers(())
+        # In this order: a message that is received in between is an open transfer.
+        sent = self._reader.sent_of(self._route, self._now())
         still_open = self._reader.open_of(self._route)
         dead = self._reader.dead_of(self._route, self._newest)
         self._dead.update((one.id, one) for one in dead)
         ends = [one.finished_at for one in dead if one.finished_at is not None]
         self._newest = max(ends, default=self._newest)
-        return Covers(_covers([*still_open, *self._dead.values()], self._default_fs))
+        every = [*still_open, *self._dead.values()]
+        return Covers([*_covers(every, self._default_fs), *map(_sent, sent)])
+
+
+def _sent(one: SentObject) -> Cover:
+    by = f"message {one.message_id}" if one.message_id else "a message"
+    return Cover(
+        transfer_id="",
+        bucket=one.bucket,
+        key=one.key,
+        directory=location_of(one.uri).parent.path,
+        state=TransferState.RECEIVED,
+        note=f"reconcile sent {by} at {one.sent_at:%Y-%m-%d %H:%M:%S} UTC",
+    )
 
 
 def _covers(every: Iterable[UnfinishedTransfer], default_fs: DefaultFs) -> Iterator[Cover]:

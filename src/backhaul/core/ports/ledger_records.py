@@ -206,6 +206,7 @@ class Act(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     LIMIT = "limit"
+    RECONCILE = "reconcile"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ class Judge:
             return ComparedPath(row, ObjectClass.EXCLUDED, source.excluded)
         cover = self.cover(source)
         if cover is not None and cover.is_open:
-            why = f"transfer {cover.transfer_id} is {cover.state}"
+            why = cover.note or f"transfer {cover.transfer_id} is {cover.state}"
             return ComparedPath(row, ObjectClass.IN_FLIGHT, why, cover.transfer_id)
         found = _difference(row, source, proof, target)
         if found.found is ObjectClass.UNPROVED or _was_there(source, proof):

@@ -137,6 +137,7 @@ class Cover:
         key: As requested: an object's, or a prefix.
         directory: Path of the directory that it brings objects to.
         ended_us: When it died, microseconds since 1970; None while it is open.
+        note: What is known instead of a transfer: its message was sent, and not received yet.
     """
 
     transfer_id: str
@@ -146,6 +147,7 @@ class Cover:
     state: TransferState
     code: str = ""
     ended_us: int | None = None
+    note: str = ""
 
     @property
     def is_open(self) -> bool:

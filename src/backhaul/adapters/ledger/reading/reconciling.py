@@ -5,22 +5,37 @@ Every query is bounded in rows and reads an index, so that none holds up a commi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, case, func, select, tuple_, type_coerce
+from sqlalchemy import BigInteger, and_, bindparam, case, func, select, tuple_, type_coerce
 
 from backhaul.adapters.ledger import rows
-from backhaul.adapters.ledger.schema import WrongValue, published, transfers
+from backhaul.adapters.ledger.reconciling.results import (
+    SENT_KEPT,
+    UNKNOWN_KEPT,
+    ReconcileResult,
+    SentObject,
+)
+from backhaul.adapters.ledger.schema import (
+    WrongValue,
+    published,
+    reconcile_sent,
+    reconciliations,
+    transfers,
+)
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.model import TransferState
 from backhaul.core.reconciliation.values import ProvenFile
 
 PROVEN_AT_ONCE = 2000  # rows; some 10 ms
 TRANSFERS_AT_ONCE = 5000
+SENT_AT_ONCE = 2000
+_SENT = tuple(one.name for one in fields(SentObject))
 COVERS_MOST = 200_000  # of each kind, some 100 MB at the worst
 _ROUTES_KEPT = 20_000
 _OF_PUBLISHED = (
@@ -189,6 +204,67 @@ class ReconcileReader(ReadSession):
             last = page[-1]
             following = query.where(key < (last["finished_at"], last["id"]))
         return found
+
+    def sent_of(self, route: str, now: datetime) -> list[SentObject]:
+        """Messages that were left for objects of the route, and whose transfers have not ended.
+
+        Those that the agent has not received are among them; at most `COVERS_MOST`.
+        """
+        query = (
+            select(*reconcile_sent.c, transfers.c.state)
+            .outerjoin_from(
+                reconcile_sent,
+                transfers,
+                and_(
+                    transfers.c.queue == reconcile_sent.c.queue,
+                    transfers.c.message_id == reconcile_sent.c.message_id,
+                ),
+            )
+            .where(reconcile_sent.c.route == route, reconcile_sent.c.uri > bindparam("of_after"))
+            .order_by(reconcile_sent.c.uri)
+            .limit(SENT_AT_ONCE)
+        )
+        found: list[SentObject] = []
+        after = ""
+        while len(found) < COVERS_MOST:
+            with self._transaction("what was sent") as tx:
+                page = tx.execute(query, {"of_after": after}).mappings().all()
+                for row in page:
+                    rows.checked(row, reconcile_sent.c)
+                    one = SentObject(**{name: row[name] for name in _SENT})
+                    if _is_pending(one, row["state"], now):
+                        found.append(one)
+            if len(page) < SENT_AT_ONCE:
+                break
+            after = page[-1]["uri"]
+        return found
+
+    def last_reconciled(self) -> list[ReconcileResult]:
+        """The last complete reconciliation of each route."""
+        query = select(reconciliations).order_by(reconciliations.c.route)
+        with self._transaction("reconciliations") as tx:
+            return [_result(row) for row in tx.execute(query).mappings()]
+
+
+def _is_pending(one: SentObject, state: str | None, now: datetime) -> bool:
+    if state is not None:
+        return not TransferState(state).is_final
+    kept = UNKNOWN_KEPT if one.message_id is None else SENT_KEPT
+    return one.sent_at > now - kept
+
+
+def _result(row: Any) -> ReconcileResult:
+    rows.checked(row, reconciliations.c)
+    totals = {
+        str(name): (int(objects), int(size_bytes))
+        for name, (objects, size_bytes) in json.loads(row["totals"]).items()
+    }
+    return ReconcileResult(
+        route=row["route"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        totals=totals,
+    )
 
 
 def _plain(row: Any) -> Any:

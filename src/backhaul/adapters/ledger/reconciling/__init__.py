@@ -1,0 +1,1 @@
+"""What `reconcile` leaves in the ledger: messages it sent, and what it found last."""

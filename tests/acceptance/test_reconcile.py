@@ -1,0 +1,138 @@
+"""`backhaul reconcile` on real servers: what it finds, what it sends, how it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.installation import Ended, Installation
+
+pytestmark = pytest.mark.integration
+
+
+def configured(it: Installation, **route: Any) -> str:
+    """A configuration with one route `in`, and its file's name."""
+    rules = {
+        "name": "in",
+        "source": [it.uri("in/")],
+        "destination": [f"{it.landing.uri}/"],
+        **route,
+    }
+    path = it.home / "backhaul.toml"
+    lines = [f"{name} = {json.dumps(value)}" for name, value in rules.items()]
+    path.write_text("\n".join(["[[route]]", *lines, ""]), "utf-8")
+    path.chmod(0o600)
+    return str(path)
+
+
+def reconcile(it: Installation, *arguments: str) -> Ended:
+    config = str(it.home / "backhaul.toml")
+    return it.backhaul("reconcile", "in", "--settle", "0", "--config", config, *arguments)
+
+
+def classes(it: Installation, *arguments: str) -> dict[str, str]:
+    ended = reconcile(it, "--json", *arguments)
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert ended.code in {0, 65}, ended
+    root = f"{it.landing.uri}/"
+    return {line["target"].removeprefix(root): line["class"] for line in lines}
+
+
+def test_what_is_found_is_sent_once_and_then_nothing_is_found(local: Installation) -> None:
+    it = local
+    config = configured(it)
+    for name in ("a", "b", "c", "d:e"):
+        it.put(f"in/day=1/{name}", name.encode())
+    it.leave(f"{it.uri('in/day=1/a')}, {it.landing.uri}/day=1")
+    it.leave(f"{it.uri('in/day=1/b')}, {it.landing.uri}/day=1")
+    it.drained("--config", config)
+    it.landing.put("day=1/stray", b"?")
+
+    ended = reconcile(it)
+    assert ended.code == 65, ended
+    assert "missing    " in ended.out
+    assert f"{it.landing.uri}/day=1/c  from {it.uri('in/day=1/c')}  (no transfer brought it)" in (
+        ended.out
+    )
+    assert f"compared   {it.uri('in/')} → {it.landing.uri}" in ended.out
+    assert classes(it) == {
+        "day=1/a": "same",
+        "day=1/b": "same",
+        "day=1/c": "missing",
+        "day=1/d:e": "excluded",
+        "day=1/stray": "extra",
+    }
+
+    refused = reconcile(it, "--send")
+    assert refused.code == 64, refused
+    assert "1 object, 1 B to send to queue " in refused.err
+    assert it.counts() == (0, 0)
+    sent = reconcile(it, "--send", "--yes")
+    assert sent.code == 65, sent
+    assert "1 sent" in sent.err
+    assert it.counts() == (1, 0)
+    again = reconcile(it, "--send", "--yes", "--json")
+    assert "nothing to send" in again.err
+    assert it.counts() == (1, 0)
+    assert classes(it)["day=1/c"] == "in flight"
+    journal = json.loads(it.backhaul("journal", "--json").out.splitlines()[0])
+    assert (journal["action"], journal["transfers"]) == ("reconcile", 1)
+
+    it.drained("--config", config)
+    (it.home / "landing/day=1/stray").unlink()
+    ended = reconcile(it)
+    assert ended.code == 0, ended
+    assert classes(it)["day=1/c"] == "same"
+    # What was removed since may be sent again: the first message came to its end.
+    (it.home / "landing/day=1/c").unlink()
+    assert "1 sent" in reconcile(it, "--send", "--yes").err
+    assert it.counts() == (1, 0)
+
+
+def test_rclones_form(local: Installation, tmp_path: Path) -> None:
+    it = local
+    configured(it, event_destination=f"{it.landing.uri}/{{rel_dir}}/")
+    it.put("in/a", b"1")
+    it.put("in/b", b"1")
+    it.landing.put("a", b"1")
+    it.landing.put("c", b"1")
+    file = tmp_path / "combined"
+    ended = reconcile(it, "--combined", str(file))
+    assert ended.code == 65, ended
+    assert file.read_text("utf-8") == "! a\n+ b\n- c\n"
+
+
+@pytest.mark.parametrize(
+    ("route", "code", "text"),
+    [
+        ("inn", 64, "did you mean 'in'?"),
+        ("in", 64, "E_RECONCILE_PLACE"),
+    ],
+)
+def test_a_route_without_an_answer(local: Installation, route: str, code: int, text: str) -> None:
+    config = configured(local)
+    ended = local.backhaul("reconcile", route, "--config", config)
+    assert ended.code == code, ended
+    assert text in ended.err
+
+
+def test_a_bucket_or_a_directory_that_cannot_be_read_ends_with_69(local: Installation) -> None:
+    it = local
+    configured(it, event_destination=f"{it.landing.uri}/{{rel_dir}}/")
+    it.put("in/a", b"1")
+    it.s3.delete_object(Bucket=it.bucket, Key="in/a")
+    it.s3.delete_bucket(Bucket=it.bucket)
+    ended = reconcile(it)
+    assert ended.code == 69, ended
+    assert "E_SRC_NO_BUCKET" in ended.err
+    it.s3.create_bucket(Bucket=it.bucket)
+    landing = it.home / "landing"
+    shutil.rmtree(landing, ignore_errors=True)
+    landing.symlink_to("/tmp")
+    ended = reconcile(it)
+    assert ended.code == 69, ended
+    assert "E_DST_" in ended.err

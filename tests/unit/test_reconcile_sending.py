@@ -1,0 +1,133 @@
+"""What `reconcile --send` records, so that nothing is sent twice; and which queue it goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger.reconciling.results import (
+    SENT_KEPT,
+    UNKNOWN_KEPT,
+    ReconcileResult,
+    SentObject,
+)
+from backhaul.core.model import TransferState
+from backhaul.core.ports import MessageKey
+from backhaul.core.transfer_ids import time_part
+
+NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+QUEUE = "arn:aws:sqs:us-west-2:123456789012:work"
+
+
+def an_object(name: str = "a", at: datetime = NOW, etag: str = "e1") -> SentObject:
+    return SentObject(
+        uri=f"hdfs://nn1:8020/landing/{name}",
+        route="r",
+        bucket="raw",
+        key=f"in/{name}",
+        etag=etag,
+        queue=QUEUE,
+        sent_at=at,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[SqlLedger]:
+    opened = open_ledger(path, create=True, host="h")
+    yield opened
+    opened.close()
+
+
+def pending(path: Path, at: datetime, route: str = "r") -> list[str]:
+    reader = open_reader(path)
+    found = [one.key for one in reader.sent_of(route, at)]
+    reader.close()
+    return found
+
+
+def test_of_two_commands_at_once_one_sends(ledger: SqlLedger, path: Path) -> None:
+    one, other = an_object(), an_object(at=NOW + SECOND)
+    assert ledger.reserve_sends([one], NOW, looked_at=NOW - SECOND) == [one]
+    assert ledger.reserve_sends([other], NOW + SECOND, looked_at=NOW - SECOND) == []
+    ledger.note_sent({one.uri: "m1"})
+    assert ledger.reserve_sends([other], NOW + SECOND, looked_at=NOW - SECOND) == []
+    assert pending(path, NOW + SECOND) == ["in/a"]
+    assert pending(path, NOW, "another") == []
+
+
+def test_a_later_look_that_found_it_missing_again_sends_again(ledger: SqlLedger) -> None:
+    one = an_object()
+    ledger.reserve_sends([one], NOW, looked_at=NOW)
+    ledger.note_sent({one.uri: "m1"})
+    later = an_object(at=NOW + 2 * SECOND)
+    assert ledger.reserve_sends([later], NOW + 2 * SECOND, looked_at=NOW + SECOND) == [later]
+
+
+def test_another_state_of_the_object_is_sent(ledger: SqlLedger) -> None:
+    ledger.reserve_sends([an_object()], NOW, looked_at=NOW)
+    newer = an_object(etag="e2")
+    assert ledger.reserve_sends([newer], NOW, looked_at=NOW - SECOND) == [newer]
+
+
+def test_a_send_whose_outcome_is_unknown_is_free_after_a_while(
+    ledger: SqlLedger, path: Path
+) -> None:
+    ledger.reserve_sends([an_object()], NOW, looked_at=NOW)
+    after = NOW + UNKNOWN_KEPT + SECOND
+    assert pending(path, NOW + UNKNOWN_KEPT - SECOND) == ["in/a"]
+    assert pending(path, after) == []
+    again = an_object(at=after)
+    soon = NOW + UNKNOWN_KEPT - SECOND
+    assert ledger.reserve_sends([again], soon, looked_at=soon) == []
+    assert ledger.reserve_sends([again], after, looked_at=after) == [again]
+
+
+def test_what_was_not_sent_is_free_at_once(ledger: SqlLedger, path: Path) -> None:
+    ledger.reserve_sends([an_object()], NOW, looked_at=NOW)
+    ledger.note_sent({an_object().uri: None})
+    assert pending(path, NOW) == []
+
+
+def test_a_message_is_pending_until_its_transfer_has_ended(ledger: SqlLedger, path: Path) -> None:
+    one = an_object()
+    ledger.reserve_sends([one], NOW, looked_at=NOW)
+    ledger.note_sent({one.uri: "m1"})
+    assert pending(path, NOW + SENT_KEPT - SECOND) == ["in/a"]
+    assert pending(path, NOW + SENT_KEPT + SECOND) == []
+    key = MessageKey(queue=QUEUE, message_id="m1", body_digest="0" * 64)
+    transfer_id = f"{time_part(NOW)}0000001"
+    ledger.begin(key, transfer_id, "s3://raw/in/a", "/landing", NOW)
+    assert pending(path, NOW + SENT_KEPT + SECOND) == ["in/a"]
+    ledger.fail(transfer_id, TransferState.DEAD, "E_SRC_EMPTY", "gone", NOW)
+    assert pending(path, NOW) == []
+
+
+def test_what_is_older_than_a_queue_keeps_is_forgotten(ledger: SqlLedger, path: Path) -> None:
+    ledger.reserve_sends([an_object()], NOW, looked_at=NOW)
+    later = NOW + SENT_KEPT + SECOND
+    ledger.reserve_sends([an_object("b", at=later)], later, looked_at=later)
+    assert pending(path, NOW) == ["in/b"]
+
+
+def test_the_last_result_of_each_route_is_kept(ledger: SqlLedger, path: Path) -> None:
+    first = ReconcileResult(
+        route="r", started_at=NOW, finished_at=NOW + SECOND, totals={"same": (3, 12)}
+    )
+    last = replace(first, started_at=NOW + SECOND, totals={"same": (2, 8), "missing": (1, 4)})
+    other = replace(first, route="other")
+    for one in (first, other, last):
+        ledger.note_reconciled(one)
+    reader = open_reader(path)
+    assert reader.last_reconciled() == [other, last]
+    reader.close()
