@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backhaul.app.document import documents
+from backhaul.app.outlook import lines
 from backhaul.core.health import HealthState
 from backhaul.core.model import EngineName, OnExists, PublishMode, VerifyLevel
 from backhaul.core.objects import Proof
@@ -35,8 +36,11 @@ RATES = (
 )
 SPAN = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[sSmMhHdD]\s*$"}
 SPANS = (("NotifySettings", "every"), ("NotifySettings", "after"))
+# What may stand alone where a list is meant.
+ONE_OR_MORE = (("RouteSettings", "expect"), ("ExpectSettings", "days"))
 SIZES = (
     ("LimitSettings", "bytes"),
+    ("ExpectSettings", "bytes"),
     ("LogSection", "file_bytes"),
     ("DistcpSection", "auto_min_bytes"),
     ("DistcpSection", "auto_min_mean_bytes"),
@@ -364,6 +368,19 @@ def notification_schema() -> dict[str, Any]:
         groups={"type": "array", "items": group, "description": "largest first, 100 at most"},
         examples={"type": "array", "items": example, "description": "oldest first, 20 at most"},
     )
+    notice = exact(
+        "data that did not come, came late, or will come too late",
+        about={"enum": ["expected", "forecast"]},
+        at=text("ISO 8601 in UTC"),
+        code=text("a code beginning with W_; empty for good news"),
+        sentence=text("one line"),
+        hint=text("the fix; empty for none"),
+    )
+    data = exact(
+        "null where nothing of data is to be reported",
+        count={"type": "integer", "minimum": 1},
+        notices={"type": "array", "items": notice, "description": "oldest first, 50 at most"},
+    )
     return {
         "$schema": DRAFT,
         "title": "Backhaul notification, version 1",
@@ -375,7 +392,9 @@ def notification_schema() -> dict[str, Any]:
             about={
                 "type": "array",
                 "minItems": 1,
-                "items": {"enum": ["health", "recovery", "dead", "test"]},
+                "items": {
+                    "enum": ["health", "recovery", "dead", "expected", "forecast", "test"],
+                },
             },
             at=text("when it was made, ISO 8601 in UTC"),
             subject=text("one line that fits a pager"),
@@ -388,6 +407,7 @@ def notification_schema() -> dict[str, Any]:
             ),
             health=maybe(health),
             dead=maybe(dead),
+            data=maybe(data),
         ),
     }
 
@@ -416,6 +436,10 @@ def configuration_schema() -> dict[str, Any]:
         field = made["$defs"][section]["properties"][name]
         number = {key: field.pop(key) for key in ("type", "minimum", "maximum") if key in field}
         field["anyOf"] = [number, SPAN]
+    for section, name in ONE_OR_MORE:
+        field = made["$defs"][section]["properties"][name]
+        several = {key: field.pop(key) for key in ("type", "items") if key in field}
+        field["anyOf"] = [several, several["items"]]
     for section, name, minimum in RATES:
         limit = made["$defs"][section]["properties"][name]
         limit["anyOf"] = [{"type": "integer", "minimum": minimum}, {"type": "null"}, RATE]
@@ -426,6 +450,12 @@ def check_schema() -> dict[str, Any]:
     """What `backhaul check --json` prints."""
     found = documents().json_schema(mode="serialization")
     return {"$schema": DRAFT, **found, "title": "Backhaul check, version 1"}
+
+
+def expectations_schema() -> dict[str, Any]:
+    """One line of `backhaul expectations --json`."""
+    found = lines().json_schema(mode="serialization")
+    return {"$schema": DRAFT, **found, "title": "Backhaul expectation, version 1"}
 
 
 def texts() -> dict[str, str]:
@@ -440,6 +470,7 @@ def texts() -> dict[str, str]:
             ("receipt", receipt_schema()),
             ("notification", notification_schema()),
             ("check", check_schema()),
+            ("expectations", expectations_schema()),
         )
     }
 

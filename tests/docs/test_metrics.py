@@ -16,6 +16,7 @@ from backhaul.adapters.metrics.collector import BEFORE_PROGRESS, PURPOSES, VERIF
 from backhaul.core import facts
 from backhaul.core.errors import DEPENDENCIES
 from backhaul.core.health import HealthState
+from backhaul.core.outlook.risks import RiskKind
 from tests.docs.manual import DOCS, REFERENCE, ROOT, Table, code, prose, table, tables, text_of
 from tests.docs.test_pages import _anchors
 
@@ -96,6 +97,7 @@ def test_the_manual_has_every_metric_with_its_type_and_labels_and_no_other() -> 
 def test_a_name_has_its_unit_last_and_a_counter_its_total() -> None:
     units = ("_seconds", "_bytes", "_ratio", "_total", "_info")
     counts = {"ready", "health", "hold", "leader", "agents_alive", "dead_letters"}
+    counts |= {"expectation_met", "expectation_objects", "at_risk"}
     counts |= {"transfers_running", "queue_visible", "queue_in_flight"}
     for one in CATALOGUE:
         assert one.name.endswith("_total") == (one.kind is MetricKind.COUNTER)
@@ -125,6 +127,7 @@ def phases() -> set[str]:
         ("backhaul_hold", {*DEPENDENCIES, "held"}),
         ("backhaul_transfers_running", {*phases(), BEFORE_PROGRESS, "phase"}),
         ("backhaul_bytes_total", set(PURPOSES)),
+        ("backhaul_at_risk", {one.value for one in RiskKind}),
         ("backhaul_verify_failures_total", set(VERIFY_CODES)),
     ],
 )

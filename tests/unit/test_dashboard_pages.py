@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from html import unescape
 from html.parser import HTMLParser
@@ -23,7 +23,7 @@ from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.system import trusted_files
 from backhaul.app import search
 from backhaul.app.overview import RouteView
-from backhaul.core.agent_report import AgentReport, QueueDepth
+from backhaul.core.agent_report import AgentReport, QueueDepth, RunningTransfer
 from backhaul.dashboard import readers, rendering
 from backhaul.dashboard.application import application
 from backhaul.dashboard.front import ROUTES_MOST, shown_routes
@@ -47,6 +47,7 @@ from tests.dashboard_ledger import (
     identity,
     report,
 )
+from tests.unit.test_status_screen import expected
 from tests.web import Answer, Browser
 
 pytestmark = pytest.mark.slow
@@ -193,8 +194,8 @@ def test_the_front_page_has_what_an_administrator_wants(browser: Browser) -> Non
     queue = section(answer, "queue-1")
     for text in ("Queue work", "Waiting 1,234", "In flight 3", "Oldest 3 h", "Retention used 3 %"):
         assert text in queue
-    assert re.search(r"Backlog about [\d.]+ GiB", queue)
-    assert re.search(r"Done by \w{3} 2026-12-\d\d \d\d:\d\d UTC", queue)
+    assert "Backlog about 2.7 TiB" in queue, "most of it is in the transfer under way"
+    assert re.search(r"Done by \w{3} 2026-12-\d\d \d\d:\d\d UTC , in \d days", queue)
     assert "334.7 MiB/s Limit 381.5 MiB/s Used 88 % configured" in section(answer, "rate")
     assert "Dead 9" in section(answer, "today")
 
@@ -298,6 +299,39 @@ def test_what_has_just_begun_is_running_and_what_lost_its_agent_waits(
     assert "just begun" in running
     assert old in waiting
     assert "not begun, or its agent is gone" in waiting
+
+
+def test_the_front_page_has_what_is_missing_and_what_is_at_risk(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    depth = QueueDepth(visible=10, in_flight=0, delayed=0, retention_s=600, at=NOW)
+    with_report(ledger, report(NOW, depth=depth, running=()))
+    answer = browser_of(ledger).get("/")
+    assert "No end is known: no rate yet" in section(answer, "queue-1")
+    assert 'id="expected"' not in answer.text
+    with closing(open_ledger(ledger, create=False)) as opened:
+        for status in (expected("well"), expected("a<b", missed=True)):
+            opened.note_expectation(status.next)
+            if status.last is not None:
+                opened.note_expectation(status.last)
+    slow = RunningTransfer(
+        transfer_id="t1",
+        message_id="m1",
+        route="clicks",
+        source="s3://raw/",
+        destination="/land",
+        attempt=1,
+        started_at=NOW,
+        size_bytes_total=1_000_000,
+        is_planned=True,
+    )
+    alone = replace(depth, visible=0, in_flight=1)
+    with_report(ledger, report(NOW, depth=alone, running=(slow,), bytes_per_s=100.0))
+    answer = browser_of(ledger).get("/")
+    assert "At risk:</strong> work: its oldest message is 3 h old, and the backlog" in answer.text
+    assert "Backlog about 976.6 KiB" in section(answer, "queue-1")
+    shown = section(answer, "expected")
+    assert shown.index("clicks/a<b missing") < shown.index("clicks/well met")
+    assert "2026-11-29 11:00 UTC: 3 of 24 objects in hdfs://ns1/land/day=29" in shown
 
 
 def test_an_empty_queue_has_nothing_to_be_done_by(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ HARMLESS = {
     ),
 }
 # The agent writes these and never reads them, but for sums over the journal that judge nothing.
-READ_BY_COMMANDS = {"journal", "agents", "activity", "operator_actions"}
+READ_BY_COMMANDS = {"journal", "agents", "activity", "operator_actions", "expectations"}
 IDENTITY = AgentIdentity(
     id="a" * 32,
     host="edge1",

@@ -17,10 +17,20 @@ from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentReport, DependencyHold, QueueDepth, RunningTransfer
 from backhaul.core.errors import DEPENDENCIES, IntegrityError
 from backhaul.core.health import Health, HealthState
+from backhaul.core.outlook.forecast import Forecast
 from backhaul.testing.fakes.clock import FakeClock
 from tests.docs.test_reference import _trees, classes_in_source
+from tests.unit.test_status_screen import RISK, expected
 
 NOW = datetime(2026, 12, 1, 8, tzinfo=UTC)
+AHEAD = Forecast(
+    queue="q",
+    at=NOW,
+    messages=9,
+    size_bytes=700,
+    left=timedelta(minutes=1),
+    retention_share=0.5,
+)
 WELL = Health(state=HealthState.RUNNING, sentence="Running: waiting for messages")
 
 
@@ -327,7 +337,7 @@ def test_the_queue(bed: Bed) -> None:
         oldest_sent_at=NOW - timedelta(seconds=250),
         last_poll_at=NOW - timedelta(seconds=5),
     )
-    figures = LedgerFigures(agents_alive=2, mean_bytes=100.0)
+    figures = LedgerFigures(agents_alive=2, forecasts=(AHEAD, replace(AHEAD, queue="other")))
     found = bed.scrape(at=NOW, queue="q", report=report, figures=figures, rate_limit_bytes=5_000)
     of_queue = {name: found[f'{name}{{queue="q"}}'] for name in (
         "queue_visible",
@@ -335,13 +345,47 @@ def test_the_queue(bed: Bed) -> None:
         "queue_oldest_age_seconds",
         "queue_retention_used_ratio",
         "backlog_bytes",
+        "backlog_left_seconds",
+        "retention_forecast_ratio",
         "dead_letters",
         "last_poll_success_timestamp_seconds",
     )}  # fmt: skip
-    assert list(of_queue.values()) == [7, 2, 250, 0.25, 700, 3, NOW.timestamp() - 5]
+    assert list(of_queue.values()) == [7, 2, 250, 0.25, 700, 60, 0.5, 3, NOW.timestamp() - 5]
     assert found["agents_alive"] == 2
+    assert 'backlog_bytes{queue="other"}' not in found
     assert found["rate_limit_bytes"] == 5_000
     assert bed.scrape()["rate_limit_bytes"] == float("inf")
+
+
+def test_expected_data(bed: Bed) -> None:
+    new = replace(expected("new"), last=None)
+    figures = LedgerFigures(
+        agents_alive=1,
+        expectations=(expected("a"), expected("b", missed=True), new),
+        risks=(RISK,),
+    )
+    found = bed.scrape(figures=figures)
+    met = {name: value for name, value in found.items() if name.startswith("expectation_met")}
+    assert met == {
+        'expectation_met{name="a",route="clicks"}': 1,
+        'expectation_met{name="b",route="clicks"}': 0,
+    }
+    of_a = '{name="a",route="clicks"}'
+    deadline = expected("a").next.deadline.timestamp()
+    assert found[f"expectation_deadline_timestamp_seconds{of_a}"] == deadline
+    assert found[f"expectation_objects{of_a}"] == 3
+    assert (found['at_risk{kind="retention"}'], found['at_risk{kind="deadline"}']) == (1, 0)
+
+
+def test_a_forecast_that_is_unknown_is_not_there(bed: Bed) -> None:
+    unknown = Forecast(queue="q", at=NOW, messages=7, unknown="no rate yet")
+    depth = QueueDepth(visible=7, in_flight=2, delayed=0, retention_s=9, at=NOW)
+    report = AgentReport(at=NOW, depth=depth)
+    figures = LedgerFigures(agents_alive=1, forecasts=(unknown,))
+    names = " ".join(bed.scrape(queue="q", report=report, figures=figures))
+    assert "queue_visible" in names
+    for absent in ("backlog", "retention_forecast"):
+        assert absent not in names
 
 
 def test_what_is_not_known_is_not_there(bed: Bed) -> None:
@@ -356,7 +400,7 @@ def test_what_is_not_known_is_not_there(bed: Bed) -> None:
 
 
 def test_the_last_success_before_the_start_is_of_the_ledger_and_then_counted(bed: Bed) -> None:
-    figures = LedgerFigures(agents_alive=1, mean_bytes=None, last_done={"click": NOW, "old": NOW})
+    figures = LedgerFigures(agents_alive=1, last_done={"click": NOW, "old": NOW})
     bed.start()
     bed.emit(done())
     found = bed.scrape(figures=figures)
@@ -373,7 +417,12 @@ def test_every_metric_of_the_catalogue_is_scraped_as_it_is_described(bed: Bed) -
     bed.start("t3")
     depth = QueueDepth(visible=7, in_flight=2, delayed=0, retention_s=9, at=NOW, dead_letters=3)
     report = replace(bed.observer.report(), depth=depth, last_poll_at=NOW)
-    figures = LedgerFigures(agents_alive=1, mean_bytes=1.0)
+    figures = LedgerFigures(
+        agents_alive=1,
+        forecasts=(AHEAD,),
+        expectations=(expected("a"),),
+        risks=(RISK,),
+    )
     text = bed.text(queue="q", report=report, figures=figures)
     families = {family.name: family for family in text_string_to_metric_families(text)}
     for one in CATALOGUE:

@@ -45,7 +45,9 @@ class Bed:
             bandwidth=BandwidthSection(limit=100_000),
         )
         context = SimpleNamespace(settings=settings, policy=Policy(routes=(route(),)))
-        self.export = MetricsExport(cast("Context", context), self.observer, self.clock)
+        self.export = MetricsExport(
+            cast("Context", context), self.observer, self.clock, threading.Lock()
+        )
 
     def emit(self, fact: object) -> None:
         self.emitted.append(fact)

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from backhaul.adapters.system.notification_file import NotificationFile
 from backhaul.core.errors import TransientError
-from backhaul.core.notification import Death, Deaths, Remembered
-from tests.unit.test_notification_plan import START, death
+from backhaul.core.notification import Death, Deaths, Notices, NotifyOn, Remembered
+from tests.unit.test_notification_plan import START, death, notice
 
 FULL = {
     "oncall": Remembered(
         sent_at=START,
         troubles=frozenset({"held:E_HDFS_SAFEMODE", "not-polling:E"}),
         deaths=Deaths.of(death(1)).with_more(Deaths.of(death(2, "E_B", ""))),
+        notices=Notices.of(notice()).with_more(Notices.of(notice(NotifyOn.FORECAST))),
     ),
     "new": Remembered(),
 }
@@ -45,6 +46,17 @@ def test_what_is_saved_comes_back(file: NotificationFile, tmp_path: Path) -> Non
     file.save(FULL)
     assert file.load() == FULL
     assert (tmp_path / "ledger.db.notify").stat().st_mode & 0o7777 == 0o640
+
+
+def test_a_file_of_an_earlier_version_has_no_notices(
+    file: NotificationFile, tmp_path: Path
+) -> None:
+    file.save({"oncall": Remembered(sent_at=START)})
+    place = tmp_path / "ledger.db.notify"
+    found = json.loads(place.read_text("utf-8"))
+    del found["names"]["oncall"]["notices"]
+    place.write_text(json.dumps(found), "utf-8")
+    assert file.load() == {"oncall": Remembered(sent_at=START)}
 
 
 @settings(deadline=None)

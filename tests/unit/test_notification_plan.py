@@ -16,9 +16,12 @@ from backhaul.core.health import Health, HealthState
 from backhaul.core.notification import (
     EXAMPLES_MOST,
     GROUPS_MOST,
+    NOTICES_MOST,
     OTHER,
     Death,
     Deaths,
+    Notice,
+    Notices,
     Notification,
     NotifyOn,
     NotifyRules,
@@ -430,3 +433,89 @@ def test_a_flapping_health_never_floods(spans: list[int]) -> None:
     for number, seconds in enumerate(spans):
         desk.run(seconds, HELD if number % 2 else WELL)
     assert len(desk.sent) <= 1
+
+
+# ---------------------------------------------------------------- data
+
+
+def notice(about: NotifyOn = NotifyOn.EXPECTED, number: int = 1) -> Notice:
+    return Notice(about=about, at=START, sentence=f"r/{number} has not come", code="W_X", hint="go")
+
+
+def test_notices_of_data_are_one_message_and_wait_for_the_span() -> None:
+    desk = Desk()
+    for number in (1, 2):
+        desk.plan.noticed(notice(number=number), desk.now_s)
+    assert desk.look() is None
+    desk.now_s += GATHER_S
+    found = desk.look()
+    assert found is not None
+    assert found.notices == Notices(count=2, first=(notice(number=1), notice(number=2)))
+    assert (found.about, found.deaths, found.health) == (("expected",), None, None)
+    desk.plan.noticed(notice(NotifyOn.FORECAST, 3), desk.now_s)
+    desk.now_s += ONCALL.every_s - 1
+    assert desk.look() is None
+    desk.now_s += 1
+    again = desk.look()
+    assert again is not None
+    assert (again.about, again.notices and again.notices.count) == (("forecast",), 1)
+
+
+def test_notices_go_together_with_the_dead() -> None:
+    desk = Desk()
+    desk.plan.died(death(), desk.now_s)
+    desk.plan.noticed(notice(), desk.now_s)
+    desk.now_s += GATHER_S
+    found = desk.look()
+    assert found is not None
+    assert found.about == ("dead", "expected")
+
+
+def test_only_what_is_wanted_is_noticed() -> None:
+    desk = Desk(NotifyRules(name="oncall", on=frozenset({NotifyOn.FORECAST})))
+    desk.plan.noticed(notice(), desk.now_s)
+    desk.now_s += GATHER_S
+    assert desk.look() is None
+    desk.plan.noticed(notice(NotifyOn.FORECAST), desk.now_s)
+    desk.now_s += GATHER_S
+    assert desk.look() is not None
+
+
+def test_what_could_not_be_delivered_is_noticed_with_the_next() -> None:
+    desk = Desk()
+    desk.plan.noticed(notice(number=1), desk.now_s)
+    desk.now_s += GATHER_S
+    for delay_s in (*RETRY_S, 0):
+        assert desk.look(fails=True) is not None
+        desk.now_s += delay_s
+    desk.plan.noticed(notice(number=2), desk.now_s)
+    assert desk.plan.remembered().notices == Notices(
+        count=2, first=(notice(number=1), notice(number=2))
+    )
+    desk.now_s += ONCALL.every_s
+    found = desk.look()
+    assert found is not None
+    assert found.notices is not None
+    assert found.notices.count == 2
+
+
+def test_a_restart_sends_what_was_noticed_if_it_is_still_wanted() -> None:
+    both = Notices(count=2, first=(notice(), notice(NotifyOn.FORECAST)))
+    wanting = NotifyRules(name="oncall", on=frozenset({NotifyOn.FORECAST}))
+    found = Desk(wanting, Remembered(notices=both)).look()
+    assert found is not None
+    assert found.notices is not None
+    assert [one.about for one in found.notices.first] == [NotifyOn.FORECAST]
+    nothing = NotifyRules(name="oncall", on=frozenset({NotifyOn.DEAD}))
+    assert Desk(nothing, Remembered(notices=both)).look() is None
+
+
+def test_a_flood_of_notices_is_counted_and_the_first_are_kept() -> None:
+    found: Notices | None = None
+    for number in range(NOTICES_MOST + 5):
+        one = Notices.of(notice(number=number))
+        found = found.with_more(one) if found else one
+    assert found is not None
+    assert found.with_more(None) is found
+    assert (found.count, len(found.first)) == (NOTICES_MOST + 5, NOTICES_MOST)
+    assert found.first[0] == notice(number=0)

@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from backhaul.adapters.notify.mail import make_mail
 from backhaul.adapters.notify.rendering import SUBJECT_MOST, as_json, subject, text
 from backhaul.core.agent.notifying.plan import sample
-from backhaul.core.notification import Death, Deaths, HealthChange, MailRoute, Notification
+from backhaul.core.notification import (
+    Death,
+    Deaths,
+    HealthChange,
+    MailRoute,
+    Notice,
+    Notices,
+    Notification,
+    NotifyOn,
+)
 from tests.docs.test_schemas import SCHEMAS, _TypeFirst
 from tests.unit.test_notification_plan import HELD, IDENTITY, START, WELL, death
 
@@ -181,3 +190,48 @@ def test_a_mail_is_no_answer_to_anything() -> None:
     assert mail["Message-ID"] == f"<{'a' * 32}-test.oncall@example.com>"
     assert mail["Date"] == "Sun, 22 Nov 2026 03:00:01 +0000"
     assert mail["From"] == "c@example.com"
+
+
+# ---------------------------------------------------------------- data
+
+
+def data(sentence: str = "r/daily has not come", count: int = 1) -> Notification:
+    missed = Notice(
+        about=NotifyOn.EXPECTED, at=START, sentence=sentence, code="W_X", hint="look there"
+    )
+    good = Notice(about=NotifyOn.FORECAST, at=START, sentence="no longer at risk: q")
+    return replace(notification(), notices=Notices(count=count + 1, first=(missed, good)))
+
+
+def test_missing_data_has_its_sentence_and_fix() -> None:
+    made = data()
+    assert subject(made) == "[backhaul] edge1 q: r/daily has not come and 1 more"
+    assert text(made).splitlines()[:5] == [
+        "r/daily has not come",
+        "  Fix: look there",
+        "no longer at risk: q",
+        "",
+        "More: backhaul expectations; backhaul status",
+    ]
+    found = json.loads(as_json(made))
+    assert schema_takes(found)
+    assert found["about"] == ["expected", "forecast"]
+    assert (found["data"]["count"], found["health"], found["dead"]) == (2, None, None)
+    assert found["data"]["notices"][0] == {
+        "about": "expected",
+        "at": "2026-11-22T03:00:00Z",
+        "code": "W_X",
+        "sentence": "r/daily has not come",
+        "hint": "look there",
+    }
+    assert "and 8 more" in text(data(count=9)).splitlines()
+    alone = replace(made, notices=Notices.of(made.notices.first[0]) if made.notices else None)
+    assert subject(alone) == "[backhaul] edge1 q: r/daily has not come"
+
+
+@pytest.mark.parametrize("foreign", HOSTILE)
+def test_a_hostile_place_makes_no_line_of_its_own(foreign: str) -> None:
+    made = data(f"r/daily has not come: 0 of 1 objects in /landing/{foreign}")
+    assert subject(made).isprintable()
+    assert len(text(made).splitlines()) == len(text(data()).splitlines())
+    assert schema_takes(json.loads(as_json(made)))

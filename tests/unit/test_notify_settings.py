@@ -172,7 +172,10 @@ def test_a_setting_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, sa
     ("text", "says"),
     [
         (notify(COMMAND, "on = []"), "line 4: notify.0.on"),
-        (notify(COMMAND, 'on = ["death"]'), "notify.0.on.0 must be 'health' or 'dead'"),
+        (
+            notify(COMMAND, 'on = ["death"]'),
+            "notify.0.on.0 must be 'health', 'dead', 'expected' or 'forecast'",
+        ),
         (notify(COMMAND, 'every = "15 minutes"'), "write a time such as 90s"),
         (notify(COMMAND, "every = 0"), "every must be a number from 1 to 604,800"),
         (notify(COMMAND, 'after = "2d"'), "after must be a number from 0 to 86,400"),

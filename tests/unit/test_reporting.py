@@ -300,3 +300,43 @@ def test_a_call_that_is_given_up_is_over_as_well(world: World) -> None:
         del agent
     ended = world.all_of(facts.CallRetriesEnded)[0]
     assert not ended.is_answered
+
+
+# ---------------------------------------------------------------- looking ahead
+
+
+def test_it_looks_ahead_once_the_ledger_has_the_report_and_not_at_the_end() -> None:
+    desk = Desk()
+    looks: list[int] = []
+    reporter = Reporter(
+        identity=identity(desk.clock),
+        observer=desk.observer,
+        queue=FakeQueue(desk.clock),
+        ledger=MemoryLedger(desk.file, "me"),
+        clock=desk.clock,
+        look_ahead=lambda: looks.append(1),
+    )
+    reporter.turn()
+    reporter.turn()
+    assert len(looks) == 2
+    reporter.end("")
+    assert len(looks) == 2
+
+
+def test_a_ledger_that_cannot_be_read_is_a_hold() -> None:
+    desk = Desk()
+
+    def look() -> None:
+        raise FULL
+
+    reporter = Reporter(
+        identity=identity(desk.clock),
+        observer=desk.observer,
+        queue=FakeQueue(desk.clock),
+        ledger=MemoryLedger(desk.file, "me"),
+        clock=desk.clock,
+        look_ahead=look,
+    )
+    reporter.turn()
+    (hold,) = desk.observer.report().holds
+    assert (hold.dependency, hold.code) == ("ledger", "E_LEDGER_FULL")

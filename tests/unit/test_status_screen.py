@@ -29,6 +29,15 @@ from backhaul.core.agent_report import AgentIdentity, AgentRecord, AgentReport, 
 from backhaul.core.errors import OutageError
 from backhaul.core.health import Health, HealthState
 from backhaul.core.model import TransferState
+from backhaul.core.outlook.expectation import (
+    Arrived,
+    ExpectationRecord,
+    ExpectationState,
+    ExpectationStatus,
+    Wanted,
+)
+from backhaul.core.outlook.forecast import Forecast
+from backhaul.core.outlook.risks import Risk, RiskKind
 from backhaul.core.ports import PausedRoute
 from tests.docs.test_schemas import Checker
 
@@ -77,11 +86,47 @@ def queue(**other: Any) -> QueueView:
         "retention": timedelta(days=4),
         "retention_used": 14 / 5760,
         "last_poll_at": NOW,
-        "per_minute": 6.0,
-        "backlog_bytes": 5 << 30,
-        "done_by": NOW + 3 * HOUR,
     }
-    return QueueView(**known | other)
+    ahead: dict[str, Any] = {
+        "messages": 1207,
+        "size_bytes": 5 << 30,
+        "per_minute": 6.0,
+        "left": 3 * HOUR,
+    }
+    ahead |= other.pop("ahead", {})
+    return QueueView(**known | other, forecast=Forecast(queue="my-queue", at=NOW, **ahead))
+
+
+RISK = Risk(
+    kind=RiskKind.RETENTION,
+    subject="retention/my-queue",
+    code="W_FORECAST_RETENTION",
+    sentence="my-queue: the backlog takes 3 h more",
+    hint="raise it",
+)
+
+
+def expected(name: str, *, missed: bool = False, deadline: datetime = NOW) -> ExpectationStatus:
+    """One whose last deadline was a day before the next."""
+    due = ExpectationRecord(
+        route="clicks",
+        name=name,
+        deadline=deadline + HOUR,
+        due="2026-11-30 11:00 UTC",
+        place="hdfs://ns1/land/day=30",
+        state=ExpectationState.DUE,
+        wanted=Wanted(objects=24),
+        found=Arrived(objects=3),
+    )
+    last = replace(
+        due,
+        deadline=due.deadline - timedelta(days=1),
+        due="2026-11-29 11:00 UTC",
+        place="hdfs://ns1/land/day=29",
+        state=ExpectationState.MISSED if missed else ExpectationState.MET,
+        judged_at=NOW,
+    )
+    return ExpectationStatus(next=due, last=last)
 
 
 def route(name: str = "clicks", **other: Any) -> RouteView:
@@ -173,6 +218,7 @@ def view(**other: Any) -> Overview:
             bytes_copied=2 << 30,
         ),
         **dict.fromkeys(("routes", "running", "waiting", "jobs", "dead"), ()),
+        **dict.fromkeys(("expectations", "risks"), ()),
         "is_cut": False,
     }
     return Overview(**known | other)
@@ -189,7 +235,7 @@ def test_all_is_well_fits_on_a_few_lines() -> None:
     assert lines() == [
         "Running: waiting for messages",
         "queue   my-queue: 1,204 waiting, 3 in flight, oldest 14 min (0% of 4 days)",
-        "        about 5.0 GiB to copy; done by 2026-11-30 13:00 UTC at 6.0 a minute",
+        "        about 5.0 GiB to copy; done by 2026-11-30 13:00 UTC, in 3 h at 6.0 a minute",
         "agent   edge1, my-queue, version 0.2.0, since 2026-11-30 09:00:00 UTC, 3 of 4 slots busy",
         "rate    234.6 MiB/s, limit none",
         "today   812 done, 3 dead, 92,110 objects, 3.0 GiB (2.0 GiB read from S3) since 00:00 UTC",
@@ -218,8 +264,18 @@ def test_the_health_is_whole_at_every_width(width: int) -> None:
         ({"visible": None}, "my-queue: SQS has not given its counts yet"),
         ({"oldest_age": None}, "my-queue: 1,204 waiting, 3 in flight"),
         ({"retention_used": None}, "oldest 14 min"),
-        ({"done_by": None}, "about 5.0 GiB to copy; nothing ended in the last quarter of an hour"),
-        ({"backlog_bytes": None}, "        done by 2026-11-30 13:00 UTC"),
+        (
+            {"ahead": {"left": None, "unknown": "every route is paused"}},
+            "        about 5.0 GiB to copy; end unknown: every route is paused",
+        ),
+        (
+            {"ahead": {"size_bytes": None}},
+            "        done by 2026-11-30 13:00 UTC, in 3 h at 6.0 a minute",
+        ),
+        (
+            {"ahead": {"per_minute": 0.0}},
+            "done by 2026-11-30 13:00 UTC, in 3 h at the present rate",
+        ),
     ],
 )
 def test_what_is_not_known_of_a_queue_is_left_out(other: dict[str, Any], words: str) -> None:
@@ -228,7 +284,36 @@ def test_what_is_not_known_of_a_queue_is_left_out(other: dict[str, Any], words: 
 
 
 def test_an_empty_queue_has_no_backlog() -> None:
-    assert "done by" not in "\n".join(lines(queues=(queue(visible=0),)))
+    empty = {"messages": 0, "left": timedelta()}
+    assert "done by" not in "\n".join(lines(queues=(queue(visible=0, ahead=empty),)))
+
+
+def test_what_is_missing_and_what_is_at_risk_come_first() -> None:
+    later = expected("b", deadline=NOW + HOUR)
+    shown = lines(expectations=(expected("a", missed=True), later), risks=(RISK,))
+    there = "3 of 24 objects in hdfs://ns1/land"
+    assert shown[1:4] == [
+        "at risk my-queue: the backlog takes 3 h more",
+        f"data    clicks/a due 2026-11-29 11:00 UTC is missing: {there}/day=29",
+        f"        1 of 2 met; next clicks/a by 2026-11-30 11:00 UTC: {there}/day=30",
+    ]
+    assert lines(expectations=(later,))[1].startswith("data    1 of 1 met; next clicks/b by")
+    many = tuple(expected(f"e{number}", missed=True) for number in range(25))
+    assert "        and 5 more are missing" in lines(expectations=many)
+
+
+def test_monitoring_knows_what_is_missing_and_what_is_at_risk() -> None:
+    found = view(expectations=(expected("a", missed=True), expected("b")), risks=(RISK,))
+    checked = judge(found, {}, {})
+    assert checked.level is Level.CRITICAL
+    assert "missed=1;;1;0 at_risk=1;1;;0" in checked.line
+    assert checked.reasons == (
+        "missing since 2026-11-29 11:00 UTC: 3 of 24 objects in hdfs://ns1/land/day=29",
+        "my-queue: the backlog takes 3 h more",
+    )
+    quiet = judge(found, {"at_risk": None}, {"missed": None})
+    assert quiet.level is Level.OK
+    assert judge(view(risks=(RISK,)), {}, {}).level is Level.WARNING
 
 
 def test_messages_that_are_parked_are_counted() -> None:
@@ -507,7 +592,8 @@ def test_all_is_well_is_ok_with_measurements() -> None:
     assert found.level is Level.OK
     assert found.line == (
         "OK: Running: waiting for messages | queue=1204;;;0 oldest=840s;;;0 "
-        "retention=0.2%;50;80;0 dead_24h=0;1;;0 held=0s;0;900;0 rate=246000000B;;;0"
+        "retention=0.2%;50;80;0 dead_24h=0;1;;0 held=0s;0;900;0 rate=246000000B;;;0 "
+        "missed=0;;1;0 at_risk=0;1;;0"
     )
 
 
@@ -630,7 +716,9 @@ def schema() -> dict[str, Any]:
         {
             "health": HELD,
             "agents": (agent(), agent(is_alive=False, ended_at=NOW)),
-            "queues": (queue(), queue(visible=None, oldest_age=None, done_by=None)),
+            "queues": (queue(), queue(visible=None, oldest_age=None, ahead={"left": None})),
+            "expectations": (expected("a", missed=True), expected("b")),
+            "risks": (RISK,),
             "routes": (route(lag_p95=HOUR), route(""), route(held_by=("s3",))),
             "running": (running(), running(left=None, bytes_per_s=None)),
             "waiting": (waiting(), waiting(code=None, held_by=None, held_since=None)),

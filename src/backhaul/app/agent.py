@@ -23,6 +23,7 @@ from backhaul.app.facts import fan_out
 from backhaul.app.hangup import Hangup
 from backhaul.app.metrics import MetricsExport
 from backhaul.app.notify import make_notifier
+from backhaul.app.outlook import make_watch
 from backhaul.app.ports import Opened, open_ports
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
@@ -62,7 +63,8 @@ def run_agent(
     agent_settings = context.settings.agent
     systemd = Systemd()
     observer = Observer(SystemClock(), slots=agent_settings.slots)
-    export = MetricsExport(context, observer, SystemClock())
+    reading = threading.Lock()  # readers of one process take turns
+    export = MetricsExport(context, observer, SystemClock(), reading)
     notifier = make_notifier(context.settings, context.config_path, observer, emit)
     # The observer forgets what has ended.
     emit = fan_out(emit, *export.receivers, notifier, observer)
@@ -104,6 +106,7 @@ def run_agent(
                 queue=queue,
                 ledger=opened.ledger,
                 clock=SystemClock(),
+                look_ahead=make_watch(context, opened.ledger, reading, emit).turn,
                 published=lambda health: systemd.status(health.sentence),
             ),
         )

@@ -15,6 +15,7 @@ from enum import IntEnum
 
 from backhaul.app.overview import Overview
 from backhaul.core.health import Health, HealthState
+from backhaul.core.outlook.expectation import ExpectationRecord
 from backhaul.core.text import visible
 from backhaul.core.units import human_span
 
@@ -56,6 +57,12 @@ MEASURED: dict[str, Measured] = {
         unit="s", means="how long a dependency has held transfers", warn=0, critical=900
     ),
     "rate": Measured(unit="B", means="bytes a second"),
+    "missed": Measured(
+        unit="", means="deadlines of expected data that passed, and it is missing", critical=1
+    ),
+    "at_risk": Measured(
+        unit="", means="retentions and deadlines that the backlog will break", warn=1
+    ),
 }
 LIMITED = tuple(name for name in MEASURED if name != "rate")
 Thresholds = Mapping[str, float | None]
@@ -109,7 +116,13 @@ def judge(view: Overview, warn: Thresholds, critical: Thresholds) -> Checked:
     for name, value in values.items():
         found = _level(value, warns[name], criticals[name])
         level = max(level, found)
-        if found is not Level.OK and name != "held":  # the health sentence has that
+        if found is Level.OK or name == "held":  # the health sentence has that
+            continue
+        if name == "missed":
+            reasons += [f"missing since {one.due}: {one.words}" for one in _missed(view)]
+        elif name == "at_risk":
+            reasons += [one.sentence for one in view.risks]
+        else:
             reasons.append(_words(name, value or 0, found, (warns, criticals)))
     return Checked(
         level=level,
@@ -151,7 +164,13 @@ def _values(view: Overview) -> dict[str, float | None]:
         "dead_24h": sum(one.count for one in view.dead),
         "held": None if held is None else held.total_seconds(),
         "rate": view.bytes_per_s,
+        "missed": len(_missed(view)),
+        "at_risk": len(view.risks),
     }
+
+
+def _missed(view: Overview) -> list[ExpectationRecord]:
+    return [one.last for one in view.expectations if one.last is not None and one.is_missed]
 
 
 def _words(name: str, value: float, level: Level, limits: tuple[Thresholds, Thresholds]) -> str:

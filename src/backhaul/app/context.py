@@ -14,8 +14,10 @@ from backhaul.adapters.system.log import LogTarget, Telemetry
 from backhaul.adapters.system.trusted_files import check_trusted
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.file_systems import FileSystems
+from backhaul.core.outlook.expectation import Expectation
 from backhaul.core.ports import Emit
 from backhaul.core.requests.policy import Policy, allow_any_route, parse_allow
+from backhaul.settings.expect import make_expectations
 from backhaul.settings.load import find_config, load_part, load_settings
 from backhaul.settings.model import LogSection, Settings, in_home
 from backhaul.settings.routes import make_routes
@@ -31,6 +33,7 @@ class Context:
     Attributes:
         config_path: The file that was read; None when there is none.
         default_fs: The default file system, and the nameservices that the node has names for.
+        expectations: What the routes of the configuration expect.
     """
 
     settings: Settings
@@ -38,6 +41,7 @@ class Context:
     policy: Policy
     hadoop: HadoopConfiguration
     default_fs: FileSystems
+    expectations: tuple[Expectation, ...] = ()
 
     @property
     def conf_dir(self) -> Path | None:
@@ -72,6 +76,8 @@ def load_context(
     hadoop = HadoopConfiguration.load(hadoop_conf_dir())
     default_fs = file_systems(hadoop)
     routes = make_routes(settings, path, default_fs) if is_policy_needed else ()
+    expected = [one.expect for one in settings.route] if routes else []
+    expectations = make_expectations(routes, expected, path)
     routes += tuple(parse_allow(text, default_fs=default_fs) for text in allow)
     if allow_any:
         routes += (allow_any_route(),)
@@ -81,6 +87,7 @@ def load_context(
         policy=Policy(routes=routes),
         hadoop=hadoop,
         default_fs=default_fs,
+        expectations=expectations,
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from backhaul.app.check import Checked
 from backhaul.app.overview import AgentView, Overview, QueueView, RouteView, RunningView
+from backhaul.core.outlook.expectation import ExpectationRecord
 
 State = Literal["not-running", "silent", "not-polling", "held", "stopping", "running"]
 
@@ -69,7 +70,11 @@ class QueuePart:
     Attributes:
         at: When SQS gave its counts.
         retention_used: Age of the oldest known message by the retention; 1 is all of it.
-        per_minute: Messages that ended, over the last quarter of an hour.
+        messages: Those that wait or are in flight, without those of paused routes.
+        per_minute: Messages that ended, over a quarter of an hour, or an hour where few did.
+        backlog_bytes: What is left to copy of them.
+        left_s: Until the backlog is through at the present rate; `unknown` is why it is not known.
+        retention_forecast: Of the retention, used once the backlog is through.
     """
 
     name: str
@@ -80,9 +85,13 @@ class QueuePart:
     retention_s: float | None
     retention_used: float | None
     last_poll_at: datetime | None
+    messages: int | None
     per_minute: float
     backlog_bytes: int | None
+    left_s: float | None
     done_by: datetime | None
+    unknown: str
+    retention_forecast: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +188,48 @@ class DeadPart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeadlinePart:
+    """One deadline of expected data; what is there was counted until it was enough.
+
+    Attributes:
+        due: The deadline in its own time zone, for people.
+    """
+
+    deadline: datetime
+    due: str
+    place: str
+    state: Literal["due", "met", "missed", "late"]
+    objects: int
+    objects_wanted: int | None
+    bytes: int
+    bytes_wanted: int | None
+    transfers: int
+    transfers_wanted: int | None
+    is_met: bool
+    arrived_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedPart:
+    """Data that is expected on a route: the next deadline, and the last one that was judged."""
+
+    route: str
+    name: str
+    next: DeadlinePart
+    last: DeadlinePart | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskPart:
+    """What will break before a backlog is through."""
+
+    kind: Literal["retention", "deadline"]
+    code: str
+    sentence: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckDocument:
     """How it is.
 
@@ -201,6 +252,8 @@ class CheckDocument:
     running: list[RunningPart]
     waiting: list[WaitingPart]
     dead: list[DeadPart]
+    expected: list[ExpectedPart]
+    risks: list[RiskPart]
     is_cut: bool
 
 
@@ -267,7 +320,38 @@ def document(view: Overview, checked: Checked) -> CheckDocument:
             )
             for one in view.dead
         ],
+        expected=[
+            ExpectedPart(
+                route=one.next.route,
+                name=one.next.name,
+                next=deadline_part(one.next),
+                last=None if one.last is None else deadline_part(one.last),
+            )
+            for one in view.expectations
+        ],
+        risks=[
+            RiskPart(kind=one.kind.value, code=one.code, sentence=one.sentence, hint=one.hint)
+            for one in view.risks
+        ],
         is_cut=view.is_cut,
+    )
+
+
+def deadline_part(one: ExpectationRecord) -> DeadlinePart:
+    """One deadline, as programs read it."""
+    return DeadlinePart(
+        deadline=one.deadline,
+        due=one.due,
+        place=one.place,
+        state=one.state.value,
+        objects=one.found.objects,
+        objects_wanted=one.wanted.objects,
+        bytes=one.found.size_bytes,
+        bytes_wanted=one.wanted.size_bytes,
+        transfers=one.found.transfers,
+        transfers_wanted=one.wanted.transfers,
+        is_met=one.is_met,
+        arrived_at=one.arrived_at,
     )
 
 
@@ -304,9 +388,13 @@ def _queue(one: QueueView) -> QueuePart:
         retention_s=_seconds(one.retention),
         retention_used=one.retention_used,
         last_poll_at=one.last_poll_at,
-        per_minute=one.per_minute,
-        backlog_bytes=one.backlog_bytes,
-        done_by=one.done_by,
+        messages=one.forecast.messages,
+        per_minute=one.forecast.per_minute,
+        backlog_bytes=one.forecast.size_bytes,
+        left_s=_seconds(one.forecast.left),
+        done_by=one.forecast.done_by,
+        unknown=one.forecast.unknown,
+        retention_forecast=one.forecast.retention_share,
     )
 
 

@@ -25,6 +25,9 @@ from backhaul.core.agent_report import AgentIdentity, AgentRecord
 from backhaul.core.errors import BackhaulError
 from backhaul.core.facts import InstallationWarned, MetricsNotWritten
 from backhaul.core.health import Health, HealthState, agent_health
+from backhaul.core.outlook.expectation import statuses
+from backhaul.core.outlook.forecast import forecasts
+from backhaul.core.outlook.risks import risks
 from backhaul.core.ports import Clock, Emit
 from backhaul.core.text import redacted, visible
 from backhaul.settings.model import in_home
@@ -39,23 +42,28 @@ FIGURES_AGAIN_S = 5.0  # while there are none
 WARNED_EVERY_S = 60.0
 LINE_MOST = 2000  # characters
 JOIN_S = 2.0
-_DAY = timedelta(days=1)
 _LAST_DONE_WITHIN = timedelta(days=30)
 
 
 class MetricsExport:
     """Of one agent. Without `[metrics]` it does nothing and costs nothing.
 
+    Args:
+        turn: Held while this process reads the ledger.
+
     Attributes:
         receivers: Of facts; they run before the observer.
     """
 
-    def __init__(self, context: Context, observer: Observer, clock: Clock) -> None:
+    def __init__(
+        self, context: Context, observer: Observer, clock: Clock, turn: threading.Lock
+    ) -> None:
         self._settings = context.settings.metrics
         self._ledger_path = context.settings.ledger_path
         self._governor = governor_spec(context.settings).open()
         self._observer = observer
         self._clock = clock
+        self._turn = turn
         self._identity: AgentIdentity | None = None
         self._figures: LedgerFigures | None = None
         self._beat_s: float | None = None
@@ -209,16 +217,21 @@ class MetricsExport:
         if self._identity is None:
             return  # the ledger is not of this version yet, or not there
         try:
-            reader = find_reader(self._ledger_path)
+            reader = find_reader(self._ledger_path, turn=self._turn)
             if reader is None:
                 return
             with closing(reader):
                 last_done = self._figures.last_done if self._figures else None
                 if last_done is None:  # from before this start; later ones are counted
                     last_done = reader.last_done(now - _LAST_DONE_WITHIN)
+                agents = reader.agents()
+                found = forecasts(reader, agents, now)
+                expected = tuple(statuses(reader.expectations()))
                 self._figures = LedgerFigures(
-                    agents_alive=sum(one.is_alive(now) for one in reader.agents()),
-                    mean_bytes=reader.mean_bytes(now - _DAY),
+                    agents_alive=sum(one.is_alive(now) for one in agents),
+                    forecasts=found,
+                    expectations=expected,
+                    risks=risks(found, expected),
                     last_done=last_done,
                 )
         except BackhaulError:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from backhaul.adapters.ledger import find_reader
 from backhaul.adapters.ledger.agents import begin_of
+from backhaul.adapters.ledger.reading.arriving import ArrivingReader
 from backhaul.adapters.ledger.reading.observing import (
     ActivityReader,
     ActivityRow,
@@ -24,6 +25,9 @@ from backhaul.adapters.ledger.reading.observing import (
 )
 from backhaul.core.agent_report import AgentRecord, RunningTransfer
 from backhaul.core.health import Health, ObservedAgent, health
+from backhaul.core.outlook.expectation import ExpectationStatus, statuses
+from backhaul.core.outlook.forecast import Forecast, forecasts
+from backhaul.core.outlook.risks import Risk, risks
 from backhaul.core.ports import PausedRoute
 
 FIVE_MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24)
@@ -54,10 +58,7 @@ class QueueView:
     Attributes:
         visible: None until SQS was asked; then `in_flight` and `at` are None, too.
         retention_used: Age of the oldest known message by the retention, 0 to 1 and more.
-        per_minute: Messages of it that ended, per minute, over the last quarter of an hour.
-        backlog_bytes: Visible messages times what one brought on average within a day; None
-            where none has ended.
-        done_by: When the backlog is through at `per_minute`; None: unknown.
+        forecast: When its backlog is through.
     """
 
     name: str
@@ -68,9 +69,7 @@ class QueueView:
     retention: timedelta | None
     retention_used: float | None
     last_poll_at: datetime | None
-    per_minute: float
-    backlog_bytes: int | None
-    done_by: datetime | None
+    forecast: Forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +149,8 @@ class Overview:
         waiting: The others that have not ended: those that wait, those that are held, and those
             of `copy` and of agents that are gone.
         jobs: YARN applications that may run.
+        expectations: What should have come, as an agent judged it last.
+        risks: What will break before a backlog is through.
         is_cut: There are more open or dead transfers than were read.
     """
 
@@ -166,6 +167,8 @@ class Overview:
     waiting: tuple[OpenTransfer, ...]
     jobs: tuple[OpenJob, ...]
     dead: tuple[DeadCode, ...]
+    expectations: tuple[ExpectationStatus, ...]
+    risks: tuple[Risk, ...]
     is_cut: bool
 
 
@@ -187,7 +190,7 @@ def read_overview(path: Path, now: datetime, *, routes: Iterable[str] = ()) -> O
 
 
 def overview(
-    reader: ActivityReader, path: Path, now: datetime, *, routes: Iterable[str] = ()
+    reader: ArrivingReader, path: Path, now: datetime, *, routes: Iterable[str] = ()
 ) -> Overview:
     """As `read_overview`, from an open ledger."""
     agents = reader.agents()
@@ -210,6 +213,8 @@ def overview(
     ]
     running_ids = {one.transfer.transfer_id for one in running}
     sums = _Sums(hour=hour, day=day)
+    found = forecasts(reader, agents, now)
+    expected = tuple(statuses(reader.expectations()))
     views = _routes(reader, now, [*routes, *(one.route for one in day)], sums, running, waiting)
     return Overview(
         now=now,
@@ -217,7 +222,7 @@ def overview(
         ledger_bytes=path.stat().st_size,
         health=health(agents, now),
         agents=tuple(_agent(one, now) for one in agents if _is_worth_showing(one, now)),
-        queues=_queues(alive, sums, now),
+        queues=_queues(agents, found, now),
         bytes_per_s=sum(one.report.bytes_per_s for one in alive),
         today=_today(_since(reader, midnight, now), midnight),
         routes=tuple(sorted(views, key=lambda one: (-one.trouble, one.name))),
@@ -225,6 +230,8 @@ def overview(
         waiting=tuple(one for one in waiting if one.id not in running_ids),
         jobs=tuple(reader.open_jobs(most=OPEN_MOST)),
         dead=_by_code([one for one in dead if one.sent_again_as is None]),
+        expectations=expected,
+        risks=risks(found, expected),
         is_cut=len(waiting) == OPEN_MOST or len(dead) == DEAD_MOST,
     )
 
@@ -266,59 +273,37 @@ def _left(one: RunningTransfer) -> timedelta | None:
     return timedelta(seconds=missing / one.bytes_per_s)
 
 
-def _queues(alive: Sequence[AgentRecord], sums: _Sums, now: datetime) -> tuple[QueueView, ...]:
-    by_name: dict[str, list[AgentRecord]] = defaultdict(list)
-    for record in alive:
-        by_name[record.identity.queue].append(record)
-    recent = [one for one in sums.hour if one.begins_at >= now - 3 * FIVE_MINUTES]
-    is_alone = len(by_name) == 1
-    ended = sum(one.done + one.dead for one in recent)
-    covered = _covered(recent, now)
-    per_minute = ended / covered if is_alone and covered else 0.0
-    done = sum(one.done for one in sums.day)
-    mean_bytes = sum(one.bytes_done for one in sums.day) / done if done else None
+def _queues(
+    agents: Sequence[ObservedAgent], found: Sequence[Forecast], now: datetime
+) -> tuple[QueueView, ...]:
     return tuple(
-        _queue(name, records, per_minute, mean_bytes, now)
-        for name, records in sorted(by_name.items())
+        _queue(
+            one,
+            [
+                other.record
+                for other in agents
+                if other.is_alive(now) and other.record.identity.queue == one.queue
+            ],
+        )
+        for one in found
     )
 
 
-def _covered(recent: Sequence[ActivityRow], now: datetime) -> float:
-    """Minutes from the beginning of the first of these sums until now."""
-    if not recent:
-        return 0.0
-    return max(1.0, (now - recent[0].begins_at).total_seconds() / 60)
-
-
-def _queue(
-    name: str,
-    records: Sequence[AgentRecord],
-    per_minute: float,
-    mean_bytes: float | None,
-    now: datetime,
-) -> QueueView:
-    depths = [one.report.depth for one in records if one.report.depth is not None]
-    depth = max(depths, key=lambda one: one.at, default=None)
-    sent = [one.report.oldest_sent_at for one in records if one.report.oldest_sent_at]
-    oldest = now - min(sent) if sent else None
-    retention = timedelta(seconds=depth.retention_s) if depth and depth.retention_s else None
-    polls = [one.report.last_poll_at for one in records if one.report.last_poll_at]
-    left = depth.visible + depth.in_flight if depth else None
-    done_by = None
-    if left is not None and per_minute > 0:
-        done_by = now + timedelta(minutes=left / per_minute)
+def _queue(one: Forecast, records: Sequence[AgentRecord]) -> QueueView:
+    depths = [record.report.depth for record in records if record.report.depth is not None]
+    depth = max(depths, key=lambda depth: depth.at, default=None)
+    polls = [record.report.last_poll_at for record in records if record.report.last_poll_at]
+    age, retention = one.oldest_age, one.retention
     return QueueView(
-        name=name,
+        name=one.queue,
         visible=depth.visible if depth else None,
         in_flight=depth.in_flight if depth else None,
         at=depth.at if depth else None,
-        oldest_age=oldest,
+        oldest_age=age,
         retention=retention,
-        retention_used=oldest / retention if oldest is not None and retention else None,
+        retention_used=age / retention if age is not None and retention else None,
         last_poll_at=max(polls, default=None),
-        per_minute=per_minute,
-        backlog_bytes=round(depth.visible * mean_bytes) if depth and mean_bytes else None,
-        done_by=done_by,
+        forecast=one,
     )
 
 

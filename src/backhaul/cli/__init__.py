@@ -27,6 +27,7 @@ COMMANDS = {
     "status": "show how it is: health, queue, rate, trouble, what is under way",
     "top": "watch the same on a terminal, live",
     "check": "judge how it is for monitoring, with exit codes as Nagios has them",
+    "expectations": "list data that should have come, by when, and what is there",
     "history": "list transfers, newest first",
     "show": "show one transfer, with its proof",
     "cancel": "end a transfer that has not ended",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backhaul.app.check import Checked
 
 UNKNOWN = 3
-NAMES = ("queue", "oldest", "retention", "dead_24h", "held")
+NAMES = ("queue", "oldest", "retention", "dead_24h", "missed", "at_risk", "held")
 TIMES = frozenset({"oldest", "held"})
 OFF = "off"
 Threshold = tuple[str, float | None]
@@ -81,8 +81,9 @@ def command(
 
     Ends with 0 (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN: the ledger cannot be read). It reads
     the ledger and nothing else. CRITICAL is an agent that does not run or poll, a dependency that
-    holds transfers for 15 minutes, and 80 % of the retention; WARNING any hold, half of the
-    retention, and a death within 24 hours.
+    holds transfers for 15 minutes, 80 % of the retention, and expected data that is missing;
+    WARNING any hold, half of the retention, a death within 24 hours, and a backlog that will break
+    a retention or a deadline.
     """
     try:
         return _check(files, dict(warn), dict(critical), as_json=as_json)

@@ -19,6 +19,8 @@ import click
 
 from backhaul.cli.options import counted
 from backhaul.core.health import Health, HealthState
+from backhaul.core.outlook.expectation import ExpectationStatus
+from backhaul.core.outlook.forecast import Forecast
 from backhaul.core.text import visible
 from backhaul.core.units import human_bytes, human_rate, human_span
 
@@ -97,6 +99,8 @@ def screen(
     """
     lines: list[Line] = [
         *_health(view.health, width),
+        *(_of("at risk", _name(one.sentence), YELLOW) for one in view.risks),
+        *_expected(view.expectations),
         *(line for one in view.queues for line in _queue(one)),
         *(_agent(one, view.now) for one in view.agents),
         _of("rate", _rate(view, limit)),
@@ -145,15 +149,30 @@ def _queue(one: QueueView) -> Iterator[Line]:
         parts.append(oldest)
     is_late = (one.retention_used or 0) >= 0.5  # noqa: PLR2004 - half of what SQS keeps
     yield _of("queue", f"{_name(one.name)}: {', '.join(parts)}", YELLOW if is_late else "")
-    if one.visible:
-        yield _of("", _backlog(one))
+    if one.forecast.messages or one.forecast.left is None:
+        yield _of("", _backlog(one.forecast))
 
 
-def _backlog(one: QueueView) -> str:
-    size = f"about {human_bytes(one.backlog_bytes)} to copy; " if one.backlog_bytes else ""
-    if one.done_by is None:
-        return f"{size}nothing ended in the last quarter of an hour, so no end is known"
-    return f"{size}done by {_clock(one.done_by)} at {one.per_minute:.1f} a minute"
+def _backlog(one: Forecast) -> str:
+    size = f"about {human_bytes(one.size_bytes)} to copy; " if one.size_bytes else ""
+    if one.left is None or one.done_by is None:
+        return f"{size}end unknown: {_name(one.unknown)}"
+    rate = f" at {one.per_minute:.1f} a minute" if one.per_minute else " at the present rate"
+    return f"{size}done by {_clock(one.done_by)}, in {human_span(one.left)}{rate}"
+
+
+def _expected(found: Sequence[ExpectationStatus]) -> Iterator[Line]:
+    """What is missing, each; of the others how many, and which is due next."""
+    missed = [one.last for one in found if one.last is not None and one.is_missed]
+    for one in missed[:ROUTES_MOST]:
+        text = f"{_name(one.subject)} due {_name(one.due)} is missing: {_name(one.words)}"
+        yield _of("data", text, RED)
+    if len(missed) > ROUTES_MOST:
+        yield _of("", f"and {len(missed) - ROUTES_MOST} more are missing", RED)
+    if found:
+        due = min((one.next for one in found), key=lambda one: one.deadline)
+        text = f"{len(found) - len(missed):,} of {len(found):,} met; next {_name(due.subject)}"
+        yield _of("" if missed else "data", f"{text} by {due.due}: {_name(due.words)}")
 
 
 def _agent(one: AgentView, now: datetime) -> Line:

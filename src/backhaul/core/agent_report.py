@@ -83,6 +83,7 @@ class RunningTransfer:
         bytes_per_s: Over the last half minute; None before there are two measurements.
         waits_for: The dependency that its worker, or it itself, waits for; empty: none.
         tracking_url: Of its YARN application; empty without one.
+        event_bytes: Its size, where an S3 event reported one; for the time before it is planned.
     """
 
     transfer_id: str
@@ -104,6 +105,7 @@ class RunningTransfer:
     waits_for: str = ""
     application: str = ""
     tracking_url: str = ""
+    event_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -167,6 +167,7 @@ class AttemptStarted:
 
     Attributes:
         is_takeover: Another process began the transfer and ended without settling it.
+        event_bytes: Its size, where an S3 event reported one.
     """
 
     transfer_id: str
@@ -176,6 +177,7 @@ class AttemptStarted:
     destination: str
     route: str
     is_takeover: bool = False
+    event_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -562,3 +564,51 @@ class AbandonedStagingRemoved:
 
     transfer_id: str
     staging: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectationMissed:
+    """A deadline has passed, and its data has not come; emitted once.
+
+    Attributes:
+        due: The deadline in its own time zone, for people.
+        found: What is there, of what, and where.
+        late_s: How long ago it was; long where no agent ran at that time.
+    """
+
+    route: str
+    name: str
+    deadline: datetime
+    due: str
+    found: str
+    late_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectationArrived:
+    """All of it is there now, after its deadline; emitted once."""
+
+    route: str
+    name: str
+    deadline: datetime
+    due: str
+    found: str
+    late_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastWarned:
+    """At the present rate something breaks before the backlog is through."""
+
+    subject: str
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastCleared:
+    """It will not break any more, and has not been about to for a while."""
+
+    subject: str
+    code: str

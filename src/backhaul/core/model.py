@@ -200,11 +200,13 @@ class EventFacts:
         key: The object's; for a trigger the trigger's own, while the source is its directory.
         version_id: The version to copy; None for the current one, and for a trigger's directory.
         sequencer: Comparable as text; None where the event has none.
+        size_bytes: The object's, as the event reports it; None: not known, and for a trigger.
     """
 
     key: str
     version_id: str | None = None
     sequencer: str | None = None
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

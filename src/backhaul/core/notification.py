@@ -14,6 +14,7 @@ from backhaul.core.health import Health
 
 EXAMPLES_MOST = 20
 GROUPS_MOST = 100
+NOTICES_MOST = 50
 DELIVERY_S = 30.0  # one try of one message, from the first call to the last answer
 OTHER = "other"  # code of the groups that found no place
 
@@ -23,6 +24,8 @@ class NotifyOn(StrEnum):
 
     HEALTH = "health"
     DEAD = "dead"
+    EXPECTED = "expected"
+    FORECAST = "forecast"
 
 
 class MailTls(StrEnum):
@@ -155,6 +158,46 @@ class Deaths:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notice:
+    """One thing about data: it did not come, came late, or will come too late.
+
+    Attributes:
+        about: `EXPECTED` or `FORECAST`.
+        code: `W_EXPECTED_MISSING` and the like; empty for good news.
+    """
+
+    about: NotifyOn
+    at: datetime
+    sentence: str
+    code: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notices:
+    """Several together.
+
+    Attributes:
+        first: `NOTICES_MOST` at most, oldest first.
+    """
+
+    count: int
+    first: tuple[Notice, ...]
+
+    @classmethod
+    def of(cls, notice: Notice) -> Notices:
+        """Of one alone."""
+        return cls(count=1, first=(notice,))
+
+    def with_more(self, later: Notices | None) -> Notices:
+        """These, and those that came later."""
+        if later is None:
+            return self
+        first = (*self.first, *later.first)[:NOTICES_MOST]
+        return Notices(count=self.count + later.count, first=first)
+
+
+@dataclass(frozen=True, kw_only=True)
 class HealthChange:
     """The health is worth a message: trouble, or its end.
 
@@ -191,16 +234,20 @@ class Notification:
     every_s: float
     health: HealthChange | None = None
     deaths: Deaths | None = None
+    notices: Notices | None = None
     is_test: bool = False
 
     @property
     def about(self) -> tuple[str, ...]:
-        """Of `health`, `recovery`, `dead` and `test`, what it has."""
+        """Of `health`, `recovery`, `dead`, `expected`, `forecast` and `test`, what it has."""
         found = []
         if self.health is not None:
             found.append("recovery" if self.health.is_recovery else "health")
         if self.deaths is not None:
             found.append("dead")
+        if self.notices is not None:
+            kinds = {one.about for one in self.notices.first}
+            found += [one.value for one in NotifyOn if one in kinds]
         return (*found, "test") if self.is_test else tuple(found)
 
 
@@ -212,11 +259,13 @@ class Remembered:
         sent_at: Of the last message; None: none yet.
         troubles: Kinds of trouble that were reported and are not known to be over.
         deaths: Not reported yet.
+        notices: Likewise.
     """
 
     sent_at: datetime | None = None
     troubles: frozenset[str] = frozenset()
     deaths: Deaths | None = None
+    notices: Notices | None = None
 
 
 # ---------------------------------------------------------------- facts

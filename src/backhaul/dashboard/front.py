@@ -77,6 +77,9 @@ def front(site: Site, request: Request) -> Response:
         rows_most=ROWS_MOST,
         waiting_most=WAITING_MOST,
         routes=shown_routes(view.routes, is_all=is_all_routes),
+        expected=sorted(view.expectations, key=lambda one: (not one.is_missed, one.next.deadline))[
+            :ROWS_MOST
+        ],
         is_all_routes=is_all_routes and len(view.routes) > ROUTES_MOST,
     )
 

@@ -258,7 +258,7 @@ def _line_of(location: tuple[int | str, ...], text: str) -> int | None:
     seen = -1
     header_line = None
     for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[\[?\s*([\w-]+)", line):
+        if header := re.match(r"\s*\[\[?\s*([\w.-]+)", line):
             current = header[1]
             seen += current == table
             if current == (table or key):

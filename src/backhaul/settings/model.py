@@ -39,6 +39,7 @@ from backhaul.core.model import (
 from backhaul.core.ports.cluster import ClusterRules
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
 from backhaul.settings.base import NamedPath, StrictModel
+from backhaul.settings.expect import ExpectSettings, one_or_more
 from backhaul.settings.metrics import MetricsSection
 from backhaul.settings.notify import NotifySettings
 from backhaul.settings.receipt import ReceiptSection
@@ -119,6 +120,9 @@ class RouteSettings(StrictModel):
         None, min_length=1, max_length=255, description="its event brings its whole directory"
     )
     emr: list[EmrSettings] = Field(default_factory=list)
+    expect: Annotated[list[ExpectSettings], BeforeValidator(one_or_more)] = Field(
+        default_factory=list, description="data that should have come by a time of day"
+    )
     signature: SignatureSettings | None = None
     run_as: str | None = Field(
         None,

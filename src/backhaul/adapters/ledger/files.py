@@ -92,13 +92,18 @@ def open_ledger(
         raise
 
 
-def find_reader(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> LedgerReader | None:
+def find_reader(
+    path: Path,
+    *,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    turn: AbstractContextManager[object] | None = None,
+) -> LedgerReader | None:
     """The same as `open_reader`; None where no file exists yet."""
     with os_errors(path, "read"):
         check_place(path)
         if not path.exists():
             return None
-    return open_reader(path, busy_timeout_s=busy_timeout_s)
+    return open_reader(path, busy_timeout_s=busy_timeout_s, turn=turn)
 
 
 def open_reader(

@@ -72,12 +72,16 @@ def _why_not(column: Column[Any], value: Any) -> str:
     return _why_no_text(column, value) if isinstance(value, str) else ""
 
 
+# Of an application, and of a deadline: others than a transfer's.
+_OTHER_STATES = frozenset({"jobs", "expectations"})
+
+
 def _why_no_text(column: Column[Any], value: str) -> str:
     if column.name in _URIS and "://" not in value:
         return "no URI"
     if column.name == "relative" and _UP.search(value):
         return "no path below a directory"
-    if column.name in _ENUMS and column.table.name != "jobs":
+    if column.name in _ENUMS and column.table.name not in _OTHER_STATES:
         return "" if value in _values(_ENUMS[column.name]) else "unknown"
     return ""
 

@@ -174,6 +174,13 @@ Index(
     "ix_transfers_open", transfers.c.first_seen_at, sqlite_where=transfers.c.finished_at.is_(None)
 )
 Index("ix_transfers_dead", transfers.c.finished_at, sqlite_where=transfers.c.state == "dead")
+# For what was published of a route within a span of time, however many transfers there are.
+Index(
+    "ix_transfers_done",
+    transfers.c.route,
+    transfers.c.finished_at,
+    sqlite_where=transfers.c.state == "done",
+)
 Index("ix_transfers_renames_possible", transfers.c.id, sqlite_where=transfers.c.renames_possible)
 
 # Staging roots from their claim until a sweep has seen them gone.
@@ -382,6 +389,27 @@ reconciliations = Table(
     Column("started_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime, nullable=False),
     Column("totals", Text, nullable=False),  # JSON: class to [objects, bytes]
+    sqlite_with_rowid=False,
+)
+
+# Deadlines of expected data: the one that is due, and what became of those before.
+expectations = Table(
+    "expectations",
+    metadata,
+    Column("route", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("deadline", UtcTime, primary_key=True),
+    Column("due", Text, nullable=False),  # the deadline as people there write it
+    Column("place", Text, nullable=False),
+    Column("state", Text, nullable=False),  # ExpectationState
+    Column("wanted_objects", BigInteger),
+    Column("wanted_bytes", BigInteger),
+    Column("wanted_transfers", BigInteger),
+    Column("objects", BigInteger, nullable=False),  # counted until it is enough
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("transfers", BigInteger, nullable=False),
+    Column("judged_at", UtcTime),
+    Column("arrived_at", UtcTime),
     sqlite_with_rowid=False,
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from backhaul.adapters.ledger.agents import SqlAgents
 from backhaul.adapters.ledger.attempts import SqlAttempts
 from backhaul.adapters.ledger.destinations import SqlDestinations
+from backhaul.adapters.ledger.expectations import SqlExpectations
 from backhaul.adapters.ledger.jobs import SqlJobs
 from backhaul.adapters.ledger.operators import SqlOperators
 from backhaul.adapters.ledger.plans import SqlPlans
@@ -25,5 +26,6 @@ class SqlLedger(
     SqlAgents,
     SqlOperators,
     SqlReconciliations,
+    SqlExpectations,
 ):
     """`core.ports.Ledger` and `OperatorLedger`; made by `ledger.files.open_ledger`."""

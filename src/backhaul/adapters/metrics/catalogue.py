@@ -100,7 +100,13 @@ RETENTION_USED = _gauge(
     "queue_retention_used_ratio", "That age divided by the queue's retention.", "queue"
 )
 BACKLOG = _gauge(
-    "backlog_bytes", "Visible messages times the mean bytes of a transfer in a day.", "queue"
+    "backlog_bytes", "What is left to copy: sizes that are known, else the mean of a day.", "queue"
+)
+BACKLOG_LEFT = _gauge(
+    "backlog_left_seconds", "Until the backlog is through, at the present rate.", "queue"
+)
+RETENTION_FORECAST = _gauge(
+    "retention_forecast_ratio", "Of the retention, used once the backlog is through.", "queue"
 )
 LAST_POLL = _gauge(
     "last_poll_success_timestamp_seconds", "When SQS last answered a receive.", "queue"
@@ -110,11 +116,25 @@ VISIBILITY_LOST = _counter(
     "visibility_lost_total", "Receipt handles that SQS refused: may be delivered again."
 )
 
+# ---------------------------------------------------------------- data that should have come
+
+EXPECTATION_MET = _gauge(
+    "expectation_met", "0 while data that was due at its last deadline is missing.", "route", "name"
+)
+EXPECTATION_DEADLINE = _gauge(
+    "expectation_deadline_timestamp_seconds", "The next deadline.", "route", "name"
+)
+EXPECTATION_OBJECTS = _gauge(
+    "expectation_objects", "Objects that are there for the next deadline.", "route", "name"
+)
+AT_RISK = _gauge("at_risk", "1 while the backlog will break a retention or deadline.", "kind")
+
 CATALOGUE = (
     *(BUILD_INFO, READY, HEALTH, HOLD, AGENTS_ALIVE, LEADER, TAKEOVERS, FENCED_WRITES),
     *(WORKER_RESTARTS, LEDGER_COMMIT, RATE_LIMIT),
     *(TRANSFERS, ATTEMPTS_FAILED, RUNNING, BYTES, OBJECTS, DURATION, LAG, LAST_DONE),
     VERIFY_FAILURES,
-    *(VISIBLE, IN_FLIGHT, OLDEST_AGE, RETENTION_USED, BACKLOG, LAST_POLL, DEAD_LETTERS),
-    VISIBILITY_LOST,
+    *(VISIBLE, IN_FLIGHT, OLDEST_AGE, RETENTION_USED, BACKLOG, BACKLOG_LEFT),
+    *(RETENTION_FORECAST, LAST_POLL, DEAD_LETTERS, VISIBILITY_LOST),
+    *(EXPECTATION_MET, EXPECTATION_DEADLINE, EXPECTATION_OBJECTS, AT_RISK),
 )

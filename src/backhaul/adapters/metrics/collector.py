@@ -25,6 +25,7 @@ from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentReport
 from backhaul.core.errors import DEPENDENCIES
 from backhaul.core.health import HealthState
+from backhaul.core.outlook.risks import RiskKind
 from backhaul.core.ports import Clock
 
 NATIVE, DISTCP = "native", "distcp"
@@ -175,6 +176,8 @@ class AgentMetrics:
         yield self._last_done_gauge(scraped.figures)
         if scraped.queue:
             yield from _queue_gauges(scraped)
+        if scraped.figures is not None:
+            yield from _outlook_gauges(scraped.figures, scraped.queue)
 
     def _running(self, report: AgentReport) -> Metric:
         counts: dict[tuple[str, ...], float] = {}
@@ -258,8 +261,33 @@ def _queue_gauges(scraped: Scraped) -> Iterator[Metric]:
         yield _gauge(catalogue.RETENTION_USED, {queue: (age or 0.0) / depth.retention_s})
     if depth.dead_letters is not None:
         yield _gauge(catalogue.DEAD_LETTERS, {queue: depth.dead_letters})
-    if scraped.figures is not None and scraped.figures.mean_bytes is not None:
-        yield _gauge(catalogue.BACKLOG, {queue: depth.visible * scraped.figures.mean_bytes})
+
+
+def _outlook_gauges(figures: LedgerFigures, queue: str) -> Iterator[Metric]:
+    """What is unknown is not there: a rule that asks for it must not take it for 0."""
+    for one in figures.forecasts:
+        if one.queue != queue:
+            continue  # of another agent, which has it
+        if one.size_bytes is not None:
+            yield _gauge(catalogue.BACKLOG, {(queue,): one.size_bytes})
+        if one.left is not None:
+            yield _gauge(catalogue.BACKLOG_LEFT, {(queue,): one.left.total_seconds()})
+        if one.retention_share is not None:
+            yield _gauge(catalogue.RETENTION_FORECAST, {(queue,): one.retention_share})
+    kinds = {one.kind for one in figures.risks}
+    yield _gauge(catalogue.AT_RISK, {(kind.value,): kind in kinds for kind in RiskKind})
+    met: dict[tuple[str, ...], float] = {}
+    deadlines: dict[tuple[str, ...], float] = {}
+    objects: dict[tuple[str, ...], float] = {}
+    for status in figures.expectations:
+        key = (status.next.route, status.next.name)
+        if status.last is not None:
+            met[key] = not status.is_missed
+        deadlines[key] = status.next.deadline.timestamp()
+        objects[key] = status.next.found.objects
+    yield _gauge(catalogue.EXPECTATION_MET, met)
+    yield _gauge(catalogue.EXPECTATION_DEADLINE, deadlines)
+    yield _gauge(catalogue.EXPECTATION_OBJECTS, objects)
 
 
 def _gauge(family: MetricFamily, values: Mapping[tuple[str, ...], float]) -> Metric:

@@ -8,6 +8,9 @@ from datetime import datetime
 
 from backhaul.core.agent_report import AgentReport
 from backhaul.core.health import Health
+from backhaul.core.outlook.expectation import ExpectationStatus
+from backhaul.core.outlook.forecast import Forecast
+from backhaul.core.outlook.risks import Risk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,12 +18,15 @@ class LedgerFigures:
     """What only the ledger knows.
 
     Attributes:
-        mean_bytes: Of the transfers done within a day; None: there were none.
+        forecasts: Of each queue that an agent alive works.
+        expectations: As they were judged last.
         last_done: By route, from before this agent started; to the hour.
     """
 
     agents_alive: int
-    mean_bytes: float | None
+    forecasts: tuple[Forecast, ...] = ()
+    expectations: tuple[ExpectationStatus, ...] = ()
+    risks: tuple[Risk, ...] = ()
     last_done: Mapping[str, datetime] = field(default_factory=dict)
 
 

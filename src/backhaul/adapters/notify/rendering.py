@@ -10,7 +10,13 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backhaul.core.notification import Death, Deaths, HealthChange, Notification
+from backhaul.core.notification import (
+    Death,
+    Deaths,
+    HealthChange,
+    Notices,
+    Notification,
+)
 from backhaul.core.text import redacted, shown, visible
 from backhaul.core.units import human_span
 
@@ -26,6 +32,8 @@ def subject(notification: Notification) -> str:
     parts = []
     if notification.health is not None:
         parts.append(_headline(notification.health))
+    if notification.notices is not None:
+        parts.append(_notices_line(notification.notices))
     if notification.deaths is not None:
         parts.append(_dead_line(notification.deaths))
     mark = "TEST: " if notification.is_test else ""
@@ -50,6 +58,7 @@ def as_json(notification: Notification) -> str:
         },
         "health": notification.health and _health_fields(notification.health),
         "dead": notification.deaths and _dead_fields(notification.deaths),
+        "data": notification.notices and _notices_fields(notification.notices),
     }
     return json.dumps(document) + "\n"
 
@@ -59,6 +68,8 @@ def text(notification: Notification) -> str:
     parts = ["This is a test by backhaul notify test.\n"] if notification.is_test else []
     if notification.health is not None:
         parts.append(_health_text(notification.health))
+    if notification.notices is not None:
+        parts.append(_notices_text(notification.notices))
     if notification.deaths is not None:
         parts.append(_dead_text(notification.deaths))
     every = human_span(timedelta(seconds=notification.every_s))
@@ -99,6 +110,42 @@ def _health_text(change: HealthChange) -> str:
     if health.since is not None:
         lines.append(f"Since: {_time(health.since)}")
     lines.append("More: backhaul status")
+    return "\n".join(lines) + "\n"
+
+
+# ---------------------------------------------------------------- data that does not come
+
+
+def _notices_line(notices: Notices) -> str:
+    more = f" and {notices.count - 1} more" if notices.count > 1 else ""
+    return f"{_line(notices.first[0].sentence)}{more}"
+
+
+def _notices_fields(notices: Notices) -> dict[str, Any]:
+    return {
+        "count": notices.count,
+        "notices": [
+            {
+                "about": one.about.value,
+                "at": _time(one.at),
+                "code": _line(one.code),
+                "sentence": _line(one.sentence),
+                "hint": _line(one.hint),
+            }
+            for one in notices.first
+        ],
+    }
+
+
+def _notices_text(notices: Notices) -> str:
+    lines = []
+    for one in notices.first:
+        lines.append(_line(one.sentence))
+        if one.hint:
+            lines.append(f"  Fix: {_line(one.hint)}")
+    if left := notices.count - len(notices.first):
+        lines += ["", f"and {left} more"]
+    lines += ["", "More: backhaul expectations; backhaul status"]
     return "\n".join(lines) + "\n"
 
 

@@ -154,6 +154,10 @@ def _sent(fact: notification.NotificationSent) -> dict[str, Any]:
     return {name: value for name, value in _rounded(fact).items() if value != ""}
 
 
+def _dated(fact: facts.ExpectationMissed | facts.ExpectationArrived) -> dict[str, Any]:
+    return {**_rounded(fact), "deadline": fact.deadline.isoformat(timespec="minutes")}
+
+
 # Level, event and fields. `describe` chooses among two where the fact itself decides.
 _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.AgentStarted: ("info", "agent started", vars),
@@ -227,6 +231,10 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
         "notifications cannot be kept across a restart",
         vars,
     ),
+    facts.ExpectationMissed: ("error", "expected data is missing: W_EXPECTED_MISSING", _dated),
+    facts.ExpectationArrived: ("info", "expected data has come late", _dated),
+    facts.ForecastWarned: ("warning", "backlog will take too long", vars),
+    facts.ForecastCleared: ("info", "backlog will not take too long any more", vars),
     facts.MetricsNotWritten: ("warning", "metrics file not written; retrying", vars),
     facts.AttemptUnpublished: ("debug", "attempt ended before it published", vars),
     facts.LedgerRecordMissed: ("warning", "ledger update failed; transfer continues", vars),

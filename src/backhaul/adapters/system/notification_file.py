@@ -17,7 +17,15 @@ from typing import Any
 from backhaul.access import refusal
 from backhaul.adapters.system.shared_file import DAMAGED, SharedFile
 from backhaul.core.errors import ConfigurationError, TransientError
-from backhaul.core.notification import Death, DeathGroup, Deaths, Remembered
+from backhaul.core.notification import (
+    Death,
+    DeathGroup,
+    Deaths,
+    Notice,
+    Notices,
+    NotifyOn,
+    Remembered,
+)
 
 VERSION = 1
 
@@ -81,10 +89,28 @@ def _time(value: object) -> str:
 
 def _remembered(found: Mapping[str, Any]) -> Remembered:
     sent_at, deaths = found["sent_at"], found["deaths"]
+    notices = found.get("notices")  # not in files of earlier versions
     return Remembered(
         sent_at=None if sent_at is None else _moment(sent_at),
         troubles=frozenset(map(str, found["troubles"])),
         deaths=None if deaths is None else _deaths(deaths),
+        notices=None if notices is None else _notices(notices),
+    )
+
+
+def _notices(found: Mapping[str, Any]) -> Notices:
+    return Notices(
+        count=int(found["count"]),
+        first=tuple(
+            Notice(
+                about=NotifyOn(one["about"]),
+                at=_moment(one["at"]),
+                sentence=str(one["sentence"]),
+                code=str(one["code"]),
+                hint=str(one["hint"]),
+            )
+            for one in found["first"]
+        ),
     )
 
 

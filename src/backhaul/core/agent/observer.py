@@ -327,6 +327,7 @@ class Observer:
                 destination=fact.destination,
                 attempt=fact.attempt,
                 started_at=self._clock.now(),
+                event_bytes=fact.event_bytes,
             ),
             rate=_Bytes(),
         )

@@ -23,6 +23,7 @@ class Reporter:
     """One agent's reports to the ledger; `turn` is called by one thread at a time.
 
     Args:
+        look_ahead: Called once the ledger took a report; raises what the ledger raises.
         published: Gets the agent's health after every turn, also while the ledger is down.
     """
 
@@ -34,6 +35,7 @@ class Reporter:
         queue: Queue,
         ledger: Ledger,
         clock: Clock,
+        look_ahead: Callable[[], None] = lambda: None,
         published: Callable[[Health], None] = lambda _health: None,
     ) -> None:
         self._identity = identity
@@ -41,6 +43,7 @@ class Reporter:
         self._queue = queue
         self._ledger = ledger
         self._clock = clock
+        self._look_ahead = look_ahead
         self._published = published
         self._depth_due_s = clock.monotonic()
 
@@ -66,6 +69,8 @@ class Reporter:
             for _ in range(SUMS_MOST):
                 if not self._ledger.sum_activity(most=SUMMED_AT_ONCE):
                     break
+            if not has_ended:
+                self._look_ahead()
         except BackhaulError as error:
             self._observer.ledger_failed(error.code, error.message, error.hint)
         else:

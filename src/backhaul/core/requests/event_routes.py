@@ -88,15 +88,19 @@ def _object_request(
     if route.marker is not None and name != route.marker:
         return Ignored(reason="EVENT_NOT_MARKER", what=what)
     directory = event.source.key[: -len(name)]
-    source = event.source
-    version_id = event.version_id
+    source, version_id, size_bytes = event.source, event.version_id, event.size_bytes
     if route.marker is not None:
-        source, version_id = Source(bucket=source.bucket, key=directory), None
+        source, version_id, size_bytes = Source(bucket=source.bucket, key=directory), None, None
     return Request(
         source=source,
         destination=destination_of(route, event.source, prefix, default_fs),
         form="s3",
-        event=EventFacts(key=event.source.key, version_id=version_id, sequencer=event.sequencer),
+        event=EventFacts(
+            key=event.source.key,
+            version_id=version_id,
+            sequencer=event.sequencer,
+            size_bytes=size_bytes,
+        ),
     )
 
 

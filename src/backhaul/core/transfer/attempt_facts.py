@@ -51,7 +51,7 @@ class AttemptReport:
         self._is_done = False
 
     def started(self) -> None:
-        job = self._job
+        job, event = self._job, self._job.request.event
         self._started_s = self._ports.clock.monotonic()
         self._ports.emit(
             AttemptStarted(
@@ -62,6 +62,7 @@ class AttemptReport:
                 destination=job.request.destination.uri,
                 route=job.route,
                 is_takeover=self._begun.is_takeover,
+                event_bytes=event.size_bytes if event else None,
             )
         )
 

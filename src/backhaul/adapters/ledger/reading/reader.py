@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from backhaul.adapters.ledger.reading.arriving import ArrivingReader
 from backhaul.adapters.ledger.reading.evidence import EvidenceReader
 from backhaul.adapters.ledger.reading.history import HistoryReader
-from backhaul.adapters.ledger.reading.observing import ActivityReader
 from backhaul.adapters.ledger.reading.operating import OperatorReader
 from backhaul.adapters.ledger.reading.reconciling import ReconcileReader
 from backhaul.adapters.ledger.reading.searching import SearchReader
@@ -13,7 +13,7 @@ from backhaul.adapters.ledger.reading.searching import SearchReader
 class LedgerReader(
     HistoryReader,
     EvidenceReader,
-    ActivityReader,
+    ArrivingReader,
     OperatorReader,
     SearchReader,
     ReconcileReader,

@@ -9,25 +9,35 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from backhaul.core.agent.notifying.plan import NotificationPlan
 from backhaul.core.agent_report import AgentIdentity, RunningTransfer
 from backhaul.core.errors import BackhaulError
-from backhaul.core.facts import MessageDead
+from backhaul.core.facts import (
+    ExpectationArrived,
+    ExpectationMissed,
+    ForecastCleared,
+    ForecastWarned,
+    MessageDead,
+)
 from backhaul.core.health import Health
 from backhaul.core.notification import (
     Death,
+    Notice,
     Notification,
     NotificationFailed,
     NotificationKept,
     NotificationMemoryFailed,
     NotificationSent,
+    NotifyOn,
     NotifyRules,
     Remembered,
 )
 from backhaul.core.ports import Clock, Emit
 from backhaul.core.ports.notify import NotificationMemory, NotificationSender
 from backhaul.core.text import redacted
+from backhaul.core.units import human_span
 
 TURN_S = 5.0
 CLOSE_S = 3.0  # what the last message of each name gets when the agent ends
@@ -80,8 +90,16 @@ class Notifier:
         self._threads: list[threading.Thread] = []
 
     def __call__(self, fact: object) -> None:
-        if not isinstance(fact, MessageDead) or fact.code in QUIET:
-            return
+        if isinstance(fact, MessageDead):
+            if fact.code not in QUIET:
+                self._died(fact)
+        elif (notice := notice_of(fact, self._clock.now())) is not None:
+            with self._changed:
+                now_s = self._clock.monotonic()
+                for plan in self._plans.values():
+                    plan.noticed(notice, now_s)
+
+    def _died(self, fact: MessageDead) -> None:
         running = self._transfer(fact.transfer_id)
         death = Death(
             at=self._clock.now(),
@@ -256,3 +274,45 @@ class Notifier:
             self._emit(
                 NotificationMemoryFailed(code=error.code, reason=error.message, hint=error.hint)
             )
+
+
+MISSING_HINT = (
+    "backhaul expectations shows what is there; its sender knows whether it was sent,"
+    " backhaul status and backhaul history what became of it"
+)
+
+
+def notice_of(fact: object, now: datetime) -> Notice | None:
+    """What is worth a message about data; None: nothing."""
+    match fact:
+        case ExpectationMissed():
+            return Notice(
+                about=NotifyOn.EXPECTED,
+                at=now,
+                sentence=f"{fact.route}/{fact.name} has not come by {fact.due}: "
+                f"{redacted(fact.found)}",
+                code="W_EXPECTED_MISSING",
+                hint=MISSING_HINT,
+            )
+        case ExpectationArrived():
+            late = human_span(timedelta(seconds=fact.late_s))
+            return Notice(
+                about=NotifyOn.EXPECTED,
+                at=now,
+                sentence=f"{fact.route}/{fact.name}, due by {fact.due}, has come {late} late:"
+                f" {redacted(fact.found)}",
+            )
+        case ForecastWarned():
+            return Notice(
+                about=NotifyOn.FORECAST,
+                at=now,
+                sentence=redacted(fact.reason),
+                code=fact.code,
+                hint=fact.hint,
+            )
+        case ForecastCleared():
+            return Notice(
+                about=NotifyOn.FORECAST, at=now, sentence=f"no longer at risk: {fact.subject}"
+            )
+        case _:
+            return None

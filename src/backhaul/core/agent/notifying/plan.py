@@ -1,9 +1,10 @@
 """When one name gets a message, and what is in it: grouped, one in each span, no death lost.
 
-No time of its own, no thread, no call: `notifier` brings the facts and delivers. Deaths wait a
-moment for more of their kind, then for the least time between two messages; all that came meanwhile
-is one message. Health is reported once it has been bad for a while. Short interludes of health do
-not hide trouble, and each kind of trouble is reported once until a recovery was.
+No time of its own, no thread, no call: `notifier` brings the facts and delivers. Deaths, and
+notices of data, wait a moment for more of their kind, then for the least time between two messages;
+all that came meanwhile is one message. Health is reported once it has been bad for a while. Short
+interludes of health do not hide trouble, and each kind of trouble is reported once until a recovery
+was.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from backhaul.core.notification import (
     Death,
     Deaths,
     HealthChange,
+    Notice,
+    Notices,
     Notification,
     NotifyOn,
     NotifyRules,
@@ -59,6 +62,8 @@ class NotificationPlan:
         # What an earlier configuration wanted is not sent any more.
         self._deaths = remembered.deaths if NotifyOn.DEAD in rules.on else None
         self._gathered_s = now_s  # when the deaths have waited long enough for others
+        self._notices = _wanted(remembered.notices, rules)
+        self._noticed_s = now_s  # likewise
         self._under_way: _Try | None = None
         self._free_s = now_s  # from when on the next message may be sent
         self._sent_at = remembered.sent_at
@@ -82,6 +87,15 @@ class NotificationPlan:
             self._deaths, self._gathered_s = Deaths.of(death), now_s + GATHER_S
         else:
             self._deaths = self._deaths.with_more(Deaths.of(death))
+
+    def noticed(self, notice: Notice, now_s: float) -> None:
+        """Data did not come, or will come too late."""
+        if notice.about not in self.rules.on:
+            return
+        if self._notices is None:
+            self._notices, self._noticed_s = Notices.of(notice), now_s + GATHER_S
+        else:
+            self._notices = self._notices.with_more(Notices.of(notice))
 
     def observe(self, health: Health, now_s: float) -> None:
         """The health as it is now; called every few seconds. One that stops is neither."""
@@ -114,7 +128,8 @@ class NotificationPlan:
             return None
         change = self._change()
         is_gathered = self._deaths is not None and (is_last or now_s >= self._gathered_s)
-        if change is None and not is_gathered:
+        is_noticed = self._notices is not None and (is_last or now_s >= self._noticed_s)
+        if change is None and not is_gathered and not is_noticed:
             return None
         self._number += 1
         identity = self._identity
@@ -129,8 +144,10 @@ class NotificationPlan:
             every_s=self.rules.every_s,
             health=change,
             deaths=self._deaths,
+            notices=self._notices,
         )
-        self._under_way, self._deaths = _Try(notification=notification, due_s=now_s), None
+        self._under_way = _Try(notification=notification, due_s=now_s)
+        self._deaths = self._notices = None
         return notification
 
     def _change(self) -> HealthChange | None:
@@ -167,8 +184,10 @@ class NotificationPlan:
             delay_s = RETRY_S[one.failures]
             self._under_way = replace(one, failures=one.failures + 1, due_s=now_s + delay_s)
             return delay_s
-        self._deaths, self._under_way = self._undelivered(), None
-        self._gathered_s, self._free_s = now_s, now_s + self.rules.every_s
+        self._deaths, self._notices = self._undelivered(), self._unnoticed()
+        self._under_way = None
+        self._gathered_s = self._noticed_s = now_s
+        self._free_s = now_s + self.rules.every_s
         return None
 
     @property
@@ -180,12 +199,25 @@ class NotificationPlan:
     def remembered(self) -> Remembered:
         """For the next run, in which nothing is under way."""
         return Remembered(
-            sent_at=self._sent_at, troubles=self._reported, deaths=self._undelivered()
+            sent_at=self._sent_at,
+            troubles=self._reported,
+            deaths=self._undelivered(),
+            notices=self._unnoticed(),
         )
 
     def _undelivered(self) -> Deaths | None:
         under_way = self._under_way.notification.deaths if self._under_way else None
         return under_way.with_more(self._deaths) if under_way else self._deaths
+
+    def _unnoticed(self) -> Notices | None:
+        under_way = self._under_way.notification.notices if self._under_way else None
+        return under_way.with_more(self._notices) if under_way else self._notices
+
+
+def _wanted(notices: Notices | None, rules: NotifyRules) -> Notices | None:
+    """Those that the configuration still wants."""
+    first = tuple(one for one in notices.first if one.about in rules.on) if notices else ()
+    return replace(notices, first=first) if notices and first else None
 
 
 def _kind(health: Health) -> str:

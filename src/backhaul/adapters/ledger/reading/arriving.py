@@ -1,0 +1,149 @@
+"""What was published where and when, counted for expected data.
+
+Counting ends once it is enough. Until then it reads on in short transactions, as many as it takes:
+a count that stopped early would call data missing that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from sqlalchemy import RowMapping, and_, select, tuple_
+
+from backhaul.adapters.ledger.expectations import expectation_record
+from backhaul.adapters.ledger.reading.observing import ActivityReader, ActivityRow
+from backhaul.adapters.ledger.schema import expectations, published, transfers
+from backhaul.core.outlook.expectation import ArrivalQuery, Arrived, ExpectationRecord
+
+FILES_AT_ONCE = 1000  # some 10 ms
+TRANSFERS_AT_ONCE = 1000
+DEADLINES_MOST = 5000  # rows; of so many expectations there are always some
+_FIVE_MINUTES = timedelta(minutes=5)
+_NEWEST = timedelta(days=10)
+_DONE = "done"
+
+
+class ArrivingReader(ActivityReader):
+    """`core.ports.outlook.OutlookReader`."""
+
+    def ended(self, since: datetime) -> list[ActivityRow]:
+        """Over all routes, of each five minutes that begin at or after this moment."""
+        return self.activity_by_time(_FIVE_MINUTES, since, since + timedelta(days=1))
+
+    def expectations(self) -> list[ExpectationRecord]:
+        """The newest deadlines of each expectation, those that are due among them."""
+        newest = select(expectations).order_by(expectations.c.deadline.desc())
+        with self._transaction("the expectations") as tx:
+            last = tx.execute(newest.limit(1)).mappings().one_or_none()
+            if last is None:
+                return []
+            recent = newest.where(expectations.c.deadline >= last["deadline"] - _NEWEST)
+            found = tx.execute(recent.limit(DEADLINES_MOST)).mappings()
+            return [expectation_record(row) for row in found]
+
+    def arrived(self, query: ArrivalQuery) -> Arrived:
+        """What was published, counted until it is enough."""
+        pieces = self._transfers(query) if query.since else self._files(query)
+        objects = size_bytes = 0
+        ids: set[str] = set()
+        found = Arrived()
+        for piece in pieces:
+            for transfer, count, size in piece:
+                objects, size_bytes = objects + count, size_bytes + size
+                if count:
+                    ids.add(transfer)
+            found = Arrived(objects=objects, size_bytes=size_bytes, transfers=len(ids))
+            if query.wanted.is_met_by(found):
+                break
+        return found
+
+    # ------------------------------------------------------------ in a directory, whenever
+
+    def _files(
+        self, query: ArrivalQuery, *, of_transfer: str | None = None
+    ) -> Iterator[list[tuple[str, int, int]]]:
+        """Of the files that are published there now: transfer, 1, and size."""
+        for place in query.places:
+            base = place.rstrip("/")
+            # The file of just that name, and what is below a directory of that name.
+            for first, last in ((base, base), (f"{base}/", f"{base}0")):
+                after, is_more = first, True
+                while is_more:
+                    piece = self._files_from(after, last, of_transfer)
+                    yield [
+                        (row["transfer_id"], 1, row["size_bytes"])
+                        for row in piece
+                        if _was_done(row, query.until)
+                    ]
+                    is_more = len(piece) == FILES_AT_ONCE
+                    after = piece[-1]["uri"] if piece else after
+
+    def _files_from(self, after: str, last: str, of_transfer: str | None) -> list[RowMapping]:
+        """The next ones in the order of their URIs; of that name alone where both are the same."""
+        uri = published.c.uri
+        statement = (
+            select(
+                *(uri, published.c.size_bytes, published.c.transfer_id),
+                *(transfers.c.state, transfers.c.finished_at),
+            )
+            .join(transfers, transfers.c.id == published.c.transfer_id)
+            .where(uri == last if after == last else and_(uri > after, uri < last))
+            .where(*(() if of_transfer is None else (published.c.transfer_id == of_transfer,)))
+            .order_by(uri)
+            .limit(FILES_AT_ONCE)
+        )
+        with self._transaction("the published files") as tx:
+            return list(tx.execute(statement).mappings())
+
+    # ------------------------------------------------------------ on a route, within a time
+
+    def _transfers(self, query: ArrivalQuery) -> Iterator[list[tuple[str, int, int]]]:
+        """Of the transfers done within the time: id, objects and bytes."""
+        of = transfers.c
+        columns = (of.id, of.finished_at, of.canonical, of.objects_planned, of.bytes_planned)
+        place = tuple_(of.finished_at, of.id)
+        statement = (
+            select(*columns)
+            .where(
+                of.route == query.route,
+                of.state == _DONE,
+                of.finished_at > query.since,
+                of.finished_at <= query.until,
+            )
+            .order_by(of.finished_at, of.id)
+            .limit(TRANSFERS_AT_ONCE)
+        )
+        rest = statement
+        while True:
+            with self._transaction("the transfers done") as tx:
+                piece = list(tx.execute(rest).mappings())
+            yield [
+                (row["id"], row["objects_planned"], row["bytes_planned"])
+                for row in piece
+                if not query.places or _is_within(row["canonical"], query)
+            ]
+            for row in piece:
+                # Of a transfer to a directory above, only what is below the place counts.
+                if query.places and _is_above(row["canonical"], query):
+                    yield from self._files(query, of_transfer=row["id"])
+            if len(piece) < TRANSFERS_AT_ONCE:
+                return
+            last = piece[-1]
+            rest = statement.where(place > (last["finished_at"], last["id"]))
+
+
+def _was_done(row: RowMapping, until: datetime) -> bool:
+    ended = row["finished_at"]
+    return row["state"] == _DONE and ended is not None and ended <= until
+
+
+def _is_within(uri: str | None, query: ArrivalQuery) -> bool:
+    bases = [one.rstrip("/") for one in query.places]
+    return uri is not None and any(uri == one or uri.startswith(f"{one}/") for one in bases)
+
+
+def _is_above(uri: str | None, query: ArrivalQuery) -> bool:
+    if uri is None or _is_within(uri, query):
+        return False
+    return any(one.startswith(f"{uri.rstrip('/')}/") for one in query.places)

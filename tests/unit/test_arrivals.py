@@ -1,0 +1,252 @@
+"""What was published is counted from the ledger: where, when, and in short transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from backhaul.adapters.ledger import EditedLedger, LedgerReader, SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger.expectations import KEPT
+from backhaul.adapters.ledger.reading import arriving
+from backhaul.core.model import Location, TransferState
+from backhaul.core.objects import ManifestSum
+from backhaul.core.outlook.expectation import (
+    ArrivalQuery,
+    Arrived,
+    ExpectationRecord,
+    ExpectationState,
+    Wanted,
+)
+from tests.contract.test_ledger import LANDING, begin, claim, planned, proof
+
+NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+ALL = Wanted(objects=10**6)
+
+
+class Shelf:
+    """A ledger with published files."""
+
+    def __init__(self, path: Path, landing: Location = LANDING) -> None:
+        self.path = path
+        self.landing = landing
+        self.ledger: SqlLedger = open_ledger(path, create=True)
+
+    def publish(
+        self,
+        name: str,
+        below: str,
+        files: int = 2,
+        *,
+        at: datetime = NOON,
+        relatives: tuple[str, ...] = (),
+        state: TransferState = TransferState.DONE,
+    ) -> None:
+        """Files of 100, 101 and so on bytes, `part-00000.parquet` or as given."""
+        names = relatives or tuple(f"part-{seq:05d}.parquet" for seq in range(files))
+        objects = [planned(seq, relative) for seq, relative in enumerate(names)]
+        begin(self.ledger, name, None)
+        place = self.landing.join(below) if below else self.landing
+        found = claim(self.ledger, name, place, first=objects, is_complete=True)
+        assert found is not None
+        staged = [proof(one.seq) for one in objects]
+        assert self.ledger.intend(name, found.epoch, staged, at)
+        size = sum(one.pin.size_bytes for one in objects)
+        manifest = ManifestSum(
+            manifest="ab", objects=len(objects), size_bytes=size, bytes_read=0, copied_bytes=0
+        )
+        assert self.ledger.finish(name, found.epoch, state, "tree", at, manifest=manifest)
+
+    def count(self, *places: str, wanted: Wanted = ALL, **other: Any) -> Arrived:
+        known: dict[str, Any] = {"route": "clickstream", "since": None, "until": NOON}
+        query = ArrivalQuery(
+            places=tuple(self.landing.join(one).uri for one in places),
+            wanted=wanted,
+            **known | other,
+        )
+        with closing(open_reader(self.path)) as reader:
+            return reader.arrived(query)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    made = Shelf(tmp_path / "ledger.db")
+    yield made
+    made.ledger.close()
+
+
+# ---------------------------------------------------------------- in a directory
+
+
+def test_what_is_in_a_directory_is_counted_whoever_brought_it(shelf: Shelf) -> None:
+    shelf.publish("t1", "day=01", 3)
+    shelf.publish("t2", "day=02", 1)
+    shelf.publish("t3", "", relatives=("day=03/a", "day=03/b/c", "other"))
+    for sibling in ("day=01-b", "day=01.x", "day=010"):
+        shelf.publish(sibling, sibling)
+    assert shelf.count("day=01") == Arrived(objects=3, size_bytes=303, transfers=1)
+    assert shelf.count("day=03") == Arrived(objects=2, size_bytes=201, transfers=1)
+    assert shelf.count("day=03/a") == Arrived(objects=1, size_bytes=100, transfers=1)
+    assert shelf.count("day=01", "day=02").objects == 4
+    assert shelf.count("day=04") == Arrived()
+
+
+def test_only_what_was_done_by_then_is_there(shelf: Shelf) -> None:
+    shelf.publish("t1", "day=01", at=NOON)
+    shelf.publish("t2", "day=01/late", at=NOON + MINUTE)
+    assert shelf.count("day=01").objects == 2
+    assert shelf.count("day=01", until=NOON + MINUTE).objects == 4
+    assert shelf.count("day=01", until=NOON - MINUTE).objects == 0
+
+
+def test_pieces_are_short_and_none_is_counted_twice(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arriving, "FILES_AT_ONCE", 3)
+    shelf.publish("t1", "day=01", 7)
+    shelf.publish("t2", "day=02", 6)
+    assert shelf.count("day=01") == Arrived(objects=7, size_bytes=721, transfers=1)
+    assert shelf.count("day=02").objects == 6
+    assert shelf.count("day=01", wanted=Wanted(objects=2)).objects == 3, "the first piece is enough"
+
+
+# ---------------------------------------------------------------- on a route
+
+
+def test_what_a_route_did_within_a_time_is_counted(shelf: Shelf) -> None:
+    shelf.publish("t1", "a", at=NOON - 2 * MINUTE)
+    shelf.publish("t2", "b", at=NOON - MINUTE)
+    shelf.publish("t3", "c", 3, at=NOON)
+    shelf.publish("t4", "d", at=NOON + MINUTE)
+    shelf.publish("t5", "e", at=NOON, state=TransferState.SUPERSEDED)
+    since = NOON - 2 * MINUTE
+    assert shelf.count(since=since) == Arrived(objects=5, size_bytes=504, transfers=2)
+    assert shelf.count(since=since, route="other") == Arrived()
+
+
+def test_below_a_place_only_what_is_below_it_counts(shelf: Shelf) -> None:
+    since = NOON - MINUTE
+    shelf.publish("t1", "orders/a", 3)
+    shelf.publish("t2", "clicks")
+    shelf.publish("t3", "orders-old")
+    shelf.publish("t4", "orders")
+    shelf.publish("above", "", relatives=("orders/x", "clicks/y"))
+    shelf.publish("before", "orders/b", at=since)
+    assert shelf.count("orders", since=since) == Arrived(objects=6, size_bytes=604, transfers=3)
+
+
+def test_transfers_are_read_in_pieces_too(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arriving, "TRANSFERS_AT_ONCE", 2)
+    for number in range(6):
+        shelf.publish(f"t{number}", f"d{number}", 1)
+    since = NOON - MINUTE
+    assert shelf.count(since=since).transfers == 6
+    assert shelf.count(since=since, wanted=Wanted(transfers=1)).transfers == 2
+
+
+def plans(reader: LedgerReader, act: Callable[[], object]) -> list[str]:
+    """How SQLite runs each statement of it."""
+    found: list[str] = []
+    statements: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, values: Any, *_: object) -> None:
+        statements.append((statement, values))
+
+    engine = reader._engine
+    event.listen(engine, "before_cursor_execute", note)
+    act()
+    event.remove(engine, "before_cursor_execute", note)
+    with engine.begin() as connection:
+        for statement, values in statements:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            found += [row[3] for row in rows]
+    return found
+
+
+def test_each_count_reads_an_index_from_its_beginning(shelf: Shelf) -> None:
+    shelf.publish("t1", "a")
+    with closing(open_reader(shelf.path)) as reader:
+        in_directory = ArrivalQuery(
+            route="clickstream",
+            places=(LANDING.join("a").uri,),
+            since=None,
+            until=NOON,
+            wanted=ALL,
+        )
+        on_route = replace(in_directory, places=(), since=NOON - DAY)
+        (by_time,) = plans(reader, lambda: reader.arrived(on_route))
+        by_path = plans(reader, lambda: reader.arrived(in_directory))
+    assert "ix_transfers_done (route=? AND finished_at>? AND finished_at<?)" in by_time
+    assert not [one for one in by_path if one.startswith("SCAN") or "TEMP" in one], by_path
+    assert any("published" in one and "uri>? AND uri<?" in one for one in by_path)
+
+
+# ---------------------------------------------------------------- deadlines
+
+
+def record(name: str = "daily", day: int = 1, **other: Any) -> ExpectationRecord:
+    known: dict[str, Any] = {
+        "route": "r",
+        "deadline": datetime(2026, 12, day, 5, tzinfo=UTC),
+        "due": "2026-12-01 06:00 Europe/Berlin",
+        "place": "hdfs://nn/landing/day=01",
+        "state": ExpectationState.DUE,
+        "wanted": Wanted(objects=24, size_bytes=5),
+        "found": Arrived(objects=1, size_bytes=2, transfers=3),
+    }
+    return ExpectationRecord(name=name, **known | other)
+
+
+def kept(shelf: Shelf) -> list[ExpectationRecord]:
+    with closing(open_reader(shelf.path)) as reader:
+        return reader.expectations()
+
+
+def test_a_deadline_is_kept_as_it_is(shelf: Shelf) -> None:
+    assert kept(shelf) == []
+    one = record()
+    assert shelf.ledger.note_expectation(one)
+    assert kept(shelf) == [one]
+    assert not shelf.ledger.note_expectation(replace(one, found=Arrived(objects=2)))
+    late = replace(one, state=ExpectationState.LATE, judged_at=NOON, arrived_at=NOON + MINUTE)
+    assert shelf.ledger.note_expectation(late)
+    assert not shelf.ledger.note_expectation(late)
+    assert kept(shelf) == [late]
+
+
+def test_the_newest_come_first_and_old_ones_are_left_out(shelf: Shelf) -> None:
+    for day in (1, 12, 20):
+        shelf.ledger.note_expectation(record(day=day))
+    assert [one.deadline.day for one in kept(shelf)] == [20, 12]
+
+
+def test_some_are_forgotten(shelf: Shelf) -> None:
+    one, other = record("a"), record("b")
+    for each in (one, other, record("a", 2)):
+        shelf.ledger.note_expectation(each)
+    shelf.ledger.forget_expectations([one])
+    assert {(each.name, each.deadline.day) for each in kept(shelf)} == {("a", 2), ("b", 1)}
+
+
+def test_after_a_year_and_more_they_go_by_themselves(shelf: Shelf) -> None:
+    old = record()
+    for each in (old, record("other"), replace(old, deadline=old.deadline + KEPT + DAY)):
+        shelf.ledger.note_expectation(each)
+    with closing(open_reader(shelf.path)) as reader, reader._engine.begin() as connection:
+        names = connection.exec_driver_sql("SELECT name FROM expectations").scalars().all()
+    assert sorted(names) == ["daily", "other"]
+
+
+def test_a_row_that_no_agent_wrote_is_refused(shelf: Shelf) -> None:
+    shelf.ledger.note_expectation(record())
+    with shelf.ledger._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE expectations SET state = 'perhaps'")
+    with pytest.raises(EditedLedger, match="perhaps"):
+        kept(shelf)

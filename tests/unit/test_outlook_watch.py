@@ -1,0 +1,480 @@
+"""Expected data is judged once at its deadline, whenever agents run, and risks are told once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import pytest
+
+from backhaul.core.agent.notifying.notifier import notice_of
+from backhaul.core.agent.notifying.watch import (
+    CLEAR_LASTS_S,
+    EVERY_S,
+    RISK_LASTS_S,
+    SHARE,
+    TURN_MOST_S,
+    OutlookWatch,
+)
+from backhaul.core.agent_report import AgentIdentity, AgentRecord, AgentReport, QueueDepth
+from backhaul.core.facts import (
+    ExpectationArrived,
+    ExpectationMissed,
+    ForecastCleared,
+    ForecastWarned,
+    MessageReceived,
+)
+from backhaul.core.health import ObservedAgent
+from backhaul.core.notification import NotifyOn
+from backhaul.core.outlook.expectation import (
+    ArrivalQuery,
+    Arrived,
+    Expectation,
+    ExpectationRecord,
+    PathPattern,
+    WallTime,
+    Wanted,
+)
+from backhaul.testing.fakes import FakeClock
+from tests.unit.test_forecast import Sum
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+SIX = WallTime(at=time(6), zone=UTC, zone_name="UTC")
+DATED = PathPattern(text="day={date}")
+
+
+def expectation(name: str = "daily", **other: Any) -> Expectation:
+    known: dict[str, Any] = {"by": SIX, "wanted": Wanted(objects=3), "path": DATED}
+    return Expectation(**{"route": "r", "name": name, **known, **other})
+
+
+class WallClock(FakeClock):
+    """One whose wall clock may be set."""
+
+    _ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self._ahead
+
+    def set_to(self, moment: datetime) -> None:
+        self._ahead += moment - self.now()
+
+
+class MemoryOutlook:
+    """The ledger: objects that came at some time, and records."""
+
+    def __init__(self, clock: WallClock) -> None:
+        self.clock = clock
+        self.came: list[datetime] = []
+        self.records: dict[tuple[str, str, datetime], ExpectationRecord] = {}
+        self.writes = 0
+        self.counted: list[ArrivalQuery] = []
+        self.depth: QueueDepth | None = None
+        self.count_s = 0.0
+
+    @contextmanager
+    def reading(self) -> Iterator[MemoryOutlook]:
+        yield self
+
+    def agents(self) -> list[ObservedAgent]:
+        now = self.clock.now()
+        identity = AgentIdentity(
+            id="a",
+            host="h",
+            owner="o",
+            version="1",
+            queue="q",
+            region="-",
+            slots=4,
+            started_at=now - HOUR,
+        )
+        depth = self.depth and replace(self.depth, at=now)
+        report = AgentReport(at=now, depth=depth)
+        return [ObservedAgent(record=AgentRecord(identity=identity, report=report, beats=1))]
+
+    def ended(self, since: datetime) -> Sequence[Sum]:
+        assert since < self.clock.now()
+        return [Sum(begins_at=self.clock.now() - 10 * MINUTE, done=10)]  # one a minute
+
+    def mean_bytes(self, since: datetime) -> float | None:
+        assert since < self.clock.now()
+        return 1.0
+
+    def arrived(self, query: ArrivalQuery) -> Arrived:
+        self.counted.append(query)
+        self.clock.advance(self.count_s)
+        found = [
+            one
+            for one in self.came
+            if one <= query.until and (query.since is None or one > query.since)
+        ]
+        return Arrived(objects=len(found))
+
+    def expectations(self) -> list[ExpectationRecord]:
+        return list(self.records.values())
+
+    def note_expectation(self, record: ExpectationRecord) -> bool:
+        self.writes += 1
+        key = (record.route, record.name, record.deadline)
+        before = self.records.get(key)
+        self.records[key] = record
+        return before is None or before.state is not record.state
+
+    def forget_expectations(self, records: Sequence[ExpectationRecord]) -> None:
+        for one in records:
+            del self.records[(one.route, one.name, one.deadline)]
+
+    def states(self, name: str = "daily") -> list[tuple[int, str]]:
+        """Day of each deadline, and what became of it, oldest first."""
+        return [
+            (one.deadline.day, one.state.value)
+            for one in sorted(self.records.values(), key=lambda one: one.deadline)
+            if one.name == name
+        ]
+
+
+class Desk:
+    """An agent's watch, that can be started again."""
+
+    def __init__(self, *expectations: Expectation) -> None:
+        self.clock = WallClock()
+        self.ledger = MemoryOutlook(self.clock)
+        self.facts: list[object] = []
+        self.at(5, 0)
+        self.start(*(expectations or (expectation(),)))
+
+    def start(self, *expectations: Expectation) -> None:
+        self.watch = OutlookWatch(
+            expectations=expectations,
+            ledger=self.ledger,
+            clock=self.clock,
+            emit=self.emit,
+        )
+
+    def emit(self, fact: object) -> None:
+        self.facts.append(fact)
+
+    def at(self, hour: int, minute: int = 0, day: int = 1) -> None:
+        """The wall clock; the monotonic one goes on by as much, or by a minute."""
+        to = datetime(2026, 12, day, hour, minute, tzinfo=UTC)
+        ahead = (to - self.clock.now()).total_seconds()
+        self.clock.advance(max(60.0, ahead))
+        self.clock.set_to(to)
+
+    def turn(self, hour: int, minute: int = 0, day: int = 1) -> list[object]:
+        """What is new after a turn at this time."""
+        self.at(hour, minute, day)
+        self.facts.clear()
+        self.watch.turn()
+        return list(self.facts)
+
+    def came(self, count: int) -> None:
+        self.ledger.came += [self.clock.now()] * count
+
+
+# ---------------------------------------------------------------- deadlines
+
+
+def test_what_is_there_in_time_is_met_and_raises_nothing() -> None:
+    desk = Desk()
+    assert desk.turn(5, 1) == []
+    assert desk.ledger.states() == [(1, "due")]
+    desk.came(3)
+    assert desk.turn(6, 1) == []
+    assert desk.ledger.states() == [(1, "met"), (2, "due")]
+
+
+def test_what_is_missing_is_one_fact_and_so_is_its_late_arrival() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    desk.came(2)
+    (missed,) = desk.turn(6, 1)
+    assert isinstance(missed, ExpectationMissed)
+    assert (missed.route, missed.name, missed.due) == ("r", "daily", "2026-12-01 06:00 UTC")
+    assert (missed.found, missed.late_s) == ("2 of 3 objects on route r", 60)
+    assert desk.turn(6, 5) == []
+    assert desk.ledger.states() == [(1, "missed"), (2, "due")]
+    desk.came(1)
+    (late,) = desk.turn(7, 0)
+    assert isinstance(late, ExpectationArrived)
+    assert (late.found, late.late_s) == ("3 of 3 objects on route r", 3600)
+    assert desk.turn(7, 5) == []
+    assert desk.ledger.states()[0] == (1, "late")
+
+
+def test_a_restart_repeats_nothing() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    assert len(desk.turn(6, 1)) == 1
+    for minute in (2, 3):
+        desk.start(expectation())
+        assert desk.turn(6, minute) == []
+    desk.came(3)
+    desk.start(expectation())
+    assert len(desk.turn(6, 10)) == 1
+    desk.start(expectation())
+    assert desk.turn(6, 11) == []
+
+
+def test_another_agent_that_judged_it_has_said_so() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    note = desk.ledger.note_expectation
+
+    def too_late(record: ExpectationRecord) -> bool:
+        note(record)
+        return note(record)
+
+    desk.ledger.note_expectation = too_late  # type: ignore[method-assign]
+    assert desk.turn(6, 1) == []
+
+
+def test_what_was_due_while_no_agent_ran_is_judged_at_the_start() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    desk.start(expectation())
+    found = desk.turn(9, 0, day=3)
+    assert [one.due for one in found if isinstance(one, ExpectationMissed)] == [
+        "2026-12-01 06:00 UTC",
+        "2026-12-02 06:00 UTC",
+        "2026-12-03 06:00 UTC",
+    ]
+    assert desk.ledger.states()[-1] == (4, "due")
+
+
+def test_what_came_between_the_deadline_and_the_start_was_late() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    desk.at(8)
+    desk.came(3)
+    desk.start(expectation())
+    (late,) = desk.turn(9, 0)
+    assert isinstance(late, ExpectationArrived)
+    assert desk.ledger.states()[0] == (1, "late")
+
+
+def test_a_deadline_of_long_ago_is_not_judged() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    desk.start(expectation())
+    found = desk.turn(7, 0, day=20)
+    assert [one.deadline.day for one in found if isinstance(one, ExpectationMissed)] == [18, 19, 20]
+    assert [day for day, _ in desk.ledger.states()] == [18, 19, 20, 21]
+
+
+def test_what_comes_after_a_week_is_not_late_any_more() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    desk.turn(6, 1)
+    desk.turn(5, 0, day=8)
+    desk.came(3)
+    found = desk.turn(7, 0, day=8)
+    assert all(not isinstance(one, ExpectationArrived) or one.deadline.day > 1 for one in found)
+    assert desk.ledger.states()[0] == (1, "missed")
+
+
+def test_a_new_expectation_begins_with_its_next_deadline() -> None:
+    desk = Desk()
+    assert desk.turn(7) == []
+    assert desk.ledger.states() == [(2, "due")]
+
+
+def test_a_changed_time_begins_with_the_next_one_and_its_old_deadline_is_forgotten() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    later = expectation(by=replace(SIX, at=time(8)))
+    desk.start(later)
+    assert desk.turn(7) == []
+    assert [one.deadline.hour for one in desk.ledger.expectations()] == [8]
+    desk.start(expectation(by=replace(SIX, at=time(7))))
+    assert desk.turn(7, 30) == [], "it was not due at 07:00 when 07:00 was"
+    assert [(one.deadline.day, one.deadline.hour) for one in desk.ledger.expectations()] == [(2, 7)]
+
+
+def test_one_that_is_not_configured_any_more_is_forgotten() -> None:
+    desk = Desk(expectation("a"), expectation("b"))
+    desk.turn(5, 1)
+    desk.start(expectation("a"))
+    desk.turn(5, 2)
+    assert (desk.ledger.states("a"), desk.ledger.states("b")) == ([(1, "due")], [])
+
+
+def test_a_clock_that_was_ahead_is_forgiven() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    assert len(desk.turn(7, 0, day=2)) == 2
+    desk.came(3)
+    assert desk.turn(5, 5) == []
+    assert desk.ledger.states() == [(1, "due")]
+    desk.ledger.came = [datetime(2026, 12, 1, 5, 30, tzinfo=UTC)] * 3
+    assert desk.turn(6, 1) == []
+    assert desk.ledger.states() == [(1, "met"), (2, "due")]
+
+
+# ---------------------------------------------------------------- without a date
+
+
+def test_without_a_date_what_comes_after_the_next_deadline_is_for_that() -> None:
+    desk = Desk(expectation(path=PathPattern()))
+    desk.turn(5, 1)
+    desk.came(1)
+    assert len(desk.turn(6, 1)) == 1
+    desk.at(5, 0, day=2)
+    desk.came(2)
+    (late,) = desk.turn(5, 1, day=2)
+    assert isinstance(late, ExpectationArrived), "3 since the deadline before, a day late"
+    (missed,) = desk.turn(6, 1, day=2)
+    assert isinstance(missed, ExpectationMissed)
+    assert missed.found == "2 of 3 objects on route r"
+    desk.came(3)
+    assert len(desk.turn(6, 30, day=2)) == 1
+    assert desk.turn(6, 2, day=3) == [], "they are for the third day, too"
+    assert desk.ledger.states() == [(1, "late"), (2, "late"), (3, "met"), (4, "due")]
+
+
+# ---------------------------------------------------------------- what it costs
+
+
+def test_what_does_not_change_is_not_written_and_what_is_met_not_counted() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    desk.turn(5, 2)
+    assert desk.ledger.writes == 1
+    desk.came(3)
+    desk.turn(5, 3)
+    counted = len(desk.ledger.counted)
+    desk.turn(5, 4)
+    assert (desk.ledger.writes, len(desk.ledger.counted)) == (2, counted)
+    desk.start(expectation(wanted=Wanted(objects=4)))
+    desk.turn(5, 5)
+    assert len(desk.ledger.counted) == counted + 1, "now it takes more"
+
+
+def test_it_looks_every_half_minute() -> None:
+    desk = Desk()
+    desk.watch.turn()
+    for seconds, counts in ((EVERY_S - 1, 1), (1, 2), (1, 2)):
+        desk.clock.advance(seconds)
+        desk.watch.turn()
+        assert len(desk.ledger.counted) == counts
+
+
+def test_many_are_judged_in_several_turns_with_pauses_that_fit() -> None:
+    desk = Desk(*(expectation(f"e{number}") for number in range(5)))
+    desk.ledger.count_s = TURN_MOST_S
+    counts = []
+    for _ in range(4):
+        desk.watch.turn()
+        counts.append(len(desk.ledger.counted))
+        desk.clock.advance(5)
+    assert counts == [2, 4, 5, 5]
+    desk.clock.advance(EVERY_S)
+    desk.watch.turn()
+    assert len(desk.ledger.counted) == 7
+    alone = Desk()
+    alone.ledger.count_s = 10
+    alone.watch.turn()
+    alone.clock.advance(SHARE * 10 - 1)
+    alone.watch.turn()
+    assert len(alone.ledger.counted) == 1
+    alone.clock.advance(1)
+    alone.watch.turn()
+    assert len(alone.ledger.counted) == 2
+
+
+# ---------------------------------------------------------------- risks
+
+
+def risky(desk: Desk, *, retention_s: int = 3600) -> None:
+    desk.ledger.depth = QueueDepth(
+        visible=60, in_flight=0, delayed=0, retention_s=retention_s, at=desk.clock.now()
+    )
+
+
+def test_a_risk_is_told_once_it_lasts_and_once_it_is_over() -> None:
+    desk = Desk()
+    risky(desk)
+    desk.watch.turn()
+
+    def after(seconds: float) -> list[object]:
+        desk.facts.clear()
+        desk.clock.advance(seconds)
+        desk.watch.turn()
+        return [one for one in desk.facts if isinstance(one, ForecastWarned | ForecastCleared)]
+
+    assert after(RISK_LASTS_S - 1) == []
+    (warned,) = after(EVERY_S)
+    assert isinstance(warned, ForecastWarned)
+    assert (warned.subject, warned.code) == ("retention/q", "W_FORECAST_RETENTION")
+    assert after(HOUR.total_seconds()) == []
+    risky(desk, retention_s=10**6)
+    assert after(EVERY_S) == []
+    risky(desk)
+    assert after(EVERY_S) == [], "it was over for a moment"
+    risky(desk, retention_s=10**6)
+    assert after(EVERY_S) == []
+    assert after(CLEAR_LASTS_S - 1) == []
+    assert after(EVERY_S) == [ForecastCleared(subject="retention/q", code="W_FORECAST_RETENTION")]
+    risky(desk)
+    assert after(EVERY_S) == []
+    risky(desk, retention_s=10**6)
+    assert after(EVERY_S) == [], "it did not last"
+    risky(desk)
+    assert after(EVERY_S) == []
+    assert len(after(RISK_LASTS_S)) == 1
+
+
+# ---------------------------------------------------------------- what people read
+
+
+@pytest.mark.parametrize(
+    ("fact", "about", "code", "sentence"),
+    [
+        (
+            ExpectationMissed(
+                route="r", name="daily", deadline=datetime(2026, 12, 1, tzinfo=UTC),
+                due="2026-12-01 06:00 UTC", found="2 of 3 objects in /x", late_s=60,
+            ),
+            NotifyOn.EXPECTED,
+            "W_EXPECTED_MISSING",
+            "r/daily has not come by 2026-12-01 06:00 UTC: 2 of 3 objects in /x",
+        ),
+        (
+            ExpectationArrived(
+                route="r", name="daily", deadline=datetime(2026, 12, 1, tzinfo=UTC),
+                due="2026-12-01 06:00 UTC", found="3 of 3 objects in /x", late_s=600,
+            ),
+            NotifyOn.EXPECTED,
+            "",
+            "r/daily, due by 2026-12-01 06:00 UTC, has come 10 min late: 3 of 3 objects in /x",
+        ),
+        (
+            ForecastWarned(subject="retention/q", code="W_X", reason="too long", hint="raise it"),
+            NotifyOn.FORECAST,
+            "W_X",
+            "too long",
+        ),
+        (
+            ForecastCleared(subject="retention/q", code="W_X"),
+            NotifyOn.FORECAST,
+            "",
+            "no longer at risk: retention/q",
+        ),
+    ],
+)  # fmt: skip
+def test_a_fact_about_data_is_a_notice(
+    fact: object, about: NotifyOn, code: str, sentence: str
+) -> None:
+    now = datetime(2026, 12, 1, 7, tzinfo=UTC)
+    found = notice_of(fact, now)
+    assert found is not None
+    assert (found.about, found.code, found.sentence, found.at) == (about, code, sentence, now)
+    assert bool(found.hint) == bool(code)
+
+
+def test_other_facts_are_none() -> None:
+    fact = MessageReceived(message_id="m", receive_count=1, body_excerpt="")
+    assert notice_of(fact, datetime(2026, 12, 1, tzinfo=UTC)) is None
