@@ -17,12 +17,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from backhaul.adapters.ledger import LedgerReader, open_reader
 from backhaul.app.overview import read_overview
+from backhaul.app.places import parse_place
 from backhaul.app.search import Search, SearchedFor, search
+from backhaul.app.where import find_where
 from backhaul.core.model import TransferState
 from benchmarks.big_ledger import big_ledger
 from benchmarks.ledger_writer import forget_written
@@ -33,6 +36,7 @@ LEDGERS = Path("build/bench/ledgers")
 FIRST_BYTE_AT_MOST_MS = 150.0
 COMPLETE_AT_MOST_MS = 1000.0
 DELAY_AT_MOST_MS = 50.0
+WHERE_AT_MOST_MS = 100.0
 FRONT = "/"
 PAGES = (
     FRONT,
@@ -56,6 +60,7 @@ def dashboard(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     targets: dict[str, float] = {}
     for turn in range(rounds):
         _queries(path, found)
+        _where(path, found, targets)
         _pages(servers, path, found, targets)
         _commits(path, found, targets)
         tell(f"dashboard round {turn + 1} of {rounds}")
@@ -90,6 +95,31 @@ def queries(reader: LedgerReader) -> dict[str, Callable[[], object]]:
         "count --since 1d": lambda: reader.count((), since),
         "show": lambda: reader.show(done),
         "search": lambda: search(reader, Search(text="no-such-thing", kind=SearchedFor.TEXT)),
+        **{
+            f"where {name}": partial(find_where, reader, parse_place(place))
+            for name, place in places(reader).items()
+        },
+    }
+
+
+def places(reader: LedgerReader) -> dict[str, str]:
+    """Files, directories and sources, from one of ten objects to all of the ledger."""
+    newest = reader.history(2000, [TransferState.DONE])
+    row = newest[-1]
+    directory = row.canonical.uri if row.canonical is not None else ""
+    route, bucket = row.source.rsplit("/", 2)[0], "/".join(row.source.split("/")[:3])
+    return {
+        "FILE": f"{directory}/part-00003.parquet",
+        "FILE on any file system": f"/{directory.split('/', 3)[3]}/part-00003.parquet",
+        "DIRECTORY": directory,
+        "DIRECTORY of a route": directory.rpartition("/")[0],
+        "DIRECTORY of all": "/landing",
+        "OBJECT": f"{row.source}part-00003.parquet",
+        "PREFIX": row.source,
+        "PREFIX of a route": f"{route}/",
+        "BUCKET": f"{bucket}/",
+        "FILE that is not known": f"{directory}/part-99999.parquet",
+        "OBJECT that is not known": f"{route}/none/part-99999.parquet",
     }
 
 
@@ -102,6 +132,22 @@ def _queries(path: Path, found: dict[str, list[float]]) -> None:
             query()
             times = sorted(_ms(query) for _ in range(_REPEATS))
             found.setdefault(name, []).append(times[len(times) // 2])
+
+
+def _where(path: Path, found: dict[str, list[float]], targets: dict[str, float]) -> None:
+    """Each as a command does it, the ledger's opening included; the program's start is not."""
+
+    def located(place: str) -> None:
+        with closing(open_reader(path)) as reader:
+            find_where(reader, parse_place(place))
+
+    with closing(open_reader(path)) as reader:
+        every = places(reader)
+    for name, place in every.items():
+        times = sorted(_ms(partial(located, place)) for _ in range(_REPEATS))
+        what = f"where {name}, with opening"
+        found.setdefault(what, []).append(times[len(times) // 2])
+        targets[what] = WHERE_AT_MOST_MS
 
 
 def _ms(call: Callable[[], object]) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 from backhaul.app.document import documents
 from backhaul.app.outlook import lines
+from backhaul.app.where_document import where_documents
 from backhaul.core.health import HealthState
 from backhaul.core.model import EngineName, OnExists, PublishMode, VerifyLevel
 from backhaul.core.objects import Proof
@@ -458,6 +459,12 @@ def expectations_schema() -> dict[str, Any]:
     return {"$schema": DRAFT, **found, "title": "Backhaul expectation, version 1"}
 
 
+def where_schema() -> dict[str, Any]:
+    """What `backhaul where --json` prints."""
+    found = where_documents().json_schema(mode="serialization")
+    return {"$schema": DRAFT, **found, "title": "Backhaul where, version 1"}
+
+
 def texts() -> dict[str, str]:
     """File name to content."""
     return {
@@ -471,6 +478,7 @@ def texts() -> dict[str, str]:
             ("notification", notification_schema()),
             ("check", check_schema()),
             ("expectations", expectations_schema()),
+            ("where", where_schema()),
         )
     }
 

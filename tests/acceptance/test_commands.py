@@ -33,7 +33,7 @@ COMMANDS = [
     "demo",
     "limit",
 ]
-COMMANDS += ["pause", "resume", "retry", "journal", "receipt"]
+COMMANDS += ["pause", "resume", "retry", "journal", "where", "receipt"]
 HEAVY = {"boto3", "botocore", "sqlalchemy", "rich", "hdfs_native", "pydantic", "alembic"}
 
 

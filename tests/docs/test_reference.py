@@ -135,6 +135,8 @@ OWN_FATE = {
     "E_SEARCH": "none",
     "E_SYSTEM": "none",
     "E_TAKEN_OVER": "wait",
+    "E_WHERE": "none",
+    "E_WHERE_NOTHING": "none",
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 from backhaul.adapters.ledger import LedgerReader, TransferRow, open_ledger, open_reader
 from backhaul.adapters.ledger.reading import history, observing
 from backhaul.adapters.ledger.session import ReadSession
-from backhaul.app import overview
+from backhaul.app import overview, where
 from backhaul.app.overview import read_overview
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Proof
@@ -172,6 +172,8 @@ def test_no_transaction_of_a_reader_grows_with_the_ledger(
     monkeypatch.setattr(history, "ROWS_AT_ONCE", 20)
     monkeypatch.setattr(overview, "LAGS_LOOKED_AT", 100)
     monkeypatch.setattr(observing, "SUMS_AT_ONCE", 2)
+    for name in ("PIECE", "WALKED", "OPEN_AT_ONCE"):
+        monkeypatch.setattr(where, name, 200)
     since = datetime.now(UTC) - timedelta(days=1)
     found: dict[str, dict[str, int]] = {}
     with closing(open_reader(path)) as reader:

@@ -17,6 +17,7 @@ from backhaul.core.ports import MessageKey
 
 T0 = datetime(2026, 11, 1, 3, tzinfo=UTC)
 READERS = [("status",), ("history",), ("show", "t1"), ("limit",), ("verify", "t1")]
+READERS += [("where", "s3://b/p/")]
 ROUTE = '[[route]]\nname = "a"\nsource = ["s3://b/p/"]\ndestination = ["/landing/"]\n'
 
 

@@ -147,6 +147,12 @@ def test_an_old_ledger_has_the_indexes_that_readers_need(path: Path, ledger: Sql
                 "ORDER BY first_seen_at LIMIT 5",
                 "ix_transfers_dead": "SELECT id FROM transfers WHERE state = 'dead' AND "
                 "finished_at >= 5 ORDER BY finished_at DESC LIMIT 5",
+                "ix_transfers_canonical": "SELECT id FROM transfers WHERE canonical = 'a' "
+                "ORDER BY id DESC LIMIT 5",
+                "ix_transfers_refused": "SELECT id FROM transfers WHERE destination = 'a' "
+                "AND state = 'dead' AND canonical IS NULL ORDER BY id DESC LIMIT 5",
+                "ix_transfers_source": "SELECT id FROM transfers WHERE source = 'a' "
+                "ORDER BY id DESC LIMIT 5",
             }.items()
         }
     assert {index: index in plan for index, plan in plans.items()} == dict.fromkeys(plans, True)

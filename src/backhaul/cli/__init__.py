@@ -30,6 +30,7 @@ COMMANDS = {
     "expectations": "list data that should have come, by when, and what is there",
     "history": "list transfers, newest first",
     "show": "show one transfer, with its proof",
+    "where": "find what brought a file, or where an object went",
     "cancel": "end a transfer that has not ended",
     "limit": "show or change how many bytes per second may be read from S3",
     "pause": "let no further transfer of a route begin",

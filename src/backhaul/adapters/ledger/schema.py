@@ -28,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeDecorator
@@ -182,6 +183,23 @@ Index(
     sqlite_where=transfers.c.state == "done",
 )
 Index("ix_transfers_renames_possible", transfers.c.id, sqlite_where=transfers.c.renames_possible)
+# For `where`: by the path that was claimed, by the source, and by the destination of those that
+# died before they claimed one; then by id, so by time.
+Index(
+    "ix_transfers_canonical",
+    transfers.c.canonical,
+    transfers.c.id,
+    sqlite_where=transfers.c.canonical.is_not(None),
+)
+Index("ix_transfers_source", transfers.c.source, transfers.c.id)
+Index(
+    "ix_transfers_refused",
+    transfers.c.destination,
+    transfers.c.id,
+    transfers.c.state,  # this and the next so that the index alone answers
+    transfers.c.canonical,
+    sqlite_where=and_(transfers.c.state == "dead", transfers.c.canonical.is_(None)),
+)
 
 # Staging roots from their claim until a sweep has seen them gone.
 staging_roots = Table(

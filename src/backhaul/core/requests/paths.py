@@ -254,7 +254,7 @@ def _default_authority(default_fs: str) -> str:
 def _check_one_name(authority: str, default_fs: str | None) -> None:
     """One file system, one name: claims and staging are found by it."""
     default = _default_authority(default_fs or "")
-    if authority != default and _folded(authority) == _folded(default):
+    if authority != default and folded(authority) == folded(default):
         raise PermanentError(
             "E_DST_AUTHORITY",
             f"hdfs://{authority} is the default file system under another name",
@@ -262,7 +262,8 @@ def _check_one_name(authority: str, default_fs: str | None) -> None:
         )
 
 
-def _folded(authority: str) -> str:
+def folded(authority: str) -> str:
+    """The same text for the names that certainly mean one NameNode."""
     return authority.lower().removesuffix(":8020")  # HDFS's own default port
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from backhaul.adapters.ledger.reading.arriving import ArrivingReader
 from backhaul.adapters.ledger.reading.evidence import EvidenceReader
 from backhaul.adapters.ledger.reading.history import HistoryReader
+from backhaul.adapters.ledger.reading.locating import PlaceReader
 from backhaul.adapters.ledger.reading.operating import OperatorReader
 from backhaul.adapters.ledger.reading.reconciling import ReconcileReader
 from backhaul.adapters.ledger.reading.searching import SearchReader
@@ -17,6 +18,7 @@ class LedgerReader(
     OperatorReader,
     SearchReader,
     ReconcileReader,
+    PlaceReader,
 ):
     """A ledger file, read-only; made by `ledger.files.open_reader`.
 

@@ -54,7 +54,7 @@ _FOUND = (
     *("attempt", "code", "reason", "objects_planned", "bytes_planned", "sender"),
     *("first_seen_at", "updated_at", "finished_at"),
 )
-_FOUND_COLUMNS = tuple(transfers.c[name] for name in _FOUND)
+FOUND_COLUMNS = tuple(transfers.c[name] for name in _FOUND)
 _S3, _S3A = "s3://", "s3a://"
 # `bucket/key`, however the message has written it.
 _SOURCE = case(
@@ -150,12 +150,12 @@ class SearchReader(ReadSession):
             end = tx.execute(edge.offset(scan - 1)).one_or_none()
             lowest = low if end is None else end[0]
             query = (
-                select(*_FOUND_COLUMNS)
+                select(*FOUND_COLUMNS)
                 .where(transfers.c.id >= lowest, transfers.c.id < before, *_conditions(wanted))
                 .order_by(newest)
                 .limit(most)
             )
-            found = tuple(map(_found_transfer, tx.execute(query).mappings()))
+            found = tuple(map(found_transfer, tx.execute(query).mappings()))
         if len(found) == most:
             return SearchedPart(found=found, last=(found[-1].id, found[-1].first_seen_at))
         return SearchedPart(found=found, last=None if end is None else (end[0], end[1]))
@@ -171,26 +171,26 @@ class SearchReader(ReadSession):
                 if not queue:
                     break
                 query = (
-                    select(*_FOUND_COLUMNS)
+                    select(*FOUND_COLUMNS)
                     .where(
                         transfers.c.queue == queue, *begins_with(transfers.c.message_id, message_id)
                     )
                     .order_by(transfers.c.message_id)
                     .limit(most - len(found))
                 )
-                found += map(_found_transfer, tx.execute(query).mappings())
+                found += map(found_transfer, tx.execute(query).mappings())
         return found
 
     def with_id(self, id_prefix: str, *, most: int) -> list[FoundTransfer]:
         """Transfers whose id begins like this, newest first."""
         query = (
-            select(*_FOUND_COLUMNS)
+            select(*FOUND_COLUMNS)
             .where(*begins_with(transfers.c.id, id_prefix))
             .order_by(transfers.c.id.desc())
             .limit(most)
         )
         with self._transaction(id_prefix) as tx:
-            return list(map(_found_transfer, tx.execute(query).mappings()))
+            return list(map(found_transfer, tx.execute(query).mappings()))
 
     def filesystems(self) -> list[str]:
         """`hdfs://host:port` and `file://`: all on which a file was published."""
@@ -209,13 +209,13 @@ class SearchReader(ReadSession):
     def publisher_of(self, uri: str) -> FoundTransfer | None:
         """The transfer that published last at this very path; None: none that the ledger has."""
         query = (
-            select(*_FOUND_COLUMNS)
+            select(*FOUND_COLUMNS)
             .join(published, published.c.transfer_id == transfers.c.id)
             .where(published.c.uri == uri)
         )
         with self._transaction("the published file") as tx:
             row = tx.execute(query).mappings().one_or_none()
-            return None if row is None else _found_transfer(row)
+            return None if row is None else found_transfer(row)
 
     def has_object(
         self,
@@ -308,8 +308,9 @@ class SearchReader(ReadSession):
             return [(at, who, what, how) for at, who, what, how in tx.execute(query)]
 
 
-def _found_transfer(row: RowMapping) -> FoundTransfer:
-    rows.checked(row, _FOUND_COLUMNS)
+def found_transfer(row: RowMapping) -> FoundTransfer:
+    """From a row of `FOUND_COLUMNS`, checked."""
+    rows.checked(row, FOUND_COLUMNS)
     values = {field.name: row[field.name] for field in fields(FoundTransfer)}
     return FoundTransfer(**{**values, "state": TransferState(row["state"])})
 

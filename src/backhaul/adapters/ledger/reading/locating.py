@@ -1,0 +1,442 @@
+"""From a place to its transfers: by the target path that they claimed, and by their source.
+
+Both texts have an index, in byte order and then by id, so by time. What lies below a place is a
+range of it, which may be all of the ledger: it is read in pieces, each a transaction of its own, so
+that no commit waits for long. Objects have no index but their position in the plan; a plan is in
+byte order of its keys, as S3 lists them, so a key is found in it by halving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+)
+
+from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.reading.evidence import (
+    LAST_CHARACTER,
+    EvidenceRow,
+    begins_with,
+    find,
+    objects_of,
+)
+from backhaul.adapters.ledger.reading.searching import FOUND_COLUMNS, FoundTransfer, found_transfer
+from backhaul.adapters.ledger.reading.transfer_rows import TransferRow, transfer_row
+from backhaul.adapters.ledger.schema import objects, published, transfers
+from backhaul.adapters.ledger.session import ReadSession
+from backhaul.core.ports import Published
+
+TEXTS_AT_ONCE = 200
+OBJECTS_AT_ONCE = 10_000  # as many as `listing.ORDER_RELIED_AFTER`
+FILES_AT_ONCE = 10_000
+FILESYSTEMS_MOST = 50
+_KEPT_SUM = func.coalesce(transfers.c.bytes_copied, 0).label("copied_bytes")
+_ROWS = select(transfers, _KEPT_SUM)
+_NEWEST = transfers.c.id.desc()
+_KEY = select(objects.c.key).where(
+    objects.c.transfer_id == bindparam("of_transfer"), objects.c.seq == bindparam("of_seq")
+)
+# Spelled out: SQLite compares it with the condition of the index.
+_DEAD: ColumnElement[str] = literal_column("'dead'")
+_PUBLISHED = select(published).where(published.c.uri == bindparam("of_uri"))
+
+
+class TransferEnd(StrEnum):
+    """By which text a transfer is looked for; the values are columns."""
+
+    SOURCE = "source"  # `s3://bucket/key`, as requested
+    TARGET = "canonical"  # the URI that it claimed
+    REFUSED = "destination"  # as requested, of those that died before they claimed one
+
+    @property
+    def column(self) -> ColumnElement[str]:
+        found: ColumnElement[str] = transfers.c[self.value]
+        return found
+
+    @property
+    def condition(self) -> ColumnElement[bool]:
+        """Of the rows that its index has."""
+        if self is TransferEnd.REFUSED:
+            return and_(transfers.c.state == _DEAD, transfers.c.canonical.is_(None))
+        return self.column.is_not(None)
+
+    def begins_with(self, prefix: str) -> tuple[ColumnElement[bool], ...]:
+        return (self.condition, *begins_with(self.column, prefix))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRange:
+    """Texts from `low` on and before `high`, in the order of their UTF-8 bytes."""
+
+    low: str
+    high: str
+
+    @classmethod
+    def beginning(cls, prefix: str) -> TextRange:
+        """All texts that begin so."""
+        return cls(low=prefix, high=prefix + LAST_CHARACTER)
+
+    @classmethod
+    def of(cls, text: str) -> TextRange:
+        """This text alone."""
+        return cls(low=text, high=text + "\0")
+
+    @property
+    def is_of_one(self) -> bool:
+        return self == TextRange.of(self.low)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectSpan:
+    """Objects of one plan whose keys are in a range.
+
+    Attributes:
+        first: Position of the first one.
+        size_bytes: None: there are too many to add up.
+    """
+
+    first: int
+    objects: int
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenUnclaimed:
+    """Some transfers that have not ended and have claimed nothing.
+
+    Attributes:
+        destinations: Id and destination, as requested.
+        last: When the oldest one that was looked at was first seen; None: there are no older ones.
+    """
+
+    destinations: tuple[tuple[str, str], ...]
+    last: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesNow:
+    """How much of what a transfer brought is what the ledger published there last.
+
+    Attributes:
+        checked: So many of its objects were looked at, the first ones.
+        there: So many of those are the newest at their paths.
+    """
+
+    checked: int
+    there: int
+
+
+class PlaceReader(ReadSession):
+    """What `where` reads, and others who look for transfers by a place.
+
+    Raises (any method):
+        OutageError: `ledger`: locked too long or an I/O error.
+        EditedLedger: E_LEDGER_CORRUPT: a row that Backhaul did not write.
+    """
+
+    # ------------------------------------------------------------ transfers
+
+    def known(self, end: TransferEnd, texts: Sequence[str]) -> list[str]:
+        """Those of these texts that a transfer has."""
+        here = select(transfers.c.id).where(end.condition, end.column == bindparam("of_text"))
+        query = here.limit(1)
+        found: list[str] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            with self._transaction("the places of transfers") as tx:
+                found += [
+                    text
+                    for text in texts[start : start + TEXTS_AT_ONCE]
+                    if tx.execute(query, {"of_text": text}).first() is not None
+                ]
+        return found
+
+    def at(
+        self, end: TransferEnd, text: str, *, before: str = LAST_CHARACTER, most: int
+    ) -> list[TransferRow]:
+        """Transfers with exactly this text and an id before that one, newest first."""
+        query = _ROWS.where(end.condition, end.column == text, transfers.c.id < before)
+        return self._transfer_rows(query.order_by(_NEWEST).limit(most))
+
+    def with_ids(self, ids: Sequence[str]) -> list[TransferRow]:
+        """Newest first; at most some hundred."""
+        return self._transfer_rows(_ROWS.where(transfers.c.id.in_(ids)).order_by(_NEWEST))
+
+    def newest_below(
+        self, end: TransferEnd, prefix: str, *, before: str, scan: int, most: int
+    ) -> tuple[list[str], str | None]:
+        """Ids of transfers whose text begins like this, newest first, by going back in time.
+
+        Args:
+            before: Only ids before that one; so many of them are looked at as `scan` has it.
+
+        Returns:
+            The ids, and the oldest one that was looked at; None: there are none further back.
+        """
+        older = select(transfers.c.id).where(transfers.c.id < before).order_by(_NEWEST)
+        with self._transaction("the newest transfers below a place") as tx:
+            last = tx.execute(older.limit(1).offset(scan - 1)).scalar()
+            # As a function of the text, so that SQLite goes by the ids.
+            is_below = func.substr(end.column, 1, len(prefix)) == prefix
+            query = older.where(end.condition, is_below).limit(most)
+            if last is not None:
+                query = query.where(transfers.c.id >= last)
+            return list(map(rows.named, tx.execute(query).scalars())), last
+
+    def below(
+        self,
+        end: TransferEnd,
+        prefix: str,
+        *,
+        after: tuple[str, str] | None,
+        scan: int,
+        most: int,
+    ) -> tuple[list[str], tuple[str, str] | None]:
+        """The newest ids of the next piece of all whose text begins like this, by the index alone.
+
+        Args:
+            scan: So many transfers are looked at.
+
+        Returns:
+            The ids, newest first, and where the next piece begins; None: it was the last.
+        """
+        column = end.column
+        here = select(column.label("text"), transfers.c.id).where(*end.begins_with(prefix))
+        if after is not None:
+            here = here.where(_behind(column, after))
+        here = here.order_by(column, transfers.c.id)
+        with self._transaction("the transfers below a place") as tx:
+            last = tx.execute(here.limit(1).offset(scan - 1)).one_or_none()
+            piece = here.limit(scan).subquery()
+            newest = select(piece.c.id).order_by(piece.c.id.desc()).limit(most)
+            found = list(map(rows.named, tx.execute(newest).scalars()))
+        return found, None if last is None else (last[0], last[1])
+
+    def has_below(self, end: TransferEnd, prefix: str) -> bool:
+        """Whether the text of any transfer begins like this."""
+        query = select(transfers.c.id).where(*end.begins_with(prefix)).limit(1)
+        with self._transaction("the transfers below a place") as tx:
+            return tx.execute(query).first() is not None
+
+    def in_key_order(
+        self,
+        prefix: str,
+        *,
+        route: str | None = None,
+        after: tuple[str, str] | None = None,
+        scan: int = 1000,
+    ) -> tuple[list[FoundTransfer], tuple[str, str] | None]:
+        """Transfers whose source begins like this, in the byte order of sources, then by time.
+
+        Args:
+            prefix: `s3://bucket/` and the beginning of a key.
+            route: Only those of this route.
+            after: As the piece before has it; so many transfers are looked at as `scan` has it.
+
+        Returns:
+            One piece, and where the next one begins; None: it was the last.
+        """
+        column = transfers.c.source
+        here = select(*FOUND_COLUMNS).where(*begins_with(column, prefix))
+        if after is not None:
+            here = here.where(_behind(column, after))
+        query = here.order_by(column, transfers.c.id).limit(scan)
+        with self._transaction("the transfers of a source") as tx:
+            found = list(map(found_transfer, tx.execute(query).mappings()))
+        last = (found[-1].source, found[-1].id) if len(found) == scan else None
+        return [one for one in found if route in {None, one.route}], last
+
+    def open_unclaimed(self, *, before: datetime | None, scan: int) -> OpenUnclaimed:
+        """Transfers that have not ended and have claimed nothing, newest first.
+
+        Args:
+            before: Only those first seen before that; so many are looked at as `scan` has it.
+        """
+        columns = (transfers.c.id, transfers.c.destination, transfers.c.canonical)
+        query = select(*columns, transfers.c.first_seen_at).where(transfers.c.finished_at.is_(None))
+        if before is not None:
+            query = query.where(transfers.c.first_seen_at < before)
+        query = query.order_by(transfers.c.first_seen_at.desc(), transfers.c.id.desc()).limit(scan)
+        with self._transaction("transfers that claimed nothing") as tx:
+            found = tx.execute(query).all()
+        return OpenUnclaimed(
+            destinations=tuple(
+                (rows.named(one.id), rows.named(one.destination))
+                for one in found
+                if one.canonical is None
+            ),
+            last=found[-1].first_seen_at if len(found) == scan else None,
+        )
+
+    def filesystems_of(self, end: TransferEnd) -> list[str]:
+        """`hdfs://host:port` and `file://`: all that transfers name at this end."""
+        found: list[str] = []
+        with self._transaction("the file systems of transfers") as tx:
+            for scheme in ("file://", "hdfs://"):
+                after = scheme
+                while len(found) < FILESYSTEMS_MOST:
+                    # Of two bounds on one side SQLite would take the first one, and read it all.
+                    query = select(func.min(end.column)).where(
+                        end.condition, end.column > after, end.column < scheme + LAST_CHARACTER
+                    )
+                    uri = tx.execute(query).scalar()
+                    if uri is None:
+                        break
+                    found.append(rows.location(uri).filesystem)
+                    after = f"{found[-1]}/{LAST_CHARACTER}"
+        return found
+
+    # ------------------------------------------------------------ objects
+
+    def objects_in(self, transfer_id: str, planned: int, wanted: TextRange) -> ObjectSpan | None:
+        """Objects of a plan whose keys are in this range; None: there are none.
+
+        Args:
+            planned: So many objects the plan has.
+        """
+        if planned <= OBJECTS_AT_ONCE:
+            return self._summed(transfer_id, -1, wanted)[0]
+        first = self._position(transfer_id, planned, wanted.low)
+        end = self._position(transfer_id, planned, wanted.high)
+        span = None
+        if end > first:
+            span = ObjectSpan(first=first, objects=end - first, size_bytes=None)
+        if wanted.is_of_one and self._key_at(transfer_id, first) == wanted.low:
+            return span
+        return span if self._is_ordered(transfer_id) else self._searched(transfer_id, wanted)
+
+    def _position(self, transfer_id: str, planned: int, key: str) -> int:
+        """Of the first object whose key is not before this one; `planned` where there is none."""
+        low, high = 0, planned
+        with self._transaction("the objects of a transfer") as tx:
+            while low < high:
+                middle = (low + high) // 2
+                at = {"of_transfer": transfer_id, "of_seq": middle}
+                found = rows.text(tx.execute(_KEY, at).scalar())
+                if found is not None and found < key:
+                    low = middle + 1
+                else:
+                    high = middle
+        return low
+
+    def _key_at(self, transfer_id: str, seq: int) -> str | None:
+        with self._transaction("the objects of a transfer") as tx:
+            at = {"of_transfer": transfer_id, "of_seq": seq}
+            return rows.text(tx.execute(_KEY, at).scalar())
+
+    def _is_ordered(self, transfer_id: str) -> bool:
+        """The plan is in the order of its keys.
+
+        `transfer.listing` relies upon the order after as many keys, and refuses what breaks it
+        later.
+        """
+        before = func.lag(objects.c.key).over(order_by=objects.c.seq).label("before")
+        first = (
+            select(objects.c.key, before)
+            .where(objects.c.transfer_id == transfer_id, objects.c.seq <= OBJECTS_AT_ONCE)
+            .subquery()
+        )
+        query = select(first.c.key).where(first.c.key <= first.c.before).limit(1)
+        with self._transaction("the order of a plan") as tx:
+            return tx.execute(query).first() is None
+
+    def _searched(self, transfer_id: str, wanted: TextRange) -> ObjectSpan | None:
+        """Through a plan without order, piece by piece."""
+        found: list[ObjectSpan] = []
+        after: int | None = -1
+        while after is not None:
+            span, after = self._summed(transfer_id, after, wanted)
+            found += [] if span is None else [span]
+        if not found:
+            return None
+        return ObjectSpan(
+            first=found[0].first,
+            objects=sum(one.objects for one in found),
+            size_bytes=sum(one.size_bytes or 0 for one in found),
+        )
+
+    def _summed(
+        self, transfer_id: str, after: int, wanted: TextRange
+    ) -> tuple[ObjectSpan | None, int | None]:
+        """Of one piece behind the position `after`; and its end, None: it was the last."""
+        here = (objects.c.transfer_id == transfer_id, objects.c.seq > after)
+        edge = select(objects.c.seq).where(*here).order_by(objects.c.seq)
+        query = select(
+            func.min(objects.c.seq), func.count(), func.coalesce(func.sum(objects.c.size_bytes), 0)
+        ).where(*here, objects.c.key >= wanted.low, objects.c.key < wanted.high)
+        with self._transaction("the objects of a transfer") as tx:
+            end = tx.execute(edge.limit(1).offset(OBJECTS_AT_ONCE - 1)).scalar()
+            if end is not None:
+                query = query.where(objects.c.seq <= end)
+            first, count, size_bytes = tx.execute(query).one()
+        if not count:
+            return None, end
+        return ObjectSpan(first=first, objects=count, size_bytes=int(size_bytes)), end
+
+    def object_at(self, transfer_id: str, seq: int) -> EvidenceRow | None:
+        """The object at this position of a plan, with its proof."""
+        with self._transaction(transfer_id) as tx:
+            found = objects_of(tx, find(tx, transfer_id), after=seq - 1, most=1)
+        return next((one for one in found if one.planned.seq == seq), None)
+
+    # ------------------------------------------------------------ published files
+
+    def published_at(self, uri: str) -> Published | None:
+        """What was published last at this very path; None: nothing that the ledger has."""
+        with self._transaction("the published file") as tx:
+            row = tx.execute(_PUBLISHED, {"of_uri": uri}).mappings().one_or_none()
+            return None if row is None else rows.published_file(row)
+
+    def files_now(
+        self, transfer_id: str, directory: str, wanted: TextRange, *, first: int, most: int
+    ) -> FilesNow:
+        """Whether objects of a transfer are what was published last at their paths.
+
+        Args:
+            directory: The URI to which their relative paths are appended, with a slash at its end.
+            first: Position at which the range begins.
+        """
+        some = (
+            select(objects.c.relative)
+            .where(
+                objects.c.transfer_id == transfer_id,
+                objects.c.seq >= first,
+                objects.c.seq < first + FILES_AT_ONCE,
+                objects.c.key >= wanted.low,
+                objects.c.key < wanted.high,
+            )
+            .order_by(objects.c.seq)
+            .limit(most)
+            .subquery()
+        )
+        is_it = and_(
+            published.c.uri == literal(directory) + some.c.relative,
+            published.c.transfer_id == transfer_id,
+        )
+        query = select(func.count(), func.count(published.c.uri)).select_from(
+            some.outerjoin(published, is_it)
+        )
+        with self._transaction("the published files") as tx:
+            checked, there = tx.execute(query).one()
+        return FilesNow(checked=checked, there=there)
+
+    def _transfer_rows(self, query: Select[Any]) -> list[TransferRow]:
+        with self._transaction("transfers") as tx:
+            return list(map(transfer_row, tx.execute(query).mappings()))
+
+
+def _behind(column: ColumnElement[str], after: tuple[str, str]) -> ColumnElement[bool]:
+    return tuple_(column, transfers.c.id) > tuple_(*map(literal, after))
