@@ -90,7 +90,7 @@ def _fate(cls: type[errors.BackhaulError]) -> str:
         return "hold"
     if issubclass(cls, (errors.ConfigurationError, errors.LedgerLocked)):
         return "start"
-    return "none" if issubclass(cls, errors.VisibilityLost) else "retry"
+    return "none" if issubclass(cls, (errors.VisibilityLost, errors.BadArgument)) else "retry"
 
 
 # Refused by the start or for `send` and `show`, whatever their class does to a message; the agent's
@@ -104,6 +104,7 @@ OWN_FATE = {
     "E_DLQ_SHORTENED": "none",
     "E_DST_BUSY": "wait",
     "E_ENDED": "none",
+    "E_INVENTORY_DENIED": "none",
     "E_LEDGER_MISSING": "none",
     "E_LEDGER_OLDER": "none",
     "E_MSG_REFUSED": "none",

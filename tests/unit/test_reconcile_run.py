@@ -146,6 +146,15 @@ class World:
     def later(self, span: timedelta = HOUR) -> None:
         self.clock.advance(span.total_seconds())
 
+    def pool(self) -> InlinePool:
+        return InlinePool(
+            targets={FS: self.target},
+            reader=self.store,
+            new_digest=new_digest,
+            faults=Faults(),
+            tuning=Tuning(),
+        )
+
     def reconcile(self) -> tuple[Reconciled, dict[str, ComparedPath]]:
         """By the path below the route's directory."""
         reader = open_reader(self.path)
@@ -155,13 +164,6 @@ class World:
             assert root.filesystem == FS
             found[one.row.path.removeprefix("/landing/")] = one
 
-        pool = InlinePool(
-            targets={FS: self.target},
-            reader=self.store,
-            new_digest=new_digest,
-            faults=Faults(),
-            tuning=Tuning(),
-        )
         try:
             comparison = Comparison(
                 route=self.route,
@@ -169,7 +171,7 @@ class World:
                 objects=S3Listing(store=self.store),
                 store=self.store,
                 reader=reader,
-                pool=pool,
+                pool=self.pool(),
                 default_fs=FS,
                 now=self.clock.now,
             )

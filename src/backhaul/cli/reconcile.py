@@ -50,6 +50,11 @@ PLACES_SHOWN = 10
     help="An object younger than this is too young to be missing.",
 )
 @click.option(
+    "--inventory",
+    metavar="MANIFEST",
+    help="Objects from the manifest.json of S3 Inventory, a path or s3://..., not from a listing.",
+)
+@click.option(
     "--combined",
     "combined_file",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -79,6 +84,7 @@ def command(  # noqa: PLR0913 - one for each option
     route: str,
     since: datetime | None,
     settle_s: int,
+    inventory: str | None,
     combined_file: Path | None,
     is_sending: bool,
     yes: bool,
@@ -122,7 +128,7 @@ def command(  # noqa: PLR0913 - one for each option
         found = run_reconcile(
             context,
             route,
-            ReconcileOptions(since=since, settle=timedelta(seconds=settle_s)),
+            ReconcileOptions(since=since, settle=timedelta(seconds=settle_s), inventory=inventory),
             region=region,
             emit=quiet_telemetry(),
             report=report,
@@ -212,6 +218,8 @@ def _print_table(found: Reconciled, left_out: int) -> None:
             click.echo(f"{kind.value:10} {totals.objects:>14,} {size:>12}")
     if not any(totals.objects for totals in found.totals.values()):
         click.echo("nothing to compare: S3, the ledger and the target are empty there")
+    if found.inventory:
+        click.echo(f"inventory  {visible(found.inventory, SHOWN_CHARACTERS)}")
     for place in found.places[:PLACES_SHOWN]:
         click.echo(f"compared   {visible(place, SHOWN_CHARACTERS)}")
     if len(found.places) > PLACES_SHOWN:

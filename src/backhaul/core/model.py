@@ -323,9 +323,12 @@ class Assignment(TransferRules):
     Attributes:
         anchor: The route's destination directory that covers the request: staging lives under it.
         policy_digest: Which policy decided.
+        adopts_only: Every file has to be at its final path already; nothing is copied (`reconcile
+            --adopt`).
     """
 
     request: Request
     route: str
     anchor: Location
     policy_digest: str = ""
+    adopts_only: bool = False

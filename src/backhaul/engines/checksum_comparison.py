@@ -23,7 +23,7 @@ from backhaul.core.model import VerifyLevel
 from backhaul.core.objects import FileStatus, Pin, Proof, StagedObject
 from backhaul.core.ports import SourceReader, StageTask, StoredChecksum, TargetFs
 from backhaul.engines.counter import Counter
-from backhaul.engines.stream_digests import StreamDigests
+from backhaul.engines.stream_digests import PartsDigest, StreamDigests, comparable
 
 READERS = 8  # files read back at once
 
@@ -116,7 +116,7 @@ class FileReader:
     ) -> StoredChecksum | None:
         """As `read`, of a file whose status is known."""
         own = self.new_digest(algorithm)
-        s3s = self.new_digest(expected.algorithm) if expected is not None else None
+        s3s = self._digest_of(expected) if expected is not None else None
         for data in self.target.read(path):
             own.update(data)
             if s3s is not None:
@@ -130,6 +130,11 @@ class FileReader:
             checksum=Checksum(algorithm, own.digest().hex()),
             checksum_source="read",
         )
+
+    def _digest_of(self, expected: S3Checksum) -> Digest:
+        if expected.part_sizes:
+            return PartsDigest(self.new_digest, expected.algorithm, expected.part_sizes)
+        return self.new_digest(expected.algorithm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,11 +295,11 @@ def match_existing(
     """
     pin = task.planned.pin
     facts = reader.head(task.endpoint, pin)
-    expected = facts.best(pin.size_bytes)
+    expected = comparable(reader, task, facts, files.new_digest)
     if expected is None:
         return None
     kept = stored.checksum if stored is not None else None
-    if kept is None or kept.algorithm != expected.algorithm:
+    if kept is None or kept.algorithm != expected.algorithm or expected.part_sizes:
         stored = files.read(path, expected=expected)
     elif not matches(expected, bytes.fromhex(kept.hex)):
         return None
@@ -308,7 +313,7 @@ def match_existing(
         content=stored.checksum,
         proof=Proof.ADOPTED,
         algorithm=expected.algorithm,
-        checksum=expected.value,
+        checksum=expected.as_given or expected.value,
         checksum_type=checksum_type(expected),
         version_id=facts.version_id,
         modified_ms=stored.modified_ms,

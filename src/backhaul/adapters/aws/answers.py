@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
@@ -122,17 +123,11 @@ class CheckedSession:
         return b"".join(pieces)
 
 
-class _Body:
-    """Bytes in memory, in the shape that AWSResponse reads."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+class _Body(BytesIO):
+    """Bytes in memory, in the shapes that AWSResponse and GetObject's body read."""
 
     def stream(self) -> Iterator[bytes]:
-        yield self._data
-
-    def read(self) -> bytes:
-        return self._data
+        yield self.getvalue()
 
 
 class CheckedParsers(ResponseParserFactory):

@@ -16,6 +16,7 @@ from backhaul.adapters.ledger import LedgerReader, find_reader, open_ledger
 from backhaul.adapters.ledger.reconciling.results import ReconcileResult
 from backhaul.adapters.system.clock import host_name
 from backhaul.app.context import Context
+from backhaul.app.inventory import OpenInventory, open_inventory
 from backhaul.app.ports import make_pool
 from backhaul.app.reconcile.second_look import SecondLook
 from backhaul.app.reconcile.streams import S3Listing, files_from, objects_from, proofs_from
@@ -55,10 +56,12 @@ class ReconcileOptions:
     Attributes:
         since: Only objects written, and files changed, at or after it; None: all.
         settle: Objects younger than this are too young to be missing.
+        inventory: Path or address of the manifest of an inventory, in place of a listing.
     """
 
     since: datetime | None = None
     settle: timedelta = SETTLE
+    inventory: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -75,11 +78,13 @@ class Reconciled:
 
     Attributes:
         places: What was compared, for people.
+        inventory: From which the objects are, for people; empty: from a listing.
     """
 
     route: str
     started_at: datetime
     places: tuple[str, ...] = ()
+    inventory: str = ""
     totals: dict[ObjectClass, ClassTotals] = field(
         default_factory=lambda: {each: ClassTotals() for each in ObjectClass}
     )
@@ -111,8 +116,11 @@ def run_reconcile(
 ) -> Reconciled:
     """Compare everything of a route; each path is reported in order, once it is certain.
 
+    Args:
+        warn: Gets what does not end it.
+
     Raises:
-        BadArgument: E_ROUTE_UNKNOWN, E_RECONCILE_PLACE.
+        BadArgument: E_ROUTE_UNKNOWN, E_RECONCILE_PLACE, E_INVENTORY_*.
         ConfigurationError: The ledger or the configuration.
         TransientError, OutageError: S3, the ledger or the target could not be read to the end;
             what was reported so far is right.
@@ -122,15 +130,29 @@ def run_reconcile(
     with ExitStack() as opened:
         pool = opened.enter_context(closing(make_pool(context, emit, WORKERS)))
         pool.warm_up()
-        store = S3Store(AwsSession(region, S3aConfiguration.loader(context.conf_dir)))
+        aws = AwsSession(region, S3aConfiguration.loader(context.conf_dir))
+        store = S3Store(aws)
         reader = find_reader(path)
         if reader is not None:
             opened.enter_context(closing(reader))
         with unreachable():
+            now = datetime.now(UTC)
+            listed: ObjectStore = store
+            inventory = None
+            if options.inventory is not None:
+                inventory = opened.enter_context(
+                    open_inventory(
+                        options.inventory, aws, store, sources=route.sources or (), now=now
+                    )
+                )
+                listed = inventory.store
+                if inventory.is_old:
+                    warn(inventory.warning)
             comparison = Comparison(
                 route=route,
                 options=options,
-                objects=S3Listing(store=store, owner=route.source_owner),
+                inventory=inventory,
+                objects=S3Listing(store=listed, owner=route.source_owner),
                 store=store,
                 reader=reader,
                 pool=pool,
@@ -201,6 +223,7 @@ class Comparison:
     Attributes:
         objects: Where the objects come from.
         store: Where a missing object is looked up again; None: nowhere.
+        inventory: What `objects` lists; None: S3 itself.
     """
 
     route: Route
@@ -211,6 +234,7 @@ class Comparison:
     pool: TargetPool
     default_fs: DefaultFs
     now: Callable[[], datetime]
+    inventory: OpenInventory | None = None
 
     def run(self, report: Report) -> Reconciled:
         """Compare all areas; see `run_reconcile`."""
@@ -220,6 +244,7 @@ class Comparison:
             route=self.route.name,
             started_at=self.now(),
             places=tuple(place.text for area in areas for place in area.places),
+            inventory="" if self.inventory is None else self.inventory.text,
         )
         for area in areas:
             for one in self.compared(area):
@@ -230,16 +255,17 @@ class Comparison:
     def compared(self, area: Area) -> Iterator[ComparedPath]:
         """Every path of an area with its class, in order."""
         unfinished = Unfinished(self.reader, self.route.name, self.default_fs, self.now)
-        judge = self._judge(unfinished.fresh())
+        taken_at = None if self.inventory is None else self.inventory.taken_at
+        judge = self._judge(unfinished.fresh(), taken_at)
         look_again = SecondLook(
+            route=self.route,
             area=area,
             store=self.store,
-            owner=self.route.source_owner,
             reader=self.reader,
             pool=self.pool,
-            user=self.route.run_as,
             default_fs=self.default_fs,
             judge=lambda: self._judge(unfinished.fresh()),
+            is_listed=self.inventory is None,
         )
         rows = merged(
             objects_from(self.objects, area, self.default_fs),
@@ -248,12 +274,13 @@ class Comparison:
         )
         return checked(map(judge.compare, filter(self._is_wanted, rows)), look_again)
 
-    def _judge(self, covers: Covers) -> Judge:
+    def _judge(self, covers: Covers, taken_at: datetime | None = None) -> Judge:
         return Judge(
             now_us=since_epoch_us(self.now()),
             settle_us=self.options.settle // timedelta(microseconds=1),
             cover=covers.of,
             route=self.route.name,
+            listed_us=None if taken_at is None else since_epoch_us(taken_at),
         )
 
     def _is_wanted(self, row: Row) -> bool:

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from backhaul.adapters.ledger import LedgerReader
 from backhaul.core.file_systems import DefaultFs
-from backhaul.core.model import Location
+from backhaul.core.model import Location, Route
 from backhaul.core.objects import FileStatus
 from backhaul.core.ports import ObjectStore, TargetPool
 from backhaul.core.reconciliation.classes import Judge
 from backhaul.core.reconciliation.places import Area, Place, key_at, placed
 from backhaul.core.reconciliation.values import (
+    FINDINGS,
     ComparedPath,
     ObjectClass,
     Row,
@@ -33,30 +34,33 @@ class SecondLook:
     """Looks at findings again; `core.reconciliation.checks` calls it.
 
     Args:
-        store: None: the objects are not from a listing, and are not looked up again.
+        store: None: the objects are not looked up again.
+        is_listed: They are from a listing of S3, which had them a moment ago; False: from an
+            inventory.
         judge: Made anew for each look, with the transfers that are open then.
     """
 
     def __init__(
         self,
         *,
+        route: Route,
         area: Area,
         store: ObjectStore | None,
-        owner: str | None,
         reader: LedgerReader | None,
         pool: TargetPool,
-        user: str | None,
         default_fs: DefaultFs,
         judge: Callable[[], Judge],
+        is_listed: bool = True,
     ) -> None:
         self._area = area
         self._store = store
-        self._owner = owner
+        self._owner = route.source_owner
         self._reader = reader
         self._pool = pool
-        self._user = user
+        self._user = route.run_as
         self._default_fs = default_fs
         self._judge = judge
+        self._looked_up = _OF_THE_SOURCE if is_listed else FINDINGS
 
     def __call__(self, findings: Sequence[ComparedPath]) -> list[ComparedPath | None]:
         """One result for each; None where nothing is left."""
@@ -82,7 +86,7 @@ class SecondLook:
     def _source(self, finding: ComparedPath) -> SourceObject | None:
         """The object as S3 has it now."""
         row = finding.row
-        if self._store is None or finding.found not in _OF_THE_SOURCE:
+        if self._store is None or finding.found not in self._looked_up:
             return row.source
         for place in self._area.places:
             key = key_at(place, row)

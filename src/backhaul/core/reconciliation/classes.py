@@ -37,12 +37,15 @@ class Judge:
         settle_us: An object younger than this is not missing yet.
         route: The one that is reconciled; None: files of every route are its own.
         cover: The transfer that covers an object and is open, or else dead; None: there is none.
+        listed_us: Until when the objects are known, where they are from an inventory; None: until
+            now.
     """
 
     now_us: int
     settle_us: int
     cover: FindCover
     route: str | None = None
+    listed_us: int | None = None
 
     def compare(self, row: Row) -> ComparedPath:
         """The row with its class."""
@@ -51,6 +54,9 @@ class Judge:
             return self._without_source(row, proof, target)
         if proof is not None and target is not None and _is_same(source, proof, target):
             return ComparedPath(row, ObjectClass.SAME, "", proof.transfer_id)
+        if proof is not None and target is not None and self._is_outdated(source, proof, target):
+            why = f"transfer {proof.transfer_id} brought a state that is newer than the inventory"
+            return ComparedPath(row, ObjectClass.TOO_YOUNG, why, proof.transfer_id)
         if source.excluded:
             return ComparedPath(row, ObjectClass.EXCLUDED, source.excluded)
         cover = self.cover(source)
@@ -71,16 +77,31 @@ class Judge:
             return ComparedPath(row, ObjectClass.EXCLUDED, why, transfer_id)
         if is_own(target.path):
             return ComparedPath(row, ObjectClass.EXCLUDED, "Backhaul's own file", transfer_id)
+        route = None if proof is None else proof.route
+        if route is not None and self.route not in {None, route}:
+            why = f"route {printable(route, 80)} brought it"
+            return ComparedPath(row, ObjectClass.EXCLUDED, why, transfer_id)
+        if self._is_unlisted(proof, target):
+            why = "written after the inventory was taken"
+            return ComparedPath(row, ObjectClass.TOO_YOUNG, why, transfer_id)
         if proof is None:
             why = "no object of S3 belongs here, and no transfer brought it"
             return ComparedPath(row, ObjectClass.EXTRA, why)
-        if self.route is not None and proof.route not in {None, self.route}:
-            why = f"route {printable(proof.route or '', 80)} brought it"
-            return ComparedPath(row, ObjectClass.EXCLUDED, why, transfer_id)
         why = f"transfer {transfer_id} brought it; S3 does not have it any more"
         if not _is_untouched(proof, target):
             why += ", and the file was changed since"
         return ComparedPath(row, ObjectClass.EXTRA, why, transfer_id)
+
+    def _is_unlisted(self, proof: ProvenFile | None, target: TargetFile) -> bool:
+        """Whether an inventory was taken before the object, or the file, was written."""
+        written_us = target.modified_ms * 1000 if proof is None else proof.modified_us
+        return self.listed_us is not None and written_us >= self.listed_us
+
+    def _is_outdated(self, source: SourceObject, proof: ProvenFile, target: TargetFile) -> bool:
+        """Whether the target holds a state of the object that was written after the inventory."""
+        is_newer = proof.modified_us > source.modified_us
+        is_its = _is_of(source, proof) and _is_untouched(proof, target)
+        return is_newer and is_its and self._is_unlisted(proof, target)
 
     def _explained(
         self, found: ComparedPath, source: SourceObject, cover: Cover | None

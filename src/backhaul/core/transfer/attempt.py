@@ -181,7 +181,7 @@ class Attempt:
             ports=self._ports,
             worker=self._worker,
             transfer_id=self._id,
-            on_exists=self._job.on_exists,
+            job=self._job,
             plan=self._plan,
             proofs=self._proofs,
         )

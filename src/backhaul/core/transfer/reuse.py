@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from backhaul.core.errors import CannotWrite
-from backhaul.core.model import Location, OnExists
+from backhaul.core.errors import CannotWrite, PermanentError
+from backhaul.core.model import Assignment, Location, OnExists
 from backhaul.core.objects import FileStatus, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Ports, Published, StoredChecksum
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
@@ -81,7 +81,7 @@ class Reuse:
         ports: Ports,
         worker: BorrowedWorker,
         transfer_id: str,
-        on_exists: OnExists,
+        job: Assignment,
         plan: Plan,
         proofs: Proofs,
     ) -> None:
@@ -89,7 +89,8 @@ class Reuse:
         self._clock = ports.clock
         self._worker = worker
         self._id = transfer_id
-        self._on_exists = on_exists
+        self._on_exists = job.on_exists
+        self._adopts_only = job.adopts_only
         self._plan = plan
         self._proofs = proofs
 
@@ -144,7 +145,16 @@ class Reuse:
 
         Raises:
             CannotWrite: E_DST_EXISTS, under `on_exists = fail`.
+            PermanentError: E_ADOPT_UNPROVEN, where nothing may be copied.
         """
+        rest = self._unpublished(planned, may_hold_files=may_hold_files)
+        if rest and self._adopts_only:
+            raise _unproven(self._plan.directory.join(rest[0].relative))
+        return rest
+
+    def _unpublished(
+        self, planned: Sequence[PlannedObject], *, may_hold_files: bool
+    ) -> Sequence[PlannedObject]:
         finals = [self._plan.directory.join(one.relative) for one in planned]
         known = self._ledger.published(finals)
         if self._plan.is_one_page:
@@ -163,7 +173,7 @@ class Reuse:
                 adopted.append(adopt(one, before))
             elif self._is_refused(before, status):
                 raise exists(final)
-            elif is_file_of(status, one.pin.size_bytes) and may_be_same(one, before):
+            elif is_file_of(status, one.pin.size_bytes) and self._may_be_same(one, before):
                 unknown.append((one, final))
             else:
                 rest.append(one)
@@ -177,6 +187,10 @@ class Reuse:
             self._proofs.adopted += len(adopted)
             self._proofs.add(adopted)
         return rest
+
+    def _may_be_same(self, planned: PlannedObject, before: Published | None) -> bool:
+        """Where nothing may be copied, its checksum decides whatever was there before."""
+        return self._adopts_only or may_be_same(planned, before)
 
     def _is_refused(self, before: Published | None, status: FileStatus | None) -> bool:
         is_strict = self._on_exists is OnExists.FAIL
@@ -198,4 +212,12 @@ def exists(final: Location) -> CannotWrite:
         "E_DST_EXISTS",
         f"{final.uri} exists and its route does not replace files",
         hint="remove it, choose another directory, or set on_exists = replace on the route",
+    )
+
+
+def _unproven(final: Location) -> PermanentError:
+    return PermanentError(
+        "E_ADOPT_UNPROVEN",
+        f"{final.uri} is not there, or no checksum of S3 proves what it holds",
+        hint="nothing was copied or changed: send a message for it, which copies it",
     )

@@ -1,0 +1,1 @@
+"""S3 Inventory: its reports, where they were delivered to."""
