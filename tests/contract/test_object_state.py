@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,9 +13,11 @@ import pytest
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3_get import ObjectReader
 from backhaul.app.receipt_verify import S3States
+from backhaul.app.receipt_verify import look as look_at
 from backhaul.core.errors import OutageError, PermanentError, TransientError
 from backhaul.core.objects import Pin
-from backhaul.core.receipts.comparing import ObjectState
+from backhaul.core.receipts.comparing import ObjectState, ReceiptVerdict
+from backhaul.core.receipts.reading import SignedObject
 from backhaul.testing.servers import Moto, clients
 from testbed import S3Proxy
 from tests.contract.test_object_store import liar, refusal
@@ -126,6 +129,66 @@ def test_versions_are_there_until_they_are_deleted(
     assert states.state(pin(bucket, "k", "no form of a version id")) is None
 
 
+# ---------------------------------------------------------------- tampering
+
+
+def random_bytes(chance: random.Random) -> bytes:
+    return chance.randbytes(chance.randrange(1, 200))
+
+
+@pytest.mark.parametrize(
+    ("server", "is_versioned"),
+    [("s3proxy", False), ("moto_server", False), ("moto_server", True)],
+    indirect=["server"],
+)
+def test_what_was_done_to_an_object_is_found_100_of_100(
+    states: S3States, raw: S3Client, bucket: str, *, is_versioned: bool
+) -> None:
+    """One bit of the content, another length, deleted, the version deleted; each object once."""
+    if is_versioned:
+        raw.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    states.open(bucket)
+    found = 0
+    for seed in range(100):
+        chance = random.Random(seed)
+        key, content = f"k{seed}", random_bytes(chance)
+        raw.put_object(Bucket=bucket, Key=key, Body=content)
+        signed = signed_as_it_is(states, bucket, key)
+        assert look_at(signed, states).verdict is ReceiptVerdict.SAME
+        if is_versioned:
+            raw.put_object(Bucket=bucket, Key=key, Body=random_bytes(chance))
+            assert look_at(signed, states).verdict is ReceiptVerdict.SAME
+            version = signed.pin.version_id
+            assert version is not None
+            raw.delete_object(Bucket=bucket, Key=key, VersionId=version)
+        elif seed % 3 == 0:
+            raw.delete_object(Bucket=bucket, Key=key)
+        elif seed % 3 == 1:
+            at = chance.randrange(len(content))
+            changed = content[:at] + bytes([content[at] ^ 1 << chance.randrange(8)])
+            raw.put_object(Bucket=bucket, Key=key, Body=changed + content[at + 1 :])
+        else:
+            raw.put_object(Bucket=bucket, Key=key, Body=content + random_bytes(chance))
+        found += look_at(signed, states).verdict.is_finding
+    assert found == 100
+
+
+def signed_as_it_is(states: S3States, bucket: str, key: str) -> SignedObject:
+    """What a receipt has of it."""
+    state = states.state(pin(bucket, key))
+    assert state is not None
+    assert state.last_modified is not None
+    signed = Pin(
+        bucket=bucket,
+        key=key,
+        size_bytes=state.size_bytes,
+        etag=state.etag,
+        last_modified=state.last_modified,
+        version_id=state.version_id,
+    )
+    return SignedObject(pin=signed, proof="received", algorithm=None, checksum=None, crc32c=None)
+
+
 # ---------------------------------------------------------------- a server that answers as scripted
 
 
@@ -177,6 +240,19 @@ def test_a_time_that_cannot_be_read_is_none(
     found = look(HEAD % date)
     assert found is not None
     assert found.last_modified is None
+
+
+@pytest.mark.parametrize(
+    "denied", [refusal(403, "AccessDenied"), refusal(400, "KMS.DisabledException")]
+)
+def test_without_the_kms_key_all_but_the_checksums_is_shown(
+    look: Callable[..., ObjectState | None], denied: bytes
+) -> None:
+    """S3 wants kms:Decrypt for a HEAD that asks for checksums, and for no other."""
+    bare = HEAD.replace(b"x-amz-checksum-crc32c: Nks/tw==\r\n", b"")
+    found = look(denied, denied, bare % b"Thu, 01 Jan 2026 00:00:00 GMT")
+    assert found is not None
+    assert (found.etag, found.checksums) == ("abc", ())
 
 
 def test_a_page_in_place_of_an_object_is_no_answer_of_s3(

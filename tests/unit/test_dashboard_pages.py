@@ -521,6 +521,7 @@ QUEUE_NAME = "arn:aws:sqs:us-west-2:123456789012:work"
     ("name", "command"),
     [
         ("05", "backhaul verify {}"),
+        ("05", "backhaul receipt {}"),
         ("held", "backhaul cancel {}"),
         ("denied", "backhaul retry {}"),
         ("running", "backhaul show {} --evidence"),

@@ -393,6 +393,8 @@ def test_what_s3_does_not_show_ends_with_69_unless_something_is_false(
     assert done.return_value == 69
     assert "unknown     s3://raw/p/part-2 version v2: E_SRC_DENIED: s3://raw/p/p" in done.stdout
     assert "not checked, because S3 did not show them: 1" in done.stdout
+    s3.states["p/part-2", "v2"] = OutageError.of("s3", "E_SRC_KMS", "disabled", hint="h")
+    assert well("verify", file, "--keys", keys).return_value == 69, "of this object alone"
     del s3.states["p/part-0", "v0"]
     assert well("verify", file, "--keys", keys).return_value == 65
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backhaul.core.checksums import S3Checksum
 from backhaul.core.errors import PermanentError
+from backhaul.core.receipts.comparing import ObjectState, ReceiptVerdict, compare
 from backhaul.core.receipts.reading import check_receipt, read_objects, read_receipt
-from tests.unit.receipts import KEY, NOW, OTHER_KEY, lines, opened, receipt
+from tests.unit.receipts import KEY, NOW, OTHER_KEY, PIN, SIGNED, lines, opened, receipt
 
 GOOD = receipt()
 CODES = {"E_RECEIPT_FORM", "E_RECEIPT_VERSION", "E_RECEIPT_SIGNATURE", "E_RECEIPT_DIGEST"}
@@ -82,6 +86,44 @@ def test_a_hundred_kinds_of_damage_are_found(seed: int) -> None:
     changed = b"".join(parts)
     if changed != content:
         assert code_of(changed) in CODES
+
+
+CRC = S3Checksum(algorithm="CRC32C", value="Nks/tw==", is_full_object=True)
+STATE = ObjectState(
+    etag=PIN.etag,
+    size_bytes=PIN.size_bytes,
+    last_modified=PIN.last_modified,
+    version_id="v1",
+    checksums=(CRC,),
+)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_hundred_changes_of_what_s3_has_are_found(seed: int) -> None:
+    """Of a version everything counts; of an object without one all but the time it was written."""
+    chance = random.Random(seed)
+    is_version = chance.random() < 0.5
+    signed = SIGNED if is_version else replace(SIGNED, pin=replace(PIN, version_id=None))
+
+    def other(text: str) -> str:
+        at = chance.randrange(len(text))
+        digit = chance.choice([one for one in "0123456789abcdefXY" if one != text[at]])
+        return text[:at] + digit + text[at + 1 :]
+
+    match chance.randrange(5 if is_version else 4):
+        case 0:
+            state: ObjectState | None = replace(STATE, etag=other(STATE.etag))
+        case 1:
+            state = replace(STATE, size_bytes=STATE.size_bytes + chance.choice([-1, 1, 99]))
+        case 2:
+            state = replace(STATE, checksums=(replace(CRC, value=other(CRC.value)),))
+        case 3:
+            state = None
+        case _:
+            moved = STATE.last_modified + timedelta(seconds=chance.choice([-1, 1, 5000]))
+            state = replace(STATE, last_modified=moved)
+    assert compare(signed, STATE).verdict is ReceiptVerdict.SAME
+    assert compare(signed, state).verdict.is_finding
 
 
 @settings(max_examples=300, deadline=None)

@@ -197,15 +197,17 @@ def look(signed: SignedObject, reader: StateReader) -> ComparedObject:
     """
     pin = signed.pin
     try:
-        one = compare(signed, reader.state(pin))
-        if one.verdict.is_finding and pin.version_id is None:
+        found = reader.state(pin)
+        one = compare(signed, found)
+        may_have_versions = found is None or found.version_id is not None
+        if one.verdict.is_finding and pin.version_id is None and may_have_versions:
             before = compare(signed, reader.state(replace(pin, version_id="null")))
             if not before.verdict.is_finding:
                 return before
-    except OutageError:
-        raise
     except BackhaulError as error:
-        if error.code == "E_SRC_NO_BUCKET":
+        # A KMS key that is disabled is of some objects.
+        is_of_all = isinstance(error, OutageError) and error.code != "E_SRC_KMS"
+        if is_of_all or error.code == "E_SRC_NO_BUCKET":
             raise
         return unknown(signed, f"{error.code}: {error.message}")
     return one

@@ -144,6 +144,14 @@ def commands(found: OneTransfer) -> list[ShellCommand]:
                     does="proves its files again, without reading S3",
                 )
             )
+            if row.state is TransferState.DONE:
+                every.append(
+                    ShellCommand(
+                        id="command-receipt",
+                        text=f"backhaul receipt {row.id}",
+                        does="prints a signed receipt, which S3 alone confirms",
+                    )
+                )
         case TransferState.DEAD:
             every.append(
                 ShellCommand(

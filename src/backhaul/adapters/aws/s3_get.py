@@ -59,6 +59,7 @@ from backhaul.core.receipts.comparing import ObjectState
 _PARTS_TRIES = 3
 _PARTS_BACKOFF_S = 0.1  # twice that before the third try; each times 0.5 to 1.5
 _PASSING = frozenset({"E_S3_SERVER", "E_S3_THROTTLED", "E_S3_UNREACHABLE", "E_SRC_KMS"})
+_REFUSED_CHECKSUMS = frozenset({"E_SRC_DENIED", "E_SRC_KMS"})
 _PARTS_MAX = 10_000  # of a multipart upload
 _OK, _PARTIAL = 200, 206
 _PROXY_LOGIN = 407
@@ -122,19 +123,25 @@ class ObjectReader:
     def state(self, endpoint: Endpoint, pin: Pin) -> ObjectState | None:
         """What S3 has at the pin's key now, or of the pin's version; None: nothing.
 
-        It may be another state than the pin's: the ETag is no condition here.
+        It may be another state than the pin's: the ETag is no condition here. Where the object's
+        KMS key is refused, S3 shows all but the checksums.
 
         Raises:
             PermanentError, OutageError, TransientError: As `get`.
         """
+        bare = replace(pin, etag="")
         try:
-            response = self._request(
-                "HEAD", endpoint, replace(pin, etag=""), {"x-amz-checksum-mode": "ENABLED"}
-            )
+            try:
+                response = self._request("HEAD", endpoint, bare, {"x-amz-checksum-mode": "ENABLED"})
+            except BackhaulError as error:
+                if error.code not in _REFUSED_CHECKSUMS:
+                    raise
+                response = self._request("HEAD", endpoint, bare, {})
         except SourceChanged as error:
             if error.code != "E_SRC_GONE":
                 raise
             return None
+        response.drain_conn()  # a HEAD has no body; it closes what the server will not keep open
         response.release_conn()
         if is_foreign_page(response.headers, response.headers.get("ETag", "")):
             raise s3_unreachable(f"{_name(pin)}: answered without an ETag or request id of S3")
