@@ -120,7 +120,7 @@ def test_a_hundred_changes_of_what_s3_has_are_found(seed: int) -> None:
         case 3:
             state = None
         case _:
-            moved = STATE.last_modified + timedelta(seconds=chance.choice([-1, 1, 5000]))
+            moved = PIN.last_modified + timedelta(seconds=chance.choice([-1, 1, 5000]))
             state = replace(STATE, last_modified=moved)
     assert compare(signed, STATE).verdict is ReceiptVerdict.SAME
     assert compare(signed, state).verdict.is_finding
