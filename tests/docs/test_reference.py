@@ -129,6 +129,7 @@ OWN_FATE = {
     "E_RECEIPT_TIME": "none",
     "E_RECEIPT_VERSION": "none",
     "E_RECONCILE_QUEUE": "none",
+    "E_RECONCILE_STATE": "none",
     "E_ROUTE_PAUSED": "wait",
     "E_ROUTE_UNKNOWN": "none",
     "E_S3_LIST_ORDER": "none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,11 +13,13 @@ import pytest
 
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger.reading import reconciling
+from backhaul.app.reconcile.parts import PartFiles
 from backhaul.app.reconcile.report import as_json, combined
 from backhaul.app.reconcile.run import Comparison, Reconciled, ReconcileOptions
 from backhaul.app.reconcile.streams import S3Listing
 from backhaul.core.checksums import Checksum
-from backhaul.core.errors import BadArgument
+from backhaul.core.errors import BadArgument, TransientError
 from backhaul.core.model import (
     Assignment,
     Location,
@@ -157,7 +160,7 @@ class World:
 
     def reconcile(self) -> tuple[Reconciled, dict[str, ComparedPath]]:
         """By the path below the route's directory."""
-        reader = open_reader(self.path)
+        reader = open_reader(self.path, turn=threading.Lock())
         found: dict[str, ComparedPath] = {}
 
         def report(one: ComparedPath, root: Location) -> None:
@@ -395,6 +398,150 @@ def test_since_leaves_out_what_is_older(world: World) -> None:
     world.target.put("/landing/d/stray", b"")
     world.later()
     assert world.classes() == {"d/b": "missing", "d/stray": "extra"}
+
+
+@pytest.mark.parametrize("is_spread", [False, True])
+def test_many_findings_are_looked_up_together(world: World, *, is_spread: bool) -> None:
+    world.put("in/d/a")
+    world.bring("in/d/", "d", ["a"])
+    names = [f"m{number:03}" for number in range(50)]
+    world.put(*(f"in/d/{name}" for name in names))
+    if is_spread:
+        world.put(*(f"in/d/m{number:03}/x{n}" for number in range(50) for n in range(70)))
+        world.target.mkdirs("/landing/d")
+        world.bring("in/d/", "d", [f"m{number:03}/x{n}" for number in range(50) for n in range(70)])
+    world.later()
+
+    def without(page: ListedPage) -> ListedPage:
+        return _without("in/d/m007")(page)
+
+    listed = world.store.list_page
+    calls = []
+
+    def counted(*args: Any, **named: Any) -> ListedPage:
+        calls.append(named.get("page_size"))
+        page = listed(*args, **named)
+        return without(page) if len(calls) > (4 if is_spread else 1) else page
+
+    world.store.list_page = counted  # type: ignore[method-assign]
+    found = {name: kind for name, kind in world.classes().items() if kind != "same"}
+    assert found == {f"d/{name}": "missing" for name in names if name != "m007"}
+    assert len(calls) < (60 if is_spread else 5)
+
+
+# ---------------------------------------------------------------- in parts
+
+
+def a_route_with_marks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciling, "MARK_EVERY", 7)
+    names = [f"d{number % 4}/f{number:02}" for number in range(40)]
+    world.put(*(f"in/d/{name}" for name in names))
+    world.bring("in/d/", "d", names)
+    world.later()
+    world.put("in/d/d1/new", "in/d/d3/new", "in/z")
+    world.target.put("/landing/d/d2/stray", b"1")
+    world.target.put("/landing/d/d0/f00", b"12345")
+    world.later()
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_in_parts_the_report_is_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jobs: int
+) -> None:
+    a_route_with_marks(world, monkeypatch)
+    whole = world.reconcile()[1]
+    state = tmp_path / "state"
+    world.options = ReconcileOptions(state=state, jobs=jobs)
+    totals, found = world.reconcile()
+    assert list(found.items()) == list(whole.items())
+    assert (len(found), totals.findings) == (44, 5)
+    assert list(state.iterdir()) == []
+    world.options = ReconcileOptions(jobs=jobs)
+    assert world.reconcile()[1] == whole
+
+
+def test_a_comparison_that_was_ended_goes_on_and_reports_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    a_route_with_marks(world, monkeypatch)
+    whole = world.reconcile()[1]
+    state = tmp_path / "state"
+    world.options = ReconcileOptions(state=state)
+    walk, walked = FakeTarget.statuses, []
+
+    def ends(target: FakeTarget, path: str) -> Any:
+        walked.append(path)
+        if len(walked) > 12:
+            raise TransientError("E_WORKER_DIED", "killed")
+        return walk(target, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeTarget, "statuses", ends)
+        with pytest.raises(TransientError):
+            world.reconcile()
+    parts = sorted(one.name for one in state.glob("part-*.jsonl"))
+    assert 0 < len(parts) < 6
+    kept = {name: (state / name).stat().st_mtime_ns for name in parts}
+    (state / f"part-{len(parts):06}.partial").write_text("[half a li")
+    world.put("in/d/d0/f00", data=b"what is new in a part that is complete is not looked at again")
+    with monkeypatch.context() as patched:
+        patched.setattr(PartFiles, "remove", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            world.reconcile()
+    assert {name: (state / name).stat().st_mtime_ns for name in parts} == kept
+    assert world.reconcile()[1] == whole
+    world.options = ReconcileOptions(state=state, settle=timedelta(0))
+    assert world.reconcile()[1] != whole
+
+
+def _interrupted(_files: PartFiles) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"other": "1"}, "no plan of a comparison"),
+        ({"plan.json": "{"}, "its plan cannot be read"),
+        (
+            {"plan.json": '{"about": "x", "started_us": 1, "parts": []}'},
+            "a comparison of another route",
+        ),
+    ],
+)
+def test_a_directory_with_something_else_is_refused(
+    world: World, tmp_path: Path, content: dict[str, str], why: str
+) -> None:
+    world.put("in/d/a")
+    world.bring("in/d/", "d", ["a"])
+    for name, text in content.items():
+        (tmp_path / "state").mkdir(exist_ok=True)
+        (tmp_path / "state" / name).write_text(text)
+    world.options = ReconcileOptions(state=tmp_path / "state")
+    with pytest.raises(BadArgument, match=why) as caught:
+        world.reconcile()
+    assert caught.value.code == "E_RECONCILE_STATE"
+
+
+def test_without_proofs_the_targets_first_directories_are_the_parts(
+    world: World, tmp_path: Path
+) -> None:
+    world.route = replace(world.route, event_destination="/landing/{rel_dir}/")
+    for number in range(9):
+        world.put(f"in/d{number % 3}/f{number}")
+        world.target.put(f"/landing/d{number % 3}/f{number}", b"data")
+    world.target.put("/landing/d1.x", b"data")
+    world.later()
+    whole = world.reconcile()[1]
+    state = tmp_path / "state"
+    world.options = ReconcileOptions(state=state, jobs=2)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PartFiles, "remove", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            world.reconcile()
+    assert len(list(state.glob("part-*.jsonl"))) == 4
+    assert world.reconcile()[1] == whole
+    assert len(whole) == 10
 
 
 # ---------------------------------------------------------------- the report

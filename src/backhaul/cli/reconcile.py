@@ -62,6 +62,19 @@ PLACES_SHOWN = 10
     help="Write the paths as `rclone check --combined` does: = same, - extra, + missing, * other,"
     " ! unproved.",
 )
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep what was compared there: a command that was ended goes on with the same DIR.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Compare so many parts at once.",
+)
 @click.option("--send", "is_sending", is_flag=True, help="Leave a message for what is missing.")
 @click.option("--yes", is_flag=True, help="With --send: without confirmation.")
 @click.option(
@@ -86,6 +99,8 @@ def command(  # noqa: PLR0913 - one for each option
     settle_s: int,
     inventory: str | None,
     combined_file: Path | None,
+    state: Path | None,
+    jobs: int,
     is_sending: bool,
     yes: bool,
     limit: int,
@@ -128,7 +143,13 @@ def command(  # noqa: PLR0913 - one for each option
         found = run_reconcile(
             context,
             route,
-            ReconcileOptions(since=since, settle=timedelta(seconds=settle_s), inventory=inventory),
+            ReconcileOptions(
+                since=since,
+                settle=timedelta(seconds=settle_s),
+                inventory=inventory,
+                state=state,
+                jobs=jobs,
+            ),
             region=region,
             emit=quiet_telemetry(),
             report=report,

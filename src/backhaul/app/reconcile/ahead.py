@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -18,7 +19,7 @@ class ReadAhead(Generic[Item]):
     Errors of the pages are raised where their entries would have come.
     """
 
-    def __init__(self, pages: Iterator[list[Item]], name: str) -> None:
+    def __init__(self, pages: Generator[list[Item], None, None], name: str) -> None:
         self._pages = pages
         self._queue: queue.Queue[list[Item] | BaseException | None] = queue.Queue(PAGES)
         self._is_closed = threading.Event()
@@ -39,9 +40,10 @@ class ReadAhead(Generic[Item]):
     def _read(self) -> None:
         end: BaseException | None = None
         try:
-            for page in self._pages:
-                if not self._put(page):
-                    return
+            with closing(self._pages) as pages:  # it may hold a worker, which goes back here
+                for page in pages:
+                    if not self._put(page):
+                        return
         except BaseException as error:  # noqa: BLE001 - raised in the thread that reads entries
             end = error
         self._put(end)

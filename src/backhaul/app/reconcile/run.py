@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
@@ -18,9 +22,21 @@ from backhaul.adapters.system.clock import host_name
 from backhaul.app.context import Context
 from backhaul.app.inventory import OpenInventory, open_inventory
 from backhaul.app.ports import make_pool
+from backhaul.app.reconcile.parts import Part, PartFiles, PartsPlan, parts_of
 from backhaul.app.reconcile.second_look import SecondLook
-from backhaul.app.reconcile.streams import S3Listing, files_from, objects_from, proofs_from
-from backhaul.app.reconcile.unfinished import Unfinished, brought_by, since_epoch_us
+from backhaul.app.reconcile.streams import (
+    S3Listing,
+    files_from,
+    first_levels,
+    objects_from,
+    proofs_from,
+)
+from backhaul.app.reconcile.unfinished import (
+    Unfinished,
+    brought_by,
+    moment,
+    since_epoch_us,
+)
 from backhaul.core.errors import BackhaulError, BadArgument, ExitCode, TransientError
 from backhaul.core.file_systems import DefaultFs
 from backhaul.core.model import Location, Route
@@ -28,7 +44,7 @@ from backhaul.core.ports import Emit, ObjectStore, TargetPool
 from backhaul.core.reconciliation.checks import checked
 from backhaul.core.reconciliation.classes import Judge
 from backhaul.core.reconciliation.covers import Covers
-from backhaul.core.reconciliation.merge import merged
+from backhaul.core.reconciliation.merge import AFTER_ALL, merged
 from backhaul.core.reconciliation.places import Area, areas_of
 from backhaul.core.reconciliation.values import (
     FINDINGS,
@@ -57,11 +73,15 @@ class ReconcileOptions:
         since: Only objects written, and files changed, at or after it; None: all.
         settle: Objects younger than this are too young to be missing.
         inventory: Path or address of the manifest of an inventory, in place of a listing.
+        state: A directory from which a comparison that was ended goes on; None: none.
+        jobs: So many parts at once.
     """
 
     since: datetime | None = None
     settle: timedelta = SETTLE
     inventory: str | None = None
+    state: Path | None = None
+    jobs: int = 1
 
 
 @dataclass(kw_only=True)
@@ -128,11 +148,11 @@ def run_reconcile(
     route = find_route(context, route_name)
     path = context.settings.ledger_path
     with ExitStack() as opened:
-        pool = opened.enter_context(closing(make_pool(context, emit, WORKERS)))
+        pool = opened.enter_context(closing(make_pool(context, emit, WORKERS * options.jobs)))
         pool.warm_up()
         aws = AwsSession(region, S3aConfiguration.loader(context.conf_dir))
         store = S3Store(aws)
-        reader = find_reader(path)
+        reader = find_reader(path, turn=threading.Lock())
         if reader is not None:
             opened.enter_context(closing(reader))
         with unreachable():
@@ -224,6 +244,7 @@ class Comparison:
         objects: Where the objects come from.
         store: Where a missing object is looked up again; None: nowhere.
         inventory: What `objects` lists; None: S3 itself.
+        started_at: Of a comparison in parts: their ages count from there; None: from now.
     """
 
     route: Route
@@ -235,6 +256,7 @@ class Comparison:
     default_fs: DefaultFs
     now: Callable[[], datetime]
     inventory: OpenInventory | None = None
+    started_at: datetime | None = None
 
     def run(self, report: Report) -> Reconciled:
         """Compare all areas; see `run_reconcile`."""
@@ -246,17 +268,56 @@ class Comparison:
             places=tuple(place.text for area in areas for place in area.places),
             inventory="" if self.inventory is None else self.inventory.text,
         )
-        for area in areas:
-            for one in self.compared(area):
-                found.add(one)
-                report(one, area.root)
+
+        def count(one: ComparedPath, area: int) -> None:
+            found.add(one)
+            report(one, areas[area].root)
+
+        state, jobs = self.options.state, self.options.jobs
+        if state is None and jobs == 1:
+            for number, area in enumerate(areas):
+                with closing(self.compared(area)) as compared:
+                    for one in compared:
+                        count(one, number)
+            return found
+        with ExitStack() as opened:
+            if state is None:
+                state = Path(opened.enter_context(TemporaryDirectory(prefix="backhaul-")))
+            files = PartFiles(state)
+            plan = files.plan(self._about(found), lambda: self._plan(areas, found))
+            found.started_at = self.started_at = moment(plan.started_us)
+            files.run(plan, lambda part: self.compared(areas[part.area], part), count, jobs)
+            files.remove()
         return found
 
-    def compared(self, area: Area) -> Iterator[ComparedPath]:
-        """Every path of an area with its class, in order."""
-        unfinished = Unfinished(self.reader, self.route.name, self.default_fs, self.now)
+    def _about(self, found: Reconciled) -> str:
+        """What another command with the same directory must agree in."""
+        since = self.options.since.isoformat() if self.options.since else ""
+        return "\n".join([found.route, since, str(self.options.settle), *found.places])
+
+    def _plan(self, areas: Sequence[Area], found: Reconciled) -> PartsPlan:
+        return PartsPlan(
+            about=self._about(found),
+            started_us=since_epoch_us(found.started_at),
+            parts=parts_of([one.root for one in areas], [*map(self._boundaries, areas)]),
+        )
+
+    def _boundaries(self, area: Area) -> list[str]:
+        """By what was published, or else by the first directories of the target."""
+        if not all(place.keeps_order for place in area.places):
+            return []  # its objects are sorted as a whole
+        root = area.root
+        base = "/" if root.path == "/" else f"{root.path}/"
+        marks: list[str] = []
+        if self.reader is not None:
+            marks += self.reader.proven_marks(root.filesystem, base, base + AFTER_ALL)
+        return marks or first_levels(self.pool, root, self.route.run_as)
+
+    def compared(self, area: Area, part: Part | None = None) -> Generator[ComparedPath, None, None]:
+        """Every path of an area, or of a part of it, with its class, in order."""
+        after, until = ("", "") if part is None else (part.after, part.until)
         taken_at = None if self.inventory is None else self.inventory.taken_at
-        judge = self._judge(unfinished.fresh(), taken_at)
+        judge = self._judge(self._unfinished.fresh(), taken_at)
         look_again = SecondLook(
             route=self.route,
             area=area,
@@ -264,19 +325,28 @@ class Comparison:
             reader=self.reader,
             pool=self.pool,
             default_fs=self.default_fs,
-            judge=lambda: self._judge(unfinished.fresh()),
+            judge=lambda: self._judge(self._unfinished.fresh()),
             is_listed=self.inventory is None,
         )
-        rows = merged(
-            objects_from(self.objects, area, self.default_fs),
-            proofs_from(self.reader, area.root),
-            files_from(self.pool, area.root, self.route.run_as),
-        )
-        return checked(map(judge.compare, filter(self._is_wanted, rows)), look_again)
+        root, user = area.root, self.route.run_as
+        # Closed in any case: a thread of theirs may be reading the ledger.
+        with (
+            closing(objects_from(self.objects, area, self.default_fs, after)) as sources,
+            closing(proofs_from(self.reader, root, after)) as proven,
+            closing(files_from(self.pool, root, user, after)) as targets,
+        ):
+            rows = merged(sources, proven, targets)
+            if until:
+                rows = takewhile(lambda row: row.path <= until, rows)
+            yield from checked(map(judge.compare, filter(self._is_wanted, rows)), look_again)
+
+    @cached_property
+    def _unfinished(self) -> Unfinished:
+        return Unfinished(self.reader, self.route.name, self.default_fs, self.now)
 
     def _judge(self, covers: Covers, taken_at: datetime | None = None) -> Judge:
         return Judge(
-            now_us=since_epoch_us(self.now()),
+            now_us=since_epoch_us(self.started_at or self.now()),
             settle_us=self.options.settle // timedelta(microseconds=1),
             cover=covers.of,
             route=self.route.name,

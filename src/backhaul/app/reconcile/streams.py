@@ -6,10 +6,10 @@ Where the objects come from is one class, an `ObjectSource`; a listing of S3 is 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from backhaul.adapters.ledger import LedgerReader
 from backhaul.app.reconcile.ahead import ReadAhead
@@ -18,13 +18,21 @@ from backhaul.core.model import Location
 from backhaul.core.ports import FoundFile, ListedObject, ObjectStore, TargetPool
 from backhaul.core.reconciliation.merge import AFTER_ALL
 from backhaul.core.reconciliation.places import Area, Place, placed
-from backhaul.core.reconciliation.values import ObjectSource, ProvenFile, SourceObject, TargetFile
+from backhaul.core.reconciliation.values import (
+    ObjectSource,
+    ProvenFile,
+    RangedSource,
+    SourceObject,
+    TargetFile,
+)
 from backhaul.core.transfer.listing import list_objects
 from backhaul.engines.sorting import in_order
 
 WALK_PAGE = 2000  # files in one answer of a worker
+LEVELS_MOST = 200
 
 Item = TypeVar("Item")
+Pages: TypeAlias = Generator[list[Item], None, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,59 +48,102 @@ class S3Listing:
 
     def objects(self, bucket: str, prefix: str) -> Iterator[ListedObject]:
         """See `ObjectSource.objects`."""
-        pages = list_objects(self.store, bucket, prefix, owner=self.owner)
+        return self.objects_behind(bucket, prefix, "")
+
+    def objects_behind(self, bucket: str, prefix: str, key: str) -> Iterator[ListedObject]:
+        """See `RangedSource.objects_behind`."""
+        pages = list_objects(self.store, bucket, prefix, start_after=key, owner=self.owner)
         with closing(ReadAhead(pages, "list")) as ahead:
             yield from ahead
 
 
-def objects_from(source: ObjectSource, area: Area, default_fs: DefaultFs) -> Iterator[SourceObject]:
-    """The objects of an area in the order of their paths."""
-    streams = [_objects_of(source, place, default_fs) for place in area.places]
-    if len(streams) == 1:
-        return streams[0]
-    return heapq.merge(*streams, key=lambda one: one.path)
+def objects_from(
+    source: ObjectSource, area: Area, default_fs: DefaultFs, after: str = ""
+) -> Generator[SourceObject, None, None]:
+    """The objects of an area in the order of their paths.
+
+    Args:
+        after: Only paths behind this one; empty: all.
+    """
+    streams = [_objects_of(source, place, default_fs, after) for place in area.places]
+    with ExitStack() as opened:
+        for one in streams:
+            opened.callback(one.close)
+        yield from streams[0] if len(streams) == 1 else heapq.merge(*streams, key=_path)
 
 
 def _objects_of(
-    source: ObjectSource, place: Place, default_fs: DefaultFs
-) -> Iterator[SourceObject]:
-    found = placed(source.objects(place.bucket, place.prefix), place, default_fs)
-    # Escaped names and directories of a template come in another order than their keys.
-    return found if place.keeps_order else in_order(found, lambda one: one.path)
+    source: ObjectSource, place: Place, default_fs: DefaultFs, after: str
+) -> Generator[SourceObject, None, None]:
+    base = "/" if place.root.path == "/" else f"{place.root.path}/"
+    if isinstance(source, RangedSource) and place.keeps_order and after.startswith(base):
+        key = place.prefix + after[len(base) :]
+        objects = source.objects_behind(place.bucket, place.prefix, key)
+    else:
+        objects = source.objects(place.bucket, place.prefix)
+    found = placed(objects, place, default_fs)
+    if not place.keeps_order:
+        # Escaped names and directories of a template come in another order than their keys.
+        found = in_order(found, _path)
+    yield from found if not after else (one for one in found if one.path > after)
 
 
-def proofs_from(reader: LedgerReader | None, root: Location) -> Iterator[ProvenFile]:
+def _path(one: SourceObject) -> str:
+    return one.path
+
+
+def proofs_from(
+    reader: LedgerReader | None, root: Location, after: str = ""
+) -> Generator[ProvenFile, None, None]:
     """What was published below a directory."""
-    if reader is None:
-        return iter(())
-    return _all(_proofs(reader, root))
+    if reader is not None:
+        yield from _all(_proofs(reader, root, after))
 
 
-def _proofs(reader: LedgerReader, root: Location) -> Iterator[list[ProvenFile]]:
-    after = "/" if root.path == "/" else f"{root.path}/"
-    until = after + AFTER_ALL
-    while page := reader.proven_between(root.filesystem, after, until):
+def _proofs(reader: LedgerReader, root: Location, after: str) -> Pages[ProvenFile]:
+    base = "/" if root.path == "/" else f"{root.path}/"
+    after = max(after, base)
+    while page := reader.proven_between(root.filesystem, after, base + AFTER_ALL):
         yield page
         after = page[-1].path
 
 
-def files_from(pool: TargetPool, root: Location, user: str | None) -> Iterator[TargetFile]:
+def files_from(
+    pool: TargetPool, root: Location, user: str | None, after: str = ""
+) -> Generator[TargetFile, None, None]:
     """The files below a directory."""
-    return _all(_files(pool, root, user))
+    yield from _all(_files(pool, root, user, after))
 
 
-def _files(pool: TargetPool, root: Location, user: str | None) -> Iterator[list[TargetFile]]:
-    base = "" if root.path == "/" else root.path
-    after = ""
+def _files(pool: TargetPool, root: Location, user: str | None, after: str) -> Pages[TargetFile]:
+    base = "/" if root.path == "/" else f"{root.path}/"
+    last = after.removeprefix(base)
     with pool.session(root.filesystem, user) as session:
         while True:
-            page: list[FoundFile] = session.walk(root, after=after, most=WALK_PAGE)
-            yield [TargetFile(f"{base}/{one[0]}", *one[1:]) for one in page]
+            page: list[FoundFile] = session.walk(root, after=last, most=WALK_PAGE)
+            yield [TargetFile(f"{base}{one[0]}", *one[1:]) for one in page]
             if len(page) < WALK_PAGE:
                 return
-            after = page[-1].relative
+            last = page[-1].relative
 
 
-def _all(pages: Iterator[list[Item]]) -> Iterator[Item]:
+def first_levels(pool: TargetPool, root: Location, user: str | None) -> list[str]:
+    """The first directories below `root`, as paths behind which the next one begins."""
+    base = "/" if root.path == "/" else f"{root.path}/"
+    found: list[str] = []
+    last = ""
+    with pool.session(root.filesystem, user) as session:
+        for _ in range(LEVELS_MOST):
+            page = session.walk(root, after=last, most=1)
+            if not page:
+                break
+            name, slash, _ = page[0].relative.partition("/")
+            last = name + (f"/{AFTER_ALL}" if slash else "")
+            if slash:
+                found.append(f"{base}{last}")
+    return found
+
+
+def _all(pages: Pages[Item]) -> Generator[Item, None, None]:
     with closing(ReadAhead(pages, "stream")) as ahead:
         yield from ahead

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -20,7 +21,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Unfinished:
-    """The open and dead transfers of a route; `fresh` reads again what can have changed."""
+    """The open and dead transfers of a route; `fresh` reads again what can have changed.
+
+    Safe to use from several threads.
+    """
 
     def __init__(
         self,
@@ -30,6 +34,7 @@ class Unfinished:
         now: Callable[[], datetime],
     ) -> None:
         self._now = now
+        self._lock = threading.Lock()
         self._reader = reader
         self._route = route
         self._default_fs = default_fs
@@ -40,10 +45,14 @@ class Unfinished:
         """As the ledger has them now."""
         if self._reader is None:
             return Covers(())
+        with self._lock:
+            return self._fresh(self._reader)
+
+    def _fresh(self, reader: LedgerReader) -> Covers:
         # In this order: a message that is received in between is an open transfer.
-        sent = self._reader.sent_of(self._route, self._now())
-        still_open = self._reader.open_of(self._route)
-        dead = self._reader.dead_of(self._route, self._newest)
+        sent = reader.sent_of(self._route, self._now())
+        still_open = reader.open_of(self._route)
+        dead = reader.dead_of(self._route, self._newest)
         self._dead.update((one.id, one) for one in dead)
         ends = [one.finished_at for one in dead if one.finished_at is not None]
         self._newest = max(ends, default=self._newest)
@@ -109,3 +118,8 @@ def location_of(uri: str) -> Location:
 def since_epoch_us(moment: datetime) -> int:
     """Whole microseconds since 1970 UTC."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(since_us: int) -> datetime:
+    """The reverse of `since_epoch_us`."""
+    return _EPOCH + since_us * _MICROSECOND

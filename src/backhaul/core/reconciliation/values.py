@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from backhaul.core.model import TransferState
 from backhaul.core.ports import ListedObject
@@ -50,6 +50,14 @@ class ObjectSource(Protocol):
         Raises:
             BackhaulError: What is missing in it would look like an object that S3 does not have.
         """
+
+
+@runtime_checkable
+class RangedSource(ObjectSource, Protocol):
+    """One that can begin anywhere: what is resumed or split need not be read from the start."""
+
+    def objects_behind(self, bucket: str, prefix: str, key: str) -> Iterator[ListedObject]:
+        """As `objects`, only those behind this key."""
 
 
 class SourceObject(NamedTuple):

@@ -19,7 +19,7 @@ Source: Amazon S3 API reference, ListObjectsV2; user guide, "Listing objects in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -82,7 +82,7 @@ def list_objects(
     start_after: str = "",
     page_size: int = PAGE_SIZE,
     owner: str | None = None,
-) -> Iterator[list[ListedObject]]:
+) -> Generator[list[ListedObject], None, None]:
     """The same objects in the order of their keys, as the server wrote them, page by page.
 
     Args:

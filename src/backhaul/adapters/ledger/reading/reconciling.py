@@ -33,6 +33,7 @@ from backhaul.core.model import TransferState
 from backhaul.core.reconciliation.values import ProvenFile
 
 PROVEN_AT_ONCE = 2000  # rows; some 10 ms
+MARK_EVERY = 20_000  # published files; some 20 ms
 TRANSFERS_AT_ONCE = 5000
 SENT_AT_ONCE = 2000
 _SENT = tuple(one.name for one in fields(SentObject))
@@ -106,6 +107,24 @@ class ReconcileReader(ReadSession):
         with self._transaction("what was published") as tx:
             found = [_plain(row) for row in tx.execute(_BETWEEN, wanted)]
         return self._proven(found, filesystem)
+
+    def proven_marks(self, filesystem: str, after: str, until: str) -> Iterator[str]:
+        """Every `MARK_EVERY`th path in between, in order: ranges of about the same size."""
+        query = (
+            select(published.c.uri)
+            .where(published.c.uri > bindparam("of_after"), published.c.uri < bindparam("of_until"))
+            .order_by(published.c.uri)
+            .limit(1)
+            .offset(MARK_EVERY - 1)
+        )
+        while True:
+            wanted = {"of_after": filesystem + after, "of_until": filesystem + until}
+            with self._transaction("what was published") as tx:
+                found = rows.text(tx.execute(query, wanted).scalar())
+            if found is None:
+                return
+            after = found[len(filesystem) :]
+            yield after
 
     def proven_at(self, filesystem: str, paths: Sequence[str]) -> dict[str, ProvenFile]:
         """What was published at these paths."""
