@@ -384,54 +384,6 @@ operator_actions = Table(
     Column("outcome", Text, nullable=False),  # `done`, or the code and sentence of the error
 )
 
-# Messages that `reconcile --send` left for one object each; until their transfers have ended.
-reconcile_sent = Table(
-    "reconcile_sent",
-    metadata,
-    Column("uri", Text, primary_key=True),  # where the object belongs
-    Column("route", Text, nullable=False),
-    Column("bucket", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("etag", Text, nullable=False),
-    Column("queue", Text, nullable=False),  # ARN
-    Column("message_id", Text),  # null: about to be sent, or that is unknown
-    Column("sent_at", UtcTime, nullable=False),
-    Index("ix_reconcile_sent_route", "route"),
-    sqlite_with_rowid=False,
-)
-
-# The last complete reconciliation of each route.
-reconciliations = Table(
-    "reconciliations",
-    metadata,
-    Column("route", Text, primary_key=True),
-    Column("started_at", UtcTime, nullable=False),
-    Column("finished_at", UtcTime, nullable=False),
-    Column("totals", Text, nullable=False),  # JSON: class to [objects, bytes]
-    sqlite_with_rowid=False,
-)
-
-# Deadlines of expected data: the one that is due, and what became of those before.
-expectations = Table(
-    "expectations",
-    metadata,
-    Column("route", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("deadline", UtcTime, primary_key=True),
-    Column("due", Text, nullable=False),  # the deadline as people there write it
-    Column("place", Text, nullable=False),
-    Column("state", Text, nullable=False),  # ExpectationState
-    Column("wanted_objects", BigInteger),
-    Column("wanted_bytes", BigInteger),
-    Column("wanted_transfers", BigInteger),
-    Column("objects", BigInteger, nullable=False),  # counted until it is enough
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("transfers", BigInteger, nullable=False),
-    Column("judged_at", UtcTime),
-    Column("arrived_at", UtcTime),
-    sqlite_with_rowid=False,
-)
-
 # Routes that an operator has paused; their transfers wait, and spend nothing.
 paused_routes = Table(
     "paused_routes",

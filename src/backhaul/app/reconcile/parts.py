@@ -32,7 +32,7 @@ PLAN = "plan.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class PathRange:
     """Paths of one directory behind `after`, up to `until`.
 
     Attributes:
@@ -45,7 +45,7 @@ class Part:
     until: str
 
 
-Compare = Callable[[Part], Generator[ComparedPath, None, None]]
+Compare = Callable[[PathRange], Generator[ComparedPath, None, None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class PartsPlan:
 
     about: str
     started_us: int
-    parts: tuple[Part, ...]
+    parts: tuple[PathRange, ...]
 
 
 class PartFiles:
@@ -85,7 +85,7 @@ class PartFiles:
             return plan
         try:
             found = json.loads(path.read_text("utf-8"))
-            parts = tuple(Part(**one) for one in found["parts"])
+            parts = tuple(PathRange(**one) for one in found["parts"])
             plan = PartsPlan(about=found["about"], started_us=found["started_us"], parts=parts)
         except (ValueError, TypeError, KeyError) as error:
             raise self._not_ours("its plan cannot be read") from error
@@ -126,7 +126,7 @@ class PartFiles:
             path.unlink()
         (self._directory / PLAN).unlink()
 
-    def _complete(self, number: int, part: Part, compare: Compare) -> None:
+    def _complete(self, number: int, part: PathRange, compare: Compare) -> None:
         path = self._path(number)
         if not path.exists():
             with closing(compare(part)) as found:
@@ -175,11 +175,15 @@ def _compared(line: Any) -> ComparedPath:
     return ComparedPath(row, ObjectClass(found), why, transfer_id)
 
 
-def parts_of(roots: Sequence[Location], boundaries: Sequence[Sequence[str]]) -> tuple[Part, ...]:
+def parts_of(
+    roots: Sequence[Location], boundaries: Sequence[Sequence[str]]
+) -> tuple[PathRange, ...]:
     """The parts of each area between its boundaries, which are paths."""
-    found: list[Part] = []
+    found: list[PathRange] = []
     for area, (root, every) in enumerate(zip(roots, boundaries, strict=True)):
         start = "/" if root.path == "/" else f"{root.path}/"
         edges = [start, *sorted({one for one in every if one > start}), ""]
-        found += (Part(area=area, after=after, until=until) for after, until in pairwise(edges))
+        found += (
+            PathRange(area=area, after=after, until=until) for after, until in pairwise(edges)
+        )
     return tuple(found)

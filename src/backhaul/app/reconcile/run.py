@@ -22,7 +22,7 @@ from backhaul.adapters.system.clock import host_name
 from backhaul.app.context import Context
 from backhaul.app.inventory import OpenInventory, open_inventory
 from backhaul.app.ports import make_pool
-from backhaul.app.reconcile.parts import Part, PartFiles, PartsPlan, parts_of
+from backhaul.app.reconcile.parts import PartFiles, PartsPlan, PathRange, parts_of
 from backhaul.app.reconcile.second_look import SecondLook
 from backhaul.app.reconcile.streams import (
     S3Listing,
@@ -313,7 +313,9 @@ class Comparison:
             marks += self.reader.proven_marks(root.filesystem, base, base + AFTER_ALL)
         return marks or first_levels(self.pool, root, self.route.run_as)
 
-    def compared(self, area: Area, part: Part | None = None) -> Generator[ComparedPath, None, None]:
+    def compared(
+        self, area: Area, part: PathRange | None = None
+    ) -> Generator[ComparedPath, None, None]:
         """Every path of an area, or of a part of it, with its class, in order."""
         after, until = ("", "") if part is None else (part.after, part.until)
         taken_at = None if self.inventory is None else self.inventory.taken_at

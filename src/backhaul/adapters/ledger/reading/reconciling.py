@@ -21,11 +21,10 @@ from backhaul.adapters.ledger.reconciling.results import (
     ReconcileResult,
     SentObject,
 )
+from backhaul.adapters.ledger.reconciling.tables import reconcile_sent, reconciliations
 from backhaul.adapters.ledger.schema import (
     WrongValue,
     published,
-    reconcile_sent,
-    reconciliations,
     transfers,
 )
 from backhaul.adapters.ledger.session import ReadSession

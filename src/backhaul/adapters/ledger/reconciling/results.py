@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, delete, select, update
 
 from backhaul.adapters.ledger import rows
-from backhaul.adapters.ledger.schema import put, reconcile_sent, reconciliations
+from backhaul.adapters.ledger.reconciling.tables import reconcile_sent, reconciliations
+from backhaul.adapters.ledger.schema import put
 from backhaul.adapters.ledger.session import WriteSession
 
 SENT_KEPT = timedelta(days=15)  # a queue keeps a message for 14 days at most
