@@ -32,24 +32,3 @@ reconciliations = Table(
     Column("totals", Text, nullable=False),  # JSON: class to [objects, bytes]
     sqlite_with_rowid=False,
 )
-
-# Deadlines of expected data: the one that is due, and what became of those before.
-expectations = Table(
-    "expectations",
-    metadata,
-    Column("route", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("deadline", UtcTime, primary_key=True),
-    Column("due", Text, nullable=False),  # the deadline as people there write it
-    Column("place", Text, nullable=False),
-    Column("state", Text, nullable=False),  # ExpectationState
-    Column("wanted_objects", BigInteger),
-    Column("wanted_bytes", BigInteger),
-    Column("wanted_transfers", BigInteger),
-    Column("objects", BigInteger, nullable=False),  # counted until it is enough
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("transfers", BigInteger, nullable=False),
-    Column("judged_at", UtcTime),
-    Column("arrived_at", UtcTime),
-    sqlite_with_rowid=False,
-)
