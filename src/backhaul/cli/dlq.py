@@ -11,6 +11,7 @@ import click
 from backhaul.cli.options import (
     Files,
     WholeSentences,
+    counted,
     files_options,
     json_lines_option,
     json_option,
@@ -60,9 +61,9 @@ def list_dead_letters(*, queue: str, region: str, limit: int, as_json: bool) -> 
             click.echo(json.dumps(asdict(letter), ensure_ascii=False))
         else:
             code = letter.code or "moved by SQS"
-            attempts = letter.attempts or "?"
+            attempts = counted(letter.attempts, "attempt") if letter.attempts else "? attempts"
             reason = visible(letter.reason, MOST_SHOWN)
-            click.echo(f"{letter.message_id}  {printable(code)}  {attempts} attempts  {reason}")
+            click.echo(f"{letter.message_id}  {printable(code)}  {attempts}  {reason}")
     return 0
 
 
