@@ -11,7 +11,6 @@ import click
 from backhaul.cli.options import (
     Files,
     WholeSentences,
-    counted,
     files_options,
     json_lines_option,
     json_option,
@@ -61,7 +60,7 @@ def list_dead_letters(*, queue: str, region: str, limit: int, as_json: bool) -> 
             click.echo(json.dumps(asdict(letter), ensure_ascii=False))
         else:
             code = letter.code or "moved by SQS"
-            attempts = counted(letter.attempts, "attempt") if letter.attempts else "? attempts"
+            attempts = f"{letter.attempts or '?'} attempt{'' if letter.attempts == '1' else 's'}"
             reason = visible(letter.reason, MOST_SHOWN)
             click.echo(f"{letter.message_id}  {printable(code)}  {attempts}  {reason}")
     return 0
