@@ -7,6 +7,7 @@ alone and beside a process that reads all the time.
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import os
@@ -265,6 +266,8 @@ def read_for_ever(path: Path) -> None:
     """What commands and pages read, over and over, as several of them would."""
     with closing(open_reader(path)) as reader:
         every = queries(reader)
+        read_overview(path, datetime.now(UTC))
+        gc.freeze()  # as the dashboard does once it has read what it shows first
         while True:
             read_overview(path, datetime.now(UTC))
             for query in every.values():

@@ -56,6 +56,8 @@ from backhaul.core.errors import (
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint, QueueFacts
 
+pytestmark = pytest.mark.slow  # each test makes clients of AWS
+
 ACCOUNT_WIDE = ("AccountProblem", "UserSuspended", "AllAccessDisabled", "QuotaExceeded")
 
 

@@ -24,6 +24,8 @@ from backhaul.engines.tuning import Tuning
 from backhaul.worker import WorkerConfiguration, _parts
 from tests.unit.test_hadoop_configuration import prop, write
 
+pytestmark = pytest.mark.slow  # each test makes clients of S3
+
 BASE = {"fs.s3a.access.key": "AKIABASE", "fs.s3a.secret.key": "s"}
 OWN = {"fs.s3a.bucket.b.access.key": "AKIAOWN", "fs.s3a.bucket.b.secret.key": "t"}
 

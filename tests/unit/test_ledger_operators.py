@@ -25,6 +25,8 @@ from backhaul.core.ports import (
 )
 from tests.contract.test_ledger import T0, begin, claim, planned
 
+pytestmark = pytest.mark.slow  # ledgers of thousands of rows
+
 HOUR = timedelta(hours=1)
 ALICE = Operator(name="alice@edge1")
 BOB = Operator(name="bob", origin=Origin.DASHBOARD)

@@ -389,6 +389,7 @@ def test_printable_is_one_short_line(text: str, limit: int) -> None:
         ("key AKIAIOSFODNN7EXAMPLE here", "key AKIA*** here"),
         (f"ASIAIOSFODNN7EXAMPLE {'c0/fFee+' * 5}", "ASIA*** ***"),
         ("Authorization: AWS4-HMAC-SHA256 Credential=c0ffee", "Authorization: ***"),
+        ('Authorization: Basic x password="c0ffee c0ffee"', 'Authorization: ***"***"'),
         ("sent Bearer c0ffee.c0ffee-", "sent Bearer ***"),
         ("a eyJhbGciOiJIUzI1NiJ9.c0ffee.c0ffee b", "a *** b"),
         ("x -----BEGIN RSA PRIVATE KEY-----\nc0ffee", "x ***"),

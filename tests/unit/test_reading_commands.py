@@ -15,6 +15,8 @@ from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey
 
+pytestmark = pytest.mark.slow  # each test starts processes
+
 T0 = datetime(2026, 11, 1, 3, tzinfo=UTC)
 READERS = [("status",), ("history",), ("show", "t1"), ("limit",), ("verify", "t1")]
 READERS += [("where", "s3://b/p/")]

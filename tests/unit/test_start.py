@@ -6,14 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 from botocore.config import Config
 
 from backhaul.adapters.aws.clients import AwsSession
 
-if TYPE_CHECKING:
-    import pytest
+pytestmark = pytest.mark.slow  # each test starts a process
 
 
 def ran(code: str) -> str:

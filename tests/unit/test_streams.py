@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each test starts processes
+
 BACKHAUL = f"{sys.executable} -m backhaul"
 
 

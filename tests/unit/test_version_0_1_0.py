@@ -38,6 +38,8 @@ from backhaul.settings.load import load_settings
 from backhaul.settings.routes import make_routes
 from backhaul.settings.sizes import parse_size
 
+pytestmark = pytest.mark.slow  # each row migrates a ledger
+
 SAMPLES = Path(__file__).parents[1] / "data" / "v0.1.0"
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:work"
 KEY = b"an-old-key-of-the-route-32-bytes"

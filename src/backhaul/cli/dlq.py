@@ -60,9 +60,9 @@ def list_dead_letters(*, queue: str, region: str, limit: int, as_json: bool) -> 
             click.echo(json.dumps(asdict(letter), ensure_ascii=False))
         else:
             code = letter.code or "moved by SQS"
-            attempts = letter.attempts or "?"
+            attempts = f"{letter.attempts or '?'} attempt{'' if letter.attempts == '1' else 's'}"
             reason = visible(letter.reason, MOST_SHOWN)
-            click.echo(f"{letter.message_id}  {printable(code)}  {attempts} attempts  {reason}")
+            click.echo(f"{letter.message_id}  {printable(code)}  {attempts}  {reason}")
     return 0
 
 

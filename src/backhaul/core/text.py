@@ -97,11 +97,11 @@ def redacted(text: str, *, has_userinfo: bool = True) -> str:
         has_userinfo: False for a key of S3, which has none.
     """
     text = _SESSION_TOKEN.sub("***", _PEM.sub("***", text))
-    text = _HEADER.sub(r"\1***", text)
     text = _BEARER.sub(r"\1 ***", text)
     if _KEY_ID.search(text):
         text = _SECRET_KEY.sub("***", _KEY_ID.sub(r"\1***", text))
     text = _ASSIGNED.sub(_without_value, _JWT.sub("***", text))
+    text = _HEADER.sub(r"\1***", text)  # to the next quote, in which a secret is hidden by now
     if not has_userinfo:
         return text
     text = _RUN.sub(_without_userinfo, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import ipaddress
 import logging
 import os
@@ -293,6 +294,8 @@ def serve(
         )
 
         site.warm_up()
+        # The garbage collector skips what was imported: it may run while a query holds up a commit.
+        gc.freeze()
 
         token, address = token_file(settings.ledger_path), address_of(listening, port)
 

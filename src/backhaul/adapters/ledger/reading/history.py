@@ -41,7 +41,7 @@ FIRST_OBJECTS = 20
 ROWS_AT_ONCE = 500  # made into values; some 15 ms
 TRANSFERS_AT_ONCE = 10_000  # looked at; some 10 ms
 OBJECTS_AT_ONCE = 20_000
-IDS_AT_ONCE = 1000
+IDS_AT_ONCE = 250
 FEW = 4000  # transfers that an index finds, looked at one by one
 COUNT_MOST = 10_000
 # Spelled out: SQLite compares it with the condition of the index.
