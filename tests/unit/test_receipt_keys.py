@@ -63,6 +63,11 @@ def test_modes_do_not_depend_on_the_umask(keys: ReceiptKeys, umask: int) -> None
     assert made.path.stat().st_mode & 0o777 == 0o644
 
 
+def test_the_directory_above_is_as_the_ledger_would_make_it(tmp_path: Path) -> None:
+    ReceiptKeys(tmp_path / "state" / "receipt-keys").create()
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
 def test_the_id_is_of_the_raw_key() -> None:
     """RFC 8032, 7.1, test 1."""
     seed = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
@@ -150,7 +155,9 @@ def test_a_private_key_that_others_may_open_is_refused(keys: ReceiptKeys, mode: 
 def test_keys_of_another_user_are_refused(keys: ReceiptKeys) -> None:
     made = keys.create()
     os.chown(private(keys), 12345, -1)
-    assert refused(keys.signing_key).code == "E_CFG_PERMISSIONS"
+    error = refused(keys.signing_key)
+    assert error.code == "E_CFG_PERMISSIONS"
+    assert "sudo -u 12345 backhaul" in error.hint
     os.chown(made.path, 12345, -1)
     assert refused(lambda: public_key(made.path)).code == "E_CFG_PERMISSIONS"
 
@@ -235,7 +242,7 @@ def test_a_directory_that_cannot_be_made_or_written_is_one_line(tmp_path: Path) 
     error = refused(ReceiptKeys(tmp_path / "file" / "keys").create)
     assert isinstance(error, ConfigurationError)
     assert error.code == "E_RECEIPT_KEY"
-    assert "Not a directory" in error.message
+    assert f"{tmp_path / 'file'}: File exists" in error.message
 
 
 def test_a_directory_of_very_many_keys_is_refused(

@@ -141,7 +141,9 @@ class ReceiptKeys:
     def _writing(self) -> Iterator[None]:
         """Alone in the directory, without what a killed process left; synced in the end."""
         with _os_errors(self.directory, "written"):
-            self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            # The ledger makes its directory in this way, too, where it comes first.
+            self.directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.mkdir(mode=0o755, exist_ok=True)
             descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -225,7 +227,7 @@ def _os_errors(path: Path, verb: str) -> Iterator[None]:
     except OSError as exc:
         raise ConfigurationError(
             "E_RECEIPT_KEY",
-            f"{_WHAT}: {path}: {exc.strerror}",
+            f"{_WHAT}: {exc.filename or path}: {exc.strerror}",
             hint="check that path and its disk; --keys DIR names another directory",
         ) from exc
 

@@ -14,7 +14,7 @@ import re
 import stat
 from pathlib import Path
 
-from backhaul.access import is_there, link_of_others
+from backhaul.access import is_there, link_of_others, user_name
 from backhaul.core.errors import ConfigurationError
 
 _SYSTEM = Path("/etc/backhaul")
@@ -71,11 +71,18 @@ def check_private(path: Path, what: str) -> None:
     Raises:
         ConfigurationError: E_CFG_PERMISSIONS.
     """
-    check_trusted(path, what, is_secret=True)
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        found = path.stat()
     except OSError:
         return  # opening it gives the better error
+    if found.st_uid not in {0, os.geteuid()}:
+        owner = user_name(found.st_uid)
+        raise _refused(
+            f"{what} {path} belongs to {owner}",
+            f"run this as that user: sudo -u {owner} backhaul ...; or: chown root {path}",
+        )
+    check_trusted(path, what, is_secret=True)
+    mode = stat.S_IMODE(found.st_mode)
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise _refused(
             f"{what} {path} is open to its group (mode {mode:04o})",
