@@ -170,7 +170,10 @@ def plans(reader: LedgerReader, act: Callable[[], object]) -> list[str]:
     return found
 
 
-def test_each_count_reads_an_index_from_its_beginning(shelf: Shelf) -> None:
+def test_each_count_reads_an_index_and_goes_on_where_it_was(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arriving, "TRANSFERS_AT_ONCE", 1)
     shelf.publish("t1", "a")
     with closing(open_reader(shelf.path)) as reader:
         in_directory = ArrivalQuery(
@@ -181,9 +184,10 @@ def test_each_count_reads_an_index_from_its_beginning(shelf: Shelf) -> None:
             wanted=ALL,
         )
         on_route = replace(in_directory, places=(), since=NOON - DAY)
-        (by_time,) = plans(reader, lambda: reader.arrived(on_route))
+        by_time, goes_on = plans(reader, lambda: reader.arrived(on_route))
         by_path = plans(reader, lambda: reader.arrived(in_directory))
     assert "ix_transfers_done (route=? AND finished_at>? AND finished_at<?)" in by_time
+    assert "ix_transfers_done (route=? AND (finished_at,id)>(?,?) AND finished_at<?)" in goes_on
     assert not [one for one in by_path if one.startswith("SCAN") or "TEMP" in one], by_path
     assert any("published" in one and "uri>? AND uri<?" in one for one in by_path)
 

@@ -160,6 +160,26 @@ def test_the_operators_own_cancel_wakes_no_one(room: Room) -> None:
     assert room.hand.sent == []
 
 
+def test_missing_data_is_reported_and_other_facts_are_not(room: Room) -> None:
+    missed = facts.ExpectationMissed(
+        route="r",
+        name="daily",
+        deadline=room.clock.now(),
+        due="2026-12-01 06:00 UTC",
+        found="2 of 3 objects in s3://user:canaryc0ffee@bucket/x",
+        late_s=1,
+    )
+    for fact in (missed, facts.CallRetriesEnded(call=1, tries=1, is_answered=True)):
+        room.notifier(fact)
+    room.turn(GATHER_S)
+    (sent,) = room.hand.sent
+    assert sent.about == ("expected",)
+    assert sent.notices is not None
+    (notice,) = sent.notices.first
+    assert notice.sentence.startswith("r/daily has not come by 2026-12-01 06:00 UTC: 2 of 3")
+    assert "canaryc0ffee" not in notice.sentence
+
+
 def test_health_is_looked_at_in_each_turn(room: Room) -> None:
     room.health = HELD
     for _ in range(30):

@@ -16,8 +16,8 @@ from backhaul.adapters.ledger.reading.observing import ActivityReader, ActivityR
 from backhaul.adapters.ledger.schema import expectations, published, transfers
 from backhaul.core.outlook.expectation import ArrivalQuery, Arrived, ExpectationRecord
 
-FILES_AT_ONCE = 1000  # some 10 ms
-TRANSFERS_AT_ONCE = 1000
+FILES_AT_ONCE = 1000  # some 15 ms
+TRANSFERS_AT_ONCE = 500
 DEADLINES_MOST = 5000  # rows; of so many expectations there are always some
 _FIVE_MINUTES = timedelta(minutes=5)
 _NEWEST = timedelta(days=10)
@@ -108,13 +108,13 @@ class ArrivingReader(ActivityReader):
             .where(
                 of.route == query.route,
                 of.state == _DONE,
-                of.finished_at > query.since,
                 of.finished_at <= query.until,
             )
             .order_by(of.finished_at, of.id)
             .limit(TRANSFERS_AT_ONCE)
         )
-        rest = statement
+        # One lower bound alone: of two, SQLite reads the index from the first on.
+        rest = statement.where(of.finished_at > query.since)
         while True:
             with self._transaction("the transfers done") as tx:
                 piece = list(tx.execute(rest).mappings())
