@@ -127,6 +127,7 @@ class World:
                     checksum="C63K/g==",
                     target_checksum=Checksum("CRC32C", f"{self.count:08x}"),
                     checksum_source="datanode",
+                    bytes_read=77,
                     proven_at=self.now,
                 )
                 for one in plan
@@ -676,7 +677,13 @@ def test_the_command_shows_a_file_with_its_history(world: World) -> None:
     head, _, rest = out.partition("other transfers, newest first")
     for fact in (
         *(f"now at {NS}/landing/x/a", "s3://raw/x/a", "version    v2", "etag-2-0", "100 B"),
-        *("CRC32C     00000002", "direct: S3's CRC32C C63K/g==", "from datanode", second, "done"),
+        *(
+            "CRC32C     00000002",
+            "direct: S3's CRC32C C63K/g==",
+            "from datanode",
+            "read       77 B from S3",
+            second,
+        ),
         *("route click", f"message-2 on {QUEUE}", "AROAEXAMPLE:emr"),
     ):
         assert fact in head, fact
@@ -716,8 +723,8 @@ def test_the_command_counts_what_it_leaves_out(world: World) -> None:
 def test_what_the_ledger_does_not_know_is_one_sentence_and_65(world: World) -> None:
     name = world.done("s3://raw/x/", f"{NS}/landing/x", ["a"])
     for place, message, hint in (
-        ("/landing/x/b", "brought anything to /landing/x/b", f"backhaul where '{NS}/landing/x'"),
-        ("s3://raw/x/b", "taken anything from s3://raw/x/b", "backhaul where 's3://raw/x/'"),
+        ("/landing/x/b", "brought anything to /landing/x/b", f"backhaul where {NS}/landing/x"),
+        ("s3://raw/x/b", "taken anything from s3://raw/x/b", "backhaul where s3://raw/x/"),
         ("hdfs://nn9/landing/x/a", "brought anything to hdfs://nn9/landing/x/a", NS),
         ("s3://none/x", "taken anything from s3://none/x", "byte for byte"),
         (
@@ -739,6 +746,29 @@ def test_what_is_no_place_is_64_without_a_ledger(tmp_path: Path) -> None:
     )
     assert isinstance(done.exception, BackhaulError)
     assert (done.exception.code, done.exception.exit_code) == ("E_WHERE", 64)
+
+
+def test_a_directory_that_was_partly_replaced_is_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"f{number}" for number in range(6)]
+    world.done("s3://raw/x/", f"{NS}/landing/x", names)
+    assert "there now, 6 objects, 615 B" in run(world, "/landing/x").stdout
+    world.done("s3://raw/x/f1", f"{NS}/landing/x/f1", is_single=True)
+    assert "partly replaced: 5 of 6 files there now" in run(world, "/landing/x").stdout
+    monkeypatch.setattr(where, "FILES_CHECKED", 3)
+    assert "partly replaced: 2 of the first 3 files there now" in run(world, "/landing/x").stdout
+    monkeypatch.setattr(where, "FILES_CHECKED", 1)
+    assert "there now, judging by the first 1 file" in run(world, "/landing/x").stdout
+
+
+def test_what_is_not_in_the_ledger_is_not_called_replaced(world: World) -> None:
+    world.done("s3://raw/x/", f"{NS}/landing/x", ["a"])
+    with closing(sqlite3.connect(world.path)) as connection, connection:
+        connection.execute("DELETE FROM published")
+    found = look(world, "/landing/x/a")
+    assert [one.presence for one in found.passages] == [Presence.UNKNOWN]
+    assert "brought; what is there now is not known" in run(world, "s3://raw/x/a").stdout
 
 
 def test_a_terminal_gets_no_control_characters(world: World) -> None:

@@ -242,12 +242,11 @@ def _presence(state: TransferState, files: FilesNow | None) -> Presence:
         return Presence.DEAD
     if not state.is_final:
         return Presence.PENDING
-    there = 0 if files is None else files.there
-    if files is not None and there == files.checked > 0:
-        return Presence.NOW
-    if there:
-        return Presence.PARTLY
-    return Presence.NEWER_THERE if state is TransferState.SUPERSEDED else Presence.REPLACED
+    if files is not None and files.there:
+        return Presence.NOW if files.there == files.checked else Presence.PARTLY
+    if state is TransferState.SUPERSEDED:
+        return Presence.NEWER_THERE
+    return Presence.REPLACED if files is not None and files.replaced else Presence.UNKNOWN
 
 
 def _is_single(row: TransferRow) -> bool:

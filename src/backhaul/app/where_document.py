@@ -27,11 +27,12 @@ class PassagePart:
             `whole`: all of it is the place or below it; `unlisted`: its request covers the place,
             and its objects are not known, or not all of them.
         presence: `now`, `partly`, `replaced`, `newer-there` (something newer was there),
-            `pending` (it has not ended) or `dead`.
+            `unknown` (it was brought, and what is there now is not known), `pending` (the transfer
+            has not ended) or `dead`.
         target: URI of the file or directory there.
         objects: How many of its objects are there; likewise `size_bytes`.
-        checked: So many of those were looked at, the first ones; `there_now` of them are the
-            newest at their paths.
+        checked: So many of those were looked at, the first ones. `there_now` of them were published
+            last at their paths, `replaced` of them were not.
         evidence: Of the one object, for `file`: a line of the manifest.
         publish: How it was published.
     """
@@ -39,7 +40,7 @@ class PassagePart:
     transfer: str
     state: str
     relation: Literal["file", "part", "whole", "unlisted"]
-    presence: Literal["now", "partly", "replaced", "newer-there", "pending", "dead"]
+    presence: Literal["now", "partly", "replaced", "newer-there", "unknown", "pending", "dead"]
     source: str
     destination: str
     target: str | None
@@ -48,6 +49,7 @@ class PassagePart:
     size_bytes: int | None
     checked: int | None
     there_now: int | None
+    replaced: int | None
     evidence: dict[str, Any] | None
     publish: str | None
     code: str | None
@@ -165,6 +167,7 @@ def _passage(one: Passage) -> PassagePart:
         size_bytes=None if one.span is None else one.span.size_bytes,
         checked=None if one.files is None else one.files.checked,
         there_now=None if one.files is None else one.files.there,
+        replaced=None if one.files is None else one.files.replaced,
         evidence=None
         if evidence is None
         else object_line(row.id, evidence.planned, evidence.staged, evidence.target),

@@ -28,6 +28,7 @@ class Presence(StrEnum):
     PARTLY = "partly"  # later transfers have replaced some of it
     REPLACED = "replaced"  # later transfers have replaced all of it
     NEWER_THERE = "newer-there"  # something newer was there: it replaced nothing
+    UNKNOWN = "unknown"  # it has brought it, and the ledger does not know what is there now
     PENDING = "pending"  # the transfer has not ended
     DEAD = "dead"  # it brought nothing
 

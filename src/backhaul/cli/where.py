@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -92,10 +93,13 @@ def _hint(found: Whereabouts) -> str:
         names = ", ".join(visible(one) for one in found.elsewhere)
         return f"the ledger has the same path on {names}: name that file system"
     if found.nearest is not None:
-        return (
-            f"the nearest place that it knows: backhaul where '{visible(found.nearest, LONGEST)}'"
-        )
+        return f"the nearest place that it knows: backhaul where {_quoted(found.nearest)}"
     return "names are compared byte for byte; `backhaul history` shows what there is"
+
+
+def _quoted(text: str) -> str:
+    """For a shell."""
+    return shlex.quote(visible(text, LONGEST))
 
 
 # ---------------------------------------------------------------- for people
@@ -126,6 +130,8 @@ def _now(one: FileNow) -> Iterator[str]:
         return
     if (proof := _proof(passage)) is not None:
         yield _fact("proof", proof)
+    if (read := _read(passage)) is not None:
+        yield _fact("read", read)
     yield _fact("transfer", f"{passage.transfer.id}, {_when(passage)}{_route(passage)}")
     for name, text in _message(passage):
         yield _fact(name, text)
@@ -141,6 +147,8 @@ def _passage(one: Passage) -> Iterator[str]:
         yield f"    {pin.size_bytes:,} B, {visible(version)}, modified {_time(pin.last_modified)}"
         if (proof := _proof(one)) is not None:
             yield f"    {proof}"
+        if (read := _read(one)) is not None:
+            yield f"    read {read}"
     for name, text in _message(one):
         yield f"    {name} {text}"
 
@@ -171,6 +179,8 @@ def _became(one: Passage) -> str:
             return f"on its way: {row.state}{held}{listed}{_amount(one)}{why}"
         case Presence.NEWER_THERE:
             return "superseded: something newer was there"
+        case Presence.UNKNOWN:
+            return f"brought; what is there now is not known{_amount(one)}"
         case Presence.REPLACED:
             return f"replaced since{_amount(one)}"
         case _:
@@ -183,10 +193,11 @@ def _there(one: Passage) -> str:
     files = one.files
     if one.evidence is not None or files is None:
         return "there now"
-    if one.presence is Presence.PARTLY:
-        return f"{files.there:,} of {counted(files.checked, 'file')} that were checked there now"
     is_all = one.span is not None and files.checked == one.span.objects
-    return "there now" if is_all else f"there now, as the first {files.checked:,} files show"
+    of = "" if is_all else "the first "
+    if one.presence is Presence.PARTLY:
+        return f"partly replaced: {files.there:,} of {of}{counted(files.checked, 'file')} there now"
+    return "there now" if is_all else f"there now, judging by {of}{counted(files.checked, 'file')}"
 
 
 def _amount(one: Passage) -> str:
@@ -211,6 +222,14 @@ def _proof(one: Passage) -> str | None:
     when = f", {_time(proof.proven_at)}" if proof.proven_at is not None else ""
     note = f" ({visible(proof.note, 300)})" if proof.note else ""
     return f"{proof.proof}: {visible(s3)}{visible(target)}{origin}{when}{note}"
+
+
+def _read(one: Passage) -> str | None:
+    """What leaving AWS is paid by."""
+    evidence = one.evidence
+    if evidence is None or evidence.staged is None:
+        return None
+    return f"{evidence.staged.bytes_read:,} B from S3"
 
 
 def _when(one: Passage) -> str:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     func,
     literal,
     literal_column,
@@ -133,11 +134,14 @@ class FilesNow:
 
     Attributes:
         checked: So many of its objects were looked at, the first ones.
-        there: So many of those are the newest at their paths.
+        there: So many of those are what was published last at their paths.
+        replaced: At the paths of so many another transfer published last. Of the rest the ledger
+            has nothing.
     """
 
     checked: int
     there: int
+    replaced: int
 
 
 class PlaceReader(ReadSession):
@@ -422,16 +426,15 @@ class PlaceReader(ReadSession):
             .limit(most)
             .subquery()
         )
-        is_it = and_(
-            published.c.uri == literal(directory) + some.c.relative,
-            published.c.transfer_id == transfer_id,
-        )
-        query = select(func.count(), func.count(published.c.uri)).select_from(
-            some.outerjoin(published, is_it)
+        is_mine = case((published.c.transfer_id == transfer_id, 1), else_=0)
+        query = select(
+            func.count(), func.count(published.c.uri), func.coalesce(func.sum(is_mine), 0)
+        ).select_from(
+            some.outerjoin(published, published.c.uri == literal(directory) + some.c.relative)
         )
         with self._transaction("the published files") as tx:
-            checked, there = tx.execute(query).one()
-        return FilesNow(checked=checked, there=there)
+            checked, known, there = tx.execute(query).one()
+        return FilesNow(checked=checked, there=there, replaced=known - there)
 
     def _transfer_rows(self, query: Select[Any]) -> list[TransferRow]:
         with self._transaction("transfers") as tx:
