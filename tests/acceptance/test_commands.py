@@ -113,6 +113,30 @@ def test_show_has_who_sent_the_message_when_and_its_trace(on_moto: Installation)
         assert part in text
 
 
+def test_where_goes_from_a_file_to_its_message_and_from_an_object_to_its_file(
+    local: Installation,
+) -> None:
+    row = transferred(local)
+    file, source = f"{local.landing.uri}/out/b", local.uri("p/b")
+    shown = local.backhaul("where", file)
+    for fact in (source, row["id"], row["message_id"], row["sender"], "proof", "2 B"):
+        assert fact in shown.out, shown
+    forward = json.loads(local.backhaul("where", source, "--json").out)
+    (passage,) = forward["transfers"]
+    assert (passage["target"], passage["presence"]) == (file, "now")
+    # Another state of the object, and then the path has a history.
+    local.put("p/b", b"333")
+    local.ask_for("p/b", "out")
+    local.drained()
+    backward = json.loads(local.backhaul("where", file, "--json").out)
+    (now,) = backward["now"]
+    assert (now["size_bytes"], now["transfer"]) == (3, backward["transfers"][0]["transfer"])
+    assert [one["presence"] for one in backward["transfers"]] == ["now", "replaced"]
+    ended = local.backhaul("where", local.uri("other"))
+    assert ended.code == 65, ended
+    assert ended.err.startswith("backhaul: E_WHERE_NOTHING: ")
+
+
 def test_history_without_a_ledger_is_empty_and_show_refuses(local: Installation) -> None:
     assert local.history() == []
     assert local.backhaul("history").code == 0
