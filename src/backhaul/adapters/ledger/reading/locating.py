@@ -218,10 +218,11 @@ class PlaceReader(ReadSession):
             The ids, newest first, and where the next piece begins; None: it was the last.
         """
         column = end.column
-        here = select(column.label("text"), transfers.c.id).where(*end.begins_with(prefix))
-        if after is not None:
-            here = here.where(_behind(column, after))
-        here = here.order_by(column, transfers.c.id)
+        here = (
+            select(column.label("text"), transfers.c.id)
+            .where(end.condition, *_behind(column, prefix, after))
+            .order_by(column, transfers.c.id)
+        )
         with self._transaction("the transfers below a place") as tx:
             last = tx.execute(here.limit(1).offset(scan - 1)).one_or_none()
             piece = here.limit(scan).subquery()
@@ -254,9 +255,7 @@ class PlaceReader(ReadSession):
             One piece, and where the next one begins; None: it was the last.
         """
         column = transfers.c.source
-        here = select(*FOUND_COLUMNS).where(*begins_with(column, prefix))
-        if after is not None:
-            here = here.where(_behind(column, after))
+        here = select(*FOUND_COLUMNS).where(*_behind(column, prefix, after))
         query = here.order_by(column, transfers.c.id).limit(scan)
         with self._transaction("the transfers of a source") as tx:
             found = list(map(found_transfer, tx.execute(query).mappings()))
@@ -292,7 +291,7 @@ class PlaceReader(ReadSession):
             for scheme in ("file://", "hdfs://"):
                 after = scheme
                 while len(found) < FILESYSTEMS_MOST:
-                    # Of two bounds on one side SQLite would take the first one, and read it all.
+                    # One lower bound, as in `_behind`.
                     query = select(func.min(end.column)).where(
                         end.condition, end.column > after, end.column < scheme + LAST_CHARACTER
                     )
@@ -441,5 +440,14 @@ class PlaceReader(ReadSession):
             return list(map(transfer_row, tx.execute(query).mappings()))
 
 
-def _behind(column: ColumnElement[str], after: tuple[str, str]) -> ColumnElement[bool]:
-    return tuple_(column, transfers.c.id) > tuple_(*map(literal, after))
+def _behind(
+    column: ColumnElement[str], prefix: str, after: tuple[str, str] | None
+) -> tuple[ColumnElement[bool], ...]:
+    """Texts that begin so, behind that one and its id.
+
+    Of two bounds on one side SQLite would take the first one, and read all between them.
+    """
+    low, high = begins_with(column, prefix)
+    if after is not None:
+        low = tuple_(column, transfers.c.id) > tuple_(*map(literal, after))
+    return low, high
