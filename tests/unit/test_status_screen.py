@@ -298,6 +298,9 @@ def test_what_is_missing_and_what_is_at_risk_come_first() -> None:
         f"        1 of 2 met; next clicks/a by 2026-11-30 11:00 UTC: {there}/day=30",
     ]
     assert lines(expectations=(later,))[1].startswith("data    1 of 1 met; next clicks/b by")
+    narrow = lines(width=60, expectations=(expected("a", missed=True),), risks=(RISK,))
+    assert all(len(line) <= 60 for line in narrow[:5])
+    assert "day=29" in " ".join(narrow), "nothing of it is cut"
     many = tuple(expected(f"e{number}", missed=True) for number in range(25))
     assert "        and 5 more are missing" in lines(expectations=many)
 

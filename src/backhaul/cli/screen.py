@@ -99,8 +99,8 @@ def screen(
     """
     lines: list[Line] = [
         *_health(view.health, width),
-        *(_of("at risk", _name(one.sentence), YELLOW) for one in view.risks),
-        *_expected(view.expectations),
+        *(line for one in view.risks for line in _whole("at risk", one.sentence, width, YELLOW)),
+        *_expected(view.expectations, width),
         *(line for one in view.queues for line in _queue(one)),
         *(_agent(one, view.now) for one in view.agents),
         _of("rate", _rate(view, limit)),
@@ -124,13 +124,18 @@ def _health(health: Health, width: int | None) -> Iterator[Line]:
     for part in _wrapped(_name(health.sentence), width):
         yield [Piece(text=part, style=_COLOURS[health.state])]
     if health.hint:
-        room = None if width is None else width - LABEL
-        for number, part in enumerate(_wrapped(_name(health.hint), room)):
-            yield _of("" if number else "fix", part)
+        yield from _whole("fix", health.hint, width, "")
 
 
 def _wrapped(text: str, width: int | None) -> list[str]:
     return [text] if width is None else textwrap.wrap(text, max(20, width))
+
+
+def _whole(label: str, text: str, width: int | None, style: str) -> Iterator[Line]:
+    """In as many lines as it takes."""
+    room = None if width is None else width - LABEL
+    for number, part in enumerate(_wrapped(_name(text), room)):
+        yield _of("" if number else label, part, style)
 
 
 def _of(label: str, text: str, style: str = "") -> Line:
@@ -161,18 +166,19 @@ def _backlog(one: Forecast) -> str:
     return f"{size}done by {_clock(one.done_by)}, in {human_span(one.left)}{rate}"
 
 
-def _expected(found: Sequence[ExpectationStatus]) -> Iterator[Line]:
+def _expected(found: Sequence[ExpectationStatus], width: int | None) -> Iterator[Line]:
     """What is missing, each; of the others how many, and which is due next."""
     missed = [one.last for one in found if one.last is not None and one.is_missed]
     for one in missed[:ROUTES_MOST]:
-        text = f"{_name(one.subject)} due {_name(one.due)} is missing: {_name(one.words)}"
-        yield _of("data", text, RED)
+        text = f"{one.subject} due {one.due} is missing: {one.words}"
+        yield from _whole("data", text, width, RED)
     if len(missed) > ROUTES_MOST:
         yield _of("", f"and {len(missed) - ROUTES_MOST} more are missing", RED)
     if found:
         due = min((one.next for one in found), key=lambda one: one.deadline)
-        text = f"{len(found) - len(missed):,} of {len(found):,} met; next {_name(due.subject)}"
-        yield _of("" if missed else "data", f"{text} by {due.due}: {_name(due.words)}")
+        text = f"{len(found) - len(missed):,} of {len(found):,} met; next {due.subject}"
+        text = f"{text} by {due.due}: {due.words}"
+        yield from _whole("" if missed else "data", text, width, "")
 
 
 def _agent(one: AgentView, now: datetime) -> Line:
