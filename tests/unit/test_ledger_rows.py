@@ -24,6 +24,13 @@ from backhaul.core.agent_report import AgentIdentity, AgentReport
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode
 from backhaul.core.model import TransferState
 from backhaul.core.objects import ManifestSum
+from backhaul.core.outlook.expectation import (
+    ArrivalQuery,
+    Arrived,
+    ExpectationRecord,
+    ExpectationState,
+    Wanted,
+)
 from backhaul.core.ports import Operator
 from backhaul.core.transfer.evidence import object_line
 from tests.contract.test_ledger import DAY, KEY, T0, begin, claim, finished, planned, proof
@@ -55,6 +62,16 @@ HARMLESS = {
 }
 # The agent writes these and never reads them, but for sums over the journal that judge nothing.
 READ_BY_COMMANDS = {"journal", "agents", "activity", "operator_actions", "expectations"}
+DUE = ExpectationRecord(
+    route="clickstream",
+    name="daily",
+    deadline=T0,
+    due="2026-11-01 03:00 UTC",
+    place=DAY.uri,
+    state=ExpectationState.DUE,
+    wanted=Wanted(objects=1),
+    found=Arrived(),
+)
 IDENTITY = AgentIdentity(
     id="a" * 32,
     host="edge1",
@@ -91,6 +108,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ledger.intend("t2", 1, [], T0)
     ledger.beat(IDENTITY, AgentReport(at=T0))
     ledger.sum_activity(most=500)
+    ledger.note_expectation(DUE)
     ledger.close()
     with closing(sqlite3.connect(path)) as connection, connection:
         # The process that worked on them is gone.
@@ -209,6 +227,17 @@ def as_shown(path: Path) -> None:
             reader.activity(span, T0 - DAY_LONG, T0 + DAY_LONG)
         reader.operator_actions(most=10)
         reader.paused_routes(T0)
+        reader.expectations()
+        for since in (None, T0 - DAY_LONG):
+            reader.arrived(
+                ArrivalQuery(
+                    route="clickstream",
+                    places=(DAY.uri,),
+                    since=since,
+                    until=T0 + DAY_LONG,
+                    wanted=Wanted(objects=10),
+                )
+            )
         reader.open_transfers(most=10)
         reader.dead_transfers(T0 - DAY_LONG, most=10)
         reader.newest_lags(T0 - DAY_LONG, most=10)

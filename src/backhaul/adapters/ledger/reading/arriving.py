@@ -6,11 +6,13 @@ a count that stopped early would call data missing that is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import RowMapping, and_, select, tuple_
+from sqlalchemy import ColumnElement, CursorResult, RowMapping, and_, select, tuple_
 
+from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.expectations import expectation_record
 from backhaul.adapters.ledger.reading.observing import ActivityReader, ActivityRow
 from backhaul.adapters.ledger.schema import expectations, published, transfers
@@ -22,6 +24,14 @@ DEADLINES_MOST = 5000  # rows; of so many expectations there are always some
 _FIVE_MINUTES = timedelta(minutes=5)
 _NEWEST = timedelta(days=10)
 _DONE = "done"
+_OF_FILE = (
+    *(published.c[name] for name in ("uri", "size_bytes", "transfer_id")),
+    *(transfers.c[name] for name in ("state", "finished_at")),
+)
+_OF_TRANSFER = tuple(
+    transfers.c[name]
+    for name in ("id", "finished_at", "canonical", "objects_planned", "bytes_planned")
+)
 
 
 class ArrivingReader(ActivityReader):
@@ -83,10 +93,7 @@ class ArrivingReader(ActivityReader):
         """The next ones in the order of their URIs; of that name alone where both are the same."""
         uri = published.c.uri
         statement = (
-            select(
-                *(uri, published.c.size_bytes, published.c.transfer_id),
-                *(transfers.c.state, transfers.c.finished_at),
-            )
+            select(*_OF_FILE)
             .join(transfers, transfers.c.id == published.c.transfer_id)
             .where(uri == last if after == last else and_(uri > after, uri < last))
             .where(*(() if of_transfer is None else (published.c.transfer_id == of_transfer,)))
@@ -94,17 +101,16 @@ class ArrivingReader(ActivityReader):
             .limit(FILES_AT_ONCE)
         )
         with self._transaction("the published files") as tx:
-            return list(tx.execute(statement).mappings())
+            return _checked(tx.execute(statement), _OF_FILE)
 
     # ------------------------------------------------------------ on a route, within a time
 
     def _transfers(self, query: ArrivalQuery) -> Iterator[list[tuple[str, int, int]]]:
         """Of the transfers done within the time: id, objects and bytes."""
         of = transfers.c
-        columns = (of.id, of.finished_at, of.canonical, of.objects_planned, of.bytes_planned)
         place = tuple_(of.finished_at, of.id)
         statement = (
-            select(*columns)
+            select(*_OF_TRANSFER)
             .where(
                 of.route == query.route,
                 of.state == _DONE,
@@ -117,7 +123,7 @@ class ArrivingReader(ActivityReader):
         rest = statement.where(of.finished_at > query.since)
         while True:
             with self._transaction("the transfers done") as tx:
-                piece = list(tx.execute(rest).mappings())
+                piece = _checked(tx.execute(rest), _OF_TRANSFER)
             yield [
                 (row["id"], row["objects_planned"], row["bytes_planned"])
                 for row in piece
@@ -131,6 +137,13 @@ class ArrivingReader(ActivityReader):
                 return
             last = piece[-1]
             rest = statement.where(place > (last["finished_at"], last["id"]))
+
+
+def _checked(found: CursorResult[Any], columns: Sequence[ColumnElement[Any]]) -> list[RowMapping]:
+    piece = list(found.mappings())
+    for row in piece:
+        rows.checked(row, columns)
+    return piece
 
 
 def _was_done(row: RowMapping, until: datetime) -> bool:
