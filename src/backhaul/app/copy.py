@@ -13,6 +13,7 @@ from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError,
 from backhaul.core.facts import AttemptFailed
 from backhaul.core.model import Assignment, Request, TransferState
 from backhaul.core.ports import AttemptStart, Emit, MessageKey, Ports
+from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.attempt import Attempt
 from backhaul.core.transfer.cluster.jobs import discard
 from backhaul.core.transfer.outcome import Budget, Disposition, Verdict
@@ -31,37 +32,54 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
             once: the command line does not wait for it.
     """
     job = context.policy.decide(request, sender_id=None)
-    chance = SystemRandomness()
     with open_ports(context, region, emit, 1, is_warm=True) as opened:
-        ports = opened.ports
-        sweep(ports, opened.ledger, context.policy)
-        transfer_id = chance.transfer_id()
-        try:
-            while True:
-                begun, verdict = _attempt(context, ports, job, transfer_id)
-                if verdict.disposition is Disposition.DELETE:
-                    return
-                error = verdict.error or _BUSY
-                if isinstance(error, TakenOver):
-                    raise error  # cancelled: it is dead in the ledger already
-                if verdict.disposition is not Disposition.RETRY:
-                    _give_up(ports, job, transfer_id, error)
-                    raise error
-                _record(ports, transfer_id, TransferState.WAITING, error)
-                delay_s = context.settings.agent.retry.delay_s(
-                    begun.failures + 1, chance.uniform(0, 1)
-                )
-                emit(_failed(transfer_id, begun.attempt, error, delay_s))
-                threading.Event().wait(delay_s)
-        except KeyboardInterrupt:
-            # Remove its staging: no message will bring this transfer back.
-            interrupted = PermanentError("E_INTERRUPTED", "interrupted")
-            _give_up(ports, job, transfer_id, interrupted)
-            raise
+        sweep(opened.ports, opened.ledger, context.policy)
+        run_transfer(opened.ports, context.policy, job, retry=context.settings.agent.retry)
+
+
+def run_transfer(
+    ports: Ports,
+    policy: Policy,
+    job: Assignment,
+    *,
+    retry: RetryPolicy,
+    attempts: int = COPY_ATTEMPTS,
+) -> str:
+    """Run one transfer that no message requested, to its end; its id.
+
+    Args:
+        retry: How long to wait before it is repeated.
+        attempts: How often it is tried.
+
+    Raises:
+        BackhaulError: As `run_copy`; the ledger has it.
+    """
+    chance = SystemRandomness()
+    transfer_id = chance.transfer_id()
+    try:
+        while True:
+            begun, verdict = _attempt(ports, policy, job, transfer_id, attempts)
+            if verdict.disposition is Disposition.DELETE:
+                return transfer_id
+            error = verdict.error or _BUSY
+            if isinstance(error, TakenOver):
+                raise error  # cancelled: it is dead in the ledger already
+            if verdict.disposition is not Disposition.RETRY:
+                _give_up(ports, job, transfer_id, error)
+                raise error
+            _record(ports, transfer_id, TransferState.WAITING, error)
+            delay_s = retry.delay_s(begun.failures + 1, chance.uniform(0, 1))
+            ports.emit(_failed(transfer_id, begun.attempt, error, delay_s))
+            threading.Event().wait(delay_s)
+    except KeyboardInterrupt:
+        # Remove its staging: no message will bring this transfer back.
+        interrupted = PermanentError("E_INTERRUPTED", "interrupted")
+        _give_up(ports, job, transfer_id, interrupted)
+        raise
 
 
 def _attempt(
-    context: Context, ports: Ports, job: Assignment, transfer_id: str
+    ports: Ports, policy: Policy, job: Assignment, transfer_id: str, attempts: int
 ) -> tuple[AttemptStart, Verdict]:
     # Imported late: the worker starts first, see `open_ports`.
     from backhaul.adapters.ledger.attempts import COPY_QUEUE
@@ -76,11 +94,11 @@ def _attempt(
     )
     attempt = Attempt(
         ports=ports,
-        policy=lambda: context.policy,
+        policy=lambda: policy,
         begun=begun,
         job=job,
         budget=Budget(
-            retry=RetryPolicy(max_attempts=COPY_ATTEMPTS),
+            retry=RetryPolicy(max_attempts=attempts),
             failures=begun.failures,
             source_changes=begun.source_changes,
         ),
@@ -110,6 +128,9 @@ def _give_up(ports: Ports, job: Assignment, transfer_id: str, error: BackhaulErr
         pass  # no write access, so no staging either
     except BackhaulError:
         state = TransferState.WAITING  # staging may remain: the next start removes it
+    if job.adopts_only:
+        # By a code of its own: it says nothing of the objects that are missing there.
+        error = PermanentError("E_ADOPT_UNPROVEN", str(error))
     _record(ports, transfer_id, state, error)
 
 

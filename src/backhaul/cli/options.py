@@ -222,6 +222,22 @@ class Span(click.ParamType[timedelta]):
         return found
 
 
+class Share(click.ParamType[float]):
+    """`5%` or `5`, of a hundred."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """As a part of 1."""
+        try:
+            percent = float(str(value).removesuffix("%"))
+        except ValueError:
+            percent = -1.0
+        if not 0 < percent <= 100:  # noqa: PLR2004 - percent
+            self.fail(f"{value!r} is not a share: more than 0%, at most 100%", param, ctx)
+        return percent / 100
+
+
 class Moment(click.ParamType[datetime]):
     """A date, date and time as ISO 8601 has it (UTC where it names no zone), or a span ago."""
 

@@ -14,6 +14,7 @@ from backhaul.cli.options import (
     Moment,
     OnceOnly,
     PolicyFiles,
+    Share,
     counted,
     policy_options,
     region_option,
@@ -75,6 +76,18 @@ PLACES_SHOWN = 10
     show_default=True,
     help="Compare so many parts at once.",
 )
+@click.option(
+    "--deep",
+    type=Share(),
+    metavar="N%",
+    help="Prove this share of what is the same once more, by stored checksums; reads no object.",
+)
+@click.option(
+    "--adopt",
+    "is_adopting",
+    is_flag=True,
+    help="Prove what is unproved by stored checksums, and record it; reads no object.",
+)
 @click.option("--send", "is_sending", is_flag=True, help="Leave a message for what is missing.")
 @click.option("--yes", is_flag=True, help="With --send: without confirmation.")
 @click.option(
@@ -101,6 +114,8 @@ def command(  # noqa: PLR0913 - one for each option
     combined_file: Path | None,
     state: Path | None,
     jobs: int,
+    deep: float | None,
+    is_adopting: bool,
     is_sending: bool,
     yes: bool,
     limit: int,
@@ -116,9 +131,11 @@ def command(  # noqa: PLR0913 - one for each option
       backhaul reconcile clickstream
       backhaul reconcile clickstream --since 1d --json
       backhaul reconcile clickstream --send
+      backhaul reconcile clickstream --adopt --deep 1%
 
-    Nothing is changed without --send. Findings are: missing, extra, differs, superseded (S3 has
-    a newer one), unproved (no evidence), dead. None are: same, in flight, too young, excluded.
+    Nothing is changed without --send or --adopt. Findings are: missing, extra, differs, superseded
+    (S3 has a newer one), unproved (no evidence), dead. None are: same, in flight, too young,
+    excluded.
 
     Exit codes: 0 nothing found, 65 findings, 69 S3, the ledger or the target cannot be read.
     """
@@ -149,6 +166,8 @@ def command(  # noqa: PLR0913 - one for each option
                 inventory=inventory,
                 state=state,
                 jobs=jobs,
+                deep=deep,
+                is_adopting=is_adopting,
             ),
             region=region,
             emit=quiet_telemetry(),
@@ -239,6 +258,13 @@ def _print_table(found: Reconciled, left_out: int) -> None:
             click.echo(f"{kind.value:10} {totals.objects:>14,} {size:>12}")
     if not any(totals.objects for totals in found.totals.values()):
         click.echo("nothing to compare: S3, the ledger and the target are empty there")
+    if found.adopted:
+        click.echo(f"adopted    {found.adopted:>14,} of the same, by this command")
+    if found.deep is not None:
+        click.echo(
+            f"proven     {found.deep.proven:>14,} of the same once more"
+            f" ({found.deep.by_s3:,} by S3's checksum, too; {found.deep.unknown:,} not to be had)"
+        )
     if found.inventory:
         click.echo(f"inventory  {visible(found.inventory, SHOWN_CHARACTERS)}")
     for place in found.places[:PLACES_SHOWN]:

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import Files, Moment, OnceOnly, counted, files_options
+from backhaul.cli.options import Files, Moment, OnceOnly, Share, counted, files_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from backhaul.app.verify import Finding, VerifyTotals
-
-
-class Share(click.ParamType[float]):
-    """`5%` or `5`, of a hundred."""
-
-    name = "percent"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """As a part of 1."""
-        try:
-            percent = float(str(value).removesuffix("%"))
-        except ValueError:
-            percent = -1.0
-        if not 0 < percent <= 100:  # noqa: PLR2004 - percent
-            self.fail(f"{value!r} is not a share: more than 0%, at most 100%", param, ctx)
-        return percent / 100
 
 
 @click.command("verify", cls=OnceOnly)

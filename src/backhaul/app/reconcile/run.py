@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import cached_property
@@ -21,8 +21,10 @@ from backhaul.adapters.ledger.reconciling.results import ReconcileResult
 from backhaul.adapters.system.clock import host_name
 from backhaul.app.context import Context
 from backhaul.app.inventory import OpenInventory, open_inventory
-from backhaul.app.ports import make_pool
+from backhaul.app.ports import make_pool, open_ports
+from backhaul.app.reconcile.adopting import Adopter
 from backhaul.app.reconcile.parts import PartFiles, PartsPlan, PathRange, parts_of
+from backhaul.app.reconcile.proving_again import DeepProof, DeepTotals, proving_again
 from backhaul.app.reconcile.second_look import SecondLook
 from backhaul.app.reconcile.streams import (
     S3Listing,
@@ -37,11 +39,12 @@ from backhaul.app.reconcile.unfinished import (
     moment,
     since_epoch_us,
 )
+from backhaul.app.sweep import sweep
 from backhaul.core.errors import BackhaulError, BadArgument, ExitCode, TransientError
 from backhaul.core.file_systems import DefaultFs
 from backhaul.core.model import Location, Route
 from backhaul.core.ports import Emit, ObjectStore, TargetPool
-from backhaul.core.reconciliation.checks import checked
+from backhaul.core.reconciliation.checks import checked, is_unproved, sample_of
 from backhaul.core.reconciliation.classes import Judge
 from backhaul.core.reconciliation.covers import Covers
 from backhaul.core.reconciliation.merge import AFTER_ALL, merged
@@ -54,6 +57,7 @@ from backhaul.core.reconciliation.values import (
     Row,
 )
 from backhaul.core.text import printable
+from backhaul.engines.pool import WorkerPool
 
 SETTLE = timedelta(seconds=10)
 WORKERS = 2  # one walks, the other looks again
@@ -75,6 +79,8 @@ class ReconcileOptions:
         inventory: Path or address of the manifest of an inventory, in place of a listing.
         state: A directory from which a comparison that was ended goes on; None: none.
         jobs: So many parts at once.
+        deep: Share of what is the same to be proven again, 0 to 1; None: nothing.
+        is_adopting: What is unproved is adopted where checksums prove it.
     """
 
     since: datetime | None = None
@@ -82,6 +88,8 @@ class ReconcileOptions:
     inventory: str | None = None
     state: Path | None = None
     jobs: int = 1
+    deep: float | None = None
+    is_adopting: bool = False
 
 
 @dataclass(kw_only=True)
@@ -99,12 +107,16 @@ class Reconciled:
     Attributes:
         places: What was compared, for people.
         inventory: From which the objects are, for people; empty: from a listing.
+        adopted: Of the same, those that were adopted by this very command.
+        deep: What was proven again; None: that was not wanted.
     """
 
     route: str
     started_at: datetime
     places: tuple[str, ...] = ()
     inventory: str = ""
+    adopted: int = 0
+    deep: DeepTotals | None = None
     totals: dict[ObjectClass, ClassTotals] = field(
         default_factory=lambda: {each: ClassTotals() for each in ObjectClass}
     )
@@ -148,9 +160,7 @@ def run_reconcile(
     route = find_route(context, route_name)
     path = context.settings.ledger_path
     with ExitStack() as opened:
-        pool = opened.enter_context(closing(make_pool(context, emit, WORKERS * options.jobs)))
-        pool.warm_up()
-        aws = AwsSession(region, S3aConfiguration.loader(context.conf_dir))
+        pool, aws, adopter = _parts(opened, context, route, options, region, emit)
         store = S3Store(aws)
         reader = find_reader(path, turn=threading.Lock())
         if reader is not None:
@@ -168,11 +178,17 @@ def run_reconcile(
                 listed = inventory.store
                 if inventory.is_old:
                     warn(inventory.warning)
+            deep = None
+            if options.deep is not None and reader is not None:
+                proofs = proving_again(aws, store, route=route, reader=reader, pool=pool)
+                deep = opened.enter_context(proofs)
             comparison = Comparison(
                 route=route,
                 options=options,
                 inventory=inventory,
                 objects=S3Listing(store=listed, owner=route.source_owner),
+                adopter=adopter,
+                deep=deep,
                 store=store,
                 reader=reader,
                 pool=pool,
@@ -186,6 +202,31 @@ def run_reconcile(
         except BackhaulError as error:
             warn(type(error)(error.code, f"the result is not kept: {error.message}"))
     return found
+
+
+def _parts(
+    opened: ExitStack,
+    context: Context,
+    route: Route,
+    options: ReconcileOptions,
+    region: str,
+    emit: Emit,
+) -> tuple[WorkerPool, AwsSession, Adopter | None]:
+    """Workers and clients; for adopting with a ledger that is open for writing."""
+    workers = WORKERS * options.jobs
+    if not options.is_adopting:
+        pool = opened.enter_context(closing(make_pool(context, emit, workers)))
+        pool.warm_up()
+        return pool, AwsSession(region, S3aConfiguration.loader(context.conf_dir)), None
+    found = opened.enter_context(open_ports(context, region, emit, workers, is_warm=True))
+    sweep(found.ports, found.ledger, context.policy)
+    adopter = Adopter(
+        ports=found.ports,
+        policy=context.policy,
+        route=route,
+        retry=context.settings.agent.retry,
+    )
+    return found.pool, found.aws, adopter
 
 
 def _note(path: Path, found: Reconciled) -> None:
@@ -257,9 +298,17 @@ class Comparison:
     now: Callable[[], datetime]
     inventory: OpenInventory | None = None
     started_at: datetime | None = None
+    adopter: Adopter | None = None
+    deep: DeepProof | None = None
 
     def run(self, report: Report) -> Reconciled:
         """Compare all areas; see `run_reconcile`."""
+        found = self._run(report)
+        found.adopted = 0 if self.adopter is None else self.adopter.adopted
+        found.deep = None if self.deep is None else self.deep.totals
+        return found
+
+    def _run(self, report: Report) -> Reconciled:
         brought = brought_by(self.reader, self.route.name)
         areas = areas_of(self.route, brought, default_fs=self.default_fs)
         found = Reconciled(
@@ -276,7 +325,7 @@ class Comparison:
         state, jobs = self.options.state, self.options.jobs
         if state is None and jobs == 1:
             for number, area in enumerate(areas):
-                with closing(self.compared(area)) as compared:
+                with closing(self.proven(area)) as compared:
                     for one in compared:
                         count(one, number)
             return found
@@ -286,7 +335,7 @@ class Comparison:
             files = PartFiles(state)
             plan = files.plan(self._about(found), lambda: self._plan(areas, found))
             found.started_at = self.started_at = moment(plan.started_us)
-            files.run(plan, lambda part: self.compared(areas[part.area], part), count, jobs)
+            files.run(plan, lambda part: self.proven(areas[part.area], part), count, jobs)
             files.remove()
         return found
 
@@ -312,6 +361,22 @@ class Comparison:
         if self.reader is not None:
             marks += self.reader.proven_marks(root.filesystem, base, base + AFTER_ALL)
         return marks or first_levels(self.pool, root, self.route.run_as)
+
+    def proven(
+        self, area: Area, part: PathRange | None = None
+    ) -> Generator[ComparedPath, None, None]:
+        """As `compared`, after what `--deep` and `--adopt` do."""
+
+        def location(path: str) -> Location:
+            return replace(area.root, path=path)
+
+        with closing(self.compared(area, part)) as compared:
+            every: Iterator[ComparedPath] = compared
+            if self.deep is not None:
+                every = checked(every, self.deep.of(location), sample_of(self.options.deep or 0.0))
+            if self.adopter is not None:
+                every = checked(every, self.adopter.of(location), is_unproved)
+            yield from every
 
     def compared(
         self, area: Area, part: PathRange | None = None

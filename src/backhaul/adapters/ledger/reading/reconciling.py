@@ -28,7 +28,8 @@ from backhaul.adapters.ledger.schema import (
     transfers,
 )
 from backhaul.adapters.ledger.session import ReadSession
-from backhaul.core.model import TransferState
+from backhaul.core.model import Location, TransferState
+from backhaul.core.ports import Published
 from backhaul.core.reconciliation.values import ProvenFile
 
 PROVEN_AT_ONCE = 2000  # rows; some 10 ms
@@ -36,6 +37,7 @@ MARK_EVERY = 20_000  # published files; some 20 ms
 TRANSFERS_AT_ONCE = 5000
 SENT_AT_ONCE = 2000
 _SENT = tuple(one.name for one in fields(SentObject))
+NOT_ADOPTED = "E_ADOPT_UNPROVEN"
 COVERS_MOST = 200_000  # of each kind, some 100 MB at the worst
 _ROUTES_KEPT = 20_000
 _OF_PUBLISHED = (
@@ -135,6 +137,17 @@ class ReconcileReader(ReadSession):
             found.update((one.path, one) for one in self._proven(every, filesystem))
         return found
 
+    def contents_at(self, locations: Sequence[Location]) -> dict[Location, Published]:
+        """What was published at these paths, with the checksums of its proof."""
+        found: dict[Location, Published] = {}
+        for uris in rows.uri_batches(locations):
+            with self._transaction("what was published") as tx:
+                wanted = select(published).where(published.c.uri.in_(uris))
+                for row in tx.execute(wanted).mappings():
+                    one = rows.published_file(row)
+                    found[one.location] = one
+        return found
+
     def _proven(self, found: Sequence[Any], filesystem: str) -> list[ProvenFile]:
         routes = self._routes_of({one[-1] for one in found})
         start = len(filesystem)
@@ -206,7 +219,10 @@ class ReconcileReader(ReadSession):
         key = tuple_(transfers.c.finished_at, transfers.c.id)
         query = (
             select(*_COVER_COLUMNS)
-            .where(transfers.c.state == TransferState.DEAD.value)
+            .where(
+                transfers.c.state == TransferState.DEAD.value,
+                transfers.c.code.is_distinct_from(NOT_ADOPTED),  # it was to bring nothing
+            )
             .order_by(transfers.c.finished_at.desc(), transfers.c.id.desc())
             .limit(TRANSFERS_AT_ONCE)
         )
