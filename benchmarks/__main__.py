@@ -19,6 +19,7 @@ from benchmarks.messages import messages
 from benchmarks.parsing import parsing
 from benchmarks.planning import planning
 from benchmarks.plot import svg
+from benchmarks.reconcile import reconcile, reconcile_hdfs
 from benchmarks.report import Figure, programs, save, table
 from benchmarks.servers import QUICK, Sizes, open_servers, tell
 from benchmarks.stored import stored, stored_small
@@ -46,6 +47,8 @@ SHAPES = {
     "idle": idle,
     "gets": gets,
     "dashboard": dashboard,
+    "reconcile": reconcile,
+    "reconcile-hdfs": reconcile_hdfs,
 }
 ON_YARN = {"distcp", "distcp-small"}  # asked for by name only
 OUT = Path("build/bench")

@@ -52,6 +52,8 @@ class Sizes:
     distcp_objects: int = 5000
     idle_s: float = 30
     ledger_transfers: int = 1_000_000
+    reconciled: tuple[int, ...] = (1_000_000, 10_000_000)
+    reconciled_files: int = 200_000
 
 
 QUICK = Sizes(
@@ -68,6 +70,8 @@ QUICK = Sizes(
     distcp_objects=200,
     idle_s=10,
     ledger_transfers=50_000,
+    reconciled=(100_000, 1_000_000),
+    reconciled_files=5_000,
 )
 
 

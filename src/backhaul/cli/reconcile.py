@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SHOWN_MOST = 100  # findings that the table lists
 SHOWN_CHARACTERS = 300
 PLACES_SHOWN = 10
+LINES_AT_ONCE = 200
 
 
 @click.command("reconcile", cls=OnceOnly)
@@ -152,6 +153,7 @@ def command(  # noqa: PLR0913 - one for each option
         if combined_file is not None:
             combined = opened.enter_context(combined_file.open("w", encoding="utf-8"))
         printer = Printer(as_json=as_json, combined=combined)
+        opened.callback(printer.close)
 
         def report(one: ComparedPath, root: Location) -> None:
             printer.show(one, root)
@@ -215,13 +217,20 @@ def _send(
 
 
 class Printer:
-    """Shows paths as they are compared."""
+    """Shows paths as they are compared; `close` shows the last ones."""
 
     def __init__(self, *, as_json: bool, combined: TextIO | None) -> None:
         self._as_json = as_json
         self._combined = combined
+        self._lines: list[str] = []
         self._shown = 0
         self.left_out = 0
+
+    def close(self) -> None:
+        """Write what is waiting."""
+        if self._lines:
+            click.echo("\n".join(self._lines))
+            self._lines.clear()
 
     def show(self, one: ComparedPath, root: Location) -> None:
         """One path; `root` is the directory that is compared."""
@@ -231,7 +240,9 @@ class Printer:
         if self._combined is not None and (line := combined(one, root)) is not None:
             self._combined.write(f"{line}\n")
         if self._as_json:
-            click.echo(as_json(one, root.filesystem))
+            self._lines.append(as_json(one, root.filesystem))
+            if len(self._lines) >= LINES_AT_ONCE:
+                self.close()
         elif one.found in FINDINGS:
             if self._shown < SHOWN_MOST:
                 self._shown += 1

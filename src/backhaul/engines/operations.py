@@ -64,7 +64,7 @@ class TargetOperations:
         parallel: int = PARALLEL,
         walks: TreeWalks | None = None,
     ) -> None:
-        self._walks = walks or TreeWalks()
+        self._walks = walks or TreeWalks(parallel)
         self._reader = reader
         self._parallel = parallel
         self._target = target

@@ -9,6 +9,7 @@ from backhaul.core.model import Location
 from backhaul.core.reconciliation.values import ComparedPath, ObjectClass
 from backhaul.core.text import printable
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 # The signs of `rclone check --combined`, and what each means there: equal, only in the destination,
 # only in the source, different, not comparable. What is excluded has none.
 _SIGNS = {
@@ -34,7 +35,7 @@ def as_json(one: ComparedPath, filesystem: str) -> str:
         "why": one.why or None,
         "transfer": one.transfer_id or None,
     }
-    return json.dumps(line, ensure_ascii=False)
+    return _ENCODER.encode(line)
 
 
 def combined(one: ComparedPath, root: Location) -> str | None:

@@ -60,7 +60,6 @@ from backhaul.core.text import printable
 from backhaul.engines.pool import WorkerPool
 
 SETTLE = timedelta(seconds=10)
-WORKERS = 2  # one walks, the other looks again
 LISTED_MOST = 20  # routes in an error
 NOTE_WAIT_S = 5.0  # for the ledger's lock
 _US_PER_MS = 1000
@@ -213,7 +212,7 @@ def _parts(
     emit: Emit,
 ) -> tuple[WorkerPool, AwsSession, Adopter | None]:
     """Workers and clients; for adopting with a ledger that is open for writing."""
-    workers = WORKERS * options.jobs
+    workers = options.jobs + 1
     if not options.is_adopting:
         pool = opened.enter_context(closing(make_pool(context, emit, workers)))
         pool.warm_up()
