@@ -18,6 +18,7 @@ from backhaul.core.agent_report import AgentReport, DependencyHold, QueueDepth, 
 from backhaul.core.errors import DEPENDENCIES, IntegrityError
 from backhaul.core.health import Health, HealthState
 from backhaul.core.outlook.forecast import Forecast
+from backhaul.core.reconciliation.values import ReconcileResult
 from backhaul.testing.fakes.clock import FakeClock
 from tests.docs.test_reference import _trees, classes_in_source
 from tests.unit.test_status_screen import RISK, expected
@@ -377,6 +378,18 @@ def test_expected_data(bed: Bed) -> None:
     assert (found['at_risk{kind="retention"}'], found['at_risk{kind="deadline"}']) == (1, 0)
 
 
+RECONCILED = ReconcileResult(
+    route="clicks", started_at=NOW, finished_at=NOW, totals={"same": (7, 70), "in flight": (1, 2)}
+)
+
+
+def test_the_last_reconciliation(bed: Bed) -> None:
+    found = bed.scrape(figures=LedgerFigures(agents_alive=1, reconciled=(RECONCILED,)))
+    assert found['reconcile_objects{class="same",route="clicks"}'] == 7
+    assert found['reconcile_objects{class="in flight",route="clicks"}'] == 1
+    assert found['reconcile_last_timestamp_seconds{route="clicks"}'] == NOW.timestamp()
+
+
 def test_a_forecast_that_is_unknown_is_not_there(bed: Bed) -> None:
     unknown = Forecast(queue="q", at=NOW, messages=7, unknown="no rate yet")
     depth = QueueDepth(visible=7, in_flight=2, delayed=0, retention_s=9, at=NOW)
@@ -422,6 +435,7 @@ def test_every_metric_of_the_catalogue_is_scraped_as_it_is_described(bed: Bed) -
         forecasts=(AHEAD,),
         expectations=(expected("a"),),
         risks=(RISK,),
+        reconciled=(RECONCILED,),
     )
     text = bed.text(queue="q", report=report, figures=figures)
     families = {family.name: family for family in text_string_to_metric_families(text)}

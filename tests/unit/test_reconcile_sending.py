@@ -13,11 +13,11 @@ from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
 from backhaul.adapters.ledger.reconciling.results import (
     SENT_KEPT,
     UNKNOWN_KEPT,
-    ReconcileResult,
     SentObject,
 )
 from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey
+from backhaul.core.reconciliation.values import ReconcileResult
 from backhaul.core.transfer_ids import time_part
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)

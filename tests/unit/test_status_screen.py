@@ -39,6 +39,7 @@ from backhaul.core.outlook.expectation import (
 from backhaul.core.outlook.forecast import Forecast
 from backhaul.core.outlook.risks import Risk, RiskKind
 from backhaul.core.ports import PausedRoute
+from backhaul.core.reconciliation.values import ReconcileResult
 from tests.docs.test_schemas import Checker
 
 NOW = datetime(2026, 11, 30, 10, 0, tzinfo=UTC)
@@ -303,6 +304,18 @@ def test_what_is_missing_and_what_is_at_risk_come_first() -> None:
     assert "day=29" in " ".join(narrow), "nothing of it is cut"
     many = tuple(expected(f"e{number}", missed=True) for number in range(25))
     assert "        and 5 more are missing" in lines(expectations=many)
+
+
+def test_the_last_comparison_of_each_route_is_shown() -> None:
+    of = {"route": "clicks", "started_at": NOW, "finished_at": NOW}
+    whole = ReconcileResult(**of, totals={"same": (7, 70), "too young": (1, 1)})
+    found = ReconcileResult(**of, totals={"same": (7, 70), "missing": (1200, 2), "dead": (3, 1)})
+    shown = lines(reconciled=(whole, found))
+    (first,) = [number for number, one in enumerate(shown) if one.startswith("compare ")]
+    assert shown[first].startswith("compare clicks 2026-11-30 10:00")
+    assert shown[first].endswith(": all arrived")
+    assert shown[first + 1].endswith(": 1,200 missing, 3 dead")
+    assert (whole.findings, found.findings) == (0, 1203)
 
 
 def test_monitoring_knows_what_is_missing_and_what_is_at_risk() -> None:

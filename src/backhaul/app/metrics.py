@@ -232,6 +232,7 @@ class MetricsExport:
                     forecasts=found,
                     expectations=expected,
                     risks=risks(found, expected),
+                    reconciled=tuple(reader.last_reconciled()),
                     last_done=last_done,
                 )
         except BackhaulError:

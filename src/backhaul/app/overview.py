@@ -29,6 +29,7 @@ from backhaul.core.outlook.expectation import ExpectationStatus, statuses
 from backhaul.core.outlook.forecast import Forecast, forecasts
 from backhaul.core.outlook.risks import Risk, risks
 from backhaul.core.ports import PausedRoute
+from backhaul.core.reconciliation.values import ReconcileResult
 
 FIVE_MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24)
 SPARKS = 12  # five minutes each
@@ -151,6 +152,7 @@ class Overview:
         jobs: YARN applications that may run.
         expectations: What should have come, as an agent judged it last.
         risks: What will break before a backlog is through.
+        reconciled: The last reconciliation of each route.
         is_cut: There are more open or dead transfers than were read.
     """
 
@@ -170,6 +172,7 @@ class Overview:
     expectations: tuple[ExpectationStatus, ...]
     risks: tuple[Risk, ...]
     is_cut: bool
+    reconciled: tuple[ReconcileResult, ...] = ()
 
 
 def read_overview(path: Path, now: datetime, *, routes: Iterable[str] = ()) -> Overview | None:
@@ -232,6 +235,7 @@ def overview(
         dead=_by_code([one for one in dead if one.sent_again_as is None]),
         expectations=expected,
         risks=risks(found, expected),
+        reconciled=tuple(reader.last_reconciled()),
         is_cut=len(waiting) == OPEN_MOST or len(dead) == DEAD_MOST,
     )
 

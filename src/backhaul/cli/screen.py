@@ -21,6 +21,7 @@ from backhaul.cli.options import counted
 from backhaul.core.health import Health, HealthState
 from backhaul.core.outlook.expectation import ExpectationStatus
 from backhaul.core.outlook.forecast import Forecast
+from backhaul.core.reconciliation.values import FINDINGS, ObjectClass, ReconcileResult
 from backhaul.core.text import visible
 from backhaul.core.units import human_bytes, human_rate, human_span
 
@@ -101,6 +102,7 @@ def screen(
         *_health(view.health, width),
         *(line for one in view.risks for line in _whole("at risk", one.sentence, width, YELLOW)),
         *_expected(view.expectations, width),
+        *_reconciled(view.reconciled),
         *(line for one in view.queues for line in _queue(one)),
         *(_agent(one, view.now) for one in view.agents),
         _of("rate", _rate(view, limit)),
@@ -179,6 +181,18 @@ def _expected(found: Sequence[ExpectationStatus], width: int | None) -> Iterator
         text = f"{len(found) - len(missed):,} of {len(found):,} met; next {due.subject}"
         text = f"{text} by {due.due}: {due.words}"
         yield from _whole("" if missed else "data", text, width, "")
+
+
+def _reconciled(found: Sequence[ReconcileResult]) -> Iterator[Line]:
+    """Of each route when it was compared last, and what was found."""
+    for number, one in enumerate(found[:ROUTES_MOST]):
+        classes = [
+            f"{one.totals[each.value][0]:,} {each.value}"
+            for each in ObjectClass
+            if each in FINDINGS and one.totals.get(each.value, (0, 0))[0]
+        ]
+        text = f"{_name(one.route)} {_date(one.finished_at)}: {', '.join(classes) or 'all arrived'}"
+        yield _of("" if number else "compare", text, YELLOW if classes else "")
 
 
 def _agent(one: AgentView, now: datetime) -> Line:

@@ -129,6 +129,15 @@ EXPECTATION_OBJECTS = _gauge(
 )
 AT_RISK = _gauge("at_risk", "1 while the backlog will break a retention or deadline.", "kind")
 
+# ---------------------------------------------------------------- reconciliations
+
+RECONCILE_OBJECTS = _gauge(
+    "reconcile_objects", "Paths of each class in the last reconciliation.", "route", "class"
+)
+RECONCILED_AT = _gauge(
+    "reconcile_last_timestamp_seconds", "When the last reconciliation ended.", "route"
+)
+
 CATALOGUE = (
     *(BUILD_INFO, READY, HEALTH, HOLD, AGENTS_ALIVE, LEADER, TAKEOVERS, FENCED_WRITES),
     *(WORKER_RESTARTS, LEDGER_COMMIT, RATE_LIMIT),
@@ -137,4 +146,5 @@ CATALOGUE = (
     *(VISIBLE, IN_FLIGHT, OLDEST_AGE, RETENTION_USED, BACKLOG, BACKLOG_LEFT),
     *(RETENTION_FORECAST, LAST_POLL, DEAD_LETTERS, VISIBILITY_LOST),
     *(EXPECTATION_MET, EXPECTATION_DEADLINE, EXPECTATION_OBJECTS, AT_RISK),
+    *(RECONCILE_OBJECTS, RECONCILED_AT),
 )

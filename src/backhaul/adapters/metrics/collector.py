@@ -178,6 +178,7 @@ class AgentMetrics:
             yield from _queue_gauges(scraped)
         if scraped.figures is not None:
             yield from _outlook_gauges(scraped.figures, scraped.queue)
+            yield from _reconciled_gauges(scraped.figures)
 
     def _running(self, report: AgentReport) -> Metric:
         counts: dict[tuple[str, ...], float] = {}
@@ -288,6 +289,19 @@ def _outlook_gauges(figures: LedgerFigures, queue: str) -> Iterator[Metric]:
     yield _gauge(catalogue.EXPECTATION_MET, met)
     yield _gauge(catalogue.EXPECTATION_DEADLINE, deadlines)
     yield _gauge(catalogue.EXPECTATION_OBJECTS, objects)
+
+
+def _reconciled_gauges(figures: LedgerFigures) -> Iterator[Metric]:
+    objects: dict[tuple[str, ...], float] = {
+        (one.route, kind): count
+        for one in figures.reconciled
+        for kind, (count, _) in one.totals.items()
+    }
+    yield _gauge(catalogue.RECONCILE_OBJECTS, objects)
+    ended: dict[tuple[str, ...], float] = {
+        (one.route,): one.finished_at.timestamp() for one in figures.reconciled
+    }
+    yield _gauge(catalogue.RECONCILED_AT, ended)
 
 
 def _gauge(family: MetricFamily, values: Mapping[tuple[str, ...], float]) -> Metric:

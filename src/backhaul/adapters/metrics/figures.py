@@ -11,6 +11,7 @@ from backhaul.core.health import Health
 from backhaul.core.outlook.expectation import ExpectationStatus
 from backhaul.core.outlook.forecast import Forecast
 from backhaul.core.outlook.risks import Risk
+from backhaul.core.reconciliation.values import ReconcileResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class LedgerFigures:
     Attributes:
         forecasts: Of each queue that an agent alive works.
         expectations: As they were judged last.
+        reconciled: The last reconciliation of each route.
         last_done: By route, from before this agent started; to the hour.
     """
 
@@ -27,6 +29,7 @@ class LedgerFigures:
     forecasts: tuple[Forecast, ...] = ()
     expectations: tuple[ExpectationStatus, ...] = ()
     risks: tuple[Risk, ...] = ()
+    reconciled: tuple[ReconcileResult, ...] = ()
     last_done: Mapping[str, datetime] = field(default_factory=dict)
 
 

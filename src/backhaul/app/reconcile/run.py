@@ -17,7 +17,6 @@ from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.adapters.ledger import LedgerReader, find_reader, open_ledger
-from backhaul.adapters.ledger.reconciling.results import ReconcileResult
 from backhaul.adapters.system.clock import host_name
 from backhaul.app.context import Context
 from backhaul.app.inventory import OpenInventory, open_inventory
@@ -54,6 +53,7 @@ from backhaul.core.reconciliation.values import (
     ComparedPath,
     ObjectClass,
     ObjectSource,
+    ReconcileResult,
     Row,
 )
 from backhaul.core.text import printable

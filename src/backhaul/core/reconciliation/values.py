@@ -5,8 +5,9 @@ Tuples, not dataclasses: there are ten million of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -160,3 +161,21 @@ class Cover:
     @property
     def is_open(self) -> bool:
         return not self.state.is_final
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconcileResult:
+    """What the last complete reconciliation of a route found.
+
+    Attributes:
+        totals: Class to objects and bytes.
+    """
+
+    route: str
+    started_at: datetime
+    finished_at: datetime
+    totals: Mapping[str, tuple[int, int]]
+
+    @property
+    def findings(self) -> int:
+        return sum(self.totals.get(each.value, (0, 0))[0] for each in FINDINGS)

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, CursorResult, RowMapping, and_, select, tu
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.expectations import expectation_record
 from backhaul.adapters.ledger.reading.observing import ActivityReader, ActivityRow
+from backhaul.adapters.ledger.reading.reconciling import ReconciledReader
 from backhaul.adapters.ledger.schema import expectations, published, transfers
 from backhaul.core.outlook.expectation import ArrivalQuery, Arrived, ExpectationRecord
 
@@ -34,7 +35,7 @@ _OF_TRANSFER = tuple(
 )
 
 
-class ArrivingReader(ActivityReader):
+class ArrivingReader(ActivityReader, ReconciledReader):
     """`core.ports.outlook.OutlookReader`."""
 
     def ended(self, since: datetime) -> list[ActivityRow]:

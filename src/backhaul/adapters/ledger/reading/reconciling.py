@@ -18,7 +18,6 @@ from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.reconciling.results import (
     SENT_KEPT,
     UNKNOWN_KEPT,
-    ReconcileResult,
     SentObject,
 )
 from backhaul.adapters.ledger.reconciling.tables import reconcile_sent, reconciliations
@@ -30,7 +29,7 @@ from backhaul.adapters.ledger.schema import (
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.model import Location, TransferState
 from backhaul.core.ports import Published
-from backhaul.core.reconciliation.values import ProvenFile
+from backhaul.core.reconciliation.values import ProvenFile, ReconcileResult
 
 PROVEN_AT_ONCE = 2000  # rows; some 10 ms
 MARK_EVERY = 20_000  # published files; some 20 ms
@@ -88,7 +87,17 @@ class UnfinishedTransfer:
     finished_at: datetime | None
 
 
-class ReconcileReader(ReadSession):
+class ReconciledReader(ReadSession):
+    """What was found last; each call is one short transaction."""
+
+    def last_reconciled(self) -> list[ReconcileResult]:
+        """The last complete reconciliation of each route."""
+        query = select(reconciliations).order_by(reconciliations.c.route)
+        with self._transaction("reconciliations") as tx:
+            return [_result(row) for row in tx.execute(query).mappings()]
+
+
+class ReconcileReader(ReconciledReader):
     """What was published and what was not."""
 
     @cached_property
@@ -272,12 +281,6 @@ class ReconcileReader(ReadSession):
                 break
             after = page[-1]["uri"]
         return found
-
-    def last_reconciled(self) -> list[ReconcileResult]:
-        """The last complete reconciliation of each route."""
-        query = select(reconciliations).order_by(reconciliations.c.route)
-        with self._transaction("reconciliations") as tx:
-            return [_result(row) for row in tx.execute(query).mappings()]
 
 
 def _is_pending(one: SentObject, state: str | None, now: datetime) -> bool:

@@ -13,6 +13,7 @@ from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.reconciling.tables import reconcile_sent, reconciliations
 from backhaul.adapters.ledger.schema import put
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.core.reconciliation.values import ReconcileResult
 
 SENT_KEPT = timedelta(days=15)  # a queue keeps a message for 14 days at most
 UNKNOWN_KEPT = timedelta(minutes=15)  # a send that died between its record and its answer
@@ -37,20 +38,6 @@ class SentObject:
     queue: str
     sent_at: datetime
     message_id: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReconcileResult:
-    """What the last complete reconciliation of a route found.
-
-    Attributes:
-        totals: Class to objects and bytes.
-    """
-
-    route: str
-    started_at: datetime
-    finished_at: datetime
-    totals: Mapping[str, tuple[int, int]]
 
 
 class SqlReconciliations(WriteSession):
