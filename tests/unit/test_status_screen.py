@@ -307,7 +307,7 @@ def test_what_is_missing_and_what_is_at_risk_come_first() -> None:
 
 
 def test_the_last_comparison_of_each_route_is_shown() -> None:
-    of = {"route": "clicks", "started_at": NOW, "finished_at": NOW}
+    of: dict[str, Any] = {"route": "clicks", "started_at": NOW, "finished_at": NOW}
     whole = ReconcileResult(**of, totals={"same": (7, 70), "too young": (1, 1)})
     found = ReconcileResult(**of, totals={"same": (7, 70), "missing": (1200, 2), "dead": (3, 1)})
     shown = lines(reconciled=(whole, found))
