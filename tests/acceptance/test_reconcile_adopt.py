@@ -98,6 +98,21 @@ def test_what_differs_is_left_as_it_is(there: Installation, s3_proxy: Proxy) -> 
     assert there.landing.files()["d/b"] == FILES["d/b"]
 
 
+def test_an_agent_works_on_meanwhile(behind_proxy: Installation) -> None:
+    at = behind_proxy
+    at.put("in/a", b"AAAA", ChecksumAlgorithm="CRC32C")
+    at.landing.put("a", b"AAAA")
+    agent = at.start()
+    agent.logged("agent started")
+    assert run(at, "reconcile", "r", "--adopt").code == 0
+    at.put("in/b", b"BBBB")
+    at.ask_for("in/b")
+    agent.logged("transfer done")
+    agent.terminate()
+    assert agent.wait().code == 0
+    assert at.landing.files() == {"a": b"AAAA", "b": b"BBBB"}
+
+
 def test_bytes_that_were_exchanged_behind_the_ledger_are_found(
     behind_proxy: Installation, s3_proxy: Proxy
 ) -> None:

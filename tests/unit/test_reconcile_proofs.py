@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from backhaul.app.reconcile.run import Comparison, Reconciled
 from backhaul.app.reconcile.streams import S3Listing
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError, PermanentError
-from backhaul.core.model import Location, TransferState
+from backhaul.core.model import Location, NameMap, TransferState
 from backhaul.core.ports import Ports
 from backhaul.core.reconciliation.checks import sample_of
 from backhaul.core.reconciliation.values import (
@@ -58,7 +59,7 @@ class Run:
     ) -> None:
         self.world = world
         self.paths: dict[str, ComparedPath] = {}
-        reader = open_reader(world.path)
+        reader = open_reader(world.path, turn=threading.Lock())
         pool = world.pool()
         ports = Ports(
             store=world.store,
@@ -182,6 +183,30 @@ def test_an_adoption_that_failed_explains_nothing_that_is_missing(world: World) 
     world.target.remove("/landing/d/c")
     world.later()
     assert Run(world).classes["d/c"] is ObjectClass.MISSING
+
+
+def test_escaped_names_and_keys_without_a_slash_are_adopted(world: World) -> None:
+    world.route = replace(world.route, sources=(("raw", ""),), name_map=NameMap.PERCENT)
+    for key, name in (("a:b", "a%3Ab"), ("x", "x"), ("p/q:r", "p/q%3Ar")):
+        world.store.put(key, key.encode())
+        world.target.put(f"/landing/{name}", key.encode())
+    world.later()
+    classes = Run(world, adopts=True).classes
+    names = ("a%3Ab", "x", "p/q%3Ar")
+    assert {name: classes[name] for name in names} == dict.fromkeys(names, ObjectClass.SAME)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_many_are_adopted_in_batches_and_in_parts(world: World, jobs: int) -> None:
+    for number in range(1200):
+        world.store.put(f"in/m{number % 3}/{number:04}", b"m")
+        world.target.put(f"/landing/m{number % 3}/{number:04}", b"m")
+    world.later()
+    world.options = replace(world.options, jobs=jobs)
+    found = Run(world, adopts=True)
+    assert set(found.classes.values()) == {ObjectClass.SAME}
+    assert found.found.adopted == 1204
+    assert bodies(world) == 0
 
 
 def test_another_route_comes_first(world: World) -> None:
