@@ -19,7 +19,7 @@ from backhaul.core.errors import BadArgument
 from backhaul.core.inventory.rows import InventoryRow
 
 BATCH = 10_000  # rows in one call
-CACHE_KIB = 32 << 10  # of SQLite, and what its sorter keeps in memory
+CACHE_KIB = 16 << 10  # of SQLite, and what its sorter keeps in memory
 _ON_DISK = Path("/var/tmp")  # noqa: S108 - private directories in it; /tmp is in memory here and there
 
 _PRAGMAS = (
