@@ -137,6 +137,21 @@ def test_marker_brings_its_directory_and_other_events_nothing(world: World) -> N
     assert done.publish == "tree"
 
 
+@pytest.mark.parametrize(
+    ("about", "marker", "expected"),
+    [({"size": 12}, None, 12), ({"size": None}, None, None), ({"size": 12}, "a", None)],
+)
+def test_the_size_of_an_event_is_known_before_its_object_is_listed(
+    world: World, about: dict[str, Any], marker: str | None, expected: int | None
+) -> None:
+    """For the forecast of the backlog; the size of a trigger is not that of its directory."""
+    world.routes = (route(**EVENTS, marker=marker),)
+    world.queue.send(notice(record("p/a", **about)))
+    world.drain()
+    (started,) = world.all_of(events.AttemptStarted)
+    assert started.event_bytes == expected
+
+
 def test_completed_emr_step_brings_what_the_route_lists(world: World) -> None:
     rule = StepRule(
         step="Export", source=parse_source("raw/p/"), destination=location("/land/export")

@@ -327,6 +327,7 @@ def test_the_front_page_has_what_is_missing_and_what_is_at_risk(tmp_path: Path) 
     alone = replace(depth, visible=0, in_flight=1)
     with_report(ledger, report(NOW, depth=alone, running=(slow,), bytes_per_s=100.0))
     answer = browser_of(ledger).get("/")
+    checked(answer)
     assert "At risk:</strong> work: its oldest message is 3 h old, and the backlog" in answer.text
     assert "Backlog about 976.6 KiB" in section(answer, "queue-1")
     shown = section(answer, "expected")

@@ -360,6 +360,23 @@ def test_a_transfer_by_copy_has_no_message_and_is_not_the_agents(it: Watched) ->
     assert it.report().running == ()
 
 
+def test_the_size_of_an_event_is_in_the_report(it: Watched) -> None:
+    it.receive("m1")
+    it.observer(
+        facts.AttemptStarted(
+            transfer_id="t",
+            message_id="m1",
+            attempt=1,
+            source="",
+            destination="",
+            route="",
+            event_bytes=12,
+        )
+    )
+    (found,) = it.report().running
+    assert found.event_bytes == 12
+
+
 ENDS: list[Callable[[Watched], None]] = [
     Watched.waiting,
     Watched.failed,

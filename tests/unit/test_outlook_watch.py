@@ -187,6 +187,17 @@ def test_what_is_there_in_time_is_met_and_raises_nothing() -> None:
     assert desk.ledger.states() == [(1, "met"), (2, "due")]
 
 
+def test_what_was_there_in_time_is_met_though_it_was_replaced_since() -> None:
+    desk = Desk()
+    desk.came(3)
+    desk.turn(5, 1)
+    desk.at(6, 0)
+    desk.ledger.came.clear()  # the files have newer contents, of transfers after the deadline
+    desk.came(3)
+    assert desk.turn(6, 2) == []
+    assert desk.ledger.states() == [(1, "met"), (2, "due")]
+
+
 def test_what_is_missing_is_one_fact_and_so_is_its_late_arrival() -> None:
     desk = Desk()
     desk.turn(5, 1)

@@ -140,13 +140,18 @@ class OutlookWatch:
                 kept[record.deadline] = record
         self._forget(wrong)
         for deadline in passed:
-            self._note(_judged(one, deadline, reader, now), kept.get(deadline), now)
+            before = kept.get(deadline)
+            if before is not None and _is_enough(one, before):
+                met = replace(before, state=ExpectationState.MET, judged_at=now)
+                self._note(met, before, now)
+            else:
+                self._note(_judged(one, deadline, reader, now), before, now)
         for record in kept.values():
             if record.state is ExpectationState.MISSED and now - record.deadline <= LATE_WITHIN:
                 self._note(_perhaps_late(one, record, reader, now), record, now)
         before = kept.get(following)
-        if before is not None and before.is_met and before == one.record(following, before.found):
-            return  # it is enough, and it does not go away
+        if before is not None and _is_enough(one, before):
+            return
         found = reader.arrived(one.query(following, now))
         self._note(one.record(following, found), before, now)
 
@@ -219,6 +224,11 @@ def _passed(
         found.append(deadline)
         begin = deadline
     return found
+
+
+def _is_enough(one: Expectation, due: ExpectationRecord) -> bool:
+    """It was all there before its deadline, and is wanted as it was; it does not go away."""
+    return due.is_met and due == one.record(due.deadline, due.found)
 
 
 def _judged(
