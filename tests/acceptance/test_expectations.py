@@ -10,41 +10,14 @@ from typing import Any
 
 import pytest
 
-from backhaul.adapters.ledger import open_ledger, open_reader
-from backhaul.app.context import load_context
-from backhaul.core.outlook.expectation import Arrived, ExpectationState
+from backhaul.adapters.ledger import open_reader
+from backhaul.core.outlook.expectation import ExpectationState
+from tests.acceptance.expecting import expecting, ledger_of, passed_without_an_agent
 from tests.acceptance.installation import Installation, eventually
 from tests.acceptance.test_metrics import Endpoint
 from tests.acceptance.test_notify import KEEP, hook, notified
 
 pytestmark = pytest.mark.integration
-
-
-def configured(it: Installation, by: datetime) -> Path:
-    """A route that expects two objects of today by this minute, and someone who is notified."""
-    path = it.home / "backhaul.toml"
-    path.write_text(
-        f'[[route]]\nname = "landing"\nsource = ["s3://{it.bucket}/"]\n'
-        f'destination = ["{it.landing.uri}/"]\n'
-        f'expect = {{ by = "{by:%H:%M} UTC", objects = 2, path = "day={{date}}/" }}\n'
-        f'[[notify]]\nname = "oncall"\n{hook(it, *KEEP)}\nevery = "1s"\n',
-        "utf-8",
-    )
-    path.chmod(0o600)
-    return path
-
-
-def ledger_of(it: Installation) -> Path:
-    return it.home / ".local/state/backhaul/ledger.db"
-
-
-def passed_without_an_agent(it: Installation, config: Path) -> datetime:
-    """As if an agent had waited for the deadline that passed last, and was stopped before it."""
-    (one,) = load_context(config=config, ledger=ledger_of(it)).expectations
-    deadline = one.deadline_before(datetime.now(UTC))
-    with closing(open_ledger(ledger_of(it), create=True)) as ledger:
-        ledger.note_expectation(one.record(deadline, Arrived()))
-    return deadline
 
 
 def check(it: Installation, config: Path) -> dict[str, Any]:
@@ -56,7 +29,8 @@ def test_what_is_missing_raises_every_alarm_once_and_its_arrival_ends_them(
     local: Installation,
 ) -> None:
     it, metrics = local, Endpoint()
-    config = configured(it, datetime.now(UTC) - timedelta(minutes=2))
+    notify = f'[[notify]]\nname = "oncall"\n{hook(it, *KEEP)}\nevery = "1s"\n'
+    config = expecting(it, datetime.now(UTC) - timedelta(minutes=2), notify)
     day = f"day={passed_without_an_agent(it, config):%Y-%m-%d}"
     it.put("a", b"first")
     it.put("b", b"second")

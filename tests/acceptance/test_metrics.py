@@ -9,6 +9,7 @@ import re
 import socket
 import stat
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +23,7 @@ from backhaul.testing.servers.base import fetch
 from backhaul.testing.servers.ports import free_ports
 from testbed import ElasticMQ, Prometheus, S3Proxy
 from tests.acceptance.conftest import Install
+from tests.acceptance.expecting import expecting, passed_without_an_agent
 from tests.acceptance.installation import Installation, Running, eventually
 from tests.acceptance.landing import HdfsLanding
 from tests.acceptance.proxy import Proxy
@@ -135,7 +137,9 @@ def test_every_metric_of_the_manual_is_scraped(on_moto: Installation, endpoint: 
     on_moto.put("a", b"data")
     on_moto.ask_for("a")
     on_moto.leave("this is no request")
-    agent = on_moto.start(**endpoint.setting)
+    config = expecting(on_moto, datetime.now(UTC) - timedelta(minutes=2))
+    passed_without_an_agent(on_moto, config)
+    agent = on_moto.start("--config", str(config), **endpoint.setting)
     agent.logged("message dead-lettered")
 
     def missing() -> set[str]:
