@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.installation import Ended, Installation
+from tests.acceptance.installation import Ended, Installation, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -136,3 +138,31 @@ def test_a_bucket_or_a_directory_that_cannot_be_read_ends_with_69(local: Install
     ended = reconcile(it)
     assert ended.code == 69, ended
     assert "E_DST_" in ended.err
+
+
+def test_a_command_that_was_killed_goes_on_and_reports_the_same(local: Installation) -> None:
+    it = local
+    config = configured(it, event_destination=f"{it.landing.uri}/{{rel_dir}}/")
+    for number in range(60):
+        it.put(f"in/d{number:02}/a", b"1")
+        it.landing.put(f"d{number:02}/a" if number % 7 else f"d{number:02}/b", b"1")
+    whole = reconcile(it, "--json")
+    assert whole.code == 65, whole
+    state = it.home / "state"
+    arguments = ("reconcile", "in", "--settle", "0", "--config", config, "--json")
+    process = subprocess.Popen(
+        it.argv(*arguments, "--state", str(state)),
+        env=it.environment,
+        stdout=subprocess.DEVNULL,
+    )
+    eventually(lambda: len(list(state.glob("part-*.jsonl"))) >= 3, every_s=0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    kept = {one.name: one.stat().st_mtime_ns for one in state.glob("part-*.jsonl")}
+    assert 3 <= len(kept) < 60
+    with_state = reconcile(it, "--json", "--state", str(state), "--jobs", "2")
+    assert (with_state.code, with_state.out) == (65, whole.out)
+    assert list(state.iterdir()) == []
+    other = reconcile(it, "--json", "--state", str(it.home))
+    assert other.code == 64, other
+    assert "E_RECONCILE_STATE" in other.err

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,9 +17,13 @@ from backhaul.adapters.ledger.reconciling.results import (
     UNKNOWN_KEPT,
     SentObject,
 )
-from backhaul.core.model import TransferState
+from backhaul.app.reconcile.sending import send_target
+from backhaul.core.agent_report import AgentIdentity, AgentReport
+from backhaul.core.errors import BadArgument
+from backhaul.core.model import Route, TransferState
 from backhaul.core.ports import MessageKey
 from backhaul.core.reconciliation.values import ReconcileResult
+from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer_ids import time_part
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
@@ -131,3 +137,61 @@ def test_the_last_result_of_each_route_is_kept(ledger: SqlLedger, path: Path) ->
     reader = open_reader(path)
     assert reader.last_reconciled() == [other, last]
     reader.close()
+
+
+# ---------------------------------------------------------------- which queue
+
+
+def a_context(path: Path, *queues: str) -> Any:
+    """As far as `send_target` looks at it."""
+    route = Route(
+        name="r", sources=None, destinations=None, queues=frozenset(queues) if queues else None
+    )
+    return SimpleNamespace(
+        policy=Policy(routes=(route,)), settings=SimpleNamespace(ledger_path=path)
+    )
+
+
+def an_agent(ledger: SqlLedger, queue: str, number: int = 0) -> None:
+    identity = AgentIdentity(
+        id=f"{number:032x}",
+        host="h",
+        owner=f"h:b:{number}:1",
+        version="1",
+        queue=queue,
+        region="eu-west-1",
+        slots=4,
+        started_at=NOW,
+    )
+    ledger.beat(identity, AgentReport(at=NOW))
+
+
+def target(path: Path, chosen: str | None, *queues: str) -> tuple[str, str | None]:
+    found = send_target(a_context(path, *queues), "r", chosen, "us-west-2").queue
+    return found.name, found.region
+
+
+def test_the_queue_is_the_chosen_one_or_the_routes_only_one(path: Path) -> None:
+    assert target(path, "mine", "a", "b") == ("mine", "us-west-2")
+    assert target(path, None, "a") == ("a", "us-west-2")
+    assert target(path, None, QUEUE) == ("work", "us-west-2")
+
+
+def test_without_one_it_is_the_queue_of_the_agents(ledger: SqlLedger, path: Path) -> None:
+    an_agent(ledger, "busy")
+    assert target(path, None) == ("busy", "eu-west-1")
+    an_agent(ledger, "busy", 1)
+    assert target(path, None) == ("busy", "eu-west-1")
+    an_agent(ledger, "another", 2)
+    with pytest.raises(BadArgument, match="no agent, or several") as caught:
+        target(path, None)
+    assert caught.value.code == "E_RECONCILE_QUEUE"
+
+
+def test_a_queue_that_is_not_known_is_asked_for(path: Path) -> None:
+    with pytest.raises(BadArgument, match="no agent, or several"):
+        target(path, None)
+    with pytest.raises(BadArgument, match="it serves several"):
+        target(path, None, "a", "b")
+    with pytest.raises(BadArgument, match="no route 'x'"):
+        send_target(a_context(path), "x", None, "us-west-2")

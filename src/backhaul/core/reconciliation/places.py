@@ -149,11 +149,14 @@ def _templated(route: Route, bucket: str, prefix: str, default_fs: DefaultFs) ->
 
 
 def _of_transfers(route: Route, brought: Iterable[Brought]) -> Iterator[Place]:
-    """Places of the route's prefixes that all transfers agree on, and else of each transfer."""
+    """Places of the route's prefixes that all transfers agree on, and else of each transfer.
+
+    What a transfer brought under an earlier configuration, from or to elsewhere, does not count.
+    """
     literal: dict[tuple[str, str], dict[Brought, None]] = {}
     for one in brought:
         prefix = covering_prefix(route, one.source)
-        if prefix is not None:
+        if prefix is not None and _is_inside(one.directory, route):
             literal.setdefault((one.source.bucket, prefix), {})[one] = None
     for (bucket, prefix), every in literal.items():
         whole = {_lifted(route, one, prefix) for one in every}
@@ -167,11 +170,18 @@ def _of_transfers(route: Route, brought: Iterable[Brought]) -> Iterator[Place]:
             )
 
 
+def _is_inside(directory: Location, route: Route) -> bool:
+    """In one of the route's destinations."""
+    if route.destinations is None:
+        return True
+    return any(directory.is_within(place) for place in route.destinations)
+
+
 def _lifted(route: Route, one: Brought, prefix: str) -> Location | None:
     """The directory of the route's prefix, if both ends went down by the same names."""
     below = one.source.key[len(prefix) :].removesuffix("/")
     if route.sources is None:
-        return None
+        return None  # every bucket is its source, so nothing is known of what was not brought
     if not below:
         return one.directory
     suffix = f"/{map_name(below, route.name_map)}"
@@ -179,43 +189,52 @@ def _lifted(route: Route, one: Brought, prefix: str) -> Location | None:
         return None
     path = one.directory.path.removesuffix(suffix) or "/"
     root = Location(scheme=one.directory.scheme, authority=one.directory.authority, path=path)
-    is_inside = any(root.is_within(place) for place in route.destinations or ())
-    return root if is_inside else None
+    return root if _is_inside(root, route) else None
 
 
 def _outermost(every: Iterable[Brought]) -> list[Brought]:
     """Without those that another one implies."""
-    kept: list[Brought] = []
+    kept: dict[str, list[Brought]] = {}
+    count = 0
     for one in sorted(every, key=lambda each: (each.source.key, each.directory)):
-        if not any(_implies(other, one) for other in reversed(kept)):
-            kept.append(one)
-        if len(kept) > PLACES_MOST:
+        above = (other for key in _prefixes(one.source.key) for other in kept.get(key, ()))
+        if any(_implies(other, one) for other in above):
+            continue
+        kept.setdefault(one.source.key, []).append(one)
+        count += 1
+        if count > PLACES_MOST:
             raise BadArgument(
                 "E_RECONCILE_PLACE",
                 f"transfers of the route brought objects to more than {PLACES_MOST:,} places that"
                 " have nothing in common",
                 hint="set event_destination on the route",
             )
-    return kept
+    return [one for each in kept.values() for one in each]
+
+
+def _prefixes(key: str) -> Iterator[str]:
+    """The prefix itself, and all that it is in."""
+    while key:
+        yield key
+        key = key[: key[:-1].rfind("/") + 1]
+    yield ""
 
 
 def _implies(outer: Brought, inner: Brought) -> bool:
-    if not inner.source.key.startswith(outer.source.key):
-        return False
+    """Whether the one above brings objects of the inner prefix to the same places."""
     below = inner.source.key[len(outer.source.key) :].removesuffix("/")
     return inner.directory == (outer.directory.join(below) if below else outer.directory)
 
 
 def _joined(places: Iterable[Place]) -> Iterator[Area]:
-    """Places whose directories are inside each other are one area."""
+    """Places, at least one, whose directories are inside each other are one area."""
     here: list[Place] = []
     for one in sorted(places, key=lambda each: (each.root.filesystem, f"{each.root.path}/")):
         if here and not one.root.is_within(here[0].root):
             yield Area(root=here[0].root, places=tuple(here))
             here = []
         here.append(one)
-    if here:
-        yield Area(root=here[0].root, places=tuple(here))
+    yield Area(root=here[0].root, places=tuple(here))
 
 
 # ---------------------------------------------------------------- objects
