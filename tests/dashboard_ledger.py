@@ -32,6 +32,12 @@ from backhaul.core.model import (
     VerifyLevel,
 )
 from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
+from backhaul.core.outlook.expectation import (
+    Arrived,
+    ExpectationRecord,
+    ExpectationState,
+    Wanted,
+)
 from backhaul.core.ports import Act, MessageKey, MessageOrigin, Operator, OperatorEntry, PausedRoute
 from backhaul.core.transfer.evidence import Manifest
 from backhaul.core.transfer_ids import time_part
@@ -284,6 +290,21 @@ def fill(ledger: SqlLedger, now: datetime) -> Filler:
     while ledger.sum_activity(most=1000):
         pass
     ledger.beat(identity(now), report(now, running=tuple(running), bytes_per_s=351_000_000.0))
+    for name, state in (("daily", ExpectationState.MISSED), ("weekly", ExpectationState.MET)):
+        due = ExpectationRecord(
+            route="click",
+            name=name,
+            deadline=now + 3 * HOUR,
+            due=f"{now + 3 * HOUR:%Y-%m-%d %H:%M} UTC",
+            place="hdfs://nn1:8020/landing/click/" + "a-long-name-of-a-directory/" * 6,
+            state=ExpectationState.DUE,
+            wanted=Wanted(objects=24, size_bytes=5 << 30),
+            found=Arrived(objects=3),
+        )
+        last = now - 21 * HOUR
+        words = f"{last:%Y-%m-%d %H:%M} UTC"
+        ledger.note_expectation(due)
+        ledger.note_expectation(replace(due, deadline=last, due=words, state=state))
     ledger.pause_route(
         PausedRoute(
             route="models",
