@@ -20,6 +20,7 @@ from backhaul.core.objects import Proof
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S
 from backhaul.core.receipts.statement import KEY_ID, PAYLOAD_TYPE
 from backhaul.core.receipts.statement import VERSION as RECEIPT_VERSION
+from backhaul.core.reconciliation.values import ObjectClass
 from backhaul.settings.model import MIB, schema
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -465,6 +466,34 @@ def where_schema() -> dict[str, Any]:
     return {"$schema": DRAFT, **found, "title": "Backhaul where, version 1"}
 
 
+def reconcile_schema() -> dict[str, Any]:
+    """One line of `backhaul reconcile --json`."""
+
+    def text_or_null(description: str) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, {"type": "null"}], "description": description}
+
+    properties: dict[str, Any] = {
+        "v": {"const": 1},
+        "class": {"enum": [each.value for each in ObjectClass]},
+        "source": text_or_null("URI of the object; null: S3 has none that belongs there"),
+        "target": {"type": "string", "description": "URI of the path"},
+        "size": {
+            "anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}],
+            "description": "bytes of the object, else of the file; null: there is neither",
+        },
+        "why": text_or_null("the reason, for people; null for what is the same"),
+        "transfer": text_or_null("id of the transfer that is behind it, where one is known"),
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "Backhaul reconcile, version 1",
+        "description": "A line for each path; a field that is not here may be added.",
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+    }
+
+
 def texts() -> dict[str, str]:
     """File name to content."""
     return {
@@ -479,6 +508,7 @@ def texts() -> dict[str, str]:
             ("check", check_schema()),
             ("expectations", expectations_schema()),
             ("where", where_schema()),
+            ("reconcile", reconcile_schema()),
         )
     }
 

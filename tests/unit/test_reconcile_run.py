@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -36,6 +37,7 @@ from backhaul.core.transfer.evidence import Manifest
 from backhaul.core.transfer_ids import time_part
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import FakeClock, FakeStore, FakeTarget, Faults, InlinePool
+from tests.docs.test_schemas import SCHEMAS, Checker
 
 FS = "hdfs://nn1:8020"
 LANDING = Location(scheme="hdfs", authority="nn1:8020", path="/landing")
@@ -559,7 +561,10 @@ def test_lines_for_programs_and_in_rclones_form(world: World) -> None:
     lines = [combined(one, LANDING) for one in found.values()]
     assert lines == ["= d/a", "! d/b", "+ d/c", "- d/x\\ny"]
     assert as_json(found["d/c"], FS) == (
-        '{"class": "missing", "source": "s3://raw/in/d/c",'
+        '{"v": 1, "class": "missing", "source": "s3://raw/in/d/c",'
         ' "target": "hdfs://nn1:8020/landing/d/c", "size": 4,'
         ' "why": "no transfer brought it", "transfer": null}'
     )
+    checker = Checker(json.loads((SCHEMAS / "reconcile.schema.json").read_text("utf-8")))
+    for one in found.values():
+        assert checker.accepts(json.loads(as_json(one, FS)))

@@ -23,11 +23,12 @@ _SIGNS = {
 
 
 def as_json(one: ComparedPath, filesystem: str) -> str:
-    """One line; see the schema `reconcile.v1` in the manual."""
+    """One line; its schema is `docs/schema/reconcile.schema.json`."""
     row = one.row
     source, target = row.source, row.target
     size_bytes = source.size_bytes if source else target.size_bytes if target else None
     line: dict[str, Any] = {
+        "v": 1,
         "class": one.found.value,
         "source": source.uri if source else None,
         "target": f"{filesystem}{row.path}",
