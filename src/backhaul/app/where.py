@@ -189,11 +189,9 @@ class _Look:
         self, row: TransferRow, ranges: Sequence[tuple[Relation, TextRange]]
     ) -> tuple[Relation, ObjectSpan, TextRange] | None:
         """The first of these ranges in which the plan has an object."""
-        for relation, wanted in ranges:
-            span = self._reader.objects_in(row.id, row.objects_planned, wanted)
-            if span is not None:
-                return relation, span, wanted
-        return None
+        relations = {wanted: relation for relation, wanted in ranges}
+        found = self._reader.objects_in(row.id, row.objects_planned, list(relations))
+        return None if found is None else (relations[found[0]], found[1], found[0])
 
     def passage(
         self,

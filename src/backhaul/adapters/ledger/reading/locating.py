@@ -8,7 +8,7 @@ byte order of its keys, as S3 lists them, so a key is found in it by halving.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -304,22 +304,42 @@ class PlaceReader(ReadSession):
 
     # ------------------------------------------------------------ objects
 
-    def objects_in(self, transfer_id: str, planned: int, wanted: TextRange) -> ObjectSpan | None:
-        """Objects of a plan whose keys are in this range; None: there are none.
+    def objects_in(
+        self, transfer_id: str, planned: int, ranges: Sequence[TextRange]
+    ) -> tuple[TextRange, ObjectSpan] | None:
+        """The first of these ranges that has keys of the plan, with its objects; None: none has.
 
         Args:
             planned: So many objects the plan has.
         """
-        if planned <= OBJECTS_AT_ONCE:
-            return self._summed(transfer_id, -1, wanted)[0]
+        if planned <= OBJECTS_AT_ONCE or not ranges:
+            return self._first(ranges, lambda one: self._summed(transfer_id, -1, one)[0])
+        spans = [(one, self._halved(transfer_id, planned, one)) for one in ranges]
+        for wanted, span in spans:
+            if span is None or not wanted.is_of_one:
+                continue
+            if self._key_at(transfer_id, span.first) == wanted.low:
+                return wanted, span
+        if self._is_ordered(transfer_id):
+            return next(((one, span) for one, span in spans if span is not None), None)
+        return self._first(ranges, lambda one: self._searched(transfer_id, one))
+
+    @staticmethod
+    def _first(
+        ranges: Sequence[TextRange], look: Callable[[TextRange], ObjectSpan | None]
+    ) -> tuple[TextRange, ObjectSpan] | None:
+        for one in ranges:
+            if (span := look(one)) is not None:
+                return one, span
+        return None
+
+    def _halved(self, transfer_id: str, planned: int, wanted: TextRange) -> ObjectSpan | None:
+        """Right in a plan that is in the order of its keys."""
         first = self._position(transfer_id, planned, wanted.low)
         end = self._position(transfer_id, planned, wanted.high)
-        span = None
-        if end > first:
-            span = ObjectSpan(first=first, objects=end - first, size_bytes=None)
-        if wanted.is_of_one and self._key_at(transfer_id, first) == wanted.low:
-            return span
-        return span if self._is_ordered(transfer_id) else self._searched(transfer_id, wanted)
+        if end <= first:
+            return None
+        return ObjectSpan(first=first, objects=end - first, size_bytes=None)
 
     def _position(self, transfer_id: str, planned: int, key: str) -> int:
         """Of the first object whose key is not before this one; `planned` where there is none."""
