@@ -28,6 +28,7 @@ from backhaul.settings.base import StrictModel
 from backhaul.settings.sizes import parse_size
 
 LOCAL = "local time"  # of this machine, where its zone has no name
+_UNNAMED = "data"
 _LOCALTIME = Path("/etc/localtime")
 _ZONES = "/zoneinfo/"
 
@@ -40,8 +41,12 @@ def one_or_more(value: object) -> object:
 class ExpectSettings(StrictModel):
     """Data that should have come by a time of day; an alarm where it has not."""
 
-    name: str = Field(
-        "data", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", description="its name"
+    name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="its name; data if unset",
     )
     by: str = Field(description='the time of day, and its zone: "06:00 Europe/Berlin"')
     days: Annotated[list[str], BeforeValidator(one_or_more)] = Field(
@@ -92,12 +97,18 @@ class ExpectSettings(StrictModel):
             raise ValueError("nothing is expected: write objects, bytes or transfers")
         return self
 
+    @property
+    def label(self) -> str:
+        """Its name."""
+        return self.name or _UNNAMED
+
     def expectation(self, route: Route) -> Expectation:
         """As the core judges by it."""
         days = self.days or list(DAYS)
         return self.into(
             Expectation,
             route=route.name,
+            name=self.label,
             by=_wall_time(self.by),
             wanted=Wanted(objects=self.objects, size_bytes=self.bytes, transfers=self.transfers),
             days=frozenset().union(*map(parse_days, days)),
@@ -122,13 +133,13 @@ def make_expectations(
     for route, settings in zip(routes, expected, strict=True):
         names: set[str] = set()
         for one in settings:
-            if one.name in names:
+            if one.label in names:
                 raise ConfigurationError(
                     "E_CFG_ROUTE",
-                    f"{path}: route {route.name}: two of expect are named {printable(one.name)}",
+                    f"{path}: route {route.name}: two of expect are named {one.label}",
                     hint="give each a name of its own: metrics and notifications have it",
                 )
-            names.add(one.name)
+            names.add(one.label)
             found.append(one.expectation(route))
     return tuple(found)
 
