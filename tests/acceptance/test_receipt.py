@@ -222,7 +222,9 @@ def test_keys_are_of_their_owner_and_rotate(
     assert everything.count(secret.encode()) == 0, "the old private key is nowhere"
 
 
-def test_a_transfer_without_key_or_end_is_refused_in_one_line(local: Installation) -> None:
+def test_a_transfer_without_end_is_refused_in_one_line_and_the_first_receipt_makes_a_key(
+    local: Installation,
+) -> None:
     it = local
     it.put("p/a", b"a")
     it.ask_for("p/", "out")
@@ -230,10 +232,11 @@ def test_a_transfer_without_key_or_end_is_refused_in_one_line(local: Installatio
     it.drained()
     rows = {row["state"]: row["id"] for row in it.history()}
     done = it.backhaul("receipt", rows["done"])
-    assert done.code == 78
-    assert done.err.startswith("backhaul: E_RECEIPT_NO_KEY: ")
-    assert "backhaul receipt key create" in done.err
-    it.backhaul("receipt", "key", "create")
+    assert done.code == 0
+    assert done.err.startswith("made the receipt key ")
+    shown = it.backhaul("receipt", "key", "show")
+    assert shown.code == 0
+    assert shown.out.startswith("-----BEGIN PUBLIC KEY-----")
     dead = it.backhaul("receipt", rows["dead"])
     assert (dead.code, dead.out) == (65, "")
     assert dead.err.startswith("backhaul: E_RECEIPT_NOT_DONE: ")

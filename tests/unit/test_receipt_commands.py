@@ -242,8 +242,24 @@ def test_an_unknown_id_and_a_missing_ledger_have_their_codes(
     assert missing.code == "E_LEDGER_MISSING"
 
 
+def test_the_first_receipt_makes_the_key_and_says_so(ledger: Path, s3: FakeStates) -> None:
+    first, second = well("done1", "--ledger", ledger), well("done1", "--ledger", ledger)
+    (public,) = (ledger.parent / "receipt-keys").glob("*.pem")
+    assert first.stderr == f"made the receipt key {public.stem}: give auditors {public}\n"
+    assert second.stderr == ""
+    receipt = ledger.parent / "receipt.jsonl"
+    receipt.write_bytes(first.stdout_bytes)
+    assert well("verify", receipt, "--ledger", ledger, "--offline").return_value == 0
+
+
+def test_what_has_no_receipt_makes_no_key(ledger: Path) -> None:
+    assert refused("dead1", "--ledger", ledger).code == "E_RECEIPT_NOT_DONE"
+    assert refused("zzz", "--ledger", ledger).code == "E_NO_SUCH_TRANSFER"
+    assert not (ledger.parent / "receipt-keys").exists()
+
+
 def test_without_a_key_the_fix_is_named(ledger: Path) -> None:
-    error = refused("done1", "--ledger", ledger)
+    error = refused("key", "show", "--ledger", ledger)
     assert (error.code, error.exit_code) == ("E_RECEIPT_NO_KEY", 78)
     assert "backhaul receipt key create" in error.hint
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +15,7 @@ from backhaul.adapters.system.clock import SystemClock
 from backhaul.adapters.system.receipt_keys import ReceiptKey, ReceiptKeys
 from backhaul.core.errors import PermanentError
 from backhaul.core.ports import Clock
-from backhaul.core.receipts.issuing import Receivable, make_statement, receipt_lines
+from backhaul.core.receipts.issuing import Receivable, check_done, make_statement, receipt_lines
 from backhaul.core.transfer.evidence import object_line
 from backhaul.settings.model import Settings
 
@@ -31,21 +31,31 @@ class Rotation:
 
 
 def issue_receipt(
-    settings: Settings, id_prefix: str, *, keys: Path | None = None, clock: Clock | None = None
+    settings: Settings,
+    id_prefix: str,
+    *,
+    keys: Path | None = None,
+    clock: Clock | None = None,
+    key_made: Callable[[ReceiptKey], None] = lambda _: None,
 ) -> Iterator[bytes]:
     """The receipt in pieces; its last line comes only when all before it was right.
 
     Args:
         keys: The directory of the keys, instead of the configured one.
+        key_made: Receives the first key, which is made when the first receipt is.
 
     Raises:
         ConfigurationError: E_RECEIPT_NO_KEY, E_RECEIPT_KEY, E_CFG_PERMISSIONS.
         PermanentError: E_NO_SUCH_TRANSFER, E_RECEIPT_NOT_DONE, E_RECEIPT_EVIDENCE, E_RECEIPT_TIME.
     """
-    key = keys_of(settings, keys).signing_key()
+    chosen = keys_of(settings, keys)
     now = (clock or SystemClock()).now()
     with closing(open_reader(settings.ledger_path)) as reader:
         wanted = _wanted(reader, id_prefix)
+        check_done(wanted)
+        if (first := chosen.create_first()) is not None:
+            key_made(first)
+        key = chosen.signing_key()
         sealed = reader.sealed(wanted.transfer)
         statement = make_statement(
             wanted,

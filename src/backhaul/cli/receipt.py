@@ -68,13 +68,13 @@ def issue(*, transfer_id: str, keys: Path | None, files: Files) -> int:
     Example:
       backhaul receipt issue 0mh3k2v1x > receipt.jsonl
 
-    The word `issue` may be left out. The start of an id is enough. A receipt without its last
-    line, as after an error, is none.
+    The word `issue` may be left out. The start of an id is enough. The first receipt makes the key
+    that signs. A receipt without its last line, as after an error, is none.
     """
     from backhaul.app.receipt import issue_receipt
 
     settings = files.settings(needs=("receipt",), refuses_writable_config=True)
-    for piece in issue_receipt(settings, transfer_id, keys=keys):
+    for piece in issue_receipt(settings, transfer_id, keys=keys, key_made=_print_made):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
     return ExitCode.OK
@@ -105,6 +105,7 @@ def issue(*, transfer_id: str, keys: Path | None, files: Files) -> int:
 @click.option("--offline", is_flag=True, help="Check signature and digests, and do not query S3.")
 @region_option
 @click.option("--json", "as_json", is_flag=True, help="For programs: JSON lines, the sum last.")
+@files_options
 def verify(
     *,
     file: Path,
@@ -113,6 +114,7 @@ def verify(
     offline: bool,
     region: str,
     as_json: bool,
+    files: Files,
 ) -> int:
     r"""Check the receipt in FILE, and each of its objects in S3; a dash is standard input.
 
@@ -127,7 +129,7 @@ def verify(
 
     trusted = TrustedKeys(files=public_keys, directories=directories)
     if not (public_keys or directories):
-        trusted = _own_keys()
+        trusted = _own_keys(files)
     with ExitStack() as opened:
         totals = verify_receipt(
             None if str(file) == "-" else file,
@@ -252,6 +254,10 @@ def retire(*, keys: Path | None, files: Files) -> int:
     return ExitCode.OK
 
 
+def _print_made(made: ReceiptKey) -> None:
+    click.echo(f"made the receipt key {made.public.id}: give auditors {made.path}", err=True)
+
+
 def _keys(keys: Path | None, files: Files) -> ReceiptKeys:
     from backhaul.adapters.system.receipt_keys import ReceiptKeys
     from backhaul.app.receipt import keys_of
@@ -261,12 +267,11 @@ def _keys(keys: Path | None, files: Files) -> ReceiptKeys:
     return keys_of(files.settings(needs=("receipt",), refuses_writable_config=True), None)
 
 
-def _own_keys() -> TrustedKeys:
+def _own_keys(files: Files) -> TrustedKeys:
     """Those of this installation, where none are named."""
     from backhaul.app.receipt_verify import TrustedKeys
 
-    own = Files(config=None, ledger=None)
-    settings = own.settings(needs=("receipt",), refuses_writable_config=True)
+    settings = files.settings(needs=("receipt",), refuses_writable_config=True)
     return TrustedKeys(directories=(settings.receipt_keys,))
 
 

@@ -87,6 +87,19 @@ class ReceiptKeys:
                 )
             return self._make()
 
+    def create_first(self) -> ReceiptKey | None:
+        """Make a key where there never was one.
+
+        Returns:
+            None: there is a key, or there was one and it was retired.
+        """
+        if is_there(self._private) or public_keys(self.directory):
+            return None
+        with self._writing():
+            if is_there(self._private) or public_keys(self.directory):
+                return None  # another command was first
+            return self._make()
+
     def rotate(self) -> tuple[str, ReceiptKey]:
         """Replace the private key by a new one.
 

@@ -65,7 +65,7 @@ def make_statement(
     Raises:
         PermanentError: E_RECEIPT_NOT_DONE, E_RECEIPT_EVIDENCE, E_RECEIPT_TIME.
     """
-    _refuse_unless_done(wanted)
+    check_done(wanted)
     content = _checked(wanted.transfer, sealed)
     finished_at = datetime.fromisoformat(content["finished_at"])
     if finished_at > issued_at + CLOCKS_DIFFER:
@@ -131,7 +131,7 @@ def receipt_lines(
     yield signature_line(statement.key, sign(signed_bytes(first))) + b"\n"
 
 
-def _refuse_unless_done(wanted: Receivable) -> None:
+def check_done(wanted: Receivable) -> None:
     """Only what was published has a receipt."""
     match wanted.state:
         case TransferState.DONE:
