@@ -159,6 +159,21 @@ def test_the_whole_key_of_a_whole_bucket() -> None:
     assert known(route=route) == [("s3://raw/", "/landing")]
 
 
+def test_the_longest_prefix_of_a_route_decides() -> None:
+    sources = (("raw", "in/"), ("raw", "in/a/"), ("other", "in/b/"))
+    route = replace(ROUTE, sources=sources, event_destination="/landing/{bucket}/{rel_dir}/")
+    (_, area) = areas_of(route, [], default_fs=FS)
+    objects = [listed("in/a/x"), listed("in/b/x")]
+    found = [
+        (place.prefix, [one.path for one in placed(objects, place, FS)]) for place in area.places
+    ]
+    assert ("in/", ["/landing/raw/b/x"]) in found
+    outer = next(place for place in area.places if place.prefix == "in/")
+    assert outer.inner == ("in/a/",)
+    file = TargetFile("/landing/raw/a/x", 1, 1)
+    assert key_at(outer, Row(file.path, None, None, file)) is None
+
+
 # ---------------------------------------------------------------- objects
 
 

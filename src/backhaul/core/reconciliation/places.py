@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -48,6 +48,7 @@ class Place:
     Attributes:
         root: The directory; everything of `prefix` belongs below it.
         template: Set where the route's template decides for each object, below `root`.
+        inner: Longer prefixes of the route inside this one: their objects belong elsewhere.
     """
 
     bucket: str
@@ -55,6 +56,12 @@ class Place:
     root: Location
     name_map: NameMap = NameMap.STRICT
     template: Route | None = None
+    inner: tuple[str, ...] = ()
+
+    def has(self, bucket: str, key: str) -> bool:
+        """Whether an object is this place's."""
+        is_below = bucket == self.bucket and key.startswith(self.prefix)
+        return is_below and not key.startswith(self.inner)
 
     @property
     def source(self) -> Source:
@@ -114,7 +121,16 @@ def areas_of(
             " event_destination, and no transfer of it in the ledger has reached its destination",
             hint="set event_destination on the route, or let a first message arrive",
         )
-    return tuple(_joined(places))
+    return tuple(_joined(replace(one, inner=_inner(route, one)) for one in places))
+
+
+def _inner(route: Route, place: Place) -> tuple[str, ...]:
+    """The longest prefix of a route that covers an object decides, as for a message."""
+    return tuple(
+        prefix
+        for bucket, prefix in route.sources or ()
+        if bucket == place.bucket and prefix != place.prefix and prefix.startswith(place.prefix)
+    )
 
 
 # ---------------------------------------------------------------- the route's template
@@ -257,8 +273,11 @@ def placed(
         source = Source(bucket=bucket, key=f"{key_dir}/x" if key_dir else "x")
         return destination_of(place.template, source, place.prefix, default_fs)  # type: ignore[arg-type]
 
+    inner = place.inner
     for one in objects:
         key = one.key
+        if inner and key.startswith(inner):
+            continue
         relative = key[start:]
         size_bytes, excluded = int(one.size or 0), ""
         path = f"{base}/{relative}"
@@ -284,12 +303,13 @@ def placed(
 def key_at(place: Place, row: Row) -> str | None:
     """The key of the object that belongs at the row's path; None: none, or it cannot be known."""
     for one in (row.source, row.proven):
-        if one is not None and one.bucket == place.bucket and one.key.startswith(place.prefix):
+        if one is not None and place.has(one.bucket, one.key):
             return one.key
     base = "/" if place.root.path == "/" else f"{place.root.path}/"
     if row.source is not None or place.template is not None or not row.path.startswith(base):
         return None
-    return place.prefix + unmap_name(row.path[len(base) :], place.name_map)
+    key = place.prefix + unmap_name(row.path[len(base) :], place.name_map)
+    return key if place.has(place.bucket, key) else None
 
 
 def _since_epoch_us(one: ListedObject) -> int:
