@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backhaul.adapters.aws.clients import AwsSession
@@ -42,6 +42,7 @@ from tests.inventories import (
 
 NOW = TAKEN_AT + timedelta(hours=30)
 NO_AWS = AwsSession("us-east-1")
+SLOW_MACHINES_TOO = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def fake_store() -> FakeStore:
@@ -98,6 +99,7 @@ def test_keys_of_several_files_come_in_the_order_of_their_bytes(
     assert keys(path, page_size=page_size) == wanted
 
 
+@SLOW_MACHINES_TOO
 @given(names=st.sets(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=30))
 def test_any_key_comes_through_unchanged(
     tmp_path_factory: pytest.TempPathFactory, names: set[str]
@@ -489,3 +491,53 @@ def test_any_page_is_found_again() -> None:
         ).fetchall()
     assert "COVERING INDEX by_key" in str(plan)
     assert "TEMP B-TREE" not in str(plan)
+
+
+# ---------------------------------------------------------------- anything at all
+
+
+def ends_well(path: Path) -> None:
+    """It is read, or refused in one line."""
+    text = ""
+    try:
+        pins(path)
+    except BackhaulError as error:
+        text = str(error)
+    assert "\n" not in text
+    assert len(text) < 2000
+
+
+@SLOW_MACHINES_TOO
+@given(data=st.data())
+def test_a_damaged_data_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    text = bytearray(gzip.decompress(in_csv([row("a b"), row("c", StorageClass="GLACIER")])))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        text[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
+    packed = gzip.compress(bytes(text))
+    if data.draw(st.booleans()):
+        packed = packed[: data.draw(st.integers(0, len(packed)))]
+    ends_well(_of(packed).write(tmp_path_factory.mktemp("report")))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+FIELDS = ("sourceBucket", "version", "creationTimestamp", "fileFormat", "fileSchema", "files")
+
+
+@SLOW_MACHINES_TOO
+@given(
+    fields=st.dictionaries(st.sampled_from(FIELDS), JSON | st.text(max_size=40), max_size=3),
+    file=st.dictionaries(st.sampled_from(["key", "size", "MD5checksum"]), JSON),
+)
+def test_any_manifest_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, fields: dict[str, Any], file: dict[str, Any]
+) -> None:
+    if file:
+        fields = {"files": [file], **fields}
+    ends_well(report([row("a")], **fields).write(tmp_path_factory.mktemp("report")))
