@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
-from backhaul.adapters.ledger.reading import locating
+from backhaul.adapters.ledger.reading import locating, plan_search
 from backhaul.app import where
 from backhaul.app.places import SourcePlace, TargetPlace, parse_place
 from backhaul.app.where import find_where
@@ -290,7 +290,7 @@ def test_a_file_is_found_at_every_position_of_its_plan(
     world: World, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """By halving, and the neighbours of each name are not."""
-    monkeypatch.setattr(locating, "OBJECTS_AT_ONCE", 1)
+    monkeypatch.setattr(plan_search, "OBJECTS_AT_ONCE", 1)
     names = sorted(f"d{number % 3}/p-{number:03}" for number in range(0, 2 * count, 2))
     name = world.done("s3://raw/x/", f"{NS}/landing/x", names)
     for seq, relative in enumerate(names):
@@ -310,7 +310,7 @@ def test_a_file_is_found_at_every_position_of_its_plan(
 def test_a_plan_out_of_order_is_searched_through(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locating, "OBJECTS_AT_ONCE", 3)
+    monkeypatch.setattr(plan_search, "OBJECTS_AT_ONCE", 3)
     names = [f"d{number % 2}/{number:02}" for number in range(17)]
     random.Random(3).shuffle(names)
     world.done("s3://raw/x/", f"{NS}/landing/x", names)
@@ -557,7 +557,7 @@ def test_any_world_is_as_looking_at_every_object_has_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trees and single objects at overlapping paths, against sets in memory."""
-    monkeypatch.setattr(locating, "OBJECTS_AT_ONCE", 2)
+    monkeypatch.setattr(plan_search, "OBJECTS_AT_ONCE", 2)
     monkeypatch.setattr(where, "PIECE", 3)
     monkeypatch.setattr(where, "WALKED", 2)
     chance = random.Random(11)

@@ -18,13 +18,8 @@ from urllib.parse import unquote
 
 from backhaul.adapters.ledger import TransferRow, open_reader
 from backhaul.adapters.ledger.reading.evidence import LAST_CHARACTER
-from backhaul.adapters.ledger.reading.locating import (
-    FilesNow,
-    ObjectSpan,
-    PlaceReader,
-    TextRange,
-    TransferEnd,
-)
+from backhaul.adapters.ledger.reading.locating import FilesNow, PlaceReader, TransferEnd
+from backhaul.adapters.ledger.reading.plan_search import ObjectSpan, TextRange
 from backhaul.app.places import SourcePlace, TargetPlace
 from backhaul.app.search import split_path
 from backhaul.app.whereabouts import FileNow, Passage, Presence, Relation, Whereabouts

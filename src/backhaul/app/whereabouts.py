@@ -7,7 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from backhaul.adapters.ledger import EvidenceRow, TransferRow
-from backhaul.adapters.ledger.reading.locating import FilesNow, ObjectSpan
+from backhaul.adapters.ledger.reading.locating import FilesNow
+from backhaul.adapters.ledger.reading.plan_search import ObjectSpan
 from backhaul.app.places import SourcePlace, TargetPlace
 from backhaul.core.ports import Published
 

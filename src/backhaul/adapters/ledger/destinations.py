@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, or_, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, select, union_all, update
 
 from backhaul.adapters.ledger import jobs, publications, replays, rows, staging, transfers
 from backhaul.adapters.ledger.plans import append, drop_plan, prove
@@ -25,9 +25,13 @@ from backhaul.core.transfer.placing import staging_root
 _NO_OWNER: dict[str, Any] = {"owner_transfer": None, "owner": None}
 # A finished claim. The staging root may be another one next time.
 _FINISHED = {**_NO_OWNER, "staging_root": None, "intent_transfer": None, "intent_at": None}
-# All owned destinations, as many as transfers in flight, and the wanted one.
-_IN_THE_WAY = select(destinations).where(
-    or_(destinations.c.uri == bindparam("of_uri"), destinations.c.owner_transfer.is_not(None))
+# All owned destinations, as many as transfers in flight, and the wanted one. Not by OR: for that,
+# SQLite would read through every destination that there ever was.
+_IN_THE_WAY = union_all(
+    select(destinations).where(destinations.c.uri == bindparam("of_uri")),
+    select(destinations).where(
+        destinations.c.owner_transfer.is_not(None), destinations.c.uri != bindparam("of_uri")
+    ),
 )
 _OF_TRANSFER = destinations.c.owner_transfer == bindparam("of_transfer")
 _RELEASE = update(destinations).where(_OF_TRANSFER).values(_NO_OWNER)

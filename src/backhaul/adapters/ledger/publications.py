@@ -20,6 +20,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     insert,
+    literal_column,
     not_,
     or_,
     select,
@@ -37,9 +38,10 @@ from backhaul.core.transfer.evidence import seal as digest
 from backhaul.core.transfer.evidence import sealing_line
 
 _SECOND_US = 1_000_000
-# Transfers that recorded an intent and no end: as many as died while publishing.
+# Transfers that recorded an intent and no end: as many as died while publishing. Spelled as the
+# index has it: for SQLAlchemy's `= 1`, SQLite would read through all transfers at each claim.
 _UNFINISHED = select(transfers.c.id, transfers.c.canonical, transfers.c.directory).where(
-    transfers.c.renames_possible, transfers.c.id != bindparam("of_transfer")
+    literal_column("transfers.renames_possible"), transfers.c.id != bindparam("of_transfer")
 )
 _AT = select(table).where(table.c.uri.in_(bindparam("of_uris", expanding=True)))
 _PROVEN_AT = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS).where(
