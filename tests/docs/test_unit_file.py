@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from backhaul.cli.reconcile import command as reconcile
 from backhaul.core.errors import ExitCode
 from backhaul.settings.load import OTHER_ENV
 from backhaul.settings.model import Settings
@@ -18,7 +19,10 @@ from tests.docs.manual import ROOT
 PACKAGING = ROOT / "packaging" / "systemd"
 UNIT = PACKAGING / "backhaul.service"
 DASHBOARD = PACKAGING / "backhaul-dashboard.service"
-UNITS = (UNIT, DASHBOARD)
+RECONCILE = PACKAGING / "backhaul-reconcile@.service"
+TIMER = PACKAGING / "backhaul-reconcile@.timer"
+SERVICES = (UNIT, DASHBOARD)  # which go on until they are stopped
+UNITS = (*SERVICES, RECONCILE)
 EXPOSURE_MAX = 15  # tenths; 0 is a service that may do nothing
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
@@ -44,7 +48,7 @@ def test_a_reload_is_the_signal_that_opens_the_log_anew() -> None:
     assert _settings()["KillMode"] == ["mixed"]
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
 def test_what_a_restart_cannot_mend_is_not_restarted(unit: Path) -> None:
     (codes,) = _settings(unit)["RestartPreventExitStatus"]
     assert {int(code) for code in codes.split()} == {ExitCode.USAGE, ExitCode.CONFIGURATION}
@@ -83,6 +87,49 @@ def test_the_dashboard_reads_the_agents_ledger_as_its_user_and_may_do_no_more_th
     for name in list(agents)[start:]:
         if name not in not_mine and name != "WantedBy":
             assert mine.get(name) == agents[name], name
+
+
+def test_the_scheduled_reconcile_is_the_agents_user_and_may_do_no_more_than_it() -> None:
+    mine, agents = _settings(RECONCILE), _settings()
+    for name in ("User", "Group", "StateDirectory", "StateDirectoryMode", "EnvironmentFile"):
+        assert mine[name] == agents[name]
+    start = list(agents).index("NoNewPrivileges")
+    for name in list(agents)[start:]:
+        if name not in {"RemoveIPC", "WantedBy"}:
+            assert mine.get(name) == agents[name], name
+
+
+def test_the_scheduled_reconcile_goes_on_where_it_was_and_findings_are_no_failure() -> None:
+    mine = _settings(RECONCILE)
+    assert mine["SuccessExitStatus"] == [str(int(ExitCode.BAD_INPUT))]
+    (start,) = mine["ExecStart"]
+    program, command, route, option, directory = start.split()
+    assert (program, command, route) == ("/opt/backhaul/bin/backhaul", "reconcile", "%I")
+    assert (option, directory) == ("--state", "/var/lib/backhaul/reconcile-%i")
+    assert {option} <= {name for one in reconcile.params for name in one.opts}
+
+
+@needs_systemd
+def test_the_timer_starts_it_every_night(tmp_path: Path) -> None:
+    program = shutil.which("true") or "/bin/true"
+    text = RECONCILE.read_text("utf-8").replace("/opt/backhaul/bin/backhaul", program)
+    (tmp_path / RECONCILE.name).write_text(text, "utf-8")
+    shutil.copy(TIMER, tmp_path)
+    (when,) = _settings(TIMER)["OnCalendar"]
+    for command in (
+        ["calendar", when],
+        ["verify", "--man=no", str(tmp_path / TIMER.name.replace("@", "@clickstream"))],
+    ):
+        found = subprocess.run(
+            ["systemd-analyze", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        )
+        assert found.returncode == 0, found.stderr
+        assert "backhaul-reconcile" not in found.stderr
 
 
 def test_the_agents_user_is_the_one_that_is_made() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from backhaul.adapters.ledger import Owner, open_ledger, open_reader
+from backhaul.adapters.ledger.reconciling.results import SentObject
 from backhaul.adapters.ledger.schema import metadata
 from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.app.records import details_as_json, row_as_json
@@ -32,6 +33,7 @@ from backhaul.core.outlook.expectation import (
     Wanted,
 )
 from backhaul.core.ports import Operator
+from backhaul.core.reconciliation.values import ReconcileResult
 from backhaul.core.transfer.evidence import object_line
 from tests.contract.test_ledger import DAY, KEY, T0, begin, claim, finished, planned, proof
 
@@ -61,7 +63,10 @@ HARMLESS = {
     ),
 }
 # The agent writes these and never reads them, but for sums over the journal that judge nothing.
-READ_BY_COMMANDS = {"journal", "agents", "activity", "operator_actions", "expectations"}
+READ_BY_COMMANDS = {
+    *("journal", "agents", "activity", "operator_actions", "expectations"),
+    *("reconcile_sent", "reconciliations"),
+}
 DUE = ExpectationRecord(
     route="clickstream",
     name="daily",
@@ -71,6 +76,9 @@ DUE = ExpectationRecord(
     state=ExpectationState.DUE,
     wanted=Wanted(objects=1),
     found=Arrived(),
+)
+SENT = SentObject(
+    uri=DAY.uri, route="clickstream", bucket="raw", key="k", etag="e", queue="arn", sent_at=T0
 )
 IDENTITY = AgentIdentity(
     id="a" * 32,
@@ -109,6 +117,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ledger.beat(IDENTITY, AgentReport(at=T0))
     ledger.sum_activity(most=500)
     ledger.note_expectation(DUE)
+    ledger.reserve_sends([SENT], T0, looked_at=T0)
+    ledger.note_reconciled(
+        ReconcileResult(route=SENT.route, started_at=T0, finished_at=T0, totals={"same": (1, 2)})
+    )
     ledger.close()
     with closing(sqlite3.connect(path)) as connection, connection:
         # The process that worked on them is gone.
@@ -228,6 +240,8 @@ def as_shown(path: Path) -> None:
         reader.operator_actions(most=10)
         reader.paused_routes(T0)
         reader.expectations()
+        reader.last_reconciled()
+        reader.sent_of(SENT.route, T0)
         for since in (None, T0 - DAY_LONG):
             reader.arrived(
                 ArrivalQuery(

@@ -182,7 +182,7 @@ def listed(key: str, size: str = "4", **more: str) -> ListedObject:
     return ListedObject(key=key, size=size, **values)
 
 
-PLACE = Place(bucket="raw", prefix="in/", root=at("/landing"))
+PLACE = Place(bucket="raw", prefix="in/", root=at("/landing"), name_map=NameMap.STRICT)
 
 
 def test_an_object_has_its_path_size_state_and_time() -> None:

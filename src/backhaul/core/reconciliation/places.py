@@ -54,7 +54,7 @@ class Place:
     bucket: str
     prefix: str
     root: Location
-    name_map: NameMap = NameMap.STRICT
+    name_map: NameMap
     template: Route | None = None
     inner: tuple[str, ...] = ()
 
