@@ -165,5 +165,5 @@ def test_layers_of_the_architecture_are_those_of_the_contract() -> None:
 
 def test_files_of_the_packaging_named_in_the_manual_exist() -> None:
     for page in pages():
-        for name in re.findall(r"packaging/[\w./-]+\w", text_of(page)):
+        for name in re.findall(r"packaging/[\w./@-]+\w", text_of(page)):
             assert (ROOT / name).exists(), f"{page.name}: {name}"
