@@ -6,12 +6,17 @@ import json
 import shutil
 import signal
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backhaul.testing.servers import Hdfs
+from testbed import ElasticMQ, S3Proxy
+from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Ended, Installation, eventually
+from tests.acceptance.landing import HdfsLanding
 
 pytestmark = pytest.mark.integration
 
@@ -138,6 +143,24 @@ def test_a_bucket_or_a_directory_that_cannot_be_read_ends_with_69(local: Install
     ended = reconcile(it)
     assert ended.code == 69, ended
     assert "E_DST_" in ended.err
+
+
+@pytest.mark.hdfs
+def test_a_directory_of_hdfs_that_may_not_be_read_is_named_and_nothing_is_called_missing(
+    install: Install, elasticmq: ElasticMQ, s3proxy: S3Proxy, hdfs: Hdfs
+) -> None:
+    it = install(elasticmq, s3proxy, hdfs)
+    landing = f"/reconcile-{uuid.uuid4().hex[:8]}"
+    it.landing = HdfsLanding(hdfs.uri, landing)
+    configured(it, event_destination=f"{it.landing.uri}/{{rel_dir}}/")
+    it.put("in/closed/a", b"1")
+    it.landing.put("closed/a", b"1")
+    hdfs.command("dfs", "-chmod", "-R", "700", f"{landing}/closed")
+    it.environment["HADOOP_USER_NAME"] = "bob"
+    ended = reconcile(it, "--json")
+    assert ended.code == 69, ended
+    assert f'inode="{landing}/closed"' in ended.err
+    assert "missing" not in ended.out
 
 
 def test_a_command_that_was_killed_goes_on_and_reports_the_same(local: Installation) -> None:
