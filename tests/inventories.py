@@ -46,7 +46,7 @@ def row(key: str, size: int | str = 3, etag: str = "", **changed: str) -> list[s
 def in_csv(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
-    return gzip.compress(text.getvalue().encode())
+    return gzip.compress(text.getvalue().encode(), mtime=0)
 
 
 @dataclass(kw_only=True)
