@@ -348,6 +348,25 @@ def test_transfers_that_have_nothing_in_common_keep_their_own_places(world: Worl
     assert len(totals.places) == 2
 
 
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_what_a_transfer_only_claimed_somewhere_else_is_no_place(
+    world: World, *, is_dead: bool
+) -> None:
+    world.put("in/a/x", "in/b/x", "in/c/x")
+    world.bring("in/a/", "a", ["x"])
+    elsewhere = world.claim("in/b/x", "elsewhere", ["x"])
+    world.later()
+    if is_dead:
+        world.die(elsewhere)
+    totals, found = world.reconcile()
+    assert {name: one.found.value for name, one in found.items()} == {
+        "a/x": "same",
+        "b/x": "missing",
+        "c/x": "missing",
+    }
+    assert totals.findings == 2
+
+
 def test_an_unknown_place_is_one_clear_answer(world: World) -> None:
     world.put("in/d/a")
     with pytest.raises(BadArgument, match="belong is not known") as caught:

@@ -39,6 +39,7 @@ _SENT = tuple(one.name for one in fields(SentObject))
 NOT_ADOPTED = "E_ADOPT_UNPROVEN"
 COVERS_MOST = 200_000  # of each kind, some 100 MB at the worst
 _ROUTES_KEPT = 20_000
+_ENDED_WELL = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
 _OF_PUBLISHED = (
     published.c.uri,
     published.c.bucket,
@@ -176,7 +177,7 @@ class ReconcileReader(ReconciledReader):
     def brought_by(self, route: str) -> Iterator[tuple[str, str]]:
         """Each prefix that transfers of the route brought, as requested, with the directory's URI.
 
-        Some come more than once.
+        Only of transfers that ended well. Some come more than once.
         """
         after = ""
         edge = select(transfers.c.id).order_by(transfers.c.id).offset(TRANSFERS_AT_ONCE - 1)
@@ -187,6 +188,7 @@ class ReconcileReader(ReconciledReader):
                     transfers.c.id > after,
                     transfers.c.route == route,
                     transfers.c.directory.is_not(None),
+                    transfers.c.state.in_(_ENDED_WELL),
                 ]
                 if end is not None:
                     wanted.append(transfers.c.id <= end)
