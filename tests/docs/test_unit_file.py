@@ -104,7 +104,11 @@ def test_the_scheduled_reconcile_goes_on_where_it_was_and_findings_are_no_failur
     assert mine["SuccessExitStatus"] == [str(int(ExitCode.BAD_INPUT))]
     (start,) = mine["ExecStart"]
     program, command, route, option, directory = start.split()
-    assert (program, command, route) == ("/opt/backhaul/bin/backhaul", "reconcile", "%I")
+    assert (program, command, route) == (
+        "/opt/backhaul/bin/backhaul",
+        "reconcile",
+        "%i",  # as it is: %I would make a slash of each dash
+    )
     assert (option, directory) == ("--state", "/var/lib/backhaul/reconcile-%i")
     assert {option} <= {name for one in reconcile.params for name in one.opts}
 
@@ -118,7 +122,7 @@ def test_the_timer_starts_it_every_night(tmp_path: Path) -> None:
     (when,) = _settings(TIMER)["OnCalendar"]
     for command in (
         ["calendar", when],
-        ["verify", "--man=no", str(tmp_path / TIMER.name.replace("@", "@clickstream"))],
+        ["verify", "--man=no", str(tmp_path / TIMER.name.replace("@", "@click-stream"))],
     ):
         found = subprocess.run(
             ["systemd-analyze", *command],

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,14 @@ from backhaul.adapters.ledger import SqlLedger, open_ledger
 from backhaul.adapters.system.receipt_keys import ReceiptKeys
 from backhaul.app import receipt_verify
 from backhaul.app.receipt import issue_receipt
-from backhaul.app.receipt_verify import TRIES, StateReader, look, tried
+from backhaul.app.receipt_verify import (
+    TRIES,
+    StateReader,
+    TrustedKeys,
+    look,
+    tried,
+    verify_receipt,
+)
 from backhaul.cli import cli
 from backhaul.core.errors import (
     BackhaulError,
@@ -412,7 +420,9 @@ def test_what_s3_does_not_show_ends_with_69_unless_something_is_false(
     s3.states["p/part-2", "v2"] = OutageError.of("s3", "E_SRC_KMS", "disabled", hint="h")
     assert well("verify", file, "--keys", keys).return_value == 69, "of this object alone"
     del s3.states["p/part-0", "v0"]
-    assert well("verify", file, "--keys", keys).return_value == 65
+    done = well("verify", file, "--keys", keys)
+    assert done.return_value == 65
+    assert "in S3 1 as signed, 0 of them pinned by version" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -436,6 +446,14 @@ def test_a_receipt_may_come_through_a_pipe(file: Path, ledger: Path, s3: FakeSta
     keys = ledger.parent / "receipt-keys"
     assert well("verify", "-", "--keys", keys, stdin=file.read_bytes()).return_value == 0
     assert refused("verify", "-", "--keys", keys, stdin=b"").code == "E_RECEIPT_FORM"
+
+
+def test_of_a_pipe_that_is_no_receipt_little_is_read(ledger: Path, key: str) -> None:
+    pipe = BytesIO(b"x" * (4 * LINE_MAX_BYTES))
+    trusted = TrustedKeys(directories=(ledger.parent / "receipt-keys",))
+    with pytest.raises(PermanentError, match="E_RECEIPT_FORM"):
+        verify_receipt(None, trusted, stdin=pipe, reader=None, signed=print, found=print)
+    assert pipe.tell() <= 2 * LINE_MAX_BYTES
 
 
 def test_a_changed_receipt_is_refused_before_s3_is_queried(

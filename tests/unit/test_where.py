@@ -208,6 +208,8 @@ def test_a_place_is_read_as_it_is_written(text: str, place: TargetPlace | Source
         ("hdfs://ns", "s3://bucket/key"),
         ("/landing/../etc", "s3://bucket/key"),
         ("/landing/./a", "s3://bucket/key"),
+        ("/a" * 20_000, "s3://bucket/key"),
+        ("s3://raw/" + "é" * 513, "s3://bucket/key"),
     ],
 )
 def test_what_is_no_place_is_refused_with_what_to_write(text: str, hint: str) -> None:
@@ -355,6 +357,17 @@ def test_odd_names_are_found_as_they_are(world: World, name_map: NameMap) -> Non
             Relation.FILE,
             f"{NS}/landing/p/{relative}",
         ), key
+
+
+def test_a_name_with_its_escapes_written_out_is_another_name(world: World) -> None:
+    world.done("s3://raw/p/", f"{NS}/landing/p", ["_SUCCESS", "d/a"])
+    for other in ("%5fSUCCESS", "%64", "%64/a", "d%2fa"):
+        assert not look(world, f"{NS}/landing/p/{other}").is_known, other
+
+
+def test_a_request_for_the_root_is_listed_once(world: World) -> None:
+    dead = world.failed(world.begin("s3://raw/x/", "/"), TransferState.DEAD, "E_POLICY_DEST")
+    assert ids(look(world, "/")) == [dead]
 
 
 def test_half_a_name_is_no_directory(world: World) -> None:

@@ -11,6 +11,8 @@ from backhaul.core.errors import BadArgument
 from backhaul.core.requests.paths import folded
 from backhaul.core.text import printable, redacted
 
+KEY_MAX_BYTES = 1024  # S3's
+PATH_MAX_BYTES = 32_000  # HDFS takes 8,000 characters
 _FORMS = "write hdfs://nameservice/path, file:///path, /path or s3://bucket/key"
 _SOURCE = re.compile(r"s3a?://([^/]*)(?:/(.*))?", re.DOTALL)
 _TARGET = re.compile(r"(hdfs://[^/]*|file:(?://)?)?(/.*)", re.DOTALL)
@@ -122,16 +124,23 @@ def parse_place(text: str) -> TargetPlace | SourcePlace:
     if (source := _SOURCE.fullmatch(text)) is not None:
         if not source[1]:
             raise _refused(text, "names no bucket")
+        _check_length(text, source[2] or "", KEY_MAX_BYTES)
         return SourcePlace(bucket=source[1], key=source[2] or "")
     target = _TARGET.fullmatch(text)
     if target is None:
         raise _no_place(text)
+    _check_length(text, target[2], PATH_MAX_BYTES)
     filesystem, path = target[1] or "", _SLASHES.sub("/", target[2])
     if filesystem.startswith("file:"):
         filesystem = "file://"
     if {".", ".."} & set(path.split("/")):
         raise _refused(text, "has the name . or .., which no path of a target has")
     return TargetPlace(filesystem=filesystem, path=path.rstrip("/") or "/")
+
+
+def _check_length(text: str, name: str, most: int) -> None:
+    if len(name.encode("utf-8", "surrogateescape")) > most:
+        raise _refused(text, f"has a name of more than {most:,} bytes, which nothing has")
 
 
 def _no_place(text: str) -> BadArgument:

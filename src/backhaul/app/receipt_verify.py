@@ -27,6 +27,7 @@ from backhaul.core.receipts.comparing import (
     unknown,
 )
 from backhaul.core.receipts.reading import (
+    LineSource,
     ReceiptContent,
     SignedObject,
     check_receipt,
@@ -39,7 +40,6 @@ THREADS = 32
 WINDOW = 4 * THREADS  # objects under way
 TRIES = 5
 BACKOFF_S = 0.2  # doubles; each time times 0.5 to 1.5
-PIECE_BYTES = 1 << 20
 # Of one request: the next may be answered.
 _PASSING = frozenset({"E_S3_SERVER", "E_S3_THROTTLED", "E_S3_UNREACHABLE"})
 
@@ -83,7 +83,7 @@ class ReceiptTotals:
 
     Attributes:
         verdicts: Of the objects; empty where S3 was not queried.
-        by_version: Objects that were pinned by version.
+        by_version: Objects that are as signed in the very version that was pinned.
         by_checksum: Objects of which S3 shows a checksum that is the signed one.
         proofs: Proof levels, as signed.
     """
@@ -143,7 +143,7 @@ def verify_receipt(
 
 
 def _check_objects(
-    file: BinaryIO,
+    file: LineSource,
     receipt: ReceiptContent,
     reader: StateReader | None,
     found: Callable[[ComparedObject], None],
@@ -155,6 +155,7 @@ def _check_objects(
         return totals
     for one in _compared(objects, reader):
         totals.verdicts[one.verdict] += 1
+        totals.by_version += _is_same_version(one)
         totals.by_checksum += one.has_checksum
         if one.verdict is not ReceiptVerdict.SAME:
             found(one)
@@ -164,9 +165,14 @@ def _check_objects(
 def _counted(objects: Iterator[SignedObject], totals: ReceiptTotals) -> Iterator[SignedObject]:
     for one in objects:
         totals.objects += 1
-        totals.by_version += one.pin.version_id is not None
         totals.proofs[one.proof or "none"] += 1
         yield one
+
+
+def _is_same_version(one: ComparedObject) -> bool:
+    """Version `null` can be overwritten, so it pins nothing."""
+    is_same = one.verdict is ReceiptVerdict.SAME
+    return is_same and one.signed.pin.version_id not in {None, "null"}
 
 
 def _compared(objects: Iterator[SignedObject], reader: StateReader) -> Iterator[ComparedObject]:
@@ -254,28 +260,48 @@ def _key(trusted: TrustedKeys, key_id: str) -> VerifyingKey:
     )
 
 
+class _ReadTwice(Protocol):
+    """A file, or what comes through a pipe."""
+
+    def readline(self, limit: int, /) -> bytes:
+        """As `LineSource`."""
+
+    def seek(self, offset: int, /) -> int:
+        """To the beginning, for the second reading."""
+
+
+class _CopiedPipe:
+    """What is read is copied to a temporary file; so a pipe without end is not copied for ever."""
+
+    def __init__(self, pipe: BinaryIO, copy: BinaryIO) -> None:
+        self._pipe: BinaryIO | None = pipe
+        self._copy = copy
+
+    def readline(self, limit: int, /) -> bytes:
+        if self._pipe is None:
+            return self._copy.readline(limit)
+        line = self._pipe.readline(limit)
+        self._copy.write(line)
+        return line
+
+    def seek(self, offset: int, /) -> int:
+        self._pipe = None
+        return self._copy.seek(offset)
+
+
 @contextmanager
-def _opened(path: Path | None, stdin: BinaryIO) -> Iterator[BinaryIO]:
-    """For reading twice: what comes through a pipe is copied to a temporary file first."""
+def _opened(path: Path | None, stdin: BinaryIO) -> Iterator[_ReadTwice]:
+    """For reading twice."""
     if path is None:
-        with _copied(stdin) as copy:
-            yield copy
+        with TemporaryFile("w+b") as copy:
+            yield _CopiedPipe(stdin, copy)
         return
     with path.open("rb") as file:
         if file.seekable():
             yield file
             return
-        with _copied(file) as copy:
-            yield copy
-
-
-@contextmanager
-def _copied(file: BinaryIO) -> Iterator[BinaryIO]:
-    with TemporaryFile("w+b") as copy:
-        while piece := file.read(PIECE_BYTES):
-            copy.write(piece)
-        copy.seek(0)
-        yield copy
+        with TemporaryFile("w+b") as copy:
+            yield _CopiedPipe(file, copy)
 
 
 class S3States:

@@ -347,7 +347,7 @@ class _OfTarget(_Look):
                 self.with_ids(near),
             ]
         )
-        passages, has_more, searched_to = self.collect(rows, self._passage)
+        passages, has_more, searched_to = self.collect(_unique(rows), self._passage)
         return Whereabouts(
             place=place,
             now=tuple(self._now(passages)),
@@ -377,13 +377,29 @@ class _OfTarget(_Look):
             return self.single(row)
         if is_place or row.canonical.path.startswith(f"{self._place.stem}/"):
             return self.whole(row, uri)
-        found = self.spans(row, self._ranges(row, row.canonical))
-        if found is not None:
+        ranges = self._ranges(row, row.canonical)
+        while (found := self.spans(row, ranges)) is not None:
             relation, span, wanted = found
-            return self.passage(row, relation, span, wanted, f"{row.canonical.filesystem}{path}")
+            if self._is_of(row, row.canonical, relation, span):
+                target = f"{row.canonical.filesystem}{path}"
+                return self.passage(row, relation, span, wanted, target)
+            ranges = [one for one in ranges if one[1] != wanted]  # a key of another name
         if row.plan_complete or row.state.is_final:
             return None
         return self.passage(row, Relation.UNLISTED, None, _ALL, uri)
+
+    def _is_of(
+        self, row: TransferRow, directory: Location, relation: Relation, span: ObjectSpan
+    ) -> bool:
+        """Whether the objects of this span are at the place: two keys may be its, one is not."""
+        first, below = self._reader.object_at(row.id, span.first), self._below(directory)
+        if first is None:
+            return False
+        relative = first.planned.relative
+        return relative == below if relation is Relation.FILE else relative.startswith(f"{below}/")
+
+    def _below(self, directory: Location) -> str:
+        return self._place.path[len(directory.path.rstrip("/")) + 1 :]
 
     def _ranges(self, row: TransferRow, directory: Location) -> list[tuple[Relation, TextRange]]:
         """Keys that this plan would have for the path, and for what is below it.
@@ -398,7 +414,7 @@ class _OfTarget(_Look):
         prefix = next((key[: -len(name)] for name in names if key.endswith(name)), None)
         if prefix is None:
             return []
-        wanted = self._place.path[len(directory.path.rstrip("/")) + 1 :]
+        wanted = self._below(directory)
         keys = dict.fromkeys(f"{prefix}{name}" for name in (wanted, unquote(wanted)))
         return [
             *((Relation.FILE, TextRange.of(one)) for one in keys),
@@ -412,7 +428,7 @@ def merged(streams: Sequence[Iterator[TransferRow]]) -> Iterator[TransferRow]:
 
 
 def _unique(rows: Iterator[TransferRow]) -> Iterator[TransferRow]:
-    """A source may match by several of its forms."""
+    """A place may match by several of its forms."""
     last = ""
     for row in rows:
         if row.id != last:
