@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 from click.testing import CliRunner, Result
@@ -31,7 +32,7 @@ destination = ["hdfs://nameservice/landing/"]
 [[route.expect]]
 name = "daily"
 by = "00:00 UTC"
-path = "day={date:%d}/"
+path = "day={date}/"
 objects = 3
 
 [[route.expect]]
@@ -54,8 +55,22 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, arguments, standalone_mode=False)
 
 
+class AtNoon(datetime):
+    """It is always noon: no midnight passes between what a test writes and the command reads."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        found = cls(2026, 12, 1, 12, tzinfo=UTC)
+        return found if tz is None else found.astimezone(tz)
+
+
+@pytest.fixture(autouse=True)
+def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.cli.expectations.datetime", AtNoon)
+
+
 def midnight() -> datetime:
-    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return AtNoon.now(UTC).replace(hour=0)
 
 
 def test_without_a_ledger_it_says_where_it_looked(files: Sequence[str]) -> None:
@@ -74,8 +89,9 @@ def test_without_expectations_it_says_what_to_write(files: Sequence[str]) -> Non
 def test_what_is_there_is_counted_now(files: Sequence[str], tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "ledger.db", LANDING)
     today = midnight()
-    shelf.publish("t1", f"day={today:%d}", 3, at=today - timedelta(hours=1))
-    shelf.publish("t2", f"day={today + timedelta(days=1):%d}", 2, at=today)
+    now, then = (f"{one:%Y-%m-%d}" for one in (today, today + timedelta(days=1)))
+    shelf.publish("t1", f"day={now}", 3, at=today - timedelta(hours=1))
+    shelf.publish("t2", f"day={then}", 2, at=today)
     shelf.ledger.close()
     done = run("expectations", *files)
     assert done.exception is None, done.exc_info
@@ -83,10 +99,8 @@ def test_what_is_there_is_counted_now(files: Sequence[str], tmp_path: Path) -> N
     place = LANDING.uri
     daily = done.stdout.splitlines()[:3]
     assert daily[0] == "clickstream/daily: well"
-    assert daily[1] == (
-        f"  last {today:%Y-%m-%d} 00:00 UTC: not judged: 3 of 3 objects in {place}/day={today:%d}"
-    )
-    assert daily[2].startswith(f"  next {today + timedelta(days=1):%Y-%m-%d} 00:00 UTC, in ")
+    assert daily[1] == (f"  last {now} 00:00 UTC: not judged: 3 of 3 objects in {place}/day={now}")
+    assert daily[2].startswith(f"  next {then} 00:00 UTC, in 12 h: ")
     assert ": 2 of 3 objects in " in daily[2]
     assert done.stdout.splitlines()[3] == "clickstream/any: well"
 
@@ -121,6 +135,6 @@ def test_for_programs_each_is_a_line_of_its_schema(files: Sequence[str], tmp_pat
     ]
     assert all(Checker(schema).accepts(one) for one in found)
     context = load_context(config=Path(files[1]), ledger=tmp_path / "ledger.db")
-    views = read_expectations(context, datetime.now(UTC))
+    views = read_expectations(context, AtNoon.now(UTC))
     assert views is not None
     assert json.loads(as_json_line(views[0]))["next"]["objects_wanted"] == 3
