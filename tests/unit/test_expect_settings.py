@@ -40,14 +40,14 @@ def refused(directory: Path, text: str) -> ConfigurationError:
 def test_one_may_stand_alone(tmp_path: Path) -> None:
     text = (
         'expect = { by = "06:00 Europe/Berlin", days = "mon-fri", objects = 24,'
-        ' path = "day={date}/", since = "00:00", bytes = "5GiB" }\n'
+        ' path = "day={date}/", bytes = "5GiB" }\n'
     )
     (one,) = expected(tmp_path, text)
     assert (one.route, one.name) == ("clicks", "data")
     assert (one.by.at, one.by.zone) == (time(6), ZoneInfo("Europe/Berlin"))
     assert one.days == frozenset(range(5))
     assert one.wanted == Wanted(objects=24, size_bytes=5 << 30)
-    assert one.since == time(0)
+    assert one.since is None
     deadline = datetime(2026, 12, 1, 5, tzinfo=UTC)
     assert one.query(deadline, deadline).places == (
         "hdfs://ns1/landing/day=2026-12-01",
@@ -66,9 +66,12 @@ days = ["sat", "sun"]
 [[route.expect]]
 name = "b"
 by = "12:15 UTC"
+since = "06:00"
+path = "day={date:%d}/"
 objects = 1
 """
     one, other = expected(tmp_path, text)
+    assert (one.since, other.since) == (None, time(6))
     assert (one.name, one.days, one.wanted) == ("a", frozenset({5, 6}), Wanted(transfers=1))
     assert (other.name, len(other.days)) == ("b", 7)
 
@@ -92,6 +95,14 @@ objects = 1
         ('by = "06:00 UTC"\nobjects = 1\npath = "{day}"', "has braces that are no date"),
         ('by = "06:00 UTC"\nobjects = 1\nsince = "05:00 UTC"', "write a time alone"),
         ('by = "06:00 UTC"\nobjects = 1\nsince = "5"', "write a time of day"),
+        (
+            'by = "06:00 UTC"\nobjects = 1\nsince = "05:00"\npath = "{date}"',
+            "since does not count where the path names the day",
+        ),
+        (
+            'by = "06:00 UTC"\nobjects = 1\npath = "day={date:%Y/../..}"',
+            "an empty part, '.' or '..'",
+        ),
         ('by = "06:00 UTC"\nobjects = 1\nat = "x"', "unknown setting"),
         ("objects = 1", "by is missing"),
     ],

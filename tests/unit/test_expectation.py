@@ -160,7 +160,38 @@ def test_a_path_has_the_date_of_its_deadline(text: str, expected: str) -> None:
     pattern.check()
     local = datetime(2026, 12, 1, 6, tzinfo=ZoneInfo("Europe/Berlin"))
     assert pattern.on(local) == expected
-    assert pattern.has_date == ("date" in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "names_day"),
+    [
+        ("{date}", True),
+        ("{date-1d:%Y%m%d}", True),
+        ("year={date:%Y}/month={date:%m}/day={date:%d}", True),
+        ("{date:%y%j}", True),
+        ("{date:%G-W%V-%u}", True),
+        ("plain", False),
+        ("Ymd", False),
+        # These are there again each month, year, week or day, with data of the time before.
+        ("day={date:%d}", False),
+        ("{date:%m-%d}", False),
+        ("{date:%j}", False),
+        ("{date:%u}", False),
+        ("{date:%H}", False),
+        ("{date:%Y/%m}", False),
+        ("{date:%Y/%d}", False),
+        ("{date:%G-W%V}", False),
+        ("{date:%Y-%V-%u}", False),
+        ("{date:%Y-%m-%%d}", False),
+    ],
+)
+def test_a_path_names_the_day_with_its_year(text: str, *, names_day: bool) -> None:
+    pattern = PathPattern(text=text)
+    pattern.check()
+    assert pattern.names_day == names_day
+    deadline = utc("2026-12-01T05:00")
+    query = expectation(at(6), path=text).query(deadline, deadline)
+    assert query.since == (None if names_day else utc("2026-11-30T05:00"))
 
 
 @pytest.mark.parametrize(
@@ -171,13 +202,25 @@ def test_a_path_has_the_date_of_its_deadline(text: str, expected: str) -> None:
         ("../x", "an empty part"),
         ("a/./b", "an empty part"),
         ("a//b", "an empty part"),
-        ("{date:%Y}/..", "an empty part"),
+        ("{date}/..", "an empty part"),
         ("{date:%Q}", "is no date"),
         ("{date:year}", "is no date"),
         ("{date:}", "is no date"),
         ("{day}", "braces"),
         ("{date", "braces"),
         ("a\nb", "unprintable"),
+        ("{date:%Y\x00}", "unprintable"),
+        # What a date is written as is looked at like the rest.
+        ("day={date:%Y/../../..}", "an empty part"),
+        ("{date:%Y//x}", "an empty part"),
+        ("x/{date:/%Y}", "an empty part"),
+        ("{date:%Y/.}", "an empty part"),
+        ("{date:/%Y}", "is not relative"),
+        ("{date:x://%Y}", "is not relative"),
+        ("{date:%%}", "is no date"),
+        ("{date:100%%Y}", "is no date"),
+        ("{date:%Y%}", "is no date"),
+        ("{date:%-d}", "is no date"),
     ],
 )
 def test_a_path_that_leads_elsewhere_is_refused(text: str, reason: str) -> None:
@@ -186,12 +229,12 @@ def test_a_path_that_leads_elsewhere_is_refused(text: str, reason: str) -> None:
 
 
 def test_with_a_date_it_counts_whenever_it_came() -> None:
-    one = expectation(at(6), path="day={date:%d}/")
+    one = expectation(at(6), path="day={date}/")
     deadline = utc("2026-12-01T05:00")
     query = one.query(deadline, deadline)
     assert (query.since, query.until) == (None, deadline)
-    assert query.places == ("hdfs://nn/landing/day=01",)
-    assert one.place(deadline) == "hdfs://nn/landing/day=01"
+    assert query.places == ("hdfs://nn/landing/day=2026-12-01",)
+    assert one.place(deadline) == "hdfs://nn/landing/day=2026-12-01"
 
 
 def test_without_one_it_counts_from_the_deadline_before() -> None:
@@ -245,10 +288,10 @@ def test_all_that_is_wanted_has_to_be_there(
 
 
 def test_a_record_reads_as_a_sentence() -> None:
-    one, deadline = expectation(at(6), path="day={date:%d}"), utc("2026-12-01T05:00")
+    one, deadline = expectation(at(6), path="day={date}"), utc("2026-12-01T05:00")
     record = one.record(deadline, Arrived(objects=3))
     assert record.due == "2026-12-01 06:00 Europe/Berlin"
-    assert record.words == "3 of 24 objects in hdfs://nn/landing/day=01"
+    assert record.words == "3 of 24 objects in hdfs://nn/landing/day=2026-12-01"
     assert record.subject == "r/daily"
     assert not record.is_met
     whole = expectation(at(6)).record(deadline, Arrived(objects=24))

@@ -97,6 +97,15 @@ class ExpectSettings(StrictModel):
             raise ValueError("nothing is expected: write objects, bytes or transfers")
         return self
 
+    @model_validator(mode="after")
+    def _has_one_span(self) -> Self:
+        if self.since is not None and PathPattern(text=self.path or "").names_day:
+            raise ValueError(
+                "since does not count where the path names the day: its files count whenever they"
+                " came; take since or the date away"
+            )
+        return self
+
     @property
     def label(self) -> str:
         """Its name."""

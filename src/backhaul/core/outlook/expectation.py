@@ -23,7 +23,11 @@ EVERY_DAY = frozenset(range(7))
 _ONE_DAY = timedelta(days=1)
 _TIME = re.compile(r"(?P<hour>[01]?[0-9]|2[0-3]):(?P<minute>[0-5][0-9])(?:[ \t]+(?P<zone>\S+))?")
 _DATE = re.compile(r"\{date(?:-(?P<before>[0-9]{1,3})d)?(?::(?P<form>[^{}]*))?\}")
-_DIRECTIVES = frozenset("YymdjHMGVu%")
+_DIRECTIVES = frozenset("YymdjHMGVu")
+_LETTER = re.compile(r"%(.?)", re.DOTALL)
+_DAY_OF_A_YEAR = (frozenset("md"), frozenset("j"))
+_DAY_OF_A_WEEK_YEAR = frozenset("GVu")
+_SOME_DATE = datetime(2026, 12, 31, 23, 59)  # noqa: DTZ001 - for the form of a path alone
 _ISO_DATE = "%Y-%m-%d"
 _FORM_HINT = 'write a path such as "day={date:%Y-%m-%d}/" below the route\'s destination'
 
@@ -89,6 +93,11 @@ def _form(date_found: re.Match[str]) -> str:
     return _ISO_DATE if date_found["form"] is None else date_found["form"]
 
 
+def _letters(date_found: re.Match[str]) -> list[str]:
+    """Of its directives; `%%` is none, but a percent sign."""
+    return [one for one in _LETTER.findall(_form(date_found)) if one != "%"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PathPattern:
     """A path below a route's destination, with dates to be filled in.
@@ -100,18 +109,26 @@ class PathPattern:
     text: str = ""
 
     @property
-    def has_date(self) -> bool:
-        """The path itself names the day, so it does not matter since when its data is there."""
-        return _DATE.search(self.text) is not None
+    def names_day(self) -> bool:
+        """The path itself names the day, so it does not matter since when its data is there.
+
+        `day=31` does not: it is there again each month, with the data of an earlier one.
+        """
+        letters = {one for found in _DATE.finditer(self.text) for one in _letters(found)}
+        has_year = not letters.isdisjoint("Yy")
+        has_day = any(day <= letters for day in _DAY_OF_A_YEAR)
+        return (has_year and has_day) or letters >= _DAY_OF_A_WEEK_YEAR
 
     def on(self, local: datetime) -> str:
         """The path of this moment, without a slash at its end."""
+        return self._filled(local).strip("/")
 
+    def _filled(self, local: datetime) -> str:
         def filled(match: re.Match[str]) -> str:
             before = timedelta(days=int(match["before"] or 0))
             return (local - before).strftime(_form(match))
 
-        return _DATE.sub(filled, self.text).strip("/")
+        return _DATE.sub(filled, self.text)
 
     def check(self) -> None:
         """Refuse what leads out of the destination, or cannot be filled in.
@@ -119,22 +136,22 @@ class PathPattern:
         Raises:
             ValueError
         """
-        if self.text.startswith("/") or "://" in self.text:
-            raise ValueError(f"is not relative to the route's destination; {_FORM_HINT}")
+        if any(not char.isprintable() for char in self.text):
+            raise ValueError(f"has an unprintable character; {_FORM_HINT}")
         for match in _DATE.finditer(self.text):
-            letters = re.findall("%(.)", _form(match))
+            letters = _letters(match)
             if not letters or not set(letters) <= _DIRECTIVES:
                 raise ValueError(
                     f"has {match[0]}, which is no date; a date has %Y %m %d %y %j %H %M %G %V %u"
                 )
-        rest = _DATE.sub("0", self.text)
-        if set("{}") & set(rest):
+        if set("{}") & set(_DATE.sub("", self.text)):
             raise ValueError(f"has braces that are no date; {_FORM_HINT}")
-        parts = rest.strip("/").split("/")
+        filled = self._filled(_SOME_DATE)
+        if filled.startswith("/") or "://" in filled:
+            raise ValueError(f"is not relative to the route's destination; {_FORM_HINT}")
+        parts = filled.strip("/").split("/")
         if self.text and any(part in {"", ".", ".."} for part in parts):
             raise ValueError(f"has an empty part, '.' or '..'; {_FORM_HINT}")
-        if any(not char.isprintable() for char in rest):
-            raise ValueError(f"has an unprintable character; {_FORM_HINT}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +253,7 @@ class Expectation:
         return ArrivalQuery(
             route=self.route,
             places=places if path else (),
-            since=None if self.path.has_date else self._since(deadline),
+            since=None if self.path.names_day else self._since(deadline),
             until=until,
             wanted=self.wanted,
         )

@@ -249,7 +249,7 @@ def _perhaps_late(
     Where the path does not name the day, what comes after the next deadline is for another one.
     """
     until = now
-    if not one.path.has_date:
+    if not one.path.names_day:
         until = min(now, one.deadline_after(missed.deadline))
     found = reader.arrived(replace(one.query(missed.deadline, until), wanted=missed.wanted))
     if missed.wanted.is_met_by(found):
