@@ -27,7 +27,7 @@ from backhaul.core.outlook.expectation import (
     ExpectationStatus,
     Wanted,
 )
-from backhaul.core.outlook.forecast import COUNTS_OLD, Forecast, forecast, forecasts
+from backhaul.core.outlook.forecast import COUNTS_OLD, LONGEST, Forecast, forecast, forecasts
 from backhaul.core.outlook.risks import RiskKind, risks
 
 NOW = datetime(2026, 12, 1, 12, 2, tzinfo=UTC)
@@ -276,6 +276,23 @@ def test_what_is_unknown_has_its_reason(
     found = of(agent(**report), ended=ended)
     assert (found.left, found.done_by, found.unknown) == (None, None, reason)
     assert found.retention_share is None
+
+
+@pytest.mark.parametrize("bytes_per_s", [2.0, 1 / 30, 5e-324])
+def test_where_hardly_anything_moves_the_time_is_unknown(bytes_per_s: float) -> None:
+    huge = running(is_planned=True, size_bytes_total=1 << 40)
+    found = of(agent(depth=depth(0, 1), running=(huge,), bytes_per_s=bytes_per_s))
+    assert (found.left, found.done_by) == (None, None)
+    assert found.unknown.startswith("hardly anything moves")
+    assert risks([found], [status(NOW + HOUR)]) == ()
+
+
+def test_ten_years_are_still_a_time() -> None:
+    huge = running(is_planned=True, size_bytes_total=round(LONGEST.total_seconds()))
+    found = of(agent(depth=depth(0, 1), running=(huge,), bytes_per_s=1.0))
+    assert (found.left, found.done_by) == (LONGEST, NOW + LONGEST)
+    many = of(agent(depth=depth(10**8)), ended=spans(1))
+    assert many.unknown.startswith("hardly anything moves")
 
 
 def test_a_hold_of_some_is_no_standstill() -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,6 +23,7 @@ from backhaul.core import facts
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentIdentity, AgentReport
 from backhaul.core.errors import ConfigurationError
+from backhaul.core.outlook.forecast import forecasts
 from backhaul.core.requests.policy import Policy
 from backhaul.settings.metrics import MetricsSection
 from backhaul.settings.model import BandwidthSection, Settings
@@ -284,6 +285,35 @@ def test_later_it_is_warned_of_once_a_minute(bed: Bed, monkeypatch: pytest.Monke
         assert failures(bed) == 1
         bed.clock.advance(WARNED_EVERY_S)
         eventually(lambda: failures(bed) == 2)
+
+
+def test_a_defect_is_logged_and_the_figures_come_back(
+    followed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, is_broken = 0, False
+    real = forecasts
+
+    def broken(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if is_broken:
+            raise OverflowError("date value out of range")
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "FIGURES_EVERY_S", 0.001)
+    monkeypatch.setattr(module, "FIGURES_AGAIN_S", 0.001)
+    monkeypatch.setattr(module, "forecasts", broken)
+    with followed.export.opened(followed.emit):
+        eventually(lambda: followed.value("agents_alive") is not None)
+        is_broken = True
+        eventually(lambda: followed.value("agents_alive") is None)
+        seen = calls
+        eventually(lambda: calls > seen + 3)
+        assert [str(one) for one in followed.emitted if isinstance(one, Exception)] == [
+            "date value out of range"
+        ]
+        is_broken = False
+        eventually(lambda: followed.value("agents_alive") is not None)
 
 
 def failures(bed: Bed) -> int:

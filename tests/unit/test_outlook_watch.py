@@ -13,6 +13,7 @@ import pytest
 from backhaul.core.agent.notifying.notifier import notice_of
 from backhaul.core.agent.notifying.watch import (
     CLEAR_LASTS_S,
+    DEFECT_AGAIN_S,
     EVERY_S,
     RISK_LASTS_S,
     SHARE,
@@ -20,6 +21,7 @@ from backhaul.core.agent.notifying.watch import (
     OutlookWatch,
 )
 from backhaul.core.agent_report import AgentIdentity, AgentRecord, AgentReport, QueueDepth
+from backhaul.core.errors import OutageError
 from backhaul.core.facts import (
     ExpectationArrived,
     ExpectationMissed,
@@ -394,6 +396,30 @@ def test_many_are_judged_in_several_turns_with_pauses_that_fit() -> None:
     alone.clock.advance(1)
     alone.watch.turn()
     assert len(alone.ledger.counted) == 2
+
+
+def test_a_defect_is_emitted_and_raises_nothing_and_an_outage_is_raised() -> None:
+    desk = Desk()
+    arrived = desk.ledger.arrived
+    errors = [OverflowError("too far"), OutageError("E_LEDGER_BUSY", "locked")]
+
+    def broken(query: ArrivalQuery) -> Arrived:
+        if errors:
+            raise errors.pop(0)
+        return arrived(query)
+
+    desk.ledger.arrived = broken  # type: ignore[method-assign]
+    desk.watch.turn()
+    assert [str(one) for one in desk.facts] == ["too far"]
+    desk.clock.advance(DEFECT_AGAIN_S - 1)
+    desk.watch.turn()
+    assert len(errors) == 1
+    desk.clock.advance(1)
+    with pytest.raises(OutageError):
+        desk.watch.turn()
+    desk.watch.turn()
+    assert desk.ledger.states() == [(1, "due")]
+    assert len(desk.facts) == 1
 
 
 # ---------------------------------------------------------------- risks

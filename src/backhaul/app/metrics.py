@@ -98,10 +98,12 @@ class MetricsExport:
             if self._settings.textfile is not None:
                 written = self._textfile(in_home(self._settings.textfile), emit)
                 stack.enter_context(
-                    _repeated("textfile", lambda: TEXTFILE_EVERY_S, written, is_last_wanted=True)
+                    _repeated(
+                        "textfile", lambda: TEXTFILE_EVERY_S, written, emit, is_last_wanted=True
+                    )
                 )
             every_s = self._figures_every_s
-            stack.enter_context(_repeated("figures", every_s, self._read_figures))
+            stack.enter_context(_repeated("figures", every_s, self._read_figures, emit))
             try:
                 yield
             finally:
@@ -237,6 +239,9 @@ class MetricsExport:
                 )
         except BackhaulError:
             self._figures = None
+        except Exception:
+            self._figures = None  # old ones would look like those of now
+            raise
 
 
 def _shown(text: str) -> str:
@@ -249,23 +254,36 @@ def _repeated(
     name: str,
     every_s: Callable[[], float],
     action: Callable[[], None],
+    emit: Emit,
     *,
     is_last_wanted: bool = False,
 ) -> Iterator[None]:
     """Call it now and again in a thread of its own, until the end of the block.
 
     Args:
+        emit: Gets a defect of it, once a minute while it lasts; the next call comes all the same.
         is_last_wanted: Once more at the end.
     """
     over = threading.Event()
+    silent_until_s = 0.0
+
+    def call() -> None:
+        nonlocal silent_until_s
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - a defect must not end the thread
+            now_s = time.monotonic()
+            if now_s >= silent_until_s:
+                silent_until_s = now_s + WARNED_EVERY_S
+                emit(error)  # with its traceback
 
     def repeat() -> None:
         due_s = time.monotonic()
         while not over.wait(max(0.0, due_s - time.monotonic())):
-            action()
+            call()
             due_s = time.monotonic() + every_s()
         if is_last_wanted:
-            action()
+            call()
 
     thread = threading.Thread(target=repeat, name=name, daemon=True)
     thread.start()

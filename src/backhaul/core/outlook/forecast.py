@@ -22,6 +22,7 @@ SHORTEST = timedelta(minutes=1)  # a rate over less than that is chance
 MEAN_OVER = timedelta(days=1)
 ENOUGH = 5  # ended messages that make a rate; with fewer, bytes per second are more steady
 COUNTS_OLD = timedelta(minutes=5)  # SQS is asked every 30 s
+LONGEST = timedelta(days=3650)  # a longer time says only that hardly anything moves
 
 
 class EndedSum(Protocol):
@@ -230,12 +231,18 @@ def _left(
     bytes_per_s = sum(one.report.bytes_per_s for one in agents)
     is_steady = rate is not None and rate.messages >= ENOUGH
     if not is_steady and bytes_per_s > 0 and size_bytes is not None:
-        return timedelta(seconds=size_bytes / bytes_per_s), ""
+        return _time_left(size_bytes / bytes_per_s)
     if rate is not None:
-        return timedelta(minutes=messages / rate.per_minute), ""
+        return _time_left(60 * messages / rate.per_minute)
     if not is_alone:
         return None, "several queues share this ledger, and its sums are of all of them"
     return None, "no rate yet: nothing has ended within an hour"
+
+
+def _time_left(seconds: float) -> tuple[timedelta | None, str]:
+    if seconds > LONGEST.total_seconds():
+        return None, "hardly anything moves: at the present rate it takes more than ten years"
+    return timedelta(seconds=seconds), ""
 
 
 def _standstill(agents: Sequence[AgentRecord]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from backhaul.core.errors import BackhaulError
 from backhaul.core.facts import (
     ExpectationArrived,
     ExpectationMissed,
@@ -31,6 +32,7 @@ from backhaul.core.ports.outlook import OutlookLedger, OutlookReader
 
 EVERY_S = 30.0
 SHARE = 20  # a turn that took long is followed by a pause of so many times that
+DEFECT_AGAIN_S = 300.0
 TURN_MOST_S = 0.5  # then the others come with the next report
 ALARM_WITHIN = timedelta(days=3)  # a deadline that passed longer ago is not judged any more
 LATE_WITHIN = timedelta(days=7)  # what comes later than that is not reported as late
@@ -79,12 +81,24 @@ class OutlookWatch:
     def turn(self) -> None:
         """Judge what is due, and look ahead; mostly there is nothing to do.
 
+        A defect is emitted, and keeps no report from being made.
+
         Raises:
             OutageError: `ledger`.
         """
         began_s = self._clock.monotonic()
         if began_s < self._due_s:
             return
+        try:
+            self._turn(began_s)
+        except BackhaulError:
+            raise
+        except Exception as error:  # noqa: BLE001 - without reports the agent would look dead
+            self._left.clear()
+            self._due_s = self._clock.monotonic() + DEFECT_AGAIN_S
+            self._emit(error)
+
+    def _turn(self, began_s: float) -> None:
         now = self._clock.now()
         with self._ledger.reading() as reader:
             records = reader.expectations()
