@@ -515,7 +515,47 @@ def test_a_comparison_that_was_ended_goes_on_and_reports_the_same(
     assert world.reconcile()[1] != whole
 
 
-def _interrupted(_files: PartFiles) -> None:
+def test_parts_that_are_compared_later_are_judged_by_the_time_then(
+    world: World, tmp_path: Path
+) -> None:
+    """Ages from the first start hid a day of missing objects, and blamed S3's clock for it."""
+    world.put("in/a/x", "in/b/x")
+    world.bring("in/", "", ["a/x", "b/x"])
+    world.later()
+    world.options = ReconcileOptions(state=tmp_path / "state")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PartFiles, "run", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            world.reconcile()
+    world.later()
+    world.put("in/b/missing")
+    world.later(20 * HOUR)
+    world.put("in/b/young")
+    _, found = world.reconcile()
+    assert found["b/missing"].found is ObjectClass.MISSING
+    assert (found["b/young"].found, found["b/young"].why) == (
+        ObjectClass.TOO_YOUNG,
+        "written 0 s ago",
+    )
+
+
+def test_a_long_comparison_does_not_take_its_own_length_for_a_wrong_clock(world: World) -> None:
+    world.put("in/d/a")
+    world.bring("in/d/", "d", ["a"])
+    listed = world.store.list_page
+
+    def hours_later(*args: Any, **named: Any) -> ListedPage:
+        world.later()
+        world.put("in/d/written")
+        return listed(*args, **named)
+
+    world.store.list_page = hours_later  # type: ignore[method-assign]
+    _, found = world.reconcile()
+    assert found["d/written"].found is ObjectClass.TOO_YOUNG
+    assert found["d/written"].why == "written 0 s ago"
+
+
+def _interrupted(*_any: object) -> None:
     raise KeyboardInterrupt
 
 

@@ -53,7 +53,9 @@ def a_file(name: str, *, size: int = 4, ms: int = 77, is_special: bool = False) 
 
 
 def judge(*covers: Cover, settle_s: int = 10) -> Judge:
-    return Judge(now_us=NOW, settle_us=settle_s * SECOND, cover=Covers(covers).of, route="r")
+    return Judge(
+        now_us=lambda: NOW, settle_us=settle_s * SECOND, cover=Covers(covers).of, route="r"
+    )
 
 
 def row(source: Any = None, proof: Any = None, target: Any = None) -> Row:
@@ -215,7 +217,7 @@ def test_an_open_transfer_comes_before_one_that_died_and_the_last_death_counts()
 
 
 def test_a_route_is_not_needed() -> None:
-    found = Judge(now_us=NOW, settle_us=0, cover=lambda _source: None).compare(
+    found = Judge(now_us=lambda: NOW, settle_us=0, cover=lambda _source: None).compare(
         row(None, a_proof("a", route="other"), a_file("a"))
     )
     assert found.found is ObjectClass.EXTRA

@@ -54,7 +54,7 @@ class PartsPlan:
 
     Attributes:
         about: Route, options and places: another command with the same directory must agree.
-        started_us: When it began; ages of objects count from there.
+        started_us: When it began.
     """
 
     about: str

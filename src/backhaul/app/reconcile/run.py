@@ -284,7 +284,6 @@ class Comparison:
         objects: Where the objects come from.
         store: Where a missing object is looked up again; None: nowhere.
         inventory: What `objects` lists; None: S3 itself.
-        started_at: Of a comparison in parts: their ages count from there; None: from now.
     """
 
     route: Route
@@ -296,7 +295,6 @@ class Comparison:
     default_fs: DefaultFs
     now: Callable[[], datetime]
     inventory: OpenInventory | None = None
-    started_at: datetime | None = None
     adopter: Adopter | None = None
     deep: DeepProof | None = None
 
@@ -333,7 +331,7 @@ class Comparison:
                 state = Path(opened.enter_context(TemporaryDirectory(prefix="backhaul-")))
             files = PartFiles(state)
             plan = files.plan(self._about(found), lambda: self._plan(areas, found))
-            found.started_at = self.started_at = moment(plan.started_us)
+            found.started_at = moment(plan.started_us)
             files.run(plan, lambda part: self.proven(areas[part.area], part), count, jobs)
             files.remove()
         return found
@@ -412,7 +410,7 @@ class Comparison:
 
     def _judge(self, covers: Covers, taken_at: datetime | None = None) -> Judge:
         return Judge(
-            now_us=since_epoch_us(self.started_at or self.now()),
+            now_us=lambda: since_epoch_us(self.now()),
             settle_us=self.options.settle // timedelta(microseconds=1),
             cover=covers.of,
             route=self.route.name,

@@ -33,7 +33,9 @@ class Judge:
     """What the classes depend on besides the row.
 
     Attributes:
-        now_us: This machine's clock, microseconds since 1970.
+        now_us: This machine's clock, microseconds since 1970. It is read for each object that may
+            be too young: a comparison may last for hours, and what is listed at its end is judged
+            by the time at its end.
         settle_us: An object younger than this is not missing yet.
         route: The one that is reconciled; None: files of every route are its own.
         cover: The transfer that covers an object and is open, or else dead; None: there is none.
@@ -41,7 +43,7 @@ class Judge:
             now.
     """
 
-    now_us: int
+    now_us: Callable[[], int]
     settle_us: int
     cover: FindCover
     route: str | None = None
@@ -107,7 +109,7 @@ class Judge:
         self, found: ComparedPath, source: SourceObject, cover: Cover | None
     ) -> ComparedPath:
         """A difference that has a reason of its own: the object is new, or its transfer died."""
-        age_us = self.now_us - source.modified_us
+        age_us = self.now_us() - source.modified_us
         if age_us < self.settle_us:
             why = f"written {max(age_us, 0) // SECOND_US} s ago"
             if age_us < -CLOCKS_APART_US:
