@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -21,6 +22,7 @@ name = "clicks"
 source = ["s3://raw/click/"]
 destination = ["/landing/", "/other/"]
 """
+UNZONED = 'expect = { by = "06:00", objects = 1 }\n'
 
 
 def expected(directory: Path, text: str) -> tuple[Expectation, ...]:
@@ -142,34 +144,87 @@ on_exists = "maybe"
 # ---------------------------------------------------------------- this machine's zone
 
 
-def test_without_a_zone_it_is_that_of_the_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def zone(target: str | None, tz: str | None = None) -> str:
-        place = tmp_path / "localtime"
-        place.unlink(missing_ok=True)
-        if target is not None:
-            place.symlink_to(target)
-        monkeypatch.setattr(expect, "_LOCALTIME", place)
-        if tz is None:
-            monkeypatch.delenv("TZ", raising=False)
-        else:
-            monkeypatch.setenv("TZ", tz)
-        (one,) = expected(tmp_path, 'expect = { by = "06:00", objects = 1 }\n')
-        return one.by.zone_name
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """One with TZ, and a link or a file in place of /etc/localtime."""
 
-    known = tmp_path / "zoneinfo" / "Europe"
-    known.mkdir(parents=True)
-    assert zone(str(known / "Berlin")) == "Europe/Berlin"
-    assert zone(str(known / "Berlin"), "America/New_York") == "America/New_York"
-    assert zone(str(known / "Berlin"), ":Asia/Tokyo") == "Asia/Tokyo"
-    assert zone(str(known / "Berlin"), "CET-1CEST") == "Europe/Berlin", "no name of the database"
-    assert zone(None) == "UTC"
-    no_name = tmp_path / "copied"
-    no_name.write_bytes(_zone_file())
-    assert zone(str(no_name)) == expect.LOCAL
-    no_name.write_text("no zone at all")
-    assert zone(str(no_name)) == "UTC"
+    directory: Path
+    patch: pytest.MonkeyPatch
+
+    def set(self, tz: str | None, localtime: Path | None = None) -> None:
+        place = self.directory / "localtime"
+        place.unlink(missing_ok=True)
+        if localtime is not None:
+            place.symlink_to(localtime)
+        self.patch.setattr(expect, "_LOCALTIME", place)
+        if tz is None:
+            self.patch.delenv("TZ", raising=False)
+        else:
+            self.patch.setenv("TZ", tz)
+
+    def zone(self, tz: str | None, localtime: Path | None = None) -> str:
+        self.set(tz, localtime)
+        (one,) = expected(self.directory, UNZONED)
+        summer = datetime(2026, 7, 1, tzinfo=UTC)
+        assert one.by.words(summer).endswith(f" {one.by.zone_name}")
+        return f"{one.by.zone_name} {summer.astimezone(one.by.zone):%H}"
+
+    def refused(self, tz: str | None, localtime: Path | None = None) -> str:
+        self.set(tz, localtime)
+        error = refused(self.directory, UNZONED)
+        assert error.code == "E_CFG_VALUE"
+        assert "route.0.expect.0.by" in error.message
+        assert 'write the zone, such as "06:00 Europe/Berlin"' in error.message
+        return error.message
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(directory=tmp_path, patch=monkeypatch)
+
+
+def test_without_a_zone_it_is_that_of_the_machine(tmp_path: Path, machine: Machine) -> None:
+    berlin = tmp_path / "zoneinfo" / "Europe" / "Berlin"
+    berlin.parent.mkdir(parents=True)
+    berlin.write_bytes(_zone_file())
+    own = tmp_path / "zoneinfo" / "Our" / "Own"
+    own.parent.mkdir()
+    own.write_bytes(_zone_file())
+    copied = tmp_path / "copied"
+    copied.write_bytes(_zone_file())
+    assert machine.zone(None, berlin) == "Europe/Berlin 02"
+    assert machine.zone(None, tmp_path / "zoneinfo" / "Asia" / "Tokyo") == "Asia/Tokyo 09"
+    assert machine.zone(None, copied) == f"{expect.LOCAL} 02"
+    assert machine.zone(None, own) == f"{expect.LOCAL} 02"
+    assert machine.zone(None) == "UTC 00"
+    # TZ goes before; empty is UTC, and a path is one of the database, or of another file.
+    assert machine.zone("America/New_York", berlin) == "America/New_York 20"
+    assert machine.zone(":Asia/Tokyo", berlin) == "Asia/Tokyo 09"
+    assert machine.zone("", berlin) == "UTC 00"
+    assert machine.zone("/usr/share/zoneinfo/Asia/Tokyo", berlin) == "Asia/Tokyo 09"
+    assert machine.zone(f":{berlin}") == "Europe/Berlin 02"
+    assert machine.zone(f":{tmp_path / 'localtime'}", berlin) == "Europe/Berlin 02"
+    assert machine.zone(str(copied)) == f"{expect.LOCAL} 02"
+
+
+def test_a_zone_of_the_machine_that_cannot_be_used_is_refused(
+    tmp_path: Path, machine: Machine
+) -> None:
+    no_zone = tmp_path / "no-zone"
+    no_zone.write_text("no zone at all")
+    rules = "CET-1CEST,M3.5.0,M10.5.0/3"
+    assert f"zone, TZ={rules}," in machine.refused(rules)
+    assert "zone, TZ=Europe/Bonn," in machine.refused("Europe/Bonn", no_zone)
+    assert "zone, TZ=/nowhere," in machine.refused("/nowhere")
+    assert "/localtime, is not in the database" in machine.refused(None, no_zone)
+    assert "/localtime, is not in the database" in machine.refused(None, tmp_path / "nowhere")
+    assert "/localtime, is not in the database" in machine.refused(None, tmp_path)
+
+
+def test_it_does_not_matter_where_each_time_has_its_zone(tmp_path: Path, machine: Machine) -> None:
+    machine.set("CET-1CEST")
+    (one,) = expected(tmp_path, 'expect = { by = "06:00 Asia/Tokyo", objects = 1 }\n')
+    assert one.by.zone_name == "Asia/Tokyo"
 
 
 def _zone_file() -> bytes:

@@ -170,15 +170,33 @@ def _zone(name: str) -> tzinfo:
 
 
 def _local_zone() -> tuple[tzinfo, str]:
-    """The machine's own zone: TZ, else /etc/localtime, else UTC."""
-    if name := os.environ.get("TZ", "").removeprefix(":"):
-        with suppress(ValueError):
-            return _zone(name), name
-    with suppress(OSError, ValueError):
-        target = os.path.realpath(_LOCALTIME)
-        if _ZONES in target:
-            name = target.split(_ZONES, 1)[1]
-            return _zone(name), name
-        with _LOCALTIME.open("rb") as file:
-            return ZoneInfo.from_file(file, key=LOCAL), LOCAL
-    return UTC, "UTC"
+    """The machine's own zone, as the C library finds it: TZ, else /etc/localtime, else UTC.
+
+    Raises:
+        ValueError: There is one, and it cannot be used here: data would be late by another clock.
+    """
+    text = os.environ.get("TZ")
+    name = None if text is None else text.removeprefix(":")
+    if name == "" or (name is None and not os.path.lexists(_LOCALTIME)):
+        return UTC, "UTC"
+    try:
+        if name is None:
+            return _zone_of_file(_LOCALTIME)
+        return _zone_of_file(Path(name)) if name.startswith("/") else (_zone(name), name)
+    except (OSError, ValueError) as error:
+        where = _LOCALTIME if name is None else f"TZ={printable(name, 60)}"
+        raise ValueError(
+            f"this machine's time zone, {where}, is not in the database of time zones: write the"
+            ' zone, such as "06:00 Europe/Berlin"'
+        ) from error
+
+
+def _zone_of_file(path: Path) -> tuple[tzinfo, str]:
+    """By its name where it is in the database, or a link to one there; else as the file says."""
+    for place in (str(path), os.path.realpath(path)):
+        if _ZONES in place:
+            name = place.split(_ZONES, 1)[1]
+            with suppress(ValueError):
+                return _zone(name), name
+    with path.open("rb") as file:
+        return ZoneInfo.from_file(file, key=LOCAL), LOCAL
