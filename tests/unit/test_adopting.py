@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backhaul.adapters.digests import new_digest
+from backhaul.adapters.ledger.attempts import ADOPT_QUEUE
 from backhaul.app.sweep import sweep
 from backhaul.core import facts as events
 from backhaul.core.backoff import RetryPolicy
@@ -64,7 +65,7 @@ def adopt(
     policy = Policy(routes=world.routes)
     request = parse_message("raw/p/, /land/d", default_fs=FS)
     begun = ports.ledger.begin(
-        MessageKey(queue="copy", message_id=name), name, "s3://raw/p/", "x", ports.clock.now()
+        MessageKey(queue=ADOPT_QUEUE, message_id=name), name, "s3://raw/p/", "x", ports.clock.now()
     )
     job = replace(policy.decide(request, sender_id=None), adopts_only=True)
     world.faults.log.clear()

@@ -105,6 +105,8 @@ def ledger(tmp_path: Path) -> Path:
         begin(made, "open1")
         begin(made, "copied1", queue="copy")
         finish(made, "copied1", 1)
+        begin(made, "adopted1", queue="adopt")
+        finish(made, "adopted1", 1)
     return path
 
 
@@ -220,8 +222,9 @@ def test_the_word_issue_may_be_left_out(ledger: Path, key: str) -> None:
         assert well("--ledger", ledger, *words[-1:]).stdout.count("\n") == 6
 
 
-def test_a_copy_names_no_message(ledger: Path, key: str) -> None:
-    statement = json.loads(well("copied", "--ledger", ledger).stdout.splitlines()[0])
+@pytest.mark.parametrize("transfer", ["copied", "adopted"])
+def test_what_no_message_requested_names_none(ledger: Path, key: str, transfer: str) -> None:
+    statement = json.loads(well(transfer, "--ledger", ledger).stdout.splitlines()[0])
     assert (statement["queue"], statement["message"]) == (None, None)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -16,6 +17,7 @@ from backhaul.app.reconcile.adopting import NO_CHECKSUM, Adopter
 from backhaul.app.reconcile.proving_again import DeepProof, DeepTotals
 from backhaul.app.reconcile.run import Comparison, Reconciled
 from backhaul.app.reconcile.streams import S3Listing
+from backhaul.app.sweep import sweep
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import OutageError, PermanentError
 from backhaul.core.model import Location, NameMap, TransferState
@@ -29,7 +31,7 @@ from backhaul.core.reconciliation.values import (
     TargetFile,
 )
 from backhaul.core.requests.policy import Policy
-from backhaul.testing.fakes import FakeContent, FakeTarget
+from backhaul.testing.fakes import FakeContent, FakeTarget, Killed
 from tests.unit.test_reconcile_run import FS, LANDING, World
 
 
@@ -51,6 +53,18 @@ def world(tmp_path: Path) -> Iterator[World]:
     ledger.close()
 
 
+def world_ports(world: World) -> Ports:
+    """What a command that adopts works with."""
+    return Ports(
+        store=world.store,
+        ledger=world.ledger,
+        pool=world.pool(),
+        clock=world.clock,
+        emit=lambda _fact: None,
+        cluster=None,
+    )
+
+
 class Run:
     """A command, and what came of it."""
 
@@ -61,16 +75,8 @@ class Run:
         self.paths: dict[str, ComparedPath] = {}
         reader = open_reader(world.path, turn=threading.Lock())
         pool = world.pool()
-        ports = Ports(
-            store=world.store,
-            ledger=world.ledger,
-            pool=pool,
-            clock=world.clock,
-            emit=lambda _fact: None,
-            cluster=None,
-        )
         adopter = Adopter(
-            ports=ports,
+            ports=world_ports(world),
             policy=about.get("policy", Policy(routes=(world.route,))),
             route=world.route,
             retry=RetryPolicy(),
@@ -183,6 +189,36 @@ def test_an_adoption_that_failed_explains_nothing_that_is_missing(world: World) 
     world.target.remove("/landing/d/c")
     world.later()
     assert Run(world).classes["d/c"] is ObjectClass.MISSING
+
+
+def test_an_adoption_that_works_or_was_killed_explains_nothing_that_is_missing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> NoReturn:
+        raise Killed
+
+    world.store.put("in/d/z", b"z")
+    world.later()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.ledger, "intend", killed)
+        with pytest.raises(Killed):
+            Run(world, adopts=True)
+    world.target.remove("/landing/a")
+    world.later()
+    assert [state.is_final for state, _ in rows(world)] == [False]
+    found = Run(world)
+    assert found.classes["a"] is ObjectClass.MISSING
+    assert found.classes["d/z"] is ObjectClass.MISSING
+    assert found.classes["d/b"] is ObjectClass.UNPROVED
+    # The next command finds what is left of it.
+    world.ledger.close()
+    with closing(open_ledger(world.path, create=False, host="h")) as ledger:
+        world.ledger = ledger
+        sweep(world_ports(world), ledger, Policy(routes=(world.route,)))
+        assert rows(world) == [(TransferState.DEAD, "E_ABANDONED")]
+        found = Run(world)
+        assert (found.classes["a"], found.classes["d/z"]) == (ObjectClass.MISSING,) * 2
+        assert Run(world, adopts=True).classes["d/b"] is ObjectClass.SAME
 
 
 def test_escaped_names_and_keys_without_a_slash_are_adopted(world: World) -> None:

@@ -134,6 +134,12 @@ def test_a_copy_is_run_again_by_its_own_command(path: Path, queue: str | None) -
     assert refusal(path, "t1").hint == "backhaul copy 's3://raw/it'\"'\"'s' /landing/x"
 
 
+def test_an_adoption_is_run_again_by_its_own_command(path: Path) -> None:
+    died(path, "t1")
+    change(path, "t1", queue="adopt", route="a b")
+    assert refusal(path, "t1").hint == "backhaul reconcile 'a b' --adopt"
+
+
 def test_without_a_letter_there_is_nothing_to_send(path: Path) -> None:
     died(path, "t1", has_letter=False)
     refused = refusal(path, "t1")

@@ -82,10 +82,11 @@ def _attempt(
     ports: Ports, policy: Policy, job: Assignment, transfer_id: str, attempts: int
 ) -> tuple[AttemptStart, Verdict]:
     # Imported late: the worker starts first, see `open_ports`.
-    from backhaul.adapters.ledger.attempts import COPY_QUEUE
+    from backhaul.adapters.ledger.attempts import ADOPT_QUEUE, COPY_QUEUE
 
+    queue = ADOPT_QUEUE if job.adopts_only else COPY_QUEUE
     begun = ports.ledger.begin(
-        MessageKey(queue=COPY_QUEUE, message_id=transfer_id),
+        MessageKey(queue=queue, message_id=transfer_id),
         transfer_id,
         job.request.source.uri,
         job.request.destination.uri,
@@ -129,7 +130,7 @@ def _give_up(ports: Ports, job: Assignment, transfer_id: str, error: BackhaulErr
     except BackhaulError:
         state = TransferState.WAITING  # staging may remain: the next start removes it
     if job.adopts_only:
-        # By a code of its own: it says nothing of the objects that are missing there.
+        # By a code of its own: nothing was to be copied.
         error = PermanentError("E_ADOPT_UNPROVEN", str(error))
     _record(ports, transfer_id, state, error)
 

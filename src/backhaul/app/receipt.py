@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backhaul import __version__
 from backhaul.adapters.ledger import LedgerReader, open_reader
-from backhaul.adapters.ledger.attempts import COPY_QUEUE
+from backhaul.adapters.ledger.attempts import NO_QUEUES
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.adapters.system.receipt_keys import ReceiptKey, ReceiptKeys
 from backhaul.core.errors import PermanentError
@@ -111,7 +111,7 @@ def rotate_key(keys: ReceiptKeys) -> Rotation:
 
 def _wanted(reader: LedgerReader, id_prefix: str) -> Receivable:
     row = reader.transfer(id_prefix)
-    is_copy = row.queue == COPY_QUEUE
+    is_copy = row.queue in NO_QUEUES
     return Receivable(
         transfer=row.id,
         state=row.state,

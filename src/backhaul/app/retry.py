@@ -15,12 +15,12 @@ from pathlib import Path
 from shlex import quote
 
 from backhaul.adapters.ledger import LedgerReader, RetryCandidate, open_reader
+from backhaul.adapters.ledger.attempts import ADOPT_QUEUE, COPY_QUEUE
 from backhaul.core.errors import BadArgument
 from backhaul.core.model import TransferState
 from backhaul.core.requests.queue_names import QueueName, parse_queue
 from backhaul.core.text import printable
 
-COPY_QUEUE = "copy"
 CANCELLED = "E_CANCELLED"
 
 
@@ -132,6 +132,9 @@ def _refusal(one: RetryCandidate) -> NotRetried | None:
     if one.sent_again_as is not None:
         why = f"it was sent again at {one.sent_again_at:%Y-%m-%d %H:%M:%S} UTC"
         return NotRetried(id=one.id, why=f"{why} as message {one.sent_again_as}", hint=shown)
+    if one.queue == ADOPT_QUEUE:
+        words = f"backhaul reconcile {_word(one.route or 'ROUTE')} --adopt"
+        return NotRetried(id=one.id, why="it was to prove what is there, not to copy", hint=words)
     if one.queue in {None, COPY_QUEUE}:
         words = f"backhaul copy {_word(one.source)} {_word(one.destination)}"
         return NotRetried(id=one.id, why="no message requested it: it was a copy", hint=words)

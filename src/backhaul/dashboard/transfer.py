@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backhaul.adapters.ledger.attempts import COPY_QUEUE
+from backhaul.adapters.ledger.attempts import NO_QUEUES
 from backhaul.app.one_transfer import OBJECTS_MOST, OneTransfer, read_one
 from backhaul.core.model import TransferState
 
@@ -71,7 +71,7 @@ def transfer_page(site: Site, request: Request) -> Response:
         objects=[object_view(one) for one in found.objects],
         objects_most=OBJECTS_MOST,
         commands=commands(found),
-        is_copy=row.queue == COPY_QUEUE or row.message_id is None,
+        is_copy=row.queue in NO_QUEUES or row.message_id is None,
         journal=found.journal[::-1],
     )
 
@@ -181,7 +181,7 @@ def commands(found: OneTransfer) -> list[ShellCommand]:
 
 def queue_words(row: TransferRow) -> str:
     """QUEUE and REGION for a command line; empty for a transfer of no queue."""
-    if row.queue == COPY_QUEUE:
+    if row.queue in NO_QUEUES:
         return ""
     parts = (row.queue or "").split(":")
     if len(parts) == _ARN_PARTS:

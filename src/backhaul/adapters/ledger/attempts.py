@@ -22,8 +22,13 @@ from backhaul.core.ports import (
     MessageOrigin,
 )
 
-COPY_QUEUE = "copy"  # in place of a queue, for transfers that no message requested
-_COPIES_NOT_ENDED = select(table).where(table.c.queue == COPY_QUEUE, table.c.finished_at.is_(None))
+# In place of a queue, for transfers that no message requested.
+COPY_QUEUE = "copy"
+ADOPT_QUEUE = "adopt"  # of `reconcile --adopt`, which is to bring nothing
+NO_QUEUES = frozenset({COPY_QUEUE, ADOPT_QUEUE})
+_COPIES_NOT_ENDED = select(table).where(
+    table.c.queue.in_(sorted(NO_QUEUES)), table.c.finished_at.is_(None)
+)
 
 
 class SqlAttempts(WriteSession):
@@ -195,7 +200,9 @@ class SqlAttempts(WriteSession):
             if transfer["finished_at"] is None and not self._is_live(
                 transfer_id, transfer["owner"]
             ):
-                reason = "its process died; run the copy again"
+                is_adopting = transfer["queue"] == ADOPT_QUEUE
+                again = "backhaul reconcile --adopt" if is_adopting else "the copy"
+                reason = f"its process died; run {again} again"
                 end_dead(tx, transfer, "E_ABANDONED", reason, now)
 
 

@@ -49,7 +49,7 @@ class RetryCandidate:
     """A transfer that somebody may want to be worked on again.
 
     Attributes:
-        queue: ARN; `copy` or None: no message requested it.
+        queue: ARN; `copy`, `adopt` or None: no message requested it.
         has_letter: It is dead, and its dead letter was sent.
         sent_again_as: The message as which that went back to the queue.
     """

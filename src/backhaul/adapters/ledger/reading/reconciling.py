@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import BigInteger, and_, bindparam, case, func, select, tuple_, type_coerce
 
 from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.attempts import ADOPT_QUEUE
 from backhaul.adapters.ledger.reconciling.results import (
     SENT_KEPT,
     UNKNOWN_KEPT,
@@ -36,7 +37,6 @@ MARK_EVERY = 20_000  # published files; some 20 ms
 TRANSFERS_AT_ONCE = 5000
 SENT_AT_ONCE = 2000
 _SENT = tuple(one.name for one in fields(SentObject))
-NOT_ADOPTED = "E_ADOPT_UNPROVEN"
 COVERS_MOST = 200_000  # of each kind, some 100 MB at the worst
 _ROUTES_KEPT = 20_000
 _ENDED_WELL = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
@@ -71,6 +71,8 @@ _COVER = (
     *("first_seen_at", "finished_at"),
 )
 _COVER_COLUMNS = tuple(transfers.c[name] for name in _COVER)
+# One that adopts is to bring nothing, so it explains nothing that is missing.
+_IS_TO_BRING = transfers.c.queue.is_distinct_from(ADOPT_QUEUE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,12 +202,15 @@ class ReconcileReader(ReconciledReader):
             after = end
 
     def open_of(self, route: str) -> list[UnfinishedTransfer]:
-        """Transfers of the route that have not ended; at most `COVERS_MOST`."""
+        """Transfers of the route that are to bring something and have not ended.
+
+        At most `COVERS_MOST`.
+        """
         found: list[UnfinishedTransfer] = []
         key = tuple_(transfers.c.first_seen_at, transfers.c.id)
         query = (
             select(*_COVER_COLUMNS)
-            .where(transfers.c.finished_at.is_(None))
+            .where(transfers.c.finished_at.is_(None), _IS_TO_BRING)
             .order_by(transfers.c.first_seen_at, transfers.c.id)
             .limit(TRANSFERS_AT_ONCE)
         )
@@ -230,10 +235,7 @@ class ReconcileReader(ReconciledReader):
         key = tuple_(transfers.c.finished_at, transfers.c.id)
         query = (
             select(*_COVER_COLUMNS)
-            .where(
-                transfers.c.state == TransferState.DEAD.value,
-                transfers.c.code.is_distinct_from(NOT_ADOPTED),  # it was to bring nothing
-            )
+            .where(transfers.c.state == TransferState.DEAD.value, _IS_TO_BRING)
             .order_by(transfers.c.finished_at.desc(), transfers.c.id.desc())
             .limit(TRANSFERS_AT_ONCE)
         )
