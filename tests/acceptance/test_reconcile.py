@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -107,10 +108,12 @@ def test_rclones_form(local: Installation, tmp_path: Path) -> None:
     it.put("in/b", b"1")
     it.landing.put("a", b"1")
     it.landing.put("c", b"1")
+    (it.home / "landing" / os.fsdecode(b"d\xff")).write_bytes(b"1")  # no name in UTF-8
     file = tmp_path / "combined"
     ended = reconcile(it, "--combined", str(file))
     assert ended.code == 65, ended
-    assert file.read_text("utf-8") == "! a\n+ b\n- c\n"
+    assert file.read_text("utf-8") == "! a\n+ b\n- c\n- d\\udcff\n"
+    assert classes(it) == {"a": "unproved", "b": "missing", "c": "extra", "d\udcff": "extra"}
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,11 @@ def find_surrogate(text: str) -> int | None:
     return match.start() if match else None
 
 
+def is_text(name: str) -> bool:
+    """False for a name on a mount that is not UTF-8: neither S3 nor a ledger can have it."""
+    return find_surrogate(name) is None
+
+
 def byte_offset(text: str, index: int) -> int:
     """Where character `index` starts in the UTF-8 form, from 0."""
     return len(text[:index].encode("utf-8", "surrogatepass"))

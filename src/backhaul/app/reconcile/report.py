@@ -7,9 +7,10 @@ from typing import Any
 
 from backhaul.core.model import Location
 from backhaul.core.reconciliation.values import ComparedPath, ObjectClass
-from backhaul.core.text import printable
+from backhaul.core.text import is_text, printable
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
+_ESCAPING = json.JSONEncoder()  # of a name that is not UTF-8: its bytes are U+DC80 to U+DCFF
 # The signs of `rclone check --combined`, and what each means there: equal, only in the destination,
 # only in the source, different, not comparable. What is excluded has none.
 _SIGNS = {
@@ -36,7 +37,7 @@ def as_json(one: ComparedPath, filesystem: str) -> str:
         "why": one.why or None,
         "transfer": one.transfer_id or None,
     }
-    return _ENCODER.encode(line)
+    return (_ENCODER if is_text(row.path) else _ESCAPING).encode(line)
 
 
 def combined(one: ComparedPath, root: Location) -> str | None:

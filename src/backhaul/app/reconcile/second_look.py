@@ -27,6 +27,7 @@ from backhaul.core.reconciliation.values import (
     SourceObject,
     TargetFile,
 )
+from backhaul.core.text import is_text
 from backhaul.core.transfer.listing import list_objects
 
 THREADS = 16
@@ -80,7 +81,8 @@ class SecondLook:
         judge = self._judge()
         paths = [one.row.path for one in findings]
         filesystem = self._area.root.filesystem
-        proven = {} if self._reader is None else self._reader.proven_at(filesystem, paths)
+        texts = [path for path in paths if is_text(path)]
+        proven = {} if self._reader is None else self._reader.proven_at(filesystem, texts)
         locations = [self._location(path) for path in paths]
         with self._pool.session(filesystem, self._user) as session:
             statuses = session.status(locations)
@@ -100,7 +102,11 @@ class SecondLook:
         found = [one.row.source for one in findings]
         if self._store is None:
             return found
-        doubtful = [n for n, one in enumerate(findings) if one.found in self._looked_up]
+        doubtful = [
+            n
+            for n, one in enumerate(findings)
+            if one.found in self._looked_up and is_text(one.row.path)
+        ]
         near = self._listed([findings[n].row for n in doubtful])
         with ThreadPoolExecutor(THREADS) as threads:
             for n, source in zip(

@@ -25,6 +25,7 @@ from backhaul.core.reconciliation.values import (
     SourceObject,
     TargetFile,
 )
+from backhaul.core.text import is_text
 from backhaul.core.transfer.listing import list_objects
 from backhaul.engines.sorting import in_order
 
@@ -128,7 +129,10 @@ def _files(pool: TargetPool, root: Location, user: str | None, after: str) -> Pa
 
 
 def first_levels(pool: TargetPool, root: Location, user: str | None) -> list[str]:
-    """The first directories below `root`, as paths behind which the next one begins."""
+    """The first directories below `root`, as paths behind which the next one begins.
+
+    Without those whose names are not UTF-8: S3 and the ledger cannot be read from there on.
+    """
     base = "/" if root.path == "/" else f"{root.path}/"
     found: list[str] = []
     last = ""
@@ -139,7 +143,7 @@ def first_levels(pool: TargetPool, root: Location, user: str | None) -> list[str
                 break
             name, slash, _ = page[0].relative.partition("/")
             last = name + (f"/{AFTER_ALL}" if slash else "")
-            if slash:
+            if slash and is_text(name):
                 found.append(f"{base}{last}")
     return found
 
