@@ -23,6 +23,7 @@ from backhaul.core.reconciliation.values import (
     FINDINGS,
     ComparedPath,
     ObjectClass,
+    ProvenFile,
     Row,
     SourceObject,
     TargetFile,
@@ -33,7 +34,8 @@ from backhaul.core.transfer.listing import list_objects
 THREADS = 16
 NEAR_FROM = 32  # findings, from which on the keys around them are listed
 NEAR_PAGES = 3
-_OF_THE_SOURCE = frozenset({ObjectClass.MISSING, ObjectClass.EXTRA, ObjectClass.DEAD})
+LOOKS_MOST = 3  # at one finding
+_OF_THE_SOURCE = FINDINGS - {ObjectClass.UNPROVED}  # of which there may be millions
 
 
 class Listed(NamedTuple):
@@ -77,7 +79,29 @@ class SecondLook:
         self._looked_up = _OF_THE_SOURCE if is_listed else FINDINGS
 
     def __call__(self, findings: Sequence[ComparedPath]) -> list[ComparedPath | None]:
-        """One result for each; None where nothing is left."""
+        """One result for each; None where nothing is left.
+
+        What is a finding still, and changed since it was looked at, is looked at once more: a
+        transfer may have ended in between.
+        """
+        results: list[ComparedPath | None] = list(findings)
+        looked_at = [*enumerate(findings)]
+        looked_up = self._looked_up
+        for _ in range(LOOKS_MOST):
+            again = self._look([one for _, one in looked_at], looked_up)
+            changed: list[tuple[int, ComparedPath]] = []
+            for (number, before), one in zip(looked_at, again, strict=True):
+                results[number] = one
+                if one is not None and one.found in FINDINGS and _state(one) != _state(before):
+                    changed.append((number, one))
+            if not changed:
+                break
+            looked_at, looked_up = changed, FINDINGS
+        return results
+
+    def _look(
+        self, findings: Sequence[ComparedPath], looked_up: frozenset[ObjectClass]
+    ) -> list[ComparedPath | None]:
         judge = self._judge()
         paths = [one.row.path for one in findings]
         filesystem = self._area.root.filesystem
@@ -86,7 +110,7 @@ class SecondLook:
         locations = [self._location(path) for path in paths]
         with self._pool.session(filesystem, self._user) as session:
             statuses = session.status(locations)
-        sources = self._sources(findings)
+        sources = self._sources(findings, proven, looked_up)
         results: list[ComparedPath | None] = []
         for path, source, status in zip(paths, sources, statuses, strict=True):
             row = Row(path, source, proven.get(path), _file(path, status))
@@ -97,7 +121,12 @@ class SecondLook:
         root = self._area.root
         return Location(scheme=root.scheme, authority=root.authority, path=path)
 
-    def _sources(self, findings: Sequence[ComparedPath]) -> list[SourceObject | None]:
+    def _sources(
+        self,
+        findings: Sequence[ComparedPath],
+        proven: Mapping[str, ProvenFile],
+        looked_up: frozenset[ObjectClass],
+    ) -> list[SourceObject | None]:
         """The objects as S3 has them now; as they were listed where that is not in question."""
         found = [one.row.source for one in findings]
         if self._store is None:
@@ -105,7 +134,8 @@ class SecondLook:
         doubtful = [
             n
             for n, one in enumerate(findings)
-            if one.found in self._looked_up and is_text(one.row.path)
+            if (one.found in looked_up or _is_other(one.row.source, proven.get(one.row.path)))
+            and is_text(one.row.path)
         ]
         near = self._listed([findings[n].row for n in doubtful])
         with ThreadPoolExecutor(THREADS) as threads:
@@ -165,6 +195,20 @@ class SecondLook:
             if one.key == key:
                 return next(placed((one,), place, self._default_fs))
         return None
+
+
+def _state(one: ComparedPath) -> tuple[object, ...]:
+    """What its class depends on; a listing and an inventory agree in it."""
+    _, source, proof, target = one.row
+    its = None if source is None else (source.bucket, source.key, source.etag, source.size_bytes)
+    return its, None if proof is None else proof.transfer_id, target
+
+
+def _is_other(source: SourceObject | None, proof: ProvenFile | None) -> bool:
+    """Whether the proof is of another state of the object than the one that was listed."""
+    if source is None or proof is None:
+        return False
+    return (source.bucket, source.key) == (proof.bucket, proof.key) and source.etag != proof.etag
 
 
 def _file(path: str, status: FileStatus | None) -> TargetFile | None:
