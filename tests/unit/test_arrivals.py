@@ -23,6 +23,7 @@ from backhaul.core.outlook.expectation import (
     ExpectationRecord,
     ExpectationState,
     Wanted,
+    statuses,
 )
 from tests.contract.test_ledger import LANDING, begin, claim, planned, proof
 
@@ -229,6 +230,33 @@ def test_the_newest_come_first_and_old_ones_are_left_out(shelf: Shelf) -> None:
     for day in (1, 12, 20):
         shelf.ledger.note_expectation(record(day=day))
     assert [one.deadline.day for one in kept(shelf)] == [20, 12]
+
+
+def test_one_that_is_due_much_later_hides_no_other(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arriving, "EXPECTATIONS_AT_ONCE", 1)
+    missed = {"state": ExpectationState.MISSED, "judged_at": NOON}
+    for name in ("daily", "thu"):
+        shelf.ledger.note_expectation(record(name, 1, **missed))
+        shelf.ledger.note_expectation(record(name, 8))
+    shelf.ledger.note_expectation(record("mon", 12))
+    shelf.ledger.note_expectation(record("thu", 30, route="other"))
+    found = {one.next.subject: one.is_missed for one in statuses(kept(shelf))}
+    assert found == {"r/daily": True, "r/thu": True, "r/mon": False, "other/thu": False}
+
+
+def test_of_one_of_every_day_those_of_half_a_month_are_read(shelf: Shelf) -> None:
+    for day in range(1, 31):
+        shelf.ledger.note_expectation(record(day=day))
+    assert [one.deadline.day for one in kept(shelf)] == list(range(30, 14, -1))
+    with closing(open_reader(shelf.path)) as reader:
+        found = plans(reader, reader.expectations)
+    assert found == [
+        "SCAN expectations",  # of one row, the first one
+        "SEARCH expectations USING PRIMARY KEY (route=? AND name=?)",
+        "SEARCH expectations USING PRIMARY KEY ((route,name)>(?,?))",
+    ]
 
 
 def test_some_are_forgotten(shelf: Shelf) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, RowMapping, and_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, and_, select, tuple_
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.expectations import expectation_record
@@ -21,9 +21,11 @@ from backhaul.core.outlook.expectation import ArrivalQuery, Arrived, Expectation
 
 FILES_AT_ONCE = 1000  # some 15 ms
 TRANSFERS_AT_ONCE = 500
-DEADLINES_MOST = 5000  # rows; of so many expectations there are always some
+EXPECTATIONS_AT_ONCE = 50  # some 10 ms
+DEADLINES_MOST = 16  # of one expectation; one of every day has as many in `_NEWEST`
 _FIVE_MINUTES = timedelta(minutes=5)
-_NEWEST = timedelta(days=10)
+# Of one of a single day a week: the next deadline, the last one, and one that no agent judged.
+_NEWEST = timedelta(days=15)
 _DONE = "done"
 _OF_FILE = (
     *(published.c[name] for name in ("uri", "size_bytes", "transfer_id")),
@@ -33,6 +35,8 @@ _OF_TRANSFER = tuple(
     transfers.c[name]
     for name in ("id", "finished_at", "canonical", "objects_planned", "bytes_planned")
 )
+_NAMED = (expectations.c.route, expectations.c.name)
+_EXPECTATION = select(*_NAMED).order_by(*_NAMED).limit(1)
 
 
 class ArrivingReader(ActivityReader, ReconciledReader):
@@ -44,14 +48,17 @@ class ArrivingReader(ActivityReader, ReconciledReader):
 
     def expectations(self) -> list[ExpectationRecord]:
         """The newest deadlines of each expectation, those that are due among them."""
-        newest = select(expectations).order_by(expectations.c.deadline.desc())
-        with self._transaction("the expectations") as tx:
-            last = tx.execute(newest.limit(1)).mappings().one_or_none()
-            if last is None:
-                return []
-            recent = newest.where(expectations.c.deadline >= last["deadline"] - _NEWEST)
-            found = tx.execute(recent.limit(DEADLINES_MOST)).mappings()
-            return [expectation_record(row) for row in found]
+        found: list[ExpectationRecord] = []
+        rest = _EXPECTATION
+        while True:
+            with self._transaction("the expectations") as tx:
+                for _ in range(EXPECTATIONS_AT_ONCE):
+                    following = _checked(tx.execute(rest), _NAMED)
+                    if not following:
+                        return found
+                    (one,) = following
+                    found += _newest(tx, one)
+                    rest = _EXPECTATION.where(tuple_(*_NAMED) > (one["route"], one["name"]))
 
     def arrived(self, query: ArrivalQuery) -> Arrived:
         """What was published, counted until it is enough."""
@@ -138,6 +145,19 @@ class ArrivingReader(ActivityReader, ReconciledReader):
                 return
             last = piece[-1]
             rest = statement.where(place > (last["finished_at"], last["id"]))
+
+
+def _newest(tx: Connection, one: RowMapping) -> Iterator[ExpectationRecord]:
+    """Counted back from its own newest: others may be due much later."""
+    of = expectations.c
+    statement = (
+        select(expectations)
+        .where(of.route == one["route"], of.name == one["name"])
+        .order_by(of.deadline.desc())
+        .limit(DEADLINES_MOST)
+    )
+    found = [expectation_record(row) for row in tx.execute(statement).mappings()]
+    return (each for each in found if each.deadline >= found[0].deadline - _NEWEST)
 
 
 def _checked(found: CursorResult[Any], columns: Sequence[ColumnElement[Any]]) -> list[RowMapping]:
