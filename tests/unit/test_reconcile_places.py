@@ -11,7 +11,7 @@ from backhaul.core.errors import BadArgument, PermanentError
 from backhaul.core.model import Location, NameMap, Route, Source
 from backhaul.core.ports import ListedObject
 from backhaul.core.reconciliation import places
-from backhaul.core.reconciliation.places import Area, Brought, Place, areas_of, key_at, placed
+from backhaul.core.reconciliation.places import Area, Brought, Place, areas_of, keys_at, placed
 from backhaul.core.reconciliation.values import (
     ObjectClass,
     ProvenFile,
@@ -100,7 +100,7 @@ def test_the_whole_file_system_may_be_the_destination() -> None:
     assert area.root.path == "/"
     (one,) = placed([listed("in/b/c")], area.places[0], FS)
     assert one.path == "/b/c"
-    assert key_at(area.places[0], Row("/b/c", None, None, TargetFile("/b/c", 1, 1))) == "in/b/c"
+    assert keys_at(area.places[0], Row("/b/c", None, None, TargetFile("/b/c", 1, 1))) == ["in/b/c"]
 
 
 @pytest.mark.parametrize("every", [[], [("other/", "/landing/d=1")], [("in/d=2/", "/old/d=2")]])
@@ -171,7 +171,7 @@ def test_the_longest_prefix_of_a_route_decides() -> None:
     outer = next(place for place in area.places if place.prefix == "in/")
     assert outer.inner == ("in/a/",)
     file = TargetFile("/landing/raw/a/x", 1, 1)
-    assert key_at(outer, Row(file.path, None, None, file)) is None
+    assert keys_at(outer, Row(file.path, None, None, file)) == []
 
 
 # ---------------------------------------------------------------- objects
@@ -229,17 +229,20 @@ def test_a_time_that_is_none_is_refused() -> None:
 def test_the_key_of_a_path_is_found_again(name_map: NameMap) -> None:
     place = replace(PLACE, name_map=name_map)
     (one,) = placed([listed("in/d/a%b")], place, FS)
-    assert key_at(place, Row(one.path, None, None, TargetFile(one.path, 1, 1))) == "in/d/a%b"
+    assert keys_at(place, Row(one.path, None, None, TargetFile(one.path, 1, 1))) == ["in/d/a%b"]
 
 
 def test_the_key_of_a_path_may_be_unknown() -> None:
     proof = ProvenFile("/landing/x", "raw", "in/y", 1, "e", 1, None, 1, "t")
-    assert key_at(PLACE, Row("/landing/x", None, proof, None)) == "in/y"
+    # The proof's key, and the one that belongs there by its name.
+    assert keys_at(PLACE, Row("/landing/x", None, proof, None)) == ["in/y", "in/x"]
+    same = proof._replace(key="in/x")
+    assert keys_at(PLACE, Row("/landing/x", None, same, None)) == ["in/x"]
     (other,) = placed([listed("in/a")], replace(PLACE, bucket="other"), FS)
-    assert key_at(PLACE, Row("/landing/a", other, None, None)) is None
-    assert key_at(PLACE, Row("/elsewhere", None, None, None)) is None
+    assert keys_at(PLACE, Row("/landing/a", other, None, None)) == []
+    assert keys_at(PLACE, Row("/elsewhere", None, None, None)) == []
     of_template = replace(PLACE, template=ROUTE)
-    assert key_at(of_template, Row("/landing/a", None, None, None)) is None
+    assert keys_at(of_template, Row("/landing/a", None, None, None)) == []
 
 
 def test_findings_of_a_result() -> None:

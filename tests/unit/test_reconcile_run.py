@@ -348,6 +348,35 @@ def test_transfers_that_have_nothing_in_common_keep_their_own_places(world: Worl
     assert len(totals.places) == 2
 
 
+@pytest.mark.parametrize("template", ["/landing/{rel_dir}/", "/landing/{rel_dir}/now/"])
+def test_a_copy_of_an_object_somewhere_else_is_extra(world: World, template: str) -> None:
+    world.route = replace(world.route, event_destination=template)
+    world.put("in/d/x")
+    transfer_id = world.bring("in/d/x", "tests", ["x"])
+    world.later()
+    _, found = world.reconcile()
+    place = "d/now/x" if "now" in template else "d/x"
+    assert {name: one.found.value for name, one in found.items()} == {
+        place: "missing",
+        "tests/x": "extra",
+    }
+    assert found["tests/x"].row.source is None
+    why = f"transfer {transfer_id} brought it; S3 has no object that belongs here"
+    assert found["tests/x"].why == why
+
+
+def test_an_object_that_belongs_where_a_copy_of_another_is_is_looked_up(world: World) -> None:
+    world.route = replace(world.route, event_destination="/landing/{rel_dir}/")
+    world.put("in/d/x")
+    world.bring("in/d/x", "tests", ["x"])
+    world.later()
+    world.put("in/tests/x")
+    world.store.spoil_listing(_without("in/tests/x"))
+    _, found = world.reconcile()
+    assert found["tests/x"].row.source is not None
+    assert found["tests/x"].found is ObjectClass.TOO_YOUNG
+
+
 @pytest.mark.parametrize("is_dead", [False, True])
 def test_what_a_transfer_only_claimed_somewhere_else_is_no_place(
     world: World, *, is_dead: bool

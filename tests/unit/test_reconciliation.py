@@ -95,7 +95,11 @@ def test_an_unknown_modification_time_does_not_make_a_difference() -> None:
             "transfer t1 brought it, and it was removed from the target since",
         ),
         ((None, None, a_file("a")), ObjectClass.EXTRA, "no transfer brought it"),
-        ((None, a_proof("a"), a_file("a")), ObjectClass.EXTRA, "S3 does not have it any more"),
+        (
+            (None, a_proof("a"), a_file("a")),
+            ObjectClass.EXTRA,
+            "S3 has no object that belongs here",
+        ),
         ((None, a_proof("a"), a_file("a", ms=9)), ObjectClass.EXTRA, "changed since"),
         ((an_object("a", size=5), None, a_file("a")), ObjectClass.DIFFERS, "S3 has 5 B"),
         (

@@ -18,7 +18,7 @@ from backhaul.core.model import Location, Route
 from backhaul.core.objects import FileStatus
 from backhaul.core.ports import ListedObject, ObjectStore, TargetPool
 from backhaul.core.reconciliation.classes import Judge
-from backhaul.core.reconciliation.places import Area, Place, key_at, placed
+from backhaul.core.reconciliation.places import Area, Place, keys_at, placed
 from backhaul.core.reconciliation.values import (
     FINDINGS,
     ComparedPath,
@@ -150,7 +150,7 @@ class SecondLook:
     def _listed(self, rows: Sequence[Row]) -> Listed:
         """What S3 lists around them now: cheaper than a request for each, where they are near."""
         (place, *others) = self._area.places
-        keys = [key for row in rows if (key := key_at(place, row)) is not None]
+        keys = [key for row in rows for key in keys_at(place, row)[:1]]
         if self._store is None or others or len(keys) < NEAR_FROM or not place.keeps_order:
             return Listed({}, begin="", end="")
         begin, last = min(keys)[:-1], max(keys)
@@ -175,17 +175,18 @@ class SecondLook:
 
     def _source(self, row: Row, near: Listed) -> SourceObject | None:
         for place in self._area.places:
-            key = key_at(place, row)
-            if key is None:
-                continue
-            if near.begin < key <= near.end:
-                one = near.objects.get(key)
-                found = None if one is None else next(placed((one,), place, self._default_fs))
-            else:
-                found = self._find(place, key)
-            if found is not None:
-                return found
+            for key in keys_at(place, row):
+                found = self._placed(place, key, near)
+                if found is not None and found.path == row.path:
+                    return found
         return None
+
+    def _placed(self, place: Place, key: str, near: Listed) -> SourceObject | None:
+        """The object of that key, with the path at which it belongs."""
+        if not near.begin < key <= near.end:
+            return self._find(place, key)
+        one = near.objects.get(key)
+        return None if one is None else next(placed((one,), place, self._default_fs))
 
     def _find(self, place: Place, key: str) -> SourceObject | None:
         """The first key of all that begin with it, if it is there at all."""

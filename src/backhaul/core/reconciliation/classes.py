@@ -89,7 +89,7 @@ class Judge:
         if proof is None:
             why = "no object of S3 belongs here, and no transfer brought it"
             return ComparedPath(row, ObjectClass.EXTRA, why)
-        why = f"transfer {transfer_id} brought it; S3 does not have it any more"
+        why = f"transfer {transfer_id} brought it; S3 has no object that belongs here"
         if not _is_untouched(proof, target):
             why += ", and the file was changed since"
         return ComparedPath(row, ObjectClass.EXTRA, why, transfer_id)

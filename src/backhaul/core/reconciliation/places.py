@@ -300,16 +300,23 @@ def placed(
         )
 
 
-def key_at(place: Place, row: Row) -> str | None:
-    """The key of the object that belongs at the row's path; None: none, or it cannot be known."""
-    for one in (row.source, row.proven):
-        if one is not None and place.has(one.bucket, one.key):
-            return one.key
+def keys_at(place: Place, row: Row) -> list[str]:
+    """Keys of objects that may belong at the row's path, the likeliest first.
+
+    Whether the object of a key belongs there, `placed` decides: a proof may be of one that a
+    message brought somewhere else.
+    """
+    found = [
+        one.key
+        for one in (row.source, row.proven)
+        if one is not None and place.has(one.bucket, one.key)
+    ]
     base = "/" if place.root.path == "/" else f"{place.root.path}/"
-    if row.source is not None or place.template is not None or not row.path.startswith(base):
-        return None
-    key = place.prefix + unmap_name(row.path[len(base) :], place.name_map)
-    return key if place.has(place.bucket, key) else None
+    if row.source is None and place.template is None and row.path.startswith(base):
+        key = place.prefix + unmap_name(row.path[len(base) :], place.name_map)
+        if place.has(place.bucket, key):
+            found.append(key)
+    return [*dict.fromkeys(found)]
 
 
 def _since_epoch_us(one: ListedObject) -> int:
