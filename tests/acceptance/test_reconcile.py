@@ -77,11 +77,16 @@ def test_what_is_found_is_sent_once_and_then_nothing_is_found(local: Installatio
 
     refused = reconcile(it, "--send")
     assert refused.code == 64, refused
-    assert "1 object, 1 B to send to queue " in refused.err
+    assert "--yes is needed" in refused.err
+    assert refused.out == ""
     assert it.counts() == (0, 0)
+    it.put("in/day=2 /x", b"")  # no message can name this directory
     sent = reconcile(it, "--send", "--yes")
     assert sent.code == 65, sent
+    assert "2 objects, 1 B to send to queue " in sent.err
+    assert f"not sent: {it.uri('in/day=2 /x')}: E_MSG_FIELD: " in sent.err
     assert "1 sent" in sent.err
+    it.s3.delete_object(Bucket=it.bucket, Key="in/day=2 /x")
     assert it.counts() == (1, 0)
     again = reconcile(it, "--send", "--yes", "--json")
     assert "nothing to send" in again.err

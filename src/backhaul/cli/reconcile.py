@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from backhaul.app.context import Context
     from backhaul.app.reconcile.run import Reconciled
-    from backhaul.app.reconcile.sending import Missing, SendTarget
+    from backhaul.app.reconcile.sending import LookAtMissing, Missing, SendTarget
     from backhaul.core.model import Location
     from backhaul.core.reconciliation.values import ComparedPath
 
@@ -145,9 +145,20 @@ def command(  # noqa: PLR0913 - one for each option
     from backhaul.app.reconcile.sending import Missing, send_target
     from backhaul.core.errors import ExitCode
 
+    if is_sending and not yes and not sys.stdin.isatty():
+        raise click.UsageError("--yes is needed where standard input is no terminal")
     missing = Missing(most=limit)
     context = files.context()
     target = send_target(context, route, queue, region) if is_sending else None
+    options = ReconcileOptions(
+        since=since,
+        settle=timedelta(seconds=settle_s),
+        inventory=inventory,
+        state=state,
+        jobs=jobs,
+        deep=deep,
+        is_adopting=is_adopting,
+    )
     with ExitStack() as opened:
         combined = None
         if combined_file is not None:
@@ -162,15 +173,7 @@ def command(  # noqa: PLR0913 - one for each option
         found = run_reconcile(
             context,
             route,
-            ReconcileOptions(
-                since=since,
-                settle=timedelta(seconds=settle_s),
-                inventory=inventory,
-                state=state,
-                jobs=jobs,
-                deep=deep,
-                is_adopting=is_adopting,
-            ),
+            options,
             region=region,
             emit=quiet_telemetry(),
             report=report,
@@ -178,27 +181,22 @@ def command(  # noqa: PLR0913 - one for each option
         )
     if not as_json:
         _print_table(found, printer.left_out)
-    if target is not None:
-        _send(context, target, missing, found.started_at, is_confirmed=yes)
+    if target is not None and _is_wanted(missing, target, is_confirmed=yes):
+        from backhaul.app.reconcile.last_look import last_look
+
+        emit = quiet_telemetry()
+        with last_look(context, target.route, options, region=region, emit=emit) as look_again:
+            _send(context, target, missing, look_again)
     return ExitCode.BAD_INPUT if found.findings else ExitCode.OK
 
 
-def _send(
-    context: Context,
-    target: SendTarget,
-    missing: Missing,
-    looked_at: datetime,
-    *,
-    is_confirmed: bool,
-) -> None:
-    from backhaul.app.actions import person
+def _is_wanted(missing: Missing, target: SendTarget, *, is_confirmed: bool) -> bool:
     from backhaul.app.explain import EGRESS_USD_PER_GB, GB
-    from backhaul.app.reconcile.sending import send_missing
     from backhaul.core.units import human_bytes
 
     if not missing.objects:
         click.echo("nothing to send", err=True)
-        return
+        return False
     amount = f"{counted(len(missing.objects), 'object')}, {human_bytes(missing.size_bytes)}"
     egress = f"egress about ${missing.size_bytes / GB * EGRESS_USD_PER_GB:,.2f} at the list price"
     click.echo(f"{amount} to send to queue {target.queue.text}; {egress}", err=True)
@@ -207,13 +205,28 @@ def _send(
             f"{missing.left_out:,} more are missing: run it again, or raise --limit", err=True
         )
     if not is_confirmed:
-        if not sys.stdin.isatty():
-            raise click.UsageError("--yes is needed where standard input is no terminal")
         click.confirm(f"Send {counted(len(missing.objects), 'message')}?", abort=True, err=True)
-    sent = send_missing(context, person(), target, missing.objects, looked_at=looked_at, warn=warn)
-    click.echo(f"{sent.sent:,} sent", err=True)
-    if sent.on_its_way:
-        click.echo(f"{sent.on_its_way:,} were sent by another command meanwhile", err=True)
+    return True
+
+
+def _send(
+    context: Context, target: SendTarget, missing: Missing, look_again: LookAtMissing
+) -> None:
+    from backhaul.app.actions import person
+    from backhaul.app.reconcile.sending import send_missing
+
+    done = send_missing(
+        context, person(), target, missing.objects, look_again=look_again, warn=warn
+    )
+    for one in done.not_sent[:SHOWN_MOST]:
+        click.echo(f"not sent: {visible(one.source.uri, SHOWN_CHARACTERS)}: {one.error}", err=True)
+    if len(done.not_sent) > SHOWN_MOST:
+        click.echo(f"and {len(done.not_sent) - SHOWN_MOST:,} more not sent", err=True)
+    click.echo(f"{done.sent:,} sent", err=True)
+    if done.on_its_way:
+        click.echo(f"{done.on_its_way:,} not sent: on their way meanwhile", err=True)
+    if done.changed:
+        click.echo(f"{done.changed:,} not sent: no longer missing", err=True)
 
 
 class Printer:

@@ -305,9 +305,13 @@ class Comparison:
         found.deep = None if self.deep is None else self.deep.totals
         return found
 
-    def _run(self, report: Report) -> Reconciled:
+    def areas(self) -> tuple[Area, ...]:
+        """Where the route's objects belong, as far as the ledger knows now."""
         brought = brought_by(self.reader, self.route.name)
-        areas = areas_of(self.route, brought, default_fs=self.default_fs)
+        return areas_of(self.route, brought, default_fs=self.default_fs)
+
+    def _run(self, report: Report) -> Reconciled:
+        areas = self.areas()
         found = Reconciled(
             route=self.route.name,
             started_at=self.now(),
@@ -382,16 +386,7 @@ class Comparison:
         after, until = ("", "") if part is None else (part.after, part.until)
         taken_at = None if self.inventory is None else self.inventory.taken_at
         judge = self._judge(self._unfinished.fresh(), taken_at)
-        look_again = SecondLook(
-            route=self.route,
-            area=area,
-            store=self.store,
-            reader=self.reader,
-            pool=self.pool,
-            default_fs=self.default_fs,
-            judge=lambda: self._judge(self._unfinished.fresh()),
-            is_listed=self.inventory is None,
-        )
+        look_again = self.second_look(area)
         root, user = area.root, self.route.run_as
         # Closed in any case: a thread of theirs may be reading the ledger.
         with (
@@ -403,6 +398,19 @@ class Comparison:
             if until:
                 rows = takewhile(lambda row: row.path <= until, rows)
             yield from checked(map(judge.compare, filter(self._is_wanted, rows)), look_again)
+
+    def second_look(self, area: Area) -> SecondLook:
+        """At findings of the area."""
+        return SecondLook(
+            route=self.route,
+            area=area,
+            store=self.store,
+            reader=self.reader,
+            pool=self.pool,
+            default_fs=self.default_fs,
+            judge=lambda: self._judge(self._unfinished.fresh()),
+            is_listed=self.inventory is None,
+        )
 
     @cached_property
     def _unfinished(self) -> Unfinished:

@@ -1,7 +1,7 @@
 """`reconcile --send`: a message for each object that is missing, once.
 
-Each is recorded before it is sent, so that a second command, at the same time or later, sends it
-only when the first message came to nothing.
+Each is looked at once more, then recorded, then sent: a second command, at the same time or later,
+sends it only when the first message came to nothing.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Protocol
 
-from backhaul.adapters.ledger import find_reader, open_ledger
+from backhaul.adapters.ledger import SqlLedger, find_reader, open_ledger
 from backhaul.adapters.ledger.reconciling.results import SentObject
 from backhaul.adapters.system.clock import host_name
 from backhaul.app.actions import Warn, noted_sends
 from backhaul.app.context import Context
 from backhaul.app.reconcile.run import find_route
-from backhaul.app.send import MessageSender
-from backhaul.core.errors import BadArgument
+from backhaul.app.send import MessageSender, body_of
+from backhaul.core.errors import BadArgument, PermanentError
 from backhaul.core.model import Location, Options, Route
 from backhaul.core.ports import Act, Operator
+from backhaul.core.reconciliation.checks import DOUBTFUL_MOST
 from backhaul.core.reconciliation.values import ComparedPath, ObjectClass, SourceObject
 from backhaul.core.requests.queue_names import QueueName, parse_queue
 from backhaul.core.text import printable
@@ -30,10 +32,19 @@ BATCH = 50  # messages between two records of what was sent
 
 @dataclass(frozen=True, kw_only=True)
 class MissingObject:
-    """An object that is to be sent, and where it belongs."""
+    """An object that is to be sent, and where it belongs.
+
+    Attributes:
+        compared: As it was found.
+    """
 
     source: SourceObject
     target: Location
+    compared: ComparedPath
+
+
+LookAtMissing = Callable[[Sequence[MissingObject]], Sequence[ComparedPath | None]]
+"""What they are now; see `last_look`."""
 
 
 @dataclass(kw_only=True)
@@ -58,9 +69,8 @@ class Missing:
         if one.found is not ObjectClass.MISSING or source is None:
             return
         if len(self.objects) < self.most:
-            self.objects.append(
-                MissingObject(source=source, target=replace(root, path=one.row.path))
-            )
+            target = replace(root, path=one.row.path)
+            self.objects.append(MissingObject(source=source, target=target, compared=one))
         else:
             self.left_out += 1
 
@@ -74,15 +84,35 @@ class SendTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotSent:
+    """An object of which no message can ask, or SQS takes none, and why."""
+
+    source: SourceObject
+    error: PermanentError
+
+
+@dataclass(kw_only=True)
 class SentMissing:
     """What became of them.
 
     Attributes:
-        on_its_way: So many were sent by another command meanwhile.
+        on_its_way: So many are on their way meanwhile.
+        changed: So many are no longer missing for another reason: they arrived, or were removed.
     """
 
-    sent: int
-    on_its_way: int
+    sent: int = 0
+    on_its_way: int = 0
+    changed: int = 0
+    not_sent: list[NotSent] = field(default_factory=list)
+
+
+class LeavesMessages(Protocol):
+    """Leaves messages on one queue; see `MessageSender`."""
+
+    @property
+    def arn(self) -> str: ...
+
+    def send(self, source: str, destination: str, options: Options) -> str: ...
 
 
 def send_target(context: Context, route_name: str, chosen: str | None, region: str) -> SendTarget:
@@ -127,63 +157,105 @@ def send_missing(
     to: SendTarget,
     missing: Sequence[MissingObject],
     *,
-    looked_at: datetime,
+    look_again: LookAtMissing,
     warn: Warn,
 ) -> SentMissing:
-    """Leave a message for each, unless one is on its way.
-
-    Args:
-        looked_at: When the comparison began that found them missing.
+    """Leave a message for each that is still missing, unless one is on its way.
 
     Raises:
-        BackhaulError: SQS or the ledger; what was sent until then is recorded.
+        BackhaulError: S3, the target, SQS or the ledger; what was sent until then is recorded.
     """
     path, route, queue = context.settings.ledger_path, to.route, to.queue
-    by_uri = {one.target.uri: one for one in missing}
     key = route.signature.keys[0] if route.signature is not None else None
     with noted_sends(path, by, Act.RECONCILE, f"{route.name}: {queue.text}", warn) as note:
         sender = MessageSender(queue.text, queue.region or "", key, needs_arn=True)
         with closing(open_ledger(path, create=False, host=host_name())) as ledger:
-            now = datetime.now(UTC)
-            wanted = [_sent(one, route.name, sender.arn, now) for one in by_uri.values()]
-            free = ledger.reserve_sends(wanted, now, looked_at=looked_at)
-            sent = 0
-            for one in _each_sent(free, by_uri, sender, ledger.note_sent):
-                sent += 1
-                note(one.source.size_bytes)
-    return SentMissing(sent=sent, on_its_way=len(missing) - len(free))
+            run = SendRun(
+                route=route.name,
+                ledger=ledger,
+                sender=sender,
+                look_again=look_again,
+                note=note,
+                now=lambda: datetime.now(UTC),
+            )
+            for start in range(0, len(missing), DOUBTFUL_MOST):
+                run.send(missing[start : start + DOUBTFUL_MOST])
+    return run.found
 
 
-def _sent(one: MissingObject, route: str, queue: str, now: datetime) -> SentObject:
-    return SentObject(
-        uri=one.target.uri,
-        route=route,
-        bucket=one.source.bucket,
-        key=one.source.key,
-        etag=one.source.etag,
-        queue=queue,
-        sent_at=now,
-    )
+@dataclass(frozen=True, kw_only=True)
+class SendRun:
+    """Sends what is missing, some at a time.
 
+    Attributes:
+        note: Called for each message, with the bytes that it asks for.
+        found: Grows.
+    """
 
-def _each_sent(
-    free: Sequence[SentObject],
-    by_uri: Mapping[str, MissingObject],
-    sender: MessageSender,
-    note: Callable[[dict[str, str | None]], None],
-) -> Iterator[MissingObject]:
-    """Send them; what was certainly not sent is free again, whatever happens."""
-    done: dict[str, str | None] = {}
-    rest = {one.uri: one for one in free}
-    try:
-        for one in free:
-            del rest[one.uri]
-            its = by_uri[one.uri]
-            done[one.uri] = sender.send(its.source.uri, its.target.parent.uri, Options())
-            yield its
-            if len(done) >= BATCH:
-                note(done)
-                done = {}
-    finally:
-        # Of the one whose send failed nothing is known: it stays as it is, and is free in a while.
-        note({**done, **dict.fromkeys(rest)})
+    route: str
+    ledger: SqlLedger
+    sender: LeavesMessages
+    look_again: LookAtMissing
+    note: Callable[[int], None]
+    now: Callable[[], datetime]
+    found: SentMissing = field(default_factory=SentMissing)
+
+    def send(self, missing: Sequence[MissingObject]) -> None:
+        """Look at them, and leave a message for each that is still missing."""
+        looked_at = self.now()
+        wanted = {one.target.uri: one for one in self._sendable(missing)}
+        now = self.now()
+        records = [self._record(one, now) for one in wanted.values()]
+        free = self.ledger.reserve_sends(records, now, looked_at=looked_at)
+        self.found.on_its_way += len(records) - len(free)
+        self._send({one.uri: wanted[one.uri] for one in free})
+
+    def _sendable(self, missing: Sequence[MissingObject]) -> Iterator[MissingObject]:
+        """What is missing still, as it is now, and can be named in a message."""
+        for one, again in zip(missing, self.look_again(missing), strict=True):
+            source = None if again is None else again.row.source
+            if again is not None and again.found is ObjectClass.IN_FLIGHT:
+                self.found.on_its_way += 1
+            elif again is None or source is None or again.found is not ObjectClass.MISSING:
+                self.found.changed += 1
+            else:
+                try:
+                    body_of(source.uri, one.target.parent.uri, Options())
+                except PermanentError as error:
+                    self.found.not_sent.append(NotSent(source=source, error=error))
+                else:
+                    yield replace(one, source=source, compared=again)
+
+    def _record(self, one: MissingObject, now: datetime) -> SentObject:
+        return SentObject(
+            uri=one.target.uri,
+            route=self.route,
+            bucket=one.source.bucket,
+            key=one.source.key,
+            etag=one.source.etag,
+            queue=self.sender.arn,
+            sent_at=now,
+        )
+
+    def _send(self, free: Mapping[str, MissingObject]) -> None:
+        """What was certainly not sent is free again, whatever happens."""
+        done: dict[str, str | None] = {}
+        rest = dict.fromkeys(free)
+        try:
+            for uri, one in free.items():
+                del rest[uri]
+                try:
+                    done[uri] = self.sender.send(one.source.uri, one.target.parent.uri, Options())
+                except PermanentError as error:
+                    done[uri] = None
+                    self.found.not_sent.append(NotSent(source=one.source, error=error))
+                else:
+                    self.found.sent += 1
+                    self.note(one.source.size_bytes)
+                if len(done) >= BATCH:
+                    self.ledger.note_sent(done)
+                    done = {}
+        finally:
+            # Of one whose answer was lost nothing is known: it stays as it is, and is free in a
+            # while.
+            self.ledger.note_sent({**done, **rest})
