@@ -154,6 +154,32 @@ def test_the_template_decides(template: str, root: str, *, keeps_order: bool) ->
     assert (place.root.path, place.keeps_order) == (root, keeps_order)
 
 
+@pytest.mark.parametrize(
+    ("template", "root"),
+    [
+        ("/landing/{rel_dir}/", "/landing"),
+        ("/landing/{bucket}/{key_dir}", "/landing/raw/in"),
+        # They place the marker's directory, and what is below it by its names.
+        ("/landing/flat/", "/landing/other"),
+        ("/landing/{rel_dir}/now/", "/landing/other"),
+    ],
+)
+def test_a_template_for_markers_places_objects_where_it_ends_in_their_directory(
+    template: str, root: str
+) -> None:
+    route = replace(ROUTE, event_destination=template, marker="_SUCCESS")
+    (area,) = areas_of(route, [brought("in/d/", "/landing/other/d")], default_fs=FS)
+    (place,) = area.places
+    assert (place.root.path, place.keeps_order) == (root, True)
+
+
+def test_a_template_for_markers_that_places_no_object_is_named() -> None:
+    route = replace(ROUTE, event_destination="/landing/flat/", marker="_SUCCESS")
+    with pytest.raises(BadArgument, match=r"does not end in \{rel_dir\}") as caught:
+        known(route=route)
+    assert caught.value.code == "E_RECONCILE_PLACE"
+
+
 def test_the_whole_key_of_a_whole_bucket() -> None:
     route = replace(ROUTE, sources=(("raw", ""),), event_destination="/landing/{key_dir}/")
     assert known(route=route) == [("s3://raw/", "/landing")]

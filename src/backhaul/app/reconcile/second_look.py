@@ -13,6 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from backhaul.adapters.ledger import LedgerReader
+from backhaul.app.reconcile.markers import Markers
 from backhaul.core.file_systems import DefaultFs
 from backhaul.core.model import Location, Route
 from backhaul.core.objects import FileStatus
@@ -76,6 +77,7 @@ class SecondLook:
         self._user = route.run_as
         self._default_fs = default_fs
         self._judge = judge
+        self._markers = Markers(route, store)
         self._looked_up = _OF_THE_SOURCE if is_listed else FINDINGS
 
     def __call__(self, findings: Sequence[ComparedPath]) -> list[ComparedPath | None]:
@@ -115,7 +117,7 @@ class SecondLook:
         for path, source, status in zip(paths, sources, statuses, strict=True):
             row = Row(path, source, proven.get(path), _file(path, status))
             results.append(None if not any(row[1:]) else judge.compare(row))
-        return results
+        return self._markers(results, judge)
 
     def _location(self, path: str) -> Location:
         root = self._area.root

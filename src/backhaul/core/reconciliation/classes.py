@@ -66,7 +66,7 @@ class Judge:
             why = cover.note or f"transfer {cover.transfer_id} is {cover.state}"
             return ComparedPath(row, ObjectClass.IN_FLIGHT, why, cover.transfer_id)
         found = _difference(row, source, proof, target)
-        if found.found is ObjectClass.UNPROVED or _was_there(source, proof):
+        if found.found is ObjectClass.UNPROVED or was_there(source, proof):
             return found
         return self._explained(found, source, cover)
 
@@ -146,7 +146,7 @@ def _is_of(source: SourceObject, proof: ProvenFile) -> bool:
     return (source.bucket, source.key) == (proof.bucket, proof.key)
 
 
-def _was_there(source: SourceObject, proof: ProvenFile | None) -> bool:
+def was_there(source: SourceObject, proof: ProvenFile | None) -> bool:
     """Whether this very state of the object was published before: it is no longer on its way."""
     return (
         proof is not None
@@ -162,7 +162,7 @@ def _difference(
     transfer_id = "" if proof is None else proof.transfer_id
     if target is None:
         why = "no transfer brought it"
-        if _was_there(source, proof):
+        if was_there(source, proof):
             why = f"transfer {transfer_id} brought it, and it was removed from the target since"
         return ComparedPath(row, ObjectClass.MISSING, why, transfer_id)
     if target.is_special:

@@ -1,6 +1,8 @@
 """Where objects belong: a prefix of S3 and the directory that its objects go to.
 
-From the route's template for events; without one from what its transfers brought where. Where all
+From the route's template for events; without one from what its transfers brought where. A route
+with a marker has a template for the marker's directory: it says where each object belongs only if
+it ends in the directory's own names. Where all
 of them agree, the route's whole prefix belongs to one directory, so that a folder for which no
 message was sent is missing, too: `in/day=1/` went to `/landing/in/day=1`, so `in/` goes to
 `/landing/in`. Where they do not, only the prefixes that were brought have a known place.
@@ -112,16 +114,25 @@ def areas_of(
         BadArgument: E_RECONCILE_PLACE: it is not known.
     """
     places = _of_template(route, default_fs) if route.event_destination else ()
+    if route.marker is not None and any(one.template is not None for one in places):
+        places = ()  # it places the directory of a marker, and not each object below
     if not places:
         places = tuple(_of_transfers(route, brought))
     if not places:
         raise BadArgument(
             "E_RECONCILE_PLACE",
-            f"where the objects of route {printable(route.name, 80)} belong is not known: it has no"
-            " event_destination, and no transfer of it in the ledger has reached its destination",
+            f"where the objects of route {printable(route.name, 80)} belong is not known:"
+            f" {_no_template(route)}, and no transfer of it in the ledger has reached its"
+            " destination",
             hint="set event_destination on the route, or let a first message arrive",
         )
     return tuple(_joined(replace(one, inner=_inner(route, one)) for one in places))
+
+
+def _no_template(route: Route) -> str:
+    if not route.event_destination:
+        return "it has no event_destination"
+    return "its event_destination does not end in {rel_dir} or {key_dir}, so it is for the marker"
 
 
 def _inner(route: Route, place: Place) -> tuple[str, ...]:
