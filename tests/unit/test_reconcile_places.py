@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -116,6 +118,48 @@ def test_too_many_places_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(known(*every[:2])) == 2
     with pytest.raises(BadArgument, match="nothing in common"):
         known(*every)
+
+
+class Reads:
+    """Transfers of a ledger, and how often they were read."""
+
+    def __init__(self, directory: str, count: int) -> None:
+        self.directory, self.count = directory, count
+        self.times = 0
+
+    def __iter__(self) -> Iterator[Brought]:
+        self.times += 1
+        for number in range(self.count):
+            yield brought(f"in/day={number:06}/", self.directory.format(number))
+
+
+def test_transfers_that_agree_are_read_once_and_not_kept() -> None:
+    every = Reads("/landing/day={:06}", 5000)
+    tracemalloc.start()
+    try:
+        areas = areas_of(ROUTE, every, default_fs=FS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [one.root.path for one in areas] == ["/landing"]
+    assert every.times == 1
+    assert peak < 200_000  # some 500 B for each would be 2.5 MB
+
+
+def test_transfers_that_do_not_agree_are_read_again() -> None:
+    every = Reads("/landing/{}", 3)
+    areas = areas_of(ROUTE, every, default_fs=FS)
+    assert [one.root.path for one in areas] == ["/landing/0", "/landing/1", "/landing/2"]
+    assert every.times == 2
+
+
+def test_prefixes_that_agree_are_whole_beside_one_that_does_not() -> None:
+    route = replace(ROUTE, sources=(("raw", "in/"), ("more", "")))
+    every = [brought("in/a/", "/landing/one"), brought("b/", "/landing/m/b", "more")]
+    assert known(*every, route=route) == [
+        ("s3://more/", "/landing/m"),
+        ("s3://raw/in/a/", "/landing/one"),
+    ]
 
 
 def test_directories_inside_each_other_are_one_area() -> None:

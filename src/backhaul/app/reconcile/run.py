@@ -33,8 +33,8 @@ from backhaul.app.reconcile.streams import (
     proofs_from,
 )
 from backhaul.app.reconcile.unfinished import (
+    BroughtPrefixes,
     Unfinished,
-    brought_by,
     moment,
     since_epoch_us,
 )
@@ -307,7 +307,7 @@ class Comparison:
 
     def areas(self) -> tuple[Area, ...]:
         """Where the route's objects belong, as far as the ledger knows now."""
-        brought = brought_by(self.reader, self.route.name)
+        brought = BroughtPrefixes(self.reader, self.route.name)
         return areas_of(self.route, brought, default_fs=self.default_fs)
 
     def _run(self, report: Report) -> Reconciled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from backhaul.adapters.ledger import LedgerReader, UnfinishedTransfer
@@ -96,16 +97,23 @@ def _directory(one: UnfinishedTransfer, default_fs: DefaultFs) -> str:
     return parse_destination(one.destination, default_fs=default_fs).path
 
 
-def brought_by(reader: LedgerReader | None, route: str) -> Iterator[Brought]:
-    """What transfers of the route brought where, by prefix."""
-    for text, directory in reader.brought_by(route) if reader is not None else ():
-        try:
-            source = parse_source(text)
-        except BackhaulError:
-            continue  # an edited row: it cannot have been carried out
-        if source.key and not source.key.endswith("/"):
-            source = Source(bucket=source.bucket, key=f"{source.key}/")
-        yield Brought(source=source, directory=location_of(directory))
+@dataclass(frozen=True)
+class BroughtPrefixes:
+    """What transfers of a route brought where, by prefix; the ledger is read each time."""
+
+    reader: LedgerReader | None
+    route: str
+
+    def __iter__(self) -> Iterator[Brought]:
+        reader = self.reader
+        for text, directory in reader.brought_by(self.route) if reader is not None else ():
+            try:
+                source = parse_source(text)
+            except BackhaulError:
+                continue  # an edited row: it cannot have been carried out
+            if source.key and not source.key.endswith("/"):
+                source = Source(bucket=source.bucket, key=f"{source.key}/")
+            yield Brought(source=source, directory=location_of(directory))
 
 
 def location_of(uri: str) -> Location:

@@ -34,6 +34,7 @@ from backhaul.core.text import printable
 from backhaul.core.transfer.listing import etag_of
 
 PLACES_MOST = 10_000
+_APART = 2  # different directories
 _DIRECTORIES = frozenset({"{rel_dir}", "{key_dir}"})
 # Names that need no closer look: their file has the same name. Most keys are of this kind.
 _NAME = r"[A-Za-z0-9=][A-Za-z0-9=_.+@,-]{0,127}"
@@ -110,6 +111,9 @@ def areas_of(
 ) -> tuple[Area, ...]:
     """Where the objects of a route belong, in the order of the directories.
 
+    Args:
+        brought: Read a second time where it does not agree.
+
     Raises:
         BadArgument: E_RECONCILE_PLACE: it is not known.
     """
@@ -179,22 +183,34 @@ def _of_transfers(route: Route, brought: Iterable[Brought]) -> Iterator[Place]:
     """Places of the route's prefixes that all transfers agree on, and else of each transfer.
 
     What a transfer brought under an earlier configuration, from or to elsewhere, does not count.
+    There may be millions of transfers: what each brought is kept only where they do not agree.
     """
-    literal: dict[tuple[str, str], dict[Brought, None]] = {}
-    for one in brought:
-        prefix = covering_prefix(route, one.source)
-        if prefix is not None and _is_inside(one.directory, route):
-            literal.setdefault((one.source.bucket, prefix), {})[one] = None
-    for (bucket, prefix), every in literal.items():
-        whole = {_lifted(route, one, prefix) for one in every}
-        root = next(iter(whole))
-        if len(whole) == 1 and root is not None:
-            yield Place(bucket=bucket, prefix=prefix, root=root, name_map=route.name_map)
-            continue
-        for one in _outermost(every):
+    roots: dict[tuple[str, str], set[Location | None]] = {}
+    for at, one in _within(route, brought):
+        kept = roots.setdefault(at, set())
+        if len(kept) < _APART:
+            kept.add(_lifted(route, one, at[1]))
+    apart = {at for at, kept in roots.items() if len(kept) == _APART or None in kept}
+    literal: dict[tuple[str, str], dict[Brought, None]] = {at: {} for at in apart}
+    for at, one in _within(route, brought) if apart else ():
+        if at in apart:
+            literal[at][one] = None
+    for (bucket, prefix), kept in roots.items():
+        for one in _outermost(literal.get((bucket, prefix), ())):
             yield Place(
                 bucket=bucket, prefix=one.source.key, root=one.directory, name_map=route.name_map
             )
+        for root in kept if (bucket, prefix) not in apart else ():
+            assert root is not None  # noqa: S101 - else it is among those apart
+            yield Place(bucket=bucket, prefix=prefix, root=root, name_map=route.name_map)
+
+
+def _within(route: Route, brought: Iterable[Brought]) -> Iterator[tuple[tuple[str, str], Brought]]:
+    """Those that count, each with the bucket and prefix of the route that covers it."""
+    for one in brought:
+        prefix = covering_prefix(route, one.source)
+        if prefix is not None and _is_inside(one.directory, route):
+            yield (one.source.bucket, prefix), one
 
 
 def _is_inside(directory: Location, route: Route) -> bool:
