@@ -180,7 +180,7 @@ def test_a_command_that_was_killed_goes_on_and_reports_the_same(local: Installat
     whole = reconcile(it, "--json")
     assert whole.code == 65, whole
     state = it.home / "state"
-    arguments = ("reconcile", "in", "--settle", "0", "--config", config, "--json")
+    arguments = ("reconcile", "in", "--settle", "0", "--config", config, "--json", "--since", "1d")
     process = subprocess.Popen(
         it.argv(*arguments, "--state", str(state)),
         env=it.environment,
@@ -191,7 +191,9 @@ def test_a_command_that_was_killed_goes_on_and_reports_the_same(local: Installat
     assert process.wait() == -signal.SIGKILL
     kept = {one.name: one.stat().st_mtime_ns for one in state.glob("part-*.jsonl")}
     assert 3 <= len(kept) < 60
-    with_state = reconcile(it, "--json", "--state", str(state), "--jobs", "2")
+    since = ("--since", "1d")  # another moment, and the same command line
+    with_state = reconcile(it, "--json", *since, "--state", str(state), "--jobs", "2")
+    assert "begins anew" not in with_state.err
     assert (with_state.code, with_state.out) == (65, whole.out)
     assert list(state.iterdir()) == []
     other = reconcile(it, "--json", "--state", str(it.home))

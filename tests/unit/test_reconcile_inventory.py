@@ -83,6 +83,7 @@ class Inventoried:
                 pool=world.pool(),
                 default_fs=FS,
                 now=world.clock.now,
+                warn=world.warnings.append,
             )
         reader.close()
 

@@ -93,6 +93,7 @@ class Run:
             pool=pool,
             default_fs=FS,
             now=world.clock.now,
+            warn=world.warnings.append,
             adopter=adopter if adopts else None,
             deep=proof if deep is not None else None,
         )

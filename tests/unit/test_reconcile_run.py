@@ -20,7 +20,7 @@ from backhaul.app.reconcile.report import as_json, combined
 from backhaul.app.reconcile.run import Comparison, Reconciled, ReconcileOptions
 from backhaul.app.reconcile.streams import S3Listing
 from backhaul.core.checksums import Checksum
-from backhaul.core.errors import BadArgument, TransientError
+from backhaul.core.errors import BackhaulError, BadArgument, TransientError
 from backhaul.core.model import (
     Assignment,
     Location,
@@ -57,6 +57,7 @@ class World:
         self.number = 0
         self.route = Route(name="r", sources=(("raw", "in/"),), destinations=(LANDING,))
         self.options = ReconcileOptions()
+        self.warnings: list[BackhaulError] = []
 
     def begin(self, source: str, destination: str, route: str | None = None) -> str:
         """A message that was received."""
@@ -179,6 +180,7 @@ class World:
                 pool=self.pool(),
                 default_fs=FS,
                 now=self.clock.now,
+                warn=self.warnings.append,
             )
             return comparison.run(report), found
         finally:
@@ -592,11 +594,8 @@ def _interrupted(*_any: object) -> None:
     ("content", "why"),
     [
         ({"other": "1"}, "no plan of a comparison"),
-        ({"plan.json": "{"}, "its plan cannot be read"),
-        (
-            {"plan.json": '{"about": "x", "started_us": 1, "parts": []}'},
-            "a comparison of another route",
-        ),
+        ({"plan.json": '{"terraform_version": "1.5"}'}, "no plan of a comparison"),
+        ({"part-000000.jsonl": "", "notes": ""}, "no plan of a comparison"),
     ],
 )
 def test_a_directory_with_something_else_is_refused(

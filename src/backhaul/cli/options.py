@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -259,3 +259,22 @@ class Moment(click.ParamType[datetime]):
             self.fail(
                 f"{value!r} is not a date: write 2026-11-01, 2026-11-01T03:00:00Z or 2h", param, ctx
             )
+
+
+class TypedMoment(NamedTuple):
+    """A moment, and how it was typed: `1d` is another moment whenever it is typed."""
+
+    at: datetime
+    text: str
+
+
+class MomentAsTyped(click.ParamType[TypedMoment]):
+    """As `Moment`, with its text."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> TypedMoment:
+        """See `Moment.convert`."""
+        if isinstance(value, TypedMoment):
+            return value
+        return TypedMoment(Moment().convert(value, param, ctx), str(value))

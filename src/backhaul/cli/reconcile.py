@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from backhaul.cli.options import (
-    Moment,
+    MomentAsTyped,
     OnceOnly,
     PolicyFiles,
     Share,
@@ -23,11 +23,10 @@ from backhaul.cli.options import (
 from backhaul.core.text import visible
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from backhaul.app.context import Context
     from backhaul.app.reconcile.run import Reconciled
     from backhaul.app.reconcile.sending import LookAtMissing, Missing, SendTarget
+    from backhaul.cli.options import TypedMoment
     from backhaul.core.model import Location
     from backhaul.core.reconciliation.values import ComparedPath
 
@@ -40,7 +39,7 @@ LINES_AT_ONCE = 200
 @click.command("reconcile", cls=OnceOnly)
 @click.argument("route", metavar="ROUTE")
 @click.option(
-    "--since", type=Moment(), help="Only objects written since then: a date (UTC), or 2h."
+    "--since", type=MomentAsTyped(), help="Only objects written since then: a date (UTC), or 2h."
 )
 @click.option(
     "--settle",
@@ -109,7 +108,7 @@ LINES_AT_ONCE = 200
 def command(  # noqa: PLR0913 - one for each option
     *,
     route: str,
-    since: datetime | None,
+    since: TypedMoment | None,
     settle_s: int,
     inventory: str | None,
     combined_file: Path | None,
@@ -151,7 +150,8 @@ def command(  # noqa: PLR0913 - one for each option
     context = files.context()
     target = send_target(context, route, queue, region) if is_sending else None
     options = ReconcileOptions(
-        since=since,
+        since=since and since.at,
+        since_text=since.text if since else "",
         settle=timedelta(seconds=settle_s),
         inventory=inventory,
         state=state,

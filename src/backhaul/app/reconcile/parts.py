@@ -1,23 +1,28 @@
 """Shards: a comparison in ranges of paths, several at once, and one that was killed goes on.
 
-A directory holds the plan and, for each part that is complete, what it found. Parts are written
-under another name and renamed, so a part that is there is whole. The report is made from them, in
-order: the same whether the command ran once or was killed and run again.
+A directory holds the plan and, for each part that is complete, what it found. Files are written
+under another name and renamed, and each ends with the CRC32 of what is before: a part that is there
+is whole, or it is compared again. The report is made from them, in order: the same whether the
+command ran once or was killed and run again. What cannot be used is removed, with a warning, and
+the comparison begins anew: a timer needs no person. One command at a time has the directory.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
-from backhaul.core.errors import BadArgument
+from backhaul.core.errors import BackhaulError, BadArgument
 from backhaul.core.model import Location
 from backhaul.core.reconciliation.values import (
     ComparedPath,
@@ -29,6 +34,9 @@ from backhaul.core.reconciliation.values import (
 )
 
 PLAN = "plan.json"
+ANOTHER_DIRECTORY = "name another directory, or remove this one"
+_OURS = re.compile(r"plan\.(?:json|partial)|part-\d{6,}\.(?:jsonl|partial)")
+_HEAD = b'{"about": {"version of Backhaul": "'  # other programs have a plan.json, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,21 @@ class PathRange:
     until: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedPlace:
+    """Objects of a prefix and where they belong.
+
+    Attributes:
+        directory: Its URI.
+    """
+
+    bucket: str
+    prefix: str
+    directory: str
+
+
 Compare = Callable[[PathRange], Generator[ComparedPath, None, None]]
+Warn = Callable[[BackhaulError], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,45 +75,98 @@ class PartsPlan:
     """What is compared in which parts.
 
     Attributes:
-        about: Route, options and places: another command with the same directory must agree.
+        about: Route, options and configuration: a command with others begins anew.
         started_us: When it began.
+        since_us: `--since` as it was then; None: everything is compared.
+        places: As they were then: the next transfer may change what the ledger has.
     """
 
-    about: str
+    about: Mapping[str, str]
     started_us: int
+    since_us: int | None
+    places: tuple[PlannedPlace, ...]
     parts: tuple[PathRange, ...]
 
 
-class PartFiles:
-    """The directory of one comparison.
+def ends(warning: BackhaulError) -> None:
+    """A `Warn` for those that keep nothing: it raises."""
+    raise warning
+
+
+@contextmanager
+def part_files(directory: Path, warn: Warn) -> Iterator[PartFiles]:
+    """The directory of one comparison, made where it is not there, and locked for the block.
+
+    Args:
+        warn: Gets what was kept there and cannot be used.
 
     Raises:
-        BadArgument: E_RECONCILE_STATE: it holds something else.
+        BadArgument: E_RECONCILE_STATE: it holds something else, or another command is using it.
         OSError: It cannot be read or written.
     """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            hint = "wait until it has ended, or name another directory"
+            raise _refused(directory, "another command is using it", hint) from error
+        hint = "name a directory on a local disk"
+        raise _refused(directory, f"it cannot be locked: {error.strerror}", hint) from error
+    try:
+        yield PartFiles(directory, warn)
+    finally:
+        os.close(descriptor)
 
-    def __init__(self, directory: Path) -> None:
+
+class PartFiles:
+    """The files in the directory of one comparison; see `part_files`."""
+
+    def __init__(self, directory: Path, warn: Warn) -> None:
         self._directory = directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._warn = warn
 
-    def plan(self, about: str, make: Callable[[], PartsPlan]) -> PartsPlan:
-        """The plan that was begun here, or a new one."""
+    def begun(self, about: Mapping[str, str]) -> PartsPlan | None:
+        """The plan that was begun here; None: there is none that can be used.
+
+        Args:
+            about: What the plan must agree in, of which `route` is never replaced.
+        """
         path = self._directory / PLAN
-        if not path.exists():
-            if any(self._directory.iterdir()):
-                raise self._not_ours("it has files, and no plan of a comparison")
-            plan = make()
-            self._write(path, [json.dumps(asdict(plan))])
-            return plan
+        text = path.read_bytes() if path.exists() else None
+        if text is None or not (text.startswith(_HEAD) or _HEAD.startswith(text)):
+            if text is not None or not all(_OURS.fullmatch(one) for one in self._names()):
+                raise _refused(
+                    self._directory,
+                    "it has files, and no plan of a comparison",
+                    ANOTHER_DIRECTORY,
+                )
+            return None
+        plan, seal = (*text.splitlines(keepends=True), b"", b"")[:2]
+        if seal != _seal(crc32(plan)):
+            self.useless("its plan is damaged")
+            return None
         try:
-            found = json.loads(path.read_text("utf-8"))
-            parts = tuple(PathRange(**one) for one in found["parts"])
-            plan = PartsPlan(about=found["about"], started_us=found["started_us"], parts=parts)
-        except (ValueError, TypeError, KeyError) as error:
-            raise self._not_ours("its plan cannot be read") from error
-        if plan.about != about:
-            raise self._not_ours("it holds a comparison of another route, or with other options")
-        return plan
+            found = _plan(json.loads(plan))
+        except (ValueError, TypeError, KeyError):
+            self.useless("its plan is of another version of Backhaul")
+            return None
+        if found.about.get("route") != about["route"]:
+            raise _refused(
+                self._directory, "it holds a comparison of another route", ANOTHER_DIRECTORY
+            )
+        others = [one for one in about if found.about.get(one) != about[one]]
+        if not others:
+            return found
+        self.useless(f"it was begun with another {', '.join(others)}")
+        return None
+
+    def begin(self, plan: PartsPlan) -> None:
+        """Keep this plan, and nothing of an earlier one."""
+        self._empty()
+        self._write(self._directory / PLAN, [json.dumps(asdict(plan))])
 
     def run(
         self,
@@ -122,39 +197,74 @@ class PartFiles:
 
     def remove(self) -> None:
         """The report is complete: the next comparison begins anew."""
-        for path in sorted(self._directory.glob("part-*")):
-            path.unlink()
-        (self._directory / PLAN).unlink()
+        self._empty()
+
+    def _empty(self) -> None:
+        (self._directory / PLAN).unlink(missing_ok=True)
+        # Die here, and parts without a plan are removed by the next command.
+        for name in filter(_OURS.fullmatch, self._names()):
+            (self._directory / name).unlink()
+
+    def useless(self, why: str) -> None:
+        """Warn that what was kept cannot be used."""
+        self._warn(_refused(self._directory, f"{why}, so the comparison begins anew"))
+
+    def _names(self) -> list[str]:
+        return sorted(one.name for one in self._directory.iterdir())
 
     def _complete(self, number: int, part: PathRange, compare: Compare) -> None:
         path = self._path(number)
-        if not path.exists():
-            with closing(compare(part)) as found:
-                self._write(path, map(_line, found))
+        if path.exists():
+            if _is_whole(path):
+                return
+            self._warn(_refused(self._directory, f"{path.name} is damaged and is compared again"))
+        with closing(compare(part)) as found:
+            self._write(path, map(_line, found))
 
     def _read(self, number: int) -> Iterator[ComparedPath]:
-        with self._path(number).open(encoding="utf-8", errors="surrogatepass") as file:
-            for line in file:
+        with self._path(number).open("rb") as file:
+            for line, _ in pairwise(file):  # the last one is the seal
                 yield _compared(json.loads(line))
 
     def _path(self, number: int) -> Path:
         return self._directory / f"part-{number:06}.jsonl"
 
     @staticmethod
-    def _write(path: Path, lines: Iterator[str] | Sequence[str]) -> None:
-        partial = path.with_suffix(".partial")
-        with partial.open("w", encoding="utf-8", errors="surrogatepass") as file:
-            file.writelines(f"{line}\n" for line in lines)
+    def _write(path: Path, lines: Iterable[str]) -> None:
+        partial, crc = path.with_suffix(".partial"), 0
+        with partial.open("wb") as file:
+            for one in lines:
+                line = f"{one}\n".encode("ascii")
+                crc = crc32(line, crc)
+                file.write(line)
+            file.write(_seal(crc))
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
 
-    def _not_ours(self, why: str) -> BadArgument:
-        return BadArgument(
-            "E_RECONCILE_STATE",
-            f"--state {self._directory}: {why}",
-            hint="name another directory, or remove this one",
-        )
+
+def _refused(directory: Path, why: str, hint: str = "") -> BadArgument:
+    return BadArgument("E_RECONCILE_STATE", f"--state {directory}: {why}", hint=hint)
+
+
+def _plan(kept: Any) -> PartsPlan:
+    """The reverse of `asdict`."""
+    places = [PlannedPlace(**one) for one in kept.pop("places")]
+    parts = [PathRange(**one) for one in kept.pop("parts")]
+    return PartsPlan(places=tuple(places), parts=tuple(parts), **kept)
+
+
+def _seal(crc: int) -> bytes:
+    """The last line of a file, from the CRC32 of those before."""
+    return b'{"crc32": "%08x"}\n' % crc
+
+
+def _is_whole(path: Path) -> bool:
+    crc, last = 0, b""
+    with path.open("rb") as file:
+        for line in file:
+            crc, last = crc32(last, crc), line
+    return last == _seal(crc)
 
 
 def _line(one: ComparedPath) -> str:

@@ -13,22 +13,32 @@ from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from backhaul import __version__
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
-from backhaul.adapters.ledger import LedgerReader, find_reader, open_ledger
-from backhaul.adapters.system.clock import host_name
+from backhaul.adapters.ledger import LedgerReader, find_reader
 from backhaul.app.context import Context
 from backhaul.app.inventory import OpenInventory, open_inventory
 from backhaul.app.ports import make_pool, open_ports
 from backhaul.app.reconcile.adopting import Adopter
-from backhaul.app.reconcile.parts import PartFiles, PartsPlan, PathRange, parts_of
+from backhaul.app.reconcile.noting import ClassTotals, note_result
+from backhaul.app.reconcile.parts import (
+    PartFiles,
+    PartsPlan,
+    PathRange,
+    Warn,
+    ends,
+    part_files,
+    parts_of,
+)
 from backhaul.app.reconcile.proving_again import DeepProof, DeepTotals, proving_again
+from backhaul.app.reconcile.resuming import begun, configuration_of, planned_places
 from backhaul.app.reconcile.second_look import SecondLook
 from backhaul.app.reconcile.streams import (
     S3Listing,
+    boundaries,
     files_from,
-    first_levels,
     objects_from,
     proofs_from,
 )
@@ -46,14 +56,13 @@ from backhaul.core.ports import Emit, ObjectStore, TargetPool
 from backhaul.core.reconciliation.checks import checked, is_unproved, sample_of
 from backhaul.core.reconciliation.classes import Judge
 from backhaul.core.reconciliation.covers import Covers
-from backhaul.core.reconciliation.merge import AFTER_ALL, merged
+from backhaul.core.reconciliation.merge import merged
 from backhaul.core.reconciliation.places import Area, areas_of
 from backhaul.core.reconciliation.values import (
     FINDINGS,
     ComparedPath,
     ObjectClass,
     ObjectSource,
-    ReconcileResult,
     Row,
 )
 from backhaul.core.text import printable
@@ -61,7 +70,6 @@ from backhaul.engines.pool import WorkerPool
 
 SETTLE = timedelta(seconds=10)
 LISTED_MOST = 20  # routes in an error
-NOTE_WAIT_S = 5.0  # for the ledger's lock
 _US_PER_MS = 1000
 
 Report = Callable[[ComparedPath, Location], None]
@@ -74,6 +82,7 @@ class ReconcileOptions:
 
     Attributes:
         since: Only objects written, and files changed, at or after it; None: all.
+        since_text: As it was typed: `1d` is another time whenever it is typed.
         settle: Objects younger than this are too young to be missing.
         inventory: Path or address of the manifest of an inventory, in place of a listing.
         state: A directory from which a comparison that was ended goes on; None: none.
@@ -83,20 +92,13 @@ class ReconcileOptions:
     """
 
     since: datetime | None = None
+    since_text: str = ""
     settle: timedelta = SETTLE
     inventory: str | None = None
     state: Path | None = None
     jobs: int = 1
     deep: float | None = None
     is_adopting: bool = False
-
-
-@dataclass(kw_only=True)
-class ClassTotals:
-    """Paths of one class and their bytes, of S3 or else of the target."""
-
-    objects: int = 0
-    size_bytes: int = 0
 
 
 @dataclass(kw_only=True)
@@ -193,11 +195,12 @@ def run_reconcile(
                 pool=pool,
                 default_fs=context.default_fs,
                 now=lambda: datetime.now(UTC),
+                warn=warn,
             )
             found = comparison.run(report)
     if options.since is None and reader is not None:
         try:
-            _note(path, found)
+            note_result(path, route.name, found.started_at, found.totals)
         except BackhaulError as error:
             warn(type(error)(error.code, f"the result is not kept: {error.message}"))
     return found
@@ -226,23 +229,6 @@ def _parts(
         retry=context.settings.agent.retry,
     )
     return found.pool, found.aws, adopter
-
-
-def _note(path: Path, found: Reconciled) -> None:
-    """Keep the result for `status` and the metrics; only of a comparison of everything."""
-    result = ReconcileResult(
-        route=found.route,
-        started_at=found.started_at,
-        finished_at=datetime.now(UTC),
-        totals={
-            kind.value: (totals.objects, totals.size_bytes) for kind, totals in found.totals.items()
-        },
-    )
-    ledger = open_ledger(
-        path, create=False, host=host_name(), busy_timeout_s=NOTE_WAIT_S, migrates=False
-    )
-    with closing(ledger):
-        ledger.note_reconciled(result)
 
 
 def find_route(context: Context, name: str) -> Route:
@@ -283,6 +269,7 @@ class Comparison:
     Attributes:
         objects: Where the objects come from.
         store: Where a missing object is looked up again; None: nowhere.
+        warn: Gets what was kept with `--state` and cannot be used; the default ends it.
         inventory: What `objects` lists; None: S3 itself.
     """
 
@@ -294,9 +281,15 @@ class Comparison:
     pool: TargetPool
     default_fs: DefaultFs
     now: Callable[[], datetime]
+    warn: Warn = ends
     inventory: OpenInventory | None = None
     adopter: Adopter | None = None
     deep: DeepProof | None = None
+
+    def __post_init__(self) -> None:
+        """A comparison that goes on takes `since` from its plan: a span ago is another time now."""
+        since = self.options.since
+        self._since_us = None if since is None else since_epoch_us(since)
 
     def run(self, report: Report) -> Reconciled:
         """Compare all areas; see `run_reconcile`."""
@@ -311,10 +304,34 @@ class Comparison:
         return areas_of(self.route, brought, default_fs=self.default_fs)
 
     def _run(self, report: Report) -> Reconciled:
-        areas = self.areas()
+        with ExitStack() as opened:
+            state, jobs = self.options.state, self.options.jobs
+            if state is None and jobs == 1:
+                areas = self.areas()
+                found, count = self._counting(areas, self.now(), report)
+                for number, area in enumerate(areas):
+                    with closing(self.proven(area)) as compared:
+                        for one in compared:
+                            count(one, number)
+                return found
+            if state is None:
+                state = Path(opened.enter_context(TemporaryDirectory(prefix="backhaul-")))
+            files = opened.enter_context(part_files(state, self.warn))
+            plan, areas = begun(files, self._about, self.route, self.default_fs) or self._begin(
+                files
+            )
+            self._since_us = plan.since_us
+            found, count = self._counting(areas, moment(plan.started_us), report)
+            files.run(plan, lambda part: self.proven(areas[part.area], part), count, jobs)
+            files.remove()
+            return found
+
+    def _counting(
+        self, areas: Sequence[Area], started_at: datetime, report: Report
+    ) -> tuple[Reconciled, Callable[[ComparedPath, int], None]]:
         found = Reconciled(
             route=self.route.name,
-            started_at=self.now(),
+            started_at=started_at,
             places=tuple(place.text for area in areas for place in area.places),
             inventory="" if self.inventory is None else self.inventory.text,
         )
@@ -323,45 +340,37 @@ class Comparison:
             found.add(one)
             report(one, areas[area].root)
 
-        state, jobs = self.options.state, self.options.jobs
-        if state is None and jobs == 1:
-            for number, area in enumerate(areas):
-                with closing(self.proven(area)) as compared:
-                    for one in compared:
-                        count(one, number)
-            return found
-        with ExitStack() as opened:
-            if state is None:
-                state = Path(opened.enter_context(TemporaryDirectory(prefix="backhaul-")))
-            files = PartFiles(state)
-            plan = files.plan(self._about(found), lambda: self._plan(areas, found))
-            found.started_at = moment(plan.started_us)
-            files.run(plan, lambda part: self.proven(areas[part.area], part), count, jobs)
-            files.remove()
-        return found
+        return found, count
 
-    def _about(self, found: Reconciled) -> str:
-        """What another command with the same directory must agree in."""
-        since = self.options.since.isoformat() if self.options.since else ""
-        return "\n".join([found.route, since, str(self.options.settle), *found.places])
-
-    def _plan(self, areas: Sequence[Area], found: Reconciled) -> PartsPlan:
-        return PartsPlan(
-            about=self._about(found),
-            started_us=since_epoch_us(found.started_at),
-            parts=parts_of([one.root for one in areas], [*map(self._boundaries, areas)]),
+    def _begin(self, files: PartFiles) -> tuple[PartsPlan, tuple[Area, ...]]:
+        areas = self.areas()
+        plan = PartsPlan(
+            about=self._about,
+            started_us=since_epoch_us(self.now()),
+            since_us=self._since_us,
+            places=planned_places(areas),
+            parts=parts_of(
+                [one.root for one in areas],
+                [boundaries(one, self.reader, self.pool, self.route.run_as) for one in areas],
+            ),
         )
+        files.begin(plan)
+        return plan, areas
 
-    def _boundaries(self, area: Area) -> list[str]:
-        """By what was published, or else by the first directories of the target."""
-        if not all(place.keeps_order for place in area.places):
-            return []  # its objects are sorted as a whole
-        root = area.root
-        base = "/" if root.path == "/" else f"{root.path}/"
-        marks: list[str] = []
-        if self.reader is not None:
-            marks += self.reader.proven_marks(root.filesystem, base, base + AFTER_ALL)
-        return marks or first_levels(self.pool, root, self.route.run_as)
+    @property
+    def _about(self) -> dict[str, str]:
+        """What a command that goes on must agree in, in the words of the warning."""
+        options, taken_at = self.options, self.inventory and self.inventory.taken_at
+        return {
+            "version of Backhaul": __version__,
+            "route": self.route.name,
+            "configuration of the route": configuration_of(self.route),
+            "--since": options.since_text or str(options.since or ""),
+            "--settle": str(options.settle),
+            "--inventory": f"{self.inventory.name} {taken_at}" if self.inventory else "",
+            "--deep": str(options.deep),
+            "--adopt": str(options.is_adopting),
+        }
 
     def proven(
         self, area: Area, part: PathRange | None = None
@@ -427,11 +436,11 @@ class Comparison:
 
     def _is_wanted(self, row: Row) -> bool:
         """By `since`: an object by S3's clock, a file alone by the target's."""
-        since = self.options.since
-        if since is None:
+        since_us = self._since_us
+        if since_us is None:
             return True
         if row.source is not None:
-            return row.source.modified_us >= since_epoch_us(since)
+            return row.source.modified_us >= since_us
         if row.target is not None:
-            return row.target.modified_ms * _US_PER_MS >= since_epoch_us(since)
+            return row.target.modified_ms * _US_PER_MS >= since_us
         return False

@@ -128,6 +128,20 @@ def _files(pool: TargetPool, root: Location, user: str | None, after: str) -> Pa
             last = page[-1].relative
 
 
+def boundaries(
+    area: Area, reader: LedgerReader | None, pool: TargetPool, user: str | None
+) -> list[str]:
+    """Paths that part an area: of what was published, or else the target's first directories."""
+    if not all(place.keeps_order for place in area.places):
+        return []  # its objects are sorted as a whole
+    root = area.root
+    base = "/" if root.path == "/" else f"{root.path}/"
+    marks: list[str] = []
+    if reader is not None:
+        marks += reader.proven_marks(root.filesystem, base, base + AFTER_ALL)
+    return marks or first_levels(pool, root, user)
+
+
 def first_levels(pool: TargetPool, root: Location, user: str | None) -> list[str]:
     """The first directories below `root`, as paths behind which the next one begins.
 
