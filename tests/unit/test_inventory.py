@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.inventory import csv_files
-from backhaul.adapters.inventory.sorted_objects import sorted_objects, spool_directory
+from backhaul.adapters.inventory.sorted_objects import sorted_objects
 from backhaul.app.inventory import OLD_AFTER, open_inventory
 from backhaul.core.errors import BackhaulError, BadArgument
 from backhaul.core.inventory import manifest as manifests
@@ -27,6 +27,7 @@ from backhaul.core.inventory.manifest import CHECKSUM_MAX_BYTES
 from backhaul.core.inventory.rows import layout_of
 from backhaul.core.objects import Pin
 from backhaul.core.transfer.listing import list_objects, list_pages
+from backhaul.spool import spool_directory
 from backhaul.testing.fakes import FakeClock, FakeStore
 from tests.inventories import (
     AT,

@@ -13,6 +13,7 @@ from zlib import crc32
 
 import pytest
 
+from backhaul import spool
 from backhaul.app.reconcile.parts import PartFiles, ends, part_files
 from backhaul.app.reconcile.run import ReconcileOptions
 from backhaul.core.errors import BadArgument
@@ -253,3 +254,29 @@ def test_a_directory_that_cannot_be_locked_is_refused(
     ):
         pytest.fail("it is not locked")
     assert caught.value.hint == "name a directory on a local disk"
+
+
+# ---------------------------------------------------------------- without a directory
+
+
+def test_parts_without_state_are_on_disk_and_not_in_memory(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put("in/a")
+    world.bring("in/", "", ["a"])
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(spool, "ON_DISK", disk)
+    world.options = ReconcileOptions(jobs=2)
+    run = PartFiles.run
+    seen: list[str] = []
+
+    def noted(files: PartFiles, *arguments: Any) -> None:
+        seen.extend(one.name for one in disk.glob("backhaul-*/plan.json"))
+        run(files, *arguments)
+
+    monkeypatch.setattr(PartFiles, "run", noted)
+    assert world.classes() == {"a": "same"}
+    assert seen == ["plan.json"]
+    assert list(disk.iterdir()) == []

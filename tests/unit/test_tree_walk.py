@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backhaul import spool
 from backhaul.adapters.local import LocalTarget
 from backhaul.core.objects import FileStatus
 from backhaul.core.ports import TargetFs
 from backhaul.engines.sorting import in_order
 from backhaul.engines.tree_walk import TreeWalks, walk_files
 from backhaul.testing.fakes import FakeClock, FakeTarget
+
+if TYPE_CHECKING:
+    import pytest
 
 names = st.lists(
     st.sampled_from(["a", "a.b", "a-b", "a b", "b", "ä", "日", "\U0001f600", "z" * 255]),
@@ -112,6 +118,23 @@ def test_names_that_are_no_utf_8_and_links_are_walked_on_a_mounted_file_system(
         ("link", True),
     ]
     assert [one.size_bytes for one in found][:2] == [4, 2]
+
+
+def test_sorted_runs_are_on_disk_and_not_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(spool, "ON_DISK", tmp_path)
+    made: Any = tempfile.TemporaryFile
+    directories = []
+
+    def noted(**about: Any) -> Any:
+        directories.append(about["dir"])
+        return made(**about)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", noted)
+    assert list(in_order("cab", str, most=2)) == ["a", "b", "c"]
+    assert directories == [tmp_path, tmp_path]
 
 
 @given(st.lists(st.text(max_size=3)), st.integers(1, 5))

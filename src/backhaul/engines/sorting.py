@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import IO, TypeVar
 
+from backhaul.spool import spool_directory
+
 IN_MEMORY_MOST = 100_000  # items, some 30 MB
 _BATCH = 500  # items in one pickle
 
@@ -38,7 +40,9 @@ def _merged(
     with ExitStack() as opened:
         runs: list[Iterator[Item]] = []
         while run:
-            file = opened.enter_context(tempfile.TemporaryFile(prefix="backhaul-"))
+            file = opened.enter_context(
+                tempfile.TemporaryFile(prefix="backhaul-", dir=spool_directory())
+            )
             _write(file, run)
             runs.append(_read(file))
             run = sorted(islice(rest, most), key=key)

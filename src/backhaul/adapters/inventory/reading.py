@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 from backhaul.adapters.inventory.csv_files import csv_rows
 from backhaul.adapters.inventory.parquet_files import parquet_rows
-from backhaul.adapters.inventory.sorted_objects import SortedObjects, room_needed, spool_directory
+from backhaul.adapters.inventory.sorted_objects import SortedObjects, room_needed
 from backhaul.core.errors import BadArgument
 from backhaul.core.inventory.manifest import (
     InventoryFile,
@@ -18,6 +18,7 @@ from backhaul.core.inventory.manifest import (
     InventoryManifest,
 )
 from backhaul.core.inventory.rows import InventoryRow, current_rows, layout_of
+from backhaul.spool import spool_directory
 
 CHUNK_BYTES = 1 << 20
 

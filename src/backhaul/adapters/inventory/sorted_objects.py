@@ -6,7 +6,6 @@ and finds the place of any key again; the file lives in a directory that goes aw
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import tempfile
 import threading
@@ -17,10 +16,10 @@ from pathlib import Path
 
 from backhaul.core.errors import BadArgument
 from backhaul.core.inventory.rows import InventoryRow
+from backhaul.spool import spool_directory
 
 BATCH = 10_000  # rows in one call
 CACHE_KIB = 16 << 10  # of SQLite, and what its sorter keeps in memory
-_ON_DISK = Path("/var/tmp")  # noqa: S108 - private directories in it; /tmp is in memory here and there
 
 _PRAGMAS = (
     "PRAGMA journal_mode = OFF",  # a file that ends with the command needs no recovery
@@ -97,11 +96,3 @@ def room_needed() -> Iterator[None]:
             f"the inventory cannot be sorted in {spool_directory()}: {exc}",
             hint="set TMPDIR to a directory on disk with some 400 bytes for each object",
         ) from exc
-
-
-def spool_directory() -> Path:
-    """TMPDIR, else the machine's directory for large temporary files."""
-    given = os.environ.get("TMPDIR")
-    if given:
-        return Path(given)
-    return _ON_DISK if os.access(_ON_DISK, os.W_OK) else Path(tempfile.gettempdir())

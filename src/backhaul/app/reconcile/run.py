@@ -67,6 +67,7 @@ from backhaul.core.reconciliation.values import (
 )
 from backhaul.core.text import printable
 from backhaul.engines.pool import WorkerPool
+from backhaul.spool import spool_directory
 
 SETTLE = timedelta(seconds=10)
 LISTED_MOST = 20  # routes in an error
@@ -315,7 +316,8 @@ class Comparison:
                             count(one, number)
                 return found
             if state is None:
-                state = Path(opened.enter_context(TemporaryDirectory(prefix="backhaul-")))
+                spool = TemporaryDirectory(prefix="backhaul-", dir=spool_directory())
+                state = Path(opened.enter_context(spool))
             files = opened.enter_context(part_files(state, self.warn))
             plan, areas = begun(files, self._about, self.route, self.default_fs) or self._begin(
                 files
