@@ -60,6 +60,14 @@ def known(*every: Brought, route: Route = ROUTE) -> list[tuple[str, str]]:
             [("in/d=1/", "/landing/d=1"), ("in/d=2/", "/landing/two")],
             [("s3://raw/in/d=1/", "/landing/d=1"), ("s3://raw/in/d=2/", "/landing/two")],
         ),
+        (
+            [("in/a/", "/landing/x/a"), ("in/b/", "/landing/y/b"), ("in/c/", "/landing/z/c")],
+            [
+                ("s3://raw/in/a/", "/landing/x/a"),
+                ("s3://raw/in/b/", "/landing/y/b"),
+                ("s3://raw/in/c/", "/landing/z/c"),
+            ],
+        ),
         # The directory above is not the route's.
         ([("in/landing/", "/landing")], [("s3://raw/in/landing/", "/landing")]),
         # What one brought implies where another belongs.

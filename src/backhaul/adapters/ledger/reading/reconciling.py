@@ -71,8 +71,7 @@ _COVER = (
     *("first_seen_at", "finished_at"),
 )
 _COVER_COLUMNS = tuple(transfers.c[name] for name in _COVER)
-# One that adopts is to bring nothing, so it explains nothing that is missing.
-_IS_TO_BRING = transfers.c.queue.is_distinct_from(ADOPT_QUEUE)
+_OF_ROUTE = (transfers.c.route, transfers.c.queue)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,15 +209,15 @@ class ReconcileReader(ReconciledReader):
         key = tuple_(transfers.c.first_seen_at, transfers.c.id)
         query = (
             select(*_COVER_COLUMNS)
-            .where(transfers.c.finished_at.is_(None), _IS_TO_BRING)
+            .where(transfers.c.finished_at.is_(None))
             .order_by(transfers.c.first_seen_at, transfers.c.id)
             .limit(TRANSFERS_AT_ONCE)
         )
         following = query
         while len(found) < COVERS_MOST:
             with self._transaction("open transfers") as tx:
-                page = tx.execute(following.add_columns(transfers.c.route)).mappings().all()
-            found += [_unfinished(one) for one in page if one["route"] == route]
+                page = tx.execute(following.add_columns(*_OF_ROUTE)).mappings().all()
+            found += [_unfinished(one) for one in page if _is_to_bring(one, route)]
             if len(page) < TRANSFERS_AT_ONCE:
                 break
             last = page[-1]
@@ -235,7 +234,7 @@ class ReconcileReader(ReconciledReader):
         key = tuple_(transfers.c.finished_at, transfers.c.id)
         query = (
             select(*_COVER_COLUMNS)
-            .where(transfers.c.state == TransferState.DEAD.value, _IS_TO_BRING)
+            .where(transfers.c.state == TransferState.DEAD.value)
             .order_by(transfers.c.finished_at.desc(), transfers.c.id.desc())
             .limit(TRANSFERS_AT_ONCE)
         )
@@ -244,8 +243,8 @@ class ReconcileReader(ReconciledReader):
         following = query
         while len(found) < COVERS_MOST:
             with self._transaction("dead transfers") as tx:
-                page = tx.execute(following.add_columns(transfers.c.route)).mappings().all()
-            found += [_unfinished(one) for one in page if one["route"] == route]
+                page = tx.execute(following.add_columns(*_OF_ROUTE)).mappings().all()
+            found += [_unfinished(one) for one in page if _is_to_bring(one, route)]
             if len(page) < TRANSFERS_AT_ONCE:
                 break
             last = page[-1]
@@ -320,6 +319,15 @@ def _plain(row: Any) -> Any:
     if not (are_texts and are_numbers and isinstance(modified_ms, int)):
         raise WrongValue(f"{row!r} is no published file")
     return row
+
+
+def _is_to_bring(row: Any, route: str) -> bool:
+    """One of the route; what adopts is to bring nothing, so it explains nothing that is missing.
+
+    Not a condition of the query: there may be many others before the next one of the route.
+    """
+    is_its: bool = row["route"] == route
+    return is_its and row["queue"] != ADOPT_QUEUE
 
 
 def _unfinished(row: Any) -> UnfinishedTransfer:
