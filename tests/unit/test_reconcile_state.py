@@ -118,6 +118,33 @@ def test_other_options_begin_anew_and_name_what_is_other(
     assert list(state.iterdir()) == []
 
 
+@pytest.mark.parametrize(("age", "is_kept"), [(7 * DAY, True), (7 * DAY + HOUR, False)])
+def test_a_comparison_of_last_week_begins_anew(
+    world: World, state: Path, age: timedelta, *, is_kept: bool
+) -> None:
+    world.put("in/d1/new")
+    world.later(age)
+    assert ("d1/new" not in world.classes()) is is_kept
+    why = "it was begun more than 7 days ago, so the comparison begins anew"
+    assert said(world) == ([] if is_kept else [why])
+    assert list(state.iterdir()) == []
+
+
+def test_places_that_do_not_agree_are_found_again(world: World, tmp_path: Path) -> None:
+    """`areas_of` reads them twice then."""
+    world.put("in/d/a", "in/e/b", "in/f/c")
+    world.bring("in/d/", "one", ["a"])
+    world.bring("in/e/", "two", ["b"])
+    world.later()
+    world.options = ReconcileOptions(state=tmp_path / "state")
+    end(world)
+    kept = {one.name: one.stat().st_mtime_ns for one in tmp_path.glob("state/part-*")}
+    end(world)
+    assert {one.name: one.stat().st_mtime_ns for one in tmp_path.glob("state/part-*")} == kept
+    assert world.classes() == {"one/a": "same", "two/b": "same"}
+    assert world.warnings == []
+
+
 def test_another_configuration_of_the_route_begins_anew(world: World, state: Path) -> None:
     world.route = replace(world.route, event_destination="/landing/x/{rel_dir}/")
     assert "x/d1/a" in world.classes()
@@ -135,13 +162,16 @@ def test_another_route_is_refused(world: World, state: Path) -> None:
     assert {one: one.read_bytes() for one in state.iterdir()} == before
 
 
-def test_places_that_cannot_be_found_again_begin_anew(world: World, state: Path) -> None:
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_places_that_cannot_be_found_again_begin_anew(
+    world: World, state: Path, *, is_empty: bool
+) -> None:
     plan = state / "plan.json"
     kept = json.loads(plan.read_bytes().splitlines()[0])
-    kept["places"][0]["prefix"] = "other/"
-    kept["places"].append(
-        {"bucket": "raw", "prefix": "in/", "directory": kept["places"][0]["directory"]}
-    )
+    if is_empty:
+        kept["places"] = []
+    else:
+        kept["places"][0]["prefix"] = "other/"
     plan.write_bytes(sealed(json.dumps(kept)))
     world.put("in/d1/new")
     world.later()

@@ -6,13 +6,18 @@ compared before would not belong to the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from backhaul.app.reconcile.parts import PartFiles, PartsPlan, PlannedPlace
-from backhaul.app.reconcile.unfinished import location_of
+from backhaul.app.reconcile.unfinished import location_of, moment
+from backhaul.core.errors import BadArgument
 from backhaul.core.file_systems import DefaultFs
 from backhaul.core.model import Route, Source
 from backhaul.core.reconciliation.places import Area, Brought, areas_of
+
+KEPT_MOST = timedelta(days=7)  # what was found before that is no answer any more
 
 
 def planned_places(areas: Sequence[Area]) -> tuple[PlannedPlace, ...]:
@@ -24,23 +29,35 @@ def planned_places(areas: Sequence[Area]) -> tuple[PlannedPlace, ...]:
     )
 
 
-def _brought(plan: PartsPlan) -> Iterator[Brought]:
+def _brought(plan: PartsPlan) -> list[Brought]:
     """What leads to the same places again, for `areas_of`."""
-    for one in plan.places:
-        source = Source(bucket=one.bucket, key=one.prefix)
-        yield Brought(source=source, directory=location_of(one.directory))
+    return [
+        Brought(
+            source=Source(bucket=one.bucket, key=one.prefix),
+            directory=location_of(one.directory),
+        )
+        for one in plan.places
+    ]
 
 
 def begun(
-    files: PartFiles, about: Mapping[str, str], route: Route, default_fs: DefaultFs
+    files: PartFiles,
+    about: Mapping[str, str],
+    route: Route,
+    default_fs: DefaultFs,
+    now: datetime,
 ) -> tuple[PartsPlan, tuple[Area, ...]] | None:
     """The plan of a comparison that was ended, and its areas; None: one begins anew."""
     plan = files.begun(about)
     if plan is None:
         return None
-    areas = areas_of(route, _brought(plan), default_fs=default_fs)
-    if planned_places(areas) == plan.places:
-        return plan, areas
+    if now - moment(plan.started_us) > KEPT_MOST:
+        files.useless(f"it was begun more than {KEPT_MOST.days} days ago")
+        return None
+    with suppress(BadArgument):  # a comparison that begins anew raises it where it is true still
+        areas = areas_of(route, _brought(plan), default_fs=default_fs)
+        if planned_places(areas) == plan.places:
+            return plan, areas
     files.useless("where its objects belong cannot be found again")
     return None
 

@@ -319,9 +319,8 @@ class Comparison:
                 spool = TemporaryDirectory(prefix="backhaul-", dir=spool_directory())
                 state = Path(opened.enter_context(spool))
             files = opened.enter_context(part_files(state, self.warn))
-            plan, areas = begun(files, self._about, self.route, self.default_fs) or self._begin(
-                files
-            )
+            kept = begun(files, self._about, self.route, self.default_fs, self.now())
+            plan, areas = kept or self._begin(files)
             self._since_us = plan.since_us
             found, count = self._counting(areas, moment(plan.started_us), report)
             files.run(plan, lambda part: self.proven(areas[part.area], part), count, jobs)
