@@ -22,6 +22,8 @@ from backhaul.testing.fakes import Fault, Killed, ReadFault
 from tests.unit.test_agent_events import EVENTS, notice, record, states
 from tests.world import World, eventually, route
 
+pytestmark = pytest.mark.slow  # many messages through an agent
+
 A, B = b"content of a", b"content of b"
 BODY = "raw/p/a, /land/d"
 KEY = b"k" * 32

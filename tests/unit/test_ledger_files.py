@@ -34,6 +34,8 @@ from backhaul.core.objects import Proof
 from backhaul.core.ports import MessageKey
 from tests.contract.test_ledger import begin, fail, finished, planned
 
+pytestmark = pytest.mark.slow  # each test opens ledgers in processes
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

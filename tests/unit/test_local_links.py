@@ -37,6 +37,8 @@ from tests.unit.links import (
     swapping,
 )
 
+pytestmark = pytest.mark.slow  # many files, swapped under way
+
 MEMORY = Path("/dev/shm")
 TURNS = 150  # of each race
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to a stranger")

@@ -32,6 +32,8 @@ from backhaul.core.ports import MessageKey, MessageOrigin
 from backhaul.core.requests.paths import map_name
 from tests.docs.test_schemas import Checker, _schema
 
+pytestmark = pytest.mark.slow  # ledgers of many transfers
+
 T0 = datetime(2026, 11, 1, 3, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 QUEUE = "arn:aws:sqs:us-west-2:123456789012:work"
