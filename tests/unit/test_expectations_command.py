@@ -105,6 +105,15 @@ def test_what_is_there_is_counted_now(files: Sequence[str], tmp_path: Path) -> N
     assert done.stdout.splitlines()[3] == "clickstream/any: well"
 
 
+def test_what_no_agent_has_judged_and_is_not_there_is_not_called_well(
+    files: Sequence[str], tmp_path: Path
+) -> None:
+    open_ledger(tmp_path / "ledger.db", create=True).close()
+    done = run("expectations", *files)
+    assert done.return_value == 0
+    assert done.stdout.splitlines()[0] == "clickstream/daily: not judged"
+
+
 def test_what_an_agent_found_missing_ends_with_65(files: Sequence[str], tmp_path: Path) -> None:
     with closing(open_ledger(tmp_path / "ledger.db", create=True)) as ledger:
         context = load_context(config=Path(files[1]), ledger=tmp_path / "ledger.db")

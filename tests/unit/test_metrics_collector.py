@@ -378,6 +378,13 @@ def test_expected_data(bed: Bed) -> None:
     assert (found['at_risk{kind="retention"}'], found['at_risk{kind="deadline"}']) == (1, 0)
 
 
+def test_while_the_forecast_is_unknown_nothing_is_shown_as_not_at_risk(bed: Bed) -> None:
+    unknown = Forecast(queue="work", at=NOW, unknown="held")
+    figures = LedgerFigures(agents_alive=1, forecasts=(unknown,), risks=(RISK,))
+    found = bed.scrape(figures=figures)
+    assert {name for name in found if name.startswith("at_risk")} == {'at_risk{kind="retention"}'}
+
+
 RECONCILED = ReconcileResult(
     route="clicks", started_at=NOW, finished_at=NOW, totals={"same": (7, 70), "in flight": (1, 2)}
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backhaul.core.agent.notifying import watch
 from backhaul.core.agent.notifying.notifier import notice_of
 from backhaul.core.agent.notifying.watch import (
     CLEAR_LASTS_S,
@@ -40,6 +41,7 @@ from backhaul.core.outlook.expectation import (
     WallTime,
     Wanted,
 )
+from backhaul.core.outlook.risks import Risk, RiskKind
 from backhaul.testing.fakes import FakeClock
 from tests.unit.test_forecast import Sum
 
@@ -462,6 +464,44 @@ def test_a_risk_is_told_once_it_lasts_and_once_it_is_over() -> None:
     risky(desk)
     assert after(EVERY_S) == []
     assert len(after(RISK_LASTS_S)) == 1
+
+
+def test_what_is_unknown_is_not_over() -> None:
+    """While the forecast is unknown nothing gets better."""
+    desk = Desk()
+    risky(desk)
+    desk.watch.turn()
+    desk.clock.advance(RISK_LASTS_S)
+    desk.watch.turn()
+    assert [type(one) for one in desk.facts] == [ForecastWarned]
+    desk.ledger.depth = None
+    for _ in range(5):
+        desk.clock.advance(CLEAR_LASTS_S)
+        desk.watch.turn()
+    assert not any(isinstance(one, ForecastCleared) for one in desk.facts)
+    risky(desk, retention_s=10**6)
+    for _ in range(2):
+        desk.clock.advance(CLEAR_LASTS_S)
+        desk.watch.turn()
+    assert any(isinstance(one, ForecastCleared) for one in desk.facts)
+
+
+def test_a_deadline_that_has_passed_is_not_called_safe() -> None:
+    """What has come by then is judged, and reported, as expected data."""
+    desk = Desk()
+    desk.watch.turn()
+    until = desk.clock.now() + HOUR
+    risk = Risk(
+        kind=RiskKind.DEADLINE, subject="deadline/r/x", code="W", sentence="s", hint="h",
+        queue="q", until=until,
+    )  # fmt: skip
+    desk.watch._seen["deadline/r/x"] = watch._Seen(risk=risk, since_s=0, is_announced=True)
+    for _ in range(4):
+        desk.clock.advance(CLEAR_LASTS_S)
+        risky(desk, retention_s=10**6)
+        desk.watch.turn()
+    assert not any(isinstance(one, ForecastCleared) for one in desk.facts)
+    assert "deadline/r/x" not in desk.watch._seen
 
 
 # ---------------------------------------------------------------- what people read

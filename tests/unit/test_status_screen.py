@@ -104,6 +104,7 @@ RISK = Risk(
     code="W_FORECAST_RETENTION",
     sentence="my-queue: the backlog takes 3 h more",
     hint="raise it",
+    queue="my-queue",
 )
 
 
@@ -299,6 +300,9 @@ def test_what_is_missing_and_what_is_at_risk_come_first() -> None:
         f"        1 of 2 met; next clicks/a by 2026-11-30 11:00 UTC: {there}/day=30",
     ]
     assert lines(expectations=(later,))[1].startswith("data    1 of 1 met; next clicks/b by")
+    new = replace(later, last=None)
+    unjudged = lines(expectations=(new, later))[1]
+    assert unjudged.startswith("data    1 of 2 met, 1 not judged yet; next clicks/b by")
     narrow = lines(width=60, expectations=(expected("a", missed=True),), risks=(RISK,))
     assert all(len(line) <= 60 for line in narrow[:5])
     assert "day=29" in " ".join(narrow), "nothing of it is cut"

@@ -52,6 +52,7 @@ def command(*, as_json: bool, files: Files) -> int:
 
 
 def _lines(one: ExpectationView) -> list[str]:
+    from backhaul.core.outlook.expectation import ExpectationState
     from backhaul.core.text import visible
     from backhaul.core.units import human_span
 
@@ -62,9 +63,12 @@ def _lines(one: ExpectationView) -> list[str]:
     late = ""
     if last.arrived_at is not None:
         late = f", {human_span(last.arrived_at - last.deadline)} late"
+    how = "MISSING" if one.is_missed else "well"
+    if last.state is ExpectationState.DUE and not last.is_met:
+        how = "not judged"  # no agent ran at the deadline, or it is new
     left = human_span(following.deadline - now)
     return [
-        f"{name}: {'MISSING' if one.is_missed else 'well'}",
+        f"{name}: {how}",
         f"  last {last.due}: {word}{late}: {visible(last.words, 4096)}",
         f"  next {following.due}, in {left}: {visible(following.words, 4096)}",
     ]

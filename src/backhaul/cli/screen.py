@@ -178,8 +178,11 @@ def _expected(found: Sequence[ExpectationStatus], width: int | None) -> Iterator
         yield _of("", f"and {len(missed) - ROUTES_MOST} more are missing", RED)
     if found:
         due = min((one.next for one in found), key=lambda one: one.deadline)
-        text = f"{len(found) - len(missed):,} of {len(found):,} met; next {due.subject}"
-        text = f"{text} by {due.due}: {due.words}"
+        met = sum(one.last is not None and not one.is_missed for one in found)
+        unjudged = len(found) - len(missed) - met
+        text = f"{met:,} of {len(found):,} met"
+        text += f", {unjudged:,} not judged yet" if unjudged else ""
+        text = f"{text}; next {due.subject} by {due.due}: {due.words}"
         yield from _whole("" if missed else "data", text, width, "")
 
 

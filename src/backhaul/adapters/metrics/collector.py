@@ -276,7 +276,9 @@ def _outlook_gauges(figures: LedgerFigures, queue: str) -> Iterator[Metric]:
         if one.retention_share is not None:
             yield _gauge(catalogue.RETENTION_FORECAST, {(queue,): one.retention_share})
     kinds = {one.kind for one in figures.risks}
-    yield _gauge(catalogue.AT_RISK, {(kind.value,): kind in kinds for kind in RiskKind})
+    is_known = all(one.left is not None for one in figures.forecasts)
+    shown = [kind for kind in RiskKind if is_known or kind in kinds]
+    yield _gauge(catalogue.AT_RISK, {(kind.value,): kind in kinds for kind in shown})
     met: dict[tuple[str, ...], float] = {}
     deadlines: dict[tuple[str, ...], float] = {}
     objects: dict[tuple[str, ...], float] = {}

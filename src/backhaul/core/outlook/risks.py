@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from backhaul.core.outlook.expectation import ExpectationStatus
@@ -32,9 +32,13 @@ class Risk:
 
     Attributes:
         subject: The same for the same thing, however near it is: a warning is given once.
+        queue: Whose forecast it is from.
+        until: Then it has happened or has not, and is no risk any more; None: it stays one.
     """
 
     kind: RiskKind
+    queue: str
+    until: datetime | None = None
     subject: str
     code: str
     sentence: str
@@ -58,6 +62,7 @@ def _retention(one: Forecast) -> Risk | None:
     age = f"its oldest message is {human_span(one.oldest_age)} old, and " if one.oldest_age else ""
     return Risk(
         kind=RiskKind.RETENTION,
+        queue=one.queue,
         subject=f"retention/{one.queue}",
         code="W_FORECAST_RETENTION",
         sentence=f"{one.queue}: {age}the backlog takes {human_span(one.left)} more at the present"
@@ -77,6 +82,8 @@ def _deadline(one: Forecast, status: ExpectationStatus) -> Risk | None:
         return None
     return Risk(
         kind=RiskKind.DEADLINE,
+        queue=one.queue,
+        until=due.deadline,
         subject=f"deadline/{due.subject}/{due.deadline.isoformat()}",
         code="W_FORECAST_DEADLINE",
         sentence=f"{due.subject} has {due.words} and is due in"

@@ -23,9 +23,10 @@ from backhaul.core.outlook.expectation import (
     Expectation,
     ExpectationRecord,
     ExpectationState,
+    ExpectationStatus,
     statuses,
 )
-from backhaul.core.outlook.forecast import forecasts
+from backhaul.core.outlook.forecast import Forecast, forecasts
 from backhaul.core.outlook.risks import Risk, risks
 from backhaul.core.ports import Clock, Emit
 from backhaul.core.ports.outlook import OutlookLedger, OutlookReader
@@ -112,7 +113,7 @@ class OutlookWatch:
             if self._left:
                 return
             found = statuses(reader.expectations())
-            self._look_ahead(risks(forecasts(reader, reader.agents(), now), found))
+            self._look_ahead(forecasts(reader, reader.agents(), now), found)
         ended_s = self._clock.monotonic()
         self._due_s = ended_s + max(EVERY_S, SHARE * (ended_s - began_s))
 
@@ -193,10 +194,14 @@ class OutlookWatch:
 
     # ------------------------------------------------------------ risks
 
-    def _look_ahead(self, found: Sequence[Risk]) -> None:
-        """Announce what has been at risk for a while, once, until it has long been well."""
-        now_s = self._clock.monotonic()
-        there = {one.subject: one for one in found}
+    def _look_ahead(self, every: Sequence[Forecast], expected: Sequence[ExpectationStatus]) -> None:
+        """Announce what has been at risk for a while, once, until it has long been well.
+
+        What is unknown is not well, and a deadline that has passed is judged by what has come.
+        """
+        now_s, now = self._clock.monotonic(), self._clock.now()
+        there = {one.subject: one for one in risks(every, expected)}
+        known = {one.queue for one in every if one.left is not None}
         for subject, risk in there.items():
             seen = self._seen.setdefault(subject, _Seen(risk=risk, since_s=now_s))
             seen.risk, seen.gone_s = risk, None
@@ -209,6 +214,13 @@ class OutlookWatch:
                 )
         for subject, seen in list(self._seen.items()):
             if subject in there:
+                continue
+            until = seen.risk.until
+            if until is not None and until <= now:
+                del self._seen[subject]
+                continue
+            if seen.is_announced and seen.risk.queue not in known:
+                seen.gone_s = None
                 continue
             seen.gone_s = now_s if seen.gone_s is None else seen.gone_s
             if not seen.is_announced:
