@@ -19,6 +19,8 @@ from backhaul.core.requests.signature import ATTRIBUTE, sign
 from backhaul.testing.fakes import Fault, Killed, ReadFault
 from tests.world import World, eventually, location, route
 
+pytestmark = pytest.mark.slow  # each test runs an agent
+
 EVENTS = {"event_destination": "/land/{key_dir}/"}
 A, B, C = b"content of a", b"content of b", b"content of c"
 

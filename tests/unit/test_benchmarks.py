@@ -20,6 +20,8 @@ from benchmarks.measure import Failed, measured, serving
 from benchmarks.plot import svg
 from benchmarks.report import Figure, best, paired, programs, save, table
 
+pytestmark = pytest.mark.slow  # starts processes
+
 
 def figure(*values: float, at_least: float | None = None, at_most: float | None = None) -> Figure:
     return Figure(

@@ -19,6 +19,8 @@ from backhaul.core.transfer.cluster.jobs import ClusterJobs, OwnershipLost
 from backhaul.testing.fakes import FakeTarget, Fault, Killed
 from tests.world import World, eventually, route
 
+pytestmark = pytest.mark.slow  # each test runs an attempt with its jobs
+
 FILES = {"a.parquet": b"A" * 50, "sub/b.parquet": b"B" * 60, "_SUCCESS": b""}
 
 

@@ -19,6 +19,8 @@ from backhaul.testing.fakes import Fault, ReadFault
 from tests.unit.test_agent_events import EVENTS, A, notice, record, states
 from tests.world import World, eventually, route
 
+pytestmark = pytest.mark.slow  # each test runs an agent
+
 DAY_S = 86_400
 RESET = TransientError("E_S3_RESET", "connection reset")
 AWAY = OutageError.of("s3", "E_S3_UNREACHABLE", "S3 is away")

@@ -25,6 +25,8 @@ from backhaul.core.errors import ConfigurationError, OutageError
 from backhaul.core.rate_limit import PIECE_S, EffectiveLimit, LimitSource, ManualLimit, Schedule
 from tests.world import eventually
 
+pytestmark = pytest.mark.slow  # processes and threads
+
 KIB = 1024
 RATE = 4 << 20
 READ = """\

@@ -27,6 +27,8 @@ from tests.contract.test_ledger import (
     proof,
 )
 
+pytestmark = pytest.mark.slow  # ledgers of many rows
+
 HOUR = timedelta(hours=1)
 A_FILE = DAY.join(planned(2).relative)
 

@@ -17,6 +17,8 @@ from backhaul.engines.pipe import Pipe, frame_of
 from backhaul.engines.session import WorkerSession
 from backhaul.engines.wire import Activity, Answer, Tick
 
+pytestmark = pytest.mark.slow  # waits for limits
+
 HERE = Location(scheme="file", authority="", path="/x")
 LARGE = b"x" * (8 << 20)
 

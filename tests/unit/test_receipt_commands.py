@@ -45,6 +45,8 @@ from backhaul.settings.model import Settings
 from tests.docs.manual import REFERENCE, code, tables
 from tests.unit.receipts import PIN, SIGNED, STAGED
 
+pytestmark = pytest.mark.slow  # each test signs and reads receipts
+
 LANDING = Location(scheme="hdfs", authority="ns", path="/landing")
 QUEUE = "arn:aws:sqs:us-west-2:123456789012:work"
 NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)

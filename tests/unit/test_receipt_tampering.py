@@ -16,6 +16,8 @@ from backhaul.core.receipts.comparing import ObjectState, ReceiptVerdict, compar
 from backhaul.core.receipts.reading import check_receipt, read_objects, read_receipt
 from tests.unit.receipts import KEY, NOW, OTHER_KEY, PIN, SIGNED, lines, opened, receipt
 
+pytestmark = pytest.mark.slow  # each byte of a receipt
+
 GOOD = receipt()
 CODES = {"E_RECEIPT_FORM", "E_RECEIPT_VERSION", "E_RECEIPT_SIGNATURE", "E_RECEIPT_DIGEST"}
 CODES |= {"E_RECEIPT_KEY_UNKNOWN"}

@@ -34,6 +34,8 @@ from backhaul.core.requests.policy import Policy
 from backhaul.testing.fakes import FakeContent, FakeTarget, Killed
 from tests.unit.test_reconcile_run import FS, LANDING, World
 
+pytestmark = pytest.mark.slow  # a world of S3, ledger and target each
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:

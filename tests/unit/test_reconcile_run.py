@@ -39,6 +39,8 @@ from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import FakeClock, FakeStore, FakeTarget, Faults, InlinePool
 from tests.docs.test_schemas import SCHEMAS, Checker
 
+pytestmark = pytest.mark.slow  # a world of S3, ledger and target each
+
 FS = "hdfs://nn1:8020"
 LANDING = Location(scheme="hdfs", authority="nn1:8020", path="/landing")
 HOUR = timedelta(hours=1)

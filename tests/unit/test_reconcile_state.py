@@ -20,6 +20,8 @@ from backhaul.core.errors import BadArgument
 from tests.unit.test_reconcile_run import HOUR, World
 from tests.unit.test_reconcile_run import world as world  # noqa: PLC0414 - a fixture
 
+pytestmark = pytest.mark.slow  # a world of S3, ledger and target each
+
 DAY = 24 * HOUR
 
 
