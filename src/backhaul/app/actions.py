@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 
 from backhaul.adapters.ledger import RetryCandidate, SqlLedger, find_reader, open_ledger
@@ -22,17 +21,16 @@ from backhaul.app.context import Context
 from backhaul.app.limit import write_limit
 from backhaul.app.ports import make_cluster
 from backhaul.app.records import read_transfer
-from backhaul.core.errors import BackhaulError, BadArgument
+from backhaul.app.unknown_route import unknown_route
+from backhaul.core.errors import BackhaulError
 from backhaul.core.ports import Act, Operator, OperatorEntry, PausedRoute, SentAgain
 from backhaul.core.rate_limit import ManualLimit
-from backhaul.core.text import printable
 from backhaul.core.transfer.cluster.engine_choice import no_cluster
 from backhaul.core.transfer.cluster.jobs import end_job
 from backhaul.settings.model import Settings
 
 NOTE_WAIT_S = 5.0  # for the ledger's lock: the act itself is done
 NAMED_MOST = 5  # ids in a line of the journal
-LISTED_MOST = 20  # routes in an error
 
 Warn = Callable[[BackhaulError], None]
 
@@ -133,17 +131,8 @@ def _require_route(settings: Settings, route: str, now: datetime) -> None:
     if reader is not None:
         with closing(reader):
             known |= set(reader.known_routes(now))
-    if route in known:
-        return
-    names = ", ".join(printable(one, 80) for one in sorted(known)[:LISTED_MOST])
-    more = f" and {len(known) - LISTED_MOST} more" if len(known) > LISTED_MOST else ""
-    near = get_close_matches(route, known, 1)
-    raise BadArgument(
-        "E_ROUTE_UNKNOWN",
-        f"no route {printable(route, 80)!r} in the configuration or in the ledger",
-        hint=(f"did you mean {near[0]!r}? " if near else "")
-        + (f"known routes: {names}{more}" if known else "there is no route yet"),
-    )
+    if route not in known:
+        raise unknown_route(route, known, where="in the configuration or in the ledger")
 
 
 # ---------------------------------------------------------------- elsewhere

@@ -146,6 +146,13 @@ class Location:
     authority: str
     path: str
 
+    @classmethod
+    def from_uri(cls, uri: str) -> Location:
+        """The reverse of `uri`; nothing is checked."""
+        scheme, _, rest = uri.partition("://")
+        authority, slash, path = rest.partition("/")
+        return cls(scheme=scheme, authority=authority, path=slash + path)
+
     @property
     def uri(self) -> str:
         return f"{self.filesystem}{self.path}"

@@ -9,11 +9,10 @@ from __future__ import annotations
 from backhaul.adapters.inventory.sorted_objects import SortedObjects
 from backhaul.core.errors import BadArgument
 from backhaul.core.inventory.manifest import InventoryManifest
-from backhaul.core.objects import Pin
-from backhaul.core.ports import Endpoint, ListedObject, ListedPage, ObjectStore
+from backhaul.core.ports import ListedObject, ListedPage, ObjectStore, OtherListing
 
 
-class InventoryStore:
+class InventoryStore(OtherListing):
     """Lists one prefix of one bucket, or what is below it.
 
     Args:
@@ -28,10 +27,10 @@ class InventoryStore:
         prefix: str,
         store: ObjectStore,
     ) -> None:
+        super().__init__(store)
         self._objects = objects
         self._manifest = manifest
         self._prefix = prefix
-        self._store = store
 
     def list_page(
         self,
@@ -78,17 +77,3 @@ class InventoryStore:
             is_truncated=is_truncated,
             next_token=rows[-1][0] if is_truncated else "",
         )
-
-    def find_version(
-        self, bucket: str, key: str, version_id: str, *, owner: str | None = None
-    ) -> Pin | None:
-        """See the port."""
-        return self._store.find_version(bucket, key, version_id, owner=owner)
-
-    def algorithms(self, pin: Pin, *, owner: str | None = None) -> frozenset[str]:
-        """See the port."""
-        return self._store.algorithms(pin, owner=owner)
-
-    def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
-        """See the port."""
-        return self._store.endpoint(bucket, owner=owner)

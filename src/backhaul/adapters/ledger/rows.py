@@ -126,9 +126,7 @@ def location(uri: str) -> Location:
     """
     if "://" not in (text(uri) or ""):
         raise WrongValue(f"{uri!r} is no URI")
-    scheme, _, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    return Location(scheme=scheme, authority=authority, path=slash + path)
+    return Location.from_uri(uri)
 
 
 def optional_location(uri: str | None) -> Location | None:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from backhaul.app.copy import run_transfer
+from backhaul.app.reconcile.unfinished import moment
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import (
     BackhaulError,
@@ -42,7 +42,6 @@ from backhaul.core.text import printable
 from backhaul.core.transfer.chosen_objects import ChosenObjects
 
 NO_CHECKSUM = "S3's checksum is another one, or S3 has none that compares with the file"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Of one transfer, or of one object; the others go on.
 _OF_ONE = (TransientError, PermanentError, IntegrityError, LedgerLocked)
 
@@ -220,7 +219,7 @@ def pin_of(source: SourceObject) -> Pin:
         key=source.key,
         size_bytes=source.size_bytes,
         etag=source.etag,
-        last_modified=_EPOCH + timedelta(microseconds=source.modified_us),
+        last_modified=moment(source.modified_us),
     )
 
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from backhaul.app.reconcile.parts import PartFiles, PartsPlan, PlannedPlace
-from backhaul.app.reconcile.unfinished import location_of, moment
+from backhaul.app.reconcile.unfinished import moment
 from backhaul.core.errors import BadArgument
 from backhaul.core.file_systems import DefaultFs
-from backhaul.core.model import Route, Source
+from backhaul.core.model import Location, Route, Source
 from backhaul.core.reconciliation.places import Area, Brought, areas_of
 
 KEPT_MOST = timedelta(days=7)  # what was found before that is no answer any more
@@ -34,7 +34,7 @@ def _brought(plan: PartsPlan) -> list[Brought]:
     return [
         Brought(
             source=Source(bucket=one.bucket, key=one.prefix),
-            directory=location_of(one.directory),
+            directory=Location.from_uri(one.directory),
         )
         for one in plan.places
     ]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -49,7 +48,8 @@ from backhaul.app.reconcile.unfinished import (
     since_epoch_us,
 )
 from backhaul.app.sweep import sweep
-from backhaul.core.errors import BackhaulError, BadArgument, ExitCode, TransientError
+from backhaul.app.unknown_route import unknown_route
+from backhaul.core.errors import BackhaulError, ExitCode, TransientError
 from backhaul.core.file_systems import DefaultFs
 from backhaul.core.model import Location, Route
 from backhaul.core.ports import Emit, ObjectStore, TargetPool
@@ -65,12 +65,10 @@ from backhaul.core.reconciliation.values import (
     ObjectSource,
     Row,
 )
-from backhaul.core.text import printable
 from backhaul.engines.pool import WorkerPool
 from backhaul.spool import spool_directory
 
 SETTLE = timedelta(seconds=10)
-LISTED_MOST = 20  # routes in an error
 _US_PER_MS = 1000
 
 Report = Callable[[ComparedPath, Location], None]
@@ -239,16 +237,9 @@ def find_route(context: Context, name: str) -> Route:
         BadArgument: E_ROUTE_UNKNOWN, with what it may have meant.
     """
     known = {route.name: route for route in context.policy.routes}
-    if name in known:
-        return known[name]
-    near = get_close_matches(name, known, 1)
-    names = ", ".join(printable(one, 80) for one in sorted(known)[:LISTED_MOST])
-    raise BadArgument(
-        "E_ROUTE_UNKNOWN",
-        f"no route {printable(name, 80)!r} in the configuration",
-        hint=(f"did you mean {near[0]!r}? " if near else "")
-        + (f"known routes: {names}" if names else "there is no route yet"),
-    )
+    if name not in known:
+        raise unknown_route(name, known, where="in the configuration")
+    return known[name]
 
 
 @contextmanager

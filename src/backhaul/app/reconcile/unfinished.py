@@ -67,7 +67,7 @@ def _sent(one: SentObject) -> Cover:
         transfer_id="",
         bucket=one.bucket,
         key=one.key,
-        directory=location_of(one.uri).parent.path,
+        directory=Location.from_uri(one.uri).parent.path,
         state=TransferState.RECEIVED,
         note=f"reconcile sent {by} at {one.sent_at:%Y-%m-%d %H:%M:%S} UTC",
     )
@@ -93,7 +93,7 @@ def _covers(every: Iterable[UnfinishedTransfer], default_fs: DefaultFs) -> Itera
 
 def _directory(one: UnfinishedTransfer, default_fs: DefaultFs) -> str:
     if one.directory is not None:
-        return location_of(one.directory).path
+        return Location.from_uri(one.directory).path
     return parse_destination(one.destination, default_fs=default_fs).path
 
 
@@ -113,14 +113,7 @@ class BroughtPrefixes:
                 continue  # an edited row: it cannot have been carried out
             if source.key and not source.key.endswith("/"):
                 source = Source(bucket=source.bucket, key=f"{source.key}/")
-            yield Brought(source=source, directory=location_of(directory))
-
-
-def location_of(uri: str) -> Location:
-    """The reverse of `Location.uri`."""
-    scheme, _, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    return Location(scheme=scheme, authority=authority, path=slash + path)
+            yield Brought(source=source, directory=Location.from_uri(directory))
 
 
 def since_epoch_us(moment: datetime) -> int:

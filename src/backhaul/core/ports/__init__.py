@@ -34,6 +34,7 @@ from backhaul.core.ports.store import (
     ListedPage,
     ListPage,
     ObjectStore,
+    OtherListing,
     SourceReader,
 )
 from backhaul.core.ports.target import (
@@ -78,6 +79,7 @@ __all__ = [
     "OperatorEntry",
     "OperatorLedger",
     "Origin",
+    "OtherListing",
     "PausedRoute",
     "Ports",
     "Progress",

@@ -130,6 +130,27 @@ class ObjectStore(Protocol):
         """Where to read objects of this bucket; may call S3 once per bucket."""
 
 
+class OtherListing:
+    """For a store that lists something else; all but the listing is that of another store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def find_version(
+        self, bucket: str, key: str, version_id: str, *, owner: str | None = None
+    ) -> Pin | None:
+        """See `ObjectStore`."""
+        return self._store.find_version(bucket, key, version_id, owner=owner)
+
+    def algorithms(self, pin: Pin, *, owner: str | None = None) -> frozenset[str]:
+        """See `ObjectStore`."""
+        return self._store.algorithms(pin, owner=owner)
+
+    def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
+        """See `ObjectStore`."""
+        return self._store.endpoint(bucket, owner=owner)
+
+
 class Body(AbstractContextManager["Body"], Protocol):
     """The bytes of one GET, in order.
 

@@ -10,10 +10,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from backhaul.core.objects import Pin
-from backhaul.core.ports import Endpoint, ListedObject, ListedPage, ObjectStore
+from backhaul.core.ports import ListedObject, ListedPage, ObjectStore, OtherListing
 
 
-class ChosenObjects:
+class ChosenObjects(OtherListing):
     """Implements `core.ports.ObjectStore`.
 
     Args:
@@ -22,7 +22,7 @@ class ChosenObjects:
     """
 
     def __init__(self, store: ObjectStore, pins: Sequence[Pin]) -> None:
-        self._store = store
+        super().__init__(store)
         self._pins = pins
         self._keys = [pin.key for pin in pins]
 
@@ -59,20 +59,6 @@ class ChosenObjects:
             is_truncated=bool(rest),
             next_token=page[-1].key if rest else "",
         )
-
-    def find_version(
-        self, bucket: str, key: str, version_id: str, *, owner: str | None = None
-    ) -> Pin | None:
-        """See the port."""
-        return self._store.find_version(bucket, key, version_id, owner=owner)
-
-    def algorithms(self, pin: Pin, *, owner: str | None = None) -> frozenset[str]:
-        """See the port."""
-        return self._store.algorithms(pin, owner=owner)
-
-    def endpoint(self, bucket: str, *, owner: str | None = None) -> Endpoint:
-        """See the port."""
-        return self._store.endpoint(bucket, owner=owner)
 
 
 def _is_wanted(pin: Pin, bucket: str, prefix: str) -> bool:
