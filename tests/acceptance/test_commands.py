@@ -33,7 +33,7 @@ COMMANDS = [
     "demo",
     "limit",
 ]
-COMMANDS += ["pause", "resume", "retry", "journal", "where", "receipt"]
+COMMANDS += ["pause", "resume", "retry", "journal", "where", "receipt", "doctor"]
 HEAVY = {"boto3", "botocore", "sqlalchemy", "rich", "hdfs_native", "pydantic", "alembic"}
 
 

@@ -33,7 +33,7 @@ BATCH = 500  # files in one call to the target
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class VerifyFinding:
     """One thing that is not as it should be.
 
     Attributes:
@@ -85,7 +85,7 @@ def run_verify(
     *,
     is_read: bool,
     emit: Emit,
-    found: Callable[[Finding], None],
+    found: Callable[[VerifyFinding], None],
 ) -> VerifyTotals:
     """Check everything selected; each finding is reported as it is made.
 
@@ -121,7 +121,7 @@ class _Check:
         selection: Selection,
         *,
         is_read: bool,
-        found: Callable[[Finding], None],
+        found: Callable[[VerifyFinding], None],
     ) -> None:
         self._reader = reader
         self._pool = pool
@@ -262,7 +262,7 @@ class _Check:
 
     def _report(self, kind: str, transfer_id: str, what: str) -> None:
         self._totals.findings += 1
-        self._found(Finding(kind=kind, transfer_id=transfer_id, what=what))
+        self._found(VerifyFinding(kind=kind, transfer_id=transfer_id, what=what))
 
 
 def _batches(rows: Iterator[EvidenceRow]) -> Iterator[list[EvidenceRow]]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "send": "send a message to an SQS queue",
     "copy": "run one transfer now, without a queue",
     "explain": "show what a message would do, and change nothing",
+    "doctor": "probe all that a copy needs, and show the fix of each fault",
     "status": "show how it is: health, queue, rate, trouble, what is under way",
     "top": "watch the same on a terminal, live",
     "check": "judge how it is for monitoring, with exit codes as Nagios has them",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from backhaul.app.verify import Finding, VerifyTotals
+    from backhaul.app.verify import VerifyFinding, VerifyTotals
 
 
 @click.command("verify", cls=OnceOnly)
@@ -67,11 +67,11 @@ def command(
     return ExitCode.BAD_INPUT if totals.findings else ExitCode.OK
 
 
-def _print_finding(finding: Finding) -> None:
+def _print_finding(finding: VerifyFinding) -> None:
     click.echo(f"{finding.kind:9} {finding.transfer_id}  {finding.what}")
 
 
-def _print_finding_json(finding: Finding) -> None:
+def _print_finding_json(finding: VerifyFinding) -> None:
     line = {
         "kind": "finding",
         "finding": finding.kind,

@@ -1,0 +1,112 @@
+"""What the probes of `backhaul doctor` start from; as much of it as could be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backhaul.app.context import Context, load_context
+from backhaul.app.unknown_route import unknown_route
+from backhaul.core.errors import BackhaulError, ConfigurationError
+from backhaul.core.model import Route
+from backhaul.settings.load import find_config, load_part
+from backhaul.settings.model import Settings
+
+if TYPE_CHECKING:
+    from backhaul.adapters.aws.clients import AwsSession
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorContext:
+    """Given on the command line, and read from the configuration.
+
+    Attributes:
+        loaded: Settings, routes and Hadoop's configuration; None where any of them has a fault.
+        fault: That fault; a probe reports it.
+        settings: All of them, or with a fault what is valid, the rest by default.
+        queue: Its name, URL or ARN; None: no probe of SQS.
+        region: The REGION argument, or the configured one; None: none is known.
+        route: Only this route is probed; None: all.
+        is_offline: Nothing may be sent to the network.
+    """
+
+    loaded: Context | None
+    fault: BackhaulError | None
+    settings: Settings
+    config_path: Path | None
+    queue: str | None = None
+    region: str | None = None
+    route: str | None = None
+    is_offline: bool = False
+
+    @cached_property
+    def routes(self) -> tuple[Route, ...]:
+        """Those to be probed; none where the configuration has a fault."""
+        if self.loaded is None:
+            return ()
+        found = self.loaded.policy.routes
+        return tuple(one for one in found if self.route in {None, one.name})
+
+    @cached_property
+    def aws(self) -> AwsSession:
+        """Made at its first use; sends nothing by itself."""
+        from backhaul.adapters.aws.clients import AwsSession
+        from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
+
+        directory = self.loaded.conf_dir if self.loaded is not None else None
+        return AwsSession(self.region or "us-east-1", S3aConfiguration.loader(directory))
+
+
+def read_context(
+    *,
+    config: Path | None,
+    ledger: Path | None = None,
+    allow: tuple[str, ...] = (),
+    allow_any: bool = False,
+    queue: str | None = None,
+    region: str | None = None,
+    route: str | None = None,
+    is_offline: bool = False,
+) -> DoctorContext:
+    """Read what can be read; a fault of the configuration is kept for its probe.
+
+    Raises:
+        BackhaulError: E_ROUTE_UNKNOWN: the configuration is fine and has no such route.
+    """
+    loaded: Context | None = None
+    fault: BackhaulError | None = None
+    path: Path | None = None
+    try:
+        loaded = load_context(config=config, ledger=ledger, allow=allow, allow_any=allow_any)
+        settings, path = loaded.settings, loaded.config_path
+    except BackhaulError as error:
+        fault = error
+        settings, path = _what_is_valid(config, ledger)
+    if loaded is not None and route is not None:
+        known = [one.name for one in loaded.policy.routes]
+        if route not in known:
+            raise unknown_route(route, known, where="in the configuration")
+    return DoctorContext(
+        loaded=loaded,
+        fault=fault,
+        settings=settings,
+        config_path=path,
+        queue=queue,
+        region=region,
+        route=route,
+        is_offline=is_offline,
+    )
+
+
+def _what_is_valid(config: Path | None, ledger: Path | None) -> tuple[Settings, Path | None]:
+    path: Path | None = None
+    try:
+        path = find_config(config)
+        settings, _ = load_part(path, ("ledger", "log"))
+    except ConfigurationError:
+        settings = Settings.model_construct()
+    if ledger is not None:
+        settings = settings.model_copy(update={"ledger": ledger})
+    return settings, path

@@ -1,0 +1,30 @@
+"""All probes of `backhaul doctor`, in the order in which their findings are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from backhaul.app.doctor import configuration
+from backhaul.app.doctor.context import DoctorContext
+from backhaul.app.doctor.finding import Finding
+
+Probe = Callable[[DoctorContext], Iterable[Finding]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Probes under one heading.
+
+    Attributes:
+        name: The heading, and the check of a probe that breaks.
+        probes: Called one after the other; what one raises is its last finding.
+        needs_network: Not called with `--offline`.
+    """
+
+    name: str
+    probes: tuple[Probe, ...]
+    needs_network: bool = False
+
+
+SECTIONS = (Section("configuration", configuration.PROBES),)
