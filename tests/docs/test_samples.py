@@ -26,7 +26,6 @@ from backhaul.settings.routes import make_routes
 from tests.docs.manual import (
     DOCS,
     REFERENCE,
-    ROOT,
     code,
     console,
     fences,
@@ -184,48 +183,3 @@ def test_json_is_json(page: str, body: str) -> None:
 )
 def test_commands_are_well_quoted(line: str) -> None:
     shlex.split(line, comments=True)
-
-
-def _policies(page: Path) -> list[dict[str, list[dict[str, object]]]]:
-    return [
-        document for body in fences(page, "json") if "Statement" in (document := json.loads(body))
-    ]
-
-
-def test_the_agents_iam_policy_is_the_same_in_both_places() -> None:
-    (quickstart,) = _policies(DOCS / "quickstart.md")
-    agent, _dead_letters, _sender = _policies(DOCS / "recipes" / "iam-and-queues.md")
-    assert quickstart == agent
-
-
-# What boto3 calls need, by the SQS API reference.
-SQS_ACTIONS = {
-    "change_message_visibility": "sqs:ChangeMessageVisibility",
-    "delete_message": "sqs:DeleteMessage",
-    "get_queue_attributes": "sqs:GetQueueAttributes",
-    "get_queue_url": "sqs:GetQueueUrl",
-    "receive_message": "sqs:ReceiveMessage",
-    "send_message": "sqs:SendMessage",
-}
-S3_ACTIONS = {
-    "head_bucket": "s3:ListBucket",
-    "list_objects_v2": "s3:ListBucket",
-    "get_object": "s3:GetObject",
-    "head_object": "s3:GetObjectVersion",  # of a version, and then the worker gets it
-}
-
-
-def test_the_agents_iam_policy_is_what_the_adapters_call() -> None:
-    adapters = ROOT / "src" / "backhaul" / "adapters" / "aws"
-    calls = set()
-    for path in [*adapters.glob("sqs*.py"), adapters / "s3.py"]:
-        calls |= set(
-            re.findall(r"(?:_call|_poll|_client|\bclient)\.([a-z_0-9]+)\(", path.read_text())
-        )
-    needed = {(SQS_ACTIONS | S3_ACTIONS)[name] for name in calls - {"client"}}
-    (policy,) = _policies(DOCS / "quickstart.md")
-    given: set[str] = set()
-    for statement in policy["Statement"]:
-        actions = statement["Action"]
-        given |= {actions} if isinstance(actions, str) else set(actions)  # type: ignore[call-overload]
-    assert given == needed
