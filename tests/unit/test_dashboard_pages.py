@@ -335,6 +335,25 @@ def test_the_front_page_has_what_is_missing_and_what_is_at_risk(tmp_path: Path) 
     assert "2026-11-29 11:00 UTC: 3 of 24 objects in hdfs://ns1/land/day=29" in shown
 
 
+def test_what_only_an_agent_knows_is_not_shown_as_none_without_one(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    passed = expected("well", deadline=NOW - timedelta(hours=2))
+    with closing(open_ledger(ledger, create=True)) as opened:
+        opened.note_expectation(passed.next)
+        assert passed.last is not None
+        opened.note_expectation(passed.last)
+    answer = browser_of(ledger).get("/")
+    assert "Rate now –" in section(answer, "rate")
+    assert "11:00 UTC not judged yet" in section(answer, "expected")
+
+
+def test_the_rate_of_messages_is_unknown_where_two_queues_share_a_ledger(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    for name in ("a", "b"):
+        with_report(ledger, report(NOW), host=name, queue=name)
+    assert "Messages a minute: unknown" in section(browser_of(ledger).get("/"), "queue-1")
+
+
 def test_an_empty_queue_has_nothing_to_be_done_by(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.db"
     depth = QueueDepth(visible=0, in_flight=0, delayed=0, retention_s=345_600, at=NOW)

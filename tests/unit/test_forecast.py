@@ -28,7 +28,7 @@ from backhaul.core.outlook.expectation import (
     Wanted,
 )
 from backhaul.core.outlook.forecast import COUNTS_OLD, LONGEST, Forecast, forecast, forecasts
-from backhaul.core.outlook.risks import RiskKind, risks
+from backhaul.core.outlook.risks import RiskKind, known_kinds, risks
 
 NOW = datetime(2026, 12, 1, 12, 2, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -302,7 +302,7 @@ def test_a_hold_of_some_is_no_standstill() -> None:
 
 def test_without_an_agent_nothing_is_known() -> None:
     found = forecast("q", [], spans(50), 1.0, NOW)
-    assert (found.left, found.unknown, found.per_minute) == (None, "no agent is alive", 0.0)
+    assert (found.left, found.unknown, found.per_minute) == (None, "no agent is alive", None)
     assert (found.messages, found.size_bytes) == (None, None)
 
 
@@ -315,6 +315,7 @@ def test_an_empty_queue_is_done() -> None:
 def test_of_two_queues_only_bytes_show_a_rate() -> None:
     still = forecast("q", [agent()], spans(50), 100.0, NOW, is_alone=False)
     assert still.unknown.startswith("several queues share this ledger")
+    assert (still.per_minute, forecast("q", [agent()], [], 100.0, NOW).per_minute) == (None, 0)
     moving = agent(bytes_per_s=10.0)
     found = forecast("q", [moving], spans(50), 100.0, NOW, is_alone=False)
     assert found.left == timedelta(seconds=300)
@@ -392,6 +393,17 @@ def test_from_nine_tenths_of_the_retention_it_is_at_risk(
     )
     found = risks([of(record, ended=spans(50, 150))], [])
     assert bool(found) == is_risk
+
+
+def test_of_which_kinds_all_risks_are_known() -> None:
+    known = of(agent(depth=depth(3000, retention_s=7000)), ended=spans(50, 150))
+    assert known_kinds([known]) == set(RiskKind)
+    unknown = of(agent(depth=depth(10**6)))
+    assert known_kinds([]) == known_kinds([unknown]) == known_kinds([known, unknown]) == set()
+    no_retention = agent(depth=depth(10**6, retention_s=None))
+    assert known_kinds([of(no_retention, ended=spans(50))]) == {RiskKind.DEADLINE}
+    short = agent(depth=depth(3, retention_s=None))
+    assert known_kinds([of(short, ended=spans(50))]) == set(RiskKind)
 
 
 def test_what_is_unknown_is_no_risk() -> None:

@@ -362,6 +362,7 @@ def test_expected_data(bed: Bed) -> None:
     new = replace(expected("new"), last=None)
     figures = LedgerFigures(
         agents_alive=1,
+        forecasts=(AHEAD,),
         expectations=(expected("a"), expected("b", missed=True), new),
         risks=(RISK,),
     )
@@ -383,6 +384,11 @@ def test_while_the_forecast_is_unknown_nothing_is_shown_as_not_at_risk(bed: Bed)
     figures = LedgerFigures(agents_alive=1, forecasts=(unknown,), risks=(RISK,))
     found = bed.scrape(figures=figures)
     assert {name for name in found if name.startswith("at_risk")} == {'at_risk{kind="retention"}'}
+    without = replace(AHEAD, left=timedelta(hours=1), retention_share=None)
+    of_one = bed.scrape(figures=LedgerFigures(agents_alive=1, forecasts=(without,)))
+    assert {name for name in of_one if name.startswith("at_risk")} == {'at_risk{kind="deadline"}'}
+    none = bed.scrape(figures=LedgerFigures(agents_alive=0))
+    assert not [name for name in none if name.startswith("at_risk")], "no forecast at all"
 
 
 RECONCILED = ReconcileResult(
@@ -411,8 +417,15 @@ def test_a_forecast_that_is_unknown_is_not_there(bed: Bed) -> None:
 def test_what_is_not_known_is_not_there(bed: Bed) -> None:
     assert not [name for name in bed.scrape() if "queue=" in name or "agents_alive" in name]
     found = bed.scrape(queue="q")
-    assert [name for name in found if "queue=" in name] == ['queue_oldest_age_seconds{queue="q"}']
-    depth = QueueDepth(visible=7, in_flight=2, delayed=0, retention_s=None, at=NOW)
+    assert not [name for name in found if "queue=" in name]
+    depth = QueueDepth(visible=7, in_flight=2, delayed=0, retention_s=9, at=NOW)
+    waits = bed.scrape(queue="q", report=AgentReport(at=NOW, depth=depth))
+    assert not [name for name in waits if "oldest" in name or "retention" in name]
+    empty = AgentReport(at=NOW, depth=replace(depth, visible=0))
+    nothing = bed.scrape(queue="q", report=empty)
+    for name in ("queue_oldest_age_seconds", "queue_retention_used_ratio"):
+        assert nothing[f'{name}{{queue="q"}}'] == 0
+    depth = replace(depth, retention_s=None)
     names = " ".join(bed.scrape(queue="q", report=AgentReport(at=NOW, depth=depth)))
     assert "queue_visible" in names
     for absent in ("dead_letters", "retention_used", "backlog", "last_poll"):

@@ -122,7 +122,8 @@ def test_an_empty_ledger_shows_that_no_agent_ran(site: Site) -> None:
     found = site.overview()
     assert found.health.state is HealthState.NOT_RUNNING
     assert (found.agents, found.queues, found.running, found.waiting) == ((), (), (), ())
-    assert (found.routes, found.dead, found.bytes_per_s) == ((), (), 0)
+    assert (found.routes, found.dead, found.bytes_per_s) == ((), (), None)
+    assert found.risks_known == frozenset()
     assert found.ledger_bytes > 0
 
 
@@ -176,6 +177,7 @@ def test_a_backlog_has_an_end_at_the_rate_of_the_last_quarter_of_an_hour(site: S
     ahead = queue.forecast
     # As of the agent's report, a second ago.
     assert ahead.per_minute == pytest.approx(12 / (7 - 1 / 60))
+    assert ahead.per_minute is not None
     assert ahead.done_by == NOW + 36 / ahead.per_minute * MINUTE
     assert ahead.size_bytes == 36 * 201
 

@@ -93,6 +93,7 @@ def queue(**other: Any) -> QueueView:
         "size_bytes": 5 << 30,
         "per_minute": 6.0,
         "left": 3 * HOUR,
+        "retention_share": 0.03,
     }
     ahead |= other.pop("ahead", {})
     return QueueView(**known | other, forecast=Forecast(queue="my-queue", at=NOW, **ahead))
@@ -221,6 +222,7 @@ def view(**other: Any) -> Overview:
         ),
         **dict.fromkeys(("routes", "running", "waiting", "jobs", "dead"), ()),
         **dict.fromkeys(("expectations", "risks"), ()),
+        "risks_known": frozenset(RiskKind),
         "is_cut": False,
     }
     return Overview(**known | other)
@@ -275,7 +277,7 @@ def test_the_health_is_whole_at_every_width(width: int) -> None:
             "        done by 2026-11-30 13:00 UTC, in 3 h at 6.0 a minute",
         ),
         (
-            {"ahead": {"per_minute": 0.0}},
+            {"ahead": {"per_minute": None}},
             "done by 2026-11-30 13:00 UTC, in 3 h at the present rate",
         ),
     ],
@@ -675,6 +677,41 @@ def test_what_is_not_known_is_marked_and_judges_nothing() -> None:
     assert "queue=U;0;;0 oldest=U;0;;0 retention=U;0;80;0" in found.line
 
 
+def test_what_waits_has_an_age_that_may_be_unknown_and_never_none_at_all() -> None:
+    nothing_known = {"oldest_age": None, "retention_used": None}
+    waits = checked({"oldest": 0}, queues=(queue(**nothing_known),))
+    assert "queue=1204;;;0 oldest=U;0;;0 retention=U;50;80;0" in waits.line
+    empty = checked(queues=(queue(visible=0, **nothing_known),))
+    assert "queue=0;;;0 oldest=0s;;;0 retention=0%;50;80;0" in empty.line
+    alone = checked(queues=(queue(retention=None, retention_used=None),))
+    assert "oldest=840s;;;0 retention=U;" in alone.line
+
+
+def test_a_risk_that_may_be_there_is_unknown_and_not_none() -> None:
+    nothing_known: dict[str, Any] = {"risks_known": frozenset()}
+    assert checked(**nothing_known).line.endswith(" at_risk=U;1;;0")
+    assert checked(risks_known=frozenset({RiskKind.DEADLINE})).line.endswith(" at_risk=U;1;;0")
+    assert checked(**nothing_known).level is Level.OK
+    there = checked(risks=(RISK,), **nothing_known)
+    assert (there.level, there.line.endswith(" at_risk=1;1;;0")) == (Level.WARNING, True)
+
+
+def test_a_deadline_that_no_agent_has_judged_is_unknown_and_not_met() -> None:
+    """No agent ran when it passed."""
+    passed = expected("late", deadline=NOW - 2 * HOUR)
+    found = checked(expectations=(passed, expected("b")))
+    assert "missed=U;;1;0" in found.line
+    shown = lines(expectations=(passed, expected("b")))[1]
+    assert shown.startswith("data    1 of 2 met, 1 not judged yet; no agent has judged clicks/late")
+    there = checked(expectations=(passed, expected("a", missed=True)))
+    assert "missed=1;;1;0" in there.line
+
+
+def test_without_an_agent_the_rate_is_unknown() -> None:
+    assert " rate=U;;;0 " in checked(bytes_per_s=None).line
+    assert "rate    unknown, no agent is alive, limit none" in lines(bytes_per_s=None)
+
+
 def test_the_line_has_one_bar_and_one_line() -> None:
     found = checked(health=replace(HELD, sentence="Held | by\nhdfs"))
     assert found.line.count("|") == 1
@@ -736,9 +773,14 @@ def schema() -> dict[str, Any]:
         {
             "health": HELD,
             "agents": (agent(), agent(is_alive=False, ended_at=NOW)),
-            "queues": (queue(), queue(visible=None, oldest_age=None, ahead={"left": None})),
+            "queues": (
+                queue(),
+                queue(visible=None, oldest_age=None, ahead={"left": None, "per_minute": None}),
+            ),
             "expectations": (expected("a", missed=True), expected("b")),
             "risks": (RISK,),
+            "risks_known": frozenset({RiskKind.DEADLINE}),
+            "bytes_per_s": None,
             "routes": (route(lag_p95=HOUR), route(""), route(held_by=("s3",))),
             "running": (running(), running(left=None, bytes_per_s=None)),
             "waiting": (waiting(), waiting(code=None, held_by=None, held_since=None)),

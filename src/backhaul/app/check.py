@@ -16,6 +16,7 @@ from enum import IntEnum
 from backhaul.app.overview import Overview
 from backhaul.core.health import Health, HealthState
 from backhaul.core.outlook.expectation import ExpectationRecord
+from backhaul.core.outlook.risks import RiskKind
 from backhaul.core.text import visible
 from backhaul.core.units import human_span
 
@@ -157,16 +158,28 @@ def _values(view: Overview) -> dict[str, float | None]:
     if view.health.state is HealthState.HELD and view.health.since is not None:
         held = max(timedelta(), view.now - view.health.since)
     is_known = bool(visible_counts)
+    # What waits has an age, known or not.
+    is_age_known = is_known and (bool(ages) or not any(visible_counts))
+    is_share_known = is_known and (bool(shares) or not any(visible_counts))
     return {
         "queue": sum(visible_counts) if is_known else None,
-        "oldest": max(ages, default=timedelta()).total_seconds() if is_known else None,
-        "retention": 100 * max(shares, default=0.0) if is_known else None,
+        "oldest": max(ages, default=timedelta()).total_seconds() if is_age_known else None,
+        "retention": 100 * max(shares, default=0.0) if is_share_known else None,
         "dead_24h": sum(one.count for one in view.dead),
         "held": None if held is None else held.total_seconds(),
         "rate": view.bytes_per_s,
-        "missed": len(_missed(view)),
-        "at_risk": len(view.risks),
+        "missed": len(_missed(view)) or _none(is_known=_is_judged(view)),
+        "at_risk": len(view.risks) or _none(is_known=len(view.risks_known) == len(RiskKind)),
     }
+
+
+def _none(*, is_known: bool) -> int | None:
+    """None that are known are 0 only where there can be no others."""
+    return 0 if is_known else None
+
+
+def _is_judged(view: Overview) -> bool:
+    return not any(one.is_unjudged(view.now) for one in view.expectations)
 
 
 def _missed(view: Overview) -> list[ExpectationRecord]:

@@ -71,7 +71,8 @@ class QueuePart:
         at: When SQS gave its counts.
         retention_used: Age of the oldest known message by the retention; 1 is all of it.
         messages: Those that wait or are in flight, without those of paused routes.
-        per_minute: Messages that ended, over a quarter of an hour, or an hour where few did.
+        per_minute: Messages that ended, over a quarter of an hour, or an hour where few did; 0 is
+            none.
         backlog_bytes: What is left to copy of them.
         left_s: Until the backlog is through at the present rate; `unknown` is why it is not known.
         retention_forecast: Of the retention, used once the backlog is through.
@@ -86,7 +87,7 @@ class QueuePart:
     retention_used: float | None
     last_poll_at: datetime | None
     messages: int | None
-    per_minute: float
+    per_minute: float | None
     backlog_bytes: int | None
     left_s: float | None
     done_by: datetime | None
@@ -236,6 +237,8 @@ class CheckDocument:
     Attributes:
         level: What `backhaul check` ends with; `reasons` are why.
         waiting: At most 500; `is_cut` where there are more, or more dead than were counted.
+        risks_known: The kinds of which `risks` has all; of others there may be some that are not
+            known.
     """
 
     v: Literal[1]
@@ -246,7 +249,7 @@ class CheckDocument:
     ledger: LedgerPart
     agents: list[AgentPart]
     queues: list[QueuePart]
-    bytes_per_s: float
+    bytes_per_s: float | None
     today: TodayPart
     routes: list[RoutePart]
     running: list[RunningPart]
@@ -254,6 +257,7 @@ class CheckDocument:
     dead: list[DeadPart]
     expected: list[ExpectedPart]
     risks: list[RiskPart]
+    risks_known: list[str]
     is_cut: bool
 
 
@@ -333,6 +337,7 @@ def document(view: Overview, checked: Checked) -> CheckDocument:
             RiskPart(kind=one.kind.value, code=one.code, sentence=one.sentence, hint=one.hint)
             for one in view.risks
         ],
+        risks_known=sorted(one.value for one in view.risks_known),
         is_cut=view.is_cut,
     )
 

@@ -27,7 +27,7 @@ from backhaul.core.agent_report import AgentRecord, RunningTransfer
 from backhaul.core.health import Health, ObservedAgent, health
 from backhaul.core.outlook.expectation import ExpectationStatus, statuses
 from backhaul.core.outlook.forecast import Forecast, forecasts
-from backhaul.core.outlook.risks import Risk, risks
+from backhaul.core.outlook.risks import Risk, RiskKind, known_kinds, risks
 from backhaul.core.ports import PausedRoute
 from backhaul.core.reconciliation.values import ReconcileResult
 
@@ -152,6 +152,8 @@ class Overview:
         jobs: YARN applications that may run.
         expectations: What should have come, as an agent judged it last.
         risks: What will break before a backlog is through.
+        risks_known: Of which kinds `risks` has all.
+        bytes_per_s: From S3, of all agents together; None: none is alive.
         reconciled: The last reconciliation of each route.
         is_cut: There are more open or dead transfers than were read.
     """
@@ -162,7 +164,7 @@ class Overview:
     health: Health
     agents: tuple[AgentView, ...]
     queues: tuple[QueueView, ...]
-    bytes_per_s: float
+    bytes_per_s: float | None
     today: Today
     routes: tuple[RouteView, ...]
     running: tuple[RunningView, ...]
@@ -171,6 +173,7 @@ class Overview:
     dead: tuple[DeadCode, ...]
     expectations: tuple[ExpectationStatus, ...]
     risks: tuple[Risk, ...]
+    risks_known: frozenset[RiskKind]
     is_cut: bool
     reconciled: tuple[ReconcileResult, ...] = ()
 
@@ -226,7 +229,7 @@ def overview(
         health=health(agents, now),
         agents=tuple(_agent(one, now) for one in agents if _is_worth_showing(one, now)),
         queues=_queues(agents, found, now),
-        bytes_per_s=sum(one.report.bytes_per_s for one in alive),
+        bytes_per_s=sum(one.report.bytes_per_s for one in alive) if alive else None,
         today=_today(_since(reader, midnight, now), midnight),
         routes=tuple(sorted(views, key=lambda one: (-one.trouble, one.name))),
         running=tuple(running),
@@ -235,6 +238,7 @@ def overview(
         dead=_by_code([one for one in dead if one.sent_again_as is None]),
         expectations=expected,
         risks=risks(found, expected),
+        risks_known=known_kinds(found),
         reconciled=tuple(reader.last_reconciled()),
         is_cut=len(waiting) == OPEN_MOST or len(dead) == DEAD_MOST,
     )

@@ -101,7 +101,7 @@ def screen(
     lines: list[Line] = [
         *_health(view.health, width),
         *(line for one in view.risks for line in _whole("at risk", one.sentence, width, YELLOW)),
-        *_expected(view.expectations, width),
+        *_expected(view.expectations, view.now, width),
         *_reconciled(view.reconciled),
         *(line for one in view.queues for line in _queue(one)),
         *(_agent(one, view.now) for one in view.agents),
@@ -168,7 +168,9 @@ def _backlog(one: Forecast) -> str:
     return f"{size}done by {_clock(one.done_by)}, in {human_span(one.left)}{rate}"
 
 
-def _expected(found: Sequence[ExpectationStatus], width: int | None) -> Iterator[Line]:
+def _expected(
+    found: Sequence[ExpectationStatus], now: datetime, width: int | None
+) -> Iterator[Line]:
     """What is missing, each; of the others how many, and which is due next."""
     missed = [one.last for one in found if one.last is not None and one.is_missed]
     for one in missed[:ROUTES_MOST]:
@@ -178,11 +180,14 @@ def _expected(found: Sequence[ExpectationStatus], width: int | None) -> Iterator
         yield _of("", f"and {len(missed) - ROUTES_MOST} more are missing", RED)
     if found:
         due = min((one.next for one in found), key=lambda one: one.deadline)
-        met = sum(one.last is not None and not one.is_missed for one in found)
+        met = sum(
+            one.last is not None and not one.is_missed and not one.is_unjudged(now) for one in found
+        )
         unjudged = len(found) - len(missed) - met
+        following = "next" if due.deadline > now else "no agent has judged"
         text = f"{met:,} of {len(found):,} met"
         text += f", {unjudged:,} not judged yet" if unjudged else ""
-        text = f"{text}; next {due.subject} by {due.due}: {due.words}"
+        text = f"{text}; {following} {due.subject} by {due.due}: {due.words}"
         yield from _whole("" if missed else "data", text, width, "")
 
 
@@ -214,7 +219,10 @@ def _agent(one: AgentView, now: datetime) -> Line:
 
 
 def _rate(view: Overview, limit: str) -> str:
-    return human_rate(view.bytes_per_s) + (f", limit {limit}" if limit else "")
+    rate = "unknown, no agent is alive"
+    if view.bytes_per_s is not None:
+        rate = human_rate(view.bytes_per_s)
+    return rate + (f", limit {limit}" if limit else "")
 
 
 def _today(view: Overview) -> str:

@@ -288,6 +288,7 @@ def _resume(site: Site, form: SentForm, by: Operator, warn: actions.Warn) -> Out
 def _confirm_limit(site: Site, request: Request) -> Confirmation:
     del request
     from backhaul.dashboard.front import limit_view
+    from backhaul.dashboard.rendering import rate
 
     view = site.overview.get()
     limit = limit_view(site.settings)
@@ -296,7 +297,7 @@ def _confirm_limit(site: Site, request: Request) -> Confirmation:
         heading="Limit reading from S3",
         facts=[
             ("Limit now", f"{now}, {limit.why}"),
-            ("Rate now", f"{human_bytes(view.bytes_per_s)}/s"),
+            ("Rate now", rate(view.bytes_per_s)),
             ("Concerns", _count(len(view.running), "running transfer")),
         ],
         happens="Every agent that shares this ledger applies it within a second, also in the middle"

@@ -25,7 +25,7 @@ from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentReport
 from backhaul.core.errors import DEPENDENCIES
 from backhaul.core.health import HealthState
-from backhaul.core.outlook.risks import RiskKind
+from backhaul.core.outlook.risks import RiskKind, known_kinds
 from backhaul.core.ports import Clock
 
 NATIVE, DISTCP = "native", "distcp"
@@ -248,18 +248,20 @@ def _queue_gauges(scraped: Scraped) -> Iterator[Metric]:
     queue: tuple[str, ...] = (scraped.queue,)
     if report.last_poll_at is not None:
         yield _gauge(catalogue.LAST_POLL, {queue: report.last_poll_at.timestamp()})
+    depth = report.depth
     age = None
     if report.oldest_sent_at is not None:
         age = max(0.0, (scraped.at - report.oldest_sent_at).total_seconds())
-    # An empty queue has no age that could be too high.
-    yield _gauge(catalogue.OLDEST_AGE, {queue: age or 0.0})
-    depth = report.depth
+    elif depth is not None and not depth.visible:
+        age = 0.0  # an empty queue has no age that could be too high
+    if age is not None:
+        yield _gauge(catalogue.OLDEST_AGE, {queue: age})
     if depth is None:
         return
     yield _gauge(catalogue.VISIBLE, {queue: depth.visible})
     yield _gauge(catalogue.IN_FLIGHT, {queue: depth.in_flight})
-    if depth.retention_s:
-        yield _gauge(catalogue.RETENTION_USED, {queue: (age or 0.0) / depth.retention_s})
+    if depth.retention_s and age is not None:
+        yield _gauge(catalogue.RETENTION_USED, {queue: age / depth.retention_s})
     if depth.dead_letters is not None:
         yield _gauge(catalogue.DEAD_LETTERS, {queue: depth.dead_letters})
 
@@ -276,8 +278,8 @@ def _outlook_gauges(figures: LedgerFigures, queue: str) -> Iterator[Metric]:
         if one.retention_share is not None:
             yield _gauge(catalogue.RETENTION_FORECAST, {(queue,): one.retention_share})
     kinds = {one.kind for one in figures.risks}
-    is_known = all(one.left is not None for one in figures.forecasts)
-    shown = [kind for kind in RiskKind if is_known or kind in kinds]
+    known = known_kinds(figures.forecasts)
+    shown = [kind for kind in RiskKind if kind in kinds or kind in known]
     yield _gauge(catalogue.AT_RISK, {(kind.value,): kind in kinds for kind in shown})
     met: dict[tuple[str, ...], float] = {}
     deadlines: dict[tuple[str, ...], float] = {}

@@ -350,6 +350,10 @@ class ExpectationStatus:
         """The last deadline passed, and its data has still not come."""
         return self.last is not None and self.last.state is ExpectationState.MISSED
 
+    def is_unjudged(self, now: datetime) -> bool:
+        """Its deadline has passed and no agent has judged it: it is unknown whether it is met."""
+        return self.next.deadline <= now
+
 
 def statuses(records: list[ExpectationRecord]) -> list[ExpectationStatus]:
     """Of each expectation with a deadline that is due, by route and name."""

@@ -58,7 +58,8 @@ class Forecast:
     Attributes:
         messages: Visible or in flight, those of paused routes apart; None: SQS gave no counts.
         size_bytes: What is left to copy of them: sizes that are known, and the mean for others.
-        per_minute: Messages that ended, over the window that was used; 0 where none did.
+        per_minute: Messages that ended, over the window that was used, 0 where none did; None:
+            unknown.
         left: Until the last of them has ended, at the present rate; None: unknown.
         unknown: Why; empty where `left` is known.
         oldest_age: Of the oldest known message.
@@ -69,7 +70,7 @@ class Forecast:
     at: datetime
     messages: int | None = None
     size_bytes: int | None = None
-    per_minute: float = 0.0
+    per_minute: float | None = None
     left: timedelta | None = None
     unknown: str = ""
     oldest_age: timedelta | None = None
@@ -153,7 +154,7 @@ def forecast(
         at=now,
         messages=messages,
         size_bytes=size_bytes,
-        per_minute=rate.per_minute if rate else 0.0,
+        per_minute=_per_minute(rate, is_known=is_alone and bool(agents)),
         left=left,
         unknown=unknown,
         oldest_age=oldest_age,
@@ -205,6 +206,12 @@ def _rate(agents: Sequence[AgentRecord], ended: Sequence[EndedSum]) -> _Rate | N
         if messages >= ENOUGH:
             break
     return found
+
+
+def _per_minute(rate: _Rate | None, *, is_known: bool) -> float | None:
+    if rate is not None:
+        return rate.per_minute
+    return 0.0 if is_known else None
 
 
 def _left(

@@ -54,10 +54,24 @@ def risks(
     return tuple(one for one in found if one is not None)
 
 
+def known_kinds(forecasts: Sequence[Forecast]) -> frozenset[RiskKind]:
+    """Those of which `risks` found all: only of these is none found the same as no risk."""
+    if not forecasts or any(one.left is None for one in forecasts):
+        return frozenset()
+    if any(one.retention_share is None and not _is_short(one) for one in forecasts):
+        return frozenset({RiskKind.DEADLINE})
+    return frozenset(RiskKind)
+
+
+def _is_short(one: Forecast) -> bool:
+    """Its backlog breaks nothing, whatever else is known."""
+    return one.left is not None and one.left < LEFT_FROM
+
+
 def _retention(one: Forecast) -> Risk | None:
     if one.retention_share is None or one.retention is None or one.left is None:
         return None
-    if one.retention_share < RETENTION_FROM or one.left < LEFT_FROM:
+    if one.retention_share < RETENTION_FROM or _is_short(one):
         return None
     age = f"its oldest message is {human_span(one.oldest_age)} old, and " if one.oldest_age else ""
     return Risk(
@@ -76,7 +90,7 @@ def _retention(one: Forecast) -> Risk | None:
 def _deadline(one: Forecast, status: ExpectationStatus) -> Risk | None:
     """Its data may be at the end of the backlog, and that comes too late."""
     due, done_by = status.next, one.done_by
-    if one.left is None or done_by is None or one.left < LEFT_FROM:
+    if one.left is None or done_by is None or _is_short(one):
         return None
     if due.is_met or due.deadline <= one.at or done_by <= due.deadline:
         return None
