@@ -5,19 +5,25 @@ from __future__ import annotations
 import errno
 import gc
 import importlib
+import io
+import os
 import sys
 import traceback
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from backhaul import GC_EVERY_AT_START, __version__
 from backhaul.access import is_there, may_read, refusal
+from backhaul.cli.exit_codes import epilog
 from backhaul.cli.streams import drop_unwritten, open_streams
 from backhaul.core.errors import BackhaulError, ExitCode, TransientError
 from backhaul.core.text import redacted
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "run": "run the agent: process the messages of an SQS queue",
@@ -51,6 +57,12 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """`--help` must not pay for boto3: names and help lines come from `COMMANDS`."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`help dlq list` is `dlq list --help`."""
+        if args and args[0] == "help":
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which a newcomer needs them."""
         del ctx
@@ -64,7 +76,25 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"backhaul.cli.{cmd_name}")
         command: click.Command = module.command
         _set_marks(command)
+        _set_epilog(command, cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A mistyped name is answered with those that are like it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(
+                error.command_name, possibilities=[*COMMANDS, "help"], ctx=ctx
+            ) from None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """From the table, without importing anything."""
+        from backhaul.cli.completion import named
+
+        return [*named(list(COMMANDS.items()), incomplete), *_own_options(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table, without importing anything."""
@@ -73,8 +103,13 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _own_options(group: click.Group, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """As for a command that is no group."""
+    return click.Command.shell_complete(group, ctx, incomplete)
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="backhaul")
+@click.version_option(__version__, "-V", "--version", prog_name="backhaul")
 def cli() -> None:
     r"""Just leave a message: S3 data arrives in HDFS, copied, proven, published in one step.
 
@@ -92,6 +127,14 @@ def _set_marks(command: click.Command) -> None:
             _set_marks(each)
 
 
+def _set_epilog(command: click.Command, words: str) -> None:
+    """Its exit codes, as the last paragraph of its help; likewise for the commands of a group."""
+    command.epilog = epilog(words)
+    if isinstance(command, click.Group):
+        for name, each in command.commands.items():
+            _set_epilog(each, f"{words} {name}")
+
+
 _set_marks(cli)
 
 
@@ -100,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     gc.set_threshold(GC_EVERY_AT_START)
     open_streams()
     arguments = sys.argv[1:] if argv is None else argv
-    code = _run(arguments)
+    code = answer_shell() if _is_completion() else _run(arguments)
     drop_unwritten()
     # At exit the interpreter collects garbage through all that was imported: a third of a second
     # of CPU, for memory that the kernel takes back at once. It skips what is frozen.
@@ -111,6 +154,8 @@ def main(argv: list[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         _refuse_undecodable(arguments)
+        if _is_completion():
+            return _complete()
         result: Any = cli.main(arguments, prog_name="backhaul", standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
@@ -136,6 +181,25 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the outermost handler: any other error is a bug and must end with 70
         return _bug(error)
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def _is_completion() -> bool:
+    """A shell wants to know what may come next."""
+    return "_BACKHAUL_COMPLETE" in os.environ
+
+
+def _complete() -> ExitCode:
+    from backhaul.cli.completion import complete
+
+    complete(cli)
+    return ExitCode.OK
+
+
+def answer_shell() -> ExitCode:
+    """Print what may come next, and nothing else, whatever goes wrong: somebody is typing."""
+    with redirect_stderr(io.StringIO()):
+        _run([])
+    return ExitCode.OK
 
 
 def _bug(error: BaseException) -> ExitCode:

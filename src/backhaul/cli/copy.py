@@ -26,8 +26,7 @@ def command(
       backhaul copy s3://acme-raw/click/day=01/ /landing/click/day=01
       backhaul copy s3://acme-raw/a.csv file:///tmp/in --allow 's3://acme-raw/ -> file:///tmp/in/'
 
-    Exit codes: 0 done, 65 bad input, 69 unavailable, 73 cannot write, 75 destination busy,
-    77 not allowed, 78 configuration, 130 interrupted.
+    It may run beside the agent. Ctrl-C removes its staging.
     """
     from backhaul.app.context import quiet_telemetry
     from backhaul.app.copy import run_copy

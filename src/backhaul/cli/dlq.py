@@ -16,6 +16,7 @@ from backhaul.cli.options import (
     json_option,
     warn,
 )
+from backhaul.cli.queue_arguments import queue_arguments
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.text import printable, visible
 
@@ -42,8 +43,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("queue")
-@click.argument("region")
+@queue_arguments
 @limit_option
 @json_lines_option
 def list_dead_letters(*, queue: str, region: str, limit: int, as_json: bool) -> int:
@@ -67,8 +67,7 @@ def list_dead_letters(*, queue: str, region: str, limit: int, as_json: bool) -> 
 
 
 @command.command("show")
-@click.argument("queue")
-@click.argument("region")
+@queue_arguments
 @click.argument("message_id", metavar="ID")
 @limit_option
 @json_option
@@ -103,8 +102,7 @@ def show_dead_letter(*, queue: str, region: str, message_id: str, limit: int, as
 
 
 @command.command("redrive")
-@click.argument("queue")
-@click.argument("region")
+@queue_arguments
 @click.argument("message_ids", metavar="[ID]...", nargs=-1)
 @click.option("--all", "is_all", is_flag=True, help="Every dead letter.")
 @limit_option

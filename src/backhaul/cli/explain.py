@@ -59,9 +59,6 @@ def command(
     \b
     Example:
       echo 's3://acme-raw/click/day=01/, /landing/click/day=01' | backhaul explain
-
-    Exit codes: 0 it would be carried out or ignored, 65 bad message or source, 69 S3 or the target
-    is unavailable, 73 the target refuses the write, 77 the policy refuses it, 78 configuration.
     """
     from backhaul.app.explain import Sender, all_as_json, exit_code_of, explain, read_body
     from backhaul.core.requests.body import MAX_BODY_BYTES

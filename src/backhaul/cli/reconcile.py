@@ -136,8 +136,6 @@ def command(  # noqa: PLR0913 - one for each option
     Nothing is changed without --send or --adopt. Findings are: missing, extra, differs, superseded
     (S3 has a newer one), unproved (no evidence), dead. None are: same, in flight, too young,
     excluded.
-
-    Exit codes: 0 nothing found, 65 findings, 69 S3, the ledger or the target cannot be read.
     """
     from backhaul.app.context import quiet_telemetry
     from backhaul.app.reconcile.run import ReconcileOptions, run_reconcile

@@ -7,11 +7,11 @@ import os
 import click
 
 from backhaul.cli.options import OnceOnly, PolicyFiles, policy_options
+from backhaul.cli.queue_arguments import queue_arguments
 
 
 @click.command("run", cls=OnceOnly)
-@click.argument("queue")
-@click.argument("region")
+@queue_arguments
 @click.option(
     "--drain", is_flag=True, help="End once the queue has stayed empty for one long poll."
 )
@@ -25,8 +25,6 @@ def command(*, queue: str, region: str, drain: bool, files: PolicyFiles) -> int:
       backhaul run my-queue us-west-2 --allow 's3://acme-raw/click/ -> /landing/click/'
 
     SIGTERM or Ctrl-C lets running transfers finish, then exits with 0; a second one stops at once.
-    Exit codes: 0 done, 69 a dependency stayed down (drain), 75 ledger in use, 77 credentials
-    refused, 78 configuration.
     """
     from backhaul.adapters.system.log import Telemetry
     from backhaul.app.agent import run_agent

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from backhaul.cli.options import OnceOnly
+from backhaul.cli.queue_arguments import queue_arguments
 
 
 @click.command("send", cls=OnceOnly)
-@click.argument("queue")
-@click.argument("region")
+@queue_arguments
 @click.argument("source")
 @click.argument("destination", metavar="DEST")
 @click.option(
