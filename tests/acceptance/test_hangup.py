@@ -113,3 +113,41 @@ def test_a_log_on_a_full_disk_is_one_line_and_stops_no_transfer(local: Installat
     assert local.landing.files() == {"a": b"1"} or "out/a" in local.landing.files()
     lines = [line for line in ended.err.splitlines() if "the log cannot be written" in line]
     assert len(lines) == 1, ended.err
+
+
+def test_routes_are_read_again_and_a_wrong_file_changes_nothing(local: Installation) -> None:
+    """A route that comes carries, one that goes does not; a fault keeps those in force."""
+    config = local.home / "backhaul.toml"
+
+    def write(*names: str, more: str = "") -> None:
+        config.write_text(
+            more
+            + "".join(
+                f'[[route]]\nname = "{name}"\nsource = ["s3://{local.bucket}/{name}/"]\n'
+                f'destination = ["{local.landing.uri}/{name}/"]\n'
+                for name in names
+            )
+        )
+
+    for name in ("one", "two"):
+        local.put(f"{name}/a", name.encode())
+    write("one")
+    agent = local.start("--config", str(config))
+    agent.logged("agent started")
+    write("two", more="agent.slots = 3\n")
+    agent.send_signal(signal.SIGHUP)
+    (fact,) = agent.logged("routes reloaded")
+    assert (fact["added"], fact["removed"]) == (["two"], ["one"])
+    assert fact["needs_restart"] == ["agent.slots"]
+    local.ask_for("two/", "two/in")
+    agent.logged("transfer done")
+    local.ask_for("one/", "one/in")
+    agent.logged("message dead-lettered: E_POLICY_SOURCE")
+    write("one", more="agent.slot = 3\n")
+    agent.send_signal(signal.SIGHUP)
+    (fact,) = agent.logged("routes not reloaded; the former ones stay in force")
+    assert fact["code"] == "E_CFG_UNKNOWN"
+    local.ask_for("two/", "two/again")
+    agent.logged("transfer done", times=2)
+    agent.terminate()
+    assert agent.wait().code == 0

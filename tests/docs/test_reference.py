@@ -97,6 +97,7 @@ def _fate(cls: type[errors.BackhaulError]) -> str:
 # wait for a busy destination; and a read that is throttled, which becomes an outage in the worker.
 OWN_FATE = {
     "E_AWS_DENIED": "start, hold",
+    "E_CFG_RELOAD": "none",
     "E_DASHBOARD_FORM": "none",
     "E_DASHBOARD_PORT": "start",
     "E_DEMO_SERVER": "none",

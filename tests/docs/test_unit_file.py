@@ -42,9 +42,11 @@ def test_the_unit_runs_the_command_as_the_manual_says() -> None:
     assert start == "/opt/backhaul/bin/backhaul run ${QUEUE} ${REGION}"
 
 
-def test_a_reload_is_the_signal_that_opens_the_log_anew() -> None:
-    (reload,) = _settings()["ExecReload"]
+def test_a_reload_is_the_signal_and_then_an_answer_to_who_reloads() -> None:
+    """The log is opened anew, for logrotate, whatever the configuration is worth."""
+    reload, check = _settings()["ExecReload"]
     assert reload == "/bin/kill -HUP $MAINPID"
+    assert check == "/opt/backhaul/bin/backhaul config check"
     assert _settings()["KillMode"] == ["mixed"]
 
 

@@ -25,6 +25,7 @@ from backhaul.app.metrics import MetricsExport
 from backhaul.app.notify import make_notifier
 from backhaul.app.outlook import make_watch
 from backhaul.app.ports import Opened, open_ports
+from backhaul.app.reload import ConfigurationReload
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
 from backhaul.core.agent.agent import Agent
@@ -51,11 +52,13 @@ def run_agent(
     region: str,
     drain: bool,
     emit: Emit,
+    read_again: Callable[[], Context],
     reopen_log: Callable[[], Path | None] = lambda: None,
 ) -> ExitCode:
     """Process the queue until a signal or, in a drain, until it is empty.
 
     Args:
+        read_again: Called after a SIGHUP; returns the context of the file as it is then.
         reopen_log: Called after a SIGHUP; returns the log file, where there is one.
     """
     parse_queue(queue_name).check_region(region)
@@ -79,6 +82,21 @@ def run_agent(
         deadman = Deadman(SystemClock(), agent_settings.watchdog_s + END_S, pool.abort)
         queue = SqsQueue.open(queue_name, region, opened.aws, SystemClock())
         identity = _identity(opened, queue, region, agent_settings.slots)
+        watch = make_watch(context, opened.ledger, reading, emit)
+
+        def adopt(found: Context) -> None:
+            nonlocal watch
+            watch = make_watch(found, opened.ledger, reading, emit)
+            export.add_routes(found)
+
+        routes = ConfigurationReload(
+            context,
+            read=read_again,
+            check_sources=lambda policy: check_sources(policy, opened.aws),
+            adopt=adopt,
+            ports=opened.ports,
+            emit=emit,
+        )
 
         def beat() -> None:
             deadman.beat()
@@ -89,7 +107,7 @@ def run_agent(
         agent = Agent(
             queue=queue,
             ports=opened.ports,
-            policy=lambda: context.policy,
+            policy=lambda: routes.policy,
             settings=agent_settings.into(
                 AgentSettings,
                 host=host_name(),
@@ -106,7 +124,7 @@ def run_agent(
                 queue=queue,
                 ledger=opened.ledger,
                 clock=SystemClock(),
-                look_ahead=make_watch(context, opened.ledger, reading, emit).turn,
+                look_ahead=lambda: watch.turn(),  # noqa: PLW0108 - a reload makes another watch
                 published=lambda health: systemd.status(health.sentence),
             ),
         )
@@ -118,6 +136,7 @@ def run_agent(
             systemd.ready()
             deadman.start()
             notifier.start(identity)
+            hangup.reload = routes.request
             try:
                 agent.run()
             finally:

@@ -1,4 +1,4 @@
-"""SIGHUP: reopens the log file while the agent goes on.
+"""SIGHUP: reopens the log file and reads the routes again while the agent goes on.
 
 On a terminal it means that the terminal has closed; then it stops the agent, as SIGTERM does.
 """
@@ -21,6 +21,7 @@ class Hangup:
 
     Attributes:
         stop: Called when the terminal has closed; set once there is an agent to stop.
+        reload: Called after the log was reopened; set once there are routes in force.
     """
 
     def __init__(self, reopen_log: Callable[[], Path | None], emit: Emit) -> None:
@@ -29,6 +30,7 @@ class Hangup:
         self._is_noted = False
         self._is_on_terminal = os.isatty(0)  # a closed terminal no longer is one
         self.stop: Callable[[], None] = lambda: None
+        self.reload: Callable[[], None] = lambda: None
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -44,7 +46,7 @@ class Hangup:
             signal.signal(signal.SIGHUP, before)
 
     def act(self) -> None:
-        """Reopen the log if the signal came since the last call.
+        """Reopen the log and have the routes read again if the signal came since the last call.
 
         Not in the handler, which may run while a line is being written.
         """
@@ -53,6 +55,7 @@ class Hangup:
         self._is_noted = False
         file = self._reopen_log()
         self._emit(LogReopened(file=str(file) if file is not None else None))
+        self.reload()
 
     def _note(self) -> None:
         if self._is_on_terminal:

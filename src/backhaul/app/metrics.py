@@ -81,6 +81,11 @@ class MetricsExport:
             )
             self.receivers = (self._metrics,)
 
+    def add_routes(self, context: Context) -> None:
+        """After a reload: routes that came have counters from then on."""
+        if self._metrics is not None:
+            self._metrics.add_routes(route.name for route in context.policy.routes)
+
     @contextmanager
     def opened(self, emit: Emit) -> Iterator[None]:
         """Answers and writes until the end of the block; it shows the end, too.

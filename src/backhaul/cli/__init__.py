@@ -31,6 +31,7 @@ COMMANDS = {
     "copy": "run one transfer now, without a queue",
     "explain": "show what a message would do, and change nothing",
     "doctor": "probe all that a copy needs, and show the fix of each fault",
+    "config": "check the configuration before an agent reads it",
     "status": "show how it is: health, queue, rate, trouble, what is under way",
     "top": "watch the same on a terminal, live",
     "check": "judge how it is for monitoring, with exit codes as Nagios has them",

@@ -45,4 +45,5 @@ def command(*, queue: str, region: str, drain: bool, files: PolicyFiles) -> int:
         drain=drain,
         emit=emit,
         reopen_log=emit.reopen,
+        read_again=files.context,
     )

@@ -52,9 +52,34 @@ class RouteWarned:
 
 @dataclass(frozen=True, kw_only=True)
 class LogReopened:
-    """SIGHUP: the log file of that name was opened anew; nothing else was read again."""
+    """SIGHUP: the log file of that name was opened anew."""
 
     file: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutesReloaded:
+    """SIGHUP: the routes of the configuration are other ones now.
+
+    Attributes:
+        added, changed, removed: Names of routes.
+        needs_restart: Settings with another value in the file; the agent has the former one until
+            its next start.
+    """
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReloadRefused:
+    """SIGHUP: the configuration is wrong, and the former one stays in force as a whole."""
+
+    code: str
+    reason: str
+    hint: str
 
 
 @dataclass(frozen=True, kw_only=True)

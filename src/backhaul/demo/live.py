@@ -67,7 +67,14 @@ def go_on(demo: Demo) -> ExitCode:
     try:
         with (demo.directory / "agent.log").open("a", encoding="utf-8") as log:
             emit = Telemetry(LogTarget(stream=log, is_json=True, level="info"))
-            return run_agent(demo.context, queue_name=QUEUE, region=REGION, drain=False, emit=emit)
+            return run_agent(
+                demo.context,
+                queue_name=QUEUE,
+                region=REGION,
+                drain=False,
+                emit=emit,
+                read_again=lambda: demo.context,
+            )
     finally:
         sender.end()
 

@@ -241,7 +241,14 @@ def work(demo: Demo, progress: Callable[[object], None]) -> int:
 
     with (demo.directory / "agent.log").open("w", encoding="utf-8") as log:
         emit = Telemetry(LogTarget(stream=log, is_json=True, level="info"), watch)
-        return run_agent(demo.context, queue_name=QUEUE, region=REGION, drain=True, emit=emit)
+        return run_agent(
+            demo.context,
+            queue_name=QUEUE,
+            region=REGION,
+            drain=True,
+            emit=emit,
+            read_again=lambda: demo.context,
+        )
 
 
 def results(demo: Demo) -> list[tuple[DemoMessage, TransferRow | None]]:

@@ -79,6 +79,10 @@ class AgentMetrics:
             facts.VisibilityWasLost: lambda _fact: self._visibility_lost.add(),
             facts.WorkerReplaced: lambda _fact: self._worker_restarts.add(),
         }
+        self.add_routes(routes)
+
+    def add_routes(self, routes: Iterable[str]) -> None:
+        """Let the counters of these begin at 0, where they have not begun."""
         for route in routes:
             self._transfers.add(route, "done", "", amount=0)
 

@@ -154,6 +154,10 @@ def _sent(fact: notification.NotificationSent) -> dict[str, Any]:
     return {name: value for name, value in _rounded(fact).items() if value != ""}
 
 
+def _without_empty(fact: facts.RoutesReloaded) -> dict[str, Any]:
+    return {name: value for name, value in vars(fact).items() if value}
+
+
 def _dated(fact: facts.ExpectationMissed | facts.ExpectationArrived) -> dict[str, Any]:
     return {**_rounded(fact), "deadline": fact.deadline.isoformat(timespec="minutes")}
 
@@ -168,6 +172,8 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.RouteWarned: ("warning", "route verifies lengths only", vars),
     facts.RouteTargetWarned: ("warning", "target of a route is unreachable", _without_none),
     facts.LogReopened: ("info", "log reopened", _without_none),
+    facts.RoutesReloaded: ("info", "routes reloaded", _without_empty),
+    facts.ReloadRefused: ("error", "routes not reloaded; the former ones stay in force", vars),
     facts.QueuePolled: ("debug", "queue polled", vars),
     facts.PollFailed: ("warning", "SQS receive failed; retrying", _rounded),
     facts.MessageReceived: ("info", "message received", _received),

@@ -1,0 +1,232 @@
+"""A reload: the routes of the whole file, or the former ones; and `config check` before it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backhaul.app.context import Context, load_context, require_routes
+from backhaul.app.reload import ConfigurationReload
+from backhaul.cli import cli
+from backhaul.core import facts
+from backhaul.core.errors import ConfigurationError, NotAllowed, OutageError
+from backhaul.core.file_systems import FileSystems
+from backhaul.core.requests.policy import Policy
+
+ROUTE = """
+[[route]]
+name = "{name}"
+source = ["s3://raw/{name}/"]
+destination = ["file://{place}/"]
+"""
+
+
+class Bed:
+    """A configuration file, and a reload that reads it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.landing = directory / "landing"
+        self.landing.mkdir()
+        self.file = directory / "backhaul.toml"
+        self.emitted: list[Any] = []
+        self.adopted: list[Context] = []
+        self.refused_bucket: str | None = None
+        self.outage: OutageError | None = None
+        self.write("one")
+        context = self._read()
+        emit: Any = self.emitted.append
+        ports: Any = SimpleNamespace(pool=SimpleNamespace(session=self._session), emit=emit)
+        self.reload = ConfigurationReload(
+            context,
+            read=self._read,
+            check_sources=self._check_sources,
+            adopt=self.adopted.append,
+            ports=ports,
+            emit=emit,
+        )
+
+    def write(self, *names: str, more: str = "") -> None:
+        routes = "".join(ROUTE.format(name=name, place=self.landing / name) for name in names)
+        self.file.write_text(more + routes, "utf-8")
+        self.file.chmod(0o644)
+
+    def turn(self) -> list[Any]:
+        self.emitted.clear()
+        self.reload.reload()
+        return [fact for fact in self.emitted if not isinstance(fact, facts.InstallationWarned)]
+
+    @property
+    def names(self) -> list[str]:
+        return [route.name for route in self.reload.policy.routes]
+
+    def _read(self) -> Context:
+        context = load_context(config=self.file)
+        require_routes(context)
+        return context
+
+    def _check_sources(self, policy: Policy) -> None:
+        buckets = {bucket for route in policy.routes for bucket, _ in route.sources or ()}
+        if self.refused_bucket in buckets:
+            raise ConfigurationError("E_CFG_HADOOP_VALUE", "no such endpoint", hint="fix it")
+
+    def _session(self, *_who: object) -> Any:
+        if self.outage is not None:
+            raise self.outage
+        return nullcontext(SimpleNamespace(write_access=lambda place: (place, None)))
+
+
+@pytest.fixture
+def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
+    monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
+    return Bed(tmp_path)
+
+
+def test_routes_that_come_change_and_go_are_in_force_and_reported(bed: Bed) -> None:
+    bed.write("one", "two")
+    assert bed.turn() == [
+        facts.RoutesReloaded(added=("two",), changed=(), removed=(), needs_restart=())
+    ]
+    assert bed.names == ["one", "two"]
+    assert bed.adopted[-1].policy is bed.reload.policy
+    bed.file.write_text(bed.file.read_text().replace("raw/two", "raw/three"))
+    (fact,) = bed.turn()
+    assert (fact.added, fact.changed, fact.removed) == ((), ("two",), ())
+    bed.write("two")
+    (fact,) = bed.turn()
+    assert (fact.removed, bed.names) == (("one",), ["two"])
+    with pytest.raises(NotAllowed, match="no longer in the configuration"):
+        bed.reload.policy.find("one")
+
+
+def test_an_order_of_precedence_that_changes_is_a_change(bed: Bed) -> None:
+    bed.write("one", "two")
+    bed.turn()
+    bed.write("two", "one")
+    (fact,) = bed.turn()
+    assert (fact.changed, bed.names) == (("two", "one"), ["two", "one"])
+
+
+def test_what_a_route_expects_is_read_with_it(bed: Bed) -> None:
+    bed.write("one", more="")
+    with bed.file.open("a") as file:
+        file.write('expect = { by = "06:00 UTC", objects = 24 }\n')
+    (fact,) = bed.turn()
+    assert fact.changed == ("one",)
+    assert [one.wanted.objects for one in bed.adopted[-1].expectations] == [24]
+
+
+def test_the_same_file_is_no_event(bed: Bed) -> None:
+    assert bed.turn() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("[[route]]\n", "E_CFG_VALUE"),
+        ("not toml", "E_CFG_TOML"),
+        ("agent.slot = 1\n", "E_CFG_UNKNOWN"),
+        ("", "E_CFG_NO_ROUTE"),
+    ],
+)
+def test_a_wrong_file_changes_nothing(bed: Bed, text: str, code: str) -> None:
+    bed.file.write_text(text)
+    (fact,) = bed.turn()
+    assert isinstance(fact, facts.ReloadRefused)
+    assert fact.code == code
+    assert fact.hint
+    assert (bed.names, bed.adopted) == (["one"], [])
+
+
+def test_one_wrong_route_keeps_the_good_ones_out_too(bed: Bed) -> None:
+    bed.write("two", "three")
+    bed.file.write_text(bed.file.read_text().replace("s3://raw/three/", "s3://raw/three"))
+    (fact,) = bed.turn()
+    assert (fact.code, bed.names) == ("E_CFG_ROUTE", ["one"])
+    bed.write("two")
+    bed.refused_bucket = "raw"
+    (fact,) = bed.turn()
+    assert (fact.code, bed.names) == ("E_CFG_HADOOP_VALUE", ["one"])
+
+
+def test_a_file_that_others_may_write_is_refused(bed: Bed) -> None:
+    bed.write("two")
+    bed.file.chmod(0o666)
+    (fact,) = bed.turn()
+    assert (fact.code, bed.names) == ("E_CFG_PERMISSIONS", ["one"])
+
+
+def test_other_settings_stay_and_are_named(bed: Bed) -> None:
+    bed.write("one", "two", more="[agent]\nslots = 7\n[log]\nlevel = 'debug'\n")
+    (fact,) = bed.turn()
+    assert fact.needs_restart == ("agent.slots", "log.level")
+    assert fact.added == ("two",)
+    assert bed.adopted[-1].settings.agent.slots != 7
+
+
+def test_another_default_file_system_takes_a_restart(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = bed._read
+    systems = FileSystems(default="hdfs://other:8020")
+    monkeypatch.setattr(bed.reload, "_read", lambda: replace(read(), default_fs=systems))
+    bed.write("two")
+    (fact,) = bed.turn()
+    assert (fact.code, bed.names) == ("E_CFG_RELOAD", ["one"])
+    assert "systemctl restart backhaul" in fact.hint
+
+
+def test_a_key_in_a_new_variable_takes_a_restart(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers that run would know it."""
+    monkeypatch.setenv("SIGNING", "k" * 64)
+    with bed.file.open("a") as file:
+        file.write('signature = { key_env = "SIGNING" }\n')
+    (fact,) = bed.turn()
+    assert fact.code == "E_CFG_RELOAD"
+    assert "SIGNING" in fact.reason
+    assert "k" * 64 not in fact.reason
+    assert bed.reload.policy.routes[0].signature is None
+
+
+def test_a_new_target_that_is_down_is_a_warning(bed: Bed) -> None:
+    bed.write("one", "two", "three")
+    bed.outage = OutageError.of("hdfs", "E_HDFS_UNREACHABLE", "no answer", hint="wait")
+    reloaded, *warned = bed.turn()
+    assert reloaded.added == ("two", "three")
+    assert [fact.route for fact in warned] == ["two", "three"]
+    assert {fact.code for fact in warned} == {"E_HDFS_UNREACHABLE"}
+
+
+def check(bed: Bed, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["config", "check", "--config", str(bed.file), *arguments])
+
+
+def test_config_check_shows_what_would_be_in_force(bed: Bed) -> None:
+    bed.write("one", "three")
+    found = check(bed)
+    assert found.exit_code == 0, found.output
+    assert f"{bed.file} is valid: 2 routes" in found.output
+    assert f"  one    s3://raw/one/ → file://{bed.landing}/one" in found.output
+    shown = json.loads(check(bed, "--json").output)
+    assert [name for name, _, _ in shown["routes"]] == ["one", "three"]
+    assert (shown["v"], shown["file"]) == (1, str(bed.file))
+
+
+def test_config_check_shows_a_risky_route(bed: Bed) -> None:
+    with bed.file.open("a") as file:
+        file.write('verify = "size"\n')
+    assert "warning W_SIZE_ONLY: route one: " in check(bed).output
+
+
+def test_config_check_refuses_what_a_start_would(bed: Bed) -> None:
+    bed.file.write_text("agent.slot = 1\n")
+    error = check(bed).exception
+    assert isinstance(error, ConfigurationError)
+    assert error.code == "E_CFG_UNKNOWN"
+    assert f"{bed.file}: unknown setting agent.slot" in str(error)
