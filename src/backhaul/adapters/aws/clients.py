@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-_SERVICES = ("s3", "sqs")
+_SERVICES = ("s3", "sqs", "sts")
 
 
 class _Loader(Loader):
@@ -208,9 +208,13 @@ class AwsSession:
     def client(
         self, service: Literal["s3"], config: Config, *, region: str | None = None
     ) -> S3Client: ...
+    @overload
+    def client(
+        self, service: Literal["sts"], config: Config, *, region: str | None = None
+    ) -> Any: ...
     def client(
         self,
-        service: Literal["sqs", "s3"],
+        service: Literal["sqs", "s3", "sts"],
         config: Config,
         *,
         region: str | None = None,
@@ -219,7 +223,7 @@ class AwsSession:
         """A client as boto3 makes it, without what boto3 adds; it may be shared by threads.
 
         Args:
-            region: Default: REGION for SQS, `s3_region` for S3.
+            region: Default: REGION for SQS and STS, `s3_region` for S3.
             endpoint: Called instead of AWS's public endpoint; one that is configured goes before.
 
         Raises:
@@ -231,7 +235,7 @@ class AwsSession:
         agent = f"backhaul/{__version__} Botocore/{botocore.__version__}"
         config = config.merge(Config(user_agent=agent))
 
-        region = region or (self.region if service == "sqs" else self.s3_region)
+        region = region or (self.s3_region if service == "s3" else self.region)
         s3a_url = None
         if service == "s3" and self._s3a is not None and self.uses_s3a():
             s3a_url = self._s3a.url

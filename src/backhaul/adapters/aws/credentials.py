@@ -95,6 +95,12 @@ class AwsCredentials(Credentials):
         """Whether AWS's own chain has none, and Hadoop's keys serve. Raises as any read."""
         return (self._found or self._look()).method == _HADOOP_METHOD
 
+    @property
+    def source(self) -> str:
+        """Where they were found, by botocore's name or ours for Hadoop's. Raises as any read."""
+        self.get_frozen_credentials()
+        return str((self._found or self._look()).method)
+
     def s3a(self, bucket: str) -> BucketSettings | None:
         """Hadoop's settings of a bucket, used or not; None: this node has no configuration.
 

@@ -1,0 +1,1 @@
+"""Requests that show what AWS allows, for `backhaul doctor`; none takes or leaves anything."""
