@@ -91,6 +91,11 @@ class AwsSession:
         self.clock_skew_s = 0.0
         self._looked_at_clock_s = float("-inf")
 
+    @property
+    def has_seen_clock(self) -> bool:
+        """Whether any call was answered, so that `clock_skew_s` means something."""
+        return self._looked_at_clock_s > 0
+
     def for_bucket(self, bucket: str) -> AwsSession:
         """The session for S3 in this bucket; another one where S3A's settings single it out.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from backhaul.app.context import Context, load_context
 from backhaul.app.unknown_route import unknown_route
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.model import Route
+from backhaul.core.text import redacted
 from backhaul.settings.load import find_config, load_part
 from backhaul.settings.model import Settings
 
@@ -30,6 +32,7 @@ class DoctorContext:
         region: The REGION argument, or the configured one; None: none is known.
         route: Only this route is probed; None: all.
         is_offline: Nothing may be sent to the network.
+        proxy: HTTPS_PROXY without its password; None: it is not set.
     """
 
     loaded: Context | None
@@ -40,6 +43,7 @@ class DoctorContext:
     region: str | None = None
     route: str | None = None
     is_offline: bool = False
+    proxy: str | None = None
 
     @cached_property
     def routes(self) -> tuple[Route, ...]:
@@ -97,7 +101,13 @@ def read_context(
         region=region,
         route=route,
         is_offline=is_offline,
+        proxy=_proxy(),
     )
+
+
+def _proxy() -> str | None:
+    found = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    return redacted(found) if found else None
 
 
 def _what_is_valid(config: Path | None, ledger: Path | None) -> tuple[Settings, Path | None]:

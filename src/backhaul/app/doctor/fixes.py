@@ -72,7 +72,7 @@ def allow_decrypting(message: str, also: Sequence[str] = ()) -> tuple[str, ...]:
     return (
         *allow(["kms:Decrypt", *also], [key]),
         *more,
-        "and allow the same in the key's own policy: "
+        "and allow the same in the key's own policy:",
         f"aws kms get-key-policy --policy-name default --key-id {shown}",
     )
 
@@ -103,7 +103,7 @@ def for_network(error: BackhaulError, proxy: str | None) -> tuple[str, ...]:
     through = f"HTTPS_PROXY is {proxy}" if proxy else "HTTPS_PROXY is not set"
     return (
         f"curl -sv --max-time 10 https://{host}:{port}/",
-        f"{through}; where this machine reaches AWS through a proxy alone, set it: "
+        f"{through}; where this machine reaches AWS through a proxy alone, set it:",
         "export HTTPS_PROXY=http://PROXY:PORT",
     )
 

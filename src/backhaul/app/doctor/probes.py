@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from backhaul.app.doctor import configuration
+from backhaul.app.doctor import aws, configuration, s3, sqs
 from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding
 
@@ -27,4 +27,10 @@ class Section:
     needs_network: bool = False
 
 
-SECTIONS = (Section("configuration", configuration.PROBES),)
+SECTIONS = (
+    Section("configuration", configuration.PROBES),
+    Section("aws", aws.PROBES, needs_network=True),
+    Section("sqs", sqs.PROBES, needs_network=True),
+    Section("s3", s3.PROBES, needs_network=True),
+    Section("clock", aws.AT_THE_END, needs_network=True),
+)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import timedelta
+from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,7 +31,7 @@ from backhaul.core.errors import BackhaulError
 from backhaul.core.model import Route
 from backhaul.core.ports import FIFO, QueueFacts
 from backhaul.core.requests.queue_names import are_same, parse_queue
-from backhaul.core.units import duration_text
+from backhaul.core.units import human_span
 
 _DAY_S = 86_400
 _FEW_DAYS_S = 4 * _DAY_S  # SQS's own default; less leaves little time for a weekend
@@ -83,9 +85,7 @@ def queue(context: DoctorContext) -> Iterator[Finding]:
         yield from _dead_letter_queue(context, opened, probes, subject, attributes)
 
 
-def _not_found(
-    context: DoctorContext, name: str, region: str, error: BackhaulError
-) -> Finding:
+def _not_found(context: DoctorContext, name: str, region: str, error: BackhaulError) -> Finding:
     if error.code != "E_QUEUE_NOT_FOUND":
         return _missing(context, "sqs.queue", name, error, "sqs:GetQueueUrl", name)
     named = parse_queue(name)
@@ -166,9 +166,7 @@ def _settings(
     if retention is not None:
         yield _retention("sqs.retention", name, url, retention)
     routes = [one for one in context.routes if _serves(one, attributes.get("QueueArn", name))]
-    buckets = {
-        bucket for one in routes if one.event_destination for bucket, _ in one.sources or ()
-    }
+    buckets = {bucket for one in routes if one.event_destination for bucket, _ in one.sources or ()}
     yield from _policy(name, url, attributes, sorted(buckets))
     yield from _encryption(name, url, attributes, has_events=bool(buckets))
 
@@ -178,7 +176,7 @@ def _serves(route: Route, arn: str) -> bool:
 
 
 def _retention(check: str, name: str, url: str, seconds: int) -> Finding:
-    kept = duration_text(seconds)
+    kept = human_span(timedelta(seconds=seconds))
     if seconds >= _FEW_DAYS_S:
         return Finding(check, name, State.OK, f"messages are kept for {kept}")
     return Finding(
@@ -386,9 +384,9 @@ def _fix_of_dead_letter_queue(
         "deadLetterTargetArn": f"{arn.rpartition(':')[0]}:{name}",
         "maxReceiveCount": str(_redrive(attributes).get("maxReceiveCount", 20)),
     }
+    options = f"--region {context.region} --queue-name {name}"
     return (
-        f"aws sqs create-queue --region {context.region} --queue-name {name} "
-        f"--attributes '{json.dumps(made)}'",
+        f"aws sqs create-queue {options} --attributes {quote(json.dumps(made))}",
         set_attributes(facts.url, {"RedrivePolicy": policy}),
     )
 

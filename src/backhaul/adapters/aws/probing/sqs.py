@@ -1,13 +1,13 @@
 """Which calls of a queue are allowed, without a message being received, hidden, sent or deleted.
 
-Each probe is a request that SQS cannot carry out: it asks for zero messages, has a receipt handle of
-no message, or an attribute of a type that does not exist. SQS judges the caller before the values, so
-it answers AccessDenied where the right is missing, and else that the value is wrong. A real
-ReceiveMessage would raise the receive count of a message, and so take it closer to the dead-letter
-queue.
+Each probe is a request that SQS cannot carry out: it asks for zero messages, has a receipt handle
+of no message, or an attribute of a type that does not exist. SQS judges the caller before the
+values, so it answers AccessDenied where the right is missing, and else that the value is wrong. A
+real ReceiveMessage would raise the receive count of a message, and so take it closer to the
+dead-letter queue.
 
-Source: Amazon SQS API reference, ReceiveMessage, ChangeMessageVisibility, DeleteMessage, SendMessage,
-"Common errors".
+Source: Amazon SQS API reference, ReceiveMessage, ChangeMessageVisibility, DeleteMessage,
+SendMessage, "Common errors".
 """
 
 from __future__ import annotations
