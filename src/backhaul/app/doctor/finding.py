@@ -74,17 +74,31 @@ def from_error(
         code=error.code,
         fix=tuple(fix) or tuple(error.hint.splitlines()),
         route=route,
-        exit_code=_MEANS.get(ExitCode(error.exit_code), ExitCode.UNAVAILABLE),
+        exit_code=_meaning(error),
     )
 
 
-# Which of the three exit codes of a failure the exit code of an error becomes.
-_MEANS = {
-    ExitCode.CONFIGURATION: ExitCode.CONFIGURATION,
-    ExitCode.USAGE: ExitCode.CONFIGURATION,
-    ExitCode.NOT_ALLOWED: ExitCode.NOT_ALLOWED,
-    ExitCode.CANNOT_WRITE: ExitCode.NOT_ALLOWED,
-}
+# What one message pays for in the agent is, for an installation, its configuration or its rights.
+_CONFIGURATION = frozenset(
+    {
+        *("E_AWS_NO_CREDENTIALS", "E_AWS_CONFIG", "E_SRC_NO_BUCKET", "E_SRC_BUCKET"),
+        *("E_SRC_REGION", "E_SRC_SETTINGS", "E_QUEUE_DLQ_GONE"),
+    }
+)
+_REFUSED = frozenset({"E_SQS_KMS", "E_SRC_KMS", "E_SRC_OWNER"})
+
+
+def _meaning(error: BackhaulError) -> ExitCode:
+    if error.code in _CONFIGURATION:
+        return ExitCode.CONFIGURATION
+    if error.exit_code in {ExitCode.CONFIGURATION, ExitCode.USAGE}:
+        return ExitCode.CONFIGURATION
+    if error.code in _REFUSED or error.code.endswith("_DENIED"):
+        return ExitCode.NOT_ALLOWED
+    if error.exit_code in {ExitCode.NOT_ALLOWED, ExitCode.CANNOT_WRITE}:
+        return ExitCode.NOT_ALLOWED
+    return ExitCode.UNAVAILABLE
+
 
 # The first of these that any failure has is the exit code of the process: what is wrong in the
 # configuration may be the cause of the rest, and a missing permission of what looks unavailable.

@@ -54,10 +54,10 @@ def set_attributes(url: str, attributes: Mapping[str, object]) -> str:
     )
 
 
-def key_in(message: str) -> str:
-    """The ARN of the KMS key that a refusal names; else any key."""
+def key_in(message: str, *, default: str) -> str:
+    """The ARN of the KMS key that a refusal names."""
     found = _KEY.search(message)
-    return found[0] if found else "*"
+    return found[0] if found else default
 
 
 def allow_decrypting(message: str, also: Sequence[str] = ()) -> tuple[str, ...]:
@@ -66,8 +66,8 @@ def allow_decrypting(message: str, also: Sequence[str] = ()) -> tuple[str, ...]:
     Args:
         also: Further actions of KMS.
     """
-    key = key_in(message)
-    shown = key if key != "*" else "KEY-ID"
+    key = key_in(message, default="*")
+    shown = key_in(message, default="KEY-ID")
     more = () if key != "*" else ("with the ARN of the key as Resource, in place of *",)
     return (
         *allow(["kms:Decrypt", *also], [key]),

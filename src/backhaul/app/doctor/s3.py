@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -18,6 +19,7 @@ from backhaul.app.doctor.fixes import (
     allow,
     allow_decrypting,
     for_network,
+    key_in,
     partition_of,
 )
 from backhaul.core.access_policy import literal
@@ -29,6 +31,8 @@ from backhaul.core.transfer.listing import list_pages
 
 SOURCES_MOST = 50  # of all routes; a few requests for each
 _LISTED = 50  # objects of which one is read
+_KMS = re.compile("kms", re.IGNORECASE)
+_OWNER_PAYS = "--request-payment-configuration Payer=BucketOwner"
 _ELSEWHERE = "and, if the bucket is of another account, the same in its bucket policy"
 
 
@@ -163,12 +167,13 @@ class _Source:
 
     def _fix(self, check: str, error: BackhaulError, pin: Pin | None) -> tuple[str, ...]:
         match error.code:
-            case "E_SRC_DENIED" | "E_SRC_KMS" if "kms" in f"{error.message}{error.hint}".lower():
-                return allow_decrypting(error.message)
-            case "E_SRC_DENIED" if check == "s3.list":
-                return self._allowing("s3:ListBucket")
+            case "E_SRC_KMS":
+                return (
+                    f"aws kms enable-key --key-id {key_in(error.message, default='KEY-ID')}",
+                    *allow_decrypting(error.message),
+                )
             case "E_SRC_DENIED":
-                return self._allowing("s3:GetObject")
+                return self._fix_of_denial(check, error)
             case "E_SRC_ARCHIVED" if pin is not None:
                 of = f"--bucket {self._bucket} --key {quote(pin.key)}"
                 return (f"aws s3api restore-object {of} --restore-request Days=7",)
@@ -182,6 +187,16 @@ class _Source:
                 return for_network(error, self._context.proxy)
             case _:
                 return ()
+
+    def _fix_of_denial(self, check: str, error: BackhaulError) -> tuple[str, ...]:
+        if _KMS.search(error.message):
+            return allow_decrypting(error.message)
+        if "InvalidPayer" in error.message:
+            return (
+                "Backhaul does not pay for requests of Requester Pays buckets; its owner can:",
+                f"aws s3api put-bucket-request-payment --bucket {self._bucket} {_OWNER_PAYS}",
+            )
+        return self._allowing("s3:ListBucket" if check == "s3.list" else "s3:GetObject")
 
     def _allowing(self, action: str) -> tuple[str, ...]:
         arn = f"arn:{partition_of(self._context.region or '')}:s3:::{self._bucket}"
