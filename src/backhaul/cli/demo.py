@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
+import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
 from backhaul.cli.options import OnceOnly
-from backhaul.core.errors import ExitCode
+from backhaul.core.errors import BackhaulError, ExitCode
 
 if TYPE_CHECKING:
     from backhaul.demo.main_job import Demo
@@ -47,13 +53,7 @@ def command(*, hdfs: bool, quick: bool, keep: Path | None, dashboard: bool, list
       backhaul demo --dashboard
       backhaul demo --hdfs --keep /tmp/backhaul-demo
     """
-    with ExitStack() as stack:
-        if keep is None:
-            temporary = tempfile.TemporaryDirectory(prefix="backhaul-demo-")
-            directory = Path(stack.enter_context(temporary)).resolve()
-        else:
-            directory = keep.resolve()
-            directory.mkdir(parents=True, exist_ok=True)
+    with _working_directory(keep) as directory:
         return _show(
             directory,
             is_hdfs=hdfs,
@@ -61,6 +61,51 @@ def command(*, hdfs: bool, quick: bool, keep: Path | None, dashboard: bool, list
             is_kept=keep is not None,
             listen=listen if dashboard else None,
         )
+
+
+@contextmanager
+def _working_directory(keep: Path | None) -> Iterator[Path]:
+    """The directory to keep; else a temporary one, whose ledger and log are left to look at."""
+    if keep is not None:
+        directory = keep.resolve()
+        directory.mkdir(parents=True, exist_ok=True)
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="backhaul-demo-") as temporary:
+        directory = Path(temporary).resolve()
+        yield directory
+
+
+def _leave_to_look_at(directory: Path) -> Path | None:
+    """Replace what the last demo left by this one's ledger, log and configuration.
+
+    Returns:
+        The configuration. None: another demo does so just now, or there is no home directory that
+        can be written.
+    """
+    from backhaul.settings.model import Settings
+
+    left = Settings.model_construct(ledger=None).ledger_path.parent / "demo"
+    try:
+        left.mkdir(parents=True, exist_ok=True)
+        handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for each in left.iterdir():
+                each.unlink()
+            for each in directory.iterdir():
+                if each.is_file():
+                    shutil.copy(each, left)
+            config = left / "backhaul.toml"
+            text = config.read_text("utf-8")
+            config.write_text(
+                text.replace(f'ledger = "{directory}/', f'ledger = "{left}/'), "utf-8"
+            )
+        finally:
+            os.close(handle)
+    except (BackhaulError, OSError):
+        return None
+    return config
 
 
 def _show(
@@ -86,14 +131,38 @@ def _show(
             click.echo(f"DIFFERENT: {path}", err=True)
         click.echo(f"{play.dead_letters(demo)} messages in the dead-letter queue, none lost.")
         click.echo(f"Done in {time.monotonic() - began_s:.1f} s.")
-        if is_kept:
-            click.echo(
-                f"\nThe files are below {demo.landing}; the agent's log is {directory}/agent.log."
-                f"\nNext: backhaul history --config {directory}/backhaul.toml"
-            )
         if listen is not None and not different:
             code = _go_on(demo, listen)
+    config = directory / "backhaul.toml" if is_kept else _leave_to_look_at(directory)
+    if is_kept:
+        click.echo(
+            f"\nThe files are below {demo.landing}; the agent's log is {directory}/agent.log."
+        )
+    _next(config)
     return ExitCode.BUG if different else code
+
+
+def _next(config: Path | None) -> None:
+    """What a newcomer can type now."""
+    here, command = Path.cwd(), Path(sys.argv[0])
+    if command.name != "backhaul":  # python -m backhaul
+        command = Path("backhaul")
+    elif command.is_relative_to(here):
+        command = command.relative_to(here)
+    lines = [("demo --dashboard", "watch it work until Ctrl-C")]
+    click.echo("\nNext:")
+    if config is not None:
+        click.echo(f"  export BACKHAUL_CONFIG={quote(str(config))}")
+        lines = [
+            ("history", "what became of each message"),
+            ("history --state dead", "the two dead letters, with their reasons"),
+            ("dashboard", "the same as web pages"),
+            *lines,
+        ]
+    width = max(len(words) for words, _ in lines)
+    for words, means in lines:
+        click.echo(f"  {command} {words:{width}}  # {means}")
+    click.echo("On your own cluster: docs/quickstart.md")
 
 
 def _go_on(demo: Demo, listen: str) -> int:

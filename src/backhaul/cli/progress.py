@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import click
 from rich.console import Console
@@ -14,21 +14,47 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 from rich.table import Column
+from rich.text import Text
 
 from backhaul.cli.options import counted
 from backhaul.core import facts as events
 from backhaul.core.objects import Proof
-from backhaul.core.units import human_bytes
+from backhaul.core.units import human_bytes, human_rate
 
 PLAIN_LINE_S = 2.0
 NAME_WIDTH = 20
+WIDE = 110  # columns; on less the bytes are left out: bar, objects, rate and time remain
 CLUSTER_PHASES = {"listing", "queued", "copying", "proving"}
+
+
+class _Rate(ProgressColumn):
+    """Bytes per second, in the units of everything else; rich's own is red, as an error is."""
+
+    def __init__(self) -> None:
+        super().__init__(table_column=Column(no_wrap=True))
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(human_rate(speed) if speed else "")
+
+
+class _Left(TimeRemainingColumn):
+    """`00:12 left`; nothing while it is unknown, or there is nothing left."""
+
+    def __init__(self) -> None:
+        super().__init__(compact=True, table_column=Column(no_wrap=True))
+
+    def render(self, task: Task) -> Text:
+        if task.finished or not task.time_remaining:
+            return Text("")
+        return super().render(task).append(" left")
 
 
 class Display:
@@ -39,13 +65,20 @@ class Display:
         self._is_live = console.is_terminal
         self._bars = Progress(
             _text("{task.description}"),
-            BarColumn(bar_width=16),
-            _text("{task.fields[size]}"),
-            _text("{task.fields[objects]} objects"),
-            TransferSpeedColumn(table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-            _text("left"),
+            BarColumn(
+                bar_width=None,
+                complete_style="cyan",  # rich's own is near to red
+                finished_style="green",
+                pulse_style="cyan",
+                table_column=Column(ratio=1, min_width=4),
+            ),
+            _text("{task.fields[phase]}"),
+            *([_text("{task.fields[size]}")] if console.width >= WIDE else []),
+            _text("{task.fields[objects]}"),
+            _Rate(),
+            _Left(),
             console=console,
+            expand=True,
             disable=not self._is_live,
         )
         self._tasks: dict[str, TaskID] = {}
@@ -78,6 +111,10 @@ class Display:
                     self._follow(fact)
                 case events.TransferDone():
                     self._finish(fact)
+                case events.AttemptFailed():
+                    self._mark(fact.transfer_id, f"failed, again: {fact.code}", "yellow")
+                case events.MessageDead():
+                    self._mark(fact.transfer_id, f"dead: {fact.code}", "red")
 
     def summarise(self) -> None:
         """One line per finished transfer, on standard output."""
@@ -89,8 +126,17 @@ class Display:
         self._names[fact.transfer_id] = name
         if fact.transfer_id not in self._tasks:
             self._tasks[fact.transfer_id] = self._bars.add_task(
-                escape(_shortened(name)), total=None, objects="0", size=""
+                escape(_shortened(name)), total=None, phase="", objects="", size=""
             )
+        self._update(fact.transfer_id, phase="listing")
+
+    def _mark(self, transfer_id: str, phase: str, style: str) -> None:
+        """The bar stands still where the attempt ended."""
+        self._update(transfer_id, phase=f"[{style}]{escape(phase)}[/]", total=1, completed=0)
+
+    def _update(self, transfer_id: str, **fields: Any) -> None:
+        if self._is_live and transfer_id in self._tasks:
+            self._bars.update(self._tasks[transfer_id], **fields)
 
     def _follow(self, fact: events.ApplicationFollowed) -> None:
         """The tracking URL, on a line of its own above the bars."""
@@ -105,16 +151,17 @@ class Display:
         if not self._is_live:
             self._print(fact, count)
             return
-        name = _shortened(self._names[fact.transfer_id])
-        if fact.phase in CLUSTER_PHASES:
-            # The last part of DistCp's detail is its tracking URL, which is printed once.
-            name = f"{name}: {', '.join([fact.phase, *fact.detail.split(', ')[:-1]])}"
-        self._bars.update(
-            self._tasks[fact.transfer_id],
-            description=escape(name),
+        # The last part of DistCp's detail is its tracking URL, which is printed once.
+        detail = fact.detail.split(", ")[:-1] if fact.phase in CLUSTER_PHASES else []
+        phase = fact.phase
+        if phase == "staging" and fact.is_planned and fact.size_bytes == fact.size_bytes_total:
+            phase = "proving"  # all bytes are staged; what is left is their checksums
+        self._update(
+            fact.transfer_id,
+            phase=escape(", ".join([phase, *detail])),
             completed=fact.size_bytes,
             total=fact.size_bytes_total if fact.is_planned else None,
-            objects=count,
+            objects=f"{count} objects",
             size=_of(fact.size_bytes, fact.size_bytes_total),
         )
 
@@ -132,14 +179,15 @@ class Display:
 
     def _finish(self, fact: events.TransferDone) -> None:
         self._done.append(fact)
-        if self._is_live and fact.transfer_id in self._tasks:
-            self._bars.update(
-                self._tasks[fact.transfer_id],
-                completed=fact.size_bytes,
-                total=max(fact.size_bytes, 1),
-                objects=f"{fact.objects:,}/{fact.objects:,}",
-                size=human_bytes(fact.size_bytes),
-            )
+        size_bytes = max(fact.size_bytes, 1)  # an empty object's bar is full, too
+        self._update(
+            fact.transfer_id,
+            phase="[green]done[/]",
+            completed=size_bytes,
+            total=size_bytes,
+            objects=counted(fact.objects, "object"),
+            size=human_bytes(fact.size_bytes),
+        )
 
 
 def _shortened(name: str) -> str:
@@ -174,6 +222,6 @@ def summary(done: events.TransferDone) -> str:
         notes.append("published file by file")
     return (
         f"{done.source} -> {done.destination}: {counted(done.objects, 'object')}, {size} in "
-        f"{seconds:.1f} s ({human_bytes(done.size_bytes / seconds)}/s), {', '.join(notes)}; "
+        f"{seconds:.1f} s ({human_rate(done.size_bytes / seconds)}), {', '.join(notes)}; "
         f"id {done.transfer_id}"
     )
