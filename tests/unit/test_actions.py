@@ -104,6 +104,25 @@ def test_a_route_is_paused_and_resumed(ledger: Path, config: Path) -> None:
     }
 
 
+def test_all_routes_are_paused_and_resumed_together(ledger: Path, config: Path) -> None:
+    assert out("resume", "--all", "--config", config) == "no route is paused\n"
+    words = out("pause", "--all", "--for", "2h", "--config", config)
+    names = paused(ledger)
+    assert "landing" in names
+    assert [line.split()[1] for line in words.splitlines()] == names
+    resumed = out("resume", "--all", "--config", config)
+    assert [line.split()[1] for line in resumed.splitlines()] == names
+    assert paused(ledger) == []
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+@pytest.mark.parametrize("arguments", [(), ("landing", "--all")])
+def test_a_route_or_all_of_them(command: str, arguments: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(cli, [command, *arguments])
+    assert done.exit_code == 2  # click's; 64 at the shell
+    assert "name a route, or give --all" in done.output
+
+
 @pytest.mark.parametrize("command", ["pause", "resume"])
 def test_an_unknown_route_is_refused_with_those_that_are_known(
     ledger: Path, config: Path, command: str

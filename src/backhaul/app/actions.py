@@ -99,7 +99,7 @@ def pause(
     """
     path, now = settings.ledger_path, datetime.now(UTC)
     with _failures_noted(path, by, Act.PAUSE, route, warn):
-        _require_route(settings, route, now)
+        _require_route(settings, route)
         paused = PausedRoute(
             route=route,
             since=now,
@@ -120,17 +120,43 @@ def resume(settings: Settings, by: Operator, route: str, *, warn: Warn) -> Pause
     """
     path, now = settings.ledger_path, datetime.now(UTC)
     with _failures_noted(path, by, Act.RESUME, route, warn):
-        _require_route(settings, route, now)
+        _require_route(settings, route)
         with _opened(path) as ledger:
             return PauseChange(route=route, before=ledger.resume_route(route, now, by), now=None)
 
 
-def _require_route(settings: Settings, route: str, now: datetime) -> None:
+def routes_of(settings: Settings) -> list[str]:
+    """Of the configuration, and those that the ledger had within a month, by name.
+
+    Args:
+        settings: With `ledger`, and `route` as far as it is readable.
+
+    Raises:
+        ConfigurationError, OutageError: The ledger.
+    """
     known = {one.name for one in settings.route}
     reader = find_reader(settings.ledger_path)
     if reader is not None:
         with closing(reader):
-            known |= set(reader.known_routes(now))
+            known |= set(reader.known_routes(datetime.now(UTC)))
+    return sorted(known)
+
+
+def paused_of(settings: Settings) -> list[str]:
+    """Routes whose pause is in force.
+
+    Raises:
+        ConfigurationError, OutageError: The ledger.
+    """
+    reader = find_reader(settings.ledger_path)
+    if reader is None:
+        return []
+    with closing(reader):
+        return [one.route for one in reader.paused_routes(datetime.now(UTC))]
+
+
+def _require_route(settings: Settings, route: str) -> None:
+    known = routes_of(settings)
     if route not in known:
         raise unknown_route(route, known, where="in the configuration or in the ledger")
 

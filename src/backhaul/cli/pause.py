@@ -17,7 +17,8 @@ REASON_MOST = 200
 
 
 @click.command("pause", cls=OnceOnly)
-@click.argument("route")
+@click.argument("route", required=False)
+@click.option("--all", "is_all", is_flag=True, help="Every route, as before an upgrade of HDFS.")
 @click.option(
     "--for",
     "lasting",
@@ -27,25 +28,43 @@ REASON_MOST = 200
 )
 @click.option("--reason", default="", metavar="TEXT", help="Why; status and the log show it.")
 @files_options
-def command(*, route: str, lasting: timedelta | None, reason: str, files: Files) -> int:
+def command(
+    *, route: str | None, is_all: bool, lasting: timedelta | None, reason: str, files: Files
+) -> int:
     r"""Let no further transfer of ROUTE begin; those under way finish.
 
     \b
     Example:
       backhaul pause landing --for 2h --reason "NameNode upgrade"
+      backhaul pause --all --for 2h
 
     Agents comply within some seconds. Its messages wait and spend nothing; other routes go on.
     """
-    from backhaul.app.actions import pause, person
+    from backhaul.app.actions import pause, person, routes_of
 
+    require_one(route, is_all=is_all)
     if len(reason) > REASON_MOST:
         raise click.UsageError(f"--reason has {len(reason)} characters; {REASON_MOST} at most")
     settings = files.settings(refuses_writable_config=True)
-    done = pause(settings, person(), route, lasting=lasting, reason=reason, warn=warn)
-    click.echo(f"route {route} is {pause_in_words(done.now)}; transfers under way finish")
-    if done.before is not None:
-        click.echo(f"before, it was {pause_in_words(done.before)}")
+    names = [route] if route is not None else routes_of(settings)
+    if not names:
+        click.echo("there is no route yet", err=True)
+    for name in names:
+        done = pause(settings, person(), name, lasting=lasting, reason=reason, warn=warn)
+        click.echo(f"route {name} is {pause_in_words(done.now)}; transfers under way finish")
+        if done.before is not None:
+            click.echo(f"before, it was {pause_in_words(done.before)}")
     return 0
+
+
+def require_one(route: str | None, *, is_all: bool) -> None:
+    """Refuse a route with --all, and neither.
+
+    Raises:
+        click.UsageError: Exit code 64.
+    """
+    if (route is None) != is_all:
+        raise click.UsageError("name a route, or give --all")
 
 
 def pause_in_words(pause: PausedRoute | None) -> str:

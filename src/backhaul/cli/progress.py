@@ -34,7 +34,7 @@ WIDE = 110  # columns; on less the bytes are left out: bar, objects, rate and ti
 CLUSTER_PHASES = {"listing", "queued", "copying", "proving"}
 
 
-class _Rate(ProgressColumn):
+class _RateColumn(ProgressColumn):
     """Bytes per second, in the units of everything else; rich's own is red, as an error is."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class _Rate(ProgressColumn):
         return Text(human_rate(speed) if speed else "")
 
 
-class _Left(TimeRemainingColumn):
+class _LeftColumn(TimeRemainingColumn):
     """`00:12 left`; nothing while it is unknown, or there is nothing left."""
 
     def __init__(self) -> None:
@@ -75,8 +75,8 @@ class Display:
             _text("{task.fields[phase]}"),
             *([_text("{task.fields[size]}")] if console.width >= WIDE else []),
             _text("{task.fields[objects]}"),
-            _Rate(),
-            _Left(),
+            _RateColumn(),
+            _LeftColumn(),
             console=console,
             expand=True,
             disable=not self._is_live,

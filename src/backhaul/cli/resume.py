@@ -5,26 +5,34 @@ from __future__ import annotations
 import click
 
 from backhaul.cli.options import Files, OnceOnly, files_options, warn
-from backhaul.cli.pause import pause_in_words
+from backhaul.cli.pause import pause_in_words, require_one
 
 
 @click.command("resume", cls=OnceOnly)
-@click.argument("route")
+@click.argument("route", required=False)
+@click.option("--all", "is_all", is_flag=True, help="Every route that is paused.")
 @files_options
-def command(*, route: str, files: Files) -> int:
+def command(*, route: str | None, is_all: bool, files: Files) -> int:
     r"""Let the transfers of ROUTE begin again, after `backhaul pause`.
 
     \b
     Example:
       backhaul resume landing
+      backhaul resume --all
 
     Agents comply within some seconds.
     """
-    from backhaul.app.actions import person, resume
+    from backhaul.app.actions import paused_of, person, resume
 
-    done = resume(files.settings(refuses_writable_config=True), person(), route, warn=warn)
-    if done.before is None:
-        click.echo(f"route {route} was not paused")
-    else:
-        click.echo(f"route {route} is resumed; it was {pause_in_words(done.before)}")
+    require_one(route, is_all=is_all)
+    settings = files.settings(refuses_writable_config=True)
+    names = [route] if route is not None else paused_of(settings)
+    if not names:
+        click.echo("no route is paused")
+    for name in names:
+        done = resume(settings, person(), name, warn=warn)
+        if done.before is None:
+            click.echo(f"route {name} was not paused")
+        else:
+            click.echo(f"route {name} is resumed; it was {pause_in_words(done.before)}")
     return 0
