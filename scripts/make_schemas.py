@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backhaul.app.document import documents
+from backhaul.app.ledger_check import ledger_states
 from backhaul.app.outlook import lines
 from backhaul.app.where_document import where_documents
 from backhaul.core.health import HealthState
@@ -454,6 +455,12 @@ def check_schema() -> dict[str, Any]:
     return {"$schema": DRAFT, **found, "title": "Backhaul check, version 1"}
 
 
+def ledger_check_schema() -> dict[str, Any]:
+    """What `backhaul ledger check --json` prints."""
+    found = ledger_states().json_schema(mode="serialization")
+    return {"$schema": DRAFT, **found, "title": "Backhaul ledger check, version 1"}
+
+
 def expectations_schema() -> dict[str, Any]:
     """One line of `backhaul expectations --json`."""
     found = lines().json_schema(mode="serialization")
@@ -507,6 +514,7 @@ def texts() -> dict[str, str]:
             ("notification", notification_schema()),
             ("check", check_schema()),
             ("expectations", expectations_schema()),
+            ("ledger-check", ledger_check_schema()),
             ("where", where_schema()),
             ("reconcile", reconcile_schema()),
         )

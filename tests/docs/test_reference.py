@@ -98,6 +98,10 @@ def _fate(cls: type[errors.BackhaulError]) -> str:
 OWN_FATE = {
     "E_AWS_DENIED": "start, hold",
     "E_CFG_RELOAD": "none",
+    "E_BACKUP_BUSY": "none",
+    "E_BACKUP_DAMAGED": "none",
+    "E_BACKUP_EXISTS": "none",
+    "E_BACKUP_WRITE": "none",
     "E_DASHBOARD_FORM": "none",
     "E_DASHBOARD_PORT": "start",
     "E_DEMO_SERVER": "none",

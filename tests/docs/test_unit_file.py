@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from backhaul.cli.ledger import backup
 from backhaul.cli.reconcile import command as reconcile
 from backhaul.core.errors import ExitCode
 from backhaul.settings.load import OTHER_ENV
@@ -21,8 +22,10 @@ UNIT = PACKAGING / "backhaul.service"
 DASHBOARD = PACKAGING / "backhaul-dashboard.service"
 RECONCILE = PACKAGING / "backhaul-reconcile@.service"
 TIMER = PACKAGING / "backhaul-reconcile@.timer"
+BACKUP = PACKAGING / "backhaul-ledger-backup.service"
+BACKUP_TIMER = PACKAGING / "backhaul-ledger-backup.timer"
 SERVICES = (UNIT, DASHBOARD)  # which go on until they are stopped
-UNITS = (*SERVICES, RECONCILE)
+UNITS = (*SERVICES, RECONCILE, BACKUP)
 EXPOSURE_MAX = 15  # tenths; 0 is a service that may do nothing
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
@@ -115,16 +118,41 @@ def test_the_scheduled_reconcile_goes_on_where_it_was_and_findings_are_no_failur
     assert {option} <= {name for one in reconcile.params for name in one.opts}
 
 
+def test_the_scheduled_backup_is_the_agents_user_and_may_do_no_more_than_it() -> None:
+    mine, agents = _settings(BACKUP), _settings()
+    for name in ("User", "Group", "StateDirectoryMode", "EnvironmentFile"):
+        assert mine[name] == agents[name]
+    start = list(agents).index("NoNewPrivileges")
+    for name in list(agents)[start:]:
+        # It calls nobody on the network.
+        if name not in {"RemoveIPC", "WantedBy", "RestrictAddressFamilies"}:
+            assert mine.get(name) == agents[name], name
+    assert mine["RestrictAddressFamilies"] == ["AF_UNIX"]
+
+
+def test_the_scheduled_backup_replaces_the_last_one_in_a_directory_that_systemd_makes() -> None:
+    mine = _settings(BACKUP)
+    (start,) = mine["ExecStart"]
+    program, *words, file, option = start.split()
+    assert (program, words) == ("/opt/backhaul/bin/backhaul", ["ledger", "backup"])
+    made = [f"/var/lib/{name}" for name in mine["StateDirectory"][0].split()]
+    assert str(Path(file).parent) == made[-1]
+    assert {option} <= {name for one in backup.params for name in one.opts}
+
+
 @needs_systemd
-def test_the_timer_starts_it_every_night(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("unit", "timer"), [(RECONCILE, TIMER), (BACKUP, BACKUP_TIMER)], ids=["reconcile", "backup"]
+)
+def test_the_timer_starts_it_every_night(unit: Path, timer: Path, tmp_path: Path) -> None:
     program = shutil.which("true") or "/bin/true"
-    text = RECONCILE.read_text("utf-8").replace("/opt/backhaul/bin/backhaul", program)
-    (tmp_path / RECONCILE.name).write_text(text, "utf-8")
-    shutil.copy(TIMER, tmp_path)
-    (when,) = _settings(TIMER)["OnCalendar"]
+    text = unit.read_text("utf-8").replace("/opt/backhaul/bin/backhaul", program)
+    (tmp_path / unit.name).write_text(text, "utf-8")
+    shutil.copy(timer, tmp_path)
+    (when,) = _settings(timer)["OnCalendar"]
     for command in (
         ["calendar", when],
-        ["verify", "--man=no", str(tmp_path / TIMER.name.replace("@", "@click-stream"))],
+        ["verify", "--man=no", str(tmp_path / timer.name.replace("@", "@click-stream"))],
     ):
         found = subprocess.run(
             ["systemd-analyze", *command],
@@ -135,7 +163,7 @@ def test_the_timer_starts_it_every_night(tmp_path: Path) -> None:
             env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
         )
         assert found.returncode == 0, found.stderr
-        assert "backhaul-reconcile" not in found.stderr
+        assert unit.stem.rstrip("@") not in found.stderr
 
 
 def test_the_agents_user_is_the_one_that_is_made() -> None:

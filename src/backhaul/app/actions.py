@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -293,6 +293,34 @@ def noted_sends(
             outcome=outcome,
         )
         _note(path, entry, warn)
+
+
+@contextmanager
+def noted_act(
+    path: Path, by: Operator, act: Act, subject: str, warn: Warn
+) -> Iterator[Callable[[int, int], None]]:
+    """One line for what is done in the block, also where it fails or is broken off.
+
+    Yields:
+        To be called with the transfers and bytes that it was about.
+    """
+    transfers = size_bytes = 0
+    outcome = "interrupted"
+
+    def note(of_transfers: int, of_bytes: int) -> None:
+        nonlocal transfers, size_bytes
+        transfers, size_bytes = of_transfers, of_bytes
+
+    try:
+        yield note
+        outcome = "done"
+    except BackhaulError as error:
+        outcome = f"{error.code}: {error.message}"
+        raise
+    finally:
+        now = datetime.now(UTC)
+        entry = OperatorEntry(at=now, by=by, act=act, subject=subject, outcome=outcome)
+        _note(path, replace(entry, transfers=transfers, size_bytes=size_bytes), warn)
 
 
 def _shortened(names: Collection[str]) -> str:

@@ -5,7 +5,6 @@ It checks that the evidence is as it was sealed, and that the target still holds
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,14 @@ from backhaul.app.ports import make_pool
 from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import StagedObject
 from backhaul.core.ports import Emit, StoredChecksum, TargetPool
-from backhaul.core.transfer.evidence import FileSum, FileSums, Manifest, broken_links, object_line
+from backhaul.core.transfer.evidence import (
+    FileSum,
+    FileSums,
+    Manifest,
+    broken_links,
+    object_line,
+    sealed_manifest,
+)
 
 BATCH = 500  # files in one call to the target
 
@@ -171,7 +177,7 @@ class _Check:
                 beside.add(line)
             is_present |= self._compare(transfer, self._sample(transfer, rows))
         sealed = self._reader.sealed(transfer_id)
-        if sealed is not None and _manifest_of(sealed.line) != manifest.sum.manifest:
+        if sealed is not None and sealed_manifest(sealed.line) != manifest.sum.manifest:
             self._report("evidence", transfer_id, "its object lines differ from those sealed")
         elif transfer.directory is not None and is_present:
             self._check_beside(transfer_id, transfer.directory, beside.all())
@@ -274,10 +280,3 @@ def _publisher(transfer: TransferRow, one: _Published) -> str | None:
     """Of a file that the ledger does not list: the transfer whose last attempt proved it."""
     is_its = transfer.state is TransferState.DONE and one.row.epoch == transfer.epoch
     return transfer.id if is_its else None
-
-
-def _manifest_of(line: str) -> str | None:
-    try:
-        return str(json.loads(line)["manifest"])
-    except (ValueError, KeyError, TypeError):
-        return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from backhaul.app.records import OperatorAction
 
-ACTIONS = ("cancel", "redrive", "retry", "pause", "resume", "limit", "reconcile")
+ACTIONS = ("cancel", "redrive", "retry", "pause", "resume", "limit", "reconcile", "backup")
 MOST_SHOWN = 400  # characters of one field
 
 

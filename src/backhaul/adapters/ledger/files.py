@@ -10,17 +10,17 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from backhaul.access import distrust, may_read, may_write
+from backhaul.access import may_read, may_write
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reading.reader import LedgerReader
 from backhaul.adapters.ledger.sqlite import migrate
 from backhaul.adapters.ledger.sqlite.engine import (
     BUSY_TIMEOUT_S,
     reading_engine,
-    recover,
     writing_engine,
 )
 from backhaul.adapters.ledger.sqlite.faults import damaged, mapped
+from backhaul.adapters.ledger.sqlite.recovery import journal_of, roll_back
 from backhaul.adapters.ledger.sqlite.trust import (
     check_place,
     check_trust,
@@ -30,7 +30,6 @@ from backhaul.adapters.ledger.sqlite.trust import (
     opened,
     os_errors,
     real_path,
-    refuse,
     require,
 )
 from backhaul.adapters.ledger.store import SqlLedger
@@ -73,7 +72,7 @@ def open_ledger(
             raise denied(path, "written")
         # Before SQLite does: in a directory that all users may write, another user's journal
         # would be rolled back into the ledger.
-        make_empty(_journal_of(path), stat.S_IMODE(path.stat().st_mode))
+        make_empty(journal_of(path), stat.S_IMODE(path.stat().st_mode))
         check_trust(path, is_agent=create)
         _align_journal(path)
         is_small = path.stat().st_size <= QUICK_CHECK_MAX_BYTES
@@ -126,7 +125,7 @@ def open_reader(
         require(path)
         if not may_read(path):
             raise denied(path, "read")
-        _check_journal(real_path(path))
+        roll_back(real_path(path))
     engine = reading_engine(path, busy_timeout_s=busy_timeout_s)
     try:
         with turn or contextlib.nullcontext(), mapped(path, is_reader=True):
@@ -135,24 +134,6 @@ def open_reader(
         engine.dispose()
         raise
     return LedgerReader(engine, path, turn=turn)
-
-
-def _check_journal(path: Path) -> None:
-    """Roll back an unfinished change of a killed writer, where this user may.
-
-    Raises:
-        ConfigurationError: E_LEDGER_DENIED: the journal cannot be read, and SQLite would roll it
-            back, which a reader may not.
-    """
-    journal = _journal_of(path)
-    if not journal.exists():
-        return
-    if not may_read(journal):
-        raise denied(journal, "read")
-    refuse(distrust(journal, {0, path.stat().st_uid}))
-    if journal.stat().st_size and may_write(path):
-        with mapped(path, is_reader=True):
-            recover(path)  # only waits for the lock while a writer is at work
 
 
 def _align_journal(path: Path) -> None:
@@ -165,7 +146,7 @@ def _align_journal(path: Path) -> None:
     ledger = path.stat()
     with (
         contextlib.suppress(FileNotFoundError, PermissionError),  # the owner alone may
-        opened(_journal_of(path), os.O_RDONLY, {0, os.geteuid(), ledger.st_uid}) as journal,
+        opened(journal_of(path), os.O_RDONLY, {0, os.geteuid(), ledger.st_uid}) as journal,
     ):
         found = os.fstat(journal)
         if found.st_nlink > 1:
@@ -174,10 +155,6 @@ def _align_journal(path: Path) -> None:
             os.fchown(journal, -1, ledger.st_gid)
         if stat.S_IMODE(found.st_mode) != stat.S_IMODE(ledger.st_mode):
             os.fchmod(journal, stat.S_IMODE(ledger.st_mode))
-
-
-def _journal_of(path: Path) -> Path:
-    return Path(f"{path}-journal")
 
 
 def _quick_check(engine: Engine, path: Path) -> None:

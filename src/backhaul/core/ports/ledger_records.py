@@ -207,6 +207,7 @@ class Act(StrEnum):
     RESUME = "resume"
     LIMIT = "limit"
     RECONCILE = "reconcile"
+    BACKUP = "backup"
 
 
 @dataclass(frozen=True, kw_only=True)

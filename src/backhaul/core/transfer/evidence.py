@@ -197,6 +197,14 @@ def seal(line: str) -> str:
     return hashlib.sha256(line.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def sealed_manifest(line: str) -> str | None:
+    """The digest of the object lines that a sealing line has; None: it is malformed."""
+    try:
+        return str(json.loads(line)["manifest"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def text(line: dict[str, Any]) -> str:
     """One line of the manifest, always the same text for the same content."""
     return json.dumps(line, ensure_ascii=False, separators=(",", ":"))

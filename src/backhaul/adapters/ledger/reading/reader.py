@@ -9,6 +9,7 @@ from backhaul.adapters.ledger.reading.locating import PlaceReader
 from backhaul.adapters.ledger.reading.operating import OperatorReader
 from backhaul.adapters.ledger.reading.reconciling import ReconcileReader
 from backhaul.adapters.ledger.reading.searching import SearchReader
+from backhaul.adapters.ledger.upkeep.checking import CheckReader
 
 
 class LedgerReader(
@@ -19,6 +20,7 @@ class LedgerReader(
     SearchReader,
     ReconcileReader,
     PlaceReader,
+    CheckReader,
 ):
     """A ledger file, read-only; made by `ledger.files.open_reader`.
 

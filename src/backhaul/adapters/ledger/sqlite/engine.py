@@ -42,23 +42,28 @@ def reading_engine(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Eng
 
 def recover(path: Path) -> None:
     """Roll back what a killed writer left half-written; a read-only connection may not."""
-    connection = sqlite3.connect(_uri(path, "rw"), uri=True, timeout=BUSY_TIMEOUT_S)
+    connection = sqlite3.connect(file_uri(path, "mode=rw"), uri=True, timeout=BUSY_TIMEOUT_S)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     finally:
         connection.close()
 
 
-def _uri(path: Path, mode: str) -> str:
+def file_uri(path: Path, how: str) -> str:
+    """As SQLite takes it.
+
+    Args:
+        how: Its parameters, such as `mode=ro`.
+    """
     # As bytes: a name may hold some that are no UTF-8.
-    return f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
+    return f"file:{quote(os.fsencode(path.absolute()))}?{how}"
 
 
 def _engine(path: Path, mode: str, begin: str, pragmas: tuple[str, ...]) -> Engine:
     def connect() -> sqlite3.Connection:
         # isolation_level None: the driver begins nothing on its own, the event below does.
         connection = sqlite3.connect(
-            _uri(path, mode), uri=True, isolation_level=None, check_same_thread=False
+            file_uri(path, f"mode={mode}"), uri=True, isolation_level=None, check_same_thread=False
         )
         try:
             for pragma in pragmas:

@@ -1,0 +1,161 @@
+"""`backhaul ledger`: check and copy the ledger."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from backhaul.cli.options import (
+    Files,
+    Moment,
+    WholeSentences,
+    counted,
+    files_options,
+    json_option,
+    warn,
+)
+from backhaul.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from backhaul.app.ledger_check import LedgerFinding, LedgerState
+
+MOST_SHOWN = 600  # characters of a finding
+
+
+@click.group("ledger", cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    r"""Check and copy the ledger, also while the agent works.
+
+    \b
+    Example:
+      backhaul ledger check
+      backhaul ledger backup /backup/ledger.db
+    """
+
+
+# ---------------------------------------------------------------- check
+
+
+@command.command("check")
+@click.option("--full", "is_full", is_flag=True, help="Check every page and index; commits wait.")
+@click.option(
+    "--since", type=Moment(), help="Objects only of transfers that ended since then (UTC)."
+)
+@json_option
+@files_options
+def check(*, is_full: bool, since: datetime | None, as_json: bool, files: Files) -> int:
+    r"""Check that the ledger is sound, and show what is in it. Changes nothing.
+
+    \b
+    Example:
+      backhaul ledger check
+      backhaul ledger check --full --since 7d
+
+    It looks at the file's pages, at rows that contradict each other, at the seal chain and each
+    object line, and at who may change the file. Exits with 65 when something is wrong.
+    """
+    from backhaul.app.ledger_check import check_ledger, ledger_states
+
+    path = files.settings().ledger_path
+    state = check_ledger(
+        path,
+        is_full=is_full,
+        since=since,
+        found=(lambda _: None) if as_json else _print_finding,
+        progress=_progress,
+    )
+    _progress("")
+    if as_json:
+        click.echo(ledger_states().dump_json(state))
+    else:
+        _print_state(state, is_limited=since is not None)
+    return ExitCode.BAD_INPUT if state.findings else ExitCode.OK
+
+
+def _progress(what: str) -> None:
+    """On a terminal: one line, which the next one replaces."""
+    if sys.stderr.isatty():
+        text = f"checking {what} ..." if what else ""
+        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+
+def _print_finding(finding: LedgerFinding) -> None:
+    from backhaul.core.text import visible
+
+    _progress("")
+    subject = f"{visible(finding.transfer_id, MOST_SHOWN)}: " if finding.transfer_id else ""
+    click.echo(f"{finding.kind:9} {subject}{visible(finding.what, MOST_SHOWN)}")
+
+
+def _print_state(state: LedgerState, *, is_limited: bool) -> None:
+    from backhaul.core.units import human_bytes
+
+    _line("ledger", state.access or state.path)
+    _line("schema", f"{state.schema}, which this version writes")
+    _line(
+        "size",
+        f"{human_bytes(state.size_bytes)}, of which {human_bytes(state.free_bytes)} are free for "
+        f"later rows; {human_bytes(state.disk_free_bytes)} are free on its disk",
+    )
+    for table in state.tables:
+        rows = f"  {counted(state.rows[table.name], 'row')}" if table.name in state.rows else ""
+        about = "about " if table.is_estimate else ""
+        _line(f"  {table.name}", f"{about}{human_bytes(table.size_bytes)}{rows}")
+    if state.pages:
+        _line("pages", f"checked ({state.pages})")
+    else:
+        _line("pages", "not checked: commits would wait too long; --full does it, or check a copy:")
+        _line("", "backhaul ledger backup FILE && backhaul ledger check --ledger FILE --full")
+    limited = ", as many as --since has" if is_limited else ""
+    _line(
+        "evidence",
+        f"{counted(state.sealed, 'transfer')} with {counted(state.objects, 'object')} computed "
+        f"again{limited}",
+    )
+    click.echo(counted(len(state.findings), "finding") if state.findings else "nothing is wrong")
+
+
+def _line(name: str, text: str) -> None:
+    click.echo(f"{name:<22} {text}")
+
+
+# ---------------------------------------------------------------- backup
+
+
+@command.command("backup")
+@click.argument("file", type=click.Path(readable=False, path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Put the copy in the place of an earlier FILE.")
+@json_option
+@files_options
+def backup(*, file: Path, overwrite: bool, as_json: bool, files: Files) -> int:
+    r"""Copy the ledger to FILE as it is at one moment, and check the copy.
+
+    \b
+    Example:
+      backhaul ledger backup /backup/ledger.db
+      backhaul ledger backup /backup/ledger.db --overwrite
+
+    The agent may work meanwhile: its commits wait while the file is read. FILE is there only when
+    it is complete, checked and on the disk; only this user may read it.
+    """
+    from backhaul.app.actions import person
+    from backhaul.app.ledger_backup import back_up
+    from backhaul.core.units import human_bytes
+
+    path = files.settings().ledger_path
+    copy = back_up(path, person(), file, replaces=overwrite, warn=warn)
+    if as_json:
+        click.echo(json.dumps({**asdict(copy), "path": str(copy.path)}))
+        return ExitCode.OK
+    click.echo(
+        f"{copy.path}: {human_bytes(copy.size_bytes)}, {counted(copy.transfers, 'transfer')}, "
+        f"{counted(copy.objects, 'object')}; checked"
+    )
+    return ExitCode.OK
