@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backhaul import GC_EVERY
@@ -126,20 +125,12 @@ def make_cluster(
         if wait_for_abort(seconds):
             raise TransientError("E_STOPPED", "the agent is stopping; the application goes on")
 
-    chosen = context.settings.distcp
-    own_ticket = partial(ticket, _login(context.settings))
-    yarn = chosen.hadoop.with_name("yarn") if chosen.hadoop is not None else None
-
-    def command(name: str, path: Path | None) -> Command:
-        used = configuration.environment_names
-        return Command(name, path, context.conf_dir, own_ticket, variables=used)
-
     return DistCp(
-        rules=chosen.rules,
-        hadoop=command("hadoop", chosen.hadoop),
+        rules=context.settings.distcp.rules,
+        hadoop=hadoop_command(context, configuration),
         yarn=YarnClient(
             addresses,
-            command("yarn", yarn),
+            hadoop_command(context, configuration, name="yarn"),
             history=history_address(configuration),
             may_hide=may_hide(configuration),
         ),
@@ -149,8 +140,31 @@ def make_cluster(
     )
 
 
-def make_pool(context: Context, emit: Emit, workers: int) -> WorkerPool:
+def hadoop_command(
+    context: Context, configuration: HadoopConfiguration, *, name: str = "hadoop"
+) -> Command:
+    """`hadoop`, or `yarn` beside it, as the settings name it.
+
+    Args:
+        configuration: Of `load_for_jobs`.
+    """
+    chosen = context.settings.distcp.hadoop
+    return Command(
+        name,
+        None if chosen is None else chosen.with_name(name) if name != "hadoop" else chosen,
+        context.conf_dir,
+        partial(ticket, login_of(context.settings)),
+        variables=configuration.environment_names,
+    )
+
+
+def make_pool(
+    context: Context, emit: Emit, workers: int, *, stall_timeout_s: float | None = None
+) -> WorkerPool:
     """The worker processes; none is started before it is needed.
+
+    Args:
+        stall_timeout_s: Instead of the setting.
 
     Raises:
         ConfigurationError: E_CFG_HADOOP_VALUE: no worker could create files with these values.
@@ -161,12 +175,12 @@ def make_pool(context: Context, emit: Emit, workers: int) -> WorkerPool:
     return WorkerPool(
         PoolSettings(
             workers=workers,
-            stall_timeout_s=context.settings.agent.stall_timeout_s,
+            stall_timeout_s=stall_timeout_s or context.settings.agent.stall_timeout_s,
             command=(sys.executable, "-m", "backhaul.worker"),
             configuration=WorkerConfiguration(
                 hadoop=context.hadoop.without_secrets(),
                 tuning=Tuning(),
-                login=_login(context.settings),
+                login=login_of(context.settings),
                 governor=governor_spec(context.settings),
             ),
             environment=lambda user: worker_environment(context.hadoop, user, hidden),
@@ -182,7 +196,8 @@ def governor_spec(settings: Settings) -> GovernorSpec:
     )
 
 
-def _login(settings: Settings) -> Login:
+def login_of(settings: Settings) -> Login:
+    """Who the agent is on a cluster with Kerberos."""
     kerberos = settings.kerberos
     return Login(
         principal=kerberos.principal,

@@ -91,7 +91,7 @@ def check_targets(policy: Policy, ports: Ports) -> None:
                     existing, refused = session.write_access(place)
                 denied = cannot_write(place, existing, refused)
                 if denied is None and existing != place and place.scheme == "file":
-                    ports.emit(_not_there(route.name, place, existing))
+                    ports.emit(not_there(route.name, place, existing))
                 if denied is not None:
                     ports.emit(
                         InstallationWarned(
@@ -114,7 +114,7 @@ def check_targets(policy: Policy, ports: Ports) -> None:
                     silent.add(who)
 
 
-def _not_there(route: str, place: Location, existing: Location) -> InstallationWarned:
+def not_there(route: str, place: Location, existing: Location) -> InstallationWarned:
     """A missing mount looks like this; its data would go to the disk below the mount point."""
     path = quote(printable(place.path, 4096))
     return InstallationWarned(

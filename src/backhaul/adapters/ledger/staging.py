@@ -73,6 +73,12 @@ class SqlStaging(WriteSession):
             for root in roots:
                 remember(tx, transfer_id, row["canonical"], root, epoch, row["route"], now)
 
+    def note_own_staging(self, left: AbandonedStaging, now: datetime) -> None:
+        """Record a root of no transfer and of no destination: only a sweep removes it."""
+        root = left.staging_root
+        with self._transaction() as tx:
+            remember(tx, left.transfer_id, root.uri, root, left.epoch, left.route, now)
+
     def forget_staging(self, gone: Sequence[AbandonedStaging]) -> None:
         if gone:
             wanted = [{"of_root": one.staging_root.uri, "of_epoch": one.epoch} for one in gone]

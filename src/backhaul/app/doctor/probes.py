@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from backhaul.app.doctor import aws, configuration, s3, sqs
+from backhaul.app.doctor import (
+    aws,
+    configuration,
+    hadoop,
+    hadoop_targets,
+    hadoop_yarn,
+    s3,
+    sqs,
+)
 from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding
 
@@ -32,5 +40,9 @@ SECTIONS = (
     Section("aws", aws.PROBES, needs_network=True),
     Section("sqs", sqs.PROBES, needs_network=True),
     Section("s3", s3.PROBES, needs_network=True),
+    Section("hadoop", hadoop.PROBES),
+    Section("hdfs", hadoop_targets.HDFS_PROBES, needs_network=True),
+    Section("yarn", hadoop_yarn.PROBES, needs_network=True),
+    Section("mounted targets", hadoop_targets.FILE_PROBES),
     Section("clock", aws.AT_THE_END, needs_network=True),
 )
