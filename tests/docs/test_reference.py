@@ -109,6 +109,7 @@ OWN_FATE = {
     "E_DLQ_SHORTENED": "none",
     "E_DST_BUSY": "wait",
     "E_ENDED": "none",
+    "E_INIT_EXISTS": "none",
     "E_INVENTORY_DENIED": "none",
     "E_LEDGER_MISSING": "none",
     "E_LEDGER_OLDER": "none",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 COMMANDS = {
+    "init": "write a configuration, and what AWS needs as Terraform and CloudFormation",
     "run": "run the agent: process the messages of an SQS queue",
     "send": "send a message to an SQS queue",
     "copy": "run one transfer now, without a queue",

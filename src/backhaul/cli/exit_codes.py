@@ -10,6 +10,13 @@ _LEDGER = {69: "the ledger is locked or cannot be read", 78: "configuration, or 
 _SQS = {69: "SQS is unavailable", 77: "AWS refuses", 78: "configuration, or no dead-letter queue"}
 
 EXIT_CODES: dict[str, dict[int, str]] = {
+    "init": {
+        0: "written",
+        64: "an answer is missing or wrong",
+        69: "a file cannot be made",
+        73: "a file exists, and none is replaced",
+        78: "the environment is wrong",
+    },
     "run": {
         0: "stopped, or the queue is drained",
         69: "SQS cannot be reached at the start, or a dependency stayed down (drain)",

@@ -39,6 +39,7 @@ class CalledOn(StrEnum):
     BUCKET = "bucket"
     OBJECTS = "objects"
     INVENTORY = "files of an inventory"
+    ACCOUNT = "account"
 
 
 class NeededBy(StrEnum):
@@ -161,6 +162,10 @@ CALLS: tuple[NeededCall, ...] = (
         on=_QUEUE,
         by=_OPERATOR,
         why="dlq redrive, retry, send, reconcile --send",
+    ),
+    # STS answers every key that is valid.
+    _call(
+        "GetCallerIdentity", on=CalledOn.ACCOUNT, by=_OPERATOR, why="doctor: whose keys these are"
     ),
     _call(
         "GetObject",

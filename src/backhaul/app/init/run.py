@@ -1,0 +1,151 @@
+"""From answers to files, and to the commands that come next; nothing is contacted."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
+from backhaul.adapters.hadoop.configuration.filesystems import file_systems
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.app.init.answers import UNKNOWN_FS, InitAnswers
+from backhaul.app.init.cloudformation import cloudformation
+from backhaul.app.init.configuration import check_configuration, configuration_text
+from backhaul.app.init.files import NewFile, check_new, config_file, default_config_path, write_all
+from backhaul.app.init.infrastructure import infrastructure
+from backhaul.app.init.terraform import terraform
+from backhaul.core.errors import BadArgument, ConfigurationError
+from backhaul.core.file_systems import FileSystems
+
+TERRAFORM_FILE = "backhaul.tf"
+CLOUDFORMATION_FILE = "backhaul.template.json"
+_PUBLIC = 0o644  # templates are read by others, and hold no secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Where everything goes.
+
+    Attributes:
+        config: None: standard output.
+        is_default: Commands find the configuration without `--config`.
+    """
+
+    config: Path | None
+    is_default: bool
+    terraform: Path | None = None
+    cloudformation: Path | None = None
+
+    @classmethod
+    def of(
+        cls, file: Path | None, terraform_to: Path | None, cloudformation_to: Path | None
+    ) -> Outputs:
+        """From the command line; refuses what exists before anything is asked.
+
+        Args:
+            file: None: the default place; `-`: standard output.
+
+        Raises:
+            TargetExists: E_INIT_EXISTS.
+            BadArgument: E_INIT_ANSWER: two of them are the same file.
+        """
+        config = default_config_path() if file is None else file
+        found = cls(
+            config=None if str(file) == "-" else config,
+            is_default=file is None,
+            terraform=_in_directory(terraform_to, TERRAFORM_FILE),
+            cloudformation=_in_directory(cloudformation_to, CLOUDFORMATION_FILE),
+        )
+        paths = found.paths
+        if len({path.absolute() for path in paths}) < len(paths):
+            raise BadArgument(
+                "E_INIT_ANSWER",
+                "two of FILE, --terraform and --cloudformation name the same file",
+                hint="give each a file of its own",
+            )
+        check_new(paths)
+        return found
+
+    @property
+    def paths(self) -> list[Path]:
+        """Of the files that are made."""
+        every = (self.config, self.terraform, self.cloudformation)
+        return [path for path in every if path is not None]
+
+
+def _in_directory(path: Path | None, name: str) -> Path | None:
+    return path / name if path is not None and path.is_dir() else path
+
+
+def node_file_systems() -> tuple[FileSystems, bool]:
+    """Those of this node's Hadoop configuration, and whether it names a default one."""
+    try:
+        found = file_systems(HadoopConfiguration.load(hadoop_conf_dir()))
+    except ConfigurationError:
+        return UNKNOWN_FS, False  # `backhaul doctor` explains it
+    if found.default is None:
+        return FileSystems(default=UNKNOWN_FS.default, nameservices=found.nameservices), False
+    return found, True
+
+
+def initialise(answers: InitAnswers, outputs: Outputs, default_fs: FileSystems) -> str:
+    """Check the answers and write every file; returns the configuration's text.
+
+    Raises:
+        BadArgument: E_INIT_ANSWER.
+        TargetExists: E_INIT_EXISTS: meanwhile somebody else has made one of the files.
+        OSError: A file cannot be made. Then there is none of them.
+    """
+    answers.check_together()
+    text = configuration_text(answers)
+    check_configuration(text, default_fs)
+    made = infrastructure(answers)
+    files = []
+    if outputs.config is not None:
+        files.append(config_file(outputs.config, text, is_default=outputs.is_default))
+    if outputs.terraform is not None:
+        files.append(NewFile(path=outputs.terraform, text=terraform(made), mode=_PUBLIC))
+    if outputs.cloudformation is not None:
+        path = outputs.cloudformation
+        files.append(NewFile(path=path, text=cloudformation(made), mode=_PUBLIC))
+    write_all(files)
+    return text
+
+
+def next_commands(answers: InitAnswers, outputs: Outputs) -> list[tuple[str, str]]:
+    """What to type next, each with what it is for; quoted for a shell."""
+    found = []
+    if outputs.terraform is not None:
+        at = str(outputs.terraform.parent)
+        found.append(("download the AWS provider", _shell("terraform", f"-chdir={at}", "init")))
+        apply = _shell("terraform", f"-chdir={at}", "apply")
+        found.append(("make queue and permissions", f"AWS_REGION={answers.region} {apply}"))
+    if outputs.cloudformation is not None:
+        name = f"backhaul-{answers.queue.replace('_', '-').replace('.', '-')}"
+        deploy = ["aws", "cloudformation", "deploy", "--stack-name", name]
+        deploy += ["--template-file", str(outputs.cloudformation), "--region", answers.region]
+        found.append(
+            (
+                "make queue and permissions",
+                _shell(*deploy, "--capabilities", "CAPABILITY_NAMED_IAM"),
+            )
+        )
+    config = (
+        [] if outputs.is_default or outputs.config is None else ["--config", str(outputs.config)]
+    )
+    queue = [answers.queue, answers.region]
+    line = f"{answers.sources[0].uri}, {answers.destination}"
+    found += [
+        ("check everything", _shell("backhaul", "doctor", *queue, *config)),
+        (
+            "see what a message would do",
+            f"echo {shlex.quote(line)} | {_shell('backhaul', 'explain', *config)}",
+        ),
+        ("run the agent", _shell("backhaul", "run", *queue, *config)),
+    ]
+    return found
+
+
+def _shell(*words: str) -> str:
+    return shlex.join(words)
