@@ -147,3 +147,27 @@ def test_a_typo_is_answered_with_the_right_name(local: Installation, config: Pat
     assert refused.code == 64, refused
     assert refused.err.startswith("backhaul: E_ROUTE_UNKNOWN: ")
     assert "did you mean 'route-a'?" in refused.err
+
+
+def test_a_route_pauses_itself_after_deaths_of_one_cause(local: Installation) -> None:
+    config = local.home / "backhaul.toml"
+    config.write_text(
+        f'[[route]]\nname = "orders"\nsource = ["s3://{local.bucket}/"]\n'
+        f'destination = ["{local.landing.uri}/"]\npause_after = 2\n'
+    )
+    agent = local.start("--config", str(config), BACKHAUL_AGENT__SLOTS="1")
+    for name in ("x", "y"):
+        local.ask_for(f"missing-{name}/", name)
+    (fact,) = agent.logged("route paused itself")
+    assert (fact["route"], fact["code"], fact["deaths"]) == ("orders", "E_SRC_EMPTY", 2)
+    assert fact["hint"].endswith("; then: backhaul resume orders")
+    agent.logged("paused routes changed")
+    local.put("p/a", b"1")
+    local.ask_for("p/", "p")
+    agent.logged("transfer waiting: its route is paused")
+    shown = local.backhaul("journal", "--json")
+    assert '"backhaul"' in shown.out
+    assert local.backhaul("resume", "orders", "--config", str(config)).code == 0
+    agent.logged("transfer done")
+    agent.terminate()
+    assert agent.wait().code == 0

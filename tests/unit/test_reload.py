@@ -122,6 +122,15 @@ def test_what_a_route_expects_is_read_with_it(bed: Bed) -> None:
     assert [one.wanted.objects for one in bed.adopted[-1].expectations] == [24]
 
 
+def test_when_a_route_pauses_itself_is_read_with_it(bed: Bed) -> None:
+    assert bed.reload.pause_after == {"one": 0}
+    with bed.file.open("a") as file:
+        file.write("pause_after = 3\n")
+    (fact,) = bed.turn()
+    assert fact.changed == ("one",)
+    assert bed.reload.pause_after == {"one": 3}
+
+
 def test_the_same_file_is_no_event(bed: Bed) -> None:
     assert bed.turn() == []
 

@@ -26,6 +26,7 @@ from backhaul.app.notify import make_notifier
 from backhaul.app.outlook import make_watch
 from backhaul.app.ports import Opened, open_ports
 from backhaul.app.reload import ConfigurationReload
+from backhaul.app.self_pause import SelfPause
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
 from backhaul.core.agent.agent import Agent
@@ -70,7 +71,8 @@ def run_agent(
     export = MetricsExport(context, observer, SystemClock(), reading)
     notifier = make_notifier(context.settings, context.config_path, observer, emit)
     # The observer forgets what has ended.
-    emit = fan_out(emit, *export.receivers, notifier, observer)
+    self_pause = SelfPause(observer.route_of, SystemClock(), emit)
+    emit = fan_out(emit, *export.receivers, notifier, self_pause, observer)
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),
@@ -137,6 +139,7 @@ def run_agent(
             deadman.start()
             notifier.start(identity)
             hangup.reload = routes.request
+            self_pause.follow(opened.ledger, lambda: routes.pause_after)
             try:
                 agent.run()
             finally:

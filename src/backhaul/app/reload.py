@@ -52,6 +52,11 @@ class ConfigurationReload:
         """The routes in force."""
         return self._context.policy
 
+    @property
+    def pause_after(self) -> dict[str, int]:
+        """How many deaths in a row pause a route, by its name."""
+        return _pause_after(self._context)
+
     def request(self) -> None:
         """Reload soon. Requests during a reload are followed by one more.
 
@@ -79,7 +84,10 @@ class ConfigurationReload:
             )
             return
         # The other settings stay: what was made of them at the start is in use.
-        after = dataclasses.replace(before, policy=found.policy, expectations=found.expectations)
+        settings = before.settings.model_copy(update={"route": found.settings.route})
+        after = dataclasses.replace(
+            before, settings=settings, policy=found.policy, expectations=found.expectations
+        )
         self._adopt(after)
         self._context = after
         changes = _changes(before, found)
@@ -141,8 +149,9 @@ def _changes(before: Context, found: Context) -> facts.RoutesReloaded | None:
     """None: the file means what it meant."""
     old = {route.name: route for route in before.policy.routes}
     new = {route.name: route for route in found.policy.routes}
-    expected = {one.route for one in {*before.expectations} ^ {*found.expectations}}
-    changed = [name for name in new if name in old and (new[name] != old[name] or name in expected)]
+    other = {one.route for one in {*before.expectations} ^ {*found.expectations}}
+    other |= {name for name, _ in _pause_after(before).items() ^ _pause_after(found).items()}
+    changed = [name for name in new if name in old and (new[name] != old[name] or name in other)]
     is_order_other = [*old] != [*new] and {*old} == {*new}
     fact = facts.RoutesReloaded(
         added=tuple(name for name in new if name not in old),
@@ -152,6 +161,10 @@ def _changes(before: Context, found: Context) -> facts.RoutesReloaded | None:
     )
     is_same = not (fact.added or fact.changed or fact.removed or fact.needs_restart)
     return None if is_same else fact
+
+
+def _pause_after(context: Context) -> dict[str, int]:
+    return {route.name: route.pause_after for route in context.settings.route}
 
 
 def _other_settings(before: Context, found: Context) -> list[str]:

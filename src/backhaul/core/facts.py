@@ -523,6 +523,22 @@ class PausedRoutesChanged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoutePausedItself:
+    """Transfers of the route died one after the other of one cause: no further one begins.
+
+    Attributes:
+        deaths: How many.
+        reason: Of the last one.
+    """
+
+    route: str
+    code: str
+    deaths: int
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PausedRoutesUnknown:
     """The ledger does not say which routes are paused; what is known holds for some seconds.
 

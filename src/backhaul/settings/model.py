@@ -124,6 +124,9 @@ class RouteSettings(StrictModel):
         default_factory=list, description="data that should have come by a time of day"
     )
     signature: SignatureSettings | None = None
+    pause_after: int = Field(
+        0, ge=0, le=1000, description="pauses after so many deaths in a row of one cause; 0: never"
+    )
     run_as: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][A-Za-z0-9._-]{0,63}$",

@@ -208,6 +208,7 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
         vars,
     ),
     facts.PausedRoutesChanged: ("info", "paused routes changed", vars),
+    facts.RoutePausedItself: ("error", "route paused itself", vars),
     facts.PausedRoutesUnknown: (
         "warning",
         "ledger does not show which routes are paused; retrying",
