@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backhaul.core.errors import PermanentError
+from backhaul.core.model import Location
+from backhaul.core.mount_tables import Mount, MountTable
 
 DEFAULT_HDFS_PORT = 8020  # HdfsClientConfigKeys.DFS_NAMENODE_RPC_PORT_DEFAULT
 HADOOP_FAULT_HINT = (
@@ -26,11 +28,37 @@ class FileSystems:
             `file:///`; None where none is set.
         nameservices: Names that are not hosts, and take no port.
         faults: Nameservices that cannot be used, each with the reason.
+        mount_tables: What `viewfs://` URIs mean here.
+        unnamed_table: The mount table of `viewfs:///`.
+        has_any_table: Mount tables are another node's: every path of viewfs has the right form.
     """
 
     default: str | None = None
     nameservices: frozenset[str] = frozenset()
     faults: tuple[tuple[str, str], ...] = ()
+    mount_tables: tuple[MountTable, ...] = ()
+    unnamed_table: str = "default"
+    has_any_table: bool = False
+
+    def mount_table(self, authority: str) -> MountTable | None:
+        """The one of `viewfs://authority/`; None: this node has none of that name."""
+        name = authority or self.unnamed_table
+        if self.has_any_table:
+            elsewhere = Location(scheme="hdfs", authority=name, path="/")
+            return MountTable(name=name, mounts=(Mount(path="/", target=elsewhere),))
+        return next((one for one in self.mount_tables if one.name == name), None)
+
+    @property
+    def default_table(self) -> MountTable | None:
+        """The mount table of the default file system; None: that is none of viewfs, or has none."""
+        scheme, _, rest = (self.default or "").partition("://")
+        return self.mount_table(rest.removesuffix("/")) if scheme == "viewfs" else None
+
+    @property
+    def mounted(self) -> frozenset[str]:
+        """Authorities of the HDFS behind mounts."""
+        targets = (one.target for table in self.mount_tables for one in table.mounts)
+        return frozenset(one.authority for one in targets if one and one.scheme == "hdfs")
 
     def in_full(self, authority: str) -> str:
         """`host` becomes `host:8020`; a nameservice or a name with a port stays.
