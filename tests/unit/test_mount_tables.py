@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backhaul.core.errors import ConfigurationError, PermanentError
-from backhaul.core.file_systems import FileSystems
+from backhaul.core.file_systems import FileSystems, Mount, MountTable
 from backhaul.core.model import Location
-from backhaul.core.mount_tables import Mount, MountTable
 from backhaul.core.requests.overlap import refuse_overlaps
 from backhaul.core.requests.paths import parse_destination
 from backhaul.core.requests.policy import parse_allow

@@ -45,8 +45,9 @@ def command(*, place: str, limit: int, as_json: bool, files: Files) -> int:
 
     A path on the target (/…, hdfs://…, viewfs://…, file:///…) leads to its source, message,
     checksums, proof and transfer, and to everything that was there before, newest first. An
-    s3://… URI leads to everywhere it went or is on its way. It reads the ledger alone, also while the agent runs; what
-    others put on the target, it cannot know. Ends with 65 where the ledger knows nothing of it.
+    s3://… URI leads to everywhere it went or is on its way. It reads the ledger alone, also while
+    the agent runs; what others put on the target, it cannot know. Ends with 65 where the ledger
+    knows nothing of it.
     """
     from backhaul.app.places import parse_place
     from backhaul.app.viewfs_names import behind_viewfs

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.core.errors import ConfigurationError, PermanentError
-from backhaul.core.file_systems import FileSystems
+from backhaul.core.file_systems import FileSystems, Mount, MountTable
 from backhaul.core.model import Location
-from backhaul.core.mount_tables import Mount, MountTable
 from backhaul.core.requests.authorities import default_authority, folded, is_authority
 
 _PREFIX = "fs.viewfs.mounttable."
