@@ -164,7 +164,7 @@ ROWS: list[tuple[BaseException, type[BackhaulError], str]] = [
             "org.apache.hadoop.hdfs.server.federation.resolver.RouterResolveException",
             "Cannot find locations for /x, because the default nameservice is disabled to read",
         ),
-        PermanentError,
+        CannotWrite,
         "E_DST_NO_MOUNT",
     ),
     (RuntimeError('InvalidArgument("No NameNode hosts found")'), PermanentError, "E_DST_AUTHORITY"),

@@ -71,9 +71,8 @@ class MountTable:
             hint: What to do about a fault of the mount table.
 
         Raises:
-            PermanentError: E_DST_NO_MOUNT: it is outside every mount. E_DST_AUTHORITY: the mount,
-                or the table, cannot be used.
-            CannotWrite: E_DST_MOUNT: it is above one.
+            PermanentError: E_DST_AUTHORITY: the mount, or the table, cannot be used.
+            CannotWrite: E_DST_NO_MOUNT: it is outside every mount. E_DST_MOUNT: it is above one.
         """
         shown = printable(f"viewfs://{self.name}{path}")
         if self.fault:
@@ -93,7 +92,7 @@ class MountTable:
             default=None,
         )
         if mount is None:
-            raise PermanentError(
+            raise CannotWrite(
                 "E_DST_NO_MOUNT",
                 f"{shown} is outside every mount of {printable(self.name)}; a fallback is not used",
                 hint=f"write a path below one of its mounts: {self._mounts()}",

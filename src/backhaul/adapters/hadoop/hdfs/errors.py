@@ -64,7 +64,8 @@ _JAVA_RULES = (
     _Rule("^(Standby|ObserverRetry)", _outage, "E_HDFS_STANDBY", "no active NameNode: {line}"),
     # Of a Router, which answers for NameNodes that do not.
     _Rule("No namenodes? available", _outage, "E_HDFS_STANDBY", "no active NameNode: {line}"),
-    _Rule("^RouterResolveException", PermanentError, "E_DST_NO_MOUNT"),
+    # Nothing is renamed out of what is in no mount, either: so it needs no fence.
+    _Rule("^RouterResolveException", CannotWrite, "E_DST_NO_MOUNT"),
     _Rule("no eligible destination in the same namesp", CannotWrite, "E_DST_MOUNT"),
     _Rule("^AccessControl.* because the path: .* is a mount point$", CannotWrite, "E_DST_MOUNT"),
     _Rule("^Retriable", _outage, "E_HDFS_STARTING", "the NameNode is not ready: {line}"),
