@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from backhaul.adapters.aws.dead_letter import shortened
 from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.app import dlq
+from backhaul.app.letters import LetterFilter
 from backhaul.core.errors import BadMessage, ConfigurationError
 from backhaul.core.ports import SentAgain
 from backhaul.testing.servers import clients
@@ -78,7 +80,7 @@ def test_dead_letters_carry_the_reason(pair: Pair) -> None:
     letters = dlq.read_dead_letters(pair.name, REGION, most=100)
     assert sorted(one.body for one in letters) == [f"raw/p/{n}, /land/d" for n in range(3)]
     found = {(x.code, x.reason, x.attempts, x.host, x.transfer_id) for x in letters}
-    assert found == {("E_SRC_EMPTY", "s3://b/p/: no objects", "3", "edge-1", REASON.transfer_id)}
+    assert found == {("E_SRC_EMPTY", "s3://b/p/: no objects", 3, "edge-1", REASON.transfer_id)}
     assert {one.first_seen for one in letters} == {"2026-11-22T12:00:00+00:00"}
 
 
@@ -106,7 +108,7 @@ def test_one_letter_goes_back_and_the_others_stay(pair: Pair) -> None:
 
 
 def test_all_letters_go_back_with_their_senders_attributes_only(pair: Pair) -> None:
-    assert dlq.redrive(pair.name, REGION, (), most=9, sent=lambda _id: None) == 3
+    assert dlq.redrive(pair.name, REGION, None, most=9, sent=lambda _id: None) == 3
     back = pair.queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60)
     assert [one.attributes for one in back] == [{"owner": "me"}] * 3
     assert dlq.read_dead_letters(pair.name, REGION, most=9) == []
@@ -119,9 +121,9 @@ def test_redrive_that_died_between_sending_and_deleting_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dlq.redrive(pair.name, REGION, (), most=9, sent=die)
+        dlq.redrive(pair.name, REGION, None, most=9, sent=die)
     assert len(dlq.read_dead_letters(pair.name, REGION, most=9)) == 3
-    assert dlq.redrive(pair.name, REGION, (), most=9, sent=lambda _id: None) == 3
+    assert dlq.redrive(pair.name, REGION, None, most=9, sent=lambda _id: None) == 3
     assert len(set(pair.redriven())) == 3  # one of them twice: the transfer adopts
 
 
@@ -140,8 +142,8 @@ def test_letters_go_back_into_their_own_groups_once(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dlq.redrive(fifo.name, REGION, (), most=9, sent=die)
-    assert dlq.redrive(fifo.name, REGION, (), most=9, sent=lambda _id: None) == 3
+        dlq.redrive(fifo.name, REGION, None, most=9, sent=die)
+    assert dlq.redrive(fifo.name, REGION, None, most=9, sent=lambda _id: None) == 3
     back = fifo.queue.receive(max_messages=10, wait_s=1, visibility_timeout_s=60)
     assert sorted((one.group, one.body) for one in back) == [
         (f"g{number}", f"raw/p/{number}, /land/d") for number in range(3)
@@ -154,10 +156,46 @@ def test_a_shortened_body_is_not_sent_again(pair: Pair) -> None:
     letter = shortened("raw/p/9, /land/d" * 9_000)
     pair.raw.send_message(QueueUrl=url, MessageBody=letter)
     with pytest.raises(BadMessage, match="E_DLQ_SHORTENED: 3 sent; 1 not"):
-        dlq.redrive(pair.name, REGION, (), most=100, sent=lambda _: None)
+        dlq.redrive(pair.name, REGION, None, most=100, sent=lambda _: None)
     assert pair.redriven() == [f"raw/p/{n}, /land/d" for n in range(3)]
     (left,) = dlq.read_dead_letters(pair.name, REGION, most=100)
     assert left.body == letter
+
+
+# ---------------------------------------------------------------- chosen by filters
+
+
+def test_letters_are_deleted_by_whole_ids_and_no_other(pair: Pair) -> None:
+    gone: list[str] = []
+    with pytest.raises(BadMessage, match="E_DLQ_NOT_FOUND"):
+        dlq.delete(
+            pair.name,
+            REGION,
+            [pair.ids[1], pair.ids[0][:8]],
+            most=9,
+            deleted=lambda one: gone.append(one.message_id),
+        )
+    assert gone == [pair.ids[1]]
+    left = {one.message_id for one in dlq.read_dead_letters(pair.name, REGION, most=9)}
+    assert left == {pair.ids[0], pair.ids[2]}
+    assert pair.redriven() == []
+
+
+def test_filters_choose_and_leave_everything_where_it_is(pair: Pair) -> None:
+    def ids(**conditions: Any) -> set[str]:
+        wanted = LetterFilter(**conditions)
+        found = dlq.find_dead_letters(pair.name, REGION, most=9, wanted=wanted)
+        assert found.read == 3
+        return {one.message_id for one in found.matching}
+
+    now = datetime.now(UTC)
+    assert ids() == ids(codes=("E_OTHER", "E_SRC_EMPTY")) == set(pair.ids)
+    assert ids(codes=("E_OTHER",)) == set()
+    assert ids(message=pair.ids[2][:9]) == {pair.ids[2]}
+    assert ids(since=now - timedelta(hours=1)) == ids(until=now + timedelta(hours=1)) == ids()
+    assert ids(since=now + timedelta(hours=1)) == ids(until=now - timedelta(hours=1)) == set()
+    with pytest.raises(ConfigurationError, match="E_LEDGER_MISSING"):
+        ids(route="clicks")
 
 
 # ---------------------------------------------------------------- by transfers

@@ -281,7 +281,7 @@ def test_the_journal_is_narrowed(ledger: Path, config: Path) -> None:
     assert len(journal(ledger, "--operator", "alice")) == 2
     assert journal(ledger, "--operator", "bob") == []
     done = invoke("journal", "--limit", 1, "--ledger", ledger)
-    assert "the newest 1 are shown" in done.stderr
+    assert "1 of 2 shown; --limit 2 for all" in done.stderr
 
 
 def test_without_a_ledger_the_journal_names_where_it_looked(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backhaul.adapters.ledger import LedgerReader, TransferRow, open_ledger, open_reader
-from backhaul.adapters.ledger.reading import history, observing
+from backhaul.adapters.ledger.reading import filtering, history, observing
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.app import overview, where
 from backhaul.app.overview import read_overview
@@ -38,9 +38,9 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         "ROWS_AT_ONCE": 3,
         "TRANSFERS_AT_ONCE": 7,
         "OBJECTS_AT_ONCE": 4,
-        "IDS_AT_ONCE": 2,
     }.items():
         monkeypatch.setattr(history, name, value)
+    monkeypatch.setattr(filtering, "IDS_AT_ONCE", 2)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def matching(
 def test_a_list_in_pieces_is_the_same_as_in_one(
     mixed: Path, pieces: None, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(history, "FEW", few)
+    monkeypatch.setattr(filtering, "FEW", few)
     with closing(open_reader(mixed)) as reader:
         every = reader.history(1000)
         assert [row.id for row in every] == [f"t{number:02}" for number in range(39, -1, -1)]
@@ -167,7 +167,7 @@ def test_no_transaction_of_a_reader_grows_with_the_ledger(
 ) -> None:
     path = big_ledger(tmp_path, TRANSFERS)
     monkeypatch.setattr(history, "TRANSFERS_AT_ONCE", 200)
-    monkeypatch.setattr(history, "FEW", 50)
+    monkeypatch.setattr(filtering, "FEW", 50)
     monkeypatch.setattr(history, "IDS_AT_ONCE", 20)
     monkeypatch.setattr(history, "ROWS_AT_ONCE", 20)
     monkeypatch.setattr(overview, "LAGS_LOOKED_AT", 100)

@@ -159,7 +159,7 @@ def test_the_journal_is_narrowed_by_time_act_and_person(
     assert subjects(before=3) == "10"
     assert subjects(since=T0 + 3 * HOUR) == "43"
     assert subjects(until=T0 + HOUR) == "0"
-    assert subjects(action="limit") == "31"
+    assert subjects(actions=["limit"]) == "31"
     assert subjects(operator="alice") == "410"
     assert subjects(operator="alice@edge2") == "1"
     assert subjects(operator="al%") == "3"

@@ -197,7 +197,6 @@ def dead(code: str = "E_SRC_GONE", count: int = 28) -> DeadCode:
         code=code,
         reason="the object is gone",
         has_dead_letter=True,
-        sent_again_as=None,
         finished_at=NOW,
     )
     return DeadCode(code=code, count=count, routes=("clicks",), newest=newest)

@@ -27,7 +27,7 @@ from backhaul.adapters.ledger import (
     open_reader,
 )
 from backhaul.adapters.ledger.sqlite.migrate import HEAD, REVISIONS
-from backhaul.app import dlq
+from backhaul.app import letters
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import Location, SignatureRule, TransferState
 from backhaul.core.objects import Proof
@@ -267,8 +267,8 @@ def dead_letter() -> Message:
 
 
 def test_a_dead_letter_is_shown_in_full() -> None:
-    shown = dlq._details(dead_letter())
-    assert (shown.code, shown.attempts, shown.transfer_id) == ("E_SRC_GONE", "1", DEAD)
+    shown = letters.details_of(dead_letter())
+    assert (shown.code, shown.attempts, shown.transfer_id) == ("E_SRC_GONE", 1, DEAD)
     assert (shown.host, shown.first_seen) == ("edge1", "2026-11-22T12:00:03+00:00")
     assert shown.reason == "day=03/part-00000.parquet: the object is gone"
     assert shown.hint == "send a new request"

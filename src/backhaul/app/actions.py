@@ -18,6 +18,7 @@ from backhaul.adapters.system.clock import SystemClock, host_name
 from backhaul.adapters.system.operator_name import operator_name
 from backhaul.app import dlq
 from backhaul.app.context import Context
+from backhaul.app.letters import DeadLetterDetails
 from backhaul.app.limit import write_limit
 from backhaul.app.ports import make_cluster
 from backhaul.app.records import read_transfer
@@ -189,7 +190,7 @@ def redrive(
     by: Operator,
     queue: str,
     region: str,
-    message_ids: tuple[str, ...],
+    message_ids: Collection[str] | None,
     *,
     most: int,
     sent: Callable[[SentAgain], None],
@@ -202,6 +203,49 @@ def redrive(
     """
     with _sending_noted(path, by, Act.REDRIVE, queue, sent, warn) as note:
         return dlq.redrive(queue, region, message_ids, most=most, sent=note)
+
+
+def delete_dead_letters(
+    path: Path | None,
+    by: Operator,
+    queue: str,
+    region: str,
+    message_ids: Collection[str],
+    *,
+    most: int,
+    deleted: Callable[[DeadLetterDetails], None],
+    warn: Warn,
+) -> int:
+    """Delete dead letters for good; returns how many. See `app.dlq.delete`.
+
+    Args:
+        path: Of the ledger; without one no line is written, and no transfer is settled.
+    """
+    every: list[DeadLetterDetails] = []
+
+    def note(one: DeadLetterDetails) -> None:
+        every.append(one)
+        deleted(one)
+
+    outcome = "interrupted"
+    try:
+        count = dlq.delete(queue, region, message_ids, most=most, deleted=note)
+        outcome = "done"
+        return count
+    except BackhaulError as error:
+        outcome = f"{error.code}: {error.message}"
+        raise
+    finally:
+        names = [one.transfer_id or one.message_id for one in every]
+        entry = OperatorEntry(
+            at=datetime.now(UTC),
+            by=by,
+            act=Act.DELETE,
+            subject=f"{queue}: {_shortened(names)}" if names else queue,
+            transfers=len(every),
+            outcome=outcome,
+        )
+        _note(path, entry, warn, deleted=[one.transfer_id for one in every if one.transfer_id])
 
 
 def retry(
@@ -352,7 +396,12 @@ def _failures_noted(path: Path, by: Operator, act: Act, subject: str, warn: Warn
 
 
 def _note(
-    path: Path | None, entry: OperatorEntry, warn: Warn, sent_again: Sequence[SentAgain] = ()
+    path: Path | None,
+    entry: OperatorEntry,
+    warn: Warn,
+    sent_again: Sequence[SentAgain] = (),
+    *,
+    deleted: Sequence[str] = (),
 ) -> None:
     """Write the line where there is a ledger; an older one is left to its agent to migrate."""
     if path is None:
@@ -362,7 +411,7 @@ def _note(
             path, create=False, host=host_name(), busy_timeout_s=NOTE_WAIT_S, migrates=False
         )
         with closing(ledger):
-            ledger.note_act(entry, sent_again)
+            ledger.note_act(entry, sent_again, deleted=deleted)
     except BackhaulError as error:
         if error.code != "E_LEDGER_MISSING":
             warn(

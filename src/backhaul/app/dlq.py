@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.dead_letter import is_shortened
@@ -16,30 +17,35 @@ from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.adapters.system.clock import SystemClock
+from backhaul.app.letters import (
+    OF_TRANSFER,
+    PREFIX,
+    DeadLetterDetails,
+    LetterFilter,
+    chosen,
+    details_of,
+    with_transfers,
+)
 from backhaul.core.errors import BadMessage, ConfigurationError, VisibilityLost
 from backhaul.core.ports import Message, SentAgain
 from backhaul.core.requests.signature import TICKET
-from backhaul.core.text import redacted
 
 HIDDEN_S = 60
 POLL_WAIT_S = 1
-PREFIX = "backhaul."
-OF_TRANSFER = f"{PREFIX}transfer"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeadLetterDetails:
-    """One dead letter; texts are empty where SQS moved the message by itself."""
+class ReadLetters:
+    """What was read from a dead-letter queue, and what of it matches.
 
-    message_id: str
-    code: str
-    reason: str
-    hint: str
-    attempts: str
-    first_seen: str
-    transfer_id: str
-    host: str
-    body: str
+    Attributes:
+        read: How many dead letters were read.
+        is_cut: So many were to be read at most: there may be more.
+    """
+
+    matching: list[DeadLetterDetails]
+    read: int
+    is_cut: bool
 
 
 def read_dead_letters(queue: str, region: str, *, most: int) -> list[DeadLetterDetails]:
@@ -49,26 +55,56 @@ def read_dead_letters(queue: str, region: str, *, most: int) -> list[DeadLetterD
         ConfigurationError: E_DLQ_NONE: the queue has no dead-letter queue.
     """
     _, dead = _open(queue, region)
-    return [_details(message) for message in _receive_all(dead, most, lambda _message: False)]
+    return [details_of(message) for message in _receive_all(dead, most, lambda _message: False)]
 
 
-def read_dead_letter(queue: str, region: str, message_id: str, *, most: int) -> DeadLetterDetails:
-    """The dead letter whose id begins with `message_id`.
+def find_dead_letters(
+    queue: str,
+    region: str,
+    *,
+    most: int,
+    wanted: LetterFilter = LetterFilter(),  # noqa: B008 - a value that does not change
+    ledger: Path | None = None,
+) -> ReadLetters:
+    """The dead letters of this queue that match, oldest first; all stay on it.
+
+    Args:
+        most: So many are read.
+        ledger: From which route, source and destination of their transfers are known.
+
+    Raises:
+        ConfigurationError: E_DLQ_NONE; E_LEDGER_MISSING and what else opening a ledger raises,
+            where the filter needs it.
+    """
+    every = read_dead_letters(queue, region, most=most)
+    known = with_transfers(every, ledger, is_needed=wanted.needs_ledger)
+    return ReadLetters(
+        matching=sorted(filter(wanted.matches, known), key=_by_time),
+        read=len(every),
+        is_cut=len(every) >= most,
+    )
+
+
+def _by_time(one: DeadLetterDetails) -> tuple[float, str]:
+    return (one.sent_at.timestamp() if one.sent_at is not None else 0.0, one.message_id)
+
+
+def read_dead_letter(
+    queue: str, region: str, beginning: str, *, most: int, ledger: Path | None = None
+) -> DeadLetterDetails:
+    """The dead letter whose id, or whose transfer's id, begins like this.
 
     Raises:
         BadMessage: E_DLQ_NOT_FOUND.
     """
-    every = read_dead_letters(queue, region, most=most)
-    found = [one for one in every if one.message_id.startswith(message_id)]
-    if len(found) != 1:
-        raise _not_found(message_id, len(found), most)
-    return found[0]
+    every = find_dead_letters(queue, region, most=most, ledger=ledger)
+    return chosen(every.matching, beginning, most)
 
 
 def redrive(
     queue: str,
     region: str,
-    message_ids: tuple[str, ...],
+    message_ids: Collection[str] | None,
     *,
     most: int,
     sent: Callable[[SentAgain], None],
@@ -80,18 +116,18 @@ def redrive(
     finds what the first one published.
 
     Args:
-        message_ids: Beginnings of ids; empty: all.
+        message_ids: Whole ids; None: all.
         sent: Called for each, before its dead letter is deleted.
 
     Raises:
         BadMessage: E_DLQ_NOT_FOUND; E_DLQ_SHORTENED, after all others were sent.
     """
-    missing = set(message_ids)
+    missing = set(message_ids or ())
 
     def is_wanted(message: Message) -> bool:
-        matching = {one for one in message_ids if message.message_id.startswith(one)}
-        missing.difference_update(matching)
-        return bool(matching) or not message_ids
+        is_one = message_ids is None or message.message_id in missing
+        missing.discard(message.message_id)
+        return is_one
 
     count, shortened = _send_all_back(queue, region, is_wanted, most=most, sent=sent)
     if shortened:
@@ -102,8 +138,45 @@ def redrive(
             hint="`backhaul dlq show ID` shows why and how the body begins; send a new request",
         )
     if missing:
-        raise _not_found(min(missing), 0, most)
+        raise _gone(missing)
     return count
+
+
+def delete(
+    queue: str,
+    region: str,
+    message_ids: Collection[str],
+    *,
+    most: int,
+    deleted: Callable[[DeadLetterDetails], None],
+) -> int:
+    """Delete these dead letters for good, and no others; returns how many.
+
+    Args:
+        message_ids: Whole ids.
+        deleted: Called for each, after it is deleted.
+
+    Raises:
+        BadMessage: E_DLQ_NOT_FOUND, after all others were deleted.
+    """
+    _, dead = _open(queue, region)
+    missing = set(message_ids)
+
+    def take(message: Message) -> bool:
+        if message.message_id not in missing:
+            return False
+        dead.delete(message)
+        missing.discard(message.message_id)
+        deleted(details_of(message))
+        return True
+
+    with closing(_receive_all(dead, most, take)) as letters:
+        for _ in letters:
+            if not missing:
+                break
+    if missing:
+        raise _gone(missing)
+    return len(set(message_ids))
 
 
 def redrive_transfers(
@@ -232,27 +305,9 @@ def _receive_all(
                 continue  # it is visible already
 
 
-def _details(message: Message) -> DeadLetterDetails:
-    def attribute(name: str) -> str:
-        return redacted(message.attributes.get(f"{PREFIX}{name}", ""))
-
-    return DeadLetterDetails(
-        message_id=message.message_id,
-        code=attribute("code"),
-        reason=attribute("reason"),
-        hint=attribute("hint"),
-        attempts=attribute("attempts"),
-        first_seen=attribute("first_seen"),
-        transfer_id=attribute("transfer"),
-        host=attribute("host"),
-        body=redacted(message.body),
-    )
-
-
-def _not_found(message_id: str, found: int, most: int) -> BadMessage:
-    how_many = "several dead letters begin" if found else f"none of the first {most} begins"
+def _gone(missing: Collection[str]) -> BadMessage:
     return BadMessage(
         "E_DLQ_NOT_FOUND",
-        f"{how_many} with {message_id!r}",
-        hint="`backhaul dlq list` shows their ids; another process may be reading them right now",
+        f"{len(missing)} not found on the dead-letter queue any more: {min(missing)}",
+        hint="another process may have taken it, or read it right now: list them again",
     )

@@ -235,7 +235,7 @@ def overview(
         running=tuple(running),
         waiting=tuple(one for one in waiting if one.id not in running_ids),
         jobs=tuple(reader.open_jobs(most=OPEN_MOST)),
-        dead=_by_code([one for one in dead if one.sent_again_as is None]),
+        dead=_by_code(dead),
         expectations=expected,
         risks=risks(found, expected),
         risks_known=known_kinds(found),

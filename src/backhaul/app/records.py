@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from backhaul.adapters.ledger import (
     COUNT_MOST,
+    HistoryFilter,
     JobRow,
+    LedgerReader,
     OperatorAction,
     TransferDetails,
     TransferRow,
@@ -22,6 +25,21 @@ from backhaul.adapters.ledger import (
 from backhaul.core.model import Location, TransferState
 from backhaul.core.transfer.evidence import object_line, text
 
+
+@dataclass(frozen=True, kw_only=True)
+class Actions:
+    """Some lines of the operators' journal, newest first.
+
+    Attributes:
+        matching: How many match the filters, shown or not; of `total`.
+    """
+
+    rows: Sequence[OperatorAction]
+    matching: int
+    total: int
+
+
+SETTLED = "settled"
 OPEN_MOST = 5000  # far more than the `agent.slots` of any agent
 
 __all__ = ["COUNT_MOST", "History", "JobRow", "OperatorAction", "TransferDetails", "TransferRow"]
@@ -35,19 +53,33 @@ class History:
         matching: How many match the filters, shown or not; counted to `COUNT_MOST`, one more
             means that there are others.
         total: How many the ledger has, counted likewise; None where no ledger exists yet.
+        settled: How many dead ones match that are settled, counted likewise, where the filter has
+            only those that are open.
+        meant_route: Nothing matches, and this route is like the one of the filter.
     """
 
     rows: list[TransferRow]
     matching: int = 0
     total: int | None = None
+    settled: int = 0
+    meant_route: str | None = None
+
+
+def wanted_transfers(*, states: Sequence[str] = (), **others: Any) -> HistoryFilter:
+    """The filter; of the dead, `dead` is those that are open, `settled` the others."""
+    wanted = [TransferState(one) for one in states if one != SETTLED]
+    is_any_dead = TransferState.DEAD in wanted and SETTLED in states
+    if SETTLED in states and not is_any_dead:
+        wanted.append(TransferState.DEAD)
+    settled = None if is_any_dead or TransferState.DEAD not in wanted else SETTLED in states
+    return HistoryFilter(states=tuple(wanted), settled=settled, **others)
 
 
 def read_history(
     path: Path,
     *,
     limit: int,
-    states: Sequence[str] = (),
-    since: datetime | None = None,
+    wanted: HistoryFilter,
     sums_objects: bool = True,
 ) -> History:
     """Newest first; empty where no ledger exists yet.
@@ -59,14 +91,22 @@ def read_history(
     if reader is None:
         return History(rows=[])
     with closing(reader):
-        wanted = [TransferState(state) for state in states]
-        rows = reader.history(limit, wanted, since, sums_objects=sums_objects)
+        rows = reader.history(limit, wanted=wanted, sums_objects=sums_objects)
         is_all = len(rows) < limit
+        dead = replace(wanted, states=(TransferState.DEAD,), settled=True)
         return History(
             rows=rows,
-            matching=len(rows) if is_all else reader.count(wanted, since),
+            matching=len(rows) if is_all else reader.count(wanted=wanted),
             total=reader.count(),
+            settled=reader.count(wanted=dead) if wanted.settled is False else 0,
+            meant_route=None if rows or wanted.route is None else _like(reader, wanted.route),
         )
+
+
+def _like(reader: LedgerReader, route: str) -> str | None:
+    known = reader.known_routes(datetime.now(UTC))
+    near = get_close_matches(route, known, 1)
+    return near[0] if near and route not in known else None
 
 
 def read_open(path: Path) -> list[TransferDetails] | None:
@@ -106,17 +146,24 @@ def read_journal(
     limit: int,
     since: datetime | None = None,
     until: datetime | None = None,
-    action: str | None = None,
+    actions: Sequence[str] = (),
     operator: str | None = None,
-) -> Sequence[OperatorAction] | None:
+) -> Actions | None:
     """What operators did, newest first; None where no ledger exists yet."""
     reader = find_reader(path)
     if reader is None:
         return None
     with closing(reader):
-        return reader.operator_actions(
-            most=limit, since=since, until=until, action=action, operator=operator
+        rows = reader.operator_actions(
+            most=limit, since=since, until=until, actions=actions, operator=operator
         )
+        is_all = len(rows) < limit
+        matching = len(rows)
+        if not is_all:
+            matching = reader.count_actions(
+                since=since, until=until, actions=actions, operator=operator
+            )
+        return Actions(rows=rows, matching=matching, total=reader.count_actions())
 
 
 def row_as_json(row: object) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from backhaul.adapters.ledger import LedgerReader, RetryCandidate, open_reader
 from backhaul.adapters.ledger.attempts import ADOPT_QUEUE, COPY_QUEUE
 from backhaul.core.errors import BadArgument
 from backhaul.core.model import TransferState
+from backhaul.core.ports import Settlement
 from backhaul.core.requests.queue_names import QueueName, parse_queue
 from backhaul.core.text import printable
 
@@ -87,7 +88,7 @@ def plan_by_filters(
     since: datetime | None = None,
     most: int,
 ) -> RetryPlan:
-    """Dead transfers that were not sent again; what was cancelled only by its own code.
+    """Dead transfers that are not settled; what was cancelled only by its own code.
 
     Args:
         since: Only those that died at or after it.
@@ -132,6 +133,9 @@ def _refusal(one: RetryCandidate) -> NotRetried | None:
     if one.sent_again_as is not None:
         why = f"it was sent again at {one.sent_again_at:%Y-%m-%d %H:%M:%S} UTC"
         return NotRetried(id=one.id, why=f"{why} as message {one.sent_again_as}", hint=shown)
+    if one.settled_transfer is not None:
+        why = f"transfer {one.settled_transfer} brought the same: nothing is left to do"
+        return NotRetried(id=one.id, why=why, hint=shown)
     if one.queue == ADOPT_QUEUE:
         words = f"backhaul reconcile {_word(one.route or 'ROUTE')} --adopt"
         return NotRetried(id=one.id, why="it was to prove what is there, not to copy", hint=words)
@@ -141,6 +145,8 @@ def _refusal(one: RetryCandidate) -> NotRetried | None:
     if not _is_queue(one.queue):
         why = f"its queue {printable(one.queue or '', 200)} cannot be called by that name"
         return NotRetried(id=one.id, why=why, hint="backhaul dlq redrive QUEUE REGION ID")
+    if one.settled_how == Settlement.DELETED:
+        return NotRetried(id=one.id, why="its dead letter was deleted", hint=_send_again(one))
     if not one.has_letter:
         return NotRetried(
             id=one.id,
@@ -153,9 +159,7 @@ def _refusal(one: RetryCandidate) -> NotRetried | None:
 
 def not_on_the_queue(one: RetryCandidate, *, is_shortened: bool) -> NotRetried:
     """Of a transfer whose dead letter was not found, or is of no use."""
-    named = parse_queue(one.queue or "")
-    words = f"{named.name} {named.region} {_word(one.source)} {_word(one.destination)}"
-    again = f"send a new request: backhaul send {words}"
+    again = _send_again(one)
     if is_shortened:
         return NotRetried(id=one.id, why="only the beginning of its body is left", hint=again)
     return NotRetried(
@@ -164,6 +168,12 @@ def not_on_the_queue(one: RetryCandidate, *, is_shortened: bool) -> NotRetried:
         " or another process reads it right now",
         hint=again,
     )
+
+
+def _send_again(one: RetryCandidate) -> str:
+    named = parse_queue(one.queue or "")
+    words = f"{named.name} {named.region} {_word(one.source)} {_word(one.destination)}"
+    return f"send a new request: backhaul send {words}"
 
 
 def _is_queue(text: str | None) -> bool:

@@ -132,7 +132,8 @@ def _set_marks(command: click.Command) -> None:
 
 def _set_epilog(command: click.Command, words: str) -> None:
     """Its exit codes, as the last paragraph of its help; likewise for the commands of a group."""
-    command.epilog = epilog(words)
+    if "Exit codes:" not in (command.help or ""):
+        command.epilog = epilog(words)
     if isinstance(command, click.Group):
         for name, each in command.commands.items():
             _set_epilog(each, f"{words} {name}")

@@ -33,7 +33,7 @@ def check(*, as_json: bool, files: PolicyFiles) -> None:
 
     \b
     Example:
-      backhaul config check && systemctl reload backhaul
+      backhaul config check
 
     It contacts neither AWS nor the cluster: `backhaul explain` shows what a message would do.
     Exit codes: 0 an agent would take it, 78 it would not: the first fault is shown, with its fix.

@@ -48,6 +48,13 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         77: "the policy refuses it",
         78: "configuration",
     },
+    "doctor": {
+        0: "all that matters is well",
+        69: "something does not answer",
+        77: "something is not allowed",
+        78: "something is configured wrongly",
+    },
+    "config": {0: "no fault", 78: "a fault"},
     "status": {0: "shown, whatever the health is", **_LEDGER},
     "top": {0: "ended by q or Ctrl-C", **_LEDGER},
     "check": {
@@ -86,6 +93,22 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         65: "one is not there, or only the beginning of its body is left",
         **_SQS,
         130: "declined or interrupted",
+    },
+    "dlq delete": {
+        0: "deleted, or nothing matches",
+        65: "one is not there",
+        **_SQS,
+        130: "declined or interrupted",
+    },
+    "ledger": {0: "done", 65: "findings", **_LEDGER},
+    "ledger check": {0: "sound", 65: "findings", **_LEDGER},
+    "ledger backup": {
+        0: "copied",
+        65: "the copy is not sound",
+        69: "the ledger cannot be read",
+        73: "the file exists, or cannot be written",
+        75: "another backup writes the same file",
+        78: "configuration, or no ledger",
     },
     "journal": {0: "shown, also an empty list", **_LEDGER},
     "dashboard": {

@@ -2,107 +2,207 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import (
-    Files,
-    Moment,
-    OnceOnly,
-    files_options,
-    json_lines_option,
-    report_no_ledger,
+from backhaul.cli.filters import (
+    SETTLED,
+    STATES,
+    code_option,
+    dest_option,
+    limit_option,
+    message_option,
+    output_options,
+    quiet_option,
+    reverse_option,
+    route_option,
+    since_option,
+    source_option,
+    until_option,
 )
+from backhaul.cli.listing import Column, Output, print_rows
+from backhaul.cli.options import Files, OnceOnly, files_options, report_no_ledger
+from backhaul.core.text import printable, visible
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from backhaul.app.records import TransferRow
+    from backhaul.app.records import History, TransferRow
 
-STATES = ("received", "staging", "publishing", "waiting", "held", "done", "superseded", "dead")
+MOST_SHOWN = 2000  # characters of a cell
+_COLOURS = {"dead": "red", "held": "yellow", "done": "green"}
 
 
 @click.command("history", cls=OnceOnly)
 @click.option(
-    "--limit",
-    type=click.IntRange(1, 100_000),
-    default=20,
-    show_default=True,
-    help="Show at most this many.",
-)
-@click.option(
     "--state",
     "states",
-    type=click.Choice(STATES),
+    type=click.Choice([*STATES, SETTLED]),
     multiple=True,
-    help="Only transfers in this state. Repeatable: in any of these states.",
+    help="Only in this state. Repeatable: in any of these. dead: those that are open; settled: "
+    "dead ones about which nothing is left to do.",
 )
-@click.option("--since", type=Moment(), help="Only transfers that changed since then (UTC).")
-@json_lines_option
+@code_option
+@route_option
+@source_option
+@dest_option
+@message_option
+@since_option("Only what changed since then")
+@until_option
+@limit_option(20)
+@reverse_option
+@output_options
+@quiet_option
 @files_options
-def command(
+def command(  # noqa: PLR0913 - one for each option
     *,
-    limit: int,
     states: tuple[str, ...],
+    codes: tuple[str, ...],
+    route: str | None,
+    source: str | None,
+    destination: str | None,
+    message: str | None,
     since: datetime | None,
-    as_json: bool,
+    until: datetime | None,
+    limit: int,
+    reverse: bool,
+    output: Output,
+    quiet: bool,
     files: Files,
 ) -> int:
     r"""List transfers from the ledger, newest first; also while the agent runs.
 
     \b
     Example:
-      backhaul history --state dead --since 2026-11-01
-    """
-    from backhaul.app.records import COUNT_MOST, read_history, row_as_json
+      backhaul history --state dead --since 2d
+      backhaul history --dest /landing/click --route clickstream --output csv
 
-    def counted(number: int) -> str:
-        return f"more than {COUNT_MOST:,}" if number > COUNT_MOST else f"{number:,}"
+    With --reverse the newest comes last.
+    """
+    from backhaul.app.records import read_history, row_as_json, wanted_transfers
 
     path = files.settings().ledger_path
-    found = read_history(path, limit=limit, states=states, since=since, sums_objects=as_json)
+    wanted = wanted_transfers(
+        states=states,
+        codes=codes,
+        route=route,
+        source=source,
+        destination=destination,
+        message=message,
+        since=since,
+        until=until,
+    )
+    found = read_history(path, limit=limit, wanted=wanted, sums_objects=output is Output.JSON)
     if found.total is None:
         report_no_ledger(path)
-    elif as_json:
-        for row in found.rows:
-            click.echo(json.dumps(row_as_json(row), ensure_ascii=False))
-    elif not found.total:
-        click.echo("no transfers yet")
-    elif not found.rows:
-        click.echo(f"No transfer matches these filters ({counted(found.total)} in the ledger).")
-    else:
-        _table(found.rows)
+        return 0
+    if output is Output.TABLE and not found.rows:
+        click.echo(_nothing(found))
+    print_rows(found.rows[::-1] if reverse else found.rows, _columns(), output, row_as_json)
+    if not quiet:
+        _note(found)
+    return 0
+
+
+def _counted(number: int) -> str:
+    from backhaul.app.records import COUNT_MOST
+
+    return f"more than {COUNT_MOST:,}" if number > COUNT_MOST else f"{number:,}"
+
+
+def _nothing(found: History) -> str:
+    if not found.total:
+        return "no transfers yet"
+    text = f"No transfer matches these filters ({_counted(found.total)} in the ledger)."
+    if found.meant_route is not None:
+        text += f" Did you mean --route {printable(found.meant_route)}?"
+    return text
+
+
+def _note(found: History) -> None:
+    """What the list does not show."""
+    from backhaul.app.records import COUNT_MOST
+
     if len(found.rows) < found.matching:
         more = f"--limit {found.matching} for all"
         if found.matching > COUNT_MOST:
             more = "--limit N for more"
-        click.echo(f"{len(found.rows):,} of {counted(found.matching)} shown; {more}", err=True)
-    return 0
+        shown = f"{len(found.rows):,} of {_counted(found.matching)} shown"
+        click.echo(f"{shown}; {more}", err=True)
+    if found.settled:
+        more = f"{_counted(found.settled)} dead more are settled"
+        click.echo(f"{more}: --state settled shows them", err=True)
 
 
-def _table(rows: list[TransferRow]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def state_style(state: str, code: str | None, *, is_settled: bool) -> str:
+    """Red is an error that is open; what an operator cancelled is none."""
+    if state == "dead" and (is_settled or code == "E_CANCELLED"):
+        return "dim"
+    return _COLOURS.get(state, "")
 
+
+def _columns() -> list[Column[TransferRow]]:
     from backhaul.core.units import human_bytes
 
-    table = Table(box=None, pad_edge=False)
-    for name in ("id", "when (UTC)", "state"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("objects", justify="right")
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("source → destination", overflow="fold")
-    for row in rows:
-        state = f"{row.state}" + (f" {row.code}" if row.code and row.state != "done" else "")
-        table.add_row(
-            row.id,
-            f"{row.updated_at:%Y-%m-%d %H:%M:%S}",
-            state,
-            f"{row.objects_planned:,}",
-            human_bytes(row.bytes_planned),
-            f"{row.source} → {row.destination}",
-        )
-    console = Console()
-    Console(width=None if console.is_terminal else 240, markup=False).print(table)
+    def state(row: TransferRow) -> str:
+        text = f"{row.state}" + (f" {row.code}" if row.code and row.state != "done" else "")
+        return f"{text} (settled)" if row.settled_at else text
+
+    def style(row: TransferRow) -> str:
+        return state_style(row.state, row.code, is_settled=row.settled_at is not None)
+
+    def size(row: TransferRow) -> str:
+        return human_bytes(row.bytes_planned)
+
+    return [
+        Column(name="id", text=lambda row: row.id),
+        Column(
+            name="when (UTC)",
+            text=lambda row: f"{row.updated_at:%Y-%m-%d %H:%M:%S}",
+            is_in_csv=False,
+        ),
+        Column(name="state", text=state, value=lambda row: row.state.value, style=style),
+        Column(name="code", text=lambda row: row.code or "", is_csv_only=True),
+        Column(name="settled_at", text=lambda row: _iso(row.settled_at), is_csv_only=True),
+        Column(
+            name="attempt",
+            text=lambda row: f"{row.attempt}",
+            value=lambda row: row.attempt,
+            is_wide=True,
+            is_right=True,
+        ),
+        Column(name="route", text=lambda row: visible(row.route or ""), is_wide=True),
+        Column(
+            name="message_id", text=lambda row: visible(row.message_id or "", 300), is_wide=True
+        ),
+        Column(
+            name="objects",
+            text=lambda row: f"{row.objects_planned:,}",
+            value=lambda row: row.objects_planned,
+            is_right=True,
+        ),
+        Column(name="size", text=size, is_right=True, is_in_csv=False),
+        Column(
+            name="bytes_planned", text=size, value=lambda row: row.bytes_planned, is_csv_only=True
+        ),
+        Column(name="first_seen_at", text=lambda row: _iso(row.first_seen_at), is_csv_only=True),
+        Column(name="updated_at", text=lambda row: _iso(row.updated_at), is_csv_only=True),
+        Column(name="source → destination", text=_way, may_wrap=True, is_in_csv=False),
+        Column(name="source", text=lambda row: row.source, is_csv_only=True),
+        Column(name="destination", text=lambda row: row.destination, is_csv_only=True),
+        Column(
+            name="reason",
+            text=lambda row: visible(row.reason or "", MOST_SHOWN),
+            value=lambda row: row.reason,
+            is_wide=True,
+        ),
+    ]
+
+
+def _way(row: TransferRow) -> str:
+    return f"{visible(row.source, MOST_SHOWN)} → {visible(row.destination, MOST_SHOWN)}"
+
+
+def _iso(at: datetime | None) -> str:
+    return "" if at is None else at.isoformat()

@@ -2,52 +2,57 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import (
-    Files,
-    Moment,
-    OnceOnly,
-    files_options,
-    json_lines_option,
-    report_no_ledger,
+from backhaul.cli.filters import (
+    limit_option,
+    output_options,
+    quiet_option,
+    reverse_option,
+    since_option,
+    until_option,
 )
+from backhaul.cli.listing import Column, Output, print_rows
+from backhaul.cli.options import Files, OnceOnly, files_options, report_no_ledger
+from backhaul.core.ports.ledger_records import Act
+from backhaul.core.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
-    from backhaul.app.records import OperatorAction
+    from backhaul.app.records import Actions, OperatorAction
 
-ACTIONS = ("cancel", "redrive", "retry", "pause", "resume", "limit", "reconcile", "backup")
 MOST_SHOWN = 400  # characters of one field
 
 
 @click.command("journal", cls=OnceOnly)
 @click.option(
-    "--limit",
-    type=click.IntRange(1, 100_000),
-    default=50,
-    show_default=True,
-    help="Show at most this many.",
+    "--action",
+    "actions",
+    type=click.Choice([one.value for one in Act]),
+    multiple=True,
+    help="Only these acts. Repeatable.",
 )
-@click.option("--since", type=Moment(), help="Only since then: a date (UTC), or a span such as 2h.")
-@click.option("--until", type=Moment(), help="Only before then.")
-@click.option("--action", type=click.Choice(ACTIONS), help="Only these acts.")
 @click.option("--operator", metavar="NAME", help="Only of this person: user@host, or user.")
-@json_lines_option
+@since_option("Only since then")
+@until_option
+@limit_option(50)
+@reverse_option
+@output_options
+@quiet_option
 @files_options
-def command(
+def command(  # noqa: PLR0913 - one for each option
     *,
-    limit: int,
+    actions: tuple[str, ...],
+    operator: str | None,
     since: datetime | None,
     until: datetime | None,
-    action: str | None,
-    operator: str | None,
-    as_json: bool,
+    limit: int,
+    reverse: bool,
+    output: Output,
+    quiet: bool,
     files: Files,
 ) -> int:
     r"""List what operators did, newest first: who, when, what, and how it ended.
@@ -62,48 +67,65 @@ def command(
 
     path = files.settings().ledger_path
     found = read_journal(
-        path, limit=limit, since=since, until=until, action=action, operator=operator
+        path, limit=limit, since=since, until=until, actions=actions, operator=operator
     )
     if found is None:
         report_no_ledger(path)
         return 0
-    for one in found if as_json else ():
-        click.echo(json.dumps(row_as_json(one), ensure_ascii=False))
-    if as_json:
-        return 0
-    if not found:
-        click.echo("no operator has done such a thing yet")
-    else:
-        _table(found)
-    if len(found) == limit:
-        click.echo(f"the newest {limit:,} are shown; --limit shows more", err=True)
+    if output is Output.TABLE and not found.rows:
+        click.echo(_nothing(found))
+    print_rows(found.rows[::-1] if reverse else found.rows, _columns(), output, row_as_json)
+    if len(found.rows) < found.matching and not quiet:
+        shown = f"{len(found.rows):,} of {found.matching:,} shown"
+        click.echo(f"{shown}; --limit {found.matching} for all", err=True)
     return 0
 
 
-def _table(actions: Sequence[OperatorAction]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _nothing(found: Actions) -> str:
+    if not found.total:
+        return "no operator has done such a thing yet"
+    return f"No line matches these filters ({found.total:,} in the journal)."
 
-    from backhaul.core.text import visible
+
+def _columns() -> list[Column[OperatorAction]]:
     from backhaul.core.units import human_bytes
 
-    table = Table(box=None, pad_edge=False)
-    for name in ("when (UTC)", "operator", "from", "action"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("subject", overflow="fold")
-    table.add_column("transfers", justify="right")
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("outcome", overflow="fold")
-    for one in actions:
-        table.add_row(
-            f"{one.at:%Y-%m-%d %H:%M:%S}",
-            visible(one.operator, MOST_SHOWN),
-            visible(one.origin, MOST_SHOWN),
-            visible(one.action, MOST_SHOWN),
-            visible(one.subject, MOST_SHOWN),
-            f"{one.transfers:,}" if one.transfers else "",
-            human_bytes(one.size_bytes) if one.size_bytes else "",
-            visible(one.outcome, MOST_SHOWN),
-        )
-    console = Console()
-    Console(width=None if console.is_terminal else 240, markup=False).print(table)
+    def cell(text: str) -> str:
+        return visible(text, MOST_SHOWN)
+
+    return [
+        Column(
+            name="when (UTC)",
+            text=lambda one: f"{one.at:%Y-%m-%d %H:%M:%S}",
+            is_in_csv=False,
+        ),
+        Column(name="at", text=lambda one: one.at.isoformat(), is_csv_only=True),
+        Column(name="operator", text=lambda one: cell(one.operator)),
+        Column(name="from", text=lambda one: cell(one.origin)),
+        Column(name="action", text=lambda one: cell(one.action)),
+        Column(name="subject", text=lambda one: cell(one.subject), may_wrap=True),
+        Column(
+            name="transfers",
+            text=lambda one: f"{one.transfers:,}" if one.transfers else "",
+            value=lambda one: one.transfers,
+            is_right=True,
+        ),
+        Column(
+            name="size",
+            text=lambda one: human_bytes(one.size_bytes) if one.size_bytes else "",
+            is_right=True,
+            is_in_csv=False,
+        ),
+        Column(
+            name="size_bytes",
+            text=lambda _one: "",
+            value=lambda one: one.size_bytes,
+            is_csv_only=True,
+        ),
+        Column(
+            name="outcome",
+            text=lambda one: cell(one.outcome),
+            style=lambda one: "" if one.outcome == "done" else "red",
+            may_wrap=True,
+        ),
+    ]

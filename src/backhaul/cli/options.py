@@ -238,6 +238,16 @@ class Share(click.ParamType[float]):
         return percent / 100
 
 
+_DAYS_AGO = {"today": 0, "yesterday": 1}
+
+
+def _midnight(days_ago: int) -> datetime:
+    """The beginning of a day, by UTC, as the times of every list are."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(
+        days=days_ago
+    )
+
+
 class Moment(click.ParamType[datetime]):
     """A date, date and time as ISO 8601 has it (UTC where it names no zone), or a span ago."""
 
@@ -252,12 +262,16 @@ class Moment(click.ParamType[datetime]):
         try:
             if (ago := parse_span(str(value))) is not None:
                 return datetime.now(UTC) - ago
+            if str(value).lower() in _DAYS_AGO:
+                return _midnight(_DAYS_AGO[str(value).lower()])
             found = datetime.fromisoformat(str(value))
             zoned = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
             return zoned.astimezone(UTC)
         except (ValueError, OverflowError):
             self.fail(
-                f"{value!r} is not a date: write 2026-11-01, 2026-11-01T03:00:00Z or 2h", param, ctx
+                f"{value!r} is not a date: write 2026-11-01, 2026-11-01T03:00:00Z, 2h or yesterday",
+                param,
+                ctx,
             )
 
 

@@ -80,6 +80,8 @@ def _print(details: TransferDetails) -> None:
         _line("last error", f"{row.code}: {row.reason}")
     if row.sent_again_at:
         _line("sent again", _sent_again(details))
+    elif row.settled_at:
+        _line("settled", _settled(details))
     if row.duration:
         _line("took", f"{row.duration.total_seconds():.1f} s")
     _print_proofs(details)
@@ -110,6 +112,14 @@ def _sent_again(details: TransferDetails) -> str:
     if settled_by is None:
         return f"{text}no agent has received it yet"
     return f"{text}transfer {settled_by.id} is {settled_by.state}"
+
+
+def _settled(details: TransferDetails) -> str:
+    """Why nothing is left to do, of a dead transfer that was not sent again."""
+    when = f"{details.transfer.settled_at:%Y-%m-%d %H:%M:%S} UTC"
+    if details.transfer.settled_transfer:
+        return f"{when}: transfer {details.transfer.settled_transfer} brought the same"
+    return f"{when}: its dead letter was deleted"
 
 
 def _print_proofs(details: TransferDetails) -> None:

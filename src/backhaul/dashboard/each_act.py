@@ -167,6 +167,8 @@ def _why_not(one: RetryCandidate) -> str:
         return f"it is {one.state}, not dead"
     if one.sent_again_as is not None:
         return f"it was sent again as message {one.sent_again_as}"
+    if one.settled_at is not None:
+        return "nothing is left to do about it"
     if not one.has_letter or not _region(one.queue):
         return "it has no dead letter: send a new message"
     return ""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from backhaul.adapters.system.log import LogTarget, Telemetry
 from backhaul.app.agent import run_agent
 from backhaul.app.context import Context, load_context
-from backhaul.app.records import TransferRow, read_history
+from backhaul.app.records import TransferRow, read_history, wanted_transfers
 from backhaul.core.errors import OutageError
 from backhaul.core.facts import MessageIgnored
 from backhaul.testing.servers import Hdfs, Moto, ServerFailed, ServerUnavailable
@@ -253,7 +253,7 @@ def work(demo: Demo, progress: Callable[[object], None]) -> int:
 
 def results(demo: Demo) -> list[tuple[DemoMessage, TransferRow | None]]:
     """Each message with its transfer; None where it was ignored."""
-    found = read_history(demo.context.settings.ledger_path, limit=100)
+    found = read_history(demo.context.settings.ledger_path, limit=100, wanted=wanted_transfers())
     rows = {row.message_id: row for row in found.rows}
     return [(message, rows.get(message.message_id)) for message in demo.messages]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from backhaul.adapters.ledger.files import find_reader, open_ledger, open_reader
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reading.evidence import EvidenceRow, ProofTotals
+from backhaul.adapters.ledger.reading.filtering import HistoryFilter
 from backhaul.adapters.ledger.reading.history import COUNT_MOST, TransferDetails
 from backhaul.adapters.ledger.reading.operating import OperatorAction, RetryCandidate
 from backhaul.adapters.ledger.reading.reader import LedgerReader
@@ -23,6 +24,7 @@ __all__ = [
     "COUNT_MOST",
     "EditedLedger",
     "EvidenceRow",
+    "HistoryFilter",
     "JobRow",
     "JournalRow",
     "LedgerReader",

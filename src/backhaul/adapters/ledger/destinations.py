@@ -169,6 +169,7 @@ class SqlDestinations(WriteSession):
             jobs.close_all(tx, transfer_id, now)
             if state is TransferState.DONE:
                 replays.remember_event(tx, transfer)
+                transfers.settle_others(tx, transfer, now)
             values = {
                 "publish_mode": publish_mode,
                 "renames_possible": False,

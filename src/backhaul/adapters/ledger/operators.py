@@ -29,6 +29,7 @@ from backhaul.core.ports import (
     OperatorEntry,
     PausedRoute,
     SentAgain,
+    Settlement,
 )
 
 SUBJECT_MOST = 1000  # characters
@@ -89,21 +90,38 @@ class SqlOperators(WriteSession):
             _add(tx, OperatorEntry(at=now, by=by, act=Act.RESUME, subject=route))
         return before
 
-    def note_act(self, entry: OperatorEntry, sent_again: Sequence[SentAgain] = ()) -> None:
-        """Add a line to the operators' journal.
+    def note_act(
+        self,
+        entry: OperatorEntry,
+        sent_again: Sequence[SentAgain] = (),
+        *,
+        deleted: Sequence[str] = (),
+    ) -> None:
+        """Add a line to the operators' journal, which counts what these transfers planned.
 
         Args:
             sent_again: Dead letters that went back to their queue: the transfers that died name
-                the new messages from now on, and the line counts what they planned.
+                the new messages from now on, and are settled.
+            deleted: Transfers whose dead letters were deleted: they are settled.
         """
+        settled = [(one.transfer_id, _sent_again(one, entry.at)) for one in sent_again]
+        settled += [(one, _settled(Settlement.DELETED, entry.at)) for one in deleted]
         with self._transaction() as tx:
             size_bytes = entry.size_bytes
-            for one in sent_again:
-                values = {"sent_again_as": one.message_id, "sent_again_at": entry.at}
-                transfers.change_if(tx, one.transfer_id, TransferState.DEAD, values)
-                planned = tx.execute(_PLANNED, {"of_transfer": one.transfer_id}).scalar()
+            for transfer_id, values in settled:
+                transfers.change_if(tx, transfer_id, TransferState.DEAD, values)
+                planned = tx.execute(_PLANNED, {"of_transfer": transfer_id}).scalar()
                 size_bytes += int(planned or 0)
             _add(tx, replace(entry, size_bytes=size_bytes))
+
+
+def _settled(how: Settlement, at: datetime) -> dict[str, Any]:
+    return {"settled_at": at, "settled_how": how.value}
+
+
+def _sent_again(one: SentAgain, at: datetime) -> dict[str, Any]:
+    now = {"sent_again_as": one.message_id, "sent_again_at": at}
+    return now | _settled(Settlement.SENT_AGAIN, at)
 
 
 def _find(tx: Connection, route: str, now: datetime) -> PausedRoute | None:

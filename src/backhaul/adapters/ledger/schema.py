@@ -145,6 +145,9 @@ transfers = Table(
     Column("has_letter", Flag, nullable=False, default=False),  # dead, and its dead letter was sent
     Column("sent_again_as", Text),  # dead, and its dead letter went back as this message
     Column("sent_again_at", UtcTime),
+    Column("settled_at", UtcTime),  # dead, and nothing is left to do about it
+    Column("settled_how", Text),  # `Settlement`
+    Column("settled_transfer", Text),  # that brought what this one should have
     Column("first_seen_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),  # first claim
     Column("updated_at", UtcTime, nullable=False),
@@ -176,6 +179,9 @@ Index(
     "ix_transfers_open", transfers.c.first_seen_at, sqlite_where=transfers.c.finished_at.is_(None)
 )
 Index("ix_transfers_dead", transfers.c.finished_at, sqlite_where=transfers.c.state == "dead")
+_DEAD_OPEN = and_(transfers.c.state == "dead", transfers.c.settled_at.is_(None))
+Index("ix_transfers_dead_open", transfers.c.finished_at, sqlite_where=_DEAD_OPEN)
+Index("ix_transfers_dead_source", transfers.c.source, sqlite_where=_DEAD_OPEN)
 # For what was published of a route within a span of time, however many transfers there are.
 Index(
     "ix_transfers_done",

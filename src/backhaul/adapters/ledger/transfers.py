@@ -10,13 +10,22 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    bindparam,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.schema import journal, transfers
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import HOLD_GAP, Hold, TransferState
-from backhaul.core.ports import MessageKey
+from backhaul.core.ports import MessageKey, Settlement
 
 CANCELLED = "E_CANCELLED"
 NOT_HELD: dict[str, Any] = {"held_by": None, "held_since": None, "retry_at": None}
@@ -27,6 +36,16 @@ _BY_MESSAGE = select(transfers).where(
     transfers.c.queue == bindparam("of_queue"), transfers.c.message_id == bindparam("of_message")
 )
 _CHANGE = update(transfers).where(transfers.c.id == bindparam("of_transfer"))
+# Spelled out: SQLite compares it with the condition of the index.
+_SETTLE = update(transfers).where(
+    transfers.c.state == literal_column("'dead'"),
+    transfers.c.settled_at.is_(None),
+    transfers.c.source == bindparam("of_source"),
+    or_(
+        transfers.c.destination == bindparam("of_destination"),
+        transfers.c.canonical == bindparam("of_canonical"),
+    ),
+)
 # A line of the journal is the transfer's row as it is after a change of state.
 _IN_JOURNAL = ("id", "updated_at", "state", "epoch", "attempt", "code", "reason")
 _JOURNAL = insert(journal).from_select(
@@ -87,6 +106,17 @@ def move(tx: Connection, transfer_id: str, state: TransferState, values: Mapping
     """Change a transfer's state with its row, and write the line of the journal."""
     change(tx, transfer_id, {**values, "state": state.value})
     tx.execute(_JOURNAL, {"of_transfer": transfer_id})
+
+
+def settle_others(tx: Connection, transfer: RowMapping, now: datetime) -> None:
+    """Settle the dead that were to bring what this one has brought."""
+    same = {
+        "of_source": transfer["source"],
+        "of_destination": transfer["destination"],
+        "of_canonical": transfer["canonical"],
+    }
+    by_this = {"settled_how": Settlement.BROUGHT.value, "settled_transfer": transfer["id"]}
+    tx.execute(_SETTLE, {**same, **by_this, "settled_at": now})
 
 
 def end(

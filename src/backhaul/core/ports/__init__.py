@@ -24,6 +24,7 @@ from backhaul.core.ports.ledger_records import (
     PausedRoute,
     Published,
     SentAgain,
+    Settlement,
 )
 from backhaul.core.ports.process import Clock, Emit, Randomness
 from backhaul.core.ports.queue import FIFO, DeadLetterReason, Message, Queue, QueueFacts
@@ -89,6 +90,7 @@ __all__ = [
     "Randomness",
     "Rename",
     "SentAgain",
+    "Settlement",
     "SourceReader",
     "StageTask",
     "StoredChecksum",

@@ -202,12 +202,21 @@ class Act(StrEnum):
 
     CANCEL = "cancel"
     REDRIVE = "redrive"
+    DELETE = "delete"
     RETRY = "retry"
     PAUSE = "pause"
     RESUME = "resume"
     LIMIT = "limit"
     RECONCILE = "reconcile"
     BACKUP = "backup"
+
+
+class Settlement(StrEnum):
+    """Why nothing is left to do about a dead transfer."""
+
+    SENT_AGAIN = "sent_again"  # its dead letter went back to the queue
+    BROUGHT = "brought"  # another transfer of the same source to the same destination is done
+    DELETED = "deleted"  # an operator deleted its dead letter
 
 
 @dataclass(frozen=True, kw_only=True)

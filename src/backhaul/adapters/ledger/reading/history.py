@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import ColumnElement, func, literal, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, func, select
 
 from backhaul.adapters.ledger.reading.evidence import (
     LAST_CHARACTER,
@@ -21,6 +21,14 @@ from backhaul.adapters.ledger.reading.evidence import (
     find,
     objects_of,
     proof_totals,
+)
+from backhaul.adapters.ledger.reading.filtering import (
+    CLOCK_SLACK,
+    EVERYTHING,
+    FilterReader,
+    HistoryFilter,
+    dead_ids,
+    is_only,
 )
 from backhaul.adapters.ledger.reading.transfer_rows import (
     JobRow,
@@ -33,21 +41,15 @@ from backhaul.adapters.ledger.reading.transfer_rows import (
     transfer_row,
 )
 from backhaul.adapters.ledger.schema import jobs, journal, transfers
-from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Proof
+from backhaul.core.transfer_ids import time_part
 
 FIRST_OBJECTS = 20
 ROWS_AT_ONCE = 500  # made into values; some 15 ms
 TRANSFERS_AT_ONCE = 10_000  # looked at; some 10 ms
 OBJECTS_AT_ONCE = 20_000
-IDS_AT_ONCE = 250
-FEW = 4000  # transfers that an index finds, looked at one by one
 COUNT_MOST = 10_000
-# Spelled out: SQLite compares it with the condition of the index.
-_DEAD: ColumnElement[str] = literal_column("'dead'")
-_DEAD_ONES = (transfers.c.state == _DEAD, transfers.c.finished_at)
-_OPEN_ONES = (transfers.c.finished_at.is_(None), transfers.c.first_seen_at)
 # The sum was kept when the transfer ended, unless an earlier version ended it.
 _KEPT_SUM = func.coalesce(transfers.c.bytes_copied, 0).label("copied_bytes")
 
@@ -69,7 +71,7 @@ class TransferDetails:
     first_objects: tuple[EvidenceRow, ...]
 
 
-class HistoryReader(ReadSession):
+class HistoryReader(FilterReader):
     """What `history` and `show` read.
 
     Raises (any method):
@@ -83,18 +85,19 @@ class HistoryReader(ReadSession):
         states: Sequence[TransferState] = (),
         since: datetime | None = None,
         *,
+        wanted: HistoryFilter = EVERYTHING,
         sums_objects: bool = True,
     ) -> list[TransferRow]:
         """The newest transfers first, by their ids: by the time they were first seen.
 
         Args:
-            states: Only transfers in one of these; empty: in any.
-            since: Aware; only transfers that changed state at or after it.
+            states: As in the filter, likewise `since`.
             sums_objects: False: `copied_bytes` of those that have not ended is 0.
         """
         found: list[TransferRow] = []
-        conditions = _conditions(states, since)
-        for span in self._spans(states, conditions):
+        wanted = _joined(wanted, states, since)
+        conditions = self.conditions(wanted)
+        for span in self._spans(wanted, conditions):
             before = LAST_CHARACTER
             while len(found) < limit:
                 most = min(ROWS_AT_ONCE, limit - len(found))
@@ -117,6 +120,7 @@ class HistoryReader(ReadSession):
         states: Sequence[TransferState] = (),
         since: datetime | None = None,
         *,
+        wanted: HistoryFilter = EVERYTHING,
         most: int = COUNT_MOST,
     ) -> int:
         """How many transfers `history` would return without a limit.
@@ -124,10 +128,13 @@ class HistoryReader(ReadSession):
         Returns:
             `most` + 1 where there are more than `most`.
         """
-        counted, conditions = 0, _conditions(states, since)
-        if set(states) == {TransferState.DEAD} and since is None:
-            return sum(1 for _ in islice(self._ids(*_DEAD_ONES), most + 1))
-        for span in self._spans(states, conditions):
+        wanted = _joined(wanted, states, since)
+        counted, conditions = 0, self.conditions(wanted)
+        if is_only(wanted, TransferState.DEAD):
+            ids = dead_ids(self, settled=wanted.settled)
+            if ids is not None:
+                return sum(1 for _ in islice(ids, most + 1))
+        for span in self._spans(wanted, conditions):
             counted += self._count((*span, *conditions), most - counted)
             if counted > most:
                 break
@@ -166,18 +173,20 @@ class HistoryReader(ReadSession):
     # ------------------------------------------------------------ pieces of the list
 
     def _spans(
-        self, states: Sequence[TransferState], conditions: Sequence[ColumnElement[bool]]
+        self, wanted: HistoryFilter, conditions: Sequence[ColumnElement[bool]]
     ) -> Iterator[tuple[ColumnElement[bool], ...]]:
         """Conditions on ids, newest first, that together are all transfers that may match."""
         if not conditions:
             yield ()
             return
-        ids = self._few(states)
+        ids = self.few_ids(wanted)
         if ids is not None:
             for start in range(0, len(ids), ROWS_AT_ONCE):
                 yield (transfers.c.id.in_(ids[start : start + ROWS_AT_ONCE]),)
             return
         before: str | None = LAST_CHARACTER
+        if wanted.until is not None:
+            before = time_part(wanted.until + CLOCK_SLACK)
         while before is not None:
             older = transfers.c.id < before
             edge = select(transfers.c.id).where(older).order_by(transfers.c.id.desc())
@@ -185,36 +194,6 @@ class HistoryReader(ReadSession):
                 last = tx.execute(edge.limit(1).offset(TRANSFERS_AT_ONCE - 1)).scalar()
             yield (older,) if last is None else (older, transfers.c.id >= last)
             before = last
-
-    def _few(self, states: Sequence[TransferState]) -> list[str] | None:
-        """Ids of all transfers in these states, newest first, where an index has them.
-
-        Returns:
-            None: there is no index for them, or there are more than a few.
-        """
-        if not states or any(one.is_final and one is not TransferState.DEAD for one in states):
-            return None
-        ids: list[str] = []
-        if TransferState.DEAD in states:
-            ids += islice(self._ids(*_DEAD_ONES), FEW + 1)
-        if any(not state.is_final for state in states):
-            ids += islice(self._ids(*_OPEN_ONES), FEW + 1)
-        return sorted(ids, reverse=True) if len(ids) <= FEW else None
-
-    def _ids(self, condition: ColumnElement[bool], time: ColumnElement[datetime]) -> Iterator[str]:
-        """Of all transfers in an index of their own, which has them by this time."""
-        order = tuple_(time, transfers.c.id)
-        here = select(time, transfers.c.id).where(condition).order_by(time, transfers.c.id)
-        query = here
-        while True:
-            with self._transaction("transfers") as tx:
-                found = tx.execute(query.limit(IDS_AT_ONCE)).all()
-            for one in found:
-                yield one[1]
-            if len(found) < IDS_AT_ONCE:
-                return
-            last_at, last_id = found[-1]
-            query = here.where(order > tuple_(literal(last_at, time.type), last_id))
 
     def _rows(
         self, conditions: Sequence[ColumnElement[bool]], most: int
@@ -252,12 +231,8 @@ def _copied(proofs: Sequence[ProofTotals]) -> int:
     return sum(one.size_bytes for one in copied)
 
 
-def _conditions(
-    states: Sequence[TransferState], since: datetime | None
-) -> tuple[ColumnElement[bool], ...]:
-    found: list[ColumnElement[bool]] = []
-    if states:
-        found.append(transfers.c.state.in_([state.value for state in states]))
-    if since is not None:
-        found.append(transfers.c.updated_at >= since)
-    return tuple(found)
+def _joined(
+    wanted: HistoryFilter, states: Sequence[TransferState], since: datetime | None
+) -> HistoryFilter:
+    given = {"states": tuple(states) or wanted.states, "since": since or wanted.since}
+    return replace(wanted, **given)  # type: ignore[arg-type]

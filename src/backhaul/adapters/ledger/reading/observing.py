@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import RowMapping, func, select, tuple_
+from sqlalchemy import RowMapping, func, literal_column, select, tuple_
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.agents import agent_record, paused
@@ -100,11 +100,7 @@ class OpenJob:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadTransfer:
-    """A transfer that died.
-
-    Attributes:
-        sent_again_as: The message as which its dead letter went back to the queue: it is settled.
-    """
+    """A transfer that died, and is not settled."""
 
     id: str
     message_id: str | None
@@ -114,7 +110,6 @@ class DeadTransfer:
     code: str
     reason: str
     has_dead_letter: bool
-    sent_again_as: str | None
     finished_at: datetime
 
 
@@ -261,13 +256,17 @@ class ActivityReader(ReadSession):
             return found
 
     def dead_transfers(self, since: datetime, *, most: int) -> list[DeadTransfer]:
-        """Those that died at or after `since`, newest first."""
+        """Those that died at or after `since` and are not settled, newest first."""
         names = ("id", "message_id", "route", "source", "destination", "code", "reason")
-        more = ("has_letter", "sent_again_as", "finished_at")
+        more = ("has_letter", "finished_at")
         columns = [transfers.c[name] for name in (*names, *more)]
         query = (
             select(*columns)
-            .where(transfers.c.state == "dead", transfers.c.finished_at >= since)
+            .where(
+                transfers.c.state == literal_column("'dead'"),
+                transfers.c.settled_at.is_(None),
+                transfers.c.finished_at >= since,
+            )
             .order_by(transfers.c.finished_at.desc())
             .limit(most)
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, literal_column, or_, select
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.reading.evidence import find
@@ -20,11 +20,12 @@ from backhaul.core.model import TransferState
 
 ROUTES_OVER = timedelta(days=30)
 UNDER_WAY_MOST = 2000  # transfers that are looked at for the names of routes; some 10 ms
+IDS_AT_ONCE = 500
 _HOUR_S = 3600
 _ENDED = (
     *("id", "queue", "message_id", "route", "source", "destination", "state", "code", "reason"),
     *("objects_planned", "bytes_planned", "has_letter", "sent_again_as", "sent_again_at"),
-    "finished_at",
+    *("settled_at", "settled_how", "settled_transfer", "finished_at"),
 )
 _COLUMNS = tuple(transfers.c[name] for name in _ENDED)
 
@@ -52,6 +53,7 @@ class RetryCandidate:
         queue: ARN; `copy`, `adopt` or None: no message requested it.
         has_letter: It is dead, and its dead letter was sent.
         sent_again_as: The message as which that went back to the queue.
+        settled_at: As in `TransferRow`, like the two below.
     """
 
     id: str
@@ -68,6 +70,9 @@ class RetryCandidate:
     has_letter: bool
     sent_again_as: str | None
     sent_again_at: datetime | None
+    settled_at: datetime | None
+    settled_how: str | None
+    settled_transfer: str | None
     finished_at: datetime | None
 
 
@@ -81,7 +86,7 @@ class OperatorReader(ReadSession):
         before: int | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-        action: str | None = None,
+        actions: Sequence[str] = (),
         operator: str | None = None,
     ) -> Sequence[OperatorAction]:
         """What operators did, newest first.
@@ -89,23 +94,30 @@ class OperatorReader(ReadSession):
         Args:
             before: Only those with a smaller number: for the next page.
             until: Only those before that time.
+            actions: One of these; empty: any.
             operator: `user@host`, or `user` on any host.
         """
-        columns = operator_actions.c
-        query = select(operator_actions).order_by(columns.number.desc()).limit(most)
+        number = operator_actions.c.number
+        conditions = _conditions(since, until, actions, operator)
         if before is not None:
-            query = query.where(columns.number < before)
-        if since is not None:
-            query = query.where(columns.at >= since)
-        if until is not None:
-            query = query.where(columns.at < until)
-        if action is not None:
-            query = query.where(columns.action == action)
-        if operator is not None:
-            on_any = columns.operator.startswith(f"{operator}@", autoescape=True)
-            query = query.where(or_(columns.operator == operator, on_any))
+            conditions.append(number < before)
+        query = select(operator_actions).where(*conditions).order_by(number.desc()).limit(most)
         with self._transaction("the operators' actions") as tx:
             return [_action(row) for row in map(dict, tx.execute(query).mappings())]
+
+    def count_actions(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        actions: Sequence[str] = (),
+        operator: str | None = None,
+    ) -> int:
+        """How many lines there are, as `operator_actions` has them without `most`."""
+        conditions = _conditions(since, until, actions, operator)
+        query = select(func.count()).select_from(operator_actions).where(*conditions)
+        with self._transaction("the operators' actions") as tx:
+            return int(tx.execute(query).scalar_one())
 
     def known_routes(self, now: datetime) -> list[str]:
         """Names of routes that were worked on within a month, or are worked on or paused now."""
@@ -138,10 +150,20 @@ class OperatorReader(ReadSession):
         with self._transaction(id_prefix) as tx:
             return _candidate(find(tx, id_prefix))
 
+    def candidates(self, ids: Sequence[str]) -> dict[str, RetryCandidate]:
+        """Those of these transfers that the ledger has, by id."""
+        found: dict[str, RetryCandidate] = {}
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            some = transfers.c.id.in_(ids[start : start + IDS_AT_ONCE])
+            with self._transaction("the transfers of dead letters") as tx:
+                rows_found = tx.execute(select(*_COLUMNS).where(some)).mappings()
+                found |= {row["id"]: _candidate(dict(row)) for row in rows_found}
+        return found
+
     def open_deaths(
         self, since: datetime | None = None, *, batch: int = 500
     ) -> Iterator[Sequence[RetryCandidate]]:
-        """Dead transfers whose dead letter was not sent again, the newest first, in batches.
+        """Dead transfers that are not settled, the newest first, in batches.
 
         Args:
             since: Only those that died at or after it.
@@ -153,13 +175,33 @@ class OperatorReader(ReadSession):
                 page = [_candidate(row) for row in map(dict, tx.execute(query).mappings())]
             if not page:
                 return
-            yield [one for one in page if one.sent_again_as is None]
+            yield page
             after = page[-1]
+
+
+def _conditions(
+    since: datetime | None, until: datetime | None, actions: Sequence[str], operator: str | None
+) -> list[ColumnElement[bool]]:
+    columns, found = operator_actions.c, list[ColumnElement[bool]]()
+    if since is not None:
+        found.append(columns.at >= since)
+    if until is not None:
+        found.append(columns.at < until)
+    if actions:
+        found.append(columns.action.in_(actions))
+    if operator is not None:
+        on_any = columns.operator.startswith(f"{operator}@", autoescape=True)
+        found.append(or_(columns.operator == operator, on_any))
+    return found
 
 
 def _dead(since: datetime | None, after: RetryCandidate | None) -> Select[tuple[object, ...]]:
     at, order = transfers.c.finished_at, (transfers.c.finished_at.desc(), transfers.c.id.desc())
-    conditions: list[ColumnElement[bool]] = [transfers.c.state == TransferState.DEAD.value]
+    # Spelled out: SQLite compares it with the condition of the index.
+    conditions: list[ColumnElement[bool]] = [
+        transfers.c.state == literal_column("'dead'"),
+        transfers.c.settled_at.is_(None),
+    ]
     if since is not None:
         conditions.append(at >= since)
     if after is not None:

@@ -13,7 +13,7 @@ from backhaul.adapters.ledger.schema import jobs, journal, transfers
 from backhaul.core.model import Location, TransferState
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, RowMapping
+    from sqlalchemy import ColumnElement, Connection, RowMapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,8 @@ class TransferRow:
         traceparent: The message's, as sent; likewise `aws_trace_header`.
         sent_again_as: The message as which the dead letter of a dead transfer went back to the
             queue; None: it did not, or nothing noted it.
+        settled_at: Since when nothing is left to do about a dead transfer; None: it is open.
+        settled_how: `Settlement`; `settled_transfer`: that brought what this one should have.
     """
 
     id: str
@@ -74,6 +76,9 @@ class TransferRow:
     retry_at: datetime | None
     sent_again_as: str | None
     sent_again_at: datetime | None
+    settled_at: datetime | None
+    settled_how: str | None
+    settled_transfer: str | None
     first_seen_at: datetime
     started_at: datetime | None
     updated_at: datetime
@@ -120,7 +125,7 @@ class JobRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SettledBy:
-    """The transfer that a dead one became when its dead letter was sent again."""
+    """The transfer that a dead one became when it was sent again, or that brought its data."""
 
     id: str
     state: TransferState
@@ -128,12 +133,14 @@ class SettledBy:
 
 def settled_by(tx: Connection, row: RowMapping) -> SettledBy | None:
     """Of a row of `transfers`; None unless an agent received what was sent again."""
-    if row["sent_again_as"] is None:
+    is_it: tuple[ColumnElement[bool], ...]
+    if row["settled_transfer"] is not None:
+        is_it = (transfers.c.id == row["settled_transfer"],)
+    elif row["sent_again_as"] is not None:
+        of_message = transfers.c.message_id == row["sent_again_as"]
+        is_it = (transfers.c.queue == row["queue"], of_message)
+    else:
         return None
-    is_it = (
-        transfers.c.queue == row["queue"],
-        transfers.c.message_id == row["sent_again_as"],
-    )
     found = tx.execute(select(transfers).where(*is_it)).mappings().one_or_none()
     if found is None:
         return None
