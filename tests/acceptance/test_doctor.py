@@ -31,6 +31,9 @@ def assert_all_is_well(it: Installation) -> None:
     it.sqs.set_queue_attributes(
         QueueUrl=it.dead_url, Attributes={"MessageRetentionPeriod": "1209600"}
     )
+    it.sqs.set_queue_attributes(
+        QueueUrl=it.queue_url, Attributes={"MessageRetentionPeriod": "604800"}
+    )
     it.leave("a message that must be left alone")
     ended = doctor(it, it.queue, REGION, "--json")
     assert ended.code == 0, ended

@@ -9,6 +9,8 @@ bring a message.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -17,7 +19,11 @@ import yaml
 from botocore.config import Config
 from cfnlint import api as cfn_lint
 
+from backhaul.app.doctor import generated
+from backhaul.app.doctor.context import read_context
+from backhaul.app.doctor.finding import State
 from backhaul.app.init.cloudformation import cloudformation
+from backhaul.app.init.configuration import configuration_text
 from backhaul.app.init.infrastructure import event_filter, infrastructure
 from backhaul.core.model import Source
 from backhaul.testing.servers import Moto
@@ -117,14 +123,14 @@ class Aws:
     """Clients of moto in the stack's region, and the stack's template."""
 
     def __init__(self, server: Moto, template: dict[str, Any]) -> None:
-        self._server = server
+        self.endpoint = server.endpoint
         self.template = template
 
     def client(self, service: str) -> Any:
         return boto3.client(  # type: ignore[call-overload] # by a variable
             service,
             region_name=REGION,
-            endpoint_url=self._server.endpoint,
+            endpoint_url=self.endpoint,
             aws_access_key_id="a",
             aws_secret_access_key="b",
             config=Config(proxies={}, s3={"addressing_style": "path"}),
@@ -180,7 +186,9 @@ def test_policy_of_the_agent_is_made_as_it_was_decided(aws: Aws) -> None:
     assert document["Statement"][2:] == expected["Statement"][2:]
 
 
-def test_object_in_the_bucket_brings_a_message_that_the_agent_reads(aws: Aws) -> None:
+def test_object_in_the_bucket_brings_a_message_and_doctor_compares_what_is_live(
+    aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Moto's CloudFormation makes neither policy nor notification: both by their own APIs."""
     sqs, s3 = aws.client("sqs"), aws.client("s3")
     url = sqs.get_queue_url(QueueName="my-queue")["QueueUrl"]
@@ -202,3 +210,29 @@ def test_object_in_the_bucket_brings_a_message_that_the_agent_reads(aws: Aws) ->
         for record in json.loads(one["Body"]).get("Records", [])
     ]
     assert [key.replace("%2F", "/") for key in keys] == ["click/day/a.csv"]
+    compared(aws, url, tmp_path, monkeypatch)
+
+
+def compared(aws: Aws, url: str, at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`doctor` finds no difference to what was generated, and each that is then planted."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    file = at / "backhaul.toml"
+    file.write_text(configuration_text(replace(ANSWERS, destination="file:///landing/")))
+    file.chmod(0o600)
+    context = read_context(config=file, queue=ANSWERS.queue, region=REGION)
+    assert context.fault is None
+    found = list(generated.queue_and_buckets(context))
+    assert {one.check: one.state for one in found} == dict.fromkeys(
+        ("init.queue", "init.policy", "init.notification"), State.OK
+    )
+    aws.client("sqs").set_queue_attributes(
+        QueueUrl=url, Attributes={"MessageRetentionPeriod": "3600", "Policy": ""}
+    )
+    aws.client("s3").put_bucket_notification_configuration(
+        Bucket="init-events", NotificationConfiguration={}
+    )
+    found = [one for one in generated.queue_and_buckets(context) if one.state is State.WARNING]
+    assert {one.check for one in found} == {"init.queue", "init.notification"}
+    assert all(one.fix for one in found)

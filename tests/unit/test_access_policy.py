@@ -22,6 +22,7 @@ from backhaul.core.access_policy import (
     in_documents,
     literal,
     operator_policy,
+    partition_of,
     policy_size,
     policy_text,
 )
@@ -168,6 +169,11 @@ def test_partition_is_in_every_arn() -> None:
     assert set(arns) == {"arn:aws-cn"}
 
 
+def test_partition_is_known_by_the_region() -> None:
+    regions = ("us-west-2", "cn-north-1", "us-gov-east-1")
+    assert [partition_of(one) for one in regions] == ["aws", "aws-cn", "aws-us-gov"]
+
+
 def test_wildcards_and_variables_in_a_key_are_literal() -> None:
     assert literal("a*b?c${aws:username}") == "a${*}b${?}c${$}{aws:username}"
     found = statements(access_policy([], [RouteAccess(name="r", sources=(("b", "d*/"),))]))
@@ -261,7 +267,9 @@ def test_policy_of_everything_has_the_actions_of_the_table_and_no_other() -> Non
     route = RouteAccess(name="r", sources=(("b", "p/"),), reads_versions=True)
     policy = access_policy([QUEUE], [route], for_operator=True)
     granted = {action for one in policy["Statement"] for action in one["Action"]}
-    assert granted == {action for one in CALLS for action in one.actions}
+    assert granted == {
+        action for one in CALLS if one.by is not NeededBy.INSTALLER for action in one.actions
+    }
     assert actions_of(NeededBy.INVENTORY, CalledOn.INVENTORY) == ["s3:GetObject"]
 
 

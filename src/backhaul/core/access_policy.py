@@ -47,6 +47,7 @@ class NeededBy(StrEnum):
 
     AGENT = "agent"
     EVENTS = "agent, where a route takes S3 events"  # they name a version
+    INSTALLER = "installer, backhaul doctor"  # left out of the policies: it works without
     OPERATOR = "operator"  # backhaul dlq, retry, send, reconcile --send
     INVENTORY = "operator, backhaul reconcile --inventory"  # on a bucket that no setting names
 
@@ -165,7 +166,17 @@ CALLS: tuple[NeededCall, ...] = (
     ),
     # STS answers every key that is valid.
     _call(
-        "GetCallerIdentity", on=CalledOn.ACCOUNT, by=_OPERATOR, why="doctor: whose keys these are"
+        "GetCallerIdentity",
+        on=CalledOn.ACCOUNT,
+        by=NeededBy.INSTALLER,
+        why="whose keys these are",
+    ),
+    _call(
+        "GetBucketNotificationConfiguration",
+        "s3:GetBucketNotification",
+        on=_BUCKET,
+        by=NeededBy.INSTALLER,
+        why="whether the bucket sends its events to the queue",
     ),
     _call(
         "GetObject",
@@ -274,6 +285,13 @@ def in_documents(policy: dict[str, Any], most: int = MANAGED_MAX) -> list[dict[s
 def literal(text: str) -> str:
     """Text of a key for a `Resource` or a `StringLike`: nothing in it is a wildcard."""
     return _SPECIAL.sub(lambda match: f"${{{match[0]}}}", text)
+
+
+def partition_of(region: str) -> str:
+    """The part of ARNs after `arn`."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
 def actions_of(by: NeededBy, on: CalledOn) -> list[str]:

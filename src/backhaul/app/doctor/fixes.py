@@ -19,13 +19,6 @@ _KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(?:key|alias)/[A-Za-
 _URL = re.compile(r"https?://([A-Za-z0-9._-]+)(?::([0-9]+))?")
 
 
-def partition_of(region: str) -> str:
-    """The first part of an ARN behind `arn:`."""
-    if region.startswith("cn-"):
-        return "aws-cn"
-    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
-
-
 def allow(
     actions: Sequence[str],
     resources: Sequence[str],

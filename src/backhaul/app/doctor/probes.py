@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from backhaul.app.doctor import (
     aws,
     configuration,
+    generated,
     hadoop,
     hadoop_targets,
     hadoop_yarn,
@@ -40,6 +41,7 @@ SECTIONS = (
     Section("aws", aws.PROBES, needs_network=True),
     Section("sqs", sqs.PROBES, needs_network=True),
     Section("s3", s3.PROBES, needs_network=True),
+    Section("as generated", generated.PROBES, needs_network=True),
     Section("hadoop", hadoop.PROBES),
     Section("hdfs", hadoop_targets.HDFS_PROBES, needs_network=True),
     Section("yarn", hadoop_yarn.PROBES, needs_network=True),

@@ -20,9 +20,8 @@ from backhaul.app.doctor.fixes import (
     allow_decrypting,
     for_network,
     key_in,
-    partition_of,
 )
-from backhaul.core.access_policy import literal
+from backhaul.core.access_policy import literal, partition_of
 from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.model import Route
 from backhaul.core.objects import Pin

@@ -23,9 +23,9 @@ from backhaul.app.doctor.fixes import (
     allow,
     allow_decrypting,
     for_network,
-    partition_of,
     set_attributes,
 )
+from backhaul.core.access_policy import partition_of
 from backhaul.core.agent.queue_warnings import warnings
 from backhaul.core.errors import BackhaulError
 from backhaul.core.model import Route

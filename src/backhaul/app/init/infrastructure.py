@@ -17,7 +17,13 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from backhaul.app.init.answers import InitAnswers
-from backhaul.core.access_policy import QueueAccess, RouteAccess, access_policy, in_documents
+from backhaul.core.access_policy import (
+    QueueAccess,
+    RouteAccess,
+    access_policy,
+    in_documents,
+    partition_of,
+)
 
 DAY_S = 86_400
 # As the quick start explains them.
@@ -123,13 +129,6 @@ def infrastructure(answers: InitAnswers) -> Infrastructure:
         events=events,
         trust=None if answers.trusted_by is None else _trust(answers.trusted_by),
     )
-
-
-def partition_of(region: str) -> str:
-    """The part of ARNs after `arn`."""
-    if region.startswith("cn-"):
-        return "aws-cn"
-    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
 def event_sources(sources: Sequence[tuple[str, str]], owner: str | None) -> tuple[EventSource, ...]:
