@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from backhaul.testing.servers.base import Server
@@ -116,6 +117,15 @@ class Kdc(Server):
     def is_valid(self, cache: Path) -> bool:
         """Whether the cache holds a ticket that has not expired."""
         return not self._run("klist", "-s", "-c", f"FILE:{cache}", check=False, status_only=True)
+
+    def tool(self, name: str) -> str:
+        """Path of a client's program, such as `kinit`; it may need `tool_environment`."""
+        return self._tools.program(name)
+
+    @property
+    def tool_environment(self) -> Mapping[str, str]:
+        """What the programs need to find their libraries."""
+        return self._tools.environment
 
     # How
 

@@ -12,6 +12,7 @@ import pytest
 
 from backhaul.testing.servers import Hdfs, Moto, clients
 from testbed import ElasticMQ, S3Proxy
+from tests.acceptance.doctoring import Doctor
 from tests.acceptance.installation import Installation
 from tests.acceptance.proxy import Proxy
 
@@ -60,6 +61,12 @@ def install(tmp_path: Path) -> Iterator[Install]:
     yield make
     for one in made:
         one.clean_up()
+
+
+@pytest.fixture
+def doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """With the environment of this test."""
+    return Doctor(tmp_path, monkeypatch)
 
 
 @pytest.fixture

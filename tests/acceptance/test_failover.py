@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
+from backhaul.app.doctor.finding import State
 from backhaul.testing.servers import ServerUnavailable
 from testbed import ElasticMQ, HdfsPair, S3Proxy
 from tests.acceptance.conftest import Install
+from tests.acceptance.doctoring import Doctor, assert_red
 from tests.acceptance.installation import Installation, Running, eventually
 from tests.acceptance.landing import HdfsLanding
 from tests.acceptance.proxy import Answer, Proxy
@@ -116,3 +119,29 @@ def test_an_active_namenode_that_is_killed_is_waited_for_until_the_other_takes_o
         pair.fail_over()
         agent.logged("transfer done", within_s=150)
     pair.start_standby()
+
+
+@pytest.mark.timeout(300)
+def test_the_doctor_knows_a_standby_safe_mode_and_what_does_not_answer(
+    pair: HdfsPair, doctor: Doctor
+) -> None:
+    """The last one of this file: the pair is of no more use afterwards."""
+    doctor.set(HADOOP_CONF_DIR=str(pair.conf_dir))
+    place = {"r": f"{pair.uri}/doctor/"}
+    fine = doctor.findings(place)
+    assert {one.state for one in fine.values()} == {State.OK}, fine
+    configuration = HadoopConfiguration.load(pair.conf_dir)
+    address = configuration.get(f"dfs.namenode.rpc-address.bed.{pair.standby}")
+    found = doctor.findings({"r": f"hdfs://{address}/doctor/"})["r"]
+    assert_red(found, "hdfs.standby", "hdfs haadmin -getAllServiceState", "hdfs://NAMESERVICE/dir")
+    pair.safemode("enter")
+    found = doctor.findings(place)["r"]
+    pair.safemode("leave")
+    assert_red(found, "hdfs.safe_mode", "hdfs dfsadmin -safemode leave")
+    pair.kill_datanode()
+    found = doctor.findings(place)["r"]
+    host, port = pair.datanode_address()
+    assert_red(found, "hdfs.datanode", f"nc -vz -w 5 {host} {port}", f"{host}:{port} does not")
+    pair.kill_active()
+    found = doctor.findings(place)["r"]
+    assert_red(found, "hdfs.namenode", "nothing listens on that port", "jps | grep NameNode")

@@ -453,6 +453,7 @@ QUEUES = {
                 "queue": [
                     {"queueName": "default", "queuePath": "root.default", "state": "RUNNING"},
                     {"queueName": "closed", "queuePath": "root.closed", "state": "STOPPED"},
+                    {"queueName": "none", "queuePath": "root.none", "maxApplications": 0},
                 ]
             },
         }
@@ -547,6 +548,13 @@ def test_a_queue_that_is_stopped(conf: Path) -> None:
         *_, found = of_yarn(conf, address, queue="closed")
     assert (found.check, found.state) == ("yarn.queue", State.FAILED)
     assert "yarn.scheduler.capacity.root.closed.state = RUNNING" in shown(found)
+
+
+def test_a_queue_without_capacity(conf: Path) -> None:
+    with manager(HEALTHY) as address:
+        *_, found = of_yarn(conf, address, queue="none")
+    assert (found.check, found.state) == ("yarn.queue", State.FAILED)
+    assert "yarn.scheduler.capacity.root.none.maximum-capacity = 100" in shown(found)
 
 
 def test_queues_that_are_not_listed_are_not_called_missing(conf: Path) -> None:

@@ -22,10 +22,12 @@ class YarnQueue:
     Attributes:
         path: From the root, such as `root.etl.night`.
         is_running: It takes applications.
+        has_capacity: It may hold an application, and give it containers.
     """
 
     path: str
     is_running: bool
+    has_capacity: bool = True
 
     def is_named(self, name: str) -> bool:
         """Whether the setting means it: by its path, or by its last name."""
@@ -61,7 +63,12 @@ def _leaves(queue: dict[str, Any], above: str) -> Iterator[YarnQueue]:
     name = str(queue.get("queuePath") or f"{above}{queue.get('queueName', '')}")
     below = _inside(queue, "queues").get("queue")
     if not isinstance(below, list) or not below:
-        yield YarnQueue(path=name, is_running=queue.get("state", "RUNNING") == "RUNNING")
+        yield YarnQueue(
+            path=name,
+            is_running=queue.get("state", "RUNNING") == "RUNNING",
+            # Of a queue with capacity 0 the ResourceManager shows 100 % as `maxCapacity`.
+            has_capacity=0 not in {queue.get("maxApplications"), queue.get("absoluteMaxCapacity")},
+        )
         return
     for one in below:
         if isinstance(one, dict):

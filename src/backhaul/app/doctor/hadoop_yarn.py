@@ -125,6 +125,15 @@ def _queue(loaded: Context, addresses: list[str]) -> Iterator[Finding]:
         )
         text = "the queue is stopped and takes no application"
         yield Finding("yarn.queue", chosen, State.FAILED, text, "E_YARN_REFUSED", fix)
+    elif not any(one.has_capacity for one in matching):
+        name = f"yarn.scheduler.capacity.{matching[0].path}"
+        lines = (
+            f"capacity-scheduler.xml: {name}.capacity = 10, {name}.maximum-capacity = 100",
+            "its siblings get as much less; then yarn rmadmin -refreshQueues",
+            "or another [distcp] queue in backhaul.toml",
+        )
+        text = "the queue has no capacity: YARN takes no application into it"
+        yield Finding("yarn.queue", chosen, State.FAILED, text, "E_YARN_REFUSED", lines)
     else:
         yield Finding("yarn.queue", matching[0].path, State.OK, "the queue takes applications")
 
