@@ -12,6 +12,8 @@ from backhaul.app.doctor import (
     hadoop,
     hadoop_targets,
     hadoop_yarn,
+    ledger,
+    machine,
     s3,
     sqs,
 )
@@ -38,6 +40,8 @@ class Section:
 
 SECTIONS = (
     Section("configuration", configuration.PROBES),
+    Section("machine", machine.PROBES),
+    Section("ledger", ledger.PROBES),
     Section("aws", aws.PROBES, needs_network=True),
     Section("sqs", sqs.PROBES, needs_network=True),
     Section("s3", s3.PROBES, needs_network=True),

@@ -55,7 +55,9 @@ def sources(context: DoctorContext) -> Iterator[Finding]:
                 yield Finding("s3.list", "", State.SKIPPED, text)
                 return
             is_down = False
-            for finding, error in _Source(context, store, objects, route, bucket, prefix).probe():
+            for finding, error in _SourceProbe(
+                context, store, objects, route, bucket, prefix
+            ).probe():
                 yield finding
                 is_down = is_down or isinstance(error, OutageError)
             if is_down and (left := len(places) - number - 1):
@@ -64,7 +66,7 @@ def sources(context: DoctorContext) -> Iterator[Finding]:
                 return
 
 
-class _Source:
+class _SourceProbe:
     """The probes of one prefix, each with the error that it met."""
 
     def __init__(

@@ -43,7 +43,7 @@ def source_of_keys(aws: AwsSession) -> str:
         ConfigurationError: E_AWS_NO_CREDENTIALS, E_AWS_CONFIG.
         OutageError: `credentials`: a source failed.
     """
-    with aws.errors(lambda exc: opening_error(exc, "credentials")):
+    with aws.errors(lambda exc: opening_error(exc, "AWS")):
         method = aws.credentials.source
     return _SOURCES.get(method, shown(method, 60))
 
