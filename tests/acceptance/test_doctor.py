@@ -34,6 +34,7 @@ def assert_all_is_well(it: Installation) -> None:
     it.sqs.set_queue_attributes(
         QueueUrl=it.queue_url, Attributes={"MessageRetentionPeriod": "604800"}
     )
+    (it.home / "landing").mkdir()
     it.leave("a message that must be left alone")
     ended = doctor(it, it.queue, REGION, "--json")
     assert ended.code == 0, ended
@@ -65,7 +66,7 @@ def test_faults_of_queue_and_bucket_are_found_with_their_fix(on_moto: Installati
     route = f"s3://{it.bucket}-gone/ -> {it.landing.uri}/"
     ended = it.backhaul("doctor", it.queue, REGION, "--json", "--allow", route)
     found = {one["check"]: one for one in findings(ended)}
-    assert ended.code == 69
+    assert ended.code == 78
     assert (found["s3.list"]["state"], found["s3.list"]["code"]) == ("failed", "E_SRC_NO_BUCKET")
     assert found["sqs.retention"]["state"] == "warning"
     assert "RedrivePolicy" in str(found["sqs.dead_letter"]["fix"])

@@ -102,6 +102,8 @@ OWN_FATE = {
     "E_BACKUP_DAMAGED": "none",
     "E_BACKUP_EXISTS": "none",
     "E_BACKUP_WRITE": "none",
+    "E_BUNDLE_EXISTS": "none",
+    "E_BUNDLE_SECRET": "none",
     "E_DASHBOARD_FORM": "none",
     "E_DASHBOARD_PORT": "start",
     "E_DEMO_SERVER": "none",

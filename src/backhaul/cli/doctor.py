@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,7 @@ from backhaul.cli.screen import has_colour
 from backhaul.core.text import redacted, visible
 
 if TYPE_CHECKING:
+    from backhaul.app.doctor.context import DoctorContext
     from backhaul.app.doctor.finding import Finding
 
 LINE_MAX = 4000
@@ -25,6 +27,16 @@ COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "brig
 @click.argument("region", required=False)
 @click.option("--route", help="Probe only what this route needs.")
 @click.option("--offline", is_flag=True, help="Probe only what needs no network.")
+@click.option(
+    "--policy",
+    is_flag=True,
+    help="Print the least-privilege IAM policy of this configuration, and probe nothing.",
+)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Also write what support needs, without secrets, into this new file, a tar.gz.",
+)
 @json_option
 @policy_options
 def command(
@@ -33,6 +45,8 @@ def command(
     region: str | None,
     route: str | None,
     offline: bool,
+    policy: bool,
+    bundle: Path | None,
     as_json: bool,
     files: PolicyFiles,
 ) -> int:
@@ -47,8 +61,6 @@ def command(
     configuration, 77 not allowed, 69 something is unavailable.
     """
     from backhaul.app.doctor.context import read_context
-    from backhaul.app.doctor.finding import exit_code_of
-    from backhaul.app.doctor.run import examine
 
     if queue is not None and region is None:
         raise click.UsageError("QUEUE needs its REGION: backhaul doctor my-queue us-west-2")
@@ -62,14 +74,48 @@ def command(
         route=route,
         is_offline=offline,
     )
+    if policy:
+        if bundle is not None:
+            raise click.UsageError("--policy probes nothing: it has no --bundle")
+        return _print_policy(context)
+    return _examine(context, bundle, as_json=as_json)
+
+
+def _print_policy(context: DoctorContext) -> int:
+    """To standard output, so that it can go into a file; notes to standard error."""
+    from backhaul.app.doctor.policy import policy_of
+    from backhaul.core.access_policy import policy_text
+
+    found = policy_of(context)
+    click.echo(policy_text(found.policy))
+    for note in found.notes:
+        click.echo(f"note: {redacted(note)}", err=True)
+    return 0
+
+
+def _examine(context: DoctorContext, bundle: Path | None, *, as_json: bool) -> int:
+    from backhaul.app.doctor.bundle import refuse_existing, write_bundle
+    from backhaul.app.doctor.finding import exit_code_of
+    from backhaul.app.doctor.run import examine
+
+    if bundle is not None:
+        refuse_existing(bundle)
     found = examine(context)
     findings = [one for _, one in found] if as_json else list(_shown(found))
     code = exit_code_of(findings)
+    written = write_bundle(context, findings, bundle) if bundle is not None else None
     if as_json:
-        report = {"v": 1, "exit_code": int(code), "findings": [one.as_json for one in findings]}
+        report: dict[str, Any] = {"v": 1, "exit_code": int(code)}
+        report["findings"] = [one.as_json for one in findings]
+        if written is not None:
+            report["bundle"] = {"file": str(written.path), "members": dict(written.members)}
         click.echo(json.dumps(report, ensure_ascii=False, indent=2))
-    else:
-        click.echo(_summary(findings))
+        return int(code)
+    click.echo(_summary(findings))
+    if written is not None:
+        click.echo(f"\n{written.path} has, readable by you alone and without secrets:")
+        for name, size_bytes in written.members:
+            click.echo(f"  {size_bytes:>10,} B  {name}")
     return int(code)
 
 
