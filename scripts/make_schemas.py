@@ -75,8 +75,8 @@ def message_schema() -> dict[str, Any]:
             },
             "destination": {
                 "type": "string",
-                "pattern": "^(/|hdfs://[^/ ]+/|file:///)(.*[^ ])?$",
-                "description": "a directory: /dir, hdfs://nameservice/dir or file:///dir",
+                "pattern": "^(/|hdfs://[^/ ]+/|viewfs://[^/ ]*/|file:///)(.*[^ ])?$",
+                "description": "a directory: /dir, hdfs://nameservice/dir, viewfs://table/dir or file:///dir",
             },
             "options": {
                 "type": "object",

@@ -13,6 +13,7 @@ import pytest
 from backhaul.testing.servers import Hdfs, Moto, ServerUnavailable, clients
 from backhaul.testing.servers.base import Server
 from testbed import ElasticMQ, Kdc, Kms, S3Proxy
+from testbed.federation import Federation
 from testbed.hdfs_kerberos import HdfsKerberos
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ def s3proxy() -> Iterator[S3Proxy]:
 @pytest.fixture(scope="session")
 def hdfs() -> Iterator[Hdfs]:
     yield from _running(Hdfs())
+
+
+@pytest.fixture(scope="session")
+def federation() -> Iterator[Federation]:
+    """A daemon may be killed, by a test that starts it again."""
+    yield from _running(Federation())
 
 
 @pytest.fixture(scope="session")

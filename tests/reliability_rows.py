@@ -551,7 +551,16 @@ HDFS = (
         f"{A}test_layouts.py::test_a_destination_in_an_encryption_zone_is_proven_by_reading_it_back",
         known="zones under Kerberos",
     ),
-    _row("F81", "a viewfs mount in between", "", known="the test servers have no viewfs"),
+    _row(
+        "F81",
+        "a mount of viewfs or of a Router in between",
+        "viewfs is resolved at the edge; a Router's refusal ends the transfer, and nothing is lost",
+        f"{U}test_mount_tables.py::test_a_resolved_path_never_leaves_the_one_mount_that_it_is_in",
+        f"{A}test_federation.py::test_data_arrives_behind_a_mount",
+        f"{A}test_federation.py::test_a_router_refuses_to_publish_across_its_mounts_and_nothing_is_lost",
+        f"{A}test_federation.py::test_what_is_killed_under_a_copy_is_waited_for",
+        known="Kerberos through a Router; mounts of several destinations",
+    ),
     _row(
         "F82",
         "the lease of a dead worker",

@@ -19,8 +19,9 @@ from backhaul.adapters.hadoop.configuration.filesystems import (
 )
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.adapters.hadoop.hdfs.creation import creation_rules
-from backhaul.core.errors import ConfigurationError
+from backhaul.core.errors import ConfigurationError, PermanentError
 from backhaul.core.file_systems import FileSystems
+from backhaul.core.requests.paths import parse_destination
 
 XINCLUDE = ' xmlns:xi="http://www.w3.org/2001/XInclude"'
 
@@ -562,3 +563,106 @@ def test_values_do_not_grow_without_end(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="longer than 1048576 characters") as caught:
         found.get("a")
     assert len(str(caught.value)) < 1000
+
+
+# ---------------------------------------------------------------- mount tables of viewfs
+
+
+def link(path: str, target: str, table: str = "bed") -> str:
+    return prop(f"fs.viewfs.mounttable.{table}.{path}", target)
+
+
+def resolved(tmp_path: Path, core: str, text: str) -> str:
+    systems = file_systems(read(tmp_path, prop("fs.defaultFS", "viewfs://bed") + core, PAIR))
+    try:
+        return parse_destination(text, default_fs=systems).uri
+    except PermanentError as error:
+        return f"{error.code} {error.message}"
+
+
+@pytest.mark.parametrize(
+    ("core", "text", "expected"),
+    [
+        (link("link./data", "hdfs://other/d"), "/data/x", "hdfs://other:8020/d/x"),
+        (link("link./data", "hdfs://nn:9000/d/"), "/data/x", "hdfs://nn:9000/d/x"),
+        (link("link./data/", "hdfs://nn"), "/data/x", "hdfs://nn:8020/x"),
+        (link("link./a.b/c", "hdfs://nn/d"), "/a.b/c/x", "hdfs://nn:8020/d/x"),
+        (link("link./mnt", "file:///srv/mnt"), "/mnt/x", "file:///srv/mnt/x"),
+        (link("link./mnt", "file:/srv"), "/mnt/x", "file:///srv/x"),
+        (link("linkMergeSlash", "hdfs://nn/r"), "/any/x", "hdfs://nn:8020/r/any/x"),
+        (link("link./x", "hdfs://nn/d", "a.b"), "viewfs://a.b/x/y", "hdfs://nn:8020/d/y"),
+        (link("link./x", "hdfs://nn/d", "default"), "viewfs:///x/y", "hdfs://nn:8020/d/y"),
+        (
+            prop("fs.viewfs.mounttable.default.name.key", "bed") + link("link./x", "hdfs://nn/d"),
+            "viewfs:///x/y",
+            "hdfs://nn:8020/d/y",
+        ),
+        (
+            prop("host", "nn:9000") + link("link./x", "hdfs://${host}/d"),
+            "/x/y",
+            "hdfs://nn:9000/d/y",
+        ),
+    ],
+)
+def test_a_link_of_viewfs_leads_to_its_target(
+    tmp_path: Path, core: str, text: str, expected: str
+) -> None:
+    more = link("homedir", "/user") + link("link./zz", "hdfs://nn/zz")
+    if "linkMergeSlash" in core:
+        more = link("homedir", "/user")
+    assert resolved(tmp_path, core + more, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("core", "text", "code", "words"),
+    [
+        (link("linkFallback", "hdfs://nn/rest"), "/x/y", "E_DST_NO_MOUNT", "a fallback is not"),
+        (link("linkNfly./x", "hdfs://a/x,hdfs://b/x"), "/x/y", "E_DST_AUTHORITY", "several"),
+        (link("linkNfly.minReplication=3./x", "hdfs://a/x"), "/x", "E_DST_AUTHORITY", "several"),
+        (link("linkMerge./x", "hdfs://a/x,hdfs://b/x"), "/x/y", "E_DST_AUTHORITY", "several"),
+        (link("linkRegex.^/(.*)", "hdfs://a/$1"), "/ok/y", "E_DST_AUTHORITY", "any path"),
+        (link("link./", "hdfs://a/x"), "/ok/y", "E_DST_AUTHORITY", "no link that Hadoop takes"),
+        (link("link.x", "hdfs://a/x"), "/ok/y", "E_DST_AUTHORITY", "no link that Hadoop takes"),
+        (link("link./a//b", "hdfs://a/x"), "/ok/y", "E_DST_AUTHORITY", "no link that Hadoop"),
+        (link("links./x", "hdfs://a/x"), "/ok/y", "E_DST_AUTHORITY", "no link that Hadoop takes"),
+        (link("linkMergeSlash", "hdfs://a/x"), "/ok/y", "E_DST_AUTHORITY", "beside other links"),
+        (link("link./x", "s3a://bucket/x"), "/x/y", "E_DST_AUTHORITY", "no hdfs:// or file:///"),
+        (link("link./x", "viewfs://b/x"), "/x/y", "E_DST_AUTHORITY", "no hdfs:// or file:///"),
+        (link("link./x", "/x"), "/x/y", "E_DST_AUTHORITY", "no hdfs:// or file:/// directory"),
+        (link("link./x", "file://host/x"), "/x/y", "E_DST_AUTHORITY", "no hdfs:// or file:///"),
+        (link("link./x", "hdfs://u:secret@h/x"), "/x/y", "E_DST_AUTHORITY", "no usable HDFS"),
+        (link("link./x", "hdfs://nn/a%20b"), "/x/y", "E_DST_AUTHORITY", "Java would decode"),
+        (link("link./x", "hdfs://nn/a/../b"), "/x/y", "E_DST_AUTHORITY", "one of dots"),
+        (link("link./x", "hdfs://bed:8020/x"), "/x/y", "E_DST_AUTHORITY", "bed is a nameservice"),
+        (link("link./x", "hdfs://${no.such}/x"), "/x/y", "E_DST_AUTHORITY", "${no.such}"),
+    ],
+)
+def test_a_link_that_cannot_be_used_is_refused_where_a_path_needs_it(
+    tmp_path: Path, core: str, text: str, code: str, words: str
+) -> None:
+    found = resolved(tmp_path, core + link("link./ok", "hdfs://nn/ok"), text)
+    assert found.startswith(f"{code} ")
+    assert words in found
+    assert "secret" not in found
+    if code == "E_DST_AUTHORITY":
+        assert "core-site.xml, line " in found or "beside other links" in found
+    if not text.startswith("/ok"):
+        others = resolved(tmp_path, core + link("link./ok", "hdfs://nn/ok"), "/ok/y")
+        assert others == "hdfs://nn:8020/ok/y"
+
+
+def test_a_link_whose_variable_is_not_set_is_named_with_its_line(tmp_path: Path) -> None:
+    found = resolved(tmp_path, link("link./x", "hdfs://${no.such}/x"), "/x/y")
+    assert "core-site.xml, line 4: fs.viewfs.mounttable.bed.link./x holds a variable" in found
+
+
+def test_one_hdfs_behind_links_that_spell_it_differently_has_one_name(tmp_path: Path) -> None:
+    core = link("link./a", "hdfs://NN/a") + link("link./b", "hdfs://nn:8020/b")
+    assert resolved(tmp_path, core, "/a/x") == "hdfs://NN:8020/a/x"
+    assert resolved(tmp_path, core, "/b/x") == "hdfs://NN:8020/b/x"
+    assert resolved(tmp_path, core, "hdfs://NN/b/x") == "hdfs://NN:8020/b/x"
+    other = resolved(tmp_path, core, "hdfs://nn/b/x")
+    assert "E_DST_AUTHORITY hdfs://nn:8020 is hdfs://NN:8020 of a mount table under" in other
+    found = read(tmp_path, prop("fs.defaultFS", "hdfs://nn") + core)
+    place = parse_destination("viewfs://bed/a/x", default_fs=file_systems(found))
+    assert place.uri == "hdfs://nn:8020/a/x"

@@ -132,6 +132,41 @@ ROWS: list[tuple[BaseException, type[BackhaulError], str]] = [
         PermanentError,
         "E_DST_INVALID",
     ),
+    # As a Router of Hadoop 3.4.2 wrote them.
+    (
+        java(
+            "java.net.ConnectException",
+            "No namenode available to invoke getFileInfo [/d/f] in "
+            "[vm:30613->ns0:null:localhost:31250-ACTIVE] from vm:30613",
+        ),
+        OutageError,
+        "E_HDFS_STANDBY",
+    ),
+    (
+        java(
+            "java.io.IOException",
+            "Rename of /data/a to /other/a is not allowed, no eligible destination in the same "
+            "namespace was found",
+        ),
+        CannotWrite,
+        "E_DST_MOUNT",
+    ),
+    (
+        java(
+            "org.apache.hadoop.security.AccessControlException",
+            "The operation is not allowed because the path: /data is a mount point",
+        ),
+        CannotWrite,
+        "E_DST_MOUNT",
+    ),
+    (
+        java(
+            "org.apache.hadoop.hdfs.server.federation.resolver.RouterResolveException",
+            "Cannot find locations for /x, because the default nameservice is disabled to read",
+        ),
+        CannotWrite,
+        "E_DST_NO_MOUNT",
+    ),
     (RuntimeError('InvalidArgument("No NameNode hosts found")'), PermanentError, "E_DST_AUTHORITY"),
     (RuntimeError('GSSAPIError(..., "No credentials")'), OutageError, "E_HDFS_KERBEROS"),
     (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from backhaul.app.search import SearchedFor, is_within, kind_of_text, split_path
 from backhaul.core.errors import BadArgument
-from backhaul.core.requests.paths import folded
+from backhaul.core.requests.authorities import folded
 from backhaul.core.text import printable, redacted
 
 KEY_MAX_BYTES = 1024  # S3's

@@ -13,6 +13,7 @@ from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.core.errors import BadMessage
+from backhaul.core.file_systems import FileSystems
 from backhaul.core.model import Options
 from backhaul.core.requests.body import (
     format_json,
@@ -24,8 +25,8 @@ from backhaul.core.requests.body import (
 from backhaul.core.requests.signature import ATTRIBUTE, sign
 from backhaul.settings.signing_keys import read_keys
 
-# Only to check the form: the agent's configuration decides what `/dir` means.
-ELSEWHERE_FS = "hdfs://default"
+# Only to check the form: the agent's configuration decides what `/dir` and `viewfs://` mean.
+ELSEWHERE_FS = FileSystems(default="hdfs://default:8020", has_any_table=True)
 
 
 def send_message(

@@ -42,16 +42,21 @@ def clock_warnings(skew_s: float) -> list[InstallationWarned]:
 def default_fs_warnings(systems: FileSystems) -> list[InstallationWarned]:
     """A warning when a destination without a file system, such as /dir, cannot be used."""
     default = systems.default
-    if default is None or default.startswith(("hdfs://", "file:/")):
+    is_target = default is None or default.startswith(("hdfs://", "file:/"))
+    if is_target or systems.default_table is not None:
         return []
     return [
         InstallationWarned(
             code="W_DEFAULT_FS",
-            reason=f"the default file system {redacted(default)} is not hdfs:// or file://: "
-            "messages with a destination such as /dir are dead",
+            reason=f"the default file system {redacted(default or '')} is not hdfs:// or file://"
+            f"{_no_table(default or '')}: messages with a destination such as /dir are dead",
             hint="let messages write hdfs://nameservice/dir or hdfs://host:port/dir in full",
         )
     ]
+
+
+def _no_table(default: str) -> str:
+    return ", and has no mount table here" if default.startswith("viewfs://") else ""
 
 
 def check_sources(policy: Policy, aws: AwsSession) -> None:

@@ -43,15 +43,17 @@ def command(*, place: str, limit: int, as_json: bool, files: Files) -> int:
       backhaul where /landing/click/day=01/part-00000.parquet
       backhaul where s3://acme-raw/click/day=01/
 
-    A path on the target (/…, hdfs://…, file:///…) leads to its source, message, checksums, proof
-    and transfer, and to everything that was there before, newest first. An s3://… URI leads to
-    everywhere it went or is on its way. It reads the ledger alone, also while the agent runs; what
-    others put on the target, it cannot know. Ends with 65 where the ledger knows nothing of it.
+    A path on the target (/…, hdfs://…, viewfs://…, file:///…) leads to its source, message,
+    checksums, proof and transfer, and to everything that was there before, newest first. An
+    s3://… URI leads to everywhere it went or is on its way. It reads the ledger alone, also while
+    the agent runs; what others put on the target, it cannot know. Ends with 65 where the ledger
+    knows nothing of it.
     """
     from backhaul.app.places import parse_place
+    from backhaul.app.viewfs_names import behind_viewfs
     from backhaul.app.where import read_where
 
-    wanted = parse_place(place)
+    wanted = parse_place(behind_viewfs(place))
     path = files.settings().ledger_path
     found = read_where(path, wanted, most=limit)
     if as_json:

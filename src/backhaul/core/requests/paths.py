@@ -11,7 +11,8 @@ Order of the checks, first one wins:
     destination  E_MSG_UNICODE, E_KEY_CONTROL, E_DST_NOT_ABSOLUTE, E_DST_AUTHORITY, E_DST_SCHEME,
                  E_DST_ROOT, E_KEY_INVISIBLE, E_DST_EMPTY_SEG or E_DST_DOT_SEG, E_DST_RESERVED,
                  E_DST_COLON, E_DST_LIMIT, then what needs the node: E_DST_NO_DEFAULT_FS,
-                 E_DST_AUTHORITY
+                 E_DST_AUTHORITY; of viewfs E_DST_SCHEME, E_DST_MOUNT, E_DST_NO_MOUNT, then what
+                 its mount makes of it: E_DST_ROOT and the codes from E_DST_RESERVED on
 
 Whether a place may be read or written is decided in `policy`.
 """
@@ -22,8 +23,14 @@ import re
 from urllib.parse import quote, unquote
 
 from backhaul.core.errors import PermanentError
-from backhaul.core.file_systems import DefaultFs, FileSystems
+from backhaul.core.file_systems import HADOOP_FAULT_HINT, DefaultFs, FileSystems
 from backhaul.core.model import STAGING_NAME, Location, NameMap, Source
+from backhaul.core.requests.authorities import (
+    check_one_name,
+    default_filesystem,
+    is_authority,
+    is_mount_table,
+)
 from backhaul.core.text import (
     INVISIBLE,
     byte_offset,
@@ -37,7 +44,6 @@ MAX_KEY_BYTES = 1024  # S3 user guide, "Naming Amazon S3 objects"
 MAX_COMPONENT_BYTES = 255  # dfs.namenode.fs-limits.max-component-length, in UTF-8 bytes
 MAX_PATH_CHARS = 8000  # HdfsServerConstants.MAX_PATH_LENGTH, in UTF-16 units as Java counts
 MAX_PATH_LEVELS = 1000  # HdfsServerConstants.MAX_PATH_DEPTH
-MAX_PORT = 65_535
 RESERVED_NAMES = frozenset({".snapshot", STAGING_NAME, ".Trash"})
 # Of Hadoop's committers: everything below belongs to a job that has not ended, or never will.
 UNFINISHED = "_temporary"
@@ -46,14 +52,12 @@ RESERVED_FIRST_NAME = ".reserved"  # /.reserved/raw and /.reserved/.inodes write
 FOLDER_SUFFIX = "_$folder$"  # what Hadoop's old S3 file systems leave as a directory placeholder
 
 _SOURCE_FORMS = "write s3://bucket/key for an object, s3://bucket/prefix/ for all below it"
-_DESTINATION_FORMS = "write /dir, hdfs://nameservice/dir, hdfs://host:port/dir or file:///dir"
+_DESTINATION_FORMS = (
+    "write /dir, hdfs://nameservice/dir, hdfs://host:port/dir, viewfs://table/dir or file:///dir"
+)
 _RENAME_KEY = "rename the object in S3, or send a prefix that does not contain it"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SOURCE_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_LABEL = r"[A-Za-z0-9_-]{1,63}"  # a longer or an empty one is no host, and no lookup takes it
-_AUTHORITY = re.compile(
-    rf"(?=[A-Za-z0-9]){_LABEL}(?:\.{_LABEL})*(?<=[A-Za-z0-9])(?::([1-9][0-9]{{0,4}}))?"
-)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 # Not general purpose buckets: S3 Express, Object Lambda, Outposts, S3 Tables, multi-region.
@@ -152,10 +156,10 @@ def check_key(key: str) -> None:
 
 
 def parse_destination(text: str, *, default_fs: DefaultFs) -> Location:
-    """`/dir` on the default file system, `hdfs://authority/dir` or `file:///dir`.
+    """`/dir` on the default file system, `hdfs://authority/dir`, `viewfs://table/dir`, `file:///dir`.
 
     The result is canonical: parsing its `uri` gives it back, and `/dir` equals
-    `hdfs://nameservice/dir` where that is the default.
+    `hdfs://nameservice/dir` where that is the default. A path of viewfs becomes the one behind it.
 
     Args:
         default_fs: Hadoop's `fs.defaultFS`, such as `hdfs://nameservice`, and what else this node
@@ -165,7 +169,6 @@ def parse_destination(text: str, *, default_fs: DefaultFs) -> Location:
         PermanentError: one of the E_DST codes, E_MSG_UNICODE or E_KEY_CONTROL.
     """
     _check_characters(text, "destination")
-    default = default_fs.default if isinstance(default_fs, FileSystems) else default_fs
     scheme, authority, path = _split_destination(text)
     if path in {"", "/"}:
         raise PermanentError(
@@ -174,17 +177,45 @@ def parse_destination(text: str, *, default_fs: DefaultFs) -> Location:
             hint="name a directory below the root, such as /landing/click",
         )
     path = path.removesuffix("/")
+    _check_path(path)
+    if scheme == "":
+        scheme, authority = default_filesystem(default_fs)
+    if scheme == "viewfs":
+        return _behind_mount(authority, path, default_fs)
+    if scheme == "hdfs":
+        if isinstance(default_fs, FileSystems):
+            authority = default_fs.in_full(authority)
+        check_one_name(authority, default_fs)
+    return Location(scheme=scheme, authority=authority, path=path)
+
+
+def _check_path(path: str) -> None:
     _check_visible(path, "destination")
     _check_segments(path[1:], "destination", "E_DST_EMPTY_SEG", "E_DST_DOT_SEG", start=1)
     _check_names(path[1:], "destination", colon_hint="choose a directory without ':'", start=1)
     _check_extent(path)
-    if scheme == "":
-        scheme, authority = _default_filesystem(default)
-    if scheme == "hdfs":
-        if isinstance(default_fs, FileSystems):
-            authority = default_fs.in_full(authority)
-        _check_one_name(authority, default)
-    return Location(scheme=scheme, authority=authority, path=path)
+
+
+def _behind_mount(authority: str, path: str, default_fs: DefaultFs) -> Location:
+    """What a path of viewfs is on the file system behind its mount."""
+    table = default_fs.mount_table(authority) if isinstance(default_fs, FileSystems) else None
+    if table is None:
+        name = f"named {printable(authority, 80)}" if authority else "for viewfs:///"
+        raise PermanentError(
+            "E_DST_SCHEME",
+            f"this node's Hadoop configuration has no mount table {name}",
+            hint=f"add fs.viewfs.mounttable.{printable(authority, 80) or 'NAME'}.link.* to its "
+            "core-site.xml, or write hdfs://nameservice/dir",
+        )
+    found = table.resolve(path, hint=HADOOP_FAULT_HINT)
+    if found.path == "/":
+        raise PermanentError(
+            "E_DST_ROOT",
+            f"destination {_shown(path)} is the root of {found.filesystem} behind its mount",
+            hint="name a directory below it",
+        )
+    _check_path(found.path)
+    return found
 
 
 def _split_destination(text: str) -> tuple[str, str, str]:
@@ -211,60 +242,22 @@ def _split_destination(text: str) -> tuple[str, str, str]:
         return "hdfs", authority, slash + rest
     if text.startswith("file:///") or text == "file://":
         return "file", "", text.removeprefix("file://")
+    if text.startswith("viewfs://"):
+        authority, slash, rest = text.removeprefix("viewfs://").partition("/")
+        if authority and not is_mount_table(authority):
+            shown = "(not shown: it may hold credentials)" if "@" in text else printable(authority)
+            raise PermanentError(
+                "E_DST_AUTHORITY",
+                f"destination names no usable mount table: {shown}",
+                hint="write viewfs://table/dir as in fs.viewfs.mounttable.table.link.*: letters, "
+                "digits, '-' and '.', no port",
+            )
+        return "viewfs", authority, slash + rest
     raise PermanentError(
         "E_DST_SCHEME",
         f"destination beginning with {printable(scheme[0], 40)} is not a form that is accepted",
         hint=_DESTINATION_FORMS,
     )
-
-
-def is_authority(text: str) -> bool:
-    """Whether it may name an HDFS: a nameservice, `host` or `host:port`."""
-    match = _AUTHORITY.fullmatch(text)
-    return match is not None and (match[1] is None or int(match[1]) <= MAX_PORT)
-
-
-def _default_filesystem(default_fs: str | None) -> tuple[str, str]:
-    """Scheme and authority of Hadoop's `fs.defaultFS`."""
-    if default_fs is None:
-        raise PermanentError(
-            "E_DST_NO_DEFAULT_FS",
-            "destination has no file system and this node has no default file system",
-            hint="set HADOOP_CONF_DIR to a directory whose core-site.xml sets fs.defaultFS, or"
-            " write hdfs://host:port/... in full",
-        )
-    if default_fs in {"file://", "file:///"}:
-        return "file", ""
-    if is_authority(authority := _default_authority(default_fs)):
-        return "hdfs", authority
-    raise PermanentError(
-        "E_DST_NO_DEFAULT_FS",
-        "destination has no file system and the default file system"
-        f" {_shown(default_fs, 80)} is not hdfs:// or file://",
-        hint="write hdfs://nameservice/dir or hdfs://host:port/dir in full, in routes and messages",
-    )
-
-
-def _default_authority(default_fs: str) -> str:
-    """The authority of `hdfs://authority` or `hdfs://authority/`, else something that is none."""
-    scheme, _, rest = default_fs.partition("://")
-    return rest.removesuffix("/") if scheme == "hdfs" else ""
-
-
-def _check_one_name(authority: str, default_fs: str | None) -> None:
-    """One file system, one name: claims and staging are found by it."""
-    default = _default_authority(default_fs or "")
-    if authority != default and folded(authority) == folded(default):
-        raise PermanentError(
-            "E_DST_AUTHORITY",
-            f"hdfs://{authority} is the default file system under another name",
-            hint=f"write hdfs://{default}/dir, or /dir",
-        )
-
-
-def folded(authority: str) -> str:
-    """The same text for the names that certainly mean one NameNode."""
-    return authority.lower().removesuffix(":8020")  # HDFS's own default port
 
 
 def map_name(relative_key: str, name_map: NameMap) -> str:

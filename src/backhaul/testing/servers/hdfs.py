@@ -7,7 +7,7 @@ Made of Maven's jars, Hadoop 3.4.2. The user who runs it is the superuser, unles
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
@@ -250,9 +250,9 @@ class Hdfs(Server):
             if each is not None:
                 each.stop()
 
-    def _format(self, *options: str, how: str = "-format") -> None:
+    def _format(self, *options: str, how: str = "-format", more: Sequence[str] = ()) -> None:
         log_path = self.directory / "format.log"
-        arguments = self._daemon(_NAMENODE, *options, how, "-nonInteractive")
+        arguments = self._daemon(_NAMENODE, *options, how, *more, "-nonInteractive")
         with log_path.open("wb") as log:
             done = subprocess.run(
                 arguments,

@@ -66,25 +66,26 @@ def java() -> Path:
     return Path(found)
 
 
-def jars(profile: str) -> Path:
+def jars(profile: str, pom: Path = _POM) -> Path:
     """Directory with the jars of one profile of pom.xml; fetches them when they are not there.
 
     Safe to call from several processes at once: one fetches, the others wait.
 
     Args:
-        profile: One of `PROFILES`.
+        profile: One of `PROFILES`, or of another pom.
+        pom: The file that has it.
 
     Raises:
         ServerUnavailable: Maven is missing or could not fetch.
     """
-    base = cache_root() / hashlib.sha256(_POM.read_bytes()).hexdigest()[:16]
+    base = cache_root() / hashlib.sha256(pom.read_bytes()).hexdigest()[:16]
     ready = base / f"lib-{profile}"
     if ready.is_dir():
         return ready
     base.mkdir(parents=True, exist_ok=True)
     with _locked(base / f"lib-{profile}.lock"):
         if not ready.is_dir():
-            _fetch(profile, ready)
+            _fetch(profile, ready, pom)
     return ready
 
 
@@ -99,7 +100,7 @@ def prepare(profiles: Iterable[str] = PROFILES) -> None:
         jars(profile)
 
 
-def _fetch(profile: str, ready: Path) -> None:
+def _fetch(profile: str, ready: Path, source: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise ServerUnavailable(f"mvn not found; {_INSTALL}")
@@ -108,7 +109,7 @@ def _fetch(profile: str, ready: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{profile}-", dir=ready.parent) as scratch:
         # A pom of its own place, as Maven may write a target/ next to it.
         pom, copied = Path(scratch, "pom.xml"), Path(scratch, "lib")
-        shutil.copyfile(_POM, pom)
+        shutil.copyfile(source, pom)
         command = [maven, "-q", "-B", "-f", str(pom), "-P", profile, _COPY]
         try:
             done = subprocess.run(

@@ -5,12 +5,14 @@ Source: Apache Hadoop 3.4, `FileSystem.getDefaultUri`, `HAUtilClient`, `DFSUtilC
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
+from backhaul.adapters.hadoop.configuration.mounts import mount_tables, unnamed_table
 from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguration
 from backhaul.core.errors import ConfigurationError, PermanentError
 from backhaul.core.file_systems import DEFAULT_HDFS_PORT, FileSystems
-from backhaul.core.requests.paths import is_authority
+from backhaul.core.requests.authorities import is_authority
 
 DEFAULT_FS = "fs.defaultFS"
 AUTHENTICATION = "hadoop.security.authentication"
@@ -25,7 +27,7 @@ _LOWERED = frozenset({AUTHENTICATION, "dfs.data.transfer.protection"})
 
 
 def file_systems(configuration: HadoopConfiguration) -> FileSystems:
-    """The default file system and the nameservices, for parsing destinations.
+    """The default file system, nameservices and mount tables, for parsing destinations.
 
     Raises:
         ConfigurationError: E_CFG_HADOOP_VARIABLE: `fs.defaultFS` holds a variable that is not set;
@@ -48,8 +50,13 @@ def file_systems(configuration: HadoopConfiguration) -> FileSystems:
             namenodes(configuration, f"{_HDFS}{name}")
         except ConfigurationError as error:
             faults[name] = error.message
-    return FileSystems(
+    own = FileSystems(
         default=default_filesystem(configuration), nameservices=names, faults=tuple(faults.items())
+    )
+    return replace(
+        own,
+        mount_tables=mount_tables(configuration, own),
+        unnamed_table=unnamed_table(configuration),
     )
 
 

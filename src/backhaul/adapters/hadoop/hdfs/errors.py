@@ -62,6 +62,12 @@ _outage = partial(OutageError.of, "hdfs")
 _JAVA_RULES = (
     _Rule("^SafeMode", _outage, "E_HDFS_SAFE_MODE", "the NameNode is in safe mode: {line}"),
     _Rule("^(Standby|ObserverRetry)", _outage, "E_HDFS_STANDBY", "no active NameNode: {line}"),
+    # Of a Router, which answers for NameNodes that do not.
+    _Rule("No namenodes? available", _outage, "E_HDFS_STANDBY", "no active NameNode: {line}"),
+    # Nothing is renamed out of what is in no mount, either: so it needs no fence.
+    _Rule("^RouterResolveException", CannotWrite, "E_DST_NO_MOUNT"),
+    _Rule("no eligible destination in the same namesp", CannotWrite, "E_DST_MOUNT"),
+    _Rule("^AccessControl.* because the path: .* is a mount point$", CannotWrite, "E_DST_MOUNT"),
     _Rule("^Retriable", _outage, "E_HDFS_STARTING", "the NameNode is not ready: {line}"),
     _Rule("^NSQuota", _outage, "E_DST_QUOTA", "the name quota is used up: {line}"),
     _Rule("^DSQuota", _outage, "E_DST_QUOTA", "the space quota is used up: {line}"),
@@ -115,6 +121,9 @@ _HINTS = {
     "E_DST_INVALID": "send it under another name",
     "E_DST_KEY": "let the key server give the agent's user DECRYPT_EEK on the zone's key",
     "E_DST_LIMIT": "send it under another name",
+    "E_DST_MOUNT": "let a message have the mounted directory, or one in it, as its destination; "
+    "`hdfs dfsrouteradmin -ls` shows the mounts",
+    "E_DST_NO_MOUNT": "name a directory below a mount; `hdfs dfsrouteradmin -ls` shows them",
     "E_DST_NO_KMS": f"set {KEY_PROVIDER} in this node's core-site.xml to the cluster's kms:// "
     "address, or choose a destination outside the encryption zone",
     "E_DST_PARENT_FILE": "a file is where a directory is needed; remove it or choose another path",

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Before the files go. $1 is `remove` from dpkg and 0 from rpm; anything else is an upgrade, which
+# stops nothing.
+set -e
+
+case "$1" in
+  remove | 0) ;;
+  *) exit 0 ;;
+esac
+
+if [ -d /run/systemd/system ]; then
+  systemctl stop 'backhaul-reconcile@*.timer' 'backhaul-reconcile@*.service' || true
+  systemctl disable --now backhaul.service backhaul-dashboard.service || true
+fi
