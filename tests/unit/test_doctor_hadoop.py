@@ -321,7 +321,27 @@ def test_a_directory_that_cannot_be_made_names_the_commands_that_make_it(bed: Be
     denial = DENIAL.replace("/landing", "/")
     bed.target.closed["/"] = WriteRefusal(user="bob", why=denial)
     (found,) = bed.findings()
-    assert "hdfs dfs -mkdir -p /landing && hdfs dfs -chown bob /landing" in found.fix
+    made = "hdfs dfs -mkdir -p /landing && hdfs dfs -chown bob /landing    # as the superuser"
+    assert found.fix == (made,)
+
+
+def test_a_refusal_above_never_gives_the_root_away(bed: Bed) -> None:
+    """With Kerberos the first refusal is that of the write itself."""
+    bed.target.remove("/landing")
+    denial = java("AccessControlException", DENIAL.replace("/landing", "/"))
+    bed.faults.always("target.mkdirs", denial(LANDING.uri))
+    (found,) = bed.findings()
+    assert [line.partition(" && ")[0] for line in found.fix] == ["hdfs dfs -mkdir -p /landing"]
+
+
+def test_a_directory_above_that_may_not_be_passed(bed: Bed) -> None:
+    text = 'Permission denied: user=bob, access=EXECUTE, inode="/":hdfs:hdfs:drwx------'
+    bed.faults.always("target.status", java("AccessControlException", text)(LANDING.uri))
+    (found,) = bed.findings()
+    assert found.check == "hdfs.permission"
+    assert found.fix == (
+        "hdfs dfs -setfacl -m user:bob:--x /    # as the superuser: to pass through",
+    )
 
 
 def test_a_proxy_that_is_refused_gets_both_properties(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ _QUOTA = re.compile(
 )
 _NUMBERS = re.compile(r"(?:quota ?= ?|count ?= ?|consumed ?= ?)(\d+)")
 _TYPE = re.compile(r"storage type ?: ?(\w+)")
-_INODE = re.compile(r'user=(?P<user>[^,\s]+), access=\w+, inode="(?P<path>[^"]+)"')
+_INODE = re.compile(r'user=(?P<user>[^,\s]+), access=(?P<access>\w+), inode="(?P<path>[^"]+)"')
 LEAST_NAMES, LEAST_BYTES = 1_000_000, 1 << 40
 
 Fixes = Callable[[BackhaulError, str], Iterator[str]]
@@ -73,8 +73,12 @@ def _denied(error: BackhaulError, path: str) -> Iterator[str]:
         yield from _hint(error, path)
         return
     user, where = found["user"], quote(found["path"])
-    if "does not exist" in error.message:
-        yield f"hdfs dfs -mkdir -p {quote(path)} && hdfs dfs -chown {user} {quote(path)}"
+    if found["access"] == "EXECUTE":
+        yield f"hdfs dfs -setfacl -m user:{user}:--x {where}    # as the superuser: to pass through"
+        return
+    if is_above(found["path"], path):  # never the whole of what is above, which may be `/`
+        shown = quote(path)
+        yield f"hdfs dfs -mkdir -p {shown} && hdfs dfs -chown {user} {shown}    # as the superuser"
         return
     yield f"hdfs dfs -chown {user} {where}    # as the superuser"
     yield f"hdfs dfs -setfacl -m user:{user}:rwx {where}    # or beside its owner"
@@ -154,6 +158,11 @@ OF_ALL = frozenset(
         "E_TARGET_STALLED",
     }
 )
+
+
+def is_above(above: str, path: str) -> bool:
+    """Whether `above` is a directory on the way to `path`, and not `path` itself."""
+    return above != path and path.startswith(f"{above.rstrip('/')}/")
 
 
 def as_property(name: str, value: str) -> str:
