@@ -38,7 +38,11 @@ RATES = (
     ("DistcpSection", "bandwidth", MIB),
 )
 SPAN = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[sSmMhHdD]\s*$"}
-SPANS = (("NotifySettings", "every"), ("NotifySettings", "after"))
+SPANS = (
+    ("NotifySettings", "every"),
+    ("NotifySettings", "after"),
+    ("RetentionSection", "objects"),
+)
 # What may stand alone where a list is meant.
 ONE_OR_MORE = (("RouteSettings", "expect"), ("ExpectSettings", "days"))
 SIZES = (
@@ -254,6 +258,16 @@ def evidence_schema() -> dict[str, Any]:
             _exact("an object with its proof", {**pin, **proof}),
             _exact("an object without one yet", pin),
             _exact("the line that seals those before it", sealing),
+            _exact(
+                "in place of object lines that were dropped: the sealing line has their digest",
+                {
+                    "v": pin["v"],
+                    "kind": {"const": "pruned"},
+                    "transfer": text("its id"),
+                    "pruned_at": text("ISO 8601"),
+                    "pruned_by": text("the setting, or the command and who typed it"),
+                },
+            ),
         ],
     }
 
@@ -306,7 +320,7 @@ def receipt_schema() -> dict[str, Any]:
         "key": key,
         "signature": text("Ed25519, 64 bytes, base64", pattern="^[A-Za-z0-9+/]{86}==$"),
     }
-    proven, unproven, sealing = evidence_schema()["anyOf"]
+    proven, unproven, sealing, _pruned = evidence_schema()["anyOf"]
     return {
         "$schema": DRAFT,
         "title": "Backhaul receipt, version 1: one line",

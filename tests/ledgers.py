@@ -26,7 +26,7 @@ def bring(
     """A whole transfer, sealed; returns its directory."""
     directory = LANDING.join(place or transfer_id)
     key = MessageKey(queue=QUEUE, message_id=transfer_id)
-    ledger.begin(key, transfer_id, f"raw/{transfer_id}/", directory.path, at, route="click")
+    ledger.begin(key, transfer_id, f"s3://raw/{transfer_id}/", directory.path, at, route="click")
     plan = [
         planned(seq, key=f"{transfer_id}/part-{seq:05}", last_modified=at) for seq in range(objects)
     ]
@@ -58,5 +58,5 @@ def bring(
 def bring_dead(ledger: SqlLedger, transfer_id: str, at: datetime) -> None:
     """One that died before it claimed anything."""
     key = MessageKey(queue=QUEUE, message_id=transfer_id)
-    ledger.begin(key, transfer_id, f"raw/{transfer_id}/", f"/landing/{transfer_id}", at)
+    ledger.begin(key, transfer_id, f"s3://raw/{transfer_id}/", f"/landing/{transfer_id}", at)
     ledger.fail(transfer_id, TransferState.DEAD, "E_SRC_EMPTY", "nothing is there", at + MINUTE)

@@ -133,6 +133,7 @@ OWN_FATE = {
     "E_RECEIPT_KEY_EXISTS": "none",
     "E_RECEIPT_KEY_UNKNOWN": "none",
     "E_RECEIPT_NOT_DONE": "none",
+    "E_RECEIPT_PRUNED": "none",
     "E_RECEIPT_SIGNATURE": "none",
     "E_RECEIPT_TIME": "none",
     "E_RECEIPT_VERSION": "none",

@@ -178,7 +178,7 @@ def test_an_index_that_lacks_a_row_is_found_by_a_full_check(path: Path) -> None:
         "UPDATE sqlite_master SET sql = replace(sql, 'source, id)', 'source COLLATE NOCASE, id)')"
         " WHERE name = 'ix_transfers_source'",
     )
-    edit(path, "UPDATE transfers SET source = 'RAW/t0/' WHERE id = 't4'")
+    edit(path, "UPDATE transfers SET source = 'S3://RAW/t0/' WHERE id = 't4'")
     edit(
         path,
         "PRAGMA writable_schema = 1",

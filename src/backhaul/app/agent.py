@@ -21,6 +21,7 @@ from backhaul.app.context import Context, require_routes
 from backhaul.app.deadman import Deadman
 from backhaul.app.facts import fan_out
 from backhaul.app.hangup import Hangup
+from backhaul.app.ledger_prune import Pruner
 from backhaul.app.metrics import MetricsExport
 from backhaul.app.notify import make_notifier
 from backhaul.app.outlook import make_watch
@@ -85,10 +86,12 @@ def run_agent(
         queue = SqsQueue.open(queue_name, region, opened.aws, SystemClock())
         identity = _identity(opened, queue, region, agent_settings.slots)
         watch = make_watch(context, opened.ledger, reading, emit)
+        pruner = Pruner(opened.ledger, SystemClock(), context.settings.retention.objects_kept)
 
         def adopt(found: Context) -> None:
-            nonlocal watch
+            nonlocal watch, pruner
             watch = make_watch(found, opened.ledger, reading, emit)
+            pruner = Pruner(opened.ledger, SystemClock(), found.settings.retention.objects_kept)
             export.add_routes(found)
 
         routes = ConfigurationReload(
@@ -99,6 +102,10 @@ def run_agent(
             ports=opened.ports,
             emit=emit,
         )
+
+        def look_ahead() -> None:  # a reload makes others of both
+            watch.turn()
+            pruner.turn()
 
         def beat() -> None:
             deadman.beat()
@@ -126,7 +133,7 @@ def run_agent(
                 queue=queue,
                 ledger=opened.ledger,
                 clock=SystemClock(),
-                look_ahead=lambda: watch.turn(),  # noqa: PLW0108 - a reload makes another watch
+                look_ahead=look_ahead,
                 published=lambda health: systemd.status(health.sentence),
             ),
         )

@@ -63,6 +63,7 @@ class LedgerState:
             large for that while an agent may work.
         rows: How many each table has, as far as they were counted.
         sealed: Transfers whose evidence was computed again, with `objects`.
+        pruned: Sealed ones whose object lines were dropped.
     """
 
     path: str
@@ -76,6 +77,7 @@ class LedgerState:
     pages: str = ""
     sealed: int = 0
     objects: int = 0
+    pruned: int = 0
     findings: list[LedgerFinding] = field(default_factory=list)
     v: Literal[1] = 1
     kind: Literal["ledger-check"] = "ledger-check"
@@ -174,7 +176,9 @@ class _LedgerCheck:
             is_wanted = since is None or (
                 ended is not None and ended.finished_at is not None and ended.finished_at >= since
             )
-            if ended is not None and is_wanted:
+            if ended is not None and ended.is_pruned:
+                self._state.pruned += 1
+            elif ended is not None and is_wanted:
                 self._check_objects(reader, one)
             yield one
 

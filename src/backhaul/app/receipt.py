@@ -111,6 +111,13 @@ def rotate_key(keys: ReceiptKeys) -> Rotation:
 
 def _wanted(reader: LedgerReader, id_prefix: str) -> Receivable:
     row = reader.transfer(id_prefix)
+    if row.pruned_at is not None:
+        raise PermanentError(
+            "E_RECEIPT_PRUNED",
+            f"the object lines of transfer {row.id} were dropped at"
+            f" {row.pruned_at:%Y-%m-%d %H:%M:%S} UTC, by {row.pruned_by}",
+            hint="a receipt that was issued before can still be checked: backhaul receipt verify",
+        )
     is_copy = row.queue in NO_QUEUES
     return Receivable(
         transfer=row.id,

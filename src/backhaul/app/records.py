@@ -23,7 +23,7 @@ from backhaul.adapters.ledger import (
     open_reader,
 )
 from backhaul.core.model import Location, TransferState
-from backhaul.core.transfer.evidence import object_line, text
+from backhaul.core.transfer.evidence import object_line, pruned_line, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,10 @@ def read_transfer(path: Path, id_prefix: str) -> TransferDetails:
 def read_evidence(path: Path, id_prefix: str) -> Iterator[str]:
     """The manifest: a line per object, and the seal line once the transfer has ended."""
     with closing(open_reader(path)) as reader:
-        transfer_id = reader.show(id_prefix, first_objects=0).transfer.id
+        transfer = reader.transfer(id_prefix)
+        transfer_id = transfer.id
+        if transfer.pruned_at is not None:
+            yield text(pruned_line(transfer_id, transfer.pruned_at, transfer.pruned_by or ""))
         for row in reader.objects(transfer_id):
             yield text(object_line(transfer_id, row.planned, row.staged, row.target))
         sealed = reader.sealed(transfer_id)

@@ -23,8 +23,8 @@ from backhaul.adapters.ledger import (
 )
 from backhaul.app.context import Context
 from backhaul.app.ports import make_pool
+from backhaul.core.checksums import Checksum
 from backhaul.core.model import Location, TransferState
-from backhaul.core.objects import StagedObject
 from backhaul.core.ports import Emit, StoredChecksum, TargetPool
 from backhaul.core.transfer.evidence import (
     FileSum,
@@ -112,11 +112,16 @@ def run_verify(
 
 @dataclass(frozen=True, kw_only=True)
 class _Published:
-    """An object with the file that the ledger has a proof of."""
+    """A file with what the ledger knows of it.
 
-    row: EvidenceRow
-    staged: StagedObject
+    Attributes:
+        epoch: Of its proof; None: its proof was dropped, and `published` of the ledger has it.
+    """
+
     target: Location
+    size_bytes: int
+    content: Checksum
+    epoch: int | None
 
 
 class _Check:
@@ -168,6 +173,9 @@ class _Check:
             self._report("unknown", transfer_id, f"is {transfer.state}: it has published nothing")
             return
         self._totals.transfers += 1
+        if transfer.pruned_at is not None and transfer.directory is not None:
+            self._check_pruned(transfer, transfer.directory)
+            return
         manifest, beside = Manifest(), FileSums(transfer_id, new_digest)
         is_present = False
         for rows in _batches(self._reader.objects(transfer_id)):
@@ -175,12 +183,31 @@ class _Check:
                 line = object_line(transfer_id, row.planned, row.staged, row.target)
                 manifest.add(line)
                 beside.add(line)
-            is_present |= self._compare(transfer, self._sample(transfer, rows))
+            proven = [one for one in map(_proven, rows) if one is not None]
+            is_present |= self._compare(transfer, self._sample(transfer, proven))
         sealed = self._reader.sealed(transfer_id)
         if sealed is not None and sealed_manifest(sealed.line) != manifest.sum.manifest:
             self._report("evidence", transfer_id, "its object lines differ from those sealed")
         elif transfer.directory is not None and is_present:
             self._check_beside(transfer_id, transfer.directory, beside.all())
+
+    def _check_pruned(self, transfer: TransferRow, directory: Location) -> None:
+        """Its object lines were dropped; the files that are still its own have length and CRC."""
+        own = 0
+        for files in self._reader.published_by(transfer.id, directory, batch=BATCH):
+            listed = [
+                _Published(
+                    target=one.location,
+                    size_bytes=one.pin.size_bytes,
+                    content=one.content,
+                    epoch=None,
+                )
+                for one in files
+            ]
+            own += len(listed)
+            self._compare(transfer, self._sample(transfer, listed))
+        if self._selection.share is None:
+            self._totals.replaced += transfer.objects_planned - own
 
     def _check_beside(
         self, transfer_id: str, directory: Location, expected: Sequence[FileSum]
@@ -201,13 +228,10 @@ class _Check:
                 )
                 self._report("evidence", transfer_id, what)
 
-    def _sample(self, transfer: TransferRow, rows: Sequence[EvidenceRow]) -> list[_Published]:
+    def _sample(self, transfer: TransferRow, files: Sequence[_Published]) -> list[_Published]:
         share = self._selection.share
         chosen = []
-        for row in rows:
-            if row.staged is None or row.target is None:
-                continue
-            one = _Published(row=row, staged=row.staged, target=row.target)
+        for one in files:
             self._met += 1
             if share is None or self._random.random() < share:
                 chosen.append(one)
@@ -225,7 +249,7 @@ class _Check:
             if publishers.get(one.target, _publisher(transfer, one)) == transfer.id
         ]
         self._totals.replaced += len(chosen) - len(own)
-        wanted = [(one.target, one.staged.content.algorithm) for one in own]
+        wanted = [(one.target, one.content.algorithm) for one in own]
         for one, stored in zip(own, self._stored(wanted), strict=True):
             self._compare_one(transfer.id, one, stored)
         return bool(own)
@@ -248,22 +272,22 @@ class _Check:
     def _compare_one(
         self, transfer_id: str, one: _Published, stored: StoredChecksum | None
     ) -> None:
-        where, staged = one.target.uri, one.staged
+        where = one.target.uri
         if stored is None:
             self._report("missing", transfer_id, f"{where}: the file does not exist")
         elif stored.checksum is None:
             self._report("unknown", transfer_id, f"{where}: {stored.why}")
-        elif stored.size_bytes != staged.size_bytes or stored.checksum != staged.content:
+        elif stored.size_bytes != one.size_bytes or stored.checksum != one.content:
             self._report(
                 "differs",
                 transfer_id,
                 f"{where}: holds {stored.size_bytes} B with {stored.checksum} "
-                f"(from {stored.checksum_source}); the proof has {staged.size_bytes} B with "
-                f"{staged.content}",
+                f"(from {stored.checksum_source}); the proof has {one.size_bytes} B with "
+                f"{one.content}",
             )
         else:
             self._totals.same += 1
-            self._totals.size_bytes += staged.size_bytes
+            self._totals.size_bytes += one.size_bytes
             self._totals.sources[stored.checksum_source] += 1
 
     def _report(self, kind: str, transfer_id: str, what: str) -> None:
@@ -276,7 +300,18 @@ def _batches(rows: Iterator[EvidenceRow]) -> Iterator[list[EvidenceRow]]:
         yield batch
 
 
+def _proven(row: EvidenceRow) -> _Published | None:
+    if row.staged is None or row.target is None:
+        return None
+    return _Published(
+        target=row.target,
+        size_bytes=row.staged.size_bytes,
+        content=row.staged.content,
+        epoch=row.epoch,
+    )
+
+
 def _publisher(transfer: TransferRow, one: _Published) -> str | None:
     """Of a file that the ledger does not list: the transfer whose last attempt proved it."""
-    is_its = transfer.state is TransferState.DONE and one.row.epoch == transfer.epoch
+    is_its = transfer.state is TransferState.DONE and one.epoch == transfer.epoch
     return transfer.id if is_its else None

@@ -204,9 +204,11 @@ class _Look:
                 target = evidence.target.uri
         has_ended_well = row.state in {TransferState.DONE, TransferState.SUPERSEDED}
         if has_ended_well and span is not None and row.directory is not None:
-            files = self._reader.files_now(
-                row.id, row.directory.join("").uri, wanted, first=span.first, most=FILES_CHECKED
-            )
+            below, most = row.directory.join("").uri, FILES_CHECKED
+            if row.pruned_at is None:
+                files = self._reader.files_now(row.id, below, wanted, first=span.first, most=most)
+            else:
+                files = self._reader.files_left(row.id, below, span.objects, most=most)
         return Passage(
             transfer=row,
             relation=relation,
@@ -287,7 +289,8 @@ class _OfSource(_Look):
         if found is not None:
             relation, span, wanted = found
             return self.passage(row, relation, span, wanted, self._directory(row, span))
-        if row.plan_complete or row.state is TransferState.SUPERSEDED:
+        is_known = row.pruned_at is None
+        if is_known and (row.plan_complete or row.state is TransferState.SUPERSEDED):
             return None
         return self.passage(row, Relation.UNLISTED, None, _ALL, target)
 
@@ -384,9 +387,19 @@ class _OfTarget(_Look):
                 target = f"{row.canonical.filesystem}{path}"
                 return self.passage(row, relation, span, wanted, target)
             ranges = [one for one in ranges if one[1] != wanted]  # a key of another name
+        if row.pruned_at is not None:
+            return self._pruned(row, f"{row.canonical.filesystem}{path}", uri)
         if row.plan_complete or row.state.is_final:
             return None
         return self.passage(row, Relation.UNLISTED, None, _ALL, uri)
+
+    def _pruned(self, row: TransferRow, file_uri: str, uri: str) -> Passage:
+        """Its objects were dropped, so what it published last is all that is known of them."""
+        there = self._reader.published_at(file_uri)
+        if there is None or there.transfer_id != row.id:
+            return self.passage(row, Relation.UNLISTED, None, _ALL, uri)
+        unlisted = self.passage(row, Relation.FILE, None, _ALL, file_uri)
+        return replace(unlisted, presence=Presence.NOW)
 
     def _is_of(
         self, row: TransferRow, directory: Location, relation: Relation, span: ObjectSpan

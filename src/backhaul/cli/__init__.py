@@ -46,7 +46,7 @@ COMMANDS = {
     "resume": "let the transfers of a route begin again",
     "retry": "send dead transfers to work again",
     "dlq": "list, show and redrive dead letters",
-    "ledger": "check and copy the ledger, also while the agent works",
+    "ledger": "check, copy and prune the ledger, also while the agent works",
     "journal": "list what operators did, newest first",
     "dashboard": "serve web pages: health, queue, routes, transfers, dead letters",
     "notify": "test and list who is notified when health changes or a message dies",

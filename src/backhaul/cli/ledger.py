@@ -1,4 +1,4 @@
-"""`backhaul ledger`: check and copy the ledger."""
+"""`backhaul ledger`: check, copy and prune the ledger."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 from backhaul.cli.options import (
     Files,
     Moment,
+    Span,
     WholeSentences,
     counted,
     files_options,
@@ -22,8 +23,9 @@ from backhaul.cli.options import (
 from backhaul.core.errors import ExitCode
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
+    from backhaul.adapters.ledger.upkeep.pruning import Prunable
     from backhaul.app.ledger_check import LedgerFinding, LedgerState
 
 MOST_SHOWN = 600  # characters of a finding
@@ -31,12 +33,13 @@ MOST_SHOWN = 600  # characters of a finding
 
 @click.group("ledger", cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    r"""Check and copy the ledger, also while the agent works.
+    r"""Check, copy and prune the ledger, also while the agent works.
 
     \b
     Example:
       backhaul ledger check
       backhaul ledger backup /backup/ledger.db
+      backhaul ledger prune --older 90d --dry-run
     """
 
 
@@ -69,7 +72,7 @@ def check(*, is_full: bool, since: datetime | None, as_json: bool, files: Files)
         is_full=is_full,
         since=since,
         found=(lambda _: None) if as_json else _print_finding,
-        progress=_progress,
+        progress=lambda what: _progress(f"checking {what} ..."),
     )
     _progress("")
     if as_json:
@@ -82,8 +85,7 @@ def check(*, is_full: bool, since: datetime | None, as_json: bool, files: Files)
 def _progress(what: str) -> None:
     """On a terminal: one line, which the next one replaces."""
     if sys.stderr.isatty():
-        text = f"checking {what} ..." if what else ""
-        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+        click.echo(f"\r\x1b[K{what}", nl=False, err=True)
 
 
 def _print_finding(finding: LedgerFinding) -> None:
@@ -119,6 +121,8 @@ def _print_state(state: LedgerState, *, is_limited: bool) -> None:
         f"{counted(state.sealed, 'transfer')} with {counted(state.objects, 'object')} computed "
         f"again{limited}",
     )
+    if state.pruned:
+        _line("", f"{counted(state.pruned, 'transfer')} without object lines, which were dropped")
     click.echo(counted(len(state.findings), "finding") if state.findings else "nothing is wrong")
 
 
@@ -159,3 +163,72 @@ def backup(*, file: Path, overwrite: bool, as_json: bool, files: Files) -> int:
         f"{counted(copy.objects, 'object')}; checked"
     )
     return ExitCode.OK
+
+
+# ---------------------------------------------------------------- prune
+
+
+@command.command("prune")
+@click.option(
+    "--older",
+    type=Span(),
+    metavar="SPAN",
+    help="Only transfers that ended so long ago, such as 90d. Default: retention.objects.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be dropped.")
+@click.option("--yes", is_flag=True, help="Without confirmation.")
+@files_options
+def prune(*, older: timedelta | None, dry_run: bool, yes: bool, files: Files) -> int:
+    r"""Drop the lines of single objects of transfers that ended long ago.
+
+    \b
+    Example:
+      backhaul ledger prune --older 90d --dry-run
+      backhaul ledger prune --older 90d --yes
+
+    The transfers themselves stay, with the sealed digest of those lines, and so does what was
+    published last at each path. Nothing is dropped that is needed. The file does not become
+    smaller: later rows use the room. It may be broken off, and goes on the next time.
+    """
+    from datetime import UTC, datetime
+
+    from backhaul.adapters.ledger.upkeep.pruning import PruneRule
+    from backhaul.app.actions import person
+    from backhaul.app.ledger_prune import SETTING, count_prunable
+    from backhaul.app.ledger_prune import prune as run_prune
+
+    settings = files.settings(needs=() if older is not None else ("retention",))
+    kept = older if older is not None else settings.retention.objects_kept
+    if kept is None:
+        raise click.UsageError(f"give --older, such as --older 90d: {SETTING} is not set")
+    path, now = settings.ledger_path, datetime.now(UTC)
+    found = count_prunable(path, now - kept)
+    if not found.objects:
+        click.echo(f"nothing to prune: no transfer that may go ended before {now - kept:%Y-%m-%d}")
+    elif dry_run:
+        click.echo(f"would drop {_lines(found)}")
+    else:
+        _confirm(found, is_confirmed=yes)
+        by = person()
+        typed = f"--older {older.days}d" if older is not None and not older.seconds else SETTING
+        rule = PruneRule(before=now - kept, name=f"backhaul ledger prune {typed}, by {by.name}")
+        done = run_prune(path, by, rule, now, warn=warn, progress=_pruned)
+        _progress("")
+        click.echo(f"dropped {_lines(done)}")
+    return ExitCode.OK
+
+
+def _lines(found: Prunable) -> str:
+    return f"{counted(found.objects, 'object line')} of {counted(found.transfers, 'transfer')}"
+
+
+def _pruned(done: Prunable) -> None:
+    _progress(f"dropped {_lines(done)}")
+
+
+def _confirm(found: Prunable, *, is_confirmed: bool) -> None:
+    if is_confirmed:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("--yes is needed where standard input is no terminal")
+    click.confirm(f"Drop {_lines(found)}?", abort=True, err=True)

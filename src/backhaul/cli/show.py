@@ -122,10 +122,21 @@ def _settled(details: TransferDetails) -> str:
     return f"{when}: its dead letter was deleted"
 
 
+def _pruned(row: TransferRow) -> str:
+    """When and by which rule the object lines went."""
+    return (
+        f"dropped at {row.pruned_at:%Y-%m-%d %H:%M:%S} UTC by {row.pruned_by}; "
+        "their digest stays sealed: backhaul show ID --evidence"
+    )
+
+
 def _print_proofs(details: TransferDetails) -> None:
     from backhaul.core.units import human_bytes
 
     click.echo("\nproof")
+    row = details.transfer
+    if row.pruned_at is not None:
+        click.echo(f"  {_pruned(row)}")
     for total in details.proofs:
         name = total.proof or "not yet"
         click.echo(f"  {name:10} {total.objects:>10,} objects  {human_bytes(total.size_bytes)}")

@@ -43,6 +43,7 @@ from backhaul.settings.expect import ExpectSettings, one_or_more
 from backhaul.settings.metrics import MetricsSection
 from backhaul.settings.notify import NotifySettings
 from backhaul.settings.receipt import ReceiptSection
+from backhaul.settings.retention import RetentionSection
 from backhaul.settings.sizes import parse_rate, parse_size, parse_window
 
 if TYPE_CHECKING:
@@ -334,6 +335,7 @@ class Settings(_Sources):
     metrics: MetricsSection = MetricsSection()
     kerberos: KerberosSection = KerberosSection()
     receipt: ReceiptSection = ReceiptSection()
+    retention: RetentionSection = RetentionSection()
     notify: list[NotifySettings] = Field(default_factory=list)
     route: list[RouteSettings] = Field(default_factory=list)
 

@@ -153,6 +153,8 @@ transfers = Table(
     Column("updated_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime),
     Column("duration_us", BigInteger),  # first claim, else first seen, to finished
+    Column("pruned_at", UtcTime),  # its rows of `objects` were dropped; the seal stays
+    Column("pruned_by", Text),  # the rule
     UniqueConstraint("queue", "message_id", name="uq_transfers_message"),
     sqlite_with_rowid=False,
 )

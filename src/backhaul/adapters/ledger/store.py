@@ -13,6 +13,7 @@ from backhaul.adapters.ledger.publications import SqlPublications
 from backhaul.adapters.ledger.reconciling.results import SqlReconciliations
 from backhaul.adapters.ledger.replays import SqlReplays
 from backhaul.adapters.ledger.staging import SqlStaging
+from backhaul.adapters.ledger.upkeep.pruning import SqlPruning
 
 
 class SqlLedger(
@@ -27,5 +28,6 @@ class SqlLedger(
     SqlOperators,
     SqlReconciliations,
     SqlExpectations,
+    SqlPruning,
 ):
     """`core.ports.Ledger` and `OperatorLedger`; made by `ledger.files.open_ledger`."""

@@ -209,6 +209,7 @@ class Act(StrEnum):
     LIMIT = "limit"
     RECONCILE = "reconcile"
     BACKUP = "backup"
+    PRUNE = "prune"
 
 
 class Settlement(StrEnum):

@@ -192,6 +192,17 @@ def sealing_line(
     )
 
 
+def pruned_line(transfer_id: str, at: datetime, by: str) -> dict[str, Any]:
+    """In place of object lines that were dropped; no manifest's digest is over it."""
+    return {
+        "v": VERSION,
+        "kind": "pruned",
+        "transfer": transfer_id,
+        "pruned_at": at.isoformat(),
+        "pruned_by": by,
+    }
+
+
 def seal(line: str) -> str:
     """SHA-256 of a sealing line, hex: what the next one carries."""
     return hashlib.sha256(line.encode("utf-8", "surrogatepass")).hexdigest()
@@ -212,13 +223,18 @@ def text(line: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What the transfer's row and its sealing line both hold."""
+    """What the transfer's row and its sealing line both hold.
+
+    Attributes:
+        is_pruned: Its object lines were dropped; what is sealed is their digest.
+    """
 
     state: str
     publish: str | None
     source: str
     destination: str
     finished_at: datetime | None
+    is_pruned: bool = False
 
     def differs_in(self, content: Mapping[str, Any]) -> list[str]:
         """Names of the fields in which the sealing line differs."""

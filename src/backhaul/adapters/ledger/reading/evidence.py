@@ -25,6 +25,7 @@ from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.errors import PermanentError
 from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import PlannedObject, Proof, StagedObject
+from backhaul.core.ports import Published
 from backhaul.core.transfer.evidence import Ended, Sealed
 
 LAST_CHARACTER = "\U0010ffff"
@@ -40,6 +41,7 @@ _SEALED = select(
     transfers.c.publish_mode,
     transfers.c.source,
     transfers.c.destination,
+    transfers.c.pruned_at.is_not(None).label("is_pruned"),
     type_coerce(transfers.c.finished_at, BigInteger).label("finished_us"),
 ).outerjoin_from(seals, transfers, transfers.c.id == seals.c.transfer_id)
 _PUBLISHERS = (
@@ -146,6 +148,26 @@ class EvidenceReader(ReadSession):
                 for uri, transfer_id in tx.execute(_PUBLISHERS, {"of_uris": uris}):
                     found[rows.location(uri)] = rows.named(transfer_id)
         return found
+
+    def published_by(
+        self, transfer_id: str, directory: Location, *, batch: int
+    ) -> Iterator[list[Published]]:
+        """The files below a directory that this transfer published last, in order."""
+        prefix = directory.join("").uri
+        column = published.c.uri
+        high = prefix + LAST_CHARACTER
+        query = select(published).where(column < high).order_by(column).limit(batch)
+        after = prefix
+        while True:
+            with self._transaction("the published files") as tx:
+                page = tx.execute(query.where(column > after)).mappings().all()
+                mine = [row for row in page if row["transfer_id"] == transfer_id]
+                found = list(map(rows.published_file, mine))
+            if found:
+                yield found
+            if len(page) < batch:
+                return
+            after = page[-1]["uri"]
 
 
 def find(tx: Connection, id_prefix: str, *more: Any) -> RowMapping:
@@ -256,6 +278,7 @@ def _sealed(row: RowMapping) -> Sealed:
             source=row["source"],
             destination=row["destination"],
             finished_at=_moment(row["finished_us"]),
+            is_pruned=row["is_pruned"],
         )
     return Sealed(
         transfer_id=_text(row["transfer_id"]),

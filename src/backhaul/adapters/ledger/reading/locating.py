@@ -298,6 +298,31 @@ class PlaceReader(PlanSearchReader):
             checked, known, there = tx.execute(query).one()
         return FilesNow(checked=checked, there=there, replaced=known - there)
 
+    def files_left(
+        self, transfer_id: str, directory: str, brought: int, *, most: int
+    ) -> FilesNow | None:
+        """The same for all objects of a transfer whose plan was dropped, from what is published.
+
+        Args:
+            brought: So many objects it had.
+
+        Returns:
+            None: there are too many files below the directory to look at.
+        """
+        some = (
+            select(published.c.transfer_id)
+            .where(*begins_with(published.c.uri, directory))
+            .limit(most + 1)
+            .subquery()
+        )
+        is_mine = case((some.c.transfer_id == transfer_id, 1), else_=0)
+        query = select(func.count(), func.coalesce(func.sum(is_mine), 0)).select_from(some)
+        with self._transaction("the published files") as tx:
+            looked_at, there = tx.execute(query).one()
+        if looked_at > most:
+            return None
+        return FilesNow(checked=brought, there=there, replaced=brought - there)
+
     def _transfer_rows(self, query: Select[Any]) -> list[TransferRow]:
         with self._transaction("transfers") as tx:
             return list(map(transfer_row, tx.execute(query).mappings()))

@@ -10,6 +10,7 @@ from backhaul.adapters.ledger.reading.operating import OperatorReader
 from backhaul.adapters.ledger.reading.reconciling import ReconcileReader
 from backhaul.adapters.ledger.reading.searching import SearchReader
 from backhaul.adapters.ledger.upkeep.checking import CheckReader
+from backhaul.adapters.ledger.upkeep.pruning import PruneReader
 
 
 class LedgerReader(
@@ -21,6 +22,7 @@ class LedgerReader(
     ReconcileReader,
     PlaceReader,
     CheckReader,
+    PruneReader,
 ):
     """A ledger file, read-only; made by `ledger.files.open_reader`.
 

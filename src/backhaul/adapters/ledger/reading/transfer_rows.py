@@ -39,6 +39,7 @@ class TransferRow:
             queue; None: it did not, or nothing noted it.
         settled_at: Since when nothing is left to do about a dead transfer; None: it is open.
         settled_how: `Settlement`; `settled_transfer`: that brought what this one should have.
+        pruned_at: When its object rows were dropped; None: they are there. `pruned_by` is the rule.
     """
 
     id: str
@@ -79,6 +80,8 @@ class TransferRow:
     settled_at: datetime | None
     settled_how: str | None
     settled_transfer: str | None
+    pruned_at: datetime | None
+    pruned_by: str | None
     first_seen_at: datetime
     started_at: datetime | None
     updated_at: datetime

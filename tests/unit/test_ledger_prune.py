@@ -1,0 +1,397 @@
+"""`backhaul ledger prune`: what no promise needs goes, a little at a time, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger.reading.locating import FilesNow
+from backhaul.adapters.ledger.upkeep.pruning import PruneRule
+from backhaul.app.ledger_check import check_ledger
+from backhaul.app.ledger_prune import REST, TURN_OBJECTS, Pruner
+from backhaul.app.places import parse_place
+from backhaul.app.receipt import issue_receipt
+from backhaul.app.where import read_where
+from backhaul.app.whereabouts import Whereabouts
+from backhaul.cli import main
+from backhaul.core.errors import PermanentError
+from backhaul.core.model import TransferState
+from backhaul.core.ports import Act, Operator, OperatorEntry, SentAgain
+from backhaul.settings.model import Settings
+from backhaul.testing.fakes import FakeClock
+from tests.contract.test_ledger import JOB, LANDING, T0, planned
+from tests.docs.manual import DOCS
+from tests.docs.test_schemas import Checker
+from tests.ledgers import MINUTE, QUEUE, bring, bring_dead
+
+DAY = timedelta(days=1)
+AT = T0 + 3650 * DAY  # after the ledger was made: what ends must be sealed
+NOW = AT + 100 * DAY
+OLD = PruneRule(before=AT + 50 * DAY, name="the test")
+REPO = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Any:
+    with closing(open_ledger(path, create=True)) as ledger:
+        yield ledger
+
+
+def prune(ledger: SqlLedger, *, most: int = 1000, rule: PruneRule = OLD) -> int:
+    """All steps; returns how many rows went."""
+    dropped, after = 0, ""
+    while True:
+        step = ledger.prune(rule, NOW, after=after, most=most)
+        assert step.objects <= most
+        dropped += step.objects
+        if step.after is None:
+            return dropped
+        after = step.after
+
+
+def left(path: Path) -> dict[str, int]:
+    """Object rows by transfer."""
+    with closing(sqlite3.connect(path)) as connection:
+        return dict(connection.execute("SELECT transfer_id, count(*) FROM objects GROUP BY 1"))
+
+
+# ---------------------------------------------------------------- what goes
+
+
+def test_old_ones_go_and_young_ones_stay(ledger: SqlLedger, path: Path) -> None:
+    bring(ledger, "old", AT)
+    bring(ledger, "older-and-superseded", AT, state=TransferState.SUPERSEDED)
+    bring(ledger, "young", AT + 60 * DAY)
+    with closing(open_reader(path)) as reader:
+        assert reader.prunable(OLD.before).objects == 6
+
+    assert prune(ledger) == 6
+
+    assert left(path) == {"young": 3}
+    with closing(open_reader(path)) as reader:
+        assert reader.prunable(OLD.before).objects == 0
+        row = reader.show("old").transfer
+        assert (row.pruned_at, row.pruned_by) == (NOW, "the test")
+        assert (row.objects_planned, row.copied_bytes) == (3, 303)
+        assert reader.show("young").transfer.pruned_at is None
+    assert prune(ledger) == 0
+
+
+def _open(ledger: SqlLedger) -> None:
+    ledger.begin(None, "it", "raw/it/", "/landing/it", AT)
+    claim(ledger, "it")
+
+
+def claim(ledger: SqlLedger, transfer_id: str) -> None:
+    directory = LANDING.join(transfer_id)
+    ledger.claim(
+        transfer_id,
+        JOB,
+        directory,
+        LANDING,
+        directory=directory,
+        first=[planned(seq) for seq in range(3)],
+        is_complete=True,
+        min_epoch=1,
+        now=AT,
+    )
+
+
+def _dead(ledger: SqlLedger) -> None:
+    _open(ledger)
+    ledger.fail("it", TransferState.DEAD, "E_SRC_CHANGED", "it changes", AT + MINUTE)
+
+
+def _sent_again(ledger: SqlLedger) -> None:
+    _dead(ledger)
+    edit_row(ledger, "UPDATE transfers SET queue = ?, message_id = 'first' WHERE id = 'it'", QUEUE)
+    entry = OperatorEntry(at=AT, by=Operator(name="a@b"), act=Act.RETRY, subject="it")
+    sent = SentAgain(transfer_id="it", message_id="again", dead_letter_id="letter")
+    ledger.note_act(entry, [sent])
+
+
+def edit_row(ledger: SqlLedger, statement: str, *values: str) -> None:
+    with closing(sqlite3.connect(ledger._path)) as connection, connection:
+        connection.execute(statement, values)
+
+
+def _edited(ledger: SqlLedger, statement: str) -> None:
+    bring(ledger, "it", AT)
+    edit_row(ledger, statement)
+
+
+# What would have to be true of it, and is not: the rows of `it` are needed.
+NEEDED: dict[str, Callable[[SqlLedger], None]] = {
+    "it has not ended": _open,
+    "it is dead, and nothing settled it": _dead,
+    "it is not sealed": lambda it: _edited(it, "DELETE FROM seals"),
+    "some of it may be published unnoted": lambda it: _edited(
+        it, "UPDATE transfers SET renames_possible = 1"
+    ),
+    "it owns a directory": lambda it: _edited(it, "UPDATE destinations SET owner_transfer = 'it'"),
+    "its application may run": lambda it: _edited(
+        it,
+        "INSERT INTO jobs (transfer_id, epoch, tag, destination, state, opened_at, updated_at)"
+        " VALUES ('it', 1, 't', 'hdfs://nn/x', 'running', 1, 1)",
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", NEEDED)
+def test_what_is_needed_stays(ledger: SqlLedger, path: Path, reason: str) -> None:
+    NEEDED[reason](ledger)
+    prune(ledger)
+    assert left(path)["it"] == 3
+    assert check_rows(path, "it") == (None, None)
+
+
+def check_rows(path: Path, transfer_id: str) -> tuple[object, object]:
+    with closing(open_reader(path)) as reader:
+        row = reader.show(transfer_id).transfer
+    return row.pruned_at, row.pruned_by
+
+
+def test_a_dead_one_that_is_settled_goes(ledger: SqlLedger, path: Path) -> None:
+    _sent_again(ledger)
+    prune(ledger)
+    assert "it" not in left(path)
+
+
+# ---------------------------------------------------------------- steps
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 7, 100])
+def test_steps_of_any_size_come_to_the_same_end(ledger: SqlLedger, path: Path, most: int) -> None:
+    for number, objects in enumerate((5, 1, 3, 12, 2)):
+        bring(ledger, f"t{number}", AT, objects=objects)
+    bring_dead(ledger, "t9", AT)
+    assert prune(ledger, most=most) == 23
+    assert left(path) == {}
+    assert check_ledger(path).findings == []
+
+
+def test_an_interrupted_plan_is_marked_and_goes_on_first(ledger: SqlLedger, path: Path) -> None:
+    bring(ledger, "long", AT, objects=10)
+    bring(ledger, "next", AT, objects=2)
+    step = ledger.prune(OLD, NOW, most=4)
+    assert (step.transfers, step.objects) == (1, 4)
+    assert left(path) == {"long": 6, "next": 2}
+    assert check_rows(path, "long") == (NOW, "the test")
+    with closing(open_reader(path)) as reader:
+        assert reader.prunable(OLD.before).objects == 8
+    # From the beginning: whoever prunes now knows nothing of the step before.
+    assert prune(ledger) == 8
+    assert left(path) == {}
+
+
+PRUNING = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from backhaul.adapters.ledger import open_ledger
+from backhaul.adapters.ledger.upkeep.pruning import PruneRule
+
+ledger = open_ledger(Path(sys.argv[1]), create=False)
+rule = PruneRule(before=datetime.fromisoformat(sys.argv[2]), name="the test")
+after = ""
+while after is not None:
+    step = ledger.prune(rule, rule.before, after=after, most=7)
+    after = step.after
+    print(step.objects, flush=True)
+"""
+
+
+def test_killed_at_any_moment_it_loses_nothing_and_goes_on(path: Path) -> None:
+    with closing(open_ledger(path, create=True)) as ledger:
+        for number in range(6):
+            bring(ledger, f"t{number}", AT, objects=25)
+        bring(ledger, "young", AT + 60 * DAY)
+    chance = random.Random(20261201)
+    environment = {**os.environ, "PYTHONPATH": f"{REPO / 'src'}:{REPO}"}
+    reported = 0
+    for _ in range(3):
+        argv = [sys.executable, "-c", PRUNING, str(path), OLD.before.isoformat()]
+        with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            lines = [child.stdout.readline() for _ in range(chance.randint(1, 4))]
+            deadline = time.monotonic() + chance.uniform(0, 0.02)
+            while time.monotonic() < deadline:
+                pass
+            child.send_signal(signal.SIGKILL)
+            lines += child.stdout.readlines()
+        reported += sum(int(line) for line in lines if line.strip().isdecimal())
+        state = check_ledger(path, is_full=True)
+        assert state.findings == []
+        assert sum(left(path).values()) <= 153 - reported  # what was reported is in the file
+        assert left(path)["young"] == 3
+    with closing(open_ledger(path, create=False)) as ledger:
+        prune(ledger)
+    assert left(path) == {"young": 3}
+    assert check_ledger(path, is_full=True).findings == []
+
+
+# ---------------------------------------------------------------- what is still right
+
+
+def test_the_seal_chain_and_the_published_files_are_as_before(
+    ledger: SqlLedger, path: Path
+) -> None:
+    directory = bring(ledger, "t0", AT)
+    bring(ledger, "t1", AT)
+    with closing(open_reader(path)) as reader:
+        before = list(reader.chain()), reader.publishers([directory.join("part-00001.parquet")])
+        files = [one for page in reader.published_by("t0", directory, batch=2) for one in page]
+    prune(ledger)
+    with closing(open_reader(path)) as reader:
+        chain = list(reader.chain())
+        assert [one.line for one in chain] == [one.line for one in before[0]]
+        assert reader.publishers([directory.join("part-00001.parquet")]) == before[1]
+        left_over = [one for page in reader.published_by("t0", directory, batch=2) for one in page]
+        assert left_over == files
+        assert [one.content.hex for one in files] == ["00000000", "00000001", "00000002"]
+    state = check_ledger(path)
+    assert (state.findings, state.pruned, state.sealed) == ([], 2, 0)
+
+
+def test_a_message_that_comes_again_is_known(ledger: SqlLedger) -> None:
+    from backhaul.core.ports import MessageKey
+
+    bring(ledger, "t0", AT)
+    prune(ledger)
+    key = MessageKey(queue=QUEUE, message_id="t0")
+    begun = ledger.begin(key, "other", "raw/t0/", "/landing/t0", NOW)
+    assert (begun.transfer_id, begun.state) == ("t0", TransferState.DONE)
+
+
+def test_an_epoch_is_never_given_twice(ledger: SqlLedger) -> None:
+    bring(ledger, "t0", AT, place="same")
+    prune(ledger)
+    bring(ledger, "t1", AT, place="same")
+    with closing(open_reader(ledger._path)) as reader:
+        assert reader.show("t1").transfer.epoch == 2
+
+
+def test_where_finds_the_transfer_of_a_file_and_what_is_left_of_a_directory(
+    ledger: SqlLedger, path: Path
+) -> None:
+    directory = bring(ledger, "t0", AT, place="shared")
+    bring(ledger, "t1", AT, place="shared", objects=1)
+    prune(ledger)
+
+    (now,) = where(path, directory.join("part-00001.parquet").uri).now
+    assert now.passage is not None
+    assert (now.passage.transfer.id, now.passage.presence.value) == ("t0", "now")
+    (other,) = where(path, directory.join("part-00000.parquet").uri).now
+    assert other.passage is not None
+    assert other.passage.transfer.id == "t1"
+    passages = {one.transfer.id: one for one in where(path, directory.uri).passages}
+    assert passages["t0"].files == FilesNow(checked=3, there=2, replaced=1)
+    assert passages["t0"].presence.value == "partly"
+    (source,) = where(path, "s3://raw/t0/part-00001").passages
+    assert source.relation.value == "unlisted"
+
+
+def where(path: Path, place: str) -> Whereabouts:
+    return read_where(path, parse_place(place))
+
+
+def test_a_receipt_of_dropped_lines_is_refused_and_says_why(
+    ledger: SqlLedger, path: Path, tmp_path: Path
+) -> None:
+    bring(ledger, "t0", AT)
+    prune(ledger)
+    with pytest.raises(PermanentError, match=r"E_RECEIPT_PRUNED.*by the test"):
+        list(issue_receipt(Settings(ledger=path), "t0", keys=tmp_path, key_made=lambda _: None))
+
+
+# ---------------------------------------------------------------- the agent
+
+
+def test_the_agent_drops_a_little_at_a_time_and_rests_at_the_end(
+    ledger: SqlLedger, path: Path
+) -> None:
+    bring(ledger, "t0", AT, objects=TURN_OBJECTS)
+    bring(ledger, "t1", AT, objects=TURN_OBJECTS)
+    clock = FakeClock()
+    clock.advance((NOW - clock.now()).total_seconds())
+    Pruner(ledger, clock, None).turn()
+    assert sum(left(path).values()) == 2 * TURN_OBJECTS
+    pruner = Pruner(ledger, clock, 50 * DAY)
+    pruner.turn()
+    assert sum(left(path).values()) == TURN_OBJECTS
+    for _ in range(3):
+        pruner.turn()
+    assert left(path) == {}
+    assert check_rows(path, "t1") == (clock.now(), "retention.objects = 50d")
+
+    bring(ledger, "t2", AT)
+    pruner.turn()
+    assert left(path) == {"t2": 3}
+    clock.advance(REST.total_seconds())
+    pruner.turn()
+    assert left(path) == {}
+
+
+# ---------------------------------------------------------------- the command
+
+
+def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    shown = capsys.readouterr()
+    return ended.value.code, shown.out, shown.err
+
+
+def test_the_command(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at: datetime = T0 - 100 * DAY
+    with closing(open_ledger(path, create=True)) as ledger:
+        bring(ledger, "t0", at)
+    files = ("--ledger", str(path))
+    arguments = ("ledger", "prune", "--older", "90d")
+
+    code, _, err = run("ledger", "prune", *files, capsys=capsys)
+    assert code == 64
+    assert "retention.objects is not set" in err
+    code, out, _ = run(*arguments, "--dry-run", *files, capsys=capsys)
+    assert (code, out) == (0, "would drop 3 object lines of 1 transfer\n")
+    code, _, err = run(*arguments, *files, capsys=capsys)
+    assert code == 64
+    assert "--yes is needed" in err
+    assert left(path) == {"t0": 3}
+
+    code, out, _ = run(*arguments, "--yes", *files, capsys=capsys)
+    assert (code, out) == (0, "dropped 3 object lines of 1 transfer\n")
+    assert left(path) == {}
+    code, out, _ = run(*arguments, "--yes", *files, capsys=capsys)
+    assert code == 0
+    assert out.startswith("nothing to prune")
+
+    code, out, _ = run("show", "t0", *files, capsys=capsys)
+    assert "by backhaul ledger prune --older 90d, by " in out
+    code, out, _ = run("show", "t0", "--evidence", *files, capsys=capsys)
+    dropped, sealing = map(json.loads, out.splitlines())
+    schema = json.loads((DOCS / "schema" / "evidence.schema.json").read_text("utf-8"))
+    assert Checker(schema).accepts(dropped)
+    assert (dropped["kind"], sealing["kind"], sealing["objects"]) == ("pruned", "transfer", 3)
+    code, out, _ = run("journal", "--action", "prune", "--json", *files, capsys=capsys)
+    (line,) = map(json.loads, out.splitlines())
+    assert (line["transfers"], line["outcome"]) == (1, "done")
