@@ -287,7 +287,13 @@ def test_wrong_answer_is_named_and_nothing_is_written(
 
 def test_source_without_its_slash_gets_it() -> None:
     assert read_source("s3://raw/p") == read_source("raw/p/") == Source(bucket="raw", key="p/")
-    assert read_source("s3://bucket") == read_source("bucket/") == Source(bucket="bucket", key="")
+    assert read_source("bucket/") == Source(bucket="bucket", key="")
+
+
+def test_bucket_alone_is_not_taken_for_all_of_it() -> None:
+    with pytest.raises(BadArgument) as refusal:
+        read_source("acme-raw")
+    assert "s3://acme-raw/ for the whole bucket" in refusal.value.hint
 
 
 def test_queue_may_be_a_url_or_an_arn() -> None:

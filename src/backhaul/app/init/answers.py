@@ -127,11 +127,9 @@ def read_queue(text: str, region: str | None = None) -> str:
 
 
 def read_source(text: str) -> Source:
-    """A prefix; one without its slash gets it."""
-    typed = text.strip()
-    bare = typed.partition("://")[2] or typed
+    """A prefix; one without its slash gets it. A bucket alone is refused: all of it is `b/`."""
     try:
-        source = parse_source(typed if "/" in bare else f"{typed}/")
+        source = parse_source(text.strip())
         if not source.is_prefix:
             source = parse_source(f"s3://{source.bucket}/{source.key}/")
     except BackhaulError as error:
