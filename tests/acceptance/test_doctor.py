@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.acceptance.installation import REGION, Ended, Installation
+from tests.acceptance.test_secrets import SECRET_KEY, SESSION_TOKEN, Canaries
 
 pytestmark = pytest.mark.integration
 NOT_WELL = {"warning", "failed"}
@@ -78,3 +81,30 @@ def test_a_queue_of_another_region_is_named(on_moto: Installation) -> None:
     assert ended.code == 78
     assert f"there is one in {REGION}" in ended.out
     assert f"fix: backhaul doctor {on_moto.queue} {REGION}" in ended.out
+
+
+def test_a_bundle_has_the_worst_transfers_and_no_secret(
+    on_moto: Installation, tmp_path: Path
+) -> None:
+    it = on_moto
+    it.environment |= {"AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_SESSION_TOKEN": SESSION_TOKEN}
+    log = tmp_path / "backhaul.log"
+    it.environment["BACKHAUL_LOG__FILE"] = str(log)
+    it.leave(f"elsewhere/x, {it.landing.uri}/out")
+    it.drained()
+    file = tmp_path / "for-support.tar.gz"
+    ended = doctor(it, it.queue, REGION, "--offline", "--bundle", str(file))
+    assert ended.code == 0, ended
+    canaries = Canaries(SECRET_KEY, SESSION_TOKEN)
+    canaries.assert_not_in(ended, "doctor")
+    with tarfile.open(file) as archive:
+        for entry in archive.getmembers():
+            stream = archive.extractfile(entry)
+            assert stream is not None
+            content = stream.read()
+            canaries.assert_absent(entry.name, content)
+            if entry.name.endswith("worst-transfers.json"):
+                (dead,) = json.loads(content)
+                assert dead["transfer"]["code"] == "E_POLICY_SOURCE"
+            if entry.name.endswith("log.txt"):
+                assert b"E_POLICY_SOURCE" in content

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.config import Config
 
+from backhaul.adapters.aws import s3 as s3_client
 from backhaul.app.doctor import aws, s3, sqs
 from backhaul.app.doctor.context import DoctorContext, read_context
 from backhaul.app.doctor.finding import Finding, State
 from backhaul.app.doctor.probes import Section
 from backhaul.app.doctor.run import examine
+from backhaul.core.errors import BadArgument
 from tests.unit.aws_bed import ACCOUNT, ARN, BUCKET, KEY, QUEUE, REGION, AwsBed, Refused
 
 SECTIONS = (
@@ -59,6 +63,8 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsBed]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    once = s3_client._CONFIG.merge(Config(retries={"total_max_attempts": 1}))
+    monkeypatch.setattr(s3_client, "_CONFIG", once)
     with made.serving() as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         yield made
@@ -75,6 +81,7 @@ def examined(tmp_path: Path, names: Iterable[str] = ("aws", "sqs", "s3", "clock"
     found = [one for _, one in examine(context(tmp_path), sections)]
     assert SECRET not in str(found)
     assert "AKIACANARYC0FFEE0000" not in str(found)
+    assert "canaryc0ffee@" not in str([one.as_json for one in found])
     return found
 
 
@@ -200,6 +207,25 @@ def proxy_page(bed: AwsBed, _patch: pytest.MonkeyPatch) -> None:
 def of_tls(_bed: AwsBed, patch: pytest.MonkeyPatch) -> None:
     """The port answers, and not in TLS."""
     patch.setenv("AWS_ENDPOINT_URL_S3", _bed.url.replace("http://", "https://"))
+
+
+def of_s3a(bed: AwsBed, patch: pytest.MonkeyPatch) -> None:
+    """Hadoop's keys and endpoint, without path.style.access."""
+    without_keys(bed, patch)
+    patch.delenv("AWS_ENDPOINT_URL")
+    properties = {
+        "fs.s3a.endpoint": "https://store.invalid",
+        "fs.s3a.access.key": "key-of-hadoop",
+        "fs.s3a.secret.key": SECRET,
+    }
+    directory = Path(os.environ["HOME"]) / "conf"
+    directory.mkdir()
+    text = "".join(
+        f"<property><name>{name}</name><value>{value}</value></property>"
+        for name, value in properties.items()
+    )
+    (directory / "core-site.xml").write_text(f"<configuration>{text}</configuration>")
+    patch.setenv("HADOOP_CONF_DIR", str(directory))
 
 
 def nowhere(_bed: AwsBed, patch: pytest.MonkeyPatch) -> None:
@@ -427,6 +453,21 @@ PLANTED = [
         "s3.list",
         ("route landing", "aws s3 ls"),
     ),
+    Planted(
+        "buckets in the path alone",
+        of_s3a,
+        "s3.list",
+        ("addressing_style = path", "fs.s3a.path.style.access"),
+    ),
+    Planted(
+        "proxy that is away",
+        environment(
+            HTTPS_PROXY="http://user:canaryc0ffee@127.0.0.1:9",
+            AWS_ENDPOINT_URL_S3="https://s3.us-west-2.amazonaws.com",
+        ),
+        "s3.list",
+        ("HTTPS_PROXY", "NO_PROXY", "amazonaws.com"),
+    ),
     Planted("TLS that is not trusted", of_tls, "s3.list", ("AWS_CA_BUNDLE", "openssl s_client")),
 ]
 
@@ -446,4 +487,60 @@ def test_a_planted_fault_is_found_with_its_fix(
     if planted.exit_code:
         assert found[0].exit_code == planted.exit_code
     assert "E_BUG" not in {one.code for one in findings}
+    assert bed.taken == []
+
+
+def test_a_route_that_is_named_is_the_only_one_probed(bed: AwsBed, tmp_path: Path) -> None:
+    del bed.queue["Policy"]
+    other = f"""
+[[route]]
+name = "other"
+source = ["s3://{BUCKET}/other/", "s3://{BUCKET}/more/"]
+destination = ["file://{tmp_path}/other/"]
+"""
+    file = tmp_path / "backhaul.toml"
+    file.write_text(CONFIGURATION.replace("DIR", str(tmp_path)) + other)
+    chosen = read_context(config=file, queue=QUEUE, region=REGION, route="other")
+    findings = [one for _, one in examine(chosen, SECTIONS)]
+    assert {one.route for one in findings} == {"", "other"}
+    assert [one.subject for one in findings if one.check == "s3.list"] == [
+        f"s3://{BUCKET}/other/",
+        f"s3://{BUCKET}/more/",
+    ]
+    assert not [one for one in findings if one.check == "sqs.events"], "it takes no events"
+    with pytest.raises(BadArgument, match="E_ROUTE_UNKNOWN"):
+        read_context(config=file, queue=QUEUE, region=REGION, route="othre")
+
+
+def test_where_s3_is_away_the_other_sources_are_not_waited_for(
+    bed: AwsBed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    file = tmp_path / "backhaul.toml"
+    text = CONFIGURATION.replace("DIR", str(tmp_path))
+    file.write_text(text.replace("click/", 'click/", "s3://acme-raw/a/", "s3://acme-raw/b/', 1))
+    chosen = read_context(config=file, queue=QUEUE, region=REGION)
+    states = [one.state for _, one in examine(chosen, [Section("s3", s3.PROBES)])]
+    assert states == [State.FAILED, State.SKIPPED]
+    assert "s3:ListBucket" not in bed.calls
+
+
+def test_what_was_denied_is_fixed_by_the_partition_of_the_region(
+    bed: AwsBed, tmp_path: Path
+) -> None:
+    bed.refused["sqs:ReceiveMessage"] = Refused("AccessDenied")
+    bed.queues = {("cn-north-1", name): found for (_, name), found in bed.queues.items()}
+    chosen = context(tmp_path, region="cn-north-1")
+    findings = [one for _, one in examine(chosen, [Section("sqs", sqs.PROBES)])]
+    denied = next(one for one in findings if one.check == "sqs.receive")
+    assert "arn:aws-cn:sqs:cn-north-1:" in "\n".join(denied.fix)
+
+
+def test_a_fifo_queue_is_probed_and_its_fix_names_fifo_queues(bed: AwsBed, tmp_path: Path) -> None:
+    bed.queues[REGION, "orders.fifo"] = {"QueueArn": f"{ARN}.fifo"}
+    chosen = context(tmp_path, queue="orders.fifo")
+    findings = [one for _, one in examine(chosen, [Section("sqs", sqs.PROBES)])]
+    missing = next(one for one in findings if one.check == "sqs.dead_letter")
+    assert "orders-dead.fifo" in "\n".join(missing.fix)
+    assert "FifoQueue" in "\n".join(missing.fix)
     assert bed.taken == []

@@ -7,19 +7,22 @@ import platform
 import resource
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from backhaul.adapters.ledger import open_ledger
+from backhaul.adapters.ledger import Owner, open_ledger
 from backhaul.adapters.system import trusted_files
 from backhaul.app.doctor import configuration, ledger, machine
 from backhaul.app.doctor.context import read_context
 from backhaul.app.doctor.finding import Finding, State
 from backhaul.app.doctor.probes import Section
 from backhaul.app.doctor.run import examine
+from backhaul.core.agent_report import AgentIdentity, AgentReport
 
 SECTIONS = (
     Section("config", configuration.PROBES),
@@ -121,6 +124,32 @@ def test_a_ledger_that_does_not_exist_yet_is_no_fault(node: Node) -> None:
     node.ledger.unlink()
     assert not_well(node.examined()) == []
     assert not node.ledger.exists()
+
+
+def test_an_agent_that_runs_here_names_the_queue(node: Node) -> None:
+    """Where the command line names none; and is no fault."""
+    now = datetime.now(UTC)
+    identity = AgentIdentity(
+        id="a",
+        host="edge1",
+        owner=Owner.current().text,
+        version="1",
+        queue="orders",
+        region="eu-west-1",
+        slots=4,
+        started_at=now,
+    )
+    with closing(open_ledger(node.ledger, create=False)) as written:
+        written.beat(identity, AgentReport(at=now), has_ended=False)
+    context = read_context(config=node.config)
+    assert (context.queue, context.region) == ("orders", "eu-west-1")
+    named = read_context(config=node.config, queue="mine", region="us-east-1")
+    assert (named.queue, named.region) == ("mine", "us-east-1")
+    findings = node.examined()
+    assert not_well(findings) == []
+    assert "an agent works orders" in next(
+        one.text for one in findings if one.check == "agent.running"
+    )
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def command(
     Example:
       backhaul doctor my-queue us-west-2
 
-    It takes no message and leaves nothing behind. Without QUEUE and REGION, SQS is not probed. Ends
+    It takes no message and leaves nothing behind. Without QUEUE and REGION, the queue is
+    that of an agent that runs on the ledger. Ends
     with 0 when nothing failed (warnings allowed), else with the first of these that applies: 78
     configuration, 77 not allowed, 69 something is unavailable.
     """

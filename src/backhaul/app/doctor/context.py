@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backhaul.adapters.ledger import find_reader
 from backhaul.app.context import Context, load_context
 from backhaul.app.unknown_route import unknown_route
 from backhaul.core.errors import BackhaulError, ConfigurationError
@@ -28,8 +31,9 @@ class DoctorContext:
         loaded: Settings, routes and Hadoop's configuration; None where any of them has a fault.
         fault: That fault; a probe reports it.
         settings: All of them, or with a fault what is valid, the rest by default.
-        queue: Its name, URL or ARN; None: no probe of SQS.
-        region: The REGION argument, or the configured one; None: none is known.
+        queue: Its name, URL or ARN; where none was named, that of an agent that runs on the ledger;
+            None: no probe of SQS.
+        region: Likewise.
         route: Only this route is probed; None: all.
         is_offline: Nothing may be sent to the network.
         proxy: HTTPS_PROXY without its password; None: it is not set.
@@ -88,6 +92,8 @@ def read_context(
     except BackhaulError as error:
         fault = error
         settings, path = _what_is_valid(config, ledger)
+    if queue is None:
+        queue, region = _worked_by_an_agent(settings)
     if loaded is not None and route is not None:
         known = [one.name for one in loaded.policy.routes]
         if route not in known:
@@ -103,6 +109,19 @@ def read_context(
         is_offline=is_offline,
         proxy=_proxy(),
     )
+
+
+def _worked_by_an_agent(settings: Settings) -> tuple[str | None, str | None]:
+    """Queue and region of an agent that runs on this ledger; what fails here, a probe reports."""
+    with suppress(BackhaulError, OSError):
+        reader = find_reader(settings.ledger_path, busy_timeout_s=5.0)
+        if reader is not None:
+            with closing(reader):
+                now = datetime.now(UTC)
+                alive = [one.record.identity for one in reader.agents() if one.is_alive(now)]
+            if alive:
+                return alive[0].queue, alive[0].region
+    return None, None
 
 
 def _proxy() -> str | None:

@@ -81,8 +81,8 @@ def for_network(error: BackhaulError, proxy: str | None) -> tuple[str, ...]:
     port = (found[2] if found else None) or "443"
     if _PROXY.search(error.message):
         return (
-            f"the proxy is HTTPS_PROXY={proxy or ''}: correct it, or leave it out for this host:",
-            f"export NO_PROXY={host}",
+            f"correct HTTPS_PROXY, now {proxy or 'not set'}: export HTTPS_PROXY=http://PROXY:PORT",
+            f"or, where this machine reaches AWS without it: export NO_PROXY={_unproxied(found)}",
         )
     if _TLS.search(error.message):
         return (
@@ -101,12 +101,18 @@ def for_network(error: BackhaulError, proxy: str | None) -> tuple[str, ...]:
     )
 
 
+def _unproxied(found: re.Match[str] | None) -> str:
+    """The host that was to be reached: what the error names may be the proxy itself."""
+    is_aws = found is not None and found[1].endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    return found[1] if found is not None and is_aws else ".amazonaws.com"
+
+
 PATH_STYLE = (
-    "this server needs the bucket in the path, not in the host's name; in ~/.aws/config:",
+    "this server needs the bucket in the path, not in the host's name; in core-site.xml:",
+    "<property><name>fs.s3a.path.style.access</name><value>true</value></property>",
+    "or, where AWS's own settings name the endpoint, in ~/.aws/config:",
     "s3 =",
     "  addressing_style = path",
-    "or, where S3A's endpoint is used, in core-site.xml:",
-    "<property><name>fs.s3a.path.style.access</name><value>true</value></property>",
 )
 CLOCK = (
     "timedatectl set-ntp true",

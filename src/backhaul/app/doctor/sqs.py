@@ -54,7 +54,7 @@ def queue(context: DoctorContext) -> Iterator[Finding]:
             "sqs.queue",
             "",
             State.SKIPPED,
-            "no queue was named: backhaul doctor QUEUE REGION",
+            "no queue was named, and no agent runs here: backhaul doctor QUEUE REGION",
         )
         return
     subject = f"queue {name} in {region}"
