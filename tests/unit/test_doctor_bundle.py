@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from backhaul.app.doctor import secrecy
+from backhaul.app.doctor import bundle, secrecy
 from backhaul.cli import cli
 from backhaul.core.errors import BackhaulError
 
@@ -211,3 +211,18 @@ def test_the_policy_is_that_of_the_configuration_and_can_be_piped(home: Path) ->
 def test_the_policy_of_a_faulty_configuration_is_refused(home: Path) -> None:
     (home / "backhaul.toml").write_text("]]")
     assert error_of(doctor(home, "--policy")).exit_code == 78
+
+
+def test_a_file_that_appears_while_it_is_collected_is_not_written_over(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = home / "bundle.tar.gz"
+
+    def meanwhile(_context: object) -> secrecy.KnownSecrets:
+        file.write_text("precious")
+        return secrecy.KnownSecrets(frozenset())
+
+    monkeypatch.setattr(bundle, "known_secrets", meanwhile)
+    monkeypatch.setattr(bundle, "_texts", lambda *_: {})
+    assert error_of(doctor(home, "--bundle", str(file))).code == "E_BUNDLE_EXISTS"
+    assert file.read_text() == "precious"
