@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +17,15 @@ from backhaul.adapters.hadoop.configuration.properties import HadoopConfiguratio
 from backhaul.adapters.hadoop.hdfs.errors import of_open_file, proxy_refused, translate
 from backhaul.adapters.hadoop.rpc import RemoteError
 from backhaul.adapters.ledger import open_ledger
-from backhaul.adapters.system.clock import SystemClock
+from backhaul.adapters.system.clock import SystemClock, host_name
 from backhaul.app.context import Context
-from backhaul.app.doctor import hadoop_network
+from backhaul.app.doctor import hadoop_network, mounted
 from backhaul.app.doctor.finding import Finding, State
 from backhaul.app.doctor.hadoop_network import Looked, Reach
 from backhaul.app.doctor.hadoop_targets import Places, ledger_notes
+from backhaul.app.doctor.hadoop_trial import root_name
 from backhaul.core.agent.sweeping import sweep_abandoned
-from backhaul.core.errors import BackhaulError, OutageError, TargetMissing
+from backhaul.core.errors import BackhaulError, CannotWrite, OutageError, TargetMissing
 from backhaul.core.file_systems import FileSystems
 from backhaul.core.model import Location, Route
 from backhaul.core.ports import WriteRefusal
@@ -426,6 +428,13 @@ def test_what_a_killed_one_left_the_next_one_removes(bed: Bed) -> None:
     assert (found.state, bed.target.paths()) == (State.OK, before)
 
 
+def test_a_file_that_one_left_after_its_rename_is_not_in_the_way(bed: Bed) -> None:
+    name = root_name(host_name(), str(bed.loaded.settings.ledger_path), "r")
+    bed.target.put(f"/landing/.backhaul/{name}/1/renamed", b"x")
+    (found,) = bed.findings()
+    assert (found.state, bed.target.files()) == (State.OK, {})
+
+
 def test_a_healthy_run_leaves_nothing_in_the_ledger(bed: Bed) -> None:
     with closing(open_ledger(bed.loaded.settings.ledger_path, create=True)):
         pass
@@ -439,3 +448,77 @@ def test_a_root_that_a_sweep_took_meanwhile_is_tried_once_more(bed: Bed) -> None
     bed.faults.at("target.create", 1, Fault.FAIL, gone)
     (found,) = bed.findings()
     assert found.state is State.OK
+
+
+# ---------------------------------------------------------------- beside the trial
+
+
+def test_one_of_a_pair_that_is_down_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Location(scheme="hdfs", authority="prod", path="/landing")
+    values = {"dfs.ha.namenodes.prod": "nn1,nn2"}
+    values |= {f"dfs.namenode.rpc-address.prod.{one}": f"{one}:8020" for one in ("nn1", "nn2")}
+    bed = Bed(tmp_path / "ledger.db", place)
+    bed.loaded = replace(bed.loaded, hadoop=HadoopConfiguration(values=values))
+
+    def look_at(address: tuple[str, int]) -> Looked:
+        host, port = address
+        return Looked(host, port, Reach.REFUSED if host == "nn2" else Reach.ANSWERS, "refused")
+
+    monkeypatch.setattr(hadoop_network, "look_at", look_at)
+    written, warned = bed.findings()
+    assert (written.state, warned.check, warned.state) == (
+        State.OK,
+        "hdfs.namenode",
+        State.WARNING,
+    )
+    assert "NameNode nn2:8020" in warned.text
+    assert any("dfs.namenode.rpc-address.*" in line for line in warned.fix)
+
+
+def test_a_mounted_destination_is_looked_at_from_this_machine_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed = Bed(tmp_path / "ledger.db", Location(scheme="file", authority="", path="/landing"))
+    for name in ("missing_mount", "not_there", "room"):
+        made = Finding(f"target.{name}", "", State.WARNING, "")
+        monkeypatch.setattr(mounted, name, lambda *_, made=made: [made])
+    found = [one.check for one in bed.findings()]
+    assert found == ["target.missing_mount", "target.write", "target.room", "target.not_there"]
+
+
+def test_a_full_mount_names_what_is_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed = Bed(tmp_path / "ledger.db", Location(scheme="file", authority="", path="/landing"))
+    monkeypatch.setattr(mounted, "missing_mount", lambda *_: [])
+    monkeypatch.setattr(mounted, "full", lambda _place: ("target.inodes", ("df -i",)))
+    full = OutageError.of("target", "E_DST_FULL", "No space left on device")
+    bed.faults.always("target.create", full)
+    (found,) = bed.findings()
+    assert (found.check, found.fix) == ("target.inodes", ("df -i",))
+
+
+MOUNTED = {
+    "denied": (CannotWrite("E_DST_DENIED", "no", "chown bob"), "target.permission", "chown bob"),
+    "read-only": (CannotWrite("E_DST_READONLY", "no", "mount -o rw"), "target.readonly", "rw"),
+    "server gone": (OutageError.of("target", "E_DST_AWAY", "stale"), "target.mount", "findmnt"),
+    "a hanging mount": (
+        OutageError.of("target", "E_TARGET_STALLED", "hangs"),
+        "target.mount",
+        "umount -l",
+    ),
+    "a link": (CannotWrite("E_DST_MOUNT", "link", "name it"), "target.mount", "name it"),
+}
+
+
+@pytest.mark.parametrize(("error", "check", "fix"), MOUNTED.values(), ids=MOUNTED.keys())
+def test_a_planted_fault_of_a_mount(
+    tmp_path: Path, error: BackhaulError, check: str, fix: str
+) -> None:
+    bed = Bed(tmp_path / "ledger.db", Location(scheme="file", authority="", path="/landing"))
+    bed.faults.always("target.mkdirs", error)
+    (found,) = bed.findings()
+    assert (found.check, found.state) == (check, State.FAILED)
+    assert fix in shown(found)

@@ -110,8 +110,9 @@ def _full(_error: BackhaulError, path: str) -> Iterator[str]:
 
 
 def _away(_error: BackhaulError, path: str) -> Iterator[str]:
-    yield f"findmnt -T {quote(path)}"
-    yield "umount -l MOUNT && mount MOUNT    # with the mount point that `findmnt` shows"
+    # Nothing that touches the path: it may hang as well.
+    yield f"findmnt    # the mount point above {quote(path)}, and its server"
+    yield "umount -l MOUNT_POINT && mount MOUNT_POINT    # once the server answers"
 
 
 _HDFS: dict[str, tuple[str, Fixes]] = {
