@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from backhaul.app.command_schemas import command_schemas
 from backhaul.app.document import documents
 from backhaul.app.ledger_check import ledger_states
 from backhaul.app.outlook import lines
@@ -531,6 +532,7 @@ def texts() -> dict[str, str]:
             ("ledger-check", ledger_check_schema()),
             ("where", where_schema()),
             ("reconcile", reconcile_schema()),
+            *command_schemas().items(),
         )
     }
 

@@ -147,3 +147,13 @@ def test_for_programs_each_is_a_line_of_its_schema(files: Sequence[str], tmp_pat
     views = read_expectations(context, AtNoon.now(UTC))
     assert views is not None
     assert json.loads(as_json_line(views[0]))["next"]["objects_wanted"] == 3
+
+
+def test_expectations_of_one_route_or_only_those_that_are_missing(files: Sequence[str]) -> None:
+    with closing(open_ledger(Path(files[-1]), create=True)):
+        pass
+    assert run("expectations", "--route", "clickstream", *files).stdout.count("  next ") == 2
+    assert run("expectations", "--missing", *files).stdout == ""
+    error = run("expectations", "--route", "clikstream", *files).exception
+    assert "E_ROUTE_UNKNOWN" in str(error)
+    assert "did you mean 'clickstream'?" in str(getattr(error, "hint", ""))

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import event
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger.sqlite import migrate
 from backhaul.app.overview import read_overview
 from backhaul.app.retry import plan_by_filters, plan_by_ids
 from backhaul.cli import cli
@@ -47,7 +48,7 @@ def ledger(path: Path) -> Iterator[SqlLedger]:
 def begun(
     ledger: SqlLedger, name: str, source: str = "s3://b/p/", destination: str = DAY.uri
 ) -> None:
-    key = MessageKey(queue=QUEUE, message_id=f"m-{name}")
+    key = MessageKey(queue=QUEUE, message_id=f"msg-{name}")
     ledger.begin(key, name, source, destination, T0)
 
 
@@ -129,6 +130,33 @@ def test_what_is_settled_is_counted_nowhere_and_found_by_its_name(
     }
 
 
+def test_a_transfer_is_named_by_its_message_by_its_source_or_by_its_place(
+    ledger: SqlLedger, path: Path
+) -> None:
+    done(ledger, "t1")
+    died(ledger, "t2", source="s3://b/other/", destination="hdfs://ns/other")
+
+    def shown(*names: str) -> list[str]:
+        found = (run(path, "show", name, "--json").stdout for name in names)
+        return [json.loads(text)["transfer"]["id"] for text in found]
+
+    assert shown("msg-t1", DAY.path, DAY.uri, "s3://b/p/") == ["t1"] * 4
+    assert shown("msg-t2", "s3://b/other/") == ["t2"] * 2
+    died(ledger, "t3")
+    for name, text in (
+        (
+            "s3://b/p/",
+            "more than one transfer has to do with s3://b/p/: t3 (dead), t1 (done), newest",
+        ),
+        ("msg-t", "more than one transfer starts with msg-t: t1, t2, t3"),
+        ("/nowhere", "has to do with /nowhere"),
+        ("m", "no transfer starts with 'm', and no message's does"),
+    ):
+        words = ["show", name, "--ledger", str(path)]
+        error = CliRunner().invoke(cli, words, standalone_mode=False).exception
+        assert text in str(error)
+
+
 def test_letters_that_were_sent_again_or_deleted_settle_their_transfers(
     ledger: SqlLedger, path: Path
 ) -> None:
@@ -145,19 +173,22 @@ def test_letters_that_were_sent_again_or_deleted_settle_their_transfers(
     assert "its dead letter was deleted" in run(path, "show", "t2").stdout
 
 
-def test_an_older_ledger_keeps_what_was_sent_again_settled(path: Path) -> None:
-    with closing(open_ledger(path, create=True)) as ledger:
-        for name in ("t1", "t2"):
-            died(ledger, name, source=f"s3://b/{name}/")
-        entry = OperatorEntry(at=T0, by=Operator(name="a"), act=Act.RETRY, subject="")
-        sent = SentAgain(dead_letter_id="l", transfer_id="t1", message_id="n")
-        ledger.note_act(entry, [sent])
+def test_an_older_ledger_keeps_what_was_sent_again_settled(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(migrate, "HEAD", "0013")
+        open_ledger(path, create=True).close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        for name in ("ix_transfers_dead_open", "ix_transfers_dead_source"):
-            connection.execute(f"DROP INDEX {name}")
-        for name in ("settled_at", "settled_how", "settled_transfer"):
-            connection.execute(f"ALTER TABLE transfers DROP COLUMN {name}")
-        connection.execute("UPDATE alembic_version SET version_num = '0013'")
+        for name, again in (("t1", ("n", 1_000_000)), ("t2", (None, None))):
+            connection.execute(
+                "INSERT INTO transfers (id, source, destination, state, attempt, failures,"
+                " source_changes, plan_complete, renames_possible, objects_planned, bytes_planned,"
+                " markers, has_letter, first_seen_at, updated_at, finished_at, sent_again_as,"
+                " sent_again_at)"
+                " VALUES (?, 's', '/d', 'dead', 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1, ?, ?)",
+                (name, *again),
+            )
     open_ledger(path, create=False).close()
     assert settled(path) == {"t1": ("sent_again", None)}
 

@@ -13,6 +13,7 @@ from backhaul.adapters.ledger import LedgerReader, open_reader
 from backhaul.adapters.ledger.attempts import NO_QUEUES
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.adapters.system.receipt_keys import ReceiptKey, ReceiptKeys
+from backhaul.app.ids import by_place
 from backhaul.core.errors import PermanentError
 from backhaul.core.ports import Clock
 from backhaul.core.receipts.issuing import Receivable, check_done, make_statement, receipt_lines
@@ -50,8 +51,9 @@ def issue_receipt(
     """
     chosen = keys_of(settings, keys)
     now = (clock or SystemClock()).now()
+    name = by_place(settings.ledger_path, id_prefix)
     with closing(open_reader(settings.ledger_path)) as reader:
-        wanted = _wanted(reader, id_prefix)
+        wanted = _wanted(reader, name)
         check_done(wanted)
         if (first := chosen.create_first()) is not None:
             key_made(first)

@@ -22,6 +22,7 @@ from backhaul.adapters.ledger import (
     find_reader,
     open_reader,
 )
+from backhaul.app.ids import by_place
 from backhaul.core.model import Location, TransferState
 from backhaul.core.transfer.evidence import object_line, pruned_line, text
 
@@ -120,19 +121,21 @@ def read_open(path: Path) -> list[TransferDetails] | None:
 
 
 def read_transfer(path: Path, id_prefix: str) -> TransferDetails:
-    """One transfer.
+    """One transfer, by the start of its id or of its message's, or by a place.
 
     Raises:
         PermanentError: E_NO_SUCH_TRANSFER.
     """
+    whole = by_place(path, id_prefix)
     with closing(open_reader(path)) as reader:
-        return reader.show(id_prefix)
+        return reader.show(whole)
 
 
 def read_evidence(path: Path, id_prefix: str) -> Iterator[str]:
     """The manifest: a line per object, and the seal line once the transfer has ended."""
+    whole = by_place(path, id_prefix)
     with closing(open_reader(path)) as reader:
-        transfer = reader.transfer(id_prefix)
+        transfer = reader.transfer(whole)
         transfer_id = transfer.id
         if transfer.pruned_at is not None:
             yield text(pruned_line(transfer_id, transfer.pruned_at, transfer.pruned_by or ""))

@@ -16,6 +16,7 @@ from shlex import quote
 
 from backhaul.adapters.ledger import LedgerReader, RetryCandidate, open_reader
 from backhaul.adapters.ledger.attempts import ADOPT_QUEUE, COPY_QUEUE
+from backhaul.app.ids import by_place
 from backhaul.core.errors import BadArgument
 from backhaul.core.model import TransferState
 from backhaul.core.ports import Settlement
@@ -75,8 +76,9 @@ def plan_by_ids(path: Path, id_prefixes: Sequence[str]) -> RetryPlan:
     Raises:
         PermanentError: E_NO_SUCH_TRANSFER.
     """
+    names = [by_place(path, one) for one in id_prefixes]
     with closing(open_reader(path)) as reader:
-        every = {one.id: one for one in map(reader.candidate, id_prefixes)}
+        every = {one.id: one for one in map(reader.candidate, names)}
     return _plan(every.values())
 
 

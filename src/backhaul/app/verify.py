@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 
@@ -22,6 +22,7 @@ from backhaul.adapters.ledger import (
     open_reader,
 )
 from backhaul.app.context import Context
+from backhaul.app.ids import by_place
 from backhaul.app.ports import make_pool
 from backhaul.core.checksums import Checksum
 from backhaul.core.model import Location, TransferState
@@ -102,9 +103,11 @@ def run_verify(
         PermanentError: E_NO_SUCH_TRANSFER.
         BackhaulError: The target or the ledger is unavailable.
     """
+    path = context.settings.ledger_path
+    selection = replace(selection, ids=tuple(by_place(path, one) for one in selection.ids))
     pool = make_pool(context, emit, 1)
     try:
-        with closing(open_reader(context.settings.ledger_path)) as reader:
+        with closing(open_reader(path)) as reader:
             return _Check(reader, pool, selection, is_read=is_read, found=found).run()
     finally:
         pool.close()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from backhaul.cli.options import Files, OnceOnly, files_options, warn
+from backhaul.cli.options import Files, OnceOnly, files_options, json_option, print_json, warn
 
 
 @click.command("cancel", cls=OnceOnly)
 @click.argument("transfer_id", metavar="ID")
+@json_option
 @files_options
-def command(*, transfer_id: str, files: Files) -> int:
+def command(*, transfer_id: str, as_json: bool, files: Files) -> int:
     r"""End the transfer ID, unless it has ended or is being published.
 
     The start of an id is enough if no other id begins the same way.
@@ -25,5 +26,8 @@ def command(*, transfer_id: str, files: Files) -> int:
     from backhaul.app.actions import cancel, person
 
     cancelled = cancel(files.context(), person(), transfer_id, warn=warn)
-    click.echo(f"{cancelled} is cancelled; its worker stops within seconds")
+    if as_json:
+        print_json({"transfer_id": cancelled, "state": "dead", "code": "E_CANCELLED"})
+    else:
+        click.echo(f"{cancelled} is cancelled; its worker stops within seconds")
     return 0

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from backhaul.cli.options import OnceOnly, PolicyFiles, policy_options, region_option
+from backhaul.cli.options import (
+    OnceOnly,
+    PolicyFiles,
+    json_option,
+    policy_options,
+    print_json,
+    region_option,
+)
 from backhaul.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    from backhaul.core.facts import TransferDone
 
 
 @click.command("copy", cls=OnceOnly)
@@ -14,10 +26,17 @@ from backhaul.core.errors import ExitCode
 @click.option(
     "--option", "options", multiple=True, metavar="K=V", help="As for `backhaul send`. Repeatable."
 )
+@json_option
 @region_option
 @policy_options
 def command(
-    *, source: str, destination: str, options: tuple[str, ...], region: str, files: PolicyFiles
+    *,
+    source: str,
+    destination: str,
+    options: tuple[str, ...],
+    as_json: bool,
+    region: str,
+    files: PolicyFiles,
 ) -> int:
     r"""Copy SOURCE to the directory DEST now: same policy, same proof, with a progress bar.
 
@@ -38,7 +57,27 @@ def command(
     request = request_from_arguments(
         source, destination, parse_options(option_pairs(options)), default_fs=context.default_fs
     )
-    with Display() as display:
+    with Display(lines_to_stderr=as_json) as display:
         run_copy(context, request, region=region, emit=quiet_telemetry(display))
-    display.summarise()
+    if as_json:
+        for one in display.done:
+            print_json(done_as_json(one))
+    else:
+        display.summarise()
     return ExitCode.OK
+
+
+def done_as_json(done: TransferDone) -> dict[str, Any]:
+    """Of a transfer that this command has done."""
+    return {
+        "transfer_id": done.transfer_id,
+        "state": "superseded" if done.is_superseded else "done",
+        "source": done.source,
+        "destination": done.destination,
+        "objects": done.objects,
+        "size_bytes": done.size_bytes,
+        "copied_bytes": done.copied_bytes,
+        "adopted": done.adopted,
+        "publish": done.publish,
+        "duration_s": round(done.duration_s, 3),
+    }

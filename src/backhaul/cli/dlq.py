@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,16 @@ from backhaul.cli.filters import (
     until_option,
 )
 from backhaul.cli.listing import Column, Output, print_rows
-from backhaul.cli.options import Files, WholeSentences, counted, files_options, json_option, warn
+from backhaul.cli.options import (
+    Files,
+    WholeSentences,
+    counted,
+    files_options,
+    json_lines_option,
+    json_option,
+    print_json,
+    warn,
+)
 from backhaul.cli.queue_arguments import queue_arguments
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.text import printable, visible
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
 
     from backhaul.app.dlq import ReadLetters
     from backhaul.app.letters import DeadLetterDetails, LetterFilter
+    from backhaul.core.ports import SentAgain
 
 MOST = 1000
 MOST_SHOWN = 4096  # characters of a line
@@ -130,7 +139,7 @@ def show_dead_letter(
 
     letter = read_dead_letter(queue, region, message_id, most=limit, ledger=_ledger_path(files))
     if as_json:
-        click.echo(json.dumps({"v": 1, **letter_as_json(letter)}, ensure_ascii=False))
+        print_json(letter_as_json(letter))
         return 0
     for name, text in (
         ("message", letter.message_id),
@@ -158,6 +167,7 @@ def show_dead_letter(
 @_dry_run
 @_yes
 @_limit
+@json_lines_option
 @files_options
 def redrive_dead_letters(  # noqa: PLR0913 - one for each option
     *,
@@ -169,6 +179,7 @@ def redrive_dead_letters(  # noqa: PLR0913 - one for each option
     dry_run: bool,
     yes: bool,
     limit: int,
+    as_json: bool,
     files: Files,
 ) -> int:
     r"""Send dead letters back to QUEUE, body unchanged, then delete them. Prints the new ids.
@@ -200,7 +211,7 @@ def redrive_dead_letters(  # noqa: PLR0913 - one for each option
         region,
         ids,
         most=limit,
-        sent=lambda one: click.echo(one.message_id),
+        sent=sent_printer(as_json=as_json),
         warn=warn,
     )
     click.echo(f"{sent} sent back", err=True)
@@ -215,6 +226,7 @@ def redrive_dead_letters(  # noqa: PLR0913 - one for each option
 @_dry_run
 @_yes
 @_limit
+@json_lines_option
 @files_options
 def delete_dead_letters(  # noqa: PLR0913 - one for each option
     *,
@@ -226,6 +238,7 @@ def delete_dead_letters(  # noqa: PLR0913 - one for each option
     dry_run: bool,
     yes: bool,
     limit: int,
+    as_json: bool,
     files: Files,
 ) -> int:
     r"""Delete dead letters for good: what they asked for is not done. Prints their ids.
@@ -256,11 +269,28 @@ def delete_dead_letters(  # noqa: PLR0913 - one for each option
         region,
         [one.message_id for one in letters],
         most=limit,
-        deleted=lambda one: click.echo(one.message_id),
+        deleted=_print_deleted_json if as_json else lambda one: click.echo(one.message_id),
         warn=warn,
     )
     click.echo(f"{deleted} deleted", err=True)
     return 0
+
+
+def sent_printer(*, as_json: bool) -> Callable[[SentAgain], None]:
+    """What prints a dead letter that was sent again."""
+    if not as_json:
+        return lambda one: click.echo(one.message_id)
+    return lambda one: print_json(
+        {
+            "dead_letter_id": one.dead_letter_id,
+            "transfer_id": one.transfer_id or None,
+            "message_id": one.message_id,
+        }
+    )
+
+
+def _print_deleted_json(one: DeadLetterDetails) -> None:
+    print_json({"dead_letter_id": one.message_id, "transfer_id": one.transfer_id or None})
 
 
 # ---------------------------------------------------------------- which ones

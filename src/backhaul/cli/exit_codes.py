@@ -110,6 +110,11 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         75: "another backup writes the same file",
         78: "configuration, or no ledger",
     },
+    "ledger prune": {
+        0: "dropped, or nothing is that old",
+        **_LEDGER,
+        130: "declined or interrupted",
+    },
     "journal": {0: "shown, also an empty list", **_LEDGER},
     "dashboard": {
         0: "stopped",

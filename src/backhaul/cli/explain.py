@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from backhaul.cli.options import (
     counted,
     json_option,
     policy_options,
+    print_json,
     region_option,
 )
 from backhaul.core.text import redacted
@@ -71,7 +71,7 @@ def command(
         sender=Sender(queue=queue, sender_id=sender),
     )
     if as_json:
-        click.echo(json.dumps(all_as_json(records), ensure_ascii=False))
+        print_json(all_as_json(records))
         return exit_code_of(records)
     for number, found in enumerate(records, 1):
         if len(records) > 1:

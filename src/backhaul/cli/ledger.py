@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from backhaul.cli.options import (
     counted,
     files_options,
     json_option,
+    print_json,
     warn,
 )
 from backhaul.core.errors import ExitCode
@@ -156,7 +156,7 @@ def backup(*, file: Path, overwrite: bool, as_json: bool, files: Files) -> int:
     path = files.settings().ledger_path
     copy = back_up(path, person(), file, replaces=overwrite, warn=warn)
     if as_json:
-        click.echo(json.dumps({**asdict(copy), "path": str(copy.path)}))
+        print_json({**asdict(copy), "path": str(copy.path)})
         return ExitCode.OK
     click.echo(
         f"{copy.path}: {human_bytes(copy.size_bytes)}, {counted(copy.transfers, 'transfer')}, "

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import Files, OnceOnly, Span, files_options, json_option, warn
+from backhaul.cli.options import Files, OnceOnly, Span, files_options, json_option, print_json, warn
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -56,7 +55,10 @@ def command(*, rate: str | None, lasting: timedelta | None, as_json: bool, files
     if rate is not None:
         set_limit(settings, person(), manual, warn=warn)
     found = read_limit(settings)
-    click.echo(json.dumps(found.as_json) if as_json else _in_words(found))
+    if as_json:
+        print_json(found.as_json)
+    else:
+        click.echo(_in_words(found))
     return 0
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from backhaul.cli.options import Files, WholeSentences, counted, files_options, json_lines_option
+from backhaul.cli.options import (
+    Files,
+    WholeSentences,
+    counted,
+    files_options,
+    json_lines_option,
+    print_json,
+)
 from backhaul.core.errors import ExitCode
 from backhaul.core.text import redacted
 
@@ -48,7 +54,10 @@ def test(*, name: str | None, as_json: bool, files: Files) -> int:
     for trial in try_notify(settings, find_config(files.config), name):
         if trial.error is not None:
             code = int(trial.error.exit_code)
-        click.echo(json.dumps(_trial_fields(trial)) if as_json else _trial_words(trial))
+        if as_json:
+            print_json(_trial_fields(trial))
+        else:
+            click.echo(_trial_words(trial))
     return code
 
 
@@ -72,7 +81,10 @@ def list_names(*, as_json: bool, files: Files) -> int:
     if not views:
         click.echo("no [[notify]] is configured", err=True)
     for view in views:
-        click.echo(json.dumps(_view_fields(view)) if as_json else _view_words(view))
+        if as_json:
+            print_json(_view_fields(view))
+        else:
+            click.echo(_view_words(view))
     return ExitCode.OK
 
 

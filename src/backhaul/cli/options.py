@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -178,6 +178,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="For programs
 json_lines_option = click.option(
     "--json", "as_json", is_flag=True, help="For programs: one JSON object a line."
 )
+
+
+def print_json(fields: Mapping[str, Any]) -> None:
+    """One object on one line, with the version of its form; `docs/schema` has each."""
+    import json
+
+    click.echo(json.dumps({"v": 1, **fields}, ensure_ascii=False))
 
 
 def warn(error: BackhaulError) -> None:

@@ -58,9 +58,14 @@ class _LeftColumn(TimeRemainingColumn):
 
 
 class Display:
-    """Draws the transfers of one command; a context manager, and callable with facts."""
+    """Draws the transfers of one command; a context manager, and callable with facts.
 
-    def __init__(self, console: Console | None = None) -> None:
+    Args:
+        lines_to_stderr: Where there are no bars, the lines instead of them are on standard error.
+    """
+
+    def __init__(self, console: Console | None = None, *, lines_to_stderr: bool = False) -> None:
+        self._lines_to_stderr = lines_to_stderr
         console = console or Console(stderr=True)
         self._is_live = console.is_terminal
         self._bars = Progress(
@@ -84,7 +89,7 @@ class Display:
         self._tasks: dict[str, TaskID] = {}
         self._names: dict[str, str] = {}
         self._printed_s: dict[str, float] = {}
-        self._done: list[events.TransferDone] = []
+        self.done: list[events.TransferDone] = []
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -118,7 +123,7 @@ class Display:
 
     def summarise(self) -> None:
         """One line per finished transfer, on standard output."""
-        for done in self._done:
+        for done in self.done:
             click.echo(summary(done))
 
     def _start(self, fact: events.AttemptStarted) -> None:
@@ -173,12 +178,13 @@ class Display:
         size = _of(fact.size_bytes, fact.size_bytes_total)
         detail = f", {fact.detail}" if fact.detail else ""
         click.echo(
-            f"{self._names[fact.transfer_id]}: {fact.phase}, {count} objects, {size}{detail}"
+            f"{self._names[fact.transfer_id]}: {fact.phase}, {count} objects, {size}{detail}",
+            err=self._lines_to_stderr,
         )
         sys.stdout.flush()
 
     def _finish(self, fact: events.TransferDone) -> None:
-        self._done.append(fact)
+        self.done.append(fact)
         size_bytes = max(fact.size_bytes, 1)  # an empty object's bar is full, too
         self._update(
             fact.transfer_id,

@@ -16,6 +16,7 @@ from backhaul.cli.options import (
     counted,
     files_options,
     json_option,
+    print_json,
     region_option,
 )
 from backhaul.core.errors import ExitCode
@@ -310,7 +311,7 @@ def _print_finding_json(one: ComparedObject) -> None:
         "version_id": pin.version_id,
         "reason": one.reason,
     }
-    click.echo(json.dumps(line, ensure_ascii=False))
+    print_json(line)
 
 
 def _print_totals(totals: ReceiptTotals, *, is_offline: bool) -> None:

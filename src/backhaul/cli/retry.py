@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import Files, Moment, OnceOnly, counted, files_options, warn
+from backhaul.cli.completion import complete_routes
+from backhaul.cli.options import (
+    Files,
+    Moment,
+    OnceOnly,
+    counted,
+    files_options,
+    json_lines_option,
+    print_json,
+    warn,
+)
 from backhaul.core.errors import PermanentError
 from backhaul.core.text import printable, visible
 
@@ -16,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from backhaul.adapters.ledger import RetryCandidate
     from backhaul.app.retry import NotRetried, RetryPlan
 
 MOST = 1000
@@ -27,7 +38,9 @@ SHOWN_MOST = 300  # characters of a source or destination
 @click.command("retry", cls=OnceOnly)
 @click.argument("transfer_ids", metavar="[ID]...", nargs=-1)
 @click.option("--code", metavar="CODE", help="Those that died of this error, such as E_DST_DENIED.")
-@click.option("--route", metavar="NAME", help="Those of this route.")
+@click.option(
+    "--route", metavar="NAME", shell_complete=complete_routes, help="Those of this route."
+)
 @click.option("--since", type=Moment(), help="Those that died since then: a date (UTC), or 2h.")
 @click.option("--state", type=click.Choice(["dead"]), help="All dead ones; others need no retry.")
 @click.option(
@@ -39,6 +52,7 @@ SHOWN_MOST = 300  # characters of a source or destination
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be sent again.")
 @click.option("--yes", is_flag=True, help="Without confirmation.")
+@json_lines_option
 @files_options
 def command(  # noqa: PLR0913 - one for each option
     *,
@@ -50,6 +64,7 @@ def command(  # noqa: PLR0913 - one for each option
     limit: int,
     dry_run: bool,
     yes: bool,
+    as_json: bool,
     files: Files,
 ) -> int:
     r"""Send dead transfers to work again, after their cause is fixed.
@@ -73,19 +88,33 @@ def command(  # noqa: PLR0913 - one for each option
         plan = plan_by_ids(path, transfer_ids)
     else:
         plan = plan_by_filters(path, code=code, route=route, since=since, most=limit)
-    _print(plan)
+    _print(plan, as_json=as_json)
     refused = list(plan.refused)
     if plan.dead and not dry_run:
         _confirm(plan, is_confirmed=yes)
-        refused += _send(path, plan)
+        refused += _send(path, plan, as_json=as_json)
+    if as_json:
+        _print_json(() if not dry_run else plan.dead, refused)
     return _result(refused, len(plan.dead) + len(plan.refused))
 
 
-def _print(plan: RetryPlan) -> None:
+def _print_json(planned: Sequence[RetryCandidate], refused: Sequence[NotRetried]) -> None:
+    for one in planned:
+        print_json(_line(one.id, "planned"))
+    for each in refused:
+        print_json(_line(each.id, "refused", why=each.why, hint=each.hint or None))
+
+
+def _line(transfer_id: str, outcome: str, **more: str | None) -> dict[str, str | None]:
+    empty = {"message_id": None, "why": None, "hint": None}
+    return {"transfer_id": transfer_id, "outcome": outcome, **empty, **more}
+
+
+def _print(plan: RetryPlan, *, as_json: bool) -> None:
     from backhaul.core.units import human_bytes
 
     if not plan.dead and not plan.refused:
-        click.echo("nothing to retry")
+        click.echo("nothing to retry", err=as_json)
     for one in plan.dead[:LISTED_MOST]:
         where = f"{visible(one.source, SHOWN_MOST)} \u2192 {visible(one.destination, SHOWN_MOST)}"
         click.echo(f"{one.id}  {printable(one.code or '', 80)}  {where}", err=True)
@@ -117,7 +146,7 @@ def _confirm(plan: RetryPlan, *, is_confirmed: bool) -> None:
     click.confirm(f"Send {counted(len(plan.dead), 'transfer')} again?", abort=True, err=True)
 
 
-def _send(path: Path, plan: RetryPlan) -> list[NotRetried]:
+def _send(path: Path, plan: RetryPlan, *, as_json: bool) -> list[NotRetried]:
     from backhaul.app.actions import person, retry
     from backhaul.app.retry import not_on_the_queue
     from backhaul.core.ports import SentAgain
@@ -127,7 +156,10 @@ def _send(path: Path, plan: RetryPlan) -> list[NotRetried]:
 
     def sent(one: SentAgain) -> None:
         done.add(one.transfer_id)
-        click.echo(f"{one.transfer_id} is message {one.message_id}")
+        if as_json:
+            print_json(_line(one.transfer_id, "sent", message_id=one.message_id))
+        else:
+            click.echo(f"{one.transfer_id} is message {one.message_id}")
 
     for queue, dead in plan.by_queue().items():
         shortened = retry(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from backhaul.cli.options import OnceOnly
+from backhaul.cli.options import OnceOnly, json_option, print_json
 from backhaul.cli.queue_arguments import queue_arguments
 
 
@@ -37,6 +37,7 @@ from backhaul.cli.queue_arguments import queue_arguments
     show_default=True,
     help="How long the signature is valid.",
 )
+@json_option
 def command(
     *,
     queue: str,
@@ -46,6 +47,7 @@ def command(
     options: tuple[str, ...],
     key_file: Path | None,
     valid_s: int,
+    as_json: bool,
 ) -> int:
     r"""Send a message to QUEUE in REGION: copy SOURCE to the directory DEST. Prints its id.
 
@@ -56,9 +58,13 @@ def command(
     from backhaul.app.send import send_message
 
     pairs = option_pairs(options)
-    click.echo(
-        send_message(queue, region, source, destination, pairs, key_file=key_file, valid_s=valid_s)
+    message_id = send_message(
+        queue, region, source, destination, pairs, key_file=key_file, valid_s=valid_s
     )
+    if as_json:
+        print_json({"message_id": message_id, "queue": queue, "region": region})
+    else:
+        click.echo(message_id)
     return 0
 
 

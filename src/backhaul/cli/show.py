@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import Files, OnceOnly, files_options, json_option
+from backhaul.cli.options import Files, OnceOnly, files_options, json_option, print_json
 
 if TYPE_CHECKING:
     from backhaul.app.records import JobRow, TransferDetails, TransferRow
@@ -40,7 +39,7 @@ def command(*, transfer_id: str, evidence: bool, as_json: bool, files: Files) ->
         return 0
     details = read_transfer(path, transfer_id)
     if as_json:
-        click.echo(json.dumps(details_as_json(details), ensure_ascii=False))
+        print_json(details_as_json(details))
     else:
         _print(details)
     return 0

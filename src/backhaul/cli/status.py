@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -11,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import Files, OnceOnly, files_options, json_lines_option, report_no_ledger
+from backhaul.cli.options import (
+    Files,
+    OnceOnly,
+    files_options,
+    json_lines_option,
+    print_json,
+    report_no_ledger,
+)
 from backhaul.cli.screen import has_colour, plain, screen, styled
 from backhaul.core.errors import OutageError
 
@@ -67,8 +73,7 @@ def _print_json(path: Path) -> int:
         return 0
     for one in found:
         fields = details_as_json(one)
-        shown = {name: fields[name] for name in ("transfer", "jobs", "proofs")}
-        click.echo(json.dumps(shown, ensure_ascii=False))
+        print_json({name: fields[name] for name in ("transfer", "jobs", "proofs")})
     return 0
 
 

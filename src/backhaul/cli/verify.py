@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.options import Files, Moment, OnceOnly, Share, counted, files_options
+from backhaul.cli.options import Files, Moment, OnceOnly, Share, counted, files_options, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +60,7 @@ def command(
         found=_print_finding_json if as_json else _print_finding,
     )
     if as_json:
-        click.echo(json.dumps(_sum(totals)))
+        print_json(_sum(totals))
     else:
         _print_totals(totals)
     return ExitCode.BAD_INPUT if totals.findings else ExitCode.OK
@@ -78,7 +77,7 @@ def _print_finding_json(finding: VerifyFinding) -> None:
         "transfer": finding.transfer_id,
         "what": finding.what,
     }
-    click.echo(json.dumps(line, ensure_ascii=False))
+    print_json(line)
 
 
 def _sum(totals: VerifyTotals) -> dict[str, object]:

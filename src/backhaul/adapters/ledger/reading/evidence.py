@@ -30,6 +30,8 @@ from backhaul.core.transfer.evidence import Ended, Sealed
 
 LAST_CHARACTER = "\U0010ffff"
 _AMBIGUOUS = 4  # how many ids an error names
+_QUEUES_MOST = 50
+_MESSAGE_ID_LEAST = 4  # characters of a message's id that name its transfer
 _OBJECTS = (
     select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS, objects.c.epoch)
     .where(objects.c.transfer_id == bindparam("of_transfer"), objects.c.seq > bindparam("of_after"))
@@ -171,7 +173,7 @@ class EvidenceReader(ReadSession):
 
 
 def find(tx: Connection, id_prefix: str, *more: Any) -> RowMapping:
-    """The transfer whose id starts like this.
+    """The transfer whose id starts like this, or that of the message whose id does.
 
     Args:
         more: Columns to read besides those of `transfers`.
@@ -189,18 +191,37 @@ def find(tx: Connection, id_prefix: str, *more: Any) -> RowMapping:
     exact = [row for row in found if row["id"] == id_prefix]
     if exact or (id_prefix and len(found) == 1):
         return (exact or found)[0]
+    if not found and len(id_prefix) >= _MESSAGE_ID_LEAST:
+        found = _of_message(tx, id_prefix, *more)
+        if len(found) == 1:
+            return found[0]
     if id_prefix and found:
         names = ", ".join(row["id"] for row in found)
         raise PermanentError(
             "E_NO_SUCH_TRANSFER",
             f"more than one transfer starts with {id_prefix}: {names}",
-            hint="give more characters of the id",
+            hint="give more characters of the id, or the whole id of one",
         )
     raise PermanentError(
         "E_NO_SUCH_TRANSFER",
-        f"no transfer starts with {id_prefix!r}",
+        f"no transfer starts with {id_prefix!r}, and no message's does",
         hint="`backhaul history` lists the ids",
     )
+
+
+def _of_message(tx: Connection, id_prefix: str, *more: Any) -> list[RowMapping]:
+    """Those of the messages whose ids start like this: several records have a transfer each."""
+    found: list[RowMapping] = []
+    queue = ""
+    for _ in range(_QUEUES_MOST):
+        next_queue = select(func.min(transfers.c.queue)).where(transfers.c.queue > queue)
+        queue = tx.execute(next_queue).scalar() or ""
+        if not queue or len(found) >= _AMBIGUOUS:
+            break
+        is_it = (transfers.c.queue == queue, *begins_with(transfers.c.message_id, id_prefix))
+        query = select(transfers, *more).where(*is_it).order_by(transfers.c.message_id)
+        found += tx.execute(query.limit(_AMBIGUOUS)).mappings().all()
+    return found[:_AMBIGUOUS]
 
 
 def begins_with(column: ColumnElement[str], prefix: str) -> tuple[ColumnElement[bool], ...]:
