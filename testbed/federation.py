@@ -19,7 +19,7 @@ from hdfs_native import Client
 
 from backhaul.testing.servers import hdfs_files
 from backhaul.testing.servers.errors import ServerFailed
-from backhaul.testing.servers.hdfs import _NAMENODE, START_TIMEOUT_S, Hdfs
+from backhaul.testing.servers.hdfs import _NAMENODE, START_TIMEOUT_S, Hdfs, _started
 from backhaul.testing.servers.hdfs_files import HdfsPorts, site_xml
 from backhaul.testing.servers.hdfs_state import is_answering, is_writable
 from backhaul.testing.servers.jars import jars, java
@@ -126,8 +126,15 @@ class Federation(Hdfs):
 
     def kill_router(self) -> None:
         """End the Router at once (SIGKILL); the NameNodes go on."""
-        if self._router is not None:
-            self._router.kill()
+        _started(self._router, "router").kill()
+
+    def suspend_router(self) -> None:
+        """Let the Router hang (SIGSTOP): it accepts connections and never answers."""
+        _started(self._router, "router").suspend()
+
+    def resume_router(self) -> None:
+        """Let the Router go on after `suspend_router`."""
+        _started(self._router, "router").resume()
 
     def start_router(self) -> None:
         """Start the Router after `kill_router`; return when it finds every mount."""

@@ -558,7 +558,7 @@ HDFS = (
         f"{U}test_mount_tables.py::test_a_resolved_path_never_leaves_the_one_mount_that_it_is_in",
         f"{A}test_federation.py::test_data_arrives_behind_a_mount",
         f"{A}test_federation.py::test_a_router_refuses_to_publish_across_its_mounts_and_nothing_is_lost",
-        f"{A}test_federation.py::test_what_is_killed_under_a_copy_is_waited_for",
+        f"{A}test_federation.py::test_what_goes_away_under_a_copy_is_waited_for",
         known="Kerberos through a Router; mounts of several destinations",
     ),
     _row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -63,9 +63,10 @@ def test_data_arrives_behind_a_mount(way: str, it: Installation, federation: Fed
     rows = it.history()
     assert {row["state"] for row in rows} == {"done"}
     assert {row["destination"] for row in rows} == {f"{own}{inside}/out", f"{own}{inside}/one"}
-    where = it.backhaul("where", f"{name}/out/large")
-    assert where.code == 0, where
-    assert it.bucket in where.out
+    for place in (f"{name}/out/large", f"{mounted}/out/large"):
+        where = it.backhaul("where", place)
+        assert where.code == 0, where
+        assert it.bucket in where.out
 
 
 def test_two_names_of_one_directory_are_one(it: Installation, federation: Federation) -> None:
@@ -198,25 +199,30 @@ def slow(
 
 
 @pytest.mark.parametrize(
-    ("what", "through"),
+    ("begin", "end", "through"),
     [
-        ("router", "router"),
-        ("namenode", "viewfs"),
-        pytest.param("namenode", "router", marks=pytest.mark.long),
+        ("kill_router", "start_router", "router"),
+        ("kill_namenode", "start_namenode", "viewfs"),
+        pytest.param("suspend_router", "resume_router", "router", marks=pytest.mark.long),
+        pytest.param("kill_namenode", "start_namenode", "router", marks=pytest.mark.long),
+        pytest.param("suspend_namenode", "resume_namenode", "router", marks=pytest.mark.long),
     ],
 )
-def test_what_is_killed_under_a_copy_is_waited_for(
-    what: str, through: str, slow: Installation, s3_proxy: Proxy, federation: Federation
+def test_what_goes_away_under_a_copy_is_waited_for(
+    begin: str,
+    end: str,
+    through: str,
+    slow: Installation,
+    s3_proxy: Proxy,
+    federation: Federation,
 ) -> None:
-    mounted = f"/data/{slow.name}"
-    name = f"{federation.uri if through == 'router' else 'viewfs://bed'}{mounted}"
-    kill: Callable[[], None] = getattr(federation, f"kill_{what}")
+    name = f"{federation.uri if through == 'router' else 'viewfs://bed'}/data/{slow.name}"
     with witnessed_copy(slow, federation, s3_proxy, name) as agent:
-        kill()
+        getattr(federation, begin)()
         try:
             eventually(lambda: waits(agent), within_s=HELD_S, what=lambda: agent.out[-3000:])
         finally:
-            getattr(federation, f"start_{what}")()
+            getattr(federation, end)()
 
 
 def test_without_a_router_a_message_is_held_and_spends_nothing(

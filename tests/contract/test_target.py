@@ -30,6 +30,7 @@ from backhaul.core.ports import TargetFs
 from backhaul.engines.tree_walk import walk_files
 from backhaul.testing.fakes import FakeTarget
 from backhaul.testing.servers import Hdfs
+from testbed.federation import Federation
 
 
 class RealClock:
@@ -45,6 +46,7 @@ class RealClock:
         "fake",
         "local",
         pytest.param("hdfs", marks=[pytest.mark.integration, pytest.mark.hdfs]),
+        pytest.param("router", marks=[pytest.mark.integration, pytest.mark.hdfs, pytest.mark.long]),
     ]
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[TargetFs, str]:
@@ -55,7 +57,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[TargetFs, str
     if request.param == "hdfs":
         hdfs: Hdfs = request.getfixturevalue("hdfs")
         target = HdfsTarget(hdfs.uri, str(hdfs.conf_dir))
-    directory = f"/t-{uuid.uuid4().hex[:12]}"
+    mount = ""
+    if request.param == "router":
+        federation: Federation = request.getfixturevalue("federation")
+        target, mount = HdfsTarget(federation.uri, str(federation.conf_dir)), "/data"
+    directory = f"{mount}/t-{uuid.uuid4().hex[:12]}"
     target.mkdirs(directory)
     return target, directory
 
@@ -458,7 +464,7 @@ def test_a_file_of_another_client_gets_the_mode_that_create_gives(
 
 
 @pytest.fixture
-def own(request: pytest.FixtureRequest) -> Callable[[TargetFs, str], None]:
+def own() -> Callable[[TargetFs, str], None]:
     """Gives a directory to another group, as an administrator does."""
 
     def give(target: TargetFs, path: str) -> None:
@@ -468,10 +474,11 @@ def own(request: pytest.FixtureRequest) -> Callable[[TargetFs, str], None]:
             case LocalTarget():
                 os.chown(path, -1, 12345)
                 os.chmod(path, 0o2777)  # noqa: PTH101, S103
-            case _:
-                hdfs: Hdfs = request.getfixturevalue("hdfs")
-                client = hdfs_native.Client(hdfs.uri)
+            case HdfsTarget():
+                client = hdfs_native.Client(target.cluster.filesystem)
                 client.set_owner(path, None, "audit")
+            case _:
+                raise TypeError(target)
 
     return give
 

@@ -53,9 +53,13 @@ def command(*, place: str, limit: int, as_json: bool, files: Files) -> int:
     from backhaul.app.viewfs_names import behind_viewfs
     from backhaul.app.where import read_where
 
-    wanted = parse_place(behind_viewfs(place))
     path = files.settings().ledger_path
-    found = read_where(path, wanted, most=limit)
+    behind = behind_viewfs(place)
+    found = read_where(path, parse_place(behind), most=limit)
+    if not found.is_known and behind != place and place.startswith("/"):
+        # Recorded when viewfs was not the default file system, or through a Router.
+        as_written = read_where(path, parse_place(place), most=limit)
+        found = as_written if as_written.is_known else found
     if as_json:
         from backhaul.app.where_document import where_as_text
 
