@@ -25,7 +25,7 @@ from backhaul.app.init.answers import (
     suggested_name,
 )
 from backhaul.app.init.configuration import check_configuration, configuration_text
-from backhaul.app.init.files import NewFile, write_all
+from backhaul.app.init.files import NewFile, config_file, write_all
 from backhaul.app.init.infrastructure import (
     Known,
     event_filter,
@@ -103,6 +103,54 @@ def test_default_directory_is_made_for_the_user_alone(
     path = tmp_path / "conf" / "backhaul" / "backhaul.toml"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_configuration_of_the_service_names_its_ledger(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`backhaul history`, typed by hand, would look below its user's home."""
+    system = tmp_path / "etc" / "backhaul.toml"
+    for module in ("files", "run"):
+        monkeypatch.setattr(f"backhaul.app.init.{module}.SYSTEM_CONFIG", system)
+    monkeypatch.setenv("BACKHAUL_CONFIG", str(system))
+    assert run(*FLAGS) == ExitCode.OK
+    assert tomllib.loads(system.read_text())["ledger"] == "/var/lib/backhaul/ledger.db"
+    assert stat.S_IMODE(system.stat().st_mode) in {0o600, 0o640}
+    shown = capsys.readouterr().out
+    assert "QUEUE and REGION in /etc/backhaul/agent.env" in shown
+    assert "systemctl enable --now backhaul" in shown
+
+
+def test_group_of_the_service_may_read_its_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("backhaul.app.init.files.SYSTEM_CONFIG", tmp_path / "backhaul.toml")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    path = tmp_path / "backhaul.toml"
+
+    class Group:
+        gr_gid = 4711
+
+    monkeypatch.setattr("grp.getgrnam", lambda _name: Group)
+    found = config_file(path, "", is_default=True)
+    assert (found.mode, found.group, found.directory_mode) == (0o640, 4711, 0o755)
+
+    def unknown(name: str) -> None:
+        raise KeyError(name)
+
+    monkeypatch.setattr("grp.getgrnam", unknown)
+    assert (config_file(path, "", is_default=True).mode) == 0o600
+
+
+def test_nothing_is_contacted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    arguments = [*FLAGS, "--bucket-events", "--terraform", ".", "--cloudformation", "."]
+    assert run("b.toml", *arguments) == ExitCode.OK
+    assert len(made(tmp_path)) == 3
 
 
 def test_dash_prints_the_configuration_and_nothing_else(

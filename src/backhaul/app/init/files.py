@@ -36,8 +36,10 @@ class NewFile:
 def default_config_path() -> Path:
     """Where every command looks: BACKHAUL_CONFIG; for root the system's file, else the user's.
 
+    A file that commands find already is returned, too: a second one would never be read, so it is
+    refused as any file that exists.
+
     Raises:
-        TargetExists: E_INIT_EXISTS: commands find another file already.
         ConfigurationError: E_CFG_HOME, E_CFG_FILE.
     """
     named = os.environ.get("BACKHAUL_CONFIG")
@@ -45,7 +47,7 @@ def default_config_path() -> Path:
         return Path(named)
     found = find_config(None)
     if found is not None:
-        raise exists(found)
+        return found
     if os.geteuid() == 0:
         return SYSTEM_CONFIG
     home = in_home(Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config"))
@@ -96,7 +98,6 @@ def write_all(files: Sequence[NewFile]) -> None:
         TargetExists: E_INIT_EXISTS.
         OSError: A directory does not exist, or may not be written.
     """
-    check_new([one.path for one in files])
     made: list[Path] = []
     try:
         for one in files:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
@@ -17,7 +17,9 @@ from backhaul.app.init.infrastructure import infrastructure
 from backhaul.app.init.terraform import terraform
 from backhaul.core.errors import BadArgument, ConfigurationError
 from backhaul.core.file_systems import FileSystems
+from backhaul.settings.load import SYSTEM_CONFIG
 
+SERVICE_LEDGER = "/var/lib/backhaul/ledger.db"
 TERRAFORM_FILE = "backhaul.tf"
 CLOUDFORMATION_FILE = "backhaul.template.json"
 _PUBLIC = 0o644  # templates are read by others, and hold no secret
@@ -68,6 +70,11 @@ class Outputs:
         return found
 
     @property
+    def is_of_the_service(self) -> bool:
+        """The configuration is the one that the service reads."""
+        return self.config is not None and self.config.is_relative_to(SYSTEM_CONFIG.parent)
+
+    @property
     def paths(self) -> list[Path]:
         """Of the files that are made."""
         every = (self.config, self.terraform, self.cloudformation)
@@ -98,6 +105,9 @@ def initialise(answers: InitAnswers, outputs: Outputs, default_fs: FileSystems) 
         OSError: A file cannot be made. Then there is none of them.
     """
     answers.check_together()
+    if answers.ledger is None and outputs.is_of_the_service:
+        # Else `backhaul history`, typed by hand, would look below its user's home.
+        answers = replace(answers, ledger=SERVICE_LEDGER)
     text = configuration_text(answers)
     check_configuration(text, default_fs)
     made = infrastructure(answers)
@@ -144,6 +154,9 @@ def next_commands(answers: InitAnswers, outputs: Outputs) -> list[tuple[str, str
         ),
         ("run the agent", _shell("backhaul", "run", *queue, *config)),
     ]
+    if outputs.is_of_the_service:
+        purpose = "run it as a service; first set QUEUE and REGION in /etc/backhaul/agent.env"
+        found.append((purpose, "systemctl enable --now backhaul"))
     return found
 
 
