@@ -247,6 +247,14 @@ def test_a_datanode_that_only_its_name_reaches_gets_the_property() -> None:
     assert back[0] == "hdfs-site.xml of this node: dfs.client.use.datanode.hostname = false"
 
 
+def test_a_datanode_that_hangs_is_named() -> None:
+    with listener() as port:
+        one = BlockHolder("127.0.0.1", "", port)
+        words, lines = hadoop_network.datanode_fixes([one], is_by_name=False)
+    assert words == f"DataNode 127.0.0.1:{port} takes a connection, and no block"
+    assert any("its log on that node" in line for line in lines)
+
+
 def test_unknown_datanodes_get_the_general_lines() -> None:
     words, lines = hadoop_network.datanode_fixes([], is_by_name=False)
     assert words == ""

@@ -164,10 +164,11 @@ def datanode_fixes(found: Sequence[BlockHolder], *, is_by_name: bool) -> tuple[s
             "nc -vz DATANODE 9866    # from this machine; the port is in dfs.datanode.address",
             f"hdfs-site.xml of this node: {HOSTNAME_PROPERTY} = true    # if names alone work",
         ]
-    words, lines = [], []
+    words, lines, taken = [], [], []
     for one in found:
         host, other = (one.name, one.ip) if is_by_name else (one.ip, one.name)
         if connects(host, one.port):
+            taken.append(f"DataNode {host}:{one.port} takes a connection, and no block")
             continue
         words.append(f"DataNode {host}:{one.port} does not answer")
         lines.append(f"nc -vz -w 5 {host} {one.port}    # open this port from here to the DataNode")
@@ -176,8 +177,10 @@ def datanode_fixes(found: Sequence[BlockHolder], *, is_by_name: bool) -> tuple[s
             how = "its address" if is_by_name else "its name"
             words.append(f"it answers by {how}, {other}")
             lines.insert(0, f"hdfs-site.xml of this node: {HOSTNAME_PROPERTY} = {value}")
-    lines.append("hdfs dfsadmin -report    # is it live?")
-    return "; ".join(words), lines
+    lines.append("hdfs dfsadmin -report    # is it live, and has it room?")
+    if not words:
+        lines.append("its log on that node: it may hang, or have too much open")
+    return "; ".join(words or taken), lines
 
 
 def connects(host: str, port: int) -> bool:
