@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -124,6 +125,15 @@ def test_a_ledger_that_does_not_exist_yet_is_no_fault(node: Node) -> None:
     node.ledger.unlink()
     assert not_well(node.examined()) == []
     assert not node.ledger.exists()
+
+
+def test_a_directory_above_that_of_the_ledger_is_never_given_away(node: Node) -> None:
+    node.patch.setattr(ledger, "may_write", lambda _path: False)
+    shutil.rmtree(node.ledger.parent)
+    (denied,) = not_well(node.examined())
+    assert denied.check == "ledger.owner"
+    assert denied.fix[0].startswith("sudo install -d -o ")
+    assert denied.fix[0].endswith(f" -m 0750 {node.ledger.parent}")
 
 
 def test_an_agent_that_runs_here_names_the_queue(node: Node) -> None:
@@ -286,7 +296,7 @@ PLANTED = [
         "ledger that cannot be written",
         lambda node: node.patch.setattr(ledger, "may_write", lambda _path: False),
         "ledger.owner",
-        ("chown",),
+        ("sudo chown", "state"),
         exit_code=78,
     ),
     OnNode(
@@ -370,7 +380,7 @@ PLANTED = [
         "log that cannot be written",
         lambda node: node.patch.setattr(machine, "may_write", lambda _path: False),
         "log.file",
-        ("install -d", "-m 0750"),
+        ("install -d", "-m 0750", "backhaul/backhaul.log"),
         exit_code=78,
     ),
     OnNode(

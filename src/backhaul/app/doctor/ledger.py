@@ -86,11 +86,19 @@ def owner(context: DoctorContext) -> Iterator[Finding]:
             State.FAILED,
             message,
             code="E_LEDGER_DENIED",
-            fix=(f"chown {user_name()} {quote(str(directory))}", *hint.splitlines()),
+            fix=(_giving(path), *hint.splitlines()),
             exit_code=ExitCode.CONFIGURATION,
         )
         return
     yield Finding("ledger.owner", str(path), State.OK, described(mine))
+
+
+def _giving(path: Path) -> str:
+    """The command that lets this user write the ledger; never to a directory above its own."""
+    owned = path if is_there(path) and may_write(path.parent) else path.parent
+    if is_there(owned):
+        return f"sudo chown {user_name()} {quote(str(owned))}"
+    return f"sudo install -d -o {user_name()} -m 0750 {quote(str(owned))}"
 
 
 def schema(context: DoctorContext) -> Iterator[Finding]:

@@ -85,14 +85,26 @@ def log_file(context: DoctorContext) -> Iterator[Finding]:
         yield Finding("log.file", str(path), State.OK, "the log can be written")
         return
     message, hint = refusal(path, "written")
-    directory = quote(str(path.parent))
     yield Finding(
         "log.file",
         str(path),
         State.FAILED,
         message,
-        fix=(f"install -d -o {user_name()} -m 0750 {directory}", *hint.splitlines()),
+        fix=(*_giving_log(path), *hint.splitlines()),
         exit_code=ExitCode.CONFIGURATION,
+    )
+
+
+def _giving_log(path: Path) -> tuple[str, ...]:
+    """Lets this user write the log; a directory that may be others', such as /var/log, stays."""
+    if is_there(path):
+        return (f"sudo chown {user_name()} {quote(str(path))}",)
+    if not is_there(path.parent):
+        return (f"sudo install -d -o {user_name()} -m 0750 {quote(str(path.parent))}",)
+    own = path.parent / "backhaul"
+    return (
+        f"sudo install -d -o {user_name()} -m 0750 {quote(str(own))}",
+        f'and write into the configuration: log.file = "{own / path.name}"',
     )
 
 
