@@ -10,27 +10,39 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
 from backhaul.adapters.ledger.reading.locating import FilesNow
 from backhaul.adapters.ledger.upkeep.pruning import PruneRule
+from backhaul.app import verify
 from backhaul.app.ledger_check import check_ledger
 from backhaul.app.ledger_prune import REST, TURN_OBJECTS, Pruner
 from backhaul.app.places import parse_place
 from backhaul.app.receipt import issue_receipt
+from backhaul.app.verify import Selection, VerifyFinding, VerifyTotals
 from backhaul.app.where import read_where
 from backhaul.app.whereabouts import Whereabouts
 from backhaul.cli import main
+from backhaul.core.checksums import Checksum
 from backhaul.core.errors import PermanentError
-from backhaul.core.model import TransferState
-from backhaul.core.ports import Act, Operator, OperatorEntry, SentAgain
+from backhaul.core.model import Location, TransferState
+from backhaul.core.ports import (
+    Act,
+    MessageKey,
+    Operator,
+    OperatorEntry,
+    SentAgain,
+    StoredChecksum,
+    TargetPool,
+)
 from backhaul.settings.model import Settings
 from backhaul.testing.fakes import FakeClock
 from tests.contract.test_ledger import JOB, LANDING, T0, planned
@@ -273,8 +285,6 @@ def test_the_seal_chain_and_the_published_files_are_as_before(
 
 
 def test_a_message_that_comes_again_is_known(ledger: SqlLedger) -> None:
-    from backhaul.core.ports import MessageKey
-
     bring(ledger, "t0", AT)
     prune(ledger)
     key = MessageKey(queue=QUEUE, message_id="t0")
@@ -321,6 +331,66 @@ def test_a_receipt_of_dropped_lines_is_refused_and_says_why(
     prune(ledger)
     with pytest.raises(PermanentError, match=r"E_RECEIPT_PRUNED.*by the test"):
         list(issue_receipt(Settings(ledger=path), "t0", keys=tmp_path, key_made=lambda _: None))
+
+
+class _Target:
+    """A target that holds these files; as far as `verify` calls it."""
+
+    def __init__(self, files: dict[Location, StoredChecksum]) -> None:
+        self.files = files
+
+    @contextmanager
+    def session(self, filesystem: str) -> Iterator[_Target]:
+        assert filesystem == LANDING.filesystem
+        yield self
+
+    def stored_checksums(
+        self, locations: Sequence[Location], **_: object
+    ) -> list[StoredChecksum | None]:
+        return [self.files.get(one) for one in locations]
+
+
+def verified(path: Path, target: _Target) -> tuple[VerifyTotals, list[VerifyFinding]]:
+    found: list[VerifyFinding] = []
+    with closing(open_reader(path)) as reader:
+        check = verify._Check(
+            reader,
+            cast("TargetPool", target),
+            Selection(),
+            is_read=False,
+            found=found.append,
+        )
+        return check.run(), found
+
+
+def test_verify_compares_what_a_pruned_transfer_published_and_still_owns(
+    ledger: SqlLedger, path: Path
+) -> None:
+    directory = bring(ledger, "t0", AT, place="shared")
+    bring(ledger, "t1", AT + 60 * DAY, place="shared", objects=1)
+    files = {
+        directory.join(f"part-{seq:05}.parquet"): StoredChecksum(
+            size_bytes=100 + seq,
+            modified_ms=0,
+            checksum=Checksum("CRC32C", f"{seq:08x}"),
+            checksum_source="datanode",
+        )
+        for seq in range(3)
+    }
+    target = _Target(files)
+    before, _ = verified(path, target)
+    prune(ledger)
+
+    totals, found = verified(path, target)
+
+    assert found == []
+    assert (totals.transfers, totals.same, totals.replaced) == (2, 3, 1)
+    assert totals == before
+    last = directory.join("part-00002.parquet")
+    files[last] = replace(files[last], checksum=Checksum("CRC32C", "ffffffff"))
+    del files[directory.join("part-00001.parquet")]
+    _, found = verified(path, target)
+    assert [(one.kind, one.transfer_id) for one in found] == [("missing", "t0"), ("differs", "t0")]
 
 
 # ---------------------------------------------------------------- the agent

@@ -17,6 +17,7 @@ from backhaul.app.document import as_text
 from backhaul.app.overview import (
     AgentView,
     DeadCode,
+    DiskSpace,
     Overview,
     QueueView,
     RouteView,
@@ -801,3 +802,12 @@ def test_every_field_of_the_document_is_required_by_its_schema() -> None:
     for part in (schema(), *schema()["$defs"].values()):
         if "properties" in part:
             assert set(part["required"]) == set(part["properties"])
+
+
+@pytest.mark.parametrize(("used", "style"), [(0.79, ""), (0.8, "yellow"), (0.97, "yellow")])
+def test_a_disk_of_the_ledger_that_fills_up_is_a_warning(used: float, style: str) -> None:
+    disk = DiskSpace(free_bytes=12 << 30, used=used)
+    shown = screen(view(ledger_disk=disk), limit="none")
+    (line,) = [one for one in shown if plain(one).startswith("ledger")]
+    warned = f": its disk is {used:.0%} full, 12.0 GiB are free" in line[1].text
+    assert (warned, line[1].style) == (bool(style), style)

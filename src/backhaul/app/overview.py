@@ -6,6 +6,7 @@ The same for one agent and for several: agents publish their reports there (`cor
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -30,6 +31,7 @@ from backhaul.core.outlook.forecast import Forecast, forecasts
 from backhaul.core.outlook.risks import Risk, RiskKind, known_kinds, risks
 from backhaul.core.ports import PausedRoute
 from backhaul.core.reconciliation.values import ReconcileResult
+from backhaul.core.units import human_bytes
 
 FIVE_MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24)
 SPARKS = 12  # five minutes each
@@ -141,11 +143,32 @@ class Today:
     bytes_copied: int
 
 
+DISK_WARNING = 0.8  # share of the ledger's disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskSpace:
+    """Of the file system that a file is on; `used` is a share, as df has it."""
+
+    free_bytes: int
+    used: float
+
+
+def _disk_space(path: Path) -> DiskSpace:
+    found = os.statvfs(path)
+    used = found.f_blocks - found.f_bfree
+    usable = used + found.f_bavail
+    return DiskSpace(
+        free_bytes=found.f_bavail * found.f_frsize, used=used / usable if usable else 0.0
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Overview:
     """Everything on the first screen.
 
     Attributes:
+        ledger_disk: What the ledger may grow into.
         running: Transfers under way, as their agents report them.
         waiting: The others that have not ended: those that wait, those that are held, and those
             of `copy` and of agents that are gone.
@@ -161,6 +184,7 @@ class Overview:
     now: datetime
     ledger: Path
     ledger_bytes: int
+    ledger_disk: DiskSpace | None = None
     health: Health
     agents: tuple[AgentView, ...]
     queues: tuple[QueueView, ...]
@@ -175,6 +199,15 @@ class Overview:
     risks: tuple[Risk, ...]
     risks_known: frozenset[RiskKind]
     is_cut: bool
+
+    @property
+    def disk_warning(self) -> str:
+        """Begins with a colon; empty: there is room. A full disk holds every transfer."""
+        disk = self.ledger_disk
+        if disk is None or disk.used < DISK_WARNING:
+            return ""
+        return f": its disk is {disk.used:.0%} full, {human_bytes(disk.free_bytes)} are free"
+
     reconciled: tuple[ReconcileResult, ...] = ()
 
 
@@ -226,6 +259,7 @@ def overview(
         now=now,
         ledger=path,
         ledger_bytes=path.stat().st_size,
+        ledger_disk=_disk_space(path),
         health=health(agents, now),
         agents=tuple(_agent(one, now) for one in agents if _is_worth_showing(one, now)),
         queues=_queues(agents, found, now),

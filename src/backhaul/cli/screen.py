@@ -107,7 +107,11 @@ def screen(
         *(_agent(one, view.now) for one in view.agents),
         _of("rate", _rate(view, limit)),
         _of("today", _today(view)),
-        _of("ledger", f"{_name(str(view.ledger))}, {human_bytes(view.ledger_bytes)}"),
+        _of(
+            "ledger",
+            f"{_name(str(view.ledger))}, {human_bytes(view.ledger_bytes)}{view.disk_warning}",
+            YELLOW if view.disk_warning else "",
+        ),
         *_routes(view.routes, view.now),
         *_dead(view.dead, width),
         *_transfers(view, width),
