@@ -71,6 +71,11 @@ def test_what_another_tool_brought_is_adopted_without_a_byte_from_s3(
     assert (adopted.code, classes(adopted)) == (0, {"same"}), adopted
     assert s3_proxy.object_gets() == []
     assert sum(one.method == "HEAD" for one in s3_proxy.seen) >= len(FILES)
+    (line,) = lines(run(there, "journal", "--action", "reconcile", "--json"))
+    assert (line["subject"], line["outcome"]) == ("r: adopt", "done")
+    count = len({one["transfer"] for one in lines(adopted)})
+    sizes = sum(len(data) for data in FILES.values())
+    assert (line["transfers"], line["size_bytes"]) == (count, sizes)
     after = run(there, "reconcile", "r", "--json", "--deep", "100%")
     assert (after.code, classes(after)) == (0, {"same"}), after
     assert s3_proxy.object_gets() == []

@@ -30,6 +30,13 @@ SCENARIOS: dict[str, Shape] = {
     "object that may be the same": replace(
         _TWICE, messages=_TWICE.messages[:1], on_exists=OnExists.SAME_OK
     ),
+    "what may only be adopted, then what is not there": replace(
+        _TWICE,
+        keys=("p/a", "p/b"),
+        messages=("raw/p/a, /land/d", "raw/p/b, /land/d"),
+        on_exists=OnExists.SAME_OK,
+        adopts=True,
+    ),
     "object, then newer": _TWICE,
     "versioned object, then newer": replace(_TWICE, is_versioned=True),
     "directory": replace(_FOLDER, messages=_FOLDER.messages[:1]),

@@ -8,6 +8,7 @@ S5  no intent is recorded for a route that has been taken away
 A1  a published file has the group and the policy that its directory gives
 S6  nothing is renamed out of staging that a higher epoch has fenced
 E1  without faults every object is read once and nothing dies
+C1  what may only be adopted is never copied: none of its bytes is read
 P1  no attempt of a paused route begins once that is known
 F1  on a FIFO queue nothing of a group is staged before what was sent earlier has ended
 L1  every message ends          L2  a dead letter has its code

@@ -174,6 +174,20 @@ def keep_any_file(patch: Patch) -> None:
     patch.setattr(reuse, "still_holds", lambda planned, before, status: status is not None)
 
 
+@mutant(
+    "what may only be adopted is never copied",
+    0,
+    Point(
+        scenario="what may only be adopted, then what is not there",
+        call="ledger.finish",
+        occurrence=1,
+        way="kill",
+    ),
+)
+def copy_what_may_only_be_adopted(patch: Patch) -> None:
+    patch.setattr(reuse.Reuse, "without_published", reuse.Reuse._unpublished)
+
+
 @mutant("staging is removed before done is recorded", 1)
 def no_tidying(patch: Patch) -> None:
     patch.setattr(InlineSession, "remove_staging", lambda *args, **named: None)

@@ -33,6 +33,8 @@ class Shape:
         owned: Directories that are there before: path, group, policy.
         reports: Agents report what they do, and these calls meet faults of their own.
         pauses: Times in which an operator has paused the route, in seconds from the start.
+        adopts: Nothing may be copied (`reconcile --adopt`). The first key's bytes are at its final
+            path, those of the others are not.
         has_other_route: There is one that is never paused, so that polling goes on.
     """
 
@@ -61,6 +63,7 @@ class Shape:
     owned: tuple[tuple[str, str, str], ...] = ()
     reports: bool = False
     pauses: tuple[tuple[float, float], ...] = ()
+    adopts: bool = False
     has_other_route: bool = False
 
     @property
@@ -69,7 +72,7 @@ class Shape:
         is_alone = len(self.messages) == 1 and not self.overwrites
         is_strict = self.on_exists is not OnExists.REPLACE
         is_atomic = self.publish is PublishMode.ATOMIC_DIR
-        return (is_strict and not is_alone) or is_atomic or not self.has_one_ledger
+        return (is_strict and not is_alone) or is_atomic or self.adopts or not self.has_one_ledger
 
 
 CALL_KINDS = ("kill", "kill after", "zombie", "pause", "slow", "fail", "lost", "down")

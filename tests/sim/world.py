@@ -20,9 +20,11 @@ from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import (
+    Assignment,
     Location,
     OnExists,
     PublishMode,
+    Request,
     Route,
     TransferState,
     VerifyLevel,
@@ -271,6 +273,8 @@ class SimStore(FakeStore):
     def get(
         self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None
     ) -> FakeBody:
+        if self.sim.shape.adopts:
+            self.sim.ghost.broken(f"C1 {pin.key} is read, and may only be adopted")
         self.sim.ghost.gets += 1
         return super().get(endpoint, pin, byte_range=byte_range)
 
@@ -309,6 +313,16 @@ class SimTarget(FakeTarget):
             for path in files:
                 if path.endswith("/_SUCCESS"):
                     ghost.announced(path)
+
+
+class AdoptingPolicy(Policy):
+    """As `reconcile --adopt` has its jobs."""
+
+    def decide(
+        self, request: Request, *, sender_id: str | None, queue: str | None = None
+    ) -> Assignment:
+        job = super().decide(request, sender_id=sender_id, queue=queue)
+        return replace(job, adopts_only=True)
 
 
 class Sim:
@@ -356,12 +370,25 @@ class Sim:
         self.faults_left = shape.most_faults
         self.to_send = list(shape.messages)
         self._incarnations = 0
-        self._policy = Policy(routes=self.routes)
+        kind = AdoptingPolicy if shape.adopts else Policy
+        self._policy = kind(routes=self.routes)
         self.plan: dict[tuple[str, int], str] = {}
         self.counts: dict[str, int] = {}
         self.is_counting = False
         for key in shape.keys:
             self.overwrite(key)
+        if shape.adopts:
+            self._put_at_final_path(shape.keys[0])
+
+    def _put_at_final_path(self, key: str) -> None:
+        """Something else has brought it, long ago."""
+        path = f"/land/d/{key.rpartition('/')[2]}"
+        version = self.ghost.newest[key]
+        wanted = (key, version)
+        data = next(one for one, of in self.ghost.stored_checksums.items() if of == wanted)
+        self.target.put(path, data)
+        self.ghost.finals[path] = wanted
+        self.ghost.published[path, key] = version
 
     def _route(self) -> Route:
         return Route(

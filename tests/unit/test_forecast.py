@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -397,13 +397,19 @@ def test_from_nine_tenths_of_the_retention_it_is_at_risk(
 
 def test_of_which_kinds_all_risks_are_known() -> None:
     known = of(agent(depth=depth(3000, retention_s=7000)), ended=spans(50, 150))
-    assert known_kinds([known]) == set(RiskKind)
+    assert known_kinds([known], []) == set(RiskKind)
     unknown = of(agent(depth=depth(10**6)))
-    assert known_kinds([]) == known_kinds([unknown]) == known_kinds([known, unknown]) == set()
+    for none in ([], [unknown], [known, unknown]):
+        assert known_kinds(none, []) == set()
+    due = status(NOW + 2 * HOUR)
+    uncounted = replace(due, next=replace(due.next, found=None))
+    assert known_kinds([known], [due]) == set(RiskKind)
+    assert known_kinds([known], [due, uncounted]) == {RiskKind.RETENTION}
+    assert risks([known], [uncounted]) == risks([known], [])
     no_retention = agent(depth=depth(10**6, retention_s=None))
-    assert known_kinds([of(no_retention, ended=spans(50))]) == {RiskKind.DEADLINE}
+    assert known_kinds([of(no_retention, ended=spans(50))], []) == {RiskKind.DEADLINE}
     short = agent(depth=depth(3, retention_s=None))
-    assert known_kinds([of(short, ended=spans(50))]) == set(RiskKind)
+    assert known_kinds([of(short, ended=spans(50))], []) == set(RiskKind)
 
 
 def test_what_is_unknown_is_no_risk() -> None:

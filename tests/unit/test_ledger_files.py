@@ -31,6 +31,7 @@ from backhaul.core.errors import (
     LedgerLocked,
 )
 from backhaul.core.objects import Proof
+from backhaul.core.outlook.expectation import Arrived
 from backhaul.core.ports import MessageKey
 from tests.contract.test_ledger import begin, fail, finished, planned
 
@@ -239,6 +240,24 @@ def test_ledger_before_bodies_and_letters_is_migrated_with_what_it_holds(path: P
     begun = ledger.begin(key, "t2", "s", "d", datetime(2026, 11, 22, tzinfo=UTC))
     ledger.close()
     assert (begun.transfer_id, begun.was_changed, begun.has_dead_letter) == ("t1", False, False)
+
+
+def test_deadlines_of_a_ledger_before_calendars_are_kept_and_have_none(path: Path) -> None:
+    make_of_revision(path, "0013")
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.executemany(
+            "INSERT INTO expectations (route, name, deadline, due, place, state, objects,"
+            " size_bytes, transfers) VALUES ('r', 'daily', ?, 'd', 'p', ?, 3, 4, 5)",
+            [(2, "missed"), (3, "due")],
+        )
+    connection.close()
+    open_ledger(path, create=False).close()
+    with closing(open_reader(path)) as reader:
+        found = reader.expectations()
+    assert [one.state.value for one in found] == ["due", "missed"]
+    for one in found:
+        assert (one.calendar, one.found) == ("", Arrived(objects=3, size_bytes=4, transfers=5))
 
 
 def test_revisions_are_those_of_the_directory() -> None:

@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from backhaul.core.agent.notifying import watch
+from backhaul.core.agent.notifying.deadlines import EVERY_S, LATE_SHARE
 from backhaul.core.agent.notifying.notifier import notice_of
 from backhaul.core.agent.notifying.watch import (
     CLEAR_LASTS_S,
     DEFECT_AGAIN_S,
-    EVERY_S,
+    JUDGING_MOST_S,
     RISK_LASTS_S,
     SHARE,
     TURN_MOST_S,
     OutlookWatch,
 )
-from backhaul.core.agent_report import AgentIdentity, AgentRecord, AgentReport, QueueDepth
+from backhaul.core.agent_report import (
+    REPORT_EVERY_S,
+    AgentIdentity,
+    AgentRecord,
+    AgentReport,
+    QueueDepth,
+)
 from backhaul.core.errors import OutageError
 from backhaul.core.facts import (
     ExpectationArrived,
@@ -32,11 +40,13 @@ from backhaul.core.facts import (
 )
 from backhaul.core.health import ObservedAgent
 from backhaul.core.notification import NotifyOn
+from backhaul.core.outlook.counting import Count
 from backhaul.core.outlook.expectation import (
     ArrivalQuery,
     Arrived,
     Expectation,
     ExpectationRecord,
+    ExpectationState,
     PathPattern,
     WallTime,
     Wanted,
@@ -47,6 +57,7 @@ from tests.unit.test_forecast import Sum
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 SIX = WallTime(at=time(6), zone=UTC, zone_name="UTC")
+NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
 DATED = PathPattern(text="day={date}")
 
 
@@ -77,7 +88,9 @@ class MemoryOutlook:
         self.writes = 0
         self.counted: list[ArrivalQuery] = []
         self.depth: QueueDepth | None = None
-        self.count_s = 0.0
+        self.count_s = 0.0  # of a piece
+        self.pieces = 1
+        self.pieces_of: dict[Wanted, int] = {}
 
     @contextmanager
     def reading(self) -> Iterator[MemoryOutlook]:
@@ -107,9 +120,15 @@ class MemoryOutlook:
         assert since < self.clock.now()
         return 1.0
 
-    def arrived(self, query: ArrivalQuery) -> Arrived:
+    def count_arrivals(self, query: ArrivalQuery, so_far: Count | None) -> Count:
+        before = so_far or Count(position=self.pieces_of.get(query.wanted, self.pieces))
+        assert isinstance(before.position, int)
         self.counted.append(query)
         self.clock.advance(self.count_s)
+        left = before.position - 1
+        return Count(found=self.arrived(query), is_over=left == 0, position=left)
+
+    def arrived(self, query: ArrivalQuery) -> Arrived:
         found = [
             one
             for one in self.came
@@ -329,6 +348,128 @@ def test_a_clock_that_was_ahead_is_forgiven() -> None:
     assert desk.ledger.states() == [(1, "met"), (2, "due")]
 
 
+# ---------------------------------------------------------------- another calendar
+
+MONDAYS, WEEKDAYS = frozenset({0}), frozenset(range(5))
+
+
+def days_missed(found: list[object]) -> list[int]:
+    return [one.deadline.day for one in found if isinstance(one, ExpectationMissed)]
+
+
+def test_days_that_are_added_were_not_due_before() -> None:
+    desk = Desk(expectation(days=MONDAYS))
+    desk.turn(5, 1, day=7)
+    assert days_missed(desk.turn(6, 1, day=7)) == [7]
+    desk.start(expectation())
+    assert desk.turn(7, 0, day=10) == []
+    assert desk.ledger.states() == [(7, "missed"), (11, "due")]
+    assert days_missed(desk.turn(6, 1, day=11)) == [11], "nor are they with the next deadline"
+
+
+def test_one_that_is_put_back_begins_anew() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    assert days_missed(desk.turn(6, 1)) == [1]
+    desk.start()
+    desk.turn(7)
+    assert desk.ledger.states() == [(1, "missed")]
+    desk.start(expectation())
+    assert desk.turn(7, 0, day=4) == []
+    assert desk.ledger.states() == [(1, "missed"), (5, "due")]
+    assert days_missed(desk.turn(6, 1, day=5)) == [5]
+
+
+def test_a_calendar_that_is_as_it_was_before_the_last_begins_anew() -> None:
+    desk = Desk()
+    desk.turn(5, 1, day=7)
+    assert days_missed(desk.turn(6, 1, day=7)) == [7]
+    desk.start(expectation(days=MONDAYS))
+    assert desk.turn(7, 0, day=7) == []
+    assert desk.ledger.states() == [(7, "missed"), (14, "due")]
+    desk.start(expectation())
+    assert desk.turn(7, 0, day=10) == []
+    assert days_missed(desk.turn(6, 1, day=11)) == [11]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"days": WEEKDAYS},
+        # The same moments in winter.
+        {"by": WallTime(at=time(6), zone=ZoneInfo("Europe/London"), zone_name="Europe/London")},
+    ],
+    ids=["days", "zone"],
+)
+def test_with_another_calendar_only_what_was_noted_as_due_is_judged(other: dict[str, Any]) -> None:
+    desk = Desk()
+    desk.turn(5, 1, day=8)
+    desk.start(expectation(**other))
+    assert days_missed(desk.turn(7, 0, day=10)) == [8]
+    assert desk.ledger.states() == [(8, "missed"), (11, "due")]
+
+
+def test_with_the_same_calendar_all_that_passed_meanwhile_is_judged_but_once() -> None:
+    desk = Desk()
+    desk.turn(5, 1, day=8)
+    desk.start(expectation(wanted=Wanted(objects=4)))
+    assert days_missed(desk.turn(7, 0, day=10)) == [8, 9, 10]
+    assert days_missed(desk.turn(7, 1, day=10)) == []
+
+
+def test_after_a_crash_between_two_judgements_the_others_are_judged() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    desk.start(expectation())
+    desk.ledger.pieces, desk.ledger.count_s = 2, JUDGING_MOST_S
+    desk.at(7, 0, day=3)
+    for _ in range(4):
+        desk.watch.turn()
+    assert desk.ledger.states() == [(1, "missed"), (2, "due"), (3, "due"), (4, "due")]
+    desk.start(expectation())
+    assert days_missed(desk.turn(7, 1, day=3)) == []
+    reports(desk, 100)
+    assert days_missed(desk.facts) == [2, 3]
+
+
+def test_what_another_agent_has_judged_meanwhile_is_not_judged_again() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    met = replace(expectation().record(SIX.on(date(2026, 12, 2)), Arrived()), judged_at=NEW_YEAR)
+    desk.ledger.note_expectation(replace(met, state=ExpectationState.MET))
+    desk.start(expectation())
+    assert days_missed(desk.turn(7, 0, day=3)) == [1, 3]
+
+
+def test_of_an_older_ledger_only_what_is_due_is_judged() -> None:
+    """It has no calendars."""
+    desk = Desk()
+    desk.turn(5, 1)
+    for key, one in desk.ledger.records.items():
+        desk.ledger.records[key] = replace(one, calendar="")
+    desk.start(expectation())
+    assert days_missed(desk.turn(7, 0, day=3)) == [1]
+    assert desk.ledger.states() == [(1, "missed"), (4, "due")]
+
+
+def test_what_an_older_ledger_has_as_met_is_met() -> None:
+    desk = Desk()
+    desk.came(3)
+    desk.turn(5, 1)
+    for key, one in desk.ledger.records.items():
+        desk.ledger.records[key] = replace(one, calendar="")
+    desk.ledger.came.clear()
+    desk.start(expectation())
+    assert desk.turn(6, 1) == []
+    assert desk.ledger.states() == [(1, "met"), (2, "due")]
+
+
+def test_an_empty_configuration_expects_nothing() -> None:
+    desk = Desk()
+    desk.start()
+    assert desk.turn(7) == []
+
+
 # ---------------------------------------------------------------- without a date
 
 
@@ -357,12 +498,12 @@ def test_what_does_not_change_is_not_written_and_what_is_met_not_counted() -> No
     desk = Desk()
     desk.turn(5, 1)
     desk.turn(5, 2)
-    assert desk.ledger.writes == 1
+    assert desk.ledger.writes == 2, "noted and counted"
     desk.came(3)
     desk.turn(5, 3)
     counted = len(desk.ledger.counted)
     desk.turn(5, 4)
-    assert (desk.ledger.writes, len(desk.ledger.counted)) == (2, counted)
+    assert (desk.ledger.writes, len(desk.ledger.counted)) == (3, counted)
     desk.start(expectation(wanted=Wanted(objects=4)))
     desk.turn(5, 5)
     assert len(desk.ledger.counted) == counted + 1, "now it takes more"
@@ -377,9 +518,68 @@ def test_it_looks_every_half_minute() -> None:
         assert len(desk.ledger.counted) == counts
 
 
-def test_many_are_judged_in_several_turns_with_pauses_that_fit() -> None:
+def reports(desk: Desk, seconds: float) -> list[float]:
+    """Turn after turn as an agent's reports have them; how long each one took."""
+    taken = []
+    until_s = desk.clock.monotonic() + seconds
+    while desk.clock.monotonic() < until_s:
+        began_s = desk.clock.monotonic()
+        desk.watch.turn()
+        taken.append(desk.clock.monotonic() - began_s)
+        desk.clock.advance(REPORT_EVERY_S)
+    return taken
+
+
+def missed(desk: Desk) -> dict[str, float]:
+    """How late each was reported."""
+    return {one.name: one.late_s for one in desk.facts if isinstance(one, ExpectationMissed)}
+
+
+def test_a_deadline_is_judged_within_half_a_minute_however_much_is_counted() -> None:
+    """A million files are 200 pieces of 25 ms; they go on from turn to turn."""
+    noon = expectation("noon", by=replace(SIX, at=time(12)))
+    desk = Desk(expectation(), noon)
+    desk.ledger.pieces, desk.ledger.count_s = 200, 0.025
+    desk.at(5, 59)
+    taken = reports(desk, 90)
+    assert list(missed(desk)) == ["daily"]
+    assert missed(desk)["daily"] <= 30
+    assert max(taken) <= JUDGING_MOST_S + 0.025
+    assert sum(one > TURN_MOST_S + 0.026 for one in taken) == 2, "only once a deadline has passed"
+    assert desk.ledger.states("noon") == [(1, "due")]
+
+
+def test_a_long_pause_ends_with_the_next_deadline() -> None:
+    desk = Desk()
+    desk.at(5, 58)
+    desk.ledger.count_s = 10
+    desk.watch.turn()
+    desk.ledger.count_s = 0
+    desk.clock.advance(100)
+    desk.watch.turn()
+    assert len(desk.ledger.counted) == 1, f"the pause is {SHARE * 10} s"
+    desk.at(6, 0)
+    desk.watch.turn()
+    assert list(missed(desk)) == ["daily"]
+
+
+def test_a_deadline_that_passes_goes_before_what_is_being_counted() -> None:
+    large = Wanted(objects=1_000_000)
+    desk = Desk(expectation("noon", by=replace(SIX, at=time(12)), wanted=large), expectation())
+    desk.ledger.pieces_of[large], desk.ledger.count_s = 100, 1
+    desk.at(5, 59)
+    reports(desk, 120)
+    assert missed(desk)["daily"] <= 10
+    done = [one.wanted for one in desk.ledger.counted].count(large)
+    assert 10 < done < 30
+    reports(desk, 6 * (100 - done))
+    (noon,) = [one for one in desk.ledger.expectations() if one.name == "noon"]
+    assert noon.found is not None, "it goes on where it was"
+
+
+def test_many_are_counted_in_several_turns_with_pauses_that_fit() -> None:
     desk = Desk(*(expectation(f"e{number}") for number in range(5)))
-    desk.ledger.count_s = TURN_MOST_S
+    desk.ledger.count_s = TURN_MOST_S / 2
     counts = []
     for _ in range(4):
         desk.watch.turn()
@@ -398,6 +598,96 @@ def test_many_are_judged_in_several_turns_with_pauses_that_fit() -> None:
     alone.clock.advance(1)
     alone.watch.turn()
     assert len(alone.ledger.counted) == 2
+
+
+def test_what_was_missed_is_counted_ever_less_often() -> None:
+    desk = Desk(expectation(path=PathPattern()))
+    desk.turn(5, 1)
+    desk.turn(6, 1)
+    since = SIX.on(date(2026, 11, 30))
+
+    def counted(minutes: int) -> int:
+        desk.ledger.counted.clear()
+        for _ in range(2 * minutes):
+            desk.clock.advance(30)
+            desk.watch.turn()
+        return sum(one.since == since for one in desk.ledger.counted)
+
+    assert counted(30) == pytest.approx(58, abs=3)
+    desk.at(5, 0, day=2)
+    assert 4 <= counted(60) <= 6, "a day late, every quarter of an hour"
+    assert counted(60) == 1, "what comes after the next deadline is for that"
+    assert counted(600) == 0
+
+
+def test_what_takes_long_to_count_is_looked_for_less_often() -> None:
+    desk = Desk(expectation(path=PathPattern()))
+    desk.turn(5, 1)
+    desk.turn(6, 1)
+    desk.ledger.count_s = 0.5
+    began = desk.clock.now()
+    reports(desk, 600)
+    since = SIX.on(date(2026, 11, 30))
+    late = [one for one in desk.ledger.counted if one.since == since and one.until > began]
+    assert len(late) == pytest.approx(9, abs=1), (
+        f"not within {LATE_SHARE * 0.5} s: every second time"
+    )
+
+
+def test_before_it_is_counted_nobody_takes_it_for_nothing() -> None:
+    desk = Desk()
+    desk.ledger.pieces, desk.ledger.count_s = 9, 1
+    desk.watch.turn()
+    (record,) = desk.ledger.expectations()
+    assert (record.found, record.is_met) == (None, False)
+    assert record.words == "what is on route r is not counted yet"
+    reports(desk, 60)
+    (record,) = desk.ledger.expectations()
+    assert record.words == "0 of 3 objects on route r"
+
+
+def test_a_count_goes_on_after_the_ledger_was_away() -> None:
+    desk = Desk()
+    desk.ledger.pieces, desk.ledger.count_s = 9, 1
+    desk.watch.turn()
+    note = desk.ledger.expectations
+
+    def away() -> list[ExpectationRecord]:
+        desk.ledger.expectations = note  # type: ignore[method-assign]
+        raise OutageError("E_LEDGER_BUSY", "locked")
+
+    desk.ledger.expectations = away  # type: ignore[method-assign]
+    with pytest.raises(OutageError):
+        desk.watch.turn()
+    for _ in range(8):
+        desk.watch.turn()
+    assert len(desk.ledger.counted) == 9
+
+
+def test_a_count_of_what_was_judged_elsewhere_is_dropped() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    desk.ledger.pieces, desk.ledger.count_s = 99, 1
+    desk.turn(6, 1)
+    (due, _) = desk.ledger.expectations()
+    desk.ledger.note_expectation(replace(due, state=ExpectationState.MET, judged_at=due.deadline))
+    counted = len(desk.ledger.counted)
+    desk.ledger.pieces = 1
+    reports(desk, 5)
+    assert desk.ledger.states() == [(1, "met"), (2, "due")]
+    assert len(desk.ledger.counted) == counted + 1, "of the next one"
+
+
+def test_a_count_of_what_is_not_there_any_more_is_dropped() -> None:
+    desk = Desk()
+    desk.turn(5, 1)
+    desk.turn(6, 1)
+    desk.ledger.pieces, desk.ledger.count_s = 99, 1
+    desk.turn(7)
+    (late,) = [one for one in desk.ledger.expectations() if one.deadline.day == 1]
+    desk.ledger.forget_expectations([late])
+    reports(desk, 99 * 7)
+    assert desk.ledger.states() == [(2, "due")]
 
 
 def test_a_defect_is_emitted_and_raises_nothing_and_an_outage_is_raised() -> None:

@@ -596,6 +596,43 @@ def test_no_command_prints_the_private_key(ledger: Path, key: str) -> None:
         assert private not in str(done.exception)
 
 
+def journal(ledger: Path) -> list[tuple[str, str]]:
+    """What was done to keys, and how it ended; oldest first."""
+    words = ["journal", "--action", "key", "--json", "--ledger", str(ledger)]
+    done = CliRunner().invoke(cli, words, standalone_mode=False)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return [(one["subject"], one["outcome"].partition(":")[0]) for one in reversed(found)]
+
+
+def test_each_act_on_a_key_has_a_line_in_the_journal(ledger: Path) -> None:
+    first = well("key", "create", "--ledger", ledger).stdout.split()[-1]
+    refused("key", "create", "--ledger", ledger)
+    second = well("key", "rotate", "--ledger", ledger).stdout.split()[2]
+    well("key", "retire", "--ledger", ledger)
+    well("key", "list", "--ledger", ledger)
+    assert journal(ledger) == [
+        (f"create {first}", "done"),
+        ("create", "E_RECEIPT_KEY_EXISTS"),
+        (f"rotate {first}: {second}", "done"),
+        (f"retire {second}", "done"),
+    ]
+
+
+def test_the_key_of_the_first_receipt_has_a_line_in_the_journal(ledger: Path) -> None:
+    well("done1", "--ledger", ledger)
+    (line,) = journal(ledger)
+    assert line == (f"create {well('key', 'list', '--ledger', ledger).stdout.split()[0]}", "done")
+
+
+def test_keys_elsewhere_need_no_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "backhaul.toml"
+    config.write_text("no = configuration")
+    keys = tmp_path / "keys"
+    done = well("key", "create", "--keys", keys, "--config", config)
+    assert (keys / "signing.key").exists()
+    assert "no line in the operators' journal" in done.stderr
+
+
 def test_the_list_of_no_keys_names_the_fix(ledger: Path) -> None:
     done = well("key", "list", "--ledger", ledger)
     assert done.stdout == ""

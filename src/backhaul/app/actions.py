@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from backhaul.adapters.ledger import RetryCandidate, SqlLedger, find_reader, open_ledger
 from backhaul.adapters.system.clock import SystemClock, host_name
@@ -34,6 +35,7 @@ NOTE_WAIT_S = 5.0  # for the ledger's lock: the act itself is done
 NAMED_MOST = 5  # ids in a line of the journal
 
 Warn = Callable[[BackhaulError], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,7 +385,9 @@ def _opened(path: Path) -> Iterator[SqlLedger]:
 
 
 @contextmanager
-def _failures_noted(path: Path, by: Operator, act: Act, subject: str, warn: Warn) -> Iterator[None]:
+def _failures_noted(
+    path: Path | None, by: Operator, act: Act, subject: str, warn: Warn
+) -> Iterator[None]:
     """A line for an act that fails; the error goes on."""
     try:
         yield
@@ -393,6 +397,27 @@ def _failures_noted(path: Path, by: Operator, act: Act, subject: str, warn: Warn
             entry = OperatorEntry(at=now, by=by, act=act, subject=subject, outcome=outcome)
             _note(path, entry, warn)
         raise
+
+
+def noted_result(
+    path: Path | None,
+    by: Operator,
+    act: Act,
+    what: str,
+    do: Callable[[], T],
+    named: Callable[[T], str],
+    warn: Warn,
+) -> T:
+    """Do it, with one line: `what`, and the name of its result; or why it failed.
+
+    Args:
+        path: The ledger; None: there is no journal.
+    """
+    with _failures_noted(path, by, act, what, warn):
+        done = do()
+    now, subject = datetime.now(UTC), f"{what} {named(done)}"
+    _note(path, OperatorEntry(at=now, by=by, act=act, subject=subject), warn)
+    return done
 
 
 def _note(

@@ -193,6 +193,7 @@ class DeadlinePart:
     """One deadline of expected data; what is there was counted until it was enough.
 
     Attributes:
+        objects: Null while nothing was counted; likewise `bytes` and `transfers`.
         due: The deadline in its own time zone, for people.
     """
 
@@ -200,11 +201,11 @@ class DeadlinePart:
     due: str
     place: str
     state: Literal["due", "met", "missed", "late"]
-    objects: int
+    objects: int | None
     objects_wanted: int | None
-    bytes: int
+    bytes: int | None
     bytes_wanted: int | None
-    transfers: int
+    transfers: int | None
     transfers_wanted: int | None
     is_met: bool
     arrived_at: datetime | None
@@ -344,16 +345,17 @@ def document(view: Overview, checked: Checked) -> CheckDocument:
 
 def deadline_part(one: ExpectationRecord) -> DeadlinePart:
     """One deadline, as programs read it."""
+    found = one.found
     return DeadlinePart(
         deadline=one.deadline,
         due=one.due,
         place=one.place,
         state=one.state.value,
-        objects=one.found.objects,
+        objects=None if found is None else found.objects,
         objects_wanted=one.wanted.objects,
-        bytes=one.found.size_bytes,
+        bytes=None if found is None else found.size_bytes,
         bytes_wanted=one.wanted.size_bytes,
-        transfers=one.found.transfers,
+        transfers=None if found is None else found.transfers,
         transfers_wanted=one.wanted.transfers,
         is_met=one.is_met,
         arrived_at=one.arrived_at,

@@ -272,7 +272,7 @@ def overview(
         dead=_by_code(dead),
         expectations=expected,
         risks=risks(found, expected),
-        risks_known=known_kinds(found),
+        risks_known=known_kinds(found, expected),
         reconciled=tuple(reader.last_reconciled()),
         is_cut=len(waiting) == OPEN_MOST or len(dead) == DEAD_MOST,
     )

@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,15 +18,19 @@ from backhaul.cli.options import (
     json_option,
     print_json,
     region_option,
+    warn,
 )
-from backhaul.core.errors import ExitCode
+from backhaul.core.errors import BackhaulError, ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from backhaul.adapters.system.receipt_keys import ReceiptKey, ReceiptKeys
     from backhaul.app.receipt_verify import ReceiptTotals, TrustedKeys
     from backhaul.core.receipts.comparing import ComparedObject
     from backhaul.core.receipts.statement import Statement
 
+T = TypeVar("T")
 ISSUE = "issue"
 _HELP = {"help_option_names": ["-h", "--help"]}
 _keys_option = click.option(
@@ -75,7 +79,12 @@ def issue(*, transfer_id: str, keys: Path | None, files: Files) -> int:
     from backhaul.app.receipt import issue_receipt
 
     settings = files.settings(needs=("receipt",), refuses_writable_config=True)
-    for piece in issue_receipt(settings, transfer_id, keys=keys, key_made=_print_made):
+
+    def made(one: ReceiptKey) -> None:
+        _noted(files, "create", lambda: one, _id)
+        _print_made(one)
+
+    for piece in issue_receipt(settings, transfer_id, keys=keys, key_made=made):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
     return ExitCode.OK
@@ -170,7 +179,7 @@ def create(*, keys: Path | None, files: Files) -> int:
     Example:
       backhaul receipt key create
     """
-    made = _keys(keys, files).create()
+    made = _noted(files, "create", _keys(keys, files).create, _id)
     click.echo(f"receipt key {made.public.id}")
     click.echo(f"give auditors its public key, {made.path}", err=True)
     return ExitCode.OK
@@ -232,7 +241,10 @@ def rotate(*, keys: Path | None, files: Files) -> int:
     """
     from backhaul.app.receipt import rotate_key
 
-    done = rotate_key(_keys(keys, files))
+    chosen = _keys(keys, files)
+    done = _noted(
+        files, "rotate", lambda: rotate_key(chosen), lambda one: f"{one.old}: {one.new.public.id}"
+    )
     click.echo(f"receipt key {done.new.public.id} replaces {done.old}")
     click.echo(f"give auditors its public key, {done.new.path}", err=True)
     return ExitCode.OK
@@ -250,9 +262,26 @@ def retire(*, keys: Path | None, files: Files) -> int:
 
     What it signed is verified by its public key, which stays.
     """
-    retired = _keys(keys, files).retire()
+    retired = _noted(files, "retire", _keys(keys, files).retire, _id)
     click.echo(f"receipt key {retired.public.id} is retired: its private key is removed")
     return ExitCode.OK
+
+
+def _id(one: ReceiptKey) -> str:
+    return one.public.id
+
+
+def _noted(files: Files, what: str, do: Callable[[], T], named: Callable[[T], str]) -> T:
+    """With a line of the operators' journal, where this machine has one."""
+    from backhaul.app.actions import noted_result, person
+    from backhaul.core.ports import Act
+
+    path = None
+    try:
+        path = files.settings(needs=("receipt",), refuses_writable_config=True).ledger_path
+    except BackhaulError as error:  # with --keys nothing else needs a configuration
+        warn(type(error)(error.code, f"no line in the operators' journal: {error.message}"))
+    return noted_result(path, person(), Act.KEY, what, do, named, warn)
 
 
 def _print_made(made: ReceiptKey) -> None:

@@ -55,19 +55,22 @@ def _key(record: ExpectationRecord) -> dict[str, object]:
 
 
 def _values(record: ExpectationRecord) -> dict[str, object]:
+    found = record.found or Arrived()
     return {
         "route": record.route,
         "name": record.name,
         "deadline": record.deadline,
+        "calendar": rows.readable(record.calendar),
+        "counted": record.found is not None,
         "due": rows.readable(record.due),
         "place": rows.readable(record.place),
         "state": record.state.value,
         "wanted_objects": record.wanted.objects,
         "wanted_bytes": record.wanted.size_bytes,
         "wanted_transfers": record.wanted.transfers,
-        "objects": record.found.objects,
-        "size_bytes": record.found.size_bytes,
-        "transfers": record.found.transfers,
+        "objects": found.objects,
+        "size_bytes": found.size_bytes,
+        "transfers": found.transfers,
         "judged_at": record.judged_at,
         "arrived_at": record.arrived_at,
     }
@@ -84,10 +87,14 @@ def expectation_record(row: RowMapping) -> ExpectationRecord:
         state = ExpectationState(row["state"])
     except ValueError as error:
         raise WrongValue(f"state of expectations is {row['state']!r}") from error
+    found = Arrived(
+        objects=row["objects"], size_bytes=row["size_bytes"], transfers=row["transfers"]
+    )
     return ExpectationRecord(
         route=row["route"],
         name=row["name"],
         deadline=row["deadline"],
+        calendar=row["calendar"],
         due=row["due"],
         place=row["place"],
         state=state,
@@ -96,9 +103,7 @@ def expectation_record(row: RowMapping) -> ExpectationRecord:
             size_bytes=row["wanted_bytes"],
             transfers=row["wanted_transfers"],
         ),
-        found=Arrived(
-            objects=row["objects"], size_bytes=row["size_bytes"], transfers=row["transfers"]
-        ),
+        found=found if row["counted"] else None,
         judged_at=row["judged_at"],
         arrived_at=row["arrived_at"],
     )

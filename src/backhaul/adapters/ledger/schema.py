@@ -30,6 +30,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    true,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeDecorator
@@ -399,6 +400,9 @@ expectations = Table(
     Column("route", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("deadline", UtcTime, primary_key=True),
+    # Of the expectation, when this was written; empty before it was recorded.
+    Column("calendar", Text, nullable=False, server_default=""),
+    Column("counted", Flag, nullable=False, server_default=true()),  # false: noted, no more
     Column("due", Text, nullable=False),  # the deadline as people there write it
     Column("place", Text, nullable=False),
     Column("state", Text, nullable=False),  # ExpectationState

@@ -282,7 +282,7 @@ def _outlook_gauges(figures: LedgerFigures, queue: str) -> Iterator[Metric]:
         if one.retention_share is not None:
             yield _gauge(catalogue.RETENTION_FORECAST, {(queue,): one.retention_share})
     kinds = {one.kind for one in figures.risks}
-    known = known_kinds(figures.forecasts)
+    known = known_kinds(figures.forecasts, figures.expectations)
     shown = [kind for kind in RiskKind if kind in kinds or kind in known]
     yield _gauge(catalogue.AT_RISK, {(kind.value,): kind in kinds for kind in shown})
     met: dict[tuple[str, ...], float] = {}
@@ -293,7 +293,8 @@ def _outlook_gauges(figures: LedgerFigures, queue: str) -> Iterator[Metric]:
         if status.last is not None:
             met[key] = not status.is_missed
         deadlines[key] = status.next.deadline.timestamp()
-        objects[key] = status.next.found.objects
+        if status.next.found is not None:
+            objects[key] = status.next.found.objects
     yield _gauge(catalogue.EXPECTATION_MET, met)
     yield _gauge(catalogue.EXPECTATION_DEADLINE, deadlines)
     yield _gauge(catalogue.EXPECTATION_OBJECTS, objects)

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from backhaul.app.actions import Warn, noted_act, person
+from backhaul.app.context import Context
 from backhaul.app.copy import run_transfer
 from backhaul.app.reconcile.unfinished import moment
 from backhaul.core.backoff import RetryPolicy
@@ -35,7 +38,7 @@ from backhaul.core.model import (
     Source,
 )
 from backhaul.core.objects import Pin, PlannedObject, StagedObject
-from backhaul.core.ports import Ports, StageTask
+from backhaul.core.ports import Act, Ports, StageTask
 from backhaul.core.reconciliation.values import ComparedPath, ObjectClass, SourceObject
 from backhaul.core.requests.policy import Policy
 from backhaul.core.text import printable
@@ -71,23 +74,52 @@ class Unproved:
         return self.path.row.path.rpartition("/")[2]
 
 
+def not_noted(_transfers: int, _size_bytes: int) -> None:
+    """Where nothing is adopted."""
+
+
+@contextmanager
+def noted_adoptions(
+    context: Context, route: Route, warn: Warn
+) -> Iterator[Callable[[int, int], None]]:
+    """One line of the operators' journal for all that is adopted, also where it is broken off.
+
+    Yields:
+        To be called with how many transfers and bytes were adopted so far.
+    """
+    path, subject = context.settings.ledger_path, f"{route.name}: adopt"
+    with noted_act(path, person(), Act.RECONCILE, subject, warn) as note:
+        yield note
+
+
 class Adopter:
     """Adopts unproved paths; `core.reconciliation.checks` calls it with a batch of them.
 
     Args:
         ports: S3, the ledger open for writing, and the workers.
         retry: How long a transfer waits before it is repeated.
+        note: Gets how many transfers and bytes were adopted so far.
 
     Attributes:
         adopted: How many objects were.
     """
 
-    def __init__(self, *, ports: Ports, policy: Policy, route: Route, retry: RetryPolicy) -> None:
+    def __init__(
+        self,
+        *,
+        ports: Ports,
+        policy: Policy,
+        route: Route,
+        retry: RetryPolicy,
+        note: Callable[[int, int], None] = not_noted,
+    ) -> None:
         self._ports = ports
         self._policy = policy
         self._route = route
         self._retry = retry
         self._lock = threading.Lock()
+        self._note = note
+        self._transfers = self._size_bytes = 0
         self.adopted = 0
 
     def of(
@@ -166,6 +198,9 @@ class Adopter:
             return [one.path._replace(why=why) for one in group]
         with self._lock:
             self.adopted += len(group)
+            self._transfers += 1
+            self._size_bytes += sum(one.pin.size_bytes for one in group)
+            self._note(self._transfers, self._size_bytes)
         why = f"adopted by transfer {transfer_id}"
         return [
             one.path._replace(found=ObjectClass.SAME, why=why, transfer_id=transfer_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -20,7 +20,7 @@ from backhaul.adapters.ledger import LedgerReader, find_reader
 from backhaul.app.context import Context
 from backhaul.app.inventory import OpenInventory, open_inventory
 from backhaul.app.ports import make_pool, open_ports
-from backhaul.app.reconcile.adopting import Adopter
+from backhaul.app.reconcile.adopting import Adopter, not_noted, noted_adoptions
 from backhaul.app.reconcile.noting import ClassTotals, note_result
 from backhaul.app.reconcile.parts import (
     PartFiles,
@@ -160,7 +160,11 @@ def run_reconcile(
     route = find_route(context, route_name)
     path = context.settings.ledger_path
     with ExitStack() as opened:
-        pool, aws, adopter = _parts(opened, context, route, options, region, emit)
+        # The last to end, when the ledger is free again.
+        note = opened.enter_context(
+            noted_adoptions(context, route, warn) if options.is_adopting else nullcontext(not_noted)
+        )
+        pool, aws, adopter = _parts(opened, context, route, options, region, emit, note)
         store = S3Store(aws)
         reader = find_reader(path, turn=threading.Lock())
         if reader is not None:
@@ -212,6 +216,7 @@ def _parts(
     options: ReconcileOptions,
     region: str,
     emit: Emit,
+    note: Callable[[int, int], None],
 ) -> tuple[WorkerPool, AwsSession, Adopter | None]:
     """Workers and clients; for adopting with a ledger that is open for writing."""
     workers = options.jobs + 1
@@ -226,6 +231,7 @@ def _parts(
         policy=context.policy,
         route=route,
         retry=context.settings.agent.retry,
+        note=note,
     )
     return found.pool, found.aws, adopter
 

@@ -21,6 +21,7 @@ from backhaul.core.units import human_bytes
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 EVERY_DAY = frozenset(range(7))
 _ONE_DAY = timedelta(days=1)
+_MOMENT = timedelta(microseconds=1)
 _TIME = re.compile(r"(?P<hour>[01]?[0-9]|2[0-3]):(?P<minute>[0-5][0-9])(?:[ \t]+(?P<zone>\S+))?")
 _DATE = re.compile(r"\{date(?:-(?P<before>[0-9]{1,3})d)?(?::(?P<form>[^{}]*))?\}")
 _DIRECTIVES = frozenset("YymdjHMGVu")
@@ -230,6 +231,16 @@ class Expectation:
     path: PathPattern = PathPattern()
     destinations: tuple[Location, ...] = ()
 
+    @property
+    def calendar(self) -> str:
+        """Where this is the same, so are the deadlines."""
+        days = ",".join(DAYS[number] for number in sorted(self.days))
+        return f"{self.by.at:%H:%M} {self.by.zone_name} {days}"
+
+    def has_deadline(self, moment: datetime) -> bool:
+        """It is one of this calendar."""
+        return self.deadline_after(moment - _MOMENT) == moment
+
     def deadline_after(self, moment: datetime) -> datetime:
         """The first one later than this moment."""
         day = self.by.day_of(moment) - _ONE_DAY
@@ -263,12 +274,13 @@ class Expectation:
         found = self.query(deadline, deadline).places
         return found[0] if found else f"route {self.route}"
 
-    def record(self, deadline: datetime, found: Arrived) -> ExpectationRecord:
-        """A deadline that is due, with what is there."""
+    def record(self, deadline: datetime, found: Arrived | None) -> ExpectationRecord:
+        """A deadline that is due, with what is there; None: not counted yet."""
         return ExpectationRecord(
             route=self.route,
             name=self.name,
             deadline=deadline,
+            calendar=self.calendar,
             due=self.by.words(deadline),
             place=self.place(deadline),
             state=ExpectationState.DUE,
@@ -299,7 +311,9 @@ class ExpectationRecord:
     """One deadline, as the ledger keeps it.
 
     Attributes:
+        calendar: Of its expectation, when this was written; empty in an older ledger.
         due: The deadline as people there write it.
+        found: None while nothing was counted: it is due, and was only noted.
         place: Where it is expected, for people.
         judged_at: After the deadline; None while it is due.
         arrived_at: When all of it was there, after it had been missed.
@@ -308,18 +322,19 @@ class ExpectationRecord:
     route: str
     name: str
     deadline: datetime
+    calendar: str = ""
     due: str
     place: str
     state: ExpectationState
     wanted: Wanted
-    found: Arrived
+    found: Arrived | None
     judged_at: datetime | None = None
     arrived_at: datetime | None = None
 
     @property
     def is_met(self) -> bool:
-        """All of it is there by now."""
-        return self.wanted.is_met_by(self.found)
+        """All of it is there by now, as far as is known."""
+        return self.found is not None and self.wanted.is_met_by(self.found)
 
     @property
     def subject(self) -> str:
@@ -330,6 +345,8 @@ class ExpectationRecord:
     def words(self) -> str:
         """`3 of 24 objects in hdfs://nn/landing/day=2026-12-01`."""
         where = "on" if self.place.startswith("route ") else "in"
+        if self.found is None:
+            return f"what is {where} {self.place} is not counted yet"
         return f"{self.wanted.words(self.found)} {where} {self.place}"
 
 
@@ -338,8 +355,8 @@ class ExpectationStatus:
     """One expectation of the configuration that the agent runs with.
 
     Attributes:
-        next: The deadline that is due.
-        last: The one before, once it was judged.
+        next: The first deadline that is due, or has passed and is not judged yet.
+        last: The last one that was judged.
     """
 
     next: ExpectationRecord
@@ -358,8 +375,11 @@ class ExpectationStatus:
 def statuses(records: list[ExpectationRecord]) -> list[ExpectationStatus]:
     """Of each expectation with a deadline that is due, by route and name."""
     found = []
-    due = [one for one in records if one.state is ExpectationState.DUE]
-    for one in sorted(due, key=lambda one: (one.route, one.name, one.deadline)):
+    due: dict[tuple[str, str], ExpectationRecord] = {}
+    for one in sorted(records, key=lambda one: (one.route, one.name, one.deadline)):
+        if one.state is ExpectationState.DUE:
+            due.setdefault((one.route, one.name), one)
+    for one in due.values():
         judged = [
             other
             for other in records

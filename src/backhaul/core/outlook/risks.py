@@ -54,13 +54,18 @@ def risks(
     return tuple(one for one in found if one is not None)
 
 
-def known_kinds(forecasts: Sequence[Forecast]) -> frozenset[RiskKind]:
+def known_kinds(
+    forecasts: Sequence[Forecast], expectations: Sequence[ExpectationStatus]
+) -> frozenset[RiskKind]:
     """Those of which `risks` found all: only of these is none found the same as no risk."""
     if not forecasts or any(one.left is None for one in forecasts):
         return frozenset()
-    if any(one.retention_share is None and not _is_short(one) for one in forecasts):
-        return frozenset({RiskKind.DEADLINE})
-    return frozenset(RiskKind)
+    found = set()
+    if all(one.retention_share is not None or _is_short(one) for one in forecasts):
+        found.add(RiskKind.RETENTION)
+    if all(one.next.found is not None for one in expectations):
+        found.add(RiskKind.DEADLINE)
+    return frozenset(found)
 
 
 def _is_short(one: Forecast) -> bool:
@@ -92,7 +97,7 @@ def _deadline(one: Forecast, status: ExpectationStatus) -> Risk | None:
     due, done_by = status.next, one.done_by
     if one.left is None or done_by is None or _is_short(one):
         return None
-    if due.is_met or due.deadline <= one.at or done_by <= due.deadline:
+    if due.found is None or due.is_met or due.deadline <= one.at or done_by <= due.deadline:
         return None
     return Risk(
         kind=RiskKind.DEADLINE,

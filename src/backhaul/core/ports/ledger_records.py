@@ -210,6 +210,7 @@ class Act(StrEnum):
     RECONCILE = "reconcile"
     BACKUP = "backup"
     PRUNE = "prune"
+    KEY = "key"
 
 
 class Settlement(StrEnum):

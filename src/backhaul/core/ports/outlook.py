@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from backhaul.core.health import ObservedAgent
-from backhaul.core.outlook.expectation import ArrivalQuery, Arrived, ExpectationRecord
+from backhaul.core.outlook.counting import Count
+from backhaul.core.outlook.expectation import ArrivalQuery, ExpectationRecord
 from backhaul.core.outlook.forecast import SumsReader
 
 
 class OutlookReader(SumsReader, Protocol):
-    """Reads beside the agent; each transaction is short, however much is counted.
+    """Reads beside the agent; each call is short transactions, however much there is.
 
     Raises (any method):
         OutageError: `ledger`.
@@ -21,8 +22,8 @@ class OutlookReader(SumsReader, Protocol):
     def agents(self) -> list[ObservedAgent]:
         """The newest starts first."""
 
-    def arrived(self, query: ArrivalQuery) -> Arrived:
-        """What was published, counted until it is enough."""
+    def count_arrivals(self, query: ArrivalQuery, so_far: Count | None) -> Count:
+        """One piece more of what was published, until it is enough; None: the first piece."""
 
     def expectations(self) -> list[ExpectationRecord]:
         """The newest deadlines of each expectation, those that are due among them."""
