@@ -130,6 +130,16 @@ def test_no_default_file_system(conf: Path) -> None:
     assert fine.state is State.OK
 
 
+def test_a_mount_of_viewfs_that_cannot_be_used(conf: Path) -> None:
+    link = "fs.viewfs.mounttable.bed.link./"
+    values = {f"{link}data": "hdfs://nn/d", f"{link}far": "s3a://bucket/x"}
+    site(conf, fs_defaultFS="viewfs://bed", **values)
+    warned, fine = hadoop.is_usable(context(conf))
+    assert (warned.subject, warned.state) == ("viewfs://bed/far", State.WARNING)
+    assert f"{link}far: the target is no hdfs:// or file:///" in warned.text
+    assert fine.state is State.OK
+
+
 def test_a_default_file_system_of_another_kind(conf: Path) -> None:
     site(conf, fs_defaultFS="s3a://bucket")
     warned, _fine = hadoop.is_usable(context(conf))

@@ -421,3 +421,7 @@ def test_names_in_iam_fit_and_stay_distinct() -> None:
     assert len(one.agent_name) <= 64
     assert one.agent_name != other.agent_name
     assert one.agent_name != one.send_name
+
+
+def test_a_destination_of_viewfs_is_kept_as_typed_where_no_mount_table_is_known() -> None:
+    assert read_destination("viewfs://bed/data/in", UNKNOWN_FS) == "viewfs://bed/data/in/"

@@ -124,6 +124,11 @@ def test_two_names_of_one_directory_are_one_to_the_policy() -> None:
             refuse_overlaps([routes[0], route])
 
 
+def test_what_cannot_be_used_is_listed() -> None:
+    assert [name for name, _ in SYSTEMS.mount_faults] == ["viewfs://bed/broken", "viewfs://bad/"]
+    assert FileSystems(mount_tables=(ALL, NONE)).mount_faults == ()
+
+
 def test_viewfs_without_its_mount_table_is_no_default() -> None:
     bare = FileSystems(default="viewfs://bed")
     assert bare.default_table is None

@@ -144,6 +144,16 @@ class FileSystems:
         return self.mount_table(rest.removesuffix("/")) if scheme == "viewfs" else None
 
     @property
+    def mount_faults(self) -> tuple[tuple[str, str], ...]:
+        """What cannot be used of the mount tables: names of viewfs, each with the reason."""
+        return tuple(
+            (f"viewfs://{table.name}{path}", why)
+            for table in self.mount_tables
+            for path, why in (("/", table.fault), *((m.path, m.fault) for m in table.mounts))
+            if why
+        )
+
+    @property
     def mounted(self) -> frozenset[str]:
         """Authorities of the HDFS behind mounts."""
         targets = (one.target for table in self.mount_tables for one in table.mounts)

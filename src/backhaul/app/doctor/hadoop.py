@@ -122,6 +122,10 @@ def _default_fs(loaded: Context) -> Iterator[Finding]:
         line = "copy hdfs-site.xml, with the files it includes, from a node of the cluster"
         code = "E_CFG_HADOOP_VALUE"
         yield Finding(CHECK, f"hdfs://{service}", State.WARNING, why, code, (line,))
+    for place, why in loaded.default_fs.mount_faults:
+        text = f"{why}: destinations in it are refused"
+        line = "give the link one hdfs://NAMESERVICE/dir target, or name that in routes instead"
+        yield Finding(CHECK, printable(place), State.WARNING, text, "E_DST_AUTHORITY", (line,))
 
 
 PROBES = (is_usable,)

@@ -17,7 +17,7 @@ from backhaul.core.requests.queue_names import parse_queue
 from backhaul.core.text import printable, redacted
 
 # Stands for the cluster's file system on a machine that has no Hadoop configuration.
-UNKNOWN_FS = FileSystems(default="hdfs://cluster:8020")
+UNKNOWN_FS = FileSystems(default="hdfs://cluster:8020", has_any_table=True)
 
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}")
 _ROUTE = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -92,7 +92,7 @@ def node_file_systems() -> tuple[FileSystems, bool]:
     except ConfigurationError:
         return UNKNOWN_FS, False  # `backhaul doctor` explains it
     if found.default is None:
-        return FileSystems(default=UNKNOWN_FS.default, nameservices=found.nameservices), False
+        return replace(found, default=UNKNOWN_FS.default), False
     return found, True
 
 
