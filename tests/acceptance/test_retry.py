@@ -101,6 +101,57 @@ def test_a_redrive_settles_the_dead_transfer_too(local: Installation) -> None:
     assert (line["action"], line["transfers"]) == ("redrive", 1)
 
 
+def test_letters_are_chosen_by_filters_and_deleted_ones_are_counted_no_more(
+    local: Installation,
+) -> None:
+    it = local
+    ids = dead(it, "late", "later")
+    place = ("dlq", "list", it.queue, REGION)
+    listed = it.backhaul(*place, "--json")
+    letters = {row["transfer_id"]: row for row in map(json.loads, listed.out.splitlines())}
+    assert set(letters) == set(ids.values())
+    for row in letters.values():
+        assert (row["v"], row["code"]) == (1, "E_SRC_EMPTY")
+        assert isinstance(row["attempts"], int)
+        assert row["source"].endswith(("late", "later"))
+    (late,) = (row for row in letters.values() if row["source"].endswith("/late"))
+    shown = it.backhaul("dlq", "redrive", it.queue, REGION, "--code", "E_OTHER", "--yes")
+    assert (shown.code, shown.out) == (0, ""), shown
+    assert "No dead letter matches these filters (2 on the queue)." in shown.err
+    one = ("--source", late["source"] + "r")
+    shown = it.backhaul("dlq", "redrive", it.queue, REGION, *one, "--dry-run")
+    assert (shown.code, shown.out) == (0, ""), shown
+    assert "1 dead letter to send back" in shown.err
+    assert it.counts() == (0, 0)
+    sent = it.backhaul("dlq", "redrive", it.queue, REGION, *one)
+    assert (sent.code, len(sent.out.split())) == (0, 1), sent
+    assert it.counts() == (1, 0)
+    gone = it.backhaul("dlq", "delete", it.queue, REGION, ids["late"], "--yes")
+    assert (gone.code, gone.out) == (0, f"{late['message_id']}\n"), gone
+    assert it.dead_letters() == []
+    assert it.history("--state", "dead") == []
+    settled = it.history("--state", "settled")
+    assert {row["id"]: row["settled_how"] for row in settled} == {
+        ids["late"]: "deleted",
+        ids["later"]: "sent_again",
+    }
+    assert [line["action"] for line in journal(it)] == ["delete", "redrive"]
+
+
+def test_a_request_that_is_sent_once_more_settles_the_dead_one(local: Installation) -> None:
+    it = local
+    ids = dead(it, "late")
+    it.put("late", b"here now")
+    it.ask_for("late", "out")
+    it.drained()
+    assert it.history("--state", "dead") == []
+    details = it.show(ids["late"])
+    assert (details["transfer"]["settled_how"], details["settled_by"]["state"]) == (
+        "brought",
+        "done",
+    )
+
+
 def test_a_redrive_without_a_ledger_or_with_a_broken_configuration_works_as_before(
     local: Installation,
 ) -> None:
