@@ -23,6 +23,6 @@ for unit in /etc/systemd/system/backhaul.service /etc/systemd/system/backhaul-da
   if [ -f "$unit" ]; then
     refuse "$unit would hide the unit of this package." \
       "mv $unit $unit.old; then install the package again.
-Your own changes belong into: systemctl edit $(basename "$unit" .service)"
+Put your own changes into: systemctl edit $(basename "$unit" .service)"
   fi
 done

@@ -16,6 +16,12 @@ SCRIPTS = ("preinstall", "postinstall", "preremove", "postremove")
 MAN = "/usr/share/man/man1"
 DOC = "/usr/share/doc/backhaul"
 UNITS = "/usr/lib/systemd/system"
+SHARE = "/usr/share/backhaul"
+# The package's own, so that rpm removes them, too.
+DIRECTORIES = (
+    *(HOME, f"{HOME}/bin", DOC, SHARE, f"{SHARE}/grafana", f"{SHARE}/prometheus"),
+    "/etc/backhaul",
+)
 
 
 def build(work: Path, out: Path, release: Release, release_id: str) -> list[Path]:
@@ -95,7 +101,7 @@ def _contents(work: Path, time: str) -> list[dict[str, Any]]:
         *units,
         _file(systemd / "sysusers.d" / "backhaul.conf", "/usr/lib/sysusers.d/backhaul.conf"),
         _file(systemd / "tmpfiles.d" / "backhaul.conf", "/usr/lib/tmpfiles.d/backhaul.conf"),
-        {"dst": "/etc/backhaul", "type": "dir", "file_info": {"mode": 0o755, "mtime": time}},
+        *({"dst": one, "type": "dir", "file_info": {"mode": 0o755}} for one in DIRECTORIES),
         _file(systemd / "agent.env", "/etc/backhaul/agent.env", 0o600, "config|noreplace"),
         _file(completions / "backhaul.bash", "/usr/share/bash-completion/completions/backhaul"),
         _file(completions / "backhaul.fish", "/usr/share/fish/vendor_completions.d/backhaul.fish"),
@@ -106,7 +112,7 @@ def _contents(work: Path, time: str) -> list[dict[str, Any]]:
         *(_file(one, f"{MAN}/{one.name}") for one in _sorted(share / "man", "*.1")),
         *(_file(one, f"{DOC}/{one.name}") for one in _sorted(share / "doc", "*")),
         *(
-            _file(one, f"/usr/share/backhaul/{kind}/{one.name}")
+            _file(one, f"{SHARE}/{kind}/{one.name}")
             for kind in ("grafana", "prometheus")
             for one in _sorted(share / kind, "*")
         ),

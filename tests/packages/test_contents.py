@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -17,6 +16,7 @@ import pytest
 from scripts.packages.release import GLIBC_NEWEST, LINUX, PYTHONS
 from tests.packages import built
 from tests.packages.built import ROOT, Entry, Packages
+from tests.packages.pythons import real_python
 
 pytestmark = pytest.mark.slow
 TREE = "/opt/backhaul/package"
@@ -251,7 +251,7 @@ def tree(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_tree_serves_this_python(tree: Path, python: str, tmp_path: Path) -> None:
-    program = _python(python)
+    program = real_python(python)
     if program is None:
         pytest.skip(f"no Python {python} here")
     (tmp_path / "lib").symlink_to(tree / "lib")
@@ -269,24 +269,3 @@ def test_the_tree_serves_this_python(tree: Path, python: str, tmp_path: Path) ->
     assert built.run(here, "-B", "-P", "-m", "backhaul", "--version").startswith(
         "backhaul, version "
     )
-
-
-def _python(version: str) -> Path | None:
-    """The program itself, not what chooses one."""
-    candidates = [
-        f"python{version}",
-        *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}")),
-    ]
-    for one in candidates:
-        found = shutil.which(one)
-        if found is None:
-            continue
-        done = subprocess.run(
-            [found, "-I", "-c", "import sys; print(sys._base_executable)"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 0:
-            return Path(done.stdout.strip()).resolve()
-    return None

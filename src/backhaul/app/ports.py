@@ -45,6 +45,8 @@ from backhaul.app.context import Context
 
 # As the HDFS client reads them.
 USER, PROXY_USER = "HADOOP_USER_NAME", "HADOOP_PROXY_USER"
+# Without -P the working directory is searched first, and may hold a file named as a library.
+WORKER = (sys.executable, "-P", "-m", "backhaul.worker")
 NO_USER = "backhaul-without-kerberos"
 _SECRET = re.compile("KEY|SECRET|TOKEN|PASSWORD")
 
@@ -176,7 +178,7 @@ def make_pool(
         PoolSettings(
             workers=workers,
             stall_timeout_s=stall_timeout_s or context.settings.agent.stall_timeout_s,
-            command=(sys.executable, "-m", "backhaul.worker"),
+            command=WORKER,
             configuration=WorkerConfiguration(
                 hadoop=context.hadoop.without_secrets(),
                 tuning=Tuning(),
