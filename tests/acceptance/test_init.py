@@ -65,8 +65,9 @@ class Terminal:
     def end(self) -> int:
         while self._read():
             pass
-        os.close(self._handle)
-        return self._process.wait(30)
+        code = self._process.wait(30)
+        os.close(self._handle)  # only now: it hangs up on a process that is still ending
+        return code
 
     def _read(self) -> bool:
         if not select.select([self._handle], [], [], 30)[0]:
