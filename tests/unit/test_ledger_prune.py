@@ -21,10 +21,11 @@ import pytest
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
 from backhaul.adapters.ledger.reading.locating import FilesNow
+from backhaul.adapters.ledger.upkeep import pruning
 from backhaul.adapters.ledger.upkeep.pruning import PruneRule
 from backhaul.app import verify
 from backhaul.app.ledger_check import check_ledger
-from backhaul.app.ledger_prune import REST, TURN_OBJECTS, Pruner
+from backhaul.app.ledger_prune import REST, TURN_OBJECTS, WALKED, Pruner
 from backhaul.app.places import parse_place
 from backhaul.app.receipt import issue_receipt
 from backhaul.app.verify import Selection, VerifyFinding, VerifyTotals
@@ -417,6 +418,23 @@ def test_the_agent_drops_a_little_at_a_time_and_rests_at_the_end(
     pruner.turn()
     assert left(path) == {"t2": 3}
     clock.advance(REST.total_seconds())
+    pruner.turn()
+    assert left(path) == {}
+
+
+def test_what_the_agent_has_nothing_to_do_with_is_passed_quickly(
+    ledger: SqlLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "LOOKED_AT", 1)
+    for number in range(WALKED - 1):
+        bring_dead(ledger, f"a{number}", AT)
+    bring(ledger, "b0", AT)
+    bring(ledger, "b1", AT)
+    clock = FakeClock()
+    clock.advance((NOW - clock.now()).total_seconds())
+    pruner = Pruner(ledger, clock, 50 * DAY)
+    pruner.turn()
+    assert left(path) == {"b1": 3}
     pruner.turn()
     assert left(path) == {}
 

@@ -23,6 +23,8 @@ STEP_OBJECTS = 500
 TURN_OBJECTS = 500  # in one turn of the agent, every five seconds: 8,640,000 a day
 # Longer than SQLite's busy handler sleeps (100 ms): who waits for the lock gets it after one step.
 PAUSE_S = 0.12
+WALK_PAUSE_S = 0.02  # after a step that found nothing to drop: it waits for no disk
+WALKED = 10  # such steps in one turn of the agent
 REST = timedelta(hours=1)  # between two walks through all transfers
 SETTING = "retention.objects"
 
@@ -72,12 +74,12 @@ def prune(
                 )
                 note(done.transfers, done.size_bytes)
                 progress(done)
-                sleep(PAUSE_S)
+                sleep(PAUSE_S if step.objects else WALK_PAUSE_S)
     return done
 
 
 class Pruner:
-    """The agent's: one step a turn.
+    """The agent's: in each turn one step that drops something.
 
     Args:
         kept: How long object rows are kept; None: for ever.
@@ -101,7 +103,11 @@ class Pruner:
             return
         days = self._kept / timedelta(days=1)
         rule = PruneRule(before=now - self._kept, name=f"{SETTING} = {days:g}d")
-        step = self._ledger.prune(rule, now, after=self._after or "", most=TURN_OBJECTS)
-        self._after = step.after
-        if step.after is None:
-            self._begins_at = now + REST
+        for _ in range(WALKED):
+            step = self._ledger.prune(rule, now, after=self._after or "", most=TURN_OBJECTS)
+            self._after = step.after
+            if step.after is None:
+                self._begins_at = now + REST
+                return
+            if step.objects:
+                return
