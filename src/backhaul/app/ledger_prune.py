@@ -72,7 +72,7 @@ def prune(
                     objects=done.objects + step.objects,
                     size_bytes=done.size_bytes + step.size_bytes,
                 )
-                note(done.transfers, done.size_bytes)
+                note(done.transfers, 0)  # no data is touched
                 progress(done)
                 sleep(PAUSE_S if step.objects else WALK_PAUSE_S)
     return done
