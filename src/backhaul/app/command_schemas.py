@@ -92,7 +92,7 @@ def _described(kind: type) -> dict[str, str]:
 
 def _details() -> dict[str, Schema]:
     return {
-        "transfer": _row(TransferRow),
+        "transfer": _object({"v": {"const": 1}, **_row(TransferRow)["properties"]}),
         "jobs": _list(_row(JobRow)),
         "proofs": _list(_row(ProofTotals)),
     }

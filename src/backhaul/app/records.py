@@ -181,7 +181,8 @@ def details_as_json(details: TransferDetails) -> dict[str, Any]:
     """`transfer`, `settled_by`, `jobs`, `proofs`, `objects` (the first ones) and `journal`."""
     settled_by = details.settled_by
     return {
-        "transfer": row_as_json(details.transfer),
+        # The same object as a line of `history --json`.
+        "transfer": {"v": 1, **row_as_json(details.transfer)},
         "settled_by": None if settled_by is None else row_as_json(settled_by),
         "jobs": [row_as_json(job) for job in details.jobs],
         "proofs": [row_as_json(total) for total in details.proofs],

@@ -11,6 +11,7 @@ from itertools import islice
 from sqlalchemy import (
     ColumnElement,
     and_,
+    bindparam,
     false,
     func,
     literal,
@@ -173,20 +174,22 @@ class FilterReader(ReadSession):
     def _line_at(self, at: datetime) -> int:
         """The number of the first line of the journal at this time or later, by halving."""
         number = journal.c.number
+        here = select(number, journal.c.at).where(number >= bindparam("of_number"))
+        query = here.order_by(number).limit(1)
         with self._transaction("the journal") as tx:
-            low, high = tx.execute(select(func.min(number), func.max(number))).one()
-        if low is None:
-            return 0
-        high += 1
-        while low < high:
-            middle = (low + high) // 2
-            query = select(number, journal.c.at).where(number >= middle).order_by(number).limit(1)
-            with self._transaction("the journal") as tx:
-                found = tx.execute(query).one_or_none()
-            if found is None or found.at >= at:
-                high = middle
-            else:
-                low = found.number + 1
+            # Each by itself: SQLite reads the whole table for both at once.
+            low = tx.execute(select(func.min(number))).scalar()
+            high = tx.execute(select(func.max(number))).scalar()
+            if low is None or high is None:
+                return 0
+            high += 1
+            while low < high:
+                middle = (low + high) // 2
+                found = tx.execute(query, {"of_number": middle}).one_or_none()
+                if found is None or found.at >= at:
+                    high = middle
+                else:
+                    low = found.number + 1
         return int(low)
 
     def ids(self, condition: ColumnElement[bool], time: ColumnElement[datetime]) -> Iterator[str]:
