@@ -170,6 +170,8 @@ def _plain(text: str) -> str:
     escaped = text.replace("\\", r"\e").replace("-", r"\-").replace("~", r"\(ti")
     escaped = escaped.replace("^", r"\(ha").replace("'", r"\(aq").replace("`", r"\(ga")
     escaped = re.sub(r"[^\x00-\x7f]", lambda found: rf"\[u{ord(found[0]):04X}]", escaped)
+    # A long list of choices may be broken at each of them.
+    escaped = escaped.replace("|", r"|\:")
     return rf"\&{escaped}" if escaped.startswith(".") else escaped
 
 
