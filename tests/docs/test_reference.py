@@ -327,7 +327,7 @@ def _invocations() -> list[tuple[str, str, str]]:
         (page.name, match[1], match[2] or "")
         for page in pages()
         for line in console(page)
-        if (match := typed.search(line))
+        if (match := typed.search(line.replace("sudo -u backhaul ", "")))
     ]
 
 
