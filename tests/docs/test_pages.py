@@ -118,7 +118,7 @@ def test_installation_of_the_manual_is_the_one_that_is_checked() -> None:
     installed = "install --no-index --find-links build/wheels"
     checks = " ".join((ROOT / "dev").read_text("utf-8").split())
     assert "install -q --no-compile --no-index --find-links build/wheels" in checks
-    for name in ("README.md", "docs/install.md", "docs/operate.md"):
+    for name in ("docs/install.md", "docs/operate.md"):
         lines = [line for line in console(ROOT / name) if "pip install" in line]
         assert lines, name
         assert all(installed in line and line.endswith("backhaul") for line in lines), name
