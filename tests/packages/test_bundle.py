@@ -13,7 +13,7 @@ from tests.packages import built
 from tests.packages.built import Packages
 from tests.packages.pythons import real_python
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first one builds
 MARK = ".backhaul-bundle"
 
 

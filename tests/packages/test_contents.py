@@ -18,7 +18,7 @@ from tests.packages import built
 from tests.packages.built import ROOT, Entry, Packages
 from tests.packages.pythons import real_python
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first one builds
 TREE = "/opt/backhaul/package"
 UNITS = "/usr/lib/systemd/system"
 THEIRS = (f"{TREE}/lib/", "/wheels/")  # files that others wrote
