@@ -168,7 +168,7 @@ def test_no_transaction_of_a_reader_grows_with_the_ledger(
     path = big_ledger(tmp_path, TRANSFERS)
     monkeypatch.setattr(history, "TRANSFERS_AT_ONCE", 200)
     monkeypatch.setattr(filtering, "FEW", 50)
-    monkeypatch.setattr(history, "IDS_AT_ONCE", 20)
+    monkeypatch.setattr(filtering, "IDS_AT_ONCE", 20)
     monkeypatch.setattr(history, "ROWS_AT_ONCE", 20)
     monkeypatch.setattr(overview, "LAGS_LOOKED_AT", 100)
     monkeypatch.setattr(observing, "SUMS_AT_ONCE", 2)

@@ -430,8 +430,13 @@ def test_a_message_that_sqs_delivers_again_while_it_is_parked_stays_parked(world
     sent = world.queue.send("raw/a/1, /land/a")
     with world.running() as agent:
         parked(agent)
-        world.queue.redeliver(sent)
-        eventually(lambda: receives(world, sent) >= 2)
+
+        def is_delivered_again() -> bool:
+            if receives(world, sent) < 2:
+                world.queue.redeliver(sent)  # the agent may have hidden it before its next poll
+            return receives(world, sent) >= 2
+
+        eventually(is_delivered_again)
         # Its clock jumps, so it may be delivered more often than that.
         eventually(
             lambda: agent._keeper.newest(sent).receipt_handle == f"{sent}/{receives(world, sent)}"  # type: ignore[union-attr]

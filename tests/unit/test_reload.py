@@ -123,7 +123,7 @@ def test_what_a_route_expects_is_read_with_it(bed: Bed) -> None:
 
 
 def test_when_a_route_pauses_itself_is_read_with_it(bed: Bed) -> None:
-    assert bed.reload.pause_after == {"one": 0}
+    assert bed.reload.pause_after == {}
     with bed.file.open("a") as file:
         file.write("pause_after = 3\n")
     (fact,) = bed.turn()

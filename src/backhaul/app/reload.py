@@ -54,7 +54,7 @@ class ConfigurationReload:
 
     @property
     def pause_after(self) -> dict[str, int]:
-        """How many deaths in a row pause a route, by its name."""
+        """How many deaths in a row pause a route, by its name; without those that none do."""
         return _pause_after(self._context)
 
     def request(self) -> None:
@@ -164,7 +164,7 @@ def _changes(before: Context, found: Context) -> facts.RoutesReloaded | None:
 
 
 def _pause_after(context: Context) -> dict[str, int]:
-    return {route.name: route.pause_after for route in context.settings.route}
+    return {one.name: one.pause_after for one in context.settings.route if one.pause_after}
 
 
 def _other_settings(before: Context, found: Context) -> list[str]:

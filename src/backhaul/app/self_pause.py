@@ -46,7 +46,7 @@ class SelfPause:
         """Pause in this ledger from now on.
 
         Args:
-            after: How many deaths in a row pause a route, by its name; 0 or no entry: none do.
+            after: How many deaths in a row pause a route, by its name; no entry: none do.
         """
         self._ledger, self._after = ledger, after
 

@@ -125,8 +125,8 @@ class RouteSettings(StrictModel):
         default_factory=list, description="data that should have come by a time of day"
     )
     signature: SignatureSettings | None = None
-    pause_after: int = Field(
-        0, ge=0, le=1000, description="pauses after so many deaths in a row of one cause; 0: never"
+    pause_after: int | None = Field(
+        None, ge=1, le=1000, description="pauses itself after so many deaths in a row of one cause"
     )
     run_as: str | None = Field(
         None,

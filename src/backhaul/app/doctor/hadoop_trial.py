@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from backhaul.adapters.digests import new_digest
-from backhaul.core.errors import BackhaulError, IntegrityError, TargetMissing, TransientError
+from backhaul.core.errors import BackhaulError, TargetMissing, TransientError
 from backhaul.core.model import STAGING_NAME, Location
 from backhaul.core.ports import Inherited, Rename, StoredChecksum, TargetPool, TargetSession
 from backhaul.core.transfer.write_access import cannot_write
@@ -167,4 +167,4 @@ def _check_sum(directory: Location, stored: StoredChecksum) -> None:
     digest.update(CONTENT)
     if digest.digest().hex() != stored.checksum.hex:
         text = f"{directory.uri}: the stored checksum is not that of what was written"
-        raise IntegrityError("E_DST_IO", text)
+        raise TransientError("E_DST_IO", text)
