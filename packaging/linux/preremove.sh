@@ -10,5 +10,6 @@ esac
 
 if [ -d /run/systemd/system ]; then
   systemctl stop 'backhaul-reconcile@*.timer' 'backhaul-reconcile@*.service' || true
-  systemctl disable --now backhaul.service backhaul-dashboard.service || true
+  systemctl disable --now backhaul.service backhaul-dashboard.service \
+    backhaul-ledger-backup.timer || true
 fi

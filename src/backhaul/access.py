@@ -151,9 +151,11 @@ def distrust_of(
             f"look at who put it there, then: {remove} {path}",
         )
     if found.st_uid not in owners:
+        owner = user_name(found.st_uid)
+        run_as = f"run this as that user: sudo -u {owner} ..."
         return (
-            f"{path} belongs to {user_name(found.st_uid)}, who could change it",
-            f"chown {user_name()} {path}; or run this as that user",
+            f"{path} belongs to {owner}, who could change it",
+            f"{run_as}; or, if it is to be yours: chown {user_name()} {path}",
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = stat.S_IMODE(found.st_mode)

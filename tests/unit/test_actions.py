@@ -89,11 +89,11 @@ def test_a_route_is_paused_and_resumed(ledger: Path, config: Path) -> None:
     assert words.endswith("UTC by alice@edge1: upgrade; transfers under way finish\n")
     assert paused(ledger) == ["landing"]
     again = out("pause", "landing", "--config", config)
-    assert again.startswith("route landing is paused until it is resumed by alice@edge1; ")
+    assert again.startswith("route landing is paused by alice@edge1 until it is resumed; ")
     assert "before, it was paused until 20" in again
     resumed = out("resume", "landing", "--config", config)
     assert resumed == (
-        "route landing is resumed; it was paused until it is resumed by alice@edge1\n"
+        "route landing is resumed; it was paused by alice@edge1 until it is resumed\n"
     )
     assert paused(ledger) == []
     assert out("resume", "landing", "--config", config) == "route landing was not paused\n"

@@ -114,6 +114,7 @@ def test_commands_that_read_and_change_the_ledger(files: tuple[str, ...]) -> Non
     (cancelled,) = checked("cancel", "cancel", "t4", *files, lines=1)
     assert cancelled["transfer_id"] == "t4"
     assert len(checked("journal", "journal", *files, lines=3)) == 3
+    checked("ledger-prune", "ledger", "prune", "--older", "1s", "--dry-run", *files, lines=1)
     checked("verify", "verify", "--since", "1h", *files, lines=1)
     planned_one, refused = checked(
         "retry", "retry", "t2", "t3", "--dry-run", *files, lines=2, code=65

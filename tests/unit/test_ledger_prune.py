@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import pytest
 
-from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger import LedgerReader, SqlLedger, open_ledger, open_reader
 from backhaul.adapters.ledger.reading.locating import FilesNow
 from backhaul.adapters.ledger.upkeep import pruning
 from backhaul.adapters.ledger.upkeep.pruning import PruneRule
@@ -44,9 +44,10 @@ from backhaul.core.ports import (
     StoredChecksum,
     TargetPool,
 )
+from backhaul.core.transfer.evidence import Manifest, object_line
 from backhaul.settings.model import Settings
 from backhaul.testing.fakes import FakeClock
-from tests.contract.test_ledger import JOB, LANDING, T0, planned
+from tests.contract.test_ledger import JOB, LANDING, T0, planned, proof
 from tests.docs.manual import DOCS
 from tests.docs.test_schemas import Checker
 from tests.ledgers import MINUTE, QUEUE, bring, bring_dead
@@ -321,6 +322,58 @@ def test_where_finds_the_transfer_of_a_file_and_what_is_left_of_a_directory(
     assert source.relation.value == "unlisted"
 
 
+def test_where_is_right_while_a_plan_is_half_dropped(ledger: SqlLedger, path: Path) -> None:
+    directory = bring(ledger, "t0", AT)
+    assert ledger.prune(OLD, NOW, after="", most=1).objects == 1
+    assert left(path) == {"t0": 2}
+    (now,) = where(path, directory.join("part-00002.parquet").uri).now
+    assert now.passage is not None
+    assert (now.passage.transfer.id, now.passage.presence.value) == ("t0", "now")
+    (whole,) = where(path, directory.uri).passages
+    assert whole.files == FilesNow(checked=3, there=3, replaced=0)
+
+
+def test_a_single_object_is_known_among_however_many_files(
+    ledger: SqlLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backhaul.app.where.FILES_CHECKED", 0)
+    file = bring_one(ledger, "t0", AT)
+    prune(ledger)
+    (passage,) = where(path, file.uri).passages
+    assert passage.presence.value == "now"
+    bring_one(ledger, "t1", AT + 60 * DAY)
+    by_id = {one.transfer.id: one for one in where(path, file.uri).passages}
+    assert by_id["t0"].presence.value == "replaced"
+
+
+def bring_one(ledger: SqlLedger, transfer_id: str, at: datetime) -> Location:
+    """A transfer of one object into a directory that others use, too; returns the file."""
+    file = LANDING.join("one.parquet")
+    key = MessageKey(queue=QUEUE, message_id=transfer_id)
+    ledger.begin(key, transfer_id, "s3://raw/one.parquet", LANDING.path, at, route="click")
+    one = replace(planned(0, key="one.parquet", last_modified=at), relative="one.parquet")
+    found = ledger.claim(
+        transfer_id,
+        JOB,
+        file,
+        LANDING,
+        directory=LANDING,
+        first=[one],
+        is_complete=True,
+        markers=0,
+        min_epoch=1,
+        now=at,
+    )
+    assert found is not None
+    manifest = Manifest()
+    manifest.add(object_line(transfer_id, one, proof(0), file))
+    assert ledger.intend(transfer_id, found.epoch, [proof(0)], at)
+    assert ledger.finish(
+        transfer_id, found.epoch, TransferState.DONE, "file", at + MINUTE, manifest=manifest.sum
+    )
+    return file
+
+
 def where(path: Path, place: str) -> Whereabouts:
     return read_where(path, parse_place(place))
 
@@ -392,6 +445,53 @@ def test_verify_compares_what_a_pruned_transfer_published_and_still_owns(
     del files[directory.join("part-00001.parquet")]
     _, found = verified(path, target)
     assert [(one.kind, one.transfer_id) for one in found] == [("missing", "t0"), ("differs", "t0")]
+
+
+def test_a_prune_under_way_is_no_sign_of_tampering(
+    ledger: SqlLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transfer is looked up, and then its lines go before they are read."""
+    bring(ledger, "t0", AT)
+    read = LedgerReader.objects
+
+    def late(reader: LedgerReader, transfer_id: str) -> Any:
+        prune(ledger)
+        return read(reader, transfer_id)
+
+    monkeypatch.setattr(LedgerReader, "objects", late)
+    _, found = verified(path, _Target({}))
+    assert [one for one in found if one.kind == "evidence"] == []
+
+
+def test_a_check_beside_a_prune_finds_nothing(
+    ledger: SqlLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(ledger, "t0", AT)
+    read = LedgerReader.objects
+
+    def late(reader: LedgerReader, transfer_id: str) -> Any:
+        prune(ledger)
+        return read(reader, transfer_id)
+
+    monkeypatch.setattr(LedgerReader, "objects", late)
+    state = check_ledger(path)
+    assert (state.findings, state.pruned) == ([], 1)
+
+
+def test_one_object_is_verified_without_a_walk_over_its_directory(
+    ledger: SqlLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bring_one(ledger, "t0", AT)
+    prune(ledger)
+    monkeypatch.setattr(LedgerReader, "published_by", None)
+    own = StoredChecksum(
+        size_bytes=100,
+        modified_ms=0,
+        checksum=Checksum("CRC32C", "ffffffff"),
+        checksum_source="datanode",
+    )
+    _, found = verified(path, _Target({file: own}))
+    assert [(one.kind, one.transfer_id) for one in found] == [("differs", "t0")]
 
 
 # ---------------------------------------------------------------- the agent

@@ -223,7 +223,7 @@ def test_config_check_shows_what_would_be_in_force(bed: Bed) -> None:
     assert f"{bed.file} is valid: 2 routes" in found.output
     assert f"  one    s3://raw/one/ → file://{bed.landing}/one" in found.output
     shown = json.loads(check(bed, "--json").output)
-    assert [name for name, _, _ in shown["routes"]] == ["one", "three"]
+    assert [route["name"] for route in shown["routes"]] == ["one", "three"]
     assert (shown["v"], shown["file"]) == (1, str(bed.file))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ class Bed:
         self.paused: list[PausedRoute] = []
         self.emitted: list[Any] = []
         self.outage: OutageError | None = None
+        self.by_people: list[PausedRoute] = []
         self.limits = {"orders": 3}
         emit: Any = self.emitted.append
         self.receiver = SelfPause(lambda one: one.partition("-")[0], FakeClock(), emit)
@@ -29,6 +31,10 @@ class Bed:
         assert by.name == paused.operator == "backhaul"
         self.paused.append(paused)
         return None
+
+    def paused_routes(self, now: datetime) -> list[PausedRoute]:
+        del now
+        return self.by_people
 
     def die(self, route: str = "orders", code: str = "E_DST_DENIED", times: int = 1) -> None:
         for number in range(times):
@@ -106,6 +112,20 @@ def test_after_a_resume_it_counts_anew(bed: Bed) -> None:
     assert len(bed.paused) == 1
     bed.die()
     assert len(bed.paused) == 2
+
+
+def test_a_pause_by_a_person_stays_as_it_is(bed: Bed) -> None:
+    bed.by_people = [
+        PausedRoute(
+            route="orders",
+            since=FakeClock().now(),
+            until=None,
+            operator="jane@e1",
+            reason="disk",
+        )
+    ]
+    bed.die(times=3)
+    assert (bed.paused, bed.emitted) == ([], [])
 
 
 def test_a_ledger_that_takes_no_pause_stops_nothing(bed: Bed) -> None:

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import event
 
-from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader, transfers
 from backhaul.adapters.ledger.sqlite import migrate
+from backhaul.app.letters import DeadLetterDetails, LetterFilter
 from backhaul.app.overview import read_overview
 from backhaul.app.retry import plan_by_filters, plan_by_ids
 from backhaul.cli import cli
@@ -99,6 +100,38 @@ def test_what_another_transfer_brought_settles_the_dead_of_the_same(
     assert settled(path)["t6"] == ("brought", "t8")
 
 
+def finished(ledger: SqlLedger, name: str) -> None:
+    """One that has begun comes to its end."""
+    found = claim(ledger, name, DAY, first=[planned(0)], is_complete=True)
+    assert found is not None
+    ledger.intend(name, found.epoch, [proof(0)], T0)
+    assert ledger.finish(name, found.epoch, TransferState.DONE, "tree", T0 + 3 * SECOND)
+
+
+def test_what_died_after_the_other_had_begun_may_have_been_to_bring_more(
+    ledger: SqlLedger, path: Path
+) -> None:
+    """The other one's listing may be older than what this one was sent for."""
+    begun(ledger, "t1")
+    begun(ledger, "t2")
+    ledger.fail("t2", TransferState.DEAD, "E_X", "why", T0 + SECOND, has_dead_letter=True)
+    finished(ledger, "t1")
+    assert settled(path) == {}
+
+
+def test_an_older_event_settles_no_newer_one(ledger: SqlLedger, path: Path) -> None:
+    died(ledger, "t1")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE transfers SET sequencer = '0B' WHERE id = 't1'")
+        connection.commit()
+    begun(ledger, "t2")
+    for sequencer, expected in (("0A", {}), ("0C", {"t1": ("brought", "t2")})):
+        with ledger._transaction() as tx:
+            row: Any = {**transfers.by_id(tx, "t2"), "sequencer": sequencer}
+            transfers.settle_others(tx, row, T0)
+        assert settled(path) == expected
+
+
 def test_what_is_settled_is_counted_nowhere_and_found_by_its_name(
     ledger: SqlLedger, path: Path
 ) -> None:
@@ -110,7 +143,7 @@ def test_what_is_settled_is_counted_nowhere_and_found_by_its_name(
     done(ledger, "t3")
     shown = run(path, "history", "--state", "dead")
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["id", "t2"]
-    assert shown.stderr == "1 dead more are settled: --state settled shows them\n"
+    assert shown.stderr == "1 more dead are settled: --state settled shows them\n"
     assert "t1" in run(path, "history", "--state", "settled").stdout
     both = run(path, "history", "--state", "settled", "--state", "dead", "--state", "done", "-q")
     assert [line.split()[0] for line in both.stdout.splitlines()] == ["id", "t3", "t2", "t1"]
@@ -219,3 +252,37 @@ def test_the_dead_are_found_by_their_indexes(ledger: SqlLedger, path: Path) -> N
             words = " ".join(row[3] for row in plan)
             assert f"USING INDEX {name}" in words, words
             assert "TEMP B-TREE" not in words, words
+
+
+@pytest.mark.parametrize(
+    ("destination", "directory", "is_within"),
+    [
+        ("/landing/click", "/landing/click", True),
+        ("/landing/click/", "/landing/click", True),
+        ("/landing/click/day=1", "/landing/click/", True),
+        ("hdfs://ns:8020/landing/click/day=1", "/landing/click", True),
+        ("hdfs://ns:8020/landing/click", "hdfs://ns:8020/landing/click", True),
+        ("/landing/click-evil", "/landing/click", False),
+        ("hdfs://ns:8020/landing/click2/x", "/landing/click", False),
+        ("hdfs://other:8020/landing/click", "hdfs://ns:8020/landing/click", False),
+        (None, "/landing/click", False),
+        (None, None, True),
+    ],
+)
+def test_a_letter_is_chosen_by_its_directory_and_no_sibling_of_it(
+    destination: str | None, directory: str | None, *, is_within: bool
+) -> None:
+    """What is deleted is gone: `/landing/click` is not the beginning of a name."""
+    letter = DeadLetterDetails(
+        message_id="m",
+        code="E_X",
+        reason="",
+        hint="",
+        attempts=1,
+        first_seen="",
+        transfer_id="t",
+        host="",
+        body="",
+        destination=destination,
+    )
+    assert LetterFilter(destination=directory).matches(letter) is is_within

@@ -88,10 +88,13 @@ def run_agent(
         watch = make_watch(context, opened.ledger, reading, emit)
         pruner = Pruner(opened.ledger, SystemClock(), context.settings.retention.objects_kept)
 
+        expected = context.expectations
+
         def adopt(found: Context) -> None:
-            nonlocal watch, pruner
-            watch = make_watch(found, opened.ledger, reading, emit)
-            pruner = Pruner(opened.ledger, SystemClock(), found.settings.retention.objects_kept)
+            nonlocal watch, expected
+            if found.expectations != expected:  # else it remembers what it has announced
+                expected = found.expectations
+                watch = make_watch(found, opened.ledger, reading, emit)
             export.add_routes(found)
 
         routes = ConfigurationReload(
@@ -103,7 +106,7 @@ def run_agent(
             emit=emit,
         )
 
-        def look_ahead() -> None:  # a reload makes others of both
+        def look_ahead() -> None:  # a reload may make another watch
             watch.turn()
             pruner.turn()
 

@@ -164,8 +164,10 @@ def _small() -> dict[str, dict[str, Schema]]:
             "file": _or_null(TEXT),
             "ledger": TEXT,
             "hadoop": _or_null(TEXT),
-            "routes": {"type": "array"},
-            "warnings": {"type": "array"},
+            "routes": _list(
+                _object({"name": TEXT, "sources": _list(TEXT), "destinations": _list(TEXT)})
+            ),
+            "warnings": _list(_object(dict.fromkeys(("code", "reason", "hint"), TEXT))),
         },
         "copy": {
             "transfer_id": TEXT,
@@ -196,6 +198,7 @@ def _small() -> dict[str, dict[str, Schema]]:
                 )
             ),
         },
+        "ledger-prune": {**dict.fromkeys(("objects", "transfers"), COUNT), "is_dropped": FLAG},
         "ledger-backup": {
             "path": TEXT,
             **dict.fromkeys(("size_bytes", "transfers", "objects"), COUNT),

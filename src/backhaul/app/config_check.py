@@ -12,19 +12,37 @@ from backhaul.core.requests.policy import warnings as route_warnings
 
 
 @dataclass(frozen=True, kw_only=True)
+class RouteSummary:
+    """What may go where; empty lists: anything."""
+
+    name: str
+    sources: tuple[str, ...]
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarningSummary:
+    """What is risky, in one sentence, and what to do."""
+
+    code: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConfigurationSummary:
     """What is in force once an agent has it.
 
     Attributes:
-        routes: Name, sources and destinations of each, in order of precedence.
-        warnings: Code, sentence and hint of what is risky.
+        routes: In order of precedence.
+        warnings: What is risky.
     """
 
     file: str | None
     ledger: str
     hadoop: str | None
-    routes: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]
-    warnings: tuple[tuple[str, str, str], ...]
+    routes: tuple[RouteSummary, ...]
+    warnings: tuple[WarningSummary, ...]
 
 
 def summarise(context: Context) -> ConfigurationSummary:
@@ -43,19 +61,18 @@ def summarise(context: Context) -> ConfigurationSummary:
         ledger=str(context.settings.ledger_path),
         hadoop=str(context.conf_dir) if context.conf_dir else None,
         routes=tuple(
-            (
-                route.name,
-                tuple(f"s3://{bucket}/{prefix}" for bucket, prefix in route.sources or ()),
-                tuple(place.uri for place in route.destinations or ()),
+            RouteSummary(
+                name=route.name,
+                sources=tuple(f"s3://{bucket}/{prefix}" for bucket, prefix in route.sources or ()),
+                destinations=tuple(place.uri for place in route.destinations or ()),
             )
             for route in context.policy.routes
         ),
         warnings=tuple(
-            (
-                one.code,
-                f"route {one.route}: {one.reason}" if isinstance(one, RouteWarned) else one.reason,
-                one.hint,
-            )
-            for one in found
+            WarningSummary(code=one.code, reason=_sentence(one), hint=one.hint) for one in found
         ),
     )
+
+
+def _sentence(one: InstallationWarned | RouteWarned) -> str:
+    return f"route {one.route}: {one.reason}" if isinstance(one, RouteWarned) else one.reason

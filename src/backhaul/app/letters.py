@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -51,8 +52,9 @@ class LetterFilter:
     Attributes:
         codes: One of these errors.
         since: Aware; it came to the dead-letter queue then or later. `until` is not included.
-        source: Beginning of the transfer's source; likewise `destination`. These two and `route`
-            are known from the ledger alone.
+        source: Beginning of the transfer's source.
+        destination: Its destination is this directory or below it. This, `source` and `route` are
+            known from the ledger alone.
         message: Beginning of its id.
     """
 
@@ -80,7 +82,7 @@ class LetterFilter:
             (not self.codes or one.code in self.codes)
             and self.route in {None, one.route}
             and _begins(one.source, self.source)
-            and _begins(one.destination, self.destination)
+            and _is_within(one.destination, self.destination)
             and _begins(one.message_id, self.message)
             and (self.since is None or (one.sent_at is not None and one.sent_at >= self.since))
             and (self.until is None or (one.sent_at is not None and one.sent_at < self.until))
@@ -89,6 +91,17 @@ class LetterFilter:
 
 def _begins(text: str | None, beginning: str | None) -> bool:
     return beginning is None or (text or "").startswith(beginning)
+
+
+def _is_within(text: str | None, directory: str | None) -> bool:
+    """This directory, or below it; a path is one on any file system, as for `history --dest`."""
+    if directory is None:
+        return True
+    found = text or ""
+    if directory.startswith("/") and (match := re.match(r"[a-z0-9]+://[^/]*", found)):
+        found = found[match.end() :]
+    wanted = directory.rstrip("/")
+    return found.rstrip("/") == wanted or found.startswith(f"{wanted}/")
 
 
 def details_of(message: Message) -> DeadLetterDetails:

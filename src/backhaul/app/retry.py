@@ -32,11 +32,13 @@ class NotRetried:
 
     Attributes:
         hint: What to do instead; empty where nothing is to be done.
+        is_copy: It is no message's, so no message can be sent again.
     """
 
     id: str
     why: str
     hint: str = ""
+    is_copy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +145,8 @@ def _refusal(one: RetryCandidate) -> NotRetried | None:
         return NotRetried(id=one.id, why="it was to prove what is there, not to copy", hint=words)
     if one.queue in {None, COPY_QUEUE}:
         words = f"backhaul copy {_word(one.source)} {_word(one.destination)}"
-        return NotRetried(id=one.id, why="no message requested it: it was a copy", hint=words)
+        why = "no message requested it: it was a copy"
+        return NotRetried(id=one.id, why=why, hint=words, is_copy=True)
     if not _is_queue(one.queue):
         why = f"its queue {printable(one.queue or '', 200)} cannot be called by that name"
         return NotRetried(id=one.id, why=why, hint="backhaul dlq redrive QUEUE REGION ID")

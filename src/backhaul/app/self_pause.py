@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Protocol
 
 from backhaul.core import facts
@@ -16,6 +17,8 @@ _NOT_COUNTED = frozenset({"E_CANCELLED"})
 
 class _Pausing(Protocol):
     def pause_route(self, paused: PausedRoute, by: Operator) -> PausedRoute | None: ...
+
+    def paused_routes(self, now: datetime) -> list[PausedRoute]: ...
 
 
 class SelfPause:
@@ -77,6 +80,8 @@ class SelfPause:
             route=route, since=self._clock.now(), until=None, operator=BY, reason=reason
         )
         try:
+            if any(one.route == route for one in ledger.paused_routes(paused.since)):
+                return  # by a person, with an end and a reason of their own
             ledger.pause_route(paused, Operator(name=BY))
         except BackhaulError as error:
             self._emit(

@@ -183,10 +183,11 @@ class _Look:
     def spans(
         self, row: TransferRow, ranges: Sequence[tuple[Relation, TextRange]]
     ) -> tuple[Relation, ObjectSpan, TextRange] | None:
-        """The first of these ranges in which the plan has an object."""
+        """The first range in which the plan has an object; one that is half dropped shows none."""
         relations = {wanted: relation for relation, wanted in ranges}
-        found = self._reader.objects_in(row.id, row.objects_planned, list(relations))
-        return None if found is None else (relations[found[0]], found[1], found[0])
+        is_whole = row.pruned_at is None
+        found = is_whole and self._reader.objects_in(row.id, row.objects_planned, list(relations))
+        return (relations[found[0]], found[1], found[0]) if found else None
 
     def passage(
         self,
@@ -200,15 +201,15 @@ class _Look:
         evidence, files = None, None
         if relation is Relation.FILE and span is not None:
             evidence = self._reader.object_at(row.id, span.first)
-            if evidence is not None and evidence.target is not None:
-                target = evidence.target.uri
+            target = evidence.target.uri if evidence and evidence.target else target
         has_ended_well = row.state in {TransferState.DONE, TransferState.SUPERSEDED}
         if has_ended_well and span is not None and row.directory is not None:
             below, most = row.directory.join("").uri, FILES_CHECKED
             if row.pruned_at is None:
                 files = self._reader.files_now(row.id, below, wanted, first=span.first, most=most)
             else:
-                files = self._reader.files_left(row.id, below, span.objects, most=most)
+                file = row.canonical.uri if relation is Relation.FILE and row.canonical else None
+                files = self._reader.files_left(row.id, file, below, span.objects, most=most)
         return Passage(
             transfer=row,
             relation=relation,

@@ -45,7 +45,7 @@ COMMANDS = {
     "pause": "let no further transfer of a route begin",
     "resume": "let the transfers of a route begin again",
     "retry": "send dead transfers to work again",
-    "dlq": "list, show and redrive dead letters",
+    "dlq": "list, show, redrive and delete dead letters",
     "ledger": "check, copy and prune the ledger, also while the agent works",
     "journal": "list what operators did, newest first",
     "dashboard": "serve web pages: health, queue, routes, transfers, dead letters",

@@ -51,12 +51,13 @@ def check(*, as_json: bool, files: PolicyFiles) -> None:
 def _lines(found: ConfigurationSummary) -> list[str]:
     origin = printable(found.file, 4096) if found.file else "no file, so the defaults,"
     lines = [f"{origin} is valid: {counted(len(found.routes), 'route')}"]
-    width = max((len(printable(name, 40)) for name, _, _ in found.routes), default=0)
-    for name, sources, destinations in found.routes:
-        places = (", ".join(map(printable, each)) or "anything" for each in (sources, destinations))
-        lines.append(f"  {printable(name, 40):{width}}  {' → '.join(places)}")
+    width = max((len(printable(route.name, 40)) for route in found.routes), default=0)
+    for route in found.routes:
+        ends = (route.sources, route.destinations)
+        places = (", ".join(map(printable, each)) or "anything" for each in ends)
+        lines.append(f"  {printable(route.name, 40):{width}}  {' → '.join(places)}")
     lines.append(f"ledger  {printable(found.ledger, 4096)}")
     hadoop = printable(found.hadoop, 4096) if found.hadoop else "no configuration found"
     lines.append(f"Hadoop  {hadoop}")
-    lines += [f"warning {code}: {reason}; {hint}" for code, reason, hint in found.warnings]
+    lines += [f"warning {one.code}: {one.reason}; {one.hint}" for one in found.warnings]
     return lines

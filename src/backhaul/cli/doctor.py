@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from backhaul.cli.options import OnceOnly, PolicyFiles, counted, json_option, policy_options
+from backhaul.cli.options import (
+    OnceOnly,
+    PolicyFiles,
+    counted,
+    json_option,
+    policy_options,
+    print_json,
+)
+from backhaul.cli.queue_arguments import queue_arguments_or_none
 from backhaul.cli.screen import has_colour
 from backhaul.core.text import redacted, visible
 
@@ -23,8 +30,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "brig
 
 
 @click.command("doctor", cls=OnceOnly)
-@click.argument("queue", required=False)
-@click.argument("region", required=False)
+@queue_arguments_or_none
 @click.option("--route", help="Probe only what this route needs.")
 @click.option("--offline", is_flag=True, help="Probe only what needs no network.")
 @click.option(
@@ -106,11 +112,11 @@ def _examine(context: DoctorContext, bundle: Path | None, *, as_json: bool) -> i
     code = exit_code_of(findings)
     written = write_bundle(context, findings, bundle) if bundle is not None else None
     if as_json:
-        report: dict[str, Any] = {"v": 1, "exit_code": int(code)}
+        report: dict[str, Any] = {"exit_code": int(code)}
         report["findings"] = [one.as_json for one in findings]
         if written is not None:
             report["bundle"] = {"file": str(written.path), "members": dict(written.members)}
-        click.echo(json.dumps(report, ensure_ascii=False, indent=2))
+        print_json(report)
         return int(code)
     click.echo(_summary(findings))
     if written is not None:

@@ -7,6 +7,7 @@ Every command may also end with 64 (the command line is wrong), 70 (a defect) an
 from __future__ import annotations
 
 _LEDGER = {69: "the ledger is locked or cannot be read", 78: "configuration, or no ledger"}
+_READS = {69: "the ledger is locked or cannot be read", 78: "configuration"}
 _SQS = {69: "SQS is unavailable", 77: "AWS refuses", 78: "configuration, or no dead-letter queue"}
 
 EXIT_CODES: dict[str, dict[int, str]] = {
@@ -55,8 +56,8 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         78: "something is configured wrongly",
     },
     "config": {0: "no fault", 78: "a fault"},
-    "status": {0: "shown, whatever the health is", **_LEDGER},
-    "top": {0: "ended by q or Ctrl-C", **_LEDGER},
+    "status": {0: "shown, whatever the health is", **_READS},
+    "top": {0: "ended by q or Ctrl-C", **_READS},
     "check": {
         0: "OK",
         1: "WARNING",
@@ -64,7 +65,7 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         3: "UNKNOWN: the ledger cannot be read",
     },
     "expectations": {0: "nothing is missing", 65: "expected data is missing", **_LEDGER},
-    "history": {0: "shown, also an empty list", **_LEDGER},
+    "history": {0: "shown, also an empty list", **_READS},
     "show": {0: "shown", 65: "no such transfer", **_LEDGER},
     "where": {0: "found", 65: "the ledger knows nothing of it", **_LEDGER},
     "cancel": {
@@ -115,7 +116,7 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         **_LEDGER,
         130: "declined or interrupted",
     },
-    "journal": {0: "shown, also an empty list", **_LEDGER},
+    "journal": {0: "shown, also an empty list", **_READS},
     "dashboard": {
         0: "stopped",
         69: "the port is taken",

@@ -131,7 +131,7 @@ def _note(found: History) -> None:
         shown = f"{len(found.rows):,} of {_counted(found.matching)} shown"
         click.echo(f"{shown}; {more}", err=True)
     if found.settled:
-        more = f"{_counted(found.settled)} dead more are settled"
+        more = f"{_counted(found.settled)} more dead are settled"
         click.echo(f"{more}: --state settled shows them", err=True)
 
 

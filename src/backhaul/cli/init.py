@@ -72,13 +72,18 @@ _NEEDED = ("queue", "region", "source", "destination")
     "--terraform",
     "terraform_to",
     type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value=".",
     metavar="FILE|DIR",
-    help="Also write queue, dead-letter queue, notification and IAM as Terraform.",
+    help="Also write queue, dead-letter queue, notification and IAM as Terraform; without a"
+    " value here.",
 )
 @click.option(
     "--cloudformation",
     "cloudformation_to",
     type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value=".",
     metavar="FILE|DIR",
     help="The same as a CloudFormation template.",
 )

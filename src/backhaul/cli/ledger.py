@@ -177,8 +177,9 @@ def backup(*, file: Path, overwrite: bool, as_json: bool, files: Files) -> int:
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be dropped.")
 @click.option("--yes", is_flag=True, help="Without confirmation.")
+@json_option
 @files_options
-def prune(*, older: timedelta | None, dry_run: bool, yes: bool, files: Files) -> int:
+def prune(*, older: timedelta | None, dry_run: bool, yes: bool, as_json: bool, files: Files) -> int:
     r"""Drop the lines of single objects of transfers that ended long ago.
 
     \b
@@ -188,7 +189,8 @@ def prune(*, older: timedelta | None, dry_run: bool, yes: bool, files: Files) ->
 
     The transfers themselves stay, with the sealed digest of those lines, and so does what was
     published last at each path. Nothing is dropped that is needed. The file does not become
-    smaller: later rows use the room. It may be broken off, and goes on the next time.
+    smaller: later rows use the room. You may interrupt it; the next
+    one goes on. No new receipt of what was pruned can be made.
     """
     from datetime import UTC, datetime
 
@@ -202,11 +204,11 @@ def prune(*, older: timedelta | None, dry_run: bool, yes: bool, files: Files) ->
     if kept is None:
         raise click.UsageError(f"give --older, such as --older 90d: {SETTING} is not set")
     path, now = settings.ledger_path, datetime.now(UTC)
-    found = count_prunable(path, now - kept)
+    done = found = count_prunable(path, now - kept)
     if not found.objects:
-        click.echo(f"nothing to prune: no transfer that may go ended before {now - kept:%Y-%m-%d}")
+        words = f"nothing to prune: no transfer that may go ended before {now - kept:%Y-%m-%d}"
     elif dry_run:
-        click.echo(f"would drop {_lines(found)}")
+        words = f"would drop {_lines(found)}"
     else:
         _confirm(found, is_confirmed=yes)
         by = person()
@@ -214,7 +216,12 @@ def prune(*, older: timedelta | None, dry_run: bool, yes: bool, files: Files) ->
         rule = PruneRule(before=now - kept, name=f"backhaul ledger prune {typed}, by {by.name}")
         done = run_prune(path, by, rule, now, warn=warn, progress=_pruned)
         _progress("")
-        click.echo(f"dropped {_lines(done)}")
+        words = f"dropped {_lines(done)}"
+    if as_json:
+        is_dropped = not dry_run
+        print_json({"objects": done.objects, "transfers": done.transfers, "is_dropped": is_dropped})
+    else:
+        click.echo(words)
     return ExitCode.OK
 
 

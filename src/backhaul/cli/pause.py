@@ -111,8 +111,8 @@ def pause_in_words(pause: PausedRoute | None) -> str:
 
     if pause is None:
         return "not paused"
-    until = "until it is resumed"
-    if pause.until is not None:
-        until = f"until {pause.until:%Y-%m-%d %H:%M:%S} UTC"
+    who = f"by {printable(pause.operator, REASON_MOST)}"
     why = f": {printable(pause.reason, REASON_MOST)}" if pause.reason else ""
-    return f"paused {until} by {printable(pause.operator, REASON_MOST)}{why}"
+    if pause.until is None:
+        return f"paused {who} until it is resumed{why}"
+    return f"paused until {pause.until:%Y-%m-%d %H:%M:%S} UTC {who}{why}"

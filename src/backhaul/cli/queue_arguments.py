@@ -17,9 +17,16 @@ def queue_arguments(command: Callable[..., Any]) -> Any:
     return click.argument("queue")(region(command))
 
 
-def _refuse_swapped(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def queue_arguments_or_none(command: Callable[..., Any]) -> Any:
+    """The same for a command that does without: `queue` and `region` may be None."""
+    region = click.argument("region", required=False, callback=_refuse_swapped)
+    return click.argument("queue", required=False)(region(command))
+
+
+def _refuse_swapped(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     queue = ctx.params.get("queue") or ""
-    if _REGION.fullmatch(queue) and not _REGION.fullmatch(value) and not ctx.resilient_parsing:
+    is_other = value is not None and not _REGION.fullmatch(value)
+    if _REGION.fullmatch(queue) and is_other and not ctx.resilient_parsing:
         raise click.BadParameter(
             f"{value!r} is no region, and QUEUE {queue!r} is one. Did you swap them?", ctx, param
         )

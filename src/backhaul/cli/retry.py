@@ -95,6 +95,8 @@ def command(  # noqa: PLR0913 - one for each option
         refused += _send(path, plan, as_json=as_json)
     if as_json:
         _print_json(() if not dry_run else plan.dead, refused)
+    if not transfer_ids:  # a filter wants what can be sent again; it has named the others
+        refused = [one for one in refused if not one.is_copy]
     return _result(refused, len(plan.dead) + len(plan.refused))
 
 

@@ -6,8 +6,8 @@ import re
 from datetime import timedelta
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
-_SPAN = re.compile(r"([1-9]\d{0,5})\s*(m|h|d)")
-_SPAN_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_SPAN = re.compile(r"([1-9]\d{0,5})\s*(s|m|h|d)")
+_SPAN_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def human_bytes(size_bytes: float) -> str:
@@ -38,6 +38,6 @@ def human_span(span: timedelta) -> str:
 
 
 def parse_span(text: str) -> timedelta | None:
-    """`90m`, `2h` or `3d`; None for anything else."""
+    """`30s`, `90m`, `2h` or `3d`; None for anything else."""
     match = _SPAN.fullmatch(text.strip())
     return timedelta(**{_SPAN_UNITS[match[2]]: int(match[1])}) if match else None

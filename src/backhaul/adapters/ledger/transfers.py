@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     RowMapping,
+    Text,
     bindparam,
     insert,
     literal_column,
@@ -44,6 +45,12 @@ _SETTLE = update(transfers).where(
     or_(
         transfers.c.destination == bindparam("of_destination"),
         transfers.c.canonical == bindparam("of_canonical"),
+    ),
+    # What died after the other one had listed its source may have been to bring more.
+    transfers.c.finished_at <= bindparam("of_first_seen"),
+    or_(
+        bindparam("of_sequencer", type_=Text).is_(None),
+        transfers.c.sequencer <= bindparam("of_sequencer"),
     ),
 )
 # A line of the journal is the transfer's row as it is after a change of state.
@@ -109,8 +116,10 @@ def move(tx: Connection, transfer_id: str, state: TransferState, values: Mapping
 
 
 def settle_others(tx: Connection, transfer: RowMapping, now: datetime) -> None:
-    """Settle the dead that were to bring what this one has brought."""
+    """Settle the dead that were to bring what this one has brought: those before it, none newer."""
     same = {
+        "of_first_seen": transfer["first_seen_at"],
+        "of_sequencer": transfer["sequencer"],
         "of_source": transfer["source"],
         "of_destination": transfer["destination"],
         "of_canonical": transfer["canonical"],

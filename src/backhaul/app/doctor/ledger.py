@@ -86,19 +86,23 @@ def owner(context: DoctorContext) -> Iterator[Finding]:
             State.FAILED,
             message,
             code="E_LEDGER_DENIED",
-            fix=(_giving(path), *hint.splitlines()),
+            fix=(*_giving(path), *hint.splitlines()),
             exit_code=ExitCode.CONFIGURATION,
         )
         return
     yield Finding("ledger.owner", str(path), State.OK, described(mine))
 
 
-def _giving(path: Path) -> str:
-    """The command that lets this user write the ledger; never to a directory above its own."""
-    owned = path if is_there(path) and may_write(path.parent) else path.parent
-    if is_there(owned):
-        return f"sudo chown {user_name()} {quote(str(owned))}"
-    return f"sudo install -d -o {user_name()} -m 0750 {quote(str(owned))}"
+def _giving(path: Path) -> tuple[str, ...]:
+    """Lets this user write the ledger; a directory that may be others', such as /var/lib, stays."""
+    if is_there(path):
+        owned = path if may_write(path.parent) else path.parent
+        return (f"sudo chown {user_name()} {quote(str(owned))}",)
+    make = f"sudo install -d -o {user_name()} -m 0750"
+    if not is_there(path.parent):
+        return (f"{make} {quote(str(path.parent))}",)
+    own = path.parent / "backhaul"
+    return (f"{make} {quote(str(own))}", f'ledger = "{own / path.name}"    # in the configuration')
 
 
 def schema(context: DoctorContext) -> Iterator[Finding]:

@@ -144,15 +144,17 @@ def next_commands(answers: InitAnswers, outputs: Outputs) -> list[tuple[str, str
     config = (
         [] if outputs.is_default or outputs.config is None else ["--config", str(outputs.config)]
     )
+    # As root the ledger would be root's, and closed to the service.
+    backhaul = ["sudo", "-u", "backhaul", "backhaul"] if outputs.is_of_the_service else ["backhaul"]
     queue = [answers.queue, answers.region]
     line = f"{answers.sources[0].uri}, {answers.destination}"
     found += [
-        ("check everything", _shell("backhaul", "doctor", *queue, *config)),
+        ("check everything", _shell(*backhaul, "doctor", *queue, *config)),
         (
             "see what a message would do",
-            f"echo {shlex.quote(line)} | {_shell('backhaul', 'explain', *config)}",
+            f"echo {shlex.quote(line)} | {_shell(*backhaul, 'explain', *config)}",
         ),
-        ("run the agent", _shell("backhaul", "run", *queue, *config)),
+        ("run the agent", _shell(*backhaul, "run", *queue, *config)),
     ]
     if outputs.is_of_the_service:
         purpose = "run it as a service; first set QUEUE and REGION in /etc/backhaul/agent.env"

@@ -299,16 +299,20 @@ class PlaceReader(PlanSearchReader):
         return FilesNow(checked=checked, there=there, replaced=known - there)
 
     def files_left(
-        self, transfer_id: str, directory: str, brought: int, *, most: int
+        self, transfer_id: str, file: str | None, directory: str, brought: int, *, most: int
     ) -> FilesNow | None:
         """The same for all objects of a transfer whose plan was dropped, from what is published.
 
         Args:
+            file: URI of the one that is wanted; None: all of them.
             brought: So many objects it had.
 
         Returns:
-            None: there are too many files below the directory to look at.
+            None: there are too many files below the directory to look at; or the ledger has
+            nothing at the path of the one.
         """
+        if file is not None:
+            return self._file_left(transfer_id, file)
         some = (
             select(published.c.transfer_id)
             .where(*begins_with(published.c.uri, directory))
@@ -322,6 +326,13 @@ class PlaceReader(PlanSearchReader):
         if looked_at > most:
             return None
         return FilesNow(checked=brought, there=there, replaced=brought - there)
+
+    def _file_left(self, transfer_id: str, uri: str) -> FilesNow | None:
+        there = self.published_at(uri)
+        if there is None:
+            return None
+        is_mine = there.transfer_id == transfer_id
+        return FilesNow(checked=1, there=int(is_mine), replaced=int(not is_mine))
 
     def _transfer_rows(self, query: Select[Any]) -> list[TransferRow]:
         with self._transaction("transfers") as tx:

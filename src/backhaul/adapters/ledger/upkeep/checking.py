@@ -157,9 +157,10 @@ class CheckReader(ReadSession):
     def row_counts(self) -> dict[str, int]:
         """Of the tables that grow, some by what others have about them."""
         counts = dict.fromkeys(("transfers", "objects", "journal", "published", "seals"), 0)
-        for page in self._pages_of(transfers, ("objects_planned",)):
+        for page in self._pages_of(transfers, ("objects_planned", "pruned_at")):
             counts["transfers"] += len(page)
-            counts["objects"] += sum(int(row["objects_planned"] or 0) for row in page)
+            kept = [row for row in page if row["pruned_at"] is None]
+            counts["objects"] += sum(int(row["objects_planned"] or 0) for row in kept)
         counts["published"] = sum(len(page) for page in self._pages_of(published, ()))
         counts["journal"], counts["seals"] = self._numbered(journal), self._numbered(seals)
         return counts
