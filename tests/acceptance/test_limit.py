@@ -67,6 +67,7 @@ def test_windows_of_the_configuration_count_until_somebody_sets_a_limit(
     config.write_text('[bandwidth]\nlimit = "90MB/s"\nwindows = ["00:00-24:00 = 30MB/s"]\n')
     it.environment["BACKHAUL_CONFIG"] = str(config)
     assert limit(it) == {
+        "v": 1,
         "bytes_per_s": 30_000_000,
         "why": "window",
         "until": None,
