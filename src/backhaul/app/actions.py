@@ -8,7 +8,7 @@ queue, in the file of the limit) the line is written after it: where the ledger 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +35,7 @@ NOTE_WAIT_S = 5.0  # for the ledger's lock: the act itself is done
 NAMED_MOST = 5  # ids in a line of the journal
 
 Warn = Callable[[BackhaulError], None]
+_Letter = TypeVar("_Letter")
 T = TypeVar("T")
 
 
@@ -223,31 +224,16 @@ def delete_dead_letters(
     Args:
         path: Of the ledger; without one no line is written, and no transfer is settled.
     """
-    every: list[DeadLetterDetails] = []
 
-    def note(one: DeadLetterDetails) -> None:
-        every.append(one)
-        deleted(one)
-
-    outcome = "interrupted"
-    try:
-        count = dlq.delete(queue, region, message_ids, most=most, deleted=note)
-        outcome = "done"
-        return count
-    except BackhaulError as error:
-        outcome = f"{error.code}: {error.message}"
-        raise
-    finally:
-        names = [one.transfer_id or one.message_id for one in every]
-        entry = OperatorEntry(
-            at=datetime.now(UTC),
-            by=by,
-            act=Act.DELETE,
-            subject=f"{queue}: {_shortened(names)}" if names else queue,
-            transfers=len(every),
-            outcome=outcome,
-        )
+    def write(entry: OperatorEntry, every: Sequence[DeadLetterDetails]) -> None:
         _note(path, entry, warn, deleted=[one.transfer_id for one in every if one.transfer_id])
+
+    with _letters_noted(by, Act.DELETE, queue, deleted, _subject_of, write) as note:
+        return dlq.delete(queue, region, message_ids, most=most, deleted=note)
+
+
+def _subject_of(letter: DeadLetterDetails) -> str:
+    return letter.transfer_id or letter.message_id
 
 
 def retry(
@@ -275,7 +261,6 @@ def retry(
         return dlq.redrive_transfers(queue, region, ids, most=most, sent=note)
 
 
-@contextmanager
 def _sending_noted(
     path: Path | None,
     by: Operator,
@@ -283,13 +268,30 @@ def _sending_noted(
     queue: str,
     sent: Callable[[SentAgain], None],
     warn: Warn,
-) -> Iterator[Callable[[SentAgain], None]]:
-    """One line for all that was sent, also where it was broken off."""
-    every: list[SentAgain] = []
+) -> AbstractContextManager[Callable[[SentAgain], None]]:
+    def write(entry: OperatorEntry, every: Sequence[SentAgain]) -> None:
+        _note(path, entry, warn, every)
 
-    def note(one: SentAgain) -> None:
+    return _letters_noted(
+        by, act, queue, sent, lambda one: one.transfer_id or one.dead_letter_id, write
+    )
+
+
+@contextmanager
+def _letters_noted(
+    by: Operator,
+    act: Act,
+    queue: str,
+    taken: Callable[[_Letter], None],
+    subject_of: Callable[[_Letter], str],
+    write: Callable[[OperatorEntry, Sequence[_Letter]], None],
+) -> Iterator[Callable[[_Letter], None]]:
+    """One line for all dead letters that were taken, also where it was broken off."""
+    every: list[_Letter] = []
+
+    def note(one: _Letter) -> None:
         every.append(one)  # it has gone, whatever becomes of the line on the screen
-        sent(one)
+        taken(one)
 
     outcome = "interrupted"
     try:
@@ -299,7 +301,7 @@ def _sending_noted(
         outcome = f"{error.code}: {error.message}"
         raise
     finally:
-        names = [one.transfer_id or one.dead_letter_id for one in every]
+        names = list(map(subject_of, every))
         entry = OperatorEntry(
             at=datetime.now(UTC),
             by=by,
@@ -308,7 +310,7 @@ def _sending_noted(
             transfers=len(every),
             outcome=outcome,
         )
-        _note(path, entry, warn, every)
+        write(entry, every)
 
 
 @contextmanager

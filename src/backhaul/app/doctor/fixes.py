@@ -1,13 +1,15 @@
-"""Lines that fix what AWS refuses: IAM statements, commands, settings of the network; pure."""
+"""Lines that fix what is refused: IAM statements, commands, settings of the network, places."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from backhaul.access import is_there, user_name
 from backhaul.core.errors import BackhaulError
 
 _TLS = re.compile(r"ssl|certificate", re.IGNORECASE)
@@ -118,3 +120,19 @@ CLOCK = (
     "timedatectl set-ntp true",
     "chronyc tracking",
 )
+
+
+def place_of_its_own(path: Path, setting: str) -> tuple[str, ...]:
+    """A directory of this user for a file that is not there yet.
+
+    Args:
+        setting: Names the file, such as `ledger`; it changes where the directory may be others'.
+    """
+    make = f"sudo install -d -o {user_name()} -m 0750"
+    if not is_there(path.parent):
+        return (f"{make} {quote(str(path.parent))}",)
+    own = path.parent / "backhaul"
+    return (
+        f"{make} {quote(str(own))}",
+        f'and write into the configuration: {setting} = "{own / path.name}"',
+    )

@@ -19,6 +19,7 @@ from backhaul.adapters.ledger.sqlite.trust import check_trust
 from backhaul.adapters.system.trusted_files import check_ledger_directory
 from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding, State, from_error
+from backhaul.app.doctor.fixes import place_of_its_own
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode
 from backhaul.core.units import human_bytes
 
@@ -98,11 +99,7 @@ def _giving(path: Path) -> tuple[str, ...]:
     if is_there(path):
         owned = path if may_write(path.parent) else path.parent
         return (f"sudo chown {user_name()} {quote(str(owned))}",)
-    make = f"sudo install -d -o {user_name()} -m 0750"
-    if not is_there(path.parent):
-        return (f"{make} {quote(str(path.parent))}",)
-    own = path.parent / "backhaul"
-    return (f"{make} {quote(str(own))}", f'ledger = "{own / path.name}"    # in the configuration')
+    return place_of_its_own(path, "ledger")
 
 
 def schema(context: DoctorContext) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from backhaul import __version__
 from backhaul.access import is_there, may_write, mount_point, refusal, user_name
 from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding, State
+from backhaul.app.doctor.fixes import place_of_its_own
 from backhaul.core.errors import ExitCode
 from backhaul.core.units import human_bytes
 from backhaul.settings.model import in_home
@@ -99,13 +100,7 @@ def _giving_log(path: Path) -> tuple[str, ...]:
     """Lets this user write the log; a directory that may be others', such as /var/log, stays."""
     if is_there(path):
         return (f"sudo chown {user_name()} {quote(str(path))}",)
-    if not is_there(path.parent):
-        return (f"sudo install -d -o {user_name()} -m 0750 {quote(str(path.parent))}",)
-    own = path.parent / "backhaul"
-    return (
-        f"sudo install -d -o {user_name()} -m 0750 {quote(str(own))}",
-        f'and write into the configuration: log.file = "{own / path.name}"',
-    )
+    return place_of_its_own(path, "log.file")
 
 
 def open_files(_context: DoctorContext) -> Iterator[Finding]:
