@@ -22,6 +22,7 @@ ROOMS = {
     "transfer": "A transfer",
     "agent": "The agent",
     "receipts": "Receipts",
+    "replies": "Replies",
 }
 
 INTRODUCTION = """\

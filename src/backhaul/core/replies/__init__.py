@@ -1,0 +1,1 @@
+"""Replies: what is sent when data has arrived, or has not; values and rules only."""
