@@ -47,7 +47,7 @@ class Bed:
             context,
             read=self._read,
             check_sources=self._check_sources,
-            adopt=self.adopted.append,
+            adopt=(self.adopted.append,),
             ports=ports,
             emit=emit,
         )

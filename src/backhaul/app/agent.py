@@ -21,15 +21,14 @@ from backhaul.app.context import Context, require_routes
 from backhaul.app.deadman import Deadman
 from backhaul.app.facts import fan_out
 from backhaul.app.hangup import Hangup
-from backhaul.app.ledger_prune import Pruner
 from backhaul.app.metrics import MetricsExport
 from backhaul.app.notify import make_notifier
-from backhaul.app.outlook import make_watch
 from backhaul.app.ports import Opened, open_ports
 from backhaul.app.reload import ConfigurationReload
 from backhaul.app.self_pause import SelfPause
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
+from backhaul.app.upkeep import Upkeep
 from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent.queue_warnings import warnings
@@ -65,9 +64,9 @@ def run_agent(
     """
     parse_queue(queue_name).check_region(region)
     require_routes(context)
-    agent_settings = context.settings.agent
+    slots = context.settings.agent.slots
     systemd = Systemd()
-    observer = Observer(SystemClock(), slots=agent_settings.slots)
+    observer = Observer(SystemClock(), slots=slots)
     reading = threading.Lock()  # readers of one process take turns
     export = MetricsExport(context, observer, SystemClock(), reading)
     notifier = make_notifier(context.settings, context.config_path, observer, emit)
@@ -79,36 +78,21 @@ def run_agent(
         hangup.noted(),
         agent_lock(context.settings.ledger_path),
         export.opened(emit),
-        open_ports(context, region, emit, agent_settings.slots) as opened,
+        open_ports(context, region, emit, slots) as opened,
     ):
         pool = opened.pool
-        deadman = Deadman(SystemClock(), agent_settings.watchdog_s + END_S, pool.abort)
+        deadman = Deadman(SystemClock(), context.settings.agent.watchdog_s + END_S, pool.abort)
         queue = SqsQueue.open(queue_name, region, opened.aws, SystemClock())
-        identity = _identity(opened, queue, region, agent_settings.slots)
-        watch = make_watch(context, opened.ledger, reading, emit)
-        pruner = Pruner(opened.ledger, SystemClock(), context.settings.retention.objects_kept)
-
-        expected = context.expectations
-
-        def adopt(found: Context) -> None:
-            nonlocal watch, expected
-            if found.expectations != expected:  # else it remembers what it has announced
-                expected = found.expectations
-                watch = make_watch(found, opened.ledger, reading, emit)
-            export.add_routes(found)
-
+        identity = _identity(opened, queue, region, slots)
+        upkeep = Upkeep(context, opened.ledger, reading, emit)
         routes = ConfigurationReload(
             context,
             read=read_again,
             check_sources=lambda policy: check_sources(policy, opened.aws),
-            adopt=adopt,
+            adopt=(upkeep.adopt, export.add_routes),
             ports=opened.ports,
             emit=emit,
         )
-
-        def look_ahead() -> None:  # a reload may make another watch
-            watch.turn()
-            pruner.turn()
 
         def beat() -> None:
             deadman.beat()
@@ -116,29 +100,17 @@ def run_agent(
             export.beat()
             hangup.act()
 
-        agent = Agent(
+        reporter = Reporter(
+            identity=identity,
+            observer=observer,
             queue=queue,
-            ports=opened.ports,
-            policy=lambda: routes.policy,
-            settings=agent_settings.into(
-                AgentSettings,
-                host=host_name(),
-                drain=drain,
-                default_fs=context.default_fs,
-                retry=agent_settings.retry,
-            ),
-            randomness=SystemRandomness(),
-            abort_transfers=pool.abort,
-            beat=beat,
-            reporter=Reporter(
-                identity=identity,
-                observer=observer,
-                queue=queue,
-                ledger=opened.ledger,
-                clock=SystemClock(),
-                look_ahead=look_ahead,
-                published=lambda health: systemd.status(health.sentence),
-            ),
+            ledger=opened.ledger,
+            clock=SystemClock(),
+            look_ahead=upkeep.turn,
+            published=lambda health: systemd.status(health.sentence),
+        )
+        agent = _make_agent(
+            context, opened, queue, routes, drain=drain, beat=beat, reporter=reporter
         )
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):
@@ -161,6 +133,35 @@ def run_agent(
     if agent.was_cut_short:
         return ExitCode.INTERRUPTED
     return ExitCode.UNAVAILABLE if agent.totals.gave_up else ExitCode.OK
+
+
+def _make_agent(
+    context: Context,
+    opened: Opened,
+    queue: SqsQueue,
+    routes: ConfigurationReload,
+    *,
+    drain: bool,
+    beat: Callable[[], None],
+    reporter: Reporter,
+) -> Agent:
+    settings = context.settings.agent
+    return Agent(
+        queue=queue,
+        ports=opened.ports,
+        policy=lambda: routes.policy,
+        settings=settings.into(
+            AgentSettings,
+            host=host_name(),
+            drain=drain,
+            default_fs=context.default_fs,
+            retry=settings.retry,
+        ),
+        randomness=SystemRandomness(),
+        abort_transfers=opened.pool.abort,
+        beat=beat,
+        reporter=reporter,
+    )
 
 
 def _identity(opened: Opened, queue: SqsQueue, region: str, slots: int) -> AgentIdentity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from backhaul.app.context import Context
@@ -25,7 +25,7 @@ class ConfigurationReload:
     Args:
         read: The context of the file as it is now, with the command line's own routes.
         check_sources: Raises ConfigurationError for a bucket's settings.
-        adopt: Called with the new context, before any transfer is judged by it.
+        adopt: Each is called with the new context, before any transfer is judged by it.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ConfigurationReload:
         *,
         read: Callable[[], Context],
         check_sources: Callable[[Policy], None],
-        adopt: Callable[[Context], None],
+        adopt: Sequence[Callable[[Context], object]],
         ports: Ports,
         emit: Emit,
     ) -> None:
@@ -88,7 +88,8 @@ class ConfigurationReload:
         after = dataclasses.replace(
             before, settings=settings, policy=found.policy, expectations=found.expectations
         )
-        self._adopt(after)
+        for adopt in self._adopt:
+            adopt(after)
         self._context = after
         changes = _changes(before, found)
         if changes is None:

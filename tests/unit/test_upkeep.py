@@ -1,0 +1,67 @@
+"""What the agent does with every report: the expectations in force, and the prune."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from threading import Lock
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backhaul.app import upkeep
+from backhaul.app.upkeep import Upkeep
+
+
+@pytest.fixture
+def watches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The expectations of each turn's watch."""
+    turns: list[tuple[str, ...]] = []
+
+    def make_watch(context: Any, **_: object) -> Any:
+        return SimpleNamespace(turn=lambda: turns.append(context.expectations))
+
+    monkeypatch.setattr(upkeep, "make_watch", make_watch)
+    return turns
+
+
+class Ledger:
+    """Has nothing to drop."""
+
+    prunes = 0
+
+    def prune(self, *_: object, **__: object) -> Any:
+        self.prunes += 1
+        return SimpleNamespace(after=None, objects=0)
+
+
+def _context(*expectations: str) -> Any:
+    kept = SimpleNamespace(objects_kept=timedelta(days=1))
+    return SimpleNamespace(expectations=expectations, settings=SimpleNamespace(retention=kept))
+
+
+def test_a_turn_judges_what_is_in_force_after_a_reload_and_prunes(
+    watches: list[tuple[str, ...]],
+) -> None:
+    ledger: Any = Ledger()
+    it = Upkeep(_context("at six"), ledger, Lock(), lambda _fact: None)
+    it.turn()
+    it.adopt(_context("at seven"))
+    it.turn()
+    assert watches == [("at six",), ("at seven",)]
+    assert ledger.prunes == 1, "the next walk through all transfers is an hour away"
+
+
+def test_a_reload_without_other_expectations_keeps_the_watch_and_what_it_has_announced() -> None:
+    ledger: Any = Ledger()
+    made = []
+
+    def make_watch(_context: Any, **_: object) -> Any:
+        made.append(1)
+        return SimpleNamespace(turn=lambda: None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upkeep, "make_watch", make_watch)
+        it = Upkeep(_context("at six"), ledger, Lock(), lambda _fact: None)
+        it.adopt(_context("at six"))
+    assert made == [1]
