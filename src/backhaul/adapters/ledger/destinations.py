@@ -14,9 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, select, union_all, update
 
 from backhaul.adapters.ledger import jobs, publications, replays, rows, staging, transfers
+from backhaul.adapters.ledger.daily.adding import add_of_transfer
 from backhaul.adapters.ledger.plans import append, drop_plan, prove
 from backhaul.adapters.ledger.schema import destinations, put
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.core.cost.egress import EgressCount
 from backhaul.core.model import Assignment, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import Claimed
@@ -139,13 +141,20 @@ class SqlDestinations(WriteSession):
         put(tx, destinations, values)
 
     def intend(
-        self, transfer_id: str, epoch: int, staged: Sequence[StagedObject], now: datetime
+        self,
+        transfer_id: str,
+        epoch: int,
+        staged: Sequence[StagedObject],
+        now: datetime,
+        read: EgressCount | None = None,
     ) -> bool:
         with self._transaction() as tx:
             intent = {"intent_transfer": transfer_id, "intent_at": now}
             if not _compare_and_set(tx, transfer_id, epoch, intent):
                 return False
             prove(tx, transfer_id, epoch, staged)
+            if read is not None:
+                add_of_transfer(tx, transfers.by_id(tx, transfer_id), read)
             values = {"renames_possible": True, "code": None, "reason": None, "updated_at": now}
             values |= transfers.NOT_HELD
             transfers.move(tx, transfer_id, TransferState.PUBLISHING, values)

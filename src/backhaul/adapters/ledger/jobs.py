@@ -8,10 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Update, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger import rows, transfers
+from backhaul.adapters.ledger.daily.adding import add_of_transfer
 from backhaul.adapters.ledger.schema import destinations
 from backhaul.adapters.ledger.schema import jobs as table
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.core.cost.egress import EgressCount
 from backhaul.core.model import Location
 from backhaul.core.ports import ClusterJob
 from backhaul.core.ports.cluster import Application, JobProgress
@@ -62,6 +64,7 @@ class SqlJobs(WriteSession):
         application: Application,
         progress: JobProgress | None,
         now: datetime,
+        read: EgressCount | None = None,
     ) -> bool:
         values: dict[str, Any] = {
             "application_id": application.id,
@@ -81,6 +84,8 @@ class SqlJobs(WriteSession):
             if _owned_destination(tx, transfer_id, claim_epoch) is None:
                 return False
             tx.execute(_one(transfer_id, epoch).values(values))
+            if read is not None:
+                add_of_transfer(tx, transfers.by_id(tx, transfer_id), read)
         return True
 
     def close_job(

@@ -19,9 +19,11 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows, transfers
+from backhaul.adapters.ledger.daily.adding import add_of_transfer
 from backhaul.adapters.ledger.schema import objects as table
 from backhaul.adapters.ledger.schema import transfers as transfer_table
 from backhaul.adapters.ledger.session import WriteSession
+from backhaul.core.cost.egress import EgressCount
 from backhaul.core.objects import PlannedObject, StagedObject, Totals
 
 Found = TypeVar("Found")
@@ -80,12 +82,15 @@ class SqlPlans(WriteSession):
             objects=row["objects_planned"], size_bytes=row["bytes_planned"], markers=row["markers"]
         )
 
-    def record_staged(self, transfer_id: str, staged: Sequence[StagedObject]) -> None:
+    def record_staged(
+        self, transfer_id: str, staged: Sequence[StagedObject], read: EgressCount | None = None
+    ) -> None:
         with self._transaction() as tx:
-            epoch = self._mine(tx, transfer_id)["epoch"]
-            if epoch is None:
+            transfer = self._mine(tx, transfer_id)
+            if transfer["epoch"] is None:
                 raise transfers.out_of_order(f"{transfer_id}: proofs before a claim")
-            prove(tx, transfer_id, epoch, staged)
+            prove(tx, transfer_id, transfer["epoch"], staged)
+            add_of_transfer(tx, transfer, read)
 
     def staged(
         self, transfer_id: str, *, batch: int = 1000

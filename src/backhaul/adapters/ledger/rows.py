@@ -19,6 +19,7 @@ from backhaul.adapters.ledger.schema import (
     staging_roots,
 )
 from backhaul.core.checksums import Checksum
+from backhaul.core.cost.egress import Egress
 from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import AbandonedStaging, AttemptStart, Published
@@ -277,4 +278,5 @@ def begun(row: Mapping[Any, Any], *, is_live: bool) -> AttemptStart:
         code=row["code"],
         reason=row["reason"],
         has_dead_letter=row["has_letter"],
+        egress=Egress(row["egress_copy"], row["egress_retry"], row["egress_verify"]),
     )

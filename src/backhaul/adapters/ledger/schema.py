@@ -135,6 +135,10 @@ transfers = Table(
     Column("bytes_planned", BigInteger, nullable=False, default=0),
     Column("markers", BigInteger, nullable=False, default=0),
     Column("bytes_copied", BigInteger),  # by the transfer that has ended; those adopted are not
+    # Left S3 for it, by `core.cost.egress.Purpose`, over all its attempts.
+    Column("egress_copy", BigInteger, nullable=False, default=0, server_default="0"),
+    Column("egress_retry", BigInteger, nullable=False, default=0, server_default="0"),
+    Column("egress_verify", BigInteger, nullable=False, default=0, server_default="0"),
     Column("publish_mode", Text),
     Column("engine", Text),  # null where nothing was to be chosen
     Column("engine_reason", Text),

@@ -13,6 +13,7 @@ from backhaul.adapters.ledger.publications import SqlPublications
 from backhaul.adapters.ledger.reconciling.results import SqlReconciliations
 from backhaul.adapters.ledger.replays import SqlReplays
 from backhaul.adapters.ledger.staging import SqlStaging
+from backhaul.adapters.ledger.upkeep.counting import SqlEgress
 from backhaul.adapters.ledger.upkeep.pruning import SqlPruning
 
 
@@ -24,6 +25,7 @@ class SqlLedger(
     SqlReplays,
     SqlStaging,
     SqlJobs,
+    SqlEgress,
     SqlAgents,
     SqlOperators,
     SqlReconciliations,

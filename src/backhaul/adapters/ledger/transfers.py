@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.daily.adding import add_ending
 from backhaul.adapters.ledger.schema import journal, transfers
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import HOLD_GAP, Hold, TransferState
@@ -140,6 +141,7 @@ def end(
     if state.is_final:
         since = transfer["started_at"] or transfer["first_seen_at"]
         ended |= {"finished_at": now, "duration_us": (now - since) // _MICROSECOND}
+        add_ending(tx, transfer, state, now)
     move(tx, transfer["id"], state, {**ended, **values})
 
 

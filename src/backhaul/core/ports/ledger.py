@@ -14,10 +14,11 @@ Errors of every call:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from backhaul.core.agent_report import AgentIdentity, AgentReport
+from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.model import Assignment, Hold, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject, Totals
 from backhaul.core.ports.cluster import Application, JobProgress
@@ -145,12 +146,20 @@ class DestinationLedger(Protocol):
         """
 
     def intend(
-        self, transfer_id: str, epoch: int, staged: Sequence[StagedObject], now: datetime
+        self,
+        transfer_id: str,
+        epoch: int,
+        staged: Sequence[StagedObject],
+        now: datetime,
+        read: EgressCount | None = None,
     ) -> bool:
         """Record the last proofs and the intent to publish: state PUBLISHING.
 
+        Args:
+            read: To be added, as by `note_egress`.
+
         Returns:
-            False when the transfer no longer owns the destination with this epoch.
+            False when the transfer no longer owns the destination with this epoch: nothing changed.
         """
 
     def finish(
@@ -211,8 +220,13 @@ class PlanLedger(Protocol):
     def planned_totals(self, transfer_id: str) -> Totals:
         """What the frozen plan adds up to."""
 
-    def record_staged(self, transfer_id: str, staged: Sequence[StagedObject]) -> None:
+    def record_staged(
+        self, transfer_id: str, staged: Sequence[StagedObject], read: EgressCount | None = None
+    ) -> None:
         """Record proofs; they belong to the current epoch and replace older ones.
+
+        Args:
+            read: To be added, as by `note_egress`.
 
         Raises:
             TakenOver
@@ -323,11 +337,16 @@ class JobLedger(Protocol):
         application: Application,
         progress: JobProgress | None,
         now: datetime,
+        read: EgressCount | None = None,
     ) -> bool:
         """Record its state and progress.
 
+        Args:
+            read: To be added, as by `note_egress`.
+
         Returns:
-            False when the transfer no longer owns its destination with `claim_epoch`.
+            False when the transfer no longer owns its destination with `claim_epoch`: nothing
+            changed.
         """
 
     def close_job(
@@ -337,6 +356,26 @@ class JobLedger(Protocol):
 
     def jobs(self, transfer_id: str) -> list[ClusterJob]:
         """The open ones of this transfer, by epoch."""
+
+
+class EgressLedger(Protocol):
+    """What left S3, summed up by day, route, sender, purpose and engine, and by transfer."""
+
+    def note_egress(self, transfer_id: str, read: EgressCount) -> None:
+        """Add what was read from S3 for this transfer; whoever owns it, it was read.
+
+        It counts for the transfer's route and sender as the ledger has them. Not safe to repeat.
+        """
+
+    def note_command_egress(self, route: str, read: EgressCount) -> None:
+        """Add what a command read from S3 for no transfer; `route` is empty for none."""
+
+    def egress_since(self, since: date, route: str | None = None) -> Egress:
+        """What left S3 on this day in UTC and after it, by both engines.
+
+        Args:
+            route: None: of every route and of none.
+        """
 
 
 class AgentLedger(Protocol):
@@ -395,6 +434,7 @@ class Ledger(
     ReplayLedger,
     StagingLedger,
     JobLedger,
+    EgressLedger,
     AgentLedger,
     Protocol,
 ):

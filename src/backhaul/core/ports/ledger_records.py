@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from backhaul.core.checksums import Checksum
+from backhaul.core.cost.egress import Egress
 from backhaul.core.model import Location, TransferState
 from backhaul.core.objects import Pin
 
@@ -78,6 +79,7 @@ class AttemptStart:
         was_changed: Another body came under this id before; this transfer is of the new body.
         has_dead_letter: It is dead, and its dead letter was sent.
         is_takeover: Another process began it and ended without settling it.
+        egress: What earlier attempts read from S3, as far as they recorded it.
     """
 
     transfer_id: str
@@ -96,6 +98,7 @@ class AttemptStart:
     was_changed: bool = False
     has_dead_letter: bool = False
     is_takeover: bool = False
+    egress: Egress = field(default_factory=Egress)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from backhaul.core.agent_report import AgentIdentity, AgentRecord, AgentReport
+from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.model import TransferState
 from backhaul.core.ports import Act, Operator, OperatorEntry, PausedRoute
 from backhaul.testing.fakes.memory_file import MemorySession, outage
@@ -26,7 +27,7 @@ class MemorySum:
 
 
 class MemoryAgents(MemorySession):
-    """`AgentLedger`."""
+    """`AgentLedger` and `EgressLedger`."""
 
     def beat(
         self, identity: AgentIdentity, report: AgentReport, *, has_ended: bool = False
@@ -41,6 +42,22 @@ class MemoryAgents(MemorySession):
                 beats=1 + (before.beats if before else 0),
                 ended_at=report.at if has_ended else None,
             )
+
+    def note_egress(self, transfer_id: str, read: EgressCount) -> None:
+        with self._faults.call("ledger.note_egress", outage):
+            self._add_read(self._row(transfer_id), read)
+
+    def note_command_egress(self, route: str, read: EgressCount) -> None:
+        with self._faults.call("ledger.note_command_egress", outage):
+            self._add_egress(route, read)
+
+    def egress_since(self, since: date, route: str | None = None) -> Egress:
+        with self._faults.call("ledger.egress_since", outage):
+            found = Egress()
+            for (day, of_route, _engine), egress in self._file.egress.items():
+                if day >= since and route in {None, of_route}:
+                    found += egress
+            return found
 
     def sum_activity(self, *, most: int) -> bool:
         with self._faults.call("ledger.sum_activity", outage):

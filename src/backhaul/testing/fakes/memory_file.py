@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from backhaul.core.agent_report import AgentRecord
+from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.errors import BackhaulError, OutageError, TakenOver
 from backhaul.core.model import HOLD_GAP, Assignment, Hold, Location, TransferState
 from backhaul.core.objects import PlannedObject, StagedObject
@@ -50,6 +51,7 @@ class MemoryTransfer:
     has_plan: bool = False
     renames_possible: bool = False
     markers: int = 0
+    egress: Egress = field(default_factory=Egress)
     plan: list[PlannedObject] = field(default_factory=list)
     proofs: dict[int, tuple[int, StagedObject]] = field(default_factory=dict)
 
@@ -75,6 +77,7 @@ class MemoryTransfer:
             code=self.code,
             reason=self.reason,
             has_dead_letter=self.has_dead_letter,
+            egress=self.egress,
         )
 
     def continued(self, hold: Hold | None) -> Hold | None:
@@ -133,6 +136,7 @@ class MemoryFile:
 
     Attributes:
         journal: Ends and failures of transfers: when, which, its state and code.
+        egress: What left S3, by day, route and engine.
         summed_to: So many of them are in `activity`, by span, its beginning, and route.
         after_change: Called with a transfer's id and its state before and after each commit that
             moves it; for checks.
@@ -150,6 +154,7 @@ class MemoryFile:
     agents: dict[str, AgentRecord] = field(default_factory=dict)
     paused: dict[str, PausedRoute] = field(default_factory=dict)
     acts: list[OperatorEntry] = field(default_factory=list)
+    egress: dict[tuple[date, str, str], Egress] = field(default_factory=dict)
     journal: list[tuple[datetime, str, TransferState, str | None]] = field(default_factory=list)
     summed_to: int = 0
     activity: dict[tuple[timedelta, datetime, str], Counter[str]] = field(default_factory=dict)
@@ -203,6 +208,18 @@ class MemorySession:
         if owner == self._owner:
             return transfer_id in self._working
         return self._owner_is_alive(owner)
+
+    def _add_read(self, row: MemoryTransfer, read: EgressCount | None) -> None:
+        if read is not None:
+            row.egress += read.total
+            route = (row.assignment.route if row.assignment is not None else row.route) or ""
+            self._add_egress(route, read)
+
+    def _add_egress(self, route: str, read: EgressCount) -> None:
+        sums = self._file.egress
+        for engine, egress in (("native", read.native), ("distcp", read.distcp)):
+            key = (read.day, route, engine)
+            sums[key] = sums.get(key, Egress()) + egress
 
     def _release(self, transfer_id: str) -> None:
         for there in self._file.destinations.values():

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from backhaul.core.cost.egress import EgressCount
 from backhaul.core.model import Assignment, Hold, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import (
@@ -173,13 +174,19 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
             return found
 
     def intend(
-        self, transfer_id: str, epoch: int, staged: Sequence[StagedObject], now: datetime
+        self,
+        transfer_id: str,
+        epoch: int,
+        staged: Sequence[StagedObject],
+        now: datetime,
+        read: EgressCount | None = None,
     ) -> bool:
         with self._faults.call("ledger.intend", outage):
             row = self._row(transfer_id)
             if self._owned(row, epoch) is None:
                 return False
             row.prove(epoch, staged)
+            self._add_read(row, read)
             row.renames_possible = True
             row.code = row.reason = row.hold = None
             self._move(row, TransferState.PUBLISHING)
@@ -355,9 +362,10 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
         application: Application,
         progress: JobProgress | None,
         now: datetime,
+        read: EgressCount | None = None,
     ) -> bool:
         """There is none."""
-        del transfer_id, claim_epoch, epoch, application, progress, now
+        del transfer_id, claim_epoch, epoch, application, progress, now, read
         return False
 
     def close_job(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 
+from backhaul.core.cost.egress import EgressCount
 from backhaul.core.model import Location
 from backhaul.core.objects import PlannedObject, StagedObject, Totals
 from backhaul.core.ports import AbandonedStaging
@@ -55,12 +56,15 @@ class MemoryPlans(MemorySession):
             size_bytes = sum(one.pin.size_bytes for one in row.plan)
             return Totals(objects=len(row.plan), size_bytes=size_bytes, markers=row.markers)
 
-    def record_staged(self, transfer_id: str, staged: Sequence[StagedObject]) -> None:
+    def record_staged(
+        self, transfer_id: str, staged: Sequence[StagedObject], read: EgressCount | None = None
+    ) -> None:
         with self._faults.call("ledger.record_staged", outage):
             row = self._mine(transfer_id)
             if row.epoch is None:
                 raise out_of_order(f"{transfer_id}: proofs before a claim")
             row.prove(row.epoch, staged)
+            self._add_read(row, read)
 
     def staged(
         self, transfer_id: str, *, batch: int = 1000

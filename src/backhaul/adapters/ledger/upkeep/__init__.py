@@ -1,1 +1,1 @@
-"""What keeps a ledger in order: its file is copied, checked and kept small."""
+"""What keeps a ledger in order: its file is copied, checked, kept small; sums are added to."""

@@ -1,0 +1,26 @@
+"""What was read from S3 outside of the transactions that record something else."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from backhaul.adapters.ledger import transfers
+from backhaul.adapters.ledger.daily import adding
+from backhaul.adapters.ledger.session import WriteSession
+from backhaul.core.cost.egress import Egress, EgressCount
+
+
+class SqlEgress(WriteSession):
+    """`EgressLedger`."""
+
+    def note_egress(self, transfer_id: str, read: EgressCount) -> None:
+        with self._transaction() as tx:
+            adding.add_of_transfer(tx, transfers.by_id(tx, transfer_id), read)
+
+    def note_command_egress(self, route: str, read: EgressCount) -> None:
+        with self._transaction() as tx:
+            adding.add_of_day(tx, route, "", read)
+
+    def egress_since(self, since: date, route: str | None = None) -> Egress:
+        with self._transaction() as tx:
+            return adding.egress_since(tx, since, route)
