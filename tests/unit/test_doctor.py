@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding, State, exit_code_of, from_error
 from backhaul.app.doctor.probes import Section
 from backhaul.app.doctor.run import examine
+from backhaul.cli import doctor
 from backhaul.core.errors import (
     BackhaulError,
     CannotWrite,
@@ -85,6 +88,37 @@ def test_offline_calls_no_probe_that_needs_the_network() -> None:
     )
     ((_, finding),) = examine(offline, [Section("sqs", (probe,), needs_network=True)])
     assert finding.state is State.SKIPPED
+
+
+def test_what_another_user_should_type_is_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    typed: list[tuple[str, ...]] = []
+
+    def keep(context: DoctorContext, *_: object, **__: object) -> int:
+        typed.append(context.arguments)
+        return 0
+
+    monkeypatch.setattr("backhaul.app.doctor.context.read_context", lambda **_: CONTEXT)
+    monkeypatch.setattr(doctor, "_examine", keep)
+
+    def again(*arguments: str) -> tuple[str, ...]:
+        doctor.command.main(list(arguments), standalone_mode=False)
+        return typed[-1]
+
+    monkeypatch.delenv("BACKHAUL_CONFIG", raising=False)
+    bundle = str(tmp_path / "b.tar.gz")
+    options = ["--route", "a b", "--config", "c.toml", "--allow", "x -> y", "--allow", "z -> w"]
+    found = again("--json", *options, "q", "eu-west-1", "--offline", "--bundle", bundle)
+    assert found[:2] == ("q", "eu-west-1")
+    assert sorted(found[2:]) == sorted([*options, "--offline"])
+    assert again() == ()
+    monkeypatch.setenv("BACKHAUL_CONFIG", "d.toml")
+    assert again("q", "eu-west-1") == ("q", "eu-west-1", "--config", "d.toml"), "sudo drops it"
+    context = replace(CONTEXT, arguments=again("q", "eu-west-1", "--route", "a b"))
+    assert context.as_user("hdfs") == (
+        "sudo -u hdfs backhaul doctor q eu-west-1 --route 'a b' --config d.toml"
+    )
 
 
 def test_json_has_no_secret() -> None:

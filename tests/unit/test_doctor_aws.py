@@ -234,7 +234,13 @@ def nowhere(_bed: AwsBed, patch: pytest.MonkeyPatch) -> None:
 
 KMS = f"User is not authorized to perform: kms:Decrypt on resource: {KEY}"
 PLANTED = [
-    Planted("no keys", without_keys, "aws.credentials", ("AWS_PROFILE", "agent.env"), exit_code=78),
+    Planted(
+        "no keys",
+        without_keys,
+        "aws.credentials",
+        ("/.aws/credentials, mode 0600", "AWS_PROFILE", "agent.env"),
+        exit_code=78,
+    ),
     Planted(
         "unknown key",
         refusing("sts:GetCallerIdentity", "InvalidClientTokenId"),

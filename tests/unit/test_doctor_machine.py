@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,6 +68,7 @@ class Node:
 
     def examined(self) -> list[Finding]:
         context = read_context(config=self.config, allow_any=bool(self.allows_any))
+        context = replace(context, arguments=("q", "--config", "a b"))
         return [one for _, one in examine(context, SECTIONS)]
 
 
@@ -289,7 +290,7 @@ PLANTED = [
         "ledger of another user",
         lambda node: node.patch.setattr(os, "geteuid", lambda: node.ledger.stat().st_uid + 1),
         "ledger.owner",
-        ("sudo -u", "backhaul doctor"),
+        ("sudo -u", "backhaul doctor q --config 'a b'"),
         State.WARNING,
     ),
     OnNode(
@@ -387,7 +388,7 @@ PLANTED = [
         "another user than the unit's",
         foreign_unit,
         "system.unit",
-        ("sudo -u backhaul-of-the-unit backhaul doctor",),
+        ("sudo -u backhaul-of-the-unit backhaul doctor q --config 'a b'",),
         State.WARNING,
     ),
 ]

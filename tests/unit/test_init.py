@@ -25,7 +25,7 @@ from backhaul.app.init.answers import (
     suggested_name,
 )
 from backhaul.app.init.configuration import check_configuration, configuration_text
-from backhaul.app.init.files import NewFile, config_file, write_all
+from backhaul.app.init.files import NewFile, write_all
 from backhaul.app.init.infrastructure import (
     Known,
     event_filter,
@@ -115,31 +115,14 @@ def test_configuration_of_the_service_names_its_ledger(
     monkeypatch.setenv("BACKHAUL_CONFIG", str(system))
     assert run(*FLAGS) == ExitCode.OK
     assert tomllib.loads(system.read_text())["ledger"] == "/var/lib/backhaul/ledger.db"
-    assert stat.S_IMODE(system.stat().st_mode) in {0o600, 0o640}
+    assert stat.S_IMODE(system.stat().st_mode) == 0o644
     shown = capsys.readouterr().out
+    assert "install -d -o backhaul -g backhaul -m 0700 /var/lib/backhaul/.aws" not in shown, (
+        "without a template AWS has all of it"
+    )
+    assert "hdfs dfs -mkdir -p /landing/click && hdfs dfs -chown backhaul /landing/click" in shown
     assert "QUEUE and REGION in /etc/backhaul/agent.env" in shown
     assert "systemctl enable --now backhaul" in shown
-
-
-def test_group_of_the_service_may_read_its_configuration(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("backhaul.app.init.files.SYSTEM_CONFIG", tmp_path / "backhaul.toml")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    path = tmp_path / "backhaul.toml"
-
-    class Group:
-        gr_gid = 4711
-
-    monkeypatch.setattr("grp.getgrnam", lambda _name: Group)
-    found = config_file(path, "", is_default=True)
-    assert (found.mode, found.group, found.directory_mode) == (0o640, 4711, 0o755)
-
-    def unknown(name: str) -> None:
-        raise KeyError(name)
-
-    monkeypatch.setattr("grp.getgrnam", unknown)
-    assert (config_file(path, "", is_default=True).mode) == 0o600
 
 
 def test_nothing_is_contacted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -172,7 +155,9 @@ def test_next_commands_are_shown_with_the_file_that_they_need(
     assert "aws cloudformation deploy --stack-name backhaul-my-queue" in shown
     assert "backhaul doctor my-queue us-west-2 --config 'a b.toml'" in shown
     assert "backhaul explain --config 'a b.toml'" in shown
-    assert "backhaul run my-queue us-west-2 --config 'a b.toml'" in shown
+    assert "backhaul run my-queue us-west-2 --drain --config 'a b.toml'" in shown
+    assert "backhaul history --config 'a b.toml'" in shown
+    assert "hdfs dfs" not in shown, "not the service's: whose directory it is is not known"
 
 
 def test_directory_gets_files_with_names_of_their_own(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from backhaul.cli.options import (
     json_option,
     policy_options,
     print_json,
+    typed_again,
 )
 from backhaul.cli.queue_arguments import queue_arguments_or_none
 from backhaul.cli.screen import has_colour
@@ -81,6 +83,8 @@ def command(
         route=route,
         is_offline=offline,
     )
+    arguments = typed_again(click.get_current_context(), without=("as_json", "bundle", "policy"))
+    context = replace(context, arguments=arguments)
     if policy:
         if bundle is not None:
             raise click.UsageError("--policy probes nothing: it has no --bundle")

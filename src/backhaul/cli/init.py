@@ -105,7 +105,8 @@ def command(
       backhaul init --queue my-queue --region us-west-2 \
         --source s3://acme-raw/click/ --destination /landing/click/ --terraform .
     """
-    from backhaul.app.init.run import Outputs, initialise, next_commands, node_file_systems
+    from backhaul.app.init.next_commands import next_commands
+    from backhaul.app.init.run import Outputs, initialise, node_file_systems
 
     outputs = Outputs.of(file, terraform_to, cloudformation_to)
     default_fs, is_known = node_file_systems()
@@ -130,7 +131,9 @@ def _report(outputs: Outputs, commands: list[tuple[str, str]]) -> None:
         click.echo(f"wrote {path}", err=is_printed)
     click.echo("\nNext:", err=is_printed)
     for purpose, typed in commands:
-        click.echo(f"  # {purpose}\n  {typed}", err=is_printed)
+        if purpose:
+            click.echo(f"  # {purpose}", err=is_printed)
+        click.echo(f"  {typed}", err=is_printed)
 
 
 def _read(given: dict[str, Any], default_fs: FileSystems) -> InitAnswers:

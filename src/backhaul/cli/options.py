@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from backhaul.core.errors import BackhaulError, ConfigurationError
 
@@ -172,6 +174,31 @@ def policy_options(command: Command) -> Any:
     """With `--allow` and `--allow-any`; the command takes all as `files`, `PolicyFiles`."""
     command = _allow_option(_allow_any_option(_with_files(command, PolicyFiles)))
     return _config_option(_ledger_option(command))
+
+
+def typed_again(ctx: click.Context, *, without: Sequence[str] = ()) -> tuple[str, ...]:
+    """The arguments of a command as they were typed, so that another user can type them.
+
+    sudo drops the environment: a configuration that is named there is an option of these.
+
+    Args:
+        without: Parameters to leave out.
+    """
+    arguments: list[str] = []
+    options: list[str] = []
+    for one in ctx.command.params:
+        source = ctx.get_parameter_source(one.name or "")
+        value = ctx.params.get(one.name or "")
+        if one.name == "config" and value is None and os.environ.get("BACKHAUL_CONFIG"):
+            value = os.environ["BACKHAUL_CONFIG"]
+        elif one.name in without or source is not ParameterSource.COMMANDLINE:
+            continue
+        if isinstance(one, click.Option):
+            for each in value if isinstance(value, tuple) else (value,):
+                options += [one.opts[0]] if one.is_flag else [one.opts[0], str(each)]
+        else:
+            arguments.append(str(value))
+    return (*arguments, *options)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object.")

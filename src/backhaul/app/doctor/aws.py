@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from backhaul.access import user_name
 from backhaul.adapters.aws.probing.identity import caller, source_of_keys
 from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding, State, from_error
@@ -106,9 +108,14 @@ def _has_stand_in() -> bool:
 def _fix(error: BackhaulError) -> tuple[str, ...]:
     match error.code:
         case "E_AWS_NO_CREDENTIALS":
+            named = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
             return (
-                "name a profile of ~/.aws/config: export AWS_PROFILE=NAME",
-                "or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in /etc/backhaul/agent.env",
+                f"write it into {Path(named).expanduser()}, mode 0600, owned by {user_name()}:",
+                "  [default]",
+                "  aws_access_key_id = ...",
+                "  aws_secret_access_key = ...",
+                "or name a profile of ~/.aws/config: export AWS_PROFILE=NAME",
+                "or, for the service alone, AWS_ACCESS_KEY_ID=... into /etc/backhaul/agent.env",
                 "or fs.s3a.access.key and fs.s3a.secret.key in HADOOP_CONF_DIR/core-site.xml",
             )
         case "E_AWS_EXPIRED":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ class DoctorContext:
         route: Only this route is probed; None: all.
         is_offline: Nothing may be sent to the network.
         proxy: HTTPS_PROXY without its password; None: it is not set.
+        arguments: What was typed behind `backhaul doctor`; empty: nothing.
     """
 
     loaded: Context | None
@@ -48,6 +50,11 @@ class DoctorContext:
     route: str | None = None
     is_offline: bool = False
     proxy: str | None = None
+    arguments: tuple[str, ...] = ()
+
+    def as_user(self, name: str) -> str:
+        """The same command by another user, for a shell."""
+        return shlex.join(["sudo", "-u", name, "backhaul", "doctor", *self.arguments])
 
     @cached_property
     def routes(self) -> tuple[Route, ...]:

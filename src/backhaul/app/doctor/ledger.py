@@ -76,7 +76,7 @@ def owner(context: DoctorContext) -> Iterator[Finding]:
             State.WARNING,
             f"it belongs to {name}, and this is user {user_name()}: what the agent may do is "
             "probed as its own user alone",
-            fix=(f"sudo -u {name} backhaul doctor",),
+            fix=(context.as_user(name),),
         )
         return
     if not may_write(mine) or not may_write(directory):

@@ -143,7 +143,7 @@ def _as_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
-def unit(_context: DoctorContext) -> Iterator[Finding]:
+def unit(context: DoctorContext) -> Iterator[Finding]:
     """Where there is a service, what is probed as another user may differ for it."""
     path = next((one for one in _UNITS if is_there(one)), None)
     if path is None:
@@ -161,7 +161,7 @@ def unit(_context: DoctorContext) -> Iterator[Finding]:
         str(path),
         State.WARNING,
         f"it runs as {user}, and this is {user_name()}: files, keys and Kerberos may differ",
-        fix=(f"sudo -u {user} backhaul doctor",),
+        fix=(context.as_user(user),),
     )
 
 

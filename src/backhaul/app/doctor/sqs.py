@@ -105,7 +105,8 @@ def _not_found(context: DoctorContext, name: str, region: str, error: BackhaulEr
         fix=(
             "correct its name, region or account:",
             f"aws sqs list-queues --region {region}",
-            "or create it:",
+            "or create it with its dead-letter queue and permissions, by a template: backhaul init",
+            "or alone:",
             f"aws sqs create-queue --region {region} --queue-name {named.name}",
         ),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import grp
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from backhaul.core.errors import TargetExists
 from backhaul.settings.load import SYSTEM_CONFIG, find_config
 from backhaul.settings.model import in_home
 
-_GROUP = "backhaul"  # packaging/systemd/sysusers.d
+_PUBLIC = 0o644  # as packaging/systemd/tmpfiles.d; it names the files of secrets, and holds none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +21,12 @@ class NewFile:
     """A file to be made.
 
     Attributes:
-        group: Its group; None: the user's own.
         directory_mode: Of its directory, which is made where it is missing; None: it is not made.
     """
 
     path: Path
     text: str
     mode: int = 0o600
-    group: int | None = None
     directory_mode: int | None = None
 
 
@@ -55,19 +52,15 @@ def default_config_path() -> Path:
 
 
 def config_file(path: Path, text: str, *, is_default: bool) -> NewFile:
-    """Readable for the service's group below /etc, where that group exists; else for its owner.
+    """Readable for everyone below /etc, so that anyone's `backhaul copy` may use it; else private.
 
     Args:
         is_default: The path was not typed: its directory is made, too.
     """
     if not path.is_relative_to(SYSTEM_CONFIG.parent):
         return NewFile(path=path, text=text, directory_mode=0o700 if is_default else None)
-    mode, group = 0o600, None
-    if os.geteuid() == 0:
-        with suppress(KeyError):
-            mode, group = 0o640, grp.getgrnam(_GROUP).gr_gid
     directory = 0o755 if is_default else None
-    return NewFile(path=path, text=text, mode=mode, group=group, directory_mode=directory)
+    return NewFile(path=path, text=text, mode=_PUBLIC, directory_mode=directory)
 
 
 def exists(path: Path) -> TargetExists:
@@ -123,8 +116,6 @@ def _write(one: NewFile, made: list[Path]) -> None:
         raise
     made.append(one.path)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        if one.group is not None:
-            os.fchown(handle, -1, one.group)
         os.fchmod(handle, one.mode)
         file.write(one.text)
         file.flush()

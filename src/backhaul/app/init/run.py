@@ -1,8 +1,7 @@
-"""From answers to files, and to the commands that come next; nothing is contacted."""
+"""From answers to files; nothing is contacted."""
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -121,46 +120,3 @@ def initialise(answers: InitAnswers, outputs: Outputs, default_fs: FileSystems) 
         files.append(NewFile(path=path, text=cloudformation(made), mode=_PUBLIC))
     write_all(files)
     return text
-
-
-def next_commands(answers: InitAnswers, outputs: Outputs) -> list[tuple[str, str]]:
-    """What to type next, each with what it is for; quoted for a shell."""
-    found = []
-    if outputs.terraform is not None:
-        at = str(outputs.terraform.parent)
-        found.append(("download the AWS provider", _shell("terraform", f"-chdir={at}", "init")))
-        apply = _shell("terraform", f"-chdir={at}", "apply")
-        found.append(("make queue and permissions", f"AWS_REGION={answers.region} {apply}"))
-    if outputs.cloudformation is not None:
-        name = f"backhaul-{answers.queue.replace('_', '-').replace('.', '-')}"
-        deploy = ["aws", "cloudformation", "deploy", "--stack-name", name]
-        deploy += ["--template-file", str(outputs.cloudformation), "--region", answers.region]
-        found.append(
-            (
-                "make queue and permissions",
-                _shell(*deploy, "--capabilities", "CAPABILITY_NAMED_IAM"),
-            )
-        )
-    config = (
-        [] if outputs.is_default or outputs.config is None else ["--config", str(outputs.config)]
-    )
-    # As root the ledger would be root's, and closed to the service.
-    backhaul = ["sudo", "-u", "backhaul", "backhaul"] if outputs.is_of_the_service else ["backhaul"]
-    queue = [answers.queue, answers.region]
-    line = f"{answers.sources[0].uri}, {answers.destination}"
-    found += [
-        ("check everything", _shell(*backhaul, "doctor", *queue, *config)),
-        (
-            "see what a message would do",
-            f"echo {shlex.quote(line)} | {_shell(*backhaul, 'explain', *config)}",
-        ),
-        ("run the agent", _shell(*backhaul, "run", *queue, *config)),
-    ]
-    if outputs.is_of_the_service:
-        purpose = "run it as a service; first set QUEUE and REGION in /etc/backhaul/agent.env"
-        found.append((purpose, "systemctl enable --now backhaul"))
-    return found
-
-
-def _shell(*words: str) -> str:
-    return shlex.join(words)
