@@ -75,4 +75,6 @@ fi
 if [ -n "$still" ]; then
   echo "backhaul: @VERSION@ is installed. What runs now goes on with the release it was started from,
 until you restart it: systemctl restart backhaul"
+elif [ ! -e /etc/backhaul/backhaul.toml ]; then
+  echo "backhaul: @VERSION@ is installed, and nothing is started. Next, as root: backhaul init"
 fi

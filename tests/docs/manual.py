@@ -83,11 +83,22 @@ def code(cell: str) -> list[str]:
 
 def console(page: Path) -> list[str]:
     """The commands of the page's console blocks, continued lines joined, prompts removed."""
+    return commands_in(text_of(page))
+
+
+def commands_in(text: str) -> list[str]:
+    """The same of a part of a page."""
     found = []
-    for block in fences(page, "console"):
+    for block in (body for language, body in _FENCE.findall(text) if language == "console"):
         lines = block.replace("\\\n", " ").splitlines()
         found += [line[2:] for line in lines if line.startswith(("$ ", "# "))]
     return found
+
+
+def first_copy() -> list[str]:
+    """The quick start's commands on a cluster, up to the first proven copy."""
+    _, _, rest = text_of(DOCS / "quickstart.md").partition("### Install and configure\n")
+    return commands_in(rest.partition("### Without AWS and without a cluster\n")[0])
 
 
 def _cells(line: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,19 +19,6 @@ pytestmark = [pytest.mark.long, pytest.mark.integration, pytest.mark.timeout(600
 NEXT = "99.1.0"
 LEDGER = "/var/lib/backhaul/ledger.db"
 AGENT_ENV = "/etc/backhaul/agent.env"
-
-
-@pytest.fixture(scope="module")
-def debian(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    return machine.make(tmp_path_factory.mktemp("debian") / "root")
-
-
-@pytest.fixture
-def fresh(debian: Machine, tmp_path: Path) -> Iterator[Machine]:
-    """A copy, without the package."""
-    built.run("cp", "-a", debian.root, tmp_path / "root")
-    yield Machine(tmp_path / "root")
-    shutil.rmtree(tmp_path / "root")
 
 
 @pytest.fixture
