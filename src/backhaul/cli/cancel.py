@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from backhaul.cli.completion import complete_open_ids
 from backhaul.cli.options import Files, OnceOnly, files_options, json_option, print_json, warn
 
 
 @click.command("cancel", cls=OnceOnly)
-@click.argument("transfer_id", metavar="ID")
+@click.argument("transfer_id", metavar="ID", shell_complete=complete_open_ids)
 @json_option
 @files_options
 def command(*, transfer_id: str, as_json: bool, files: Files) -> int:

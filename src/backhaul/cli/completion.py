@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import tomllib
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from click.shell_completion import (
     BashComplete,
@@ -19,10 +20,14 @@ from click.shell_completion import (
     shell_complete,
 )
 
+from backhaul.core.text import printable
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import click
+
+    Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 SYSTEM_CONFIG = Path("/etc/backhaul/backhaul.toml")
 PROGRAM = "backhaul"
@@ -59,7 +64,11 @@ def complete_routes(
 
 
 def _route_names(given: Path | None) -> list[str]:
-    """As the file has them, without what makes settings of it: that takes half a second."""
+    return [str(one["name"]) for one in _configuration(given).get("route", []) if "name" in one]
+
+
+def _configuration(given: Path | None) -> dict[str, Any]:
+    """As the file has it, without what makes settings of it: that takes half a second."""
     named_by = os.environ.get("BACKHAUL_CONFIG")
     home = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
     every = [SYSTEM_CONFIG, home / "backhaul" / "backhaul.toml"]
@@ -67,6 +76,60 @@ def _route_names(given: Path | None) -> list[str]:
         every = [Path(given or named_by or "")]
     for path in every:
         if path.is_file():
-            routes = tomllib.loads(path.read_text("utf-8")).get("route", [])
-            return [str(one["name"]) for one in routes if "name" in one]
-    return []
+            return tomllib.loads(path.read_text("utf-8"))
+    return {}
+
+
+# ---------------------------------------------------------------- ids of transfers
+
+OFFERED_MOST = 50
+# Each is bounded by an index, however many transfers there are. An id begins with its time.
+_NEWEST = "SELECT * FROM transfers WHERE id >= :low AND id < :high ORDER BY id DESC LIMIT 1000"
+_OPEN = "SELECT * FROM transfers WHERE finished_at IS NULL ORDER BY first_seen_at DESC LIMIT 1000"
+_DEAD = (
+    "SELECT * FROM transfers WHERE state = 'dead' AND settled_at IS NULL"
+    " ORDER BY finished_at DESC LIMIT 1000"
+)
+_OFFER = (
+    "SELECT id, state, coalesce(code, ''), source FROM ({}) WHERE id >= :low AND id < :high{}"
+    " ORDER BY id DESC LIMIT :most"
+)
+_WAIT_S = 0.2  # for a ledger that is locked
+
+
+def _ids(statement: str) -> Completion:
+    """Offers what the statement finds, newest first, with state and source."""
+
+    def offer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        import sqlite3
+
+        taken = ctx.params.get(param.name or "") or ()
+        ledger = ctx.params.get("ledger") or _ledger(ctx.params.get("config"))
+        uri = f"{Path(ledger).expanduser().absolute().as_uri()}?mode=ro"
+        limits = {"low": incomplete, "high": f"{incomplete}\x7f", "most": OFFERED_MOST}
+        # By itself, not by the ledger's adapter, whose import takes longer than the whole answer.
+        with closing(sqlite3.connect(uri, uri=True, timeout=_WAIT_S)) as connection:
+            rows = connection.execute(statement, limits).fetchall()
+        return [
+            CompletionItem(name, help=printable(" ".join(f"{state} {code} {source}".split()), 100))
+            for name, state, code, source in rows
+            if name not in taken
+        ]
+
+    return offer
+
+
+complete_ids = _ids(_OFFER.format(_NEWEST, ""))
+complete_done_ids = _ids(_OFFER.format(_NEWEST, " AND state = 'done'"))
+complete_open_ids = _ids(_OFFER.format(_OPEN, ""))
+complete_dead_ids = _ids(_OFFER.format(_DEAD, ""))
+
+
+def _ledger(config: Path | None) -> Path:
+    """Where `Settings.ledger_path` has it."""
+    named = os.environ.get("BACKHAUL_LEDGER") or _configuration(config).get("ledger")
+    if named:
+        return Path(named)
+    if state := os.environ.get("STATE_DIRECTORY"):
+        return Path(state.split(":", 1)[0]) / "ledger.db"
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "backhaul" / "ledger.db"

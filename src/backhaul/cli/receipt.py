@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from backhaul.cli.completion import complete_done_ids
 from backhaul.cli.options import (
     Files,
     WholeSentences,
@@ -24,6 +25,8 @@ from backhaul.core.errors import BackhaulError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
 
     from backhaul.adapters.system.receipt_keys import ReceiptKey, ReceiptKeys
     from backhaul.app.receipt_verify import ReceiptTotals, TrustedKeys
@@ -50,6 +53,11 @@ class _Receipt(WholeSentences):
             args = [ISSUE, *args]
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, and what `issue` takes."""
+        named = super().shell_complete(ctx, incomplete)
+        return [*named, *complete_done_ids(ctx, self.commands[ISSUE].params[0], incomplete)]
+
 
 @click.group("receipt", cls=_Receipt, context_settings=_HELP)
 def command() -> None:
@@ -63,7 +71,7 @@ def command() -> None:
 
 
 @command.command(ISSUE)
-@click.argument("transfer_id", metavar="ID")
+@click.argument("transfer_id", metavar="ID", shell_complete=complete_done_ids)
 @_keys_option
 @files_options
 def issue(*, transfer_id: str, keys: Path | None, files: Files) -> int:

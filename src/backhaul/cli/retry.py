@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from backhaul.cli.completion import complete_routes
+from backhaul.cli.completion import complete_dead_ids, complete_routes
 from backhaul.cli.options import (
     Files,
     Moment,
@@ -36,7 +36,7 @@ SHOWN_MOST = 300  # characters of a source or destination
 
 
 @click.command("retry", cls=OnceOnly)
-@click.argument("transfer_ids", metavar="[ID]...", nargs=-1)
+@click.argument("transfer_ids", metavar="[ID]...", nargs=-1, shell_complete=complete_dead_ids)
 @click.option("--code", metavar="CODE", help="Those that died of this error, such as E_DST_DENIED.")
 @click.option(
     "--route", metavar="NAME", shell_complete=complete_routes, help="Those of this route."

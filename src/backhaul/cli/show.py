@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backhaul.cli.completion import complete_ids
 from backhaul.cli.options import Files, OnceOnly, files_options, json_option, print_json
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("show", cls=OnceOnly)
-@click.argument("transfer_id", metavar="ID")
+@click.argument("transfer_id", metavar="ID", shell_complete=complete_ids)
 @click.option(
     "--evidence",
     is_flag=True,

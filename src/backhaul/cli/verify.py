@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backhaul.cli.completion import complete_done_ids
 from backhaul.cli.options import Files, Moment, OnceOnly, Share, counted, files_options, print_json
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("verify", cls=OnceOnly)
-@click.argument("transfer_ids", metavar="[ID]...", nargs=-1)
+@click.argument("transfer_ids", metavar="[ID]...", nargs=-1, shell_complete=complete_done_ids)
 @click.option("--sample", type=Share(), metavar="N%", help="Check a random sample, for example 1%.")
 @click.option("--since", type=Moment(), help="Only transfers that ended since then (UTC).")
 @click.option(
