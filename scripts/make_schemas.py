@@ -23,6 +23,7 @@ from backhaul.core.rate_limit import LOWEST_BYTES_PER_S
 from backhaul.core.receipts.statement import KEY_ID, PAYLOAD_TYPE
 from backhaul.core.receipts.statement import VERSION as RECEIPT_VERSION
 from backhaul.core.reconciliation.values import ObjectClass
+from backhaul.core.replies.reply import REPLY_VERSION, ReplyEvent
 from backhaul.settings.model import MIB, schema
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -42,6 +43,8 @@ SPAN = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[sSmMhHdD]\s*$"}
 SPANS = (
     ("NotifySettings", "every"),
     ("NotifySettings", "after"),
+    ("ReplySettings", "held_after"),
+    ("ReplySettings", "timeout"),
     ("RetentionSection", "objects"),
 )
 # What may stand alone where a list is meant.
@@ -430,6 +433,50 @@ def notification_schema() -> dict[str, Any]:
     }
 
 
+def reply_schema() -> dict[str, Any]:
+    """What replies say; a receiver accepts fields that are not here."""
+
+    def maybe(kind: dict[str, Any]) -> dict[str, Any]:
+        description = {"description": kind.pop("description")}
+        return {"anyOf": [kind, {"type": "null"}], **description}
+
+    def text(description: str, **more: Any) -> dict[str, Any]:
+        return {"type": "string", "description": description, **more}
+
+    def count(description: str) -> dict[str, Any]:
+        return {"type": "integer", "minimum": 0, "description": description}
+
+    events = [one.value for one in ReplyEvent if one is not ReplyEvent.STARTED]
+    properties = {
+        "v": {"const": REPLY_VERSION, "description": "version of this form"},
+        "event": {"enum": events, "description": "what it is about"},
+        "code": maybe(text("the error's, of dead and held; superseded")),
+        "reason": maybe(text("its sentence")),
+        "transfer": text("its id"),
+        "epoch": count("of the claim of the destination; 0 where none was made"),
+        "key": text("the same in each copy of this reply: act once for each"),
+        "at": text("when it happened, ISO 8601 in UTC", format="date-time"),
+        "route": text("the name of the route"),
+        "source": text("s3://, as requested"),
+        "destination": text("hdfs:// or file:///, as requested"),
+        "objects": maybe(count("planned; null where it ended before that was known")),
+        "bytes": maybe(count("their sum")),
+        "digest": maybe(text("SHA-256 of the manifest; null unless data was published")),
+        "message": maybe(text("SQS's id of the message")),
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "Backhaul reply, version 1",
+        "description": "The body of a reply; a field that is not here may be added.",
+        "type": "object",
+        "required": list(properties),
+        "properties": {
+            **properties,
+            "test": {"const": True, "description": "of backhaul replies test alone"},
+        },
+    }
+
+
 def _exact(description: str, properties: dict[str, Any]) -> dict[str, Any]:
     """Exactly these fields."""
     return {
@@ -527,6 +574,7 @@ def texts() -> dict[str, str]:
             ("evidence", evidence_schema()),
             ("receipt", receipt_schema()),
             ("notification", notification_schema()),
+            ("reply", reply_schema()),
             ("check", check_schema()),
             ("expectations", expectations_schema()),
             ("ledger-check", ledger_check_schema()),

@@ -16,6 +16,7 @@ from backhaul.core.access_policy import (
     CalledOn,
     NeededBy,
     QueueAccess,
+    ReplyAccess,
     RouteAccess,
     access_policy,
     actions_of,
@@ -35,6 +36,11 @@ QUEUE = QueueAccess(
 ARN = "arn:aws:sqs:us-west-2:123456789012:my-queue"
 ROUTE = RouteAccess(name="click.stream", sources=(("acme-raw", "click/"),))
 KEY = "arn:aws:kms:us-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+REPLIES = (
+    ReplyAccess(name="out", arn=f"{ARN}-replies"),
+    ReplyAccess(name="topic", arn="arn:aws:sns:us-west-2:123456789012:arrived", is_topic=True),
+)
 
 
 def statements(policy: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -79,6 +85,14 @@ def test_policy_of_a_queue_and_a_route_is_as_the_manual_has_it() -> None:
             "Resource": "arn:aws:s3:::acme-raw/click/*",
         },
     }
+
+
+def test_replies_may_be_sent_to_their_queue_and_topic_alone() -> None:
+    found = statements(access_policy([], [], REPLIES))
+    assert found["ReplyOut"]["Action"] == ["sqs:GetQueueUrl", "sqs:SendMessage"]
+    assert found["ReplyOut"]["Resource"] == f"{ARN}-replies"
+    assert found["ReplyTopic"]["Action"] == ["sns:Publish"]
+    assert found["ReplyTopic"]["Resource"] == "arn:aws:sns:us-west-2:123456789012:arrived"
 
 
 def test_route_of_events_reads_versions() -> None:
@@ -265,7 +279,7 @@ def test_table_has_every_call_that_the_adapters_make() -> None:
 
 def test_policy_of_everything_has_the_actions_of_the_table_and_no_other() -> None:
     route = RouteAccess(name="r", sources=(("b", "p/"),), reads_versions=True)
-    policy = access_policy([QUEUE], [route], for_operator=True)
+    policy = access_policy([QUEUE], [route], REPLIES, for_operator=True)
     granted = {action for one in policy["Statement"] for action in one["Action"]}
     assert granted == {
         action for one in CALLS if one.by is not NeededBy.INSTALLER for action in one.actions

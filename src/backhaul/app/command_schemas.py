@@ -228,6 +228,14 @@ def _small() -> dict[str, dict[str, Schema]]:
         "receipt-key-list": {
             "keys": _list(_object({"key": TEXT, "is_current": FLAG, "public": TEXT}))
         },
+        "replies-test": {
+            **dict.fromkeys(("name", "code", "reason", "hint"), TEXT),
+            "kind": _one_of("sqs", "sns", "webhook", "command"),
+            **dict.fromkeys(("is_sent", "is_delivered"), FLAG),
+            "seconds": _or_null(NUMBER),
+            "reply": OBJECT,
+            "headers": _or_null(OBJECT),
+        },
         "retry": {
             "transfer_id": TEXT,
             "outcome": _one_of("planned", "sent", "refused"),

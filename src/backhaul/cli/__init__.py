@@ -50,6 +50,7 @@ COMMANDS = {
     "journal": "list what operators did, newest first",
     "dashboard": "serve web pages: health, queue, routes, transfers, dead letters",
     "notify": "test and list who is notified when health changes or a message dies",
+    "replies": "try where replies go, when data has arrived or has not",
     "reconcile": "compare S3, the ledger and the target, path by path",
     "verify": "prove published data again, without reading S3",
     "receipt": "prove to others what a transfer brought: signed, and checked with S3 alone",

@@ -125,6 +125,14 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "notify": {0: "done", 69: "a test message was not delivered", 78: "configuration"},
     "notify test": {0: "delivered", 69: "one was not delivered", 78: "configuration"},
     "notify list": {0: "listed", **_LEDGER},
+    "replies": {0: "done", 65: "refused for good", 69: "not delivered", 78: "configuration"},
+    "replies test": {
+        0: "delivered, or nothing was to be sent",
+        64: "no such reply",
+        65: "refused for good",
+        69: "not delivered; it may be later",
+        78: "configuration",
+    },
     "reconcile": {
         0: "nothing found",
         65: "findings",

@@ -1,4 +1,4 @@
-"""The least-privilege IAM policy of queues and routes: what the agent calls, and nothing else.
+"""The least-privilege IAM policy: what the agent calls for queues, routes, replies; nothing else.
 
 `CALLS` has every call that `adapters.aws` makes, and `access_policy` allows exactly their actions,
 each on the one queue or prefix where it is made. `backhaul doctor --policy` prints the result and
@@ -39,6 +39,8 @@ class CalledOn(StrEnum):
     BUCKET = "bucket"
     OBJECTS = "objects"
     INVENTORY = "files of an inventory"
+    REPLY_QUEUE = "queue of replies"
+    TOPIC = "topic of replies"
     ACCOUNT = "account"
 
 
@@ -103,6 +105,9 @@ CALLS: tuple[NeededCall, ...] = (
         why="retention; the count of dead letters",
     ),
     _call("SendMessage", "sqs:SendMessage", on=_DEAD, why="dead letters, with their reason"),
+    _call("GetQueueUrl", "sqs:GetQueueUrl", on=CalledOn.REPLY_QUEUE, why="from its ARN to its URL"),
+    _call("SendMessage", "sqs:SendMessage", on=CalledOn.REPLY_QUEUE, why="replies"),
+    _call("Publish", "sns:Publish", on=CalledOn.TOPIC, why="replies"),
     _call("ListObjectsV2", "s3:ListBucket", on=_BUCKET, why="the plan of a transfer"),
     # A condition on the prefix refuses it, and S3 names the bucket's region in the refusal, too.
     _call("HeadBucket", on=_BUCKET, why="the bucket's region"),
@@ -236,16 +241,34 @@ class RouteAccess:
     partition: str = "aws"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReplyAccess:
+    """Where replies of one name go.
+
+    Attributes:
+        arn: Of a queue or a topic.
+    """
+
+    name: str
+    arn: str
+    is_topic: bool = False
+
+
 def access_policy(
-    queues: Sequence[QueueAccess], routes: Sequence[RouteAccess], *, for_operator: bool = False
+    queues: Sequence[QueueAccess],
+    routes: Sequence[RouteAccess],
+    replies: Sequence[ReplyAccess] = (),
+    *,
+    for_operator: bool = False,
 ) -> dict[str, Any]:
-    """The policy document, as plain data; each `Sid` names its queue or route.
+    """The policy document, as plain data; each `Sid` names its queue, route or reply.
 
     Args:
         for_operator: Also what `backhaul dlq`, `retry`, `send` and `reconcile --send` call.
     """
     statements = [one for queue in queues for one in _of_agent(queue)]
     statements += [one for route in routes for one in _of_route(route)]
+    statements += [_of_reply(reply) for reply in replies]
     if for_operator:
         statements += [one for queue in queues for one in _of_operator(queue)]
     return _document(statements)
@@ -353,6 +376,11 @@ def _of_route(route: RouteAccess) -> Iterator[dict[str, Any]]:
     ]
     yield _allow(f"Read {route.name}", actions, objects)
     yield from _keys(f"Decrypt {route.name}", ["kms:Decrypt"], "s3", route.kms_keys)
+
+
+def _of_reply(reply: ReplyAccess) -> dict[str, Any]:
+    on = CalledOn.TOPIC if reply.is_topic else CalledOn.REPLY_QUEUE
+    return _allow(f"Reply {reply.name}", actions_of(NeededBy.AGENT, on), reply.arn)
 
 
 def _listed(prefix: str) -> tuple[str, str]:

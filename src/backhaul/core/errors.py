@@ -74,9 +74,14 @@ class BackhaulError(Exception):
 
 
 class TransientError(BackhaulError):
-    """The attempt failed and may succeed later."""
+    """The attempt failed and may succeed later.
+
+    Attributes:
+        retry_after_s: How long the other side wants to be left alone; None: it has no wish.
+    """
 
     exit_code = ExitCode.UNAVAILABLE
+    retry_after_s: float | None = None
 
 
 class SourceChanged(TransientError):

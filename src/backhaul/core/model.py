@@ -309,6 +309,7 @@ class Route(TransferRules):
         queues: Names or ARNs of the queues that it serves; None: any.
         event_destination: Template for the destination of events; None: takes no events.
         marker: Trigger: events of objects with this name request their directory, others nothing.
+        replies: Names of `[[reply]]`, each once: who is sent what became of its transfers.
     """
 
     name: str
@@ -321,6 +322,7 @@ class Route(TransferRules):
     marker: str | None = None
     steps: tuple[StepRule, ...] = ()
     signature: SignatureRule | None = None
+    replies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from backhaul.core.text import shown
 
 _Core = TypeVar("_Core")
 
@@ -36,3 +39,16 @@ class StrictModel(BaseModel):
         """
         names = {each.name for each in fields(kind)} & type(self).model_fields.keys()  # type: ignore[arg-type]
         return kind(**{name: getattr(self, name) for name in names} | others)
+
+
+def command_fault(command: Sequence[str]) -> tuple[str, str] | None:
+    """Why a program and its arguments cannot be used, and the fix; None: they may be."""
+    program = command[0]
+    if not program or any("\0" in text for text in command):
+        return "command has an empty program or a NUL character", "write a program"
+    if "/" in program and not program.startswith("/"):
+        return (
+            f"command {shown(program)} is a relative path",
+            "write the whole path, from /, or a name that is on the PATH",
+        )
+    return None

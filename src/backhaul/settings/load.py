@@ -27,9 +27,10 @@ _Model = TypeVar("_Model", bound=BaseSettings)
 # Variables of Backhaul that are not settings.
 OTHER_ENV = {
     *("BACKHAUL_CONFIG", "BACKHAUL_TESTBED_CACHE"),
-    # A notification's command has these, and may run `backhaul show`.
+    # The commands of notifications and replies have these, and may run `backhaul show`.
     *("BACKHAUL_NOTIFY_NAME", "BACKHAUL_NOTIFY_ABOUT"),
     *("BACKHAUL_NOTIFY_SUBJECT", "BACKHAUL_NOTIFY_DEAD"),
+    *("BACKHAUL_REPLY_KEY", "BACKHAUL_REPLY_EVENT", "BACKHAUL_REPLY_NAME"),
 }
 
 

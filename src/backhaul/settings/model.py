@@ -43,6 +43,7 @@ from backhaul.settings.expect import ExpectSettings, one_or_more
 from backhaul.settings.metrics import MetricsSection
 from backhaul.settings.notify import NotifySettings
 from backhaul.settings.receipt import ReceiptSection
+from backhaul.settings.reply import ReplySettings
 from backhaul.settings.retention import RetentionSection
 from backhaul.settings.sizes import parse_rate, parse_size, parse_window
 
@@ -125,6 +126,7 @@ class RouteSettings(StrictModel):
         default_factory=list, description="data that should have come by a time of day"
     )
     signature: SignatureSettings | None = None
+    replies: list[str] = Field(default_factory=list, description="names of [[reply]]")
     pause_after: int | None = Field(
         None, ge=1, le=1000, description="pauses itself after so many deaths in a row of one cause"
     )
@@ -337,6 +339,7 @@ class Settings(_Sources):
     receipt: ReceiptSection = ReceiptSection()
     retention: RetentionSection = RetentionSection()
     notify: list[NotifySettings] = Field(default_factory=list)
+    reply: list[ReplySettings] = Field(default_factory=list)
     route: list[RouteSettings] = Field(default_factory=list)
 
     @property

@@ -13,8 +13,8 @@ from pydantic import BeforeValidator, Field
 
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.notification import MailRoute, MailTls, NotifyOn, NotifyRules
-from backhaul.core.text import printable, shown
-from backhaul.settings.base import NamedPath, StrictModel
+from backhaul.core.text import printable
+from backhaul.settings.base import NamedPath, StrictModel, command_fault
 from backhaul.settings.sizes import parse_span
 
 _Span = BeforeValidator(parse_span)
@@ -105,17 +105,8 @@ def mail_route(email: EmailSettings, password: str | None, ca_file: Path | None)
 
 
 def _check_command(command: Sequence[str], where: str, path: Path | None) -> None:
-    program = command[0]
-    if not program or any("\0" in text for text in command):
-        raise _refused(
-            path, f"{where}: command has an empty program or a NUL character", "write a program"
-        )
-    if "/" in program and not program.startswith("/"):
-        raise _refused(
-            path,
-            f"{where}: command {shown(program)} is a relative path",
-            "write the whole path, from /, or a name that is on the PATH",
-        )
+    if fault := command_fault(command):
+        raise _refused(path, f"{where}: {fault[0]}", fault[1])
 
 
 def _check_email(email: EmailSettings, where: str, path: Path | None) -> None:

@@ -16,6 +16,7 @@ from backhaul.core.requests.policy import covering_prefix
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.core.text import printable
 from backhaul.settings.model import EmrSettings, RouteSettings, Settings
+from backhaul.settings.reply import check_replies, check_reply_names
 from backhaul.settings.signing_keys import signature_rule
 
 
@@ -26,10 +27,12 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
         ConfigurationError: E_CFG_ROUTE: a prefix without its slash, an invalid destination, a
             duplicate name, an engine that the destination does not support, a rule for events
             that leads out of the route. E_CFG_OVERLAP: one request matches two routes. E_CFG_KEY:
-            no usable key for signatures.
+            no usable key for signatures. E_REPLY_SETTING: a `[[reply]]` that cannot be used.
     """
+    check_replies(settings.reply, path)
     routes: dict[str, Route] = {}
     for one in settings.route:
+        check_reply_names(one.replies, settings.reply, one.name, path)
         try:
             route = _make_route(one, default_fs)
         except BackhaulError as error:
@@ -111,6 +114,7 @@ def _make_route(one: RouteSettings, default_fs: DefaultFs) -> Route:
         senders=frozenset(one.senders) if one.senders is not None else None,
         queues=frozenset(one.queues) if one.queues is not None else None,
         limits=one.limits.into(Limits, size_bytes=one.limits.bytes),
+        replies=tuple(dict.fromkeys(one.replies)),
         steps=tuple(_step_rule(step, default_fs) for step in one.emr),
         signature=signature_rule(one.signature) if one.signature is not None else None,
     )

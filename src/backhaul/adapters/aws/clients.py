@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-_SERVICES = ("s3", "sqs", "sts")
+_SERVICES = ("s3", "sns", "sqs", "sts")
 
 
 class _Loader(Loader):
@@ -215,11 +215,11 @@ class AwsSession:
     ) -> S3Client: ...
     @overload
     def client(
-        self, service: Literal["sts"], config: Config, *, region: str | None = None
+        self, service: Literal["sns", "sts"], config: Config, *, region: str | None = None
     ) -> Any: ...
     def client(
         self,
-        service: Literal["sqs", "s3", "sts"],
+        service: Literal["sqs", "s3", "sns", "sts"],
         config: Config,
         *,
         region: str | None = None,
@@ -228,7 +228,7 @@ class AwsSession:
         """A client as boto3 makes it, without what boto3 adds; it may be shared by threads.
 
         Args:
-            region: Default: REGION for SQS and STS, `s3_region` for S3.
+            region: Default: REGION for SQS, SNS and STS, `s3_region` for S3.
             endpoint: Called instead of AWS's public endpoint; one that is configured goes before.
 
         Raises:

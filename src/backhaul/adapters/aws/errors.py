@@ -63,6 +63,9 @@ _HINT_KMS = (
 )
 _HINT_NETWORK = "check the network, HTTPS_PROXY and AWS_CA_BUNDLE"
 _NO_QUEUE = frozenset({"NonExistentQueue", "QueueDoesNotExist", "QueueDeletedRecently"})
+_REFUSED_BY_SNS = frozenset(
+    {"InvalidParameter", "InvalidParameterException", "ParameterValueInvalid", "ValidationError"}
+)
 # Code and hint of a queue that does not exist.
 QUEUE_GONE = ("E_QUEUE_NOT_FOUND", "create it, or check its name, region and account")
 DLQ_GONE = ("E_QUEUE_DLQ_GONE", "create it again, or name another one in the redrive policy")
@@ -208,6 +211,37 @@ def extend_error(exc: Exception, queue: str, message_id: str, wanted_s: int) -> 
             f"queue {queue}: message {message_id}: {wanted_s} s more refused: {message_of(exc)}",
         )
     return queue_error(exc, f"queue {queue}: extend {message_id}")
+
+
+# ---------------------------------------------------------------- SNS
+
+
+def topic_error(exc: Exception, subject: str) -> BackhaulError:
+    """A refused Publish: only what SNS has against the message itself is for good."""
+    if isinstance(exc, CredentialSourceError):
+        return _source_error(exc, subject)
+    reason = f"{subject}: {message_of(exc)}"
+    if error_code(exc) in {"NotFound", "NotFoundException"}:
+        hint = "create it, or correct its ARN"
+        return TransientError("E_TOPIC_NOT_FOUND", f"{subject}: no such topic", hint=hint)
+    if error_code(exc) in _REFUSED_BY_SNS:
+        hint = "check the topic's ARN and its type; FIFO topics end in .fifo"
+        return PermanentError("E_REPLY_REFUSED", reason, hint=hint)
+    cause = cause_of(exc)
+    if is_kms_refusal(exc) and cause is not Cause.THROTTLED:
+        hint = "allow kms:GenerateDataKey and kms:Decrypt on the topic's key; check it is enabled"
+        return TransientError("E_SNS_KMS", reason, hint=hint)
+    match cause:
+        case Cause.DENIED:
+            hint = "allow sns:Publish on this topic for this agent; look at the topic's policy, too"
+            return OutageError.of("credentials", "E_AWS_DENIED", reason, hint=hint)
+        case Cause.THROTTLED:
+            return TransientError("E_SNS_THROTTLED", reason)
+        case Cause.UNREACHABLE:
+            hint = "check the network, HTTPS_PROXY and AWS_ENDPOINT_URL_SNS"
+            return TransientError("E_SNS_UNREACHABLE", reason, hint=hint)
+        case _:
+            return common_error(exc, subject)
 
 
 # ---------------------------------------------------------------- S3 through botocore

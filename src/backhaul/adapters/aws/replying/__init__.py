@@ -1,0 +1,1 @@
+"""Replies by SQS and SNS; by other ways: `adapters.reply`."""

@@ -1,0 +1,81 @@
+"""`backhaul replies test`: one reply to one name, at once, without an agent."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
+from backhaul.adapters.reply.webhook import WebhookTarget
+from backhaul.adapters.system.clock import SystemClock
+from backhaul.app.reply_targets import AwsSessions, reply_targets
+from backhaul.core.errors import BackhaulError, BadArgument, ConfigurationError
+from backhaul.core.replies.reply import Reply
+from backhaul.core.replies.trial import trial_reply
+from backhaul.core.text import shown
+from backhaul.settings.model import Settings
+from backhaul.settings.reply import check_replies
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplyTrial:
+    """What became of a test.
+
+    Attributes:
+        kind: `sqs`, `sns`, `webhook` or `command`.
+        headers: Of a webhook that was not called (`--dry-run`).
+        seconds: None: it was not sent.
+        error: None: it was delivered, or not sent.
+    """
+
+    name: str
+    kind: str
+    reply: Reply
+    headers: Mapping[str, str] | None = None
+    seconds: float | None = None
+    error: BackhaulError | None = None
+
+
+def try_reply(
+    settings: Settings, config_path: Path | None, name: str, *, is_dry: bool
+) -> ReplyTrial:
+    """Send one reply that is marked as a test; where `is_dry`, only make it.
+
+    Raises:
+        ConfigurationError: As `reply_targets`, for this name.
+        BadArgument: E_REPLY_NAME: it is not there, or it is a marker.
+    """
+    check_replies(settings.reply, config_path)
+    if not settings.reply:
+        raise ConfigurationError(
+            "E_REPLY_SETTING",
+            f"there is no [[reply]] in {config_path or 'the configuration: there is none'}",
+            hint='write one:\n      [[reply]]\n      name = "arrived"\n'
+            '      sqs = "https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE"',
+        )
+    chosen = [one for one in settings.reply if one.name == name and one.marker is None]
+    if not chosen:
+        names = [one.name for one in settings.reply if one.marker is None]
+        raise BadArgument(
+            "E_REPLY_NAME",
+            f"no [[reply]] that can be sent is named {shown(name, 80)}",
+            hint=f"one of {', '.join(names)}" if names else "a marker is published, not sent",
+        )
+    target = reply_targets(chosen, config_path, AwsSessions(hadoop_conf_dir()))[name]
+    reply = trial_reply(name, SystemClock().now(), uuid.uuid4().hex[:12])
+    kind = chosen[0].kind
+    if is_dry:
+        headers = None
+        if isinstance(target, WebhookTarget):
+            headers = target.headers(reply.key, reply.body().encode("ascii"))
+        return ReplyTrial(name=name, kind=kind, reply=reply, headers=headers)
+    began_s, error = time.monotonic(), None
+    try:
+        target.deliver(reply)
+    except BackhaulError as exc:
+        error = exc
+    seconds = time.monotonic() - began_s
+    return ReplyTrial(name=name, kind=kind, reply=reply, seconds=seconds, error=error)
