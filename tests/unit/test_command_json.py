@@ -122,6 +122,49 @@ def test_commands_that_read_and_change_the_ledger(files: tuple[str, ...]) -> Non
     assert (planned_one["outcome"], refused["outcome"]) == ("planned", "refused")
 
 
+def test_a_backup_and_a_check_list_are_as_their_schemas(
+    files: tuple[str, ...], tmp_path: Path
+) -> None:
+    (backup,) = checked(
+        "ledger-backup", "ledger", "backup", str(tmp_path / "backup.db"), *files, lines=1
+    )
+    assert (backup["transfers"], backup["objects"]) == (4, 1)
+    (report,) = checked("doctor", "doctor", "--offline", *files, lines=1)
+    assert {"ok", "skipped"} <= {one["state"] for one in report["findings"]}  # type: ignore[attr-defined]
+
+
+def test_what_was_sent_is_as_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backhaul.app.send.send_message", lambda *_, **__: "5fb1-a")
+    (sent,) = checked("send", "send", *PLACE, "s3://raw/p/", "/landing/p", lines=1)
+    assert (sent["message_id"], sent["queue"], sent["region"]) == ("5fb1-a", *PLACE)
+
+
+def test_the_journal_and_the_status_of_one_route(files: tuple[str, ...]) -> None:
+    with closing(open_ledger(Path(files[-1]), create=False)) as ledger:
+        for name in ("0mx2xn44drmk0001", "0mx2xn44drmk0002"):
+            key = MessageKey(queue=QUEUE, message_id=f"m-{name}")
+            route = "clicks" if name.endswith("1") else "orders"
+            ledger.begin(key, name, f"s3://b/{name}/", f"hdfs://ns/landing/{name}", T0, route=route)
+    (one,) = checked("status", "status", "--route", "clicks", *files, lines=1)
+    assert one["transfer"]["id"] == "0mx2xn44drmk0001"  # type: ignore[index]
+    text = CliRunner().invoke(cli, ["status", "--route", "orders", *files]).output
+    assert "0mx2xn44drmk0002" in text
+    assert "0mx2xn44drmk0001" not in text
+    checked("pause", "pause", "clicks", *files, lines=1)
+    checked("pause", "pause", "orders", *files, lines=1)
+    for name in ("0mx2xn44drmk0001", "0mx2xn44drmk0002"):
+        checked("cancel", "cancel", name, *files, lines=1)
+    found = checked("journal", "journal", "--route", "clicks", *files, lines=2)
+    assert [(line["action"], line["subject"]) for line in found] == [
+        ("cancel", "0mx2xn44drmk0001"),
+        ("pause", "clicks"),
+    ]
+    checked("journal", "journal", "--route", "clicks", "--limit", "1", *files, lines=1)
+    checked("journal", "journal", "--route", "clicks", "--action", "pause", *files, lines=1)
+    done = CliRunner().invoke(cli, ["journal", "--route", "click", *files])
+    assert "No line matches these filters (4 in the journal)." in done.output
+
+
 def test_a_message_that_is_only_explained(files: tuple[str, ...], tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_text("s3://raw/p/, hdfs://ns/landing/p", "utf-8")

@@ -133,6 +133,34 @@ def test_what_an_agent_found_missing_ends_with_65(files: Sequence[str], tmp_path
     assert ": late, 60 s late: " in done.stdout
 
 
+def test_as_columns_and_by_the_last_deadline(files: Sequence[str], tmp_path: Path) -> None:
+    open_ledger(tmp_path / "ledger.db", create=True).close()
+    done = run("expectations", "--output", "csv", *files)
+    header, daily, other = done.stdout.splitlines()
+    assert header == "route,name,is,last,last_state,there,next,there_now"
+    now, then = (midnight() + timedelta(days=number) for number in (0, 1))
+    last, following = now.isoformat(), then.isoformat()
+    assert daily.startswith(f"clickstream,daily,not judged,{last},due,0 of 3 objects in ")
+    assert f",{following},0 of 3 objects in " in daily
+    assert other.startswith("clickstream,any,")
+    wide = run("expectations", "-o", "wide", *files).stdout.splitlines()
+    assert wide[0].split() == [
+        "route",
+        "name",
+        "is",
+        "last",
+        "last",
+        "state",
+        "there",
+        "next",
+        *("there", "now"),
+    ]
+    assert len(wide) == 3
+    assert run("expectations", "--since", then.isoformat(), *files).stdout == ""
+    assert run("expectations", "--until", now.isoformat(), *files).stdout == ""
+    assert run("expectations", "--since", now.isoformat(), *files).stdout.count("clickstream/") == 2
+
+
 def test_for_programs_each_is_a_line_of_its_schema(files: Sequence[str], tmp_path: Path) -> None:
     Shelf(tmp_path / "ledger.db").ledger.close()
     schema = json.loads((SCHEMAS / "expectations.schema.json").read_text("utf-8"))

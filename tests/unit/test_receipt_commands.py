@@ -43,6 +43,7 @@ from backhaul.core.receipts.reading import LINE_MAX_BYTES
 from backhaul.core.transfer.evidence import Manifest, object_line
 from backhaul.settings.model import Settings
 from tests.docs.manual import REFERENCE, code, tables
+from tests.docs.test_schemas import Checker, _schema
 from tests.unit.receipts import PIN, SIGNED, STAGED
 
 pytestmark = pytest.mark.slow  # each test signs and reads receipts
@@ -198,8 +199,10 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> FakeStates:
 
 
 def verdicts(done: Result) -> dict[str, str]:
-    """Key to verdict, of `verify --json`."""
-    *objects, total = map(json.loads, done.stdout.splitlines())
+    """Key to verdict, of `verify --json`; every line as its schema has it."""
+    checker = Checker(_schema("receipt-verify"))
+    *objects, total = lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one for one in lines if not checker.accepts(one)] == []
     assert total["kind"] == "sum"
     return {one["key"]: one["verdict"] for one in objects}
 
@@ -567,7 +570,7 @@ def test_keys_are_shown_listed_and_found_by_their_beginning(ledger: Path, key: s
     assert well("key", "show", "--ledger", ledger).stdout != shown.stdout
     assert well("key", "show", key[:6], "--ledger", ledger).stdout == shown.stdout
     listed = json.loads(well("key", "list", "--json", "--ledger", ledger).stdout)
-    assert listed["v"] == 1
+    assert Checker(_schema("receipt-key-list")).accepts(listed)
     assert {one["key"]: one["is_current"] for one in listed["keys"]}[key] is False
     assert [one["is_current"] for one in listed["keys"]] == [True, False]
     lines = well("key", "list", "--ledger", ledger).stdout.splitlines()

@@ -25,6 +25,7 @@ from backhaul.adapters.ledger import (
 from backhaul.app.ids import by_place
 from backhaul.core.model import Location, TransferState
 from backhaul.core.transfer.evidence import object_line, pruned_line, text
+from backhaul.core.transfer_ids import TRANSFER_ID
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Actions:
 
 
 SETTLED = "settled"
+PAGE = 500
 OPEN_MOST = 5000  # far more than the `agent.slots` of any agent
 
 __all__ = ["COUNT_MOST", "History", "JobRow", "OperatorAction", "TransferDetails", "TransferRow"]
@@ -110,14 +112,19 @@ def _like(reader: LedgerReader, route: str) -> str | None:
     return near[0] if near and route not in known else None
 
 
-def read_open(path: Path) -> list[TransferDetails] | None:
-    """Those that have not ended, newest first; None where no ledger exists yet."""
+def read_open(path: Path, route: str | None = None) -> list[TransferDetails] | None:
+    """Those that have not ended, newest first; None where no ledger exists yet.
+
+    Args:
+        route: Only of this one.
+    """
     reader = find_reader(path)
     if reader is None:
         return None
     with closing(reader):
         found = reader.open_transfers(most=OPEN_MOST)
-        return [reader.show(one.id, first_objects=0) for one in reversed(found)]
+        wanted = [one for one in reversed(found) if route in {None, one.route}]
+        return [reader.show(one.id, first_objects=0) for one in wanted]
 
 
 def read_transfer(path: Path, id_prefix: str) -> TransferDetails:
@@ -150,16 +157,29 @@ def read_journal(
     path: Path,
     *,
     limit: int,
+    route: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     actions: Sequence[str] = (),
     operator: str | None = None,
 ) -> Actions | None:
-    """What operators did, newest first; None where no ledger exists yet."""
+    """What operators did, newest first; None where no ledger exists yet.
+
+    Args:
+        route: Only what was done to it or, among those that are named, to transfers of it.
+    """
     reader = find_reader(path)
     if reader is None:
         return None
     with closing(reader):
+        if route is not None:
+            found = [
+                one
+                for page in _pages(reader, since, until, actions, operator)
+                for one in _on_route(reader, page, route)
+            ]
+            total = reader.count_actions()
+            return Actions(rows=found[:limit], matching=len(found), total=total)
         rows = reader.operator_actions(
             most=limit, since=since, until=until, actions=actions, operator=operator
         )
@@ -170,6 +190,40 @@ def read_journal(
                 since=since, until=until, actions=actions, operator=operator
             )
         return Actions(rows=rows, matching=matching, total=reader.count_actions())
+
+
+def _pages(
+    reader: LedgerReader,
+    since: datetime | None,
+    until: datetime | None,
+    actions: Sequence[str],
+    operator: str | None,
+) -> Iterator[Sequence[OperatorAction]]:
+    """All of the journal, newest first; it grows with what people do."""
+    before: int | None = None
+    while page := reader.operator_actions(
+        most=PAGE,
+        before=before,
+        since=since,
+        until=until,
+        actions=actions,
+        operator=operator,
+    ):
+        yield page
+        before = page[-1].number
+
+
+def _on_route(
+    reader: LedgerReader, page: Sequence[OperatorAction], route: str
+) -> Iterator[OperatorAction]:
+    """A subject is a route, what is to be done of it (`click: adopt`), or names transfers."""
+    named = {one.number: TRANSFER_ID.findall(one.subject) for one in page}
+    known = reader.candidates(sorted({each for ids in named.values() for each in ids}))
+    for one in page:
+        is_of_it = one.subject == route or one.subject.startswith(f"{route}: ")
+        routes = {known[each].route for each in named[one.number] if each in known}
+        if is_of_it or route in routes:
+            yield one
 
 
 def row_as_json(row: object) -> dict[str, Any]:

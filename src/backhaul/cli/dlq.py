@@ -12,13 +12,12 @@ from backhaul.cli.filters import (
     code_option,
     dest_option,
     limit_option,
+    list_options,
     message_option,
-    output_options,
-    quiet_option,
-    reverse_option,
     route_option,
     since_option,
     source_option,
+    together,
     until_option,
 )
 from backhaul.cli.listing import Column, Output, print_rows
@@ -48,9 +47,6 @@ MOST = 1000
 MOST_SHOWN = 4096  # characters of a line
 PREVIEW_MOST = 20
 _limit = limit_option(MOST, "Read at most this many dead letters.")
-_dry_run = click.option("--dry-run", is_flag=True, help="Only show which they are.")
-_yes = click.option("--yes", is_flag=True, help="Without confirmation.")
-_all = click.option("--all", "is_all", is_flag=True, help="Every dead letter.")
 
 
 def _filters(command: Callable[..., Any]) -> Any:
@@ -67,9 +63,22 @@ def _filters(command: Callable[..., Any]) -> Any:
         return command(wanted=wanted, **given)
 
     since = since_option("Only what came to the dead-letter queue since then")
-    for option in (until_option, since, message_option, dest_option, source_option):
-        call = option(call)
-    return code_option(route_option(call))
+    options = (source_option, dest_option, message_option, since, until_option)
+    return together(code_option, route_option, *options)(call)
+
+
+# What `redrive` and `delete` take: which dead letters, and how sure it is.
+_choosing = together(
+    queue_arguments,
+    click.argument("message_ids", metavar="[ID]...", nargs=-1),
+    click.option("--all", "is_all", is_flag=True, help="Every dead letter."),
+    _filters,
+    click.option("--dry-run", is_flag=True, help="Only show which they are."),
+    click.option("--yes", is_flag=True, help="Without confirmation."),
+    _limit,
+    json_lines_option,
+    files_options,
+)
 
 
 @click.group("dlq", cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,11 +95,7 @@ def command() -> None:
 @command.command("list")
 @queue_arguments
 @_filters
-@_limit
-@reverse_option
-@output_options
-@quiet_option
-@files_options
+@list_options(_limit)
 def list_dead_letters(
     *,
     queue: str,
@@ -160,15 +165,7 @@ def show_dead_letter(
 
 
 @command.command("redrive")
-@queue_arguments
-@click.argument("message_ids", metavar="[ID]...", nargs=-1)
-@_all
-@_filters
-@_dry_run
-@_yes
-@_limit
-@json_lines_option
-@files_options
+@_choosing
 def redrive_dead_letters(  # noqa: PLR0913 - one for each option
     *,
     queue: str,
@@ -219,15 +216,7 @@ def redrive_dead_letters(  # noqa: PLR0913 - one for each option
 
 
 @command.command("delete")
-@queue_arguments
-@click.argument("message_ids", metavar="[ID]...", nargs=-1)
-@_all
-@_filters
-@_dry_run
-@_yes
-@_limit
-@json_lines_option
-@files_options
+@_choosing
 def delete_dead_letters(  # noqa: PLR0913 - one for each option
     *,
     queue: str,

@@ -9,7 +9,7 @@ import click
 
 from backhaul.cli.completion import complete_routes
 from backhaul.cli.listing import Output
-from backhaul.cli.options import Moment
+from backhaul.cli.options import Moment, files_options
 
 STATES = ("received", "staging", "publishing", "waiting", "held", "done", "superseded", "dead")
 SETTLED = "settled"
@@ -88,3 +88,22 @@ def _with_output(command: Any) -> Any:
         return command(output=chosen, **given)
 
     return call
+
+
+def together(*decorators: Decorator) -> Decorator:
+    """One decorator of several; in the help their options are in this order."""
+
+    def apply(command: Any) -> Any:
+        for one in reversed(decorators):
+            command = one(command)
+        return command
+
+    return apply
+
+
+def list_options(limit: Decorator) -> Decorator:
+    """What every list has: how many, in which order and form, and from which files.
+
+    The command takes `limit`, `reverse`, `output`, `quiet` and `files`.
+    """
+    return together(limit, reverse_option, output_options, quiet_option, files_options)

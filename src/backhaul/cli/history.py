@@ -12,17 +12,15 @@ from backhaul.cli.filters import (
     code_option,
     dest_option,
     limit_option,
+    list_options,
     message_option,
-    output_options,
-    quiet_option,
-    reverse_option,
     route_option,
     since_option,
     source_option,
     until_option,
 )
 from backhaul.cli.listing import Column, Output, print_rows
-from backhaul.cli.options import Files, OnceOnly, files_options, report_no_ledger
+from backhaul.cli.options import Files, OnceOnly, report_no_ledger
 from backhaul.core.text import printable, visible
 
 if TYPE_CHECKING:
@@ -50,11 +48,7 @@ _COLOURS = {"dead": "red", "held": "yellow", "done": "green"}
 @message_option
 @since_option("Only what changed since then")
 @until_option
-@limit_option(20)
-@reverse_option
-@output_options
-@quiet_option
-@files_options
+@list_options(limit_option(20))
 def command(  # noqa: PLR0913 - one for each option
     *,
     states: tuple[str, ...],

@@ -8,14 +8,13 @@ import click
 
 from backhaul.cli.filters import (
     limit_option,
-    output_options,
-    quiet_option,
-    reverse_option,
+    list_options,
+    route_option,
     since_option,
     until_option,
 )
 from backhaul.cli.listing import Column, Output, print_rows
-from backhaul.cli.options import Files, OnceOnly, files_options, report_no_ledger
+from backhaul.cli.options import Files, OnceOnly, report_no_ledger
 from backhaul.core.ports.ledger_records import Act
 from backhaul.core.text import visible
 
@@ -36,17 +35,15 @@ MOST_SHOWN = 400  # characters of one field
     help="Only these acts. Repeatable.",
 )
 @click.option("--operator", metavar="NAME", help="Only of this person: user@host, or user.")
+@route_option
 @since_option("Only since then")
 @until_option
-@limit_option(50)
-@reverse_option
-@output_options
-@quiet_option
-@files_options
+@list_options(limit_option(50))
 def command(  # noqa: PLR0913 - one for each option
     *,
     actions: tuple[str, ...],
     operator: str | None,
+    route: str | None,
     since: datetime | None,
     until: datetime | None,
     limit: int,
@@ -61,13 +58,20 @@ def command(  # noqa: PLR0913 - one for each option
     Example:
       backhaul journal --since 2d --action pause
 
-    It reads the ledger alone, also while the agent runs.
+    It reads the ledger alone, also while the agent runs. With --route: what was done to the route
+    itself, and to transfers of it.
     """
     from backhaul.app.records import read_journal, row_as_json
 
     path = files.settings().ledger_path
     found = read_journal(
-        path, limit=limit, since=since, until=until, actions=actions, operator=operator
+        path,
+        limit=limit,
+        route=route,
+        since=since,
+        until=until,
+        actions=actions,
+        operator=operator,
     )
     if found is None:
         report_no_ledger(path)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from backhaul.cli.completion import complete_routes
 from backhaul.cli.options import (
     Files,
     OnceOnly,
@@ -24,6 +26,7 @@ from backhaul.core.errors import OutageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from backhaul.app.overview import Overview
     from backhaul.settings.model import Settings
 
 WATCH_S = 2.0
@@ -40,9 +43,15 @@ CLEAR, HOME, TO_LINE_END, TO_SCREEN_END = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J
     metavar="[SECONDS]",
     help="Show it anew every so many seconds, 2 where none are given, until Ctrl-C.",
 )
+@click.option(
+    "--route",
+    metavar="NAME",
+    shell_complete=complete_routes,
+    help="Of the transfers only those of this route.",
+)
 @json_lines_option
 @files_options
-def command(*, watch: float | None, as_json: bool, files: Files) -> int:
+def command(*, watch: float | None, route: str | None, as_json: bool, files: Files) -> int:
     r"""Show how it is: health, queue, rate, today, trouble, and every transfer that has not ended.
 
     \b
@@ -56,18 +65,18 @@ def command(*, watch: float | None, as_json: bool, files: Files) -> int:
         raise click.UsageError("--watch is for people: repeat --json yourself")
     settings = files.settings()
     if as_json:
-        return _print_json(settings.ledger_path)
+        return _print_json(settings.ledger_path, route)
     if watch is None:
-        _print(settings)
+        _print(settings, route)
         return 0
-    _watch(settings, watch)
+    _watch(settings, route, watch)
     return 0
 
 
-def _print_json(path: Path) -> int:
+def _print_json(path: Path, route: str | None) -> int:
     from backhaul.app.records import details_as_json, read_open
 
-    found = read_open(path)
+    found = read_open(path, route)
     if found is None:
         report_no_ledger(path)
         return 0
@@ -77,16 +86,16 @@ def _print_json(path: Path) -> int:
     return 0
 
 
-def _print(settings: Settings) -> None:
+def _print(settings: Settings, route: str | None) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    lines = _lines(settings, width=width)
+    lines = _lines(settings, route, width=width)
     if lines is None:
         report_no_ledger(settings.ledger_path)
     else:
         click.echo("\n".join(lines))
 
 
-def _watch(settings: Settings, every_s: float) -> None:
+def _watch(settings: Settings, route: str | None, every_s: float) -> None:
     """Frame over frame on a terminal, one below the other elsewhere; a locked ledger is shown."""
     is_terminal = sys.stdout.isatty()
     if is_terminal:
@@ -95,7 +104,7 @@ def _watch(settings: Settings, every_s: float) -> None:
         size = shutil.get_terminal_size()
         width, rows = (size.columns, size.lines - 2) if is_terminal else (None, None)
         try:
-            found = _lines(settings, width=width, rows=rows)
+            found = _lines(settings, route, width=width, rows=rows)
         except OutageError as error:
             found = [str(error)]
         lines = [f"{datetime.now(UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"]
@@ -107,13 +116,26 @@ def _watch(settings: Settings, every_s: float) -> None:
         time.sleep(every_s)
 
 
-def _lines(settings: Settings, *, width: int | None, rows: int | None = None) -> list[str] | None:
+def _lines(
+    settings: Settings, route: str | None, *, width: int | None, rows: int | None = None
+) -> list[str] | None:
     from backhaul.app.limit import limit_words
     from backhaul.app.overview import read_overview
 
     view = read_overview(settings.ledger_path, datetime.now(UTC).astimezone())
     if view is None:
         return None
+    if route is not None:
+        view = _of_route(view, route)
     words = styled if has_colour() else plain
     found = screen(view, limit=limit_words(settings), width=width, rows=rows)
     return [words(line) for line in found]
+
+
+def _of_route(view: Overview, route: str) -> Overview:
+    """With the transfers of this route alone; all else is of all of them."""
+    return replace(
+        view,
+        running=tuple(one for one in view.running if one.transfer.route == route),
+        waiting=tuple(one for one in view.waiting if one.route == route),
+    )

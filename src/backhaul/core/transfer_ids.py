@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 TIME_DIGITS = 9  # milliseconds since 1970 in base 36: enough until the year 5188
 RANDOM_DIGITS = 7
+
+TRANSFER_ID = re.compile(rf"\b[0-9a-z]{{{TIME_DIGITS + RANDOM_DIGITS}}}\b")  # in a text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
