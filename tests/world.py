@@ -45,7 +45,7 @@ TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=2, tries
 Fact = TypeVar("Fact")
 
 TABLES = (
-    *("litter", "objects", "journal", "jobs", "published", "seals", "destinations"),
+    *("litter", "objects", "journal", "jobs", "published", "completion_markers", "seals", "destinations"),
     *("sequencers", "nonces", "transfers"),
 )
 

@@ -48,6 +48,13 @@ SCENARIOS: dict[str, Shape] = {
     "with a marker": replace(
         _FOLDER, keys=("p/_SUCCESS", "p/a"), publish=PublishMode.PER_FILE, is_versioned=True
     ),
+    "directory, then its marker": replace(_FOLDER, messages=_FOLDER.messages[:1], marker=True),
+    "file by file, then the marker": replace(
+        _FOLDER, publish=PublishMode.PER_FILE, is_versioned=True, marker=True
+    ),
+    "object that may not exist, then its marker": replace(
+        _TWICE, messages=_TWICE.messages[:1], on_exists=OnExists.FAIL, marker=True
+    ),
     "part, then whole": replace(
         _TWICE, keys=BOTH, messages=("raw/p/s/, /land/d/s", "raw/p/, /land/d"), is_versioned=True
     ),

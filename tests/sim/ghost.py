@@ -11,6 +11,7 @@ E1  without faults every object is read once and nothing dies
 C1  what may only be adopted is never copied: none of its bytes is read
 P1  no attempt of a paused route begins once that is known
 F1  on a FIFO queue nothing of a group is staged before what was sent earlier has ended
+M1  what is done has the completion marker that its route wants
 L1  every message ends          L2  a dead letter has its code
 L3  nothing of staging is left  L4  a held transfer asks again within a minute
 """
@@ -32,9 +33,15 @@ class Violation(BaseException):  # an attempt must not take it for a failure of 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What one message asks for: final path to (key, the version that stood there when sent)."""
+    """What one message asks for.
+
+    Attributes:
+        wanted: Final path to (key, the version that stood there when sent).
+        marker: Final path of the empty file that comes after them.
+    """
 
     wanted: dict[str, tuple[str, int]]
+    marker: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -106,7 +113,7 @@ class Ghost:
         """S2: `_SUCCESS` tells readers that the rest is there."""
         for asked in self.asked.values():
             missing = asked.wanted.keys() - self.finals.keys()
-            if marker in asked.wanted and missing:
+            if (marker in asked.wanted or marker == asked.marker) and missing:
                 self.broken(f"S2 {marker} stands and {missing} do not")
 
     # ------------------------------------------------------------ the ledger
@@ -120,6 +127,14 @@ class Ghost:
             self._is_next(row.key.message_id)
         if after in {TransferState.DONE, TransferState.SUPERSEDED} and before is not after:
             self._is_there(row.key.message_id, "S3 done in the ledger")
+        if after is TransferState.DONE and before is not after:
+            self._is_marked(row.key.message_id)
+
+    def _is_marked(self, message_id: str) -> None:
+        """M1: what is superseded has no marker of its own: the newer one leaves it."""
+        marker = self.asked[message_id].marker
+        if marker is not None and marker not in self.finals:
+            self.broken(f"M1 {message_id} is done, and {marker} is not there")
 
     def _is_next(self, message_id: str) -> None:
         for group in self.groups.values():

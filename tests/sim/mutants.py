@@ -42,7 +42,9 @@ from backhaul.core.transfer.outages import OutageWatch
 from backhaul.core.transfer.outcome import Budget, Verdict, after_failure
 from backhaul.core.transfer.placing import Placing
 from backhaul.core.transfer.proof_records import Proofs
-from backhaul.core.transfer.publishing import PublishOutcome
+from backhaul.core.transfer.publishing import Publisher, PublishOutcome
+from backhaul.core.transfer.readers.completion_marker import CompletionMarker
+from backhaul.core.transfer.readers.tables import Turn
 from backhaul.core.transfer.staging import Staging
 from backhaul.engines import checksum_comparison
 from backhaul.engines.native import Stager
@@ -296,7 +298,45 @@ def remove_before_rename(patch: Patch) -> None:
 
 @mutant("names that announce the rest come last", 23)
 def markers_first(patch: Patch) -> None:
-    patch.setattr(publishing, "announces", lambda planned: False)
+    patch.setattr(publishing, "turn_of", lambda relative: Turn.DATA)
+
+
+_FIRST_RENAME = Point(
+    scenario="file by file, then the marker", call="target.rename", occurrence=1, way="kill after"
+)
+
+
+@mutant("the completion marker is renamed after the last file", 6, _FIRST_RENAME)
+def completion_marker_first(patch: Patch) -> None:
+    def publish_files(original: Any, self: Any) -> Any:
+        self._marker.publish(self._staging.directory, has_moved=True)
+        return original(self)
+
+    _around(patch, Publisher, "_publish_files", publish_files)
+
+
+@mutant(
+    "files adopted after a death have their completion marker only if it is looked for",
+    0,
+    Point(
+        scenario="object that may not exist, then its marker",
+        call="target.rename",
+        occurrence=2,
+        way="kill after",
+    ),
+)
+def completion_marker_forgotten(patch: Patch) -> None:
+    patch.setattr(CompletionMarker, "is_there", lambda self: True)
+
+
+@mutant("the completion marker is staged, and renamed from there", 6, _FIRST_RENAME)
+def completion_marker_written_in_place(patch: Patch) -> None:
+    def publish(original: Any, self: Any, staged: Any, *, has_moved: bool) -> None:
+        del original, staged, has_moved
+        if self.location is not None:
+            self._session.write_whole(self.location, b"")
+
+    _around(patch, CompletionMarker, "publish", publish)
 
 
 @mutant("what a forgotten process leaves is swept", 144)

@@ -36,6 +36,7 @@ class Shape:
         adopts: Nothing may be copied (`reconcile --adopt`). The first key's bytes are at its final
             path, those of the others are not.
         has_other_route: There is one that is never paused, so that polling goes on.
+        marker: The route wants a completion marker.
     """
 
     agents: int = 1
@@ -65,6 +66,7 @@ class Shape:
     pauses: tuple[tuple[float, float], ...] = ()
     adopts: bool = False
     has_other_route: bool = False
+    marker: bool = False
 
     @property
     def may_refuse(self) -> bool:
@@ -93,6 +95,7 @@ PAGES = (0.10, 0.20)
 PAUSES_SHARE = 0.08
 EVENTS_ABOVE = 0.94
 REPORTING = 0.15
+MARKED = 0.08
 
 
 def shape_of(seed: int) -> Shape:
@@ -108,6 +111,8 @@ def shape_of(seed: int) -> Shape:
     pauses = random.Random(f"pauses {seed}")
     if pauses.random() < PAUSES_SHARE and "outage" not in shape.kinds:
         shape = _paused(pauses, shape)
+    if random.Random(f"marker {seed}").random() < MARKED and _is_one_set(shape):
+        shape = replace(shape, marker=True)
     odd = random.Random(f"odd {seed}").random()
     if odd < 0.05:
         return replace(shape, is_fifo=True)
@@ -118,6 +123,11 @@ def shape_of(seed: int) -> Shape:
     if odd > EVENTS_ABOVE:
         return _of_events(random.Random(f"events {seed}"), shape)
     return shape
+
+
+def _is_one_set(shape: Shape) -> bool:
+    """Every message brings the same to one directory, which is complete then."""
+    return len(set(shape.messages)) == 1 and "p/_SUCCESS" not in shape.keys
 
 
 def _paused(chance: random.Random, shape: Shape) -> Shape:

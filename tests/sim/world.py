@@ -66,6 +66,7 @@ from tests.sim.scheduler import Process, Scheduler, SimCondition, SimEvent, SimE
 from tests.sim.shape import CALL_KINDS, OUTSIDE_KINDS, Shape
 
 FS = "hdfs://ns1"
+MARKER = "_SUCCESS"
 TUNING = Tuning(small_bytes=1 << 10, large_bytes=1 << 20, ranges=1, tries=2)
 MESSAGE_S = 120
 LISTING_FAULTS_SHARE = 0.5  # of all lies
@@ -311,7 +312,7 @@ class SimTarget(FakeTarget):
                 ghost.looked_at(path, bytes(self._nodes[path].data), source)
                 ghost.given(path, self.given(path), self.given(path.rpartition("/")[0]))
             for path in files:
-                if path.endswith("/_SUCCESS"):
+                if path.endswith(f"/{MARKER}"):
                     ghost.announced(path)
 
 
@@ -399,6 +400,7 @@ class Sim:
             on_exists=self.shape.on_exists,
             verify=self.shape.verify,
             event_destination="/land/{key_dir}/",
+            completion_marker=MARKER if self.shape.marker else None,
         )
 
     # ------------------------------------------------------------ pauses
@@ -499,7 +501,8 @@ class Sim:
         message_id = self.queue.send(body, group=group)
         if group is not None:
             self.ghost.groups.setdefault(group, []).append(message_id)
-        self.ghost.asked[message_id] = Asked(wanted=wanted)
+        marker = f"{destination}/{MARKER}" if self.shape.marker else None
+        self.ghost.asked[message_id] = Asked(wanted=wanted, marker=marker)
         self.tell(f"{message_id} sent: {body}")
 
     def revoke(self) -> None:

@@ -224,6 +224,8 @@ class Request:
         form: `line`, `json`, `cli`, `s3` or `emr`.
         event: The event that it came from; the source is then exactly an object, or a prefix that
             ends in `/`.
+        completion_marker: Name of an empty file to be published after all others; None: the
+            route's.
     """
 
     source: Source
@@ -231,6 +233,7 @@ class Request:
     options: Options = field(default_factory=Options)
     form: str = "line"
     event: EventFacts | None = None
+    completion_marker: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,6 +313,7 @@ class Route(TransferRules):
         event_destination: Template for the destination of events; None: takes no events.
         marker: Trigger: events of objects with this name request their directory, others nothing.
         replies: Names of `[[reply]]`, each once: who is sent what became of its transfers.
+        completion_marker: Name of an empty file that each transfer publishes after all others.
     """
 
     name: str
@@ -320,6 +324,7 @@ class Route(TransferRules):
     event_destination: str | None = None
     event_other: EventOther = EventOther.DEAD
     marker: str | None = None
+    completion_marker: str | None = None
     steps: tuple[StepRule, ...] = ()
     signature: SignatureRule | None = None
     replies: tuple[str, ...] = ()
@@ -334,6 +339,8 @@ class Assignment(TransferRules):
         policy_digest: Which policy decided.
         adopts_only: Every file has to be at its final path already; nothing is copied (`reconcile
             --adopt`).
+        completion_marker: Name of an empty file to be published into the directory after all
+            others; None: none is.
     """
 
     request: Request
@@ -341,3 +348,4 @@ class Assignment(TransferRules):
     anchor: Location
     policy_digest: str = ""
     adopts_only: bool = False
+    completion_marker: str | None = None

@@ -92,9 +92,11 @@ class TargetCalls(ABC):
     def publish_tree(self, staged: Location, target: Location) -> bool:
         return self._call(TargetOperations.publish_tree, staged.path, target.path)
 
-    def publish_files(self, renames: Sequence[Rename], *, replace: bool) -> None:
+    def publish_files(
+        self, renames: Sequence[Rename], *, replace: bool, in_order: bool = False
+    ) -> None:
         pairs = [(one.source.path, one.target.path) for one in renames]
-        self._call(TargetOperations.publish_files, pairs, replace=replace)
+        self._call(TargetOperations.publish_files, pairs, replace=replace, in_order=in_order)
 
     def stored_checksums(
         self,

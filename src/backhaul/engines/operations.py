@@ -342,10 +342,18 @@ class TargetOperations:
         self._target.sync_directory(_above(target))
         return True
 
-    def publish_files(self, renames: Sequence[tuple[str, str]], *, replace: bool) -> None:
+    def publish_files(
+        self, renames: Sequence[tuple[str, str]], *, replace: bool, in_order: bool = False
+    ) -> None:
+        """See the port."""
         targets = [target for _, target in renames]
         self._mkdirs_above(targets)
-        self._each(lambda pair: self._rename(*pair, replace=replace), renames)
+        if in_order:
+            for source, target in renames:
+                self._rename(source, target, replace=replace)
+                self._counter.add(0)  # alive, however many they are
+        else:
+            self._each(lambda pair: self._rename(*pair, replace=replace), renames)
         self._each(self._target.sync_directory, {_above(target) for target in targets})
 
     def _mkdirs_above(self, targets: Iterable[str]) -> None:

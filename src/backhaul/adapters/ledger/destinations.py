@@ -169,12 +169,15 @@ class SqlDestinations(WriteSession):
         now: datetime,
         *,
         manifest: ManifestSum | None = None,
+        marker: Location | None = None,
     ) -> bool:
         with self._transaction() as tx:
             transfer = transfers.by_id(tx, transfer_id)
             if not _compare_and_set(tx, transfer_id, epoch, _FINISHED):
                 return (transfer["state"], transfer["epoch"]) == (state.value, epoch)
             publications.publish(tx, transfer, epoch)
+            if marker is not None:
+                publications.note_marker(tx, transfer_id, marker, now)
             jobs.close_all(tx, transfer_id, now)
             if state is TransferState.DONE:
                 replays.remember_event(tx, transfer)

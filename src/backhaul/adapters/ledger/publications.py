@@ -28,7 +28,14 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows
-from backhaul.adapters.ledger.schema import objects, seals, transfers, upsert
+from backhaul.adapters.ledger.schema import (
+    completion_markers,
+    objects,
+    put,
+    seals,
+    transfers,
+    upsert,
+)
 from backhaul.adapters.ledger.schema import published as table
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.core.model import Location, TransferState
@@ -48,6 +55,9 @@ _PROVEN_AT = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS).where(
     objects.c.transfer_id == bindparam("of_transfer"),
     objects.c.crc32c.is_not(None),
     objects.c.relative.in_(bindparam("of_relatives", expanding=True)),
+)
+_MARKER_AT = select(completion_markers.c.transfer_id).where(
+    completion_markers.c.uri == bindparam("of_uri")
 )
 _LAST_SEAL = select(seals.c.seal).order_by(seals.c.number.desc()).limit(1)
 
@@ -77,6 +87,17 @@ class SqlPublications(WriteSession):
         with self._transaction() as tx:
             transfer = self._mine(tx, transfer_id)
             publish(tx, transfer, transfer["epoch"])
+
+    def marker_at(self, location: Location) -> str | None:
+        with self._transaction() as tx:
+            found = tx.execute(_MARKER_AT, {"of_uri": location.uri}).scalar()
+        return rows.text(found)
+
+
+def note_marker(tx: Connection, transfer_id: str, location: Location, now: datetime) -> None:
+    """It is the transfer's from now on."""
+    values = {"uri": location.uri, "transfer_id": transfer_id, "published_at": now}
+    put(tx, completion_markers, values)
 
 
 def has_rivals(tx: Connection, transfer_id: str, destination: Location) -> bool:

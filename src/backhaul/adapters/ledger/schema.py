@@ -297,6 +297,17 @@ published = Table(
     sqlite_with_rowid=False,
 )
 
+# Empty files that transfers published after all others; what is there now, like `published`.
+completion_markers = Table(
+    "completion_markers",
+    metadata,
+    Column("uri", Text, primary_key=True),
+    Column("transfer_id", Text, nullable=False),
+    Column("published_at", UtcTime, nullable=False),
+    Index("ix_completion_markers_transfer", "transfer_id"),
+    sqlite_with_rowid=False,
+)
+
 # The event published last, per object and destination.
 sequencers = Table(
     "sequencers",

@@ -171,16 +171,21 @@ class DestinationLedger(Protocol):
         now: datetime,
         *,
         manifest: ManifestSum | None = None,
+        marker: Location | None = None,
     ) -> bool:
         """State DONE or SUPERSEDED; proofs become the published truth; the claim ends.
 
         Args:
             manifest: What the proofs add up to: it is sealed and chained to the one before.
+            marker: Where its completion marker is.
 
         Returns:
             False when the transfer no longer owns the destination with this epoch. True again
             when repeated after it took effect.
         """
+
+    def marker_at(self, location: Location) -> str | None:
+        """Id of the transfer that published its completion marker there last; None: none did."""
 
 
 class PlanLedger(Protocol):

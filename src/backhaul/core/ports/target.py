@@ -269,8 +269,13 @@ class TargetSession(Protocol):
     def publish_tree(self, staged: Location, target: Location) -> bool:
         """One rename of the whole directory; False when something exists at `target`."""
 
-    def publish_files(self, renames: Sequence[Rename], *, replace: bool) -> None:
+    def publish_files(
+        self, renames: Sequence[Rename], *, replace: bool, in_order: bool = False
+    ) -> None:
         """Rename each file, creating parent directories; not atomic as a whole.
+
+        Args:
+            in_order: One after the other, so that none is there before those ahead of it.
 
         Raises:
             CannotWrite: E_DST_EXISTS when `replace` is False and a file is in the way.

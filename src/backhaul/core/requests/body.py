@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -46,6 +47,7 @@ from backhaul.core.requests.foreign_bodies import (
     why_bad_json,
     why_not_read,
 )
+from backhaul.core.requests.marker_names import check_marker
 from backhaul.core.requests.paths import parse_destination, parse_source
 from backhaul.core.requests.strict_json import kind, load
 from backhaul.core.text import byte_offset, excerpt, find_control, find_surrogate, printable
@@ -53,7 +55,7 @@ from backhaul.core.text import byte_offset, excerpt, find_control, find_surrogat
 MAX_BODY_BYTES = 64 * 1024  # SQS carries 1 MiB; a request needs about 10 KiB at most
 VERSION = 1
 
-_FIELDS = ("v", "source", "destination", "options")
+_FIELDS = ("v", "source", "destination", "options", "marker")
 _OPTIONS: dict[str, type[StrEnum]] = {
     "on_exists": OnExists,
     "publish": PublishMode,
@@ -295,7 +297,11 @@ def _from_json(document: Mapping[str, Any], default_fs: DefaultFs) -> Request:
             hint='write "options":{"on_exists":"fail"}, or leave it out',
         )
     options = parse_options(pairs)
-    return _request(source, destination, options, form="json", default_fs=default_fs)
+    request = _request(source, destination, options, form="json", default_fs=default_fs)
+    if "marker" not in document:
+        return request
+    marker = check_marker(_text_field(document, "marker"), BadMessage, "E_MSG_RANGE", "marker")
+    return replace(request, completion_marker=marker)
 
 
 def _check_version(document: Mapping[str, Any]) -> None:

@@ -276,7 +276,13 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
         if wanted is not None:
             _check_option(route, option.name, wanted, _accepted(rules[option.name]))
             rules[option.name] = wanted
-    return Assignment(request=request, route=route.name, anchor=anchor, **rules)
+    return Assignment(
+        request=request,
+        route=route.name,
+        anchor=anchor,
+        completion_marker=request.completion_marker or route.completion_marker,
+        **rules,
+    )
 
 
 def _accepted(own: StrEnum) -> tuple[StrEnum, ...]:

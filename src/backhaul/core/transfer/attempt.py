@@ -35,6 +35,7 @@ from backhaul.core.transfer.placing import staging_anchor
 from backhaul.core.transfer.plan import Plan
 from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.publishing import Publisher, PublishOutcome
+from backhaul.core.transfer.readers.completion_marker import CompletionMarker
 from backhaul.core.transfer.reuse import Reuse
 from backhaul.core.transfer.staging import Staging
 
@@ -186,9 +187,18 @@ class Attempt:
             proofs=self._proofs,
         )
 
+    @property
+    def _marker(self) -> CompletionMarker:
+        return CompletionMarker(
+            ledger=self._ports.ledger,
+            session=self._worker.session,
+            job=self._job,
+            plan=self._plan,
+        )
+
     def _adopt_renamed(self) -> bool:
         """Whether everything is at its final path already, renamed by an earlier attempt."""
-        return self._reuse.adopt_renamed()
+        return self._reuse.adopt_renamed() and self._marker.is_there()
 
     # ------------------------------------------------------------ fence
 
@@ -232,6 +242,7 @@ class Attempt:
         if rest is not None:
             self._stage_here(rest)
         self._proofs.check_whole()
+        self._marker.stage(staging.directory)
         return None
 
     def _pages(self) -> Iterator[Sequence[StageTask]]:
@@ -282,6 +293,7 @@ class Attempt:
             plan=self._plan,
             proofs=self._proofs,
             staging=self._staging,
+            marker=self._marker,
         ).publish()
 
     # ------------------------------------------------------------ the end
@@ -307,6 +319,7 @@ class Attempt:
             outcome.value,
             self._ports.clock.now(),
             manifest=manifest,
+            marker=None if is_superseded else self._marker.location,
         )
         if is_owner:
             self._report.done(outcome, manifest)

@@ -1,13 +1,14 @@
 """Publishing: one rename of a whole tree, or file by file what may be renamed over what is there.
 
-File by file each is judged by itself: names that mark completion last, an older state of a key
-never over a newer one, and for the rest the route decides.
+File by file each is judged by itself: a table's log after its data, names that mark completion
+last, an older state of a key never over a newer one, and for the rest the route decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import groupby
 
 from backhaul.core.errors import CannotWrite
 from backhaul.core.model import Assignment, EvidencePlace, Location, OnExists, PublishMode
@@ -16,6 +17,8 @@ from backhaul.core.ports import Ledger, Published, Rename, TargetSession
 from backhaul.core.transfer.evidence import files
 from backhaul.core.transfer.plan import Plan
 from backhaul.core.transfer.proof_records import Proofs
+from backhaul.core.transfer.readers.completion_marker import CompletionMarker
+from backhaul.core.transfer.readers.tables import Turn, turn_of
 from backhaul.core.transfer.reuse import exists, is_own
 from backhaul.core.transfer.staging import Staging
 
@@ -43,6 +46,7 @@ class Publisher:
         plan: Plan,
         proofs: Proofs,
         staging: Staging,
+        marker: CompletionMarker,
     ) -> None:
         self._ledger = ledger
         self._session = session
@@ -53,6 +57,8 @@ class Publisher:
         self._directory = plan.directory
         self._proofs = proofs
         self._staging = staging
+        self._marker = marker
+        self._has_own_marker = False  # the source does
 
     def publish(self) -> PublishOutcome:
         """Rename everything that is staged.
@@ -72,6 +78,9 @@ class Publisher:
         moved, superseded = self._publish_files()
         # Die here and the next attempt adopts the files and writes this again.
         self._leave_evidence(self._directory)
+        if (moved or not superseded) and not self._has_own_marker:
+            # Die here and the next attempt finds no marker: it adopts the files and comes here.
+            self._marker.publish(self._staging.directory, has_moved=moved > 0)
         if moved:
             return PublishOutcome.PER_FILE if self._plan.is_tree else PublishOutcome.FILE
         return PublishOutcome.SUPERSEDED if superseded else PublishOutcome.ADOPTED
@@ -99,29 +108,37 @@ class Publisher:
                 self._session.write_whole(directory.join(name), content)
 
     def _publish_files(self) -> tuple[int, int]:
-        """Rename file by file; names that mark completion come last (`_SUCCESS`).
+        """Rename file by file: data, then a table's log, then what marks completion (`_SUCCESS`).
 
         Returns:
             How many were renamed, and how many were not because something newer is there.
         """
         moved = superseded = 0
-        has_last = False
-        for is_last_turn in (False, True):
-            if is_last_turn and not has_last:
-                break  # most transfers: no second reading
+        turns = {Turn.DATA}
+        for turn in Turn:
+            if turn not in turns:
+                continue  # most transfers: no second reading
             for batch in self._proofs.with_plan():
-                has_last = has_last or any(announces(planned) for planned, _ in batch)
-                turn = [
-                    (planned, proof)
-                    for planned, proof in batch
-                    if announces(planned) is is_last_turn and proof.proof is not Proof.ADOPTED
-                ]
-                renames, older = self._renames(turn)
+                if turn is Turn.DATA:
+                    turns.update(turn_of(planned.relative) for planned, _ in batch)
+                    self._look_for_marker(batch)
+                renames, older = self._renames(
+                    [
+                        (planned, proof)
+                        for planned, proof in batch
+                        if turn_of(planned.relative) is turn and proof.proof is not Proof.ADOPTED
+                    ]
+                )
                 superseded += older
-                for replace_existing, some in self._by_rule(renames).items():
-                    self._session.publish_files(some, replace=replace_existing)
+                is_log = turn is Turn.LOG
+                for replace_existing, some in self._by_rule(renames, in_order=is_log):
+                    self._session.publish_files(some, replace=replace_existing, in_order=is_log)
                     moved += len(some)
         return moved, superseded
+
+    def _look_for_marker(self, batch: Sequence[tuple[PlannedObject, StagedObject]]) -> None:
+        is_planned = self._marker.is_planned
+        self._has_own_marker |= any(is_planned(planned.relative) for planned, _ in batch)
 
     def _renames(
         self, turn: Sequence[tuple[PlannedObject, StagedObject]]
@@ -139,14 +156,18 @@ class Publisher:
                 renames.append(Rename(source=staged.join(planned.relative), target=final))
         return renames, older
 
-    def _by_rule(self, renames: Sequence[Rename]) -> Mapping[bool, Sequence[Rename]]:
+    def _by_rule(
+        self, renames: Sequence[Rename], *, in_order: bool
+    ) -> Iterator[tuple[bool, Sequence[Rename]]]:
         """Renames by whether they may replace an existing file."""
         own = self._own([one.target for one in renames])
-        rules: dict[bool, list[Rename]] = {}
-        for one in renames:
-            may_replace = self._on_exists is OnExists.REPLACE or one.target in own
-            rules.setdefault(may_replace, []).append(one)
-        return rules
+
+        def may_replace(one: Rename) -> bool:
+            return self._on_exists is OnExists.REPLACE or one.target in own
+
+        ordered = renames if in_order else sorted(renames, key=may_replace)
+        for rule, some in groupby(ordered, key=may_replace):
+            yield rule, [*some]
 
     def _own(self, finals: Sequence[Location]) -> set[Location]:
         """Final paths with files of this transfer, from an attempt before its source changed."""
@@ -228,8 +249,3 @@ def is_newer(before: Published | None, planned: PlannedObject) -> bool:
         return False
     same_key = (before.pin.bucket, before.pin.key) == (planned.pin.bucket, planned.pin.key)
     return same_key and before.pin.is_later_than(planned.pin)
-
-
-def announces(planned: PlannedObject) -> bool:
-    """True for files that show readers that the rest is complete, such as `_SUCCESS`."""
-    return planned.relative.rsplit("/", 1)[-1].startswith("_")

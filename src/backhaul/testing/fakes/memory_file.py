@@ -146,6 +146,7 @@ class MemoryFile:
     by_key: dict[MessageKey, str] = field(default_factory=dict)
     destinations: dict[Location, MemoryDestination] = field(default_factory=dict)
     published: dict[Location, Published] = field(default_factory=dict)
+    markers: dict[Location, str] = field(default_factory=dict)  # path to transfer
     sequencers: dict[tuple[Location, str, str], str] = field(default_factory=dict)
     nonces: dict[str, tuple[tuple[str, str], datetime]] = field(default_factory=dict)
     staging: dict[Location, tuple[AbandonedStaging, Location, datetime]] = field(

@@ -212,6 +212,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
         now: datetime,
         *,
         manifest: ManifestSum | None = None,
+        marker: Location | None = None,
     ) -> bool:
         with self._faults.call("ledger.finish", outage):
             row = self._row(transfer_id)
@@ -222,10 +223,16 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
             self._publish(row, epoch)
             row.renames_possible = False
             self._remember_event(row, state)
+            if marker is not None:
+                self._file.markers[marker] = row.id
             self._end(row, state)
             self._file.journal.append((now, row.id, state, None))
         self._working.discard(transfer_id)
         return True
+
+    def marker_at(self, location: Location) -> str | None:
+        with self._faults.call("ledger.marker_at", outage):
+            return self._file.markers.get(location)
 
     def _publish(self, row: MemoryTransfer, epoch: int) -> None:
         for planned in row.plan:

@@ -1,0 +1,23 @@
+"""Where transfers left their completion markers."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0017"
+down_revision = "0016"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Forward only: an older program refuses the newer file."""
+    op.create_table(
+        "completion_markers",
+        sa.Column("uri", sa.Text, primary_key=True),
+        sa.Column("transfer_id", sa.Text, nullable=False),
+        sa.Column("published_at", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_completion_markers_transfer", "completion_markers", ["transfer_id"])
