@@ -45,8 +45,8 @@ TUNING = Tuning(small_bytes=10, large_bytes=100, range_bytes=32, ranges=2, tries
 Fact = TypeVar("Fact")
 
 TABLES = (
-    *("litter", "objects", "journal", "jobs", "published", "completion_markers", "seals", "destinations"),
-    *("sequencers", "nonces", "transfers"),
+    *("litter", "objects", "journal", "jobs", "published", "seals", "destinations"),
+    *("completion_markers", "sequencers", "nonces", "transfers"),
 )
 
 

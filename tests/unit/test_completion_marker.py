@@ -62,7 +62,7 @@ def attempt(
     ).run()
 
 
-def renamed(world: World) -> list[str]:
+def renamed(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Final paths in the order of their renames; a tree's is its directory."""
     order: list[str] = []
     target = world.target
@@ -73,7 +73,7 @@ def renamed(world: World) -> list[str]:
         if ".backhaul" not in path:
             order.append(path)
 
-    target.rename = rename  # type: ignore[method-assign]
+    monkeypatch.setattr(target, "rename", rename)
     return order
 
 
@@ -85,23 +85,29 @@ def die_at(world: World, name: str, occurrence: int = 1, **rules: Any) -> None:
     world.clock.advance(13 * 3600)
 
 
-def test_it_is_in_the_tree_before_its_one_rename(world: World, ports: Ports) -> None:
-    order = renamed(world)
+def test_it_is_in_the_tree_before_its_one_rename(
+    world: World, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = renamed(world, monkeypatch)
     assert attempt(world, ports) == DONE
     assert order == ["/land/d"]
     assert world.landed() == {"d/a": b"A", "d/z": b"Z", "d/_SUCCESS": b""}
     assert world.staging() == []
 
 
-def test_file_by_file_it_is_last(world: World, ports: Ports) -> None:
+def test_file_by_file_it_is_last(
+    world: World, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.store.put("p/_committed", b"C")
-    order = renamed(world)
+    order = renamed(world, monkeypatch)
     assert attempt(world, ports, publish=PublishMode.PER_FILE) == DONE
     assert order == [f"/land/d/{name}" for name in ("a", "z", "_committed", "_SUCCESS")]
 
 
-def test_single_object_has_it_beside_the_file(world: World, ports: Ports) -> None:
-    order = renamed(world)
+def test_single_object_has_it_beside_the_file(
+    world: World, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = renamed(world, monkeypatch)
     assert attempt(world, ports, "raw/p/a, /land/d") == DONE
     assert order == ["/land/d/a", MARKER]
 
@@ -147,31 +153,35 @@ def test_death_at_any_call_leaves_no_marker_without_data(
     assert [row.state for row in world.rows()] == [TransferState.DONE]
 
 
-def test_death_between_the_last_file_and_the_marker(world: World) -> None:
+def test_death_between_the_last_file_and_the_marker(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use(world, publish=PublishMode.PER_FILE)
     # Of its own staging, then the two files: the fourth rename is the marker's.
     die_at(world, "target.rename", 4)
     assert world.landed() == {"d/a": b"A", "d/z": b"Z"}
     with world.process() as ports:
-        order = renamed(world)
+        order = renamed(world, monkeypatch)
         assert attempt(world, ports) == DONE
         assert ports.ledger.marker_at(location(MARKER)) == "t-m1"
     assert order == [MARKER]
     assert "store.get" not in [name for name, _ in world.faults.log]
 
 
-def test_death_after_the_marker_adopts_it(world: World) -> None:
+def test_death_after_the_marker_adopts_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     use(world, publish=PublishMode.PER_FILE)
     die_at(world, "ledger.finish")
     with world.process() as ports:
-        order = renamed(world)
+        order = renamed(world, monkeypatch)
         assert attempt(world, ports) == DONE
     assert order == []
 
 
-def test_older_marker_is_replaced_after_the_files(world: World, ports: Ports) -> None:
+def test_older_marker_is_replaced_after_the_files(
+    world: World, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.target.put(MARKER, b"old")
-    order = renamed(world)
+    order = renamed(world, monkeypatch)
     assert attempt(world, ports) == DONE
     assert order[-1] == MARKER
     assert world.landed()["d/_SUCCESS"] == b""
@@ -187,11 +197,13 @@ def test_what_is_there_is_not_replaced(world: World, ports: Ports, rule: OnExist
     assert world.landed() == {"d/_SUCCESS": b"old"}
 
 
-def test_empty_one_is_as_good_where_the_same_is(world: World, ports: Ports) -> None:
+def test_empty_one_is_as_good_where_the_same_is(
+    world: World, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use(world, on_exists=OnExists.SAME_OK)
     world.target.put(MARKER, b"")
     assert attempt(world, ports) == DONE
-    assert MARKER not in renamed(world)
+    assert MARKER not in renamed(world, monkeypatch)
 
 
 def test_second_object_of_a_directory_keeps_the_marker_of_the_first(

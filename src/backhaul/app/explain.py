@@ -40,6 +40,7 @@ class Explanation:
         event: The event in words; empty for a request.
         ignored: Why the agent would delete it and do nothing.
         is_signed: The route needs a signature, which a body alone does not carry.
+        tables: Which kinds of tables the names are of: `delta`, `iceberg`.
         engine: The engine and the reason; what is already published is not deducted.
         names: The first target names.
         names_checked: How many target names were looked up.
@@ -59,6 +60,7 @@ class Explanation:
     job: Assignment | None = None
     kind: str = ""
     totals: Totals | None = None
+    tables: tuple[str, ...] = ()
     engine: str | None = None
     names: tuple[Location, ...] = ()
     names_checked: int = 0
@@ -112,6 +114,8 @@ class Explanation:
             "on_exists": job.on_exists.value if job else None,
             "publish": job.publish.value if job else None,
             "verify": job.verify.value if job else None,
+            "completion_marker": job.completion_marker if job else None,
+            "tables": list(self.tables),
             "engine": self.engine,
             "objects": totals.objects if totals else None,
             "bytes": totals.size_bytes if totals else None,
@@ -231,6 +235,7 @@ def _list(
                 load = load.plus(one)
                 obstacle = obstacle or cannot_carry(one, source.source, is_object=source.is_object)
         found.totals = planner.finish()
+        found.tables = tuple(sorted(planner.tables))
         choice = engine_for(job, make_cluster(context), load, obstacle)
         found.engine = f"{choice.engine} ({choice.reason})"
     except BackhaulError as error:

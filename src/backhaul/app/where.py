@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from heapq import merge
 from pathlib import Path
 from urllib.parse import unquote
@@ -62,7 +61,10 @@ def find_where(
         EditedLedger: E_LEDGER_CORRUPT: a row that Backhaul did not write.
     """
     ends_at = monotonic() + BUDGET_S
-    is_over = partial(_is_later, monotonic, ends_at)
+
+    def is_over() -> bool:
+        return monotonic() > ends_at
+
     if isinstance(place, SourcePlace):
         return _OfSource(reader, place, most, is_over).found()
     waiting = _waiting(reader)
@@ -108,10 +110,6 @@ def _waiting(reader: PlaceReader) -> list[tuple[str, str]]:
         if before is None:
             break
     return found
-
-
-def _is_later(monotonic: Callable[[], float], ends_at: float) -> bool:
-    return monotonic() > ends_at
 
 
 class _Look:
@@ -355,6 +353,7 @@ class _OfTarget(_Look):
         return Whereabouts(
             place=place,
             now=tuple(self._now(passages)),
+            markers=tuple(filter(None, map(self._reader.marker_at, texts[:: len(paths)]))),
             passages=passages,
             has_more=has_more,
             searched_to=searched_to,

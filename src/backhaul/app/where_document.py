@@ -85,12 +85,22 @@ class FilePart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MarkerPart:
+    """An empty file that the transfer published after all others."""
+
+    target: str
+    transfer: str
+    published_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class WhereDocument:
     """What the ledger knows of a place.
 
     Attributes:
         place: As it was looked for.
         now: Of a path: the file there, for each file system that has one.
+        markers: Of a path: the completion marker there, likewise.
         transfers: Newest first, by the time when they were first seen.
         has_more: There are older ones.
         searched_to: Null, unless the time was used up there.
@@ -102,6 +112,7 @@ class WhereDocument:
     place: str
     kind: Literal["path", "source"]
     now: list[FilePart]
+    markers: list[MarkerPart]
     transfers: list[PassagePart]
     has_more: bool
     searched_to: datetime | None
@@ -127,6 +138,10 @@ def where_document(found: Whereabouts) -> WhereDocument:
         place=found.place.text,
         kind="source" if isinstance(found.place, SourcePlace) else "path",
         now=[_file(one) for one in found.now],
+        markers=[
+            MarkerPart(target=one.uri, transfer=one.transfer_id, published_at=one.published_at)
+            for one in found.markers
+        ],
         transfers=[_passage(one) for one in found.passages],
         has_more=found.has_more,
         searched_to=found.searched_to,

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from backhaul.adapters.ledger import EvidenceRow, TransferRow
-from backhaul.adapters.ledger.reading.locating import FilesNow
+from backhaul.adapters.ledger.reading.locating import FilesNow, MarkerNow
 from backhaul.adapters.ledger.reading.plan_search import ObjectSpan
 from backhaul.app.places import SourcePlace, TargetPlace
 from backhaul.core.ports import Published
@@ -72,6 +72,7 @@ class Whereabouts:
 
     Attributes:
         now: Of a path: the file there, for each file system that has one.
+        markers: Of a path: the completion marker there, likewise.
         passages: Newest first, by the time when a transfer was first seen.
         has_more: There are older ones.
         searched_to: The time was used up when transfers of this time were looked at; None: it was
@@ -82,6 +83,7 @@ class Whereabouts:
 
     place: TargetPlace | SourcePlace
     now: tuple[FileNow, ...] = ()
+    markers: tuple[MarkerNow, ...] = ()
     passages: tuple[Passage, ...] = ()
     has_more: bool = False
     searched_to: datetime | None = None
@@ -90,4 +92,4 @@ class Whereabouts:
 
     @property
     def is_known(self) -> bool:
-        return bool(self.now or self.passages)
+        return bool(self.now or self.markers or self.passages)

@@ -125,6 +125,7 @@ def _record_lines(found: Explanation) -> Iterator[tuple[str, str]]:
 
 
 def _plan_lines(found: Explanation, totals: Totals) -> Iterator[tuple[str, str]]:
+    from backhaul.core.transfer.readers.tables import TABLE_NOTES
     from backhaul.core.units import human_bytes
 
     size = human_bytes(totals.size_bytes)
@@ -132,6 +133,8 @@ def _plan_lines(found: Explanation, totals: Totals) -> Iterator[tuple[str, str]]
     if totals.markers:
         skipped = f", {counted(totals.markers, 'directory placeholder')} skipped"
     yield "plan", f"{counted(totals.objects, 'object')}, {size}{skipped}"
+    for table in found.tables:
+        yield "table", TABLE_NOTES[table]
     if found.engine is not None:
         yield "engine", found.engine
     if found.made_in is not None:
@@ -141,6 +144,8 @@ def _plan_lines(found: Explanation, totals: Totals) -> Iterator[tuple[str, str]]
         yield "directory", f"does not exist yet; it would be created in {where}"
     if found.is_tree is not None:
         yield "publish", "in one rename" if found.is_tree else "file by file, one rename each"
+    if found.job is not None and found.job.completion_marker is not None:
+        yield "marker", f"{found.job.completion_marker}, an empty file, published after all others"
     for number, name in enumerate(found.names):
         yield "targets" if number == 0 else "", name.uri
     if totals.objects > len(found.names):

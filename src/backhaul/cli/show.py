@@ -67,6 +67,7 @@ def _print(details: TransferDetails) -> None:
     _line("attempts", f"{row.attempt} ({row.failures} failed)")
     if row.route:
         _line("route", row.route + (f" (policy {row.policy})" if row.policy else ""))
+    _print_readers(row)
     if row.engine:
         _line("engine", f"{row.engine} ({row.engine_reason})")
     for job in details.jobs:
@@ -91,6 +92,16 @@ def _print(details: TransferDetails) -> None:
         click.echo(
             f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.state:<11} attempt {entry.attempt}{reason}"
         )
+
+
+def _print_readers(row: TransferRow) -> None:
+    """What readers of the directory must know."""
+    from backhaul.core.transfer.readers.tables import TABLE_NOTES
+
+    if row.completion_marker:
+        _line("marker", f"{row.completion_marker} (empty, published after all others)")
+    for table in row.table_format.split(", ") if row.table_format else ():
+        _line("table", TABLE_NOTES.get(table, table))
 
 
 def _print_message(row: TransferRow) -> None:

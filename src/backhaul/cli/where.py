@@ -115,6 +115,11 @@ def _lines(found: Whereabouts) -> Iterator[str]:
     yield visible(found.place.text, LONGEST)
     for one in found.now:
         yield from _now(one)
+    for marker in found.markers:
+        yield ""
+        yield f"now at {visible(marker.uri, LONGEST)}"
+        yield _fact("marker", "an empty file, published after all others: the transfer is complete")
+        yield _fact("transfer", f"{marker.transfer_id}, {_time(marker.published_at)}")
     shown_above = {one.published.transfer_id for one in found.now}
     rest = [one for one in found.passages if one.transfer.id not in shown_above]
     if not rest:

@@ -248,6 +248,18 @@ class EngineChosen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TableRecognised:
+    """The plan has files of tables whose readers go by a log or by metadata.
+
+    Attributes:
+        tables: `delta`, `iceberg`, or both.
+    """
+
+    transfer_id: str
+    tables: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ApplicationFollowed:
     """A YARN application carries the bytes: just submitted, or adopted from an earlier attempt."""
 

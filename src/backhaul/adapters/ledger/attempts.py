@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -170,6 +171,10 @@ class SqlAttempts(WriteSession):
         with self._transaction() as tx:
             values = {"engine": engine, "engine_reason": rows.readable(reason)}
             transfers.change(tx, transfer_id, values)
+
+    def note_tables(self, transfer_id: str, tables: Sequence[str]) -> None:
+        with self._transaction() as tx:
+            transfers.change(tx, transfer_id, {"table_format": ", ".join(sorted(tables))})
 
     def holder(self, transfer_id: str) -> Holder:
         with self._transaction() as tx:

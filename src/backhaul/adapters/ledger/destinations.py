@@ -184,6 +184,7 @@ class SqlDestinations(WriteSession):
                 transfers.settle_others(tx, transfer, now)
             values = {
                 "publish_mode": publish_mode,
+                "completion_marker": None if marker is None else marker.uri,
                 "renames_possible": False,
                 "bytes_copied": manifest.copied_bytes if manifest is not None else None,
             }

@@ -140,6 +140,8 @@ transfers = Table(
     Column("egress_retry", BigInteger, nullable=False, default=0, server_default="0"),
     Column("egress_verify", BigInteger, nullable=False, default=0, server_default="0"),
     Column("publish_mode", Text),
+    Column("completion_marker", Text),  # URI of the empty file that was published last
+    Column("table_format", Text),  # `delta`, `iceberg` or both, where it was recognised
     Column("engine", Text),  # null where nothing was to be chosen
     Column("engine_reason", Text),
     Column("code", Text),
@@ -304,7 +306,6 @@ completion_markers = Table(
     Column("uri", Text, primary_key=True),
     Column("transfer_id", Text, nullable=False),
     Column("published_at", UtcTime, nullable=False),
-    Index("ix_completion_markers_transfer", "transfer_id"),
     sqlite_with_rowid=False,
 )
 

@@ -214,6 +214,7 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
         "ledger does not show which routes are paused; retrying",
         vars,
     ),
+    facts.TableRecognised: ("info", "table recognised", vars),
     facts.EngineChosen: ("info", "engine chosen", vars),
     facts.ApplicationFollowed: ("info", "transfer runs as a YARN application", vars),
     facts.ApplicationEnded: ("info", "YARN application ended", _without_none),
@@ -254,6 +255,9 @@ def describe(fact: object) -> tuple[str, str, dict[str, Any]]:
         return "error", "unexpected error", {"exc_info": fact}
     level, event, fields = _LINES.get(type(fact), ("debug", type(fact).__name__, _without_none))
     match fact:
+        case facts.TableRecognised() if "iceberg" in fact.tables:
+            level = "warning"
+            event += ": metadata of Iceberg names files by their paths in S3"
         case facts.MessageDead():
             if fact.dead_letter_queue is None:
                 event = "message dead and kept hidden: no dead-letter queue"

@@ -1,14 +1,19 @@
-"""Routes with a `marker`: an object whose directory is not complete yet is not missing.
+"""Markers: the triggers that a route waits for in S3, and the files that it leaves at the target.
+
+Of a route with a `marker`, an object whose directory is not complete yet is not missing.
 
 Of such a route an event of the marker alone brings anything: its whole directory. Until it is
 written the directory is unfinished, however old its objects are.
+
+A completion marker belongs to no object of S3, and is not foreign either: a transfer left it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from backhaul.adapters.ledger import LedgerReader
 from backhaul.app.reconcile.unfinished import since_epoch_us
 from backhaul.core.model import Route, Source
 from backhaul.core.ports import ObjectStore
@@ -99,3 +104,15 @@ def _waiting(
         if source is not None and not was_there(source, one.row.proven):
             key = source.key[: source.key.rfind("/") + 1]
             yield number, one, Source(bucket=source.bucket, key=key)
+
+
+def completion_markers(reader: LedgerReader | None, route: Route) -> Callable[[str], bool]:
+    """Whether a transfer left its completion marker at a path: a query for each likely name."""
+
+    def is_one(path: str) -> bool:
+        if reader is None or not path.rpartition("/")[2].startswith("_"):
+            return False
+        uris = {f"{one.filesystem}{path}" for one in route.destinations or ()}
+        return any(reader.marker_at(uri) is not None for uri in uris)
+
+    return is_one

@@ -21,6 +21,7 @@ from backhaul.app.context import Context
 from backhaul.app.inventory import OpenInventory, open_inventory
 from backhaul.app.ports import make_pool, open_ports
 from backhaul.app.reconcile.adopting import Adopter, not_noted, noted_adoptions
+from backhaul.app.reconcile.markers import completion_markers
 from backhaul.app.reconcile.noting import ClassTotals, note_result
 from backhaul.app.reconcile.parts import (
     PartFiles,
@@ -430,6 +431,7 @@ class Comparison:
             cover=covers.of,
             route=self.route.name,
             listed_us=None if taken_at is None else since_epoch_us(taken_at),
+            is_marker=completion_markers(self.reader, self.route),
         )
 
     def _is_wanted(self, row: Row) -> bool:

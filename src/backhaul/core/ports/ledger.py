@@ -102,6 +102,9 @@ class AttemptLedger(Protocol):
     def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
         """Which engine was chosen, and why."""
 
+    def note_tables(self, transfer_id: str, tables: Sequence[str]) -> None:
+        """Which kinds of tables its plan was recognised to have; replaces what was noted."""
+
     def holder(self, transfer_id: str) -> Holder:
         """Which process has the transfer now, and whether it was cancelled."""
 

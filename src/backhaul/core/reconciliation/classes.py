@@ -41,6 +41,7 @@ class Judge:
         cover: The transfer that covers an object and is open, or else dead; None: there is none.
         listed_us: Until when the objects are known, where they are from an inventory; None: until
             now.
+        is_marker: Whether a transfer left its completion marker at this path.
     """
 
     now_us: Callable[[], int]
@@ -48,6 +49,7 @@ class Judge:
     cover: FindCover
     route: str | None = None
     listed_us: int | None = None
+    is_marker: Callable[[str], bool] = lambda path: False  # noqa: ARG005
 
     def compare(self, row: Row) -> ComparedPath:
         """The row with its class."""
@@ -87,6 +89,9 @@ class Judge:
             why = "written after the inventory was taken"
             return ComparedPath(row, ObjectClass.TOO_YOUNG, why, transfer_id)
         if proof is None:
+            if target.size_bytes == 0 and self.is_marker(target.path):
+                why = "completion marker that a transfer published"
+                return ComparedPath(row, ObjectClass.EXCLUDED, why)
             why = "no object of S3 belongs here, and no transfer brought it"
             return ComparedPath(row, ObjectClass.EXTRA, why)
         why = f"transfer {transfer_id} brought it; S3 has no object that belongs here"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from backhaul.core.facts import TableRecognised
 from backhaul.core.model import Assignment, Location, Source
 from backhaul.core.objects import Pin, PlannedObject, Totals
 from backhaul.core.ports import AttemptStart, Claimed, ListPage, Ports, Published
@@ -68,6 +69,7 @@ class Plan:
         self._pages: Iterator[ListPage] = iter(())
         self._first: Sequence[PlannedObject] = ()
         self._ahead: Sequence[PlannedObject] = ()
+        self._tables = 0  # kinds that were noted
 
     # ------------------------------------------------------------ resolve
 
@@ -226,6 +228,7 @@ class Plan:
     def _freezing(self) -> Iterator[Sequence[PlannedObject]]:
         page = self._first  # the claim froze it
         while page:
+            self._note_tables()
             self.totals = self._listing.totals
             self.is_counted = not self._ahead
             yield page
@@ -234,6 +237,15 @@ class Plan:
                 self._ports.ledger.freeze(
                     self._id, page, is_complete=not self._ahead, markers=self._placeholders
                 )
+
+    def _note_tables(self) -> None:
+        """What readers of a table must know of its copy."""
+        tables = self._listing.tables
+        if len(tables) == self._tables:
+            return
+        self._tables = len(tables)
+        self._ports.ledger.note_tables(self._id, sorted(tables))
+        self._ports.emit(TableRecognised(transfer_id=self._id, tables=", ".join(sorted(tables))))
 
     def whole(self) -> Totals:
         """The totals of all pages; a plan that is not frozen has been listed to its end."""

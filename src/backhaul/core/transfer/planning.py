@@ -16,6 +16,7 @@ from backhaul.core.ports import ListPage, ObjectStore
 from backhaul.core.requests.paths import check_key, is_placeholder, target_relative
 from backhaul.core.text import printable
 from backhaul.core.transfer.listing import UNORDERED_MAX, find_object, has_object, list_pages
+from backhaul.core.transfer.readers.tables import TableFormat, table_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,9 @@ class Planner:
     go unnoticed here; then it is the target that cannot hold both. There, the hashes of up to
     1,000,000 directories are kept too, and `directories` is a lower bound: those before the first
     key out of order are not counted again, nor those beyond that number.
+
+    Attributes:
+        tables: Which kinds of tables the names so far are of.
     """
 
     source: Source
@@ -109,6 +113,7 @@ class Planner:
     size_bytes: int = 0
     markers: int = 0
     directories: int = 0
+    tables: set[TableFormat] = field(default_factory=set)
     _last_directory: tuple[str, ...] = ()
     _last_key: str = ""
     _seen: set[int] | None = None  # directories since the first key out of order
@@ -137,6 +142,8 @@ class Planner:
             self.objects += 1
             self.size_bytes += pin.size_bytes
             self._count_directories(pin.key, relative)
+            if (table := table_of(relative)) is not None and not self.is_object:
+                self.tables.add(table)
             self._refuse_excess()
         return planned
 

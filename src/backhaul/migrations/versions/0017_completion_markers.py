@@ -1,4 +1,4 @@
-"""Where transfers left their completion markers."""
+"""Where transfers left their completion markers, and which of them brought tables."""
 
 from __future__ import annotations
 
@@ -20,4 +20,5 @@ def upgrade() -> None:
         sa.Column("published_at", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_completion_markers_transfer", "completion_markers", ["transfer_id"])
+    op.add_column("transfers", sa.Column("completion_marker", sa.Text))
+    op.add_column("transfers", sa.Column("table_format", sa.Text))

@@ -356,6 +356,9 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
     def note_engine(self, transfer_id: str, engine: str, reason: str) -> None:
         """Kept by the real one only."""
 
+    def note_tables(self, transfer_id: str, tables: Sequence[str]) -> None:
+        """Kept by the real one only."""
+
     def open_job(self, transfer_id: str, epoch: int, tag: str, now: datetime) -> bool:
         """Nothing may be submitted."""
         del transfer_id, epoch, tag, now

@@ -34,7 +34,7 @@ from backhaul.adapters.ledger.reading.evidence import (
 from backhaul.adapters.ledger.reading.plan_search import PlanSearchReader, TextRange
 from backhaul.adapters.ledger.reading.searching import FOUND_COLUMNS, FoundTransfer, found_transfer
 from backhaul.adapters.ledger.reading.transfer_rows import TransferRow, transfer_row
-from backhaul.adapters.ledger.schema import objects, published, transfers
+from backhaul.adapters.ledger.schema import completion_markers, objects, published, transfers
 from backhaul.core.ports import Published
 
 TEXTS_AT_ONCE = 200
@@ -45,7 +45,17 @@ _ROWS = select(transfers, _KEPT_SUM)
 _NEWEST = transfers.c.id.desc()
 # Spelled out: SQLite compares it with the condition of the index.
 _DEAD: ColumnElement[str] = literal_column("'dead'")
+_MARKER = select(completion_markers).where(completion_markers.c.uri == bindparam("of_uri"))
 _PUBLISHED = select(published).where(published.c.uri == bindparam("of_uri"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkerNow:
+    """An empty file that a transfer published after all others."""
+
+    uri: str
+    transfer_id: str
+    published_at: datetime
 
 
 class TransferEnd(StrEnum):
@@ -265,6 +275,21 @@ class PlaceReader(PlanSearchReader):
         with self._transaction("the published file") as tx:
             row = tx.execute(_PUBLISHED, {"of_uri": uri}).mappings().one_or_none()
             return None if row is None else rows.published_file(row)
+
+    def marker_at(self, uri: str) -> MarkerNow | None:
+        """The completion marker at this very path, by its transfer; None: no transfer left one.
+
+        What a transfer published there since, as a file of its source, is none.
+        """
+        with self._transaction("the completion marker") as tx:
+            row = tx.execute(_MARKER, {"of_uri": uri}).mappings().one_or_none()
+            if row is None:
+                return None
+            rows.checked(row, completion_markers.c)
+            later = tx.execute(_PUBLISHED, {"of_uri": uri}).mappings().one_or_none()
+            if later is not None and rows.published_file(later).transfer_id >= row["transfer_id"]:
+                return None
+            return MarkerNow(**row)
 
     def files_now(
         self, transfer_id: str, directory: str, wanted: TextRange, *, first: int, most: int

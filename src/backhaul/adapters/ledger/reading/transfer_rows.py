@@ -32,6 +32,8 @@ class TransferRow:
         retry_at: When a held transfer tries again; None while a worker waits by itself.
         copied_bytes: Of the objects that were copied and proven so far; `bytes_planned` counts
             those that were there already, too.
+        completion_marker: URI of the empty file that it published after all others.
+        table_format: `delta` or `iceberg`, or `delta, iceberg`, where its plan has such tables.
         duration: First claim to end; None while not final.
         sender: SQS's SenderId; `sent_at` by SQS's clock; None: of `copy`, or not known.
         traceparent: The message's, as sent; likewise `aws_trace_header`.
@@ -68,6 +70,8 @@ class TransferRow:
     copied_bytes: int
     markers: int
     publish_mode: str | None
+    completion_marker: str | None
+    table_format: str | None
     engine: str | None
     engine_reason: str | None
     code: str | None

@@ -7,6 +7,7 @@ spec (metadata files hold the full locations of manifests and data).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 DELTA_LOG = "_delta_log"
@@ -29,6 +30,13 @@ class TableFormat(StrEnum):
 
     DELTA = "delta"
     ICEBERG = "iceberg"
+
+
+TABLE_NOTES: Mapping[str, str] = {
+    TableFormat.DELTA: "delta: file by file, its log is published after its data, in order",
+    TableFormat.ICEBERG: "iceberg: its metadata names files by their full paths in S3, so readers "
+    "of the copy read S3; rewrite the paths (rewrite_table_path) or register its Parquet files",
+}
 
 
 def turn_of(relative: str) -> Turn:
