@@ -24,6 +24,7 @@ from backhaul.core.receipts.statement import KEY_ID, PAYLOAD_TYPE
 from backhaul.core.receipts.statement import VERSION as RECEIPT_VERSION
 from backhaul.core.reconciliation.values import ObjectClass
 from backhaul.core.replies.reply import REPLY_VERSION, ReplyEvent
+from backhaul.core.requests.marker_names import MARKER_NAME
 from backhaul.settings.model import MIB, schema
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -94,6 +95,11 @@ def message_schema() -> dict[str, Any]:
                     name: {"enum": [str(choice) for choice in values], "description": means}
                     for name, (values, means) in choices.items()
                 },
+            },
+            "marker": {
+                "type": "string",
+                "pattern": f"^{MARKER_NAME}$",
+                "description": "name of an empty file that is published after all others",
             },
         },
     }

@@ -641,6 +641,19 @@ def test_finish_makes_proofs_the_published_truth(ledger: Ledger) -> None:
     assert (one.content.hex, one.modified_ms) == ("0badcafe", proof(1).modified_ms)
 
 
+def test_finish_records_where_the_completion_marker_is(ledger: Ledger) -> None:
+    marker = DAY.join("_SUCCESS")
+    for number in (1, 2):
+        found = claimed(ledger, f"t{number}")
+        assert ledger.marker_at(marker) == (None if number == 1 else "t1")
+        assert ledger.intend(f"t{number}", found.epoch, [proof(seq) for seq in range(3)], T0)
+        assert ledger.finish(
+            f"t{number}", found.epoch, TransferState.DONE, "tree", T0, marker=marker
+        )
+    assert ledger.marker_at(marker) == "t2"
+    assert ledger.marker_at(DAY) is None
+
+
 def test_finish_of_a_single_object_publishes_below_the_directory(ledger: Ledger) -> None:
     begin(ledger)
     file = DAY.join("a.parquet")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -225,6 +225,21 @@ def test_a_route_is_not_needed() -> None:
         row(None, a_proof("a", route="other"), a_file("a"))
     )
     assert found.found is ObjectClass.EXTRA
+
+
+@pytest.mark.parametrize(
+    ("size", "known", "expected"),
+    [
+        (0, "_SUCCESS", ObjectClass.EXCLUDED),
+        (1, "_SUCCESS", ObjectClass.EXTRA),  # somebody wrote over it
+        (0, "_other", ObjectClass.EXTRA),
+    ],
+)
+def test_completion_marker_is_not_foreign(size: int, known: str, expected: ObjectClass) -> None:
+    found = replace(judge(), is_marker=lambda path: path == f"{ROOT}{known}").compare(
+        row(None, None, a_file("_SUCCESS", size=size))
+    )
+    assert found.found is expected
 
 
 # ---------------------------------------------------------------- the merge

@@ -137,11 +137,18 @@ class World:
         )
         return new_id
 
-    def done(self, source: str, target: str, relatives: Sequence[str] = (), **about: Any) -> str:
+    def done(
+        self,
+        source: str,
+        target: str,
+        relatives: Sequence[str] = (),
+        marker: str | None = None,
+        **about: Any,
+    ) -> str:
         new_id = self.stage(source, target, relatives, **about)
         self.ledger.intend(new_id, self.epoch, [], self.now)
-        state = TransferState.DONE
-        assert self.ledger.finish(new_id, self.epoch, state, "tree", self.now)
+        state, left = TransferState.DONE, at(marker) if marker else None
+        assert self.ledger.finish(new_id, self.epoch, state, "tree", self.now, marker=left)
         return new_id
 
     def failed(self, transfer_id: str, state: TransferState, code: str) -> str:
@@ -840,3 +847,26 @@ def test_the_row_of_a_transfer_may_be_gone(world: World) -> None:
     assert (now.passage, now.published.transfer_id) == (None, name)
     assert json.loads(where_as_text(found))["now"][0]["passage"] is None
     assert "the ledger has no more of it" in run(world, f"{NS}/landing/x/a").stdout
+
+
+# ---------------------------------------------------------------- completion markers
+
+
+def test_completion_marker_leads_to_its_transfer(world: World) -> None:
+    left = f"{NS}/landing/x/_SUCCESS"
+    first = world.done("s3://raw/x/", f"{NS}/landing/x", ["a"], marker=left)
+    found = look(world, "/landing/x/_SUCCESS")
+    assert found.is_known
+    assert [(one.uri, one.transfer_id) for one in found.markers] == [(left, first)]
+    second = world.done("s3://raw/x/", f"{NS}/landing/x", ["a"], marker=left)
+    assert [one.transfer_id for one in look(world, left).markers] == [second]
+    assert look(world, "/landing/x/a").markers == ()
+
+
+def test_file_of_the_source_published_since_is_no_completion_marker(world: World) -> None:
+    left = f"{NS}/landing/x/_SUCCESS"
+    world.done("s3://raw/x/", f"{NS}/landing/x", ["a"], marker=left)
+    world.done("s3://raw/x/", f"{NS}/landing/x", ["_SUCCESS"])
+    found = look(world, left)
+    assert found.markers == ()
+    assert len(found.now) == 1

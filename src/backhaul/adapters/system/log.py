@@ -257,7 +257,7 @@ def describe(fact: object) -> tuple[str, str, dict[str, Any]]:
     match fact:
         case facts.TableRecognised() if "iceberg" in fact.tables:
             level = "warning"
-            event += ": metadata of Iceberg names files by their paths in S3"
+            event = "copy of an Iceberg table: its metadata names files in S3"
         case facts.MessageDead():
             if fact.dead_letter_queue is None:
                 event = "message dead and kept hidden: no dead-letter queue"

@@ -8,29 +8,18 @@ from backhaul.core.errors import BackhaulError
 from backhaul.core.requests.paths import UNFINISHED
 from backhaul.core.text import printable
 
-HINT = 'write a name such as "_SUCCESS": it begins with "_", then letters, digits, ".", "_" or "-"'
-MAX_NAME = 255  # bytes, as of any name in a directory
-_NAME = re.compile(r"_[A-Za-z0-9][A-Za-z0-9._-]*")
 # Names that readers and writers of tables take for a directory, or for a file with content.
-_TAKEN = frozenset(
-    {
-        UNFINISHED,
-        "_common_metadata",
-        "_delta_log",
-        "_last_checkpoint",
-        "_metadata",
-        "_symlink_format_manifest",
-    }
+_TAKEN = (
+    *(UNFINISHED, "_common_metadata", "_delta_log", "_last_checkpoint", "_metadata"),
+    "_symlink_format_manifest",
 )
-
-
-def why_no_marker(name: str) -> str:
-    """Why a text cannot be the name of a completion marker; empty: it can."""
-    if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
-        return "is no single name that begins with '_'"
-    if name in _TAKEN:
-        return "is a name that has another meaning to readers of tables"
-    return ""
+MARKER_NAME = (
+    rf"_(?!(?:{'|'.join(name[1:] for name in _TAKEN)})$)[A-Za-z0-9][A-Za-z0-9._-]{{0,253}}"
+)
+HINT = (
+    'write a name such as "_SUCCESS": "_", then letters, digits, ".", "_" or "-"; names that '
+    "readers of tables know, such as _metadata, are taken"
+)
 
 
 def check_marker(name: str, refused: type[BackhaulError], code: str, what: str) -> str:
@@ -43,6 +32,8 @@ def check_marker(name: str, refused: type[BackhaulError], code: str, what: str) 
     Raises:
         BackhaulError: `refused`.
     """
-    if why := why_no_marker(name):
-        raise refused(code, f"{what} {printable(name, 60)} {why}", hint=HINT)
+    if not re.fullmatch(MARKER_NAME, name):
+        raise refused(
+            code, f"{what} is {printable(name, 60)}, no name of a completion marker", hint=HINT
+        )
     return name
