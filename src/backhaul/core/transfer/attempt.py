@@ -193,7 +193,9 @@ class Attempt:
             ledger=self._ports.ledger,
             session=self._worker.session,
             job=self._job,
-            plan=self._plan,
+            directory=self._plan.directory,
+            names=self._plan.names,
+            may_be_published=self._plan.may_be_published,
         )
 
     def _adopt_renamed(self) -> bool:

@@ -19,8 +19,9 @@ from backhaul.core.transfer.plan import Plan
 from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.readers.completion_marker import CompletionMarker
 from backhaul.core.transfer.readers.tables import Turn, turn_of
-from backhaul.core.transfer.reuse import exists, is_own
+from backhaul.core.transfer.reuse import is_own
 from backhaul.core.transfer.staging import Staging
+from backhaul.core.transfer.write_access import exists
 
 
 class PublishOutcome(StrEnum):

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from backhaul.core.errors import CannotWrite, PermanentError
+from backhaul.core.errors import PermanentError
 from backhaul.core.model import Assignment, Location, OnExists
 from backhaul.core.objects import FileStatus, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Ports, Published, StoredChecksum
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
 from backhaul.core.transfer.plan import Plan
 from backhaul.core.transfer.proof_records import Proofs
+from backhaul.core.transfer.write_access import exists
 
 
 def is_file_of(status: FileStatus | None, size_bytes: int) -> bool:
@@ -204,15 +205,6 @@ class Reuse:
         finals = [final for _, final in unknown]
         found = self._worker.session.match_existing(tasks, finals)
         return [one for one in found if one is not None]
-
-
-def exists(final: Location) -> CannotWrite:
-    """The refusal of a name that is taken."""
-    return CannotWrite(
-        "E_DST_EXISTS",
-        f"{final.uri} exists and its route does not replace files",
-        hint="remove it, choose another directory, or set on_exists = replace on the route",
-    )
 
 
 def _unproven(final: Location) -> PermanentError:

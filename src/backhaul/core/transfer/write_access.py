@@ -74,3 +74,12 @@ def _grant(user: str, path: str) -> str:
         f"hdfs dfs -chown {user} {shown}, or hdfs dfs -setfacl -m user:{user}:rwx {shown}; and see "
         "that this is the user you mean: HADOOP_USER_NAME, [kerberos] or run_as"
     )
+
+
+def exists(final: Location) -> CannotWrite:
+    """The refusal of a name that is taken."""
+    return CannotWrite(
+        "E_DST_EXISTS",
+        f"{final.uri} exists and its route does not replace files",
+        hint="remove it, choose another directory, or set on_exists = replace on the route",
+    )

@@ -9,34 +9,50 @@ What the source itself has under this name is copied as any file, and stands for
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from backhaul.core.errors import CannotWrite, IntegrityError
 from backhaul.core.model import Assignment, Location, OnExists
 from backhaul.core.objects import FileStatus
 from backhaul.core.ports import Ledger, Rename, TargetSession
-from backhaul.core.transfer.plan import Plan
-from backhaul.core.transfer.reuse import exists, is_file_of
+from backhaul.core.transfer.write_access import exists
 
 
 class CompletionMarker:
-    """Of one attempt; without a name it does nothing, nor where nothing may be copied."""
+    """Of one attempt; without a name it does nothing, nor where nothing may be copied.
+
+    Args:
+        directory: That the files go to.
+        names: Of the whole frozen plan, relative to it.
+        may_be_published: An earlier attempt recorded its intent: it may have published the marker.
+    """
 
     def __init__(
-        self, *, ledger: Ledger, session: TargetSession, job: Assignment, plan: Plan
+        self,
+        *,
+        ledger: Ledger,
+        session: TargetSession,
+        job: Assignment,
+        directory: Location,
+        names: Callable[[], Iterable[str]],
+        may_be_published: bool,
     ) -> None:
         self._ledger = ledger
         self._session = session
         self._job = job
-        self._plan = plan
+        self._directory = directory
+        self._names = names
+        self._may_be_published = may_be_published
         self._name = None if job.adopts_only else job.completion_marker
 
     @property
     def location(self) -> Location | None:
         """Its final path: in the directory that the files go to. None: none is wanted."""
-        return None if self._name is None else self._plan.directory.join(self._name)
+        return None if self._name is None else self._directory.join(self._name)
 
     def is_there(self) -> bool:
         """Whether nothing is left to do: none is wanted, or its final path has an empty file."""
-        return self.location is None or is_file_of(self._status(self.location), 0)
+        return self.location is None or _is_empty(self._status(self.location))
 
     def stage(self, staged: Location) -> None:
         """Put it into this epoch's directory of staging, which holds everything else.
@@ -51,7 +67,7 @@ class CompletionMarker:
         if self._status(here) is not None:
             return  # the source's own
         self._session.write_whole(here, b"")
-        if not is_file_of(self._status(here), 0):
+        if not _is_empty(self._status(here)):
             raise IntegrityError("E_LENGTH", f"{here.uri} should be empty, and is not")
 
     def publish(self, staged: Location, *, has_moved: bool) -> None:
@@ -88,13 +104,13 @@ class CompletionMarker:
         status = self._status(final)
         if status is None or self._job.on_exists is OnExists.REPLACE:
             return False
-        if is_file_of(status, 0) and (
+        if _is_empty(status) and (
             self._job.on_exists is OnExists.SAME_OK
-            or self._plan.may_be_published
+            or self._may_be_published
             or self._ledger.marker_at(final) is not None
         ):
             return True
-        if any(map(self.is_planned, self._plan.names())):
+        if any(map(self.is_planned, self._names())):
             return True  # the source's own, judged as any file
         raise exists(final)
 
@@ -107,3 +123,8 @@ class CompletionMarker:
                 hint="choose another name for the marker, or remove the directory",
             )
         return status
+
+
+def _is_empty(status: FileStatus | None) -> bool:
+    """An empty file is there."""
+    return status is not None and status.is_file and status.size_bytes == 0
