@@ -81,7 +81,21 @@ def test_a_marker_is_a_setting_and_no_target(tmp_path: Path) -> None:
     settings = load(tmp_path, reply(MARKER) + route('["out"]'))
     assert list(targets(settings)) == []
     assert settings.reply[0].kind == "marker"
-    assert make_routes(settings, None, None)[0].replies == ("out",)
+    made = make_routes(settings, None, None)[0]
+    assert made.replies == ("out",)
+    assert made.completion_marker == "_SUCCESS"
+
+
+def test_a_route_without_a_marker_leaves_none(tmp_path: Path) -> None:
+    settings = load(tmp_path, reply(MARKER) + reply(SQS, name="queue") + route('["queue"]'))
+    assert make_routes(settings, None, None)[0].completion_marker is None
+
+
+def test_a_route_has_one_marker(tmp_path: Path) -> None:
+    text = reply(MARKER) + reply('marker = "_DONE"', name="other")
+    error = refused(tmp_path, text + route('["out", "other"]'))
+    assert error.code == "E_REPLY_SETTING"
+    assert "_DONE and _SUCCESS" in error.message
 
 
 def test_holds_are_reported_after_the_time_that_is_set(tmp_path: Path) -> None:
@@ -166,10 +180,11 @@ def test_a_variable_of_a_command_is_no_unknown_setting(
         (reply('command = ["/no/such"]'), "there is no program /no/such"),
         (reply('command = ["/etc/passwd"]'), "/etc/passwd cannot be executed"),
         (reply(COMMAND, 'user = "no-such-user"'), "there is no user no-such-user"),
-        (reply('marker = "SUCCESS"'), "marker SUCCESS is no name of a marker"),
-        (reply('marker = "_a/b"'), "marker _a/b is no name of a marker"),
-        (reply('marker = "_a\\n"'), "is no name of a marker"),
-        (reply('marker = ".."'), "is no name of a marker"),
+        (reply('marker = "SUCCESS"'), "marker SUCCESS is no name of a completion marker"),
+        (reply('marker = "_a/b"'), "marker _a/b is no name of a completion marker"),
+        (reply('marker = "_a\\n"'), "is no name of a completion marker"),
+        (reply('marker = "_metadata"'), "marker _metadata is no name of a completion marker"),
+        (reply('marker = ".."'), "is no name of a completion marker"),
         (reply(SQS, 'user = "nobody"'), "user has no meaning with sqs"),
         (reply(SNS, "timeout = 5"), "timeout has no meaning with sns"),
         (reply(COMMAND, 'secret_file = "/x"'), "secret_file has no meaning with command"),

@@ -14,6 +14,7 @@ from backhaul.core.endpoints import is_region
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.replies.reply import ReplyEvent, ReplyWish
 from backhaul.core.replies.webhook import parse_webhook
+from backhaul.core.requests.marker_names import MARKER_HINT, is_marker_name
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.core.text import printable, shown
 from backhaul.settings.base import NamedPath, StrictModel, command_fault
@@ -23,7 +24,6 @@ _Span = BeforeValidator(parse_span)
 _TOPIC = re.compile(
     r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?"
 )
-_MARKER = re.compile(r"_[A-Za-z0-9._-]*")
 _KINDS = ("sqs", "sns", "webhook", "command", "marker")
 # Settings that go with some kinds alone.
 _OF_KIND = {
@@ -120,6 +120,24 @@ def check_replies(settings: Sequence[ReplySettings], path: Path | None) -> None:
             raise refused_reply(path, f"reply {one.name}: {fault[0]}", fault[1])
 
 
+def completion_marker(
+    wanted: Iterable[str], settings: Sequence[ReplySettings], route: str, path: Path | None
+) -> str | None:
+    """The completion marker among a route's `replies`; None: it has none.
+
+    Raises:
+        ConfigurationError: E_REPLY_SETTING: it has several.
+    """
+    markers = {one.marker for one in settings if one.name in wanted and one.marker is not None}
+    if len(markers) > 1:
+        raise refused_reply(
+            path,
+            f"route {route}: replies has the completion markers {' and '.join(sorted(markers))}",
+            "leave one of them: the last file of a transfer is one file",
+        )
+    return next(iter(markers), None)
+
+
 def check_reply_names(
     wanted: Iterable[str], settings: Sequence[ReplySettings], route: str, path: Path | None
 ) -> None:
@@ -185,11 +203,8 @@ def _value_fault(one: ReplySettings) -> _Fault:
             return f"its webhook {exc}", "write one such as https://hooks.example.com/arrived"
     if one.command is not None and (fault := command_fault(one.command)):
         return fault
-    if one.marker is not None and not _MARKER.fullmatch(one.marker):
-        return (
-            f"marker {printable(one.marker, 80)} is no name of a marker",
-            'write "_" and letters, digits, ".", "_" or "-", such as _SUCCESS',
-        )
+    if one.marker is not None and not is_marker_name(one.marker):
+        return f"marker {printable(one.marker, 80)} is no name of a completion marker", MARKER_HINT
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from backhaul.core.requests.policy import covering_prefix
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.core.text import printable
 from backhaul.settings.model import EmrSettings, RouteSettings, Settings
-from backhaul.settings.reply import check_replies, check_reply_names
+from backhaul.settings.reply import check_replies, check_reply_names, completion_marker
 from backhaul.settings.signing_keys import signature_rule
 
 
@@ -34,7 +35,10 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
     for one in settings.route:
         check_reply_names(one.replies, settings.reply, one.name, path)
         try:
-            route = _make_route(one, default_fs)
+            route = replace(
+                _make_route(one, default_fs),
+                completion_marker=completion_marker(one.replies, settings.reply, one.name, path),
+            )
         except BackhaulError as error:
             if isinstance(error, ConfigurationError) and error.code != "E_CFG_ROUTE":
                 raise

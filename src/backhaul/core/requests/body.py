@@ -47,7 +47,7 @@ from backhaul.core.requests.foreign_bodies import (
     why_bad_json,
     why_not_read,
 )
-from backhaul.core.requests.marker_names import check_marker
+from backhaul.core.requests.marker_names import MARKER_HINT, is_marker_name
 from backhaul.core.requests.paths import parse_destination, parse_source
 from backhaul.core.requests.strict_json import kind, load
 from backhaul.core.text import byte_offset, excerpt, find_control, find_surrogate, printable
@@ -300,7 +300,13 @@ def _from_json(document: Mapping[str, Any], default_fs: DefaultFs) -> Request:
     request = _request(source, destination, options, form="json", default_fs=default_fs)
     if "marker" not in document:
         return request
-    marker = check_marker(_text_field(document, "marker"), BadMessage, "E_MSG_RANGE", "marker")
+    marker = _text_field(document, "marker")
+    if not is_marker_name(marker):
+        raise BadMessage(
+            "E_MSG_RANGE",
+            f"marker is {printable(marker, 60)}, no name of a completion marker",
+            hint=MARKER_HINT,
+        )
     return replace(request, completion_marker=marker)
 
 
