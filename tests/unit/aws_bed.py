@@ -1,4 +1,4 @@
-"""A small SQS, S3 and STS in this process, which refuses what a test plants; for `doctor`."""
+"""A small SQS, S3, SNS and STS in this process, which refuses what a test plants; for `doctor`."""
 
 from __future__ import annotations
 
@@ -169,11 +169,28 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"<html/>")
         elif action:
             self.answer_sqs(action, json.loads(body))
+        elif b"Action=GetCallerIdentity" not in body:
+            self.answer_sns(parse_qs(body.decode()))
         elif (found := self.bed.refused.get("sts:GetCallerIdentity")) is not None:
             error = f"<Code>{found.code}</Code><Message>{found.message}</Message>"
             self.answer(found.status, f"<ErrorResponse><Error>{error}</Error></ErrorResponse>")
         else:
             self.answer(200, _STS)
+
+    def answer_sns(self, given: dict[str, list[str]]) -> None:
+        """A topic is there unless refused; a message with an impossible attribute is not taken."""
+        action = f"sns:{given['Action'][0]}"
+        found = self.bed.refused.get(action)
+        types = given.get("MessageAttributes.entry.1.Value.DataType", [])
+        if found is None and types == ["NoSuchType"]:
+            found = Refused("ParameterValueInvalid", "the type is invalid", 400)
+        if found is None and action != "sns:GetTopicAttributes":
+            self.bed.taken.append(action)
+        if found is None:
+            self.answer(200, "<R><GetTopicAttributesResult/><PublishResult/></R>")
+            return
+        error = f"<Code>{found.code}</Code><Message>{found.message}</Message>"
+        self.answer(found.status, f"<ErrorResponse><Error>{error}</Error></ErrorResponse>")
 
     def answer_sqs(self, action: str, given: dict[str, Any]) -> None:
         region = self.headers["Authorization"].split("/")[2]

@@ -23,7 +23,9 @@ SIGNING = "canaryc0ffeeSIGNINGKEY" * 2
 HADOOP = "canaryc0ffeeHADOOPKEY"
 ARGUMENT = "canaryc0ffeeWEBHOOK"
 IN_FILE = "canaryc0ffeeOFTHECREDENTIALSFILE"
-CANARIES = (SECRET_KEY, TOKEN, SIGNING, HADOOP, ARGUMENT, IN_FILE)
+IN_PATH = "canaryc0ffeePATH"
+OF_HOOK = "canaryc0ffeeOFTHEHOOK" * 2
+CANARIES = (SECRET_KEY, TOKEN, SIGNING, HADOOP, ARGUMENT, IN_FILE, IN_PATH, OF_HOOK)
 KEY_ID = "AKIACANARYC0FFEE0000"
 CONFIGURATION = """
 ledger = "DIR/ledger.db"
@@ -32,8 +34,22 @@ log = { file = "DIR/backhaul.log" }
 [[notify]]
 name = "pager"
 command = ["/usr/local/bin/page", "https://hooks.example.com/services/canaryc0ffeeWEBHOOK"]
+[[reply]]
+name = "hook"
+webhook = "https://hooks.example.com/services/canaryc0ffeePATH?key=canaryc0ffeePATH"
+secret_file = "DIR/hook.secret"
+[[reply]]
+name = "queue"
+sqs = "https://sqs.eu-west-1.amazonaws.com/123456789012/arrived"
+[[reply]]
+name = "topic"
+sns = "arn:aws:sns:us-west-2:123456789012:arrived"
+[[reply]]
+name = "idle"
+sns = "arn:aws:sns:us-west-2:123456789012:idle"
 [[route]]
 name = "signed"
+replies = ["hook", "queue", "topic"]
 source = ["s3://acme-raw/signed/"]
 destination = ["file://DIR/landing/"]
 signature = { key_file = "DIR/signing.key" }
@@ -55,8 +71,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "backhaul.toml").chmod(0o600)
     (tmp_path / "signing.key").write_text(f"{SIGNING}\n")
     (tmp_path / "signing.key").chmod(0o600)
+    (tmp_path / "hook.secret").write_text(f"{OF_HOOK}\n")
+    (tmp_path / "hook.secret").chmod(0o600)
     (tmp_path / "backhaul.log").write_text(
-        f"a line with {SIGNING}\nsecret={TOKEN}\nAuthorization: Bearer {HADOOP}\n"
+        f"a line with {SIGNING}\nanother with {OF_HOOK}\n"
+        f"secret={TOKEN}\nAuthorization: Bearer {HADOOP}\n"
         f"https://user:{IN_FILE}@example.com/\na plain line\n"
     )
     (tmp_path / "conf").mkdir()
@@ -109,6 +128,7 @@ def test_no_planted_secret_is_in_the_bundle_and_what_helps_is(home: Path) -> Non
     assert b"a plain line" in content["log.txt"]
     settings = json.loads(content["configuration.json"])["settings"]
     assert settings["route"][0]["source"] == ["s3://acme-raw/signed/"]
+    assert settings["reply"][0]["webhook"] == "https://hooks.example.com/***"
     assert settings["notify"][0]["command"] == ["/usr/local/bin/page", "***"]
     assert json.loads(content["environment.json"])["AWS_SECRET_ACCESS_KEY"] == "***"
     assert json.loads(content["doctor.json"])["findings"]
@@ -206,6 +226,11 @@ def test_the_policy_is_that_of_the_configuration_and_can_be_piped(home: Path) ->
     assert "arn:aws:s3:::acme-raw/signed/*" in str(policy)
     assert "arn:aws:sqs:us-west-2:ACCOUNT-ID:orders" in str(policy)
     assert "correct the account" in done.stderr
+    replies = {one["Sid"]: one for one in policy["Statement"] if one["Sid"].startswith("Reply")}
+    assert {name: one["Resource"] for name, one in replies.items()} == {
+        "ReplyQueue": "arn:aws:sqs:eu-west-1:123456789012:arrived",
+        "ReplyTopic": "arn:aws:sns:us-west-2:123456789012:arrived",
+    }
 
 
 def test_the_policy_of_a_faulty_configuration_is_refused(home: Path) -> None:

@@ -177,6 +177,13 @@ CALLS: tuple[NeededCall, ...] = (
         why="whose keys these are",
     ),
     _call(
+        "GetTopicAttributes",
+        "sns:GetTopicAttributes",
+        on=CalledOn.TOPIC,
+        by=NeededBy.INSTALLER,
+        why="whether the topic is there",
+    ),
+    _call(
         "GetBucketNotificationConfiguration",
         "s3:GetBucketNotification",
         on=_BUCKET,

@@ -93,16 +93,7 @@ class WebhookTarget:
         body = reply.body().encode("ascii")
         headers = self.headers(reply.key, body)
         deadline = Deadline(self._limit_s)
-        try:
-            connection = connect(self._url, self._tls, deadline)
-        except ForbiddenAddress as exc:
-            raise PermanentError(
-                "E_REPLY_ADDRESS",
-                f"{self._where}: its name leads to {exc}, which no name may lead to",
-                hint="correct the name in DNS; where it is meant, write the address into the URL",
-            ) from exc
-        except OSError as exc:
-            raise self._not_connected(exc, deadline) from exc
+        connection = self._connected(deadline)
         try:
             answer = self._posted(connection, body, headers)
         except (OSError, http.client.HTTPException, ValueError) as exc:
@@ -111,6 +102,27 @@ class WebhookTarget:
             connection.end()
         if answer is not None:
             raise answer
+
+    def probe(self) -> None:
+        """Connect, look at the certificate, and send nothing.
+
+        Raises:
+            PermanentError: E_REPLY_ADDRESS.
+            TransientError: E_REPLY_UNREACHABLE, E_REPLY_TLS, E_REPLY_TIMEOUT.
+        """
+        self._connected(Deadline(self._limit_s)).end()
+
+    def _connected(self, deadline: Deadline) -> BoundedSocket:
+        try:
+            return connect(self._url, self._tls, deadline)
+        except ForbiddenAddress as exc:
+            raise PermanentError(
+                "E_REPLY_ADDRESS",
+                f"{self._where}: its name leads to {exc}, which no name may lead to",
+                hint="correct the name in DNS; where it is meant, write the address into the URL",
+            ) from exc
+        except OSError as exc:
+            raise self._not_connected(exc, deadline) from exc
 
     def headers(self, key: str, body: bytes) -> dict[str, str]:
         """All headers of this body at this moment; a signature only where there is a secret."""

@@ -100,6 +100,8 @@ def known_secrets(context: DoctorContext) -> KnownSecrets:
     files = [in_home(one.key_file) for one in signatures if one.key_file is not None]
     mails = [one.email for one in context.settings.notify if one.email is not None]
     files += [in_home(one.password_file) for one in mails if one.password_file is not None]
+    hooks = [one.secret_file for one in context.settings.reply if one.secret_file is not None]
+    files += [in_home(one) for one in hooks]
     files.append(Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"))
     variables = [os.environ.get(one.key_env or "", "") for one in signatures]
     hadoop = context.loaded.hadoop if context.loaded is not None else None

@@ -10,9 +10,11 @@ from backhaul.adapters.aws.probing.sqs import QueueProbes
 from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.doctor.context import DoctorContext
+from backhaul.app.doctor.replies import ACCOUNT, queue_arn
 from backhaul.core.access_policy import (
     MANAGED_MAX,
     QueueAccess,
+    ReplyAccess,
     RouteAccess,
     access_policy,
     partition_of,
@@ -20,8 +22,8 @@ from backhaul.core.access_policy import (
 )
 from backhaul.core.errors import BackhaulError
 from backhaul.core.requests.queue_names import parse_queue
+from backhaul.settings.reply import queue_region
 
-ACCOUNT = "ACCOUNT-ID"
 _KEY_ID = re.compile(r"(?:mrk-)?[0-9a-f-]{32,40}")
 
 
@@ -59,7 +61,9 @@ def policy_of(context: DoctorContext) -> PolicyOfConfiguration:
         )
         for one in context.routes
     ]
-    policy = access_policy(queues, routes)
+    replies, more = _replies(context)
+    notes += more
+    policy = access_policy(queues, routes, replies)
     if routes:
         notes.append("where objects are encrypted with a key of KMS, add kms:Decrypt on that key")
     if (size := policy_size(policy)) > MANAGED_MAX:
@@ -68,6 +72,29 @@ def policy_of(context: DoctorContext) -> PolicyOfConfiguration:
             "spread its statements over several"
         )
     return PolicyOfConfiguration(policy=policy, notes=tuple(notes))
+
+
+def _replies(context: DoctorContext) -> tuple[list[ReplyAccess], list[str]]:
+    """Those that the routes name."""
+    used = {name for route in context.routes for name in route.replies}
+    found, notes = [], []
+    for one in context.settings.reply:
+        if one.name not in used:
+            continue
+        if one.sns is not None:
+            found.append(ReplyAccess(name=one.name, arn=one.sns, is_topic=True))
+        if one.sqs is not None:
+            region = queue_region(one.sqs) or one.region or context.region or "*"
+            arn = queue_arn(one.sqs, region)
+            found.append(ReplyAccess(name=one.name, arn=arn))
+            if ACCOUNT in arn:
+                notes.append(f"reply {one.name}: correct the account of its queue")
+    if found:
+        notes.append(
+            "where a queue or topic of replies is encrypted with a key of KMS,"
+            " add kms:GenerateDataKey and kms:Decrypt on that key"
+        )
+    return found, notes
 
 
 def _queue(context: DoctorContext, name: str, region: str) -> tuple[QueueAccess, list[str]]:

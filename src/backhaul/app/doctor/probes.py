@@ -14,6 +14,7 @@ from backhaul.app.doctor import (
     hadoop_yarn,
     ledger,
     machine,
+    replies,
     s3,
     sqs,
 )
@@ -45,6 +46,7 @@ SECTIONS = (
     Section("aws", aws.PROBES, needs_network=True),
     Section("sqs", sqs.PROBES, needs_network=True),
     Section("s3", s3.PROBES, needs_network=True),
+    Section("replies", replies.PROBES),
     Section("as generated", generated.PROBES, needs_network=True),
     Section("hadoop", hadoop.PROBES),
     Section("hdfs", hadoop_targets.HDFS_PROBES, needs_network=True),

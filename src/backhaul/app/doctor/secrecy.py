@@ -27,6 +27,8 @@ _SECRET_NAME = re.compile(
 _WHERE = re.compile(
     r"(_file|_env|_dir|keytab|keys)$|^AWS_(SHARED_CREDENTIALS|WEB_IDENTITY)", re.IGNORECASE
 )
+# Path and query of a webhook are often what lets one in.
+_WEBHOOK = re.compile(r"^([a-z]+://[^/?#]*/?).*", re.DOTALL)
 _LOOKS_SECRET = re.compile(
     rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     rb"|\b(?:IQoJb3JpZ2lu|FwoGZXIvYXdz)[A-Za-z0-9/+=%]{20,}"
@@ -53,6 +55,8 @@ def without_secrets(value: Any, name: str = "") -> Any:
         return {str(key): without_secrets(each, str(key)) for key, each in value.items()}
     if is_secret_name(name) and value not in ("", None):
         return HIDDEN
+    if name == "webhook" and isinstance(value, str):
+        return _WEBHOOK.sub(rf"\1{HIDDEN}", redacted(value))
     if isinstance(value, list | tuple):
         # Arguments of a program are often tokens and URLs that others must not have.
         kept = value[:1] if name == "command" else value

@@ -1,0 +1,152 @@
+"""Probes of `[[reply]]`: where replies go exists and takes them. None is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backhaul.adapters.aws.probing.sns import topic_refusal
+from backhaul.adapters.aws.probing.sqs import QueueAction, QueueProbes
+from backhaul.adapters.aws.sqs import SqsQueue
+from backhaul.adapters.reply.webhook import WebhookTarget
+from backhaul.adapters.system.clock import SystemClock
+from backhaul.app.doctor.context import DoctorContext
+from backhaul.app.doctor.finding import Finding, State, from_error
+from backhaul.app.doctor.fixes import allow, for_network
+from backhaul.app.reply_targets import AwsSessions, reply_targets
+from backhaul.core.access_policy import partition_of
+from backhaul.core.errors import BackhaulError
+from backhaul.core.requests.queue_names import parse_queue
+from backhaul.settings.reply import ReplySettings, queue_region, topic_region
+
+ACCOUNT = "ACCOUNT-ID"  # in place of one that is not known
+
+
+def replies(context: DoctorContext) -> Iterator[Finding]:
+    """Each one that a route names; the others are not in use."""
+    if context.loaded is None:
+        return
+    used = {name for route in context.routes for name in route.replies}
+    sessions = AwsSessions(context.loaded.conf_dir, context.region)
+    for one in context.settings.reply:
+        if one.name not in used:
+            if context.route is None:
+                text = "no route names it, so nothing is sent there"
+                yield Finding("replies.unused", one.name, State.WARNING, text)
+            continue
+        if one.marker is not None:
+            continue  # published by the transfer: there is nothing to probe
+        try:
+            target = reply_targets([one], context.config_path, sessions).get(one.name)
+        except BackhaulError as error:
+            yield from_error(_CHECKS[one.kind], one.name, error)
+            continue
+        if one.command is not None:
+            text = f"{one.command[0]} is there, and only trusted users may change it"
+            yield Finding("replies.command", one.name, State.OK, text)
+        elif isinstance(target, WebhookTarget):
+            yield from _webhook(context, one, target)
+        elif context.is_offline:
+            text = "not probed: --offline"
+            yield Finding(_CHECKS[one.kind], one.name, State.SKIPPED, text)
+        elif one.sqs is not None:
+            yield _queue(context, one.name, one.sqs, one.region, sessions)
+        elif one.sns is not None:
+            yield _topic(context, one.name, one.sns, sessions)
+
+
+_CHECKS = {
+    "sqs": "replies.sqs",
+    "sns": "replies.sns",
+    "webhook": "replies.webhook",
+    "command": "replies.command",
+}
+
+
+def _webhook(
+    context: DoctorContext, one: ReplySettings, target: WebhookTarget
+) -> Iterator[Finding]:
+    if one.secret_file is None:
+        yield Finding(
+            "replies.secret",
+            one.name,
+            State.WARNING,
+            "it is not signed: the receiver cannot know who sends",
+            fix=(
+                f"(umask 077; openssl rand -hex 32 > /etc/backhaul/{one.name}.secret)",
+                f'secret_file = "/etc/backhaul/{one.name}.secret"',
+            ),
+        )
+    if context.is_offline:
+        yield Finding("replies.webhook", one.name, State.SKIPPED, "not probed: --offline")
+        return
+    try:
+        target.probe()
+    except BackhaulError as error:
+        yield from_error("replies.webhook", one.name, error)
+        return
+    yield Finding("replies.webhook", one.name, State.OK, "it is reached; nothing was sent")
+
+
+def _queue(
+    context: DoctorContext, name: str, queue: str, region: str | None, sessions: AwsSessions
+) -> Finding:
+    of = queue_region(queue) or region or sessions.region
+    subject = f"queue {queue}"
+    try:
+        opened = SqsQueue.for_sending(queue, of, sessions.of(of), SystemClock())
+        probes = QueueProbes(sessions.of(of), opened.endpoint)
+        error = _attributes_fault(probes, opened.facts.url, subject) or probes.refusal(
+            QueueAction.SEND, opened.facts.url, f"{subject}: SendMessage"
+        )
+    except BackhaulError as exc:
+        error = exc
+    if error is None:
+        return Finding("replies.sqs", name, State.OK, f"{QueueAction.SEND} is not refused")
+    actions = ["sqs:SendMessage", *(["sqs:GetQueueUrl"] if queue.startswith("arn:") else [])]
+    return from_error(
+        "replies.sqs", name, error, fix=_fix(context, error, actions, queue_arn(queue, of))
+    )
+
+
+def _attributes_fault(probes: QueueProbes, url: str, subject: str) -> BackhaulError | None:
+    """Whether the queue is there; its attributes may be closed to the agent."""
+    try:
+        probes.attributes(url, subject)
+    except BackhaulError as error:
+        return None if error.code == "E_AWS_DENIED" else error
+    return None
+
+
+def _topic(context: DoctorContext, name: str, topic: str, sessions: AwsSessions) -> Finding:
+    region = topic_region(topic) or sessions.region
+    try:
+        error = topic_refusal(sessions.of(region), topic, f"topic {topic}")
+    except BackhaulError as exc:
+        error = exc
+    if error is None:
+        return Finding("replies.sns", name, State.OK, "sns:Publish is not refused")
+    return from_error("replies.sns", name, error, fix=_fix(context, error, ["sns:Publish"], topic))
+
+
+def _fix(
+    context: DoctorContext, error: BackhaulError, actions: list[str], arn: str
+) -> tuple[str, ...]:
+    match error.code:
+        case "E_AWS_DENIED" if "InvalidClientTokenId" not in error.message:
+            return allow(actions, [arn])
+        case "E_SQS_UNREACHABLE" | "E_SNS_UNREACHABLE":
+            return for_network(error, context.proxy)
+        case _:
+            return ()
+
+
+def queue_arn(queue: str, region: str) -> str:
+    """The ARN of a queue that its URL or ARN names; its account may have to be completed."""
+    named = parse_queue(queue)
+    if named.url is None:
+        return queue
+    account = named.account or ACCOUNT
+    return f"arn:{partition_of(region)}:sqs:{region}:{account}:{named.name}"
+
+
+PROBES = (replies,)
