@@ -10,7 +10,7 @@ from backhaul.adapters.aws.probing.sqs import QueueProbes
 from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.doctor.context import DoctorContext
-from backhaul.app.doctor.replies import ACCOUNT, queue_arn
+from backhaul.app.doctor.replies import ACCOUNT, queue_arn, replies_of_routes
 from backhaul.core.access_policy import (
     MANAGED_MAX,
     QueueAccess,
@@ -76,7 +76,7 @@ def policy_of(context: DoctorContext) -> PolicyOfConfiguration:
 
 def _replies(context: DoctorContext) -> tuple[list[ReplyAccess], list[str]]:
     """Those that the routes name."""
-    used = {name for route in context.routes for name in route.replies}
+    used = replies_of_routes(context)
     found, notes = [], []
     for one in context.settings.reply:
         if one.name not in used:

@@ -25,7 +25,7 @@ def replies(context: DoctorContext) -> Iterator[Finding]:
     """Each one that a route names; the others are not in use."""
     if context.loaded is None:
         return
-    used = {name for route in context.routes for name in route.replies}
+    used = replies_of_routes(context)
     sessions = AwsSessions(context.loaded.conf_dir, context.region)
     for one in context.settings.reply:
         if one.name not in used:
@@ -52,6 +52,12 @@ def replies(context: DoctorContext) -> Iterator[Finding]:
             yield _queue(context, one.name, one.sqs, one.region, sessions)
         elif one.sns is not None:
             yield _topic(context, one.name, one.sns, sessions)
+
+
+def replies_of_routes(context: DoctorContext) -> set[str]:
+    """The names that the routes to be probed reply to."""
+    routes = {one.name for one in context.routes}
+    return {name for one in context.settings.route if one.name in routes for name in one.replies}
 
 
 _CHECKS = {
