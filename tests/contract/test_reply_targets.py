@@ -257,6 +257,23 @@ def test_an_address_of_a_message_is_a_target_too(
     assert one.came() == []
 
 
+def test_a_role_is_assumed_first(
+    moto_server: Moto, sqs: Callable[..., Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqs(moto_server, fifo=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", moto_server.endpoint)
+    raw = clients.sqs_client(moto_server)
+    url = raw.create_queue(QueueName=f"r-{uuid.uuid4().hex[:12]}")["QueueUrl"]
+    sessions, role = AwsSessions(None), "arn:aws:iam::123456789012:role/send"
+    one = ReplySettings(name="out", sqs=url, role_arn=role)
+    reply_targets([one], None, sessions)["out"].deliver(DONE)
+    assert [one["key"] for one in taken(raw, url)] == [DONE.key]
+    keys = sessions.of(clients.REGION, role).credentials.get_frozen_credentials()
+    assert str(keys.access_key).startswith("ASIA")
+    assert keys.token
+    assert sessions.of(clients.REGION).credentials.get_frozen_credentials().token is None
+
+
 # ---------------------------------------------------------------- of the command alone
 
 

@@ -179,7 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer_sns(self, given: dict[str, list[str]]) -> None:
         """A topic is there unless refused; a message with an impossible attribute is not taken."""
-        action = f"sns:{given['Action'][0]}"
+        service = "sts" if given["Action"] == ["AssumeRole"] else "sns"
+        action = f"{service}:{given['Action'][0]}"
         found = self.bed.refused.get(action)
         types = given.get("MessageAttributes.entry.1.Value.DataType", [])
         if found is None and types == ["NoSuchType"]:

@@ -40,6 +40,7 @@ KEY = "arn:aws:kms:us-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890
 REPLIES = (
     ReplyAccess(name="out", arn=f"{ARN}-replies"),
     ReplyAccess(name="topic", arn="arn:aws:sns:us-west-2:123456789012:arrived", is_topic=True),
+    ReplyAccess(name="other", arn=f"{ARN}-other", role="arn:aws:iam::123456789012:role/send"),
 )
 
 
@@ -93,6 +94,8 @@ def test_replies_may_be_sent_to_their_queue_and_topic_alone() -> None:
     assert found["ReplyOut"]["Resource"] == f"{ARN}-replies"
     assert found["ReplyTopic"]["Action"] == ["sns:Publish"]
     assert found["ReplyTopic"]["Resource"] == "arn:aws:sns:us-west-2:123456789012:arrived"
+    assert found["ReplyOther"]["Action"] == ["sts:AssumeRole"]
+    assert found["ReplyOther"]["Resource"] == "arn:aws:iam::123456789012:role/send"
 
 
 def test_route_of_events_reads_versions() -> None:

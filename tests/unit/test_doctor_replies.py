@@ -107,6 +107,18 @@ def test_a_planted_fault_is_found_with_its_fix(
     assert bed.taken == []
 
 
+def test_a_role_that_may_not_be_assumed_is_found_with_both_policies(
+    bed: AwsBed, tmp_path: Path
+) -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/send"
+    bed.refused["sts:AssumeRole"] = Refused("AccessDenied")
+    findings = examined(tmp_path, SQS, f'role_arn = "{role}"')
+    check, state, text = one(findings)
+    assert (check, state, int(exit_code_of(findings))) == ("replies.sqs", State.FAILED, 77)
+    for word in ("sts:AssumeRole", role, "trust policy", "sqs:SendMessage", REPLIES):
+        assert word in text
+
+
 def test_a_webhook_is_reached_and_nothing_is_sent(bed: AwsBed, tmp_path: Path) -> None:
     public, context = certificate(tmp_path)
     line = 'webhook = "https://localhost:{}/x"'

@@ -17,6 +17,7 @@ from backhaul.settings.routes import make_routes
 QUEUE = "https://sqs.us-west-2.amazonaws.com/123456789012/replies"
 QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:replies.fifo"
 TOPIC = "arn:aws:sns:us-west-2:123456789012:arrivals"
+ROLE = "arn:aws:iam::123456789012:role/send"
 SQS, SNS = f'sqs = "{QUEUE}"', f'sns = "{TOPIC}"'
 WEBHOOK, COMMAND = 'webhook = "https://hooks.example.com/x"', 'command = ["/bin/true"]'
 MARKER = 'marker = "_SUCCESS"'
@@ -121,7 +122,11 @@ def test_the_region_of_a_queue_is_that_of_its_url() -> None:
     made = reply_targets([], None, sessions)
     for address in (QUEUE, QUEUE_ARN, TOPIC, "http://127.0.0.1:9324/000000000000/q"):
         assert made[address] is made[address]
-    assert sorted(sessions._made) == ["ap-south-1", "eu-west-1", "us-west-2"]
+    assert sorted(region for region, _ in sessions._made) == [
+        "ap-south-1",
+        "eu-west-1",
+        "us-west-2",
+    ]
 
 
 @pytest.mark.parametrize("address", ["no", "arn:aws:s3:::b", "https://x.org/", "file:///etc", ""])
@@ -182,6 +187,7 @@ def test_a_variable_of_a_command_is_no_unknown_setting(
         (reply(SQS, 'user = "nobody"'), "user has no meaning with sqs"),
         (reply(SNS, "timeout = 5"), "timeout has no meaning with sns"),
         (reply(COMMAND, 'secret_file = "/x"'), "secret_file has no meaning with command"),
+        (reply(WEBHOOK, f'role_arn = "{ROLE}"'), "role_arn has no meaning with webhook"),
         (reply(SNS, 'region = "us-west-2"'), "region has no meaning with sns"),
         (reply(MARKER, 'on = ["done"]'), "on has no meaning with marker"),
         (reply(SQS) + route('["out", "no"]'), "route landing: replies has no, and no [[reply]]"),
@@ -197,7 +203,15 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, message: str) -
 
 @pytest.mark.parametrize(
     "line",
-    ["on = []", 'on = ["started"]', "timeout = 61", "timeout = 0", "held_after = 0", 'x = "y"'],
+    [
+        "on = []",
+        'on = ["started"]',
+        "timeout = 61",
+        "timeout = 0",
+        "held_after = 0",
+        'x = "y"',
+        'role_arn = "send"',
+    ],
 )
 def test_values_out_of_range_are_refused(tmp_path: Path, line: str) -> None:
     assert refused(tmp_path, reply(WEBHOOK, line)).code in {"E_CFG_VALUE", "E_CFG_UNKNOWN"}

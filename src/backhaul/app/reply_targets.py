@@ -67,13 +67,13 @@ class ReplyTargets(Mapping[str, ReplyTarget]):
         if not address.startswith(("arn:", "https://", "http://")):
             raise KeyError(address)
         try:
-            return _queue(address, address, None, self._sessions)
+            return _queue(address, address, self._sessions)
         except BackhaulError as error:
             raise KeyError(address) from error
 
 
 class AwsSessions:
-    """One session for each region; they are made when they are needed.
+    """One session for each region and role; they are made when they are needed.
 
     Args:
         conf_dir: Hadoop's configuration, whose keys count where AWS's chain has none.
@@ -88,19 +88,23 @@ class AwsSessions:
             or os.environ.get("AWS_DEFAULT_REGION")
             or _STAND_IN_REGION
         )
-        self._made: dict[str, AwsSession] = {}
+        self._made: dict[tuple[str, str | None], AwsSession] = {}
         self._lock = threading.Lock()
 
-    def of(self, region: str) -> AwsSession:
-        """Sends nothing."""
+    def of(self, region: str, role: str | None = None) -> AwsSession:
+        """Sends nothing.
+
+        Args:
+            role: ARN of a role to be assumed first.
+        """
         from backhaul.adapters.aws.clients import AwsSession
         from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 
         with self._lock:
-            if region not in self._made:
+            if (region, role) not in self._made:
                 load = S3aConfiguration.loader(self._conf_dir)
-                self._made[region] = AwsSession(region, load)
-            return self._made[region]
+                self._made[region, role] = AwsSession(region, load, role=role)
+            return self._made[region, role]
 
 
 def reply_targets(
@@ -122,15 +126,21 @@ def reply_targets(
 
 def _target(one: ReplySettings, sessions: AwsSessions) -> ReplyTarget:
     if one.sqs is not None:
-        return _queue(one.name, one.sqs, one.region, sessions)
+        return _queue(one.name, one.sqs, sessions, one.region, one.role_arn)
     if one.sns is not None:
-        return _topic(one.name, one.sns, sessions)
+        return _topic(one.name, one.sns, sessions, one.role_arn)
     if one.webhook is not None:
         return _webhook(one, one.webhook)
     return _command(one, one.command or [])
 
 
-def _queue(name: str, queue: str, region: str | None, sessions: AwsSessions) -> ReplyTarget:
+def _queue(
+    name: str,
+    queue: str,
+    sessions: AwsSessions,
+    region: str | None = None,
+    role: str | None = None,
+) -> ReplyTarget:
     from backhaul.adapters.aws.replying.sqs import SqsReplyTarget
     from backhaul.adapters.aws.tls import refuse_plain_http
     from backhaul.adapters.system.clock import SystemClock
@@ -138,13 +148,14 @@ def _queue(name: str, queue: str, region: str | None, sessions: AwsSessions) -> 
     if "://" in queue:
         refuse_plain_http(queue, f"the queue of reply {name}")
     of = queue_region(queue) or region or sessions.region
-    return SqsReplyTarget(name, queue, of, sessions.of(of), SystemClock())
+    return SqsReplyTarget(name, queue, of, sessions.of(of, role), SystemClock())
 
 
-def _topic(name: str, topic: str, sessions: AwsSessions) -> ReplyTarget:
+def _topic(name: str, topic: str, sessions: AwsSessions, role: str | None = None) -> ReplyTarget:
     from backhaul.adapters.aws.replying.sns import SnsReplyTarget
 
-    return SnsReplyTarget(name, topic, sessions.of(topic_region(topic) or sessions.region))
+    region = topic_region(topic) or sessions.region
+    return SnsReplyTarget(name, topic, sessions.of(region, role))
 
 
 def _webhook(one: ReplySettings, url: str) -> ReplyTarget:

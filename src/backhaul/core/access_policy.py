@@ -41,6 +41,7 @@ class CalledOn(StrEnum):
     INVENTORY = "files of an inventory"
     REPLY_QUEUE = "queue of replies"
     TOPIC = "topic of replies"
+    ROLE = "role of replies"
     ACCOUNT = "account"
 
 
@@ -108,6 +109,7 @@ CALLS: tuple[NeededCall, ...] = (
     _call("GetQueueUrl", "sqs:GetQueueUrl", on=CalledOn.REPLY_QUEUE, why="from its ARN to its URL"),
     _call("SendMessage", "sqs:SendMessage", on=CalledOn.REPLY_QUEUE, why="replies"),
     _call("Publish", "sns:Publish", on=CalledOn.TOPIC, why="replies"),
+    _call("AssumeRole", "sts:AssumeRole", on=CalledOn.ROLE, why="a role that may send replies"),
     _call("ListObjectsV2", "s3:ListBucket", on=_BUCKET, why="the plan of a transfer"),
     # A condition on the prefix refuses it, and S3 names the bucket's region in the refusal, too.
     _call("HeadBucket", on=_BUCKET, why="the bucket's region"),
@@ -254,11 +256,13 @@ class ReplyAccess:
 
     Attributes:
         arn: Of a queue or a topic.
+        role: ARN of a role that is assumed first, and whose own policy then counts; None: none.
     """
 
     name: str
     arn: str
     is_topic: bool = False
+    role: str | None = None
 
 
 def access_policy(
@@ -386,6 +390,9 @@ def _of_route(route: RouteAccess) -> Iterator[dict[str, Any]]:
 
 
 def _of_reply(reply: ReplyAccess) -> dict[str, Any]:
+    if reply.role is not None:
+        actions = actions_of(NeededBy.AGENT, CalledOn.ROLE)
+        return _allow(f"Reply {reply.name}", actions, reply.role)
     on = CalledOn.TOPIC if reply.is_topic else CalledOn.REPLY_QUEUE
     return _allow(f"Reply {reply.name}", actions_of(NeededBy.AGENT, on), reply.arn)
 

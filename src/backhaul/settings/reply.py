@@ -32,6 +32,7 @@ _OF_KIND = {
     "user": ("command",),
     "timeout": ("webhook", "command"),
     "region": ("sqs",),
+    "role_arn": ("sqs", "sns"),
     "on": ("sqs", "sns", "webhook", "command"),
     "held_after": ("sqs", "sns", "webhook", "command"),
 }
@@ -62,6 +63,11 @@ class ReplySettings(StrictModel):
         None, min_length=1, description="of the queue, where its URL does not have it"
     )
     sns: str | None = Field(None, min_length=1, description="ARN of an SNS topic")
+    role_arn: str | None = Field(
+        None,
+        pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]{1,512}$",
+        description="a role that the agent assumes to send there",
+    )
     webhook: str | None = Field(None, min_length=1, description="URL, https://")
     secret_file: NamedPath | None = Field(
         None, description="the key that signs, on its first line; no one else may read the file"

@@ -12,7 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from botocore.credentials import CredentialProvider, Credentials, ReadOnlyCredentials
+from botocore.config import Config
+from botocore.credentials import (
+    CredentialProvider,
+    Credentials,
+    DeferredRefreshableCredentials,
+    ReadOnlyCredentials,
+)
 from botocore.exceptions import NoCredentialsError
 
 from backhaul.adapters.aws.answers import StrictSession
@@ -27,6 +33,9 @@ _BUCKETS_KEPT = 1000
 _SENDABLE = re.compile("[!-~]+")
 _METHOD = "custom-backhaul"
 _HADOOP_METHOD = "hadoop-core-site"
+_STS = Config(
+    connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2, "mode": "standard"}
+)
 
 
 def hadoop_credentials(load: LoadS3a, bucket: str | None = None) -> Credentials | None:
@@ -60,16 +69,27 @@ class AwsCredentials(Credentials):
     Args:
         load_s3a: Reads Hadoop's configuration; None: this node has none.
         bucket: Whose own keys count in it; None: those of all buckets.
+        role: ARN of a role that is assumed with what was found; None: that itself is used.
+        region: Of that STS.
 
     Raises (any read):
         NoCredentialsError: there are none.
         CredentialSourceError: a provider of the chain failed, or gave an unusable answer.
     """
 
-    def __init__(self, load_s3a: LoadS3a | None = None, bucket: str | None = None) -> None:
+    def __init__(
+        self,
+        load_s3a: LoadS3a | None = None,
+        bucket: str | None = None,
+        *,
+        role: str | None = None,
+        region: str | None = None,
+    ) -> None:
         # Not Credentials.__init__: the attributes it sets are properties here.
         self._load_s3a = load_s3a
         self._bucket = bucket
+        self._role = role
+        self._region = region
         self._s3a: S3aSettings | None = None
         self._of_buckets: dict[str, AwsCredentials] = {}
         self._lock = threading.Lock()
@@ -175,7 +195,7 @@ class AwsCredentials(Credentials):
                 raise NoReadableKeys(reason=exc.message) from exc
         if found is None:
             raise NoCredentialsError
-        return found
+        return found if self._role is None else _assumed(self._role, found, self._region)
 
     @property
     def access_key(self) -> str:  # type: ignore[override] # read-only here
@@ -197,6 +217,30 @@ class AwsCredentials(Credentials):
     @property
     def account_id(self) -> str | None:
         return getattr(self.get_frozen_credentials(), "account_id", None)
+
+
+def _assumed(role: str, source: Credentials, region: str | None) -> Credentials:
+    """Credentials of the role, fetched at their first use and renewed before they end."""
+
+    def fetch() -> dict[str, str]:
+        keys = source.get_frozen_credentials()
+        client = StrictSession().create_client(
+            "sts",
+            region_name=region,
+            config=_STS,
+            aws_access_key_id=keys.access_key,
+            aws_secret_access_key=keys.secret_key,
+            aws_session_token=keys.token,
+        )
+        found = client.assume_role(RoleArn=role, RoleSessionName="backhaul")["Credentials"]
+        return {
+            "access_key": found["AccessKeyId"],
+            "secret_key": found["SecretAccessKey"],
+            "token": found["SessionToken"],
+            "expiry_time": found["Expiration"].isoformat(),
+        }
+
+    return DeferredRefreshableCredentials(refresh_using=fetch, method="assume-role")
 
 
 @contextmanager

@@ -82,12 +82,12 @@ def _replies(context: DoctorContext) -> tuple[list[ReplyAccess], list[str]]:
         if one.name not in used:
             continue
         if one.sns is not None:
-            found.append(ReplyAccess(name=one.name, arn=one.sns, is_topic=True))
+            found.append(ReplyAccess(name=one.name, arn=one.sns, is_topic=True, role=one.role_arn))
         if one.sqs is not None:
             region = queue_region(one.sqs) or one.region or context.region or "*"
             arn = queue_arn(one.sqs, region)
-            found.append(ReplyAccess(name=one.name, arn=arn))
-            if ACCOUNT in arn:
+            found.append(ReplyAccess(name=one.name, arn=arn, role=one.role_arn))
+            if ACCOUNT in arn and one.role_arn is None:
                 notes.append(f"reply {one.name}: correct the account of its queue")
     if found:
         notes.append(

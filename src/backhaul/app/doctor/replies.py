@@ -49,9 +49,9 @@ def replies(context: DoctorContext) -> Iterator[Finding]:
             text = "not probed: --offline"
             yield Finding(_CHECKS[one.kind], one.name, State.SKIPPED, text)
         elif one.sqs is not None:
-            yield _queue(context, one.name, one.sqs, one.region, sessions)
+            yield _queue(context, one, one.sqs, sessions)
         elif one.sns is not None:
-            yield _topic(context, one.name, one.sns, sessions)
+            yield _topic(context, one, one.sns, sessions)
 
 
 def replies_of_routes(context: DoctorContext) -> set[str]:
@@ -94,24 +94,24 @@ def _webhook(
 
 
 def _queue(
-    context: DoctorContext, name: str, queue: str, region: str | None, sessions: AwsSessions
+    context: DoctorContext, one: ReplySettings, queue: str, sessions: AwsSessions
 ) -> Finding:
-    of = queue_region(queue) or region or sessions.region
+    region = queue_region(queue) or one.region or sessions.region
+    aws = sessions.of(region, one.role_arn)
     subject = f"queue {queue}"
     try:
-        opened = SqsQueue.for_sending(queue, of, sessions.of(of), SystemClock())
-        probes = QueueProbes(sessions.of(of), opened.endpoint)
+        opened = SqsQueue.for_sending(queue, region, aws, SystemClock())
+        probes = QueueProbes(aws, opened.endpoint)
         error = _attributes_fault(probes, opened.facts.url, subject) or probes.refusal(
             QueueAction.SEND, opened.facts.url, f"{subject}: SendMessage"
         )
     except BackhaulError as exc:
         error = exc
     if error is None:
-        return Finding("replies.sqs", name, State.OK, f"{QueueAction.SEND} is not refused")
+        return Finding("replies.sqs", one.name, State.OK, f"{QueueAction.SEND} is not refused")
     actions = ["sqs:SendMessage", *(["sqs:GetQueueUrl"] if queue.startswith("arn:") else [])]
-    return from_error(
-        "replies.sqs", name, error, fix=_fix(context, error, actions, queue_arn(queue, of))
-    )
+    fix = _fix(context, one, error, actions, queue_arn(queue, region))
+    return from_error("replies.sqs", one.name, error, fix=fix)
 
 
 def _attributes_fault(probes: QueueProbes, url: str, subject: str) -> BackhaulError | None:
@@ -123,23 +123,37 @@ def _attributes_fault(probes: QueueProbes, url: str, subject: str) -> BackhaulEr
     return None
 
 
-def _topic(context: DoctorContext, name: str, topic: str, sessions: AwsSessions) -> Finding:
-    region = topic_region(topic) or sessions.region
+def _topic(
+    context: DoctorContext, one: ReplySettings, topic: str, sessions: AwsSessions
+) -> Finding:
+    aws = sessions.of(topic_region(topic) or sessions.region, one.role_arn)
     try:
-        error = topic_refusal(sessions.of(region), topic, f"topic {topic}")
+        error = topic_refusal(aws, topic, f"topic {topic}")
     except BackhaulError as exc:
         error = exc
     if error is None:
-        return Finding("replies.sns", name, State.OK, "sns:Publish is not refused")
-    return from_error("replies.sns", name, error, fix=_fix(context, error, ["sns:Publish"], topic))
+        return Finding("replies.sns", one.name, State.OK, "sns:Publish is not refused")
+    fix = _fix(context, one, error, ["sns:Publish"], topic)
+    return from_error("replies.sns", one.name, error, fix=fix)
 
 
 def _fix(
-    context: DoctorContext, error: BackhaulError, actions: list[str], arn: str
+    context: DoctorContext,
+    one: ReplySettings,
+    error: BackhaulError,
+    actions: list[str],
+    arn: str,
 ) -> tuple[str, ...]:
     match error.code:
         case "E_AWS_DENIED" if "InvalidClientTokenId" not in error.message:
-            return allow(actions, [arn])
+            if one.role_arn is None:
+                return allow(actions, [arn])
+            of_role = allow(actions, [arn])[1]
+            return (
+                *allow(["sts:AssumeRole"], [one.role_arn]),
+                "let the role's trust policy name the agent, and add this to its own policy:",
+                of_role,
+            )
         case "E_SQS_UNREACHABLE" | "E_SNS_UNREACHABLE":
             return for_network(error, context.proxy)
         case _:
