@@ -80,7 +80,8 @@ def _call(
 
 _QUEUE, _DEAD = CalledOn.QUEUE, CalledOn.DEAD_LETTER_QUEUE
 _BUCKET, _OBJECTS = CalledOn.BUCKET, CalledOn.OBJECTS
-_OPERATOR, _EVENTS = NeededBy.OPERATOR, NeededBy.EVENTS
+_OPERATOR, _EVENTS, _DOCTOR = NeededBy.OPERATOR, NeededBy.EVENTS, NeededBy.INSTALLER
+_REPLIES, _TOPIC = CalledOn.REPLY_QUEUE, CalledOn.TOPIC
 
 CALLS: tuple[NeededCall, ...] = (
     _call("GetQueueUrl", "sqs:GetQueueUrl", on=_QUEUE, why="from its name to its URL"),
@@ -106,9 +107,9 @@ CALLS: tuple[NeededCall, ...] = (
         why="retention; the count of dead letters",
     ),
     _call("SendMessage", "sqs:SendMessage", on=_DEAD, why="dead letters, with their reason"),
-    _call("GetQueueUrl", "sqs:GetQueueUrl", on=CalledOn.REPLY_QUEUE, why="from its ARN to its URL"),
-    _call("SendMessage", "sqs:SendMessage", on=CalledOn.REPLY_QUEUE, why="replies"),
-    _call("Publish", "sns:Publish", on=CalledOn.TOPIC, why="replies"),
+    _call("GetQueueUrl", "sqs:GetQueueUrl", on=_REPLIES, why="from its ARN to its URL"),
+    _call("SendMessage", "sqs:SendMessage", on=_REPLIES, why="replies"),
+    _call("Publish", "sns:Publish", on=_TOPIC, why="replies"),
     _call("AssumeRole", "sts:AssumeRole", on=CalledOn.ROLE, why="a role that may send replies"),
     _call("ListObjectsV2", "s3:ListBucket", on=_BUCKET, why="the plan of a transfer"),
     # A condition on the prefix refuses it, and S3 names the bucket's region in the refusal, too.
@@ -172,24 +173,13 @@ CALLS: tuple[NeededCall, ...] = (
         why="dlq redrive, retry, send, reconcile --send",
     ),
     # STS answers every key that is valid.
-    _call(
-        "GetCallerIdentity",
-        on=CalledOn.ACCOUNT,
-        by=NeededBy.INSTALLER,
-        why="whose keys these are",
-    ),
-    _call(
-        "GetTopicAttributes",
-        "sns:GetTopicAttributes",
-        on=CalledOn.TOPIC,
-        by=NeededBy.INSTALLER,
-        why="whether the topic is there",
-    ),
+    _call("GetCallerIdentity", on=CalledOn.ACCOUNT, by=_DOCTOR, why="whose keys these are"),
+    _call("GetTopicAttributes", "sns:GetTopicAttributes", on=_TOPIC, by=_DOCTOR, why="it exists"),
     _call(
         "GetBucketNotificationConfiguration",
         "s3:GetBucketNotification",
         on=_BUCKET,
-        by=NeededBy.INSTALLER,
+        by=_DOCTOR,
         why="whether the bucket sends its events to the queue",
     ),
     _call(
@@ -393,7 +383,7 @@ def _of_reply(reply: ReplyAccess) -> dict[str, Any]:
     if reply.role is not None:
         actions = actions_of(NeededBy.AGENT, CalledOn.ROLE)
         return _allow(f"Reply {reply.name}", actions, reply.role)
-    on = CalledOn.TOPIC if reply.is_topic else CalledOn.REPLY_QUEUE
+    on = _TOPIC if reply.is_topic else _REPLIES
     return _allow(f"Reply {reply.name}", actions_of(NeededBy.AGENT, on), reply.arn)
 
 
