@@ -33,7 +33,7 @@ COMMANDS = [
     "demo",
     "limit",
 ]
-COMMANDS += ["pause", "resume", "retry", "journal", "where", "receipt", "doctor"]
+COMMANDS += ["pause", "resume", "retry", "journal", "where", "arrived", "receipt", "doctor"]
 HEAVY = {"boto3", "botocore", "sqlalchemy", "rich", "hdfs_native", "pydantic", "alembic"}
 
 

@@ -23,7 +23,7 @@ from backhaul.core.agent_report import (
 from backhaul.core.health import HealthState
 from backhaul.core.model import Hold, TransferState
 from backhaul.core.objects import ManifestSum
-from backhaul.core.ports import MessageKey, MessageOrigin
+from backhaul.core.ports import Act, MessageKey, MessageOrigin, Operator, OperatorEntry
 from tests.contract.test_ledger import claim, planned, proof
 
 NOW = datetime(2026, 11, 22, 12, 2, tzinfo=UTC)
@@ -283,6 +283,19 @@ def test_the_dead_of_a_day_are_counted_by_code(site: Site) -> None:
         ("E_SRC_GONE", 3, "d2"),
         ("E_DST_DENIED", 1, "other"),
     ]
+
+
+def test_a_route_whose_deaths_are_settled_is_in_no_trouble(site: Site) -> None:
+    for name in ("d1", "d2"):
+        site.dead(name, NOW - MINUTE)
+    name = site.overview().dead[0].newest.route
+    assert site.route(name).dead == 2
+    assert site.route(name).trouble
+    by = Operator(name="operator@edge1")
+    act = OperatorEntry(at=NOW, by=by, act=Act.DELETE, subject="two", outcome="done")
+    site.ledger.note_act(act, deleted=["d1", "d2"])
+    assert (site.route(name).dead, site.route(name).trouble) == (0, 0)
+    assert site.overview().today.dead == 2, "of that day, whatever came of them"
 
 
 def test_an_open_application_is_there(site: Site) -> None:

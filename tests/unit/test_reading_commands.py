@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow  # each test starts processes
 
 T0 = datetime(2026, 11, 1, 3, tzinfo=UTC)
 READERS = [("status",), ("history",), ("show", "t1"), ("limit",), ("verify", "t1")]
-READERS += [("where", "s3://b/p/")]
+READERS += [("where", "s3://b/p/"), ("arrived", "s3://b/p/")]
 ROUTE = '[[route]]\nname = "a"\nsource = ["s3://b/p/"]\ndestination = ["/landing/"]\n'
 
 

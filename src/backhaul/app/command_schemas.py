@@ -159,6 +159,20 @@ def _receipt_lines() -> list[dict[str, Schema]]:
 def _small() -> dict[str, dict[str, Schema]]:
     """Of the commands that print one kind of object."""
     return {
+        "arrived": {
+            "place": TEXT,
+            "is_complete": FLAG,
+            **dict.fromkeys(("arrived", "objects"), COUNT),
+            "last_at": _or_null(MOMENT),
+            "missing": _list(
+                _object(
+                    {
+                        **dict.fromkeys(("transfer_id", "state", "source", "destination"), TEXT),
+                        "code": _or_null(TEXT),
+                    }
+                )
+            ),
+        },
         "cancel": {"transfer_id": TEXT, "state": _one_of("dead"), "code": TEXT},
         "config-check": {
             "file": _or_null(TEXT),

@@ -96,6 +96,7 @@ class RouteView:
 
     Attributes:
         sparks: Bytes done in each five minutes of the last hour, oldest first.
+        dead: Within a day, and not settled.
         lag_p95: Of the newest transfers done within a day; None: none has a lag.
         struggling: Transfers under way in their second attempt or later.
         held_by: Dependencies that its transfers wait for.
@@ -251,7 +252,7 @@ def overview(
         for one in record.report.running
     ]
     running_ids = {one.transfer.transfer_id for one in running}
-    sums = _Sums(hour=hour, day=day)
+    sums = _Sums(hour=hour, day=day, dead=dead)
     found = forecasts(reader, agents, now)
     expected = tuple(statuses(reader.expectations()))
     views = _routes(reader, now, [*routes, *(one.route for one in day)], sums, running, waiting)
@@ -280,10 +281,15 @@ def overview(
 
 @dataclass(frozen=True, kw_only=True)
 class _Sums:
-    """What ended, by route: in five minutes each within the last hour, and within a day."""
+    """What ended, by route: in five minutes each within the last hour, and within a day.
+
+    Attributes:
+        dead: Those that are not settled.
+    """
 
     hour: Sequence[ActivityRow]
     day: Sequence[ActivityRow]
+    dead: Sequence[DeadTransfer]
 
 
 def _since(reader: ActivityReader, since: datetime, until: datetime) -> list[ActivityRow]:
@@ -396,7 +402,7 @@ def _routes(
                 waiting=len(others),
                 sparks=_sparks(newest[name], now),
                 done=sum(one.done for one in rows),
-                dead=sum(one.dead for one in rows),
+                dead=sum(one.route == name for one in sums.dead),
                 failed=sum(one.failed for one in rows),
                 bytes_done=sum(one.bytes_done for one in rows),
                 lag_p95=percentile(lags[name], 0.95),

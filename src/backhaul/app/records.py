@@ -220,7 +220,7 @@ def _on_route(
     named = {one.number: TRANSFER_ID.findall(one.subject) for one in page}
     known = reader.candidates(sorted({each for ids in named.values() for each in ids}))
     for one in page:
-        is_of_it = one.subject == route or one.subject.startswith(f"{route}: ")
+        is_of_it = one.subject == route or one.subject.startswith((f"{route}: ", f"{route} until "))
         routes = {known[each].route for each in named[one.number] if each in known}
         if is_of_it or route in routes:
             yield one

@@ -40,6 +40,7 @@ COMMANDS = {
     "history": "list transfers, newest first",
     "show": "show one transfer, with its proof",
     "where": "find what brought a file, or where an object went",
+    "arrived": "tell whether all that was requested for a path is there",
     "cancel": "end a transfer that has not ended",
     "limit": "show or change how many bytes per second may be read from S3",
     "pause": "let no further transfer of a route begin",

@@ -67,6 +67,11 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "expectations": {0: "nothing is missing", 65: "expected data is missing", **_LEDGER},
     "history": {0: "shown, also an empty list", **_READS},
     "show": {0: "shown", 65: "no such transfer", **_LEDGER},
+    "arrived": {
+        0: "all of it is there",
+        65: "something is missing, or the ledger knows nothing of the place",
+        **_LEDGER,
+    },
     "where": {0: "found", 65: "the ledger knows nothing of it", **_LEDGER},
     "cancel": {
         0: "cancelled",

@@ -49,17 +49,8 @@ def command(*, place: str, limit: int, as_json: bool, files: Files) -> int:
     the agent runs; what others put on the target, it cannot know. Ends with 65 where the ledger
     knows nothing of it.
     """
-    from backhaul.app.places import parse_place
-    from backhaul.app.viewfs_names import behind_viewfs
-    from backhaul.app.where import read_where
-
     path = files.settings().ledger_path
-    behind = behind_viewfs(place)
-    found = read_where(path, parse_place(behind), most=limit)
-    if not found.is_known and behind != place and place.startswith("/"):
-        # Recorded when viewfs was not the default file system, or through a Router.
-        as_written = read_where(path, parse_place(place), most=limit)
-        found = as_written if as_written.is_known else found
+    found = look_up(path, place, most=limit)
     if as_json:
         from backhaul.app.where_document import where_as_text
 
@@ -68,7 +59,7 @@ def command(*, place: str, limit: int, as_json: bool, files: Files) -> int:
         for line in _lines(found):
             click.echo(line)
     if not found.is_known:
-        raise _nothing(found, path)
+        raise nothing(found, path)
     if found.has_more and not as_json:
         click.echo(f"the newest {limit:,} are shown; --limit shows more", err=True)
     if found.searched_to is not None:
@@ -79,7 +70,23 @@ def command(*, place: str, limit: int, as_json: bool, files: Files) -> int:
     return 0
 
 
-def _nothing(found: Whereabouts, ledger: Path) -> PermanentError:
+def look_up(ledger: Path, place: str, *, most: int) -> Whereabouts:
+    """What the ledger knows of a place as it was typed, through viewfs, too."""
+    from backhaul.app.places import parse_place
+    from backhaul.app.viewfs_names import behind_viewfs
+    from backhaul.app.where import read_where
+
+    behind = behind_viewfs(place)
+    found = read_where(ledger, parse_place(behind), most=most)
+    if not found.is_known and behind != place and place.startswith("/"):
+        # Recorded when viewfs was not the default file system, or through a Router.
+        as_written = read_where(ledger, parse_place(place), most=most)
+        found = as_written if as_written.is_known else found
+    return found
+
+
+def nothing(found: Whereabouts, ledger: Path) -> PermanentError:
+    """The error of a place that the ledger does not know."""
     from backhaul.app.places import SourcePlace
 
     place = found.place
