@@ -160,8 +160,10 @@ def test_a_route_option_flows_from_the_file_to_the_assignment(
 def test_every_field_of_a_route_is_a_setting() -> None:
     renamed = {"sources": "source", "destinations": "destination", "steps": "emr"}
     names = {renamed.get(each.name, each.name) for each in fields(Route)}
-    # What a route expects, and when it pauses itself, decides about no request.
-    assert names | {"expect", "pause_after"} == set(RouteSettings.model_fields)
+    # What a route expects, and when it pauses itself, decides about no request. Markers and other
+    # replies are named by `replies`.
+    names -= {"completion_marker", "reply_wishes"}
+    assert names | {"expect", "pause_after", "replies"} == set(RouteSettings.model_fields)
 
 
 def test_no_call_lists_the_route_options_again() -> None:

@@ -103,10 +103,11 @@ def _explanation() -> dict[str, Schema]:
     more = ("code", "reason", "hint", "on_exists", "publish", "verify", "engine", "made_in")
     counts = ("objects", "bytes", "markers", "collisions")
     return {
-        **{name: _or_null(TEXT) for name in (*texts, *more)},
+        **{name: _or_null(TEXT) for name in (*texts, *more, "completion_marker")},
         **{name: _or_null(COUNT) for name in counts},
         "decision": _one_of("accepted", "refused", "ignored"),
         "targets": _list(TEXT),
+        "tables": _list(_one_of("delta", "iceberg")),
         "egress_usd": _or_null(NUMBER),
     }
 
