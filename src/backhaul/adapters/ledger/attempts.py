@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping, select
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.destinations import release
+from backhaul.adapters.ledger.outbox import writing
 from backhaul.adapters.ledger.schema import transfers as table
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.adapters.ledger.staging import recorded_staging
@@ -22,6 +23,8 @@ from backhaul.core.ports import (
     MessageKey,
     MessageOrigin,
 )
+from backhaul.core.replies.reply import ReplyWish
+from backhaul.core.replies.wishes import wishes_text
 
 # In place of a queue, for transfers that no message requested.
 COPY_QUEUE = "copy"
@@ -45,6 +48,7 @@ class SqlAttempts(WriteSession):
         *,
         origin: MessageOrigin | None = None,
         route: str | None = None,
+        replies: Sequence[ReplyWish] | None = None,
     ) -> AttemptStart:
         with self._transaction() as tx:
             row = None if key is None else transfers.by_message(tx, key)
@@ -54,12 +58,13 @@ class SqlAttempts(WriteSession):
                 row = transfers.by_message(tx, key)
             if row is None:
                 about = _new_values(source, destination, origin)
-                begun = self._make(tx, key, new_id, now, {**about, "route": route})
+                about |= {"route": route, "replies": wishes_text(replies or ())}
+                begun = self._make(tx, key, new_id, now, about)
             else:
                 is_live = self._is_live(row["id"], row["owner"])
                 if is_live or TransferState(row["state"]).is_final:
                     return replace(rows.begun(row, is_live=is_live), was_changed=was_changed)
-                begun = self._again(tx, row, now, route)
+                begun = self._again(tx, row, now, route, replies)
             begun = replace(begun, was_changed=was_changed)
             self._working.add(begun.transfer_id)
             self._commits.if_lost(lambda: self._working.discard(begun.transfer_id))
@@ -97,7 +102,12 @@ class SqlAttempts(WriteSession):
         )
 
     def _again(
-        self, tx: Connection, row: RowMapping, now: datetime, route: str | None
+        self,
+        tx: Connection,
+        row: RowMapping,
+        now: datetime,
+        route: str | None,
+        replies: Sequence[ReplyWish] | None,
     ) -> AttemptStart:
         values: dict[str, Any] = {
             "attempt": row["attempt"] + 1,
@@ -108,6 +118,8 @@ class SqlAttempts(WriteSession):
         # Once it has claimed, its staging belongs to the user of the claim's route.
         if route is not None and row["epoch"] is None:
             values["route"] = route
+        if replies is not None:
+            values["replies"] = wishes_text(replies)
         no_error = {"code": None, "reason": None}
         transfers.move(tx, row["id"], TransferState.RECEIVED, values | no_error)
         # The caller sees the last attempt's error, which the row has no longer.
@@ -145,7 +157,9 @@ class SqlAttempts(WriteSession):
                 }
                 if hold is not None:
                     values |= transfers.hold_values(transfer, hold)
-                transfers.end(tx, transfer, state, now, values)
+                if state is TransferState.WAITING and not refund:
+                    writing.resume(tx, transfer, now)  # what held it has answered
+                writing.end(tx, transfer, state, now, values)
         finally:
             if not is_released:  # not even begun: the ledger cannot be written
                 self._working.discard(transfer_id)
@@ -232,7 +246,7 @@ def end_dead(tx: Connection, transfer: RowMapping, code: str, reason: str, now: 
     """State DEAD from beside the process that works on it; its claim ends."""
     release(tx, transfer["id"])
     values = {"code": code, "reason": reason}
-    transfers.end(tx, transfer, TransferState.DEAD, now, values)
+    writing.end(tx, transfer, TransferState.DEAD, now, values)
 
 
 def _is_other_body(row: RowMapping, key: MessageKey) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, union_all, upd
 
 from backhaul.adapters.ledger import jobs, publications, replays, rows, staging, transfers
 from backhaul.adapters.ledger.daily.adding import add_of_transfer
+from backhaul.adapters.ledger.outbox import writing
 from backhaul.adapters.ledger.plans import append, drop_plan, prove
 from backhaul.adapters.ledger.schema import destinations, put
 from backhaul.adapters.ledger.session import WriteSession
@@ -100,6 +101,7 @@ class SqlDestinations(WriteSession):
                 page = append(tx, transfer_id, 0, first)
                 values |= {**page, "plan_complete": is_complete, "markers": markers}
             transfers.move(tx, transfer_id, TransferState.STAGING, values)
+            writing.start(tx, transfer, claimed.epoch, now, route=assignment.route)
         return claimed
 
     def _look(
@@ -188,7 +190,8 @@ class SqlDestinations(WriteSession):
                 "renames_possible": False,
                 "bytes_copied": manifest.copied_bytes if manifest is not None else None,
             }
-            transfers.end(tx, transfer, state, now, values)
+            digest = manifest.manifest if manifest is not None else None
+            writing.end(tx, {**transfer, "epoch": epoch}, state, now, values, digest=digest)
             if manifest is not None:
                 publications.seal(tx, transfer, state, publish_mode, manifest, now)
         self._working.discard(transfer_id)

@@ -73,8 +73,8 @@ def _why_not(column: Column[Any], value: Any) -> str:
     return _why_no_text(column, value) if isinstance(value, str) else ""
 
 
-# Of an application, and of a deadline: others than a transfer's.
-_OTHER_STATES = frozenset({"jobs", "expectations"})
+# Of an application, a deadline and a reply: others than a transfer's.
+_OTHER_STATES = frozenset({"jobs", "expectations", "replies"})
 
 
 def _why_no_text(column: Column[Any], value: str) -> str:

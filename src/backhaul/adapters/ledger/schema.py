@@ -30,6 +30,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    false,
     true,
 )
 from sqlalchemy.dialects import sqlite
@@ -162,6 +163,10 @@ transfers = Table(
     Column("duration_us", BigInteger),  # first claim, else first seen, to finished
     Column("pruned_at", UtcTime),  # its rows of `objects` were dropped; the seal stays
     Column("pruned_by", Text),  # the rule
+    Column("replies", Text),  # JSON: which of them it wants; null: none
+    Column("holds_reported", Integer, nullable=False, server_default="0"),
+    # A reply says that it is held, and none that it moves again.
+    Column("is_hold_reported", Flag, nullable=False, server_default=false()),
     UniqueConstraint("queue", "message_id", name="uq_transfers_message"),
     sqlite_with_rowid=False,
 )
@@ -444,6 +449,35 @@ paused_routes = Table(
     Column("reason", Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# What is sent to others: a row for each reply and target, from the transaction that it is about.
+replies = Table(
+    "replies",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("transfer_id", Text, ForeignKey("transfers.id"), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("body", Text, nullable=False),  # JSON of `Reply`, as it is sent
+    Column("state", Text, nullable=False),  # `ReplyState`
+    Column("tries", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("tried_since", UtcTime, nullable=False),  # or when an operator had it sent again
+    Column("due_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),  # sent, or given up
+    Column("code", Text),  # of the last try that failed
+    Column("reason", Text),
+    Index("ix_replies_transfer_id", "transfer_id"),
+    sqlite_with_rowid=False,
+)
+Index(
+    "ix_replies_waiting",
+    replies.c.target,
+    replies.c.due_at,
+    replies.c.key,
+    sqlite_where=replies.c.state == "waiting",
+)
+Index("ix_replies_dead", replies.c.target, sqlite_where=replies.c.state == "dead")
 
 
 def upsert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:

@@ -8,6 +8,7 @@ from backhaul.adapters.ledger.destinations import SqlDestinations
 from backhaul.adapters.ledger.expectations import SqlExpectations
 from backhaul.adapters.ledger.jobs import SqlJobs
 from backhaul.adapters.ledger.operators import SqlOperators
+from backhaul.adapters.ledger.outbox.delivering import SqlReplies
 from backhaul.adapters.ledger.plans import SqlPlans
 from backhaul.adapters.ledger.publications import SqlPublications
 from backhaul.adapters.ledger.reconciling.results import SqlReconciliations
@@ -30,6 +31,7 @@ class SqlLedger(
     SqlOperators,
     SqlReconciliations,
     SqlExpectations,
+    SqlReplies,
     SqlPruning,
 ):
     """`core.ports.Ledger` and `OperatorLedger`; made by `ledger.files.open_ledger`."""

@@ -131,12 +131,12 @@ def settle_others(tx: Connection, transfer: RowMapping, now: datetime) -> None:
 
 def end(
     tx: Connection,
-    transfer: RowMapping,
+    transfer: Mapping[Any, Any],
     state: TransferState,
     now: datetime,
     values: Mapping[str, Any],
 ) -> None:
-    """`move` for a state in which no process works on the transfer."""
+    """`move` for a state in which no process works on it; `outbox.writing.end` is to be called."""
     ended = {"owner": None, "code": None, "reason": None, **NOT_HELD, "updated_at": now}
     if state.is_final:
         since = transfer["started_at"] or transfer["first_seen_at"]

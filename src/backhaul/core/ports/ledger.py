@@ -34,6 +34,8 @@ from backhaul.core.ports.ledger_records import (
     PausedRoute,
     Published,
 )
+from backhaul.core.ports.replies import ReplyLedger
+from backhaul.core.replies.reply import ReplyWish
 
 
 class AttemptLedger(Protocol):
@@ -49,6 +51,7 @@ class AttemptLedger(Protocol):
         *,
         origin: MessageOrigin | None = None,
         route: str | None = None,
+        replies: Sequence[ReplyWish] | None = None,
     ) -> AttemptStart:
         """Find or make the transfer of this message and count an attempt before any work.
 
@@ -60,6 +63,7 @@ class AttemptLedger(Protocol):
             origin: Kept of a new transfer; None for `copy`.
             route: Under which it is shown and counted until a claim names one; None: as before,
                 else none.
+            replies: To whom and when; None: as before, else none.
         """
 
     def fail(
@@ -444,6 +448,7 @@ class Ledger(
     JobLedger,
     EgressLedger,
     AgentLedger,
+    ReplyLedger,
     Protocol,
 ):
     """The durable truth: all capabilities on one store."""

@@ -1,10 +1,16 @@
-"""Who takes replies, as the agent sees them."""
+"""Replies: who takes them, and where they wait."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from backhaul.core.replies.reply import Reply
+
+MOVES_AFTER = timedelta(minutes=1)  # an attempt that its dependency still holds up fails before
 
 
 class ReplyTarget(Protocol):
@@ -23,4 +29,69 @@ class ReplyTarget(Protocol):
         Raises:
             PermanentError: It will never be taken.
             TransientError, OutageError: It may be taken later.
+        """
+
+
+class ReplyState(StrEnum):
+    """What has become of a reply."""
+
+    WAITING = "waiting"  # for its first try, or the next one
+    SENT = "sent"
+    DEAD = "dead"  # given up: refused for good, or tried for too long
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueReply:
+    """A reply whose turn has come.
+
+    Attributes:
+        tries: That failed.
+        tried_since: When it was written, or when an operator last had it sent again.
+    """
+
+    reply: Reply
+    tries: int
+    tried_since: datetime
+
+
+class ReplyLedger(Protocol):
+    """Replies that wait: each was written in the transaction that recorded what it is about.
+
+    Those about a transfer's start and end are written by `claim`, `finish`, `fail`, `abandon` and
+    `cancel`, by what `begin` was given.
+    """
+
+    def report_holds(self, now: datetime) -> int:
+        """Write HELD for each hold that has lasted too long for a target, and RESUMED after it.
+
+        RESUMED once an attempt has claimed its destination and was not held for `MOVES_AFTER`, or
+        has failed for another cause (`fail`). Safe to repeat.
+
+        Returns:
+            How many were written.
+        """
+
+    def due_reply_targets(self, now: datetime) -> list[str]:
+        """The targets that have a reply due, by name."""
+
+    def due_replies(self, target: str, now: datetime, *, most: int) -> list[DueReply]:
+        """Of this target, those due longest first."""
+
+    def note_replies_sent(self, target: str, keys: Collection[str], now: datetime) -> None:
+        """The other side has them; safe to repeat."""
+
+    def note_reply_failed(
+        self,
+        target: str,
+        key: str,
+        code: str,
+        reason: str,
+        now: datetime,
+        *,
+        due_at: datetime | None,
+    ) -> None:
+        """It was not taken. One that was sent, or given up, stays as it is.
+
+        Args:
+            due_at: Of the next try; None: it is given up.
         """

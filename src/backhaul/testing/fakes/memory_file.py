@@ -23,6 +23,8 @@ from backhaul.core.ports import (
     PausedRoute,
     Published,
 )
+from backhaul.core.ports.replies import ReplyState
+from backhaul.core.replies.reply import Reply, ReplyWish
 from backhaul.testing.fakes.faults import Faults
 
 
@@ -32,7 +34,13 @@ class MemoryTransfer:
 
     id: str
     key: MessageKey | None
+    source: str = ""
+    destination: str = ""
     route: str | None = None
+    replies: tuple[ReplyWish, ...] = ()
+    holds_reported: int = 0
+    is_hold_reported: bool = False
+    was_claimed: bool = False
     assignment: Assignment | None = None
     first_seen_at: datetime
     state: TransferState = TransferState.RECEIVED
@@ -45,6 +53,7 @@ class MemoryTransfer:
     hold: Hold | None = None
     has_dead_letter: bool = False
     updated_at: datetime
+    moved_at: datetime
     epoch: int | None = None
     canonical: Location | None = None
     directory: Location | None = None
@@ -131,6 +140,18 @@ class MemoryDestination:
 
 
 @dataclass(kw_only=True)
+class MemoryReply:
+    """One row of `replies`."""
+
+    reply: Reply
+    nth_hold: int
+    state: ReplyState = ReplyState.WAITING
+    tries: int = 0
+    due_at: datetime
+    code: str | None = None
+
+
+@dataclass(kw_only=True)
 class MemoryFile:
     """What all processes on one ledger share.
 
@@ -152,6 +173,7 @@ class MemoryFile:
     staging: dict[Location, tuple[AbandonedStaging, Location, datetime]] = field(
         default_factory=dict
     )
+    replies: dict[tuple[str, str], MemoryReply] = field(default_factory=dict)
     agents: dict[str, AgentRecord] = field(default_factory=dict)
     paused: dict[str, PausedRoute] = field(default_factory=dict)
     acts: list[OperatorEntry] = field(default_factory=list)

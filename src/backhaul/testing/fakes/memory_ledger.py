@@ -23,6 +23,7 @@ from backhaul.core.ports import (
     Published,
 )
 from backhaul.core.ports.cluster import Application, JobProgress
+from backhaul.core.replies.reply import ReplyWish
 from backhaul.core.text import redacted
 from backhaul.core.transfer.placing import holds_files, staging_root
 from backhaul.testing.fakes.memory_agents import MemoryAgents
@@ -32,9 +33,10 @@ from backhaul.testing.fakes.memory_file import (
     outage,
 )
 from backhaul.testing.fakes.memory_plans import MemoryPlans, MemoryStaging
+from backhaul.testing.fakes.memory_replies import MemoryReplies
 
 
-class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
+class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
     """Implements `ports.Ledger` for one process on a `MemoryFile`."""
 
     def begin(
@@ -47,6 +49,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
         *,
         origin: MessageOrigin | None = None,
         route: str | None = None,
+        replies: Sequence[ReplyWish] | None = None,
     ) -> AttemptStart:
         del origin  # for people
         with self._faults.call("ledger.begin", outage):
@@ -59,9 +62,13 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
                 row = MemoryTransfer(
                     id=new_id,
                     key=key,
+                    source=redacted(source),
+                    destination=redacted(destination),
                     route=route,
+                    replies=tuple(replies or ()),
                     first_seen_at=now,
                     updated_at=now,
+                    moved_at=now,
                     owner=self._owner,
                 )
                 self._file.transfers[new_id] = row
@@ -78,6 +85,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
                 is_takeover = row.owner not in {None, self._owner}
                 row.owner = self._owner
                 row.route = route or row.route
+                row.replies = row.replies if replies is None else tuple(replies)
                 code, reason = row.code, row.reason
                 row.code = row.reason = None
                 self._move(row, TransferState.RECEIVED)
@@ -138,6 +146,8 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
                     other.owner_transfer = other.owner = None
             row.epoch, row.canonical, row.directory = claimed.epoch, destination, directory
             row.assignment = assignment
+            self._reply_at_start(row, now)
+            row.was_claimed, row.moved_at = True, now
             self._remember(row, root, claimed.epoch, now)
             self._file.destinations[destination] = MemoryDestination(
                 epoch=claimed.epoch,
@@ -187,7 +197,7 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
                 return False
             row.prove(epoch, staged)
             self._add_read(row, read)
-            row.renames_possible = True
+            row.renames_possible, row.moved_at = True, now
             row.code = row.reason = row.hold = None
             self._move(row, TransferState.PUBLISHING)
             return True
@@ -225,6 +235,8 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
             self._remember_event(row, state)
             if marker is not None:
                 self._file.markers[marker] = row.id
+            digest = manifest.manifest if manifest is not None else None
+            self._reply_at_end(row, state, now, digest=digest)
             self._end(row, state)
             self._file.journal.append((now, row.id, state, None))
         self._working.discard(transfer_id)
@@ -270,6 +282,10 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
             row.attempt = max(0, row.attempt - refund)
             row.failures += not refund
             continued = row.continued(hold)
+            if state.is_final:
+                self._reply_at_end(row, state, now, code, redacted(reason))
+            elif state is TransferState.WAITING and not refund:
+                self._reply_resumed(row, now)
             self._end(row, state)
             row.code, row.reason = code, redacted(reason)
             row.hold, row.updated_at = continued, now
@@ -297,8 +313,10 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents):
         if row.state.is_final or row.renames_possible:
             return False
         self._release(transfer_id)
+        code, reason = "E_CANCELLED", "cancelled by an operator"
+        self._reply_at_end(row, TransferState.DEAD, row.updated_at, code, reason)
         self._end(row, TransferState.DEAD)
-        row.code, row.reason = "E_CANCELLED", "cancelled by an operator"
+        row.code, row.reason = code, reason
         self._file.journal.append((row.updated_at, row.id, row.state, row.code))
         return True
 

@@ -1,0 +1,1 @@
+"""Replies in the ledger: written with what they are about, and then delivered from here."""

@@ -1,0 +1,43 @@
+"""When a reply that was not taken is tried again, and when that ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplyPatience:
+    """Limits of the tries for one reply, and for one target.
+
+    Attributes:
+        base_s: Before the second try, before jitter; doubles with each.
+        cap_s: Longest.
+        for_s: A reply is given up when it was tried for so long: a long weekend.
+    """
+
+    base_s: float = 2.0
+    cap_s: float = 600.0
+    for_s: float = 3 * 86_400.0
+
+    def delay_s(self, failures: int, chance: float) -> float:
+        """Seconds until the next try, with jitter over the upper half.
+
+        Args:
+            failures: In a row, from 1.
+            chance: 0.0 to 1.0.
+        """
+        ceiling = min(self.cap_s, self.base_s * 2.0 ** min(failures - 1, 30))
+        return ceiling / 2 + ceiling / 2 * chance
+
+    def next_try(
+        self, since: datetime, now: datetime, failures: int, chance: float
+    ) -> datetime | None:
+        """When it is due again; None: it is given up.
+
+        Args:
+            since: When the tries began.
+        """
+        if now - since >= timedelta(seconds=self.for_s):
+            return None
+        return now + timedelta(seconds=self.delay_s(failures, chance))
