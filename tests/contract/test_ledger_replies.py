@@ -65,9 +65,7 @@ def ledger(reopen: Reopen) -> Ledger:
     return reopen("me")
 
 
-def begin(
-    ledger: Ledger, wishes: Sequence[ReplyWish] | None = (OUT,), new_id: str = "t1"
-) -> None:
+def begin(ledger: Ledger, wishes: Sequence[ReplyWish] | None = (OUT,), new_id: str = "t1") -> None:
     key = MessageKey(queue="work", message_id=f"m-{new_id}")
     ledger.begin(key, new_id, SOURCE, DAY.uri, T0, route="clickstream", replies=wishes)
 

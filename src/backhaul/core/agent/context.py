@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
 
+from backhaul.core.agent.defects import result_or_error
 from backhaul.core.agent.settings import AgentSettings, RunTotals
 from backhaul.core.agent.stopping import Stopper
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import hold_delay_s
-from backhaul.core.errors import BackhaulError, ConfigurationError, OutageError
+from backhaul.core.errors import BackhaulError, OutageError
 from backhaul.core.facts import CallRetried, CallRetriesEnded
 from backhaul.core.ports import Clock, Emit, Ports, Queue, Randomness
 from backhaul.core.requests.admission import RouteGate
 from backhaul.core.requests.pauses import PausedRoutes
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer.outcome import unexpected
 
 _T = TypeVar("_T")
 
@@ -65,15 +65,7 @@ class AgentContext:
         Raises:
             ConfigurationError: No message caused it, and no later one would fare better.
         """
-        try:
-            return work()
-        except ConfigurationError:
-            raise
-        except BackhaulError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - a defect spends an attempt; the agent goes on
-            self.emit(error)
-            return unexpected(error)
+        return result_or_error(work, self.emit)
 
     def until_answered(self, call: Callable[[], object], *, max_tries: int | None = None) -> object:
         """Repeat a call that settles a message for as long as its dependency is down.

@@ -30,14 +30,6 @@ class ReplyPatience:
         ceiling = min(self.cap_s, self.base_s * 2.0 ** min(failures - 1, 30))
         return ceiling / 2 + ceiling / 2 * chance
 
-    def next_try(
-        self, since: datetime, now: datetime, failures: int, chance: float
-    ) -> datetime | None:
-        """When it is due again; None: it is given up.
-
-        Args:
-            since: When the tries began.
-        """
-        if now - since >= timedelta(seconds=self.for_s):
-            return None
-        return now + timedelta(seconds=self.delay_s(failures, chance))
+    def is_over(self, since: datetime, now: datetime) -> bool:
+        """True when a reply whose tries began then is given up at its next failure."""
+        return now - since >= timedelta(seconds=self.for_s)

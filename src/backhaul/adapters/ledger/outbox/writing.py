@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select
 
-from backhaul.adapters.ledger import rows, transfers
+from backhaul.adapters.ledger import transfers
 from backhaul.adapters.ledger.schema import WrongValue, replies
 from backhaul.core.model import TransferState
 from backhaul.core.ports.replies import ReplyState

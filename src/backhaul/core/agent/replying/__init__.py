@@ -1,0 +1,1 @@
+"""Replies leave: a thread for each target, and its back-off."""
