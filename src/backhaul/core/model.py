@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from backhaul.core.replies.reply import ReplyWish
+
 STAGING_NAME = ".backhaul"  # the directory of staging; hidden from Hive and MapReduce by its dot
 
 
@@ -226,6 +228,7 @@ class Request:
             ends in `/`.
         completion_marker: Name of an empty file to be published after all others; None: the
             route's.
+        reply_to: Where the message wants replies sent, as it is written; the route decides.
     """
 
     source: Source
@@ -234,6 +237,7 @@ class Request:
     form: str = "line"
     event: EventFacts | None = None
     completion_marker: str | None = None
+    reply_to: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,6 +318,8 @@ class Route(TransferRules):
         marker: Trigger: events of objects with this name request their directory, others nothing.
         replies: Names of `[[reply]]`, each once: who is sent what became of its transfers.
         completion_marker: Name of an empty file that each transfer publishes after all others.
+        reply_wishes: Who is sent what of each of its transfers.
+        reply_to: Where its messages may have replies sent: addresses, or beginnings with `*`.
     """
 
     name: str
@@ -328,6 +334,8 @@ class Route(TransferRules):
     steps: tuple[StepRule, ...] = ()
     signature: SignatureRule | None = None
     replies: tuple[str, ...] = ()
+    reply_wishes: tuple[ReplyWish, ...] = ()
+    reply_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,6 +127,10 @@ class RouteSettings(StrictModel):
     )
     signature: SignatureSettings | None = None
     replies: list[str] = Field(default_factory=list, description="names of [[reply]]")
+    reply_to: list[str] = Field(
+        default_factory=list,
+        description="URLs of queues and ARNs of topics that messages may name; * at the end",
+    )
     pause_after: int | None = Field(
         None, ge=1, le=1000, description="pauses itself after so many deaths in a row of one cause"
     )

@@ -15,7 +15,8 @@ from backhaul.core.requests.overlap import refuse_overlaps
 from backhaul.core.requests.paths import parse_destination, parse_source
 from backhaul.core.requests.policy import covering_prefix
 from backhaul.core.requests.queue_names import parse_queue
-from backhaul.core.text import printable
+from backhaul.core.requests.reply_addresses import is_reply_pattern
+from backhaul.core.text import printable, shown
 from backhaul.settings.model import EmrSettings, RouteSettings, Settings
 from backhaul.settings.reply import check_replies, check_reply_names, completion_marker
 from backhaul.settings.signing_keys import signature_rule
@@ -89,6 +90,14 @@ def _check_texts(one: RouteSettings) -> None:
                 f"{name} has an empty text or a '*', which is no name",
                 f"list them one by one, or leave {name} out to accept all",
             )
+    for text in one.reply_to:
+        if not is_reply_pattern(text):
+            raise _refused(
+                f"reply_to has {shown(text, 120)}, which is no URL of an SQS queue and no ARN of an"
+                " SNS topic",
+                "write it whole, or its beginning up to the account and some of the name, then *:"
+                " https://sqs.us-west-2.amazonaws.com/123456789012/replies-*",
+            )
     for queue in one.queues or ():
         try:
             parse_queue(queue)
@@ -119,6 +128,7 @@ def _make_route(one: RouteSettings, default_fs: DefaultFs) -> Route:
         queues=frozenset(one.queues) if one.queues is not None else None,
         limits=one.limits.into(Limits, size_bytes=one.limits.bytes),
         replies=tuple(dict.fromkeys(one.replies)),
+        reply_to=tuple(one.reply_to),
         steps=tuple(_step_rule(step, default_fs) for step in one.emr),
         signature=signature_rule(one.signature) if one.signature is not None else None,
     )

@@ -154,10 +154,14 @@ class RecordAttempts:
 
     def _begin(self, request: Request | BackhaulError) -> AttemptStart:
         """Count the attempt in the ledger, before any work."""
-        route = None
+        route, replies = None, None
         if isinstance(request, Request):
             source, destination = request.source.uri, request.destination.uri
-            route = self._context.policy().route_for(request, queue=self._message.queue)
+            policy, queue = self._context.policy(), self._message.queue
+            route = policy.route_for(request, queue=queue)
+            if policy.sends_replies:
+                sender = self._message.sender_id
+                replies = policy.replies_for(request, sender_id=sender, queue=queue)
         elif isinstance(self._record.body, ObjectEvent):
             source, destination = self._record.body.source.uri, ""
         else:
@@ -170,6 +174,7 @@ class RecordAttempts:
             self._context.clock.now(),
             origin=_origin(self._message),
             route=route,
+            replies=replies,
         )
 
     def _transfer(self, start: AttemptStart, request: Request) -> Verdict:

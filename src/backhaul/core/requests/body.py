@@ -55,7 +55,7 @@ from backhaul.core.text import byte_offset, excerpt, find_control, find_surrogat
 MAX_BODY_BYTES = 64 * 1024  # SQS carries 1 MiB; a request needs about 10 KiB at most
 VERSION = 1
 
-_FIELDS = ("v", "source", "destination", "options", "marker")
+_FIELDS = ("v", "source", "destination", "options", "marker", "reply_to")
 _OPTIONS: dict[str, type[StrEnum]] = {
     "on_exists": OnExists,
     "publish": PublishMode,
@@ -298,16 +298,18 @@ def _from_json(document: Mapping[str, Any], default_fs: DefaultFs) -> Request:
         )
     options = parse_options(pairs)
     request = _request(source, destination, options, form="json", default_fs=default_fs)
-    if "marker" not in document:
-        return request
-    marker = _text_field(document, "marker")
-    if not is_marker_name(marker):
-        raise BadMessage(
-            "E_MSG_RANGE",
-            f"marker is {printable(marker, 60)}, no name of a completion marker",
-            hint=MARKER_HINT,
-        )
-    return replace(request, completion_marker=marker)
+    if "marker" in document:
+        marker = _text_field(document, "marker")
+        if not is_marker_name(marker):
+            raise BadMessage(
+                "E_MSG_RANGE",
+                f"marker is {printable(marker, 60)}, no name of a completion marker",
+                hint=MARKER_HINT,
+            )
+        request = replace(request, completion_marker=marker)
+    if "reply_to" in document:
+        request = replace(request, reply_to=_text_field(document, "reply_to"))
+    return request
 
 
 def _check_version(document: Mapping[str, Any]) -> None:

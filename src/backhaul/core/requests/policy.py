@@ -2,8 +2,9 @@
 
 Order of the checks, first one wins: E_POLICY_SOURCE (no route of the queue has the source),
 E_POLICY_DEST (none of those that have it has the destination), then for the first route that has
-both: E_SENDER, E_POLICY_OPTION. A later route is not tried for another sender or option, so an
-order in the configuration is the order of precedence. A route of other queues is skipped.
+both: E_SENDER, E_POLICY_OPTION, E_POLICY_REPLY_TO. A later route is not tried for another sender,
+option or address, so an order in the configuration is the order of precedence. A route of other
+queues is skipped.
 
 The policy decides three times: `decide` before any work; `check_resolved` once S3 has shown whether
 the source is an object or a prefix; and `check_resolved` and `check_target` of the policy then in
@@ -39,9 +40,11 @@ from backhaul.core.model import (
     TransferRules,
     VerifyLevel,
 )
+from backhaul.core.replies.reply import ReplyWish
 from backhaul.core.requests.paths import parse_destination, parse_source
 from backhaul.core.requests.queue_names import are_same
-from backhaul.core.text import printable
+from backhaul.core.requests.reply_addresses import is_reply_allowed
+from backhaul.core.text import printable, shown
 
 ALLOW_ANY = "allow-any"
 _ALLOW_FORM = "write --allow 's3://bucket/prefix/ -> /dir'"
@@ -81,7 +84,8 @@ class Policy:
             queue: ARN of the queue that brought it; None likewise.
 
         Raises:
-            NotAllowed: E_POLICY_SOURCE, E_POLICY_DEST, E_SENDER, E_POLICY_OPTION.
+            NotAllowed: E_POLICY_SOURCE, E_POLICY_DEST, E_SENDER, E_POLICY_OPTION,
+                E_POLICY_REPLY_TO.
         """
         route, anchor = self._covering(request, queue)
         job = _job(request, route, anchor, sender_id)
@@ -93,6 +97,29 @@ class Policy:
             return self._covering(request, queue)[0].name
         except NotAllowed:
             return None
+
+    @cached_property
+    def sends_replies(self) -> bool:
+        """True when any route does; for the others `replies_for` is not worth its time."""
+        return any(route.reply_wishes or route.reply_to for route in self.routes)
+
+    def replies_for(
+        self, request: Request, *, sender_id: str, queue: str | None = None
+    ) -> tuple[ReplyWish, ...]:
+        """Who is sent what becomes of it, whether or not `decide` refuses it.
+
+        The message's own `reply_to` only where the route allows it and lists the sender.
+        """
+        try:
+            route = self._covering(request, queue)[0]
+        except NotAllowed:
+            return ()
+        address = request.reply_to
+        if address is None or not (
+            _lists(route, sender_id) and is_reply_allowed(address, route.reply_to)
+        ):
+            return route.reply_wishes
+        return (*route.reply_wishes, ReplyWish(target=address))
 
     def _covering(self, request: Request, queue: str | None) -> tuple[Route, Location]:
         """The first route that covers the request, and its part of the destination."""
@@ -261,8 +288,7 @@ def _anchor(route: Route, location: Location) -> Location | None:
 
 
 def _job(request: Request, route: Route, anchor: Location, sender_id: str | None) -> Assignment:
-    is_listed = sender_id is None or route.senders is None or sender_id in route.senders
-    if not is_listed:
+    if not _lists(route, sender_id):
         raise NotAllowed(
             "E_SENDER",
             f"route {printable(route.name, 80)} does not list the sender"
@@ -276,6 +302,7 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
         if wanted is not None:
             _check_option(route, option.name, wanted, _accepted(rules[option.name]))
             rules[option.name] = wanted
+    _check_reply_to(route, request.reply_to)
     return Assignment(
         request=request,
         route=route.name,
@@ -283,6 +310,20 @@ def _job(request: Request, route: Route, anchor: Location, sender_id: str | None
         completion_marker=request.completion_marker or route.completion_marker,
         **rules,
     )
+
+
+def _lists(route: Route, sender_id: str | None) -> bool:
+    return sender_id is None or route.senders is None or sender_id in route.senders
+
+
+def _check_reply_to(route: Route, address: str | None) -> None:
+    if address is not None and not is_reply_allowed(address, route.reply_to):
+        raise NotAllowed(
+            "E_POLICY_REPLY_TO",
+            f"route {printable(route.name, 80)} does not allow reply_to {shown(address, 200)}",
+            hint="leave reply_to out, or add the URL of the queue or the ARN of the topic to the"
+            " route's reply_to",
+        )
 
 
 def _accepted(own: StrEnum) -> tuple[StrEnum, ...]:
