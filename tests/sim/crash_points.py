@@ -24,6 +24,10 @@ _FOLDER = replace(_TWICE, keys=("p/a", "p/b"), messages=("raw/p/, /land/d",) * 2
 SCENARIOS: dict[str, Shape] = {
     "object": replace(_TWICE, messages=_TWICE.messages[:1]),
     "object, and the agents report": replace(_TWICE, messages=_TWICE.messages[:1], reports=True),
+    "object, and its replies": replace(_TWICE, messages=_TWICE.messages[:1], replies=True),
+    "never right, and its replies": replace(
+        _TWICE, messages=_TWICE.messages[:1], poison="p/a", replies=True
+    ),
     "object that may not exist": replace(
         _TWICE, messages=_TWICE.messages[:1], on_exists=OnExists.FAIL
     ),
@@ -129,7 +133,7 @@ def is_possible(call: str, way: str) -> bool:
         return call.startswith(WORKER_CALLS)
     if way == "zombie":
         return call.startswith(("target.", "store.get"))
-    return way != "down" or not call.startswith(("queue.", "ledger."))
+    return way != "down" or not call.startswith(("queue.", "ledger.", "reply."))
 
 
 def _sim(shape: Shape) -> Sim:

@@ -9,6 +9,7 @@ A1  a published file has the group and the policy that its directory gives
 S6  nothing is renamed out of staging that a higher epoch has fenced
 E1  without faults every object is read once and nothing dies
 C1  what may only be adopted is never copied: none of its bytes is read
+R1  to R5: what is sent to others about all this: `tests.sim.replies`
 P1  no attempt of a paused route begins once that is known
 F1  on a FIFO queue nothing of a group is staged before what was sent earlier has ended
 M1  what is done has the completion marker that its route wants

@@ -24,6 +24,7 @@ from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent.pausing.lot import Parked
 from backhaul.core.agent.pausing.parking import Parking
+from backhaul.core.agent.replying.lane import ReplyLane
 from backhaul.core.agent.reporting import Reporter
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.visibility import VisibilityKeeper
@@ -33,6 +34,7 @@ from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, Tr
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Pin
 from backhaul.core.ports import ListPage
+from backhaul.core.replies.patience import ReplyPatience
 from backhaul.core.requests.pauses import PausedRoutes
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer import attempt as heart
@@ -700,3 +702,100 @@ def sums_of_a_lost_answer_count_again(patch: Patch) -> None:
 @mutant("nothing is left in a report of a message whose slot is free", 3)
 def settled_messages_stay_in_the_report(patch: Patch) -> None:
     patch.setattr(Observer, "_settled", lambda self, fact: None)
+
+
+# ---------------------------------------------------------------- replies
+
+
+def _struck(scenario: str, call: str, way: str) -> Point:
+    return Point(scenario=scenario, call=call, occurrence=1, way=way)
+
+
+@mutant(
+    "a reply is in the ledger if the end is",
+    0,
+    _struck("object, and its replies", "ledger.write_reply", "kill"),
+)
+def replies_are_written_after_the_end(patch: Patch) -> None:
+    write = MemoryLedger._reply_at_end
+    patch.setattr(MemoryLedger, "_reply_at_end", lambda self, *args, **named: None)
+
+    def finish(
+        original: Any, self: Any, transfer_id: str, epoch: int, *args: Any, **named: Any
+    ) -> bool:
+        is_owner: bool = original(self, transfer_id, epoch, *args, **named)
+        if is_owner:
+            with self._faults.call("ledger.write_reply", memory_ledger.outage):
+                write(self, self._row(transfer_id), args[0], args[2])
+        return is_owner
+
+    _around(patch, MemoryLedger, "finish", finish)
+
+
+@mutant(
+    "no reply is in the ledger unless the end is",
+    0,
+    _struck("object, and its replies", "ledger.finish", "fail"),
+)
+def replies_are_written_before_the_end(patch: Patch) -> None:
+    write = MemoryLedger._reply_at_end
+    patch.setattr(MemoryLedger, "_reply_at_end", lambda self, *args, **named: None)
+
+    def finish(
+        original: Any, self: Any, transfer_id: str, epoch: int, *args: Any, **named: Any
+    ) -> Any:
+        write(self, self._row(transfer_id), args[0], args[2])
+        return original(self, transfer_id, epoch, *args, **named)
+
+    _around(patch, MemoryLedger, "finish", finish)
+
+
+@mutant(
+    "a reply is marked as sent only after it was",
+    0,
+    _struck("object, and its replies", "reply.deliver", "kill"),
+)
+def replies_are_marked_before_they_are_sent(patch: Patch) -> None:
+    def deliver(original: Any, self: Any, due: Any) -> Any:
+        self._ledger.note_replies_sent(self.name, [due.reply.key], self._clock.now())
+        return original(self, due)
+
+    _around(patch, ReplyLane, "_try", deliver)
+
+
+@mutant(
+    "a reply that is sent again has the key that it had",
+    0,
+    _struck("object, and its replies", "reply.deliver", "lost"),
+)
+def replies_have_a_key_for_each_try(patch: Patch) -> None:
+    def deliver(original: Any, self: Any, due: Any) -> Any:
+        again = replace(due.reply, key=f"{due.reply.key}-{due.tries}")
+        return original(self, replace(due, reply=again))
+
+    _around(patch, ReplyLane, "_try", deliver)
+
+
+@mutant(
+    "a failure that another attempt follows is no end",
+    0,
+    _struck("never right, and its replies", "queue.receive", "fail"),
+)
+def every_failure_is_replied_to(patch: Patch) -> None:
+    def fail(
+        original: Any, self: Any, transfer_id: str, state: TransferState, *args: Any, **named: Any
+    ) -> None:
+        if state is TransferState.WAITING:
+            self._reply_at_end(self._row(transfer_id), TransferState.DEAD, args[2])
+        original(self, transfer_id, state, *args, **named)
+
+    _around(patch, MemoryLedger, "fail", fail)
+
+
+@mutant(
+    "a reply that was not taken is tried again",
+    0,
+    _struck("object, and its replies", "reply.deliver", "fail"),
+)
+def replies_are_given_up_at_once(patch: Patch) -> None:
+    patch.setattr(ReplyPatience, "is_over", lambda self, since, now: True)

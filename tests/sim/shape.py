@@ -32,6 +32,7 @@ class Shape:
             goes on with one page while the agent looks at the next one's final paths.
         owned: Directories that are there before: path, group, policy.
         reports: Agents report what they do, and these calls meet faults of their own.
+        replies: Transfers want replies, and agents send them.
         pauses: Times in which an operator has paused the route, in seconds from the start.
         adopts: Nothing may be copied (`reconcile --adopt`). The first key's bytes are at its final
             path, those of the others are not.
@@ -63,6 +64,7 @@ class Shape:
     page_size: int | None = None
     owned: tuple[tuple[str, str, str], ...] = ()
     reports: bool = False
+    replies: bool = False
     pauses: tuple[tuple[float, float], ...] = ()
     adopts: bool = False
     has_other_route: bool = False
@@ -96,6 +98,7 @@ PAUSES_SHARE = 0.08
 EVENTS_ABOVE = 0.94
 REPORTING = 0.15
 MARKED = 0.08
+REPLYING = 0.12
 
 
 def shape_of(seed: int) -> Shape:
@@ -108,6 +111,8 @@ def shape_of(seed: int) -> Shape:
         shape = replace(shape, owned=owned.choice(OWNED))
     if random.Random(f"reports {seed}").random() < REPORTING:
         shape = replace(shape, reports=True)
+    if random.Random(f"replies {seed}").random() < REPLYING:
+        shape = replace(shape, replies=True)
     pauses = random.Random(f"pauses {seed}")
     if pauses.random() < PAUSES_SHARE and "outage" not in shape.kinds:
         shape = _paused(pauses, shape)

@@ -61,6 +61,8 @@ from backhaul.testing.fakes.listing_faults import FOREIGN_KEY, LISTING_FAULTS
 from backhaul.testing.fakes.memory_file import MemoryTransfer
 from backhaul.testing.fakes.store import FakeBody
 from tests.sim.ghost import STAGING, Asked, Ghost, Violation
+from tests.sim import replies as sim_replies
+from tests.sim.replies import ReceivedReplies, Replies, check_replies
 from tests.sim.reports import Reports, check_sums
 from tests.sim.scheduler import Process, Scheduler, SimCondition, SimEvent, SimExecutor, Task
 from tests.sim.shape import CALL_KINDS, OUTSIDE_KINDS, Shape
@@ -71,7 +73,10 @@ TUNING = Tuning(small_bytes=1 << 10, large_bytes=1 << 20, ranges=1, tries=2)
 MESSAGE_S = 120
 LISTING_FAULTS_SHARE = 0.5  # of all lies
 WORKER_CALLS = ("target.", "store.get", "store.head")
-DOWN = {"target": "hdfs", "store": "s3", "ledger": "ledger", "queue": "sqs", "pool": "target"}
+DOWN = {
+    **{"target": "hdfs", "store": "s3", "ledger": "ledger", "queue": "sqs", "pool": "target"},
+    "reply": "reply",
+}
 MOST_STEPS = 30_000
 OUTAGE_S = 3600.0
 STALL_S, SILENCE_S, LOOK_S = 120.0, 190.0, 10.0
@@ -85,6 +90,7 @@ class Running(Process):
     agent: Agent | None = None
     pool: SimPool | None = None
     reports: Reports | None = None
+    replies: Replies | None = None
 
 
 class SimPool(InlinePool):
@@ -349,6 +355,7 @@ class Sim:
         self.ghost.stored_checksums[b""] = ("", 0)
         for path, group, policy in shape.owned:
             self.target.own(path, group=group, policy=policy)
+        self.received = ReceivedReplies()
         self.files = [MemoryFile(after_change=self._moved) for _ in range(shape.agents)]
         if shape.has_one_ledger:
             self.files = self.files[:1] * shape.agents
@@ -401,6 +408,7 @@ class Sim:
             verify=self.shape.verify,
             event_destination="/land/{key_dir}/",
             completion_marker=MARKER if self.shape.marker else None,
+            reply_wishes=sim_replies.WISHES if self.shape.replies else (),
         )
 
     # ------------------------------------------------------------ pauses
@@ -557,6 +565,9 @@ class Sim:
         self.scheduler.spawn(process, "poll", agent._poll_until_stopped)
         self.scheduler.spawn(process, "keep", agent._keeper._work)
         self.scheduler.spawn(process, "sweep", agent._sweep_until_stopped)
+        if self.shape.replies:
+            process.replies = Replies(self, process, ledger, self.files[seat])
+            self.scheduler.spawn(process, "replies", process.replies.work, is_background=True)
         if reports is not None:
             self.scheduler.spawn(process, "report", agent._report_until_over, is_background=True)
         if self.shape.pauses:
@@ -603,6 +614,9 @@ class Sim:
         """What happens to this call."""
         if task.is_background and not self.is_counting:
             assert isinstance(task.process, Running)
+            if task.name == "replies":
+                assert task.process.replies is not None
+                return task.process.replies.draw(name)
             assert task.process.reports is not None
             return task.process.reports.draw(name)
         if self.is_counting:
@@ -822,6 +836,8 @@ class Sim:
         ended_s = max(self.clock.now_s, *self.down_until_s.values(), 0.0)  # after all faults
         while self._staging() and self.clock.now_s - ended_s < 3600:
             self._step()
+        while any(map(sim_replies.waits, self.files)) and self.clock.now_s - ended_s < 7200:
+            self._step()
 
     def _staging(self) -> list[str]:
         return [path for path in self.target.paths() if "/.backhaul" in path]
@@ -850,6 +866,8 @@ class Sim:
             raise Violation(f"L3 staging is left: {self._staging()}")
         if self.shape.reports:
             self._check_reports()
+        for file in {id(one): one for one in self.files}.values():
+            check_replies(self, file)
         if not self.shape.kinds:
             self._check_economy()
 

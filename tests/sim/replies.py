@@ -1,0 +1,148 @@
+"""Agents of a simulation that send replies: what befalls these calls, and what must hold of them.
+
+    R1  every end of a transfer that wants replies is sent, and marked as sent
+    R2  nothing is sent that is not so: of no transfer that has not ended, or ended otherwise
+    R3  every delivery of one end has one key, and the same content
+    R4  nothing is marked as sent that was not
+    R5  without faults each is sent once
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from backhaul.core.agent.replying.lane import ReplyLane
+from backhaul.core.errors import BackhaulError, OutageError
+from backhaul.core.model import TransferState
+from backhaul.core.ports.replies import ReplyState, ReplyTarget
+from backhaul.core.replies.patience import ReplyPatience
+from backhaul.core.replies.reply import Reply, ReplyEvent, ReplyWish
+from backhaul.testing.fakes import MemoryFile, MemoryLedger
+from tests.sim.ghost import Violation
+
+if TYPE_CHECKING:
+    from tests.sim.world import Running, Sim
+
+WISHES = (
+    ReplyWish(target="out", held_after_s=5.0, events=frozenset(ReplyEvent)),
+    ReplyWish(target="ends"),
+)
+REPLY_FAULTS = ("fail", "fail", "lost", "lost", "kill", "kill after")
+RATE = 0.05
+TURN_S = 2.0
+ENDS = {
+    ReplyEvent.DONE: {TransferState.DONE, TransferState.SUPERSEDED},
+    ReplyEvent.DEAD: {TransferState.DEAD},
+}
+
+
+class ReceivedReplies:
+    """What the other side has, over all agents."""
+
+    def __init__(self) -> None:
+        self.deliveries: Counter[tuple[str, str]] = Counter()
+        self.replies: dict[tuple[str, str], Reply] = {}
+
+
+class SimReplyTarget:
+    """Takes everything that reaches it, and looks whether it is so."""
+
+    def __init__(self, sim: Sim, file: MemoryFile) -> None:
+        self._sim = sim
+        self._file = file
+
+    def deliver(self, reply: Reply) -> None:
+        with self._sim.faults.call("reply.deliver", _unanswered):
+            row = self._file.transfers.get(reply.transfer_id)
+            wanted = ENDS.get(reply.event)
+            if row is None or (wanted is not None and row.state not in wanted):
+                state = None if row is None else row.state
+                self._sim.ghost.broken(f"R2 {reply.key} is sent, and the transfer is {state}")
+            received, which = self._sim.received, (reply.key, reply.target)
+            first = received.replies.setdefault(which, reply)
+            if first != reply:
+                self._sim.ghost.broken(f"R3 {reply.key} is sent as {first}, then as {reply}")
+            received.deliveries[which] += 1
+
+
+def _unanswered(name: str) -> BackhaulError:
+    return OutageError.of("target", "E_REPLY", f"{name} was not answered")
+
+
+class Replies:
+    """The sender of one agent, without its threads."""
+
+    def __init__(self, sim: Sim, process: Running, ledger: MemoryLedger, file: MemoryFile) -> None:
+        self._sim = sim
+        self._process = process
+        self._ledger = ledger
+        target = SimReplyTarget(sim, file)
+        self._lanes = [self._lane(one.target, target) for one in WISHES]
+
+    def _lane(self, name: str, target: ReplyTarget) -> ReplyLane:
+        return ReplyLane(
+            name,
+            ledger=self._ledger,
+            find=lambda _name: target,
+            clock=self._sim.clock,
+            emit=self._sim._emit,
+            chance=self._sim.scheduler.aside.random,
+            patience=ReplyPatience(),
+        )
+
+    def work(self) -> None:
+        """Until the process dies."""
+        while True:
+            try:
+                self._ledger.report_holds(self._sim.clock.now())
+            except BackhaulError:
+                pass  # with the next turn
+            for lane in self._lanes:
+                while not lane.rests and lane.turn():
+                    pass
+            self._sim.scheduler.sleep(TURN_S)
+
+    def draw(self, name: str) -> str | None:
+        """What happens to a call of the sender."""
+        sim, chance = self._sim, self._sim.scheduler.aside
+        if sim.is_down(name):
+            return "down"
+        if sim.is_calm or not sim.shape.kinds or chance.random() >= RATE:
+            return None
+        kind = chance.choice(REPLY_FAULTS)
+        sim.tell(f"{self._process.name} replies: {name}: {kind}")
+        if kind.startswith("kill"):
+            sim.kill(self._process, but=sim.scheduler.current)
+        return kind
+
+
+def waits(file: MemoryFile) -> bool:
+    """Something is still to be sent."""
+    return any(one.state is ReplyState.WAITING for one in file.replies.values())
+
+
+def check_replies(sim: Sim, file: MemoryFile) -> None:
+    """R1, R3, R4 and R5, at the end."""
+    received = sim.received.deliveries
+    for (key, target), row in file.replies.items():
+        if row.state is not ReplyState.SENT:
+            raise Violation(f"R1 {key} for {target} ends as {row.state}")
+        if not received[key, target]:
+            raise Violation(f"R4 {key} for {target} is marked as sent, and was not")
+    for transfer in file.transfers.values():
+        if not transfer.state.is_final or not transfer.replies:
+            continue
+        event = next(one for one, states in ENDS.items() if transfer.state in states)
+        for wish in transfer.replies:
+            keys = {
+                key
+                for (key, target), reply in sim.received.replies.items()
+                if (target, reply.transfer_id, reply.event) == (wish.target, transfer.id, event)
+            }
+            if not keys:
+                raise Violation(f"R1 {transfer.id} is {transfer.state}, and {wish.target} has none")
+            if len(keys) > 1:
+                raise Violation(f"R3 the end of {transfer.id} has the keys {sorted(keys)}")
+    if not sim.shape.kinds and max(received.values(), default=1) > 1:
+        raise Violation(f"R5 sent more than once: {received.most_common(1)}")
