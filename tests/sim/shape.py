@@ -111,7 +111,7 @@ def shape_of(seed: int) -> Shape:
         shape = replace(shape, owned=owned.choice(OWNED))
     if random.Random(f"reports {seed}").random() < REPORTING:
         shape = replace(shape, reports=True)
-    if random.Random(f"replies {seed}").random() < REPLYING:
+    elif random.Random(f"replies {seed}").random() < REPLYING:
         shape = replace(shape, replies=True)
     pauses = random.Random(f"pauses {seed}")
     if pauses.random() < PAUSES_SHARE and "outage" not in shape.kinds:

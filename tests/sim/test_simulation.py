@@ -79,9 +79,7 @@ def test_reports_change_nothing_of_a_schedule_whatever_befalls_them(
         return kind
 
     monkeypatch.setattr(Reports, "draw", noted)
-    shapes = {seed: shape_of(seed) for seed in range(SCHEDULES)}
-    # The chances of the background are one sequence.
-    seeds = [seed for seed, shape in shapes.items() if shape.reports and not shape.replies]
+    seeds = [seed for seed in range(SCHEDULES) if shape_of(seed).reports]
     assert len(seeds) > 200
     beats = 0
     for seed in seeds[:100]:
@@ -104,9 +102,9 @@ def test_schedules_send_replies_and_strike_that_too() -> None:
     for seed in seeds[:60]:
         sim = Sim(seed, shape_of(seed))
         sim.run()
-        struck.update(line.rpartition(": ")[2] for line in sim.story if " replies: " in line)
+        struck.update(sim.struck_replies)
         again += sum(count > 1 for count in sim.received.deliveries.values())
-    assert min(struck[kind] for kind in ("fail", "lost", "kill", "kill after")) > 10
+    assert min(struck[kind] for kind in ("fail", "lost")) > 50
     assert again > 10
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -356,6 +357,7 @@ class Sim:
         for path, group, policy in shape.owned:
             self.target.own(path, group=group, policy=policy)
         self.received = ReceivedReplies()
+        self.struck_replies: Counter[str] = Counter()
         self.files = [MemoryFile(after_change=self._moved) for _ in range(shape.agents)]
         if shape.has_one_ledger:
             self.files = self.files[:1] * shape.agents
@@ -566,7 +568,7 @@ class Sim:
         self.scheduler.spawn(process, "keep", agent._keeper._work)
         self.scheduler.spawn(process, "sweep", agent._sweep_until_stopped)
         if self.shape.replies:
-            process.replies = Replies(self, process, ledger, self.files[seat])
+            process.replies = Replies(self, ledger, self.files[seat])
             self.scheduler.spawn(process, "replies", process.replies.work, is_background=True)
         if reports is not None:
             self.scheduler.spawn(process, "report", agent._report_until_over, is_background=True)

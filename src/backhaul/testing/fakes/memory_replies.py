@@ -49,7 +49,7 @@ class MemoryReplies(MemorySession):
     def report_holds(self, now: datetime) -> int:
         with self._faults.call("ledger.report_holds", outage):
             written = 0
-            for row in self._file.transfers.values():
+            for row in tuple(self._file.transfers.values()):
                 if row.state.is_final:
                     continue
                 is_held = row.state is TransferState.HELD or row.code is not None
@@ -79,7 +79,7 @@ class MemoryReplies(MemorySession):
     def _has_held(self, row: MemoryTransfer) -> frozenset[str]:
         return frozenset(
             one.reply.target
-            for one in self._file.replies.values()
+            for one in tuple(self._file.replies.values())
             if row.is_hold_reported
             and one.reply.transfer_id == row.id
             and one.reply.event is ReplyEvent.HELD
@@ -138,7 +138,7 @@ class MemoryReplies(MemorySession):
     def _due(self, now: datetime) -> list[MemoryReply]:
         return [
             one
-            for one in self._file.replies.values()
+            for one in tuple(self._file.replies.values())
             if one.state is ReplyState.WAITING and one.due_at <= now
         ]
 

@@ -1,0 +1,400 @@
+"""Replies leave the ledger: order, rest after a failure, the end of patience, threads and the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from backhaul.core.agent.replying import sender as sending
+from backhaul.core.agent.replying.lane import MOST, ReplyLane
+from backhaul.core.agent.replying.sender import ReplySender
+from backhaul.core.errors import (
+    BackhaulError,
+    ConfigurationError,
+    OutageError,
+    PermanentError,
+    TransientError,
+)
+from backhaul.core.facts import MessageDead
+from backhaul.core.model import Hold, TransferState
+from backhaul.core.ports import MessageKey
+from backhaul.core.ports.replies import ReplyState, ReplyTarget
+from backhaul.core.replies.delivery import RepliesUnknown, ReplyDead, ReplyNotTaken, ReplySent
+from backhaul.core.replies.patience import ReplyPatience
+from backhaul.core.replies.reply import Reply, ReplyEvent, ReplyWish
+from backhaul.testing.fakes import FakeClock, Fault, Faults, MemoryFile, MemoryLedger
+
+OUT = OutageError.of("ledger", "E_LEDGER_IO", "full")
+DOWN = OutageError.of("target", "E_DOWN", "no answer")
+NO = PermanentError("E_NO", "never")
+DEAD = MessageDead(
+    transfer_id="t", message_id="m", code="E", reason="", hint="", attempts=1, dead_letter_queue="d"
+)
+
+
+class Inbox:
+    """A target that takes everything but what it is told to refuse."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.errors: list[Exception] = []
+
+    def deliver(self, reply: Reply) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.keys.append(reply.key)
+
+
+class Bed:
+    """A ledger with ended transfers, a lane to one target, and what is said about it."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.file, self.faults = MemoryFile(), Faults()
+        self.ledger = MemoryLedger(self.file, "me", faults=self.faults)
+        self.inbox = Inbox()
+        self.targets: dict[str, ReplyTarget] = {"out": self.inbox}
+        self.facts: list[object] = []
+        self.is_over = False
+        self.lane = self.new_lane()
+
+    def new_lane(self) -> ReplyLane:
+        return ReplyLane(
+            "out",
+            ledger=self.ledger,
+            find=self.targets.get,
+            clock=self.clock,
+            emit=self.facts.append,
+            chance=lambda: 1.0,
+            patience=ReplyPatience(),
+            goes_on=lambda: not self.is_over,
+        )
+
+    def end(self, *ids: str, target: str = "out") -> None:
+        for one in ids:
+            key = MessageKey(queue="q", message_id=f"m-{one}")
+            wishes = [ReplyWish(target=target)]
+            self.ledger.begin(key, one, "s3://b/k", "/d", self.clock.now(), replies=wishes)
+            self.ledger.fail(one, TransferState.DEAD, "E_X", "it broke", self.clock.now())
+
+    def states(self) -> list[ReplyState]:
+        return [one.state for one in self.file.replies.values()]
+
+    def said(self, kind: type) -> list[object]:
+        return [one for one in self.facts if isinstance(one, kind)]
+
+
+@pytest.fixture
+def bed() -> Bed:
+    return Bed()
+
+
+# ---------------------------------------------------------------- one target
+
+
+def test_what_is_due_is_delivered_in_order_and_marked(bed: Bed) -> None:
+    bed.end("t1", "t2", "t3", "t4", "t5", "t6")
+    assert not bed.lane.turn()
+    assert bed.inbox.keys == [f"t{number}-0-dead" for number in range(1, 7)]
+    assert set(bed.states()) == {ReplyState.SENT}
+    assert len(bed.said(ReplySent)) == 6
+    assert bed.lane.is_idle
+
+
+def test_a_full_page_may_have_more_behind(bed: Bed) -> None:
+    bed.end(*(f"t{number:02}" for number in range(MOST)))
+    assert bed.lane.turn()
+    assert not bed.lane.turn()
+
+
+def test_a_target_that_fails_rests_and_its_other_replies_wait(bed: Bed) -> None:
+    bed.end("t1", "t2")
+    bed.inbox.errors = [DOWN]
+    assert not bed.lane.turn()
+    assert bed.lane.rests
+    assert not bed.lane.is_idle
+    assert bed.inbox.keys == []
+    assert bed.states() == [ReplyState.WAITING] * 2
+    (fact,) = bed.said(ReplyNotTaken)
+    assert isinstance(fact, ReplyNotTaken)
+    assert (fact.code, fact.retry_in_s) == ("E_DOWN", 2.0)
+    bed.clock.advance(fact.retry_in_s)
+    bed.lane.turn()
+    assert sorted(bed.inbox.keys) == ["t1-0-dead", "t2-0-dead"]
+    assert bed.lane.is_idle
+
+
+def test_failures_in_a_row_make_the_rest_longer_up_to_minutes(bed: Bed) -> None:
+    bed.end("t1")
+    bed.inbox.errors = [DOWN] * 12
+    for _ in range(12):
+        bed.lane.turn()
+        bed.clock.advance(600)
+    rests = [one.retry_in_s for one in bed.facts if isinstance(one, ReplyNotTaken)]
+    assert rests[:4] == [2, 4, 8, 16]
+    assert rests[-1] == 600
+    bed.lane.turn()
+    assert bed.inbox.keys == ["t1-0-dead"]
+
+
+def test_one_that_is_always_refused_does_not_keep_the_others(bed: Bed) -> None:
+    bed.end("t1", "t2")
+    bed.inbox.errors = [DOWN]
+    bed.lane.turn()
+    bed.clock.advance(2)
+    bed.inbox.errors = []
+    bed.lane.turn()
+    assert "t2-0-dead" in bed.inbox.keys
+
+
+def test_the_target_may_name_its_rest(bed: Bed) -> None:
+    bed.end("t1")
+    error = TransientError("E_429", "slow down")
+    error.retry_after_s = 90.0  # type: ignore[attr-defined]
+    bed.inbox.errors = [error]
+    bed.lane.turn()
+    bed.clock.advance(89)
+    assert bed.lane.rests
+    bed.clock.advance(1)
+    bed.lane.turn()
+    assert bed.inbox.keys == ["t1-0-dead"]
+
+
+def test_what_will_never_be_taken_is_given_up_at_once_and_the_next_one_goes(bed: Bed) -> None:
+    bed.end("t1", "t2")
+    bed.inbox.errors = [NO]
+    bed.lane.turn()
+    assert bed.states() == [ReplyState.DEAD, ReplyState.SENT]
+    (fact,) = bed.said(ReplyDead)
+    assert isinstance(fact, ReplyDead)
+    assert (fact.key, fact.code) == ("t1-0-dead", "E_NO")
+
+
+def test_after_three_days_it_is_given_up(bed: Bed) -> None:
+    bed.end("t1")
+    bed.inbox.errors = [DOWN, DOWN]
+    bed.lane.turn()
+    bed.clock.advance(timedelta(days=3).total_seconds())
+    bed.lane.turn()
+    assert bed.states() == [ReplyState.DEAD]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ValueError("a defect"), "E_BUG"),
+        (ConfigurationError("E_CFG", "its secret is gone"), "E_CFG"),
+    ],
+)
+def test_a_defect_of_a_target_is_a_failure_like_any_other(
+    bed: Bed, error: Exception, code: str
+) -> None:
+    bed.end("t1")
+    bed.inbox.errors = [error]
+    bed.lane.turn()
+    assert [one.code for one in bed.file.replies.values()] == [code]
+    assert bed.states() == [ReplyState.WAITING]
+
+
+def test_a_target_that_is_configured_no_longer_is_given_up(bed: Bed) -> None:
+    bed.end("t1")
+    bed.targets.clear()
+    bed.lane.turn()
+    assert [one.code for one in bed.file.replies.values()] == ["E_REPLY_TARGET"]
+    assert bed.states() == [ReplyState.DEAD]
+
+
+def test_a_ledger_that_does_not_take_the_mark_gets_it_later_and_nothing_is_sent_twice(
+    bed: Bed,
+) -> None:
+    bed.end("t1")
+    bed.faults.at("ledger.note_replies_sent", 1, Fault.FAIL, OUT)
+    assert not bed.lane.turn()
+    assert bed.states() == [ReplyState.WAITING]
+    assert not bed.lane.is_idle
+    assert len(bed.said(RepliesUnknown)) == 1
+    bed.clock.advance(2)
+    bed.lane.turn()
+    assert bed.states() == [ReplyState.SENT]
+    assert bed.inbox.keys == ["t1-0-dead"]
+
+
+def test_a_process_that_dies_before_the_mark_sends_it_again_with_the_same_key(bed: Bed) -> None:
+    bed.end("t1")
+    bed.faults.at("ledger.note_replies_sent", 1, Fault.FAIL, OUT)
+    bed.lane.turn()
+    bed.new_lane().turn()
+    assert bed.inbox.keys == ["t1-0-dead"] * 2
+
+
+def test_once_the_ledger_is_closed_nothing_is_begun_or_marked(bed: Bed) -> None:
+    bed.end("t1", "t2")
+
+    def deliver(reply: Reply) -> None:
+        bed.inbox.keys.append(reply.key)
+        bed.is_over = True
+
+    bed.inbox.deliver = deliver  # type: ignore[method-assign]
+    bed.lane.turn()
+    assert bed.inbox.keys == ["t1-0-dead"]
+    assert bed.states() == [ReplyState.WAITING] * 2
+
+
+# ---------------------------------------------------------------- threads
+
+
+class Hanging:
+    """A target that answers when the test lets it."""
+
+    def __init__(self) -> None:
+        self.is_called, self.goes_on = threading.Event(), threading.Event()
+
+    def deliver(self, reply: Reply) -> None:
+        del reply
+        self.is_called.set()
+        self.goes_on.wait(30)
+
+
+@pytest.fixture
+def sender(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplySender]:
+    monkeypatch.setattr(sending, "GATHER_S", 0.0)
+    monkeypatch.setattr(sending, "CLOSE_S", 0.2)
+    made = ReplySender(
+        ledger=bed.ledger,
+        find=bed.targets.get,
+        clock=bed.clock,
+        emit=bed.facts.append,
+        chance=lambda: 1.0,
+    )
+    yield made
+    made.close()
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    passing = threading.Event()
+    for _ in range(1000):
+        if is_so():
+            return
+        passing.wait(0.01)
+    pytest.fail("it never came")
+
+
+def test_a_start_sends_what_an_earlier_process_left(bed: Bed, sender: ReplySender) -> None:
+    bed.end("t1")
+    sender.start()
+    eventually(lambda: bed.states() == [ReplyState.SENT])
+
+
+def test_an_end_is_sent_without_waiting_for_the_next_look(bed: Bed, sender: ReplySender) -> None:
+    sender.start()
+    bed.end("t1")
+    sender(object())
+    sender(DEAD)
+    eventually(lambda: bed.states() == [ReplyState.SENT])
+
+
+def test_a_target_that_hangs_delays_no_other_and_no_end(bed: Bed, sender: ReplySender) -> None:
+    hanging = Hanging()
+    bed.targets["hangs"] = hanging
+    bed.end("t1", target="hangs")
+    sender.start()
+    assert hanging.is_called.wait(30)
+    bed.end("t2")
+    sender(DEAD)
+    eventually(lambda: bed.inbox.keys == ["t2-0-dead"])
+    bed.end("t3", target="hangs")
+    sender(DEAD)
+    bed.clock.advance(60)
+    sender.close()
+    hanging.goes_on.set()
+    assert bed.file.replies["t1-0-dead", "hangs"].state is ReplyState.WAITING
+
+
+def test_what_becomes_due_while_a_target_works_follows(bed: Bed, sender: ReplySender) -> None:
+    hanging = Hanging()
+    bed.targets["out"] = hanging
+    bed.end("t1")
+    sender.start()
+    assert hanging.is_called.wait(30)
+    bed.end("t2")
+    sender._look()
+    hanging.goes_on.set()
+    eventually(lambda: bed.states() == [ReplyState.SENT] * 2)
+
+
+def test_the_end_sends_what_is_due(bed: Bed, sender: ReplySender) -> None:
+    sender.start()
+    bed.end("t1")
+    sender.close()
+    eventually(lambda: bed.states() == [ReplyState.SENT])
+
+
+def test_a_ledger_that_is_down_is_asked_again(bed: Bed, sender: ReplySender) -> None:
+    bed.end("t1")
+    bed.faults.at("ledger.due_reply_targets", 1, Fault.FAIL, OUT)
+    sender._look()
+    assert len(bed.said(RepliesUnknown)) == 1
+    sender._look()
+    eventually(lambda: bed.states() == [ReplyState.SENT])
+
+
+def test_a_target_that_rests_is_left_alone(bed: Bed, sender: ReplySender) -> None:
+    bed.end("t1")
+    bed.inbox.errors = [DOWN]
+    sender._look()
+    eventually(lambda: len(bed.said(ReplyNotTaken)) == 1)
+    bed.end("t2")
+    eventually(lambda: sender._lanes["out"].thread is None)
+    sender._look()
+    assert sender._lanes["out"].thread is None
+
+
+def test_not_more_targets_than_that_are_at_work_at_once(
+    bed: Bed, sender: ReplySender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "LANES_MOST", 1)
+    hanging = Hanging()
+    bed.targets["hangs"] = hanging
+    bed.end("t1", target="hangs")
+    bed.end("t2")
+    sender._look()
+    assert sender._lanes["out"].thread is None
+    hanging.goes_on.set()
+    eventually(lambda: sender._lanes["hangs"].thread is None)
+    sender._look()
+    eventually(lambda: bed.inbox.keys == ["t2-0-dead"])
+
+
+def test_targets_without_work_are_forgotten(
+    bed: Bed, sender: ReplySender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "LANES_KEPT", 0)
+    bed.end("t1")
+    sender._look()
+    eventually(lambda: bed.states() == [ReplyState.SENT])
+    eventually(lambda: sender._lanes["out"].thread is None)
+    sender._look()
+    assert sender._lanes == {}
+
+
+def test_long_holds_are_reported_at_intervals(bed: Bed, sender: ReplySender) -> None:
+    events = frozenset(ReplyEvent)
+    wishes = [ReplyWish(target="out", events=events, held_after_s=60)]
+    now = bed.clock.now()
+    bed.ledger.begin(None, "t1", "s3://b/k", "/d", now, replies=wishes)
+    hold = Hold(dependency="s3", since=now)
+    bed.ledger.fail("t1", TransferState.HELD, "E_S3", "no", now, refund=True, hold=hold)
+    sender._look()
+    bed.clock.advance(60)
+    sender._look()
+    eventually(lambda: bed.inbox.keys == ["t1-0-held"])
+
+
+def test_patience_is_over_only_after_its_time() -> None:
+    patience, began = ReplyPatience(for_s=10), datetime(2026, 1, 1, tzinfo=UTC)
+    assert not patience.is_over(began, began + timedelta(seconds=9.9))
+    assert patience.is_over(began, began + timedelta(seconds=10))
+    assert isinstance(DOWN, BackhaulError)
