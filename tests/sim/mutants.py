@@ -51,7 +51,7 @@ from backhaul.core.transfer.staging import Staging
 from backhaul.engines import checksum_comparison
 from backhaul.engines.native import Stager
 from backhaul.engines.operations import TargetOperations
-from backhaul.testing.fakes import FakeQueue, FakeTarget, MemoryLedger, memory_ledger
+from backhaul.testing.fakes import FakeQueue, FakeTarget, MemoryLedger, memory_file, memory_ledger
 from backhaul.testing.fakes.inline import InlineSession
 from tests.sim.crash_points import Point
 
@@ -725,7 +725,7 @@ def replies_are_written_after_the_end(patch: Patch) -> None:
     ) -> bool:
         is_owner: bool = original(self, transfer_id, epoch, *args, **named)
         if is_owner:
-            with self._faults.call("ledger.write_reply", memory_ledger.outage):
+            with self._faults.call("ledger.write_reply", memory_file.outage):
                 write(self, self._row(transfer_id), args[0], args[2])
         return is_owner
 

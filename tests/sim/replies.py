@@ -13,6 +13,7 @@ any two of them with the faults of the others, and at each of them in the crash 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from backhaul.core.agent.replying.lane import ReplyLane
@@ -97,10 +98,8 @@ class Replies:
     def work(self) -> None:
         """Until the process dies."""
         while True:
-            try:
+            with suppress(BackhaulError):  # else with the next turn
                 self._ledger.report_holds(self._sim.clock.now())
-            except BackhaulError:
-                pass  # with the next turn
             for lane in self._lanes:
                 while not lane.rests and lane.turn():
                     pass

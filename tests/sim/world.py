@@ -61,8 +61,8 @@ from backhaul.testing.fakes.inline import InlineSession
 from backhaul.testing.fakes.listing_faults import FOREIGN_KEY, LISTING_FAULTS
 from backhaul.testing.fakes.memory_file import MemoryTransfer
 from backhaul.testing.fakes.store import FakeBody
-from tests.sim.ghost import STAGING, Asked, Ghost, Violation
 from tests.sim import replies as sim_replies
+from tests.sim.ghost import STAGING, Asked, Ghost, Violation
 from tests.sim.replies import ReceivedReplies, Replies, check_replies
 from tests.sim.reports import Reports, check_sums
 from tests.sim.scheduler import Process, Scheduler, SimCondition, SimEvent, SimExecutor, Task
@@ -75,7 +75,11 @@ MESSAGE_S = 120
 LISTING_FAULTS_SHARE = 0.5  # of all lies
 WORKER_CALLS = ("target.", "store.get", "store.head")
 DOWN = {
-    **{"target": "hdfs", "store": "s3", "ledger": "ledger", "queue": "sqs", "pool": "target"},
+    "target": "hdfs",
+    "store": "s3",
+    "ledger": "ledger",
+    "queue": "sqs",
+    "pool": "target",
     "reply": "reply",
 }
 MOST_STEPS = 30_000
@@ -616,11 +620,10 @@ class Sim:
         """What happens to this call."""
         if task.is_background and not self.is_counting:
             assert isinstance(task.process, Running)
-            if task.name == "replies":
-                assert task.process.replies is not None
-                return task.process.replies.draw(name)
-            assert task.process.reports is not None
-            return task.process.reports.draw(name)
+            running = task.process
+            aside = running.replies if task.name == "replies" else running.reports
+            assert aside is not None
+            return aside.draw(name)
         if self.is_counting:
             number = self.counts[name] = self.counts.get(name, 0) + 1
             planned = self.plan.get((name, number))

@@ -1,4 +1,4 @@
-"""Replies leave the ledger: order, rest after a failure, the end of patience, threads and the end."""
+"""Replies leave the ledger: order, rest after a failure, the end of patience, threads."""
 
 from __future__ import annotations
 
@@ -61,13 +61,16 @@ class Bed:
         self.is_over = False
         self.lane = self.new_lane()
 
+    def emit(self, fact: object) -> None:
+        self.facts.append(fact)
+
     def new_lane(self) -> ReplyLane:
         return ReplyLane(
             "out",
             ledger=self.ledger,
             find=self.targets.get,
             clock=self.clock,
-            emit=self.facts.append,
+            emit=self.emit,
             chance=lambda: 1.0,
             patience=ReplyPatience(),
             goes_on=lambda: not self.is_over,
@@ -153,7 +156,7 @@ def test_one_that_is_always_refused_does_not_keep_the_others(bed: Bed) -> None:
 def test_the_target_may_name_its_rest(bed: Bed) -> None:
     bed.end("t1")
     error = TransientError("E_429", "slow down")
-    error.retry_after_s = 90.0  # type: ignore[attr-defined]
+    error.retry_after_s = 90.0
     bed.inbox.errors = [error]
     bed.lane.turn()
     bed.clock.advance(89)
@@ -266,7 +269,7 @@ def sender(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplySender]:
         ledger=bed.ledger,
         find=bed.targets.get,
         clock=bed.clock,
-        emit=bed.facts.append,
+        emit=bed.emit,
         chance=lambda: 1.0,
     )
     yield made

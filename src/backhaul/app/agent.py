@@ -25,6 +25,7 @@ from backhaul.app.metrics import MetricsExport
 from backhaul.app.notify import make_notifier
 from backhaul.app.ports import Opened, open_ports
 from backhaul.app.reload import ConfigurationReload
+from backhaul.app.replying import Replying
 from backhaul.app.self_pause import SelfPause
 from backhaul.app.start import check_sources, check_targets, clock_warnings, default_fs_warnings
 from backhaul.app.sweep import sweep
@@ -72,7 +73,8 @@ def run_agent(
     notifier = make_notifier(context.settings, context.config_path, observer, emit)
     # The observer forgets what has ended.
     self_pause = SelfPause(observer.route_of, SystemClock(), emit)
-    emit = fan_out(emit, *export.receivers, notifier, self_pause, observer)
+    replying = Replying()
+    emit = fan_out(emit, *export.receivers, notifier, self_pause, replying, observer)
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),
@@ -116,6 +118,7 @@ def run_agent(
         with stopping_on_signals(agent):
             pool.warm_up()
             _check_and_announce(context, opened, queue, emit)
+            replying.start(context, opened.ledger, region, emit)
             export.follow(identity, opened.ledger)
             systemd.ready()
             deadman.start()
@@ -127,6 +130,7 @@ def run_agent(
             finally:
                 deadman.disarm()
                 systemd.stopping()
+                replying.close()
                 notifier.close()
                 if agent.is_stuck:
                     _leave_hard(pool)

@@ -125,6 +125,16 @@ def _refuse_what_takes_a_restart(before: Context, found: Context) -> None:
             "Hadoop's default file system or nameservices have changed since the start",
             hint="restart the agent: systemctl restart backhaul",
         )
+    made = {one.name for one in before.settings.reply}
+    for one in found.policy.routes:
+        other = [wish.target for wish in one.reply_wishes if wish.target not in made]
+        if other or (one.reply_to and not (made or before.policy.sends_replies)):
+            raise ConfigurationError(
+                "E_CFG_RELOAD",
+                f"route {printable(one.name, 80)} sends replies to"
+                f" {printable(', '.join(other) or 'addresses of messages', 200)}, which is new",
+                hint="restart the agent: systemctl restart backhaul",
+            )
     known = set(_key_variables(before).values())
     for route, variable in _key_variables(found).items():
         if variable not in known:

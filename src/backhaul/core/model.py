@@ -316,7 +316,6 @@ class Route(TransferRules):
         queues: Names or ARNs of the queues that it serves; None: any.
         event_destination: Template for the destination of events; None: takes no events.
         marker: Trigger: events of objects with this name request their directory, others nothing.
-        replies: Names of `[[reply]]`, each once: who is sent what became of its transfers.
         completion_marker: Name of an empty file that each transfer publishes after all others.
         reply_wishes: Who is sent what of each of its transfers.
         reply_to: Where its messages may have replies sent: addresses, or beginnings with `*`.
@@ -333,7 +332,6 @@ class Route(TransferRules):
     completion_marker: str | None = None
     steps: tuple[StepRule, ...] = ()
     signature: SignatureRule | None = None
-    replies: tuple[str, ...] = ()
     reply_wishes: tuple[ReplyWish, ...] = ()
     reply_to: tuple[str, ...] = ()
 

@@ -32,6 +32,7 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
             no usable key for signatures. E_REPLY_SETTING: a `[[reply]]` that cannot be used.
     """
     check_replies(settings.reply, path)
+    wishes = {one.name: one.wish for one in settings.reply if one.marker is None}
     routes: dict[str, Route] = {}
     for one in settings.route:
         check_reply_names(one.replies, settings.reply, one.name, path)
@@ -39,6 +40,9 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
             route = replace(
                 _make_route(one, default_fs),
                 completion_marker=completion_marker(one.replies, settings.reply, one.name, path),
+                reply_wishes=tuple(
+                    wishes[name] for name in dict.fromkeys(one.replies) if name in wishes
+                ),
             )
         except BackhaulError as error:
             if isinstance(error, ConfigurationError) and error.code != "E_CFG_ROUTE":
@@ -127,7 +131,6 @@ def _make_route(one: RouteSettings, default_fs: DefaultFs) -> Route:
         senders=frozenset(one.senders) if one.senders is not None else None,
         queues=frozenset(one.queues) if one.queues is not None else None,
         limits=one.limits.into(Limits, size_bytes=one.limits.bytes),
-        replies=tuple(dict.fromkeys(one.replies)),
         reply_to=tuple(one.reply_to),
         steps=tuple(_step_rule(step, default_fs) for step in one.emr),
         signature=signature_rule(one.signature) if one.signature is not None else None,

@@ -26,6 +26,7 @@ import structlog
 from backhaul.access import refusal
 from backhaul.core import facts, notification
 from backhaul.core.errors import ConfigurationError
+from backhaul.core.replies import delivery
 from backhaul.core.text import redacted
 from backhaul.core.units import human_bytes, human_rate
 
@@ -239,6 +240,10 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
         "notifications cannot be kept across a restart",
         vars,
     ),
+    delivery.ReplySent: ("debug", "reply sent", _rounded),
+    delivery.ReplyNotTaken: ("warning", "reply not taken; retrying later", _rounded),
+    delivery.ReplyDead: ("error", "reply given up", vars),
+    delivery.RepliesUnknown: ("warning", "ledger does not show or take replies; retrying", vars),
     facts.ExpectationMissed: ("error", "expected data is missing: W_EXPECTED_MISSING", _dated),
     facts.ExpectationArrived: ("info", "expected data has come late", _dated),
     facts.ForecastWarned: ("warning", "backlog will take too long", vars),

@@ -62,7 +62,7 @@ class ReplySender:
         )
         self._lanes: dict[str, _Worked] = {}
         self._changed = threading.Condition()
-        self._has_news = False
+        self._has_news = True  # what an earlier process left
         self._is_closing = False
         self._deadline_s = math.inf
         self._holds_looked_s = -math.inf
