@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ReplySent:
-    """The target has it; `seconds` since it was written."""
+    """The target has it.
+
+    Attributes:
+        about: `ReplyEvent`.
+        seconds: Since it was written.
+    """
 
     target: str
     key: str
-    event: str
+    about: str
     transfer_id: str
     seconds: float
 

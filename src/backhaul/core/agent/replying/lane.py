@@ -78,7 +78,7 @@ class ReplyLane:
             self._rest()
             self._emit(RepliesUnknown(code=error.code, reason=error.message))
             return False
-        return len(due) == MOST and not self.rests
+        return len(due) == MOST and not self.rests and self._goes_on()
 
     # ------------------------------------------------------------ one reply
 
@@ -95,7 +95,7 @@ class ReplyLane:
                 ReplySent(
                     target=self.name,
                     key=due.reply.key,
-                    event=due.reply.event.value,
+                    about=due.reply.event.value,
                     transfer_id=due.reply.transfer_id,
                     seconds=max(0.0, (self._clock.now() - due.reply.at).total_seconds()),
                 )

@@ -148,13 +148,20 @@ class ReplySender:
 
     def _work(self, worked: _Worked) -> None:
         """Until nothing is due for the target, or it rests."""
-        while True:
-            may_be_more = worked.lane.turn()
-            with self._changed:
-                if (not may_be_more and not worked.has_news) or not self._goes_on():
-                    worked.thread = None
-                    return
-                worked.has_news = False
+        try:
+            while worked.lane.turn() or self._has_more(worked):
+                pass
+        except BaseException:
+            worked.thread = None  # a later look begins again
+            raise
+
+    def _has_more(self, worked: _Worked) -> bool:
+        """Whether more has become due meanwhile; without, the thread is not at work any more."""
+        with self._changed:
+            has_more, worked.has_news = worked.has_news and self._goes_on(), False
+            if not has_more:
+                worked.thread = None
+            return has_more
 
     def _goes_on(self) -> bool:
         return self._clock.monotonic() < self._deadline_s
