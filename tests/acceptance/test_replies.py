@@ -88,9 +88,7 @@ def test_what_has_arrived_and_what_has_died_is_replied_to(
 def test_a_message_names_its_own_queue_within_the_allow_list(
     local: Installation, reply_url: str
 ) -> None:
-    config = configured(
-        local, 'command = ["/bin/true"]', route=f'reply_to = ["{reply_url[:-3]}*"]'
-    )
+    config = configured(local, 'command = ["/bin/true"]', route=f'reply_to = ["{reply_url[:-3]}*"]')
     local.put("a", b"one")
     request = {"v": 1, "source": local.uri("a"), "destination": local.landing.uri}
     local.leave(json.dumps({**request, "reply_to": reply_url}))

@@ -189,7 +189,7 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
         *("transfers", "destinations", "objects", "published", "litter"),
         *("sequencers", "nonces", "jobs", "agents", "activity", "paused_routes"),
         *("reconcile_sent", "reconciliations"),
-        *("expectations", "egress", "endings", "replies"),
+        *("expectations", "egress", "endings", "completion_markers", "replies"),
     }
 
 

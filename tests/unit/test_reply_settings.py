@@ -83,6 +83,7 @@ def test_a_marker_is_a_setting_and_no_target(tmp_path: Path) -> None:
     assert list(targets(settings)) == []
     assert settings.reply[0].kind == "marker"
     made = make_routes(settings, None, None)[0]
+    assert made.reply_wishes == ()
     assert made.completion_marker == "_SUCCESS"
 
 
@@ -115,6 +116,12 @@ def test_a_webhook_is_taken_with_secret_and_authority(tmp_path: Path) -> None:
     assert CANARY not in repr(targets(settings)["out"]) + repr(settings)
     error = refused(tmp_path, reply(WEBHOOK, f'ca_file = "{pem}"'))
     assert error.code == "E_REPLY_FILE"
+
+
+def test_a_route_names_each_reply_once(tmp_path: Path) -> None:
+    text = reply(SQS) + reply(SNS, name="b") + route('["b", "out", "b"]')
+    made = make_routes(load(tmp_path, text), None, None)[0]
+    assert [one.target for one in made.reply_wishes] == ["b", "out"]
 
 
 def test_the_region_of_a_queue_is_that_of_its_url() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from backhaul.core.ports.bundle import Ports
 from backhaul.core.ports.file_system import ContentChecker, Entry, TargetFs, TargetWriter
-from backhaul.core.ports.ledger import Ledger, OperatorLedger
+from backhaul.core.ports.ledger import Ledger
 from backhaul.core.ports.ledger_records import (
     AbandonedStaging,
     Act,
@@ -26,6 +26,7 @@ from backhaul.core.ports.ledger_records import (
     SentAgain,
     Settlement,
 )
+from backhaul.core.ports.operators import OperatorLedger
 from backhaul.core.ports.process import Clock, Emit, Randomness
 from backhaul.core.ports.queue import FIFO, DeadLetterReason, Message, Queue, QueueFacts
 from backhaul.core.ports.store import (

@@ -7,8 +7,7 @@ Errors of every call:
 
 - `OutageError` of `ledger`: locked for too long, full, read-only or an I/O error.
 - `LedgerDamaged`: a row that Backhaul did not write.
-- `TakenOver`, in the calls that list it: another process has begun this transfer since, or an
-  operator cancelled it.
+- `TakenOver`, where it is listed: another process began this transfer since, or it was cancelled.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from backhaul.core.ports.ledger_records import (
     Holder,
     MessageKey,
     MessageOrigin,
-    Operator,
     PausedRoute,
     Published,
 )
@@ -418,24 +416,6 @@ class AgentLedger(Protocol):
 
     def paused_routes(self, now: datetime) -> list[PausedRoute]:
         """The routes that are paused at this time."""
-
-
-class OperatorLedger(Protocol):
-    """Routes paused and resumed; each call writes its line of the operators' journal."""
-
-    def pause_route(self, paused: PausedRoute, by: Operator) -> PausedRoute | None:
-        """Pause the route from `paused.since` on.
-
-        Returns:
-            The pause that this one replaces.
-        """
-
-    def resume_route(self, route: str, now: datetime, by: Operator) -> PausedRoute | None:
-        """End its pause.
-
-        Returns:
-            The pause that ended; None where it was not paused.
-        """
 
 
 class Ledger(
