@@ -38,6 +38,10 @@ class Body:
         self._left -= size
         return b"x" * size
 
+    @property
+    def received_bytes(self) -> int:
+        return self.facts.content_length - self._left
+
     def readall(self) -> bytes:
         return self.read(self._left)
 

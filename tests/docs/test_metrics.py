@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from backhaul.adapters.metrics.catalogue import CATALOGUE, MetricFamily, MetricKind
-from backhaul.adapters.metrics.collector import BEFORE_PROGRESS, PURPOSES, VERIFY_CODES
+from backhaul.adapters.metrics.collector import BEFORE_PROGRESS, VERIFY_CODES
 from backhaul.core import facts
+from backhaul.core.cost.egress import Purpose
 from backhaul.core.errors import DEPENDENCIES
 from backhaul.core.health import HealthState
 from backhaul.core.outlook.risks import RiskKind
@@ -126,7 +127,7 @@ def phases() -> set[str]:
         ("backhaul_health", {one.value for one in HealthState} - {"silent"}),
         ("backhaul_hold", {*DEPENDENCIES, "held"}),
         ("backhaul_transfers_running", {*phases(), BEFORE_PROGRESS, "phase"}),
-        ("backhaul_bytes_total", set(PURPOSES)),
+        ("backhaul_bytes_total", {one.value for one in Purpose}),
         ("backhaul_at_risk", {one.value for one in RiskKind}),
         ("backhaul_verify_failures_total", set(VERIFY_CODES)),
     ],

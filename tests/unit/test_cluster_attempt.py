@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from backhaul.core.model import EngineName, NameMap, OnExists, QueuedTooLong
 from backhaul.core.objects import Proof, StagedObject
 from backhaul.core.ports.cluster import AppState, ClusterRules
 from backhaul.core.transfer.cluster.jobs import ClusterJobs, OwnershipLost
+from backhaul.core.transfer.egress_meter import EgressMeter
 from backhaul.testing.fakes import FakeTarget, Fault, Killed
 from tests.world import World, eventually, route
 
@@ -484,6 +485,7 @@ def test_nothing_is_submitted_for_a_destination_that_was_lost(world: World) -> N
             emit=world.emit,
             transfer_id=world.rows()[0].id,
             when_queued=QueuedTooLong.NATIVE,
+            meter=cast("EgressMeter", None),  # nothing is followed
             report=lambda _progress: None,
         )
         with pytest.raises(OwnershipLost) as caught:

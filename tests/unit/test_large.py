@@ -67,7 +67,7 @@ class Bench:
         return self.store.put(name, CONTENT)
 
     def pieces(self, pin: Pin) -> Iterator[bytes]:
-        return self.reader.pieces(self.store.endpoint("raw"), pin)
+        return self.reader.pieces(self.store.endpoint("raw"), pin, lambda _size_bytes: None)
 
     @property
     def longest(self) -> int:

@@ -32,7 +32,8 @@ class Conversation:
 
     Attributes:
         inbox: What has arrived for it and was not taken yet, in order.
-        size_bytes: Received from S3 by it so far.
+        size_bytes: Of objects on their way into staging by it so far.
+        received_bytes: Of bodies from S3 by it so far; `repeated_bytes` of those came once more.
         read_back_bytes: Read back from the target by it so far.
         active_s: When it last showed activity; monotonic clock, seconds.
         moved_s: When a staging call last moved a byte or finished an object, which a pause that
@@ -44,6 +45,8 @@ class Conversation:
     kind: Kind
     inbox: deque[Upward] = field(default_factory=deque)
     size_bytes: int = 0
+    received_bytes: int = 0
+    repeated_bytes: int = 0
     read_back_bytes: int = 0
     count: int = -1
     active_s: float = 0.0
@@ -52,10 +55,12 @@ class Conversation:
 
     def note(self, activity: Activity) -> None:
         """Take in how far it has come."""
-        received = max(self.size_bytes, activity.size_bytes)
+        self.received_bytes = max(self.received_bytes, activity.received_bytes)
+        self.repeated_bytes = max(self.repeated_bytes, activity.repeated_bytes)
+        moved = max(self.size_bytes, activity.size_bytes)
         read_back = max(self.read_back_bytes, activity.read_back_bytes)
-        if (received, read_back) != (self.size_bytes, self.read_back_bytes):
-            self.size_bytes, self.read_back_bytes = received, read_back
+        if (moved, read_back) != (self.size_bytes, self.read_back_bytes):
+            self.size_bytes, self.read_back_bytes = moved, read_back
             self.moved_s = time.monotonic()
         if activity.count != self.count:
             self.count = activity.count
@@ -141,6 +146,8 @@ class Exchange:
         if isinstance(message, Staged):
             conversation.note(message.activity)
             conversation.moved_s = time.monotonic()
+        if isinstance(message, StageOver) and message.activity is not None:
+            conversation.note(message.activity)
         conversation.inbox.append(message)
         if isinstance(message, (Answer, StageOver)):
             conversation.is_over = True

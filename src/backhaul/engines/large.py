@@ -18,7 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from backhaul.core.objects import Pin
-from backhaul.core.ports import Endpoint, SourceReader
+from backhaul.core.ports import Endpoint
+from backhaul.engines.read_retries import RetryingReader
 
 RANGES_BEFORE_STREAM = 4  # quicker than the file system: then one long answer is tried
 FIRST_RANGES = 4  # ahead of the writer; twice as many whenever it has to wait
@@ -64,7 +65,7 @@ class LargeReader:
     def __init__(
         self,
         *,
-        reader: SourceReader,
+        reader: RetryingReader,
         tuning: LargeTuning,
         allowed: Callable[[int], int],
         heartbeat: Callable[[], None],
@@ -82,23 +83,31 @@ class LargeReader:
         """Wait for reads that are still under way."""
         self._fetchers.shutdown(wait=True, cancel_futures=True)
 
-    def pieces(self, endpoint: Endpoint, pin: Pin) -> Iterator[bytes]:
+    def pieces(self, endpoint: Endpoint, pin: Pin, count: Callable[[int], None]) -> Iterator[bytes]:
         """The object's bytes in order, none larger than a piece.
+
+        Args:
+            count: See `RetryingReader.get`; from several threads at once.
 
         Raises:
             BackhaulError: As the reader's `get` and the body's `read`.
         """
         at, ranges = 0, RANGES_BEFORE_STREAM
         while at < pin.size_bytes:
-            at = yield from self._by_ranges(endpoint, pin, at, ranges)
+            at = yield from self._by_ranges(endpoint, pin, at, ranges, count)
             if at < pin.size_bytes:
-                at = yield from self._as_one(endpoint, pin, at)
+                at = yield from self._as_one(endpoint, pin, at, count)
             ranges *= MORE_RANGES
 
     # ------------------------------------------------------------ ranges
 
     def _by_ranges(
-        self, endpoint: Endpoint, pin: Pin, start: int, most: int
+        self,
+        endpoint: Endpoint,
+        pin: Pin,
+        start: int,
+        most: int,
+        count: Callable[[int], None],
     ) -> Generator[bytes, None, int]:
         """To the end, or until so many ranges together came quicker than they were taken.
 
@@ -118,7 +127,9 @@ class LargeReader:
                 self._refuse_if_cancelled()
                 while has_more and len(ahead) < limit and self._buffers.acquire(blocking=not ahead):
                     stop = min(start + step, size)
-                    ahead.append(self._fetchers.submit(self._fetch, endpoint, pin, start, stop))
+                    ahead.append(
+                        self._fetchers.submit(self._fetch, endpoint, pin, start, stop, count)
+                    )
                     start = stop
                     has_more = start < size
                 if not (is_first or ahead[0].done()):
@@ -147,16 +158,20 @@ class LargeReader:
                 self._buffers.release()
         return start
 
-    def _fetch(self, endpoint: Endpoint, pin: Pin, start: int, stop: int) -> _Fetched:
+    def _fetch(
+        self, endpoint: Endpoint, pin: Pin, start: int, stop: int, count: Callable[[int], None]
+    ) -> _Fetched:
         """One range, whole."""
         pieces: list[bytes] = []
         began_s = time.perf_counter()
-        self._read(endpoint, pin, start, stop, pieces.append, lambda: False)
+        self._read(endpoint, pin, start, stop, pieces.append, lambda: False, count)
         return _Fetched(pieces=pieces, took_s=time.perf_counter() - began_s)
 
     # ------------------------------------------------------------ one long answer
 
-    def _as_one(self, endpoint: Endpoint, pin: Pin, at: int) -> Generator[bytes, None, int]:
+    def _as_one(
+        self, endpoint: Endpoint, pin: Pin, at: int, count: Callable[[int], None]
+    ) -> Generator[bytes, None, int]:
         """To the end, or until the reading fell behind.
 
         Returns:
@@ -166,7 +181,7 @@ class LargeReader:
         line: queue.Queue[bytes | None] = queue.Queue(tuning.range_bytes // tuning.piece_bytes)
         stopped = threading.Event()
         self._buffers.acquire()
-        reading = self._fetchers.submit(self._read_on, endpoint, pin, at, line, stopped)
+        reading = self._fetchers.submit(self._read_on, endpoint, pin, at, line, stopped, count)
         has_ended = False
         try:
             taken, waited_s, began_s = 0, 0.0, time.perf_counter()
@@ -200,9 +215,10 @@ class LargeReader:
         start: int,
         line: queue.Queue[bytes | None],
         stopped: threading.Event,
+        count: Callable[[int], None],
     ) -> None:
         try:
-            self._read(endpoint, pin, start, pin.size_bytes, line.put, stopped.is_set)
+            self._read(endpoint, pin, start, pin.size_bytes, line.put, stopped.is_set, count)
         finally:
             line.put(None)
 
@@ -214,9 +230,10 @@ class LargeReader:
         stop: int,
         give: Callable[[bytes], None],
         is_stopped: Callable[[], bool],
+        count: Callable[[int], None],
     ) -> None:
         """All of it in pieces."""
-        with self._reader.get(endpoint, pin, byte_range=(start, stop)) as body:
+        with self._reader.get(endpoint, pin, byte_range=(start, stop), count=count) as body:
             while start < stop and not is_stopped():
                 data = body.read(self._allowed(min(self._tuning.piece_bytes, stop - start)))
                 if not data:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backhaul.core.checksums import (
     Digest,
@@ -61,12 +61,25 @@ class _Copy:
     Attributes:
         tried: How often it was copied before.
         bytes_read: From S3 for it, over all tries.
+        was_read: Another engine had read it before.
+        counter: Of the staging call.
     """
 
     task: StageTask
     path: str
+    counter: Counter
     tried: int = 0
     bytes_read: int = 0
+    was_read: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, size_bytes: int) -> None:
+        """So many bytes more came: beyond the object's size they came once more."""
+        with self._lock:
+            before = max(self.bytes_read, self.pin.size_bytes)
+            self.bytes_read += size_bytes
+            repeated = size_bytes if self.was_read else max(0, self.bytes_read - before)
+        self.counter.add_received(size_bytes, repeated)
 
     @property
     def pin(self) -> Pin:
@@ -160,7 +173,8 @@ class Stager:
             Cancelled: The whole call was given up.
             BackhaulError: What the attempt fails with.
         """
-        return self._copy(_Copy(task=task, path=f"{self._directory}/{task.planned.relative}"))
+        path = f"{self._directory}/{task.planned.relative}"
+        return self._copy(_Copy(task=task, path=path, counter=self._counter))
 
     def _copy(self, one: _Copy) -> Closed:
         while True:
@@ -199,6 +213,8 @@ class Stager:
             _Copy(
                 task=closed.task,
                 path=closed.path,
+                counter=self._counter,
+                was_read=closed.was_there,
                 tried=closed.tried + 1,
                 bytes_read=closed.bytes_read,
             )
@@ -247,10 +263,9 @@ class Stager:
         size = one.pin.size_bytes
         # Before the request: S3 cuts a connection that is idle half-way.
         self._allow_whole(size)
-        with self._reader.get(one.task.endpoint, one.pin) as body:
+        with self._reader.get(one.task.endpoint, one.pin, count=one.count) as body:
             facts = body.facts
             data = body.readall()
-        one.bytes_read += len(data)
         digests = self._digests(one, facts)
         digests.update(data)
         self._check_length(one.pin, len(data))
@@ -264,14 +279,17 @@ class Stager:
     def _write_medium(self, one: _Copy) -> _Written:
         size = one.pin.size_bytes
         # The file's place first, for the same reason.
-        with self._gate.entered(), self._reader.get(one.task.endpoint, one.pin) as body:
+        with (
+            self._gate.entered(),
+            self._reader.get(one.task.endpoint, one.pin, count=one.count) as body,
+        ):
             facts = body.facts
             digests = self._digests(one, facts)
             writer = self._target.create(one.path, size)
             received = 0
             while data := body.read(self._allowed(max(1, min(MIB, size - received)))):
                 received += len(data)
-                self._take(one, writer, digests, data)
+                self._take(writer, digests, data)
         self._check_length(one.pin, received)
         return writer, digests, facts
 
@@ -283,15 +301,14 @@ class Stager:
             received = 0
             with self._gate.entered():
                 writer = self._target.create(one.path, one.pin.size_bytes)
-                for data in self._large_reader.pieces(one.task.endpoint, one.pin):
+                for data in self._large_reader.pieces(one.task.endpoint, one.pin, one.count):
                     received += len(data)
-                    self._take(one, writer, digests, data)
+                    self._take(writer, digests, data)
             self._check_length(one.pin, received)
         return writer, digests, facts
 
-    def _take(self, one: _Copy, writer: TargetWriter, digests: StreamDigests, data: bytes) -> None:
+    def _take(self, writer: TargetWriter, digests: StreamDigests, data: bytes) -> None:
         self._refuse_if_cancelled()
-        one.bytes_read += len(data)
         digests.update(data)
         writer.write(data)
         self._counter.add(len(data))
@@ -350,6 +367,7 @@ class Stager:
                     was_there=True,
                 )
         if status is not None:
+            one.was_read = True
             self._target.remove(one.path)
         return None
 

@@ -62,15 +62,28 @@ class RetryingReader:
         self._progress_bytes = progress_bytes
 
     def get(
-        self, endpoint: Endpoint, pin: Pin, *, byte_range: tuple[int, int] | None = None
-    ) -> Body:
+        self,
+        endpoint: Endpoint,
+        pin: Pin,
+        *,
+        byte_range: tuple[int, int] | None = None,
+        count: Callable[[int], None] = lambda _size_bytes: None,
+    ) -> _ResumingBody:
         """As the reader's; it takes one place at the gate until the body is closed.
+
+        Args:
+            count: Called with bytes of bodies that have arrived, useful or not; all together they
+                are what was received.
 
         Raises:
             ReadFailed: Here, or of the body's `read`.
         """
         return _ResumingBody(
-            lambda wanted: self._open(endpoint, pin, wanted), pin, byte_range, self._new_tries()
+            lambda wanted: self._open(endpoint, pin, wanted),
+            pin,
+            byte_range,
+            self._new_tries(),
+            count,
         )
 
     def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
@@ -177,9 +190,13 @@ class _ResumingBody:
         pin: Pin,
         byte_range: tuple[int, int] | None,
         tries: _Tries,
+        count: Callable[[int], None],
     ) -> None:
         self._request = request
         self._tries = tries
+        self._count = count
+        self._counted_bytes = 0  # of the answer under way
+        self._earlier_bytes = 0
         self._at, self._stop = byte_range or (0, pin.size_bytes)
         self._body: Body | None
         self._body, self._place = tries.repeat(lambda: request(byte_range))
@@ -201,7 +218,33 @@ class _ResumingBody:
             if self._at >= self._stop:
                 return b""
             self._body, self._place = self._request((self._at, self._stop))
-        return self._body.read(amt)
+        data = self._body.read(amt)
+        self._count_received(self._body)
+        return data
+
+    @property
+    def received_bytes(self) -> int:
+        """See the port; over all answers."""
+        return self._earlier_bytes + self._counted_bytes
+
+    def _count_received(self, body: Body) -> None:
+        more = body.received_bytes - self._counted_bytes
+        if more:
+            self._counted_bytes += more
+            self._count(more)
+
+    def _close(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._body is not None:
+            body, self._body = self._body, None
+            self._place.__exit__(kind, error, trace)
+            self._count_received(body)
+            self._earlier_bytes += self._counted_bytes
+            self._counted_bytes = 0
 
     def readall(self) -> bytes:
         """See the port."""
@@ -211,9 +254,7 @@ class _ResumingBody:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _leave(self, error: BackhaulError) -> None:
-        if self._body is not None:
-            self._body = None
-            self._place.__exit__(type(error), error, error.__traceback__)
+        self._close(type(error), error, error.__traceback__)
 
     def __enter__(self) -> Self:
         return self
@@ -224,6 +265,4 @@ class _ResumingBody:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._body is not None:
-            self._body = None
-            self._place.__exit__(kind, error, trace)
+        self._close(kind, error, trace)

@@ -92,12 +92,14 @@ class _Running:
 
     @property
     def activity(self) -> Activity:
-        received, read_back = self.counter.size_bytes, self.counter.read_back_bytes
+        moved, read_back = self.counter.size_bytes, self.counter.read_back_bytes
         return Activity(
             number=self.number,
-            size_bytes=received,
+            size_bytes=moved,
+            received_bytes=self.counter.received_bytes,
+            repeated_bytes=self.counter.repeated_bytes,
             read_back_bytes=read_back,
-            count=received + read_back + self.counter.calls,
+            count=moved + read_back + self.counter.calls,
         )
 
 
@@ -391,7 +393,12 @@ class _Staging:
         except BackhaulError as raised:
             error = raised
         self.flush()
-        end = StageOver(number=self.running.number, objects=self._reported, error=error)
+        end = StageOver(
+            number=self.running.number,
+            objects=self._reported,
+            error=error,
+            activity=self.running.activity,
+        )
         self._worker.over(self, end)
 
 

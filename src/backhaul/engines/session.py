@@ -77,7 +77,7 @@ class WorkerSession(TargetCalls):
             pid=worker.pid, filesystem=filesystem, stall_timeout_s=stall_timeout_s
         )
         self._moved_bytes = 0
-        self._earlier_bytes = 0  # of staging calls before the last one
+        self._received_bytes = self._repeated_bytes = 0  # by staging calls that are over
         self._objects = 0
         self._staging: Conversation | None = None
         self._probe = probe
@@ -85,12 +85,16 @@ class WorkerSession(TargetCalls):
 
     @property
     def progress(self) -> Progress:
+        received, repeated = self._received_bytes, self._repeated_bytes
         if self._staging is not None:
             self._moved_bytes = self._staging.size_bytes
+            received += self._staging.received_bytes
+            repeated += self._staging.repeated_bytes
         return Progress(
             size_bytes=self._moved_bytes,
             objects=self._objects,
-            received_bytes=self._earlier_bytes + self._moved_bytes,
+            received_bytes=received,
+            repeated_bytes=repeated,
         )
 
     def end(self) -> None:
@@ -161,7 +165,6 @@ class WorkerSession(TargetCalls):
         self._refuse_use_after_fault()
         if self._staging is not None:
             raise AssertionError("one staging call at a time")
-        self._earlier_bytes += self._moved_bytes
         self._moved_bytes = self._objects = 0
         staging = self._staging = self._exchange.begin(Kind.STAGING)
         try:
@@ -189,6 +192,8 @@ class WorkerSession(TargetCalls):
             if not staging.is_over and not self.fault:
                 self._cancel(staging)
             self._moved_bytes = staging.size_bytes
+            self._received_bytes += staging.received_bytes
+            self._repeated_bytes += staging.repeated_bytes
             self._staging = None
 
     def _converse(

@@ -81,13 +81,17 @@ class Activity:
     """How far one open call or staging call has come.
 
     Attributes:
-        size_bytes: Received from S3 by it so far.
+        size_bytes: Of objects on their way into staging by it so far.
+        received_bytes: Of bodies from S3 by it so far, useful or not.
+        repeated_bytes: Of those, what came once more.
         read_back_bytes: Read back from the target by it so far.
         count: Grows with every byte and every finished step; unchanged for long means stalled.
     """
 
     number: int
     size_bytes: int
+    received_bytes: int = 0
+    repeated_bytes: int = 0
     read_back_bytes: int = 0
     count: int
 
@@ -107,11 +111,13 @@ class StageOver:
 
     Attributes:
         objects: How many its `Staged` messages held in total.
+        activity: Its last; None where it did not begin.
     """
 
     number: int
     objects: int = 0
     error: BackhaulError | None = None
+    activity: Activity | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from urllib3.exceptions import HTTPError
 
 from backhaul.adapters.aws.errors import broken_body
+from backhaul.adapters.aws.s3_wire import wire_of
 from backhaul.core.checksums import S3Checksums
 from backhaul.core.errors import TransientError
 
@@ -32,6 +33,14 @@ class ObjectBody:
         self._response = response
         self._name = name
         self._left_bytes = facts.content_length
+        self._dropped_bytes = 0
+        self._is_closed = False  # before its end
+        self._wire = wire_of(response)
+
+    @property
+    def received_bytes(self) -> int:
+        """See the port; never more than the answer's length."""
+        return self.facts.content_length - self._left_bytes + self._dropped_bytes
 
     def read(self, amt: int = CHUNK_BYTES) -> bytes:
         """The next `amt` bytes, fewer only at the end; `b""` after it.
@@ -67,7 +76,12 @@ class ObjectBody:
 
     def close(self) -> None:
         """Give the connection back, or close it when the body was not read to its end."""
-        if self._left_bytes:
+        if self._left_bytes and not self._is_closed:
+            self._is_closed = True
+            if self._wire is not None:
+                received = self.facts.content_length - self._left_bytes
+                dropped = self._wire.body_bytes - received
+                self._dropped_bytes = max(0, min(dropped, self._left_bytes))
             self._response.close()
         self._response.release_conn()
 

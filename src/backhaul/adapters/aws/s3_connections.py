@@ -12,6 +12,7 @@ from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 from backhaul.adapters.aws.errors import s3_unreachable
+from backhaul.adapters.aws.s3_wire import count_wire
 from backhaul.adapters.aws.tls import is_loopback, refuse_plain_http
 
 
@@ -64,11 +65,12 @@ class Connections:
             "ca_certs": ca_bundle or get_cert_path(verify=True),
         }
         if not proxy_url:
-            return urllib3.PoolManager(**options).connection_from_url(origin)
+            return count_wire(urllib3.PoolManager(**options).connection_from_url(origin))
         try:
-            return urllib3.ProxyManager(
+            proxied = urllib3.ProxyManager(
                 proxy_url, proxy_headers=proxy.proxy_headers_for(proxy_url), **options
-            ).connection_from_url(origin)
+            )
+            return count_wire(proxied.connection_from_url(origin))
         except (ValueError, HTTPError) as exc:
             # An outage, as botocore's clients have it: SQS may be reached without that proxy. The
             # URL is not repeated: it may hold a password.

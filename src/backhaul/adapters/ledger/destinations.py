@@ -155,7 +155,7 @@ class SqlDestinations(WriteSession):
             if not _compare_and_set(tx, transfer_id, epoch, intent):
                 return False
             prove(tx, transfer_id, epoch, staged)
-            if read is not None:
+            if read is not None and read.total.size_bytes:
                 add_of_transfer(tx, transfers.by_id(tx, transfer_id), read)
             values = {"renames_possible": True, "code": None, "reason": None, "updated_at": now}
             values |= transfers.NOT_HELD

@@ -19,7 +19,13 @@ from backhaul.core.ports import ClusterJob
 from backhaul.core.ports.cluster import Application, JobProgress
 
 _OPEN = (
-    select(table.c.transfer_id, table.c.epoch, table.c.application_id, table.c.destination)
+    select(
+        table.c.transfer_id,
+        table.c.epoch,
+        table.c.application_id,
+        table.c.destination,
+        table.c.size_bytes,
+    )
     .where(table.c.closed_at.is_(None))
     .order_by(table.c.transfer_id, table.c.epoch)
 )
@@ -84,7 +90,7 @@ class SqlJobs(WriteSession):
             if _owned_destination(tx, transfer_id, claim_epoch) is None:
                 return False
             tx.execute(_one(transfer_id, epoch).values(values))
-            if read is not None:
+            if read is not None and read.total.size_bytes:
                 add_of_transfer(tx, transfers.by_id(tx, transfer_id), read)
         return True
 
@@ -142,5 +148,8 @@ def _one(transfer_id: str, epoch: int) -> Update:
 def _job(row: RowMapping) -> ClusterJob:
     rows.checked(row, _OPEN.selected_columns)
     return ClusterJob(
-        transfer_id=row["transfer_id"], epoch=row["epoch"], application_id=row["application_id"]
+        transfer_id=row["transfer_id"],
+        epoch=row["epoch"],
+        application_id=row["application_id"],
+        size_bytes=row["size_bytes"] or 0,
     )

@@ -23,13 +23,13 @@ from backhaul.adapters.metrics.text import TextFormat
 from backhaul.core import facts
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentReport
+from backhaul.core.cost.egress import EgressRecorded
 from backhaul.core.errors import DEPENDENCIES
 from backhaul.core.health import HealthState
 from backhaul.core.outlook.risks import RiskKind, known_kinds
 from backhaul.core.ports import Clock
 
 NATIVE, DISTCP = "native", "distcp"
-PURPOSES = ("copy", "retry", "verify")
 BEFORE_PROGRESS = "starting"  # the phase of a transfer that has not reported one
 OTHER_CODE = "other"
 CODES_MOST = 400  # more than there are; a code beyond them is counted as `OTHER_CODE`
@@ -71,7 +71,7 @@ class AgentMetrics:
         self._dead: dict[str, None] = {}  # in the order in which they came
         self._actions: dict[type, Callable[[Any], None]] = {
             facts.AttemptStarted: self._started,
-            facts.AttemptUnpublished: self._unpublished,
+            EgressRecorded: self._read,
             facts.AttemptFailed: self._failed,
             facts.TransferDone: self._done,
             facts.MessageDead: self._died,
@@ -106,9 +106,6 @@ class AgentMetrics:
         if fact.is_takeover:
             self._takeovers.add()
 
-    def _unpublished(self, fact: facts.AttemptUnpublished) -> None:
-        self._read(fact.transfer_id, copy=0, retry=fact.read_bytes)
-
     def _failed(self, fact: facts.AttemptFailed) -> None:
         route = self._observer.route_of(fact.transfer_id)
         self._attempts_failed.add(route, self._known(fact.code))
@@ -122,8 +119,6 @@ class AgentMetrics:
         self._duration.observe(fact.duration_s)
         for proof, objects in fact.proof_levels:
             self._objects.add(route, proof, amount=objects)
-        beyond = max(0, fact.read_bytes - fact.copied_bytes)
-        self._read(fact.transfer_id, copy=fact.copied_bytes, retry=beyond)
         sent_at = self._observer.sent_at(fact.message_id) if fact.message_id else None
         if sent_at is not None:
             self._lag.observe(max(0.0, (now - sent_at).total_seconds()))
@@ -143,12 +138,10 @@ class AgentMetrics:
         if not fact.is_cancelled:
             self._fenced_writes.add()
 
-    def _read(self, transfer_id: str, *, copy: int, retry: int) -> None:
-        route = self._observer.route_of(transfer_id)
-        engine = self._observer.engine_of(transfer_id) or NATIVE
-        # The last is always 0: what is verified is the target, by its checksums.
-        for purpose, size_bytes in zip(PURPOSES, (copy, retry, 0), strict=True):
-            self._bytes.add(route, engine, purpose, amount=size_bytes)
+    def _read(self, fact: EgressRecorded) -> None:
+        for engine, egress in ((NATIVE, fact.native), (DISTCP, fact.distcp)):
+            for purpose, size_bytes in egress.by_purpose() if egress.size_bytes else ():
+                self._bytes.add(fact.route, engine, purpose.value, amount=size_bytes)
 
     def _count_verify_failure(self, code: str) -> None:
         if code in VERIFY_CODES:

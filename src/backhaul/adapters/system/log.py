@@ -25,6 +25,7 @@ import structlog
 
 from backhaul.access import refusal
 from backhaul.core import facts, notification
+from backhaul.core.cost.egress import EgressRecorded
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.replies import delivery
 from backhaul.core.text import redacted
@@ -159,6 +160,12 @@ def _without_empty(fact: facts.RoutesReloaded) -> dict[str, Any]:
     return {name: value for name, value in vars(fact).items() if value}
 
 
+def _read(fact: EgressRecorded) -> dict[str, Any]:
+    total = fact.native + fact.distcp
+    by_purpose = {f"{purpose.value}_bytes": size for purpose, size in total.by_purpose() if size}
+    return {"transfer_id": fact.transfer_id, "route": fact.route, **by_purpose}
+
+
 def _dated(fact: facts.ExpectationMissed | facts.ExpectationArrived) -> dict[str, Any]:
     return {**_rounded(fact), "deadline": fact.deadline.isoformat(timespec="minutes")}
 
@@ -249,6 +256,7 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.ForecastWarned: ("warning", "backlog will take too long", vars),
     facts.ForecastCleared: ("info", "backlog will not take too long any more", vars),
     facts.MetricsNotWritten: ("warning", "metrics file not written; retrying", vars),
+    EgressRecorded: ("debug", "bytes read from S3 were counted", _read),
     facts.AttemptUnpublished: ("debug", "attempt ended before it published", vars),
     facts.LedgerRecordMissed: ("warning", "ledger update failed; transfer continues", vars),
 }

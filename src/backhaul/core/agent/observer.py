@@ -186,11 +186,6 @@ class Observer:
         found = self.transfer(transfer_id)
         return found.route if found else ""
 
-    def engine_of(self, transfer_id: str) -> str:
-        """Likewise."""
-        found = self.transfer(transfer_id)
-        return found.engine if found else ""
-
     def sent_at(self, message_id: str) -> datetime | None:
         """When a message in hand was sent, by SQS's clock."""
         with self._lock:

@@ -105,6 +105,21 @@ class EndedDay:
     objects: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class EgressRecorded:
+    """The ledger has counted what one transfer read: a fact, for metrics.
+
+    Attributes:
+        native: By this node's worker.
+        distcp: By mappers on YARN.
+    """
+
+    transfer_id: str
+    route: str
+    native: Egress
+    distcp: Egress
+
+
 def sender_of(sender_id: str | None) -> str:
     """SQS's SenderId without the session of an assumed role: one sender, however many sessions.
 

@@ -108,11 +108,13 @@ class ClusterJob:
     Attributes:
         epoch: Whose staging it writes to; one epoch submits at most once.
         application_id: Once it was seen; None does not mean that there is none.
+        size_bytes: Copied, as it was noted last.
     """
 
     transfer_id: str
     epoch: int
     application_id: str | None
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

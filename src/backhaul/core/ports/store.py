@@ -160,6 +160,10 @@ class Body(AbstractContextManager["Body"], Protocol):
 
     facts: S3Checksums
 
+    @property
+    def received_bytes(self) -> int:
+        """Of the body, so far: what `read` returned, and what a failed one or the end dropped."""
+
     def read(self, amt: int) -> bytes:
         """The next `amt` bytes, fewer only at the end; `b""` after it."""
 

@@ -37,15 +37,19 @@ class Rename:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Bytes received from S3 and objects finished by one worker, within a staging call.
+    """How far one worker is within a staging call, and what it has read.
 
     Attributes:
-        received_bytes: By all staging calls of the session, repeated ranges included.
+        size_bytes: Of objects on their way into staging.
+        objects: Finished.
+        received_bytes: Of bodies from S3, useful or not, by all staging calls of the session.
+        repeated_bytes: Of those, what came once more.
     """
 
     size_bytes: int
     objects: int
     received_bytes: int
+    repeated_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

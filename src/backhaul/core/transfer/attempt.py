@@ -22,6 +22,7 @@ from backhaul.core.transfer.attempt_facts import AttemptReport
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
 from backhaul.core.transfer.cluster.attempt import ClusterAttempt
 from backhaul.core.transfer.cluster.jobs import NoContainer, OwnershipLost
+from backhaul.core.transfer.egress_meter import EgressMeter
 from backhaul.core.transfer.outages import WAIT_MOST_S
 from backhaul.core.transfer.outcome import (
     DONE,
@@ -71,8 +72,9 @@ class Attempt:
             ports=ports, transfer_id=self._id, job=job, wait_most_s=wait_most_s
         )
         self._plan = plan = Plan(ports=ports, policy=policy, job=job, begun=begun)
+        meter = EgressMeter(ports=ports, begun=begun, route=job.route, worker=worker)
         self._proofs = proofs = Proofs(
-            ledger=ports.ledger, clock=ports.clock, transfer_id=self._id, plan=plan
+            ledger=ports.ledger, clock=ports.clock, transfer_id=self._id, plan=plan, meter=meter
         )
         self._report = AttemptReport(
             ports=ports,
@@ -82,6 +84,7 @@ class Attempt:
             plan=plan,
             proofs=proofs,
             worker=worker,
+            meter=meter,
         )
         self._cluster = ClusterAttempt(
             ports=ports,
@@ -90,6 +93,7 @@ class Attempt:
             plan=plan,
             proofs=proofs,
             worker=worker,
+            meter=meter,
             report=self._report.cluster_progress,
         )
         self._claimed: Staging | None = None

@@ -20,6 +20,7 @@ from backhaul.core.objects import ManifestSum
 from backhaul.core.ports import AttemptStart, Ports
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
 from backhaul.core.transfer.cluster.jobs import ClusterProgress
+from backhaul.core.transfer.egress_meter import EgressMeter
 from backhaul.core.transfer.plan import Plan
 from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.publishing import PublishOutcome
@@ -38,6 +39,7 @@ class AttemptReport:
         plan: Plan,
         proofs: Proofs,
         worker: BorrowedWorker,
+        meter: EgressMeter,
     ) -> None:
         self._ports = ports
         self._begun = begun
@@ -46,8 +48,8 @@ class AttemptReport:
         self._plan = plan
         self._proofs = proofs
         self._worker = worker
+        self._meter = meter
         self._started_s = 0.0
-        self._cluster_bytes = 0
         self._is_done = False
 
     def started(self) -> None:
@@ -68,18 +70,15 @@ class AttemptReport:
 
     @contextmanager
     def until_its_end(self) -> Iterator[None]:
-        """Around the work: what it read from S3 in vain is reported, however it ends."""
+        """Around the work: what it read from S3 is counted, in vain or not, however it ends."""
         try:
             yield
         finally:
-            if not self._is_done and (read_bytes := self._read_bytes):
+            self._meter.note_rest()
+            if not self._is_done and (read_bytes := self._meter.size_bytes):
                 self._ports.emit(
                     AttemptUnpublished(transfer_id=self._begun.transfer_id, read_bytes=read_bytes)
                 )
-
-    @property
-    def _read_bytes(self) -> int:
-        return self._worker.received_bytes + self._cluster_bytes
 
     def progress(self, phase: str) -> None:
         """How far the worker and the proofs are."""
@@ -87,10 +86,10 @@ class AttemptReport:
 
     def cluster_progress(self, cluster: ClusterProgress) -> None:
         """How far YARN and the proofs are."""
-        self._cluster_bytes = max(self._cluster_bytes, cluster.size_bytes)
         self._progress(cluster.phase, cluster.size_bytes, cluster.objects, cluster.detail)
 
     def _progress(self, phase: str, size_bytes: int, objects: int = 0, detail: str = "") -> None:
+        self._meter.note_if_due()
         proofs, totals = self._proofs, self._plan.totals
         self._ports.emit(
             TransferProgress(
@@ -125,6 +124,6 @@ class AttemptReport:
                 proof_levels=manifest.proof_levels,
                 checksum_sources=manifest.checksum_sources,
                 manifest=manifest.manifest,
-                read_bytes=self._read_bytes,
+                read_bytes=self._meter.size_bytes,
             )
         )

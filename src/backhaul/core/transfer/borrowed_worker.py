@@ -72,9 +72,12 @@ class BorrowedWorker:
         return self._session
 
     @property
-    def received_bytes(self) -> int:
-        """From S3, by this worker for this attempt."""
-        return 0 if self._session is None else self._session.progress.received_bytes
+    def received(self) -> tuple[int, int]:
+        """Bytes from S3, by this worker for this attempt; and those of them that came again."""
+        if self._session is None:
+            return 0, 0
+        progress = self._session.progress
+        return progress.received_bytes, progress.repeated_bytes
 
     def tasks(self, planned: Sequence[PlannedObject]) -> Sequence[StageTask]:
         """These objects as work for it, with the endpoint of S3 that it reads them from."""

@@ -13,6 +13,7 @@ from typing import Any
 from backhaul.core.errors import TransientError
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import Clock, Ledger
+from backhaul.core.transfer.egress_meter import EgressMeter
 from backhaul.core.transfer.evidence import Manifest, object_line
 from backhaul.core.transfer.plan import Plan
 
@@ -28,11 +29,14 @@ class Proofs:
         adopted: How many of them were at their final paths before.
     """
 
-    def __init__(self, *, ledger: Ledger, clock: Clock, transfer_id: str, plan: Plan) -> None:
+    def __init__(
+        self, *, ledger: Ledger, clock: Clock, transfer_id: str, plan: Plan, meter: EgressMeter
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._id = transfer_id
         self._plan = plan
+        self._meter = meter
         self._pending: list[StagedObject] = []
         self._kept: dict[int, StagedObject] = {}
         self.objects = 0
@@ -53,7 +57,9 @@ class Proofs:
 
     def flush(self) -> None:
         """Put all that are not in the ledger there."""
-        self._ledger.record_staged(self._id, self._pending)
+        read = self._meter.unrecorded()
+        self._ledger.record_staged(self._id, self._pending, read)
+        self._meter.recorded(read)
         self._pending = []
 
     def drop(self) -> None:
@@ -68,7 +74,10 @@ class Proofs:
         Returns:
             False when the transfer no longer owns the destination with this epoch.
         """
-        is_owner = self._ledger.intend(self._id, epoch, self._pending, self._clock.now())
+        read = self._meter.unrecorded()
+        is_owner = self._ledger.intend(self._id, epoch, self._pending, self._clock.now(), read)
+        if is_owner:
+            self._meter.recorded(read)
         self._pending = []
         return is_owner
 

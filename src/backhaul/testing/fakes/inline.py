@@ -98,7 +98,10 @@ class InlineSession(TargetCalls):
     def progress(self) -> Progress:
         moved = self._counter.size_bytes - self._started_bytes
         return Progress(
-            size_bytes=moved, objects=self._objects, received_bytes=self._counter.size_bytes
+            size_bytes=moved,
+            objects=self._objects,
+            received_bytes=self._counter.received_bytes,
+            repeated_bytes=self._counter.repeated_bytes,
         )
 
     def _call(

@@ -336,6 +336,10 @@ class FakeBody:
             raise TransientError("E_S3_BODY", f"body broke after {self._position} B")
         return data
 
+    @property
+    def received_bytes(self) -> int:
+        return self._position
+
     def readall(self) -> bytes:
         return b"".join(self)
 

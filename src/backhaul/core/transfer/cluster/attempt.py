@@ -33,6 +33,7 @@ from backhaul.core.transfer.cluster.jobs import (
     ClusterProgress,
     NoContainer,
 )
+from backhaul.core.transfer.egress_meter import EgressMeter
 from backhaul.core.transfer.plan import Plan
 from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.staging import Staging
@@ -78,6 +79,7 @@ class ClusterAttempt:
         plan: Plan,
         proofs: Proofs,
         worker: BorrowedWorker,
+        meter: EgressMeter,
         report: Callable[[ClusterProgress], None],
     ) -> None:
         self._cluster = ports.cluster
@@ -90,6 +92,7 @@ class ClusterAttempt:
         self._plan = plan
         self._proofs = proofs
         self._worker = worker
+        self._meter = meter
         self._report = report
         self._kept: tuple[ClusterJob, int] | None = None  # and the epoch that its staging has now
         self._is_native = False  # YARN had no container: this node carries the bytes
@@ -312,6 +315,7 @@ class ClusterAttempt:
                 emit=self._emit,
                 transfer_id=self._id,
                 when_queued=self._job.when_queued,
+                meter=self._meter,
                 report=self._report,
             )
         return self._jobs_or_none

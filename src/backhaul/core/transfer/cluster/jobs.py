@@ -32,6 +32,7 @@ from backhaul.core.ports.cluster import (
     JobProgress,
 )
 from backhaul.core.transfer.cluster.engine_choice import epoch_tag, no_cluster, transfer_tag
+from backhaul.core.transfer.egress_meter import EgressMeter
 
 LOOKS = 3  # times that an application is not found before there is none
 FORGOTTEN_S = 60.0  # the same, for one that was seen: YARN may be recovering
@@ -79,6 +80,7 @@ class ClusterJobs:
         emit: Emit,
         transfer_id: str,
         when_queued: QueuedTooLong,
+        meter: EgressMeter,
         report: Callable[[ClusterProgress], None],
     ) -> None:
         self._cluster = cluster
@@ -87,6 +89,8 @@ class ClusterJobs:
         self._emit = emit
         self._id = transfer_id
         self._when_queued = when_queued
+        self._meter = meter
+        self._counted_bytes = 0  # of the application that is followed
         self._report = report
         self._followed: str | None = None
 
@@ -108,6 +112,8 @@ class ClusterJobs:
             return None
         found = self._find(newest)
         if found is None or found.state in {AppState.FAILED, AppState.KILLED}:
+            if found is not None:
+                self._count_lost(newest, found)
             self._close(newest, found.state if found else None, "found so by a later attempt")
             return None
         return newest
@@ -166,6 +172,8 @@ class ClusterJobs:
             OwnershipLost: It was killed, as this transfer could not publish what it brings.
         """
         last: JobProgress | None = None
+        self._counted_bytes = job.size_bytes
+        self._meter.continue_yarn(job.size_bytes)
         started_s = self._clock.monotonic()
         while True:
             found = self._find(job)
@@ -194,10 +202,26 @@ class ClusterJobs:
     def _note(
         self, claim_epoch: int, job: ClusterJob, found: Application, progress: JobProgress | None
     ) -> None:
-        now = self._clock.now()
-        if not self._ledger.note_job(self._id, claim_epoch, job.epoch, found, progress, now):
+        if progress is not None:
+            self._count(progress.size_bytes)
+        now, read = self._clock.now(), self._meter.unrecorded()
+        if not self._ledger.note_job(self._id, claim_epoch, job.epoch, found, progress, now, read):
             self.end(job)
             raise OwnershipLost("E_OWNER_LOST", "the destination was claimed by another transfer")
+        self._meter.recorded(read)
+
+    def _count(self, size_bytes: int) -> None:
+        """Its mappers have copied so much in all; a look may miss what an earlier one knew."""
+        more = size_bytes - self._counted_bytes
+        if more > 0:
+            self._counted_bytes = size_bytes
+            self._meter.add_yarn(more)
+
+    def _count_lost(self, job: ClusterJob, found: Application) -> None:
+        """One that ended without success while nobody followed it has read, too."""
+        counters = self._cluster.counters(found)
+        if counters is not None and counters.size_bytes > job.size_bytes:
+            self._meter.add_lost_yarn(job.size_bytes, counters.size_bytes - job.size_bytes)
 
     def _ended(
         self, claim_epoch: int, job: ClusterJob, found: Application, last: JobProgress | None
@@ -208,7 +232,9 @@ class ClusterJobs:
             last: What its master reported last.
         """
         is_success = found.state is AppState.SUCCEEDED
-        counted = self._counted(found, last) if is_success else None
+        counted = self._counted(found, last)
+        if counted is not None:
+            self._count(counted.size_bytes)
         self._emit(
             ApplicationEnded(
                 transfer_id=job.transfer_id,
