@@ -39,6 +39,7 @@ from backhaul.core.model import (
 from backhaul.core.ports.cluster import ClusterRules
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
 from backhaul.settings.base import NamedPath, StrictModel
+from backhaul.settings.cost import CostSection
 from backhaul.settings.expect import ExpectSettings, one_or_more
 from backhaul.settings.metrics import MetricsSection
 from backhaul.settings.notify import NotifySettings
@@ -336,6 +337,7 @@ class Settings(_Sources):
     )
     agent: AgentSection = AgentSection()
     bandwidth: BandwidthSection = BandwidthSection()
+    cost: CostSection = CostSection()
     distcp: DistcpSection = DistcpSection()
     log: LogSection = LogSection()
     metrics: MetricsSection = MetricsSection()
