@@ -93,6 +93,15 @@ def test_a_delivered_report_is_read(
     assert keys(where, aws) == ["a b+c", *(f"b/{n:05}" for n in range(300))]
 
 
+def test_what_left_s3_is_counted(
+    aws: AwsSession, deliver: Callable[[Report], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_files, "RANGE_BYTES", 100)
+    made = report([row(f"b/{n:05}") for n in range(300)])
+    with open_inventory(deliver(made), aws, S3Store(aws), sources=[("raw", "")], now=NOW) as found:
+        assert found.received_bytes == sum(len(one) for one in made.contents().values())
+
+
 def test_what_is_not_there_is_named(
     aws: AwsSession, deliver: Callable[[Report], str], raw: S3Client
 ) -> None:

@@ -16,7 +16,7 @@ from backhaul.core.model import EngineName, NameMap, OnExists, QueuedTooLong
 from backhaul.core.objects import Proof, StagedObject
 from backhaul.core.ports.cluster import AppState, ClusterRules
 from backhaul.core.transfer.cluster.jobs import ClusterJobs, OwnershipLost
-from backhaul.core.transfer.egress_meter import EgressMeter
+from backhaul.core.transfer.egress.meter import EgressMeter
 from backhaul.testing.fakes import FakeTarget, Fault, Killed
 from tests.world import World, eventually, route
 

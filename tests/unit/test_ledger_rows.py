@@ -20,8 +20,10 @@ from backhaul.adapters.ledger import Owner, open_ledger, open_reader
 from backhaul.adapters.ledger.reconciling.results import SentObject
 from backhaul.adapters.ledger.schema import metadata
 from backhaul.adapters.ledger.store import SqlLedger
+from backhaul.app.cost import costs_of
 from backhaul.app.records import details_as_json, row_as_json
 from backhaul.core.agent_report import AgentIdentity, AgentReport
+from backhaul.core.cost.prices import INTERNET
 from backhaul.core.errors import BackhaulError, ConfigurationError, ExitCode
 from backhaul.core.model import TransferState
 from backhaul.core.objects import ManifestSum
@@ -227,8 +229,9 @@ def test_an_attempt_on_an_unedited_ledger_is_not_refused(template: Path, path: P
 def as_shown(path: Path) -> None:
     """Everything that `history`, `show` and `show --evidence` print, as JSON."""
     with closing(open_reader(path)) as reader:
+        costs = costs_of(reader, INTERNET)
         for row in reader.history():
-            json.dumps([row_as_json(row), details_as_json(reader.show(row.id))])
+            json.dumps([row_as_json(row), details_as_json(reader.show(row.id), costs)])
             for one in reader.objects(row.id):
                 json.dumps(object_line(row.id, one.planned, one.staged, one.target))
             reader.sealed(row.id)

@@ -90,9 +90,15 @@ def _described(kind: type) -> dict[str, str]:
     return found
 
 
+def _transfer() -> dict[str, Schema]:
+    about = "of what left S3 for it, by the prices of its last day"
+    properties: dict[str, Schema] = _row(TransferRow)["properties"]
+    return {**properties, "cost_usd": {**NUMBER, "description": about}}
+
+
 def _details() -> dict[str, Schema]:
     return {
-        "transfer": _object({"v": {"const": 1}, **_row(TransferRow)["properties"]}),
+        "transfer": _object({"v": {"const": 1}, **_transfer()}),
         "jobs": _list(_row(JobRow)),
         "proofs": _list(_row(ProofTotals)),
     }
@@ -109,6 +115,7 @@ def _explanation() -> dict[str, Schema]:
         "targets": _list(TEXT),
         "tables": _list(_one_of("delta", "iceberg")),
         "egress_usd": _or_null(NUMBER),
+        "egress_price": _or_null(TEXT),
     }
 
 
@@ -251,6 +258,14 @@ def _small() -> dict[str, dict[str, Schema]]:
             "reply": OBJECT,
             "headers": _or_null(OBJECT),
         },
+        "report": {
+            "kind": _one_of("group", "total"),
+            "by": _one_of("route", "sender", "day"),
+            **dict.fromkeys(("since", "until", "key", "price"), TEXT),
+            **dict.fromkeys(("transfers", "done", "dead", "objects", "bytes"), COUNT),
+            **dict.fromkeys(("copy_bytes", "retry_bytes", "verify_bytes"), COUNT),
+            "cost_usd": NUMBER,
+        },
         "retry": {
             "transfer_id": TEXT,
             "outcome": _one_of("planned", "sent", "refused"),
@@ -274,7 +289,7 @@ def command_schemas() -> dict[str, Schema]:
     found: dict[str, Schema] = {
         "dlq-list": _object(letter),
         "dlq-show": _object(letter),
-        "history": _object({**v, **_row(TransferRow)["properties"]}),
+        "history": _object({**v, **_transfer()}),
         "journal": _object({**v, **_row(OperatorAction)["properties"]}),
         "explain": {
             "anyOf": [

@@ -6,9 +6,11 @@ import threading
 
 from backhaul.adapters.system.clock import SystemRandomness
 from backhaul.app.context import Context
+from backhaul.app.cost import Estimate, month_of
 from backhaul.app.ports import open_ports
 from backhaul.app.sweep import sweep
 from backhaul.core.backoff import RetryPolicy
+from backhaul.core.cost.egress import EgressEstimated
 from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError, TakenOver
 from backhaul.core.facts import AttemptFailed
 from backhaul.core.model import Assignment, Request, TransferState
@@ -17,8 +19,10 @@ from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.attempt import Attempt
 from backhaul.core.transfer.cluster.jobs import discard
 from backhaul.core.transfer.outcome import Budget, Disposition, Verdict
+from backhaul.core.transfer.planning import resolve
 
 COPY_ATTEMPTS = 3
+ESTIMATED_PAGES = 20  # of a thousand objects: some seconds of listing
 _BUSY = DestinationBusy(
     "E_DST_BUSY", "another transfer owns the destination", hint="try again when it has ended"
 )
@@ -34,7 +38,35 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
     job = context.policy.decide(request, sender_id=None)
     with open_ports(context, region, emit, 1, is_warm=True) as opened:
         sweep(opened.ports, opened.ledger, context.policy)
+        _estimate(context, opened.ports, job)
         run_transfer(opened.ports, context.policy, job, retry=context.settings.agent.retry)
+
+
+def _estimate(context: Context, ports: Ports, job: Assignment) -> None:
+    """Say what it may cost before a byte is read; one that cannot be listed says so later."""
+    objects = size_bytes = 0
+    is_all = True
+    try:
+        found = resolve(ports.store, job.request.source, owner=job.source_owner)
+        for number, page in enumerate(found.pages):
+            if number == ESTIMATED_PAGES:
+                is_all = False
+                break
+            objects += len(page.pins)
+            size_bytes += sum(pin.size_bytes for pin in page.pins)
+    except BackhaulError:
+        return
+    month = month_of(ports.clock.now())
+    month_bytes = ports.ledger.egress_since(month).size_bytes
+    estimate = Estimate(context.settings.cost.price, month_bytes)
+    ports.emit(
+        EgressEstimated(
+            objects=objects,
+            size_bytes=size_bytes,
+            is_all=is_all,
+            cost=estimate.text(size_bytes),
+        )
+    )
 
 
 def run_transfer(

@@ -11,7 +11,9 @@ from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.app.context import Context, quiet_telemetry
+from backhaul.app.cost import Estimate, read_estimate
 from backhaul.app.ports import make_cluster, make_pool
+from backhaul.core.cost.prices import usd
 from backhaul.core.errors import BackhaulError, CannotWrite, ExitCode
 from backhaul.core.model import Assignment, Location, PublishMode, Request
 from backhaul.core.objects import PlannedObject, Totals
@@ -26,9 +28,6 @@ from backhaul.core.transfer.write_access import cannot_write
 
 NAMES_SHOWN = 10
 NAMES_CHECKED = 1000  # target names that are looked up on the target
-# Amazon EC2 on-demand pricing, "Data transfer out to internet", first 10 TB a month, us-east-1.
-EGRESS_USD_PER_GB = 0.09
-GB = 1000**3
 
 
 @dataclass(kw_only=True)
@@ -48,6 +47,7 @@ class Explanation:
         made_in: The directory in which the destination would be created; None where it exists, or
             was not looked up.
         is_tree: The target directory is absent, so publishing is one rename.
+        estimate: What leaving AWS costs; None where nothing was listed.
         refusal: Why it would not be carried out.
         unreachable: Why S3 or the target could not be read; not the message's fault.
     """
@@ -67,6 +67,7 @@ class Explanation:
     collisions: int = 0
     made_in: Location | None = None
     is_tree: bool | None = None
+    estimate: Estimate | None = None
     refusal: BackhaulError | None = None
     unreachable: BackhaulError | None = None
 
@@ -76,8 +77,10 @@ class Explanation:
 
     @property
     def egress_usd(self) -> float | None:
-        """The most that leaving AWS costs, at the list price."""
-        return None if self.totals is None else self.totals.size_bytes / GB * EGRESS_USD_PER_GB
+        """The most that leaving AWS costs, when every byte is read once."""
+        if self.totals is None or self.estimate is None:
+            return None
+        return usd(self.estimate.usd(self.totals.size_bytes))
 
     @property
     def decision(self) -> str:
@@ -123,7 +126,8 @@ class Explanation:
             "targets": [name.uri for name in self.names],
             "collisions": self.collisions if self.names_checked else None,
             "made_in": self.made_in.uri if self.made_in else None,
-            "egress_usd": round(self.egress_usd, 4) if self.egress_usd is not None else None,
+            "egress_usd": self.egress_usd,
+            "egress_price": self.estimate.price.source if self.estimate else None,
         }
 
 
@@ -236,6 +240,8 @@ def _list(
                 obstacle = obstacle or cannot_carry(one, source.source, is_object=source.is_object)
         found.totals = planner.finish()
         found.tables = tuple(sorted(planner.tables))
+        settings = context.settings
+        found.estimate = read_estimate(settings.ledger_path, settings.cost.price)
         choice = engine_for(job, make_cluster(context), load, obstacle)
         found.engine = f"{choice.engine} ({choice.reason})"
     except BackhaulError as error:

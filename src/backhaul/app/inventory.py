@@ -31,6 +31,7 @@ class OpenInventory:
     Attributes:
         store: Lists what the report has.
         taken_at: Of what changed since, the report knows nothing.
+        received_bytes: Read from S3 for it.
         is_old: It was taken so long ago that a newer one should be there.
     """
 
@@ -38,6 +39,7 @@ class OpenInventory:
     store: ObjectStore
     taken_at: datetime
     objects: int
+    received_bytes: int
     is_old: bool
 
     @property
@@ -109,6 +111,7 @@ def open_inventory(
             store=InventoryStore(objects, manifest, prefix, store),
             taken_at=manifest.taken_at,
             objects=objects.count,
+            received_bytes=files.received_bytes,
             is_old=now - manifest.taken_at > OLD_AFTER,
         )
 

@@ -22,7 +22,9 @@ from backhaul.adapters.ledger import (
     find_reader,
     open_reader,
 )
+from backhaul.app.cost import Costs
 from backhaul.app.ids import by_place
+from backhaul.core.cost.prices import usd
 from backhaul.core.model import Location, TransferState
 from backhaul.core.transfer.evidence import object_line, pruned_line, text
 from backhaul.core.transfer_ids import TRANSFER_ID
@@ -231,12 +233,17 @@ def row_as_json(row: object) -> dict[str, Any]:
     return {name: _plain(value) for name, value in vars(row).items()}
 
 
-def details_as_json(details: TransferDetails) -> dict[str, Any]:
+def transfer_as_json(row: TransferRow, costs: Costs) -> dict[str, Any]:
+    """A line of `history --json`: the row, and what it cost by the prices of its last day."""
+    return {**row_as_json(row), "cost_usd": usd(costs.of_transfer(row))}
+
+
+def details_as_json(details: TransferDetails, costs: Costs) -> dict[str, Any]:
     """`transfer`, `settled_by`, `jobs`, `proofs`, `objects` (the first ones) and `journal`."""
     settled_by = details.settled_by
     return {
         # The same object as a line of `history --json`.
-        "transfer": {"v": 1, **row_as_json(details.transfer)},
+        "transfer": {"v": 1, **transfer_as_json(details.transfer, costs)},
         "settled_by": None if settled_by is None else row_as_json(settled_by),
         "jobs": [row_as_json(job) for job in details.jobs],
         "proofs": [row_as_json(total) for total in details.proofs],

@@ -49,6 +49,7 @@ COMMANDS = {
     "dlq": "list, show, redrive and delete dead letters",
     "ledger": "check, copy and prune the ledger, also while the agent works",
     "journal": "list what operators did, newest first",
+    "report": "sum up what left S3 and what it cost, by route, sender or day",
     "dashboard": "serve web pages: health, queue, routes, transfers, dead letters",
     "notify": "test and list who is notified when health changes or a message dies",
     "replies": "try where replies go, when data has arrived or has not",

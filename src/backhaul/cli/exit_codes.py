@@ -122,6 +122,7 @@ EXIT_CODES: dict[str, dict[int, str]] = {
         130: "declined or interrupted",
     },
     "journal": {0: "shown, also an empty list", **_READS},
+    "report": {0: "shown, also an empty one", **_READS},
     "dashboard": {
         0: "stopped",
         69: "the port is taken",

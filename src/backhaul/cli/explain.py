@@ -154,6 +154,6 @@ def _plan_lines(found: Explanation, totals: Totals) -> Iterator[tuple[str, str]]
         is_all = found.names_checked == totals.objects
         scope = "" if is_all else f" of the first {found.names_checked:,} target names"
         yield "collisions", f"{found.collisions:,}{scope} already exist"
-    if found.egress_usd is not None:
-        cost = f"at most about ${found.egress_usd:,.2f} at the list price of $0.09 per GB"
-        yield "egress", f"{size} would leave AWS: {cost}"
+    if found.estimate is not None:
+        cost = found.estimate.text(totals.size_bytes)
+        yield "egress", f"at most {size} would leave AWS: {cost}"

@@ -26,6 +26,7 @@ from backhaul.core.text import printable, visible
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from backhaul.app.cost import Costs
     from backhaul.app.records import History, TransferRow
 
 MOST_SHOWN = 2000  # characters of a cell
@@ -74,9 +75,12 @@ def command(  # noqa: PLR0913 - one for each option
 
     With --reverse the newest comes last.
     """
-    from backhaul.app.records import read_history, row_as_json, wanted_transfers
+    from backhaul.app.cost import read_costs
+    from backhaul.app.records import read_history, transfer_as_json, wanted_transfers
 
-    path = files.settings().ledger_path
+    settings = files.settings()
+    path = settings.ledger_path
+    costs = read_costs(path, settings.cost.price)
     wanted = wanted_transfers(
         states=states,
         codes=codes,
@@ -93,7 +97,8 @@ def command(  # noqa: PLR0913 - one for each option
         return 0
     if output is Output.TABLE and not found.rows:
         click.echo(_nothing(found))
-    print_rows(found.rows[::-1] if reverse else found.rows, _columns(), output, row_as_json)
+    rows = found.rows[::-1] if reverse else found.rows
+    print_rows(rows, _columns(costs), output, lambda row: transfer_as_json(row, costs))
     if not quiet:
         _note(found)
     return 0
@@ -136,7 +141,8 @@ def state_style(state: str, code: str | None, *, is_settled: bool) -> str:
     return _COLOURS.get(state, "")
 
 
-def _columns() -> list[Column[TransferRow]]:
+def _columns(costs: Costs) -> list[Column[TransferRow]]:
+    from backhaul.core.cost.prices import usd, usd_text
     from backhaul.core.units import human_bytes
 
     def state(row: TransferRow) -> str:
@@ -179,6 +185,22 @@ def _columns() -> list[Column[TransferRow]]:
         Column(name="size", text=size, is_right=True, is_in_csv=False),
         Column(
             name="bytes_planned", text=size, value=lambda row: row.bytes_planned, is_csv_only=True
+        ),
+        *(
+            Column(
+                name=name,
+                text=lambda _row: "",
+                value=lambda row, name=name: getattr(row, name),  # type: ignore[misc]
+                is_csv_only=True,
+            )
+            for name in ("egress_copy", "egress_retry", "egress_verify")
+        ),
+        Column(
+            name="cost_usd",
+            text=lambda row: usd_text(costs.of_transfer(row)),
+            value=lambda row: usd(costs.of_transfer(row)),
+            is_wide=True,
+            is_right=True,
         ),
         Column(name="first_seen_at", text=lambda row: _iso(row.first_seen_at), is_csv_only=True),
         Column(name="updated_at", text=lambda row: _iso(row.updated_at), is_csv_only=True),

@@ -25,6 +25,7 @@ from rich.text import Text
 
 from backhaul.cli.options import counted
 from backhaul.core import facts as events
+from backhaul.core.cost.egress import EgressEstimated
 from backhaul.core.objects import Proof
 from backhaul.core.units import human_bytes, human_rate
 
@@ -112,6 +113,8 @@ class Display:
                     self._start(fact)
                 case events.TransferProgress():
                     self._move(fact)
+                case EgressEstimated():
+                    self._say(fact)
                 case events.ApplicationFollowed():
                     self._follow(fact)
                 case events.TransferDone():
@@ -149,6 +152,18 @@ class Display:
             name = self._names.get(fact.transfer_id, fact.transfer_id)
             url = f" {fact.tracking_url}" if fact.tracking_url else ""
             self._bars.console.print(f"{name}: {fact.application}{url}", markup=False)
+
+    def _say(self, fact: EgressEstimated) -> None:
+        """What it may cost, before a byte is read."""
+        amount = f"{counted(fact.objects, 'object')}, {human_bytes(fact.size_bytes)}"
+        if fact.is_all:
+            line = f"at most {amount} would leave AWS: {fact.cost}"
+        else:
+            line = f"more than {amount} may leave AWS; these alone: {fact.cost}"
+        if self._is_live:
+            self._bars.console.print(line, markup=False, highlight=False)
+        else:
+            click.echo(line, err=True)
 
     def _move(self, fact: events.TransferProgress) -> None:
         plus = "" if fact.is_planned else "+"

@@ -24,6 +24,7 @@ from backhaul.core.text import visible
 
 if TYPE_CHECKING:
     from backhaul.app.context import Context
+    from backhaul.app.cost import Estimate
     from backhaul.app.reconcile.run import Reconciled
     from backhaul.app.reconcile.sending import LookAtMissing, Missing, SendTarget
     from backhaul.cli.options import TypedMoment
@@ -138,6 +139,7 @@ def command(  # noqa: PLR0913 - one for each option
     excluded.
     """
     from backhaul.app.context import quiet_telemetry
+    from backhaul.app.cost import read_estimate
     from backhaul.app.reconcile.run import ReconcileOptions, run_reconcile
     from backhaul.app.reconcile.sending import Missing, send_target
     from backhaul.core.errors import ExitCode
@@ -179,7 +181,11 @@ def command(  # noqa: PLR0913 - one for each option
         )
     if not as_json:
         _print_table(found, printer.left_out)
-    if target is not None and _is_wanted(missing, target, is_confirmed=yes):
+    settings = context.settings
+    price = settings.cost.price
+    if target is not None and _is_wanted(
+        missing, target, read_estimate(settings.ledger_path, price), is_confirmed=yes
+    ):
         from backhaul.app.reconcile.last_look import last_look
 
         emit = quiet_telemetry()
@@ -188,15 +194,16 @@ def command(  # noqa: PLR0913 - one for each option
     return ExitCode.BAD_INPUT if found.findings else ExitCode.OK
 
 
-def _is_wanted(missing: Missing, target: SendTarget, *, is_confirmed: bool) -> bool:
-    from backhaul.app.explain import EGRESS_USD_PER_GB, GB
+def _is_wanted(
+    missing: Missing, target: SendTarget, estimate: Estimate, *, is_confirmed: bool
+) -> bool:
     from backhaul.core.units import human_bytes
 
     if not missing.objects:
         click.echo("nothing to send", err=True)
         return False
     amount = f"{counted(len(missing.objects), 'object')}, {human_bytes(missing.size_bytes)}"
-    egress = f"egress about ${missing.size_bytes / GB * EGRESS_USD_PER_GB:,.2f} at the list price"
+    egress = f"egress at most {estimate.text(missing.size_bytes)}"
     click.echo(f"{amount} to send to queue {target.queue.text}; {egress}", err=True)
     if missing.left_out:
         click.echo(

@@ -10,6 +10,7 @@ from backhaul.cli.completion import complete_ids
 from backhaul.cli.options import Files, OnceOnly, files_options, json_option, print_json
 
 if TYPE_CHECKING:
+    from backhaul.app.cost import Costs
     from backhaul.app.records import JobRow, TransferDetails, TransferRow
 
 
@@ -31,18 +32,21 @@ def command(*, transfer_id: str, evidence: bool, as_json: bool, files: Files) ->
     Example:
       backhaul show 0mh3k2v1x --evidence
     """
+    from backhaul.app.cost import read_costs
     from backhaul.app.records import details_as_json, read_evidence, read_transfer
 
-    path = files.settings().ledger_path
+    settings = files.settings()
+    path = settings.ledger_path
     if evidence:
         for line in read_evidence(path, transfer_id):
             click.echo(line)
         return 0
     details = read_transfer(path, transfer_id)
+    costs = read_costs(path, settings.cost.price)
     if as_json:
-        print_json(details_as_json(details))
+        print_json(details_as_json(details, costs))
     else:
-        _print(details)
+        _print(details, costs)
     return 0
 
 
@@ -55,7 +59,8 @@ def job_progress(job: JobRow) -> str:
     return f"{job.state}{maps}{size}"
 
 
-def _print(details: TransferDetails) -> None:
+def _print(details: TransferDetails, costs: Costs) -> None:
+    from backhaul.core.cost.prices import usd_text
     from backhaul.core.units import human_bytes
 
     row = details.transfer
@@ -77,6 +82,10 @@ def _print(details: TransferDetails) -> None:
         if job.state == "succeeded":
             _line("", job.counters or "its counters are unknown")
     _print_message(row)
+    if size := row.egress_copy + row.egress_retry + row.egress_verify:
+        again = f", {human_bytes(row.egress_retry)} of it once more" if row.egress_retry else ""
+        cost = usd_text(costs.of_transfer(row))
+        _line("left S3", f"{human_bytes(size)}{again}: {cost} by {costs.price.source}")
     if row.code:
         _line("last error", f"{row.code}: {row.reason}")
     if row.sent_again_at:

@@ -24,8 +24,6 @@ from backhaul.cli.screen import has_colour, plain, screen, styled
 from backhaul.core.errors import OutageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from backhaul.app.overview import Overview
     from backhaul.settings.model import Settings
 
@@ -65,7 +63,7 @@ def command(*, watch: float | None, route: str | None, as_json: bool, files: Fil
         raise click.UsageError("--watch is for people: repeat --json yourself")
     settings = files.settings()
     if as_json:
-        return _print_json(settings.ledger_path, route)
+        return _print_json(settings, route)
     if watch is None:
         _print(settings, route)
         return 0
@@ -73,15 +71,18 @@ def command(*, watch: float | None, route: str | None, as_json: bool, files: Fil
     return 0
 
 
-def _print_json(path: Path, route: str | None) -> int:
+def _print_json(settings: Settings, route: str | None) -> int:
+    from backhaul.app.cost import read_costs
     from backhaul.app.records import details_as_json, read_open
 
+    path = settings.ledger_path
+    costs = read_costs(path, settings.cost.price)
     found = read_open(path, route)
     if found is None:
         report_no_ledger(path)
         return 0
     for one in found:
-        fields = details_as_json(one)
+        fields = details_as_json(one, costs)
         print_json({name: fields[name] for name in ("transfer", "jobs", "proofs")})
     return 0
 

@@ -1,22 +1,36 @@
-"""The body of one GET, counted to its last byte. Made by `s3_get.ObjectReader`."""
+"""The body of one GET, counted to its last byte. Made by `s3_get.ObjectReader`.
+
+Who owns the bucket pays for what came over the wire, used or not. A read that breaks loses what it
+had received so far: http.client's buffered reader drops it. And an answer that is left before its
+end has bytes in the socket that nothing has read. Both have left S3, so bytes are counted below the
+buffer.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import http.client
+import io
+import socket
+import struct
+import termios
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from backhaul.adapters.aws.errors import broken_body
-from backhaul.adapters.aws.s3_wire import wire_of
 from backhaul.core.checksums import S3Checksums
 from backhaul.core.errors import TransientError
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
+    from _typeshed import WriteableBuffer
 
 CHUNK_BYTES = 1024 * 1024
+_INT = struct.Struct("i")
 
 
 class ObjectBody:
@@ -28,7 +42,7 @@ class ObjectBody:
         facts: From the headers: checksums, ETag, version.
     """
 
-    def __init__(self, response: BaseHTTPResponse, facts: S3Checksums, name: str) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, facts: S3Checksums, name: str) -> None:
         self.facts = facts
         self._response = response
         self._name = name
@@ -99,3 +113,81 @@ class ObjectBody:
     def _broken(self, how: str) -> TransientError:
         length = self.facts.content_length
         return broken_body(self._name, length - self._left_bytes, length, how)
+
+
+class _CountedSocket(io.RawIOBase):
+    """Reads from a socket and counts."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+        self.count = 0
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        received: int | None = self._raw.readinto(buffer)
+        self.count += received or 0
+        return received
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _CountedReader(io.BufferedReader):
+    """Counts lines: status and headers come as such, and the body of an object does not."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__(raw)
+        self.line_bytes = 0
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        self.line_bytes += len(line)
+        return line
+
+
+class WireResponse(http.client.HTTPResponse):
+    """An answer that knows how many bytes of its body have arrived."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
+        super().__init__(sock, *arguments, **named)
+        self._socket = sock
+        self._raw = _CountedSocket(sock.makefile("rb", buffering=0))
+        self.fp.close()
+        self.fp = self._lines = _CountedReader(self._raw)
+
+    @property
+    def body_bytes(self) -> int:
+        """Received of the body, with those that wait in the socket; TLS's own bytes among them."""
+        return self._raw.count - self._lines.line_bytes + self._waiting()
+
+    def _waiting(self) -> int:
+        try:
+            found = fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, _INT.pack(0))
+        except (OSError, ValueError):
+            return 0  # closed, by the other side or by this one
+        waiting: int = _INT.unpack(found)[0]
+        return waiting
+
+
+class _Connection(HTTPConnection):
+    response_class = WireResponse
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = WireResponse
+
+
+def count_wire(pool: urllib3.HTTPConnectionPool) -> urllib3.HTTPConnectionPool:
+    """Let the answers of this new pool be counted."""
+    is_secure = isinstance(pool, urllib3.HTTPSConnectionPool)
+    pool.ConnectionCls = _SecureConnection if is_secure else _Connection
+    return pool
+
+
+def wire_of(response: urllib3.BaseHTTPResponse) -> WireResponse | None:
+    """The counted answer below urllib3's; None where it is none."""
+    original = getattr(response, "_original_response", None)
+    return original if isinstance(original, WireResponse) else None

@@ -12,7 +12,7 @@ from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 from backhaul.adapters.aws.errors import s3_unreachable
-from backhaul.adapters.aws.s3_wire import count_wire
+from backhaul.adapters.aws.s3_body import count_wire
 from backhaul.adapters.aws.tls import is_loopback, refuse_plain_http
 
 

@@ -28,6 +28,7 @@ class LocalInventoryFiles:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.name = str(path)
+        self.received_bytes = 0
 
     def manifest(self) -> AbstractContextManager[ByteStream]:
         """See the port."""

@@ -22,6 +22,7 @@ from typing import Any
 
 from backhaul import __version__
 from backhaul.adapters.ledger import find_reader
+from backhaul.app.cost import costs_of
 from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding
 from backhaul.app.doctor.secrecy import KnownSecrets, environment, without_secrets
@@ -196,8 +197,11 @@ def _status(context: DoctorContext) -> list[dict[str, Any]]:
     if reader is None:
         return []
     with closing(reader):
-        found = reader.open_transfers(most=OPEN_MOST)
-        shown = [details_as_json(reader.show(one.id, first_objects=0)) for one in reversed(found)]
+        costs = costs_of(reader, context.settings.cost.price)
+        shown = [
+            details_as_json(reader.show(one.id, first_objects=0), costs)
+            for one in reversed(reader.open_transfers(most=OPEN_MOST))
+        ]
     return [{name: one[name] for name in ("transfer", "jobs", "proofs")} for one in shown]
 
 
@@ -210,7 +214,8 @@ def _worst(context: DoctorContext) -> list[dict[str, Any]]:
         dead = reader.dead_transfers(datetime.now(UTC) - _WITHIN, most=WORST_MOST)
         ids = [one.id for one in dead]
         ids += [one.id for one in reader.open_transfers(most=OPEN_MOST) if one.code]
-        return [details_as_json(reader.show(one)) for one in ids[: 2 * WORST_MOST]]
+        costs = costs_of(reader, context.settings.cost.price)
+        return [details_as_json(reader.show(one), costs) for one in ids[: 2 * WORST_MOST]]
 
 
 def _log(context: DoctorContext) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.system.clock import host_name
+from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.reconciliation.values import ObjectClass, ReconcileResult
 
 NOTE_WAIT_S = 5.0  # for the ledger's lock
@@ -24,21 +25,33 @@ class ClassTotals:
 
 
 def note_result(
-    path: Path, route: str, started_at: datetime, totals: Mapping[ObjectClass, ClassTotals]
+    path: Path,
+    route: str,
+    started_at: datetime,
+    totals: Mapping[ObjectClass, ClassTotals] | None,
+    received_bytes: int,
 ) -> None:
-    """Keep the result of a comparison of everything that ends now.
+    """Keep the result of a comparison that ends now, and what it read from S3.
+
+    Args:
+        totals: None: it was not of everything, so none is kept.
+        received_bytes: Of bodies: those of an inventory.
 
     Raises:
         BackhaulError: The ledger cannot be written.
     """
-    result = ReconcileResult(
-        route=route,
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-        totals={kind.value: (found.objects, found.size_bytes) for kind, found in totals.items()},
-    )
+    if totals is None and not received_bytes:
+        return
+    now = datetime.now(UTC)
     ledger = open_ledger(
         path, create=False, host=host_name(), busy_timeout_s=NOTE_WAIT_S, migrates=False
     )
     with closing(ledger):
-        ledger.note_reconciled(result)
+        if received_bytes:
+            read = EgressCount(at=now, native=Egress(verify=received_bytes))
+            ledger.note_command_egress(route, read)
+        if totals is not None:
+            sums = {kind.value: (one.objects, one.size_bytes) for kind, one in totals.items()}
+            ledger.note_reconciled(
+                ReconcileResult(route=route, started_at=started_at, finished_at=now, totals=sums)
+            )

@@ -202,9 +202,11 @@ def run_reconcile(
                 warn=warn,
             )
             found = comparison.run(report)
-    if options.since is None and reader is not None:
+    if reader is not None:
+        totals = found.totals if options.since is None else None
+        received_bytes = 0 if inventory is None else inventory.received_bytes
         try:
-            note_result(path, route.name, found.started_at, found.totals)
+            note_result(path, route.name, found.started_at, totals, received_bytes)
         except BackhaulError as error:
             warn(type(error)(error.code, f"the result is not kept: {error.message}"))
     return found

@@ -72,40 +72,6 @@ class EgressCount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EgressDay:
-    """What left S3 on one day for one route and sender.
-
-    Attributes:
-        route: Empty: of none, or a copy by hand under none.
-        sender: Who sent the messages, as `sender_of` shortens it; empty: a command.
-        engine: `native` or `distcp`.
-    """
-
-    day: date
-    route: str
-    sender: str
-    engine: str
-    egress: Egress
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndedDay:
-    """Transfers that ended on one day for one route and sender.
-
-    Attributes:
-        done: Those superseded among them.
-        objects: Of those done.
-    """
-
-    day: date
-    route: str
-    sender: str
-    done: int = 0
-    dead: int = 0
-    objects: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class EgressRecorded:
     """The ledger has counted what one transfer read: a fact, for metrics.
 
@@ -118,6 +84,22 @@ class EgressRecorded:
     route: str
     native: Egress
     distcp: Egress
+
+
+@dataclass(frozen=True, kw_only=True)
+class EgressEstimated:
+    """What a copy may read, before it begins: a fact, for people.
+
+    Attributes:
+        size_bytes: Of all objects; what is there already will not be read.
+        is_all: False: there are more objects than were counted.
+        cost: With the price's source, `$9.00 by AWS's list price since December 2021`.
+    """
+
+    objects: int
+    size_bytes: int
+    is_all: bool
+    cost: str
 
 
 def sender_of(sender_id: str | None) -> str:

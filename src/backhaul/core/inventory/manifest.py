@@ -86,6 +86,8 @@ class InventoryFiles(Protocol):
 
     name: str
     """Of the manifest, for errors."""
+    received_bytes: int
+    """Of bodies that came from S3 so far."""
 
     def manifest(self) -> AbstractContextManager[ByteStream]:
         """The manifest itself."""

@@ -22,7 +22,7 @@ from backhaul.core.transfer.attempt_facts import AttemptReport
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
 from backhaul.core.transfer.cluster.attempt import ClusterAttempt
 from backhaul.core.transfer.cluster.jobs import NoContainer, OwnershipLost
-from backhaul.core.transfer.egress_meter import EgressMeter
+from backhaul.core.transfer.egress.meter import EgressMeter
 from backhaul.core.transfer.outages import WAIT_MOST_S
 from backhaul.core.transfer.outcome import (
     DONE,

@@ -20,7 +20,7 @@ from backhaul.core.objects import ManifestSum
 from backhaul.core.ports import AttemptStart, Ports
 from backhaul.core.transfer.borrowed_worker import BorrowedWorker
 from backhaul.core.transfer.cluster.jobs import ClusterProgress
-from backhaul.core.transfer.egress_meter import EgressMeter
+from backhaul.core.transfer.egress.meter import EgressMeter
 from backhaul.core.transfer.plan import Plan
 from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.publishing import PublishOutcome

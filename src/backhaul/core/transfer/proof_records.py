@@ -13,7 +13,7 @@ from typing import Any
 from backhaul.core.errors import TransientError
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject
 from backhaul.core.ports import Clock, Ledger
-from backhaul.core.transfer.egress_meter import EgressMeter
+from backhaul.core.transfer.egress.meter import EgressMeter
 from backhaul.core.transfer.evidence import Manifest, object_line
 from backhaul.core.transfer.plan import Plan
 

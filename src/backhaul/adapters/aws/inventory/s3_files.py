@@ -9,7 +9,7 @@ Source: Amazon S3 API reference, GetObject; user guide, "Locating your inventory
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,9 @@ class S3InventoryFiles:
     Args:
         bucket: That the report was delivered to, or copied to.
         key: Of the manifest.
+
+    Attributes:
+        received_bytes: Of bodies, so far.
     """
 
     def __init__(self, aws: AwsSession, bucket: str, key: str) -> None:
@@ -54,6 +57,7 @@ class S3InventoryFiles:
         self._bucket = bucket
         self._key = key
         self.name = one_line(f"s3://{bucket}/{key}")
+        self.received_bytes = 0
 
     def manifest(self) -> AbstractContextManager[ByteStream]:
         """See the port."""
@@ -72,14 +76,20 @@ class S3InventoryFiles:
     def _opened(self, key: str) -> Iterator[ByteStream]:
         where = one_line(f"s3://{self._bucket}/{key}")
         with self._aws.errors(lambda exc: _refusal(exc, self._bucket, where)):
-            yield _Ranges(self._client, self._bucket, key)
+            yield _Ranges(self._client, self._bucket, key, self._count)
+
+    def _count(self, size_bytes: int) -> None:
+        self.received_bytes += size_bytes
 
 
 class _Ranges:
     """Implements `core.inventory.manifest.ByteStream`."""
 
-    def __init__(self, client: S3Client, bucket: str, key: str) -> None:
+    def __init__(
+        self, client: S3Client, bucket: str, key: str, count: Callable[[int], None]
+    ) -> None:
         self._client = client
+        self._count = count
         self._bucket = bucket
         self._key = key
         self._at = 0
@@ -104,6 +114,7 @@ class _Ranges:
             return b""
         data = answer["Body"].read()
         self._at += len(data)
+        self._count(len(data))
         total = _TOTAL.fullmatch(answer.get("ContentRange", ""))
         self._is_whole = not data or total is None or self._at >= int(total[1])
         return data

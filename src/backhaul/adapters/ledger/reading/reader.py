@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backhaul.adapters.ledger.reading.arriving import ArrivingReader
+from backhaul.adapters.ledger.reading.egress import EgressReader
 from backhaul.adapters.ledger.reading.evidence import EvidenceReader
 from backhaul.adapters.ledger.reading.history import HistoryReader
 from backhaul.adapters.ledger.reading.locating import PlaceReader
@@ -17,6 +18,7 @@ class LedgerReader(
     HistoryReader,
     EvidenceReader,
     ArrivingReader,
+    EgressReader,
     OperatorReader,
     SearchReader,
     ReconcileReader,

@@ -34,6 +34,8 @@ class TransferRow:
             those that were there already, too.
         completion_marker: URI of the empty file that it published after all others.
         table_format: `delta` or `iceberg`, or `delta, iceberg`, where its plan has such tables.
+        egress_copy: Bytes that left S3 for it, by `core.cost.egress.Purpose`; likewise
+            `egress_retry` and `egress_verify`.
         duration: First claim to end; None while not final.
         sender: SQS's SenderId; `sent_at` by SQS's clock; None: of `copy`, or not known.
         traceparent: The message's, as sent; likewise `aws_trace_header`.
@@ -68,6 +70,9 @@ class TransferRow:
     objects_planned: int
     bytes_planned: int
     copied_bytes: int
+    egress_copy: int
+    egress_retry: int
+    egress_verify: int
     markers: int
     publish_mode: str | None
     completion_marker: str | None

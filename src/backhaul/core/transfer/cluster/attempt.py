@@ -33,7 +33,7 @@ from backhaul.core.transfer.cluster.jobs import (
     ClusterProgress,
     NoContainer,
 )
-from backhaul.core.transfer.egress_meter import EgressMeter
+from backhaul.core.transfer.egress.meter import EgressMeter
 from backhaul.core.transfer.plan import Plan
 from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.staging import Staging

@@ -32,7 +32,7 @@ from backhaul.core.ports.cluster import (
     JobProgress,
 )
 from backhaul.core.transfer.cluster.engine_choice import epoch_tag, no_cluster, transfer_tag
-from backhaul.core.transfer.egress_meter import EgressMeter
+from backhaul.core.transfer.egress.meter import EgressMeter
 
 LOOKS = 3  # times that an application is not found before there is none
 FORGOTTEN_S = 60.0  # the same, for one that was seen: YARN may be recovering

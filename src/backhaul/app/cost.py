@@ -1,0 +1,110 @@
+"""What transfers cost, and what one would: the ledger's bytes at the configured prices."""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import UTC, date, datetime
+from fractions import Fraction
+from pathlib import Path
+
+from backhaul.adapters.ledger import LedgerReader, TransferRow, find_reader
+from backhaul.core.cost.prices import Dollars, EgressPrice, day_costs, usd_text
+from backhaul.core.errors import BackhaulError
+
+Days = Sequence[tuple[str, int]]
+
+
+class Costs:
+    """Prices what was read, by the tier that its month had reached on its day.
+
+    Args:
+        days_of: The first day of a month to its days with their bytes, in order.
+    """
+
+    def __init__(self, price: EgressPrice, days_of: Callable[[date], Days]) -> None:
+        self.price = price
+        self._days_of = days_of
+        self._rates: dict[date, dict[str, Fraction]] = {}
+
+    def rate(self, day: date) -> Fraction:
+        """Dollars for each byte of this day in UTC, on average over the day."""
+        month = day.replace(day=1)
+        rates = self._rates.get(month)
+        if rates is None:
+            days = self._days_of(month)
+            sizes = dict(days)
+            priced = day_costs(self.price, days)
+            rates = {one: cost / sizes[one] for one, cost in priced if sizes[one]}
+            self._rates[month] = rates
+        return rates.get(day.isoformat(), Fraction(0))
+
+    def of(self, size_bytes: int, at: datetime) -> Dollars:
+        """Of what was read at about this time."""
+        return size_bytes * self.rate(at.astimezone(UTC).date()) if size_bytes else Fraction(0)
+
+    def of_transfer(self, row: TransferRow) -> Dollars:
+        """Of all that was read for it, at the prices of its last day."""
+        size_bytes = row.egress_copy + row.egress_retry + row.egress_verify
+        return self.of(size_bytes, row.finished_at or row.updated_at)
+
+
+def costs_of(reader: LedgerReader, price: EgressPrice) -> Costs:
+    """Of a ledger that stays open meanwhile."""
+    return Costs(price, lambda month: reader.bytes_by_day(month, _last_day(month)))
+
+
+def read_costs(ledger: Path, price: EgressPrice) -> Costs:
+    """Of a ledger that is opened for each month that is priced; it may not exist yet."""
+
+    def days_of(month: date) -> Days:
+        reader = find_reader(ledger)
+        if reader is None:
+            return []
+        with closing(reader):
+            return reader.bytes_by_day(month, _last_day(month))
+
+    return Costs(price, days_of)
+
+
+def _last_day(month: date) -> date:
+    return month.replace(day=monthrange(month.year, month.month)[1])
+
+
+class Estimate:
+    """What bytes would cost on top of what the ledger knows of this month.
+
+    Attributes:
+        month_bytes: What left S3 this month, in UTC, as this ledger counted it.
+    """
+
+    def __init__(self, price: EgressPrice, month_bytes: int) -> None:
+        self.price = price
+        self.month_bytes = month_bytes
+
+    def usd(self, size_bytes: int) -> Dollars:
+        """The most that so many bytes cost when each is read once."""
+        return self.price.cost(size_bytes, month_bytes=self.month_bytes)
+
+    def text(self, size_bytes: int) -> str:
+        """`$9.00 by AWS's list price since December 2021`."""
+        return f"{usd_text(self.usd(size_bytes))} by {self.price.source}"
+
+
+def read_estimate(ledger: Path, price: EgressPrice, now: datetime | None = None) -> Estimate:
+    """By the ledger, which is only read; where it cannot be, as at the beginning of a month."""
+    month = month_of(now or datetime.now(UTC))
+    try:
+        reader = find_reader(ledger)
+        if reader is None:
+            return Estimate(price, 0)
+        with closing(reader):
+            return Estimate(price, sum(size_bytes for _, size_bytes in reader.bytes_by_day(month)))
+    except BackhaulError:
+        return Estimate(price, 0)  # an estimate is no reason to fail: who needs the ledger says so
+
+
+def month_of(at: datetime) -> date:
+    """The first day of the month in UTC, as AWS bills."""
+    return at.astimezone(UTC).date().replace(day=1)

@@ -1,0 +1,1 @@
+"""What an attempt has read from S3: counted, and recorded in the ledger."""
