@@ -59,15 +59,12 @@ HARMLESS = {
     *(("sequencers", name) for name in ("uri", "bucket", "key", "transfer_id")),
     *(("transfers", "id"), ("objects", "transfer_id")),
     *(("jobs", name) for name in ("tag", "state", "reason", "tracking_url", "maps_done", "maps")),
-    *(
-        ("jobs", name)
-        for name in ("size_bytes", "counters", "opened_at", "updated_at", "closed_at")
-    ),
+    *(("jobs", name) for name in ("counters", "opened_at", "updated_at", "closed_at")),
 }
 # The agent writes these and never reads them, but for sums over the journal that judge nothing.
 READ_BY_COMMANDS = {
     *("journal", "agents", "activity", "operator_actions", "expectations"),
-    *("reconcile_sent", "reconciliations"),
+    *("reconcile_sent", "reconciliations", "egress", "endings"),
 }
 DUE = ExpectationRecord(
     route="clickstream",

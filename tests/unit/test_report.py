@@ -23,6 +23,7 @@ from backhaul.app.report import read_report
 from backhaul.cli import cli
 from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.cost.prices import GB, INTERNET, TB, EgressPrice, flat
+from backhaul.core.errors import LedgerDamaged
 from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey, MessageOrigin
 
@@ -138,6 +139,24 @@ def test_nothing_is_no_error(path: Path, tmp_path: Path) -> None:
     assert "nothing left S3" in run(path).stdout
     assert run(tmp_path / "none.db").exit_code == 0
     assert run(path, "--csv", "--json").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE egress SET purpose = 'fun'",
+        "UPDATE egress SET bytes = 'many'",
+        "UPDATE egress SET bytes = -1",
+        "UPDATE egress SET bytes = 0.5",
+        "UPDATE endings SET done = 'x'",
+    ],
+)
+def test_a_sum_that_was_edited_is_refused(path: Path, edit: str) -> None:
+    fill(path, [("2026-11-03", "a", "", "copy", GB)], [("2026-11-03", "a", "")])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(edit)
+    with pytest.raises(LedgerDamaged, match="E_LEDGER_CORRUPT"):
+        totals(path, GroupBy.ROUTE, DOLLAR)
 
 
 def test_no_transfer_is_read_for_it(path: Path) -> None:

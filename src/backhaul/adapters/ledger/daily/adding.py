@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert, RowMapping, Table, bindparam, func, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Insert,
+    RowMapping,
+    Table,
+    bindparam,
+    func,
+    select,
+    update,
+)
 
 from backhaul.adapters.ledger.daily.tables import egress, endings
-from backhaul.adapters.ledger.schema import transfers, upsert
-from backhaul.core.cost.egress import Egress, EgressCount, sender_of
+from backhaul.adapters.ledger.schema import WrongValue, transfers, upsert
+from backhaul.core.cost.egress import Egress, EgressCount, Purpose, sender_of
 from backhaul.core.model import TransferState
 
+_PURPOSES = frozenset(one.value for one in Purpose)
 _OF_TRANSFER = update(transfers).where(transfers.c.id == bindparam("of_transfer"))
 _ADD = _OF_TRANSFER.values(
     egress_copy=transfers.c.egress_copy + bindparam("more_copy"),
@@ -75,7 +87,33 @@ def egress_since(tx: Connection, since: date, route: str | None) -> Egress:
         found = tx.execute(_SINCE, of_day).all()
     else:
         found = tx.execute(_SINCE_OF_ROUTE, {**of_day, "of_route": route}).all()
-    return Egress(**{purpose: int(size_bytes) for purpose, size_bytes in found})
+    total = Egress()
+    for purpose, size_bytes in found:
+        total += egress_of(purpose, size_bytes)
+    return total
+
+
+def egress_of(purpose: Any, size_bytes: Any) -> Egress:
+    """From a sum over `egress`.
+
+    Raises:
+        WrongValue: Backhaul did not write it.
+    """
+    if purpose not in _PURPOSES:
+        raise WrongValue(f"purpose of egress is {purpose!r}: unknown")
+    return Egress(**{purpose: amount(egress.c.bytes, size_bytes)})
+
+
+def amount(column: Column[Any], total: Any) -> int:
+    """A sum over this column: an integer, as SQLite has it of integers alone, and not negative.
+
+    Raises:
+        WrongValue: Backhaul did not write what was added.
+    """
+    found = int(total) if isinstance(total, Decimal) else total  # PostgreSQL's sum of integers
+    if not isinstance(found, int) or found < 0:
+        raise WrongValue(f"a sum over {column.name} of {column.table.name} is {total!r}")
+    return found
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, func, select
 
+from backhaul.adapters.ledger.daily.adding import amount, egress_of
 from backhaul.adapters.ledger.daily.tables import egress, endings
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.cost.egress import Egress
@@ -71,7 +72,7 @@ class EgressReader(ReadSession):
         query = select(egress.c.day, func.sum(egress.c.bytes)).group_by(egress.c.day)
         query = _within(query, egress, since, until, None).order_by(egress.c.day)
         with self._transaction("what left S3") as tx:
-            return [(str(row[0]), int(row[1])) for row in tx.execute(query)]
+            return [(str(row[0]), amount(egress.c.bytes, row[1])) for row in tx.execute(query)]
 
     def egress_sums(
         self, by: GroupBy, since: date, until: date | None = None, route: str | None = None
@@ -89,7 +90,7 @@ class EgressReader(ReadSession):
         with self._transaction("what left S3") as tx:
             for row in tx.execute(query).mappings():
                 key_of_row = row["day"], row["key"]
-                more = Egress(**{row["purpose"]: int(row["size_bytes"])})
+                more = egress_of(row["purpose"], row["size_bytes"])
                 found[key_of_row] = found.get(key_of_row, Egress()) + more
         return [EgressSum(day=day, key=name, egress=one) for (day, name), one in found.items()]
 
@@ -102,16 +103,15 @@ class EgressReader(ReadSession):
         query = _within(select(key.label("key"), *sums), endings, since, until, route)
         query = query.group_by(key).order_by(key)
         with self._transaction("what ended") as tx:
-            rows = tx.execute(query).mappings().all()
-        return [
-            EndingSum(
-                key=row["key"],
-                done=int(row["done"]),
-                dead=int(row["dead"]),
-                objects=int(row["objects"]),
-            )
-            for row in rows
-        ]
+            return [
+                EndingSum(
+                    key=row["key"],
+                    done=amount(endings.c.done, row["done"]),
+                    dead=amount(endings.c.dead, row["dead"]),
+                    objects=amount(endings.c.objects, row["objects"]),
+                )
+                for row in tx.execute(query).mappings()
+            ]
 
 
 def _within(
