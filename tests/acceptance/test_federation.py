@@ -124,7 +124,7 @@ def test_what_is_outside_every_mount_is_refused_and_nothing_is_written(
 def test_a_router_refuses_to_publish_across_its_mounts_and_nothing_is_lost(
     it: Installation, federation: Federation
 ) -> None:
-    """Its mount table is not in the client's configuration: the refusal is its own."""
+    """Its mount table is not in the client's configuration; it says where a mount begins."""
     across = landing(federation, it, 1, at="/o")
     across.put("old", b"stays")
     for key in (f"other/{it.name}/new", "zz"):
@@ -133,10 +133,15 @@ def test_a_router_refuses_to_publish_across_its_mounts_and_nothing_is_lost(
     it.drain("--allow", f"s3://{it.bucket}/ -> {federation.uri}/mixed/")
     letter = it.the_dead_letter()
     assert letter["backhaul.code"] == "E_DST_MOUNT", letter
+    assert f"mounted at {federation.uri}/mixed/other" in letter["backhaul.reason"]
+    (row,) = it.history()
+    assert row["copied_bytes"] == 0, "before anything is staged"
     assert across.files() == {"old": b"stays"}
     own = landing(federation, it, 0, at="/m")
     assert [
-        one.path for one in own.client.list_status("/m", recursive=True) if ".backhaul" in one.path
+        one.path
+        for one in own.client.list_status("/m", recursive=True)
+        if ".backhaul" in one.path or one.path.endswith("/zz")
     ] == []
 
 

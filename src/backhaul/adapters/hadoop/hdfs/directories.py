@@ -127,24 +127,29 @@ class Directories:
             statuses = dict(zip(paths, policies.statuses(paths), strict=True))
             existing = [path for path, status in statuses.items() if status is not None]
             refused = dict(zip(existing, policies.refusals(existing), strict=True))
+            roots = dict(zip(existing, policies.are_roots(existing), strict=True))
         return [
-            None if (status := statuses[path]) is None else self._shown(path, status, refused[path])
+            None
+            if (status := statuses[path]) is None
+            else self._shown(path, status, refused[path], is_root=roots[path])
             for path in paths
         ]
 
     def _shown(
-        self, path: str, status: HdfsFileStatusProto, refused: WriteRefusal | None
+        self, path: str, status: HdfsFileStatusProto, refused: WriteRefusal | None, *, is_root: bool
     ) -> Inherited:
         if status.fileType != HdfsFileStatusProto.IS_DIR:
             raise file_in_the_way(path)
         has_acl = status.flags & HdfsFileStatusProto.HAS_ACL
+        is_encrypted = bool(status.flags & HdfsFileStatusProto.HAS_CRYPT)
         return Inherited(
             refused=refused,
             group=text(status.group),
             acl=(self._default_acl(path) or ()) if has_acl else (),
             erasure_coding=erasure_coding(status),
             storage_policy=storage_policy(status),
-            is_encrypted=bool(status.flags & HdfsFileStatusProto.HAS_CRYPT),
+            is_encrypted=is_encrypted,
+            is_mount=is_root and not is_encrypted,  # a zone is known by itself
         )
 
     def _inherited(self, path: str) -> Inherited | None:

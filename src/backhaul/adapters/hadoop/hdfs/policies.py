@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from backhaul.adapters.hadoop.hdfs.cluster import HdfsCluster
 from backhaul.adapters.hadoop.hdfs.write_access import check_access, write_refusal
 from backhaul.adapters.hadoop.protocol.hdfs_pb2 import (
+    GetEnclosingRootRequestProto,
+    GetEnclosingRootResponseProto,
     GetFileInfoRequestProto,
     GetFileInfoResponseProto,
     HdfsFileStatusProto,
@@ -34,6 +36,7 @@ _CODINGS = {
     4: "XOR-2-1-1024k",
     5: "RS-10-4-1024k",
 }
+_NO_SUCH_METHOD = "RpcNoSuchMethodException"
 _REPLICATION = "replication"  # a directory's own, against a policy above it
 _STORAGE = {
     1: "PROVIDED",
@@ -58,6 +61,7 @@ class Policies:
 
     def __init__(self, namenode: ActiveNameNode) -> None:
         self._namenode = namenode
+        self._has_roots = True  # until it is known to be older than Hadoop 3.4
 
     def close(self) -> None:
         """Forget the connection."""
@@ -81,6 +85,27 @@ class Policies:
     def refusals(self, paths: Sequence[str]) -> list[WriteRefusal | None]:
         """Why no name can be made in each of these directories; raises `NoActiveNameNode`."""
         return [write_refusal(response) for response in check_access(self._namenode, paths)]
+
+    def are_roots(self, paths: Sequence[str]) -> list[bool]:
+        """Whether each of these directories is one out of which and into which nothing is renamed.
+
+        That is a mount of a Router, or an encryption zone. False for `/`, and where it is not
+        known: of a directory that this user may not read, and before Hadoop 3.4.
+
+        Raises:
+            NoActiveNameNode: No NameNode answers as the active one.
+        """
+        found = [False] * len(paths)
+        if not self._has_roots:
+            return found
+        requests = [GetEnclosingRootRequestProto(filename=path) for path in paths]
+        responses = self._namenode.call("getEnclosingRoot", requests, GetEnclosingRootResponseProto)
+        for number, response in enumerate(responses):
+            if isinstance(response, RemoteError):
+                self._has_roots &= response.java != _NO_SUCH_METHOD
+            else:
+                found[number] = response.enclosingRootPath == paths[number] != "/"
+        return found
 
     def set_erasure_coding(self, path: str, name: str) -> None:
         """Of an empty directory; empty: files in it are replicated, whatever is set above."""

@@ -287,6 +287,18 @@ class SetStoragePolicyResponseProto(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class GetEnclosingRootRequestProto(_message.Message):
+    __slots__ = ("filename",)
+    FILENAME_FIELD_NUMBER: _ClassVar[int]
+    filename: str
+    def __init__(self, filename: _Optional[str] = ...) -> None: ...
+
+class GetEnclosingRootResponseProto(_message.Message):
+    __slots__ = ("enclosingRootPath",)
+    ENCLOSINGROOTPATH_FIELD_NUMBER: _ClassVar[int]
+    enclosingRootPath: str
+    def __init__(self, enclosingRootPath: _Optional[str] = ...) -> None: ...
+
 class SetErasureCodingPolicyRequestProto(_message.Message):
     __slots__ = ("src", "ecPolicyName")
     SRC_FIELD_NUMBER: _ClassVar[int]
