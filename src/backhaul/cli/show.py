@@ -123,6 +123,8 @@ def _print_message(row: TransferRow) -> None:
         _line("traceparent", row.traceparent)
     if row.aws_trace_header:
         _line("X-Ray trace", row.aws_trace_header)
+    if row.openlineage_parent:
+        _line("parent run", row.openlineage_parent)
 
 
 def _sent_again(details: TransferDetails) -> str:

@@ -233,7 +233,11 @@ def _new_values(source: str, destination: str, origin: MessageOrigin | None) -> 
     values = {"source": rows.readable(source), "destination": rows.readable(destination)}
     if origin is None:
         return values
-    traces = {"traceparent": origin.traceparent, "aws_trace_header": origin.aws_trace_header}
+    traces = {
+        "traceparent": origin.traceparent,
+        "aws_trace_header": origin.aws_trace_header,
+        "openlineage_parent": origin.openlineage_parent,
+    }
     return {
         **values,
         "sender": rows.readable(origin.sender) or None,

@@ -115,6 +115,7 @@ transfers = Table(
     Column("sent_at", UtcTime),  # by SQS's clock
     Column("traceparent", Text),  # the sender's, W3C Trace Context
     Column("aws_trace_header", Text),  # X-Ray's
+    Column("openlineage_parent", Text),  # the sender's, `NAMESPACE/JOB/RUN`
     Column("source", Text, nullable=False),  # as requested
     Column("destination", Text, nullable=False),  # as requested
     Column("canonical", Text),  # the claimed URI, from the first claim

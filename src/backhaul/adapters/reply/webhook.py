@@ -39,6 +39,7 @@ _LATER = frozenset({408, 425, 429})
 _SERVER_ERROR = 500
 _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)
+_UNAUTHORISED = frozenset({401, 403})
 _FIXES = {
     401: "check secret_file: it has to hold the key that the receiver checks with",
     403: "check secret_file: it has to hold the key that the receiver checks with",
@@ -57,6 +58,8 @@ class WebhookTarget:
         secret: Signs each reply; None: they are not signed.
         ca_file: Certificates of authorities, instead of the system's.
         limit_s: Of one try, from the first query of DNS to the last byte.
+        body_of: What is posted of a reply; the same bytes at each delivery.
+        api_key: Sent as a bearer's token, for receivers that know no signature.
         now: For the time stamp and `Retry-After`.
 
     Raises:
@@ -71,12 +74,16 @@ class WebhookTarget:
         secret: bytes | None,
         ca_file: Path | None,
         limit_s: float,
+        body_of: Callable[[Reply], bytes] = lambda reply: reply.body().encode("ascii"),
+        api_key: bytes | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._where = f"reply {name}: {url.origin}"
         self._url = url
         self._secret = secret
         self._limit_s = limit_s
+        self._body_of = body_of
+        self._api_key = api_key
         self._now = now
         self._tls = None
         if url.scheme == "https":
@@ -90,7 +97,7 @@ class WebhookTarget:
                 an address that no name may lead to.
             TransientError: E_REPLY_SERVER, E_REPLY_UNREACHABLE, E_REPLY_TLS, E_REPLY_TIMEOUT.
         """
-        body = reply.body().encode("ascii")
+        body = self._body_of(reply)
         headers = self.headers(reply.key, body)
         deadline = Deadline(self._limit_s)
         connection = self._connected(deadline)
@@ -138,6 +145,8 @@ class WebhookTarget:
         }
         if self._secret is not None:
             found["Backhaul-Signature"] = f"v1={signature(self._secret, stamp, body)}"
+        if self._api_key is not None:
+            found["Authorization"] = f"Bearer {self._api_key.decode()}"
         return found
 
     def _posted(
@@ -166,8 +175,8 @@ class WebhookTarget:
                 f"{self._where} answers {status} and points to {place}; redirects are not followed",
                 hint="write the URL that is meant in the end",
             )
-        if self._secret is not None:  # the receiver has it, too, and may repeat it
-            text = text.replace(self._secret.decode(), "***")
+        for secret in filter(None, (self._secret, self._api_key)):
+            text = text.replace(secret.decode(), "***")  # the receiver has it, and may repeat it
         quoted = shown(excerpt(" ".join(text.split())), 220)
         reason = f"{self._where} answers {status} {_phrase(status)}"
         reason = f"{reason.rstrip()}: {quoted}" if quoted else reason.rstrip()
@@ -178,6 +187,8 @@ class WebhookTarget:
             error.retry_after_s = retry_after_s(answer.headers.get("Retry-After"), self._now())
             return error
         hint = _FIXES.get(status, "look at the receiver's log: it refuses this body for good")
+        if self._api_key is not None and status in _UNAUTHORISED:
+            hint = "check api_key_file: it has to hold a key that the server knows"
         return PermanentError("E_REPLY_REFUSED", reason, hint=hint)
 
     def _not_connected(self, exc: OSError, deadline: Deadline) -> TransientError:

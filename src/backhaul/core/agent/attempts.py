@@ -345,4 +345,5 @@ def _origin(message: Message) -> MessageOrigin:
         sent_at=message.sent_at,
         traceparent=message.attributes.get("traceparent"),
         aws_trace_header=message.aws_trace_header,
+        openlineage_parent=message.attributes.get("openlineage_parent"),
     )

@@ -55,12 +55,15 @@ class MessageOrigin:
         sent_at: By SQS's clock; None where SQS gave none.
         traceparent: The sender's message attribute of that name (W3C Trace Context).
         aws_trace_header: SQS's system attribute AWSTraceHeader (X-Ray).
+        openlineage_parent: The sender's message attribute of that name, `NAMESPACE/JOB/RUN`: the
+            run of OpenLineage that this transfer is a part of.
     """
 
     sender: str = ""
     sent_at: datetime | None = None
     traceparent: str | None = None
     aws_trace_header: str | None = None
+    openlineage_parent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

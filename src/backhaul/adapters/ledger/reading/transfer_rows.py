@@ -38,7 +38,7 @@ class TransferRow:
             `egress_retry` and `egress_verify`.
         duration: First claim to end; None while not final.
         sender: SQS's SenderId; `sent_at` by SQS's clock; None: of `copy`, or not known.
-        traceparent: The message's, as sent; likewise `aws_trace_header`.
+        traceparent: The message's, as sent; likewise `aws_trace_header`, `openlineage_parent`.
         sent_again_as: The message as which the dead letter of a dead transfer went back to the
             queue; None: it did not, or nothing noted it.
         settled_at: Since when nothing is left to do about a dead transfer; None: it is open.
@@ -65,6 +65,7 @@ class TransferRow:
     sent_at: datetime | None
     traceparent: str | None
     aws_trace_header: str | None
+    openlineage_parent: str | None
     plan_complete: bool
     renames_possible: bool
     objects_planned: int

@@ -1,0 +1,1 @@
+"""OpenLineage: what became of a transfer, as run events; the extra `backhaul[openlineage]`."""
