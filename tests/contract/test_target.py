@@ -16,6 +16,7 @@ from typing import Any
 import hdfs_native
 import pytest
 
+from backhaul.adapters.digests import new_digest
 from backhaul.adapters.hadoop.hdfs.policies import policies
 from backhaul.adapters.hadoop.hdfs.target import HdfsTarget
 from backhaul.adapters.local import LocalTarget
@@ -27,6 +28,8 @@ from backhaul.core.errors import (
     TargetMissing,
 )
 from backhaul.core.ports import TargetFs
+from backhaul.engines.counter import Counter
+from backhaul.engines.operations import TargetOperations
 from backhaul.engines.tree_walk import walk_files
 from backhaul.testing.fakes import FakeTarget
 from backhaul.testing.servers import Hdfs
@@ -537,3 +540,37 @@ def test_a_namenode_that_does_not_show_policies_is_an_outage() -> None:
         with pytest.raises(OutageError) as caught:
             target.inherited(["/"])
     assert caught.value.code == "E_HDFS_UNREACHABLE"
+
+
+# ---------------------------------------------------------------- what readers rely on
+
+
+def test_a_delta_log_and_a_marker_are_published_in_order(place: tuple[TargetFs, str]) -> None:
+    """As a transfer does it: an empty file, whole; then renames that others see one by one."""
+    target, directory = place
+    staged, final = f"{directory}/staged", f"{directory}/table"
+    target.mkdirs(f"{staged}/_delta_log")
+    names = [f"_delta_log/{number:020}.json" for number in range(5)]
+    for name in names:
+        write(target, f"{staged}/{name}", name.encode())
+    operations = TargetOperations(target, new_digest, Counter(), lambda: pytest.fail("no S3"))
+    operations.write_whole(f"{staged}/_SUCCESS", b"")
+    (status,) = operations.status([f"{staged}/_SUCCESS"])
+    assert status is not None
+    assert (status.is_file, status.size_bytes) == (True, 0)
+    missing = [names[0], "_delta_log/gone.json", names[1]]
+    with pytest.raises(TargetMissing):
+        operations.publish_files(
+            [(f"{staged}/{name}", f"{final}/{name}") for name in missing],
+            replace=False,
+            in_order=True,
+        )
+    assert target.names(f"{final}/_delta_log") == [names[0].rpartition("/")[2]], "and no later one"
+    operations.publish_files(
+        [(f"{staged}/{name}", f"{final}/{name}") for name in names[1:]],
+        replace=True,
+        in_order=True,
+    )
+    operations.publish_files([(f"{staged}/_SUCCESS", f"{final}/_SUCCESS")], replace=True)
+    assert len(target.names(f"{final}/_delta_log")) == len(names)
+    assert content(target, f"{final}/_SUCCESS") == b""

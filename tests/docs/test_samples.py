@@ -55,7 +55,7 @@ def test_toml_is_a_configuration(page: str, body: str, tmp_path: Path) -> None:
     path.write_text(body, "utf-8")
     settings = load_settings(path)
     check_notify(settings.notify, path)
-    assert make_routes(settings, path, DEFAULT_FS) or settings.notify
+    assert make_routes(settings, path, DEFAULT_FS) or settings.notify or settings.lineage.url
 
 
 def test_single_settings_in_the_text_exist() -> None:

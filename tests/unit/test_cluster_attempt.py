@@ -414,6 +414,31 @@ def test_a_killed_agent_s_application_is_adopted_and_not_repeated(world: World) 
     assert len(world.all_of(events.ApplicationFollowed)) == 2
 
 
+def test_the_completion_marker_comes_after_what_the_cluster_brought(world: World) -> None:
+    world.routes = (route(engine=EngineName.DISTCP, completion_marker="_DONE"),)
+    run(world)
+    assert landed(world) == {**FILES, "_DONE": b""}
+    assert len(world.cluster.jobs) == 1
+    assert world.all_of(events.StagingRepaired) == []
+    assert [row.completion_marker for row in world.rows()] == ["hdfs://ns1/land/d/_DONE"]
+
+
+def test_a_killed_agent_s_marker_is_staged_again_beside_what_the_cluster_brought(
+    world: World,
+) -> None:
+    world.routes = (route(engine=EngineName.DISTCP, completion_marker="_DONE"),)
+    world.queue.send("raw/p/, /land/d")
+    world.faults.at("ledger.intend", 1, Fault.KILL)
+    with pytest.raises(Killed), world.process() as ports:
+        world.agent(ports).run()
+    assert any(path.endswith("/_DONE") for path in world.staging())
+    world.clock.advance(13 * 3600)
+    world.drain()
+    assert landed(world) == {**FILES, "_DONE": b""}
+    assert len(world.cluster.jobs) == 1
+    assert world.staging() == []
+
+
 def test_a_stop_leaves_the_application_running_and_hands_the_message_back(world: World) -> None:
     world.cluster.looks = 5
     world.queue.send("raw/p/, /land/d")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backhaul.adapters.hadoop.hdfs.creation import creation_rules
 from backhaul.app.context import Context
+from backhaul.app.lineage import lineage_target
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.app.start import default_fs_warnings
 from backhaul.core.facts import InstallationWarned, RouteWarned
@@ -50,11 +51,12 @@ def summarise(context: Context) -> ConfigurationSummary:
     """Contacts nothing.
 
     Raises:
-        ConfigurationError: E_CFG_HADOOP_VALUE; what `reply_targets` raises; the other faults were
-            found by `load_context`.
+        ConfigurationError: E_CFG_HADOOP_VALUE; what `reply_targets` and `lineage_target` raise;
+            the other faults were found by `load_context`.
     """
     creation_rules(context.hadoop)
     reply_targets(context.settings.reply, context.config_path, AwsSessions(context.conf_dir))
+    lineage_target(context.settings)
     found: list[InstallationWarned | RouteWarned] = [
         *default_fs_warnings(context.default_fs),
         *route_warnings(context.policy),

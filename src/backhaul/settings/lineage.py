@@ -25,9 +25,7 @@ class LineageSection(StrictModel):
     namespace: str = Field(
         "backhaul", min_length=1, max_length=256, description="of the jobs: each route is one"
     )
-    timeout: Annotated[float, _Span] = Field(
-        10, ge=1, le=60, description="of one try, such as 10s"
-    )
+    timeout: Annotated[float, _Span] = Field(10, ge=1, le=60, description="of one try, such as 10s")
     api_key_file: NamedPath | None = Field(
         None, description="the server's key, on its first line; no one else may read the file"
     )

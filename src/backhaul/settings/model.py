@@ -41,6 +41,7 @@ from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
 from backhaul.settings.base import NamedPath, StrictModel
 from backhaul.settings.cost import CostSection
 from backhaul.settings.expect import ExpectSettings, one_or_more
+from backhaul.settings.lineage import LineageSection
 from backhaul.settings.metrics import MetricsSection
 from backhaul.settings.notify import NotifySettings
 from backhaul.settings.receipt import ReceiptSection
@@ -344,6 +345,7 @@ class Settings(_Sources):
     kerberos: KerberosSection = KerberosSection()
     receipt: ReceiptSection = ReceiptSection()
     retention: RetentionSection = RetentionSection()
+    lineage: LineageSection = LineageSection()
     notify: list[NotifySettings] = Field(default_factory=list)
     reply: list[ReplySettings] = Field(default_factory=list)
     route: list[RouteSettings] = Field(default_factory=list)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 from uuid import UUID, uuid5
@@ -36,7 +35,7 @@ def run_id(transfer_id: str) -> str:
 
 
 def parse_parent(text: str | None) -> tuple[str, str, str] | None:
-    """Namespace, job and run from `NAMESPACE/JOB/RUN`, as Airflow's macro `lineage_parent_id` has it.
+    """Namespace, job and run from `NAMESPACE/JOB/RUN`, as Airflow's `lineage_parent_id` has it.
 
     None where there is none, or it is none: a message is not refused for it.
     """
@@ -77,17 +76,18 @@ class LineageEvents:
         self._namespace = namespace
         self._parent_of = parent_of
         try:
-            # Of an extra: most installations have no OpenLineage.
-            self._events: Any = import_module("openlineage.client.event_v2")
-            self._facets: Any = import_module("openlineage.client.facet_v2")
-            self._to_json: Any = import_module("openlineage.client.serde").Serde.to_json
-            self._version = version(_PACKAGE)
+            from openlineage.client import event_v2, facet_v2  # noqa: PLC0415 - of an extra
+            from openlineage.client.serde import Serde  # noqa: PLC0415
         except ImportError as exc:
             raise ConfigurationError(
                 "E_LINEAGE_PACKAGE",
                 f"[lineage] has a url, and {_PACKAGE} is not installed",
                 hint="pip install 'backhaul[openlineage]', or take [lineage] out",
             ) from exc
+        self._events: Any = event_v2
+        self._facets: Any = facet_v2
+        self._to_json: Callable[[object], str] = Serde.to_json
+        self._version = version(_PACKAGE)
 
     def body(self, reply: Reply) -> bytes:
         """The event as JSON: the same bytes at each delivery."""
@@ -97,7 +97,7 @@ class LineageEvents:
         job = event.Job(
             namespace=self._namespace, name=reply.route or "none", facets=self._job_facets()
         )
-        text: str = self._to_json(
+        text = self._to_json(
             event.RunEvent(
                 eventType=state,
                 eventTime=reply.at.astimezone(UTC).isoformat(timespec="milliseconds"),
