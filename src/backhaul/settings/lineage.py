@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from backhaul.core.replies.reply import ReplyEvent, ReplyWish
 from backhaul.settings.base import NamedPath, StrictModel
+from backhaul.settings.reply import ReplySettings
 from backhaul.settings.sizes import parse_span
 
 TARGET = "lineage"  # as `Reply.target`
@@ -25,7 +26,12 @@ class LineageSection(StrictModel):
     namespace: str = Field(
         "backhaul", min_length=1, max_length=256, description="of the jobs: each route is one"
     )
-    timeout: Annotated[float, _Span] = Field(10, ge=1, le=60, description="of one try, such as 10s")
+    timeout: Annotated[float, _Span] = Field(
+        ReplySettings.model_fields["timeout"].default,
+        ge=1,
+        le=60,
+        description="of one try, such as 10s",
+    )
     api_key_file: NamedPath | None = Field(
         None, description="the server's key, on its first line; no one else may read the file"
     )
