@@ -12,7 +12,7 @@ from backhaul.app.reply_targets import read_secret
 from backhaul.core.errors import ConfigurationError, PermanentError
 from backhaul.core.ports.replies import ReplyTarget
 from backhaul.core.replies.webhook import WebhookUrl, parse_webhook
-from backhaul.settings.lineage import TARGET
+from backhaul.settings.lineage import LINEAGE
 from backhaul.settings.model import Settings, in_home
 
 ENDPOINT = "/api/v1/lineage"
@@ -42,7 +42,7 @@ def lineage_target(settings: Settings) -> ReplyTarget | None:
         ca_file = in_home(section.ca_file)
     try:
         return WebhookTarget(
-            TARGET,
+            LINEAGE,
             lineage_url(section.url),
             secret=None,
             ca_file=ca_file,

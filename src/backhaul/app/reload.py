@@ -126,6 +126,7 @@ def _refuse_what_takes_a_restart(before: Context, found: Context) -> None:
             hint="restart the agent: systemctl restart backhaul",
         )
     made = {one.name for one in before.settings.reply}
+    made.update(wish.target for wish in before.settings.lineage.wishes)
     for one in found.policy.routes:
         other = [wish.target for wish in one.reply_wishes if wish.target not in made]
         if other or (one.reply_to and not (made or before.policy.sends_replies)):

@@ -7,9 +7,11 @@ import random
 from backhaul.adapters.ledger import SqlLedger
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.context import Context
+from backhaul.app.lineage import lineage_target
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.agent.replying.sender import ReplySender
 from backhaul.core.ports import Emit
+from backhaul.settings.lineage import LINEAGE
 
 
 class Replying:
@@ -29,15 +31,16 @@ class Replying:
         """Deliver from now on.
 
         Raises:
-            ConfigurationError: As `reply_targets`.
+            ConfigurationError: As `reply_targets` and `lineage_target`.
         """
         if not (context.settings.reply or context.policy.sends_replies):
             return
         sessions = AwsSessions(context.conf_dir, region)
         targets = reply_targets(context.settings.reply, context.config_path, sessions)
+        own = {LINEAGE: lineage_target(context.settings)}
         self._sender = ReplySender(
             ledger=ledger,
-            find=targets.get,
+            find=lambda name: own.get(name) or targets.get(name),
             clock=SystemClock(),
             emit=emit,
             chance=random.SystemRandom().random,

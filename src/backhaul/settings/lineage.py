@@ -11,7 +11,7 @@ from backhaul.settings.base import NamedPath, StrictModel
 from backhaul.settings.reply import ReplySettings
 from backhaul.settings.sizes import parse_span
 
-TARGET = "lineage"  # as `Reply.target`
+LINEAGE = "lineage"  # as `Reply.target`
 _Span = BeforeValidator(parse_span)
 
 
@@ -45,4 +45,4 @@ class LineageSection(StrictModel):
         if self.url is None:
             return ()
         events = frozenset({ReplyEvent.STARTED, ReplyEvent.DONE, ReplyEvent.DEAD})
-        return (ReplyWish(target=TARGET, events=events),)
+        return (ReplyWish(target=LINEAGE, events=events),)

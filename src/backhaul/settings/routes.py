@@ -40,8 +40,9 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
             route = replace(
                 _make_route(one, default_fs),
                 completion_marker=completion_marker(one.replies, settings.reply, one.name, path),
-                reply_wishes=tuple(
-                    wishes[name] for name in dict.fromkeys(one.replies) if name in wishes
+                reply_wishes=(
+                    *(wishes[name] for name in dict.fromkeys(one.replies) if name in wishes),
+                    *settings.lineage.wishes,
                 ),
             )
         except BackhaulError as error:
