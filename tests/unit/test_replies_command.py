@@ -210,3 +210,33 @@ def test_the_receiver_of_the_manual_refuses_what_is_forged_or_old() -> None:
     assert not is_genuine(SECRET, {**headers, "Backhaul-Timestamp": "1772350201"}, body, now_s)
     assert not is_genuine(SECRET, {**headers, "Backhaul-Signature": "v1=ü"}, body, now_s)
     assert not is_genuine(SECRET, {}, body, now_s)
+
+
+# ---------------------------------------------------------------- config check
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        ('[[reply]]\nname = "a"\nwebhook = "http://x.org/"\n', "E_REPLY_SETTING"),
+        ('[[reply]]\nname = "a"\ncommand = ["/no/such"]\n', "E_REPLY_SETTING"),
+        (
+            '[[reply]]\nname = "a"\nwebhook = "https://x.org/"\nsecret_file = "/no/such"\n',
+            "E_REPLY_FILE",
+        ),
+        (
+            '[[route]]\nname = "r"\nsource = ["s3://raw/p/"]\ndestination = ["hdfs://ns/d/"]\n'
+            'replies = ["no"]\n',
+            "E_REPLY_SETTING",
+        ),
+    ],
+)
+def test_config_check_finds_a_reply_that_cannot_be_used(
+    tmp_path: Path, lines: str, code: str
+) -> None:
+    file = tmp_path / "backhaul.toml"
+    file.write_text(lines)
+    error = CliRunner().invoke(cli, ["config", "check", "--config", str(file)]).exception
+    assert isinstance(error, BackhaulError)
+    assert (error.code, error.exit_code) == (code, 78)
+    assert error.hint

@@ -127,13 +127,14 @@ _Found = list[tuple[socket.AddressFamily, tuple[Any, ...]]]
 
 
 def _resolved(url: WebhookUrl, deadline: Deadline) -> _Found:
-    """Every address of the host. The system's resolver has no time limit, so this one waits."""
+    """Every address of the host. The resolver has no time limit: another thread waits for it."""
+    if url.address is not None:
+        return _addresses(url)
     answers: queue.SimpleQueue[_Found | OSError] = queue.SimpleQueue()
 
     def look() -> None:
         try:
-            found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-            answers.put([(one[0], one[4]) for one in found])
+            answers.put(_addresses(url))
         except (OSError, UnicodeError) as exc:
             answers.put(exc if isinstance(exc, OSError) else OSError("the name cannot be resolved"))
 
@@ -144,3 +145,8 @@ def _resolved(url: WebhookUrl, deadline: Deadline) -> _Found:
             raise found
         return found
     raise TimeoutError("timed out")
+
+
+def _addresses(url: WebhookUrl) -> _Found:
+    found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+    return [(one[0], one[4]) for one in found]
