@@ -23,6 +23,7 @@ from tests.unit.test_reply import AT, a_reply
 
 SECRET = "canaryc0ffeeSECRET0123456789"
 PAGE = DOCS / "replies.md"
+ROUTE = '[[route]]\nname = "r"\nsource = ["s3://raw/p/"]\ndestination = ["hdfs://ns/d/"]\n'
 
 
 @pytest.fixture
@@ -224,11 +225,7 @@ def test_the_receiver_of_the_manual_refuses_what_is_forged_or_old() -> None:
             '[[reply]]\nname = "a"\nwebhook = "https://x.org/"\nsecret_file = "/no/such"\n',
             "E_REPLY_FILE",
         ),
-        (
-            '[[route]]\nname = "r"\nsource = ["s3://raw/p/"]\ndestination = ["hdfs://ns/d/"]\n'
-            'replies = ["no"]\n',
-            "E_REPLY_SETTING",
-        ),
+        (f'{ROUTE}replies = ["no"]\n', "E_REPLY_SETTING"),
     ],
 )
 def test_config_check_finds_a_reply_that_cannot_be_used(
