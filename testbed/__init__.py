@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from testbed.elasticmq import ElasticMQ
 from testbed.hdfs_pair import HdfsPair
+from testbed.hive import Hive
 from testbed.kdc import Kdc
 from testbed.kms import Kms
 from testbed.prometheus import Prometheus
 from testbed.s3proxy import S3Proxy
 
-__all__ = ["ElasticMQ", "HdfsPair", "Kdc", "Kms", "Prometheus", "S3Proxy"]
+__all__ = ["ElasticMQ", "HdfsPair", "Hive", "Kdc", "Kms", "Prometheus", "S3Proxy"]

@@ -1,4 +1,4 @@
-"""``python -m testbed up|down|status|prepare [--no-hdfs | --yarn | --prometheus]``.
+"""``python -m testbed up|down|status|prepare [--no-hdfs | --yarn] [--hive] [--prometheus]``.
 
 What is to be typed into a shell goes to stdout, so ``eval "$(./dev testbed up)"`` works; all else
 to stderr. Exit status: 0 done; 69 something is not running or cannot be started.
@@ -16,6 +16,7 @@ from backhaul.testing.servers.errors import ServerFailed, ServerUnavailable
 from backhaul.testing.servers.jars import PROFILES, cache_root, prepare
 from testbed import lifecycle, netns, seed
 from testbed.detached import State
+from testbed.hive import prepare_hive
 from testbed.kerberos_tools import kerberos
 from testbed.prometheus import program
 
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=["up", "down", "status", "prepare"])
     parser.add_argument("--no-hdfs", action="store_true", help="only SQS and S3 (up, prepare)")
     parser.add_argument("--prometheus", action="store_true", help="Prometheus alone (prepare)")
+    parser.add_argument("--hive", action="store_true", help="Hive, too (up); alone (prepare)")
     parser.add_argument("--yarn", action="store_true", help="YARN and DistCp, too; needs root (up)")
     chosen = parser.parse_args(arguments)
     if chosen.yarn and chosen.no_hdfs:
@@ -41,8 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         match chosen.command:
             case "up":
                 if chosen.yarn:
-                    _into_a_namespace(["up", "--yarn"])
-                return _up(with_hdfs=not chosen.no_hdfs, with_yarn=chosen.yarn)
+                    _into_a_namespace(["up", "--yarn", *(["--hive"] if chosen.hive else [])])
+                return _up(
+                    with_hdfs=not chosen.no_hdfs, with_yarn=chosen.yarn, with_hive=chosen.hive
+                )
             case "down":
                 _print(f"{lifecycle.down()} processes ended")
                 return 0
@@ -50,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _status()
             case _ if chosen.prometheus:
                 _print(f"promtool is {program('promtool')}")
+                return 0
+            case _ if chosen.hive:
+                prepare_hive()
+                _print(f"jars are in {cache_root()}")
                 return 0
             case _:
                 prepare([p for p in PROFILES if p not in _HADOOP or not chosen.no_hdfs])
@@ -74,8 +82,8 @@ def _into_a_namespace(arguments: list[str]) -> None:
     os.execv(argv[0], argv)
 
 
-def _up(*, with_hdfs: bool, with_yarn: bool) -> int:
-    state = lifecycle.up(with_hdfs=with_hdfs, with_yarn=with_yarn)
+def _up(*, with_hdfs: bool, with_yarn: bool, with_hive: bool) -> int:
+    state = lifecycle.up(with_hdfs=with_hdfs, with_yarn=with_yarn, with_hive=with_hive)
     for server in state.servers:
         _print(f"{server.name} works at {server.endpoint}, log {server.log_path}")
     print(_UNSET)

@@ -17,7 +17,7 @@ from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.clients import s3_client, settings, sqs_client
 from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.jars import cache_root
-from testbed import elasticmq, s3proxy, seed, yarn
+from testbed import elasticmq, hive, s3proxy, seed, yarn
 from testbed.detached import DetachedProcess, DetachedServer, State
 
 _ANSWERS = {
@@ -25,7 +25,9 @@ _ANSWERS = {
     "s3proxy": s3proxy.answers,
     "hdfs": hdfs_state.is_writable,
     "yarn": yarn.answers,
+    "hive": hive.answers,
 }
+_CHOSEN = {"hdfs", "yarn", "hive"}
 
 
 def directory() -> Path:
@@ -33,10 +35,10 @@ def directory() -> Path:
     return cache_root() / "bed"
 
 
-def up(*, with_hdfs: bool, with_yarn: bool = False) -> State:
+def up(*, with_hdfs: bool, with_yarn: bool = False, with_hive: bool = False) -> State:
     """Start what is not running yet; return when all answer. Safe to repeat.
 
-    A bed of which a part has died, or with another choice about HDFS or YARN, is replaced.
+    A bed of which a part has died, or with another choice about HDFS, YARN or Hive, is replaced.
 
     Args:
         with_yarn: Needs HDFS, and to be called inside a network namespace: see `netns`.
@@ -49,6 +51,7 @@ def up(*, with_hdfs: bool, with_yarn: bool = False) -> State:
         state = State.read(_state_path())
         wanted = {"hdfs"} if with_hdfs else set()
         wanted |= {"yarn"} if with_yarn else set()
+        wanted |= {"hive"} if with_hive else set()
         if state is not None and _serves(state, wanted):
             return state
         _end(state)
@@ -105,7 +108,7 @@ def inside(state: State | None) -> int | None:
 def _serves(state: State, wanted: set[str]) -> bool:
     return (
         state.is_complete
-        and {each.name for each in state.servers} & {"hdfs", "yarn"} == wanted
+        and {each.name for each in state.servers} & _CHOSEN == wanted
         and all(_condition(each) == "works" for each in state.servers)
     )
 
@@ -114,13 +117,15 @@ def _start(wanted: set[str]) -> State:
     base = directory()
     queue = elasticmq.ElasticMQ(base / "elasticmq", detached=True)
     store = s3proxy.S3Proxy(base / "s3proxy", detached=True)
-    cluster = Hdfs(base / "hdfs", detached=True) if wanted else None
+    cluster = Hdfs(base / "hdfs", detached=True) if "hdfs" in wanted else None
+    warehouse = hive.Hive(base / "hive", detached=True) if "hive" in wanted else None
     manager = None
     if cluster is not None and "yarn" in wanted:
         manager = yarn.Yarn(base / "yarn", hdfs=cluster, s3=store, detached=True)
     started: list[Server] = []
     try:
-        for server in (each for each in (queue, store, cluster, manager) if each is not None):
+        servers = (queue, store, cluster, manager, warehouse)
+        for server in (each for each in servers if each is not None):
             _print(f"starting {server.name}")
             started.append(server.start())
             # At once: if this process is killed, the next `up` or `down` finds them.
@@ -135,9 +140,9 @@ def _start(wanted: set[str]) -> State:
     commands = manager or cluster
     if manager is not None:
         variables["HADOOP_CONF_DIR"] = str(manager.conf_dir)
-    state = _state(
-        started, variables, (str(commands.bin_dir),) if commands else (), is_complete=True
-    )
+    programs = [commands.bin_dir] if commands else []
+    programs += [warehouse.beeline.parent] if warehouse else []
+    state = _state(started, variables, tuple(map(str, programs)), is_complete=True)
     state.write(_state_path())
     return state
 

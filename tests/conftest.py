@@ -12,7 +12,7 @@ import pytest
 
 from backhaul.testing.servers import Hdfs, Moto, ServerUnavailable, clients
 from backhaul.testing.servers.base import Server
-from testbed import ElasticMQ, Kdc, Kms, S3Proxy
+from testbed import ElasticMQ, Hive, Kdc, Kms, S3Proxy
 from testbed.federation import Federation
 from testbed.hdfs_kerberos import HdfsKerberos
 
@@ -106,6 +106,14 @@ def wide_hdfs(kms: Kms) -> Iterator[Hdfs]:
             cluster.command("ec", "-setPolicy", "-path", path, "-policy", policy)
         cluster.command("crypto", "-createZone", "-keyName", "zone-key", "-path", "/zone")
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def hive() -> Iterator[Hive]:
+    """Its database `lake` is there; use tables of your own names."""
+    for server in _running(Hive()):
+        server.execute("CREATE DATABASE lake;")
+        yield server
 
 
 @pytest.fixture(scope="session")
