@@ -1,6 +1,7 @@
-"""Hostile messages against parser, policy and paths, and hostile answers of S3, SQS and STS.
+"""Hostile messages, hostile answers of S3, SQS and STS, hostile paths of partitions.
 
-Status 1 for a broken promise.
+Against parser, policy and paths; the adapters; the statements that register partitions. Status 1
+for a broken promise.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from collections import Counter
 from functools import partial
 
+from tests.fuzz.hiveql import fuzz_paths
 from tests.fuzz.run import CORPUS, Report, fuzz, kept
 from tests.fuzz.servers import ServerReport, fuzz_servers
 
@@ -31,18 +33,31 @@ def main() -> int:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--messages", action="store_true", help="message bodies alone")
     only.add_argument("--servers", action="store_true", help="answers of servers alone")
+    only.add_argument("--paths", action="store_true", help="paths of partitions alone")
     options = parser.parse_args()
     seconds = None if options.count else options.minutes * 60
     status = 0
-    if not options.servers:
+    if not (options.servers or options.paths):
         report = fuzz(seed=options.seed, count=options.count, seconds=seconds)
         _show(report)
         if options.keep:
             _keep(report)
         status = 1 if report.broken else 0
-    if not options.messages:
+    if not (options.messages or options.paths):
         status |= _servers(options.seed, options.count, seconds, options.processes)
+    if not (options.messages or options.servers):
+        status |= _paths(options.seed, options.count, seconds)
     return status
+
+
+def _paths(seed: int, count: int | None, seconds: float | None) -> int:
+    report = fuzz_paths(seed=seed, count=count, seconds=seconds)
+    for outcome, many in report.outcomes.most_common():
+        print(f"{many:>10,}  {outcome}")
+    print(f"{report.count:,} paths of partitions, {len(report.broken):,} broken promises")
+    for path, why in report.broken[:10]:
+        print(f"  {why[:300]}\n    {path[:300]!a}")
+    return 1 if report.broken else 0
 
 
 def _servers(seed: int, count: int | None, seconds: float | None, processes: int) -> int:
