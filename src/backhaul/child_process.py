@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 # Of the environment, what every program needs.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -33,11 +34,13 @@ class ProgramEnd:
         code: Its exit code, or the negative number of a signal; None: it was killed here.
         is_abandoned: It was killed because `abandon` wanted it, not for its time.
         last_words: The end of its output, on one line. Foreign text, which may hold secrets.
+        tail: More of it, as it is: at most 4 KiB.
     """
 
     code: int | None
     is_abandoned: bool
     last_words: str
+    tail: str = ""
 
     @property
     def how(self) -> str:
@@ -84,6 +87,8 @@ def run_program(
     limit_s: float,
     abandon: Callable[[], bool] = lambda: False,
     user: ProgramUser | None = None,
+    output: BinaryIO | None = None,
+    output_most: int = _READ_BYTES,
 ) -> ProgramEnd:
     """Run it in `/`, as a process group of its own, which is killed when its time is over.
 
@@ -92,27 +97,33 @@ def run_program(
         variables: Added to the few that it inherits.
         abandon: True: kill it now; queried every tenth of a second.
         user: None: this process's own. Another one needs the rights of root.
+        output: A file that gets its standard output, so that its words are what it writes to its
+            standard error alone.
+        output_most: It is killed when it has written more bytes than these to it.
 
     Raises:
         OSError, ValueError: It cannot be started.
     """
     deadline_s = time.monotonic() + limit_s
-    process = _started(command, given, variables, user)
-    output = _RunningProgram(process)
+    process = _started(command, given, variables, user, output)
+    running = _RunningProgram(process)
     try:
-        while not output.has_ended(_LOOK_S):
+        while not running.has_ended(_LOOK_S):
             is_abandoned = abandon()
-            if is_abandoned or time.monotonic() >= deadline_s:
-                return ProgramEnd(
-                    code=None, is_abandoned=is_abandoned, last_words=output.last_words
-                )
+            is_too_much = output is not None and os.fstat(output.fileno()).st_size > output_most
+            if is_abandoned or is_too_much or time.monotonic() >= deadline_s:
+                return running.end(None, is_abandoned=is_abandoned)
     finally:
-        output.close()
-    return ProgramEnd(code=process.returncode, is_abandoned=False, last_words=output.last_words)
+        running.close()
+    return running.end(process.returncode)
 
 
 def _started(
-    command: Sequence[str], given: bytes, variables: Mapping[str, str], user: ProgramUser | None
+    command: Sequence[str],
+    given: bytes,
+    variables: Mapping[str, str],
+    user: ProgramUser | None,
+    output: BinaryIO | None,
 ) -> subprocess.Popen[bytes]:
     """The process, with its input already complete: nothing here waits until it reads."""
     inherited = {name: value for name, value in os.environ.items() if name in _KEPT}
@@ -123,8 +134,8 @@ def _started(
         return subprocess.Popen(
             tuple(command),
             stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE if output is None else output,
+            stderr=subprocess.STDOUT if output is None else subprocess.PIPE,
             cwd="/",
             env={**inherited, **(other.environment if other else {}), **variables},
             start_new_session=True,
@@ -141,7 +152,7 @@ class _RunningProgram:
         self._process = process
         self._tail = b""
         self._selector = selectors.DefaultSelector()
-        self._pipe = process.stdout
+        self._pipe = process.stdout or process.stderr
         if self._pipe is not None:
             os.set_blocking(self._pipe.fileno(), False)
             self._selector.register(self._pipe, selectors.EVENT_READ)
@@ -169,9 +180,11 @@ class _RunningProgram:
         if self._pipe is not None:
             self._pipe.close()
 
-    @property
-    def last_words(self) -> str:
-        return " ".join(self._tail.decode("utf-8", "replace").split())[-_WORDS:]
+    def end(self, code: int | None, *, is_abandoned: bool = False) -> ProgramEnd:
+        """What is known of it by now."""
+        tail = self._tail.decode("utf-8", "replace")
+        words = " ".join(tail.split())[-_WORDS:]
+        return ProgramEnd(code=code, is_abandoned=is_abandoned, last_words=words, tail=tail)
 
     def _read(self) -> None:
         if self._pipe is None or not self._selector.get_map():

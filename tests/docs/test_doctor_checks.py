@@ -7,7 +7,7 @@ from pathlib import Path
 
 SOURCES = Path("src/backhaul/app/doctor").glob("*.py")
 NAME = r"(?:[a-z0-9_]+\.[a-z0-9_]+|clock)"
-AREAS = ("hadoop", "hdfs", "kerberos", "replies", "yarn", "target")
+AREAS = ("hadoop", "hive", "hdfs", "kerberos", "replies", "yarn", "target")
 # Made of the scheme of a destination.
 MADE = {"hdfs.write", "hdfs.clock", "target.write", "target.clock"}
 

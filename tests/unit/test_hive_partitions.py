@@ -71,6 +71,7 @@ def test_what_hive_does_not_read_is_no_partition(name: str) -> None:
         (f"{HOME}/dt=__HIVE_DEFAULT_PARTITION__/hour=1", "E_HIVE_VALUE"),
         (f"{HOME}/dt=a%0Ab/hour=1", "E_HIVE_VALUE"),
         (f"{HOME}/dt=a%7f/hour=1", "E_HIVE_VALUE"),
+        (f"{HOME}/dt=a%20/hour=1", "E_HIVE_VALUE"),
         (f"{HOME}/dt=a/hour=seven", "E_HIVE_VALUE"),
         (f"{HOME}/dt=a/hour=\u0667", "E_HIVE_VALUE"),
     ],

@@ -18,6 +18,7 @@ from backhaul.core.errors import BackhaulError, CannotWrite, ExitCode
 from backhaul.core.model import Assignment, Location, PublishMode, Request
 from backhaul.core.objects import PlannedObject, Totals
 from backhaul.core.ports import ListPage
+from backhaul.core.replies.partitions import HiveTable, named_partition, shown_partition
 from backhaul.core.requests.body import read_message
 from backhaul.core.requests.content import CallEvent, Ignored, ObjectEvent, RecordBody, StepEvent
 from backhaul.core.requests.event_routes import request_of
@@ -42,6 +43,7 @@ class Explanation:
         tables: Which kinds of tables the names are of: `delta`, `iceberg`.
         engine: The engine and the reason; what is already published is not deducted.
         names: The first target names.
+        table: Where their partitions would be registered; None: nowhere.
         names_checked: How many target names were looked up.
         collisions: How many of those already exist.
         made_in: The directory in which the destination would be created; None where it exists, or
@@ -63,6 +65,7 @@ class Explanation:
     tables: tuple[str, ...] = ()
     engine: str | None = None
     names: tuple[Location, ...] = ()
+    table: HiveTable | None = None
     names_checked: int = 0
     collisions: int = 0
     made_in: Location | None = None
@@ -81,6 +84,14 @@ class Explanation:
         if self.totals is None or self.estimate is None:
             return None
         return usd(self.estimate.usd(self.totals.size_bytes))
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """Of the first target names, such as `dt=2026-12-01/hour=07`; only paths are looked at."""
+        if self.table is None:
+            return ()
+        found = (named_partition(name.parent.path) for name in self.names)
+        return tuple(dict.fromkeys(shown_partition(one) for one in found if one))
 
     @property
     def decision(self) -> str:
@@ -124,6 +135,8 @@ class Explanation:
             "bytes": totals.size_bytes if totals else None,
             "markers": totals.markers if totals else None,
             "targets": [name.uri for name in self.names],
+            "table": self.table.full_name if self.table else None,
+            "partitions": list(self.partitions),
             "collisions": self.collisions if self.names_checked else None,
             "made_in": self.made_in.uri if self.made_in else None,
             "egress_usd": self.egress_usd,
@@ -189,7 +202,8 @@ def _decide(context: Context, found: Explanation, record: RecordBody, sender: Se
         return
     found.request = request
     found.job = policy.decide(request, sender_id=sender.sender_id, queue=sender.queue)
-    found.is_signed = policy.find(found.job.route).signature is not None
+    route = policy.find(found.job.route)
+    found.is_signed, found.table = route.signature is not None, route.hive
 
 
 def _in_words(record: RecordBody) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import ssl
 import threading
 from collections import OrderedDict
@@ -11,13 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backhaul.access import refusal, user_name
-from backhaul.adapters.system.trusted_files import check_private, check_trusted
-from backhaul.child_process import ProgramUser
+from backhaul.access import refusal
+from backhaul.adapters.system.trusted_files import check_private
+from backhaul.app.programs import check_program, program_user
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.ports.replies import ReplyTarget
 from backhaul.core.replies.webhook import parse_webhook
-from backhaul.core.text import shown
 from backhaul.settings.model import in_home
 from backhaul.settings.reply import ReplySettings, check_replies, queue_region, topic_region
 
@@ -204,39 +202,10 @@ def read_secret(path: Path, what: str) -> bytes:
 def _command(one: ReplySettings, command: Sequence[str]) -> ReplyTarget:
     from backhaul.adapters.reply.command import CommandTarget
 
-    found = shutil.which(command[0])
-    if found is None:
-        program = Path(command[0])
-        reason, hint = f"there is no program {shown(command[0])}", "check its path"
-        if program.is_file():
-            reason = f"{shown(command[0])} cannot be executed"
-            hint = f"chmod +x {shown(command[0])}"
-        raise ConfigurationError("E_REPLY_SETTING", f"reply {one.name}: {reason}", hint=hint)
-    check_trusted(Path(found), f"the command of reply {one.name}")
-    return CommandTarget(one.name, command, one.timeout, _user(one))
-
-
-def _user(one: ReplySettings) -> ProgramUser | None:
-    """Who the command runs as; None: whoever the agent is."""
-    if one.user is None:
-        return None
-    try:
-        user = ProgramUser.named(one.user)
-    except KeyError as exc:
-        raise ConfigurationError(
-            "E_REPLY_SETTING",
-            f"reply {one.name}: there is no user {shown(one.user)} on this machine",
-            hint=f"create it: useradd --system {shown(one.user)}; or correct the name",
-        ) from exc
-    if user.uid != os.geteuid() and os.geteuid() != 0:
-        program = shown(one.command[0]) if one.command else ""
-        raise ConfigurationError(
-            "E_REPLY_SETTING",
-            f"reply {one.name}: user {user_name()} cannot run a command as {one.user}",
-            hint="leave user out, and let sudo do it:"
-            f' command = ["sudo", "-n", "-u", "{one.user}", "{program}"]',
-        )
-    return user
+    what, code = f"reply {one.name}", "E_REPLY_SETTING"
+    check_program(command[0], what, code=code)
+    user = program_user(one.user, command[0], what, code=code)
+    return CommandTarget(one.name, command, one.timeout, user)
 
 
 def _unreadable(what: str, path: Path, exc: OSError | UnicodeDecodeError) -> ConfigurationError:

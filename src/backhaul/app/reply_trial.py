@@ -11,11 +11,13 @@ from pathlib import Path
 from backhaul.adapters.hadoop.configuration.directory import hadoop_conf_dir
 from backhaul.adapters.reply.webhook import WebhookTarget
 from backhaul.adapters.system.clock import SystemClock
+from backhaul.app.hive import check_shell, hive_target
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.errors import BackhaulError, BadArgument, ConfigurationError
 from backhaul.core.replies.reply import Reply
 from backhaul.core.replies.trial import trial_reply
 from backhaul.core.text import shown
+from backhaul.settings.hive import HIVE, check_hive
 from backhaul.settings.model import Settings
 from backhaul.settings.reply import check_replies
 
@@ -25,8 +27,9 @@ class ReplyTrial:
     """What became of a test.
 
     Attributes:
-        kind: `sqs`, `sns`, `webhook` or `command`.
+        kind: `sqs`, `sns`, `webhook`, `command` or `hive`.
         headers: Of a webhook that was not called (`--dry-run`).
+        tables: Of `hive`, which is sent nothing: those in which partitions can be registered.
         seconds: None: it was not sent.
         error: None: it was delivered, or not sent.
     """
@@ -35,6 +38,7 @@ class ReplyTrial:
     kind: str
     reply: Reply
     headers: Mapping[str, str] | None = None
+    tables: tuple[str, ...] = ()
     seconds: float | None = None
     error: BackhaulError | None = None
 
@@ -49,6 +53,8 @@ def try_reply(
         BadArgument: E_REPLY_NAME: it is not there, or it is a marker.
     """
     check_replies(settings.reply, config_path)
+    if name == HIVE and settings.hive.command is not None:
+        return _look_at_tables(settings, config_path, is_dry=is_dry)
     if not settings.reply:
         raise ConfigurationError(
             "E_REPLY_SETTING",
@@ -79,3 +85,27 @@ def try_reply(
         error = exc
     seconds = time.monotonic() - began_s
     return ReplyTrial(name=name, kind=kind, reply=reply, seconds=seconds, error=error)
+
+
+def _look_at_tables(settings: Settings, config_path: Path | None, *, is_dry: bool) -> ReplyTrial:
+    """Whether the tables are there and have partitions; nothing is registered."""
+    check_hive(settings.hive, [(one.name, one.hive) for one in settings.route], config_path)
+    check_shell(settings.hive)
+    target = hive_target(settings)
+    reply = trial_reply(HIVE, SystemClock().now(), uuid.uuid4().hex[:12])
+    if is_dry or target is None:
+        return ReplyTrial(name=HIVE, kind=HIVE, reply=reply)
+    began_s, error, tables = time.monotonic(), None, set[str]()
+    try:
+        tables = {one.full_name for one in target.check().values()}
+    except BackhaulError as exc:
+        error = exc
+    seconds = time.monotonic() - began_s
+    return ReplyTrial(
+        name=HIVE,
+        kind=HIVE,
+        reply=reply,
+        tables=tuple(sorted(tables)),
+        seconds=seconds,
+        error=error,
+    )

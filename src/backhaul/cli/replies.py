@@ -47,12 +47,13 @@ def test(*, name: str, dry_run: bool, as_json: bool, files: Files) -> int:
       backhaul replies test arrived
 
     Its event is done, and it has "test": true. It is tried once, and needs no agent. Run it as the
-    agent's user: secret file and command are that user's.
+    agent's user: secret file and command are that user's. NAME hive sends nothing: it looks whether
+    the tables of all routes are there, and changes nothing.
     """
     from backhaul.app.reply_trial import try_reply
     from backhaul.settings.load import find_config
 
-    settings = files.settings(needs=("reply",), refuses_writable_config=True)
+    settings = files.settings(needs=("reply", "hive", "route"), refuses_writable_config=True)
     trial = try_reply(settings, find_config(files.config), name, is_dry=dry_run)
     if as_json:
         print_json(_trial_fields(trial))
@@ -66,6 +67,9 @@ def _trial_words(trial: ReplyTrial) -> str:
     if error is not None:
         text = f"{trial.name}: {error.code}: {redacted(error.message)}"
         return f"{text}\n  hint: {redacted(error.hint)}" if error.hint else text
+    if trial.seconds is not None and trial.kind == "hive":
+        tables = ", ".join(trial.tables) or "no route has a table"
+        return f"{trial.name}: {tables}; connected in {trial.seconds:.1f} s, nothing was changed"
     if trial.seconds is not None:
         return f"{trial.name}: delivered in {trial.seconds:.1f} s"
     lines = [f"{name}: {value}" for name, value in (trial.headers or {}).items()]
@@ -77,8 +81,9 @@ def _trial_fields(trial: ReplyTrial) -> dict[str, Any]:
     return {
         "name": trial.name,
         "kind": trial.kind,
-        "is_sent": trial.seconds is not None,
-        "is_delivered": trial.seconds is not None and error is None,
+        "is_sent": trial.seconds is not None and trial.kind != "hive",
+        "is_delivered": trial.seconds is not None and trial.kind != "hive" and error is None,
+        "tables": list(trial.tables),
         "seconds": None if trial.seconds is None else round(trial.seconds, 3),
         "code": error.code if error else "",
         "reason": redacted(error.message) if error else "",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from backhaul.core.replies.partitions import HiveTable
 from backhaul.core.replies.reply import ReplyWish
 
 STAGING_NAME = ".backhaul"  # the directory of staging; hidden from Hive and MapReduce by its dot
@@ -319,6 +320,7 @@ class Route(TransferRules):
         completion_marker: Name of an empty file that each transfer publishes after all others.
         reply_wishes: Who is sent what of each of its transfers.
         reply_to: Where its messages may have replies sent: addresses, or beginnings with `*`.
+        hive: Where the partitions that its transfers publish are registered; None: nowhere.
     """
 
     name: str
@@ -334,6 +336,7 @@ class Route(TransferRules):
     signature: SignatureRule | None = None
     reply_wishes: tuple[ReplyWish, ...] = ()
     reply_to: tuple[str, ...] = ()
+    hive: HiveTable | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

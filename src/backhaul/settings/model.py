@@ -41,6 +41,7 @@ from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
 from backhaul.settings.base import NamedPath, StrictModel
 from backhaul.settings.cost import CostSection
 from backhaul.settings.expect import ExpectSettings, one_or_more
+from backhaul.settings.hive import HiveRouteSettings, HiveSection
 from backhaul.settings.lineage import LineageSection
 from backhaul.settings.metrics import MetricsSection
 from backhaul.settings.notify import NotifySettings
@@ -133,6 +134,7 @@ class RouteSettings(StrictModel):
         default_factory=list,
         description="URLs of queues and ARNs of topics that messages may name; * at the end",
     )
+    hive: HiveRouteSettings | None = None
     pause_after: int | None = Field(
         None, ge=1, le=1000, description="pauses itself after so many deaths in a row of one cause"
     )
@@ -342,6 +344,7 @@ class Settings(_Sources):
     distcp: DistcpSection = DistcpSection()
     log: LogSection = LogSection()
     metrics: MetricsSection = MetricsSection()
+    hive: HiveSection = HiveSection()
     kerberos: KerberosSection = KerberosSection()
     receipt: ReceiptSection = ReceiptSection()
     retention: RetentionSection = RetentionSection()

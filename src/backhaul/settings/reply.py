@@ -25,6 +25,7 @@ _TOPIC = re.compile(
     r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?"
 )
 _KINDS = ("sqs", "sns", "webhook", "command", "marker")
+RESERVED = frozenset({"hive", "lineage"})  # reply targets that are no [[reply]]
 # Settings that go with some kinds alone.
 _OF_KIND = {
     "secret_file": ("webhook",),
@@ -117,6 +118,9 @@ def check_replies(settings: Sequence[ReplySettings], path: Path | None) -> None:
     """
     names: set[str] = set()
     for one in settings:
+        if one.name in RESERVED:
+            message = f"[[reply]] {one.name} has a name that Backhaul uses itself"
+            raise refused_reply(path, message, "give it another name")
         if one.name in names:
             message = f"two [[reply]] are named {one.name}"
             raise refused_reply(path, message, "give each a name of its own")

@@ -17,6 +17,7 @@ from backhaul.core.requests.policy import covering_prefix
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.core.requests.reply_addresses import is_reply_pattern
 from backhaul.core.text import printable, shown
+from backhaul.settings.hive import check_hive
 from backhaul.settings.model import EmrSettings, RouteSettings, Settings
 from backhaul.settings.reply import check_replies, check_reply_names, completion_marker
 from backhaul.settings.signing_keys import signature_rule
@@ -30,9 +31,11 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
             duplicate name, an engine that the destination does not support, a rule for events
             that leads out of the route. E_CFG_OVERLAP: one request matches two routes. E_CFG_KEY:
             no usable key for signatures. E_REPLY_SETTING: a `[[reply]]` that cannot be used.
+            E_HIVE_SETTING: likewise `[hive]`.
     """
     check_replies(settings.reply, path)
     wishes = {one.name: one.wish for one in settings.reply if one.marker is None}
+    check_hive(settings.hive, [(one.name, one.hive) for one in settings.route], path)
     routes: dict[str, Route] = {}
     for one in settings.route:
         check_reply_names(one.replies, settings.reply, one.name, path)
@@ -133,6 +136,7 @@ def _make_route(one: RouteSettings, default_fs: DefaultFs) -> Route:
         queues=frozenset(one.queues) if one.queues is not None else None,
         limits=one.limits.into(Limits, size_bytes=one.limits.bytes),
         reply_to=tuple(one.reply_to),
+        hive=one.hive.wanted if one.hive is not None else None,
         steps=tuple(_step_rule(step, default_fs) for step in one.emr),
         signature=signature_rule(one.signature) if one.signature is not None else None,
     )

@@ -12,6 +12,7 @@ from backhaul.app.doctor import (
     hadoop,
     hadoop_targets,
     hadoop_yarn,
+    hive,
     ledger,
     machine,
     replies,
@@ -51,6 +52,7 @@ SECTIONS = (
     Section("hadoop", hadoop.PROBES),
     Section("hdfs", hadoop_targets.HDFS_PROBES, needs_network=True),
     Section("yarn", hadoop_yarn.PROBES, needs_network=True),
+    Section("hive", hive.PROBES, needs_network=True),
     Section("mounted targets", hadoop_targets.FILE_PROBES),
     Section("clock", aws.AT_THE_END, needs_network=True),
 )

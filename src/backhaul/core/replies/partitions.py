@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from backhaul.core.errors import PermanentError
-from backhaul.core.model import Location
 from backhaul.core.text import find_control, printable
 
 BATCH = 50  # partitions of one statement
@@ -99,8 +98,8 @@ class HivePartition:
 
     def shown(self, columns: Iterable[PartitionColumn]) -> str:
         """For a sentence, such as `dt=2026-12-01/hour=7`."""
-        pairs = zip(columns, self.values, strict=False)
-        return "/".join(f"{column.name}={printable(value, 80)}" for column, value in pairs)
+        names = (column.name for column in columns)
+        return shown_partition(zip(names, self.values, strict=True))
 
 
 def batches(
@@ -161,17 +160,17 @@ def partition_of(directory: str, table: PartitionedTable) -> HivePartition | Non
         PermanentError: E_HIVE_PATH: it is not below the table's directory, or its names are not
             the table's columns. E_HIVE_VALUE.
     """
-    place, home = Location.from_uri(directory), _location(table.location)
+    scheme, authority, path = _place(directory)
     # Paths alone: one HDFS may be known to the warehouse by another name, such as one NameNode's.
-    base = "" if home.path == "/" else home.path
-    if not f"{place.path}/".startswith(f"{base}/"):
+    home = _place(table.location)[2]
+    if not f"{path}/".startswith(f"{home}/"):
         raise PermanentError(
             "E_HIVE_PATH",
             f"{printable(directory)} is not below the directory of {table.full_name},"
             f" {printable(table.location)}",
             hint="name the table whose directory the route's destination is, or lies in",
         )
-    names = [name for name in place.path[len(base) :].split("/") if name]
+    names = [name for name in path[len(home) :].split("/") if name]
     if any(name.startswith(_HIDDEN) for name in names):
         return None
     values = []
@@ -180,14 +179,13 @@ def partition_of(directory: str, table: PartitionedTable) -> HivePartition | Non
         if not is_pair or key.lower() != column.name:
             raise _misplaced(directory, table)
         values.append(_value(value, column, directory))
-    path = "/".join((base, *names[: len(table.columns)]))
-    location = Location(scheme=place.scheme, authority=place.authority, path=path)
-    return HivePartition(values=tuple(values), location=location.uri)
+    path = "/".join((home, *names[: len(table.columns)]))
+    return HivePartition(values=tuple(values), location=f"{scheme}://{authority}{path}")
 
 
 def is_same_place(one: str, other: str) -> bool:
     """Whether two URIs are one directory: `file:/a` is `file:///a`."""
-    return _location(one) == _location(other)
+    return _place(one) == _place(other)
 
 
 def named_partition(path: str) -> tuple[tuple[str, str], ...]:
@@ -205,13 +203,19 @@ def named_partition(path: str) -> tuple[tuple[str, str], ...]:
     return tuple(reversed(found))
 
 
-def _location(uri: str) -> Location:
+def shown_partition(pairs: Iterable[tuple[str, str]]) -> str:
+    """Names of columns and values for a sentence, such as `dt=2026-12-01/hour=7`."""
+    return "/".join(f"{name}={printable(value, 80)}" for name, value in pairs)
+
+
+def _place(uri: str) -> tuple[str, str, str]:
+    """Scheme, authority and path; the path without a slash at its end, so empty for the root."""
     scheme, _, rest = uri.partition(":")
     authority, path = "", rest
     if rest.startswith("//"):
         authority, slash, path = rest[2:].partition("/")
         path = slash + path
-    return Location(scheme=scheme.lower(), authority=authority, path=path.rstrip("/") or "/")
+    return scheme.lower(), authority, path.rstrip("/")
 
 
 def _misplaced(directory: str, table: PartitionedTable) -> PermanentError:
@@ -233,6 +237,8 @@ def _value(text: str, column: PartitionColumn, directory: str) -> str:
         problem = "is Hive's name for NULL, which no statement adds"
     elif find_control(value) is not None:
         problem = "has a control character"
+    elif value.endswith(" "):
+        problem = "ends in a blank, which some metastores do not keep apart from none"
     elif column.is_whole_number and not _WHOLE.fullmatch(value):
         problem = f"is no {column.type}"
     if problem is not None:

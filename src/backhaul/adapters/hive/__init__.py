@@ -1,0 +1,1 @@
+"""Hive and Impala: partitions are registered through their own shells, beeline and impala-shell."""
