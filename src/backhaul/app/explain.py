@@ -43,7 +43,7 @@ class Explanation:
         tables: Which kinds of tables the names are of: `delta`, `iceberg`.
         engine: The engine and the reason; what is already published is not deducted.
         names: The first target names.
-        table: Where their partitions would be registered; None: nowhere.
+        hive_table: Where their partitions would be registered; None: nowhere.
         names_checked: How many target names were looked up.
         collisions: How many of those already exist.
         made_in: The directory in which the destination would be created; None where it exists, or
@@ -65,7 +65,7 @@ class Explanation:
     tables: tuple[str, ...] = ()
     engine: str | None = None
     names: tuple[Location, ...] = ()
-    table: HiveTable | None = None
+    hive_table: HiveTable | None = None
     names_checked: int = 0
     collisions: int = 0
     made_in: Location | None = None
@@ -88,7 +88,7 @@ class Explanation:
     @property
     def partitions(self) -> tuple[str, ...]:
         """Of the first target names, such as `dt=2026-12-01/hour=07`; only paths are looked at."""
-        if self.table is None:
+        if self.hive_table is None:
             return ()
         found = (named_partition(name.parent.path) for name in self.names)
         return tuple(dict.fromkeys(shown_partition(one) for one in found if one))
@@ -135,7 +135,7 @@ class Explanation:
             "bytes": totals.size_bytes if totals else None,
             "markers": totals.markers if totals else None,
             "targets": [name.uri for name in self.names],
-            "table": self.table.full_name if self.table else None,
+            "hive_table": self.hive_table.full_name if self.hive_table else None,
             "partitions": list(self.partitions),
             "collisions": self.collisions if self.names_checked else None,
             "made_in": self.made_in.uri if self.made_in else None,
@@ -203,7 +203,7 @@ def _decide(context: Context, found: Explanation, record: RecordBody, sender: Se
     found.request = request
     found.job = policy.decide(request, sender_id=sender.sender_id, queue=sender.queue)
     route = policy.find(found.job.route)
-    found.is_signed, found.table = route.signature is not None, route.hive
+    found.is_signed, found.hive_table = route.signature is not None, route.hive
 
 
 def _in_words(record: RecordBody) -> str:

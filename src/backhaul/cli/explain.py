@@ -150,10 +150,7 @@ def _plan_lines(found: Explanation, totals: Totals) -> Iterator[tuple[str, str]]
         yield "targets" if number == 0 else "", name.uri
     if totals.objects > len(found.names):
         yield "", f"and {totals.objects - len(found.names):,} more"
-    if found.table is not None:
-        shown = found.partitions or ("none in the first target names",)
-        for number, partition in enumerate(shown):
-            yield "partitions" if number == 0 else "", f"{found.table.full_name} {partition}"
+    yield from _partition_lines(found)
     if found.names_checked:
         is_all = found.names_checked == totals.objects
         scope = "" if is_all else f" of the first {found.names_checked:,} target names"
@@ -161,3 +158,10 @@ def _plan_lines(found: Explanation, totals: Totals) -> Iterator[tuple[str, str]]
     if found.estimate is not None:
         cost = found.estimate.text(totals.size_bytes)
         yield "egress", f"at most {size} would leave AWS: {cost}"
+
+
+def _partition_lines(found: Explanation) -> Iterator[tuple[str, str]]:
+    if found.hive_table is not None:
+        shown = found.partitions or ("none in the first target names",)
+        for number, partition in enumerate(shown):
+            yield "partitions" if number == 0 else "", f"{found.hive_table.full_name} {partition}"

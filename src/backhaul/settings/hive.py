@@ -17,7 +17,7 @@ from backhaul.settings.sizes import parse_span
 
 HIVE = "hive"  # the reply target
 _Span = BeforeValidator(parse_span)
-_NAME = r"^[A-Za-z0-9_]{1,128}$"
+_NAME = r"^[A-Za-z0-9_]+$"
 _IMPALA = "impala-shell"
 # Backhaul gives these itself: the script, and the form of the rows that it reads.
 _TAKEN = ("-e", "-f", "-q", "--query", "--query_file", "-o", "--output_file", "-B", "--delimited")
@@ -27,12 +27,14 @@ _TAKEN_FORMS = ("--outputformat", "--silent", "--showHeader", "--output_delimite
 class HiveRouteSettings(StrictModel):
     """The table in which a route's partitions are registered."""
 
-    database: str = Field(pattern=_NAME, description="letters, digits and _")
-    table: str = Field(pattern=_NAME, description="one with partitions; letters, digits and _")
-    partition_from: Literal["from_path"] = Field(
-        "from_path",
-        alias="partition",
-        description="from directories such as dt=2026-12-01/hour=07 below the table's",
+    database: str = Field(
+        min_length=1, max_length=128, pattern=_NAME, description="letters, digits and _"
+    )
+    table: str = Field(
+        min_length=1, max_length=128, pattern=_NAME, description="one with partitions"
+    )
+    partition: Literal["from_path"] | None = Field(
+        None, description="from directories such as dt=2026-12-01/hour=07 below the table's"
     )
     required: bool = Field(
         HiveTable.is_required, description="a transfer that is not registered is shown as such"
