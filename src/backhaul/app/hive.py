@@ -43,6 +43,7 @@ def hive_target(
     """
     if settings.hive.command is None:
         return None
+    check_program(settings.hive.command[0], _WHAT, code=_CODE, may_be_missing=True)
     return HiveTarget(warehouse_shell(settings.hive), hive_tables(settings), directories)
 
 

@@ -13,11 +13,12 @@ from backhaul.core.errors import ConfigurationError
 from backhaul.core.text import shown
 
 
-def check_program(name: str, what: str, *, code: str) -> None:
+def check_program(name: str, what: str, *, code: str, may_be_missing: bool = False) -> None:
     """Refuse a program that is not there, or that others could change.
 
     Args:
         name: Its path, or a name on the PATH.
+        may_be_missing: Where it is not there, whoever runs it will report that.
         what: Of the configuration, such as `reply pager`.
         code: Of the first.
 
@@ -25,6 +26,8 @@ def check_program(name: str, what: str, *, code: str) -> None:
         ConfigurationError: `code`; E_CFG_PERMISSIONS.
     """
     found = shutil.which(name)
+    if found is None and may_be_missing:
+        return
     if found is None:
         reason, hint = f"there is no program {shown(name)}", "check its path"
         if Path(name).is_file():

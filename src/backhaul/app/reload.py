@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from backhaul.app.context import Context
+from backhaul.app.hive import hive_tables
 from backhaul.app.start import check_targets
 from backhaul.core import facts
 from backhaul.core.errors import BackhaulError, ConfigurationError
@@ -15,6 +16,7 @@ from backhaul.core.ports import Emit, Ports
 from backhaul.core.requests.policy import Policy
 from backhaul.core.requests.policy import warnings as route_warnings
 from backhaul.core.text import printable
+from backhaul.settings.hive import HIVE
 
 
 class ConfigurationReload:
@@ -125,7 +127,16 @@ def _refuse_what_takes_a_restart(before: Context, found: Context) -> None:
             "Hadoop's default file system or nameservices have changed since the start",
             hint="restart the agent: systemctl restart backhaul",
         )
-    made = {one.name for one in before.settings.reply}
+    if (before.settings.hive, hive_tables(before.settings)) != (
+        found.settings.hive,
+        hive_tables(found.settings),
+    ):
+        raise ConfigurationError(
+            "E_CFG_RELOAD",
+            "[hive], or hive of a route, has changed since the start",
+            hint="restart the agent: systemctl restart backhaul",
+        )
+    made = {HIVE, *(one.name for one in before.settings.reply)}
     made.update(wish.target for wish in before.settings.lineage.wishes)
     for one in found.policy.routes:
         other = [wish.target for wish in one.reply_wishes if wish.target not in made]

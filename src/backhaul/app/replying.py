@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
-from backhaul.adapters.ledger import SqlLedger
+from backhaul.adapters.ledger import SqlLedger, open_reader
 from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.context import Context
+from backhaul.app.hive import directories_by, hive_target
 from backhaul.app.lineage import lineage_target
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.agent.replying.sender import ReplySender
 from backhaul.core.ports import Emit
+from backhaul.settings.hive import HIVE
 from backhaul.settings.lineage import LINEAGE
 
 
@@ -31,13 +34,17 @@ class Replying:
         """Deliver from now on.
 
         Raises:
-            ConfigurationError: As `reply_targets` and `lineage_target`.
+            ConfigurationError: As `reply_targets`, `hive_target` and `lineage_target`.
         """
         if not (context.settings.reply or context.policy.sends_replies):
             return
         sessions = AwsSessions(context.conf_dir, region)
         targets = reply_targets(context.settings.reply, context.config_path, sessions)
-        own = {LINEAGE: lineage_target(context.settings)}
+        directories = directories_by(partial(open_reader, context.settings.ledger_path))
+        own = {
+            HIVE: hive_target(context.settings, directories),
+            LINEAGE: lineage_target(context.settings),
+        }
         self._sender = ReplySender(
             ledger=ledger,
             find=lambda name: own.get(name) or targets.get(name),

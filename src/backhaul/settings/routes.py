@@ -17,7 +17,7 @@ from backhaul.core.requests.policy import covering_prefix
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.core.requests.reply_addresses import is_reply_pattern
 from backhaul.core.text import printable, shown
-from backhaul.settings.hive import check_hive
+from backhaul.settings.hive import HIVE_WISH, check_hive
 from backhaul.settings.model import EmrSettings, RouteSettings, Settings
 from backhaul.settings.reply import check_replies, check_reply_names, completion_marker
 from backhaul.settings.signing_keys import signature_rule
@@ -45,6 +45,7 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
                 completion_marker=completion_marker(one.replies, settings.reply, one.name, path),
                 reply_wishes=(
                     *(wishes[name] for name in dict.fromkeys(one.replies) if name in wishes),
+                    *([HIVE_WISH] if one.hive is not None else []),
                     *settings.lineage.wishes,
                 ),
             )
