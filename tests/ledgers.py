@@ -20,15 +20,21 @@ def bring(
     at: datetime,
     *,
     place: str | None = None,
+    keys: str | None = None,
     objects: int = 3,
     state: TransferState = TransferState.DONE,
 ) -> Location:
-    """A whole transfer, sealed; returns its directory."""
+    """A whole transfer, sealed; returns its directory.
+
+    Args:
+        keys: What the keys of its objects begin with; its id.
+    """
     directory = LANDING.join(place or transfer_id)
     key = MessageKey(queue=QUEUE, message_id=transfer_id)
     ledger.begin(key, transfer_id, f"s3://raw/{transfer_id}/", directory.path, at, route="click")
     plan = [
-        planned(seq, key=f"{transfer_id}/part-{seq:05}", last_modified=at) for seq in range(objects)
+        planned(seq, key=f"{keys or transfer_id}/part-{seq:05}", last_modified=at)
+        for seq in range(objects)
     ]
     claimed = ledger.claim(
         transfer_id,

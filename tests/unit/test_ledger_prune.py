@@ -25,7 +25,7 @@ from backhaul.adapters.ledger.upkeep import pruning
 from backhaul.adapters.ledger.upkeep.pruning import PruneRule
 from backhaul.app import verify
 from backhaul.app.ledger_check import check_ledger
-from backhaul.app.ledger_prune import REST, TURN_OBJECTS, WALKED, Pruner
+from backhaul.app.ledger_prune import REST, WALKED, Pruner, StepSize
 from backhaul.app.places import parse_place
 from backhaul.app.receipt import issue_receipt
 from backhaul.app.verify import Selection, VerifyFinding, VerifyTotals
@@ -500,15 +500,15 @@ def test_one_object_is_verified_without_a_walk_over_its_directory(
 def test_the_agent_drops_a_little_at_a_time_and_rests_at_the_end(
     ledger: SqlLedger, path: Path
 ) -> None:
-    bring(ledger, "t0", AT, objects=TURN_OBJECTS)
-    bring(ledger, "t1", AT, objects=TURN_OBJECTS)
+    bring(ledger, "t0", AT, objects=StepSize.FIRST)
+    bring(ledger, "t1", AT, objects=StepSize.FIRST)
     clock = FakeClock()
     clock.advance((NOW - clock.now()).total_seconds())
     Pruner(ledger, clock, None).turn()
-    assert sum(left(path).values()) == 2 * TURN_OBJECTS
+    assert sum(left(path).values()) == 2 * StepSize.FIRST
     pruner = Pruner(ledger, clock, 50 * DAY)
     pruner.turn()
-    assert sum(left(path).values()) == TURN_OBJECTS
+    assert sum(left(path).values()) == StepSize.FIRST
     for _ in range(3):
         pruner.turn()
     assert left(path) == {}

@@ -221,7 +221,10 @@ def _small() -> dict[str, dict[str, Schema]]:
                 )
             ),
         },
-        "ledger-prune": {**dict.fromkeys(("objects", "transfers"), COUNT), "is_dropped": FLAG},
+        "ledger-prune": {
+            **dict.fromkeys(("objects", "transfers", "paths"), COUNT),
+            "is_dropped": FLAG,
+        },
         "ledger-backup": {
             "path": TEXT,
             **dict.fromkeys(("size_bytes", "transfers", "objects"), COUNT),

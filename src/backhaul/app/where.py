@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from backhaul.adapters.ledger import TransferRow, open_reader
-from backhaul.adapters.ledger.reading.evidence import LAST_CHARACTER
+from backhaul.adapters.ledger.paths.packed import LAST_CHARACTER
 from backhaul.adapters.ledger.reading.locating import FilesNow, PlaceReader, TransferEnd
 from backhaul.adapters.ledger.reading.plan_search import ObjectSpan, TextRange
 from backhaul.app.places import SourcePlace, TargetPlace

@@ -188,9 +188,9 @@ def prune(*, older: timedelta | None, dry_run: bool, yes: bool, as_json: bool, f
       backhaul ledger prune --older 90d --yes
 
     The transfers themselves stay, with the sealed digest of those lines, and so does what was
-    published last at each path. Nothing is dropped that is needed. The file does not become
-    smaller: later rows use the room. You may interrupt it; the next
-    one goes on. No new receipt of what was pruned can be made.
+    published last at each path; what was published over a day ago is packed, which loses nothing.
+    Nothing is dropped that is needed. The file does not become smaller: later rows use the room.
+    You may interrupt it; the next one goes on. No new receipt of what was pruned can be made.
     """
     from datetime import UTC, datetime
 
@@ -204,38 +204,40 @@ def prune(*, older: timedelta | None, dry_run: bool, yes: bool, as_json: bool, f
     if kept is None:
         raise click.UsageError(f"give --older, such as --older 90d: {SETTING} is not set")
     path, now = settings.ledger_path, datetime.now(UTC)
-    done = found = count_prunable(path, now - kept)
-    if not found.objects:
+    done, paths = found = count_prunable(path, now - kept, now)
+    if not done.objects and not paths:
         words = f"nothing to prune: no transfer that may go ended before {now - kept:%Y-%m-%d}"
     elif dry_run:
-        words = f"would drop {_lines(found)}"
+        words = f"would drop {_lines(*found, 'pack')}"
     else:
-        _confirm(found, is_confirmed=yes)
+        _confirm(*found, is_confirmed=yes)
         by = person()
         typed = f"--older {older.days}d" if older is not None and not older.seconds else SETTING
         rule = PruneRule(before=now - kept, name=f"backhaul ledger prune {typed}, by {by.name}")
-        done = run_prune(path, by, rule, now, warn=warn, progress=_pruned)
+        done, paths = run_prune(path, by, rule, now, warn=warn, progress=_pruned)
         _progress("")
-        words = f"dropped {_lines(done)}"
+        words = f"dropped {_lines(done, paths, 'packed')}"
     if as_json:
-        is_dropped = not dry_run
-        print_json({"objects": done.objects, "transfers": done.transfers, "is_dropped": is_dropped})
+        counts = {"objects": done.objects, "transfers": done.transfers, "paths": paths}
+        print_json({**counts, "is_dropped": not dry_run})
     else:
         click.echo(words)
     return ExitCode.OK
 
 
-def _lines(found: Prunable) -> str:
-    return f"{counted(found.objects, 'object line')} of {counted(found.transfers, 'transfer')}"
+def _lines(found: Prunable, paths: int, packs: str) -> str:
+    """Behind *dropped* or *would drop*."""
+    lines = f"{counted(found.objects, 'object line')} of {counted(found.transfers, 'transfer')}"
+    return f"{lines}, and {packs} {counted(paths, 'path')}" if paths else lines
 
 
-def _pruned(done: Prunable) -> None:
-    _progress(f"dropped {_lines(done)}")
+def _pruned(done: Prunable, paths: int) -> None:
+    _progress(f"dropped {_lines(done, paths, 'packed')}")
 
 
-def _confirm(found: Prunable, *, is_confirmed: bool) -> None:
+def _confirm(found: Prunable, paths: int, *, is_confirmed: bool) -> None:
     if is_confirmed:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("--yes is needed where standard input is no terminal")
-    click.confirm(f"Drop {_lines(found)}?", abort=True, err=True)
+    click.confirm(f"Drop {_lines(found, paths, 'pack')}?", abort=True, err=True)

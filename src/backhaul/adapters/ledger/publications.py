@@ -1,11 +1,13 @@
 """What was published: the tables `published` and `seals`, and what unfinished publishing may add.
 
+Paths are looked up by `paths.packed`: older rows of `published` are packed.
+
 Sealing lines are read in `reading.evidence`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -28,6 +30,7 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.paths import packed
 from backhaul.adapters.ledger.schema import (
     completion_markers,
     objects,
@@ -50,7 +53,16 @@ _SECOND_US = 1_000_000
 _UNFINISHED = select(transfers.c.id, transfers.c.canonical, transfers.c.directory).where(
     literal_column("transfers.renames_possible"), transfers.c.id != bindparam("of_transfer")
 )
-_AT = select(table).where(table.c.uri.in_(bindparam("of_uris", expanding=True)))
+_MODIFIED = table.c.last_modified
+_URI = bindparam("of_prefix", type_=Text) + objects.c.relative
+_PROVEN_URIS = (
+    select(_URI)
+    .where(
+        objects.c.transfer_id == bindparam("of_transfer"),
+        objects.c.epoch == bindparam("of_epoch"),
+    )
+    .order_by(_URI)
+)
 _PROVEN_AT = select(*rows.PLANNED_COLUMNS, *rows.PROOF_COLUMNS).where(
     objects.c.transfer_id == bindparam("of_transfer"),
     objects.c.crc32c.is_not(None),
@@ -69,7 +81,7 @@ class SqlPublications(WriteSession):
         found: dict[Location, Published] = {}
         for uris in rows.uri_batches(locations):
             with self._transaction() as tx:
-                for row in tx.execute(_AT, {"of_uris": uris}).mappings():
+                for row in packed.rows_at(tx, uris):
                     one = rows.published_file(row)
                     found[one.location] = one
         return found
@@ -137,14 +149,33 @@ def publish(tx: Connection, transfer: RowMapping, epoch: int) -> None:
     """Proofs of this epoch into `published`; what is newer there from the same key stays."""
     prefix = rows.location(transfer["directory"]).join("").uri
     of = {"of_transfer": transfer["id"], "of_epoch": epoch, "of_prefix": prefix}
+    if packed.has_packed(tx, prefix, prefix + packed.LAST_CHARACTER):
+        _unpack_replaced(tx, of)
     tx.execute(_publishing(tx.dialect.name), of)
+
+
+def _unpack_replaced(tx: Connection, of: Mapping[str, Any]) -> None:
+    """As rows again: which is newer is decided between rows."""
+    uris = (str(uri) for (uri,) in tx.execute(_PROVEN_URIS, of))
+    for row in packed.packed_at(tx, uris):
+        tx.execute(_adding(tx.dialect.name), row._asdict())
+
+
+@cache
+def _adding(dialect: str) -> Insert:
+    """Times as they are in blocks: as numbers."""
+    values = {
+        column: bindparam(column.name, type_=BigInteger if column is _MODIFIED else column.type)
+        for column in table.c
+    }
+    return upsert(dialect, table).values(values).on_conflict_do_nothing()
 
 
 @cache
 def _publishing(dialect: str) -> Insert:
     copied = [column.name for column in table.c if column.name not in {"uri", "transfer_id"}]
     proven = select(
-        (bindparam("of_prefix", type_=Text) + objects.c.relative).label("uri"),
+        _URI.label("uri"),
         objects.c.transfer_id,
         *(objects.c[name] for name in copied),
     ).where(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column
 
+from backhaul.adapters.ledger.paths.block import PublishedRow
 from backhaul.adapters.ledger.schema import (
     UtcTime,
     WrongValue,
@@ -249,15 +250,21 @@ def abandoned_staging(row: Mapping[Any, Any]) -> AbandonedStaging:
     )
 
 
-def published_file(row: RowMapping) -> Published:
-    """From a row of `published`."""
-    checked(row, published.c)
+def published_file(row: PublishedRow) -> Published:
+    """From what `paths.packed` finds.
+
+    Raises:
+        WrongValue: A value that Backhaul never writes.
+    """
+    modified = UtcTime().process_result_value(row.last_modified, None)
+    values = row._asdict() | {"last_modified": modified}
+    checked(values, published.c)
     return Published(
-        location=location(row["uri"]),
-        transfer_id=row["transfer_id"],
-        pin=pin(row),
-        content=content_of(row["crc32c"]),
-        modified_ms=row["modified_ms"],
+        location=location(row.uri),
+        transfer_id=row.transfer_id,
+        pin=pin(values),
+        content=content_of(row.crc32c),
+        modified_ms=row.modified_ms,
     )
 
 

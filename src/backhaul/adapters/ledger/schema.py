@@ -25,6 +25,7 @@ from sqlalchemy import (
     Index,
     Insert,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -62,7 +63,7 @@ class UtcTime(TypeDecorator[datetime]):
             raise ValueError("the ledger takes aware datetimes only")
         return (value - _EPOCH) // _MICROSECOND
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_result_value(self, value: Any | None, dialect: Dialect | None) -> datetime | None:  # noqa: ARG002
         """Aware UTC."""
         if value is None:
             return None
@@ -196,6 +197,11 @@ Index(
 Index("ix_transfers_dead", transfers.c.finished_at, sqlite_where=transfers.c.state == "dead")
 _DEAD_OPEN = and_(transfers.c.state == "dead", transfers.c.settled_at.is_(None))
 Index("ix_transfers_dead_open", transfers.c.finished_at, sqlite_where=_DEAD_OPEN)
+Index(
+    "ix_transfers_superseded",
+    transfers.c.finished_at,
+    sqlite_where=transfers.c.state == "superseded",
+)
 Index("ix_transfers_dead_source", transfers.c.source, sqlite_where=_DEAD_OPEN)
 # For what was published of a route within a span of time, however many transfers there are.
 Index(
@@ -312,6 +318,18 @@ completion_markers = Table(
     Column("uri", Text, primary_key=True),
     Column("transfer_id", Text, nullable=False),
     Column("published_at", UtcTime, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Older rows of `published`, some thousand in each block, by `paths.block`. Blocks do not overlap. A
+# row of `published` counts before the one of the same path in a block.
+packed_paths = Table(
+    "packed_paths",
+    metadata,
+    Column("first_uri", Text, primary_key=True),
+    Column("last_uri", Text, nullable=False),
+    Column("files", Integer, nullable=False),
+    Column("block", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 

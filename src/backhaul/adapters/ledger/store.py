@@ -15,6 +15,7 @@ from backhaul.adapters.ledger.reconciling.results import SqlReconciliations
 from backhaul.adapters.ledger.replays import SqlReplays
 from backhaul.adapters.ledger.staging import SqlStaging
 from backhaul.adapters.ledger.upkeep.counting import SqlEgress
+from backhaul.adapters.ledger.upkeep.packing import SqlPacking
 from backhaul.adapters.ledger.upkeep.pruning import SqlPruning
 
 
@@ -33,5 +34,6 @@ class SqlLedger(
     SqlExpectations,
     SqlReplies,
     SqlPruning,
+    SqlPacking,
 ):
     """`core.ports.Ledger` and `OperatorLedger`; made by `ledger.files.open_ledger`."""

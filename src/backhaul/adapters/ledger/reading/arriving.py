@@ -29,6 +29,8 @@ from sqlalchemy import (
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.expectations import expectation_record
+from backhaul.adapters.ledger.paths import packed
+from backhaul.adapters.ledger.paths.block import PublishedRow
 from backhaul.adapters.ledger.reading.observing import ActivityReader, ActivityRow
 from backhaul.adapters.ledger.reading.reconciling import ReconciledReader
 from backhaul.adapters.ledger.schema import (
@@ -133,7 +135,12 @@ class ArrivingReader(ActivityReader, ReconciledReader):
             transfers, transfers.c.id == by_transfer.c.transfer_id
         )
         with self._transaction("the published files") as tx:
-            found = [_typed(row) for row in tx.execute(statement)]
+            if not packed.has_packed(tx, after, last):
+                found = [_typed(row) for row in tx.execute(statement)]
+            elif after == last:
+                found = _counted(tx, packed.rows_at(tx, [last]), was_done)
+            else:
+                found = _counted(tx, packed.rows_between(tx, after, last, FILES_AT_ONCE), was_done)
         position.go_on(max((row[3] for row in found), default=""), sum(row[1] for row in found))
         wanted = position.above
         return [
@@ -242,6 +249,25 @@ def _checked(found: CursorResult[Any], columns: Sequence[ColumnElement[Any]]) ->
     for row in piece:
         rows.checked(row, columns)
     return piece
+
+
+def _counted(
+    tx: Connection, files: Sequence[PublishedRow], was_done: ColumnElement[bool]
+) -> list[tuple[str, int, int, str, int]]:
+    """The same sums, where some of the files are packed."""
+    sums: dict[str, tuple[int, int]] = {}
+    last: dict[str, str] = {}
+    for one in files:
+        count, size = sums.get(one.transfer_id, (0, 0))
+        sums[one.transfer_id] = (count + 1, size + one.size_bytes)
+        last[one.transfer_id] = one.uri
+    done: set[str] = set()
+    ids = sorted(sums)
+    for start in range(0, len(ids), rows.LOOKUP_BATCH):
+        some = ids[start : start + rows.LOOKUP_BATCH]
+        query = select(transfers.c.id).where(transfers.c.id.in_(some), was_done)
+        done.update(tx.execute(query).scalars())
+    return [_typed((one, *sums[one], last[one], int(one in done))) for one in ids]
 
 
 def _typed(row: Sequence[Any]) -> tuple[str, int, int, str, int]:

@@ -20,7 +20,9 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows
-from backhaul.adapters.ledger.schema import meta, moment, objects, published, seals, transfers
+from backhaul.adapters.ledger.paths import packed
+from backhaul.adapters.ledger.paths.packed import LAST_CHARACTER
+from backhaul.adapters.ledger.schema import meta, moment, objects, seals, transfers
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.errors import PermanentError
 from backhaul.core.model import Location, TransferState
@@ -28,7 +30,6 @@ from backhaul.core.objects import PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Published
 from backhaul.core.transfer.evidence import Ended, Sealed
 
-LAST_CHARACTER = "\U0010ffff"
 _AMBIGUOUS = 4  # how many ids an error names
 _QUEUES_MOST = 50
 _MESSAGE_ID_LEAST = 4  # characters of a message's id that name its transfer
@@ -46,11 +47,7 @@ _SEALED = select(
     transfers.c.pruned_at.is_not(None).label("is_pruned"),
     type_coerce(transfers.c.finished_at, BigInteger).label("finished_us"),
 ).outerjoin_from(seals, transfers, transfers.c.id == seals.c.transfer_id)
-_PUBLISHERS = (
-    select(published.c.uri, published.c.transfer_id)
-    .join(transfers, transfers.c.id == published.c.transfer_id)
-    .where(published.c.uri.in_(bindparam("of_uris", expanding=True)))
-)
+_KNOWN = select(transfers.c.id).where(transfers.c.id.in_(bindparam("of_ids", expanding=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +144,12 @@ class EvidenceReader(ReadSession):
         found: dict[Location, str] = {}
         for uris in rows.uri_batches(locations):
             with self._transaction("published") as tx:
-                for uri, transfer_id in tx.execute(_PUBLISHERS, {"of_uris": uris}):
-                    found[rows.location(uri)] = rows.named(transfer_id)
+                there = packed.rows_at(tx, uris)
+                ids = sorted({rows.named(one.transfer_id) for one in there})
+                known = set(tx.execute(_KNOWN, {"of_ids": ids}).scalars())
+                for one in there:
+                    if one.transfer_id in known:
+                        found[rows.location(one.uri)] = one.transfer_id
         return found
 
     def published_by(
@@ -156,20 +157,18 @@ class EvidenceReader(ReadSession):
     ) -> Iterator[list[Published]]:
         """The files below a directory that this transfer published last, in order."""
         prefix = directory.join("").uri
-        column = published.c.uri
         high = prefix + LAST_CHARACTER
-        query = select(published).where(column < high).order_by(column).limit(batch)
         after = prefix
         while True:
             with self._transaction("the published files") as tx:
-                page = tx.execute(query.where(column > after)).mappings().all()
-                mine = [row for row in page if row["transfer_id"] == transfer_id]
+                page = packed.rows_between(tx, after, high, batch)
+                mine = [row for row in page if row.transfer_id == transfer_id]
                 found = list(map(rows.published_file, mine))
             if found:
                 yield found
             if len(page) < batch:
                 return
-            after = page[-1]["uri"]
+            after = page[-1].uri
 
 
 def find(tx: Connection, id_prefix: str, *more: Any) -> RowMapping:

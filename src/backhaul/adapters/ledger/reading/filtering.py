@@ -21,8 +21,10 @@ from sqlalchemy import (
     tuple_,
 )
 
-from backhaul.adapters.ledger.reading.evidence import LAST_CHARACTER, begins_with
-from backhaul.adapters.ledger.schema import journal, published, transfers
+from backhaul.adapters.ledger.paths import packed
+from backhaul.adapters.ledger.paths.packed import LAST_CHARACTER
+from backhaul.adapters.ledger.reading.evidence import begins_with
+from backhaul.adapters.ledger.schema import journal, transfers
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.model import TransferState
 
@@ -219,9 +221,8 @@ class FilterReader(ReadSession):
         found: list[str] = []
         after = ""
         for _ in range(FILESYSTEMS_MOST):
-            query = select(func.min(published.c.uri)).where(published.c.uri > after)
             with self._transaction("the published files") as tx:
-                uri = tx.execute(query).scalar()
+                uri = packed.first_behind(tx, after)
             match = re.match(r"[a-z0-9]+://[^/]*", uri or "")
             if match is None:
                 break

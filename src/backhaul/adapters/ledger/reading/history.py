@@ -14,8 +14,8 @@ from itertools import islice
 
 from sqlalchemy import ColumnElement, func, select
 
+from backhaul.adapters.ledger.paths.packed import LAST_CHARACTER
 from backhaul.adapters.ledger.reading.evidence import (
-    LAST_CHARACTER,
     EvidenceRow,
     ProofTotals,
     find,

@@ -27,10 +27,9 @@ from sqlalchemy import (
 )
 
 from backhaul.adapters.ledger import rows
-from backhaul.adapters.ledger.reading.evidence import (
-    LAST_CHARACTER,
-    begins_with,
-)
+from backhaul.adapters.ledger.paths import packed
+from backhaul.adapters.ledger.paths.packed import LAST_CHARACTER
+from backhaul.adapters.ledger.reading.evidence import begins_with
 from backhaul.adapters.ledger.reading.plan_search import PlanSearchReader, TextRange
 from backhaul.adapters.ledger.reading.searching import FOUND_COLUMNS, FoundTransfer, found_transfer
 from backhaul.adapters.ledger.reading.transfer_rows import TransferRow, transfer_row
@@ -39,6 +38,7 @@ from backhaul.core.ports import Published
 
 TEXTS_AT_ONCE = 200
 FILES_AT_ONCE = 10_000
+FILES_READ = 2000  # some 15 ms
 FILESYSTEMS_MOST = 50
 _KEPT_SUM = func.coalesce(transfers.c.bytes_copied, 0).label("copied_bytes")
 _ROWS = select(transfers, _KEPT_SUM)
@@ -46,7 +46,6 @@ _NEWEST = transfers.c.id.desc()
 # Spelled out: SQLite compares it with the condition of the index.
 _DEAD: ColumnElement[str] = literal_column("'dead'")
 _MARKER = select(completion_markers).where(completion_markers.c.uri == bindparam("of_uri"))
-_PUBLISHED = select(published).where(published.c.uri == bindparam("of_uri"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +272,7 @@ class PlaceReader(PlanSearchReader):
     def published_at(self, uri: str) -> Published | None:
         """What was published last at this very path; None: nothing that the ledger has."""
         with self._transaction("the published file") as tx:
-            row = tx.execute(_PUBLISHED, {"of_uri": uri}).mappings().one_or_none()
+            row = packed.row_at(tx, uri)
             return None if row is None else rows.published_file(row)
 
     def marker_at(self, uri: str) -> MarkerNow | None:
@@ -286,7 +285,7 @@ class PlaceReader(PlanSearchReader):
             if row is None:
                 return None
             rows.checked(row, completion_markers.c)
-            later = tx.execute(_PUBLISHED, {"of_uri": uri}).mappings().one_or_none()
+            later = packed.row_at(tx, uri)
             if later is not None and rows.published_file(later).transfer_id >= row["transfer_id"]:
                 return None
             return MarkerNow(**row)
@@ -313,14 +312,19 @@ class PlaceReader(PlanSearchReader):
             .limit(most)
             .subquery()
         )
+        uri = literal(directory) + some.c.relative
+        pairs = some.outerjoin(published, published.c.uri == uri)
         is_mine = case((published.c.transfer_id == transfer_id, 1), else_=0)
         query = select(
             func.count(), func.count(published.c.uri), func.coalesce(func.sum(is_mine), 0)
-        ).select_from(
-            some.outerjoin(published, published.c.uri == literal(directory) + some.c.relative)
-        )
+        ).select_from(pairs)
+        others = select(uri).select_from(pairs).where(published.c.uri.is_(None)).order_by(uri)
         with self._transaction("the published files") as tx:
             checked, known, there = tx.execute(query).one()
+            if known < checked and packed.has_packed(tx, directory, directory + LAST_CHARACTER):
+                for row in packed.packed_at(tx, tx.execute(others).scalars()):
+                    known += 1
+                    there += row.transfer_id == transfer_id
         return FilesNow(checked=checked, there=there, replaced=known - there)
 
     def files_left(
@@ -338,16 +342,15 @@ class PlaceReader(PlanSearchReader):
         """
         if file is not None:
             return self._file_left(transfer_id, file)
-        some = (
-            select(published.c.transfer_id)
-            .where(*begins_with(published.c.uri, directory))
-            .limit(most + 1)
-            .subquery()
-        )
-        is_mine = case((some.c.transfer_id == transfer_id, 1), else_=0)
-        query = select(func.count(), func.coalesce(func.sum(is_mine), 0)).select_from(some)
-        with self._transaction("the published files") as tx:
-            looked_at, there = tx.execute(query).one()
+        looked_at, there, after = 0, 0, directory
+        while looked_at <= most:
+            with self._transaction("the published files") as tx:
+                page = packed.rows_between(tx, after, directory + LAST_CHARACTER, FILES_READ)
+            there += sum(row.transfer_id == transfer_id for row in page)
+            looked_at += len(page)
+            if len(page) < FILES_READ:
+                break
+            after = page[-1].uri
         if looked_at > most:
             return None
         return FilesNow(checked=brought, there=there, replaced=brought - there)

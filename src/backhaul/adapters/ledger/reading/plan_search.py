@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, func, select
 
 from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.paths.packed import LAST_CHARACTER
 from backhaul.adapters.ledger.reading.evidence import (
-    LAST_CHARACTER,
     EvidenceRow,
     find,
     objects_of,

@@ -11,6 +11,7 @@ from backhaul.adapters.ledger.reading.operating import OperatorReader
 from backhaul.adapters.ledger.reading.reconciling import ReconcileReader
 from backhaul.adapters.ledger.reading.searching import SearchReader
 from backhaul.adapters.ledger.upkeep.checking import CheckReader
+from backhaul.adapters.ledger.upkeep.packing import PackReader
 from backhaul.adapters.ledger.upkeep.pruning import PruneReader
 
 
@@ -25,6 +26,7 @@ class LedgerReader(
     PlaceReader,
     CheckReader,
     PruneReader,
+    PackReader,
 ):
     """A ledger file, read-only; made by `ledger.files.open_reader`.
 

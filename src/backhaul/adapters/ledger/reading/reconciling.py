@@ -12,21 +12,19 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import BigInteger, and_, bindparam, case, func, select, tuple_, type_coerce
+from sqlalchemy import and_, bindparam, case, func, select, tuple_
 
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.attempts import ADOPT_QUEUE
+from backhaul.adapters.ledger.paths import packed
+from backhaul.adapters.ledger.paths.block import PublishedRow
 from backhaul.adapters.ledger.reconciling.results import (
     SENT_KEPT,
     UNKNOWN_KEPT,
     SentObject,
 )
 from backhaul.adapters.ledger.reconciling.tables import reconcile_sent, reconciliations
-from backhaul.adapters.ledger.schema import (
-    WrongValue,
-    published,
-    transfers,
-)
+from backhaul.adapters.ledger.schema import WrongValue, transfers
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.model import Location, TransferState
 from backhaul.core.ports import Published
@@ -40,24 +38,6 @@ _SENT = tuple(one.name for one in fields(SentObject))
 COVERS_MOST = 200_000  # of each kind, some 100 MB at the worst
 _ROUTES_KEPT = 20_000
 _ENDED_WELL = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
-_OF_PUBLISHED = (
-    published.c.uri,
-    published.c.bucket,
-    published.c.key,
-    published.c.size_bytes,
-    published.c.etag,
-    type_coerce(published.c.last_modified, BigInteger),
-    published.c.version_id,
-    published.c.modified_ms,
-    published.c.transfer_id,
-)
-_BETWEEN = (
-    select(*_OF_PUBLISHED)
-    .where(published.c.uri > bindparam("of_after"), published.c.uri < bindparam("of_until"))
-    .order_by(published.c.uri)
-    .limit(bindparam("of_most"))
-)
-_AT = select(*_OF_PUBLISHED).where(published.c.uri.in_(bindparam("of_uris", expanding=True)))
 _ROUTES = select(transfers.c.id, transfers.c.route).where(
     transfers.c.id.in_(bindparam("of_ids", expanding=True))
 )
@@ -111,28 +91,16 @@ class ReconcileReader(ReconciledReader):
         self, filesystem: str, after: str, until: str, *, most: int = PROVEN_AT_ONCE
     ) -> list[ProvenFile]:
         """Published files with a path behind `after` and before `until`, in order."""
-        wanted = {
-            "of_after": filesystem + after,
-            "of_until": filesystem + until,
-            "of_most": most,
-        }
         with self._transaction("what was published") as tx:
-            found = [_plain(row) for row in tx.execute(_BETWEEN, wanted)]
+            rows = packed.rows_between(tx, filesystem + after, filesystem + until, most)
+            found = list(map(_plain, rows))
         return self._proven(found, filesystem)
 
     def proven_marks(self, filesystem: str, after: str, until: str) -> Iterator[str]:
-        """Every `MARK_EVERY`th path in between, in order: ranges of about the same size."""
-        query = (
-            select(published.c.uri)
-            .where(published.c.uri > bindparam("of_after"), published.c.uri < bindparam("of_until"))
-            .order_by(published.c.uri)
-            .limit(1)
-            .offset(MARK_EVERY - 1)
-        )
+        """About every `MARK_EVERY`th path in between, in order: ranges of about the same size."""
         while True:
-            wanted = {"of_after": filesystem + after, "of_until": filesystem + until}
             with self._transaction("what was published") as tx:
-                found = rows.text(tx.execute(query, wanted).scalar())
+                found = packed.mark(tx, filesystem + after, filesystem + until, MARK_EVERY)
             if found is None:
                 return
             after = found[len(filesystem) :]
@@ -144,7 +112,7 @@ class ReconcileReader(ReconciledReader):
         for start in range(0, len(paths), rows.LOOKUP_BATCH):
             uris = [filesystem + one for one in paths[start : start + rows.LOOKUP_BATCH]]
             with self._transaction("what was published") as tx:
-                every = [_plain(row) for row in tx.execute(_AT, {"of_uris": uris})]
+                every = list(map(_plain, packed.rows_at(tx, uris)))
             found.update((one.path, one) for one in self._proven(every, filesystem))
         return found
 
@@ -153,16 +121,29 @@ class ReconcileReader(ReconciledReader):
         found: dict[Location, Published] = {}
         for uris in rows.uri_batches(locations):
             with self._transaction("what was published") as tx:
-                wanted = select(published).where(published.c.uri.in_(uris))
-                for row in tx.execute(wanted).mappings():
+                for row in packed.rows_at(tx, uris):
                     one = rows.published_file(row)
                     found[one.location] = one
         return found
 
-    def _proven(self, found: Sequence[Any], filesystem: str) -> list[ProvenFile]:
-        routes = self._routes_of({one[-1] for one in found})
+    def _proven(self, found: Sequence[PublishedRow], filesystem: str) -> list[ProvenFile]:
+        routes = self._routes_of({one.transfer_id for one in found})
         start = len(filesystem)
-        return [ProvenFile._make((one[0][start:], *one[1:], routes[one[-1]])) for one in found]
+        return [
+            ProvenFile(
+                one.uri[start:],
+                one.bucket,
+                one.key,
+                one.size_bytes,
+                one.etag,
+                one.last_modified,
+                one.version_id,
+                one.modified_ms,
+                one.transfer_id,
+                routes[one.transfer_id],
+            )
+            for one in found
+        ]
 
     def _routes_of(self, ids: set[str]) -> dict[str, str | None]:
         known = self._routes
@@ -307,16 +288,13 @@ def _result(row: Any) -> ReconcileResult:
     )
 
 
-def _plain(row: Any) -> Any:
+def _plain(row: PublishedRow) -> PublishedRow:
     """The row, if its values are what Backhaul writes.
 
     Raises:
         WrongValue: One of them is not.
     """
-    _, bucket, key, size_bytes, etag, modified_us, _, modified_ms, _ = row
-    are_texts = isinstance(bucket, str) and isinstance(key, str) and isinstance(etag, str)
-    are_numbers = isinstance(size_bytes, int) and isinstance(modified_us, int)
-    if not (are_texts and are_numbers and isinstance(modified_ms, int)):
+    if not row.is_well_formed:
         raise WrongValue(f"{row!r} is no published file")
     return row
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select
 
 from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.paths import packed
+from backhaul.adapters.ledger.paths.packed import LAST_CHARACTER
 from backhaul.adapters.ledger.reading.evidence import (
-    LAST_CHARACTER,
     EvidenceRow,
     ProofTotals,
     begins_with,
@@ -37,7 +38,6 @@ from backhaul.adapters.ledger.schema import (
     journal,
     objects,
     operator_actions,
-    published,
     seals,
     transfers,
 )
@@ -198,8 +198,7 @@ class SearchReader(ReadSession):
         after = ""
         with self._transaction("the published files") as tx:
             for _ in range(FILESYSTEMS_MOST):
-                query = select(func.min(published.c.uri)).where(published.c.uri > after)
-                uri = tx.execute(query).scalar()
+                uri = packed.first_behind(tx, after)
                 if uri is None:
                     break
                 found.append(rows.location(uri).filesystem)
@@ -208,12 +207,11 @@ class SearchReader(ReadSession):
 
     def publisher_of(self, uri: str) -> FoundTransfer | None:
         """The transfer that published last at this very path; None: none that the ledger has."""
-        query = (
-            select(*FOUND_COLUMNS)
-            .join(published, published.c.transfer_id == transfers.c.id)
-            .where(published.c.uri == uri)
-        )
         with self._transaction("the published file") as tx:
+            there = packed.row_at(tx, uri)
+            if there is None:
+                return None
+            query = select(*FOUND_COLUMNS).where(transfers.c.id == there.transfer_id)
             row = tx.execute(query).mappings().one_or_none()
             return None if row is None else found_transfer(row)
 

@@ -13,12 +13,15 @@ from typing import Any
 from sqlalchemy import Column, Table, func, select, text
 
 from backhaul.adapters.ledger import rows
+from backhaul.adapters.ledger.paths.packed import block_behind
 from backhaul.adapters.ledger.schema import (
+    WrongValue,
     destinations,
     jobs,
     journal,
     meta,
     objects,
+    packed_paths,
     published,
     seals,
     transfers,
@@ -156,12 +159,14 @@ class CheckReader(ReadSession):
 
     def row_counts(self) -> dict[str, int]:
         """Of the tables that grow, some by what others have about them."""
-        counts = dict.fromkeys(("transfers", "objects", "journal", "published", "seals"), 0)
+        names = ("transfers", "objects", "journal", "published", "packed_paths", "seals")
+        counts = dict.fromkeys(names, 0)
         for page in self._pages_of(transfers, ("objects_planned", "pruned_at")):
             counts["transfers"] += len(page)
             kept = [row for row in page if row["pruned_at"] is None]
             counts["objects"] += sum(int(row["objects_planned"] or 0) for row in kept)
-        counts["published"] = sum(len(page) for page in self._pages_of(published, ()))
+        for table in (published, packed_paths):
+            counts[table.name] = sum(len(page) for page in self._pages_of(table, ()))
         counts["journal"], counts["seals"] = self._numbered(journal), self._numbered(seals)
         return counts
 
@@ -217,12 +222,28 @@ class CheckReader(ReadSession):
                 for one in self._missing(ids, transfers.c.id):
                     yield one, f"has rows in {table.name}, and no row of its own"
         known: set[str] = set()
-        for page in self._pages_of(published, ("transfer_id",)):
-            publishers = {str(row["transfer_id"]) for row in page} - known
+        for ids_of_page in self._publishers():
+            publishers = ids_of_page - known
             gone = set(self._missing(sorted(publishers), transfers.c.id))
             known = publishers - gone  # of the last page: neighbours often have one publisher
             for one in sorted(gone):
                 yield one, "has published files, and no row of its own"
+
+    def _publishers(self) -> Iterator[set[str]]:
+        """Ids of transfers that published something: of some rows, or of one block, each time."""
+        for page in self._pages_of(published, ("transfer_id",)):
+            yield {str(row["transfer_id"]) for row in page}
+        first, last = "", ""
+        while True:
+            with self._transaction("packed paths") as tx:
+                block = block_behind(tx, first)
+                if block is None:
+                    return
+                if block.first_uri <= last:
+                    raise WrongValue(f"two blocks of published files have {block.first_uri!r}")
+                files = block.unpacked()
+            first, last = block.first_uri, block.last_uri
+            yield {one.transfer_id for one in files}
 
     def _next_transfers(self, table: Table, after: str) -> tuple[list[str], str | None]:
         """The next different ids of a table: one look into its index for each."""

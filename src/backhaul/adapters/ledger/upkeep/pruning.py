@@ -6,13 +6,15 @@ length and CRC. So `where`, `verify`, `reconcile`, the order of versions and rec
 before; what goes is how each object was proven.
 
 A transfer is marked in the step that drops its first rows. A step that was cut off by a death has
-not happened; `pruning` of `meta` names the transfer of which rows are left for the next step.
+not happened; `pruning` of `meta` names the transfer of which rows are left for the next step, and
+`pruning_bytes` has what those that went had copied.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -47,28 +49,39 @@ from backhaul.core.objects import Proof
 
 LOOKED_AT = 500  # transfers in one step
 UNFINISHED = "pruning"  # in `meta`: the transfer of which a step has left rows
+UNFINISHED_BYTES = "pruning_bytes"
 _WITH_FILES = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
 _UNFINISHED = select(meta.c.value).where(meta.c.name == UNFINISHED)
-_FORGET_UNFINISHED = delete(meta).where(meta.c.name == UNFINISHED)
+_FORGET_UNFINISHED = delete(meta).where(meta.c.name.in_((UNFINISHED, UNFINISHED_BYTES)))
+_UNFINISHED_BYTES = select(meta.c.value).where(meta.c.name == UNFINISHED_BYTES)
 _FIRST = select(func.min(objects.c.seq)).where(objects.c.transfer_id == bindparam("of_transfer"))
-_DROP_SOME = delete(objects).where(
-    objects.c.transfer_id == bindparam("of_transfer"), objects.c.seq < bindparam("of_end")
-)
+_SOME = (objects.c.transfer_id == bindparam("of_transfer"), objects.c.seq < bindparam("of_end"))
+_DROP_SOME = delete(objects).where(*_SOME)
 _DROP_ALL = delete(objects).where(objects.c.transfer_id.in_(bindparam("of_ids", expanding=True)))
 # What lists sum up from the objects where it was not kept.
 _COPIED = select(
     func.coalesce(
         func.sum(case((objects.c.proof != Proof.ADOPTED.value, objects.c.size_bytes), else_=0)), 0
     )
-).where(objects.c.transfer_id == transfers.c.id)
+)
+_COPIED_OF_SOME = _COPIED.where(*_SOME)
+_COPIED_OF_ALL = _COPIED.where(objects.c.transfer_id == transfers.c.id).scalar_subquery()
 _MARK = (
     update(transfers)
     .where(transfers.c.id.in_(bindparam("of_ids", expanding=True)))
-    .values(
-        pruned_at=bindparam("pruned_at"),
-        pruned_by=bindparam("pruned_by"),
-        bytes_copied=func.coalesce(transfers.c.bytes_copied, _COPIED.scalar_subquery()),
+    .values(pruned_at=bindparam("pruned_at"), pruned_by=bindparam("pruned_by"))
+)
+_KEEP_SUMS = (
+    update(transfers)
+    .where(
+        transfers.c.id.in_(bindparam("of_ids", expanding=True)), transfers.c.bytes_copied.is_(None)
     )
+    .values(bytes_copied=_COPIED_OF_ALL)
+)
+_KEEP_SUM = (
+    update(transfers)
+    .where(transfers.c.id == bindparam("of_id"), transfers.c.bytes_copied.is_(None))
+    .values(bytes_copied=bindparam("of_bytes"))
 )
 
 
@@ -94,12 +107,14 @@ class PruneStep:
         objects: Rows that were dropped.
         size_bytes: Of the data of the transfers marked: not of what became free.
         after: Where the next step begins; None: there is nothing more.
+        held_s: How long others could not write.
     """
 
     transfers: int
     objects: int
     size_bytes: int
     after: str | None
+    held_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,27 +164,34 @@ class SqlPruning(WriteSession):
             most: Object rows to drop.
         """
         with self._transaction() as tx:
-            dropped = self._rest(tx, most)
-            if dropped >= most:
-                return PruneStep(transfers=0, objects=dropped, size_bytes=0, after=after)
-            page = tx.execute(_page(after)).all()
-            if not page:
-                return PruneStep(transfers=0, objects=dropped, size_bytes=0, after=None)
-            last: str = page[-1].id
-            found = tx.execute(_candidates(rule.before, after, last)).all()
-            chosen = _fitting(found, most - dropped)
-            dropped += _mark_and_drop(tx, [one.id for one in chosen], rule, now, most - dropped)
-            after_next: str | None = last
-            if len(chosen) < len(found) or dropped >= most:
-                after_next = chosen[-1].id if chosen else after
-            elif len(page) < LOOKED_AT or all(one.first_seen_at >= rule.before for one in page):
-                after_next = None  # ids are in the order of time: those behind are too young
-            return PruneStep(
-                transfers=len(chosen),
-                objects=dropped,
-                size_bytes=sum(one.bytes_planned for one in chosen),
-                after=after_next,
-            )
+            began_s = time.monotonic()
+            step = self._prune(tx, rule, now, after, most)
+        return replace(step, held_s=time.monotonic() - began_s)
+
+    def _prune(
+        self, tx: Connection, rule: PruneRule, now: datetime, after: str, most: int
+    ) -> PruneStep:
+        dropped = self._rest(tx, most)
+        if dropped >= most:
+            return PruneStep(transfers=0, objects=dropped, size_bytes=0, after=after)
+        page = tx.execute(_page(after)).all()
+        if not page:
+            return PruneStep(transfers=0, objects=dropped, size_bytes=0, after=None)
+        last: str = page[-1].id
+        found = tx.execute(_candidates(rule.before, after, last)).all()
+        chosen = _fitting(found, most - dropped)
+        dropped += _mark_and_drop(tx, [one.id for one in chosen], rule, now, most - dropped)
+        after_next: str | None = last
+        if len(chosen) < len(found) or dropped >= most:
+            after_next = chosen[-1].id if chosen else after
+        elif len(page) < LOOKED_AT or all(one.first_seen_at >= rule.before for one in page):
+            after_next = None  # ids are in the order of time: those behind are too young
+        return PruneStep(
+            transfers=len(chosen),
+            objects=dropped,
+            size_bytes=sum(one.bytes_planned for one in chosen),
+            after=after_next,
+        )
 
     @staticmethod
     def _rest(tx: Connection, most: int) -> int:
@@ -238,18 +260,22 @@ def _mark_and_drop(
     tx.execute(_MARK, {"of_ids": ids, "pruned_at": now, "pruned_by": rule.name})
     if len(ids) == 1:
         return _drop(tx, ids[0], most)
+    tx.execute(_KEEP_SUMS, {"of_ids": ids})
     return tx.execute(_DROP_ALL, {"of_ids": ids}).rowcount
 
 
 def _drop(tx: Connection, transfer_id: str, most: int) -> int:
     """Some rows of one plan, from its beginning; notes whether there may be more."""
     first = tx.execute(_FIRST, {"of_transfer": transfer_id}).scalar()
-    dropped = 0
+    dropped, copied = 0, int(tx.execute(_UNFINISHED_BYTES).scalar() or 0)
     if first is not None:
         some = {"of_transfer": transfer_id, "of_end": first + most}
+        copied += int(tx.execute(_COPIED_OF_SOME, some).scalar_one())
         dropped = tx.execute(_DROP_SOME, some).rowcount
     if dropped >= most:
         put(tx, meta, {"name": UNFINISHED, "value": transfer_id})
+        put(tx, meta, {"name": UNFINISHED_BYTES, "value": str(copied)})
     else:
+        tx.execute(_KEEP_SUM, {"of_id": transfer_id, "of_bytes": copied})
         tx.execute(_FORGET_UNFINISHED)
     return dropped

@@ -1,0 +1,1 @@
+"""What was published at which path: rows of `published`, and the packed form of old ones."""
