@@ -190,6 +190,7 @@ def test_tables_are_stored_under_their_keys(path: Path) -> None:
         *("sequencers", "nonces", "jobs", "agents", "activity", "paused_routes"),
         *("reconcile_sent", "reconciliations"),
         *("expectations", "egress", "endings", "completion_markers", "replies"),
+        "packed_paths",
     }
 
 

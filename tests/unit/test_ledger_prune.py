@@ -560,14 +560,14 @@ def test_the_command(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 64
     assert "retention.objects is not set" in err
     code, out, _ = run(*arguments, "--dry-run", *files, capsys=capsys)
-    assert (code, out) == (0, "would drop 3 object lines of 1 transfer\n")
+    assert (code, out) == (0, "would drop 3 object lines of 1 transfer, and pack 3 paths\n")
     code, _, err = run(*arguments, *files, capsys=capsys)
     assert code == 64
     assert "--yes is needed" in err
     assert left(path) == {"t0": 3}
 
     code, out, _ = run(*arguments, "--yes", *files, capsys=capsys)
-    assert (code, out) == (0, "dropped 3 object lines of 1 transfer\n")
+    assert (code, out) == (0, "dropped 3 object lines of 1 transfer, and packed 3 paths\n")
     assert left(path) == {}
     code, out, _ = run(*arguments, "--yes", *files, capsys=capsys)
     assert code == 0

@@ -66,6 +66,7 @@ READ_BY_COMMANDS = {
     *("journal", "agents", "activity", "operator_actions", "expectations"),
     *("reconcile_sent", "reconciliations", "egress", "endings"),
 }
+PACKED = DAY.parent.join("packed")  # what was published there is in a block
 DUE = ExpectationRecord(
     route="clickstream",
     name="daily",
@@ -102,6 +103,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One transfer that ended, one under way with proofs, one that may have published."""
     path = tmp_path_factory.mktemp("ledger") / "ledger.db"
     ledger = open_ledger(path, create=True)
+    finished(ledger, "packed", planned(0), destination=PACKED)
+    ledger.pack_paths(T0 + 3650 * DAY_LONG, most=10)
     finished(ledger, "ended", planned(0), planned(1))
     begin(ledger, "t1", KEY)
     claim(ledger, "t1", first=[planned(0), planned(1)], is_complete=True)
@@ -159,6 +162,7 @@ def edit(path: Path, table: str, column: str, junk: str) -> bool:
 def an_attempt(ledger: SqlLedger) -> Iterator[Callable[[], object]]:
     """The calls of an agent, one after the other; each may be refused."""
     where = [DAY.join(planned(seq).relative) for seq in range(2)]
+    where.append(PACKED.join(planned(0).relative))
     yield lambda: ledger.begin(KEY, "fresh", "s", "d", T0)
     yield lambda: claim(ledger, "t1", first=[planned(0), planned(1)], is_complete=True)
     yield lambda: ledger.freeze("t1", [planned(2)], is_complete=True, markers=0)

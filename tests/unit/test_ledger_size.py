@@ -7,6 +7,8 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from backhaul.adapters.ledger import open_ledger, open_reader
 from backhaul.adapters.ledger.upkeep.pruning import PruneRule
 from backhaul.core.checksums import Checksum
@@ -23,8 +25,20 @@ DAY = timedelta(days=1)
 AT = T0 + 3650 * DAY
 
 
-def fill(path: Path, transfers: int, objects: int, *, first: int = 0) -> None:
-    """As an hourly job writes: keys of 95 characters, with versions and S3's own checksums."""
+def fill(
+    path: Path,
+    transfers: int,
+    objects: int,
+    *,
+    first: int = 0,
+    has_versions: bool = True,
+    has_uuids: bool = False,
+) -> None:
+    """As an hourly job writes: keys of 95 characters, with versions and S3's own checksums.
+
+    Args:
+        has_uuids: 16 random bytes in each name instead of 4.
+    """
     with closing(open_ledger(path, create=True)) as ledger:
         for number in range(first, first + transfers):
             begun = AT + number * timedelta(hours=1)
@@ -45,7 +59,10 @@ def fill(path: Path, transfers: int, objects: int, *, first: int = 0) -> None:
             )
             source = f"s3://acme-raw-events/{place}/"
             ledger.begin(key, transfer_id, source, directory.path, begun, origin=origin)
-            plan = [_planned(f"{place}/", seq) for seq in range(objects)]
+            plan = [
+                _planned(f"{place}/", seq, has_versions=has_versions, has_uuids=has_uuids)
+                for seq in range(objects)
+            ]
             claimed = ledger.claim(
                 transfer_id,
                 JOB,
@@ -69,15 +86,19 @@ def fill(path: Path, transfers: int, objects: int, *, first: int = 0) -> None:
             )
 
 
-def _planned(prefix: str, seq: int) -> PlannedObject:
-    name = f"part-{seq:05}-{hashlib.sha256(b'%d' % seq).hexdigest()[:8]}.c000.snappy.parquet"
+def _planned(prefix: str, seq: int, *, has_versions: bool, has_uuids: bool) -> PlannedObject:
+    chance = hashlib.sha256(b"%d" % seq).hexdigest()
+    dashed = f"{chance[:8]}-{chance[8:12]}-{chance[12:16]}-{chance[16:20]}-{chance[20:32]}"
+    random_part = dashed if has_uuids else chance[:8]
+    name = f"part-{seq:05}-{random_part}.c000.snappy.parquet"
+    digits = hashlib.sha256(name.encode()).hexdigest()
     pin = Pin(
         bucket="acme-raw-events",
         key=prefix + name,
-        version_id=hashlib.sha256(name.encode()).hexdigest()[:32],
-        etag=f'"{hashlib.sha256(name.encode()).hexdigest()[:32]}"',
-        size_bytes=134_217_728 + seq,
-        last_modified=AT - timedelta(seconds=seq),
+        version_id=digits[32:] if has_versions else None,
+        etag=f'"{digits[:32]}"',
+        size_bytes=134_217_728 + int(digits[:7], 16),
+        last_modified=AT - timedelta(seconds=int(digits[7:10], 16)),
     )
     return PlannedObject(seq=seq, pin=pin, relative=name)
 
@@ -93,7 +114,7 @@ def _staged(one: PlannedObject) -> StagedObject:
         checksum="C63K/g==",
         checksum_type="FULL_OBJECT",
         version_id=one.pin.version_id,
-        modified_ms=1_700_000_000_000,
+        modified_ms=1_700_000_000_000 + int(crc.hex[:6], 16),
         target_checksum=Checksum("COMPOSITE-CRC32C", crc.hex),
         checksum_source="datanode",
         bytes_read=one.pin.size_bytes,
@@ -119,6 +140,27 @@ def test_an_object_takes_no_more_than_the_manual_states(tmp_path: Path) -> None:
     lines, files = stated()["object: how it was proven"], stated()["path: what is there now"]
     assert 0.9 * lines < found["objects"] / count <= lines
     assert 0.9 * files < found["published"] / count <= files
+
+
+@pytest.mark.parametrize(
+    ("has_versions", "has_uuids", "row"),
+    [
+        (False, False, "packed path"),
+        (False, True, "packed path, a UUID in its name"),
+        (True, False, "packed path, of a bucket with versions"),
+    ],
+)
+def test_a_packed_path_takes_no_more_than_the_manual_states(
+    tmp_path: Path, has_versions: bool, has_uuids: bool, row: str
+) -> None:
+    path, transfers = tmp_path / "ledger.db", 12
+    fill(path, transfers, OBJECTS, has_versions=has_versions, has_uuids=has_uuids)
+    with closing(open_ledger(path, create=False)) as ledger:
+        after: str | None = ""
+        while after is not None:
+            after = ledger.pack_paths(AT + DAY, after=after, most=500).after
+    limit = stated()[row]
+    assert 0.85 * limit < sizes(path)["packed_paths"] / (transfers * OBJECTS) <= limit
 
 
 def test_a_transfer_takes_no_more_than_the_manual_states(tmp_path: Path) -> None:
