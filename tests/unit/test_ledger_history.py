@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,11 +16,13 @@ import pytest
 
 from backhaul.adapters.ledger import LedgerReader, TransferRow, open_ledger, open_reader
 from backhaul.adapters.ledger.reading import filtering, history, observing
+from backhaul.adapters.ledger.reading.filtering import HistoryFilter
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.app import overview, where
 from backhaul.app.overview import read_overview
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Proof
+from backhaul.core.transfer_ids import time_part
 from benchmarks.big_ledger import big_ledger
 from benchmarks.dashboard import queries
 from tests.contract.test_ledger import DAY, SECOND, T0, begin, claim, planned, proof
@@ -28,6 +32,7 @@ pytestmark = pytest.mark.slow
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+STATES_TOGETHER = [(TransferState.DEAD,), (TransferState.DONE, TransferState.HELD)]
 STATES = [TransferState(one) for one in ("dead", "held", "waiting", "received", "done")]
 
 
@@ -40,7 +45,11 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         "OBJECTS_AT_ONCE": 4,
     }.items():
         monkeypatch.setattr(history, name, value)
-    monkeypatch.setattr(filtering, "IDS_AT_ONCE", 2)
+    for name, value in {"IDS_AT_ONCE": 2, "NEWEST_AT_ONCE": 2, "NEWEST_MOST": 8}.items():
+        monkeypatch.setattr(filtering, name, value)
+
+
+ROUTES = ["a", "b", None]
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +59,11 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chance = random.Random(7)
     ledger = open_ledger(path, create=True)
     for number in range(40):
-        name, state = f"t{number:02}", STATES[chance.randrange(len(STATES))]
+        state = STATES[chance.randrange(len(STATES))]
         made_at = T0 + number * 10 * SECOND
+        name = f"{time_part(made_at)}{number:02}"
         changed_at = made_at + chance.choice([1, 30, 300]) * SECOND
-        ledger.begin(None, name, "s", "d", made_at)
+        ledger.begin(None, name, "s", "d", made_at, route=ROUTES[number % 3])
         if state is TransferState.DONE:
             found = claim(ledger, name, DAY.parent.join(name), first=[planned(0)], is_complete=True)
             assert found is not None
@@ -90,7 +100,7 @@ def test_a_list_in_pieces_is_the_same_as_in_one(
     monkeypatch.setattr(filtering, "FEW", few)
     with closing(open_reader(mixed)) as reader:
         every = reader.history(1000)
-        assert [row.id for row in every] == [f"t{number:02}" for number in range(39, -1, -1)]
+        assert [row.id[-2:] for row in every] == [f"{number:02}" for number in range(39, -1, -1)]
         assert {row.state for row in every} == set(STATES)
         for states, since in FILTERS:
             wanted = matching(every, states, since)
@@ -100,6 +110,53 @@ def test_a_list_in_pieces_is_the_same_as_in_one(
                 assert found == wanted[:limit], (states, since, limit)
             for most in (0, 2, len(wanted)):
                 assert reader.count(states, since, most=most) == min(len(wanted), most + 1)
+
+
+@pytest.mark.parametrize("few", [0, 1, 5, 100])
+@pytest.mark.parametrize("slack", [0, 60])
+def test_a_list_of_a_route_is_the_same_whichever_index_finds_it(
+    mixed: Path, pieces: None, monkeypatch: pytest.MonkeyPatch, few: int, slack: int
+) -> None:
+    """Those that ended last are not those that began last."""
+    monkeypatch.setattr(filtering, "FEW", few)
+    monkeypatch.setattr(filtering, "CLOCK_SLACK", slack * SECOND)
+    with closing(open_reader(mixed)) as reader:
+        every = reader.history(1000)
+        for route, states in itertools.product(
+            ["a", "b", "c", "clickstream"], [(), *STATES_TOGETHER]
+        ):
+            wanted = [
+                row.id
+                for row in every
+                if row.route == route and (not states or row.state in states)
+            ]
+            asked = HistoryFilter(route=route, states=states)
+            assert reader.count(wanted=asked) == len(wanted), (route, states)
+            for limit in (1, 4, 40):
+                found = [row.id for row in reader.history(limit, wanted=asked)]
+                assert found == wanted[:limit], (route, states, limit)
+
+
+def test_ids_of_another_form_are_listed_too(
+    mixed: Path, pieces: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Their order is not that of time, so no index may say that there are no more."""
+    monkeypatch.setattr(filtering, "FEW", 2)
+    path = tmp_path / "ledger.db"
+    shutil.copy(mixed, path)
+    with closing(sqlite3.connect(path)) as connection:
+        (oldest,) = connection.execute(
+            "SELECT min(id) FROM transfers WHERE state = 'dead'"
+        ).fetchone()
+        for table, column in (("journal", "transfer_id"), ("transfers", "id")):
+            connection.execute(
+                f"UPDATE {table} SET {column} = '20261122T120000Z' WHERE {column} = ?",  # noqa: S608
+                (oldest,),
+            )
+        connection.commit()
+    with closing(open_reader(path)) as reader:
+        found = [row.id for row in reader.history(40, [TransferState.DEAD])]
+    assert found[0] == "20261122T120000Z"
 
 
 def test_the_objects_of_a_transfer_are_summed_in_pieces(tmp_path: Path, pieces: None) -> None:
@@ -168,7 +225,8 @@ def test_no_transaction_of_a_reader_grows_with_the_ledger(
     path = big_ledger(tmp_path, TRANSFERS)
     monkeypatch.setattr(history, "TRANSFERS_AT_ONCE", 200)
     monkeypatch.setattr(filtering, "FEW", 50)
-    monkeypatch.setattr(filtering, "IDS_AT_ONCE", 20)
+    for name, value in {"IDS_AT_ONCE": 20, "NEWEST_AT_ONCE": 20, "NEWEST_MOST": 80}.items():
+        monkeypatch.setattr(filtering, name, value)
     monkeypatch.setattr(history, "ROWS_AT_ONCE", 20)
     monkeypatch.setattr(overview, "LAGS_LOOKED_AT", 100)
     monkeypatch.setattr(observing, "SUMS_AT_ONCE", 2)
@@ -205,5 +263,5 @@ def test_reading_a_whole_ledger_at_once_would_be_noticed(
     steps.watch(monkeypatch)
     with closing(open_reader(path)) as reader:
         assert isinstance(reader, LedgerReader)
-        assert reader.count([TransferState.SUPERSEDED], most=2000) > 0
+        assert reader.count([TransferState.DONE], most=2000) > 0
     assert max(steps.longest.values()) > 2000

@@ -20,8 +20,9 @@ from typing import Any, cast
 import pytest
 
 from backhaul.adapters.ledger import LedgerReader, SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger.reading import evidence
 from backhaul.adapters.ledger.reading.locating import FilesNow
-from backhaul.adapters.ledger.upkeep import pruning
+from backhaul.adapters.ledger.upkeep import checking, pruning
 from backhaul.adapters.ledger.upkeep.pruning import PruneRule
 from backhaul.app import verify
 from backhaul.app.ledger_check import check_ledger
@@ -415,6 +416,43 @@ def verified(path: Path, target: _Target) -> tuple[VerifyTotals, list[VerifyFind
             found=found.append,
         )
         return check.run(), found
+
+
+def test_verify_reads_in_pieces_and_finds_the_last_sealing_line_taken_out(
+    ledger: SqlLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (evidence, checking):
+        monkeypatch.setattr(module, "TRANSFERS_AT_ONCE", 2)
+    for number in range(5):
+        bring(ledger, f"t{number}", AT + number * DAY, objects=0)
+    with closing(open_reader(path)) as reader:
+        assert reader.ended_with_files() == [f"t{number}" for number in range(5)]
+        since = AT + 3 * DAY
+        assert reader.ended_with_files(since=since) == ["t3", "t4"]
+    edit_row(ledger, "DELETE FROM seals WHERE transfer_id = ?", "t4")
+    _, findings = verified(path, _Target({}))
+    assert [(one.transfer_id, one.what) for one in findings] == [("t4", "has no sealing line")]
+
+
+def test_a_large_plan_is_summed_up_as_it_goes(ledger: SqlLedger, path: Path) -> None:
+    """No step reads more of it than it drops."""
+    bring(ledger, "t0", AT, objects=9)
+    bring(ledger, "t1", AT, objects=2)
+    edit_row(ledger, "UPDATE transfers SET bytes_copied = NULL WHERE id <> ?", "-")
+    with closing(open_reader(path)) as reader:
+        before = {row.id: row.copied_bytes for row in reader.history()}
+    steps = 0
+    after: str | None = ""
+    while after is not None:
+        step = ledger.prune(OLD, NOW, after=after, most=2)
+        assert step.held_s > 0
+        steps, after = steps + 1, step.after
+    assert steps > 5
+    with closing(open_reader(path)) as reader:
+        assert {row.id: row.copied_bytes for row in reader.history()} == before
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT name FROM meta WHERE name LIKE 'pruning%'").fetchall()
+    assert found == []
 
 
 def test_verify_compares_what_a_pruned_transfer_published_and_still_owns(

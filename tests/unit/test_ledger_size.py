@@ -143,18 +143,18 @@ def test_an_object_takes_no_more_than_the_manual_states(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("has_versions", "has_uuids", "row"),
-    [
-        (False, False, "packed path"),
-        (False, True, "packed path, a UUID in its name"),
-        (True, False, "packed path, of a bucket with versions"),
-    ],
+    ("row", "about"),
+    {
+        "packed path": {"has_versions": False},
+        "packed path, a UUID in its name": {"has_versions": False, "has_uuids": True},
+        "packed path, of a bucket with versions": {"has_versions": True},
+    }.items(),
 )
 def test_a_packed_path_takes_no_more_than_the_manual_states(
-    tmp_path: Path, has_versions: bool, has_uuids: bool, row: str
+    tmp_path: Path, row: str, about: dict[str, bool]
 ) -> None:
     path, transfers = tmp_path / "ledger.db", 12
-    fill(path, transfers, OBJECTS, has_versions=has_versions, has_uuids=has_uuids)
+    fill(path, transfers, OBJECTS, **about)
     with closing(open_ledger(path, create=False)) as ledger:
         after: str | None = ""
         while after is not None:

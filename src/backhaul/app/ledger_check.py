@@ -168,7 +168,7 @@ class _LedgerCheck:
         self._state.tables = reader.sizes(None if is_counted else self._state.rows)
 
     def _check_evidence(self, reader: LedgerReader, since: datetime | None) -> None:
-        for line in broken_links(self._chain(reader, since), ()):
+        for line in broken_links(self._chain(reader, since)):
             transfer_id, _, what = line.partition(": ")
             self._report("evidence", transfer_id, what)
         for transfer_id in reader.unsealed():

@@ -200,6 +200,7 @@ Index("ix_transfers_dead_open", transfers.c.finished_at, sqlite_where=_DEAD_OPEN
 Index(
     "ix_transfers_superseded",
     transfers.c.finished_at,
+    transfers.c.route,  # so that the index alone answers
     sqlite_where=transfers.c.state == "superseded",
 )
 Index("ix_transfers_dead_source", transfers.c.source, sqlite_where=_DEAD_OPEN)

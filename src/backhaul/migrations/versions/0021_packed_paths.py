@@ -25,7 +25,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_transfers_superseded",
         "transfers",
-        ["finished_at"],
+        ["finished_at", "route"],
         sqlite_where=is_superseded,
         postgresql_where=is_superseded,
     )

@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
-    Select,
     bindparam,
     func,
     select,
@@ -22,7 +21,7 @@ from sqlalchemy import (
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.paths import packed
 from backhaul.adapters.ledger.paths.packed import LAST_CHARACTER
-from backhaul.adapters.ledger.schema import meta, moment, objects, seals, transfers
+from backhaul.adapters.ledger.schema import moment, objects, seals, transfers
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.errors import PermanentError
 from backhaul.core.model import Location, TransferState
@@ -30,6 +29,7 @@ from backhaul.core.objects import PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Published
 from backhaul.core.transfer.evidence import Ended, Sealed
 
+TRANSFERS_AT_ONCE = 2000  # some 10 ms
 _AMBIGUOUS = 4  # how many ids an error names
 _QUEUES_MOST = 50
 _MESSAGE_ID_LEAST = 4  # characters of a message's id that name its transfer
@@ -124,20 +124,22 @@ class EvidenceReader(ReadSession):
             after = page[-1]["number"]
 
     def ended_with_files(self, *, since: datetime | None = None) -> list[str]:
-        """Ids of transfers that ended DONE or SUPERSEDED, oldest first.
+        """Ids of transfers that ended DONE or SUPERSEDED, those first that began first.
 
         Args:
             since: Aware; only those that ended at or after it.
         """
-        with self._transaction("transfers") as tx:
-            return [rows.named(one) for one in tx.execute(_ended(since)).scalars()]
-
-    def must_be_sealed(self) -> list[str]:
-        """Ids of ended transfers whose sealing line can only be missing by an edit."""
-        with self._transaction("meta") as tx:
-            text = tx.execute(select(meta.c.value).where(meta.c.name == "sealed_from_us")).scalar()
-            since = moment(int(text or 0))
-            return [rows.named(one) for one in tx.execute(_ended(since)).scalars()]
+        found: list[str] = []
+        here = select(transfers.c.id, transfers.c.state, transfers.c.finished_at)
+        query = here.order_by(transfers.c.id).limit(TRANSFERS_AT_ONCE)
+        after = ""
+        while True:
+            with self._transaction("transfers") as tx:
+                page = tx.execute(query.where(transfers.c.id > after)).all()
+                found += [rows.named(one.id) for one in page if _has_ended(one, since)]
+            if len(page) < TRANSFERS_AT_ONCE:
+                return found
+            after = page[-1].id
 
     def publishers(self, locations: Sequence[Location]) -> dict[Location, str]:
         """Which transfer published last at these paths, by id; absent: none that the ledger has."""
@@ -280,12 +282,10 @@ def proof_totals(
     return totals, end
 
 
-def _ended(since: datetime | None) -> Select[Any]:
-    final = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
-    query = select(transfers.c.id).where(transfers.c.state.in_(final))
-    if since is not None:
-        query = query.where(transfers.c.finished_at >= since)
-    return query.order_by(transfers.c.finished_at, transfers.c.id)
+def _has_ended(row: Any, since: datetime | None) -> bool:
+    if row.state not in {TransferState.DONE, TransferState.SUPERSEDED}:
+        return False
+    return since is None or row.finished_at >= since
 
 
 def _sealed(row: RowMapping) -> Sealed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from sqlalchemy import (
@@ -27,17 +27,23 @@ from backhaul.adapters.ledger.reading.evidence import begins_with
 from backhaul.adapters.ledger.schema import journal, transfers
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.model import TransferState
+from backhaul.core.transfer_ids import time_part
 
 FEW = 4000  # transfers that an index finds, looked at one by one
 IDS_AT_ONCE = 250
+NEWEST_AT_ONCE, NEWEST_MOST = 2000, 20_000  # transfers of one index
 FILESYSTEMS_MOST = QUEUES_MOST = 50
 CLOCK_SLACK = timedelta(hours=1)  # lines of the journal whose time is not in their order
+# Ids of the first version were dates; those of today begin with 0 for decades.
+_OTHER_IDS = time_part(datetime(2058, 1, 1, tzinfo=UTC))
 _S3 = re.compile(r"^s3a?://")
 # Spelled out: SQLite compares it with the condition of the index.
 _DEAD: ColumnElement[str] = literal_column("'dead'")
 _DEAD_ONES = (transfers.c.state == _DEAD, transfers.c.finished_at)
 _DEAD_OPEN = (and_(_DEAD_ONES[0], transfers.c.settled_at.is_(None)), transfers.c.finished_at)
 _OPEN_ONES = (transfers.c.finished_at.is_(None), transfers.c.first_seen_at)
+_SUPERSEDED = (transfers.c.state == literal_column("'superseded'"), transfers.c.finished_at)
+_DONE = transfers.c.state == literal_column("'done'")
 _REFUSED = and_(transfers.c.state == _DEAD, transfers.c.canonical.is_(None))
 
 
@@ -109,6 +115,74 @@ class FilterReader(ReadSession):
             if len(found) <= FEW:
                 return sorted(found, reverse=True)
         return None
+
+    def newest_ids(self, wanted: HistoryFilter) -> tuple[list[str], str] | None:
+        """The newest of those that may match, where indexes have them by time.
+
+        Returns:
+            Ids, newest first, and the text from which on these are all; empty: from the beginning.
+            None: there is no index for them, or a better one.
+        """
+        others = (wanted.message, wanted.source, wanted.destination, wanted.since, wanted.until)
+        indexes = self._indexes(wanted)
+        if indexes is None or any(one is not None for one in others) or self._has_other_ids():
+            return None
+        found, floor = set[str](), ""
+        for condition, time in indexes:
+            ids, since = self._newest_of(condition, time, wanted.route)
+            found.update(ids)
+            if since is not None:
+                # Whatever is not among these ended before that, and so began before it.
+                floor = max(floor, time_part(since + CLOCK_SLACK))
+        return sorted((one for one in found if one >= floor), reverse=True), floor
+
+    def _newest_of(
+        self, condition: ColumnElement[bool], time: ColumnElement[datetime], route: str | None
+    ) -> tuple[list[str], datetime | None]:
+        """Ids of one index, and the time from which on these are all; None: they are all."""
+        order = tuple_(time, transfers.c.id)
+        here = select(time, transfers.c.id, transfers.c.route).where(condition)
+        query = here = here.order_by(time.desc(), transfers.c.id.desc()).limit(NEWEST_AT_ONCE)
+        found: list[str] = []
+        for _ in range(0, NEWEST_MOST, NEWEST_AT_ONCE):
+            with self._transaction("transfers") as tx:
+                page = tx.execute(query).all()
+            found += [one.id for one in page if route in {None, one.route}]
+            if len(page) < NEWEST_AT_ONCE:
+                return found, None
+            if len(found) > FEW:
+                break
+            query = here.where(order < tuple_(literal(page[-1][0], time.type), page[-1].id))
+        return found, page[-1][0]
+
+    def _has_other_ids(self) -> bool:
+        """Whether there are some whose order says nothing about time."""
+        query = select(transfers.c.id).where(transfers.c.id >= _OTHER_IDS).limit(1)
+        with self._transaction("transfers") as tx:
+            return tx.execute(query).first() is not None
+
+    @staticmethod
+    def _indexes(
+        wanted: HistoryFilter,
+    ) -> list[tuple[ColumnElement[bool], ColumnElement[datetime]]] | None:
+        """That together have all that may match; None: there are not enough."""
+        states = set(wanted.states)
+        if wanted.codes and not states:
+            states = {one for one in TransferState if not _is_well(one)}
+        if wanted.route is not None and not states:
+            states = set(TransferState)
+        if not states or (TransferState.DONE in states and wanted.route is None):
+            return None
+        found: list[tuple[ColumnElement[bool], ColumnElement[datetime]]] = []
+        if TransferState.DONE in states:
+            found.append((and_(*done_of(wanted.route)), transfers.c.finished_at))
+        if TransferState.SUPERSEDED in states:
+            found.append(_SUPERSEDED)
+        if TransferState.DEAD in states:
+            found.append(_DEAD_OPEN if wanted.settled is False else _DEAD_ONES)
+        if any(not state.is_final for state in states):
+            found.append(_OPEN_ONES)
+        return found
 
     def _ways(self, wanted: HistoryFilter) -> Iterator[Iterator[str]]:
         of, states = transfers.c, set(wanted.states)
@@ -236,11 +310,18 @@ def is_only(wanted: HistoryFilter, state: TransferState) -> bool:
     return wanted == HistoryFilter(states=(state,), settled=wanted.settled)
 
 
-def dead_ids(reader: FilterReader, *, settled: bool | None) -> Iterator[str] | None:
-    """Ids of the dead; None: there is no index for them."""
-    if settled:
+def done_of(route: str | None) -> tuple[ColumnElement[bool], ...]:
+    """As their index has them."""
+    return _DONE, transfers.c.route == route
+
+
+def ids_of_state(reader: FilterReader, wanted: HistoryFilter) -> Iterator[str] | None:
+    """Ids of the dead or the superseded; None: more is wanted, or there is no index for them."""
+    if is_only(wanted, TransferState.SUPERSEDED):
+        return reader.ids(*_SUPERSEDED)
+    if wanted.settled or not is_only(wanted, TransferState.DEAD):
         return None
-    return reader.ids(*(_DEAD_ONES if settled is None else _DEAD_OPEN))
+    return reader.ids(*(_DEAD_ONES if wanted.settled is None else _DEAD_OPEN))
 
 
 def _is_well(state: TransferState) -> bool:

@@ -27,8 +27,8 @@ from backhaul.adapters.ledger.reading.filtering import (
     EVERYTHING,
     FilterReader,
     HistoryFilter,
-    dead_ids,
-    is_only,
+    done_of,
+    ids_of_state,
 )
 from backhaul.adapters.ledger.reading.transfer_rows import (
     JobRow,
@@ -130,10 +130,13 @@ class HistoryReader(FilterReader):
         """
         wanted = _joined(wanted, states, since)
         counted, conditions = 0, self.conditions(wanted)
-        if is_only(wanted, TransferState.DEAD):
-            ids = dead_ids(self, settled=wanted.settled)
-            if ids is not None:
-                return sum(1 for _ in islice(ids, most + 1))
+        ids = ids_of_state(self, wanted)
+        if ids is not None:
+            return sum(1 for _ in islice(ids, most + 1))
+        if wanted == HistoryFilter(route=wanted.route) and wanted.route is not None:
+            done = self._count(done_of(wanted.route), most)
+            if done > most:  # else those that ended otherwise are counted, too
+                return done
         for span in self._spans(wanted, conditions):
             counted += self._count((*span, *conditions), most - counted)
             if counted > most:
@@ -179,21 +182,41 @@ class HistoryReader(FilterReader):
         if not conditions:
             yield ()
             return
-        ids = self.few_ids(wanted)
-        if ids is not None:
-            for start in range(0, len(ids), ROWS_AT_ONCE):
-                yield (transfers.c.id.in_(ids[start : start + ROWS_AT_ONCE]),)
+        seen = LAST_CHARACTER  # ids from here on are through
+        if wanted.route is not None:
+            # Most routes have some of the newest: that is found sooner than in the indexes.
+            newest_ones, last = self._piece(LAST_CHARACTER)
+            yield newest_ones
+            if last is None:
+                return
+            seen = last
+        newest = self.newest_ids(wanted)
+        before: str
+        if newest is not None:
+            ids, before = newest
+        else:
+            few = self.few_ids(wanted)
+            ids, before = ([], seen) if few is None else (few, "")
+        ids = [one for one in ids if one < seen]
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            yield (transfers.c.id.in_(ids[start : start + ROWS_AT_ONCE]),)
+        if not before:
             return
-        before: str | None = LAST_CHARACTER
+        before = min(before, seen)
         if wanted.until is not None:
-            before = time_part(wanted.until + CLOCK_SLACK)
-        while before is not None:
-            older = transfers.c.id < before
-            edge = select(transfers.c.id).where(older).order_by(transfers.c.id.desc())
-            with self._transaction("transfers") as tx:
-                last = tx.execute(edge.limit(1).offset(TRANSFERS_AT_ONCE - 1)).scalar()
-            yield (older,) if last is None else (older, transfers.c.id >= last)
-            before = last
+            before = min(before, time_part(wanted.until + CLOCK_SLACK))
+        following: str | None = before
+        while following is not None:
+            condition, following = self._piece(following)
+            yield condition
+
+    def _piece(self, before: str) -> tuple[tuple[ColumnElement[bool], ...], str | None]:
+        """Some transfers with ids before that one, and where the next ones begin; None: nowhere."""
+        older = transfers.c.id < before
+        edge = select(transfers.c.id).where(older).order_by(transfers.c.id.desc())
+        with self._transaction("transfers") as tx:
+            last = tx.execute(edge.limit(1).offset(TRANSFERS_AT_ONCE - 1)).scalar()
+        return ((older,) if last is None else (older, transfers.c.id >= last)), last
 
     def _rows(
         self, conditions: Sequence[ColumnElement[bool]], most: int

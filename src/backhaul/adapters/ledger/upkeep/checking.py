@@ -20,6 +20,7 @@ from backhaul.adapters.ledger.schema import (
     jobs,
     journal,
     meta,
+    moment,
     objects,
     packed_paths,
     published,
@@ -187,6 +188,7 @@ class CheckReader(ReadSession):
         with self._transaction("meta") as tx:
             query = select(meta.c.value).where(meta.c.name == "sealed_from_us")
             since_us = int(tx.execute(query).scalar() or 0)
+            moment(since_us)  # an edited one would hide what is missing
         for page in self._pages_of(transfers, ("state", "finished_at")):
             ids = [
                 str(row["id"])
