@@ -21,10 +21,15 @@ from pathlib import Path
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.ledger.upkeep.pruning import Prunable, PruneRule
 from backhaul.app.ledger_prune import prune
+from backhaul.core.errors import BackhaulError
 from backhaul.core.ports import Operator
 from benchmarks.big_ledger import DAYS, big_ledger
 from benchmarks.ledger_writer import forget_written
 from benchmarks.servers import tell
+
+
+def _tell(error: BackhaulError) -> None:
+    tell(error.message)
 
 
 class Pruning(threading.Thread):
@@ -39,7 +44,7 @@ class Pruning(threading.Thread):
     def run(self) -> None:
         """Until nothing is left to drop or to pack."""
         by, now = Operator(name="benchmark"), datetime.now(UTC)
-        prune(self._path, by, self._rule, now, warn=tell, progress=self._note, sleep=self._pause)
+        prune(self._path, by, self._rule, now, warn=_tell, progress=self._note, sleep=self._pause)
 
     def _note(self, done: Prunable, paths: int) -> None:
         self.done, self.paths, self.steps = done, paths, self.steps + 1

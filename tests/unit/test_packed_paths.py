@@ -263,6 +263,34 @@ def test_blocks_stay_in_order_whatever_comes_between(ledger: SqlLedger, path: Pa
     assert len(sizes) <= len(every) / 2
 
 
+@pytest.mark.usefixtures("in_small_pieces")
+def test_a_step_that_is_cut_off_has_not_happened(
+    ledger: SqlLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it has dropped rows, and before it has written all that is to replace them."""
+    places = brought(ledger)
+    pack_all(ledger, most=2, before=AT + 2 * DAY)
+    before, expected = counts(path), ledger.published(places)
+    calls = []
+
+    def cut_off(files: list[PublishedRow]) -> bytes:
+        calls.append(files)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return pack(files)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "pack", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            pack_all(ledger)
+    assert len(calls) == 3
+    assert counts(path) == before
+    assert ledger.published(places) == expected
+    assert check_ledger(path).findings == []
+    pack_all(ledger)
+    assert ledger.published(places) == expected
+
+
 # ---------------------------------------------------------------- what does not go in, and damage
 
 

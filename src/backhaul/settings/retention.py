@@ -21,7 +21,7 @@ class RetentionSection(StrictModel):
         None,
         ge=DAY_S,
         description="how long the lines of single objects are kept after a transfer has ended, "
-        "such as 90d; unset: for ever",
+        "such as 90d; what was published a day ago is packed then; unset: for ever",
     )
 
     @property

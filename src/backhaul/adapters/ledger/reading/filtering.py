@@ -143,17 +143,17 @@ class FilterReader(ReadSession):
         order = tuple_(time, transfers.c.id)
         here = select(time, transfers.c.id, transfers.c.route).where(condition)
         query = here = here.order_by(time.desc(), transfers.c.id.desc()).limit(NEWEST_AT_ONCE)
-        found: list[str] = []
-        for _ in range(0, NEWEST_MOST, NEWEST_AT_ONCE):
+        found, looked_at = list[str](), 0
+        while True:
             with self._transaction("transfers") as tx:
                 page = tx.execute(query).all()
             found += [one.id for one in page if route in {None, one.route}]
+            looked_at += len(page)
             if len(page) < NEWEST_AT_ONCE:
                 return found, None
-            if len(found) > FEW:
-                break
+            if len(found) > FEW or looked_at >= NEWEST_MOST:
+                return found, page[-1][0]
             query = here.where(order < tuple_(literal(page[-1][0], time.type), page[-1].id))
-        return found, page[-1][0]
 
     def _has_other_ids(self) -> bool:
         """Whether there are some whose order says nothing about time."""
