@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backhaul.core.backoff import RetryPolicy
-from backhaul.core.model import OnExists, PublishMode, TransferState
+from backhaul.core.model import EvidencePlace, OnExists, PublishMode, TransferState
 from backhaul.core.ports import AttemptStart, MessageKey, Ports
 from backhaul.core.requests.body import parse_message
 from backhaul.core.requests.policy import Policy
@@ -229,3 +229,21 @@ def test_nothing_is_left_where_everything_has_to_be_there(world: World, ports: P
     use(world, completion_marker="_SUCCESS")
     assert attempt(world, ports, message="m2", adopts_only=True) == DONE
     assert "d/_SUCCESS" not in world.landed()
+
+
+def test_death_before_the_manifest_beside_the_data_leaves_it_to_the_next_attempt(
+    world: World,
+) -> None:
+    use(
+        world,
+        completion_marker=None,
+        evidence=EvidencePlace.BESIDE,
+        publish=PublishMode.PER_FILE,
+    )
+    # Two files, then the manifest, which is written beside them and renamed.
+    die_at(world, "target.rename", 3)
+    assert "d/.backhaul-t-m1.jsonl" not in world.landed()
+    with world.process() as ports:
+        assert attempt(world, ports) == DONE
+    assert world.landed().keys() == {"d/a", "d/z", "d/.backhaul-t-m1.jsonl"}
+    assert "store.get" not in [name for name, _ in world.faults.log]

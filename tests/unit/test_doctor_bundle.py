@@ -34,6 +34,8 @@ log = { file = "DIR/backhaul.log" }
 [[notify]]
 name = "pager"
 command = ["/usr/local/bin/page", "https://hooks.example.com/services/canaryc0ffeeWEBHOOK"]
+[lineage]
+url = "http://127.0.0.1:5000/canaryc0ffeePATH?key=canaryc0ffeePATH"
 [[reply]]
 name = "hook"
 webhook = "https://hooks.example.com/services/canaryc0ffeePATH?key=canaryc0ffeePATH"
@@ -129,6 +131,7 @@ def test_no_planted_secret_is_in_the_bundle_and_what_helps_is(home: Path) -> Non
     settings = json.loads(content["configuration.json"])["settings"]
     assert settings["route"][0]["source"] == ["s3://acme-raw/signed/"]
     assert settings["reply"][0]["webhook"] == "https://hooks.example.com/***"
+    assert settings["lineage"]["url"] == "http://127.0.0.1:5000/***"
     assert settings["notify"][0]["command"] == ["/usr/local/bin/page", "***"]
     assert json.loads(content["environment.json"])["AWS_SECRET_ACCESS_KEY"] == "***"
     assert json.loads(content["doctor.json"])["findings"]

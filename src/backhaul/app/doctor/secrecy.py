@@ -20,14 +20,14 @@ HIDDEN = "***"
 SHORTEST = 8  # characters; a shorter value is in too many other words
 _SECRET_NAME = re.compile(
     r"secret|token|passw|passphrase|credential|signature|authorization|cookie|(^|_)(key|pin)s?$"
-    r"|(access|api|private)_?key",
+    r"|(access|api|private)_?key|LINEAGE__URL",
     re.IGNORECASE,
 )
 # Of a file or of a variable: where a secret is, not what it is.
 _WHERE = re.compile(
     r"(_file|_env|_dir|keytab|keys)$|^AWS_(SHARED_CREDENTIALS|WEB_IDENTITY)", re.IGNORECASE
 )
-# Path and query of a webhook are often what lets one in.
+# Path and query of a webhook, or of the URL of lineage, are often what lets one in.
 _WEBHOOK = re.compile(r"^([a-z]+://[^/?#]*/?).*", re.DOTALL)
 _LOOKS_SECRET = re.compile(
     rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY-----"
@@ -55,7 +55,7 @@ def without_secrets(value: Any, name: str = "") -> Any:
         return {str(key): without_secrets(each, str(key)) for key, each in value.items()}
     if is_secret_name(name) and value not in ("", None):
         return HIDDEN
-    if name == "webhook" and isinstance(value, str):
+    if name in {"webhook", "url"} and isinstance(value, str):
         return _WEBHOOK.sub(rf"\1{HIDDEN}", redacted(value))
     if isinstance(value, list | tuple):
         # Arguments of a program are often tokens and URLs that others must not have.

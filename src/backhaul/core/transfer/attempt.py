@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from backhaul.core.errors import BackhaulError, LedgerDamaged, SourceChanged, TakenOver
-from backhaul.core.model import STAGING_NAME, Assignment, TransferState
+from backhaul.core.model import STAGING_NAME, Assignment, EvidencePlace, TransferState
 from backhaul.core.ports import AttemptStart, Ports, StageTask
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.attempt_facts import AttemptReport
@@ -203,8 +203,12 @@ class Attempt:
         )
 
     def _adopt_renamed(self) -> bool:
-        """Whether everything is at its final path already, renamed by an earlier attempt."""
-        return self._reuse.adopt_renamed() and self._marker.is_there()
+        """Whether everything is at its final path already, renamed by an earlier attempt.
+
+        Where files of Backhaul's own belong beside the data, publishing has to leave them first.
+        """
+        is_alone = self._job.evidence is not EvidencePlace.BESIDE
+        return self._reuse.adopt_renamed() and is_alone and self._marker.is_there()
 
     # ------------------------------------------------------------ fence
 
