@@ -24,6 +24,8 @@ from backhaul.adapters.system import trusted_files
 from backhaul.app import search
 from backhaul.app.overview import RouteView
 from backhaul.core.agent_report import AgentReport, QueueDepth, RunningTransfer
+from backhaul.core.cost.egress import Egress, EgressCount
+from backhaul.core.cost.prices import GB
 from backhaul.dashboard import readers, rendering
 from backhaul.dashboard.application import application
 from backhaul.dashboard.front import ROUTES_MOST, shown_routes
@@ -869,3 +871,20 @@ def test_an_upgrade_does_not_reach_a_dashboard_that_runs(
 def test_templates_refuse_a_value_that_is_missing() -> None:
     with pytest.raises(Exception, match="undefined"):
         Renderer().page("refused.html", reason="host", style="")
+
+
+# ---------------------------------------------------------------- money
+
+
+def test_what_left_s3_has_its_price_on_the_front_page_and_on_its_transfer(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    with closing(open_ledger(ledger, create=True)) as opened:
+        for transfer_id in ("cheap", "dear"):
+            opened.begin(None, transfer_id, "raw/a", "/landing/a", NOW)
+        read = Egress(copy=190 * GB, retry=10 * GB)
+        opened.note_egress("dear", EgressCount(at=NOW, native=read))
+    browser = browser_of(ledger)
+    assert "Cost this month $9.00" in section(browser.get("/"), "today")
+    shown = section(browser.get("/transfer/dear"), "what")
+    assert "Left S3 200.0 GiB, 10.0 GiB of it once more: $9.00 by AWS's list price" in shown
+    assert "Left S3" not in section(browser.get("/transfer/cheap"), "what")

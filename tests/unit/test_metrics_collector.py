@@ -16,6 +16,7 @@ from backhaul.core import facts
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentReport, DependencyHold, QueueDepth, RunningTransfer
 from backhaul.core.cost.egress import Egress, EgressRecorded
+from backhaul.core.cost.prices import GB, month_of
 from backhaul.core.errors import DEPENDENCIES, IntegrityError
 from backhaul.core.health import Health, HealthState
 from backhaul.core.outlook.forecast import Forecast
@@ -211,6 +212,17 @@ def test_bytes_are_those_that_the_ledger_has_counted(bed: Bed) -> None:
     assert found[of_route.format("native", "verify")] == 7
     assert found[of_route.format("distcp", "copy")] == 0
     assert found[of_route.format("distcp", "retry")] == 50
+
+
+def test_dollars_follow_the_tiers_of_the_month(bed: Bed) -> None:
+    month = month_of(bed.clock.now())
+    bed.metrics.month_began_with(month, 100 * GB)  # those that are free
+    gb = EgressRecorded(transfer_id="t", route="click", native=Egress(copy=GB), distcp=Egress())
+    bed.emit(gb, replace(gb, native=Egress(), distcp=Egress(retry=GB)))
+    assert bed.scrape()['cost_usd_total{route="click"}'] == pytest.approx(0.18)
+    bed.clock.advance(32 * 86_400)
+    bed.emit(gb)  # the first of another month
+    assert bed.scrape()['cost_usd_total{route="click"}'] == pytest.approx(0.18)
 
 
 def test_a_death_counts_once_however_often_its_message_returns(bed: Bed) -> None:

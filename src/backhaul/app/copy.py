@@ -6,11 +6,11 @@ import threading
 
 from backhaul.adapters.system.clock import SystemRandomness
 from backhaul.app.context import Context
-from backhaul.app.cost import Estimate, month_of
 from backhaul.app.ports import open_ports
 from backhaul.app.sweep import sweep
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.cost.egress import EgressEstimated
+from backhaul.core.cost.prices import Estimate, month_of
 from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError, TakenOver
 from backhaul.core.facts import AttemptFailed
 from backhaul.core.model import Assignment, Request, TransferState

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from backhaul.adapters.ledger import LedgerReader, TransferRow, find_reader
-from backhaul.core.cost.prices import Dollars, EgressPrice, day_costs, usd_text
+from backhaul.core.cost.prices import Dollars, EgressPrice, Estimate, day_costs, month_of
 from backhaul.core.errors import BackhaulError
 
 Days = Sequence[tuple[str, int]]
@@ -72,39 +72,19 @@ def _last_day(month: date) -> date:
     return month.replace(day=monthrange(month.year, month.month)[1])
 
 
-class Estimate:
-    """What bytes would cost on top of what the ledger knows of this month.
-
-    Attributes:
-        month_bytes: What left S3 this month, in UTC, as this ledger counted it.
-    """
-
-    def __init__(self, price: EgressPrice, month_bytes: int) -> None:
-        self.price = price
-        self.month_bytes = month_bytes
-
-    def usd(self, size_bytes: int) -> Dollars:
-        """The most that so many bytes cost when each is read once."""
-        return self.price.cost(size_bytes, month_bytes=self.month_bytes)
-
-    def text(self, size_bytes: int) -> str:
-        """`$9.00 by AWS's list price since December 2021`."""
-        return f"{usd_text(self.usd(size_bytes))} by {self.price.source}"
+def estimate_of(reader: LedgerReader, price: EgressPrice, now: datetime) -> Estimate:
+    """By a ledger that is open."""
+    days = reader.bytes_by_day(month_of(now))
+    return Estimate(price, sum(size_bytes for _, size_bytes in days))
 
 
 def read_estimate(ledger: Path, price: EgressPrice, now: datetime | None = None) -> Estimate:
     """By the ledger, which is only read; where it cannot be, as at the beginning of a month."""
-    month = month_of(now or datetime.now(UTC))
     try:
         reader = find_reader(ledger)
         if reader is None:
             return Estimate(price, 0)
         with closing(reader):
-            return Estimate(price, sum(size_bytes for _, size_bytes in reader.bytes_by_day(month)))
+            return estimate_of(reader, price, now or datetime.now(UTC))
     except BackhaulError:
         return Estimate(price, 0)  # an estimate is no reason to fail: who needs the ledger says so
-
-
-def month_of(at: datetime) -> date:
-    """The first day of the month in UTC, as AWS bills."""
-    return at.astimezone(UTC).date().replace(day=1)

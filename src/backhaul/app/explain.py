@@ -11,9 +11,9 @@ from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
 from backhaul.app.context import Context, quiet_telemetry
-from backhaul.app.cost import Estimate, read_estimate
+from backhaul.app.cost import read_estimate
 from backhaul.app.ports import make_cluster, make_pool
-from backhaul.core.cost.prices import usd
+from backhaul.core.cost.prices import Estimate, usd
 from backhaul.core.errors import BackhaulError, CannotWrite, ExitCode
 from backhaul.core.model import Assignment, Location, PublishMode, Request
 from backhaul.core.objects import PlannedObject, Totals

@@ -22,6 +22,7 @@ from backhaul.app.context import Context
 from backhaul.app.ports import governor_spec
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentIdentity, AgentRecord
+from backhaul.core.cost.prices import month_of
 from backhaul.core.errors import BackhaulError
 from backhaul.core.facts import InstallationWarned, MetricsNotWritten
 from backhaul.core.health import Health, HealthState, agent_health
@@ -77,7 +78,11 @@ class MetricsExport:
 
             routes = [route.name for route in context.policy.routes]
             self._metrics = AgentMetrics(
-                clock=clock, observer=observer, version=__version__, routes=routes
+                clock=clock,
+                observer=observer,
+                version=__version__,
+                routes=routes,
+                price=context.settings.cost.price,
             )
             self.receivers = (self._metrics,)
 
@@ -118,6 +123,8 @@ class MetricsExport:
         """The queue and the ledger have answered: from here on the agent's own health is shown."""
         if self._metrics is not None:
             ledger.observe_commits(self._metrics.committed)
+            month = month_of(self._clock.now())
+            self._metrics.month_began_with(month, ledger.egress_since(month).size_bytes)
         self._identity = identity
 
     def beat(self) -> None:

@@ -24,10 +24,10 @@ from backhaul.core.text import visible
 
 if TYPE_CHECKING:
     from backhaul.app.context import Context
-    from backhaul.app.cost import Estimate
     from backhaul.app.reconcile.run import Reconciled
     from backhaul.app.reconcile.sending import LookAtMissing, Missing, SendTarget
     from backhaul.cli.options import TypedMoment
+    from backhaul.core.cost.prices import Estimate
     from backhaul.core.model import Location
     from backhaul.core.reconciliation.values import ComparedPath
 

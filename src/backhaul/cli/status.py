@@ -129,8 +129,24 @@ def _lines(
     if route is not None:
         view = _of_route(view, route)
     words = styled if has_colour() else plain
+    month = _month(settings)
+    if rows is not None:
+        rows -= len(month)
     found = screen(view, limit=limit_words(settings), width=width, rows=rows)
-    return [words(line) for line in found]
+    return [*(words(line) for line in found), *month]
+
+
+def _month(settings: Settings) -> list[str]:
+    """What left S3 this month, and what it cost; nothing where nothing did."""
+    from backhaul.app.cost import read_estimate
+    from backhaul.core.cost.prices import usd_text
+    from backhaul.core.units import human_bytes
+
+    found = read_estimate(settings.ledger_path, settings.cost.price)
+    if not found.month_bytes:
+        return []
+    cost = f"{usd_text(found.month_usd)} by {found.price.source}"
+    return [f"{human_bytes(found.month_bytes)} left S3 this month (UTC): {cost}"]
 
 
 def _of_route(view: Overview, route: str) -> Overview:

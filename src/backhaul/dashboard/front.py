@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from backhaul.adapters.ledger.reading.observing import OpenTransfer
 from backhaul.adapters.system.clock import host_name
 from backhaul.adapters.system.trusted_files import network_filesystem
+from backhaul.app.cost import estimate_of
 from backhaul.app.limit import read_limit
 from backhaul.app.overview import Overview, RouteView
 from backhaul.core.agent_report import REPORT_EVERY_S
+from backhaul.core.cost.prices import usd_text
 from backhaul.core.errors import BackhaulError
 from backhaul.core.health import HealthState
 from backhaul.core.model import TransferState
@@ -57,6 +59,8 @@ def front(site: Site, request: Request) -> Response:
     """`/`."""
     view = site.overview.get()
     begun, waiting = apart(view)
+    price = site.settings.cost.price
+    month = site.readers.call(lambda reader: estimate_of(reader, price, view.now))
     is_all_routes = request.query_params.get("routes") == "all"
     state = view.health.state.value.replace("-", " ")
     return site.answer(
@@ -72,6 +76,8 @@ def front(site: Site, request: Request) -> Response:
         announcement=f"State: {state} {view.health.code}".strip(),
         notices=notices(view, this_host=host_name()),
         limit=limit_view(site.settings),
+        month=month,
+        month_cost=usd_text(month.month_usd),
         limits={one.name: one.limits.in_flight for one in site.settings.route},
         tones=TONES,
         rows_most=ROWS_MOST,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backhaul.adapters.ledger.attempts import NO_QUEUES
+from backhaul.app.cost import costs_of
 from backhaul.app.one_transfer import OBJECTS_MOST, OneTransfer, read_one
+from backhaul.core.cost.prices import usd_text
 from backhaul.core.model import TransferState
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def transfer_page(site: Site, request: Request) -> Response:
     found = site.readers.call(lambda reader: read_one(reader, id_prefix))
     row = found.row
     running = _running(site, row.id)
+    price = site.settings.cost.price
+    cost = site.readers.call(lambda reader: costs_of(reader, price).of_transfer(row))
     return site.answer(
         request,
         "transfer",
@@ -68,6 +72,8 @@ def transfer_page(site: Site, request: Request) -> Response:
         one=found,
         row=row,
         running=running,
+        cost=usd_text(cost),
+        price=price.source,
         objects=[object_view(one) for one in found.objects],
         objects_most=OBJECTS_MOST,
         commands=commands(found),

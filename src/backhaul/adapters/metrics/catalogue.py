@@ -81,6 +81,7 @@ ATTEMPTS_FAILED = _counter(
 )
 RUNNING = _gauge("transfers_running", "Transfers under way.", "route", "engine", "phase")
 BYTES = _counter("bytes_total", "Bytes read from S3, by purpose.", "route", "engine", "purpose")
+COST = _counter("cost_usd_total", "Dollars for bytes read from S3, by [cost].", "route")
 OBJECTS = _counter("objects_total", "Objects published or adopted, by proof.", "route", "proof")
 DURATION = _histogram(
     "transfer_duration_seconds", "From the start of the last attempt to done.", DURATIONS_S
@@ -141,7 +142,7 @@ RECONCILED_AT = _gauge(
 CATALOGUE = (
     *(BUILD_INFO, READY, HEALTH, HOLD, AGENTS_ALIVE, LEADER, TAKEOVERS, FENCED_WRITES),
     *(WORKER_RESTARTS, LEDGER_COMMIT, RATE_LIMIT),
-    *(TRANSFERS, ATTEMPTS_FAILED, RUNNING, BYTES, OBJECTS, DURATION, LAG, LAST_DONE),
+    *(TRANSFERS, ATTEMPTS_FAILED, RUNNING, BYTES, COST, OBJECTS, DURATION, LAG, LAST_DONE),
     VERIFY_FAILURES,
     *(VISIBLE, IN_FLIGHT, OLDEST_AGE, RETENTION_USED, BACKLOG, BACKLOG_LEFT),
     *(RETENTION_FORECAST, LAST_POLL, DEAD_LETTERS, VISIBILITY_LOST),

@@ -10,7 +10,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from prometheus_client import Histogram, Metric
@@ -24,6 +24,7 @@ from backhaul.core import facts
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentReport
 from backhaul.core.cost.egress import EgressRecorded
+from backhaul.core.cost.prices import INTERNET, Dollars, EgressPrice, month_of
 from backhaul.core.errors import DEPENDENCIES
 from backhaul.core.health import HealthState
 from backhaul.core.outlook.risks import RiskKind, known_kinds
@@ -44,11 +45,19 @@ class AgentMetrics:
 
     Args:
         routes: Configured ones, whose counters begin at 0.
+        price: Of what leaves S3.
     """
 
     def __init__(
-        self, *, clock: Clock, observer: Observer, version: str, routes: Iterable[str] = ()
+        self,
+        *,
+        clock: Clock,
+        observer: Observer,
+        version: str,
+        routes: Iterable[str] = (),
+        price: EgressPrice = INTERNET,
     ) -> None:
+        self._costs = _MonthCosts(price)
         self._clock = clock
         self._observer = observer
         self._version = version
@@ -57,6 +66,7 @@ class AgentMetrics:
         self._transfers = SeriesCounter(catalogue.TRANSFERS)
         self._attempts_failed = SeriesCounter(catalogue.ATTEMPTS_FAILED)
         self._bytes = SeriesCounter(catalogue.BYTES)
+        self._cost = SeriesCounter(catalogue.COST)
         self._objects = SeriesCounter(catalogue.OBJECTS)
         self._verify_failures = SeriesCounter(catalogue.VERIFY_FAILURES)
         self._visibility_lost = SeriesCounter(catalogue.VISIBILITY_LOST)
@@ -90,6 +100,10 @@ class AgentMetrics:
         action = self._actions.get(type(fact))
         if action is not None:
             action(fact)
+
+    def month_began_with(self, month: date, size_bytes: int) -> None:
+        """So much had left S3 in this month when the agent started."""
+        self._costs.begin(month, size_bytes)
 
     def committed(self, seconds: float) -> None:
         """The ledger committed."""
@@ -142,6 +156,9 @@ class AgentMetrics:
         for engine, egress in ((NATIVE, fact.native), (DISTCP, fact.distcp)):
             for purpose, size_bytes in egress.by_purpose() if egress.size_bytes else ():
                 self._bytes.add(fact.route, engine, purpose.value, amount=size_bytes)
+        size_bytes = fact.native.size_bytes + fact.distcp.size_bytes
+        dollars = self._costs.add(size_bytes, month_of(self._clock.now()))
+        self._cost.add(fact.route, amount=float(dollars))
 
     def _count_verify_failure(self, code: str) -> None:
         if code in VERIFY_CODES:
@@ -196,6 +213,7 @@ class AgentMetrics:
             self._transfers,
             self._attempts_failed,
             self._bytes,
+            self._cost,
             self._objects,
             self._verify_failures,
             self._visibility_lost,
@@ -206,6 +224,28 @@ class AgentMetrics:
             yield counter.metric()
         for histogram in (self._duration, self._lag, self._commit):
             yield from histogram.collect()
+
+
+class _MonthCosts:
+    """Prices bytes by what of their month was read before them; safe from every thread."""
+
+    def __init__(self, price: EgressPrice) -> None:
+        self._price = price
+        self._lock = threading.Lock()
+        self._month: date | None = None
+        self._bytes = 0
+
+    def begin(self, month: date, size_bytes: int) -> None:
+        with self._lock:
+            self._month, self._bytes = month, size_bytes
+
+    def add(self, size_bytes: int, month: date) -> Dollars:
+        with self._lock:
+            if month != self._month:
+                self._month, self._bytes = month, 0
+            cost = self._price.cost(size_bytes, month_bytes=self._bytes)
+            self._bytes += size_bytes
+        return cost
 
 
 class SeriesCounter:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from fractions import Fraction
 
 GB = 1 << 30
@@ -106,6 +107,11 @@ def day_costs(price: EgressPrice, days: Iterable[tuple[str, int]]) -> Iterator[t
         so_far += size_bytes
 
 
+def month_of(at: datetime) -> date:
+    """The first day of its month in UTC, as AWS bills."""
+    return at.astimezone(UTC).date().replace(day=1)
+
+
 def usd(amount: Dollars) -> float:
     """For JSON: to a millionth of a dollar."""
     return round(float(amount), 6)
@@ -116,3 +122,28 @@ def usd_text(amount: Dollars) -> str:
     if 0 < amount < _CENT:
         return "< $0.01"
     return f"${float(amount):,.2f}"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What bytes would cost on top of those of a month.
+
+    Attributes:
+        month_bytes: What left S3 this month, in UTC, as the ledger counted it.
+    """
+
+    price: EgressPrice
+    month_bytes: int
+
+    @property
+    def month_usd(self) -> Dollars:
+        """What those cost."""
+        return self.price.cost(self.month_bytes)
+
+    def usd(self, size_bytes: int) -> Dollars:
+        """The most that so many bytes cost when each is read once."""
+        return self.price.cost(size_bytes, month_bytes=self.month_bytes)
+
+    def text(self, size_bytes: int) -> str:
+        """`$9.00 by AWS's list price since December 2021`."""
+        return f"{usd_text(self.usd(size_bytes))} by {self.price.source}"
