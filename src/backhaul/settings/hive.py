@@ -38,14 +38,11 @@ class HiveRouteSettings(StrictModel):
     partition: Literal["from_path"] | None = Field(
         None, description="from directories such as dt=2026-12-01/hour=07 below the table's"
     )
-    required: bool = Field(
-        HiveTable.is_required, description="a transfer that is not registered is shown as such"
-    )
 
     @property
     def wanted(self) -> HiveTable:
         """As the core has it."""
-        return self.into(HiveTable, is_required=self.required)
+        return self.into(HiveTable)
 
 
 class HiveSection(StrictModel):

@@ -29,15 +29,10 @@ _WHOLE_TYPES = frozenset({"tinyint", "smallint", "int", "integer", "bigint"})
 
 @dataclass(frozen=True, kw_only=True)
 class HiveTable:
-    """The table in which a route's partitions are registered.
-
-    Attributes:
-        is_required: A transfer whose partitions are not registered yet is shown as such.
-    """
+    """The table in which a route's partitions are registered."""
 
     database: str
     table: str
-    is_required: bool = True
 
     @property
     def full_name(self) -> str:
