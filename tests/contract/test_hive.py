@@ -27,7 +27,7 @@ from tests.unit.test_hive_target import REPLY
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-NASTY = 300
+NASTY = 200
 _UNENCODED = re.compile(r"%([0-9A-F]{2})")
 
 
@@ -140,7 +140,7 @@ def test_no_value_becomes_anything_else(hive: Hive, tmp_path: Path, looked_at: i
     lines = hive.execute(
         "\n".join(["SHOW TABLES IN lake;", *adds, *looks, f"SHOW PARTITIONS lake.{name};"])
         + "\nSHOW TABLES IN lake;\n"
-    ).splitlines()
+    ).split("\n")  # and at no other character that ends a line somewhere
     names = [line.removeprefix("v=") for line in lines if line.startswith("v=")]
     decoded = [_UNENCODED.sub(lambda match: chr(int(match[1], 16)), each) for each in names]
     assert sorted(decoded) == sorted(values)
