@@ -52,6 +52,10 @@ sns = "arn:aws:sns:us-west-2:123456789012:idle"
 [[route]]
 name = "signed"
 replies = ["hook", "queue", "topic"]
+reply_to = [
+    "https://sqs.eu-west-1.amazonaws.com/123456789012/to-*",
+    "arn:aws:sns:us-west-2:123456789012:to-*",
+]
 source = ["s3://acme-raw/signed/"]
 destination = ["file://DIR/landing/"]
 signature = { key_file = "DIR/signing.key" }
@@ -233,6 +237,8 @@ def test_the_policy_is_that_of_the_configuration_and_can_be_piped(home: Path) ->
     assert {name: one["Resource"] for name, one in replies.items()} == {
         "ReplyQueue": "arn:aws:sqs:eu-west-1:123456789012:arrived",
         "ReplyTopic": "arn:aws:sns:us-west-2:123456789012:arrived",
+        "ReplyToMessagesOfSigned": "arn:aws:sqs:eu-west-1:123456789012:to-*",
+        "ReplyToMessagesOfSigned2": "arn:aws:sns:us-west-2:123456789012:to-*",
     }
 
 

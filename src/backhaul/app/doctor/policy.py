@@ -75,7 +75,7 @@ def policy_of(context: DoctorContext) -> PolicyOfConfiguration:
 
 
 def _replies(context: DoctorContext) -> tuple[list[ReplyAccess], list[str]]:
-    """Those that the routes name."""
+    """Those that the routes name, and those that their messages may."""
     used = replies_of_routes(context)
     found, notes = [], []
     for one in context.settings.reply:
@@ -89,12 +89,25 @@ def _replies(context: DoctorContext) -> tuple[list[ReplyAccess], list[str]]:
             found.append(ReplyAccess(name=one.name, arn=arn, role=one.role_arn))
             if ACCOUNT in arn and one.role_arn is None:
                 notes.append(f"reply {one.name}: correct the account of its queue")
+    routes = {one.name for one in context.routes}
+    for route in (one for one in context.settings.route if one.name in routes):
+        found += [_of_messages(route.name, address) for address in route.reply_to]
     if found:
         notes.append(
             "where a queue or topic of replies is encrypted with a key of KMS,"
             " add kms:GenerateDataKey and kms:Decrypt on that key"
         )
     return found, notes
+
+
+def _of_messages(route: str, address: str) -> ReplyAccess:
+    """For what messages may name in `reply_to`: an address, or its beginning with `*` behind."""
+    name = f"to messages of {route}"
+    if address.startswith("arn:"):
+        return ReplyAccess(name=name, arn=address, is_topic=True)
+    whole = f"{address[:-1]}x" if address.endswith("*") else address
+    arn = queue_arn(whole, queue_region(whole) or "*")
+    return ReplyAccess(name=name, arn=f"{arn[:-1]}*" if whole != address else arn)
 
 
 def _queue(context: DoctorContext, name: str, region: str) -> tuple[QueueAccess, list[str]]:
