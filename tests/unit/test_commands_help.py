@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import backhaul.cli
 from backhaul.cli import COMMANDS, cli
 from backhaul.cli.options import first_sentence
 
@@ -21,6 +24,18 @@ def every_command() -> Iterator[tuple[str, ...]]:
         command = cli.get_command(context, name)
         if isinstance(command, click.Group):
             yield from ((name, sub) for sub in command.list_commands(context))
+
+
+def test_no_module_of_a_command_hides_a_function_of_the_package() -> None:
+    """Importing `cli.report` makes `report` of `cli` that module, whatever it was before."""
+    package = Path(backhaul.cli.__file__)
+    defined = {
+        node.name
+        for node in ast.parse(package.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    assert {"main", "show_error"} <= defined
+    assert defined & {path.stem for path in package.parent.glob("*.py")} == set()
 
 
 def help_of(*words: str) -> str:

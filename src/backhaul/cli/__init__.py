@@ -172,7 +172,7 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return ExitCode.BAD_INPUT
     except BackhaulError as error:
-        report(error)
+        show_error(error)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("backhaul: interrupted", err=True)
@@ -183,7 +183,7 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             return _bug(error)
-        report(_of_the_machine(error))
+        show_error(_of_the_machine(error))
         return ExitCode.UNAVAILABLE
     except Exception as error:  # noqa: BLE001 - the outermost handler: any other error is a bug and must end with 70
         return _bug(error)
@@ -269,7 +269,7 @@ def _refuse_undecodable(arguments: list[str]) -> None:
             raise click.UsageError("an argument is not valid UTF-8") from None
 
 
-def report(error: BackhaulError) -> None:
+def show_error(error: BackhaulError) -> None:
     """One line on standard error: what and where; then how to fix it."""
     # Without its code: `E_AWS_NO_CREDENTIALS: queue` would look like credentials.
     click.echo(f"backhaul: {error.code}: {redacted(error.message)}", err=True)
