@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backhaul.adapters.ledger import Owner, open_ledger, open_reader
+from backhaul.adapters.ledger import Owner, SqlLedger, open_ledger, open_reader
 from backhaul.core.checksums import Checksum
 from backhaul.core.errors import BackhaulError, TakenOver
 from backhaul.core.model import (
@@ -51,7 +51,7 @@ JOB = Assignment(
 Reopen = Callable[[str], Ledger]
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "packed", "memory"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     """`reopen("me")`, `reopen("alive elsewhere")`, `reopen("killed")`: who writes."""
     if request.param == "memory":
@@ -68,12 +68,26 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
 
     def open_as(who: str) -> Ledger:
         ledger = open_ledger(tmp_path / "ledger.sqlite", create=True, owner=owners[who])
+        if request.param == "packed":
+            always_pack(ledger)
         opened.append(ledger)
         return ledger
 
     yield open_as
     for ledger in opened:
         ledger.close()
+
+
+def always_pack(ledger: SqlLedger) -> None:
+    """From now on all that was published is packed when it is read or replaced."""
+    for name in ("published", "note_published", "finish"):
+        method = getattr(ledger, name)
+
+        def packed(*args: object, method: Callable[..., object] = method, **more: object) -> object:
+            ledger.pack_paths(T0 + timedelta(days=9999), most=500)
+            return method(*args, **more)
+
+        setattr(ledger, name, packed)
 
 
 @pytest.fixture

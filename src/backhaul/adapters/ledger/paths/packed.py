@@ -44,7 +44,7 @@ _FIRST_BEHIND = select(_first).where(_first > bindparam("of_uri")).order_by(_fir
 
 
 @dataclass(frozen=True)
-class Block:
+class PathBlock:
     """A row of `packed_paths`."""
 
     first_uri: str
@@ -66,13 +66,13 @@ class Block:
         return found
 
 
-def block_before(tx: Connection, uri: str) -> Block | None:
+def block_before(tx: Connection, uri: str) -> PathBlock | None:
     """The last one that begins at this path or before it."""
     row = tx.execute(_BLOCK_BEFORE, {"of_uri": uri}).one_or_none()
     return None if row is None else _block(row)
 
 
-def block_behind(tx: Connection, uri: str) -> Block | None:
+def block_behind(tx: Connection, uri: str) -> PathBlock | None:
     """The first one that begins behind this path."""
     row = tx.execute(_BLOCK_BEHIND, {"of_uri": uri}).one_or_none()
     return None if row is None else _block(row)
@@ -154,7 +154,7 @@ def mark(tx: Connection, after: str, until: str, every: int) -> str | None:
     return min(marks, default=None)
 
 
-def _blocks(tx: Connection, after: str, until: str) -> Iterator[Block]:
+def _blocks(tx: Connection, after: str, until: str) -> Iterator[PathBlock]:
     """Those that reach into what is in between, in order."""
     block = block_before(tx, after)
     if block is not None and block.last_uri > after:
@@ -169,8 +169,8 @@ def _rows(tx: Connection, query: Select[Any], wanted: Mapping[str, Any]) -> list
     return [PublishedRow._make(row) for row in tx.execute(query, wanted)]
 
 
-def _block(row: Sequence[Any]) -> Block:
+def _block(row: Sequence[Any]) -> PathBlock:
     first, last, files, content = row
     if not (isinstance(first, str) and isinstance(last, str) and isinstance(content, bytes)):
         raise WrongValue(f"a row of packed_paths is {first!r} to {last!r}")
-    return Block(first, last, files, content)
+    return PathBlock(first, last, files, content)

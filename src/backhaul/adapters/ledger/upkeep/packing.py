@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, case, delete, func, select
 from backhaul.adapters.ledger.paths.block import PublishedRow, pack
 from backhaul.adapters.ledger.paths.packed import (
     ROW_COLUMNS,
-    Block,
+    PathBlock,
     block_before,
     next_block_begins,
 )
@@ -133,7 +133,7 @@ def _pack_some(tx: Connection, old: Sequence[PublishedRow]) -> tuple[int, int]:
     return len(some), len(files)
 
 
-def _is_to_grow(block: Block, uri: str, more: int) -> bool:
+def _is_to_grow(block: PathBlock, uri: str, more: int) -> bool:
     """Whether files from this path on go into it: they are between its own, or it has room."""
     return block.last_uri >= uri or block.files + more <= _FULLEST
 
