@@ -160,6 +160,7 @@ OWN_FATE = {
     "E_REPLY_REDIRECT": "none",
     "E_REPLY_REFUSED": "none",
     "E_REPLY_TARGET": "none",
+    "E_NO_SUCH_REPLY": "none",
     "E_REPLY_SERVER": "none",
     "E_REPLY_TIMEOUT": "none",
     "E_REPLY_TLS": "none",

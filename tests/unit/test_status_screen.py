@@ -614,7 +614,7 @@ def test_all_is_well_is_ok_with_measurements() -> None:
     assert found.level is Level.OK
     assert found.line == (
         "OK: Running: waiting for messages | queue=1204;;;0 oldest=840s;;;0 "
-        "retention=0.2%;50;80;0 dead_24h=0;1;;0 held=0s;0;900;0 rate=246000000B;;;0 "
+        "retention=0.2%;50;80;0 dead_24h=0;1;;0 dead_replies=0;1;;0 held=0s;0;900;0 rate=246000000B;;;0 "
         "missed=0;;1;0 at_risk=0;1;;0"
     )
 
@@ -754,7 +754,10 @@ def test_thresholds_are_read_in_their_units(shown: dict[str, Any]) -> None:
     given = ("--warn", "oldest=2h", "--warn", "dead_24h=off", "--critical", "retention=60%")
     done = invoke("check", *given, "--critical", "held=off")
     assert done.return_value == 2
-    assert "oldest=840s;7200;;0 retention=60%;50;60;0 dead_24h=28;;;0 held=0s;0;;0" in done.stdout
+    assert (
+        "oldest=840s;7200;;0 retention=60%;50;60;0 dead_24h=28;;;0 dead_replies=0;1;;0 held=0s;0;;0"
+        in done.stdout
+    )
 
 
 # ---------------------------------------------------------------- the document

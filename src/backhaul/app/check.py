@@ -54,6 +54,7 @@ MEASURED: dict[str, Measured] = {
         unit="%", means="that age of what SQS keeps a message", warn=50, critical=80
     ),
     "dead_24h": Measured(unit="", means="dead within 24 h, not sent again", warn=1),
+    "dead_replies": Measured(unit="", means="replies that were given up", warn=1),
     "held": Measured(
         unit="s", means="how long a dependency has held transfers", warn=0, critical=900
     ),
@@ -166,6 +167,7 @@ def _values(view: Overview) -> dict[str, float | None]:
         "oldest": max(ages, default=timedelta()).total_seconds() if is_age_known else None,
         "retention": 100 * max(shares, default=0.0) if is_share_known else None,
         "dead_24h": sum(one.count for one in view.dead),
+        "dead_replies": sum(one.dead for one in view.replies),
         "held": None if held is None else held.total_seconds(),
         "rate": view.bytes_per_s,
         "missed": len(_missed(view)) or _none(is_known=_is_judged(view)),

@@ -14,7 +14,14 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from backhaul.adapters.ledger import JobRow, JournalRow, OperatorAction, ProofTotals, TransferRow
+from backhaul.adapters.ledger import (
+    JobRow,
+    JournalRow,
+    OperatorAction,
+    ProofTotals,
+    ReplyRow,
+    TransferRow,
+)
 from backhaul.adapters.ledger.reading.transfer_rows import SettledBy
 from backhaul.app.letters import DeadLetterDetails
 from backhaul.core.model import Location
@@ -254,6 +261,11 @@ def _small() -> dict[str, dict[str, Schema]]:
         "receipt-key-list": {
             "keys": _list(_object({"key": TEXT, "is_current": FLAG, "public": TEXT}))
         },
+        "replies-list": _row(ReplyRow)["properties"],
+        "replies-resend": {
+            **dict.fromkeys(("key", "target"), TEXT),
+            "outcome": _one_of("planned", "resent"),
+        },
         "replies-test": {
             **dict.fromkeys(("name", "code", "reason", "hint"), TEXT),
             "kind": _one_of("sqs", "sns", "webhook", "command", "hive"),
@@ -283,6 +295,7 @@ def _small() -> dict[str, dict[str, Schema]]:
             "settled_by": _or_null(_row(SettledBy)),
             "objects": _list(OBJECT),
             "journal": _list(_row(JournalRow)),
+            "replies": _list(_row(ReplyRow)),
         },
     }
 

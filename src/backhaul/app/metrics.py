@@ -247,6 +247,7 @@ class MetricsExport:
                     expectations=expected,
                     risks=risks(found, expected),
                     reconciled=tuple(reader.last_reconciled()),
+                    replies=tuple(reader.reply_counts()),
                     last_done=last_done,
                 )
         except BackhaulError:

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from backhaul.adapters.ledger import find_reader
+from backhaul.adapters.ledger import LedgerReader, find_reader
 from backhaul.adapters.ledger.agents import begin_of
-from backhaul.adapters.ledger.reading.arriving import ArrivingReader
 from backhaul.adapters.ledger.reading.observing import (
     ActivityReader,
     ActivityRow,
@@ -30,6 +29,7 @@ from backhaul.core.outlook.expectation import ExpectationStatus, statuses
 from backhaul.core.outlook.forecast import Forecast, forecasts
 from backhaul.core.outlook.risks import Risk, RiskKind, known_kinds, risks
 from backhaul.core.ports import PausedRoute
+from backhaul.core.ports.replies import ReplyCounts
 from backhaul.core.reconciliation.values import ReconcileResult
 from backhaul.core.units import human_bytes
 
@@ -179,6 +179,7 @@ class Overview:
         risks_known: Of which kinds `risks` has all.
         bytes_per_s: From S3, of all agents together; None: none is alive.
         reconciled: The last reconciliation of each route.
+        replies: By target; without those that have none waiting or dead.
         is_cut: There are more open or dead transfers than were read.
     """
 
@@ -200,6 +201,7 @@ class Overview:
     risks: tuple[Risk, ...]
     risks_known: frozenset[RiskKind]
     is_cut: bool
+    replies: tuple[ReplyCounts, ...] = ()
 
     @property
     def disk_warning(self) -> str:
@@ -230,7 +232,7 @@ def read_overview(path: Path, now: datetime, *, routes: Iterable[str] = ()) -> O
 
 
 def overview(
-    reader: ArrivingReader, path: Path, now: datetime, *, routes: Iterable[str] = ()
+    reader: LedgerReader, path: Path, now: datetime, *, routes: Iterable[str] = ()
 ) -> Overview:
     """As `read_overview`, from an open ledger."""
     agents = reader.agents()
@@ -274,6 +276,7 @@ def overview(
         expectations=expected,
         risks=risks(found, expected),
         risks_known=known_kinds(found, expected),
+        replies=tuple(reader.reply_counts()),
         reconciled=tuple(reader.last_reconciled()),
         is_cut=len(waiting) == OPEN_MOST or len(dead) == DEAD_MOST,
     )

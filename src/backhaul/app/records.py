@@ -239,7 +239,7 @@ def transfer_as_json(row: TransferRow, costs: Costs) -> dict[str, Any]:
 
 
 def details_as_json(details: TransferDetails, costs: Costs) -> dict[str, Any]:
-    """`transfer`, `settled_by`, `jobs`, `proofs`, `objects` (the first ones) and `journal`."""
+    """What `show --json` prints; of `objects` the first ones."""
     settled_by = details.settled_by
     return {
         # The same object as a line of `history --json`.
@@ -252,6 +252,7 @@ def details_as_json(details: TransferDetails, costs: Costs) -> dict[str, Any]:
             for one in details.first_objects
         ],
         "journal": [row_as_json(entry) for entry in details.journal],
+        "replies": [row_as_json(reply) for reply in details.replies],
     }
 
 

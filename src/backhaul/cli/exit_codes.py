@@ -132,6 +132,13 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "notify test": {0: "delivered", 69: "one was not delivered", 78: "configuration"},
     "notify list": {0: "listed", **_LEDGER},
     "replies": {0: "done", 65: "refused for good", 69: "not delivered", 78: "configuration"},
+    "replies list": {0: "listed", **_LEDGER},
+    "replies resend": {
+        0: "done",
+        65: "no such reply",
+        69: "the ledger cannot be written",
+        78: "configuration",
+    },
     "replies test": {
         0: "delivered, or nothing was to be sent",
         64: "no such reply",

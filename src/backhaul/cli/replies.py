@@ -2,34 +2,193 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from backhaul.cli.filters import limit_option, list_options
+from backhaul.cli.listing import Column, Output, print_rows
 from backhaul.cli.options import (
     Files,
     WholeSentences,
     files_options,
+    json_lines_option,
     json_option,
     print_json,
+    report_no_ledger,
 )
 from backhaul.core.errors import ExitCode
-from backhaul.core.text import redacted
+from backhaul.core.ports.replies import ReplyState
+from backhaul.core.text import redacted, visible
 
 if TYPE_CHECKING:
+    from backhaul.adapters.ledger import ReplyRow
     from backhaul.app.reply_trial import ReplyTrial
+
+LISTED_MOST = 20
+RESENT_MOST = 10_000  # at once
+SHOWN_MOST = 300  # characters of one field
 
 
 @click.group(
     "replies", cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]}
 )
 def command() -> None:
-    r"""Try where replies go, `[[reply]]` in the configuration.
+    r"""List replies, send them again, and try where they go: `[[reply]]` in the configuration.
 
     \b
     Example:
+      backhaul replies list --state dead
+      backhaul replies resend --all-dead
       backhaul replies test arrived
     """
+
+
+@command.command("list")
+@click.option(
+    "--state",
+    type=click.Choice([one.value for one in ReplyState]),
+    help="Only these: waiting for a try, sent, or dead: given up.",
+)
+@click.option("--target", metavar="NAME", help="Only for this [[reply]], or address.")
+@list_options(limit_option(50))
+def list_replies(
+    *,
+    state: str | None,
+    target: str | None,
+    limit: int,
+    reverse: bool,
+    output: Output,
+    quiet: bool,
+    files: Files,
+) -> int:
+    r"""List replies, those of the newest transfers first.
+
+    \b
+    Example:
+      backhaul replies list --state waiting
+    """
+    from backhaul.app.records import row_as_json
+    from backhaul.app.replies import read_replies
+
+    path = files.settings().ledger_path
+    wanted = None if state is None else ReplyState(state)
+    found = read_replies(path, state=wanted, target=target, most=limit)
+    if found is None:
+        report_no_ledger(path)
+        return 0
+    if output is Output.TABLE and not found.rows:
+        click.echo("no reply" if state is None and target is None else "no such reply")
+    print_rows(found.rows[::-1] if reverse else found.rows, _columns(), output, row_as_json)
+    if found.is_cut and not quiet:
+        click.echo(f"there are more; raise --limit {limit}", err=True)
+    return 0
+
+
+@command.command("resend")
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@click.option("--target", metavar="NAME", help="Those for this [[reply]] that were given up.")
+@click.option("--all-dead", is_flag=True, help="All that were given up.")
+@click.option("--dry-run", is_flag=True, help="Only show which they are.")
+@click.option("--yes", is_flag=True, help="Without confirmation.")
+@json_lines_option
+@files_options
+def resend(
+    *,
+    keys: tuple[str, ...],
+    target: str | None,
+    all_dead: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    files: Files,
+) -> int:
+    r"""Have replies delivered again, each with the key that it has.
+
+    \b
+    Example:
+      backhaul replies resend 0mh3k2v1x-3-done
+      backhaul replies resend --target catalogue --dry-run
+
+    The agent that runs sends them within seconds, else the next one that starts. By KEY also what
+    was sent before.
+    """
+    from backhaul.app.actions import person
+    from backhaul.app.replies import read_replies, replies_by_key, resend_replies
+
+    if [bool(keys), target is not None, all_dead].count(True) != 1:
+        raise click.UsageError("name keys, or give --target or --all-dead")
+    path = files.settings(refuses_writable_config=True).ledger_path
+    found = (
+        replies_by_key(path, keys, most=RESENT_MOST)
+        if keys
+        else read_replies(path, state=ReplyState.DEAD, target=target, most=RESENT_MOST)
+    )
+    chosen = () if found is None else found.rows
+    for one in chosen[:LISTED_MOST]:
+        click.echo(f"{one.key}  {visible(one.target, SHOWN_MOST)}  {one.state}", err=True)
+    if len(chosen) > LISTED_MOST:
+        click.echo(f"and {len(chosen) - LISTED_MOST:,} more", err=True)
+    if not chosen:
+        click.echo("no reply was given up", err=as_json)
+    elif not dry_run:
+        _confirm(len(chosen), is_confirmed=yes)
+        count = resend_replies(path, person(), chosen)
+        click.echo(f"{_counted(count)} to be sent again", err=as_json)
+    for one in chosen if as_json else ():
+        outcome = "planned" if dry_run else "resent"
+        print_json({"key": one.key, "target": one.target, "outcome": outcome})
+    return 0
+
+
+def _counted(number: int) -> str:
+    return f"{number:,} {'reply' if number == 1 else 'replies'}"
+
+
+def _confirm(count: int, *, is_confirmed: bool) -> None:
+    if is_confirmed:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("--yes is needed where standard input is no terminal")
+    click.confirm(f"Send {_counted(count)} again?", abort=True, err=True)
+
+
+def _columns() -> list[Column[ReplyRow]]:
+    def cell(text: str | None) -> str:
+        return visible(text or "", SHOWN_MOST)
+
+    return [
+        Column(name="key", text=lambda one: one.key),
+        Column(name="target", text=lambda one: cell(one.target)),
+        Column(name="event", text=lambda one: one.event),
+        Column(
+            name="state",
+            text=lambda one: one.state.value,
+            style=lambda one: "red" if one.state is ReplyState.DEAD else "",
+        ),
+        Column(name="failed_tries", text=lambda one: str(one.tries), is_right=True),
+        Column(
+            name="when (UTC)",
+            text=lambda one: f"{one.ended_at or one.due_at:%Y-%m-%d %H:%M:%S}",
+            is_in_csv=False,
+        ),
+        Column(
+            name="created_at",
+            text=lambda one: f"{one.created_at:%Y-%m-%d %H:%M:%S}",
+            value=lambda one: one.created_at.isoformat(),
+            is_wide=True,
+        ),
+        Column(name="due_at", text=lambda one: one.due_at.isoformat(), is_csv_only=True),
+        Column(
+            name="ended_at",
+            text=lambda one: one.ended_at.isoformat() if one.ended_at else "",
+            is_csv_only=True,
+        ),
+        Column(name="transfer", text=lambda one: one.transfer_id, is_wide=True),
+        Column(name="code", text=lambda one: cell(one.code)),
+        Column(name="reason", text=lambda one: cell(one.reason), is_wide=True, may_wrap=True),
+    ]
 
 
 @command.command("test")

@@ -94,6 +94,9 @@ def _print(details: TransferDetails, costs: Costs) -> None:
         _line("settled", _settled(details))
     if row.duration:
         _line("took", f"{row.duration.total_seconds():.1f} s")
+    for reply in details.replies:
+        error = f" {reply.code}: {reply.reason}" if reply.code else ""
+        _line("reply", f"{reply.event} to {reply.target}: {reply.state}{error}")
     _print_proofs(details)
     click.echo("\nwhat happened (UTC)")
     for entry in details.journal:

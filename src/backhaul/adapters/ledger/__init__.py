@@ -15,6 +15,7 @@ from backhaul.adapters.ledger.reading.history import COUNT_MOST, TransferDetails
 from backhaul.adapters.ledger.reading.operating import OperatorAction, RetryCandidate
 from backhaul.adapters.ledger.reading.reader import LedgerReader
 from backhaul.adapters.ledger.reading.reconciling import UnfinishedTransfer
+from backhaul.adapters.ledger.reading.replying import ReplyRow
 from backhaul.adapters.ledger.reading.transfer_rows import JobRow, JournalRow, TransferRow
 from backhaul.adapters.ledger.sqlite.faults import EditedLedger
 from backhaul.adapters.ledger.sqlite.lock import agent_lock
@@ -31,6 +32,7 @@ __all__ = [
     "OperatorAction",
     "Owner",
     "ProofTotals",
+    "ReplyRow",
     "RetryCandidate",
     "SqlLedger",
     "TransferDetails",

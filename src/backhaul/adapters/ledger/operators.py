@@ -11,13 +11,13 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.agents import paused_route
 from backhaul.adapters.ledger.attempts import end_dead
 from backhaul.adapters.ledger.jobs import open_jobs
-from backhaul.adapters.ledger.schema import operator_actions, paused_routes, put
+from backhaul.adapters.ledger.schema import operator_actions, paused_routes, put, replies
 from backhaul.adapters.ledger.schema import transfers as table
 from backhaul.adapters.ledger.session import WriteSession
 from backhaul.core.errors import LedgerLocked, PermanentError
@@ -31,8 +31,20 @@ from backhaul.core.ports import (
     SentAgain,
     Settlement,
 )
+from backhaul.core.ports.replies import ReplyState
 
 SUBJECT_MOST = 1000  # characters
+_RESEND = (
+    update(replies)
+    .where(replies.c.key == bindparam("of_key"), replies.c.target == bindparam("of_target"))
+    .values(
+        state=ReplyState.WAITING.value,
+        tries=0,
+        tried_since=bindparam("now"),
+        due_at=bindparam("now"),
+        ended_at=None,
+    )
+)
 _PLANNED = select(table.c.bytes_planned).where(table.c.id == bindparam("of_transfer"))
 
 
@@ -113,6 +125,20 @@ class SqlOperators(WriteSession):
                 planned = tx.execute(_PLANNED, {"of_transfer": transfer_id}).scalar()
                 size_bytes += int(planned or 0)
             _add(tx, replace(entry, size_bytes=size_bytes))
+
+    def resend_replies(self, chosen: Sequence[tuple[str, str]], entry: OperatorEntry) -> int:
+        """Let these replies, (key, target) each, be delivered again; returns how many.
+
+        One that waits is due at once.
+        """
+        again = {"now": entry.at}
+        with self._transaction() as tx:
+            count = 0
+            for key, target in chosen:
+                found = tx.execute(_RESEND, {"of_key": key, "of_target": target, **again})
+                count += found.rowcount
+            _add(tx, entry)
+        return count
 
 
 def _settled(how: Settlement, at: datetime) -> dict[str, Any]:

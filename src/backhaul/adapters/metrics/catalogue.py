@@ -139,6 +139,12 @@ RECONCILED_AT = _gauge(
     "reconcile_last_timestamp_seconds", "When the last reconciliation ended.", "route"
 )
 
+# ---------------------------------------------------------------- replies
+
+REPLIES_SENT = _counter("replies_sent_total", "Replies that their target has taken.", "target")
+REPLIES_WAITING = _gauge("replies_waiting", "Replies that wait for a try.", "target")
+REPLIES_DEAD = _gauge("replies_dead", "Replies that were given up.", "target")
+
 CATALOGUE = (
     *(BUILD_INFO, READY, HEALTH, HOLD, AGENTS_ALIVE, LEADER, TAKEOVERS, FENCED_WRITES),
     *(WORKER_RESTARTS, LEDGER_COMMIT, RATE_LIMIT),
@@ -148,4 +154,5 @@ CATALOGUE = (
     *(RETENTION_FORECAST, LAST_POLL, DEAD_LETTERS, VISIBILITY_LOST),
     *(EXPECTATION_MET, EXPECTATION_DEADLINE, EXPECTATION_OBJECTS, AT_RISK),
     *(RECONCILE_OBJECTS, RECONCILED_AT),
+    *(REPLIES_SENT, REPLIES_WAITING, REPLIES_DEAD),
 )

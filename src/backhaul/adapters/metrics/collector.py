@@ -29,6 +29,7 @@ from backhaul.core.errors import DEPENDENCIES
 from backhaul.core.health import HealthState
 from backhaul.core.outlook.risks import RiskKind, known_kinds
 from backhaul.core.ports import Clock
+from backhaul.core.replies.delivery import ReplySent
 
 NATIVE, DISTCP = "native", "distcp"
 BEFORE_PROGRESS = "starting"  # the phase of a transfer that has not reported one
@@ -73,6 +74,7 @@ class AgentMetrics:
         self._takeovers = SeriesCounter(catalogue.TAKEOVERS)
         self._fenced_writes = SeriesCounter(catalogue.FENCED_WRITES)
         self._worker_restarts = SeriesCounter(catalogue.WORKER_RESTARTS)
+        self._replies_sent = SeriesCounter(catalogue.REPLIES_SENT)
         self._duration = _histogram(catalogue.DURATION)
         self._lag = _histogram(catalogue.LAG)
         self._commit = _histogram(catalogue.LEDGER_COMMIT)
@@ -86,6 +88,7 @@ class AgentMetrics:
             facts.TransferDone: self._done,
             facts.MessageDead: self._died,
             facts.TransferTakenOver: self._taken_over,
+            ReplySent: lambda fact: self._replies_sent.add(_reply_target(fact.target)),
             facts.VisibilityWasLost: lambda _fact: self._visibility_lost.add(),
             facts.WorkerReplaced: lambda _fact: self._worker_restarts.add(),
         }
@@ -193,6 +196,7 @@ class AgentMetrics:
         if scraped.figures is not None:
             yield from _outlook_gauges(scraped.figures, scraped.queue)
             yield from _reconciled_gauges(scraped.figures)
+            yield from _reply_gauges(scraped.figures)
 
     def _running(self, report: AgentReport) -> Metric:
         counts: dict[tuple[str, ...], float] = {}
@@ -220,6 +224,7 @@ class AgentMetrics:
             self._takeovers,
             self._fenced_writes,
             self._worker_restarts,
+            self._replies_sent,
         ):
             yield counter.metric()
         for histogram in (self._duration, self._lag, self._commit):
@@ -344,6 +349,22 @@ def _reconciled_gauges(figures: LedgerFigures) -> Iterator[Metric]:
         (one.route,): one.finished_at.timestamp() for one in figures.reconciled
     }
     yield _gauge(catalogue.RECONCILED_AT, ended)
+
+
+def _reply_gauges(figures: LedgerFigures) -> Iterator[Metric]:
+    waiting: dict[tuple[str, ...], float] = {}
+    dead: dict[tuple[str, ...], float] = {}
+    for one in figures.replies:
+        key = (_reply_target(one.target),)
+        waiting[key] = waiting.get(key, 0) + one.waiting
+        dead[key] = dead.get(key, 0) + one.dead
+    yield _gauge(catalogue.REPLIES_WAITING, waiting)
+    yield _gauge(catalogue.REPLIES_DEAD, dead)
+
+
+def _reply_target(target: str) -> str:
+    """A name of the configuration; addresses, which messages choose, are counted together."""
+    return "reply_to" if ":" in target else target
 
 
 def _gauge(family: MetricFamily, values: Mapping[tuple[str, ...], float]) -> Metric:

@@ -11,6 +11,7 @@ from backhaul.core.health import Health
 from backhaul.core.outlook.expectation import ExpectationStatus
 from backhaul.core.outlook.forecast import Forecast
 from backhaul.core.outlook.risks import Risk
+from backhaul.core.ports.replies import ReplyCounts
 from backhaul.core.reconciliation.values import ReconcileResult
 
 
@@ -22,6 +23,7 @@ class LedgerFigures:
         forecasts: Of each queue that an agent alive works.
         expectations: As they were judged last.
         reconciled: The last reconciliation of each route.
+        replies: By target, those that have some that wait or were given up.
         last_done: By route, from before this agent started; to the hour.
     """
 
@@ -30,6 +32,7 @@ class LedgerFigures:
     expectations: tuple[ExpectationStatus, ...] = ()
     risks: tuple[Risk, ...] = ()
     reconciled: tuple[ReconcileResult, ...] = ()
+    replies: tuple[ReplyCounts, ...] = ()
     last_done: Mapping[str, datetime] = field(default_factory=dict)
 
 

@@ -219,6 +219,7 @@ class Act(StrEnum):
     BACKUP = "backup"
     PRUNE = "prune"
     KEY = "key"
+    RESEND = "resend"
 
 
 class Settlement(StrEnum):

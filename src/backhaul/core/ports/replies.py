@@ -54,6 +54,15 @@ class DueReply:
     tried_since: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReplyCounts:
+    """How many replies of one target wait, or were given up."""
+
+    target: str
+    waiting: int
+    dead: int
+
+
 class ReplyLedger(Protocol):
     """Replies that wait: each was written in the transaction that recorded what it is about.
 

@@ -30,6 +30,7 @@ from backhaul.adapters.ledger.reading.filtering import (
     done_of,
     ids_of_state,
 )
+from backhaul.adapters.ledger.reading.replying import ReplyRow, replies_of
 from backhaul.adapters.ledger.reading.transfer_rows import (
     JobRow,
     JournalRow,
@@ -69,6 +70,7 @@ class TransferDetails:
     journal: tuple[JournalRow, ...]
     proofs: tuple[ProofTotals, ...]
     first_objects: tuple[EvidenceRow, ...]
+    replies: tuple[ReplyRow, ...] = ()
 
 
 class HistoryReader(FilterReader):
@@ -162,6 +164,7 @@ class HistoryReader(FilterReader):
                 journal=tuple(map(journal_row, tx.execute(its_journal).mappings())),
                 proofs=(),
                 first_objects=tuple(objects_of(tx, row, after=-1, most=first_objects)),
+                replies=tuple(replies_of(tx, row["id"])),
             )
         proofs, transfer = self._proofs(details.transfer.id), details.transfer
         if row["bytes_copied"] is None:

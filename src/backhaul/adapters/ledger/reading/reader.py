@@ -9,6 +9,7 @@ from backhaul.adapters.ledger.reading.history import HistoryReader
 from backhaul.adapters.ledger.reading.locating import PlaceReader
 from backhaul.adapters.ledger.reading.operating import OperatorReader
 from backhaul.adapters.ledger.reading.reconciling import ReconcileReader
+from backhaul.adapters.ledger.reading.replying import ReplyReader
 from backhaul.adapters.ledger.reading.searching import SearchReader
 from backhaul.adapters.ledger.upkeep.checking import CheckReader
 from backhaul.adapters.ledger.upkeep.packing import PackReader
@@ -24,6 +25,7 @@ class LedgerReader(
     SearchReader,
     ReconcileReader,
     PlaceReader,
+    ReplyReader,
     CheckReader,
     PruneReader,
     PackReader,

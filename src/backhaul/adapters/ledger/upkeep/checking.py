@@ -24,6 +24,7 @@ from backhaul.adapters.ledger.schema import (
     objects,
     packed_paths,
     published,
+    replies,
     seals,
     transfers,
 )
@@ -38,7 +39,7 @@ NUMBERS_AT_ONCE = 50_000
 PAGES_SAMPLED = 10_000  # of each table and index, where not all are counted: 40 MB
 _FINAL = tuple(one.value for one in TransferState if one.is_final)
 _WITH_FILES = (TransferState.DONE.value, TransferState.SUPERSEDED.value)
-_WITH_TRANSFER = (objects, jobs, journal)
+_WITH_TRANSFER = (objects, jobs, journal, replies)
 _STATE = (
     *("id", "state", "finished_at", "owner", "renames_possible", "plan_complete"),
     *("objects_planned", "directory"),

@@ -40,12 +40,14 @@ from backhaul.adapters.ledger.schema import (
     meta,
     objects,
     put,
+    replies,
     seals,
     transfers,
 )
 from backhaul.adapters.ledger.session import ReadSession, WriteSession
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Proof
+from backhaul.core.ports.replies import ReplyState
 
 LOOKED_AT = 500  # transfers in one step
 UNFINISHED = "pruning"  # in `meta`: the transfer of which a step has left rows
@@ -178,6 +180,7 @@ class SqlPruning(WriteSession):
         if not page:
             return PruneStep(transfers=0, objects=dropped, size_bytes=0, after=None)
         last: str = page[-1].id
+        _drop_sent_replies(tx, after, last, rule.before)
         found = tx.execute(_candidates(rule.before, after, last)).all()
         chosen = _fitting(found, most - dropped)
         dropped += _mark_and_drop(tx, [one.id for one in chosen], rule, now, most - dropped)
@@ -198,6 +201,13 @@ class SqlPruning(WriteSession):
         """Of a transfer that is marked already."""
         transfer_id = tx.execute(_UNFINISHED).scalar()
         return 0 if transfer_id is None else _drop(tx, transfer_id, most)
+
+
+def _drop_sent_replies(tx: Connection, after: str, last: str, before: datetime) -> None:
+    """Of the transfers of this page; those that wait or were given up stay."""
+    of_page = and_(replies.c.transfer_id > after, replies.c.transfer_id <= last)
+    is_old = and_(replies.c.state == ReplyState.SENT.value, replies.c.ended_at < before)
+    tx.execute(delete(replies).where(of_page, is_old))
 
 
 def _fitting(found: Sequence[Any], most: int) -> Sequence[Any]:

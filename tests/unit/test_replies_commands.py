@@ -1,0 +1,162 @@
+"""What `backhaul replies list` and `resend` print and change; replies in show, check and prune."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger.upkeep.pruning import PruneRule
+from backhaul.app.overview import read_overview
+from backhaul.cli import cli
+from backhaul.core.errors import PermanentError
+from backhaul.core.model import TransferState
+from backhaul.core.ports import MessageKey
+from backhaul.core.ports.replies import ReplyState
+from backhaul.core.replies.reply import ReplyWish
+
+T0 = datetime(2026, 11, 1, 3, tzinfo=UTC)
+ADDRESS = "https://sqs.us-west-2.amazonaws.com/123456789012/replies"
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("BACKHAUL_CONFIG", "STATE_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """t1: sent to out, given up for the address. t2: waits for out."""
+    path = tmp_path / "ledger.db"
+    with closing(open_ledger(path, create=True)) as ledger:
+        end(ledger, "t1", "out", ADDRESS)
+        end(ledger, "t2", "out")
+        ledger.note_replies_sent("out", ["t1-0-dead"], T0)
+        ledger.note_reply_failed(ADDRESS, "t1-0-dead", "E_REPLY_REFUSED", "no", T0, due_at=None)
+    return path
+
+
+def end(ledger: SqlLedger, transfer_id: str, *targets: str) -> None:
+    key = MessageKey(queue="q", message_id=f"m-{transfer_id}")
+    wishes = [ReplyWish(target=one) for one in targets]
+    ledger.begin(key, transfer_id, "s3://raw/a", "/landing/a", T0, replies=wishes)
+    ledger.fail(transfer_id, TransferState.DEAD, "E_X", "why", T0)
+
+
+def run(path: Path, *arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, [*arguments, "--ledger", str(path)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def listed(path: Path, *arguments: str) -> list[tuple[str, str, str]]:
+    lines = run(path, "replies", "list", "--json", *arguments).stdout.splitlines()
+    return [(one["key"], one["target"], one["state"]) for one in map(json.loads, lines)]
+
+
+def test_the_list_has_all_the_newest_transfers_first(path: Path) -> None:
+    assert listed(path) == [
+        ("t2-0-dead", "out", "waiting"),
+        ("t1-0-dead", ADDRESS, "dead"),
+        ("t1-0-dead", "out", "sent"),
+    ]
+    assert listed(path, "--reverse")[0] == ("t1-0-dead", "out", "sent")
+
+
+@pytest.mark.parametrize("state", [one.value for one in ReplyState])
+def test_the_list_by_state(path: Path, state: str) -> None:
+    assert [one[2] for one in listed(path, "--state", state)] == [state]
+
+
+def test_the_list_by_target_and_for_people(path: Path) -> None:
+    assert [one[1] for one in listed(path, "--target", ADDRESS)] == [ADDRESS]
+    text = run(path, "replies", "list", "--output", "wide").stdout
+    assert "E_REPLY_REFUSED" in text
+    assert run(path, "replies", "list", "--target", "no").stdout == "no such reply\n"
+    cut = run(path, "replies", "list", "--limit", "1")
+    assert "there are more" in cut.stderr
+
+
+def test_a_ledger_that_is_not_there_has_none(tmp_path: Path) -> None:
+    assert listed(tmp_path / "none.db") == []
+
+
+def test_resend_lets_it_be_due_again_with_a_line_in_the_journal(path: Path) -> None:
+    run(path, "replies", "resend", "--all-dead", "--yes")
+    assert listed(path, "--state", "dead") == []
+    with closing(open_ledger(path, create=False)) as ledger:
+        (due,) = ledger.due_replies(ADDRESS, datetime.now(UTC), most=9)
+    assert due.reply.key == "t1-0-dead"
+    assert due.tries == 0
+    assert due.tried_since > T0
+    (line,) = run(path, "journal", "--json").stdout.splitlines()
+    found = json.loads(line)
+    assert (found["action"], found["subject"], found["transfers"]) == ("resend", "t1-0-dead", 1)
+
+
+def test_resend_by_key_takes_what_was_sent_too(path: Path) -> None:
+    lines = run(path, "replies", "resend", "t1-0-dead", "--yes", "--json").stdout.splitlines()
+    assert {json.loads(line)["target"] for line in lines} == {"out", ADDRESS}
+    assert [one[2] for one in listed(path)] == ["waiting"] * 3
+
+
+def test_resend_by_target_takes_what_was_given_up_alone(path: Path) -> None:
+    assert "no reply was given up" in run(path, "replies", "resend", "--target", "out").stdout
+    run(path, "replies", "resend", "--target", ADDRESS, "--yes")
+    assert [one[2] for one in listed(path)] == ["waiting", "waiting", "sent"]
+
+
+def test_a_dry_run_changes_nothing(path: Path) -> None:
+    done = run(path, "replies", "resend", "--all-dead", "--dry-run", "--json")
+    assert json.loads(done.stdout)["outcome"] == "planned"
+    assert len(listed(path, "--state", "dead")) == 1
+
+
+@pytest.mark.parametrize("given", ["", "t1-0-dead --all-dead", "--all-dead"])
+def test_one_way_to_choose_and_a_confirmation_are_needed(path: Path, given: str) -> None:
+    run(path, "replies", "resend", *given.split(), code=2)  # 64 of the process
+    assert len(listed(path, "--state", "dead")) == 1
+
+
+def test_a_key_that_is_not_there_is_refused(path: Path) -> None:
+    found = run(path, "replies", "resend", "no", "--yes", code=1).exception
+    assert isinstance(found, PermanentError)
+    assert found.code == "E_NO_SUCH_REPLY"
+
+
+def test_show_has_the_replies_of_its_transfer(path: Path) -> None:
+    text = run(path, "show", "t1").stdout
+    assert f"dead to {ADDRESS}: dead E_REPLY_REFUSED: no" in text
+    found = json.loads(run(path, "show", "t1", "--json").stdout)["replies"]
+    assert [one["state"] for one in found] == ["dead", "sent"]
+
+
+def test_check_warns_while_some_were_given_up(path: Path) -> None:
+    found = read_overview(path, T0)
+    assert found is not None
+    assert [(one.target, one.waiting, one.dead) for one in found.replies] == [
+        (ADDRESS, 0, 1),
+        ("out", 1, 0),
+    ]
+    assert "dead_replies=1;1;;0" in CliRunner().invoke(cli, ["check", "--ledger", str(path)]).stdout
+
+
+def test_prune_drops_what_was_sent_and_keeps_the_rest(path: Path) -> None:
+    rule = PruneRule(before=T0 + timedelta(days=1), name="test")
+    with closing(open_ledger(path, create=False)) as ledger:
+        ledger.prune(PruneRule(before=T0, name="test"), T0, most=100)
+        assert len(listed(path)) == 3
+        ledger.prune(rule, T0, most=100)
+    assert [one[2] for one in listed(path)] == ["waiting", "dead"]
+
+
+def test_ledger_check_finds_a_reply_whose_transfer_is_gone(path: Path) -> None:
+    with closing(open_reader(path)) as reader:
+        assert list(reader._without_transfer()) == []
