@@ -99,6 +99,7 @@ def test_a_name_has_its_unit_last_and_a_counter_its_total() -> None:
     units = ("_seconds", "_bytes", "_ratio", "_total", "_info")
     counts = {"ready", "health", "hold", "leader", "agents_alive", "dead_letters"}
     counts |= {"expectation_met", "expectation_objects", "at_risk", "reconcile_objects"}
+    counts |= {"replies_waiting", "replies_dead"}
     counts |= {"transfers_running", "queue_visible", "queue_in_flight"}
     for one in CATALOGUE:
         assert one.name.endswith("_total") == (one.kind is MetricKind.COUNTER)

@@ -20,7 +20,9 @@ from backhaul.core.cost.prices import GB, month_of
 from backhaul.core.errors import DEPENDENCIES, IntegrityError
 from backhaul.core.health import Health, HealthState
 from backhaul.core.outlook.forecast import Forecast
+from backhaul.core.ports.replies import ReplyCounts
 from backhaul.core.reconciliation.values import ReconcileResult
+from backhaul.core.replies.delivery import ReplySent
 from backhaul.testing.fakes.clock import FakeClock
 from tests.docs.test_reference import _trees, classes_in_source
 from tests.unit.test_status_screen import RISK, expected
@@ -115,6 +117,7 @@ def done(transfer_id: str = "t1", **changes: object) -> facts.TransferDone:
     return replace(fact, **changes)  # type: ignore[arg-type]
 
 
+REPLY_SENT = ReplySent(target="out", key="t1-1-done", about="done", transfer_id="t1", seconds=1.0)
 READ = EgressRecorded(transfer_id="t1", route="click", native=Egress(copy=200), distcp=Egress())
 
 
@@ -451,7 +454,7 @@ def test_the_last_success_before_the_start_is_of_the_ledger_and_then_counted(bed
 
 def test_every_metric_of_the_catalogue_is_scraped_as_it_is_described(bed: Bed) -> None:
     bed.start()
-    bed.emit(done(), READ, dead("t2"), failed("E_X"))
+    bed.emit(done(), READ, dead("t2"), failed("E_X"), REPLY_SENT)
     bed.start("t3")
     depth = QueueDepth(visible=7, in_flight=2, delayed=0, retention_s=9, at=NOW, dead_letters=3)
     report = replace(bed.observer.report(), depth=depth, last_poll_at=NOW)
@@ -461,6 +464,7 @@ def test_every_metric_of_the_catalogue_is_scraped_as_it_is_described(bed: Bed) -
         expectations=(expected("a"),),
         risks=(RISK,),
         reconciled=(RECONCILED,),
+        replies=(ReplyCounts(target="out", waiting=1, dead=2),),
     )
     text = bed.text(queue="q", report=report, figures=figures)
     families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -472,6 +476,16 @@ def test_every_metric_of_the_catalogue_is_scraped_as_it_is_described(bed: Bed) -
         labels = {name for sample in family.samples for name in sample.labels}
         assert labels == {*one.labels, *extra}, one.name
     assert not families
+
+
+def test_addresses_of_messages_are_one_target(bed: Bed) -> None:
+    counts = [ReplyCounts(target=f"arn:aws:sns:r:1:{one}", waiting=1, dead=2) for one in "ab"]
+    bed.emit(REPLY_SENT, replace(REPLY_SENT, target="https://sqs/1/q"))
+    text = bed.text(figures=LedgerFigures(agents_alive=1, replies=tuple(counts)))
+    assert 'backhaul_replies_waiting{target="reply_to"} 2' in text
+    assert 'backhaul_replies_dead{target="reply_to"} 4' in text
+    assert 'backhaul_replies_sent_total{target="reply_to"} 1' in text
+    assert 'backhaul_replies_sent_total{target="out"} 1' in text
 
 
 def test_a_label_is_escaped(bed: Bed) -> None:

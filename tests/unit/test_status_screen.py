@@ -614,7 +614,8 @@ def test_all_is_well_is_ok_with_measurements() -> None:
     assert found.level is Level.OK
     assert found.line == (
         "OK: Running: waiting for messages | queue=1204;;;0 oldest=840s;;;0 "
-        "retention=0.2%;50;80;0 dead_24h=0;1;;0 dead_replies=0;1;;0 held=0s;0;900;0 rate=246000000B;;;0 "
+        "retention=0.2%;50;80;0 dead_24h=0;1;;0 dead_replies=0;1;;0 held=0s;0;900;0 "
+        "rate=246000000B;;;0 "
         "missed=0;;1;0 at_risk=0;1;;0"
     )
 

@@ -94,9 +94,7 @@ def _print(details: TransferDetails, costs: Costs) -> None:
         _line("settled", _settled(details))
     if row.duration:
         _line("took", f"{row.duration.total_seconds():.1f} s")
-    for reply in details.replies:
-        error = f" {reply.code}: {reply.reason}" if reply.code else ""
-        _line("reply", f"{reply.event} to {reply.target}: {reply.state}{error}")
+    _print_replies(details)
     _print_proofs(details)
     click.echo("\nwhat happened (UTC)")
     for entry in details.journal:
@@ -104,6 +102,12 @@ def _print(details: TransferDetails, costs: Costs) -> None:
         click.echo(
             f"  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.state:<11} attempt {entry.attempt}{reason}"
         )
+
+
+def _print_replies(details: TransferDetails) -> None:
+    for one in details.replies:
+        error = f" {one.code}: {one.reason}" if one.code else ""
+        _line("reply", f"{one.event} to {one.target}: {one.state}{error}")
 
 
 def _print_readers(row: TransferRow) -> None:
