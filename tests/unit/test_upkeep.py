@@ -25,14 +25,16 @@ def watches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     return turns
 
 
-class Ledger:
-    """Has nothing to drop."""
+@pytest.fixture(autouse=True)
+def prunes(monkeypatch: pytest.MonkeyPatch) -> list[timedelta]:
+    """How long objects are kept, at each turn of the pruner."""
+    turns: list[timedelta] = []
 
-    prunes = 0
+    def make_pruner(_ledger: object, _clock: object, kept: timedelta) -> Any:
+        return SimpleNamespace(turn=lambda: turns.append(kept))
 
-    def prune(self, *_: object, **__: object) -> Any:
-        self.prunes += 1
-        return SimpleNamespace(after=None, objects=0)
+    monkeypatch.setattr(upkeep, "Pruner", make_pruner)
+    return turns
 
 
 def _context(*expectations: str) -> Any:
@@ -40,20 +42,23 @@ def _context(*expectations: str) -> Any:
     return SimpleNamespace(expectations=expectations, settings=SimpleNamespace(retention=kept))
 
 
+def _upkeep(context: Any) -> Upkeep:
+    ledger: Any = None
+    return Upkeep(context, ledger, Lock(), lambda _fact: None)
+
+
 def test_a_turn_judges_what_is_in_force_after_a_reload_and_prunes(
-    watches: list[tuple[str, ...]],
+    watches: list[tuple[str, ...]], prunes: list[timedelta]
 ) -> None:
-    ledger: Any = Ledger()
-    it = Upkeep(_context("at six"), ledger, Lock(), lambda _fact: None)
+    it = _upkeep(_context("at six"))
     it.turn()
     it.adopt(_context("at seven"))
     it.turn()
     assert watches == [("at six",), ("at seven",)]
-    assert ledger.prunes == 1, "the next walk through all transfers is an hour away"
+    assert prunes == [timedelta(days=1)] * 2
 
 
 def test_a_reload_without_other_expectations_keeps_the_watch_and_what_it_has_announced() -> None:
-    ledger: Any = Ledger()
     made = []
 
     def make_watch(_context: Any, **_: object) -> Any:
@@ -62,6 +67,6 @@ def test_a_reload_without_other_expectations_keeps_the_watch_and_what_it_has_ann
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(upkeep, "make_watch", make_watch)
-        it = Upkeep(_context("at six"), ledger, Lock(), lambda _fact: None)
+        it = _upkeep(_context("at six"))
         it.adopt(_context("at six"))
     assert made == [1]
