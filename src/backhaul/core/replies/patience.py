@@ -11,13 +11,13 @@ class ReplyPatience:
     """Limits of the tries for one reply, and for one target.
 
     Attributes:
-        base_s: Before the second try, before jitter; doubles with each.
-        cap_s: Longest.
+        first_s: Before the second try, before jitter; doubles with each.
+        longest_s: Longest.
         for_s: A reply is given up when it was tried for so long: a long weekend.
     """
 
-    base_s: float = 2.0
-    cap_s: float = 600.0
+    first_s: float = 2.0
+    longest_s: float = 600.0
     for_s: float = 3 * 86_400.0
 
     def delay_s(self, failures: int, chance: float) -> float:
@@ -27,7 +27,7 @@ class ReplyPatience:
             failures: In a row, from 1.
             chance: 0.0 to 1.0.
         """
-        ceiling = min(self.cap_s, self.base_s * 2.0 ** min(failures - 1, 30))
+        ceiling = min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 30))
         return ceiling / 2 + ceiling / 2 * chance
 
     def is_over(self, since: datetime, now: datetime) -> bool:
