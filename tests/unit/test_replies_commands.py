@@ -56,6 +56,22 @@ def run(path: Path, *arguments: str, code: int = 0) -> Result:
     return result
 
 
+def test_what_hive_does_not_have_yet_is_published_and_not_registered(path: Path) -> None:
+    assert "not registered" not in run(path, "status").stdout
+    with closing(open_ledger(path, create=False)) as ledger:
+        end(ledger, "t3", "hive")
+        end(ledger, "t4", "hive")
+        ledger.note_reply_failed("hive", "t3-0-dead", "E_HIVE_TABLE", "no", T0, due_at=None)
+    words = "published, not registered"
+    assert f"{words}: 1 waiting, 1 given up" in run(path, "status").stdout
+    assert f"to hive: {words} (dead) E_HIVE_TABLE: no" in run(path, "show", "t3").stdout
+    assert f"to hive: {words} (waiting)" in run(path, "show", "t4").stdout
+    with closing(open_ledger(path, create=False)) as ledger:
+        ledger.note_replies_sent("hive", ["t3-0-dead", "t4-0-dead"], T0)
+    assert "not registered" not in run(path, "status").stdout
+    assert "to hive: sent" in run(path, "show", "t4").stdout
+
+
 def listed(path: Path, *arguments: str) -> list[tuple[str, str, str]]:
     lines = run(path, "replies", "list", "--json", *arguments).stdout.splitlines()
     return [(one["key"], one["target"], one["state"]) for one in map(json.loads, lines)]

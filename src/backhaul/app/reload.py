@@ -13,10 +13,10 @@ from backhaul.app.start import check_targets
 from backhaul.core import facts
 from backhaul.core.errors import BackhaulError, ConfigurationError
 from backhaul.core.ports import Emit, Ports
+from backhaul.core.replies.reply import HIVE
 from backhaul.core.requests.policy import Policy
 from backhaul.core.requests.policy import warnings as route_warnings
 from backhaul.core.text import printable
-from backhaul.settings.hive import HIVE
 
 
 class ConfigurationReload:

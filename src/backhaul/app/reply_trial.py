@@ -14,10 +14,10 @@ from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.hive import check_shell, hive_target
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.errors import BackhaulError, BadArgument, ConfigurationError
-from backhaul.core.replies.reply import Reply
+from backhaul.core.replies.reply import HIVE, Reply
 from backhaul.core.replies.trial import trial_reply
 from backhaul.core.text import shown
-from backhaul.settings.hive import HIVE, check_hive
+from backhaul.settings.hive import check_hive
 from backhaul.settings.model import Settings
 from backhaul.settings.reply import check_replies
 

@@ -13,7 +13,7 @@ from backhaul.app.lineage import lineage_target
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.agent.replying.sender import ReplySender
 from backhaul.core.ports import Emit
-from backhaul.settings.hive import HIVE
+from backhaul.core.replies.reply import HIVE
 from backhaul.settings.lineage import LINEAGE
 
 

@@ -8,6 +8,8 @@ import click
 
 from backhaul.cli.completion import complete_ids
 from backhaul.cli.options import Files, OnceOnly, files_options, json_option, print_json
+from backhaul.core.ports.replies import ReplyState
+from backhaul.core.replies.reply import HIVE
 
 if TYPE_CHECKING:
     from backhaul.app.cost import Costs
@@ -107,7 +109,10 @@ def _print(details: TransferDetails, costs: Costs) -> None:
 def _print_replies(details: TransferDetails) -> None:
     for one in details.replies:
         error = f" {one.code}: {one.reason}" if one.code else ""
-        _line("reply", f"{one.event} to {one.target}: {one.state}{error}")
+        state = one.state.value
+        if one.target == HIVE and one.state is not ReplyState.SENT:
+            state = f"published, not registered ({state})"
+        _line("reply", f"{one.event} to {one.target}: {state}{error}")
 
 
 def _print_readers(row: TransferRow) -> None:

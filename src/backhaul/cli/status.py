@@ -22,6 +22,7 @@ from backhaul.cli.options import (
 )
 from backhaul.cli.screen import has_colour, plain, screen, styled
 from backhaul.core.errors import OutageError
+from backhaul.core.replies.reply import HIVE
 
 if TYPE_CHECKING:
     from backhaul.app.overview import Overview
@@ -129,11 +130,20 @@ def _lines(
     if route is not None:
         view = _of_route(view, route)
     words = styled if has_colour() else plain
-    month = _month(settings)
+    below = [*_unregistered(view), *_month(settings)]
     if rows is not None:
-        rows -= len(month)
+        rows -= len(below)
     found = screen(view, limit=limit_words(settings), width=width, rows=rows)
-    return [*(words(line) for line in found), *month]
+    return [*(words(line) for line in found), *below]
+
+
+def _unregistered(view: Overview) -> list[str]:
+    """Transfers that are done, and whose partitions the warehouse does not have yet."""
+    found = next((one for one in view.replies if one.target == HIVE), None)
+    if found is None:
+        return []
+    counts = f"{found.waiting:,} waiting, {found.dead:,} given up"
+    return [f"published, not registered: {counts} (backhaul replies list --target hive)"]
 
 
 def _month(settings: Settings) -> list[str]:

@@ -11,12 +11,11 @@ from pydantic import BeforeValidator, Field
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.replies.hiveql import HiveDialect
 from backhaul.core.replies.partitions import HiveTable
-from backhaul.core.replies.reply import ReplyEvent, ReplyWish
+from backhaul.core.replies.reply import HIVE, ReplyEvent, ReplyWish
 from backhaul.core.text import printable, shown
 from backhaul.settings.base import StrictModel, command_fault
 from backhaul.settings.sizes import parse_span
 
-HIVE = "hive"  # the reply target
 HIVE_WISH = ReplyWish(target=HIVE, events=frozenset({ReplyEvent.DONE}))
 _Span = BeforeValidator(parse_span)
 _NAME = r"^[A-Za-z0-9_]+$"

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 REPLY_VERSION = 1
+HIVE = "hive"  # the target that registers partitions
 # The code of a reply DONE whose data was not copied: newer data from its source was there already.
 SUPERSEDED = "superseded"
 
