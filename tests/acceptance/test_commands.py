@@ -34,6 +34,7 @@ COMMANDS = [
     "limit",
 ]
 COMMANDS += ["pause", "resume", "retry", "journal", "where", "arrived", "receipt", "doctor"]
+COMMANDS += ["report"]
 HEAVY = {"boto3", "botocore", "sqlalchemy", "rich", "hdfs_native", "pydantic", "alembic"}
 
 
