@@ -191,6 +191,14 @@ def test_another_default_file_system_takes_a_restart(
     assert "systemctl restart backhaul" in fact.hint
 
 
+def test_another_table_takes_a_restart(bed: Bed) -> None:
+    with bed.file.open("a") as file:
+        file.write('hive = { database = "lake", table = "sales" }\n[hive]\ncommand = ["beeline"]\n')
+    (fact,) = bed.turn()
+    assert fact.code == "E_CFG_RELOAD"
+    assert "[hive]" in fact.reason
+
+
 def test_a_key_in_a_new_variable_takes_a_restart(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     """The workers that run would know it."""
     monkeypatch.setenv("SIGNING", "k" * 64)
