@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger.outbox import delivering
 from backhaul.adapters.ledger.upkeep.pruning import PruneRule
 from backhaul.app.overview import read_overview
 from backhaul.cli import cli
@@ -176,3 +177,12 @@ def test_prune_drops_what_was_sent_and_keeps_the_rest(path: Path) -> None:
 def test_ledger_check_finds_a_reply_whose_transfer_is_gone(path: Path) -> None:
     with closing(open_reader(path)) as reader:
         assert list(reader._without_transfer()) == []
+
+
+def test_what_waits_is_found_by_its_index_however_many_were_sent(path: Path) -> None:
+    with closing(open_ledger(path, create=False)) as ledger, ledger._transaction() as tx:
+        for statement in (delivering._NEXT_TARGET, delivering._DUE):
+            given = dict.fromkeys(statement.compile(tx).params)
+            sql = f"EXPLAIN QUERY PLAN {statement.compile(tx)}"
+            plan = str(tx.exec_driver_sql(sql, tuple(given.values())).all())
+            assert "ix_replies_waiting" in plan

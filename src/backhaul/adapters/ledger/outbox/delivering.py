@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, func, select, update
+from sqlalchemy import RowMapping, bindparam, literal_column, select, update
 
 from backhaul.adapters.ledger import rows, transfers
 from backhaul.adapters.ledger.outbox import writing
@@ -18,13 +18,14 @@ from backhaul.core.model import TransferState
 from backhaul.core.ports.replies import MOVES_AFTER, DueReply, ReplyState
 from backhaul.core.replies.wishes import reply_from
 
-_IS_WAITING = replies.c.state == ReplyState.WAITING.value
+# Spelled out: SQLite compares it with the condition of the index.
+_IS_WAITING = replies.c.state == literal_column(f"'{ReplyState.WAITING.value}'")
 # The next target by name: as many look-ups as there are targets, however many replies wait.
-_NEXT_TARGET = select(func.min(replies.c.target)).where(
-    _IS_WAITING, replies.c.target > bindparam("after")
-)
-_FIRST_DUE = select(func.min(replies.c.due_at)).where(
-    _IS_WAITING, replies.c.target == bindparam("of_target")
+_NEXT_TARGET = (
+    select(replies.c.target, replies.c.due_at)
+    .where(_IS_WAITING, replies.c.target > bindparam("after"))
+    .order_by(replies.c.target, replies.c.due_at)
+    .limit(1)
 )
 _DUE = (
     select(replies)
@@ -61,12 +62,12 @@ class SqlReplies(WriteSession):
     def due_reply_targets(self, now: datetime) -> list[str]:
         found: list[str] = []
         with self._transaction() as tx:
-            target = rows.text(tx.execute(_NEXT_TARGET, {"after": ""}).scalar())
-            while target is not None:
-                first = tx.execute(_FIRST_DUE, {"of_target": target}).scalar()
-                if first is not None and first <= now:
+            first = tx.execute(_NEXT_TARGET, {"after": ""}).one_or_none()
+            while first is not None:
+                target = rows.named(first.target)
+                if first.due_at <= now:
                     found.append(target)
-                target = rows.text(tx.execute(_NEXT_TARGET, {"after": target}).scalar())
+                first = tx.execute(_NEXT_TARGET, {"after": target}).one_or_none()
         return found
 
     def due_replies(self, target: str, now: datetime, *, most: int) -> list[DueReply]:
