@@ -96,7 +96,7 @@ def test_the_manual_has_every_metric_with_its_type_and_labels_and_no_other() -> 
 
 
 def test_a_name_has_its_unit_last_and_a_counter_its_total() -> None:
-    units = ("_seconds", "_bytes", "_ratio", "_total", "_info")
+    units = ("_seconds", "_bytes", "_ratio", "_total", "_info", "_usd")
     counts = {"ready", "health", "hold", "leader", "agents_alive", "dead_letters"}
     counts |= {"expectation_met", "expectation_objects", "at_risk", "reconcile_objects"}
     counts |= {"replies_waiting", "replies_dead"}

@@ -102,6 +102,7 @@ OWN_FATE = {
     "E_BACKUP_DAMAGED": "none",
     "E_BACKUP_EXISTS": "none",
     "E_BACKUP_WRITE": "none",
+    "E_BUDGET_USED": "wait",
     "E_BUNDLE_EXISTS": "none",
     "E_BUNDLE_SECRET": "none",
     "E_DASHBOARD_FORM": "none",

@@ -72,7 +72,7 @@ def cancel(context: Context, by: Operator, id_prefix: str, *, warn: Warn) -> str
     path = context.settings.ledger_path
     transfer_id = read_transfer(path, id_prefix).transfer.id
     clock = SystemClock()
-    with _failures_noted(path, by, Act.CANCEL, transfer_id, warn), _opened(path) as ledger:
+    with failures_noted(path, by, Act.CANCEL, transfer_id, warn), _opened(path) as ledger:
         jobs = ledger.cancel(transfer_id, clock.now(), by)
         cluster = make_cluster(context)
         for job in jobs:
@@ -102,7 +102,7 @@ def pause(
         ConfigurationError, OutageError: The ledger.
     """
     path, now = settings.ledger_path, datetime.now(UTC)
-    with _failures_noted(path, by, Act.PAUSE, route, warn):
+    with failures_noted(path, by, Act.PAUSE, route, warn):
         _require_route(settings, route)
         paused = PausedRoute(
             route=route,
@@ -123,7 +123,7 @@ def resume(settings: Settings, by: Operator, route: str, *, warn: Warn) -> Pause
         ConfigurationError, OutageError: The ledger.
     """
     path, now = settings.ledger_path, datetime.now(UTC)
-    with _failures_noted(path, by, Act.RESUME, route, warn):
+    with failures_noted(path, by, Act.RESUME, route, warn):
         _require_route(settings, route)
         with _opened(path) as ledger:
             return PauseChange(route=route, before=ledger.resume_route(route, now, by), now=None)
@@ -175,7 +175,7 @@ def set_limit(settings: Settings, by: Operator, manual: ManualLimit | None, *, w
         ConfigurationError: E_LIMIT_FILE.
     """
     path, subject = settings.ledger_path, _limit(manual)
-    with _failures_noted(path, by, Act.LIMIT, subject, warn):
+    with failures_noted(path, by, Act.LIMIT, subject, warn):
         write_limit(settings, manual)
     now = datetime.now(UTC)
     _note(path, OperatorEntry(at=now, by=by, act=Act.LIMIT, subject=subject), warn)
@@ -387,7 +387,7 @@ def _opened(path: Path) -> Iterator[SqlLedger]:
 
 
 @contextmanager
-def _failures_noted(
+def failures_noted(
     path: Path | None, by: Operator, act: Act, subject: str, warn: Warn
 ) -> Iterator[None]:
     """A line for an act that fails; the error goes on."""
@@ -415,7 +415,7 @@ def noted_result(
     Args:
         path: The ledger; None: there is no journal.
     """
-    with _failures_noted(path, by, act, what, warn):
+    with failures_noted(path, by, act, what, warn):
         done = do()
     now, subject = datetime.now(UTC), f"{what} {named(done)}"
     _note(path, OperatorEntry(at=now, by=by, act=act, subject=subject), warn)

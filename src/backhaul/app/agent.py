@@ -43,6 +43,7 @@ from backhaul.core.ports import Emit
 from backhaul.core.requests.policy import warnings as route_warnings
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.engines.pool import WorkerPool
+from backhaul.settings.budget import budgets_of
 
 END_S = 30.0  # longest orderly end without a heartbeat of the main thread
 
@@ -91,7 +92,11 @@ def run_agent(
             context,
             read=read_again,
             check_sources=lambda policy: check_sources(policy, opened.aws),
-            adopt=(upkeep.adopt, export.add_routes),
+            adopt=(
+                upkeep.adopt,
+                export.add_routes,
+                lambda found: opened.budgets.follow(budgets_of(found.settings)),
+            ),
             ports=opened.ports,
             emit=emit,
         )

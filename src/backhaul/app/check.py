@@ -140,7 +140,8 @@ def _of_health(state: HealthState) -> Level:
     """How long a hold may last is a threshold."""
     if state in {HealthState.RUNNING, HealthState.HELD}:
         return Level.OK
-    return Level.WARNING if state is HealthState.STOPPING else Level.CRITICAL
+    is_minor = state in {HealthState.STOPPING, HealthState.BUDGET}
+    return Level.WARNING if is_minor else Level.CRITICAL
 
 
 def _level(value: float | None, warn: float | None, critical: float | None) -> Level:

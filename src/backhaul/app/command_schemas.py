@@ -112,8 +112,28 @@ def _details() -> dict[str, Schema]:
 
 
 def _explanation() -> dict[str, Schema]:
-    texts = ("form", "event", "source", "destination", "route", "policy", "ignored", "signature")
-    more = ("code", "reason", "hint", "on_exists", "publish", "verify", "engine", "made_in")
+    texts = (
+        "form",
+        "event",
+        "budget",
+        "source",
+        "destination",
+        "route",
+        "policy",
+        "ignored",
+        "signature",
+    )
+    more = (
+        "code",
+        "reason",
+        "hint",
+        "on_exists",
+        "publish",
+        "verify",
+        "engine",
+        "made_in",
+        "budget",
+    )
     counts = ("objects", "bytes", "markers", "collisions")
     return {
         **{name: _or_null(TEXT) for name in (*texts, *more, "completion_marker")},
@@ -136,6 +156,19 @@ def _paused() -> dict[str, Schema]:
         "operator": _or_null(TEXT),
         "reason": _or_null(TEXT),
         "was_paused": FLAG,
+    }
+
+
+def _budget() -> dict[str, Schema]:
+    return {
+        "route": _or_null(TEXT),
+        "unit": _one_of("bytes", "usd"),
+        "per": _one_of("day", "month"),
+        **dict.fromkeys(("begins_at", "ends_at"), MOMENT),
+        **dict.fromkeys(("amount", "raised", "spent", "left", "share", "forecast"), NUMBER),
+        "is_held": FLAG,
+        "held_transfers": COUNT,
+        **dict.fromkeys(("sentence", "hint"), TEXT),
     }
 
 
@@ -189,6 +222,8 @@ def _small() -> dict[str, dict[str, Schema]]:
                 )
             ),
         },
+        "budget-show": _budget(),
+        "budget-raise": _budget(),
         "cancel": {"transfer_id": TEXT, "state": _one_of("dead"), "code": TEXT},
         "config-check": {
             "file": _or_null(TEXT),

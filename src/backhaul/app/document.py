@@ -17,7 +17,7 @@ from backhaul.app.check import Checked
 from backhaul.app.overview import AgentView, Overview, QueueView, RouteView, RunningView
 from backhaul.core.outlook.expectation import ExpectationRecord
 
-State = Literal["not-running", "silent", "not-polling", "held", "stopping", "running"]
+State = Literal["not-running", "silent", "not-polling", "held", "budget", "stopping", "running"]
 
 
 @dataclass(frozen=True, kw_only=True)

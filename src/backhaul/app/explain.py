@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.s3 import S3Store
 from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
+from backhaul.app.budget_states import verdict_on
 from backhaul.app.context import Context, quiet_telemetry
 from backhaul.app.cost import read_estimate
 from backhaul.app.ports import make_cluster, make_pool
@@ -48,6 +51,8 @@ class Explanation:
         collisions: How many of those already exist.
         made_in: The directory in which the destination would be created; None where it exists, or
             was not looked up.
+        budget: Whether it fits, and what is left; empty without a budget, and where the ledger
+            cannot be read.
         is_tree: The target directory is absent, so publishing is one rename.
         estimate: What leaving AWS costs; None where nothing was listed.
         refusal: Why it would not be carried out.
@@ -69,6 +74,7 @@ class Explanation:
     names_checked: int = 0
     collisions: int = 0
     made_in: Location | None = None
+    budget: str = ""
     is_tree: bool | None = None
     estimate: Estimate | None = None
     refusal: BackhaulError | None = None
@@ -138,6 +144,7 @@ class Explanation:
             "hive_table": self.hive_table.full_name if self.hive_table else None,
             "partitions": list(self.partitions),
             "collisions": self.collisions if self.names_checked else None,
+            "budget": self.budget or None,
             "made_in": self.made_in.uri if self.made_in else None,
             "egress_usd": self.egress_usd,
             "egress_price": self.estimate.price.source if self.estimate else None,
@@ -258,6 +265,10 @@ def _list(
         found.estimate = read_estimate(settings.ledger_path, settings.cost.price)
         choice = engine_for(job, make_cluster(context), load, obstacle)
         found.engine = f"{choice.engine} ({choice.reason})"
+        with suppress(BackhaulError):  # the ledger of a running agent says more: budget show
+            found.budget = verdict_on(
+                context.settings, job.route, found.totals.size_bytes, datetime.now(UTC)
+            )
     except BackhaulError as error:
         found.note(error)
     found.names = tuple(directory.join(one.relative) for one in first[:NAMES_SHOWN])

@@ -18,6 +18,7 @@ from backhaul.adapters.metrics.http_message import HttpAnswer
 from backhaul.adapters.metrics.server import MetricsServer
 from backhaul.adapters.metrics.text import CONTENT_TYPE
 from backhaul.adapters.metrics.textfile import TextFile
+from backhaul.app.budget_states import states_of
 from backhaul.app.context import Context
 from backhaul.app.ports import governor_spec
 from backhaul.core.agent.observer import Observer
@@ -31,6 +32,7 @@ from backhaul.core.outlook.forecast import forecasts
 from backhaul.core.outlook.risks import risks
 from backhaul.core.ports import Clock, Emit
 from backhaul.core.text import redacted, visible
+from backhaul.settings.budget import budgets_of
 from backhaul.settings.model import in_home
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class MetricsExport:
     ) -> None:
         self._settings = context.settings.metrics
         self._ledger_path = context.settings.ledger_path
+        self._budgets, self._price = budgets_of(context.settings), context.settings.cost.price
         self._governor = governor_spec(context.settings).open()
         self._observer = observer
         self._clock = clock
@@ -90,6 +93,7 @@ class MetricsExport:
         """After a reload: routes that came have counters from then on."""
         if self._metrics is not None:
             self._metrics.add_routes(route.name for route in context.policy.routes)
+        self._budgets = budgets_of(context.settings)
 
     @contextmanager
     def opened(self, emit: Emit) -> Iterator[None]:
@@ -246,6 +250,7 @@ class MetricsExport:
                     forecasts=found,
                     expectations=expected,
                     risks=risks(found, expected),
+                    budgets=tuple(states_of(reader, self._budgets, self._price, now)),
                     reconciled=tuple(reader.last_reconciled()),
                     replies=tuple(reader.reply_counts()),
                     last_done=last_done,

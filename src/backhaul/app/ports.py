@@ -31,9 +31,11 @@ from backhaul.adapters.system.trusted_files import check_ledger_directory
 from backhaul.core import facts as events
 from backhaul.core.errors import TransientError
 from backhaul.core.ports import Emit, Ports
+from backhaul.core.transfer.egress.budgets import BudgetGate
 from backhaul.engines.distcp import DistCp
 from backhaul.engines.pool import PoolSettings, WorkerPool
 from backhaul.engines.tuning import Tuning
+from backhaul.settings.budget import budgets_of
 from backhaul.settings.model import Settings, in_home
 from backhaul.worker import WorkerConfiguration
 
@@ -56,6 +58,7 @@ class Opened:
     """`ports` for the core; the rest for the command that starts and ends it."""
 
     ports: Ports
+    budgets: BudgetGate
     pool: WorkerPool
     ledger: SqlLedger
     aws: AwsSession
@@ -97,17 +100,21 @@ def open_ports(
         ledger = opened.enter_context(
             closing(open_ledger(context.settings.ledger_path, create=True, host=host_name()))
         )
+        clock = SystemClock()
+        budgets = BudgetGate(ledger, clock, emit, context.settings.cost.price)
+        budgets.follow(budgets_of(context.settings))
         ports = Ports(
             store=S3Store(aws),
             ledger=ledger,
             pool=pool,
-            clock=SystemClock(),
+            clock=clock,
             emit=emit,
+            budgets=budgets,
             cluster=make_cluster(context, pool.wait_for_abort),
         )
         gc.freeze()  # the garbage collector skips what was imported
         gc.set_threshold(GC_EVERY)
-        yield Opened(ports=ports, pool=pool, ledger=ledger, aws=aws)
+        yield Opened(ports=ports, budgets=budgets, pool=pool, ledger=ledger, aws=aws)
 
 
 def make_cluster(

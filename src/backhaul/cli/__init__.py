@@ -45,6 +45,7 @@ COMMANDS = {
     "limit": "show or change how many bytes per second may be read from S3",
     "pause": "let no further transfer of a route begin",
     "resume": "let the transfers of a route begin again",
+    "budget": "show what is spent of budgets, and allow more in this period",
     "retry": "send dead transfers to work again",
     "dlq": "list, show, redrive and delete dead letters",
     "ledger": "check, copy and prune the ledger, also while the agent works",

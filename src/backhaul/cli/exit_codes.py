@@ -83,6 +83,9 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "limit": {0: "shown or changed", 78: "configuration"},
     "pause": {0: "paused", 64: "no such route", **_LEDGER},
     "resume": {0: "resumed", 64: "no such route", **_LEDGER},
+    "budget": {0: "done", 64: "no such budget, or no amount", **_LEDGER},
+    "budget show": {0: "shown, also an empty list", **_READS},
+    "budget raise": {0: "raised", 64: "no such budget, or no amount", **_LEDGER},
     "retry": {
         0: "all were sent, or there was nothing to send",
         65: "some were not, with the reasons",

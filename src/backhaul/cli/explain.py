@@ -115,6 +115,8 @@ def _record_lines(found: Explanation) -> Iterator[tuple[str, str]]:
             yield "signature", "required by the route; not checked, a body alone carries none"
     if found.totals is not None:
         yield from _plan_lines(found, found.totals)
+    if found.budget:
+        yield "budget", found.budget
     if found.error is not None:
         verb = "refused" if found.refusal is not None else "unknown"
         yield "decision", f"{verb}: {found.error}"

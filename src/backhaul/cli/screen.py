@@ -43,11 +43,8 @@ ROUTES_MOST, DEAD_MOST, WAITING_MOST = 20, 10, 40
 RED, YELLOW, GREEN, DIM, BOLD = "red", "yellow", "green", "dim", "bold"
 _COLOURS = {
     HealthState.RUNNING: GREEN,
-    HealthState.STOPPING: YELLOW,
-    HealthState.HELD: YELLOW,
-    HealthState.NOT_POLLING: RED,
-    HealthState.SILENT: RED,
-    HealthState.NOT_RUNNING: RED,
+    **dict.fromkeys((HealthState.STOPPING, HealthState.HELD, HealthState.BUDGET), YELLOW),
+    **dict.fromkeys((HealthState.NOT_POLLING, HealthState.SILENT, HealthState.NOT_RUNNING), RED),
 }
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from backhaul.core.cost.budget import BudgetHold
+
 REPORT_EVERY_S = 5.0
 # Twelve reports missed in a row. One turn may wait 30 s for SQS, or for the ledger's lock.
 SILENT_AFTER = timedelta(seconds=60)
@@ -120,6 +122,7 @@ class AgentReport:
         in_hand: Messages received and not done with; each has a slot.
         parked: Messages of paused routes that it keeps hidden, without a slot.
         paused_routes: As far as it knows; `is_everything_paused`: it hardly polls because of it.
+        budget_holds: Why routes wait for their budgets.
         slot_free_since: Since then at least one slot has been free; None: all are busy.
         depth: None until SQS has answered once.
         bytes_per_s: Of all running transfers together.
@@ -138,6 +141,7 @@ class AgentReport:
     parked: int = 0
     paused_routes: tuple[str, ...] = ()
     is_everything_paused: bool = False
+    budget_holds: tuple[BudgetHold, ...] = ()
     slot_free_since: datetime | None = None
     depth: QueueDepth | None = None
     oldest_sent_at: datetime | None = None

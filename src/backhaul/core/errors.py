@@ -5,6 +5,7 @@
     │   ├── SourceChanged    the object is no longer the pinned one: plan again
     │   ├── DestinationBusy  another transfer owns the destination (exit 75)
     │   ├── RoutePaused      an operator paused the route (exit 75)
+    │   │   └── BudgetUsedUp     its budget holds the route (exit 75)
     │   ├── TakenOver        another process has the transfer now: stop, touch nothing
     │   ├── TargetMissing    a path that should be there is not: staging was fenced
     │   └── OutcomeUnknown   the call may have happened: check, then decide
@@ -99,6 +100,16 @@ class RoutePaused(TransientError):
 
     exit_code = ExitCode.LOCKED
     route = ""
+
+
+class BudgetUsedUp(RoutePaused):
+    """A budget does not allow the transfer now: it waits, and spends nothing.
+
+    Attributes:
+        needed_bytes: What it would copy; 0: not known yet.
+    """
+
+    needed_bytes = 0
 
 
 class TakenOver(TransientError):

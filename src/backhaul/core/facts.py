@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from backhaul.core.cost.budget import BudgetHold
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgentStarted:
@@ -547,6 +549,45 @@ class RoutePausedItself:
     code: str
     deaths: int
     reason: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetNearlyUsed:
+    """Most of a budget is spent: once in each period.
+
+    Attributes:
+        route: Empty: the budget over all of them.
+        reason: Which one, and how much of it.
+        ends_at: When its period ends.
+    """
+
+    route: str
+    reason: str
+    ends_at: datetime
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetHoldsChanged:
+    """Other routes than before are held by their budgets; none: all go on."""
+
+    holds: tuple[BudgetHold, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOutlivesQueue:
+    """A budget holds a message for longer than its queue keeps it; once for route and period.
+
+    Attributes:
+        until: When the budget's period ends.
+        dies_at: When the message gets a dead letter, or SQS deletes it where there can be none.
+    """
+
+    route: str
+    message_id: str
+    until: datetime
+    dies_at: datetime
     hint: str
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from backhaul.core.agent_report import SILENT_AFTER, AgentRecord, DependencyHold
+from backhaul.core.cost.budget import BudgetHold, hold_words
 from backhaul.core.units import human_span
 
 FAILED_POLLS = 3
@@ -30,6 +31,7 @@ class HealthState(StrEnum):
     SILENT = "silent"
     NOT_POLLING = "not-polling"
     HELD = "held"
+    BUDGET = "budget"
     STOPPING = "stopping"
     RUNNING = "running"
 
@@ -126,6 +128,8 @@ def agent_health(record: AgentRecord, now: datetime) -> Health:
     lasting = [one for one in report.holds if report.at - one.since >= HELD_AFTER]
     if lasting:
         return _held(record, min(lasting, key=lambda one: one.since), now)
+    if report.budget_holds:
+        return _held_by_budget(report.budget_holds, len(report.running))
     alone = [record]
     sentence = _running(len(report.running), alone) + _paused_words(alone)
     sentence += _clock_words(alone, now)
@@ -199,6 +203,17 @@ def _held(record: AgentRecord, hold: DependencyHold, now: datetime) -> Health:
         code=hold.code,
         hint=hold.hint,
         since=hold.since,
+    )
+
+
+def _held_by_budget(holds: Sequence[BudgetHold], running: int) -> Health:
+    first = holds[0]
+    return Health(
+        state=HealthState.BUDGET,
+        sentence=hold_words(holds) + (f"; {_transfers(running)} under way" if running else ""),
+        code="E_BUDGET_USED",
+        hint=first.hint,
+        since=first.since,
     )
 
 

@@ -29,6 +29,7 @@ TONES = {
     HealthState.RUNNING: "ok",
     HealthState.STOPPING: "warn",
     HealthState.HELD: "warn",
+    HealthState.BUDGET: "warn",
     HealthState.NOT_POLLING: "bad",
     HealthState.SILENT: "bad",
     HealthState.NOT_RUNNING: "bad",

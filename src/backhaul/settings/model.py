@@ -39,6 +39,7 @@ from backhaul.core.model import (
 from backhaul.core.ports.cluster import ClusterRules
 from backhaul.core.rate_limit import LOWEST_BYTES_PER_S, Schedule
 from backhaul.settings.base import NamedPath, StrictModel
+from backhaul.settings.budget import BudgetSettings
 from backhaul.settings.cost import CostSection
 from backhaul.settings.expect import ExpectSettings, one_or_more
 from backhaul.settings.hive import HiveRouteSettings, HiveSection
@@ -135,6 +136,7 @@ class RouteSettings(StrictModel):
         description="URLs of queues and ARNs of topics that messages may name; * at the end",
     )
     hive: HiveRouteSettings | None = None
+    budget: BudgetSettings | None = Field(None, description="how much of it may leave S3")
     pause_after: int | None = Field(
         None, ge=1, le=1000, description="pauses itself after so many deaths in a row of one cause"
     )
@@ -349,6 +351,7 @@ class Settings(_Sources):
     receipt: ReceiptSection = ReceiptSection()
     retention: RetentionSection = RetentionSection()
     lineage: LineageSection = LineageSection()
+    budget: BudgetSettings | None = Field(None, description="of all routes together")
     notify: list[NotifySettings] = Field(default_factory=list)
     reply: list[ReplySettings] = Field(default_factory=list)
     route: list[RouteSettings] = Field(default_factory=list)

@@ -62,7 +62,7 @@ _FORGET_AGENTS = delete(agents).where(
 _LAST_LINE = select(func.coalesce(func.max(journal.c.number), 0))
 _SUMMED = select(meta.c.value).where(meta.c.name == SUMMED_TO)
 # A wait for a busy destination is recorded as WAITING, too, and is no failure.
-NO_FAILURE = frozenset({"E_DST_BUSY", "E_ROUTE_PAUSED", "E_STOPPED"})
+NO_FAILURE = frozenset({"E_BUDGET_USED", "E_DST_BUSY", "E_ROUTE_PAUSED", "E_STOPPED"})
 
 
 @cache

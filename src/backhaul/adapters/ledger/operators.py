@@ -85,21 +85,23 @@ class SqlOperators(WriteSession):
                 transfers=1,
                 size_bytes=transfer["bytes_planned"],
             )
-            _add(tx, entry)
+            add_act(tx, entry)
             return open_jobs(tx, transfer_id)
 
     def pause_route(self, paused: PausedRoute, by: Operator) -> PausedRoute | None:
         with self._transaction() as tx:
             before = _find(tx, paused.route, paused.since)
             put(tx, paused_routes, {**asdict(paused), "reason": rows.readable(paused.reason)})
-            _add(tx, OperatorEntry(at=paused.since, by=by, act=Act.PAUSE, subject=_pause(paused)))
+            add_act(
+                tx, OperatorEntry(at=paused.since, by=by, act=Act.PAUSE, subject=_pause(paused))
+            )
         return before
 
     def resume_route(self, route: str, now: datetime, by: Operator) -> PausedRoute | None:
         with self._transaction() as tx:
             before = _find(tx, route, now)
             tx.execute(delete(paused_routes).where(paused_routes.c.route == route))
-            _add(tx, OperatorEntry(at=now, by=by, act=Act.RESUME, subject=route))
+            add_act(tx, OperatorEntry(at=now, by=by, act=Act.RESUME, subject=route))
         return before
 
     def note_act(
@@ -124,7 +126,7 @@ class SqlOperators(WriteSession):
                 transfers.change_if(tx, transfer_id, TransferState.DEAD, values)
                 planned = tx.execute(_PLANNED, {"of_transfer": transfer_id}).scalar()
                 size_bytes += int(planned or 0)
-            _add(tx, replace(entry, size_bytes=size_bytes))
+            add_act(tx, replace(entry, size_bytes=size_bytes))
 
     def resend_replies(self, chosen: Sequence[tuple[str, str]], entry: OperatorEntry) -> int:
         """Let these replies, (key, target) each, be delivered again; returns how many.
@@ -162,7 +164,8 @@ def _pause(paused: PausedRoute) -> str:
     return f"{paused.route}{until}" + (f": {paused.reason}" if paused.reason else "")
 
 
-def _add(tx: Connection, entry: OperatorEntry) -> None:
+def add_act(tx: Connection, entry: OperatorEntry) -> None:
+    """A line of the operators' journal."""
     values: dict[str, Any] = {
         "at": entry.at,
         "operator": rows.readable(entry.by.name),

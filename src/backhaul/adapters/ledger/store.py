@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backhaul.adapters.ledger.agents import SqlAgents
 from backhaul.adapters.ledger.attempts import SqlAttempts
+from backhaul.adapters.ledger.budgets.raising import SqlBudgets
 from backhaul.adapters.ledger.destinations import SqlDestinations
 from backhaul.adapters.ledger.expectations import SqlExpectations
 from backhaul.adapters.ledger.jobs import SqlJobs
@@ -29,6 +30,7 @@ class SqlLedger(
     SqlJobs,
     SqlEgress,
     SqlAgents,
+    SqlBudgets,
     SqlOperators,
     SqlReconciliations,
     SqlExpectations,

@@ -130,6 +130,16 @@ EXPECTATION_OBJECTS = _gauge(
 )
 AT_RISK = _gauge("at_risk", "1 while the backlog will break a retention or deadline.", "kind")
 
+# ---------------------------------------------------------------- budgets
+
+BUDGET_USED = _gauge(
+    "budget_used_ratio", "Spent of what the budget allows in this period.", "route"
+)
+BUDGET_BYTES = _gauge("budget_bytes", "What a budget in bytes allows in this period.", "route")
+BUDGET_SPENT_BYTES = _gauge("budget_spent_bytes", "What is spent of it.", "route")
+BUDGET_USD = _gauge("budget_usd", "What a budget in dollars allows in this period.", "route")
+BUDGET_SPENT_USD = _gauge("budget_spent_usd", "What is spent of it.", "route")
+
 # ---------------------------------------------------------------- reconciliations
 
 RECONCILE_OBJECTS = _gauge(
@@ -153,6 +163,7 @@ CATALOGUE = (
     *(VISIBLE, IN_FLIGHT, OLDEST_AGE, RETENTION_USED, BACKLOG, BACKLOG_LEFT),
     *(RETENTION_FORECAST, LAST_POLL, DEAD_LETTERS, VISIBILITY_LOST),
     *(EXPECTATION_MET, EXPECTATION_DEADLINE, EXPECTATION_OBJECTS, AT_RISK),
+    *(BUDGET_USED, BUDGET_BYTES, BUDGET_SPENT_BYTES, BUDGET_USD, BUDGET_SPENT_USD),
     *(RECONCILE_OBJECTS, RECONCILED_AT),
     *(REPLIES_SENT, REPLIES_WAITING, REPLIES_DEAD),
 )

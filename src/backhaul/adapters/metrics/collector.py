@@ -23,6 +23,7 @@ from backhaul.adapters.metrics.text import TextFormat
 from backhaul.core import facts
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentReport
+from backhaul.core.cost.budget import USD, BudgetUnit
 from backhaul.core.cost.egress import EgressRecorded
 from backhaul.core.cost.prices import INTERNET, Dollars, EgressPrice, month_of
 from backhaul.core.errors import DEPENDENCIES
@@ -195,6 +196,7 @@ class AgentMetrics:
             yield from _queue_gauges(scraped)
         if scraped.figures is not None:
             yield from _outlook_gauges(scraped.figures, scraped.queue)
+            yield from _budget_gauges(scraped.figures)
             yield from _reconciled_gauges(scraped.figures)
             yield from _reply_gauges(scraped.figures)
 
@@ -336,6 +338,22 @@ def _outlook_gauges(figures: LedgerFigures, queue: str) -> Iterator[Metric]:
     yield _gauge(catalogue.EXPECTATION_MET, met)
     yield _gauge(catalogue.EXPECTATION_DEADLINE, deadlines)
     yield _gauge(catalogue.EXPECTATION_OBJECTS, objects)
+
+
+def _budget_gauges(figures: LedgerFigures) -> Iterator[Metric]:
+    used: dict[tuple[str, ...], float] = {}
+    limits = {unit: dict[tuple[str, ...], float]() for unit in BudgetUnit}
+    spent = {unit: dict[tuple[str, ...], float]() for unit in BudgetUnit}
+    for one in figures.budgets:
+        unit, key = one.budget.unit, (one.budget.route,)
+        used[key] = one.spent / one.limit
+        scale = USD if unit is BudgetUnit.USD else 1
+        limits[unit][key], spent[unit][key] = one.limit / scale, one.spent / scale
+    yield _gauge(catalogue.BUDGET_USED, used)
+    yield _gauge(catalogue.BUDGET_BYTES, limits[BudgetUnit.BYTES])
+    yield _gauge(catalogue.BUDGET_SPENT_BYTES, spent[BudgetUnit.BYTES])
+    yield _gauge(catalogue.BUDGET_USD, limits[BudgetUnit.USD])
+    yield _gauge(catalogue.BUDGET_SPENT_USD, spent[BudgetUnit.USD])
 
 
 def _reconciled_gauges(figures: LedgerFigures) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from backhaul.core.agent_report import AgentReport
+from backhaul.core.cost.budget import BudgetState
 from backhaul.core.health import Health
 from backhaul.core.outlook.expectation import ExpectationStatus
 from backhaul.core.outlook.forecast import Forecast
@@ -22,6 +23,7 @@ class LedgerFigures:
     Attributes:
         forecasts: Of each queue that an agent alive works.
         expectations: As they were judged last.
+        budgets: In their present periods.
         reconciled: The last reconciliation of each route.
         replies: By target, those that have some that wait or were given up.
         last_done: By route, from before this agent started; to the hour.
@@ -31,6 +33,7 @@ class LedgerFigures:
     forecasts: tuple[Forecast, ...] = ()
     expectations: tuple[ExpectationStatus, ...] = ()
     risks: tuple[Risk, ...] = ()
+    budgets: tuple[BudgetState, ...] = ()
     reconciled: tuple[ReconcileResult, ...] = ()
     replies: tuple[ReplyCounts, ...] = ()
     last_done: Mapping[str, datetime] = field(default_factory=dict)

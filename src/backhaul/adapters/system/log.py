@@ -126,6 +126,10 @@ def _rounded(fact: object) -> dict[str, Any]:
     }
 
 
+def _holds(fact: facts.BudgetHoldsChanged) -> dict[str, Any]:
+    return {"held": "; ".join(one.sentence for one in fact.holds) or "none"}
+
+
 def _done(fact: facts.TransferDone) -> dict[str, Any]:
     fields = _without_none(fact)
     seconds = fields.pop("duration_s")
@@ -217,6 +221,9 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     ),
     facts.PausedRoutesChanged: ("info", "paused routes changed", vars),
     facts.RoutePausedItself: ("error", "route paused itself", vars),
+    facts.BudgetNearlyUsed: ("warning", "budget nearly used up", vars),
+    facts.BudgetHoldsChanged: ("warning", "routes held by their budgets changed", _holds),
+    facts.BudgetOutlivesQueue: ("warning", "budget outlives messages of the queue", vars),
     facts.PausedRoutesUnknown: (
         "warning",
         "ledger does not show which routes are paused; retrying",

@@ -103,7 +103,7 @@ class Agent:
             keeper=self._keeper,
             stopper=self._stopper,
             gate=RouteGate(ports.clock),
-            pauses=PausedRoutes(ports.ledger, ports.clock),
+            pauses=PausedRoutes(ports.ledger, ports.clock, ports.budgets),
         )
         self._parking = Parking(self._context)
         self._is_turn_of_parked = False
@@ -381,17 +381,17 @@ class Agent:
                         sent_at=message.sent_at,
                     )
                 )
-            paused_route, message_id = None, message.message_id
+            wait, message_id = None, message.message_id
             try:
-                paused_route = deliver(self._context, message)
+                wait = deliver(self._context, message)
             except BaseException:
                 self._keeper.release(message_id)  # it comes back when its timeout ends
                 raise
             finally:
-                is_parked = paused_route is not None
+                is_parked = wait is not None
                 self._emit(facts.DeliveryEnded(message_id=message_id, is_parked=is_parked))
-            if paused_route is not None:
-                self._parking.park(message, paused_route)
+            if wait is not None:
+                self._parking.park(message, wait)
         with self._stopper.changed:
             self._busy -= 1
             self._stopper.changed.notify_all()

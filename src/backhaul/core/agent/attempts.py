@@ -18,14 +18,19 @@ from backhaul.core.agent.returning import hand_back, return_later
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.verdicts import BUSY, budget_of, in_time, known_end
 from backhaul.core.backoff import hold_delay_s
-from backhaul.core.errors import BackhaulError, OutageError, PermanentError, RoutePaused
+from backhaul.core.errors import (
+    BackhaulError,
+    BudgetUsedUp,
+    OutageError,
+    PermanentError,
+    RoutePaused,
+)
 from backhaul.core.model import Hold, Request, TransferState
 from backhaul.core.ports import AttemptStart, Message, MessageOrigin
 from backhaul.core.requests.admission import check_signature
 from backhaul.core.requests.content import Ignored, ObjectEvent, RecordBody
 from backhaul.core.requests.event_routes import request_of
-from backhaul.core.requests.pauses import route_paused
-from backhaul.core.requests.records import Dead, MessageRecord, RecordOutcome
+from backhaul.core.requests.records import Dead, MessageRecord, RecordOutcome, RouteWait
 from backhaul.core.text import excerpt
 from backhaul.core.transfer.attempt import Attempt
 from backhaul.core.transfer.listing import find_object
@@ -182,9 +187,9 @@ class RecordAttempts:
         policy, settings = context.policy(), context.settings
         job = policy.decide(request, sender_id=message.sender_id, queue=message.queue)
         # What may be visible in part is finished first.
-        paused = None if start.was_publishing else context.pauses.find(job.route)
-        if paused is not None:
-            return Verdict(disposition=Disposition.WAIT, error=route_paused(paused))
+        wait = None if start.was_publishing else context.pauses.why_not(job.route)
+        if wait is not None:
+            return Verdict(disposition=Disposition.WAIT, error=wait)
         check_signature(
             policy.find(job.route).signature,
             message,
@@ -289,7 +294,8 @@ class RecordAttempts:
                 reason=error.message,
             )
         )
-        return RecordOutcome(paused_route=error.route)
+        needed_bytes = error.needed_bytes if isinstance(error, BudgetUsedUp) else 0
+        return RecordOutcome(wait=RouteWait(route=error.route, needed_bytes=needed_bytes))
 
     def _pause(self, seconds: float) -> bool:
         """Sleep; True when a stop ended it and the message was handed back."""

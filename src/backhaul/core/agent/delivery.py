@@ -30,21 +30,21 @@ from backhaul.core.agent.returning import hand_back, return_later, show_after
 from backhaul.core.agent.verdicts import budget_of, in_time
 from backhaul.core.errors import BackhaulError, PermanentError
 from backhaul.core.ports import Message
-from backhaul.core.requests.records import MessageRecord, RecordOutcome, records_of
+from backhaul.core.requests.records import MessageRecord, RecordOutcome, RouteWait, records_of
 from backhaul.core.transfer.outcome import Disposition, after_failure
 
 WHOLE = -1  # number of the record that is a message whose records cannot even be counted
 KEPT_MARGIN_S = 60
 
 
-def deliver(context: AgentContext, message: Message) -> str | None:
+def deliver(context: AgentContext, message: Message) -> RouteWait | None:
     """Work each record of the message in turn; the message goes when all of them have ended.
 
     The message's visibility is kept already; it is released here, unless the message has to wait
     for a paused route.
 
     Returns:
-        That route; None: nothing is left to do for this delivery.
+        What it waits for; None: nothing is left to do for this delivery.
     """
     records = _read(context, message)
     if records is None:
@@ -63,10 +63,10 @@ def deliver(context: AgentContext, message: Message) -> str | None:
     if _returned_for_retry(context, message, outcomes):
         return None
     # A pause holds up no record of another route: those have ended by now.
-    paused = next((one.paused_route for one in outcomes if one.paused_route is not None), None)
-    if paused is None:
+    wait = next((one.wait for one in outcomes if one.wait is not None), None)
+    if wait is None:
         _settle(context, message, outcomes)
-    return paused
+    return wait
 
 
 def _read(context: AgentContext, message: Message) -> Sequence[MessageRecord] | None:

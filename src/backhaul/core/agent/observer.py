@@ -140,6 +140,7 @@ class Observer:
             facts.MessageUnparked: self._received,
             facts.ParkedMessageReturned: self._settled,
             facts.PausedRoutesChanged: self._pauses_changed,
+            facts.BudgetHoldsChanged: self._holds_changed,
             facts.AgentStopping: self._stopping,
         }
 
@@ -293,6 +294,9 @@ class Observer:
         self._report = replace(
             self._report, paused_routes=fact.routes, is_everything_paused=fact.is_everything
         )
+
+    def _holds_changed(self, fact: facts.BudgetHoldsChanged) -> None:
+        self._report = replace(self._report, budget_holds=fact.holds)
 
     def _settled(self, fact: _SlotIsFree) -> None:
         if not (isinstance(fact, facts.DeliveryEnded) and fact.is_parked):

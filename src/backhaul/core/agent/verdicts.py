@@ -6,7 +6,7 @@ What a failed attempt means for its message is in `core.transfer.outcome`.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError
@@ -100,3 +100,11 @@ def is_expiring(message: Message, facts: QueueFacts, now: datetime, share: float
     if message.sent_at is None or facts.retention_s is None or facts.dead_letter_url is None:
         return False
     return (now - message.sent_at).total_seconds() >= facts.retention_s * share
+
+
+def ends_at(message: Message, facts: QueueFacts) -> datetime | None:
+    """When a message that still waits dies: with a dead letter, or deleted by SQS without one."""
+    if message.sent_at is None or facts.retention_s is None:
+        return None
+    share = HOLD_SHARE if facts.dead_letter_url is not None else 1.0
+    return message.sent_at + timedelta(seconds=facts.retention_s * share)

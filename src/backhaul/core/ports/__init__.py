@@ -6,6 +6,7 @@ are written for all three. Methods are safe to call from several threads.
 
 from __future__ import annotations
 
+from backhaul.core.ports.budgets import BudgetLedger, BudgetReading, EgressGate
 from backhaul.core.ports.bundle import Ports
 from backhaul.core.ports.file_system import ContentChecker, Entry, TargetFs, TargetWriter
 from backhaul.core.ports.ledger import Ledger
@@ -58,11 +59,14 @@ __all__ = [
     "Act",
     "AttemptStart",
     "Body",
+    "BudgetLedger",
+    "BudgetReading",
     "Claimed",
     "Clock",
     "ClusterJob",
     "ContentChecker",
     "DeadLetterReason",
+    "EgressGate",
     "Emit",
     "Endpoint",
     "Entry",

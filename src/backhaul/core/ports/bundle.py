@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backhaul.core.ports.budgets import EgressGate
 from backhaul.core.ports.cluster import Cluster
 from backhaul.core.ports.ledger import Ledger
 from backhaul.core.ports.process import Clock, Emit
@@ -17,6 +18,7 @@ class Ports:
 
     Attributes:
         cluster: None where no ResourceManager is configured.
+        budgets: None: nothing limits what leaves S3.
     """
 
     store: ObjectStore
@@ -25,3 +27,4 @@ class Ports:
     clock: Clock
     emit: Emit
     cluster: Cluster | None = None
+    budgets: EgressGate | None = None

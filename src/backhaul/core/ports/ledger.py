@@ -20,6 +20,7 @@ from backhaul.core.agent_report import AgentIdentity, AgentReport
 from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.model import Assignment, Hold, Location, TransferState
 from backhaul.core.objects import ManifestSum, PlannedObject, StagedObject, Totals
+from backhaul.core.ports.budgets import BudgetLedger
 from backhaul.core.ports.cluster import Application, JobProgress
 from backhaul.core.ports.ledger_records import (
     AbandonedStaging,
@@ -427,6 +428,7 @@ class Ledger(
     StagingLedger,
     JobLedger,
     EgressLedger,
+    BudgetLedger,
     AgentLedger,
     ReplyLedger,
     Protocol,

@@ -130,6 +130,18 @@ class Dead:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RouteWait:
+    """What a message without a slot waits for.
+
+    Attributes:
+        needed_bytes: What the route's budgets have to allow; 0: not known.
+    """
+
+    route: str
+    needed_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecordOutcome:
     """How a record ended; without any attribute set: it is done.
 
@@ -138,11 +150,11 @@ class RecordOutcome:
         dead: It is dead, and recorded so in the ledger.
         is_copied: Its dead letter has been sent, in this delivery or an earlier one.
         is_ignored: It needed no copy.
-        paused_route: It may not begin before this route is resumed.
+        wait: It may not begin before a route is resumed, or its budget allows it.
     """
 
     retry_in_s: int | None = None
     dead: Dead | None = None
     is_copied: bool = False
     is_ignored: bool = False
-    paused_route: str | None = None
+    wait: RouteWait | None = None

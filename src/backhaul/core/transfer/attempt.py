@@ -14,7 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from backhaul.core.errors import BackhaulError, LedgerDamaged, SourceChanged, TakenOver
+from backhaul.core.errors import (
+    BackhaulError,
+    BudgetUsedUp,
+    LedgerDamaged,
+    SourceChanged,
+    TakenOver,
+)
 from backhaul.core.model import STAGING_NAME, Assignment, EvidencePlace, TransferState
 from backhaul.core.ports import AttemptStart, Ports, StageTask
 from backhaul.core.requests.policy import Policy
@@ -109,7 +115,7 @@ class Attempt:
             OutageError: `ledger`: a changed source could not be recorded.
         """
         self._report.started()
-        with self._worker, self._report.until_its_end():
+        with self._plan.reservation.until_its_end(), self._worker, self._report.until_its_end():
             try:
                 verdict = self._work()
             except OwnershipLost:
@@ -124,7 +130,8 @@ class Attempt:
 
     def _work(self) -> Verdict:
         """The promise, step by step."""
-        self._plan.resolve()  # a frozen plan is not listed again
+        # A frozen plan is not listed again. What does not fit into a budget does not begin.
+        self._plan.resolve()
         # One turn, unless a lost ledger or YARN makes it claim again under a higher epoch.
         min_epoch: int | None = 1
         while min_epoch is not None:
@@ -239,6 +246,7 @@ class Attempt:
             the application may have left, and this node carries the bytes.
         """
         staging, pages = self._staging, self._pages()
+        self._plan.reservation.is_forced |= self._cluster.is_following
         if self._cluster.may_carry(staging):
             try:
                 rest = self._cluster.stage(staging, pages)
@@ -267,6 +275,7 @@ class Attempt:
     def _stage_here(self, pages: Iterator[Sequence[StageTask]]) -> None:
         """By this node's worker."""
         clock, session = self._ports.clock, self._worker.session
+        pages = self._plan.reservation.checked(pages, lambda: self._worker.received[0])
         checked_s = clock.monotonic()
         for batch in session.stage(pages, self._staging.directory, self._job.verify):
             self._proofs.add(batch)
@@ -337,7 +346,9 @@ class Attempt:
 
     def _failed(self, error: BackhaulError) -> Verdict:
         verdict = after_failure(error, self._budget)
-        # A dead message has no later attempt whose fence would remove this staging.
-        if verdict.disposition is Disposition.DEAD and self._claimed is not None:
+        # A dead message has no later attempt whose fence would remove this staging; one that a
+        # budget holds may have it only in weeks.
+        is_long_over = verdict.disposition is Disposition.DEAD or isinstance(error, BudgetUsedUp)
+        if is_long_over and self._claimed is not None:
             self._claimed.remove()
         return verdict

@@ -10,6 +10,7 @@ from backhaul.core.errors import (
     BackhaulError,
     OutageError,
     PermanentError,
+    RoutePaused,
     SourceChanged,
     TransientError,
 )
@@ -75,6 +76,8 @@ def after_failure(error: BackhaulError, budget: Budget) -> Verdict:
             return Verdict(disposition=Disposition.HOLD, error=error)
         case PermanentError():
             return Verdict(disposition=Disposition.DEAD, error=error)
+        case RoutePaused():
+            return Verdict(disposition=Disposition.WAIT, error=error)
         case SourceChanged() if budget.source_changes + 1 >= MAX_SOURCE_CHANGES:
             unstable = PermanentError(
                 "E_SRC_UNSTABLE",

@@ -13,6 +13,7 @@ from backhaul.core.model import Assignment, Location, Source
 from backhaul.core.objects import Pin, PlannedObject, Totals
 from backhaul.core.ports import AttemptStart, Claimed, ListPage, Ports, Published
 from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer.egress.reservation import EgressReservation
 from backhaul.core.transfer.overtaken import (
     claims_to_be_old,
     is_overtaken,
@@ -37,6 +38,7 @@ class Plan:
         is_overtaken: An event whose object is published already, as new as S3 has it or newer:
             nothing is copied.
         is_counted: `totals` are those of the whole plan.
+        reservation: In the budgets, of the whole plan: made as soon as that is known.
         published: What the ledger published below the destination, where the plan is one page; it
             cannot change while this transfer owns the destination. None: query the ledger.
     """
@@ -63,6 +65,8 @@ class Plan:
         self.may_be_published = self.is_frozen and begun.was_publishing
         self.is_overtaken = False
         self.is_counted = False
+        self.reservation = EgressReservation(ports, self._id, job)
+        self.reservation.is_forced = self.may_be_published
         self.totals = Totals()
         self.published: Mapping[Location, Published] | None = None
         self._planner: Planner | None = None
@@ -77,9 +81,11 @@ class Plan:
         """List the source as far as needed to know what it is and so what the transfer owns.
 
         Raises:
-            BackhaulError: As `planning.resolve`, `Planner` and `Policy.check_resolved`.
+            BackhaulError: As `planning.resolve`, `Planner`, `Policy.check_resolved` and
+                `EgressReservation.make`.
         """
         if self.is_frozen:
+            self._reserve_frozen()
             return
         job = self._job
         target = target_of_event(job)
@@ -105,6 +111,14 @@ class Plan:
         self._destination = self.directory
         if found.is_object:
             self._destination = self.directory.join(self._first[0].relative)
+        if not self._ahead:
+            self.reservation.make(self._listing.totals.size_bytes)
+
+    def _reserve_frozen(self) -> None:
+        ledger = self._ports.ledger
+        # What an application on YARN is copying already may have to be followed.
+        if self.reservation.is_needed and not ledger.jobs(self._id):
+            self.reservation.make(ledger.planned_totals(self._id).size_bytes)
 
     def check_overtaken(self) -> None:
         """The same check once the destination is owned, when no other transfer publishes there."""
@@ -211,12 +225,21 @@ class Plan:
         )
 
     def pages(self) -> Iterator[Sequence[PlannedObject]]:
-        """What has no proof in this epoch; a new plan is frozen one page ahead of what is given."""
+        """What has no proof in this epoch; a new plan is frozen one page ahead of what is given.
+
+        Raises:
+            BackhaulError: Also as `EgressReservation.make`, before the first page.
+        """
+        for page in self._pages_to_copy():
+            self.reservation.make(self.totals.size_bytes)
+            yield page
+
+    def _pages_to_copy(self) -> Iterator[Sequence[PlannedObject]]:
         limits = self._job.limits
         is_limited = limits.objects is not None or limits.size_bytes is not None
         if self.is_frozen:
             self.totals = self._ports.ledger.planned_totals(self._id)
-        elif is_limited and self._ahead:
+        elif (is_limited or self.reservation.is_needed) and self._ahead:
             for _ in self._freezing():  # the whole plan is counted before the first byte is copied
                 pass
         else:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from backhaul.core.agent_report import AgentIdentity, AgentRecord, AgentReport
+from backhaul.core.cost.budget import BudgetRaise, EgressBudget
 from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.model import TransferState
 from backhaul.core.ports import Act, Operator, OperatorEntry, PausedRoute
 from backhaul.testing.fakes.memory_file import MemorySession, outage
 
 SPANS = (timedelta(minutes=5), timedelta(hours=1))
-NO_FAILURE = frozenset({"E_DST_BUSY", "E_ROUTE_PAUSED", "E_STOPPED"})
+NO_FAILURE = frozenset({"E_BUDGET_USED", "E_DST_BUSY", "E_ROUTE_PAUSED", "E_STOPPED"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -98,6 +99,22 @@ class MemoryAgents(MemorySession):
     def paused_routes(self, now: datetime) -> list[PausedRoute]:
         with self._faults.call("ledger.paused_routes", outage):
             return [one for one in self._file.paused.values() if one.is_in_force(now)]
+
+    def budget_raises(self, since: datetime) -> list[BudgetRaise]:
+        with self._faults.call("ledger.budget_raises", outage):
+            return [one for one in self._file.raises if one.period >= since]
+
+    def note_budget_warning(self, budget: EgressBudget, period: datetime, now: datetime) -> bool:
+        del now
+        key = (budget.route, budget.per, budget.unit, period)
+        with self._faults.call("ledger.note_budget_warning", outage):
+            is_first = key not in self._file.budget_warnings
+            self._file.budget_warnings.add(key)
+            return is_first
+
+    def raise_budget(self, more: BudgetRaise, entry: OperatorEntry) -> None:
+        self._file.raises.append(more)
+        self._file.acts.append(entry)
 
     def pause_route(self, paused: PausedRoute, by: Operator) -> PausedRoute | None:
         before = self._end_pause(paused.route, paused.since)

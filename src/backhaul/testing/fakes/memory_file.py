@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from backhaul.core.agent_report import AgentRecord
+from backhaul.core.cost.budget import BudgetPer, BudgetRaise, BudgetUnit
 from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.errors import BackhaulError, OutageError, TakenOver
 from backhaul.core.model import HOLD_GAP, Assignment, Hold, Location, TransferState
@@ -178,6 +179,8 @@ class MemoryFile:
     paused: dict[str, PausedRoute] = field(default_factory=dict)
     acts: list[OperatorEntry] = field(default_factory=list)
     egress: dict[tuple[date, str, str], Egress] = field(default_factory=dict)
+    raises: list[BudgetRaise] = field(default_factory=list)
+    budget_warnings: set[tuple[str, BudgetPer, BudgetUnit, datetime]] = field(default_factory=set)
     journal: list[tuple[datetime, str, TransferState, str | None]] = field(default_factory=list)
     summed_to: int = 0
     activity: dict[tuple[timedelta, datetime, str], Counter[str]] = field(default_factory=dict)

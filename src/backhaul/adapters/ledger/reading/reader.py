@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backhaul.adapters.ledger.reading.arriving import ArrivingReader
+from backhaul.adapters.ledger.reading.budgeting import BudgetReader
 from backhaul.adapters.ledger.reading.egress import EgressReader
 from backhaul.adapters.ledger.reading.evidence import EvidenceReader
 from backhaul.adapters.ledger.reading.history import HistoryReader
@@ -22,6 +23,7 @@ class LedgerReader(
     ArrivingReader,
     EgressReader,
     OperatorReader,
+    BudgetReader,
     SearchReader,
     ReconcileReader,
     PlaceReader,

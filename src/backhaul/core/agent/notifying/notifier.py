@@ -15,6 +15,8 @@ from backhaul.core.agent.notifying.plan import NotificationPlan
 from backhaul.core.agent_report import AgentIdentity, RunningTransfer
 from backhaul.core.errors import BackhaulError
 from backhaul.core.facts import (
+    BudgetNearlyUsed,
+    BudgetOutlivesQueue,
     ExpectationArrived,
     ExpectationMissed,
     ForecastCleared,
@@ -313,6 +315,24 @@ def notice_of(fact: object, now: datetime) -> Notice | None:
         case ForecastCleared():
             return Notice(
                 about=NotifyOn.FORECAST, at=now, sentence=f"no longer at risk: {fact.subject}"
+            )
+        case BudgetNearlyUsed():
+            return Notice(
+                about=NotifyOn.FORECAST,
+                at=now,
+                sentence=f"nearly used up: {fact.reason}",
+                code="W_BUDGET_NEARLY_USED",
+                hint=fact.hint,
+            )
+        case BudgetOutlivesQueue():
+            return Notice(
+                about=NotifyOn.FORECAST,
+                at=now,
+                sentence=f"the budget of route {fact.route} holds it until"
+                f" {fact.until:%Y-%m-%d %H:%M} UTC, and its messages die from"
+                f" {fact.dies_at:%Y-%m-%d %H:%M} UTC on",
+                code="W_BUDGET_OUTLIVES_QUEUE",
+                hint=fact.hint,
             )
         case _:
             return None

@@ -28,7 +28,7 @@ from backhaul.core.notification import (
 
 GATHER_S = 5.0  # a burst of deaths is one message
 RETRY_S = (10.0, 60.0, 180.0)  # after the first, second and third failed try; then given up
-_TROUBLES = frozenset({HealthState.NOT_POLLING, HealthState.HELD})
+_TROUBLES = frozenset({HealthState.NOT_POLLING, HealthState.HELD, HealthState.BUDGET})
 
 
 @dataclass(frozen=True, kw_only=True)

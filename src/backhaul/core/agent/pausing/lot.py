@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from backhaul.core.agent.verdicts import HOLD_SHARE, is_expiring
-from backhaul.core.ports import Message, PausedRoute, QueueFacts
+from backhaul.core.ports import Message, QueueFacts
+from backhaul.core.requests.records import RouteWait
 
 PARKED_MOST = 200  # each costs a call of SQS every five minutes, and one when the agent stops
 PARKED_TIMEOUT_S = 900  # after a crash of the agent it reappears within this time
@@ -22,7 +23,7 @@ class ParkedMessage:
     """A message whose transfer may not begin; its visibility is kept."""
 
     message: Message
-    route: str
+    wait: RouteWait
 
 
 class Parked(Enum):
@@ -41,6 +42,11 @@ class ParkingLot:
 
     def __len__(self) -> int:
         return len(self._parked)
+
+    @property
+    def waits(self) -> tuple[RouteWait, ...]:
+        """What they wait for, each once."""
+        return tuple(dict.fromkeys(one.wait for one in self._parked.values()))
 
     def add(self, parked: ParkedMessage) -> ParkedMessage | None:
         """Keep it; returns the one that may not be kept, if there are too many.
@@ -68,9 +74,9 @@ class ParkingLot:
 
 def fate_of(
     parked: ParkedMessage,
-    paused: tuple[PausedRoute, ...],
     facts: QueueFacts,
     *,
+    is_waiting: bool,
     now: datetime,
     hidden_s: float,
     total_s: float,
@@ -78,10 +84,10 @@ def fate_of(
     """Whether it stays.
 
     Args:
-        paused: The pauses in force.
+        is_waiting: Its route is paused, or a budget does not allow it.
         hidden_s: Time since its newest receive; SQS allows `total_s`.
     """
-    if not any(one.route == parked.route for one in paused):
+    if not is_waiting:
         return Parked.GOES_ON
     if is_expiring(parked.message, facts, now, HOLD_SHARE):
         return Parked.GOES_ON  # to its death, with a dead letter
@@ -90,7 +96,7 @@ def fate_of(
 
 def returned_for_s(
     message: Message,
-    paused: PausedRoute | None,
+    until: datetime | None,
     facts: QueueFacts,
     *,
     now: datetime,
@@ -100,6 +106,7 @@ def returned_for_s(
     """For how long a message is hidden that is not kept.
 
     Args:
+        until: When what it waits for ends by itself; None: not known.
         left_s: SQS hides it no longer than this.
         chance: 0.0 to 1.0: those returned together come back one after the other.
     """
@@ -107,7 +114,7 @@ def returned_for_s(
     if limit is not None and limit - message.receive_count <= SPARE_RECEIVES:
         return max(0, int(left_s))
     seconds = RETURNED_S * (0.75 + 0.5 * chance)
-    if paused is not None and paused.until is not None:
-        ends_in = (paused.until - now) / timedelta(seconds=1)
+    if until is not None:
+        ends_in = (until - now) / timedelta(seconds=1)
         seconds = min(seconds, max(0.0, ends_in) + 60 * chance)
     return max(0, int(min(seconds, left_s)))

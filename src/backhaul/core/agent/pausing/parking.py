@@ -1,4 +1,4 @@
-"""Parks messages of paused routes, and lets them go when their route is resumed.
+"""Parks messages of routes that are paused or held by a budget, and lets them go after that.
 
 A parked message is hidden and has no slot: other routes of the queue go on, and it spends neither
 an attempt nor a receive. What may be kept, and for how long, is decided in `lot`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime
 
 from backhaul.core import facts
 from backhaul.core.agent.context import AgentContext
@@ -22,10 +23,12 @@ from backhaul.core.agent.pausing.lot import (
 )
 from backhaul.core.agent.returning import hand_back, show_after
 from backhaul.core.agent.stopping import Stop
-from backhaul.core.agent.verdicts import EXPIRING_SHARE, is_expiring
+from backhaul.core.agent.verdicts import EXPIRING_SHARE, ends_at, is_expiring
+from backhaul.core.cost.budget import BudgetHold
 from backhaul.core.errors import OutageError
 from backhaul.core.ports import Message
 from backhaul.core.requests.policy import serves_queue
+from backhaul.core.requests.records import RouteWait
 
 PAUSES_EVERY_S = 2.0
 MARGIN_S = 60  # before SQS's total ends
@@ -43,6 +46,8 @@ class Parking:
         self._ready: deque[ParkedMessage] = deque()
         self._is_unknown = False  # the ledger did not answer the last time
         self._reported: tuple[tuple[str, ...], bool] = ((), False)
+        self._holds: tuple[BudgetHold, ...] = ()
+        self._warned: set[tuple[str, datetime]] = set()
         self._look_due_s = context.clock.monotonic()
 
     def __len__(self) -> int:
@@ -82,13 +87,13 @@ class Parking:
         else:
             self._look_due_s = now_s + queue.retention_s * LOOK_SHARE
 
-    def park(self, message: Message, route: str) -> None:
-        """Keep the message hidden, whose visibility is kept already, until its route is resumed."""
+    def park(self, message: Message, wait: RouteWait) -> None:
+        """Keep the message hidden, whose visibility is kept already, until it need not wait."""
         context, too_much = self._context, None
         with context.stopper.changed:
             is_stopping = context.stopper.is_requested
             if not is_stopping:
-                too_much = self._lot.add(ParkedMessage(message=message, route=route))
+                too_much = self._lot.add(ParkedMessage(message=message, wait=wait))
         if is_stopping:
             hand_back(context, message)
             return
@@ -96,6 +101,26 @@ class Parking:
             context.keeper.hide_for(message.message_id, PARKED_TIMEOUT_S)
         if too_much is not None:
             self._return(too_much)
+        self._warn_of_end(message, wait)
+
+    def _warn_of_end(self, message: Message, wait: RouteWait) -> None:
+        """Where a budget holds the message for longer than its queue keeps it."""
+        hold, queue = self._context.pauses.wait_of(wait), self._context.queue.facts
+        if not isinstance(hold, BudgetHold) or (wait.route, hold.until) in self._warned:
+            return
+        dies_at = ends_at(message, queue)
+        if dies_at is None or dies_at > hold.until:
+            return
+        self._warned.add((wait.route, hold.until))
+        self._context.emit(
+            facts.BudgetOutlivesQueue(
+                route=wait.route,
+                message_id=message.message_id,
+                until=hold.until,
+                dies_at=dies_at,
+                hint=f"{hold.hint}; or give queue {queue.name} more retention",
+            )
+        )
 
     def next_ready(self) -> Message | None:
         """The next message that goes on; the caller gives it a slot."""
@@ -109,7 +134,7 @@ class Parking:
         )
         self._context.emit(
             facts.MessageUnparked(
-                message_id=message.message_id, route=parked.route, sent_at=message.sent_at
+                message_id=message.message_id, route=parked.wait.route, sent_at=message.sent_at
             )
         )
         return message
@@ -164,8 +189,8 @@ class Parking:
         context = self._context
         return fate_of(
             parked,
-            context.pauses.in_force(),
             context.queue.facts,
+            is_waiting=context.pauses.wait_of(parked.wait) is not None,
             now=context.clock.now(),
             hidden_s=self._hidden_s(parked.message),
             total_s=context.settings.visibility_total_s,
@@ -180,10 +205,10 @@ class Parking:
         context, message = self._context, parked.message
         if delay_s is None:
             left_s = context.settings.visibility_total_s - self._hidden_s(message) - MARGIN_S
-            pauses = context.pauses.in_force()
+            wait = context.pauses.wait_of(parked.wait)
             delay_s = returned_for_s(
                 message,
-                next((one for one in pauses if one.route == parked.route), None),
+                None if wait is None else wait.until,
                 context.queue.facts,
                 now=context.clock.now(),
                 left_s=left_s,
@@ -194,7 +219,7 @@ class Parking:
         context.totals.gave_up += context.settings.drain
         context.emit(
             facts.ParkedMessageReturned(
-                message_id=message.message_id, route=parked.route, hidden_s=delay_s
+                message_id=message.message_id, route=parked.wait.route, hidden_s=delay_s
             )
         )
 
@@ -204,3 +229,9 @@ class Parking:
         if found != self._reported:
             self._reported = found
             self._context.emit(facts.PausedRoutesChanged(routes=found[0], is_everything=found[1]))
+        with self._context.stopper.changed:
+            waits = self._lot.waits
+        holds = self._context.pauses.holds(waits)
+        if holds != self._holds:
+            self._holds = holds
+            self._context.emit(facts.BudgetHoldsChanged(holds=holds))

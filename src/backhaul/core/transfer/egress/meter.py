@@ -71,6 +71,8 @@ class EgressMeter:
         if not count.total.size_bytes:
             return
         self._noted_s = self._ports.clock.monotonic()
+        if self._ports.budgets is not None:
+            self._ports.budgets.recorded(self._id, count.total.size_bytes)
         before = self._recorded
         self._recorded = EgressCount(
             at=count.at,

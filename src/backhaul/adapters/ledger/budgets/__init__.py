@@ -1,0 +1,1 @@
+"""What operators allowed beyond a budget, and which budgets were warned of."""
