@@ -20,10 +20,13 @@ from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
+from backhaul.core.cost.budget import EgressBudget
+from backhaul.core.cost.prices import INTERNET
 from backhaul.core.errors import OutageError
 from backhaul.core.model import Location, Route
 from backhaul.core.ports import Emit, Ports
 from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer.egress.budgets import BudgetGate
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
     FakeClock,
@@ -106,6 +109,7 @@ class World:
         self.cluster = FakeCluster(self.clock, self.store, self.target, faults=self.faults)
         self.has_cluster = has_cluster
         self.routes: tuple[Route, ...] = (route(),)
+        self.budgets: tuple[EgressBudget, ...] = ()
         self.jumping: tuple[str, ...] = ("slot", "poll")  # threads whose waits take no time
         self.facts: list[object] = []
         self.watcher: Emit | None = None
@@ -154,9 +158,13 @@ class World:
             down=lambda: self.down,
             still_s=self.still_s,
         )
+        watched = faulty(ledger, self.faults)
+        gate = BudgetGate(watched, self.clock, self.emit, INTERNET)
+        gate.follow(self.budgets)
         return Ports(
             store=self.store,
-            ledger=faulty(ledger, self.faults),
+            ledger=watched,
+            budgets=gate if self.budgets else None,
             pool=pool,
             clock=self.clock,
             emit=self.emit,

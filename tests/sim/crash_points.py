@@ -86,6 +86,13 @@ SCENARIOS: dict[str, Shape] = {
     "everything paused, then resumed": replace(
         _TWICE, messages=_TWICE.messages[:1], pauses=((0.05, 30.0),)
     ),
+    "budget for one of two, then more": replace(
+        _FOLDER,
+        agents=1,
+        messages=("raw/p/, /land/d", "raw/p/, /land/e"),
+        budget=100,
+        turns_s=(60.0, 100.0),
+    ),
     "never right": replace(_TWICE, messages=_TWICE.messages[:1], poison="p/a"),
     "hangs for ever": replace(_TWICE, messages=_TWICE.messages[:1], hanger="store.get"),
     "one agent, three at once": replace(

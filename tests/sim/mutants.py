@@ -30,7 +30,13 @@ from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.checksums import Checksum
-from backhaul.core.errors import BackhaulError, DestinationBusy, OutageError, TransientError
+from backhaul.core.errors import (
+    BackhaulError,
+    BudgetUsedUp,
+    DestinationBusy,
+    OutageError,
+    TransientError,
+)
 from backhaul.core.model import TransferState
 from backhaul.core.objects import Pin
 from backhaul.core.ports import ListPage
@@ -40,8 +46,9 @@ from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer import attempt as heart
 from backhaul.core.transfer import listing, plan, publishing, reuse
 from backhaul.core.transfer.attempt import Attempt
+from backhaul.core.transfer.egress.budgets import BudgetGate, _Reserved
 from backhaul.core.transfer.outages import OutageWatch
-from backhaul.core.transfer.outcome import Budget, Verdict, after_failure
+from backhaul.core.transfer.outcome import Budget, Disposition, Verdict, after_failure
 from backhaul.core.transfer.placing import Placing
 from backhaul.core.transfer.proof_records import Proofs
 from backhaul.core.transfer.publishing import Publisher, PublishOutcome
@@ -509,11 +516,41 @@ def parked_for_ever(patch: Patch) -> None:
 
 @mutant("a parked message is kept hidden, and costs no receive", 275)
 def parked_messages_reappear(patch: Patch) -> None:
-    def park(original: Any, self: Any, message: Any, route: str) -> None:
-        original(self, message, route)
+    def park(original: Any, self: Any, message: Any, wait: Any) -> None:
+        original(self, message, wait)
         self._context.keeper.release(message.message_id)
 
     _around(patch, Parking, "park", park)
+
+
+# ---------------------------------------------------------------- budgets
+
+
+@mutant("a transfer begins only if all of it fits into what is left", 377)
+def budgets_are_checked_after_the_copy(patch: Patch) -> None:
+    def reserve(original: Any, self: Any, *args: Any, **named: Any) -> None:
+        self._read()
+        if self.hold_of("r") is None:  # something is left
+            named["is_forced"] = True
+        original(self, *args, **named)
+
+    _around(patch, BudgetGate, "reserve", reserve)
+
+
+@mutant("what others under way have reserved is not there any more", 4000)
+def reservations_are_not_counted(patch: Patch) -> None:
+    patch.setattr(_Reserved, "open_bytes", property(lambda self: 0))
+
+
+@mutant("what a budget holds spends no attempt", 88)
+def budgets_spend_attempts(patch: Patch) -> None:
+    def judged(error: BackhaulError, budget: Budget) -> Verdict:
+        verdict = after_failure(error, budget)
+        if isinstance(error, BudgetUsedUp):
+            return replace(verdict, disposition=Disposition.RETRY)
+        return verdict
+
+    patch.setattr(heart, "after_failure", judged)
 
 
 # ---------------------------------------------------------------- events

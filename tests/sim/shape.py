@@ -38,6 +38,8 @@ class Shape:
             path, those of the others are not.
         has_other_route: There is one that is never paused, so that polling goes on.
         marker: The route wants a completion marker.
+        budget: Bytes that may leave S3 in a day; None: all. With one agent: gates are of a process.
+        turns_s: When the day ends, and when an operator allows very much more; from the start.
     """
 
     agents: int = 1
@@ -69,6 +71,8 @@ class Shape:
     adopts: bool = False
     has_other_route: bool = False
     marker: bool = False
+    budget: int | None = None
+    turns_s: tuple[float, float] = (0.0, 0.0)
 
     @property
     def may_refuse(self) -> bool:
@@ -95,6 +99,9 @@ AIMED_CALLS = (
 
 PAGES = (0.10, 0.20)
 PAUSES_SHARE = 0.08
+BUDGET_SHARE = 0.06
+# For an object or two: one has up to 90 bytes.
+BUDGETS = (100, 130, 200)
 EVENTS_ABOVE = 0.94
 REPORTING = 0.15
 MARKED = 0.08
@@ -118,6 +125,9 @@ def shape_of(seed: int) -> Shape:
         shape = _paused(pauses, shape)
     if random.Random(f"marker {seed}").random() < MARKED and _is_one_set(shape):
         shape = replace(shape, marker=True)
+    budget = random.Random(f"budget {seed}")
+    if budget.random() < BUDGET_SHARE and not shape.pauses and "outage" not in shape.kinds:
+        shape = _budgeted(budget, shape)
     odd = random.Random(f"odd {seed}").random()
     if odd < 0.05:
         return replace(shape, is_fifo=True)
@@ -144,6 +154,18 @@ def _paused(chance: random.Random, shape: Shape) -> Shape:
         pauses.append((begins, ends))
         begins = ends
     return replace(shape, pauses=tuple(pauses), has_other_route=chance.random() < 0.6)
+
+
+def _budgeted(chance: random.Random, shape: Shape) -> Shape:
+    """For one or two plans a day; the day ends soon, and then an operator helps."""
+    turns_s = chance.choice((20.0, 90.0, 400.0))
+    return replace(
+        shape,
+        agents=1,
+        budget=chance.choice(BUDGETS),
+        turns_s=(turns_s, turns_s + chance.choice((30.0, 200.0))),
+        has_other_route=chance.random() < 0.6,
+    )
 
 
 def _in_pages(chance: random.Random, shape: Shape) -> Shape:

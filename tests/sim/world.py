@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,14 @@ from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
+from backhaul.core.cost.budget import (
+    BudgetPer,
+    BudgetRaise,
+    BudgetUnit,
+    EgressBudget,
+    period_at,
+)
+from backhaul.core.cost.prices import INTERNET
 from backhaul.core.errors import BackhaulError, OutageError, TransientError
 from backhaul.core.model import (
     Assignment,
@@ -43,6 +51,7 @@ from backhaul.core.ports import (
 )
 from backhaul.core.requests.pauses import FRESH_S
 from backhaul.core.requests.policy import Policy
+from backhaul.core.transfer.egress.budgets import BudgetGate
 from backhaul.core.transfer.outcome import MAX_SOURCE_CHANGES
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
@@ -371,6 +380,9 @@ class Sim:
         self.routes: tuple[Route, ...] = (self._route(),)
         if shape.has_other_route:
             self.routes += (replace(self._route(), name="other", sources=(("elsewhere", ""),)),)
+        if shape.budget is not None:
+            day = period_at(BudgetPer.DAY, self.clock.now())
+            self.clock.now_s += (day.ends_at - self.clock.now()).total_seconds() - shape.turns_s[0]
         self.began_s = self.clock.now_s
         self.paused_at: datetime | None = None
         self.begun_at: dict[str, datetime] = {}  # the last attempt of each transfer
@@ -435,10 +447,13 @@ class Sim:
 
     def _next_act_s(self) -> list[float]:
         times = [self.began_s + time for pause in self.shape.pauses for time in pause]
+        if self.shape.budget is not None:
+            times += [self.began_s + time for time in self.shape.turns_s]
         return [time for time in times if time > self.clock.now_s]
 
     def _moved(self, row: MemoryTransfer, before: TransferState, after: TransferState) -> None:
         self.ghost.moved(row, before, after)
+        self._check_budget()
         if after is TransferState.RECEIVED:
             self.begun_at[row.id] = self.clock.now()
         paused_at = self.paused_at
@@ -447,6 +462,57 @@ class Sim:
         late_s = (self.begun_at.get(row.id, row.first_seen_at) - paused_at).total_seconds()
         if late_s > FRESH_S + 1:
             self.ghost.broken(f"P1 {row.id} began {late_s:.0f} s after the pause")
+
+    # ------------------------------------------------------------ budgets
+
+    def _gate(self, ledger: MemoryLedger) -> BudgetGate | None:
+        if self.shape.budget is None:
+            return None
+        gate = BudgetGate(ledger, self.clock, self._emit, INTERNET)
+        gate.follow([self._budget(self.shape.budget)])
+        return gate
+
+    def _budget(self, amount: int) -> EgressBudget:
+        return EgressBudget(route="r", unit=BudgetUnit.BYTES, amount=amount, per=BudgetPer.DAY)
+
+    def _raise_budget(self) -> None:
+        """An operator allows all that is left, once the second day has begun."""
+        file, at_s = self.files[0], self.clock.now_s - self.began_s
+        if self.shape.budget is None or file.raises or at_s < self.shape.turns_s[1]:
+            return
+        now = self.clock.now()
+        file.raises.append(
+            BudgetRaise(
+                route="r",
+                period=period_at(BudgetPer.DAY, now).begins_at,
+                per=BudgetPer.DAY,
+                unit=BudgetUnit.BYTES,
+                amount=1_000_000,
+                at=now,
+                operator="alice",
+                reason="",
+            )
+        )
+        self.tell("the budget is raised")
+
+    def _check_budget(self) -> None:
+        """B1, by the ledger: a process that is killed forgets some seconds of reading."""
+        if self.shape.budget is None:
+            return
+        file, sums = self.files[0], Counter[date]()
+        for (day, _, _), egress in file.egress.items():
+            sums[day] += egress.size_bytes
+        more = {one.period.date(): one.amount for one in file.raises}
+        largest = max(len(data) for data in self.ghost.stored_checksums)
+        over = 0
+        if self.shape.kinds:
+            over = largest * self.shape.slots  # read again while it was in flight
+        if "lost" in self.shape.kinds:
+            over += largest * len(self.shape.keys)  # recorded twice
+        for day, size_bytes in sums.items():
+            limit = self.shape.budget + more.get(day, 0)
+            if size_bytes > limit + over:
+                self.ghost.broken(f"B1 {size_bytes} bytes on {day}, and {limit} were allowed")
 
     # ------------------------------------------------------------ what the world does
 
@@ -550,7 +616,14 @@ class Sim:
         emit = self._emit if reports is None else fan_out(self._emit, reports.observer)
         agent = Agent(
             queue=self.queue,
-            ports=Ports(store=self.store, ledger=ledger, pool=pool, clock=self.clock, emit=emit),
+            ports=Ports(
+                store=self.store,
+                ledger=ledger,
+                pool=pool,
+                clock=self.clock,
+                emit=emit,
+                budgets=self._gate(ledger),
+            ),
             policy=lambda: self._policy,
             settings=AgentSettings(
                 host=f"edge{seat}",
@@ -576,7 +649,7 @@ class Sim:
             self.scheduler.spawn(process, "replies", process.replies.work, is_background=True)
         if reports is not None:
             self.scheduler.spawn(process, "report", agent._report_until_over, is_background=True)
-        if self.shape.pauses:
+        if self.shape.pauses or self.shape.budget is not None:
             self.scheduler.spawn(process, "park", agent._park_until_stopped)
         else:
             # Nothing is paused, and no call is made to learn it: other seeds stay what they were.
@@ -605,6 +678,8 @@ class Sim:
             self.ghost.broken(f"L4 a held transfer asks again only after {fact.retry_in_s} s")
         if isinstance(fact, events.AttemptFailed | events.MessageDead):
             self.tell(f"{fact.message_id} {type(fact).__name__}: {fact.code} {fact.reason}")
+            if fact.code == "E_BUDGET_USED":
+                self.ghost.broken(f"B2 a budget spent an attempt: {fact.reason}")
             if fact.code in {"E_BUG", "E_LEDGER_ORDER"}:
                 self.ghost.broken(f"BUG {fact.code} {fact.reason}")
         self.facts.append(fact)
@@ -747,6 +822,7 @@ class Sim:
             if process is None and self.restart_s[seat] <= self.clock.now_s:
                 self.start(seat)
         self._operate()
+        self._raise_budget()
         later = [due for seat, due in enumerate(self.restart_s) if self.seats[seat] is None]
         later += self._next_act_s()
         self.scheduler.step(min(later, default=None))

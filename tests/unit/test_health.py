@@ -16,6 +16,7 @@ from backhaul.core.agent_report import (
     DependencyHold,
     RunningTransfer,
 )
+from backhaul.core.cost.budget import BudgetHold
 from backhaul.core.health import (
     CLOCKS_DIFFER,
     FAILED_POLLS,
@@ -330,3 +331,23 @@ def test_an_agent_that_does_not_poll_because_everything_is_paused_is_not_overdue
     assert judge(seen(**silent)).state is HealthState.NOT_POLLING
     paused = judge(seen(**silent, paused_routes=("a",), is_everything_paused=True))
     assert paused.state is RUNNING
+
+
+def test_a_route_held_by_its_budget_is_named_with_what_can_be_done() -> None:
+    holds = tuple(
+        BudgetHold(
+            route=route,
+            sentence=f"the budget of route {route} is used up until 2026-12-01 00:00 UTC",
+            hint=f"wait, or backhaul budget raise {route} AMOUNT",
+            since=NOW - HOUR,
+            until=NOW + HOUR,
+        )
+        for route in ("a", "b")
+    )
+    found = judge(seen(budget_holds=holds[:1]))
+    assert (found.state, found.code) == (HealthState.BUDGET, "E_BUDGET_USED")
+    assert found.sentence == "The budget of route a is used up until 2026-12-01 00:00 UTC"
+    assert found.hint == "wait, or backhaul budget raise a AMOUNT"
+    assert found.since == NOW - HOUR
+    assert not found.is_healthy
+    assert judge(seen(budget_holds=holds)).sentence.endswith("; 1 more route held")

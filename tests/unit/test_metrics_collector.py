@@ -15,6 +15,14 @@ from backhaul.adapters.metrics.figures import LedgerFigures, Scraped
 from backhaul.core import facts
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentReport, DependencyHold, QueueDepth, RunningTransfer
+from backhaul.core.cost.budget import (
+    USD,
+    BudgetPer,
+    BudgetState,
+    BudgetUnit,
+    EgressBudget,
+    period_at,
+)
 from backhaul.core.cost.egress import Egress, EgressRecorded
 from backhaul.core.cost.prices import GB, month_of
 from backhaul.core.errors import DEPENDENCIES, IntegrityError
@@ -37,6 +45,18 @@ AHEAD = Forecast(
     retention_share=0.5,
 )
 WELL = Health(state=HealthState.RUNNING, sentence="Running: waiting for messages")
+BUDGETS = tuple(
+    BudgetState(
+        budget=EgressBudget(route=route, unit=unit, amount=amount, per=BudgetPer.DAY),
+        period=period_at(BudgetPer.DAY, NOW),
+        spent=spent,
+        raised=raised,
+    )
+    for route, unit, amount, spent, raised in (
+        ("", BudgetUnit.USD, 2 * USD, 5 * USD // 2, 0),
+        ("click", BudgetUnit.BYTES, 100, 150, 100),
+    )
+)
 
 
 class Bed:
@@ -449,6 +469,19 @@ def test_the_last_success_before_the_start_is_of_the_ledger_and_then_counted(bed
     assert found['last_done_timestamp_seconds{route="old"}'] == NOW.timestamp()
 
 
+def test_budgets_are_in_their_units_with_what_was_added(bed: Bed) -> None:
+    found = bed.scrape(figures=LedgerFigures(agents_alive=1, budgets=BUDGETS))
+    shown = {name: value for name, value in found.items() if name.startswith("budget_")}
+    assert shown == {
+        'budget_used_ratio{route=""}': 1.25,
+        'budget_usd{route=""}': 2,
+        'budget_spent_usd{route=""}': 2.5,
+        'budget_used_ratio{route="click"}': 0.75,
+        'budget_bytes{route="click"}': 200,
+        'budget_spent_bytes{route="click"}': 150,
+    }
+
+
 # ---------------------------------------------------------------- the text
 
 
@@ -463,6 +496,7 @@ def test_every_metric_of_the_catalogue_is_scraped_as_it_is_described(bed: Bed) -
         forecasts=(AHEAD,),
         expectations=(expected("a"),),
         risks=(RISK,),
+        budgets=BUDGETS,
         reconciled=(RECONCILED,),
         replies=(ReplyCounts(target="out", waiting=1, dead=2),),
     )

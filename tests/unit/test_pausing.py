@@ -19,6 +19,7 @@ from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import LedgerDamaged, OutageError, TransientError
 from backhaul.core.ports import Operator, PausedRoute
+from backhaul.core.requests.records import RouteWait
 from backhaul.testing.fakes import FakeQueue
 from tests.unit.test_agent import killed_at
 from tests.unit.test_agent_events import notice
@@ -162,7 +163,7 @@ def test_what_waits_for_a_slot_is_handed_back_too(world: World) -> None:
         agent._keeper.start()
         (message,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=120)
         agent._keeper.keep(message)
-        agent._parking.park(message, "a")
+        agent._parking.park(message, RouteWait(route="a"))
         resume(world)
         agent._parking.turn()
         assert agent._parking.has_ready
@@ -180,7 +181,7 @@ def test_a_message_that_is_parked_while_the_agent_stops_is_handed_back(world: Wo
         (message,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=120)
         agent._keeper.keep(message)
         agent.request_stop(Stop.DRAIN)
-        agent._parking.park(message, "a")
+        agent._parking.park(message, RouteWait(route="a"))
     assert world.queue.invisible_s(sent) == 0
     assert agent._keeper.newest(sent) is None
 
@@ -453,7 +454,7 @@ def test_resumed_messages_and_new_ones_take_turns(world: World) -> None:
             world.queue.send("raw/a/1, /land/a")
         for message in world.queue.receive(max_messages=2, wait_s=0, visibility_timeout_s=120):
             agent._keeper.keep(message)
-            agent._parking.park(message, "a")
+            agent._parking.park(message, RouteWait(route="a"))
         agent._parking.turn()
         assert not agent._start_parked()
         assert not agent._start_parked()

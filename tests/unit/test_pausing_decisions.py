@@ -19,10 +19,12 @@ from backhaul.core.agent.pausing.lot import (
 from backhaul.core.errors import OutageError
 from backhaul.core.ports import Message, Operator, PausedRoute, QueueFacts
 from backhaul.core.requests.pauses import FRESH_S, PausedRoutes, route_paused
+from backhaul.core.requests.records import RouteWait
 from backhaul.testing.fakes import FakeClock, Faults, MemoryFile, MemoryLedger
 
 T0 = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+WAIT = RouteWait(route="a")
 PAUSE = PausedRoute(route="a", since=T0, until=None, operator="alice@edge1", reason="upgrade")
 FACTS = QueueFacts(
     url="u",
@@ -183,7 +185,7 @@ def test_the_lot_keeps_those_with_the_most_receives(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "PARKED_MOST", 2)
     lot = ParkingLot()
     several = [
-        ParkedMessage(message=message(name, receives=receives), route="a")
+        ParkedMessage(message=message(name, receives=receives), wait=WAIT)
         for name, receives in (("m1", 3), ("m2", 1), ("m3", 2), ("m4", 1))
     ]
     returned = [lot.add(one) for one in several]
@@ -195,49 +197,50 @@ def test_the_lot_keeps_those_with_the_most_receives(monkeypatch: pytest.MonkeyPa
 def test_the_lot_has_room_for_a_few_hundred() -> None:
     lot = ParkingLot()
     for number in range(PARKED_MOST):
-        assert lot.add(ParkedMessage(message=message(f"{number}"), route="a")) is None
-    newest = ParkedMessage(message=message("one more"), route="a")
+        assert lot.add(ParkedMessage(message=message(f"{number}"), wait=WAIT)) is None
+    newest = ParkedMessage(message=message("one more"), wait=WAIT)
     assert lot.add(newest) is newest
 
 
 def test_those_taken_are_gone() -> None:
     lot = ParkingLot()
     for name in ("m1", "m2"):
-        lot.add(ParkedMessage(message=message(name), route=name))
+        lot.add(ParkedMessage(message=message(name), wait=RouteWait(route=name)))
 
     def fate(one: ParkedMessage) -> Parked:
-        return Parked.GOES_ON if one.route == "m1" else Parked.STAYS
+        return Parked.GOES_ON if one.wait.route == "m1" else Parked.STAYS
 
-    assert [one.route for one in lot.take(fate, Parked.GOES_ON)] == ["m1"]
+    assert [one.wait.route for one in lot.take(fate, Parked.GOES_ON)] == ["m1"]
     assert len(lot) == 1
     assert lot.take(fate, Parked.GOES_ON) == []
 
 
 @pytest.mark.parametrize(
-    ("route", "age_s", "hidden_s", "fate"),
+    ("is_waiting", "age_s", "hidden_s", "fate"),
     [
-        ("a", 0, 0, Parked.STAYS),
-        ("b", 0, 0, Parked.GOES_ON),
-        ("a", 949, 0, Parked.STAYS),
-        ("a", 950, 0, Parked.GOES_ON),
-        ("a", 0, 2299, Parked.STAYS),
-        ("a", 0, 2300, Parked.RETURNS),
-        ("b", 0, 2300, Parked.GOES_ON),
+        (True, 0, 0, Parked.STAYS),
+        (False, 0, 0, Parked.GOES_ON),
+        (True, 949, 0, Parked.STAYS),
+        (True, 950, 0, Parked.GOES_ON),
+        (True, 0, 2299, Parked.STAYS),
+        (True, 0, 2300, Parked.RETURNS),
+        (False, 0, 2300, Parked.GOES_ON),
     ],
 )
 def test_what_becomes_of_a_parked_message(
-    route: str, age_s: float, hidden_s: float, fate: Parked
+    *, is_waiting: bool, age_s: float, hidden_s: float, fate: Parked
 ) -> None:
-    parked = ParkedMessage(message=message(age_s=age_s), route=route)
-    found = fate_of(parked, (PAUSE,), FACTS, now=T0, hidden_s=hidden_s, total_s=2400)
+    parked = ParkedMessage(message=message(age_s=age_s), wait=WAIT)
+    found = fate_of(parked, FACTS, is_waiting=is_waiting, now=T0, hidden_s=hidden_s, total_s=2400)
     assert found is fate
 
 
 @pytest.mark.parametrize("missing", ["dead_letter_url", "retention_s"])
 def test_without_a_dead_letter_queue_or_retention_nothing_expires(missing: str) -> None:
-    parked = ParkedMessage(message=message(age_s=10**6), route="a")
+    parked = ParkedMessage(message=message(age_s=10**6), wait=WAIT)
     facts = replace(FACTS, **{missing: None})  # type: ignore[arg-type]
-    assert fate_of(parked, (PAUSE,), facts, now=T0, hidden_s=0, total_s=1) is Parked.STAYS
+    found = fate_of(parked, facts, is_waiting=True, now=T0, hidden_s=0, total_s=1)
+    assert found is Parked.STAYS
 
 
 @pytest.mark.parametrize(
@@ -268,7 +271,7 @@ def test_for_how_long_a_message_is_hidden_that_is_not_kept(
     until = None if until_s is None else T0 + timedelta(seconds=until_s)
     found = returned_for_s(
         message(receives=receives),
-        replace(PAUSE, until=until),
+        until,
         replace(FACTS, max_receive_count=limit),
         now=T0,
         left_s=left_s,
