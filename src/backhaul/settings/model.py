@@ -49,6 +49,7 @@ from backhaul.settings.notify import NotifySettings
 from backhaul.settings.receipt import ReceiptSection
 from backhaul.settings.reply import ReplySettings
 from backhaul.settings.retention import RetentionSection
+from backhaul.settings.signing_keys import SignatureSettings
 from backhaul.settings.sizes import parse_rate, parse_size, parse_window
 
 if TYPE_CHECKING:
@@ -81,18 +82,6 @@ class EmrSettings(StrictModel):
     cluster: str | None = Field(None, min_length=1, description="only on this cluster, j-...")
     source: str = Field(description="what it wrote: an S3 prefix, ending in /")
     destination: str = Field(description="the directory it goes to")
-
-
-class SignatureSettings(StrictModel):
-    """Messages of the route must be signed."""
-
-    key_file: NamedPath | None = Field(None, description="keys, one a line; the first signs")
-    key_env: str | None = Field(
-        None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable that holds the keys"
-    )
-    max_age_s: int = Field(
-        86_400, ge=60, le=1_209_600, description="longest time a signature may be good for, seconds"
-    )
 
 
 class RouteSettings(StrictModel):

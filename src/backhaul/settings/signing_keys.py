@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pydantic import Field
+
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import SignatureRule
-from backhaul.settings.model import SignatureSettings
+from backhaul.settings.base import NamedPath, StrictModel
 
 MIN_KEY_BYTES = 32
+
+
+class SignatureSettings(StrictModel):
+    """Messages of the route must be signed."""
+
+    key_file: NamedPath | None = Field(None, description="keys, one a line; the first signs")
+    key_env: str | None = Field(
+        None, pattern=r"^[A-Z][A-Z0-9_]*$", description="variable that holds the keys"
+    )
+    max_age_s: int = Field(
+        86_400, ge=60, le=1_209_600, description="longest time a signature may be good for, seconds"
+    )
 
 
 def signature_rule(one: SignatureSettings) -> SignatureRule:
