@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger import Owner, SqlLedger, TransferRow, open_ledger, open_reader
 from backhaul.core.agent.agent import Agent
+from backhaul.core.agent.pausing.budgets import BudgetGate
 from backhaul.core.agent.reporting import Reporter
 from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.agent.stopping import Stop
@@ -26,7 +27,6 @@ from backhaul.core.errors import OutageError
 from backhaul.core.model import Location, Route
 from backhaul.core.ports import Emit, Ports
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer.egress.budgets import BudgetGate
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (
     FakeClock,

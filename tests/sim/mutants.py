@@ -22,6 +22,7 @@ from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.attempts import RecordAttempts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.observer import Observer
+from backhaul.core.agent.pausing.budgets import BudgetGate, _Reserved
 from backhaul.core.agent.pausing.lot import Parked
 from backhaul.core.agent.pausing.parking import Parking
 from backhaul.core.agent.replying.lane import ReplyLane
@@ -46,7 +47,6 @@ from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer import attempt as heart
 from backhaul.core.transfer import listing, plan, publishing, reuse
 from backhaul.core.transfer.attempt import Attempt
-from backhaul.core.transfer.egress.budgets import BudgetGate, _Reserved
 from backhaul.core.transfer.outages import OutageWatch
 from backhaul.core.transfer.outcome import Budget, Disposition, Verdict, after_failure
 from backhaul.core.transfer.placing import Placing

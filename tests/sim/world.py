@@ -16,6 +16,7 @@ from backhaul.adapters.digests import new_digest
 from backhaul.app.facts import fan_out
 from backhaul.core import facts as events
 from backhaul.core.agent.agent import Agent
+from backhaul.core.agent.pausing.budgets import BudgetGate
 from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
@@ -51,7 +52,6 @@ from backhaul.core.ports import (
 )
 from backhaul.core.requests.pauses import FRESH_S
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer.egress.budgets import BudgetGate
 from backhaul.core.transfer.outcome import MAX_SOURCE_CHANGES
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes import (

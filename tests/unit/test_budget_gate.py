@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import pytest
 
+from backhaul.core.agent.pausing.budgets import BudgetGate
 from backhaul.core.cost.budget import (
     USD,
     BudgetPer,
@@ -17,18 +18,13 @@ from backhaul.core.cost.budget import (
     amount_argument,
     period_at,
 )
+from backhaul.core.cost.egress import Egress
 from backhaul.core.cost.prices import EgressPrice, PriceTier, flat
 from backhaul.core.errors import BudgetUsedUp, ExitCode
 from backhaul.core.facts import BudgetNearlyUsed
-from backhaul.core.transfer.egress.budgets import BudgetGate
 from backhaul.testing.fakes import FakeClock
 
 GIB = 1024**3
-
-
-@dataclass
-class Sum:
-    size_bytes: int
 
 
 @dataclass
@@ -43,9 +39,9 @@ class Sums:
     def add(self, day: date, route: str, size_bytes: int) -> None:
         self.days[day, route] = self.days.get((day, route), 0) + size_bytes
 
-    def egress_since(self, since: date, route: str | None = None) -> Sum:
+    def egress_since(self, since: date, route: str | None = None) -> Egress:
         self.reads += 1
-        return Sum(
+        return Egress(
             sum(n for (day, of), n in self.days.items() if day >= since and route in {None, of})
         )
 
@@ -69,10 +65,13 @@ class Place:
         self.gate = BudgetGate(
             self.ledger,
             self.clock,
-            self.facts.append,
+            self._emit,
             price=flat(Fraction("0.09"), "a test"),
         )
         self.gate.follow(self.budgets)
+
+    def _emit(self, fact: object) -> None:
+        self.facts.append(fact)
 
     @property
     def today(self) -> date:
@@ -175,7 +174,7 @@ def test_what_is_recorded_while_the_ledger_answers_is_not_overlooked() -> None:
     place.reserve("a", 60)
     answered = place.ledger.egress_since
 
-    def meanwhile(since: date, route: str | None = None) -> Sum:
+    def meanwhile(since: date, route: str | None = None) -> Egress:
         found = answered(since, route)
         place.spend(60)  # after the answer was made
         place.gate.recorded("a", 60)

@@ -129,7 +129,9 @@ def test_what_does_not_fit_waits_unspent_and_goes_on_when_the_budget_is_raised(
             0,
             0,
         )
-        assert "a transfer of 60 B does not fit into the budget of route a until" in row.reason
+        assert "a transfer of 60 B does not fit into the budget of route a until" in (
+            row.reason or ""
+        )
         assert world.queue._stored[sent].receive_count == 1
         assert world.staging() == [], "it was not even claimed"
         assert spent(world, "a") == 60
@@ -220,7 +222,7 @@ def test_a_prefix_of_many_pages_is_counted_before_its_first_byte(
         assert spent(world) == 0
         assert world.landed() == {}
         (row,) = world.rows()
-        assert "a transfer of 150 B is larger than the budget" in row.reason
+        assert "a transfer of 150 B is larger than the budget" in (row.reason or "")
         assert world.staging() == [], "weeks may pass: nothing is left at the target"
         raise_by(world, 50)
         agent._parking.turn()

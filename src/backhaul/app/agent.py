@@ -43,7 +43,6 @@ from backhaul.core.ports import Emit
 from backhaul.core.requests.policy import warnings as route_warnings
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.engines.pool import WorkerPool
-from backhaul.settings.budget import budgets_of
 
 END_S = 30.0  # longest orderly end without a heartbeat of the main thread
 
@@ -95,7 +94,7 @@ def run_agent(
             adopt=(
                 upkeep.adopt,
                 export.add_routes,
-                lambda found: opened.budgets.follow(budgets_of(found.settings)),
+                lambda found: opened.budgets.follow(found.settings.budgets),
             ),
             ports=opened.ports,
             emit=emit,

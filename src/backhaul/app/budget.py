@@ -24,7 +24,6 @@ from backhaul.core.cost.budget import (
 )
 from backhaul.core.errors import BadArgument
 from backhaul.core.ports import Act, Operator, OperatorEntry
-from backhaul.settings.budget import budgets_of
 from backhaul.settings.model import Settings
 
 HELD = "E_BUDGET_USED"
@@ -79,7 +78,7 @@ def read_budgets(settings: Settings, now: datetime) -> list[BudgetView]:
     Raises:
         ConfigurationError, OutageError: The ledger.
     """
-    budgets = budgets_of(settings)
+    budgets = settings.budgets
     reader = find_reader(settings.ledger_path) if budgets else None
     if reader is None:
         return [BudgetView(state=_unspent(one, now), at=now) for one in budgets]
@@ -158,7 +157,7 @@ def parse_amount(unit: BudgetUnit, text: str) -> int:
 
 
 def _of_route(settings: Settings, route: str) -> EgressBudget:
-    budgets = budgets_of(settings)
+    budgets = settings.budgets
     found = next((one for one in budgets if one.route == route), None)
     if found is not None:
         return found

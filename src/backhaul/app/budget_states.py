@@ -11,7 +11,6 @@ from backhaul.core.cost.budget import BudgetState, EgressBudget, period_at, refu
 from backhaul.core.cost.prices import EgressPrice
 from backhaul.core.ports import BudgetReading
 from backhaul.core.transfer.egress.budgets import egress_of, state_of, worth_of
-from backhaul.settings.budget import budgets_of
 from backhaul.settings.model import Settings
 
 
@@ -45,7 +44,7 @@ def verdict_on(settings: Settings, route: str, size_bytes: int, now: datetime) -
     Raises:
         ConfigurationError, OutageError: The ledger.
     """
-    budgets = [one for one in budgets_of(settings) if one.covers(route)]
+    budgets = [one for one in settings.budgets if one.covers(route)]
     reader = find_reader(settings.ledger_path) if budgets else None
     if reader is None:
         states = [

@@ -32,7 +32,6 @@ from backhaul.core.outlook.forecast import forecasts
 from backhaul.core.outlook.risks import risks
 from backhaul.core.ports import Clock, Emit
 from backhaul.core.text import redacted, visible
-from backhaul.settings.budget import budgets_of
 from backhaul.settings.model import in_home
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class MetricsExport:
     ) -> None:
         self._settings = context.settings.metrics
         self._ledger_path = context.settings.ledger_path
-        self._budgets, self._price = budgets_of(context.settings), context.settings.cost.price
+        self._budgets, self._price = context.settings.budgets, context.settings.cost.price
         self._governor = governor_spec(context.settings).open()
         self._observer = observer
         self._clock = clock
@@ -93,7 +92,7 @@ class MetricsExport:
         """After a reload: routes that came have counters from then on."""
         if self._metrics is not None:
             self._metrics.add_routes(route.name for route in context.policy.routes)
-        self._budgets = budgets_of(context.settings)
+        self._budgets = context.settings.budgets
 
     @contextmanager
     def opened(self, emit: Emit) -> Iterator[None]:

@@ -29,13 +29,12 @@ from backhaul.adapters.system.clock import SystemClock, host_name
 from backhaul.adapters.system.governor import GovernorSpec
 from backhaul.adapters.system.trusted_files import check_ledger_directory
 from backhaul.core import facts as events
+from backhaul.core.agent.pausing.budgets import BudgetGate
 from backhaul.core.errors import TransientError
 from backhaul.core.ports import Emit, Ports
-from backhaul.core.transfer.egress.budgets import BudgetGate
 from backhaul.engines.distcp import DistCp
 from backhaul.engines.pool import PoolSettings, WorkerPool
 from backhaul.engines.tuning import Tuning
-from backhaul.settings.budget import budgets_of
 from backhaul.settings.model import Settings, in_home
 from backhaul.worker import WorkerConfiguration
 
@@ -102,7 +101,7 @@ def open_ports(
         )
         clock = SystemClock()
         budgets = BudgetGate(ledger, clock, emit, context.settings.cost.price)
-        budgets.follow(budgets_of(context.settings))
+        budgets.follow(context.settings.budgets)
         ports = Ports(
             store=S3Store(aws),
             ledger=ledger,

@@ -17,7 +17,6 @@ from backhaul.core.replies.reply import HIVE
 from backhaul.core.requests.policy import Policy
 from backhaul.core.requests.policy import warnings as route_warnings
 from backhaul.core.text import printable
-from backhaul.settings.budget import budgets_of
 
 
 class ConfigurationReload:
@@ -175,7 +174,7 @@ def _changes(before: Context, found: Context) -> facts.RoutesReloaded | None:
     new = {route.name: route for route in found.policy.routes}
     other = {one.route for one in {*before.expectations} ^ {*found.expectations}}
     other |= {name for name, _ in _pause_after(before).items() ^ _pause_after(found).items()}
-    other |= {one.route for one in {*budgets_of(before.settings)} ^ {*budgets_of(found.settings)}}
+    other |= {one.route for one in {*before.settings.budgets} ^ {*found.settings.budgets}}
     changed = [name for name in new if name in old and (new[name] != old[name] or name in other)]
     is_order_other = [*old] != [*new] and {*old} == {*new}
     fact = facts.RoutesReloaded(

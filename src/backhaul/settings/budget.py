@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from backhaul.core.cost.budget import EVERY_ROUTE, USD, BudgetPer, BudgetUnit, EgressBudget
+from backhaul.core.cost.budget import USD, BudgetPer, BudgetUnit, EgressBudget
 from backhaul.settings.base import StrictModel
 from backhaul.settings.sizes import parse_size
-
-if TYPE_CHECKING:
-    from backhaul.settings.model import Settings
 
 _LARGEST_USD = 1_000_000_000
 NOTHING = (
@@ -53,10 +50,3 @@ class BudgetSettings(StrictModel):
         if self.usd is not None:
             amount, unit = round(self.usd * USD), BudgetUnit.USD
         return EgressBudget(route=route, unit=unit, amount=amount or 1, per=self.per)
-
-
-def budgets_of(settings: Settings) -> tuple[EgressBudget, ...]:
-    """That over all routes, if there is one, then those of routes."""
-    found = [] if settings.budget is None else [settings.budget.budget(EVERY_ROUTE)]
-    found += [one.budget.budget(one.name) for one in settings.route if one.budget is not None]
-    return tuple(found)

@@ -24,6 +24,7 @@ from pydantic_settings import (
 from backhaul.access import user_name
 from backhaul.core.agent.settings import AgentSettings
 from backhaul.core.backoff import RetryPolicy
+from backhaul.core.cost.budget import EVERY_ROUTE, EgressBudget
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.model import (
     EngineName,
@@ -358,6 +359,12 @@ class Settings(_Sources):
             return Path(state.split(":", 1)[0]) / "ledger.db"
         home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
         return in_home(Path(home)) / "backhaul" / "ledger.db"
+
+    @property
+    def budgets(self) -> tuple[EgressBudget, ...]:
+        """That over all routes, if there is one, then those of routes."""
+        found = [(EVERY_ROUTE, self.budget), *((one.name, one.budget) for one in self.route)]
+        return tuple(one.budget(route) for route, one in found if one is not None)
 
     @property
     def receipt_keys(self) -> Path:
