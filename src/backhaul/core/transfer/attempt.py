@@ -14,13 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from backhaul.core.errors import (
-    BackhaulError,
-    BudgetUsedUp,
-    LedgerDamaged,
-    SourceChanged,
-    TakenOver,
-)
+from backhaul.core.errors import BackhaulError, LedgerDamaged, SourceChanged, TakenOver
 from backhaul.core.model import STAGING_NAME, Assignment, EvidencePlace, TransferState
 from backhaul.core.ports import AttemptStart, Ports, StageTask
 from backhaul.core.requests.policy import Policy
@@ -34,7 +28,6 @@ from backhaul.core.transfer.outcome import (
     DONE,
     WAIT,
     Budget,
-    Disposition,
     Verdict,
     after_failure,
 )
@@ -346,9 +339,7 @@ class Attempt:
 
     def _failed(self, error: BackhaulError) -> Verdict:
         verdict = after_failure(error, self._budget)
-        # A dead message has no later attempt whose fence would remove this staging; one that a
-        # budget holds may have it only in weeks.
-        is_long_over = verdict.disposition is Disposition.DEAD or isinstance(error, BudgetUsedUp)
-        if is_long_over and self._claimed is not None:
+        # No later attempt, or none for weeks, whose fence would remove this staging.
+        if verdict.is_for_long and self._claimed is not None:
             self._claimed.remove()
         return verdict

@@ -35,6 +35,11 @@ class Verdict:
     disposition: Disposition
     error: BackhaulError | None = None
 
+    @property
+    def is_for_long(self) -> bool:
+        """Dead, or held by a budget: no attempt follows soon."""
+        return self.disposition is Disposition.DEAD or isinstance(self.error, RoutePaused)
+
 
 DONE = Verdict(disposition=Disposition.DELETE)
 WAIT = Verdict(disposition=Disposition.WAIT)
