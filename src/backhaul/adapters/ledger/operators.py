@@ -139,7 +139,7 @@ class SqlOperators(WriteSession):
             for key, target in chosen:
                 found = tx.execute(_RESEND, {"of_key": key, "of_target": target, **again})
                 count += found.rowcount
-            _add(tx, entry)
+            add_act(tx, entry)
         return count
 
 
