@@ -157,7 +157,16 @@ def delete_although_not_recorded(patch: Patch) -> None:
     patch.setattr(MemoryLedger, "finish", lambda *args, **named: False)
 
 
-@mutant("an earlier attempt's renames are looked for before copying again", 554)
+@mutant(
+    "an earlier attempt's renames are looked for before copying again",
+    554,
+    Point(
+        scenario="object that may not exist",
+        call="target.rename",
+        occurrence=1,
+        way="kill after",
+    ),
+)
 def no_recovery(patch: Patch) -> None:
     patch.setattr(Attempt, "_adopt_renamed", lambda self: False)
 
