@@ -163,7 +163,7 @@ def test_every_field_of_a_route_is_a_setting() -> None:
     # What a route expects, and when it pauses itself, decides about no request. Markers and other
     # replies are named by `replies`.
     names -= {"completion_marker", "reply_wishes"}
-    assert names | {"expect", "pause_after", "replies"} == set(RouteSettings.model_fields)
+    assert names | {"budget", "expect", "pause_after", "replies"} == set(RouteSettings.model_fields)
 
 
 def test_no_call_lists_the_route_options_again() -> None:
