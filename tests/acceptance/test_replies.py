@@ -81,7 +81,7 @@ def test_what_has_arrived_and_what_has_died_is_replied_to(
         "digest": done["digest"],
         "message": message_id,
     }
-    assert done["digest"] in json.dumps(local.evidence(shown["id"]))
+    assert done["digest"] in local.backhaul("show", shown["id"], "--evidence").out
     assert (dead["event"], dead["code"], dead["digest"]) == ("dead", "E_SRC_EMPTY", None)
 
 
