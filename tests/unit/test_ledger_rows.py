@@ -36,11 +36,15 @@ from backhaul.core.outlook.expectation import (
 )
 from backhaul.core.ports import Operator
 from backhaul.core.reconciliation.values import ReconcileResult
+from backhaul.core.replies.reply import ReplyWish
 from backhaul.core.transfer.evidence import object_line
 from tests.contract.test_ledger import DAY, KEY, T0, begin, claim, finished, planned, proof
+from tests.contract.test_ledger_budgets import BUDGET, ENTRY, MONTH, RAISE
 
 pytestmark = pytest.mark.slow
 
+OUT = ReplyWish(target="out")
+MARKER = DAY.join("_SUCCESS")
 SECOND, DAY_LONG = timedelta(seconds=1), timedelta(days=1)
 JUNK: dict[str, Any] = {
     "text": "many",
@@ -57,7 +61,9 @@ HARMLESS = {
     ("published", "uri"),
     *(("seals", name) for name in ("number", "transfer_id", "line")),
     *(("sequencers", name) for name in ("uri", "bucket", "key", "transfer_id")),
-    *(("transfers", "id"), ("objects", "transfer_id")),
+    *(("transfers", "id"), ("objects", "transfer_id"), ("replies", "state")),
+    *(("completion_markers", name) for name in ("uri", "published_at")),
+    *(("budget_warnings", name) for name in ("route", "per", "unit", "period")),
     *(("jobs", name) for name in ("tag", "state", "reason", "tracking_url", "maps_done", "maps")),
     *(("jobs", name) for name in ("counters", "opened_at", "updated_at", "closed_at")),
 }
@@ -106,11 +112,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finished(ledger, "packed", planned(0), destination=PACKED)
     ledger.pack_paths(T0 + 3650 * DAY_LONG, most=10)
     finished(ledger, "ended", planned(0), planned(1))
-    begin(ledger, "t1", KEY)
+    ledger.begin(KEY, "t1", "raw/click/day=01/", "/landing/day=01", T0, replies=[OUT])
     claim(ledger, "t1", first=[planned(0), planned(1)], is_complete=True)
     ledger.record_staged("t1", [proof(0)])
     ledger.open_job("t1", 2, "tag", T0)
     ledger.claim_nonce("nonce", KEY, T0 + SECOND, T0)
+    ledger.begin(None, "told", "s", "d", T0, route="clickstream", replies=[OUT])
+    ledger.fail("told", TransferState.DEAD, "E_X", "it broke", T0)
+    ledger.note_budget_warning(BUDGET, MONTH, T0)
+    ledger.raise_budget(RAISE, ENTRY)
     begin(ledger, "t2", None)
     other = DAY.parent.join("other")
     claim(ledger, "t2", other, first=[planned(0)], is_complete=True)
@@ -130,13 +140,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for table in ("transfers", "destinations"):
             connection.execute(f"UPDATE {table} SET owner = ? WHERE owner IS NOT NULL", [gone])  # noqa: S608
         connection.execute("INSERT INTO seals VALUES (1, 'ended', '{}', ?)", ("0" * 64,))
-        connection.execute(
-            "INSERT INTO operator_actions VALUES (1, 0, 'a', 'command', 'pause', 'r', 0, 0, 'done')"
-        )
         connection.execute("INSERT INTO paused_routes VALUES ('r', 0, 9000000000000000, 'a@b', '')")
         connection.execute(
             "INSERT INTO sequencers VALUES (?, 'raw', 'k', '01', 'ended')", (DAY.uri,)
         )
+        connection.execute("INSERT INTO completion_markers VALUES (?, 'ended', 0)", (MARKER.uri,))
     return path
 
 
@@ -163,6 +171,9 @@ def an_attempt(ledger: SqlLedger) -> Iterator[Callable[[], object]]:
     """The calls of an agent, one after the other; each may be refused."""
     where = [DAY.join(planned(seq).relative) for seq in range(2)]
     where.append(PACKED.join(planned(0).relative))
+    yield lambda: ledger.report_holds(T0)
+    yield lambda: ledger.due_reply_targets(T0)
+    yield lambda: ledger.due_replies(OUT.target, T0, most=10)
     yield lambda: ledger.begin(KEY, "fresh", "s", "d", T0)
     yield lambda: claim(ledger, "t1", first=[planned(0), planned(1)], is_complete=True)
     yield lambda: ledger.freeze("t1", [planned(2)], is_complete=True, markers=0)
@@ -189,6 +200,9 @@ def an_attempt(ledger: SqlLedger) -> Iterator[Callable[[], object]]:
     yield lambda: ledger.forget_plan("t1")
     yield lambda: ledger.cancel("t2", T0, Operator(name="alice@edge1"))
     yield lambda: ledger.paused_routes(T0)
+    yield lambda: ledger.budget_raises(MONTH)
+    yield lambda: ledger.note_budget_warning(BUDGET, MONTH, T0)
+    yield lambda: ledger.marker_at(MARKER)
     yield lambda: ledger.sum_activity(most=500)
     yield lambda: ledger.beat(IDENTITY, AgentReport(at=T0))
 

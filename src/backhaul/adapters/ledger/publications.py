@@ -102,8 +102,7 @@ class SqlPublications(WriteSession):
 
     def marker_at(self, location: Location) -> str | None:
         with self._transaction() as tx:
-            found = tx.execute(_MARKER_AT, {"of_uri": location.uri}).scalar()
-        return rows.text(found)
+            return rows.text(tx.execute(_MARKER_AT, {"of_uri": location.uri}).scalar())
 
 
 def note_marker(tx: Connection, transfer_id: str, location: Location, now: datetime) -> None:
