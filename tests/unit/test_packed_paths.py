@@ -16,7 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backhaul.adapters.ledger import LedgerReader, SqlLedger, open_ledger, open_reader
+from backhaul.adapters.ledger import (
+    LedgerReader,
+    SqlLedger,
+    open_ledger,
+    open_reader,
+    publications,
+)
 from backhaul.adapters.ledger.paths.block import PublishedRow, pack, unpack
 from backhaul.adapters.ledger.reading import arriving, locating
 from backhaul.adapters.ledger.reading.plan_search import TextRange
@@ -228,6 +234,33 @@ def test_what_is_older_never_replaces_what_is_packed(ledger: SqlLedger, path: Pa
     assert pack_all(ledger) == 3
     assert counts(path) == (0, 3)
     assert ledger.published([place]) == {place: found}
+
+
+def test_what_replaces_packed_files_unpacks_none_of_them(
+    ledger: SqlLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each as a row again, while nobody else can write: a minute for a million of them."""
+    monkeypatch.setattr(publications, "PROVEN_AT_ONCE", 4)
+    bring(ledger, "t1", AT, keys="t1", objects=11)
+    assert pack_all(ledger) == 11
+    unpacked: list[PublishedRow] = []
+    decide = publications._may_stay
+
+    def noted(there: PublishedRow, new: Any) -> bool:
+        stays = decide(there, new)
+        unpacked.extend([there] if stays else [])
+        return stays
+
+    monkeypatch.setattr(publications, "_may_stay", noted)
+    bring(ledger, "t2", AT + DAY, place="t1", keys="t1", objects=11)
+    bring(ledger, "t3", AT + 2 * DAY, place="t1", keys="others", objects=11)
+    assert not unpacked
+    files = ledger.published([LANDING.join("t1").join(f"part-{n:05}.parquet") for n in range(11)])
+    assert {one.transfer_id for one in files.values()} == {"t3"}
+    assert (len(files), counts(path)) == (11, (11, 11))
+    assert pack_all(ledger) == 11
+    bring(ledger, "t4", AT - DAY, place="t1", keys="others", objects=5)
+    assert len(unpacked) == 5
 
 
 @pytest.mark.usefixtures("in_small_pieces")
