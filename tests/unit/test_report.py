@@ -87,6 +87,15 @@ def test_the_tier_is_that_of_all_routes_and_of_the_whole_month(path: Path) -> No
     assert [(one.key, one.cost) for one in found.lines] == [("small", Fraction("0.085"))]
 
 
+def test_until_midnight_is_without_the_day_that_it_begins(path: Path) -> None:
+    """`--since 2026-11-01 --until 2026-12-01` is November, and not a day more."""
+    fill(path, [("2026-11-30", "a", "", "copy", GB), ("2026-12-01", "a", "", "copy", 2 * GB)])
+    for until, size_bytes in (("2026-12-01", GB), ("2026-12-01T00:01", 3 * GB)):
+        lines = run(path, "--until", until, "--json").stdout.splitlines()
+        assert json.loads(lines[-1])["bytes"] == size_bytes
+    assert "2026-11-01 to 2026-11-30, UTC" in run(path, "--until", "2026-12-01").stderr
+
+
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,13 @@ def read_report(
     """From the ledger's sums by day; None where no ledger exists yet.
 
     Args:
-        since: Its day in UTC is the first; that of `until` the last, None: today.
+        since: Its day in UTC is the first. The last is that of the moment before `until`: midnight
+            begins a day that is not in it; None: today.
         route: Of this one alone. Its bytes cost what they cost among those of all others.
     """
     first = since.astimezone(UTC).date()
-    last = (until or datetime.now(UTC)).astimezone(UTC).date()
+    end = datetime.now(UTC) if until is None else until - timedelta(microseconds=1)
+    last = end.astimezone(UTC).date()
     reader = find_reader(ledger)
     if reader is None:
         return None
