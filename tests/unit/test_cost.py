@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backhaul.app.cost import Costs
 from backhaul.core.cost.prices import (
     DIRECT_CONNECT,
     GB,
@@ -176,3 +178,26 @@ def test_a_malformed_table_is_refused(tmp_path: Path, text: str, words: str) -> 
     assert caught.value.code == "E_CFG_VALUE"
     assert words in str(caught.value)
     assert caught.value.hint
+
+
+def test_what_was_read_before_midnight_is_not_free_after_it() -> None:
+    """A transfer's bytes are counted on one day, and it may end on a later one without any."""
+    months = {
+        date(2026, 11, 1): [("2026-11-02", 2 * GB), ("2026-11-30", GB)],
+        date(2026, 12, 1): [("2026-12-05", GB)],
+    }
+    price = EgressPrice(
+        tiers=(
+            PriceTier(up_to_bytes=2 * GB, usd_per_gb=Fraction(3)),
+            PriceTier(up_to_bytes=None, usd_per_gb=Fraction(1)),
+        ),
+        source="a test",
+    )
+    costs = Costs(price, lambda month: months.get(month, []))
+
+    def of_a_gb(month: int, day: int) -> Fraction:
+        return costs.of(GB, datetime(2026, month, day, 0, 0, 1, tzinfo=UTC))
+
+    assert [of_a_gb(11, day) for day in (1, 2, 3, 29, 30)] == [0, 3, 3, 3, 1]
+    assert [of_a_gb(12, day) for day in (1, 4, 5, 6)] == [1, 1, 3, 3]
+    assert costs.rate(date(2026, 12, 1)) == 0, "a day of a report has what left on it alone"

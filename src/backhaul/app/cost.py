@@ -5,7 +5,7 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,24 +30,36 @@ class Costs:
 
     def rate(self, day: date) -> Fraction:
         """Dollars for each byte of this day in UTC, on average over the day."""
-        month = day.replace(day=1)
-        rates = self._rates.get(month)
-        if rates is None:
-            days = self._days_of(month)
-            sizes = dict(days)
-            priced = day_costs(self.price, days)
-            rates = {one: cost / sizes[one] for one, cost in priced if sizes[one]}
-            self._rates[month] = rates
-        return rates.get(day.isoformat(), Fraction(0))
+        return self._rates_of(day.replace(day=1)).get(day.isoformat(), Fraction(0))
 
     def of(self, size_bytes: int, at: datetime) -> Dollars:
-        """Of what was read at about this time."""
-        return size_bytes * self.rate(at.astimezone(UTC).date()) if size_bytes else Fraction(0)
+        """Of what was read until this time: at the prices of the last day with any until then.
+
+        A transfer that ends after midnight has perhaps read all of it on the day before.
+        """
+        if not size_bytes:
+            return Fraction(0)
+        day = at.astimezone(UTC).date()
+        month = day.replace(day=1)
+        for one in (month, (month - timedelta(days=1)).replace(day=1)):
+            rates = self._rates_of(one)
+            if days := [known for known in rates if known <= day.isoformat()]:
+                return size_bytes * rates[max(days)]
+        return Fraction(0)
 
     def of_transfer(self, row: TransferRow) -> Dollars:
         """Of all that was read for it, at the prices of its last day."""
         size_bytes = row.egress_copy + row.egress_retry + row.egress_verify
         return self.of(size_bytes, row.finished_at or row.updated_at)
+
+    def _rates_of(self, month: date) -> dict[str, Fraction]:
+        """Of its days on which something left S3."""
+        if month not in self._rates:
+            days = self._days_of(month)
+            sizes = dict(days)
+            priced = day_costs(self.price, days)
+            self._rates[month] = {one: cost / sizes[one] for one, cost in priced if sizes[one]}
+        return self._rates[month]
 
 
 def costs_of(reader: LedgerReader, price: EgressPrice) -> Costs:
