@@ -100,3 +100,18 @@ def test_of_very_many_the_old_ones_are_missed_too(
         assert found.has_more
         assert [one.id for one in arrival(world.path, found).missing] == [old]
         assert run(world, place).return_value == 65
+
+
+def test_a_request_for_all_that_died_in_the_middle_of_its_list_is_missing(world: World) -> None:
+    """What of it was to come here is not known; that nothing was would be a guess."""
+    world.done("s3://raw/x/day=01/", f"{NS}/landing/x/day=01", ["a"])
+    assert run(world, "/landing/x/day=01").return_value == 0
+    half = world.stage("s3://raw/x/", f"{NS}/landing/x", ["0"], is_complete=False)
+    assert run(world, "/landing/x/day=01").return_value == 65
+    world.failed(half, TransferState.DEAD, "E_SRC_DENIED")
+    for place in ("/landing/x/day=01", "/landing/x/day=01/a", "s3://raw/x/day=01/"):
+        assert run(world, place).return_value == 65, place
+    whole = world.stage("s3://raw/x/", f"{NS}/landing/x", ["1"])
+    world.failed(whole, TransferState.DEAD, "E_SRC_DENIED")
+    found = document(world, "/landing/x/day=01")
+    assert [one["transfer_id"] for one in found["missing"]] == [half]

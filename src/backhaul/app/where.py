@@ -389,7 +389,7 @@ class _OfTarget(_Look):
             ranges = [one for one in ranges if one[1] != wanted]  # a key of another name
         if row.pruned_at is not None:
             return self._pruned(row, f"{row.canonical.filesystem}{path}", uri)
-        if row.plan_complete or row.state.is_final:
+        if row.plan_complete or row.state is TransferState.SUPERSEDED:
             return None
         return self.passage(row, Relation.UNLISTED, None, _ALL, uri)
 
