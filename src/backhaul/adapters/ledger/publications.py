@@ -170,9 +170,7 @@ def _unpack_newer(tx: Connection, of: Mapping[str, Any]) -> None:
     for page in tx.execute(_PROVEN, of).partitions(PROVEN_AT_ONCE):
         proven = {str(row.uri): row for row in page}
         newer = [
-            row._asdict()
-            for row in packed.packed_at(tx, proven)
-            if _may_stay(row, proven[row.uri])
+            row._asdict() for row in packed.packed_at(tx, proven) if _may_stay(row, proven[row.uri])
         ]
         if newer:
             tx.execute(_adding(tx.dialect.name), newer)
