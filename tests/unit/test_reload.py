@@ -31,7 +31,7 @@ destination = ["file://{place}/"]
 class Bed:
     """A configuration file, and a reload that reads it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, more: str = "") -> None:
         self.landing = directory / "landing"
         self.landing.mkdir()
         self.file = directory / "backhaul.toml"
@@ -39,7 +39,7 @@ class Bed:
         self.adopted: list[Context] = []
         self.refused_bucket: str | None = None
         self.outage: OutageError | None = None
-        self.write("one")
+        self.write("one", more=more)
         context = self._read()
         emit: Any = self.emitted.append
         ports: Any = SimpleNamespace(pool=SimpleNamespace(session=self._session), emit=emit)
@@ -197,6 +197,28 @@ def test_another_table_takes_a_restart(bed: Bed) -> None:
     (fact,) = bed.turn()
     assert fact.code == "E_CFG_RELOAD"
     assert "[hive]" in fact.reason
+
+
+REPLY_TO = 'reply_to = ["arn:aws:sns:us-west-2:123456789012:arrived"]\n'
+
+
+def test_the_first_addresses_of_replies_take_a_restart(bed: Bed) -> None:
+    """Nothing in this process would deliver what its transfers want from then on."""
+    with bed.file.open("a") as file:
+        file.write(REPLY_TO)
+    (fact,) = bed.turn()
+    assert (fact.code, bed.reload.policy.routes[0].reply_to) == ("E_CFG_RELOAD", ())
+    assert "addresses of messages" in fact.reason
+
+
+def test_addresses_of_replies_are_read_again_where_replies_are_sent(tmp_path: Path) -> None:
+    out = '[[reply]]\nname = "out"\ncommand = ["/bin/true"]\n'
+    bed = Bed(tmp_path, more=out)
+    bed.write("one", more=out)
+    with bed.file.open("a") as file:
+        file.write(REPLY_TO)
+    (fact,) = bed.turn()
+    assert fact.changed == ("one",)
 
 
 def test_a_key_in_a_new_variable_takes_a_restart(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,9 +138,10 @@ def _refuse_what_takes_a_restart(before: Context, found: Context) -> None:
         )
     made = {HIVE, *(one.name for one in before.settings.reply)}
     made.update(wish.target for wish in before.settings.lineage.wishes)
+    is_sending = bool(before.settings.reply) or before.policy.sends_replies  # as at the start
     for one in found.policy.routes:
         other = [wish.target for wish in one.reply_wishes if wish.target not in made]
-        if other or (one.reply_to and not (made or before.policy.sends_replies)):
+        if other or (one.reply_to and not is_sending):
             raise ConfigurationError(
                 "E_CFG_RELOAD",
                 f"route {printable(one.name, 80)} sends replies to"
