@@ -4,8 +4,8 @@ The agent sits where its callers do not: on this machine, next to the cloud's me
 name never leads to loopback, link-local or metadata addresses, whatever DNS answers; only a URL
 that spells such an address out does. Pure: who resolves the name connects to what was checked here.
 
-Source: RFC 6890 (special-purpose addresses), RFC 4291 (IPv4-mapped), RFC 6052 (NAT64), RFC 6761
-(localhost).
+Source: RFC 6890 (special-purpose addresses), RFC 4291 (IPv4-mapped), RFC 6052 and 8215 (NAT64), RFC
+2765 (IPv4-translated), RFC 6761 (localhost).
 """
 
 from __future__ import annotations
@@ -18,12 +18,18 @@ from urllib.parse import urlsplit
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?\.?")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")  # what resolvers read as one
 _LOCALHOST = "localhost"
-# Metadata services outside link-local: EC2 by IPv6, Alibaba, Oracle, Azure.
+# Metadata services outside link-local: EC2 and Google by IPv6, Alibaba, Oracle, Azure.
 _METADATA = frozenset(
     ipaddress.ip_address(one)
-    for one in ("fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16")
+    for one in (
+        *("fd00:ec2::254", "fd20:ce::254"),
+        *("100.100.100.200", "192.0.0.192", "168.63.129.16"),
+    )
 )
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Whose last 32 bits are an address of IPv4: NAT64, one's own NAT64, IPv4-translated.
+_TRANSLATED = tuple(
+    ipaddress.IPv6Network(one) for one in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")
+)
 _PORTS = {"https": 443, "http": 80}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -140,7 +146,8 @@ def special_kind(address: Address) -> str:
 def _carried(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
     number = int(address)
-    if address in _NAT64 or number >> 32 == 0:  # ::a.b.c.d, which some systems still read
+    is_translated = any(address in network for network in _TRANSLATED)
+    if is_translated or number >> 32 == 0:  # ::a.b.c.d, which some systems still read
         found.append(ipaddress.IPv4Address(number & 0xFFFF_FFFF))
     return [one for one in found if one is not None]
 
