@@ -137,6 +137,29 @@ def test_a_list_of_a_route_is_the_same_whichever_index_finds_it(
                 assert found == wanted[:limit], (route, states, limit)
 
 
+def test_what_ends_while_indexes_are_read_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves the index of open transfers for that of the dead; one of both must show it."""
+    path, transfer_id = tmp_path / "ledger.db", f"{time_part(T0)}0000000"
+    asked = HistoryFilter(states=(TransferState.DEAD, TransferState.RECEIVED))
+    read = LedgerReader._newest_of
+    with closing(open_ledger(path, create=True)) as ledger:
+        begin(ledger, transfer_id)
+        calls = itertools.count()
+
+        def ends_behind_it(*arguments: Any) -> Any:
+            found = read(*arguments)
+            if next(calls) == 0:
+                ledger.fail(transfer_id, TransferState.DEAD, "E_SRC_EMPTY", "nothing", T0 + SECOND)
+            return found
+
+        monkeypatch.setattr(LedgerReader, "_newest_of", ends_behind_it)
+        with closing(open_reader(path)) as reader:
+            (row,) = reader.history(10, wanted=asked)
+    assert (row.id, row.state) == (transfer_id, TransferState.DEAD)
+
+
 def test_ids_of_another_form_are_listed_too(
     mixed: Path, pieces: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

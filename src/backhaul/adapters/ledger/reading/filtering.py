@@ -174,14 +174,15 @@ class FilterReader(ReadSession):
         if not states or (TransferState.DONE in states and wanted.route is None):
             return None
         found: list[tuple[ColumnElement[bool], ColumnElement[datetime]]] = []
+        # First: what ends meanwhile is then in one of those behind, instead of in none.
+        if any(not state.is_final for state in states):
+            found.append(_OPEN_ONES)
         if TransferState.DONE in states:
             found.append((and_(*done_of(wanted.route)), transfers.c.finished_at))
         if TransferState.SUPERSEDED in states:
             found.append(_SUPERSEDED)
         if TransferState.DEAD in states:
             found.append(_DEAD_OPEN if wanted.settled is False else _DEAD_ONES)
-        if any(not state.is_final for state in states):
-            found.append(_OPEN_ONES)
         return found
 
     def _ways(self, wanted: HistoryFilter) -> Iterator[Iterator[str]]:
@@ -201,10 +202,10 @@ class FilterReader(ReadSession):
             yield self._changed(wanted.since)
 
     def _of_states(self, states: Collection[TransferState], *, is_open: bool) -> Iterator[str]:
+        if any(not state.is_final for state in states):  # first, as in `_indexes`
+            yield from self.ids(*_OPEN_ONES)
         if TransferState.DEAD in states:
             yield from self.ids(*(_DEAD_OPEN if is_open else _DEAD_ONES))
-        if any(not state.is_final for state in states):
-            yield from self.ids(*_OPEN_ONES)
 
     def _of_message(self, message_id: str) -> Iterator[str]:
         queue = ""
