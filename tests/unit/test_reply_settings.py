@@ -199,6 +199,7 @@ def test_a_variable_of_a_command_is_no_unknown_setting(
         (reply(MARKER, 'on = ["done"]'), "on has no meaning with marker"),
         (reply(SQS) + route('["out", "no"]'), "route landing: replies has no, and no [[reply]]"),
         (route('["no"]'), "route landing: replies has no, and no [[reply]]"),
+        (route('["hive"]'), "route landing: replies has hive, which is no [[reply]]"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -222,6 +223,22 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, message: str) -
 )
 def test_values_out_of_range_are_refused(tmp_path: Path, line: str) -> None:
     assert refused(tmp_path, reply(WEBHOOK, line)).code in {"E_CFG_VALUE", "E_CFG_UNKNOWN"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        reply(f'webhook = ["https://hooks.example.com/{CANARY}"]'),
+        reply(f'command = "curl https://hooks.example.com/{CANARY}"'),
+        reply(f'webhook = "https://h.io/{CANARY}"', name="a").replace("[[reply]]", "[reply]"),
+        f'[hive]\ncommand = "beeline -p {CANARY}"',
+        f'[lineage]\nurl = ["{CANARY}"]',
+    ],
+)
+def test_a_wrong_value_that_may_be_a_secret_is_not_shown(tmp_path: Path, text: str) -> None:
+    error = refused(tmp_path, text)
+    assert error.code == "E_CFG_VALUE"
+    assert CANARY[:6] not in f"{error.message} {error.hint}"
 
 
 def test_a_plain_http_queue_is_for_this_machine_alone(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def _explain(error: ValidationError, path: Path | None, text: str) -> Configurat
             hint="remove it or correct its spelling; the settings reference lists all",
         )
     variable = _variable_of(first["loc"])
-    found: str | None = _quoted(first["input"])
+    found = None if _may_be_secret(location, first["input"]) else _quoted(first["input"])
     if variable is not None:  # a value in a wrong variable may be a secret
         where, found = f"environment variable {printable(variable)}", None
     return ConfigurationError(
@@ -191,6 +191,13 @@ def _explain(error: ValidationError, path: Path | None, text: str) -> Configurat
         f"{where}: {printable(name)} {_wanted(first, found)}",
         hint="see the settings reference for what it takes",
     )
+
+
+def _may_be_secret(location: Sequence[str], value: object) -> bool:
+    """Whether it is, or holds, a URL or a command line: path, query, arguments often let one in."""
+    if not _OFTEN_SECRET.isdisjoint(location):
+        return True
+    return isinstance(value, list | dict) and not _WITH_SECRETS.isdisjoint(location[:1])
 
 
 def _quoted(value: object) -> str:
@@ -221,6 +228,8 @@ _KINDS = {
     "dict": "a table",
     "path": "a path in quotes",
 }
+_OFTEN_SECRET = frozenset({"webhook", "url", "command"})
+_WITH_SECRETS = frozenset({"reply", "notify", "hive", "lineage"})  # tables that have such settings
 
 
 def _wanted(error: ErrorDetails, found: str | None) -> str:

@@ -158,6 +158,12 @@ def check_reply_names(
     """
     known = [one.name for one in settings]
     for name in wanted:
+        if name in RESERVED:
+            raise refused_reply(
+                path,
+                f"route {route}: replies has {name}, which is no [[reply]]",
+                "leave it out: [lineage], and hive = { ... } of a route, are enough",
+            )
         if name not in known:
             raise refused_reply(
                 path,
