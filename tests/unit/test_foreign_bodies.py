@@ -119,7 +119,7 @@ def test_a_request_is_a_request_whatever_else_it_has() -> None:
     error = refusal(body)
     assert (error.code, error.message) == (
         "E_MSG_FIELD",
-        "unknown field taskToken; accepted: v, source, destination, options",
+        "unknown field taskToken; accepted: v, source, destination, options, marker, reply_to",
     )
 
 

@@ -27,11 +27,14 @@ from backhaul.settings.model import LogSection
 FACTS = [
     value
     for value in vars(events).values()
-    if isinstance(value, type) and dataclasses.is_dataclass(value)
+    if isinstance(value, type)
+    and dataclasses.is_dataclass(value)
+    and value.__module__ == events.__name__  # not what they are made of
 ]
 VALUES: dict[str, Any] = {
     "tuple[tuple[str, int], ...]": (("direct", 2), ("bridged", 1)),
     "tuple[str, ...]": ("clicks",),
+    "tuple[BudgetHold, ...]": (),
     "int": 3,
     "float": 1.25,
     "bool": True,
