@@ -14,8 +14,9 @@ from backhaul.adapters.ledger.store import SqlLedger
 from backhaul.app.hive import directories_by
 from backhaul.core.errors import PermanentError
 from tests.contract.test_ledger import DAY, finished, planned
+from tests.ledgers import bring
 from tests.unit.test_hive_target import REPLY
-from tests.unit.test_ledger_prune import AT, bring, prune
+from tests.unit.test_ledger_prune import AT, prune
 
 
 @pytest.fixture
