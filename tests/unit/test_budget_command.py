@@ -20,6 +20,7 @@ from backhaul.cli.options import Files
 from backhaul.core.cost.budget import BudgetUnit
 from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.errors import BadArgument
+from backhaul.core.model import TransferState
 from backhaul.core.ports import Act
 from tests.docs.test_schemas import SCHEMAS, Checker
 
@@ -97,6 +98,17 @@ def test_more_is_for_this_period_and_in_the_journal(files: Sequence[str]) -> Non
     assert newest.action == first.action == Act.BUDGET
     assert first.subject == "the budget of route landing by 5.0 GiB today: backfill"
     assert newest.subject == "the budget over all routes by 12.50 USD this month"
+
+
+def test_after_a_raise_the_reason_of_before_is_not_repeated(files: Sequence[str]) -> None:
+    with closing(open_ledger(Path(files[-1]), create=False)) as ledger:
+        now = datetime.now(UTC)
+        ledger.begin(None, "waits", "s3://b/x", "/landing/x", now, route="landing")
+        ledger.fail("waits", TransferState.WAITING, "E_BUDGET_USED", "it does not fit", now)
+    raised = run("budget", "raise", "landing", "5GiB", *files).stdout
+    assert "it does not fit" not in raised
+    assert "1 transfer held; what fits now goes on within some seconds" in raised
+    assert "when last tried: it does not fit" in run("budget", "show", *files).stdout
 
 
 def test_a_route_without_a_budget_has_nothing_to_raise(files: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,7 +36,7 @@ class BudgetView:
 
     Attributes:
         held_transfers: How many wait for it; `OPEN_MOST` at most are looked at.
-        sentence: Why transfers wait; empty where none do.
+        sentence: Why transfers wait, as it was when they were last tried; empty where none do.
     """
 
     state: BudgetState
@@ -127,7 +127,9 @@ def raise_budget(
         ledger = open_ledger(path, create=False, host=host_name())
         with closing(ledger):
             ledger.raise_budget(more, OperatorEntry(at=now, by=by, act=Act.BUDGET, subject=subject))
-    return next(one for one in read_budgets(settings, now) if one.state.budget == budget)
+    view = next(one for one in read_budgets(settings, now) if one.state.budget == budget)
+    # The reasons in the ledger are those of before.
+    return view if view.state.is_spent else replace(view, sentence="")
 
 
 def parse_amount(unit: BudgetUnit, text: str) -> int:

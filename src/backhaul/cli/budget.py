@@ -110,7 +110,9 @@ def _lines(view: BudgetView) -> list[str]:
     )
     lines = [line]
     if view.sentence:
-        lines.append(f"  {view.sentence}")
+        tried = "" if state.is_spent else "when last tried: "
+        lines.append(f"  {tried}{view.sentence}")
     if view.held_transfers:
-        lines.append(f"  {counted(view.held_transfers, 'transfer')} held; {view.hint}")
+        next_step = view.hint or "what fits now goes on within some seconds, while an agent runs"
+        lines.append(f"  {counted(view.held_transfers, 'transfer')} held; {next_step}")
     return lines
