@@ -145,6 +145,12 @@ EDITS: dict[str, tuple[str, set[tuple[str, str]]]] = {
         "UPDATE journal SET transfer_id = 't9' WHERE transfer_id = 't5'",
         {("rows", "t9")},
     ),
+    "a reply is about an unknown one": (
+        "INSERT INTO replies (key, target, transfer_id, event, body, state, tries, created_at,"
+        " tried_since, due_at) VALUES ('t9-1-done', 'out', 't9', 'done', '{}', 'waiting', 0, 1, 1,"
+        " 1)",
+        {("rows", "t9")},
+    ),
 }
 
 

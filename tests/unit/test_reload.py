@@ -40,6 +40,10 @@ class Bed:
         self.refused_bucket: str | None = None
         self.outage: OutageError | None = None
         self.write("one", more=more)
+        self.restart()
+
+    def restart(self) -> None:
+        """A process that begins with the file as it is."""
         context = self._read()
         emit: Any = self.emitted.append
         ports: Any = SimpleNamespace(pool=SimpleNamespace(session=self._session), emit=emit)
@@ -219,6 +223,86 @@ def test_addresses_of_replies_are_read_again_where_replies_are_sent(tmp_path: Pa
         file.write(REPLY_TO)
     (fact,) = bed.turn()
     assert fact.changed == ("one",)
+
+
+QUEUE = "https://sqs.us-west-2.amazonaws.com/123456789012/replies"
+OUT = f'[[reply]]\nname = "out"\nsqs = "{QUEUE}"\n'
+MARK = '[[reply]]\nname = "mark"\nmarker = "_SUCCESS"\n'
+LINEAGE = '[lineage]\nurl = "https://lineage.example.org"\n'
+HIVE = '[hive]\ncommand = ["beeline"]\n'
+TABLE = 'hive = { database = "lake", table = "sales" }\n'
+
+
+def begin(bed: Bed, more: str, of_route: str = "") -> None:
+    """A bed whose agent started with this."""
+    bed.write("one", more=more)
+    with bed.file.open("a") as file:
+        file.write(of_route)
+    bed.restart()
+
+
+def change(bed: Bed, more: str, of_route: str = "") -> list[Any]:
+    bed.write("one", more=more)
+    with bed.file.open("a") as file:
+        file.write(of_route + 'verify = "size"\n')
+    return [fact for fact in bed.turn() if not isinstance(fact, facts.RouteWarned)]
+
+
+@pytest.mark.parametrize(
+    ("more", "of_route"),
+    [
+        (HIVE, TABLE),
+        (LINEAGE, ""),
+        (OUT, 'replies = ["out"]\n'),
+        (OUT + MARK, 'replies = ["out", "mark"]\n'),
+        ("", f'reply_to = ["{QUEUE}"]\n'),
+        (HIVE + LINEAGE + OUT, TABLE + f'replies = ["out"]\nreply_to = ["{QUEUE}"]\n'),
+    ],
+)
+def test_a_route_that_sends_replies_changes_like_any_other(
+    bed: Bed, more: str, of_route: str
+) -> None:
+    begin(bed, more, of_route)
+    (fact,) = change(bed, more, of_route)
+    assert (fact.changed, fact.needs_restart) == (("one",), ())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "of_route", "what"),
+    [
+        ("", OUT, 'replies = ["out"]\n', "out"),
+        (MARK, OUT.replace("out", "mark"), 'replies = ["mark"]\n', "mark"),
+        ("", LINEAGE, "", "lineage"),
+        ("", "", f'reply_to = ["{QUEUE}"]\n', "addresses of messages"),
+    ],
+)
+def test_a_target_that_is_new_takes_a_restart(
+    bed: Bed, before: str, after: str, of_route: str, what: str
+) -> None:
+    begin(bed, before)
+    (fact,) = change(bed, after, of_route)
+    assert isinstance(fact, facts.ReloadRefused)
+    assert (fact.code, bed.adopted) == ("E_CFG_RELOAD", [])
+    assert fact.reason == f"route one sends replies to {what}, which is new"
+    assert "systemctl restart backhaul" in fact.hint
+
+
+def test_addresses_of_messages_come_back_where_replies_are_delivered(bed: Bed) -> None:
+    begin(bed, "", f'reply_to = ["{QUEUE}"]\n')
+    assert change(bed, "")[0].changed == ("one",)
+    (fact,) = change(bed, "", f'reply_to = ["{QUEUE}"]\n')
+    assert (fact.changed, fact.needs_restart) == (("one",), ())
+
+
+def test_what_a_reply_is_about_and_a_marker_are_of_the_routes(bed: Bed) -> None:
+    begin(bed, OUT, 'replies = ["out"]\n')
+    (fact,) = change(bed, OUT + 'on = ["dead"]\n' + MARK, 'replies = ["out", "mark"]\n')
+    assert (fact.changed, fact.needs_restart) == (("one",), ())
+    (route,) = bed.reload.policy.routes
+    assert route.completion_marker == "_SUCCESS"
+    assert [one.value for one in route.reply_wishes[0].events] == ["dead"]
+    (fact,) = change(bed, OUT.replace("/replies", "/others"), 'replies = ["out"]\n')
+    assert fact.needs_restart == ("reply",)
 
 
 def test_a_key_in_a_new_variable_takes_a_restart(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

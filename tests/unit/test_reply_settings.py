@@ -163,6 +163,45 @@ def test_a_variable_of_a_command_is_no_unknown_setting(
 # ---------------------------------------------------------------- refused
 
 
+ACCOUNT = QUEUE.rpartition("/")[0]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "*",
+        "https://*",
+        "https://sqs.us-west-2.amazonaws.com/*",
+        f"{ACCOUNT}/*/x",
+        f"{ACCOUNT}/",
+        f"{QUEUE}?Action=DeleteQueue",
+        f"{ACCOUNT}/../987654321098/q",
+        QUEUE.replace("https://", "https://user:pw@"),
+        "arn:aws:sns:us-west-2:*",
+        TOPIC.replace(":sns:", ":s3:"),
+        QUEUE_ARN,
+        "replies",
+        "file:///etc/passwd",
+    ],
+)
+def test_reply_to_is_addresses_down_to_the_account(tmp_path: Path, address: str) -> None:
+    settings = load(tmp_path, route("[]") + f'reply_to = ["{QUEUE}", "{address}"]\n')
+    with pytest.raises(ConfigurationError) as caught:
+        make_routes(settings, None, None)
+    assert caught.value.code == "E_CFG_ROUTE"
+    assert "route landing: reply_to has " in caught.value.message
+    assert "which is no URL of an SQS queue and no ARN of an SNS topic" in caught.value.message
+    assert "pw" not in caught.value.message
+    assert "replies-*" in caught.value.hint
+
+
+@pytest.mark.parametrize("address", [QUEUE, TOPIC, f"{QUEUE}-*", f"{TOPIC}*", f"{ACCOUNT}/*"])
+def test_reply_to_has_addresses_and_their_beginnings(tmp_path: Path, address: str) -> None:
+    settings = load(tmp_path, route("[]") + f'reply_to = ["{address}"]\n')
+    assert make_routes(settings, None, None)[0].reply_to == (address,)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -9,6 +9,7 @@ from typing import Any
 
 from backhaul.app.context import Context
 from backhaul.app.hive import hive_tables
+from backhaul.app.replying import takes_replies
 from backhaul.app.start import check_targets
 from backhaul.core import facts
 from backhaul.core.errors import BackhaulError, ConfigurationError
@@ -41,6 +42,7 @@ class ConfigurationReload:
         emit: Emit,
     ) -> None:
         self._context = context
+        self._is_replying = takes_replies(context)
         self._read = read
         self._check_sources = check_sources
         self._adopt = adopt
@@ -78,7 +80,7 @@ class ConfigurationReload:
         before = self._context
         try:
             found = self._read()
-            _refuse_what_takes_a_restart(before, found)
+            _refuse_what_takes_a_restart(before, found, is_replying=self._is_replying)
             self._check_sources(found.policy)
         except BackhaulError as error:
             self._emit(
@@ -115,8 +117,11 @@ class ConfigurationReload:
                 )
 
 
-def _refuse_what_takes_a_restart(before: Context, found: Context) -> None:
+def _refuse_what_takes_a_restart(before: Context, found: Context, *, is_replying: bool) -> None:
     """Routes that would mean something else in this process than in one that starts now.
+
+    Args:
+        is_replying: This process delivers replies.
 
     Raises:
         ConfigurationError: E_CFG_RELOAD.
@@ -136,12 +141,12 @@ def _refuse_what_takes_a_restart(before: Context, found: Context) -> None:
             "[hive], or hive of a route, has changed since the start",
             hint="restart the agent: systemctl restart backhaul",
         )
-    made = {HIVE, *(one.name for one in before.settings.reply)}
+    # `hive` was compared above.
+    made = {HIVE, *(one.name for one in before.settings.reply if one.marker is None)}
     made.update(wish.target for wish in before.settings.lineage.wishes)
-    is_sending = bool(before.settings.reply) or before.policy.sends_replies  # as at the start
     for one in found.policy.routes:
         other = [wish.target for wish in one.reply_wishes if wish.target not in made]
-        if other or (one.reply_to and not is_sending):
+        if other or (one.reply_to and not is_replying):
             raise ConfigurationError(
                 "E_CFG_RELOAD",
                 f"route {printable(one.name, 80)} sends replies to"
@@ -194,8 +199,16 @@ def _pause_after(context: Context) -> dict[str, int]:
 
 def _other_settings(before: Context, found: Context) -> list[str]:
     """Names of settings with another value in the file than in force."""
-    old, new = (each.settings.model_dump(exclude={"route"}) for each in (before, found))
+    old, new = (_made_at_start(each) for each in (before, found))
     return sorted(_different(old, new))
+
+
+def _made_at_start(context: Context) -> dict[str, Any]:
+    """The settings without what is of the routes: their own, and what they take of `[[reply]]`."""
+    values = context.settings.model_dump(exclude={"route", "reply"})
+    of_routes = {"on", "held_after"}
+    replies = [one for one in context.settings.reply if one.marker is None]
+    return {**values, "reply": [one.model_dump(exclude=of_routes) for one in replies]}
 
 
 def _different(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -17,6 +17,11 @@ from backhaul.core.replies.reply import HIVE
 from backhaul.settings.lineage import LINEAGE
 
 
+def takes_replies(context: Context) -> bool:
+    """Whether an agent that starts with this delivers any."""
+    return bool(context.settings.reply) or context.policy.sends_replies
+
+
 class Replying:
     """The agent's sender of replies; nothing at all where no route sends any.
 
@@ -36,7 +41,7 @@ class Replying:
         Raises:
             ConfigurationError: As `reply_targets`, `hive_target` and `lineage_target`.
         """
-        if not (context.settings.reply or context.policy.sends_replies):
+        if not takes_replies(context):
             return
         sessions = AwsSessions(context.conf_dir, region)
         targets = reply_targets(context.settings.reply, context.config_path, sessions)
