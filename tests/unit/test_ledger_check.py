@@ -146,9 +146,7 @@ EDITS: dict[str, tuple[str, set[tuple[str, str]]]] = {
         {("rows", "t9")},
     ),
     "a reply is about an unknown one": (
-        "INSERT INTO replies (key, target, transfer_id, event, body, state, tries, created_at,"
-        " tried_since, due_at) VALUES ('t9-1-done', 'out', 't9', 'done', '{}', 'waiting', 0, 1, 1,"
-        " 1)",
+        "INSERT INTO replies VALUES ('k', '', 't9', 'done', '{}', 'waiting', 0, 1, 1, 1, 0, 0, 0)",
         {("rows", "t9")},
     ),
 }
