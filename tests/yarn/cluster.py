@@ -93,6 +93,16 @@ class Site:
     def ledger(self) -> Path:
         return self.it.home / ".local" / "state" / "backhaul" / "ledger.db"
 
+    def left_s3(self) -> dict[str, int]:
+        """Bytes that the ledger counts, by engine and purpose: `distcp copy`."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)) as ledger:
+            return dict(
+                ledger.execute(
+                    "SELECT engine || ' ' || purpose, sum(bytes) FROM egress"
+                    " WHERE bytes > 0 GROUP BY engine, purpose"
+                )
+            )
+
     def reserved(self) -> int:
         """Bytes per second that applications were given and have not given back."""
         path = self.ledger.with_name(f"{self.ledger.name}.reserved")

@@ -59,6 +59,8 @@ def test_both_engines_bring_the_same_bytes_under_odd_names(site: Site) -> None:
     assert not any(PLANTED.encode() in one for one in shown), "a key for all to see"
     proofs = {line["proof"] for each in site.transfer_ids for line in site.it.evidence(each)}
     assert proofs == {"direct"}
+    size_bytes = sum(map(len, ODD.values()))
+    assert site.left_s3() == {"native copy": size_bytes, "distcp copy": size_bytes}
 
 
 @pytest.mark.slow
