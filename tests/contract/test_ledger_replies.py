@@ -325,6 +325,24 @@ def test_the_end_ends_the_hold_for_who_is_sent_the_end(ledger: Ledger) -> None:
     assert keys(ledger, "holds") == ["t1-0-held", "t1-0-resumed"]
 
 
+def test_whoever_was_told_of_the_hold_is_told_how_it_ended(ledger: Ledger) -> None:
+    begin(ledger, [ALL])
+    held(ledger)
+    ledger.report_holds(T0 + MINUTE)
+    begin(ledger, [OUT])  # the route names another target by now
+    fail(ledger, TransferState.DEAD)
+    assert keys(ledger, "all") == ["t1-0-dead", "t1-0-held"]
+    assert keys(ledger, OUT.target) == ["t1-0-dead"]
+
+
+def test_who_was_told_of_no_hold_is_forgotten_with_the_route(ledger: Ledger) -> None:
+    begin(ledger, [ALL])
+    held(ledger)
+    begin(ledger, [])
+    fail(ledger, TransferState.DEAD)
+    assert waiting(ledger) == []
+
+
 def test_no_hold_of_what_has_ended_is_reported(ledger: Ledger) -> None:
     begin(ledger, [ALL])
     held(ledger)

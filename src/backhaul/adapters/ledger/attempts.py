@@ -24,7 +24,7 @@ from backhaul.core.ports import (
     MessageOrigin,
 )
 from backhaul.core.replies.reply import ReplyWish
-from backhaul.core.replies.wishes import wishes_text
+from backhaul.core.replies.wishes import wishes_again, wishes_text
 
 # In place of a queue, for transfers that no message requested.
 COPY_QUEUE = "copy"
@@ -119,7 +119,8 @@ class SqlAttempts(WriteSession):
         if route is not None and row["epoch"] is None:
             values["route"] = route
         if replies is not None:
-            values["replies"] = wishes_text(replies)
+            during_hold = writing.wishes(row) if row["is_hold_reported"] else ()
+            values["replies"] = wishes_text(wishes_again(replies, during_hold))
         no_error = {"code": None, "reason": None}
         transfers.move(tx, row["id"], TransferState.RECEIVED, values | no_error)
         # The caller sees the last attempt's error, which the row has no longer.

@@ -44,6 +44,21 @@ def wishes_of(text: str | None) -> tuple[ReplyWish, ...]:
         raise ValueError(str(error)) from error
 
 
+def wishes_again(
+    now: Sequence[ReplyWish], during_hold: Sequence[ReplyWish]
+) -> tuple[ReplyWish, ...]:
+    """What a further attempt wants: as configured now, and who may have been told of its hold.
+
+    Whoever was sent HELD is sent what became of it, also where the route names it no longer.
+
+    Args:
+        during_hold: Of the hold that was reported and is not over; none without one.
+    """
+    named = {one.target for one in now}
+    told = (one for one in during_hold if ReplyEvent.HELD in one.events)
+    return (*now, *(one for one in told if one.target not in named))
+
+
 def replies_to(reply: Reply, wishes: Sequence[ReplyWish]) -> list[Reply]:
     """One for each target that wants replies about this event."""
     return [replace(reply, target=one.target) for one in wishes if reply.event in one.events]

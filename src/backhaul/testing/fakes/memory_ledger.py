@@ -24,6 +24,7 @@ from backhaul.core.ports import (
 )
 from backhaul.core.ports.cluster import Application, JobProgress
 from backhaul.core.replies.reply import ReplyWish
+from backhaul.core.replies.wishes import wishes_again
 from backhaul.core.text import redacted
 from backhaul.core.transfer.placing import holds_files, staging_root
 from backhaul.testing.fakes.memory_agents import MemoryAgents
@@ -85,7 +86,9 @@ class MemoryLedger(MemoryPlans, MemoryStaging, MemoryAgents, MemoryReplies):
                 is_takeover = row.owner not in {None, self._owner}
                 row.owner = self._owner
                 row.route = route or row.route
-                row.replies = row.replies if replies is None else tuple(replies)
+                if replies is not None:
+                    during_hold = row.replies if row.is_hold_reported else ()
+                    row.replies = wishes_again(replies, during_hold)
                 code, reason = row.code, row.reason
                 row.code = row.reason = None
                 self._move(row, TransferState.RECEIVED)
