@@ -71,9 +71,9 @@ def test_what_does_not_fit_waits_until_the_budget_is_raised(
 
     def status() -> str:
         out = it.backhaul("status", *where).out
-        return out if "does not fit into the budget of route route-a" in out else ""
+        return out if "backhaul budget raise route-a" in out else ""
 
-    assert "backhaul budget raise route-a" in eventually(status)
+    assert "the budget of route route-a" in eventually(status, what="a status with the fix")
     shown = it.backhaul("budget", "show", *where).out
     assert "3 transfers held" in shown
     checked = it.backhaul("check", *where)
