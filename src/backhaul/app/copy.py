@@ -10,19 +10,23 @@ from backhaul.app.ports import open_ports
 from backhaul.app.sweep import sweep
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.cost.egress import EgressEstimated
-from backhaul.core.cost.prices import Estimate, month_of
-from backhaul.core.errors import BackhaulError, DestinationBusy, PermanentError, TakenOver
-from backhaul.core.facts import AttemptFailed
+from backhaul.core.cost.prices import EgressPrice, Estimate, month_of
+from backhaul.core.errors import (
+    BackhaulError,
+    DestinationBusy,
+    OutageError,
+    PermanentError,
+    TakenOver,
+)
+from backhaul.core.facts import AttemptFailed, TransferProgress
 from backhaul.core.model import Assignment, Request, TransferState
 from backhaul.core.ports import AttemptStart, Emit, MessageKey, Ports
 from backhaul.core.requests.policy import Policy
 from backhaul.core.transfer.attempt import Attempt
 from backhaul.core.transfer.cluster.jobs import discard
 from backhaul.core.transfer.outcome import Budget, Disposition, Verdict
-from backhaul.core.transfer.planning import resolve
 
 COPY_ATTEMPTS = 3
-ESTIMATED_PAGES = 20  # of a thousand objects: some seconds of listing
 _BUSY = DestinationBusy(
     "E_DST_BUSY", "another transfer owns the destination", hint="try again when it has ended"
 )
@@ -36,37 +40,42 @@ def run_copy(context: Context, request: Request, *, region: str, emit: Emit) -> 
             once: the command line does not wait for it.
     """
     job = context.policy.decide(request, sender_id=None)
-    with open_ports(context, region, emit, 1, is_warm=True) as opened:
+    estimating = _Estimating(emit, context.settings.cost.price)
+    with open_ports(context, region, estimating, 1, is_warm=True) as opened:
+        estimating.follow(opened.ports)
         sweep(opened.ports, opened.ledger, context.policy)
-        _estimate(context, opened.ports, job)
         run_transfer(opened.ports, context.policy, job, retry=context.settings.agent.retry)
 
 
-def _estimate(context: Context, ports: Ports, job: Assignment) -> None:
-    """Say what it may cost before a byte is read; one that cannot be listed says so later."""
-    objects = size_bytes = 0
-    is_all = True
-    try:
-        found = resolve(ports.store, job.request.source, owner=job.source_owner)
-        for number, page in enumerate(found.pages):
-            if number == ESTIMATED_PAGES:
-                is_all = False
-                break
-            objects += len(page.pins)
-            size_bytes += sum(pin.size_bytes for pin in page.pins)
-    except BackhaulError:
-        return
-    month = month_of(ports.clock.now())
-    month_bytes = ports.ledger.egress_since(month).size_bytes
-    estimate = Estimate(context.settings.cost.price, month_bytes)
-    ports.emit(
-        EgressEstimated(
-            objects=objects,
-            size_bytes=size_bytes,
-            is_all=is_all,
-            cost=estimate.text(size_bytes),
-        )
-    )
+class _Estimating:
+    """Passes facts on, and adds once what the transfer may cost, before a byte is read."""
+
+    def __init__(self, emit: Emit, price: EgressPrice) -> None:
+        self._emit = emit
+        self._price = price
+        self._ports: Ports | None = None
+
+    def follow(self, ports: Ports) -> None:
+        """The ledger knows what has left S3 in this month."""
+        self._ports = ports
+
+    def __call__(self, fact: object) -> None:
+        self._emit(fact)
+        if isinstance(fact, TransferProgress) and fact.phase == "planning" and self._ports:
+            ports, self._ports = self._ports, None
+            try:
+                month = ports.ledger.egress_since(month_of(ports.clock.now()))
+            except OutageError:
+                return  # the transfer will say so
+            estimate = Estimate(self._price, month.size_bytes)
+            self._emit(
+                EgressEstimated(
+                    objects=fact.objects_total,
+                    size_bytes=fact.size_bytes_total,
+                    is_all=fact.is_planned,
+                    cost=estimate.text(fact.size_bytes_total),
+                )
+            )
 
 
 def run_transfer(

@@ -238,6 +238,7 @@ class Attempt:
             The epoch to claim instead, when YARN gave no container in time: its fence removes what
             the application may have left, and this node carries the bytes.
         """
+        self._report.progress("planning")  # what is known of its size, before a byte is read
         staging, pages = self._staging, self._pages()
         self._plan.reservation.is_forced |= self._cluster.is_following
         if self._cluster.may_carry(staging):
