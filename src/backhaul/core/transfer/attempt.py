@@ -238,7 +238,6 @@ class Attempt:
             The epoch to claim instead, when YARN gave no container in time: its fence removes what
             the application may have left, and this node carries the bytes.
         """
-        self._report.progress("planning")  # what is known of its size, before a byte is read
         staging, pages = self._staging, self._pages()
         self._plan.reservation.is_forced |= self._cluster.is_following
         if self._cluster.may_carry(staging):
@@ -261,6 +260,7 @@ class Attempt:
         """What is to be staged, page by page, without what is at its final path already."""
         staging = self._staging
         for planned in self._plan.pages():
+            self._report.planned()
             rest = self._reuse.without_published(planned, may_hold_files=staging.may_hold_files)
             if staging.may_hold_files:
                 staging.placing.prepare(one.relative for one in rest)

@@ -50,6 +50,7 @@ class AttemptReport:
         self._worker = worker
         self._meter = meter
         self._started_s = 0.0
+        self._is_planned = False
         self._is_done = False
 
     def started(self) -> None:
@@ -79,6 +80,12 @@ class AttemptReport:
                 self._ports.emit(
                     AttemptUnpublished(transfer_id=self._begun.transfer_id, read_bytes=read_bytes)
                 )
+
+    def planned(self) -> None:
+        """What is known of its size before a byte is read; once, whatever is listed later."""
+        if not self._is_planned:
+            self._is_planned = True
+            self.progress("planning")
 
     def progress(self, phase: str) -> None:
         """How far the worker and the proofs are."""
