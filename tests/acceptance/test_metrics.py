@@ -137,7 +137,16 @@ def test_every_metric_of_the_manual_is_scraped(on_moto: Installation, endpoint: 
     on_moto.put("a", b"data")
     on_moto.ask_for("a")
     on_moto.leave("this is no request")
-    config = expecting(on_moto, datetime.now(UTC) - timedelta(minutes=2))
+    config = expecting(
+        on_moto,
+        datetime.now(UTC) - timedelta(minutes=2),
+        'replies = ["taken", "refused"]\nbudget = { bytes = "1GB", per = "day" }\n'
+        '[[route]]\nname = "paid"\nsource = ["s3://other/"]\n'
+        f'destination = ["{on_moto.landing.uri}/other/"]\n'
+        'budget = { usd = 5, per = "month" }\n'
+        '[[reply]]\nname = "taken"\ncommand = ["/bin/true"]\n'
+        '[[reply]]\nname = "refused"\ncommand = ["/bin/false"]\n',
+    )
     passed_without_an_agent(on_moto, config)
     agent = on_moto.start("--config", str(config), **endpoint.setting)
     agent.logged("message dead-lettered")

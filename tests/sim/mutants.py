@@ -22,7 +22,7 @@ from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.attempts import RecordAttempts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.observer import Observer
-from backhaul.core.agent.pausing.budgets import BudgetGate, _Reserved
+from backhaul.core.agent.pausing.budgets import BudgetGate
 from backhaul.core.agent.pausing.lot import Parked
 from backhaul.core.agent.pausing.parking import Parking
 from backhaul.core.agent.replying.lane import ReplyLane
@@ -371,12 +371,12 @@ def sweep_everything(patch: Patch) -> None:
     patch.setattr("backhaul.core.agent.agent.SWEEP_EVERY_S", 0.05)
 
 
-@mutant("proofs that arrive during a call are counted", 8)
+@mutant("proofs that arrive during a call are counted", 19)
 def proofs_during_a_call_are_lost(patch: Patch) -> None:
     patch.setattr(InlineSession, "_arrive", lambda *args: None)
 
 
-@mutant("nothing is published of a plan that is not staged whole", 8)
+@mutant("nothing is published of a plan that is not staged whole", 19)
 def staged_objects_are_not_counted(patch: Patch) -> None:
     """With proofs that are lost: the count is what notices those, and nothing else does."""
     patch.setattr(InlineSession, "_arrive", lambda *args: None)
@@ -546,11 +546,6 @@ def budgets_are_checked_after_the_copy(patch: Patch) -> None:
     _around(patch, BudgetGate, "reserve", reserve)
 
 
-@mutant("what others under way have reserved is not there any more", 4000)
-def reservations_are_not_counted(patch: Patch) -> None:
-    patch.setattr(_Reserved, "open_bytes", property(lambda self: 0))
-
-
 @mutant("what a budget holds spends no attempt", 88)
 def budgets_spend_attempts(patch: Patch) -> None:
     def judged(error: BackhaulError, budget: Budget) -> Verdict:
@@ -678,7 +673,7 @@ def stalls_are_always_outages(patch: Patch) -> None:
     patch.setattr(OutageWatch, "judged", judged)
 
 
-@mutant("a held transfer asks again within a minute", 8)
+@mutant("a held transfer asks again within a minute", 20)
 def holds_sleep_long(patch: Patch) -> None:
     for module in (attempts, context):
         patch.setattr(module, "hold_delay_s", lambda tries, chance: 3600.0)

@@ -505,7 +505,7 @@ class Sim:
         more = {one.period.date(): one.amount for one in file.raises}
         largest = max(len(data) for data in self.ghost.stored_checksums)
         over = 0
-        if self.shape.kinds:
+        if self.shape.kinds or self.shape.poison is not None:
             over = largest * self.shape.slots  # read again while it was in flight
         if "lost" in self.shape.kinds:
             over += largest * len(self.shape.keys)  # recorded twice
