@@ -158,7 +158,7 @@ def test_there_are_enough_scenarios_and_ways() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_every_call_struck_in_every_way_ends_the_same() -> None:
     bad: list[tuple[Point, str]] = []
     number = 0

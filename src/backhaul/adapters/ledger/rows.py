@@ -98,6 +98,11 @@ def _values(of: type[StrEnum]) -> frozenset[str]:
     return frozenset(one.value for one in of)
 
 
+def is_since(stored_us: Any, since_us: int) -> bool:
+    """Whether a time is then or later, as stored; one that was edited into none hides nothing."""
+    return not isinstance(stored_us, int | None) or (stored_us or 0) >= since_us
+
+
 def text(value: Any) -> str | None:
     """A text of one column, or None.
 

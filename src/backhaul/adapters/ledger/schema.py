@@ -61,7 +61,7 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("the ledger takes aware datetimes only")
-        return (value - _EPOCH) // _MICROSECOND
+        return micros(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect | None) -> datetime | None:  # noqa: ARG002
         """Aware UTC."""
@@ -88,6 +88,11 @@ class Flag(TypeDecorator[bool]):
             return None if value is None else bool(value)
 
         return process
+
+
+def micros(at: datetime) -> int:
+    """What `UtcTime` writes; aware."""
+    return (at - _EPOCH) // _MICROSECOND
 
 
 def moment(since_epoch_us: int) -> datetime:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.paths import packed
 from backhaul.adapters.ledger.paths.packed import LAST_CHARACTER
-from backhaul.adapters.ledger.schema import moment, objects, seals, transfers
+from backhaul.adapters.ledger.schema import micros, moment, objects, seals, transfers
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.errors import PermanentError
 from backhaul.core.model import Location, TransferState
@@ -130,13 +130,15 @@ class EvidenceReader(ReadSession):
             since: Aware; only those that ended at or after it.
         """
         found: list[str] = []
-        here = select(transfers.c.id, transfers.c.state, transfers.c.finished_at)
+        since_us = 0 if since is None else micros(since)
+        ended_us = type_coerce(transfers.c.finished_at, BigInteger).label("ended_us")
+        here = select(transfers.c.id, transfers.c.state, ended_us)
         query = here.order_by(transfers.c.id).limit(TRANSFERS_AT_ONCE)
         after = ""
         while True:
             with self._transaction("transfers") as tx:
                 page = tx.execute(query.where(transfers.c.id > after)).all()
-                found += [rows.named(one.id) for one in page if _has_ended(one, since)]
+                found += [rows.named(one.id) for one in page if _has_ended(one, since_us)]
             if len(page) < TRANSFERS_AT_ONCE:
                 return found
             after = page[-1].id
@@ -282,10 +284,11 @@ def proof_totals(
     return totals, end
 
 
-def _has_ended(row: Any, since: datetime | None) -> bool:
+def _has_ended(row: Any, since_us: int) -> bool:
+    """As stored: what is wrong with an edited row is reported of its transfer."""
     if row.state not in {TransferState.DONE, TransferState.SUPERSEDED}:
         return False
-    return since is None or row.finished_at >= since
+    return rows.is_since(row.ended_us, since_us)
 
 
 def _sealed(row: RowMapping) -> Sealed:

@@ -166,7 +166,8 @@ class CheckReader(ReadSession):
         for page in self._pages_of(transfers, ("objects_planned", "pruned_at")):
             counts["transfers"] += len(page)
             kept = [row for row in page if row["pruned_at"] is None]
-            counts["objects"] += sum(int(row["objects_planned"] or 0) for row in kept)
+            planned = [row["objects_planned"] for row in kept]
+            counts["objects"] += sum(one for one in planned if isinstance(one, int))
         for table in (published, packed_paths):
             counts[table.name] = sum(len(page) for page in self._pages_of(table, ()))
         counts["journal"], counts["seals"] = self._numbered(journal), self._numbered(seals)
@@ -194,7 +195,7 @@ class CheckReader(ReadSession):
             ids = [
                 str(row["id"])
                 for row in page
-                if row["state"] in _WITH_FILES and (row["finished_at"] or 0) >= since_us
+                if row["state"] in _WITH_FILES and rows.is_since(row["finished_at"], since_us)
             ]
             yield from self._missing(ids, seals.c.transfer_id)
 
