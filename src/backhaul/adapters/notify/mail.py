@@ -10,7 +10,6 @@ import contextlib
 import smtplib
 import socket
 import ssl
-import time
 from collections.abc import Mapping
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -22,9 +21,9 @@ from backhaul.adapters.notify.rendering import subject, text
 from backhaul.core.errors import TransientError
 from backhaul.core.notification import DELIVERY_S, MailRoute, MailTls, Notification
 from backhaul.core.text import shown
+from backhaul.deadline import Deadline
 
 _REPLIES_MOST_BYTES = 65_536  # of all answers of one conversation
-_LEAST_S = 0.01
 _POLICY = SMTP.clone(max_line_length=900)  # 998 are allowed; folded subjects are hard to read
 _CHECK_TO = "check the addresses in email.to"
 _FAILURES = (smtplib.SMTPException, OSError, ssl.SSLError, UnicodeError, ValueError)
@@ -49,7 +48,7 @@ class MailSender:
             TransientError: E_NOTIFY_SMTP, E_NOTIFY_TIMEOUT.
         """
         message = make_mail(notification, self._route)
-        deadline = _Deadline(self._limit_s)
+        deadline = Deadline(self._limit_s)
         try:
             server = _connect(self._route, deadline)
             try:
@@ -64,7 +63,7 @@ class MailSender:
             raise self._failed(exc, deadline) from None  # its chain may quote the password
         return self._clean(f"refused {_refusals(refused)}") if refused else ""
 
-    def _failed(self, exc: Exception, deadline: _Deadline) -> TransientError:
+    def _failed(self, exc: Exception, deadline: Deadline) -> TransientError:
         if deadline.is_over or isinstance(exc, TimeoutError):
             return TransientError(
                 "E_NOTIFY_TIMEOUT",
@@ -107,26 +106,10 @@ def make_mail(notification: Notification, route: MailRoute) -> EmailMessage:
     return mail
 
 
-class _Deadline:
-    """When a conversation must be over, however slowly the other side drips."""
-
-    def __init__(self, seconds: float) -> None:
-        self._ends_s = time.monotonic() + seconds
-
-    @property
-    def left_s(self) -> float:
-        """Seconds left, never 0: that would mean not to block."""
-        return max(_LEAST_S, self._ends_s - time.monotonic())
-
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() >= self._ends_s
-
-
 class _Answers:
     """Lines of the server, in place of a file: bounded in time and bytes altogether."""
 
-    def __init__(self, connection: socket.socket, deadline: _Deadline) -> None:
+    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
         self._connection = connection
         self._deadline = deadline
         self._buffer = b""
@@ -157,7 +140,7 @@ class _Answers:
 class _Conversation:
     """Mixed into smtplib's classes: one deadline for all calls."""
 
-    deadline: _Deadline
+    deadline: Deadline
     sock: Any
     file: Any
 
@@ -175,7 +158,7 @@ class _Conversation:
 class _Plain(_Conversation, smtplib.SMTP):
     """Without encryption, or with STARTTLS."""
 
-    def __init__(self, host: str, port: int, deadline: _Deadline) -> None:
+    def __init__(self, host: str, port: int, deadline: Deadline) -> None:
         self.deadline = deadline
         super().__init__(host, port, local_hostname=_own_name(), timeout=deadline.left_s)
 
@@ -183,14 +166,14 @@ class _Plain(_Conversation, smtplib.SMTP):
 class _Encrypted(_Conversation, smtplib.SMTP_SSL):
     """With TLS from the first byte."""
 
-    def __init__(self, host: str, port: int, deadline: _Deadline, context: ssl.SSLContext) -> None:
+    def __init__(self, host: str, port: int, deadline: Deadline, context: ssl.SSLContext) -> None:
         self.deadline = deadline
         super().__init__(
             host, port, local_hostname=_own_name(), timeout=deadline.left_s, context=context
         )
 
 
-def _connect(route: MailRoute, deadline: _Deadline) -> smtplib.SMTP:
+def _connect(route: MailRoute, deadline: Deadline) -> smtplib.SMTP:
     if route.tls is MailTls.NONE:
         return _Plain(route.host, route.port, deadline)
     context = ssl.create_default_context(cafile=route.ca_file and str(route.ca_file))

@@ -7,34 +7,17 @@ import queue
 import socket
 import ssl
 import threading
-import time
 from contextlib import suppress
 from typing import Any
 
 from backhaul.core.replies.webhook import WebhookUrl
+from backhaul.deadline import Deadline
 
-_LEAST_S = 0.01
 _ANSWER_MOST = 65_536  # bytes, headers included
 
 
 class ForbiddenAddress(OSError):
     """A name leads to an address that no name may lead to."""
-
-
-class Deadline:
-    """When all of it must be over, however slowly the other side drips."""
-
-    def __init__(self, seconds: float) -> None:
-        self._ends_s = time.monotonic() + seconds
-
-    @property
-    def left_s(self) -> float:
-        """Seconds left, never 0: that would mean not to block."""
-        return max(_LEAST_S, self._ends_s - time.monotonic())
-
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() >= self._ends_s
 
 
 class BoundedSocket:

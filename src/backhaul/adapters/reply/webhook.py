@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 from backhaul import __version__
 from backhaul.adapters.reply.bounded import (
     BoundedSocket,
-    Deadline,
     ForbiddenAddress,
     connect,
 )
@@ -32,6 +31,7 @@ from backhaul.core.errors import BackhaulError, PermanentError, TransientError
 from backhaul.core.replies.reply import Reply
 from backhaul.core.replies.webhook import WebhookUrl
 from backhaul.core.text import excerpt, shown
+from backhaul.deadline import Deadline
 
 _BODY_MOST = 1024  # bytes of an answer that are read
 _WAIT_LEAST_S, _WAIT_MOST_S = 1.0, 3600.0
