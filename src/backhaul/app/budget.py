@@ -24,6 +24,7 @@ from backhaul.core.cost.budget import (
 )
 from backhaul.core.errors import BadArgument
 from backhaul.core.ports import Act, Operator, OperatorEntry
+from backhaul.core.transfer.egress.budgets import unspent
 from backhaul.settings.model import Settings
 
 HELD = "E_BUDGET_USED"
@@ -78,10 +79,10 @@ def read_budgets(settings: Settings, now: datetime) -> list[BudgetView]:
     Raises:
         ConfigurationError, OutageError: The ledger.
     """
-    budgets = settings.budgets
+    budgets, price = settings.budgets, settings.cost.price
     reader = find_reader(settings.ledger_path) if budgets else None
     if reader is None:
-        return [BudgetView(state=_unspent(one, now), at=now) for one in budgets]
+        return [BudgetView(state=unspent(one, now).state(price), at=now) for one in budgets]
     with closing(reader):
         waiting = Counter[str]()
         reasons: dict[str, str] = {}
@@ -90,8 +91,7 @@ def read_budgets(settings: Settings, now: datetime) -> list[BudgetView]:
                 waiting[one.route] += 1
                 reasons.setdefault(one.route, one.reason or "")
         return [
-            _view(state, now, waiting, reasons)
-            for state in states_of(reader, budgets, settings.cost.price, now)
+            _view(state, now, waiting, reasons) for state in states_of(reader, budgets, price, now)
         ]
 
 
@@ -179,10 +179,6 @@ def _view(
     if not sentence and route:
         sentence = reasons.get(route, "")
     return BudgetView(state=state, at=now, held_transfers=held, sentence=sentence)
-
-
-def _unspent(budget: EgressBudget, now: datetime) -> BudgetState:
-    return BudgetState(budget=budget, period=period_at(budget.per, now), spent=0)
 
 
 def _number(budget: EgressBudget, amount: int) -> float:

@@ -7,10 +7,10 @@ from contextlib import closing
 from datetime import datetime
 
 from backhaul.adapters.ledger import find_reader
-from backhaul.core.cost.budget import BudgetState, EgressBudget, period_at, refusal
+from backhaul.core.cost.budget import BudgetState, EgressBudget, refusal
 from backhaul.core.cost.prices import EgressPrice
 from backhaul.core.ports import BudgetReading
-from backhaul.core.transfer.egress.budgets import egress_of, state_of, worth_of
+from backhaul.core.transfer.egress.budgets import BudgetFigures, figures_of, unspent, worth_of
 from backhaul.settings.model import Settings
 
 
@@ -18,24 +18,7 @@ def states_of(
     reader: BudgetReading, budgets: Sequence[EgressBudget], price: EgressPrice, now: datetime
 ) -> list[BudgetState]:
     """By the ledger; what transfers under way have reserved only their agent knows."""
-    found = []
-    for budget in budgets:
-        period = period_at(budget.per, now)
-        own, every, month = egress_of(reader, budget, now)
-        raises = reader.budget_raises(period.begins_at)
-        found.append(
-            state_of(
-                budget,
-                period,
-                own_bytes=own,
-                all_bytes=every,
-                earlier_bytes=month - every,
-                raised=sum(one.amount for one in raises if one.concerns(budget, period)),
-                reserved_bytes=0,
-                price=price,
-            )
-        )
-    return found
+    return [figures_of(reader, one, now).state(price) for one in budgets]
 
 
 def verdict_on(settings: Settings, route: str, size_bytes: int, now: datetime) -> str:
@@ -47,22 +30,17 @@ def verdict_on(settings: Settings, route: str, size_bytes: int, now: datetime) -
     budgets = [one for one in settings.budgets if one.covers(route)]
     reader = find_reader(settings.ledger_path) if budgets else None
     if reader is None:
-        states = [
-            BudgetState(budget=one, period=period_at(one.per, now), spent=0) for one in budgets
-        ]
-        return _verdict(states, settings.cost.price, size_bytes, [0] * len(states))
+        return _verdict([unspent(one, now) for one in budgets], settings.cost.price, size_bytes)
     with closing(reader):
-        states = states_of(reader, budgets, settings.cost.price, now)
-        month = [egress_of(reader, one, now)[2] for one in budgets]
-    return _verdict(states, settings.cost.price, size_bytes, month)
+        figures = [figures_of(reader, one, now) for one in budgets]
+    return _verdict(figures, settings.cost.price, size_bytes)
 
 
-def _verdict(
-    states: Sequence[BudgetState], price: EgressPrice, size_bytes: int, month: Sequence[int]
-) -> str:
+def _verdict(figures: Sequence[BudgetFigures], price: EgressPrice, size_bytes: int) -> str:
     fits = []
-    for state, month_bytes in zip(states, month, strict=True):
-        needed = worth_of(state.budget, month_bytes, size_bytes, price)
+    for one in figures:
+        state = one.state(price)
+        needed = worth_of(state.budget, one.month_bytes, size_bytes, price)
         if size_bytes and (state.is_spent or needed > state.left):
             return f"held: {refusal(state, needed, size_bytes)}"
         fits.append(f"{state.budget.owner}, {state.budget.words(state.left)} left")

@@ -16,18 +16,16 @@ from datetime import datetime
 
 from backhaul.core.cost.budget import (
     BudgetHold,
-    BudgetPeriod,
     BudgetState,
     EgressBudget,
     advice,
-    period_at,
     refusal,
     used_up,
 )
 from backhaul.core.cost.prices import EgressPrice
 from backhaul.core.facts import BudgetNearlyUsed
 from backhaul.core.ports import BudgetLedger, Clock, Emit
-from backhaul.core.transfer.egress.budgets import egress_of, state_of, worth_of
+from backhaul.core.transfer.egress.budgets import BudgetFigures, figures_of, worth_of
 
 CHECK_EVERY_S = 1.0  # the ledger is read again while a transfer copies
 
@@ -56,17 +54,10 @@ class _Known:
     """What the ledger said of a budget.
 
     Attributes:
-        own_bytes: What left S3 in this period and counts for the budget; `all_bytes` is what left
-            for any route, and `earlier_bytes` that of the month before this period.
         recorded: What this process had recorded of each route before the ledger was read.
     """
 
-    budget: EgressBudget
-    period: BudgetPeriod
-    own_bytes: int
-    all_bytes: int
-    earlier_bytes: int
-    raised: int
+    figures: BudgetFigures
     recorded: Mapping[str, int]
 
 
@@ -213,11 +204,12 @@ class BudgetGate:
     def _all_states(self, without: str | None = None) -> Iterator[BudgetState]:
         budgets, now = self._budgets, self._clock.now()
         for known in self._known:
-            if known.budget in budgets and known.period.ends_at > now:
+            figures = known.figures
+            if figures.budget in budgets and figures.period.ends_at > now:
                 yield self._state(known, without)
 
     def _state(self, known: _Known, without: str | None) -> BudgetState:
-        budget = known.budget
+        budget = known.figures.budget
         since = sum(
             size_bytes - known.recorded.get(route, 0)
             for route, size_bytes in self._recorded.items()
@@ -228,21 +220,11 @@ class BudgetGate:
             for transfer_id, one in self._reserved.items()
             if budget.covers(one.route) and transfer_id != without
         )
-        return state_of(
-            known.budget,
-            known.period,
-            own_bytes=known.own_bytes + since,
-            all_bytes=known.all_bytes + since,
-            earlier_bytes=known.earlier_bytes,
-            raised=known.raised,
-            reserved_bytes=reserved,
-            price=self._price,
-        )
+        return known.figures.state(self._price, since_bytes=since, reserved_bytes=reserved)
 
     def _worth(self, budget: EgressBudget, size_bytes: int) -> int:
-        month = next(
-            (one.earlier_bytes + one.all_bytes for one in self._known if one.budget == budget), 0
-        )
+        found = (one.figures for one in self._known if one.figures.budget == budget)
+        month = next((one.month_bytes for one in found), 0)
         return worth_of(budget, month, size_bytes, self._price)
 
     def _read(self) -> None:
@@ -254,21 +236,10 @@ class BudgetGate:
         now, began_s = self._clock.now(), self._clock.monotonic()
         with self._lock:
             recorded = dict(self._recorded)
-        found = tuple(self._ask(one, now, recorded) for one in self._budgets)
+        found = tuple(
+            _Known(figures=figures_of(self._ledger, one, now), recorded=recorded)
+            for one in self._budgets
+        )
         with self._lock:
             if began_s >= self._read_s:  # no newer answer came meanwhile
                 self._known, self._read_s = found, began_s
-
-    def _ask(self, budget: EgressBudget, now: datetime, recorded: Mapping[str, int]) -> _Known:
-        period = period_at(budget.per, now)
-        own, every, month = egress_of(self._ledger, budget, now)
-        raises = self._ledger.budget_raises(period.begins_at)
-        return _Known(
-            budget=budget,
-            period=period,
-            own_bytes=own,
-            all_bytes=every,
-            earlier_bytes=month - every,
-            raised=sum(one.amount for one in raises if one.concerns(budget, period)),
-            recorded=recorded,
-        )
