@@ -222,11 +222,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            # Its client was killed while it sent. The server would wait for the rest until the
+            # time limit, and a poll that never was would count as open for so long.
+            self.close_connection = True
+            return
         seen = Seen(
             method=self.command,
             target=self.path,
             headers={name.lower(): value for name, value in self.headers.items()},
-            body=self.rfile.read(length),
+            body=body,
             at_s=time.monotonic(),
         )
         with self.shared.lock:

@@ -104,6 +104,7 @@ def test_an_agent_that_is_killed_while_it_holds_loses_and_spends_nothing(
         it.ask_for("a/data", f"a/{number}")
     agent.logged("transfer done", times=2)
     held(agent, 1)
+    eventually(lambda: it.counts() == (0, 1), what="the deletes of both that are done")
     agent.kill()
     assert spent(it, config) == 2 * SIZE
     again = it.start(*where)

@@ -9,9 +9,10 @@ import select
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import boto3
 import pytest
@@ -33,7 +34,7 @@ ACCOUNT = "123456789012"  # moto's
 
 
 class Terminal:
-    """`backhaul init` on a terminal of its own."""
+    """`backhaul init` on a terminal of its own. Use it as a context manager."""
 
     def __init__(self, it: Installation, *arguments: str) -> None:
         self._handle, other = pty.openpty()
@@ -51,6 +52,19 @@ class Terminal:
         self.shown = ""
         self._seen = 0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait(30)
+        os.close(self._handle)
+
     def until(self, text: str, within_s: float = 30) -> None:
         """Read until this is on the screen, after what was waited for before."""
         deadline_s = time.monotonic() + within_s
@@ -62,15 +76,23 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._handle, text.encode())
 
+    def press_until_it_ends(self, key: str) -> int:
+        """As a person does: Python misses a Ctrl-C between its prompt and its reading."""
+        for _ in range(30):
+            self.type(key)
+            while self._read(1):
+                pass
+            with suppress(subprocess.TimeoutExpired):
+                return self._process.wait(1)
+        raise AssertionError(self.shown)
+
     def end(self) -> int:
         while self._read():
             pass
-        code = self._process.wait(30)
-        os.close(self._handle)  # only now: it hangs up on a process that is still ending
-        return code
+        return self._process.wait(30)
 
-    def _read(self) -> bool:
-        if not select.select([self._handle], [], [], 30)[0]:
+    def _read(self, within_s: float = 30) -> bool:
+        if not select.select([self._handle], [], [], within_s)[0]:
             return False
         try:
             found = os.read(self._handle, 4096)
@@ -99,22 +121,22 @@ def it(on_moto: Installation) -> Installation:
 def test_answers_on_a_terminal_make_a_configuration_and_a_wrong_one_is_asked_again(
     it: Installation,
 ) -> None:
-    terminal = Terminal(it, str(it.home / "b.toml"))
-    terminal.until("AWS region")
-    terminal.type("Oregon\n")
-    terminal.until("Oregon is no AWS region")
-    terminal.until("AWS region")
-    terminal.type("us-west-2\n")
-    terminal.until("SQS queue")
-    terminal.type("my-queue\n")
-    terminal.until("Source in S3")
-    terminal.type("s3://acme-raw/click\n")
-    terminal.until("Destination directory")
-    terminal.type("/landing/click\n")
-    terminal.until("send an event for each object?")
-    terminal.type("y\n")
-    terminal.until("backhaul run my-queue us-west-2")
-    assert terminal.end() == 0
+    with Terminal(it, str(it.home / "b.toml")) as terminal:
+        terminal.until("AWS region")
+        terminal.type("Oregon\n")
+        terminal.until("Oregon is no AWS region")
+        terminal.until("AWS region")
+        terminal.type("us-west-2\n")
+        terminal.until("SQS queue")
+        terminal.type("my-queue\n")
+        terminal.until("Source in S3")
+        terminal.type("s3://acme-raw/click\n")
+        terminal.until("Destination directory")
+        terminal.type("/landing/click\n")
+        terminal.until("send an event for each object?")
+        terminal.type("y\n")
+        terminal.until("backhaul run my-queue us-west-2")
+        assert terminal.end() == 0
     text = (it.home / "b.toml").read_text()
     assert 'source = ["s3://acme-raw/click/"]' in text
     assert 'event_destination = "/landing/click/{rel_dir}/"' in text
@@ -122,12 +144,12 @@ def test_answers_on_a_terminal_make_a_configuration_and_a_wrong_one_is_asked_aga
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"], ids=["ctrl-c", "end-of-input"])
 def test_half_answered_leaves_nothing(it: Installation, key: str) -> None:
-    terminal = Terminal(it, str(it.home / "b.toml"), "--terraform", str(it.home / "x.tf"))
-    terminal.until("AWS region")
-    terminal.type("us-west-2\n")
-    terminal.until("SQS queue")
-    terminal.type(key)
-    assert terminal.end() == 130
+    where = (str(it.home / "b.toml"), "--terraform", str(it.home / "x.tf"))
+    with Terminal(it, *where) as terminal:
+        terminal.until("AWS region")
+        terminal.type("us-west-2\n")
+        terminal.until("SQS queue")
+        assert terminal.press_until_it_ends(key) == 130
     assert "backhaul: interrupted" in terminal.shown
     assert written(it) == []
 

@@ -903,6 +903,19 @@ def test_stop_hands_back_what_cannot_finish(world: World, how: Stop, grace_s: fl
     assert world.staging() == []
 
 
+def test_what_is_handed_back_hides_from_no_poll_that_is_over(world: World) -> None:
+    """The only slot is taken, so nothing is being received, for all that a poll may wait 20 s."""
+    gate = Gate(world, "target.create")
+    message_id = world.queue.send("raw/p/, /land/d")
+    with world.running(slots=1, poll_wait_s=20) as agent:
+        assert gate.reached.wait(10)
+        agent.request_stop(Stop.NOW)
+        eventually(lambda: getattr(agent._context.ports.pool, "is_aborted", False))
+        gate.opened.set()
+
+    assert world.queue.invisible_s(message_id) == 0
+
+
 def test_waiting_message_is_handed_back_by_a_stop(world: World) -> None:
     world.faults.always("store.list", S3_DOWN)
     message_id = world.queue.send("raw/p/, /land/d")

@@ -11,9 +11,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from backhaul.testing.servers.base import HttpServer
+from tests.acceptance.proxy import Proxy
 from tests.torture.checker import Found, Sent, violations
 from tests.torture.faults import FAULTS, WEIGHTS
 from tests.torture.points.sitecustomize import METHODS
@@ -156,6 +160,21 @@ def test_the_proxy_cuts_what_is_open_and_takes_new_connections(echo: int) -> Non
             assert connection.recv(10) == b""
         assert proxy.cuts == 1
         connected(proxy).close()
+
+
+def test_a_request_that_a_kill_cut_short_is_no_open_poll(echo: int) -> None:
+    server = SimpleNamespace(endpoint=f"http://127.0.0.1:{echo}", access_key="", secret_key="")
+    with Proxy(cast("HttpServer", server)) as proxy:
+        port = int(proxy.endpoint.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(
+                b"POST / HTTP/1.1\r\nHost: queue\r\nX-Amz-Target: AmazonSQS.ReceiveMessage\r\n"
+                b'Content-Length: 100\r\n\r\n{"QueueUrl"'
+            )
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(10) == b""
+        assert proxy.seen == []
+        assert proxy.no_poll_is_open()
 
 
 def test_the_proxy_refuses_until_it_is_honest(echo: int) -> None:

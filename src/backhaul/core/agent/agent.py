@@ -262,6 +262,8 @@ class Agent:
                 if self._poll_failed(error, failures):
                     return
                 continue
+            # What is handed back from now on need not hide from this poll.
+            self._poll_ends_s = began_s
             failures = 0
             self._poll_heartbeat.beat()
             self._has_backlog = len(messages) == most
