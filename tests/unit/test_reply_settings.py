@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from backhaul.app.reply_targets import AwsSessions, ReplyTargets, reply_targets
-from backhaul.core.errors import ConfigurationError
+from backhaul.core.errors import ConfigurationError, PermanentError
 from backhaul.core.replies.reply import ReplyEvent
+from backhaul.core.replies.trial import trial_reply
 from backhaul.settings.load import load_settings
 from backhaul.settings.model import Settings
 from backhaul.settings.routes import make_routes
@@ -141,6 +143,14 @@ def test_what_is_no_address_is_no_target(address: str) -> None:
     assert targets(Settings()).get(address) is None
 
 
+def test_an_address_that_is_allowed_no_longer_is_given_up_with_its_own_reason() -> None:
+    made = targets(Settings())["http://evil.example/123456789012/q"]
+    with pytest.raises(PermanentError) as caught:
+        made.deliver(trial_reply("x", datetime(2026, 11, 1, tzinfo=UTC), "n"))
+    assert caught.value.code == "E_CFG_TLS"
+    assert "evil.example is not https" in caught.value.message
+
+
 def test_addresses_are_forgotten_when_there_are_many() -> None:
     made = targets(Settings())
     first = made[f"{TOPIC}-0"]
@@ -196,7 +206,62 @@ def test_reply_to_is_addresses_down_to_the_account(tmp_path: Path, address: str)
     assert "replies-*" in caught.value.hint
 
 
-@pytest.mark.parametrize("address", [QUEUE, TOPIC, f"{QUEUE}-*", f"{TOPIC}*", f"{ACCOUNT}/*"])
+PLACE = "123456789012/replies-*"
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (f"http://evil.example/{PLACE}", "whose host evil.example is none of SQS's"),
+        (f"https://evil.example/{PLACE}", "whose host evil.example is none of SQS's"),
+        (f"https://sqs.us-west-2.amazonaws.com.evil.example/{PLACE}", "is none of SQS's"),
+        (f"https://sqs.us-west-2.amazonaws.com./{PLACE}", "is none of SQS's"),
+        (f"https://169.254.169.254/{PLACE}", "whose host 169.254.169.254 is none of SQS's"),
+        (f"http://169.254.169.254/{PLACE}", "whose host 169.254.169.254 is none of SQS's"),
+        (f"https://10.0.0.7/{PLACE}", "whose host 10.0.0.7 is none of SQS's"),
+        (f"http://0.0.0.0/{PLACE}", "whose host 0.0.0.0 is none of SQS's"),
+        (f"http://2130706433/{PLACE}", "whose host 2130706433 is none of SQS's"),
+        (f"http://0177.0.0.1/{PLACE}", "whose host 0177.0.0.1 is none of SQS's"),
+        (f"http://0x7f.0.0.1/{PLACE}", "whose host 0x7f.0.0.1 is none of SQS's"),
+        (f"http://127.1/{PLACE}", "whose host 127.1 is none of SQS's"),
+        (f"http://localhost./{PLACE}", "whose host localhost. is none of SQS's"),
+        (f"https://metadata.google.internal/{PLACE}", "is none of SQS's"),
+        (f"{ACCOUNT}/replies".replace("https", "http"), "which is not https"),
+        (f"https://sqs.us-west-2.amazonaws.com:22/{PLACE}", "whose port 22 is none of SQS's"),
+        (f"https://sqs.us-west-2.amazonaws.com:99999/{PLACE}", "whose port is none"),
+        (f"http://127.0.0.1:0/{PLACE}", "whose port is none"),
+        (f"{ACCOUNT}/{'q' * 81}", "whose name is longer than 80 characters"),
+        (f"https://[::1]/{PLACE}", "which is no URL"),
+        (f"https://[fe80::1]/{PLACE}", "which is no URL"),
+        (f"https://u@sqs.us-west-2.amazonaws.com/{PLACE}", "which is no URL"),
+        (f"https://sqs.us-west-2.amazonaws.com@evil.example/{PLACE}", "which is no URL"),
+        (f"HTTPS://sqs.us-west-2.amazonaws.com/{PLACE}", "which is no URL"),
+        (f"https://SQS.us-west-2.amazonaws.com/{PLACE}", "which is no URL"),
+        (f"https://*.amazonaws.com/{PLACE}", "which is no URL"),
+        (f"https://sqs.*.amazonaws.com/{PLACE}", "which is no URL"),
+        (f"https:///{PLACE}", "which is no URL"),
+        (f"https://sqs.us-west-2.amazonaws.com/*/{PLACE}", "which is no URL"),
+        ("arn:aws:sns:-:123456789012:arrivals", "whose region is none"),
+    ],
+)
+def test_reply_to_admits_no_host_but_those_of_sqs_and_this_machine(
+    tmp_path: Path, address: str, message: str
+) -> None:
+    settings = load(tmp_path, route("[]") + f'reply_to = ["{address}"]\n')
+    with pytest.raises(ConfigurationError) as caught:
+        make_routes(settings, None, None)
+    assert caught.value.code == "E_CFG_ROUTE"
+    assert "route landing: reply_to has " in caught.value.message
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+STAND_IN = "http://127.0.0.1:9324/000000000000/replies-*"
+VPC = "https://vpce-0a-b.sqs.us-west-2.vpce.amazonaws.com/123456789012/replies-*"
+TAKEN = (QUEUE, TOPIC, f"{QUEUE}-*", f"{TOPIC}*", f"{ACCOUNT}/*", STAND_IN, VPC)
+
+
+@pytest.mark.parametrize("address", [*TAKEN, STAND_IN.replace("127.0.0.1", "localhost")])
 def test_reply_to_has_addresses_and_their_beginnings(tmp_path: Path, address: str) -> None:
     settings = load(tmp_path, route("[]") + f'reply_to = ["{address}"]\n')
     assert make_routes(settings, None, None)[0].reply_to == (address,)
@@ -215,6 +280,9 @@ def test_reply_to_has_addresses_and_their_beginnings(tmp_path: Path, address: st
         (reply(f'sqs = "{TOPIC}"'), "is no ARN of an SQS queue"),
         (reply(SQS, 'region = "eu-west-1"'), "region is eu-west-1, and its queue is in us-west-2"),
         (reply(SQS, 'region = "a b"'), "region a b is no name of a region"),
+        (reply('sqs = "https://2130706433/123456789012/q"'), "sqs has a number for a host"),
+        (reply('sqs = "https://127.1/123456789012/q"'), "sqs has a number for a host"),
+        (reply('sqs = "https://0177.0.0.1/123456789012/q"'), "sqs has a number for a host"),
         (reply('sns = "arrivals"'), "sns arrivals is no ARN of an SNS topic"),
         (reply(f'sns = "{QUEUE_ARN}"'), "is no ARN of an SNS topic"),
         (reply('webhook = "http://hooks.example.com/"'), "its webhook is not https"),

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from backhaul.access import refusal
 from backhaul.adapters.system.trusted_files import check_private
 from backhaul.app.programs import check_program, program_user
-from backhaul.core.errors import BackhaulError, ConfigurationError
+from backhaul.core.errors import BackhaulError, ConfigurationError, PermanentError
 from backhaul.core.ports.replies import ReplyTarget
+from backhaul.core.replies.reply import Reply
 from backhaul.core.replies.webhook import parse_webhook
 from backhaul.settings.model import in_home
 from backhaul.settings.reply import ReplySettings, check_replies, queue_region, topic_region
@@ -66,8 +67,28 @@ class ReplyTargets(Mapping[str, ReplyTarget]):
             raise KeyError(address)
         try:
             return _queue(address, address, self._sessions)
+        except ConfigurationError as error:  # the configuration of an earlier release took it
+            return _RefusedAddress(error)
         except BackhaulError as error:
             raise KeyError(address) from error
+
+
+class _RefusedAddress:
+    """An address that the ledger has, and that no configuration may allow any more."""
+
+    def __init__(self, error: ConfigurationError) -> None:
+        self._error = error
+
+    def deliver(self, reply: Reply) -> None:
+        """Give it up, with the reason.
+
+        Raises:
+            PermanentError: Of the address.
+        """
+        del reply
+        raise PermanentError(
+            self._error.code, self._error.message, hint=self._error.hint
+        ) from self._error
 
 
 class AwsSessions:

@@ -234,6 +234,11 @@ def _queue_fault(text: str, region: str | None) -> _Fault:
             f"sqs {shown(text, 120)} is a name alone",
             "write its URL or its ARN: they have region and account, too",
         )
+    if queue.host_url is not None:
+        try:  # of the host alone; plain http is refused with the queue
+            parse_webhook(f"https://{queue.host_url.partition('://')[2]}")
+        except ValueError as exc:
+            return f"sqs {exc}", "write the host's name, or its address in full, and https://"
     if region is not None and not is_region(region):
         return f"region {shown(region, 60)} is no name of a region", "write one such as us-west-2"
     if region is not None and queue.region not in {None, region}:

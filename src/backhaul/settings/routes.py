@@ -15,7 +15,7 @@ from backhaul.core.requests.overlap import refuse_overlaps
 from backhaul.core.requests.paths import parse_destination, parse_source
 from backhaul.core.requests.policy import covering_prefix
 from backhaul.core.requests.queue_names import parse_queue
-from backhaul.core.requests.reply_addresses import is_reply_pattern
+from backhaul.core.requests.reply_addresses import reply_pattern_fault
 from backhaul.core.text import printable, shown
 from backhaul.settings.hive import HIVE_WISH, check_hive
 from backhaul.settings.model import EmrSettings, RouteSettings, Settings
@@ -100,13 +100,8 @@ def _check_texts(one: RouteSettings) -> None:
                 f"list them one by one, or leave {name} out to accept all",
             )
     for text in one.reply_to:
-        if not is_reply_pattern(text):
-            raise _refused(
-                f"reply_to has {shown(text, 120)}, which is no URL of an SQS queue and no ARN of an"
-                " SNS topic",
-                "write it whole, or its beginning up to the account and some of the name, then *:"
-                " https://sqs.us-west-2.amazonaws.com/123456789012/replies-*",
-            )
+        if fault := reply_pattern_fault(text):
+            raise _refused(f"reply_to has {shown(text, 120)}, {fault[0]}", fault[1])
     for queue in one.queues or ():
         try:
             parse_queue(queue)

@@ -43,7 +43,7 @@ from backhaul.core.model import (
 from backhaul.core.replies.reply import ReplyWish
 from backhaul.core.requests.paths import parse_destination, parse_source
 from backhaul.core.requests.queue_names import are_same
-from backhaul.core.requests.reply_addresses import is_reply_allowed
+from backhaul.core.requests.reply_addresses import is_reply_address, is_reply_allowed
 from backhaul.core.text import printable, shown
 
 ALLOW_ANY = "allow-any"
@@ -317,7 +317,17 @@ def _lists(route: Route, sender_id: str | None) -> bool:
 
 
 def _check_reply_to(route: Route, address: str | None) -> None:
-    if address is not None and not is_reply_allowed(address, route.reply_to):
+    if address is None:
+        return
+    if not is_reply_address(address):
+        raise NotAllowed(
+            "E_POLICY_REPLY_TO",
+            f"reply_to {shown(address, 200)} is no URL of an SQS queue and no ARN of an SNS topic",
+            hint="leave reply_to out, or write a queue or topic with its account, such as"
+            " https://sqs.us-west-2.amazonaws.com/123456789012/replies; a webhook is named in the"
+            " configuration alone",
+        )
+    if not is_reply_allowed(address, route.reply_to):
         raise NotAllowed(
             "E_POLICY_REPLY_TO",
             f"route {printable(route.name, 80)} does not allow reply_to {shown(address, 200)}",
