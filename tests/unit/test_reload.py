@@ -206,23 +206,12 @@ def test_another_table_takes_a_restart(bed: Bed) -> None:
 REPLY_TO = 'reply_to = ["arn:aws:sns:us-west-2:123456789012:arrived"]\n'
 
 
-def test_the_first_addresses_of_replies_take_a_restart(bed: Bed) -> None:
-    """Nothing in this process would deliver what its transfers want from then on."""
-    with bed.file.open("a") as file:
-        file.write(REPLY_TO)
-    (fact,) = bed.turn()
-    assert (fact.code, bed.reload.policy.routes[0].reply_to) == ("E_CFG_RELOAD", ())
-    assert "addresses of messages" in fact.reason
-
-
-def test_addresses_of_replies_are_read_again_where_replies_are_sent(tmp_path: Path) -> None:
-    out = '[[reply]]\nname = "out"\ncommand = ["/bin/true"]\n'
-    bed = Bed(tmp_path, more=out)
-    bed.write("one", more=out)
+def test_addresses_of_replies_are_read_again(bed: Bed) -> None:
     with bed.file.open("a") as file:
         file.write(REPLY_TO)
     (fact,) = bed.turn()
     assert fact.changed == ("one",)
+    assert bed.reload.policy.routes[0].reply_to
 
 
 QUEUE = "https://sqs.us-west-2.amazonaws.com/123456789012/replies"
@@ -273,7 +262,6 @@ def test_a_route_that_sends_replies_changes_like_any_other(
         ("", OUT, 'replies = ["out"]\n', "out"),
         (MARK, OUT.replace("out", "mark"), 'replies = ["mark"]\n', "mark"),
         ("", LINEAGE, "", "lineage"),
-        ("", "", f'reply_to = ["{QUEUE}"]\n', "addresses of messages"),
     ],
 )
 def test_a_target_that_is_new_takes_a_restart(
@@ -292,6 +280,34 @@ def test_addresses_of_messages_come_back_where_replies_are_delivered(bed: Bed) -
     assert change(bed, "")[0].changed == ("one",)
     (fact,) = change(bed, "", f'reply_to = ["{QUEUE}"]\n')
     assert (fact.changed, fact.needs_restart) == (("one",), ())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "of_route", "named"),
+    [
+        (OUT, OUT.replace("/replies", "/other"), 'replies = ["out"]\n', "reply"),
+        (OUT, OUT + 'role_arn = "arn:aws:iam::123456789012:role/r"\n', "", "reply"),
+        (OUT, "", "", "reply"),
+        (LINEAGE, LINEAGE.replace("lineage.", "other."), "", "lineage.url"),
+        (LINEAGE, LINEAGE + 'timeout = "5s"\n', "", "lineage.timeout"),
+        (LINEAGE, "", "", "lineage.url"),
+    ],
+)
+def test_where_replies_go_stays_until_a_restart_and_the_line_names_it(
+    bed: Bed, before: str, after: str, of_route: str, named: str
+) -> None:
+    begin(bed, before, of_route)
+    (fact,) = change(bed, after, of_route)
+    assert (fact.changed, fact.needs_restart) == (("one",), (named,))
+
+
+@pytest.mark.parametrize("line", ['timeout = "90s"', 'user = "hive"', 'dialect = "impala"'])
+def test_another_shell_of_hive_takes_a_restart(bed: Bed, line: str) -> None:
+    begin(bed, HIVE, TABLE)
+    (fact,) = change(bed, HIVE + line + "\n", TABLE)
+    assert isinstance(fact, facts.ReloadRefused)
+    assert (fact.code, bed.adopted) == ("E_CFG_RELOAD", [])
+    assert "[hive], or hive of a route" in fact.reason
 
 
 def test_what_a_reply_is_about_and_a_marker_are_of_the_routes(bed: Bed) -> None:

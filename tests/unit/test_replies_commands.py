@@ -6,6 +6,7 @@ import json
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,13 +14,20 @@ from click.testing import CliRunner, Result
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
 from backhaul.adapters.ledger.outbox import delivering
 from backhaul.adapters.ledger.upkeep.pruning import PruneRule
+from backhaul.app.context import load_context
+from backhaul.app.doctor.finding import State
+from backhaul.app.doctor.replies import waiting
 from backhaul.app.overview import read_overview
+from backhaul.app.replying import Replying
 from backhaul.cli import cli
 from backhaul.core.errors import PermanentError
+from backhaul.core.facts import InstallationWarned
 from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey
 from backhaul.core.ports.replies import ReplyState
+from backhaul.core.replies.delivery import ReplyDead
 from backhaul.core.replies.reply import ReplyWish
+from backhaul.settings.load import load_settings
 
 T0 = datetime(2026, 11, 1, 3, tzinfo=UTC)
 ADDRESS = "https://sqs.us-west-2.amazonaws.com/123456789012/replies"
@@ -134,6 +142,99 @@ def test_a_dry_run_changes_nothing(path: Path) -> None:
     done = run(path, "replies", "resend", "--all-dead", "--dry-run", "--json")
     assert json.loads(done.stdout)["outcome"] == "planned"
     assert len(listed(path, "--state", "dead")) == 1
+
+
+def configured(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "backhaul.toml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+OUT = f'[[reply]]\nname = "{{}}"\nsqs = "{ADDRESS}"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        (OUT.format("out"), 0),
+        (OUT.format("renamed"), 1),
+        ("", 1),
+        ('[[reply]]\nname = "out"\nmarker = "_SUCCESS"\n', 1),
+    ],
+)
+def test_what_waits_for_a_target_that_is_gone_is_named(
+    path: Path, tmp_path: Path, text: str, warnings: int
+) -> None:
+    config = configured(tmp_path, text)
+    told = run(path, "replies", "list", "--config", config).stderr
+    words = "1 reply waits for out, which is not in the configuration"
+    assert told.count(words) == told.count("replies drop --target") == warnings
+    assert ADDRESS not in told
+    settings = load_settings(Path(config)).model_copy(update={"ledger": path})
+    context = Mock(settings=settings)
+    found = list(waiting(context))
+    wanted = [("replies.waiting", State.WARNING, "out")] * warnings
+    assert [(one.check, one.state, one.subject) for one in found] == wanted
+    assert all(words in one.text and "replies drop --target out" in one.fix[1] for one in found)
+
+
+def test_an_agent_without_any_target_gives_up_what_an_earlier_one_left(
+    path: Path, tmp_path: Path
+) -> None:
+    config = Path(configured(tmp_path, ""))
+    context = load_context(config=config, ledger=path, is_policy_needed=False)
+    emitted: list[object] = []
+
+    def emit(fact: object) -> None:
+        emitted.append(fact)
+
+    replying = Replying()
+    with closing(open_ledger(path, create=False)) as ledger:
+        replying.start(context, ledger, "us-west-2", emit)
+        replying.close()
+    warned, dead = emitted
+    assert isinstance(warned, InstallationWarned)
+    assert warned.code == "W_REPLY_TARGET"
+    assert "1 reply waits for out, which is not in the configuration" in warned.reason
+    assert isinstance(dead, ReplyDead)
+    assert (dead.key, dead.code) == ("t2-0-dead", "E_REPLY_TARGET")
+    assert listed(path, "--state", "waiting") == []
+    assert len(listed(path, "--state", "dead")) == 2
+
+
+def test_without_a_configuration_no_target_is_missed(path: Path) -> None:
+    assert "not in the configuration" not in run(path, "replies", "list").stderr
+
+
+def test_drop_forgets_what_was_not_sent_with_a_line_in_the_journal(path: Path) -> None:
+    done = run(path, "replies", "drop", "--target", "out", "--dry-run", "--json")
+    assert json.loads(done.stdout) == {
+        **json.loads(done.stdout),
+        "key": "t2-0-dead",
+        "outcome": "planned",
+    }
+    assert len(listed(path)) == 3
+    assert "1 reply forgotten" in run(path, "replies", "drop", "--target", "out", "--yes").stdout
+    assert listed(path) == [("t1-0-dead", ADDRESS, "dead"), ("t1-0-dead", "out", "sent")]
+    assert "no reply to forget" in run(path, "replies", "drop", "--target", "out").stdout
+    run(path, "replies", "drop", "t1-0-dead", "--yes")
+    assert listed(path) == [("t1-0-dead", "out", "sent")]
+    lines = run(path, "journal", "--json").stdout.splitlines()
+    assert [(one["action"], one["subject"]) for one in map(json.loads, lines)] == [
+        ("drop", "t1-0-dead"),
+        ("drop", "t2-0-dead"),
+    ]
+
+
+def test_what_was_given_up_for_good_no_longer_alarms_once_it_is_dropped(path: Path) -> None:
+    def dead() -> int:
+        view = read_overview(path, datetime.now(UTC))
+        assert view is not None
+        return sum(one.dead for one in view.replies)
+
+    assert dead() == 1
+    run(path, "replies", "drop", "--all-dead", "--yes")
+    assert dead() == 0
 
 
 @pytest.mark.parametrize("given", ["", "t1-0-dead --all-dead", "--all-dead"])

@@ -297,6 +297,10 @@ def _small() -> dict[str, dict[str, Schema]]:
             "keys": _list(_object({"key": TEXT, "is_current": FLAG, "public": TEXT}))
         },
         "replies-list": _row(ReplyRow)["properties"],
+        "replies-drop": {
+            **dict.fromkeys(("key", "target"), TEXT),
+            "outcome": _one_of("planned", "dropped"),
+        },
         "replies-resend": {
             **dict.fromkeys(("key", "target"), TEXT),
             "outcome": _one_of("planned", "resent"),

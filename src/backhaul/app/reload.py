@@ -9,7 +9,6 @@ from typing import Any
 
 from backhaul.app.context import Context
 from backhaul.app.hive import hive_tables
-from backhaul.app.replying import takes_replies
 from backhaul.app.start import check_targets
 from backhaul.core import facts
 from backhaul.core.errors import BackhaulError, ConfigurationError
@@ -42,7 +41,6 @@ class ConfigurationReload:
         emit: Emit,
     ) -> None:
         self._context = context
-        self._is_replying = takes_replies(context)
         self._read = read
         self._check_sources = check_sources
         self._adopt = adopt
@@ -80,7 +78,7 @@ class ConfigurationReload:
         before = self._context
         try:
             found = self._read()
-            _refuse_what_takes_a_restart(before, found, is_replying=self._is_replying)
+            _refuse_what_takes_a_restart(before, found)
             self._check_sources(found.policy)
         except BackhaulError as error:
             self._emit(
@@ -117,11 +115,8 @@ class ConfigurationReload:
                 )
 
 
-def _refuse_what_takes_a_restart(before: Context, found: Context, *, is_replying: bool) -> None:
+def _refuse_what_takes_a_restart(before: Context, found: Context) -> None:
     """Routes that would mean something else in this process than in one that starts now.
-
-    Args:
-        is_replying: This process delivers replies.
 
     Raises:
         ConfigurationError: E_CFG_RELOAD.
@@ -146,11 +141,11 @@ def _refuse_what_takes_a_restart(before: Context, found: Context, *, is_replying
     made.update(wish.target for wish in before.settings.lineage.wishes)
     for one in found.policy.routes:
         other = [wish.target for wish in one.reply_wishes if wish.target not in made]
-        if other or (one.reply_to and not is_replying):
+        if other:
             raise ConfigurationError(
                 "E_CFG_RELOAD",
                 f"route {printable(one.name, 80)} sends replies to"
-                f" {printable(', '.join(other) or 'addresses of messages', 200)}, which is new",
+                f" {printable(', '.join(other), 200)}, which is new",
                 hint="restart the agent: systemctl restart backhaul",
             )
     known = set(_key_variables(before).values())

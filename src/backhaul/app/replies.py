@@ -1,4 +1,4 @@
-"""`backhaul replies list` and `resend`: what was sent, waits or was given up, from the ledger."""
+"""`backhaul replies list`, `resend` and `drop`: what was sent, waits or was given up."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from backhaul.adapters.ledger import ReplyRow, find_reader, open_ledger, open_re
 from backhaul.adapters.system.clock import host_name
 from backhaul.core.errors import PermanentError
 from backhaul.core.ports import Act, Operator, OperatorEntry
-from backhaul.core.ports.replies import ReplyState
+from backhaul.core.ports.replies import ReplyCounts, ReplyState
+from backhaul.core.replies.reply import HIVE
+from backhaul.core.requests.reply_addresses import is_reply_address
 from backhaul.core.text import printable
+from backhaul.settings.lineage import LINEAGE
+from backhaul.settings.model import Settings
 
 NAMED_MOST = 5  # keys in a line of the journal
 
@@ -61,6 +65,48 @@ def replies_by_key(path: Path, keys: Sequence[str], *, most: int) -> ReplyList:
     return ReplyList(rows=tuple(found), is_cut=False)
 
 
+def waiting_in_vain(settings: Settings, path: Path) -> list[ReplyCounts]:
+    """How many wait for what the configuration does not have any more, by target."""
+    reader = find_reader(path)
+    if reader is None:
+        return []
+    with closing(reader):
+        counts = reader.reply_counts()
+    return [one for one in counts if one.waiting and not is_reply_target(settings, one.target)]
+
+
+def is_reply_target(settings: Settings, target: str) -> bool:
+    """Whether an agent with these settings delivers to this name or address."""
+    if target == HIVE:
+        return settings.hive.command is not None
+    if target == LINEAGE:
+        return settings.lineage.url is not None
+    is_named = any(one.name == target and one.marker is None for one in settings.reply)
+    return is_named or is_reply_address(target)
+
+
+def in_vain(one: ReplyCounts) -> str:
+    """A sentence about what waits for a target that is not there."""
+    replies = "1 reply waits" if one.waiting == 1 else f"{one.waiting:,} replies wait"
+    return f"{replies} for {printable(one.target, 80)}, which is not in the configuration"
+
+
+IN_VAIN_FIX = (
+    "write its [[reply]] again, restart the agent, then: backhaul replies resend --target NAME;"
+    " or forget them: backhaul replies drop --target NAME"
+)
+
+
+def drop_replies(path: Path, by: Operator, chosen: Sequence[ReplyRow]) -> int:
+    """Forget them: they are never delivered; a line of the operators' journal.
+
+    Returns:
+        How many; one that was sent meanwhile stays.
+    """
+    with closing(open_ledger(path, create=False, host=host_name())) as ledger:
+        return ledger.drop_replies(_named(chosen), _entry(Act.DROP, by, chosen))
+
+
 def resend_replies(path: Path, by: Operator, chosen: Sequence[ReplyRow]) -> int:
     """Have them delivered again, with the keys that they have; a line of the operators' journal.
 
@@ -69,14 +115,21 @@ def resend_replies(path: Path, by: Operator, chosen: Sequence[ReplyRow]) -> int:
     Returns:
         How many.
     """
+    with closing(open_ledger(path, create=False, host=host_name())) as ledger:
+        return ledger.resend_replies(_named(chosen), _entry(Act.RESEND, by, chosen))
+
+
+def _named(chosen: Sequence[ReplyRow]) -> list[tuple[str, str]]:
+    return [(one.key, one.target) for one in chosen]
+
+
+def _entry(act: Act, by: Operator, chosen: Sequence[ReplyRow]) -> OperatorEntry:
     keys = [one.key for one in chosen]
     more = f" and {len(keys) - NAMED_MOST} more" if len(keys) > NAMED_MOST else ""
-    entry = OperatorEntry(
+    return OperatorEntry(
         at=datetime.now(UTC),
         by=by,
-        act=Act.RESEND,
+        act=act,
         subject=" ".join(keys[:NAMED_MOST]) + more,
         transfers=len({one.transfer_id for one in chosen}),
     )
-    with closing(open_ledger(path, create=False, host=host_name())) as ledger:
-        return ledger.resend_replies([(one.key, one.target) for one in chosen], entry)

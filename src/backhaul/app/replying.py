@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from backhaul.adapters.ledger import SqlLedger, open_reader
@@ -10,22 +11,21 @@ from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.context import Context
 from backhaul.app.hive import directories_by, hive_target
 from backhaul.app.lineage import lineage_target
+from backhaul.app.replies import IN_VAIN_FIX, in_vain, waiting_in_vain
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.agent.replying.sender import ReplySender
+from backhaul.core.facts import InstallationWarned
 from backhaul.core.ports import Emit
+from backhaul.core.ports.replies import ReplyCounts
 from backhaul.core.replies.reply import HIVE
 from backhaul.settings.lineage import LINEAGE
 
 
-def takes_replies(context: Context) -> bool:
-    """Whether an agent that starts with this delivers any."""
-    return bool(context.settings.reply) or context.policy.sends_replies
-
-
 class Replying:
-    """The agent's sender of replies; nothing at all where no route sends any.
+    """The agent's sender of replies.
 
-    A receiver of facts from the beginning, and at work between `start` and `close`.
+    A receiver of facts from the beginning, and at work between `start` and `close`: where no route
+    sends any, too, as the ledger may have some of an earlier configuration.
     """
 
     def __init__(self) -> None:
@@ -36,13 +36,11 @@ class Replying:
             self._sender(fact)
 
     def start(self, context: Context, ledger: SqlLedger, region: str, emit: Emit) -> None:
-        """Deliver from now on.
+        """Deliver from now on; warn of what waits for a target that is not configured any more.
 
         Raises:
             ConfigurationError: As `reply_targets`, `hive_target` and `lineage_target`.
         """
-        if not takes_replies(context):
-            return
         sessions = AwsSessions(context.conf_dir, region)
         targets = reply_targets(context.settings.reply, context.config_path, sessions)
         directories = directories_by(partial(open_reader, context.settings.ledger_path))
@@ -50,6 +48,8 @@ class Replying:
             HIVE: hive_target(context.settings, directories),
             LINEAGE: lineage_target(context.settings),
         }
+        for warning in _warnings(waiting_in_vain(context.settings, context.settings.ledger_path)):
+            emit(warning)
         self._sender = ReplySender(
             ledger=ledger,
             find=lambda name: own.get(name) or targets.get(name),
@@ -63,3 +63,10 @@ class Replying:
         """Deliver what is due, for some seconds; the rest waits for the next start."""
         if self._sender is not None:
             self._sender.close()
+
+
+def _warnings(found: Iterable[ReplyCounts]) -> Iterator[InstallationWarned]:
+    for one in found:
+        yield InstallationWarned(
+            code="W_REPLY_TARGET", reason=f"{in_vain(one)}: given up now", hint=IN_VAIN_FIX
+        )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,9 +28,10 @@ from backhaul.core.text import redacted, visible
 if TYPE_CHECKING:
     from backhaul.adapters.ledger import ReplyRow
     from backhaul.app.reply_trial import ReplyTrial
+    from backhaul.core.ports import Operator
 
 LISTED_MOST = 20
-RESENT_MOST = 10_000  # at once
+CHOSEN_MOST = 10_000  # at once
 SHOWN_MOST = 300  # characters of one field
 
 
@@ -35,7 +39,7 @@ SHOWN_MOST = 300  # characters of one field
     "replies", cls=WholeSentences, context_settings={"help_option_names": ["-h", "--help"]}
 )
 def command() -> None:
-    r"""List replies, send them again, and try where they go: `[[reply]]` in the configuration.
+    r"""List replies, send them again, forget them, and try where they go: `[[reply]]`.
 
     \b
     Example:
@@ -70,9 +74,11 @@ def list_replies(
       backhaul replies list --state waiting
     """
     from backhaul.app.records import row_as_json
-    from backhaul.app.replies import read_replies
+    from backhaul.app.replies import IN_VAIN_FIX, in_vain, read_replies, waiting_in_vain
+    from backhaul.settings.load import find_config
 
-    path = files.settings().ledger_path
+    settings = files.settings(needs=("reply", "hive", "lineage"))
+    path = settings.ledger_path
     wanted = None if state is None else ReplyState(state)
     found = read_replies(path, state=wanted, target=target, most=limit)
     if found is None:
@@ -83,6 +89,9 @@ def list_replies(
     print_rows(found.rows[::-1] if reverse else found.rows, _columns(), output, row_as_json)
     if found.is_cut and not quiet:
         click.echo(f"there are more; raise --limit {limit}", err=True)
+    if find_config(files.config) is not None and not quiet:
+        for one in waiting_in_vain(settings, path):
+            click.echo(f"warning: {in_vain(one)}\n  hint: {IN_VAIN_FIX}", err=True)
     return 0
 
 
@@ -114,44 +123,121 @@ def resend(
     The agent that runs sends them within seconds, else the next one that starts. By KEY also what
     was sent before.
     """
-    from backhaul.app.actions import person
-    from backhaul.app.replies import read_replies, replies_by_key, resend_replies
+    from backhaul.app.replies import resend_replies
+
+    chosen, path = _chosen(keys, target, files, all_dead=all_dead, of_target=(ReplyState.DEAD,))
+    if not chosen:
+        click.echo("no reply was given up", err=as_json)
+        return 0
+    asked = _Asked(question="Send {} again?", done="{} to be sent again", outcome="resent")
+    return asked.do(chosen, path, resend_replies, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+@command.command("drop")
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@click.option("--target", metavar="NAME", help="Those for this [[reply]] that were not sent.")
+@click.option("--all-dead", is_flag=True, help="All that were given up.")
+@click.option("--dry-run", is_flag=True, help="Only show which they are.")
+@click.option("--yes", is_flag=True, help="Without confirmation.")
+@json_lines_option
+@files_options
+def drop(
+    *,
+    keys: tuple[str, ...],
+    target: str | None,
+    all_dead: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    files: Files,
+) -> int:
+    r"""Forget replies that wait or were given up: they are never sent.
+
+    \b
+    Example:
+      backhaul replies drop --target catalogue --dry-run
+      backhaul replies drop --all-dead
+
+    The transfers stay as they are, and what was sent stays in the list.
+    """
+    from backhaul.app.replies import drop_replies
+
+    of_target = (ReplyState.WAITING, ReplyState.DEAD)
+    found, path = _chosen(keys, target, files, all_dead=all_dead, of_target=of_target)
+    chosen = tuple(one for one in found if one.state is not ReplyState.SENT)
+    if not chosen:
+        click.echo("no reply to forget", err=as_json)
+        return 0
+    asked = _Asked(question="Forget {}?", done="{} forgotten", outcome="dropped")
+    return asked.do(chosen, path, drop_replies, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+def _chosen(
+    keys: tuple[str, ...],
+    target: str | None,
+    files: Files,
+    *,
+    all_dead: bool,
+    of_target: Sequence[ReplyState],
+) -> tuple[tuple[ReplyRow, ...], Path]:
+    """What the arguments name, and the ledger that has it."""
+    from backhaul.app.replies import read_replies, replies_by_key
 
     if [bool(keys), target is not None, all_dead].count(True) != 1:
         raise click.UsageError("name keys, or give --target or --all-dead")
     path = files.settings(refuses_writable_config=True).ledger_path
-    found = (
-        replies_by_key(path, keys, most=RESENT_MOST)
-        if keys
-        else read_replies(path, state=ReplyState.DEAD, target=target, most=RESENT_MOST)
-    )
-    chosen = () if found is None else found.rows
-    for one in chosen[:LISTED_MOST]:
-        click.echo(f"{one.key}  {visible(one.target, SHOWN_MOST)}  {one.state}", err=True)
-    if len(chosen) > LISTED_MOST:
-        click.echo(f"and {len(chosen) - LISTED_MOST:,} more", err=True)
-    if not chosen:
-        click.echo("no reply was given up", err=as_json)
-    elif not dry_run:
-        _confirm(len(chosen), is_confirmed=yes)
-        count = resend_replies(path, person(), chosen)
-        click.echo(f"{_counted(count)} to be sent again", err=as_json)
-    for one in chosen if as_json else ():
-        outcome = "planned" if dry_run else "resent"
-        print_json({"key": one.key, "target": one.target, "outcome": outcome})
-    return 0
+    if keys:
+        return replies_by_key(path, keys, most=CHOSEN_MOST).rows, path
+    states = (ReplyState.DEAD,) if all_dead else of_target
+    found = [read_replies(path, state=one, target=target, most=CHOSEN_MOST) for one in states]
+    return tuple(row for one in found if one is not None for row in one.rows)[:CHOSEN_MOST], path
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What an operator wants done with some replies, in words; `{}` is how many."""
+
+    question: str
+    done: str
+    outcome: str
+
+    def do(
+        self,
+        chosen: Sequence[ReplyRow],
+        path: Path,
+        act: Callable[[Path, Operator, Sequence[ReplyRow]], int],
+        *,
+        dry_run: bool,
+        yes: bool,
+        as_json: bool,
+    ) -> int:
+        """Show which they are, ask, and act."""
+        from backhaul.app.actions import person
+
+        for one in chosen[:LISTED_MOST]:
+            click.echo(f"{one.key}  {visible(one.target, SHOWN_MOST)}  {one.state}", err=True)
+        if len(chosen) > LISTED_MOST:
+            click.echo(f"and {len(chosen) - LISTED_MOST:,} more", err=True)
+        if not dry_run:
+            _confirm(self.question.format(_counted(len(chosen))), is_confirmed=yes)
+            count = act(path, person(), chosen)
+            click.echo(self.done.format(_counted(count)), err=as_json)
+        for one in chosen if as_json else ():
+            outcome = "planned" if dry_run else self.outcome
+            print_json({"key": one.key, "target": one.target, "outcome": outcome})
+        return 0
 
 
 def _counted(number: int) -> str:
     return f"{number:,} {'reply' if number == 1 else 'replies'}"
 
 
-def _confirm(count: int, *, is_confirmed: bool) -> None:
+def _confirm(question: str, *, is_confirmed: bool) -> None:
     if is_confirmed:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("--yes is needed where standard input is no terminal")
-    click.confirm(f"Send {_counted(count)} again?", abort=True, err=True)
+    click.confirm(question, abort=True, err=True)
 
 
 def _columns() -> list[Column[ReplyRow]]:

@@ -34,9 +34,11 @@ from backhaul.core.ports import (
 from backhaul.core.ports.replies import ReplyState
 
 SUBJECT_MOST = 1000  # characters
+_IS_IT = (replies.c.key == bindparam("of_key"), replies.c.target == bindparam("of_target"))
+_DROP = delete(replies).where(*_IS_IT, replies.c.state != ReplyState.SENT.value)
 _RESEND = (
     update(replies)
-    .where(replies.c.key == bindparam("of_key"), replies.c.target == bindparam("of_target"))
+    .where(*_IS_IT)
     .values(
         state=ReplyState.WAITING.value,
         tries=0,
@@ -127,6 +129,15 @@ class SqlOperators(WriteSession):
                 planned = tx.execute(_PLANNED, {"of_transfer": transfer_id}).scalar()
                 size_bytes += int(planned or 0)
             add_act(tx, replace(entry, size_bytes=size_bytes))
+
+    def drop_replies(self, chosen: Sequence[tuple[str, str]], entry: OperatorEntry) -> int:
+        """Forget these replies, (key, target) each, unless they were sent; returns how many."""
+        with self._transaction() as tx:
+            count = 0
+            for key, target in chosen:
+                count += tx.execute(_DROP, {"of_key": key, "of_target": target}).rowcount
+            add_act(tx, entry)
+        return count
 
     def resend_replies(self, chosen: Sequence[tuple[str, str]], entry: OperatorEntry) -> int:
         """Let these replies, (key, target) each, be delivered again; returns how many.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from backhaul.adapters.aws.probing.sns import topic_refusal
 from backhaul.adapters.aws.probing.sqs import QueueAction, QueueProbes
@@ -12,10 +13,12 @@ from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding, State, from_error
 from backhaul.app.doctor.fixes import allow, for_network
+from backhaul.app.replies import in_vain, waiting_in_vain
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.access_policy import partition_of
 from backhaul.core.errors import BackhaulError
 from backhaul.core.requests.queue_names import parse_queue
+from backhaul.core.text import printable
 from backhaul.settings.reply import ReplySettings, queue_region, topic_region
 
 ACCOUNT = "ACCOUNT-ID"  # in place of one that is not known
@@ -52,6 +55,26 @@ def replies(context: DoctorContext) -> Iterator[Finding]:
             yield _queue(context, one, one.sqs, sessions)
         elif one.sns is not None:
             yield _topic(context, one, one.sns, sessions)
+
+
+def waiting(context: DoctorContext) -> Iterator[Finding]:
+    """Whether the ledger has replies for a target that is not configured any more."""
+    try:
+        found = waiting_in_vain(context.settings, context.settings.ledger_path)
+    except BackhaulError:
+        return  # the ledger's own probes say so
+    for one in found:
+        yield Finding(
+            "replies.waiting",
+            printable(one.target, 80),
+            State.WARNING,
+            in_vain(one),
+            code="W_REPLY_TARGET",
+            fix=(
+                "write its [[reply]] again, or forget them:",
+                f"backhaul replies drop --target {quote(one.target)}",
+            ),
+        )
 
 
 def replies_of_routes(context: DoctorContext) -> set[str]:
@@ -169,4 +192,4 @@ def queue_arn(queue: str, region: str) -> str:
     return f"arn:{partition_of(region)}:sqs:{region}:{account}:{named.name}"
 
 
-PROBES = (replies,)
+PROBES = (replies, waiting)

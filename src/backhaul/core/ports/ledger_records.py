@@ -220,6 +220,7 @@ class Act(StrEnum):
     PRUNE = "prune"
     KEY = "key"
     RESEND = "resend"
+    DROP = "drop"
     BUDGET = "budget"
 
 
