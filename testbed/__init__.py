@@ -17,7 +17,18 @@ from testbed.hdfs_pair import HdfsPair
 from testbed.hive import Hive
 from testbed.kdc import Kdc
 from testbed.kms import Kms
+from testbed.postgres import PgBouncer, PostgreSQL
 from testbed.prometheus import Prometheus
 from testbed.s3proxy import S3Proxy
 
-__all__ = ["ElasticMQ", "HdfsPair", "Hive", "Kdc", "Kms", "Prometheus", "S3Proxy"]
+__all__ = [
+    "ElasticMQ",
+    "HdfsPair",
+    "Hive",
+    "Kdc",
+    "Kms",
+    "PgBouncer",
+    "PostgreSQL",
+    "Prometheus",
+    "S3Proxy",
+]

@@ -1,4 +1,4 @@
-"""``python -m testbed up|down|status|prepare [--no-hdfs | --yarn] [--hive] [--prometheus]``.
+"""``python -m testbed up|down|status|prepare``, with ``--no-hdfs``, ``--yarn``, ``--hive``, ….
 
 What is to be typed into a shell goes to stdout, so ``eval "$(./dev testbed up)"`` works; all else
 to stderr. Exit status: 0 done; 69 something is not running or cannot be started.
@@ -18,6 +18,7 @@ from testbed import lifecycle, netns, seed
 from testbed.detached import State
 from testbed.hive import prepare_hive
 from testbed.kerberos_tools import kerberos
+from testbed.postgres.programs import pgbouncer_programs, postgres_programs
 from testbed.prometheus import program
 
 _HADOOP = {"hdfs", "yarn"}
@@ -35,6 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-hdfs", action="store_true", help="only SQS and S3 (up, prepare)")
     parser.add_argument("--prometheus", action="store_true", help="Prometheus alone (prepare)")
     parser.add_argument("--hive", action="store_true", help="Hive, too (up); alone (prepare)")
+    parser.add_argument(
+        "--postgres",
+        action="store_true",
+        help="PostgreSQL, too (up); alone (prepare)",
+    )
     parser.add_argument("--yarn", action="store_true", help="YARN and DistCp, too; needs root (up)")
     chosen = parser.parse_args(arguments)
     if chosen.yarn and chosen.no_hdfs:
@@ -43,10 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         match chosen.command:
             case "up":
                 if chosen.yarn:
-                    _into_a_namespace(["up", "--yarn", *(["--hive"] if chosen.hive else [])])
-                return _up(
-                    with_hdfs=not chosen.no_hdfs, with_yarn=chosen.yarn, with_hive=chosen.hive
-                )
+                    _into_a_namespace(list(arguments or sys.argv[1:]))
+                return _up(_wanted(chosen))
             case "down":
                 _print(f"{lifecycle.down()} processes ended")
                 return 0
@@ -54,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _status()
             case _ if chosen.prometheus:
                 _print(f"promtool is {program('promtool')}")
+                return 0
+            case _ if chosen.postgres:
+                _print(f"PostgreSQL is {postgres_programs().program('postgres')}")
+                _print(f"PgBouncer is {pgbouncer_programs().program('pgbouncer')}")
                 return 0
             case _ if chosen.hive:
                 prepare_hive()
@@ -82,8 +90,19 @@ def _into_a_namespace(arguments: list[str]) -> None:
     os.execv(argv[0], argv)
 
 
-def _up(*, with_hdfs: bool, with_yarn: bool, with_hive: bool) -> int:
-    state = lifecycle.up(with_hdfs=with_hdfs, with_yarn=with_yarn, with_hive=with_hive)
+def _wanted(chosen: argparse.Namespace) -> set[str]:
+    """Which of `lifecycle.CHOICES`."""
+    choices = {
+        "hdfs": not chosen.no_hdfs,
+        "yarn": chosen.yarn,
+        "hive": chosen.hive,
+        "postgresql": chosen.postgres,
+    }
+    return {name for name, is_wanted in choices.items() if is_wanted}
+
+
+def _up(wanted: set[str]) -> int:
+    state = lifecycle.up(wanted)
     for server in state.servers:
         _print(f"{server.name} works at {server.endpoint}, log {server.log_path}")
     print(_UNSET)
@@ -92,7 +111,7 @@ def _up(*, with_hdfs: bool, with_yarn: bool, with_hive: bool) -> int:
         shell = " ".join(netns.command(["bash"], of=pid))
         print(f"# it is in a network namespace of its own; first of all:\n#   {shell}")
     print("# then, for example:")
-    for example in seed.examples(with_hdfs=with_hdfs):
+    for example in seed.examples(with_hdfs="hdfs" in wanted):
         print(f"#   {example}")
     return 0
 

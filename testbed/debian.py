@@ -20,7 +20,14 @@ _TIMEOUT_S = 300
 Names = Callable[[Path], Sequence[str]]
 
 
-def unpacked(name: str, packages: Names, check: Callable[[Path], None], install: str) -> Path:
+def unpacked(
+    name: str,
+    packages: Names,
+    check: Callable[[Path], object],
+    install: str,
+    *,
+    cache: Path | None = None,
+) -> Path:
     """The directory below which they are; fetched once.
 
     Safe to call from several processes at once: one fetches, the others wait.
@@ -30,11 +37,12 @@ def unpacked(name: str, packages: Names, check: Callable[[Path], None], install:
         packages: Called with a directory to work in; the names of the packages to fetch.
         check: Called with the directory before it is kept; raises where something is missing.
         install: For the error: how to get them otherwise.
+        cache: Where the directory is made; None: in the testbed's own cache.
 
     Raises:
         ServerUnavailable: They cannot be fetched.
     """
-    ready = cache_root() / name
+    ready = (cache or cache_root()) / name
     if ready.is_dir():
         return ready
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
@@ -47,7 +55,7 @@ def unpacked(name: str, packages: Names, check: Callable[[Path], None], install:
     return ready
 
 
-def _fetch(ready: Path, packages: Names, check: Callable[[Path], None], install: str) -> None:
+def _fetch(ready: Path, packages: Names, check: Callable[[Path], object], install: str) -> None:
     # Next to its final place, so that the rename is one step.
     with tempfile.TemporaryDirectory(prefix=f".{ready.name}-", dir=ready.parent) as scratch:
         fetched, root = Path(scratch, "packages"), Path(scratch, "root")

@@ -9,6 +9,8 @@ import json
 import os
 import select
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,9 +30,11 @@ class DetachedProcess:
     started_ticks: int
     # /proc/sys/kernel/random/boot_id: ticks and process ids begin again at each start.
     boot_id: str
+    # What asks it to end: SIGTERM lets PostgreSQL wait for its clients.
+    stop_signal: int = signal.SIGTERM
 
     @classmethod
-    def of(cls, name: str, pid: int) -> DetachedProcess:
+    def of(cls, name: str, pid: int, stop_signal: int = signal.SIGTERM) -> DetachedProcess:
         """Describe a running process.
 
         Raises:
@@ -39,7 +43,13 @@ class DetachedProcess:
         started = _started_ticks(pid)
         if started is None:
             raise ProcessLookupError(f"{name}: process {pid} has ended")
-        return cls(name=name, pid=pid, started_ticks=started, boot_id=_boot_id())
+        return cls(
+            name=name,
+            pid=pid,
+            started_ticks=started,
+            boot_id=_boot_id(),
+            stop_signal=stop_signal,
+        )
 
     @property
     def is_alive(self) -> bool:
@@ -47,22 +57,37 @@ class DetachedProcess:
         return self.boot_id == _boot_id() and _started_ticks(self.pid) == self.started_ticks
 
     def end(self) -> None:
-        """SIGTERM, and SIGKILL after 10 s. Safe to repeat; another process is never touched."""
-        try:
-            handle = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return
-        try:
-            # Looked at only now: from here on the handle cannot come to mean another process.
-            if not self.is_alive:
+        """Ask it to end, and SIGKILL after 10 s. Safe to repeat; no other process is touched."""
+        with self._handle() as handle:
+            if handle is None:
                 return
-            signal.pidfd_send_signal(handle, signal.SIGTERM)
+            signal.pidfd_send_signal(handle, self.stop_signal)
             signal.pidfd_send_signal(handle, signal.SIGCONT)  # A suspended one takes no other.
             if not _has_ended(handle, _STOP_GRACE_S):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
                 _has_ended(handle, _STOP_GRACE_S)
-        except ProcessLookupError:  # Ended by itself in between.
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, where it is running; wait for its end where that is SIGKILL."""
+        with self._handle() as handle:
+            if handle is None:
+                return
+            signal.pidfd_send_signal(handle, number)
+            if number == signal.SIGKILL:
+                _has_ended(handle, _STOP_GRACE_S)
+
+    @contextmanager
+    def _handle(self) -> Iterator[int | None]:
+        """A descriptor that cannot come to mean another process; None when it has ended."""
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            yield None
             return
+        try:
+            with suppress(ProcessLookupError):  # Ended by itself in between.
+                # Looked at only now: from here on the number cannot be another's.
+                yield handle if self.is_alive else None
         finally:
             os.close(handle)
 
@@ -76,6 +101,8 @@ class DetachedServer:
     # Web address; for HDFS the NameNode's.
     endpoint: str
     log_path: str
+    # Of its data, removed with the bed; None in a state that an earlier version wrote.
+    directory: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +135,7 @@ class State:
                 processes=tuple(DetachedProcess(**process) for process in each["processes"]),
                 endpoint=each["endpoint"],
                 log_path=each["log_path"],
+                directory=each.get("directory"),
             )
             for each in found["servers"]
         )

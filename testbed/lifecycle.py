@@ -9,6 +9,7 @@ import fcntl
 import shutil
 import sys
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from backhaul.testing.servers.hdfs import Hdfs
 from backhaul.testing.servers.jars import cache_root
 from testbed import elasticmq, hive, s3proxy, seed, yarn
 from testbed.detached import DetachedProcess, DetachedServer, State
+from testbed.postgres import PostgreSQL
+from testbed.postgres import server as postgres_server
 
 _ANSWERS = {
     "elasticmq": elasticmq.answers,
@@ -26,8 +29,10 @@ _ANSWERS = {
     "hdfs": hdfs_state.is_writable,
     "yarn": yarn.answers,
     "hive": hive.answers,
+    "postgresql": postgres_server.answers,
 }
-_CHOSEN = {"hdfs", "yarn", "hive"}
+# What a bed may have besides SQS and S3; `yarn` needs `hdfs`.
+CHOICES = frozenset({"hdfs", "yarn", "hive", "postgresql"})
 
 
 def directory() -> Path:
@@ -35,13 +40,13 @@ def directory() -> Path:
     return cache_root() / "bed"
 
 
-def up(*, with_hdfs: bool, with_yarn: bool = False, with_hive: bool = False) -> State:
+def up(wanted: AbstractSet[str]) -> State:
     """Start what is not running yet; return when all answer. Safe to repeat.
 
-    A bed of which a part has died, or with another choice about HDFS, YARN or Hive, is replaced.
+    A bed of which a part has died, or with other choices, is replaced.
 
     Args:
-        with_yarn: Needs HDFS, and to be called inside a network namespace: see `netns`.
+        wanted: Of `CHOICES`. YARN needs to be called inside a network namespace: see `netns`.
 
     Raises:
         ServerFailed: A server did not come up; then none is left running.
@@ -49,9 +54,6 @@ def up(*, with_hdfs: bool, with_yarn: bool = False, with_hive: bool = False) -> 
     """
     with _alone():
         state = State.read(_state_path())
-        wanted = {"hdfs"} if with_hdfs else set()
-        wanted |= {"yarn"} if with_yarn else set()
-        wanted |= {"hive"} if with_hive else set()
         if state is not None and _serves(state, wanted):
             return state
         _end(state)
@@ -105,26 +107,28 @@ def inside(state: State | None) -> int | None:
     return None
 
 
-def _serves(state: State, wanted: set[str]) -> bool:
+def _serves(state: State, wanted: AbstractSet[str]) -> bool:
     return (
         state.is_complete
-        and {each.name for each in state.servers} & _CHOSEN == wanted
+        and {each.name for each in state.servers} & CHOICES == wanted
         and all(_condition(each) == "works" for each in state.servers)
     )
 
 
-def _start(wanted: set[str]) -> State:
+def _start(wanted: AbstractSet[str]) -> State:
     base = directory()
     queue = elasticmq.ElasticMQ(base / "elasticmq", detached=True)
     store = s3proxy.S3Proxy(base / "s3proxy", detached=True)
     cluster = Hdfs(base / "hdfs", detached=True) if "hdfs" in wanted else None
     warehouse = hive.Hive(base / "hive", detached=True) if "hive" in wanted else None
+    # Not in the bed: as root it runs as another user, who does not get there.
+    database = PostgreSQL(detached=True) if "postgresql" in wanted else None
     manager = None
     if cluster is not None and "yarn" in wanted:
         manager = yarn.Yarn(base / "yarn", hdfs=cluster, s3=store, detached=True)
     started: list[Server] = []
     try:
-        servers = (queue, store, cluster, manager, warehouse)
+        servers = (queue, store, database, cluster, manager, warehouse)
         for server in (each for each in servers if each is not None):
             _print(f"starting {server.name}")
             started.append(server.start())
@@ -140,6 +144,9 @@ def _start(wanted: set[str]) -> State:
     commands = manager or cluster
     if manager is not None:
         variables["HADOOP_CONF_DIR"] = str(manager.conf_dir)
+    if database is not None:
+        variables["PGPASSFILE"] = str(database.pass_file)
+        variables["LEDGER_URL"] = database.url()
     programs = [commands.bin_dir] if commands else []
     programs += [warehouse.beeline.parent] if warehouse else []
     state = _state(started, variables, tuple(map(str, programs)), is_complete=True)
@@ -153,9 +160,12 @@ def _state(
     servers = tuple(
         DetachedServer(
             name=server.name,
-            processes=tuple(DetachedProcess.of(*each) for each in server.pids.items()),
+            processes=tuple(
+                DetachedProcess.of(*each, server.stop_signal) for each in server.pids.items()
+            ),
             endpoint=server.endpoint,
             log_path=str(server.log_path),
+            directory=str(server.directory),
         )
         for server in started
     )
@@ -166,6 +176,8 @@ def _end(state: State | None) -> None:
     for server in state.servers if state else ():
         for process in server.processes:
             process.end()
+        if server.directory is not None:
+            shutil.rmtree(server.directory, ignore_errors=True)
     yarn.end_containers(directory() / "yarn")
     shutil.rmtree(directory(), ignore_errors=True)
 

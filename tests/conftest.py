@@ -4,6 +4,7 @@ Shared by all tests of the session: use queues, buckets and directories of your 
 a test that kills or suspends a server, start one of your own (``with Hdfs() as hdfs:``).
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -12,7 +13,7 @@ import pytest
 
 from backhaul.testing.servers import Hdfs, Moto, ServerUnavailable, clients
 from backhaul.testing.servers.base import Server
-from testbed import ElasticMQ, Hive, Kdc, Kms, S3Proxy
+from testbed import ElasticMQ, Hive, Kdc, Kms, PgBouncer, PostgreSQL, S3Proxy
 from testbed.federation import Federation
 from testbed.hdfs_kerberos import HdfsKerberos
 
@@ -114,6 +115,29 @@ def hive() -> Iterator[Hive]:
     for server in _running(Hive()):
         server.execute("CREATE DATABASE lake;")
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """No test cuts the power, so nothing is synced."""
+    yield from _running(PostgreSQL(settings={"fsync": "off"}))
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgresql: PostgreSQL) -> Iterator[PgBouncer]:
+    yield from _running(PgBouncer(postgresql))
+
+
+_database_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def postgres_database(postgresql: PostgreSQL) -> Iterator[str]:
+    """The name of an empty one: see `url` of `postgresql` and of `pgbouncer`."""
+    name = f"test{next(_database_numbers)}"
+    postgresql.create_database(name)
+    yield name
+    postgresql.drop_database(name)
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from backhaul.testing.servers import Hdfs, Moto, ServerFailed, ServerUnavailable, base, jars
 from backhaul.testing.servers.base import HttpServer
 from backhaul.testing.servers.ports import free_ports
 from backhaul.testing.servers.process import ServerProcess
-from testbed import ElasticMQ, S3Proxy
+from testbed import ElasticMQ, PostgreSQL, S3Proxy
 from testbed.detached import DetachedProcess
 
 DEATH_WAIT_S = 10
@@ -251,7 +252,7 @@ def run_bed(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.integration
 @pytest.mark.slow
 def test_testbed_goes_up_is_mended_and_goes_down(
-    elasticmq: ElasticMQ, s3proxy: S3Proxy, tmp_path: Path
+    elasticmq: ElasticMQ, s3proxy: S3Proxy, postgresql: PostgreSQL, tmp_path: Path
 ) -> None:
     # A cache of its own, but for the jars, which the fixtures have fetched.
     jars_of_pom = jars.jars("s3proxy").parent
@@ -262,14 +263,21 @@ def test_testbed_goes_up_is_mended_and_goes_down(
         servers = json.loads(state_path.read_text())["servers"]
         return [process["pid"] for server in servers for process in server["processes"]]
 
+    def exported(stdout: str, name: str) -> str:
+        lines = (line.removeprefix("export ").partition("=") for line in stdout.splitlines())
+        return next(value for key, _, value in lines if key == name)
+
     assert run_bed("status", cache=tmp_path).returncode == 69
     try:
-        up = run_bed("up", "--no-hdfs", cache=tmp_path)
+        up = run_bed("up", "--no-hdfs", "--postgres", cache=tmp_path)
         assert up.returncode == 0, up.stderr
         assert "export AWS_ENDPOINT_URL_SQS=http://127.0.0.1:" in up.stdout
+        passfile = exported(up.stdout, "PGPASSFILE")
+        with psycopg.connect(exported(up.stdout, "LEDGER_URL"), passfile=passfile) as connection:
+            assert connection.execute("SELECT current_user").fetchone() == ("backhaul",)
         first = pids()
         assert run_bed("status", cache=tmp_path).returncode == 0
-        assert run_bed("up", "--no-hdfs", cache=tmp_path).stdout == up.stdout
+        assert run_bed("up", "--no-hdfs", "--postgres", cache=tmp_path).stdout == up.stdout
         assert pids() == first
 
         os.kill(first[0], signal.SIGKILL)
@@ -277,13 +285,14 @@ def test_testbed_goes_up_is_mended_and_goes_down(
         status = run_bed("status", cache=tmp_path)
         assert status.returncode == 69
         assert "elasticmq: dead" in status.stdout
-        assert run_bed("up", "--no-hdfs", cache=tmp_path).returncode == 0
+        assert run_bed("up", "--no-hdfs", "--postgres", cache=tmp_path).returncode == 0
         assert not set(first) & set(pids())
         last = pids()
     finally:
         down = run_bed("down", cache=tmp_path)
     assert down.returncode == 0
-    assert "2 processes ended" in down.stderr
+    assert "3 processes ended" in down.stderr
     wait_for_death([*first, *last])
     assert not state_path.parent.exists()
+    assert not Path(passfile).parent.exists()
     assert run_bed("down", cache=tmp_path).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import shutil
+import signal
 import tempfile
 import urllib.error
 import urllib.request
@@ -43,6 +44,8 @@ class Server(ABC):
     """
 
     name: str
+    # What asks its processes to end.
+    stop_signal = signal.SIGTERM
 
     def __init__(self, directory: Path | None = None, *, detached: bool = False) -> None:
         """Describe the server; nothing is started or written.

@@ -28,8 +28,9 @@ _TAIL_LINES = 30
 _TAIL_BYTES = 64 * 1024
 _CLASH = re.compile(r"address (already )?in use|BindException|Failed to bind to", re.IGNORECASE)
 # Settings of the developer's shell that would change what the server does: HADOOP_USER_NAME would
-# make another user the HDFS superuser, AWS_* and MOTO_* change moto.
-_SCRUBBED = ("AWS_", "HADOOP_", "JCLOUDS_", "MOTO_", "S3PROXY_", "CLASSPATH")
+# make another user the HDFS superuser, AWS_* and MOTO_* change moto, PG* lead PostgreSQL's programs
+# to another server.
+_SCRUBBED = ("AWS_", "HADOOP_", "JCLOUDS_", "MOTO_", "PG", "S3PROXY_", "CLASSPATH")
 
 
 class PortClash(ServerFailed):
@@ -139,11 +140,11 @@ class ServerProcess:
         """Whether the process was started and has not ended; a suspended one counts as alive."""
         return self._child is not None and self._child.poll() is None
 
-    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
-        """End it: SIGTERM, and SIGKILL when it has not ended in time. Safe to repeat."""
+    def stop(self, grace_s: float = STOP_GRACE_S, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it: this signal, and SIGKILL when it has not ended in time. Safe to repeat."""
         if self._child is None or not self.is_alive:
             return
-        self._child.send_signal(signal.SIGTERM)
+        self._child.send_signal(number)
         self._child.send_signal(signal.SIGCONT)  # A suspended process takes no other signal.
         try:
             self._child.wait(timeout=grace_s)
