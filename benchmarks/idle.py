@@ -1,7 +1,7 @@
 """Shape `idle`: what Backhaul takes while there is nothing to do, and what its help costs.
 
-An agent is left in its long poll twice: as it started, and after it has carried messages in all its
-slots, so that every worker has its libraries loaded.
+An agent is left in its long poll three times: as it started, after it has carried messages in all
+its slots, so that every worker has its libraries loaded, and after its idle workers have ended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AT_MOST_PERCENT = 0.5
 AT_MOST_MB = 120
 AT_MOST_HELP_S = 0.3
 HELPS = 5
-_PATIENCE_S = 60.0
+_PATIENCE_S = 120.0
 _SETTLE_S = 3.0
 
 
@@ -38,6 +38,8 @@ def idle(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     sqs = sqs_client(servers.sqs)
     url = sqs.create_queue(QueueName="idle")["QueueUrl"]
     environment = servers.environment(hdfs=True, sqs=True)
+    # Long enough for the second look.
+    environment["BACKHAUL_AGENT__WORKER_IDLE_S"] = str(2 * (_SETTLE_S + sizes.idle_s))
     found: dict[str, list[float]] = {}
     helps: list[float] = []
     for turn in range(rounds):
@@ -51,6 +53,8 @@ def idle(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
                 )
             _wait_until_empty(sqs, url)
             _watch(agent, sizes.idle_s, "after work", found)
+            _wait_for_idle_workers(agent)
+            _watch(agent, sizes.idle_s, "its idle workers ended", found)
         told = ", ".join(f"{name} {values[-1]:.2f}" for name, values in found.items())
         tell(f"idle round {turn + 1}: {told}; help {helps[-1]:.2f} s")
     return [
@@ -116,6 +120,13 @@ def _wait_until_empty(sqs: SQSClient, url: str) -> None:
         if not any(map(int, answer.values())):
             return
         assert time.monotonic() < deadline_s, "the messages were not worked"
+        time.sleep(0.2)
+
+
+def _wait_for_idle_workers(agent: psutil.Process) -> None:
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while agent.children():
+        assert time.monotonic() < deadline_s, "idle workers did not end"
         time.sleep(0.2)
 
 

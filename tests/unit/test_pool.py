@@ -46,10 +46,13 @@ def facts() -> Facts:
     return Facts()
 
 
-def settings(*, workers: int = 1, stall_timeout_s: float = 30.0, how: str = "") -> PoolSettings:
+def settings(
+    *, workers: int = 1, stall_timeout_s: float = 30.0, idle_s: float = 300.0, how: str = ""
+) -> PoolSettings:
     return PoolSettings(
         workers=workers,
         stall_timeout_s=stall_timeout_s,
+        idle_s=idle_s,
         command=(sys.executable, str(WORKER)),
         configuration=how,
     )
@@ -253,6 +256,26 @@ def test_worker_that_died_idle_is_not_lent(pool: WorkerPool, directory: Location
     eventually(lambda: not pool._free[0].is_alive)
 
     assert works(pool, directory, "b") != pid
+
+
+def test_workers_with_nothing_to_do_end_and_others_start(facts: Facts, directory: Location) -> None:
+    pool = WorkerPool(settings(workers=2, idle_s=0.5), facts)
+    try:
+        pool.warm_up()
+        (warm,) = pool._all
+        eventually(lambda: not warm.is_alive and not pool._all, timeout_s=30)
+        with pool.session(FS) as one:
+            busy = one._worker.pid
+            with pool.session(FS) as other:
+                idle = other._worker
+                assert stage(other, directory, task(0, "soon")) == [0]
+            eventually(lambda: not idle.is_alive, timeout_s=30)
+            assert stage(one, directory, task(1, "late")) == [1], "it was lent all the time"
+            assert one._worker.pid == busy
+        assert works(pool, directory) not in (idle.pid, warm.pid)
+        assert facts.replaced == [], "no failure"
+    finally:
+        pool.close()
 
 
 # ---------------------------------------------------------------- killed
@@ -479,7 +502,7 @@ def test_closed_pool_leaves_no_process(facts: Facts, directory: Location) -> Non
 AGENT = """
 import sys, time
 from backhaul.engines.pool import PoolSettings, WorkerPool
-pool = WorkerPool(PoolSettings(workers=1, stall_timeout_s=30, command=(sys.executable, sys.argv[1]),
+pool = WorkerPool(PoolSettings(workers=1, stall_timeout_s=30, idle_s=300, command=(sys.executable, sys.argv[1]),
                                configuration=""), lambda fact: None)
 with pool.session("file://") as session:
     session.status([])

@@ -184,6 +184,7 @@ def make_pool(
         PoolSettings(
             workers=workers,
             stall_timeout_s=stall_timeout_s or context.settings.agent.stall_timeout_s,
+            idle_s=context.settings.agent.worker_idle_s,
             command=WORKER,
             configuration=WorkerConfiguration(
                 hadoop=context.hadoop.without_secrets(),

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from backhaul.engines.session import WorkerSession
 from backhaul.engines.wire import Downward
 
 EXIT_WAIT_S = 5.0
+IDLE_LOOKS = 10  # for idle workers, within the time after which they end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class PoolSettings:
         stall_timeout_s: A busy worker without a byte or a finished call for this long is killed.
             While S3 or the target does not answer, and until they have answered again for some
             15 s, it is killed later: `hung_workers` has all rules.
+        idle_s: A worker that nobody has borrowed for this long ends, and its memory is free; the
+            next transfer starts another. Seconds, above 0.
         command: argv of a worker; the pipe's file descriptor is appended.
         configuration: Sent first; must pickle; holds no secret.
         environment: Of a worker for this user (`run_as` of a route); None: the agent's own.
@@ -44,6 +48,7 @@ class PoolSettings:
 
     workers: int
     stall_timeout_s: float
+    idle_s: float
     command: tuple[str, ...]
     configuration: Any
     environment: Callable[[str | None], Mapping[str, str]] | None = None
@@ -62,12 +67,14 @@ class WorkerPool:
         self._is_aborted = False
         self._aborted = threading.Event()
         self._prober = Prober(self._process)
+        self._idle = threading.Thread(target=self._end_idle, name="idle-workers", daemon=True)
 
     def warm_up(self) -> None:
         """Start one worker ahead of the first transfer."""
         with self._lock:
             if not self._all:
                 self._free.append(self._spawn())
+                self._watch_idle()
 
     @contextlib.contextmanager
     def session(self, filesystem: str, user: str | None = None) -> Iterator[WorkerSession]:
@@ -106,6 +113,8 @@ class WorkerPool:
             workers, self._all, self._free = list(self._all), set(), []
         for worker in workers:
             worker.close()
+        if self._idle.ident is not None:
+            self._idle.join(2 * EXIT_WAIT_S)  # it may be in the middle of ending one
 
     def _take(self, user: str | None) -> WorkerProcess:
         with self._lock:
@@ -150,11 +159,29 @@ class WorkerPool:
         with self._lock:
             is_usable = not session.fault and not self._is_aborted
             if is_usable:
+                worker.free_since_s = time.monotonic()
                 self._free.append(worker)
+                self._watch_idle()
             else:
                 self._all.discard(worker)
         if not is_usable:
             worker.close()  # outside the lock: a process in the kernel's hands may take its time
+
+    # ------------------------------------------------------------ idle
+
+    def _watch_idle(self) -> None:
+        if self._idle.ident is None:
+            self._idle.start()
+
+    def _end_idle(self) -> None:
+        while not self._aborted.wait(self._settings.idle_s / IDLE_LOOKS):
+            latest_s = time.monotonic() - self._settings.idle_s
+            with self._lock:
+                ended = [worker for worker in self._free if worker.free_since_s <= latest_s]
+                self._free = [worker for worker in self._free if worker not in ended]
+                self._all.difference_update(ended)
+            for worker in ended:
+                worker.close()
 
 
 class WorkerProcess:
@@ -174,6 +201,7 @@ class WorkerProcess:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.user = user
+        self.free_since_s = time.monotonic()  # of the pool: when nobody borrowed it any longer
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(

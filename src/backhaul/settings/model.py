@@ -7,13 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -249,6 +243,9 @@ class AgentSection(StrictModel):
     )
     stall_timeout_s: float = Field(
         120, ge=1, description="a worker without progress for this long is killed, seconds"
+    )
+    worker_idle_s: float = Field(
+        300, ge=1, description="a worker with nothing to do for this long ends, seconds"
     )
     max_attempts: int = Field(
         RetryPolicy.max_attempts, ge=1, le=1000, description="failed attempts until dead"
