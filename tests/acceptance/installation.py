@@ -10,8 +10,8 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
+from tests.acceptance import warm
 from tests.acceptance.landing import Landing, LocalLanding
 
 if TYPE_CHECKING:
@@ -98,19 +99,18 @@ class Ended:
 class Running:
     """An agent under way."""
 
-    def __init__(self, argv: list[str], environment: Mapping[str, str], directory: Path) -> None:
+    def __init__(
+        self,
+        argv: list[str],
+        environment: Mapping[str, str],
+        directory: Path,
+        start: warm.Start = warm.start_cold,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._out, self._err = directory / "out", directory / "err"
         self.started_s = time.monotonic()
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self._process = subprocess.Popen(
-                argv,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
+            self._process = start(argv, environment, out, err)
         self.pid = self._process.pid
 
     @property
@@ -188,6 +188,8 @@ class Installation:
         environment: Of every `backhaul`; add to it to change all of them.
         landing: Where `allow` lets data go; replace it for HDFS.
         is_fifo: Both queues are FIFO queues.
+        is_warm: Commands and agents are forks of a process that has imported all of `backhaul`; see
+            `warm`. False for what a test says about the start itself, memory or the command line.
     """
 
     name: str
@@ -197,6 +199,7 @@ class Installation:
     environment: dict[str, str]
     max_receive_count: int = 50
     is_fifo: bool = False
+    is_warm: bool = True
     queue: str = ""
     queue_url: str = ""
     dead_url: str = ""
@@ -300,20 +303,23 @@ class Installation:
     def backhaul(self, *arguments: str, timeout_s: float = 60, **settings: str) -> Ended:
         """Any command, to its end."""
         started_s = time.monotonic()
-        done = subprocess.run(
-            self.argv(*arguments),
-            env={**self.environment, **settings},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-        return Ended(
-            code=done.returncode,
-            out=done.stdout.decode("utf-8", "replace"),
-            err=done.stderr.decode("utf-8", "replace"),
-            seconds=time.monotonic() - started_s,
-        )
+        environment = {**self.environment, **settings}
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = self._start(self.argv(*arguments), environment, out, err)
+            try:
+                code = process.wait(timeout_s)
+            finally:
+                process.kill()
+                process.wait()
+            seconds = time.monotonic() - started_s
+            for stream in (out, err):
+                stream.seek(0)
+            return Ended(
+                code=code,
+                out=out.read().decode("utf-8", "replace"),
+                err=err.read().decode("utf-8", "replace"),
+                seconds=seconds,
+            )
 
     def start(self, *arguments: str, **settings: str) -> Running:
         """`backhaul run` on this test's queue, left running."""
@@ -322,6 +328,7 @@ class Installation:
             self.argv("run", self.queue, REGION, *route, *arguments),
             {**self.environment, **settings},
             self.home / "runs" / str(len(self._running)),
+            self._start,
         )
         self._running.append(running)
         return running
@@ -337,6 +344,10 @@ class Installation:
         assert self.counts() == (0, 0), ended
         assert "Traceback" not in ended.out + ended.err, ended
         return ended
+
+    @property
+    def _start(self) -> warm.Start:
+        return warm.start if self.is_warm else warm.start_cold
 
     def clean_up(self) -> None:
         for one in self._running:

@@ -22,6 +22,7 @@ import pytest
 import urllib3
 
 from backhaul.core.errors import ExitCode
+from tests.children import child
 from tests.dashboard_ledger import filled
 
 WITHIN_S = 60.0
@@ -256,7 +257,7 @@ def test_in_the_journal_the_link_has_no_token(ledger: Path, environment: dict[st
     reading, writing = os.pipe()
     found = os.fstat(writing)
     stream = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
-    with subprocess.Popen(
+    with child(
         command(ledger, "--listen", "127.0.0.1:0"), stdout=writing, env=environment | stream
     ) as process:
         os.close(writing)
@@ -276,7 +277,7 @@ def test_the_service_manager_hears_when_it_serves(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(place))
         manager.settimeout(WITHIN_S)
-        with subprocess.Popen(
+        with child(
             command(ledger, "--listen", "127.0.0.1:0"),
             stdout=subprocess.PIPE,
             env=environment | {"NOTIFY_SOCKET": str(place)},

@@ -12,6 +12,7 @@ import pytest
 import urllib3
 
 from tests.acceptance.installation import PROGRAM, Installation, eventually
+from tests.children import child
 
 pytestmark = pytest.mark.integration
 WITHIN_S = 60.0
@@ -54,7 +55,7 @@ class Visitor:
 @contextmanager
 def visiting(it: Installation, *arguments: str) -> Iterator[Visitor]:
     command = [*PROGRAM, "dashboard", "--listen", "127.0.0.1:0", *arguments]
-    with subprocess.Popen(
+    with child(
         command, env=it.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None

@@ -23,6 +23,7 @@ import urllib3
 from backhaul.adapters.ledger import open_reader
 from backhaul.core.agent_report import SILENT_AFTER
 from tests.acceptance.installation import PROGRAM, Installation, Running, eventually
+from tests.children import child
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -51,7 +52,7 @@ class Served:
 @contextmanager
 def dashboard(it: Installation) -> Iterator[Served]:
     command = [*PROGRAM, "dashboard", "--listen", "127.0.0.1:0"]
-    with subprocess.Popen(
+    with child(
         command, env=it.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None

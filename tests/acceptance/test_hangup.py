@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.installation import Installation, eventually
+from tests.children import child
 
 pytestmark = pytest.mark.integration
 
@@ -64,6 +65,7 @@ def test_without_a_log_file_and_for_workers_it_changes_nothing(local: Installati
 
 
 def test_during_the_start_and_again_and_again_it_kills_nothing(local: Installation) -> None:
+    local.is_warm = False
     agent = local.start()
     eventually(agent.workers, every_s=0.005, what="the start of a worker")
     for _ in range(50):
@@ -77,7 +79,7 @@ def test_during_the_start_and_again_and_again_it_kills_nothing(local: Installati
 def test_a_closed_terminal_is_an_orderly_stop(local: Installation) -> None:
     ours, theirs = pty.openpty()
     try:
-        with subprocess.Popen(
+        with child(
             local.argv("run", local.queue, "us-east-1", "--allow", local.allow),
             env=local.environment,
             stdin=theirs,

@@ -49,5 +49,6 @@ def test_the_tests_on_yarn_pass(tmp_path: Path) -> None:
         finally:
             for run in runs:
                 run.kill()
+                run.wait()
     told = [(tmp_path / name).read_text("utf-8", "replace")[-20_000:] for name in ("one", "two")]
     assert codes == [0, 0], "\n".join(told)

@@ -18,6 +18,7 @@ from testbed import ElasticMQ, S3Proxy
 from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Ended, Installation, eventually
 from tests.acceptance.landing import HdfsLanding
+from tests.children import child
 
 pytestmark = pytest.mark.integration
 
@@ -181,14 +182,11 @@ def test_a_command_that_was_killed_goes_on_and_reports_the_same(local: Installat
     assert whole.code == 65, whole
     state = it.home / "state"
     arguments = ("reconcile", "in", "--settle", "0", "--config", config, "--json", "--since", "1d")
-    process = subprocess.Popen(
-        it.argv(*arguments, "--state", str(state)),
-        env=it.environment,
-        stdout=subprocess.DEVNULL,
-    )
-    eventually(lambda: len(list(state.glob("part-*.jsonl"))) >= 3, every_s=0.001)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    argv = it.argv(*arguments, "--state", str(state))
+    with child(argv, env=it.environment, stdout=subprocess.DEVNULL) as process:
+        eventually(lambda: len(list(state.glob("part-*.jsonl"))) >= 3, every_s=0.001)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     kept = {one.name: one.stat().st_mtime_ns for one in state.glob("part-*.jsonl")}
     assert 3 <= len(kept) < 60
     since = ("--since", "1d")  # another moment, and the same command line

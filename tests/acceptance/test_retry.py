@@ -6,12 +6,12 @@ import json
 import os
 import pty
 import select
-import subprocess
 from typing import Any
 
 import pytest
 
 from tests.acceptance.installation import REGION, Installation
+from tests.children import child
 
 pytestmark = pytest.mark.integration
 
@@ -175,20 +175,22 @@ def test_a_person_at_a_terminal_is_shown_the_bytes_and_may_decline(local: Instal
     it = local
     ids = dead(it, "late")
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        it.argv("retry", ids["late"]),
-        env=it.environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    text = _read_until(ours, "[y/N]")
-    assert "1 dead transfer to send again: 0 objects, 0 B" in text
-    os.write(ours, b"n\n")
-    assert process.wait(30) == 130
-    os.close(ours)
+    with (
+        open(ours, "rb", buffering=0),  # noqa: PTH123
+        child(
+            it.argv("retry", ids["late"]),
+            env=it.environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ) as process,
+    ):
+        os.close(theirs)
+        text = _read_until(ours, "[y/N]")
+        assert "1 dead transfer to send again: 0 objects, 0 B" in text
+        os.write(ours, b"n\n")
+        assert process.wait(30) == 130
     assert it.counts() == (0, 0)
     assert len(it.dead_letters()) == 1
 

@@ -69,6 +69,7 @@ def test_no_planted_secret_leaves(
 ) -> None:
     """The whole job with Kerberos: published, dead, retried, shown; log on debug, in a file too."""
     it = install(moto_server, moto_server, secure_hdfs)
+    it.is_warm = False  # what is on its command line is read
     keytab = kdc.keytab(tmp_path / "backhaul.keytab", "backhaul")
     landing = f"/landing/{it.name}"
     secure_hdfs.command("dfs", "-mkdir", "-p", landing)
@@ -192,6 +193,7 @@ def test_no_secret_of_a_body_leaves(local: Installation) -> None:
 
 
 def test_a_worker_inherits_no_secret_that_it_has_no_use_for(local: Installation) -> None:
+    local.is_warm = False
     local.environment["HADOOP_PROXY_USER"] = "somebody"
     local.put("a", b"1")
     local.ask_for("a")

@@ -140,6 +140,7 @@ def test_an_idle_agent_ends_within_its_poll(it: Installation, number: signal.Sig
 def test_a_signal_during_the_start_ends_it_without_a_traceback(it: Installation) -> None:
     # Not earlier: while the interpreter itself starts, Python answers a signal in its own way. Not
     # SIGINT: a shell's background jobs are born ignoring it.
+    it.is_warm = False
     for delay_s in (0.8, 1.2, 1.6):
         agent = it.start()
         time.sleep(delay_s)

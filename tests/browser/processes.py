@@ -66,7 +66,11 @@ class DashboardProcess:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.link = Link(self._first_line())
+        try:
+            self.link = Link(self._first_line())
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
@@ -75,10 +79,18 @@ class DashboardProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.process.terminate()
-        _, errors = self.process.communicate(timeout=START_S)
+        try:
+            self.process.terminate()
+            _, errors = self.process.communicate(timeout=START_S)
+        finally:
+            self._end()
         assert self.process.returncode == 0, errors
         assert errors == "", "the dashboard has logged an error"
+
+    def _end(self) -> None:
+        """One that is left would be a ResourceWarning, and fail another test."""
+        with self.process as process:
+            process.kill()
 
     def _first_line(self) -> str:
         lines: queue.Queue[str] = queue.Queue()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.packages.release import PYTHONS
+from tests.children import child
 from tests.packages import built
 from tests.packages.built import Packages
 from tests.packages.pythons import real_python
@@ -143,13 +144,12 @@ def test_it_installs_on_each_python_and_upgrades(
     later = _unpack(built.build(wheel, tmp_path / "packages").bundle, tmp_path / "later")
 
     # A process of the first release keeps it; as long as it runs.
-    agent = subprocess.Popen(
-        [str(first / "bin" / "python"), "-c", "input()"], stdin=subprocess.PIPE
-    )
-    said = built.run(later / "install.sh", "--prefix", place, "--python", program)
-    assert "An agent runs, and goes on with the release it was started from" in said
-    assert first.is_dir()
-    agent.communicate(b"\n")
+    python_of_first = str(first / "bin" / "python")
+    with child([python_of_first, "-c", "input()"], stdin=subprocess.PIPE) as agent:
+        said = built.run(later / "install.sh", "--prefix", place, "--python", program)
+        assert "An agent runs, and goes on with the release it was started from" in said
+        assert first.is_dir()
+        agent.communicate(b"\n")
     built.run(later / "install.sh", "--prefix", place, "--python", program)
     assert not first.exists()
     assert built.run(place / "bin" / "backhaul", "--version") == "backhaul, version 99.3.0\n"

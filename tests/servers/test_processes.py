@@ -19,6 +19,7 @@ from backhaul.testing.servers.ports import free_ports
 from backhaul.testing.servers.process import ServerProcess
 from testbed import ElasticMQ, PostgreSQL, S3Proxy
 from testbed.detached import DetachedProcess
+from tests.children import child
 
 DEATH_WAIT_S = 10
 
@@ -133,7 +134,7 @@ if {suspended}:
 print(process.pid, flush=True)
 input()
 """
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout
@@ -231,8 +232,9 @@ def test_two_processes_fetch_once(bare_machine: Path, tmp_path: Path) -> None:
     copy = 'for a; do case $a in -DoutputDirectory=*) mkdir -p "${a#*=}";; esac; done'
     put_program(bare_machine / "mvn", f"echo call >>{calls}; sleep 0.5; {copy}")
     script = "from backhaul.testing.servers.jars import jars; jars('hdfs')"
-    both = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
-    assert [each.wait() for each in both] == [0, 0]
+    argv = [sys.executable, "-c", script]
+    with child(argv) as one, child(argv) as other:
+        assert [one.wait(60), other.wait(60)] == [0, 0]
     assert calls.read_text() == "call\n"
 
 

@@ -128,6 +128,7 @@ class Servers:
                 "HADOOP_CONF_DIR": str(self.conf_dir),
             },
             max_receive_count=1000,
+            is_warm=False,  # what is killed here is a whole process, from its start
         )
         made.environment |= SETTINGS
         made.landing = landing_on(self.hdfs.uri, name)

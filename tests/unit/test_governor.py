@@ -23,6 +23,7 @@ from backhaul.adapters.system.limit_file import LimitFile
 from backhaul.adapters.system.reservations import Reservations
 from backhaul.core.errors import ConfigurationError, OutageError
 from backhaul.core.rate_limit import PIECE_S, EffectiveLimit, LimitSource, ManualLimit, Schedule
+from tests.children import child
 from tests.world import eventually
 
 pytestmark = pytest.mark.slow  # processes and threads
@@ -60,14 +61,13 @@ def limit_file(path: Path) -> LimitFile:
 
 def test_processes_and_threads_share_one_limit(tmp_path: Path) -> None:
     each = RATE // 2
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", READ, str(tmp_path / "ledger.db"), str(RATE), str(each)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        for _ in range(2)
-    ]
+    argv = [sys.executable, "-c", READ, str(tmp_path / "ledger.db"), str(RATE), str(each)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with child(argv, **pipes) as one, child(argv, **pipes) as other:
+        _share_one_limit(tmp_path, each, [one, other])
+
+
+def _share_one_limit(tmp_path: Path, each: int, processes: list[subprocess.Popen[bytes]]) -> None:
     governor = spec(tmp_path).open()
 
     def read() -> None:
@@ -120,33 +120,22 @@ def test_a_thread_is_limited_while_another_reads_the_limit(
 
 def test_a_reader_that_is_killed_with_the_lock_blocks_no_other(tmp_path: Path) -> None:
     (tmp_path / "ledger.db.rate").touch()
-    holder = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            HOLD,
-            str(tmp_path / "ledger.db.rate"),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert holder.stdout is not None
-    assert holder.stdin is not None
-    assert holder.stdout.readline() == b"held\n"
-    governor = spec(tmp_path).open()
-    waits = 0
+    argv = [sys.executable, "-c", HOLD, str(tmp_path / "ledger.db.rate")]
+    with child(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        governor = spec(tmp_path).open()
+        waits = 0
 
-    def waiting() -> None:
-        nonlocal waits
-        waits += 1
-        if waits == 3:
-            holder.kill()
-            holder.wait()
+        def waiting() -> None:
+            nonlocal waits
+            waits += 1
+            if waits == 3:
+                holder.kill()
+                holder.wait()
 
-    assert governor.take(KIB, waiting) == KIB
-    assert waits >= 3
-    holder.stdin.close()
-    holder.stdout.close()
+        assert governor.take(KIB, waiting) == KIB
+        assert waits >= 3
 
 
 def test_a_limit_set_by_hand_is_seen_by_a_governor_that_runs(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from backhaul.adapters.hadoop.command import Command
 from backhaul.core.errors import OutageError, TransientError
+from tests.children import child
 from tests.world import eventually
 
 
@@ -146,7 +147,7 @@ def test_it_dies_with_the_agent(tmp_path: Path) -> None:
     hadoop = script(
         tmp_path / "hadoop", f"echo $$ > {mark}.new; mv {mark}.new {mark}; exec sleep 600"
     )
-    with subprocess.Popen([sys.executable, "-c", AGENT.format(hadoop=str(hadoop))]) as agent:
+    with child([sys.executable, "-c", AGENT.format(hadoop=str(hadoop))]) as agent:
         eventually(mark.exists)
         client = psutil.Process(int(mark.read_text()))
         agent.kill()

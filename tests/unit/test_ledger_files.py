@@ -33,6 +33,7 @@ from backhaul.core.errors import (
 from backhaul.core.objects import Proof
 from backhaul.core.outlook.expectation import Arrived
 from backhaul.core.ports import MessageKey
+from tests.children import child
 from tests.contract.test_ledger import begin, fail, finished, planned
 
 pytestmark = pytest.mark.slow  # each test opens ledgers in processes
@@ -374,15 +375,15 @@ def test_lock_goes_with_its_process(path: Path) -> None:
         "import sys, pathlib; from backhaul.adapters.ledger import agent_lock\n"
         "with agent_lock(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
     )
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"held\n"
-        with pytest.raises(LedgerLocked, match=f"pid {child.pid}"), agent_lock(path):
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(LedgerLocked, match=f"pid {holder.pid}"), agent_lock(path):
             pass
-        child.kill()
-        child.wait()
+        holder.kill()
+        holder.wait()
         with agent_lock(path):
             pass
 

@@ -23,6 +23,7 @@ from backhaul.core.objects import Pin, PlannedObject, StagedObject
 from backhaul.core.ports import Endpoint, Rename, StageTask
 from backhaul.engines.pool import PoolSettings, WorkerPool, WorkerProcess
 from backhaul.engines.session import WorkerSession
+from tests.children import child
 from tests.world import eventually
 
 pytestmark = pytest.mark.slow
@@ -513,7 +514,7 @@ with pool.session("file://") as session:
 
 
 def test_worker_ends_when_its_agent_is_killed() -> None:
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-c", AGENT, str(WORKER)], stdout=subprocess.PIPE, text=True
     ) as agent:
         assert agent.stdout is not None
