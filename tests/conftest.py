@@ -4,10 +4,11 @@ Shared by all tests of the session: use queues, buckets and directories of your 
 a test that kills or suspends a server, start one of your own (``with Hdfs() as hdfs:``).
 """
 
+import gc
 import itertools
 import os
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -30,6 +31,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Thousands of tests are made and stay: half of the time would go into searching them.
+
+    Nor does any later search for garbage go through them.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist there is no such hook
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """Of `--dist loadfile`: files that share a costly server run where it was started."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.together import TogetherScheduling
+
+    return TogetherScheduling(config, log)
 
 
 AnyServer = TypeVar("AnyServer", bound=Server)

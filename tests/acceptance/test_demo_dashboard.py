@@ -73,7 +73,7 @@ def test_the_page_shows_an_agent_that_runs_and_ctrl_c_ends_everything(
 
     assert process.wait(WAIT_S) == 0, out.read_text()
     assert "files read back: byte-identical" in out.read_text()
-    _, alive = psutil.wait_procs(others, timeout=10)
+    _, alive = psutil.wait_procs(others, timeout=WAIT_S)
     assert alive == []
 
 

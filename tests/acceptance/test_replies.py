@@ -116,8 +116,8 @@ def test_killed_between_record_and_send_it_is_sent_after_the_restart_with_the_sa
     agent = local.start("--config", config)
     agent.logged("transfer done")
     eventually(calls.exists, what="the command is called")
+    eventually(lambda: local.counts() == (0, 0), what="the delete, which would bring it again")
     agent.kill()
-    agent.wait()
     hangs.unlink()
     assert local.drained("--config", config).code == 0
     (transfer,) = local.history()

@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from testbed import ElasticMQ, S3Proxy
+from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation, eventually
 from tests.acceptance.proxy import Proxy
 
@@ -51,8 +53,10 @@ def check(it: Installation, *arguments: str) -> dict[str, Any]:
 # ---------------------------------------------------------------- the agent's life
 
 
-def test_a_first_screen_over_the_life_of_an_agent(local: Installation) -> None:
-    it = local
+def test_a_first_screen_over_the_life_of_an_agent(
+    install: Install, sqs_proxy: Proxy, elasticmq: ElasticMQ, s3proxy: S3Proxy
+) -> None:
+    it = install(sqs_proxy, s3proxy, sqs_direct=elasticmq)
     assert it.backhaul("check").code == 3, "no ledger yet"
     it.put("large", DATA)
     assert it.backhaul("limit", "64KiB/s").code == 0
@@ -78,6 +82,8 @@ def test_a_first_screen_over_the_life_of_an_agent(local: Installation) -> None:
     assert check(it, "--critical", "queue=0")["level"] == "CRITICAL"
 
     agent.kill()
+    # Its last poll may outlive it in the server, and would swallow the next message.
+    eventually(sqs_proxy.no_poll_is_open, what="the poll of the dead has ended")
     killed = first_line(it)
     assert killed.startswith(f"Not running: the agent of {it.name} on "), killed
     assert killed.endswith("did not stop in an orderly way")

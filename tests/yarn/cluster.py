@@ -142,8 +142,8 @@ class Site:
 
     def show_again(self) -> None:
         """End the wait for the visibility timeout of what a killed agent held."""
-        # Its last poll (1 s) may outlive it in the server, and would swallow the message once more.
-        time.sleep(1.5)
+        # Its last poll may outlive it in the server, and would swallow the message once more.
+        eventually(self.sqs_proxy.no_poll_is_open, what="the poll of the dead has ended")
         for _, body in self.sqs_proxy.of("ReceiveMessage"):
             for one in json.loads(body).get("Messages", []):
                 with contextlib.suppress(self.it.sqs.exceptions.ClientError):
