@@ -40,6 +40,7 @@ class WarmProcess:
     def __init__(self, argv: Sequence[str], answers: socket.socket) -> None:
         self._argv = list(argv)
         self._answers = answers
+        self._one_waits = threading.RLock()
         self.returncode: int | None = None
         self.pid = self._number(None)
 
@@ -53,10 +54,14 @@ class WarmProcess:
 
     def poll(self) -> int | None:
         """The exit code, as `Popen` has it; None while the process runs."""
+        if not self._one_waits.acquire(blocking=False):
+            return None  # another thread waits for it
         try:
             return self.wait(0)
         except subprocess.TimeoutExpired:
             return None
+        finally:
+            self._one_waits.release()
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit code.
@@ -64,10 +69,11 @@ class WarmProcess:
         Raises:
             TimeoutExpired: The process runs on.
         """
-        if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(self._number(timeout))
-            self._answers.close()
-        return self.returncode
+        with self._one_waits:
+            if self.returncode is None:
+                self.returncode = os.waitstatus_to_exitcode(self._number(timeout))
+                self._answers.close()
+            return self.returncode
 
     def kill(self) -> None:
         """SIGKILL, unless it is over."""
