@@ -30,6 +30,8 @@ pytestmark = pytest.mark.slow
 
 WORKER = Path(__file__).parents[1] / "pool_worker.py"
 FS = "file://"
+STALL_S = 6.0  # of a hasty pool; the start of a worker is within it, on a busy machine, too
+PIECES_PER_S = 50  # of a slow object; see pool_worker
 ENDPOINT = Endpoint(base_url="https://s3.fake/raw/", region="us-east-1")
 
 
@@ -69,7 +71,7 @@ def pool(facts: Facts) -> Iterator[WorkerPool]:
 @pytest.fixture
 def hasty(facts: Facts) -> Iterator[WorkerPool]:
     """A pool that calls a worker stuck after three seconds: a start takes one on a busy machine."""
-    made = WorkerPool(settings(stall_timeout_s=3.0), facts)
+    made = WorkerPool(settings(stall_timeout_s=STALL_S), facts)
     yield made
     made.close()
 
@@ -371,10 +373,12 @@ class Slow:
 def test_a_worker_that_is_at_work_is_not_stalled_by_a_look_that_takes_long(
     hasty: WorkerPool, facts: Facts, directory: Location
 ) -> None:
-    watch = Slow(takes_s=3.5)
+    watch = Slow(takes_s=STALL_S + 0.5)
     with hasty.session(FS) as session:
         session.watched_by(watch)
-        assert stage(session, directory, task(0, "slow-x", 300)) == [0]
+        assert stage(session, directory, task(0, "slow-x", int(1.5 * STALL_S * PIECES_PER_S))) == [
+            0
+        ]
     assert watch.looks > 0
     assert facts.replaced == []
 
@@ -382,13 +386,13 @@ def test_a_worker_that_is_at_work_is_not_stalled_by_a_look_that_takes_long(
 def test_hanging_read_is_waited_for_while_the_watch_says_so(
     hasty: WorkerPool, facts: Facts, directory: Location
 ) -> None:
-    watch = Waits(give_up_s=6.0)
+    watch = Waits(give_up_s=2 * STALL_S)
     with hasty.session(FS) as session:
         session.watched_by(watch)
-        with pytest.raises(OutageError, match="3 s are over"):
+        with pytest.raises(OutageError, match=f"{STALL_S:g} s are over"):
             stage(session, directory, task(0, "hang-a"))
         assert session.fault == "stalled"
-    assert watch.longest_s >= 6.0
+    assert watch.longest_s >= 2 * STALL_S
     assert facts.replaced == ["stalled"]
     works(hasty, directory)
 
@@ -405,7 +409,9 @@ def test_hanging_read_is_stalled_although_the_worker_ticks(
 
 def test_slow_object_is_not_stalled(hasty: WorkerPool, directory: Location, facts: Facts) -> None:
     with hasty.session(FS) as session:
-        assert stage(session, directory, task(0, "slow-x", 100)) == [0]
+        assert stage(session, directory, task(0, "slow-x", int(1.5 * STALL_S * PIECES_PER_S))) == [
+            0
+        ]
 
     assert facts.replaced == []
 
