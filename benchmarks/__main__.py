@@ -16,6 +16,7 @@ from benchmarks.gets import gets
 from benchmarks.idle import idle
 from benchmarks.latency import latency
 from benchmarks.messages import messages
+from benchmarks.outbox import outbox
 from benchmarks.parsing import parsing
 from benchmarks.planning import planning
 from benchmarks.plot import svg
@@ -35,6 +36,7 @@ SHAPES = {
     "mixed": mixed,
     "messages": messages,
     "latency": latency,
+    "outbox": outbox,
     "stored": stored,
     "stored-small": stored_small,
     "planning": planning,

@@ -51,6 +51,8 @@ class Sizes:
     distcp_bytes: int = 8192 * MIB
     distcp_objects: int = 5000
     idle_s: float = 30
+    replied_steadily: int = 150
+    replied_at_once: int = 200
     ledger_transfers: int = 1_000_000
     reconciled: tuple[int, ...] = (1_000_000, 10_000_000)
     reconciled_files: int = 200_000
@@ -69,6 +71,8 @@ QUICK = Sizes(
     distcp_bytes=1024 * MIB,
     distcp_objects=200,
     idle_s=10,
+    replied_steadily=30,
+    replied_at_once=50,
     ledger_transfers=50_000,
     reconciled=(100_000, 1_000_000),
     reconciled_files=5_000,

@@ -20,6 +20,7 @@ from backhaul.core.model import (
 )
 from backhaul.core.objects import ManifestSum, Pin, PlannedObject
 from backhaul.core.ports import Ledger, MessageKey
+from backhaul.core.ports.replies import DueReply
 from backhaul.core.replies.reply import Reply, ReplyEvent, ReplyWish
 from backhaul.testing.fakes import MemoryFile, MemoryLedger
 
@@ -352,6 +353,23 @@ def test_no_hold_of_what_has_ended_is_reported(ledger: Ledger) -> None:
 
 
 # ---------------------------------------------------------------- delivered
+
+
+def test_who_observes_gets_each_before_it_is_due_as_it_is_read_later(ledger: Ledger) -> None:
+    offered: list[DueReply] = []
+    ledger.observe_replies(offered.append)
+    begin(ledger, [OUT, ReplyWish(target="other")])
+    assert offered == []
+    assert finish(ledger, claim(ledger))
+    found = [
+        one for target in ("other", "out") for one in ledger.due_replies(target, LATER, most=9)
+    ]
+    offered.sort(key=lambda one: one.reply.target)
+    assert [one.reply.target for one in offered] == ["other", "out"]
+    assert [one.reply.body() for one in offered] == [one.reply.body() for one in found]
+    assert [(one.tries, one.tried_since) for one in offered] == [
+        (one.tries, one.tried_since) for one in found
+    ]
 
 
 def test_one_that_was_sent_is_not_due_again(ledger: Ledger) -> None:

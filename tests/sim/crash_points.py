@@ -25,6 +25,13 @@ SCENARIOS: dict[str, Shape] = {
     "object": replace(_TWICE, messages=_TWICE.messages[:1]),
     "object, and the agents report": replace(_TWICE, messages=_TWICE.messages[:1], reports=True),
     "object, and its replies": replace(_TWICE, messages=_TWICE.messages[:1], replies=True),
+    "two objects, and the replies of one agent": replace(
+        _TWICE,
+        agents=1,
+        keys=BOTH,
+        messages=("raw/p/a, /land/a", "raw/p/s/b, /land/b"),
+        replies=True,
+    ),
     "never right, and its replies": replace(
         _TWICE, messages=_TWICE.messages[:1], poison="p/a", replies=True
     ),

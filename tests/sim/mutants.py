@@ -840,3 +840,65 @@ def every_failure_is_replied_to(patch: Patch) -> None:
 )
 def replies_are_given_up_at_once(patch: Patch) -> None:
     patch.setattr(ReplyPatience, "is_over", lambda self, since, now: True)
+
+
+_ALONE = "two objects, and the replies of one agent"
+
+
+@mutant(
+    "a reply that was delivered and is not noted yet is not delivered again by its process",
+    0,
+    _struck(_ALONE, "queue.receive", "fail"),
+)
+def what_was_delivered_is_read_again(patch: Patch) -> None:
+    def read(original: Any, self: Any) -> Any:
+        delivered, self._delivered = self._delivered, []
+        due = original(self)
+        self._delivered = delivered
+        return due
+
+    _around(patch, ReplyLane, "_read", read)
+
+
+@mutant(
+    "a note that the ledger does not take is made later",
+    0,
+    _struck(_ALONE, "ledger.note_replies_sent", "fail"),
+)
+def what_the_ledger_did_not_take_is_forgotten(patch: Patch) -> None:
+    def note(original: Any, self: Any) -> None:
+        try:
+            original(self)
+        finally:
+            self._delivered = []
+
+    _around(patch, ReplyLane, "_note_delivered", note)
+
+
+@mutant(
+    "a delivery counts as made only after it was",
+    0,
+    _struck(_ALONE, "reply.deliver", "fail"),
+)
+def deliveries_count_before_they_are_made(patch: Patch) -> None:
+    def deliver(original: Any, self: Any, due: Any) -> Any:
+        self._delivered.append(due.reply.key)
+        return original(self, due)
+
+    _around(patch, ReplyLane, "_try", deliver)
+
+
+@mutant("a reply that is read is not taken from what was offered, too", 96)
+def what_was_read_is_offered_still(patch: Patch) -> None:
+    def read(original: Any, self: Any) -> Any:
+        offered = dict(self._offered)
+        due = original(self)
+        self._offered = offered
+        return due
+
+    _around(patch, ReplyLane, "_read", read)
+
+
+@mutant("what was delivered is noted before an agent ends", 447)
+def notes_are_forgotten_at_the_end(patch: Patch) -> None:
+    patch.setattr(ReplyLane, "note", lambda self: None)

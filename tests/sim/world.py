@@ -780,6 +780,8 @@ class Sim:
         if process.is_dead:
             return
         process.is_dead = True
+        if process.replies is not None and not process.replies.is_closed:
+            self.received.deaths += 1
         if "zombie" in self.shape.kinds and not self.is_counting:
             for task in process.tasks:
                 if task is not but and task.call.startswith(WORKER_CALLS):
@@ -903,6 +905,8 @@ class Sim:
 
         def finish() -> None:
             agent._finish()
+            if process.replies is not None:
+                process.replies.close()
             self.kill(process)
 
         self.scheduler.spawn(process, "main", finish)

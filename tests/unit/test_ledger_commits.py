@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import OperationalError
 
-from backhaul.adapters.ledger.sqlite.commits import MOST, SharedCommits, _Group
+from backhaul.adapters.ledger.sqlite.commits import MOST, SharedCommits, _Group, announce
 from backhaul.adapters.ledger.sqlite.engine import writing_engine
 
 PATIENCE_S = 20.0
@@ -112,6 +112,48 @@ def test_each_commit_is_timed_and_nothing_else_is(bed: Bed) -> None:
     bed.writes(4)()
     assert bed.committed == len(seconds) == 2
     assert all(one >= 0 for one in seconds)
+
+
+def test_what_a_block_announces_is_handed_on_once_it_is_committed(bed: Bed) -> None:
+    found: list[tuple[int, list[int]]] = []
+    bed.commits.observe_kept = lambda what: found.append((what, bed.numbers()))
+
+    def announces(number: int) -> Callable[[], None]:
+        def one() -> None:
+            with bed.commits.transaction() as tx:
+                write(tx, number)
+                announce(tx, number)
+                if number == 3:
+                    raise KeyError
+
+        return one
+
+    two, three, four = bed.together(1, announces(2), announces(3), announces(4))
+    two.result()
+    four.result()
+    with pytest.raises(KeyError):
+        three.result()
+    assert sorted(found) == [(2, [1, 2, 4]), (4, [1, 2, 4])]
+
+
+def test_nothing_is_handed_on_of_a_commit_that_fails(bed: Bed) -> None:
+    found: list[object] = []
+    bed.commits.observe_kept = found.append
+    reader = sqlite3.connect(bed.path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT number FROM numbers").fetchall()
+
+    def announces() -> None:
+        with bed.commits.transaction() as tx:
+            write(tx, 1)
+            announce(tx, 1)
+
+    with pytest.raises(OperationalError):
+        announces()
+    reader.close()
+    bed.writes(2)()
+    assert bed.numbers() == [2]
+    assert found == []
 
 
 def test_a_call_returns_only_after_its_work_is_committed(bed: Bed) -> None:

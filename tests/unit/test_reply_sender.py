@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backhaul.core.agent.replying import sender as sending
-from backhaul.core.agent.replying.lane import MOST, ReplyLane
+from backhaul.core.agent.replying.lane import MOST, NOTED_AT_ONCE, ReplyLane
 from backhaul.core.agent.replying.sender import ReplySender
 from backhaul.core.errors import (
     BackhaulError,
@@ -18,7 +18,6 @@ from backhaul.core.errors import (
     PermanentError,
     TransientError,
 )
-from backhaul.core.facts import MessageDead
 from backhaul.core.model import Hold, TransferState
 from backhaul.core.ports import MessageKey
 from backhaul.core.ports.replies import ReplyState, ReplyTarget
@@ -30,9 +29,6 @@ from backhaul.testing.fakes import FakeClock, Fault, Faults, MemoryFile, MemoryL
 OUT = OutageError.of("ledger", "E_LEDGER_IO", "full")
 DOWN = OutageError.of("target", "E_DOWN", "no answer")
 NO = PermanentError("E_NO", "never")
-DEAD = MessageDead(
-    transfer_id="t", message_id="m", code="E", reason="", hint="", attempts=1, dead_letter_queue="d"
-)
 
 
 class Inbox:
@@ -83,6 +79,11 @@ class Bed:
             self.ledger.begin(key, one, "s3://b/k", "/d", self.clock.now(), replies=wishes)
             self.ledger.fail(one, TransferState.DEAD, "E_X", "it broke", self.clock.now())
 
+    def offer(self, *ids: str) -> None:
+        """End them, and have the lane learn it at once."""
+        self.ledger.observe_replies(self.lane.offer)
+        self.end(*ids)
+
     def states(self) -> list[ReplyState]:
         return [one.state for one in self.file.replies.values()]
 
@@ -100,23 +101,110 @@ def bed() -> Bed:
 
 def test_what_is_due_is_delivered_in_order_and_marked(bed: Bed) -> None:
     bed.end("t1", "t2", "t3", "t4", "t5", "t6")
-    assert not bed.lane.turn()
+    assert not bed.lane.turn(reads=True)
     assert bed.inbox.keys == [f"t{number}-0-dead" for number in range(1, 7)]
-    assert set(bed.states()) == {ReplyState.SENT}
     assert len(bed.said(ReplySent)) == 6
+    assert not bed.lane.is_idle
+    assert not bed.lane.turn(reads=True)
+    assert set(bed.states()) == {ReplyState.SENT}
     assert bed.lane.is_idle
+
+
+def test_what_was_delivered_is_noted_when_enough_have_gathered(bed: Bed) -> None:
+    for number in range(NOTED_AT_ONCE - 1):
+        bed.offer(f"t{number:02}")
+        bed.lane.turn(reads=False)
+    assert bed.faults.count("ledger.note_replies_sent") == 0
+    bed.offer("last")
+    bed.lane.turn(reads=False)
+    assert set(bed.states()) == {ReplyState.SENT}
+    assert bed.faults.count("ledger.note_replies_sent") == 1
+    assert bed.faults.count("ledger.due_replies") == 0
+
+
+def test_a_ledger_that_is_down_never_lets_more_gather_than_that(bed: Bed) -> None:
+    bed.faults.always("ledger.note_replies_sent", OUT)
+    bed.end(*(f"t{number:02}" for number in range(2 * NOTED_AT_ONCE)))
+    for _ in range(5):
+        bed.lane.turn(reads=True)
+        bed.clock.advance(600)
+    assert len(bed.inbox.keys) == NOTED_AT_ONCE
+    bed.faults.never("ledger.note_replies_sent")
+    for _ in range(2):
+        bed.lane.turn(reads=True)
+    bed.lane.note()
+    assert set(bed.states()) == {ReplyState.SENT}
+    assert len(bed.inbox.keys) == len(set(bed.inbox.keys)) == 2 * NOTED_AT_ONCE
+
+
+def test_what_was_delivered_is_noted_before_the_target_rests(bed: Bed) -> None:
+    bed.end("t1", "t2")
+    refuses = iter([None, DOWN])
+
+    def deliver(reply: Reply) -> None:
+        if error := next(refuses):
+            raise error
+        bed.inbox.keys.append(reply.key)
+
+    bed.inbox.deliver = deliver  # type: ignore[method-assign]
+    bed.lane.turn(reads=True)
+    assert bed.lane.rests
+    assert bed.states() == [ReplyState.SENT, ReplyState.WAITING]
+
+
+# ---------------------------------------------------------------- offered
+
+
+def test_what_is_offered_is_delivered_without_reading_and_once(bed: Bed) -> None:
+    bed.offer("t1", "t2")
+    assert bed.lane.has_news
+    assert not bed.lane.turn(reads=False)
+    assert bed.inbox.keys == ["t1-0-dead", "t2-0-dead"]
+    assert bed.faults.count("ledger.due_replies") == 0
+    bed.lane.turn(reads=False)
+    bed.lane.turn(reads=True)
+    assert bed.inbox.keys == ["t1-0-dead", "t2-0-dead"]
+    assert bed.states() == [ReplyState.SENT] * 2
+
+
+def test_what_was_offered_and_then_read_is_delivered_once(bed: Bed) -> None:
+    bed.offer("t1")
+    bed.lane.turn(reads=True)
+    assert not bed.lane.has_news
+    bed.lane.turn(reads=False)
+    assert bed.inbox.keys == ["t1-0-dead"]
+
+
+def test_more_than_a_lane_is_offered_are_read(bed: Bed) -> None:
+    ids = [f"t{number:02}" for number in range(MOST + 3)]
+    bed.offer(*ids)
+    while bed.lane.turn(reads=False):
+        pass
+    assert bed.inbox.keys == [f"{one}-0-dead" for one in ids]
+    assert bed.faults.count("ledger.due_replies") == 2
+
+
+def test_after_a_rest_the_ledger_says_which_are_due(bed: Bed) -> None:
+    bed.offer("t1")
+    bed.inbox.errors = [DOWN]
+    bed.lane.turn(reads=False)
+    bed.offer("t2")
+    bed.clock.advance(2)
+    bed.lane.turn(reads=False)
+    assert bed.inbox.keys == ["t2-0-dead", "t1-0-dead"]
+    assert bed.faults.count("ledger.due_replies") == 1
 
 
 def test_a_full_page_may_have_more_behind(bed: Bed) -> None:
     bed.end(*(f"t{number:02}" for number in range(MOST)))
-    assert bed.lane.turn()
-    assert not bed.lane.turn()
+    assert bed.lane.turn(reads=True)
+    assert not bed.lane.turn(reads=True)
 
 
 def test_a_target_that_fails_rests_and_its_other_replies_wait(bed: Bed) -> None:
     bed.end("t1", "t2")
     bed.inbox.errors = [DOWN]
-    assert not bed.lane.turn()
+    assert not bed.lane.turn(reads=True)
     assert bed.lane.rests
     assert not bed.lane.is_idle
     assert bed.inbox.keys == []
@@ -125,8 +213,9 @@ def test_a_target_that_fails_rests_and_its_other_replies_wait(bed: Bed) -> None:
     assert isinstance(fact, ReplyNotTaken)
     assert (fact.code, fact.retry_in_s) == ("E_DOWN", 2.0)
     bed.clock.advance(fact.retry_in_s)
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     assert sorted(bed.inbox.keys) == ["t1-0-dead", "t2-0-dead"]
+    bed.lane.note()
     assert bed.lane.is_idle
 
 
@@ -134,22 +223,22 @@ def test_failures_in_a_row_make_the_rest_longer_up_to_minutes(bed: Bed) -> None:
     bed.end("t1")
     bed.inbox.errors = [DOWN] * 12
     for _ in range(12):
-        bed.lane.turn()
+        bed.lane.turn(reads=True)
         bed.clock.advance(600)
     rests = [one.retry_in_s for one in bed.facts if isinstance(one, ReplyNotTaken)]
     assert rests[:4] == [2, 4, 8, 16]
     assert rests[-1] == 600
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     assert bed.inbox.keys == ["t1-0-dead"]
 
 
 def test_one_that_is_always_refused_does_not_keep_the_others(bed: Bed) -> None:
     bed.end("t1", "t2")
     bed.inbox.errors = [DOWN]
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     bed.clock.advance(2)
     bed.inbox.errors = []
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     assert "t2-0-dead" in bed.inbox.keys
 
 
@@ -158,18 +247,19 @@ def test_the_target_may_name_its_rest(bed: Bed) -> None:
     error = TransientError("E_429", "slow down")
     error.retry_after_s = 90.0
     bed.inbox.errors = [error]
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     bed.clock.advance(89)
     assert bed.lane.rests
     bed.clock.advance(1)
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     assert bed.inbox.keys == ["t1-0-dead"]
 
 
 def test_what_will_never_be_taken_is_given_up_at_once_and_the_next_one_goes(bed: Bed) -> None:
     bed.end("t1", "t2")
     bed.inbox.errors = [NO]
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
+    bed.lane.note()
     assert bed.states() == [ReplyState.DEAD, ReplyState.SENT]
     (fact,) = bed.said(ReplyDead)
     assert isinstance(fact, ReplyDead)
@@ -179,9 +269,9 @@ def test_what_will_never_be_taken_is_given_up_at_once_and_the_next_one_goes(bed:
 def test_after_three_days_it_is_given_up(bed: Bed) -> None:
     bed.end("t1")
     bed.inbox.errors = [DOWN, DOWN]
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     bed.clock.advance(timedelta(days=3).total_seconds())
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     assert bed.states() == [ReplyState.DEAD]
 
 
@@ -197,7 +287,7 @@ def test_a_defect_of_a_target_is_a_failure_like_any_other(
 ) -> None:
     bed.end("t1")
     bed.inbox.errors = [error]
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     assert [one.code for one in bed.file.replies.values()] == [code]
     assert bed.states() == [ReplyState.WAITING]
 
@@ -205,7 +295,7 @@ def test_a_defect_of_a_target_is_a_failure_like_any_other(
 def test_a_target_that_is_configured_no_longer_is_given_up(bed: Bed) -> None:
     bed.end("t1")
     bed.targets.clear()
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     assert [one.code for one in bed.file.replies.values()] == ["E_REPLY_TARGET"]
     assert bed.states() == [ReplyState.DEAD]
 
@@ -215,21 +305,21 @@ def test_a_ledger_that_does_not_take_the_mark_gets_it_later_and_nothing_is_sent_
 ) -> None:
     bed.end("t1")
     bed.faults.at("ledger.note_replies_sent", 1, Fault.FAIL, OUT)
-    assert not bed.lane.turn()
+    bed.lane.turn(reads=True)
+    assert not bed.lane.turn(reads=True)
     assert bed.states() == [ReplyState.WAITING]
     assert not bed.lane.is_idle
     assert len(bed.said(RepliesUnknown)) == 1
     bed.clock.advance(2)
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     assert bed.states() == [ReplyState.SENT]
     assert bed.inbox.keys == ["t1-0-dead"]
 
 
 def test_a_process_that_dies_before_the_mark_sends_it_again_with_the_same_key(bed: Bed) -> None:
     bed.end("t1")
-    bed.faults.at("ledger.note_replies_sent", 1, Fault.FAIL, OUT)
-    bed.lane.turn()
-    bed.new_lane().turn()
+    bed.lane.turn(reads=True)
+    bed.new_lane().turn(reads=True)
     assert bed.inbox.keys == ["t1-0-dead"] * 2
 
 
@@ -241,7 +331,7 @@ def test_once_the_ledger_is_closed_nothing_is_begun_or_marked(bed: Bed) -> None:
         bed.is_over = True
 
     bed.inbox.deliver = deliver  # type: ignore[method-assign]
-    bed.lane.turn()
+    bed.lane.turn(reads=True)
     assert bed.inbox.keys == ["t1-0-dead"]
     assert bed.states() == [ReplyState.WAITING] * 2
 
@@ -288,15 +378,44 @@ def eventually(is_so: Callable[[], bool]) -> None:
 def test_a_start_sends_what_an_earlier_process_left(bed: Bed, sender: ReplySender) -> None:
     bed.end("t1")
     sender.start()
-    eventually(lambda: bed.states() == [ReplyState.SENT])
+    eventually(lambda: bed.inbox.keys == ["t1-0-dead"])
 
 
 def test_an_end_is_sent_without_waiting_for_the_next_look(bed: Bed, sender: ReplySender) -> None:
     sender.start()
+    eventually(lambda: bed.faults.count("ledger.due_reply_targets") == 1)
     bed.end("t1")
-    sender(object())
-    sender(DEAD)
-    eventually(lambda: bed.states() == [ReplyState.SENT])
+    eventually(lambda: bed.inbox.keys == ["t1-0-dead"])
+    assert bed.faults.count("ledger.due_reply_targets") == 1
+    assert bed.faults.count("ledger.due_replies") == 0
+
+
+def test_what_was_sent_is_noted_by_the_next_look(bed: Bed, sender: ReplySender) -> None:
+    sender.start()
+    bed.end("t1")
+    eventually(lambda: bed.inbox.keys == ["t1-0-dead"])
+    assert bed.states() == [ReplyState.WAITING]
+    bed.clock.advance(sending.LOOK_EVERY_S)
+    bed.end("t2")  # else the look would come only after that time indeed
+    eventually(lambda: bed.states()[0] is ReplyState.SENT)
+    eventually(lambda: len(bed.inbox.keys) == 2)
+
+
+def test_a_ledger_that_did_not_take_a_note_is_tried_once_more_at_the_end(
+    bed: Bed, sender: ReplySender
+) -> None:
+    bed.end("t1")
+    bed.faults.at("ledger.note_replies_sent", 1, Fault.FAIL, OUT)
+    bed.faults.at("ledger.due_reply_targets", 2, Fault.FAIL, OUT)
+    sender.start()
+    eventually(lambda: bed.inbox.keys == ["t1-0-dead"])
+    eventually(lambda: not sender._lanes["out"].is_busy)
+    sender._look()
+    sender._lanes["out"].lane.note()
+    assert bed.states() == [ReplyState.WAITING]
+    sender.close()
+    assert bed.states() == [ReplyState.SENT]
+    assert bed.inbox.keys == ["t1-0-dead"]
 
 
 def test_a_target_that_hangs_delays_no_other_and_no_end(bed: Bed, sender: ReplySender) -> None:
@@ -306,10 +425,8 @@ def test_a_target_that_hangs_delays_no_other_and_no_end(bed: Bed, sender: ReplyS
     sender.start()
     assert hanging.is_called.wait(30)
     bed.end("t2")
-    sender(DEAD)
     eventually(lambda: bed.inbox.keys == ["t2-0-dead"])
     bed.end("t3", target="hangs")
-    sender(DEAD)
     bed.clock.advance(60)
     sender.close()
     hanging.goes_on.set()
@@ -325,7 +442,10 @@ def test_what_becomes_due_while_a_target_works_follows(bed: Bed, sender: ReplySe
     bed.end("t2")
     sender._look()
     hanging.goes_on.set()
-    eventually(lambda: bed.states() == [ReplyState.SENT] * 2)
+    eventually(lambda: not sender._lanes["out"].lane.has_news)
+    eventually(lambda: not sender._lanes["out"].is_busy)
+    sender.close()
+    assert bed.states() == [ReplyState.SENT] * 2
 
 
 def test_the_end_sends_what_is_due(bed: Bed, sender: ReplySender) -> None:
@@ -341,7 +461,7 @@ def test_a_ledger_that_is_down_is_asked_again(bed: Bed, sender: ReplySender) -> 
     sender._look()
     assert len(bed.said(RepliesUnknown)) == 1
     sender._look()
-    eventually(lambda: bed.states() == [ReplyState.SENT])
+    eventually(lambda: bed.inbox.keys == ["t1-0-dead"])
 
 
 def test_a_target_that_rests_is_left_alone(bed: Bed, sender: ReplySender) -> None:
@@ -350,9 +470,9 @@ def test_a_target_that_rests_is_left_alone(bed: Bed, sender: ReplySender) -> Non
     sender._look()
     eventually(lambda: len(bed.said(ReplyNotTaken)) == 1)
     bed.end("t2")
-    eventually(lambda: sender._lanes["out"].thread is None)
+    eventually(lambda: not sender._lanes["out"].is_busy)
     sender._look()
-    assert sender._lanes["out"].thread is None
+    assert not sender._lanes["out"].is_busy
 
 
 def test_not_more_targets_than_that_are_at_work_at_once(
@@ -364,9 +484,11 @@ def test_not_more_targets_than_that_are_at_work_at_once(
     bed.end("t1", target="hangs")
     bed.end("t2")
     sender._look()
-    assert sender._lanes["out"].thread is None
+    assert not sender._lanes["out"].is_busy
     hanging.goes_on.set()
-    eventually(lambda: sender._lanes["hangs"].thread is None)
+    eventually(lambda: not sender._lanes["hangs"].is_busy)
+    sender._look()  # notes what the first one has sent
+    eventually(lambda: not sender._lanes["hangs"].is_busy)
     sender._look()
     eventually(lambda: bed.inbox.keys == ["t2-0-dead"])
 
@@ -375,12 +497,31 @@ def test_targets_without_work_are_forgotten(
     bed: Bed, sender: ReplySender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "LANES_KEPT", 0)
+    monkeypatch.setattr(sending, "LINGER_S", 0.0)
     bed.end("t1")
     sender._look()
-    eventually(lambda: bed.states() == [ReplyState.SENT])
+    eventually(lambda: bed.inbox.keys == ["t1-0-dead"])
+    eventually(lambda: not sender._lanes["out"].is_busy)
+    sender._look()  # notes it
+    eventually(lambda: not sender._lanes["out"].is_busy)
     eventually(lambda: sender._lanes["out"].thread is None)
     sender._look()
     assert sender._lanes == {}
+
+
+def test_a_thread_waits_for_the_next_reply(bed: Bed, sender: ReplySender) -> None:
+    sender.start()
+    bed.end("t1")
+    eventually(lambda: bed.inbox.keys == ["t1-0-dead"])
+    eventually(lambda: not sender._lanes["out"].is_busy)
+    thread = sender._lanes["out"].thread
+    bed.end("t2")
+    eventually(lambda: len(bed.inbox.keys) == 2)
+    assert sender._lanes["out"].thread is thread
+    assert thread is not None
+    sender.close()
+    eventually(lambda: not thread.is_alive())
+    assert bed.states() == [ReplyState.SENT] * 2
 
 
 def test_long_holds_are_reported_at_intervals(bed: Bed, sender: ReplySender) -> None:

@@ -74,7 +74,7 @@ def run_agent(
     # The observer forgets what has ended.
     self_pause = SelfPause(observer.route_of, SystemClock(), emit)
     replying = Replying()
-    emit = fan_out(emit, *export.receivers, notifier, self_pause, replying, observer)
+    emit = fan_out(emit, *export.receivers, notifier, self_pause, observer)
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),

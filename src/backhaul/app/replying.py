@@ -24,16 +24,12 @@ from backhaul.settings.lineage import LINEAGE
 class Replying:
     """The agent's sender of replies.
 
-    A receiver of facts from the beginning, and at work between `start` and `close`: where no route
-    sends any, too, as the ledger may have some of an earlier configuration.
+    At work between `start` and `close`: where no route sends any, too, as the ledger may have some
+    of an earlier configuration.
     """
 
     def __init__(self) -> None:
         self._sender: ReplySender | None = None
-
-    def __call__(self, fact: object) -> None:
-        if self._sender is not None:
-            self._sender(fact)
 
     def start(self, context: Context, ledger: SqlLedger, region: str, emit: Emit) -> None:
         """Deliver from now on; warn of what waits for a target that is not configured any more.

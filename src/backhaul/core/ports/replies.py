@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -78,6 +78,13 @@ class ReplyLedger(Protocol):
 
         Returns:
             How many were written.
+        """
+
+    def observe_replies(self, receiver: Callable[[DueReply], None]) -> None:
+        """From now on `receiver` gets each reply that this process writes.
+
+        After its commit, and before `due_replies` returns it. It must not raise, nor call the
+        ledger.
         """
 
     def due_reply_targets(self, now: datetime) -> list[str]:

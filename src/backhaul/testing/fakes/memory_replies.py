@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from backhaul.core.model import TransferState
@@ -14,6 +14,11 @@ from backhaul.testing.fakes.memory_file import MemoryReply, MemorySession, Memor
 
 class MemoryReplies(MemorySession):
     """`ReplyLedger`."""
+
+    _reply_receiver: Callable[[DueReply], None] | None = None
+
+    def observe_replies(self, receiver: Callable[[DueReply], None]) -> None:
+        self._reply_receiver = receiver
 
     def _reply_at_end(
         self,
@@ -91,6 +96,8 @@ class MemoryReplies(MemorySession):
             self._file.replies[one.key, one.target] = MemoryReply(
                 reply=one, nth_hold=row.holds_reported, due_at=one.at
             )
+            if self._reply_receiver is not None:
+                self._reply_receiver(DueReply(reply=one, tries=0, tried_since=one.at))
 
     def _reply(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -58,6 +58,9 @@ class SqlReplies(WriteSession):
                 elif row["is_hold_reported"] and _moves(row, now):
                     written += writing.resume(tx, row, now)
         return written
+
+    def observe_replies(self, receiver: Callable[[DueReply], None]) -> None:
+        self._commits.observe_kept = receiver
 
     def due_reply_targets(self, now: datetime) -> list[str]:
         found: list[str] = []

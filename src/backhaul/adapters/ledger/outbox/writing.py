@@ -15,8 +15,9 @@ from sqlalchemy import Connection, bindparam, insert, select
 
 from backhaul.adapters.ledger import transfers
 from backhaul.adapters.ledger.schema import WrongValue, replies
+from backhaul.adapters.ledger.sqlite.commits import announce
 from backhaul.core.model import TransferState
-from backhaul.core.ports.replies import ReplyState
+from backhaul.core.ports.replies import DueReply, ReplyState
 from backhaul.core.replies.reply import SUPERSEDED, Reply, ReplyEvent, ReplyWish, reply_key
 from backhaul.core.replies.wishes import (
     replies_at_end,
@@ -186,3 +187,5 @@ def _write(tx: Connection, found: Sequence[Reply], now: datetime) -> None:
             for one in found
         ],
     )
+    for one in found:
+        announce(tx, DueReply(reply=one, tries=0, tried_since=now))

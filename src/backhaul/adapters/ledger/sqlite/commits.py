@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 MOST = 32  # transactions with one commit: no thread waits for more of them than that
 LOOK_S = 0.05
+_SHARED = "shared commits"  # in `Connection.info`
+
+
+def announce(tx: Connection, what: object) -> None:
+    """`SharedCommits.announce`, for who has only the connection."""
+    commits: SharedCommits | None = tx.info.get(_SHARED)
+    if commits is not None:
+        commits.announce(what)
 
 
 class _Group:
@@ -32,6 +40,8 @@ class _Group:
         self.size = 0
         self.undoing: list[Callable[[], None]] = []
         self.own_undoing = 0  # where those of the block under way begin
+        self.announced: list[object] = []
+        self.own_announced = 0
         self.is_whole = True  # every block of it was kept or undone completely
         self.over = threading.Event()
         self.error: BaseException | None = None
@@ -45,6 +55,8 @@ class SharedCommits:
 
     Attributes:
         observe_commit: Called with the seconds that each commit took; must not raise.
+        observe_kept: Called with each thing that was announced, after its commit and before any
+            thread goes on that has seen it; must not raise, nor use the connection.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -54,6 +66,8 @@ class SharedCommits:
         self._coming = 0  # threads that wait for the connection
         self._group: _Group | None = None
         self.observe_commit: Callable[[float], None] | None = None
+        self.observe_kept: Callable[[Any], None] | None = None
+        connection.info[_SHARED] = self
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -82,6 +96,11 @@ class SharedCommits:
         """In a block: call this, before another thread runs, if the block is not kept."""
         if self._group is not None:
             self._group.undoing.append(undo)
+
+    def announce(self, what: object) -> None:
+        """In a block: hand this to `observe_kept` if the block is kept."""
+        if self._group is not None and self.observe_kept is not None:
+            self._group.announced.append(what)
 
     def close(self) -> None:
         """Release the connection; safe to repeat."""
@@ -115,6 +134,7 @@ class SharedCommits:
         self._group.is_whole = False
         self._group.size += 1
         self._group.own_undoing = len(self._group.undoing)
+        self._group.own_announced = len(self._group.announced)
         return self._group
 
     def _keep(self, group: _Group) -> None:
@@ -135,6 +155,7 @@ class SharedCommits:
                 self._connection.exec_driver_sql("RELEASE one")
                 while len(group.undoing) > group.own_undoing:
                     group.undoing.pop()()
+                del group.announced[group.own_announced :]
                 group.is_whole = True
                 return
         except (SQLAlchemyError, sqlite3.Error):
@@ -155,6 +176,9 @@ class SharedCommits:
                 raise  # Ctrl-C is for this thread; `_wait_for` raises the others in each
         else:
             self._group = None
+            if self.observe_kept is not None:
+                for what in group.announced:
+                    self.observe_kept(what)
             group.over.set()
             if self.observe_commit is not None:
                 self.observe_commit(time.monotonic() - began_s)

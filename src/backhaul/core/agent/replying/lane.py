@@ -2,10 +2,15 @@
 
 The row is in the ledger, then the target has the reply, then the row says so. Die between the last
 two and the target gets it again, with the same key. Nothing is noted as sent before it was.
+
+A commit and two queries for each reply would cost more than all else about it. So what this process
+itself writes is offered to the lane, which need not read it, and several deliveries are noted in
+one commit. The ledger is read at intervals, for everything that was not offered.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -17,8 +22,8 @@ from backhaul.core.replies.delivery import RepliesUnknown, ReplyDead, ReplyNotTa
 from backhaul.core.replies.patience import ReplyPatience
 from backhaul.core.text import redacted
 
-MOST = 20  # replies read at once
-NOTED_AT_ONCE = 5  # of those delivered: so many are delivered again, at most, after a death
+MOST = 20  # replies read, or offered, at once
+NOTED_AT_ONCE = 10  # of those delivered: so many are delivered again, at most, after a death
 
 
 class ReplyLane:
@@ -53,6 +58,9 @@ class ReplyLane:
         self._failures = 0  # in a row
         self._rests_until_s = 0.0
         self._delivered: list[str] = []  # and not noted yet
+        self._offering = threading.Lock()
+        self._offered: dict[str, DueReply] = {}  # by key
+        self._is_behind = False  # some that are due are only in the ledger
 
     @property
     def rests(self) -> bool:
@@ -62,23 +70,59 @@ class ReplyLane:
     @property
     def is_idle(self) -> bool:
         """True when nothing is lost by forgetting it."""
-        return not self._failures and not self._delivered
+        return not self._failures and not self._delivered and not self._offered
 
-    def turn(self) -> bool:
-        """Deliver what is due, until something is not taken; True when there may be more."""
+    @property
+    def has_news(self) -> bool:
+        """True when something was offered since the last turn."""
+        return bool(self._offered) or self._is_behind
+
+    def offer(self, due: DueReply) -> None:
+        """One that the ledger has, before it can be read; by any thread."""
+        with self._offering:
+            if self._is_behind or len(self._offered) >= MOST:
+                self._is_behind = True  # it has its turn when it is read
+            else:
+                self._offered[due.reply.key] = due
+
+    def turn(self, *, reads: bool) -> bool:
+        """Deliver what is due, until something is not taken; True when there may be more.
+
+        Args:
+            reads: Look in the ledger, and note what was delivered; else what was offered will do.
+        """
         try:
-            self._note_delivered()
-            due = self._ledger.due_replies(self.name, self._clock.now(), most=MOST)
+            due = self._read() if reads or self._is_behind else self._take_offered()
             for one in due:
                 if self.rests or not self._goes_on():
-                    break
+                    return False
                 self._deliver(one)
-            self._note_delivered()
         except BackhaulError as error:  # the ledger's; what was delivered is noted next time
-            self._rest()
-            self._emit(RepliesUnknown(code=error.code, reason=error.message))
-            return False
-        return len(due) == MOST and not self.rests and self._goes_on()
+            self._ledger_failed(error)
+        return self.has_news and not self.rests and self._goes_on()
+
+    def note(self) -> None:
+        """Note what was delivered, before the lane is left for good."""
+        try:
+            self._note_delivered()
+        except BackhaulError as error:
+            self._ledger_failed(error)
+
+    def _read(self) -> list[DueReply]:
+        self._note_delivered()  # else they would be read again
+        with self._offering:
+            self._is_behind = False
+        due = self._ledger.due_replies(self.name, self._clock.now(), most=MOST)
+        with self._offering:
+            self._is_behind |= len(due) == MOST
+            for one in due:  # each was offered before it could be read
+                self._offered.pop(one.reply.key, None)
+        return due
+
+    def _take_offered(self) -> list[DueReply]:
+        with self._offering:
+            taken, self._offered = list(self._offered.values()), {}
+        return taken
 
     # ------------------------------------------------------------ one reply
 
@@ -154,11 +198,17 @@ class ReplyLane:
 
     def _rest(self, least_s: float = 0.0) -> float:
         self._failures += 1
+        with self._offering:  # the ledger has them, and knows the order
+            self._is_behind, self._offered = True, {}
         seconds = max(least_s, self._patience.delay_s(self._failures, self._chance()))
         self._rests_until_s = self._clock.monotonic() + seconds
         return seconds
 
     # ------------------------------------------------------------ the ledger
+
+    def _ledger_failed(self, error: BackhaulError) -> None:
+        self._rest()
+        self._emit(RepliesUnknown(code=error.code, reason=error.message))
 
     def _note_delivered(self) -> None:
         if self._delivered and self._goes_on():
@@ -166,6 +216,7 @@ class ReplyLane:
             self._delivered = []
 
     def _note_failed(self, due: DueReply, error: BackhaulError, retry_in_s: float | None) -> None:
+        self._note_delivered()  # the target may rest for long now
         now = self._clock.now()
         self._ledger.note_reply_failed(
             self.name,

@@ -14,19 +14,18 @@ from functools import partial
 
 from backhaul.core.agent.replying.lane import ReplyLane
 from backhaul.core.errors import BackhaulError
-from backhaul.core.facts import MessageDead, TransferDone
 from backhaul.core.ports import Clock, Emit
-from backhaul.core.ports.replies import ReplyLedger, ReplyTarget
+from backhaul.core.ports.replies import DueReply, ReplyLedger, ReplyTarget
 from backhaul.core.replies.delivery import RepliesUnknown
 from backhaul.core.replies.patience import ReplyPatience
 
-LOOK_EVERY_S = 5.0  # for what other processes wrote, and for what is due again
-GATHER_S = 0.2  # after an end: others that end just now share one look
+LOOK_EVERY_S = 5.0  # for what other processes wrote, for what is due again, and to note the sent
+GATHER_S = 0.2  # after an end: others that end just now share one turn
 HOLDS_EVERY_S = 10.0
+LINGER_S = 10.0  # a target's thread waits so long for the next reply: a start costs more
 LANES_MOST = 32  # targets at work at once; the others have their turn when one of them is done
 LANES_KEPT = 200  # of targets that have nothing to do
 CLOSE_S = 5.0  # for what is due when the agent ends; the rest is sent after the next start
-_ENDS = (TransferDone, MessageDead)
 
 
 class ReplySender:
@@ -61,8 +60,10 @@ class ReplySender:
             goes_on=self._goes_on,
         )
         self._lanes: dict[str, _Worked] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._has_news = True  # what an earlier process left
+        self._looked_s = -math.inf
         self._is_closing = False
         self._deadline_s = math.inf
         self._holds_looked_s = -math.inf
@@ -70,15 +71,16 @@ class ReplySender:
             target=self._look_until_closed, name="replies", daemon=True
         )
 
-    def __call__(self, fact: object) -> None:
-        """Look soon, where this fact is the end of a transfer."""
-        if isinstance(fact, _ENDS):
-            with self._changed:
-                self._has_news = True
-                self._changed.notify_all()
+    def offer(self, due: DueReply) -> None:
+        """One that this process has just written: its target gets it soon."""
+        with self._changed:
+            self._worked(due.reply.target).lane.offer(due)
+            self._has_news = True
+            self._changed.notify_all()
 
     def start(self) -> None:
         """Begin, with what an earlier process left."""
+        self._ledger.observe_replies(self.offer)
         self._looking.start()
 
     def close(self) -> None:
@@ -87,8 +89,15 @@ class ReplySender:
             self._is_closing = True
             self._deadline_s = self._clock.monotonic() + CLOSE_S
             self._changed.notify_all()
+            for worked in self._lanes.values():
+                worked.called.notify()
         self._join(self._looking)
-        for worked in tuple(self._lanes.values()):
+        with self._changed:
+            lanes = tuple(self._lanes.values())
+        for worked in lanes:
+            if worked.thread is None and not self._looking.is_alive():
+                worked.lane.note()  # what the ledger did not take before
+        for worked in lanes:
             self._join(worked.thread)
 
     def _join(self, thread: threading.Thread | None) -> None:
@@ -101,14 +110,28 @@ class ReplySender:
         is_last = False
         while not is_last:
             with self._changed:
-                self._changed.wait_for(lambda: self._has_news or self._is_closing, LOOK_EVERY_S)
+                self._changed.wait_for(
+                    lambda: self._has_news or self._is_closing, self._look_in_s()
+                )
                 self._changed.wait_for(lambda: self._is_closing, GATHER_S)
                 self._has_news, is_last = False, self._is_closing
-            self._look()
+            if is_last or self._look_in_s() == 0:
+                self._look()
+            self._pass_on()
+
+    def _look_in_s(self) -> float:
+        return max(0.0, self._looked_s + LOOK_EVERY_S - self._clock.monotonic())
+
+    def _pass_on(self) -> None:
+        """Set the thread of each target to work that was offered a reply."""
+        with self._changed:
+            for name, worked in self._lanes.items():
+                if worked.lane.has_news:
+                    self._wake(name)
 
     def _look(self) -> None:
-        """Set the thread of each target to work that has a reply due."""
-        now_s = self._clock.monotonic()
+        """Set the thread of each target to work that has a reply due in the ledger."""
+        now_s = self._looked_s = self._clock.monotonic()
         try:
             if now_s - self._holds_looked_s >= HOLDS_EVERY_S:
                 self._ledger.report_holds(self._clock.now())
@@ -119,21 +142,31 @@ class ReplySender:
             return
         with self._changed:
             for name in due:
+                self._worked(name).reads = True
                 self._wake(name)
             self._forget_idle()
 
+    def _worked(self, name: str) -> _Worked:
+        if name not in self._lanes:
+            self._lanes[name] = _Worked(self._new_lane(name), threading.Condition(self._lock))
+        return self._lanes[name]
+
     def _wake(self, name: str) -> None:
-        worked = self._lanes.setdefault(name, _Worked(self._new_lane(name)))
-        if worked.thread is not None:
+        worked = self._lanes[name]
+        if worked.is_busy:
             worked.has_news = True
         elif not worked.lane.rests and self._at_work() < LANES_MOST:
+            worked.has_news = worked.is_busy = True
+            if worked.thread is not None:
+                worked.called.notify()
+                return
             worked.thread = threading.Thread(
                 target=self._work, args=(worked,), name=f"reply {name}", daemon=True
             )
             worked.thread.start()
 
     def _at_work(self) -> int:
-        return sum(one.thread is not None for one in self._lanes.values())
+        return sum(one.is_busy for one in self._lanes.values())
 
     def _forget_idle(self) -> None:
         """Addresses of messages may be many, each used once."""
@@ -147,21 +180,38 @@ class ReplySender:
     # ------------------------------------------------------------ a target's thread
 
     def _work(self, worked: _Worked) -> None:
-        """Until nothing is due for the target, or it rests."""
+        """Until nothing has been due for some time, or too many others are at work."""
         try:
-            while worked.lane.turn() or self._has_more(worked):
-                pass
+            while self._has_work(worked):
+                while worked.lane.turn(reads=self._takes_look(worked)):
+                    pass
         except BaseException:
-            worked.thread = None  # a later look begins again
+            worked.is_busy, worked.thread = False, None  # a later look begins again
             raise
 
-    def _has_more(self, worked: _Worked) -> bool:
-        """Whether more has become due meanwhile; without, the thread is not at work any more."""
+    def _takes_look(self, worked: _Worked) -> bool:
         with self._changed:
-            has_more, worked.has_news = worked.has_news and self._goes_on(), False
-            if not has_more:
-                worked.thread = None
-            return has_more
+            reads, worked.reads = worked.reads, False
+            return reads
+
+    def _has_work(self, worked: _Worked) -> bool:
+        """Whether something is due, now or soon; without, the thread is the target's no more."""
+        with self._changed:
+            if not worked.has_news and self._may_linger():
+                worked.is_busy = False
+                worked.called.wait_for(lambda: worked.has_news or self._is_closing, LINGER_S)
+                worked.is_busy = True
+        if self._is_closing:
+            worked.lane.note()
+        with self._changed:
+            has_news, worked.has_news = worked.has_news and self._goes_on(), False
+            if not has_news:
+                worked.is_busy, worked.thread = False, None
+            return has_news
+
+    def _may_linger(self) -> bool:
+        threads = sum(one.thread is not None for one in self._lanes.values())
+        return threads <= LANES_MOST and not self._is_closing
 
     def _goes_on(self) -> bool:
         return self._clock.monotonic() < self._deadline_s
@@ -169,8 +219,11 @@ class ReplySender:
 
 @dataclass
 class _Worked:
-    """A target, and the thread that works for it now."""
+    """A target, and its thread."""
 
     lane: ReplyLane
+    called: threading.Condition
     thread: threading.Thread | None = None
-    has_news: bool = False  # more was due while it worked
+    is_busy: bool = False  # else its thread waits for news
+    has_news: bool = False  # more became due while it worked
+    reads: bool = False  # its next turn looks in the ledger
