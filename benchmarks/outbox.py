@@ -2,7 +2,8 @@
 
 Two agents run side by side, one whose route has a reply and one whose route has none. Both get the
 same messages at the same moments, so whatever slows this machine slows both. The replies go to a
-queue of the same SQS; what sending costs is in the figure.
+queue of the same SQS. What boto3 takes to send such a reply is measured at the same pace beside it,
+and told apart: it is the target's share, and the rest is the outbox.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psutil
 
+from backhaul.adapters.aws.replying.sqs import reply_attributes
+from backhaul.core.replies.reply import Reply, ReplyEvent
 from backhaul.testing.servers.clients import REGION, sqs_client
 from benchmarks.report import Figure
-from benchmarks.servers import BACKHAUL, BUCKET, Servers, Sizes, tell
+from benchmarks.servers import BACKHAUL, BUCKET, SMALL_BYTES, Servers, Sizes, tell
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -30,6 +34,7 @@ _BATCH = 10
 _WARM_UP = 10
 _PATIENCE_S = 120.0
 _SETTLE_S = 12.0  # after the last reply: what is noted late is noted by then
+_THE_REST = "the outbox: with, less without, less the send"
 _COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 
 
@@ -43,25 +48,31 @@ def outbox(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
             stack.enter_context(_agent(servers, sqs, name, replies=name == "with"))
             for name in ("without", "with")
         ]
-        _work(agents, names, _WARM_UP, _at_once)
+        alone = _SendAlone(sqs)
+        parts: list[_Agent | _SendAlone] = [*agents, alone]
+        _work(agents, alone, names, _WARM_UP, _at_once)
         for turn in range(rounds):
             for kind, send, count in (
                 ("steady", _paced, sizes.replied_steadily),
                 ("burst", _at_once, sizes.replied_at_once),
             ):
-                before = [one.cpu_s() for one in agents]
-                _work(agents, names, count, send)
-                after = [one.cpu_s() for one in agents]
-                without, with_replies = (
+                before = [one.cpu_s() for one in parts]
+                _work(agents, alone, names, count, send)
+                after = [one.cpu_s() for one in parts]
+                without, with_replies, sent = (
                     1000 * (now - was) / count for now, was in zip(after, before, strict=True)
                 )
                 for what, value in (
                     ("without replies", without),
                     ("with replies", with_replies),
-                    ("the difference", with_replies - without),
+                    ("boto3's send of a reply alone", sent),
+                    (_THE_REST, with_replies - without - sent),
                 ):
                     found[kind].setdefault(what, []).append(value)
-                tell(f"outbox round {turn + 1}, {kind}: {without:.2f} and {with_replies:.2f} ms")
+                tell(
+                    f"outbox round {turn + 1}, {kind}: {with_replies:.2f} - {without:.2f} "
+                    f"- {sent:.2f} = {with_replies - without - sent:.2f} ms"
+                )
         for one in agents:
             one.check()
     return [
@@ -70,7 +81,7 @@ def outbox(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
             what=f"CPU of the agent per message, {_words(kind)}, {what}",
             unit="ms",
             values=tuple(values),
-            at_most=AT_MOST_MS if what == "the difference" else None,
+            at_most=AT_MOST_MS if what == _THE_REST else None,
         )
         for kind, of in found.items()
         for what, values in of.items()
@@ -127,28 +138,81 @@ class _Agent:
         return sum(int(answer["Attributes"][name]) for name in _COUNTS)
 
 
-def _paced(agents: list[_Agent], names: list[str]) -> None:
+class _SendAlone:
+    """What a reply's target does for each message, and nothing else."""
+
+    def __init__(self, sqs: SQSClient) -> None:
+        self._sqs = sqs
+        self._url = sqs.create_queue(QueueName="outbox-alone")["QueueUrl"]
+        self._used_s = 0.0
+
+    def cpu_s(self) -> float:
+        """Of all that were sent."""
+        return self._used_s
+
+    def send(self, count: int) -> None:
+        """So many replies, one after the other."""
+        reply = _reply()
+        attributes = reply_attributes(reply)
+        for _ in range(count):
+            began_s = time.thread_time()
+            self._sqs.send_message(
+                QueueUrl=self._url,
+                MessageBody=reply.body(),
+                MessageAttributes={
+                    name: {"DataType": "String", "StringValue": text}
+                    for name, text in attributes.items()
+                },
+            )
+            self._used_s += time.thread_time() - began_s
+
+
+def _reply() -> Reply:
+    """As large as those of this shape."""
+    return Reply(
+        key="0mh3k2v1x0000000-1-done",
+        target="out",
+        event=ReplyEvent.DONE,
+        at=datetime.now(UTC),
+        transfer_id="0mh3k2v1x0000000",
+        epoch=1,
+        code=None,
+        reason=None,
+        route="bench",
+        source=f"s3://{BUCKET}/outbox/000000",
+        destination="file:///tmp/bench-00000000/outbox-with/1",
+        objects=1,
+        size_bytes=SMALL_BYTES,
+        digest=64 * "0",
+        message_id="5fb1c6a0-7d1e-4a55-9c3f-2a90a1f4be1f",
+    )
+
+
+def _paced(agents: list[_Agent], alone: _SendAlone, names: list[str]) -> None:
     began_s = time.monotonic()
     for number, name in enumerate(names):
         time.sleep(max(0.0, began_s + number / PACE_PER_S - time.monotonic()))
         for one in agents:
             one.send([name])
+        alone.send(1)
 
 
-def _at_once(agents: list[_Agent], names: list[str]) -> None:
+def _at_once(agents: list[_Agent], alone: _SendAlone, names: list[str]) -> None:
     for start in range(0, len(names), _BATCH):
         for one in agents:
             one.send(names[start : start + _BATCH])
+    alone.send(len(names))
 
 
 def _work(
     agents: list[_Agent],
+    alone: _SendAlone,
     names: list[str],
     count: int,
-    send: Callable[[list[_Agent], list[str]], None],
+    send: Callable[[list[_Agent], _SendAlone, list[str]], None],
 ) -> None:
     """Until all is done, and whatever follows a reply has followed."""
-    send(agents, [names[number % len(names)] for number in range(count)])
+    send(agents, alone, [names[number % len(names)] for number in range(count)])
     deadline_s = time.monotonic() + _PATIENCE_S
     while not all(one.is_done() for one in agents):
         assert time.monotonic() < deadline_s, "not all messages were worked and replied to"

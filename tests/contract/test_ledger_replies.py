@@ -375,9 +375,16 @@ def test_who_observes_gets_each_before_it_is_due_as_it_is_read_later(ledger: Led
 def test_one_that_was_sent_is_not_due_again(ledger: Ledger) -> None:
     begin(ledger, [OUT, ReplyWish(target="other")])
     fail(ledger, TransferState.DEAD)
-    ledger.note_replies_sent("out", ["t1-0-dead"], LATER)
-    ledger.note_replies_sent("out", ["t1-0-dead"], LATER)
+    ledger.note_replies_sent("out", {"t1-0-dead": T0 + SECOND}, LATER)
+    ledger.note_replies_sent("out", {"t1-0-dead": T0 + SECOND}, LATER)
     assert ledger.due_reply_targets(LATER) == ["other"]
+
+
+def test_one_that_is_to_be_sent_again_meanwhile_stays_due(ledger: Ledger) -> None:
+    begin(ledger)
+    fail(ledger, TransferState.DEAD)
+    ledger.note_replies_sent("out", {"t1-0-dead": T0}, LATER)
+    assert ledger.due_reply_targets(LATER) == ["out"]
 
 
 def test_one_that_failed_is_due_when_it_says(ledger: Ledger) -> None:
@@ -400,7 +407,7 @@ def test_one_that_was_given_up_is_not_due(ledger: Ledger) -> None:
 def test_a_late_failure_does_not_change_what_was_sent(ledger: Ledger) -> None:
     begin(ledger)
     fail(ledger, TransferState.DEAD)
-    ledger.note_replies_sent("out", ["t1-0-dead"], LATER)
+    ledger.note_replies_sent("out", {"t1-0-dead": T0 + SECOND}, LATER)
     ledger.note_reply_failed("out", "t1-0-dead", "E_R", "no", T0, due_at=T0)
     assert waiting(ledger) == []
 

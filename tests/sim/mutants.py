@@ -798,7 +798,9 @@ def replies_are_written_before_the_end(patch: Patch) -> None:
 )
 def replies_are_marked_before_they_are_sent(patch: Patch) -> None:
     def deliver(original: Any, self: Any, due: Any) -> Any:
-        self._ledger.note_replies_sent(self.name, [due.reply.key], self._clock.now())
+        self._ledger.note_replies_sent(
+            self.name, {due.reply.key: due.tried_since}, self._clock.now()
+        )
         return original(self, due)
 
     _around(patch, ReplyLane, "_try", deliver)
@@ -852,7 +854,7 @@ _ALONE = "two objects, and the replies of one agent"
 )
 def what_was_delivered_is_read_again(patch: Patch) -> None:
     def read(original: Any, self: Any) -> Any:
-        delivered, self._delivered = self._delivered, []
+        delivered, self._delivered = self._delivered, {}
         due = original(self)
         self._delivered = delivered
         return due
@@ -870,7 +872,7 @@ def what_the_ledger_did_not_take_is_forgotten(patch: Patch) -> None:
         try:
             original(self)
         finally:
-            self._delivered = []
+            self._delivered = {}
 
     _around(patch, ReplyLane, "_note_delivered", note)
 
@@ -882,7 +884,7 @@ def what_the_ledger_did_not_take_is_forgotten(patch: Patch) -> None:
 )
 def deliveries_count_before_they_are_made(patch: Patch) -> None:
     def deliver(original: Any, self: Any, due: Any) -> Any:
-        self._delivered.append(due.reply.key)
+        self._delivered[due.reply.key] = due.tried_since
         return original(self, due)
 
     _around(patch, ReplyLane, "_try", deliver)

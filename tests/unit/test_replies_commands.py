@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
     with closing(open_ledger(path, create=True)) as ledger:
         end(ledger, "t1", "out", ADDRESS)
         end(ledger, "t2", "out")
-        ledger.note_replies_sent("out", ["t1-0-dead"], T0)
+        ledger.note_replies_sent("out", {"t1-0-dead": T0}, T0)
         ledger.note_reply_failed(ADDRESS, "t1-0-dead", "E_REPLY_REFUSED", "no", T0, due_at=None)
     return path
 
@@ -76,7 +76,7 @@ def test_what_hive_does_not_have_yet_is_published_and_not_registered(path: Path)
     assert f"to hive: {words} (dead) E_HIVE_TABLE: no" in run(path, "show", "t3").stdout
     assert f"to hive: {words} (waiting)" in run(path, "show", "t4").stdout
     with closing(open_ledger(path, create=False)) as ledger:
-        ledger.note_replies_sent("hive", ["t3-0-dead", "t4-0-dead"], T0)
+        ledger.note_replies_sent("hive", {"t3-0-dead": T0, "t4-0-dead": T0}, T0)
     assert "not registered" not in run(path, "status").stdout
     assert "to hive: sent" in run(path, "show", "t4").stdout
 

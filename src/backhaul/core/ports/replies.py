@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -93,8 +93,13 @@ class ReplyLedger(Protocol):
     def due_replies(self, target: str, now: datetime, *, most: int) -> list[DueReply]:
         """Of this target, those due longest first."""
 
-    def note_replies_sent(self, target: str, keys: Collection[str], now: datetime) -> None:
-        """The other side has them; safe to repeat."""
+    def note_replies_sent(self, target: str, sent: Mapping[str, datetime], now: datetime) -> None:
+        """The other side has them; safe to repeat.
+
+        Args:
+            sent: By key, `DueReply.tried_since` as it was then. One that an operator has had sent
+                again meanwhile has another: it stays due.
+        """
 
     def note_reply_failed(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from backhaul.core.model import TransferState
@@ -149,11 +149,13 @@ class MemoryReplies(MemorySession):
             if one.state is ReplyState.WAITING and one.due_at <= now
         ]
 
-    def note_replies_sent(self, target: str, keys: Collection[str], now: datetime) -> None:
+    def note_replies_sent(self, target: str, sent: Mapping[str, datetime], now: datetime) -> None:
         del now
         with self._faults.call("ledger.note_replies_sent", outage):
-            for key in keys:
-                self._file.replies[key, target].state = ReplyState.SENT
+            for key, tried_since in sent.items():
+                row = self._file.replies[key, target]
+                if row.reply.at == tried_since:
+                    row.state = ReplyState.SENT
 
     def note_reply_failed(
         self,

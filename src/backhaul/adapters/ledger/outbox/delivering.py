@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -38,7 +38,7 @@ _DUE = (
     .limit(bindparam("most"))
 )
 _IS_IT = (replies.c.target == bindparam("of_target"), replies.c.key == bindparam("of_key"))
-_SENT = update(replies).where(*_IS_IT)
+_SENT = update(replies).where(*_IS_IT, replies.c.tried_since == bindparam("of_try"))
 _FAILED = update(replies).where(*_IS_IT, _IS_WAITING)
 _OPEN = select(transfers_table).where(
     transfers_table.c.finished_at.is_(None), transfers_table.c.replies.is_not(None)
@@ -78,11 +78,14 @@ class SqlReplies(WriteSession):
         with self._transaction() as tx:
             return [due_reply(row) for row in tx.execute(_DUE, wanted).mappings()]
 
-    def note_replies_sent(self, target: str, keys: Collection[str], now: datetime) -> None:
+    def note_replies_sent(self, target: str, sent: Mapping[str, datetime], now: datetime) -> None:
         values = {"state": ReplyState.SENT.value, "ended_at": now, "code": None, "reason": None}
-        sent = [{"of_target": target, "of_key": key, **values} for key in keys]
+        found = [
+            {"of_target": target, "of_key": key, "of_try": tried_since, **values}
+            for key, tried_since in sent.items()
+        ]
         with self._transaction() as tx:
-            tx.execute(_SENT, sent)
+            tx.execute(_SENT, found)
 
     def note_reply_failed(
         self,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from backhaul.core.agent.defects import result_or_error
 from backhaul.core.errors import BackhaulError, ConfigurationError, PermanentError
@@ -57,7 +57,7 @@ class ReplyLane:
         self._goes_on = goes_on
         self._failures = 0  # in a row
         self._rests_until_s = 0.0
-        self._delivered: list[str] = []  # and not noted yet
+        self._delivered: dict[str, datetime] = {}  # and not noted yet
         self._offering = threading.Lock()
         self._offered: dict[str, DueReply] = {}  # by key
         self._is_behind = False  # some that are due are only in the ledger
@@ -132,7 +132,7 @@ class ReplyLane:
             return
         if error is None:
             self._failures = 0
-            self._delivered.append(due.reply.key)
+            self._delivered[due.reply.key] = due.tried_since
             if len(self._delivered) >= NOTED_AT_ONCE:
                 self._note_delivered()
             self._emit(
@@ -213,7 +213,7 @@ class ReplyLane:
     def _note_delivered(self) -> None:
         if self._delivered and self._goes_on():
             self._ledger.note_replies_sent(self.name, self._delivered, self._clock.now())
-            self._delivered = []
+            self._delivered = {}
 
     def _note_failed(self, due: DueReply, error: BackhaulError, retry_in_s: float | None) -> None:
         self._note_delivered()  # the target may rest for long now
