@@ -35,7 +35,6 @@ _WARM_UP = 10
 _PATIENCE_S = 120.0
 _SETTLE_S = 12.0  # after the last reply: what is noted late is noted by then
 _THE_REST = "the outbox: with, less without, less the send"
-_COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 
 
 def outbox(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
@@ -134,8 +133,14 @@ class _Agent:
         assert files == self._sent, f"{self._target}: {files} files of {self._sent}"
 
     def _count(self, url: str) -> int:
-        answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))
-        return sum(int(answer["Attributes"][name]) for name in _COUNTS)
+        answer = self._sqs.get_queue_attributes(
+            QueueUrl=url,
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+            ],
+        )["Attributes"]
+        return sum(map(int, answer.values()))
 
 
 class _SendAlone:
