@@ -1,15 +1,18 @@
 """Bring a ledger file to the schema of this program, or refuse one from a newer program.
 
-Alembic takes longer to import than everything else here, so it is imported only when there is
-something to migrate. The steps themselves are in `backhaul/migrations/versions`.
+The steps are in `backhaul/migrations/versions`. Alembic takes longer to import than everything else
+here, so it is imported only for a file of an older program. A new file gets all tables at once from
+`newest.sql`, which `scripts/make_ledger_schema.py` writes: what the steps make, statement for
+statement.
 """
 
 from __future__ import annotations
 
-from importlib.resources import files
+import secrets
+import time
 from pathlib import Path
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, text
 
 from backhaul.core.errors import ConfigurationError
 
@@ -20,6 +23,7 @@ REVISIONS = (
     *("0021", "0022"),
 )
 HEAD = REVISIONS[-1]
+NEWEST = Path(__file__).with_name("newest.sql")
 _STAMP = "alembic_version"
 
 
@@ -30,6 +34,8 @@ def bring_to_head(engine: Engine, path: Path) -> None:
         ConfigurationError: E_LEDGER_NEWER, or E_LEDGER_CORRUPT for a file of something else.
     """
     revision = stamped(engine, path)
+    if revision is None and _made(engine):
+        return
     if revision != HEAD:
         _upgrade(engine)
 
@@ -52,7 +58,7 @@ def check_current(engine: Engine, path: Path) -> None:
 def stamped(engine: Engine, path: Path) -> str | None:
     """The revision of the file; None when it is empty."""
     with engine.begin() as connection:
-        names = set(inspect(connection).get_table_names())
+        names = _tables(connection)
         if not names:
             return None
         stamps: list[object] = []
@@ -77,7 +83,41 @@ def stamped(engine: Engine, path: Path) -> str | None:
     return found
 
 
+def _tables(connection: Connection) -> set[str]:
+    """Without SQLite's own."""
+    query = (
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_'"
+    )
+    return set(connection.execute(text(query)).scalars())
+
+
+def _made(engine: Engine) -> bool:
+    """Make all tables in one transaction; False: another process has, or began to."""
+    statements = NEWEST.read_text("utf-8").split(";\n")[:-1]
+    values = {
+        "ledger_id": secrets.token_hex(8),
+        "sealed_from_us": str(time.time_ns() // 1000),
+        "activity_summed_to": "0",
+    }
+    with engine.begin() as connection:
+        if _tables(connection):
+            return False
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        connection.execute(
+            text("INSERT INTO meta (name, value) VALUES (:name, :value)"),
+            [{"name": name, "value": value} for name, value in values.items()],
+        )
+        connection.execute(
+            text(f"INSERT INTO {_STAMP} (version_num) VALUES (:revision)"),  # noqa: S608
+            {"revision": HEAD},
+        )
+    return True
+
+
 def _upgrade(engine: Engine) -> None:
+    from importlib.resources import files  # noqa: PLC0415
+
     from alembic import command  # noqa: PLC0415 - slow, see above
     from alembic.config import Config  # noqa: PLC0415
 
