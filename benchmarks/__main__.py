@@ -23,6 +23,7 @@ from benchmarks.plot import svg
 from benchmarks.reconcile import reconcile, reconcile_hdfs
 from benchmarks.report import Figure, programs, save, table
 from benchmarks.servers import QUICK, Sizes, open_servers, tell
+from benchmarks.start import start
 from benchmarks.stored import stored, stored_small
 from benchmarks.wan import wan_large_15, wan_large_40, wan_small
 from testbed import netns
@@ -51,6 +52,7 @@ SHAPES = {
     "dashboard": dashboard,
     "reconcile": reconcile,
     "reconcile-hdfs": reconcile_hdfs,
+    "start": start,
 }
 ON_YARN = {"distcp", "distcp-small"}  # asked for by name only
 OUT = Path("build/bench")
@@ -68,7 +70,7 @@ def main(arguments: list[str]) -> int:
         type=Path,
         metavar="DIR",
         help="against the Backhaul of this checkout, in turn with ours, instead of other programs: "
-        "messages, small, medium, large, huge and mixed",
+        "messages, small, medium, large, huge, mixed and start",
     )
     given = parser.parse_args(arguments)
     needs_yarn = given.yarn or ON_YARN & set(given.only or ())

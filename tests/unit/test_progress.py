@@ -47,6 +47,7 @@ def test_a_terminal_shows_phase_maps_objects_and_where_to_look() -> None:
                     detail=detail,
                 )
             )
+            assert display._bars is not None
             display._bars.refresh()
     shown = screen.getvalue()
     assert f"day=1: application_1_0007 {URL}" in shown
@@ -92,6 +93,7 @@ def terminal(*facts: object, width: int = 160) -> str:
     with Display(console) as display:
         for fact in facts:
             display(fact)
+        assert display._bars is not None
         display._bars.refresh()
     return screen.getvalue().rsplit("\r", 1)[-1]
 

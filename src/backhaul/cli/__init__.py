@@ -149,6 +149,8 @@ _set_marks(cli)
 def main(argv: list[str] | None = None) -> None:
     """Entry point; exits with a code of `ExitCode`."""
     gc.set_threshold(GC_EVERY_AT_START)
+    # Pydantic would look through everything installed for plugins, and load them into the agent.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     open_streams()
     arguments = sys.argv[1:] if argv is None else argv
     code = answer_shell() if _is_completion() else _run(arguments)

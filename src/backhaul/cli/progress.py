@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column
-from rich.text import Text
 
 from backhaul.cli.options import counted
 from backhaul.core import facts as events
@@ -29,33 +17,15 @@ from backhaul.core.cost.egress import EgressEstimated
 from backhaul.core.objects import Proof
 from backhaul.core.units import human_bytes, human_rate
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from backhaul.cli.bars import Bars
+
 PLAIN_LINE_S = 2.0
 NAME_WIDTH = 20
-WIDE = 110  # columns; on less the bytes are left out: bar, objects, rate and time remain
+_AS_TERMINAL = ("FORCE_COLOR", "TTY_COMPATIBLE")  # variables that rich knows
 CLUSTER_PHASES = {"listing", "queued", "copying", "proving"}
-
-
-class _RateColumn(ProgressColumn):
-    """Bytes per second, in the units of everything else; rich's own is red, as an error is."""
-
-    def __init__(self) -> None:
-        super().__init__(table_column=Column(no_wrap=True))
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(human_rate(speed) if speed else "")
-
-
-class _LeftColumn(TimeRemainingColumn):
-    """`00:12 left`; nothing while it is unknown, or there is nothing left."""
-
-    def __init__(self) -> None:
-        super().__init__(compact=True, table_column=Column(no_wrap=True))
-
-    def render(self, task: Task) -> Text:
-        if task.finished or not task.time_remaining:
-            return Text("")
-        return super().render(task).append(" left")
 
 
 class Display:
@@ -67,34 +37,15 @@ class Display:
 
     def __init__(self, console: Console | None = None, *, lines_to_stderr: bool = False) -> None:
         self._lines_to_stderr = lines_to_stderr
-        console = console or Console(stderr=True)
-        self._is_live = console.is_terminal
-        self._bars = Progress(
-            _text("{task.description}"),
-            BarColumn(
-                bar_width=None,
-                complete_style="cyan",  # rich's own is near to red
-                finished_style="green",
-                pulse_style="cyan",
-                table_column=Column(ratio=1, min_width=4),
-            ),
-            _text("{task.fields[phase]}"),
-            *([_text("{task.fields[size]}")] if console.width >= WIDE else []),
-            _text("{task.fields[objects]}"),
-            _RateColumn(),
-            _LeftColumn(),
-            console=console,
-            expand=True,
-            disable=not self._is_live,
-        )
-        self._tasks: dict[str, TaskID] = {}
+        self._bars = _bars(console)
         self._names: dict[str, str] = {}
         self._printed_s: dict[str, float] = {}
         self.done: list[events.TransferDone] = []
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        if self._bars is not None:
+            self._bars.start()
         return self
 
     def __exit__(
@@ -103,7 +54,8 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        if self._bars is not None:
+            self._bars.stop()
 
     def __call__(self, fact: object) -> None:
         """Take a fact; those without progress are ignored."""
@@ -132,26 +84,24 @@ class Display:
     def _start(self, fact: events.AttemptStarted) -> None:
         name = fact.source.rstrip("/").rsplit("/", 1)[-1]
         self._names[fact.transfer_id] = name
-        if fact.transfer_id not in self._tasks:
-            self._tasks[fact.transfer_id] = self._bars.add_task(
-                escape(_shortened(name)), total=None, phase="", objects="", size=""
-            )
-        self._update(fact.transfer_id, phase="listing")
+        if self._bars is not None:
+            self._bars.add(fact.transfer_id, _shortened(name))
+        self._update(fact.transfer_id, "listing")
 
     def _mark(self, transfer_id: str, phase: str, style: str) -> None:
         """The bar stands still where the attempt ended."""
-        self._update(transfer_id, phase=f"[{style}]{escape(phase)}[/]", total=1, completed=0)
+        self._update(transfer_id, phase, style, total=1, completed=0)
 
-    def _update(self, transfer_id: str, **fields: Any) -> None:
-        if self._is_live and transfer_id in self._tasks:
-            self._bars.update(self._tasks[transfer_id], **fields)
+    def _update(self, transfer_id: str, phase: str, style: str = "", **fields: Any) -> None:
+        if self._bars is not None:
+            self._bars.update(transfer_id, phase, style, **fields)
 
     def _follow(self, fact: events.ApplicationFollowed) -> None:
         """The tracking URL, on a line of its own above the bars."""
-        if self._is_live:
+        if self._bars is not None:
             name = self._names.get(fact.transfer_id, fact.transfer_id)
             url = f" {fact.tracking_url}" if fact.tracking_url else ""
-            self._bars.console.print(f"{name}: {fact.application}{url}", markup=False)
+            self._bars.say(f"{name}: {fact.application}{url}")
 
     def _say(self, fact: EgressEstimated) -> None:
         """What it may cost, before a byte is read."""
@@ -160,15 +110,15 @@ class Display:
             line = f"at most {amount} would leave AWS: {fact.cost}"
         else:
             line = f"more than {amount} may leave AWS; these alone: {fact.cost}"
-        if self._is_live:
-            self._bars.console.print(line, markup=False, highlight=False)
+        if self._bars is not None:
+            self._bars.say(line, is_plain=True)
         else:
             click.echo(line, err=True)
 
     def _move(self, fact: events.TransferProgress) -> None:
         plus = "" if fact.is_planned else "+"
         count = f"{fact.objects:,}/{fact.objects_total:,}{plus}"
-        if not self._is_live:
+        if self._bars is None:
             self._print(fact, count)
             return
         # The last part of DistCp's detail is its tracking URL, which is printed once.
@@ -178,7 +128,7 @@ class Display:
             phase = "proving"  # all bytes are staged; what is left is their checksums
         self._update(
             fact.transfer_id,
-            phase=escape(", ".join([phase, *detail])),
+            ", ".join([phase, *detail]),
             completed=fact.size_bytes,
             total=fact.size_bytes_total if fact.is_planned else None,
             objects=f"{count} objects",
@@ -203,7 +153,8 @@ class Display:
         size_bytes = max(fact.size_bytes, 1)  # an empty object's bar is full, too
         self._update(
             fact.transfer_id,
-            phase="[green]done[/]",
+            "done",
+            "green",
             completed=size_bytes,
             total=size_bytes,
             objects=counted(fact.objects, "object"),
@@ -215,8 +166,14 @@ def _shortened(name: str) -> str:
     return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
 
 
-def _text(template: str) -> TextColumn:
-    return TextColumn(template, table_column=Column(no_wrap=True))
+def _bars(console: Console | None) -> Bars | None:
+    """None where standard error is no terminal, and is not to be taken for one."""
+    # rich itself decides; what it takes for a terminal is loaded for nothing else.
+    if console is None and not (sys.stderr.isatty() or any(map(os.environ.get, _AS_TERMINAL))):
+        return None
+    from backhaul.cli.bars import Bars
+
+    return Bars.on(console)
 
 
 def _of(part: int, whole: int) -> str:

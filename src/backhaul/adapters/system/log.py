@@ -18,17 +18,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
-
-import structlog
 
 from backhaul.access import refusal
 from backhaul.core import facts, notification
 from backhaul.core.cost.egress import EgressRecorded
 from backhaul.core.errors import ConfigurationError
 from backhaul.core.replies import delivery
-from backhaul.core.text import redacted
 from backhaul.core.units import human_bytes, human_rate
 
 PROGRESS_LINE_S = 30.0
@@ -64,7 +62,8 @@ class Telemetry:
     def __init__(self, target: LogTarget, progress: Callable[[object], None] | None = None) -> None:
         self._handlers = _handlers(target)
         self._file = target.file
-        self._log = _logger(target, self._handlers)
+        self._target = target
+        self._least = logging.getLevelNamesMapping()[target.level.upper()]
         self._progress = progress
         self._lines_due: dict[str, float] = {}
 
@@ -79,6 +78,15 @@ class Telemetry:
                 handler.reopen()
         return self._file
 
+    @cached_property
+    def _log(self) -> Any:
+        # Loaded for the first line: most commands log warnings alone, and mostly have none.
+        from backhaul.adapters.system.log_lines import logger  # noqa: PLC0415
+
+        return logger(
+            self._handlers, self._target.stream, self._least, is_json=self._target.is_json
+        )
+
     def __call__(self, fact: object) -> None:
         # A log that cannot be written must not stop a transfer; `_Quiet` reports it.
         with contextlib.suppress(OSError, ValueError):
@@ -88,10 +96,13 @@ class Telemetry:
                 self._progress_line(fact)
             else:
                 level, event, fields = describe(fact)
-                getattr(self._log, level)(event, **fields)
+                if logging.getLevelNamesMapping()[level.upper()] >= self._least:
+                    getattr(self._log, level)(event, **fields)
 
     def _progress_line(self, fact: facts.TransferProgress) -> None:
         """One line every 30 s for a long transfer."""
+        if self._least > logging.INFO:
+            return
         now_s = time.monotonic()
         due_s = self._lines_due.setdefault(fact.transfer_id, now_s + PROGRESS_LINE_S)
         if now_s < due_s:
@@ -299,7 +310,7 @@ def describe(fact: object) -> tuple[str, str, dict[str, Any]]:
     return level, event, fields(fact)
 
 
-# ---------------------------------------------------------------- structlog
+# ---------------------------------------------------------------- where lines go
 
 
 class _Quiet(logging.Handler):
@@ -398,53 +409,3 @@ def _handlers(target: LogTarget) -> list[logging.Handler]:
                 message, hint = refusal(target.file, "written")
             raise ConfigurationError("E_LOG_FILE", message, hint=hint) from exc
     return handlers
-
-
-def _logger(target: LogTarget, handlers: list[logging.Handler]) -> Any:
-    shared: list[Any] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-        structlog.processors.format_exc_info,  # before `_redact`: tracebacks quote foreign text
-        _redact,
-        _in_reading_order,
-    ]
-    sink = logging.Logger("backhaul", level=target.level.upper())  # noqa: LOG001 - of our own
-    for number, handler in enumerate(handlers):
-        is_json = target.is_json or number > 0
-        handler.setFormatter(_formatter(is_json=is_json, stream=target.stream))
-        sink.addHandler(handler)
-    return structlog.wrap_logger(
-        sink,
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, target.level.upper())),
-        cache_logger_on_first_use=True,
-    )
-
-
-def _formatter(*, is_json: bool, stream: TextIO) -> logging.Formatter:
-    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    if is_json:
-        renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
-    else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(),
-            timestamp_key="at",
-            pad_event_to=0,
-            sort_keys=False,
-            exception_formatter=structlog.dev.plain_traceback,  # it is text already
-        )
-    return structlog.stdlib.ProcessorFormatter(processors=[remove, renderer])
-
-
-def _redact(_logger: object, _method: str, fields: Any) -> Any:
-    """The last safeguard: no line contains anything that looks like a password."""
-    for name, value in fields.items():
-        if isinstance(value, str):
-            fields[name] = redacted(value)
-    return fields
-
-
-def _in_reading_order(_logger: object, _method: str, fields: Any) -> Any:
-    """Time, level and event, then the rest as it came."""
-    first = {name: fields.pop(name) for name in ("at", "level", "event") if name in fields}
-    return {**first, **fields}
