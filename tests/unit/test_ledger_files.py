@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -294,7 +295,7 @@ def test_killed_first_start_is_made_good(path: Path) -> None:
     assert make(path)
 
 
-def contents(path: Path) -> tuple[list[tuple[str, str, str]], dict[str, list[tuple[object, ...]]]]:
+def contents(path: Path) -> tuple[list[tuple[str, str, str]], dict[str, list[Any]]]:
     """Every table and index with its statement, without regard to blanks; and all rows."""
     with closing(sqlite3.connect(path)) as connection:
         found = [
@@ -315,7 +316,8 @@ def test_a_new_ledger_is_what_the_migrations_make(path: Path) -> None:
     make_of_revision(migrated, HEAD)
     (tables, rows), (expected_tables, expected_rows) = contents(path), contents(migrated)
     assert tables == expected_tables
-    meta, expected_meta = dict(rows.pop("meta")), dict(expected_rows.pop("meta"))
+    meta: dict[str, str] = dict(rows.pop("meta"))
+    expected_meta: dict[str, str] = dict(expected_rows.pop("meta"))
     assert rows == expected_rows
     assert list(meta) == list(expected_meta)
     for name in ("ledger_id", "sealed_from_us"):  # drawn, and the time

@@ -33,6 +33,7 @@ from backhaul.settings.model import Settings
 
 NOTE_WAIT_S = 5.0  # for the ledger's lock: the act itself is done
 NAMED_MOST = 5  # ids in a line of the journal
+
 Warn = Callable[[BackhaulError], None]
 _Letter = TypeVar("_Letter")
 T = TypeVar("T")
