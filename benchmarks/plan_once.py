@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,9 @@ class _Nobody:
         tasks: Iterator[Sequence[StageTask]],
         directory: Location,
         verify: VerifyLevel,
+        more: Callable[[int], None] | None = None,
     ) -> Iterator[Sequence[StagedObject]]:
-        del directory, verify
+        del directory, verify, more
         for chunk in tasks:
             self.objects += len(chunk)
             yield ()

@@ -299,8 +299,8 @@ def same_epoch(patch: Patch) -> None:
 
 @mutant("bytes go to staging, never to the final path", 1)
 def write_to_the_final_path(patch: Patch) -> None:
-    def stage(original: Any, self: Any, tasks: Any, directory: Any, verify: Any) -> Any:
-        return original(self, tasks, replace(directory, path="/land/d"), verify)
+    def stage(original: Any, self: Any, tasks: Any, directory: Any, *others: Any) -> Any:
+        return original(self, tasks, replace(directory, path="/land/d"), *others)
 
     _around(patch, InlineSession, "stage", stage)
 

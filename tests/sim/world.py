@@ -136,10 +136,14 @@ class _Session(InlineSession):
             raise OutageError.of("target", "E_TARGET_STALLED", str(stalled)) from stalled
 
     def stage(
-        self, tasks: Iterator[Sequence[StageTask]], directory: Location, verify: VerifyLevel
+        self,
+        tasks: Iterator[Sequence[StageTask]],
+        directory: Location,
+        verify: VerifyLevel,
+        more: Callable[[int], None] | None = None,
     ) -> Iterator[Sequence[StagedObject]]:
         try:
-            yield from super().stage(tasks, directory, verify)
+            yield from super().stage(tasks, directory, verify, more)
         except Stalled as stalled:
             raise self._after_silence(str(stalled)) from stalled
 

@@ -211,7 +211,8 @@ def test_every_budget_that_counts_the_route_has_to_allow_it() -> None:
 def test_a_route_without_a_budget_is_free_and_costs_no_call() -> None:
     place = Place(of_bytes(1, route="other"))
     place.reserve("a", 1 << 60)
-    place.gate.check("a", 1 << 60)
+    place.gate.extend("a", 1 << 60)
+    place.gate.check("a")
     assert place.gate.hold_of("r", 1 << 60) is None
     assert place.ledger.reads == 0
 
@@ -226,7 +227,8 @@ def test_what_is_published_in_part_is_finished_whatever_the_budget() -> None:
     place = Place(of_bytes(10))
     place.spend(10)
     place.gate.reserve("a", "r", 500, is_forced=True)
-    place.gate.check("a", 500)
+    place.gate.extend("a", 500)
+    place.gate.check("a")
 
 
 def test_a_transfer_larger_than_the_budget_is_told_what_would_let_it_begin() -> None:
@@ -243,22 +245,29 @@ def test_a_transfer_larger_than_the_budget_is_told_what_would_let_it_begin() -> 
     place.reserve("a", 12 * GIB)
 
 
-def test_what_is_read_again_in_vain_stops_a_transfer_between_objects() -> None:
+def test_what_is_read_once_more_is_reserved_before_that() -> None:
     place = Place(of_bytes(100))
     place.reserve("a", 80)
-    place.gate.check("a", 20)
+    place.gate.extend("a", 15)
+    with pytest.raises(BudgetUsedUp) as refused:
+        place.gate.extend("a", 6)
+    assert refused.value.needed_bytes == 80, "all of the plan is copied when it is tried again"
+    place.gate.extend("a", 5)
     with pytest.raises(BudgetUsedUp):
-        place.gate.check("a", 21)
+        place.reserve("b", 1)
+    place.gate.check("a")
+    place.gate.release("a")
+    place.reserve("b", 100)
 
 
 def test_a_copy_of_another_process_is_seen_within_a_second() -> None:
     place = Place(of_bytes(100))
     place.reserve("a", 80)
     place.spend(21)
-    place.gate.check("a", 0)
+    place.gate.check("a")
     place.clock.advance(1)
     with pytest.raises(BudgetUsedUp):
-        place.gate.check("a", 0)
+        place.gate.check("a")
 
 
 # ---------------------------------------------------------------- holds
@@ -346,6 +355,26 @@ def test_a_route_pays_its_share_where_prices_fall_with_the_volume() -> None:
     place.reserve("a", GIB)  # 13.34 and 1
     with pytest.raises(BudgetUsedUp):
         place.reserve("b", GIB)
+
+
+def test_what_is_reserved_and_what_is_added_are_priced_together() -> None:
+    """Each alone is free, by the first step of the price; both are not."""
+    tiers = EgressPrice(
+        tiers=(
+            PriceTier(up_to_bytes=10 * GIB, usd_per_gb=Fraction(0)),
+            PriceTier(up_to_bytes=None, usd_per_gb=Fraction(1)),
+        ),
+        source="a test",
+    )
+    place = Place(EgressBudget(route="r", unit=BudgetUnit.USD, amount=USD, per=BudgetPer.MONTH))
+    place.gate._price = tiers
+    place.reserve("a", 8 * GIB)
+    assert place.gate.hold_of("r", 8 * GIB) is not None
+    with pytest.raises(BudgetUsedUp):
+        place.reserve("b", 8 * GIB)
+    with pytest.raises(BudgetUsedUp):
+        place.gate.extend("a", 8 * GIB)
+    place.reserve("b", 3 * GIB)
 
 
 # ---------------------------------------------------------------- the warning

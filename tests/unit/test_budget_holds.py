@@ -28,7 +28,6 @@ from backhaul.core.errors import BudgetUsedUp, ExitCode
 from backhaul.core.model import Request, Source
 from backhaul.core.ports import Act, Operator, OperatorEntry
 from backhaul.core.requests.policy import Policy
-from backhaul.core.transfer.egress import reservation
 from backhaul.testing.fakes import ReadFault
 from tests.unit.test_agent import killed_at
 from tests.world import World, eventually, location, route
@@ -301,11 +300,8 @@ def test_what_a_budget_holds_is_a_notice_and_a_warning_once(world: World) -> Non
     assert notice.code == "W_BUDGET_OUTLIVES_QUEUE"
 
 
-def test_reading_again_in_vain_stops_a_transfer_between_objects(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_read_once_more_that_does_not_fit(world: World) -> None:
     stop_the_clock(world)
-    monkeypatch.setattr(reservation, "OBJECTS_AT_ONCE", 1)
     put(world, a_1=30, a_2=30, a_3=30)
     world.store.spoil_read("a/1", ReadFault.FLIP, times=1)
     world.queue.send("raw/a/, /land/a")
@@ -313,7 +309,7 @@ def test_reading_again_in_vain_stops_a_transfer_between_objects(
         parked(agent)
         assert world.landed() == {}
         assert world.staging() == []
-        assert spent(world, "a") <= 100 + 30
+        assert spent(world, "a") <= 100
         raise_by(world, 200)
         agent._parking.turn()
         eventually(lambda: world.queue.remaining == [])

@@ -16,6 +16,7 @@ from backhaul.core.ports import Body, Endpoint
 from backhaul.engines import large
 from backhaul.engines.gate import Gate
 from backhaul.engines.large import LargeReader, LargeTuning, outpaces, starves
+from backhaul.engines.object_egress import Uncounted
 from backhaul.engines.read_retries import RetryingReader
 from backhaul.testing.fakes import FakeClock, FakeStore, ReadFault
 
@@ -67,7 +68,7 @@ class Bench:
         return self.store.put(name, CONTENT)
 
     def pieces(self, pin: Pin) -> Iterator[bytes]:
-        return self.reader.pieces(self.store.endpoint("raw"), pin, lambda _size_bytes: None)
+        return self.reader.pieces(self.store.endpoint("raw"), pin, Uncounted())
 
     @property
     def longest(self) -> int:

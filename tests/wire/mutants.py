@@ -6,13 +6,15 @@ A rule is removed by replacing one named part of the program, from here only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from backhaul.core.errors import BackhaulError
 from backhaul.engines import serve
+from backhaul.engines.asking import Asking
 from backhaul.engines.counter import Counter
 from backhaul.engines.exchange import Conversation, Exchange, Kind
 from backhaul.engines.pipe import Pipe
@@ -24,6 +26,7 @@ from backhaul.engines.wire import (
     Cancel,
     StageBegin,
     Staged,
+    StageMore,
     StageOver,
     Tick,
 )
@@ -235,7 +238,32 @@ def _without_proofs(original: Any, self: WorkerSession, staging: Any, tasks: Any
         yield held.pop(0) if isinstance(message, Staged) else message
 
 
+@mutant("what may not be read once more ends the staging call", "one may not be read once more")
+def refusals_are_allowed(patch: Patch) -> None:
+    def stage(original: Any, self: WorkerSession, *args: Any) -> Iterator[Any]:
+        def more(size_bytes: int) -> None:
+            with suppress(BackhaulError):
+                args[3](size_bytes)
+
+        yield from original(self, *args[:3], more)
+
+    _around(patch, WorkerSession, "stage", stage)
+
+
 # ---------------------------------------------------------------- the worker's end
+
+
+@mutant("nothing is read once more before the answer", "one may not be read once more")
+def more_is_read_without_an_answer(patch: Patch) -> None:
+    def more(original: Any, self: Asking, size_bytes: int) -> None:
+        self._send(StageMore(number=self._number, order=1, size_bytes=size_bytes))
+
+    _around(patch, Asking, "more", more)
+
+
+@mutant("a thread that waits for an answer learns of a cancel", "one may not be read once more")
+def cancels_leave_threads_waiting(patch: Patch) -> None:
+    patch.setattr(Asking, "cancel", lambda self: None)
 
 
 @mutant("a staging call ends once: nothing is added to one that ends", "tasks after a failure")

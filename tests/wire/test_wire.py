@@ -58,6 +58,18 @@ PROGRAMS: dict[str, Program] = {
     "a call hangs while files move": Program(
         stagings=_busy(chunks=(("endless",), ("ok",)), calls=((), ("hang",)))
     ),
+    "objects are read once more": Program(
+        stagings=_busy(chunks=(("more", "ok"), ("slow", "more"), ("more",)))
+    ),
+    "read once more, and a failure": Program(
+        stagings=_busy(chunks=(("more", "fail"), ("more",), ("more",)))
+    ),
+    "read once more, and the agent gives up": Program(
+        stagings=_busy(chunks=(("ok", "more"), ("more",), ("more",)), gives_up_after=1)
+    ),
+    "one may not be read once more": Program(
+        stagings=_busy(chunks=(("more", "refused"), ("slow",), ("more",)))
+    ),
     "full buffers": Program(
         stagings=(
             replace(BUSY, chunks=(("ok",) * 4, ("slow",) * 3, ("ok",)), name_bytes=3000),

@@ -32,7 +32,7 @@ from backhaul.core.errors import (
 from backhaul.core.model import Location, VerifyLevel
 from backhaul.core.objects import FileStatus, Pin, PlannedObject, Proof, StagedObject
 from backhaul.core.ports import Endpoint, StageTask
-from backhaul.engines import exchange, hung_workers, pipe, serve, session
+from backhaul.engines import asking, exchange, hung_workers, pipe, serve, session
 from backhaul.engines.exchange import Exchange
 from backhaul.engines.native import Cancelled
 from backhaul.engines.pipe import Pipe
@@ -55,6 +55,7 @@ FS = "hdfs://ns1"
 STALL_S = 2.0
 LATE_S = 3.0  # a stall is noticed within `STALL_S` and this
 SIZE = 5
+REFUSED_BYTES = 6
 BUFFER_BYTES = 1  # the kernel makes the least of it that it can: a few KiB
 ENDPOINT = Endpoint(base_url="https://s3.fake/raw/", region="us-east-1")
 
@@ -118,6 +119,9 @@ class Ghost:
     was_interrupted: bool = False
     steps: int = 0
     waits: int = 0
+    asked: int = 0  # of the agent, before something is read once more
+    granted: int = 0  # reads that went on after its answer
+    refused: bool = False
 
 
 class World:
@@ -183,7 +187,7 @@ class World:
         received: list[int] = []
         sent: list[int] = []
         batches = current.stage(
-            self._tasks(current, number, staging, sent), directory, VerifyLevel.STREAM
+            self._tasks(current, number, staging, sent), directory, VerifyLevel.STREAM, self._more
         )
         try:
             batch_number = 0
@@ -216,6 +220,13 @@ class World:
             yield chunk
         if staging.listing_fails:
             raise OutageError.of("s3", "E_S3_UNREACHABLE", "listing broke")
+
+    def _more(self, size_bytes: int) -> None:
+        """As a budget: some may be read once more, and others not."""
+        self.ghost.asked += 1
+        if size_bytes == REFUSED_BYTES:
+            self.ghost.refused = True
+            raise TransientError("E_BUDGET_USED", "used up")
 
     def _call(self, current: WorkerSession, path: str) -> None:
         (found,) = current.status([Location(scheme="hdfs", authority="ns1", path=path)])
@@ -251,13 +262,15 @@ class World:
     ) -> None:
         if sorted(received) != sorted(sent):
             raise Violation(f"sent {sent}, received {received}")
-        bad = {"fail", "bug", "hang", "endless", "unproven"} & {
+        bad = {"fail", "bug", "hang", "endless", "unproven", "refused"} & {
             one for each in staging.chunks for one in each
         }
         if bad or staging.listing_fails:
             raise Violation(f"it ended well although {bad} were in it")
         self._check_fault("")
         self._check_quiet(number)
+        if self.ghost.granted > self.ghost.asked:
+            raise Violation("something was read once more without an answer")
         progress = current.progress
         if (progress.objects, progress.size_bytes) != (len(sent), SIZE * len(sent)):
             raise Violation(f"progress of {len(sent)} objects is {progress}")
@@ -361,17 +374,15 @@ class World:
                 poll=lambda: Poll(schedule), POLLIN=select.POLLIN, POLLOUT=select.POLLOUT
             ),
         )
-        patch.setattr(
-            serve,
-            "threading",
-            SimpleNamespace(
-                Lock=lambda: Lock(schedule),
-                Event=lambda: Event(schedule),
-                Thread=lambda target, name="thread", daemon=False, args=(): Thread(
-                    schedule, target, args, name
-                ),
+        threads = SimpleNamespace(
+            Lock=lambda: Lock(schedule),
+            Event=lambda: Event(schedule),
+            Thread=lambda target, name="thread", daemon=False, args=(): Thread(
+                schedule, target, args, name
             ),
         )
+        for module in (asking, serve):
+            patch.setattr(module, "threading", threads)
         queues = SimpleNamespace(SimpleQueue=lambda: SimpleQueue(schedule), Empty=queue.Empty)
         patch.setattr(serve, "queue", queues)
         patch.setattr(
@@ -391,7 +402,13 @@ def _exit(_status: int) -> None:
     raise GreenletExit
 
 
-CODES = {"fail": "E_SRC_GONE", "bug": "E_BUG", "unproven": "E_CHECKSUM", "hang": "E_WORKER_STALLED"}
+CODES = {
+    "fail": "E_SRC_GONE",
+    "bug": "E_BUG",
+    "unproven": "E_CHECKSUM",
+    "hang": "E_WORKER_STALLED",
+    "refused": "E_BUDGET_USED",
+}
 
 
 def task_of(seq: int, fate: str, name_bytes: int) -> StageTask:
@@ -479,6 +496,7 @@ class ModelStager:
         self._directory = directory
         self._tried: set[int] = set()
         self.is_batched = world.program.is_batched
+        self.more: Any = None
         self.cancelled = Event(world.schedule)
 
     def stage(self, task: StageTask) -> StagedObject:
@@ -495,6 +513,11 @@ class ModelStager:
                 self._counter.add(0)
                 if fate == "endless":
                     self._world.schedule.wait(None, 0.3)
+            if fate in {"more", "refused"}:
+                self.more(SIZE if fate == "more" else REFUSED_BYTES)
+                if self._world.ghost.refused:
+                    raise Violation("what was refused is read")
+                self._world.ghost.granted += 1
             if fate == "fail":
                 raise SourceChanged("E_SRC_GONE", task.planned.relative)
             if fate == "bug":

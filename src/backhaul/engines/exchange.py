@@ -16,7 +16,16 @@ from typing import Any
 
 from backhaul.core.errors import TransientError
 from backhaul.engines.pipe import Pipe
-from backhaul.engines.wire import Activity, Answer, Downward, Staged, StageOver, Tick, Upward
+from backhaul.engines.wire import (
+    Activity,
+    Answer,
+    Downward,
+    Staged,
+    StageMore,
+    StageOver,
+    Tick,
+    Upward,
+)
 
 
 class Kind(Enum):
@@ -154,7 +163,7 @@ class Exchange:
             del self._open[message.number]
 
 
-def _not_expected(message: Answer | Staged | StageOver, why: str) -> TransientError:
+def _not_expected(message: Answer | Staged | StageMore | StageOver, why: str) -> TransientError:
     return TransientError(
         "E_BUG",
         f"the worker sent {type(message).__name__} for number {message.number}, which {why}",

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Endpoint
+from backhaul.engines.object_egress import ReadAccount
 from backhaul.engines.read_retries import RetryingReader
 
 RANGES_BEFORE_STREAM = 4  # quicker than the file system: then one long answer is tried
@@ -83,20 +84,20 @@ class LargeReader:
         """Wait for reads that are still under way."""
         self._fetchers.shutdown(wait=True, cancel_futures=True)
 
-    def pieces(self, endpoint: Endpoint, pin: Pin, count: Callable[[int], None]) -> Iterator[bytes]:
+    def pieces(self, endpoint: Endpoint, pin: Pin, account: ReadAccount) -> Iterator[bytes]:
         """The object's bytes in order, none larger than a piece.
 
         Args:
-            count: See `RetryingReader.get`; from several threads at once.
+            account: See `RetryingReader.get`.
 
         Raises:
             BackhaulError: As the reader's `get` and the body's `read`.
         """
         at, ranges = 0, RANGES_BEFORE_STREAM
         while at < pin.size_bytes:
-            at = yield from self._by_ranges(endpoint, pin, at, ranges, count)
+            at = yield from self._by_ranges(endpoint, pin, at, ranges, account)
             if at < pin.size_bytes:
-                at = yield from self._as_one(endpoint, pin, at, count)
+                at = yield from self._as_one(endpoint, pin, at, account)
             ranges *= MORE_RANGES
 
     # ------------------------------------------------------------ ranges
@@ -107,7 +108,7 @@ class LargeReader:
         pin: Pin,
         start: int,
         most: int,
-        count: Callable[[int], None],
+        account: ReadAccount,
     ) -> Generator[bytes, None, int]:
         """To the end, or until so many ranges together came quicker than they were taken.
 
@@ -128,7 +129,7 @@ class LargeReader:
                 while has_more and len(ahead) < limit and self._buffers.acquire(blocking=not ahead):
                     stop = min(start + step, size)
                     ahead.append(
-                        self._fetchers.submit(self._fetch, endpoint, pin, start, stop, count)
+                        self._fetchers.submit(self._fetch, endpoint, pin, start, stop, account)
                     )
                     start = stop
                     has_more = start < size
@@ -159,18 +160,18 @@ class LargeReader:
         return start
 
     def _fetch(
-        self, endpoint: Endpoint, pin: Pin, start: int, stop: int, count: Callable[[int], None]
+        self, endpoint: Endpoint, pin: Pin, start: int, stop: int, account: ReadAccount
     ) -> _Fetched:
         """One range, whole."""
         pieces: list[bytes] = []
         began_s = time.perf_counter()
-        self._read(endpoint, pin, start, stop, pieces.append, lambda: False, count)
+        self._read(endpoint, pin, start, stop, pieces.append, lambda: False, account)
         return _Fetched(pieces=pieces, took_s=time.perf_counter() - began_s)
 
     # ------------------------------------------------------------ one long answer
 
     def _as_one(
-        self, endpoint: Endpoint, pin: Pin, at: int, count: Callable[[int], None]
+        self, endpoint: Endpoint, pin: Pin, at: int, account: ReadAccount
     ) -> Generator[bytes, None, int]:
         """To the end, or until the reading fell behind.
 
@@ -181,7 +182,7 @@ class LargeReader:
         line: queue.Queue[bytes | None] = queue.Queue(tuning.range_bytes // tuning.piece_bytes)
         stopped = threading.Event()
         self._buffers.acquire()
-        reading = self._fetchers.submit(self._read_on, endpoint, pin, at, line, stopped, count)
+        reading = self._fetchers.submit(self._read_on, endpoint, pin, at, line, stopped, account)
         has_ended = False
         try:
             taken, waited_s, began_s = 0, 0.0, time.perf_counter()
@@ -215,10 +216,10 @@ class LargeReader:
         start: int,
         line: queue.Queue[bytes | None],
         stopped: threading.Event,
-        count: Callable[[int], None],
+        account: ReadAccount,
     ) -> None:
         try:
-            self._read(endpoint, pin, start, pin.size_bytes, line.put, stopped.is_set, count)
+            self._read(endpoint, pin, start, pin.size_bytes, line.put, stopped.is_set, account)
         finally:
             line.put(None)
 
@@ -230,10 +231,10 @@ class LargeReader:
         stop: int,
         give: Callable[[bytes], None],
         is_stopped: Callable[[], bool],
-        count: Callable[[int], None],
+        account: ReadAccount,
     ) -> None:
         """All of it in pieces."""
-        with self._reader.get(endpoint, pin, byte_range=(start, stop), count=count) as body:
+        with self._reader.get(endpoint, pin, byte_range=(start, stop), account=account) as body:
             while start < stop and not is_stopped():
                 data = body.read(self._allowed(min(self._tuning.piece_bytes, stop - start)))
                 if not data:

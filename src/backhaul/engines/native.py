@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from backhaul.core.checksums import (
     Digest,
@@ -41,6 +41,7 @@ from backhaul.engines.checksum_comparison import Closed, Prover, agrees_with_s3,
 from backhaul.engines.counter import Counter
 from backhaul.engines.gate import Gate
 from backhaul.engines.large import LargeReader
+from backhaul.engines.object_egress import ObjectEgress
 from backhaul.engines.read_retries import (
     LONGEST_SLEEP_S,
     ReadFailed,
@@ -60,26 +61,13 @@ class _Copy:
 
     Attributes:
         tried: How often it was copied before.
-        bytes_read: From S3 for it, over all tries.
-        was_read: Another engine had read it before.
-        counter: Of the staging call.
+        egress: From S3 for it, over all tries.
     """
 
     task: StageTask
     path: str
-    counter: Counter
+    egress: ObjectEgress
     tried: int = 0
-    bytes_read: int = 0
-    was_read: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def count(self, size_bytes: int) -> None:
-        """So many bytes more came: beyond the object's size they came once more."""
-        with self._lock:
-            before = max(self.bytes_read, self.pin.size_bytes)
-            self.bytes_read += size_bytes
-            repeated = size_bytes if self.was_read else max(0, self.bytes_read - before)
-        self.counter.add_received(size_bytes, repeated)
 
     @property
     def pin(self) -> Pin:
@@ -92,6 +80,10 @@ class Stager:
     Args:
         new_digest: Algorithm name (`core.checksums.PREFERENCE`) to an empty digest.
         shared: With the other staging calls of this process; default: nothing.
+
+    Attributes:
+        cancelled: Set: the call is given up.
+        more: See `ObjectEgress`; None: all may be read.
     """
 
     def __init__(
@@ -135,6 +127,7 @@ class Stager:
         self._made: set[str] = {directory}
         self._making = threading.Lock()
         self.cancelled = threading.Event()
+        self.more: Callable[[int], None] | None = None
 
     def close(self) -> None:
         """Wait for range reads that are still under way."""
@@ -174,7 +167,8 @@ class Stager:
             BackhaulError: What the attempt fails with.
         """
         path = f"{self._directory}/{task.planned.relative}"
-        return self._copy(_Copy(task=task, path=path, counter=self._counter))
+        egress = ObjectEgress(task.planned.pin.size_bytes, self._counter, self.more)
+        return self._copy(_Copy(task=task, path=path, egress=egress))
 
     def _copy(self, one: _Copy) -> Closed:
         while True:
@@ -209,15 +203,15 @@ class Stager:
         ):
             raise error
         self._clear_for_next(closed.path, closed.tried, error)
+        egress = ObjectEgress(
+            closed.task.planned.pin.size_bytes,
+            self._counter,
+            self.more,
+            bytes_read=closed.bytes_read,
+            was_read=closed.was_there,
+        )
         return self._copy(
-            _Copy(
-                task=closed.task,
-                path=closed.path,
-                counter=self._counter,
-                was_read=closed.was_there,
-                tried=closed.tried + 1,
-                bytes_read=closed.bytes_read,
-            )
+            _Copy(task=closed.task, path=closed.path, egress=egress, tried=closed.tried + 1)
         )
 
     def _clear_for_next(self, path: str, tried: int, error: BackhaulError) -> None:
@@ -263,7 +257,7 @@ class Stager:
         size = one.pin.size_bytes
         # Before the request: S3 cuts a connection that is idle half-way.
         self._allow_whole(size)
-        with self._reader.get(one.task.endpoint, one.pin, count=one.count) as body:
+        with self._reader.get(one.task.endpoint, one.pin, account=one.egress) as body:
             facts = body.facts
             data = body.readall()
         digests = self._digests(one, facts)
@@ -281,7 +275,7 @@ class Stager:
         # The file's place first, for the same reason.
         with (
             self._gate.entered(),
-            self._reader.get(one.task.endpoint, one.pin, count=one.count) as body,
+            self._reader.get(one.task.endpoint, one.pin, account=one.egress) as body,
         ):
             facts = body.facts
             digests = self._digests(one, facts)
@@ -301,7 +295,7 @@ class Stager:
             received = 0
             with self._gate.entered():
                 writer = self._target.create(one.path, one.pin.size_bytes)
-                for data in self._large_reader.pieces(one.task.endpoint, one.pin, one.count):
+                for data in self._large_reader.pieces(one.task.endpoint, one.pin, one.egress):
                     received += len(data)
                     self._take(writer, digests, data)
             self._check_length(one.pin, received)
@@ -334,7 +328,7 @@ class Stager:
             received=digests.crc32c,
             expected=digests.expected,
             version_id=facts.version_id,
-            bytes_read=one.bytes_read,
+            bytes_read=one.egress.bytes_read,
             tried=one.tried,
         )
 
@@ -367,7 +361,7 @@ class Stager:
                     was_there=True,
                 )
         if status is not None:
-            one.was_read = True
+            one.egress.repeat_all()
             self._target.remove(one.path)
         return None
 

@@ -22,6 +22,7 @@ from backhaul.core.errors import BackhaulError, OutageError, SourceChanged, Tran
 from backhaul.core.objects import Pin
 from backhaul.core.ports import Body, Endpoint, SourceReader
 from backhaul.engines.gate import Gate
+from backhaul.engines.object_egress import ReadAccount, Uncounted
 
 TRIES = 4
 FIRST_SLEEP_S = 0.1  # before the second try; then 0.4 and 1.6 s
@@ -67,13 +68,13 @@ class RetryingReader:
         pin: Pin,
         *,
         byte_range: tuple[int, int] | None = None,
-        count: Callable[[int], None] = lambda _size_bytes: None,
+        account: ReadAccount | None = None,
     ) -> _ResumingBody:
         """As the reader's; it takes one place at the gate until the body is closed.
 
         Args:
-            count: Called with bytes of bodies that have arrived, useful or not; all together they
-                are what was received.
+            account: Learns of each request before it is made, and of all that arrives; None: of
+                no object.
 
         Raises:
             ReadFailed: Here, or of the body's `read`.
@@ -83,7 +84,7 @@ class RetryingReader:
             pin,
             byte_range,
             self._new_tries(),
-            count,
+            account or Uncounted(),
         )
 
     def head(self, endpoint: Endpoint, pin: Pin) -> S3Checksums:
@@ -190,16 +191,16 @@ class _ResumingBody:
         pin: Pin,
         byte_range: tuple[int, int] | None,
         tries: _Tries,
-        count: Callable[[int], None],
+        account: ReadAccount,
     ) -> None:
         self._request = request
         self._tries = tries
-        self._count = count
-        self._counted_bytes = 0  # of the answer under way
+        self._account = account
+        self._expected_bytes = self._counted_bytes = 0  # of the answer under way
         self._earlier_bytes = 0
         self._at, self._stop = byte_range or (0, pin.size_bytes)
         self._body: Body | None
-        self._body, self._place = tries.repeat(lambda: request(byte_range))
+        self._body, self._place = tries.repeat(lambda: self._begin(byte_range))
         self.facts = self._body.facts
 
     def read(self, amt: int) -> bytes:
@@ -217,10 +218,21 @@ class _ResumingBody:
         if self._body is None:
             if self._at >= self._stop:
                 return b""
-            self._body, self._place = self._request((self._at, self._stop))
+            self._body, self._place = self._begin((self._at, self._stop))
         data = self._body.read(amt)
         self._count_received(self._body)
         return data
+
+    def _begin(self, wanted: tuple[int, int] | None) -> tuple[Body, ExitStack]:
+        expected = self._stop - self._at
+        self._account.expect(expected)
+        try:
+            answer = self._request(wanted)
+        except BackhaulError:
+            self._account.spare(expected)
+            raise
+        self._expected_bytes = expected
+        return answer
 
     @property
     def received_bytes(self) -> int:
@@ -231,7 +243,7 @@ class _ResumingBody:
         more = body.received_bytes - self._counted_bytes
         if more:
             self._counted_bytes += more
-            self._count(more)
+            self._account.count(more)
 
     def _close(
         self,
@@ -244,7 +256,9 @@ class _ResumingBody:
             self._place.__exit__(kind, error, trace)
             self._count_received(body)
             self._earlier_bytes += self._counted_bytes
-            self._counted_bytes = 0
+            if self._counted_bytes != self._expected_bytes:
+                self._account.spare(self._expected_bytes - self._counted_bytes)
+            self._expected_bytes = self._counted_bytes = 0
 
     def readall(self) -> bytes:
         """See the port."""

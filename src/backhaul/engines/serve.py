@@ -25,6 +25,7 @@ from backhaul.core.errors import BackhaulError, TransientError
 from backhaul.core.objects import StagedObject
 from backhaul.core.ports import SourceReader, StageTask, TargetFs
 from backhaul.core.rate_limit import Allowance
+from backhaul.engines.asking import Asking
 from backhaul.engines.checksum_comparison import Closed
 from backhaul.engines.counter import Counter
 from backhaul.engines.native import Cancelled, Stager
@@ -40,6 +41,7 @@ from backhaul.engines.wire import (
     Call,
     Cancel,
     Downward,
+    StageAllowed,
     StageBegin,
     Staged,
     StageEnd,
@@ -128,7 +130,7 @@ class _Worker:
                 self._orders.submit(self._call, order)
             case StageBegin():
                 self._orders.submit(self._begin, order)
-            case StageTasks() | StageEnd() | Cancel():
+            case StageTasks() | StageEnd() | StageAllowed() | Cancel():
                 self._orders.submit(self._feed, order)
 
     def tick_for_ever(self) -> None:
@@ -211,6 +213,7 @@ class _Worker:
             raise AssertionError("one staging call at a time")
         tuning = self._parts.tuning(begin.filesystem)
         running = _Running(number=begin.number, counter=Counter())
+        asking = Asking(begin.number, self.send)
         stager = Stager(
             reader=self._reader,
             target=self._target(begin.filesystem),
@@ -221,9 +224,10 @@ class _Worker:
             verify=begin.verify,
             shared=self._shared_of(tuning),
         )
-        return _Staging(self, stager, tuning.threads, running)
+        stager.more = asking.more if begin.asks else None
+        return _Staging(self, stager, asking, tuning.threads, running)
 
-    def _feed(self, order: StageTasks | StageEnd | Cancel) -> None:
+    def _feed(self, order: StageTasks | StageEnd | StageAllowed | Cancel) -> None:
         staging = self._staging
         if staging is None or staging.running.number != order.number:
             return  # it is over, and its one `StageOver` was sent
@@ -232,6 +236,8 @@ class _Worker:
                 staging.add(tasks)
             case StageEnd():
                 staging.end()
+            case StageAllowed(order=number):
+                staging.asking.allowed(number)
             case Cancel():
                 staging.cancel()
 
@@ -245,8 +251,11 @@ class _Worker:
 class _Staging:
     """One staging call: its threads, what they finished, and its first error."""
 
-    def __init__(self, worker: _Worker, stager: Stager, threads: int, running: _Running) -> None:
+    def __init__(
+        self, worker: _Worker, stager: Stager, asking: Asking, threads: int, running: _Running
+    ) -> None:
         self.running = running
+        self.asking = asking
         self._worker = worker
         self._stager = stager
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="copy")
@@ -280,6 +289,7 @@ class _Staging:
 
     def cancel(self) -> None:
         self._stager.cancelled.set()
+        self.asking.cancel()
         self.end()
 
     def flush(self) -> None:

@@ -30,9 +30,11 @@ from backhaul.engines.wire import (
     Call,
     Cancel,
     Downward,
+    StageAllowed,
     StageBegin,
     Staged,
     StageEnd,
+    StageMore,
     StageOver,
     StageTasks,
     Upward,
@@ -160,6 +162,7 @@ class WorkerSession(TargetCalls):
         tasks: Iterator[Sequence[StageTask]],
         directory: Location,
         verify: VerifyLevel,
+        more: Callable[[int], None] | None = None,
     ) -> Iterator[Sequence[StagedObject]]:
         """See the port. Yields an empty batch now and then, so that progress can be shown."""
         self._refuse_use_after_fault()
@@ -174,6 +177,7 @@ class WorkerSession(TargetCalls):
                     filesystem=self._filesystem,
                     directory=directory.path,
                     verify=verify,
+                    asks=more is not None,
                 )
             )
             for message in self._converse(staging, tasks):
@@ -183,6 +187,10 @@ class WorkerSession(TargetCalls):
                     case Staged(objects=objects):
                         self._objects += len(objects)
                         yield objects
+                    case StageMore(order=order, size_bytes=size_bytes) if more is not None:
+                        more(size_bytes)  # may make calls, of the ledger
+                        staging.restart()
+                        self._send(StageAllowed(number=staging.number, order=order))
                     case _:
                         yield ()
         except (KeyboardInterrupt, SystemExit):

@@ -3,6 +3,8 @@
 Agent to worker: `Call`, answered by one `Answer`; or `StageBegin`, `StageTasks` ..., `StageEnd`,
 answered by `Staged` batches and at last by one `StageOver`. `Cancel` ends a staging call early.
 A call may be made while a staging call is open: their messages then arrive in any order.
+`StageMore` may come at any time of a staging call, and is answered by one `StageAllowed`, or by
+`Cancel`.
 
 Every message carries the number of its call or staging call. Numbers rise for as long as the worker
 lives and are never used twice, so a message is delivered to what it belongs to, and one that comes
@@ -46,12 +48,17 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class StageBegin:
-    """Start a staging call."""
+    """Start a staging call.
+
+    Attributes:
+        asks: The worker sends `StageMore` before it reads anything once more.
+    """
 
     number: int
     filesystem: str
     directory: str
     verify: VerifyLevel
+    asks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +81,14 @@ class Cancel:
     """Give the staging call up; answered by `StageOver` once nothing of it runs any more."""
 
     number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageAllowed:
+    """What the `StageMore` of this order was sent for may be read."""
+
+    number: int
+    order: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +121,19 @@ class Staged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageMore:
+    """An object is to be read once more, by so many bytes beyond its size; a thread waits.
+
+    Attributes:
+        order: Which of the staging call's, from 1.
+    """
+
+    number: int
+    order: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageOver:
     """The staging call ended; with the first error, if any. Nothing of it runs any more.
 
@@ -127,5 +155,5 @@ class Tick:
     activities: tuple[Activity, ...] = ()
 
 
-Downward = Call | StageBegin | StageTasks | StageEnd | Cancel
-Upward = Answer | Staged | StageOver | Tick
+Downward = Call | StageBegin | StageTasks | StageEnd | StageAllowed | Cancel
+Upward = Answer | Staged | StageMore | StageOver | Tick

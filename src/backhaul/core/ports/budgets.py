@@ -52,18 +52,23 @@ class EgressGate(Protocol):
             OutageError, LedgerDamaged
         """
 
-    def check(self, transfer_id: str, more_bytes: int) -> None:
-        """Before each few objects: what was read again in vain may have used up the rest.
+    def extend(self, transfer_id: str, size_bytes: int) -> None:
+        """Reserve so much more for it, before it reads something once more.
 
-        Args:
-            more_bytes: Read so far beyond what was reserved for it.
+        Raises:
+            BudgetUsedUp: It does not fit; what was reserved stays.
+            OutageError, LedgerDamaged
+        """
+
+    def check(self, transfer_id: str) -> None:
+        """While it copies: other processes may have used up what it reserved.
 
         Raises:
             BudgetUsedUp, OutageError, LedgerDamaged
         """
 
     def recorded(self, transfer_id: str, size_bytes: int) -> None:
-        """The ledger has so much of it by now: that is spent, and reserved no more."""
+        """The ledger has so much of what it reserved: that is spent, and reserved no more."""
 
     def release(self, transfer_id: str) -> None:
         """The attempt has ended; safe to repeat."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -257,10 +257,16 @@ class TargetSession(Protocol):
         tasks: Iterator[Sequence[StageTask]],
         directory: Location,
         verify: VerifyLevel,
+        more: Callable[[int], None] | None = None,
     ) -> Iterator[Sequence[StagedObject]]:
         """Copy the tasks below `directory`, yielding proofs in batches as files are closed.
 
         Pulls from `tasks` only as far as its window allows, so memory stays constant.
+
+        Args:
+            more: Called in the caller's thread before an object is read beyond its size, with the
+                bytes that come once more; what it raises ends the call, and they are not read.
+                None: all may be read.
 
         Raises:
             SourceChanged, IntegrityError, PermanentError, TransientError, OutageError: the first

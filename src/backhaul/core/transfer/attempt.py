@@ -269,10 +269,12 @@ class Attempt:
     def _stage_here(self, pages: Iterator[Sequence[StageTask]]) -> None:
         """By this node's worker."""
         clock, session = self._ports.clock, self._worker.session
-        pages = self._plan.reservation.checked(pages, lambda: self._worker.received[0])
+        reservation = self._plan.reservation
+        pages, more = reservation.checked(pages), reservation.more
         checked_s = clock.monotonic()
-        for batch in session.stage(pages, self._staging.directory, self._job.verify):
+        for batch in session.stage(pages, self._staging.directory, self._job.verify, more):
             self._proofs.add(batch)
+            reservation.check()
             self._report.progress("staging")
             now_s = clock.monotonic()
             if now_s - checked_s > CHECK_OWNER_EVERY_S:

@@ -23,7 +23,7 @@ from backhaul.core.ports import (
 )
 from backhaul.engines.calls import Arguments, Result, TargetCalls
 from backhaul.engines.counter import Counter
-from backhaul.engines.native import Stager
+from backhaul.engines.native import Cancelled, Stager
 from backhaul.engines.operations import PARALLEL, TargetOperations
 from backhaul.engines.tuning import Tuning
 from backhaul.testing.fakes.faults import Faults
@@ -116,13 +116,26 @@ class InlineSession(TargetCalls):
         return operation(self._operations, *arguments, **named)
 
     def stage(
-        self, tasks: Iterator[Sequence[StageTask]], directory: Location, verify: VerifyLevel
+        self,
+        tasks: Iterator[Sequence[StageTask]],
+        directory: Location,
+        verify: VerifyLevel,
+        more: Callable[[int], None] | None = None,
     ) -> Iterator[Sequence[StagedObject]]:
         """See the port; one batch per object."""
         for still_s in (self._pool.still_s, 0.0):
             if self._watch is not None and (error := self._watch.look(still_s, PATIENCE_S)):
                 raise error
         self._started_bytes, self._objects = self._counter.size_bytes, 0
+
+        def ask(size_bytes: int) -> None:
+            if more is not None:
+                try:
+                    more(size_bytes)
+                except BackhaulError as error:
+                    staging.error = error
+                    raise Cancelled from error
+
         stager = Stager(
             reader=self._pool.reader,
             target=self._target,
@@ -132,6 +145,7 @@ class InlineSession(TargetCalls):
             directory=directory.path,
             verify=verify,
         )
+        stager.more = ask
         stager.cancelled = self._pool.new_event()
         staging = self._staging = _OpenStaging(stager)
         interleave = self._pool.interleave
@@ -155,7 +169,17 @@ class InlineSession(TargetCalls):
             staging = self._staging
             if staging is not None and staging.open:
                 self._objects += 1
-                yield (staging.stager.stage(staging.open.popleft()),)
+                yield (self._staged(staging),)
+
+    @staticmethod
+    def _staged(staging: _OpenStaging) -> StagedObject:
+        """One object more; as in a worker, what the caller refuses does not reach the stager."""
+        try:
+            return staging.stager.stage(staging.open.popleft())
+        except Cancelled:
+            if staging.error is None:
+                raise
+            raise staging.error from None
 
     def _arrived(self, staging: _OpenStaging) -> Iterator[Sequence[StagedObject]]:
         while staging.arrived:
@@ -171,7 +195,7 @@ class InlineSession(TargetCalls):
             return
         try:
             for _ in range(interleave(len(staging.open))):
-                self._arrive(staging, staging.stager.stage(staging.open.popleft()))
+                self._arrive(staging, self._staged(staging))
         except BackhaulError as error:
             staging.error = error  # it ends with this, once the call has its answer
 

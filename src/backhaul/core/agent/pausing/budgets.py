@@ -1,6 +1,7 @@
 """Budgets in force: what transfers of this process have reserved, and what is spent.
 
-A transfer reserves all it will copy before its first byte, so that what is begun can be finished.
+A transfer reserves all it will copy before its first byte, so that what is begun can be finished;
+what it has to read once more it reserves before that.
 Other processes on the ledger, such as `backhaul copy`, are seen once they record what they read.
 No lock is held during a call of the ledger; what is recorded meanwhile is added to its answer.
 """
@@ -23,6 +24,7 @@ from backhaul.core.cost.budget import (
     used_up,
 )
 from backhaul.core.cost.prices import EgressPrice
+from backhaul.core.errors import BudgetUsedUp
 from backhaul.core.facts import BudgetNearlyUsed
 from backhaul.core.ports import BudgetLedger, Clock, Emit
 from backhaul.core.transfer.egress.budgets import BudgetFigures, figures_of, worth_of
@@ -35,10 +37,12 @@ class _Reserved:
     """Of one transfer.
 
     Attributes:
+        planned_bytes: What it was to copy when it began.
         size_bytes: It will read so much in all; `recorded` of it is in the ledger.
     """
 
     route: str
+    planned_bytes: int
     size_bytes: int
     is_forced: bool
     recorded: int = 0
@@ -98,31 +102,45 @@ class BudgetGate:
             self._read()
         with self._lock:
             if not is_forced and size_bytes:
-                for state in self._states(route, without=transfer_id):
-                    self._refuse_if_full(state, route, size_bytes)
+                for state, is_over in self._with(size_bytes, route, without=transfer_id):
+                    if is_over:
+                        raise self._used_up(state, route, size_bytes)
             self._reserved[transfer_id] = _Reserved(
-                route=route, size_bytes=size_bytes, is_forced=is_forced
+                route=route, planned_bytes=size_bytes, size_bytes=size_bytes, is_forced=is_forced
             )
 
-    def _refuse_if_full(self, state: BudgetState, route: str, size_bytes: int) -> None:
-        needed = self._worth(state.budget, size_bytes)
-        if state.spent + state.reserved + needed > state.limit:
-            raise used_up(state, route, needed, size_bytes)
-
-    def check(self, transfer_id: str, more_bytes: int) -> None:
+    def extend(self, transfer_id: str, size_bytes: int) -> None:
+        one = self._open(transfer_id)
         with self._lock:
-            one = self._reserved.get(transfer_id)
+            if one is None:
+                return
+            if not one.is_forced:
+                for state, is_over in self._with(size_bytes, one.route):
+                    if is_over:
+                        raise self._used_up(state, one.route, one.planned_bytes)
+            one.size_bytes += size_bytes
+
+    def check(self, transfer_id: str) -> None:
+        one = self._open(transfer_id)
         if one is None or one.is_forced:
             return
-        if self._clock.monotonic() - self._read_s >= CHECK_EVERY_S:
-            self._read()
         with self._lock:
-            for state in self._states(one.route, without=None):
-                rest = self._worth(state.budget, one.open_bytes + more_bytes)
+            for state in self._states(one.route):
                 # What others have reserved is theirs to find out.
-                if state.spent + rest > state.limit:
-                    needed = self._worth(state.budget, one.size_bytes)
-                    raise used_up(state, one.route, needed, one.size_bytes)
+                if state.spent + self._worth(state.budget, one.open_bytes) > state.limit:
+                    raise self._used_up(state, one.route, one.planned_bytes)
+
+    def _open(self, transfer_id: str) -> _Reserved | None:
+        """What it has reserved, once what is known is fresh enough to judge by."""
+        with self._lock:
+            one = self._reserved.get(transfer_id)
+        is_judged = one is not None and not one.is_forced
+        if is_judged and self._clock.monotonic() - self._read_s >= CHECK_EVERY_S:
+            self._read()
+        return one
+
+    def _used_up(self, state: BudgetState, route: str, size_bytes: int) -> BudgetUsedUp:
+        return used_up(state, route, self._worth(state.budget, size_bytes), size_bytes)
 
     def recorded(self, transfer_id: str, size_bytes: int) -> None:
         with self._lock:
@@ -139,9 +157,9 @@ class BudgetGate:
 
     def hold_of(self, route: str, needed_bytes: int = 0) -> BudgetHold | None:
         with self._lock:
-            for state in self._states(route, without=None):
-                needed = self._worth(state.budget, needed_bytes)
-                if state.is_spent or state.spent + state.reserved + needed > state.limit:
+            for state, is_over in self._with(needed_bytes, route):
+                if state.is_spent or is_over:
+                    needed = self._worth(state.budget, needed_bytes)
                     return self._hold(state, route, needed, needed_bytes)
         return None
 
@@ -193,22 +211,35 @@ class BudgetGate:
 
     # ------------------------------------------------------------ what is known
 
-    def _states(self, route: str, without: str | None) -> Iterator[BudgetState]:
-        """Of the budgets that count this route.
+    def _states(self, route: str) -> Iterator[BudgetState]:
+        """Of the budgets that count this route."""
+        return (one for one in self._all_states() if one.budget.covers(route))
+
+    def _all_states(self) -> Iterator[BudgetState]:
+        return (self._state(known) for known in self._in_force())
+
+    def _with(
+        self, size_bytes: int, route: str, without: str | None = None
+    ) -> Iterator[tuple[BudgetState, bool]]:
+        """Of the budgets that count this route: as it is, and whether so much is too much.
 
         Args:
             without: This transfer's own reservation is not counted.
         """
-        return (one for one in self._all_states(without) if one.budget.covers(route))
+        for known in self._in_force():
+            if known.figures.budget.covers(route):
+                # Priced together with what is reserved: a step of the price may be in between.
+                full = self._state(known, without, size_bytes)
+                yield self._state(known, without), full.spent + full.reserved > full.limit
 
-    def _all_states(self, without: str | None = None) -> Iterator[BudgetState]:
+    def _in_force(self) -> Iterator[_Known]:
         budgets, now = self._budgets, self._clock.now()
         for known in self._known:
             figures = known.figures
             if figures.budget in budgets and figures.period.ends_at > now:
-                yield self._state(known, without)
+                yield known
 
-    def _state(self, known: _Known, without: str | None) -> BudgetState:
+    def _state(self, known: _Known, without: str | None = None, more_bytes: int = 0) -> BudgetState:
         budget = known.figures.budget
         since = sum(
             size_bytes - known.recorded.get(route, 0)
@@ -220,7 +251,9 @@ class BudgetGate:
             for transfer_id, one in self._reserved.items()
             if budget.covers(one.route) and transfer_id != without
         )
-        return known.figures.state(self._price, since_bytes=since, reserved_bytes=reserved)
+        return known.figures.state(
+            self._price, since_bytes=since, reserved_bytes=reserved + more_bytes
+        )
 
     def _worth(self, budget: EgressBudget, size_bytes: int) -> int:
         found = (one.figures for one in self._known if one.figures.budget == budget)

@@ -31,6 +31,7 @@ class EgressMeter:
         self._route = route
         self._worker = worker
         self._copied_before = begun.egress.copy
+        self._lost_bytes = 0  # not recorded yet, and not of what this attempt has reserved
         self._first_bytes = 0  # of the plan, read by this attempt or by what it continues
         self._received_bytes = self._repeated_bytes = 0  # by the worker, as counted so far
         self._native, self._distcp = Egress(), Egress()
@@ -56,6 +57,7 @@ class EgressMeter:
         fresh = min(size_bytes, max(0, counted_bytes + size_bytes - self._copied_before))
         self._distcp += Egress(copy=fresh, retry=size_bytes - fresh)
         self._copied_before += fresh
+        self._lost_bytes += size_bytes
 
     def unrecorded(self) -> EgressCount:
         """What is not in the ledger; `recorded` gets it back once it is."""
@@ -72,7 +74,8 @@ class EgressMeter:
             return
         self._noted_s = self._ports.clock.monotonic()
         if self._ports.budgets is not None:
-            self._ports.budgets.recorded(self._id, count.total.size_bytes)
+            self._ports.budgets.recorded(self._id, count.total.size_bytes - self._lost_bytes)
+        self._lost_bytes = 0
         before = self._recorded
         self._recorded = EgressCount(
             at=count.at,

@@ -1,4 +1,8 @@
-"""What one attempt may let leave S3: reserved in the budgets before its first byte is copied."""
+"""What one attempt may let leave S3: reserved in the budgets before it is requested.
+
+The whole plan is, before its first byte is copied; and what has to be read once more, before that.
+So what this process reads stays within its budgets, however many objects a worker has in hand.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,6 @@ from contextlib import contextmanager
 
 from backhaul.core.model import Assignment
 from backhaul.core.ports import Ports, StageTask
-
-OBJECTS_AT_ONCE = 16  # from one look at the budgets to the next one
 
 
 class EgressReservation:
@@ -48,30 +50,30 @@ class EgressReservation:
             if self._gate is not None:
                 self._gate.release(self._id)
 
-    def recorded(self, size_bytes: int) -> None:
-        """The ledger has so many bytes more of this attempt."""
-        if self._gate is not None and self._is_made:
-            self._gate.recorded(self._id, size_bytes)
+    @property
+    def more(self) -> Callable[[int], None] | None:
+        """For the worker, see `TargetSession.stage`: what is read once more is reserved, too.
 
-    def checked(
-        self, pages: Iterator[Sequence[StageTask]], read_bytes: Callable[[], int]
-    ) -> Iterator[Sequence[StageTask]]:
-        """These pages in pieces, each given away only while the budgets allow it.
+        It raises BudgetUsedUp where that does not fit: those bytes are not read.
+        """
+        return self._extend if self.is_needed else None
 
-        Args:
-            read_bytes: Read from S3 in this attempt so far.
+    def _extend(self, size_bytes: int) -> None:
+        if self._gate is not None:
+            self._gate.extend(self._id, size_bytes)
+
+    def check(self) -> None:
+        """While bytes come in: another process may have used up what is reserved here.
 
         Raises:
-            BudgetUsedUp: What was read in vain has used up the rest; the objects in flight are
-                all that may leave S3 beyond the budget.
+            BudgetUsedUp: No further object is begun.
+            OutageError, LedgerDamaged
         """
-        if self._gate is None or not self._is_made:
-            yield from pages
-            return
-        given = 0
+        if self._gate is not None and self._is_made:
+            self._gate.check(self._id)
+
+    def checked(self, pages: Iterator[Sequence[StageTask]]) -> Iterator[Sequence[StageTask]]:
+        """These pages, each given to the worker only while the budgets allow it; see `check`."""
         for page in pages:
-            for start in range(0, len(page), OBJECTS_AT_ONCE):
-                piece = page[start : start + OBJECTS_AT_ONCE]
-                self._gate.check(self._id, max(0, read_bytes() - given))
-                given += sum(one.planned.pin.size_bytes for one in piece)
-                yield piece
+            self.check()
+            yield page
