@@ -21,6 +21,17 @@ BOTH = ("p/a", "p/s/b")
 _TWICE = Shape(agents=2, slots=1, keys=("p/a",), messages=("raw/p/a, /land/d",) * 2)
 _FORGED = ("forged raw/p/a, /land/p", "event raw/p/a, /land/p")
 _FOLDER = replace(_TWICE, keys=("p/a", "p/b"), messages=("raw/p/, /land/d",) * 2)
+# Of 7 and 87 bytes: a budget for one of them, and then for both if each is read once.
+_AT_ONCE = replace(
+    _TWICE,
+    agents=1,
+    slots=2,
+    keys=("p/a", "q/b"),
+    messages=("raw/p/a, /land/d", "raw/q/b, /land/e", "raw/p/a, /land/f"),
+    at_once=2,
+    budget=90,
+    turns_s=(60.0, 100.0),
+)
 SCENARIOS: dict[str, Shape] = {
     "object": replace(_TWICE, messages=_TWICE.messages[:1]),
     "object, and the agents report": replace(_TWICE, messages=_TWICE.messages[:1], reports=True),
@@ -100,6 +111,8 @@ SCENARIOS: dict[str, Shape] = {
         budget=100,
         turns_s=(60.0, 100.0),
     ),
+    "two at once for one budget": _AT_ONCE,
+    "two at once for one budget, one never right": replace(_AT_ONCE, budget=100, poison="p/a"),
     "never right": replace(_TWICE, messages=_TWICE.messages[:1], poison="p/a"),
     "hangs for ever": replace(_TWICE, messages=_TWICE.messages[:1], hanger="store.get"),
     "one agent, three at once": replace(
@@ -123,7 +136,8 @@ class Point:
         shape = replace(SCENARIOS[self.scenario], kinds=frozenset(kinds), is_overtaken=True)
         sim = _sim(shape)
         sim.plan[self.call, self.occurrence] = self.way
-        sim.send()
+        for _ in range(shape.at_once):
+            sim.send()
         sim.run()
         return sim
 
@@ -131,8 +145,9 @@ class Point:
 def points() -> Iterator[Point]:
     """All of them."""
     for scenario, shape in SCENARIOS.items():
-        sim = _sim(replace(shape, kinds=frozenset(), messages=shape.messages[:1]))
-        sim.send()
+        sim = _sim(replace(shape, kinds=frozenset(), messages=shape.messages[: shape.at_once]))
+        for _ in range(shape.at_once):
+            sim.send()
         sim.run()
         for call, made in sorted(sim.counts.items()):
             for occurrence in range(1, min(made, MOST_OCCURRENCES) + 1):

@@ -11,7 +11,7 @@ E1  without faults every object is read once and nothing dies
 C1  what may only be adopted is never copied: none of its bytes is read
 R1  to R5: what is sent to others about all this: `tests.sim.replies`
 P1  no attempt of a paused route begins once that is known
-B1  no more leaves S3 in a day than its budget, but what is read again while it is in flight
+B1  no more leaves S3 in a day than its budget, but to finish what was published in part
 B2  what a budget holds spends no attempt
 F1  on a FIFO queue nothing of a group is staged before what was sent earlier has ended
 M1  what is done has the completion marker that its route wants

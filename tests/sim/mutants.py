@@ -22,7 +22,7 @@ from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.attempts import RecordAttempts
 from backhaul.core.agent.context import AgentContext
 from backhaul.core.agent.observer import Observer
-from backhaul.core.agent.pausing.budgets import BudgetGate
+from backhaul.core.agent.pausing.budgets import BudgetGate, _Reserved
 from backhaul.core.agent.pausing.lot import Parked
 from backhaul.core.agent.pausing.parking import Parking
 from backhaul.core.agent.replying.lane import ReplyLane
@@ -535,6 +535,17 @@ def parked_messages_reappear(patch: Patch) -> None:
 # ---------------------------------------------------------------- budgets
 
 
+_TWO_AT_ONCE = Point(
+    scenario="two at once for one budget", call="store.get", occurrence=2, way="fail"
+)
+_ONE_NEVER_RIGHT = Point(
+    scenario=f"{_TWO_AT_ONCE.scenario}, one never right",
+    call="ledger.begin",
+    occurrence=1,
+    way="fail",
+)
+
+
 @mutant("a transfer begins only if all of it fits into what is left", 377)
 def budgets_are_checked_after_the_copy(patch: Patch) -> None:
     def reserve(original: Any, self: Any, *args: Any, **named: Any) -> None:
@@ -544,6 +555,16 @@ def budgets_are_checked_after_the_copy(patch: Patch) -> None:
         original(self, *args, **named)
 
     _around(patch, BudgetGate, "reserve", reserve)
+
+
+@mutant("what others under way have reserved is not there any more", 1689, _TWO_AT_ONCE)
+def reservations_are_not_counted(patch: Patch) -> None:
+    patch.setattr(_Reserved, "open_bytes", property(lambda self: 0))
+
+
+@mutant("what is read once more is reserved before that", 1689, _ONE_NEVER_RIGHT)
+def repeats_are_not_reserved(patch: Patch) -> None:
+    patch.setattr(BudgetGate, "extend", lambda self, transfer_id, size_bytes: None)
 
 
 @mutant("what a budget holds spends no attempt", 88)

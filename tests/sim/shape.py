@@ -39,6 +39,7 @@ class Shape:
         has_other_route: There is one that is never paused, so that polling goes on.
         marker: The route wants a completion marker.
         budget: Bytes that may leave S3 in a day; None: all. With one agent: gates are of a process.
+        at_once: Messages that are there from the start, in scenarios with crash points.
         turns_s: When the day ends, and when an operator allows very much more; from the start.
     """
 
@@ -72,6 +73,7 @@ class Shape:
     has_other_route: bool = False
     marker: bool = False
     budget: int | None = None
+    at_once: int = 1
     turns_s: tuple[float, float] = (0.0, 0.0)
 
     @property

@@ -171,6 +171,24 @@ class _Session(InlineSession):
             still_s += LOOK_S
 
 
+class _Gate(BudgetGate):
+    """Counts what may be read whatever the budget."""
+
+    def __init__(self, sim: Sim, ledger: MemoryLedger) -> None:
+        super().__init__(ledger, sim.clock, sim._emit, INTERNET)
+        self._sim = sim
+
+    def reserve(self, transfer_id: str, route: str, size_bytes: int, *, is_forced: bool) -> None:
+        super().reserve(transfer_id, route, size_bytes, is_forced=is_forced)
+        self._sim.finished_bytes += size_bytes * is_forced
+
+    def extend(self, transfer_id: str, size_bytes: int) -> None:
+        super().extend(transfer_id, size_bytes)
+        one = self._reserved.get(transfer_id)
+        if one is not None:
+            self._sim.finished_bytes += size_bytes * one.is_forced
+
+
 class Stalled(BaseException):
     """A worker's call never returned; nothing in the worker notices."""
 
@@ -395,6 +413,7 @@ class Sim:
         self.is_calm = False
         self.down_until_s: dict[str, float] = {}
         self.overwritten = 0
+        self.finished_bytes = 0  # of what was published in part: it is finished in any case
         self.gone: set[str] = set()
         self.hopeless: set[str] = set()
         self.faults_left = shape.most_faults
@@ -472,7 +491,7 @@ class Sim:
     def _gate(self, ledger: MemoryLedger) -> BudgetGate | None:
         if self.shape.budget is None:
             return None
-        gate = BudgetGate(ledger, self.clock, self._emit, INTERNET)
+        gate = _Gate(self, ledger)
         gate.follow([self._budget(self.shape.budget)])
         return gate
 
@@ -508,9 +527,7 @@ class Sim:
             sums[day] += egress.size_bytes
         more = {one.period.date(): one.amount for one in file.raises}
         largest = max(len(data) for data in self.ghost.stored_checksums)
-        over = 0
-        if self.shape.kinds or self.shape.poison is not None:
-            over = largest * self.shape.slots  # read again while it was in flight
+        over = self.finished_bytes
         if "lost" in self.shape.kinds:
             over += largest * len(self.shape.keys)  # recorded twice
         for day, size_bytes in sums.items():

@@ -248,6 +248,23 @@ def test_dollars_follow_the_tiers_of_the_month(bed: Bed) -> None:
     assert bed.scrape()['cost_usd_total{route="click"}'] == pytest.approx(0.18)
 
 
+def test_a_late_fact_of_the_month_before_does_not_begin_a_month_anew(bed: Bed) -> None:
+    """Two threads report around midnight: the later one may have looked at the clock before."""
+    gb = EgressRecorded(
+        transfer_id="t", route="click", native=Egress(copy=100 * GB), distcp=Egress()
+    )
+    bed.emit(gb)  # what is free of this month
+    bed.clock.advance(32 * 86_400)
+    bed.emit(gb)  # and of the next one
+    before = bed.scrape()['cost_usd_total{route="click"}']
+    bed.clock.advance(-32 * 86_400)
+    bed.emit(replace(gb, native=Egress(copy=GB)))
+    bed.clock.advance(32 * 86_400)
+    bed.emit(replace(gb, native=Egress(copy=GB)))
+    after = bed.scrape()['cost_usd_total{route="click"}']
+    assert (before, after) == (0, pytest.approx(0.18))
+
+
 def test_a_death_counts_once_however_often_its_message_returns(bed: Bed) -> None:
     bed.start()
     bed.emit(dead(), dead())

@@ -133,6 +133,13 @@ def test_csv_holds_no_formula(path: Path) -> None:
     assert found[-1]["copy_bytes"] == "5"
 
 
+def test_in_csv_the_total_is_no_route_of_that_name(path: Path) -> None:
+    fill(path, [("2026-11-03", "total", "", "copy", 7), ("2026-11-03", "click", "", "copy", 3)])
+    found = list(csv.DictReader(io.StringIO(run(path, "--csv").stdout)))
+    kinds = {(one["kind"], one["route"]): one["copy_bytes"] for one in found}
+    assert kinds == {("group", "total"): "7", ("group", "click"): "3", ("total", "total"): "10"}
+
+
 def test_the_table_has_a_total(path: Path) -> None:
     fill(path, [("2026-11-03", "click", "", "copy", 200 * GB)], [("2026-11-03", "click", "")])
     result = run(path)

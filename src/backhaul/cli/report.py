@@ -85,12 +85,16 @@ def _print(found: Report, output: Output) -> None:
         return
 
     def as_json(line: ReportLine) -> dict[str, Any]:
-        kind = "total" if line is found.total else "group"
         days = {"since": found.since.isoformat(), "until": found.until.isoformat()}
         price = {"price": found.price.source}
-        return {"kind": kind, "by": found.by.value, **days, **line.as_json, **price}
+        return {"kind": _kind(found, line), "by": found.by.value, **days, **line.as_json, **price}
 
     print_rows(lines, _columns(found), output, as_json)
+
+
+def _kind(found: Report, line: ReportLine) -> str:
+    """A route may be called `total`."""
+    return "total" if line is found.total else "group"
 
 
 def _columns(found: Report) -> list[Column[ReportLine]]:
@@ -138,4 +142,6 @@ def _columns(found: Report) -> list[Column[ReportLine]]:
             value=lambda line: usd(line.cost),
             is_csv_only=True,
         ),
+        # Last, so that the places of the others stay what they were.
+        Column(name="kind", text=lambda line: _kind(found, line), is_csv_only=True),
     ]

@@ -36,6 +36,7 @@ NATIVE, DISTCP = "native", "distcp"
 BEFORE_PROGRESS = "starting"  # the phase of a transfer that has not reported one
 OTHER_CODE = "other"
 CODES_MOST = 400  # more than there are; a code beyond them is counted as `OTHER_CODE`
+MONTHS_KEPT = 2
 DEAD_MOST = 10_000  # transfers remembered as counted
 # Of `IntegrityError`; a test compares them with the source.
 VERIFY_CODES = frozenset({"E_CHECKSUM", "E_LENGTH", "E_STORED"})
@@ -234,25 +235,27 @@ class AgentMetrics:
 
 
 class _MonthCosts:
-    """Prices bytes by what of their month was read before them; safe from every thread."""
+    """Prices bytes by what of their month was read before them; safe from every thread.
+
+    A fact of the month before may come when the present one has begun already.
+    """
 
     def __init__(self, price: EgressPrice) -> None:
         self._price = price
         self._lock = threading.Lock()
-        self._month: date | None = None
-        self._bytes = 0
+        self._bytes: dict[date, int] = {}  # of the latest months
 
     def begin(self, month: date, size_bytes: int) -> None:
         with self._lock:
-            self._month, self._bytes = month, size_bytes
+            self._bytes[month] = size_bytes
 
     def add(self, size_bytes: int, month: date) -> Dollars:
         with self._lock:
-            if month != self._month:
-                self._month, self._bytes = month, 0
-            cost = self._price.cost(size_bytes, month_bytes=self._bytes)
-            self._bytes += size_bytes
-        return cost
+            before = self._bytes.get(month, 0)
+            self._bytes[month] = before + size_bytes
+            while len(self._bytes) > MONTHS_KEPT:
+                del self._bytes[min(self._bytes)]
+        return self._price.cost(size_bytes, month_bytes=before)
 
 
 class SeriesCounter:
