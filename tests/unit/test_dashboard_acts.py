@@ -35,6 +35,7 @@ TEXT = """
 name = "click"
 source = ["s3://raw/click/"]
 destination = ["file:///landing/click/"]
+budget = { bytes = "5GiB", per = "month" }
 """
 
 
@@ -181,6 +182,24 @@ def test_the_limit_is_changed(
     assert done.header("location") == "/?did=limit"
     assert shown in words(browser.get("/"))
     assert newest_line(world[0])[:3] == ("Ann", "dashboard", "limit")
+
+
+def test_a_budget_is_raised(browser: Browser, world: tuple[Path, Filler]) -> None:
+    assert 'href="/act/budget?route=click"' in browser.get("/").text
+    asked = browser.get("/act/budget?route=click")
+    assert "0 B of 5.0 GiB are spent this month" in words(asked)
+    answer = browser.post("/act/budget", form_of(asked, amount="7", reason=""))
+    assert answer.header("location") == "/?did=budget"
+    assert newest_line(world[0])[:3] == ("Ann", "dashboard", "budget")
+    asked = browser.get("/act/budget?route=click")
+    browser.post("/act/budget", form_of(asked, amount="500GiB", reason="backfill"))
+    assert "505.0 GiB a month (500.0 GiB added by hand)" in words(browser.get("/"))
+    assert "backfill" in words(browser.get("/journal"))
+
+
+def test_a_route_without_a_budget_has_none_to_raise(browser: Browser) -> None:
+    assert "It has no budget." in words(browser.get("/act/budget?route="))
+    assert "<form" not in browser.get("/act/budget?route=fly").text.partition("<main")[2]
 
 
 @pytest.fixture
@@ -351,6 +370,9 @@ def test_a_read_only_dashboard_has_no_forms(context: Context, ids: dict[str, str
     ("act", "fields", "status", "text"),
     [
         ("limit", {"rate": "fast"}, 400, "fast"),
+        ("budget", {"route": "click", "amount": "much"}, 400, "E_BUDGET_AMOUNT"),
+        ("budget", {"route": "fly", "amount": "5GiB"}, 400, "E_NO_BUDGET"),
+        ("budget", {"route": "click", "amount": "1", "reason": "x" * 201}, 400, "too long"),
         ("limit", {"rate": ""}, 400, "E_DASHBOARD_FORM"),
         ("limit", {"rate": "off", "lasting": "9y"}, 400, "9y"),
         ("pause", {"route": "nowhere"}, 400, "E_ROUTE_UNKNOWN"),

@@ -22,10 +22,14 @@ import pytest
 from backhaul.adapters.ledger import open_ledger
 from backhaul.adapters.system import trusted_files
 from backhaul.app import search
+from backhaul.app.budget import read_budgets
 from backhaul.app.overview import RouteView
 from backhaul.core.agent_report import AgentReport, QueueDepth, RunningTransfer
+from backhaul.core.cost.budget import BudgetPer, BudgetRaise, BudgetUnit, period_at
 from backhaul.core.cost.egress import Egress, EgressCount
 from backhaul.core.cost.prices import GB
+from backhaul.core.ports import Act, Operator, OperatorEntry
+from backhaul.core.units import human_bytes
 from backhaul.dashboard import readers, rendering
 from backhaul.dashboard.application import application
 from backhaul.dashboard.front import ROUTES_MOST, shown_routes
@@ -888,3 +892,49 @@ def test_what_left_s3_has_its_price_on_the_front_page_and_on_its_transfer(tmp_pa
     shown = section(browser.get("/transfer/dear"), "what")
     assert "Left S3 200.0 GiB, 10.0 GiB of it once more: $9.00 by AWS's list price" in shown
     assert "Left S3" not in section(browser.get("/transfer/cheap"), "what")
+
+
+def test_budgets_have_what_budget_show_says_of_them(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    by = Operator(name="alice@edge1")
+    with closing(open_ledger(ledger, create=True)) as opened:
+        opened.begin(None, "t", "raw/a", "/landing/a", NOW, route="click")
+        opened.note_egress("t", EgressCount(at=NOW, native=Egress(copy=9 * GB)))
+        raised = BudgetRaise(
+            route="click",
+            period=period_at(BudgetPer.MONTH, NOW).begins_at,
+            per=BudgetPer.MONTH,
+            unit=BudgetUnit.BYTES,
+            amount=2 * GB,
+            at=NOW,
+            operator=by.name,
+            reason="",
+        )
+        opened.raise_budget(raised, OperatorEntry(at=NOW, by=by, act=Act.BUDGET, subject="s"))
+    routes = [
+        {
+            "name": "click",
+            "source": ["s3://raw/"],
+            "destination": ["/landing/"],
+            "budget": {"bytes": 8 * GB, "per": "month"},
+        }
+    ]
+    budget = {"usd": 5, "per": "day"}
+    browser = browser_of(ledger, route=routes, budget=budget)
+    (_, click) = read_budgets(browser.site.settings, NOW)
+    shown = section(browser.get("/"), "budgets")
+    ends = click.state.period.ends_at.astimezone(NOW.astimezone().tzinfo)
+    for text in (
+        "the budget of route click nearly used up 9.0 GiB 10.0 GiB a month (2.0 GiB added by hand)",
+        f"90 % 1.0 GiB {human_bytes(click.state.forecast(NOW))} ",
+        f"{ends:%Y-%m-%d %H:%M %Z}",
+        "backhaul budget raise click AMOUNT",
+        "the budget over all routes fits 0.00 USD 5.00 USD a day 0 % 5.00 USD",
+        "backhaul budget raise --all AMOUNT",
+    ):
+        assert text in shown, shown
+    assert "Raise…" not in shown, "this dashboard changes nothing"
+
+
+def test_without_budgets_there_is_no_panel_of_them(browser: PageBrowser) -> None:
+    assert 'id="budgets"' not in browser.get("/").text

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from backhaul.adapters.ledger import find_reader, open_ledger
+from backhaul.adapters.ledger import LedgerReader, find_reader, open_ledger
 from backhaul.adapters.system.clock import host_name
 from backhaul.app.actions import Warn, failures_noted
 from backhaul.app.budget_states import states_of
@@ -51,6 +51,11 @@ class BudgetView:
         return advice(self.state, 0) if self.sentence else ""
 
     @property
+    def command(self) -> str:
+        """How an operator allows more."""
+        return f"backhaul budget raise {self.state.budget.raise_name} AMOUNT"
+
+    @property
     def as_json(self) -> dict[str, Any]:
         """For programs; dollars as decimals."""
         state, budget = self.state, self.state.budget
@@ -84,15 +89,25 @@ def read_budgets(settings: Settings, now: datetime) -> list[BudgetView]:
     if reader is None:
         return [BudgetView(state=unspent(one, now).state(price), at=now) for one in budgets]
     with closing(reader):
-        waiting = Counter[str]()
-        reasons: dict[str, str] = {}
-        for one in reader.open_transfers(most=OPEN_MOST):
-            if one.code == HELD:
-                waiting[one.route] += 1
-                reasons.setdefault(one.route, one.reason or "")
-        return [
-            _view(state, now, waiting, reasons) for state in states_of(reader, budgets, price, now)
-        ]
+        return budget_views(settings, reader, now)
+
+
+def budget_views(settings: Settings, reader: LedgerReader, now: datetime) -> list[BudgetView]:
+    """The same, by an open reader.
+
+    Raises:
+        OutageError, LedgerDamaged
+    """
+    budgets, price = settings.budgets, settings.cost.price
+    if not budgets:
+        return []
+    waiting = Counter[str]()
+    reasons: dict[str, str] = {}
+    for one in reader.open_transfers(most=OPEN_MOST):
+        if one.code == HELD:
+            waiting[one.route] += 1
+            reasons.setdefault(one.route, one.reason or "")
+    return [_view(state, now, waiting, reasons) for state in states_of(reader, budgets, price, now)]
 
 
 def raise_budget(

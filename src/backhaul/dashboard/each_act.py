@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from backhaul.app import actions
+from backhaul.app.budget import budget_views, raise_budget
+from backhaul.core.cost.budget import BudgetUnit
 from backhaul.core.errors import BadArgument
 from backhaul.core.model import TransferState
 from backhaul.core.ports import Act, Operator
@@ -47,7 +49,7 @@ class Confirmation:
         facts: What it concerns, by name.
         happens: What will happen, and what will not.
         fields: Sent along with the form.
-        further: More fields of the form: `lasting`, `reason`, `rate`.
+        further: More fields of the form: `lasting`, `reason`, `rate`, `amount`.
         refused: Why there is no form; empty where there is one.
     """
 
@@ -250,6 +252,12 @@ def _waiting(view: Overview, route: str) -> str:
 
 
 def _pause(site: Site, form: SentForm, by: Operator, warn: actions.Warn) -> Outcome:
+    lasting, reason = _lasting(form), _reason(form)
+    actions.pause(site.settings, by, form.one("route"), lasting=lasting, reason=reason, warn=warn)
+    return Outcome(back="/", did=Act.PAUSE)
+
+
+def _reason(form: SentForm) -> str:
     reason = form.one("reason")
     if len(reason) > REASON_MOST or find_control(reason) is not None:
         raise BadArgument(
@@ -257,9 +265,7 @@ def _pause(site: Site, form: SentForm, by: Operator, warn: actions.Warn) -> Outc
             f"the reason {printable(reason, 60)!r} is too long or no text",
             hint=f"at most {REASON_MOST} characters",
         )
-    lasting = _lasting(form)
-    actions.pause(site.settings, by, form.one("route"), lasting=lasting, reason=reason, warn=warn)
-    return Outcome(back="/", did=Act.PAUSE)
+    return reason
 
 
 def _confirm_resume(site: Site, request: Request) -> Confirmation:
@@ -328,6 +334,49 @@ def _limit(site: Site, form: SentForm, by: Operator, warn: actions.Warn) -> Outc
     return Outcome(back="/", did=Act.LIMIT)
 
 
+# ---------------------------------------------------------------- budgets
+
+
+def _confirm_budget(site: Site, request: Request) -> Confirmation:
+    route = request.query_params.get("route", "")
+    now = datetime.now(UTC)
+    every = site.readers.call(lambda reader: budget_views(site.settings, reader, now))
+    found = next((one for one in every if one.state.budget.route == route), None)
+    if found is None:
+        return Confirmation(
+            heading="Raise a budget",
+            facts=[("Route", route or "all of them together")],
+            happens="",
+            verb="",
+            back="/",
+            refused="It has no budget.",
+        )
+    state, budget = found.state, found.state.budget
+    return Confirmation(
+        heading=f"Raise {budget.owner}",
+        facts=[
+            ("Spent", f"{state.numbers}, {state.share:.0%}"),
+            ("Left", budget.words(state.left)),
+            ("Until", f"{state.period.ends_at:%Y-%m-%d %H:%M} UTC"),
+            ("Held", _count(found.held_transfers, "transfer")),
+        ],
+        happens="What you write is added for this period alone, in "
+        + ("bytes" if budget.unit is BudgetUnit.BYTES else "US dollars")
+        + ". What waits and fits then goes on within some seconds; it costs what it costs.",
+        verb="Raise it",
+        back="/",
+        fields=[("route", route)],
+        further=frozenset({"amount", "reason"}),
+    )
+
+
+def _budget(site: Site, form: SentForm, by: Operator, warn: actions.Warn) -> Outcome:
+    reason = _reason(form)
+    amount = form.one("amount")
+    raise_budget(site.settings, by, form.one("route"), amount, reason=reason, warn=warn)
+    return Outcome(back="/", did=Act.BUDGET)
+
+
 def _lasting(form: SentForm) -> timedelta | None:
     text = form.one("lasting")
     if text not in LASTING:
@@ -359,6 +408,7 @@ CONFIRMATIONS: dict[Act, Callable[[Site, Request], Confirmation]] = {
     Act.PAUSE: _confirm_pause,
     Act.RESUME: _confirm_resume,
     Act.LIMIT: _confirm_limit,
+    Act.BUDGET: _confirm_budget,
 }
 PERFORMED: dict[Act, Callable[[Site, SentForm, Operator, actions.Warn], Outcome]] = {
     Act.CANCEL: _cancel,
@@ -366,4 +416,5 @@ PERFORMED: dict[Act, Callable[[Site, SentForm, Operator, actions.Warn], Outcome]
     Act.PAUSE: _pause,
     Act.RESUME: _resume,
     Act.LIMIT: _limit,
+    Act.BUDGET: _budget,
 }

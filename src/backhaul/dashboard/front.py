@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from backhaul.adapters.ledger.reading.observing import OpenTransfer
 from backhaul.adapters.system.clock import host_name
 from backhaul.adapters.system.trusted_files import network_filesystem
+from backhaul.app.budget import budget_views
 from backhaul.app.cost import estimate_of
 from backhaul.app.limit import read_limit
 from backhaul.app.overview import Overview, RouteView
@@ -62,6 +63,8 @@ def front(site: Site, request: Request) -> Response:
     begun, waiting = apart(view)
     price = site.settings.cost.price
     month = site.readers.call(lambda reader: estimate_of(reader, price, view.now))
+    now = view.now.astimezone(UTC)  # periods are of UTC
+    budgets = site.readers.call(lambda reader: budget_views(site.settings, reader, now))
     is_all_routes = request.query_params.get("routes") == "all"
     state = view.health.state.value.replace("-", " ")
     return site.answer(
@@ -79,6 +82,8 @@ def front(site: Site, request: Request) -> Response:
         limit=limit_view(site.settings),
         month=month,
         month_cost=usd_text(month.month_usd),
+        budgets=budgets[:ROWS_MOST],
+        budgets_left_out=len(budgets[ROWS_MOST:]),
         limits={one.name: one.limits.in_flight for one in site.settings.route},
         tones=TONES,
         rows_most=ROWS_MOST,

@@ -34,6 +34,7 @@ DID = {
     "pause": "The route is paused; agents comply within some seconds.",
     "resume": "The route is resumed; agents comply within some seconds.",
     "limit": "The limit is set; agents apply it within a second.",
+    "budget": "The budget is raised; what fits now goes on within some seconds.",
 }
 MAKERS = 4
 REFRESH_COOKIE = "backhaul_refresh"
