@@ -37,6 +37,16 @@ class BudgetSettings(StrictModel):
             raise ValueError(NOTHING)
         return amount
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_table(cls, given: object) -> object:
+        if isinstance(given, str | int | float):
+            raise ValueError(  # noqa: TRY004 - pydantic takes no TypeError
+                'write a table, such as { usd = 500, per = "month" } or'
+                ' { bytes = "5TiB", per = "day" }'
+            )
+        return given
+
     @model_validator(mode="after")
     def _counts_one_thing(self) -> Self:
         if (self.usd is None) is (self.bytes is None):
