@@ -22,7 +22,9 @@ from backhaul.core.requests.body import (
     parse_options,
     request_from_arguments,
 )
+from backhaul.core.requests.reply_addresses import is_reply_address
 from backhaul.core.requests.signature import ATTRIBUTE, sign
+from backhaul.core.text import shown
 from backhaul.settings.signing_keys import read_keys
 
 # Only to check the form: the agent's configuration decides what `/dir` and `viewfs://` mean.
@@ -36,12 +38,14 @@ def send_message(
     destination: str,
     options: Mapping[str, object],
     *,
+    reply_to: str | None = None,
     key_file: Path | None = None,
     valid_s: int = 3600,
 ) -> str:
     """Send one message: the original's line where it can carry the request, else JSON.
 
     Args:
+        reply_to: The URL of a queue or the ARN of a topic that is sent replies about it.
         key_file: Sign with its first key; None: no signature.
         valid_s: How long the signature is valid, seconds from now.
 
@@ -54,8 +58,8 @@ def send_message(
     """
     key = read_keys(key_file, None)[0] if key_file is not None else None
     parsed = parse_options(options)
-    body_of(source, destination, parsed)
-    return MessageSender(queue, region, key, valid_s=valid_s).send(source, destination, parsed)
+    body = body_of(source, destination, parsed, reply_to)
+    return MessageSender(queue, region, key, valid_s=valid_s).send_body(body)
 
 
 class MessageSender:
@@ -94,7 +98,10 @@ class MessageSender:
         Raises:
             PermanentError: The agent would refuse this message for its form.
         """
-        body = body_of(source, destination, options)
+        return self.send_body(body_of(source, destination, options))
+
+    def send_body(self, body: str) -> str:
+        """Send what `body_of` made; returns the message's id."""
         if self._key is None:
             return self._queue.send(body)
         value = sign(
@@ -107,22 +114,29 @@ class MessageSender:
         return self._queue.send(body, {ATTRIBUTE: value})
 
 
-def body_of(source: str, destination: str, options: Options) -> str:
+def body_of(source: str, destination: str, options: Options, reply_to: str | None = None) -> str:
     """The original's line where it can carry the request, else JSON.
 
     Raises:
         PermanentError: The agent would refuse it for its form.
     """
     request_from_arguments(source, destination, options, default_fs=ELSEWHERE_FS)
-    body = _body(source, destination, options)
+    if reply_to is not None and not is_reply_address(reply_to):
+        raise BadMessage(
+            "E_MSG_RANGE",
+            f"reply_to {shown(reply_to)} is no URL of an SQS queue and no ARN of an SNS topic",
+            hint="write it with its account, such as"
+            " https://sqs.us-west-2.amazonaws.com/123456789012/replies",
+        )
+    body = _body(source, destination, options, reply_to)
     parse_message(body, default_fs=ELSEWHERE_FS)
     return body
 
 
-def _body(source: str, destination: str, options: Options) -> str:
-    if options == Options():
+def _body(source: str, destination: str, options: Options, reply_to: str | None) -> str:
+    if options == Options() and reply_to is None:
         try:
             return format_line(source, destination)
         except BadMessage:
             pass  # a comma or an outer blank: only JSON can carry it
-    return format_json(source, destination, options)
+    return format_json(source, destination, options, reply_to)

@@ -22,6 +22,12 @@ from backhaul.cli.queue_arguments import queue_arguments
     help="on_exists, publish, engine or verify; may only be stricter than the route. Repeatable.",
 )
 @click.option(
+    "--reply-to",
+    metavar="QUEUE",
+    help="URL of an SQS queue, or ARN of an SNS topic, that is sent what becomes of it; the route "
+    "has to allow it.",
+)
+@click.option(
     "--sign",
     "key_file",
     metavar="FILE",
@@ -38,13 +44,14 @@ from backhaul.cli.queue_arguments import queue_arguments
     help="How long the signature is valid.",
 )
 @json_option
-def command(
+def command(  # noqa: PLR0913 - one for each option
     *,
     queue: str,
     region: str,
     source: str,
     destination: str,
     options: tuple[str, ...],
+    reply_to: str | None,
     key_file: Path | None,
     valid_s: int,
     as_json: bool,
@@ -59,7 +66,10 @@ def command(
 
     pairs = option_pairs(options)
     message_id = send_message(
-        queue, region, source, destination, pairs, key_file=key_file, valid_s=valid_s
+        *(queue, region, source, destination, pairs),
+        reply_to=reply_to,
+        key_file=key_file,
+        valid_s=valid_s,
     )
     if as_json:
         print_json({"message_id": message_id, "queue": queue, "region": region})

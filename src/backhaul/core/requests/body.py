@@ -150,12 +150,16 @@ def parse_options(pairs: Mapping[str, object]) -> Options:
     )
 
 
-def format_json(source: str, destination: str, options: Options) -> str:
+def format_json(
+    source: str, destination: str, options: Options, reply_to: str | None = None
+) -> str:
     """A JSON message; ASCII only, because SQS refuses some characters that keys may have."""
     document: dict[str, object] = {"v": VERSION, "source": source, "destination": destination}
     given = {name: str(value) for name in _OPTIONS if (value := getattr(options, name)) is not None}
     if given:
         document["options"] = given
+    if reply_to is not None:
+        document["reply_to"] = reply_to
     return json.dumps(document, separators=(",", ":"))
 
 
