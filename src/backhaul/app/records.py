@@ -60,6 +60,7 @@ class History:
         total: How many the ledger has, counted likewise; None where no ledger exists yet.
         settled: How many dead ones match that are settled, counted likewise, where the filter has
             only those that are open.
+        not_registered: The ids of those that are done, and whose partitions Hive does not have yet.
         meant_route: Nothing matches, and this route is like the one of the filter.
     """
 
@@ -67,6 +68,7 @@ class History:
     matching: int = 0
     total: int | None = None
     settled: int = 0
+    not_registered: frozenset[str] = frozenset()
     meant_route: str | None = None
 
 
@@ -100,6 +102,7 @@ def read_history(
         is_all = len(rows) < limit
         dead = replace(wanted, states=(TransferState.DEAD,), settled=True)
         return History(
+            not_registered=frozenset(reader.not_registered([one.id for one in rows])),
             rows=rows,
             matching=len(rows) if is_all else reader.count(wanted=wanted),
             total=reader.count(),

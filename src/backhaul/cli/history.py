@@ -24,6 +24,7 @@ from backhaul.cli.options import Files, OnceOnly, report_no_ledger
 from backhaul.core.text import printable, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from backhaul.app.cost import Costs
@@ -98,7 +99,12 @@ def command(  # noqa: PLR0913 - one for each option
     if output is Output.TABLE and not found.rows:
         click.echo(_nothing(found))
     rows = found.rows[::-1] if reverse else found.rows
-    print_rows(rows, _columns(costs), output, lambda row: transfer_as_json(row, costs))
+    print_rows(
+        rows,
+        _columns(costs, found.not_registered),
+        output,
+        lambda row: transfer_as_json(row, costs),
+    )
     if not quiet:
         _note(found)
     return 0
@@ -141,12 +147,14 @@ def state_style(state: str, code: str | None, *, is_settled: bool) -> str:
     return _COLOURS.get(state, "")
 
 
-def _columns(costs: Costs) -> list[Column[TransferRow]]:
+def _columns(costs: Costs, not_registered: Collection[str] = ()) -> list[Column[TransferRow]]:
     from backhaul.core.cost.prices import usd, usd_text
     from backhaul.core.units import human_bytes
 
     def state(row: TransferRow) -> str:
         text = f"{row.state}" + (f" {row.code}" if row.code and row.state != "done" else "")
+        if row.id in not_registered:
+            text += ", not registered"
         return f"{text} (settled)" if row.settled_at else text
 
     def style(row: TransferRow) -> str:

@@ -6,7 +6,7 @@ their state is spelled out.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,8 +16,10 @@ from backhaul.adapters.ledger import rows
 from backhaul.adapters.ledger.schema import WrongValue, replies
 from backhaul.adapters.ledger.session import ReadSession
 from backhaul.core.ports.replies import ReplyCounts, ReplyState
+from backhaul.core.replies.reply import HIVE, ReplyEvent
 
 OF_TRANSFER_MOST = 200
+_IDS_AT_ONCE = 500  # as parameters of one statement
 _IS_OF = {one: replies.c.state == literal_column(f"'{one}'") for one in ReplyState}
 
 
@@ -75,6 +77,20 @@ class ReplyReader(ReadSession):
             query = query.where(replies.c.key.in_(list(keys)))
         with self._transaction("the list of replies") as tx:
             return _found(tx, query, most)
+
+    def not_registered(self, transfer_ids: Sequence[str]) -> set[str]:
+        """Those of these that are published, and whose partitions Hive does not have yet."""
+        found: set[str] = set()
+        with self._transaction("replies of transfers") as tx:
+            for start in range(0, len(transfer_ids), _IDS_AT_ONCE):
+                query = select(replies.c.transfer_id).where(
+                    replies.c.transfer_id.in_(transfer_ids[start : start + _IDS_AT_ONCE]),
+                    replies.c.target == HIVE,
+                    replies.c.event == ReplyEvent.DONE.value,
+                    replies.c.state != ReplyState.SENT.value,
+                )
+                found.update(rows.named(one) for one in tx.execute(query).scalars())
+        return found
 
     def reply_counts(self) -> list[ReplyCounts]:
         """The targets that have some that wait or were given up, by name."""
