@@ -275,6 +275,42 @@ def test_its_words_come_without_secrets() -> None:
     assert "hunter2" not in error.message
 
 
+CANARY = "canaryc0ffeePASSWORD"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'echo "Error: no login with $2 for etl" >&2; exit 1',
+        'echo "Error: no login with $2 for etl"; exit 1',
+        'echo "$2"; exit 1',
+        'echo "Error: Could not open client transport with $2" >&2',
+        'echo "permission denied for $2" >&2; exit 1',
+        'echo "[Error 10001]: table not found: $2" >&2; exit 1',
+        'printf "%4090s%s" "" "$2" >&2; exit 1',
+        'printf "%4092s%s" "" "$2" >&2; exit 1',
+        'printf "%985s%s" "" "$2"; exit 1',
+        'echo "$2" >&2; sleep 30',
+    ],
+)
+def test_a_password_that_the_program_itself_prints_is_in_no_error(
+    tmp_path: Path, script: str
+) -> None:
+    program = _script(tmp_path, script)
+    error = _refusal(_target((program, "-p", CANARY), limit_s=1.0))
+    text = error.message + error.hint
+    assert [CANARY[n : n + 5] for n in range(16) if CANARY[n : n + 5] in text] == []
+
+
+def test_a_password_of_a_file_is_in_no_error(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(f"{CANARY}\n")
+    program = _script(tmp_path, 'echo "Error: no login with $(cat $2) for etl" >&2; exit 1')
+    error = _refusal(_target((program, "-w", str(tmp_path / "password"))))
+    assert "no login with *** for etl" in error.message
+    gone = _refusal(_target((program, "-w", str(tmp_path / "none"))))
+    assert "no login with" in gone.message
+
+
 def test_the_tables_columns_and_place() -> None:
     lines = TABLE_ROWS.splitlines()
     assert answers.table_columns(lines) == (

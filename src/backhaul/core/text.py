@@ -20,7 +20,7 @@ _PERCENT = "%(?:25)?"
 _BLANKS = rf"(?:\s|{_PERCENT}20){{0,16}}"
 _IS = rf"(?:\\{{0,7}}[\"']?|{_PERCENT}2[27]){_BLANKS}(?:[=:]|{_PERCENT}3[ad]){_BLANKS}"
 _AFTER_ENCODED = r"(?<=%(?!2f)[0-9a-f]{2})|(?<=%25(?!2f)[0-9a-f]{2})"  # any but a slash
-_SECRET_NAME = (
+SECRET_NAME = (
     r"signature|credential|secret|token|passw(?:or)?d|pwd|awsaccesskeyid|sig"
     r"|(?:api|access|account|encryption|private|storage)[-_.]?key"
     # Parts of longer words, too, so only as words; Hadoop names its methods `(auth:KERBEROS)`.
@@ -32,7 +32,7 @@ _SECRET_NAME = (
 # except that of the value, which nothing follows.
 _ASSIGNED = re.compile(
     rf"((?:x-amz-|(?:(?<![^\s?&;,\"'{{(:>\[])|{_AFTER_ENCODED})[\w.-]{{0,120}}?)"
-    rf"(?:{_SECRET_NAME})[\w.-]{{0,60}}(?:{_IS}|</name>\s{{0,40}}<value>))"
+    rf"(?:{SECRET_NAME})[\w.-]{{0,60}}(?:{_IS}|</name>\s{{0,40}}<value>))"
     r"(?:([a-z]{0,2}(?P<quote>\\{0,7}[\"']))(?:(?!(?<!\\)(?P=quote)).)+|[^&\s\"',;})]+)",
     re.IGNORECASE | re.DOTALL,
 )

@@ -12,7 +12,7 @@ from backhaul.core.errors import ConfigurationError
 from backhaul.core.replies.hiveql import HiveDialect
 from backhaul.core.replies.partitions import HiveTable
 from backhaul.core.replies.reply import HIVE, ReplyEvent, ReplyWish
-from backhaul.core.text import printable, shown
+from backhaul.core.text import printable
 from backhaul.settings.base import StrictModel, command_fault
 from backhaul.settings.sizes import parse_span
 
@@ -90,7 +90,7 @@ def check_hive(
         return
     if fault := command_fault(section.command):
         raise refused_hive(path, f"[hive] {fault[0]}", fault[1])
-    for text in section.command[1:]:
+    for number, text in enumerate(section.command[1:], 1):
         if text in _TAKEN or text.startswith(_TAKEN_FORMS):
             raise refused_hive(
                 path,
@@ -100,7 +100,7 @@ def check_hive(
         if not text.isprintable():
             raise refused_hive(
                 path,
-                f"[hive] command: {shown(text, 80)} is not printable",
+                f"[hive] command: its argument {number} is not printable (not shown)",
                 "write it anew by hand",
             )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from backhaul.core.errors import BackhaulError, PermanentError, TransientError
-from backhaul.core.text import shown
+from backhaul.core.text import printable, redacted
 
 _WORDS = 300  # characters of theirs, in an error
 _ASKS = re.compile(r"\benter (?:password|username) for\b|\bpassword for user\b", re.IGNORECASE)
@@ -36,13 +37,14 @@ _LINE = re.compile(
 )
 
 
-def fault(words: str, how: str, where: str) -> BackhaulError:
+def fault(words: str, how: str, where: str, hidden_in: Callable[[str], str] = str) -> BackhaulError:
     """The error for a run that did not do what it was to do.
 
     Args:
         words: The end of what the shell printed.
         how: It ended, such as `ended with 2`.
         where: What it is about, such as `lake.sales`.
+        hidden_in: Takes out of its words the secrets that the shell was given.
 
     Returns:
         TransientError; PermanentError of what is wrong with one table or one path, so that no other
@@ -57,19 +59,21 @@ def fault(words: str, how: str, where: str) -> BackhaulError:
         )
     for pattern, kind, code, what, hint in _CAUSES:
         if pattern.search(words):
-            return kind(code, f"{where}: {what}: {_said(words)}", hint=hint)
+            return kind(code, f"{where}: {what}: {_said(words, hidden_in)}", hint=hint)
     return TransientError(
         "E_HIVE_STATEMENT",
-        f"{where}: the shell {how}: {_said(words)}",
+        f"{where}: the shell {how}: {_said(words, hidden_in)}",
         hint="backhaul replies test hive shows whether it is well; look at HiveServer2's log",
     )
 
 
-def _said(words: str) -> str:
+def _said(words: str, hidden_in: Callable[[str], str]) -> str:
     """The line that has the cause; the stack trace below it has not."""
+    words = hidden_in(words)
     match = _LINE.search(words)
-    text = match[0] if match else " ".join(words.split())[-_WORDS:]
-    return shown(" ".join(text.split())[:_WORDS], _WORDS) or "it printed nothing"
+    text = redacted(match[0] if match else words)
+    text = " ".join(text.split())
+    return printable(text[:_WORDS] if match else text[-_WORDS:], _WORDS) or "it printed nothing"
 
 
 _CAUSES: tuple[tuple[re.Pattern[str], type[BackhaulError], str, str, str], ...] = (

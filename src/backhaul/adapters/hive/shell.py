@@ -11,12 +11,14 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from backhaul.adapters.hive.faults import fault
 from backhaul.child_process import ProgramUser, run_program
 from backhaul.core.errors import TransientError
 from backhaul.core.replies.hiveql import HiveDialect
-from backhaul.core.text import shown
+from backhaul.core.secret_values import SecretValues, password_files
+from backhaul.core.text import printable, redacted, shown
 
 _BEELINE = ("--silent=true", "--showHeader=false", "--outputformat=tsv2", "-f", "/dev/stdin")
 _IMPALA = ("-B", "--quiet", "-f", "-")
@@ -75,22 +77,38 @@ class WarehouseShell:
                 ) from exc
             output.seek(0)
             if end.code is None:
-                raise self._killed(where, end.tail)
+                raise self._killed(where, self._secrets().hidden_in(end.tail))
             head = output.read(_LINE_MOST).decode("utf-8", "replace")
             if end.code != 0 or "Error: " in end.tail or "ERROR: " in end.tail:
-                raise fault(f"{head[:1000]}\n{end.tail}", end.how, where)
+                hidden_in = self._secrets().hidden_in
+                words = f"{hidden_in(head[:1000])}\n{hidden_in(end.tail)}"
+                raise fault(words, end.how, where, hidden_in)
             output.seek(0)
             return [line.decode("utf-8", "replace").rstrip("\r\n") for line in output]
+
+    def _secrets(self) -> SecretValues:
+        """What it was given, and may repeat."""
+        found = SecretValues.of_program(self.command, _variables())
+        return found.and_values(map(_first_line, password_files(self.command)))
 
     def _killed(self, where: str, words: str) -> TransientError:
         return TransientError(
             "E_HIVE_TIMEOUT",
             f"{where}: {shown(self.command[0])} was killed: it ran for {self.limit_s:g} s, or"
             f" printed more than {_MOST_BYTES // 1024**2} MiB"
-            + (f": {shown(' '.join(words.split())[-200:])}" if words.strip() else ""),
+            + (f": {printable(' '.join(redacted(words).split())[-200:])}" if words.strip() else ""),
             hint="run it by hand: it may wait for the server, or for someone to type; a slow"
             " server needs a longer timeout in [hive]",
         )
+
+
+def _first_line(name: str) -> str:
+    """Of a password file; empty where the program's user alone may read it."""
+    try:
+        with Path(name).expanduser().open(encoding="utf-8") as file:
+            return file.readline().strip()
+    except (OSError, ValueError, RuntimeError):
+        return ""
 
 
 def _variables() -> dict[str, str]:

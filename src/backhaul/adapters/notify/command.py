@@ -12,6 +12,7 @@ from backhaul.adapters.notify.rendering import as_json, subject
 from backhaul.child_process import ProgramEnd, run_program
 from backhaul.core.errors import TransientError
 from backhaul.core.notification import DELIVERY_S, Notification
+from backhaul.core.secret_values import SecretValues
 from backhaul.core.text import shown
 
 
@@ -53,22 +54,22 @@ class CommandSender:
             why = "the agent ended" if end.is_abandoned else f"it ran for {self._limit_s:g} s"
             raise TransientError(
                 "E_NOTIFY_TIMEOUT",
-                f"{name} was killed: {why}{_quoted(end)}",
+                f"{name} was killed: {why}{self._quoted(end)}",
                 hint="let the command only hand it on, and end within seconds",
             )
         if end.code != 0:
             raise TransientError(
                 "E_NOTIFY_COMMAND",
-                f"{name} {end.how}{_quoted(end)}",
+                f"{name} {end.how}{self._quoted(end)}",
                 hint="run it by hand: backhaul notify test"
                 f" {notification.name}; its input is described in the manual",
             )
         return ""
 
-
-def _quoted(end: ProgramEnd) -> str:
-    """Its last words, for an error; empty when there are none."""
-    return f": {shown(end.last_words, 600)}" if end.last_words else ""
+    def _quoted(self, end: ProgramEnd) -> str:
+        """Its last words, for an error; empty when there are none."""
+        said = SecretValues.of_program(self._command).hidden_in(end.last_words)
+        return f": {shown(said, 600)}" if said else ""
 
 
 def _variables(notification: Notification) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from backhaul.child_process import ProgramUser, run_program
 from backhaul.core.errors import TransientError
 from backhaul.core.replies.reply import Reply
+from backhaul.core.secret_values import SecretValues
 from backhaul.core.text import shown
 
 
@@ -56,7 +57,8 @@ class CommandTarget:
                 f"{where} cannot be started: {reason}",
                 hint="check the path, its mode, and the first line of a script",
             ) from exc
-        words = f": {shown(end.last_words, 400)}" if end.last_words else ""
+        said = SecretValues.of_program(self._command).hidden_in(end.last_words)
+        words = f": {shown(said, 400)}" if said else ""
         if end.code is None:
             raise TransientError(
                 "E_REPLY_TIMEOUT",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,8 +28,9 @@ from backhaul.app.doctor.finding import Finding
 from backhaul.app.doctor.secrecy import KnownSecrets, environment, without_secrets
 from backhaul.app.records import details_as_json
 from backhaul.core.errors import BackhaulError, BadArgument, NotAllowed
+from backhaul.core.secret_values import SecretValues
 from backhaul.core.text import redacted
-from backhaul.settings.model import in_home
+from backhaul.settings.model import Settings, in_home
 
 LOG_MOST_BYTES = 1 << 20
 JOURNAL_LINES = 2000
@@ -102,6 +103,8 @@ def known_secrets(context: DoctorContext) -> KnownSecrets:
     mails = [one.email for one in context.settings.notify if one.email is not None]
     files += [in_home(one.password_file) for one in mails if one.password_file is not None]
     hooks = [one.secret_file for one in context.settings.reply if one.secret_file is not None]
+    if context.settings.lineage.api_key_file is not None:
+        hooks.append(context.settings.lineage.api_key_file)
     files += [in_home(one) for one in hooks]
     files.append(Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"))
     variables = [os.environ.get(one.key_env or "", "") for one in signatures]
@@ -109,7 +112,18 @@ def known_secrets(context: DoctorContext) -> KnownSecrets:
     if hadoop is not None:
         variables += [hadoop.values[name] for name in hadoop.secret_names()]
     lines = [line for text in variables for line in text.splitlines()]
-    return KnownSecrets.collected(files, lines)
+    return KnownSecrets.collected(files, [*lines, *_given(context.settings)])
+
+
+def _given(settings: Settings) -> Iterator[str]:
+    """What programs have as arguments, and receivers in their URLs."""
+    commands = [settings.hive.command, *(one.command for one in settings.reply)]
+    commands += [one.command for one in settings.notify]
+    for command in filter(None, commands):
+        yield from SecretValues.of_program(command).values
+    urls = [settings.lineage.url, *(one.webhook for one in settings.reply)]
+    for url in filter(None, urls):
+        yield from SecretValues.of_program(["", url]).values
 
 
 def _packed(top: str, members: dict[str, bytes]) -> bytes:
