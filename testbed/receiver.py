@@ -22,12 +22,17 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Answers every POST with `status`, `headers` and `body`, and keeps it."""
+    """Answers every POST with `status`, `headers` and `body`, and keeps it.
+
+    Attributes:
+        get_status: Of a GET; the rest of the answer is the same.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     port: int = 0
+    get_status: int = 405
     received: list[Received] = field(default_factory=list)
 
 
@@ -40,7 +45,10 @@ def receiving(receiver: Receiver, tls: ssl.SSLContext | None = None) -> Iterator
             length = int(self.headers.get("Content-Length", "0"))
             body = self.rfile.read(length)
             receiver.received.append(Received(self.path, self.headers, body))
-            self.send_response(receiver.status)
+            self._answer(receiver.status)
+
+        def _answer(self, status: int) -> None:
+            self.send_response(status)
             for name, value in receiver.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(receiver.body)))
@@ -49,7 +57,7 @@ def receiving(receiver: Receiver, tls: ssl.SSLContext | None = None) -> Iterator
 
         def do_GET(self) -> None:
             receiver.received.append(Received(self.path, self.headers, b""))
-            self.send_error(405)
+            self._answer(receiver.get_status)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
             pass

@@ -12,7 +12,7 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.installation import Installation
 from tests.acceptance.landing import HdfsLanding
 
-pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.hdfs, pytest.mark.timeout(900)]
 
 
 def _configured(it: Installation, hive: Hive, table: str) -> str:

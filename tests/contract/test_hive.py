@@ -25,7 +25,7 @@ from testbed import Hive
 from tests.fuzz.hiveql import TOKENS
 from tests.unit.test_hive_target import REPLY
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 NASTY = 200
 _UNENCODED = re.compile(r"%([0-9A-F]{2})")

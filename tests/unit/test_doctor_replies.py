@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from backhaul.app.doctor.context import read_context
 from backhaul.app.doctor.finding import Finding, State, exit_code_of
 from backhaul.app.doctor.probes import SECTIONS, Section
 from backhaul.app.doctor.run import examine
-from testbed.mail import certificate, free_port
+from testbed.mail import certificate, free_port, scripted
 from testbed.receiver import Receiver, receiving
 from tests.unit.aws_bed import ACCOUNT, QUEUE, REGION, AwsBed, Refused
 
@@ -160,6 +162,76 @@ def test_files_are_looked_at_offline_too(
     assert (found, state) == (check, State.FAILED)
     assert words in text
     assert int(exit_code_of(findings)) == 78
+
+
+def of_lineage(directory: Path, url: str, *lines: str, is_offline: bool = False) -> list[Finding]:
+    file = directory / "backhaul.toml"
+    file.write_text(
+        "\n".join([f'[lineage]\nurl = "{url}"', *lines])
+        + '\n[[route]]\nname = "landing"\nsource = ["s3://acme-raw/p/"]\n'
+        + f'destination = ["file://{directory}/landing/"]\n'
+    )
+    context = read_context(config=file, queue=QUEUE, region=REGION, is_offline=is_offline)
+    found = [one for _, one in examine(context, [Section("replies", replies.PROBES)])]
+    assert SECRET not in str(found)
+    return found
+
+
+def api_key(directory: Path, mode: int = 0o600) -> str:
+    return secret(directory, mode).replace("secret_file", "api_key_file")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "state", "words"),
+    [
+        (200, {}, State.OK, "it lets the key in; nothing was sent"),
+        (405, {}, State.OK, "it lets the key in"),
+        (400, {}, State.OK, "it lets the key in"),
+        (401, {}, State.FAILED, "check api_key_file"),
+        (403, {}, State.FAILED, "check api_key_file"),
+        (302, {"Location": "https://elsewhere.example/?k=1"}, State.FAILED, "not followed"),
+        (503, {}, State.FAILED, "503"),
+    ],
+)
+def test_the_server_of_lineage_by_a_get(
+    tmp_path: Path, status: int, headers: dict[str, str], state: State, words: str
+) -> None:
+    receiver = Receiver(get_status=status, headers=headers, body=f"key {SECRET}".encode())
+    with receiving(receiver):
+        found = of_lineage(tmp_path, f"http://127.0.0.1:{receiver.port}", api_key(tmp_path))
+    assert one(found)[:2] == ("lineage", state)
+    assert words in one(found)[2]
+    (query,) = receiver.received
+    assert (query.path, query.body) == ("/api/v1/lineage", b"")
+    assert query.headers["Authorization"] == f"Bearer {SECRET}"
+
+
+def test_planted_faults_of_lineage(tmp_path: Path) -> None:
+    gone = f"http://127.0.0.1:{free_port()}"
+    assert "E_REPLY_UNREACHABLE" in of_lineage(tmp_path, gone)[0].code
+    (skipped,) = of_lineage(tmp_path, gone, is_offline=True)
+    assert skipped.state is State.SKIPPED
+    _, context = certificate(tmp_path)
+    with receiving(Receiver(), context) as receiver:
+        (found,) = of_lineage(tmp_path, f"https://localhost:{receiver.port}", api_key(tmp_path))
+    assert (found.code, found.state) == ("E_REPLY_TLS", State.FAILED)
+    assert "ca_file" in found.fix[0]
+    (found,) = of_lineage(tmp_path, gone, api_key(tmp_path, 0o644))
+    assert "chmod 0600" in "\n".join(found.fix)
+    (found,) = of_lineage(tmp_path, "http://lineage.example.org/", is_offline=True)
+    assert (found.code, int(exit_code_of([found]))) == ("E_LINEAGE_SETTING", 78)
+
+
+def test_a_server_of_lineage_that_hangs_costs_the_limit(tmp_path: Path) -> None:
+    def hang(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.recv(1)
+
+    began_s = time.monotonic()
+    with scripted(hang) as port:
+        (found,) = of_lineage(tmp_path, f"http://127.0.0.1:{port}", 'timeout = "1s"')
+        assert time.monotonic() - began_s < 10
+    assert (found.code, found.state) == ("E_REPLY_TIMEOUT", State.FAILED)
 
 
 def test_a_secret_that_others_may_read_is_refused(bed: AwsBed, tmp_path: Path) -> None:

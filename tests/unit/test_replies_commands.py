@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,20 +16,23 @@ from click.testing import CliRunner, Result
 from backhaul.adapters.ledger import SqlLedger, open_ledger, open_reader
 from backhaul.adapters.ledger.outbox import delivering
 from backhaul.adapters.ledger.upkeep.pruning import PruneRule
+from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.context import load_context
 from backhaul.app.doctor.finding import State
 from backhaul.app.doctor.replies import waiting
 from backhaul.app.overview import read_overview
 from backhaul.app.replying import Replying
 from backhaul.cli import cli
+from backhaul.core.agent.replying.sender import ReplySender
 from backhaul.core.errors import PermanentError
-from backhaul.core.facts import InstallationWarned
+from backhaul.core.facts import InstallationWarned, MessageDead
 from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey
 from backhaul.core.ports.replies import ReplyState
 from backhaul.core.replies.delivery import ReplyDead
-from backhaul.core.replies.reply import ReplyWish
+from backhaul.core.replies.reply import Reply, ReplyWish
 from backhaul.settings.load import load_settings
+from testbed.receiver import Receiver, receiving
 
 T0 = datetime(2026, 11, 1, 3, tzinfo=UTC)
 ADDRESS = "https://sqs.us-west-2.amazonaws.com/123456789012/replies"
@@ -50,6 +55,11 @@ def path(tmp_path: Path) -> Path:
         ledger.note_replies_sent("out", {"t1-0-dead": T0}, T0)
         ledger.note_reply_failed(ADDRESS, "t1-0-dead", "E_REPLY_REFUSED", "no", T0, due_at=None)
     return path
+
+
+MESSAGE_DEAD = MessageDead(
+    transfer_id="t", message_id="m", code="E", reason="", hint="", attempts=1, dead_letter_queue="d"
+)
 
 
 def end(ledger: SqlLedger, transfer_id: str, *targets: str) -> None:
@@ -75,10 +85,109 @@ def test_what_hive_does_not_have_yet_is_published_and_not_registered(path: Path)
     assert f"{words}: 1 waiting, 1 given up" in run(path, "status").stdout
     assert f"to hive: {words} (dead) E_HIVE_TABLE: no" in run(path, "show", "t3").stdout
     assert f"to hive: {words} (waiting)" in run(path, "show", "t4").stdout
+    listed = run(path, "history").stdout
+    assert "not registered" not in listed  # it is dead: nothing is published
     with closing(open_ledger(path, create=False)) as ledger:
         ledger.note_replies_sent("hive", {"t3-0-dead": T0, "t4-0-dead": T0}, T0)
     assert "not registered" not in run(path, "status").stdout
     assert "to hive: sent" in run(path, "show", "t4").stdout
+
+
+def test_history_says_what_is_published_and_not_registered(path: Path) -> None:
+    with closing(open_ledger(path, create=False)) as ledger:
+        end(ledger, "t3", "hive")
+        end(ledger, "t4", "hive")
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE replies SET event = 'done' WHERE target = 'hive'")
+    text = run(path, "history").stdout
+    assert text.count(", not registered") == 2
+    with closing(open_ledger(path, create=False)) as ledger:
+        ledger.note_replies_sent("hive", ["t3-0-dead"], T0)
+        ledger.note_reply_failed("hive", "t4-0-dead", "E_HIVE_TABLE", "no", T0, due_at=None)
+    assert run(path, "history").stdout.count(", not registered") == 1
+
+
+def test_a_trial_of_lineage_is_an_event_and_shows_no_key(path: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("canaryc0ffeeSECRET\n")
+    key.chmod(0o600)
+    with receiving(Receiver(status=401, body=b"no such key canaryc0ffeeSECRET")) as receiver:
+        url = f"http://127.0.0.1:{receiver.port}"
+        text = f'[lineage]\nurl = "{url}"\napi_key_file = "{key}"\n'
+        place = ("replies", "test", "lineage", "--config", configured(tmp_path, text))
+        dry = run(path, *place, "--dry-run").output
+        assert receiver.received == []
+        refused = CliRunner().invoke(cli, [*place, "--json", "--ledger", str(path)])
+        receiver.status = 201
+        taken = run(path, *place).output
+    assert "Authorization: Bearer ***" in dry
+    assert '"eventType": "COMPLETE"' in dry
+    found = json.loads(refused.stdout)
+    assert (found["kind"], found["code"]) == ("lineage", "E_REPLY_REFUSED")
+    assert found["reply"]["job"]["name"] == "test"
+    assert "api_key_file" in found["hint"]
+    assert "lineage: delivered in" in taken
+    assert [one.path for one in receiver.received] == ["/api/v1/lineage"] * 2
+    assert "canaryc0ffeeSECRET" not in dry + refused.output + taken
+
+
+class Slow:
+    """A target that takes its time, and counts how many deliver one key at once."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, str]] = []
+        self.at_work: list[tuple[str, str]] = []
+        self.most = 0
+
+    def deliver(self, reply: Reply) -> None:
+        one = (reply.key, reply.target)
+        self.at_work.append(one)
+        self.most = max(self.most, self.at_work.count(one))
+        time.sleep(0.05)
+        self.at_work.remove(one)
+        self.done.append(one)
+
+
+def test_resend_beside_a_running_agent_delivers_no_key_twice_at_once(path: Path) -> None:
+    target = Slow()
+
+    def emit(fact: object) -> None:
+        del fact
+
+    with closing(open_ledger(path, create=False)) as ledger:
+        sender = ReplySender(
+            ledger=ledger,
+            find=lambda _name: target,
+            clock=SystemClock(),
+            emit=emit,
+            chance=lambda: 0.0,
+        )
+        sender.start()
+        for _ in range(8):
+            run(path, "replies", "resend", "t1-0-dead", "t2-0-dead", "--yes")
+            sender(MESSAGE_DEAD)
+            time.sleep(0.03)
+        sender.close()
+    assert target.most == 1
+    assert set(target.done) == {
+        ("t1-0-dead", "out"),
+        ("t1-0-dead", ADDRESS),
+        ("t2-0-dead", "out"),
+    }
+    assert [one[2] for one in listed(path)] == ["sent"] * 3
+
+
+def test_a_trial_has_a_key_of_its_own(path: Path, tmp_path: Path) -> None:
+    config = configured(tmp_path, '[[reply]]\nname = "out"\ncommand = ["/bin/true"]\n')
+    before = listed(path)
+    told = [
+        json.loads(run(path, "replies", "test", "out", "--json", "--config", config).stdout)
+        for _ in range(2)
+    ]
+    keys = {one["reply"]["key"] for one in told}
+    assert len(keys) == 2
+    assert all(one.startswith("test-") for one in keys)
+    assert listed(path) == before
 
 
 def listed(path: Path, *arguments: str) -> list[tuple[str, str, str]]:

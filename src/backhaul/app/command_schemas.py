@@ -307,7 +307,7 @@ def _small() -> dict[str, dict[str, Schema]]:
         },
         "replies-test": {
             **dict.fromkeys(("name", "code", "reason", "hint"), TEXT),
-            "kind": _one_of("sqs", "sns", "webhook", "command", "hive"),
+            "kind": _one_of("sqs", "sns", "webhook", "command", "hive", "lineage"),
             "tables": _list(TEXT),
             **dict.fromkeys(("is_sent", "is_delivered"), FLAG),
             "seconds": _or_null(NUMBER),

@@ -6,19 +6,22 @@ import ssl
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backhaul.adapters.ledger import open_reader
 from backhaul.app.reply_targets import read_secret
 from backhaul.core.errors import ConfigurationError, PermanentError
-from backhaul.core.ports.replies import ReplyTarget
 from backhaul.core.replies.webhook import WebhookUrl, parse_webhook
 from backhaul.settings.lineage import LINEAGE
 from backhaul.settings.model import Settings, in_home
 
+if TYPE_CHECKING:
+    from backhaul.adapters.reply.webhook import WebhookTarget
+
 ENDPOINT = "/api/v1/lineage"
 
 
-def lineage_target(settings: Settings) -> ReplyTarget | None:
+def lineage_target(settings: Settings) -> WebhookTarget | None:
     """What takes replies of the name `lineage`; None: `[lineage]` has no url.
 
     Contacts nothing; everything that can be checked without that is.

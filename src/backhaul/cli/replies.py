@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -293,12 +294,15 @@ def test(*, name: str, dry_run: bool, as_json: bool, files: Files) -> int:
 
     Its event is done, and it has "test": true. It is tried once, and needs no agent. Run it as the
     agent's user: secret file and command are that user's. NAME hive sends nothing: it looks whether
-    the tables of all routes are there, and changes nothing.
+    the tables of all routes are there, and changes nothing. NAME lineage sends COMPLETE of a run of
+    the job test.
     """
     from backhaul.app.reply_trial import try_reply
     from backhaul.settings.load import find_config
 
-    settings = files.settings(needs=("reply", "hive", "route"), refuses_writable_config=True)
+    settings = files.settings(
+        needs=("reply", "hive", "lineage", "route"), refuses_writable_config=True
+    )
     trial = try_reply(settings, find_config(files.config), name, is_dry=dry_run)
     if as_json:
         print_json(_trial_fields(trial))
@@ -318,7 +322,7 @@ def _trial_words(trial: ReplyTrial) -> str:
     if trial.seconds is not None:
         return f"{trial.name}: delivered in {trial.seconds:.1f} s"
     lines = [f"{name}: {value}" for name, value in (trial.headers or {}).items()]
-    return "\n".join([*lines, *([""] if lines else []), trial.reply.body()])
+    return "\n".join([*lines, *([""] if lines else []), trial.event or trial.reply.body()])
 
 
 def _trial_fields(trial: ReplyTrial) -> dict[str, Any]:
@@ -333,6 +337,6 @@ def _trial_fields(trial: ReplyTrial) -> dict[str, Any]:
         "code": error.code if error else "",
         "reason": redacted(error.message) if error else "",
         "hint": redacted(error.hint) if error else "",
-        "reply": trial.reply.document(),
+        "reply": trial.reply.document() if trial.event is None else json.loads(trial.event),
         "headers": None if trial.headers is None else dict(trial.headers),
     }

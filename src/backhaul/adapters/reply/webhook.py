@@ -14,7 +14,7 @@ import hmac
 import http.client
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -30,6 +30,7 @@ from backhaul.adapters.reply.bounded import (
 from backhaul.core.errors import BackhaulError, PermanentError, TransientError
 from backhaul.core.replies.reply import Reply
 from backhaul.core.replies.webhook import WebhookUrl
+from backhaul.core.secret_values import SecretValues
 from backhaul.core.text import excerpt, shown
 from backhaul.deadline import Deadline
 
@@ -40,6 +41,7 @@ _SERVER_ERROR = 500
 _SUCCESS = range(200, 300)
 _REDIRECT = range(300, 400)
 _UNAUTHORISED = frozenset({401, 403})
+_REACHED = frozenset(range(200, 500)) - {*_REDIRECT, *_LATER, *_UNAUTHORISED}
 _FIXES = {
     401: "check secret_file: it has to hold the key that the receiver checks with",
     403: "check secret_file: it has to hold the key that the receiver checks with",
@@ -97,18 +99,42 @@ class WebhookTarget:
                 an address that no name may lead to.
             TransientError: E_REPLY_SERVER, E_REPLY_UNREACHABLE, E_REPLY_TLS, E_REPLY_TIMEOUT.
         """
-        body = self._body_of(reply)
-        headers = self.headers(reply.key, body)
+        body = self.body(reply)
+        self._exchange("POST", body, self.headers(reply.key, body), _SUCCESS)
+
+    def body(self, reply: Reply) -> bytes:
+        """What is posted of it."""
+        return self._body_of(reply)
+
+    def probe_key(self) -> None:
+        """A GET, which leaves nothing there: whether the server lets this key in.
+
+        It may know no GET: any answer that is not about the key, a redirect or its own trouble is
+        well.
+
+        Raises:
+            PermanentError, TransientError: As `deliver`.
+        """
+        headers = {"Host": self._url.authority, "Connection": "close", **self._own_headers()}
+        self._exchange("GET", None, headers, _REACHED)
+
+    def _exchange(
+        self,
+        method: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        accepted: Container[int],
+    ) -> None:
         deadline = Deadline(self._limit_s)
         connection = self._connected(deadline)
         try:
-            answer = self._posted(connection, body, headers)
+            error = self._answered(connection, method, body, headers, accepted)
         except (OSError, http.client.HTTPException, ValueError) as exc:
             raise self._not_answered(exc, deadline) from exc
         finally:
             connection.end()
-        if answer is not None:
-            raise answer
+        if error is not None:
+            raise error
 
     def probe(self) -> None:
         """Connect, look at the certificate, and send nothing.
@@ -137,29 +163,39 @@ class WebhookTarget:
         found = {
             "Host": self._url.authority,
             "Content-Type": "application/json",
-            "User-Agent": f"backhaul/{__version__}",
             "Backhaul-Key": key,
             "Idempotency-Key": key,
             "Backhaul-Timestamp": stamp,
             "Connection": "close",
+            **self._own_headers(),
         }
         if self._secret is not None:
             found["Backhaul-Signature"] = f"v1={signature(self._secret, stamp, body)}"
+        return found
+
+    def _own_headers(self) -> dict[str, str]:
+        """Who calls."""
+        found = {"User-Agent": f"backhaul/{__version__}"}
         if self._api_key is not None:
             found["Authorization"] = f"Bearer {self._api_key.decode()}"
         return found
 
-    def _posted(
-        self, connection: BoundedSocket, body: bytes, headers: Mapping[str, str]
+    def _answered(
+        self,
+        connection: BoundedSocket,
+        method: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        accepted: Container[int],
     ) -> BackhaulError | None:
-        """What its answer means; None: it has the reply."""
+        """What its answer means; None: it is one of those that are well."""
         client = http.client.HTTPConnection(self._url.host, self._url.port)
         client.auto_open = 0
         client.sock = connection
-        client.request("POST", self._url.target, body=body, headers=dict(headers))
+        client.request(method, self._url.target, body=body, headers=dict(headers))
         answer = client.getresponse()
         try:
-            if answer.status in _SUCCESS:
+            if answer.status in accepted:
                 return None
             text = b"" if answer.status in _REDIRECT else answer.read(_BODY_MOST)
             return self._refusal(answer, text.decode("utf-8", "replace"))
@@ -177,6 +213,7 @@ class WebhookTarget:
             )
         for secret in filter(None, (self._secret, self._api_key)):
             text = text.replace(secret.decode(), "***")  # the receiver has it, and may repeat it
+        text = SecretValues.of_target(self._url.target).hidden_in(text)
         quoted = shown(excerpt(" ".join(text.split())), 220)
         reason = f"{self._where} answers {status} {_phrase(status)}"
         reason = f"{reason.rstrip()}: {quoted}" if quoted else reason.rstrip()

@@ -1,4 +1,4 @@
-"""Probes of `[[reply]]`: where replies go exists and takes them. None is sent."""
+"""Probes of `[[reply]]` and `[lineage]`: where replies go exists and takes them. None is sent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from backhaul.adapters.system.clock import SystemClock
 from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding, State, from_error
 from backhaul.app.doctor.fixes import allow, for_network
+from backhaul.app.lineage import lineage_target, lineage_url
 from backhaul.app.replies import in_vain, waiting_in_vain
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.access_policy import partition_of
@@ -55,6 +56,25 @@ def replies(context: DoctorContext) -> Iterator[Finding]:
             yield _queue(context, one, one.sqs, sessions)
         elif one.sns is not None:
             yield _topic(context, one, one.sns, sessions)
+
+
+def lineage(context: DoctorContext) -> Iterator[Finding]:
+    """Whether the server of `[lineage]` is there, trusted, and lets the key in."""
+    url = context.settings.lineage.url
+    if url is None:
+        return
+    try:
+        target = lineage_target(context.settings)
+        subject = lineage_url(url).origin
+        if target is None or context.is_offline:
+            yield Finding("lineage", subject, State.SKIPPED, "not probed: --offline")
+            return
+        target.probe_key()
+    except BackhaulError as error:
+        yield from_error("lineage", "", error)
+        return
+    key = "it lets the key in" if context.settings.lineage.api_key_file else "it asks for no key"
+    yield Finding("lineage", subject, State.OK, f"it is reached, and {key}; nothing was sent")
 
 
 def waiting(context: DoctorContext) -> Iterator[Finding]:
@@ -192,4 +212,4 @@ def queue_arn(queue: str, region: str) -> str:
     return f"arn:{partition_of(region)}:sqs:{region}:{account}:{named.name}"
 
 
-PROBES = (replies, waiting)
+PROBES = (replies, lineage, waiting)
