@@ -199,7 +199,7 @@ def test_the_server_of_lineage_by_a_get(
     receiver = Receiver(get_status=status, headers=headers, body=f"key {SECRET}".encode())
     with receiving(receiver):
         found = of_lineage(tmp_path, f"http://127.0.0.1:{receiver.port}", api_key(tmp_path))
-    assert one(found)[:2] == ("lineage", state)
+    assert one(found)[:2] == ("replies.lineage", state)
     assert words in one(found)[2]
     (query,) = receiver.received
     assert (query.path, query.body) == ("/api/v1/lineage", b"")

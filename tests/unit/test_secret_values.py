@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backhaul.core.secret_values import SecretValues, password_files
+from backhaul.core.replies.secret_values import SecretValues, password_files
 
 PASSWORD = "canaryc0ffeePASSWORD"
 

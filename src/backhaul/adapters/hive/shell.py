@@ -17,7 +17,7 @@ from backhaul.adapters.hive.faults import fault
 from backhaul.child_process import ProgramUser, run_program
 from backhaul.core.errors import TransientError
 from backhaul.core.replies.hiveql import HiveDialect
-from backhaul.core.secret_values import SecretValues, password_files
+from backhaul.core.replies.secret_values import SecretValues, password_files
 from backhaul.core.text import printable, redacted, shown
 
 _BEELINE = ("--silent=true", "--showHeader=false", "--outputformat=tsv2", "-f", "/dev/stdin")

@@ -12,7 +12,7 @@ from backhaul.adapters.notify.rendering import as_json, subject
 from backhaul.child_process import ProgramEnd, run_program
 from backhaul.core.errors import TransientError
 from backhaul.core.notification import DELIVERY_S, Notification
-from backhaul.core.secret_values import SecretValues
+from backhaul.core.replies.secret_values import SecretValues
 from backhaul.core.text import shown
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from backhaul.child_process import ProgramUser, run_program
 from backhaul.core.errors import TransientError
 from backhaul.core.replies.reply import Reply
-from backhaul.core.secret_values import SecretValues
+from backhaul.core.replies.secret_values import SecretValues
 from backhaul.core.text import shown
 
 

@@ -29,8 +29,8 @@ from backhaul.adapters.reply.bounded import (
 )
 from backhaul.core.errors import BackhaulError, PermanentError, TransientError
 from backhaul.core.replies.reply import Reply
+from backhaul.core.replies.secret_values import SecretValues
 from backhaul.core.replies.webhook import WebhookUrl
-from backhaul.core.secret_values import SecretValues
 from backhaul.core.text import excerpt, shown
 from backhaul.deadline import Deadline
 

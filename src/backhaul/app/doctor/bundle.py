@@ -28,7 +28,7 @@ from backhaul.app.doctor.finding import Finding
 from backhaul.app.doctor.secrecy import KnownSecrets, environment, without_secrets
 from backhaul.app.records import details_as_json
 from backhaul.core.errors import BackhaulError, BadArgument, NotAllowed
-from backhaul.core.secret_values import SecretValues
+from backhaul.core.replies.secret_values import SecretValues
 from backhaul.core.text import redacted
 from backhaul.settings.model import Settings, in_home
 

@@ -67,14 +67,16 @@ def lineage(context: DoctorContext) -> Iterator[Finding]:
         target = lineage_target(context.settings)
         subject = lineage_url(url).origin
         if target is None or context.is_offline:
-            yield Finding("lineage", subject, State.SKIPPED, "not probed: --offline")
+            yield Finding("replies.lineage", subject, State.SKIPPED, "not probed: --offline")
             return
         target.probe_key()
     except BackhaulError as error:
-        yield from_error("lineage", "", error)
+        yield from_error("replies.lineage", "", error)
         return
     key = "it lets the key in" if context.settings.lineage.api_key_file else "it asks for no key"
-    yield Finding("lineage", subject, State.OK, f"it is reached, and {key}; nothing was sent")
+    yield Finding(
+        "replies.lineage", subject, State.OK, f"it is reached, and {key}; nothing was sent"
+    )
 
 
 def waiting(context: DoctorContext) -> Iterator[Finding]:
