@@ -23,9 +23,10 @@ from backhaul.app.doctor.replies import waiting
 from backhaul.app.overview import read_overview
 from backhaul.app.replying import Replying
 from backhaul.cli import cli
+from backhaul.core.agent.replying import sender as sending
 from backhaul.core.agent.replying.sender import ReplySender
 from backhaul.core.errors import PermanentError
-from backhaul.core.facts import InstallationWarned, MessageDead
+from backhaul.core.facts import InstallationWarned
 from backhaul.core.model import TransferState
 from backhaul.core.ports import MessageKey
 from backhaul.core.ports.replies import ReplyState
@@ -55,11 +56,6 @@ def path(tmp_path: Path) -> Path:
         ledger.note_replies_sent("out", {"t1-0-dead": T0}, T0)
         ledger.note_reply_failed(ADDRESS, "t1-0-dead", "E_REPLY_REFUSED", "no", T0, due_at=None)
     return path
-
-
-MESSAGE_DEAD = MessageDead(
-    transfer_id="t", message_id="m", code="E", reason="", hint="", attempts=1, dead_letter_queue="d"
-)
 
 
 def end(ledger: SqlLedger, transfer_id: str, *targets: str) -> None:
@@ -102,7 +98,7 @@ def test_history_says_what_is_published_and_not_registered(path: Path) -> None:
     text = run(path, "history").stdout
     assert text.count(", not registered") == 2
     with closing(open_ledger(path, create=False)) as ledger:
-        ledger.note_replies_sent("hive", ["t3-0-dead"], T0)
+        ledger.note_replies_sent("hive", {"t3-0-dead": T0}, T0)
         ledger.note_reply_failed("hive", "t4-0-dead", "E_HIVE_TABLE", "no", T0, due_at=None)
     assert run(path, "history").stdout.count(", not registered") == 1
 
@@ -148,7 +144,11 @@ class Slow:
         self.done.append(one)
 
 
-def test_resend_beside_a_running_agent_delivers_no_key_twice_at_once(path: Path) -> None:
+def test_resend_beside_a_running_agent_delivers_no_key_twice_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(sending, "GATHER_S", 0.0)
     target = Slow()
 
     def emit(fact: object) -> None:
@@ -165,7 +165,6 @@ def test_resend_beside_a_running_agent_delivers_no_key_twice_at_once(path: Path)
         sender.start()
         for _ in range(8):
             run(path, "replies", "resend", "t1-0-dead", "t2-0-dead", "--yes")
-            sender(MESSAGE_DEAD)
             time.sleep(0.03)
         sender.close()
     assert target.most == 1
