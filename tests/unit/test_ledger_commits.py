@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import OperationalError
 
-from backhaul.adapters.ledger.sqlite.commits import MOST, SharedCommits, _Group, announce
+from backhaul.adapters.ledger.dialects.commits import MOST, SharedCommits, _Group, announce
 from backhaul.adapters.ledger.sqlite.engine import writing_engine
+from backhaul.adapters.ledger.sqlite.faults import SqliteDatabase
 
 PATIENCE_S = 20.0
 
@@ -29,7 +30,7 @@ class Bed:
         made.close()
         self._engine = writing_engine(path, busy_timeout_s=0.05)
         self.connection = self._engine.connect()
-        self.commits = SharedCommits(self.connection)
+        self.commits = SharedCommits(self.connection, SqliteDatabase(path))
         self.statements: list[str] = []
         self.driver.set_trace_callback(self.statements.append)
         self.threads = ThreadPoolExecutor(2 * MOST)

@@ -7,6 +7,7 @@ tables, `sqlite` has all that is SQLite's own, `files` opens the file.
 
 from __future__ import annotations
 
+from backhaul.adapters.ledger.dialects.database import EditedLedger
 from backhaul.adapters.ledger.files import find_reader, open_ledger, open_reader
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reading.evidence import EvidenceRow, ProofTotals
@@ -17,7 +18,6 @@ from backhaul.adapters.ledger.reading.reader import LedgerReader
 from backhaul.adapters.ledger.reading.reconciling import UnfinishedTransfer
 from backhaul.adapters.ledger.reading.replying import ReplyRow
 from backhaul.adapters.ledger.reading.transfer_rows import JobRow, JournalRow, TransferRow
-from backhaul.adapters.ledger.sqlite.faults import EditedLedger
 from backhaul.adapters.ledger.sqlite.lock import agent_lock
 from backhaul.adapters.ledger.store import SqlLedger
 

@@ -19,7 +19,7 @@ from backhaul.adapters.ledger.sqlite.engine import (
     reading_engine,
     writing_engine,
 )
-from backhaul.adapters.ledger.sqlite.faults import damaged, mapped
+from backhaul.adapters.ledger.sqlite.faults import SqliteDatabase, damaged, mapped
 from backhaul.adapters.ledger.sqlite.recovery import journal_of, roll_back
 from backhaul.adapters.ledger.sqlite.trust import (
     check_place,
@@ -85,7 +85,7 @@ def open_ledger(
                 migrate.bring_to_head(engine, path)
             else:
                 migrate.check_current(engine, path)
-            return SqlLedger(engine, path, owner or Owner.current(host))
+            return SqlLedger(engine, SqliteDatabase(path), owner or Owner.current(host))
     except BaseException:
         engine.dispose()
         raise
@@ -133,7 +133,7 @@ def open_reader(
     except BaseException:
         engine.dispose()
         raise
-    return LedgerReader(engine, path, turn=turn)
+    return LedgerReader(engine, SqliteDatabase(path), turn=turn)
 
 
 def _align_journal(path: Path) -> None:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 
 from sqlalchemy import Connection, Engine, RowMapping, select
 
 from backhaul.adapters.ledger import rows, transfers
+from backhaul.adapters.ledger.dialects.commits import SharedCommits
+from backhaul.adapters.ledger.dialects.database import Database
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.schema import meta
-from backhaul.adapters.ledger.sqlite.commits import SharedCommits
-from backhaul.adapters.ledger.sqlite.faults import mapped, mapped_of_reader
 
 
 class WriteSession:
@@ -27,22 +26,22 @@ class WriteSession:
     `fail` could not be recorded (disk full) does not count as a running one for ever.
 
     Attributes:
-        ledger_id: 16 hex digits drawn when the file was made.
+        ledger_id: 16 hex digits drawn when the ledger was made.
         owner: This process, as other processes see it.
     """
 
-    def __init__(self, engine: Engine, path: Path, owner: Owner) -> None:
+    def __init__(self, engine: Engine, database: Database, owner: Owner) -> None:
         self.owner = owner
-        self._path = path
+        self._database = database
         self._engine = engine
         self._working: set[str] = set()  # changes inside transactions, together with the row
-        self._commits = SharedCommits(engine.connect())
+        self._commits = SharedCommits(engine.connect(), database)
         with self._transaction() as tx:
             found = tx.execute(select(meta.c.value).where(meta.c.name == "ledger_id")).scalar_one()
             self.ledger_id = rows.text(found) or ""
 
     def close(self) -> None:
-        """Release the file; safe to repeat."""
+        """Release the database; safe to repeat."""
         self._commits.close()
         self._engine.dispose()
 
@@ -53,7 +52,7 @@ class WriteSession:
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         # Die in here and the next opening rolls back; die after it and all is kept.
-        with mapped(self._path), self._commits.transaction() as tx:
+        with self._database.mapped(), self._commits.transaction() as tx:
             yield tx
 
     def _is_live(self, transfer_id: str, owner: str | None) -> bool:
@@ -88,18 +87,26 @@ class ReadSession:
     """
 
     def __init__(
-        self, engine: Engine, path: Path, *, turn: AbstractContextManager[object] | None = None
+        self,
+        engine: Engine,
+        database: Database,
+        *,
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
         self._engine = engine
-        self._path = path
+        self._database = database
         self._turn = turn or nullcontext()
 
     def close(self) -> None:
-        """Release the file; safe to repeat."""
+        """Release the database; safe to repeat."""
         self._engine.dispose()
 
     @contextmanager
     def _transaction(self, what: str) -> Iterator[Connection]:
         """In the block rows become values of the core; `what` names them in an error."""
-        with self._turn, mapped_of_reader(self._path, what), self._engine.begin() as connection:
+        with (
+            self._turn,
+            self._database.mapped_of_reader(what),
+            self._engine.begin() as connection,
+        ):
             yield connection

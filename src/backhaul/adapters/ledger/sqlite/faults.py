@@ -6,13 +6,11 @@ Source: https://sqlite.org/rescode.html; the low byte of an extended code is the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
-
-from backhaul.adapters.ledger.schema import WrongValue
+from backhaul.adapters.ledger.dialects.database import Database
 from backhaul.core.errors import BackhaulError, LedgerDamaged, OutageError
 
 _LOCKED = ("E_LEDGER_LOCKED", "stayed locked by another process")
@@ -63,8 +61,8 @@ def translated(error: BaseException, path: Path, *, is_reader: bool = False) -> 
     if code in OUTAGES:
         name, what = OUTAGES[code]
         return OutageError.of("ledger", name, f"{path} {what}: {detail}", hint=HINTS[name])
-    if detail.startswith(_EDITED) or isinstance(error, (NoResultFound, MultipleResultsFound)):
-        return edited(path, detail)
+    if detail.startswith(_EDITED):
+        return SqliteDatabase(path).edited(detail)
     if code in DAMAGED or detail.startswith(_CUT_OUT):
         return damaged(f"{path} is damaged or no Backhaul ledger: {detail}")
     return BackhaulError("E_LEDGER_BUG", f"{path}: {type(error).__name__}: {detail}")
@@ -88,35 +86,27 @@ def _unfinished(path: Path) -> OutageError:
     )
 
 
-class EditedLedger(LedgerDamaged):
-    """A row that Backhaul did not write."""
+class SqliteDatabase(Database):
+    """The SQLite file at `path`."""
+
+    driver_errors = (sqlite3.Error,)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = str(path)
+
+    def is_in_transaction(self, driver: Any) -> bool:
+        return isinstance(driver, sqlite3.Connection) and driver.in_transaction
+
+    def interrupted(self) -> Exception:
+        lost = sqlite3.OperationalError("the commit was interrupted")
+        lost.sqlite_errorcode = sqlite3.SQLITE_INTERRUPT
+        return lost
+
+    def translated(self, error: Exception, *, is_reader: bool = False) -> BackhaulError:
+        return translated(error, self.path, is_reader=is_reader)
 
 
-def edited(path: Path, what: str) -> EditedLedger:
-    """What to raise for such a row."""
-    return EditedLedger(
-        "E_LEDGER_CORRUPT",
-        f"{path} has a row that Backhaul did not write: {what}",
-        hint="it was edited: keep the file, restore the ledger from its backup",
-    )
-
-
-@contextmanager
-def mapped(path: Path, *, is_reader: bool = False) -> Iterator[None]:
+def mapped(path: Path, *, is_reader: bool = False) -> AbstractContextManager[None]:
     """No error of SQLite or SQLAlchemy leaves the block."""
-    try:
-        yield
-    except WrongValue as exc:
-        raise edited(path, str(exc)) from exc
-    except (SQLAlchemyError, sqlite3.Error) as exc:
-        raise translated(exc, path, is_reader=is_reader) from exc
-
-
-@contextmanager
-def mapped_of_reader(path: Path, what: str) -> Iterator[None]:
-    """The same where rows become values of the core: what cannot become one was edited."""
-    try:
-        with mapped(path, is_reader=True):
-            yield
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
-        raise edited(path, f"{what}: {error}") from error
+    return SqliteDatabase(path).mapped(is_reader=is_reader)

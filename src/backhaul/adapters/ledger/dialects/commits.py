@@ -1,24 +1,23 @@
 """Transactions of several threads on one connection: those that meet share one commit.
 
-A commit waits for the disk three or four times, and SQLite has one writer. Threads that arrive
-during that wait run one after the other, each below a savepoint of its own, and the last of them
-commits for all. A call returns only after the commit that contains its changes, so each thread can
+A commit waits for the disk, SQLite's three or four times, and a ledger has one writer. Threads that
+arrive during that wait run one after the other, each below a savepoint of its own, and the last of
+them commits for all. A call returns only after the commit that contains its changes, so each thread can
 rely on what a commit of its own would give. A single thread shares nothing.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 if TYPE_CHECKING:
     from sqlalchemy import Connection, RootTransaction
+
+    from backhaul.adapters.ledger.dialects.database import Database
 
 MOST = 32  # transactions with one commit: no thread waits for more of them than that
 LOOK_S = 0.05
@@ -51,7 +50,8 @@ class SharedCommits:
     """The only access to a connection, which belongs to this object.
 
     Args:
-        connection: Begins with the write lock (`engine.writing_engine`).
+        connection: Begins with the write lock, as `writing_engine` of each database makes it.
+        database: Whose connection it is.
 
     Attributes:
         observe_commit: Called with the seconds that each commit took; must not raise.
@@ -59,8 +59,9 @@ class SharedCommits:
             thread goes on that has seen it; must not raise, nor use the connection.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, database: Database) -> None:
         self._connection = connection
+        self._database = database
         self._in_use = threading.Lock()
         self._counting = threading.Lock()
         self._coming = 0  # threads that wait for the connection
@@ -76,7 +77,7 @@ class SharedCommits:
         The block must not open another: it would wait for itself.
 
         Raises:
-            SQLAlchemyError, sqlite3.Error: Nothing of the block is kept.
+            SQLAlchemyError, or of the driver: Nothing of the block is kept.
         """
         with self._exclusive():
             try:
@@ -149,7 +150,8 @@ class SharedCommits:
     def _undo(self, group: _Group, error: BaseException) -> None:
         """Back to where this block began; where that is impossible, the whole group is lost."""
         try:
-            # Full disks and failed reads end SQLite's whole transaction by themselves.
+            # Full disks and failed reads end SQLite's whole transaction by themselves, and a lost
+            # connection ends PostgreSQL's.
             if group.size > 1 and self._driver_in_transaction():
                 self._connection.exec_driver_sql("ROLLBACK TO one")
                 self._connection.exec_driver_sql("RELEASE one")
@@ -158,7 +160,7 @@ class SharedCommits:
                 del group.announced[group.own_announced :]
                 group.is_whole = True
                 return
-        except (SQLAlchemyError, sqlite3.Error):
+        except self._database.errors:
             pass  # `error` is what led here
         self._lose(group, error)
 
@@ -186,12 +188,12 @@ class SharedCommits:
     def _lose(self, group: _Group, error: BaseException) -> None:
         group.is_whole = False
         group.error = error
-        with suppress(SQLAlchemyError, sqlite3.Error):
+        with suppress(*self._database.errors):
             group.transaction.rollback()
         # A COMMIT refused by a reader's lock leaves SQLite's transaction open, while SQLAlchemy
         # considers it ended.
-        with suppress(SQLAlchemyError, sqlite3.Error):
-            if not self._connection.closed:
+        with suppress(*self._database.errors):
+            if not self._connection.closed and not self._connection.invalidated:
                 self._connection.connection.rollback()
         for undo in group.undoing:
             undo()
@@ -200,8 +202,9 @@ class SharedCommits:
         group.over.set()
 
     def _driver_in_transaction(self) -> bool:
-        driver = self._connection.connection.driver_connection
-        return isinstance(driver, sqlite3.Connection) and driver.in_transaction
+        if self._connection.closed or self._connection.invalidated:
+            return False
+        return self._database.is_in_transaction(self._connection.connection.driver_connection)
 
     def _wait_for(self, group: _Group) -> None:
         while not group.over.wait(LOOK_S):
@@ -211,9 +214,7 @@ class SharedCommits:
                 open_one = self._group
                 if open_one is not None and (open_one is group or self._coming <= 0):
                     self._end(open_one)
-        if isinstance(group.error, (SQLAlchemyError, sqlite3.Error)):
+        if isinstance(group.error, self._database.errors):
             raise group.error
         if group.error is not None:
-            lost = sqlite3.OperationalError("the commit was interrupted")
-            lost.sqlite_errorcode = sqlite3.SQLITE_INTERRUPT
-            raise lost from group.error
+            raise self._database.interrupted() from group.error

@@ -1,0 +1,77 @@
+"""A database as a session of the ledger sees it: its name, its errors, its transactions.
+
+One error of a driver becomes one error of Backhaul, here and nowhere else. What becomes which is
+each database's own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
+
+from backhaul.adapters.ledger.schema import WrongValue
+from backhaul.core.errors import BackhaulError, LedgerDamaged
+
+
+class EditedLedger(LedgerDamaged):
+    """A row that Backhaul did not write."""
+
+
+class Database(ABC):
+    """One ledger's database.
+
+    Attributes:
+        driver_errors: What its driver raises where SQLAlchemy does not wrap it.
+        name: The ledger as messages name it.
+    """
+
+    driver_errors: ClassVar[tuple[type[Exception], ...]]
+    name: str
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """All that a statement or a commit may raise."""
+        return (SQLAlchemyError, *self.driver_errors)
+
+    @abstractmethod
+    def is_in_transaction(self, driver: Any) -> bool:
+        """Whether this connection of the driver has begun one, whatever SQLAlchemy considers."""
+
+    @abstractmethod
+    def interrupted(self) -> Exception:
+        """What a thread raises whose commit another thread did not carry out."""
+
+    @abstractmethod
+    def translated(self, error: Exception, *, is_reader: bool = False) -> BackhaulError:
+        """What to raise instead of an error of the driver or of SQLAlchemy."""
+
+    def edited(self, what: str) -> EditedLedger:
+        """What to raise for a row that Backhaul did not write."""
+        return EditedLedger(
+            "E_LEDGER_CORRUPT",
+            f"{self.name} has a row that Backhaul did not write: {what}",
+            hint="it was edited: keep the file, restore the ledger from its backup",
+        )
+
+    @contextmanager
+    def mapped(self, *, is_reader: bool = False) -> Iterator[None]:
+        """No error of the driver or of SQLAlchemy leaves the block."""
+        try:
+            yield
+        except (WrongValue, NoResultFound, MultipleResultsFound) as exc:
+            raise self.edited(str(exc)) from exc
+        except self.errors as exc:
+            raise self.translated(exc, is_reader=is_reader) from exc
+
+    @contextmanager
+    def mapped_of_reader(self, what: str) -> Iterator[None]:
+        """The same where rows become values of the core: what cannot become one was edited."""
+        try:
+            with self.mapped(is_reader=True):
+                yield
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+            raise self.edited(f"{what}: {error}") from error
