@@ -2,7 +2,8 @@
 
 `store` writes it for the agent: one module for each capability of `core.ports.ledger`, with its
 statements beside the code that runs them. `reading` reads it for the commands. `schema` draws the
-tables, `sqlite` has all that is SQLite's own, `files` opens the file.
+tables, `dialects` has what a session needs of a database, `sqlite` all that is SQLite's own,
+`files` opens the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is SQLite's own: its connections, errors, commits, file, lock and schema version.
+"""What is SQLite's own: its connections, errors, file, lock and schema version.
 
 Everything outside is written with SQLAlchemy Core for any dialect.
 """
