@@ -2,8 +2,8 @@
 
 A commit waits for the disk, SQLite's three or four times, and a ledger has one writer. Threads that
 arrive during that wait run one after the other, each below a savepoint of its own, and the last of
-them commits for all. A call returns only after the commit that contains its changes, so each thread can
-rely on what a commit of its own would give. A single thread shares nothing.
+them commits for all. A call returns only after the commit that contains its changes, so each thread
+can rely on what a commit of its own would give. A single thread shares nothing.
 """
 
 from __future__ import annotations
