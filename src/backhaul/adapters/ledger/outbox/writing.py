@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select
 
 from backhaul.adapters.ledger import transfers
+from backhaul.adapters.ledger.dialects.commits import announce
 from backhaul.adapters.ledger.schema import WrongValue, replies
-from backhaul.adapters.ledger.sqlite.commits import announce
 from backhaul.core.model import TransferState
 from backhaul.core.ports.replies import DueReply, ReplyState
 from backhaul.core.replies.reply import SUPERSEDED, Reply, ReplyEvent, ReplyWish, reply_key
