@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 
 from backhaul.adapters.digests import new_digest
 from backhaul.adapters.ledger import Owner, SqlLedger, TransferRow, open_ledger, open_reader
+from backhaul.adapters.ledger.sqlite.faults import SqliteDatabase
 from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.pausing.budgets import BudgetGate
 from backhaul.core.agent.reporting import Reporter
@@ -139,7 +140,7 @@ class World:
         self.faults.revive()
         owner = replace(ME, start=ME.start + self._incarnations)
         if self._engine is not None:
-            yield self.ports(SqlLedger(self._engine, self.path, owner))
+            yield self.ports(SqlLedger(self._engine, SqliteDatabase(self.path), owner))
             return
         ledger = open_ledger(self.path, create=True, owner=owner)
         try:

@@ -145,7 +145,7 @@ def _sent_again(ledger: SqlLedger) -> None:
 
 
 def edit_row(ledger: SqlLedger, statement: str, *values: str) -> None:
-    with closing(sqlite3.connect(ledger._path)) as connection, connection:
+    with closing(sqlite3.connect(ledger._database.name)) as connection, connection:
         connection.execute(statement, values)
 
 
@@ -299,7 +299,7 @@ def test_an_epoch_is_never_given_twice(ledger: SqlLedger) -> None:
     bring(ledger, "t0", AT, place="same")
     prune(ledger)
     bring(ledger, "t1", AT, place="same")
-    with closing(open_reader(ledger._path)) as reader:
+    with closing(open_reader(Path(ledger._database.name))) as reader:
         assert reader.show("t1").transfer.epoch == 2
 
 
