@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -92,6 +93,36 @@ def test_a_part_of_a_prefix_goes_by_a_list_of_escaped_names(site: Site) -> None:
     assert "repaired staging" not in ended.err, ended
     assert site.files("d") == flat
     assert len(site.applications()) == 1
+
+
+@pytest.mark.timeout(300)
+def test_what_does_not_fit_into_the_budget_is_not_submitted(site: Site) -> None:
+    """Counted by DistCp's own counters; held before anything is submitted, and raised by hand."""
+    fill(site, "p/", SMALL)
+    size_bytes = sum(map(len, SMALL.values()))
+    site.configure(route=f'budget = {{ bytes = {size_bytes * 3 // 2}, per = "month" }}')
+    where = ("--config", str(site.config))
+    agent = site.start()
+    site.it.ask_for("p/", "first")
+    agent.logged("transfer done", within_s=180)
+    assert site.left_s3() == {"distcp copy": size_bytes}
+
+    site.it.ask_for("p/", "second")
+    agent.logged("transfer waiting: its route is paused", within_s=60)
+    assert len(site.applications()) == 1
+    shown = site.it.backhaul("budget", "show", "--json", *where)
+    assert json.loads(shown.out)["spent"] == size_bytes
+    (held,) = (row for row in site.it.history() if row["state"] == "waiting")
+    assert (held["code"], held["attempt"], held["failures"]) == ("E_BUDGET_USED", 0, 0)
+
+    raised = site.it.backhaul("budget", "raise", "r", f"{size_bytes}B", *where)
+    assert raised.code == 0, raised
+    agent.logged("transfer done", times=2, within_s=180)
+    agent.terminate()
+    assert agent.wait().code == 0
+    assert site.files("first") == site.files("second") == SMALL
+    assert len(site.applications()) == 2
+    assert site.left_s3() == {"distcp copy": 2 * size_bytes}
 
 
 @pytest.mark.timeout(600)
