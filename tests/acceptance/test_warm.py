@@ -85,6 +85,20 @@ def test_it_is_in_a_session_of_its_own_and_is_ended_by_signals(
         assert not psutil.pid_exists(process.pid)
 
 
+def test_its_files_get_the_mode_that_the_test_has_set(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    command = [*PROGRAM, "dashboard", "--listen", "127.0.0.1:0"]
+    before = os.umask(0o037)
+    try:
+        with streams(tmp_path) as (out, err), warm.start(command, environment, out, err) as process:
+            eventually((tmp_path / "out").read_bytes, what="its link")
+            status = Path(f"/proc/{process.pid}/status").read_text("utf-8")
+    finally:
+        os.umask(before)
+    assert "Umask:\t0037\n" in status
+
+
 def test_one_that_is_left_running_is_ended_with_its_block(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

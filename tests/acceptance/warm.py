@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Self
+from typing import IO, Any, Self
 
 # The interpreter and the C library read these once, when they start.
 _AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_")
@@ -117,7 +117,9 @@ class _Parent:
     def start(
         self, argv: Sequence[str], environment: Mapping[str, str], out: IO[bytes], err: IO[bytes]
     ) -> WarmProcess:
-        request = json.dumps({"argv": list(argv), "environment": dict(environment)}).encode()
+        request = json.dumps(
+            {"argv": list(argv), "environment": dict(environment), "umask": _umask()}
+        ).encode()
         assert len(request) < _REQUEST_MAX_BYTES
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its, open(os.devnull, "rb") as nothing:  # noqa: PTH123
@@ -170,6 +172,13 @@ def start_cold(
     )
 
 
+def _umask() -> int:
+    """Of this process, which a child has, too."""
+    now = os.umask(0o077)
+    os.umask(now)
+    return now
+
+
 def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in environment.items() if name.startswith(_AT_START)}
 
@@ -191,7 +200,7 @@ def _import_everything() -> None:
     gc.freeze()  # so that a collection in a fork copies none of it
 
 
-def _next_request(control: socket.socket) -> tuple[list[str], dict[str, str]]:
+def _next_request(control: socket.socket) -> dict[str, Any]:
     """Returns in the fork that is to be the command; ends the process when nobody asks any more."""
     while True:
         text, descriptors, _, _ = socket.recv_fds(control, _REQUEST_MAX_BYTES, _STANDARD + 1)
@@ -204,7 +213,7 @@ def _next_request(control: socket.socket) -> tuple[list[str], dict[str, str]]:
             os.close(one)
 
 
-def _watched(text: bytes, descriptors: list[int]) -> tuple[list[str], dict[str, str]]:
+def _watched(text: bytes, descriptors: list[int]) -> dict[str, Any]:
     """This process waits for the command, and tells the test how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     *standard, answers = descriptors
@@ -219,12 +228,13 @@ def _watched(text: bytes, descriptors: list[int]) -> tuple[list[str], dict[str, 
     for number, one in enumerate(standard):
         os.dup2(one, number)
         os.close(one)
-    request = json.loads(text)
-    return request["argv"], request["environment"]
+    request: dict[str, Any] = json.loads(text)
+    return request
 
 
-def _become(argv: list[str], environment: dict[str, str]) -> None:
+def _become(argv: list[str], environment: dict[str, str], umask: int) -> None:
     os.setsid()
+    os.umask(umask)
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -240,8 +250,8 @@ def _main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as control:
         _import_everything()
-        argv, environment = _next_request(control)
-    _become(argv, environment)
+        request = _next_request(control)
+    _become(**request)
     runpy.run_module("backhaul", run_name="__main__", alter_sys=True)
 
 
