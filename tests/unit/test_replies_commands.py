@@ -283,7 +283,7 @@ def test_what_waits_for_a_target_that_is_gone_is_named(
     found = list(waiting(context))
     wanted = [("replies.waiting", State.WARNING, "out")] * warnings
     assert [(one.check, one.state, one.subject) for one in found] == wanted
-    assert all(words in one.text and "replies drop --target out" in one.fix[1] for one in found)
+    assert all(words in one.text and "replies drop --target out" in one.fix[3] for one in found)
 
 
 def test_an_agent_without_any_target_gives_up_what_an_earlier_one_left(

@@ -55,6 +55,7 @@ class Bed:
         self.targets: dict[str, ReplyTarget] = {"out": self.inbox}
         self.facts: list[object] = []
         self.is_over = False
+        self.sends = True
         self.lane = self.new_lane()
 
     def emit(self, fact: object) -> None:
@@ -184,6 +185,27 @@ def test_more_than_a_lane_is_offered_are_read(bed: Bed) -> None:
     assert bed.faults.count("ledger.due_replies") == 2
 
 
+def test_so_many_are_in_hand_when_an_operator_drops_them(bed: Bed) -> None:
+    bed.offer(*(f"t{number:02}" for number in range(MOST)))
+    is_first = True
+
+    def deliver(reply: Reply) -> None:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            bed.offer(*(f"u{number:02}" for number in range(2 * MOST)))
+            for one in bed.file.replies.values():
+                one.state = ReplyState.DEAD  # not due any more
+        bed.inbox.keys.append(reply.key)
+
+    bed.inbox.deliver = deliver  # type: ignore[method-assign]
+    while bed.lane.turn(reads=False):
+        pass
+    bed.lane.turn(reads=True)
+    bed.lane.turn(reads=False)
+    assert len(bed.inbox.keys) == 2 * MOST
+
+
 def test_after_a_rest_the_ledger_says_which_are_due(bed: Bed) -> None:
     bed.offer("t1")
     bed.inbox.errors = [DOWN]
@@ -296,6 +318,11 @@ def test_a_target_that_is_configured_no_longer_is_given_up(bed: Bed) -> None:
     bed.end("t1")
     bed.targets.clear()
     bed.lane.turn(reads=True)
+    (fact,) = bed.said(ReplyDead)
+    assert isinstance(fact, ReplyDead)
+    assert fact.hint == (
+        "write its [[reply]] again, restart the agent, then: backhaul replies resend --target out"
+    )
     assert [one.code for one in bed.file.replies.values()] == ["E_REPLY_TARGET"]
     assert bed.states() == [ReplyState.DEAD]
 
@@ -361,6 +388,7 @@ def sender(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplySender]:
         clock=bed.clock,
         emit=bed.emit,
         chance=lambda: 1.0,
+        sends=lambda: bed.sends,
     )
     yield made
     made.close()
@@ -535,6 +563,67 @@ def test_long_holds_are_reported_at_intervals(bed: Bed, sender: ReplySender) -> 
     bed.clock.advance(60)
     sender._look()
     eventually(lambda: bed.inbox.keys == ["t1-0-held"])
+
+
+# ---------------------------------------------------------------- where no route sends any
+
+
+def looks(bed: Bed) -> int:
+    assert bed.faults.count("ledger.report_holds") <= bed.faults.count("ledger.due_reply_targets")
+    return bed.faults.count("ledger.due_reply_targets")
+
+
+def look_if_due(sender: ReplySender) -> None:
+    """As its thread does."""
+    if sender._look_in_s() == 0:
+        sender._look()
+
+
+def test_without_any_the_ledger_is_seldom_read(bed: Bed, sender: ReplySender) -> None:
+    bed.sends = False
+    look_if_due(sender)
+    assert looks(bed) == 1  # what an earlier configuration left
+    bed.faults.at("ledger.due_reply_targets", 2, Fault.FAIL, OUT)
+    for _ in range(24):
+        bed.clock.advance(sending.LOOK_EVERY_S)
+        look_if_due(sender)
+    assert looks(bed) == 1 + 24 * sending.LOOK_EVERY_S / sending.UNUSED_LOOK_EVERY_S
+    assert len(bed.said(RepliesUnknown)) == 1
+    bed.end("t1")  # by another process
+    bed.clock.advance(sending.UNUSED_LOOK_EVERY_S)
+    look_if_due(sender)
+    eventually(lambda: bed.inbox.keys == ["t1-0-dead"])
+
+
+def test_a_route_that_sends_some_again_is_followed_at_once(bed: Bed, sender: ReplySender) -> None:
+    bed.sends = False
+    look_if_due(sender)
+    bed.clock.advance(sending.LOOK_EVERY_S)
+    bed.sends = True
+    look_if_due(sender)
+    assert looks(bed) == 2
+
+
+@pytest.mark.parametrize("is_delivered", [True, False])
+def test_what_an_earlier_configuration_left_is_followed_as_before(
+    bed: Bed, sender: ReplySender, *, is_delivered: bool
+) -> None:
+    bed.sends = False
+    bed.end("t1")
+    bed.inbox.errors = [] if is_delivered else [DOWN]
+    look_if_due(sender)
+    eventually(lambda: bool(bed.said(ReplySent if is_delivered else ReplyNotTaken)))
+    eventually(lambda: not sender._lanes["out"].is_busy)
+    bed.clock.advance(sending.LOOK_EVERY_S)
+    look_if_due(sender)
+    assert looks(bed) == 2
+    eventually(lambda: bed.inbox.keys == ["t1-0-dead"])
+    eventually(lambda: not sender._lanes["out"].is_busy)
+    sender._lanes["out"].lane.note()
+    assert bed.states() == [ReplyState.SENT]
+    bed.clock.advance(sending.LOOK_EVERY_S)
+    look_if_due(sender)
+    assert looks(bed) == 2
 
 
 def test_patience_is_over_only_after_its_time() -> None:

@@ -94,6 +94,7 @@ def run_agent(
             adopt=(
                 upkeep.adopt,
                 export.add_routes,
+                replying.adopt,
                 lambda found: opened.budgets.follow(found.settings.budgets),
             ),
             ports=opened.ports,

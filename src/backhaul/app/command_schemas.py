@@ -299,11 +299,11 @@ def _small() -> dict[str, dict[str, Schema]]:
         "replies-list": _row(ReplyRow)["properties"],
         "replies-drop": {
             **dict.fromkeys(("key", "target"), TEXT),
-            "outcome": _one_of("planned", "dropped"),
+            "outcome": _one_of("planned", "dropped", "skipped"),
         },
         "replies-resend": {
             **dict.fromkeys(("key", "target"), TEXT),
-            "outcome": _one_of("planned", "resent"),
+            "outcome": _one_of("planned", "resent", "skipped"),
         },
         "replies-test": {
             **dict.fromkeys(("name", "code", "reason", "hint"), TEXT),

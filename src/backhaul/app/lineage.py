@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from backhaul.adapters.ledger import open_reader
 from backhaul.app.reply_targets import read_secret
 from backhaul.core.errors import ConfigurationError, PermanentError
+from backhaul.core.replies.reply import LINEAGE
 from backhaul.core.replies.webhook import WebhookUrl, parse_webhook
-from backhaul.settings.lineage import LINEAGE
 from backhaul.settings.model import Settings, in_home
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def load_for_reading(
     try:
         settings, fault_of_rest = load_part(path, names)
     except ConfigurationError as fault:
-        if ledger is not None:
+        if ledger is not None or needs:
             raise
         hint = f"{fault.hint}; with --ledger FILE this command needs no configuration"
         raise ConfigurationError(fault.code, fault.message, hint=hint) from fault

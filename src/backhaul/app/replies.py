@@ -7,16 +7,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 
 from backhaul.adapters.ledger import ReplyRow, find_reader, open_ledger, open_reader
 from backhaul.adapters.system.clock import host_name
 from backhaul.core.errors import PermanentError
 from backhaul.core.ports import Act, Operator, OperatorEntry
 from backhaul.core.ports.replies import ReplyCounts, ReplyState
-from backhaul.core.replies.reply import HIVE
+from backhaul.core.replies.reply import HIVE, LINEAGE, setting_of
 from backhaul.core.requests.reply_addresses import is_reply_address
 from backhaul.core.text import printable
-from backhaul.settings.lineage import LINEAGE
 from backhaul.settings.model import Settings
 
 NAMED_MOST = 5  # keys in a line of the journal
@@ -91,29 +91,42 @@ def in_vain(one: ReplyCounts) -> str:
     return f"{replies} for {printable(one.target, 80)}, which is not in the configuration"
 
 
-IN_VAIN_FIX = (
-    "write its [[reply]] again, restart the agent, then: backhaul replies resend --target NAME;"
-    " or forget them: backhaul replies drop --target NAME"
-)
+def in_vain_fix(one: ReplyCounts) -> tuple[str, ...]:
+    """What to do about them, in words and commands that alternate."""
+    target = printable(quote(one.target))
+    return (
+        f"write {setting_of(one.target)} again, restart the agent, then:",
+        f"backhaul replies resend --target {target}",
+        "or forget them:",
+        f"backhaul replies drop --target {target}",
+    )
 
 
-def drop_replies(path: Path, by: Operator, chosen: Sequence[ReplyRow]) -> int:
-    """Forget them: they are never delivered; a line of the operators' journal.
+def in_vain_hint(one: ReplyCounts) -> str:
+    """The same in one sentence."""
+    mend, resend, forget, drop = in_vain_fix(one)
+    return f"{mend} {resend}; {forget} {drop}"
+
+
+def drop_replies(path: Path, by: Operator, chosen: Sequence[ReplyRow]) -> set[tuple[str, str]]:
+    """Forget them; a line of the operators' journal.
+
+    They are not delivered any more, but for those that a running agent has read already.
 
     Returns:
-        How many; one that was sent meanwhile stays.
+        Key and target of those forgotten; one that was sent meanwhile stays.
     """
     with closing(open_ledger(path, create=False, host=host_name())) as ledger:
         return ledger.drop_replies(_named(chosen), _entry(Act.DROP, by, chosen))
 
 
-def resend_replies(path: Path, by: Operator, chosen: Sequence[ReplyRow]) -> int:
+def resend_replies(path: Path, by: Operator, chosen: Sequence[ReplyRow]) -> set[tuple[str, str]]:
     """Have them delivered again, with the keys that they have; a line of the operators' journal.
 
     The agent that runs, or the next one that starts, sends them.
 
     Returns:
-        How many.
+        Key and target of those that are; one that was dropped meanwhile is not.
     """
     with closing(open_ledger(path, create=False, host=host_name())) as ledger:
         return ledger.resend_replies(_named(chosen), _entry(Act.RESEND, by, chosen))

@@ -16,11 +16,10 @@ from backhaul.app.lineage import lineage_target
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.errors import BackhaulError, BadArgument, ConfigurationError
 from backhaul.core.ports.replies import ReplyTarget
-from backhaul.core.replies.reply import HIVE, Reply
+from backhaul.core.replies.reply import HIVE, LINEAGE, Reply
 from backhaul.core.replies.trial import trial_reply
 from backhaul.core.text import shown
 from backhaul.settings.hive import check_hive
-from backhaul.settings.lineage import LINEAGE
 from backhaul.settings.model import Settings
 from backhaul.settings.reply import check_replies
 

@@ -22,7 +22,7 @@ from backhaul.cli.options import (
     print_json,
     report_no_ledger,
 )
-from backhaul.core.errors import ExitCode
+from backhaul.core.errors import ConfigurationError, ExitCode
 from backhaul.core.ports.replies import ReplyState
 from backhaul.core.text import redacted, visible
 
@@ -75,11 +75,9 @@ def list_replies(
       backhaul replies list --state waiting
     """
     from backhaul.app.records import row_as_json
-    from backhaul.app.replies import IN_VAIN_FIX, in_vain, read_replies, waiting_in_vain
-    from backhaul.settings.load import find_config
+    from backhaul.app.replies import read_replies
 
-    settings = files.settings(needs=("reply", "hive", "lineage"))
-    path = settings.ledger_path
+    path = files.settings().ledger_path
     wanted = None if state is None else ReplyState(state)
     found = read_replies(path, state=wanted, target=target, most=limit)
     if found is None:
@@ -90,10 +88,23 @@ def list_replies(
     print_rows(found.rows[::-1] if reverse else found.rows, _columns(), output, row_as_json)
     if found.is_cut and not quiet:
         click.echo(f"there are more; raise --limit {limit}", err=True)
-    if find_config(files.config) is not None and not quiet:
-        for one in waiting_in_vain(settings, path):
-            click.echo(f"warning: {in_vain(one)}\n  hint: {IN_VAIN_FIX}", err=True)
+    if not quiet:
+        _warn_of_waiting_in_vain(files, path)
     return 0
+
+
+def _warn_of_waiting_in_vain(files: Files, path: Path) -> None:
+    """Nothing where the configuration does not show which targets there are: its fault is shown."""
+    from backhaul.app.replies import in_vain, in_vain_hint, waiting_in_vain
+    from backhaul.settings.load import find_config, load_part
+
+    try:
+        config = find_config(files.config)
+        settings, _ = load_part(config, ("reply", "hive", "lineage"))
+    except ConfigurationError:
+        return
+    for one in waiting_in_vain(settings, path) if config is not None else ():
+        click.echo(f"warning: {in_vain(one)}\n  hint: {in_vain_hint(one)}", err=True)
 
 
 @command.command("resend")
@@ -152,14 +163,15 @@ def drop(
     as_json: bool,
     files: Files,
 ) -> int:
-    r"""Forget replies that wait or were given up: they are never sent.
+    r"""Forget replies that wait or were given up.
 
     \b
     Example:
       backhaul replies drop --target catalogue --dry-run
       backhaul replies drop --all-dead
 
-    The transfers stay as they are, and what was sent stays in the list.
+    They are not sent, but for at most 40 of each target that a running agent has in hand. The
+    transfers stay as they are, and what was sent stays in the list.
     """
     from backhaul.app.replies import drop_replies
 
@@ -190,8 +202,13 @@ def _chosen(
     if keys:
         return replies_by_key(path, keys, most=CHOSEN_MOST).rows, path
     states = (ReplyState.DEAD,) if all_dead else of_target
-    found = [read_replies(path, state=one, target=target, most=CHOSEN_MOST) for one in states]
-    return tuple(row for one in found if one is not None for row in one.rows)[:CHOSEN_MOST], path
+    read = [read_replies(path, state=one, target=target, most=CHOSEN_MOST) for one in states]
+    found = [one for one in read if one is not None]
+    rows = tuple(row for one in found for row in one.rows)
+    if len(rows) > CHOSEN_MOST or any(one.is_cut for one in found):
+        text = f"only the first {CHOSEN_MOST:,} are taken; run it again for the others"
+        click.echo(text, err=True)
+    return rows[:CHOSEN_MOST], path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +223,7 @@ class _Asked:
         self,
         chosen: Sequence[ReplyRow],
         path: Path,
-        act: Callable[[Path, Operator, Sequence[ReplyRow]], int],
+        act: Callable[[Path, Operator, Sequence[ReplyRow]], set[tuple[str, str]]],
         *,
         dry_run: bool,
         yes: bool,
@@ -219,13 +236,14 @@ class _Asked:
             click.echo(f"{one.key}  {visible(one.target, SHOWN_MOST)}  {one.state}", err=True)
         if len(chosen) > LISTED_MOST:
             click.echo(f"and {len(chosen) - LISTED_MOST:,} more", err=True)
+        outcomes = {(one.key, one.target): "planned" for one in chosen}
         if not dry_run:
             _confirm(self.question.format(_counted(len(chosen))), is_confirmed=yes)
-            count = act(path, person(), chosen)
-            click.echo(self.done.format(_counted(count)), err=as_json)
-        for one in chosen if as_json else ():
-            outcome = "planned" if dry_run else self.outcome
-            print_json({"key": one.key, "target": one.target, "outcome": outcome})
+            done = act(path, person(), chosen)
+            click.echo(self.done.format(_counted(len(done))), err=as_json)
+            outcomes = {one: self.outcome if one in done else "skipped" for one in outcomes}
+        for (key, target), outcome in outcomes.items() if as_json else ():
+            print_json({"key": key, "target": target, "outcome": outcome})
         return 0
 
 

@@ -6,12 +6,11 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from backhaul.core.replies.reply import ReplyEvent, ReplyWish
+from backhaul.core.replies.reply import LINEAGE, ReplyEvent, ReplyWish
 from backhaul.settings.base import NamedPath, StrictModel
 from backhaul.settings.reply import ReplySettings
 from backhaul.settings.sizes import parse_span
 
-LINEAGE = "lineage"  # as `Reply.target`
 _Span = BeforeValidator(parse_span)
 
 

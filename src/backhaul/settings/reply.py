@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from backhaul.core.endpoints import is_region
 from backhaul.core.errors import BackhaulError, ConfigurationError
-from backhaul.core.replies.reply import ReplyEvent, ReplyWish
+from backhaul.core.replies.reply import HIVE, LINEAGE, ReplyEvent, ReplyWish
 from backhaul.core.replies.webhook import parse_webhook
 from backhaul.core.requests.marker_names import MARKER_HINT, is_marker_name
 from backhaul.core.requests.queue_names import parse_queue
@@ -25,7 +25,7 @@ _TOPIC = re.compile(
     r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?"
 )
 _KINDS = ("sqs", "sns", "webhook", "command", "marker")
-RESERVED = frozenset({"hive", "lineage"})  # reply targets that are no [[reply]]
+RESERVED = frozenset({HIVE, LINEAGE})  # reply targets that are no [[reply]]
 # Settings that go with some kinds alone.
 _OF_KIND = {
     "secret_file": ("webhook",),

@@ -130,28 +130,35 @@ class SqlOperators(WriteSession):
                 size_bytes += int(planned or 0)
             add_act(tx, replace(entry, size_bytes=size_bytes))
 
-    def drop_replies(self, chosen: Sequence[tuple[str, str]], entry: OperatorEntry) -> int:
-        """Forget these replies, (key, target) each, unless they were sent; returns how many."""
+    def drop_replies(
+        self, chosen: Sequence[tuple[str, str]], entry: OperatorEntry
+    ) -> set[tuple[str, str]]:
+        """Forget these replies, (key, target) each, unless they were sent; returns which."""
         with self._transaction() as tx:
-            count = 0
-            for key, target in chosen:
-                count += tx.execute(_DROP, {"of_key": key, "of_target": target}).rowcount
+            found = {
+                (key, target)
+                for key, target in chosen
+                if tx.execute(_DROP, {"of_key": key, "of_target": target}).rowcount
+            }
             add_act(tx, entry)
-        return count
+        return found
 
-    def resend_replies(self, chosen: Sequence[tuple[str, str]], entry: OperatorEntry) -> int:
-        """Let these replies, (key, target) each, be delivered again; returns how many.
+    def resend_replies(
+        self, chosen: Sequence[tuple[str, str]], entry: OperatorEntry
+    ) -> set[tuple[str, str]]:
+        """Let these replies, (key, target) each, be delivered again; returns which.
 
         One that waits is due at once.
         """
         again = {"now": entry.at}
         with self._transaction() as tx:
-            count = 0
-            for key, target in chosen:
-                found = tx.execute(_RESEND, {"of_key": key, "of_target": target, **again})
-                count += found.rowcount
+            found = {
+                (key, target)
+                for key, target in chosen
+                if tx.execute(_RESEND, {"of_key": key, "of_target": target, **again}).rowcount
+            }
             add_act(tx, entry)
-        return count
+        return found
 
 
 def _settled(how: Settlement, at: datetime) -> dict[str, Any]:

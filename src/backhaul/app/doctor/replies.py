@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from shlex import quote
 
 from backhaul.adapters.aws.probing.sns import topic_refusal
 from backhaul.adapters.aws.probing.sqs import QueueAction, QueueProbes
@@ -14,7 +13,7 @@ from backhaul.app.doctor.context import DoctorContext
 from backhaul.app.doctor.finding import Finding, State, from_error
 from backhaul.app.doctor.fixes import allow, for_network
 from backhaul.app.lineage import lineage_target, lineage_url
-from backhaul.app.replies import in_vain, waiting_in_vain
+from backhaul.app.replies import in_vain, in_vain_fix, waiting_in_vain
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.access_policy import partition_of
 from backhaul.core.errors import BackhaulError
@@ -92,10 +91,7 @@ def waiting(context: DoctorContext) -> Iterator[Finding]:
             State.WARNING,
             in_vain(one),
             code="W_REPLY_TARGET",
-            fix=(
-                "write its [[reply]] again, or forget them:",
-                f"backhaul replies drop --target {quote(one.target)}",
-            ),
+            fix=in_vain_fix(one),
         )
 
 

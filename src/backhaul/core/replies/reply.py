@@ -15,6 +15,7 @@ from typing import Any
 
 REPLY_VERSION = 1
 HIVE = "hive"  # the target that registers partitions
+LINEAGE = "lineage"  # the target that takes run events
 # The code of a reply DONE whose data was not copied: newer data from its source was there already.
 SUPERSEDED = "superseded"
 
@@ -32,6 +33,11 @@ class ReplyEvent(StrEnum):
     def is_end(self) -> bool:
         """The last reply of its transfer."""
         return self in {ReplyEvent.DONE, ReplyEvent.DEAD}
+
+
+def setting_of(target: str) -> str:
+    """The setting that makes a target of this name, for a hint."""
+    return {HIVE: "[hive] command", LINEAGE: "[lineage] url"}.get(target, "its [[reply]]")
 
 
 def reply_key(transfer_id: str, epoch: int, event: ReplyEvent, nth: int = 1) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from shlex import quote
 
 from backhaul.core.agent.defects import result_or_error
 from backhaul.core.errors import BackhaulError, ConfigurationError, PermanentError
@@ -20,7 +21,8 @@ from backhaul.core.ports import Clock, Emit
 from backhaul.core.ports.replies import DueReply, ReplyLedger, ReplyTarget
 from backhaul.core.replies.delivery import RepliesUnknown, ReplyDead, ReplyNotTaken, ReplySent
 from backhaul.core.replies.patience import ReplyPatience
-from backhaul.core.text import redacted
+from backhaul.core.replies.reply import setting_of
+from backhaul.core.text import printable, redacted
 
 MOST = 20  # replies read, or offered, at once
 NOTED_AT_ONCE = 10  # of those delivered: so many are delivered again, at most, after a death
@@ -155,7 +157,8 @@ class ReplyLane:
             return PermanentError(
                 "E_REPLY_TARGET",
                 f"there is no reply target {self.name} in the configuration",
-                hint="add it, and then: backhaul replies resend --target",
+                hint=f"write {setting_of(self.name)} again, restart the agent, then:"
+                f" backhaul replies resend --target {printable(quote(self.name))}",
             )
         try:
             return result_or_error(lambda: target.deliver(due.reply), self._emit)

@@ -20,6 +20,7 @@ from backhaul.core.replies.delivery import RepliesUnknown
 from backhaul.core.replies.patience import ReplyPatience
 
 LOOK_EVERY_S = 5.0  # for what other processes wrote, for what is due again, and to note the sent
+UNUSED_LOOK_EVERY_S = 60.0  # where no route sends replies, and none is known of
 GATHER_S = 0.2  # after an end: others that end just now share one turn
 HOLDS_EVERY_S = 10.0
 LINGER_S = 10.0  # a target's thread waits so long for the next reply: a start costs more
@@ -34,6 +35,7 @@ class ReplySender:
     Args:
         find: The target of a name as it is configured now; None: there is none.
         chance: 0.0 to 1.0, for jitter.
+        sends: Whether any route sends replies now; the ledger may have some of earlier routes.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class ReplySender:
         emit: Emit,
         chance: Callable[[], float],
         patience: ReplyPatience | None = None,
+        sends: Callable[[], bool] = lambda: True,
     ) -> None:
         self._ledger = ledger
+        self._sends = sends
         self._clock = clock
         self._emit = emit
         self._new_lane = partial(
@@ -111,16 +115,21 @@ class ReplySender:
         while not is_last:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._has_news or self._is_closing, self._look_in_s()
+                    lambda: self._has_news or self._is_closing,
+                    min(LOOK_EVERY_S, self._look_in_s()),  # the routes may change
                 )
                 self._changed.wait_for(lambda: self._is_closing, GATHER_S)
                 self._has_news, is_last = False, self._is_closing
-            if is_last or self._look_in_s() == 0:
+                looks = is_last or self._look_in_s() == 0
+            if looks:
                 self._look()
             self._pass_on()
 
     def _look_in_s(self) -> float:
-        return max(0.0, self._looked_s + LOOK_EVERY_S - self._clock.monotonic())
+        """A look takes SQLite's write lock: where there is nothing to expect it is rare."""
+        is_unused = not self._sends() and all(one.is_quiet for one in self._lanes.values())
+        every_s = UNUSED_LOOK_EVERY_S if is_unused else LOOK_EVERY_S
+        return max(0.0, self._looked_s + every_s - self._clock.monotonic())
 
     def _pass_on(self) -> None:
         """Set the thread of each target to work that was offered a reply."""
@@ -227,3 +236,8 @@ class _Worked:
     is_busy: bool = False  # else its thread waits for news
     has_news: bool = False  # more became due while it worked
     reads: bool = False  # its next turn looks in the ledger
+
+    @property
+    def is_quiet(self) -> bool:
+        """True when nothing is under way, and nothing left to be tried again or noted."""
+        return self.lane.is_idle and not (self.is_busy or self.reads or self.lane.has_news)
