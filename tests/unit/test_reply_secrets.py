@@ -28,6 +28,8 @@ from backhaul.core.replies.reply import ReplyEvent, ReplyWish
 from testbed.receiver import Receiver, receiving
 
 CANARY = "canaryc0ffeePASSWORD"
+SPECIAL = "canary#c0ffee,PASS;WORD&x"
+PLANTED = (CANARY, SPECIAL, "c0ffee,PASS", "PASS;WORD", "WORD&x")  # whole and in pieces
 NOW = datetime(2026, 11, 1, 3, tzinfo=UTC)
 ROUTE = """
 [[route]]
@@ -41,16 +43,16 @@ destination = ["file:///landing/"]
 def configured(directory: Path, kind: str) -> Iterator[str]:
     """A target of this kind that repeats what it was given, and refuses it."""
     program = directory / "program"
-    program.write_text('#!/bin/sh\necho "Error: no login with $2 today" >&2\nexit 1\n')
+    program.write_text('#!/bin/sh\necho "Error: no login with ${2#--token=} today" >&2\nexit 1\n')
     program.chmod(0o755)
     if kind == "hive":
         yield (
-            f'[hive]\ncommand = ["{program}", "-p", "{CANARY}"]\n{ROUTE}'
+            f'[hive]\ncommand = ["{program}", "-p", "{SPECIAL}"]\n{ROUTE}'
             'hive = { database = "lake", table = "sales" }\n'
         )
     elif kind == "command":
         yield (
-            f'[[reply]]\nname = "command"\ncommand = ["{program}", "--token", "{CANARY}"]\n'
+            f'[[reply]]\nname = "command"\ncommand = ["{program}", "-s", "--token={SPECIAL}"]\n'
             f'{ROUTE}replies = ["command"]\n'
         )
     else:
@@ -108,7 +110,7 @@ def test_it_is_in_no_fact_ledger_list_check_list_or_bundle(
     for file in tmp_path.glob("ledger.db*"):
         seen[file.name] = file.read_bytes().decode("latin-1")
     assert len(seen) > 15
-    assert [where for where, found in seen.items() if CANARY in found] == []
+    assert [where for where, found in seen.items() if any(one in found for one in PLANTED)] == []
 
 
 def delivered(path: Path, config: Path, target: str) -> list[object]:

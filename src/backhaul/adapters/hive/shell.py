@@ -88,7 +88,7 @@ class WarehouseShell:
 
     def _secrets(self) -> SecretValues:
         """What it was given, and may repeat."""
-        found = SecretValues.of_program(self.command, _variables())
+        found = SecretValues.of_program(self.command, _variables(), is_warehouse=True)
         return found.and_values(map(_first_line, password_files(self.command)))
 
     def _killed(self, where: str, words: str) -> TransientError:

@@ -28,7 +28,7 @@ from backhaul.app.doctor.finding import Finding
 from backhaul.app.doctor.secrecy import KnownSecrets, environment, without_secrets
 from backhaul.app.records import details_as_json
 from backhaul.core.errors import BackhaulError, BadArgument, NotAllowed
-from backhaul.core.replies.secret_values import SecretValues
+from backhaul.core.replies.secret_values import SecretValues, password_files
 from backhaul.core.text import redacted
 from backhaul.settings.model import Settings, in_home
 
@@ -106,6 +106,7 @@ def known_secrets(context: DoctorContext) -> KnownSecrets:
     if context.settings.lineage.api_key_file is not None:
         hooks.append(context.settings.lineage.api_key_file)
     files += [in_home(one) for one in hooks]
+    files += map(Path, password_files(context.settings.hive.command or ()))
     files.append(Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"))
     variables = [os.environ.get(one.key_env or "", "") for one in signatures]
     hadoop = context.loaded.hadoop if context.loaded is not None else None
@@ -117,7 +118,9 @@ def known_secrets(context: DoctorContext) -> KnownSecrets:
 
 def _given(settings: Settings) -> Iterator[str]:
     """What programs have as arguments, and receivers in their URLs."""
-    commands = [settings.hive.command, *(one.command for one in settings.reply)]
+    if settings.hive.command:
+        yield from SecretValues.of_program(settings.hive.command, is_warehouse=True).values
+    commands = [one.command for one in settings.reply]
     commands += [one.command for one in settings.notify]
     for command in filter(None, commands):
         yield from SecretValues.of_program(command).values
