@@ -184,9 +184,12 @@ def api_key(directory: Path, mode: int = 0o600) -> str:
 @pytest.mark.parametrize(
     ("status", "headers", "state", "words"),
     [
-        (200, {}, State.OK, "it lets the key in; nothing was sent"),
-        (405, {}, State.OK, "it lets the key in"),
-        (400, {}, State.OK, "it lets the key in"),
+        (200, {}, State.OK, "does not refuse the key (GET answered 200); no event was sent"),
+        (405, {}, State.OK, "does not refuse the key (GET answered 405); no event was sent"),
+        (400, {}, State.OK, "does not refuse the key (GET answered 400); no event was sent"),
+        (404, {}, State.WARNING, "GET answered 404: is the path right?"),
+        (404, {}, State.WARNING, "backhaul replies test lineage"),
+        (410, {}, State.WARNING, "GET answered 410: is the path right?"),
         (401, {}, State.FAILED, "check api_key_file"),
         (403, {}, State.FAILED, "check api_key_file"),
         (302, {"Location": "https://elsewhere.example/?k=1"}, State.FAILED, "not followed"),
@@ -204,6 +207,18 @@ def test_the_server_of_lineage_by_a_get(
     (query,) = receiver.received
     assert (query.path, query.body) == ("/api/v1/lineage", b"")
     assert query.headers["Authorization"] == f"Bearer {SECRET}"
+
+
+def test_without_a_key_the_server_of_lineage_is_no_proof_of_one(tmp_path: Path) -> None:
+    with receiving(Receiver(get_status=400)) as receiver:
+        found = of_lineage(tmp_path, f"http://127.0.0.1:{receiver.port}")
+    assert one(found)[1] is State.OK
+    assert "is reached (GET answered 400), and no key is configured" in one(found)[2]
+    with receiving(Receiver(get_status=401)) as receiver:
+        found = of_lineage(tmp_path, f"http://127.0.0.1:{receiver.port}")
+    assert one(found)[1] is State.FAILED
+    assert "[lineage] api_key_file" in one(found)[2]
+    assert "secret_file" not in one(found)[2]
 
 
 def test_planted_faults_of_lineage(tmp_path: Path) -> None:

@@ -106,17 +106,20 @@ class WebhookTarget:
         """What is posted of it."""
         return self._body_of(reply)
 
-    def probe_key(self) -> None:
-        """A GET, which leaves nothing there: whether the server lets this key in.
+    def probe_key(self) -> int:
+        """A GET, which leaves nothing there: whether the server refuses this key.
 
-        It may know no GET: any answer that is not about the key, a redirect or its own trouble is
-        well.
+        Another answer does not prove that a POST is taken: a server may look for the path, or know
+        no GET, before it looks at the key.
+
+        Returns:
+            The status that it answered: 200 to 499, without those that are errors here.
 
         Raises:
             PermanentError, TransientError: As `deliver`.
         """
         headers = {"Host": self._url.authority, "Connection": "close", **self._own_headers()}
-        self._exchange("GET", None, headers, _REACHED)
+        return self._exchange("GET", None, headers, _REACHED)
 
     def _exchange(
         self,
@@ -124,17 +127,18 @@ class WebhookTarget:
         body: bytes | None,
         headers: Mapping[str, str],
         accepted: Container[int],
-    ) -> None:
+    ) -> int:
         deadline = Deadline(self._limit_s)
         connection = self._connected(deadline)
         try:
-            error = self._answered(connection, method, body, headers, accepted)
+            answer = self._answered(connection, method, body, headers, accepted)
         except (OSError, http.client.HTTPException, ValueError) as exc:
             raise self._not_answered(exc, deadline) from exc
         finally:
             connection.end()
-        if error is not None:
-            raise error
+        if isinstance(answer, BackhaulError):
+            raise answer
+        return answer
 
     def probe(self) -> None:
         """Connect, look at the certificate, and send nothing.
@@ -187,8 +191,8 @@ class WebhookTarget:
         body: bytes | None,
         headers: Mapping[str, str],
         accepted: Container[int],
-    ) -> BackhaulError | None:
-        """What its answer means; None: it is one of those that are well."""
+    ) -> int | BackhaulError:
+        """Its status, if that is one of those accepted; else what it means."""
         client = http.client.HTTPConnection(self._url.host, self._url.port)
         client.auto_open = 0
         client.sock = connection
@@ -196,7 +200,7 @@ class WebhookTarget:
         answer = client.getresponse()
         try:
             if answer.status in accepted:
-                return None
+                return answer.status
             text = b"" if answer.status in _REDIRECT else answer.read(_BODY_MOST)
             return self._refusal(answer, text.decode("utf-8", "replace"))
         finally:

@@ -22,6 +22,7 @@ from backhaul.core.text import printable
 from backhaul.settings.reply import ReplySettings, queue_region, topic_region
 
 ACCOUNT = "ACCOUNT-ID"  # in place of one that is not known
+_NO_PATH = frozenset({404, 410})
 
 
 def replies(context: DoctorContext) -> Iterator[Finding]:
@@ -58,7 +59,7 @@ def replies(context: DoctorContext) -> Iterator[Finding]:
 
 
 def lineage(context: DoctorContext) -> Iterator[Finding]:
-    """Whether the server of `[lineage]` is there, trusted, and lets the key in."""
+    """Whether the server of `[lineage]` is there, trusted, and does not refuse the key."""
     url = context.settings.lineage.url
     if url is None:
         return
@@ -68,14 +69,33 @@ def lineage(context: DoctorContext) -> Iterator[Finding]:
         if target is None or context.is_offline:
             yield Finding("replies.lineage", subject, State.SKIPPED, "not probed: --offline")
             return
-        target.probe_key()
+        status = target.probe_key()
     except BackhaulError as error:
-        yield from_error("replies.lineage", "", error)
+        yield _lineage_fault(error, has_key=context.settings.lineage.api_key_file is not None)
         return
-    key = "it lets the key in" if context.settings.lineage.api_key_file else "it asks for no key"
-    yield Finding(
-        "replies.lineage", subject, State.OK, f"it is reached, and {key}; nothing was sent"
+    yield _lineage_reached(
+        subject, status, has_key=context.settings.lineage.api_key_file is not None
     )
+
+
+def _lineage_fault(error: BackhaulError, *, has_key: bool) -> Finding:
+    fix: tuple[str, ...] = ()
+    if error.code == "E_REPLY_REFUSED" and not has_key:
+        fix = ("name the file of a key that the server knows: [lineage] api_key_file",)
+    return from_error("replies.lineage", "", error, fix=fix)
+
+
+def _lineage_reached(subject: str, status: int, *, has_key: bool) -> Finding:
+    """What a GET has shown; it cannot show that events are taken."""
+    if status in _NO_PATH:
+        text = f"it is reached, but GET answered {status}: is the path right? No event was sent"
+        fix = ("check [lineage] url, then send it one event:", "backhaul replies test lineage")
+        return Finding("replies.lineage", subject, State.WARNING, text, fix=fix)
+    answered = f"(GET answered {status})"
+    text = f"it is reached and does not refuse the key {answered}"
+    if not has_key:
+        text = f"it is reached {answered}, and no key is configured"
+    return Finding("replies.lineage", subject, State.OK, f"{text}; no event was sent")
 
 
 def waiting(context: DoctorContext) -> Iterator[Finding]:
