@@ -137,6 +137,35 @@ def test_what_a_block_announces_is_handed_on_once_it_is_committed(bed: Bed) -> N
     assert sorted(found) == [(2, [1, 2, 4]), (4, [1, 2, 4])]
 
 
+def test_a_defect_of_who_is_handed_it_leaves_none_waiting_for_ever(bed: Bed) -> None:
+    def breaks(what: object) -> None:
+        raise ZeroDivisionError(what)
+
+    bed.commits.observe_kept = breaks
+    groups: list[_Group | None] = []
+
+    def announces(number: int) -> Callable[[], None]:
+        def one() -> None:
+            with bed.commits.transaction() as tx:
+                write(tx, number)
+                announce(tx, number)
+                groups.append(bed.commits._group)
+
+        return one
+
+    running = bed.together(1, announces(2), announces(3))
+    try:
+        errors = [future.exception(PATIENCE_S) for future in running]
+    finally:
+        for group in groups:  # else this test never ended where the rule is broken
+            if group is not None:
+                group.over.set()
+    assert [type(one) for one in errors if one] == [ZeroDivisionError]
+    assert bed.numbers() == [1, 2, 3]
+    bed.commits.observe_kept = None
+    bed.writes(4)()
+
+
 def test_nothing_is_handed_on_of_a_commit_that_fails(bed: Bed) -> None:
     found: list[object] = []
     bed.commits.observe_kept = found.append

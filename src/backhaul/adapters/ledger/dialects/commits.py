@@ -178,10 +178,12 @@ class SharedCommits:
                 raise  # Ctrl-C is for this thread; `_wait_for` raises the others in each
         else:
             self._group = None
-            if self.observe_kept is not None:
-                for what in group.announced:
-                    self.observe_kept(what)
-            group.over.set()
+            try:
+                if self.observe_kept is not None:
+                    for what in group.announced:
+                        self.observe_kept(what)
+            finally:  # without it the other threads would wait for ever
+                group.over.set()
             if self.observe_commit is not None:
                 self.observe_commit(time.monotonic() - began_s)
 
