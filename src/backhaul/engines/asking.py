@@ -43,9 +43,11 @@ class Asking:
             raise Cancelled
 
     def allowed(self, order: int) -> None:
-        """The agent has answered."""
+        """The agent has answered; maybe when the call was given up already."""
         with self._lock:
-            self._waiting.pop(order).set()
+            answered = self._waiting.pop(order, None)
+        if answered is not None:
+            answered.set()
 
     def cancel(self) -> None:
         """No answer will come."""

@@ -376,6 +376,7 @@ class _Staging:
         with self._lock:
             self._error = self._error or error
         self._stager.cancelled.set()
+        self.asking.cancel()  # nothing more is reserved, nor refused, for a call that fails
         # The agent may still be listing: end now, so that it stops; later tasks are dropped.
         self.end()
 
