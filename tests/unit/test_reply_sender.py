@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -378,6 +380,32 @@ class Hanging:
         self.goes_on.wait(30)
 
 
+class Slow:
+    """A target that takes as many as the test lets it, and works on the next one until then."""
+
+    def __init__(self, takes: int) -> None:
+        self.keys: list[str] = []
+        self.is_called = threading.Event()
+        self._takes = threading.Semaphore(takes)
+
+    def deliver(self, reply: Reply) -> None:
+        if not self._takes.acquire(blocking=False):
+            self.is_called.set()
+            self._takes.acquire(timeout=30)
+        self.keys.append(reply.key)
+
+    def let(self, takes: int) -> None:
+        self._takes.release(takes)
+
+
+@pytest.fixture
+def slow(bed: Bed) -> Iterator[Slow]:
+    made = Slow(takes=3)
+    bed.targets["out"] = made
+    yield made
+    made.let(9)
+
+
 @pytest.fixture
 def sender(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplySender]:
     monkeypatch.setattr(sending, "GATHER_S", 0.0)
@@ -474,6 +502,101 @@ def test_what_becomes_due_while_a_target_works_follows(bed: Bed, sender: ReplySe
     eventually(lambda: not sender._lanes["out"].is_busy)
     sender.close()
     assert bed.states() == [ReplyState.SENT] * 2
+
+
+THREE_OF_FOUR = [ReplyState.SENT] * 3 + [ReplyState.WAITING]
+
+
+def test_what_a_slow_target_has_is_noted_while_it_works_on_the_next(
+    bed: Bed, sender: ReplySender, slow: Slow
+) -> None:
+    bed.end("t1", "t2", "t3", "t4")
+    sender.start()
+    assert slow.is_called.wait(30)
+    sender._look()
+    assert bed.states() == THREE_OF_FOUR
+
+
+def test_the_end_notes_what_a_target_has_that_hangs_on_the_next(
+    bed: Bed, sender: ReplySender, slow: Slow
+) -> None:
+    bed.end("t1", "t2", "t3", "t4")
+    bed.faults.at("ledger.note_replies_sent", 1, Fault.FAIL, OUT)  # of the last look
+    sender.start()
+    assert slow.is_called.wait(30)
+    sender.close()
+    assert bed.states() == THREE_OF_FOUR
+    again = Slow(takes=4)
+    bed.targets["out"] = again
+    bed.new_lane().turn(reads=True)
+    assert again.keys == ["t4-0-dead"]
+
+
+def test_what_is_delivered_while_the_agent_ends_is_noted_though_the_target_hangs_then(
+    bed: Bed, sender: ReplySender, slow: Slow
+) -> None:
+    bed.end("t1", "t2", "t3", "t4", "t5")
+    sender.start()
+    assert slow.is_called.wait(30)
+    sender.close()
+    slow.let(1)
+    eventually(lambda: bed.states() == [ReplyState.SENT] * 4 + [ReplyState.WAITING])
+
+
+def test_each_delivery_is_noted_at_once_while_the_agent_ends(bed: Bed) -> None:
+    bed.end("t1", "t2")
+    noted: list[list[ReplyState]] = []
+
+    def deliver(reply: Reply) -> None:
+        del reply
+        noted.append(bed.states())
+
+    bed.inbox.deliver = deliver  # type: ignore[method-assign]
+    bed.lane.note_each()
+    bed.lane.turn(reads=True)
+    assert noted[1] == [ReplyState.SENT, ReplyState.WAITING]
+    assert set(bed.states()) == {ReplyState.SENT}
+
+
+def test_what_is_delivered_while_the_ledger_notes_others_is_noted_later(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.end("t1", "t2")
+    bed.targets["out"] = slow = Slow(takes=1)
+    note: Any = bed.ledger.note_replies_sent
+    with ThreadPoolExecutor(1) as threads:
+        turn = threads.submit(bed.lane.turn, reads=True)
+        assert slow.is_called.wait(30)
+
+        def slowly(*args: Any) -> None:
+            note(*args)
+            slow.let(1)
+            turn.result(30)
+
+        monkeypatch.setattr(bed.ledger, "note_replies_sent", slowly)
+        bed.lane.note()
+    monkeypatch.setattr(bed.ledger, "note_replies_sent", note)
+    assert bed.states() == [ReplyState.SENT, ReplyState.WAITING]
+    bed.lane.turn(reads=True)
+    assert set(bed.states()) == {ReplyState.SENT}
+    assert slow.keys == ["t1-0-dead", "t2-0-dead"]
+
+
+def test_a_ledger_that_is_down_is_not_kept_busy_with_every_target_at_work(
+    bed: Bed, sender: ReplySender
+) -> None:
+    slow = {name: Slow(takes=1) for name in ("one", "two")}
+    bed.targets.update(slow)
+    for name in slow:
+        bed.end(f"{name}-1", f"{name}-2", target=name)
+    sender._look()
+    assert all(one.is_called.wait(30) for one in slow.values())
+    bed.faults.always("ledger.note_replies_sent", OUT)
+    sender._look()
+    assert bed.faults.count("ledger.note_replies_sent") == 1
+    bed.faults.never("ledger.note_replies_sent")
+    for one in slow.values():
+        one.let(1)
 
 
 def test_the_end_sends_what_is_due(bed: Bed, sender: ReplySender) -> None:

@@ -29,7 +29,7 @@ NOTED_AT_ONCE = 10  # of those delivered: so many are delivered again, at most, 
 
 
 class ReplyLane:
-    """One target; used by one thread at a time.
+    """One target; `turn` is called by one thread at a time, all else by any.
 
     Args:
         find: The target of this name as configured now; None: it is no longer.
@@ -57,10 +57,11 @@ class ReplyLane:
         self._chance = chance
         self._patience = patience
         self._goes_on = goes_on
+        self._noted_at_once = NOTED_AT_ONCE
         self._failures = 0  # in a row
         self._rests_until_s = 0.0
+        self._offering = threading.Lock()  # for what follows; no ledger is called under it
         self._delivered: dict[str, datetime] = {}  # and not noted yet
-        self._offering = threading.Lock()
         self._offered: dict[str, DueReply] = {}  # by key
         self._is_behind = False  # some that are due are only in the ledger
 
@@ -80,7 +81,7 @@ class ReplyLane:
         return bool(self._offered) or self._is_behind
 
     def offer(self, due: DueReply) -> None:
-        """One that the ledger has, before it can be read; by any thread."""
+        """One that the ledger has, before it can be read."""
         with self._offering:
             if self._is_behind or len(self._offered) >= MOST:
                 self._is_behind = True  # it has its turn when it is read
@@ -103,12 +104,22 @@ class ReplyLane:
             self._ledger_failed(error)
         return self.has_news and not self.rests and self._goes_on()
 
-    def note(self) -> None:
-        """Note what was delivered, before the lane is left for good."""
+    def note_each(self) -> None:
+        """From now on note each delivery at once: the agent ends, and the next one may hang."""
+        self._noted_at_once = 1
+
+    def note(self) -> bool:
+        """Note what was delivered so far, also while the target works on the next one.
+
+        Returns:
+            False: the ledger did not take it; it is noted later.
+        """
         try:
             self._note_delivered()
         except BackhaulError as error:
             self._ledger_failed(error)
+            return False
+        return True
 
     def _read(self) -> list[DueReply]:
         self._note_delivered()  # else they would be read again
@@ -134,8 +145,9 @@ class ReplyLane:
             return
         if error is None:
             self._failures = 0
-            self._delivered[due.reply.key] = due.tried_since
-            if len(self._delivered) >= NOTED_AT_ONCE:
+            with self._offering:
+                self._delivered[due.reply.key] = due.tried_since
+            if len(self._delivered) >= self._noted_at_once:
                 self._note_delivered()
             self._emit(
                 ReplySent(
@@ -200,9 +212,9 @@ class ReplyLane:
         )
 
     def _rest(self, least_s: float = 0.0) -> float:
-        self._failures += 1
-        with self._offering:  # the ledger has them, and knows the order
-            self._is_behind, self._offered = True, {}
+        with self._offering:
+            self._failures += 1
+            self._is_behind, self._offered = True, {}  # the ledger has them, and knows the order
         seconds = max(least_s, self._patience.delay_s(self._failures, self._chance()))
         self._rests_until_s = self._clock.monotonic() + seconds
         return seconds
@@ -214,9 +226,17 @@ class ReplyLane:
         self._emit(RepliesUnknown(code=error.code, reason=error.message))
 
     def _note_delivered(self) -> None:
-        if self._delivered and self._goes_on():
-            self._ledger.note_replies_sent(self.name, self._delivered, self._clock.now())
-            self._delivered = {}
+        with self._offering:
+            noted = dict(self._delivered)
+        if noted and self._goes_on():
+            self._ledger.note_replies_sent(self.name, noted, self._clock.now())
+            self._forget(noted)
+
+    def _forget(self, noted: dict[str, datetime]) -> None:
+        with self._offering:  # the next one may have been delivered since, or one of these again
+            self._delivered = {
+                key: since for key, since in self._delivered.items() if noted.get(key) != since
+            }
 
     def _note_failed(self, due: DueReply, error: BackhaulError, retry_in_s: float | None) -> None:
         self._note_delivered()  # the target may rest for long now

@@ -88,19 +88,23 @@ class ReplySender:
         self._looking.start()
 
     def close(self) -> None:
-        """Deliver what is due, within `CLOSE_S`; a delivery under way ends with the process."""
+        """Deliver what is due, within `CLOSE_S`, and note it.
+
+        A delivery under way after that ends with the process. Whether it was taken is not known:
+        it is repeated after the next start, and nothing else is.
+        """
         with self._changed:
             self._is_closing = True
             self._deadline_s = self._clock.monotonic() + CLOSE_S
             self._changed.notify_all()
             for worked in self._lanes.values():
+                worked.lane.note_each()
                 worked.called.notify()
         self._join(self._looking)
         with self._changed:
             lanes = tuple(self._lanes.values())
         for worked in lanes:
-            if worked.thread is None and not self._looking.is_alive():
-                worked.lane.note()  # what the ledger did not take before
+            worked.lane.note()  # also where the target hangs, or the ledger did not take it before
         for worked in lanes:
             self._join(worked.thread)
 
@@ -141,6 +145,8 @@ class ReplySender:
     def _look(self) -> None:
         """Set the thread of each target to work that has a reply due in the ledger."""
         now_s = self._looked_s = self._clock.monotonic()
+        if not self._note_busy():
+            return
         try:
             if now_s - self._holds_looked_s >= HOLDS_EVERY_S:
                 self._ledger.report_holds(self._clock.now())
@@ -155,9 +161,17 @@ class ReplySender:
                 self._wake(name)
             self._forget_idle()
 
+    def _note_busy(self) -> bool:
+        """For threads that cannot note what they delivered while their target takes its time."""
+        with self._changed:
+            busy = [one.lane for one in self._lanes.values() if one.is_busy]
+        return all(lane.note() for lane in busy)  # not under the lock: a commit may offer replies
+
     def _worked(self, name: str) -> _Worked:
         if name not in self._lanes:
             self._lanes[name] = _Worked(self._new_lane(name), threading.Condition(self._lock))
+            if self._is_closing:
+                self._lanes[name].lane.note_each()
         return self._lanes[name]
 
     def _wake(self, name: str) -> None:
