@@ -7,6 +7,12 @@ Every command may also end with 64 (the command line is wrong), 70 (a defect) an
 from __future__ import annotations
 
 _LEDGER = {69: "the ledger is locked or cannot be read", 78: "configuration, or no ledger"}
+_REPLIES = {
+    0: "done",
+    65: "no such reply",
+    69: "the ledger cannot be written",
+    78: "configuration",
+}
 _READS = {69: "the ledger is locked or cannot be read", 78: "configuration"}
 _SQS = {69: "SQS is unavailable", 77: "AWS refuses", 78: "configuration, or no dead-letter queue"}
 
@@ -136,12 +142,8 @@ EXIT_CODES: dict[str, dict[int, str]] = {
     "notify list": {0: "listed", **_LEDGER},
     "replies": {0: "done", 65: "refused for good", 69: "not delivered", 78: "configuration"},
     "replies list": {0: "listed", **_LEDGER},
-    "replies resend": {
-        0: "done",
-        65: "no such reply",
-        69: "the ledger cannot be written",
-        78: "configuration",
-    },
+    "replies drop": _REPLIES,
+    "replies resend": _REPLIES,
     "replies test": {
         0: "delivered, or nothing was to be sent",
         64: "no such reply",
