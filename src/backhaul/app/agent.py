@@ -78,9 +78,9 @@ def run_agent(
     hangup = Hangup(reopen_log, emit)
     with (
         hangup.noted(),
-        agent_lock(context.settings.ledger_path),
+        agent_lock(context.settings.ledger_place, host_name()) as seat,
         export.opened(emit),
-        open_ports(context, region, emit, slots) as opened,
+        open_ports(context, region, emit, slots, seat=seat) as opened,
     ):
         pool = opened.pool
         deadman = Deadman(SystemClock(), context.settings.agent.watchdog_s + END_S, pool.abort)
@@ -119,6 +119,8 @@ def run_agent(
         agent = _make_agent(
             context, opened, queue, routes, drain=drain, beat=beat, reporter=reporter
         )
+        if seat is not None:
+            seat.on_lost = lambda: agent.request_stop(Stop.NOW)
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):
             pool.warm_up()
@@ -200,7 +202,7 @@ def _check_and_announce(context: Context, opened: Opened, queue: SqsQueue, emit:
             queue=queue.facts.name,
             slots=context.settings.agent.slots,
             dead_letter_queue=queue.facts.dead_letter_name,
-            ledger=str(context.settings.ledger_path),
+            ledger=str(context.settings.ledger_place),
         )
     )
     for warning in (

@@ -81,7 +81,7 @@ def lineage(context: DoctorContext) -> Iterator[Finding]:
 def waiting(context: DoctorContext) -> Iterator[Finding]:
     """Whether the ledger has replies for a target that is not configured any more."""
     try:
-        found = waiting_in_vain(context.settings, context.settings.ledger_path)
+        found = waiting_in_vain(context.settings, context.settings.ledger_place)
     except BackhaulError:
         return  # the ledger's own probes say so
     for one in found:
