@@ -7,27 +7,23 @@ its slots, so that every worker has its libraries loaded, and after its idle wor
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import psutil
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.client import SQSClient
-
-from backhaul.testing.servers.clients import REGION, sqs_client
+from backhaul.testing.servers.clients import sqs_client
+from benchmarks.agents import PATIENCE_S, cpu_s, messages_left, running_agent
 from benchmarks.measure import MB, measured
 from benchmarks.report import Figure
 from benchmarks.servers import BACKHAUL, BUCKET, Servers, Sizes, tell
+
+if TYPE_CHECKING:
+    import psutil
+    from mypy_boto3_sqs.client import SQSClient
 
 AT_MOST_PERCENT = 0.5
 AT_MOST_MB = 120
 AT_MOST_HELP_S = 0.3
 HELPS = 5
-_PATIENCE_S = 120.0
 _SETTLE_S = 3.0
 
 
@@ -44,7 +40,14 @@ def idle(servers: Servers, sizes: Sizes, rounds: int) -> list[Figure]:
     helps: list[float] = []
     for turn in range(rounds):
         helps += [measured([*BACKHAUL, "--help"], environment).cpu_s for _ in range(HELPS)]
-        with _agent(servers, environment, f"idle-{turn}") as agent:
+        with running_agent(
+            servers,
+            "idle",
+            environment,
+            name=f"idle-{turn}",
+            options=["--allow-any"],
+            ends_by=[signal.SIGINT, signal.SIGINT],
+        ) as agent:
             _watch(agent, sizes.idle_s, "as it started", found)
             for name in names:
                 sqs.send_message(
@@ -88,9 +91,9 @@ def _watch(agent: psutil.Process, seconds: float, when: str, found: dict[str, li
     """The agent alone, then it and its workers."""
     time.sleep(_SETTLE_S)
     family = [agent, *agent.children(recursive=True)]
-    before = [_cpu_s(one) for one in family]
+    before = [cpu_s(one) for one in family]
     time.sleep(seconds)
-    used = [_cpu_s(one) - was for one, was in zip(family, before, strict=True)]
+    used = [cpu_s(one) - was for one, was in zip(family, before, strict=True)]
     memory = [one.memory_info().rss / MB for one in family]
     workers = "agent and workers"
     for what, value in (
@@ -102,52 +105,15 @@ def _watch(agent: psutil.Process, seconds: float, when: str, found: dict[str, li
         found.setdefault(what, []).append(value)
 
 
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
 def _wait_until_empty(sqs: SQSClient, url: str) -> None:
-    deadline_s = time.monotonic() + _PATIENCE_S
-    while True:
-        answer = sqs.get_queue_attributes(
-            QueueUrl=url,
-            AttributeNames=[
-                "ApproximateNumberOfMessages",
-                "ApproximateNumberOfMessagesNotVisible",
-            ],
-        )["Attributes"]
-        if not any(map(int, answer.values())):
-            return
+    deadline_s = time.monotonic() + PATIENCE_S
+    while messages_left(sqs, url):
         assert time.monotonic() < deadline_s, "the messages were not worked"
         time.sleep(0.2)
 
 
 def _wait_for_idle_workers(agent: psutil.Process) -> None:
-    deadline_s = time.monotonic() + _PATIENCE_S
+    deadline_s = time.monotonic() + PATIENCE_S
     while agent.children():
         assert time.monotonic() < deadline_s, "idle workers did not end"
         time.sleep(0.2)
-
-
-@contextmanager
-def _agent(servers: Servers, environment: dict[str, str], name: str) -> Iterator[psutil.Process]:
-    log_path = servers.directory / f"{name}.log"
-    with log_path.open("w") as log:
-        process = subprocess.Popen(
-            [*BACKHAUL, "run", "idle", REGION, "--allow-any", "--ledger", servers.ledger(name)],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            deadline_s = time.monotonic() + _PATIENCE_S
-            while "agent started" not in log_path.read_text("utf-8"):
-                assert process.poll() is None, log_path.read_text("utf-8")
-                assert time.monotonic() < deadline_s, "the agent did not start"
-                time.sleep(0.1)
-            yield psutil.Process(process.pid)
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.send_signal(signal.SIGINT)
-            process.wait()

@@ -9,30 +9,27 @@ and told apart: it is the target's share, and the rest is the outbox.
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import psutil
-
 from backhaul.adapters.aws.replying.sqs import reply_attributes
 from backhaul.core.replies.reply import Reply, ReplyEvent
-from backhaul.testing.servers.clients import REGION, sqs_client
+from backhaul.testing.servers.clients import sqs_client
+from benchmarks.agents import PATIENCE_S, cpu_s, messages_left, running_agent
 from benchmarks.report import Figure
-from benchmarks.servers import BACKHAUL, BUCKET, SMALL_BYTES, Servers, Sizes, tell
+from benchmarks.servers import BUCKET, SMALL_BYTES, Servers, Sizes, tell
 
 if TYPE_CHECKING:
+    import psutil
     from mypy_boto3_sqs.client import SQSClient
 
 AT_MOST_MS = 1.0
 PACE_PER_S = 3.0
 _BATCH = 10
 _WARM_UP = 10
-_PATIENCE_S = 120.0
 _SETTLE_S = 12.0  # after the last reply: what is noted late is noted by then
 _THE_REST = "the outbox: with, less without, less the send"
 
@@ -95,9 +92,15 @@ class _Agent:
     """One agent, its queue and, where it has one, the queue of its replies."""
 
     def __init__(
-        self, servers: Servers, sqs: SQSClient, name: str, pid: int, url: str, reply_url: str | None
+        self,
+        servers: Servers,
+        sqs: SQSClient,
+        name: str,
+        process: psutil.Process,
+        url: str,
+        reply_url: str | None,
     ) -> None:
-        self._process = psutil.Process(pid)
+        self._process = process
         self._sqs = sqs
         self._url = url
         self._reply_url = reply_url
@@ -106,8 +109,7 @@ class _Agent:
 
     def cpu_s(self) -> float:
         """User and system time of the agent's own process, which the outbox is in."""
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
+        return cpu_s(self._process)
 
     def send(self, names: list[str]) -> None:
         """One message for each of these objects, to a path of its own."""
@@ -124,23 +126,13 @@ class _Agent:
 
     def is_done(self) -> bool:
         """No message is left, and each has its reply."""
-        replied = self._reply_url is None or self._count(self._reply_url) == self._sent
-        return replied and self._count(self._url) == 0
+        replied = self._reply_url is None or messages_left(self._sqs, self._reply_url) == self._sent
+        return replied and messages_left(self._sqs, self._url) == 0
 
     def check(self) -> None:
         """Every message has left its file."""
         files = sum(1 for one in self._target.rglob("*") if one.is_file())
         assert files == self._sent, f"{self._target}: {files} files of {self._sent}"
-
-    def _count(self, url: str) -> int:
-        answer = self._sqs.get_queue_attributes(
-            QueueUrl=url,
-            AttributeNames=[
-                "ApproximateNumberOfMessages",
-                "ApproximateNumberOfMessagesNotVisible",
-            ],
-        )["Attributes"]
-        return sum(map(int, answer.values()))
 
 
 class _SendAlone:
@@ -218,7 +210,7 @@ def _work(
 ) -> None:
     """Until all is done, and whatever follows a reply has followed."""
     send(agents, alone, [names[number % len(names)] for number in range(count)])
-    deadline_s = time.monotonic() + _PATIENCE_S
+    deadline_s = time.monotonic() + PATIENCE_S
     while not all(one.is_done() for one in agents):
         assert time.monotonic() < deadline_s, "not all messages were worked and replied to"
         time.sleep(0.5)
@@ -238,23 +230,6 @@ def _agent(servers: Servers, sqs: SQSClient, name: str, *, replies: bool) -> Ite
         f"destination = [{json.dumps(f'file://{target}/')}]\n"
         + (f'replies = ["out"]\n[[reply]]\nname = "out"\nsqs = "{reply_url}"\n' if replies else "")
     )
-    log_path = servers.directory / f"{queue}.log"
-    environment = servers.environment(sqs=True)
-    environment["BACKHAUL_CONFIG"] = str(config)
-    with log_path.open("w") as log:
-        process = subprocess.Popen(
-            [*BACKHAUL, "run", queue, REGION, "--ledger", servers.ledger(queue)],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            deadline_s = time.monotonic() + _PATIENCE_S
-            while "agent started" not in log_path.read_text("utf-8"):
-                assert process.poll() is None, log_path.read_text("utf-8")
-                assert time.monotonic() < deadline_s, "the agent did not start"
-                time.sleep(0.1)
-            yield _Agent(servers, sqs, name, process.pid, url, reply_url)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
+    environment = {**servers.environment(sqs=True), "BACKHAUL_CONFIG": str(config)}
+    with running_agent(servers, queue, environment, name=queue) as process:
+        yield _Agent(servers, sqs, name, process, url, reply_url)
