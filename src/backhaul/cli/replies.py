@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backhaul.cli.filters import limit_option, list_options
+from backhaul.cli.filters import Decorator, limit_option, list_options, together
 from backhaul.cli.listing import Column, Output, print_rows
 from backhaul.cli.options import (
     Files,
@@ -107,14 +107,21 @@ def _warn_of_waiting_in_vain(files: Files, path: Path) -> None:
         click.echo(f"warning: {in_vain(one)}\n  hint: {in_vain_hint(one)}", err=True)
 
 
+def _choosing(of_target: str) -> Decorator:
+    """The arguments of a command that does something to some replies."""
+    return together(
+        click.argument("keys", metavar="[KEY]...", nargs=-1),
+        click.option("--target", metavar="NAME", help=of_target),
+        click.option("--all-dead", is_flag=True, help="All that were given up."),
+        click.option("--dry-run", is_flag=True, help="Only show which they are."),
+        click.option("--yes", is_flag=True, help="Without confirmation."),
+        json_lines_option,
+        files_options,
+    )
+
+
 @command.command("resend")
-@click.argument("keys", metavar="[KEY]...", nargs=-1)
-@click.option("--target", metavar="NAME", help="Those for this [[reply]] that were given up.")
-@click.option("--all-dead", is_flag=True, help="All that were given up.")
-@click.option("--dry-run", is_flag=True, help="Only show which they are.")
-@click.option("--yes", is_flag=True, help="Without confirmation.")
-@json_lines_option
-@files_options
+@_choosing("Those for this [[reply]] that were given up.")
 def resend(
     *,
     keys: tuple[str, ...],
@@ -146,13 +153,7 @@ def resend(
 
 
 @command.command("drop")
-@click.argument("keys", metavar="[KEY]...", nargs=-1)
-@click.option("--target", metavar="NAME", help="Those for this [[reply]] that were not sent.")
-@click.option("--all-dead", is_flag=True, help="All that were given up.")
-@click.option("--dry-run", is_flag=True, help="Only show which they are.")
-@click.option("--yes", is_flag=True, help="Without confirmation.")
-@json_lines_option
-@files_options
+@_choosing("Those for this [[reply]] that were not sent.")
 def drop(
     *,
     keys: tuple[str, ...],
