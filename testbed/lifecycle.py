@@ -21,7 +21,7 @@ from backhaul.testing.servers.jars import cache_root
 from testbed import elasticmq, hive, s3proxy, seed, yarn
 from testbed.detached import DetachedProcess, DetachedServer, State
 from testbed.postgres import PostgreSQL
-from testbed.postgres import server as postgres_server
+from testbed.postgres import listener as postgres_listener
 
 _ANSWERS = {
     "elasticmq": elasticmq.answers,
@@ -29,7 +29,7 @@ _ANSWERS = {
     "hdfs": hdfs_state.is_writable,
     "yarn": yarn.answers,
     "hive": hive.answers,
-    "postgresql": postgres_server.answers,
+    "postgresql": postgres_listener.answers,
 }
 # What a bed may have besides SQS and S3; `yarn` needs `hdfs`.
 CHOICES = frozenset({"hdfs", "yarn", "hive", "postgresql"})

@@ -12,20 +12,15 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from backhaul.testing.servers.base import Server
 from backhaul.testing.servers.errors import ServerFailed
 from backhaul.testing.servers.process import ServerProcess, server_environment
 from testbed.postgres import family
+from testbed.postgres.listener import COMMAND_TIMEOUT_S, ROLE, SUPERUSER, PostgresListener
 from testbed.postgres.programs import Programs, postgres_programs
 from testbed.postgres.user import give, lowered, require_reach
 
-START_TIMEOUT_S = 60.0
 # It writes what is in memory to the disk.
 STOP_GRACE_S = 30.0
-_COMMAND_TIMEOUT_S = 60.0
-# May do everything, and what an agent is given: it owns its databases, and nothing else.
-SUPERUSER = "postgres"
-ROLE = "backhaul"
 
 # `timezone`: known without a database of time zones. `jit`: would bring LLVM into each connection.
 _SETTINGS = {
@@ -42,19 +37,7 @@ _SETTINGS = {
 }
 
 
-def answers(endpoint: str) -> bool:
-    """Whether the server at this URL, or a PgBouncer, takes connections."""
-    programs = postgres_programs()
-    return not subprocess.run(
-        [programs.program("pg_isready"), "-q", "-t", "2", "-d", endpoint],
-        env={**server_environment(), **programs.environment},
-        stdin=subprocess.DEVNULL,
-        timeout=_COMMAND_TIMEOUT_S,
-        check=False,
-    ).returncode
-
-
-class PostgreSQL(Server):
+class PostgreSQL(PostgresListener):
     """A server with the superuser `postgres`, and the plain role `backhaul` with its database.
 
     Both have the same password, which is in `pass_file` alone. Databases that the role owns come
@@ -62,6 +45,7 @@ class PostgreSQL(Server):
     """
 
     name = "postgresql"
+    defaults = _SETTINGS
     stop_signal = signal.SIGINT  # SIGTERM would wait until the last client has left.
 
     def __init__(
@@ -71,27 +55,9 @@ class PostgreSQL(Server):
         settings: Mapping[str, str] | None = None,
         detached: bool = False,
     ) -> None:
-        """See `Server`.
-
-        Args:
-            directory: As root, only one that `nobody` can reach.
-            settings: Of postgresql.conf; `{"fsync": "off"}` where no test cuts the power.
-        """
-        super().__init__(directory, detached=detached)
-        self._settings = {**_SETTINGS, **(settings or {})}
-        self._process: ServerProcess | None = None
+        """See `PostgresListener`; `{"fsync": "off"}` where no test cuts the power."""
+        super().__init__(directory, settings=settings, detached=detached)
         self._password = ""
-
-    @property
-    def endpoint(self) -> str:
-        """Not HTTP: such as ``postgresql://127.0.0.1:24680``."""
-        if not self._ports:
-            raise ServerFailed(f"{self.name} was not started")
-        return f"postgresql://127.0.0.1:{self._ports[0]}"
-
-    def url(self, database: str = ROLE, *, user: str = ROLE) -> str:
-        """For libpq's clients; the password is not in it but in `pass_file`."""
-        return f"postgresql://{user}@127.0.0.1:{self.ports[0]}/{database}"
 
     @property
     def pass_file(self) -> Path:
@@ -104,24 +70,9 @@ class PostgreSQL(Server):
         return self._password
 
     @property
-    def log_path(self) -> Path:
-        """Where the server's messages are."""
-        return self.directory / f"{self.name}.log"
-
-    @property
     def data_directory(self) -> Path:
         """The cluster, with PostgreSQL's own files."""
         return self.directory / "data"
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether its first process, the postmaster, is running; a suspended one counts."""
-        return self._process is not None and self._process.is_alive
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """Process id of the postmaster by server name."""
-        return {self.name: self._running.pid}
 
     # Databases
 
@@ -196,25 +147,19 @@ class PostgreSQL(Server):
 
     def suspend(self) -> None:
         """Let all its processes hang (SIGSTOP): connections are accepted and never answered."""
-        self._running.suspend()
+        super().suspend()
         family.send(family.children(self._running.pid), signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let them go on after `suspend`."""
         family.send(family.children(self._running.pid), signal.SIGCONT)
-        self._running.resume()
+        super().resume()
 
     # How
 
     @property
     def _programs(self) -> Programs:
         return postgres_programs()
-
-    @property
-    def _running(self) -> ServerProcess:
-        if self._process is None:
-            raise ServerFailed(f"{self.name} was not started")
-        return self._process
 
     def _prepare(self) -> None:
         self._programs.program("initdb")
@@ -234,9 +179,7 @@ class PostgreSQL(Server):
             [*lowered(), self._programs.program("postgres"), "-D", str(self.data_directory)],
             self._programs.environment,
         )
-        self._process.wait_until(
-            lambda: answers(self.endpoint), port=port, timeout_s=START_TIMEOUT_S
-        )
+        self._wait_for_answers()
         if is_new:
             self.sql(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{self._password}'")
             self.create_database(ROLE)
@@ -295,7 +238,7 @@ class PostgreSQL(Server):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_COMMAND_TIMEOUT_S,
+            timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
         if done.returncode != 0:

@@ -11,7 +11,7 @@ import urllib.request
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from backhaul.testing.servers.errors import ServerFailed
 from backhaul.testing.servers.ports import free_ports
@@ -135,7 +135,7 @@ class Server(ABC):
     @property
     @abstractmethod
     def endpoint(self) -> str:
-        """URL at which it answers HTTP, such as ``http://127.0.0.1:24680``."""
+        """URL at which it answers, such as ``http://127.0.0.1:24680``."""
 
     @property
     @abstractmethod
@@ -159,14 +159,13 @@ class Server(ABC):
         """End every process of the server."""
 
 
-class HttpServer(Server):
-    """A server that is one process and speaks HTTP on one port.
+class OneProcessServer(Server):
+    """A server that is one process, or begins with one, and takes clients on one port.
 
-    `access_key` and `secret_key` are what its clients must sign with; most accept any.
+    `scheme` is that of its `endpoint`.
     """
 
-    access_key = "any"
-    secret_key = "any"
+    scheme: ClassVar[str]
 
     def __init__(self, directory: Path | None = None, *, detached: bool = False) -> None:
         """See `Server`."""
@@ -178,7 +177,7 @@ class HttpServer(Server):
         """URL for clients, such as ``http://127.0.0.1:24680``."""
         if not self._ports:
             raise ServerFailed(f"{self.name} was not started")
-        return f"http://127.0.0.1:{self._ports[0]}"
+        return f"{self.scheme}://127.0.0.1:{self._ports[0]}"
 
     @property
     def is_alive(self) -> bool:
@@ -221,3 +220,14 @@ class HttpServer(Server):
     def _end(self) -> None:
         if self._process is not None:
             self._process.stop()
+
+
+class HttpServer(OneProcessServer):
+    """One that speaks HTTP.
+
+    `access_key` and `secret_key` are what its clients must sign with; most accept any.
+    """
+
+    scheme = "http"
+    access_key = "any"
+    secret_key = "any"
