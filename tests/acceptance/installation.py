@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 PROGRAM = (sys.executable, "-m", "backhaul")
+POLL_WAIT_S = 1
 # Quick ends for tests; what each means is in the settings reference.
 SETTINGS = {
-    "BACKHAUL_AGENT__POLL_WAIT_S": "1",
+    "BACKHAUL_AGENT__POLL_WAIT_S": str(POLL_WAIT_S),
     "BACKHAUL_AGENT__BACKOFF_BASE_S": "0.1",
     "BACKHAUL_LOG__FORMAT": "json",
 }
@@ -161,9 +162,14 @@ class Running:
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """SIGKILL, and wait until it is gone, and with it its last poll.
+
+        The server may keep that poll open and give it the next message, which nobody sees then
+        until its visibility timeout is over.
+        """
         self._process.kill()
         self._process.wait()
+        time.sleep(1.5 * POLL_WAIT_S)
 
     def wait(self, timeout_s: float = 60) -> Ended:
         code = self._process.wait(timeout_s)
@@ -174,7 +180,8 @@ class Running:
         """At the end of a test, whatever happened in it."""
         workers = self.workers()
         if self.is_alive:
-            self.kill()
+            self._process.kill()
+            self._process.wait()
         for worker in workers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()

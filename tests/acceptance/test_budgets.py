@@ -68,6 +68,7 @@ def test_what_does_not_fit_waits_until_the_budget_is_raised(
     }
     (nearly,) = agent.logged("budget nearly used up")
     assert nearly["route"] == "route-a"
+    assert datetime.fromisoformat(nearly["ends_at"]) > datetime.now(UTC)
 
     def status() -> str:
         out = it.backhaul("status", *where).out

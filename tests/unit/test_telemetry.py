@@ -83,6 +83,7 @@ def test_every_fact_can_be_written_as_text_and_json(kind: type) -> None:
     assert found["event"] == describe(sample(kind))[1]
     assert found["level"] == describe(sample(kind))[0]
     assert found["at"].endswith("Z")
+    assert "datetime" not in line, "every value is one that JSON has"
     assert describe(sample(kind))[1] in "\n".join(logged(sample(kind), is_json=False))
 
 

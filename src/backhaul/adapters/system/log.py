@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
@@ -307,7 +308,12 @@ def describe(fact: object) -> tuple[str, str, dict[str, Any]]:
             event = "ledger call failed; retrying"
         case facts.CallRetriesEnded(is_answered=False):
             event = "retried call given up"
-    return level, event, fields(fact)
+    return level, event, {name: _moment(value) for name, value in fields(fact).items()}
+
+
+def _moment(value: Any) -> Any:
+    """A date as text; anything else as it is."""
+    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
 
 
 # ---------------------------------------------------------------- where lines go
