@@ -18,7 +18,7 @@ import pytest
 
 from backhaul.app.reply_targets import AwsSessions, reply_targets
 from backhaul.core.errors import BackhaulError, OutageError, PermanentError, TransientError
-from backhaul.core.ports.replies import ReplyTarget
+from backhaul.core.ports.replies import BatchReplyTarget, ReplyTarget
 from backhaul.core.replies.reply import Reply, ReplyEvent, reply_key
 from backhaul.settings.reply import ReplySettings
 from backhaul.testing.servers import Moto, clients
@@ -333,3 +333,32 @@ def test_a_command_runs_as_its_own_user() -> None:
     with pytest.raises(TransientError, match="E_REPLY_COMMAND") as caught:
         who.deliver(DONE)
     assert caught.value.message.endswith(": nobody nogroup /nonexistent nobody")
+
+
+@pytest.mark.parametrize("fifo", [False, True])
+def test_a_batch_arrives_whole_and_of_a_fifo_queue_one_by_one(
+    elasticmq: ElasticMQ, sqs: Callable[..., Side], *, fifo: bool
+) -> None:
+    side = sqs(elasticmq, fifo=fifo)
+    replies = [replace(DONE, key=f"t{number}-1-done") for number in range(10)]
+    assert isinstance(side.target, BatchReplyTarget)
+    taken = side.target.deliver_batch(replies)
+    assert taken == (frozenset() if fifo else {one.key for one in replies})
+    assert {one["key"] for one in side.came()} == taken
+    if not fifo:
+        assert isinstance(side.gone, BatchReplyTarget)
+        with pytest.raises(OutageError) as caught:
+            side.gone.deliver_batch(replies)
+        assert caught.value.code == "E_QUEUE_NOT_FOUND"
+
+
+def test_a_batch_that_is_too_large_is_refused_as_a_whole(
+    moto_server: Moto, sqs: Callable[..., Side]
+) -> None:
+    side = sqs(moto_server, fifo=False)
+    large = replace(DONE, source="s3://b/" + "x" * 120_000)
+    assert isinstance(side.target, BatchReplyTarget)
+    with pytest.raises(PermanentError) as caught:
+        side.target.deliver_batch([replace(large, key=f"{number}") for number in range(10)])
+    assert caught.value.code == "E_REPLY_REFUSED"
+    assert side.came() == []

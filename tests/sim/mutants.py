@@ -925,3 +925,11 @@ def what_was_read_is_offered_still(patch: Patch) -> None:
 @mutant("what was delivered is noted before an agent ends", 447)
 def notes_are_forgotten_at_the_end(patch: Patch) -> None:
     patch.setattr(ReplyLane, "note", lambda self: None)
+
+
+@mutant("what a batch did not take is delivered alone", 65)
+def a_batch_counts_as_taken_whole(patch: Patch) -> None:
+    def deliver(original: Any, self: Any, due: Any) -> Any:
+        return original(self, due) and frozenset(one.reply.key for one in due)
+
+    _around(patch, ReplyLane, "_try_batch", deliver)

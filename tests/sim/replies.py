@@ -13,6 +13,7 @@ any two of them with the faults of the others, and at each of them in the crash 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
@@ -70,18 +71,35 @@ class SimReplyTarget:
             self._sim.received.lost_answers += self._sim.received.deliveries.total() - before
             raise
 
+    def deliver_batch(self, replies: Sequence[Reply]) -> frozenset[str]:
+        """All but one of the batch where the network is not calm: SQS may refuse any of them."""
+        left_out = None if self._sim.is_calm else self._sim.scheduler.aside.choice(replies)
+        taken = [one for one in replies if one is not left_out]
+        before = self._sim.received.deliveries.total()
+        try:
+            with self._sim.faults.call("reply.deliver_batch", _unanswered):
+                for one in taken:
+                    self._take(one)
+        except OutageError:
+            self._sim.received.lost_answers += self._sim.received.deliveries.total() - before
+            raise
+        return frozenset(one.key for one in taken)
+
     def _deliver(self, reply: Reply) -> None:
         with self._sim.faults.call("reply.deliver", _unanswered):
-            row = self._file.transfers.get(reply.transfer_id)
-            wanted = ENDS.get(reply.event)
-            if row is None or (wanted is not None and row.state not in wanted):
-                state = None if row is None else row.state
-                self._sim.ghost.broken(f"R2 {reply.key} is sent, and the transfer is {state}")
-            received, which = self._sim.received, (reply.key, reply.target)
-            first = received.replies.setdefault(which, reply)
-            if first != reply:
-                self._sim.ghost.broken(f"R3 {reply.key} is sent as {first}, then as {reply}")
-            received.deliveries[which] += 1
+            self._take(reply)
+
+    def _take(self, reply: Reply) -> None:
+        row = self._file.transfers.get(reply.transfer_id)
+        wanted = ENDS.get(reply.event)
+        if row is None or (wanted is not None and row.state not in wanted):
+            state = None if row is None else row.state
+            self._sim.ghost.broken(f"R2 {reply.key} is sent, and the transfer is {state}")
+        received, which = self._sim.received, (reply.key, reply.target)
+        first = received.replies.setdefault(which, reply)
+        if first != reply:
+            self._sim.ghost.broken(f"R3 {reply.key} is sent as {first}, then as {reply}")
+        received.deliveries[which] += 1
 
 
 def _unanswered(name: str) -> BackhaulError:

@@ -71,6 +71,25 @@ def sent_id(answer: Mapping[str, Any], body: str, subject: str) -> str:
     return found
 
 
+def sent_ids(answer: Mapping[str, Any], bodies: Mapping[str, str], subject: str) -> frozenset[str]:
+    """Which entries of a batch SQS has taken, each as `sent_id` has it.
+
+    Args:
+        bodies: Of all entries, by the id of the entry.
+
+    Raises:
+        OutageError: E_SQS_ANSWER.
+    """
+    found = set()
+    for entry in answer.get("Successful") or []:
+        name = text_in(entry, "Id", subject)
+        if name not in bodies:
+            raise bad_answer(subject, f"entry {one_line(name, 100)} was not sent")
+        sent_id(entry, bodies[name], subject)
+        found.add(name)
+    return frozenset(found)
+
+
 def read_messages(
     answer: Mapping[str, Any], arn: str, received_monotonic_s: float
 ) -> tuple[list[Message], list[str]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from backhaul.core.replies.reply import Reply
 
@@ -29,6 +29,26 @@ class ReplyTarget(Protocol):
         Raises:
             PermanentError: It will never be taken.
             TransientError, OutageError: It may be taken later.
+        """
+
+
+@runtime_checkable
+class BatchReplyTarget(ReplyTarget, Protocol):
+    """A target that takes several replies in one call, which costs little more than one alone."""
+
+    def deliver_batch(self, replies: Sequence[Reply]) -> frozenset[str]:
+        """Try once, in any order.
+
+        Args:
+            replies: 2 to 10.
+
+        Returns:
+            The keys of those that the other side has. Any other is for `deliver`, which tells why
+            it is not taken.
+
+        Raises:
+            PermanentError: None of them was taken together; each may be alone.
+            TransientError, OutageError: They may be taken later; whether some were is not known.
         """
 
 

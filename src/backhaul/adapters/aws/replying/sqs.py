@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backhaul.adapters.aws.clients import AwsSession
 from backhaul.adapters.aws.dead_letter import sendable
 from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.core.errors import BackhaulError, BadMessage, OutageError, PermanentError
-from backhaul.core.ports import Clock
+from backhaul.core.ports import FIFO, Clock
 from backhaul.core.replies.reply import Reply
 
 _ATTRIBUTE_MOST = 256  # characters
@@ -49,23 +51,46 @@ class SqsReplyTarget:
             OutageError: Whatever else it answers may pass: E_QUEUE_NOT_FOUND, E_AWS_DENIED,
                 E_SQS_…, E_AWS_….
         """
-        if self._queue is None:
-            self._queue = self._opened()
+        queue = self._opened()
         try:
-            self._queue.send(
+            queue.send(
                 reply.body(),
                 reply_attributes(reply),
                 group=reply.transfer_id,
                 deduplication=reply.key,
             )
         except BadMessage as error:
-            raise PermanentError(
-                "E_REPLY_REFUSED",
-                f"reply {self._name}: {error.message}",
-                hint="check that the queue takes messages of 64 KiB: MaximumMessageSize",
-            ) from error
+            raise self._refused(error) from error
+
+    def deliver_batch(self, replies: Sequence[Reply]) -> frozenset[str]:
+        """See the port. Not of a FIFO queue, where one that fails would lose its place.
+
+        Raises:
+            PermanentError: E_REPLY_REFUSED: SQS does not take these bodies together.
+            OutageError: As `deliver`.
+        """
+        if self._queue_name.endswith(FIFO):
+            return frozenset()
+        queue = self._opened()
+        try:
+            taken = queue.send_batch([(one.body(), reply_attributes(one)) for one in replies])
+        except BadMessage as error:
+            raise self._refused(error) from error
+        return frozenset(one.key for one, was in zip(replies, taken, strict=True) if was)
+
+    def _refused(self, error: BadMessage) -> PermanentError:
+        return PermanentError(
+            "E_REPLY_REFUSED",
+            f"reply {self._name}: {error.message}",
+            hint="check that the queue takes messages of 64 KiB: MaximumMessageSize",
+        )
 
     def _opened(self) -> SqsQueue:
+        if self._queue is None:
+            self._queue = self._found()
+        return self._queue
+
+    def _found(self) -> SqsQueue:
         try:
             return SqsQueue.for_sending(self._queue_name, self._region, self._aws, self._clock)
         except OutageError:

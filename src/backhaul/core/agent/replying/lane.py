@@ -4,8 +4,9 @@ The row is in the ledger, then the target has the reply, then the row says so. D
 two and the target gets it again, with the same key. Nothing is noted as sent before it was.
 
 A commit and two queries for each reply would cost more than all else about it. So what this process
-itself writes is offered to the lane, which need not read it, and several deliveries are noted in
-one commit. The ledger is read at intervals, for everything that was not offered.
+itself writes is offered to the lane, which need not read it; several are delivered in one call,
+where the target takes that, and noted in one commit. The ledger is read at intervals, for
+everything that was not offered.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from shlex import quote
+from typing import TypeVar
 
 from backhaul.core.agent.defects import result_or_error
 from backhaul.core.errors import BackhaulError, ConfigurationError, PermanentError
 from backhaul.core.ports import Clock, Emit
-from backhaul.core.ports.replies import DueReply, ReplyLedger, ReplyTarget
+from backhaul.core.ports.replies import BatchReplyTarget, DueReply, ReplyLedger, ReplyTarget
 from backhaul.core.replies.delivery import RepliesUnknown, ReplyDead, ReplyNotTaken, ReplySent
 from backhaul.core.replies.patience import ReplyPatience
 from backhaul.core.replies.reply import setting_of
 from backhaul.core.text import printable, redacted
+
+_T = TypeVar("_T")
 
 MOST = 20  # replies read, or offered, at once
 NOTED_AT_ONCE = 10  # of those delivered: so many are delivered again, at most, after a death
@@ -96,10 +100,12 @@ class ReplyLane:
         """
         try:
             due = self._read() if reads or self._is_behind else self._take_offered()
-            for one in due:
+            while due:
                 if self.rests or not self._goes_on():
                     return False
-                self._deliver(one)
+                room = max(1, self._noted_at_once - len(self._delivered))
+                together, due = due[:room], due[room:]
+                self._deliver(together)
         except BackhaulError as error:  # the ledger's; what was delivered is noted next time
             self._ledger_failed(error)
         return self.has_news and not self.rests and self._goes_on()
@@ -139,29 +145,58 @@ class ReplyLane:
 
     # ------------------------------------------------------------ one reply
 
-    def _deliver(self, due: DueReply) -> None:
+    def _deliver(self, due: list[DueReply]) -> None:
+        """In one call what the target takes so, and the others one by one."""
+        alone = due
+        if len(due) > 1:
+            taken = self._try_batch(due)
+            alone = [one for one in due if one.reply.key not in taken]
+            for one in due:
+                if one.reply.key in taken:
+                    self._has_it(one)
+        for one in alone:
+            if self.rests or not self._goes_on():
+                return
+            self._deliver_alone(one)
+
+    def _deliver_alone(self, due: DueReply) -> None:
         error = self._try(due)
         if not self._goes_on():
             return
         if error is None:
-            self._failures = 0
-            with self._offering:
-                self._delivered[due.reply.key] = due.tried_since
-            if len(self._delivered) >= self._noted_at_once:
-                self._note_delivered()
-            self._emit(
-                ReplySent(
-                    target=self.name,
-                    key=due.reply.key,
-                    about=due.reply.event.value,
-                    transfer_id=due.reply.transfer_id,
-                    seconds=max(0.0, (self._clock.now() - due.reply.at).total_seconds()),
-                )
-            )
+            self._has_it(due)
         elif isinstance(error, PermanentError):
             self._give_up(due, error)
         else:
             self._put_off(due, error)
+
+    def _has_it(self, due: DueReply) -> None:
+        self._failures = 0
+        with self._offering:
+            self._delivered[due.reply.key] = due.tried_since
+        if len(self._delivered) >= self._noted_at_once:
+            self._note_delivered()
+        self._emit(
+            ReplySent(
+                target=self.name,
+                key=due.reply.key,
+                about=due.reply.event.value,
+                transfer_id=due.reply.transfer_id,
+                seconds=max(0.0, (self._clock.now() - due.reply.at).total_seconds()),
+            )
+        )
+
+    def _try_batch(self, due: list[DueReply]) -> frozenset[str]:
+        """The keys of those that were taken; where the call failed the first one is put off."""
+        target = self._find(self.name)
+        if not isinstance(target, BatchReplyTarget):
+            return frozenset()
+        taken = self._outcome(lambda: target.deliver_batch([one.reply for one in due]))
+        if not isinstance(taken, BackhaulError):
+            return taken if self._goes_on() else frozenset()
+        if not isinstance(taken, PermanentError) and self._goes_on():
+            self._put_off(due[0], taken)
+        return frozenset()
 
     def _try(self, due: DueReply) -> BackhaulError | None:
         target = self._find(self.name)
@@ -172,8 +207,11 @@ class ReplyLane:
                 hint=f"write {setting_of(self.name)} again, restart the agent, then:"
                 f" backhaul replies resend --target {printable(quote(self.name))}",
             )
+        return self._outcome(lambda: target.deliver(due.reply))
+
+    def _outcome(self, work: Callable[[], _T]) -> _T | BackhaulError:
         try:
-            return result_or_error(lambda: target.deliver(due.reply), self._emit)
+            return result_or_error(work, self._emit)
         except ConfigurationError as error:  # of this target alone: a file that it needs, say
             return error
 

@@ -21,7 +21,7 @@ from backhaul.core.replies.patience import ReplyPatience
 
 LOOK_EVERY_S = 5.0  # for what other processes wrote, for what is due again, and to note the sent
 UNUSED_LOOK_EVERY_S = 60.0  # where no route sends replies, and none is known of
-GATHER_S = 0.2  # after an end: others that end just now share one turn
+GATHER_S = 0.5  # after an end: others that end just now share one turn, and one batch
 HOLDS_EVERY_S = 10.0
 LINGER_S = 10.0  # a target's thread waits so long for the next reply: a start costs more
 LANES_MOST = 32  # targets at work at once; the others have their turn when one of them is done
