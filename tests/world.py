@@ -18,7 +18,7 @@ from backhaul.adapters.ledger.sqlite.faults import SqliteDatabase
 from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.pausing.budgets import BudgetGate
 from backhaul.core.agent.reporting import Reporter
-from backhaul.core.agent.settings import AgentSettings
+from backhaul.core.agent.settings import AgentSettings, WorkedQueue
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import RetryPolicy
@@ -183,7 +183,7 @@ class World:
         pool = ports.pool
         assert isinstance(pool, InlinePool)
         agent = Agent(
-            queue=self.queue,
+            queues=[WorkedQueue(queue=self.queue, name=self.queue.facts.name)],
             ports=ports,
             policy=lambda: Policy(routes=self.routes),
             settings=AgentSettings(**given | settings),
@@ -195,10 +195,10 @@ class World:
             # One connection is shared with the checks: nobody else may be in a transaction then.
             # The thread itself is replaced: it holds its function from the agent's beginning.
             agent._sweeper = threading.Thread(target=lambda: None, name="no sweep", daemon=True)
-            agent._pausing = threading.Thread(target=lambda: None, name="no park", daemon=True)
+            agent._pausing = [threading.Thread(target=lambda: None, name="no park", daemon=True)]
         # What the agent waits for costs no time; its keeper looks whenever the clock moves.
         agent._stopper.changed = self.clock.jumping(*self.jumping)
-        agent._keeper._changed = self.clock.waking()
+        agent.pollers[0].keeper._changed = self.clock.waking()
         return agent
 
     def drain(self, **settings: Any) -> Agent:

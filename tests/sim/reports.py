@@ -53,7 +53,7 @@ class Reports:
         self.reporter = Reporter(
             identity=self.identity,
             observer=self.observer,
-            queue=sim.queue,
+            queues={"q": sim.queue},
             ledger=ledger,
             clock=sim.clock,
             published=self._published,
@@ -84,12 +84,12 @@ class Reports:
     def _published(self, _health: Health) -> None:
         report, agent = self.observer.report(), self._process.agent
         assert agent is not None
-        if report.in_hand > agent._busy or len(report.running) > report.in_hand:
+        if report.in_hand > agent.busy or len(report.running) > report.in_hand:
             raise Violation(
-                f"H2 {len(report.running)} under way, {report.in_hand} in hand, {agent._busy} busy"
+                f"H2 {len(report.running)} under way, {report.in_hand} in hand, {agent.busy} busy"
             )
-        if sum(one.transfers for one in report.holds) > agent._busy:
-            raise Violation(f"H2 {report.holds} with {agent._busy} busy")
+        if sum(one.transfers for one in report.holds) > agent.busy:
+            raise Violation(f"H2 {report.holds} with {agent.busy} busy")
 
     def check(self) -> None:
         """H1, at any time."""
@@ -107,7 +107,7 @@ class Reports:
         """H2: nothing is left of what was in hand."""
         agent = self._process.agent
         assert agent is not None
-        if agent._busy:
+        if agent.busy:
             return
         report = self.observer.report()
         left = [one for one in report.holds if one.dependency != "ledger" or one.transfers]

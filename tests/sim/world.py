@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +18,7 @@ from backhaul.app.facts import fan_out
 from backhaul.core import facts as events
 from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.pausing.budgets import BudgetGate
-from backhaul.core.agent.settings import AgentSettings
+from backhaul.core.agent.settings import AgentSettings, WorkedQueue
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.cost.budget import (
@@ -636,7 +637,7 @@ class Sim:
         reports = Reports(self, process, ledger, self.files[seat]) if self.shape.reports else None
         emit = self._emit if reports is None else fan_out(self._emit, reports.observer)
         agent = Agent(
-            queue=self.queue,
+            queues=[WorkedQueue(queue=self.queue, name=self.queue.facts.name)],
             ports=Ports(
                 store=self.store,
                 ledger=ledger,
@@ -658,12 +659,12 @@ class Sim:
             reporter=None if reports is None else reports.reporter,
         )
         agent._stopper.changed = SimCondition(self.scheduler)  # type: ignore[assignment]
-        agent._keeper._changed = SimCondition(self.scheduler)  # type: ignore[assignment]
+        agent.pollers[0].keeper._changed = SimCondition(self.scheduler)  # type: ignore[assignment]
         agent._slots = SimExecutor(self.scheduler, process)  # type: ignore[assignment]
         process.agent, process.pool, process.reports = agent, pool, reports
         self.seats[seat] = self.alive[owner] = process
-        self.scheduler.spawn(process, "poll", agent._poll_until_stopped)
-        self.scheduler.spawn(process, "keep", agent._keeper._work)
+        self.scheduler.spawn(process, "poll", partial(agent._poll_until_stopped, agent.pollers[0]))
+        self.scheduler.spawn(process, "keep", agent.pollers[0].keeper._work)
         self.scheduler.spawn(process, "sweep", agent._sweep_until_stopped)
         if self.shape.replies:
             process.replies = Replies(self, ledger, self.files[seat])
@@ -671,7 +672,9 @@ class Sim:
         if reports is not None:
             self.scheduler.spawn(process, "report", agent._report_until_over, is_background=True)
         if self.shape.pauses or self.shape.budget is not None:
-            self.scheduler.spawn(process, "park", agent._park_until_stopped)
+            self.scheduler.spawn(
+                process, "park", partial(agent._park_until_stopped, agent.pollers[0])
+            )
         else:
             # Nothing is paused, and no call is made to learn it: other seeds stay what they were.
             agent._context.pauses._read_s = math.inf

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from backhaul.core import facts as events
-from backhaul.core.agent.agent import LINGER_S, Agent
+from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.dead_lettering import DEAD_LETTER_RETRY_S, DEAD_LETTER_TRIES
 from backhaul.core.agent.delivery import deliver
+from backhaul.core.agent.polling.poller import LINGER_S
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.errors import (
@@ -543,7 +544,7 @@ def test_transfer_of_another_live_process_is_left_alone(world: World) -> None:
         again = world.agent(first._context.ports, drain=True)
         world.queue.redeliver(message_id)
         (message,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=60)
-        again._keeper.keep(message)
+        again.pollers[0].keeper.keep(message)
         deliver(again._context, message)
         assert world.queue.invisible_s(message_id) == 30
         gate.opened.set()

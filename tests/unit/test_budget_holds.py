@@ -96,7 +96,7 @@ def put(world: World, **sizes: int) -> None:
 
 
 def parked(agent: Agent, count: int = 1) -> None:
-    eventually(lambda: len(agent._parking) == count)
+    eventually(lambda: len(agent.pollers[0].parking) == count)
 
 
 def held(world: World) -> None:
@@ -135,7 +135,7 @@ def test_what_does_not_fit_waits_unspent_and_goes_on_when_the_budget_is_raised(
         assert world.staging() == [], "it was not even claimed"
         assert spent(world, "a") == 60
         raise_by(world, 20)
-        agent._parking.turn()
+        agent.pollers[0].parking.turn()
         eventually(lambda: world.queue.remaining == [])
     assert spent(world, "a") == 120
     assert [one.attempt for one in world.rows()] == [1, 1]
@@ -164,14 +164,14 @@ def test_a_used_up_budget_holds_the_route_before_anything_is_listed(world: World
     with world.running() as agent:
         parked(agent)
         eventually(lambda: world.landed().keys() == {"b/1"})
-        agent._parking.turn()
+        agent.pollers[0].parking.turn()
         (changed,) = world.all_of(events.BudgetHoldsChanged)
         (hold,) = changed.holds
         assert hold.route == "a"
         assert hold.sentence.endswith("100 B of 100 B are spent today")
         assert world.faults.count("store.head") + world.faults.count("store.find") <= 2
         spend(world, 1)
-    assert len(agent._parking) == 0, "handed back at the stop"
+    assert len(agent.pollers[0].parking) == 0, "handed back at the stop"
 
 
 def test_a_budget_over_all_routes_holds_each_of_them_and_polling_rests(world: World) -> None:
@@ -182,11 +182,11 @@ def test_a_budget_over_all_routes_holds_each_of_them_and_polling_rests(world: Wo
     world.queue.send("raw/a/1, /land/a")
     world.queue.send("raw/b/1, /land/b")
     with world.running() as agent:
-        eventually(lambda: agent._parking.is_everything_paused)
+        eventually(lambda: agent.pollers[0].parking.is_everything_paused)
         raise_by(world, 20)
-        agent._parking.turn()
+        agent.pollers[0].parking.turn()
         eventually(lambda: world.queue.remaining == [])
-        agent._parking.turn()
+        agent.pollers[0].parking.turn()
     holds = [[one.route for one in fact.holds] for fact in world.all_of(events.BudgetHoldsChanged)]
     assert holds[:2] == [[""], []]
     assert holds[-1] == [""], "what was added is used up, too"
@@ -224,7 +224,7 @@ def test_a_prefix_of_many_pages_is_counted_before_its_first_byte(
         assert "a transfer of 150 B is larger than the budget" in (row.reason or "")
         assert world.staging() == [], "weeks may pass: nothing is left at the target"
         raise_by(world, 50)
-        agent._parking.turn()
+        agent.pollers[0].parking.turn()
         eventually(lambda: world.queue.remaining == [])
     assert spent(world) == 150, "nothing was paid twice"
 
@@ -283,14 +283,14 @@ def test_what_a_budget_holds_is_a_notice_and_a_warning_once(world: World) -> Non
     stop_the_clock(world)
     spend(world, 80)
     with world.running() as agent:
-        agent._parking.turn()
+        agent.pollers[0].parking.turn()
     (nearly,) = world.all_of(events.BudgetNearlyUsed)
     notice = notice_of(nearly, world.clock.now())
     assert notice is not None
     assert notice.code == "W_BUDGET_NEARLY_USED"
     assert "80 B of 100 B are spent today" in notice.sentence
     with world.running() as agent:
-        agent._parking.turn()
+        agent.pollers[0].parking.turn()
     assert len(world.all_of(events.BudgetNearlyUsed)) == 1
     outlives = events.BudgetOutlivesQueue(
         route="a", message_id="m", until=nearly.ends_at, dies_at=nearly.ends_at - DAY, hint="h"
@@ -311,7 +311,7 @@ def test_nothing_is_read_once_more_that_does_not_fit(world: World) -> None:
         assert world.staging() == []
         assert spent(world, "a") <= 100
         raise_by(world, 200)
-        agent._parking.turn()
+        agent.pollers[0].parking.turn()
         eventually(lambda: world.queue.remaining == [])
     (row,) = world.rows()
     assert row.failures == 0

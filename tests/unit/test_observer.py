@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backhaul.core import facts
-from backhaul.core.agent.observer import MOVING_S, RATE_OVER_S, Observer
+from backhaul.core.agent.observer import MOVING_S, Observer
+from backhaul.core.agent.observing.work import RATE_OVER_S
 from backhaul.core.agent_report import (
     AgentIdentity,
     AgentRecord,

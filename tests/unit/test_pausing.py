@@ -66,7 +66,7 @@ def resume(world: World, name: str = "a") -> None:
 
 
 def parked(agent: Agent, count: int = 1) -> None:
-    eventually(lambda: len(agent._parking) == count)
+    eventually(lambda: len(agent.pollers[0].parking) == count)
 
 
 def receives(world: World, message_id: str) -> int:
@@ -139,7 +139,7 @@ def test_parked_messages_are_hidden_for_longer_and_for_the_usual_time_when_they_
         parked(agent)
         eventually(lambda: world.queue.invisible_s(sent) > 200)
         assert world.queue.invisible_s(sent) <= PARKED_TIMEOUT_S
-        assert agent._keeper._hidden[sent].timeout_s == PARKED_TIMEOUT_S
+        assert agent.pollers[0].keeper._hidden[sent].timeout_s == PARKED_TIMEOUT_S
 
 
 def test_a_stop_hands_parked_messages_back_at_once(world: World) -> None:
@@ -160,18 +160,18 @@ def test_what_waits_for_a_slot_is_handed_back_too(world: World) -> None:
     sent = world.queue.send("raw/a/1, /land/a")
     with world.process() as ports:
         agent = world.agent(ports)
-        agent._keeper.start()
+        agent.pollers[0].keeper.start()
         (message,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=120)
-        agent._keeper.keep(message)
-        agent._parking.park(message, RouteWait(route="a"))
+        agent.pollers[0].keeper.keep(message)
+        agent.pollers[0].parking.park(message, RouteWait(route="a"))
         resume(world)
-        agent._parking.turn()
-        assert agent._parking.has_ready
-        assert len(agent._parking) == 1
-        agent._parking.hand_back_all()
-        agent._keeper.close()
+        agent.pollers[0].parking.turn()
+        assert agent.pollers[0].parking.has_ready
+        assert len(agent.pollers[0].parking) == 1
+        agent.pollers[0].parking.hand_back_all()
+        agent.pollers[0].keeper.close()
     assert world.queue.invisible_s(sent) == 0
-    assert len(agent._parking) == 0
+    assert len(agent.pollers[0].parking) == 0
 
 
 def test_a_message_that_is_parked_while_the_agent_stops_is_handed_back(world: World) -> None:
@@ -179,11 +179,11 @@ def test_a_message_that_is_parked_while_the_agent_stops_is_handed_back(world: Wo
     with world.process() as ports:
         agent = world.agent(ports)
         (message,) = world.queue.receive(max_messages=1, wait_s=0, visibility_timeout_s=120)
-        agent._keeper.keep(message)
+        agent.pollers[0].keeper.keep(message)
         agent.request_stop(Stop.DRAIN)
-        agent._parking.park(message, RouteWait(route="a"))
+        agent.pollers[0].parking.park(message, RouteWait(route="a"))
     assert world.queue.invisible_s(sent) == 0
-    assert agent._keeper.newest(sent) is None
+    assert agent.pollers[0].keeper.newest(sent) is None
 
 
 def test_a_drain_hands_parked_messages_back_and_has_given_up(world: World) -> None:
@@ -208,8 +208,8 @@ def test_while_everything_is_paused_nothing_is_received(world: World) -> None:
     for name in ("a", "b"):
         pause(world, name)
     with world.running() as agent:
-        eventually(lambda: agent._parking.is_everything_paused)
-        eventually(lambda: agent._poll_heartbeat.is_resting)
+        eventually(lambda: agent.pollers[0].parking.is_everything_paused)
+        eventually(lambda: agent.pollers[0].heartbeat.is_resting)
         polls = world.faults.count("queue.receive")
         sent = world.queue.send("raw/b/1, /land/b")
         before_s = world.clock.monotonic()
@@ -230,7 +230,7 @@ def test_while_everything_is_paused_nothing_outlives_its_retention_without_a_let
     for name in ("a", "b"):
         pause(world, name)
     with world.running(slots=4) as agent:
-        eventually(lambda: agent._poll_heartbeat.is_resting)
+        eventually(lambda: agent.pollers[0].heartbeat.is_resting)
         for _ in range(20):
             world.queue.send("raw/b/1, /land/b")
         eventually(lambda: world.queue.remaining == [])
@@ -248,7 +248,7 @@ def test_a_queue_whose_messages_cannot_be_saved_is_left_alone_while_everything_i
     for name in ("a", "b"):
         pause(world, name)
     with world.running() as agent:
-        eventually(lambda: agent._poll_heartbeat.is_resting)
+        eventually(lambda: agent.pollers[0].heartbeat.is_resting)
         sent = world.queue.send("raw/b/1, /land/b")
         before_s = world.clock.monotonic()
         eventually(lambda: world.clock.monotonic() > before_s + 700)
@@ -377,7 +377,7 @@ def test_what_is_too_much_to_keep_goes_back_hidden(
         assert [one.message_id for one in returned] == several[2:]
         for one in returned:
             assert 2700 <= one.hidden_s <= 4500
-            assert agent._keeper.newest(one.message_id) is None
+            assert agent.pollers[0].keeper.newest(one.message_id) is None
 
 
 def test_what_is_too_much_for_a_drain_is_given_up(
@@ -440,9 +440,12 @@ def test_a_message_that_sqs_delivers_again_while_it_is_parked_stays_parked(world
         eventually(is_delivered_again)
         # Its clock jumps, so it may be delivered more often than that.
         eventually(
-            lambda: agent._keeper.newest(sent).receipt_handle == f"{sent}/{receives(world, sent)}"  # type: ignore[union-attr]
+            lambda: (
+                agent.pollers[0].keeper.newest(sent).receipt_handle
+                == f"{sent}/{receives(world, sent)}"
+            )  # type: ignore[union-attr]
         )
-        assert len(agent._parking) == 1
+        assert len(agent.pollers[0].parking) == 1
     assert world.queue.invisible_s(sent) == 0, "handed back with the newest handle"
 
 
@@ -453,14 +456,14 @@ def test_resumed_messages_and_new_ones_take_turns(world: World) -> None:
         for _ in range(2):
             world.queue.send("raw/a/1, /land/a")
         for message in world.queue.receive(max_messages=2, wait_s=0, visibility_timeout_s=120):
-            agent._keeper.keep(message)
-            agent._parking.park(message, RouteWait(route="a"))
-        agent._parking.turn()
-        assert not agent._start_parked()
-        assert not agent._start_parked()
+            agent.pollers[0].keeper.keep(message)
+            agent.pollers[0].parking.park(message, RouteWait(route="a"))
+        agent.pollers[0].parking.turn()
+        assert not agent.pollers[0]._start_one()
+        assert not agent.pollers[0]._start_one()
         resume(world)
-        agent._parking.turn()
-        turns = [agent._start_parked() for _ in range(5)]
+        agent.pollers[0].parking.turn()
+        turns = [agent.pollers[0]._start_one() for _ in range(5)]
         agent._slots.shutdown(wait=True)
     assert turns == [True, False, True, False, False]
     assert world.queue.remaining == []
@@ -475,9 +478,9 @@ def test_a_queue_that_keeps_no_order_of_routes_is_not_everything(world: World) -
     pause(world)
     with world.process() as ports:
         agent = world.agent(ports)
-        assert not agent._parking.is_everything_paused, "the ledger was not read yet"
-        agent._parking.turn()
-        assert agent._parking.is_everything_paused
+        assert not agent.pollers[0].parking.is_everything_paused, "the ledger was not read yet"
+        agent.pollers[0].parking.turn()
+        assert agent.pollers[0].parking.is_everything_paused
 
 
 def test_while_the_ledger_does_not_answer_what_is_known_stays_and_one_warning_is_given(
@@ -487,16 +490,16 @@ def test_while_the_ledger_does_not_answer_what_is_known_stays_and_one_warning_is
     pause(world)
     with world.process() as ports:
         agent = world.agent(ports)
-        agent._parking.turn()
+        agent.pollers[0].parking.turn()
         for _ in range(2):
             world.faults.always("ledger.paused_routes", down)
             resume(world)
             for _ in range(3):
-                agent._parking.turn()
+                agent.pollers[0].parking.turn()
             assert [one.route for one in agent._context.pauses.in_force()] == ["a"]
             world.faults.never("ledger.paused_routes")
             pause(world)
-            agent._parking.turn()
+            agent.pollers[0].parking.turn()
     unknown = world.all_of(events.PausedRoutesUnknown)
     assert [(one.code, one.reason) for one in unknown] == [("E_LEDGER_IO", "down")] * 2
     assert [one.routes for one in world.all_of(events.PausedRoutesChanged)] == [("a",)]

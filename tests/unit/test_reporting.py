@@ -56,7 +56,7 @@ class Desk:
         self.reporter = Reporter(
             identity=identity(self.clock),
             observer=self.observer,
-            queue=FakeQueue(self.clock, faults=self.faults),
+            queues={"q": FakeQueue(self.clock, faults=self.faults)},
             ledger=MemoryLedger(self.file, "me", faults=self.faults),
             clock=self.clock,
             published=self._publish,
@@ -173,7 +173,7 @@ def reporting(
         reporter=Reporter(
             identity=identity(world.clock),
             observer=observer,
-            queue=world.queue,
+            queues={"q": world.queue},
             ledger=MemoryLedger(file, "me", faults=world.faults),
             clock=world.clock,
             published=published,
@@ -274,7 +274,7 @@ def test_a_delivery_that_a_defect_ends_is_ended_for_the_report_too(
     def deliver(*_: object) -> None:
         raise ValueError("a defect")
 
-    monkeypatch.setattr("backhaul.core.agent.agent.deliver", deliver)
+    monkeypatch.setattr("backhaul.core.agent.polling.poller.deliver", deliver)
     message_id = world.queue.send("raw/p/, /land/d")
     with pytest.raises(ValueError, match="a defect"):
         world.drain()
@@ -311,7 +311,7 @@ def test_it_looks_ahead_once_the_ledger_has_the_report_and_not_at_the_end() -> N
     reporter = Reporter(
         identity=identity(desk.clock),
         observer=desk.observer,
-        queue=FakeQueue(desk.clock),
+        queues={"q": FakeQueue(desk.clock)},
         ledger=MemoryLedger(desk.file, "me"),
         clock=desk.clock,
         look_ahead=lambda: looks.append(1),
@@ -332,7 +332,7 @@ def test_a_ledger_that_cannot_be_read_is_a_hold() -> None:
     reporter = Reporter(
         identity=identity(desk.clock),
         observer=desk.observer,
-        queue=FakeQueue(desk.clock),
+        queues={"q": FakeQueue(desk.clock)},
         ledger=MemoryLedger(desk.file, "me"),
         clock=desk.clock,
         look_ahead=look,

@@ -7,13 +7,14 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from backhaul import __version__
-from backhaul.adapters.aws.sqs import SqsQueue
 from backhaul.adapters.ledger import agent_lock
 from backhaul.adapters.system.clock import SystemClock, SystemRandomness, host_name
 from backhaul.adapters.system.systemd import Systemd
@@ -24,6 +25,7 @@ from backhaul.app.hangup import Hangup
 from backhaul.app.metrics import MetricsExport
 from backhaul.app.notify import make_notifier
 from backhaul.app.ports import Opened, open_ports
+from backhaul.app.queues import AgentQueues, ChosenQueue
 from backhaul.app.reload import ConfigurationReload
 from backhaul.app.replying import Replying
 from backhaul.app.self_pause import SelfPause
@@ -32,9 +34,8 @@ from backhaul.app.sweep import sweep
 from backhaul.app.upkeep import Upkeep
 from backhaul.core.agent.agent import Agent
 from backhaul.core.agent.observer import Observer
-from backhaul.core.agent.queue_warnings import warnings
 from backhaul.core.agent.reporting import Reporter
-from backhaul.core.agent.settings import AgentSettings
+from backhaul.core.agent.settings import AgentSettings, WorkedQueue
 from backhaul.core.agent.stopping import Stop
 from backhaul.core.agent_report import AgentIdentity
 from backhaul.core.errors import BackhaulError, ExitCode
@@ -44,30 +45,37 @@ from backhaul.core.requests.policy import warnings as route_warnings
 from backhaul.core.requests.queue_names import parse_queue
 from backhaul.engines.pool import WorkerPool
 
+if TYPE_CHECKING:
+    from backhaul.adapters.aws.clients import AwsSession
+
 END_S = 30.0  # longest orderly end without a heartbeat of the main thread
 
 
 def run_agent(
     context: Context,
     *,
-    queue_name: str,
-    region: str,
+    queues: Sequence[ChosenQueue],
     drain: bool,
     emit: Emit,
     read_again: Callable[[], Context],
     reopen_log: Callable[[], Path | None] = lambda: None,
 ) -> ExitCode:
-    """Process the queue until a signal or, in a drain, until it is empty.
+    """Process the queues until a signal or, in a drain, until they are empty.
 
     Args:
+        queues: At least one; the region of the first is that of S3 and of replies where AWS's own
+            settings name none.
         read_again: Called after a SIGHUP; returns the context of the file as it is then.
         reopen_log: Called after a SIGHUP; returns the log file, where there is one.
     """
-    parse_queue(queue_name).check_region(region)
+    for one in queues:
+        parse_queue(one.text).check_region(one.region)
+    region = queues[0].region
     require_routes(context)
     slots = context.settings.agent.slots
     systemd = Systemd()
-    observer = Observer(SystemClock(), slots=slots)
+    regions = {one.label: one.region for one in queues}
+    observer = Observer(SystemClock(), slots=slots, queues=regions)
     reading = threading.Lock()  # readers of one process take turns
     export = MetricsExport(context, observer, SystemClock(), reading)
     notifier = make_notifier(context.settings, context.config_path, observer, emit)
@@ -84,8 +92,9 @@ def run_agent(
     ):
         pool = opened.pool
         deadman = Deadman(SystemClock(), context.settings.agent.watchdog_s + END_S, pool.abort)
-        queue = SqsQueue.open(queue_name, region, opened.aws, SystemClock())
-        identity = _identity(opened, queue, region, slots)
+        opening = AgentQueues(queues, partial(_session, context, opened), emit)
+        opening.open()
+        identity = _identity(opened, queues, slots)
         upkeep = Upkeep(context, opened.ledger, reading, emit)
         routes = ConfigurationReload(
             context,
@@ -110,19 +119,21 @@ def run_agent(
         reporter = Reporter(
             identity=identity,
             observer=observer,
-            queue=queue,
+            queues={one.label: queue for one, queue in zip(queues, opening.queues, strict=True)},
             ledger=opened.ledger,
             clock=SystemClock(),
             look_ahead=upkeep.turn,
             published=lambda health: systemd.status(health.sentence),
         )
         agent = _make_agent(
-            context, opened, queue, routes, drain=drain, beat=beat, reporter=reporter
+            context, opened, opening, routes, drain=drain, beat=beat, reporter=reporter
         )
+        for poller in agent.pollers:
+            observer.watch_rest(poller.context.name, poller.is_resting)
         hangup.stop = lambda: agent.request_stop(Stop.DRAIN)
         with stopping_on_signals(agent):
             pool.warm_up()
-            _check_and_announce(context, opened, queue, emit)
+            _check_and_announce(context, opened, opening, emit)
             replying.start(context, opened.ledger, region, emit)
             export.follow(identity, opened.ledger)
             systemd.ready()
@@ -147,7 +158,7 @@ def run_agent(
 def _make_agent(
     context: Context,
     opened: Opened,
-    queue: SqsQueue,
+    opening: AgentQueues,
     routes: ConfigurationReload,
     *,
     drain: bool,
@@ -156,7 +167,10 @@ def _make_agent(
 ) -> Agent:
     settings = context.settings.agent
     return Agent(
-        queue=queue,
+        queues=[
+            WorkedQueue(queue=queue, name=one.label, min_slots=one.min_slots)
+            for one, queue in zip(opening.chosen, opening.queues, strict=True)
+        ],
         ports=opened.ports,
         policy=lambda: routes.policy,
         settings=settings.into(
@@ -173,21 +187,28 @@ def _make_agent(
     )
 
 
-def _identity(opened: Opened, queue: SqsQueue, region: str, slots: int) -> AgentIdentity:
+def _session(context: Context, opened: Opened, queue: ChosenQueue) -> AwsSession:
+    """That of S3 serves a queue of its region that needs no role."""
+    if queue.role_arn is None and queue.region == opened.aws.region:
+        return opened.aws
+    return queue.session(context.conf_dir)
+
+
+def _identity(opened: Opened, queues: Sequence[ChosenQueue], slots: int) -> AgentIdentity:
     """Of this start of this process."""
     return AgentIdentity(
         id=uuid.uuid4().hex,
         host=host_name(),
         owner=opened.ledger.owner.text,
         version=__version__,
-        queue=queue.facts.name,
-        region=region,
+        queue=", ".join(one.label for one in queues),
+        region=", ".join(dict.fromkeys(one.region for one in queues)),
         slots=slots,
         started_at=SystemClock().now(),
     )
 
 
-def _check_and_announce(context: Context, opened: Opened, queue: SqsQueue, emit: Emit) -> None:
+def _check_and_announce(context: Context, opened: Opened, opening: AgentQueues, emit: Emit) -> None:
     """What has to be right before the first message, what is risky, and what copies left behind.
 
     Raises:
@@ -195,16 +216,17 @@ def _check_and_announce(context: Context, opened: Opened, queue: SqsQueue, emit:
     """
     check_sources(context.policy, opened.aws)
     check_targets(context.policy, opened.ports)
+    dead = [one.facts.dead_letter_name for one in opening.queues]
     emit(
         AgentStarted(
-            queue=queue.facts.name,
+            queue=", ".join(one.label for one in opening.chosen),
             slots=context.settings.agent.slots,
-            dead_letter_queue=queue.facts.dead_letter_name,
+            dead_letter_queue=", ".join(one for one in dead if one) or None,
             ledger=str(context.settings.ledger_path),
         )
     )
+    opening.announce()
     for warning in (
-        *warnings(queue.facts),
         *clock_warnings(opened.aws.clock_skew_s),
         *default_fs_warnings(context.default_fs),
         *route_warnings(context.policy),

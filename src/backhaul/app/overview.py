@@ -327,16 +327,10 @@ def _left(one: RunningTransfer) -> timedelta | None:
 def _queues(
     agents: Sequence[ObservedAgent], found: Sequence[Forecast], now: datetime
 ) -> tuple[QueueView, ...]:
+    alive = [one.record for one in agents if one.is_alive(now)]
+    records = [each for one in alive for each in one.by_queue]
     return tuple(
-        _queue(
-            one,
-            [
-                other.record
-                for other in agents
-                if other.is_alive(now) and other.record.identity.queue == one.queue
-            ],
-        )
-        for one in found
+        _queue(one, [each for each in records if each.identity.queue == one.queue]) for one in found
     )
 
 

@@ -7,17 +7,20 @@ import os
 import click
 
 from backhaul.cli.options import OnceOnly, PolicyFiles, policy_options
-from backhaul.cli.queue_arguments import queue_arguments
+from backhaul.cli.queue_arguments import queue_arguments_or_none
 
 
 @click.command("run", cls=OnceOnly)
-@queue_arguments
+@queue_arguments_or_none
 @click.option(
     "--drain", is_flag=True, help="End once the queue has stayed empty for one long poll."
 )
 @policy_options
-def command(*, queue: str, region: str, drain: bool, files: PolicyFiles) -> int:
+def command(*, queue: str | None, region: str | None, drain: bool, files: PolicyFiles) -> int:
     r"""Process the messages of the SQS queue QUEUE in REGION until stopped.
+
+    Without QUEUE and REGION it works every [[queue]] of the configuration; with QUEUE, that one
+    alone.
 
     \b
     Example:
@@ -29,7 +32,11 @@ def command(*, queue: str, region: str, drain: bool, files: PolicyFiles) -> int:
     from backhaul.adapters.system.log import Telemetry
     from backhaul.app.agent import run_agent
     from backhaul.app.context import log_target
+    from backhaul.app.queues import queues_to_work
+    from backhaul.settings.load import find_config
 
+    if region is None and find_config(files.config) is None:
+        queues_to_work([], queue, region)  # says which is missing, before it is said of routes
     context = files.context()
     if os.geteuid() == 0:
         click.echo(
@@ -40,8 +47,7 @@ def command(*, queue: str, region: str, drain: bool, files: PolicyFiles) -> int:
     emit = Telemetry(log_target(context.settings.log))
     return run_agent(
         context,
-        queue_name=queue,
-        region=region,
+        queues=queues_to_work(context.settings.queue, queue, region),
         drain=drain,
         emit=emit,
         reopen_log=emit.reopen,

@@ -6,7 +6,7 @@ each agent, and `core.health` judges it. Everything is as of `AgentReport.at`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
 from backhaul.core.cost.budget import BudgetHold
@@ -23,7 +23,8 @@ class AgentIdentity:
     Attributes:
         id: 32 hex digits, new at every start: a host name identifies nothing across restarts.
         owner: `host:boot_id:pid:starttime`, as in the ledger's owner columns.
-        queue: Name of the queue that it works.
+        queue: Name of the queue that it works; of several, with commas between them.
+        region: Likewise.
     """
 
     id: str
@@ -86,6 +87,7 @@ class RunningTransfer:
         waits_for: The dependency that its worker, or it itself, waits for; empty: none.
         tracking_url: Of its YARN application; empty without one.
         event_bytes: Its size, where an S3 event reported one; for the time before it is planned.
+        queue: As `QueueReport.queue`; empty where the agent works one queue.
     """
 
     transfer_id: str
@@ -108,11 +110,36 @@ class RunningTransfer:
     application: str = ""
     tracking_url: str = ""
     event_bytes: int | None = None
+    queue: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueReport:
+    """One of the queues of an agent that works several; each field as in `AgentReport`.
+
+    Attributes:
+        queue: What facts, metrics and pages call it.
+    """
+
+    queue: str
+    region: str
+    last_poll_at: datetime | None = None
+    failed_polls: int = 0
+    failing_since: datetime | None = None
+    poll_code: str = ""
+    poll_reason: str = ""
+    poll_hint: str = ""
+    in_hand: int = 0
+    parked: int = 0
+    is_everything_paused: bool = False
+    slot_free_since: datetime | None = None
+    depth: QueueDepth | None = None
+    oldest_sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentReport:
-    """The state of one agent.
+    """The state of one agent; of one with several queues, what is said of polls is of all of them.
 
     Attributes:
         failure: Code of the error that ended the agent; empty: it runs, or ended well.
@@ -126,6 +153,7 @@ class AgentReport:
         slot_free_since: Since then at least one slot has been free; None: all are busy.
         depth: None until SQS has answered once.
         bytes_per_s: Of all running transfers together.
+        queues: Each by itself, where there are several.
     """
 
     at: datetime
@@ -148,6 +176,7 @@ class AgentReport:
     holds: tuple[DependencyHold, ...] = ()
     running: tuple[RunningTransfer, ...] = ()
     bytes_per_s: float = 0.0
+    queues: tuple[QueueReport, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,3 +192,27 @@ class AgentRecord:
     report: AgentReport
     beats: int
     ended_at: datetime | None = None
+
+    @property
+    def by_queue(self) -> tuple[AgentRecord, ...]:
+        """A record for each of its queues, as if it worked that one alone; itself where it does.
+
+        Holds and budgets are of the agent as a whole, and therefore in each.
+        """
+        if not self.report.queues:
+            return (self,)
+        return tuple(self._of_queue(one) for one in self.report.queues)
+
+    def _of_queue(self, one: QueueReport) -> AgentRecord:
+        values = {
+            field.name: getattr(one, field.name)
+            for field in fields(QueueReport)
+            if field.name not in {"queue", "region"}
+        }
+        running = tuple(each for each in self.report.running if each.queue == one.queue)
+        rate = sum(each.bytes_per_s or 0.0 for each in running)
+        return replace(
+            self,
+            identity=replace(self.identity, queue=one.queue, region=one.region),
+            report=replace(self.report, running=running, bytes_per_s=rate, queues=(), **values),
+        )

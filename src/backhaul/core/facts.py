@@ -24,6 +24,15 @@ class AgentStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QueueOpened:
+    """One of several queues answered, at the start or later, and is polled from now on."""
+
+    queue: str
+    region: str
+    dead_letter_queue: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstallationWarned:
     """Something about this machine is risky; emitted at the start, stops nothing."""
 
@@ -133,6 +142,7 @@ class MessageReceived:
     receive_count: int
     body_excerpt: str
     sent_at: datetime | None = None
+    queue: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -513,6 +523,7 @@ class MessageUnparked:
     message_id: str
     route: str
     sent_at: datetime | None
+    queue: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -530,10 +541,12 @@ class PausedRoutesChanged:
 
     Attributes:
         is_everything: All that this queue may serve: the agent hardly polls.
+        queue: Whose routes these are; empty where the agent works one queue.
     """
 
     routes: tuple[str, ...]
     is_everything: bool
+    queue: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -570,9 +583,14 @@ class BudgetNearlyUsed:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetHoldsChanged:
-    """Other routes than before are held by their budgets; none: all go on."""
+    """Other routes than before are held by their budgets; none: all go on.
+
+    Attributes:
+        queue: Whose messages wait for them; empty where the agent works one queue.
+    """
 
     holds: tuple[BudgetHold, ...]
+    queue: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

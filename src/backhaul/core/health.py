@@ -6,7 +6,7 @@ clears it: three failed polls in a row, a dependency that transfers wait for, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -101,9 +101,13 @@ def health(agents: Sequence[ObservedAgent], now: datetime) -> Health:
     """
     alive = [one.record for one in agents if one.is_alive(now)]
     judged = [_silent(one.record, now) for one in agents if one.is_silent(now)]
-    working = {one.record.identity.queue for one in agents if one.is_alive(now)}
-    working |= {one.record.identity.queue for one in agents if one.is_silent(now)}
-    missed = [one for one in _died(agents, now) if one.record.identity.queue not in working]
+    working = {
+        each.identity.queue
+        for one in agents
+        if one.is_alive(now) or one.is_silent(now)
+        for each in one.record.by_queue
+    }
+    missed = _died(agents, working, now)
     if missed or not (alive or judged):
         judged.append(_not_running(missed or agents, now))
     judged += [agent_health(one, now) for one in alive]
@@ -122,9 +126,9 @@ def agent_health(record: AgentRecord, now: datetime) -> Health:
         count = len(report.running)
         left = f"{_transfers(count)} to finish" if count else "nothing left"
         return Health(state=HealthState.STOPPING, sentence=f"Stopping: {left}")
-    polling = _not_polling(record, now)
-    if polling is not None:
-        return polling
+    stuck = [one for one in (_not_polling(each, now) for each in record.by_queue) if one]
+    if stuck:
+        return _with_others(stuck[0], len(stuck), len(record.by_queue))
     lasting = [one for one in report.holds if report.at - one.since >= HELD_AFTER]
     if lasting:
         return _held(record, min(lasting, key=lambda one: one.since), now)
@@ -191,6 +195,16 @@ def _not_polling(record: AgentRecord, now: datetime) -> Health | None:
     return None
 
 
+def _with_others(first: Health, stuck: int, queues: int) -> Health:
+    """Of several queues: how it is with those that the sentence does not name."""
+    if queues == 1:
+        return first
+    others, well = stuck - 1, queues - stuck
+    words = [f"{others} more not polled"] if others else []
+    words += [f"{well} polled"] if well else []
+    return replace(first, sentence=f"{first.sentence}; of {queues} queues {', '.join(words)}")
+
+
 def _held(record: AgentRecord, hold: DependencyHold, now: datetime) -> Health:
     count = hold.transfers
     who = f", {_transfers(count)} wait{'s' if count == 1 else ''}" if count else ""
@@ -230,16 +244,25 @@ def _silent(record: AgentRecord, now: datetime) -> Health:
     )
 
 
-def _died(agents: Sequence[ObservedAgent], now: datetime) -> list[ObservedAgent]:
-    """Those that are missed: the last one of each queue, if it did not end in an orderly way."""
+def _died(
+    agents: Sequence[ObservedAgent], working: Collection[str], now: datetime
+) -> list[ObservedAgent]:
+    """Those that are missed: the last one of each queue, if it did not end in an orderly way.
+
+    Args:
+        working: Queues that another agent works.
+    """
     last: dict[str, ObservedAgent] = {}
     for one in agents:
-        queue = one.record.identity.queue
-        before = last.get(queue)
-        if before is None or one.record.identity.started_at > before.record.identity.started_at:
-            last[queue] = one
+        for queue in (each.identity.queue for each in one.record.by_queue):
+            before = last.get(queue)
+            if before is None or one.record.identity.started_at > before.record.identity.started_at:
+                last[queue] = one
+    found = {id(one): one for queue, one in last.items() if queue not in working}
     return [
-        one for one in last.values() if one.has_died(now) and now - one.record.report.at < GONE_MOST
+        one
+        for one in found.values()
+        if one.has_died(now) and now - one.record.report.at < GONE_MOST
     ]
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from backhaul.adapters.system.log import LogTarget, Telemetry
 from backhaul.app.agent import run_agent
 from backhaul.app.limit import write_limit
+from backhaul.app.queues import ChosenQueue
 from backhaul.core.errors import ExitCode, OutageError
 from backhaul.core.rate_limit import ManualLimit
 from backhaul.demo.main_job import BUCKET, KIB, MIB, QUEUE, REGION, SEED, Demo, event_body
@@ -69,8 +70,7 @@ def go_on(demo: Demo) -> ExitCode:
             emit = Telemetry(LogTarget(stream=log, is_json=True, level="info"))
             return run_agent(
                 demo.context,
-                queue_name=QUEUE,
-                region=REGION,
+                queues=[ChosenQueue(text=QUEUE, region=REGION, label=QUEUE)],
                 drain=False,
                 emit=emit,
                 read_again=lambda: demo.context,

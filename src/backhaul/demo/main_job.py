@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from backhaul.adapters.system.log import LogTarget, Telemetry
 from backhaul.app.agent import run_agent
 from backhaul.app.context import Context, load_context
+from backhaul.app.queues import ChosenQueue
 from backhaul.app.records import TransferRow, read_history, wanted_transfers
 from backhaul.core.errors import OutageError
 from backhaul.core.facts import MessageIgnored
@@ -243,8 +244,7 @@ def work(demo: Demo, progress: Callable[[object], None]) -> int:
         emit = Telemetry(LogTarget(stream=log, is_json=True, level="info"), watch)
         return run_agent(
             demo.context,
-            queue_name=QUEUE,
-            region=REGION,
+            queues=[ChosenQueue(text=QUEUE, region=REGION, label=QUEUE)],
             drain=True,
             emit=emit,
             read_again=lambda: demo.context,

@@ -41,6 +41,7 @@ from backhaul.settings.hive import HiveRouteSettings, HiveSection
 from backhaul.settings.lineage import LineageSection
 from backhaul.settings.metrics import MetricsSection
 from backhaul.settings.notify import NotifySettings
+from backhaul.settings.queue import QueueSettings
 from backhaul.settings.receipt import ReceiptSection
 from backhaul.settings.reply import ReplySettings
 from backhaul.settings.retention import RetentionSection
@@ -341,6 +342,7 @@ class Settings(_Sources):
     budget: BudgetSettings | None = Field(None, description="of all routes together")
     notify: list[NotifySettings] = Field(default_factory=list)
     reply: list[ReplySettings] = Field(default_factory=list)
+    queue: list[QueueSettings] = Field(default_factory=list)
     route: list[RouteSettings] = Field(default_factory=list)
 
     @property

@@ -24,6 +24,7 @@ _Span = BeforeValidator(parse_span)
 _TOPIC = re.compile(
     r"arn:aws[a-z-]*:sns:(?P<region>[a-z0-9-]+):[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?"
 )
+ROLE_ARN = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]{1,512}$"
 _KINDS = ("sqs", "sns", "webhook", "command", "marker")
 RESERVED = frozenset({HIVE, LINEAGE})  # reply targets that are no [[reply]]
 # Settings that go with some kinds alone.
@@ -66,7 +67,7 @@ class ReplySettings(StrictModel):
     sns: str | None = Field(None, min_length=1, description="ARN of an SNS topic")
     role_arn: str | None = Field(
         None,
-        pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]{1,512}$",
+        pattern=ROLE_ARN,
         description="a role that the agent assumes to send there",
     )
     webhook: str | None = Field(None, min_length=1, description="URL, https://")

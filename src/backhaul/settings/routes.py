@@ -19,6 +19,7 @@ from backhaul.core.requests.reply_addresses import reply_pattern_fault
 from backhaul.core.text import printable, shown
 from backhaul.settings.hive import HIVE_WISH, check_hive
 from backhaul.settings.model import EmrSettings, RouteSettings, Settings
+from backhaul.settings.queue import check_bindings, check_queues
 from backhaul.settings.reply import check_replies, check_reply_names, completion_marker
 from backhaul.settings.signing_keys import signature_rule
 
@@ -31,8 +32,11 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
             duplicate name, an engine that the destination does not support, a rule for events
             that leads out of the route. E_CFG_OVERLAP: one request matches two routes. E_CFG_KEY:
             no usable key for signatures. E_REPLY_SETTING: a `[[reply]]` that cannot be used.
-            E_HIVE_SETTING: likewise `[hive]`.
+            E_HIVE_SETTING: likewise `[hive]`. E_CFG_QUEUE: `[[queue]]` that contradict one
+            another, or a route that is bound to none of them.
     """
+    check_queues(settings.queue, settings.agent.slots, path)
+    bound = [(one.name, one.queues) for one in settings.route if one.queues is not None]
     check_replies(settings.reply, path)
     wishes = {one.name: one.wish for one in settings.reply if one.marker is None}
     check_hive(settings.hive, [(one.name, one.hive) for one in settings.route], path)
@@ -60,6 +64,7 @@ def make_routes(settings: Settings, path: Path | None, default_fs: DefaultFs) ->
                 "give each route a name of its own: the ledger records it",
             )
         routes[one.name] = route
+    check_bindings(bound, settings.queue, path)
     made = tuple(routes.values())
     refuse_overlaps(made)
     _refuse_two_users(made, path)

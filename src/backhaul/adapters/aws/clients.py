@@ -63,6 +63,7 @@ class AwsSession:
         s3a: S3A's settings of the buckets that this session is for.
         ca_bundle: As another session has checked it; default: found and checked at the first use.
         role: ARN of a role to be assumed first; None: none.
+        external_id: What the role's trust policy wants to see; None: nothing.
 
     Attributes:
         clock_skew_s: How far this machine's clock is ahead of AWS's, by the last answer; to a
@@ -77,13 +78,18 @@ class AwsSession:
         s3a: BucketSettings | None = None,
         ca_bundle: str | None = None,
         role: str | None = None,
+        external_id: str | None = None,
     ) -> None:
         self.region = region
         self._load_s3a = load_s3a
         self._s3a = s3a
         self._for_buckets: dict[BucketSettings, AwsSession] = {}
         self.credentials = AwsCredentials(
-            load_s3a, None if s3a is None else s3a.keys_of, role=role, region=region
+            load_s3a,
+            None if s3a is None else s3a.keys_of,
+            role=role,
+            external_id=external_id,
+            region=region,
         )
         self._session = StrictSession()
         self._session.register_component(

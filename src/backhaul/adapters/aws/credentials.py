@@ -70,6 +70,7 @@ class AwsCredentials(Credentials):
         load_s3a: Reads Hadoop's configuration; None: this node has none.
         bucket: Whose own keys count in it; None: those of all buckets.
         role: ARN of a role that is assumed with what was found; None: that itself is used.
+        external_id: Sent with that; None: nothing is.
         region: Of that STS.
 
     Raises (any read):
@@ -83,12 +84,14 @@ class AwsCredentials(Credentials):
         bucket: str | None = None,
         *,
         role: str | None = None,
+        external_id: str | None = None,
         region: str | None = None,
     ) -> None:
         # Not Credentials.__init__: the attributes it sets are properties here.
         self._load_s3a = load_s3a
         self._bucket = bucket
         self._role = role
+        self._external_id = external_id
         self._region = region
         self._s3a: S3aSettings | None = None
         self._of_buckets: dict[str, AwsCredentials] = {}
@@ -195,7 +198,9 @@ class AwsCredentials(Credentials):
                 raise NoReadableKeys(reason=exc.message) from exc
         if found is None:
             raise NoCredentialsError
-        return found if self._role is None else _assumed(self._role, found, self._region)
+        if self._role is None:
+            return found
+        return _assumed(self._role, found, self._region, self._external_id)
 
     @property
     def access_key(self) -> str:  # type: ignore[override] # read-only here
@@ -219,8 +224,11 @@ class AwsCredentials(Credentials):
         return getattr(self.get_frozen_credentials(), "account_id", None)
 
 
-def _assumed(role: str, source: Credentials, region: str | None) -> Credentials:
+def _assumed(
+    role: str, source: Credentials, region: str | None, external_id: str | None
+) -> Credentials:
     """Credentials of the role, fetched at their first use and renewed before they end."""
+    more = {} if external_id is None else {"ExternalId": external_id}
 
     def fetch() -> dict[str, str]:
         keys = source.get_frozen_credentials()
@@ -232,7 +240,7 @@ def _assumed(role: str, source: Credentials, region: str | None) -> Credentials:
             aws_secret_access_key=keys.secret_key,
             aws_session_token=keys.token,
         )
-        found = client.assume_role(RoleArn=role, RoleSessionName="backhaul")["Credentials"]
+        found = client.assume_role(RoleArn=role, RoleSessionName="backhaul", **more)["Credentials"]
         return {
             "access_key": found["AccessKeyId"],
             "secret_key": found["SecretAccessKey"],

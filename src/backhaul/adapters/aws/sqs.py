@@ -90,13 +90,22 @@ class SqsQueue:
         self._flaws: list[str] = []
 
     @classmethod
-    def open(cls, queue_name: str, region: str, aws: AwsSession, clock: Clock) -> SqsQueue:
+    def open(
+        cls,
+        queue_name: str,
+        region: str,
+        aws: AwsSession,
+        clock: Clock,
+        *,
+        owner: str | None = None,
+    ) -> SqsQueue:
         """Find the queue and read its facts.
 
         Args:
             queue_name: Its name, or its URL or ARN (also of another account, which a name cannot
                 identify); see `core.requests.queue_names`.
             region: The calls go where `aws` was made for; a queue of another region is refused.
+            owner: Account of a queue that is named by its name alone; default: the caller's.
 
         Raises:
             BadArgument: E_QUEUE_NAME.
@@ -104,7 +113,7 @@ class SqsQueue:
             NotAllowed: E_AWS_DENIED.
             OutageError: E_SQS_UNREACHABLE, E_SQS_THROTTLED, E_AWS_EXPIRED, E_AWS_CLOCK.
         """
-        queue = cls.for_sending(queue_name, region, aws, clock)
+        queue = cls.for_sending(queue_name, region, aws, clock, owner=owner)
         queue.read_facts(f"queue {queue_name} in {region}")
         return queue
 
@@ -117,11 +126,13 @@ class SqsQueue:
         clock: Clock,
         *,
         endpoint: str | None = None,
+        owner: str | None = None,
     ) -> SqsQueue:
         """Find the queue only: a sender needs no right to read its attributes. As `open`.
 
         Args:
             endpoint: As of another queue whose dead-letter queue this is; default: by the URL.
+            owner: As `open`.
         """
         named = parse_queue(queue_name)
         named.check_region(region)
@@ -130,11 +141,12 @@ class SqsQueue:
         queue = cls(named.url or named.name, aws, clock, endpoint or named.host_url)
         subject = f"queue {queue_name} in {region}"
         if named.url is None:
-            owner = {} if named.account is None else {"QueueOwnerAWSAccountId": named.account}
+            account = named.account or owner
+            of_account = {} if account is None else {"QueueOwnerAWSAccountId": account}
             with aws.errors(lambda exc: queue._opening(exc, subject)):
                 answer = queue._call.get_queue_url(
                     QueueName=named.name,
-                    **owner,
+                    **of_account,
                 )
                 queue._url = text_in(answer, "QueueUrl", subject)
         queue.facts = QueueFacts(

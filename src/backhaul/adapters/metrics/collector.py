@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -22,7 +23,7 @@ from backhaul.adapters.metrics.figures import LedgerFigures, Scraped
 from backhaul.adapters.metrics.text import TextFormat
 from backhaul.core import facts
 from backhaul.core.agent.observer import Observer
-from backhaul.core.agent_report import AgentReport
+from backhaul.core.agent_report import AgentReport, QueueReport
 from backhaul.core.cost.budget import USD, BudgetUnit
 from backhaul.core.cost.egress import EgressRecorded
 from backhaul.core.cost.prices import INTERNET, Dollars, EgressPrice, month_of
@@ -196,7 +197,8 @@ class AgentMetrics:
         if scraped.queue:
             yield from _queue_gauges(scraped)
         if scraped.figures is not None:
-            yield from _outlook_gauges(scraped.figures, scraped.queue)
+            queues = {name for name, _ in _by_queue(scraped)}
+            yield from _outlook_gauges(scraped.figures, queues)
             yield from _budget_gauges(scraped.figures)
             yield from _reconciled_gauges(scraped.figures)
             yield from _reply_gauges(scraped.figures)
@@ -291,39 +293,57 @@ def _histogram(family: MetricFamily) -> Histogram:
 
 
 def _queue_gauges(scraped: Scraped) -> Iterator[Metric]:
-    report = scraped.report
-    queue: tuple[str, ...] = (scraped.queue,)
+    found: dict[MetricFamily, dict[tuple[str, ...], float]] = defaultdict(dict)
+    for name, report in _by_queue(scraped):
+        for family, value in _of_queue(report, scraped.at):
+            found[family][name,] = value
+    for family, values in found.items():
+        yield _gauge(family, values)
+
+
+def _by_queue(scraped: Scraped) -> list[tuple[str, AgentReport | QueueReport]]:
+    if scraped.report.queues:
+        return [(one.queue, one) for one in scraped.report.queues]
+    return [(scraped.queue, scraped.report)]
+
+
+def _of_queue(
+    report: AgentReport | QueueReport, now: datetime
+) -> Iterator[tuple[MetricFamily, float]]:
     if report.last_poll_at is not None:
-        yield _gauge(catalogue.LAST_POLL, {queue: report.last_poll_at.timestamp()})
+        yield catalogue.LAST_POLL, report.last_poll_at.timestamp()
     depth = report.depth
     age = None
     if report.oldest_sent_at is not None:
-        age = max(0.0, (scraped.at - report.oldest_sent_at).total_seconds())
+        age = max(0.0, (now - report.oldest_sent_at).total_seconds())
     elif depth is not None and not depth.visible:
         age = 0.0  # an empty queue has no age that could be too high
     if age is not None:
-        yield _gauge(catalogue.OLDEST_AGE, {queue: age})
+        yield catalogue.OLDEST_AGE, age
     if depth is None:
         return
-    yield _gauge(catalogue.VISIBLE, {queue: depth.visible})
-    yield _gauge(catalogue.IN_FLIGHT, {queue: depth.in_flight})
+    yield catalogue.VISIBLE, depth.visible
+    yield catalogue.IN_FLIGHT, depth.in_flight
     if depth.retention_s and age is not None:
-        yield _gauge(catalogue.RETENTION_USED, {queue: age / depth.retention_s})
+        yield catalogue.RETENTION_USED, age / depth.retention_s
     if depth.dead_letters is not None:
-        yield _gauge(catalogue.DEAD_LETTERS, {queue: depth.dead_letters})
+        yield catalogue.DEAD_LETTERS, depth.dead_letters
 
 
-def _outlook_gauges(figures: LedgerFigures, queue: str) -> Iterator[Metric]:
+def _outlook_gauges(figures: LedgerFigures, queues: Collection[str]) -> Iterator[Metric]:
     """What is unknown is not there: a rule that asks for it must not take it for 0."""
+    found: dict[MetricFamily, dict[tuple[str, ...], float]] = defaultdict(dict)
     for one in figures.forecasts:
-        if one.queue != queue:
+        if one.queue not in queues:
             continue  # of another agent, which has it
         if one.size_bytes is not None:
-            yield _gauge(catalogue.BACKLOG, {(queue,): one.size_bytes})
+            found[catalogue.BACKLOG][one.queue,] = one.size_bytes
         if one.left is not None:
-            yield _gauge(catalogue.BACKLOG_LEFT, {(queue,): one.left.total_seconds()})
+            found[catalogue.BACKLOG_LEFT][one.queue,] = one.left.total_seconds()
         if one.retention_share is not None:
-            yield _gauge(catalogue.RETENTION_FORECAST, {(queue,): one.retention_share})
+            found[catalogue.RETENTION_FORECAST][one.queue,] = one.retention_share
+    for family, values in found.items():
+        yield _gauge(family, values)
     kinds = {one.kind for one in figures.risks}
     known = known_kinds(figures.forecasts, figures.expectations)
     shown = [kind for kind in RiskKind if kind in kinds or kind in known]

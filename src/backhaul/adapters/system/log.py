@@ -191,6 +191,7 @@ _LINES: dict[type, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     facts.AgentStarted: ("info", "agent started", vars),
     facts.AgentStopping: ("info", "agent stopping", vars),
     facts.AgentStopped: ("info", "agent stopped", vars),
+    facts.QueueOpened: ("info", "queue opened", vars),
     facts.QueueWarned: ("warning", "queue settings are risky", vars),
     facts.InstallationWarned: ("warning", "installation is risky", vars),
     facts.RouteWarned: ("warning", "route verifies lengths only", vars),

@@ -1,4 +1,8 @@
-"""What all deliveries of one agent share: its ports, its numbers, and what they count together."""
+"""What all deliveries of one queue share: ports, numbers, and what they count together.
+
+An agent has one for each of its queues; those of one agent share everything but the queue itself,
+what keeps its messages hidden, and what is due to come back.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import TypeVar
 
 from backhaul.core.agent.defects import result_or_error
 from backhaul.core.agent.settings import AgentSettings, RunTotals
-from backhaul.core.agent.stopping import Stopper
+from backhaul.core.agent.stopping import OpenPoll, Stopper
 from backhaul.core.agent.visibility import VisibilityKeeper
 from backhaul.core.backoff import hold_delay_s
 from backhaul.core.errors import BackhaulError, OutageError
@@ -21,12 +25,19 @@ from backhaul.core.requests.policy import Policy
 
 _T = TypeVar("_T")
 
+# Of a call that settles a message, where other queues need the slot: some 40 s. What is not settled
+# then comes back when its timeout ends, and is settled by its next delivery.
+QUEUE_TRIES = 6
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgentContext:
     """Used by all slot threads; what can change is guarded by the stopper's `changed`.
 
     Attributes:
+        name: What facts call the queue.
+        is_alone: The agent works no other queue.
+        poll: The poll of this queue.
         gate: Transfers in flight by route.
         pauses: Routes whose transfers may not begin.
         totals: What this run did so far.
@@ -35,12 +46,15 @@ class AgentContext:
     """
 
     queue: Queue
+    name: str
+    is_alone: bool
     ports: Ports
     policy: Callable[[], Policy]
     settings: AgentSettings
     randomness: Randomness
     keeper: VisibilityKeeper
     stopper: Stopper
+    poll: OpenPoll
     gate: RouteGate
     pauses: PausedRoutes
     totals: RunTotals = field(default_factory=RunTotals)
@@ -95,6 +109,13 @@ class AgentContext:
         finally:
             if tries:
                 self.emit(CallRetriesEnded(call=call_number, tries=tries, is_answered=is_answered))
+
+    def until_queue_answers(self, call: Callable[[], object]) -> object:
+        """As `until_answered`, for a call of the queue that settles a message.
+
+        A queue that is down keeps no slot from the others for long.
+        """
+        return self.until_answered(call, max_tries=None if self.is_alone else QUEUE_TRIES)
 
     def _note_retry(self, call_number: int, error: OutageError, delay_s: float) -> None:
         self.emit(

@@ -124,4 +124,4 @@ def _settle(context: AgentContext, message: Message, outcomes: Sequence[RecordOu
         show_after(context, newest, max(0, left_s))
         return
     # Die or stop before the answer and the message reappears, is recognised, and deleted then.
-    context.until_answered(lambda: context.queue.delete(newest))
+    context.until_queue_answers(lambda: context.queue.delete(newest))

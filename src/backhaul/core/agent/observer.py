@@ -6,84 +6,31 @@ A receiver of facts beside the log. It decides nothing, and no transfer waits fo
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from backhaul.core import facts
+from backhaul.core.agent.observing.queues import Date, QueueWatch, together
+from backhaul.core.agent.observing.work import TransferWait, TransferWork, WorkBytes
 from backhaul.core.agent_report import (
     AgentReport,
     DependencyHold,
     QueueDepth,
+    QueueReport,
     RunningTransfer,
 )
+from backhaul.core.cost.budget import BudgetHold
 from backhaul.core.model import HOLD_GAP, EngineName
 from backhaul.core.ports import Clock
 
-RATE_OVER_S = 30.0
 MOVING_S = 5.0  # bytes that still come after this time have not only filled buffers
 _LEDGER = "ledger"
 
 _SlotIsFree = facts.DeliveryEnded | facts.MessageReturned | facts.ParkedMessageReturned
 _TransferEnd = facts.TransferDone | facts.MessageDead | facts.TransferTakenOver
 _AttemptEnd = facts.TransferWaiting | facts.AttemptFailed | _TransferEnd
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Waiting:
-    """What one message, or the whole agent, waits for; times are monotonic.
-
-    Attributes:
-        ended_s: When it was over; None: it is not.
-    """
-
-    dependency: str
-    since_s: float
-    code: str
-    reason: str
-    hint: str
-    ended_s: float | None = None
-
-
-@dataclass(kw_only=True)
-class _Bytes:
-    """Measurements of one growing number, for its rate over the last half minute."""
-
-    seen: deque[tuple[float, int]] = field(default_factory=deque)
-
-    def add(self, now_s: float, size_bytes: int) -> None:
-        if self.seen and size_bytes < self.seen[-1][1]:
-            self.seen.clear()  # it began again
-        self.seen.append((now_s, size_bytes))
-        while len(self.seen) > 2 and now_s - self.seen[0][0] > RATE_OVER_S:  # noqa: PLR2004
-            self.seen.popleft()
-
-    def per_s(self, now_s: float) -> float | None:
-        """None before there are two measurements; 0 once nothing was measured for long."""
-        if len(self.seen) < 2:  # noqa: PLR2004 - a rate has two ends
-            return None
-        if now_s - self.seen[-1][0] > RATE_OVER_S:
-            return 0.0
-        began_s, before = self.seen[0]
-        return (self.seen[-1][1] - before) / max(now_s - began_s, 0.001)
-
-
-@dataclass(kw_only=True)
-class _Work:
-    """A transfer under way, with what shows that it moves.
-
-    Attributes:
-        moved_s: When the first bytes of this attempt came; None: not yet.
-    """
-
-    transfer: RunningTransfer
-    message_id: str
-    started_s: float
-    rate: _Bytes
-    has_progress: bool = False
-    moved_s: float | None = None
 
 
 class Observer:
@@ -96,25 +43,28 @@ class Observer:
 
     Args:
         slots: Messages that the agent works on at once.
+        queues: Of an agent that works several: the region of each, by the name that facts use.
     """
 
-    def __init__(self, clock: Clock, *, slots: int) -> None:
+    def __init__(
+        self, clock: Clock, *, slots: int, queues: Mapping[str, str] | None = None
+    ) -> None:
         self._clock = clock
         self._slots = slots
         self._lock = threading.Lock()
         self._in_hand: dict[str, datetime | None] = {}  # by message, with its time of sending
         self._parked: dict[str, datetime | None] = {}  # likewise, without a slot
-        self._running: dict[str, _Work] = {}  # by transfer
+        self._running: dict[str, TransferWork] = {}  # by transfer
         # By message: it waits before it has a transfer, too.
-        self._waiting: dict[str, _Waiting] = {}
-        self._calls: dict[int, _Waiting] = {}  # those that are repeated, by their number
+        self._waiting: dict[str, TransferWait] = {}
+        self._calls: dict[int, TransferWait] = {}  # those that are repeated, by their number
+        self._queue_of: dict[str, str] = {}  # by message, in hand or parked
+        self._holds_of: dict[str, tuple[BudgetHold, ...]] = {}  # by queue
         self._report = AgentReport(at=clock.now())
-        self._polled_s: float | None = None
-        self._failing_s: float | None = None
+        regions = queues or {"": ""}
+        self._watches = {name: QueueWatch(clock, region) for name, region in regions.items()}
         self._free_s: float | None = clock.monotonic()
-        self._ledger_down: _Waiting | None = None
-        self._has_more = False
-        self._newest_sent_at: datetime | None = None
+        self._ledger_down: TransferWait | None = None
         self._actions: dict[type, Callable[[Any], None]] = {
             facts.QueuePolled: self._polled,
             facts.PollFailed: self._poll_failed,
@@ -152,10 +102,25 @@ class Observer:
 
     # ------------------------------------------------------------ what others know
 
-    def measured(self, depth: QueueDepth) -> None:
+    def measured(self, depth: QueueDepth, queue: str = "") -> None:
         """SQS reported its counts."""
         with self._lock:
-            self._report = replace(self._report, depth=depth)
+            self._watch(queue).depth = depth
+
+    def is_failing(self, queue: str) -> bool:
+        """The last poll of this queue failed."""
+        with self._lock:
+            return self._watch(queue).is_failing
+
+    def watch_rest(self, queue: str, is_resting: Callable[[], bool]) -> None:
+        """With several queues: how it is known that one of them need not be polled now."""
+        with self._lock:
+            self._watch(queue).is_resting = is_resting
+
+    def _watch(self, queue: str) -> QueueWatch:
+        """Of an agent with one queue, that one, whatever its name."""
+        found = self._watches.get(queue)
+        return found if found is not None else next(iter(self._watches.values()))
 
     def failed(self, code: str) -> None:
         """The agent ends because of an error."""
@@ -167,7 +132,7 @@ class Observer:
         with self._lock:
             before = self._ledger_down
             since_s = self._clock.monotonic() if before is None else before.since_s
-            self._ledger_down = _Waiting(
+            self._ledger_down = TransferWait(
                 dependency=_LEDGER, since_s=since_s, code=code, reason=reason, hint=hint
             )
 
@@ -212,32 +177,45 @@ class Observer:
             return replace(
                 self._report,
                 at=now,
-                last_poll_at=None if self._polled_s is None else date(self._polled_s),
-                failing_since=None if self._failing_s is None else date(self._failing_s),
                 in_hand=len(self._in_hand),
                 parked=len(self._parked),
                 slot_free_since=None if self._free_s is None else date(self._free_s),
-                oldest_sent_at=self._oldest_sent_at(),
+                **self._polls(date),
                 holds=self._holds(date),
                 running=running,
                 bytes_per_s=sum(one.bytes_per_s or 0.0 for one in running),
             )
 
-    def _oldest_sent_at(self) -> datetime | None:
-        hidden = (*self._in_hand.values(), *self._parked.values())
-        known = [one for one in hidden if one is not None]
-        depth = self._report.depth
-        has_more = self._has_more and (depth is None or depth.visible > 0)
-        if has_more and self._newest_sent_at is not None:
-            known.append(self._newest_sent_at)
-        return min(known, default=None)
+    def _polls(self, date: Date) -> dict[str, Any]:
+        """What is known of the queues: of the only one, or of each and all together."""
+        if len(self._watches) == 1:
+            watch = self._watch("")
+            hidden = [*self._in_hand.values(), *self._parked.values()]
+            return {**watch.polls(date), "oldest_sent_at": watch.oldest_sent_at(hidden)}
+        found = []
+        for name, watch in self._watches.items():
+            of_it = {one for one, queue in self._queue_of.items() if queue == name}
+            in_hand = [at for one, at in self._in_hand.items() if one in of_it]
+            parked = [at for one, at in self._parked.items() if one in of_it]
+            found.append(
+                QueueReport(
+                    queue=name,
+                    region=watch.region,
+                    in_hand=len(in_hand),
+                    parked=len(parked),
+                    slot_free_since=watch.awake_since(date),
+                    oldest_sent_at=watch.oldest_sent_at([*in_hand, *parked]),
+                    **watch.polls(date),
+                )
+            )
+        return {**together(found), "queues": tuple(found)}
 
     def _waits_for(self, message_id: str) -> str:
         found = self._waiting.get(message_id)
         return found.dependency if found is not None and found.ended_s is None else ""
 
     def _holds(self, date: Callable[[float], datetime]) -> tuple[DependencyHold, ...]:
-        every: dict[str, list[_Waiting]] = {}
+        every: dict[str, list[TransferWait]] = {}
         for one in (*self._waiting.values(), *self._calls.values()):
             if one.ended_s is None:
                 every.setdefault(one.dependency, []).append(one)
@@ -259,27 +237,16 @@ class Observer:
     # ------------------------------------------------------------ facts: the queue
 
     def _polled(self, fact: facts.QueuePolled) -> None:
-        self._has_more = fact.messages > 0
-        self._polled_s, self._failing_s = self._clock.monotonic(), None
-        self._report = replace(
-            self._report, failed_polls=0, poll_code="", poll_reason="", poll_hint=""
-        )
+        self._watch(fact.queue).polled(fact)
 
     def _poll_failed(self, fact: facts.PollFailed) -> None:
-        if self._failing_s is None:
-            self._failing_s = self._clock.monotonic()
-        self._report = replace(
-            self._report,
-            failed_polls=self._report.failed_polls + 1,
-            poll_code=fact.code,
-            poll_reason=fact.reason,
-            poll_hint=fact.hint,
-        )
+        self._watch(fact.queue).poll_failed(fact)
 
     def _received(self, fact: facts.MessageReceived | facts.MessageUnparked) -> None:
         self._parked.pop(fact.message_id, None)
         self._in_hand[fact.message_id] = fact.sent_at
-        self._newest_sent_at = fact.sent_at or self._newest_sent_at
+        self._queue_of[fact.message_id] = fact.queue
+        self._watch(fact.queue).received(fact.sent_at)
         if len(self._in_hand) >= self._slots:
             self._free_s = None
 
@@ -288,20 +255,24 @@ class Observer:
 
     def _pauses_changed(self, fact: facts.PausedRoutesChanged) -> None:
         # While nothing is polled, no poll is overdue.
-        is_over = self._report.is_everything_paused and not fact.is_everything
+        watch = self._watch(fact.queue)
+        is_over = watch.is_everything_paused and not fact.is_everything
         if is_over and self._free_s is not None:
             self._free_s = self._clock.monotonic()
-        self._report = replace(
-            self._report, paused_routes=fact.routes, is_everything_paused=fact.is_everything
-        )
+        watch.is_everything_paused = fact.is_everything
+        self._report = replace(self._report, paused_routes=fact.routes)
 
     def _holds_changed(self, fact: facts.BudgetHoldsChanged) -> None:
-        self._report = replace(self._report, budget_holds=fact.holds)
+        self._holds_of[fact.queue] = fact.holds
+        every = (one for holds in self._holds_of.values() for one in holds)
+        self._report = replace(self._report, budget_holds=tuple(dict.fromkeys(every)))
 
     def _settled(self, fact: _SlotIsFree) -> None:
         if not (isinstance(fact, facts.DeliveryEnded) and fact.is_parked):
             self._parked.pop(fact.message_id, None)
         self._in_hand.pop(fact.message_id, None)
+        if fact.message_id not in self._parked:
+            self._queue_of.pop(fact.message_id, None)
         self._waiting.pop(fact.message_id, None)
         for transfer_id, work in list(self._running.items()):
             if work.message_id == fact.message_id:
@@ -315,7 +286,7 @@ class Observer:
         if fact.message_id is None or fact.message_id not in self._in_hand:
             return
         # What it waited for may still be down: only what moves shows that it is not.
-        self._running[fact.transfer_id] = _Work(
+        self._running[fact.transfer_id] = TransferWork(
             message_id=fact.message_id,
             started_s=self._clock.monotonic(),
             transfer=RunningTransfer(
@@ -327,8 +298,9 @@ class Observer:
                 attempt=fact.attempt,
                 started_at=self._clock.now(),
                 event_bytes=fact.event_bytes,
+                queue=self._queue_of.get(fact.message_id, "") if len(self._watches) > 1 else "",
             ),
-            rate=_Bytes(),
+            rate=WorkBytes(),
         )
 
     def _progressed(self, fact: facts.TransferProgress) -> None:
@@ -374,7 +346,7 @@ class Observer:
         if work is not None:
             self._moves(work, only="yarn")
 
-    def _change(self, transfer_id: str, **values: str) -> _Work | None:
+    def _change(self, transfer_id: str, **values: str) -> TransferWork | None:
         work = self._running.get(transfer_id)
         if work is not None:
             work.transfer = replace(work.transfer, **values)  # type: ignore[arg-type]
@@ -404,7 +376,7 @@ class Observer:
             # As in the ledger: what fails again soon has not been well in between.
             is_near = before.ended_s is None or since_s - before.ended_s < HOLD_GAP.total_seconds()
             since_s = min(since_s, before.since_s) if is_near else since_s
-        self._waiting[message_id] = _Waiting(
+        self._waiting[message_id] = TransferWait(
             dependency=fact.dependency,
             since_s=since_s,
             code=fact.code,
@@ -420,7 +392,7 @@ class Observer:
     def _resumed(self, fact: facts.TransferResumed) -> None:
         self._end_wait(fact.message_id)
 
-    def _moves(self, work: _Work, *, only: str = "") -> None:
+    def _moves(self, work: TransferWork, *, only: str = "") -> None:
         """It works again; where `only` is given, that dependency does."""
         found = self._waiting.get(work.message_id)
         if found is not None and only in {"", found.dependency}:
@@ -433,7 +405,7 @@ class Observer:
 
     def _call_retried(self, fact: facts.CallRetried) -> None:
         before = self._calls.get(fact.call)
-        self._calls[fact.call] = _Waiting(
+        self._calls[fact.call] = TransferWait(
             dependency=fact.dependency,
             since_s=self._clock.monotonic() if before is None else before.since_s,
             code=fact.code,

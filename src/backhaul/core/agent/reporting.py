@@ -6,7 +6,8 @@ does not answer, the next turn tries again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from backhaul.core.agent.observer import Observer
 from backhaul.core.agent_report import AgentIdentity, AgentRecord
@@ -23,6 +24,7 @@ class Reporter:
     """One agent's reports to the ledger; `turn` is called by one thread at a time.
 
     Args:
+        queues: By the names that facts call them.
         look_ahead: Called once the ledger took a report; raises what the ledger raises.
         published: Gets the agent's health after every turn, also while the ledger is down.
     """
@@ -32,7 +34,7 @@ class Reporter:
         *,
         identity: AgentIdentity,
         observer: Observer,
-        queue: Queue,
+        queues: Mapping[str, Queue],
         ledger: Ledger,
         clock: Clock,
         look_ahead: Callable[[], None] = lambda: None,
@@ -40,7 +42,7 @@ class Reporter:
     ) -> None:
         self._identity = identity
         self._observer = observer
-        self._queue = queue
+        self._queues = queues
         self._ledger = ledger
         self._clock = clock
         self._look_ahead = look_ahead
@@ -81,8 +83,10 @@ class Reporter:
         if now_s < self._depth_due_s:
             return
         self._depth_due_s = now_s + DEPTH_EVERY_S
-        try:
-            self._observer.measured(self._queue.depth())
-        except BackhaulError:
-            # The polls report an SQS that is down. Old counts stay, with their time.
-            return
+        for name, queue in self._queues.items():
+            # The polls report an SQS that is down. Old counts stay, with their time; and the report
+            # of the other queues does not wait for this one.
+            if len(self._queues) > 1 and self._observer.is_failing(name):
+                continue
+            with suppress(BackhaulError):
+                self._observer.measured(queue.depth(), name)

@@ -33,7 +33,7 @@ def return_later(context: AgentContext, message: Message, delay_s: int) -> None:
 def hand_back(context: AgentContext, message: Message, transfer_id: str = "") -> None:
     """The agent stops: show the message at once, unspent."""
     newest = context.keeper.release(message.message_id) or message
-    give_back(context, newest, context.stopper.hand_back_delay_s, transfer_id)
+    give_back(context, newest, context.poll.hand_back_delay_s, transfer_id)
 
 
 def give_back(
@@ -48,7 +48,7 @@ def give_back(
 def show_after(context: AgentContext, message: Message, delay_s: int) -> None:
     """Change the visibility timeout; `message` is the newest delivery, released by the keeper."""
     try:
-        context.until_answered(lambda: context.queue.extend(message, delay_s))
+        context.until_queue_answers(lambda: context.queue.extend(message, delay_s))
     except VisibilityLost as lost:
         # It is visible already, which is the aim.
         context.emit(VisibilityWasLost(message_id=message.message_id, reason=str(lost)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from backhaul.core.agent.visibility import SQS_TOTAL_S
 from backhaul.core.backoff import RetryPolicy
 from backhaul.core.file_systems import DefaultFs
+from backhaul.core.ports import Queue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,20 @@ class AgentSettings:
     watchdog_s: float = 300.0
     default_fs: DefaultFs = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkedQueue:
+    """A queue that the agent works.
+
+    Attributes:
+        name: What facts call it; no other queue of the agent has this name.
+        min_slots: So many of the agent's slots are kept for it.
+    """
+
+    queue: Queue
+    name: str
+    min_slots: int = 0
 
 
 @dataclass(kw_only=True)

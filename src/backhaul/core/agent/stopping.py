@@ -27,7 +27,6 @@ class Stopper:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._abandoned_until_s = 0.0
         self.level = Stop.NO
         self.changed = threading.Condition()
 
@@ -42,15 +41,6 @@ class Stopper:
             self.level = max(self.level, how)
             self.changed.notify_all()
 
-    def abandon_poll(self, until_s: float) -> None:
-        """The poll that is no longer waited for may take messages until then (monotonic)."""
-        self._abandoned_until_s = until_s
-
-    @property
-    def hand_back_delay_s(self) -> int:
-        """How long a message that is handed back must hide from the abandoned poll; mostly 0."""
-        return max(0, math.ceil(self._abandoned_until_s - self._clock.monotonic()))
-
     def pause(self, seconds: float) -> bool:
         """Sleep; True when a stop request cut it short."""
         deadline_s = self._clock.monotonic() + seconds
@@ -61,3 +51,25 @@ class Stopper:
                     return False
                 self.changed.wait(timeout=left_s)
         return True
+
+
+class OpenPoll:
+    """The poll of one queue that is under way, and whether the agent still waits for it.
+
+    Attributes:
+        ends_s: When it ends at the latest (monotonic); not later than now: none is under way.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._abandoned_until_s = 0.0
+        self.ends_s = 0.0
+
+    def abandon(self) -> None:
+        """It is no longer waited for, and may take messages until it ends."""
+        self._abandoned_until_s = self.ends_s
+
+    @property
+    def hand_back_delay_s(self) -> int:
+        """How long a message that is handed back must hide from the abandoned poll; mostly 0."""
+        return max(0, math.ceil(self._abandoned_until_s - self._clock.monotonic()))

@@ -6,7 +6,12 @@ process is killed is in `engines.hung_workers`.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
 from backhaul.core.ports import Clock
+
+_Name = TypeVar("_Name", bound=Hashable)
 
 CHECK_EVERY_S = 1.0
 # More between two checks means that the whole process, or machine, was suspended.
@@ -44,11 +49,11 @@ class HeartbeatMonitor:
     def __init__(self, clock: Clock, limit_s: float) -> None:
         self._clock = clock
         self._limit_s = limit_s
-        self._beats: dict[str, int] = {}
-        self._silent_s: dict[str, float] = {}
+        self._beats: dict[Hashable, int] = {}
+        self._silent_s: dict[Hashable, float] = {}
         self._checked_s = clock.monotonic()
 
-    def check(self, heartbeats: dict[str, Heartbeat]) -> str | None:
+    def check(self, heartbeats: Mapping[_Name, Heartbeat]) -> _Name | None:
         """Name of the first that was silent for too long; None when there is none."""
         now_s = self._clock.monotonic()
         awake_s = min(now_s - self._checked_s, _AWAKE_S)

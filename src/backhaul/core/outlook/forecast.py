@@ -102,7 +102,8 @@ def forecasts(
     by_queue: dict[str, list[AgentRecord]] = defaultdict(list)
     for one in agents:
         if one.is_alive(now):
-            by_queue[one.record.identity.queue].append(one.record)
+            for record in one.record.by_queue:
+                by_queue[record.identity.queue].append(record)
     if not by_queue:
         return ()
     ended = reader.ended(now - LONG_WINDOW - WINDOW)

@@ -66,7 +66,9 @@ class QueueFacts:
 class Queue(Protocol):
     """One SQS queue and its dead-letter queue."""
 
-    facts: QueueFacts
+    @property
+    def facts(self) -> QueueFacts:
+        """Read once, when the queue was opened."""
 
     def receive(
         self, *, max_messages: int, wait_s: int, visibility_timeout_s: int

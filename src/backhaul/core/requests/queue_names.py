@@ -14,7 +14,7 @@ SQS endpoints and quotas" (legacy endpoints among them).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -65,6 +65,10 @@ class QueueName:
             and (self.account == other.account or None in {self.account, other.account})
             and (self.region == other.region or None in {self.region, other.region})
         )
+
+    def with_known(self, *, region: str | None, account: str | None) -> QueueName:
+        """With what its text leaves out."""
+        return replace(self, region=self.region or region, account=self.account or account)
 
     def check_region(self, region: str) -> None:
         """Refuse a REGION beside a queue of another one.

@@ -134,7 +134,10 @@ class Parking:
         )
         self._context.emit(
             facts.MessageUnparked(
-                message_id=message.message_id, route=parked.wait.route, sent_at=message.sent_at
+                message_id=message.message_id,
+                route=parked.wait.route,
+                sent_at=message.sent_at,
+                queue=self._context.name,
             )
         )
         return message
@@ -224,14 +227,17 @@ class Parking:
         )
 
     def _report(self) -> None:
+        queue = "" if self._context.is_alone else self._context.name
         now = tuple(one.route for one in self._context.pauses.in_force())
         found = (now, self.is_everything_paused)
         if found != self._reported:
             self._reported = found
-            self._context.emit(facts.PausedRoutesChanged(routes=found[0], is_everything=found[1]))
+            self._context.emit(
+                facts.PausedRoutesChanged(routes=found[0], is_everything=found[1], queue=queue)
+            )
         with self._context.stopper.changed:
             waits = self._lot.waits
         holds = self._context.pauses.holds(waits)
         if holds != self._holds:
             self._holds = holds
-            self._context.emit(facts.BudgetHoldsChanged(holds=holds))
+            self._context.emit(facts.BudgetHoldsChanged(holds=holds, queue=queue))

@@ -1,0 +1,266 @@
+"""Which queues a command works or reads: QUEUE and REGION, or the `[[queue]]` of the file."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backhaul.adapters.system.clock import SystemClock
+from backhaul.core.agent.polling.opening import OpenedByPoll
+from backhaul.core.agent.queue_warnings import warnings
+from backhaul.core.errors import BackhaulError, BadArgument, ConfigurationError
+from backhaul.core.facts import QueueOpened
+from backhaul.core.ports import Emit, QueueFacts
+from backhaul.core.requests.queue_names import QueueName, parse_queue
+from backhaul.core.text import printable
+from backhaul.settings.queue import QueueSettings
+
+if TYPE_CHECKING:
+    from backhaul.adapters.aws.clients import AwsSession
+    from backhaul.adapters.aws.sqs import SqsQueue
+
+_NAMED_MOST = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenQueue:
+    """One queue, as it was written.
+
+    Attributes:
+        text: Its name, URL or ARN.
+        label: What log, metrics and pages call it: its name, with the region where two of the
+            file's queues have the same.
+        role_arn: A role to be assumed for it; None: none.
+        owner: Its account, where the name does not say so.
+    """
+
+    text: str
+    region: str
+    label: str
+    role_arn: str | None = None
+    external_id: str | None = None
+    owner: str | None = None
+    min_slots: int = 0
+
+    @property
+    def parsed(self) -> QueueName:
+        """With its region and, if it is known, its account."""
+        return parse_queue(self.text).with_known(region=self.region, account=self.owner)
+
+    def session(self, conf_dir: Path | None) -> AwsSession:
+        """The session whose credentials reach it; sends nothing.
+
+        Args:
+            conf_dir: Hadoop's configuration, whose keys count where AWS's chain has none.
+        """
+        from backhaul.adapters.aws.clients import AwsSession
+        from backhaul.adapters.hadoop.configuration.s3a import S3aConfiguration
+
+        load = S3aConfiguration.loader(conf_dir)
+        return AwsSession(self.region, load, role=self.role_arn, external_id=self.external_id)
+
+
+def configured_queues(settings: Sequence[QueueSettings]) -> tuple[ChosenQueue, ...]:
+    """Those of the file, each with a label of its own; `check_queues` has accepted them."""
+    return tuple(
+        ChosenQueue(
+            text=one.name,
+            region=one.where,
+            label=label,
+            role_arn=one.role_arn,
+            external_id=one.external_id,
+            owner=one.parsed.account,
+            min_slots=one.min_slots or 0,
+        )
+        for one, label in zip(settings, _labels([one.parsed for one in settings]), strict=True)
+    )
+
+
+def _labels(queues: Sequence[QueueName]) -> list[str]:
+    """The shortest of name, name and region, and both with the account, that names one alone."""
+    forms = [
+        (one.name, f"{one.name}@{one.region}", f"{one.name}@{one.region}/{one.account}")
+        for one in queues
+    ]
+    counts = Counter(form for every in forms for form in every)
+    return [next((form for form in every if counts[form] == 1), every[-1]) for every in forms]
+
+
+def queues_to_work(
+    settings: Sequence[QueueSettings], queue: str | None, region: str | None
+) -> tuple[ChosenQueue, ...]:
+    """For `backhaul run`: the one that is named, or all of the file.
+
+    Raises:
+        BadArgument: E_QUEUE_NAME; E_QUEUE_WHICH: none is named and the file has none, or the one
+            that is named is none of the file's.
+    """
+    every = configured_queues(settings)
+    if queue is None:
+        if every:
+            return every
+        raise BadArgument(
+            "E_QUEUE_WHICH",
+            "which queue? The configuration has no [[queue]]",
+            hint="backhaul run QUEUE REGION; or write [[queue]] with name and region",
+        )
+    return (chosen_queue(settings, queue, region),)
+
+
+def chosen_queue(
+    settings: Sequence[QueueSettings], queue: str | None, region: str | None
+) -> ChosenQueue:
+    """For a command that needs one queue.
+
+    Args:
+        queue: Name, URL, ARN, or the label of one of the file's; None: the file's only one.
+        region: None: as the file has it.
+
+    Raises:
+        BadArgument: E_QUEUE_NAME; E_QUEUE_WHICH: it is not clear which one is meant, or it is none
+            of the file's.
+    """
+    every = configured_queues(settings)
+    if queue is None:
+        if len(every) == 1:
+            return every[0]
+        what = f"the configuration has {len(every)}" if every else "the configuration has none"
+        fix = f"--queue NAME, with one of {_names(every)}" if every else "QUEUE REGION"
+        raise BadArgument("E_QUEUE_WHICH", f"which queue? {what}", hint=f"name it: {fix}")
+    labelled = [one for one in every if one.label == queue and region in {None, one.region}]
+    if labelled:
+        return labelled[0]
+    named = parse_queue(queue)
+    if region is not None:
+        named.check_region(region)
+    wanted = named.with_known(region=region, account=None)
+    found = [one for one in every if wanted.is_same(one.parsed)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise BadArgument(
+            "E_QUEUE_WHICH",
+            f"{printable(queue, 200)} is {len(found)} queues of the configuration",
+            hint=f"name one of {_names(found)}",
+        )
+    where = region or named.region
+    if every:
+        raise BadArgument(
+            "E_QUEUE_WHICH",
+            f"queue {printable(queue, 200)}{f' in {where}' if where else ''} is no [[queue]] of the"
+            " configuration",
+            hint=f"name one of {_names(every)}; or add it as a [[queue]], or remove all [[queue]]"
+            " to name queues on the command line alone",
+        )
+    if where is None:
+        raise BadArgument(
+            "E_QUEUE_WHICH",
+            f"queue {printable(queue, 200)} is in which region?",
+            hint="write REGION after QUEUE, such as us-west-2",
+        )
+    return ChosenQueue(text=queue, region=where, label=named.name)
+
+
+def _names(queues: Sequence[ChosenQueue]) -> str:
+    more = ", …" if len(queues) > _NAMED_MOST else ""
+    return ", ".join(printable(one.label, 120) for one in queues[:_NAMED_MOST]) + more
+
+
+class AgentQueues:
+    """The queues of one agent, opened at its start or, where that fails, by their polls.
+
+    Args:
+        session: The session of a queue.
+    """
+
+    def __init__(
+        self,
+        chosen: Sequence[ChosenQueue],
+        session: Callable[[ChosenQueue], AwsSession],
+        emit: Emit,
+    ) -> None:
+        self._session = session
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._open: dict[str, str] = {}  # by ARN, the label
+        self._unsaid: list[object] | None = []  # facts until `announce`
+        self.chosen = tuple(chosen)
+        self.queues = tuple(
+            OpenedByPoll(_named(one), lambda one=one: self._opened(one))  # type: ignore[misc]
+            for one in chosen
+        )
+
+    def open(self) -> None:
+        """Open all at once; one of several that cannot be opened now is tried again by its polls.
+
+        Raises:
+            BackhaulError: None could be opened, or two of them are the same queue.
+        """
+        if len(self.queues) == 1:
+            self.queues[0].open()
+            return
+        with ThreadPoolExecutor(len(self.queues), thread_name_prefix="open") as threads:
+            errors = [one for one in threads.map(_error_of, self.queues) if one is not None]
+        for error in errors:
+            if len(errors) == len(self.queues) or error.code == "E_CFG_QUEUE":
+                raise error
+
+    def announce(self) -> None:
+        """Emit what the queues that are open have to say; of others, once they are."""
+        with self._lock:
+            unsaid, self._unsaid = self._unsaid or [], None
+        for fact in unsaid:
+            self._emit(fact)
+
+    def _opened(self, one: ChosenQueue) -> SqsQueue:
+        from backhaul.adapters.aws.sqs import SqsQueue
+
+        aws = self._session(one)
+        queue = SqsQueue.open(one.text, one.region, aws, SystemClock(), owner=one.owner)
+        with self._lock:
+            other = self._open.setdefault(queue.facts.arn, one.label)
+        if other != one.label:
+            raise ConfigurationError(
+                "E_CFG_QUEUE",
+                f"[[queue]] {one.label} and {other} are the same queue, {queue.facts.arn}",
+                hint="remove one of the two",
+            )
+        found: list[object] = [*warnings(queue.facts)]
+        if len(self.chosen) > 1:
+            dead = queue.facts.dead_letter_name
+            opened = QueueOpened(queue=one.label, region=one.region, dead_letter_queue=dead)
+            found.insert(0, opened)
+        self._say(found)
+        return queue
+
+    def _say(self, found: Sequence[object]) -> None:
+        with self._lock:
+            if self._unsaid is not None:
+                self._unsaid += found
+                return
+        for fact in found:
+            self._emit(fact)
+
+
+def _named(one: ChosenQueue) -> QueueFacts:
+    return QueueFacts(
+        url="",
+        name=one.parsed.name,
+        arn=one.text,
+        dead_letter_url=None,
+        dead_letter_name=None,
+        max_receive_count=None,
+    )
+
+
+def _error_of(queue: OpenedByPoll) -> BackhaulError | None:
+    try:
+        queue.open()
+    except BackhaulError as error:
+        return error
+    return None

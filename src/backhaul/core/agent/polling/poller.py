@@ -1,0 +1,310 @@
+"""Polls one queue, and gives its messages to slots.
+
+Capacity first, then receive: a poll requests as many messages as there are slots for them. Each
+message gets a slot thread, and its visibility is kept from the moment of its receipt. What happens
+to it then is in `core.agent.delivery`; how several queues share the slots in `shares`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from backhaul.core import facts
+from backhaul.core.agent.context import AgentContext
+from backhaul.core.agent.delivery import deliver
+from backhaul.core.agent.pausing.parking import Parking
+from backhaul.core.agent.polling.shares import Room, SlotShare, SlotShares
+from backhaul.core.agent.returning import give_back, hand_back
+from backhaul.core.agent.thread_watchdog import Heartbeat
+from backhaul.core.backoff import hold_delay_s
+from backhaul.core.errors import OutageError
+from backhaul.core.ports import Message
+from backhaul.core.text import excerpt
+
+POLL_RETRY_CAP_S = 30.0
+LINGER_S = 0.1
+SHORT_POLL_PAUSE_S = 1.0  # between empty polls that do not wait by themselves
+# Of a poll for which slots are kept from other queues. From 1 s on SQS asks all of its servers, and
+# it answers as soon as one of them has a message.
+PROMISED_WAIT_S = 1
+DRAIN_TRIES_MIN = 5  # failed polls before a drain gives up, however short its patience
+RECEIVED_MOST = 10  # by one call of SQS
+
+
+class QueuePoller:
+    """One queue of an agent.
+
+    Args:
+        submit: Runs `serve` with a message in a slot thread; the slot is taken already.
+
+    Attributes:
+        is_polling: Its thread polls, or may.
+        failure: Why a drain gave this queue up.
+    """
+
+    def __init__(
+        self,
+        context: AgentContext,
+        shares: SlotShares,
+        share: SlotShare,
+        submit: Callable[[QueuePoller, Message, bool], None],
+    ) -> None:
+        self.context = context
+        self.keeper = context.keeper
+        self.parking = Parking(context)
+        self.heartbeat = Heartbeat()
+        self.is_polling = False
+        self.failure: OutageError | None = None
+        self._settings = context.settings
+        self._stopper = context.stopper
+        self._shares = shares
+        self._share = share
+        self._submit = submit
+        self._waiting: deque[Message] = deque()  # received, and there was no slot for it
+        self._has_backlog = False
+        self._is_turn_of_parked = False
+
+    def is_resting(self) -> bool:
+        """It need not poll now: no slot is free for its messages, or it waits after a failure."""
+        return self.heartbeat.is_resting
+
+    # ------------------------------------------------------------ the thread of polls
+
+    def poll(self) -> None:
+        """Poll until stopped or drained.
+
+        Raises:
+            BackhaulError: The ledger or the queue is unusable for good.
+        """
+        try:
+            self._poll_until_stopped()
+        finally:
+            while self._waiting:
+                hand_back(self.context, self._waiting.popleft())
+
+    def _poll_until_stopped(self) -> None:
+        failures = 0
+        while room := self._wait_for_room():
+            if (room.slots > 0 and self._start_one()) or self._is_everything_paused():
+                self._end_promise()
+                continue
+            promised = self._share.promised
+            wait_s = self._wait_s(is_promised=promised > 0)
+            most = min(promised or room.most, self._received_most)
+            self.heartbeat.beat()
+            began_s = self.context.clock.monotonic()
+            self.context.poll.ends_s = began_s + wait_s
+            try:
+                messages = self.context.queue.receive(
+                    max_messages=most,
+                    wait_s=wait_s,
+                    visibility_timeout_s=self._settings.visibility_timeout_s,
+                )
+            except OutageError as error:
+                failures += 1
+                self._has_backlog = False
+                self._end_promise()
+                if self._failed(error, failures):
+                    return
+                continue
+            # What is handed back from now on need not hide from this poll.
+            self.context.poll.ends_s = began_s
+            failures = 0
+            self.heartbeat.beat()
+            self._has_backlog = len(messages) == most
+            self.parking.received(messages)
+            self.context.emit(facts.QueuePolled(queue=self.context.name, messages=len(messages)))
+            for message in messages:
+                self._accept(message)
+            self._end_promise()
+            if not messages and not self.parking.has_ready:
+                if wait_s == 0:
+                    self.heartbeat.rest()
+                    self._stopper.pause(SHORT_POLL_PAUSE_S)
+                if self._settings.drain and not promised and self._is_drained(began_s):
+                    self.context.totals.gave_up += len(self.parking)
+                    return
+
+    @property
+    def _received_most(self) -> int:
+        # One at a time keeps the order of a FIFO queue: SQS gives no second message of a group
+        # while its first is in flight, but one answer may bring several.
+        return 1 if self.context.queue.facts.is_fifo else RECEIVED_MOST
+
+    def _wait_s(self, *, is_promised: bool) -> int:
+        if self.parking.has_ready:
+            return 0
+        longest = self._settings.poll_wait_s
+        return min(longest, PROMISED_WAIT_S) if is_promised else longest
+
+    def _failed(self, error: OutageError, failures: int) -> bool:
+        """Back off; True when a stop ended the pause, or a drain gives up in the end."""
+        delay_s = min(POLL_RETRY_CAP_S, hold_delay_s(failures, self.context.chance()))
+        self.context.emit(
+            facts.PollFailed(
+                queue=self.context.name,
+                code=error.code,
+                reason=error.message,
+                hint=error.hint,
+                retry_in_s=delay_s,
+            )
+        )
+        self.heartbeat.rest()
+        if self._stopper.pause(delay_s):
+            return True
+        is_too_long = failures * POLL_RETRY_CAP_S > self._settings.drain_patience_s
+        if self._settings.drain and is_too_long and failures >= DRAIN_TRIES_MIN:
+            self.failure = error
+            return True
+        return False
+
+    def _wait_for_room(self) -> Room | None:
+        """What may be requested, at least one message; None after a stop request.
+
+        With a backlog it lingers a moment for half of the slots: one call for several messages
+        instead of one each. A queue that gave less than requested is polled at once.
+        """
+        linger_until_s: float | None = None
+        shares, changed = self._shares, self._stopper.changed
+        enough = shares.slots / 2 / len(shares.shares)
+        with changed:
+            while not self._stopper.is_requested:
+                room = self._room()
+                has_ready = self.parking.has_ready or bool(self._waiting)
+                if room.most > 0 and not has_ready and self._is_everything_paused():
+                    self.heartbeat.rest()
+                    changed.wait()
+                elif room.most > 0:
+                    if not self._has_backlog or room.slots >= enough or self._waiting:
+                        return self._promise(room)
+                    now_s = self.context.clock.monotonic()
+                    linger_until_s = linger_until_s or now_s + LINGER_S
+                    if now_s >= linger_until_s:
+                        return self._promise(room)
+                    changed.wait(timeout=linger_until_s - now_s)
+                else:
+                    self.heartbeat.rest()
+                    changed.wait()
+        return None
+
+    def _promise(self, room: Room) -> Room:
+        """Keep the slots for what is known to be there; what is only looked for gets none."""
+        if self._shares.is_shared:
+            if self._share.wants:
+                self._share.promised = min(room.slots, self._received_most)
+            self._share.wants = 0
+            self._stopper.changed.notify_all()
+        return room
+
+    def _end_promise(self) -> None:
+        """What was kept and not used, others may have."""
+        if self._shares.is_shared:
+            with self._stopper.changed:
+                self._share.promised = 0
+                self._stopper.changed.notify_all()
+
+    def _room(self) -> Room:
+        """What this queue may take and request, now that it says what it could use."""
+        share = self._share
+        if self._shares.is_shared:
+            is_wanted = self._has_backlog and not self._is_everything_paused()
+            share.wants = len(self._waiting) + self.parking.has_ready
+            share.wants += self._received_most * is_wanted
+        return self._shares.room(share)
+
+    def _is_everything_paused(self) -> bool:
+        """There is nothing to receive for; a drain looks nevertheless what the queue has."""
+        return not self._settings.drain and self.parking.is_nothing_wanted
+
+    def _is_drained(self, began_s: float) -> bool:
+        """Nothing in flight, and every message that this run sent back could have been received.
+
+        Args:
+            began_s: When the poll began that brought nothing. What returned only while it ran, or
+                since, the next one brings.
+        """
+        with self._stopper.changed:
+            is_due = any(due_s >= began_s for due_s in self.context.due_back.values())
+            return self._share.busy == 0 and not self._waiting and not is_due
+
+    # ------------------------------------------------------------ into the slots
+
+    def _start_one(self) -> bool:
+        """Start a message that waited for a slot, or one whose route is resumed."""
+        with self._stopper.changed:
+            message = self._waiting.popleft() if self._waiting else None
+            self._share.waiting = len(self._waiting)
+        is_new = message is not None
+        if message is None:
+            # Every second time none: others come, too.
+            self._is_turn_of_parked = not self._is_turn_of_parked
+            message = self.parking.next_ready() if self._is_turn_of_parked else None
+        if message is None:
+            return False
+        with self._stopper.changed:
+            self._shares.take(self._share)
+        self._submit(self, message, is_new)
+        return True
+
+    def _accept(self, message: Message) -> None:
+        with self._stopper.changed:
+            self.context.due_back.pop(message.message_id, None)
+            is_late = self._stopper.is_requested
+            is_ours = not is_late and self.keeper.keep(message)
+            has_slot = is_ours and self._take()
+            if is_ours and not has_slot:
+                self._waiting.append(message)
+                self._share.waiting = len(self._waiting)
+        if has_slot:
+            self._submit(self, message, True)  # noqa: FBT003 - by position alone
+        elif is_late:
+            give_back(self.context, message)
+        elif not is_ours:
+            self.context.emit(
+                facts.MessageRecognised(
+                    message_id=message.message_id,
+                    transfer_id="",
+                    state="running",
+                    is_running=True,
+                )
+            )
+
+    def _take(self) -> bool:
+        """A slot for a message that was just received; False: it has to wait for one."""
+        shares, share = self._shares, self._share
+        if shares.is_shared and not share.promised and not shares.room(share).slots:
+            return False
+        shares.take(share)
+        return True
+
+    def serve(self, message: Message, is_new: bool) -> None:  # noqa: FBT001 - by position alone
+        """One message from receipt to its end, in a slot thread."""
+        context = self.context
+        if is_new:
+            context.emit(
+                facts.MessageReceived(
+                    message_id=message.message_id,
+                    receive_count=message.receive_count,
+                    body_excerpt=excerpt(message.body),
+                    sent_at=message.sent_at,
+                    queue=context.name,
+                )
+            )
+        wait, message_id = None, message.message_id
+        try:
+            wait = deliver(context, message)
+        except BaseException:
+            self.keeper.release(message_id)  # it comes back when its timeout ends
+            raise
+        finally:
+            is_parked = wait is not None
+            context.emit(facts.DeliveryEnded(message_id=message_id, is_parked=is_parked))
+        if wait is not None:
+            self.parking.park(message, wait)
+
+    def leave_slot(self) -> None:
+        """The slot of one of its messages is free again."""
+        with self._stopper.changed:
+            self._share.busy -= 1
+            self._stopper.changed.notify_all()
