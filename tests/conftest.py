@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+from sqlalchemy.dialects import registry
 
 from backhaul.testing.servers import Hdfs, Moto, ServerUnavailable, clients
 from backhaul.testing.servers.base import Server
@@ -21,6 +22,8 @@ from testbed.hdfs_kerberos import HdfsKerberos
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_sqs.client import SQSClient
+
+registry.register("sqlite", "tests.statements", "Dialect")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 CHANCE = random.Random(5)
 COUNTS = (10_000, 6_000, 2_600, 2_300, 1_200, 1_001, 1_000, 999, 1)
-STRANGER = b"was here"
-
-
-SMALL = (1, 999, 1_000, 1_001, 2_300)
+LONG = pytest.mark.long  # more pages take the same path once more, and minutes
 STRANGER = b"was here"
 SAMPLE = 100  # files of HDFS that are read; of the others name and length are compared
 
@@ -166,10 +163,13 @@ def test_a_prefix_of_three_pages_arrives_in_a_directory_that_exists(messages: Me
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "counts", [(1, 1_000, 1_001), pytest.param((999, 2_300), marks=LONG)], ids=str
+)
 def test_prefixes_of_any_number_of_pages_arrive_in_new_and_used_directories(
-    messages: Messages,
+    messages: Messages, counts: tuple[int, ...]
 ) -> None:
-    for count in SMALL:
+    for count in counts:
         messages.leave(count, f"absent/{count}", publish="atomic-dir")
         messages.leave(count, f"empty/{count}", publish="per-file")
         messages.it.landing.make_directory(f"empty/{count}")
@@ -191,18 +191,18 @@ def test_ten_pages_arrive_in_a_directory_that_is_full_of_older_files(messages: M
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_used_directories_take_many_pages_under_each_policy(messages: Messages) -> None:
+@pytest.mark.parametrize(
+    "count", [1_200, *(pytest.param(one, marks=LONG) for one in (2_600, 6_000))]
+)
+def test_used_directories_take_many_pages_under_each_policy(messages: Messages, count: int) -> None:
     landing = messages.it.landing
-    # HDFS takes the third as long as the others together, and shows nothing new by it.
-    counts = (1_200, 2_600) if isinstance(landing, HdfsLanding) else (1_200, 2_600, 6_000)
     for on_exists in ("replace", "same-ok", "fail"):
-        for count in counts:
-            directory = f"{on_exists}/{count}"
-            messages.used(directory)
-            known = list(wanted(count, directory).items())[::300]
-            for path, data in known if on_exists != "fail" else []:
-                landing.put(path, data if on_exists == "same-ok" else b"older")
-            messages.leave(count, directory, on_exists=on_exists)
+        directory = f"{on_exists}/{count}"
+        messages.used(directory)
+        known = list(wanted(count, directory).items())[::300]
+        for path, data in known if on_exists != "fail" else []:
+            landing.put(path, data if on_exists == "same-ok" else b"older")
+        messages.leave(count, directory, on_exists=on_exists)
     messages.drain()
 
 

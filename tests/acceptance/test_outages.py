@@ -113,8 +113,9 @@ def waits(agent: Running, dependency: str) -> list[dict[str, object]]:
     return [line for line in lines if line["dependency"] == dependency]
 
 
-QUICK = ("namenode stopped", "datanode killed", "s3 killed", "sqs refuses")
-MORE = ("namenode killed", "datanode stopped", "s3 stopped", "sqs silent")
+# Each dependency once.
+QUICK = ("namenode stopped", "s3 killed", "sqs refuses")
+MORE = ("namenode killed", "datanode killed", "datanode stopped", "s3 stopped", "sqs silent")
 WAYS = [*QUICK, *(pytest.param(what, marks=pytest.mark.long) for what in MORE)]
 
 

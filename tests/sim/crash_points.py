@@ -7,6 +7,7 @@ overtakes whoever was struck; what was paused or outlived its agent goes on only
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from tests.sim.shape import Shape
 from tests.sim.world import WORKER_CALLS, Sim
 
 MOST_OCCURRENCES = 3
+TIMES_IN_EACH_RUN = 8
 WAYS = ("kill", "kill after", "zombie", "pause", "fail", "lost", "down", "silent", "hang")
 BOTH = ("p/a", "p/s/b")
 
@@ -154,6 +156,24 @@ def points() -> Iterator[Point]:
                 for way in WAYS:
                     if is_possible(call, way):
                         yield Point(scenario=scenario, call=call, occurrence=occurrence, way=way)
+
+
+def points_of_each_run() -> Iterator[Point]:
+    """Each call of each scenario in one way at least, and each way of each call several times.
+
+    The ways of a call take turns from one scenario to the next. What `points` has beyond these is
+    the same call in the same way, in another scenario or once more.
+    """
+    times: Counter[tuple[str, str]] = Counter()
+    calls: Counter[str] = Counter()
+    ways: dict[str, list[str]] = {}
+    for point in points():
+        known = ways.setdefault(point.call, [way for way in WAYS if is_possible(point.call, way)])
+        is_its_turn = point.way == known[calls[point.call] // len(known) % len(known)]
+        calls[point.call] += 1
+        if is_its_turn or times[point.call, point.way] < TIMES_IN_EACH_RUN:
+            times[point.call, point.way] += 1
+            yield point
 
 
 def is_possible(call: str, way: str) -> bool:

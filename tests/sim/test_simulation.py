@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from backhaul.core import facts as events
 from backhaul.testing.fakes.inline import InlineSession
 from tests.sim.__main__ import first_words, run_seeds
-from tests.sim.crash_points import SCENARIOS, WAYS, Point, points
+from tests.sim.crash_points import SCENARIOS, WAYS, Point, points, points_of_each_run
 from tests.sim.ghost import Violation
 from tests.sim.mutants import MUTANTS, Mutant
 from tests.sim.reports import Reports
@@ -157,19 +158,34 @@ def test_there_are_enough_scenarios_and_ways() -> None:
     } == set(WAYS)
 
 
+def test_each_run_strikes_every_call_of_every_scenario_and_each_in_every_way() -> None:
+    everything, some = list(points()), list(points_of_each_run())
+    assert len(some) < len(everything) / 3
+    assert {(one.scenario, one.call, one.occurrence) for one in some} == {
+        (one.scenario, one.call, one.occurrence) for one in everything
+    }
+    assert {(one.call, one.way) for one in some} == {(one.call, one.way) for one in everything}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_call_struck_in_every_way_ends_the_same() -> None:
+@pytest.mark.parametrize(
+    ("struck", "least"),
+    [(points_of_each_run, 3_000), pytest.param(points, 10_000, marks=pytest.mark.long)],
+)
+def test_every_call_struck_in_every_way_ends_the_same(
+    struck: Callable[[], Iterator[Point]], least: int
+) -> None:
     bad: list[tuple[Point, str]] = []
     number = 0
-    for point in points():
+    for point in struck():
         number += 1
         try:
             point.run()
         except Violation as violation:
             bad.append((point, str(violation)))
     assert not bad, "\n".join(f"{point}: {what}" for point, what in bad[:10])
-    assert number > 3_000
+    assert number > least
 
 
 def test_two_ledgers_that_stage_under_one_epoch_come_back_and_end_well() -> None:
