@@ -17,7 +17,7 @@ from tests.acceptance.proxy import Answer, Proxy, Seen
 pytestmark = [pytest.mark.integration, pytest.mark.hdfs]
 CHANCE = random.Random(610)
 # How often each is tried: a little on every push, and a hundred times by `./dev prove --long`.
-TIMES = (20, pytest.param(100, marks=pytest.mark.long))
+TIMES = (8, pytest.param(100, marks=pytest.mark.long))
 SIZE = 3000
 SLOTS = "4"  # each slot has a worker, whose start costs more than what it does here
 

@@ -241,7 +241,7 @@ def test_while_s3_is_down_readyz_is_503_and_names_it(
 
 
 @pytest.mark.hdfs
-@pytest.mark.slow
+@pytest.mark.long  # as with S3, above; what HDFS is held for is in test_outages.py
 @pytest.mark.timeout(300)
 def test_while_the_namenode_is_down_readyz_has_the_fix(
     install: Install, elasticmq: ElasticMQ, s3proxy: S3Proxy, endpoint: Endpoint

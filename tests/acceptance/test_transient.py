@@ -47,8 +47,16 @@ def test_a_failed_attempt_returns_by_visibility_and_is_counted(
     assert journal[-1]["state"] == "done"
 
 
-@pytest.mark.parametrize("fault", [slow_down, broken], ids=lambda fault: fault.__name__)
-@pytest.mark.parametrize("where", ["listing", "object"])
+@pytest.mark.parametrize(
+    ("where", "fault"),
+    [
+        ("listing", slow_down),
+        ("object", broken),
+        pytest.param("listing", broken, marks=pytest.mark.long),
+        pytest.param("object", slow_down, marks=pytest.mark.long),
+    ],
+    ids=lambda one: getattr(one, "__name__", one),
+)
 def test_an_s3_that_is_busy_for_a_while_costs_no_message(
     behind_proxy: Installation, s3_proxy: Proxy, fault: object, where: str
 ) -> None:
