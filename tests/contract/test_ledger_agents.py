@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -22,6 +20,7 @@ from backhaul.core.agent_report import (
 )
 from backhaul.core.model import TransferState
 from backhaul.core.ports import Ledger, MessageKey, PausedRoute
+from backhaul.core.ports.ledger_place import LedgerPlace
 from backhaul.testing.fakes import MemoryLedger
 from tests.contract.test_ledger import (
     DAY,
@@ -32,13 +31,16 @@ from tests.contract.test_ledger import (
     claimed,
     fail,
     finished,
+    kind,
     ledger,
+    place,
     planned,
     proof,
     reopen,
 )
+from tests.ledger_places import statement
 
-__all__ = ["ledger", "reopen"]  # fixtures
+__all__ = ["kind", "ledger", "place", "reopen"]  # fixtures
 
 HOUR = timedelta(hours=1)
 FIVE_MINUTES = timedelta(minutes=5)
@@ -85,19 +87,19 @@ Sums = Callable[..., dict[str, Mapping[str, int]]]
 
 
 @pytest.fixture
-def agents(reopen: Reopen, tmp_path: Path) -> Callable[[], list[AgentRecord]]:
+def agents(reopen: Reopen, place: LedgerPlace) -> Callable[[], list[AgentRecord]]:
     def read() -> list[AgentRecord]:
         opened = reopen("me")
         if isinstance(opened, MemoryLedger):
             return list(opened._file.agents.values())
-        with closing(open_reader(tmp_path / "ledger.sqlite")) as reader:
+        with closing(open_reader(place)) as reader:
             return [one.record for one in reader.agents()]
 
     return read
 
 
 @pytest.fixture
-def sums(reopen: Reopen, tmp_path: Path) -> Sums:
+def sums(reopen: Reopen, place: LedgerPlace) -> Sums:
     """What ended by route, over all time."""
 
     def read(span: timedelta = HOUR) -> dict[str, Mapping[str, int]]:
@@ -107,7 +109,7 @@ def sums(reopen: Reopen, tmp_path: Path) -> Sums:
         if isinstance(opened, MemoryLedger):
             rows = [(one.route, dict(one.counts)) for one in opened.activity(*bounds)]
         else:
-            with closing(open_reader(tmp_path / "ledger.sqlite")) as reader:
+            with closing(open_reader(place)) as reader:
                 names = ("done", "dead", "failed", "objects", "bytes_done")
                 rows = [
                     (one.route, {name: getattr(one, name) for name in names})
@@ -171,15 +173,14 @@ def test_the_last_report_stays_the_last(
 
 
 def test_only_the_last_hundred_starts_are_kept(
-    ledger: Ledger, agents: Callable[[], list[AgentRecord]], tmp_path: Path
+    ledger: Ledger, agents: Callable[[], list[AgentRecord]], place: LedgerPlace
 ) -> None:
     if isinstance(ledger, MemoryLedger):
         return  # no simulation starts so many
     for number in range(120):
         at = T0 + number * SECOND
         ledger.beat(replace(IDENTITY, id=f"{number:032}"), replace(REPORT, at=at))
-    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
-        ids = [int(one) for (one,) in connection.execute("SELECT id FROM agents")]
+    ids = [int(one) for (one,) in statement(place, "SELECT id FROM agents")]
     assert sorted(ids) == list(range(20, 120))
     assert len(agents()) == 50, "and a reader shows no more than the newest"
 
@@ -269,18 +270,18 @@ def test_no_route_is_paused_at_first(ledger: Ledger) -> None:
     assert ledger.paused_routes(T0) == []
 
 
-def test_a_pause_ends_at_its_time(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_pause_ends_at_its_time(ledger: Ledger, place: LedgerPlace) -> None:
     """How pauses are made is tested with the command."""
     for_ever = PausedRoute(route="a", since=T0, until=None, operator="me@edge1", reason="r")
     for_an_hour = replace(for_ever, route="b", until=T0 + HOUR)
     if isinstance(ledger, MemoryLedger):
         ledger._file.paused = {"a": for_ever, "b": for_an_hour}
     else:
-        with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection, connection:
-            connection.executemany(
-                "INSERT INTO paused_routes (route, since, until, operator, reason)"
-                " VALUES (?, ?, ?, 'me@edge1', 'r')",
-                [("a", _us(0), None), ("b", _us(0), _us(3600))],
+        for route, until in (("a", "NULL"), ("b", _us(3600))):
+            statement(
+                place,
+                "INSERT INTO paused_routes (route, since, until, operator, reason)"  # noqa: S608
+                f" VALUES ('{route}', {_us(0)}, {until}, 'me@edge1', 'r')",
             )
     assert ledger.paused_routes(T0) == [for_ever, for_an_hour]
     assert ledger.paused_routes(T0 + HOUR) == [for_ever]

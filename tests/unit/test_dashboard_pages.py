@@ -803,7 +803,7 @@ def test_a_ledger_that_this_user_may_not_read_is_named(
     ledger = tmp_path / "ledger.db"
     open_ledger(ledger, create=True).close()
     # Root, as whom tests may run, may read everything.
-    monkeypatch.setattr("backhaul.adapters.ledger.files.may_read", lambda path: False)
+    monkeypatch.setattr("backhaul.adapters.ledger.opening.files.may_read", lambda path: False)
     assert "E_LEDGER_DENIED" in browser_of(ledger).get("/").text
 
 

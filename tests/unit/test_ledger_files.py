@@ -594,7 +594,7 @@ def test_the_journal_is_there_before_sqlite_looks_for_one(
         seen.append(of.with_name(f"{of.name}-journal").exists())
         return real(of, busy_timeout_s=busy_timeout_s)
 
-    monkeypatch.setattr("backhaul.adapters.ledger.files.writing_engine", note)
+    monkeypatch.setattr("backhaul.adapters.ledger.opening.files.writing_engine", note)
     make(path)
     assert seen == [True]
 
@@ -620,7 +620,7 @@ def test_a_file_in_the_journals_place_keeps_owner_and_mode(
         else:
             journal.symlink_to(outside)
 
-    monkeypatch.setattr("backhaul.adapters.ledger.files.check_trust", swap)
+    monkeypatch.setattr("backhaul.adapters.ledger.opening.files.check_trust", swap)
     with suppress(BackhaulError):
         open_ledger(path, create=False).close()
     found = outside.stat()

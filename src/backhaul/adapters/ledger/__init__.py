@@ -1,15 +1,20 @@
-"""The ledger: one SQLite file that records every transfer, through SQLAlchemy Core.
+"""The ledger: what records every transfer, through SQLAlchemy Core.
 
 `store` writes it for the agent: one module for each capability of `core.ports.ledger`, with its
 statements beside the code that runs them. `reading` reads it for the commands. `schema` draws the
-tables, `dialects` has what a session needs of a database, `sqlite` all that is SQLite's own,
-`files` opens the file.
+tables, `sqlite` and `postgres` have what is each database's own, `dialects` what both provide,
+`opening` opens either.
 """
 
 from __future__ import annotations
 
 from backhaul.adapters.ledger.dialects.database import EditedLedger
-from backhaul.adapters.ledger.files import find_reader, open_ledger, open_reader
+from backhaul.adapters.ledger.opening.places import (
+    agent_lock,
+    find_reader,
+    open_ledger,
+    open_reader,
+)
 from backhaul.adapters.ledger.owner import Owner
 from backhaul.adapters.ledger.reading.evidence import EvidenceRow, ProofTotals
 from backhaul.adapters.ledger.reading.filtering import HistoryFilter
@@ -19,7 +24,6 @@ from backhaul.adapters.ledger.reading.reader import LedgerReader
 from backhaul.adapters.ledger.reading.reconciling import UnfinishedTransfer
 from backhaul.adapters.ledger.reading.replying import ReplyRow
 from backhaul.adapters.ledger.reading.transfer_rows import JobRow, JournalRow, TransferRow
-from backhaul.adapters.ledger.sqlite.lock import agent_lock
 from backhaul.adapters.ledger.store import SqlLedger
 
 __all__ = [

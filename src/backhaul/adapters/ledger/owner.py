@@ -11,6 +11,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+# Before the text of an owner that the ledger's next agent has found to be gone.
+GONE = "gone/"
 _PROC = Path("/proc")
 _STATE, _START = 0, 19  # fields 3 and 22, counted after the command name
 _GONE = frozenset("ZXx")  # killed and not yet collected by its parent: it runs no line any more
@@ -55,6 +57,8 @@ class Owner:
         That is so for another host, for a text that is no owner, and where the kernel hides the
         processes of other users (`hidepid` of /proc).
         """
+        if text.startswith(GONE):
+            return False
         parts = text.rsplit(":", 3)
         if len(parts) != len(("host", "boot_id", "pid", "start")):
             return None

@@ -153,11 +153,12 @@ def uri_batches(locations: Sequence[Location]) -> Iterator[list[str]]:
 
 
 def readable(text: str) -> str:
-    """Text for people: without secrets, and with what UTF-8 cannot hold replaced.
+    """Text for people: without secrets, and with what a ledger cannot hold replaced.
 
-    Sources and reasons quote messages and answers, and those may be anything.
+    Sources and reasons quote messages and answers, and those may be anything. UTF-8 has no
+    surrogates, PostgreSQL no U+0000.
     """
-    return redacted(text).encode("utf-8", "replace").decode("utf-8")
+    return redacted(text).encode("utf-8", "replace").decode("utf-8").replace("\0", "\u2400")
 
 
 def planned_values(transfer_id: str, planned: PlannedObject) -> dict[str, Any]:

@@ -38,4 +38,4 @@ class SqlLedger(
     SqlPruning,
     SqlPacking,
 ):
-    """`core.ports.Ledger` and `OperatorLedger`; made by `ledger.files.open_ledger`."""
+    """`core.ports.Ledger` and `OperatorLedger`; made by `opening.places.open_ledger`."""

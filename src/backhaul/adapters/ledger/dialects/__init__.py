@@ -1,1 +1,1 @@
-"""What the ledger needs of a database, whichever it is; `sqlite` provides it."""
+"""What the ledger needs of a database, whichever it is; `sqlite` and `postgres` provide it."""

@@ -129,7 +129,7 @@ class SharedCommits:
 
     def _join(self) -> _Group:
         if self._group is None:
-            self._group = _Group(self._connection.begin())
+            self._group = _Group(self._begin())
         else:
             self._connection.exec_driver_sql("SAVEPOINT one")
         self._group.is_whole = False
@@ -137,6 +137,16 @@ class SharedCommits:
         self._group.own_undoing = len(self._group.undoing)
         self._group.own_announced = len(self._group.announced)
         return self._group
+
+    def _begin(self) -> RootTransaction:
+        transaction = self._connection.begin()
+        try:
+            self._database.lock(self._connection)
+        except BaseException:
+            with suppress(*self._database.errors):
+                transaction.rollback()
+            raise
+        return transaction
 
     def _keep(self, group: _Group) -> None:
         if group.size > 1:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
 from backhaul.adapters.ledger.schema import WrongValue
 from backhaul.core.errors import BackhaulError, LedgerDamaged
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 class EditedLedger(LedgerDamaged):
@@ -36,6 +39,12 @@ class Database(ABC):
     def errors(self) -> tuple[type[Exception], ...]:
         """All that a statement or a commit may raise."""
         return (SQLAlchemyError, *self.driver_errors)
+
+    def lock(self, connection: Connection) -> None:  # noqa: B027 - SQLite locks as it begins
+        """Wait until this is the only transaction that writes; called at its beginning.
+
+        What is read after it is what the writer before has committed.
+        """
 
     @abstractmethod
     def is_in_transaction(self, driver: Any) -> bool:

@@ -32,7 +32,7 @@ class LedgerReader(
     PruneReader,
     PackReader,
 ):
-    """A ledger file, read-only; made by `ledger.files.open_reader`.
+    """A ledger, read-only; made by `opening.places.open_reader`.
 
     Raises (any method):
         OutageError: `ledger`: locked too long or an I/O error.

@@ -37,7 +37,7 @@ from backhaul.adapters.ledger.store import SqlLedger
 QUICK_CHECK_MAX_BYTES = 16 << 20  # about 0.1 s; a larger file is not read through at start
 
 
-def open_ledger(
+def open_file(
     path: Path,
     *,
     create: bool,
@@ -91,21 +91,21 @@ def open_ledger(
         raise
 
 
-def find_reader(
+def find_file_reader(
     path: Path,
     *,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     turn: AbstractContextManager[object] | None = None,
 ) -> LedgerReader | None:
-    """The same as `open_reader`; None where no file exists yet."""
+    """The same as `open_file_reader`; None where no file exists yet."""
     with os_errors(path, "read"):
         check_place(path)
         if not path.exists():
             return None
-    return open_reader(path, busy_timeout_s=busy_timeout_s, turn=turn)
+    return open_file_reader(path, busy_timeout_s=busy_timeout_s, turn=turn)
 
 
-def open_reader(
+def open_file_reader(
     path: Path,
     *,
     busy_timeout_s: float = BUSY_TIMEOUT_S,

@@ -1,0 +1,132 @@
+"""Which kind of ledger it is decides how it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from backhaul.adapters.ledger.opening import files
+from backhaul.adapters.ledger.owner import Owner
+from backhaul.adapters.ledger.reading.reader import LedgerReader
+from backhaul.adapters.ledger.sqlite.engine import BUSY_TIMEOUT_S
+from backhaul.adapters.ledger.sqlite.lock import agent_lock as file_lock
+from backhaul.adapters.ledger.store import SqlLedger
+from backhaul.core.errors import ConfigurationError
+from backhaul.core.ports.ledger_place import LedgerPlace, PostgresUrl
+
+if TYPE_CHECKING:
+    from backhaul.adapters.ledger.postgres.seat import AgentSeat
+
+
+def open_ledger(
+    place: LedgerPlace,
+    *,
+    create: bool,
+    host: str | None = None,
+    owner: Owner | None = None,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    migrates: bool = True,
+    seat: AgentSeat | None = None,
+) -> SqlLedger:
+    """Open the ledger for writing and bring its schema up to date.
+
+    One `SqlLedger` per ledger and process: it alone knows which transfers its threads work on.
+
+    Args:
+        create: Make it when missing: as `files.open_file` and `servers.open_server` have it.
+        host: Name of this node in owner records; default the node's own.
+        owner: The writing process; default this one. For tests.
+        busy_timeout_s: How long to wait for a lock of a file.
+        migrates: False: refuse an older schema, which a running agent may be using.
+        seat: What `agent_lock` yielded.
+
+    Raises:
+        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_CORRUPT, E_LEDGER_NEWER; E_LEDGER_OLDER
+            unless it migrates; and what is a file's or a server's own.
+        OutageError: `ledger`.
+    """
+    if isinstance(place, PostgresUrl):
+        ledger: SqlLedger = _servers().open_server(
+            place, create=create, host=host, owner=owner, migrates=migrates, seat=seat
+        )
+        return ledger
+    return files.open_file(
+        place,
+        create=create,
+        host=host,
+        owner=owner,
+        busy_timeout_s=busy_timeout_s,
+        migrates=migrates,
+    )
+
+
+def open_reader(
+    place: LedgerPlace,
+    *,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    turn: AbstractContextManager[object] | None = None,
+) -> LedgerReader:
+    """Open the ledger read-only, beside an agent that writes.
+
+    Args:
+        busy_timeout_s: How long to wait for a lock of a file.
+        turn: For a process with several readers: as `ReadSession` has it.
+
+    Raises:
+        ConfigurationError: E_LEDGER_MISSING, E_LEDGER_CORRUPT, E_LEDGER_NEWER, E_LEDGER_OLDER; and
+            what is a file's or a server's own.
+        OutageError: `ledger`.
+    """
+    if isinstance(place, PostgresUrl):
+        reader: LedgerReader = _servers().open_server_reader(place)
+        return reader
+    return files.open_file_reader(place, busy_timeout_s=busy_timeout_s, turn=turn)
+
+
+def find_reader(
+    place: LedgerPlace,
+    *,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    turn: AbstractContextManager[object] | None = None,
+) -> LedgerReader | None:
+    """The same as `open_reader`; None where no ledger exists yet."""
+    if isinstance(place, PostgresUrl):
+        reader: LedgerReader | None = _servers().find_server_reader(place)
+        return reader
+    return files.find_file_reader(place, busy_timeout_s=busy_timeout_s, turn=turn)
+
+
+@contextmanager
+def agent_lock(place: LedgerPlace, host: str) -> Iterator[AgentSeat | None]:
+    """This process is the ledger's one agent in the block.
+
+    Yields:
+        The seat of a ledger on PostgreSQL, for `open_ledger`; None where the kernel has the locks.
+
+    Raises:
+        LedgerLocked: E_LEDGER_IN_USE.
+        ConfigurationError, OutageError: As `open_ledger`.
+    """
+    if isinstance(place, PostgresUrl):
+        with _servers().server_seat(place, host) as seat:
+            yield seat
+    else:
+        with file_lock(place):
+            yield None
+
+
+def _servers() -> ModuleType:
+    """Loaded where it is used: psycopg is an extra, and a file needs none of it."""
+    try:
+        from backhaul.adapters.ledger.opening import servers  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise ConfigurationError(
+            "E_LEDGER_DRIVER",
+            "a ledger on PostgreSQL needs the package psycopg, which is not installed",
+            hint="pip install 'backhaul[postgres]'",
+        ) from error
+    return servers

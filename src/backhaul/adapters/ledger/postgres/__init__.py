@@ -1,0 +1,1 @@
+"""What is PostgreSQL's own: the address, its connections, errors and schema."""

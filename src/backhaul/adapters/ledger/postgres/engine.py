@@ -1,0 +1,112 @@
+"""How a connection to PostgreSQL is made, behind SQLAlchemy.
+
+All settings are those of one transaction: a pooler in transaction mode hands the session to others
+after it, and refuses or drops start-up options. For the same reason no statement is prepared.
+
+Source: https://www.postgresql.org/docs/15/libpq-connect.html (keepalives and timeouts),
+https://www.postgresql.org/docs/15/runtime-config-client.html (those of a transaction).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.adapt import Loader
+from sqlalchemy import Column, Engine, create_engine, event
+from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
+from sqlalchemy.pool import NullPool, QueuePool
+
+from backhaul.adapters.ledger.postgres.address import connection_values
+
+if TYPE_CHECKING:
+    from psycopg.abc import Buffer
+
+    from backhaul.core.ports.ledger_place import PostgresUrl
+
+LOCK_S = 5
+STATEMENT_S = 15
+IDLE_S = 15  # a client that is gone keeps its locks so long at most
+READERS_MOST = 5  # connections of one process
+# Unless the address has them.
+_DEFAULTS = {
+    "application_name": "backhaul",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # milliseconds
+    "target_session_attrs": "read-write",
+}
+_TIMEOUTS = (
+    f"SET LOCAL lock_timeout = '{LOCK_S}s'; "
+    f"SET LOCAL statement_timeout = '{STATEMENT_S}s'; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_S}s'"
+)
+
+
+def writing_engine(url: PostgresUrl) -> Engine:
+    """For the writer, which keeps one connection; what it begins is at READ COMMITTED.
+
+    It waits for its turn by `PostgresDatabase.lock`; each statement after that sees what the writer
+    before has committed.
+    """
+    return _engine(url, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", NullPool)
+
+
+def reading_engine(url: PostgresUrl) -> Engine:
+    """For readers: each transaction sees one moment and cannot write."""
+    return _engine(
+        url,
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        QueuePool,
+        pool_size=1,
+        max_overflow=READERS_MOST - 1,
+        pool_pre_ping=True,
+    )
+
+
+class _WholeNumber(Loader):
+    """No column is numeric; sums of whole numbers are, and are as whole."""
+
+    def load(self, data: Buffer) -> int:
+        return int(bytes(data))
+
+
+class _ByteOrder(PGTypeCompiler):
+    """Texts of columns are compared as UTF-8 bytes, whatever the database's collation."""
+
+    def visit_TEXT(self, type_: Any, **kw: Any) -> str:  # noqa: N802 - SQLAlchemy's name
+        plain = super().visit_TEXT(type_, **kw)
+        is_column = isinstance(kw.get("type_expression"), Column)
+        return f'{plain} COLLATE "C"' if is_column else plain
+
+
+def _engine(url: PostgresUrl, begin: str, pool: type[Any], **options: Any) -> Engine:
+    values = connection_values(url)
+
+    def connect() -> psycopg.Connection[Any]:
+        # autocommit: the driver begins nothing on its own, the event below does.
+        connection = psycopg.connect(
+            **{**_DEFAULTS, **values},
+            client_encoding="utf8",
+            autocommit=True,
+            prepare_threshold=None,
+        )
+        connection.adapters.register_loader("numeric", _WholeNumber)
+        return connection
+
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=connect,
+        poolclass=pool,
+        use_native_hstore=False,
+        **options,
+    )
+    engine.dialect.type_compiler_instance = _ByteOrder(engine.dialect)
+
+    def on_begin(connection: Any) -> None:
+        connection.exec_driver_sql(f"{begin}; {_TIMEOUTS}")
+
+    event.listen(engine, "begin", on_begin)
+    return engine

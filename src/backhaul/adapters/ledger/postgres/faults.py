@@ -1,0 +1,141 @@
+"""PostgreSQL's errors as Backhaul's: by SQLSTATE, and by their words where there is none.
+
+A connection that does not come about has no SQLSTATE in libpq, only a text.
+Source: https://www.postgresql.org/docs/15/errcodes-appendix.html.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, select
+
+from backhaul.adapters.ledger.dialects.database import Database
+from backhaul.adapters.ledger.postgres.seat import AgentSeat
+from backhaul.adapters.ledger.schema import meta
+from backhaul.core.errors import BackhaulError, LedgerDamaged, OutageError, PermanentError
+from backhaul.core.ports.ledger_place import PostgresUrl
+
+_AWAY = ("E_LEDGER_AWAY", "cannot be reached")
+_LOCKED = ("E_LEDGER_LOCKED", "stayed locked by another process")
+_FULL = ("E_LEDGER_FULL", "has no room to grow")
+_READONLY = ("E_LEDGER_READONLY", "cannot be written")
+_LOGIN = ("E_LEDGER_LOGIN", "refuses this user")
+_BUSY = ("E_LEDGER_CONNECTIONS", "has no connection left")
+_IO = ("E_LEDGER_IO", "met an I/O error")
+
+# The longest prefix of a SQLSTATE counts.
+OUTAGES = {
+    "08": _AWAY,
+    "25006": _READONLY,
+    "25P03": _AWAY,
+    "28": _LOGIN,
+    "3D000": _LOGIN,
+    "40": _LOCKED,
+    "42501": _LOGIN,
+    "53": _IO,
+    "53100": _FULL,
+    "53300": _BUSY,
+    "55": _LOCKED,
+    "57": _AWAY,
+    "57014": _LOCKED,
+    "58": _IO,
+}
+HINTS = {
+    "E_LEDGER_AWAY": "check that PostgreSQL runs and that this node reaches it; Backhaul goes on "
+    "by itself",
+    "E_LEDGER_LOCKED": "look into pg_stat_activity for a transaction that stays open",
+    "E_LEDGER_FULL": "free space on the disk of PostgreSQL; Backhaul goes on by itself",
+    "E_LEDGER_READONLY": "the address must lead to the primary: a standby, or a primary that was "
+    "replaced, takes no change",
+    "E_LEDGER_LOGIN": "check user and database in the setting `ledger`, the file that PGPASSFILE "
+    "names, pg_hba.conf, and that the user may create tables in its schema",
+    "E_LEDGER_CONNECTIONS": "raise max_connections of PostgreSQL, or the pool of its pooler",
+    "E_LEDGER_IO": "look into PostgreSQL's log",
+}
+_BY_WORDS = (
+    ("password", _LOGIN),
+    ("authentication", _LOGIN),
+    ("pg_hba.conf", _LOGIN),
+    ("does not exist", _LOGIN),
+    ("no such database", _LOGIN),
+    ("permission denied for database", _LOGIN),
+    ("too many", _BUSY),
+    ("connection slots", _BUSY),
+    ("no more connections", _BUSY),
+    ("read-only", _READONLY),
+)
+# One row that every writer locks first: as with SQLite, what a transaction decides it decides on
+# what all before it have committed.
+_LOCK = select(meta.c.value).where(meta.c.name == "agent_seat").with_for_update()
+_DAMAGED = ("XX001", "XX002", "42P01", "42703")
+_TOO_LARGE = "54000"
+
+
+class PostgresDatabase(Database):
+    """The database at an address.
+
+    Args:
+        seat: Of the agent whose transactions these are; None: of a command.
+    """
+
+    driver_errors = (psycopg.Error,)
+
+    def __init__(self, url: PostgresUrl, seat: AgentSeat | None = None) -> None:
+        self.url = url
+        self._seat = seat
+        self.name = str(url)
+
+    def lock(self, connection: Connection) -> None:
+        if self._seat is None:
+            connection.execute(_LOCK).scalar_one()
+        else:
+            self._seat.check(connection)
+
+    def is_in_transaction(self, driver: Any) -> bool:
+        idle = {TransactionStatus.IDLE, TransactionStatus.UNKNOWN}
+        return (
+            isinstance(driver, psycopg.Connection)
+            and not driver.closed
+            and driver.info.transaction_status not in idle
+        )
+
+    def interrupted(self) -> Exception:
+        return psycopg.OperationalError("the commit was interrupted")
+
+    def translated(self, error: Exception, *, is_reader: bool = False) -> BackhaulError:  # noqa: ARG002
+        origin = getattr(error, "orig", None) or error
+        state = getattr(origin, "sqlstate", None) or ""
+        detail = _detail(origin)
+        if state == _TOO_LARGE:
+            return PermanentError(
+                "E_LEDGER_KEY",
+                f"{self.name} cannot hold a path of this length: {detail}",
+                hint="shorten the destination",
+            )
+        if state in _DAMAGED:
+            return LedgerDamaged(
+                "E_LEDGER_CORRUPT",
+                f"{self.name} is damaged or no Backhaul ledger: {detail}",
+                hint="stop the agent, restore the ledger from its backup",
+            )
+        found = _by_state(state)
+        if found is None and isinstance(origin, psycopg.OperationalError):
+            found = next((to for word, to in _BY_WORDS if word in detail), _AWAY)
+        if found is None:
+            return BackhaulError("E_LEDGER_BUG", f"{self.name}: {type(origin).__name__}: {detail}")
+        code, what = found
+        return OutageError.of("ledger", code, f"{self.name} {what}: {detail}", hint=HINTS[code])
+
+
+def _by_state(state: str) -> tuple[str, str] | None:
+    return next((OUTAGES[state[:n]] for n in (5, 2) if state[:n] in OUTAGES), None)
+
+
+def _detail(error: BaseException) -> str:
+    """Its last line, which has what the server said; libpq names each address in those before."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    diagnosis = getattr(getattr(error, "diag", None), "message_primary", None)
+    return diagnosis or (lines[-1] if lines else type(error).__name__)
